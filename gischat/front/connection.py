@@ -1,0 +1,185 @@
+"""One client's connection: frames in, frames out, and what it holds in between."""
+
+import asyncio
+import errno
+import logging
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+from tornado.iostream import IOStream, StreamBufferFullError, StreamClosedError
+
+from gischat.errors import Refused, Uncompliant
+from gischat.front.frames import text_frame
+from gischat.front.rooms import Room
+from gischat.front.turnstile import Ending, Turnstiles
+from gischat.messages import Message, Messages, nickname_of, uncompliant
+from gischat.streams.entries import LEAVE, RESTORE, Outcome
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+TOO_SLOW = "Too slow: what was sent to you was not read."
+
+BINARY_FRAME = "Binary frames are not understood: send JSON as text."
+GOING_AWAY = "The server is about to restart. Please send it again in a moment."
+
+
+class Connection:
+    """A client in a room.
+
+    `nickname` is the one that the workers have registered for it, if any.
+    """
+
+    __slots__ = (
+        "_close",
+        "_has_named_itself",
+        "_is_closing",
+        "_max_unread",
+        "_messages",
+        "_send",
+        "_stream",
+        "_turnstile",
+        "_turnstiles",
+        "is_draining",
+        "nickname",
+        "number",
+        "room",
+    )
+
+    def __init__(
+        self,
+        room: Room,
+        stream: IOStream,
+        close: Callable[[int, str], None],
+        *,
+        messages: Messages,
+        turnstiles: Turnstiles,
+        max_unread_bytes: int,
+    ) -> None:
+        """
+        Args:
+            stream: the socket's stream, with the websocket handshake behind it; plain TCP.
+            close: starts the websocket's closing handshake with a code and a reason.
+            max_unread_bytes: how much may wait for a client that does not read, before it is closed.
+        """
+        self.room = room
+        self.nickname: str | None = None
+        self.is_draining = False
+        self._stream = stream
+        self._send = stream.socket.send
+        self._close = close
+        self._messages = messages
+        self._turnstiles = turnstiles
+        self._turnstile = turnstiles.open(room.channel)
+        self._max_unread = max_unread_bytes
+        self._has_named_itself = False
+        self._is_closing = False
+        self.number = self._turnstile.number
+
+    # What comes in
+
+    def receive(self, frame: str | bytes) -> None:
+        """Checks a frame and sends it on its way; whatever is wrong with it is answered, never raised."""
+        try:
+            if isinstance(frame, bytes):
+                raise Uncompliant(BINARY_FRAME)
+            message = self._messages.read(frame)
+            if self.is_draining:
+                raise Refused(GOING_AWAY)
+            self._turnstile.submit(message, partial(self._ended, message))
+            self._has_named_itself |= message.type == "newcomer"
+        except (Uncompliant, Refused) as refusal:
+            self.send(uncompliant(refusal.reason))
+        except Exception:
+            log.exception("a frame could not be handled")
+            self.send(uncompliant("The server made a mistake with this message. It was not sent."))
+
+    def _ended(self, message: Message, ending: Ending) -> None:
+        if ending.is_refusal:
+            self.send(ending.body)
+        elif message.type == "newcomer":
+            self.nickname = nickname_of(message)
+        elif message.type == "exiter" and nickname_of(message) == self.nickname:
+            self.nickname = None
+
+    # What goes out
+
+    def send(self, body: bytes) -> None:
+        """Sends one message, as JSON."""
+        self.write(text_frame(body))
+
+    def write(self, data: bytes) -> None:
+        """Sends whole frames: straight to the socket when it takes them, else through the stream's buffer.
+
+        The socket is non-blocking, and the stream has nothing buffered when it is passed by, so order holds.
+        """
+        if self._stream.writing():
+            self._buffer(data)
+            return
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            if error.errno != errno.EBADF:  # EBADF: closed already
+                self._stream.close()
+            return
+        if sent < len(data):
+            # A message longer than the bound still fits a client that has read all before.
+            self._stream.max_write_buffer_size = max(self._max_unread, len(data))
+            self._buffer(memoryview(data)[sent:])
+
+    def _buffer(self, data: bytes | memoryview) -> None:
+        try:
+            self._stream.write(data)
+        except StreamBufferFullError:
+            self._is_too_slow()
+        except StreamClosedError:
+            pass  # its end is on the way to `ended`
+
+    def _is_too_slow(self) -> None:
+        if not self._is_closing:
+            self._is_closing = True
+            log.warning("connection %d is too slow, closed", self.number)
+            # Later, for this may be in the midst of a walk through the room; past the bound, for the goodbye itself.
+            self._stream.max_write_buffer_size = None
+            asyncio.get_running_loop().call_soon(self.close, 1008, TOO_SLOW)
+
+    def close(self, code: int, reason: str) -> None:
+        """Says goodbye; `ended` follows when the socket is closed."""
+        self._is_closing = True
+        self._close(code, reason)
+
+    # How it begins and ends
+
+    def ended(self) -> None:
+        """The socket is closed. What it sent before is still published; then its nickname is given up."""
+        self.room.leave(self)
+        if self._has_named_itself or not self._turnstile.is_idle:
+            self._leave()
+        else:
+            self._turnstiles.close(self._turnstile)
+
+    def _leave(self) -> None:
+        def ended(ending: Ending) -> None:
+            if ending.is_refusal:
+                # A nickname that nobody gives up would be a ghost: again, until it is done or this front is gone.
+                asyncio.get_running_loop().call_later(RETRY_SECONDS, self._leave)
+            else:
+                self._turnstiles.close(self._turnstile)
+
+        self._turnstile.submit(Message(LEAVE, "", b"{}"), ended, bounded=False)
+
+    def restore(self) -> None:
+        """Tells Redis the nickname again, when it has lost it."""
+        if self.nickname is None:
+            return
+
+        def ended(ending: Ending) -> None:
+            if ending.outcome is Outcome.REFUSED:
+                self.nickname = None
+                self.send(ending.body)
+
+        body = msgspec.json.encode({RESTORE: self.nickname})
+        self._turnstile.submit(Message(RESTORE, "", body), ended, bounded=False)

@@ -1,0 +1,85 @@
+"""All that a front asks of Redis."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from gischat.messages import Lane
+from gischat.settings import Settings
+from gischat.streams.entries import Job, Publication
+from gischat.streams.keys import ChannelKeys
+from gischat.streams.multiplexer import Multiplexer
+from gischat.streams.scripts import Scripts
+
+READ_SECONDS = 2.0  # how long one read of the outboxes waits for something to come
+READ_ENTRIES = 256  # of one channel, at the most, in one read
+
+
+class Snapshot(NamedTuple):
+    """The stored messages of a channel as they were when it had seen `published` publications."""
+
+    published: int
+    history: list[bytes]
+
+
+class Entry(NamedTuple):
+    """A publication and its place in the outbox."""
+
+    id: bytes
+    publication: Publication
+
+
+class Gateway:
+    """A front's way to Redis: `redis` for what is answered at once, `reader` for the read that waits."""
+
+    def __init__(self, settings: Settings, front: str, redis: Multiplexer, reader: Multiplexer) -> None:
+        self.front = front
+        self._redis = redis
+        self._reader = reader
+        self._scripts = Scripts(settings)
+        self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
+        self._channels = {keys.outbox.encode(): channel for channel, keys in self._keys.items()}
+
+    def enqueue(self, channel: str, lane: Lane, job: Job) -> "asyncio.Future[int]":
+        """Puts a job into its inbox; 0 when that is full, `Refused` when Redis is out of reach."""
+        return self._redis.run(self._scripts.enqueue, self._keys[channel].for_script(lane), job.fields())
+
+    async def snapshot(self, channel: str) -> Snapshot:
+        published, history = await self._redis.run(self._scripts.snapshot, self._keys[channel].for_script(), ())
+        return Snapshot(published, history)
+
+    async def read_outboxes(self, positions: Mapping[str, bytes]) -> list[tuple[str, list[Entry]]]:
+        """What was published after the given places; waits for it, empty when nothing came for a while.
+
+        Raises:
+            ConnectionError, Refused: nothing was read; ask again for the same.
+        """
+        streams = [self._keys[channel].outbox for channel in positions]
+        wait = int(READ_SECONDS * 1000)
+        answer = await self._reader.call(
+            "XREAD", "COUNT", READ_ENTRIES, "BLOCK", wait, "STREAMS", *streams, *positions.values()
+        )
+        return [
+            (self._channels[stream], [Entry(id, Publication.parse(fields)) for id, fields in entries])
+            for stream, entries in answer or ()
+        ]
+
+    async def last_entry(self, channel: str) -> bytes:
+        """Where the outbox ends now; what is published later comes after it."""
+        newest = await self._redis.call("XREVRANGE", self._keys[channel].outbox, "+", "-", "COUNT", 1)
+        place: bytes = newest[0][0] if newest else b"0-0"
+        return place
+
+    async def renew(self, channel: str, lease: float) -> bool:
+        """Shows that this front is alive, for `lease` seconds; false when Redis did not know it (any more)."""
+        arguments = (self.front, int(lease * 1000))
+        return bool(await self._redis.run(self._scripts.renew, self._keys[channel].for_script(), arguments))
+
+    async def head_counts(self, channels: Sequence[str]) -> list[int]:
+        """Connections in each channel, over all living fronts."""
+        asked = [self._redis.run(self._scripts.head_count, self._keys[name].for_script(), ()) for name in channels]
+        return list(await asyncio.gather(*asked))
+
+    async def nicknames(self, channel: str) -> list[str]:
+        """The registered nicknames, in no order."""
+        return [name.decode() for name in await self._redis.call("HKEYS", self._keys[channel].users)]

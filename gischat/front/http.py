@@ -1,0 +1,177 @@
+"""The REST endpoints."""
+
+import asyncio
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from tornado.web import HTTPError, RequestHandler, StaticFileHandler
+
+from gischat import __version__
+from gischat.errors import Refused, Uncompliant
+from gischat.front.turnstile import Ending
+from gischat.messages import Message
+from gischat.streams.entries import Outcome
+
+if TYPE_CHECKING:
+    from gischat.front.app import Front
+
+PUBLISH_SECONDS = 15.0  # how long a PUT waits for its message to be published
+
+
+class JsonHandler(RequestHandler):
+    """Answers JSON; errors are `{"detail": …}`."""
+
+    def initialize(self, front: "Front") -> None:
+        self.front = front
+        self.settings_ = front.settings
+
+    def set_default_headers(self) -> None:
+        self.set_header("Cache-Control", "no-store")
+
+    def answer(self, content: Any, status: int = 200) -> None:
+        self.set_status(status)
+        self.answer_json(msgspec.json.encode(content))
+
+    def answer_json(self, body: bytes) -> None:
+        self.set_header("Content-Type", "application/json; charset=UTF-8")
+        self.finish(body)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None))[1]
+        said = error.log_message if isinstance(error, HTTPError) else None
+        self.answer({"detail": said or HTTPStatus(status_code).phrase}, status_code)
+
+
+class ChannelHandler(JsonHandler):
+    """An endpoint of one channel: its name is the path's first argument."""
+
+    channel: str
+
+    def prepare(self) -> None:
+        self.channel = self.path_args[0]
+        if self.channel not in self.front.rooms:
+            # Answered here, not raised: HTTPError formats its text, and a name may hold a per cent sign.
+            self.answer({"detail": f"Channel '{self.channel}' not registered"}, 404)
+
+
+class Version(JsonHandler):
+    def get(self) -> None:
+        self.answer({"version": __version__})
+
+
+class Channels(JsonHandler):
+    def get(self) -> None:
+        self.answer(self.settings_.channels)
+
+
+class Rules(JsonHandler):
+    NAMES = (
+        "rules",
+        "main_lang",
+        "min_author_length",
+        "max_author_length",
+        "max_message_length",
+        "max_image_size",
+        "max_geojson_features",
+    )
+
+    def get(self) -> None:
+        self.answer({name: getattr(self.settings_, name) for name in self.NAMES})
+
+
+class Status(JsonHandler):
+    async def get(self) -> None:
+        healthy = self.front.circle.is_closed
+        counts = await self.front.head_counts()
+        self.answer(
+            {
+                "status": "ok" if healthy else "degraded",
+                "healthy": healthy,
+                "channels": [{"name": name, "nb_connected_users": number} for name, number in counts.items()],
+            }
+        )
+
+
+class Users(ChannelHandler):
+    async def get(self, _: str) -> None:
+        try:
+            nicknames = await self.front.gateway.nicknames(self.channel)
+        except Refused as refusal:
+            raise HTTPError(503, refusal.reason) from None
+        self.answer(sorted(nicknames, key=lambda name: (name.casefold(), name)))
+
+
+class Last(ChannelHandler):
+    async def get(self, _: str) -> None:
+        try:
+            snapshot = await self.front.gateway.snapshot(self.channel)
+        except Refused as refusal:
+            raise HTTPError(503, refusal.reason) from None
+        # The messages are stored as JSON: nothing is parsed to be written again.
+        self.answer_json(b"[" + b",".join(snapshot.history) + b"]")
+
+
+class PutText(ChannelHandler):
+    async def put(self, _: str) -> None:
+        try:
+            message = self.front.messages.read(self.request.body, type="text")
+        except Uncompliant as error:
+            self.answer({"detail": _details(error)}, 422)
+            return
+        ending = await self._publish(message)
+        if ending is None:
+            raise HTTPError(504, "The message was accepted but is not published yet.")
+        if ending.is_refusal:
+            raise HTTPError(503, msgspec.json.decode(ending.body)["reason"])
+        # A repeated id is published no second time, and asking for it again is no error.
+        self.answer_json(ending.body if ending.outcome is Outcome.PUBLISHED else message.body)
+
+    async def _publish(self, message: Message) -> Ending | None:
+        ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        turnstile = self.front.turnstiles.open(self.channel)
+        try:
+            turnstile.submit(message, lambda ending: None if ended.done() else ended.set_result(ending))
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                return await ended
+        except TimeoutError:
+            return None
+        finally:
+            self.front.turnstiles.close(turnstile)
+
+
+def _details(error: Uncompliant) -> list[dict[str, Any]]:
+    """The faults of a body, one by one."""
+    if not error.fields:
+        return [{"loc": ["body"], "msg": error.reason, "type": "json_invalid"}]
+    return [
+        {"loc": ["body", name], "msg": reason, "type": "missing" if reason == "Missing." else "value_error"}
+        for name, reason in error.fields.items()
+    ]
+
+
+class NotFound(JsonHandler):
+    def prepare(self) -> None:
+        self.answer({"detail": "Not Found"}, 404)
+
+
+class Page(StaticFileHandler):
+    """The web client and its assets."""
+
+    def set_extra_headers(self, path: str) -> None:
+        # Asked for again each time, answered 304 while it is the same: a new version is seen at once.
+        self.set_header("Cache-Control", "no-cache")
+        self.set_header("Content-Security-Policy", "; ".join(CONTENT_SECURITY_POLICY))
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self' data: blob:",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+)

@@ -1,0 +1,185 @@
+"""Rooms: the sockets of a channel on this front, and the way in.
+
+A connection is in the room before its history is read. What is published meanwhile waits for it and is sent after the
+history, without what the history already holds: joining leaves no hole and tells nothing twice.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gischat.errors import Refused
+from gischat.front.frames import text_frame
+from gischat.front.gateway import Gateway, Snapshot
+from gischat.front.gathering import Gathering
+from gischat.front.headcount import GATHER_SECONDS, HeadCount
+from gischat.front.turnstile import Turnstiles
+from gischat.streams.entries import Publication
+
+log = logging.getLogger(__name__)
+
+WAITING_BYTES = 64 * 2**20  # of what waits for one joiner's history, at the most
+
+
+class Member(Protocol):
+    """What a room needs of a connection."""
+
+    number: int
+    is_draining: bool
+
+    def write(self, data: bytes) -> None:
+        """Sends whole frames, or drops them when the connection is ending. Never raises, never waits."""
+
+    def close(self, code: int, reason: str) -> None: ...
+
+    def restore(self) -> None:
+        """Tells Redis again what it has lost of this connection."""
+
+
+@dataclass(slots=True)
+class Joiner:
+    """A connection on its way in."""
+
+    member: Member
+    change: int  # the head count's change that it made: earlier counts do not know of it
+    has_history: bool = False
+    seen: float = math.inf  # the last publication that its history knows of
+    waiting: list[tuple[float, bytes]] = field(default_factory=list)  # number and frame
+    waiting_bytes: int = 0
+
+    def write(self, number: float, frame: bytes) -> None:
+        if self.has_history:
+            if number > self.seen:
+                self.member.write(frame)
+            return
+        self.waiting.append((number, frame))
+        self.waiting_bytes += len(frame)
+        if self.waiting_bytes > WAITING_BYTES:
+            self.member.close(1013, "The history could not be read in time.")
+
+    def take(self, snapshot: Snapshot) -> None:
+        """Sends the history, then what came since."""
+        self.seen = snapshot.published
+        self.has_history = True
+        later = (frame for number, frame in self.waiting if number > self.seen)
+        frames = b"".join([*map(text_frame, snapshot.history), *later])
+        self.waiting.clear()
+        if frames:
+            self.member.write(frames)
+
+
+class Room:
+    """A channel's connections on this front."""
+
+    def __init__(self, channel: str, gateway: Gateway, turnstiles: Turnstiles) -> None:
+        self.channel = channel
+        self.head_count = HeadCount(channel, turnstiles)
+        self.connections: dict[int, Member] = {}  # all, by number
+        self._members: set[Member] = set()  # those that are wholly in: walked for every publication
+        self._joiners: dict[Member, Joiner] = {}
+        self._published = 0  # the number of the last publication that was delivered
+        self._gateway = gateway
+        self._newest_count: bytes | None = None
+        self._counts = Gathering(GATHER_SECONDS, self._deliver_count)
+        self._snapshot: asyncio.Task[Snapshot] | None = None
+
+    def enter(self, member: Member) -> None:
+        """Takes a connection in: it gets the history, the next count that includes it, and all that comes after."""
+        joiner = Joiner(member, self.head_count.add(+1))
+        self.connections[member.number] = member
+        self._joiners[member] = joiner
+        task = asyncio.create_task(self._bring_history(joiner))
+        task.add_done_callback(_log_failure)
+
+    def leave(self, member: Member) -> None:
+        """Lets a connection go; what has gone already may go again."""
+        if self.connections.pop(member.number, None) is not None:
+            self._members.discard(member)
+            self._joiners.pop(member, None)
+            self.head_count.add(-1)
+
+    def deliver(self, publications: Sequence[Publication]) -> None:
+        """Sends what was published, in order: frames that are due together go out in one write."""
+        frames: list[tuple[int, bytes]] = []
+        for publication in publications:
+            if publication.type == "nb_users":
+                self._newest_count = publication.body
+                self._counts.ask()
+            elif publication.is_for_everyone:
+                frames.append((publication.number, text_frame(publication.body)))
+            elif publication.to:
+                self._deliver_to(publication)
+        if frames:
+            self._broadcast(frames)
+        if publications:
+            self._published = publications[-1].number
+            self._let_in()
+
+    def _broadcast(self, frames: Sequence[tuple[int, bytes]]) -> None:
+        fan_out(self._members, b"".join(frame for _, frame in frames))
+        for joiner in list(self._joiners.values()):
+            for number, frame in frames:
+                joiner.write(number, frame)
+
+    def _deliver_to(self, publication: Publication) -> None:
+        front, _, number = publication.to.partition("/")
+        member = self.connections.get(int(number)) if front == self._gateway.front else None
+        if member is not None:
+            member.write(text_frame(publication.body))
+
+    def _deliver_count(self) -> None:
+        if self._newest_count is None:
+            return
+        frame = text_frame(self._newest_count)
+        fan_out(self._members, frame)
+        for joiner in list(self._joiners.values()):
+            if joiner.change <= self.head_count.told:
+                # No history holds a count: it is never too old for a joiner.
+                joiner.write(math.inf, frame)
+        self._let_in()
+
+    def _let_in(self) -> None:
+        """Who has the history, and nothing behind it left to skip, becomes a member like all others."""
+        for member, joiner in list(self._joiners.items()):
+            is_counted = joiner.change <= self.head_count.told
+            if joiner.has_history and is_counted and joiner.seen <= self._published:
+                del self._joiners[member]
+                self._members.add(member)
+
+    async def _bring_history(self, joiner: Joiner) -> None:
+        snapshot = await self._read_snapshot()
+        if joiner.member in self._joiners:
+            joiner.take(snapshot)
+            self._let_in()
+
+    async def _read_snapshot(self) -> Snapshot:
+        """Who joins in the same turn of the loop shares one reading."""
+        if self._snapshot is None:
+            self._snapshot = asyncio.create_task(self._ask_snapshot())
+            # Redis is asked in the next turn: until then, whoever enters may wait for the same answer.
+            asyncio.get_running_loop().call_soon(self._forget_snapshot)
+        return await asyncio.shield(self._snapshot)
+
+    def _forget_snapshot(self) -> None:
+        self._snapshot = None
+
+    async def _ask_snapshot(self) -> Snapshot:
+        while True:
+            try:
+                return await self._gateway.snapshot(self.channel)
+            except Refused:
+                log.debug("the history of a channel waits for redis")
+
+
+def fan_out(members: Iterable[Member], data: bytes) -> None:
+    """The same bytes to everyone. Nobody is awaited, and who takes no more harms nobody else."""
+    for member in members:
+        member.write(data)
+
+
+def _log_failure(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("a history could not be read", exc_info=task.exception())

@@ -1,0 +1,74 @@
+"""What all our processes do alike: settings, logs, signals, exit status.
+
+0    told to stop (SIGTERM, SIGINT) and done
+1    a fault of ours; the supervisor starts it again
+78   wrong settings (EX_CONFIG of sysexits.h): starting again does not help
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+import sentry_sdk
+
+from gischat import __version__
+from gischat.settings import Settings, SettingsError, load
+
+WRONG_SETTINGS = 78
+
+log = logging.getLogger(__name__)
+
+
+def run(kind: str, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> int:
+    """Runs a process to its end; returns its exit status.
+
+    Args:
+        kind: `front`, `worker`: what the process is called in logs.
+        main: is handed the settings and an event that is set when the process is to stop.
+    """
+    try:
+        settings = load()
+    except SettingsError as error:
+        print(f"gischat: wrong settings\n{error}", file=sys.stderr)
+        return WRONG_SETTINGS
+    _log_to_stderr(kind, settings)
+    _report_to_sentry(settings)
+    try:
+        asyncio.run(_run(settings, main))
+    except Exception:
+        log.exception("the %s failed", kind)
+        return 1
+    log.info("stopped")
+    return 0
+
+
+async def _run(settings: Settings, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await main(settings, stop)
+
+
+def _log_to_stderr(kind: str, settings: Settings) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format=f"%(asctime)s %(levelname)s {kind}[{os.getpid()}] %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+def _report_to_sentry(settings: Settings) -> None:
+    """Faults of ours go to Sentry, without what people wrote: no bodies, no local variables, no addresses."""
+    if settings.sentry_dsn:
+        sentry_sdk.init(
+            settings.sentry_dsn,
+            environment=settings.environment,
+            release=f"gischat@{__version__}",
+            traces_sample_rate=settings.sentry_traces_sample_rate,
+            send_default_pii=False,
+            include_local_variables=False,
+            max_request_body_size="never",
+        )

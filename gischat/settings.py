@@ -1,0 +1,191 @@
+"""The environment, parsed once into a frozen object.
+
+Nothing else reads the environment: whoever needs a setting is handed the `Settings`. Defaults stand here and nowhere
+else. Every variable may also be given as a file, `REDIS_URL_FILE=/run/secrets/redis` (as container secrets come).
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from environs import EnvValidationError, FileAwareEnv
+from marshmallow import ValidationError
+from marshmallow.validate import OneOf, Range, Regexp
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class SettingsError(Exception):
+    """Some settings are wrong; `str()` names each one, a line apiece."""
+
+    def __init__(self, wrong: Mapping[str, str]) -> None:
+        super().__init__("\n".join(f"{name}: {reason}" for name, reason in wrong.items()))
+        self.wrong = dict(wrong)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One instance's settings; a field is the lower-case name of its variable. Documented in the README."""
+
+    # What people see
+    channels: tuple[str, ...]
+    rules: str
+    main_lang: str
+    # Limits of the contract; lengths are characters, sizes of pictures pixels
+    min_author_length: int
+    max_author_length: int
+    max_message_length: int
+    max_image_size: int
+    max_image_raw_length: int
+    max_image_pixels: int
+    max_model_raw_length: int
+    max_script_raw_length: int
+    max_geojson_features: int
+    max_stored_messages: int
+    # Where we are
+    instance_id: str
+    environment: str
+    redis_url: str
+    host: str
+    port: int
+    log_level: str
+    sentry_dsn: str
+    sentry_traces_sample_rate: float
+    # One client
+    ws_ping_interval: float  # seconds; 0: no pings
+    ws_ping_timeout: float  # seconds
+    max_frame_size: int  # bytes
+    max_waiting_messages: int
+    max_waiting_bytes: int
+    max_unread_bytes: int
+    # One channel's streams
+    max_inbox_messages: int
+    max_inbox_bytes: int
+    max_outbox_messages: int
+    max_outbox_bytes: int
+    max_outbox_age: int  # seconds
+    # One job of the heavy lane
+    job_seconds: float
+    job_memory: int  # bytes of address space
+    # What the supervisor runs
+    fronts: int
+    light_workers: int
+    heavy_workers: int
+    state_dir: str
+
+
+def load() -> Settings:
+    """Reads the process' environment.
+
+    Raises:
+        SettingsError: one or more variables are wrong; all of them are named.
+    """
+    env = FileAwareEnv(eager=False)
+    values = _read(env)
+    wrong: dict[str, str] = {}
+    try:
+        env.seal()
+    except EnvValidationError as error:
+        messages: Any = error.error_messages
+        wrong |= {name: " ".join(reasons) for name, reasons in messages.items()}
+    wrong |= _contradictions(values, wrong)
+    if wrong:
+        raise SettingsError(wrong)
+    return Settings(**values)
+
+
+def variables() -> list[str]:
+    """The names of all variables that are read, for the documentation and the test that holds it to this."""
+    return sorted(
+        {field.name.upper() for field in fields(Settings)} | {"REDIS_HOST", "REDIS_PORT", "NB_UVICORN_WORKERS"}
+    )
+
+
+def _read(env: FileAwareEnv) -> dict[str, Any]:
+    def count(name: str, default: int, least: int = 1) -> Any:
+        return env.int(name, default, validate=Range(min=least))
+
+    def seconds(name: str, default: float, least: float = 0.1) -> Any:
+        return env.float(name, default, validate=Range(min=least))
+
+    return {
+        "channels": _channels(env),
+        "rules": env.str("RULES", "Be kind."),
+        "main_lang": env.str("MAIN_LANG", "en"),
+        "min_author_length": count("MIN_AUTHOR_LENGTH", 3),
+        "max_author_length": count("MAX_AUTHOR_LENGTH", 32),
+        "max_message_length": count("MAX_MESSAGE_LENGTH", 255),
+        "max_image_size": count("MAX_IMAGE_SIZE", 800),
+        "max_image_raw_length": count("MAX_IMAGE_RAW_LENGTH", 5_000_000),
+        "max_image_pixels": count("MAX_IMAGE_PIXELS", 64_000_000),
+        "max_model_raw_length": count("MAX_MODEL_RAW_LENGTH", 1_000_000),
+        "max_script_raw_length": count("MAX_SCRIPT_RAW_LENGTH", 2_000_000),
+        "max_geojson_features": count("MAX_GEOJSON_FEATURES", 500),
+        "max_stored_messages": count("MAX_STORED_MESSAGES", 5, least=0),
+        "instance_id": env.str("INSTANCE_ID", "gischat", validate=Regexp(r"[\w.-]+\Z", error=_INSTANCE_ID)),
+        "environment": env.str("ENVIRONMENT", "production"),
+        "redis_url": _redis_url(env),
+        "host": env.str("HOST", "0.0.0.0"),
+        "port": env.int("PORT", 8000, validate=Range(0, 65535)),
+        "log_level": env.str("LOG_LEVEL", "info", validate=OneOf(LOG_LEVELS)),
+        "sentry_dsn": env.str("SENTRY_DSN", ""),
+        "sentry_traces_sample_rate": env.float("SENTRY_TRACES_SAMPLE_RATE", 0.0, validate=Range(0, 1)),
+        "ws_ping_interval": seconds("WS_PING_INTERVAL", 20, least=0),
+        "ws_ping_timeout": seconds("WS_PING_TIMEOUT", 10, least=0),
+        "max_frame_size": count("MAX_FRAME_SIZE", 16 * 2**20, least=1024),
+        "max_waiting_messages": count("MAX_WAITING_MESSAGES", 1000),
+        "max_waiting_bytes": count("MAX_WAITING_BYTES", 32 * 2**20),
+        "max_unread_bytes": count("MAX_UNREAD_BYTES", 16 * 2**20),
+        "max_inbox_messages": count("MAX_INBOX_MESSAGES", 10_000),
+        "max_inbox_bytes": count("MAX_INBOX_BYTES", 256 * 2**20),
+        "max_outbox_messages": count("MAX_OUTBOX_MESSAGES", 10_000),
+        "max_outbox_bytes": count("MAX_OUTBOX_BYTES", 64 * 2**20),
+        "max_outbox_age": count("MAX_OUTBOX_AGE", 600),
+        "job_seconds": seconds("JOB_SECONDS", 30),
+        "job_memory": count("JOB_MEMORY", 2 * 2**30, least=2**28),
+        "fronts": env.int("FRONTS", env.int("NB_UVICORN_WORKERS", 1, validate=Range(0)), validate=Range(0)),
+        "light_workers": count("LIGHT_WORKERS", 1, least=0),
+        "heavy_workers": count("HEAVY_WORKERS", 1, least=0),
+        "state_dir": env.str("STATE_DIR", ".state"),
+    }
+
+
+_INSTANCE_ID = "Letters, digits, '_', '.' and '-' only: it becomes part of every Redis key."
+
+
+def _channels(env: FileAwareEnv) -> Any:
+    def no_empty_nor_twice(names: list[str]) -> bool:
+        return all(names) and len(set(names)) == len(names)
+
+    rule = _rule(no_empty_nor_twice, "Names, comma-separated: none empty, none twice.")
+    names = env.list("CHANNELS", ["QGIS", "Geotribu"], subcast=str.strip, validate=rule)
+    return names and tuple(names)
+
+
+def _redis_url(env: FileAwareEnv) -> Any:
+    host = env.str("REDIS_HOST", "127.0.0.1")
+    port = env.int("REDIS_PORT", 6379, validate=Range(1, 65535))
+    known = _rule(re.compile(r"((rediss?|unix)://.+)?\Z").match, "Starts with redis://, rediss:// or unix://.")
+    return env.str("REDIS_URL", "", validate=known) or f"redis://{host}:{port}/0"
+
+
+def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[str, str]:
+    """What is wrong between settings that are right in themselves."""
+    pairs = {
+        "MAX_AUTHOR_LENGTH": ("max_author_length", "min_author_length", "Less than MIN_AUTHOR_LENGTH."),
+        "WS_PING_TIMEOUT": ("ws_ping_interval", "ws_ping_timeout", "Longer than WS_PING_INTERVAL."),
+    }
+    return {
+        name: reason
+        for name, (greater, lesser, reason) in pairs.items()
+        if not wrong.keys() & {greater.upper(), lesser.upper()} and 0 < values[greater] < values[lesser]
+    }
+
+
+def _rule(holds: Callable[[Any], Any], reason: str) -> Callable[[Any], None]:
+    def check(value: Any) -> None:
+        if not holds(value):
+            raise ValidationError(reason)
+
+    return check

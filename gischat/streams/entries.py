@@ -1,0 +1,108 @@
+"""The frozen entries of the streams: a `Job` goes in, a `Publication` comes out.
+
+Source        front/connection/number   whose job it is: the connection and its how-manieth
+Job           front -> worker           in a channel's inbox
+Publication   worker -> all fronts      in a channel's outbox
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Self
+
+
+class Source(NamedTuple):
+    """Where a job comes from, and so where its end is to be told."""
+
+    front: str
+    connection: int
+    number: int
+
+    @property
+    def address(self) -> str:
+        """The connection alone: what a nickname belongs to."""
+        return f"{self.front}/{self.connection}"
+
+    def __str__(self) -> str:
+        return f"{self.front}/{self.connection}/{self.number}"
+
+    @classmethod
+    def parse(cls, text: bytes) -> Self:
+        front, connection, number = text.decode().split("/")
+        return cls(front, int(connection), int(number))
+
+
+# Jobs of the fronts themselves, beside those that carry a client's message and bear its type.
+COUNT = "count"  # so many connections of a front are in the channel now
+LEAVE = "leave"  # a connection has ended
+RESTORE = "restore"  # a nickname that Redis has lost
+HEARTBEAT = "heartbeat"  # goes round the circle and does nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One entry of an inbox. `body` is JSON: a client's message, whole, or what the front's own kind of job needs.
+
+    `id` is the message's id, under which it is published once; empty where that does not matter.
+    """
+
+    source: Source
+    type: str
+    id: str
+    body: bytes
+
+    def fields(self) -> tuple[str | bytes, ...]:
+        """The values in the order in which `enqueue.lua` takes them."""
+        return (str(self.source), self.type, self.id, self.body)
+
+    @classmethod
+    def parse(cls, fields: Sequence[bytes]) -> Self:
+        source, type, id, body = fields[1::2]
+        return cls(Source.parse(source), type.decode(), id.decode(), body)
+
+
+class Outcome(StrEnum):
+    """How a job ended."""
+
+    PUBLISHED = "published"  # everyone in the channel sees it
+    DONE = "done"  # there is nothing for everyone to see
+    REPEATED = "repeated"  # its id was published before; not again
+    REFUSED = "refused"  # the body tells its sender why
+    BURIED = "buried"  # it went to the dead letters; the body tells its sender
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One entry of an outbox.
+
+    `number` counts the channel's publications, so that a reader sees when it has missed some. `source` names the job
+    that ends with this entry, if one does. The body goes to the connection at address `to`; to the job's own connection
+    if it was refused or buried; else, if there is one, to everyone in the channel.
+    """
+
+    number: int
+    source: Source | None
+    outcome: Outcome
+    to: str
+    type: str
+    body: bytes
+
+    @classmethod
+    def parse(cls, fields: Sequence[bytes]) -> Self:
+        number, source, outcome, to, type, body = fields[1::2]
+        return cls(
+            int(number),
+            Source.parse(source) if source else None,
+            Outcome(outcome.decode()),
+            to.decode(),
+            type.decode(),
+            body,
+        )
+
+    @property
+    def is_for_sender(self) -> bool:
+        return self.outcome in (Outcome.REFUSED, Outcome.BURIED)
+
+    @property
+    def is_for_everyone(self) -> bool:
+        return bool(self.body) and not self.to and not self.is_for_sender

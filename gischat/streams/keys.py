@@ -1,0 +1,60 @@
+"""Every key in Redis.
+
+All keys of a channel share a hash tag, so that a script on them stays in one slot of a Redis Cluster, while channels
+spread over it. Scripts are handed all of a channel's keys, in the order of `for_script`; the names that they bear there
+stand at the head of `prelude.lua`.
+"""
+
+import re
+from dataclasses import dataclass
+
+from gischat.messages import Lane
+
+GROUP = "workers"  # the one consumer group of each inbox
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelKeys:
+    """The keys of one channel of one instance."""
+
+    instance: str
+    channel: str
+
+    def inbox(self, lane: Lane) -> str:
+        """Stream of jobs: what fronts ask the workers of a lane to do."""
+        return self._key(f"inbox:{lane}")
+
+    @property
+    def outbox(self) -> str:
+        """Stream of publications: what every front reads."""
+        return self._key("outbox")
+
+    @property
+    def users(self) -> str:
+        """Hash of registered nicknames, each with the address of its connection."""
+        return self._key("users")
+
+    def for_script(self, lane: Lane = Lane.LIGHT) -> tuple[str, ...]:
+        """All keys, with one lane's inbox."""
+        return (
+            self.inbox(lane),
+            self.outbox,
+            self._key("outbox:sizes"),  # list: "milliseconds bytes" of each entry of the outbox, oldest first
+            self._key("meters"),  # hash: published (how many ever), outbox_bytes
+            self._key(f"inbox:{lane}:bytes"),
+            self._key("history"),  # list of stored messages, oldest first
+            self._key("ids"),  # sorted set: ids published lately, by milliseconds
+            self._key("fronts"),  # sorted set: fronts, by the milliseconds at which their lease ends
+            self._key("counts"),  # hash: front -> its connections in the channel
+            self.users,
+            self._key("addresses"),  # hash: address -> nickname
+            self._key("dead"),  # stream of dead letters
+        )
+
+    def _key(self, name: str) -> str:
+        return f"gischat:{{{self.instance}:{_plain(self.channel)}}}:{name}"
+
+
+def _plain(channel: str) -> str:
+    """The channel's name without what has a meaning in a key: `{`, `}`, `:` and the escape itself."""
+    return re.sub(r"[%{}:]", lambda sign: f"%{ord(sign[0]):02X}", channel)

@@ -1,0 +1,13 @@
+-- So many connections of a front are in the channel now; everyone is told the sum over all fronts.
+local entry, size, source, front, connections, count_head = unpack(ARGV)
+
+if not take(entry, size) then return 0 end
+if is_alive(front) then
+  if connections == '0' then
+    redis.call('HDEL', COUNTS, front)
+  else
+    redis.call('HSET', COUNTS, front, connections)
+  end
+end
+publish_count(source, count_head)
+return 1

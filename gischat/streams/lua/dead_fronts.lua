@@ -1,0 +1,2 @@
+-- The fronts whose lease has run out.
+return redis.call('ZRANGEBYSCORE', FRONTS, '-inf', milliseconds())

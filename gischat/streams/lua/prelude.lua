@@ -1,0 +1,100 @@
+-- Stands before every script, after the limits (constants made from the settings).
+-- Scripts run on Redis >= 6.2: they write what they decided, so TIME may be asked.
+
+local INBOX, OUTBOX, OUTBOX_SIZES, METERS, INBOX_BYTES, HISTORY, IDS, FRONTS, COUNTS, USERS, ADDRESSES, DEAD = unpack(KEYS)
+
+local function milliseconds()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Ends a job: true for the first who asks, false for all who come after (a worker that was thought dead, a command sent
+-- again after a lost connection). Whoever gets false publishes nothing.
+local function take(entry, size)
+  if redis.call('XACK', INBOX, GROUP, entry) == 0 then return false end
+  redis.call('XDEL', INBOX, entry)
+  redis.call('DECRBY', INBOX_BYTES, size)
+  return true
+end
+
+-- Drops the oldest publications that are beyond the bounds in number, bytes or age; the newest always stays.
+local function trim()
+  local horizon = milliseconds() - OUTBOX_AGE
+  local length = redis.call('LLEN', OUTBOX_SIZES)
+  local bytes = tonumber(redis.call('HGET', METERS, 'outbox_bytes'))
+  local dropped = 0
+  while length - dropped > 1 do
+    local at, size = redis.call('LINDEX', OUTBOX_SIZES, 0):match('(%d+) (%d+)')
+    local fits = length - dropped <= OUTBOX_MESSAGES and bytes <= OUTBOX_BYTES and tonumber(at) >= horizon
+    if fits then break end
+    redis.call('LPOP', OUTBOX_SIZES)
+    bytes = bytes - size
+    dropped = dropped + 1
+  end
+  if dropped > 0 then
+    redis.call('XTRIM', OUTBOX, 'MAXLEN', '=', length - dropped)
+    redis.call('HSET', METERS, 'outbox_bytes', bytes)
+  end
+end
+
+local function publish(source, outcome, to, kind, body)
+  local number = redis.call('HINCRBY', METERS, 'published', 1)
+  redis.call('XADD', OUTBOX, '*',
+    'number', number, 'source', source, 'outcome', outcome, 'to', to, 'type', kind, 'body', body)
+  redis.call('RPUSH', OUTBOX_SIZES, milliseconds() .. ' ' .. #body)
+  redis.call('HINCRBY', METERS, 'outbox_bytes', #body)
+  trim()
+end
+
+-- False when the id was published in the last minutes.
+local function is_new(id)
+  if id == '' then return true end
+  local at = milliseconds()
+  if redis.call('ZADD', IDS, 'NX', at, id) == 0 then return false end
+  redis.call('ZREMRANGEBYSCORE', IDS, '-inf', at - IDS_AGE)
+  redis.call('ZREMRANGEBYRANK', IDS, 0, -IDS_NUMBER - 1)
+  return true
+end
+
+local function store(body)
+  if HISTORY_MESSAGES == 0 then return end
+  redis.call('RPUSH', HISTORY, body)
+  redis.call('LTRIM', HISTORY, -HISTORY_MESSAGES, -1)
+end
+
+-- The stored messages, oldest first.
+local function history()
+  if HISTORY_MESSAGES == 0 then return {} end
+  return redis.call('LRANGE', HISTORY, -HISTORY_MESSAGES, -1)
+end
+
+-- A front whose lease has not run out.
+local function is_alive(front)
+  local ends = redis.call('ZSCORE', FRONTS, front)
+  return ends and tonumber(ends) > milliseconds()
+end
+
+-- Connections in the channel, over all living fronts.
+local function head_count()
+  local total = 0
+  for _, front in ipairs(redis.call('ZRANGEBYSCORE', FRONTS, milliseconds(), '+inf')) do
+    total = total + (redis.call('HGET', COUNTS, front) or 0)
+  end
+  return total
+end
+
+-- `head` is the message up to the number.
+local function publish_count(source, head)
+  publish(source, 'published', '', 'nb_users', head .. string.format('%d', head_count()) .. '}')
+end
+
+-- Frees the nickname of a connection and tells the channel; `head` is the message up to the nickname, which holds
+-- nothing that JSON escapes. False when the connection had none.
+local function give_up(source, address, head)
+  local nickname = redis.call('HGET', ADDRESSES, address)
+  if not nickname then return false end
+  redis.call('HDEL', ADDRESSES, address)
+  redis.call('HDEL', USERS, nickname)
+  publish(source, 'published', '', 'exiter', head .. nickname .. '"}')
+  return true
+end

@@ -1,0 +1,18 @@
+-- Gives a nickname to a connection, in place of the one that it had, or refuses: taken.
+local entry, size, source, id, front, address, nickname, newcomer, exiter_head, taken = unpack(ARGV)
+
+if not take(entry, size) then return 0 end
+if not is_alive(front) then
+  -- It died meanwhile and was swept: a nickname given now would be a ghost.
+  publish(source, 'done', '', 'newcomer', '')
+elseif redis.call('HEXISTS', USERS, nickname) == 1 then
+  publish(source, 'refused', '', 'uncompliant', taken)
+elseif not is_new(id) then
+  publish(source, 'repeated', '', 'newcomer', '')
+else
+  give_up('', address, exiter_head)
+  redis.call('HSET', USERS, nickname, address)
+  redis.call('HSET', ADDRESSES, address, nickname)
+  publish(source, 'published', '', 'newcomer', newcomer)
+end
+return 1

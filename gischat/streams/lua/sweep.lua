@@ -1,0 +1,16 @@
+-- Removes a dead front with its connections, and tells the channel. Each nickname takes the next of the given messages
+-- (up to the nickname, as in give_up): ids cannot be made here. Returns how many more are needed; 0: all done.
+local front, count_head = ARGV[1], ARGV[2]
+
+if is_alive(front) or not redis.call('ZSCORE', FRONTS, front) then return 0 end
+
+local addresses = {}
+for _, address in ipairs(redis.call('HKEYS', ADDRESSES)) do
+  if address:sub(1, #front + 1) == front .. '/' then table.insert(addresses, address) end
+end
+if #addresses > #ARGV - 2 then return #addresses end
+
+for index, address in ipairs(addresses) do give_up('', address, ARGV[index + 2]) end
+redis.call('ZREM', FRONTS, front)
+if redis.call('HDEL', COUNTS, front) == 1 then publish_count('', count_head) end
+return 0

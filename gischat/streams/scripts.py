@@ -1,0 +1,70 @@
+"""The scripts that run inside Redis: each a file in lua/, in one slot, all or nothing."""
+
+from dataclasses import dataclass
+from hashlib import sha1
+from importlib import resources
+
+from gischat.settings import Settings
+from gischat.streams.keys import GROUP
+
+IDS_AGE = 10 * 60  # seconds: how long a message's id is remembered
+IDS_NUMBER = 20_000  # and how many at the most, per channel: about 2.5 MB of Redis' memory
+DEAD_LETTERS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script with the instance's limits in it; `digest` is what Redis knows it by."""
+
+    name: str
+    text: str
+    digest: str
+
+
+class Scripts:
+    """All scripts, as attributes: `scripts.finish`."""
+
+    enqueue: Script
+    finish: Script
+    register: Script
+    restore: Script
+    exit: Script
+    leave: Script
+    like: Script
+    count: Script
+    renew: Script
+    dead_fronts: Script
+    sweep: Script
+    snapshot: Script
+    head_count: Script
+    bury: Script
+
+    def __init__(self, settings: Settings) -> None:
+        head = _limits(settings) + _read("prelude")
+        self.all = [_script(name, head + _read(name)) for name in type(self).__annotations__]
+        for script in self.all:
+            setattr(self, script.name, script)
+
+
+def _limits(settings: Settings) -> str:
+    limits = {
+        "INBOX_MESSAGES": settings.max_inbox_messages,
+        "INBOX_MAX_BYTES": settings.max_inbox_bytes,
+        "OUTBOX_MESSAGES": settings.max_outbox_messages,
+        "OUTBOX_BYTES": settings.max_outbox_bytes,
+        "OUTBOX_AGE": settings.max_outbox_age * 1000,
+        "HISTORY_MESSAGES": settings.max_stored_messages,
+        "IDS_AGE": IDS_AGE * 1000,
+        "IDS_NUMBER": IDS_NUMBER,
+        "DEAD_LETTERS": DEAD_LETTERS,
+    }
+    lines = [f"local {name} = {value}" for name, value in limits.items()]
+    return "\n".join([f"local GROUP = '{GROUP}'", *lines]) + "\n"
+
+
+def _read(name: str) -> str:
+    return resources.files(__package__).joinpath("lua", f"{name}.lua").read_text("utf-8") + "\n"
+
+
+def _script(name: str, text: str) -> Script:
+    return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())

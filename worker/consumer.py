@@ -1,0 +1,177 @@
+"""Reads jobs, reclaims those of workers that are gone, buries what cannot be done. Knows Redis, and no messages.
+
+LightConsumer    many jobs at once: each takes microseconds
+HeavyConsumer    one at a time, in the sandbox: each may take seconds, and the next may as well go to another worker
+"""
+
+import asyncio
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from redis.exceptions import ResponseError
+
+from gischat.errors import Refused, Uncompliant
+from gischat.settings import Settings
+from worker import presence, process
+from worker.effects import Bury, Effect, Publish, Refuse
+from worker.gateway import Gateway, Held
+from worker.sandbox import Crashed, OutOfMemory, Sandbox, TimedOut
+
+log = logging.getLogger(__name__)
+
+READ_SECONDS = 1.0  # how long a read waits; a worker that is to stop stops within it
+KEEP_HOUSE_SECONDS = 2.0
+MOST_DELIVERIES = 3  # a job that has taken so many workers with it gets no other
+
+TOOK_TOO_LONG = "This message takes too long to process. Please send something smaller or simpler."
+TAKES_TOO_MUCH = "This message takes too much memory to process. Please send something smaller."
+
+
+class Consumer(ABC):
+    """A worker's loop over one lane."""
+
+    def __init__(self, gateway: Gateway, *, reclaim_seconds: float) -> None:
+        """
+        Args:
+            reclaim_seconds: a job that a worker has held for longer is taken from it; longer than a job may take.
+        """
+        self.gateway = gateway
+        self._reclaim_seconds = reclaim_seconds
+        self._house_kept_at = 0.0
+        self._may_hold_more = True  # jobs delivered under our name that we do not know of
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop`, then ends what it holds and returns."""
+        while not stop.is_set():
+            try:
+                await self._turn()
+            except (ConnectionError, Refused) as error:
+                log.debug("redis was lost in between: %s", error)
+                self._may_hold_more = True
+                await asyncio.sleep(0.05)
+            except ResponseError as error:
+                self._may_hold_more = True
+                await self._begin_anew(error)
+
+    async def _turn(self) -> None:
+        if self._may_hold_more:
+            for channel in self.gateway.channels:
+                while held := await self.gateway.own(channel, self.batch):
+                    await self._work(held)
+            self._may_hold_more = False
+        if time.monotonic() - self._house_kept_at > KEEP_HOUSE_SECONDS:
+            self._house_kept_at = time.monotonic()
+            await self._keep_house()
+        await self._work(await self._read())
+
+    async def _begin_anew(self, error: ResponseError) -> None:
+        if not str(error).startswith("NOGROUP"):
+            log.error("redis answered: %s", error)
+            await asyncio.sleep(1)
+        try:
+            await self.gateway.found_groups()
+        except (ConnectionError, Refused, ResponseError) as failure:
+            log.warning("the consumer groups could not be made: %s", failure)
+
+    async def _keep_house(self) -> None:
+        for channel in self.gateway.channels:
+            while held := await self.gateway.abandoned(channel, self._reclaim_seconds, self.batch):
+                log.warning("took over %d jobs of a worker that is gone", len(held))
+                await self._work(held)
+
+    batch: int
+
+    @abstractmethod
+    async def _read(self) -> list[Held]: ...
+
+    @abstractmethod
+    async def _work(self, held: Sequence[Held]) -> None: ...
+
+
+class LightConsumer(Consumer):
+    """Ends whole batches: one read for many jobs, one write for all that comes of them."""
+
+    batch = 128
+
+    async def _read(self) -> list[Held]:
+        return await self.gateway.read(self.gateway.channels, count=self.batch, wait=READ_SECONDS)
+
+    async def _work(self, held: Sequence[Held]) -> None:
+        ended = [self.gateway.carry_out(one, _light_effect(one)) for one in held]
+        for error in await asyncio.gather(*ended, return_exceptions=True):
+            if isinstance(error, BaseException):
+                raise error
+
+    async def _keep_house(self) -> None:
+        await super()._keep_house()
+        await presence.sweep(self.gateway)
+
+
+class HeavyConsumer(Consumer):
+    """Takes a job, ends it, takes the next; the channels in turn, so that none waits behind another's flood."""
+
+    batch = 1
+
+    def __init__(self, gateway: Gateway, settings: Settings, sandbox: Sandbox, *, reclaim_seconds: float) -> None:
+        super().__init__(gateway, reclaim_seconds=reclaim_seconds)
+        self._settings = settings
+        self._sandbox = sandbox
+        self._next = 0
+
+    async def _read(self) -> list[Held]:
+        channels = self.gateway.channels
+        # A read of many streams would bring a job of each; one that waits brings the first that comes.
+        for offset in range(len(channels)):
+            place = (self._next + offset) % len(channels)
+            if held := await self.gateway.read([channels[place]], count=1):
+                self._next = place + 1
+                return held
+        return await self.gateway.read(channels, count=1, wait=READ_SECONDS)
+
+    async def _work(self, held: Sequence[Held]) -> None:
+        for one in held:
+            await self.gateway.carry_out(one, await self._effect(one))
+
+    async def _effect(self, held: Held) -> Effect:
+        if held.deliveries > MOST_DELIVERIES:
+            return _given_up(held)
+        for _ in range(MOST_DELIVERIES):
+            try:
+                function = process.HEAVY[held.job.type]
+                return Publish(await self._sandbox.run(function, held.job.body, self._settings))
+            except Uncompliant as error:
+                return Refuse(error.reason)
+            except TimedOut:
+                log.warning("a %s took too long", held.job.type)
+                return Refuse(TOOK_TOO_LONG)
+            except OutOfMemory:
+                log.warning("a %s took too much memory", held.job.type)
+                return Refuse(TAKES_TOO_MUCH)
+            except Crashed as crash:
+                log.error("a %s crashed the sandbox: %s", held.job.type, crash)
+            except Exception as error:
+                return _failed(held, error)
+        return Bury(f"It crashed the sandbox {MOST_DELIVERIES} times.")
+
+
+def _light_effect(held: Held) -> Effect:
+    if held.deliveries > MOST_DELIVERIES:
+        return _given_up(held)
+    try:
+        return process.LIGHT[held.job.type](held.job)
+    except Uncompliant as error:
+        return Refuse(error.reason)
+    except Exception as error:
+        return _failed(held, error)
+
+
+def _given_up(held: Held) -> Effect:
+    log.error("a %s is buried: %d workers did not end it", held.job.type, held.deliveries - 1)
+    return Bury(f"{held.deliveries - 1} workers did not end it.")
+
+
+def _failed(held: Held, error: Exception) -> Effect:
+    log.error("a %s is buried: it could not be processed", held.job.type, exc_info=error)
+    return Bury(f"{type(error).__name__} in the worker.")

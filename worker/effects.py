@@ -1,0 +1,73 @@
+"""What a job comes to: values that say what to publish, for the gateway to carry out in one step."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """To everyone in the channel; into the history if `stored`."""
+
+    body: bytes
+    stored: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """To the sender alone: why not."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """To nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A nickname for the job's connection."""
+
+    nickname: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """A nickname that the job's connection had before Redis lost it."""
+
+    nickname: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """The job's connection gives its nickname up, by its own word."""
+
+    nickname: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The job's connection is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """To the connection of the liked author alone."""
+
+    nickname: str
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The job's front has so many connections in the channel."""
+
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """It cannot be done: to the dead letters, with the reason for the operator."""
+
+    reason: str
+
+
+Effect = Publish | Refuse | Acknowledge | Register | Restore | Exit | Leave | Like | Count | Bury

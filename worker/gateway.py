@@ -1,0 +1,214 @@
+"""All that a worker asks of Redis."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from redis.exceptions import ResponseError
+
+from gischat.messages import Lane, server_message, uncompliant
+from gischat.settings import Settings
+from gischat.streams.entries import Job, Outcome
+from gischat.streams.keys import GROUP, ChannelKeys
+from gischat.streams.multiplexer import Argument, Multiplexer
+from gischat.streams.scripts import Script, Scripts
+from worker.effects import (
+    Acknowledge,
+    Bury,
+    Count,
+    Effect,
+    Exit,
+    Leave,
+    Like,
+    Publish,
+    Refuse,
+    Register,
+    Restore,
+)
+
+BURIED = "This message could not be processed by the server. It was not sent."
+
+
+class Held(NamedTuple):
+    """A job that this worker holds: delivered to it and not acknowledged yet."""
+
+    channel: str
+    lane: Lane
+    entry: bytes
+    deliveries: int
+    job: Job
+
+
+class Gateway:
+    """A worker's way to Redis: `redis` for what is answered at once, `reader` for the reads that wait."""
+
+    def __init__(self, settings: Settings, lane: Lane, name: str, redis: Multiplexer, reader: Multiplexer) -> None:
+        self.lane = lane
+        self.channels = settings.channels
+        self._name = name
+        self._redis = redis
+        self._reader = reader
+        self._scripts = Scripts(settings)
+        self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
+        self._inboxes = {keys.inbox(lane).encode(): channel for channel, keys in self._keys.items()}
+
+    async def found_groups(self) -> None:
+        """Makes the consumer groups that are not there: at the first start, and when Redis was flushed or replaced."""
+        founded = [
+            self._redis.call("XGROUP", "CREATE", keys.inbox(self.lane), GROUP, "0", "MKSTREAM")
+            for keys in self._keys.values()
+        ]
+        for answer in await asyncio.gather(*founded, return_exceptions=True):
+            if isinstance(answer, ResponseError) and str(answer).startswith("BUSYGROUP"):
+                continue
+            if isinstance(answer, BaseException):
+                raise answer
+
+    async def read(self, channels: Sequence[str], *, count: int, wait: float = 0) -> list[Held]:
+        """New jobs of these channels, up to `count` of each; waits up to `wait` seconds for the first.
+
+        Raises:
+            ConnectionError, Refused: jobs may have been delivered without an answer: see `own`.
+            ResponseError: NOGROUP: see `found_groups`.
+        """
+        block: tuple[Argument, ...] = ("BLOCK", int(wait * 1000)) if wait else ()
+        streams = [self._keys[channel].inbox(self.lane) for channel in channels]
+        newest = [">"] * len(streams)
+        answer = await self._reader.call(
+            "XREADGROUP", "GROUP", GROUP, self._name, "COUNT", count, *block, "STREAMS", *streams, *newest
+        )
+        return [
+            Held(self._inboxes[stream], self.lane, entry, 1, Job.parse(fields))
+            for stream, entries in answer or ()
+            for entry, fields in entries
+        ]
+
+    async def own(self, channel: str, count: int) -> list[Held]:
+        """Jobs that were delivered to this worker (or its predecessor of the same name) and not done."""
+        return await self._claim(channel, 0, count, "-", "+", count, self._name)
+
+    async def abandoned(self, channel: str, idle: float, count: int) -> list[Held]:
+        """Jobs that some worker has held for longer than `idle` seconds; they are this worker's now."""
+        milliseconds = int(idle * 1000)
+        return await self._claim(channel, milliseconds, count, "IDLE", milliseconds, "-", "+", count)
+
+    async def _claim(self, channel: str, idle: int, count: int, *which: Argument) -> list[Held]:
+        inbox = self._keys[channel].inbox(self.lane)
+        pending = await self._redis.call("XPENDING", inbox, GROUP, *which)
+        if not pending:
+            return []
+        deliveries = {entry: times + 1 for entry, _, _, times in pending}
+        claimed = await self._redis.call("XCLAIM", inbox, GROUP, self._name, idle, *deliveries)
+        return [
+            Held(channel, self.lane, item[0], deliveries[item[0]], Job.parse(item[1]))
+            for item in claimed
+            if item is not None and item[1] is not None
+        ]
+
+    async def carry_out(self, held: Held, effect: Effect) -> bool:
+        """Ends a job: acknowledges, publishes and stores in one step. False when another worker had ended it before."""
+        script, arguments = _CARRIED_OUT[type(effect)](held, effect)
+        keys = self._keys[held.channel].for_script(held.lane)
+        first: tuple[Argument, ...] = (held.entry, len(held.job.body), str(held.job.source))
+        return bool(await self._redis.run(getattr(self._scripts, script), keys, (*first, *arguments)))
+
+    async def dead_fronts(self, channel: str) -> list[str]:
+        """Fronts that have not shown a sign of life for longer than their lease."""
+        keys = self._keys[channel].for_script()
+        return [front.decode() for front in await self._redis.run(self._scripts.dead_fronts, keys, ())]
+
+    async def sweep(self, channel: str, front: str) -> None:
+        """Removes a dead front's connections and tells the channel."""
+        script: Script = self._scripts.sweep
+        missing = 0
+        while True:
+            exits = [_exiter_head() for _ in range(missing)]
+            arguments: tuple[Argument, ...] = (front, _count_head(), *exits)
+            missing = await self._redis.run(script, self._keys[channel].for_script(), arguments)
+            if not missing:
+                return
+
+
+# Effect -> script, and its arguments behind entry, size and source
+
+Carried = tuple[str, tuple[Argument, ...]]
+
+
+def _publish(held: Held, effect: Publish) -> Carried:
+    return "finish", (held.job.id, Outcome.PUBLISHED, "", held.job.type, effect.body, int(effect.stored))
+
+
+def _refuse(held: Held, effect: Refuse) -> Carried:
+    return "finish", ("", Outcome.REFUSED, "", "uncompliant", uncompliant(effect.reason), 0)
+
+
+def _acknowledge(held: Held, effect: Acknowledge) -> Carried:
+    return "finish", ("", Outcome.DONE, "", held.job.type, b"", 0)
+
+
+def _register(held: Held, effect: Register) -> Carried:
+    taken = _taken(held, effect.nickname)
+    source = held.job.source
+    return "register", (
+        held.job.id,
+        source.front,
+        source.address,
+        effect.nickname,
+        held.job.body,
+        _exiter_head(),
+        taken,
+    )
+
+
+def _restore(held: Held, effect: Restore) -> Carried:
+    taken = _taken(held, effect.nickname)
+    return "restore", (held.job.source.front, held.job.source.address, effect.nickname, taken)
+
+
+def _exit(held: Held, effect: Exit) -> Carried:
+    not_yours = uncompliant(f"You are not registered as '{effect.nickname}'.")
+    return "exit", (held.job.source.address, effect.nickname, held.job.body, _exiter_head(), not_yours)
+
+
+def _leave(held: Held, effect: Leave) -> Carried:
+    return "leave", (held.job.source.address, _exiter_head())
+
+
+def _like(held: Held, effect: Like) -> Carried:
+    return "like", (held.job.id, effect.nickname, held.job.body)
+
+
+def _count(held: Held, effect: Count) -> Carried:
+    return "count", (held.job.source.front, effect.connections, _count_head())
+
+
+def _bury(held: Held, effect: Bury) -> Carried:
+    return "bury", (held.job.type, held.job.id, held.job.body, effect.reason, uncompliant(BURIED))
+
+
+_CARRIED_OUT: dict[type[Effect], Callable[[Held, Any], Carried]] = {
+    Publish: _publish,
+    Refuse: _refuse,
+    Acknowledge: _acknowledge,
+    Register: _register,
+    Restore: _restore,
+    Exit: _exit,
+    Leave: _leave,
+    Like: _like,
+    Count: _count,
+    Bury: _bury,
+}
+
+
+def _taken(held: Held, nickname: str) -> bytes:
+    return uncompliant(f"User '{nickname}' already registered in channel {held.channel}")
+
+
+def _count_head() -> bytes:
+    """An `nb_users` up to its number, which only the script knows."""
+    return server_message("nb_users", nb_users=0).removesuffix(b"0}")
+
+
+def _exiter_head() -> bytes:
+    """An `exiter` up to its nickname, which only the script knows."""
+    return server_message("exiter", exiter="").removesuffix(b'"}')

@@ -1,0 +1,20 @@
+"""Who is there, kept true: the connections of fronts that died are swept away.
+
+What living fronts tell (so many are here, this one is called so, that one has left) comes as jobs like all others.
+"""
+
+import asyncio
+import logging
+
+from worker.gateway import Gateway
+
+log = logging.getLogger(__name__)
+
+
+async def sweep(gateway: Gateway) -> None:
+    """Removes the fronts whose lease has run out. Any number of workers may do so at once: each front goes once."""
+    dead = await asyncio.gather(*(gateway.dead_fronts(channel) for channel in gateway.channels))
+    for channel, fronts in zip(gateway.channels, dead, strict=True):
+        for front in fronts:
+            log.warning("front %s shows no sign of life: removed from a channel", front)
+            await gateway.sweep(channel, front)

@@ -1,0 +1,105 @@
+"""What is done with a job, by its type. Pure: no Redis, no clock of its own.
+
+LIGHT   type -> function of the job, at once
+HEAVY   type -> function of the body, in the sandbox: it may take long, or all memory, or be made to do so
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from gischat.settings import Settings
+from gischat.streams.entries import COUNT, HEARTBEAT, LEAVE, RESTORE, Job
+from worker import geojson, images
+from worker.effects import Acknowledge, Count, Effect, Exit, Leave, Like, Publish, Register, Restore
+
+# Texts that make QChat do something funny: shown, never stored.
+CHEAT_CODES = frozenset(
+    {
+        "givemesomecheese",
+        "lookattheflickofqgis",
+        "iamarobot",
+        "its10oclock",
+        "qgisprolicense",
+        "wizz",
+        "spaceandtime",
+    }
+)
+
+
+def text(job: Job) -> Effect:
+    return Publish(job.body, stored=_content(job.body)["text"] not in CHEAT_CODES)
+
+
+def as_it_is(job: Job) -> Effect:
+    return Publish(job.body)
+
+
+def newcomer(job: Job) -> Effect:
+    return Register(_content(job.body)["newcomer"])
+
+
+def restore(job: Job) -> Effect:
+    return Restore(_content(job.body)[RESTORE])
+
+
+def exiter(job: Job) -> Effect:
+    return Exit(_content(job.body)["exiter"])
+
+
+def like(job: Job) -> Effect:
+    return Like(_content(job.body)["liked_author"])
+
+
+def count(job: Job) -> Effect:
+    return Count(_content(job.body)["connections"])
+
+
+LIGHT: Mapping[str, Callable[[Job], Effect]] = {
+    "text": text,
+    "crs": as_it_is,
+    "bbox": as_it_is,
+    "position": as_it_is,
+    "model": as_it_is,
+    "script": as_it_is,
+    "newcomer": newcomer,
+    "exiter": exiter,
+    "like": like,
+    COUNT: count,
+    LEAVE: lambda job: Leave(),
+    RESTORE: restore,
+    HEARTBEAT: lambda job: Acknowledge(),
+}
+
+
+def image(body: bytes, settings: Settings) -> bytes:
+    """The message with its picture scaled to fit.
+
+    Raises:
+        Uncompliant: it is no picture that we take.
+    """
+    content = _content(body)
+    content["image_data"] = images.fit(
+        content["image_data"], max_size=settings.max_image_size, max_pixels=settings.max_image_pixels
+    )
+    return msgspec.json.encode(content)
+
+
+def layer(body: bytes, settings: Settings) -> bytes:
+    """The message with its GeoJSON checked, and written anew: no key twice, no number that a reader could not hold.
+
+    Raises:
+        Uncompliant: it is no FeatureCollection, or too large a one.
+    """
+    content = _content(body)
+    geojson.check(content["geojson"], max_features=settings.max_geojson_features)
+    return msgspec.json.encode(content)
+
+
+HEAVY: Mapping[str, Callable[[bytes, Settings], bytes]] = {"image": image, "geojson": layer}
+
+
+def _content(body: bytes) -> dict[str, Any]:
+    content: dict[str, Any] = msgspec.json.decode(body)
+    return content
