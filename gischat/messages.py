@@ -36,7 +36,7 @@ LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that datetime (a
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message that keeps the contract. `body` is the JSON object, whole: what receivers get if no worker alters it."""
+    """A message that keeps the contract. `body` is the whole JSON object: what receivers get if no worker alters it."""
 
     type: str
     id: str
@@ -182,7 +182,7 @@ def uncompliant(reason: str) -> bytes:
 
 def server_message(type: str, **content: Any) -> bytes:
     """A message of the server's own making, as JSON."""
-    return msgspec.json.encode({"type": type, "id": new_id(), "timestamp": now(), **content})
+    return msgspec.json.encode({"type": type, "id": new_id(), "timestamp": now()} | content)
 
 
 # A null in these fields means what leaving them out means: clients that fill a class with all of its fields send it.

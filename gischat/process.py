@@ -6,6 +6,7 @@
 """
 
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -18,6 +19,7 @@ from gischat import __version__
 from gischat.settings import Settings, SettingsError, load
 
 WRONG_SETTINGS = 78
+HUNG_SECONDS = 60
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,19 @@ async def _run(settings: Settings, main: Callable[[Settings, asyncio.Event], Awa
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await main(settings, stop)
+    watchdog = asyncio.create_task(_feed_watchdog())
+    try:
+        await main(settings, stop)
+    finally:
+        watchdog.cancel()
+        faulthandler.cancel_dump_traceback_later()
+
+
+async def _feed_watchdog() -> None:
+    """A loop that hangs cannot end its own process: a thread of the interpreter does, and shows where it hung."""
+    while True:
+        faulthandler.dump_traceback_later(HUNG_SECONDS, exit=True)
+        await asyncio.sleep(HUNG_SECONDS / 10)
 
 
 def _log_to_stderr(kind: str, settings: Settings) -> None:

@@ -142,7 +142,7 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
         "max_outbox_messages": count("MAX_OUTBOX_MESSAGES", 10_000),
         "max_outbox_bytes": count("MAX_OUTBOX_BYTES", 64 * 2**20),
         "max_outbox_age": count("MAX_OUTBOX_AGE", 600),
-        "job_seconds": seconds("JOB_SECONDS", 30),
+        "job_seconds": seconds("JOB_SECONDS", 10),
         "job_memory": count("JOB_MEMORY", 2 * 2**30, least=2**28),
         "fronts": env.int("FRONTS", env.int("NB_UVICORN_WORKERS", 1, validate=Range(0)), validate=Range(0)),
         "light_workers": count("LIGHT_WORKERS", 1, least=0),

@@ -1,4 +1,4 @@
-"""`python -m worker --lane light|heavy|all` starts one worker."""
+"""`python -m worker --lane light|heavy|all` starts one worker; `python -m worker dead` shows the dead letters."""
 
 import argparse
 import asyncio
@@ -8,20 +8,26 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator
 
 from gischat import process
 from gischat.messages import Lane
 from gischat.settings import Settings
 from gischat.streams.multiplexer import ANSWER_SECONDS, Multiplexer
+from worker import dead
 from worker.consumer import READ_SECONDS, Consumer, HeavyConsumer, LightConsumer
 from worker.gateway import Gateway
 from worker.sandbox import Sandbox
 
 log = logging.getLogger(__name__)
 
-LIGHT_RECLAIM_SECONDS = 5.0
-HEAVY_RECLAIM_MARGIN = 10.0  # beyond what a job may take, three times over if it crashes its sandbox
+RECLAIM_SECONDS = {Lane.LIGHT: 5.0, Lane.HEAVY: 12.0}
+DEAF_SECONDS = 20.0
+
+
+class Deaf(Exception):
+    """This process runs and takes no jobs: it is of no use."""
 
 
 def arguments() -> argparse.Namespace:
@@ -44,6 +50,26 @@ async def work(lanes: list[Lane], name: str, settings: Settings, stop: asyncio.E
         async with asyncio.TaskGroup() as group:
             for consumer in consumers:
                 group.create_task(consumer.run(stop))
+            watch = group.create_task(_watch(consumers))
+            await stop.wait()
+            watch.cancel()
+
+
+async def _watch(consumers: list[Consumer]) -> None:
+    """Sees to it that every loop goes on while Redis answers.
+
+    Raises:
+        Deaf: one does not.
+    """
+    answering_since = time.monotonic()
+    while True:
+        await asyncio.sleep(DEAF_SECONDS / 10)
+        for consumer in consumers:
+            if not await consumer.gateway.answers():
+                answering_since = time.monotonic()
+            quiet_since = max(consumer.turned_at, answering_since)
+            if time.monotonic() - quiet_since > DEAF_SECONDS:
+                raise Deaf(f"no jobs are taken from the {consumer.gateway.lane} lane although redis answers")
 
 
 @contextlib.asynccontextmanager
@@ -58,17 +84,19 @@ async def _consumer(lane: Lane, name: str, settings: Settings) -> AsyncIterator[
     async with redis, reader:
         gateway = Gateway(settings, lane, name, redis, reader)
         if lane is Lane.LIGHT:
-            yield LightConsumer(gateway, reclaim_seconds=LIGHT_RECLAIM_SECONDS)
+            yield LightConsumer(gateway, reclaim_seconds=RECLAIM_SECONDS[lane])
             return
         sandbox = Sandbox(seconds=settings.job_seconds, memory=settings.job_memory, preload=("worker.process",))
         try:
-            reclaim_seconds = 3 * settings.job_seconds + HEAVY_RECLAIM_MARGIN
-            yield HeavyConsumer(gateway, settings, sandbox, reclaim_seconds=reclaim_seconds)
+            await sandbox.start()
+            yield HeavyConsumer(gateway, settings, sandbox, reclaim_seconds=RECLAIM_SECONDS[lane])
         finally:
             await sandbox.close()
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["dead"]:
+        return dead.main(sys.argv[2:])
     given = arguments()
     lanes = list(Lane) if given.lane == "all" else [Lane(given.lane)]
     return process.run("worker", functools.partial(work, lanes, given.name))

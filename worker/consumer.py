@@ -5,6 +5,7 @@ HeavyConsumer    one at a time, in the sandbox: each may take seconds, and the n
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from abc import ABC, abstractmethod
@@ -25,7 +26,6 @@ READ_SECONDS = 1.0  # how long a read waits; a worker that is to stop stops with
 KEEP_HOUSE_SECONDS = 2.0
 MOST_DELIVERIES = 3  # a job that has taken so many workers with it gets no other
 
-TOOK_TOO_LONG = "This message takes too long to process. Please send something smaller or simpler."
 TAKES_TOO_MUCH = "This message takes too much memory to process. Please send something smaller."
 
 
@@ -40,6 +40,7 @@ class Consumer(ABC):
         self.gateway = gateway
         self._reclaim_seconds = reclaim_seconds
         self._house_kept_at = 0.0
+        self.turned_at = time.monotonic()  # when the loop was last seen to go on
         self._may_hold_more = True  # jobs delivered under our name that we do not know of
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -65,9 +66,11 @@ class Consumer(ABC):
             self._house_kept_at = time.monotonic()
             await self._keep_house()
         await self._work(await self._read())
+        self.turned_at = time.monotonic()
 
     async def _begin_anew(self, error: ResponseError) -> None:
-        if not str(error).startswith("NOGROUP"):
+        # A flush takes the groups away, before a read (NOGROUP) or under a read that waits (UNBLOCKED).
+        if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
             log.error("redis answered: %s", error)
             await asyncio.sleep(1)
         try:
@@ -132,28 +135,40 @@ class HeavyConsumer(Consumer):
 
     async def _work(self, held: Sequence[Held]) -> None:
         for one in held:
-            await self.gateway.carry_out(one, await self._effect(one))
+            keeping = asyncio.create_task(self._keep(one))
+            try:
+                effect = await self._effect(one)
+            finally:
+                keeping.cancel()
+            await self.gateway.carry_out(one, effect)
+
+    async def _keep(self, held: Held) -> None:
+        """While a job is being worked on, nobody takes it for abandoned."""
+        while True:
+            await asyncio.sleep(self._reclaim_seconds / 4)
+            with contextlib.suppress(ConnectionError, Refused, ResponseError):
+                await self.gateway.keep(held)
+            self.turned_at = time.monotonic()
 
     async def _effect(self, held: Held) -> Effect:
         if held.deliveries > MOST_DELIVERIES:
             return _given_up(held)
+        reason = ""
         for _ in range(MOST_DELIVERIES):
             try:
                 function = process.HEAVY[held.job.type]
                 return Publish(await self._sandbox.run(function, held.job.body, self._settings))
             except Uncompliant as error:
                 return Refuse(error.reason)
-            except TimedOut:
-                log.warning("a %s took too long", held.job.type)
-                return Refuse(TOOK_TOO_LONG)
             except OutOfMemory:
                 log.warning("a %s took too much memory", held.job.type)
                 return Refuse(TAKES_TOO_MUCH)
-            except Crashed as crash:
-                log.error("a %s crashed the sandbox: %s", held.job.type, crash)
+            except (TimedOut, Crashed) as error:
+                reason = f"{type(error).__name__}: {error}"
+                log.error("a %s ended the sandbox: %s", held.job.type, reason)
             except Exception as error:
                 return _failed(held, error)
-        return Bury(f"It crashed the sandbox {MOST_DELIVERIES} times.")
+        return Bury(f"{MOST_DELIVERIES} times {reason}")
 
 
 def _light_effect(held: Held) -> Effect:

@@ -1,12 +1,14 @@
 """All that a worker asks of Redis."""
 
 import asyncio
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
-from gischat.messages import Lane, server_message, uncompliant
+from gischat.errors import Refused
+from gischat.messages import Lane, new_id, server_message, uncompliant
 from gischat.settings import Settings
 from gischat.streams.entries import Job, Outcome
 from gischat.streams.keys import GROUP, ChannelKeys
@@ -105,6 +107,18 @@ class Gateway:
             if item is not None and item[1] is not None
         ]
 
+    async def keep(self, held: Held) -> None:
+        """Shows that a job is being worked on: its time with this worker counts from now."""
+        inbox = self._keys[held.channel].inbox(held.lane)
+        await self._redis.call("XCLAIM", inbox, GROUP, self._name, 0, held.entry, "JUSTID")
+
+    async def answers(self) -> bool:
+        """Whether Redis answers, over the connection that is not for reading jobs."""
+        try:
+            return bool(await self._redis.call("PING"))
+        except (ConnectionError, Refused, RedisError):
+            return False
+
     async def carry_out(self, held: Held, effect: Effect) -> bool:
         """Ends a job: acknowledges, publishes and stores in one step. False when another worker had ended it before."""
         script, arguments = _CARRIED_OUT[type(effect)](held, effect)
@@ -155,7 +169,7 @@ def _register(held: Held, effect: Register) -> Carried:
         source.address,
         effect.nickname,
         held.job.body,
-        _exiter_head(),
+        _exiter_head(source),
         taken,
     )
 
@@ -167,11 +181,18 @@ def _restore(held: Held, effect: Restore) -> Carried:
 
 def _exit(held: Held, effect: Exit) -> Carried:
     not_yours = uncompliant(f"You are not registered as '{effect.nickname}'.")
-    return "exit", (held.job.source.address, effect.nickname, held.job.body, _exiter_head(), not_yours)
+    return "exit", (
+        held.job.id,
+        held.job.source.address,
+        effect.nickname,
+        held.job.body,
+        _exiter_head(held.job.source),
+        not_yours,
+    )
 
 
 def _leave(held: Held, effect: Leave) -> Carried:
-    return "leave", (held.job.source.address, _exiter_head())
+    return "leave", (held.job.source.address, _exiter_head(held.job.source))
 
 
 def _like(held: Held, effect: Like) -> Carried:
@@ -209,6 +230,10 @@ def _count_head() -> bytes:
     return server_message("nb_users", nb_users=0).removesuffix(b"0}")
 
 
-def _exiter_head() -> bytes:
-    """An `exiter` up to its nickname, which only the script knows."""
-    return server_message("exiter", exiter="").removesuffix(b'"}')
+def _exiter_head(cause: object = None) -> bytes:
+    """An `exiter` up to its nickname, which only the script knows.
+
+    The same cause gives the same id: a job that is done twice, for Redis forgot the first time, tells it once.
+    """
+    id = new_id() if cause is None else str(uuid.uuid5(uuid.NAMESPACE_URL, f"gischat:{cause}"))
+    return server_message("exiter", id=id, exiter="").removesuffix(b'"}')

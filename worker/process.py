@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from gischat.errors import Uncompliant
 from gischat.settings import Settings
 from gischat.streams.entries import COUNT, HEARTBEAT, LEAVE, RESTORE, Job
 from worker import geojson, images
@@ -92,7 +93,11 @@ def layer(body: bytes, settings: Settings) -> bytes:
     Raises:
         Uncompliant: it is no FeatureCollection, or too large a one.
     """
-    content = _content(body)
+    try:
+        content = _content(body)
+    except (msgspec.DecodeError, RecursionError):
+        # The front has seen well-formed JSON; what a number comes to, or how deep it goes, shows only here.
+        raise Uncompliant("geojson: it holds a number that is too large, or is nested too deeply.") from None
     geojson.check(content["geojson"], max_features=settings.max_geojson_features)
     return msgspec.json.encode(content)
 

@@ -39,18 +39,20 @@ class Front:
 
     def __init__(self, settings: Settings, redis: Multiplexer, reader: Multiplexer) -> None:
         self.settings = settings
+        self._redis = redis
         self.messages = Messages(settings)
         self.gateway = Gateway(settings, secrets.token_hex(4), redis, reader)
         self.turnstiles = Turnstiles(self.gateway, settings)
         self.rooms = {name: Room(name, self.gateway, self.turnstiles) for name in settings.channels}
         self.subscriber = Subscriber(self.gateway, self.rooms, self.turnstiles)
-        self.presence = Presence(self.gateway, self.rooms)
+        self.presence = Presence(self.gateway, self.rooms, self.turnstiles, self.subscriber)
+        redis.reconnected = reader.reconnected = self.turnstiles.enqueue_again
         self.circle = Circle(settings.channels[0], self.turnstiles)
         self.is_draining = False
         self._head_counts = dict.fromkeys(settings.channels, 0)
 
-    def connect(self, room: Room, stream: IOStream, close: Callable[[int, str], None]) -> Connection:
-        """A client has come to a room."""
+    def connect(self, room: Room, stream: IOStream, close: Callable[[int, str], None], after: str | None) -> Connection:
+        """A client has come to a room; what it missed after the message of id `after`, it wants to be told."""
         connection = Connection(
             room,
             stream,
@@ -59,7 +61,7 @@ class Front:
             turnstiles=self.turnstiles,
             max_unread_bytes=self.settings.max_unread_bytes,
         )
-        room.enter(connection)
+        room.enter(connection, after)
         return connection
 
     async def head_counts(self) -> dict[str, int]:
@@ -68,6 +70,15 @@ class Front:
             counts = await self.gateway.head_counts(self.settings.channels)
             self._head_counts = dict(zip(self.settings.channels, counts, strict=True))
         return self._head_counts
+
+    def reasons_not_ready(self) -> list[str]:
+        """Why this front should get no clients at the moment; none if it should."""
+        reasons = {
+            "it is about to stop": self.is_draining,
+            "redis is out of reach": not self._redis.is_connected,
+            "messages do not go round: is a light worker running?": not self.circle.is_closed,
+        }
+        return [reason for reason, holds in reasons.items() if holds]
 
     async def drain(self) -> None:
         """Lets what was sent before be published, then says goodbye to everyone and tells the channels."""
@@ -109,6 +120,8 @@ def routes(front: Front) -> list[URLSpec]:
         URLSpec(r"/channels", http.Channels, parts),
         URLSpec(r"/rules", http.Rules, parts),
         URLSpec(r"/status", http.Status, parts),
+        URLSpec(r"/livez", http.Alive, parts),
+        URLSpec(r"/readyz", http.Ready, parts),
         URLSpec(r"/channel/([^/]+)/users", http.Users, parts),
         URLSpec(r"/channel/([^/]+)/last", http.Last, parts),
         URLSpec(r"/channel/([^/]+)/text", http.PutText, parts),

@@ -16,10 +16,18 @@ READ_ENTRIES = 256  # of one channel, at the most, in one read
 
 
 class Snapshot(NamedTuple):
-    """The stored messages of a channel as they were when it had seen `published` publications."""
+    """What a joiner is told first, as it was when the channel had seen `published` publications."""
 
     published: int
     history: list[bytes]
+    is_complete: bool = True  # nothing is missing of what the joiner asked for
+
+
+class Renewal(NamedTuple):
+    """What Redis says to a front that shows that it is alive."""
+
+    was_known: bool  # if not, it has lost what the front had told it
+    published: int  # how many publications the channel has seen
 
 
 class Entry(NamedTuple):
@@ -48,6 +56,13 @@ class Gateway:
         published, history = await self._redis.run(self._scripts.snapshot, self._keys[channel].for_script(), ())
         return Snapshot(published, history)
 
+    async def since(self, channel: str, id: str) -> Snapshot:
+        """What was published after the message of that id; the stored messages where that is not retained."""
+        published, is_complete, messages = await self._redis.run(
+            self._scripts.since, self._keys[channel].for_script(), (id,)
+        )
+        return Snapshot(published, messages, bool(is_complete))
+
     async def read_outboxes(self, positions: Mapping[str, bytes]) -> list[tuple[str, list[Entry]]]:
         """What was published after the given places; waits for it, empty when nothing came for a while.
 
@@ -64,16 +79,20 @@ class Gateway:
             for stream, entries in answer or ()
         ]
 
-    async def last_entry(self, channel: str) -> bytes:
-        """Where the outbox ends now; what is published later comes after it."""
-        newest = await self._redis.call("XREVRANGE", self._keys[channel].outbox, "+", "-", "COUNT", 1)
-        place: bytes = newest[0][0] if newest else b"0-0"
-        return place
+    def reconnect_reader(self) -> None:
+        """Ends the connection over which the outboxes are read; a new one is made at once."""
+        self._reader.drop()
 
-    async def renew(self, channel: str, lease: float) -> bool:
-        """Shows that this front is alive, for `lease` seconds; false when Redis did not know it (any more)."""
+    async def last_entry(self, channel: str) -> Entry | None:
+        """The newest publication; what is published later comes after it."""
+        newest = await self._redis.call("XREVRANGE", self._keys[channel].outbox, "+", "-", "COUNT", 1)
+        return Entry(newest[0][0], Publication.parse(newest[0][1])) if newest else None
+
+    async def renew(self, channel: str, lease: float) -> Renewal:
+        """Shows that this front is alive, for `lease` seconds."""
         arguments = (self.front, int(lease * 1000))
-        return bool(await self._redis.run(self._scripts.renew, self._keys[channel].for_script(), arguments))
+        known, published = await self._redis.run(self._scripts.renew, self._keys[channel].for_script(), arguments)
+        return Renewal(bool(known), published)
 
     async def head_counts(self, channels: Sequence[str]) -> list[int]:
         """Connections in each channel, over all living fronts."""

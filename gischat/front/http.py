@@ -93,6 +93,21 @@ class Status(JsonHandler):
         )
 
 
+class Alive(JsonHandler):
+    """`/livez`: the loop turns."""
+
+    def get(self) -> None:
+        self.answer({"alive": True})
+
+
+class Ready(JsonHandler):
+    """`/readyz`: messages go round, and new clients are welcome."""
+
+    def get(self) -> None:
+        reasons = self.front.reasons_not_ready()
+        self.answer({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+
+
 class Users(ChannelHandler):
     async def get(self, _: str) -> None:
         try:

@@ -9,22 +9,30 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
+from redis.exceptions import RedisError
+
 from gischat.errors import Refused
-from gischat.front.gateway import Gateway
+from gischat.front.gateway import Gateway, Renewal
 from gischat.front.rooms import Room
+from gischat.front.subscriber import Subscriber
+from gischat.front.turnstile import Turnstiles
 
 log = logging.getLogger(__name__)
 
-RENEW_SECONDS = 2.0
+RENEW_SECONDS = 1.0
 LEASE_SECONDS = 8.0  # several renewals may fail before the front counts as dead
 
 
 class Presence:
-    """Renews the leases of a front."""
+    """Renews the leases of a front, and sees by the answers whether Redis has lost it, or it Redis."""
 
-    def __init__(self, gateway: Gateway, rooms: Mapping[str, Room]) -> None:
+    def __init__(
+        self, gateway: Gateway, rooms: Mapping[str, Room], turnstiles: Turnstiles, subscriber: Subscriber
+    ) -> None:
         self._gateway = gateway
         self._rooms = rooms
+        self._turnstiles = turnstiles
+        self._subscriber = subscriber
 
     async def begin(self) -> None:
         """The first lease, which must be there before the first connection; waits for Redis."""
@@ -36,25 +44,30 @@ class Presence:
                 log.warning("waiting for redis")
 
     async def run(self) -> None:
-        """Renews until it is cancelled."""
+        """Renews until it is cancelled.
+
+        Raises:
+            Deaf: this front does not hear, whatever it tries.
+        """
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             try:
-                for channel in await self._renew():
+                renewals = await self._renew()
+            except (Refused, RedisError) as error:
+                log.warning("the lease could not be renewed: %s", error)
+                continue
+            for channel, renewal in renewals.items():
+                if not renewal.was_known:
                     self._tell_again(self._rooms[channel])
-            except Refused:
-                log.debug("the lease could not be renewed")
-            except Exception:
-                log.exception("the lease could not be renewed")
+            self._subscriber.compare({channel: renewal.published for channel, renewal in renewals.items()})
 
-    async def _renew(self) -> list[str]:
-        """Renews all leases; returns the channels in which there was none."""
+    async def _renew(self) -> dict[str, Renewal]:
         renewed = [self._gateway.renew(channel, LEASE_SECONDS) for channel in self._rooms]
-        known = await asyncio.gather(*renewed)
-        return [channel for channel, is_known in zip(self._rooms, known, strict=True) if not is_known]
+        return dict(zip(self._rooms, await asyncio.gather(*renewed), strict=True))
 
     def _tell_again(self, room: Room) -> None:
         log.warning("redis had lost this front in a channel with %d connections", len(room.connections))
+        self._turnstiles.enqueue_again(room.channel)
         room.head_count.tell_again()
         for connection in room.connections.values():
             connection.restore()

@@ -7,7 +7,8 @@ history, without what the history already holds: joining leaves no hole and tell
 import asyncio
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,11 +18,16 @@ from gischat.front.gateway import Gateway, Snapshot
 from gischat.front.gathering import Gathering
 from gischat.front.headcount import GATHER_SECONDS, HeadCount
 from gischat.front.turnstile import Turnstiles
+from gischat.messages import uncompliant
 from gischat.streams.entries import Publication
 
 log = logging.getLogger(__name__)
 
+SEEN_IDS = 4096  # more than a channel publishes in the second that a Redis may lose
 WAITING_BYTES = 64 * 2**20  # of what waits for one joiner's history, at the most
+
+
+MISSED = "What you missed is no longer kept: some messages may be missing. The last ones follow."
 
 
 class Member(Protocol):
@@ -60,12 +66,18 @@ class Joiner:
         if self.waiting_bytes > WAITING_BYTES:
             self.member.close(1013, "The history could not be read in time.")
 
+    def forget(self, number: int) -> None:
+        """The channel counts from anew: a history that was read before knows of nothing that comes."""
+        if self.has_history and self.seen >= number:
+            self.seen = number - 1
+
     def take(self, snapshot: Snapshot) -> None:
         """Sends the history, then what came since."""
         self.seen = snapshot.published
         self.has_history = True
         later = (frame for number, frame in self.waiting if number > self.seen)
-        frames = b"".join([*map(text_frame, snapshot.history), *later])
+        missing = [] if snapshot.is_complete else [text_frame(uncompliant(MISSED))]
+        frames = b"".join([*missing, *map(text_frame, snapshot.history), *later])
         self.waiting.clear()
         if frames:
             self.member.write(frames)
@@ -80,18 +92,24 @@ class Room:
         self.connections: dict[int, Member] = {}  # all, by number
         self._members: set[Member] = set()  # those that are wholly in: walked for every publication
         self._joiners: dict[Member, Joiner] = {}
-        self._published = 0  # the number of the last publication that was delivered
+        self.published = 0  # the number of the last publication that was delivered
+        self._seen: OrderedDict[bytes, None] = OrderedDict()  # ids of the last messages that were delivered
+        self._turnstiles = turnstiles
         self._gateway = gateway
         self._newest_count: bytes | None = None
         self._counts = Gathering(GATHER_SECONDS, self._deliver_count)
         self._snapshot: asyncio.Task[Snapshot] | None = None
 
-    def enter(self, member: Member) -> None:
-        """Takes a connection in: it gets the history, the next count that includes it, and all that comes after."""
+    def enter(self, member: Member, after: str | None = None) -> None:
+        """Takes a connection in: it gets the history, the next count that includes it, and all that comes after.
+
+        Instead of the history, one that comes back gets what it missed `after` the message of that id, if that is
+        retained; if it is not, an `uncompliant` says so, and the history follows.
+        """
         joiner = Joiner(member, self.head_count.add(+1))
         self.connections[member.number] = member
         self._joiners[member] = joiner
-        task = asyncio.create_task(self._bring_history(joiner))
+        task = asyncio.create_task(self._bring_history(joiner, after))
         task.add_done_callback(_log_failure)
 
     def leave(self, member: Member) -> None:
@@ -105,6 +123,9 @@ class Room:
         """Sends what was published, in order: frames that are due together go out in one write."""
         frames: list[tuple[int, bytes]] = []
         for publication in publications:
+            self._follow(publication.number)
+            if self._is_repeated(publication.id):
+                continue
             if publication.type == "nb_users":
                 self._newest_count = publication.body
                 self._counts.ask()
@@ -114,9 +135,30 @@ class Room:
                 self._deliver_to(publication)
         if frames:
             self._broadcast(frames)
-        if publications:
-            self._published = publications[-1].number
-            self._let_in()
+        self._let_in()
+
+    def _follow(self, number: int) -> None:
+        """Notices what was missed: then the ends of our jobs may be among it, and they are enqueued again."""
+        if number != self.published + 1:
+            if number > self.published:
+                log.warning("missed %d publications of a channel: trimmed", number - self.published - 1)
+            else:
+                log.warning("a channel begins anew: redis has lost what was published before")
+                for joiner in self._joiners.values():
+                    joiner.forget(number)
+            self._turnstiles.enqueue_again(self.channel)
+        self.published = number
+
+    def _is_repeated(self, id: bytes) -> bool:
+        """Whether this message was delivered before: a Redis that lost its last second makes workers publish again."""
+        if not id:
+            return False
+        if id in self._seen:
+            return True
+        self._seen[id] = None
+        if len(self._seen) > SEEN_IDS:
+            self._seen.popitem(last=False)
+        return False
 
     def _broadcast(self, frames: Sequence[tuple[int, bytes]]) -> None:
         fan_out(self._members, b"".join(frame for _, frame in frames))
@@ -145,12 +187,12 @@ class Room:
         """Who has the history, and nothing behind it left to skip, becomes a member like all others."""
         for member, joiner in list(self._joiners.items()):
             is_counted = joiner.change <= self.head_count.told
-            if joiner.has_history and is_counted and joiner.seen <= self._published:
+            if joiner.has_history and is_counted and joiner.seen <= self.published:
                 del self._joiners[member]
                 self._members.add(member)
 
-    async def _bring_history(self, joiner: Joiner) -> None:
-        snapshot = await self._read_snapshot()
+    async def _bring_history(self, joiner: Joiner, after: str | None) -> None:
+        snapshot = await self._read_snapshot() if after is None else await self._ask(self._gateway.since, after)
         if joiner.member in self._joiners:
             joiner.take(snapshot)
             self._let_in()
@@ -158,7 +200,7 @@ class Room:
     async def _read_snapshot(self) -> Snapshot:
         """Who joins in the same turn of the loop shares one reading."""
         if self._snapshot is None:
-            self._snapshot = asyncio.create_task(self._ask_snapshot())
+            self._snapshot = asyncio.create_task(self._ask(self._gateway.snapshot))
             # Redis is asked in the next turn: until then, whoever enters may wait for the same answer.
             asyncio.get_running_loop().call_soon(self._forget_snapshot)
         return await asyncio.shield(self._snapshot)
@@ -166,10 +208,10 @@ class Room:
     def _forget_snapshot(self) -> None:
         self._snapshot = None
 
-    async def _ask_snapshot(self) -> Snapshot:
+    async def _ask(self, read: Callable[..., Awaitable[Snapshot]], *arguments: str) -> Snapshot:
         while True:
             try:
-                return await self._gateway.snapshot(self.channel)
+                return await read(self.channel, *arguments)
             except Refused:
                 log.debug("the history of a channel waits for redis")
 

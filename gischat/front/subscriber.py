@@ -6,6 +6,7 @@ It reads the outboxes as streams, by position: whatever happens to the connectio
 import asyncio
 import logging
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from gischat.errors import Refused
 from gischat.front.gateway import Entry, Gateway
@@ -13,6 +14,20 @@ from gischat.front.rooms import Room
 from gischat.front.turnstile import Turnstiles
 
 log = logging.getLogger(__name__)
+
+BEGINNING = b"0-0"
+DEAF_SECONDS = 5.0
+
+
+class Expectation(NamedTuple):
+    """So many publications there were at that time: they must have been heard soon after."""
+
+    published: int
+    since: float
+
+
+class Deaf(Exception):
+    """This process runs and does not hear: it is of no use."""
 
 
 class Subscriber:
@@ -23,13 +38,17 @@ class Subscriber:
         self._rooms = rooms
         self._turnstiles = turnstiles
         self._positions: dict[str, bytes] = {}
+        self._expected: dict[str, Expectation] = {}
+        self._has_reconnected = False
 
     async def find_positions(self) -> None:
         """Begins at the end of each outbox; waits for Redis as long as it takes."""
         for channel in self._rooms:
             while channel not in self._positions:
                 try:
-                    self._positions[channel] = await self._gateway.last_entry(channel)
+                    newest = await self._gateway.last_entry(channel)
+                    self._positions[channel] = newest.id if newest else BEGINNING
+                    self._rooms[channel].published = newest.publication.number if newest else 0
                 except Refused:
                     log.warning("waiting for redis")
 
@@ -46,6 +65,32 @@ class Subscriber:
             for channel, entries in read:
                 self._hand_over(channel, entries)
                 self._positions[channel] = entries[-1].id
+
+    def compare(self, published: Mapping[str, int]) -> None:
+        """Compares what was heard with what Redis says was published, by channel.
+
+        Raises:
+            Deaf: publications do not arrive although Redis answers, over a new connection neither.
+        """
+        now = asyncio.get_running_loop().time()
+        late = [channel for channel, number in published.items() if self._is_late(channel, number, now)]
+        if not late:
+            self._has_reconnected = False
+        elif self._has_reconnected:
+            raise Deaf(f"nothing is heard of {len(late)} channels although redis answers")
+        else:
+            log.error("nothing is heard of %d channels although redis answers: reconnecting", len(late))
+            self._has_reconnected = True
+            self._expected.clear()
+            self._gateway.reconnect_reader()
+
+    def _is_late(self, channel: str, published: int, now: float) -> bool:
+        heard = self._rooms[channel].published
+        expected = self._expected.get(channel)
+        if expected is None or heard >= expected.published or published < expected.published:
+            self._expected[channel] = Expectation(published, now)
+            return False
+        return now - expected.since > DEAF_SECONDS
 
     def _hand_over(self, channel: str, entries: list[Entry]) -> None:
         publications = [entry.publication for entry in entries]

@@ -21,6 +21,7 @@ from gischat.streams.entries import Job, Outcome, Publication, Source
 log = logging.getLogger(__name__)
 
 INBOX_FULL = "The server has too much to do at the moment. Please send it again later."
+RETRY_SECONDS = 0.5
 TOO_MANY_WAIT = "Too many of your messages are waiting to be published. Please send it again later."
 
 
@@ -45,15 +46,16 @@ class Turn(NamedTuple):
 class Turnstile:
     """Lets the jobs of one connection through, one at a time."""
 
-    __slots__ = ("_bytes", "_channel", "_count", "_gate", "_passing", "_waiting", "number")
+    __slots__ = ("_bytes", "_count", "_gate", "_is_enqueued", "_passing", "_waiting", "channel", "number")
 
     def __init__(self, gate: "Turnstiles", channel: str, number: int) -> None:
-        self._gate = gate
-        self._channel = channel
+        self.channel = channel
         self.number = number
+        self._gate = gate
         self._count = 0
         self._bytes = 0
         self._passing: Turn | None = None
+        self._is_enqueued = False  # Redis has said that it took the one that is passing
         self._waiting: deque[Turn] = deque()
 
     @property
@@ -83,29 +85,56 @@ class Turnstile:
         turn.ended(ending)
         self._advance()
 
+    def enqueue_again(self) -> None:
+        """Enqueues what is on its way once more, for it or its end may be lost.
+
+        If nothing was lost, the second does nothing: its id has been published, or its number has ended.
+        """
+        if self._passing is not None and self._is_enqueued:
+            self._enqueue(self._passing.message, self._enqueued_again)
+
     def _advance(self) -> None:
-        if self._passing is not None or not self._waiting:
-            return
-        self._passing = self._waiting.popleft()
-        self._count += 1
-        message = self._passing.message
-        self._bytes -= len(message.body)
+        if self._passing is None and self._waiting:
+            self._passing = self._waiting.popleft()
+            self._bytes -= len(self._passing.message.body)
+            self._count += 1
+            self._enqueue(self._passing.message, self._enqueued)
+
+    def _enqueue(self, message: Message, answered: Callable[[int, "asyncio.Future[int]"], None]) -> None:
+        self._is_enqueued = False
         source = Source(self._gate.front, self.number, self._count)
         job = Job(source, message.type, message.id, message.body)
-        taken = self._gate.enqueue(self._channel, message.lane, job)
-        taken.add_done_callback(partial(self._enqueued, self._count))
+        taken = self._gate.enqueue(self.channel, message.lane, job)
+        taken.add_done_callback(partial(answered, self._count))
 
     def _enqueued(self, number: int, taken: "asyncio.Future[int]") -> None:
-        if taken.cancelled():
+        refusal = _refusal(taken)
+        if refusal is not None:
+            self.end(number, Ending(Outcome.REFUSED, uncompliant(refusal)))
+        elif number == self._count:
+            self._is_enqueued = True
+
+    def _enqueued_again(self, number: int, taken: "asyncio.Future[int]") -> None:
+        if number != self._count or self._passing is None:
             return
-        error = taken.exception()
-        if error is None and taken.result():
-            return
-        reason = INBOX_FULL if error is None else error.reason if isinstance(error, Refused) else None
-        if reason is None:
-            log.error("a job could not be enqueued", exc_info=error)
-            reason = INBOX_FULL
-        self.end(number, Ending(Outcome.REFUSED, uncompliant(reason)))
+        self._is_enqueued = True
+        if _refusal(taken) is not None:
+            # It cannot be refused, for the first may have got through: it is tried until it is known.
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._enqueue_again_if, number)
+
+    def _enqueue_again_if(self, number: int) -> None:
+        if number == self._count:
+            self.enqueue_again()
+
+
+def _refusal(taken: "asyncio.Future[int]") -> str | None:
+    """Why a job was not enqueued, in words for its sender; None when it was."""
+    error = taken.exception()
+    if isinstance(error, Refused):
+        return error.reason
+    if error is not None:
+        log.error("a job could not be enqueued", exc_info=error)
+    return None if error is None and taken.result() else INBOX_FULL
 
 
 class Turnstiles:
@@ -135,6 +164,12 @@ class Turnstiles:
             turnstile = self._open.get(source.connection)
             if turnstile is not None:
                 turnstile.end(source.number, Ending(publication.outcome, publication.body))
+
+    def enqueue_again(self, channel: str | None = None) -> None:
+        """Enqueues what is on its way in a channel (or in all) once more: something may have been lost."""
+        for turnstile in list(self._open.values()):
+            if channel in (None, turnstile.channel):
+                turnstile.enqueue_again()
 
     @property
     def are_idle(self) -> bool:

@@ -30,7 +30,8 @@ class ChannelSocket(WebSocketHandler):
             self.close(1001, "The server is about to restart.")
         else:
             self.set_nodelay(True)
-            self._connection = self._front.connect(room, self._plain_stream(), self.close)
+            after = self.get_query_argument("after", None)
+            self._connection = self._front.connect(room, self._plain_stream(), self.close, after)
 
     def on_message(self, message: str | bytes) -> None:
         if self._connection is not None:

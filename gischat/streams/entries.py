@@ -76,8 +76,9 @@ class Publication:
     """One entry of an outbox.
 
     `number` counts the channel's publications, so that a reader sees when it has missed some. `source` names the job
-    that ends with this entry, if one does. The body goes to the connection at address `to`; to the job's own connection
-    if it was refused or buried; else, if there is one, to everyone in the channel.
+    that ends with this entry, if one does; `id` is that of the message in the body. The body goes to the connection at
+    address `to`; to the job's own connection if it was refused or buried; else, if there is one, to everyone in the
+    channel.
     """
 
     number: int
@@ -85,17 +86,19 @@ class Publication:
     outcome: Outcome
     to: str
     type: str
+    id: bytes
     body: bytes
 
     @classmethod
     def parse(cls, fields: Sequence[bytes]) -> Self:
-        number, source, outcome, to, type, body = fields[1::2]
+        number, source, outcome, to, type, id, body = fields[1::2]
         return cls(
             int(number),
             Source.parse(source) if source else None,
             Outcome(outcome.decode()),
             to.decode(),
             type.decode(),
+            id,
             body,
         )
 

@@ -34,6 +34,11 @@ class ChannelKeys:
         """Hash of registered nicknames, each with the address of its connection."""
         return self._key("users")
 
+    @property
+    def dead(self) -> str:
+        """Stream of dead letters: jobs that could not be done, each with its reason."""
+        return self._key("dead")
+
     def for_script(self, lane: Lane = Lane.LIGHT) -> tuple[str, ...]:
         """All keys, with one lane's inbox."""
         return (
@@ -48,7 +53,7 @@ class ChannelKeys:
             self._key("counts"),  # hash: front -> its connections in the channel
             self.users,
             self._key("addresses"),  # hash: address -> nickname
-            self._key("dead"),  # stream of dead letters
+            self.dead,
         )
 
     def _key(self, name: str) -> str:

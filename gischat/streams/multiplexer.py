@@ -14,7 +14,7 @@ import contextlib
 import logging
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, Connection, parse_url
@@ -82,9 +82,11 @@ class Multiplexer:
         self._unsent: deque[Call] = deque()
         self._unanswered: deque[Call] = deque()
         self._something_to_send = asyncio.Event()
+        self._to_drop = asyncio.Event()
         self._tending: asyncio.Task[None] | None = None
         self.is_connected = False
         self.reconnections = 0
+        self.reconnected: Callable[[], None] = lambda: None  # called when a lost connection is there again
 
     async def __aenter__(self) -> "Multiplexer":
         self._tending = asyncio.create_task(self._tend(), name="redis")
@@ -107,6 +109,10 @@ class Multiplexer:
     def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "asyncio.Future[Any]":
         """Runs a script by its digest; one that Redis does not know (it was restarted) is sent whole."""
         return self._enter(("EVALSHA", script.digest, len(keys), *keys, *arguments), script)
+
+    def drop(self) -> None:
+        """Ends the connection, for it does not do what it should; the next is made at once."""
+        self._to_drop.set()
 
     def _enter(self, command: Sequence[Argument], script: Script | None) -> "asyncio.Future[Any]":
         call = Call(command, script, asyncio.get_running_loop().create_future())
@@ -136,15 +142,20 @@ class Multiplexer:
                 await self._connection.read_response()
             log.info("connected to redis")
             self.is_connected = True
+            if self.reconnections:
+                self.reconnected()
             self._something_to_send.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write())
                 group.create_task(self._read())
                 group.create_task(self._watch())
+                group.create_task(self._wait_for_drop())
         except* (RedisError, OSError, TimeoutError) as errors:
-            level = logging.WARNING if self.is_connected else logging.DEBUG
-            log.log(level, "redis is out of reach: %s", _first(errors))
-            self.reconnections += 1
+            if self.is_connected:
+                self.reconnections += 1
+                log.warning("redis is lost: %s", _first(errors))
+            else:
+                log.debug("redis is out of reach: %s", _first(errors))
         finally:
             self.is_connected = False
             await self._connection.disconnect(nowait=True)
@@ -191,6 +202,11 @@ class Multiplexer:
             now = asyncio.get_running_loop().time()
             if self._unanswered and now - self._unanswered[0].since > self._answer_seconds:
                 raise TimeoutError(f"no answer for {self._answer_seconds:g} seconds")
+
+    async def _wait_for_drop(self) -> None:
+        self._to_drop.clear()
+        await self._to_drop.wait()
+        raise ConnectionError("dropped")
 
     def _give_back_unanswered(self) -> None:
         if self._resends:

@@ -9,7 +9,10 @@ from gischat.streams.keys import GROUP
 
 IDS_AGE = 10 * 60  # seconds: how long a message's id is remembered
 IDS_NUMBER = 20_000  # and how many at the most, per channel: about 2.5 MB of Redis' memory
-DEAD_LETTERS = 1000
+SINCE_BYTES = 8 * 2**20  # of what a client that comes back can be told of what it missed
+DEAD_LETTERS = 1000  # per channel, as the two that follow
+DEAD_BYTES = 64 * 2**20
+DEAD_AGE = 30 * 24 * 3600  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,9 @@ class Scripts:
     snapshot: Script
     head_count: Script
     bury: Script
+    since: Script
+    retry: Script
+    discard: Script
 
     def __init__(self, settings: Settings) -> None:
         head = _limits(settings) + _read("prelude")
@@ -56,7 +62,10 @@ def _limits(settings: Settings) -> str:
         "HISTORY_MESSAGES": settings.max_stored_messages,
         "IDS_AGE": IDS_AGE * 1000,
         "IDS_NUMBER": IDS_NUMBER,
+        "SINCE_BYTES": SINCE_BYTES,
         "DEAD_LETTERS": DEAD_LETTERS,
+        "DEAD_BYTES": DEAD_BYTES,
+        "DEAD_AGE": DEAD_AGE * 1000,
     }
     lines = [f"local {name} = {value}" for name, value in limits.items()]
     return "\n".join([f"local GROUP = '{GROUP}'", *lines]) + "\n"

@@ -1,8 +1,17 @@
--- A job that cannot be done goes to the dead letters, and its sender is told.
+-- A job that cannot be done goes to the dead letters, and its sender is told. The dead letters are bounded in number,
+-- bytes and age; the newest always stays.
 local entry, size, source, kind, id, body, reason, told = unpack(ARGV)
 
 if not take(entry, size) then return 0 end
-redis.call('XADD', DEAD, 'MAXLEN', '=', DEAD_LETTERS, '*',
-  'source', source, 'type', kind, 'id', id, 'body', body, 'reason', reason)
-publish(source, 'buried', '', 'uncompliant', told)
+redis.call('XADD', DEAD, '*', 'source', source, 'type', kind, 'id', id, 'body', body, 'reason', reason)
+redis.call('HINCRBY', METERS, 'dead_bytes', #body)
+local horizon = milliseconds() - DEAD_AGE
+while redis.call('XLEN', DEAD) > 1 do
+  local oldest = redis.call('XRANGE', DEAD, '-', '+', 'COUNT', 1)[1]
+  local bytes = tonumber(redis.call('HGET', METERS, 'dead_bytes'))
+  local is_young = tonumber(oldest[1]:match('%d+')) >= horizon
+  if redis.call('XLEN', DEAD) <= DEAD_LETTERS and bytes <= DEAD_BYTES and is_young then break end
+  discard(oldest)
+end
+publish(source, 'buried', '', 'uncompliant', '', told)
 return 1

@@ -2,10 +2,10 @@
 local entry, size, source, id, outcome, to, kind, body, stored = unpack(ARGV)
 
 if not take(entry, size) then return 0 end
-if not is_new(id) then
-  publish(source, 'repeated', '', kind, '')
+if is_repeated(id) then
+  publish(source, 'repeated', '', kind, '', '')
 else
-  publish(source, outcome, to, kind, body)
+  publish(source, outcome, to, kind, id, body)
   if stored == '1' then store(body) end
 end
 return 1

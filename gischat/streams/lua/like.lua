@@ -3,11 +3,11 @@ local entry, size, source, id, nickname, body = unpack(ARGV)
 
 if not take(entry, size) then return 0 end
 local address = redis.call('HGET', USERS, nickname)
-if not is_new(id) then
-  publish(source, 'repeated', '', 'like', '')
+if is_repeated(id) then
+  publish(source, 'repeated', '', 'like', '', '')
 elseif address then
-  publish(source, 'done', address, 'like', body)
+  publish(source, 'done', address, 'like', id, body)
 else
-  publish(source, 'done', '', 'like', '')
+  publish(source, 'done', '', 'like', id, '')
 end
 return 1

@@ -37,23 +37,27 @@ local function trim()
   end
 end
 
-local function publish(source, outcome, to, kind, body)
+-- Whether a message of this id was published in the last minutes.
+local function is_repeated(id)
+  return id ~= '' and redis.call('ZSCORE', IDS, id)
+end
+
+local function remember(id)
+  local at = milliseconds()
+  redis.call('ZADD', IDS, 'NX', at, id)
+  redis.call('ZREMRANGEBYSCORE', IDS, '-inf', at - IDS_AGE)
+  redis.call('ZREMRANGEBYRANK', IDS, 0, -IDS_NUMBER - 1)
+end
+
+-- `id` is the message's, where one is published; by it a client can ask for what came after.
+local function publish(source, outcome, to, kind, id, body)
   local number = redis.call('HINCRBY', METERS, 'published', 1)
   redis.call('XADD', OUTBOX, '*',
-    'number', number, 'source', source, 'outcome', outcome, 'to', to, 'type', kind, 'body', body)
+    'number', number, 'source', source, 'outcome', outcome, 'to', to, 'type', kind, 'id', id, 'body', body)
   redis.call('RPUSH', OUTBOX_SIZES, milliseconds() .. ' ' .. #body)
   redis.call('HINCRBY', METERS, 'outbox_bytes', #body)
   trim()
-end
-
--- False when the id was published in the last minutes.
-local function is_new(id)
-  if id == '' then return true end
-  local at = milliseconds()
-  if redis.call('ZADD', IDS, 'NX', at, id) == 0 then return false end
-  redis.call('ZREMRANGEBYSCORE', IDS, '-inf', at - IDS_AGE)
-  redis.call('ZREMRANGEBYRANK', IDS, 0, -IDS_NUMBER - 1)
-  return true
+  if id ~= '' then remember(id) end
 end
 
 local function store(body)
@@ -85,7 +89,8 @@ end
 
 -- `head` is the message up to the number.
 local function publish_count(source, head)
-  publish(source, 'published', '', 'nb_users', head .. string.format('%d', head_count()) .. '}')
+  local id = head:match('"id":"(.-)"')
+  publish(source, 'published', '', 'nb_users', id, head .. string.format('%d', head_count()) .. '}')
 end
 
 -- Frees the nickname of a connection and tells the channel; `head` is the message up to the nickname, which holds
@@ -95,6 +100,12 @@ local function give_up(source, address, head)
   if not nickname then return false end
   redis.call('HDEL', ADDRESSES, address)
   redis.call('HDEL', USERS, nickname)
-  publish(source, 'published', '', 'exiter', head .. nickname .. '"}')
+  local id = head:match('"id":"(.-)"')
+  publish(source, 'published', '', 'exiter', id, head .. nickname .. '"}')
   return true
+end
+
+local function discard(letter)
+  redis.call('XDEL', DEAD, letter[1])
+  redis.call('HINCRBY', METERS, 'dead_bytes', -#letter[2][8])
 end

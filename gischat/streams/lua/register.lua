@@ -2,17 +2,20 @@
 local entry, size, source, id, front, address, nickname, newcomer, exiter_head, taken = unpack(ARGV)
 
 if not take(entry, size) then return 0 end
+local owner = redis.call('HGET', USERS, nickname)
 if not is_alive(front) then
   -- It died meanwhile and was swept: a nickname given now would be a ghost.
-  publish(source, 'done', '', 'newcomer', '')
-elseif redis.call('HEXISTS', USERS, nickname) == 1 then
-  publish(source, 'refused', '', 'uncompliant', taken)
-elseif not is_new(id) then
-  publish(source, 'repeated', '', 'newcomer', '')
+  publish(source, 'done', '', 'newcomer', '', '')
+elseif owner and owner ~= address then
+  publish(source, 'refused', '', 'uncompliant', '', taken)
+elseif is_repeated(id) then
+  publish(source, 'repeated', '', 'newcomer', '', '')
+elseif owner then
+  publish(source, 'refused', '', 'uncompliant', '', taken)
 else
   give_up('', address, exiter_head)
   redis.call('HSET', USERS, nickname, address)
   redis.call('HSET', ADDRESSES, address, nickname)
-  publish(source, 'published', '', 'newcomer', newcomer)
+  publish(source, 'published', '', 'newcomer', id, newcomer)
 end
 return 1

@@ -1,0 +1,9 @@
+-- A dead letter goes back into its inbox, at the end. Returns whether there was one of this place.
+local letter = redis.call('XRANGE', DEAD, ARGV[1], ARGV[1])[1]
+if not letter then return 0 end
+
+local _, source, _, kind, _, id, _, body = unpack(letter[2])
+redis.call('XADD', INBOX, '*', 'source', source, 'type', kind, 'id', id, 'body', body)
+redis.call('INCRBY', INBOX_BYTES, #body)
+discard(letter)
+return 1

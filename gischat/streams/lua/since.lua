@@ -1,0 +1,29 @@
+-- What was published to everyone after the message of this id; the history where that is not retained (any more), or too
+-- much. Returns how many publications there are, whether nothing is missing, and the messages.
+local id = ARGV[1]
+
+local published = tonumber(redis.call('HGET', METERS, 'published') or 0)
+local at = redis.call('ZSCORE', IDS, id)
+if not at then return { published, 0, history() } end
+
+-- The id was noted a moment after its entry was made: the search begins a little earlier.
+local from = string.format('%d-0', at - 1000)
+local is_found, bytes, bodies = false, 0, {}
+while true do
+  local entries = redis.call('XRANGE', OUTBOX, from, '+', 'COUNT', 100)
+  if #entries == 0 then break end
+  for _, entry in ipairs(entries) do
+    local field = {}
+    for index = 1, #entry[2], 2 do field[entry[2][index]] = entry[2][index + 1] end
+    local is_for_everyone = field.outcome == 'published' and field.to == '' and field.type ~= 'nb_users'
+    if is_found and is_for_everyone then
+      bytes = bytes + #field.body
+      if bytes > SINCE_BYTES then return { published, 0, history() } end
+      table.insert(bodies, field.body)
+    end
+    is_found = is_found or field.id == id
+    from = '(' .. entry[1]
+  end
+end
+if not is_found then return { published, 0, history() } end
+return { published, 1, bodies }
