@@ -154,6 +154,9 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
 _INSTANCE_ID = "Letters, digits, '_', '.' and '-' only: it becomes part of every Redis key."
 
 
+_REDIS_URL = re.compile(r"((unix|rediss?(\+sentinel|\+cluster)?)://.+)?\Z")
+
+
 def _channels(env: FileAwareEnv) -> Any:
     def no_empty_nor_twice(names: list[str]) -> bool:
         return all(names) and len(set(names)) == len(names)
@@ -166,7 +169,7 @@ def _channels(env: FileAwareEnv) -> Any:
 def _redis_url(env: FileAwareEnv) -> Any:
     host = env.str("REDIS_HOST", "127.0.0.1")
     port = env.int("REDIS_PORT", 6379, validate=Range(1, 65535))
-    known = _rule(re.compile(r"((rediss?|unix)://.+)?\Z").match, "Starts with redis://, rediss:// or unix://.")
+    known = _rule(_REDIS_URL.match, "Starts with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.")
     return env.str("REDIS_URL", "", validate=known) or f"redis://{host}:{port}/0"
 
 

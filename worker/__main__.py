@@ -4,17 +4,19 @@ import argparse
 import asyncio
 import contextlib
 import functools
+import itertools
 import logging
 import os
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from gischat import process
 from gischat.messages import Lane
 from gischat.settings import Settings
-from gischat.streams.multiplexer import ANSWER_SECONDS, Multiplexer
+from gischat.streams.multiplexer import ANSWER_SECONDS
+from gischat.streams.servers import connect, reading_groups
 from worker import dead
 from worker.consumer import READ_SECONDS, Consumer, HeavyConsumer, LightConsumer
 from worker.gateway import Gateway
@@ -44,7 +46,14 @@ def arguments() -> argparse.Namespace:
 async def work(lanes: list[Lane], name: str, settings: Settings, stop: asyncio.Event) -> None:
     """Works until it is told to stop, then ends what it holds."""
     async with contextlib.AsyncExitStack() as stack:
-        consumers = [await stack.enter_async_context(_consumer(lane, name, settings)) for lane in lanes]
+        sandbox = Sandbox(seconds=settings.job_seconds, memory=settings.job_memory, preload=("worker.process",))
+        stack.push_async_callback(sandbox.close)
+        if Lane.HEAVY in lanes:
+            await sandbox.start()
+        consumers: list[Consumer] = []
+        for lane, channels in itertools.product(lanes, reading_groups(settings.redis_url, settings.channels)):
+            gateway = await stack.enter_async_context(_gateway(lane, channels, name, settings))
+            consumers.append(_consumer(gateway, settings, sandbox))
         log.info("taking %s jobs as %s", " and ".join(lanes), name)
         # One that fails ends the group, and so the process: better a new worker than one that takes no jobs.
         async with asyncio.TaskGroup() as group:
@@ -53,6 +62,23 @@ async def work(lanes: list[Lane], name: str, settings: Settings, stop: asyncio.E
             watch = group.create_task(_watch(consumers))
             await stop.wait()
             watch.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _gateway(lane: Lane, channels: Sequence[str], name: str, settings: Settings) -> AsyncIterator[Gateway]:
+    url, answer_seconds = settings.redis_url, READ_SECONDS + ANSWER_SECONDS
+    async with (
+        connect(url, name=f"gischat-worker-{lane}") as redis,
+        connect(url, name=f"gischat-reader-{lane}", resends=False, answer_seconds=answer_seconds) as reader,
+    ):
+        yield Gateway(settings, lane, channels, name, redis=redis, reader=reader)
+
+
+def _consumer(gateway: Gateway, settings: Settings, sandbox: Sandbox) -> Consumer:
+    reclaim_seconds = RECLAIM_SECONDS[gateway.lane]
+    if gateway.lane is Lane.LIGHT:
+        return LightConsumer(gateway, reclaim_seconds=reclaim_seconds)
+    return HeavyConsumer(gateway, settings, sandbox, reclaim_seconds=reclaim_seconds)
 
 
 async def _watch(consumers: list[Consumer]) -> None:
@@ -70,28 +96,6 @@ async def _watch(consumers: list[Consumer]) -> None:
             quiet_since = max(consumer.turned_at, answering_since)
             if time.monotonic() - quiet_since > DEAF_SECONDS:
                 raise Deaf(f"no jobs are taken from the {consumer.gateway.lane} lane although redis answers")
-
-
-@contextlib.asynccontextmanager
-async def _consumer(lane: Lane, name: str, settings: Settings) -> AsyncIterator[Consumer]:
-    redis = Multiplexer(settings.redis_url, name=f"gischat-worker-{lane}")
-    reader = Multiplexer(
-        settings.redis_url,
-        name=f"gischat-reader-{lane}",
-        resends=False,
-        answer_seconds=READ_SECONDS + ANSWER_SECONDS,
-    )
-    async with redis, reader:
-        gateway = Gateway(settings, lane, name, redis, reader)
-        if lane is Lane.LIGHT:
-            yield LightConsumer(gateway, reclaim_seconds=RECLAIM_SECONDS[lane])
-            return
-        sandbox = Sandbox(seconds=settings.job_seconds, memory=settings.job_memory, preload=("worker.process",))
-        try:
-            await sandbox.start()
-            yield HeavyConsumer(gateway, settings, sandbox, reclaim_seconds=RECLAIM_SECONDS[lane])
-        finally:
-            await sandbox.close()
 
 
 def main() -> int:

@@ -14,8 +14,9 @@ from gischat.errors import Refused
 from gischat.messages import HEAVY_TYPES, Lane
 from gischat.settings import Settings, SettingsError, load
 from gischat.streams.keys import ChannelKeys
-from gischat.streams.multiplexer import Multiplexer
+from gischat.streams.multiplexer import Redis
 from gischat.streams.scripts import Scripts
+from gischat.streams.servers import connect
 
 READ_LETTERS = 100
 
@@ -38,7 +39,7 @@ class Letter(NamedTuple):
 class DeadLetters:
     """The dead letters of an instance."""
 
-    def __init__(self, settings: Settings, redis: Multiplexer) -> None:
+    def __init__(self, settings: Settings, redis: Redis) -> None:
         self._redis = redis
         self._scripts = Scripts(settings)
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
@@ -48,7 +49,9 @@ class DeadLetters:
         letters: list[Letter] = []
         for channel, keys in self._keys.items():
             start = "-"
-            while entries := await self._redis.call("XRANGE", keys.dead, start, "+", "COUNT", READ_LETTERS):
+            while entries := await self._redis.call(
+                "XRANGE", keys.dead, start, "+", "COUNT", READ_LETTERS, key=keys.dead
+            ):
                 letters += [_letter(channel, place, fields) for place, fields in entries]
                 start = "(" + letters[-1].place
         return letters
@@ -129,7 +132,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 async def _act(settings: Settings, act: str, places: Sequence[str]) -> None:
-    async with Multiplexer(settings.redis_url, name="gischat-dead") as redis:
+    async with connect(settings.redis_url, name="gischat-dead") as redis:
         await ACTS[act](DeadLetters(settings, redis), places)
 
 

@@ -12,7 +12,7 @@ from gischat.messages import Lane, new_id, server_message, uncompliant
 from gischat.settings import Settings
 from gischat.streams.entries import Job, Outcome
 from gischat.streams.keys import GROUP, ChannelKeys
-from gischat.streams.multiplexer import Argument, Multiplexer
+from gischat.streams.multiplexer import Argument, Redis
 from gischat.streams.scripts import Script, Scripts
 from worker.effects import (
     Acknowledge,
@@ -44,22 +44,29 @@ class Held(NamedTuple):
 class Gateway:
     """A worker's way to Redis: `redis` for what is answered at once, `reader` for the reads that wait."""
 
-    def __init__(self, settings: Settings, lane: Lane, name: str, redis: Multiplexer, reader: Multiplexer) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        lane: Lane,
+        channels: Sequence[str],
+        name: str,
+        *,
+        redis: Redis,
+        reader: Redis,
+    ) -> None:
         self.lane = lane
-        self.channels = settings.channels
+        self.channels = channels
         self._name = name
         self._redis = redis
         self._reader = reader
         self._scripts = Scripts(settings)
-        self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
+        self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in channels}
         self._inboxes = {keys.inbox(lane).encode(): channel for channel, keys in self._keys.items()}
 
     async def found_groups(self) -> None:
         """Makes the consumer groups that are not there: at the first start, and when Redis was flushed or replaced."""
-        founded = [
-            self._redis.call("XGROUP", "CREATE", keys.inbox(self.lane), GROUP, "0", "MKSTREAM")
-            for keys in self._keys.values()
-        ]
+        inboxes = [keys.inbox(self.lane) for keys in self._keys.values()]
+        founded = [self._redis.call("XGROUP", "CREATE", inbox, GROUP, "0", "MKSTREAM", key=inbox) for inbox in inboxes]
         for answer in await asyncio.gather(*founded, return_exceptions=True):
             if isinstance(answer, ResponseError) and str(answer).startswith("BUSYGROUP"):
                 continue
@@ -77,7 +84,17 @@ class Gateway:
         streams = [self._keys[channel].inbox(self.lane) for channel in channels]
         newest = [">"] * len(streams)
         answer = await self._reader.call(
-            "XREADGROUP", "GROUP", GROUP, self._name, "COUNT", count, *block, "STREAMS", *streams, *newest
+            "XREADGROUP",
+            "GROUP",
+            GROUP,
+            self._name,
+            "COUNT",
+            count,
+            *block,
+            "STREAMS",
+            *streams,
+            *newest,
+            key=streams[0],
         )
         return [
             Held(self._inboxes[stream], self.lane, entry, 1, Job.parse(fields))
@@ -96,11 +113,11 @@ class Gateway:
 
     async def _claim(self, channel: str, idle: int, count: int, *which: Argument) -> list[Held]:
         inbox = self._keys[channel].inbox(self.lane)
-        pending = await self._redis.call("XPENDING", inbox, GROUP, *which)
+        pending = await self._redis.call("XPENDING", inbox, GROUP, *which, key=inbox)
         if not pending:
             return []
         deliveries = {entry: times + 1 for entry, _, _, times in pending}
-        claimed = await self._redis.call("XCLAIM", inbox, GROUP, self._name, idle, *deliveries)
+        claimed = await self._redis.call("XCLAIM", inbox, GROUP, self._name, idle, *deliveries, key=inbox)
         return [
             Held(channel, self.lane, item[0], deliveries[item[0]], Job.parse(item[1]))
             for item in claimed
@@ -110,12 +127,12 @@ class Gateway:
     async def keep(self, held: Held) -> None:
         """Shows that a job is being worked on: its time with this worker counts from now."""
         inbox = self._keys[held.channel].inbox(held.lane)
-        await self._redis.call("XCLAIM", inbox, GROUP, self._name, 0, held.entry, "JUSTID")
+        await self._redis.call("XCLAIM", inbox, GROUP, self._name, 0, held.entry, "JUSTID", key=inbox)
 
     async def answers(self) -> bool:
         """Whether Redis answers, over the connection that is not for reading jobs."""
         try:
-            return bool(await self._redis.call("PING"))
+            return bool(await self._redis.call("PING", key=self._keys[self.channels[0]].outbox))
         except (ConnectionError, Refused, RedisError):
             return False
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib import resources
 
 from tornado.httpserver import HTTPServer
@@ -17,7 +17,7 @@ from gischat.errors import Refused
 from gischat.front import http
 from gischat.front.circle import Circle
 from gischat.front.connection import Connection
-from gischat.front.gateway import READ_SECONDS, Gateway
+from gischat.front.gateway import READ_SECONDS, Gateway, OutboxReader
 from gischat.front.presence import Presence
 from gischat.front.rooms import Room
 from gischat.front.subscriber import Subscriber
@@ -25,7 +25,8 @@ from gischat.front.turnstile import Turnstiles
 from gischat.front.websocket import ChannelSocket
 from gischat.messages import Messages
 from gischat.settings import Settings
-from gischat.streams.multiplexer import ANSWER_SECONDS, Multiplexer
+from gischat.streams.multiplexer import ANSWER_SECONDS, Redis
+from gischat.streams.servers import connect, reading_groups
 
 log = logging.getLogger(__name__)
 
@@ -37,16 +38,15 @@ LEAVE_SECONDS = 3.0  # for the channels to be told
 class Front:
     """The parts of one front process."""
 
-    def __init__(self, settings: Settings, redis: Multiplexer, reader: Multiplexer) -> None:
+    def __init__(self, settings: Settings, redis: Redis, readers: Sequence[OutboxReader]) -> None:
         self.settings = settings
         self._redis = redis
         self.messages = Messages(settings)
-        self.gateway = Gateway(settings, secrets.token_hex(4), redis, reader)
+        self.gateway = Gateway(settings, secrets.token_hex(4), redis)
         self.turnstiles = Turnstiles(self.gateway, settings)
         self.rooms = {name: Room(name, self.gateway, self.turnstiles) for name in settings.channels}
-        self.subscriber = Subscriber(self.gateway, self.rooms, self.turnstiles)
+        self.subscriber = Subscriber(self.gateway, readers, self.rooms, self.turnstiles)
         self.presence = Presence(self.gateway, self.rooms, self.turnstiles, self.subscriber)
-        redis.reconnected = reader.reconnected = self.turnstiles.enqueue_again
         self.circle = Circle(settings.channels[0], self.turnstiles)
         self.is_draining = False
         self._head_counts = dict.fromkeys(settings.channels, 0)
@@ -146,13 +146,21 @@ def application(front: Front) -> Application:
 @contextlib.asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Front]:
     """A front that serves, as soon as Redis is there; drained and gone at the end."""
-    redis = Multiplexer(settings.redis_url, name="gischat-front")
-    reader = Multiplexer(
-        settings.redis_url, name="gischat-subscriber", resends=False, answer_seconds=READ_SECONDS + ANSWER_SECONDS
-    )
-    # A part that fails ends the group, and so the process: better a new front than one that does not hear.
-    async with redis, reader, asyncio.TaskGroup() as group:
-        front = Front(settings, redis, reader)
+    url = settings.redis_url
+    async with contextlib.AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(connect(url, name="gischat-front"))
+        connections = [redis]
+        readers: list[OutboxReader] = []
+        for channels in reading_groups(url, settings.channels):
+            answer_seconds = READ_SECONDS + ANSWER_SECONDS
+            reader = connect(url, name="gischat-subscriber", resends=False, answer_seconds=answer_seconds)
+            connections.append(await stack.enter_async_context(reader))
+            readers.append(OutboxReader(settings, channels, reader))
+        front = Front(settings, redis, readers)
+        for connection in connections:
+            connection.reconnected = front.turnstiles.enqueue_again
+        # A part that fails ends the group, and so the process: better a new front than one that does not hear.
+        group = await stack.enter_async_context(asyncio.TaskGroup())
         await front.subscriber.find_positions()
         await front.presence.begin()
         tasks = [group.create_task(part.run()) for part in (front.subscriber, front.presence, front.circle)]

@@ -8,7 +8,7 @@ from gischat.messages import Lane
 from gischat.settings import Settings
 from gischat.streams.entries import Job, Publication
 from gischat.streams.keys import ChannelKeys
-from gischat.streams.multiplexer import Multiplexer
+from gischat.streams.multiplexer import Redis
 from gischat.streams.scripts import Scripts
 
 READ_SECONDS = 2.0  # how long one read of the outboxes waits for something to come
@@ -37,16 +37,45 @@ class Entry(NamedTuple):
     publication: Publication
 
 
-class Gateway:
-    """A front's way to Redis: `redis` for what is answered at once, `reader` for the read that waits."""
+class OutboxReader:
+    """Reads the outboxes of some channels over a connection of its own, for a read waits."""
 
-    def __init__(self, settings: Settings, front: str, redis: Multiplexer, reader: Multiplexer) -> None:
+    def __init__(self, settings: Settings, channels: Sequence[str], redis: Redis) -> None:
+        self.channels = channels
+        self._redis = redis
+        self._keys = {channel: ChannelKeys(settings.instance_id, channel).outbox for channel in channels}
+        self._channels = {key.encode(): channel for channel, key in self._keys.items()}
+
+    async def read(self, positions: Mapping[str, bytes]) -> list[tuple[str, list[Entry]]]:
+        """What was published after the given places; waits for it, empty when nothing came for a while.
+
+        Raises:
+            ConnectionError, Refused, RedisError: nothing was read; ask again for the same.
+        """
+        keys = [self._keys[channel] for channel in self.channels]
+        after = [positions[channel] for channel in self.channels]
+        wait = int(READ_SECONDS * 1000)
+        answer = await self._redis.call(
+            "XREAD", "COUNT", READ_ENTRIES, "BLOCK", wait, "STREAMS", *keys, *after, key=keys[0]
+        )
+        return [
+            (self._channels[stream], [Entry(id, Publication.parse(fields)) for id, fields in entries])
+            for stream, entries in answer or ()
+        ]
+
+    def reconnect(self) -> None:
+        """Ends the connection; a new one is made at once."""
+        self._redis.drop()
+
+
+class Gateway:
+    """A front's way to Redis, for all that is answered at once."""
+
+    def __init__(self, settings: Settings, front: str, redis: Redis) -> None:
         self.front = front
         self._redis = redis
-        self._reader = reader
         self._scripts = Scripts(settings)
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
-        self._channels = {keys.outbox.encode(): channel for channel, keys in self._keys.items()}
 
     def enqueue(self, channel: str, lane: Lane, job: Job) -> "asyncio.Future[int]":
         """Puts a job into its inbox; 0 when that is full, `Refused` when Redis is out of reach."""
@@ -63,29 +92,10 @@ class Gateway:
         )
         return Snapshot(published, messages, bool(is_complete))
 
-    async def read_outboxes(self, positions: Mapping[str, bytes]) -> list[tuple[str, list[Entry]]]:
-        """What was published after the given places; waits for it, empty when nothing came for a while.
-
-        Raises:
-            ConnectionError, Refused: nothing was read; ask again for the same.
-        """
-        streams = [self._keys[channel].outbox for channel in positions]
-        wait = int(READ_SECONDS * 1000)
-        answer = await self._reader.call(
-            "XREAD", "COUNT", READ_ENTRIES, "BLOCK", wait, "STREAMS", *streams, *positions.values()
-        )
-        return [
-            (self._channels[stream], [Entry(id, Publication.parse(fields)) for id, fields in entries])
-            for stream, entries in answer or ()
-        ]
-
-    def reconnect_reader(self) -> None:
-        """Ends the connection over which the outboxes are read; a new one is made at once."""
-        self._reader.drop()
-
     async def last_entry(self, channel: str) -> Entry | None:
         """The newest publication; what is published later comes after it."""
-        newest = await self._redis.call("XREVRANGE", self._keys[channel].outbox, "+", "-", "COUNT", 1)
+        outbox = self._keys[channel].outbox
+        newest = await self._redis.call("XREVRANGE", outbox, "+", "-", "COUNT", 1, key=outbox)
         return Entry(newest[0][0], Publication.parse(newest[0][1])) if newest else None
 
     async def renew(self, channel: str, lease: float) -> Renewal:
@@ -101,4 +111,5 @@ class Gateway:
 
     async def nicknames(self, channel: str) -> list[str]:
         """The registered nicknames, in no order."""
-        return [name.decode() for name in await self._redis.call("HKEYS", self._keys[channel].users)]
+        users = self._keys[channel].users
+        return [name.decode() for name in await self._redis.call("HKEYS", users, key=users)]

@@ -5,11 +5,13 @@ It reads the outboxes as streams, by position: whatever happens to the connectio
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from redis.exceptions import RedisError
+
 from gischat.errors import Refused
-from gischat.front.gateway import Entry, Gateway
+from gischat.front.gateway import Entry, Gateway, OutboxReader
 from gischat.front.rooms import Room
 from gischat.front.turnstile import Turnstiles
 
@@ -33,8 +35,15 @@ class Deaf(Exception):
 class Subscriber:
     """Reads the outboxes of all rooms."""
 
-    def __init__(self, gateway: Gateway, rooms: Mapping[str, Room], turnstiles: Turnstiles) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        readers: Sequence[OutboxReader],
+        rooms: Mapping[str, Room],
+        turnstiles: Turnstiles,
+    ) -> None:
         self._gateway = gateway
+        self._readers = readers
         self._rooms = rooms
         self._turnstiles = turnstiles
         self._positions: dict[str, bytes] = {}
@@ -54,10 +63,15 @@ class Subscriber:
 
     async def run(self) -> None:
         """Reads until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for reader in self._readers:
+                group.create_task(self._read(reader))
+
+    async def _read(self, reader: OutboxReader) -> None:
         while True:
             try:
-                read = await self._gateway.read_outboxes(self._positions)
-            except (ConnectionError, Refused) as error:
+                read = await reader.read(self._positions)
+            except (ConnectionError, Refused, RedisError) as error:
                 log.debug("the outboxes could not be read: %s", error)
                 # The connection is being made anew; without this pause a fault that comes at once would spin.
                 await asyncio.sleep(0.05)
@@ -82,7 +96,8 @@ class Subscriber:
             log.error("nothing is heard of %d channels although redis answers: reconnecting", len(late))
             self._has_reconnected = True
             self._expected.clear()
-            self._gateway.reconnect_reader()
+            for reader in self._readers:
+                reader.reconnect()
 
     def _is_late(self, channel: str, published: int, now: float) -> bool:
         heard = self._rooms[channel].published

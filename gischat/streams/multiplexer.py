@@ -14,12 +14,10 @@ import contextlib
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol, Self
 
-from redis.asyncio.connection import AbstractConnection, Connection, parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
     BusyLoadingError,
     MasterDownError,
@@ -39,46 +37,100 @@ RETRY_SECONDS = 0.2
 PATIENCE_SECONDS = 3.0  # how long a command waits for a connection before it is refused
 ANSWER_SECONDS = 5.0  # how long an answer may take before the connection counts as lost
 
+TOO_BUSY = "The server cannot take messages at the moment. Please send it again later."
+
 # Answers that say: not this server, or not yet. The command was not carried out; it goes to the next connection.
 NOT_HERE = (ReadOnlyError, BusyLoadingError, MasterDownError)
+# … and in a cluster: another server, for this key.
+NOT_THIS_KEY = ("MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN")
 
 Argument = str | bytes | int | float
-
-
-class Call:
-    """A command on its way."""
-
-    __slots__ = ("answer", "command", "script", "since")
-
-    def __init__(self, command: Sequence[Argument], script: Script | None, answer: "asyncio.Future[Any]") -> None:
-        self.command = command
-        self.script = script
-        self.answer = answer
-        self.since = answer.get_loop().time()
-
-    def fail(self, error: Exception) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(error)
 
 
 class Lost(ConnectionError):
     """The connection ended before the answer came; the command may have been carried out."""
 
 
-class Multiplexer:
-    """A connection that keeps itself alive. Use it as `async with Multiplexer(…) as redis`."""
+class Call:
+    """A command on its way, and the future of its answer."""
 
-    def __init__(self, url: str, *, name: str, resends: bool = True, answer_seconds: float = ANSWER_SECONDS) -> None:
+    __slots__ = ("answer", "command", "key", "script", "since")
+
+    def __init__(self, command: Sequence[Argument], key: str, script: Script | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        self.command = command
+        self.key = key  # one of its keys: they are all in one slot
+        self.script = script
+        self.answer: asyncio.Future[Any] = loop.create_future()
+        self.since = loop.time()
+
+    @classmethod
+    def of(cls, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Self:
+        """A script by its digest; one that Redis does not know (it was restarted) is sent whole later."""
+        return cls(("EVALSHA", script.digest, len(keys), *keys, *arguments), keys[0], script)
+
+    def fail(self, error: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+    def is_impatient(self, now: float) -> bool:
+        """Whether it has waited too long to be sent."""
+        return now - self.since > PATIENCE_SECONDS
+
+
+class Redis(Protocol):
+    """What fronts and workers see of Redis, be it one server, a Sentinel's or a cluster."""
+
+    reconnected: Callable[[], None]  # called when a lost connection is there again
+
+    @property
+    def is_connected(self) -> bool: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    def call(self, *command: Argument, key: str) -> "asyncio.Future[Any]":
+        """Sends a command that is about `key`; the future has Redis' answer.
+
+        It fails with `Refused` when the command could not be sent in time, with redis-py's `ResponseError` when Redis
+        answers an error, with `Lost` when the connection ended and commands are not to be sent again.
+        """
+
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "asyncio.Future[Any]":
+        """Runs a script."""
+
+    def drop(self) -> None:
+        """Ends the connection, for it does not do what it should; the next is made at once."""
+
+
+class Multiplexer:
+    """A connection to one server that keeps itself alive: a `Redis` of its own, or a node of a cluster."""
+
+    def __init__(
+        self,
+        dial: Callable[[], Awaitable[AbstractConnection]],
+        *,
+        name: str,
+        resends: bool = True,
+        answer_seconds: float = ANSWER_SECONDS,
+        give_back: Callable[[Sequence[Call]], None] | None = None,
+    ) -> None:
         """
         Args:
-            url: `redis://`, `rediss://` or `unix://`, with user, password and database as redis-py reads them.
-            name: what `CLIENT LIST` shows.
+            dial: says where to connect to, each time anew: the connection, not made yet.
+            name: what logs call it.
             resends: whether unanswered commands are sent again over a new connection; if not, they fail as `Lost`.
             answer_seconds: how long an answer may take; for blocking reads, more than they block.
+            give_back: takes the calls that this server does not answer, for another to do; if there is none, they
+                wait for the next connection.
         """
-        self._connection = _connection(url, name)
+        self._dial = dial
+        self._name = name
+        self._connection: AbstractConnection | None = None
         self._resends = resends
         self._answer_seconds = answer_seconds
+        self._give_back = give_back
         self._unsent: deque[Call] = deque()
         self._unanswered: deque[Call] = deque()
         self._something_to_send = asyncio.Event()
@@ -88,34 +140,35 @@ class Multiplexer:
         self.reconnections = 0
         self.reconnected: Callable[[], None] = lambda: None  # called when a lost connection is there again
 
-    async def __aenter__(self) -> "Multiplexer":
-        self._tending = asyncio.create_task(self._tend(), name="redis")
-        return self
+    def start(self) -> None:
+        """Connects, and stays connected until `stop`."""
+        self._tending = asyncio.create_task(self._tend(), name=self._name)
 
-    async def __aexit__(self, *_: object) -> None:
+    async def stop(self) -> None:
+        """Ends the connection; what has no answer fails as `Lost`."""
         assert self._tending is not None
         self._tending.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._tending
 
-    def call(self, *command: Argument) -> "asyncio.Future[Any]":
-        """Sends a command; the future has Redis' answer.
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
 
-        The future fails with `Refused` when the command could not be sent in time, with redis-py's `ResponseError` when
-        Redis answers an error, with `Lost` when the connection ended and this multiplexer does not send again.
-        """
-        return self._enter(command, None)
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    def call(self, *command: Argument, key: str) -> "asyncio.Future[Any]":
+        return self.enter(Call(command, key))
 
     def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "asyncio.Future[Any]":
-        """Runs a script by its digest; one that Redis does not know (it was restarted) is sent whole."""
-        return self._enter(("EVALSHA", script.digest, len(keys), *keys, *arguments), script)
+        return self.enter(Call.of(script, keys, arguments))
 
     def drop(self) -> None:
-        """Ends the connection, for it does not do what it should; the next is made at once."""
         self._to_drop.set()
 
-    def _enter(self, command: Sequence[Argument], script: Script | None) -> "asyncio.Future[Any]":
-        call = Call(command, script, asyncio.get_running_loop().create_future())
+    def enter(self, call: Call) -> "asyncio.Future[Any]":
+        """Takes a call; it goes out in this turn of the loop, or when there is a connection again."""
         self._unsent.append(call)
         self._something_to_send.set()
         return call.answer
@@ -124,43 +177,49 @@ class Multiplexer:
         try:
             while True:
                 await self._connect_and_work()
-                self._give_back_unanswered()
-                self._refuse_the_impatient()
+                self._return_unanswered()
+                self._return_unsent()
                 await asyncio.sleep(RETRY_SECONDS)
         finally:
-            self.is_connected = False
-            await self._connection.disconnect(nowait=True)
             for call in (*self._unanswered, *self._unsent):
                 call.fail(Lost("The connection was closed."))
 
     async def _connect_and_work(self) -> None:
         try:
-            async with asyncio.timeout(2 * CONNECT_SECONDS):
-                await self._connection.connect()  # type: ignore[no-untyped-call]
-                # A server that is still loading its data accepts connections, but knows nothing yet.
-                await self._connection.send_command("PING", check_health=False)
-                await self._connection.read_response()
-            log.info("connected to redis")
+            connection = await self._connect()
+            log.info("%s is connected", self._name)
             self.is_connected = True
             if self.reconnections:
                 self.reconnected()
             self._something_to_send.set()
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._write())
-                group.create_task(self._read())
+                group.create_task(self._write(connection))
+                group.create_task(self._read(connection))
                 group.create_task(self._watch())
                 group.create_task(self._wait_for_drop())
         except* (RedisError, OSError, TimeoutError) as errors:
             if self.is_connected:
                 self.reconnections += 1
-                log.warning("redis is lost: %s", _first(errors))
+                log.warning("%s is lost: %s", self._name, _first(errors))
             else:
-                log.debug("redis is out of reach: %s", _first(errors))
+                log.debug("%s cannot connect: %s", self._name, _first(errors))
+        except* Exception:
+            log.exception("%s has a fault", self._name)
         finally:
             self.is_connected = False
-            await self._connection.disconnect(nowait=True)
+            if self._connection is not None:
+                await self._connection.disconnect(nowait=True)
 
-    async def _write(self) -> None:
+    async def _connect(self) -> AbstractConnection:
+        async with asyncio.timeout(2 * CONNECT_SECONDS):
+            self._connection = connection = await self._dial()
+            await connection.connect()  # type: ignore[no-untyped-call]
+            # A server that is still loading its data accepts connections, but knows nothing yet.
+            await connection.send_command("PING", check_health=False)
+            await connection.read_response()
+        return connection
+
+    async def _write(self, connection: AbstractConnection) -> None:
         while True:
             await self._something_to_send.wait()
             self._something_to_send.clear()
@@ -169,14 +228,14 @@ class Multiplexer:
             packed: list[bytes] = []
             for call in calls:
                 call.since = now
-                packed += self._connection.pack_command(*call.command)
+                packed += connection.pack_command(*call.command)
             self._unanswered += calls
-            await self._connection.send_packed_command(b"".join(packed), check_health=False)
+            await connection.send_packed_command(b"".join(packed), check_health=False)
 
-    async def _read(self) -> None:
+    async def _read(self, connection: AbstractConnection) -> None:
         while True:
             try:
-                answer = await self._connection.read_response(disable_decoding=True, timeout=math.inf)
+                answer = await connection.read_response(disable_decoding=True, timeout=math.inf)
             except NOT_HERE:
                 raise
             except ResponseError as error:
@@ -190,8 +249,9 @@ class Multiplexer:
         call = self._unanswered.popleft()
         if isinstance(error, NoScriptError) and call.script is not None:
             call.command = ("EVAL", call.script.text, *call.command[2:])
-            self._unsent.append(call)
-            self._something_to_send.set()
+            self.enter(call)
+        elif self._give_back is not None and str(error).startswith(NOT_THIS_KEY):
+            self._give_back([call])
         else:
             call.fail(error)
 
@@ -208,7 +268,7 @@ class Multiplexer:
         await self._to_drop.wait()
         raise ConnectionError("dropped")
 
-    def _give_back_unanswered(self) -> None:
+    def _return_unanswered(self) -> None:
         if self._resends:
             self._unsent.extendleft(reversed(self._unanswered))
             # They have been sent: whether Redis acted on them is known only when they have been answered.
@@ -219,29 +279,24 @@ class Multiplexer:
                 call.fail(Lost("The connection was lost before the answer came."))
         self._unanswered.clear()
 
-    def _refuse_the_impatient(self) -> None:
-        oldest = asyncio.get_running_loop().time() - PATIENCE_SECONDS
+    def _return_unsent(self) -> None:
         waiting, self._unsent = self._unsent, deque()
-        for call in waiting:
-            if call.since < oldest:
-                call.fail(Refused("The server cannot take messages at the moment. Please send it again later."))
-            else:
-                self._unsent.append(call)
+        if self._give_back is not None:
+            self._give_back(waiting)
+        else:
+            self._unsent.extend(still_patient(waiting))
 
 
-def _connection(url: str, name: str) -> AbstractConnection:
-    options: dict[str, Any] = dict(parse_url(url))
-    kind = options.pop("connection_class", Connection)
-    made: AbstractConnection = kind(
-        **options,
-        client_name=name,
-        protocol=2,
-        decode_responses=False,
-        socket_connect_timeout=CONNECT_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=0,
-    )
-    return made
+def still_patient(waiting: Iterable[Call]) -> list[Call]:
+    """Refuses the calls that could not be sent for too long; returns the others."""
+    now = asyncio.get_running_loop().time()
+    patient = []
+    for call in waiting:
+        if call.is_impatient(now):
+            call.fail(Refused(TOO_BUSY))
+        else:
+            patient.append(call)
+    return patient
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

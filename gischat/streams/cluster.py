@@ -1,0 +1,157 @@
+"""A Redis Cluster: one multiplexer per node, and every call to the node that has its key.
+
+Calls that a node does not answer (it is down, or a key has moved) come back, wait until it is known who has their slot
+now, and go there. Connections are made when they are first needed.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, Self
+
+from redis.asyncio.connection import AbstractConnection
+from redis.crc import key_slot
+from redis.exceptions import RedisError
+
+from gischat.streams.multiplexer import (
+    CONNECT_SECONDS,
+    RETRY_SECONDS,
+    Argument,
+    Call,
+    Multiplexer,
+    still_patient,
+)
+from gischat.streams.scripts import Script
+
+log = logging.getLogger(__name__)
+
+
+class Node(NamedTuple):
+    """A server of the cluster."""
+
+    host: str
+    port: int
+
+
+class Cluster:
+    """A `Redis` of many servers."""
+
+    def __init__(
+        self,
+        seeds: Sequence[Node],
+        dial: Callable[[Node], Awaitable[AbstractConnection]],
+        *,
+        name: str,
+        resends: bool,
+        answer_seconds: float,
+    ) -> None:
+        """
+        Args:
+            seeds: some servers of the cluster; the others are found through them.
+            dial: makes the connection to a node, not connected yet.
+            name, resends, answer_seconds: as a `Multiplexer` takes them.
+        """
+        self._seeds = list(seeds)
+        self._dial = dial
+        self._name = name
+        self._resends = resends
+        self._answer_seconds = answer_seconds
+        self._slots: list[tuple[range, Node]] = []
+        self._nodes: dict[Node, Multiplexer] = {}
+        self._homeless: list[Call] = []
+        self._is_outdated = asyncio.Event()
+        self._tending: asyncio.Task[None] | None = None
+        self.reconnected: Callable[[], None] = lambda: None
+
+    @property
+    def is_connected(self) -> bool:
+        return not self._homeless and all(node.is_connected for node in self._nodes.values())
+
+    async def __aenter__(self) -> Self:
+        self._is_outdated.set()
+        self._tending = asyncio.create_task(self._tend(), name=self._name)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._tending is not None
+        self._tending.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._tending
+        for multiplexer in self._nodes.values():
+            await multiplexer.stop()
+
+    def call(self, *command: Argument, key: str) -> "asyncio.Future[Any]":
+        return self._route(Call(command, key))
+
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "asyncio.Future[Any]":
+        return self._route(Call.of(script, keys, arguments))
+
+    def drop(self) -> None:
+        for node in self._nodes.values():
+            node.drop()
+
+    def _route(self, call: Call) -> "asyncio.Future[Any]":
+        slot = key_slot(call.key.encode())
+        for slots, node in self._slots:
+            if slot in slots:
+                return self._connected(node).enter(call)
+        self._give_back([call])
+        return call.answer
+
+    def _give_back(self, calls: Sequence[Call]) -> None:
+        self._homeless += calls
+        self._is_outdated.set()
+
+    async def _tend(self) -> None:
+        while True:
+            await self._is_outdated.wait()
+            self._is_outdated.clear()
+            try:
+                self._slots = await self._find_slots()
+            except (RedisError, OSError, TimeoutError) as error:
+                log.debug("no node of the cluster answers: %s", error)
+            homeless, self._homeless = still_patient(self._homeless), []
+            for call in homeless:
+                self._route(call)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _find_slots(self) -> list[tuple[range, Node]]:
+        """Who has which slots, as the first node that answers says."""
+        known = dict.fromkeys([*(node for _, node in self._slots), *self._seeds])
+        error: Exception = OSError("there is no node")
+        for node in known:
+            try:
+                return await self._ask_slots(node)
+            except (RedisError, OSError, TimeoutError) as failure:
+                error = failure
+        raise error
+
+    async def _ask_slots(self, node: Node) -> list[tuple[range, Node]]:
+        connection = await self._dial(node)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await connection.connect()  # type: ignore[no-untyped-call]
+                await connection.send_command("CLUSTER", "SLOTS")
+                answer = await connection.read_response(disable_decoding=True)
+        finally:
+            await connection.disconnect(nowait=True)
+        # A node that does not know its own address says nothing: it is where we have asked it.
+        return [
+            (range(first, last + 1), Node(master[0].decode() or node.host, master[1]))
+            for first, last, master, *_ in answer
+        ]
+
+    def _connected(self, node: Node) -> Multiplexer:
+        multiplexer = self._nodes.get(node)
+        if multiplexer is None:
+            multiplexer = self._nodes[node] = Multiplexer(
+                lambda: self._dial(node),
+                name=f"{self._name} to {node.host}:{node.port}",
+                resends=self._resends,
+                answer_seconds=self._answer_seconds,
+                give_back=self._give_back,
+            )
+            multiplexer.reconnected = lambda: self.reconnected()
+            multiplexer.start()
+        return multiplexer
