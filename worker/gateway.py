@@ -198,14 +198,7 @@ def _restore(held: Held, effect: Restore) -> Carried:
 
 def _exit(held: Held, effect: Exit) -> Carried:
     not_yours = uncompliant(f"You are not registered as '{effect.nickname}'.")
-    return "exit", (
-        held.job.id,
-        held.job.source.address,
-        effect.nickname,
-        held.job.body,
-        _exiter_head(held.job.source),
-        not_yours,
-    )
+    return "exit", (held.job.id, held.job.source.address, effect.nickname, held.job.body, not_yours)
 
 
 def _leave(held: Held, effect: Leave) -> Carried:

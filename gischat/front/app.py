@@ -14,7 +14,7 @@ from tornado.routing import URLSpec
 from tornado.web import Application
 
 from gischat.errors import Refused
-from gischat.front import http
+from gischat.front import docs, http
 from gischat.front.circle import Circle
 from gischat.front.connection import Connection
 from gischat.front.gateway import READ_SECONDS, Gateway, OutboxReader
@@ -120,6 +120,7 @@ def routes(front: Front) -> list[URLSpec]:
         URLSpec(r"/channels", http.Channels, parts),
         URLSpec(r"/rules", http.Rules, parts),
         URLSpec(r"/status", http.Status, parts),
+        *docs.routes(front),
         URLSpec(r"/livez", http.Alive, parts),
         URLSpec(r"/readyz", http.Ready, parts),
         URLSpec(r"/channel/([^/]+)/users", http.Users, parts),

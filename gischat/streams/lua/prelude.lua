@@ -93,13 +93,17 @@ local function publish_count(source, head)
   publish(source, 'published', '', 'nb_users', id, head .. string.format('%d', head_count()) .. '}')
 end
 
+local function forget(address, nickname)
+  redis.call('HDEL', ADDRESSES, address)
+  redis.call('HDEL', USERS, nickname)
+end
+
 -- Frees the nickname of a connection and tells the channel; `head` is the message up to the nickname, which holds
 -- nothing that JSON escapes. False when the connection had none.
 local function give_up(source, address, head)
   local nickname = redis.call('HGET', ADDRESSES, address)
   if not nickname then return false end
-  redis.call('HDEL', ADDRESSES, address)
-  redis.call('HDEL', USERS, nickname)
+  forget(address, nickname)
   local id = head:match('"id":"(.-)"')
   publish(source, 'published', '', 'exiter', id, head .. nickname .. '"}')
   return true
