@@ -2,19 +2,17 @@
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from gischat import __version__
 from gischat.errors import Refused, Uncompliant
+from gischat.front.front import Front
 from gischat.front.turnstile import Ending
 from gischat.messages import Message
 from gischat.streams.entries import Outcome
-
-if TYPE_CHECKING:
-    from gischat.front.app import Front
 
 PUBLISH_SECONDS = 15.0  # how long a PUT waits for its message to be published
 
@@ -22,7 +20,7 @@ PUBLISH_SECONDS = 15.0  # how long a PUT waits for its message to be published
 class JsonHandler(RequestHandler):
     """Answers JSON; errors are `{"detail": …}`."""
 
-    def initialize(self, front: "Front") -> None:
+    def initialize(self, front: Front) -> None:
         self.front = front
         self.settings_ = front.settings
 

@@ -1,14 +1,12 @@
 """The websocket of a channel: opened, spoken to, closed. What it means is the connection's business."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tornado.iostream import IOStream
 from tornado.websocket import WebSocketHandler
 
 from gischat.front.connection import Connection
-
-if TYPE_CHECKING:
-    from gischat.front.app import Front
+from gischat.front.front import Front
 
 REASON_BYTES = 123  # what fits a close frame beside its code (RFC 6455 §5.5)
 
@@ -18,7 +16,7 @@ class ChannelSocket(WebSocketHandler):
 
     _connection: Connection | None = None
 
-    def initialize(self, front: "Front") -> None:
+    def initialize(self, front: Front) -> None:
         self._front = front
 
     def open(self, *args: Any, **kwargs: Any) -> None:

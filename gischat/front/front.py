@@ -1,0 +1,98 @@
+"""One front, put together: its parts and its end."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable, Sequence
+
+from tornado.iostream import IOStream
+
+from gischat.errors import Refused
+from gischat.front.circle import Circle
+from gischat.front.connection import Connection
+from gischat.front.gateway import Gateway, OutboxReader
+from gischat.front.presence import Presence
+from gischat.front.rooms import Room
+from gischat.front.subscriber import Subscriber
+from gischat.front.turnstile import Turnstiles
+from gischat.messages import Messages
+from gischat.settings import Settings
+from gischat.streams.multiplexer import Redis
+
+DRAIN_SECONDS = 4.0  # for what clients sent before
+GOODBYE_SECONDS = 1.0  # over which the goodbyes are spread, so that not all come back at once
+LEAVE_SECONDS = 3.0  # for the channels to be told
+
+
+class Front:
+    """The parts of one front process."""
+
+    def __init__(self, settings: Settings, redis: Redis, readers: Sequence[OutboxReader]) -> None:
+        self.settings = settings
+        self._redis = redis
+        self.messages = Messages(settings)
+        self.gateway = Gateway(settings, secrets.token_hex(4), redis)
+        self.turnstiles = Turnstiles(self.gateway, settings)
+        self.rooms = {name: Room(name, self.gateway, self.turnstiles) for name in settings.channels}
+        self.subscriber = Subscriber(self.gateway, readers, self.rooms, self.turnstiles)
+        self.presence = Presence(self.gateway, self.rooms, self.turnstiles, self.subscriber)
+        self.circle = Circle(settings.channels[0], self.turnstiles)
+        self.is_draining = False
+        self._head_counts = dict.fromkeys(settings.channels, 0)
+
+    def connect(self, room: Room, stream: IOStream, close: Callable[[int, str], None], after: str | None) -> Connection:
+        """A client has come to a room; what it missed after the message of id `after`, it wants to be told."""
+        connection = Connection(
+            room,
+            stream,
+            close,
+            messages=self.messages,
+            turnstiles=self.turnstiles,
+            max_unread_bytes=self.settings.max_unread_bytes,
+        )
+        room.enter(connection, after)
+        return connection
+
+    async def head_counts(self) -> dict[str, int]:
+        """Connections by channel, over all fronts; the last that were known while Redis is out of reach."""
+        with contextlib.suppress(Refused):
+            counts = await self.gateway.head_counts(self.settings.channels)
+            self._head_counts = dict(zip(self.settings.channels, counts, strict=True))
+        return self._head_counts
+
+    def reasons_not_ready(self) -> list[str]:
+        """Why this front should get no clients at the moment; none if it should."""
+        reasons = {
+            "it is about to stop": self.is_draining,
+            "redis is out of reach": not self._redis.is_connected,
+            "messages do not go round: is a light worker running?": not self.circle.is_closed,
+        }
+        return [reason for reason, holds in reasons.items() if holds]
+
+    async def drain(self) -> None:
+        """Lets what was sent before be published, then says goodbye to everyone and tells the channels."""
+        self.is_draining = True
+        self.circle.stop()
+        connections = [member for room in self.rooms.values() for member in room.connections.values()]
+        for connection in connections:
+            connection.is_draining = True
+        await self._until(lambda: self.turnstiles.are_idle, DRAIN_SECONDS)
+        for number, connection in enumerate(connections):
+            connection.close(1001, "The server is about to restart.")
+            if number % 100 == 99:
+                await asyncio.sleep(GOODBYE_SECONDS * 100 / len(connections))
+        await self._until(lambda: self._has_left, LEAVE_SECONDS)
+
+    @property
+    def _has_left(self) -> bool:
+        """Whether every channel has been told that nobody is here any more."""
+        rooms = self.rooms.values()
+        is_told = all(room.head_count.told == room.head_count.changes for room in rooms)
+        return is_told and self.turnstiles.are_idle and not any(room.connections for room in rooms)
+
+    @staticmethod
+    async def _until(holds: Callable[[], bool], seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not holds():  # noqa: ASYNC110 - what holds is spread over many parts, and asked once in a life
+                    await asyncio.sleep(0.02)
