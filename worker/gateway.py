@@ -143,6 +143,11 @@ class Gateway:
         first: tuple[Argument, ...] = (held.entry, len(held.job.body), str(held.job.source))
         return bool(await self._redis.run(getattr(self._scripts, script), keys, (*first, *arguments)))
 
+    @property
+    def connected_seconds(self) -> float:
+        """How long this worker has been connected to Redis without a break."""
+        return self._redis.connected_seconds
+
     async def dead_fronts(self, channel: str) -> list[str]:
         """Fronts that have not shown a sign of life for longer than their lease."""
         keys = self._keys[channel].for_script()
@@ -193,7 +198,8 @@ def _register(held: Held, effect: Register) -> Carried:
 
 def _restore(held: Held, effect: Restore) -> Carried:
     taken = _taken(held, effect.nickname)
-    return "restore", (held.job.source.front, held.job.source.address, effect.nickname, taken)
+    newcomer = server_message("newcomer", newcomer=effect.nickname)
+    return "restore", (held.job.source.front, held.job.source.address, effect.nickname, newcomer, taken)
 
 
 def _exit(held: Held, effect: Exit) -> Carried:

@@ -9,7 +9,7 @@ from tornado.iostream import IOStream
 
 from gischat.errors import Refused
 from gischat.front.circle import Circle
-from gischat.front.connection import Connection
+from gischat.front.connection import GOING_AWAY, Connection
 from gischat.front.gateway import Gateway, OutboxReader
 from gischat.front.presence import Presence
 from gischat.front.rooms import Room
@@ -77,11 +77,14 @@ class Front:
         for connection in connections:
             connection.is_draining = True
         await self._until(lambda: self.turnstiles.are_idle, DRAIN_SECONDS)
+        self.turnstiles.refuse_waiting(GOING_AWAY)
         for number, connection in enumerate(connections):
             connection.close(1001, "The server is about to restart.")
             if number % 100 == 99:
                 await asyncio.sleep(GOODBYE_SECONDS * 100 / len(connections))
         await self._until(lambda: self._has_left, LEAVE_SECONDS)
+        if self._has_left:
+            await self.presence.end()
 
     @property
     def _has_left(self) -> bool:

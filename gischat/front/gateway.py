@@ -104,6 +104,10 @@ class Gateway:
         known, published = await self._redis.run(self._scripts.renew, self._keys[channel].for_script(), arguments)
         return Renewal(bool(known), published)
 
+    async def resign(self, channel: str) -> None:
+        """Ends this front's lease: it has told that all of its connections are gone."""
+        await self._redis.run(self._scripts.resign, self._keys[channel].for_script(), (self.front,))
+
     async def head_counts(self, channels: Sequence[str]) -> list[int]:
         """Connections in each channel, over all living fronts."""
         asked = [self._redis.run(self._scripts.head_count, self._keys[name].for_script(), ()) for name in channels]

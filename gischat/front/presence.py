@@ -6,6 +6,7 @@ means that counts and nicknames have to be told again.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 
@@ -16,11 +17,11 @@ from gischat.front.gateway import Gateway, Renewal
 from gischat.front.rooms import Room
 from gischat.front.subscriber import Subscriber
 from gischat.front.turnstile import Turnstiles
+from gischat.streams.scripts import LEASE_SECONDS
 
 log = logging.getLogger(__name__)
 
 RENEW_SECONDS = 1.0
-LEASE_SECONDS = 8.0  # several renewals may fail before the front counts as dead
 
 
 class Presence:
@@ -33,6 +34,7 @@ class Presence:
         self._rooms = rooms
         self._turnstiles = turnstiles
         self._subscriber = subscriber
+        self._has_ended = False
 
     async def begin(self) -> None:
         """The first lease, which must be there before the first connection; waits for Redis."""
@@ -44,13 +46,15 @@ class Presence:
                 log.warning("waiting for redis")
 
     async def run(self) -> None:
-        """Renews until it is cancelled.
+        """Renews until it has ended.
 
         Raises:
             Deaf: this front does not hear, whatever it tries.
         """
         while True:
             await asyncio.sleep(RENEW_SECONDS)
+            if self._has_ended:
+                return
             try:
                 renewals = await self._renew()
             except (Refused, RedisError) as error:
@@ -60,6 +64,13 @@ class Presence:
                 if not renewal.was_known:
                     self._tell_again(self._rooms[channel])
             self._subscriber.compare({channel: renewal.published for channel, renewal in renewals.items()})
+
+    async def end(self) -> None:
+        """Gives the leases back; where that fails they run out by themselves."""
+        self._has_ended = True
+        with contextlib.suppress(Refused, RedisError, TimeoutError):
+            async with asyncio.timeout(RENEW_SECONDS):
+                await asyncio.gather(*(self._gateway.resign(channel) for channel in self._rooms))
 
     async def _renew(self) -> dict[str, Renewal]:
         renewed = [self._gateway.renew(channel, LEASE_SECONDS) for channel in self._rooms]

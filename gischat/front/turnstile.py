@@ -85,6 +85,13 @@ class Turnstile:
         turn.ended(ending)
         self._advance()
 
+    def refuse_waiting(self, reason: str) -> None:
+        """Ends what waits, unsent; what is on its way is in Redis, and stays there."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            self._bytes -= len(turn.message.body)
+            turn.ended(Ending(Outcome.REFUSED, uncompliant(reason)))
+
     def enqueue_again(self) -> None:
         """Enqueues what is on its way once more, for it or its end may be lost.
 
@@ -170,6 +177,11 @@ class Turnstiles:
         for turnstile in list(self._open.values()):
             if channel in (None, turnstile.channel):
                 turnstile.enqueue_again()
+
+    def refuse_waiting(self, reason: str) -> None:
+        """Ends all that waits in the front, and tells the senders."""
+        for turnstile in list(self._open.values()):
+            turnstile.refuse_waiting(reason)
 
     @property
     def are_idle(self) -> bool:

@@ -68,6 +68,10 @@ class Cluster:
     def is_connected(self) -> bool:
         return not self._homeless and all(node.is_connected for node in self._nodes.values())
 
+    @property
+    def connected_seconds(self) -> float:
+        return min((node.connected_seconds for node in self._nodes.values()), default=0.0)
+
     async def __aenter__(self) -> Self:
         self._is_outdated.set()
         self._tending = asyncio.create_task(self._tend(), name=self._name)

@@ -54,6 +54,7 @@ class ChannelKeys:
             self.users,
             self._key("addresses"),  # hash: address -> nickname
             self.dead,
+            self._key("swept"),  # set: addresses that lost their nickname to a sweep
         )
 
     def _key(self, name: str) -> str:

@@ -86,6 +86,10 @@ class Redis(Protocol):
     @property
     def is_connected(self) -> bool: ...
 
+    @property
+    def connected_seconds(self) -> float:
+        """How long the connection (in a cluster: each one) has held; 0 when there is none."""
+
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *_: object) -> None: ...
@@ -136,9 +140,18 @@ class Multiplexer:
         self._something_to_send = asyncio.Event()
         self._to_drop = asyncio.Event()
         self._tending: asyncio.Task[None] | None = None
-        self.is_connected = False
+        self._connected_since: float | None = None
         self.reconnections = 0
         self.reconnected: Callable[[], None] = lambda: None  # called when a lost connection is there again
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connected_since is not None
+
+    @property
+    def connected_seconds(self) -> float:
+        since = self._connected_since
+        return 0.0 if since is None else asyncio.get_running_loop().time() - since
 
     def start(self) -> None:
         """Connects, and stays connected until `stop`."""
@@ -188,7 +201,7 @@ class Multiplexer:
         try:
             connection = await self._connect()
             log.info("%s is connected", self._name)
-            self.is_connected = True
+            self._connected_since = asyncio.get_running_loop().time()
             if self.reconnections:
                 self.reconnected()
             self._something_to_send.set()
@@ -206,7 +219,7 @@ class Multiplexer:
         except* Exception:
             log.exception("%s has a fault", self._name)
         finally:
-            self.is_connected = False
+            self._connected_since = None
             if self._connection is not None:
                 await self._connection.disconnect(nowait=True)
 

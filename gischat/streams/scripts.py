@@ -7,9 +7,11 @@ from importlib import resources
 from gischat.settings import Settings
 from gischat.streams.keys import GROUP
 
+LEASE_SECONDS = 8.0  # how long a front counts as alive after its last sign of life; several of these may fail
 IDS_AGE = 10 * 60  # seconds: how long a message's id is remembered
 IDS_NUMBER = 20_000  # and how many at the most, per channel: about 2.5 MB of Redis' memory
 SINCE_BYTES = 8 * 2**20  # of what a client that comes back can be told of what it missed
+SWEPT_AGE = 3600  # seconds: how long a front that comes back can tell that its people are still there
 DEAD_LETTERS = 1000  # per channel, as the two that follow
 DEAD_BYTES = 64 * 2**20
 DEAD_AGE = 30 * 24 * 3600  # seconds
@@ -36,6 +38,7 @@ class Scripts:
     like: Script
     count: Script
     renew: Script
+    resign: Script
     dead_fronts: Script
     sweep: Script
     snapshot: Script
@@ -63,6 +66,7 @@ def _limits(settings: Settings) -> str:
         "IDS_AGE": IDS_AGE * 1000,
         "IDS_NUMBER": IDS_NUMBER,
         "SINCE_BYTES": SINCE_BYTES,
+        "SWEPT_AGE": SWEPT_AGE,
         "DEAD_LETTERS": DEAD_LETTERS,
         "DEAD_BYTES": DEAD_BYTES,
         "DEAD_AGE": DEAD_AGE * 1000,

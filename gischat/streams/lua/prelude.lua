@@ -1,7 +1,8 @@
 -- Stands before every script, after the limits (constants made from the settings).
 -- Scripts run on Redis >= 6.2: they write what they decided, so TIME may be asked.
 
-local INBOX, OUTBOX, OUTBOX_SIZES, METERS, INBOX_BYTES, HISTORY, IDS, FRONTS, COUNTS, USERS, ADDRESSES, DEAD = unpack(KEYS)
+local INBOX, OUTBOX, OUTBOX_SIZES, METERS, INBOX_BYTES, HISTORY, IDS, FRONTS, COUNTS, USERS, ADDRESSES, DEAD, SWEPT =
+  unpack(KEYS)
 
 local function milliseconds()
   local time = redis.call('TIME')

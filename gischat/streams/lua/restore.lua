@@ -1,6 +1,6 @@
--- A nickname that its front knows and Redis has lost: set again, without a word to the channel. Where somebody else took
--- it meanwhile, its former owner is told.
-local entry, size, source, front, address, nickname, taken = unpack(ARGV)
+-- A nickname that its front knows and Redis has lost: set again. The channel hears of it if it was told an exit: then the
+-- front was swept. Where somebody else took the nickname meanwhile, its former owner is told.
+local entry, size, source, front, address, nickname, newcomer, taken = unpack(ARGV)
 
 if not take(entry, size) then return 0 end
 local owner = redis.call('HGET', USERS, nickname)
@@ -8,9 +8,15 @@ if owner and owner ~= address then
   publish(source, 'refused', '', 'uncompliant', '', taken)
   return 1
 end
-if is_alive(front) then
-  redis.call('HSET', USERS, nickname, address)
-  redis.call('HSET', ADDRESSES, address, nickname)
+if owner or not is_alive(front) then
+  publish(source, 'done', '', 'restore', '', '')
+  return 1
 end
-publish(source, 'done', '', 'restore', '', '')
+redis.call('HSET', USERS, nickname, address)
+redis.call('HSET', ADDRESSES, address, nickname)
+if redis.call('SREM', SWEPT, address) == 1 then
+  publish(source, 'published', '', 'newcomer', '', newcomer)
+else
+  publish(source, 'done', '', 'restore', '', '')
+end
 return 1

@@ -10,7 +10,12 @@ for _, address in ipairs(redis.call('HKEYS', ADDRESSES)) do
 end
 if #addresses > #ARGV - 2 then return #addresses end
 
-for index, address in ipairs(addresses) do give_up('', address, ARGV[index + 2]) end
+for index, address in ipairs(addresses) do
+  give_up('', address, ARGV[index + 2])
+  redis.call('SADD', SWEPT, address)
+end
+-- Should the front come back, for it was only frozen or cut off, the channel is told so: see restore.
+if #addresses > 0 then redis.call('EXPIRE', SWEPT, SWEPT_AGE) end
 redis.call('ZREM', FRONTS, front)
 if redis.call('HDEL', COUNTS, front) == 1 then publish_count('', count_head) end
 return 0
