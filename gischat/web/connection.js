@@ -1,0 +1,99 @@
+/** A websocket that comes back by itself. */
+
+const FIRST_DELAY = 1_000; // milliseconds
+const LONGEST_DELAY = 30_000;
+// Close codes of RFC 6455 §7.4.1
+const POLICY_VIOLATION = 1008; // the server's word for a channel that it does not have: trying again would not help
+const TOO_BIG = 1009;
+const ABNORMAL = 1006;
+
+/** Exponential, and spread over half of its length: a thousand clients of a restarted server do not return at once. */
+function delayBefore(attempt) {
+  const longest = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** attempt);
+  return longest * (0.5 + Math.random() / 2);
+}
+
+export class Connection {
+  #url;
+  #handlers;
+  #socket = null;
+  #timer = null;
+  #attempt = 0;
+
+  /**
+   * Connects at once. Handlers:
+   *   onOpen()              connected, first or again
+   *   onMessage(message)    one parsed message
+   *   onLost(seconds)       the connection broke; the next try is in `seconds`
+   *   onConnecting()        that try begins
+   *   onRefused(reason)     the server does not want this connection; it is over
+   *   onTooLarge()          the server closed because of the size of what was sent; a reconnection follows
+   */
+  constructor(url, handlers) {
+    this.#url = url;
+    this.#handlers = handlers;
+    addEventListener("online", this.#retryNow);
+    document.addEventListener("visibilitychange", this.#retryNow);
+    addEventListener("offline", this.restart);
+    this.#connect();
+  }
+
+  /** Puts a message on the line; without a line it is lost, and `onLost` has said or will say so. */
+  send(message) {
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+  }
+
+  /** Gives up a line that seems dead; a new one follows. Its own `close` event might take minutes to come. */
+  restart = () => {
+    if (this.#timer !== null) return; // given up already
+    this.#abandon();
+    this.#closed({ code: ABNORMAL });
+  };
+
+  close() {
+    clearTimeout(this.#timer);
+    removeEventListener("online", this.#retryNow);
+    document.removeEventListener("visibilitychange", this.#retryNow);
+    removeEventListener("offline", this.restart);
+    this.#abandon();
+  }
+
+  #abandon() {
+    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
+    this.#socket.close();
+  }
+
+  #connect() {
+    this.#handlers.onConnecting();
+    this.#timer = null;
+    const socket = new WebSocket(this.#url);
+    this.#socket = socket;
+    socket.onopen = () => this.#handlers.onOpen();
+    socket.onmessage = ({ data }) => this.#receive(data);
+    socket.onclose = (event) => this.#closed(event);
+  }
+
+  #receive(data) {
+    this.#attempt = 0; // only now: a server that accepts and closes at once must not be hammered
+    this.#handlers.onMessage(JSON.parse(data));
+  }
+
+  #closed({ code, reason }) {
+    if (code === POLICY_VIOLATION) {
+      this.close();
+      this.#handlers.onRefused(reason);
+      return;
+    }
+    if (code === TOO_BIG) this.#handlers.onTooLarge();
+    const delay = delayBefore(this.#attempt++);
+    this.#handlers.onLost(Math.ceil(delay / 1000));
+    this.#timer = setTimeout(() => this.#connect(), delay);
+  }
+
+  /** The network is back, or somebody looks at the page again: no reason to wait out the delay. */
+  #retryNow = () => {
+    if (this.#timer === null || document.hidden) return;
+    clearTimeout(this.#timer);
+    this.#connect();
+  };
+}

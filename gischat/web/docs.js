@@ -1,0 +1,8 @@
+/* global SwaggerUIBundle */
+
+SwaggerUIBundle({
+  url: "/openapi.json",
+  domNode: document.getElementById("documentation"),
+  deepLinking: true,
+  validatorUrl: null, // its badge would send the document's address to swagger.io
+});

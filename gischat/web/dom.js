@@ -1,0 +1,21 @@
+/** The page's elements and new ones. Strings become text nodes, so people's words can never become markup. */
+
+export const byId = (id) => document.getElementById(id);
+
+/** A new element; `properties` are DOM properties (className, href, …), `children` are nodes or strings. */
+export function element(tag, properties = {}, ...children) {
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children);
+  return node;
+}
+
+/** Text counted as the server counts it: in characters, not in UTF-16 units. */
+export const characters = (text) => [...text].length;
+
+/** At most `limit` characters of `text`, with an ellipsis where something was cut. */
+export function shorten(text, limit) {
+  const all = [...text];
+  return all.length > limit ? `${all.slice(0, limit - 1).join("")}…` : text;
+}
+
+export const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;

@@ -1,0 +1,69 @@
+/** Files in and out: pictures to base64 and back, and what people share as downloads. */
+
+import { element } from "./dom.js";
+
+const SIGNATURES = [
+  ["image/png", [0x89, 0x50, 0x4e, 0x47]],
+  ["image/jpeg", [0xff, 0xd8, 0xff]],
+];
+
+/** A picture to show, as a blob: URL. Only what really starts like a PNG or a JPEG gets a type: a blob opened in a
+ *  tab of its own has the page's origin, and as SVG or HTML it could run a script there. */
+export function pictureUrl(base64) {
+  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  const found = SIGNATURES.find(([, start]) => start.every((byte, index) => bytes[index] === byte));
+  if (!found) throw new Error("neither PNG nor JPEG");
+  return URL.createObjectURL(new Blob([bytes], { type: found[0] }));
+}
+
+/** A link that saves `content` as `name` with `extension`. Its type is none that a browser opens: see above. */
+export function download(name, extension, content) {
+  const bare = name.endsWith(extension) ? name.slice(0, -extension.length) : name;
+  const safe = bare.replace(/[^\p{L}\p{N}_ .-]+/gu, "_").replace(/^[. ]+/, "").slice(0, 80) || "shared";
+  const href = URL.createObjectURL(new Blob([content], { type: "application/octet-stream" }));
+  return element("a", { href, download: safe + extension, className: "download" }, safe + extension);
+}
+
+/** Gives back the memory of all that was shown or offered below `node`. */
+export function release(node) {
+  for (const link of node.querySelectorAll("a[href^='blob:']")) URL.revokeObjectURL(link.href);
+  for (const image of node.querySelectorAll("img[src^='blob:']")) URL.revokeObjectURL(image.src);
+}
+
+const base64Length = (bytes) => Math.ceil(bytes / 3) * 4;
+
+/**
+ * The base64 of a picture file, of at most `limit` characters; undefined when that cannot be.
+ *
+ * A file that is too large is scaled here to `size` pixels, which the server would do anyhow: photographs of phones
+ * are often larger than a message may be.
+ */
+export async function pictureToSend(file, limit, size) {
+  const blob = base64Length(file.size) <= limit ? file : await scaled(file, size);
+  return blob && base64Length(blob.size) <= limit ? base64(blob) : undefined;
+}
+
+async function scaled(file, size) {
+  const bitmap = await createImageBitmap(file).catch(() => null); // a format that the server reads and browsers do not
+  if (!bitmap) return undefined;
+  const factor = Math.min(1, size / Math.max(bitmap.width, bitmap.height));
+  const canvas = element("canvas", {
+    width: Math.max(1, Math.round(bitmap.width * factor)),
+    height: Math.max(1, Math.round(bitmap.height * factor)),
+  });
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  bitmap.close();
+  const type = file.type === "image/jpeg" ? "image/jpeg" : "image/png"; // the others may be transparent
+  return new Promise((resolve) => canvas.toBlob(resolve, type, 0.9));
+}
+
+function base64(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob);
+  });
+}
