@@ -18,7 +18,7 @@ from gischat.settings import Settings
 from worker import presence, process
 from worker.effects import Bury, Effect, Publish, Refuse
 from worker.gateway import Gateway, Held
-from worker.sandbox import Crashed, OutOfMemory, Sandbox, TimedOut
+from worker.sandbox import Crashed, OutOfMemory, Sandbox, StartFailed, TimedOut
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +166,8 @@ class HeavyConsumer(Consumer):
             except (TimedOut, Crashed) as error:
                 reason = f"{type(error).__name__}: {error}"
                 log.error("a %s ended the sandbox: %s", held.job.type, reason)
+            except StartFailed:
+                raise  # not the job's fault: this worker can do none
             except Exception as error:
                 return _failed(held, error)
         return Bury(f"{MOST_DELIVERIES} times {reason}")
