@@ -5,11 +5,13 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from importlib import resources
+from urllib.parse import quote
 
 from tornado.httpserver import HTTPServer
+from tornado.log import access_log
 from tornado.netutil import bind_sockets
 from tornado.routing import URLSpec
-from tornado.web import Application
+from tornado.web import Application, RequestHandler
 
 from gischat.front import docs, http
 from gischat.front.front import Front
@@ -20,6 +22,8 @@ from gischat.streams.multiplexer import ANSWER_SECONDS
 from gischat.streams.servers import connect, reading_groups
 
 log = logging.getLogger(__name__)
+
+PROBES = frozenset({"/livez", "/readyz"})
 
 
 def routes(front: Front) -> list[URLSpec]:
@@ -49,12 +53,28 @@ def application(front: Front) -> Application:
         list(routes(front)),
         default_handler_class=http.NotFound,
         default_handler_args={"front": front},
+        log_function=_log_request,
         websocket_ping_interval=settings.ws_ping_interval or None,
         websocket_ping_timeout=settings.ws_ping_timeout or None,
         websocket_max_message_size=settings.max_frame_size,
         # The rights to a channel do not come from cookies: there is nothing to forge.
         xsrf_cookies=False,
     )
+
+
+def _log_request(handler: RequestHandler) -> None:
+    """One line a request; those of the probes, which come every few seconds, only where something is wrong."""
+    status, request = handler.get_status(), handler.request
+    if status >= 500:
+        level = logging.ERROR
+    elif status >= 400:
+        level = logging.WARNING
+    else:
+        level = logging.DEBUG if request.path in PROBES else logging.INFO
+    # A path is a client's word: what is no part of a URL does not reach the log as it is.
+    path = quote(request.path, safe="/%:@!$&'()*+,;=")
+    milliseconds = 1000 * request.request_time()
+    access_log.log(level, "%d %s %s %s %.1fms", status, request.method, path, request.remote_ip, milliseconds)
 
 
 @contextlib.asynccontextmanager
