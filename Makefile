@@ -1,0 +1,42 @@
+# Everything is installed into .venv, and again whenever setup.py or requirements.txt have changed.
+PYTHON ?= python3
+BIN := .venv/bin
+
+export PYTHON
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run status test lint format clean
+
+help:
+	@echo "make run      the chat, in the foreground; Ctrl-C stops it"
+	@echo "make status   is it well, and what runs (scale it with: deploy/ctl scale light 3)"
+	@echo "make test     all tests"
+	@echo "make lint     ruff and mypy"
+	@echo "make format   what ruff can put right by itself"
+	@echo "make clean    remove what make has made; the chat's data (.state) stays"
+
+run: .venv/.installed-run
+	@$(BIN)/python -m deploy run
+
+status: .venv/.installed-run
+	@$(BIN)/python -m deploy status
+
+test: .venv/.installed-dev
+	@tests/install-browser
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: .venv/.installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy gischat worker deploy
+
+format: .venv/.installed-dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .cache *.egg-info build dist
+
+.venv/.installed-%: setup.py requirements.txt deploy/install
+	@deploy/install $*

@@ -1,0 +1,1 @@
+"""Running gischat on one machine: the launcher, and what supervisord and supervisorctl get from us."""

@@ -1,0 +1,62 @@
+"""Whether the chat works, as its users find it: supervisord's RUNNING says only that a process is there."""
+
+import http.client
+import json
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import ServerProxy
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from deploy.instance import Refused
+
+ANSWER_SECONDS = 5
+
+# A host that stands for all addresses of the machine, and one of them to reach it by.
+LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def url(host: str, port: int) -> str:
+    """Where a browser on this machine finds the chat."""
+    shown = "localhost" if host in LOOPBACK else f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}/"
+
+
+def lacking(host: str, port: int) -> str | None:
+    """Why the chat does not work; None if it does."""
+    connection = http.client.HTTPConnection(LOOPBACK.get(host, host), port, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        body = answer.read()
+    except (OSError, http.client.HTTPException):
+        return f"no front answers on port {port}"
+    finally:
+        connection.close()
+    return None if answer.status == http.HTTPStatus.OK else _reasons(body)
+
+
+def tell(control_socket: Path) -> bool:
+    """Prints where the running chat is and whether it works; returns that too.
+
+    Raises:
+        Refused: no supervisord is behind the socket.
+    """
+    transport = SupervisorTransport("gischat", "gischat", f"unix://{control_socket}")
+    supervisord: Any = ServerProxy("http://localhost", transport)
+    try:
+        host, port = supervisord.gischat.address()
+        groups = {process["group"] for process in supervisord.supervisor.getAllProcessInfo()}
+    except OSError:
+        raise Refused("it does not run") from None
+    lack = lacking(host, int(port)) if "fronts" in groups else None
+    where = url(host, int(port)) if "fronts" in groups else "no front here"
+    print(f"gischat: {where} — {f'NOT WELL: {lack}' if lack else 'well'}", flush=True)
+    return lack is None
+
+
+def _reasons(body: bytes) -> str:
+    try:
+        return ", ".join(json.loads(body)["reasons"])
+    except (ValueError, KeyError, TypeError):
+        return "a front answers, but is not ready"

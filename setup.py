@@ -1,0 +1,44 @@
+"""Packaging. Requirements stand in requirements.txt, the version in gischat/__init__.py."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def version() -> str:
+    """Read, not imported: importing would need what is yet to be installed."""
+    source = (HERE / "gischat/__init__.py").read_text("utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE)
+    if not found:
+        raise RuntimeError("gischat/__init__.py has no __version__")
+    return found[1]
+
+
+def requirements() -> list[str]:
+    lines = (HERE / "requirements.txt").read_text("utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+setup(
+    name="gischat",
+    version=version(),
+    description="A chat server for people who work with maps",
+    python_requires=">=3.11",
+    packages=find_packages(include=["gischat", "gischat.*", "worker", "worker.*"]),
+    package_data={"gischat": ["web/**", "streams/**/*.lua"]},
+    install_requires=requirements(),
+    extras_require={
+        "test": [
+            "jsonschema>=4.26,<5",
+            "openapi-spec-validator>=0.9,<1",
+            "pytest>=9.2,<10",
+            "pytest-tornasync>=0.6.0.post2,<1",
+            "selenium>=4.51,<5",
+            "websockets>=17.4,<18",
+        ],
+        "dev": ["mypy>=2.4,<3", "ruff>=0.17.6,<0.18"],
+    },
+)

@@ -1,0 +1,151 @@
+"""A whole deployment as `make run` starts it: the launcher, supervisord with its real configuration, its processes."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Self
+from xmlrpc.client import ServerProxy
+
+from supervisor.xmlrpc import SupervisorTransport
+
+ROOT = Path(__file__).parents[2]
+HOST = "127.0.0.1"
+
+START_WITHIN = 60.0  # seconds; four interpreters on a busy machine
+STOP_WITHIN = 60.0
+
+# Nothing but the embedded Redis, which is enough where the chat itself does not matter, and starts in no time.
+REDIS_ALONE = {"FRONTS": "0", "LIGHT_WORKERS": "0", "HEAVY_WORKERS": "0"}
+
+
+class Member(NamedTuple):
+    state: str
+    pid: int
+
+
+class Deployment:
+    """An instance with a port and a state directory of its own, untouched by the settings of who runs the tests."""
+
+    def __init__(self, directory: Path, *, state_dir: Path | None = None, **settings: str) -> None:
+        self.directory = directory
+        self.state_dir = state_dir or directory / "state"
+        self.run_dir = self.state_dir
+        self.log = directory / "log"
+        self.port = free_port()
+        env_file = directory / "env"
+        env_file.touch()
+        self.environment = {
+            "PATH": os.defpath,
+            "HOME": str(directory),
+            "ENV_FILE": str(env_file),
+            "STATE_DIR": str(self.state_dir),
+            "HOST": HOST,
+            "PORT": str(self.port),
+            **settings,
+        }
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    def start(self, output: int | IO[bytes] | None = None) -> Self:
+        """Runs it, without waiting; its output goes to `log`, or where it is told."""
+        with self.log.open("ab") as log:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-m", "deploy", "run"],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log if output is None else output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self
+
+    def deploy(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Any of the launcher's commands, to its end."""
+        command = [sys.executable, "-m", "deploy", *arguments]
+        return subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=60)
+
+    @property
+    def pid(self) -> int:
+        """That of supervisord, which the launcher has become."""
+        assert self._popen
+        return self._popen.pid
+
+    def members(self) -> dict[str, Member]:
+        """supervisorctl's status, by name; empty while nobody answers."""
+        transport = SupervisorTransport("gischat", "gischat", f"unix://{self.run_dir / 'supervisor.sock'}")
+        proxy: Any = ServerProxy("http://localhost", transport=transport)
+        try:
+            known = proxy.supervisor.getAllProcessInfo()
+        except OSError:
+            return {}
+        return {f"{each['group']}:{each['name']}": Member(each["statename"], each["pid"]) for each in known}
+
+    def pids(self) -> dict[str, int]:
+        return {name: member.pid for name, member in self.members().items()}
+
+    def runs(self, *names: str) -> bool:
+        """Whether these run, and no others."""
+        return {name: member.state for name, member in self.members().items()} == dict.fromkeys(names, "RUNNING")
+
+    def announced(self) -> bool:
+        return "(Ctrl-C stops)" in self.log_text()
+
+    def log_text(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def processes(self) -> list[int]:
+        """All that it has started and that live: each is a process group of its own, but all stay in the session."""
+        return [pid for pid in _all_pids() if _session(pid) == self.pid]
+
+    def wait_until(self, condition: Callable[[], bool], within: float = START_WITHIN) -> None:
+        """Waits for a condition; shows the log if it does not come about."""
+        deadline = time.monotonic() + within
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {within} s; the log says:\n{self.log_text()}"
+            time.sleep(0.05)
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def exit_status(self) -> int:
+        assert self._popen
+        return self._popen.wait(STOP_WITHIN)
+
+    def clean_up(self) -> None:
+        """Whatever a test has left running ends."""
+        if self._popen is None:
+            return
+        if self._popen.poll() is None:
+            self.signal(signal.SIGTERM)
+            try:
+                self.exit_status()
+            except subprocess.TimeoutExpired:
+                self._popen.kill()
+                self._popen.wait()
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _all_pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+
+
+def _session(pid: int) -> int | None:
+    """The session that a process belongs to; None for one that has gone, or waits to be reaped."""
+    try:
+        state, _, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
+    except OSError:
+        return None
+    return None if state == "Z" else int(session)

@@ -1,0 +1,315 @@
+"""How a deployment starts, refuses to start, and ends."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.deployment import HOST, REDIS_ALONE, Deployment
+from tests.support.processes import Valkey
+
+Deploy = Callable[..., Deployment]
+
+ALL = ("redis:valkey", "heavy:heavy-1", "light:light-1", "fronts:front-1")
+
+
+def _started(deployment: Deployment) -> Deployment:
+    deployment.start()
+    deployment.wait_until(deployment.announced)
+    return deployment
+
+
+def _assert_nothing_left(deployment: Deployment) -> None:
+    deployment.wait_until(lambda: not deployment.processes(), within=10)
+    assert not [path for path in deployment.run_dir.rglob("*") if path.is_socket() or path.suffix == ".pid"]
+
+
+# --- the end
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_ends_everything_in_order_and_leaves_nothing_behind(
+    deployment: Deploy, number: signal.Signals
+) -> None:
+    # Given a deployment with all that belongs to it
+    chat = deployment()
+    chat.start()
+    chat.wait_until(lambda: chat.runs(*ALL) and chat.announced())
+    pids = chat.pids()
+
+    # When it is told to end, by make or by Ctrl-C (a terminal that closes: see below)
+    chat.signal(number)
+
+    # Then it ends well: fronts first, workers, then Redis
+    assert chat.exit_status() == 0
+    log = chat.log_text()
+    ends = [log.index(f"front[{pids['fronts:front-1']}] gischat.process: stopped")]
+    ends += [log.index(f"worker[{pids[f'{lane}:{lane}-1']}] gischat.process: stopped") for lane in ("light", "heavy")]
+    ends += [log.index("ready to exit")]
+    assert ends == sorted(ends)
+    _assert_nothing_left(chat)
+
+
+def test_a_killed_supervisord_takes_its_processes_along_and_the_next_start_waits_for_them(deployment: Deploy) -> None:
+    # Given a deployment whose supervisord is killed
+    chat = deployment()
+    chat.start()
+    chat.wait_until(lambda: chat.runs(*ALL) and chat.announced())
+    chat.signal(signal.SIGKILL)
+    chat.exit_status()
+    left = chat.pid, chat.processes()
+
+    # When it is started again at once, among what the first one left (sockets, a pid file)
+    again = deployment("again", state_dir=chat.state_dir, PORT=str(chat.port))
+    _started(again)
+
+    # Then nothing of the first run is alive any more
+    assert left[1]
+    assert not chat.processes()
+    again.wait_until(lambda: again.runs(*ALL))
+
+
+# --- what is started
+
+
+def test_a_given_redis_is_used_and_none_is_started(deployment: Deploy, valkey: Valkey) -> None:
+    # Given the address of a server, and numbers as on a machine for light workers only
+    chat = deployment(REDIS_URL=valkey.url, INSTANCE_ID="given-redis", FRONTS="0", LIGHT_WORKERS="2", HEAVY_WORKERS="0")
+
+    # When it is started
+    _started(chat)
+
+    # Then there is no other server, and no process that was not asked for
+    chat.wait_until(lambda: chat.runs("light:light-1", "light:light-2"))
+    assert "gischat: no front here — 0 fronts, 2 light workers, 0 heavy workers (Ctrl-C stops)\n" in chat.log_text()
+    assert not (chat.run_dir / "valkey.sock").exists()
+
+
+def test_two_instances_run_beside_each_other(deployment: Deploy) -> None:
+    first, second = (_started(deployment(name, **REDIS_ALONE)) for name in ("first", "second"))
+    for each in (first, second):
+        each.wait_until(lambda each=each: each.runs("redis:valkey"))  # type: ignore[misc]
+
+
+def test_the_data_of_the_embedded_redis_outlives_a_restart(deployment: Deploy) -> None:
+    client = "import os, redis; client = redis.from_url(os.environ['REDIS_URL'], decode_responses=True); "
+    chat = _started(deployment(**REDIS_ALONE))
+    chat.wait_until(lambda: chat.runs("redis:valkey"))
+    assert chat.deploy("exec", "python", "-c", client + "client.set('kept', 'yes')").returncode == 0
+    chat.signal(signal.SIGTERM)
+    chat.exit_status()
+
+    again = _started(deployment("again", state_dir=chat.state_dir, **REDIS_ALONE))
+    again.wait_until(lambda: again.runs("redis:valkey"))
+
+    assert again.deploy("exec", "python", "-c", client + "print(client.get('kept'))").stdout == "yes\n"
+
+
+def test_a_state_directory_too_deep_for_sockets_has_them_elsewhere(deployment: Deploy, tmp_path: Path) -> None:
+    # Given a path that is longer than the address of a unix socket may be
+    chat = deployment(state_dir=tmp_path / ("deep" * 30), **REDIS_ALONE)
+    chat.run_dir = Path(chat.deploy("exec", "sh", "-c", 'printf %s "$RUN_DIR"').stdout)
+    assert chat.run_dir != chat.state_dir
+    try:
+        # When it is started, then it runs, with its data where they were wanted
+        _started(chat)
+        chat.wait_until(lambda: chat.runs("redis:valkey"))
+        assert chat.run_dir.stat().st_mode & 0o777 == 0o700
+        assert (chat.state_dir / "appendonlydir").is_dir()
+    finally:
+        chat.clean_up()
+        shutil.rmtree(chat.run_dir)
+
+
+# --- settings
+
+
+def test_settings_come_from_the_file_and_the_environment_wins(deployment: Deploy) -> None:
+    # Given a file with values that a shell would take apart
+    chat = deployment(MAIN_LANG="de")
+    Path(chat.environment["ENV_FILE"]).write_text(
+        "CHANNELS=QGIS,Field and mobile\n"
+        "RULES='Be kind; 100 % # always ${HOME}'\n"
+        "MAIN_LANG=fr\n"
+        "REDIS_URL=\n"
+    )  # fmt: skip
+
+    # When a process of the deployment looks at its environment
+    names = ["CHANNELS", "RULES", "MAIN_LANG", "REDIS_URL"]
+    program = f"import json, os; print(json.dumps([os.environ[name] for name in {names}]))"
+    answer = chat.deploy("exec", "python", "-c", program)
+
+    # Then they are there to the letter; an empty REDIS_URL names no server, so there is the embedded one
+    assert json.loads(answer.stdout) == [
+        "QGIS,Field and mobile",
+        "Be kind; 100 % # always ${HOME}",
+        "de",
+        f"unix://{chat.run_dir}/valkey.sock",
+    ]
+
+
+def test_wrong_settings_are_named_together_before_anything_starts(deployment: Deploy) -> None:
+    chat = deployment(LIGHT_WORKERS="-1", LOG_LEVEL="loud", MAX_IMAGE_SIZE="big")
+
+    refused = chat.deploy("run")
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("gischat: wrong settings:\n")
+    assert {line.split(":")[0].strip() for line in refused.stderr.splitlines()[1:]} == {
+        "LIGHT_WORKERS",
+        "LOG_LEVEL",
+        "MAX_IMAGE_SIZE",
+    }
+    assert not chat.state_dir.exists()
+
+
+def test_a_port_that_another_program_has_is_refused_even_if_it_would_share(deployment: Deploy) -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind((HOST, 0))
+        other.listen()
+        port = other.getsockname()[1]
+
+        refused = deployment(PORT=str(port)).deploy("run")
+
+    assert refused.returncode == 1
+    reason = f"cannot listen on {HOST}, port {port}: another program has it (see PORT and HOST)"
+    assert refused.stderr == f"gischat: {reason}\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"PORT": "0"}, "PORT=0 would be another port for each front: name one"),
+        ({"ENV_FILE": "/nowhere/env"}, "ENV_FILE=/nowhere/env: there is no such file"),
+        ({"LOG_FILE": "/nowhere/log"}, "LOG_FILE=/nowhere/log: No such file or directory"),
+        ({"HOST": "192.0.2.1", "PORT": "8000"}, "cannot listen on 192.0.2.1, port 8000"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_cannot_work_is_refused_in_one_line(deployment: Deploy, settings: dict[str, str], reason: str) -> None:
+    refused = deployment(**settings).deploy("run")
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"gischat: {reason}")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_status_tells_when_nothing_runs(deployment: Deploy) -> None:
+    answer = deployment().deploy("status")
+
+    assert (answer.returncode, answer.stderr) == (1, "gischat: it does not run\n")
+
+
+# --- output
+
+
+def test_the_log_can_go_to_a_file_that_is_appended_to_and_may_be_truncated(deployment: Deploy, tmp_path: Path) -> None:
+    # Given a log with a line in it
+    log = tmp_path / "gischat.log"
+    log.write_text("an earlier line\n")
+    chat = deployment(LOG_FILE=str(log), **REDIS_ALONE)
+
+    # When the deployment runs
+    _started(chat)
+    chat.wait_until(lambda: chat.runs("redis:valkey"))
+    assert log.read_text().startswith("an earlier line\n")
+
+    # and logrotate copies and truncates the file, then what follows stands at its beginning
+    os.truncate(log, 0)
+    chat.signal(signal.SIGTERM)
+    assert chat.exit_status() == 0
+    assert "SIGTERM" in log.read_text().splitlines()[0]
+    assert "ready to exit" in log.read_text()
+
+    # Only the line for people went where the deployment was started
+    assert [line for line in chat.log_text().splitlines() if not line.startswith("gischat: ")] == []
+
+
+def _pipe() -> tuple[int, int]:
+    return os.pipe()
+
+
+def _socket() -> tuple[int, int]:
+    """As the journal of systemd is one."""
+    ours, its = socket.socketpair()
+    return ours.detach(), its.detach()
+
+
+def _read_all(descriptor: int) -> str:
+    """Until all writers have gone, which a terminal tells by an error."""
+    parts = []
+    while True:
+        try:
+            part = os.read(descriptor, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        parts.append(part)
+    os.close(descriptor)
+    return b"".join(parts).decode()
+
+
+@pytest.mark.parametrize("make", [_pipe, _socket, pty.openpty], ids=["pipe", "socket", "terminal"])
+def test_output_goes_wherever_stdout_does(deployment: Deploy, make: Callable[[], tuple[int, int]]) -> None:
+    # Given a deployment whose stdout is none that could simply be opened again
+    ours, its = make()
+    chat = deployment(**REDIS_ALONE)
+    chat.start(its)
+    os.close(its)
+    chat.wait_until(lambda: chat.runs("redis:valkey"))
+
+    # When it ends
+    chat.signal(signal.SIGTERM)
+    assert chat.exit_status() == 0
+
+    # Then all of it has come, to the last line
+    output = _read_all(ours)
+    assert "(Ctrl-C stops)" in output
+    assert "ready to exit" in output
+
+
+def test_output_to_a_file_is_not_written_over(deployment: Deploy, tmp_path: Path) -> None:
+    # Given a deployment that was started with `> log`
+    log = tmp_path / "log"
+    chat = deployment(**REDIS_ALONE)
+    with log.open("wb") as output:
+        chat.start(output)
+    chat.wait_until(lambda: chat.runs("redis:valkey") and "(Ctrl-C stops)" in log.read_text())
+
+    # When it ends
+    chat.signal(signal.SIGTERM)
+    assert chat.exit_status() == 0
+
+    # Then every line begins as one of ours, Valkey's or supervisord's does
+    lines = log.read_text().splitlines()
+    assert "ready to exit" in lines[-1]
+    assert [line for line in lines if not re.match(r"gischat: |\d+:|\d{4}-\d\d-\d\d ", line)] == []
+
+
+@pytest.mark.parametrize("make", [_pipe, _socket, pty.openpty], ids=["pipe", "socket", "terminal"])
+def test_it_ends_in_order_though_nobody_takes_its_output_any_more(
+    deployment: Deploy, make: Callable[[], tuple[int, int]]
+) -> None:
+    # Given a deployment, and somebody who has stopped reading: `| tee` after Ctrl-C, a closed terminal
+    ours, its = make()
+    chat = deployment(**REDIS_ALONE)
+    chat.start(its)
+    os.close(its)
+    chat.wait_until(lambda: chat.runs("redis:valkey"))
+    os.close(ours)
+
+    # When it is to end
+    chat.signal(signal.SIGHUP)
+
+    # Then it does, as ever
+    assert chat.exit_status() == 0
+    _assert_nothing_left(chat)

@@ -1,0 +1,177 @@
+"""One deployment that runs: what it starts, scales and starts again."""
+
+import http.client
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.deploy.deployment import HOST, Deployment
+
+ALL = ("redis:valkey", "heavy:heavy-1", "light:light-1", "fronts:front-1")
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """One of each, shared by the tests of this file: each leaves it as it found it."""
+    deployment = Deployment(tmp_path_factory.mktemp("chat"))
+    try:
+        deployment.start()
+        deployment.wait_until(lambda: deployment.runs(*ALL) and deployment.announced())
+        yield deployment
+    finally:
+        deployment.clean_up()
+
+
+def _status_of(chat: Deployment, path: str) -> int | None:
+    """None while nobody listens."""
+    connection = http.client.HTTPConnection(HOST, chat.port, timeout=10)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except ConnectionRefusedError:
+        return None
+    finally:
+        connection.close()
+
+
+def _headlines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("gischat: ")]
+
+
+def test_it_says_in_one_line_where_the_chat_is_once_the_chat_works(chat: Deployment) -> None:
+    # Given a deployment that has started; then there is one line of ours among those of the processes, and it holds
+    where = f"gischat: http://{HOST}:{chat.port}/"
+    assert _headlines(chat.log_text()) == [f"{where} — 1 front, 1 light worker, 1 heavy worker (Ctrl-C stops)"]
+    assert _status_of(chat, "/readyz") == 200
+
+
+def test_status_shows_every_process_and_that_all_is_well(chat: Deployment) -> None:
+    # When an operator asks
+    answer = chat.deploy("status")
+
+    # Then the chat is well, and so the exit status 0
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    headline, *processes = answer.stdout.splitlines()
+    assert headline.endswith("— well")
+    assert {(line.split()[0], line.split()[1]) for line in processes} == {(name, "RUNNING") for name in ALL}
+
+
+def test_status_tells_when_the_chat_does_not_work_though_all_run(chat: Deployment) -> None:
+    # Given no worker for texts, so that no message comes round
+    assert chat.deploy("ctl", "scale", "light", "0").returncode == 0
+    chat.wait_until(lambda: _status_of(chat, "/readyz") == 503)
+
+    # When an operator asks, then that is what is said first, and the exit status is not 0
+    answer = chat.deploy("status")
+    assert answer.returncode != 0
+    assert answer.stdout.startswith(f"gischat: http://{HOST}:{chat.port}/ — NOT WELL: ")
+
+    # Until there is one again
+    assert chat.deploy("ctl", "scale", "light", "1").returncode == 0
+    chat.wait_until(lambda: chat.deploy("status").returncode == 0)
+
+
+@pytest.mark.parametrize(
+    ("group", "names"),
+    [
+        ("fronts", ["fronts:front-1", "fronts:front-2", "fronts:front-3"]),
+        ("light", ["light:light-1", "light:light-2", "light:light-3"]),
+        ("heavy", ["heavy:heavy-1", "heavy:heavy-2", "heavy:heavy-3"]),
+    ],
+)
+def test_scaling_a_group_leaves_all_others_alone(chat: Deployment, group: str, names: list[str]) -> None:
+    before = chat.pids()
+
+    # When the group grows, then it has that many, and who was there is still there
+    grown = chat.deploy("ctl", "scale", group, "3")
+    assert grown.returncode == 0, grown.stdout + grown.stderr
+    assert chat.runs(*ALL, *names[1:])
+    assert chat.pids() | before == chat.pids()
+
+    # When it shrinks again, then only those have gone that had come
+    shrunk = chat.deploy("ctl", "scale", group, "1")
+    assert shrunk.returncode == 0, shrunk.stdout + shrunk.stderr
+    assert chat.runs(*ALL)
+    assert chat.pids() == before
+
+
+def test_a_group_can_shrink_to_nothing_and_come_back(chat: Deployment) -> None:
+    before = chat.pids()
+
+    assert chat.deploy("ctl", "scale", "heavy", "0").returncode == 0
+    assert chat.runs("redis:valkey", "light:light-1", "fronts:front-1")
+
+    assert chat.deploy("ctl", "scale", "heavy", "1").returncode == 0
+    assert chat.runs(*ALL)
+    assert {name for name, pid in chat.pids().items() if before[name] != pid} == {"heavy:heavy-1"}
+
+
+def test_a_process_that_was_stopped_by_hand_is_started_by_scaling(chat: Deployment) -> None:
+    assert chat.deploy("ctl", "stop", "light:light-1").returncode == 0
+    assert chat.deploy("ctl", "scale", "light", "1").returncode == 0
+    assert chat.runs(*ALL)
+
+
+def test_update_finds_nothing_to_change_after_scaling(chat: Deployment) -> None:
+    # Given a group that was scaled
+    assert chat.deploy("ctl", "scale", "light", "2").returncode == 0
+    scaled = chat.pids()
+
+    # When supervisord is told to take up changes of its configuration
+    updated = chat.deploy("ctl", "update")
+
+    # Then it sees none, and restarts nothing
+    assert updated.returncode == 0, updated.stdout + updated.stderr
+    assert chat.pids() == scaled
+    assert chat.deploy("ctl", "scale", "light", "1").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [["redis", "2"], ["light"], ["light", "many"], ["light", "-1"], ["light", "1", "2"]]
+)
+def test_scaling_what_cannot_be_scaled_is_refused_in_words(chat: Deployment, arguments: list[str]) -> None:
+    before = chat.pids()
+
+    refused = chat.deploy("ctl", "scale", *arguments)
+
+    assert refused.returncode != 0
+    assert refused.stdout == "ERROR: scale <group> <number>, where group is one of fronts, light, heavy\n"
+    assert chat.pids() == before
+
+
+@pytest.mark.parametrize("name", ["light:light-1", "heavy:heavy-1", "fronts:front-1"])
+def test_a_process_that_dies_is_started_again(chat: Deployment, name: str) -> None:
+    before = chat.pids()
+
+    # When one is killed
+    os.kill(before[name], signal.SIGKILL)
+
+    # Then another takes its place, and the chat works
+    chat.wait_until(lambda: chat.pids().get(name) not in (0, before[name]) and chat.runs(*ALL))
+    chat.wait_until(lambda: _status_of(chat, "/readyz") == 200)
+    assert {other for other, pid in chat.pids().items() if before[other] != pid} == {name}
+
+
+def test_a_second_run_is_refused_and_harms_nobody(chat: Deployment) -> None:
+    before = chat.pids()
+
+    refused = chat.deploy("run")
+
+    assert refused.returncode == 1
+    assert refused.stderr == f"gischat: it runs already, with pid {chat.pid} (deploy/ctl shutdown stops it)\n"
+    assert chat.pids() == before
+
+
+def test_the_sockets_are_open_to_their_owner_alone(chat: Deployment) -> None:
+    for path in (chat.run_dir, chat.run_dir / "supervisor.sock", chat.run_dir / "valkey.sock"):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_command_can_be_run_on_the_embedded_redis(chat: Deployment) -> None:
+    program = "import os, redis; print(redis.from_url(os.environ['REDIS_URL']).ping())"
+
+    answer = chat.deploy("exec", "python", "-c", program)
+
+    assert (answer.returncode, answer.stdout) == (0, "True\n"), answer.stderr
