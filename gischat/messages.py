@@ -75,7 +75,8 @@ class Messages:
 
     def _read_object(self, frame: str | bytes) -> dict[str, msgspec.Raw]:
         try:
-            return self._object.decode(frame)
+            # What is only scanned is not looked at letter by letter: that bytes are UTF-8 is seen here.
+            return self._object.decode(frame.decode() if isinstance(frame, bytes) else frame)
         except msgspec.ValidationError:
             raise Uncompliant("The message must be a JSON object.") from None
         except (msgspec.DecodeError, UnicodeError):

@@ -81,9 +81,9 @@ def load() -> Settings:
     Raises:
         SettingsError: one or more variables are wrong; all of them are named.
     """
-    env = FileAwareEnv(eager=False)
+    env = _Environment()
     values = _read(env)
-    wrong: dict[str, str] = {}
+    wrong = env.unreadable
     try:
         env.seal()
     except EnvValidationError as error:
@@ -100,6 +100,21 @@ def variables() -> list[str]:
     return sorted(
         {field.name.upper() for field in fields(Settings)} | {"REDIS_HOST", "REDIS_PORT", "NB_UVICORN_WORKERS"}
     )
+
+
+class _Environment(FileAwareEnv):
+    """Notes a file that cannot be read, so that it is named together with all else that is wrong."""
+
+    def __init__(self) -> None:
+        super().__init__(eager=False, strip_whitespace=True)
+        self.unreadable: dict[str, str] = {}
+
+    def _get_value(self, env_key: str, default: Any) -> Any:
+        try:
+            return super()._get_value(env_key, default)
+        except (ValueError, OSError) as error:
+            self.unreadable[f"{env_key}_FILE"] = f"Cannot be read: {error.__cause__ or error}"
+            return default
 
 
 def _read(env: FileAwareEnv) -> dict[str, Any]:
@@ -158,10 +173,10 @@ _REDIS_URL = re.compile(r"((unix|rediss?(\+sentinel|\+cluster)?)://.+)?\Z")
 
 
 def _channels(env: FileAwareEnv) -> Any:
-    def no_empty_nor_twice(names: list[str]) -> bool:
-        return all(names) and len(set(names)) == len(names)
+    def are_names(names: list[str]) -> bool:
+        return bool(names) and len(set(names)) == len(names) and all(name and name.isprintable() for name in names)
 
-    rule = _rule(no_empty_nor_twice, "Names, comma-separated: none empty, none twice.")
+    rule = _rule(are_names, "Names, comma-separated: at least one, none empty, none twice, in UTF-8.")
     names = env.list("CHANNELS", ["QGIS", "Geotribu"], subcast=str.strip, validate=rule)
     return names and tuple(names)
 

@@ -67,6 +67,7 @@ class Connection:
         self.nickname: str | None = None
         self.is_draining = False
         self._stream = stream
+        stream.max_write_buffer_size = max_unread_bytes
         self._send = stream.socket.send
         self._close = close
         self._messages = messages
@@ -114,6 +115,8 @@ class Connection:
 
         The socket is non-blocking, and the stream has nothing buffered when it is passed by, so order holds.
         """
+        if self._is_closing:
+            return  # nothing follows a goodbye (RFC 6455 §5.5.1)
         if self._stream.writing():
             self._buffer(data)
             return
