@@ -164,6 +164,12 @@ def now() -> int:
     return int(time.time())
 
 
+def id_of(body: bytes) -> bytes:
+    """The id of a message as it is published: every one begins with its type and its id."""
+    start = body.index(b'"id":"') + len(b'"id":"')
+    return body[start : body.index(b'"', start)]
+
+
 def nickname_of(message: Message) -> str:
     """The nickname in a `newcomer` or `exiter`, where the key is named as the type is."""
     nickname: str = msgspec.json.decode(message.body)[message.type]

@@ -122,16 +122,20 @@ class HeavyConsumer(Consumer):
         self._settings = settings
         self._sandbox = sandbox
         self._next = 0
+        self._is_busy = True
 
     async def _read(self) -> list[Held]:
         channels = self.gateway.channels
-        # A read of many streams would bring a job of each; one that waits brings the first that comes.
-        for offset in range(len(channels)):
+        # A read of many streams would bring a job of each; one that waits brings the first that comes. So while there
+        # is work, channels are asked one by one, and all together only when none has any.
+        for offset in range(len(channels) if self._is_busy else 0):
             place = (self._next + offset) % len(channels)
             if held := await self.gateway.read([channels[place]], count=1):
                 self._next = place + 1
                 return held
-        return await self.gateway.read(channels, count=1, wait=READ_SECONDS)
+        held = await self.gateway.read(channels, count=1, wait=READ_SECONDS)
+        self._is_busy = bool(held)
+        return held
 
     async def _work(self, held: Sequence[Held]) -> None:
         for one in held:

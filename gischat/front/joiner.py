@@ -1,0 +1,73 @@
+"""A connection's way in: no hole, nothing twice, and everything in its order.
+
+From its first moment all that is published waits for it. Its history is sent as soon as the room has heard as much as
+the history knows of: then what of the history waits as well is left out of the history, and what waits follows, in the
+order in which it was published.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gischat.front.frames import text_frame
+from gischat.front.gateway import Snapshot
+from gischat.messages import id_of, uncompliant
+
+WAITING_BYTES = 64 * 2**20  # of what waits for one joiner's history, at the most
+
+MISSED = "What you missed is no longer kept: some messages may be missing. The last ones follow."
+TOO_LATE = "The history could not be read in time."
+
+
+class Member(Protocol):
+    """What a room needs of a connection."""
+
+    number: int
+    is_draining: bool
+
+    def write(self, data: bytes) -> None:
+        """Sends whole frames, or drops them when the connection is ending. Never raises, never waits."""
+
+    def close(self, code: int, reason: str) -> None: ...
+
+    def restore(self) -> None:
+        """Tells Redis again what it has lost of this connection."""
+
+
+@dataclass(slots=True)
+class Joiner:
+    """A connection on its way in."""
+
+    member: Member
+    change: int  # the head count's change that it made: earlier counts do not know of it
+    snapshot: Snapshot | None = None
+    has_history: bool = False
+    _waiting: list[tuple[bytes, bytes]] = field(default_factory=list)  # id and frame, in order
+    _waiting_bytes: int = 0
+
+    def write(self, id: bytes, frame: bytes) -> None:
+        """Sends what was published, or keeps it until the history has been sent."""
+        if self.has_history:
+            self.member.write(frame)
+            return
+        self._waiting.append((id, frame))
+        self._waiting_bytes += len(frame)
+        if self._waiting_bytes > WAITING_BYTES:
+            self.member.close(1013, TOO_LATE)
+
+    def forget(self) -> None:
+        """The channel counts from anew: how much a history knew of does not matter any more."""
+        if self.snapshot is not None:
+            self.snapshot = self.snapshot._replace(published=0)
+
+    def send_history(self, published: int) -> None:
+        """Sends history and what waits, once, when so many publications have been heard as the history knows of."""
+        if self.has_history or self.snapshot is None or published < self.snapshot.published:
+            return
+        self.has_history = True
+        live = {id for id, _ in self._waiting}
+        older = [text_frame(body) for body in self.snapshot.history if id_of(body) not in live]
+        missing = [] if self.snapshot.is_complete else [text_frame(uncompliant(MISSED))]
+        frames = b"".join([*missing, *older, *(frame for _, frame in self._waiting)])
+        self._waiting.clear()
+        if frames:
+            self.member.write(frames)

@@ -1,0 +1,180 @@
+"""A websocket client as strict as the QGIS plugin, with the waiting that tests need."""
+
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any, NoReturn, Self, TypeVar
+from urllib.parse import quote
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.support.contract import Message, check, words
+
+DEADLINE = 10.0  # seconds; only a test that fails waits that long
+
+_AS_QGIS = {"compression": None, "max_size": None, "ping_interval": None, "proxy": None, "close_timeout": 5}
+
+T = TypeVar("T")
+
+
+class Client:
+    """One connection to a channel.
+
+    What it receives is kept twice: `received` is the log of everything, `unread` is a mailbox from which
+    `until` takes the first message that matches and leaves the others where they are. Every message is
+    checked against the contract as it comes; a breach is raised by whatever the test does next.
+    """
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.received: list[Message] = []
+        self.unread: list[Message] = []
+        self.nb_users = 0
+        self.connection = connection
+        self._breach: AssertionError | None = None
+        self._news = asyncio.Event()
+        self._reader = asyncio.create_task(self._read())
+
+    @classmethod
+    async def connect(cls, base_url: str, channel: str, *, query: str = "", **options: Any) -> Self:
+        """Open the channel's websocket, as QGIS does: without compression and without an Origin."""
+        url = f"{base_url.replace('http', 'ws', 1)}/channel/{quote(channel, safe='')}/ws{query}"
+        return cls(await connect(url, **{**_AS_QGIS, **options}))
+
+    async def send(self, **message: Any) -> None:
+        """Send one message as JSON."""
+        await self.send_raw(json.dumps(message))
+
+    async def send_raw(self, data: str | bytes) -> None:
+        """Send one frame as it is: a text frame for a str, a binary frame for bytes."""
+        await self.connection.send(data)
+
+    async def say(self, text: str | None = None, *, author: str = "jane") -> str:
+        """Send a text, by default one that nobody else says; return it."""
+        text = words() if text is None else text
+        await self.send(type="text", author=author, text=text)
+        return text
+
+    async def register(self, nickname: str) -> Message:
+        """Register the nickname and wait until the channel hears of it."""
+        await self.send(type="newcomer", newcomer=nickname)
+        return await self.until(type="newcomer", newcomer=nickname)
+
+    async def until(self, **conditions: Any) -> Message:
+        """Take the first unread message, there or still to come, whose values are those."""
+
+        def matching() -> Message | None:
+            return next((m for m in self.unread if all(m.get(k) == v for k, v in conditions.items())), None)
+
+        message = await self._wait_for(matching, f"a message with {conditions}")
+        self.unread.remove(message)
+        return message
+
+    async def count(self, nb_users: int) -> None:
+        """Wait until the last `nb_users` that came is that one: counts are gathered, so some never come."""
+        await self._wait_for(lambda: self.nb_users == nb_users, f"nb_users to become {nb_users}")
+
+    async def nothing_before(self, marker: str) -> None:
+        """Wait for the text `marker` and assert that it is the first unread message.
+
+        `nb_users` do not count: they come at their own pace. The marker must have been sent after what must
+        not come, over the connection that might have caused it.
+        """
+        message = await self.until(type="text", text=marker)
+        earlier = [m for m in self.received[: self.received.index(message)] if m in self.unread]
+        self.unread = [m for m in self.unread if m not in earlier]
+        unexpected = [m for m in earlier if m["type"] != "nb_users"]
+        assert not unexpected, f"came before the marker: {_shown(unexpected)}"
+
+    async def refusal(self) -> str:
+        """Wait for an `uncompliant` and return its reason."""
+        return str((await self.until(type="uncompliant"))["reason"])
+
+    def texts(self) -> list[str]:
+        """Every text received so far, in order."""
+        return [m["text"] for m in self.received if m["type"] == "text"]
+
+    async def closed(self) -> tuple[int | None, str | None]:
+        """Wait until the connection has ended; return close code and reason."""
+        async with asyncio.timeout(DEADLINE):
+            await self.connection.wait_closed()
+        return self.connection.close_code, self.connection.close_reason
+
+    async def leave(self) -> None:
+        """Close as a well-behaved client does; raise what was found wrong with what it received."""
+        await self.connection.close()
+        await self._reader
+        self._raise_breach()
+
+    def reset(self) -> None:
+        """End the TCP connection with a reset, as a phone that loses its network may do, if it has not ended yet."""
+        transport = self.connection.transport
+        if not transport.is_closing():
+            raw: socket.socket = transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write bytes below the websocket protocol."""
+        self.connection.transport.write(data)
+
+    async def _read(self) -> None:
+        try:
+            async for frame in self.connection:
+                self._receive(frame)
+        except ConnectionClosed:
+            pass
+        finally:
+            self._news.set()
+
+    def _receive(self, frame: str | bytes) -> None:
+        try:
+            assert isinstance(frame, str), "a client received a binary frame"
+            message = json.loads(frame, parse_constant=_not_json)
+            check(message)
+        except Exception as error:
+            self._breach = self._breach or AssertionError(f"{error!r} in frame {frame[:300]!r}")
+            self._news.set()
+            return
+        self.nb_users = message.get("nb_users", self.nb_users)
+        self.received.append(message)
+        self.unread.append(message)
+        self._news.set()
+
+    async def _wait_for(self, condition: Callable[[], T | None], what: str) -> T:
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while not (found := condition()):
+                    self._raise_breach()
+                    assert not self._reader.done(), f"{self._ending()}, waiting for {what}; {self._log()}"
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(f"waited {DEADLINE} s for {what}; {self._log()}") from None
+        return found
+
+    def _raise_breach(self) -> None:
+        if self._breach:
+            raise self._breach
+
+    def _ending(self) -> str:
+        return f"closed with {self.connection.close_code} {self.connection.close_reason!r}"
+
+    def _log(self) -> str:
+        return f"received {_shown(self.received)}"
+
+
+def _not_json(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _shown(messages: list[Message]) -> str:
+    """The messages, one a line, long values cut: what a failing test prints."""
+
+    def cut(value: Any) -> Any:
+        return f"{value:.80}…" if isinstance(value, str) and len(value) > 80 else value
+
+    lines = [repr({key: cut(value) for key, value in message.items()})[:400] for message in messages]
+    return "\n  ".join([f"{len(messages)} message(s)", *lines])

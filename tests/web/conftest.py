@@ -1,0 +1,136 @@
+"""A stack for the page, a browser that tells everything, and other people who are in the channel as well."""
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from tornado.ioloop import IOLoop
+
+from tests.support.client import Client
+from tests.support.processes import Stack
+from tests.web.page import Page
+
+# Spaces, letters and signs that have to be percent-encoded in a path, in the page's own links too.
+CHANNELS = [f"Salle {number:02} été+100%/{number}" for number in range(1, 61)]
+
+# Nothing but what the tests ask for: no first run, no updates, no reports.
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--lang=en-GB",
+)
+
+Browse = Callable[..., Page]
+Join = Callable[..., Awaitable[Client]]
+
+
+@pytest.fixture(scope="session")
+def stack(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
+    """One front and one worker of each lane, with the default settings but for the channels."""
+    with open_stack(channels=",".join(CHANNELS)) as stack:
+        yield stack
+    stack.assert_quiet_logs()
+
+
+@pytest.fixture(autouse=True)
+def quiet_logs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever the page sends: no traceback, and no word of it, gets into the logs."""
+    yield
+    if "stack" in request.fixturenames:
+        request.getfixturevalue("stack").assert_quiet_logs()
+
+
+@pytest.fixture(scope="session")
+def fresh_channels() -> Iterator[str]:
+    """The names of channels that no test has used."""
+    return iter(CHANNELS)
+
+
+@pytest.fixture
+def channel(fresh_channels: Iterator[str]) -> str:
+    """A channel that is this test's alone."""
+    return next(fresh_channels)
+
+
+@pytest.fixture(scope="session")
+def start_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], webdriver.Chrome]]:
+    """Starts browsers, each with a profile of its own; they end with the session."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    assert chromium, "the tests of the page need chromium: tests/install-browser says how to get it"
+    assert driver, "the tests of the page need chromedriver: tests/install-browser says how to get it"
+    browsers = []
+
+    def start() -> webdriver.Chrome:
+        directory = tmp_path_factory.mktemp("browser")
+        options = webdriver.ChromeOptions()
+        options.binary_location = chromium
+        for flag in (*FLAGS, f"--user-data-dir={directory / 'profile'}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+        browsers.append(browser)
+        return browser
+
+    yield start
+    for browser in browsers:
+        browser.quit()
+
+
+@pytest.fixture(scope="session")
+def browsers(start_browser: Callable[[], webdriver.Chrome]) -> list[webdriver.Chrome]:
+    """Two browsers for the whole session: starting one takes seconds."""
+    return [start_browser(), start_browser()]
+
+
+@pytest.fixture
+def browse(request: pytest.FixtureRequest, browsers: list[webdriver.Chrome], tmp_path: Path) -> Iterator[Browse]:
+    """Opens the chat, `browse()`, or another page or front: `browse("/docs", base_url=…)`, `browse(browser=1)`.
+
+    After the test no page may have logged an error or asked anybody but its own server.
+    """
+    pages: list[Page] = []
+
+    def open_(path: str = "/", *, base_url: str | None = None, browser: int = 0) -> Page:
+        base = base_url or request.getfixturevalue("stack").fronts[0].url
+        page = Page(browsers[browser], base, tmp_path / f"downloads-{browser}")
+        pages.append(page)
+        page.open(path)
+        return page
+
+    yield open_
+    for page in pages:
+        page.close()
+    for page in pages:
+        assert page.errors() == []
+        assert page.strangers() == []
+
+
+@pytest.fixture
+def join(io_loop: IOLoop, stack: Stack) -> Iterator[Join]:
+    """Lets somebody else join, `await join(channel, "john")`; they leave when the test ends."""
+    clients: list[Client] = []
+
+    async def join(channel: str, nickname: str | None = None, **options: Any) -> Client:
+        client = await Client.connect(stack.fronts[0].url, channel, **options)
+        clients.append(client)
+        await client.until(type="nb_users")
+        if nickname is not None:
+            await client.register(nickname)
+        return client
+
+    async def leave() -> None:
+        await asyncio.gather(*(client.leave() for client in clients))
+
+    yield join
+    io_loop.run_sync(leave)

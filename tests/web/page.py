@@ -1,0 +1,204 @@
+"""The page as its user sees it: what can be read on it, and what can be done with it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
+from selenium.webdriver import Chrome, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+DEADLINE = 20.0  # seconds, on a busy machine too; only a test that fails waits that long
+
+# Said by the browser itself whenever a server is away, and not to be prevented.
+LOST_LINE = "WebSocket connection to"
+
+T = TypeVar("T")
+
+
+class Page:
+    """One tab with the chat; `downloads` is where it saves files."""
+
+    def __init__(self, browser: Chrome, base_url: str, downloads: Path) -> None:
+        self.browser = browser
+        self.base_url = base_url
+        self.downloads = downloads
+        self.expected_errors: tuple[str, ...] = ()
+        self._errors: list[str] = []
+        self._requested: list[str] = []
+
+    def open(self, path: str = "/") -> None:
+        """Load a page as somebody does who has never been here."""
+        self.downloads.mkdir(exist_ok=True)
+        behaviour = {"behavior": "allow", "downloadPath": str(self.downloads)}
+        self.browser.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
+        remembered = {"origin": self.base_url, "storageTypes": "local_storage"}
+        self.browser.execute_cdp_cmd("Storage.clearDataForOrigin", remembered)
+        self.resize(1200, 800)
+        self._log("performance")  # the browser's own start page
+        self.browser.get(self.base_url + path)
+
+    def resize(self, width: int, height: int) -> None:
+        """Show the page on a screen of that size."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def lose_network(self) -> None:
+        """Cut the browser off."""
+        self._set_network(offline=True)
+
+    def regain_network(self) -> None:
+        """Let the browser reach everybody again."""
+        self._set_network(offline=False)
+
+    def _set_network(self, *, offline: bool) -> None:
+        unlimited = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        self.browser.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": offline, **unlimited})
+
+    def close(self) -> None:
+        """Leave the page: its connection ends."""
+        self._read_logs()
+        self.regain_network()
+        self.browser.get("about:blank")
+
+    # What happens behind the scenes
+
+    def errors(self) -> list[str]:
+        """What the page logged as errors or warnings, but for what the test expects."""
+        return [line for line in self._errors if not any(words in line for words in self.expected_errors)]
+
+    def strangers(self) -> list[str]:
+        """The addresses that the page asked for anywhere but at its own server."""
+        own = (self.base_url + "/", self.base_url.replace("http", "ws", 1) + "/", "blob:" + self.base_url, "data:")
+        return [url for url in self._requested if not url.startswith(own)]
+
+    def _read_logs(self) -> None:
+        self._errors += [entry["message"] for entry in self._log("browser")]
+        for entry in self._log("performance"):
+            event = json.loads(entry["message"])["message"]
+            if event["method"] == "Network.requestWillBeSent":
+                self._requested.append(event["params"]["request"]["url"])
+            if event["method"] == "Network.webSocketCreated":
+                self._requested.append(event["params"]["url"])
+
+    def _log(self, kind: str) -> list[dict[str, str]]:
+        """What has been logged since the last time."""
+        entries: list[dict[str, str]] = self.browser.get_log(kind)  # type: ignore[no-untyped-call]
+        return entries
+
+    # Finding
+
+    def find(self, selector: str) -> WebElement:
+        """The first element of a CSS selector, as soon as it can be seen."""
+
+        def visible() -> WebElement | None:
+            return next((found for found in self.all(selector) if found.is_displayed()), None)
+
+        return self.wait(visible, f"{selector} to be seen")
+
+    def all(self, selector: str) -> list[WebElement]:
+        """The elements of a CSS selector that are there now."""
+        return self.browser.find_elements(By.CSS_SELECTOR, selector)
+
+    def wait(self, condition: Callable[[], T | None], what: str) -> T:
+        """Wait until the condition holds, and return what it returned."""
+        ignored = [StaleElementReferenceException]
+        waiting = WebDriverWait(self.browser, DEADLINE, poll_frequency=0.05, ignored_exceptions=ignored)
+        try:
+            found = waiting.until(lambda _: condition())
+        except TimeoutException:
+            shown = self.browser.find_element(By.TAG_NAME, "body").text
+            raise AssertionError(f"waited {DEADLINE} s for {what}; the page shows:\n{shown}") from None
+        assert found is not None
+        return found
+
+    def until_shown(self, words: str, *, within: str = "#log") -> None:
+        """Wait until these words can be read."""
+        self.wait(lambda: words in self.find(within).text, f"{words!r} in {within}")
+
+    # Reading
+
+    def message(self, words: str) -> WebElement:
+        """The message in which these words can be read."""
+
+        def saying() -> WebElement | None:
+            return next((message for message in self.all(".message") if words in message.text), None)
+
+        return self.wait(saying, f"a message with {words!r}")
+
+    def texts(self) -> list[str]:
+        """The messages' bodies, from top to bottom."""
+        return [body.text for body in self.all(".message .body")]
+
+    def people(self) -> list[str]:
+        """The nicknames on the list, as they stand there."""
+        return [name.text for name in self.all("#nicknames li span:nth-child(2)")]
+
+    def until_people(self, *names: str) -> None:
+        """Wait until the list has these names and no others."""
+        self.wait(lambda: self.people() == list(names), f"people to be {names}")
+
+    def in_sight(self, words: str) -> bool:
+        """Whether the message with these words, if there is one, lies in the visible part of the log."""
+        return bool(
+            self.browser.execute_script(
+                """
+                const log = document.getElementById("log").getBoundingClientRect();
+                const found = [...document.querySelectorAll(".message")].find(
+                    (message) => message.textContent.includes(arguments[0]));
+                return found !== undefined && found.getBoundingClientRect().bottom <= log.bottom;
+                """,
+                words,
+            )
+        )
+
+    def until_scrolled_up(self) -> None:
+        """Wait until the page has taken notice: it hears of scrolling with the next frame."""
+        self.browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+
+    def notice(self) -> str:
+        """The notice, as soon as there is one."""
+        return self.find("#notice-text").text
+
+    def width_of_picture(self, message: WebElement) -> int:
+        """How wide the message's picture is, in its own pixels, as soon as it is shown."""
+        image = message.find_element(By.CSS_SELECTOR, ".picture-link img")
+        return self.wait(lambda: int(str(image.get_property("naturalWidth"))), "the picture to be decoded")
+
+    def downloaded(self, link: WebElement) -> str:
+        """Click a download and return the saved file's content."""
+        name = link.get_attribute("download")
+        assert name
+        link.click()
+        file = self.downloads / name
+        self.wait(file.exists, f"{name} to be saved")
+        return file.read_text("utf-8")
+
+    # Doing
+
+    def join(self, channel: str, nickname: str = "") -> None:
+        """Go into a channel, by keyboard alone; wait until the page is there, and registered."""
+        self.choose(channel)
+        self.find("#nickname").send_keys(nickname, Keys.ENTER)
+        if nickname:
+            self.until_shown(f"{nickname} joined")
+        else:
+            self.until_shown("here", within="#people-title")
+
+    def choose(self, channel: str) -> None:
+        """Choose a channel in the lobby."""
+        self.find("#join")
+        radio = next(found for found in self.all("#channels input") if found.get_attribute("value") == channel)
+        radio.click()
+
+    def say(self, text: str) -> None:
+        """Write a text and press Enter."""
+        self.find("#text").send_keys(text, Keys.ENTER)
+
+    def pick(self, picture: Path) -> None:
+        """Choose a picture file, and wait until it has been read."""
+        self.all("#picture")[0].send_keys(str(picture))
+        self.until_shown(picture.name, within="#attachment-text")

@@ -1,0 +1,134 @@
+"""`/openapi.json` describes what the server answers and sends: asked, and compared."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from gischat.front.openapi import PATHS
+from tests.support.client import Client
+from tests.support.contract import BROADCAST, REPLYABLE, sample, words
+from tests.support.description import Description, Operation
+from tests.support.processes import Stack
+from tests.support.rest import Rest, channel_path, eventually
+from tests.web.conftest import Join
+
+StackFactory = Callable[..., Stack]
+
+TEMPLATE = "/channel/{channel}/"
+GETS = [path for path, item in PATHS.items() if "get" in item and not path.endswith("/ws")]
+OF_A_CHANNEL = [path for path in GETS if path.startswith(TEMPLATE)]
+PUT_TEXT = TEMPLATE + "text"
+REPLIED = "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11"
+
+
+@pytest.fixture
+def rest(io_loop: IOLoop, stack: Stack) -> Iterator[Rest]:
+    """HTTP requests to the front."""
+    client = Rest(stack.fronts[0].url)
+    yield client
+    client.close()
+
+
+async def described(rest: Rest) -> Description:
+    """The document as the server gives it."""
+    return Description(await rest.get("/openapi.json"))
+
+
+async def ask(rest: Rest, method: str, path: str, channel: str, body: str | None = None) -> tuple[str, list[str]]:
+    """The status of an answer, and what is wrong with it by the server's own description."""
+    description = await described(rest)
+    concrete = channel_path(channel, path.removeprefix(TEMPLATE)) if path.startswith(TEMPLATE) else path
+    answer = await rest.fetch(concrete, method, body)
+    status = str(answer.code)
+    return status, answer_faults(description, description.operation(method, path), status, answer.body)
+
+
+def answer_faults(description: Description, operation: Operation, status: str, body: bytes) -> list[str]:
+    """What is wrong with an answer: a status or a body that the operation does not name."""
+    if status not in operation.responses:
+        return [f"{status} is not described"]
+    schema = operation.responses[status]["content"]["application/json"]["schema"]
+    return description.faults_by(schema, json.loads(body))
+
+
+@pytest.mark.parametrize("path", GETS)
+async def test_what_is_got_is_as_described(rest: Rest, join: Join, channel: str, path: str) -> None:
+    # So that no list is empty, and one of everything is stored.
+    john = await join(channel, "john")
+    await send_all(john, [sample(type_) for type_ in BROADCAST])
+    assert await ask(rest, "GET", path, channel) == ("200", [])
+
+
+@pytest.mark.parametrize("path", OF_A_CHANNEL)
+async def test_an_unknown_channel_is_answered_as_described(rest: Rest, path: str) -> None:
+    assert await ask(rest, "GET", path, "nowhere") == ("404", [])
+
+
+async def test_a_text_that_is_put_is_answered_as_described(rest: Rest, channel: str) -> None:
+    body = json.dumps({"author": "jane", "text": words(), "in_reply_to_id": REPLIED})
+    assert await ask(rest, "PUT", PUT_TEXT, channel, body) == ("200", [])
+
+
+@pytest.mark.parametrize("body", ["", "not json", "[]", "{}", '{"author": "j", "text": 1, "id": "x"}'])
+async def test_a_body_that_is_no_text_is_answered_as_described(rest: Rest, channel: str, body: str) -> None:
+    assert await ask(rest, "PUT", PUT_TEXT, channel, body) == ("422", [])
+
+
+async def test_a_text_put_into_an_unknown_channel_is_answered_as_described(rest: Rest) -> None:
+    body = json.dumps({"author": "jane", "text": words()})
+    assert await ask(rest, "PUT", PUT_TEXT, "nowhere", body) == ("404", [])
+
+
+async def test_a_request_for_the_websocket_by_plain_http_is_answered_as_described(rest: Rest, channel: str) -> None:
+    description = await described(rest)
+    answer = await rest.fetch(channel_path(channel, "ws"))
+    assert str(answer.code) in description.operation("GET", TEMPLATE + "ws").responses
+
+
+async def test_a_server_that_is_not_well_answers_as_described(io_loop: IOLoop, start_stack: StackFactory) -> None:
+    stack = start_stack()
+    rest = Rest(stack.fronts[0].url)
+    for worker in stack.light:
+        worker.freeze()
+
+    async def status_of_readyz() -> int:
+        return (await rest.fetch("/readyz")).code
+
+    await eventually(status_of_readyz, 503)
+    assert await ask(rest, "GET", "/readyz", "QGIS") == ("503", [])
+    assert await ask(rest, "GET", "/status", "QGIS") == ("200", [])
+    assert (await rest.get("/status"))["status"] == "degraded"
+    rest.close()
+
+
+async def test_everything_that_clients_receive_is_as_described(rest: Rest, join: Join, channel: str) -> None:
+    description = await described(rest)
+    john = await join(channel, "john")
+    jane = await join(channel, "jane")
+    sent = [sample(type_) for type_ in BROADCAST]
+    sent += [sample(type_, in_reply_to_id=REPLIED) for type_ in REPLYABLE]
+    assert [fault for message in sent for fault in description.faults("ClientMessage", message)] == []
+
+    await send_all(jane, sent)
+    await jane.send(type="like", liker_author="jane", liked_author="john", message="well said")
+    await john.until(type="like")
+    await jane.send_raw("not json")
+    await jane.until(type="uncompliant")
+    await jane.send(type="exiter", exiter="jane")
+    await john.until(type="exiter")
+
+    received = [*john.received, *jane.received]
+    mapping = description.component("ServerMessage")["discriminator"]["mapping"]
+    assert {message["type"] for message in received} == set(mapping)
+    assert [fault for message in received for fault in description.faults("ServerMessage", message)] == []
+
+
+async def send_all(client: Client, messages: list[dict[str, Any]]) -> None:
+    """Send the messages and wait until the last of them has come round."""
+    for message in messages:
+        await client.send(**message)
+    await client.say(last := words())
+    await client.until(type="text", text=last)

@@ -1,0 +1,525 @@
+"""The web client in a real browser, over the real server."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.webdriver import Keys
+
+from tests.support.contract import sample, words
+from tests.support.layers import feature, layer, point
+from tests.support.pictures import as_base64, encoded, opened, phone_photo, quarters
+from tests.support.processes import Stack
+from tests.web.conftest import Browse, Join
+from tests.web.page import LOST_LINE
+
+StackFactory = Callable[..., Stack]
+
+
+# Coming and going
+
+
+def test_two_people_talk(browse: Browse, channel: str) -> None:
+    jane, john = browse(), browse(browser=1)
+    jane.join(channel, "jane")
+    john.join(channel, "john")
+    question, answer = words(), words()
+
+    jane.say(question)
+    john.until_shown(question)
+    john.say(answer)
+    jane.until_shown(answer)
+
+    assert jane.texts() == john.texts() == [question, answer]
+
+
+def test_the_lobby_tells_the_rules_and_who_is_where(browse: Browse, channel: str) -> None:
+    jane, late = browse(), browse(browser=1)
+    jane.join(channel)
+    late.wait(lambda: _refreshed(late, f"{channel}\n1 person"), "the lobby to count one person")
+    assert late.find("#rules").text == "Be kind."
+
+
+async def test_the_list_tells_who_is_here(browse: Browse, join: Join, channel: str) -> None:
+    await join(channel, "Zoe")
+    await join(channel)
+    page = browse()
+    page.join(channel, "mike")
+    page.until_people("mike (you)", "Zoe")
+    page.until_shown("and 1 incognito", within="#incognito")
+
+    adam = await join(channel, "adam")
+    page.until_people("adam", "mike (you)", "Zoe")
+    page.until_shown("adam joined")
+    page.until_shown("4 people here", within="#people-title")
+
+    await adam.leave()
+    page.until_people("mike (you)", "Zoe")
+    page.until_shown("adam left")
+    page.until_shown("3 people here", within="#people-title")
+
+
+async def test_without_a_nickname_one_reads_along_unseen(browse: Browse, join: Join, channel: str) -> None:
+    john = await join(channel, "john")
+    page = browse()
+    page.join(channel)
+    text = await john.say()
+    page.until_shown(text)
+    page.until_people("john")
+    assert "reading along unseen" in page.find("#reading").text
+    assert not any(part.is_displayed() for part in page.all("#composer, .tool"))
+
+
+async def test_a_taken_nickname_leads_back_to_the_lobby_with_the_reason(
+    browse: Browse, join: Join, channel: str
+) -> None:
+    await join(channel, "jane")
+    page = browse()
+    page.choose(channel)
+    page.find("#nickname").send_keys("jane", Keys.ENTER)
+    page.until_shown(f"User 'jane' already registered in channel {channel}", within="#lobby-notice")
+    page.join(channel, "janet")
+
+
+def test_a_nickname_that_the_contract_forbids_does_not_leave_the_lobby(browse: Browse, channel: str) -> None:
+    page = browse()
+    page.choose(channel)
+    nickname = page.find("#nickname")
+    nickname.send_keys("jané", Keys.ENTER)
+    assert nickname.get_property("validity")["patternMismatch"] is True  # type: ignore[index]
+    assert page.find("#join").is_displayed()
+
+
+async def test_leaving_ends_the_connection(browse: Browse, join: Join, channel: str) -> None:
+    john = await join(channel, "john")
+    page = browse()
+    page.join(channel, "jane")
+    await john.count(2)
+    page.find("#leave").click()
+    page.find("#join")
+    await john.until(type="exiter", exiter="jane")
+    await john.count(1)
+
+
+async def test_who_comes_later_sees_what_was_said(browse: Browse, join: Join, channel: str) -> None:
+    john = await join(channel)
+    said = [await john.say() for _ in range(3)]
+    await john.until(type="text", text=said[-1])
+    page = browse()
+    page.join(channel)
+    page.until_shown(said[-1])
+    assert page.texts() == said
+
+
+# What people say
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "<img src=x onerror=\"document.title='owned'\">",
+        "<script>document.title='owned'</script>",
+        "javascript:document.title='owned'",
+        '"><svg onload=alert(1)>',
+    ],
+)
+async def test_markup_is_shown_as_text(browse: Browse, join: Join, channel: str, attack: str) -> None:
+    john = await join(channel)
+    page = browse()
+    page.join(channel)
+    await john.say(attack)
+    await john.send(**sample("geojson", layer_name=attack))
+    page.until_shown(f"shared the layer “{attack}”")
+
+    assert page.texts()[0] == attack
+    assert page.all("#log :is(script, svg, img, a:not(.download))") == []
+    assert page.browser.title != "owned"
+
+
+async def test_web_addresses_become_links_and_nothing_else_does(browse: Browse, join: Join, channel: str) -> None:
+    john = await join(channel)
+    page = browse()
+    page.join(channel)
+    await john.say(
+        "see https://example.org/a?b=c&d=%20, (http://example.org/x), ftp://example.org or javascript:alert(1)."
+    )
+    message = page.message("see https")
+    links = [link.get_attribute("href") for link in page.all(".message a")]
+    assert links == ["https://example.org/a?b=c&d=%20", "http://example.org/x"]
+    assert message.find_element("tag name", "a").get_attribute("rel") == "noopener noreferrer nofollow"
+
+
+async def test_a_reply_shows_what_it_replies_to(browse: Browse, join: Join, channel: str) -> None:
+    john = await join(channel, "john")
+    page = browse()
+    page.join(channel, "jane")
+    question = await john.say(author="john")
+    asked = await john.until(type="text", text=question)
+
+    page.message(question).find_element("css selector", "[aria-label='Reply to john']").click()
+    page.say(answer := words())
+
+    received = await john.until(type="text", text=answer)
+    assert received["in_reply_to_id"] == asked["id"]
+    assert page.message(answer).find_element("css selector", ".quotation").text == f"john {question}"
+
+
+async def test_a_like_goes_to_its_author(browse: Browse, join: Join, channel: str) -> None:
+    john = await join(channel, "john")
+    page = browse()
+    page.join(channel, "jane")
+    text = await john.say(author="john")
+
+    page.message(text).find_element("css selector", "[aria-label='Like what john wrote']").click()
+    liked = await john.until(type="like")
+    assert (liked["liker_author"], liked["liked_author"], liked["message"]) == ("jane", "john", text)
+
+    page.say(mine := words())
+    await john.until(type="text", text=mine)
+    await john.send(type="like", liker_author="john", liked_author="jane", message=mine)
+    page.until_shown(f"john likes “{mine}”")
+
+
+def test_a_text_that_is_too_long_cannot_be_sent(browse: Browse, channel: str) -> None:
+    page = browse()
+    page.join(channel, "jane")
+    # Counted in characters, as the server does: each of these is two UTF-16 units.
+    page.browser.execute_script("document.getElementById('text').value = '🗺'.repeat(255)")
+    page.find("#text").send_keys("x")
+    page.until_shown("1 character too many", within="#length")
+    assert not page.find("#send").is_enabled()
+    page.find("#text").send_keys(Keys.BACKSPACE, Keys.ENTER)
+    page.until_shown("🗺" * 255)
+
+
+async def test_who_scrolled_up_stays_there_until_wanting_the_newest(browse: Browse, join: Join, channel: str) -> None:
+    john = await join(channel)
+    page = browse()
+    page.join(channel, "jane")
+    for _ in range(40):
+        last = await john.say()
+    page.wait(lambda: page.in_sight(last), "the newest message to be in sight")
+
+    page.browser.execute_script("document.getElementById('log').scrollTop = 0")
+    page.until_scrolled_up()
+    later = await john.say()
+    page.message(later)
+    assert not page.in_sight(later)
+    page.find("#newest").click()
+    page.wait(lambda: page.in_sight(later), "the newest message to be in sight")
+
+
+# Pictures
+
+
+async def test_a_picture_is_shown(browse: Browse, join: Join, channel: str) -> None:
+    john = await join(channel)
+    page = browse()
+    page.join(channel)
+    await john.send(**sample("image", author="john", image_data=as_base64(encoded(quarters(64, 48), "PNG"))))
+    assert page.width_of_picture(page.message("john")) == 64
+
+
+async def test_a_picked_picture_is_sent_with_its_words(
+    browse: Browse, join: Join, channel: str, tmp_path: Path
+) -> None:
+    john = await join(channel)
+    page = browse()
+    page.join(channel, "jane")
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(phone_photo(1600, 1200, orientation=6, description="home"))
+
+    page.pick(photo)
+    page.say(text := words())
+
+    received = opened((await john.until(type="image"))["image_data"])
+    assert received.size == (600, 800)
+    await john.until(type="text", text=text)
+    page.until_shown(text)
+    assert page.width_of_picture(page.all(".message")[0]) == 600
+
+
+async def test_a_photo_larger_than_a_message_may_be_is_made_smaller_first(
+    browse: Browse, join: Join, channel: str, tmp_path: Path
+) -> None:
+    john = await join(channel)
+    page = browse()
+    page.join(channel, "jane")
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(_heavy(phone_photo(3000, 2000, orientation=6, description="home")))
+
+    page.pick(photo)
+    page.find("#send").click()
+
+    received = opened((await john.until(type="image"))["image_data"])
+    assert (received.format, received.size) == ("JPEG", (533, 800))
+
+
+def test_a_file_too_large_that_is_no_picture_is_refused_at_once(browse: Browse, channel: str, tmp_path: Path) -> None:
+    page = browse()
+    page.join(channel, "jane")
+    file = tmp_path / "film.png"
+    file.write_bytes(random.Random(1).randbytes(4_000_000))
+    page.all("#picture")[0].send_keys(str(file))
+    assert page.notice() == "This picture is too large to be sent. Make it smaller first."
+
+
+async def test_a_pasted_picture_is_sent(browse: Browse, join: Join, channel: str) -> None:
+    john = await join(channel)
+    page = browse()
+    page.join(channel, "jane")
+    page.browser.execute_script(
+        """
+        const bytes = Uint8Array.from(atob(arguments[0]), (character) => character.charCodeAt(0));
+        const clipboardData = new DataTransfer();
+        clipboardData.items.add(new File([bytes], "pasted.png", { type: "image/png" }));
+        document.getElementById("text").dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
+        """,
+        as_base64(encoded(quarters(40, 30), "PNG")),
+    )
+    page.until_shown("pasted.png", within="#attachment-text")
+    page.find("#text").send_keys(Keys.ENTER)
+    assert opened((await john.until(type="image"))["image_data"]).size == (40, 30)
+
+
+def test_what_the_server_refuses_is_said(browse: Browse, channel: str, tmp_path: Path) -> None:
+    page = browse()
+    page.join(channel, "jane")
+    file = tmp_path / "notes.png"
+    file.write_text("not a picture")
+    page.pick(file)
+    page.find("#send").click()
+    assert page.notice()
+    page.say(text := words())
+    page.until_shown(text)
+    assert not page.all("#notice")[0].is_displayed()
+
+
+# What people share
+
+
+async def test_a_layer_can_be_saved_with_its_style_and_crs(browse: Browse, join: Join, channel: str) -> None:
+    john = await join(channel)
+    page = browse()
+    page.join(channel)
+    wells = layer([feature(point(652000.5, 6862000)), feature(None)])
+    await john.send(**sample("geojson", author="john", layer_name="wells/été", geojson=wells, style="<qgis/>"))
+
+    message = page.message("shared the layer “wells/été” (2 features, EPSG:2154)")
+    geojson, style = message.find_elements("css selector", ".download")
+    assert (geojson.text, style.text) == ("wells_été.geojson", "wells_été.qml")
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::2154"}}
+    assert json.loads(page.downloaded(geojson)) == {**wells, "crs": crs}
+    assert page.downloaded(style) == "<qgis/>"
+
+
+@pytest.mark.parametrize(
+    ("message", "summary", "file", "content"),
+    [
+        (
+            sample("model", model_name="buffers", model_group="mine", raw_xml="<model/>"),
+            "shared the model “buffers” (mine)",
+            "buffers.model3",
+            "<model/>",
+        ),
+        (sample("script", name="hello.py", raw_pycode="1\n"), "shared the script “hello.py”", "hello.py", "1\n"),
+    ],
+    ids=["model", "script"],
+)
+async def test_a_program_can_be_saved_and_is_warned_of(
+    browse: Browse, join: Join, channel: str, message: dict[str, Any], summary: str, file: str, content: str
+) -> None:
+    john = await join(channel)
+    page = browse()
+    page.join(channel)
+    await john.send(**message)
+    shown = page.message(summary)
+    assert "only if you trust who made it" in shown.text
+    link = shown.find_element("css selector", ".download")
+    assert link.text == file
+    assert page.downloaded(link) == content
+
+
+@pytest.mark.parametrize(
+    ("message", "summary"),
+    [
+        (sample("crs"), "shared the coordinate reference system EPSG:2154"),
+        (
+            sample("bbox", xmin=0.1, xmax=652000.25, ymin=-3, ymax=6862000),
+            "shared an extent x 0.1 … 652000.25, y -3 … 6862000 (EPSG:2154)",
+        ),
+        (sample("position", x=4.123456789, y=44), "shared a position 4.123457, 44 (EPSG:2154)"),
+    ],
+    ids=["crs", "bbox", "position"],
+)
+async def test_places_are_told_in_one_line(
+    browse: Browse, join: Join, channel: str, message: dict[str, Any], summary: str
+) -> None:
+    john = await join(channel)
+    page = browse()
+    page.join(channel)
+    await john.send(**message)
+    page.until_shown(summary)
+    assert page.texts() == [summary]
+
+
+# In the long run
+
+
+def test_the_page_comes_back_by_itself_under_its_name_and_shows_nothing_twice(
+    browse: Browse, start_stack: StackFactory
+) -> None:
+    stack = start_stack(channels="QGIS")
+    front = stack.fronts[0]
+    page = browse(base_url=front.url)
+    page.expected_errors = (LOST_LINE,)
+    page.join("QGIS", "jane")
+    page.say(before := words())
+    page.until_shown(before)
+
+    front.stop()
+    page.until_shown("Not connected", within="#connection")
+    page.say(meanwhile := words())
+    page.until_shown("Sending 1 message…", within="#sending")
+    front.start()
+    stack.wait_healthy(front)
+
+    page.until_shown(meanwhile)
+    page.until_shown("Connected again")
+    assert page.texts() == [before, meanwhile]
+    page.until_people("jane (you)")
+
+
+async def test_a_nickname_that_is_still_held_after_a_reconnection_is_waited_for(
+    browse: Browse, join: Join, channel: str
+) -> None:
+    watcher = await join(channel)
+    page = browse()
+    page.expected_errors = (LOST_LINE, "net::ERR_INTERNET_DISCONNECTED")
+    page.join(channel, "jane")
+
+    page.lose_network()
+    page.until_shown("Not connected", within="#connection")
+    await watcher.until(type="exiter", exiter="jane")
+    holder = await join(channel, "jane")
+    page.regain_network()
+    page.until_shown("Waiting for your nickname", within="#connection")
+    page.say(meanwhile := words())
+    await holder.leave()
+
+    await watcher.until(type="text", text=meanwhile)
+    page.wait(lambda: page.all("#connection")[0].text == "", "the page to be content")
+
+
+def test_a_message_that_is_not_confirmed_is_sent_once_more_and_then_given_up(browse: Browse) -> None:
+    """The part that does it, with a clock of its own: it waits for most of a minute."""
+    page = browse()
+    happened = page.browser.execute_async_script("""
+        const done = arguments[0];
+        const happened = [], alarms = [];
+        window.setTimeout = (alarm) => alarms.push(alarm);
+        window.clearTimeout = () => {};
+        import("/web/outbox.js").then(({ Outbox }) => {
+            const outbox = new Outbox({
+                send: ({ id }) => happened.push(`send ${id}`),
+                onChange: (count) => happened.push(count),
+                onSilence: () => happened.push("silence"),
+                onGivenUp: ({ id }) => happened.push(`give up ${id}`),
+            });
+            outbox.push({ id: "a" });
+            outbox.resume();
+            outbox.push({ id: "b" });
+            alarms.at(-1)();
+            outbox.pause();
+            outbox.resume();
+            alarms.at(-1)();
+            outbox.settle("b");
+            done(happened);
+        });
+    """)
+    first_try, second_try = [1, 1, "send a", 2, "silence"], [2, "send a", 1, "send b", "give up a"]
+    assert happened == [*first_try, *second_try, 0]
+
+
+async def test_a_page_that_is_open_for_long_does_not_grow_for_ever(browse: Browse, join: Join, channel: str) -> None:
+    john = await join(channel)
+    page = browse()
+    page.join(channel)
+    last = ""
+    for _ in range(12):
+        for _ in range(50):
+            last = await john.say()
+        await john.until(type="text", text=last)
+    page.until_shown(last)
+    assert len(page.browser.find_elements("css selector", "#log > *")) == 500
+
+
+def test_it_fits_a_phone(browse: Browse, channel: str) -> None:
+    page = browse()
+    page.resize(360, 640)
+    page.join(channel, "jane")
+    page.say("x" * 200)
+    page.until_shown("x" * 200)
+    assert not page.all("#people")[0].is_displayed()
+    page.find("#people-toggle").click()
+    page.until_people("jane (you)")
+    width = page.browser.execute_script("return document.documentElement.scrollWidth")
+    assert width == 360
+    send = page.find("#send").rect
+    assert send["x"] + send["width"] <= 360
+    assert send["y"] + send["height"] <= 640
+
+
+# The documentation
+
+
+def test_the_documentation_shows_every_endpoint(browse: Browse) -> None:
+    page = browse("/docs")
+    page.find(".opblock")
+    shown = {
+        (
+            block.find_element("css selector", ".opblock-summary-method").text,
+            str(block.find_element("css selector", ".opblock-summary-path").get_attribute("data-path")),
+        )
+        for block in page.all(".opblock")
+    }
+    assert shown == {
+        ("GET", "/version"),
+        ("GET", "/rules"),
+        ("GET", "/channels"),
+        ("GET", "/status"),
+        ("GET", "/livez"),
+        ("GET", "/readyz"),
+        ("GET", "/channel/{channel}/users"),
+        ("GET", "/channel/{channel}/last"),
+        ("PUT", "/channel/{channel}/text"),
+        ("GET", "/channel/{channel}/ws"),
+    }
+
+
+async def test_the_documentation_can_be_tried_out(browse: Browse, join: Join, channel: str) -> None:
+    page = browse("/docs")
+    page.find(".opblock-put .opblock-summary-control").click()
+    page.find(".opblock-put .try-out__btn").click()
+    option = f"tr[data-param-name='channel'] option[value='{channel}']"
+    page.find(f".opblock-put {option}").click()
+    listener = await join(channel)
+    page.find(".opblock-put .execute").click()
+    assert (await listener.until(type="text"))["text"] == "Hello"
+    page.until_shown("200", within=".opblock-put .live-responses-table .response .response-col_status")
+
+
+def _refreshed(page: Any, words: str) -> bool:
+    """Load the lobby again; whether its channels show these words."""
+    page.open()
+    page.find("#join")
+    return words in page.find("#channels").text
+
+
+def _heavy(photo: bytes) -> bytes:
+    """A JPEG of the same picture that is larger than a message may be: a comment fills it (JPEG marker COM)."""
+    comment = b"\xff\xfe\xff\xff" + bytes(0xFFFD)
+    return photo[:2] + comment * (5_000_000 // len(comment)) + photo[2:]

@@ -1,0 +1,90 @@
+"""One stack for the whole suite, a fresh channel for each test, and clients that leave when it ends."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from tests.support.client import Client
+from tests.support.processes import Stack
+from tests.support.rest import Rest
+
+NAMED_CHANNELS = ["QGIS", "Field and mobile", "Été à la mer", "R+D", "100%", "nord/sud"]
+FRESH_CHANNELS = [f"c{number:03}" for number in range(1, 601)]
+
+Join = Callable[..., Awaitable[Client]]
+
+
+@pytest.fixture(scope="session")
+def stack(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
+    """Two fronts, two light and two heavy workers, with the default settings but for the channels."""
+    stack = open_stack(fronts=2, light=2, heavy=2, channels=",".join(NAMED_CHANNELS + FRESH_CHANNELS))
+    with stack:
+        yield stack
+    stack.assert_quiet_logs()
+
+
+@pytest.fixture(autouse=True)
+def quiet_logs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test sends: no traceback, and no word of it, gets into the logs."""
+    yield
+    if "stack" in request.fixturenames:
+        request.getfixturevalue("stack").assert_quiet_logs()
+
+
+@pytest.fixture(scope="session")
+def fresh_channels() -> Iterator[str]:
+    """The names of channels that no test has used."""
+    return iter(FRESH_CHANNELS)
+
+
+@pytest.fixture
+def channel(fresh_channels: Iterator[str]) -> str:
+    """A channel that is this test's alone."""
+    return next(fresh_channels)
+
+
+@pytest.fixture
+def join(io_loop: IOLoop, stack: Stack) -> Iterator[Join]:
+    """Lets clients join, `await join(channel, front=1, nickname="jane")`; they leave when the test ends.
+
+    Whoever is connected hears everything from then on. Only a test that looks at the first frames themselves needs
+    `settled=True`, which waits for the history and the count: counts are gathered and so take their time.
+    """
+    clients: list[Client] = []
+
+    async def join(
+        channel: str, *, front: int = 0, nickname: str | None = None, settled: bool = False, **options: Any
+    ) -> Client:
+        client = await Client.connect(stack.fronts[front].url, channel, **options)
+        clients.append(client)
+        if settled:
+            await client.until(type="nb_users")
+        if nickname is not None:
+            await client.register(nickname)
+        return client
+
+    async def leave() -> None:
+        await asyncio.gather(*(client.leave() for client in clients))
+
+    yield join
+    io_loop.run_sync(leave)
+
+
+@pytest.fixture
+def rest(io_loop: IOLoop, stack: Stack) -> Iterator[Rest]:
+    """HTTP requests to the first front."""
+    client = Rest(stack.fronts[0].url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def rests(io_loop: IOLoop, stack: Stack) -> Iterator[list[Rest]]:
+    """HTTP requests to each front."""
+    clients = [Rest(front.url) for front in stack.fronts]
+    yield clients
+    for client in clients:
+        client.close()

@@ -1,0 +1,324 @@
+"""Rubbish: it is answered in words, costs no connection, reaches nobody else, and the count is right after."""
+
+import json
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.support.client import Client
+from tests.support.contract import BROADCAST, CANARY, KEYS, NICKNAMES, NUMBERS, OPTIONAL, REPLYABLE, required, sample
+from tests.support.layers import feature, geometry, layer
+from tests.support.rest import Rest, eventually
+from tests.wire.conftest import Join
+
+SENDABLE = (*BROADCAST, "newcomer", "exiter", "like")
+
+# Words of programmers that must not be in what people read.
+JARGON = re.compile(r"Error\b|Exception|Traceback|NoneType|object at 0x|<class|marshmallow|msgspec|\bstr\b|\bdict\b")
+
+MANY_DIGITS = "9" * 5000
+DEEP_LIST = "[" * 100_000 + "]" * 100_000
+DEEP_OBJECT = '{"a":' * 100_000 + "1" + "}" * 100_000
+LONE_SURROGATE = '"\\ud800"'
+
+NOT_TEXTS = [12, -1.5, True, [], [CANARY], {}, {"a": CANARY}]
+NOT_NUMBERS = [CANARY, "", "12", True, False, [], [1], {}]
+NOT_UUIDS = [CANARY, "", 12, 1.5, True, [], {}, "urn:uuid:" + str(uuid.uuid4()), str(uuid.uuid4()) + "\n"]
+NOT_TIMESTAMPS = [CANARY, "", "now", 1.5, True, [], {}]
+
+NOT_FINITE_NUMBERS = [
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "1e400",
+    "-1e400",
+    MANY_DIGITS,
+    "-" + MANY_DIGITS,
+    "1" + "0" * 400,
+]
+
+
+async def assert_refused(client: Client, other: Client, frames: Sequence[str | bytes]) -> None:
+    """Each frame is answered with one reason, in words; the connection goes on, and the other hears nothing of it."""
+    for frame in frames:
+        await client.send_raw(frame)
+        marker = await client.say()
+        with explained(f"sent {frame[:300]!r}"):
+            reason = await client.refusal()
+        assert reason.strip()
+        assert not JARGON.search(reason), reason
+        assert len(reason) < 500, "a reason is there to be read"
+        await client.nothing_before(marker)
+        await other.nothing_before(marker)
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Tells with a failure to which of many inputs it belongs."""
+    try:
+        yield
+    except AssertionError as error:
+        raise AssertionError(f"{what}: {error}") from error
+
+
+def _with_value(type_: str, field: str, value: Any) -> str:
+    return json.dumps(sample(type_, **{field: value}))
+
+
+def _with_literal(type_: str, field: str, literal: str) -> str:
+    """A message whose field is written as that literal, be it JSON or not."""
+    return _with_value(type_, field, "@@").replace('"@@"', literal)
+
+
+NO_MESSAGES: dict[str, str | bytes] = {
+    "nothing": "",
+    "blanks": " \n\t ",
+    "words": CANARY,
+    "a brace": "{",
+    "a closing brace": "}",
+    "half a message": json.dumps(sample("text"))[:-20],
+    "two messages": json.dumps(sample("text")) * 2,
+    "a message with something after it": json.dumps(sample("text")) + " x",
+    "single quotes": str(sample("text")),
+    "a raw newline in a text": '{"type": "text", "author": "jane", "text": "a\nb"}',
+    "a raw NUL in a text": '{"type": "text", "author": "jane", "text": "a\0b"}',
+    "an unknown escape": '{"type": "text", "author": "jane", "text": "\\x41"}',
+    "a comment": '{"type": "text", /* */ "author": "jane", "text": "a"}',
+    "a trailing comma": '{"type": "text", "author": "jane", "text": "a",}',
+    "a list": "[]",
+    "a message in a list": json.dumps([sample("text")]),
+    "a number": "12",
+    "a negative number": "-0.5",
+    "a number of 5000 digits": MANY_DIGITS,
+    "null": "null",
+    "true": "true",
+    "a text": f'"{CANARY}"',
+    "NaN": "NaN",
+    "Infinity": "-Infinity",
+    "an empty object": "{}",
+    "brackets, 100 000 deep": "[" * 100_000,
+    "lists, 100 000 deep": DEEP_LIST,
+    "braces, 100 000 deep": '{"a":' * 100_000,
+    "objects, 100 000 deep": DEEP_OBJECT,
+    "a megabyte of one letter": "x" * 2**20,
+    "an empty binary frame": b"",
+    "a binary frame": b"\x00\xff\xfe" + CANARY.encode(),
+    "a message in a binary frame": json.dumps(sample("text")).encode(),
+}
+
+
+async def john_and_another(channel: str, join: Join) -> tuple[Client, Client]:
+    """A registered client, and one on the other front that knows of it."""
+    other = await join(channel, front=1)
+    client = await join(channel, nickname="john")
+    await other.until(type="newcomer", newcomer="john")
+    return client, other
+
+
+@pytest.mark.parametrize("name", NO_MESSAGES)
+async def test_what_is_no_message_is_refused(name: str, channel: str, join: Join, rest: Rest) -> None:
+    client, other = await john_and_another(channel, join)
+
+    await assert_refused(client, other, [NO_MESSAGES[name]])
+
+    assert await rest.users(channel) == ["john"]
+    assert await rest.nb_connected_users(channel) == 2
+
+
+@pytest.mark.parametrize(
+    "type_",
+    ["", "x", "TEXT", "text ", "Text", CANARY * 1000, None, 12, 1.5, True, [], ["text"], {}, {"type": "text"}],
+    ids=lambda value: repr(value)[:20],
+)
+async def test_an_unknown_type_is_refused(type_: Any, channel: str, join: Join) -> None:
+    client, other = await join(channel), await join(channel, front=1)
+
+    await assert_refused(client, other, [json.dumps(sample("text") | {"type": type_})])
+
+
+async def test_a_message_without_a_type_is_refused(channel: str, join: Join) -> None:
+    client, other = await join(channel), await join(channel, front=1)
+
+    await assert_refused(client, other, [json.dumps({"author": "jane", "text": CANARY})])
+
+
+async def test_only_the_server_counts_and_refuses(channel: str, join: Join) -> None:
+    client, other = await join(channel), await join(channel, front=1)
+    await client.count(2)
+    await other.count(2)
+
+    frames = [{"type": "nb_users", "nb_users": 99}, {"type": "uncompliant", "reason": CANARY}]
+    await assert_refused(client, other, [json.dumps(frame) for frame in frames])
+
+    assert (client.nb_users, other.nb_users) == (2, 2)
+    assert not [m for m in other.received if m["type"] == "uncompliant"]
+
+
+@pytest.mark.parametrize(("type_", "field"), [(t, field) for t in SENDABLE for field in required(t)])
+async def test_a_required_field_is_neither_missing_nor_null_nor_of_another_type(
+    type_: str, field: str, channel: str, join: Join, rest: Rest
+) -> None:
+    # Given people on both fronts
+    client, other = await join(channel), await join(channel, front=1)
+    missing = sample(type_)
+    del missing[field]
+
+    # When a message misses the field, or has something in it that does not belong there
+    wrong = NOT_NUMBERS if field in NUMBERS else NOT_TEXTS
+    if field == "geojson":
+        wrong = [12, True, CANARY, [], [{}]]
+    await assert_refused(
+        client, other, [json.dumps(missing), *(_with_value(type_, field, value) for value in [None, *wrong])]
+    )
+
+    # Then it is refused, and everything is as before
+    assert await rest.users(channel) == []
+    assert await rest.nb_connected_users(channel) == 2
+
+
+@pytest.mark.parametrize(("type_", "field"), [(t, f) for t in BROADCAST for f in sorted(OPTIONAL & KEYS[t])])
+async def test_an_optional_field_of_another_type_is_refused(type_: str, field: str, channel: str, join: Join) -> None:
+    client, other = await join(channel), await join(channel, front=1)
+
+    await assert_refused(client, other, [_with_value(type_, field, value) for value in NOT_TEXTS])
+
+
+@pytest.mark.parametrize("type_", SENDABLE)
+async def test_an_id_that_is_no_uuid_is_refused(type_: str, channel: str, join: Join) -> None:
+    client, other = await join(channel), await join(channel, front=1)
+
+    await assert_refused(client, other, [_with_value(type_, "id", value) for value in NOT_UUIDS])
+
+
+@pytest.mark.parametrize("type_", SENDABLE)
+async def test_a_timestamp_that_is_no_integer_is_refused(type_: str, channel: str, join: Join) -> None:
+    client, other = await join(channel), await join(channel, front=1)
+
+    frames = [_with_value(type_, "timestamp", value) for value in NOT_TIMESTAMPS]
+    await assert_refused(
+        client, other, frames + [_with_literal(type_, "timestamp", number) for number in NOT_FINITE_NUMBERS]
+    )
+
+
+@pytest.mark.parametrize("type_", REPLYABLE)
+async def test_a_reply_to_what_is_no_uuid_is_refused(type_: str, channel: str, join: Join) -> None:
+    client, other = await join(channel), await join(channel, front=1)
+
+    await assert_refused(client, other, [_with_value(type_, "in_reply_to_id", value) for value in NOT_UUIDS])
+
+
+@pytest.mark.parametrize(("type_", "field"), [(t, f) for t in ("bbox", "position") for f in sorted(KEYS[t] & NUMBERS)])
+async def test_a_number_that_is_not_finite_is_refused(type_: str, field: str, channel: str, join: Join) -> None:
+    client, other = await join(channel), await join(channel, front=1)
+
+    await assert_refused(
+        client,
+        other,
+        [_with_literal(type_, field, number) for number in [*NOT_FINITE_NUMBERS, "01", "0x1", "1.", "+1"]],
+    )
+
+
+@pytest.mark.parametrize(
+    ("type_", "field"), [(t, field) for t in SENDABLE for field in sorted(KEYS[t] - NUMBERS - {"geojson"})]
+)
+async def test_what_no_text_can_hold_is_refused_in_every_text(type_: str, field: str, channel: str, join: Join) -> None:
+    client, other = await join(channel), await join(channel, front=1)
+
+    literals = [LONE_SURROGATE, f'"{CANARY} \\udc00 x"', MANY_DIGITS, "NaN", DEEP_LIST]
+    await assert_refused(client, other, [_with_literal(type_, field, literal) for literal in literals])
+
+
+async def test_a_surrogate_in_a_key_is_refused_or_dropped_with_it(channel: str, join: Join) -> None:
+    """An unknown key is dropped; one that is not even Unicode may be refused: it must not be passed on."""
+    client, other = await join(channel), await join(channel, front=1)
+
+    await client.send_raw(json.dumps(sample("text", key=1)).replace('"key"', LONE_SURROGATE))
+    marker = await client.say()
+
+    await client.until(text=marker)
+    await other.until(text=marker)
+
+
+@pytest.mark.parametrize("literal", [*NOT_FINITE_NUMBERS, LONE_SURROGATE, DEEP_LIST, DEEP_OBJECT], ids=lambda v: v[:12])
+async def test_rubbish_in_a_layer_is_refused(literal: str, channel: str, join: Join) -> None:
+    client, other = await join(channel), await join(channel, front=1)
+    good = feature(geometry("Point", [1, 2]))
+    places = [
+        layer([good, feature(geometry("Point", [1, "@@"]))]),
+        layer([good, feature(geometry("LineString", [[1, 2], "@@"]))]),
+        layer([good, feature("@@")]),
+        layer("@@"),  # type: ignore[arg-type]
+    ]
+
+    frames = [json.dumps(sample("geojson", geojson=place)).replace('"@@"', literal) for place in places]
+    await assert_refused(client, other, frames)
+
+
+@pytest.mark.parametrize("literal", ["NaN", "1e400", MANY_DIGITS, LONE_SURROGATE, DEEP_LIST], ids=lambda v: v[:12])
+async def test_rubbish_among_a_layers_properties_is_refused(literal: str, channel: str, join: Join) -> None:
+    client, other = await join(channel), await join(channel, front=1)
+    raw = json.dumps(sample("geojson", geojson=layer([feature(None, properties={"a": "@@"})])))
+
+    await assert_refused(client, other, [raw.replace('"@@"', literal)])
+
+
+async def test_much_rubbish_at_once_costs_nothing(channel: str, join: Join, rests: list[Rest]) -> None:
+    # Given someone registered, and a witness
+    client, other = await john_and_another(channel, join)
+    rubbish = [frame for frame in NO_MESSAGES.values() if len(frame) < 1000]
+
+    # When a client sends rubbish without waiting for the answers
+    for frame in rubbish * 10:
+        await client.send_raw(frame)
+    marker = await client.say()
+
+    # Then each frame is answered, in order with what was right, and nothing else has changed
+    await client.until(text=marker)
+    assert sum(m["type"] == "uncompliant" for m in client.received) == len(rubbish) * 10
+    await other.nothing_before(marker)
+    for rest in rests:
+        assert await rest.users(channel) == ["john"]
+        await eventually(partial(rest.nb_connected_users, channel), 2)
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        b"\x81\x85\0\0\0\0ab\xffcd",  # a text frame that is not UTF-8 (RFC 6455 §8.1)
+        b"\x81\x05hello",  # a frame without a mask (§5.1)
+        b"\xf1\x80\0\0\0\0",  # reserved bits (§5.2)
+        b"\x83\x80\0\0\0\0",  # a reserved opcode
+        b"\x80\x80\0\0\0\0",  # a continuation of nothing (§5.4)
+        b"\x09\x80\0\0\0\0",  # a ping in fragments (§5.5)
+        b"\x88\x81\0\0\0\0x",  # a close frame with half a code (§5.5.1)
+        b"GET / HTTP/1.1\r\n\r\n",
+        bytes(range(256)) * 100,
+    ],
+    ids=lambda value: repr(value[:12]),
+)
+async def test_one_who_breaks_the_websocket_protocol_harms_nobody_else(
+    rubbish: bytes, channel: str, join: Join, rest: Rest
+) -> None:
+    # Given a witness, and one who is registered
+    witness, vandal = await join(channel, front=1), await join(channel, nickname="john")
+    await witness.count(2)
+
+    # When that one writes what is no websocket frame, and goes
+    vandal.write_bytes(rubbish)
+    await witness.until(text=await witness.say())
+    vandal.reset()
+
+    # Then the channel sees it go, and the rest goes on
+    await witness.until(type="exiter", exiter="john")
+    await witness.count(1)
+    assert await rest.users(channel) == []
+
+
+def test_the_rubbish_covers_every_field() -> None:
+    """The lists above follow the table of the contract: a new field is tried without being named here."""
+    assert {field for type_ in SENDABLE for field in required(type_)} >= NICKNAMES | NUMBERS | {"geojson", "image_data"}

@@ -1,0 +1,152 @@
+"""Layers: valid ones arrive as they were sent, others are refused in words that name the feature."""
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.support.contract import CANARY, sample
+from tests.support.layers import SQUARE, feature, geometry, layer, point, points
+from tests.wire.conftest import Join
+
+
+def _of_geometries(*geometries: Any) -> Any:
+    return layer([feature(one) for one in geometries])
+
+
+VALID = {
+    "no features": layer([]),
+    "500 features": points(500),
+    "a null geometry": _of_geometries(None),
+    "null properties": layer([feature(point(1, 2), properties=None)]),
+    "every type of geometry": _of_geometries(
+        point(1, 2),
+        geometry("MultiPoint", [[1, 2], [3, 4]]),
+        geometry("LineString", [[1, 2], [3, 4]]),
+        geometry("MultiLineString", [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]),
+        geometry("Polygon", [SQUARE]),
+        geometry("MultiPolygon", [[SQUARE], [SQUARE, [[2, 2], [2, 4], [4, 4], [2, 2]]]]),
+        {"type": "GeometryCollection", "geometries": [point(1, 2), geometry("Polygon", [SQUARE])]},
+    ),
+    "empty geometries": _of_geometries(
+        *(geometry(t, []) for t in ("Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon")),
+        {"type": "GeometryCollection", "geometries": []},
+    ),
+    "heights and measures": _of_geometries(point(1, 2, 3), geometry("LineString", [[1, 2, 3, 4], [5, 6, 7, 8]])),
+    "coordinates of a projected CRS": _of_geometries(point(652_000.123_456, 6_862_000.5), point(-2e7, 4e7)),
+    "foreign members": layer(
+        [feature(point(1, 2), id="a", bbox=[1, 2, 1, 2], style={"colour": CANARY})],
+        name="wells",
+        crs={"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::2154"}},
+        bbox=[1, 2, 1, 2],
+    ),
+    "properties of all kinds": layer(
+        [feature(None, properties={"a": None, "b": [1, {"c": "é"}], "": "x", "big": 2**62, "d": -1.5e-7, "e": True})]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VALID)
+async def test_a_valid_layer_arrives_as_it_was_sent(name: str, channel: str, join: Join) -> None:
+    sender, other = await join(channel), await join(channel, front=1)
+
+    await sender.send(**sample("geojson", geojson=VALID[name], style="<qgis/>"))
+
+    for receiver in (sender, other):
+        received = await receiver.until(type="geojson")
+        assert received["geojson"] == VALID[name]
+        assert received["style"] == "<qgis/>"
+
+
+GOOD = feature(point(1, 2))
+
+BROKEN_FEATURES: dict[str, Any] = {
+    "no object": 12,
+    "null": None,
+    "a geometry": point(1, 2),
+    "no type": {"geometry": None, "properties": None},
+    "no geometry": {"type": "Feature", "properties": None},
+    "a text for a geometry": feature(CANARY),
+    "a list for properties": feature(None, properties=[]),
+    "an unknown geometry": feature(geometry("Circle", [1, 2])),
+    "a geometry with a type that is no text": feature({"type": [], "coordinates": []}),
+    "a geometry without coordinates": feature({"type": "Point"}),
+    "coordinates that are no list": feature(geometry("Point", CANARY)),
+    "coordinates that are null": feature(geometry("LineString", None)),
+    "one coordinate": feature(point(1)),
+    "a coordinate that is a text": feature(geometry("Point", ["1", 2])),
+    "a coordinate that is null": feature(geometry("Point", [1, None])),
+    "a coordinate that is true": feature(geometry("Point", [1, True])),
+    "a point nested too deeply": feature(geometry("Point", [[1, 2]])),
+    "a line of one position": feature(geometry("LineString", [[1, 2]])),
+    "a line that is flat": feature(geometry("LineString", [1, 2, 3, 4])),
+    "a ring that is not closed": feature(geometry("Polygon", [[[0, 0], [1, 0], [1, 1], [0, 1]]])),
+    "a ring of three positions": feature(geometry("Polygon", [[[0, 0], [1, 1], [0, 0]]])),
+    "a polygon that is a ring": feature(geometry("Polygon", SQUARE)),
+    "a broken part of a multipolygon": feature(geometry("MultiPolygon", [[SQUARE], [SQUARE[:-1]]])),
+    "a collection without geometries": feature({"type": "GeometryCollection"}),
+    "a collection with a broken geometry": feature({"type": "GeometryCollection", "geometries": [point(1)]}),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_FEATURES)
+async def test_the_reason_names_the_feature_that_is_broken(name: str, channel: str, join: Join) -> None:
+    # Given a layer of which one feature is broken
+    sender, other = await join(channel), await join(channel, front=1)
+    broken = layer([GOOD] * 12 + [BROKEN_FEATURES[name]] + [GOOD] * 5)
+
+    # When it is sent
+    await sender.send(**sample("geojson", geojson=broken))
+
+    # Then its sender alone learns which one it is
+    assert re.search(r"feature 12\b", await sender.refusal())
+    await other.nothing_before(await sender.say())
+
+
+NO_LAYERS: dict[str, Any] = {
+    "a number": 12,
+    "a text": CANARY,
+    "true": True,
+    "null": None,
+    "a list": [],
+    "an empty object": {},
+    "a feature": feature(None),
+    "a geometry": point(1, 2),
+    "no features": {"type": "FeatureCollection"},
+    "features that are null": layer(None),  # type: ignore[arg-type]
+    "features that are an object": {"type": "FeatureCollection", "features": {}},
+    "features that are a text": {"type": "FeatureCollection", "features": CANARY},
+    "an unknown type": {"type": "Collection", "features": []},
+    "a layer as a text": '{"type": "FeatureCollection", "features": []}',
+}
+
+
+@pytest.mark.parametrize("name", NO_LAYERS)
+async def test_what_is_no_layer_is_refused_to_its_sender_alone(name: str, channel: str, join: Join) -> None:
+    sender, other = await join(channel), await join(channel, front=1)
+
+    await sender.send(**sample("geojson", geojson=NO_LAYERS[name]))
+
+    assert await sender.refusal()
+    marker = await sender.say()
+    await sender.nothing_before(marker)
+    await other.nothing_before(marker)
+
+
+async def test_features_are_counted_before_they_are_looked_at(channel: str, join: Join) -> None:
+    client = await join(channel)
+
+    await client.send(**sample("geojson", geojson=layer([None] * 600)))
+
+    assert await client.refusal() == "Too many geojson features : 600 vs max 500 allowed"
+
+
+async def test_a_layer_of_many_vertices_arrives(channel: str, join: Join) -> None:
+    """500 features of 200 vertices, 100 000 in all: a real layer."""
+    client = await join(channel)
+    ring = [[i * 1.000_1, i * i / 7] for i in range(199)]
+    polygon = feature(geometry("Polygon", [[*ring, ring[0]]]))
+
+    await client.send(**sample("geojson", geojson=(sent := layer([polygon] * 500))))
+
+    assert (await client.until(type="geojson"))["geojson"] == sent

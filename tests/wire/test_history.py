@@ -1,0 +1,90 @@
+"""What a channel remembers."""
+
+import pytest
+
+from tests.support.contract import sample
+from tests.support.rest import Rest
+from tests.wire.conftest import Join
+
+CHEAT_CODES = [
+    "givemesomecheese",
+    "lookattheflickofqgis",
+    "iamarobot",
+    "its10oclock",
+    "qgisprolicense",
+    "wizz",
+    "spaceandtime",
+]
+
+
+async def test_the_newest_messages_are_kept_oldest_first(channel: str, join: Join, rests: list[Rest]) -> None:
+    # Given two fronts whose people said more than is kept
+    speakers = [await join(channel), await join(channel, front=1)]
+    said = []
+    for number in range(8):
+        text = await speakers[number % 2].say()
+        said.append(await speakers[number % 2].until(text=text))
+
+    # Then the five newest are remembered, as they were broadcast
+    for rest in rests:
+        assert await rest.last(channel) == said[-5:]
+    assert (await join(channel, settled=True)).received[:5] == said[-5:]
+
+
+async def test_light_and_heavy_messages_share_one_memory(channel: str, join: Join, rest: Rest) -> None:
+    client = await join(channel)
+    types = ["text", "image", "geojson", "crs", "bbox", "position", "model", "script"]
+
+    broadcast = []
+    for type_ in types:
+        await client.send(**sample(type_))
+        broadcast.append(await client.until(type=type_))
+
+    assert await rest.last(channel) == broadcast[-5:]
+
+
+async def test_cheat_codes_are_broadcast_and_forgotten(channel: str, join: Join, rest: Rest) -> None:
+    client, other = await join(channel), await join(channel, front=1)
+
+    for code in CHEAT_CODES:
+        await client.say(code)
+    marker = await client.say()
+
+    for receiver in (client, other):
+        await receiver.until(text=marker)
+        assert receiver.texts() == [*CHEAT_CODES, marker]
+    assert [message["text"] for message in await rest.last(channel)] == [marker]
+
+
+@pytest.mark.parametrize("text", ["Wizz", "wizz ", "a wizz"])
+async def test_a_text_that_only_resembles_a_cheat_code_is_kept(text: str, channel: str, join: Join, rest: Rest) -> None:
+    client = await join(channel)
+
+    await client.say(text)
+    await client.until(text=text)
+
+    assert [message["text"] for message in await rest.last(channel)] == [text]
+
+
+async def test_comings_goings_and_likes_are_not_kept(channel: str, join: Join, rest: Rest) -> None:
+    jane, john = await join(channel, nickname="jane"), await join(channel, front=1, nickname="john")
+
+    await jane.send(**sample("like"))
+    await john.until(type="like")
+    await john.send(type="exiter", exiter="john")
+    await jane.until(type="exiter")
+    marker = await jane.say()
+    await jane.until(text=marker)
+
+    assert [message["text"] for message in await rest.last(channel)] == [marker]
+
+
+async def test_what_was_refused_is_not_kept(channel: str, join: Join, rest: Rest) -> None:
+    client = await join(channel)
+
+    await client.send(**sample("text", text="x" * 256))
+    await client.send(**sample("image", image_data="bm90IGFuIGltYWdl"))
+    for _ in range(2):
+        await client.refusal()
+
+    assert await rest.last(channel) == []

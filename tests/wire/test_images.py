@@ -1,0 +1,175 @@
+"""Images: scaled, turned, without metadata; and files that are none."""
+
+import base64
+
+import pytest
+from PIL import Image
+
+from tests.support.contract import CANARY, sample
+from tests.support.pictures import (
+    BLUE,
+    GREEN,
+    RED,
+    WHITE,
+    as_base64,
+    bomb_png,
+    encoded,
+    opened,
+    phone_photo,
+    quarters,
+    transparent_png,
+)
+from tests.wire.conftest import Join
+
+# The colours of the four quarters as a viewer sees them, by EXIF orientation (Exif 2.32, tag 0x0112).
+TURNED = {
+    1: [RED, GREEN, BLUE, WHITE],
+    3: [WHITE, BLUE, GREEN, RED],
+    6: [BLUE, RED, WHITE, GREEN],
+    8: [GREEN, WHITE, RED, BLUE],
+}
+
+
+def _corners(picture: Image.Image) -> list[tuple[int, ...]]:
+    """The colours in the middle of the four quarters."""
+    width, height = picture.size
+    points = [(x * width // 4, y * height // 4) for y in (1, 3) for x in (1, 3)]
+    seen = picture.convert("RGB")
+    return [tuple(seen.getpixel(point)) for point in points]  # type: ignore[arg-type]
+
+
+def _alike(seen: list[tuple[int, ...]], expected: list[tuple[int, int, int]]) -> bool:
+    """Whether the colours are the same but for the shade of `quarters` and what JPEG loses."""
+    return all(
+        abs(a - b) < 45 for one, other in zip(seen, expected, strict=True) for a, b in zip(one, other, strict=True)
+    )
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+async def test_a_phones_photo_arrives_upright_small_and_without_metadata(
+    orientation: int, channel: str, join: Join
+) -> None:
+    # Given a photo of 12 megapixels, taken with the phone held in any way
+    sender, other = await join(channel), await join(channel, front=1)
+    photo = phone_photo(4032, 3024, orientation=orientation, description=CANARY)
+
+    # When it is sent
+    await sender.send(**sample("image", image_data=as_base64(photo)))
+    received = await sender.until(type="image")
+
+    # Then everyone gets a JPEG that fits, shows what the photographer saw, and tells nothing else
+    assert (await other.until(type="image")) == received
+    picture = opened(received["image_data"])
+    assert picture.format == "JPEG"
+    assert picture.size == ((600, 800) if orientation in (6, 8) else (800, 600))
+    assert _alike(_corners(picture), TURNED[orientation])
+    assert not picture.getexif()
+    data = base64.b64decode(received["image_data"])
+    assert b"Exif" not in data
+    assert CANARY.encode() not in data
+    assert len(data) < 200_000
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((1600, 1200), (800, 600)), ((900, 30), (800, 27)), ((10, 2000), (4, 800)), ((801, 801), (800, 800))],
+)
+async def test_a_large_picture_is_scaled_to_fit_with_its_aspect_kept(
+    size: tuple[int, int], expected: tuple[int, int], channel: str, join: Join
+) -> None:
+    client = await join(channel)
+
+    await client.send(**sample("image", image_data=as_base64(encoded(quarters(*size), "PNG"))))
+
+    width, height = opened((await client.until(type="image"))["image_data"]).size
+    assert abs(width - expected[0]) <= 1
+    assert abs(height - expected[1]) <= 1
+    assert max(width, height) == 800
+
+
+@pytest.mark.parametrize("size", [(1, 1), (40, 30), (800, 800), (800, 1)])
+@pytest.mark.parametrize("format_", ["PNG", "JPEG"])
+async def test_a_small_picture_is_not_enlarged(format_: str, size: tuple[int, int], channel: str, join: Join) -> None:
+    client = await join(channel)
+
+    await client.send(**sample("image", image_data=as_base64(encoded(quarters(*size), format_))))
+
+    assert opened((await client.until(type="image"))["image_data"]).size == size
+
+
+@pytest.mark.parametrize("size", [(400, 200), (1000, 500)])
+async def test_a_transparent_picture_stays_transparent(size: tuple[int, int], channel: str, join: Join) -> None:
+    client = await join(channel)
+
+    await client.send(**sample("image", image_data=as_base64(transparent_png(*size))))
+
+    picture = opened((await client.until(type="image"))["image_data"])
+    assert picture.format == "PNG"
+    assert picture.size == (min(size[0], 800), min(size[1], 400))
+    lowest, highest = picture.convert("RGBA").getchannel("A").getextrema()
+    assert lowest < 10  # type: ignore[operator]
+    assert highest > 245  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+async def test_the_usual_formats_are_taken_and_come_as_png_or_jpeg(format_: str, channel: str, join: Join) -> None:
+    client = await join(channel)
+
+    await client.send(**sample("image", image_data=as_base64(encoded(quarters(300, 200), format_))))
+
+    picture = opened((await client.until(type="image"))["image_data"])
+    assert picture.format in ("PNG", "JPEG")
+    assert picture.size == (300, 200)
+    assert _alike(_corners(picture), TURNED[1])
+
+
+async def test_of_an_animation_the_first_frame_is_shown(channel: str, join: Join) -> None:
+    client = await join(channel)
+    frames = [Image.new("RGB", (50, 50), colour) for colour in (RED, GREEN, BLUE)]
+    animation = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+
+    await client.send(**sample("image", image_data=as_base64(animation)))
+
+    picture = opened((await client.until(type="image"))["image_data"])
+    assert getattr(picture, "n_frames", 1) == 1
+    assert _alike(_corners(picture), [RED] * 4)
+
+
+_JPEG = encoded(quarters(1000, 800), "JPEG")
+_PNG = encoded(quarters(1000, 800), "PNG")
+
+NO_IMAGES = {
+    "nothing": "",
+    "not base64": f"{CANARY}!!!",
+    "base64 of the wrong length": "abcde",
+    "base64 with letters that are not": "éèà=",
+    "padding only": "====",
+    "a text": as_base64(f"this is {CANARY}".encode()),
+    "zeros": as_base64(bytes(10_000)),
+    "a truncated JPEG": as_base64(_JPEG[: len(_JPEG) // 2]),
+    "a truncated PNG": as_base64(_PNG[: len(_PNG) // 2]),
+    "a JPEG's beginning": as_base64(_JPEG[:20]),
+    "a PNG's signature": as_base64(_PNG[:8]),
+    "a PNG with a broken checksum": as_base64(_PNG[:60] + bytes([_PNG[60] ^ 255]) + _PNG[61:]),
+    "a bomb of 60 000 × 60 000 pixels": as_base64(bomb_png(60_000, 60_000)),
+    "the largest size there is": as_base64(bomb_png(2**31 - 1, 2**31 - 1)),
+    "no pixels": as_base64(bomb_png(0, 0)),
+    "one pixel too many": as_base64(bomb_png(64_000_001, 1)),
+    "a format that is not on the list": as_base64(encoded(quarters(30, 30), "PPM")),
+    "an icon": as_base64(encoded(quarters(32, 32), "ICO")),
+    "a PDF": as_base64(b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\ntrailer\n<<>>\n%%EOF"),
+    "an SVG": as_base64(b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'),
+    "PostScript": as_base64(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"),
+}
+
+
+@pytest.mark.parametrize("name", NO_IMAGES)
+async def test_what_is_no_image_is_refused_to_its_sender_alone(name: str, channel: str, join: Join) -> None:
+    sender, other = await join(channel), await join(channel, front=1)
+
+    await sender.send(**sample("image", image_data=NO_IMAGES[name]))
+
+    assert await sender.refusal()
+    marker = await sender.say()
+    await sender.nothing_before(marker)
+    await other.nothing_before(marker)

@@ -1,0 +1,177 @@
+"""Every type a client may broadcast: who gets it, with which keys."""
+
+import json
+import time
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.support.contract import BROADCAST, CANARY, KEYS, OPTIONAL, REPLYABLE, Message, sample
+from tests.support.rest import Rest
+from tests.wire.conftest import Join
+
+# What a worker makes anew; everything else comes as it was sent.
+REMADE = {"image_data"}
+
+
+def _kept(message: Message) -> Message:
+    return {key: value for key, value in message.items() if key not in REMADE}
+
+
+@pytest.mark.parametrize("type_", BROADCAST)
+async def test_a_message_reaches_everyone_its_sender_included(type_: str, channel: str, join: Join) -> None:
+    # Given people on both fronts
+    sender, neighbour, distant = await join(channel), await join(channel), await join(channel, front=1)
+    before = int(time.time())
+
+    # When one sends a message without its optional keys
+    await sender.send(**(sent := sample(type_)))
+
+    # Then all get the same, with a new id, the time, and null for what was not given
+    received = await sender.until(type=type_)
+    assert before <= received["timestamp"] <= time.time()
+    assert uuid.UUID(received["id"])
+    assert _kept(received).items() >= _kept(sent).items()
+    assert all(received[key] is None for key in OPTIONAL & KEYS[type_])
+    assert "in_reply_to_id" not in received
+    assert await neighbour.until(type=type_) == received
+    assert await distant.until(type=type_) == received
+
+
+@pytest.mark.parametrize("type_", BROADCAST)
+async def test_a_message_is_stored_as_it_was_broadcast(type_: str, channel: str, join: Join, rest: Rest) -> None:
+    client = await join(channel)
+
+    await client.send(**sample(type_))
+    received = await client.until(type=type_)
+
+    assert await rest.last(channel) == [received]
+    assert (await join(channel, front=1, settled=True)).received[0] == received
+
+
+@pytest.mark.parametrize(("type_", "key"), [(t, key) for t in BROADCAST for key in sorted(OPTIONAL & KEYS[t])])
+async def test_an_optional_key_is_kept_whether_given_or_null(type_: str, key: str, channel: str, join: Join) -> None:
+    client = await join(channel)
+
+    for value in (f'{CANARY} é 😀 "quoted" \\ \n\t', "", None):
+        await client.send(**sample(type_, **{key: value}))
+        assert (await client.until(type=type_))[key] == value
+
+
+@pytest.mark.parametrize("type_", REPLYABLE)
+async def test_a_reply_names_what_it_replies_to(type_: str, channel: str, join: Join) -> None:
+    client = await join(channel)
+
+    await client.send(**sample(type_, in_reply_to_id=(original := str(uuid.uuid4()))))
+
+    assert (await client.until(type=type_))["in_reply_to_id"] == original
+
+
+@pytest.mark.parametrize("type_", sorted(set(BROADCAST) - set(REPLYABLE)))
+async def test_what_cannot_be_a_reply_drops_the_key(type_: str, channel: str, join: Join) -> None:
+    client = await join(channel)
+
+    await client.send(**sample(type_, in_reply_to_id=str(uuid.uuid4())))
+
+    assert "in_reply_to_id" not in await client.until(type=type_)
+
+
+@pytest.mark.parametrize("type_", [*BROADCAST, "newcomer", "like"])
+async def test_unknown_keys_are_dropped(type_: str, channel: str, join: Join) -> None:
+    # Given a client that checks every key (see support.client), and whom likes reach
+    client = await join(channel, nickname="john")
+    changes: dict[str, Any] = {"newcomer": "jack"} if type_ == "newcomer" else {}
+
+    # When a message with keys of all kinds is sent, also with keys of other types and of none
+    strange = {"nb_users": 3, "reason": CANARY, "recipient": "john", "": 1, "__class__": {"a": [1]}, "é": None}
+    await client.send(**strange, **sample(type_, **changes))
+
+    # Then the message comes, without them
+    assert not strange.keys() & (await client.until(type=type_)).keys()
+
+
+@pytest.mark.parametrize("type_", BROADCAST)
+async def test_a_clients_own_id_and_timestamp_are_kept(type_: str, channel: str, join: Join) -> None:
+    client, other = await join(channel), await join(channel, front=1)
+
+    await client.send(**sample(type_, id=(own := str(uuid.uuid4())), timestamp=1_600_000_000))
+
+    for receiver in (client, other):
+        assert (await receiver.until(type=type_, id=own))["timestamp"] == 1_600_000_000
+
+
+async def test_a_repeated_id_is_not_published_again(channel: str, join: Join, rest: Rest) -> None:
+    # Given a client that is not sure whether its text went out
+    client, other = await join(channel), await join(channel, front=1)
+    message = sample("text", id=str(uuid.uuid4()))
+
+    # When it sends the text once more
+    await client.send(**message)
+    await client.send(**message)
+    marker = await client.say()
+
+    # Then it has been published once
+    await other.until(type="text", id=message["id"])
+    await other.nothing_before(marker)
+    assert [m["text"] for m in await rest.last(channel)] == [message["text"], marker]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "<script>alert(1)</script>",
+        'a "quote", a \\ and a / \b\f\n\r\t',
+        "é à ü 漢字 עברית 🗺️👩‍👩‍👧",
+        "\u0000\u001f\u007f\u2028\u2029\ufeff\uffff",
+        "{{ template }} %s %(x)s ${x} {0}",
+    ],
+)
+async def test_a_text_arrives_as_it_was_written(text: str, channel: str, join: Join) -> None:
+    client, other = await join(channel), await join(channel, front=1)
+
+    await client.send(**sample("text", text=text + CANARY))
+
+    for receiver in (client, other):
+        assert (await receiver.until(type="text"))["text"] == text + CANARY
+
+
+async def test_coordinates_arrive_as_they_were_sent(channel: str, join: Join) -> None:
+    client = await join(channel)
+    numbers = [0, -0.0, 0.1 + 0.2, 1e-300, 1.7976931348623157e308, -652000.123456789, 2**53, 180]
+
+    for number in numbers:
+        await client.send(**sample("position", x=number, y=-number))
+        received = await client.until(type="position")
+        assert (received["x"], received["y"]) == (number, -number)
+
+
+async def test_a_message_may_be_written_with_escapes(channel: str, join: Join) -> None:
+    """QJsonDocument and others escape as they like."""
+    client = await join(channel)
+
+    await client.send_raw(
+        ' {"\\u0074ype" : "text",\n"author":"jane", "text": "' + CANARY + ' \\u00e9 \\ud83d\\uddfa \\/"}\r\n'
+    )
+
+    assert (await client.until(type="text"))["text"] == f"{CANARY} é 🗺 /"
+
+
+async def test_compression_is_no_condition(channel: str, join: Join) -> None:
+    browser = await join(channel, compression="deflate")
+    qgis = await join(channel)
+
+    for speaker in (browser, qgis):
+        marker = await speaker.say()
+        assert await browser.until(text=marker) == await qgis.until(text=marker)
+
+
+async def test_a_message_in_fragments_is_one_message(channel: str, join: Join) -> None:
+    client = await join(channel)
+    raw = json.dumps(sample("text"))
+
+    await client.connection.send(iter([raw[:10], raw[10:30], raw[30:]]))
+
+    assert (await client.until(type="text"))["text"] == sample("text")["text"]

@@ -1,0 +1,230 @@
+"""Nicknames: their form, registering them, and giving them up."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.contract import CANARY, sample
+from tests.support.rest import Rest, eventually
+from tests.wire.conftest import Join
+
+RIGHT = ["abc", "jane", "Jane-Doe_42", "___", "---", "123", "x" * 32]
+WRONG = [
+    "",
+    "ab",
+    "x" * 33,
+    "jane\n",
+    "\njane",
+    "jane\x00",
+    "jane\u2028",
+    " jane",
+    "jane ",
+    "jane doe",
+    "Zoé",
+    "Zoe\u0301",
+    "١٢٣٤",
+    "１２３４",
+    "ｊａｎｅ",
+    "jane.doe",
+    "jane@doe",
+    f"<b>{CANARY}</b>",
+    "😀😀😀",
+]
+FIELDS = [
+    ("text", "author"),
+    ("image", "author"),
+    ("geojson", "author"),
+    ("crs", "author"),
+    ("bbox", "author"),
+    ("position", "author"),
+    ("model", "author"),
+    ("script", "author"),
+    ("newcomer", "newcomer"),
+    ("exiter", "exiter"),
+    ("like", "liker_author"),
+    ("like", "liked_author"),
+]
+
+
+@pytest.mark.parametrize("nickname", RIGHT)
+async def test_a_nickname_of_the_right_form_can_be_registered_and_signed_with(
+    nickname: str, channel: str, join: Join, rest: Rest
+) -> None:
+    client = await join(channel, nickname=nickname)
+
+    assert (await client.until(text=await client.say(author=nickname)))["author"] == nickname
+    assert await rest.users(channel) == [nickname]
+
+
+@pytest.mark.parametrize(("type_", "field"), FIELDS)
+async def test_a_nickname_of_another_form_is_refused_everywhere(
+    type_: str, field: str, channel: str, join: Join, rest: Rest
+) -> None:
+    client, other = await join(channel), await join(channel, front=1)
+
+    for nickname in WRONG:
+        await client.send(**sample(type_, **{field: nickname}))
+        assert await client.refusal(), repr(nickname)
+
+    marker = await client.say()
+    await client.nothing_before(marker)
+    await other.nothing_before(marker)
+    assert await rest.users(channel) == []
+
+
+async def test_registering_is_told_to_everyone(channel: str, join: Join) -> None:
+    jane, neighbour, distant = await join(channel), await join(channel), await join(channel, front=1)
+
+    newcomer = await jane.register("jane")
+
+    assert await neighbour.until(type="newcomer") == newcomer
+    assert await distant.until(type="newcomer") == newcomer
+
+
+@pytest.mark.parametrize("front", [0, 1])
+async def test_a_taken_nickname_is_refused_to_its_second_bearer_alone(
+    front: int, channel: str, join: Join, rest: Rest
+) -> None:
+    # Given jane on the first front
+    jane = await join(channel, nickname="jane")
+    impostor = await join(channel, front=front)
+
+    # When another registers her nickname, on the same front or the other
+    await impostor.send(type="newcomer", newcomer="jane")
+
+    # Then only the other is told so, and jane stays
+    assert await impostor.refusal() == f"User 'jane' already registered in channel {channel}"
+    await jane.nothing_before(await impostor.say())
+    assert await rest.users(channel) == ["jane"]
+
+
+async def test_a_nickname_is_taken_in_its_channel_only(join: Join, fresh_channels: Iterator[str]) -> None:
+    for channel in (next(fresh_channels), next(fresh_channels)):
+        await join(channel, nickname="jane")
+
+
+async def test_of_many_who_register_a_nickname_at_once_one_gets_it(channel: str, join: Join, rest: Rest) -> None:
+    crowd = [await join(channel, front=number % 2) for number in range(10)]
+
+    for client in crowd:
+        await client.send(type="newcomer", newcomer="jane")
+    for client in crowd:
+        await client.until(text=await client.say())
+
+    refused = [client for client in crowd if any(m["type"] == "uncompliant" for m in client.received)]
+    assert len(refused) == 9
+    assert await rest.users(channel) == ["jane"]
+
+
+async def test_a_second_nickname_gives_up_the_first(channel: str, join: Join, rest: Rest) -> None:
+    # Given jane
+    witness = await join(channel, front=1)
+    jane = await join(channel, nickname="jane")
+
+    # When she registers as joan
+    await jane.register("joan")
+
+    # Then the channel sees jane go and joan come, and jane is free
+    await witness.until(type="exiter", exiter="jane")
+    await witness.until(type="newcomer", newcomer="joan")
+    assert await rest.users(channel) == ["joan"]
+    await join(channel, front=1, nickname="jane")
+    assert await rest.users(channel) == ["jane", "joan"]
+
+    # When she leaves, she leaves as joan only
+    await jane.leave()
+    await witness.until(type="exiter", exiter="joan")
+    await eventually(lambda: rest.users(channel), ["jane"])
+
+
+async def test_a_second_nickname_that_is_taken_leaves_the_first(channel: str, join: Join, rest: Rest) -> None:
+    jane, john = await join(channel, nickname="jane"), await join(channel, front=1, nickname="john")
+
+    await jane.send(type="newcomer", newcomer="john")
+
+    assert await jane.refusal() == f"User 'john' already registered in channel {channel}"
+    await john.nothing_before(await jane.say())
+    assert await rest.users(channel) == ["jane", "john"]
+
+
+async def test_one_who_registers_not_talks_and_leaves_unnamed(channel: str, join: Join, rest: Rest) -> None:
+    # Given one who only joined, and signs with any nickname
+    witness, incognito = await join(channel, front=1), await join(channel)
+    text = await incognito.say(author="a-stranger")
+    assert (await witness.until(text=text))["author"] == "a-stranger"
+    assert await rest.users(channel) == []
+
+    # When she leaves, the count tells and nobody is named
+    await witness.count(2)
+    await incognito.leave()
+    await witness.count(1)
+    await witness.nothing_before(await witness.say())
+
+
+@pytest.mark.parametrize("ending", ["close", "reset"])
+async def test_the_channel_is_told_who_left_however_a_connection_ends(
+    ending: str, channel: str, join: Join, rest: Rest
+) -> None:
+    # Given jane, and people on both fronts
+    neighbour, distant = await join(channel), await join(channel, front=1)
+    jane = await join(channel, nickname="jane")
+    await neighbour.count(3)
+    await distant.count(3)
+
+    # When her connection ends
+    if ending == "close":
+        await jane.leave()
+    else:
+        jane.reset()
+
+    # Then all are told, and she can come back
+    exiter = await neighbour.until(type="exiter", exiter="jane")
+    assert await distant.until(type="exiter") == exiter
+    await neighbour.count(2)
+    await distant.count(2)
+    assert await rest.users(channel) == []
+    await join(channel, front=1, nickname="jane")
+
+
+async def test_an_exiter_frees_the_nickname_at_once(channel: str, join: Join, rest: Rest) -> None:
+    # Given jane
+    jane, other = await join(channel, nickname="jane"), await join(channel, front=1)
+
+    # When she says that she leaves, and stays connected
+    await jane.send(type="exiter", exiter="jane")
+
+    # Then everyone is told, her nickname is free, and she still hears
+    await jane.until(type="exiter", exiter="jane")
+    await other.until(type="exiter", exiter="jane")
+    assert await rest.users(channel) == []
+    await other.register("jane")
+    await jane.until(type="newcomer", newcomer="jane")
+
+
+async def test_nobody_leaves_twice(channel: str, join: Join) -> None:
+    # Given jane, who says that she leaves and then closes, as QField does
+    witness = await join(channel, front=1)
+    jane = await join(channel, nickname="jane")
+    await witness.count(2)
+    await jane.send(type="exiter", exiter="jane")
+    await jane.until(type="exiter")
+    await jane.leave()
+    await witness.count(1)
+
+    # When another comes and leaves the same way after her
+    other = await join(channel, nickname="john")
+    await other.leave()
+    await witness.until(type="exiter", exiter="john")
+
+    # Then jane has left once
+    assert [m["exiter"] for m in witness.received if m["type"] == "exiter"] == ["jane", "john"]
+
+
+async def test_nobody_can_send_another_away(channel: str, join: Join, rest: Rest) -> None:
+    jane, other = await join(channel, nickname="jane"), await join(channel, front=1)
+
+    await other.send(type="exiter", exiter="jane")
+    await other.until(text=await other.say())
+
+    assert await rest.users(channel) == ["jane"]
+    assert not [m for m in jane.received if m["type"] == "exiter"]

@@ -1,0 +1,127 @@
+"""Order: a connection's messages keep it, and nobody waits for another's heavy ones."""
+
+import asyncio
+import uuid
+
+from tests.support.client import Client
+from tests.support.contract import CANARY, Message, sample
+from tests.support.layers import points
+from tests.support.pictures import as_base64, encoded, quarters
+from tests.support.processes import Stack
+from tests.support.rest import Rest
+from tests.wire.conftest import Join
+
+
+def _with_ids(messages: list[Message]) -> list[Message]:
+    return [message | {"id": str(uuid.uuid4())} for message in messages]
+
+
+def _order(client: Client, messages: list[Message]) -> list[str]:
+    """The ids of these messages in the order in which the client got them."""
+    ids = {message["id"] for message in messages}
+    return [message["id"] for message in client.received if message["id"] in ids]
+
+
+async def test_two_hundred_texts_sent_at_once_arrive_in_order_everywhere(channel: str, join: Join) -> None:
+    sender, neighbour, distant = await join(channel), await join(channel), await join(channel, front=1)
+    texts = [f"{CANARY} {number}" for number in range(200)]
+
+    for text in texts:
+        await sender.say(text)
+
+    for client in (sender, neighbour, distant):
+        await client.until(text=texts[-1])
+        assert client.texts() == texts
+
+
+async def test_many_who_talk_at_once_are_each_heard_in_order(channel: str, join: Join) -> None:
+    # Given twenty people on both fronts
+    people = [await join(channel, front=number % 2) for number in range(20)]
+
+    # When all talk at once
+    async def talk(number: int) -> None:
+        for word in range(20):
+            await people[number].say(f"{CANARY} {word}", author=f"speaker-{number}")
+
+    await asyncio.gather(*(talk(number) for number in range(20)))
+
+    # Then everybody hears everybody, each in order, and all the same
+    for client in people:
+        for number in range(20):
+            await client.until(author=f"speaker-{number}", text=f"{CANARY} 19")
+        texts = [m for m in client.received if m["type"] == "text"]
+        assert len(texts) == 400
+        for number in range(20):
+            heard = [m["text"] for m in texts if m["author"] == f"speaker-{number}"]
+            assert heard == [f"{CANARY} {word}" for word in range(20)]
+
+
+async def test_pictures_layers_and_texts_of_one_connection_keep_their_order(channel: str, join: Join) -> None:
+    # Given messages that take the workers very different times
+    sender, distant = await join(channel), await join(channel, front=1)
+    picture = as_base64(encoded(quarters(2400, 1800), "JPEG"))
+    slow, quick = sample("image", image_data=picture), sample("text")
+    layer, small = sample("geojson", geojson=points(500)), sample("image")
+    messages = _with_ids([slow, quick, layer, small, quick, quick, slow, layer, quick, small, slow, quick])
+
+    # When one connection sends them without waiting
+    for message in messages:
+        await sender.send(**message)
+
+    # Then everybody gets them in that order
+    for client in (sender, distant):
+        await client.until(id=messages[-1]["id"])
+        assert _order(client, messages) == [message["id"] for message in messages]
+
+
+async def test_a_refusal_keeps_its_place_too(channel: str, join: Join) -> None:
+    """What a worker refuses is answered in its turn: the sender knows which of its messages is meant."""
+    client = await join(channel)
+
+    await client.send(**sample("image"))
+    await client.send(**sample("image", image_data="bm90IGFuIGltYWdl"))
+    marker = await client.say()
+
+    await client.until(text=marker)
+    types = [m["type"] for m in client.received if m["type"] != "nb_users"]
+    assert types == ["image", "uncompliant", "text"]
+
+
+async def test_texts_of_others_overtake_heavy_work(channel: str, stack: Stack, join: Join) -> None:
+    # Given heavy workers who are busy for as long as we like, and one who sent a picture and a text after it
+    photographer, talker = await join(channel), await join(channel, front=1)
+    for worker in stack.heavy:
+        worker.freeze()
+    try:
+        await photographer.send(**sample("image"))
+        after = await photographer.say()
+
+        # When another talks
+        texts = [await talker.say() for _ in range(5)]
+
+        # Then everyone hears it meanwhile, and neither the picture nor what was sent after it
+        for client in (photographer, talker):
+            await client.until(text=texts[-1])
+            assert client.texts() == texts
+    finally:
+        for worker in stack.heavy:
+            worker.wake()
+
+    # And then the picture comes, and the text after it
+    for client in (photographer, talker):
+        await client.until(text=after)
+        assert [m["type"] for m in client.received][-2:] == ["image", "text"]
+
+
+async def test_a_put_does_not_wait_for_heavy_work(channel: str, stack: Stack, join: Join, rest: Rest) -> None:
+    photographer = await join(channel)
+    for worker in stack.heavy:
+        worker.freeze()
+    try:
+        await photographer.send(**sample("image"))
+        assert (await rest.put_text(channel, sample("text"))).code == 200
+    finally:
+        for worker in stack.heavy:
+            worker.wake()
+
+    await photographer.until(type="image")

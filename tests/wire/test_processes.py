@@ -1,0 +1,245 @@
+"""Processes: how they start, refuse to start, and end; and how they share a machine and a Redis."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from tests.support.client import Client
+from tests.support.contract import sample
+from tests.support.processes import Stack, Valkey, run_to_end
+from tests.support.rest import Rest, eventually
+
+StartStack = Callable[..., Stack]
+
+ONE_WORKER = {"light": 0, "heavy": 0, "both": 1}
+
+
+async def _joined(url: str, channel: str = "QGIS", nickname: str | None = None) -> Client:
+    client = await Client.connect(url, channel)
+    await client.until(type="nb_users")
+    if nickname is not None:
+        await client.register(nickname)
+    return client
+
+
+async def test_a_front_that_is_stopped_says_goodbye_and_takes_its_people_with_it(
+    io_loop: IOLoop, start_stack: StartStack
+) -> None:
+    # Given people on two fronts
+    stack = start_stack(fronts=2)
+    leaving, staying = stack.fronts
+    gone = [await _joined(leaving.url, nickname=f"guest-{number}") for number in range(3)]
+    witness = await _joined(staying.url)
+    await witness.count(4)
+
+    # When one front is asked to end
+    ended = asyncio.create_task(leaving.stopped())
+
+    # Then its people are told, it ends in order, and the others see who left
+    for client in gone:
+        assert (await client.closed())[0] == 1001
+    assert await ended == 0
+    for number in range(3):
+        await witness.until(type="exiter", exiter=f"guest-{number}")
+    await witness.count(1)
+    await witness.leave()
+
+
+async def test_workers_that_are_stopped_end_in_order_and_others_go_on(io_loop: IOLoop, start_stack: StartStack) -> None:
+    # Given two workers of each lane
+    stack = start_stack(light=2, heavy=2)
+    client = await _joined(stack.fronts[0].url)
+
+    # When one of each is asked to end
+    for worker in (stack.light[0], stack.heavy[0]):
+        assert await worker.stopped() == 0
+
+    # Then the others do the work
+    for type_ in ("text", "image", "geojson"):
+        await client.send(**sample(type_))
+        await client.until(type=type_)
+    await client.leave()
+
+
+async def test_a_worker_that_serves_all_lanes_is_enough(io_loop: IOLoop, start_stack: StartStack) -> None:
+    stack = start_stack(**ONE_WORKER)
+    client = await _joined(stack.fronts[0].url)
+
+    for type_ in ("text", "image", "geojson"):
+        await client.send(**sample(type_))
+        await client.until(type=type_)
+    await client.leave()
+
+
+async def test_processes_may_be_started_in_any_order_and_before_redis(
+    io_loop: IOLoop, start_stack: StartStack, tmp_path: Path
+) -> None:
+    # Given fronts and workers whose Redis is not there yet
+    valkey = Valkey(tmp_path)
+    stack = start_stack(redis_url=valkey.url, waits=False)
+    with valkey:
+        # When it comes
+        stack.wait_healthy(stack.fronts[0])
+
+        # Then all works
+        client = await _joined(stack.fronts[0].url)
+        await client.until(text=await client.say())
+        await client.leave()
+        for process in stack.processes:
+            assert await process.stopped() == 0
+
+
+WRONG = {
+    "max_message_length": "many",
+    "max_image_size": "large",
+    "ws_ping_interval": "often",
+    "port": "eighty",
+    "max_stored_messages": "-1",
+}
+
+
+@pytest.mark.parametrize("command", [("gischat",), ("worker", "--lane", "light")], ids=" ".join)
+def test_wrong_settings_stop_a_process_and_are_all_named(command: tuple[str, ...], tmp_path: Path) -> None:
+    module, *arguments = command
+
+    process = run_to_end(module, *arguments, directory=tmp_path, **WRONG)
+
+    assert process.exit_status != 0
+    log = process.whole_log()
+    for name in WRONG:
+        assert name.upper() in log
+    assert "MAX_GEOJSON_FEATURES" not in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("arguments", [[], ["--lane", "medium"]], ids=" ".join)
+def test_a_worker_without_a_lane_that_exists_is_told_how_to_start(arguments: list[str], tmp_path: Path) -> None:
+    process = run_to_end("worker", *arguments, directory=tmp_path)
+
+    assert process.exit_status == 2
+    assert "--lane" in process.whole_log()
+
+
+async def test_redis_may_be_named_by_host_and_port(io_loop: IOLoop, valkey: Valkey, start_stack: StartStack) -> None:
+    stack = start_stack(**ONE_WORKER, redis_url=None, redis_host="127.0.0.1", redis_port=valkey.port)
+
+    client = await _joined(stack.fronts[0].url)
+    await client.until(text=await client.say())
+    await client.leave()
+
+
+async def test_a_redis_url_wins_over_host_and_port(io_loop: IOLoop, start_stack: StartStack) -> None:
+    stack = start_stack(**ONE_WORKER, redis_host="127.0.0.1", redis_port=1)
+
+    client = await _joined(stack.fronts[0].url)
+    await client.until(text=await client.say())
+    await client.leave()
+
+
+async def test_two_instances_on_one_redis_do_not_see_each_other(io_loop: IOLoop, start_stack: StartStack) -> None:
+    # Given two instances with the same channels, and jane in the one
+    ours, theirs = start_stack(**ONE_WORKER), start_stack(**ONE_WORKER)
+    jane = await _joined(ours.fronts[0].url, nickname="jane")
+    here = await jane.say()
+    await jane.until(text=here)
+
+    # When another jane comes to the other and talks
+    namesake = await _joined(theirs.fronts[0].url, nickname="jane")
+    there = await namesake.say()
+    await namesake.until(text=there)
+
+    # Then neither hears or counts the other
+    await jane.nothing_before(await jane.say())
+    assert here not in namesake.texts()
+    assert (jane.nb_users, namesake.nb_users) == (1, 1)
+    rest = Rest(theirs.fronts[0].url)
+    assert [m["text"] for m in await rest.last("QGIS")] == [there]
+    rest.close()
+    await jane.leave()
+    await namesake.leave()
+
+
+async def test_fronts_that_share_a_port_share_its_people(io_loop: IOLoop, start_stack: StartStack) -> None:
+    # Given two fronts on one port, and people who connect to it
+    stack = start_stack(**ONE_WORKER, fronts=2, shared_port=True)
+    url = stack.fronts[0].url
+    people = await asyncio.gather(*(_joined(url) for _ in range(24)))
+    for client in people:
+        await client.count(24)
+    await people[0].say("hello")
+    for client in people:
+        await client.until(text="hello")
+
+    # When one of the fronts ends
+    assert await stack.fronts[0].stopped() == 0
+
+    # Then some of the people were its own, the others stay, and who comes now is served
+    staying = [client for client in people if client.connection.close_code is None]
+    assert 0 < len(staying) < 24
+    newcomer = await _joined(url)
+    for client in (newcomer, *staying):
+        await client.count(len(staying) + 1)
+    for client in (newcomer, *staying):
+        await client.leave()
+
+
+async def test_settings_reach_clients_and_limits(io_loop: IOLoop, start_stack: StartStack) -> None:
+    # Given an instance with settings of its own
+    stack = start_stack(
+        **ONE_WORKER,
+        channels="Karten, Été",
+        rules="Soyez gentils.",
+        main_lang="fr",
+        min_author_length=2,
+        max_author_length=4,
+        max_message_length=10,
+        max_image_size=20,
+        max_geojson_features=1,
+        max_stored_messages=2,
+        max_frame_size=2048,
+    )
+    rest = Rest(stack.fronts[0].url)
+
+    # Then clients are told
+    assert await rest.get("/channels") == ["Karten", "Été"]
+    assert await rest.get("/rules") == {
+        "rules": "Soyez gentils.",
+        "main_lang": "fr",
+        "min_author_length": 2,
+        "max_author_length": 4,
+        "max_message_length": 10,
+        "max_image_size": 20,
+        "max_geojson_features": 1,
+    }
+
+    # And they are held to it
+    client = await _joined(stack.fronts[0].url, "Été", nickname="ab")
+    for author, text in [("ab", "x" * 10), ("abcd", "y"), ("ab", "z")]:
+        await client.say(text, author=author)
+        await client.until(text=text)
+    for author, text in [("a", "x"), ("abcde", "x"), ("ab", "x" * 11)]:
+        await client.say(text, author=author)
+        await client.refusal()
+    await eventually(lambda: _texts(rest, "Été"), ["y", "z"])
+    await client.send_raw("x" * 2049)
+    assert (await client.closed())[0] == 1009
+    rest.close()
+
+
+async def _texts(rest: Rest, channel: str) -> list[str]:
+    return [message["text"] for message in await rest.last(channel)]
+
+
+async def test_no_history_is_kept_where_none_is_wanted(io_loop: IOLoop, start_stack: StartStack) -> None:
+    stack = start_stack(**ONE_WORKER, max_stored_messages=0)
+    client = await _joined(stack.fronts[0].url)
+
+    await client.until(text=await client.say())
+
+    joined = await _joined(stack.fronts[0].url)
+    assert [m["type"] for m in joined.received] == ["nb_users"]
+    await client.leave()
+    await joined.leave()

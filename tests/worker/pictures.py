@@ -1,0 +1,130 @@
+"""Pictures and files for the image tests that no phone and no program would send without being asked."""
+
+import struct
+import zlib
+from typing import Any
+
+from PIL import Image, ImageChops, ImageCms, ImageDraw, PngImagePlugin
+
+from tests.support.pictures import encoded
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+# The primaries of Display P3 adapted to D50, the white of ICC profiles (SMPTE EG 432-1).
+_P3 = {
+    b"rXYZ": (0.51512, 0.24120, -0.00105),
+    b"gXYZ": (0.29198, 0.69225, 0.04189),
+    b"bXYZ": (0.15710, 0.06657, 0.78407),
+}
+
+
+def photo(width: int, height: int) -> Image.Image:
+    """Smooth light, grass at every scale, and a sensor's noise: about 4 MB at 12 megapixels and quality 90."""
+    size = (width, height)
+    light = Image.merge(
+        "RGB",
+        [
+            Image.linear_gradient("L").resize(size),
+            Image.radial_gradient("L").resize(size),
+            Image.linear_gradient("L").rotate(90).resize(size),
+        ],
+    )
+    grass = Image.effect_noise((width // 4, height // 4), 40).resize(size, Image.Resampling.BICUBIC)
+    hills = Image.effect_noise((width // 64 + 1, height // 64 + 1), 60).resize(size, Image.Resampling.BICUBIC)
+    scene = ImageChops.overlay(ImageChops.overlay(light, hills.convert("RGB")), grass.convert("RGB"))
+    noise = Image.effect_noise(size, 7)
+    noises = [ImageChops.offset(noise, shift, shift) for shift in (0, 31, 77)]
+    return ImageChops.add(scene, Image.merge("RGB", noises), 1, -128)
+
+
+def drawing(width: int, height: int) -> Image.Image:
+    """A map sketch: lines and areas in five flat colours."""
+    sketch = Image.new("RGB", (width, height), (242, 239, 233))
+    draw = ImageDraw.Draw(sketch)
+    draw.rectangle((width // 8, height // 8, width // 2, height // 2), fill=(170, 211, 223))
+    draw.polygon([(width // 2, 0), (width - 1, height // 2), (width // 3, height - 1)], fill=(200, 230, 180))
+    draw.line([(0, height - 1), (width // 3, height // 4), (width - 1, 0)], fill=(200, 60, 60), width=3)
+    draw.line([(0, 0), (width - 1, height - 1)], fill=(20, 20, 20))
+    return sketch
+
+
+def display_p3() -> bytes:
+    """The ICC profile of phones' pictures: sRGB's, with the primaries of Display P3 in their place."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    (count,) = struct.unpack_from(">I", profile, 128)
+    for index in range(count):
+        name, offset, _ = struct.unpack_from(">4sII", profile, 132 + 12 * index)
+        if name in _P3:
+            struct.pack_into(">3i", profile, offset + 8, *(round(value * 65536) for value in _P3[name]))
+    return bytes(profile)
+
+
+def png_text(word: str) -> PngImagePlugin.PngInfo:
+    """The word in each kind of text chunk."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", word)
+    text.add_text("Author", word, zip=True)
+    text.add_itxt("XML:com.adobe.xmp", f"<x:xmpmeta>{word}</x:xmpmeta>")
+    return text
+
+
+def jpeg_with_segments(picture: Image.Image, word: str, **options: Any) -> bytes:
+    """A JPEG with the word in a comment, in XMP, and in IPTC as Photoshop writes it."""
+    file = encoded(picture, "JPEG", comment=word, xmp=f"<x:xmpmeta>{word}</x:xmpmeta>".encode(), **options)
+    iptc = b"\x1c\x02\x78" + struct.pack(">H", len(word)) + word.encode()
+    resource = b"Photoshop 3.0\x008BIM\x04\x04\0\0" + struct.pack(">I", len(iptc)) + iptc
+    return file[:2] + b"\xff\xed" + struct.pack(">H", len(resource) + 2) + resource + file[2:]
+
+
+def png_chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png_of_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
+    return PNG_SIGNATURE + b"".join(png_chunk(name, data) for name, data in chunks)
+
+
+def png_chunks(file: bytes) -> list[bytes]:
+    """The names of a PNG's chunks, in order."""
+    names, at = [], len(PNG_SIGNATURE)
+    while at < len(file):
+        size, name = struct.unpack_from(">I4s", file, at)
+        names.append(name)
+        at += 12 + size
+    return names
+
+
+def jpeg_segments(file: bytes) -> list[int]:
+    """The markers of a JPEG's segments up to its first scan."""
+    markers, at = [], 2
+    while not markers or markers[-1] != 0xDA:
+        marker, size = struct.unpack_from(">xBH", file, at)
+        markers.append(marker)
+        at += 2 + size
+    return markers
+
+
+def webp_bomb(width: int, height: int) -> bytes:
+    """A hundred bytes of animated WebP: a frame of 16 × 16 on a canvas of that size (RFC 9649 §2.7)."""
+    frame = encoded(Image.new("RGB", (16, 16)), "WEBP")[12:]
+    canvas = _uint24(width - 1) + _uint24(height - 1)
+    chunks = (
+        _riff_chunk(b"VP8X", bytes([2, 0, 0, 0]) + canvas)
+        + _riff_chunk(b"ANIM", bytes(6))
+        + _riff_chunk(b"ANMF", bytes(6) + _uint24(15) + _uint24(15) + _uint24(100) + bytes(1) + frame)
+    )
+    return _riff_chunk(b"RIFF", b"WEBP" + chunks)
+
+
+def tiff_of_tags(*tags: tuple[int, int, int, int]) -> bytes:
+    """A little-endian TIFF that is one directory of (tag, type, count, value) and nothing else."""
+    directory = b"".join(struct.pack("<HHII", *tag) for tag in sorted(tags))
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + directory + bytes(4)
+
+
+def _uint24(number: int) -> bytes:
+    return number.to_bytes(3, "little")
+
+
+def _riff_chunk(name: bytes, data: bytes) -> bytes:
+    return name + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)

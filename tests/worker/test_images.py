@@ -1,0 +1,683 @@
+"""What becomes of a picture on its way, and in which words a file that is none is refused."""
+
+import base64
+import io
+import random
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from PIL import Image, ImageChops, ImageCms, JpegImagePlugin
+from PIL.PngImagePlugin import PngInfo
+
+from gischat.errors import Uncompliant
+from tests.support.pictures import BLUE, GREEN, RED, WHITE, as_base64, encoded, opened, quarters
+from tests.worker.pictures import (
+    display_p3,
+    drawing,
+    jpeg_segments,
+    jpeg_with_segments,
+    photo,
+    png_chunk,
+    png_chunks,
+    png_of_chunks,
+    png_text,
+    tiff_of_tags,
+    webp_bomb,
+)
+from worker.images import fit
+
+MAX_PIXELS = 64_000_000
+ORIENTATION = 0x0112
+WORD = "48.8584N-2.2945E"
+
+NOT_BASE64 = "The image is not valid base64."
+EMPTY = "The image is empty."
+UNSUPPORTED = "This image format is not supported: send PNG, JPEG, WebP, GIF, BMP or TIFF."
+UNREADABLE = "The image file is damaged, incomplete or of a kind that cannot be read here."
+DAMAGED = "The image file is damaged or incomplete."
+
+
+def fitted(file: bytes, max_size: int = 800, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The picture that arrives when a client sends the file."""
+    return opened(fit(as_base64(file), max_size=max_size, max_pixels=max_pixels))
+
+
+def reason(file: bytes, max_pixels: int = MAX_PIXELS) -> str:
+    """In which words the file is refused."""
+    with pytest.raises(Uncompliant) as refusal:
+        fit(as_base64(file), max_size=800, max_pixels=max_pixels)
+    return refusal.value.reason
+
+
+def is_near(colour: Any, other: Any, within: int = 12) -> bool:
+    return all(abs(one - two) <= within for one, two in zip(colour, other, strict=True))
+
+
+# Its size
+
+
+@pytest.mark.parametrize(
+    ("sent", "arrives"),
+    [
+        ((1600, 800), (800, 400)),
+        ((801, 801), (800, 800)),
+        ((1000, 3000), (267, 800)),
+        ((4001, 3), (800, 1)),
+        ((1, 5000), (1, 800)),
+    ],
+)
+@pytest.mark.parametrize("format_", ["PNG", "JPEG"])
+def test_a_larger_picture_is_scaled_to_fit_with_its_aspect(
+    sent: tuple[int, int], arrives: tuple[int, int], format_: str
+) -> None:
+    assert fitted(encoded(Image.new("RGB", sent, RED), format_)).size == arrives
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20, 10), (800, 800), (1, 800)])
+@pytest.mark.parametrize("format_", ["PNG", "JPEG"])
+def test_a_picture_that_fits_keeps_its_size(size: tuple[int, int], format_: str) -> None:
+    assert fitted(encoded(Image.new("RGB", size, RED), format_)).size == size
+
+
+def test_a_jpeg_decoded_at_reduced_scale_shows_the_same_picture() -> None:
+    scene = quarters(3300, 2500)
+    arrives = fitted(encoded(scene, "JPEG", quality=95))
+    difference = ImageChops.difference(arrives, scene.resize(arrives.size, Image.Resampling.LANCZOS))
+    assert max(difference.resize((8, 8), Image.Resampling.BOX).convert("L").tobytes()) < 4
+
+
+def test_an_edge_in_a_jpeg_decoded_at_reduced_scale_stays_in_its_place() -> None:
+    scene = Image.new("L", (809, 800), 255)  # an eighth of it is no whole number of pixels
+    scene.paste(0, (0, 0, 760, 800))
+    edge = fitted(encoded(scene, "JPEG"), max_size=100).crop((80, 50, 100, 51))
+    assert sum(value < 128 for value in edge.tobytes()) == round(760 / 8.09) - 80
+
+
+# What a reader shows
+
+
+@pytest.mark.parametrize(
+    ("format_", "options"),
+    [
+        ("PNG", {}),
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("WEBP", {"quality": 90}),
+        ("WEBP", {"lossless": True}),
+        ("GIF", {}),
+        ("BMP", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "tiff_adobe_deflate"}),
+        ("TIFF", {"compression": "jpeg"}),
+    ],
+)
+def test_each_listed_format_arrives(format_: str, options: dict[str, Any]) -> None:
+    arrives = fitted(encoded(quarters(1200, 1200), format_, **options))
+    assert arrives.size == (800, 800)
+    corners = [arrives.convert("RGB").getpixel(at) for at in ((20, 20), (780, 20), (20, 780), (780, 780))]
+    expected = [quarters(1200, 1200).getpixel(at) for at in ((30, 30), (1170, 30), (30, 1170), (1170, 1170))]
+    assert all(map(is_near, corners, expected))
+
+
+@pytest.mark.parametrize("format_", ["GIF", "WEBP", "PNG", "TIFF", "MPO"])
+def test_the_first_of_several_frames_arrives(format_: str) -> None:
+    frames = [Image.new("RGB", (30, 20), colour) for colour in (RED, GREEN, BLUE)]
+    arrives = fitted(encoded(frames[0], format_, save_all=True, append_images=frames[1:]))
+    assert is_near(arrives.convert("RGB").getpixel((15, 10)), RED)
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "format_", "shown"),
+    [
+        ("1", 1, "PNG", (255, 255, 255)),
+        ("1", 0, "TIFF", (0, 0, 0)),
+        ("L", 90, "JPEG", (90, 90, 90)),
+        ("LA", (90, 255), "PNG", (90, 90, 90)),
+        ("RGBX", (*RED, 0), "TIFF", RED),
+        ("CMYK", (0, 255, 255, 0), "JPEG", (255, 0, 0)),  # Adobe's way: stored inverted
+        ("CMYK", (255, 255, 0, 0), "TIFF", (0, 0, 255)),
+        ("YCbCr", (76, 85, 255), "TIFF", (254, 0, 0)),
+        ("LAB", (136, 208, 195), "TIFF", (255, 0, 0)),
+    ],
+)
+@pytest.mark.parametrize("size", [(40, 30), (1000, 900)])
+def test_each_colour_mode_shows_its_colour(
+    mode: str, colour: Any, format_: str, shown: tuple[int, int, int], size: tuple[int, int]
+) -> None:
+    arrives = fitted(encoded(Image.new(mode, size, colour), format_))
+    assert arrives.mode in {"1", "L", "P", "RGB"}
+    assert is_near(arrives.convert("RGB").getpixel((10, 10)), shown)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+def test_each_mode_with_transparency_shows_it(mode: str) -> None:
+    half = Image.new("RGBA", (40, 30), (*WHITE, 255))
+    half.paste((0, 0, 0, 0), (0, 0, 20, 30))
+    arrives = fitted(encoded(half.convert(mode), "TIFF"))
+    assert arrives.format == "PNG"
+    assert arrives.getpixel((10, 10))[3] == 0
+    assert is_near(arrives.getpixel((30, 10)), (*WHITE, 255))
+
+
+def test_a_16_bit_png_keeps_its_brightness() -> None:
+    arrives = fitted(encoded(Image.new("I;16", (30, 20), 0x8000), "PNG"))
+    assert abs(arrives.convert("L").getpixel((3, 3)) - 128) <= 1
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_a_raster_of_elevations_is_stretched_over_all_greys(mode: str) -> None:
+    slope = Image.linear_gradient("L").resize((1000, 1000)).convert("F").point(lambda z: z * 4 + 1200)
+    arrives = fitted(encoded(slope.convert("I").convert(mode) if mode != "F" else slope, "TIFF"))
+    top, middle, bottom = (arrives.convert("L").getpixel((400, y)) for y in (0, 400, 799))
+    assert (top, bottom) == (0, 255)
+    assert abs(middle - 128) < 8
+
+
+def test_what_is_no_number_in_a_raster_is_black_and_harms_nothing_else() -> None:
+    cells = [float("nan"), float("inf"), 100.0, 300.0]
+    raster = Image.frombytes("F", (2, 2), struct.pack("=4f", *cells))
+    arrives = fitted(encoded(raster, "TIFF")).convert("L")
+    assert list(arrives.tobytes()) == [0, 0, 0, 255]
+
+
+def test_a_raster_of_one_value_is_a_picture() -> None:
+    assert fitted(encoded(Image.new("F", (5, 4), 12.5), "TIFF")).size == (5, 4)
+
+
+# Its transparency
+
+
+def test_the_edge_of_a_transparent_picture_gets_no_dark_fringe() -> None:
+    shape = Image.new("RGBA", (1603, 1603), (0, 0, 0, 0))
+    shape.paste((255, 255, 255, 255), (400, 400, 1203, 1203))
+    arrives = fitted(encoded(shape, "PNG"))
+    pixels = [arrives.getpixel((x, 400)) for x in range(800)]
+    assert any(0 < alpha < 255 for *_, alpha in pixels)
+    assert all(is_near(colour, (255, 255, 255), within=2) for *colour, alpha in pixels if alpha > 8)
+
+
+@pytest.mark.parametrize("transparency", [0, bytes([0, 128, 255])])
+@pytest.mark.parametrize("size", [(60, 40), (1500, 1000)])
+def test_a_palette_with_transparency_keeps_it(transparency: Any, size: tuple[int, int]) -> None:
+    flag = Image.new("P", size)
+    flag.putpalette([*RED, *GREEN, *BLUE])
+    third = size[0] // 3
+    for index in (1, 2):
+        flag.paste(index, (third * index, 0, size[0], size[1]))
+    arrives = fitted(encoded(flag, "PNG", transparency=transparency))
+    alphas = [arrives.getpixel((arrives.width * part // 6, 10))[3] for part in (1, 3, 5)]
+    assert alphas == ([0, 255, 255] if transparency == 0 else [0, 128, 255])
+
+
+def test_a_colour_that_stands_for_transparency_is_transparent() -> None:
+    sketch = drawing(1200, 900)
+    arrives = fitted(encoded(sketch, "PNG", transparency=sketch.getpixel((1190, 880))))
+    assert arrives.getpixel((795, 590))[3] == 0
+
+
+@pytest.mark.parametrize("size", [(600, 400), (1000, 700)])
+def test_an_alpha_channel_that_is_wholly_opaque_is_no_transparency(size: tuple[int, int]) -> None:
+    arrives = fitted(encoded(photo(*size).convert("RGBA"), "PNG"))
+    assert (arrives.format, arrives.mode) == ("JPEG", "RGB")
+
+
+# Upright
+
+
+# Which side of the scene the file's first row and first column hold (EXIF 2.32 §4.6.4, tag 274).
+@pytest.mark.parametrize(
+    ("orientation", "first_row", "first_column"),
+    [
+        (1, "top", "left"),
+        (2, "top", "right"),
+        (3, "bottom", "right"),
+        (4, "bottom", "left"),
+        (5, "left", "top"),
+        (6, "right", "top"),
+        (7, "right", "bottom"),
+        (8, "left", "bottom"),
+    ],
+)
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("scale", [1, 10])
+def test_a_picture_is_turned_upright(
+    orientation: int, first_row: str, first_column: str, format_: str, scale: int
+) -> None:
+    stored = Image.new("RGB", (160 * scale, 120 * scale), WHITE)
+    stored.paste(RED, (0, 0, stored.width, stored.height // 5))
+    stored.paste(BLUE, (0, stored.height // 5, stored.width // 5, stored.height))
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+
+    arrives = fitted(encoded(stored, format_, exif=exif)).convert("RGB")
+
+    assert (arrives.width < arrives.height) == (orientation >= 5)
+    assert is_near(arrives.getpixel(middle_of(first_row, arrives)), RED, within=30)
+    assert is_near(arrives.getpixel(middle_of(first_column, arrives)), BLUE, within=30)
+
+
+def middle_of(side: str, picture: Image.Image) -> tuple[int, int]:
+    width, height = picture.size
+    return {
+        "top": (width // 2, 5),
+        "bottom": (width // 2, height - 6),
+        "left": (5, height // 2),
+        "right": (width - 6, height // 2),
+    }[side]
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\x09"])
+def test_a_picture_with_broken_exif_is_a_picture(exif: bytes) -> None:
+    assert fitted(encoded(Image.new("RGB", (9, 7), RED), "JPEG", exif=exif)).size == (9, 7)
+
+
+def test_a_picture_with_unreadable_exif_is_a_picture() -> None:
+    text = PngInfo()
+    text.add_text("Raw profile type exif", "\nexif\n 4\nno hexadecimal digits")
+    assert fitted(encoded(Image.new("RGB", (9, 7), RED), "PNG", pnginfo=text)).size == (9, 7)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_does_not_exist_is_none(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    assert fitted(encoded(Image.new("RGB", (9, 7), RED), "JPEG", exif=exif)).size == (9, 7)
+
+
+# Silent about its maker
+
+
+def laden(format_: str, picture: Image.Image) -> bytes:
+    """The picture in a file that says WORD in every way that the format knows."""
+    exif = Image.Exif()
+    exif[0x010E] = WORD
+    exif.get_ifd(0x8825).update({1: "N", 0x1D: WORD})
+    profile = display_p3().replace(b"sRGB", WORD.encode()[:4])
+    match format_:
+        case "JPEG":
+            return jpeg_with_segments(picture, WORD, exif=exif, icc_profile=profile)
+        case "PNG":
+            return encoded(picture, "PNG", pnginfo=png_text(WORD), exif=exif, icc_profile=profile, dpi=(99, 99))
+        case "WEBP":
+            return encoded(picture, "WEBP", exif=exif, xmp=WORD.encode(), icc_profile=profile)
+        case "GIF":
+            return encoded(picture, "GIF", comment=WORD)
+        case _:
+            return encoded(picture, "TIFF", tiffinfo={270: WORD, 315: WORD, 700: WORD.encode()}, exif=exif)
+
+
+@pytest.mark.parametrize("scene", [photo, drawing])
+@pytest.mark.parametrize("size", [(300, 200), (1000, 800)])
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "GIF", "TIFF"])
+def test_nothing_but_pixels_arrives(
+    format_: str, size: tuple[int, int], scene: Callable[[int, int], Image.Image]
+) -> None:
+    sent = laden(format_, scene(*size))
+    assert WORD.encode() in sent
+
+    arrives = base64.b64decode(fit(as_base64(sent), max_size=800, max_pixels=MAX_PIXELS))
+
+    assert WORD.encode() not in arrives
+    if arrives.startswith(b"\x89PNG"):
+        assert set(png_chunks(arrives)) <= {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+    else:
+        app0, dqt, sof2, dht, sos = 0xE0, 0xDB, 0xC2, 0xC4, 0xDA
+        assert set(jpeg_segments(arrives)) <= {app0, dqt, sof2, dht, sos}
+
+
+# Its colours
+
+
+def p3_to_srgb(colour: tuple[int, int, int]) -> tuple[int, ...]:
+    """By the matrix of the two standards, both with the curve of IEC 61966-2-1."""
+    matrix = ((1.2249, -0.2247, 0.0), (-0.0420, 1.0419, 0.0), (-0.0197, -0.0786, 1.0979))
+    light = [((v / 255 + 0.055) / 1.055) ** 2.4 for v in colour]
+    mixed = [sum(factor * part for factor, part in zip(row, light, strict=True)) for row in matrix]
+    return tuple(round(255 * (1.055 * v ** (1 / 2.4) - 0.055)) for v in mixed)
+
+
+@pytest.mark.parametrize("colour", [(200, 100, 90), (90, 180, 110), (128, 128, 128)])
+@pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP"])
+def test_a_phones_wide_colours_arrive_as_srgb(colour: tuple[int, int, int], format_: str) -> None:
+    options = {"quality": 95} | ({"lossless": True} if format_ == "WEBP" else {})
+    sent = encoded(Image.new("RGB", (1000, 500), colour), format_, icc_profile=display_p3(), **options)
+    assert is_near(fitted(sent).convert("RGB").getpixel((400, 200)), p3_to_srgb(colour), within=4)
+
+
+def test_wide_colours_with_transparency_keep_it() -> None:
+    sent = Image.new("RGBA", (30, 20), (200, 100, 90, 77))
+    arrives = fitted(encoded(sent, "PNG", icc_profile=display_p3()))
+    assert is_near(arrives.getpixel((5, 5)), (*p3_to_srgb((200, 100, 90)), 77), within=3)
+
+
+def lab_profile() -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+
+
+@pytest.mark.parametrize("profile", [b"rubbish", b"", display_p3()[:200], lab_profile()])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("format_", ["PNG", "TIFF"])
+def test_a_bad_profile_is_no_profile(profile: bytes, mode: str, format_: str) -> None:
+    sent = Image.new("RGBA", (30, 20), (80, 80, 80, 60)).convert(mode)
+    arrives = fitted(encoded(sent, format_, icc_profile=profile))
+    assert arrives.convert("RGBA").tobytes() == sent.convert("RGBA").tobytes()
+
+
+def test_a_grey_picture_with_a_profile_for_colours_stays_as_it_is() -> None:
+    sent = Image.new("L", (30, 20), 80)
+    arrives = fitted(encoded(sent, "PNG", icc_profile=display_p3()))
+    assert arrives.convert("L").tobytes() == sent.tobytes()
+
+
+# Which format, and how small
+
+
+@pytest.mark.parametrize("size", [(4000, 3000), (3464, 3464)])
+def test_a_phones_photo_becomes_a_small_jpeg(size: tuple[int, int]) -> None:
+    sent = encoded(photo(*size), "JPEG", quality=90)
+    assert 3_000_000 < len(sent) < 5_000_000
+
+    arrives = base64.b64decode(fit(as_base64(sent), max_size=800, max_pixels=MAX_PIXELS))
+
+    assert Image.open(io.BytesIO(arrives)).format == "JPEG"
+    assert len(arrives) <= 250_000
+
+
+def test_even_a_photo_of_pure_noise_becomes_a_small_jpeg() -> None:
+    noise = Image.frombytes("RGB", (800, 800), random.Random(1).randbytes(800 * 800 * 3))
+    arrives = fit(as_base64(encoded(noise, "JPEG", quality=95)), max_size=800, max_pixels=MAX_PIXELS)
+    assert len(base64.b64decode(arrives)) <= 250_000
+
+
+@pytest.mark.parametrize("format_", ["PNG", "WEBP", "BMP", "TIFF"])
+def test_a_photo_becomes_a_jpeg_whatever_it_came_as(format_: str) -> None:
+    assert fitted(encoded(photo(900, 700), format_)).format == "JPEG"
+
+
+@pytest.mark.parametrize("format_", ["PNG", "GIF", "BMP", "TIFF"])
+def test_a_map_sketch_becomes_a_png_with_exactly_its_colours(format_: str) -> None:
+    sketch = drawing(700, 500)
+    arrives = fitted(encoded(sketch, format_))
+    assert arrives.format == "PNG"
+    assert arrives.convert("RGB").tobytes() == sketch.tobytes()
+
+
+def test_a_map_sketch_that_is_scaled_becomes_a_png() -> None:
+    assert fitted(encoded(drawing(2000, 1500), "PNG")).format == "PNG"
+
+
+def test_a_picture_with_256_colours_keeps_each_exactly() -> None:
+    chance = random.Random(2)
+    colours = [tuple(chance.randbytes(3)) for _ in range(256)]
+    patches = Image.new("RGB", (256, 64))
+    for x, colour in enumerate(colours):
+        patches.paste(colour, (x, 0, x + 1, 64))
+    arrives = fitted(encoded(patches, "PNG"))
+    assert (arrives.format, arrives.mode) == ("PNG", "P")
+    assert arrives.convert("RGB").tobytes() == patches.tobytes()
+
+
+def test_a_black_and_white_scan_becomes_a_png() -> None:
+    scan = drawing(700, 500).convert("1")
+    arrives = fitted(encoded(scan, "TIFF", compression="group4"))
+    assert arrives.format == "PNG"
+    assert arrives.convert("1").tobytes() == scan.tobytes()
+
+
+@pytest.mark.parametrize("scene", [photo, drawing])
+def test_what_came_as_a_jpeg_stays_one(scene: Callable[[int, int], Image.Image]) -> None:
+    assert fitted(encoded(scene(700, 500), "JPEG")).format == "JPEG"
+
+
+def test_a_grey_photo_becomes_a_grey_jpeg() -> None:
+    arrives = fitted(encoded(photo(900, 700).convert("L"), "PNG"))
+    assert (arrives.format, arrives.mode) == ("JPEG", "L")
+
+
+def test_what_arrives_is_base64_without_line_breaks() -> None:
+    text = fit(as_base64(encoded(photo(300, 200), "PNG")), max_size=800, max_pixels=MAX_PIXELS)
+    assert base64.b64encode(base64.b64decode(text, validate=True)).decode() == text
+
+
+# Refusals
+
+
+SMALL = encoded(Image.new("RGB", (9, 7), RED), "PNG")
+SMALL_TEXT = as_base64(SMALL)
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n"])
+def test_line_breaks_as_mail_has_them_are_base64(line_break: str) -> None:
+    lines = [SMALL_TEXT[at : at + 76] for at in range(0, len(SMALL_TEXT), 76)]
+    assert opened(fit(line_break.join(lines) + line_break, max_size=800, max_pixels=MAX_PIXELS)).size == (9, 7)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data:image/png;base64," + SMALL_TEXT,
+        SMALL_TEXT + "!",
+        SMALL_TEXT + "====",
+        SMALL_TEXT[:-2],
+        SMALL_TEXT[:20] + " " + SMALL_TEXT[20:],
+        SMALL_TEXT[:20] + "\t" + SMALL_TEXT[20:],
+        SMALL_TEXT.replace("+", "-").replace("/", "_") + "-_",
+        "é" + SMALL_TEXT,
+        "\ud800" + SMALL_TEXT,
+        "=",
+        "<svg/>",
+    ],
+)
+def test_what_is_not_base64_is_refused(text: str) -> None:
+    with pytest.raises(Uncompliant) as refusal:
+        fit(text, max_size=800, max_pixels=MAX_PIXELS)
+    assert refusal.value.reason == NOT_BASE64
+
+
+@pytest.mark.parametrize("text", ["", "\r\n"])
+def test_nothing_is_refused(text: str) -> None:
+    with pytest.raises(Uncompliant) as refusal:
+        fit(text, max_size=800, max_pixels=MAX_PIXELS)
+    assert refusal.value.reason == EMPTY
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        b"x",
+        b"Hello, this is no picture.",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"%PDF-1.7\n",
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+        b"\x89PNG",
+        b"RIFF\x24\0\0\0WAVEfmt ",
+        *(encoded(Image.new("RGB", (16, 16), RED), format_) for format_ in ("PPM", "ICO", "TGA", "JPEG2000", "AVIF")),
+    ],
+)
+def test_a_format_that_is_not_listed_is_refused(file: bytes) -> None:
+    assert reason(file) == UNSUPPORTED
+
+
+def ihdr(width: int, height: int, *, depth: int = 8, colour: int = 2) -> tuple[bytes, bytes]:
+    return b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+
+
+WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, STRIPS = 256, 257, 258, 259, 262, 273
+SAMPLES, ROWS, STRIP_SIZES = 277, 278, 279
+LONG = 4
+
+
+def grey_tiff(**tags: int) -> bytes:
+    values = {"width": 12000, "length": 9000, "bits": 8, "compression": 1, "samples": 1, "rows": 9000} | tags
+    numbers = (WIDTH, LENGTH, BITS, COMPRESSION, SAMPLES, ROWS)
+    named = [(number, LONG, 1, value) for number, value in zip(numbers, values.values(), strict=True)]
+    return tiff_of_tags(*named, (PHOTOMETRIC, LONG, 1, 1), (STRIPS, LONG, 1, 8), (STRIP_SIZES, LONG, 1, 4))
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(png_of_chunks(ihdr(12000, 9000), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b"")), id="PNG"),
+        pytest.param(b"GIF89a" + struct.pack("<HH", 12000, 9000) + b"\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;", id="GIF"),
+        pytest.param(b"BM" + struct.pack("<IIIIiiHHIIIIII", 58, 0, 54, 40, 12000, 9000, 1, 24, *[0] * 6), id="BMP"),
+        pytest.param(
+            b"\xff\xd8\xff\xc0\0\x0b\x08" + struct.pack(">HH", 9000, 12000) + b"\1\1\x11\0\xff\xda\0\x08\1\1\0\0?\0",
+            id="JPEG",
+        ),
+        pytest.param(webp_bomb(12000, 9000), id="WEBP"),
+        pytest.param(b"RIFF\x1e\0\0\0WEBPVP8 \x12\0\0\0\0\0\0\x9d\1*" + struct.pack("<HH8x", 12000, 9000), id="VP8"),
+        pytest.param(b"RIFF\x1e\0\0\0WEBPVP8L\x12\0\0\0/" + struct.pack("<I13x", 11999 | 8999 << 14), id="VP8L"),
+        pytest.param(grey_tiff(), id="TIFF"),
+    ],
+)
+def test_too_many_pixels_are_refused_by_what_the_header_says(file: bytes) -> None:
+    assert reason(file) == "The image is too large: 12000 × 9000 pixels, at most 64000000 are allowed."
+
+
+def test_the_limit_of_pixels_is_the_callers() -> None:
+    file = encoded(Image.new("RGB", (20, 10), RED), "PNG")
+    assert fitted(file, max_pixels=200).size == (20, 10)
+    assert reason(file, max_pixels=199) == "The image is too large: 20 × 10 pixels, at most 199 are allowed."
+
+
+def test_a_limit_above_pillows_own_is_kept() -> None:
+    row = bytes(1 + 20000 // 8)
+    file = png_of_chunks(ihdr(20000, 10000, depth=1, colour=0), (b"IDAT", zlib.compress(row * 10000)), (b"IEND", b""))
+    assert fitted(file, max_pixels=200_000_000).size == (800, 400)
+
+
+FILES = {
+    "PNG": laden("PNG", drawing(90, 70)),
+    "PNG with palette": encoded(drawing(90, 70).quantize(8), "PNG", transparency=1),
+    "PNG in motion": encoded(drawing(40, 30), "PNG", save_all=True, append_images=[Image.new("RGB", (40, 30))]),
+    "JPEG": laden("JPEG", photo(90, 70)),
+    "JPEG, progressive": encoded(photo(90, 70), "JPEG", progressive=True),
+    "JPEG, CMYK": encoded(photo(90, 70).convert("CMYK"), "JPEG"),
+    "MPO": encoded(photo(90, 70), "MPO", save_all=True, append_images=[photo(90, 70)]),
+    "WEBP": laden("WEBP", photo(90, 70)),
+    "WEBP, lossless": encoded(drawing(90, 70), "WEBP", lossless=True),
+    "GIF": laden("GIF", drawing(90, 70)),
+    "BMP": encoded(photo(40, 30), "BMP"),
+    "TIFF": laden("TIFF", photo(40, 30)),
+    "TIFF, LZW": encoded(drawing(90, 70), "TIFF", compression="tiff_lzw"),
+    "TIFF, JPEG": encoded(photo(90, 70), "TIFF", compression="jpeg"),
+    "TIFF, Group 4": encoded(drawing(90, 70).convert("1"), "TIFF", compression="group4"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("part", [0.3, 0.6])
+def test_a_truncated_file_is_refused(name: str, part: float) -> None:
+    file = FILES[name]
+    whole = file.find(b"\xff\xd9") if name == "MPO" else len(file)  # a second picture that is missing is not missed
+    assert reason(file[: int(whole * part)]) in {DAMAGED, UNREADABLE}
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(SMALL[:40] + b"\x55" * 400, id="garbage after a right header"),
+        pytest.param(png_of_chunks(ihdr(0, 9), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b"")), id="no width"),
+        pytest.param(png_of_chunks(ihdr(9, 0), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b"")), id="no height"),
+        pytest.param(
+            png_of_chunks(ihdr(8000, 8000), (b"IDAT", zlib.compress(b"\0" * 99)), (b"IEND", b"")), id="lying PNG"
+        ),
+        pytest.param(png_of_chunks(ihdr(9, 9, depth=3)), id="no such depth"),
+        pytest.param(
+            png_of_chunks(ihdr(9, 9, colour=3), (b"IDAT", zlib.compress(bytes(90))), (b"IEND", b"")), id="no palette"
+        ),
+        pytest.param(SMALL[:33] + b"\0\0\0\4IDATtext" + SMALL[33:], id="a chunk with a wrong checksum"),
+        pytest.param(b"GIF89a", id="a signature alone"),
+        pytest.param(b"BM" + bytes(60), id="zeros after a signature"),
+        pytest.param(b"\xff\xd8\xff\xe0" + b"\xff" * 99, id="padding after a signature"),
+        pytest.param(b"II*\0\xff\xff\xff\xff", id="a directory beyond the end"),
+        pytest.param(b"MM\0*\0\0\0\x08\xff\xff" + bytes(12), id="more tags than bytes"),
+        pytest.param(grey_tiff(width=900, length=900, samples=60000), id="60000 samples a pixel"),
+        pytest.param(grey_tiff(width=900, length=900, bits=4_000_000_000), id="4 thousand million bits a sample"),
+        pytest.param(grey_tiff(width=900, length=900, compression=34712), id="no such compression"),
+        pytest.param(grey_tiff(width=900, length=900, rows=0), id="no rows in a strip"),
+        pytest.param(grey_tiff(width=900, length=900, compression=5), id="LZW of nothing"),
+    ],
+)
+def test_a_file_that_is_not_what_it_says_is_refused(file: bytes) -> None:
+    assert reason(file) in {DAMAGED, UNREADABLE}
+
+
+def test_a_bomb_in_the_text_of_a_picture_is_refused() -> None:
+    bomb = zlib.compress(bytes(50_000_000))
+    for name, head in ((b"zTXt", b"Comment\0\0"), (b"iTXt", b"Comment\0\1\0\0\0")):
+        file = SMALL[:33] + png_chunk(name, head + bomb) + SMALL[33:]
+        assert reason(file) == DAMAGED
+
+
+def test_a_file_that_goes_on_after_its_end_is_a_picture() -> None:
+    assert fitted(SMALL + b"<?php ?>" * 99).size == (9, 7)
+
+
+# Whatever comes
+
+
+def mutations(file: bytes, number: int, chance: random.Random) -> list[bytes]:
+    """The file with a few bytes changed, cut out, doubled, or cut off."""
+
+    def mutate() -> bytes:
+        changed = bytearray(file)
+        for _ in range(chance.randint(1, 6)):
+            at = min(int(chance.expovariate(4 / len(changed))), len(changed) - 1)  # headers first
+            match chance.randrange(5):
+                case 0:
+                    changed[at] = chance.randrange(256)
+                case 1:
+                    changed[at] ^= 1 << chance.randrange(8)
+                case 2:
+                    changed[at : at + chance.randint(1, 8)] = chance.choice([b"", b"\0\0\0\0", b"\xff\xff\xff\xff"])
+                case 3:
+                    changed[at:at] = changed[at : at + chance.randint(1, 40)]
+                case _:
+                    if chance.random() < 0.1:
+                        del changed[max(at, 1) :]
+        return bytes(changed)
+
+    return [mutate() for _ in range(number)]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_gives_a_picture_or_a_refusal(name: str) -> None:
+    outcomes = set()
+    for file in mutations(FILES[name], 60, random.Random(name)):
+        try:
+            outcomes.add(type(opened(fit(as_base64(file), max_size=64, max_pixels=1_000_000))))
+        except Uncompliant as refusal:
+            outcomes.add(type(refusal))
+    assert Uncompliant in outcomes
+    assert len(outcomes) > 1
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(grey_tiff(width=900, length=900, samples=60000), id="Pillow logs it"),
+        pytest.param(FILES["TIFF, LZW"][:-20], id="Pillow warns of it"),
+        pytest.param(encoded(photo(9, 7), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x09"), id="Pillow warns of its EXIF"),
+    ],
+)
+def test_nothing_of_a_file_gets_into_a_log(file: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    with warnings.catch_warnings(record=True, action="always") as warned, suppress(Uncompliant):
+        fit(as_base64(file), max_size=800, max_pixels=MAX_PIXELS)
+    assert not warned
+    assert not caplog.records
+
+
+def test_want_of_memory_is_not_said_to_be_the_clients_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def want(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load_read", want)
+    with pytest.raises(MemoryError):
+        fit(as_base64(FILES["JPEG"]), max_size=800, max_pixels=MAX_PIXELS)

@@ -1,0 +1,405 @@
+"""What a function may do in the sandbox without harm to the worker, and what of it comes out."""
+
+import asyncio
+import fcntl
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from gischat.errors import Uncompliant
+from tests.support.pictures import as_base64, encoded
+from tests.worker.pictures import drawing, webp_bomb
+from worker.images import fit
+from worker.sandbox import Crashed, Failed, OutOfMemory, Sandbox, SandboxError, StartFailed, TimedOut
+
+MEMORY = 1 << 30
+FOREVER = 3600
+
+
+@asynccontextmanager
+async def opened(*, seconds: float = 30, memory: int = MEMORY, preload: tuple[str, ...] = ()) -> AsyncIterator[Sandbox]:
+    sandbox = Sandbox(seconds=seconds, memory=memory, preload=preload)
+    try:
+        yield sandbox
+    finally:
+        await sandbox.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Returns once the condition holds, which other processes bring about."""
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - they raise no event here
+            await asyncio.sleep(0.005)
+
+
+# Functions to run: they are found by their name, so they stand here.
+
+
+def hold(path: str) -> None:
+    """Locks the file for as long as the process lives."""
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        time.sleep(FOREVER)
+
+
+def is_held(path: Path) -> bool:
+    if not path.exists():
+        return False
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+class Fussy(Exception):
+    """Pickles, and does not unpickle."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(f"{one} and {other}")
+
+
+def fuss() -> None:
+    raise Fussy("salt", "pepper")
+
+
+def divide(one: int, *, by: int) -> float:
+    return one / by
+
+
+def write_to_the_standard_error(words: str) -> None:
+    os.write(2, words.encode())
+    print(words, file=sys.stderr, flush=True)
+    print(words, flush=True)
+
+
+# What comes out
+
+
+async def test_a_function_gets_its_arguments_and_its_result_comes_out() -> None:
+    async with opened() as sandbox:
+        assert await sandbox.run(divide, 6, by=4) == 1.5
+        assert await sandbox.run(sorted, [3, 1, 2], reverse=True) == [3, 2, 1]
+        assert await sandbox.run(bool) is False
+
+
+async def test_one_child_serves_run_after_run() -> None:
+    async with opened() as sandbox:
+        children = {await sandbox.run(os.getpid) for _ in range(5)}
+        assert len(children) == 1
+        assert os.getpid() not in children
+
+
+async def test_calls_that_come_together_take_turns() -> None:
+    async with opened() as sandbox:
+        answers = await asyncio.gather(*(sandbox.run(abs, -number) for number in range(20)))
+        assert answers == list(range(20))
+
+
+async def test_20_megabytes_go_in_and_come_out() -> None:
+    text = "0123456789abcdef" * 1_250_000
+    async with opened() as sandbox:
+        assert await sandbox.run(str.upper, text) == text.upper()
+
+
+async def test_an_exception_comes_out_as_it_was_with_the_childs_traceback() -> None:
+    async with opened() as sandbox:
+        with pytest.raises(ZeroDivisionError, match="division by zero") as raised:
+            await sandbox.run(divide, 1, by=0)
+        assert "return one / by" in raised.value.__notes__[0]
+        assert await sandbox.run(divide, 1, by=1) == 1
+
+
+async def test_a_clients_fault_comes_out_with_its_reason() -> None:
+    async with opened() as sandbox:
+        with pytest.raises(Uncompliant) as refusal:
+            await sandbox.run(fit, "not base64", max_size=800, max_pixels=1000)
+        assert refusal.value.reason == "The image is not valid base64."
+
+
+async def test_an_exception_that_cannot_travel_comes_out_in_words() -> None:
+    async with opened() as sandbox:
+        with pytest.raises(Failed, match=r"in fuss\n(.|\n)*Fussy: salt and pepper"):
+            await sandbox.run(fuss)
+
+
+async def test_a_result_that_cannot_travel_is_an_exception() -> None:
+    async with opened() as sandbox:
+        with pytest.raises(TypeError, match="cannot pickle"):
+            await sandbox.run(threading.Lock)
+        assert await sandbox.run(abs, -1) == 1
+
+
+async def test_an_argument_that_cannot_travel_is_an_exception() -> None:
+    async with opened() as sandbox:
+        with pytest.raises(TypeError, match="cannot pickle"):
+            await sandbox.run(bool, threading.Lock())
+        assert await sandbox.run(abs, -1) == 1
+
+
+# What it may cost
+
+
+async def test_a_function_that_takes_too_long_is_ended() -> None:
+    async with opened(seconds=0.2) as sandbox:
+        with pytest.raises(TimedOut, match=r"0\.2 seconds"):
+            await sandbox.run(time.sleep, FOREVER)
+        assert await sandbox.run(abs, -1) == 1
+
+
+async def test_a_function_that_hears_no_signal_is_ended() -> None:
+    async with opened(seconds=0.2) as sandbox:
+        with pytest.raises(TimedOut):
+            await sandbox.run(sum, range(10**12))  # hours in C
+
+
+async def test_a_timeout_of_the_function_is_not_ours() -> None:
+    async with opened() as sandbox:
+        with pytest.raises(subprocess.TimeoutExpired):
+            await sandbox.run(subprocess.run, ["sleep", str(FOREVER)], timeout=0.01)
+
+
+@pytest.mark.parametrize("call", [(bytearray, MEMORY), (list, range(MEMORY))])
+async def test_a_function_that_needs_too_much_memory_is_ended(call: tuple[Any, ...]) -> None:
+    async with opened(memory=MEMORY // 2) as sandbox:
+        child = await sandbox.run(os.getpid)
+        with pytest.raises(OutOfMemory):
+            await sandbox.run(*call)
+        assert await sandbox.run(os.getpid) != child
+
+
+async def test_an_argument_that_needs_too_much_memory_costs_the_child_alone() -> None:
+    async with opened(memory=MEMORY // 4) as sandbox:
+        with pytest.raises(OutOfMemory):
+            await sandbox.run(len, bytes(MEMORY // 6))  # arrives, and cannot be unpickled
+        assert await sandbox.run(abs, -1) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT])
+async def test_a_crash_costs_the_child_alone(number: signal.Signals) -> None:
+    async with opened() as sandbox:
+        child = await sandbox.run(os.getpid)
+        with pytest.raises(Crashed, match=f"signal {number}"):
+            await sandbox.run(signal.raise_signal, number)
+        assert await sandbox.run(os.getpid) != child
+
+
+async def test_an_exit_costs_the_child_alone() -> None:
+    async with opened() as sandbox:
+        for exit_ in (os._exit, sys.exit):
+            with pytest.raises(Crashed):
+                await sandbox.run(exit_, 3)
+        assert await sandbox.run(abs, -1) == 1
+
+
+async def test_a_child_that_dies_between_two_runs_is_replaced_after_one() -> None:
+    async with opened() as sandbox:
+        os.kill(await sandbox.run(os.getpid), signal.SIGKILL)
+        with pytest.raises(Crashed):
+            await sandbox.run(abs, -1)
+        assert await sandbox.run(abs, -1) == 1
+
+
+async def test_a_child_that_cannot_start_says_why(capfd: pytest.CaptureFixture[str]) -> None:
+    async with opened(preload=("no_such_module",)) as sandbox:
+        with pytest.raises(StartFailed, match="ended with status 1"):
+            await sandbox.start()
+    assert "No module named 'no_such_module'" in capfd.readouterr().err
+
+
+async def test_the_event_loop_goes_on_meanwhile(tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    async with opened() as sandbox, opened() as other:
+        stuck = asyncio.create_task(sandbox.run(hold, str(held)))
+        await until(lambda: is_held(held))
+        assert await other.run(abs, -1) == 1
+        assert not stuck.done()
+        stuck.cancel()
+
+
+async def test_a_call_that_is_cancelled_ends_its_child_and_not_the_next_one(tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    async with opened() as sandbox:
+        stuck = asyncio.create_task(sandbox.run(hold, str(held)))
+        await until(lambda: is_held(held))
+        following = asyncio.create_task(sandbox.run(abs, -1))
+
+        stuck.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await stuck
+        assert not is_held(held)
+        assert await following == 1
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing_behind() -> None:
+    before = descriptors()
+    async with opened() as sandbox:
+        for turns in range(12):
+            start = asyncio.create_task(sandbox.start())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            start.cancel()
+            await asyncio.wait([start])
+        assert await sandbox.run(abs, -1) == 1
+    assert descriptors() == before
+    assert not has_children()
+
+
+# How it comes and goes
+
+
+async def test_the_child_is_ready_and_has_its_modules_once_started() -> None:
+    async with opened(preload=("worker.images",)) as sandbox:
+        await sandbox.start()
+        assert "PIL.Image" in await sandbox.run(list_modules)
+
+
+def list_modules() -> list[str]:
+    return list(sys.modules)
+
+
+async def test_the_child_is_nice_and_apart_and_leaves_no_core() -> None:
+    async with opened(memory=MEMORY) as sandbox:
+        assert await sandbox.run(os.nice, 0) == min(os.nice(0) + 10, 19)
+        assert await sandbox.run(os.getpgrp) not in {os.getpgrp(), 0}  # Ctrl-C goes to the terminal's group
+        assert await sandbox.run(resource.getrlimit, resource.RLIMIT_CORE) == (0, 0)
+
+
+async def test_the_child_inherits_no_sockets() -> None:
+    async with opened() as sandbox:
+        server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        os.set_inheritable(server.sockets[0].fileno(), True)
+        assert await sandbox.run(count_descriptors) <= 5  # the standard three, its own socket, the listing
+        server.close()
+
+
+def count_descriptors() -> int:
+    return len(os.listdir("/dev/fd"))
+
+
+async def test_what_the_child_says_is_not_in_our_log(capfd: pytest.CaptureFixture[str]) -> None:
+    damaged = bytearray(encoded(drawing(90, 70), "TIFF", compression="tiff_lzw"))
+    damaged[8:60] = b"\x55" * 52  # libtiff tells the standard error of it
+    async with opened() as sandbox:
+        await sandbox.run(write_to_the_standard_error, "48.8584N-2.2945E")
+        with pytest.raises(Uncompliant):
+            await sandbox.run(fit, as_base64(bytes(damaged)), max_size=800, max_pixels=10**6)
+    assert capfd.readouterr() == ("", "")
+
+
+async def test_closing_leaves_no_process_and_no_descriptor() -> None:
+    before = descriptors()
+    for function, argument in ((abs, 1), (signal.raise_signal, signal.SIGSEGV), (time.sleep, FOREVER)):
+        async with opened(seconds=0.2) as sandbox:
+            try:
+                await sandbox.run(function, argument)
+            except SandboxError:
+                await sandbox.run(abs, 1)
+    assert descriptors() == before
+    assert not has_children()
+
+
+def descriptors() -> set[str]:
+    return set(os.listdir("/dev/fd"))
+
+
+def has_children() -> bool:
+    """Whether there is a process of ours, alive or not yet reaped."""
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
+
+
+async def test_closing_waits_for_the_run_under_way() -> None:
+    sandbox = Sandbox(seconds=30, memory=MEMORY)
+    run = asyncio.create_task(sandbox.run(abs, -1))
+    await asyncio.sleep(0)
+    await sandbox.close()
+    assert await run == 1
+
+
+async def test_a_closed_sandbox_stays_closed() -> None:
+    sandbox = Sandbox(seconds=30, memory=MEMORY)
+    await sandbox.close()
+    await sandbox.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        await sandbox.run(abs, -1)
+
+
+PARENT = """
+import asyncio, sys
+from worker.sandbox import Sandbox
+from {module} import {function}
+
+async def main():
+    sandbox = Sandbox(seconds=3600, memory=1 << 30)
+    await sandbox.start()
+    print("started", flush=True)
+    await sandbox.run({function}, sys.argv[1])
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
+async def test_a_child_dies_with_its_parent_in_the_midst_of_a_run(tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    program = PARENT.format(module=hold.__module__, function=hold.__name__)
+    with start_python(program, str(held)) as parent:
+        await until(lambda: is_held(held))
+        parent.kill()
+    await until(lambda: not is_held(held))
+
+
+async def test_an_idle_child_dies_with_its_parent(tmp_path: Path) -> None:
+    lived = tmp_path / "lived"
+    program = PARENT.format(module=lock.__module__, function=lock.__name__)
+    with start_python(program, str(lived)) as parent:
+        await until(lambda: is_held(lived))
+        parent.kill()
+    await until(lambda: not is_held(lived))
+
+
+_locks = []
+
+
+def lock(path: str) -> None:
+    """Locks the file and returns; the lock ends with the process."""
+    file = open(path, "w")  # noqa: SIM115 - it is to stay open
+    fcntl.flock(file, fcntl.LOCK_EX)
+    _locks.append(file)
+
+
+def start_python(program: str, *arguments: str) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen([sys.executable, "-c", program, *arguments], env=environment)
+
+
+# Together with what runs in it
+
+
+async def test_too_large_a_picture_is_refused_before_memory_is_spent() -> None:
+    async with opened(memory=MEMORY // 4, preload=("worker.images",)) as sandbox:
+        with pytest.raises(Uncompliant, match="16383 × 16383 pixels"):
+            await sandbox.run(fit, as_base64(webp_bomb(16383, 16383)), max_size=800, max_pixels=64_000_000)
+
+
+async def test_a_jpeg_is_decoded_at_reduced_scale() -> None:
+    sea = encoded(Image.new("RGB", (8000, 8000), (30, 60, 200)), "JPEG")  # 256 MB when decoded as it is
+    async with opened(memory=MEMORY // 5, preload=("worker.images",)) as sandbox:
+        assert await sandbox.run(fit, as_base64(sea), max_size=800, max_pixels=64_000_000)
