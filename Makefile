@@ -1,6 +1,8 @@
 # Everything is installed into .venv, and again whenever setup.py or requirements.txt have changed.
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests mostly wait, for processes of their own: more of them at once than there are cores.
+TESTS_AT_ONCE ?= 4
 
 export PYTHON
 
@@ -24,7 +26,7 @@ status: .venv/.installed-run
 
 test: .venv/.installed-dev
 	@tests/install-browser
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal $(PYTEST_ARGS)
 
 lint: .venv/.installed-dev
 	@$(BIN)/ruff check .

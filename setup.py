@@ -36,6 +36,7 @@ setup(
             "openapi-spec-validator>=0.9,<1",
             "pytest>=9.2,<10",
             "pytest-tornasync>=0.6.0.post2,<1",
+            "pytest-xdist>=3.8,<4",
             "selenium>=4.51,<5",
             "websockets>=17.4,<18",
         ],

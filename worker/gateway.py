@@ -199,7 +199,7 @@ def _register(held: Held, effect: Register) -> Carried:
 def _restore(held: Held, effect: Restore) -> Carried:
     taken = _taken(held, effect.nickname)
     newcomer = server_message("newcomer", newcomer=effect.nickname)
-    return "restore", (held.job.source.front, held.job.source.address, effect.nickname, newcomer, taken)
+    return "restore", (held.job.id, held.job.source.front, held.job.source.address, effect.nickname, newcomer, taken)
 
 
 def _exit(held: Held, effect: Exit) -> Carried:
@@ -216,7 +216,7 @@ def _like(held: Held, effect: Like) -> Carried:
 
 
 def _count(held: Held, effect: Count) -> Carried:
-    return "count", (held.job.source.front, effect.connections, _count_head())
+    return "count", (held.job.id, held.job.source.front, effect.connections, _count_head())
 
 
 def _bury(held: Held, effect: Bury) -> Carried:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from functools import partial
 
 import msgspec
-from tornado.iostream import IOStream, StreamBufferFullError, StreamClosedError
+from tornado.iostream import IOStream, StreamClosedError
 
 from gischat.errors import Refused, Uncompliant
 from gischat.front.frames import text_frame
 from gischat.front.rooms import Room
 from gischat.front.turnstile import Ending, Turnstiles
-from gischat.messages import Message, Messages, nickname_of, uncompliant
+from gischat.messages import Message, Messages, new_id, nickname_of, uncompliant
 from gischat.streams.entries import LEAVE, RESTORE, Outcome
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class Connection:
         "_stream",
         "_turnstile",
         "_turnstiles",
+        "_unread",
         "is_draining",
         "nickname",
         "number",
@@ -67,7 +68,7 @@ class Connection:
         self.nickname: str | None = None
         self.is_draining = False
         self._stream = stream
-        stream.max_write_buffer_size = max_unread_bytes
+        self._unread = 0  # bytes that wait in the stream's buffer
         self._send = stream.socket.send
         self._close = close
         self._messages = messages
@@ -129,25 +130,29 @@ class Connection:
                 self._stream.close()
             return
         if sent < len(data):
-            # A message longer than the bound still fits a client that has read all before.
-            self._stream.max_write_buffer_size = max(self._max_unread, len(data))
             self._buffer(memoryview(data)[sent:])
 
     def _buffer(self, data: bytes | memoryview) -> None:
-        try:
-            self._stream.write(data)
-        except StreamBufferFullError:
+        size = len(data)
+        # A message longer than the bound still fits a client that has read all before.
+        if self._unread and self._unread + size > self._max_unread:
             self._is_too_slow()
+            return
+        try:
+            written = self._stream.write(data)
         except StreamClosedError:
-            pass  # its end is on the way to `ended`
+            return  # its end is on the way to `ended`
+        self._unread += size
+        written.add_done_callback(partial(self._was_read, size))
+
+    def _was_read(self, size: int, _: "asyncio.Future[None]") -> None:
+        self._unread -= size
 
     def _is_too_slow(self) -> None:
-        if not self._is_closing:
-            self._is_closing = True
-            log.warning("connection %d is too slow, closed", self.number)
-            # Later, for this may be in the midst of a walk through the room; past the bound, for the goodbye itself.
-            self._stream.max_write_buffer_size = None
-            asyncio.get_running_loop().call_soon(self.close, 1008, TOO_SLOW)
+        self._is_closing = True
+        log.warning("connection %d is too slow, closed", self.number)
+        # Later, for this may be in the midst of a walk through the room.
+        asyncio.get_running_loop().call_soon(self.close, 1008, TOO_SLOW)
 
     def close(self, code: int, reason: str) -> None:
         """Says goodbye; `ended` follows when the socket is closed."""
@@ -185,4 +190,4 @@ class Connection:
                 self.send(ending.body)
 
         body = msgspec.json.encode({RESTORE: self.nickname})
-        self._turnstile.submit(Message(RESTORE, "", body), ended, bounded=False)
+        self._turnstile.submit(Message(RESTORE, new_id(), body), ended, bounded=False)

@@ -12,6 +12,11 @@ from gischat.streams.multiplexer import Redis
 from gischat.streams.scripts import Scripts
 
 READ_SECONDS = 2.0  # how long one read of the outboxes waits for something to come
+# What comes of putting a job into its inbox.
+TAKEN = 1
+FULL = 0
+FORGOTTEN = -1  # Redis has lost what this front has said or heard before: that has to be said again first
+
 READ_ENTRIES = 256  # of one channel, at the most, in one read
 
 
@@ -77,9 +82,14 @@ class Gateway:
         self._scripts = Scripts(settings)
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
 
-    def enqueue(self, channel: str, lane: Lane, job: Job) -> "asyncio.Future[int]":
-        """Puts a job into its inbox; 0 when that is full, `Refused` when Redis is out of reach."""
-        return self._redis.run(self._scripts.enqueue, self._keys[channel].for_script(lane), job.fields())
+    def enqueue(self, channel: str, lane: Lane, job: Job, heard: int) -> "asyncio.Future[int]":
+        """Puts a job into its inbox; the future has one of the answers above, or `Refused` when Redis is out of reach.
+
+        Args:
+            heard: the number of the last publication in the channel that this front has heard.
+        """
+        arguments = (self.front, heard, *job.fields())
+        return self._redis.run(self._scripts.enqueue, self._keys[channel].for_script(lane), arguments)
 
     async def snapshot(self, channel: str) -> Snapshot:
         published, history = await self._redis.run(self._scripts.snapshot, self._keys[channel].for_script(), ())
@@ -97,6 +107,11 @@ class Gateway:
         outbox = self._keys[channel].outbox
         newest = await self._redis.call("XREVRANGE", outbox, "+", "-", "COUNT", 1, key=outbox)
         return Entry(newest[0][0], Publication.parse(newest[0][1])) if newest else None
+
+    async def published_ids(self, channel: str, number: int) -> list[bytes]:
+        """The ids of the messages published lately, so many at the most, oldest first."""
+        ids = self._keys[channel].ids
+        return list(await self._redis.call("ZRANGE", ids, -number, -1, key=ids))
 
     async def renew(self, channel: str, lease: float) -> Renewal:
         """Shows that this front is alive, for `lease` seconds."""

@@ -6,7 +6,7 @@ import msgspec
 
 from gischat.front.gathering import Gathering
 from gischat.front.turnstile import Ending, Turnstiles
-from gischat.messages import Message
+from gischat.messages import Message, new_id
 from gischat.streams.entries import COUNT
 
 GATHER_SECONDS = 0.25
@@ -52,4 +52,4 @@ class HeadCount:
                 self._gathering.ask()
 
         body = msgspec.json.encode({"connections": self.connections})
-        self._turnstile.submit(Message(COUNT, "", body), ended)
+        self._turnstile.submit(Message(COUNT, new_id(), body), ended)

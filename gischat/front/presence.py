@@ -22,6 +22,7 @@ from gischat.streams.scripts import LEASE_SECONDS
 log = logging.getLogger(__name__)
 
 RENEW_SECONDS = 1.0
+LOST_SECONDS = 3.0  # before Redis was last heard of: what it may have lost by then (appendfsync everysec: two)
 
 
 class Presence:
@@ -35,6 +36,9 @@ class Presence:
         self._turnstiles = turnstiles
         self._subscriber = subscriber
         self._has_ended = False
+        self._renewed_at = 0.0  # when Redis was last known to be what it was
+        self._looking: dict[str, asyncio.Task[None]] = {}
+        turnstiles.forgotten = self._look
 
     async def begin(self) -> None:
         """The first lease, which must be there before the first connection; waits for Redis."""
@@ -55,14 +59,16 @@ class Presence:
             await asyncio.sleep(RENEW_SECONDS)
             if self._has_ended:
                 return
+            heard = {channel: room.published for channel, room in self._rooms.items()}
             try:
                 renewals = await self._renew()
             except (Refused, RedisError) as error:
                 log.warning("the lease could not be renewed: %s", error)
                 continue
             for channel, renewal in renewals.items():
-                if not renewal.was_known:
+                if not renewal.was_known or renewal.published < heard[channel]:
                     self._tell_again(self._rooms[channel])
+            self._renewed_at = asyncio.get_running_loop().time()
             self._subscriber.compare({channel: renewal.published for channel, renewal in renewals.items()})
 
     async def end(self) -> None:
@@ -76,9 +82,24 @@ class Presence:
         renewed = [self._gateway.renew(channel, LEASE_SECONDS) for channel in self._rooms]
         return dict(zip(self._rooms, await asyncio.gather(*renewed), strict=True))
 
+    def _look(self, channel: str) -> None:
+        """Renews a lease at once, and tells what Redis is known to have lost."""
+        if channel not in self._looking:
+            task = self._looking[channel] = asyncio.create_task(self._renew_and_tell(channel))
+            task.add_done_callback(lambda _: self._looking.pop(channel))
+
+    async def _renew_and_tell(self, channel: str) -> None:
+        try:
+            await self._gateway.renew(channel, LEASE_SECONDS)
+        except (Refused, RedisError) as error:
+            log.warning("the lease could not be renewed: %s", error)
+        else:
+            self._tell_again(self._rooms[channel])
+
     def _tell_again(self, room: Room) -> None:
         log.warning("redis had lost this front in a channel with %d connections", len(room.connections))
-        self._turnstiles.enqueue_again(room.channel)
+        room.begin_anew()
+        self._turnstiles.repeat(room.channel, self._renewed_at - LOST_SECONDS)
         room.head_count.tell_again()
         for connection in room.connections.values():
             connection.restore()

@@ -1,86 +1,29 @@
-"""Rooms: the sockets of a channel on this front, and the way in.
-
-A connection is in the room before its history is read. What is published meanwhile waits for it and is sent after the
-history, without what the history already holds: joining leaves no hole and tells nothing twice.
-"""
+"""Rooms: the sockets of a channel on this front."""
 
 import asyncio
 import logging
-import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+
+from redis.exceptions import RedisError
 
 from gischat.errors import Refused
 from gischat.front.frames import text_frame
 from gischat.front.gateway import Gateway, Snapshot
 from gischat.front.gathering import Gathering
 from gischat.front.headcount import GATHER_SECONDS, HeadCount
+from gischat.front.joiner import Joiner, Member
 from gischat.front.turnstile import Turnstiles
 from gischat.messages import uncompliant
 from gischat.streams.entries import Publication
 
 log = logging.getLogger(__name__)
 
+RETRY_SECONDS = 1.0
 SEEN_IDS = 4096  # more than a channel publishes in the second that a Redis may lose
-WAITING_BYTES = 64 * 2**20  # of what waits for one joiner's history, at the most
+SAID_AGAIN_SECONDS = 3.0  # what was published shortly before Redis lost it, its fronts say again
 
-
-MISSED = "What you missed is no longer kept: some messages may be missing. The last ones follow."
-
-
-class Member(Protocol):
-    """What a room needs of a connection."""
-
-    number: int
-    is_draining: bool
-
-    def write(self, data: bytes) -> None:
-        """Sends whole frames, or drops them when the connection is ending. Never raises, never waits."""
-
-    def close(self, code: int, reason: str) -> None: ...
-
-    def restore(self) -> None:
-        """Tells Redis again what it has lost of this connection."""
-
-
-@dataclass(slots=True)
-class Joiner:
-    """A connection on its way in."""
-
-    member: Member
-    change: int  # the head count's change that it made: earlier counts do not know of it
-    has_history: bool = False
-    seen: float = math.inf  # the last publication that its history knows of
-    waiting: list[tuple[float, bytes]] = field(default_factory=list)  # number and frame
-    waiting_bytes: int = 0
-
-    def write(self, number: float, frame: bytes) -> None:
-        if self.has_history:
-            if number > self.seen:
-                self.member.write(frame)
-            return
-        self.waiting.append((number, frame))
-        self.waiting_bytes += len(frame)
-        if self.waiting_bytes > WAITING_BYTES:
-            self.member.close(1013, "The history could not be read in time.")
-
-    def forget(self, number: int) -> None:
-        """The channel counts from anew: a history that was read before knows of nothing that comes."""
-        if self.has_history and self.seen >= number:
-            self.seen = number - 1
-
-    def take(self, snapshot: Snapshot) -> None:
-        """Sends the history, then what came since."""
-        self.seen = snapshot.published
-        self.has_history = True
-        later = (frame for number, frame in self.waiting if number > self.seen)
-        missing = [] if snapshot.is_complete else [text_frame(uncompliant(MISSED))]
-        frames = b"".join([*missing, *map(text_frame, snapshot.history), *later])
-        self.waiting.clear()
-        if frames:
-            self.member.write(frames)
+GAP = "The server was cut off for a moment: some messages may be missing."
 
 
 class Room:
@@ -93,6 +36,7 @@ class Room:
         self._members: set[Member] = set()  # those that are wholly in: walked for every publication
         self._joiners: dict[Member, Joiner] = {}
         self.published = 0  # the number of the last publication that was delivered
+        self.caught_up_at = asyncio.get_running_loop().time()  # when there was nothing more to be heard
         self._seen: OrderedDict[bytes, None] = OrderedDict()  # ids of the last messages that were delivered
         self._turnstiles = turnstiles
         self._gateway = gateway
@@ -121,33 +65,52 @@ class Room:
 
     def deliver(self, publications: Sequence[Publication]) -> None:
         """Sends what was published, in order: frames that are due together go out in one write."""
-        frames: list[tuple[int, bytes]] = []
+        frames: list[tuple[bytes, bytes]] = []
+        has_count = False
         for publication in publications:
             self._follow(publication.number)
             if self._is_repeated(publication.id):
                 continue
             if publication.type == "nb_users":
                 self._newest_count = publication.body
-                self._counts.ask()
+                has_count = True
             elif publication.is_for_everyone:
-                frames.append((publication.number, text_frame(publication.body)))
+                frames.append((publication.id, text_frame(publication.body)))
             elif publication.to:
                 self._deliver_to(publication)
         if frames:
             self._broadcast(frames)
         self._let_in()
+        if has_count:
+            self._counts.ask()
 
     def _follow(self, number: int) -> None:
-        """Notices what was missed: then the ends of our jobs may be among it, and they are enqueued again."""
+        """Notices what was missed (then the ends of our jobs may be among it, and they are enqueued again), and what
+        was lost."""
         if number != self.published + 1:
             if number > self.published:
                 log.warning("missed %d publications of a channel: trimmed", number - self.published - 1)
+                fan_out(self.connections.values(), text_frame(uncompliant(GAP)))
             else:
                 log.warning("a channel begins anew: redis has lost what was published before")
                 for joiner in self._joiners.values():
-                    joiner.forget(number)
+                    joiner.forget()
+                self._turnstiles.forgotten(self.channel)
             self._turnstiles.enqueue_again(self.channel)
-        self.published = number
+        self.published = self._turnstiles.heard[self.channel] = number
+
+    def know(self, ids: Iterable[bytes]) -> None:
+        """These messages were published before this front was there: who comes has them, or does not want them."""
+        self._seen.update(dict.fromkeys(ids))
+
+    def begin_anew(self) -> None:
+        """Redis has lost what was published before: numbers that were heard already come again."""
+        self._turnstiles.heard[self.channel] = 0
+        now = asyncio.get_running_loop().time()
+        if now - self.caught_up_at > SAID_AGAIN_SECONDS:
+            # What was published meanwhile may have been lost before it was heard here.
+            fan_out(self.connections.values(), text_frame(uncompliant(GAP)))
+        self.caught_up_at = now
 
     def _is_repeated(self, id: bytes) -> bool:
         """Whether this message was delivered before: a Redis that lost its last second makes workers publish again."""
@@ -160,11 +123,11 @@ class Room:
             self._seen.popitem(last=False)
         return False
 
-    def _broadcast(self, frames: Sequence[tuple[int, bytes]]) -> None:
+    def _broadcast(self, frames: Sequence[tuple[bytes, bytes]]) -> None:
         fan_out(self._members, b"".join(frame for _, frame in frames))
         for joiner in list(self._joiners.values()):
-            for number, frame in frames:
-                joiner.write(number, frame)
+            for id, frame in frames:
+                joiner.write(id, frame)
 
     def _deliver_to(self, publication: Publication) -> None:
         front, _, number = publication.to.partition("/")
@@ -179,22 +142,21 @@ class Room:
         fan_out(self._members, frame)
         for joiner in list(self._joiners.values()):
             if joiner.change <= self.head_count.told:
-                # No history holds a count: it is never too old for a joiner.
-                joiner.write(math.inf, frame)
+                joiner.write(b"", frame)
         self._let_in()
 
     def _let_in(self) -> None:
-        """Who has the history, and nothing behind it left to skip, becomes a member like all others."""
+        """Who has the history and is counted becomes a member like all others."""
         for member, joiner in list(self._joiners.items()):
-            is_counted = joiner.change <= self.head_count.told
-            if joiner.has_history and is_counted and joiner.seen <= self.published:
+            joiner.send_history(self.published)
+            if joiner.has_history and joiner.change <= self.head_count.told:
                 del self._joiners[member]
                 self._members.add(member)
 
     async def _bring_history(self, joiner: Joiner, after: str | None) -> None:
         snapshot = await self._read_snapshot() if after is None else await self._ask(self._gateway.since, after)
         if joiner.member in self._joiners:
-            joiner.take(snapshot)
+            joiner.snapshot = snapshot
             self._let_in()
 
     async def _read_snapshot(self) -> Snapshot:
@@ -209,11 +171,15 @@ class Room:
         self._snapshot = None
 
     async def _ask(self, read: Callable[..., Awaitable[Snapshot]], *arguments: str) -> Snapshot:
-        while True:
+        while self._joiners:
             try:
                 return await read(self.channel, *arguments)
             except Refused:
                 log.debug("the history of a channel waits for redis")
+            except RedisError as error:
+                log.error("the history of a channel could not be read: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+        return Snapshot(0, [])  # nobody waits for it any more
 
 
 def fan_out(members: Iterable[Member], data: bytes) -> None:

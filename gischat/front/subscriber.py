@@ -11,8 +11,8 @@ from typing import NamedTuple
 from redis.exceptions import RedisError
 
 from gischat.errors import Refused
-from gischat.front.gateway import Entry, Gateway, OutboxReader
-from gischat.front.rooms import Room
+from gischat.front.gateway import READ_ENTRIES, Entry, Gateway, OutboxReader
+from gischat.front.rooms import SEEN_IDS, Room
 from gischat.front.turnstile import Turnstiles
 
 log = logging.getLogger(__name__)
@@ -48,13 +48,15 @@ class Subscriber:
         self._turnstiles = turnstiles
         self._positions: dict[str, bytes] = {}
         self._expected: dict[str, Expectation] = {}
-        self._has_reconnected = False
+        self._reconnected_for: set[str] = set()  # channels of which nothing has been heard since
 
     async def find_positions(self) -> None:
         """Begins at the end of each outbox; waits for Redis as long as it takes."""
         for channel in self._rooms:
             while channel not in self._positions:
                 try:
+                    # First the ids: what is published meanwhile must not be taken for known.
+                    self._rooms[channel].know(await self._gateway.published_ids(channel, SEEN_IDS))
                     newest = await self._gateway.last_entry(channel)
                     self._positions[channel] = newest.id if newest else BEGINNING
                     self._rooms[channel].published = newest.publication.number if newest else 0
@@ -79,6 +81,9 @@ class Subscriber:
             for channel, entries in read:
                 self._hand_over(channel, entries)
                 self._positions[channel] = entries[-1].id
+            if all(len(entries) < READ_ENTRIES for _, entries in read):
+                for channel in reader.channels:
+                    self._rooms[channel].caught_up_at = asyncio.get_running_loop().time()
 
     def compare(self, published: Mapping[str, int]) -> None:
         """Compares what was heard with what Redis says was published, by channel.
@@ -87,15 +92,14 @@ class Subscriber:
             Deaf: publications do not arrive although Redis answers, over a new connection neither.
         """
         now = asyncio.get_running_loop().time()
-        late = [channel for channel, number in published.items() if self._is_late(channel, number, now)]
-        if not late:
-            self._has_reconnected = False
-        elif self._has_reconnected:
+        late = {channel for channel, number in published.items() if self._is_late(channel, number, now)}
+        if late & self._reconnected_for:
             raise Deaf(f"nothing is heard of {len(late)} channels although redis answers")
-        else:
+        if late:
             log.error("nothing is heard of %d channels although redis answers: reconnecting", len(late))
-            self._has_reconnected = True
-            self._expected.clear()
+            self._reconnected_for |= late
+            for channel in late:
+                self._expected[channel] = Expectation(published[channel], now)
             for reader in self._readers:
                 reader.reconnect()
 
@@ -104,6 +108,8 @@ class Subscriber:
         expected = self._expected.get(channel)
         if expected is None or heard >= expected.published or published < expected.published:
             self._expected[channel] = Expectation(published, now)
+            if expected is not None:
+                self._reconnected_for.discard(channel)
             return False
         return now - expected.since > DEAF_SECONDS
 

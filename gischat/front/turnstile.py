@@ -8,20 +8,22 @@ import asyncio
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from gischat.errors import Refused
-from gischat.front.gateway import Gateway
-from gischat.messages import Message, uncompliant
+from gischat.front.gateway import FORGOTTEN, TAKEN, Gateway
+from gischat.messages import Lane, Message, uncompliant
 from gischat.settings import Settings
-from gischat.streams.entries import Job, Outcome, Publication, Source
+from gischat.streams.entries import COUNT, HEARTBEAT, RESTORE, Job, Outcome, Publication, Source
 
 log = logging.getLogger(__name__)
 
 INBOX_FULL = "The server has too much to do at the moment. Please send it again later."
 RETRY_SECONDS = 0.5
+LATELY_SECONDS = 30.0  # how long what has ended is remembered, for the case that Redis loses it
+TOLD_BY_PRESENCE = frozenset({COUNT, HEARTBEAT, RESTORE})  # anew, as it is then; not as it was
 TOO_MANY_WAIT = "Too many of your messages are waiting to be published. Please send it again later."
 
 
@@ -43,6 +45,10 @@ class Turn(NamedTuple):
     ended: Callable[[Ending], None]
 
 
+def _nobody(_: Ending) -> None:
+    """Who had sent it has been told before."""
+
+
 class Turnstile:
     """Lets the jobs of one connection through, one at a time."""
 
@@ -60,7 +66,7 @@ class Turnstile:
 
     @property
     def is_idle(self) -> bool:
-        return self._passing is None
+        return self._passing is None and not self._waiting
 
     def submit(self, message: Message, ended: Callable[[Ending], None], *, bounded: bool = True) -> None:
         """Takes a message; `ended` is called once, when its job has ended.
@@ -82,6 +88,8 @@ class Turnstile:
         if self._passing is None or number != self._count:
             return
         turn, self._passing = self._passing, None
+        if not ending.is_refusal:
+            self._gate.note(self, turn.message)
         turn.ended(ending)
         self._advance()
 
@@ -91,6 +99,16 @@ class Turnstile:
             turn = self._waiting.popleft()
             self._bytes -= len(turn.message.body)
             turn.ended(Ending(Outcome.REFUSED, uncompliant(reason)))
+
+    def repeat(self, messages: Sequence[Message], ended: Callable[[Ending], None] = _nobody) -> None:
+        """Lets these through once more, and what is on its way behind them, before all that waits."""
+        turns = [Turn(message, ended) for message in messages]
+        if self._passing is not None:
+            turns.append(self._passing)
+            self._passing = None
+        self._waiting.extendleft(reversed(turns))
+        self._bytes += sum(len(turn.message.body) for turn in turns)
+        self._advance()
 
     def enqueue_again(self) -> None:
         """Enqueues what is on its way once more, for it or its end may be lost.
@@ -116,16 +134,21 @@ class Turnstile:
 
     def _enqueued(self, number: int, taken: "asyncio.Future[int]") -> None:
         refusal = _refusal(taken)
-        if refusal is not None:
+        if _is_forgotten(taken):
+            self._enqueued_again(number, taken)
+        elif refusal is not None:
             self.end(number, Ending(Outcome.REFUSED, uncompliant(refusal)))
         elif number == self._count:
             self._is_enqueued = True
 
     def _enqueued_again(self, number: int, taken: "asyncio.Future[int]") -> None:
+        refusal = _refusal(taken)
         if number != self._count or self._passing is None:
             return
         self._is_enqueued = True
-        if _refusal(taken) is not None:
+        if _is_forgotten(taken):
+            self._gate.forgotten(self.channel)
+        if refusal is not None:
             # It cannot be refused, for the first may have got through: it is tried until it is known.
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self._enqueue_again_if, number)
 
@@ -141,7 +164,19 @@ def _refusal(taken: "asyncio.Future[int]") -> str | None:
         return error.reason
     if error is not None:
         log.error("a job could not be enqueued", exc_info=error)
-    return None if error is None and taken.result() else INBOX_FULL
+    return None if error is None and taken.result() == TAKEN else INBOX_FULL
+
+
+def _is_forgotten(taken: "asyncio.Future[int]") -> bool:
+    return taken.exception() is None and taken.result() == FORGOTTEN
+
+
+class Said(NamedTuple):
+    """A message that has ended, lately."""
+
+    at: float
+    turnstile: Turnstile
+    message: Message
 
 
 class Turnstiles:
@@ -149,7 +184,11 @@ class Turnstiles:
 
     def __init__(self, gateway: Gateway, settings: Settings) -> None:
         self.front = gateway.front
-        self.enqueue = gateway.enqueue
+        self.heard: dict[str, int] = {}  # by channel, the number of the last publication that was heard
+        self.forgotten: Callable[[str], None] = lambda channel: None  # called when Redis has lost a channel's latest
+        self._gateway = gateway
+        self._lately: deque[Said] = deque()
+        self._lately_bytes = 0
         self.max_messages = settings.max_waiting_messages
         self.max_bytes = settings.max_waiting_bytes
         self._numbers = itertools.count(1)
@@ -159,6 +198,9 @@ class Turnstiles:
         number = next(self._numbers)
         turnstile = self._open[number] = Turnstile(self, channel, number)
         return turnstile
+
+    def enqueue(self, channel: str, lane: Lane, job: Job) -> "asyncio.Future[int]":
+        return self._gateway.enqueue(channel, lane, job, self.heard.get(channel, 0))
 
     def close(self, turnstile: Turnstile) -> None:
         """Forgets a turnstile; of a job that is still on its way nobody is told."""
@@ -177,6 +219,44 @@ class Turnstiles:
         for turnstile in list(self._open.values()):
             if channel in (None, turnstile.channel):
                 turnstile.enqueue_again()
+
+    def note(self, turnstile: Turnstile, message: Message) -> None:
+        """Remembers for a moment what has ended, for Redis may lose it before every front has heard it."""
+        now = asyncio.get_running_loop().time()
+        if message.type not in TOLD_BY_PRESENCE:
+            self._lately.append(Said(now, turnstile, message))
+            self._lately_bytes += len(message.body)
+        while self._lately and (self._lately[0].at < now - LATELY_SECONDS or self._lately_bytes > self.max_bytes):
+            self._lately_bytes -= len(self._lately.popleft().message.body)
+
+    def repeat(self, channel: str, since: float) -> None:
+        """Says once more what has ended in a channel since then, each connection's in order: Redis has lost some of it.
+
+        What it has not lost it does not publish again, and what a front has heard it does not deliver again.
+        """
+        lately: dict[Turnstile, list[Message]] = {}
+        for said in self._forget(channel, since):
+            lately.setdefault(said.turnstile, []).append(said.message)
+        for turnstile in list(self._open.values()):
+            if turnstile.channel == channel:
+                turnstile.repeat(lately.pop(turnstile, ()))
+        for turnstile, messages in lately.items():
+            self._repeat_of_closed(turnstile, messages)
+
+    def _forget(self, channel: str, since: float) -> list[Said]:
+        """Takes what is to be said again out of what was said: it will end, and be noted, once more."""
+        again = [said for said in self._lately if said.turnstile.channel == channel and said.at >= since]
+        self._lately = deque(said for said in self._lately if said.turnstile.channel != channel)
+        self._lately_bytes = sum(len(said.message.body) for said in self._lately)
+        return again
+
+    def _repeat_of_closed(self, turnstile: Turnstile, messages: Sequence[Message]) -> None:
+        def ended(_: Ending) -> None:
+            if turnstile.is_idle:
+                self.close(turnstile)
+
+        self._open[turnstile.number] = turnstile
+        turnstile.repeat(messages, ended)
 
     def refuse_waiting(self, reason: str) -> None:
         """Ends all that waits in the front, and tells the senders."""

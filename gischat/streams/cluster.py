@@ -66,7 +66,10 @@ class Cluster:
 
     @property
     def is_connected(self) -> bool:
-        return not self._homeless and all(node.is_connected for node in self._nodes.values())
+        masters = {node for _, node in self._slots}
+        # A node that has lost its slots is not needed: it may stay away.
+        needed = [multiplexer for node, multiplexer in self._nodes.items() if node in masters]
+        return not self._homeless and bool(masters) and all(multiplexer.is_connected for multiplexer in needed)
 
     @property
     def connected_seconds(self) -> float:
@@ -112,13 +115,20 @@ class Cluster:
             await self._is_outdated.wait()
             self._is_outdated.clear()
             try:
-                self._slots = await self._find_slots()
+                await self._update_slots()
             except (RedisError, OSError, TimeoutError) as error:
                 log.debug("no node of the cluster answers: %s", error)
             homeless, self._homeless = still_patient(self._homeless), []
             for call in homeless:
                 self._route(call)
             await asyncio.sleep(RETRY_SECONDS)
+
+    async def _update_slots(self) -> None:
+        before, self._slots = self._slots, await self._find_slots()
+        if before and before != self._slots:
+            # A replica that was promoted may lack what its master had last said yes to.
+            log.info("%s: slots have moved", self._name)
+            self.reconnected()
 
     async def _find_slots(self) -> list[tuple[range, Node]]:
         """Who has which slots, as the first node that answers says."""

@@ -30,6 +30,11 @@ class ChannelKeys:
         return self._key("outbox")
 
     @property
+    def ids(self) -> str:
+        """Sorted set of the ids published lately, by milliseconds."""
+        return self._key("ids")
+
+    @property
     def users(self) -> str:
         """Hash of registered nicknames, each with the address of its connection."""
         return self._key("users")
@@ -48,7 +53,7 @@ class ChannelKeys:
             self._key("meters"),  # hash: published (how many ever), outbox_bytes
             self._key(f"inbox:{lane}:bytes"),
             self._key("history"),  # list of stored messages, oldest first
-            self._key("ids"),  # sorted set: ids published lately, by milliseconds
+            self.ids,
             self._key("fronts"),  # sorted set: fronts, by the milliseconds at which their lease ends
             self._key("counts"),  # hash: front -> its connections in the channel
             self.users,

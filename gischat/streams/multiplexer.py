@@ -19,12 +19,16 @@ from typing import Any, Protocol, Self
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
+    AskError,
     BusyLoadingError,
+    ClusterDownError,
     MasterDownError,
+    MovedError,
     NoScriptError,
     ReadOnlyError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 
 from gischat.errors import Refused
@@ -42,7 +46,7 @@ TOO_BUSY = "The server cannot take messages at the moment. Please send it again 
 # Answers that say: not this server, or not yet. The command was not carried out; it goes to the next connection.
 NOT_HERE = (ReadOnlyError, BusyLoadingError, MasterDownError)
 # … and in a cluster: another server, for this key.
-NOT_THIS_KEY = ("MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN")
+NOT_THIS_KEY = (MovedError, AskError, ClusterDownError, TryAgainError)
 
 Argument = str | bytes | int | float
 
@@ -140,6 +144,7 @@ class Multiplexer:
         self._something_to_send = asyncio.Event()
         self._to_drop = asyncio.Event()
         self._tending: asyncio.Task[None] | None = None
+        self._is_stopping = False
         self._connected_since: float | None = None
         self.reconnections = 0
         self.reconnected: Callable[[], None] = lambda: None  # called when a lost connection is there again
@@ -160,6 +165,8 @@ class Multiplexer:
     async def stop(self) -> None:
         """Ends the connection; what has no answer fails as `Lost`."""
         assert self._tending is not None
+        # A loss in the same turn may take the cancellation's place; the flag stays.
+        self._is_stopping = True
         self._tending.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._tending
@@ -188,7 +195,7 @@ class Multiplexer:
 
     async def _tend(self) -> None:
         try:
-            while True:
+            while not self._is_stopping:
                 await self._connect_and_work()
                 self._return_unanswered()
                 self._return_unsent()
@@ -236,19 +243,29 @@ class Multiplexer:
         while True:
             await self._something_to_send.wait()
             self._something_to_send.clear()
-            calls, self._unsent = self._unsent, deque()
-            now = asyncio.get_running_loop().time()
-            packed: list[bytes] = []
-            for call in calls:
-                call.since = now
+            await connection.send_packed_command(self._pack_unsent(connection), check_health=False)
+
+    def _pack_unsent(self, connection: AbstractConnection) -> bytes:
+        """All that is to be sent, which from now on waits for its answers."""
+        now = asyncio.get_running_loop().time()
+        packed: list[bytes] = []
+        while self._unsent:
+            call = self._unsent.popleft()
+            call.since = now
+            try:
                 packed += connection.pack_command(*call.command)
-            self._unanswered += calls
-            await connection.send_packed_command(b"".join(packed), check_health=False)
+            except (RedisError, UnicodeError) as error:
+                call.fail(error)  # a bug of its caller's, which shall hurt nobody else
+            else:
+                self._unanswered.append(call)
+        return b"".join(packed)
 
     async def _read(self, connection: AbstractConnection) -> None:
         while True:
             try:
-                answer = await connection.read_response(disable_decoding=True, timeout=math.inf)
+                answer = await connection.read_response(
+                    disable_decoding=True, disconnect_on_error=False, timeout=math.inf
+                )
             except NOT_HERE:
                 raise
             except ResponseError as error:
@@ -263,7 +280,7 @@ class Multiplexer:
         if isinstance(error, NoScriptError) and call.script is not None:
             call.command = ("EVAL", call.script.text, *call.command[2:])
             self.enter(call)
-        elif self._give_back is not None and str(error).startswith(NOT_THIS_KEY):
+        elif self._give_back is not None and isinstance(error, NOT_THIS_KEY):
             self._give_back([call])
         else:
             call.fail(error)

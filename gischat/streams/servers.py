@@ -120,6 +120,8 @@ def _connection(options: dict[str, Any], name: str) -> AbstractConnection:
         protocol=2,
         decode_responses=False,
         socket_connect_timeout=CONNECT_SECONDS,
+        # A limit per write would put each into a wait_for, which may swallow a cancellation; `_watch` is the limit.
+        socket_timeout=None,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
     )

@@ -76,6 +76,11 @@ class Peer:
         """Goes for good."""
         await _cancelled(self._present)
 
+    def move(self) -> None:
+        """Cuts its connection, and so goes to its next front."""
+        assert self.session is not None
+        self.session.connection.transport.abort()
+
     async def wait(self, condition: Callable[[], object], what: str) -> None:
         """Waits for something that comes with what this peer hears, or with the end of its connection."""
         try:

@@ -1,7 +1,13 @@
 -- So many connections of a front are in the channel now; everyone is told the sum over all fronts.
-local entry, size, source, front, connections, count_head = unpack(ARGV)
+local entry, size, source, id, front, connections, count_head = unpack(ARGV)
 
 if not take(entry, size) then return 0 end
+if is_repeated(id) then
+  -- Enqueued twice, for an answer was lost: the front may have told a newer count meanwhile.
+  publish(source, 'repeated', '', 'count', '', '')
+  return 1
+end
+remember(id)
 if is_alive(front) then
   if connections == '0' then
     redis.call('HDEL', COUNTS, front)

@@ -1,14 +1,20 @@
 -- A nickname that its front knows and Redis has lost: set again. The channel hears of it if it was told an exit: then the
 -- front was swept. Where somebody else took the nickname meanwhile, its former owner is told.
-local entry, size, source, front, address, nickname, newcomer, taken = unpack(ARGV)
+local entry, size, source, id, front, address, nickname, newcomer, taken = unpack(ARGV)
 
 if not take(entry, size) then return 0 end
+if is_repeated(id) then
+  -- Enqueued twice, for an answer was lost: its connection may have gone meanwhile.
+  publish(source, 'repeated', '', 'restore', '', '')
+  return 1
+end
+remember(id)
 local owner = redis.call('HGET', USERS, nickname)
 if owner and owner ~= address then
   publish(source, 'refused', '', 'uncompliant', '', taken)
   return 1
 end
-if owner or not is_alive(front) then
+if owner or redis.call('HEXISTS', ADDRESSES, address) == 1 or not is_alive(front) then
   publish(source, 'done', '', 'restore', '', '')
   return 1
 end

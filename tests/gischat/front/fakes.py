@@ -1,0 +1,153 @@
+"""A Redis and a client for tests of a front's parts: they answer what, and when, the test wants."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+from websockets.frames import Frame
+from websockets.streams import StreamReader
+
+from gischat.front.gateway import Entry, Snapshot
+from gischat.messages import Lane, Message, new_id
+from gischat.streams.entries import Job, Outcome, Publication, Source
+
+FRONT = "front-1"
+CHANNEL = "QGIS"
+
+
+@dataclass(slots=True)
+class Asked:
+    """A job that was enqueued: the test says by `taken` what became of it, 1 (taken) or 0 (full) or an error."""
+
+    channel: str
+    lane: Lane
+    job: Job
+    taken: "asyncio.Future[int]"
+
+
+class FakeGateway:
+    """In place of a `Gateway`. Jobs are taken at once, or, while `answers` is False, when the test says so."""
+
+    def __init__(self, *, answers: bool = True) -> None:
+        self.front = FRONT
+        self.answers = answers
+        self.enqueued: list[Asked] = []
+        self.snapshots: list[asyncio.Future[Snapshot]] = []  # that were asked for
+
+    @property
+    def jobs(self) -> list[Job]:
+        return [asked.job for asked in self.enqueued]
+
+    def enqueue(self, channel: str, lane: Lane, job: Job, heard: int) -> "asyncio.Future[int]":
+        taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        if self.answers:
+            taken.set_result(1)
+        self.enqueued.append(Asked(channel, lane, job, taken))
+        return taken
+
+    async def snapshot(self, channel: str) -> Snapshot:
+        self.snapshots.append(asyncio.get_running_loop().create_future())
+        return await self.snapshots[-1]
+
+    async def since(self, channel: str, id: str) -> Snapshot:
+        return await self.snapshot(channel)
+
+    async def published_ids(self, channel: str, number: int) -> list[bytes]:
+        return []
+
+    async def last_entry(self, channel: str) -> Entry | None:
+        return None
+
+
+class FakeOutbox:
+    """In place of an `OutboxReader`: what the test publishes together is read together."""
+
+    def __init__(self) -> None:
+        self.channels = [CHANNEL]
+        self._unread: deque[list[Publication]] = deque()
+        self._something_to_read = asyncio.Event()
+
+    def publish(self, *publications: Publication) -> None:
+        self._unread.append(list(publications))
+        self._something_to_read.set()
+
+    async def read(self, positions: Mapping[str, bytes]) -> Sequence[tuple[str, list[Entry]]]:
+        while not self._unread:
+            self._something_to_read.clear()
+            await self._something_to_read.wait()
+        return [(CHANNEL, [Entry(b"%d-0" % one.number, one) for one in self._unread.popleft()])]
+
+    def reconnect(self) -> None:
+        raise AssertionError("this reader is not deaf")
+
+
+@dataclass(eq=False)
+class FakeMember:
+    """In place of a `Connection`: keeps what it is sent."""
+
+    number: int
+    is_draining: bool = False
+    written: list[bytes] = field(default_factory=list)
+    closed_with: list[tuple[int, str]] = field(default_factory=list)
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def close(self, code: int, reason: str) -> None:
+        self.closed_with.append((code, reason))
+
+    def restore(self) -> None: ...
+
+    def received(self) -> list[str]:
+        """What the messages say that it was sent, in order: as `said` made them, or the reason of a refusal."""
+        messages = [msgspec.json.decode(frame.data) for frame in frames_in(b"".join(self.written))]
+        return [message["reason"] if message["type"] == "uncompliant" else message["said"] for message in messages]
+
+
+def message(text: str = "hello", *, type: str = "text", size: int = 0) -> Message:
+    """A message of a client, `size` bytes long if that is given."""
+    body = msgspec.json.encode({"type": type, "text": text})
+    return Message(type, new_id(), body.ljust(size))
+
+
+def said(words: str, *, type: str = "text", id: str | None = None) -> bytes:
+    """A message as a worker publishes it."""
+    return msgspec.json.encode({"type": type, "id": id or new_id(), "timestamp": 1_700_000_000, "said": words})
+
+
+def publication(
+    number: int,
+    body: bytes = b"",
+    *,
+    type: str = "text",
+    source: Source | None = None,
+    outcome: Outcome = Outcome.PUBLISHED,
+    to: str = "",
+) -> Publication:
+    """The `number`-th publication of a channel, of a message or of nothing."""
+    id = str(msgspec.json.decode(body).get("id", "")).encode() if body else b""
+    return Publication(number=number, source=source, outcome=outcome, to=to, type=type, id=id, body=body)
+
+
+def frames_in(data: bytes) -> list[Frame]:
+    """Parses whole frames as a client does: they must not be masked (RFC 6455 §5.1)."""
+    reader = StreamReader()
+    reader.feed_data(data)
+    reader.feed_eof()
+    frames = []
+    while not _is_at_end(reader):
+        try:
+            next(Frame.parse(reader.read_exact, mask=False))
+        except StopIteration as parsed:
+            frames.append(parsed.value)
+    return frames
+
+
+def _is_at_end(reader: StreamReader) -> bool:
+    try:
+        next(reader.at_eof())
+    except StopIteration as answer:
+        return bool(answer.value)
+    raise AssertionError("the reader waits for more")

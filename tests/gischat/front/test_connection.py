@@ -1,0 +1,575 @@
+"""One client's connection: what it sends is answered in words, what it is sent arrives whole and in order.
+
+Bytes go over real TCP sockets of the loopback, with Tornado's stream over the server's end, as in a front. The client's
+end reads only when a test says so; its buffers are small, so that it takes little to fill them.
+"""
+
+import asyncio
+import contextlib
+import random
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+import pytest
+from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream, StreamBufferFullError
+
+from gischat.front.connection import Connection
+from gischat.front.frames import text_frame
+from gischat.front.gateway import FULL, TAKEN
+from gischat.front.turnstile import Turnstiles
+from gischat.messages import Messages, uncompliant
+from gischat.streams.entries import LEAVE, RESTORE, Outcome
+from tests.gischat.front.fakes import CHANNEL, FakeGateway, frames_in, publication
+from tests.support.contract import CANARY, check, sample
+from tests.support.settings import settings
+
+DEADLINE = 5.0  # seconds; only a test that fails waits that long
+SMALL_BUFFER = 8 * 1024  # bytes; the kernel doubles it
+MAX_UNREAD = 300_000
+KERNEL_BUFFERS = 150_000  # more than both ends' hold, which grow a little while they are written to
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+
+
+class Client:
+    """The other end of a connection, which reads when it is told to."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._received = bytearray()
+
+    async def receive(self, size: int) -> bytes:
+        """Exactly the next `size` bytes."""
+        while len(self._received) < size:
+            await self._receive_some()
+        data = bytes(self._received[:size])
+        del self._received[:size]
+        return data
+
+    def receive_now(self) -> None:
+        """What is there, in this turn of the loop, so that the server's end does not get its own."""
+        with contextlib.suppress(BlockingIOError):
+            while data := self._socket.recv(2**16):
+                self._received += data
+
+    async def receive_all(self) -> bytes:
+        """Everything until the server closes its end."""
+        while await self._receive_some():
+            pass
+        return bytes(self._received)
+
+    async def messages(self, number: int) -> list[dict[str, Any]]:
+        """The next messages, each of which keeps the contract."""
+        bodies = [msgspec.json.decode(await self._payload()) for _ in range(number)]
+        for body in bodies:
+            check(body)
+        return bodies
+
+    async def refusal(self) -> str:
+        (told,) = await self.messages(1)
+        assert told["type"] == "uncompliant"
+        return str(told["reason"])
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def reset(self) -> None:
+        """Ends the connection with a reset, as a phone does that loses its network."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
+
+    async def _payload(self) -> bytes:
+        size = (await self.receive(2))[1]
+        if size == 126:
+            (size,) = struct.unpack("!H", await self.receive(2))
+        return await self.receive(size)
+
+    async def _receive_some(self) -> int:
+        async with asyncio.timeout(DEADLINE):
+            data = await asyncio.get_running_loop().sock_recv(self._socket, 2**16)
+        self._received += data
+        return len(data)
+
+
+class Scene:
+    """A connection in a room, its client, and a Redis that takes every job."""
+
+    def __init__(self, stack: ExitStack, max_unread: int = MAX_UNREAD, **limits: int) -> None:
+        ours, theirs = _tcp_pair()
+        self.stream = IOStream(ours)
+        stack.callback(self.stream.close)
+        stack.callback(theirs.close)
+        self.client = Client(theirs)
+        self.gateway = cast("Any", FakeGateway())
+        self.turnstiles = Turnstiles(self.gateway, settings(**limits))
+        self.left: list[Connection] = []
+        self.closed_with: list[tuple[int, str]] = []
+        self.closed = asyncio.Event()
+        room: Any = SimpleNamespace(channel=CHANNEL, leave=self.left.append)
+        self.connection = Connection(
+            room,
+            self.stream,
+            self._close,
+            messages=Messages(settings(**limits)),
+            turnstiles=self.turnstiles,
+            max_unread_bytes=max_unread,
+        )
+
+    def _close(self, code: int, reason: str) -> None:
+        """As Tornado says goodbye: a close frame through the stream's buffer."""
+        self.closed_with.append((code, reason))
+        self.closed.set()
+        if not self.stream.closed():
+            self.stream.write(close_frame(code, reason))
+
+    def fill(self) -> bytes:
+        """Writes to a client that does not read until its socket takes no more; returns what was written."""
+        written = b""
+        while not self.stream.writing():
+            frame = text_frame(b"%06d" % len(written) * 100)
+            self.connection.write(frame)
+            written += frame
+        return written
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """What was sent on its way, by type and content."""
+        return [msgspec.json.decode(job.body) | {"type": job.type} for job in self.gateway.jobs]
+
+    def end(self, outcome: Outcome = Outcome.PUBLISHED, body: bytes = b"{}") -> None:
+        """A worker ends the last job."""
+        self.turnstiles.end(publication(1, body, source=self.gateway.jobs[-1].source, outcome=outcome))
+
+
+def _tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected ends with small buffers, non-blocking both: the server's, the client's."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        theirs = socket.socket()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+        theirs.connect(listener.getsockname())
+        ours, _ = listener.accept()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
+    theirs.setblocking(False)
+    return ours, theirs
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    payload = struct.pack("!H", code) + reason.encode()
+    return bytes([0x88, len(payload)]) + payload
+
+
+@pytest.fixture
+def start(io_loop: IOLoop) -> Iterator[Callable[..., Scene]]:
+    """Makes scenes whose sockets are closed when the test ends."""
+    with ExitStack() as stack:
+        yield lambda **options: Scene(stack, **options)
+
+
+Start = Callable[..., Scene]
+
+
+# What goes out
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 1_000_000])
+async def test_a_message_arrives_as_one_frame(start: Start, size: int) -> None:
+    scene = start(max_unread=10)  # the bound is for what waits behind it
+    body = b"x" * size
+    scene.connection.send(body)
+    received = await scene.client.receive(len(text_frame(body)))
+    assert [frame.data for frame in frames_in(received)] == [body]
+
+
+async def test_a_client_that_reads_is_written_to_without_a_detour(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = start()
+    monkeypatch.setattr(scene.stream, "write", lambda data: pytest.fail("this costs twice as much"))
+    for number in range(200):
+        frame = text_frame(b"%d" % number)
+        scene.connection.write(frame)
+        assert await scene.client.receive(len(frame)) == frame
+
+
+async def test_what_the_socket_does_not_take_at_once_follows_when_it_does(start: Start) -> None:
+    # Given a client whose socket is full
+    scene = start()
+    written = scene.fill()
+    # When more is written, and then it reads
+    for size in (1, 126, 70_000, 0, 5):
+        frame = text_frame(b"y" * size)
+        scene.connection.write(frame)
+        written += frame
+    # Then all arrives, in order, and the way is straight again
+    assert await scene.client.receive(len(written)) == written
+    await until(lambda: not scene.stream.writing())
+    frame = text_frame(b"again")
+    scene.connection.write(frame)
+    assert not scene.stream.writing()
+    assert await scene.client.receive(len(frame)) == frame
+
+
+async def test_what_is_written_does_not_overtake_what_waits(start: Start) -> None:
+    # Given a client whose socket is full, so that something waits in the stream
+    scene = start()
+    written = scene.fill()
+    # When it has read, and more is written before the stream has noticed that there is room
+    for number in range(20):
+        scene.client.receive_now()
+        frame = text_frame(b"%d" % number)
+        scene.connection.write(frame)
+        written += frame
+    # Then it comes behind what waited
+    assert await scene.client.receive(len(written)) == written
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_the_same_bytes_arrive_as_by_the_streams_own_way(start: Start, seed: int) -> None:
+    # Given frames of many sizes, some of them the stream's own, as Tornado's pings are
+    chance = random.Random(seed)
+    sizes = chance.choices([0, 1, 125, 126, 1000, 20_000, 65_535, 65_536], weights=[1, 3, 3, 3, 5, 2, 1, 1], k=60)
+    frames = [text_frame(bytes([65 + number % 26]) * size) for number, size in enumerate(sizes)]
+    straight, plain = start(max_unread=10**7), start(max_unread=10**7)
+    for frame in frames:
+        if chance.random() < 0.2:
+            straight.stream.write(frame)
+        else:
+            straight.connection.write(frame)
+        plain.stream.write(frame)
+        # … and clients that read now and then
+        if chance.random() < 0.5:
+            await asyncio.sleep(0)
+    size = sum(map(len, frames))
+    assert await straight.client.receive(size) == await plain.client.receive(size)
+
+
+# A client that does not read
+
+
+async def test_a_client_that_does_not_read_is_closed_once_with_1008(start: Start) -> None:
+    # Given a client that does not read
+    scene = start()
+    scene.fill()
+    # When more is written than may wait for it
+    for _ in range(20):
+        scene.connection.write(text_frame(b"x" * 50_000))
+    await asyncio.wait_for(scene.closed.wait(), DEADLINE)
+    for _ in range(20):
+        scene.connection.write(text_frame(b"x" * 50_000))
+        await asyncio.sleep(0)
+    # Then it is told once
+    assert [code for code, _ in scene.closed_with] == [1008]
+
+
+async def test_what_a_slow_client_gets_before_the_goodbye_is_whole_and_within_the_bound(start: Start) -> None:
+    # Given a client that does not read, and as much waiting for it as may, so that not even a goodbye would fit
+    scene = start()
+    scene.fill()
+    for size in [50_000] * (MAX_UNREAD // 50_000 - 1) + [40] * 10_000:
+        scene.connection.write(text_frame(b"x" * size))
+    await asyncio.wait_for(scene.closed.wait(), DEADLINE)
+    scene.connection.write(text_frame(b"too late"))
+    # When it reads after all, what is left
+    ending = asyncio.create_task(close_when_written(scene.stream))
+    received = await scene.client.receive_all()
+    await ending
+    # Then frames are whole, the last is the goodbye, and no more had waited than might
+    frames = frames_in(received)
+    assert b"too late" not in [frame.data for frame in frames]
+    assert received.endswith(close_frame(*scene.closed_with[0]))
+    assert len(received) < MAX_UNREAD + KERNEL_BUFFERS
+
+
+async def test_a_message_beyond_the_bound_still_goes_to_who_has_read_all(start: Start) -> None:
+    scene = start()
+    for _ in range(3):
+        frame = text_frame(b"x" * (5 * MAX_UNREAD))
+        scene.connection.write(frame)
+        assert await scene.client.receive(len(frame)) == frame
+    assert scene.closed_with == []
+
+
+async def test_a_message_beyond_the_bound_makes_no_room_for_a_second_one(start: Start) -> None:
+    scene = start()
+    for _ in range(2):
+        scene.connection.write(text_frame(b"x" * (5 * MAX_UNREAD)))
+    await asyncio.wait_for(scene.closed.wait(), DEADLINE)
+    assert [code for code, _ in scene.closed_with] == [1008]
+
+
+async def test_the_bound_holds_however_the_socket_became_full(start: Start) -> None:
+    """A ping of Tornado's goes through the stream: it may be what the socket does not take first."""
+    # Given a client that does not read, whose socket is full of the stream's own frames
+    scene = start()
+    while not scene.stream.writing():
+        scene.stream.write(bytes([0x89, 0]))
+    # When more is written than may wait for it
+    for _ in range(20):
+        scene.connection.write(text_frame(b"x" * 50_000))
+    # Then it is closed as any other
+    await asyncio.wait_for(scene.closed.wait(), DEADLINE)
+    assert [code for code, _ in scene.closed_with] == [1008]
+
+
+async def test_there_is_always_room_for_a_goodbye(start: Start) -> None:
+    """Else a front that stops, and walks through its connections, would stop at the first that is nearly too slow."""
+    # Given a client that does not read, for whom exactly as much waits as may
+    scene = start()
+    scene.fill()
+    for size in (2**power for power in reversed(range(20))):
+        with contextlib.suppress(StreamBufferFullError):
+            scene.stream.write(b"\0" * size)
+    # When the server says goodbye
+    scene.connection.close(1001, "Bye.")
+    # Then it is the last that the client gets
+    ending = asyncio.create_task(close_when_written(scene.stream))
+    assert (await scene.client.receive_all()).endswith(close_frame(1001, "Bye."))
+    await ending
+
+
+async def test_nothing_follows_a_goodbye(start: Start) -> None:
+    """RFC 6455 §5.5.1: no data frame after a close frame, though the room may write until the client has gone."""
+    scene = start()
+    scene.connection.write(text_frame(b"hello"))
+    scene.connection.close(1001, "Bye.")
+    scene.connection.write(text_frame(b"too late"))
+    scene.connection.send(b"too late")
+    scene.stream.close()
+    assert await scene.client.receive_all() == text_frame(b"hello") + close_frame(1001, "Bye.")
+
+
+async def test_others_get_theirs_while_one_does_not_read(start: Start) -> None:
+    slow, quick = start(), start()
+    slow.fill()
+    for number in range(100):
+        frame = text_frame(b"%d" % number * 1000)
+        for scene in (slow, quick):
+            scene.connection.write(frame)
+        assert await quick.client.receive(len(frame)) == frame
+    assert quick.closed_with == []
+
+
+# A client that goes away
+
+
+@pytest.mark.parametrize("goes", [Client.close, Client.reset])
+@pytest.mark.parametrize("is_full", [False, True])
+async def test_writing_to_a_client_that_has_gone_raises_nothing(
+    start: Start, goes: Callable[[Client], None], is_full: bool
+) -> None:
+    # Given a client that goes away, maybe with much unread
+    scene = start()
+    if is_full:
+        scene.fill()
+    goes(scene.client)
+    # When it is written to until the server has noticed, and after that
+    async with asyncio.timeout(DEADLINE):
+        while not scene.stream.closed():
+            scene.connection.write(text_frame(b"x" * 10))
+            await asyncio.sleep(0)
+    # Then nothing is raised, and nothing is said of it being slow
+    scene.connection.write(text_frame(b"too late"))
+    scene.connection.send(b"too late")
+    assert scene.closed_with == []
+
+
+async def test_writing_to_a_connection_that_the_server_has_closed_raises_nothing(start: Start) -> None:
+    scene = start()
+    scene.connection.write(text_frame(b"hello"))
+    scene.stream.close()
+    scene.connection.write(text_frame(b"too late"))
+    assert await scene.client.receive_all() == text_frame(b"hello")
+
+
+# What comes in
+
+
+async def test_a_message_goes_on_its_way_completed(start: Start) -> None:
+    scene = start()
+    given = sample("text")
+    scene.connection.receive(msgspec.json.encode(given).decode())
+    (job,) = scene.jobs()
+    check(job)
+    assert job | given == job
+    assert (scene.gateway.enqueued[0].channel, scene.gateway.jobs[0].source.connection) == (
+        CHANNEL,
+        scene.connection.number,
+    )
+
+
+@pytest.mark.parametrize("frame", ["", "{", "[]", "null", '{"type": "poll"}', '{"type": "text", "author": "jane"}'])
+async def test_rubbish_is_answered_in_words_and_goes_nowhere(start: Start, frame: str) -> None:
+    scene = start()
+    scene.connection.receive(frame)
+    assert await scene.client.refusal()
+    assert scene.jobs() == []
+    assert scene.closed_with == []
+
+
+async def test_a_binary_frame_is_answered_in_words_even_if_it_holds_a_message(start: Start) -> None:
+    scene = start()
+    scene.connection.receive(msgspec.json.encode(sample("text")))
+    assert "text" in await scene.client.refusal()
+    assert scene.jobs() == []
+
+
+async def test_who_sends_faster_than_is_published_is_told_so_and_loses_nothing_else(start: Start) -> None:
+    scene = start(max_waiting_messages=2)
+    for number in range(4):
+        scene.connection.receive(msgspec.json.encode(sample("text", text=str(number))).decode())
+    assert "waiting" in await scene.client.refusal()
+    for _ in range(3):
+        scene.end()
+    assert [job["text"] for job in scene.jobs()] == ["0", "1", "2"]
+
+
+async def test_a_fault_of_ours_is_answered_and_logged_without_the_words(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a bug of ours")
+
+    scene = start()
+    monkeypatch.setattr(Messages, "read", fail)
+    scene.connection.receive(msgspec.json.encode(sample("text")).decode())
+    assert await scene.client.refusal()
+    assert "a bug of ours" in caplog.text
+    assert CANARY not in caplog.text
+    assert scene.closed_with == []
+
+
+async def test_while_a_front_drains_it_takes_no_messages_and_says_so(start: Start) -> None:
+    scene = start()
+    scene.connection.is_draining = True
+    scene.connection.receive(msgspec.json.encode(sample("text")).decode())
+    assert "restart" in await scene.client.refusal()
+    assert scene.jobs() == []
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.BURIED])
+async def test_what_a_worker_refuses_is_told_to_the_sender(start: Start, outcome: Outcome) -> None:
+    scene = start()
+    scene.connection.receive(msgspec.json.encode(sample("text")).decode())
+    scene.end(outcome, uncompliant("No such luck."))
+    assert await scene.client.refusal() == "No such luck."
+
+
+# Nicknames
+
+
+def say(scene: Scene, type_: str, **changes: Any) -> None:
+    scene.connection.receive(msgspec.json.encode(sample(type_, **changes)).decode())
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PUBLISHED, Outcome.REPEATED])
+async def test_a_nickname_is_the_clients_when_it_has_been_registered(start: Start, outcome: Outcome) -> None:
+    scene = start()
+    say(scene, "newcomer", newcomer="jane")
+    assert scene.connection.nickname is None
+    scene.end(outcome)
+    assert scene.connection.nickname == "jane"
+
+
+async def test_a_nickname_that_is_taken_leaves_the_client_with_the_one_it_had(start: Start) -> None:
+    scene = start()
+    say(scene, "newcomer", newcomer="jane")
+    scene.end()
+    say(scene, "newcomer", newcomer="john")
+    scene.end(Outcome.REFUSED, uncompliant("Taken."))
+    assert scene.connection.nickname == "jane"
+
+
+@pytest.mark.parametrize(("exiter", "left_with"), [("jane", None), ("john", "jane")])
+async def test_an_exiter_gives_up_the_clients_own_nickname_only(
+    start: Start, exiter: str, left_with: str | None
+) -> None:
+    scene = start()
+    say(scene, "newcomer", newcomer="jane")
+    scene.end()
+    say(scene, "exiter", exiter=exiter)
+    scene.end()
+    assert scene.connection.nickname == left_with
+
+
+async def test_a_nickname_that_redis_has_lost_is_told_again(start: Start) -> None:
+    scene = start()
+    scene.connection.restore()
+    assert scene.jobs() == []
+    say(scene, "newcomer", newcomer="jane")
+    scene.end()
+    scene.connection.restore()
+    assert scene.jobs()[-1] == {"type": RESTORE, RESTORE: "jane"}
+
+
+async def test_a_nickname_that_somebody_took_meanwhile_is_lost_in_words(start: Start) -> None:
+    scene = start()
+    say(scene, "newcomer", newcomer="jane")
+    scene.end()
+    scene.connection.restore()
+    scene.end(Outcome.REFUSED, uncompliant("Taken."))
+    assert await scene.client.refusal() == "Taken."
+    assert scene.connection.nickname is None
+
+
+# How it ends
+
+
+async def test_who_never_named_itself_and_waits_for_nothing_just_leaves(start: Start) -> None:
+    scene = start()
+    say(scene, "text")
+    scene.end()
+    scene.connection.ended()
+    assert scene.left == [scene.connection]
+    assert [job["type"] for job in scene.jobs()] == ["text"]
+    assert scene.turnstiles.are_idle
+
+
+async def test_what_was_sent_before_the_end_is_published_and_then_the_nickname_given_up(start: Start) -> None:
+    # Given a client that registers, talks, and goes at once
+    scene = start()
+    say(scene, "newcomer", newcomer="jane")
+    say(scene, "text", text="one")
+    say(scene, "text", text="two")
+    scene.connection.ended()
+    # When the workers come to it
+    for _ in range(4):
+        scene.end()
+    # Then all was told in order
+    assert [job["type"] for job in scene.jobs()] == ["newcomer", "text", "text", LEAVE]
+    assert scene.turnstiles.are_idle
+
+
+async def test_giving_up_a_nickname_is_tried_until_it_is_done(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a client with a nickname, that goes while the inbox is full
+    monkeypatch.setattr("gischat.front.connection.RETRY_SECONDS", 0.001)
+    scene = start()
+    say(scene, "newcomer", newcomer="jane")
+    scene.end()
+    scene.gateway.answers = False
+    scene.connection.ended()
+    for answer in (FULL, FULL, FULL, TAKEN):
+        await until(lambda: not scene.gateway.enqueued[-1].taken.done())
+        scene.gateway.enqueued[-1].taken.set_result(answer)
+    scene.end()
+    # Then it was tried until it was taken
+    assert [job["type"] for job in scene.jobs()] == ["newcomer", *[LEAVE] * 4]
+    assert scene.turnstiles.are_idle
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Lets the loop turn until the condition holds."""
+    async with asyncio.timeout(DEADLINE):
+        while not holds():
+            await asyncio.sleep(0)
+
+
+async def close_when_written(stream: IOStream) -> None:
+    await until(lambda: not stream.writing())
+    stream.close()

@@ -1,0 +1,106 @@
+"""What our processes do alike, seen from outside: exit status, stderr, signals."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+END_WITHIN = 30.0  # seconds; only a test that fails waits that long
+
+FRONT = ("-m", "gischat")
+WORKER = ("-m", "worker", "--lane", "all")
+
+# A process of ours whose work is to wait until it is told to stop.
+WAITING = """
+import sys
+from gischat import process
+
+async def main(settings, stop):
+    print("ready", flush=True)
+    await stop.wait()
+
+sys.exit(process.run("front", main))
+"""
+
+FAILING = """
+import asyncio, sys
+from gischat import process
+
+async def main(settings, stop):
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fail())
+
+async def fail():
+    raise ZeroDivisionError("a bug of ours")
+
+sys.exit(process.run("worker", main))
+"""
+
+
+def environment(**given: str) -> dict[str, str]:
+    """Enough to run our Python, and the settings."""
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **given}
+
+
+def run(*command: str, **given: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, *command], env=environment(**given), capture_output=True, text=True, timeout=END_WITHIN
+    )
+
+
+@pytest.fixture
+def waiting() -> "Iterator[subprocess.Popen[str]]":
+    """A process that waits to be stopped."""
+    command, pipe = [sys.executable, "-c", WAITING], subprocess.PIPE
+    with subprocess.Popen(command, env=environment(), text=True, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("command", [FRONT, WORKER])
+def test_wrong_settings_end_a_process_with_all_of_them_named(command: tuple[str, ...]) -> None:
+    # Given three wrong settings and a contradiction
+    ended = run(*command, PORT="http", CHANNELS="QGIS,,", LOG_LEVEL="loud", MIN_AUTHOR_LENGTH="50")
+    # Then the process says that starting it again does not help (EX_CONFIG), and why
+    assert ended.returncode == 78
+    named = {line.partition(":")[0] for line in ended.stderr.splitlines()[1:]}
+    assert named == {"PORT", "CHANNELS", "LOG_LEVEL", "MAX_AUTHOR_LENGTH"}
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_that_is_told_to_stop_ends_in_order(waiting: "subprocess.Popen[str]", number: signal.Signals) -> None:
+    waiting.send_signal(number)
+    _, log = waiting.communicate(timeout=END_WITHIN)
+    assert waiting.returncode == 0
+    assert log.endswith(" stopped\n")
+
+
+def test_a_fault_of_ours_ends_a_process_with_its_traceback() -> None:
+    ended = run("-c", FAILING)
+    assert ended.returncode == 1
+    assert "ZeroDivisionError: a bug of ours" in ended.stderr
+    assert "the worker failed" in ended.stderr
+
+
+@pytest.mark.parametrize(("level", "is_shown"), [("info", True), ("warning", False)])
+def test_a_process_logs_to_stderr_what_its_level_lets_through(level: str, is_shown: bool) -> None:
+    ended = run("-c", WAITING.replace("await stop.wait()", "stop.set()"), LOG_LEVEL=level)
+    assert ended.returncode == 0
+    assert ended.stdout == "ready\n"
+    assert ("stopped" in ended.stderr) is is_shown
+
+
+@pytest.mark.parametrize("arguments", [(), ("--lane", "slow"), ("--lane",)])
+def test_a_worker_without_a_lane_says_how_it_is_to_be_started(arguments: tuple[str, ...]) -> None:
+    ended = run("-m", "worker", *arguments)
+    assert ended.returncode == 2
+    assert "--lane" in ended.stderr

@@ -1,0 +1,183 @@
+"""Who may import whom: fronts and workers share the wire, and know nothing of each other.
+
+Looked at twice: by reading the sources, which shows every import however it is hidden in a function, and by importing
+each side in a fresh interpreter, which shows what comes along.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Who must not import what, itself or by the way of other modules of ours
+FORBIDDEN = {
+    "gischat": ("worker", "deploy", "tests"),
+    "worker": ("gischat.front", "deploy", "tests"),
+    "gischat.streams": ("gischat.front",),
+    "gischat.messages": ("gischat.front", "gischat.streams", "tornado", "redis", "asyncio"),
+    "gischat.settings": ("gischat.front", "gischat.streams", "tornado", "redis", "asyncio"),
+    "gischat.front.frames": ("tornado", "redis", "asyncio"),
+    "worker.process": ("redis", "asyncio", "tornado"),
+    "worker.images": ("redis", "asyncio", "tornado", "gischat.streams"),
+    "worker.geojson": ("redis", "asyncio", "tornado", "gischat.streams"),
+    "worker.effects": ("gischat", "redis", "asyncio"),
+}
+
+
+class Import(NamedTuple):
+    """One import statement's one module."""
+
+    importer: str
+    line: int
+    imported: str
+
+    def __str__(self) -> str:
+        return f"{self.importer}, line {self.line}, imports {self.imported}"
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_in(source: str, importer: str, *, is_package: bool = False) -> Iterator[Import]:
+    """Every import, relative ones made absolute; `from a import b` counts as of `a.b`, which may be a module."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield Import(importer, node.lineno, name.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = importer.split(".")
+            up = node.level - is_package
+            parents = base[: len(base) - up] if node.level else []
+            for name in node.names:
+                yield Import(importer, node.lineno, ".".join([*parents, *filter(None, [node.module]), name.name]))
+
+
+SOURCES = {module_of(path): path for package in ("gischat", "worker") for path in (ROOT / package).rglob("*.py")}
+IMPORTS = {
+    module: list(imports_in(path.read_text("utf-8"), module, is_package=path.name == "__init__.py"))
+    for module, path in SOURCES.items()
+}
+
+
+def is_within(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
+
+
+def modules_within(package: str) -> list[str]:
+    return [module for module in IMPORTS if is_within(module, package)]
+
+
+def all_imports(module: str) -> list[Import]:
+    """What a module imports, itself and by the way of other modules of ours."""
+    found: list[Import] = []
+    known, unread = {module}, [module]
+    while unread:
+        for one in IMPORTS[unread.pop()]:
+            found.append(one)
+            for ours in (one.imported, one.imported.rpartition(".")[0]):
+                if ours in IMPORTS and ours not in known:
+                    known.add(ours)
+                    unread.append(ours)
+    return found
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_no_source_imports_what_it_must_not_know(package: str) -> None:
+    modules = modules_within(package)
+    assert modules, f"there is no {package} any more"
+    wrong = {
+        str(one)
+        for module in modules
+        for one in all_imports(module)
+        for forbidden in FORBIDDEN[package]
+        if is_within(one.imported, forbidden)
+    }
+    assert not wrong, f"{package} must not know of {', '.join(FORBIDDEN[package])}:\n" + "\n".join(sorted(wrong))
+
+
+@pytest.mark.parametrize("module", ["worker.process", "worker.images", "worker.geojson", "worker.effects"])
+def test_what_is_pure_has_no_clock_and_no_chance_of_its_own(module: str) -> None:
+    impure = ("time", "datetime", "random", "secrets", "uuid", "os", "socket", "threading")
+    wrong = [str(one) for one in IMPORTS[module] if one.imported.partition(".")[0] in impure]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nobody_reads_the_environment_but_the_settings() -> None:
+    wrong = [
+        f"{module}, line {node.lineno}, reads the environment"
+        for module, path in SOURCES.items()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
+        if module != "worker.sandbox"  # it hands the environment on to its child
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+package = importlib.import_module(sys.argv[1])
+for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    importlib.import_module(found.name)
+print("\\n".join(sys.modules))
+"""
+
+IMPORT_ONE = """
+import importlib, sys
+importlib.import_module(sys.argv[1])
+print("\\n".join(sys.modules))
+"""
+
+
+def loaded_by(script: str, module: str) -> list[str]:
+    """What a fresh interpreter has loaded after it imported a module, or all of a package."""
+    ran = subprocess.run([sys.executable, "-c", script, module], cwd=ROOT, capture_output=True, text=True, check=True)
+    return ran.stdout.split()
+
+
+@pytest.mark.parametrize(("package", "forbidden"), [("gischat", "worker"), ("worker", "gischat.front")])
+def test_one_side_can_be_imported_whole_without_the_other(package: str, forbidden: str) -> None:
+    loaded = loaded_by(IMPORT_ALL, package)
+    assert len([module for module in loaded if is_within(module, package)]) == len(modules_within(package))
+    assert [module for module in loaded if is_within(module, forbidden)] == []
+
+
+@pytest.mark.parametrize("module", ["worker.process", "worker.images", "worker.geojson"])
+def test_what_runs_in_the_sandbox_brings_no_network_along(module: str) -> None:
+    """A child of the sandbox starts sooner, has more of its memory for the job, and nothing to speak with."""
+    loaded = loaded_by(IMPORT_ONE, module)
+    assert module in loaded
+    assert [name for name in loaded if name in ("redis", "hiredis", "tornado", "asyncio", "ssl")] == []
+
+
+def test_imports_are_found_however_they_are_written() -> None:
+    source = """
+import worker
+import worker.images as pictures, os.path
+from gischat import front
+from ..streams import keys
+from . import rooms as r
+def later():
+    from worker import geojson
+if TYPE_CHECKING:
+    from gischat.front.app import Front
+"""
+    assert [str(one) for one in sorted(imports_in(source, "gischat.front.http"))] == [
+        "gischat.front.http, line 2, imports worker",
+        "gischat.front.http, line 3, imports os.path",
+        "gischat.front.http, line 3, imports worker.images",
+        "gischat.front.http, line 4, imports gischat.front",
+        "gischat.front.http, line 5, imports gischat.streams.keys",
+        "gischat.front.http, line 6, imports gischat.front.rooms",
+        "gischat.front.http, line 8, imports worker.geojson",
+        "gischat.front.http, line 10, imports gischat.front.app.Front",
+    ]
+    (relative,) = imports_in("from .keys import GROUP", "gischat.streams", is_package=True)
+    assert relative.imported == "gischat.streams.keys.GROUP"

@@ -1,0 +1,99 @@
+"""What an operator reads is what the settings do."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gischat.settings import SettingsError, load, variables
+from tests.support.settings import settings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+EXAMPLE = (ROOT / ".env.example").read_text("utf-8")
+
+# Read by what starts the processes, not by the processes themselves
+OF_THE_LAUNCHER = {"LOG_FILE"}
+
+# Names for what has another name, too: their defaults are its
+ALIASES = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": 6379, "NB_UVICORN_WORKERS": 1}
+COMPOSED = "REDIS_URL"  # of those, where it is not given
+
+
+def default(name: str) -> Any:
+    return ALIASES[name] if name in ALIASES else getattr(settings(), name.lower())
+
+
+def written(value: Any) -> str:
+    """A default as an operator would write it."""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return f"{value:g}" if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def in_the_readme(name: str) -> tuple[list[str], list[str]]:
+    """Names and defaults of the settings' row in which a name stands, both without their marks."""
+    rows = [line.split("|")[1:3] for line in README.splitlines() if line.startswith("|") and f"`{name}`" in line]
+    assert rows, f"{name} has no row in the README's table of settings"
+    names, defaults = ([re.sub(r"\s|`", "", word) for word in _words(cell)] for cell in rows[0])
+    return names, defaults
+
+
+def _words(cell: str) -> list[str]:
+    """What stands in a cell, one by one: `a`, `b,c`, off."""
+    return re.findall(r"`[^`]*`|[^\s,`]+", cell)
+
+
+def in_the_example() -> dict[str, str]:
+    """The lines of .env.example that set something, whether they are commented out or not."""
+    return dict(re.findall(r"^#?([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
+
+
+def test_the_readme_names_every_setting() -> None:
+    assert {name for name in variables() if f"`{name}`" not in README} == set()
+
+
+# NB_UVICORN_WORKERS stands in the row of what it is another name for
+@pytest.mark.parametrize("name", sorted(set(variables()) - {COMPOSED, "NB_UVICORN_WORKERS"}))
+def test_the_readme_tells_a_settings_default(name: str) -> None:
+    names, defaults = in_the_readme(name)
+    expected = written(default(name)).replace(" ", "")
+    shown = defaults[names.index(name)] if len(names) == len(defaults) else "".join(defaults)
+    same_number = _is_number(shown) and _is_number(expected) and float(shown) == float(expected)
+    assert shown == (expected or "off") or same_number, f"the README says that {name} is {shown}, it is {expected}"
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"\d+(\.\d+)?", text) is not None
+
+
+def test_the_example_has_every_setting_and_nothing_else() -> None:
+    assert set(in_the_example()) == set(variables()) | OF_THE_LAUNCHER
+
+
+def test_nothing_in_the_example_is_set_before_somebody_sets_it() -> None:
+    assert re.findall(r"^[A-Z_]+=.*$", EXAMPLE, re.MULTILINE) == []
+
+
+def test_what_the_example_shows_is_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given an operator who takes all comment signs away
+    shown = {name: value for name, value in in_the_example().items() if value}
+    monkeypatch.setattr("os.environ", dict(shown))
+    # Then nothing changes
+    assert load() == settings()
+
+
+@pytest.mark.parametrize("name", sorted(variables()))
+def test_every_setting_that_is_documented_is_read(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """It makes a difference what it is, or it is found wrong."""
+    monkeypatch.setattr("os.environ", {name: "other,other" if name == "CHANNELS" else "\n"})
+    assert outcome() != settings()
+
+
+def outcome() -> Any:
+    """The settings, or what is wrong with them."""
+    try:
+        return load()
+    except SettingsError as error:
+        return error.wrong
