@@ -43,6 +43,7 @@ class Settings:
     max_script_raw_length: int
     max_geojson_features: int
     max_stored_messages: int
+    max_stored_bytes: int
     # Where we are
     instance_id: str
     environment: str
@@ -138,6 +139,7 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
         "max_script_raw_length": count("MAX_SCRIPT_RAW_LENGTH", 2_000_000),
         "max_geojson_features": count("MAX_GEOJSON_FEATURES", 500),
         "max_stored_messages": count("MAX_STORED_MESSAGES", 5, least=0),
+        "max_stored_bytes": count("MAX_STORED_BYTES", 8 * 2**20),
         "instance_id": env.str("INSTANCE_ID", "gischat", validate=Regexp(r"[\w.-]+\Z", error=_INSTANCE_ID)),
         "environment": env.str("ENVIRONMENT", "production"),
         "redis_url": _redis_url(env),

@@ -26,6 +26,7 @@ READ_SECONDS = 1.0  # how long a read waits; a worker that is to stop stops with
 KEEP_HOUSE_SECONDS = 2.0
 MOST_DELIVERIES = 3  # a job that has taken so many workers with it gets no other
 
+TOOK_TOO_LONG = "This message takes too long to process. Please send something smaller or simpler. It was not sent."
 TAKES_TOO_MUCH = "This message takes too much memory to process. Please send something smaller."
 
 
@@ -167,7 +168,11 @@ class HeavyConsumer(Consumer):
             except OutOfMemory:
                 log.warning("a %s took too much memory", held.job.type)
                 return Refuse(TAKES_TOO_MUCH)
-            except (TimedOut, Crashed) as error:
+            except TimedOut as error:
+                # It would take as long again, and hold up all others' pictures meanwhile.
+                log.error("a %s is buried: it %s", held.job.type, error)
+                return Bury(f"It {error}.", TOOK_TOO_LONG)
+            except Crashed as error:
                 reason = f"{type(error).__name__}: {error}"
                 log.error("a %s ended the sandbox: %s", held.job.type, reason)
             except StartFailed:

@@ -65,9 +65,10 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Bury:
-    """It cannot be done: to the dead letters, with the reason for the operator."""
+    """It cannot be done: to the dead letters, with the reason for the operator, and words for the sender."""
 
     reason: str
+    told: str = "This message could not be processed by the server. It was not sent."
 
 
 Effect = Publish | Refuse | Acknowledge | Register | Restore | Exit | Leave | Like | Count | Bury

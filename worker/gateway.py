@@ -28,8 +28,6 @@ from worker.effects import (
     Restore,
 )
 
-BURIED = "This message could not be processed by the server. It was not sent."
-
 
 class Held(NamedTuple):
     """A job that this worker holds: delivered to it and not acknowledged yet."""
@@ -220,7 +218,7 @@ def _count(held: Held, effect: Count) -> Carried:
 
 
 def _bury(held: Held, effect: Bury) -> Carried:
-    return "bury", (held.job.type, held.job.id, held.job.body, effect.reason, uncompliant(BURIED))
+    return "bury", (held.job.type, held.job.id, held.job.body, effect.reason, uncompliant(effect.told))
 
 
 _CARRIED_OUT: dict[type[Effect], Callable[[Held, Any], Carried]] = {

@@ -49,6 +49,9 @@ _UPRIGHT = {
 }
 
 _SRGB = ImageCms.createProfile("sRGB")
+_START_OF_SCAN = b"\xff\xda"
+# A camera writes 1 to 10. Bytes behind the picture (a film, say) may look like some more.
+_MOST_SCANS = 200
 _JPEG_QUALITIES = (85, 75, 65, 50)
 
 _NOT_BASE64 = "The image is not valid base64."
@@ -91,12 +94,19 @@ def _scaled(data: bytes, max_size: int, max_pixels: int) -> tuple[ImageFile, Ima
         source = Image.open(io.BytesIO(data), formats=_FORMATS)
         _check_size(source.size, max_pixels)
         size = _fitted(source.size, max_size)
+        _check_scans(data, source)
         draft = source.draft(None, size)  # JPEG alone: libjpeg leaves out the detail that scaling would lose
         source.load()
         plain = _plain(source)  # palettes and transparency are the file's too, and may be broken
     if plain.mode == "F":
         return source, _shallow(plain, size, is_light=isinstance(source, PngImageFile))
     return source, plain.resize(size, Resampling.LANCZOS, draft and draft[1], reducing_gap=2.0)
+
+
+def _check_scans(data: bytes, source: ImageFile) -> None:
+    """A progressive JPEG may have thousands of scans of a few bytes, each a walk over the whole picture."""
+    if isinstance(source, JpegImageFile) and data.count(_START_OF_SCAN) > _MOST_SCANS:
+        raise Uncompliant(f"The image has too many scans: at most {_MOST_SCANS} are allowed.")
 
 
 @contextmanager

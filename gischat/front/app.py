@@ -5,17 +5,16 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from importlib import resources
-from urllib.parse import quote
 
 from tornado.httpserver import HTTPServer
-from tornado.log import access_log
 from tornado.netutil import bind_sockets
 from tornado.routing import URLSpec
-from tornado.web import Application, RequestHandler
+from tornado.web import Application
 
 from gischat.front import docs, http
 from gischat.front.front import Front
-from gischat.front.gateway import READ_SECONDS, OutboxReader
+from gischat.front.gateway import HISTORY_SECONDS, READ_SECONDS, OutboxReader
+from gischat.front.requests import log_request
 from gischat.front.websocket import ChannelSocket
 from gischat.settings import Settings
 from gischat.streams.multiplexer import ANSWER_SECONDS
@@ -23,7 +22,7 @@ from gischat.streams.servers import connect, reading_groups
 
 log = logging.getLogger(__name__)
 
-PROBES = frozenset({"/livez", "/readyz"})
+IDLE_SECONDS = 60.0  # how long a connection may take to ask for something, or to send what it has begun
 
 
 def routes(front: Front) -> list[URLSpec]:
@@ -53,7 +52,7 @@ def application(front: Front) -> Application:
         list(routes(front)),
         default_handler_class=http.NotFound,
         default_handler_args={"front": front},
-        log_function=_log_request,
+        log_function=log_request,
         websocket_ping_interval=settings.ws_ping_interval or None,
         websocket_ping_timeout=settings.ws_ping_timeout or None,
         websocket_max_message_size=settings.max_frame_size,
@@ -62,27 +61,14 @@ def application(front: Front) -> Application:
     )
 
 
-def _log_request(handler: RequestHandler) -> None:
-    """One line a request; those of the probes, which come every few seconds, only where something is wrong."""
-    status, request = handler.get_status(), handler.request
-    if status >= 500:
-        level = logging.ERROR
-    elif status >= 400:
-        level = logging.WARNING
-    else:
-        level = logging.DEBUG if request.path in PROBES else logging.INFO
-    # A path is a client's word: what is no part of a URL does not reach the log as it is.
-    path = quote(request.path, safe="/%:@!$&'()*+,;=")
-    milliseconds = 1000 * request.request_time()
-    access_log.log(level, "%d %s %s %s %.1fms", status, request.method, path, request.remote_ip, milliseconds)
-
-
 @contextlib.asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Front]:
     """A front that serves, as soon as Redis is there; drained and gone at the end."""
     url = settings.redis_url
     async with contextlib.AsyncExitStack() as stack:
         redis = await stack.enter_async_context(connect(url, name="gischat-front"))
+        reads = connect(url, name="gischat-histories", resends=False, answer_seconds=HISTORY_SECONDS)
+        histories = await stack.enter_async_context(reads)
         connections = [redis]
         readers: list[OutboxReader] = []
         for channels in reading_groups(url, settings.channels):
@@ -90,7 +76,7 @@ async def running(settings: Settings) -> AsyncIterator[Front]:
             reader = connect(url, name="gischat-subscriber", resends=False, answer_seconds=answer_seconds)
             connections.append(await stack.enter_async_context(reader))
             readers.append(OutboxReader(settings, channels, reader))
-        front = Front(settings, redis, readers)
+        front = Front(settings, redis, histories, readers)
         for connection in connections:
             connection.reconnected = front.turnstiles.enqueue_again
         # A part that fails ends the group, and so the process: better a new front than one that does not hear.
@@ -98,7 +84,12 @@ async def running(settings: Settings) -> AsyncIterator[Front]:
         await front.subscriber.find_positions()
         await front.presence.begin()
         tasks = [group.create_task(part.run()) for part in (front.subscriber, front.presence, front.circle)]
-        server = HTTPServer(application(front), max_body_size=settings.max_frame_size)
+        server = HTTPServer(
+            application(front),
+            max_body_size=settings.max_frame_size,
+            idle_connection_timeout=IDLE_SECONDS,
+            body_timeout=IDLE_SECONDS,
+        )
         server.add_sockets(bind_sockets(settings.port, settings.host or None, reuse_port=True))
         log.info("serving on http://%s:%d", settings.host, settings.port)
         try:

@@ -27,11 +27,11 @@ LEAVE_SECONDS = 3.0  # for the channels to be told
 class Front:
     """The parts of one front process."""
 
-    def __init__(self, settings: Settings, redis: Redis, readers: Sequence[OutboxReader]) -> None:
+    def __init__(self, settings: Settings, redis: Redis, histories: Redis, readers: Sequence[OutboxReader]) -> None:
         self.settings = settings
         self._redis = redis
         self.messages = Messages(settings)
-        self.gateway = Gateway(settings, secrets.token_hex(4), redis)
+        self.gateway = Gateway(settings, secrets.token_hex(16), redis, histories)
         self.turnstiles = Turnstiles(self.gateway, settings)
         self.rooms = {name: Room(name, self.gateway, self.turnstiles) for name in settings.channels}
         self.subscriber = Subscriber(self.gateway, readers, self.rooms, self.turnstiles)

@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
 
+from gischat.errors import Refused
+from gischat.front.frames import text_frame
 from gischat.messages import Lane
 from gischat.settings import Settings
 from gischat.streams.entries import Job, Publication
 from gischat.streams.keys import ChannelKeys
-from gischat.streams.multiplexer import Redis
-from gischat.streams.scripts import Scripts
+from gischat.streams.multiplexer import TOO_BUSY, Lost, Redis
+from gischat.streams.scripts import Script, Scripts
 
 READ_SECONDS = 2.0  # how long one read of the outboxes waits for something to come
 # What comes of putting a job into its inbox.
@@ -17,15 +21,23 @@ TAKEN = 1
 FULL = 0
 FORGOTTEN = -1  # Redis has lost what this front has said or heard before: that has to be said again first
 
+HISTORY_SECONDS = 30.0  # how long the answer with a history may take
+
 READ_ENTRIES = 256  # of one channel, at the most, in one read
 
 
-class Snapshot(NamedTuple):
+@dataclass(frozen=True)
+class Snapshot:
     """What a joiner is told first, as it was when the channel had seen `published` publications."""
 
     published: int
-    history: list[bytes]
+    history: Sequence[bytes]
     is_complete: bool = True  # nothing is missing of what the joiner asked for
+
+    @cached_property
+    def frames(self) -> bytes:
+        """All messages, as they go over the wire: made once for all who join together."""
+        return b"".join(map(text_frame, self.history))
 
 
 class Renewal(NamedTuple):
@@ -76,9 +88,15 @@ class OutboxReader:
 class Gateway:
     """A front's way to Redis, for all that is answered at once."""
 
-    def __init__(self, settings: Settings, front: str, redis: Redis) -> None:
+    def __init__(self, settings: Settings, front: str, redis: Redis, histories: Redis) -> None:
+        """
+        Args:
+            redis: the connection for messages and signs of life.
+            histories: one for what may be large, so that no message waits behind it.
+        """
         self.front = front
         self._redis = redis
+        self._histories = histories
         self._scripts = Scripts(settings)
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
 
@@ -92,15 +110,21 @@ class Gateway:
         return self._redis.run(self._scripts.enqueue, self._keys[channel].for_script(lane), arguments)
 
     async def snapshot(self, channel: str) -> Snapshot:
-        published, history = await self._redis.run(self._scripts.snapshot, self._keys[channel].for_script(), ())
+        """The stored messages."""
+        published, history = await self._read(self._scripts.snapshot, channel)
         return Snapshot(published, history)
 
     async def since(self, channel: str, id: str) -> Snapshot:
         """What was published after the message of that id; the stored messages where that is not retained."""
-        published, is_complete, messages = await self._redis.run(
-            self._scripts.since, self._keys[channel].for_script(), (id,)
-        )
+        published, is_complete, messages = await self._read(self._scripts.since, channel, id)
         return Snapshot(published, messages, bool(is_complete))
+
+    async def _read(self, script: Script, channel: str, *arguments: str) -> Any:
+        try:
+            return await self._histories.run(script, self._keys[channel].for_script(), arguments)
+        except Lost:
+            # Not asked again by itself: nobody may be waiting for it any more.
+            raise Refused(TOO_BUSY) from None
 
     async def last_entry(self, channel: str) -> Entry | None:
         """The newest publication; what is published later comes after it."""
@@ -113,9 +137,13 @@ class Gateway:
         ids = self._keys[channel].ids
         return list(await self._redis.call("ZRANGE", ids, -number, -1, key=ids))
 
-    async def renew(self, channel: str, lease: float) -> Renewal:
-        """Shows that this front is alive, for `lease` seconds."""
-        arguments = (self.front, int(lease * 1000))
+    async def renew(self, channel: str, lease: float, *, is_forgotten: bool = False) -> Renewal:
+        """Shows that this front is alive, for `lease` seconds.
+
+        Args:
+            is_forgotten: Redis has lost what this front has said or heard; it says it again now.
+        """
+        arguments = (self.front, int(lease * 1000), int(is_forgotten))
         known, published = await self._redis.run(self._scripts.renew, self._keys[channel].for_script(), arguments)
         return Renewal(bool(known), published)
 

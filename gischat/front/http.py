@@ -10,6 +10,7 @@ from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 from gischat import __version__
 from gischat.errors import Refused, Uncompliant
 from gischat.front.front import Front
+from gischat.front.requests import log_failure
 from gischat.front.turnstile import Ending
 from gischat.messages import Message
 from gischat.streams.entries import Outcome
@@ -34,6 +35,9 @@ class JsonHandler(RequestHandler):
     def answer_json(self, body: bytes) -> None:
         self.set_header("Content-Type", "application/json; charset=UTF-8")
         self.finish(body)
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        log_failure(self, value)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None))[1]
@@ -170,6 +174,14 @@ class NotFound(JsonHandler):
 
 class Page(StaticFileHandler):
     """The web client and its assets."""
+
+    def parse_url_path(self, url_path: str) -> str:
+        if not url_path.isprintable():
+            raise HTTPError(404)
+        return super().parse_url_path(url_path)
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        log_failure(self, value)
 
     def set_extra_headers(self, path: str) -> None:
         # Asked for again each time, answered 304 while it is the same: a new version is seen at once.

@@ -5,7 +5,7 @@ the history knows of: then what of the history waits as well is left out of the 
 order in which it was published.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from gischat.front.frames import text_frame
@@ -57,7 +57,7 @@ class Joiner:
     def forget(self) -> None:
         """The channel counts from anew: how much a history knew of does not matter any more."""
         if self.snapshot is not None:
-            self.snapshot = self.snapshot._replace(published=0)
+            self.snapshot = replace(self.snapshot, published=0)
 
     def send_history(self, published: int) -> None:
         """Sends history and what waits, once, when so many publications have been heard as the history knows of."""
@@ -65,9 +65,12 @@ class Joiner:
             return
         self.has_history = True
         live = {id for id, _ in self._waiting}
-        older = [text_frame(body) for body in self.snapshot.history if id_of(body) not in live]
-        missing = [] if self.snapshot.is_complete else [text_frame(uncompliant(MISSED))]
-        frames = b"".join([*missing, *older, *(frame for _, frame in self._waiting)])
+        history = self.snapshot.frames
+        if live and any(id_of(body) in live for body in self.snapshot.history):
+            history = b"".join(text_frame(body) for body in self.snapshot.history if id_of(body) not in live)
+        missing = b"" if self.snapshot.is_complete else text_frame(uncompliant(MISSED))
+        since = b"".join(frame for _, frame in self._waiting)
         self._waiting.clear()
-        if frames:
-            self.member.write(frames)
+        if missing or history or since:
+            # As a rule there is only a history, and that is the same bytes for all who join together.
+            self.member.write(missing + history + since if missing or since else history)

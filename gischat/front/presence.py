@@ -67,7 +67,7 @@ class Presence:
                 continue
             for channel, renewal in renewals.items():
                 if not renewal.was_known or renewal.published < heard[channel]:
-                    self._tell_again(self._rooms[channel])
+                    self._look(channel)
             self._renewed_at = asyncio.get_running_loop().time()
             self._subscriber.compare({channel: renewal.published for channel, renewal in renewals.items()})
 
@@ -85,21 +85,22 @@ class Presence:
     def _look(self, channel: str) -> None:
         """Renews a lease at once, and tells what Redis is known to have lost."""
         if channel not in self._looking:
-            task = self._looking[channel] = asyncio.create_task(self._renew_and_tell(channel))
+            since = self._renewed_at - LOST_SECONDS
+            task = self._looking[channel] = asyncio.create_task(self._renew_and_tell(channel, since))
             task.add_done_callback(lambda _: self._looking.pop(channel))
 
-    async def _renew_and_tell(self, channel: str) -> None:
+    async def _renew_and_tell(self, channel: str, since: float) -> None:
         try:
-            await self._gateway.renew(channel, LEASE_SECONDS)
+            await self._gateway.renew(channel, LEASE_SECONDS, is_forgotten=True)
         except (Refused, RedisError) as error:
             log.warning("the lease could not be renewed: %s", error)
         else:
-            self._tell_again(self._rooms[channel])
+            self._tell_again(self._rooms[channel], since)
 
-    def _tell_again(self, room: Room) -> None:
+    def _tell_again(self, room: Room, since: float) -> None:
         log.warning("redis had lost this front in a channel with %d connections", len(room.connections))
         room.begin_anew()
-        self._turnstiles.repeat(room.channel, self._renewed_at - LOST_SECONDS)
+        self._turnstiles.repeat(room.channel, since)
         room.head_count.tell_again()
         for connection in room.connections.values():
             connection.restore()

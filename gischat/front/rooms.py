@@ -42,7 +42,9 @@ class Room:
         self._gateway = gateway
         self._newest_count: bytes | None = None
         self._counts = Gathering(GATHER_SECONDS, self._deliver_count)
-        self._snapshot: asyncio.Task[Snapshot] | None = None
+        self._reading: asyncio.Task[Snapshot] | None = None
+        self._next_reading: asyncio.Task[Snapshot] | None = None
+        self._readings_since = asyncio.Semaphore(2)
 
     def enter(self, member: Member, after: str | None = None) -> None:
         """Takes a connection in: it gets the history, the next count that includes it, and all that comes after.
@@ -154,21 +156,27 @@ class Room:
                 self._members.add(member)
 
     async def _bring_history(self, joiner: Joiner, after: str | None) -> None:
-        snapshot = await self._read_snapshot() if after is None else await self._ask(self._gateway.since, after)
+        snapshot = await self._read_snapshot() if after is None else await self._read_since(after)
         if joiner.member in self._joiners:
             joiner.snapshot = snapshot
             self._let_in()
 
     async def _read_snapshot(self) -> Snapshot:
-        """Who joins in the same turn of the loop shares one reading."""
-        if self._snapshot is None:
-            self._snapshot = asyncio.create_task(self._ask(self._gateway.snapshot))
-            # Redis is asked in the next turn: until then, whoever enters may wait for the same answer.
-            asyncio.get_running_loop().call_soon(self._forget_snapshot)
-        return await asyncio.shield(self._snapshot)
+        """One reading is on its way at a time; all who enter meanwhile share the next."""
+        if self._next_reading is None:
+            self._next_reading = asyncio.create_task(self._read_after(self._reading))
+        return await asyncio.shield(self._next_reading)
 
-    def _forget_snapshot(self) -> None:
-        self._snapshot = None
+    async def _read_after(self, reading: "asyncio.Task[Snapshot] | None") -> Snapshot:
+        if reading is not None:
+            await asyncio.wait([reading])
+        # From here on the answer may be older than whoever enters.
+        self._reading, self._next_reading = self._next_reading, None
+        return await self._ask(self._gateway.snapshot)
+
+    async def _read_since(self, after: str) -> Snapshot:
+        async with self._readings_since:
+            return await self._ask(self._gateway.since, after)
 
     async def _ask(self, read: Callable[..., Awaitable[Snapshot]], *arguments: str) -> Snapshot:
         while self._joiners:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message, the `number`-th of its sender."""
+    """A message, the `number`-th of its sender and the `place`-th of all."""
 
     sender: str
     number: int
     type: str
+    place: int
 
 
 @dataclass(slots=True)
@@ -25,6 +26,8 @@ class Heard:
 
     order: list[str] = field(default_factory=list)
     times: Counter[str] = field(default_factory=Counter)
+    last: Counter[str] = field(default_factory=Counter)  # by sender, the number of its latest message
+    overtaken: list[str] = field(default_factory=list)  # what came after a later one of its sender
     excused: int = 0  # of the messages sent first, so many may be missing: the receiver was told so
 
 
@@ -61,7 +64,7 @@ class Ledger:
 
     def send(self, id: str, sender: str, type: str) -> None:
         self._numbers[sender] += 1
-        self.sent[id] = Sent(sender, self._numbers[sender], type)
+        self.sent[id] = Sent(sender, self._numbers[sender], type, len(self.sent))
 
     def hear(self, receiver: str, id: str, *, may_repeat: bool = False) -> None:
         """Notes a message; one that came with a history that was not asked for exactly `may_repeat` an earlier one."""
@@ -73,7 +76,15 @@ class Ledger:
         heard.times[id] += 1
         if heard.times[id] == 1:
             heard.order.append(id)
+            self._check_order(heard, id)
         self.delivered.add(id)
+
+    def _check_order(self, heard: Heard, id: str) -> None:
+        sent = self.sent[id]
+        # What comes late to one who was told of a gap fills it.
+        if sent.number < heard.last[sent.sender] and sent.place >= heard.excused:
+            heard.overtaken.append(id)
+        heard.last[sent.sender] = max(heard.last[sent.sender], sent.number)
 
     def has_heard(self, receiver: str, id: str) -> bool:
         return id in self._heard[receiver].times
@@ -101,23 +112,15 @@ class Ledger:
 
     def _absent(self, receiver: str, *, excused: bool) -> Iterator[str]:
         heard = self._heard[receiver]
-        for place, id in enumerate(self.sent):
+        for id, sent in self.sent.items():
             is_due = id in self.delivered or id not in self._refused
-            is_excused = place < heard.excused and id in self.delivered
+            is_excused = sent.place < heard.excused and id in self.delivered
             if is_due and id not in heard.times and is_excused is excused:
                 yield id
 
     def out_of_order(self) -> list[tuple[str, str]]:
         """Receivers with the ids that came to them after a later one of the same sender."""
-        found = []
-        for receiver, heard in self._heard.items():
-            last: Counter[str] = Counter()
-            for id in heard.order:
-                sent = self.sent[id]
-                if sent.number < last[sent.sender]:
-                    found.append((receiver, id))
-                last[sent.sender] = max(last[sent.sender], sent.number)
-        return found
+        return [(name, id) for name, heard in self._heard.items() for id in heard.overtaken]
 
     def duplicated(self) -> list[tuple[str, str]]:
         """Receivers with the ids that came to them more than once."""

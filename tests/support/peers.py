@@ -11,7 +11,7 @@ import functools
 import json
 import random
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -65,6 +65,7 @@ class Peer:
         self._news = asyncio.Event()
         self._present: asyncio.Task[None] | None = None
         self.breach: BaseException | None = None
+        self.was_published: Callable[[str], bool] = lambda id: False  # as an operator could look it up
         ledger.join(name)
 
     async def come(self) -> None:
@@ -185,7 +186,7 @@ class Talker(Peer):
         waiting = {message["id"]: message for message in messages}
         while True:
             session = await self._session(wait_until_in=self._dice.random() < 0.5)
-            waiting = self._unheard(waiting)
+            waiting = {id: message for id, message in waiting.items() if not self._ledger.has_heard(self.name, id)}
             session.refusals.clear()
             with contextlib.suppress(ConnectionClosed):
                 for message in waiting.values():
@@ -193,10 +194,9 @@ class Talker(Peer):
             await self.wait(
                 functools.partial(self._is_ended, session, waiting), f"{len(waiting)} messages to be heard or refused"
             )
-            waiting = self._unheard(waiting)
-            if len(session.refusals) >= len(waiting):
+            if len(session.refusals) >= len(refused := self._unresolved(waiting)):
                 break
-        for id in waiting:
+        for id in refused:
             self._ledger.refuse(id)
 
     async def _session(self, *, wait_until_in: bool) -> Session:
@@ -208,17 +208,17 @@ class Talker(Peer):
         assert self.session is not None
         return self.session
 
-    def _unheard(self, messages: dict[str, Message]) -> dict[str, Message]:
-        """What has not come back yet; who was told of a gap is content with what others have heard."""
-        told = self.session is not None and not self.session.continues
-        return {
-            id: message
-            for id, message in messages.items()
-            if not (self._ledger.has_heard(self.name, id) or (told and id in self._ledger.delivered))
-        }
+    def _unresolved(self, messages: Iterable[str]) -> list[str]:
+        """What has not come back yet. Who was told of a gap may have missed the echo, and is content to know that it
+        was published: a message that is repeated then is not published again, and so not heard."""
+        unheard = [id for id in messages if not self._ledger.has_heard(self.name, id)]
+        if self.session is None or self.session.continues:
+            return unheard
+        self._ledger.delivered.update(filter(self.was_published, unheard))
+        return [id for id in unheard if id not in self._ledger.delivered]
 
-    def _is_ended(self, session: Session, waiting: dict[str, Message]) -> bool:
-        return session.is_over or len(session.refusals) >= len(self._unheard(waiting))
+    def _is_ended(self, session: Session, waiting: Iterable[str]) -> bool:
+        return session.is_over or len(session.refusals) >= len(self._unresolved(waiting))
 
     def _message(self) -> Message:
         id = str(uuid.UUID(int=self._dice.getrandbits(128), version=4))

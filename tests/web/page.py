@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-DEADLINE = 20.0  # seconds, on a busy machine too; only a test that fails waits that long
+DEADLINE = 40.0  # seconds, on a busy machine too; only a test that fails waits that long
 
 # Said by the browser itself whenever a server is away, and not to be prevented.
 LOST_LINE = "WebSocket connection to"

@@ -8,6 +8,6 @@ if is_repeated(id) then
 elseif address then
   publish(source, 'done', address, 'like', id, body)
 else
-  publish(source, 'done', '', 'like', id, '')
+  publish(source, 'done', '', 'like', '', '')
 end
 return 1

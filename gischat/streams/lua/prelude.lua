@@ -61,10 +61,15 @@ local function publish(source, outcome, to, kind, id, body)
   if id ~= '' then remember(id) end
 end
 
+-- The newest always stays.
 local function store(body)
   if HISTORY_MESSAGES == 0 then return end
-  redis.call('RPUSH', HISTORY, body)
-  redis.call('LTRIM', HISTORY, -HISTORY_MESSAGES, -1)
+  local length = redis.call('RPUSH', HISTORY, body)
+  local bytes = redis.call('HINCRBY', METERS, 'history_bytes', #body)
+  while length > 1 and (length > HISTORY_MESSAGES or bytes > HISTORY_BYTES) do
+    bytes = redis.call('HINCRBY', METERS, 'history_bytes', -#redis.call('LPOP', HISTORY))
+    length = length - 1
+  end
 end
 
 -- The stored messages, oldest first.

@@ -4,7 +4,9 @@ local id = ARGV[1]
 
 local published = tonumber(redis.call('HGET', METERS, 'published') or 0)
 local at = redis.call('ZSCORE', IDS, id)
-if not at then return { published, 0, history() } end
+-- What Redis had lost was said again, each front's part by itself: for a while, nothing stands where it stood.
+local settled_at = tonumber(redis.call('HGET', METERS, 'lost_at') or 0) + SETTLING
+if not at or tonumber(at) < settled_at then return { published, 0, history() } end
 
 -- The id was noted a moment after its entry was made: the search begins a little earlier.
 local from = string.format('%d-0', at - 1000)

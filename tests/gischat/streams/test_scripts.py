@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from tornado.ioloop import IOLoop
 
-from gischat.front.gateway import FORGOTTEN, TAKEN
+from gischat.front.gateway import FORGOTTEN, TAKEN, Snapshot
 from gischat.front.gateway import Gateway as FrontGateway
 from gischat.messages import Lane, new_id
 from gischat.streams import scripts
@@ -64,7 +64,7 @@ class Wire:
         return WorkerGateway(self.settings, lane, [CHANNEL], name, redis=self.redis, reader=self.redis)
 
     def new_front(self, name: str) -> FrontGateway:
-        return FrontGateway(self.settings, name, self.redis)
+        return FrontGateway(self.settings, name, self.redis, self.redis)
 
     def job(
         self, body: bytes = b"{}", *, type: str = "text", id: str = "", front: str = "front-1", connection: int = 1
@@ -408,7 +408,7 @@ async def test_a_history_that_shall_be_shorter_is_shorter_at_once(start: Start, 
 
 
 async def test_a_channel_without_anything_has_an_empty_history(wire: Wire) -> None:
-    assert await wire.front.snapshot(CHANNEL) == (0, [], True)
+    assert await wire.front.snapshot(CHANNEL) == Snapshot(0, [], True)
 
 
 # The outbox and its bounds
@@ -472,16 +472,16 @@ async def test_who_comes_back_gets_what_everyone_got_since(wire: Wire) -> None:
     await wire.end(Publish(b'"cheat code"', stored=False))
     await wire.end(Exit("jane"), b'"exiter"')
     # Then what was for everyone comes, in order, and no count of then
-    published, messages, is_complete = await wire.front.since(CHANNEL, last_seen)
-    assert messages == [b'"text"', b'"cheat code"', b'"exiter"']
-    assert is_complete
-    assert published == (await wire.outbox())[-1].number
+    missed = await wire.front.since(CHANNEL, last_seen)
+    assert missed.history == [b'"text"', b'"cheat code"', b'"exiter"']
+    assert missed.is_complete
+    assert missed.published == (await wire.outbox())[-1].number
 
 
 async def test_who_missed_nothing_gets_nothing(wire: Wire) -> None:
     id = new_id()
     await wire.end(Publish(b"{}"), id=id)
-    assert await wire.front.since(CHANNEL, id) == (1, [], True)
+    assert await wire.front.since(CHANNEL, id) == Snapshot(1, [], True)
 
 
 async def test_who_missed_more_than_a_hundred_gets_them_all(wire: Wire) -> None:
@@ -495,7 +495,7 @@ async def test_who_missed_more_than_a_hundred_gets_them_all(wire: Wire) -> None:
 @pytest.mark.parametrize("id", ["", "x", "*", "2b1f4d3e-0c55-4a7e-9a51-6f2f0b7a9c11"])
 async def test_who_names_a_message_that_is_not_known_gets_the_history(wire: Wire, id: str) -> None:
     await wire.end(Publish(b"{}"), id=new_id())
-    assert await wire.front.since(CHANNEL, id) == (1, [b"{}"], False)
+    assert await wire.front.since(CHANNEL, id) == Snapshot(1, [b"{}"], False)
 
 
 async def test_who_names_a_message_that_is_not_retained_gets_the_history(start: Start) -> None:
