@@ -34,6 +34,7 @@ setup(
         "test": [
             "jsonschema>=4.26,<5",
             "openapi-spec-validator>=0.9,<1",
+            "psutil>=7,<8",
             "pytest>=9.2,<10",
             "pytest-tornasync>=0.6.0.post2,<1",
             "pytest-xdist>=3.8,<4",

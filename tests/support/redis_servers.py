@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from tests.support.processes import HOST, START_WITHIN, Port, Valkey
 
@@ -23,7 +25,9 @@ class Server(Valkey):
         directory.mkdir(parents=True, exist_ok=True)
         super().__init__(directory)
         own = {"appendonly": "yes", "appendfsync": appendfsync, "save": "", "loglevel": "warning", **settings}
-        self.client = redis.Redis(host=HOST, port=self.port, socket_timeout=2, socket_connect_timeout=2)
+        self.client = redis.Redis(
+            host=HOST, port=self.port, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
+        )
         self._data = directory
         for name, value in own.items():
             self._command += [f"--{name.replace('_', '-')}", value]

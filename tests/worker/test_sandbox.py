@@ -39,7 +39,7 @@ async def opened(*, seconds: float = 30, memory: int = MEMORY, preload: tuple[st
 async def until(condition: Callable[[], bool]) -> None:
     """Returns once the condition holds, which other processes bring about."""
     async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - they raise no event here
+        while not condition():
             await asyncio.sleep(0.005)
 
 

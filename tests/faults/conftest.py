@@ -1,0 +1,57 @@
+"""Seeds and repetitions, and scenes to be harmed."""
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.faults.scene import CHANNEL, Scene
+from tests.support.processes import HOST, Stack, Valkey
+from tests.support.redis_servers import Server
+
+MakeScene = Callable[..., Scene]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("faults")
+    group.addoption("--seed", default="1", help="of all that is random in the fault suite")
+    group.addoption("--repeat", type=int, default=1, help="how often each test of the fault suite runs")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    repeat: int = metafunc.config.getoption("repeat")
+    if repeat > 1 and "dice" in metafunc.fixturenames:
+        metafunc.parametrize("repetition", range(repeat))
+
+
+@pytest.fixture
+def repetition() -> int:
+    return 0
+
+
+@pytest.fixture
+def dice(request: pytest.FixtureRequest, repetition: int) -> random.Random:
+    """Random in a way that can be had again: by `--seed`, test and repetition."""
+    name = request.node.originalname
+    return random.Random(f"{request.config.getoption('seed')} {name} {repetition}")
+
+
+@pytest.fixture
+def make_scene(io_loop: Any, valkey: Valkey, open_stack: Callable[..., Stack], dice: random.Random) -> MakeScene:
+    """Makes scenes, not yet begun: `async with make_scene(fronts=2, light=1) as scene`."""
+
+    def make(*, redis_url: str | None = None, client: Any = None, **options: Any) -> Scene:
+        stack = open_stack(redis_url=redis_url or valkey.url, **{"fronts": 2, "channels": CHANNEL, **options})
+        return Scene(stack, client or redis.Redis(host=HOST, port=valkey.port, socket_timeout=2), dice)
+
+    return make
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A Valkey of the test's own that keeps its data: it may be killed, frozen and emptied."""
+    with Server(tmp_path / "valkey") as server:
+        yield server

@@ -1,0 +1,302 @@
+"""A scene of a fault: real processes, people who talk all the while, and at the end the books."""
+
+import asyncio
+import contextlib
+import os
+import random
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from redis.exceptions import RedisError
+
+from gischat.messages import Lane
+from gischat.streams.keys import GROUP, ChannelKeys
+from tests.support.ledger import Balance, Ledger
+from tests.support.peers import Guest, Peer, Talker
+from tests.support.processes import Process, Stack
+from tests.support.rest import Rest
+
+CHANNEL = "QGIS"
+DEADLINE = 40.0  # seconds; only a test that fails waits that long
+LOOK_UP_SECONDS = 0.5
+LATEST_IDS = 500
+LOOK_SECONDS = 0.05  # between two looks at what does not tell of itself
+
+
+def patience(seconds: float) -> float:
+    """What is promised on a machine that has time to do it; on a busier one, in proportion."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+async def until(holds: Callable[[], object], what: str, within: float = DEADLINE) -> None:
+    """Waits for what can only be looked at."""
+    try:
+        async with asyncio.timeout(within):
+            while not holds():
+                await asyncio.sleep(LOOK_SECONDS)
+    except TimeoutError:
+        raise AssertionError(f"waited {within} s for {what}") from None
+
+
+class Keeper:
+    """What supervisord does: starts again what has ended. `ends` tells with which exit statuses, by name."""
+
+    def __init__(self, processes: Sequence[Process]) -> None:
+        self.ends: dict[str, list[int | None]] = {process.name: [] for process in processes}
+        self.leaves_alone: set[Process] = set()
+        self._processes = processes
+
+    async def keep(self) -> None:
+        while True:
+            for process in self._processes:
+                if not process.running and process not in self.leaves_alone:
+                    self.ends[process.name].append(process.exit_status)
+                    process.start()
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+class Scene:
+    """The processes of one instance, kept running, with people in its one channel.
+
+    `async with` starts the processes and ends them; `talk` brings the people, `settle` ends their talk and checks
+    that everything sent has been delivered once or refused, in order, and that nobody is there who is not.
+    """
+
+    def __init__(self, stack: Stack, redis: Any, dice: random.Random) -> None:
+        """
+        Args:
+            redis: a client of redis-py, for looking at what is in Redis.
+        """
+        self.stack = stack
+        self.redis = redis
+        self.dice = dice
+        self.ledger = Ledger()
+        self.keeper = Keeper(stack.processes)
+        self.peers: list[Peer] = []
+        self.urls = [front.url for front in stack.fronts]
+        self.keys = ChannelKeys(stack.settings["instance_id"], CHANNEL)
+        self._cleanup = contextlib.AsyncExitStack()
+        self._talks: list[asyncio.Task[None]] = []
+        self._is_ending = False
+        self._published: set[str] = set()
+
+    async def __aenter__(self) -> Self:
+        try:
+            # In a thread: where a proxy of ours is between the processes and Redis, the loop must turn.
+            await asyncio.to_thread(self.stack.start)
+        except BaseException:
+            self.stack.kill()
+            raise
+        self._cleanup.callback(self.stack.kill)
+        for work in (self.keeper.keep(), self._follow_published()):
+            self._cleanup.callback(asyncio.create_task(work).cancel)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for talk in self._talks:
+            talk.cancel()
+        await asyncio.gather(*self._talks, return_exceptions=True)
+        await asyncio.gather(*(peer.leave() for peer in self.peers))
+        await self._cleanup.aclose()
+
+    async def enter(self, *peers: Peer) -> None:
+        """Brings people in, who stay to the end."""
+        self.peers += peers
+        await asyncio.gather(*(peer.come() for peer in peers))
+
+    def peer(
+        self,
+        kind: type[Peer],
+        name: str,
+        *,
+        front: int = 0,
+        urls: Sequence[str] | None = None,
+        ledger: Ledger | None = None,
+    ) -> Any:
+        """Someone who begins on that front, and may come back to any; a late comer has a `ledger` of its own."""
+        own = urls or [*self.urls[front:], *self.urls[:front]]
+        person = kind(name, own, CHANNEL, ledger or self.ledger, random.Random(self.dice.random()))
+        person.was_published = lambda id: id in self._published
+        return person
+
+    async def _follow_published(self) -> None:
+        """Knows what has been published lately; in a thread, for Redis may be frozen."""
+        while True:
+            with contextlib.suppress(RedisError):
+                ids = await asyncio.to_thread(self.redis.zrange, self.keys.ids, -LATEST_IDS, -1)
+                self._published = {id.decode() for id in ids}
+            await asyncio.sleep(LOOK_UP_SECONDS)
+
+    async def talk(self, *, talkers: int = 4, guests: int = 2, **habits: float) -> None:
+        """Lets people come, on all fronts in turn, and begin to talk. `habits` are attributes of the talkers."""
+        fronts = len(self.urls)
+        people = [self.peer(Guest, f"guest-{number}", front=number % fronts) for number in range(guests)]
+        people += [self.peer(Talker, f"talker-{number}", front=number % fronts) for number in range(talkers)]
+        for person in people:
+            for habit, value in habits.items():
+                setattr(person, habit, value)
+        await self.enter(*people)
+        self.begin_talk()
+
+    def begin_talk(self) -> None:
+        self._is_ending = False
+        self._talks = [asyncio.create_task(one.talk(lambda: self._is_ending)) for one in self.talkers]
+
+    async def end_talk(self) -> None:
+        """Lets everyone say to the end what they have begun."""
+        self._is_ending = True
+        await asyncio.gather(*self._talks)
+        self._talks = []
+
+    @property
+    def talkers(self) -> list[Talker]:
+        return [peer for peer in self.peers if isinstance(peer, Talker)]
+
+    @property
+    def guests(self) -> list[Guest]:
+        return [peer for peer in self.peers if isinstance(peer, Guest)]
+
+    async def flow(self, messages: int = 40) -> float:
+        """Lets so many messages more come to their end; returns after how many seconds the first did."""
+        before, begun = self.ledger.resolved, time.monotonic()
+        await self._resolved(before + 1)
+        first = time.monotonic() - begun
+        await self._resolved(before + messages)
+        return first
+
+    async def _resolved(self, number: int) -> None:
+        def holds() -> bool:
+            for talk in self._talks:
+                if talk.done():
+                    talk.result()
+            for peer in self.peers:
+                peer.raise_breach()
+            return self.ledger.resolved >= number
+
+        await until(holds, f"{number} messages to be delivered or refused: {self.ledger.balance()}")
+
+    async def settle(self, *, may_have_gaps: bool = False) -> Balance:
+        """Ends the talk, waits until nothing is on its way, and checks the books and the presence."""
+        await self.end_talk()
+        await self.drained()
+        # What comes twice has been published by now, and comes before what is said from now on.
+        for talker in self.talkers:
+            await talker.say(1)
+        await self.everyone_has_heard()
+        assert not (faults := self.ledger.faults()), faults
+        balance = self.ledger.balance()
+        assert balance.sent == balance.delivered + balance.refused
+        assert may_have_gaps or not balance.gaps, balance
+        await self.no_ghosts()
+        return balance
+
+    def inbox(self, lane: str) -> str:
+        return self.keys.inbox(Lane(lane))
+
+    def ids_waiting(self, lane: str) -> set[str]:
+        """The messages in an inbox."""
+        return {fields[b"id"].decode() for _, fields in self.redis.xrange(self.inbox(lane)) if fields[b"id"]}
+
+    def jobs_waiting(self, lane: str, type_: str) -> list[dict[bytes, bytes]]:
+        """The jobs of a type that are in an inbox."""
+        jobs = [fields for _, fields in self.redis.xrange(self.inbox(lane))]
+        return [fields for fields in jobs if fields[b"type"] == type_.encode()]
+
+    def ids_published(self) -> set[str]:
+        """The messages in the outbox."""
+        return {fields[b"id"].decode() for _, fields in self.redis.xrange(self.keys.outbox) if fields[b"id"]}
+
+    def held_by(self, worker: Process, lane: str) -> int:
+        """How many jobs have been delivered to a worker and not ended."""
+        return len(self.redis.xpending_range(self.inbox(lane), GROUP, "-", "+", 100, consumername=worker.name))
+
+    async def freeze_with_job(self, worker: Process, lane: str) -> None:
+        """Freezes a worker at a moment when it holds a job; there must be traffic."""
+        while True:
+            worker.freeze()
+            # Jobs may still be delivered to its connection while it does not read.
+            with contextlib.suppress(AssertionError):
+                await until(lambda: self.held_by(worker, lane), "a job to be held", within=0.5)
+                return
+            worker.wake()
+            await asyncio.sleep(self.dice.random() * LOOK_SECONDS)
+
+    async def drained(self) -> None:
+        """Waits until no job is in an inbox or with a worker."""
+        await until(self._is_drained, "the inboxes to be empty")
+
+    def _is_drained(self) -> bool:
+        # A heartbeat may be on its way at any moment; nothing else is, when all is said.
+        try:
+            for lane in Lane:
+                inbox = self.inbox(lane)
+                if self.redis.xlen(inbox) or self.redis.xpending(inbox, GROUP)["pending"]:
+                    return False
+                if int(self.redis.get(f"{inbox}:bytes") or 0):
+                    return False
+        except RedisError:
+            return False
+        return True
+
+    async def everyone_has_heard(self) -> None:
+        def holds() -> bool:
+            for peer in self.peers:
+                peer.raise_breach()
+            return not self.ledger.balance().lost
+
+        with contextlib.suppress(AssertionError):
+            await until(holds, "everyone to hear everything", within=10)
+
+    async def no_ghosts(self) -> None:
+        """Checks that counts and nicknames come to be those of who is there, everywhere, and stay."""
+        for guest in self.guests:
+            await guest.wait(lambda guest=guest: guest.is_registered, "its nickname")
+        people, names = len(self.peers), sorted(guest.name for guest in self.guests)
+        for front in self.stack.fronts:
+            if front.running:
+                await self._is_told(front.url, people, names)
+        for peer in self.peers:
+            await until(lambda peer=peer: peer.nb_users == people, f"{peer.name} to be told of {people} users")
+
+    async def _is_told(self, url: str, people: int, names: list[str]) -> None:
+        rest = Rest(url)
+        told: Any = None
+        try:
+            async with asyncio.timeout(20):
+                while told != (people, names):
+                    # It may have been started a moment ago.
+                    with contextlib.suppress(OSError):
+                        told = (await rest.nb_connected_users(CHANNEL), await rest.users(CHANNEL))
+                    await asyncio.sleep(LOOK_SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"there are {(people, names)}, but {url} says {told}") from None
+        finally:
+            rest.close()
+
+    async def ghosts(self) -> int:
+        """By how many connections and nicknames what the fronts tell differs from who is there."""
+        names, wrong = {guest.name for guest in self.guests}, 0
+        for url in self.urls:
+            rest = Rest(url)
+            wrong += abs(await rest.nb_connected_users(CHANNEL) - len(self.peers))
+            wrong += len(names ^ set(await rest.users(CHANNEL)))
+            rest.close()
+        return wrong
+
+    async def healthy(self, number: int = 0, within: float = DEADLINE) -> None:
+        """Waits until a front says that messages go round."""
+        front = self.stack.fronts[number]
+        async with asyncio.timeout(within):
+            while not await asyncio.to_thread(_holds, front.healthy):
+                await asyncio.sleep(LOOK_SECONDS)
+
+
+def _holds(question: Callable[[], bool]) -> bool:
+    try:
+        return question()
+    except Exception:
+        return False

@@ -1,0 +1,52 @@
+"""The power fails, and comes back."""
+
+from tests.faults.conftest import MakeScene
+from tests.faults.scene import until
+from tests.support.redis_servers import Server
+
+
+async def test_everything_is_killed_at_once_and_starts_again(make_scene: MakeScene, server: Server) -> None:
+    async with make_scene(redis_url=server.url, client=server.client) as scene:
+        await scene.talk(large_photos=0.2)
+        await scene.flow(30)
+
+        # When all processes die at once
+        scene.keeper.leaves_alone.update(scene.stack.processes)
+        for process in (*scene.stack.processes, server):
+            process.kill()
+        server.start()
+        scene.keeper.leaves_alone.clear()
+        await scene.healthy()
+
+        # Then people come back, and what they had said comes out
+        await scene.flow(30)
+
+        # And nobody is there who is not
+        await scene.settle()
+
+
+async def test_what_was_accepted_comes_out_though_its_senders_are_gone(make_scene: MakeScene, server: Server) -> None:
+    # Given messages that were taken, and no worker for them
+    async with make_scene(redis_url=server.url, client=server.client, fronts=1) as scene:
+        await scene.talk(talkers=8, guests=2)
+        await scene.flow(20)
+        scene.keeper.leaves_alone.update(scene.stack.processes)
+        for worker in scene.stack.workers:
+            worker.kill()
+        await until(lambda: server.client.xlen(scene.inbox("light")) >= 8, "messages to wait")
+        taken = set(scene.ids_waiting("light"))
+
+        # When everything dies, and workers alone start again
+        for process in (*scene.stack.fronts, server):
+            process.kill()
+        server.start()
+        scene.keeper.leaves_alone.difference_update(scene.stack.workers)
+
+        # Then it is published
+        await until(lambda: taken <= scene.ids_published(), "what was taken to come out")
+
+        # And the dead are swept away
+        await until(lambda: not server.client.hlen(scene.keys.users), "nicknames to be free")
+        scene.keeper.leaves_alone.clear()
+        await scene.flow(20)
+        await scene.settle()

@@ -1,0 +1,193 @@
+"""Fronts die, freeze, are stopped; clients that do not read, and links that are dead."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from urllib.parse import quote
+
+import psutil
+
+from tests.faults.conftest import MakeScene
+from tests.faults.scene import CHANNEL, Scene, patience, until
+from tests.support.client import Client
+from tests.support.contract import sample
+from tests.support.peers import Talker
+from tests.support.processes import HOST
+from tests.support.proxy import Proxy, everyone
+
+
+async def test_the_people_of_a_front_that_dies_are_gone_from_the_channel(make_scene: MakeScene) -> None:
+    # Given three registered people on a front, and people who talk on another
+    async with make_scene() as scene:
+        dying, staying = scene.stack.fronts
+        await scene.enter(scene.peer(Talker, "talker", urls=[staying.url]))
+        witness = await Client.connect(staying.url, CHANNEL)
+        names = {f"guest-{number}" for number in range(3)}
+        guests = [await Client.connect(dying.url, CHANNEL) for _ in names]
+        for guest, name in zip(guests, names, strict=True):
+            await guest.register(name)
+        await witness.count(5)
+        scene.begin_talk()
+        await scene.flow(10)
+
+        # When the front dies
+        scene.keeper.leaves_alone.add(dying)
+        dying.kill()
+        died_at = time.monotonic()
+
+        # Then, within fifteen seconds, each has left once, by name, and is not counted any more
+        await until(lambda: witness.nb_users == 2, "the count to be right")
+        gone = [message["exiter"] for message in witness.received if message["type"] == "exiter"]
+        assert sorted(gone) == sorted(names)
+        assert time.monotonic() - died_at < 15
+
+        # And their names are free
+        for name in names:
+            await witness.register(name)
+        await witness.leave()
+        await asyncio.gather(*(guest.closed() for guest in guests))
+        await scene.settle()
+
+
+async def test_people_come_back_from_a_front_that_dies_and_miss_nothing(make_scene: MakeScene) -> None:
+    async with make_scene() as scene:
+        await scene.talk()
+        await scene.flow(20)
+
+        # When one front dies, and then the other, in the midst of talk
+        for front in scene.stack.fronts:
+            front.kill()
+            await scene.flow(30)
+
+        # Then those who come back, and say again what they do not know the end of, hear everything once
+        await scene.settle()
+
+
+async def test_a_front_that_was_frozen_for_too_long_comes_back(make_scene: MakeScene) -> None:
+    async with make_scene() as scene:
+        await scene.talk()
+        await scene.flow(20)
+
+        # When a front freezes until its people are taken for gone
+        frozen = scene.stack.fronts[0]
+        frozen.freeze()
+        await until(lambda: scene.redis.zcard(f"{_prefix(scene)}:fronts") == 1, "the front to be swept away")
+        frozen.wake()
+
+        # Then they are there again, and have missed nothing
+        await scene.flow(30)
+        await scene.settle()
+
+
+def _prefix(scene: Scene) -> str:
+    return scene.keys.outbox.removesuffix(":outbox")
+
+
+async def test_a_front_that_is_stopped_delivers_what_was_sent_and_says_goodbye(make_scene: MakeScene) -> None:
+    async with make_scene() as scene:
+        await scene.talk()
+        await scene.flow(20)
+
+        # When it is told to end in the midst of talk
+        leaving = scene.stack.fronts[0]
+        leaving.terminate()
+        told_at = time.monotonic()
+        await until(lambda: scene.keeper.ends[leaving.name], "the front to end", within=10)
+
+        # Then it ends soon and in order, and its people have been told
+        assert time.monotonic() - told_at < 10
+        assert scene.keeper.ends[leaving.name] == [0]
+        assert [peer.closings for peer in scene.peers] == [[1001], [], [1001], [], [1001], []]
+
+        # And they miss nothing
+        await scene.flow(30)
+        await scene.settle()
+
+
+async def test_clients_that_do_not_read_are_closed_and_harm_nobody(make_scene: MakeScene) -> None:
+    # Given little patience, and fifty clients that stop reading
+    count, bound = 50, 2**20
+    async with make_scene(fronts=1, max_unread_bytes=bound) as scene:
+        front = scene.stack.fronts[0]
+        deaf = [_socket_that_does_not_read(front.port) for _ in range(count)]
+        await scene.talk(talkers=1, guests=1, photos=0.0)
+        await until(lambda: scene.peers[0].nb_users == count + 2, "everyone to be counted")
+        before = _memory(front.pid)
+        highest = before
+
+        # When much is said
+        speaker = await Client.connect(front.url, CHANNEL)
+        model = "x" * 400_000
+        for number in range(20):
+            id = f"00000000-0000-4000-8000-{number:012}"
+            await speaker.send(**sample("model", id=id, raw_xml=model))
+            await speaker.until(id=id)
+            highest = max(highest, _memory(front.pid))
+
+        # Then they are closed, and told why if they read on
+        await until(lambda: front.new_log().count("too slow") == count, "all of them to be closed")
+        assert b"\x03\xf0Too slow" in await asyncio.to_thread(_rest, deaf[0])
+
+        # And the front's memory stays within its bounds, and the others hear everything
+        await until(lambda: scene.peers[0].nb_users == 3, "the slow to be gone")
+        assert highest - before < count * (bound + 2 * len(model))
+        for one in deaf:
+            one.close()
+        await speaker.leave()
+        await scene.flow(10)
+        await scene.settle()
+
+
+def _socket_that_does_not_read(port: int) -> socket.socket:
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.connect((HOST, port))
+    lines = (
+        f"GET /channel/{quote(CHANNEL)}/ws HTTP/1.1",
+        f"Host: {HOST}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+    )
+    raw.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+    return raw
+
+
+def _rest(raw: socket.socket) -> bytes:
+    """All that was sent to a socket, to the end."""
+    raw.settimeout(5)
+    chunks = []
+    with raw, contextlib.suppress(ConnectionError):
+        while chunk := raw.recv(2**20):
+            chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _memory(pid: int) -> int:
+    return int(psutil.Process(pid).memory_info().rss)
+
+
+async def test_a_client_behind_a_dead_link_is_found(make_scene: MakeScene) -> None:
+    # Given someone whose way to the front leads through a proxy
+    async with (
+        make_scene(fronts=1, ws_ping_interval=1, ws_ping_timeout=1) as scene,
+        Proxy(scene.stack.fronts[0].port) as proxy,
+    ):
+        witness = await Client.connect(scene.urls[0], CHANNEL)
+        lonely = await Client.connect(f"http://{HOST}:{proxy.port}", CHANNEL)
+        await lonely.register("lonely")
+        await witness.count(2)
+
+        # When nothing passes there any more, without a word
+        proxy.swallow(to_server=everyone, to_client=everyone)
+        dead_since = time.monotonic()
+
+        # Then they leave as anyone does; Tornado gives them five seconds for the closing handshake
+        await witness.until(type="exiter", exiter="lonely")
+        await witness.count(1)
+        assert time.monotonic() - dead_since < patience(1 + 1 + 5 + 1)
+        await witness.leave()
+        lonely.reset()
+        await lonely.closed()

@@ -1,0 +1,128 @@
+"""Who comes, comes back, or says the same again, under traffic: no hole, and nothing twice."""
+
+import asyncio
+import random
+import uuid
+
+from tests.faults.conftest import MakeScene
+from tests.faults.scene import CHANNEL, until
+from tests.support.client import Client
+from tests.support.contract import CANARY, Message, sample
+from tests.support.peers import MISSED, photo
+
+
+async def test_who_joins_hears_the_history_and_all_that_follows(make_scene: MakeScene, dice: random.Random) -> None:
+    # Given people who talk without a pause
+    async with make_scene() as scene:
+        await scene.talk(talkers=6, pause=0.02)
+        await scene.flow(30)
+
+        # When others come all the while, some of whom say what they have heard last
+        joiners: list[tuple[Client, str | None]] = []
+        for number in range(24):
+            heard = scene.ledger.orders()["talker-0"]
+            after = dice.choice(heard[-20:]) if number % 2 else None
+            url = dice.choice(scene.urls)
+            client = await Client.connect(url, CHANNEL, query=f"?after={after}" if after else "")
+            joiners.append((client, after))
+            await scene.flow(3)
+        await scene.flow(10)
+        await scene.end_talk()
+
+        # Then everyone has heard the same in the same order, and each of them an unbroken part of it
+        await scene.drained()
+        await scene.talkers[0].say(1)
+        await scene.everyone_has_heard()
+        (order,) = {tuple(heard) for heard in scene.ledger.orders().values()}
+        for client, after in joiners:
+            await client.until(id=order[-1])
+            ids = [message["id"] for message in client.received if message["id"] in scene.ledger.sent]
+            begin = order.index(after) + 1 if after else order.index(ids[0])
+            assert tuple(ids) == order[begin:]
+            await client.leave()
+        await scene.settle()
+
+
+async def test_who_comes_back_too_late_is_told_so_and_gets_the_history(make_scene: MakeScene) -> None:
+    async with make_scene(fronts=1) as scene:
+        await scene.talk(talkers=2, guests=0)
+        await scene.flow(20)
+        await scene.end_talk()
+        await scene.everyone_has_heard()
+
+        # When someone names a message that is not retained
+        client = await Client.connect(scene.urls[0], CHANNEL, query=f"?after={uuid.uuid4()}")
+
+        # Then they are told, and get the stored messages
+        await client.until(type="nb_users")
+        assert client.received[0]["reason"].startswith(MISSED)
+        stored = [message["id"] for message in client.received[1:] if message["type"] != "nb_users"]
+        assert stored == scene.ledger.orders()["talker-0"][-5:]
+        await client.leave()
+        await scene.settle()
+
+
+async def test_a_message_of_the_same_id_is_published_once(make_scene: MakeScene) -> None:
+    """On two fronts at once, again on the same connection, and after coming back."""
+    async with make_scene() as scene:
+        await scene.talk(talkers=2, guests=1)
+        witnesses = [await Client.connect(url, CHANNEL) for url in scene.urls]
+        messages = [_message(number) for number in range(20)]
+
+        # When each message is said on both fronts at once, twice
+        for message in messages:
+            await asyncio.gather(*(client.send(**message) for client in witnesses for _ in range(2)))
+
+        # And once more by someone who comes back
+        await asyncio.gather(*(client.until(id=messages[-1]["id"]) for client in witnesses))
+        again = await Client.connect(scene.urls[1], CHANNEL)
+        for message in messages:
+            await again.send(**message)
+
+        # Then everybody has heard each once
+        for client in (*witnesses, again):
+            marker = await client.say()
+            await asyncio.gather(*(witness.until(text=marker) for witness in witnesses))
+        ids = [message["id"] for message in messages]
+        for witness in witnesses:
+            assert [message["id"] for message in witness.received if message["id"] in ids] == ids
+        for client in (*witnesses, again):
+            await client.leave()
+        await scene.flow(10)
+        await scene.settle()
+
+
+def _message(number: int) -> Message:
+    id = str(uuid.uuid4())
+    if number % 5 == 0:
+        return sample("image", id=id, image_data=photo(120, 90))
+    return sample("text", id=id, text=f"{CANARY} {number}")
+
+
+async def test_a_count_that_was_enqueued_twice_does_not_come_back(make_scene: MakeScene) -> None:
+    """A lost answer of Redis makes a front enqueue again; a worker that freezes may be late with the second."""
+    async with make_scene(fronts=1) as scene:
+        # Given a count that was told
+        worker = scene.stack.light[0]
+        people = [await Client.connect(scene.urls[0], CHANNEL)]
+        await people[0].count(1)
+        worker.freeze()
+        people.append(await Client.connect(scene.urls[0], CHANNEL))
+        await until(lambda: scene.jobs_waiting("light", "count"), "the count to be enqueued")
+        (told,) = scene.jobs_waiting("light", "count")
+        worker.wake()
+        await people[0].count(2)
+
+        # When it comes again after a newer one
+        people.append(await Client.connect(scene.urls[0], CHANNEL))
+        await people[0].count(3)
+        scene.redis.xadd(scene.inbox("light"), told)
+        scene.redis.incrby(f"{scene.inbox('light')}:bytes", len(told[b"body"]))
+        await scene.drained()
+
+        # Then the newer one stands
+        people.append(await Client.connect(scene.urls[0], CHANNEL))
+        await people[0].count(4)
+        counts = [message["nb_users"] for message in people[0].received if message["type"] == "nb_users"]
+        assert counts == sorted(counts)
+        await asyncio.gather(*(client.leave() for client in people))

@@ -1,0 +1,79 @@
+"""The ledger itself: it finds what it is there to find."""
+
+from tests.support.ledger import Ledger
+
+
+def _ledger(*messages: str) -> Ledger:
+    ledger = Ledger()
+    for name in ("ann", "ben"):
+        ledger.join(name)
+    for id in messages:
+        ledger.send(id, "ann", "text")
+    return ledger
+
+
+def _hear(ledger: Ledger, receiver: str, *messages: str) -> None:
+    for id in messages:
+        ledger.hear(receiver, id)
+
+
+def test_a_run_in_which_all_went_well_balances() -> None:
+    ledger = _ledger("a", "b", "c")
+    for name in ("ann", "ben"):
+        _hear(ledger, name, "a", "c")
+    ledger.refuse("b")
+
+    balance = ledger.balance()
+
+    assert (balance.sent, balance.delivered, balance.refused, balance.lost) == (3, 2, 1, 0)
+    assert ledger.faults() == []
+
+
+def test_what_one_receiver_misses_is_lost() -> None:
+    ledger = _ledger("a", "b")
+    _hear(ledger, "ann", "a", "b")
+    _hear(ledger, "ben", "b")
+
+    assert ledger.balance().lost == 1
+
+
+def test_what_is_neither_heard_nor_refused_is_lost() -> None:
+    assert _ledger("a").balance().lost == 1
+
+
+def test_who_was_told_of_a_gap_is_owed_what_is_sent_afterwards() -> None:
+    ledger = _ledger("a")
+    ledger.tell_of_gap("ben")
+    ledger.send("b", "ann", "text")
+    _hear(ledger, "ann", "a", "b")
+
+    balance = ledger.balance()
+
+    assert (balance.gaps, balance.lost) == (1, 1)
+
+
+def test_what_comes_twice_is_found_but_for_a_history_that_overlaps() -> None:
+    ledger = _ledger("a", "b")
+    for name in ("ann", "ben"):
+        _hear(ledger, name, "a", "b")
+    ledger.hear("ben", "a", may_repeat=True)
+    assert ledger.balance().duplicated == 0
+
+    ledger.hear("ben", "a")
+    assert ledger.balance().duplicated == 1
+
+
+def test_what_overtakes_another_of_its_sender_is_found() -> None:
+    ledger = _ledger("a", "b")
+    _hear(ledger, "ann", "a", "b")
+    _hear(ledger, "ben", "b", "a")
+
+    assert ledger.balance().out_of_order == 1
+
+
+def test_what_was_refused_and_came_all_the_same_is_found() -> None:
+    ledger = _ledger("a")
+    ledger.refuse("a")
+    _hear(ledger, "ann", "a")
+
+    assert ledger.balance().contradicted == 1

@@ -1,0 +1,231 @@
+"""Redis dies, comes back with its data or without, is flushed, freezes, is cut off: nothing said is lost in silence."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.faults.conftest import MakeScene
+from tests.faults.scene import CHANNEL, Scene, patience, until
+from tests.support.client import Client
+from tests.support.ledger import Ledger
+from tests.support.peers import Guest, Talker
+from tests.support.proxy import Proxy, everyone, named
+from tests.support.redis_servers import Server
+
+
+@pytest.mark.parametrize("appendfsync", ["always", "everysec"])
+async def test_redis_is_killed_and_comes_back_with_its_data(
+    make_scene: MakeScene, server: Server, appendfsync: str
+) -> None:
+    server.client.config_set("appendfsync", appendfsync)
+    async with make_scene(redis_url=server.url, client=server.client) as scene:
+        await scene.talk()
+        await scene.flow(30)
+
+        # When it is killed, and comes back two seconds later
+        server.kill()
+        await asyncio.sleep(2)
+        server.start()
+
+        # Then messages go round again within two seconds
+        assert await scene.flow(30) < patience(2)
+
+        # And nothing that was said is lost, and nobody has lost their connection
+        await scene.settle()
+        assert all(peer.sessions == 1 for peer in scene.peers)
+
+
+async def test_redis_is_away_for_long(make_scene: MakeScene, server: Server) -> None:
+    async with make_scene(redis_url=server.url, client=server.client) as scene:
+        await scene.talk()
+        await scene.flow(30)
+
+        # When it is away for longer than messages wait
+        server.kill()
+        await until(lambda: scene.ledger.balance().refused > 3, "messages to be refused")
+        server.start()
+
+        # Then those who were told so are right
+        await scene.flow(30)
+        await scene.settle()
+
+
+async def test_redis_comes_back_empty(make_scene: MakeScene, server: Server) -> None:
+    async with make_scene(redis_url=server.url, client=server.client) as scene:
+        await scene.talk()
+        await scene.flow(30)
+
+        # When it comes back without its data
+        server.kill()
+        server.forget()
+        server.start()
+
+        # Then all is set up again: groups, counts, nicknames
+        assert await scene.flow(30) < patience(2)
+        await scene.settle()
+        assert all(peer.sessions == 1 for peer in scene.peers)
+
+
+async def test_redis_is_flushed(make_scene: MakeScene, server: Server) -> None:
+    async with make_scene(redis_url=server.url, client=server.client) as scene:
+        await scene.talk()
+
+        # When it is flushed in the midst of talk, at any moment
+        for _ in range(8):
+            await scene.flow(scene.dice.randint(5, 15))
+            server.client.flushall()
+            assert await scene.flow(1) < patience(2)
+
+        # Then what one front had heard and another had not is said again, and all is set up again
+        await scene.flow(30)
+        await scene.settle()
+        assert all(peer.sessions == 1 for peer in scene.peers)
+
+
+async def test_redis_loses_what_it_had_not_written(make_scene: MakeScene, server: Server) -> None:
+    """As `appendfsync everysec` may when the machine dies. What everyone had heard before is not told again, and what
+    was on its way comes out."""
+    async with make_scene(redis_url=server.url, client=server.client) as scene:
+        await scene.talk()
+        for _ in range(2):
+            await scene.flow(30)
+            written = server.written()
+            await scene.flow(20)
+            server.kill()
+            server.lose_after(written)
+            server.start()
+            await scene.flow(20)
+        await scene.settle()
+
+
+async def test_who_came_and_went_in_the_lost_second_is_known(make_scene: MakeScene, server: Server) -> None:
+    async with make_scene(redis_url=server.url, client=server.client) as scene:
+        # Given someone who is there
+        await scene.talk(talkers=2, guests=2)
+        leaving = [await Client.connect(url, CHANNEL) for url in scene.urls]
+        for number, client in enumerate(leaving):
+            await client.register(f"leaving-{number}")
+        await scene.flow(10)
+        written = server.written()
+
+        # When they leave, and others come, and Redis loses all of that
+        for client in leaving:
+            await client.leave()
+        coming = [scene.peer(Guest, f"coming-{number}", front=number, ledger=Ledger()) for number in range(2)]
+        await scene.enter(*coming)
+        await scene.flow(10)
+        server.kill()
+        server.lose_after(written)
+        server.start()
+
+        # Then counts and nicknames are those of who is there
+        await scene.flow(10)
+        await scene.settle()
+
+
+async def test_redis_freezes(make_scene: MakeScene, server: Server) -> None:
+    async with make_scene(redis_url=server.url, client=server.client) as scene:
+        await scene.talk()
+        await scene.flow(30)
+
+        # When it freezes for longer than an answer may take
+        server.freeze()
+        await asyncio.sleep(6)
+        server.wake()
+
+        # Then messages go round again
+        assert await scene.flow(30) < patience(2)
+        await scene.settle()
+
+
+@asynccontextmanager
+async def _behind_proxy(make_scene: MakeScene, server: Server) -> AsyncIterator[tuple[Proxy, Scene]]:
+    async with (
+        Proxy(server.port) as proxy,
+        make_scene(redis_url=proxy.url, client=server.client) as scene,
+    ):
+        await scene.talk()
+        await scene.flow(30)
+        yield proxy, scene
+        await scene.flow(30)
+        await scene.settle()
+        assert all(peer.sessions == 1 for peer in scene.peers)
+
+
+async def test_the_network_cuts_connections(make_scene: MakeScene, server: Server) -> None:
+    async with _behind_proxy(make_scene, server) as (proxy, scene):
+        for _ in range(10):
+            proxy.cut(lambda link: scene.dice.random() < 0.5)
+            await scene.flow(10)
+        proxy.cut()
+        assert await scene.flow(1) < patience(2)
+
+
+async def test_the_network_is_slow(make_scene: MakeScene, server: Server) -> None:
+    async with _behind_proxy(make_scene, server) as (proxy, scene):
+        proxy.delay = 0.05
+        await scene.flow(20)
+        proxy.cut()
+        await scene.flow(10)
+        proxy.delay = 0.0
+
+
+@pytest.mark.parametrize("direction", ["to_server", "to_client"])
+async def test_the_network_swallows_one_direction(make_scene: MakeScene, server: Server, direction: str) -> None:
+    """What was sent is carried out and not answered, or answered late, or carried out late."""
+    async with _behind_proxy(make_scene, server) as (proxy, scene):
+        proxy.swallow(**{direction: everyone})
+        await asyncio.sleep(5)
+        proxy.cut(lambda link: scene.dice.random() < 0.5)
+        proxy.heal()
+        assert await scene.flow(10) < patience(5)
+
+
+async def test_what_was_heard_of_a_history_does_not_come_again(make_scene: MakeScene, server: Server) -> None:
+    """A front that is deaf holds what it cannot know the end of; its people go elsewhere; then Redis is emptied."""
+    async with Proxy(server.port) as proxy, make_scene(redis_url=proxy.url, client=server.client) as scene:
+        # Given a message that was published and that its front has not heard of
+        deaf, other = scene.stack.fronts
+        speaker = scene.peer(Talker, "speaker", front=0)
+        await scene.enter(speaker)
+        await speaker.say(5)
+        proxy.swallow(to_client=named("gischat-subscriber"))
+        saying = asyncio.create_task(speaker.say(1))
+        await until(lambda: len(scene.ids_published() & scene.ledger.sent.keys()) == 6, "it to be published")
+
+        # And whose sender, on another front that was started since, was told what it had missed
+        other.kill()
+        await until(lambda: scene.keeper.ends[other.name] and other.running, "the other to be started again")
+        proxy.cut(named("gischat-subscriber"))
+        deaf.freeze()
+        proxy.heal()
+        await scene.healthy(1)
+        speaker.move()
+        await saying
+
+        # When Redis is emptied, and the deaf front says again what it thinks was lost
+        server.client.flushall()
+        deaf.wake()
+        await scene.healthy(0)
+
+        # Then nobody hears it again
+        await scene.settle()
+
+
+async def test_who_comes_back_after_a_loss_hears_nothing_twice(make_scene: MakeScene, server: Server) -> None:
+    """What was lost is said again in another order: `after` a message may no longer mean what it meant."""
+    async with make_scene(redis_url=server.url, client=server.client) as scene:
+        await scene.talk(pause=0.02)
+        for _ in range(4):
+            # When Redis is flushed, and everyone's connection ends a moment later
+            await scene.flow(20)
+            server.client.flushall()
+            await scene.flow(scene.dice.randint(1, 10))
+            for peer in scene.peers:
+                peer.move()
+            await scene.flow(20)
+
+        # Then they hear the rest, or are told that they may have missed something
+        await scene.settle(may_have_gaps=True)

@@ -1,0 +1,107 @@
+"""Workers die, freeze, are replaced, are missing: nothing is lost, nothing comes twice."""
+
+import asyncio
+import signal
+
+import pytest
+
+from tests.faults.conftest import MakeScene
+from tests.faults.scene import Scene, patience, until
+
+
+@pytest.mark.parametrize("lane", ["light", "heavy"])
+async def test_the_only_worker_of_a_lane_is_killed_again_and_again(make_scene: MakeScene, lane: str) -> None:
+    # Given one worker for each lane
+    async with make_scene() as scene:
+        await scene.talk(large_photos=0.3)
+        worker = getattr(scene.stack, lane)[0]
+
+        # When it dies in the midst of its work, three times, and is started again
+        for _ in range(3):
+            await scene.flow(20)
+            worker.kill()
+            await until(lambda: worker.running, "the worker to be started again")
+        await scene.flow(20)
+
+        # Then all that was sent has been delivered once or refused
+        balance = await scene.settle()
+        assert balance.delivered >= 80
+        assert scene.keeper.ends[worker.name] == [-signal.SIGKILL] * 3
+
+
+@pytest.mark.parametrize("lane", ["light", "heavy"])
+async def test_what_dead_and_frozen_workers_held_is_taken_over_and_comes_once(make_scene: MakeScene, lane: str) -> None:
+    # Given three workers of the lane
+    async with make_scene(**{lane: 3}) as scene:
+        await scene.talk(photos=0.5 if lane == "heavy" else 0.1, large_photos=0.1)
+        await scene.flow(20)
+        dead, frozen, living = getattr(scene.stack, lane)
+
+        # When one dies for good, and one freezes, both with jobs in their hands
+        scene.keeper.leaves_alone.add(dead)
+        await scene.freeze_with_job(dead, lane)
+        dead.kill()
+        await scene.freeze_with_job(frozen, lane)
+
+        # Then the third takes them over
+        await until(lambda: scene.held_by(dead, lane) + scene.held_by(frozen, lane) == 0, "jobs to be taken over")
+        assert "took over" in living.new_log()
+
+        # And when the frozen one thaws, what it does with them is not published a second time
+        frozen.wake()
+        await scene.flow(20)
+        balance = await scene.settle()
+        assert balance.refused == 0
+
+
+async def test_workers_are_rolled_without_a_pause(make_scene: MakeScene) -> None:
+    # Given two workers for each lane
+    async with make_scene(light=2, heavy=2) as scene:
+        await scene.talk(longest_burst=2, pause=0.05)
+        await scene.flow(30)
+
+        # When one after the other is told to end, and started again
+        calm = await _longest_pause(scene, 60)
+        pauses: list[float] = []
+        watch = asyncio.create_task(_note_pauses(scene, pauses))
+        for worker in scene.stack.workers:
+            worker.terminate()
+            await until(lambda worker=worker: scene.keeper.ends[worker.name], "the worker to end")
+            await scene.flow(30)
+        watch.cancel()
+
+        # Then each has ended in order, nobody was refused anything, and nobody had to wait
+        balance = await scene.settle()
+        assert balance.refused == 0
+        assert all(scene.keeper.ends[worker.name] == [0] for worker in scene.stack.workers)
+        # … for longer than a second, over what this machine makes people wait anyhow.
+        assert max(pauses) < patience(1) + calm
+
+
+async def _longest_pause(scene: Scene, messages: int) -> float:
+    return max([await scene.flow(1) for _ in range(messages)])
+
+
+async def _note_pauses(scene: Scene, pauses: list[float]) -> None:
+    while True:
+        pauses.append(await scene.flow(1))
+
+
+async def test_without_workers_messages_wait_up_to_the_bound_and_then_are_refused(make_scene: MakeScene) -> None:
+    # Given no light worker, and little room
+    async with make_scene(light=2, max_inbox_messages=5) as scene:
+        await scene.talk(talkers=8, guests=0, photos=0.0)
+        await scene.flow(20)
+        for worker in scene.stack.light:
+            scene.keeper.leaves_alone.add(worker)
+            worker.terminate()
+        await until(lambda: not any(worker.running for worker in scene.stack.light), "the workers to end")
+
+        # When more is sent than there is room for
+        await until(lambda: any(talker.is_being_refused for talker in scene.talkers), "the first refusal")
+
+        # Then what waits comes out, in order, when a worker starts
+        scene.keeper.leaves_alone.clear()
+        await scene.flow(50)
+        balance = await scene.settle()
+        assert balance.refused > 0
