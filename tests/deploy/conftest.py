@@ -1,5 +1,6 @@
 """Deployments that end with their test."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,14 +13,20 @@ from tests.deploy.deployment import Deployment
 Deploy = Callable[..., Deployment]
 
 
+@pytest.fixture(scope="session")
+def short_directory() -> Iterator[Path]:
+    """A directory whose path leaves room for the name of a socket, which pytest's own may not."""
+    with tempfile.TemporaryDirectory(prefix="gischat-") as path:
+        yield Path(path)
+
+
 @pytest.fixture
-def deployment(tmp_path: Path) -> Iterator[Deploy]:
+def deployment(short_directory: Path) -> Iterator[Deploy]:
     """Makes deployments, not yet started: `deployment(FRONTS="2")`."""
     with ExitStack() as stack:
 
         def make(name: str = "first", **settings: Any) -> Deployment:
-            directory = tmp_path / name
-            directory.mkdir()
+            directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=short_directory))
             made = Deployment(directory, **settings)
             stack.callback(made.clean_up)
             return made

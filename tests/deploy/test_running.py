@@ -3,7 +3,9 @@
 import http.client
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +15,9 @@ ALL = ("redis:valkey", "heavy:heavy-1", "light:light-1", "fronts:front-1")
 
 
 @pytest.fixture(scope="module")
-def chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def chat(short_directory: Path) -> Iterator[Deployment]:
     """One of each, shared by the tests of this file: each leaves it as it found it."""
-    deployment = Deployment(tmp_path_factory.mktemp("chat"))
+    deployment = Deployment(Path(tempfile.mkdtemp(prefix="chat-", dir=short_directory)))
     try:
         deployment.start()
         deployment.wait_until(lambda: deployment.runs(*ALL) and deployment.announced())

@@ -33,7 +33,7 @@ async def test_what_was_accepted_comes_out_though_its_senders_are_gone(make_scen
         scene.keeper.leaves_alone.update(scene.stack.processes)
         for worker in scene.stack.workers:
             worker.kill()
-        await until(lambda: server.client.xlen(scene.inbox("light")) >= 8, "messages to wait")
+        await until(lambda: server.client.xlen(scene.inbox("light")) >= 4, "messages to wait")
         taken = set(scene.ids_waiting("light"))
 
         # When everything dies, and workers alone start again
