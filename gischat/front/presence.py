@@ -84,7 +84,7 @@ class Presence:
 
     def _look(self, channel: str) -> None:
         """Renews a lease at once, and tells what Redis is known to have lost."""
-        if channel not in self._looking:
+        if channel not in self._looking and not self._has_ended:
             since = self._renewed_at - LOST_SECONDS
             task = self._looking[channel] = asyncio.create_task(self._renew_and_tell(channel, since))
             task.add_done_callback(lambda _: self._looking.pop(channel))
@@ -92,7 +92,7 @@ class Presence:
     async def _renew_and_tell(self, channel: str, since: float) -> None:
         try:
             await self._gateway.renew(channel, LEASE_SECONDS, is_forgotten=True)
-        except (Refused, RedisError) as error:
+        except (ConnectionError, Refused, RedisError) as error:
             log.warning("the lease could not be renewed: %s", error)
         else:
             self._tell_again(self._rooms[channel], since)

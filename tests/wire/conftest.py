@@ -1,6 +1,7 @@
 """One stack for the whole suite, a fresh channel for each test, and clients that leave when it ends."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -54,16 +55,19 @@ def join(io_loop: IOLoop, stack: Stack) -> Iterator[Join]:
     `settled=True`, which waits for the history and the count: counts are gathered and so take their time.
     """
     clients: list[Client] = []
+    registered: defaultdict[str, set[str]] = defaultdict(set)
 
     async def join(
         channel: str, *, front: int = 0, nickname: str | None = None, settled: bool = False, **options: Any
     ) -> Client:
         client = await Client.connect(stack.fronts[front].url, channel, **options)
         clients.append(client)
+        client.there_before = frozenset(registered[channel])
         if settled:
             await client.until(type="nb_users")
         if nickname is not None:
             await client.register(nickname)
+            registered[channel].add(nickname)
         return client
 
     async def leave() -> None:
