@@ -10,7 +10,7 @@ from gischat.streams.keys import GROUP
 LEASE_SECONDS = 8.0  # how long a front counts as alive after its last sign of life; several of these may fail
 IDS_AGE = 10 * 60  # seconds: how long a message's id is remembered
 IDS_NUMBER = 20_000  # and how many at the most, per channel: about 2.5 MB of Redis' memory
-SETTLING = 3  # seconds: how long it may take until all is published again that Redis had lost
+SETTLING = 15  # seconds: how long it may take until all is published again that Redis had lost, pictures too
 SINCE_BYTES = 8 * 2**20  # of what a client that comes back can be told of what it missed
 SWEPT_AGE = 3600  # seconds: how long a front that comes back can tell that its people are still there
 DEAD_LETTERS = 1000  # per channel, as the two that follow
