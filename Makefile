@@ -5,18 +5,20 @@ BIN := .venv/bin
 TESTS_AT_ONCE ?= 4
 SECONDS ?= 600
 SEED ?= 1
+ROUNDS ?= 1
 
 export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run status test soak lint format clean
+.PHONY: help run status test soak bench lint format clean
 
 help:
 	@echo "make run      the chat, in the foreground; Ctrl-C stops it"
 	@echo "make status   is it well, and what runs (scale it with: deploy/ctl scale light 3)"
 	@echo "make test     all tests"
 	@echo "make soak     all faults, mixed at random: SECONDS=600 SEED=1"
+	@echo "make bench    what a message, a photo, a client costs: ROUNDS=3, QUICK=1"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   what ruff can put right by itself"
 	@echo "make clean    remove what make has made; the chat's data (.state) stays"
@@ -30,6 +32,9 @@ status: .venv/.installed-run
 test: .venv/.installed-dev
 	@tests/install-browser
 	@$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal $(PYTEST_ARGS)
+
+bench: .venv/.installed-bench
+	@$(BIN)/python -m bench --rounds $(ROUNDS) $(if $(QUICK),--quick)
 
 soak: .venv/.installed-dev
 	@$(BIN)/python -m tests.faults.soak --seconds $(SECONDS) --seed $(SEED)

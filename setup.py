@@ -41,6 +41,7 @@ setup(
             "selenium>=4.51,<5",
             "websockets>=17.4,<18",
         ],
+        "bench": ["picows>=2.3,<3"],
         "dev": ["mypy>=2.4,<3", "ruff>=0.17.6,<0.18"],
     },
 )

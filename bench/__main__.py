@@ -1,0 +1,46 @@
+"""`python -m bench [--quick] [--rounds N] [--only SCENE]`: measures the goals and prints them as a table."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from bench import report, scenes
+from bench.goals import Measured, verdicts
+from bench.house import ROOT, Ground
+from bench.limits import raise_open_files
+from bench.senders import floor_program
+
+RESULTS = ROOT / ".cache/bench"
+
+
+def main() -> None:
+    given = _arguments()
+    plan = scenes.QUICK if given.quick else scenes.FULL
+    playing = [scene for scene in scenes.SCENES if not given.only or scene.__name__ in given.only]
+    files = raise_open_files()
+    if files < plan.on_two_fronts:
+        sys.exit(f"{plan.on_two_fronts} clients need as many open files; the limit is {files} (ulimit -Hn)")
+    where = report.machine()
+    measured: list[Measured] = []
+    with floor_program() as floor, Ground() as ground:
+        for number in range(given.rounds):
+            for scene in playing:
+                print(f"round {number + 1} of {given.rounds}: {scene.__name__}", file=sys.stderr, flush=True)
+                measured += scene(ground, plan, floor)
+    report.save(measured, where, given.save)
+    print(" · ".join(f"{name}: {value}" for name, value in where.items()))
+    print(report.table(verdicts(measured, {"most": plan.joins[-1], "twice": plan.on_two_fronts})))
+    print(f"all that was measured: {given.save}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measures what a full room costs.")
+    parser.add_argument("--quick", action="store_true", help="a minute or so, with smaller rooms")
+    parser.add_argument("--rounds", type=int, default=1, help="how often everything is measured; medians are shown")
+    parser.add_argument("--only", nargs="+", choices=[scene.__name__ for scene in scenes.SCENES], metavar="SCENE")
+    parser.add_argument("--save", type=Path, default=RESULTS, help="where results.json and the plots go")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

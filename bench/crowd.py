@@ -1,0 +1,321 @@
+"""The load: processes with many websocket clients each, which join, speak, listen and count.
+
+A client is a small protocol over asyncio, not a library's: it reads the floor's bare sockets in the same way as the
+server's websockets, so that both send to the same readers, and it costs 3 µs a frame, so that a process holds
+thousands. CPU time of these processes is counted nowhere.
+"""
+
+import asyncio
+import contextlib
+import multiprocessing
+import re
+import ssl
+import struct
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple, Self
+from urllib.parse import quote
+
+from bench.limits import raise_open_files
+
+HOST = "127.0.0.1"
+CHANNEL = "QGIS"
+BUFFER_BYTES = 2**18
+DEADLINE = 60.0  # seconds; what takes longer is a failure of the bench
+
+PING, TEXT, CLOSE = 0x89, 0x81, 0x88
+KIND = re.compile(rb'"type":"(\w+)"')
+SENT_AT = re.compile(rb'"sent at (\d+)')
+
+
+class Address(NamedTuple):
+    """Where to connect to."""
+
+    port: int
+    speaks_websocket: bool = True
+    encrypted: bool = False
+
+
+class Joined(NamedTuple):
+    """How joining went."""
+
+    seconds: float  # until the last one had its first `nb_users`
+    counts: tuple[int, int]  # of `nb_users` that one client received meanwhile: the least and the most
+
+
+class Spoken(NamedTuple):
+    """How speaking went."""
+
+    sent: int
+    seconds: float  # from the first text's sending to the last one's arrival at the first client
+    latencies: list[float]  # seconds from each text's sending to its arrival at the first client, in order
+
+
+class Crowd:
+    """A process full of clients, seen from outside: what is asked of it, it does, one thing at a time."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_run, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def begin(self, what: str, *arguments: Any) -> Callable[[], Any]:
+        """Asks for something; the function that is returned waits for the answer."""
+        self._pipe.send((what, arguments))
+        return self._answer
+
+    def ask(self, what: str, *arguments: Any) -> Any:
+        return self.begin(what, *arguments)()
+
+    def _answer(self) -> Any:
+        error, answer = self._pipe.recv()
+        if error is not None:
+            raise RuntimeError(f"in the crowd: {error}")
+        return answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pipe.close()
+        self._process.join(5)
+        self._process.kill()
+
+
+@contextlib.contextmanager
+def crowds(number: int) -> Iterator[list[Crowd]]:
+    """So many processes of clients; their connections end with them."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(Crowd()) for _ in range(number)]
+
+
+def together(begun: list[Callable[[], Any]]) -> list[Any]:
+    """The answers to what was begun in several crowds at once."""
+    return [answer() for answer in begun]
+
+
+# What follows runs in the process.
+
+
+def _run(pipe: Connection) -> None:
+    raise_open_files()
+    with contextlib.suppress(EOFError, KeyboardInterrupt):
+        asyncio.run(_serve(pipe))
+
+
+async def _serve(pipe: Connection) -> None:
+    clients = Clients()
+    loop = asyncio.get_running_loop()
+    while True:
+        asked = asyncio.Event()
+        loop.add_reader(pipe.fileno(), asked.set)
+        await asked.wait()
+        loop.remove_reader(pipe.fileno())
+        what, arguments = pipe.recv()
+        try:
+            async with asyncio.timeout(DEADLINE):
+                pipe.send((None, await getattr(clients, what)(*arguments)))
+        except Exception as error:
+            pipe.send((f"{what}: {error!r}", None))
+
+
+class Clients:
+    """The clients of one process; each coroutine is something that a crowd can be asked for."""
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(BUFFER_BYTES))  # one for all: what is read is used at once
+        self.heard: Counter[str] = Counter()  # messages by type, over all clients
+        self.heard_bytes: Counter[str] = Counter()
+        self.heard_at = 0.0  # when the last text or picture came to any of them
+        self.latencies: list[float] = []  # seconds from a text's sending to its arrival at the first client
+        self.counted = 0  # clients that have received an `nb_users`
+        self._clients: list[Client] = []
+        self._first: Client | None = None
+        self._news = asyncio.Event()
+
+    async def join(self, number: int, address: Address, at_once: int) -> Joined:
+        """Brings so many clients in, `at_once` of them at a time; waits until all have been counted."""
+        start = time.perf_counter()
+        door = asyncio.Semaphore(at_once)
+        came = await asyncio.gather(*(self._connect(address, door) for _ in range(number)))
+        self._clients += came
+        if address.speaks_websocket:
+            await self._until(lambda: self.counted == len(self._clients))
+        counts = [client.counts for client in came]
+        return Joined(time.perf_counter() - start, (min(counts), max(counts)))
+
+    async def speak(self, rate: float, seconds: float, window: int) -> Spoken:
+        """Lets the clients say texts in turn, `rate` a second; fewer while `window` are on their way."""
+        self.latencies.clear()
+        start, sent, elapsed = time.perf_counter(), 0, 0.0
+        while not sent or elapsed < seconds:
+            due = min(elapsed * rate + 1, len(self.latencies) + window)
+            while sent < due:
+                self._clients[sent % len(self._clients)].send(text())
+                sent += 1
+            await asyncio.sleep(0.001)
+            elapsed = time.perf_counter() - start
+        await self._until(lambda: len(self.latencies) >= sent)
+        return Spoken(sent, time.perf_counter() - start, list(self.latencies))
+
+    async def say(self, payload: bytes, kind: str, times: int, rate: float) -> float:
+        """Lets the clients say this in turn, `rate` a second; seconds from the first until all have heard all."""
+        awaited, start = self.heard[kind] + times * len(self._clients), time.perf_counter()
+        for turn in range(times):
+            await asyncio.sleep(start + turn / rate - time.perf_counter())
+            self._clients[turn % len(self._clients)].send(payload)
+        await self._until(lambda: self.heard[kind] >= awaited)
+        return self.heard_at - start
+
+    async def until_heard(self, kind: str, number: int) -> float:
+        """Waits until so many messages of that type have come, over all clients; returns when the last one did."""
+        await self._until(lambda: self.heard[kind] >= number)
+        return self.heard_at
+
+    async def report(self) -> dict[str, tuple[int, int]]:
+        """How many messages all clients have received, and their bytes, by type."""
+        return {kind: (number, self.heard_bytes[kind]) for kind, number in self.heard.items()}
+
+    def hear(self, client: "Client", payload: bytes) -> None:
+        found = KIND.search(payload)
+        kind = found[1].decode() if found else ""
+        self.heard[kind] += 1
+        self.heard_bytes[kind] += len(payload)
+        if kind == "nb_users":
+            self.counted += not client.counts
+            client.counts += 1
+        else:
+            self.heard_at = time.perf_counter()
+            if client is self._first and (sent := SENT_AT.search(payload)):
+                self.latencies.append(self.heard_at - int(sent[1]) / 1e9)
+        self._news.set()
+
+    async def _connect(self, address: Address, door: asyncio.Semaphore) -> "Client":
+        async with door:
+            client = Client(self, address.speaks_websocket)
+            self._first = self._first or client
+            context = _trusting() if address.encrypted else None
+            await asyncio.get_running_loop().create_connection(lambda: client, HOST, address.port, ssl=context)
+            await client.ready
+            return client
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            self._news.clear()
+            await self._news.wait()
+
+
+class Client(asyncio.BufferedProtocol):
+    """One connection: a websocket's, or a bare one that is sent frames."""
+
+    def __init__(self, clients: Clients, speaks_websocket: bool) -> None:
+        self._all = clients
+        self._is_upgraded = not speaks_websocket
+        self._rest = bytearray()  # of a frame that has not come wholly
+        self._needed = 0
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.counts = 0  # how many `nb_users` came
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if self._is_upgraded:
+            self.ready.set_result(None)
+        else:
+            transport.write(UPGRADE)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(error or ConnectionError("closed before it was open"))
+
+    def send(self, payload: bytes) -> None:
+        self._transport.write(masked_frame(TEXT, payload))
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._all.buffer
+
+    def buffer_updated(self, size: int) -> None:
+        received = self._all.buffer[:size]
+        if not self._rest:
+            left = self._read(received)
+            self._rest += received[size - left :]
+            return
+        self._rest += received
+        if len(self._rest) >= self._needed:
+            whole, self._rest = self._rest, bytearray()
+            left = self._read(memoryview(whole))
+            self._rest += whole[len(whole) - left :]
+
+    def _read(self, data: memoryview) -> int:
+        """Takes whole frames from the beginning; returns how many bytes are left."""
+        at = 0 if self._is_upgraded else self._read_answer(data)
+        size = len(data)
+        while self._is_upgraded and size - at >= 2:
+            start, length = at + 2, data[at + 1]
+            if length >= 126:
+                start += 2 if length == 126 else 8
+                if size < start:
+                    break
+                length = int.from_bytes(data[at + 2 : start], "big")
+            self._needed = start + length - at
+            if size - at < self._needed:
+                return size - at
+            self._receive(data[at], bytes(data[start : start + length]))
+            at = start + length
+        self._needed = 0
+        return size - at
+
+    def _read_answer(self, data: memoryview) -> int:
+        """The answer to the handshake; returns where it ends."""
+        head, end, _ = bytes(data[:4096]).partition(b"\r\n\r\n")
+        if not end:
+            return 0
+        if not head.startswith(b"HTTP/1.1 101"):
+            raise ConnectionError(f"no websocket: {head[:60]!r}")
+        self._is_upgraded = True
+        self.ready.set_result(None)
+        return len(head) + len(end)
+
+    def _receive(self, opcode: int, payload: bytes) -> None:
+        if opcode == TEXT:
+            self._all.hear(self, payload)
+        elif opcode == PING:
+            self._transport.write(masked_frame(0x8A, payload))
+        elif opcode == CLOSE:
+            self._transport.close()
+
+
+UPGRADE = (
+    f"GET /channel/{quote(CHANNEL)}/ws HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+).encode()
+
+
+def masked_frame(opcode: int, payload: bytes) -> bytes:
+    """A client's frame. The mask is zero: the server has the same work with it, the bench has less."""
+    size = len(payload)
+    if size < 126:
+        header = struct.pack("!BB", opcode, 0x80 | size)
+    elif size < 2**16:
+        header = struct.pack("!BBH", opcode, 0x80 | 126, size)
+    else:
+        header = struct.pack("!BBQ", opcode, 0x80 | 127, size)
+    return header + bytes(4) + payload
+
+
+def text() -> bytes:
+    """A text as people write them, with the time of its sending in it."""
+    at = time.perf_counter_ns()
+    return b'{"type":"text","author":"jane_doe","text":"sent at %d: the bridge on sheet 12 is gone"}' % at
+
+
+def _trusting() -> ssl.SSLContext:
+    """The bench's certificate is its own."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,97 @@
+"""The goals of issue 4, and what a measurement says to each."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Literal, NamedTuple
+
+CORES = len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A bound for what is measured: for the value itself, or for its ratio to the value that it is held against."""
+
+    what: str
+    unit: str
+    bound: Literal["≤", "≥"]
+    limit: float
+    is_ratio: bool = False
+    against: str = "floor"  # what the second value is, where there is one
+    cores: int = 1  # with fewer, nothing can be said
+
+    @property
+    def words(self) -> str:
+        return (
+            f"{self.bound} {self.limit:g} × {self.against}"
+            if self.is_ratio
+            else f"{self.bound} {self.limit:g} {self.unit}"
+        )
+
+
+class Measured(NamedTuple):
+    """One measurement: a value, and one that was measured beside it in the same run."""
+
+    goal: str
+    value: float
+    against: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        return None if self.against is None else self.value / self.against
+
+
+class Verdict(NamedTuple):
+    """The medians of all rounds, and whether they meet the goal; None where that cannot be said here."""
+
+    goal: Goal
+    value: float
+    against: float | None
+    ratio: float | None
+    is_met: bool | None
+
+
+GOALS: Mapping[str, Goal] = {
+    "delivery 200": Goal("CPU of a delivery: 200 clients, 100 texts/s", "µs", "≤", 5.5, is_ratio=True),
+    "fan-out 200": Goal("the fan-out alone, 200 sockets", "µs", "≤", 2.3, is_ratio=True),
+    "fan-out 2000": Goal("the fan-out alone, 2000 sockets", "µs", "≤", 2.3, is_ratio=True),
+    "delivery 1000": Goal("CPU of a delivery: 1000 clients, 20 texts/s", "µs", "≤", 6.8),
+    "message": Goal("CPU of a message: 10 clients, 800 texts/s", "ms", "≤", 0.65),
+    "message p99": Goal("… and its delay (p99)", "ms", "≤", 20),
+    "sustained": Goal("texts in a small room, one front, one light worker", "/s", "≥", 3000),
+    "sustained delay": Goal("… delay at 3000 texts/s (p99): end against beginning", "ms", "≤", 2, True, "beginning"),
+    "photos p99": Goal("texts' delay (p99) while ten photos of 12 Mpx come", "ms", "≤", 3, True, "quiet"),
+    "photos": Goal("photos of 12 Mpx, one heavy worker", "/s", "≥", 10),
+    "photo size": Goal("… and what each client receives of one", "kB", "≤", 250),
+    "two workers": Goal("photos, two heavy workers", "/s", "≥", 1.7, True, "one", cores=4),
+    "layer": Goal("a layer of 5 MB: sent, checked, received by all", "s", "≤", 0.5),
+    "layer p99": Goal("texts' delay (p99) while layers come, one a second", "ms", "≤", 1.5, True, "quiet"),
+    "joins": Goal("joins of {most} people in one channel", "/s", "≥", 1000),
+    "joins counts": Goal("… `nb_users` that a client is told meanwhile", "/s", "≤", 5),
+    "join cost": Goal("… CPU of a join: {most} people against 500", "µs", "≤", 1.3, True, "500"),
+    "idle memory": Goal("idle client: memory of the front", "KiB", "≤", 15),
+    "idle cpu": Goal("idle client: CPU beside its pings", "µs/s", "≤", 2),
+    "one to all": Goal("one text to {most}: until the last has it", "ms", "≤", 60),
+    "two fronts": Goal("{twice} clients on two fronts: CPU of a delivery", "µs", "≤", 1.2, True, "half as many"),
+}
+
+
+def verdicts(measured: Iterable[Measured], sizes: Mapping[str, int]) -> list[Verdict]:
+    """What all rounds together say, goal by goal; a goal that nothing was measured for is left out."""
+    by_goal: dict[str, list[Measured]] = {}
+    for one in measured:
+        by_goal.setdefault(one.goal, []).append(one)
+    return [_verdict(goal, by_goal[name], sizes) for name, goal in GOALS.items() if name in by_goal]
+
+
+def _verdict(goal: Goal, rounds: list[Measured], sizes: Mapping[str, int]) -> Verdict:
+    value = median(one.value for one in rounds)
+    against = [one.against for one in rounds if one.against is not None]
+    ratios = [one.ratio for one in rounds if one.ratio is not None]
+    ratio = median(ratios) if ratios else None
+    judged = ratio if goal.is_ratio and ratio is not None else value
+    is_met = judged <= goal.limit if goal.bound == "≤" else judged >= goal.limit
+    named = replace(goal, what=goal.what.format(**sizes))
+    can_be_said = goal.cores <= CORES
+    return Verdict(named, value, median(against) if against else None, ratio, is_met if can_be_said else None)

@@ -1,0 +1,267 @@
+"""What is played to measure the goals.
+
+What is compared is measured in turns, so that a noisy machine is noisy to both. CPU time is that of all fronts, workers
+(with their sandboxes) and Valkey together; the load's own is counted nowhere. A text's delay is from its sending to its
+arrival at one of ten clients that speak in turn and have a process of their own; the rest of a room listens, in others.
+"""
+
+import contextlib
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Self
+
+from bench import payloads
+from bench.crowd import Crowd, Joined, Spoken, crowds, together
+from bench.goals import Measured
+from bench.house import Ground, House
+from bench.senders import Program, sender
+
+SPEAKERS = 10
+LISTENERS = 2500  # in one process
+AT_ONCE = 200  # connections that a process is opening at a time
+DELIVERIES = 20_000  # a second, in a room of any size: no more than the load bears beside the server
+MOST_TEXTS = 400  # a second, in rooms that are so small that it would be more
+NO_LIMIT = 10**9
+HEADER_BYTES = 4  # of a frame as long as a text
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured."""
+
+    seconds: float  # of one turn
+    turns: int  # of each side that is compared
+    rooms: Sequence[int]  # clients
+    joins: Sequence[int]  # people who join at once, from few to many
+    idle: int  # clients who say nothing
+    on_two_fronts: int  # clients
+    photo_rates: Sequence[float]  # photos a second, for the plot
+
+
+FULL = Plan(2.0, 4, (10, 50, 200, 1000, 2000, 5000), (500, 1000, 2000, 5000), 4000, 10_000, (1, 2, 4, 8))
+QUICK = Plan(1.0, 2, (200, 1000), (500, 1500), 1500, 2000, ())
+
+Scene = Callable[[Ground, Plan, Program], Iterator[Measured]]
+
+
+class Room(contextlib.ExitStack):
+    """The people in a channel of a house: ten who speak, and as many who listen as asked for."""
+
+    def __init__(self, house: House) -> None:
+        super().__init__()
+        self._house = house
+        self._crowds: list[Crowd] = []
+        self._sizes: list[int] = []
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self.grow(SPEAKERS)
+        return self
+
+    @property
+    def size(self) -> int:
+        return sum(self._sizes)
+
+    @property
+    def speakers(self) -> Crowd:
+        return self._crowds[0]
+
+    def grow(self, size: int) -> None:
+        """Brings in those who are missing."""
+        while self.size < size:
+            (crowd,) = self.enter_context(crowds(1))
+            number = min(LISTENERS, size - self.size) if self._crowds else SPEAKERS
+            crowd.ask("join", number, self._house.address, AT_ONCE)
+            self._crowds.append(crowd)
+            self._sizes.append(number)
+
+    def speak(self, rate: float, seconds: float, window: int = NO_LIMIT) -> tuple[Spoken, float]:
+        """Texts to everyone; how it went, and the house's CPU seconds until everyone had them all."""
+        before, cpu = self._texts(), self._house.cpu_seconds()
+        spoken: Spoken = self.speakers.ask("speak", rate, seconds, window)
+        self._wait(before, spoken.sent)
+        return spoken, self._house.cpu_seconds() - cpu
+
+    def seconds_to_all(self) -> float:
+        """One text; seconds until the last one has it."""
+        before, start = self._texts(), time.perf_counter()
+        self.speakers.ask("speak", 1, 0, NO_LIMIT)
+        return self._wait(before, 1) - start
+
+    def frame_bytes(self) -> int:
+        """The size of a text's frame, as it comes."""
+        self.seconds_to_all()
+        number, size = self.speakers.ask("report")["text"]
+        return HEADER_BYTES + int(size) // int(number)
+
+    def _texts(self) -> list[int]:
+        return [crowd.ask("report").get("text", (0, 0))[0] for crowd in self._crowds]
+
+    def _wait(self, before: list[int], number: int) -> float:
+        """Waits until everyone has heard so many texts more; returns when the last one had."""
+        awaited = [heard + number * size for heard, size in zip(before, self._sizes, strict=True)]
+        waiting = zip(self._crowds, awaited, strict=True)
+        return float(max(together([crowd.begin("until_heard", "text", until) for crowd, until in waiting])))
+
+
+def small_room(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """Ten people who talk much."""
+    with ground.house(heavy=0) as house, Room(house) as room:
+        for _ in range(plan.turns):
+            spoken, cpu = room.speak(800, plan.seconds)
+            yield Measured("message", cpu / spoken.sent * 1e3)
+            yield Measured("message p99", p99(spoken.latencies) * 1e3)
+        for _ in range(plan.turns):
+            spoken, cpu = room.speak(NO_LIMIT, plan.seconds, window=20 * SPEAKERS)
+            yield Measured("sustained", spoken.sent / spoken.seconds)
+            yield Measured("message when full", cpu / spoken.sent * 1e3)
+        spoken, _ = room.speak(3000, 4 * plan.seconds, window=300 * SPEAKERS)
+        third = spoken.sent // 3
+        yield Measured("sustained delay", p99(spoken.latencies[-third:]) * 1e3, p99(spoken.latencies[:third]) * 1e3)
+
+
+def rooms(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """One room that grows, beside bare sends to as many."""
+    with ground.house(heavy=0) as house, Room(house) as room:
+        frame = room.frame_bytes()
+        for size in plan.rooms:
+            room.grow(size)
+            rate = min(MOST_TEXTS, DELIVERIES / size)
+            with sender(floor, size, frame) as bare:
+                for _ in range(plan.turns):
+                    least = bare.microseconds_per_send(rate, plan.seconds / 2)
+                    spoken, cpu = room.speak(rate, plan.seconds)
+                    yield Measured(f"delivery {size}", cpu / spoken.sent / size * 1e6, least)
+        for _ in range(3 * plan.turns):
+            yield Measured("one to all", room.seconds_to_all() * 1e3)
+
+
+def fan_out_alone(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """The front's fan-out without anything around it, beside bare sends."""
+    ours = (sys.executable, "-m", "bench.fan_out")
+    with contextlib.ExitStack() as stack:
+        for size in (200, 2000):
+            rate = DELIVERIES / size
+            bare = stack.enter_context(sender(floor, size, 200))
+            plain = stack.enter_context(sender(ours, size, 200))
+            for _ in range(2 * plan.turns):
+                least = bare.microseconds_per_send(rate, plan.seconds / 2)
+                yield Measured(f"fan-out {size}", plain.microseconds_per_send(rate, plan.seconds / 2), least)
+
+
+def joining(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """So many who come at once, to an empty room."""
+    costs: list[float] = []
+    with ground.house(heavy=0) as house:
+        for number in plan.joins:
+            house.until_empty()
+            with crowds(2) as both:
+                cpu, start = house.cpu_seconds(), time.perf_counter()
+                came = [crowd.begin("join", number // 2, house.address, AT_ONCE) for crowd in both]
+                joined: list[Joined] = together(came)
+                seconds = time.perf_counter() - start
+                costs.append((house.cpu_seconds() - cpu) / number * 1e6)
+                yield Measured(f"join {number}", costs[-1])
+    yield Measured("joins", number / seconds)
+    yield Measured("joins counts", max(one.counts[1] for one in joined) / seconds)
+    yield Measured("join cost", costs[-1], costs[0])
+
+
+def idling(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """Clients who say nothing, once without pings and once with."""
+    memory, silent = _idle(ground, plan, ping_seconds=0)
+    yield Measured("idle memory", memory / 1024)
+    yield Measured("idle cpu", silent * 1e6)
+    _, pinged = _idle(ground, plan, ping_seconds=2)
+    yield Measured("ping", (pinged - silent) * 2 * 1e6)
+
+
+def _idle(ground: Ground, plan: Plan, ping_seconds: int) -> tuple[float, float]:
+    """What one of many costs: bytes of the front's memory, CPU seconds in a second."""
+    house = ground.house(heavy=0, ws_ping_interval=ping_seconds, ws_ping_timeout=ping_seconds)
+    with house, crowds(2) as (first, rest):
+        (front,) = house.fronts
+        first.ask("join", 100, house.address, AT_ONCE)  # what the first of all bring along is not each one's
+        time.sleep(1)
+        memory, cpu = front.resident_bytes(), _cpu_per_second(house, 2 * plan.seconds)
+        rest.ask("join", plan.idle, house.address, AT_ONCE)
+        time.sleep(1)
+        more_memory = front.resident_bytes() - memory
+        return more_memory / plan.idle, (_cpu_per_second(house, 2 * plan.seconds) - cpu) / plan.idle
+
+
+def photographing(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """Photos while others talk; and with a second heavy worker."""
+    photo = payloads.photo()
+    one, two = ground.house(heavy=1), ground.house(heavy=2)
+    with one, two, Room(one) as room, crowds(2) as (at_one, at_two):
+        at_one.ask("join", 5, one.address, AT_ONCE)
+        at_two.ask("join", 5, two.address, AT_ONCE)
+        for _ in range(plan.turns):
+            quiet = _delays(room, plan.seconds)
+            busy = _delays(room, plan.seconds, at_one.begin("say", photo, "image", 10, NO_LIMIT))
+            yield Measured("photos p99", p99(busy) * 1e3, p99(quiet) * 1e3)
+            alone = 20 / at_one.ask("say", photo, "image", 20, NO_LIMIT)
+            yield Measured("photos", alone)
+            yield Measured("two workers", 20 / at_two.ask("say", photo, "image", 20, NO_LIMIT), alone)
+        number, size = at_one.ask("report")["image"]
+        yield Measured("photo size", size / number / 1e3)
+        for rate in plan.photo_rates:
+            delays = _delays(room, 3 * plan.seconds, at_one.begin("say", photo, "image", int(rate * 6), rate))
+            yield Measured(f"p99 with photos {rate:g}", p99(delays) * 1e3)
+
+
+def mapping(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """Large layers while others talk."""
+    layer = payloads.layer()
+    with ground.house() as house, Room(house) as room, crowds(1) as (mapper,):
+        mapper.ask("join", 1, house.address, AT_ONCE)
+        for _ in range(plan.turns):
+            yield Measured("layer", mapper.ask("say", layer, "geojson", 1, 1))
+            quiet = _delays(room, 2 * plan.seconds)
+            busy = _delays(room, 2 * plan.seconds, mapper.begin("say", layer, "geojson", int(2 * plan.seconds), 1))
+            yield Measured("layer p99", p99(busy) * 1e3, p99(quiet) * 1e3)
+
+
+def two_fronts(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """A room that is spread over two fronts, half full and full."""
+    with ground.house(fronts=2, heavy=0) as house, Room(house) as room:
+        costs = []
+        for size in (plan.on_two_fronts // 2, plan.on_two_fronts):
+            room.grow(size)
+            spoken = [room.speak(DELIVERIES / size, plan.seconds) for _ in range(plan.turns)]
+            costs.append(median(cpu / said.sent / size * 1e6 for said, cpu in spoken))
+        yield Measured("two fronts", costs[1], costs[0])
+
+
+SCENES: tuple[Scene, ...] = (
+    fan_out_alone,
+    small_room,
+    rooms,
+    joining,
+    idling,
+    photographing,
+    mapping,
+    two_fronts,
+)
+
+
+def p99(delays: Sequence[float]) -> float:
+    return sorted(delays)[math.ceil(len(delays) * 0.99) - 1]
+
+
+def _delays(room: Room, seconds: float, others: Callable[[], float] | None = None) -> list[float]:
+    """The delays of a hundred texts a second; if the others are done sooner, of those that were said until then."""
+    spoken, _ = room.speak(100, seconds)
+    until = seconds if others is None else min(seconds, others())
+    return spoken.latencies[: math.ceil(until * 100)]
+
+
+def _cpu_per_second(house: House, seconds: float) -> float:
+    before = house.cpu_seconds()
+    time.sleep(seconds)
+    return (house.cpu_seconds() - before) / seconds
