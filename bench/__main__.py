@@ -28,8 +28,9 @@ def main() -> None:
                 print(f"round {number + 1} of {given.rounds}: {scene.__name__}", file=sys.stderr, flush=True)
                 measured += scene(ground, plan, floor)
     report.save(measured, where, given.save)
-    print(" · ".join(f"{name}: {value}" for name, value in where.items()))
-    print(report.table(verdicts(measured, {"most": plan.joins[-1], "twice": plan.on_two_fronts})))
+    sizes = {"room": plan.rooms[-1], "joins": plan.joins[-1], "fronts": plan.on_two_fronts}
+    print(", ".join(f"{name}: {value}" for name, value in where.items()))
+    print(report.table(verdicts(measured, sizes)))
     print(f"all that was measured: {given.save}")
 
 

@@ -67,13 +67,13 @@ GOALS: Mapping[str, Goal] = {
     "two workers": Goal("photos, two heavy workers", "/s", "≥", 1.7, True, "one", cores=4),
     "layer": Goal("a layer of 5 MB: sent, checked, received by all", "s", "≤", 0.5),
     "layer p99": Goal("texts' delay (p99) while layers come, one a second", "ms", "≤", 1.5, True, "quiet"),
-    "joins": Goal("joins of {most} people in one channel", "/s", "≥", 1000),
+    "joins": Goal("joins of {joins} people in one channel", "/s", "≥", 1000),
     "joins counts": Goal("… `nb_users` that a client is told meanwhile", "/s", "≤", 5),
-    "join cost": Goal("… CPU of a join: {most} people against 500", "µs", "≤", 1.3, True, "500"),
+    "join cost": Goal("… CPU of a join: {joins} people against 500", "µs", "≤", 1.3, True, "500"),
     "idle memory": Goal("idle client: memory of the front", "KiB", "≤", 15),
     "idle cpu": Goal("idle client: CPU beside its pings", "µs/s", "≤", 2),
-    "one to all": Goal("one text to {most}: until the last has it", "ms", "≤", 60),
-    "two fronts": Goal("{twice} clients on two fronts: CPU of a delivery", "µs", "≤", 1.2, True, "half as many"),
+    "one to all": Goal("one text to {room}: until the last has it", "ms", "≤", 60),
+    "two fronts": Goal("{fronts} clients on two fronts: CPU of a delivery", "µs", "≤", 1.2, True, "half as many"),
 }
 
 
