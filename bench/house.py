@@ -23,6 +23,7 @@ from bench.crowd import HOST, Address
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
+LOG = "log"  # of all processes together
 
 
 class Process:
@@ -35,7 +36,7 @@ class Process:
         self._popen: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        with (self._directory / "log").open("ab") as log:
+        with (self._directory / LOG).open("ab") as log:
             self._popen = subprocess.Popen(
                 self._command,
                 env=self._environment,
@@ -96,6 +97,7 @@ class House:
             python("worker", "--lane", lane, "--name", f"{instance}-{number}") for number, lane in enumerate(lanes)
         ]
         self.valkey = valkey
+        self._log = directory / LOG
 
     def cpu_by_part(self) -> dict[str, float]:
         """CPU seconds up to now."""
@@ -123,6 +125,7 @@ class House:
             _wait(lambda: bool(self._status()["healthy"]), "messages go round")
         except BaseException:
             self.__exit__()
+            print(*self._log.read_text().splitlines()[-20:], sep="\n", file=sys.stderr)
             raise
         return self
 
