@@ -12,8 +12,9 @@ from gischat.messages import Lane, new_id, server_message, uncompliant
 from gischat.settings import Settings
 from gischat.streams.entries import Job, Outcome
 from gischat.streams.keys import GROUP, ChannelKeys
-from gischat.streams.multiplexer import Argument, Redis
+from gischat.streams.multiplexer import Redis
 from gischat.streams.scripts import Script, Scripts
+from gischat.streams.wire import Argument
 from worker.effects import (
     Acknowledge,
     Bury,

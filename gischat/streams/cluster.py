@@ -17,12 +17,12 @@ from redis.exceptions import RedisError
 from gischat.streams.multiplexer import (
     CONNECT_SECONDS,
     RETRY_SECONDS,
-    Argument,
     Call,
     Multiplexer,
     still_patient,
 )
 from gischat.streams.scripts import Script
+from gischat.streams.wire import Argument
 
 log = logging.getLogger(__name__)
 

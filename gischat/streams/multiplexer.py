@@ -1,8 +1,8 @@
 """One lean connection to Redis that a whole process shares.
 
 What is asked within one turn of the event loop goes out in one write; answers come back in order. redis-py's own
-`Connection` does the handshake (authentication, TLS, name) and the parsing; its client, a pool and a lock per command,
-would cost more than all the rest of a message's way.
+`Connection` does the handshake (authentication, TLS, name); its client, a pool and a lock per command, would cost more
+than all the rest of a message's way.
 
 A lost connection is taken up again, and what had been sent without an answer is sent once more, in the same order. So
 commands given here must bear being carried out twice; every script of ours does. What had not been sent yet waits for a
@@ -33,6 +33,7 @@ from redis.exceptions import (
 
 from gischat.errors import Refused
 from gischat.streams.scripts import Script
+from gischat.streams.wire import Argument, Wire, pack
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +48,6 @@ TOO_BUSY = "The server cannot take messages at the moment. Please send it again 
 NOT_HERE = (ReadOnlyError, BusyLoadingError, MasterDownError)
 # … and in a cluster: another server, for this key.
 NOT_THIS_KEY = (MovedError, AskError, ClusterDownError, TryAgainError)
-
-Argument = str | bytes | int | float
 
 
 class Lost(ConnectionError):
@@ -141,8 +140,8 @@ class Multiplexer:
         self._give_back = give_back
         self._unsent: deque[Call] = deque()
         self._unanswered: deque[Call] = deque()
-        self._something_to_send = asyncio.Event()
-        self._to_drop = asyncio.Event()
+        self._wire: Wire | None = None
+        self._is_flush_scheduled = False
         self._tending: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._connected_since: float | None = None
@@ -185,12 +184,13 @@ class Multiplexer:
         return self.enter(Call.of(script, keys, arguments))
 
     def drop(self) -> None:
-        self._to_drop.set()
+        if self._wire is not None:
+            self._wire.end(ConnectionError("dropped"))
 
     def enter(self, call: Call) -> "asyncio.Future[Any]":
         """Takes a call; it goes out in this turn of the loop, or when there is a connection again."""
         self._unsent.append(call)
-        self._something_to_send.set()
+        self._schedule_flush()
         return call.answer
 
     async def _tend(self) -> None:
@@ -211,19 +211,14 @@ class Multiplexer:
             self._connected_since = asyncio.get_running_loop().time()
             if self.reconnections:
                 self.reconnected()
-            self._something_to_send.set()
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._write(connection))
-                group.create_task(self._read(connection))
-                group.create_task(self._watch())
-                group.create_task(self._wait_for_drop())
-        except* (RedisError, OSError, TimeoutError) as errors:
+            await self._work(connection)
+        except (RedisError, OSError, TimeoutError) as error:
             if self.is_connected:
                 self.reconnections += 1
-                log.warning("%s is lost: %s", self._name, _first(errors))
+                log.warning("%s is lost: %s", self._name, error)
             else:
-                log.debug("%s cannot connect: %s", self._name, _first(errors))
-        except* Exception:
+                log.debug("%s cannot connect: %s", self._name, error)
+        except Exception:
             log.exception("%s has a fault", self._name)
         finally:
             self._connected_since = None
@@ -239,13 +234,29 @@ class Multiplexer:
             await connection.read_response()
         return connection
 
-    async def _write(self, connection: AbstractConnection) -> None:
-        while True:
-            await self._something_to_send.wait()
-            self._something_to_send.clear()
-            await connection.send_packed_command(self._pack_unsent(connection), check_health=False)
+    async def _work(self, connection: AbstractConnection) -> None:
+        """Raises what ended the connection."""
+        self._wire = wire = Wire(connection, answered=self._answered, writable=self._schedule_flush)
+        watch = asyncio.create_task(self._watch(wire))
+        try:
+            self._schedule_flush()
+            await wire.wait_ended()
+        finally:
+            watch.cancel()
+            self._wire = None
 
-    def _pack_unsent(self, connection: AbstractConnection) -> bytes:
+    def _schedule_flush(self) -> None:
+        if not self._is_flush_scheduled:
+            self._is_flush_scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Sends what has come together in a turn of the loop."""
+        self._is_flush_scheduled = False
+        if self._wire is not None and not self._wire.is_full and self._unsent:
+            self._wire.write(self._pack_unsent())
+
+    def _pack_unsent(self) -> bytes:
         """All that is to be sent, which from now on waits for its answers."""
         now = asyncio.get_running_loop().time()
         packed: list[bytes] = []
@@ -253,27 +264,22 @@ class Multiplexer:
             call = self._unsent.popleft()
             call.since = now
             try:
-                packed += connection.pack_command(*call.command)
-            except (RedisError, UnicodeError) as error:
+                packed.append(pack(call.command))
+            except (TypeError, ValueError) as error:
                 call.fail(error)  # a bug of its caller's, which shall hurt nobody else
             else:
                 self._unanswered.append(call)
         return b"".join(packed)
 
-    async def _read(self, connection: AbstractConnection) -> None:
-        while True:
-            try:
-                answer = await connection.read_response(
-                    disable_decoding=True, disconnect_on_error=False, timeout=math.inf
-                )
-            except NOT_HERE:
-                raise
-            except ResponseError as error:
-                self._answered_with(error)
-            else:
-                call = self._unanswered.popleft()
-                if not call.answer.done():
-                    call.answer.set_result(answer)
+    def _answered(self, answer: Any) -> None:
+        if isinstance(answer, NOT_HERE):
+            raise answer
+        if isinstance(answer, ResponseError):
+            self._answered_with(answer)
+            return
+        call = self._unanswered.popleft()
+        if not call.answer.done():
+            call.answer.set_result(answer)
 
     def _answered_with(self, error: ResponseError) -> None:
         call = self._unanswered.popleft()
@@ -285,18 +291,13 @@ class Multiplexer:
         else:
             call.fail(error)
 
-    async def _watch(self) -> None:
+    async def _watch(self, wire: Wire) -> None:
         """A link that is dead without a word (a cable, a firewall) shows by an answer that does not come."""
         while True:
             await asyncio.sleep(self._answer_seconds / 5)
             now = asyncio.get_running_loop().time()
             if self._unanswered and now - self._unanswered[0].since > self._answer_seconds:
-                raise TimeoutError(f"no answer for {self._answer_seconds:g} seconds")
-
-    async def _wait_for_drop(self) -> None:
-        self._to_drop.clear()
-        await self._to_drop.wait()
-        raise ConnectionError("dropped")
+                wire.end(TimeoutError(f"no answer for {self._answer_seconds:g} seconds"))
 
     def _return_unanswered(self) -> None:
         if self._resends:
@@ -327,10 +328,3 @@ def still_patient(waiting: Iterable[Call]) -> list[Call]:
         else:
             patient.append(call)
     return patient
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    first: BaseException = errors
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first
