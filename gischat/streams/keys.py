@@ -5,6 +5,7 @@ spread over it. Scripts are handed all of a channel's keys, in the order of `for
 stand at the head of `prelude.lua`.
 """
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -46,24 +47,37 @@ class ChannelKeys:
 
     def for_script(self, lane: Lane = Lane.LIGHT) -> tuple[str, ...]:
         """All keys, with one lane's inbox."""
-        return (
-            self.inbox(lane),
-            self.outbox,
-            self._key("outbox:sizes"),  # list: "milliseconds bytes" of each entry of the outbox, oldest first
-            self._key("meters"),  # hash: published (how many ever), outbox_bytes
-            self._key(f"inbox:{lane}:bytes"),
-            self._key("history"),  # list of stored messages, oldest first
-            self.ids,
-            self._key("fronts"),  # sorted set: fronts, by the milliseconds at which their lease ends
-            self._key("counts"),  # hash: front -> its connections in the channel
-            self.users,
-            self._key("addresses"),  # hash: address -> nickname
-            self.dead,
-            self._key("swept"),  # set: addresses that lost their nickname to a sweep
-        )
+        return _for_script(self, lane)
 
     def _key(self, name: str) -> str:
-        return f"gischat:{{{self.instance}:{_plain(self.channel)}}}:{name}"
+        return _key(self.instance, self.channel, name)
+
+
+# Every call of a script names them all, and the settings know them all: they are put together once.
+
+
+@functools.cache
+def _for_script(keys: ChannelKeys, lane: Lane) -> tuple[str, ...]:
+    return (
+        keys.inbox(lane),
+        keys.outbox,
+        keys._key("outbox:sizes"),  # list: "milliseconds bytes" of each entry of the outbox, oldest first
+        keys._key("meters"),  # hash: published (how many ever), outbox_bytes
+        keys._key(f"inbox:{lane}:bytes"),
+        keys._key("history"),  # list of stored messages, oldest first
+        keys.ids,
+        keys._key("fronts"),  # sorted set: fronts, by the milliseconds at which their lease ends
+        keys._key("counts"),  # hash: front -> its connections in the channel
+        keys.users,
+        keys._key("addresses"),  # hash: address -> nickname
+        keys.dead,
+        keys._key("swept"),  # set: addresses that lost their nickname to a sweep
+    )
+
+
+@functools.cache
+def _key(instance: str, channel: str, name: str) -> str:
+    return f"gischat:{{{instance}:{_plain(channel)}}}:{name}"
 
 
 def _plain(channel: str) -> str:
