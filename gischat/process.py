@@ -14,6 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable
 
 import sentry_sdk
+import uvloop
 
 from gischat import __version__
 from gischat.settings import Settings, SettingsError, load
@@ -39,7 +40,9 @@ def run(kind: str, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -
     _log_to_stderr(kind, settings)
     _report_to_sentry(settings)
     try:
-        asyncio.run(_run(settings, main))
+        # uvloop takes a tenth off what a message costs, and more off a worker: docs/scaling.md
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(settings, main))
     except Exception:
         log.exception("the %s failed", kind)
         return 1
