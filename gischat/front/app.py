@@ -53,8 +53,6 @@ def application(front: Front) -> Application:
         default_handler_class=http.NotFound,
         default_handler_args={"front": front},
         log_function=log_request,
-        websocket_ping_interval=settings.ws_ping_interval or None,
-        websocket_ping_timeout=settings.ws_ping_timeout or None,
         websocket_max_message_size=settings.max_frame_size,
         # The rights to a channel do not come from cookies: there is nothing to forge.
         xsrf_cookies=False,
@@ -83,7 +81,7 @@ async def running(settings: Settings) -> AsyncIterator[Front]:
         group = await stack.enter_async_context(asyncio.TaskGroup())
         await front.subscriber.find_positions()
         await front.presence.begin()
-        tasks = [group.create_task(part.run()) for part in (front.subscriber, front.presence, front.circle)]
+        tasks = [group.create_task(part.run()) for part in front.parts]
         server = HTTPServer(
             application(front),
             max_body_size=settings.max_frame_size,

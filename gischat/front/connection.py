@@ -10,7 +10,7 @@ import msgspec
 from tornado.iostream import IOStream, StreamClosedError
 
 from gischat.errors import Refused, Uncompliant
-from gischat.front.frames import text_frame
+from gischat.front.frames import PING, text_frame
 from gischat.front.rooms import Room
 from gischat.front.turnstile import Ending, Turnstiles
 from gischat.messages import Message, Messages, new_id, nickname_of, uncompliant
@@ -45,6 +45,7 @@ class Connection:
         "is_draining",
         "nickname",
         "number",
+        "owes_pong",
         "room",
     )
 
@@ -67,6 +68,7 @@ class Connection:
         self.room = room
         self.nickname: str | None = None
         self.is_draining = False
+        self.owes_pong = False
         self._stream = stream
         self._unread = 0  # bytes that wait in the stream's buffer
         self._send = stream.socket.send
@@ -110,6 +112,11 @@ class Connection:
     def send(self, body: bytes) -> None:
         """Sends one message, as JSON."""
         self.write(text_frame(body))
+
+    def ping(self) -> None:
+        """Asks whether the client is there; whoever sees its answer says so by `owes_pong`."""
+        self.owes_pong = True
+        self.write(PING)
 
     def write(self, data: bytes) -> None:
         """Sends whole frames: straight to the socket when it takes them, else through the stream's buffer.

@@ -3,6 +3,7 @@
 import struct
 
 TEXT = 0x81  # FIN and opcode 1
+PING = b"\x89\x00"  # FIN and opcode 9, with no content
 
 
 def text_frame(payload: bytes) -> bytes:

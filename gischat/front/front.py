@@ -12,6 +12,7 @@ from gischat.front.circle import Circle
 from gischat.front.connection import GOING_AWAY, Connection
 from gischat.front.gateway import Gateway, OutboxReader
 from gischat.front.presence import Presence
+from gischat.front.pulse import Pulse
 from gischat.front.rooms import Room
 from gischat.front.subscriber import Subscriber
 from gischat.front.turnstile import Turnstiles
@@ -37,6 +38,8 @@ class Front:
         self.subscriber = Subscriber(self.gateway, readers, self.rooms, self.turnstiles)
         self.presence = Presence(self.gateway, self.rooms, self.turnstiles, self.subscriber)
         self.circle = Circle(settings.channels[0], self.turnstiles)
+        pulse = Pulse(self.rooms, settings.ws_ping_interval, settings.ws_ping_timeout)
+        self.parts = (self.subscriber, self.presence, self.circle, pulse)  # those that run as long as the front does
         self.is_draining = False
         self._head_counts = dict.fromkeys(settings.channels, 0)
 

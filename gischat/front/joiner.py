@@ -23,9 +23,12 @@ class Member(Protocol):
 
     number: int
     is_draining: bool
+    owes_pong: bool  # has not answered the last ping
 
     def write(self, data: bytes) -> None:
         """Sends whole frames, or drops them when the connection is ending. Never raises, never waits."""
+
+    def ping(self) -> None: ...
 
     def close(self, code: int, reason: str) -> None: ...
 

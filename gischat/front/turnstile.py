@@ -62,7 +62,7 @@ class Turnstile:
         self._bytes = 0
         self._passing: Turn | None = None
         self._is_enqueued = False  # Redis has said that it took the one that is passing
-        self._waiting: deque[Turn] = deque()
+        self._waiting: list[Turn] = []  # short; a deque would take 600 bytes of each who says nothing
 
     @property
     def is_idle(self) -> bool:
@@ -96,7 +96,7 @@ class Turnstile:
     def refuse_waiting(self, reason: str) -> None:
         """Ends what waits, unsent; what is on its way is in Redis, and stays there."""
         while self._waiting:
-            turn = self._waiting.popleft()
+            turn = self._waiting.pop(0)
             self._bytes -= len(turn.message.body)
             turn.ended(Ending(Outcome.REFUSED, uncompliant(reason)))
 
@@ -106,7 +106,7 @@ class Turnstile:
         if self._passing is not None:
             turns.append(self._passing)
             self._passing = None
-        self._waiting.extendleft(reversed(turns))
+        self._waiting[:0] = turns
         self._bytes += sum(len(turn.message.body) for turn in turns)
         self._advance()
 
@@ -120,7 +120,7 @@ class Turnstile:
 
     def _advance(self) -> None:
         if self._passing is None and self._waiting:
-            self._passing = self._waiting.popleft()
+            self._passing = self._waiting.pop(0)
             self._bytes -= len(self._passing.message.body)
             self._count += 1
             self._enqueue(self._passing.message, self._enqueued)

@@ -4,10 +4,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tornado.web import HTTPError
-from tornado.websocket import WebSocketHandler
+from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
 from gischat.front.connection import Connection
 from gischat.front.front import Front
+from gischat.front.reading import ReadAhead
 from gischat.front.requests import log_failure
 
 REASON_BYTES = 123  # what fits a close frame beside its code (RFC 6455 §5.5)
@@ -16,10 +17,12 @@ REASON_BYTES = 123  # what fits a close frame beside its code (RFC 6455 §5.5)
 class ChannelSocket(WebSocketHandler):
     """`/channel/{channel}/ws`"""
 
-    _connection: Connection | None = None
+    # Tornado's handlers have nearly as many attributes as Python shares the names of; more would cost a kilobyte.
+    __slots__ = ("_connection", "_front")
 
     def initialize(self, front: Front) -> None:
         self._front = front
+        self._connection: Connection | None = None
 
     def prepare(self) -> None:
         # Tornado compares the origin with the host before it asks us, and takes it for a URL.
@@ -30,6 +33,12 @@ class ChannelSocket(WebSocketHandler):
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         log_failure(self, value)
+
+    def get_websocket_protocol(self) -> WebSocketProtocol | None:
+        plain = super().get_websocket_protocol()
+        if not isinstance(plain, WebSocketProtocol13):
+            return plain
+        return ReadAhead(self, plain.params)
 
     def open(self, *args: Any, **kwargs: Any) -> None:
         channel: str = args[0]
@@ -44,14 +53,24 @@ class ChannelSocket(WebSocketHandler):
         else:
             self.set_nodelay(True)
             self._connection = self._front.connect(room, stream, self.close, self._after())
+        self._forget_handshake()
 
     def on_message(self, message: str | bytes) -> None:
         if self._connection is not None:
             self._connection.receive(message)
 
+    def on_pong(self, data: bytes) -> None:
+        if self._connection is not None:
+            self._connection.owes_pong = False
+
     def on_close(self) -> None:
         if self._connection is not None:
             self._connection.ended()
+
+    def _forget_handshake(self) -> None:
+        """What a browser says of itself would be kept as long as it stays: some kilobytes for each."""
+        self.request.headers.clear()
+        self._headers.clear()
 
     def _after(self) -> str | None:
         """The id of the last message that a client has which comes back; one that cannot be read is unknown."""
