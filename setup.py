@@ -29,6 +29,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["gischat", "gischat.*", "worker", "worker.*"]),
     package_data={"gischat": ["web/**", "streams/**/*.lua"]},
+    entry_points={"console_scripts": ["gischat = gischat.__main__:main"]},
     install_requires=requirements(),
     extras_require={
         "test": [

@@ -1,0 +1,66 @@
+"""The command line: what `gischat` does with its arguments. What it does without any, tests/wire shows."""
+
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gischat.__main__
+import gischat.commands
+from gischat import __version__
+from gischat.__main__ import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_the_version_is_told() -> None:
+    told = run("-m", "gischat", "--version")
+    assert (told.returncode, told.stdout) == (0, f"gischat {__version__}\n")
+
+
+def test_the_help_has_a_line_for_every_command() -> None:
+    told = run("-m", "gischat", "--help")
+    assert told.returncode == 0
+    for name, purpose in COMMANDS.items():
+        assert re.search(rf"^ +{name} +{re.escape(purpose)}$", told.stdout, re.MULTILINE)
+
+
+def test_every_command_is_a_module_and_every_module_a_command() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(gischat.commands.__path__)}
+    assert modules == {*COMMANDS, "front"}
+
+
+@pytest.mark.parametrize("arguments", [["dance"], ["--json"]], ids=" ".join)
+def test_who_asks_for_what_there_is_not_is_told_what_there_is(arguments: list[str]) -> None:
+    told = run("-m", "gischat", *arguments)
+    assert told.returncode == 2
+    assert "COMMAND" in told.stderr
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=lambda command: "".join(command) or "-")
+def test_a_command_has_a_help_of_its_own(command: list[str]) -> None:
+    told = run("-m", "gischat", *command, "--help")
+    assert told.returncode == 0
+    assert " ".join(["gischat", *command]) in told.stdout
+
+
+def test_a_front_loads_nothing_of_the_commands() -> None:
+    script = "import sys, gischat.__main__, gischat.commands.front; print(*sys.modules)"
+    loaded = set(run("-c", script).stdout.split())
+    assert "gischat.front.app" in loaded
+    assert not loaded & {"argparse", *(f"gischat.commands.{name}" for name in COMMANDS)}
+
+
+def test_the_console_script_is_there() -> None:
+    """`make` installs what setup.py names; this shows that it names something."""
+    named = re.search(r'"gischat = ([\w.]+):(\w+)"', (ROOT / "setup.py").read_text("utf-8"))
+    assert named is not None
+    assert getattr(importlib.import_module(named[1]), named[2]) is gischat.__main__.main
