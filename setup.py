@@ -40,6 +40,7 @@ setup(
             "pytest-tornasync>=0.6.0.post2,<1",
             "pytest-xdist>=3.8,<4",
             "selenium>=4.51,<5",
+            "trustme>=1.2.1,<2",
             "websockets>=17.4,<18",
         ],
         "bench": ["picows>=2.3,<3"],

@@ -4,7 +4,6 @@ Nothing else reads the environment: whoever needs a setting is handed the `Setti
 else. Every variable may also be given as a file, `REDIS_URL_FILE=/run/secrets/redis` (as container secrets come).
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -12,6 +11,9 @@ from typing import Any
 from environs import EnvValidationError, FileAwareEnv
 from marshmallow import ValidationError
 from marshmallow.validate import OneOf, Range, Regexp
+
+from gischat import redis_url
+from gischat.redis_url import Node
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -171,9 +173,6 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
 _INSTANCE_ID = "Letters, digits, '_', '.' and '-' only: it becomes part of every Redis key."
 
 
-_REDIS_URL = re.compile(r"((unix|rediss?(\+sentinel|\+cluster)?)://.+)?\Z")
-
-
 def _channels(env: FileAwareEnv) -> Any:
     def are_names(names: list[str]) -> bool:
         return bool(names) and len(set(names)) == len(names) and all(name and name.isprintable() for name in names)
@@ -186,8 +185,15 @@ def _channels(env: FileAwareEnv) -> Any:
 def _redis_url(env: FileAwareEnv) -> Any:
     host = env.str("REDIS_HOST", "127.0.0.1")
     port = env.int("REDIS_PORT", 6379, validate=Range(1, 65535))
-    known = _rule(_REDIS_URL.match, "Starts with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.")
-    return env.str("REDIS_URL", "", validate=known) or f"redis://{host}:{port}/0"
+    return env.str("REDIS_URL", "", validate=_redis_url_is_good) or f"redis://{Node(host or 'localhost', port)}/0"
+
+
+def _redis_url_is_good(url: str) -> None:
+    try:
+        if url:
+            redis_url.check_files(redis_url.parse(url))
+    except redis_url.WrongUrl as error:
+        raise ValidationError(str(error)) from None
 
 
 def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[str, str]:

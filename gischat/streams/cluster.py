@@ -8,12 +8,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from redis.asyncio.connection import AbstractConnection
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
+from gischat.redis_url import Node
 from gischat.streams.multiplexer import (
     CONNECT_SECONDS,
     RETRY_SECONDS,
@@ -25,13 +26,6 @@ from gischat.streams.scripts import Script
 from gischat.streams.wire import Argument
 
 log = logging.getLogger(__name__)
-
-
-class Node(NamedTuple):
-    """A server of the cluster."""
-
-    host: str
-    port: int
 
 
 class Cluster:

@@ -1,28 +1,16 @@
-"""Where Redis is: what `REDIS_URL` says, made into connections.
+"""Connections to what `REDIS_URL` names: one server, the Sentinels' master, or a cluster (see `gischat.redis_url`)."""
 
-    redis://user:password@host:port/db            one server; rediss:// with TLS, unix:///path by a socket
-    redis+sentinel://host:port,host:port/service  the master that the Sentinels name; TLS: rediss+sentinel://
-    redis+cluster://host:port,host:port           a cluster, found through these nodes; TLS: rediss+cluster://
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
-Options of redis-py's connections follow as a query: `?ssl_ca_certs=/etc/ssl/redis.pem`. `sentinel_username` and
-`sentinel_password` are for the Sentinels themselves.
-"""
-
-import re
-from collections.abc import Sequence
-from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit
-
-from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
-from gischat.streams.cluster import Cluster, Node
+from gischat.redis_url import Kind, Node, RedisUrl, parse
+from gischat.streams.cluster import Cluster
 from gischat.streams.multiplexer import ANSWER_SECONDS, CONNECT_SECONDS, Multiplexer, Redis
-
-SCHEMES = re.compile(r"(?:unix|(?P<tls>rediss?)(?:\+(?P<kind>sentinel|cluster))?)://.+")
-SENTINEL_PORT, CLUSTER_PORT = 26379, 6379
 
 
 def connect(url: str, *, name: str, resends: bool = True, answer_seconds: float = ANSWER_SECONDS) -> Redis:
@@ -32,90 +20,70 @@ def connect(url: str, *, name: str, resends: bool = True, answer_seconds: float 
         name: what `CLIENT LIST` shows.
         resends, answer_seconds: as a `Multiplexer` takes them.
     """
-    kind = _kind(url)
-    if kind == "cluster":
-        servers = _Servers.parse(url, CLUSTER_PORT)
-
-        async def dial_node(node: Node) -> AbstractConnection:
-            return _connection(servers.options | {"host": node.host, "port": node.port}, name)
-
-        return Cluster(servers.nodes, dial_node, name=name, resends=resends, answer_seconds=answer_seconds)
-    dial = _dial_master(url, name) if kind == "sentinel" else _dial_server(url, name)
-    return Multiplexer(dial, name=name, resends=resends, answer_seconds=answer_seconds)
+    where = parse(url)
+    if where.kind is Kind.CLUSTER:
+        dial_node = node_dialer(where, name)
+        return Cluster(where.nodes, dial_node, name=name, resends=resends, answer_seconds=answer_seconds)
+    return Multiplexer(dialer(where, name), name=name, resends=resends, answer_seconds=answer_seconds)
 
 
 def reading_groups(url: str, channels: Sequence[str]) -> list[Sequence[str]]:
     """The channels whose streams can be read by one command: in a cluster, each is in a slot of its own."""
-    return [[channel] for channel in channels] if _kind(url) == "cluster" else [channels]
+    return [[channel] for channel in channels] if parse(url).kind is Kind.CLUSTER else [channels]
 
 
-def _kind(url: str) -> str | None:
-    match = SCHEMES.fullmatch(url)
-    assert match is not None, "the settings were checked"
-    return match["kind"]
-
-
-class _Servers(NamedTuple):
-    """A URL of many servers: where they are, and how to connect to each."""
-
-    nodes: list[Node]
-    service: str
-    options: dict[str, Any]
-    sentinel_options: dict[str, str]
-
-    @classmethod
-    def parse(cls, url: str, default_port: int) -> "_Servers":
-        parts = urlsplit(url)
-        credentials, _, hosts = parts.netloc.rpartition("@")
-        service, _, database = parts.path.strip("/").partition("/")
-        query = dict(parse_qsl(parts.query))
-        sentinel = {key: query.pop(f"sentinel_{key}") for key in ("username", "password") if f"sentinel_{key}" in query}
-        scheme = parts.scheme.partition("+")[0]
-        one = f"{scheme}://{credentials}{'@' if credentials else ''}host/{database}?{urlencode(query)}"
-        return cls([_node(host, default_port) for host in hosts.split(",")], service, dict(parse_url(one)), sentinel)
-
-
-def _node(address: str, default_port: int) -> Node:
-    host, _, port = address.rpartition(":") if re.search(r":\d+\Z", address) else (address, "", "")
-    return Node(host.strip("[]"), int(port or default_port))
-
-
-def _dial_server(url: str, name: str) -> Any:
-    options = dict(parse_url(url))
+def dialer(where: RedisUrl, name: str) -> Callable[[], Awaitable[AbstractConnection]]:
+    """Makes connections, not connected yet, to the one server or to the Sentinels' master of the moment."""
+    if where.kind is Kind.SENTINEL:
+        return _master_dialer(where, name)
 
     async def dial() -> AbstractConnection:
-        return _connection(options, name)
+        return _connection(where, where.nodes[0] if where.nodes else None, name)
 
     return dial
 
 
-def _dial_master(url: str, name: str) -> Any:
-    servers = _Servers.parse(url, SENTINEL_PORT)
+def node_dialer(where: RedisUrl, name: str) -> Callable[[Node], Awaitable[AbstractConnection]]:
+    """Makes connections, not connected yet, to nodes of a cluster."""
 
+    async def dial(node: Node) -> AbstractConnection:
+        return _connection(where, node, name)
+
+    return dial
+
+
+def sentinels(where: RedisUrl) -> Sentinel:
+    """redis-py's clients of the Sentinels; to be closed by whoever asks for them."""
+    return Sentinel(  # type: ignore[no-untyped-call]
+        where.nodes,
+        sentinel_kwargs={
+            **where.sentinel_options,
+            "socket_timeout": CONNECT_SECONDS / 2,
+            "socket_connect_timeout": CONNECT_SECONDS / 2,
+        },
+    )
+
+
+def _master_dialer(where: RedisUrl, name: str) -> Callable[[], Awaitable[AbstractConnection]]:
     async def dial() -> AbstractConnection:
         """Asks anew each time: after a failover another server is the master."""
-        sentinel = Sentinel(  # type: ignore[no-untyped-call]
-            servers.nodes,
-            sentinel_kwargs={
-                **servers.sentinel_options,
-                "socket_timeout": CONNECT_SECONDS / 2,
-                "socket_connect_timeout": CONNECT_SECONDS / 2,
-            },
-        )
+        asked = sentinels(where)
         try:
-            host, port = await sentinel.discover_master(servers.service)
+            host, port = await asked.discover_master(where.service)
         finally:
-            for client in sentinel.sentinels:
+            for client in asked.sentinels:
                 await client.aclose()
-        return _connection(servers.options | {"host": host, "port": port}, name)
+        return _connection(where, Node(host, port), name)
 
     return dial
 
 
-def _connection(options: dict[str, Any], name: str) -> AbstractConnection:
-    kind = options.get("connection_class", Connection)
+def _connection(where: RedisUrl, node: Node | None, name: str) -> AbstractConnection:
+    address: dict[str, Any] = {"path": where.path} if node is None else node._asdict()
+    kind: Any = UnixDomainSocketConnection if node is None else SSLConnection if where.has_tls else Connection
     made: AbstractConnection = kind(
-        **{key: value for key, value in options.items() if key != "connection_class"},
+        **address,
+        **where.options,
         client_name=name,
         protocol=2,
         decode_responses=False,
