@@ -1,0 +1,107 @@
+"""People talk while what supervisord runs is killed: it starts again, takes up what it held, and no word is lost."""
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from tests.deploy.conftest import Deploy
+from tests.deploy.deployment import HOST, Deployment
+from tests.faults.scene import until
+from tests.support.ledger import Ledger
+from tests.support.peers import Guest, Peer, Talker
+from tests.support.rest import Rest
+
+CHANNEL = "QGIS"
+MESSAGES = 20  # before and after each death
+LARGE_PHOTOS = 0.3  # of the photos: they take long enough to be killed over
+
+GROUPS = {
+    "light": ("light:light-1", "light:light-2"),
+    "heavy": ("heavy:heavy-1",),
+    "fronts": ("fronts:front-1", "fronts:front-2"),
+    "redis": ("redis:valkey",),
+}
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+
+
+@pytest.mark.parametrize("group", GROUPS)
+async def test_people_talk_while_processes_are_killed(deployment: Deploy, group: str) -> None:
+    # Given a deployment, and people who send texts and photos
+    chat = deployment(FRONTS="2", LIGHT_WORKERS="2", CHANNELS=CHANNEL).start()
+    await asyncio.to_thread(chat.wait_until, chat.announced)
+    ledger, dice = Ledger(), random.Random(group)
+    people: list[Peer] = [
+        kind(f"{kind.__name__}-{number}", [f"http://{HOST}:{chat.port}"], CHANNEL, ledger, random.Random(dice.random()))
+        for kind, count in ((Guest, 2), (Talker, 4))
+        for number in range(count)
+    ]
+    talkers = [person for person in people if isinstance(person, Talker)]
+    for talker in talkers:
+        talker.large_photos = LARGE_PHOTOS
+    try:
+        await asyncio.gather(*(person.come() for person in people))
+
+        # When each process of a group is killed in turn, in the midst of it
+        talks = begin_talk(talkers, until_=(is_over := asyncio.Event()).is_set)
+        for name in GROUPS[group]:
+            await flow(ledger, people, talks)
+            await asyncio.to_thread(kill, chat, name)
+            await flow(ledger, people, talks)
+        is_over.set()
+        await asyncio.gather(*talks)
+
+        # Then all that was sent has been heard by everyone, once and in order, or its sender was told
+        await until(lambda: not ledger.balance().lost, "everyone to hear everything")
+        assert not (faults := ledger.faults()), faults
+        balance = ledger.balance()
+        assert balance.sent == balance.delivered + balance.refused
+        assert balance.gaps == 0
+
+        # And those are there who are
+        await until(lambda: all(person.nb_users == len(people) for person in people), "the count to be told")
+        names = sorted(person.name for person in people if isinstance(person, Guest))
+        await until_told(chat, len(people), names)
+    finally:
+        await asyncio.gather(*(person.leave() for person in people))
+
+
+def begin_talk(talkers: Sequence[Talker], until_: Callable[[], bool]) -> list["asyncio.Task[None]"]:
+    return [asyncio.create_task(talker.talk(until_)) for talker in talkers]
+
+
+async def flow(ledger: Ledger, people: Sequence[Peer], talks: Sequence["asyncio.Task[None]"]) -> None:
+    """Waits until so many messages more have come to their end."""
+    before = ledger.resolved
+
+    def holds() -> bool:
+        for person in people:
+            person.raise_breach()
+        for talk in talks:
+            if talk.done():
+                talk.result()
+        return ledger.resolved >= before + MESSAGES
+
+    await until(holds, f"{MESSAGES} messages to be delivered or refused")
+
+
+def kill(chat: Deployment, name: str) -> None:
+    """Kills a process, and waits until supervisord has started it again."""
+    before = chat.pids()
+    os.kill(before[name], signal.SIGKILL)
+    chat.wait_until(lambda: chat.members()[name].state == "RUNNING" and chat.pids()[name] != before[name])
+    assert {other for other, pid in chat.pids().items() if before[other] != pid} == {name}
+
+
+async def until_told(chat: Deployment, people: int, names: list[str]) -> None:
+    rest = Rest(f"http://{HOST}:{chat.port}")
+    try:
+        async with asyncio.timeout(20):
+            while (await rest.nb_connected_users(CHANNEL), await rest.users(CHANNEL)) != (people, names):
+                await asyncio.sleep(0.05)
+    finally:
+        rest.close()
