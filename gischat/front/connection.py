@@ -10,6 +10,7 @@ import msgspec
 from tornado.iostream import IOStream, StreamClosedError
 
 from gischat.errors import Refused, Uncompliant
+from gischat.front import link
 from gischat.front.frames import PING, text_frame
 from gischat.front.rooms import Room
 from gischat.front.turnstile import Ending, Turnstiles
@@ -37,6 +38,7 @@ class Connection:
         "_is_closing",
         "_max_unread",
         "_messages",
+        "_ping",
         "_send",
         "_stream",
         "_turnstile",
@@ -69,6 +71,7 @@ class Connection:
         self.nickname: str | None = None
         self.is_draining = False
         self.owes_pong = False
+        self._ping: link.Mark | None = None  # where the last one is, when it waits behind something
         self._stream = stream
         self._unread = 0  # bytes that wait in the stream's buffer
         self._send = stream.socket.send
@@ -117,6 +120,15 @@ class Connection:
         """Asks whether the client is there; whoever sees its answer says so by `owes_pong`."""
         self.owes_pong = True
         self.write(PING)
+        if not self._stream.closed():
+            self._ping = link.mark(self._stream.socket, self._unread)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the last ping was not answered, though it is not still on its way behind something larger."""
+        if not self.owes_pong or self._ping is None or self._stream.closed():
+            return self.owes_pong
+        return not link.is_on_its_way(self._stream.socket, self._ping)
 
     def write(self, data: bytes) -> None:
         """Sends whole frames: straight to the socket when it takes them, else through the stream's buffer.

@@ -23,7 +23,9 @@ class Member(Protocol):
 
     number: int
     is_draining: bool
-    owes_pong: bool  # has not answered the last ping
+
+    @property
+    def is_silent(self) -> bool: ...
 
     def write(self, data: bytes) -> None:
         """Sends whole frames, or drops them when the connection is ending. Never raises, never waits."""

@@ -48,5 +48,5 @@ class Pulse:
 def _close_silent(pinged: Iterable[Member]) -> None:
     """Closes those who have not answered the last ping; who is closed already is not hurt."""
     for member in pinged:
-        if member.owes_pong:
+        if member.is_silent:
             member.close(1008, TIMED_OUT)

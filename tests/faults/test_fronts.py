@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 import time
 from urllib.parse import quote
@@ -191,3 +192,46 @@ async def test_a_client_behind_a_dead_link_is_found(make_scene: MakeScene) -> No
         await witness.leave()
         lonely.reset()
         await lonely.closed()
+
+
+async def test_a_client_on_a_slow_link_is_given_the_time_it_needs(make_scene: MakeScene) -> None:
+    # Given a channel with much to tell, and pings that are soon missed
+    async with make_scene(fronts=1, ws_ping_interval=0.5, ws_ping_timeout=0.5) as scene:
+        front = scene.stack.fronts[0]
+        speaker = await Client.connect(front.url, CHANNEL)
+        last = ""
+        for number in range(4):
+            last = f"00000000-0000-4000-8000-{number:012}"
+            await speaker.send(**sample("model", id=last, raw_xml="x" * 900_000))
+            await speaker.until(id=last)
+        await speaker.leave()
+
+        # When someone joins whose link takes many times as long for it, and then speaks
+        raw = _socket_that_does_not_read(front.port)
+        await asyncio.to_thread(_read_slowly, raw, last.encode())
+        raw.sendall(_masked(PONG, b"") + _masked(TEXT, json.dumps(sample("text", text="here at last")).encode()))
+
+        # Then it has not been closed meanwhile
+        assert await asyncio.to_thread(_read_slowly, raw, b"here at last")
+        raw.close()
+
+
+TEXT, PONG = 0x1, 0xA
+
+
+def _masked(opcode: int, payload: bytes) -> bytes:
+    """A short frame as clients send it (RFC 6455 §5.3), with a mask that changes nothing."""
+    length = bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2)
+    return bytes([0x80 | opcode]) + length + bytes(4) + payload
+
+
+def _read_slowly(raw: socket.socket, awaited: bytes) -> bool:
+    """Takes 600 kB a second of what is sent; whether that came, before the end."""
+    raw.settimeout(5)
+    received = b""
+    while some := raw.recv(30_000):
+        received = received[-len(awaited) :] + some
+        if awaited in received:
+            return True
+        time.sleep(len(some) / 600_000)
+    return False

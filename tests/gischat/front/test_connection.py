@@ -20,7 +20,7 @@ from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, StreamBufferFullError
 
 from gischat.front.connection import Connection
-from gischat.front.frames import text_frame
+from gischat.front.frames import PING, text_frame
 from gischat.front.gateway import FULL, TAKEN
 from gischat.front.turnstile import Turnstiles
 from gischat.messages import Messages, uncompliant
@@ -248,6 +248,48 @@ async def test_the_same_bytes_arrive_as_by_the_streams_own_way(start: Start, see
             await asyncio.sleep(0)
     size = sum(map(len, frames))
     assert await straight.client.receive(size) == await plain.client.receive(size)
+
+
+# Pings
+
+
+async def test_who_answers_a_ping_is_not_silent(start: Start) -> None:
+    scene = start()
+    assert not scene.connection.is_silent
+    scene.connection.ping()
+    assert await scene.client.receive(2) == PING
+    await until(lambda: scene.connection.is_silent)
+    scene.connection.owes_pong = False
+    assert not scene.connection.is_silent
+
+
+async def test_who_is_still_reading_what_stands_before_the_ping_is_not_silent(start: Start) -> None:
+    # Given a ping that waits behind more than the client's link takes at once
+    scene = start()
+    before = len(scene.fill())
+    scene.connection.ping()
+    assert scene.connection.is_silent, "nothing has moved yet"
+    # When the client takes a part of it
+    await scene.client.receive(before // 2)
+    # Then it is there
+    await until(lambda: not scene.connection.is_silent)
+
+
+async def test_who_has_read_a_ping_and_does_not_answer_is_silent_whatever_else_it_reads(start: Start) -> None:
+    scene = start()
+    before = len(scene.fill())
+    scene.connection.ping()
+    await scene.client.receive(before + len(PING))
+    scene.connection.send(b"more")
+    await scene.client.receive(len(text_frame(b"more")))
+    await until(lambda: scene.connection.is_silent)
+
+
+async def test_a_ping_for_who_is_gone_hurts_nobody(start: Start) -> None:
+    scene = start()
+    scene.stream.close()
+    scene.connection.ping()
+    assert scene.connection.is_silent
 
 
 # A client that does not read

@@ -19,7 +19,7 @@ class Pinged:
 
     def __init__(self, number: int, *, answers: bool = True) -> None:
         self.number = number
-        self.owes_pong = False
+        self.is_silent = False
         self.pinged: list[float] = []
         self.closed: list[tuple[float, int, str]] = []
         self._answers = answers
@@ -27,12 +27,12 @@ class Pinged:
     def ping(self) -> None:
         loop = asyncio.get_running_loop()
         self.pinged.append(loop.time())
-        self.owes_pong = True
+        self.is_silent = True
         if self._answers:
             loop.call_later(0.1, self._answer)
 
     def _answer(self) -> None:
-        self.owes_pong = False
+        self.is_silent = False
 
     def close(self, code: int, reason: str) -> None:
         self.closed.append((asyncio.get_running_loop().time(), code, reason))

@@ -1,0 +1,63 @@
+"""What the kernel knows of a connection: how far the other end has got with what was sent.
+
+Someone in the field, on a link of fifty kilobytes a second, takes half a minute for a channel's stored photos. A
+ping waits behind them, so its answer is late though nothing is wrong; whoever were closed for it would come back, be
+sent the same photos, and be closed again.
+"""
+
+import fcntl
+import socket
+import struct
+import sys
+import termios
+from typing import NamedTuple
+
+TCP_INFO_BYTES = 128
+BYTES_ACKED_AT = 120  # tcpi_bytes_acked, linux/tcp.h; since Linux 4.1
+
+
+class Mark(NamedTuple):
+    """A place in what is sent, and how much the other end had when it was set; in bytes."""
+
+    acknowledged: int
+    place: int
+
+
+def mark(socket_: socket.socket, waiting: int) -> Mark | None:
+    """Marks the end of what is sent; None when the other end has it all, or where the kernel does not tell.
+
+    Args:
+        waiting: bytes that the kernel has not been given yet.
+    """
+    ahead = waiting + _in_kernel(socket_)
+    if not ahead:
+        return None
+    acknowledged = _acknowledged(socket_)
+    return Mark(acknowledged, acknowledged + ahead)
+
+
+def is_on_its_way(socket_: socket.socket, mark: Mark) -> bool:
+    """Whether the other end has taken something since the mark was set, and has not come to it yet."""
+    return mark.acknowledged < _acknowledged(socket_) < mark.place
+
+
+if sys.platform == "linux":
+
+    def _in_kernel(socket_: socket.socket) -> int:
+        queued = fcntl.ioctl(socket_, termios.TIOCOUTQ, bytes(4))
+        return int.from_bytes(queued, sys.byteorder)
+
+    def _acknowledged(socket_: socket.socket) -> int:
+        info = socket_.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+        if len(info) < TCP_INFO_BYTES:
+            return 0
+        acknowledged: int = struct.unpack_from("=Q", info, BYTES_ACKED_AT)[0]
+        return acknowledged
+
+else:  # there, a late answer is a missing one
+
+    def _in_kernel(socket_: socket.socket) -> int:
+        return 0
+
+    def _acknowledged(socket_: socket.socket) -> int:
+        return 0
