@@ -6,6 +6,7 @@ else. Every variable may also be given as a file, `REDIS_URL_FILE=/run/secrets/r
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 from environs import EnvValidationError, FileAwareEnv
@@ -55,6 +56,8 @@ class Settings:
     log_level: str
     sentry_dsn: str
     sentry_traces_sample_rate: float
+    # Who may speak for others
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     # One client
     ws_ping_interval: float  # seconds; 0: no pings
     ws_ping_timeout: float  # seconds
@@ -150,6 +153,7 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
         "log_level": env.str("LOG_LEVEL", "info", validate=OneOf(LOG_LEVELS)),
         "sentry_dsn": env.str("SENTRY_DSN", ""),
         "sentry_traces_sample_rate": env.float("SENTRY_TRACES_SAMPLE_RATE", 0.0, validate=Range(0, 1)),
+        "trusted_proxies": _networks(env, "TRUSTED_PROXIES"),
         "ws_ping_interval": seconds("WS_PING_INTERVAL", 20, least=0),
         "ws_ping_timeout": seconds("WS_PING_TIMEOUT", 10, least=0),
         "max_frame_size": count("MAX_FRAME_SIZE", 16 * 2**20, least=1024),
@@ -180,6 +184,18 @@ def _channels(env: FileAwareEnv) -> Any:
     rule = _rule(are_names, "Names, comma-separated: at least one, none empty, none twice, in UTF-8.")
     names = env.list("CHANNELS", ["QGIS", "Geotribu"], subcast=str.strip, validate=rule)
     return names and tuple(names)
+
+
+def _networks(env: FileAwareEnv, name: str) -> Any:
+    def are_networks(words: list[str]) -> None:
+        for word in words:
+            try:
+                ip_network(word)
+            except ValueError as error:
+                raise ValidationError(f"Addresses or networks as 10.0.0.0/8, comma-separated: {error}.") from None
+
+    words = env.list(name, [], subcast=str.strip, validate=are_networks)
+    return tuple(map(ip_network, words or ()))
 
 
 def _redis_url(env: FileAwareEnv) -> Any:

@@ -5,13 +5,16 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from importlib import resources
+from typing import Any
 
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
 from tornado.netutil import bind_sockets
 from tornado.routing import URLSpec
 from tornado.web import Application
 
 from gischat.front import docs, http
+from gischat.front.addresses import Proxies
 from gischat.front.front import Front
 from gischat.front.gateway import HISTORY_SECONDS, READ_SECONDS, OutboxReader
 from gischat.front.requests import log_request
@@ -46,10 +49,22 @@ def routes(front: Front) -> list[URLSpec]:
     ]
 
 
+class Site(Application):
+    """The front as HTTP sees it: before anything else, a request is told whose it is."""
+
+    def __init__(self, front: Front, **options: Any) -> None:
+        super().__init__(list(routes(front)), **options)
+        self._proxies = Proxies(front.settings.trusted_proxies)
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        self._proxies.locate(request)
+        return super().find_handler(request, **kwargs)
+
+
 def application(front: Front) -> Application:
     settings = front.settings
-    return Application(
-        list(routes(front)),
+    return Site(
+        front,
         default_handler_class=http.NotFound,
         default_handler_args={"front": front},
         log_function=log_request,

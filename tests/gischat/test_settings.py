@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,8 @@ GIVEN: list[tuple[str, str, Any]] = [
     ("PORT", "65535", 65535),
     ("PORT", "0", 0),
     ("HOST", "::1", "::1"),
+    ("TRUSTED_PROXIES", "", ()),
+    ("TRUSTED_PROXIES", "127.0.0.1, 2001:db8::/32", (ip_network("127.0.0.1/32"), ip_network("2001:db8::/32"))),
     ("LOG_LEVEL", "debug", "debug"),
     ("WS_PING_INTERVAL", "0", 0),
     ("WS_PING_INTERVAL", "10", 10),
@@ -129,6 +132,7 @@ WRONG = [
     *(("INSTANCE_ID", value) for value in ("", "two words", "a:b", "{a}", "a\n", "é\n")),
     *(("LOG_LEVEL", value) for value in ("", "loud", "info\n")),
     *(("REDIS_URL", value) for value in ("localhost", "http://localhost", "redis://", " redis://localhost")),
+    *(("TRUSTED_PROXIES", value) for value in (" ", ",", "nginx", "10.0.0.1/8", "10.0.0.0/8,", "127.0.0.1:80", "*")),
     ("PORT", "65536"),
     ("MIN_AUTHOR_LENGTH", "0"),
     ("MAX_AUTHOR_LENGTH", "0"),

@@ -1,0 +1,85 @@
+"""Whose request it is: the client's address and scheme, as far as somebody trustworthy says them.
+
+A proxy of ours appends the address of whoever spoke to it to X-Forwarded-For; what stands left of that, anybody may
+have written. So the list is walked from the right, and only from one trusted proxy to the next (RFC 7239 §7.4 and §8.1
+say the same of Forwarded).
+"""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+NOWHERE = "0.0.0.0"  # the address of a peer that has none
+LONGEST_CHAIN = 20  # proxies behind each other; a longer list is somebody's game
+SITE_BITS = 64
+
+
+class Proxies:
+    """The networks whose word is taken for where a request came from."""
+
+    def __init__(self, trusted: Sequence[Network]) -> None:
+        self._trusted = trusted
+
+    def locate(self, request: HTTPServerRequest) -> None:
+        """Puts the client's own address and scheme in place of those of the proxy that handed its request on."""
+        peer = parse(request.remote_ip or "")
+        request.remote_ip = NOWHERE if peer is None else str(peer)
+        if peer is not None and self._trusts(peer):
+            request.remote_ip = str(self._client(peer, request.headers))
+            request.protocol = _scheme(request.headers) or request.protocol
+
+    def _client(self, peer: Address, headers: HTTPHeaders) -> Address:
+        """The last in the chain whom nobody trustworthy vouches for; where the chain breaks, who was known before."""
+        client = peer
+        # Tornado joins repeated headers in their order, as RFC 9110 §5.3 has it.
+        for word in reversed(headers.get("X-Forwarded-For", "").rsplit(",", LONGEST_CHAIN)):
+            said = parse(word)
+            if said is None:
+                break
+            client = said
+            if not self._trusts(client):
+                break
+        return client
+
+    def _trusts(self, address: Address) -> bool:
+        return any(address in network for network in self._trusted)
+
+
+def parse(word: str) -> Address | None:
+    """An address as proxies write it: `192.0.2.7`, `2001:db8::7`, with a port as `192.0.2.7:80` or `[2001:db8::7]:80`.
+
+    An IPv4 address in IPv6 clothes (a dual-stack socket sees ::ffff:192.0.2.7) is the IPv4 address; a zone
+    (fe80::1%eth0) is dropped, for a client may write into it what it likes. None for all else.
+    """
+    host = word.strip()
+    if host.startswith("["):
+        host = host[1:].partition("]")[0]
+    elif host.count(":") == 1:
+        host = host.partition(":")[0]
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def counted_as(address: str) -> str:
+    """What limits per address count as one: an IPv4 address, or the first 64 bits of an IPv6 address.
+
+    The smallest network that anybody is given in IPv6 is a /64 (RFC 6177, RFC 4291 §2.5.1), and its owner may speak
+    from any of its 2^64 addresses.
+    """
+    parsed = parse(address)
+    if not isinstance(parsed, IPv6Address):
+        return address
+    return f"{IPv6Address(int(parsed) >> SITE_BITS << SITE_BITS)}/{SITE_BITS}"
+
+
+def _scheme(headers: HTTPHeaders) -> str | None:
+    """The scheme that our own proxy names, which is the last where one has added to another's."""
+    scheme = headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower()
+    return scheme if scheme in ("http", "https") else None
