@@ -7,6 +7,19 @@ Everything else that is raised is a bug of ours and belongs in a traceback.
 """
 
 from collections.abc import Mapping
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    """Why a message was refused, in a word for the operator's counts."""
+
+    INVALID = "invalid"  # it breaks the contract
+    UNPROCESSABLE = "unprocessable"  # a worker found it so: a picture that is none, a nickname that is taken
+    QUEUE_FULL = "queue_full"  # too many of its connection's messages wait
+    INBOX_FULL = "inbox_full"  # too many of its channel's messages wait for the workers
+    REDIS_AWAY = "redis_away"
+    STOPPING = "stopping"  # the front was told to stop
+    FAULT = "fault"  # a bug of ours
 
 
 class Uncompliant(Exception):
@@ -14,6 +27,8 @@ class Uncompliant(Exception):
 
     `fields` maps each field at fault to its own reason, where single fields are.
     """
+
+    cause = Cause.INVALID
 
     def __init__(self, reason: str, fields: Mapping[str, str] | None = None) -> None:
         super().__init__(reason)
@@ -24,6 +39,7 @@ class Uncompliant(Exception):
 class Refused(Exception):
     """What a client sent is right but cannot be taken now; it is certain that it was not taken."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, cause: Cause = Cause.REDIS_AWAY) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.cause = cause

@@ -1,0 +1,208 @@
+"""What a process counts for Prometheus: every metric, by name, label and unit; documented in docs/metrics.md.
+
+Counting costs about a microsecond, once its labels are resolved: what happens with every message resolves them
+beforehand (`PUBLISHED.labels("QGIS")`, kept), what is rare may do so in place. Labels have few values: channels are
+configured, types are the contract's, reasons are the enumerations here.
+
+The processes of a host that are given one directory (`PROMETHEUS_MULTIPROC_DIR`) count in files in it, so that any of
+them tells of all: see `sharing`. Every metric has a label for that reason: a value begins with its labels, which is
+after the place is known, while one without labels would begin when this module is imported.
+"""
+
+import contextlib
+import fcntl
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import IO
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+# Series of their own that nobody asks for, and that the shared files do not have.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+# The library has looked for the directory when it was imported; a value is shared when a process says so, not before.
+values.ValueClass = values.MutexValue
+
+REGISTRY = CollectorRegistry()
+
+
+class Closing(StrEnum):
+    """Why the server closed a client's connection."""
+
+    TOO_SLOW = "too_slow"  # it did not read what was sent to it
+    PING_TIMEOUT = "ping_timeout"
+    HISTORY_TIMEOUT = "history_timeout"  # its history could not be read while more than can wait was published
+    STOPPING = "stopping"  # the front was told to stop
+
+
+def _counter(name: str, meaning: str, *labels: str) -> Counter:
+    return Counter(f"gischat_{name}", meaning, labels, registry=REGISTRY)
+
+
+def _gauge(name: str, meaning: str, *labels: str) -> Gauge:
+    """One whose values are added up over living processes; those of the dead are left out."""
+    return Gauge(f"gischat_{name}", meaning, labels, registry=REGISTRY, multiprocess_mode="livesum")
+
+
+def _histogram(name: str, meaning: str, *labels: str, buckets: Sequence[float]) -> Histogram:
+    return Histogram(f"gischat_{name}", meaning, labels, registry=REGISTRY, buckets=buckets)
+
+
+# Clients
+
+CLIENTS = _gauge("clients", "Websocket connections, over all fronts of this host.", "channel")
+CONNECTIONS = _counter("connections_total", "Websocket connections that joined a channel.", "channel")
+CONNECTIONS_REFUSED = _counter("connections_refused_total", "Connections and requests that were refused.", "reason")
+CONNECTIONS_CLOSED = _counter("connections_closed_total", "Connections that the server closed.", "reason")
+
+# Messages
+
+MESSAGES = _counter("messages_total", "Messages from clients, by how they ended.", "type", "outcome")
+MESSAGES_REFUSED = _counter("messages_refused_total", "Messages whose senders were told why not.", "reason")
+RECEIVED_BYTES = _counter("received_bytes_total", "Bytes that came from websocket clients.", "channel")
+SENT_BYTES = _counter("sent_bytes_total", "Bytes of websocket frames handed to clients.", "channel")
+DELIVERIES = _counter("deliveries_total", "Messages handed to clients, each counted once per client.", "channel")
+PUBLICATIONS_MISSED = _counter(
+    "publications_missed_total", "Publications that a front did not hear: trimmed before it could read them.", "channel"
+)
+
+# Jobs
+
+JOB_SECONDS = _histogram(
+    "job_duration_seconds",
+    "From the moment a worker had a job until it had ended.",
+    "type",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+JOBS_BURIED = _counter("jobs_buried_total", "Jobs that could not be done and went to the dead letters.", "reason")
+JOBS_RECLAIMED = _counter("jobs_reclaimed_total", "Jobs taken over from a worker that was gone.", "lane")
+
+# The process and its surroundings
+
+HEARTBEAT_SECONDS = _histogram(
+    "heartbeat_duration_seconds",
+    "A front's heartbeat on its way through Redis and a light worker and back.",
+    "channel",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+READY = _gauge("ready", "1 while messages go round through this front and it takes clients, else 0.", "process")
+REDIS_CONNECTIONS_LOST = _counter(
+    "redis_connections_lost_total", "Connections to Redis that ended without our wish; each is made anew.", "connection"
+)
+LOOP_LAG_SECONDS = _histogram(
+    "event_loop_lag_seconds",
+    "How much later than due the event loop wakes a sleeper.",
+    "process",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+CPU_SECONDS = _counter("process_cpu_seconds_total", "User and system time; without a heavy worker's child.", "process")
+MEMORY_BYTES = _gauge("process_resident_memory_bytes", "Resident memory; without a heavy worker's child.", "process")
+BUILD_INFO = _gauge("build_info", "1 for each process that runs.", "process", "version", "python")
+
+
+# Sharing
+
+
+@contextlib.contextmanager
+def sharing(directory: str, kind: str, name: str = "") -> Iterator[str]:
+    """While it lasts, what this process counts is in files in `directory`, beside those of the host's other processes.
+
+    Gives the name under which it counts: `name`, or where that is taken or not given, the first of kind-1, kind-2, …
+    that is free. A process that takes the place of another goes on with its counts, so the files stay few and no count
+    is lost by a restart. What it was at the time (gauges) ends with a process.
+
+    Raises:
+        OSError: the directory cannot be made or written.
+    """
+    Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _take_name(directory, kind, name) as lock:
+        taken = Path(lock.name).stem
+        for stale in Path(directory).glob(f"gauge_*_{taken}.db"):
+            stale.unlink()
+        values.ValueClass = values.MultiProcessValue(lambda: taken)  # type: ignore[no-untyped-call]
+        yield taken
+
+
+def _take_name(directory: str, kind: str, name: str) -> IO[str]:
+    """The file whose lock says that the name is taken; the kernel gives it back, however its process ends."""
+    numbered = (f"{kind}-{number}" for number in itertools.count(1))
+    with _looking(directory, fcntl.LOCK_EX):
+        for candidate in itertools.chain([name] if name else [], numbered):
+            lock = Path(directory, f"{candidate}.lock").open("a")  # noqa: SIM115 - open as long as it is ours
+            if _lock(lock, fcntl.LOCK_EX):
+                return lock
+            lock.close()
+    raise AssertionError("numbers do not end")
+
+
+def _living(directory: str) -> set[str]:
+    """The names of the processes that live."""
+    living = set()
+    with _looking(directory, fcntl.LOCK_SH):
+        for path in Path(directory).glob("*.lock"):
+            with path.open() as lock:
+                if not _lock(lock, fcntl.LOCK_SH):
+                    living.add(path.stem)
+    return living
+
+
+@contextlib.contextmanager
+def _looking(directory: str, how: int) -> Iterator[None]:
+    """Keeps those who look for the living, which takes locks for a moment, from those who take names."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(file: IO[str], how: int) -> bool:
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+# Telling
+
+
+class Exposition(Collector):
+    """All that is known to the processes that share a directory; to this process alone where there is none."""
+
+    def __init__(self, directory: str, others: Iterable[Metric] = ()) -> None:
+        """
+        Args:
+            others: what is told besides: asked of Redis, not counted here.
+        """
+        self._directory = directory
+        self._others = others
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._shared() if self._directory else REGISTRY.collect()
+        yield from self._others
+
+    def encode(self, accept: str) -> tuple[bytes, str]:
+        """The text in the format that an `Accept` header asks for, and its content type."""
+        encoder, content_type = choose_encoder(accept)
+        registry = CollectorRegistry()
+        registry.register(self)
+        encode: Callable[[CollectorRegistry], bytes] = encoder
+        return encode(registry), content_type
+
+    def _shared(self) -> Iterable[Metric]:
+        living = _living(self._directory)
+        files = [
+            str(path)
+            for path in Path(self._directory).glob("*.db")
+            if not path.name.startswith("gauge_") or path.stem.rpartition("_")[2] in living
+        ]
+        merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return merged
