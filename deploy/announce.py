@@ -5,6 +5,7 @@ import sys
 import time
 
 from deploy.health import lacking, url
+from deploy.notices import tell
 from gischat.settings import Settings, load
 
 PATIENCE_SECONDS = 15  # before it says what is still missing
@@ -15,7 +16,7 @@ def main(supervisord: int) -> None:
     """Waits until the chat works, or until supervisord, our parent of that process id, has gone."""
     settings = load()
     if not settings.fronts or _works(settings, supervisord):
-        print(_headline(settings), flush=True)
+        tell(settings, _headline(settings))
 
 
 def _works(settings: Settings, supervisord: int) -> bool:
@@ -25,7 +26,7 @@ def _works(settings: Settings, supervisord: int) -> bool:
         if os.getppid() != supervisord:
             return False
         if time.monotonic() > patience_ends:
-            print(f"gischat: still waiting: {lack}", flush=True)
+            tell(settings, f"still waiting: {lack}")
             patience_ends = float("inf")
         time.sleep(POLL_SECONDS)
     return True
@@ -38,7 +39,7 @@ def _headline(settings: Settings) -> str:
         _counted(settings.light_workers, "light worker"),
         _counted(settings.heavy_workers, "heavy worker"),
     ]
-    return f"gischat: {where} — {', '.join(numbers)} (Ctrl-C stops)"
+    return f"{where} — {', '.join(numbers)} (Ctrl-C stops)"
 
 
 def _counted(number: int, noun: str) -> str:

@@ -13,6 +13,8 @@ from contextlib import closing, suppress
 from typing import Any, NoReturn
 
 from deploy.instance import ROOT, Instance, Refused
+from deploy.notices import tell
+from gischat.logs import is_json
 
 # More sockets than one front can serve; some systems' hard limit is a billion, and tables are made that long.
 MOST_OPEN_FILES = 65_536
@@ -39,10 +41,17 @@ def launch(instance: Instance) -> NoReturn:
     _raise_open_files_limit()
     instance.export()
     os.chdir(ROOT)
-    output = _output(os.environ.get("LOG_FILE"))
+    log_file = os.environ.get("LOG_FILE")
+    output = _output(log_file)
+    # The processes write to a pipe of supervisord's: only here it is known whether a person looks at its other end.
+    as_json = (
+        is_json(instance.settings.log_format, sys.stdout) if not log_file else instance.settings.log_format != "text"
+    )
+    os.environ["LOG_FORMAT"] = "json" if as_json else "text"
     # Beside supervisord; speaks to the terminal even if the log goes elsewhere; Ctrl-C is not for it.
     announce = [sys.executable, "-m", "deploy.announce", str(os.getpid())]
-    subprocess.Popen(announce, stdin=subprocess.DEVNULL, process_group=0)
+    words = {} if not log_file else {"LOG_FORMAT": "text"}
+    subprocess.Popen(announce, stdin=subprocess.DEVNULL, process_group=0, env={**os.environ, **words})
     for descriptor in (sys.stdout.fileno(), sys.stderr.fileno()):
         os.dup2(output, descriptor)
     # As root, supervisord wants to be told that this is meant.
@@ -76,7 +85,7 @@ def _await_leftovers(instance: Instance) -> None:
                 if time.monotonic() > deadline:
                     raise Refused("processes of an earlier run are still alive: end them first") from None
             if not told:
-                print("gischat: waiting for the processes of an earlier run to end", flush=True)
+                tell(instance.settings, "waiting for the processes of an earlier run to end")
                 told = True
             time.sleep(0.2)
 

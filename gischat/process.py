@@ -13,10 +13,9 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 
-import sentry_sdk
 import uvloop
 
-from gischat import __version__
+from gischat import logs, sentry
 from gischat.settings import Settings, SettingsError, load
 
 WRONG_SETTINGS = 78
@@ -25,20 +24,22 @@ HUNG_SECONDS = 60
 log = logging.getLogger(__name__)
 
 
-def run(kind: str, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> int:
+def run(kind: str, main: Callable[[Settings, asyncio.Event], Awaitable[None]], *, name: str = "") -> int:
     """Runs a process to its end; returns its exit status.
 
     Args:
         kind: `front`, `worker`: what the process is called in logs.
         main: is handed the settings and an event that is set when the process is to stop.
+        name: what it is called among its kind, where `PROCESS_NAME` does not say.
     """
     try:
         settings = load()
     except SettingsError as error:
         print(f"gischat: wrong settings\n{error}", file=sys.stderr)
         return WRONG_SETTINGS
-    _log_to_stderr(kind, settings)
-    _report_to_sentry(settings)
+    process = logs.Process(kind, settings.process_name or name or kind, os.getpid())
+    logs.set_up(process, settings)
+    sentry.set_up(process, settings)
     try:
         # uvloop takes a tenth off what a message costs, and more off a worker: docs/scaling.md
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -46,8 +47,11 @@ def run(kind: str, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -
     except Exception:
         log.exception("the %s failed", kind)
         return 1
-    log.info("stopped")
-    return 0
+    else:
+        log.info("stopped")
+        return 0
+    finally:
+        sentry.flush(settings)
 
 
 async def _run(settings: Settings, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
@@ -67,25 +71,3 @@ async def _feed_watchdog() -> None:
     while True:
         faulthandler.dump_traceback_later(HUNG_SECONDS, exit=True)
         await asyncio.sleep(HUNG_SECONDS / 10)
-
-
-def _log_to_stderr(kind: str, settings: Settings) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format=f"%(asctime)s %(levelname)s {kind}[{os.getpid()}] %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-
-
-def _report_to_sentry(settings: Settings) -> None:
-    """Faults of ours go to Sentry, without what people wrote: no bodies, no local variables, no addresses."""
-    if settings.sentry_dsn:
-        sentry_sdk.init(
-            settings.sentry_dsn,
-            environment=settings.environment,
-            release=f"gischat@{__version__}",
-            traces_sample_rate=settings.sentry_traces_sample_rate,
-            send_default_pii=False,
-            include_local_variables=False,
-            max_request_body_size="never",
-        )

@@ -4,8 +4,9 @@ Nothing else reads the environment: whoever needs a setting is handed the `Setti
 else. Every variable may also be given as a file, `REDIS_URL_FILE=/run/secrets/redis` (as container secrets come).
 """
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
@@ -17,6 +18,7 @@ from gischat import redis_url
 from gischat.redis_url import Node
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("auto", "json", "text")
 
 
 class SettingsError(Exception):
@@ -50,11 +52,13 @@ class Settings:
     # Where we are
     instance_id: str
     environment: str
-    redis_url: str
+    redis_url: str = field(repr=False)  # as all that is secret
     host: str
     port: int
     log_level: str
-    sentry_dsn: str
+    log_format: str
+    process_name: str
+    sentry_dsn: str = field(repr=False)
     sentry_traces_sample_rate: float
     # Who may speak for others
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
@@ -103,9 +107,7 @@ def load() -> Settings:
 
 def variables() -> list[str]:
     """The names of all variables that are read, for the documentation and the test that holds it to this."""
-    return sorted(
-        {field.name.upper() for field in fields(Settings)} | {"REDIS_HOST", "REDIS_PORT", "NB_UVICORN_WORKERS"}
-    )
+    return sorted({one.name.upper() for one in fields(Settings)} | {"REDIS_HOST", "REDIS_PORT", "NB_UVICORN_WORKERS"})
 
 
 class _Environment(FileAwareEnv):
@@ -151,7 +153,10 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
         "host": env.str("HOST", "0.0.0.0"),
         "port": env.int("PORT", 8000, validate=Range(0, 65535)),
         "log_level": env.str("LOG_LEVEL", "info", validate=OneOf(LOG_LEVELS)),
-        "sentry_dsn": env.str("SENTRY_DSN", ""),
+        "log_format": env.str("LOG_FORMAT", "auto", validate=OneOf(LOG_FORMATS)),
+        # What supervisord calls a process, it tells it
+        "process_name": env.str("PROCESS_NAME", env.str("SUPERVISOR_PROCESS_NAME", "")),
+        "sentry_dsn": env.str("SENTRY_DSN", "", validate=_rule(_SENTRY_DSN.match, _SENTRY_DSN_FORM)),
         "sentry_traces_sample_rate": env.float("SENTRY_TRACES_SAMPLE_RATE", 0.0, validate=Range(0, 1)),
         "trusted_proxies": _networks(env, "TRUSTED_PROXIES"),
         "ws_ping_interval": seconds("WS_PING_INTERVAL", 20, least=0),
@@ -175,6 +180,10 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
 
 
 _INSTANCE_ID = "Letters, digits, '_', '.' and '-' only: it becomes part of every Redis key."
+
+
+_SENTRY_DSN = re.compile(r"(https?://[^@/\s]+@[^@/\s]+/(\S+/)?\d+)?\Z")
+_SENTRY_DSN_FORM = "As Sentry shows it: https://key@host/number."
 
 
 def _channels(env: FileAwareEnv) -> Any:

@@ -22,7 +22,7 @@ from worker.consumer import READ_SECONDS, Consumer, HeavyConsumer, LightConsumer
 from worker.gateway import Gateway
 from worker.sandbox import Sandbox
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("worker")
 
 RECLAIM_SECONDS = {Lane.LIGHT: 5.0, Lane.HEAVY: 12.0}
 DEAF_SECONDS = 20.0
@@ -103,7 +103,7 @@ def main() -> int:
         return dead.main(sys.argv[2:])
     given = arguments()
     lanes = list(Lane) if given.lane == "all" else [Lane(given.lane)]
-    return process.run("worker", functools.partial(work, lanes, given.name))
+    return process.run("worker", functools.partial(work, lanes, given.name), name=given.name)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ class Consumer(ABC):
     async def _keep_house(self) -> None:
         for channel in self.gateway.channels:
             while held := await self.gateway.abandoned(channel, self._reclaim_seconds, self.batch):
-                log.warning("took over %d jobs of a worker that is gone", len(held))
+                log.warning("took over %d jobs of a worker that is gone", len(held), extra={"channel": channel})
                 await self._work(held)
 
     batch: int
@@ -166,15 +166,15 @@ class HeavyConsumer(Consumer):
             except Uncompliant as error:
                 return Refuse(error.reason)
             except OutOfMemory:
-                log.warning("a %s took too much memory", held.job.type)
+                log.warning("a job took too much memory", extra=_named(held))
                 return Refuse(TAKES_TOO_MUCH)
             except TimedOut as error:
                 # It would take as long again, and hold up all others' pictures meanwhile.
-                log.error("a %s is buried: it %s", held.job.type, error)
+                log.error("a job is buried: it %s", error, extra=_named(held))
                 return Bury(f"It {error}.", TOOK_TOO_LONG)
             except Crashed as error:
                 reason = f"{type(error).__name__}: {error}"
-                log.error("a %s ended the sandbox: %s", held.job.type, reason)
+                log.error("a job ended the sandbox: %s", reason, extra=_named(held))
             except StartFailed:
                 raise  # not the job's fault: this worker can do none
             except Exception as error:
@@ -194,10 +194,21 @@ def _light_effect(held: Held) -> Effect:
 
 
 def _given_up(held: Held) -> Effect:
-    log.error("a %s is buried: %d workers did not end it", held.job.type, held.deliveries - 1)
+    log.error("a job is buried: %d workers did not end it", held.deliveries - 1, extra=_named(held))
     return Bury(f"{held.deliveries - 1} workers did not end it.")
 
 
 def _failed(held: Held, error: Exception) -> Effect:
-    log.error("a %s is buried: it could not be processed", held.job.type, exc_info=error)
+    log.error("a job is buried: it could not be processed", exc_info=error, extra=_named(held))
     return Bury(f"{type(error).__name__} in the worker.")
+
+
+def _named(held: Held) -> dict[str, object]:
+    """What log lines about a job bear: nothing of what is in it, but whose it is, as its front's own lines say."""
+    source = held.job.source
+    return {
+        "channel": held.channel,
+        "type": held.job.type,
+        "front": source.front,
+        "connection": source.connection,
+    }

@@ -22,5 +22,5 @@ async def sweep(gateway: Gateway) -> None:
     dead = await asyncio.gather(*(gateway.dead_fronts(channel) for channel in gateway.channels))
     for channel, fronts in zip(gateway.channels, dead, strict=True):
         for front in fronts:
-            log.warning("front %s shows no sign of life: removed from a channel", front)
+            log.warning("front %s shows no sign of life: removed", front, extra={"channel": channel})
             await gateway.sweep(channel, front)

@@ -62,7 +62,7 @@ class Crashed(SandboxError):
 
 
 class StartFailed(Exception):
-    """The child did not get ready; if an import failed, its traceback is on the standard error."""
+    """The child did not get ready; if an import failed, the text is its traceback."""
 
 
 class Failed(Exception):
@@ -118,9 +118,12 @@ class Sandbox:
         if self._child is None:
             self._child = _Child(self._memory, self._preload)
             try:
-                await self._within(_START_SECONDS, self._child.greeting())
+                complaint = await self._within(_START_SECONDS, self._child.greeting())
             except SandboxError as error:
                 raise StartFailed(str(error)) from None
+            if complaint:
+                await self._discard()
+                raise StartFailed(complaint.decode())
         return self._child
 
     async def _within(self, seconds: float, answer: Awaitable[bytearray]) -> bytearray:
@@ -160,7 +163,7 @@ class _Child:
             )
 
     async def greeting(self) -> bytearray:
-        """The empty frame that says that the child is ready. Raises EOFError or OSError when it goes away."""
+        """Empty when the child is ready, else why it is not. Raises EOFError or OSError when it goes away."""
         return await self._receive_frame()
 
     async def ask(self, request: bytes) -> bytearray:
@@ -204,15 +207,11 @@ def serve() -> None:
     descriptor, memory, parent, *preload = sys.argv[1:]
     _die_with(int(parent))
     _confine(int(memory))
-    for name in preload:
-        importlib.import_module(name)
-    _silence()
     with socket.socket(fileno=int(descriptor)) as connection, suppress(EOFError, ConnectionError):
-        connection.sendall(_HEADER.pack(0))
+        _send_frame(connection, _import(preload))
+        _silence()
         while True:
-            answer = _answer(_receive_frame(connection))
-            connection.sendall(_HEADER.pack(len(answer)))
-            connection.sendall(answer)
+            _send_frame(connection, _answer(_receive_frame(connection)))
 
 
 def _die_with(parent: int) -> None:
@@ -234,6 +233,16 @@ def _confine(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(ValueError, OSError):  # macOS has no such limit to set
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
+
+def _import(names: Sequence[str]) -> bytes:
+    """Imports; returns what went wrong, if something did. On the standard error it would lie across our log's lines."""
+    try:
+        for name in names:
+            importlib.import_module(name)
+    except Exception:
+        return traceback.format_exc().encode(errors="backslashreplace")
+    return b""
 
 
 def _silence() -> None:
@@ -269,6 +278,11 @@ def _pickled_error(error: Exception) -> bytes:
 
 
 _OUT_OF_MEMORY = _pickled(OutOfMemory, OutOfMemory("needed more memory than allowed"))
+
+
+def _send_frame(connection: socket.socket, body: bytes) -> None:
+    connection.sendall(_HEADER.pack(len(body)))
+    connection.sendall(body)
 
 
 def _receive_frame(connection: socket.socket) -> bytearray:

@@ -24,13 +24,18 @@ class Proxies:
     def __init__(self, trusted: Sequence[Network]) -> None:
         self._trusted = trusted
 
-    def locate(self, request: HTTPServerRequest) -> None:
-        """Puts the client's own address and scheme in place of those of the proxy that handed its request on."""
+    def locate(self, request: HTTPServerRequest) -> bool:
+        """Puts the client's own address and scheme in place of those of the proxy that handed its request on.
+
+        Returns whether there was one that we trust.
+        """
         peer = parse(request.remote_ip or "")
         request.remote_ip = NOWHERE if peer is None else str(peer)
-        if peer is not None and self._trusts(peer):
-            request.remote_ip = str(self._client(peer, request.headers))
-            request.protocol = _scheme(request.headers) or request.protocol
+        if peer is None or not self._trusts(peer):
+            return False
+        request.remote_ip = str(self._client(peer, request.headers))
+        request.protocol = _scheme(request.headers) or request.protocol
+        return True
 
     def _client(self, peer: Address, headers: HTTPHeaders) -> Address:
         """The last in the chain whom nobody trustworthy vouches for; where the chain breaks, who was known before."""

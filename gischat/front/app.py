@@ -17,7 +17,7 @@ from gischat.front import docs, http
 from gischat.front.addresses import Proxies
 from gischat.front.front import Front
 from gischat.front.gateway import HISTORY_SECONDS, READ_SECONDS, OutboxReader
-from gischat.front.requests import log_request
+from gischat.front.requests import identify, log_request
 from gischat.front.websocket import ChannelSocket
 from gischat.settings import Settings
 from gischat.streams.multiplexer import ANSWER_SECONDS
@@ -50,14 +50,14 @@ def routes(front: Front) -> list[URLSpec]:
 
 
 class Site(Application):
-    """The front as HTTP sees it: before anything else, a request is told whose it is."""
+    """The front as HTTP sees it: before anything else, a request is told whose it is, and given its id."""
 
     def __init__(self, front: Front, **options: Any) -> None:
         super().__init__(list(routes(front)), **options)
         self._proxies = Proxies(front.settings.trusted_proxies)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        self._proxies.locate(request)
+        identify(request, is_vouched_for=self._proxies.locate(request))
         return super().find_handler(request, **kwargs)
 
 
@@ -104,7 +104,8 @@ async def running(settings: Settings) -> AsyncIterator[Front]:
             body_timeout=IDLE_SECONDS,
         )
         server.add_sockets(bind_sockets(settings.port, settings.host or None, reuse_port=True))
-        log.info("serving on http://%s:%d", settings.host, settings.port)
+        here = {"front": front.gateway.front}
+        log.info("serving on http://%s:%d", settings.host, settings.port, extra=here)
         try:
             yield front
         finally:

@@ -29,7 +29,8 @@ GOING_AWAY = "The server is about to restart. Please send it again in a moment."
 class Connection:
     """A client in a room.
 
-    `nickname` is the one that the workers have registered for it, if any.
+    `nickname` is the one that the workers have registered for it, if any; `received` counts the messages that it has
+    sent, good and bad; `goodbye` is the code and the reason that we have closed it with, if we have.
     """
 
     __slots__ = (
@@ -44,10 +45,12 @@ class Connection:
         "_turnstile",
         "_turnstiles",
         "_unread",
+        "goodbye",
         "is_draining",
         "nickname",
         "number",
         "owes_pong",
+        "received",
         "room",
     )
 
@@ -71,6 +74,8 @@ class Connection:
         self.nickname: str | None = None
         self.is_draining = False
         self.owes_pong = False
+        self.received = 0
+        self.goodbye: tuple[int, str] | None = None
         self._ping: link.Mark | None = None  # where the last one is, when it waits behind something
         self._stream = stream
         self._unread = 0  # bytes that wait in the stream's buffer
@@ -88,6 +93,7 @@ class Connection:
 
     def receive(self, frame: str | bytes) -> None:
         """Checks a frame and sends it on its way; whatever is wrong with it is answered, never raised."""
+        self.received += 1
         try:
             if isinstance(frame, bytes):
                 raise Uncompliant(BINARY_FRAME)
@@ -99,7 +105,7 @@ class Connection:
         except (Uncompliant, Refused) as refusal:
             self.send(uncompliant(refusal.reason))
         except Exception:
-            log.exception("a frame could not be handled")
+            log.exception("a frame could not be handled", extra=self._named)
             self.send(uncompliant("The server made a mistake with this message. It was not sent."))
 
     def _ended(self, message: Message, ending: Ending) -> None:
@@ -169,14 +175,20 @@ class Connection:
 
     def _is_too_slow(self) -> None:
         self._is_closing = True
-        log.warning("connection %d is too slow, closed", self.number)
+        log.warning("too slow, closed", extra=self._named)
         # Later, for this may be in the midst of a walk through the room.
         asyncio.get_running_loop().call_soon(self.close, 1008, TOO_SLOW)
 
     def close(self, code: int, reason: str) -> None:
         """Says goodbye; `ended` follows when the socket is closed."""
         self._is_closing = True
+        self.goodbye = code, reason
         self._close(code, reason)
+
+    @property
+    def _named(self) -> dict[str, object]:
+        """What log lines about it bear."""
+        return {"connection": self.number, "channel": self.room.channel}
 
     # How it begins and ends
 

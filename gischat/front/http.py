@@ -10,7 +10,7 @@ from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 from gischat import __version__
 from gischat.errors import Refused, Uncompliant
 from gischat.front.front import Front
-from gischat.front.requests import log_failure
+from gischat.front.requests import REQUEST_ID, log_failure, request_id
 from gischat.front.turnstile import Ending
 from gischat.messages import Message
 from gischat.streams.entries import Outcome
@@ -27,6 +27,7 @@ class JsonHandler(RequestHandler):
 
     def set_default_headers(self) -> None:
         self.set_header("Cache-Control", "no-store")
+        self.set_header(REQUEST_ID, request_id(self.request))
 
     def answer(self, content: Any, status: int = 200) -> None:
         self.set_status(status)
@@ -179,6 +180,9 @@ class Page(StaticFileHandler):
         if not url_path.isprintable():
             raise HTTPError(404)
         return super().parse_url_path(url_path)
+
+    def set_default_headers(self) -> None:
+        self.set_header(REQUEST_ID, request_id(self.request))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         log_failure(self, value)

@@ -17,6 +17,7 @@ from gischat.front.gateway import Gateway, Renewal
 from gischat.front.rooms import Room
 from gischat.front.subscriber import Subscriber
 from gischat.front.turnstile import Turnstiles
+from gischat.streams.complaint import described
 from gischat.streams.scripts import LEASE_SECONDS
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Presence:
                 await self._renew()
                 return
             except Refused:
-                log.warning("waiting for redis")
+                log.debug("waiting for redis")
 
     async def run(self) -> None:
         """Renews until it has ended.
@@ -62,8 +63,10 @@ class Presence:
             heard = {channel: room.published for channel, room in self._rooms.items()}
             try:
                 renewals = await self._renew()
-            except (Refused, RedisError) as error:
-                log.warning("the lease could not be renewed: %s", error)
+            except Refused:
+                continue  # the connection itself says what is wrong with it
+            except RedisError as error:
+                log.warning("the leases could not be renewed: %s", error)
                 continue
             for channel, renewal in renewals.items():
                 if not renewal.was_known or renewal.published < heard[channel]:
@@ -93,12 +96,13 @@ class Presence:
         try:
             await self._gateway.renew(channel, LEASE_SECONDS, is_forgotten=True)
         except (ConnectionError, Refused, RedisError) as error:
-            log.warning("the lease could not be renewed: %s", error)
+            log.warning("a lease could not be renewed: %s", described(error), extra={"channel": channel})
         else:
             self._tell_again(self._rooms[channel], since)
 
     def _tell_again(self, room: Room, since: float) -> None:
-        log.warning("redis had lost this front in a channel with %d connections", len(room.connections))
+        connections = len(room.connections)
+        log.warning("redis had lost this front in a channel", extra={"channel": room.channel, "here": connections})
         room.begin_anew()
         self._turnstiles.repeat(room.channel, since)
         room.head_count.tell_again()

@@ -23,6 +23,11 @@ class ReadAhead(WebSocketProtocol13):
         super().__init__(handler, mask_outgoing=False, params=params)
         self._ahead, self._at = b"", 0
 
+    @property
+    def bytes_in(self) -> int:
+        """All bytes that have been read, frames' heads included."""
+        return self._wire_bytes_in
+
     async def _read_bytes(self, n: int) -> bytes:
         missing = self._at + n - len(self._ahead)
         if missing > 0:

@@ -91,10 +91,10 @@ class Room:
         was lost."""
         if number != self.published + 1:
             if number > self.published:
-                log.warning("missed %d publications of a channel: trimmed", number - self.published - 1)
+                log.warning("missed %d publications: trimmed", number - self.published - 1, extra=self._named)
                 fan_out(self.connections.values(), text_frame(uncompliant(GAP)))
             else:
-                log.warning("a channel begins anew: redis has lost what was published before")
+                log.warning("begins anew: redis has lost what was published before", extra=self._named)
                 for joiner in self._joiners.values():
                     joiner.forget()
                 self._turnstiles.forgotten(self.channel)
@@ -183,11 +183,16 @@ class Room:
             try:
                 return await read(self.channel, *arguments)
             except Refused:
-                log.debug("the history of a channel waits for redis")
+                log.debug("a history waits for redis", extra=self._named)
             except RedisError as error:
-                log.error("the history of a channel could not be read: %s", error)
+                log.error("a history could not be read: %s", error, extra=self._named)
                 await asyncio.sleep(RETRY_SECONDS)
         return Snapshot(0, [])  # nobody waits for it any more
+
+    @property
+    def _named(self) -> dict[str, object]:
+        """What log lines about it bear."""
+        return {"channel": self.channel}
 
 
 def fan_out(members: Iterable[Member], data: bytes) -> None:

@@ -61,7 +61,7 @@ class Subscriber:
                     self._positions[channel] = newest.id if newest else BEGINNING
                     self._rooms[channel].published = newest.publication.number if newest else 0
                 except Refused:
-                    log.warning("waiting for redis")
+                    log.debug("waiting for redis")
 
     async def run(self) -> None:
         """Reads until it is cancelled."""
@@ -119,8 +119,8 @@ class Subscriber:
             try:
                 self._turnstiles.end(publication)
             except Exception:
-                log.exception("the end of a job could not be told")
+                log.exception("the end of a job could not be told", extra={"channel": channel})
         try:
             self._rooms[channel].deliver(publications)
         except Exception:
-            log.exception("a publication could not be delivered")
+            log.exception("a publication could not be delivered", extra={"channel": channel})

@@ -9,7 +9,7 @@ from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProt
 from gischat.front.connection import Connection
 from gischat.front.front import Front
 from gischat.front.reading import ReadAhead
-from gischat.front.requests import log_failure
+from gischat.front.requests import REQUEST_ID, log_ended, log_failure, log_opened, request_id
 
 REASON_BYTES = 123  # what fits a close frame beside its code (RFC 6455 §5.5)
 
@@ -18,11 +18,15 @@ class ChannelSocket(WebSocketHandler):
     """`/channel/{channel}/ws`"""
 
     # Tornado's handlers have nearly as many attributes as Python shares the names of; more would cost a kilobyte.
-    __slots__ = ("_connection", "_front")
+    __slots__ = ("_connection", "_front", "_reading")
 
     def initialize(self, front: Front) -> None:
         self._front = front
         self._connection: Connection | None = None
+        self._reading: ReadAhead | None = None
+
+    def set_default_headers(self) -> None:
+        self.set_header(REQUEST_ID, request_id(self.request))
 
     def prepare(self) -> None:
         # Tornado compares the origin with the host before it asks us, and takes it for a URL.
@@ -38,7 +42,8 @@ class ChannelSocket(WebSocketHandler):
         plain = super().get_websocket_protocol()
         if not isinstance(plain, WebSocketProtocol13):
             return plain
-        return ReadAhead(self, plain.params)
+        self._reading = ReadAhead(self, plain.params)
+        return self._reading
 
     def open(self, *args: Any, **kwargs: Any) -> None:
         channel: str = args[0]
@@ -53,6 +58,7 @@ class ChannelSocket(WebSocketHandler):
         else:
             self.set_nodelay(True)
             self._connection = self._front.connect(room, stream, self.close, self._after())
+            log_opened(self.request, channel, self._connection.number)
         self._forget_handshake()
 
     def on_message(self, message: str | bytes) -> None:
@@ -66,6 +72,18 @@ class ChannelSocket(WebSocketHandler):
     def on_close(self) -> None:
         if self._connection is not None:
             self._connection.ended()
+            self._log_ended(self._connection)
+
+    def _log_ended(self, connection: Connection) -> None:
+        log_ended(
+            self.request,
+            connection.room.channel,
+            connection.number,
+            goodbye=connection.goodbye,
+            client_code=self.close_code,
+            messages=connection.received,
+            bytes_in=self._reading.bytes_in if self._reading is not None else 0,
+        )
 
     def _forget_handshake(self) -> None:
         """What a browser says of itself would be kept as long as it stays: some kilobytes for each."""

@@ -15,6 +15,7 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError
 
 from gischat.redis_url import Node
+from gischat.streams.complaint import Complaint
 from gischat.streams.multiplexer import (
     CONNECT_SECONDS,
     RETRY_SECONDS,
@@ -49,6 +50,7 @@ class Cluster:
         self._seeds = list(seeds)
         self._dial = dial
         self._name = name
+        self._complaint = Complaint(f"{name} finds no node of the cluster that answers")
         self._resends = resends
         self._answer_seconds = answer_seconds
         self._slots: list[tuple[range, Node]] = []
@@ -110,8 +112,9 @@ class Cluster:
             self._is_outdated.clear()
             try:
                 await self._update_slots()
+                self._complaint.settle()
             except (RedisError, OSError, TimeoutError) as error:
-                log.debug("no node of the cluster answers: %s", error)
+                self._complaint.make(error)
             homeless, self._homeless = still_patient(self._homeless), []
             for call in homeless:
                 self._route(call)

@@ -32,6 +32,7 @@ from redis.exceptions import (
 )
 
 from gischat.errors import Refused
+from gischat.streams.complaint import Complaint, described
 from gischat.streams.scripts import Script
 from gischat.streams.wire import Argument, Wire, pack
 
@@ -145,6 +146,7 @@ class Multiplexer:
         self._tending: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._connected_since: float | None = None
+        self._complaint = Complaint(f"{name} cannot connect")
         self.reconnections = 0
         self.reconnected: Callable[[], None] = lambda: None  # called when a lost connection is there again
 
@@ -208,6 +210,7 @@ class Multiplexer:
         try:
             connection = await self._connect()
             log.info("%s is connected", self._name)
+            self._complaint.settle()
             self._connected_since = asyncio.get_running_loop().time()
             if self.reconnections:
                 self.reconnected()
@@ -215,9 +218,9 @@ class Multiplexer:
         except (RedisError, OSError, TimeoutError) as error:
             if self.is_connected:
                 self.reconnections += 1
-                log.warning("%s is lost: %s", self._name, error)
+                log.warning("%s is lost: %s", self._name, described(error))
             else:
-                log.debug("%s cannot connect: %s", self._name, error)
+                self._complaint.make(error)
         except Exception:
             log.exception("%s has a fault", self._name)
         finally:

@@ -46,6 +46,7 @@ class Deployment:
             "STATE_DIR": str(self.state_dir),
             "HOST": HOST,
             "PORT": str(self.port),
+            "LOG_FORMAT": "text",
             **settings,
         }
         self._popen: subprocess.Popen[bytes] | None = None

@@ -50,8 +50,8 @@ def test_a_signal_ends_everything_in_order_and_leaves_nothing_behind(
     # Then it ends well: fronts first, workers, then Redis
     assert chat.exit_status() == 0
     log = chat.log_text()
-    ends = [log.index(f"front[{pids['fronts:front-1']}] gischat.process: stopped")]
-    ends += [log.index(f"worker[{pids[f'{lane}:{lane}-1']}] gischat.process: stopped") for lane in ("light", "heavy")]
+    ends = [log.index(f"front-1[{pids['fronts:front-1']}] gischat.process: stopped")]
+    ends += [log.index(f"{lane}-1[{pids[f'{lane}:{lane}-1']}] gischat.process: stopped") for lane in ("light", "heavy")]
     ends += [log.index("ready to exit")]
     assert ends == sorted(ends)
     _assert_nothing_left(chat)
@@ -292,7 +292,7 @@ def test_output_to_a_file_is_not_written_over(deployment: Deploy, tmp_path: Path
     # Then every line begins as one of ours, Valkey's or supervisord's does
     lines = log.read_text().splitlines()
     assert "ready to exit" in lines[-1]
-    assert [line for line in lines if not re.match(r"gischat: |\d+:|\d{4}-\d\d-\d\d ", line)] == []
+    assert [line for line in lines if not re.match(r"gischat: |\d+:|\d{4}-\d\d-\d\d[ T]", line)] == []
 
 
 @pytest.mark.parametrize("make", [_pipe, _socket, pty.openpty], ids=["pipe", "socket", "terminal"])

@@ -1,5 +1,6 @@
 """What our processes do alike, seen from outside: exit status, stderr, signals."""
 
+import json
 import os
 import signal
 import subprocess
@@ -81,7 +82,7 @@ def test_a_process_that_is_told_to_stop_ends_in_order(waiting: "subprocess.Popen
     waiting.send_signal(number)
     _, log = waiting.communicate(timeout=END_WITHIN)
     assert waiting.returncode == 0
-    assert log.endswith(" stopped\n")
+    assert json.loads(log.splitlines()[-1])["message"] == "stopped"
 
 
 def test_a_fault_of_ours_ends_a_process_with_its_traceback() -> None:

@@ -165,6 +165,11 @@ class Process:
         """What it has logged since the mark."""
         return self._read_log(self._mark)
 
+    def records(self, **conditions: Any) -> list[dict[str, Any]]:
+        """The records since the mark whose fields are those; every line must be one."""
+        records = [json.loads(line) for line in self.new_log().splitlines()]
+        return [record for record in records if conditions.items() <= record.items()]
+
     def whole_log(self) -> str:
         """Everything that it has ever logged."""
         return self._read_log(0)

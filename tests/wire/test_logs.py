@@ -1,32 +1,169 @@
 """Logs: one line an event, and nothing of what people say. (Every other test checks the latter too: see conftest.)"""
 
-import re
+import asyncio
+from collections.abc import Callable
+from typing import Any
 
+import pytest
+
+from tests.support.client import DEADLINE, Client
 from tests.support.contract import BROADCAST, CANARY, sample
-from tests.support.processes import Stack
+from tests.support.processes import HOST, Front, Stack, Valkey
 from tests.support.rest import Rest
 from tests.wire.conftest import Join
 
-LINE = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\S* (DEBUG|INFO|WARNING|ERROR) .+")
+ALWAYS = {"timestamp", "level", "logger", "message", "kind", "process", "pid"}
+
+
+async def until(condition: Callable[[], Any]) -> Any:
+    """What the condition comes to, once it is something: processes write their lines a moment later."""
+    async with asyncio.timeout(DEADLINE):
+        while not (found := condition()):
+            await asyncio.sleep(0.02)
+    return found
 
 
 async def test_nothing_that_people_say_is_logged(stack: Stack, channel: str, join: Join, rest: Rest) -> None:
-    jane = await join(channel, nickname="jane")
+    jane = await join(channel, nickname="janeDoe")
 
     # When one sends something of every type, right and wrong, and a bot does
     for type_ in BROADCAST:
         await jane.send(**sample(type_))
         await jane.send(**sample(type_, author=CANARY * 9))
         await jane.send(**sample(type_, unknown=CANARY))
-    await jane.send(**sample("like", liked_author="jane"))
+    await jane.send(**sample("like", liked_author="janeDoe"))
     await jane.send_raw(CANARY)
     await rest.put_text(channel, sample("text"))
     await rest.put_text(channel, CANARY)
     await jane.until(text=await jane.say())
 
-    # Then no process has written it, or anything that spans lines
+    # Then no process has written it, nor who it was, and every line is a record
     stack.assert_quiet_logs()
     assert stack.fronts[0].new_log()
     for process in stack.processes:
-        strange = [line for line in process.new_log().splitlines() if not LINE.fullmatch(line)]
-        assert not strange, process.name
+        assert "janeDoe" not in process.new_log()
+        assert all(record.keys() >= ALWAYS for record in process.records())
+
+
+async def raw(front: Front, request: str) -> str:
+    """The answer to an HTTP request that no library would send."""
+    reader, writer = await asyncio.open_connection(HOST, front.port)
+    writer.write(request.encode("latin-1"))
+    answer = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    return answer.decode("latin-1")
+
+
+async def test_a_request_has_a_line_and_an_id(stack: Stack) -> None:
+    front = stack.fronts[0]
+
+    # Given a request with a secret in its query, from someone who would like to name it
+    answer = await raw(
+        front,
+        "GET /version?token=opensesame HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        f"User-Agent: {'curl' * 100}\r\nX-Request-ID: i-name-myself\r\n\r\n",
+    )
+
+    # Then the answer bears the id that the line has
+    (record,) = await until(lambda: front.records(logger="gischat.access"))
+    assert f"X-Request-Id: {record['request']}\r\n".lower() in answer.lower()
+    assert record["request"] != "i-name-myself"
+    assert {name: record[name] for name in ("address", "method", "path", "status", "level")} == {
+        "address": HOST,
+        "method": "GET",
+        "path": "/version?token=***",
+        "status": 200,
+        "level": "INFO",
+    }
+    assert record["bytes"] > 0
+    assert record["duration_ms"] >= 0
+    assert len(record["user_agent"]) < 200
+    assert "opensesame" not in front.new_log()
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/nowhere", 404), ("/channel/nowhere/last", 404), ("/web/nowhere.js", 404), ("/", 200)]
+)
+async def test_every_kind_of_answer_bears_an_id(stack: Stack, path: str, status: int) -> None:
+    front = stack.fronts[0]
+    answer = await raw(front, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    (record,) = await until(lambda: front.records(logger="gischat.access", path=path))
+    assert record["status"] == status
+    assert record["request"] in answer
+
+
+async def test_probes_are_not_worth_a_line(stack: Stack, rest: Rest) -> None:
+    for path in ("/livez", "/readyz", "/version"):
+        await rest.get(path)
+    await until(lambda: stack.fronts[0].records(path="/version"))
+    assert not stack.fronts[0].records(path="/livez")
+
+
+async def test_a_websocket_has_a_line_when_it_opens_and_one_when_it_ends(stack: Stack, channel: str) -> None:
+    front = stack.fronts[0]
+    client = await Client.connect(front.url, channel, query="?token=opensesame&after=0b8a", user_agent_header="QGIS/3")
+    (opened,) = await until(lambda: front.records(logger="gischat.access", channel=channel))
+    for _ in range(3):
+        await client.say()
+    await client.until(text=await client.say())
+    await client.connection.close(4321, CANARY)
+
+    assert opened["message"] == (
+        f"{HOST} websocket /channel/{channel}/ws?after=0b8a&token=*** opened as connection {opened['connection']}"
+    )
+    assert (opened["user_agent"], opened["origin"]) == ("QGIS/3", "")
+    assert opened["request"]
+
+    _, ended = await until(lambda: _two(front.records(logger="gischat.access", connection=opened["connection"])))
+    told = {name: ended[name] for name in ("by", "code", "reason", "channel", "messages", "address")}
+    assert told == {
+        "by": "client",
+        "code": 4321,
+        "reason": "",
+        "channel": channel,
+        "messages": 4,
+        "address": HOST,
+    }
+    assert ended["bytes"] > 4 * 40
+    assert ended["seconds"] >= 0
+
+
+def _two(records: list[Any]) -> list[Any]:
+    return records if len(records) == 2 else []
+
+
+async def test_a_websocket_that_is_lost_says_so(stack: Stack, channel: str, join: Join) -> None:
+    client = await join(channel)
+    client.reset()
+    records = await until(lambda: stack.fronts[0].records(by="loss", channel=channel))
+    assert [record["code"] for record in records] == [1006]
+
+
+async def test_what_a_client_writes_makes_no_line(stack: Stack) -> None:
+    front = stack.fronts[0]
+    await raw(
+        front,
+        "GET /a%0a2026%1b[2J?x=%0a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        "User-Agent: a\x9b2J b\x85c\r\n\r\n",
+    )
+    await until(lambda: front.records(logger="gischat.access"))
+    assert all(line.isprintable() for line in front.new_log().splitlines())
+
+
+async def test_why_redis_cannot_be_reached_is_said_aloud_without_the_password(
+    open_stack: Callable[..., Stack], valkey: Valkey
+) -> None:
+    # Given a password that is wrong
+    wrong = f"redis://user:opensesame@{HOST}:{valkey.port}/0"
+    stack = open_stack(redis_url=wrong, fronts=1, light=0, heavy=0, waits=False)
+    (front,) = stack.fronts
+    try:
+        front.start()
+
+        # Then the operator sees at the usual level what Redis says of it, a line for each of our connections
+        records = await until(lambda: front.records(level="WARNING"))
+        assert "gischat-" in records[0]["message"]
+        assert "password" in records[0]["message"]
+        assert "opensesame" not in front.new_log()
+    finally:
+        stack.kill()

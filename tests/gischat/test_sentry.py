@@ -1,0 +1,177 @@
+"""Faults that go to Sentry: they arrive, and nothing of what people wrote does."""
+
+import gzip
+import http.client
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from gischat import __version__
+from tests.support.client import DEADLINE
+from tests.support.contract import CANARY, sample
+from tests.support.processes import HOST, Front, Stack, Valkey
+
+SECRET = "opensesame"
+NICKNAME = "janeDoe"
+
+# Our processes, with a bug that knows people's words, in its message, its variables, its notes.
+FAULTY_FRONT = f"""
+import sys
+from gischat import process
+from gischat.front import http
+from gischat.__main__ import serve
+
+async def get(self):
+    said = "{CANARY} of {NICKNAME}"
+    error = ValueError(said)
+    error.add_note(said)
+    raise error
+
+http.Rules.get = get
+sys.exit(process.run("front", serve))
+"""
+
+FAULTY_WORKER = """
+import sys
+from worker import __main__, process
+
+def publish(job):
+    said = job.body.decode()
+    raise ValueError(said)
+
+process.LIGHT = {**process.LIGHT, "text": publish}
+sys.exit(__main__.main())
+"""
+
+
+class Sink(ThreadingHTTPServer):
+    """What stands where Sentry does: keeps what it is sent, whole."""
+
+    def __init__(self) -> None:
+        super().__init__((HOST, 0), _Handler)
+        self.bodies: list[str] = []
+        self.news = threading.Condition()
+
+    @property
+    def dsn(self) -> str:
+        return f"http://public@{HOST}:{self.server_port}/1"
+
+    def await_item(self, kind: str, holds: Callable[[Any], bool]) -> dict[str, Any]:
+        """The first event or transaction of which that holds."""
+        with self.news:
+            found = self.news.wait_for(lambda: [item for item in self._items(kind) if holds(item)], DEADLINE)
+        assert found, f"no {kind} arrived; what did: {self.bodies}"
+        return dict(found[0])
+
+    def _items(self, kind: str) -> Iterator[Any]:
+        """An envelope is lines of JSON: its header, then for each item a header and what it is."""
+        for body in self.bodies:
+            lines = body.splitlines()[1:]
+            for header, item in zip(lines[::2], lines[1::2], strict=True):
+                if json.loads(header)["type"] == kind:
+                    yield json.loads(item)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Sink
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+        with self.server.news:
+            self.server.bodies.append(body.decode())
+            self.server.news.notify_all()
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    with Sink() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def stack(open_stack: Callable[..., Stack], sink: Sink, valkey: Valkey) -> Iterator[Stack]:
+    """A front and a light worker with a bug each, a password for Redis, and Sentry."""
+    # Valkey's default user takes any password
+    url = valkey.url.replace("redis://", f"redis://default:{SECRET}@")
+    stack = open_stack(
+        redis_url=url,
+        heavy=0,
+        sentry_dsn=sink.dsn,
+        sentry_traces_sample_rate=1,
+        environment="staging",
+        process_name="one",
+    )
+    for process, code in ((stack.fronts[0], FAULTY_FRONT), (stack.light[0], FAULTY_WORKER)):
+        process._command = [sys.executable, "-c", code, *process._command[3:]]
+    with stack:
+        yield stack
+
+
+async def ask(front: Front, path: str, *, method: str = "GET", body: str | None = None) -> int:
+    """Asks as someone who gives away all there is."""
+    connection = http.client.HTTPConnection(HOST, front.port, timeout=DEADLINE)
+    headers = {"Authorization": f"Bearer {SECRET}", "Cookie": f"session={SECRET}", "X-Forwarded-For": "203.0.113.7"}
+    try:
+        connection.request(method, f"{path}?token={SECRET}", body=body, headers=headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def assert_nothing_of_people(sink: Sink) -> None:
+    for body in sink.bodies:
+        for word in (CANARY, NICKNAME, SECRET, "203.0.113.7", '"vars"', "breadcrumbs"):
+            assert word not in body, f"{word} in {body}"
+        # The sink itself is at 127.0.0.1, as envelopes say; no event does
+        assert f'"{HOST}"' not in body
+
+
+async def test_faults_of_fronts_and_workers_arrive_without_peoples_words(stack: Stack, sink: Sink) -> None:
+    (front,), (worker,) = stack.fronts, stack.light
+
+    # When a front fails at a request, and a worker at a message
+    assert await ask(front, "/rules") == 500
+    channel_path = "/channel/QGIS/text"
+    assert await ask(front, channel_path, method="PUT", body=json.dumps(sample("text", author=NICKNAME))) == 503
+
+    # Then both arrive, and say whose fault it is and where
+    failed = sink.await_item("event", lambda event: event["tags"]["kind"] == "front")
+    buried = sink.await_item("event", lambda event: event["tags"]["kind"] == "worker")
+    for event in (failed, buried):
+        assert event["release"] == f"gischat@{__version__}"
+        assert event["environment"] == "staging"
+        assert event["tags"]["instance"] == stack.settings["instance_id"]
+        assert event["tags"]["process"] == "one"
+        (exception,) = event["exception"]["values"]
+        assert exception["type"] == "ValueError"
+        assert exception["stacktrace"]["frames"]
+    assert failed["extra"]["request"]
+    assert failed["transaction"].endswith("get")
+    assert buried["logentry"]["message"] == "a job is buried: it could not be processed"
+    assert buried["extra"]["type"] == "text"
+
+    # And transactions, if they were asked for
+    transaction = sink.await_item("transaction", lambda item: item["transaction"].endswith("PutText.put"))
+    assert transaction["contexts"]["trace"]["op"] == "http.server"
+
+    # And nothing of what was said, who said it, from where, or with what rights
+    stack.stop()
+    assert_nothing_of_people(sink)
+    assert worker.exit_status == front.exit_status == 0
