@@ -19,7 +19,7 @@ OURS = (
     *("server_name", "tags", "sdk", "transaction", "transaction_info"),
 )
 # … in an exception, and in a frame of its stack …
-OF_AN_EXCEPTION = ("type", "module", "mechanism")
+OF_AN_EXCEPTION = ("type", "module")
 OF_A_FRAME = ("filename", "module", "function", "lineno", "pre_context", "context_line", "post_context", "in_app")
 # … in a trace …
 OF_A_TRACE = ("trace_id", "span_id", "parent_span_id", "op", "status", "origin")

@@ -3,6 +3,8 @@
 import gzip
 import http.client
 import json
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -12,9 +14,10 @@ from typing import Any
 import pytest
 
 from gischat import __version__
-from tests.support.client import DEADLINE
+from gischat.sentry import scrubbed
+from tests.support.client import DEADLINE, Client
 from tests.support.contract import CANARY, sample
-from tests.support.processes import HOST, Front, Stack, Valkey
+from tests.support.processes import HOST, ROOT, Front, Stack, Valkey
 
 SECRET = "opensesame"
 NICKNAME = "janeDoe"
@@ -64,11 +67,11 @@ class Sink(ThreadingHTTPServer):
     def await_item(self, kind: str, holds: Callable[[Any], bool]) -> dict[str, Any]:
         """The first event or transaction of which that holds."""
         with self.news:
-            found = self.news.wait_for(lambda: [item for item in self._items(kind) if holds(item)], DEADLINE)
+            found = self.news.wait_for(lambda: [item for item in self.items(kind) if holds(item)], DEADLINE)
         assert found, f"no {kind} arrived; what did: {self.bodies}"
         return dict(found[0])
 
-    def _items(self, kind: str) -> Iterator[Any]:
+    def items(self, kind: str) -> Iterator[Any]:
         """An envelope is lines of JSON: its header, then for each item a header and what it is."""
         for body in self.bodies:
             lines = body.splitlines()[1:]
@@ -171,7 +174,92 @@ async def test_faults_of_fronts_and_workers_arrive_without_peoples_words(stack: 
     transaction = sink.await_item("transaction", lambda item: item["transaction"].endswith("PutText.put"))
     assert transaction["contexts"]["trace"]["op"] == "http.server"
 
+    # But for websockets, which last for hours
+    client = await Client.connect(front.url, "QGIS")
+    await client.leave()
+
     # And nothing of what was said, who said it, from where, or with what rights
     stack.stop()
     assert_nothing_of_people(sink)
+    assert not [item for item in sink.items("transaction") if "WebSocket" in item["transaction"]]
     assert worker.exit_status == front.exit_status == 0
+
+
+WORDS = {
+    "event_id": "e1",
+    "level": "error",
+    "logger": "gischat.front.http",
+    "release": "gischat@1",
+    "tags": {"kind": "front"},
+    "request": {"url": CANARY, "query_string": CANARY, "headers": {"Authorization": CANARY}, "data": CANARY},
+    "user": {"ip_address": CANARY},
+    "breadcrumbs": {"values": [{"message": CANARY}]},
+    "logentry": {"message": "a fault in %s", "formatted": CANARY, "params": [CANARY]},
+    "message": CANARY,
+    "modules": {CANARY: "1"},
+    "extra": {"request": "r1", "said": CANARY, "sys.argv": [CANARY]},
+    "contexts": {
+        "runtime": {"name": "CPython"},
+        "trace": {"trace_id": "t1", "op": "http.server", "description": CANARY, "data": {"url": CANARY}},
+        "response": {"data": CANARY},
+    },
+    "spans": [{"description": CANARY}],
+    "threads": {"values": [{"name": CANARY}]},
+    "exception": {
+        "values": [
+            {
+                "type": "ValueError",
+                "module": None,
+                "value": CANARY,
+                "mechanism": {"type": "logging", "handled": True, "data": {"said": CANARY}},
+                "stacktrace": {"frames": [{"function": "read", "lineno": 3, "vars": {"said": CANARY}}]},
+            }
+        ]
+    },
+    "what_comes_next": CANARY,
+}
+
+
+@pytest.mark.parametrize("kind", [None, "transaction"])
+def test_only_what_is_known_to_be_ours_is_sent(kind: str | None) -> None:
+    sent = scrubbed(WORDS if kind is None else WORDS | {"type": kind})
+    assert CANARY not in json.dumps(sent)
+    assert sent["exception"]["values"][0]["stacktrace"] == {"frames": [{"function": "read", "lineno": 3}]}
+    assert sent["logentry"] == {"message": "a fault in %s"}
+    assert sent["extra"] == {"request": "r1"}
+    assert sent["contexts"]["trace"] == {"trace_id": "t1", "op": "http.server"}
+    assert sent["tags"] == {"kind": "front"}
+
+
+def test_the_words_of_others_log_lines_are_not_sent() -> None:
+    # asyncio writes into its message what it is about
+    sent = scrubbed({"logger": "asyncio", "logentry": {"message": f"exception was never retrieved: {CANARY}"}})
+    assert CANARY not in json.dumps(sent)
+
+
+def test_an_event_with_nothing_in_it_is_sent_as_it_is() -> None:
+    assert scrubbed({"level": "error"})["level"] == "error"
+
+
+IDLE = """
+import sys, threading
+from gischat import process
+
+async def main(settings, stop):
+    print("sentry_sdk" in sys.modules, threading.active_count())
+
+sys.exit(process.run("front", main))
+"""
+
+
+@pytest.mark.parametrize(("dsn", "shown"), [("", "False 1"), ("http://public@127.0.0.1:9/1", "True 1")])
+def test_nothing_is_imported_without_a_dsn_and_no_thread_runs_before_a_fault(dsn: str, shown: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", IDLE],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SENTRY_DSN": dsn},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=DEADLINE,
+    )
+    assert ran.stdout.strip() == shown
