@@ -233,6 +233,25 @@ def test_the_log_can_go_to_a_file_that_is_appended_to_and_may_be_truncated(deplo
     assert [line for line in chat.log_text().splitlines() if not line.startswith("gischat: ")] == []
 
 
+def test_what_is_no_terminal_gets_records(deployment: Deploy, valkey: Valkey) -> None:
+    # Given a deployment whose output goes to a file, but for Valkey's, which is another's
+    chat = deployment(LOG_FORMAT="auto", REDIS_URL=valkey.url, INSTANCE_ID="records", HEAVY_WORKERS="0")
+    _started(chat)
+
+    # When a process is killed, and the deployment ends
+    os.kill(chat.pids()["light:light-1"], signal.SIGKILL)
+    chat.wait_until(lambda: '"level": "WARNING"' in chat.log_text())
+    chat.signal(signal.SIGTERM)
+    assert chat.exit_status() == 0
+
+    # Then every line is a record that says whose it is, supervisord's own too
+    records = [json.loads(line) for line in chat.log_text().splitlines()]
+    assert {record["process"] for record in records} == {"launcher", "supervisord", "front-1", "light-1"}
+    assert [
+        r for r in records if r["process"] == "supervisord" and "light-1" in r["message"] and "SIGKILL" in r["message"]
+    ]
+
+
 def _pipe() -> tuple[int, int]:
     return os.pipe()
 
@@ -262,7 +281,7 @@ def _read_all(descriptor: int) -> str:
 def test_output_goes_wherever_stdout_does(deployment: Deploy, make: Callable[[], tuple[int, int]]) -> None:
     # Given a deployment whose stdout is none that could simply be opened again
     ours, its = make()
-    chat = deployment(**REDIS_ALONE)
+    chat = deployment(LOG_FORMAT="auto", **REDIS_ALONE)
     chat.start(its)
     os.close(its)
     chat.wait_until(lambda: chat.runs("redis:valkey"))
@@ -271,10 +290,12 @@ def test_output_goes_wherever_stdout_does(deployment: Deploy, make: Callable[[],
     chat.signal(signal.SIGTERM)
     assert chat.exit_status() == 0
 
-    # Then all of it has come, to the last line
+    # Then all of it has come, to the last line, as text where a person sees it
     output = _read_all(ours)
     assert "(Ctrl-C stops)" in output
     assert "ready to exit" in output
+    assert ("gischat: no front here" in output) is (make is pty.openpty)
+    assert ('"message"' in output) is not (make is pty.openpty)
 
 
 def test_output_to_a_file_is_not_written_over(deployment: Deploy, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ FAULTY_FRONT = f"""
 import sys
 from gischat import process
 from gischat.front import http
-from gischat.__main__ import serve
+from gischat.commands.front import serve
 
 async def get(self):
     said = "{CANARY} of {NICKNAME}"
@@ -120,6 +120,7 @@ def stack(open_stack: Callable[..., Stack], sink: Sink, valkey: Valkey) -> Itera
         sentry_traces_sample_rate=1,
         environment="staging",
         process_name="one",
+        trusted_proxies=HOST,
     )
     for process, code in ((stack.fronts[0], FAULTY_FRONT), (stack.light[0], FAULTY_WORKER)):
         process._command = [sys.executable, "-c", code, *process._command[3:]]
@@ -130,7 +131,12 @@ def stack(open_stack: Callable[..., Stack], sink: Sink, valkey: Valkey) -> Itera
 async def ask(front: Front, path: str, *, method: str = "GET", body: str | None = None) -> int:
     """Asks as someone who gives away all there is."""
     connection = http.client.HTTPConnection(HOST, front.port, timeout=DEADLINE)
-    headers = {"Authorization": f"Bearer {SECRET}", "Cookie": f"session={SECRET}", "X-Forwarded-For": "203.0.113.7"}
+    headers = {
+        "Authorization": f"Bearer {SECRET}",
+        "Cookie": f"session={SECRET}",
+        "X-Forwarded-For": "203.0.113.7",
+        "X-Request-ID": "named-by-our-proxy",
+    }
     try:
         connection.request(method, f"{path}?token={SECRET}", body=body, headers=headers)
         return connection.getresponse().status
@@ -165,7 +171,7 @@ async def test_faults_of_fronts_and_workers_arrive_without_peoples_words(stack: 
         (exception,) = event["exception"]["values"]
         assert exception["type"] == "ValueError"
         assert exception["stacktrace"]["frames"]
-    assert failed["extra"]["request"]
+    assert failed["extra"]["request"] == "named-by-our-proxy"
     assert failed["transaction"].endswith("get")
     assert buried["logentry"]["message"] == "a job is buried: it could not be processed"
     assert buried["extra"]["type"] == "text"
