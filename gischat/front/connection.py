@@ -175,7 +175,7 @@ class Connection:
 
     def _is_too_slow(self) -> None:
         self._is_closing = True
-        log.warning("too slow, closed", extra=self._named)
+        log.info("too slow, closed", extra=self._named)
         # Later, for this may be in the midst of a walk through the room.
         asyncio.get_running_loop().call_soon(self.close, 1008, TOO_SLOW)
 
