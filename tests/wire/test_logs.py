@@ -1,6 +1,7 @@
 """Logs: one line an event, and nothing of what people say. (Every other test checks the latter too: see conftest.)"""
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -148,6 +149,19 @@ async def test_what_a_client_writes_makes_no_line(stack: Stack) -> None:
     )
     await until(lambda: front.records(logger="gischat.access"))
     assert all(line.isprintable() for line in front.new_log().splitlines())
+
+
+@pytest.mark.parametrize(
+    "header",
+    [f"Authorization: Bearer {CANARY}\x01", f"{CANARY} x: 1", f"Host: <{CANARY}>", f"Content-Length: {CANARY}"],
+)
+async def test_what_cannot_be_read_of_a_request_is_not_quoted(stack: Stack, header: str) -> None:
+    front = stack.fronts[0]
+    answer = await raw(front, f"GET / HTTP/1.1\r\n{header}\r\n\r\n")
+    assert answer.startswith("HTTP/1.1 400 ")
+    (record,) = await until(lambda: front.records(logger="tornado.general"))
+    assert record["message"].startswith("Malformed HTTP message from ")
+    assert CANARY not in json.dumps(record)
 
 
 async def test_why_redis_cannot_be_reached_is_said_aloud_without_the_password(
