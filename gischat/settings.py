@@ -15,6 +15,7 @@ from marshmallow import ValidationError
 from marshmallow.validate import OneOf, Range, Regexp
 
 from gischat import redis_url
+from gischat.origin import Origin
 from gischat.redis_url import Node
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -62,6 +63,10 @@ class Settings:
     sentry_traces_sample_rate: float
     # Who may speak for others
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    # Who may come
+    allowed_origins: tuple[str, ...]  # of pages of other sites; `*` is all
+    channel_tokens: tuple[tuple[str, str], ...] = field(repr=False)  # channel, token; a channel may have several
+    require_registration: bool
     # One client
     ws_ping_interval: float  # seconds; 0: no pings
     ws_ping_timeout: float  # seconds
@@ -132,8 +137,9 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
     def seconds(name: str, default: float, least: float = 0.1) -> Any:
         return env.float(name, default, validate=Range(min=least))
 
+    channels = _channels(env)
     return {
-        "channels": _channels(env),
+        "channels": channels,
         "rules": env.str("RULES", "Be kind."),
         "main_lang": env.str("MAIN_LANG", "en"),
         "min_author_length": count("MIN_AUTHOR_LENGTH", 3),
@@ -159,6 +165,9 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
         "sentry_dsn": env.str("SENTRY_DSN", "", validate=_rule(_SENTRY_DSN.match, _SENTRY_DSN_FORM)),
         "sentry_traces_sample_rate": env.float("SENTRY_TRACES_SAMPLE_RATE", 0.0, validate=Range(0, 1)),
         "trusted_proxies": _networks(env, "TRUSTED_PROXIES"),
+        "allowed_origins": _allowed_origins(env),
+        "channel_tokens": _channel_tokens(env, channels),
+        "require_registration": env.bool("REQUIRE_REGISTRATION", False),
         "ws_ping_interval": seconds("WS_PING_INTERVAL", 20, least=0),
         "ws_ping_timeout": seconds("WS_PING_TIMEOUT", 10, least=0),
         "max_frame_size": count("MAX_FRAME_SIZE", 16 * 2**20, least=1024),
@@ -205,6 +214,46 @@ def _networks(env: FileAwareEnv, name: str) -> Any:
 
     words = env.list(name, [], subcast=str.strip, validate=are_networks)
     return tuple(map(ip_network, words or ()))
+
+
+def _allowed_origins(env: FileAwareEnv) -> Any:
+    def are_origins(texts: list[str]) -> bool:
+        return all(text == "*" or Origin.parse(text) for text in texts)
+
+    rule = _rule(are_origins, "Comma-separated, each like https://maps.example.org:8443 without a path; or *; or null.")
+    texts = env.list("ALLOWED_ORIGINS", [], subcast=str.strip, validate=rule)
+    return tuple(texts or ())
+
+
+def _channel_tokens(env: FileAwareEnv, channels: tuple[str, ...] | None) -> Any:
+    """Pairs of a channel and a token. The reasons name no entry but by its place: all of it may be secret."""
+
+    def check(text: str) -> None:
+        entries = _entries(text)
+        if not entries:
+            raise ValidationError("There is none in it. Leave the setting out if all channels shall be open.")
+        wrong = [str(place) for place, entry in enumerate(entries, 1) if not _channel_and_token(entry, channels or ())]
+        if wrong and channels:
+            raise ValidationError(
+                f"Each is a channel of CHANNELS, a colon and a token, separated by commas or line breaks:"
+                f" number {', '.join(wrong)} is not."
+            )
+
+    text = env.str("CHANNEL_TOKENS", None, validate=check)
+    return tuple(filter(None, (_channel_and_token(entry, channels or ()) for entry in _entries(text or ""))))
+
+
+def _entries(text: str) -> list[str]:
+    return [entry.strip() for entry in re.split(r"[,\n]", text) if entry.strip()]
+
+
+def _channel_and_token(entry: str, channels: tuple[str, ...]) -> tuple[str, str] | None:
+    """What an entry says, or None. Both may hold colons: the longest name that fits is meant."""
+    for channel in sorted(channels, key=len, reverse=True):
+        found = re.match(rf"{re.escape(channel)}\s*:\s*(.+)", entry)
+        if found and found[1].isprintable():
+            return channel, found[1]
+    return None
 
 
 def _redis_url(env: FileAwareEnv) -> Any:

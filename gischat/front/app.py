@@ -68,6 +68,7 @@ def application(front: Front) -> Application:
         default_handler_class=http.NotFound,
         default_handler_args={"front": front},
         log_function=log_request,
+        origins=front.origins,
         websocket_max_message_size=settings.max_frame_size,
         # The rights to a channel do not come from cookies: there is nothing to forge.
         xsrf_cookies=False,

@@ -13,7 +13,8 @@ import msgspec
 from tornado.routing import URLSpec
 
 from gischat.front.front import Front
-from gischat.front.http import JsonHandler, Page
+from gischat.front.headers import FOR_SWAGGER_UI
+from gischat.front.http import Page, PublicHandler
 from gischat.front.openapi import document
 from gischat.settings import Settings
 
@@ -35,7 +36,7 @@ def _swagger_ui() -> Path:
     return Path(package.origin).parent / "static"
 
 
-class OpenApi(JsonHandler):
+class OpenApi(PublicHandler):
     def get(self) -> None:
         self.answer_json(_encoded(self.settings_))
 
@@ -46,5 +47,7 @@ def _encoded(settings: Settings) -> bytes:
 
 
 class Docs(Page):
+    CONTENT_SECURITY_POLICY = FOR_SWAGGER_UI
+
     def parse_url_path(self, url_path: str) -> str:
         return "docs.html"

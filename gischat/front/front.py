@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from tornado.iostream import IOStream
 
 from gischat.errors import Refused
+from gischat.front.access import Access
 from gischat.front.circle import Circle
 from gischat.front.connection import GOING_AWAY, Connection
 from gischat.front.gateway import Gateway, OutboxReader
+from gischat.front.origins import Origins
 from gischat.front.presence import Presence
 from gischat.front.pulse import Pulse
 from gischat.front.rooms import Room
@@ -31,6 +33,8 @@ class Front:
     def __init__(self, settings: Settings, redis: Redis, histories: Redis, readers: Sequence[OutboxReader]) -> None:
         self.settings = settings
         self._redis = redis
+        self.origins = Origins(settings)
+        self.access = Access(settings)
         self.messages = Messages(settings)
         self.gateway = Gateway(settings, secrets.token_hex(16), redis, histories)
         self.turnstiles = Turnstiles(self.gateway, settings)
@@ -52,6 +56,7 @@ class Front:
             messages=self.messages,
             turnstiles=self.turnstiles,
             max_unread_bytes=self.settings.max_unread_bytes,
+            requires_registration=self.settings.require_registration,
         )
         room.enter(connection, after)
         return connection

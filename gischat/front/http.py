@@ -5,20 +5,26 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from tornado.web import HTTPError, RequestHandler, StaticFileHandler
+from tornado.web import HTTPError, StaticFileHandler
 
 from gischat import __version__
 from gischat.errors import Refused, Uncompliant
 from gischat.front.front import Front
-from gischat.front.requests import REQUEST_ID, log_failure, request_id
+from gischat.front.headers import FOR_OUR_PAGE, Handler
+from gischat.front.origins import FOREIGN, PREFLIGHT_SECONDS
 from gischat.front.turnstile import Ending
 from gischat.messages import Message
 from gischat.streams.entries import Outcome
 
 PUBLISH_SECONDS = 15.0  # how long a PUT waits for its message to be published
 
+NOBODY_IS_REGISTERED = (
+    "Here only registered nicknames may write, and nobody is registered over HTTP. A bot writes over the websocket, "
+    "after a newcomer, or into a private channel, with its token."
+)
 
-class JsonHandler(RequestHandler):
+
+class JsonHandler(Handler):
     """Answers JSON; errors are `{"detail": …}`."""
 
     def initialize(self, front: Front) -> None:
@@ -26,8 +32,13 @@ class JsonHandler(RequestHandler):
         self.settings_ = front.settings
 
     def set_default_headers(self) -> None:
+        super().set_default_headers()
         self.set_header("Cache-Control", "no-store")
-        self.set_header(REQUEST_ID, request_id(self.request))
+
+    def prepare(self) -> None:
+        # What changes nothing may be asked for: it is the browser that keeps the answer from a page.
+        if self.request.method not in ("GET", "HEAD") and not self.front.origins.admit(self.request):
+            raise HTTPError(403, FOREIGN)
 
     def answer(self, content: Any, status: int = 200) -> None:
         self.set_status(status)
@@ -37,38 +48,60 @@ class JsonHandler(RequestHandler):
         self.set_header("Content-Type", "application/json; charset=UTF-8")
         self.finish(body)
 
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        log_failure(self, value)
-
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None))[1]
         said = error.log_message if isinstance(error, HTTPError) else None
         self.answer({"detail": said or HTTPStatus(status_code).phrase}, status_code)
 
 
-class ChannelHandler(JsonHandler):
+class PublicHandler(JsonHandler):
+    """Answers pages of other sites too, where `ALLOWED_ORIGINS` names them (CORS)."""
+
+    METHOD = "GET"
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        # Called before there is a front here.
+        for name, value in self.application.settings["origins"].headers(self.request).items():
+            self.set_header(name, value)
+
+    def options(self, *_: str) -> None:
+        """A browser asks before it sends what is more than a plain GET (https://fetch.spec.whatwg.org)."""
+        self.set_header("Allow", f"{self.METHOD}, OPTIONS")
+        self.set_header("Access-Control-Allow-Methods", self.METHOD)
+        self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
+        self.set_header("Access-Control-Max-Age", PREFLIGHT_SECONDS)
+        self.clear_header("Content-Type")
+        self.set_status(204)
+
+
+class ChannelHandler(PublicHandler):
     """An endpoint of one channel: its name is the path's first argument."""
 
     channel: str
 
     def prepare(self) -> None:
+        super().prepare()
         self.channel = self.path_args[0]
+        # Answered here, not raised: HTTPError formats its text, and a name may hold a per cent sign.
         if self.channel not in self.front.rooms:
-            # Answered here, not raised: HTTPError formats its text, and a name may hold a per cent sign.
             self.answer({"detail": f"Channel '{self.channel}' not registered"}, 404)
+        elif self.request.method != "OPTIONS" and (denial := self.front.access.denial(self.channel, self.request)):
+            self.set_header("WWW-Authenticate", denial.challenge)
+            self.answer({"detail": denial.reason}, 401)
 
 
-class Version(JsonHandler):
+class Version(PublicHandler):
     def get(self) -> None:
         self.answer({"version": __version__})
 
 
-class Channels(JsonHandler):
+class Channels(PublicHandler):
     def get(self) -> None:
         self.answer(self.settings_.channels)
 
 
-class Rules(JsonHandler):
+class Rules(PublicHandler):
     NAMES = (
         "rules",
         "main_lang",
@@ -83,7 +116,7 @@ class Rules(JsonHandler):
         self.answer({name: getattr(self.settings_, name) for name in self.NAMES})
 
 
-class Status(JsonHandler):
+class Status(PublicHandler):
     async def get(self) -> None:
         healthy = self.front.circle.is_closed
         counts = await self.front.head_counts()
@@ -131,7 +164,11 @@ class Last(ChannelHandler):
 
 
 class PutText(ChannelHandler):
+    METHOD = "PUT"
+
     async def put(self, _: str) -> None:
+        if self.settings_.require_registration and not self.front.access.is_private(self.channel):
+            raise HTTPError(403, NOBODY_IS_REGISTERED)
         try:
             message = self.front.messages.read(self.request.body, type="text")
         except Uncompliant as error:
@@ -173,34 +210,16 @@ class NotFound(JsonHandler):
         self.answer({"detail": "Not Found"}, 404)
 
 
-class Page(StaticFileHandler):
+class Page(Handler, StaticFileHandler):
     """The web client and its assets."""
+
+    CONTENT_SECURITY_POLICY = FOR_OUR_PAGE
 
     def parse_url_path(self, url_path: str) -> str:
         if not url_path.isprintable():
             raise HTTPError(404)
         return super().parse_url_path(url_path)
 
-    def set_default_headers(self) -> None:
-        self.set_header(REQUEST_ID, request_id(self.request))
-
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        log_failure(self, value)
-
     def set_extra_headers(self, path: str) -> None:
         # Asked for again each time, answered 304 while it is the same: a new version is seen at once.
         self.set_header("Cache-Control", "no-cache")
-        self.set_header("Content-Security-Policy", "; ".join(CONTENT_SECURITY_POLICY))
-        self.set_header("X-Content-Type-Options", "nosniff")
-
-
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'",
-    "script-src 'self'",
-    "style-src 'self'",
-    "img-src 'self' data: blob:",
-    "connect-src 'self'",
-    "base-uri 'none'",
-    "form-action 'none'",
-    "frame-ancestors 'none'",
-)

@@ -1,20 +1,22 @@
 """The websocket of a channel: opened, spoken to, closed. What it means is the connection's business."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
+import msgspec
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
 from gischat.front.connection import Connection
 from gischat.front.front import Front
+from gischat.front.headers import Handler
+from gischat.front.origins import FOREIGN
 from gischat.front.reading import ReadAhead
-from gischat.front.requests import REQUEST_ID, log_ended, log_failure, log_opened, request_id
+from gischat.front.requests import log_ended, log_opened
 
 REASON_BYTES = 123  # what fits a close frame beside its code (RFC 6455 §5.5)
 
 
-class ChannelSocket(WebSocketHandler):
+class ChannelSocket(Handler, WebSocketHandler):
     """`/channel/{channel}/ws`"""
 
     # Tornado's handlers have nearly as many attributes as Python shares the names of; more would cost a kilobyte.
@@ -29,18 +31,16 @@ class ChannelSocket(WebSocketHandler):
         self._connection: Connection | None = None
         self._reading: ReadAhead | None = None
 
-    def set_default_headers(self) -> None:
-        self.set_header(REQUEST_ID, request_id(self.request))
-
     def prepare(self) -> None:
-        # Tornado compares the origin with the host before it asks us, and takes it for a URL.
-        try:
-            urlsplit(self.request.headers.get("Origin", ""))
-        except ValueError:
-            self.send_error(403)
+        # Not in `check_origin`: before Tornado asks that, it takes the origin for a URL, which may fail, and what bears
+        # our host for ours, whatever its scheme.
+        if not self._front.origins.admit(self.request):
+            self.set_status(403)
+            self.set_header("Content-Type", "application/json; charset=UTF-8")
+            self.finish(msgspec.json.encode({"detail": FOREIGN}))
 
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        log_failure(self, value)
+    def check_origin(self, origin: str) -> bool:
+        return True  # or it would not have come so far
 
     def get_websocket_protocol(self) -> WebSocketProtocol | None:
         plain = super().get_websocket_protocol()
@@ -57,6 +57,9 @@ class ChannelSocket(WebSocketHandler):
             return  # gone before the handshake was through
         if room is None:
             self.close(1008, _short(f"Channel '{channel}' does not exist."))
+        elif denial := self._front.access.denial(channel, self.request):
+            # Like an unknown channel, not by a status: clients show their users the reason of a close.
+            self.close(1008, _short(denial.reason))
         elif self._front.is_draining:
             self.close(1001, "The server is about to restart.")
         else:
@@ -90,8 +93,10 @@ class ChannelSocket(WebSocketHandler):
         )
 
     def _forget_handshake(self) -> None:
-        """What a browser says of itself would be kept as long as it stays: some kilobytes for each."""
+        """What a browser says of itself would be kept as long as it stays, some kilobytes for each; and a token."""
         self.request.headers.clear()
+        self.request.uri, self.request.query = self.request.path, ""
+        self.request.arguments = self.request.query_arguments = {}
         self._headers.clear()
 
     def _after(self) -> str | None:

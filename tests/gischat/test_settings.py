@@ -86,6 +86,15 @@ def test_every_variable_that_is_read_is_listed(environment: Environment) -> None
 # Values as they are given
 
 GIVEN: list[tuple[str, str, Any]] = [
+    ("ALLOWED_ORIGINS", "*", ("*",)),
+    (
+        "ALLOWED_ORIGINS",
+        "https://maps.example.org, http://[::1]:8000,null",
+        ("https://maps.example.org", "http://[::1]:8000", "null"),
+    ),
+    ("REQUIRE_REGISTRATION", "true", True),
+    ("CHANNEL_TOKENS", "QGIS:s3cret", (("QGIS", "s3cret"),)),
+    ("CHANNEL_TOKENS", "QGIS:a:b, Geotribu : c d\n\nQGIS:é\n", (("QGIS", "a:b"), ("Geotribu", "c d"), ("QGIS", "é"))),
     ("CHANNELS", "QGIS", ("QGIS",)),
     ("CHANNELS", "QGIS, Field and mobile ,Été à la mer", ("QGIS", "Field and mobile", "Été à la mer")),
     ("CHANNELS", "100%,R+D,nord/sud,{x}:y", ("100%", "R+D", "nord/sud", "{x}:y")),
@@ -126,6 +135,16 @@ def test_a_setting_that_is_not_ours_is_left_alone(environment: Environment) -> N
 # Values that are wrong
 
 WRONG = [
+    *(
+        ("ALLOWED_ORIGINS", value)
+        for value in (",", "example.org", "https://example.org/", "https://*", "https://a,,b")
+    ),
+    *(("REQUIRE_REGISTRATION", value) for value in ("", "maybe", "2")),
+    # Whoever meant a channel to be private finds it so, or finds the process stopped
+    *(
+        ("CHANNEL_TOKENS", value)
+        for value in ("", " \n", ",", "QGIS", "QGIS:", "qgis:x", "QGIS x", "QGIS:a,Geo:b", "QGIS:\x07")
+    ),
     *((name, value) for name in ("PORT", "MAX_MESSAGE_LENGTH", "FRONTS") for value in ("", "x", "1.5", "-1", "1e3")),
     *((name, value) for name in ("JOB_SECONDS", "WS_PING_TIMEOUT") for value in ("", "x", "-1", "nan", "inf")),
     *(("CHANNELS", value) for value in (" ", ",", "QGIS,", "QGIS,,Geotribu", "QGIS,Geotribu, QGIS")),
@@ -197,6 +216,34 @@ def test_the_value_that_is_wrong_is_not_repeated(environment: Environment) -> No
     with pytest.raises(SettingsError) as raised:
         load()
     assert "kanarienvogel" not in str(raised.value)
+
+
+def test_a_token_is_never_repeated_but_its_place_is_told(environment: Environment) -> None:
+    environment(CHANNEL_TOKENS="QGIS:kanarienvogel,Qgis:kanarienvogel\nkanarienvogel")
+    assert "kanarienvogel" not in wrong()["CHANNEL_TOKENS"]
+    assert "number 2, 3 is not" in wrong()["CHANNEL_TOKENS"]
+
+
+def test_a_channel_whose_name_holds_a_colon_is_told_from_a_token_that_does(environment: Environment) -> None:
+    environment(CHANNELS="a,a:b", CHANNEL_TOKENS="a:c:d,a:b:c")
+    assert load().channel_tokens == (("a", "c:d"), ("a:b", "c"))
+
+
+def test_tokens_are_not_shown_with_the_settings(environment: Environment) -> None:
+    environment(CHANNEL_TOKENS="QGIS:kanarienvogel")
+    assert "kanarienvogel" not in repr(load())
+
+
+def test_tokens_may_come_in_a_file_one_a_line(environment: Environment, tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("QGIS:one\nGeotribu:two\n", "utf-8")
+    environment(CHANNEL_TOKENS_FILE=str(file))
+    assert load().channel_tokens == (("QGIS", "one"), ("Geotribu", "two"))
+
+
+def test_wrong_channels_are_not_blamed_on_their_tokens(environment: Environment) -> None:
+    environment(CHANNELS="QGIS,QGIS", CHANNEL_TOKENS="QGIS:one")
+    assert list(wrong()) == ["CHANNELS"]
 
 
 # Contradictions: each value is right by itself

@@ -1,0 +1,39 @@
+"""An origin: who wrote the page that asks, in a browser's words (RFC 6454)."""
+
+import ipaddress
+import re
+from typing import NamedTuple, Self
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# RFC 6454 §6.2, more strictly: what browsers send. A host may be missing, as in file://
+_FORM = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._~-]*|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII)
+
+
+class Origin(NamedTuple):
+    """Equal to another if scheme, host and port are (RFC 6454 §5); `port` is None where the scheme has no default."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """What a header or an operator says; None if it is no origin."""
+        if text == "null":
+            return cls("null", "", None)  # of a page that has none: from a file, in a sandbox
+        found = _FORM.fullmatch(text.lower())
+        if found is None:
+            return None
+        scheme, host, port = found.groups()
+        number = int(port) if port else DEFAULT_PORTS.get(scheme)
+        if number is not None and not 0 < number <= 65535:
+            return None
+        try:
+            return cls(scheme, _canonical(host), number)
+        except ValueError:
+            return None
+
+
+def _canonical(host: str) -> str:
+    return f"[{ipaddress.IPv6Address(host[1:-1])}]" if host.startswith("[") else host

@@ -1,0 +1,158 @@
+"""What a browser is told: whose pages may read and write, and that an answer is nothing but what it says it is."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import pytest
+from tornado.ioloop import IOLoop
+from websockets.exceptions import InvalidStatus
+
+from tests.conftest import StackFactory
+from tests.support.client import Client
+from tests.support.contract import sample, words
+from tests.support.processes import Stack
+from tests.support.rest import Rest, channel_path
+from tests.wire.conftest import Join
+
+MAPS = "https://maps.example.org"
+EVIL = "https://evil.example"
+
+READ = ["/version", "/channels", "/rules", "/status", "/openapi.json", "/channel/QGIS/users", "/channel/QGIS/last"]
+EVERYTHING = [
+    *READ,
+    "/",
+    "/web/chat.js",
+    "/web/nothing.js",
+    "/docs",
+    "/docs/swagger-ui-bundle.js",
+    "/livez",
+    "/readyz",
+    "/nowhere",
+    "/channel/nowhere/last",
+    "/channel/QGIS/ws",
+]
+
+
+@pytest.fixture(scope="module")
+def open_house(open_stack: StackFactory) -> Iterator[Stack]:
+    """A front that admits the pages of one other site."""
+    with open_stack(heavy=0, allowed_origins=MAPS) as stack:
+        yield stack
+
+
+@pytest.fixture
+def house(io_loop: IOLoop, open_house: Stack) -> Iterator[Rest]:
+    """HTTP requests to it."""
+    client = Rest(open_house.fronts[0].url)
+    yield client
+    client.close()
+
+
+# Headers
+
+
+@pytest.mark.parametrize("path", EVERYTHING)
+async def test_every_answer_says_what_may_be_done_with_it(path: str, rest: Rest) -> None:
+    headers = (await rest.fetch(path)).headers
+
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["Server"] == "gischat"
+
+
+@pytest.mark.parametrize("path", READ)
+async def test_data_may_load_nothing_at_all(path: str, rest: Rest) -> None:
+    policy = (await rest.fetch(path)).headers["Content-Security-Policy"]
+    assert "'self'" not in policy
+
+
+@pytest.mark.parametrize(("method", "status"), [("POST", 405), ("PATCH", 405), ("PUT", 422)])
+async def test_a_refusal_bears_them_too(method: str, status: int, rest: Rest) -> None:
+    answer = await rest.fetch("/channel/QGIS/text", method, "x")
+    assert answer.code == status
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Server"] == "gischat"
+
+
+# Reading from another site's page
+
+
+@pytest.mark.parametrize("path", READ)
+async def test_by_default_no_page_of_another_site_can_read(path: str, rest: Rest) -> None:
+    for origin in (EVIL, "null", "http://["):
+        headers = (await rest.fetch(path, Origin=origin)).headers
+        assert [name for name in headers if name.startswith("Access-Control")] == []
+        assert headers["Vary"] == "Origin"
+
+
+@pytest.mark.parametrize("path", [*READ, "/channel/nowhere/last"])
+async def test_a_page_of_an_allowed_site_can_read_errors_too(path: str, house: Rest) -> None:
+    headers = (await house.fetch(path, Origin=MAPS)).headers
+    assert headers["Access-Control-Allow-Origin"] == MAPS
+    assert headers["Vary"] == "Origin"
+    assert "Access-Control-Allow-Credentials" not in headers
+
+    stranger = (await house.fetch(path, Origin=EVIL)).headers
+    assert "Access-Control-Allow-Origin" not in stranger
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/", "/web/chat.js"])
+async def test_what_is_for_operators_and_for_our_own_page_is_for_no_other_sites(path: str, house: Rest) -> None:
+    assert "Access-Control-Allow-Origin" not in (await house.fetch(path, Origin=MAPS)).headers
+
+
+# Writing from another site's page
+
+
+@pytest.mark.parametrize(("path", "method"), [*((path, "GET") for path in READ), ("/channel/QGIS/text", "PUT")])
+async def test_a_browser_that_asks_first_is_told_what_it_may(path: str, method: str, house: Rest) -> None:
+    asked = {"Access_Control_Request_Method": method, "Access_Control_Request_Headers": "authorization,content-type"}
+    answer = await house.fetch(path, "OPTIONS", Origin=MAPS, **asked)
+    assert (answer.code, answer.body) == (204, b"")
+    assert answer.headers["Access-Control-Allow-Origin"] == MAPS
+    assert answer.headers["Access-Control-Allow-Methods"] == method
+    assert answer.headers["Access-Control-Allow-Headers"] == "Authorization, Content-Type"
+    assert int(answer.headers["Access-Control-Max-Age"]) > 0
+
+    refused = await house.fetch(path, "OPTIONS", Origin=EVIL, **asked)
+    assert refused.code == 403
+    assert "Access-Control-Allow-Origin" not in refused.headers
+
+
+@pytest.mark.parametrize("origin", [EVIL, "null", "http://[", "", "https://127.0.0.1:1"])
+async def test_a_page_of_another_site_can_put_nothing(channel: str, origin: str, join: Join, rest: Rest) -> None:
+    client = await join(channel)
+
+    answer = await rest.fetch(channel_path(channel, "text"), "PUT", json.dumps(sample("text")), Origin=origin)
+
+    assert answer.code == 403
+    assert "ALLOWED_ORIGINS" in json.loads(answer.body)["detail"]
+    await client.nothing_before(await client.say())
+
+
+async def test_our_own_page_and_an_allowed_one_put_texts(house: Rest) -> None:
+    for origin in (house.base_url, MAPS):
+        body = json.dumps({"author": "jane", "text": words()})
+        assert (await house.fetch("/channel/QGIS/text", "PUT", body, Origin=origin)).code == 200
+
+
+async def test_a_page_of_an_allowed_site_joins_and_others_are_told_why_not(open_house: Stack) -> None:
+    url = open_house.fronts[0].url
+    clients = [await Client.connect(url, "QGIS", origin=origin) for origin in (MAPS, url, None)]
+    text = await clients[0].say()
+    for client in clients:
+        await client.until(text=text)
+    await asyncio.gather(*(client.leave() for client in clients))
+
+    with pytest.raises(InvalidStatus) as refused:
+        await Client.connect(url, "QGIS", origin=EVIL)
+    response = refused.value.response
+    assert response.status_code == 403
+    assert response.headers["Content-Type"].startswith("application/json")
+    assert "ALLOWED_ORIGINS" in json.loads(response.body)["detail"]

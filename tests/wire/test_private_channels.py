@@ -1,0 +1,141 @@
+"""Private channels: without a token nobody hears, speaks or learns who is there."""
+
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from urllib.parse import quote
+
+import pytest
+from tornado.httputil import HTTPHeaders
+from tornado.ioloop import IOLoop
+
+from tests.conftest import StackFactory
+from tests.support.client import Client
+from tests.support.contract import CANARY, sample, words
+from tests.support.processes import Stack
+from tests.support.rest import Rest, channel_path
+
+PRIVATE = "Été: à la mer"
+TOKEN = f"{CANARY}:+/é"  # as awkward as a token may be, and never to be seen in a log
+OTHERS = f"{CANARY}-other"
+
+Enter = Callable[..., Awaitable[Client]]
+
+
+@pytest.fixture(scope="module")
+def house(open_stack: StackFactory) -> Iterator[Stack]:
+    """Two fronts with an open channel and two private ones."""
+    tokens = f"{PRIVATE}:{TOKEN}, {PRIVATE}:{CANARY}-second\nOther:{OTHERS}"
+    channels = f"QGIS,{PRIVATE},Other"
+    with open_stack(fronts=2, heavy=0, channels=channels, channel_tokens=tokens, max_stored_messages=0) as stack:
+        yield stack
+    for process in stack.processes:
+        assert CANARY not in process.whole_log()
+
+
+@pytest.fixture
+def rest(io_loop: IOLoop, house: Stack) -> Iterator[Rest]:
+    """HTTP requests to the first front."""
+    client = Rest(house.fronts[0].url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def enter(io_loop: IOLoop, house: Stack) -> Iterator[Enter]:
+    """Lets clients join with a bearer token, or without any; they leave when the test ends."""
+    clients = []
+
+    async def enter(channel: str = PRIVATE, token: str | None = TOKEN, *, front: int = 0, query: str = "") -> Client:
+        headers = {} if token is None else bearer(token)
+        url = house.fronts[front].url
+        client = await Client.connect(url, channel, query=query, additional_headers=headers)
+        clients.append(client)
+        return client
+
+    async def leave() -> None:
+        for client in clients:
+            await client.leave()
+
+    yield enter
+    io_loop.run_sync(leave)
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The header, of which the libraries send each character as a byte."""
+    return {"Authorization": "Bearer " + token.encode().decode("latin-1")}
+
+
+async def test_who_has_a_token_talks_on_every_front(enter: Enter) -> None:
+    by_header, by_query = await enter(), await enter(token=None, front=1, query=f"?token={CANARY}-second")
+    await by_query.until(text=await by_header.say())
+    await by_header.until(text=await by_query.say())
+
+
+@pytest.mark.parametrize("query", ["", "?token=", "?after=x"])
+async def test_who_has_none_is_told_that_one_is_needed(enter: Enter, query: str) -> None:
+    client = await enter(token=None, query=query)
+    assert await client.closed() == (1008, f"Channel '{PRIVATE}' is private: a token is needed.")
+    assert client.received == []
+
+
+@pytest.mark.parametrize("token", [OTHERS, TOKEN[:-1], TOKEN + "x", TOKEN * 100])
+async def test_who_has_a_wrong_one_hears_nothing_and_is_not_counted(enter: Enter, token: str) -> None:
+    member = await enter()
+    client = await enter(token=None, query=f"?token={quote(token)}")
+    assert await client.closed() == (1008, f"Channel '{PRIVATE}' is private: this token is not valid.")
+    assert client.received == []
+    await member.nothing_before(await member.say())
+    await member.count(1)
+
+
+async def test_an_open_channel_is_open_whatever_token_comes(enter: Enter) -> None:
+    plain, with_token = await enter("QGIS", None), await enter("QGIS", CANARY)
+    await plain.until(text=await with_token.say())
+
+
+@pytest.mark.parametrize(("method", "end"), [("GET", "users"), ("GET", "last"), ("PUT", "text")])
+async def test_http_asks_for_it_as_well(rest: Rest, enter: Enter, method: str, end: str) -> None:
+    member = await enter()
+    await member.until(text=await member.say())
+    body = json.dumps(sample("text")) if method == "PUT" else None
+    path = channel_path(PRIVATE, end)
+
+    without = await rest.fetch(path, method, body)
+    wrong = await rest.fetch(path, method, body, **bearer(OTHERS))
+    right = await rest.fetch(path, method, body, **bearer(TOKEN))
+    by_query = await rest.fetch(f"{path}?token={CANARY}-second", method, body)
+
+    assert [answer.code for answer in (without, wrong, right, by_query)] == [401, 401, 200, 200]
+    assert without.headers["WWW-Authenticate"] == 'Bearer realm="gischat"'
+    assert wrong.headers["WWW-Authenticate"] == 'Bearer realm="gischat", error="invalid_token"'
+    assert json.loads(without.body) == {"detail": f"Channel '{PRIVATE}' is private: a token is needed."}
+    assert CANARY not in wrong.body.decode()
+
+
+async def test_a_browser_may_ask_first_without_it(rest: Rest) -> None:
+    answer = await rest.fetch(channel_path(PRIVATE, "text"), "OPTIONS", Access_Control_Request_Method="PUT")
+    assert answer.code == 204
+    assert isinstance(answer.headers, HTTPHeaders)
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+async def test_strict_clients_see_it_on_the_list_and_everybody_how_many_are_there(rest: Rest, enter: Enter) -> None:
+    member = await enter("Other", OTHERS)
+    await member.count(1)
+    assert await rest.get("/channels") == ["QGIS", PRIVATE, "Other"]
+    status = await rest.get("/status")
+    assert {"name": "Other", "nb_connected_users": 1} in status["channels"]
+
+
+async def test_an_unknown_channel_stays_an_unknown_channel(rest: Rest) -> None:
+    assert (await rest.fetch("/channel/nowhere/last", **bearer(TOKEN))).code == 404
+
+
+async def test_wrong_tokens_are_in_the_log_and_not_what_they_were(house: Stack, rest: Rest) -> None:
+    path = channel_path("Other", "last")
+    for number in range(20):
+        await rest.fetch(f"{path}?token={words()}{number}")
+    lines = [line for line in house.fronts[0].whole_log().splitlines() if "wrong tokens" in line]
+    assert lines
+    assert len(lines) < 20
+    # That none is in a log is seen when all is over.
