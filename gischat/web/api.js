@@ -1,7 +1,14 @@
 /** What the page asks the server over HTTP, and where its websocket is. */
 
-async function getJson(path) {
-  const response = await fetch(path, { headers: { Accept: "application/json" }, cache: "no-store" });
+import { token } from "./tokens.js";
+
+const get = (path, headers) => fetch(path, {
+  headers: { Accept: "application/json", ...headers },
+  cache: "no-store",
+});
+
+async function getJson(path, headers) {
+  const response = await get(path, headers);
   if (!response.ok) throw new Error(`${path} answered ${response.status}`);
   return response.json();
 }
@@ -11,12 +18,26 @@ const channelPath = (channel, rest) => `/channel/${encodeURIComponent(channel)}/
 export const rules = () => getJson("/rules");
 export const channels = () => getJson("/channels");
 export const status = () => getJson("/status");
-export const users = (channel) => getJson(channelPath(channel, "users"));
+export const users = (channel) => getJson(channelPath(channel, "users"), authorization(channel));
+
+/** Whether the server lets us into a channel, by the token that we have or without one. If it does not answer: yes. */
+export async function isAdmitted(channel) {
+  const answer = await get(channelPath(channel, "users"), authorization(channel)).catch(() => null);
+  return answer?.status !== 401;
+}
 
 export function socketUrl(channel) {
   const url = new URL(channelPath(channel, "ws"), location.href);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  if (token(channel)) url.searchParams.set("token", token(channel)); // a browser lets us send no header here
   return url;
+}
+
+function authorization(channel) {
+  if (!token(channel)) return {};
+  // A header is bytes, which fetch takes as characters below 256: these are those of the token in UTF-8.
+  const bytes = new TextEncoder().encode(token(channel));
+  return { Authorization: `Bearer ${String.fromCharCode(...bytes)}` };
 }
 
 let imageLimit;

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { byId, counted, element } from "./dom.js";
+import { keep, takeFromAddress, token } from "./tokens.js";
 
 const REMEMBERED = "gischat.nickname";
 
@@ -14,6 +15,9 @@ export class Lobby {
     this.#onJoin = onJoin;
     byId("join").addEventListener("submit", (event) => this.#join(event));
     byId("retry").addEventListener("click", () => this.open());
+    byId("channels").addEventListener("change", () => this.#askForToken(false));
+    addEventListener("hashchange", takeFromAddress);
+    takeFromAddress();
     byId("nickname").value = recall();
   }
 
@@ -63,14 +67,35 @@ export class Lobby {
     byId("lobby-notice").hidden = !words;
   }
 
-  #join(event) {
+  async #join(event) {
     event.preventDefault();
     const nickname = byId("nickname").value;
     const channel = chosen();
+    if (byId("token").value) keep(channel, byId("token").value);
+    byId("enter").disabled = true; // while the server is asked, once is enough
+    const isAdmitted = await api.isAdmitted(channel);
+    byId("enter").disabled = false;
+    if (!isAdmitted) {
+      this.#refused(channel);
+      return;
+    }
+    this.#askForToken(false);
     remember(nickname);
     history.replaceState(null, "", `#${new URLSearchParams({ channel })}`); // a reload, or a link, leads here again
     byId("lobby").hidden = true;
     this.#onJoin(channel, nickname, this.#limits);
+  }
+
+  #refused(channel) {
+    this.#say(token(channel) ? "This token does not open the channel." : "This channel is private: it takes a token.");
+    keep(channel, "");
+    this.#askForToken(true);
+  }
+
+  #askForToken(wanted) {
+    byId("token").value = "";
+    byId("token-field").hidden = !wanted;
+    if (wanted) byId("token").focus();
   }
 }
 

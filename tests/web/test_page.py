@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,43 @@ async def test_markup_is_shown_as_text(browse: Browse, join: Join, channel: str,
     assert page.texts()[0] == attack
     assert page.all("#log :is(script, svg, img, a:not(.download))") == []
     assert page.browser.title != "owned"
+
+
+async def test_no_field_of_any_message_becomes_markup_or_a_link(browse: Browse, join: Join, channel: str) -> None:
+    # Given somebody who writes an attack wherever something can be written
+    attack = """"><img src=x onerror="document.title='owned'"><a href="javascript:document.title='owned'">x</a>"""
+    john = await join(channel, "john")
+    page = browse()
+    page.join(channel, "jane")
+    await john.send(**sample("geojson", layer_name=attack, crs_authid=attack[:50], crs_wkt=attack, style=attack))
+    await john.send(**sample("model", model_name=attack, model_group=attack, raw_xml=attack))
+    await john.send(**sample("script", name=attack, raw_pycode=attack))
+    await john.send(**sample("crs", crs_authid=attack[:50], avatar=attack))
+    await john.send(type="like", liker_author="john", liked_author="jane", message=attack[:255])
+    await john.say("javascript:document.title='owned' data:text/html,x blob:x //x")
+    page.until_shown("//x")
+    page.until_shown("john likes")
+
+    # Then all of it is text
+    assert page.all("#log :is(script, svg, img, iframe, a:not(.download))") == []
+    assert "owned" not in page.browser.title.replace("_", "")
+    # … but the downloads, each of which has a plain name
+    names = [link.get_attribute("download") or "" for link in page.all("#log .download")]
+    assert len(names) == 4
+    assert [name for name in names if re.search(r"[^\w .-]|^\.", name)] == []
+
+
+def test_the_browser_itself_stops_markup_on_the_page(browse: Browse) -> None:
+    """What our own page never does, a mistake in it could not do either."""
+    page = browse()
+    page.expected_errors = ("TrustedHTML", "Content Security Policy")
+    page.find("#join")
+    refused = """
+        const made = document.createElement("div");
+        try { made.innerHTML = "<b>x</b>"; } catch (error) { return error.name; }
+        return made.innerHTML;
+    """
+    assert page.browser.execute_script(refused) == "TypeError"
 
 
 async def test_web_addresses_become_links_and_nothing_else_does(browse: Browse, join: Join, channel: str) -> None:
