@@ -36,11 +36,15 @@ LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that datetime (a
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message that keeps the contract. `body` is the whole JSON object: what receivers get if no worker alters it."""
+    """A message that keeps the contract. `body` is the whole JSON object: what receivers get if no worker alters it.
+
+    `author` is who it says has written or liked something; empty where nobody has.
+    """
 
     type: str
     id: str
     body: bytes
+    author: str = ""
 
     @property
     def lane(self) -> Lane:
@@ -71,7 +75,8 @@ class Messages:
         except ValidationError as error:
             broken = {str(name): _words(reasons) for name, reasons in _by_field(error).items()}
             raise Uncompliant("; ".join(f"{name}: {words}" for name, words in broken.items()), broken) from None
-        return Message(content["type"], content["id"], msgspec.json.encode(content))
+        author = content.get("author") or content.get("liker_author", "")
+        return Message(content["type"], content["id"], msgspec.json.encode(content), author)
 
     def _read_object(self, frame: str | bytes) -> dict[str, msgspec.Raw]:
         try:

@@ -29,6 +29,8 @@ from worker.effects import (
     Restore,
 )
 
+NOT_YOURS = "This nickname is registered by somebody else."
+
 
 class Held(NamedTuple):
     """A job that this worker holds: delivered to it and not acknowledged yet."""
@@ -59,6 +61,7 @@ class Gateway:
         self._redis = redis
         self._reader = reader
         self._scripts = Scripts(settings)
+        self._requires_registration = settings.require_registration
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in channels}
         self._inboxes = {keys.inbox(lane).encode(): channel for channel, keys in self._keys.items()}
 
@@ -140,6 +143,8 @@ class Gateway:
         script, arguments = _CARRIED_OUT[type(effect)](held, effect)
         keys = self._keys[held.channel].for_script(held.lane)
         first: tuple[Argument, ...] = (held.entry, len(held.job.body), str(held.job.source))
+        if self._requires_registration and isinstance(effect, Publish | Like):
+            arguments += (uncompliant(NOT_YOURS),)
         return bool(await self._redis.run(getattr(self._scripts, script), keys, (*first, *arguments)))
 
     @property

@@ -40,6 +40,7 @@ class Connection:
         "_max_unread",
         "_messages",
         "_ping",
+        "_requires_registration",
         "_send",
         "_stream",
         "_turnstile",
@@ -63,12 +64,14 @@ class Connection:
         messages: Messages,
         turnstiles: Turnstiles,
         max_unread_bytes: int,
+        requires_registration: bool = False,
     ) -> None:
         """
         Args:
             stream: the socket's stream, with the websocket handshake behind it; plain TCP.
             close: starts the websocket's closing handshake with a code and a reason.
             max_unread_bytes: how much may wait for a client that does not read, before it is closed.
+            requires_registration: it may write under its registered nickname alone.
         """
         self.room = room
         self.nickname: str | None = None
@@ -85,6 +88,7 @@ class Connection:
         self._turnstiles = turnstiles
         self._turnstile = turnstiles.open(room.channel)
         self._max_unread = max_unread_bytes
+        self._requires_registration = requires_registration
         self._has_named_itself = False
         self._is_closing = False
         self.number = self._turnstile.number
@@ -100,13 +104,23 @@ class Connection:
             message = self._messages.read(frame)
             if self.is_draining:
                 raise Refused(GOING_AWAY)
-            self._turnstile.submit(message, partial(self._ended, message))
+            # Whose nickname it bears is asked at its turn: a newcomer that came right before it has ended by then.
+            objection = partial(self._objection, message) if self._requires_registration and message.author else None
+            self._turnstile.submit(message, partial(self._ended, message), objection=objection)
             self._has_named_itself |= message.type == "newcomer"
         except (Uncompliant, Refused) as refusal:
             self.send(uncompliant(refusal.reason))
         except Exception:
             log.exception("a frame could not be handled", extra=self._named)
             self.send(uncompliant("The server made a mistake with this message. It was not sent."))
+
+    def _objection(self, message: Message) -> str | None:
+        """Why the message may not be sent under its author's name; that nobody else has it now, a worker sees."""
+        if message.author == self.nickname:
+            return None
+        if self.nickname is None:
+            return f"Register your nickname first: nobody may write as '{message.author}' here without it."
+        return f"You are registered as '{self.nickname}': you cannot write as '{message.author}'."
 
     def _ended(self, message: Message, ending: Ending) -> None:
         if ending.is_refusal:

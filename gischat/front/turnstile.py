@@ -39,10 +39,14 @@ class Ending(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """A message that waits, and whom to tell of its end."""
+    """A message that waits, and whom to tell of its end.
+
+    `objection` is asked when its turn has come, and says why it may not pass; None if it may.
+    """
 
     message: Message
     ended: Callable[[Ending], None]
+    objection: Callable[[], str | None] | None = None
 
 
 def _nobody(_: Ending) -> None:
@@ -68,8 +72,15 @@ class Turnstile:
     def is_idle(self) -> bool:
         return self._passing is None and not self._waiting
 
-    def submit(self, message: Message, ended: Callable[[Ending], None], *, bounded: bool = True) -> None:
-        """Takes a message; `ended` is called once, when its job has ended.
+    def submit(
+        self,
+        message: Message,
+        ended: Callable[[Ending], None],
+        *,
+        bounded: bool = True,
+        objection: Callable[[], str | None] | None = None,
+    ) -> None:
+        """Takes a message; `ended` is called once, when its job has ended. For `objection` see `Turn`.
 
         Raises:
             Refused: too much is waiting. What the front itself has to say is not `bounded`.
@@ -79,7 +90,7 @@ class Turnstile:
         )
         if bounded and full:
             raise Refused(TOO_MANY_WAIT)
-        self._waiting.append(Turn(message, ended))
+        self._waiting.append(Turn(message, ended, objection))
         self._bytes += len(message.body)
         self._advance()
 
@@ -104,7 +115,7 @@ class Turnstile:
         """Lets these through once more, and what is on its way behind them, before all that waits."""
         turns = [Turn(message, ended) for message in messages]
         if self._passing is not None:
-            turns.append(self._passing)
+            turns.append(self._passing._replace(objection=None))  # it was let through
             self._passing = None
         self._waiting[:0] = turns
         self._bytes += sum(len(turn.message.body) for turn in turns)
@@ -119,11 +130,15 @@ class Turnstile:
             self._enqueue(self._passing.message, self._enqueued_again)
 
     def _advance(self) -> None:
-        if self._passing is None and self._waiting:
-            self._passing = self._waiting.pop(0)
-            self._bytes -= len(self._passing.message.body)
+        while self._passing is None and self._waiting:
+            turn = self._waiting.pop(0)
+            self._bytes -= len(turn.message.body)
+            if turn.objection is not None and (reason := turn.objection()) is not None:
+                turn.ended(Ending(Outcome.REFUSED, uncompliant(reason)))
+                continue
+            self._passing = turn
             self._count += 1
-            self._enqueue(self._passing.message, self._enqueued)
+            self._enqueue(turn.message, self._enqueued)
 
     def _enqueue(self, message: Message, answered: Callable[[int, "asyncio.Future[int]"], None]) -> None:
         self._is_enqueued = False

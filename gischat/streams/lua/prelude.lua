@@ -115,6 +115,14 @@ local function give_up(source, address, head)
   return true
 end
 
+-- Whether the author that a message names is registered by another connection than that of its source. A message is
+-- written as type, id, timestamp and then its author, in which there is nothing that JSON escapes.
+local function is_anothers(source, body)
+  local author = body:match('^{"type":"[a-z]+","id":"[^"]+","timestamp":%d+,"[a-z_]*author":"([^"]+)"')
+  local owner = author and redis.call('HGET', USERS, author)
+  return owner and owner ~= source:match('^(.+)/')
+end
+
 local function discard(letter)
   redis.call('XDEL', DEAD, letter[1])
   redis.call('HINCRBY', METERS, 'dead_bytes', -#letter[2][8])
