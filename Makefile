@@ -11,7 +11,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run status test soak bench lint format clean
+.PHONY: help run status test soak bench lint audit format clean
 
 help:
 	@echo "make run      the chat, in the foreground; Ctrl-C stops it"
@@ -20,6 +20,7 @@ help:
 	@echo "make soak     all faults, mixed at random: SECONDS=600 SEED=1"
 	@echo "make bench    what a message, a photo, a client costs: ROUNDS=3, QUICK=1"
 	@echo "make lint     ruff and mypy"
+	@echo "make audit    known vulnerabilities in what is installed (asks PyPI's advisories)"
 	@echo "make format   what ruff can put right by itself"
 	@echo "make clean    remove what make has made; the chat's data (.state) stays"
 
@@ -43,6 +44,11 @@ lint: .venv/.installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy gischat worker deploy
+
+# Strictly: what could not be looked up counts as a fault, not as fine.
+audit: .venv/.installed-audit
+	@$(BIN)/python -m pip freeze --exclude-editable >.venv/frozen.txt
+	@$(BIN)/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r .venv/frozen.txt
 
 format: .venv/.installed-dev
 	@$(BIN)/ruff check --fix .

@@ -26,7 +26,9 @@ def default(name: str) -> Any:
 
 
 def written(value: Any) -> str:
-    """A default as an operator would write it."""
+    """A default as an operator would write it; "" for what is off."""
+    if value is False:
+        return ""
     if isinstance(value, tuple):
         return ",".join(value)
     return f"{value:g}" if isinstance(value, float) and value.is_integer() else str(value)

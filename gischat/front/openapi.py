@@ -13,6 +13,7 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import RAISE, Schema, fields, validate
 
 from gischat import __version__, messages
+from gischat.front.access import TOKEN
 from gischat.settings import Settings
 
 JsonObject = dict[str, Any]
@@ -27,7 +28,8 @@ WEBSOCKET = """\
 Opens the channel's websocket. On joining, a client receives the stored messages, oldest first, and `nb_users`.
 What it sends has the shapes of `ClientMessage` (unknown keys are dropped), what it receives exactly those of
 `ServerMessage`. A message that breaks the contract is answered by `uncompliant` and costs nothing else; a frame
-that is too large ends the connection with 1009. A channel that does not exist is accepted and closed with 1008.
+that is too large ends the connection with 1009. A channel that does not exist, or is private and was asked for
+without its token, is accepted and closed with 1008.
 """
 
 MEANINGS = {
@@ -129,6 +131,7 @@ def _get(tag: str, summary: str, schema: type[Schema] | JsonObject, errors: Json
 HOUSE, CHANNEL, OPERATION = "The house", "A channel", "Operation"
 NAMES = _list_of({"type": "string"})
 UNKNOWN = {"404": _answer("The channel does not exist", Problem)}
+PRIVATE = {"401": _answer("The channel is private, and no token of it was shown", Problem)}
 UNABLE = {"503": _answer("Not possible just now; nothing has been done", Problem)}
 
 PATHS: dict[str, JsonObject] = {
@@ -144,10 +147,10 @@ PATHS: dict[str, JsonObject] = {
         {"503": _answer("They do not, or are not", Ready)},
     ),
     "/channel/{channel}/users": _get(
-        CHANNEL, "The registered nicknames, sorted case-insensitively", NAMES, UNKNOWN | UNABLE
+        CHANNEL, "The registered nicknames, sorted case-insensitively", NAMES, PRIVATE | UNKNOWN | UNABLE
     ),
     "/channel/{channel}/last": _get(
-        CHANNEL, "The stored messages, oldest first", _list_of(_reference("StoredMessage")), UNKNOWN | UNABLE
+        CHANNEL, "The stored messages, oldest first", _list_of(_reference("StoredMessage")), PRIVATE | UNKNOWN | UNABLE
     ),
     "/channel/{channel}/text": {
         "put": {
@@ -156,8 +159,10 @@ PATHS: dict[str, JsonObject] = {
             "requestBody": {"required": True, **_json(_reference("PutText"))},
             "responses": {
                 "200": _answer("The message as it has been broadcast", _reference("ReceiveText")),
+                "403": _answer("Only registered nicknames may write, or a page of this site may not", Problem),
                 "422": _answer("The body is not a text message", Faults),
                 "504": _answer("Accepted, but not published in time; it may still be", Problem),
+                **PRIVATE,
                 **UNKNOWN,
                 **UNABLE,
             },
@@ -171,10 +176,18 @@ PATHS: dict[str, JsonObject] = {
             "responses": {
                 "101": {"description": "The connection is a websocket from now on"},
                 "400": {"description": "The request does not ask for a websocket"},
+                "403": _answer("A page of this site may not", Problem),
             },
             "x-websocket": {"sends": _reference("ClientMessage"), "receives": _reference("ServerMessage")},
         }
     },
+}
+
+
+# Where an instance has private channels: none, or one of these
+TOKEN_SCHEMES: dict[str, JsonObject] = {
+    "header": {"type": "http", "scheme": "bearer", "description": "The token of a private channel."},
+    "query": {"type": "apiKey", "in": "query", "name": TOKEN, "description": "The same, for browsers' websockets."},
 }
 
 
@@ -185,10 +198,19 @@ def document(settings: Settings) -> dict[str, object]:
     assert plugin.converter is not None  # APISpec has given it one
     for name, schema in _message_components(plugin.converter, settings).items():
         spec.components.schema(name, schema)
+    for name, scheme in TOKEN_SCHEMES.items() if settings.channel_tokens else ():
+        spec.components.security_scheme(name, scheme)
     for path, operations in PATHS.items():
-        spec.path(path, operations=operations, parameters=_parameters(path, settings))
+        spec.path(path, operations=_secured(path, operations, settings), parameters=_parameters(path, settings))
     described: dict[str, object] = spec.to_dict()
     return described
+
+
+def _secured(path: str, operations: JsonObject, settings: Settings) -> JsonObject:
+    if "{channel}" not in path or not settings.channel_tokens:
+        return operations
+    ways: list[JsonObject] = [{}, *({name: []} for name in TOKEN_SCHEMES)]
+    return {method: {**operation, "security": ways} for method, operation in operations.items()}
 
 
 def _parameters(path: str, settings: Settings) -> list[JsonObject]:

@@ -141,6 +141,56 @@ async def test_a_front_is_idle_when_nothing_is_on_its_way() -> None:
     assert scene.turnstiles.are_idle
 
 
+# Objections
+
+
+@virtual_time
+async def test_an_objection_is_asked_for_when_its_message_has_its_turn_and_not_before() -> None:
+    # Given a message whose right to pass the one before it decides
+    scene = Scene()
+    turnstile = scene.open()
+    may_pass = False
+
+    def ended(_: Ending) -> None:
+        nonlocal may_pass
+        may_pass = True
+
+    before, after = message("before"), message("after")
+    turnstile.submit(before, ended)
+    turnstile.submit(after, lambda _: None, objection=lambda: None if may_pass else "No.")
+    # When that has ended
+    scene.end(scene.gateway.jobs[-1])
+    # Then it passes
+    assert scene.jobs() == [before.body, after.body]
+
+
+@virtual_time
+async def test_what_is_objected_to_is_told_to_its_sender_and_the_next_has_its_turn() -> None:
+    scene = Scene()
+    turnstile = scene.open()
+    wrong, right = message("wrong"), message("right")
+    for _ in range(3):
+        turnstile.submit(wrong, partial(scene._told, wrong), objection=lambda: "Not yours.")
+    scene.submit(turnstile, right)
+    assert scene.jobs() == [right.body]
+    assert scene.refusals() == ["Not yours."] * 3
+    scene.end(scene.gateway.jobs[-1])
+    assert turnstile.is_idle
+
+
+@virtual_time
+async def test_what_was_let_through_once_is_not_objected_to_when_it_is_repeated() -> None:
+    """Else its sender might be told that it was refused, though it has been published."""
+    scene = Scene()
+    turnstile = scene.open()
+    objections = iter([None, "Not yours any more."])
+    one = message()
+    turnstile.submit(one, partial(scene._told, one), objection=lambda: next(objections))
+    scene.turnstiles.repeat(CHANNEL, 0.0)
+    assert scene.jobs() == [one.body, one.body]
+    assert scene.refusals() == []
+
+
 # Bounds
 
 

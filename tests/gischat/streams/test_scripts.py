@@ -15,13 +15,13 @@ from tornado.ioloop import IOLoop
 
 from gischat.front.gateway import FORGOTTEN, TAKEN, Snapshot
 from gischat.front.gateway import Gateway as FrontGateway
-from gischat.messages import Lane, new_id
+from gischat.messages import Lane, Messages, new_id
 from gischat.streams import scripts
 from gischat.streams.entries import Job, Outcome, Publication, Source
 from gischat.streams.keys import ChannelKeys
 from gischat.streams.multiplexer import Redis
 from gischat.streams.servers import connect
-from tests.support.contract import check, sample
+from tests.support.contract import BROADCAST, check, sample
 from tests.support.processes import Valkey
 from tests.support.settings import settings
 from worker.effects import (
@@ -37,8 +37,8 @@ from worker.effects import (
     Register,
     Restore,
 )
+from worker.gateway import NOT_YOURS, Held
 from worker.gateway import Gateway as WorkerGateway
-from worker.gateway import Held
 
 CHANNEL = "Été à la mer: {nord}"
 ALIVE = 60.0  # seconds of a lease that does not run out
@@ -741,6 +741,48 @@ async def test_a_like_that_comes_twice_is_told_once(wire: Wire) -> None:
     first, second = await wire.news()
     assert (first.to, bool(first.body)) == ("front-1/1", True)
     assert (second.outcome, second.to, second.body) == (Outcome.REPEATED, "", b"")
+
+
+# Authors, where people have to be registered
+
+
+@pytest.mark.parametrize("type_", [*BROADCAST, "like"])
+async def test_nothing_is_published_under_a_nickname_that_another_connection_has(start: Start, type_: str) -> None:
+    # Given two connections of fronts that live, one of them registered, and a message as a front writes it
+    wire = start(require_registration=True)
+    await wire.front.renew(CHANNEL, ALIVE)
+    await wire.register("jane", connection=1)
+    await wire.news()
+    signed = {"liker_author" if type_ == "like" else "author": "jane"}
+
+    async def say(connection: int) -> Publication:
+        message = Messages(wire.settings).read(msgspec.json.encode(sample(type_, **signed)))
+        effect = Like("jane") if type_ == "like" else Publish(message.body)
+        await wire.end(effect, message.body, type=type_, id=message.id, connection=connection)
+        (published,) = await wire.news()
+        return published
+
+    # When the other sends it
+    refused = await say(2)
+
+    # Then it alone is told why not, and nothing is stored
+    assert (refused.outcome, refused.is_for_everyone) == (Outcome.REFUSED, False)
+    assert shown([refused]) == [("uncompliant", NOT_YOURS)]
+    assert await wire.history() == []
+    # … and who is registered may send it; so may anybody to whom nobody else has it, for Redis may have lost it
+    assert (await say(1)).outcome is not Outcome.REFUSED
+    await wire.end(Leave(), type="leave", connection=1)
+    await wire.news()
+    assert (await say(2)).outcome is not Outcome.REFUSED
+
+
+async def test_where_nobody_has_to_be_registered_an_author_is_but_a_word(wire: Wire) -> None:
+    await wire.front.renew(CHANNEL, ALIVE)
+    await wire.register("jane", connection=1)
+    await wire.news()
+    message = Messages(wire.settings).read(msgspec.json.encode(sample("text", author="jane")))
+    await wire.end(Publish(message.body), message.body, id=message.id, connection=2)
+    assert [one.outcome for one in await wire.news()] == [Outcome.PUBLISHED]
 
 
 # Counts and leases
