@@ -2,6 +2,7 @@
 
     pip install websockets
     python examples/bot.py ws://localhost:8000 QGIS
+    GISCHAT_TOKEN=s3cret python examples/bot.py ws://localhost:8000 "a private channel"
 
 Take it as a beginning for your own: `Bot` is all that one needs.
 """
@@ -10,6 +11,7 @@ import argparse
 import asyncio
 import base64
 import json
+import os
 import struct
 import sys
 import zlib
@@ -29,14 +31,16 @@ WGS84 = {
 class Bot:
     """A connection to one channel under a nickname. Use it as `async with Bot(…) as bot`."""
 
-    def __init__(self, server: str, channel: str, nickname: str) -> None:
+    def __init__(self, server: str, channel: str, nickname: str, token: str = "") -> None:
         # Channels may hold spaces and letters beyond ASCII
         self._url = f"{server}/channel/{quote(channel, safe='')}/ws"
         self.nickname = nickname
+        # Only for a private channel. The library sends each character as a byte, the server takes the bytes for UTF-8
+        self._headers = {"Authorization": f"Bearer {token.encode().decode('latin-1')}"} if token else {}
 
     async def __aenter__(self) -> Self:
         # Pictures and layers are larger than what websockets takes by default
-        self._socket: ClientConnection = await connect(self._url, max_size=None)
+        self._socket: ClientConnection = await connect(self._url, max_size=None, additional_headers=self._headers)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -95,7 +99,7 @@ async def send_each_type(bot: Bot) -> None:
 async def main(server: str, channel: str, nickname: str) -> int:
     """Returns 1 if the server refused something."""
     refused = 0
-    async with Bot(server, channel, nickname) as bot:
+    async with Bot(server, channel, nickname, os.environ.get("GISCHAT_TOKEN", "")) as bot:
         await send_each_type(bot)
         async for message in bot.messages():
             text = json.dumps(message, ensure_ascii=False)

@@ -84,6 +84,31 @@ async def test_redis_is_flushed(make_scene: MakeScene, server: Server) -> None:
         assert all(peer.sessions == 1 for peer in scene.peers)
 
 
+async def test_who_is_registered_may_write_although_redis_has_lost_it(make_scene: MakeScene, server: Server) -> None:
+    """Where only registered nicknames may write."""
+    async with make_scene(redis_url=server.url, client=server.client, require_registration=True) as scene:
+        jane, john = [await Client.connect(url, CHANNEL) for url in scene.urls]
+        await jane.register("jane")
+
+        # When Redis is flushed in the midst of what one says
+        said = []
+        for _ in range(4):
+            said += [await jane.say(author="jane") for _ in range(10)]
+            server.client.flushall()
+            said += [await jane.say(author="jane") for _ in range(10)]
+            await john.until(text=said[-1])
+
+        # Then none of it is refused, and the nickname is still not for others
+        assert [message["reason"] for message in jane.received if message["type"] == "uncompliant"] == []
+        assert john.texts() == said
+        await john.send(type="newcomer", newcomer="jane")
+        assert "already registered" in await john.refusal()
+        await john.say(author="jane")
+        assert "Register your nickname first" in await john.refusal()
+        await jane.leave()
+        await john.leave()
+
+
 async def test_redis_loses_what_it_had_not_written(make_scene: MakeScene, server: Server) -> None:
     """As `appendfsync everysec` may when the machine dies. What everyone had heard before is not told again, and what
     was on its way comes out."""

@@ -1,6 +1,10 @@
 """Private channels: without a token nobody hears, speaks or learns who is there."""
 
+import asyncio
 import json
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Awaitable, Callable, Iterator
 from urllib.parse import quote
 
@@ -11,7 +15,7 @@ from tornado.ioloop import IOLoop
 from tests.conftest import StackFactory
 from tests.support.client import Client
 from tests.support.contract import CANARY, sample, words
-from tests.support.processes import Stack
+from tests.support.processes import ROOT, Stack
 from tests.support.rest import Rest, channel_path
 
 PRIVATE = "Été: à la mer"
@@ -26,7 +30,7 @@ def house(open_stack: StackFactory) -> Iterator[Stack]:
     """Two fronts with an open channel and two private ones."""
     tokens = f"{PRIVATE}:{TOKEN}, {PRIVATE}:{CANARY}-second\nOther:{OTHERS}"
     channels = f"QGIS,{PRIVATE},Other"
-    with open_stack(fronts=2, heavy=0, channels=channels, channel_tokens=tokens, max_stored_messages=0) as stack:
+    with open_stack(fronts=2, channels=channels, channel_tokens=tokens, max_stored_messages=0) as stack:
         yield stack
     for process in stack.processes:
         assert CANARY not in process.whole_log()
@@ -110,6 +114,19 @@ async def test_http_asks_for_it_as_well(rest: Rest, enter: Enter, method: str, e
     assert wrong.headers["WWW-Authenticate"] == 'Bearer realm="gischat", error="invalid_token"'
     assert json.loads(without.body) == {"detail": f"Channel '{PRIVATE}' is private: a token is needed."}
     assert CANARY not in wrong.body.decode()
+
+
+async def test_the_example_bot_enters_with_its_token(house: Stack) -> None:
+    server = house.fronts[0].url.replace("http", "ws", 1)
+    command = (sys.executable, str(ROOT / "examples" / "bot.py"), server, "Other", "--nickname", "bot")
+    ends = []
+    for token in (OTHERS, f"{CANARY}-wrong"):
+        bot = await asyncio.create_subprocess_exec(
+            *command, env={**os.environ, "GISCHAT_TOKEN": token}, stdout=PIPE, stderr=DEVNULL
+        )
+        await bot.communicate()
+        ends.append(bot.returncode)
+    assert ends == [0, 1]
 
 
 async def test_a_browser_may_ask_first_without_it(rest: Rest) -> None:

@@ -115,10 +115,18 @@ local function give_up(source, address, head)
   return true
 end
 
--- Whether the author that a message names is registered by another connection than that of its source. A message is
--- written as type, id, timestamp and then its author, in which there is nothing that JSON escapes.
+-- The source of a message that an operator sends on its way again: no front has this name.
+local OPERATOR = 'operator/0/0'
+
+-- Who says to have written a message, or liked one. It is written as type, id, timestamp and then its author, in which
+-- there is nothing that JSON escapes.
+local function author_of(body)
+  return body:match('^{"type":"[a-z]+","id":"[^"]+","timestamp":%d+,"[a-z_]*author":"([^"]+)"')
+end
+
+-- Whether a message's author is registered by another connection than that of its source.
 local function is_anothers(source, body)
-  local author = body:match('^{"type":"[a-z]+","id":"[^"]+","timestamp":%d+,"[a-z_]*author":"([^"]+)"')
+  local author = source ~= OPERATOR and author_of(body)
   local owner = author and redis.call('HGET', USERS, author)
   return owner and owner ~= source:match('^(.+)/')
 end

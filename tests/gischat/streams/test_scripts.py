@@ -1010,6 +1010,21 @@ async def test_a_dead_letter_can_be_given_to_the_workers_again(wire: Wire) -> No
     await assert_meters_are_right(wire)
 
 
+async def test_a_dead_letter_is_published_although_its_author_has_come_back_since(start: Start) -> None:
+    wire = start(require_registration=True)
+    await wire.front.renew(CHANNEL, ALIVE)
+    message = Messages(wire.settings).read(msgspec.json.encode(sample("text", author="jane")))
+    await wire.end(Bury("It crashed."), message.body, id=message.id, connection=1)
+    await wire.register("jane", connection=2)
+    await wire.news()
+    ((place, _),) = await wire.redis.call("XRANGE", wire.keys.dead, "-", "+", key=wire.keys.dead)
+    retry = scripts.Scripts(wire.settings).retry
+    await wire.redis.run(retry, wire.keys.for_script(Lane.LIGHT), (place,))
+    (held,) = await wire.worker.read([CHANNEL], count=10)
+    await wire.worker.carry_out(held, Publish(message.body))
+    assert [one.outcome for one in await wire.news()] == [Outcome.PUBLISHED]
+
+
 async def test_a_dead_letter_can_be_thrown_away(wire: Wire) -> None:
     for body in (b"1", b"2"):
         await wire.end(Bury("It crashed."), body)
