@@ -67,11 +67,11 @@ class Access:
 
 def _tokens(request: HTTPServerRequest) -> Iterator[bytes]:
     """What a request shows: as a bearer token (RFC 6750 §2.1), and in the query, for browsers can send a websocket's
-    request no headers."""
+    request no headers. One of each: who guesses shall need a request for every guess."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         yield token.strip().encode("latin-1")  # the bytes as they came: Tornado reads headers so
-    yield from filter(None, request.query_arguments.get(TOKEN, ()))
+    yield from filter(None, request.query_arguments.get(TOKEN, [])[-1:])
 
 
 def _digest(token: bytes) -> bytes:

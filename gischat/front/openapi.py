@@ -41,7 +41,7 @@ MEANINGS = {
     "position": "A place; broadcast and stored.",
     "model": "A QGIS processing model; broadcast and stored.",
     "script": "A QGIS Python script; broadcast and stored.",
-    "newcomer": "Registers the connection's nickname in the channel; broadcast. Nobody has to register.",
+    "newcomer": "Registers the connection's nickname in the channel; broadcast. To write, few instances need it.",
     "exiter": "Gives the nickname up; broadcast, also when a registered connection ends.",
     "like": "Goes to the liked author alone, if registered.",
     "nb_users": "How many connections the channel has; sent whenever that changes.",

@@ -14,14 +14,15 @@ from tests.web.page import Page
 
 CHANNELS = [f"Salle privée {number}" for number in range(1, 6)]
 TOKEN = "s3cret &é#+/"
+PLAIN = "s3cret-and-plain"
 
 StackFactory = Callable[..., Stack]
 
 
 @pytest.fixture(scope="module")
 def house(open_stack: StackFactory) -> Iterator[Stack]:
-    """A front with private channels, all of one token."""
-    tokens = "\n".join(f"{channel}:{TOKEN}" for channel in CHANNELS)
+    """A front with private channels, all of the same tokens."""
+    tokens = "\n".join(f"{channel}:{token}" for channel in CHANNELS for token in (TOKEN, PLAIN))
     channels = ",".join(["QGIS", *CHANNELS])
     with open_stack(heavy=0, channels=channels, channel_tokens=tokens) as stack:
         yield stack
@@ -114,3 +115,17 @@ async def test_what_is_said_there_comes_to_the_page(
     page.until_shown("jane joined")
     page.until_shown(await john.say())
     await john.leave()
+
+
+def test_the_documentation_takes_the_token(visit: Callable[..., Page], channel: str) -> None:
+    page = visit("/docs")
+    page.find(".authorize").click()
+    page.find(".modal-ux input").send_keys(PLAIN)
+    page.all(".modal-ux .authorize")[0].click()
+    page.find(".modal-ux .btn-done").click()
+    users = "#operations-A_channel-get_channel__channel__users"
+    page.find(f"{users} .opblock-summary-control").click()
+    page.find(f"{users} .try-out__btn").click()
+    page.find(f"{users} option[value='{channel}']").click()
+    page.find(f"{users} .execute").click()
+    page.until_shown("200", within=f"{users} .live-responses-table .response .response-col_status")

@@ -80,6 +80,11 @@ async def test_a_wrong_token_is_refused(access: Access, token: str) -> None:
         assert denial.challenge.endswith('error="invalid_token"')
 
 
+async def test_a_request_is_one_guess(access: Access) -> None:
+    assert access.denial("Other", request(query="token=another&token=wrong")) is not None
+    assert access.denial("Other", request(authorization="Bearer wrong another")) is not None
+
+
 async def test_wrong_tokens_are_told_in_the_log_without_them_and_not_each(
     access: Access, caplog: pytest.LogCaptureFixture
 ) -> None:
