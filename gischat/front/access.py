@@ -2,19 +2,16 @@
 
 import hmac
 import logging
-from collections import Counter
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import NamedTuple
 
 from tornado.httputil import HTTPServerRequest
 
-from gischat.front.gathering import Gathering
 from gischat.settings import Settings
 
 log = logging.getLogger(__name__)
 
-TELL_SECONDS = 10.0  # between two log lines about wrong tokens: who guesses does not fill the disk
 TOKEN = "token"  # the query parameter
 
 
@@ -32,9 +29,6 @@ class Access:
         self._digests: dict[str, list[bytes]] = {}
         for channel, token in settings.channel_tokens:
             self._digests.setdefault(channel, []).append(_digest(token.encode()))
-        self._wrong: Counter[str] = Counter()
-        self._last_address: str | None = None
-        self._tell = Gathering(TELL_SECONDS, self._tell_wrong)
 
     def is_private(self, channel: str) -> bool:
         return channel in self._digests
@@ -50,19 +44,9 @@ class Access:
             return None
         if not shown:
             return Denial(f"Channel '{channel}' is private: a token is needed.", 'Bearer realm="gischat"')
-        self._note_wrong(channel, request.remote_ip)
+        log.warning("a wrong token", extra={"channel": channel, "address": request.remote_ip})
         challenge = 'Bearer realm="gischat", error="invalid_token"'
         return Denial(f"Channel '{channel}' is private: this token is not valid.", challenge)
-
-    def _note_wrong(self, channel: str, address: str | None) -> None:
-        self._wrong[channel] += 1
-        self._last_address = address
-        self._tell.ask()
-
-    def _tell_wrong(self) -> None:
-        for channel, number in self._wrong.items():
-            log.warning("%d wrong tokens for the channel %r, the last from %s", number, channel, self._last_address)
-        self._wrong.clear()
 
 
 def _tokens(request: HTTPServerRequest) -> Iterator[bytes]:

@@ -1,11 +1,9 @@
 """Who may enter a private channel, by the token that a request shows."""
 
-import logging
 from urllib.parse import quote
 
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
-from tornado.ioloop import IOLoop
 
 from gischat.front.access import Access
 from tests.support.contract import CANARY
@@ -14,11 +12,9 @@ from tests.support.settings import settings
 PRIVATE = "Été à la mer"
 TOKENS = ((PRIVATE, "s3cret:of+ours"), (PRIVATE, "clé 鍵"), ("Other", "another"))
 
-pytestmark = pytest.mark.usefixtures("io_loop")
-
 
 @pytest.fixture
-def access(io_loop: IOLoop) -> Access:
+def access() -> Access:
     return Access(settings(channels=("QGIS", PRIVATE, "Other"), channel_tokens=TOKENS))
 
 
@@ -31,21 +27,21 @@ def request(*, query: str = "", authorization: str | None = None) -> HTTPServerR
     return HTTPServerRequest(start_line=line, headers=headers)
 
 
-async def test_a_channel_without_a_token_is_open(access: Access) -> None:
+def test_a_channel_without_a_token_is_open(access: Access) -> None:
     assert not access.is_private("QGIS")
     assert access.denial("QGIS", request()) is None
     assert access.denial("QGIS", request(query="token=wrong")) is None
 
 
 @pytest.mark.parametrize("token", ["s3cret:of+ours", "clé 鍵"])
-async def test_each_of_its_tokens_opens_a_channel_in_a_header_or_in_the_query(access: Access, token: str) -> None:
+def test_each_of_its_tokens_opens_a_channel_in_a_header_or_in_the_query(access: Access, token: str) -> None:
     assert access.is_private(PRIVATE)
     assert access.denial(PRIVATE, request(query=f"after=x&token={quote(token)}")) is None
     assert access.denial(PRIVATE, request(authorization=f"Bearer {token}")) is None
     assert access.denial(PRIVATE, request(authorization=f"bearer  {token} ")) is None
 
 
-async def test_a_proxys_own_header_is_no_hindrance(access: Access) -> None:
+def test_a_proxys_own_header_is_no_hindrance(access: Access) -> None:
     assert access.denial("Other", request(query="token=another", authorization="Basic amFuZTpzZWNyZXQ=")) is None
 
 
@@ -61,7 +57,7 @@ async def test_a_proxys_own_header_is_no_hindrance(access: Access) -> None:
         ("", "Basic another"),
     ],
 )
-async def test_without_a_token_it_is_asked_for(access: Access, query: str, authorization: str | None) -> None:
+def test_without_a_token_it_is_asked_for(access: Access, query: str, authorization: str | None) -> None:
     denial = access.denial("Other", request(query=query, authorization=authorization))
     assert denial is not None
     assert denial.reason == "Channel 'Other' is private: a token is needed."
@@ -72,7 +68,7 @@ WRONG = ["x", "s3cret:of+ours", "anothe", "another1", "Another", "%ff%fe", "%00"
 
 
 @pytest.mark.parametrize("token", WRONG)
-async def test_a_wrong_token_is_refused(access: Access, token: str) -> None:
+def test_a_wrong_token_is_refused(access: Access, token: str) -> None:
     for shown in (request(query=f"token={token}"), request(authorization=f"Bearer {token}")):
         denial = access.denial("Other", shown)
         assert denial is not None
@@ -80,24 +76,18 @@ async def test_a_wrong_token_is_refused(access: Access, token: str) -> None:
         assert denial.challenge.endswith('error="invalid_token"')
 
 
-async def test_a_request_is_one_guess(access: Access) -> None:
+def test_a_request_is_one_guess(access: Access) -> None:
     assert access.denial("Other", request(query="token=another&token=wrong")) is not None
     assert access.denial("Other", request(authorization="Bearer wrong another")) is not None
 
 
-async def test_wrong_tokens_are_told_in_the_log_without_them_and_not_each(
-    access: Access, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.INFO):
-        for number in range(100):
-            access.denial("Other", request(query=f"token={CANARY}{number}"))
-            access.denial("Other", request(authorization=f"Bearer {CANARY}{number}"))
-    assert len(caplog.records) == 1
-    assert "'Other'" in caplog.text
-    assert CANARY not in caplog.text
+def test_a_wrong_token_is_told_in_the_log_without_it(access: Access, caplog: pytest.LogCaptureFixture) -> None:
+    access.denial("Other", request(query=f"token={CANARY}"))
+    access.denial("Other", request(authorization=f"Bearer {CANARY}"))
+    assert [vars(record)["channel"] for record in caplog.records] == ["Other"] * 2
+    assert CANARY not in "".join(str(vars(record)) for record in caplog.records)
 
 
-async def test_a_missing_token_is_no_line_in_the_log(access: Access, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        access.denial("Other", request())
+def test_a_missing_token_is_no_line_in_the_log(access: Access, caplog: pytest.LogCaptureFixture) -> None:
+    access.denial("Other", request())
     assert caplog.records == []
