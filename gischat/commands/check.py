@@ -1,19 +1,83 @@
 """`gischat check`: reads the settings, tries what they name, and says what is wrong and how to mend it."""
 
 import argparse
+import asyncio
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
 
+from gischat.checks import machine
+from gischat.checks.findings import Finding, Level, ok
+from gischat.checks.redis import check_redis
 from gischat.process import WRONG_SETTINGS
-from gischat.settings import SettingsError, load
+from gischat.settings import Settings, SettingsError, load
+
+INDENT = max(len(level) for level in Level) + 2
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="gischat check", description="Says whether gischat will run here.")
-    parser.parse_args(arguments)
+    parser = argparse.ArgumentParser(
+        prog="gischat check",
+        description="Says whether gischat will run here with the settings of this environment, and what to mend. "
+        "It changes nothing. Exit status: 0 well (there may be warnings), 1 something is wrong, 78 wrong settings.",
+    )
+    parser.add_argument("--json", action="store_true", help="findings as JSON, for programs")
+    parser.add_argument(
+        "--embedded", metavar="DIRECTORY", type=Path, help="Redis is the server that comes along, with its data there"
+    )
+    given = parser.parse_args(arguments)
     try:
-        load()
+        settings = load()
     except SettingsError as error:
-        print(f"gischat: wrong settings\n{error}", file=sys.stderr)
+        _tell_wrong_settings(error, as_json=given.json)
         return WRONG_SETTINGS
-    return 0
+    return asyncio.run(_check(settings, given.embedded, as_json=given.json))
+
+
+async def _check(settings: Settings, embedded: Path | None, *, as_json: bool) -> int:
+    findings = []
+    async for finding in _findings(settings, embedded):
+        findings.append(finding)
+        if not as_json:
+            _tell(finding)
+    number = {level: sum(finding.level is level for finding in findings) for level in Level}
+    is_well = not number[Level.WRONG]
+    if as_json:
+        print(json.dumps({"well": is_well, "findings": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        print(f"gischat: {number[Level.WRONG]} wrong, {number[Level.WARNING]} warnings")
+    return int(not is_well)
+
+
+async def _findings(settings: Settings, embedded: Path | None) -> AsyncIterator[Finding]:
+    for finding in (
+        *machine.check_settings(settings),
+        *machine.check_port(settings),
+        *machine.check_descriptors(settings),
+        *machine.check_memory(settings),
+        *machine.check_kernel(),
+    ):
+        yield finding
+    if embedded is not None:
+        for finding in machine.check_embedded(settings, embedded):
+            yield finding
+        if not machine.runs_embedded(settings):
+            yield ok("redis", "is the embedded server, which `make run` starts")
+            return
+    async for finding in check_redis(settings):
+        yield finding
+
+
+def _tell(finding: Finding) -> None:
+    print(f"{finding.level:{INDENT}}{finding.subject}: {finding.says}")
+    if finding.remedy:
+        print(f"{'':{INDENT}}mend: {finding.remedy}", flush=True)
+
+
+def _tell_wrong_settings(error: SettingsError, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"well": False, "wrong_settings": error.wrong}, indent=2))
+    else:
+        print(f"gischat: wrong settings\n{error}", file=sys.stderr)

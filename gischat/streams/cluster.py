@@ -133,25 +133,10 @@ class Cluster:
         error: Exception = OSError("there is no node")
         for node in known:
             try:
-                return await self._ask_slots(node)
+                return await slots_of(node, self._dial)
             except (RedisError, OSError, TimeoutError) as failure:
                 error = failure
         raise error
-
-    async def _ask_slots(self, node: Node) -> list[tuple[range, Node]]:
-        connection = await self._dial(node)
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await connection.connect()  # type: ignore[no-untyped-call]
-                await connection.send_command("CLUSTER", "SLOTS")
-                answer = await connection.read_response(disable_decoding=True)
-        finally:
-            await connection.disconnect(nowait=True)
-        # A node that does not know its own address says nothing: it is where we have asked it.
-        return [
-            (range(first, last + 1), Node(master[0].decode() or node.host, master[1]))
-            for first, last, master, *_ in answer
-        ]
 
     def _connected(self, node: Node) -> Multiplexer:
         multiplexer = self._nodes.get(node)
@@ -166,3 +151,23 @@ class Cluster:
             multiplexer.reconnected = lambda: self.reconnected()
             multiplexer.start()
         return multiplexer
+
+
+async def slots_of(node: Node, dial: Callable[[Node], Awaitable[AbstractConnection]]) -> list[tuple[range, Node]]:
+    """Which master has which slots, as this node says.
+
+    Raises:
+        RedisError, OSError, TimeoutError: it does not answer, or is in no cluster.
+    """
+    connection = await dial(node)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await connection.connect()  # type: ignore[no-untyped-call]
+            await connection.send_command("CLUSTER", "SLOTS")
+            answer = await connection.read_response(disable_decoding=True)
+    finally:
+        await connection.disconnect(nowait=True)
+    # A node that does not know its own address says nothing: it is where we have asked it.
+    return [
+        (range(first, last + 1), Node(master[0].decode() or node.host, master[1])) for first, last, master, *_ in answer
+    ]

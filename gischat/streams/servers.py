@@ -92,5 +92,6 @@ def _connection(where: RedisUrl, node: Node | None, name: str) -> AbstractConnec
         socket_timeout=None,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
+        driver_info=None,  # one permission less to be given: CLIENT SETINFO
     )
     return made

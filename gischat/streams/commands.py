@@ -1,0 +1,71 @@
+"""Every command that we ask of Redis, each in a form that is right: what a user of its ACL has to be allowed.
+
+`deploy/redis/users.acl` and `gischat check` are held to this, and this to the sources, by tests.
+"""
+
+KEY = "<key>"  # stands for one of a channel's keys
+
+# What makes a connection, and asks it whether it lives; authentication needs no permission.
+_CONNECTION = ("CLIENT SETNAME gischat", "SELECT 0", "PING")
+
+# What routes to the nodes of a cluster; a single server is never asked.
+CLUSTER_ONLY = ("CLUSTER SLOTS",)
+
+# What fronts and workers ask by themselves.
+_CALLS = (
+    "EVAL script 0",
+    "EVALSHA digest 0",
+    f"HKEYS {KEY}",
+    f"XCLAIM {KEY} group consumer 0 0-1",
+    f"XGROUP CREATE {KEY} group 0 MKSTREAM",
+    f"XPENDING {KEY} group - + 1",
+    f"XRANGE {KEY} - +",
+    f"XREAD STREAMS {KEY} 0",
+    f"XREADGROUP GROUP group consumer STREAMS {KEY} >",
+    f"XREVRANGE {KEY} + -",
+    f"ZRANGE {KEY} 0 -1",
+)
+
+# What scripts ask.
+_IN_SCRIPTS = (
+    f"DECRBY {KEY} 1",
+    f"EXPIRE {KEY} 1",
+    f"GET {KEY}",
+    f"HDEL {KEY} field",
+    f"HEXISTS {KEY} field",
+    f"HGET {KEY} field",
+    f"HINCRBY {KEY} field 1",
+    f"HKEYS {KEY}",
+    f"HSET {KEY} field value",
+    f"INCRBY {KEY} 1",
+    f"LINDEX {KEY} 0",
+    f"LLEN {KEY}",
+    f"LPOP {KEY}",
+    f"LRANGE {KEY} 0 -1",
+    f"RPUSH {KEY} value",
+    f"SADD {KEY} member",
+    f"SREM {KEY} member",
+    "TIME",
+    f"XACK {KEY} group 0-1",
+    f"XADD {KEY} * field value",
+    f"XDEL {KEY} 0-1",
+    f"XLEN {KEY}",
+    f"XRANGE {KEY} - +",
+    f"XTRIM {KEY} MAXLEN = 1",
+    f"ZADD {KEY} 0 member",
+    f"ZRANGEBYSCORE {KEY} 0 1",
+    f"ZREM {KEY} member",
+    f"ZREMRANGEBYRANK {KEY} 0 1",
+    f"ZREMRANGEBYSCORE {KEY} 0 1",
+    f"ZSCORE {KEY} member",
+)
+
+COMMANDS = tuple(sorted({*_CONNECTION, *CLUSTER_ONLY, *_CALLS, *_IN_SCRIPTS}))
+
+_CONTAINERS = ("CLIENT", "CLUSTER", "XGROUP")  # commands that are nothing without their subcommand
+
+
+def acl_name(command: str) -> str:
+    """A command as an ACL names it: `xadd`, `xgroup|create`."""
+    first, *rest = command.split()
+    return "|".join([first, rest[0]] if first in _CONTAINERS else [first]).lower()
