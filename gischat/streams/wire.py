@@ -52,8 +52,9 @@ class Wire(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     def write(self, packed: bytes) -> None:
-        """Sends packed commands."""
-        self._transport.write(packed)
+        """Sends packed commands; to a wire that is about to end, nothing, as its maker will hear in this turn."""
+        if not self._transport.is_closing():  # uvloop's raises then, asyncio's does not
+            self._transport.write(packed)
 
     async def wait_ended(self) -> None:
         """Waits for the end, and raises what it was that ended it."""

@@ -1,0 +1,191 @@
+"""The ACL example lets us do what we do, and no more; held to the sources, and to a Redis that guards itself."""
+
+import ast
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from tornado.ioloop import IOLoop
+
+from gischat.messages import Lane
+from gischat.streams.commands import CLUSTER_ONLY, COMMANDS, acl_name
+from gischat.streams.keys import GROUP, ChannelKeys
+from tests.faults.scene import until
+from tests.support.client import Client
+from tests.support.contract import BROADCAST, sample
+from tests.support.permissions import EXAMPLE, GuardedValkey
+from tests.support.processes import ROOT, Process, Stack, run_to_end
+from tests.support.rest import Rest
+
+CHANNEL = "QGIS"
+NAMES = {acl_name(command) for command in COMMANDS}
+
+# What is not written as a call: scripts are run, connections are made.
+OF_THE_CONNECTION = {"eval", "evalsha", "client|setname", "select", *map(acl_name, CLUSTER_ONLY)}
+
+# What this test asks by itself, as an administrator
+OF_THE_TEST = {"acl|log", "auth", "client|kill", "client|setinfo", "config|get", "flushall", "hello", "hlen", "info"}
+
+
+def in_scripts() -> Iterator[str]:
+    for path in (ROOT / "gischat/streams/lua").glob("*.lua"):
+        for call in re.findall(r"redis\.p?call\((.*)", path.read_text("utf-8")):
+            yield re.match(r"'([A-Z]+)'", call)[1]  # type: ignore[index]  # a name that is made up at run time
+
+
+def in_calls() -> Iterator[str]:
+    for path in (*(ROOT / "gischat").rglob("*.py"), *(ROOT / "worker").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "call":
+                words = [word.value for word in node.args if isinstance(word, ast.Constant)]
+                yield " ".join(map(str, words))
+
+
+def test_the_table_of_commands_is_what_the_sources_ask() -> None:
+    asked = {acl_name(command) for command in (*in_scripts(), *filter(None, in_calls()))}
+    assert asked | OF_THE_CONNECTION == NAMES
+
+
+def test_the_example_allows_these_commands_and_no_others() -> None:
+    (ours,) = re.findall(r"^user gischat .*$", EXAMPLE, re.MULTILINE)
+    assert set(re.findall(r" \+(\S+)", ours)) == NAMES
+    assert re.findall(r" [~&%]\S+", ours) == [" ~gischat:{gischat:*"]
+    assert "-@all" in ours
+
+
+def test_every_key_is_within_the_pattern_of_the_example() -> None:
+    keys = ChannelKeys("gischat", "Été {x}:y*")
+    assert all(key.startswith("gischat:{gischat:") for lane in Lane for key in keys.for_script(lane))
+
+
+@pytest.fixture
+def instance() -> str:
+    return f"test-{uuid.uuid4()}"
+
+
+async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
+    io_loop: IOLoop, tmp_path: Path, instance: str, start_stack: Callable[..., Stack]
+) -> None:
+    with GuardedValkey(tmp_path, instance) as valkey:
+        stack = start_stack(
+            redis_url=valkey.url,
+            fronts=2,
+            instance_id=instance,
+            channels=CHANNEL,
+            job_seconds=1,
+            max_outbox_messages=30,
+        )
+        url = stack.fronts[0].url
+        jane = await Client.connect(url, CHANNEL)
+        await jane.register("jane")
+        john = await Client.connect(stack.fronts[1].url, CHANNEL)
+        await john.register("john")
+
+        # When people do all that people do
+        for type_ in BROADCAST:
+            await jane.send(**sample(type_))
+            await john.until(type=type_)
+        await john.send(**sample("like", liker_author="john", liked_author="jane"))
+        await jane.until(type="like")
+        await john.send(type="exiter", exiter="john")
+        await jane.until(type="exiter", exiter="john")
+        last = str(uuid.uuid4())
+        await jane.send(**sample("text", id=last))
+        await jane.until(id=last)
+        comes_back = await Client.connect(url, CHANNEL, query=f"?after={last}")
+        await comes_back.until(type="nb_users")
+        rest = Rest(url)
+        assert (await rest.put_text(CHANNEL, {"author": "bot", "text": "hello"})).code == 200
+        assert await rest.users(CHANNEL) == ["jane"]
+        assert len(await rest.last(CHANNEL)) == 5
+
+        # And a picture hangs, is buried, and tried again
+        buried = await _bury(stack.heavy[0], jane)
+        place = _dead(stack, "list").split()[0]
+        _dead(stack, "retry", place)
+        await jane.until(id=buried)
+        await _bury(stack.heavy[0], jane)
+        _dead(stack, "delete", "all")
+
+        # And a worker takes up what its predecessor had begun
+        keys = ChannelKeys(instance, CHANNEL)
+        await _leave_pending(stack, valkey, keys, jane)
+
+        # And a front is taken for dead, and comes back
+        await john.register("jim")
+        stack.fronts[1].freeze()
+        _key_of_fronts = keys.for_script()[7]
+        for front in valkey.admin.zrange(_key_of_fronts, 0, -1):
+            valkey.admin.zadd(_key_of_fronts, {front: 1})
+        await jane.until(type="exiter", exiter="jim")
+        stack.fronts[1].wake()
+        await jane.until(type="newcomer", newcomer="jim")
+
+        # And connections are lost, and data
+        valkey.admin.client_kill_filter(_type="normal", skipme=True)
+        await jane.until(text=await jane.say())
+        valkey.admin.flushall()
+        await jane.until(text=await jane.say())
+        for client in (jane, john, comes_back):
+            await client.leave()
+        rest.close()
+        await until(lambda: not valkey.admin.hlen(keys.users), "everyone to be gone")
+
+        # Then all of it was allowed, and nothing is allowed that was not needed
+        assert valkey.refusals() == set()
+        assert valkey.commands_of(but=OF_THE_TEST) == NAMES - set(map(acl_name, CLUSTER_ONLY))
+        assert not any(map(_is_refused, stack.processes))
+
+
+def _is_refused(process: Process) -> bool:
+    """Whether it has told that Redis does not let it do something, in Redis' words."""
+    return "no permissions" in process.whole_log().lower()
+
+
+async def _bury(worker: Process, sender: Client) -> str:
+    """Sends a picture whose computation hangs; returns its id."""
+    for child in psutil.Process(worker.pid).children():
+        child.suspend()
+    await sender.send(**sample("image", id=(id := str(uuid.uuid4()))))
+    await sender.refusal()
+    return id
+
+
+async def _leave_pending(stack: Stack, valkey: GuardedValkey, keys: ChannelKeys, sender: Client) -> None:
+    """A text is delivered to a worker that is not there, and ended by the next of its name."""
+    (worker,) = stack.light
+    await worker.stopped()
+    await sender.send(**sample("text", id=(id := str(uuid.uuid4()))))
+    inbox = keys.inbox(Lane.LIGHT)
+
+    def is_delivered() -> Any:
+        found = valkey.admin.xreadgroup(GROUP, worker.name, {inbox: ">"})
+        return any(fields[b"id"] == id.encode() for _, entries in found for _, fields in entries)
+
+    await until(is_delivered, "the text to be delivered")
+    worker.start()
+    await sender.until(id=id)
+
+
+def _dead(stack: Stack, *arguments: str) -> str:
+    process = run_to_end("worker", "dead", *arguments, directory=stack.directory, **stack.settings)
+    assert process.exit_status == 0, process.whole_log()
+    said = process.whole_log()
+    process.log.unlink()
+    return said
+
+
+async def test_what_the_example_does_not_allow_is_refused(tmp_path: Path, instance: str) -> None:
+    """Else all that is shown above would show nothing."""
+    with GuardedValkey(tmp_path, instance, without=("xgroup|create",)) as valkey:
+        stack = Stack(tmp_path, valkey.url, instance_id=instance, channels=CHANNEL, heavy=0, waits=False)
+        try:
+            stack.start()
+            await until(lambda: "command xgroup|create" in valkey.refusals(), "Redis to refuse")
+            await until(lambda: _is_refused(stack.light[0]), "the worker to tell so")
+        finally:
+            stack.kill()
