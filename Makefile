@@ -11,10 +11,11 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run status test soak bench lint audit format clean
+.PHONY: help run check status test soak bench lint audit format clean
 
 help:
 	@echo "make run      the chat, in the foreground; Ctrl-C stops it"
+	@echo "make check    will it run here, and if not, what to mend"
 	@echo "make status   is it well, and what runs (scale it with: deploy/ctl scale light 3)"
 	@echo "make test     all tests"
 	@echo "make soak     all faults, mixed at random: SECONDS=600 SEED=1"
@@ -27,11 +28,15 @@ help:
 run: .venv/.installed-run
 	@$(BIN)/python -m deploy run
 
+check: .venv/.installed-run
+	@$(BIN)/python -m deploy check
+
 status: .venv/.installed-run
 	@$(BIN)/python -m deploy status
 
 test: .venv/.installed-dev
 	@tests/install-browser
+	@tests/install-redis
 	@$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal $(PYTEST_ARGS)
 
 bench: .venv/.installed-bench

@@ -1,6 +1,7 @@
-"""python -m deploy run | status | ctl ... | exec COMMAND ...
+"""python -m deploy run | check | status | ctl ... | exec COMMAND ...
 
 run       everything, in the foreground
+check     will it run here, and if not, what to mend: gischat check with this instance's settings
 status    is it well, and what runs; exits non-zero when it is not well
 ctl       supervisorctl for this instance (deploy/ctl is the short way to it)
 exec      COMMAND in the environment of this instance's processes: its settings, its Redis
@@ -17,7 +18,7 @@ from deploy.launch import launch
 
 
 def main(arguments: list[str]) -> int:
-    commands = {"run": run, "status": status, "ctl": ctl, "exec": execute}
+    commands = {"run": run, "check": check, "status": status, "ctl": ctl, "exec": execute}
     if not arguments or arguments[0] not in commands:
         print(__doc__, file=sys.stderr)
         return 2
@@ -30,6 +31,11 @@ def main(arguments: list[str]) -> int:
 
 def run(instance: Instance, _: list[str]) -> int:
     launch(instance)
+
+
+def check(instance: Instance, arguments: list[str]) -> int:
+    embedded = ["--embedded", str(instance.state_dir)] if instance.embeds_redis else []
+    return execute(instance, [sys.executable, "-m", "gischat", "check", *embedded, *arguments])
 
 
 def status(instance: Instance, _: list[str]) -> int:

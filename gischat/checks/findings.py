@@ -43,4 +43,4 @@ def size(number: float) -> str:
         if number < 1024:
             return f"{number:.3g} {unit}"
         number /= 1024
-    return f"{number:.3g} GiB"
+    return f"{number:.3g} GiB" if number < 1000 else f"{number:.0f} GiB"

@@ -286,12 +286,14 @@ async def _check_sentinels(settings: Settings, where: RedisUrl) -> AsyncIterator
             try:
                 found: Any = await client.sentinel_get_master_addr_by_name(where.service)
                 if found is None:
-                    failed.append(
-                        wrong(subject, "does not know this service", "the name after the last / of REDIS_URL")
-                    )
+                    says = f"does not know {where.service}"
+                    failed.append(wrong(subject, says, "the service in REDIS_URL, behind the last host"))
                     continue
-                masters.add(Node(*found))
+                masters.add(Node(found[0].decode(), found[1]))
                 yield await _quorum(subject, where, client)
+            except AuthenticationError:
+                says = "wants a password of its own, or another user and password"
+                failed.append(wrong(subject, says, "sentinel_password=, and sentinel_username=, in REDIS_URL"))
             except FAILURES as error:
                 failed.append(_explained(subject, where, error))
     finally:
@@ -407,6 +409,7 @@ _EXPLANATIONS: tuple[tuple[type[BaseException], Callable[[RedisUrl, Any], Explan
     (AuthenticationError, _wrong_password),
     (NoPermissionError, lambda *_: ("does not let this user connect", "+client|setname, as in deploy/redis/users.acl")),
     (BusyLoadingError, lambda *_: ("is loading its data", "wait")),
+    (ResponseError, lambda _, error: _answered(error)),
     (socket.gaierror, lambda *_: ("its name is not known", "the host in REDIS_URL")),
     (ConnectionRefusedError, lambda *_: ("nothing listens there", "start it; host and port in REDIS_URL; its `bind`")),
     (FileNotFoundError, lambda *_: ("there is no such socket", "start it; its `unixsocket`; the path in REDIS_URL")),
@@ -416,8 +419,23 @@ _EXPLANATIONS: tuple[tuple[type[BaseException], Callable[[RedisUrl, Any], Explan
 )
 
 
+def _answered(error: ResponseError) -> Explanation:
+    says = str(error)
+    known = {
+        "cluster support disabled": ("is in no cluster", "redis:// in place of redis+cluster://"),
+        "unknown command 'SENTINEL'": ("is no Sentinel", "the Sentinels' addresses (port 26379), or redis:// alone"),
+        "DB index": ("has no database of this number", "the number at the end of REDIS_URL; 0 is always there"),
+    }
+    found = (explanation for words, explanation in known.items() if words.lower() in says.lower())
+    return next(found, (f"answers: {says}", "see REDIS_URL, and its own log"))
+
+
 def _hung_up(where: RedisUrl) -> Explanation:
-    return "hangs up", "rediss:// if it wants TLS; its log" if not where.has_tls else "its log"
+    if not where.has_tls:
+        return "hangs up", "rediss:// if it wants TLS; its log"
+    if "ssl_certfile" not in where.options:
+        return "hangs up", "ssl_certfile=FILE and ssl_keyfile=FILE in REDIS_URL, if it wants a certificate; its log"
+    return "hangs up", "its log"
 
 
 def _tried(command: str, keys: list[str]) -> list[str]:

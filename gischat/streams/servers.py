@@ -60,6 +60,8 @@ def sentinels(where: RedisUrl) -> Sentinel:
             **where.sentinel_options,
             "socket_timeout": CONNECT_SECONDS / 2,
             "socket_connect_timeout": CONNECT_SECONDS / 2,
+            # Each would be asked again and again for seconds, and the next only then.
+            "retry": Retry(NoBackoff(), 0),
         },
     )
 

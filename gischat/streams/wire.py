@@ -52,8 +52,8 @@ class Wire(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     def write(self, packed: bytes) -> None:
-        """Sends packed commands; to a wire that is about to end, nothing, as its maker will hear in this turn."""
-        if not self._transport.is_closing():  # uvloop's raises then, asyncio's does not
+        """Sends packed commands. They are lost if the connection was closed in this turn, as `wait_ended` will tell."""
+        if not self._transport.is_closing():  # uvloop's would raise
             self._transport.write(packed)
 
     async def wait_ended(self) -> None:

@@ -80,17 +80,21 @@ class Sentinels:
             stack.callback(self._kill)
             self.master.start()
             self.replica.start()
-            _until(lambda: _follows(self.replica), "the replica to follow")
+            until(lambda: _follows(self.replica), "the replica to follow")
             self._sentinels = [Valkey(self._directory) for _ in range(3)]
             for sentinel in self._sentinels:
                 self._set_up(sentinel)
                 sentinel.start()
-            _until(lambda: all(self._knows_all(sentinel) for sentinel in self._sentinels), "the Sentinels to meet")
+            until(lambda: all(self._knows_all(sentinel) for sentinel in self._sentinels), "the Sentinels to meet")
             stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._kill()
+
+    def kill_first(self) -> None:
+        """The Sentinel that stands first in the URL dies; the two others are still a quorum."""
+        self._sentinels[0].kill()
 
     def is_promoted(self) -> bool:
         """Whether the replica is the master now."""
@@ -184,13 +188,13 @@ class Cluster:
     def _meet(self) -> None:
         for node in self.nodes[1:]:
             node.client.execute_command("CLUSTER", "MEET", HOST, self.nodes[0].port, self._buses[0].number)
-        _until(lambda: all(map(_knows_cluster, self.nodes)), "all nodes to meet")
+        until(lambda: all(map(_knows_cluster, self.nodes)), "all nodes to meet")
 
     def _replicate(self) -> None:
         for master, replica in zip(self.masters, self.replicas, strict=True):
             name = master.client.execute_command("CLUSTER", "MYID")
             replica.client.execute_command("CLUSTER", "REPLICATE", name)
-        _until(lambda: all(map(_follows, self.replicas)), "replicas to follow")
+        until(lambda: all(map(_follows, self.replicas)), "replicas to follow")
 
     def _kill(self) -> None:
         for node in self.nodes:
@@ -216,7 +220,8 @@ def _knows_cluster(node: Server) -> bool:
     return bool(state["cluster_state"] == "ok" and int(state["cluster_known_nodes"]) == 6)
 
 
-def _until(holds: Callable[[], object], what: str) -> None:
+def until(holds: Callable[[], object], what: str) -> None:
+    """Waits for what servers do among themselves."""
     deadline = time.monotonic() + START_WITHIN
     while True:
         with contextlib.suppress(RedisError, KeyError):

@@ -1,0 +1,206 @@
+"""What `gischat check` says about a Redis: real ones, each with something that an operator should know."""
+
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from gischat.checks.findings import Finding, Level
+from gischat.checks.redis import check_redis
+from tests.support import tls
+from tests.support.certificates import Certificates
+from tests.support.permissions import GuardedValkey
+from tests.support.processes import HOST, Port
+from tests.support.redis_servers import Server
+from tests.support.settings import settings
+
+Check = Callable[..., Awaitable[list[Finding]]]
+
+GIB = 2**30
+
+
+@pytest.fixture
+def check(io_loop: IOLoop) -> Check:
+    """What is found out about a URL."""
+
+    async def checked(url: str, **changes: Any) -> list[Finding]:
+        findings = [finding async for finding in check_redis(settings(redis_url=url, **changes))]
+        assert not any("secret" in f"{finding}" for finding in findings), "a password is shown"
+        return findings
+
+    return checked
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """As it should be."""
+    with Server(tmp_path / "valkey", maxmemory="4gb") as server:
+        yield server
+
+
+def said(findings: list[Finding], *levels: Level) -> str:
+    """What was found of these levels, and how to mend it."""
+    return "\n".join(f"{found.says} | {found.remedy}" for found in findings if found.level in levels)
+
+
+async def test_a_redis_that_is_well_is_found_well_and_left_alone(check: Check, server: Server) -> None:
+    findings = await check(server.url)
+
+    assert {finding.level for finding in findings} == {Level.OK}
+    for words in ("answers in", "is Valkey 9", "noeviction", "append-only", "same time", "all that we need"):
+        assert words in said(findings, Level.OK)
+    assert server.client.dbsize() == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "words"),
+    [
+        ({"maxmemory-policy": "allkeys-lru"}, Level.WRONG, ("throws messages away", "allkeys-lru", "noeviction")),
+        ({"maxmemory-policy": "volatile-ttl"}, Level.WARNING, ("volatile-ttl", "noeviction")),
+        ({"maxmemory-policy": "allkeys-lfu", "maxmemory": "0"}, Level.WARNING, ("would", "noeviction")),
+        ({"maxmemory": "100mb"}, Level.WARNING, ("1.27 GiB", "100 MiB", "MAX_INBOX_BYTES")),
+        ({"maxmemory": "1mb"}, Level.WARNING, ("in use", "refused")),
+        ({"appendonly": "no"}, Level.WARNING, ("no append-only file", "keeps nothing", "appendonly yes")),
+        ({"appendonly": "no", "save": "60 1000"}, Level.WARNING, ("no append-only file", "snapshots only")),
+        ({"appendfsync": "no"}, Level.WARNING, ("half a minute", "everysec")),
+        ({"replicaof": f"{HOST} 1"}, Level.WRONG, ("replica", "master")),
+        ({"maxclients": "2"}, Level.WARNING, ("2 clients of at most 2", "maxclients")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+async def test_what_is_wrong_with_it_is_told_with_a_remedy(
+    check: Check, server: Server, changes: dict[str, str], level: Level, words: tuple[str, ...]
+) -> None:
+    for name, value in changes.items():
+        if name == "replicaof":
+            server.client.replicaof(*value.split())
+        else:
+            server.client.config_set(name, value)
+    found = said(await check(server.url), level)
+    for word in words:
+        assert word in found
+
+
+async def test_many_channels_need_more_memory(check: Check, server: Server) -> None:
+    findings = await check(server.url, channels=tuple(f"c{number}" for number in range(10)))
+    assert "full streams of 10 channels may take 6.35 GiB" in said(findings, Level.WARNING)
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(60, "60 s behind"), (-60, "60 s ahead of")])
+async def test_a_clock_that_differs_is_told(
+    check: Check, server: Server, monkeypatch: pytest.MonkeyPatch, seconds: float, words: str
+) -> None:
+    real = time.time
+    monkeypatch.setattr("gischat.checks.redis.time.time", lambda: real() + seconds)
+    assert words in said(await check(server.url), Level.WARNING)
+
+
+async def test_what_may_not_be_looked_at_is_said_so(check: Check, tmp_path: Path) -> None:
+    # Given a user who has just the permissions of the example
+    with GuardedValkey(tmp_path, "gischat") as valkey:
+        findings = await check(valkey.url)
+    # Then nothing is wrong, and what is not known is named
+    assert "INFO" in said(findings, Level.UNSEEN)
+    assert not said(findings, Level.WRONG, Level.WARNING)
+    assert "all that we need on the keys of 2 channels" in said(findings, Level.OK)
+
+
+@pytest.mark.parametrize("missing", ["xadd", "zscore", "xgroup|create", "hkeys", "eval"])
+async def test_a_permission_that_lacks_is_named(check: Check, tmp_path: Path, missing: str) -> None:
+    with GuardedValkey(tmp_path, "gischat", without=(missing,)) as valkey:
+        found = said(await check(valkey.url), Level.WRONG)
+    assert missing in found.lower()
+    assert "deploy/redis/users.acl" in found
+
+
+async def test_keys_that_lack_are_named(check: Check, tmp_path: Path) -> None:
+    with GuardedValkey(tmp_path, "gischat") as valkey:
+        findings = await check(valkey.url, instance_id="another")
+        assert valkey.admin.dbsize() == 0
+    assert "xadd" in said(findings, Level.WRONG)
+    assert "gischat:{another:*" in said(findings, Level.WRONG)
+
+
+# What cannot be reached
+
+
+async def test_an_address_where_nothing_is_is_told(check: Check) -> None:
+    port = Port()
+    assert "nothing listens there" in said(await check(f"redis://{HOST}:{port.number}"), Level.WRONG)
+    port.release()
+
+
+async def test_a_name_that_is_not_known_is_told(check: Check) -> None:
+    assert "name is not known" in said(await check("redis://redis.invalid"), Level.WRONG)
+
+
+async def test_a_server_that_does_not_answer_is_told(
+    check: Check, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gischat.checks.redis.CONNECT_SECONDS", 0.1)
+    server.freeze()
+    assert "does not answer" in said(await check(server.url), Level.WRONG)
+
+
+async def test_a_socket_that_is_not_there_is_told(check: Check, tmp_path: Path) -> None:
+    assert "no such socket" in said(await check(f"unix://{tmp_path}/valkey.sock"), Level.WRONG)
+
+
+async def test_credentials_are_told_apart(check: Check, server: Server) -> None:
+    assert "does not accept" in said(await check(f"redis://jane:secret@{HOST}:{server.port}"), Level.WRONG)
+    server.client.config_set("requirepass", "secret")
+    assert "wants a password" in said(await check(f"redis://{HOST}:{server.port}"), Level.WRONG)
+    assert not said(await check(f"redis://:secret@{HOST}:{server.port}"), Level.WRONG)
+
+
+async def test_a_database_that_is_not_there_is_told(check: Check, server: Server) -> None:
+    assert "no database" in said(await check(f"redis://{HOST}:{server.port}/99"), Level.WRONG)
+
+
+async def test_the_wrong_kind_of_url_is_told(check: Check, server: Server) -> None:
+    assert "is in no cluster" in said(await check(f"redis+cluster://{HOST}:{server.port}"), Level.WRONG)
+    assert "is no Sentinel" in said(await check(f"redis+sentinel://{HOST}:{server.port}/chat"), Level.WRONG)
+
+
+async def test_what_lacks_for_tls_is_told(check: Check, tmp_path: Path) -> None:
+    own = Certificates(tmp_path)
+    with tls.TlsRedis(tmp_path / "redis", own) as server:
+        where = f"rediss://:{tls.PASSWORD}@{HOST}:{server.port}"
+        assert "not trusted" in said(await check(where), Level.WRONG)
+        only_authority = f"{where}?{tls.query(own, ['authority'])}"
+        assert "ssl_certfile" in said(await check(only_authority), Level.WRONG)
+        assert "rediss://" in said(await check(where.replace("rediss", "redis")), Level.WRONG)
+        assert not said(await check(f"{where}?{tls.query(own)}"), Level.WRONG)
+
+
+# Of several servers
+
+
+async def test_a_cluster_that_lacks_slots_is_told_with_the_channels_that_lose_them(
+    check: Check, tmp_path: Path
+) -> None:
+    bus = Port()
+    node = Server(tmp_path / "node", cluster_enabled="yes", cluster_port=str(bus.number))
+    bus.release()
+    with node:
+        node.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 9000)
+        findings = await check(f"redis+cluster://{HOST}:{node.port}", channels=("QGIS", "Geotribu"))
+        assert "7383 slots have no master; of them channels " in said(findings, Level.WRONG)
+        # And who takes it for a single server is told, too
+        assert "redis+cluster://" in said(await check(node.url), Level.WRONG)
+
+
+async def test_a_sentinel_that_does_not_know_the_service_is_told(check: Check, tmp_path: Path) -> None:
+    with tls.sentinel(tmp_path, Certificates(tmp_path)) as url:
+        assert "does not know other" in said(await check(url.replace("/chat/1", "/other")), Level.WRONG)
+        assert "sentinel_password=" in said(await check(url.replace("sentinel_password", "ssl_password")), Level.WRONG)
+
+        # And one that is not there is no more than a warning
+        port = Port()
+        findings = await check(url.replace("/chat", f",{HOST}:{port.number}/chat"))
+        assert "nothing listens there" in said(findings, Level.WARNING)
+        assert not said(findings, Level.WRONG)
+        port.release()
