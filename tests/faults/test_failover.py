@@ -1,13 +1,15 @@
 """Redis of several servers: the master dies, another takes its place."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from redis import RedisCluster
 
 from tests.faults.conftest import MakeScene
-from tests.faults.scene import patience, until
+from tests.faults.scene import CHANNEL, Scene, patience, until
+from tests.support.client import Client
 from tests.support.processes import HOST
 from tests.support.redis_servers import Cluster, Sentinels
 from tests.support.rest import Rest, eventually
@@ -25,18 +27,40 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
+OTHERS = ("Field", "Geotribu", "Bots")
+CHANNELS = ",".join((CHANNEL, *OTHERS))
+
+
+@contextlib.asynccontextmanager
+async def bystanders(scene: Scene) -> AsyncIterator[Sequence[Client]]:
+    """Someone in each of the other channels, from before the failover to after it."""
+    clients = [await Client.connect(scene.urls[0], channel) for channel in OTHERS]
+    yield clients
+    for client in clients:
+        await client.leave()
+
+
+async def goes_round(clients: Sequence[Client]) -> None:
+    """Everyone says something, and hears it."""
+    for client in clients:
+        await client.until(text=await client.say())
+
+
 async def test_a_sentinel_failover_loses_nothing(make_scene: MakeScene, sentinels: Sentinels) -> None:
-    async with make_scene(redis_url=sentinels.url, client=sentinels.replica.client) as scene:
+    scene = make_scene(redis_url=sentinels.url, client=sentinels.replica.client, channels=CHANNELS)
+    async with scene, bystanders(scene) as others:
         await scene.talk()
         await scene.flow(30)
+        await goes_round(others)
 
         # When the master dies, with the Sentinel that is asked first, and its replica is promoted
         sentinels.master.kill()
         sentinels.kill_first()
         await until(sentinels.is_promoted, "the replica to be promoted")
 
-        # Then messages go round again, within what a front and a worker need to ask the Sentinels
+        # Then messages go round again, within what a front and a worker need to ask the Sentinels, in every channel
         assert await scene.flow(1) < patience(5)
+        await goes_round(others)
         await scene.flow(30)
 
         # And when the old master is back, as a replica, nothing changes
@@ -48,17 +72,20 @@ async def test_a_sentinel_failover_loses_nothing(make_scene: MakeScene, sentinel
 
 async def test_a_cluster_failover_loses_nothing(make_scene: MakeScene, cluster: Cluster) -> None:
     client = RedisCluster(host=HOST, port=cluster.masters[0].port)
-    async with make_scene(redis_url=cluster.url, client=client, channels="QGIS,Field,Geotribu,Bots") as scene:
+    scene = make_scene(redis_url=cluster.url, client=client, channels=CHANNELS)
+    async with scene, bystanders(scene) as others:
         await scene.talk()
         await scene.flow(30)
+        await goes_round(others)
 
         # When the master that has the channel's keys dies, and its replica is promoted
         number = cluster.master_of(scene.keys.outbox)
         cluster.masters[number].kill()
         await until(lambda: cluster.is_promoted(number), "the replica to be promoted")
 
-        # Then messages go round again, and fronts are ready without the dead one
+        # Then messages go round again in every channel, and fronts are ready without the dead one
         assert await scene.flow(1) < patience(5)
+        await goes_round(others)
         await scene.flow(30)
         for url in scene.urls:
             rest = Rest(url)
