@@ -111,19 +111,19 @@ async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
         await _bury(stack.heavy[0], jane)
         _dead(stack, "delete", "all")
 
-        # And a worker takes up what its predecessor had begun
-        keys = ChannelKeys(instance, CHANNEL)
-        await _leave_pending(stack, valkey, keys, jane)
-
         # And a front is taken for dead, and comes back
+        keys = ChannelKeys(instance, CHANNEL)
+        fronts = next(key for key in keys.for_script() if key.endswith(":fronts"))
         await john.register("jim")
         stack.fronts[1].freeze()
-        _key_of_fronts = keys.for_script()[7]
-        for front in valkey.admin.zrange(_key_of_fronts, 0, -1):
-            valkey.admin.zadd(_key_of_fronts, {front: 1})
+        for front in valkey.admin.zrange(fronts, 0, -1):
+            valkey.admin.zadd(fronts, {front: 1})
         await jane.until(type="exiter", exiter="jim")
         stack.fronts[1].wake()
         await jane.until(type="newcomer", newcomer="jim")
+
+        # And a worker takes up what its predecessor had begun
+        await _leave_pending(stack, valkey, keys, jane)
 
         # And connections are lost, and data
         valkey.admin.client_kill_filter(_type="normal", skipme=True)
@@ -134,6 +134,7 @@ async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
             await client.leave()
         rest.close()
         await until(lambda: not valkey.admin.hlen(keys.users), "everyone to be gone")
+        stack.stop()
 
         # Then all of it was allowed, and nothing is allowed that was not needed
         assert valkey.refusals() == set()
