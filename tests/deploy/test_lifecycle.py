@@ -334,3 +334,14 @@ def test_it_ends_in_order_though_nobody_takes_its_output_any_more(
     # Then it does, as ever
     assert chat.exit_status() == 0
     _assert_nothing_left(chat)
+
+
+def test_check_tells_before_the_start_what_is_wrong(deployment: Deploy) -> None:
+    # Given a deployment that has not been started
+    fresh = deployment()
+
+    # Then all is well, the embedded server comes with the start; and wrong settings are named
+    checked = fresh.deploy("check")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "embedded server, which `make run` starts" in checked.stdout
+    assert "MAX_STORED_MESSAGES" in deployment(MAX_STORED_MESSAGES="-1").deploy("check").stderr

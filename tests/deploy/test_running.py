@@ -49,6 +49,16 @@ def test_it_says_in_one_line_where_the_chat_is_once_the_chat_works(chat: Deploym
     assert _status_of(chat, "/readyz") == 200
 
 
+def test_check_finds_a_running_chat_well_its_embedded_server_too(chat: Deployment) -> None:
+    # When an operator lets all be checked while it runs
+    answer = chat.deploy("check")
+
+    # Then the port is found to be our own, and the embedded server as it should be
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    for found in ("a front of version", "is Valkey", "noeviction", "append-only file (appendfsync everysec)"):
+        assert f"{found}" in answer.stdout
+
+
 def test_status_shows_every_process_and_that_all_is_well(chat: Deployment) -> None:
     # When an operator asks
     answer = chat.deploy("status")
