@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import uvloop
 
@@ -56,14 +57,24 @@ def run(kind: str, main: Callable[[Settings, asyncio.Event], Awaitable[None]], *
 
 async def _run(settings: Settings, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(handle_exception)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
     watchdog = asyncio.create_task(_feed_watchdog())
     try:
         await main(settings, stop)
     finally:
         watchdog.cancel()
         faulthandler.cancel_dump_traceback_later()
+
+
+def handle_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What no task was there to raise goes to the log, as ever, but for one thing that is nobody's fault."""
+    # The server still spoke when we closed a connection with TLS: asyncio lets that pass, uvloop cries out.
+    is_late_word = "SSL protocol" in context.get("message", "") and "closed" in str(context.get("exception"))
+    if not is_late_word:
+        loop.default_exception_handler(context)
 
 
 async def _feed_watchdog() -> None:

@@ -105,3 +105,25 @@ def test_a_worker_without_a_lane_says_how_it_is_to_be_started(arguments: tuple[s
     ended = run("-m", "worker", *arguments)
     assert ended.returncode == 2
     assert "--lane" in ended.stderr
+
+
+CRYING = """
+import asyncio, sys
+from gischat import process
+
+async def main(settings, stop):
+    loop = asyncio.get_running_loop()
+    closed = RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+    loop.call_exception_handler({"message": "Fatal error on SSL protocol", "exception": closed})
+    loop.call_exception_handler({"message": "Fatal error on SSL protocol", "exception": ZeroDivisionError("ours")})
+    loop.call_exception_handler({"message": "Exception in callback", "exception": RuntimeError("is closed, too")})
+
+sys.exit(process.run("front", main))
+"""
+
+
+def test_what_a_callback_raises_is_logged_but_for_late_words_on_a_connection_that_we_closed() -> None:
+    ended = run("-c", CRYING)
+    assert "the handler is closed" not in ended.stderr
+    assert "ours" in ended.stderr
+    assert "is closed, too" in ended.stderr
