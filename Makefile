@@ -35,7 +35,7 @@ status: .venv/.installed-run
 	@$(BIN)/python -m deploy status
 
 test: .venv/.installed-dev
-	@tests/install-browser
+	@tests/install-tools
 	@tests/install-redis
 	@$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal $(PYTEST_ARGS)
 

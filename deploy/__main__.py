@@ -1,10 +1,12 @@
-"""python -m deploy run | check | status | ctl ... | exec COMMAND ...
+"""python -m deploy run | check | status | ready | ctl ... | exec COMMAND ... | nginx NAME ...
 
 run       everything, in the foreground
 check     will it run here, and if not, what to mend: gischat check with this instance's settings
 status    is it well, and what runs; exits non-zero when it is not well
+ready     does the front on this machine's port work; says nothing when it does (for container health checks)
 ctl       supervisorctl for this instance (deploy/ctl is the short way to it)
 exec      COMMAND in the environment of this instance's processes: its settings, its Redis
+nginx     prints an nginx site for this instance; `nginx --help` tells more
 """
 
 import os
@@ -12,13 +14,22 @@ import sys
 
 from supervisor import supervisorctl
 
-from deploy.health import tell
+from deploy.health import lacking, tell
 from deploy.instance import ROOT, Instance, Refused, read_instance
 from deploy.launch import launch
+from deploy.nginx_site import site
 
 
 def main(arguments: list[str]) -> int:
-    commands = {"run": run, "check": check, "status": status, "ctl": ctl, "exec": execute}
+    commands = {
+        "run": run,
+        "check": check,
+        "status": status,
+        "ready": ready,
+        "ctl": ctl,
+        "exec": execute,
+        "nginx": nginx,
+    }
     if not arguments or arguments[0] not in commands:
         print(__doc__, file=sys.stderr)
         return 2
@@ -43,6 +54,13 @@ def status(instance: Instance, _: list[str]) -> int:
     return ctl(instance, ["status"]) or int(not well)
 
 
+def ready(instance: Instance, _: list[str]) -> int:
+    settings = instance.settings
+    if settings.fronts and (lack := lacking(settings.host, settings.port)):
+        raise Refused(lack)
+    return 0
+
+
 def ctl(instance: Instance, arguments: list[str]) -> int:
     instance.export()
     try:
@@ -60,6 +78,11 @@ def execute(instance: Instance, command: list[str]) -> int:
         os.execvp(command[0], command)
     except OSError as error:
         raise Refused(f"{command[0]}: {error.strerror}") from error
+
+
+def nginx(instance: Instance, arguments: list[str]) -> int:
+    print(site(instance.settings, arguments), end="")
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,98 @@
+"""`python -m deploy nginx NAME [HOST:PORT ...]`: prints the nginx site of this instance.
+
+What nginx must know of our settings, it is told from them: how large a request may be, how long a websocket may be
+silent, where the fronts are.
+"""
+
+import argparse
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from string import Template
+
+from gischat.settings import Settings
+
+TEMPLATES = Path(__file__).parent / "nginx"
+INCLUDE = "    include locations.conf;\n"
+
+MISSED_PINGS = 3  # in a row, and the host behind a connection is gone
+SHORTEST_SILENCE = 60  # seconds; a front may take a quarter of them to answer a PUT
+ENDLESS_SILENCE = 86_400  # where there are no pings (WS_PING_INTERVAL=0), silence says nothing
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+_ADDRESS = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+
+
+class _Site(Template):
+    """nginx writes its variables as $name, we ours as @{name}."""
+
+    delimiter = "@"
+
+
+def site(settings: Settings, arguments: Sequence[str]) -> str:
+    """The site file for a command line; a wrong one ends the process with status 2 and a message."""
+    given = _parser().parse_args(arguments)
+    template = (TEMPLATES / "site.conf").read_text("utf-8")
+    locations = (TEMPLATES / "locations.conf").read_text("utf-8").splitlines(keepends=True)
+    values = {
+        "name": given.name,
+        "servers": "\n    ".join(_server(front) for front in given.fronts or [f"127.0.0.1:{settings.port}"]),
+        "http_port": given.http_port,
+        "https_port": given.https_port,
+        "https_host": given.name if given.https_port == 443 else f"{given.name}:{given.https_port}",
+        "certificates": given.certificates or f"/etc/letsencrypt/live/{given.name}",
+        "webroot": given.webroot,
+        "logs": given.logs,
+        "max_body_size": settings.max_frame_size,
+        "silence": silence_seconds(settings),
+    }
+    filled = _Site(template[template.index("\n\n") + 2 :]).substitute(values)
+    return _HEADER + filled.replace(INCLUDE, "".join(line.strip() and f"    {line}" or line for line in locations))
+
+
+def silence_seconds(settings: Settings) -> int:
+    """After how much silence of a front nginx may take a websocket for dead."""
+    if not settings.ws_ping_interval:
+        return ENDLESS_SILENCE
+    return max(SHORTEST_SILENCE, math.ceil(settings.ws_ping_interval * MISSED_PINGS))
+
+
+_HEADER = "# Made by `python -m deploy nginx`; make it anew when fronts move or limits change.\n\n"
+
+
+def _server(address: str) -> str:
+    return f"server {address} max_fails=3 fail_timeout=5s;"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy nginx",
+        description="Prints an nginx site for this instance: HTTPS and websockets over its fronts.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("name", type=_checked(_HOST_NAME, "a host name"), help="what people call it: chat.example.org")
+    parser.add_argument(
+        "fronts",
+        nargs="*",
+        metavar="HOST:PORT",
+        type=_checked(_ADDRESS, "HOST:PORT"),
+        help="one for each host with fronts (without any: this one)",
+    )
+    parser.add_argument("--http-port", type=int, default=80, help="where requests are sent on to HTTPS")
+    parser.add_argument("--https-port", type=int, default=443, help="where it serves")
+    parser.add_argument("--certificates", help="directory of fullchain.pem and privkey.pem (without: certbot's)")
+    parser.add_argument("--webroot", default="/var/www/html", help="where certbot leaves its answers")
+    parser.add_argument("--logs", default="/var/log/nginx", help="directory of its log files")
+    return parser
+
+
+def _checked(pattern: re.Pattern[str], noun: str) -> Callable[[str], str]:
+    """An argument that becomes part of the file: nothing but what it is may stand in it."""
+
+    def check(written: str) -> str:
+        if not pattern.fullmatch(written):
+            raise argparse.ArgumentTypeError(f"{written!r} is not {noun}")
+        return written
+
+    return check

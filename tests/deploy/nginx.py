@@ -1,0 +1,114 @@
+"""A real nginx with the site that we ship, on ports of its own."""
+
+import http.client
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import trustme
+
+from tests.support.processes import HOST, ROOT, Port, Process, _wait
+
+NAME = "localhost"
+
+# What Debian's nginx.conf says around a site, as far as it takes to run without root.
+AROUND = """
+daemon off;
+{user}
+pid {directory}/pid;
+error_log stderr;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    include {directory}/site.conf;
+}}
+"""
+
+
+class Nginx(Process):
+    """nginx before fronts at these addresses; `settings` as those of the fronts, in capitals."""
+
+    def __init__(self, directory: Path, fronts: Sequence[str], **settings: str) -> None:
+        self._ports = http_port, https_port = Port(), Port()
+        self.http_port, self.https_port = http_port.number, https_port.number
+        self.webroot = directory / "webroot"
+        self.webroot.mkdir()
+        self.authority = trustme.CA()
+        _certify(self.authority, directory)
+        arguments = [NAME, *fronts, "--certificates", str(directory), "--logs", str(directory)]
+        arguments += ["--webroot", str(self.webroot)]
+        arguments += ["--http-port", str(self.http_port), "--https-port", str(self.https_port)]
+        (directory / "site.conf").write_text(site(*arguments, **settings))
+        user = "user root root;" if os.geteuid() == 0 else ""
+        configuration = directory / "nginx.conf"
+        configuration.write_text(AROUND.format(directory=directory, user=user))
+        command = [executable(), "-p", str(directory), "-e", "stderr", "-c", str(configuration)]
+        super().__init__("nginx", command, {}, directory)
+        self.access_log = directory / "gischat.log"
+
+    @property
+    def url(self) -> str:
+        return f"https://{NAME}:{self.https_port}"
+
+    @property
+    def trusting(self) -> ssl.SSLContext:
+        """For a client that believes this site's certificate, and no other."""
+        context = ssl.create_default_context()
+        self.authority.configure_trust(context)
+        return context
+
+    def get(self, path: str, *, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:
+        """Status and body of what HTTPS answers."""
+        connection = http.client.HTTPSConnection(NAME, self.https_port, timeout=30, context=self.trusting)
+        try:
+            connection.request(method, path, body)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def __enter__(self) -> Self:
+        for port in self._ports:
+            port.release()
+        self.start()
+        _wait(self._listens, [self], "nginx does not listen")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _listens(self) -> bool:
+        with socket.create_connection((HOST, self.https_port), timeout=1):
+            return True
+
+
+def executable() -> str:
+    """Debian keeps it where only root looks."""
+    found = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
+    assert found, "there is no nginx: tests/install-tools installs it"
+    return found
+
+
+def site(*arguments: str, **settings: str) -> str:
+    """The site as an operator gets it."""
+    command = [sys.executable, "-m", "deploy", "nginx", *arguments]
+    environment = {"PATH": os.defpath, "ENV_FILE": os.devnull, **settings}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def _certify(authority: trustme.CA, directory: Path) -> None:
+    certificate = authority.issue_cert(NAME)
+    for blob in certificate.cert_chain_pems:
+        blob.write_to_path(directory / "fullchain.pem", append=True)
+    certificate.private_key_pem.write_to_path(directory / "privkey.pem")

@@ -1,0 +1,186 @@
+"""The site file that we ship, in a real nginx before two real fronts, as if they were on two hosts."""
+
+import asyncio
+import http.client
+import json
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.nginx_site import silence_seconds
+from tests.deploy.nginx import NAME, Nginx, executable, site
+from tests.support.client import Client
+from tests.support.processes import HOST, Stack
+from tests.support.settings import settings
+
+FRAME_SIZE = 20_000  # bytes
+ELSEWHERE = "127.0.0.9"  # an address of this machine that nobody else here has
+
+StackFactory = Callable[..., Stack]
+
+
+@pytest.fixture(scope="module")
+def stack(open_stack: StackFactory) -> Iterator[Stack]:
+    """Two fronts on two ports, which believe what stands on this machine's first address."""
+    with open_stack(fronts=2, heavy=0, max_frame_size=FRAME_SIZE, trusted_proxies=HOST) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def nginx(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    fronts = [f"{HOST}:{front.port}" for front in stack.fronts]
+    with Nginx(tmp_path_factory.mktemp("nginx"), fronts, MAX_FRAME_SIZE=str(FRAME_SIZE)) as nginx:
+        yield nginx
+
+
+@asynccontextmanager
+async def joined(nginx: Nginx, **options: Any) -> AsyncIterator[Client]:
+    client = await Client.connect(nginx.url, "QGIS", ssl=nginx.trusting, **options)
+    try:
+        yield client
+    finally:
+        await client.leave()
+
+
+async def test_people_talk_through_it_whichever_front_they_are_on(stack: Stack, nginx: Nginx) -> None:
+    # Given two people, whom least_conn puts on two fronts
+    async with joined(nginx) as jane, joined(nginx) as john:
+        # When one speaks, both hear it
+        text = await jane.say()
+        await john.until(text=text)
+        await jane.until(text=text)
+
+        # And the other endpoints answer over HTTPS
+        status, body = nginx.get("/channels")
+        assert (status, json.loads(body)) == (200, ["QGIS", "Geotribu"])
+
+
+async def test_fronts_and_nginx_log_the_clients_address_and_no_token(stack: Stack, nginx: Nginx) -> None:
+    # Given a client at an address of its own, which claims to be somebody else
+    forged = {"additional_headers": {"X-Forwarded-For": "192.0.2.66"}}
+    async with joined(nginx, local_addr=(ELSEWHERE, 0), query="?token=Sesame", **forged) as client:
+        await client.say()
+
+    # Then a front and nginx have written where it comes from, and nothing of the query
+    def lines() -> str:
+        return "".join(front.new_log() for front in stack.fronts) + nginx.access_log.read_text()
+
+    async with asyncio.timeout(10):
+        while lines().count(ELSEWHERE) < 2:
+            await asyncio.sleep(0.02)
+    assert "192.0.2.66" not in lines()
+    assert "Sesame" not in lines()
+    assert f"{ELSEWHERE} [" in nginx.access_log.read_text()
+    assert " GET /channel/QGIS/ws 101 " in nginx.access_log.read_text()
+
+
+async def test_a_front_that_is_stopped_sends_its_people_to_the_other_and_nobody_sees_an_error(
+    stack: Stack, nginx: Nginx
+) -> None:
+    async with joined(nginx) as first, joined(nginx) as second:
+        stopped = stack.fronts[0]
+        stopping = asyncio.create_task(stopped.stopped())
+
+        # When a front is stopped, whatever is asked meanwhile is answered
+        statuses = []
+        while not stopping.done():
+            statuses += [(await asyncio.to_thread(nginx.get, "/version"))[0]]
+        assert await stopping == 0
+        assert set(statuses) == {200}
+
+        # Then one of the two has been told to come back, the other notices nothing
+        moved, stayed = (first, second) if first.connection.close_code else (second, first)
+        assert await moved.closed() == (1001, "The server is about to restart.")
+
+        # And who comes back is served at once
+        async with joined(nginx) as again:
+            text = await again.say()
+            await stayed.until(text=text)
+    stopped.start()
+    stack.wait_healthy(stopped)
+
+
+async def test_it_takes_what_a_front_takes_and_no_more(stack: Stack, nginx: Nginx) -> None:
+    path = "/channel/QGIS/text"
+
+    # When a body is as large as a front takes, the front reads it
+    status, body = nginx.get(path, method="PUT", body=b" " * FRAME_SIZE)
+    assert (status, list(json.loads(body))) == (422, ["detail"])
+    # When it is larger, it gets no further than nginx
+    assert nginx.get(path, method="PUT", body=b" " * (FRAME_SIZE + 1))[0] == 413
+
+    # When a frame is as large, the front reads it; larger ones cost the connection, as without nginx
+    async with joined(nginx) as client:
+        await client.send_raw(" " * FRAME_SIZE)
+        await client.refusal()
+        await client.send_raw(" " * (FRAME_SIZE + 1))
+        assert (await client.closed())[0] == 1009
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/admin", "/admin/channels", "//metrics", "/%6detrics", "/x/../admin/x"])
+def test_what_is_for_operators_is_not_for_the_world(nginx: Nginx, path: str) -> None:
+    status, body = nginx.get(path)
+    assert (status, b"<center>nginx" in body) == (404, True)
+
+
+def test_plain_http_is_sent_on_to_https_but_for_certbots_answers(nginx: Nginx) -> None:
+    (nginx.webroot / ".well-known/acme-challenge").mkdir(parents=True)
+    (nginx.webroot / ".well-known/acme-challenge/question").write_text("answer")
+    connection = http.client.HTTPConnection(HOST, nginx.http_port, timeout=10)
+
+    connection.request("GET", "/.well-known/acme-challenge/question")
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (200, b"answer")
+
+    connection.request("GET", "/channel/QGIS/last?after=x")
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["Location"]) == (301, f"{nginx.url}/channel/QGIS/last?after=x")
+    connection.close()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda version: version.name)
+def test_tls_as_it_is_spoken_today(nginx: Nginx, version: ssl.TLSVersion) -> None:
+    context = nginx.trusting
+    context.minimum_version = context.maximum_version = version
+    connection = http.client.HTTPSConnection(NAME, nginx.https_port, timeout=10, context=context)
+    connection.request("GET", "/version")
+    answer = connection.getresponse()
+    assert answer.status == 200
+    assert "max-age=63072000" in answer.headers["Strict-Transport-Security"]
+    connection.close()
+
+
+# --- the file itself
+
+
+def test_the_site_needs_no_more_than_debian_gives(tmp_path: Path) -> None:
+    # Given the site of two hosts with everything in its usual place
+    (tmp_path / "site.conf").write_text(site("chat.example.org", "10.0.0.1:8000", "[2001:db8::2]:8000"))
+    (tmp_path / "nginx.conf").write_text(f"events {{}} http {{ include {tmp_path}/site.conf; }}")
+    command = [executable(), "-t", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
+
+    # Then nginx finds no fault with it but that the certificates are not there yet
+    said = subprocess.run(command, capture_output=True, text=True).stderr
+    (fault,) = [line for line in said.splitlines() if "[emerg]" in line]
+    assert 'cannot load certificate "/etc/letsencrypt/live/chat.example.org/fullchain.pem"' in fault
+
+
+@pytest.mark.parametrize("wrong", ["chat.example.org; return 200", "", "-x y", "a b"])
+def test_what_is_no_name_gets_into_no_file(wrong: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        site(wrong)
+    assert refused.value.returncode == 2
+
+
+@pytest.mark.parametrize(("interval", "timeout"), [(1, 1), (20, 10), (20, 20), (300, 30)])
+def test_nginx_is_more_patient_than_a_front_pings(interval: float, timeout: float) -> None:
+    assert silence_seconds(settings(ws_ping_interval=interval)) > interval + timeout
+
+
+def test_without_pings_silence_is_no_sign_of_death() -> None:
+    assert silence_seconds(settings(ws_ping_interval=0)) == 24 * 60 * 60
