@@ -7,6 +7,7 @@ silent, where the fronts are.
 import argparse
 import math
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from string import Template
@@ -34,7 +35,7 @@ def site(settings: Settings, arguments: Sequence[str]) -> str:
     """The site file for a command line; a wrong one ends the process with status 2 and a message."""
     given = _parser().parse_args(arguments)
     template = (TEMPLATES / "site.conf").read_text("utf-8")
-    locations = (TEMPLATES / "locations.conf").read_text("utf-8").splitlines(keepends=True)
+    locations = (TEMPLATES / "locations.conf").read_text("utf-8")
     values = {
         "name": given.name,
         "servers": "\n    ".join(_server(front) for front in given.fronts or [f"127.0.0.1:{settings.port}"]),
@@ -48,7 +49,7 @@ def site(settings: Settings, arguments: Sequence[str]) -> str:
         "silence": silence_seconds(settings),
     }
     filled = _Site(template[template.index("\n\n") + 2 :]).substitute(values)
-    return _HEADER + filled.replace(INCLUDE, "".join(line.strip() and f"    {line}" or line for line in locations))
+    return _HEADER + filled.replace(INCLUDE, textwrap.indent(locations, "    "))
 
 
 def silence_seconds(settings: Settings) -> int:

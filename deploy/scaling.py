@@ -6,6 +6,8 @@ supervisord takes the number of a group's processes from its configuration, and 
 - `RemoteCalls`, inside supervisord, reads the configuration with the new number, adds or takes out members;
 - `ScaleCommand`, inside supervisorctl, first stops the members that are to go, each in its own time.
 
+`Group` is what commands inside supervisorctl share.
+
 The number holds until supervisord ends; the setting of that name makes it stay.
 """
 
@@ -64,6 +66,49 @@ class RemoteCalls:
         return next(group for group in options.process_group_configs if group.name == name)
 
 
+class Group:
+    """One of the groups, as supervisord tells and does it."""
+
+    def __init__(self, controller: Any, name: str) -> None:
+        self.name = name
+        self._controller = controller
+
+    def members(self) -> list[dict[str, Any]]:
+        """In the order of their numbers."""
+        members = [info for info in self._supervisor.getAllProcessInfo() if info["group"] == self.name]
+        return sorted(members, key=lambda member: int(member["name"].rpartition("-")[2]))
+
+    def member(self, name: str) -> dict[str, Any]:
+        info: dict[str, Any] = self._supervisor.getProcessInfo(f"{self.name}:{name}")
+        return info
+
+    def start(self, name: str, *, wait: bool = False) -> None:
+        self._supervisor.startProcess(f"{self.name}:{name}", wait)
+
+    def stop(self, name: str, *, wait: bool = False) -> None:
+        self._supervisor.stopProcess(f"{self.name}:{name}", wait)
+
+    def resize(self, count: int) -> None:
+        """Leaves it with that many running members: the surplus ends in its own time, what is new is waited for."""
+        for member in self.members()[count:]:
+            if member["state"] not in STOPPED_STATES:
+                self.stop(member["name"])
+        self._await(lambda members: all(each["state"] in STOPPED_STATES for each in members[count:]))
+        self._controller.get_server_proxy("gischat").resize(self.name, count)
+        for member in self.members():  # one that was there, but stopped by hand
+            if member["state"] in STOPPED_STATES and member["start"]:
+                self.start(member["name"])
+        self._await(lambda members: all(each["state"] == ProcessStates.RUNNING for each in members))
+
+    def _await(self, holds: Callable[[list[dict[str, Any]]], bool]) -> None:
+        while not holds(self.members()):
+            time.sleep(POLL_SECONDS)
+
+    @property
+    def _supervisor(self) -> Any:
+        return self._controller.get_supervisor()
+
+
 class ScaleCommand(ControllerPluginBase):  # type: ignore[misc] # supervisor has no types
     """The command `scale`, inside supervisorctl."""
 
@@ -72,38 +117,15 @@ class ScaleCommand(ControllerPluginBase):  # type: ignore[misc] # supervisor has
             return
         try:
             name, count = _parse(arguments)
-            self._scale(name, count)
+            Group(self.ctl, name).resize(count)
         except (ValueError, Fault) as error:
             self.ctl.output(f"ERROR: {error.faultString if isinstance(error, Fault) else error}")
             self.ctl.exitstatus = 1
+        else:
+            self.ctl.output(f"{name}: {count} running ({SETTINGS[name]}={count} in .env keeps it so)")
 
     def help_scale(self) -> None:
         self.ctl.output("scale <group> <number>\tRun that many of fronts, light or heavy; the rest is left alone")
-
-    def _scale(self, name: str, count: int) -> None:
-        for member in self._members(name)[count:]:
-            if member["state"] not in STOPPED_STATES:
-                self._supervisor.stopProcess(f"{name}:{member['name']}", False)
-        self._await(name, lambda members: all(each["state"] in STOPPED_STATES for each in members[count:]))
-        self.ctl.get_server_proxy("gischat").resize(name, count)
-        for member in self._members(name):  # one that was there, but stopped by hand
-            if member["state"] in STOPPED_STATES and member["start"]:
-                self._supervisor.startProcess(f"{name}:{member['name']}", False)
-        self._await(name, lambda members: all(each["state"] == ProcessStates.RUNNING for each in members))
-        self.ctl.output(f"{name}: {count} running ({SETTINGS[name]}={count} in .env keeps it so)")
-
-    def _await(self, name: str, holds: Callable[[list[dict[str, Any]]], bool]) -> None:
-        while not holds(self._members(name)):
-            time.sleep(POLL_SECONDS)
-
-    def _members(self, name: str) -> list[dict[str, Any]]:
-        """In the order of their numbers."""
-        members = [info for info in self._supervisor.getAllProcessInfo() if info["group"] == name]
-        return sorted(members, key=lambda member: int(member["name"].rpartition("-")[2]))
-
-    @property
-    def _supervisor(self) -> Any:
-        return self.ctl.get_supervisor()
 
 
 def make_remote_calls(supervisord: Any) -> RemoteCalls:

@@ -67,8 +67,8 @@ def channel(fresh_channels: Iterator[str]) -> str:
 def start_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], webdriver.Chrome]]:
     """Starts browsers, each with a profile of its own; they end with the session."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    assert chromium, "the tests of the page need chromium: tests/install-browser says how to get it"
-    assert driver, "the tests of the page need chromedriver: tests/install-browser says how to get it"
+    assert chromium, "the tests of the page need chromium: tests/install-tools says how to get it"
+    assert driver, "the tests of the page need chromedriver: tests/install-tools says how to get it"
     browsers = []
 
     def start() -> webdriver.Chrome:
