@@ -63,6 +63,7 @@ class Instance:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "STATE_DIR": str(self.state_dir),
             "RUN_DIR": str(self.run_dir),
+            "NOTIFY_SOCKET": str(self.run_dir / "notify.sock"),
             "NODE_NAME": _node_name(self.state_dir),
             "EMBEDDED_REDIS": str(int(self.embeds_redis)),
             "HOST": settings.host,

@@ -1,16 +1,21 @@
 """Starting everything anew, one process after another, while people talk: `supervisorctl roll [group ...]`.
 
 For a new version of the code. Workers come first: one that is new understands a front that is old, which may not hold
-the other way round. A process that does not come up ends the roll, so that a version that does not run costs one.
+the other way round. A process that does not get ready ends the roll, so that a version that does not run costs one.
+
+RUNNING says only that a process has lived for a second, and a shared port is answered by any front. So each process
+says by itself when it is ready (gischat/notify.py), and `Readiness`, inside supervisord, hears it.
 """
 
 import os
+import socket
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault
 
+from supervisor import events
 from supervisor.states import STOPPED_STATES, ProcessStates
 from supervisor.supervisorctl import ControllerPluginBase
 
@@ -19,14 +24,33 @@ from deploy.scaling import POLL_SECONDS, Group
 
 ORDER = ("heavy", "light", "fronts")
 READY_SECONDS = 60
-SETTLED_SECONDS = 3  # by then a process that cannot run has ended
 FALLEN = (ProcessStates.BACKOFF, *STOPPED_STATES)
-
-LISTENING = "0A"  # include/net/tcp_states.h, as /proc/net/tcp writes it
+LONGEST_NOTICE = 4096
 
 
 class NotReady(Exception):
     """A process that was started anew is of no use; `str()` tells which."""
+
+
+class Readiness:
+    """The remote procedures readiness.*, inside supervisord."""
+
+    def __init__(self, address: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        os.set_inheritable(self._socket.fileno(), False)
+        address.unlink(missing_ok=True)
+        self._socket.bind(str(address))
+        events.subscribe(events.SupervisorStoppingEvent, lambda _: address.unlink(missing_ok=True))
+
+    def news(self) -> list[int]:
+        """The ids of the processes that have become ready since this was last asked."""
+        found = []
+        with suppress(BlockingIOError):
+            while True:
+                notice = dict(line.split(b"=", 1) for line in self._socket.recv(LONGEST_NOTICE).splitlines())
+                found.append(int(notice[b"MAINPID"]))
+        return found
 
 
 class RollCommand(ControllerPluginBase):  # type: ignore[misc] # supervisor has no types
@@ -50,10 +74,12 @@ class RollCommand(ControllerPluginBase):  # type: ignore[misc] # supervisor has 
         running = [member["name"] for member in members if member["state"] not in STOPPED_STATES]
         needs_stand_in = group.name == "fronts" and len(running) == 1
         if needs_stand_in:
+            self._news()
             group.resize(len(members) + 1)
             self._await_ready(group, group.members()[-1]["name"])
         for name in running:
             group.stop(name, wait=True)
+            self._news()
             group.start(name)
             self._await_ready(group, name)
             self.ctl.output(f"{group.name}:{name} has been started anew")
@@ -61,50 +87,30 @@ class RollCommand(ControllerPluginBase):  # type: ignore[misc] # supervisor has 
             group.resize(len(members))
 
     def _await_ready(self, group: Group, name: str) -> None:
+        """
+        Raises:
+            NotReady: the process has ended instead, or takes too long.
+        """
         deadline = time.monotonic() + READY_SECONDS
-        while not self._is_ready(group, member := group.member(name)):
+        ready: set[int] = set()
+        while (member := group.member(name))["pid"] not in ready or not self._is_well(group):
             if member["state"] in FALLEN or time.monotonic() > deadline:
                 raise NotReady(f"{group.name}:{name} does not get ready (see the log); the rest runs as before")
             time.sleep(POLL_SECONDS)
+            ready |= self._news()
 
-    def _is_ready(self, group: Group, member: dict[str, Any]) -> bool:
-        if member["state"] != ProcessStates.RUNNING or member["now"] - member["start"] < SETTLED_SECONDS:
-            return False
+    def _is_well(self, group: Group) -> bool:
         if group.name != "fronts":
             return True
         host, port = self.ctl.get_server_proxy("gischat").address()
-        return listens(member["pid"], int(port)) and lacking(host, int(port)) is None
+        return lacking(host, int(port)) is None
+
+    def _news(self) -> set[int]:
+        return set(self.ctl.get_server_proxy("readiness").news())
 
 
-def listens(pid: int, port: int) -> bool:
-    """Whether this process accepts connections there. All fronts share the port: asking it is answered by any.
-
-    Only Linux tells. Elsewhere a process counts as listening from its start.
-    """
-    process = Path("/proc", str(pid))
-    if not Path("/proc/net/tcp").exists():
-        return True
-    return any(
-        row[3] == LISTENING and int(row[1].rpartition(":")[2], 16) == port and f"socket:[{row[9]}]" in _open(process)
-        for row in _sockets(process)
-    )
-
-
-def _sockets(process: Path) -> list[list[str]]:
-    """The TCP sockets of a process' network, as proc(5) tells them."""
-    with suppress(OSError):  # it has gone
-        tables = [(process / "net" / name).read_text() for name in ("tcp", "tcp6") if (process / "net" / name).exists()]
-        return [line.split() for table in tables for line in table.splitlines()[1:]]
-    return []
-
-
-def _open(process: Path) -> set[str]:
-    found = set()
-    with suppress(OSError):
-        for descriptor in (process / "fd").iterdir():
-            with suppress(OSError):  # closed meanwhile
-                found.add(os.readlink(descriptor))
-    return found
+def make_readiness(_: Any) -> Readiness:
+    return Readiness(Path(os.environ["NOTIFY_SOCKET"]))
 
 
 def make_roll_command(controller: Any) -> RollCommand:

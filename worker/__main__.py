@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from gischat import process
+from gischat import notify, process
 from gischat.messages import Lane
 from gischat.settings import Settings
 from gischat.streams.multiplexer import ANSWER_SECONDS
@@ -55,6 +55,7 @@ async def work(lanes: list[Lane], name: str, settings: Settings, stop: asyncio.E
             gateway = await stack.enter_async_context(_gateway(lane, channels, name, settings))
             consumers.append(_consumer(gateway, settings, sandbox))
         log.info("taking %s jobs as %s", " and ".join(lanes), name)
+        notify.ready()
         # One that fails ends the group, and so the process: better a new worker than one that takes no jobs.
         async with asyncio.TaskGroup() as group:
             for consumer in consumers:

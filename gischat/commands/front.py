@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from gischat import process
+from gischat import notify, process
 from gischat.front.app import running
 from gischat.settings import Settings
 
@@ -11,6 +11,7 @@ from gischat.settings import Settings
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Serves until it is told to stop, then drains."""
     async with running(settings):
+        notify.ready()
         await stop.wait()
 
 
