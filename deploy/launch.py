@@ -21,8 +21,8 @@ MOST_OPEN_FILES = 65_536
 
 LEFTOVERS_SECONDS = 60
 
-# supervisord would fail to open some outputs again (a socket, as from systemd; another user's terminal, after su),
-# and fail in the midst of stopping when one breaks (a closed terminal; `make run | tee log`, where Ctrl-C ends tee
+# supervisord would fail to open some outputs again (a socket, as from systemd; another user's terminal, after su; a file
+# that root opened for us), and fail in the midst of stopping when one breaks (a closed terminal; `make run | tee log`, where Ctrl-C ends tee
 # first). This one it can open, and it takes what comes until supervisord has gone.
 RELAY = "trap '' INT QUIT HUP TERM; cat 2>/dev/null; exec cat >/dev/null"
 
@@ -129,7 +129,7 @@ def _output(log_file: str | None) -> int:
     if log_file:
         return _open_log(log_file)
     stdout = sys.stdout.fileno()
-    if stat.S_ISREG(os.fstat(stdout).st_mode):
+    if stat.S_ISREG(os.fstat(stdout).st_mode) and os.access(f"/dev/fd/{stdout}", os.W_OK):
         # `> log`: each opening has a place of its own in the file, and would write over what others wrote.
         fcntl.fcntl(stdout, fcntl.F_SETFL, fcntl.fcntl(stdout, fcntl.F_GETFL) | os.O_APPEND)
         return stdout

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 from xmlrpc.client import ServerProxy
@@ -51,11 +51,14 @@ class Deployment:
         }
         self._popen: subprocess.Popen[bytes] | None = None
 
-    def start(self, output: int | IO[bytes] | None = None) -> Self:
-        """Runs it, without waiting; its output goes to `log`, or where it is told."""
+    def start(self, output: int | IO[bytes] | None = None, *, through: Sequence[str] = ()) -> Self:
+        """Runs it, without waiting; its output goes to `log`, or where it is told.
+
+        `through` is a command that execs the one behind it, with something changed.
+        """
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", "deploy", "run"],
+                [*through, sys.executable, "-m", "deploy", "run"],
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,

@@ -316,6 +316,22 @@ def test_output_to_a_file_is_not_written_over(deployment: Deploy, tmp_path: Path
     assert [line for line in lines if not re.match(r"gischat: |\d+:|\d{4}-\d\d-\d\d[ T]", line)] == []
 
 
+def test_output_to_a_file_that_only_others_may_open_arrives(deployment: Deploy, tmp_path: Path) -> None:
+    # Given a file that was opened for us, as systemd does as root, and that we may not open ourselves
+    log = tmp_path / "log"
+    chat = deployment(**REDIS_ALONE)
+    without_privilege = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
+    with log.open("ab") as output:
+        log.chmod(0o400)
+        chat.start(output, through=without_privilege)
+    chat.wait_until(lambda: chat.runs("redis:valkey"))
+
+    # When it ends, then all of it has come
+    chat.signal(signal.SIGTERM)
+    assert chat.exit_status() == 0
+    assert "ready to exit" in log.read_text()
+
+
 @pytest.mark.parametrize("make", [_pipe, _socket, pty.openpty], ids=["pipe", "socket", "terminal"])
 def test_it_ends_in_order_though_nobody_takes_its_output_any_more(
     deployment: Deploy, make: Callable[[], tuple[int, int]]
