@@ -35,10 +35,12 @@ setup(
         "test": [
             "jsonschema>=4.26,<5",
             "openapi-spec-validator>=0.9,<1",
+            "packaging>=26",
             "psutil>=7,<8",
             "pytest>=9.2,<10",
             "pytest-tornasync>=0.6.0.post2,<1",
             "pytest-xdist>=3.8,<4",
+            "pyyaml>=6,<7",
             "selenium>=4.51,<5",
             "trustme>=1.2.1,<2",
             "websockets>=17.4,<18",

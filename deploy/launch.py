@@ -21,9 +21,9 @@ MOST_OPEN_FILES = 65_536
 
 LEFTOVERS_SECONDS = 60
 
-# supervisord would fail to open some outputs again (a socket, as from systemd; another user's terminal, after su; a file
-# that root opened for us), and fail in the midst of stopping when one breaks (a closed terminal; `make run | tee log`, where Ctrl-C ends tee
-# first). This one it can open, and it takes what comes until supervisord has gone.
+# supervisord would fail to open some outputs again (a socket, as from systemd; another user's terminal, after su; a
+# file that root opened for us), and fail in the midst of stopping when one breaks (a closed terminal; `make run | tee
+# log`, where Ctrl-C ends tee first). This one it can open, and it takes what comes until supervisord has gone.
 RELAY = "trap '' INT QUIT HUP TERM; cat 2>/dev/null; exec cat >/dev/null"
 
 

@@ -1,4 +1,4 @@
-"""A real nginx with the site that we ship, on ports of its own."""
+"""A real nginx, with the site that we ship or with another."""
 
 import http.client
 import os
@@ -8,12 +8,13 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 import trustme
 
-from tests.support.processes import HOST, ROOT, Port, Process, _wait
+from tests.support.processes import HOST, ROOT, Port, Process
 
 NAME = "localhost"
 
@@ -37,25 +38,48 @@ http {{
 
 
 class Nginx(Process):
-    """nginx before fronts at these addresses; `settings` as those of the fronts, in capitals."""
+    """nginx with one site file, which listens on these ports."""
 
-    def __init__(self, directory: Path, fronts: Sequence[str], **settings: str) -> None:
-        self._ports = http_port, https_port = Port(), Port()
-        self.http_port, self.https_port = http_port.number, https_port.number
-        self.webroot = directory / "webroot"
-        self.webroot.mkdir()
-        self.authority = trustme.CA()
-        _certify(self.authority, directory)
-        arguments = [NAME, *fronts, "--certificates", str(directory), "--logs", str(directory)]
-        arguments += ["--webroot", str(self.webroot)]
-        arguments += ["--http-port", str(self.http_port), "--https-port", str(self.https_port)]
-        (directory / "site.conf").write_text(site(*arguments, **settings))
+    def __init__(self, directory: Path, site: str, *ports: Port) -> None:
+        self._ports = ports
+        (directory / "site.conf").write_text(site)
         user = "user root root;" if os.geteuid() == 0 else ""
         configuration = directory / "nginx.conf"
         configuration.write_text(AROUND.format(directory=directory, user=user))
         command = [executable(), "-p", str(directory), "-e", "stderr", "-c", str(configuration)]
         super().__init__("nginx", command, {}, directory)
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self._ports[0].number}"
+
+    def __enter__(self) -> Self:
+        for port in self._ports:
+            port.release()
+        self.start()
+        while not all(_listens(port.number) for port in self._ports):
+            assert not self.ends_within(0.03), self.whole_log()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class Site(Nginx):
+    """The site that we ship, before fronts at these addresses; `settings` as those of the fronts, in capitals."""
+
+    def __init__(self, directory: Path, fronts: Sequence[str], **settings: str) -> None:
+        http_port, https_port = Port(), Port()
+        self.http_port, self.https_port = http_port.number, https_port.number
+        self.webroot = directory / "webroot"
+        self.webroot.mkdir()
         self.access_log = directory / "gischat.log"
+        self.authority = trustme.CA()
+        _certify(self.authority, directory)
+        arguments = [NAME, *fronts, "--certificates", str(directory), "--logs", str(directory)]
+        arguments += ["--webroot", str(self.webroot)]
+        arguments += ["--http-port", str(self.http_port), "--https-port", str(self.https_port)]
+        super().__init__(directory, site(*arguments, **settings), http_port, https_port)
 
     @property
     def url(self) -> str:
@@ -78,20 +102,6 @@ class Nginx(Process):
         finally:
             connection.close()
 
-    def __enter__(self) -> Self:
-        for port in self._ports:
-            port.release()
-        self.start()
-        _wait(self._listens, [self], "nginx does not listen")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def _listens(self) -> bool:
-        with socket.create_connection((HOST, self.https_port), timeout=1):
-            return True
-
 
 def executable() -> str:
     """Debian keeps it where only root looks."""
@@ -112,3 +122,9 @@ def _certify(authority: trustme.CA, directory: Path) -> None:
     for blob in certificate.cert_chain_pems:
         blob.write_to_path(directory / "fullchain.pem", append=True)
     certificate.private_key_pem.write_to_path(directory / "privkey.pem")
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        return True
+    return False

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from deploy.nginx_site import silence_seconds
-from tests.deploy.nginx import NAME, Nginx, executable, site
+from tests.deploy.nginx import NAME, Site, executable, site
 from tests.support.client import Client
 from tests.support.processes import HOST, Stack
 from tests.support.settings import settings
@@ -32,14 +32,14 @@ def stack(open_stack: StackFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
-def nginx(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+def nginx(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     fronts = [f"{HOST}:{front.port}" for front in stack.fronts]
-    with Nginx(tmp_path_factory.mktemp("nginx"), fronts, MAX_FRAME_SIZE=str(FRAME_SIZE)) as nginx:
+    with Site(tmp_path_factory.mktemp("nginx"), fronts, MAX_FRAME_SIZE=str(FRAME_SIZE)) as nginx:
         yield nginx
 
 
 @asynccontextmanager
-async def joined(nginx: Nginx, **options: Any) -> AsyncIterator[Client]:
+async def joined(nginx: Site, **options: Any) -> AsyncIterator[Client]:
     client = await Client.connect(nginx.url, "QGIS", ssl=nginx.trusting, **options)
     try:
         yield client
@@ -47,7 +47,7 @@ async def joined(nginx: Nginx, **options: Any) -> AsyncIterator[Client]:
         await client.leave()
 
 
-async def test_people_talk_through_it_whichever_front_they_are_on(stack: Stack, nginx: Nginx) -> None:
+async def test_people_talk_through_it_whichever_front_they_are_on(stack: Stack, nginx: Site) -> None:
     # Given two people, whom least_conn puts on two fronts
     async with joined(nginx) as jane, joined(nginx) as john:
         # When one speaks, both hear it
@@ -60,7 +60,7 @@ async def test_people_talk_through_it_whichever_front_they_are_on(stack: Stack, 
         assert (status, json.loads(body)) == (200, ["QGIS", "Geotribu"])
 
 
-async def test_fronts_and_nginx_log_the_clients_address_and_no_token(stack: Stack, nginx: Nginx) -> None:
+async def test_fronts_and_nginx_log_the_clients_address_and_no_token(stack: Stack, nginx: Site) -> None:
     # Given a client at an address of its own, which claims to be somebody else
     forged = {"additional_headers": {"X-Forwarded-For": "192.0.2.66"}}
     async with joined(nginx, local_addr=(ELSEWHERE, 0), query="?token=Sesame", **forged) as client:
@@ -80,7 +80,7 @@ async def test_fronts_and_nginx_log_the_clients_address_and_no_token(stack: Stac
 
 
 async def test_a_front_that_is_stopped_sends_its_people_to_the_other_and_nobody_sees_an_error(
-    stack: Stack, nginx: Nginx
+    stack: Stack, nginx: Site
 ) -> None:
     async with joined(nginx) as first, joined(nginx) as second:
         stopped = stack.fronts[0]
@@ -105,7 +105,7 @@ async def test_a_front_that_is_stopped_sends_its_people_to_the_other_and_nobody_
     stack.wait_healthy(stopped)
 
 
-async def test_it_takes_what_a_front_takes_and_no_more(stack: Stack, nginx: Nginx) -> None:
+async def test_it_takes_what_a_front_takes_and_no_more(stack: Stack, nginx: Site) -> None:
     path = "/channel/QGIS/text"
 
     # When a body is as large as a front takes, the front reads it
@@ -123,12 +123,12 @@ async def test_it_takes_what_a_front_takes_and_no_more(stack: Stack, nginx: Ngin
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/admin", "/admin/channels", "//metrics", "/%6detrics", "/x/../admin/x"])
-def test_what_is_for_operators_is_not_for_the_world(nginx: Nginx, path: str) -> None:
+def test_what_is_for_operators_is_not_for_the_world(nginx: Site, path: str) -> None:
     status, body = nginx.get(path)
     assert (status, b"<center>nginx" in body) == (404, True)
 
 
-def test_plain_http_is_sent_on_to_https_but_for_certbots_answers(nginx: Nginx) -> None:
+def test_plain_http_is_sent_on_to_https_but_for_certbots_answers(nginx: Site) -> None:
     (nginx.webroot / ".well-known/acme-challenge").mkdir(parents=True)
     (nginx.webroot / ".well-known/acme-challenge/question").write_text("answer")
     connection = http.client.HTTPConnection(HOST, nginx.http_port, timeout=10)
@@ -144,7 +144,7 @@ def test_plain_http_is_sent_on_to_https_but_for_certbots_answers(nginx: Nginx) -
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda version: version.name)
-def test_tls_as_it_is_spoken_today(nginx: Nginx, version: ssl.TLSVersion) -> None:
+def test_tls_as_it_is_spoken_today(nginx: Site, version: ssl.TLSVersion) -> None:
     context = nginx.trusting
     context.minimum_version = context.maximum_version = version
     connection = http.client.HTTPSConnection(NAME, nginx.https_port, timeout=10, context=context)

@@ -1,0 +1,217 @@
+"""The Dockerfile and compose.yaml against what they are made of: no engine runs here.
+
+What they name must exist, what they set must be a setting, and the proxy's configuration runs in a real nginx.
+"""
+
+import importlib.util
+import json
+import re
+import shlex
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from importlib.metadata import requires, version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from gischat.settings import variables
+from tests.deploy.deployment import ROOT
+from tests.deploy.nginx import Nginx
+from tests.support.client import Client
+from tests.support.processes import HOST, Port, Stack
+from tests.support.settings import settings
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = ("front", "light", "heavy")
+
+# Read by what starts the processes
+OF_THE_LAUNCHER = {"LOG_FILE", "STATE_DIR"}
+
+
+def instructions(name: str) -> list[str]:
+    joined = DOCKERFILE.replace("\\\n", " ")
+    return [line.removeprefix(name).strip() for line in joined.splitlines() if line.startswith(f"{name} ")]
+
+
+def copied() -> list[str]:
+    """What of the project gets into the image."""
+    return [path for copy in instructions("COPY") if "--from" not in copy for path in copy.split()[:-1]]
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "deploy/docker/constraints.txt").read_text("utf-8").splitlines()
+    pairs = [line.split("==") for line in lines if not line.startswith("#")]
+    return {canonicalize_name(name): pin for name, pin in pairs}
+
+
+# --- the image
+
+
+def test_what_is_copied_into_the_image_is_there_and_not_ignored() -> None:
+    sent = [line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")]
+    assert copied()
+    for source in copied():
+        assert list(ROOT.glob(source)), source
+        assert source.split("/")[0] in sent, source
+
+
+def test_everything_that_runs_gets_into_the_image() -> None:
+    files = {path.relative_to(ROOT) for pattern in copied() for path in ROOT.glob(pattern)}
+    for needed in ("gischat", "worker", "supervisord.conf", "deploy/__main__.py", "deploy/valkey.conf", "deploy/nginx"):
+        assert Path(needed) in files
+
+
+@pytest.mark.parametrize("instruction", ["CMD", "HEALTHCHECK"])
+def test_what_the_image_runs_is_a_command_of_ours(instruction: str) -> None:
+    *_, python, _, module, command = json.loads(re.search(r"\[.*\]$", instructions(instruction)[0])[0])  # type: ignore[index]
+    assert (python, module) == ("python", "deploy")
+    assert f"\n{command} " in (ROOT / "deploy/__main__.py").read_text("utf-8")
+
+
+def test_it_does_not_run_as_root() -> None:
+    (user,) = instructions("USER")
+    assert user == "10001"
+    assert f"--uid {user} " in DOCKERFILE
+
+
+def _requirements() -> Iterator[Requirement]:
+    lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
+    yield from (Requirement(line) for line in lines if line and not line.startswith("#"))
+
+
+def _all_requirements(unread: list[Requirement]) -> Iterator[Requirement]:
+    """With what these need themselves, and so on."""
+    known = set()
+    while unread:
+        one = unread.pop()
+        yield one
+        extras = one.extras or {""}
+        if (one.name, *extras) not in known:
+            known.add((one.name, *extras))
+            needed = [Requirement(line) for line in requires(one.name) or []]
+            unread += [r for r in needed if not r.marker or any(r.marker.evaluate({"extra": e}) for e in extras)]
+
+
+def test_every_package_of_the_image_has_a_version() -> None:
+    pinned = pins()
+    loose = {str(one) for one in _all_requirements(list(_requirements())) if canonicalize_name(one.name) not in pinned}
+    assert loose == set(), "make them anew: deploy/docker/pin"
+
+
+@pytest.mark.parametrize("requirement", _requirements(), ids=lambda requirement: requirement.name)
+def test_the_versions_are_such_as_we_ask_for(requirement: Requirement) -> None:
+    assert requirement.specifier.contains(pins()[canonicalize_name(requirement.name)])
+    assert requirement.specifier.contains(version(requirement.name))
+
+
+# --- compose
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_service_runs_what_exists(name: str) -> None:
+    python, flag, module, *arguments = SERVICES[name]["command"]
+    assert (python, flag) == ("python", "-m")
+    assert importlib.util.find_spec(f"{module}.__main__")
+    assert arguments == ([] if name == "front" else ["--lane", name])
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_what_compose_sets_are_settings(name: str) -> None:
+    assert SERVICES[name]["environment"].keys() <= set(variables()) | OF_THE_LAUNCHER
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_is_confined_bounded_and_started_again(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["init"]
+    assert service["restart"] == "unless-stopped"
+    assert service["deploy"]["resources"]["limits"]["memory"]
+    assert service["logging"]["options"]["max-size"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_part_can_be_scaled(name: str) -> None:
+    assert not {"container_name", "ports", "volumes"} & SERVICES[name].keys()
+
+
+def test_a_heavy_worker_has_the_time_and_the_memory_that_a_job_may_take() -> None:
+    heavy, defaults = SERVICES["heavy"], settings()
+    assert int(heavy["stop_grace_period"].removesuffix("s")) >= defaults.job_seconds + 10
+    assert int(heavy["deploy"]["resources"]["limits"]["memory"].removesuffix("G")) * 2**30 > defaults.job_memory
+
+
+def test_redis_forgets_nothing() -> None:
+    command = shlex.join(SERVICES["redis"]["command"])
+    assert "--appendonly yes" in command
+    assert "--maxmemory-policy noeviction" in command
+    assert SERVICES["redis"]["volumes"] == ["redis:/data"]
+    assert SERVICES["redis"]["healthcheck"]["test"][1:] == ["valkey-cli", "-e", "ping"]
+    assert "redis" in COMPOSE["volumes"]
+
+
+def test_the_proxy_takes_what_a_front_takes_and_is_believed() -> None:
+    proxy = SERVICES["proxy"]
+    assert proxy["environment"]["MAX_FRAME_SIZE"] == f"${{MAX_FRAME_SIZE:-{settings().max_frame_size}}}"
+    (network,) = COMPOSE["networks"]["edge"]["ipam"]["config"]
+    assert SERVICES["front"]["environment"]["TRUSTED_PROXIES"] == network["subnet"]
+    assert proxy["networks"] == ["edge"]
+    for volume in proxy["volumes"]:
+        assert (ROOT / volume.split(":")[0]).is_file()
+
+
+class Names:
+    """A name server of one name, as engines have one for each service."""
+
+    def __init__(self, *addresses: str) -> None:
+        self._addresses = [socket.inet_aton(address) for address in addresses]
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((HOST, 0))
+        self.address = f"{HOST}:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            question, client = self._socket.recvfrom(512)
+            kind = question[-4:-2]
+            found = self._addresses if kind == b"\0\1" else []  # type A; there are no addresses of IPv6
+            header = question[:2] + b"\x81\x80" + struct.pack("!HHHH", 1, len(found), 0, 0)
+            answers = [b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 1, 4) + address for address in found]
+            self._socket.sendto(b"".join([header, question[12:], *answers]), client)
+
+
+async def test_the_proxy_finds_the_fronts_by_their_name_and_does_without_those_that_are_gone(
+    open_stack: Callable[..., Stack], tmp_path: Path
+) -> None:
+    with open_stack(heavy=0, trusted_proxies=HOST) as stack:
+        # Given a name that stands for a front, and still for one that has just been scaled away
+        port = Port()
+        template = (ROOT / "deploy/docker/nginx.conf.template").read_text("utf-8")
+        filled = {
+            "listen 8080;": f"listen {HOST}:{port.number};",
+            "front:8000": f"front:{stack.fronts[0].port}",
+            "${MAX_FRAME_SIZE}": "1000",
+            "${NGINX_LOCAL_RESOLVERS}": f"{Names('127.0.0.8', HOST).address} ipv6=off",
+            "/dev/stdout": f"{tmp_path}/log",
+            "include locations.conf": f"include {ROOT}/deploy/nginx/locations.conf",
+        }
+        for written, meant in filled.items():
+            assert written in template
+            template = template.replace(written, meant)
+        with Nginx(tmp_path, template, port) as nginx:
+            # When many come through the proxy, then each is served, and known by his own address
+            for _ in range(10):
+                client = await Client.connect(nginx.url, "QGIS", local_addr=("127.0.0.9", 0))
+                await client.until(text=await client.say())
+                await client.leave()
+        assert stack.fronts[0].new_log().count("127.0.0.9") >= 10
