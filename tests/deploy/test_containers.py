@@ -106,7 +106,7 @@ def test_every_package_of_the_image_has_a_version() -> None:
     assert loose == set(), "make them anew: deploy/docker/pin"
 
 
-@pytest.mark.parametrize("requirement", _requirements(), ids=lambda requirement: requirement.name)
+@pytest.mark.parametrize("requirement", list(_requirements()), ids=lambda requirement: requirement.name)
 def test_the_versions_are_such_as_we_ask_for(requirement: Requirement) -> None:
     assert requirement.specifier.contains(pins()[canonicalize_name(requirement.name)])
     assert requirement.specifier.contains(version(requirement.name))
