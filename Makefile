@@ -36,7 +36,6 @@ status: .venv/.installed-run
 
 test: .venv/.installed-dev
 	@tests/install-tools
-	@tests/install-redis
 	@$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal $(PYTEST_ARGS)
 
 bench: .venv/.installed-bench

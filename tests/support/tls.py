@@ -60,7 +60,7 @@ def _program(directory: Path) -> str:
     """redis-server; in Debian's redis-tools it goes by another name, and does what it is called by."""
     found = shutil.which("redis-server")
     if found is None:
-        (directory / "redis-server").symlink_to(shutil.which("redis-check-rdb") or "missing: see tests/install-redis")
+        (directory / "redis-server").symlink_to(shutil.which("redis-check-rdb") or "missing: see tests/install-tools")
         found = str(directory / "redis-server")
     return found
 
