@@ -44,6 +44,10 @@ class Instance:
         return self.run_dir / "supervisord.pid"
 
     @property
+    def metrics_dir(self) -> Path:
+        return self.run_dir / "metrics"
+
+    @property
     def lock_file(self) -> Path:
         return self.run_dir / "lock"
 
@@ -64,6 +68,7 @@ class Instance:
             "STATE_DIR": str(self.state_dir),
             "RUN_DIR": str(self.run_dir),
             "NOTIFY_SOCKET": str(self.run_dir / "notify.sock"),
+            "PROMETHEUS_MULTIPROC_DIR": str(self.metrics_dir),
             "NODE_NAME": _node_name(self.state_dir),
             "EMBEDDED_REDIS": str(int(self.embeds_redis)),
             "HOST": settings.host,

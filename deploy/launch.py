@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import resource
+import shutil
 import socket
 import stat
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any, NoReturn
 from deploy.instance import ROOT, Instance, Refused
 from deploy.notices import tell
 from gischat.logs import is_json
+from gischat.settings import Settings
 
 # More sockets than one front can serve; some systems' hard limit is a billion, and tables are made that long.
 MOST_OPEN_FILES = 65_536
@@ -36,8 +38,9 @@ def launch(instance: Instance) -> NoReturn:
     instance.make_directories()
     _refuse_second_run(instance)
     _await_leftovers(instance)
-    if instance.settings.fronts:
-        _refuse_unusable_port(instance.settings.host, instance.settings.port)
+    # What an earlier run has counted is over: Prometheus takes the fall for the restart that it is.
+    shutil.rmtree(instance.metrics_dir, ignore_errors=True)
+    _refuse_unusable_ports(instance.settings)
     _raise_open_files_limit()
     instance.export()
     os.chdir(ROOT)
@@ -90,17 +93,24 @@ def _await_leftovers(instance: Instance) -> None:
             time.sleep(0.2)
 
 
-def _refuse_unusable_port(host: str, port: int) -> None:
-    """The fronts share the port (SO_REUSEPORT) and would share it with strangers; the probe does not."""
-    if port == 0:
-        raise Refused("PORT=0 would be another port for each front: name one")
+def _refuse_unusable_ports(settings: Settings) -> None:
+    if settings.fronts:
+        if settings.port == 0:
+            raise Refused("PORT=0 would be another port for each front: name one")
+        _refuse_unusable_port("PORT", settings.host, settings.port)
+    if settings.metrics_port:
+        _refuse_unusable_port("METRICS_PORT", settings.host, settings.metrics_port)
+
+
+def _refuse_unusable_port(name: str, host: str, port: int) -> None:
+    """Our processes share a port (SO_REUSEPORT) and would share it with strangers; the probe does not."""
     for family, kind, protocol, _, address in _addresses(host, port):
         with closing(socket.socket(family, kind, protocol)) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(address)
             except OSError as error:
-                why = f"cannot listen on {host}, port {port}: {_reason(error)} (see PORT and HOST)"
+                why = f"cannot listen on {host}, port {port}: {_reason(error)} (see {name} and HOST)"
                 raise Refused(why) from error
 
 

@@ -17,6 +17,7 @@ class Cause(StrEnum):
     UNPROCESSABLE = "unprocessable"  # a worker found it so: a picture that is none, a nickname that is taken
     QUEUE_FULL = "queue_full"  # too many of its connection's messages wait
     INBOX_FULL = "inbox_full"  # too many of its channel's messages wait for the workers
+    NOT_REGISTERED = "not_registered"  # REQUIRE_REGISTRATION: its author is not its connection's nickname
     REDIS_AWAY = "redis_away"
     STOPPING = "stopping"  # the front was told to stop
     FAULT = "fault"  # a bug of ours

@@ -1,18 +1,26 @@
 """What a process counts for Prometheus: every metric, by name, label and unit; documented in docs/metrics.md.
 
-Counting costs about a microsecond, once its labels are resolved: what happens with every message resolves them
-beforehand (`PUBLISHED.labels("QGIS")`, kept), what is rare may do so in place. Labels have few values: channels are
-configured, types are the contract's, reasons are the enumerations here.
+Counting costs some microseconds, which is nothing for what is rare: `CONNECTIONS_CLOSED.labels(reason).inc()`. What
+happens with every message is `Gathered`: an addition, told a little later. Labels have few values: channels are
+configured, types are the contract's, reasons are enumerations.
 
 The processes of a host that are given one directory (`PROMETHEUS_MULTIPROC_DIR`) count in files in it, so that any of
 them tells of all: see `sharing`. Every metric has a label for that reason: a value begins with its labels, which is
 after the place is known, while one without labels would begin when this module is imported.
 """
 
+import asyncio
+import bisect
 import contextlib
 import fcntl
 import itertools
 import os
+import platform
+import re
+import resource
+import sys
+import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +31,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+
+from gischat import __version__
 
 # Series of their own that nobody asks for, and that the shared files do not have.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -41,6 +51,14 @@ class Closing(StrEnum):
     STOPPING = "stopping"  # the front was told to stop
 
 
+class Unwelcome(StrEnum):
+    """Why a websocket was refused."""
+
+    UNKNOWN_CHANNEL = "unknown_channel"
+    TOKEN = "token"  # the channel is private, and its token was not shown
+    ORIGIN = "origin"  # a page of another site
+
+
 def _counter(name: str, meaning: str, *labels: str) -> Counter:
     return Counter(f"gischat_{name}", meaning, labels, registry=REGISTRY)
 
@@ -50,15 +68,49 @@ def _gauge(name: str, meaning: str, *labels: str) -> Gauge:
     return Gauge(f"gischat_{name}", meaning, labels, registry=REGISTRY, multiprocess_mode="livesum")
 
 
-def _histogram(name: str, meaning: str, *labels: str, buckets: Sequence[float]) -> Histogram:
-    return Histogram(f"gischat_{name}", meaning, labels, registry=REGISTRY, buckets=buckets)
+class BatchHistogram(Histogram):
+    """A histogram of what ends in batches: many that took as long are one addition."""
+
+    def observe_many(self, amount: float, number: int) -> None:
+        self._sum.inc(amount * number)
+        self._buckets[bisect.bisect_left(self._upper_bounds, amount)].inc(number)
+
+
+def _histogram(name: str, meaning: str, *labels: str, buckets: Sequence[float]) -> BatchHistogram:
+    return BatchHistogram(f"gischat_{name}", meaning, labels, registry=REGISTRY, buckets=buckets)
+
+
+class Gathered:
+    """A counter of what happens with every message: `total` is added to, and told with all others of this process."""
+
+    __slots__ = ("__weakref__", "_counter", "_told", "total")
+
+    def __init__(self, counter: Counter) -> None:
+        self.total = 0
+        self._told = 0
+        self._counter = counter
+        _gathered.add(self)
+
+    def tell(self) -> None:
+        if self.total != self._told:
+            self._counter.inc(self.total - self._told)
+            self._told = self.total
+
+
+_gathered: "weakref.WeakSet[Gathered]" = weakref.WeakSet()
+
+
+def tell_gathered() -> None:
+    """Tells what this process has gathered; in the thread in which it gathers."""
+    for counter in _gathered:
+        counter.tell()
 
 
 # Clients
 
 CLIENTS = _gauge("clients", "Websocket connections, over all fronts of this host.", "channel")
 CONNECTIONS = _counter("connections_total", "Websocket connections that joined a channel.", "channel")
-CONNECTIONS_REFUSED = _counter("connections_refused_total", "Connections and requests that were refused.", "reason")
+CONNECTIONS_REFUSED = _counter("connections_refused_total", "Websockets and requests that were turned away.", "reason")
 CONNECTIONS_CLOSED = _counter("connections_closed_total", "Connections that the server closed.", "reason")
 
 # Messages
@@ -106,6 +158,36 @@ MEMORY_BYTES = _gauge("process_resident_memory_bytes", "Resident memory; without
 BUILD_INFO = _gauge("build_info", "1 for each process that runs.", "process", "version", "python")
 
 
+# Sampling
+
+SAMPLE_SECONDS = 0.5
+
+
+async def sample_process(name: str) -> None:
+    """Measures this process, by its name, and tells what it gathers, until it is cancelled."""
+    BUILD_INFO.labels(name, __version__, platform.python_version()).set(1)
+    lag, cpu, memory = LOOP_LAG_SECONDS.labels(name), CPU_SECONDS.labels(name), MEMORY_BYTES.labels(name)
+    used = 0.0
+    try:
+        while True:
+            now = time.process_time()
+            cpu.inc(now - used)
+            used = now
+            memory.set(_resident_bytes())
+            tell_gathered()
+            due = time.monotonic() + SAMPLE_SECONDS
+            await asyncio.sleep(SAMPLE_SECONDS)
+            lag.observe(max(time.monotonic() - due, 0.0))
+    finally:
+        tell_gathered()
+
+
+def _resident_bytes() -> int:
+    if sys.platform == "linux":
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # the most that it ever was; macOS counts bytes
+
+
 # Sharing
 
 
@@ -113,9 +195,9 @@ BUILD_INFO = _gauge("build_info", "1 for each process that runs.", "process", "v
 def sharing(directory: str, kind: str, name: str = "") -> Iterator[str]:
     """While it lasts, what this process counts is in files in `directory`, beside those of the host's other processes.
 
-    Gives the name under which it counts: `name`, or where that is taken or not given, the first of kind-1, kind-2, …
-    that is free. A process that takes the place of another goes on with its counts, so the files stay few and no count
-    is lost by a restart. What it was at the time (gauges) ends with a process.
+    Gives the name under which it counts: `name` (of letters, digits, `.` and `-`), or where that is taken or not given,
+    the first of kind-1, kind-2, … that is free. A process that takes the place of another goes on with its counts, so
+    the files stay few and no count is lost by a restart. What it was at the time (gauges) ends with a process.
 
     Raises:
         OSError: the directory cannot be made or written.
@@ -125,6 +207,7 @@ def sharing(directory: str, kind: str, name: str = "") -> Iterator[str]:
         taken = Path(lock.name).stem
         for stale in Path(directory).glob(f"gauge_*_{taken}.db"):
             stale.unlink()
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory  # where the library looks for it, and nowhere else
         values.ValueClass = values.MultiProcessValue(lambda: taken)  # type: ignore[no-untyped-call]
         yield taken
 
@@ -132,8 +215,9 @@ def sharing(directory: str, kind: str, name: str = "") -> Iterator[str]:
 def _take_name(directory: str, kind: str, name: str) -> IO[str]:
     """The file whose lock says that the name is taken; the kernel gives it back, however its process ends."""
     numbered = (f"{kind}-{number}" for number in itertools.count(1))
+    wished = [re.sub(r"[^A-Za-z0-9.-]", "-", name)] if name else []  # the library parts a file's name at each `_`
     with _looking(directory, fcntl.LOCK_EX):
-        for candidate in itertools.chain([name] if name else [], numbered):
+        for candidate in itertools.chain(wished, numbered):
             lock = Path(directory, f"{candidate}.lock").open("a")  # noqa: SIM115 - open as long as it is ours
             if _lock(lock, fcntl.LOCK_EX):
                 return lock

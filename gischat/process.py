@@ -6,17 +6,19 @@
 """
 
 import asyncio
+import contextlib
 import faulthandler
 import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import uvloop
 
-from gischat import logs, sentry
+from gischat import logs, metrics, sentry
 from gischat.settings import Settings, SettingsError, load
 
 WRONG_SETTINGS = 78
@@ -34,11 +36,34 @@ def run(kind: str, main: Callable[[Settings, asyncio.Event], Awaitable[None]], *
         name: what it is called among its kind, where `PROCESS_NAME` does not say.
     """
     try:
-        settings = load()
+        with _counting(load(), kind, name) as settings:
+            return _run_to_end(kind, settings, main)
     except SettingsError as error:
         print(f"gischat: wrong settings\n{error}", file=sys.stderr)
         return WRONG_SETTINGS
-    process = logs.Process(kind, settings.process_name or name or kind, os.getpid())
+
+
+@contextlib.contextmanager
+def _counting(settings: Settings, kind: str, name: str) -> Iterator[Settings]:
+    """Counts alone, or with the host's other processes; gives the settings with the name that the process has then.
+
+    Raises:
+        SettingsError: there is no such directory to count in.
+    """
+    directory = settings.prometheus_multiproc_dir
+    if not directory:
+        yield replace(settings, process_name=settings.process_name or name or kind)
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            taken = stack.enter_context(metrics.sharing(directory, kind, settings.process_name))
+        except OSError as error:
+            raise SettingsError({"PROMETHEUS_MULTIPROC_DIR": f"{directory}: {error.strerror}."}) from None
+        yield replace(settings, process_name=taken)
+
+
+def _run_to_end(kind: str, settings: Settings, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> int:
+    process = logs.Process(kind, settings.process_name, os.getpid())
     logs.set_up(process, settings)
     sentry.set_up(process, settings)
     try:
@@ -62,9 +87,11 @@ async def _run(settings: Settings, main: Callable[[Settings, asyncio.Event], Awa
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     watchdog = asyncio.create_task(_feed_watchdog())
+    sampling = asyncio.create_task(metrics.sample_process(settings.process_name))
     try:
         await main(settings, stop)
     finally:
+        sampling.cancel()
         watchdog.cancel()
         faulthandler.cancel_dump_traceback_later()
 

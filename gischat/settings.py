@@ -67,6 +67,10 @@ class Settings:
     allowed_origins: tuple[str, ...]  # of pages of other sites; `*` is all
     channel_tokens: tuple[tuple[str, str], ...] = field(repr=False)  # channel, token; a channel may have several
     require_registration: bool
+    # What is counted
+    metrics_token: str = field(repr=False)  # empty: this machine alone may read
+    metrics_port: int  # of workers; 0: none
+    prometheus_multiproc_dir: str
     # One client
     ws_ping_interval: float  # seconds; 0: no pings
     ws_ping_timeout: float  # seconds
@@ -168,6 +172,11 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
         "allowed_origins": _allowed_origins(env),
         "channel_tokens": _channel_tokens(env, channels),
         "require_registration": env.bool("REQUIRE_REGISTRATION", False),
+        "metrics_token": env.str(
+            "METRICS_TOKEN", "", validate=Regexp(r"([\w.~+/-]{16,}=*)?\Z", re.ASCII, error=_METRICS_TOKEN)
+        ),
+        "metrics_port": env.int("METRICS_PORT", 0, validate=Range(0, 65535)),
+        "prometheus_multiproc_dir": env.str("PROMETHEUS_MULTIPROC_DIR", ""),
         "ws_ping_interval": seconds("WS_PING_INTERVAL", 20, least=0),
         "ws_ping_timeout": seconds("WS_PING_TIMEOUT", 10, least=0),
         "max_frame_size": count("MAX_FRAME_SIZE", 16 * 2**20, least=1024),
@@ -193,6 +202,8 @@ _INSTANCE_ID = "Letters, digits, '_', '.' and '-' only: it becomes part of every
 
 _SENTRY_DSN = re.compile(r"(https?://[^@/\s]+@[^@/\s]+/(\S+/)?\d+)?\Z")
 _SENTRY_DSN_FORM = "As Sentry shows it: https://key@host/number."
+# The characters are those of a bearer token (RFC 6750 §2.1).
+_METRICS_TOKEN = "At least 16 letters, digits or -._~+/ are needed; `openssl rand -hex 32` makes a good one."
 
 
 def _channels(env: FileAwareEnv) -> Any:
@@ -276,11 +287,14 @@ def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict
         "MAX_AUTHOR_LENGTH": ("max_author_length", "min_author_length", "Less than MIN_AUTHOR_LENGTH."),
         "WS_PING_TIMEOUT": ("ws_ping_interval", "ws_ping_timeout", "Longer than WS_PING_INTERVAL."),
     }
-    return {
+    found = {
         name: reason
         for name, (greater, lesser, reason) in pairs.items()
         if not wrong.keys() & {greater.upper(), lesser.upper()} and 0 < values[greater] < values[lesser]
     }
+    if not wrong.keys() & {"PORT", "METRICS_PORT"} and 0 < values["metrics_port"] == values["port"]:
+        found["METRICS_PORT"] = "The same as PORT: workers would be given connections that are meant for fronts."
+    return found
 
 
 def _rule(holds: Callable[[Any], Any], reason: str) -> Callable[[Any], None]:

@@ -111,7 +111,7 @@ def test_what_is_pure_has_no_clock_and_no_chance_of_its_own(module: str) -> None
 
 
 # The sandbox hands the environment on to its child; NOTIFY_SOCKET is no setting, but between a process and its parent.
-OF_THE_ENVIRONMENT = ("worker.sandbox", "gischat.notify")
+OF_THE_ENVIRONMENT = ("worker.sandbox", "gischat.notify", "gischat.metrics")
 
 
 def test_nobody_reads_the_environment_but_the_settings() -> None:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from gischat import notify, process
+from gischat import notify, process, scraping
 from gischat.messages import Lane
 from gischat.settings import Settings
 from gischat.streams.multiplexer import ANSWER_SECONDS
@@ -54,6 +54,7 @@ async def work(lanes: list[Lane], name: str, settings: Settings, stop: asyncio.E
         for lane, channels in itertools.product(lanes, reading_groups(settings.redis_url, settings.channels)):
             gateway = await stack.enter_async_context(_gateway(lane, channels, name, settings))
             consumers.append(_consumer(gateway, settings, sandbox))
+        await stack.enter_async_context(scraping.answering(settings))
         log.info("taking %s jobs as %s", " and ".join(lanes), name)
         notify.ready()
         # One that fails ends the group, and so the process: better a new worker than one that takes no jobs.

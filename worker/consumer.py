@@ -9,14 +9,17 @@ import contextlib
 import logging
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 
 from redis.exceptions import ResponseError
 
+from gischat import metrics
 from gischat.errors import Refused, Uncompliant
+from gischat.messages import Lane
 from gischat.settings import Settings
 from worker import presence, process
-from worker.effects import Bury, Effect, Publish, Refuse
+from worker.effects import Bury, Effect, Publish, Refuse, Undoing
 from worker.gateway import Gateway, Held
 from worker.sandbox import Crashed, OutOfMemory, Sandbox, StartFailed, TimedOut
 
@@ -43,6 +46,9 @@ class Consumer(ABC):
         self._house_kept_at = 0.0
         self.turned_at = time.monotonic()  # when the loop was last seen to go on
         self._may_hold_more = True  # jobs delivered under our name that we do not know of
+        self._reclaimed = metrics.JOBS_RECLAIMED.labels(gateway.lane).inc
+        types = process.LIGHT if gateway.lane is Lane.LIGHT else process.HEAVY
+        self._measured = {type: metrics.JOB_SECONDS.labels(type).observe_many for type in types}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop`, then ends what it holds and returns."""
@@ -83,7 +89,15 @@ class Consumer(ABC):
         for channel in self.gateway.channels:
             while held := await self.gateway.abandoned(channel, self._reclaim_seconds, self.batch):
                 log.warning("took over %d jobs of a worker that is gone", len(held), extra={"channel": channel})
+                self._reclaimed(len(held))
                 await self._work(held)
+
+    def _measure(self, held: Sequence[Held], since: float) -> None:
+        """Counts jobs that were begun at that time and have ended; one of a type that is unknown here was buried."""
+        took = time.monotonic() - since
+        for type, number in Counter(one.job.type for one in held).items():
+            if type in self._measured:
+                self._measured[type](took, number)
 
     batch: int
 
@@ -103,10 +117,12 @@ class LightConsumer(Consumer):
         return await self.gateway.read(self.gateway.channels, count=self.batch, wait=READ_SECONDS)
 
     async def _work(self, held: Sequence[Held]) -> None:
+        since = time.monotonic()
         ended = [self.gateway.carry_out(one, _light_effect(one)) for one in held]
         for error in await asyncio.gather(*ended, return_exceptions=True):
             if isinstance(error, BaseException):
                 raise error
+        self._measure(held, since)
 
     async def _keep_house(self) -> None:
         await super()._keep_house()
@@ -140,12 +156,14 @@ class HeavyConsumer(Consumer):
 
     async def _work(self, held: Sequence[Held]) -> None:
         for one in held:
+            since = time.monotonic()
             keeping = asyncio.create_task(self._keep(one))
             try:
                 effect = await self._effect(one)
             finally:
                 keeping.cancel()
             await self.gateway.carry_out(one, effect)
+            self._measure([one], since)
 
     async def _keep(self, held: Held) -> None:
         """While a job is being worked on, nobody takes it for abandoned."""
@@ -171,7 +189,7 @@ class HeavyConsumer(Consumer):
             except TimedOut as error:
                 # It would take as long again, and hold up all others' pictures meanwhile.
                 log.error("a job is buried: it %s", error, extra=_named(held))
-                return Bury(f"It {error}.", TOOK_TOO_LONG)
+                return Bury(f"It {error}.", TOOK_TOO_LONG, cause=Undoing.TIMED_OUT)
             except Crashed as error:
                 reason = f"{type(error).__name__}: {error}"
                 log.error("a job ended the sandbox: %s", reason, extra=_named(held))
@@ -179,7 +197,7 @@ class HeavyConsumer(Consumer):
                 raise  # not the job's fault: this worker can do none
             except Exception as error:
                 return _failed(held, error)
-        return Bury(f"{MOST_DELIVERIES} times {reason}")
+        return Bury(f"{MOST_DELIVERIES} times {reason}", cause=Undoing.CRASHED)
 
 
 def _light_effect(held: Held) -> Effect:
@@ -195,7 +213,7 @@ def _light_effect(held: Held) -> Effect:
 
 def _given_up(held: Held) -> Effect:
     log.error("a job is buried: %d workers did not end it", held.deliveries - 1, extra=_named(held))
-    return Bury(f"{held.deliveries - 1} workers did not end it.")
+    return Bury(f"{held.deliveries - 1} workers did not end it.", cause=Undoing.ABANDONED)
 
 
 def _failed(held: Held, error: Exception) -> Effect:

@@ -1,6 +1,7 @@
 """What a job comes to: values that say what to publish, for the gateway to carry out in one step."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,22 @@ class Count:
     connections: int
 
 
+class Undoing(StrEnum):
+    """Why a job cannot be done, in a word for the operator's counts."""
+
+    TIMED_OUT = "timed_out"
+    CRASHED = "crashed"  # it ended the sandbox, whatever was tried
+    ABANDONED = "abandoned"  # it ended one worker after the other
+    FAILED = "failed"  # a bug of ours
+
+
 @dataclass(frozen=True, slots=True)
 class Bury:
     """It cannot be done: to the dead letters, with the reason for the operator, and words for the sender."""
 
     reason: str
     told: str = "This message could not be processed by the server. It was not sent."
+    cause: Undoing = Undoing.FAILED
 
 
 Effect = Publish | Refuse | Acknowledge | Register | Restore | Exit | Leave | Like | Count | Bury

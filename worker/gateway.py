@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import RedisError, ResponseError
 
+from gischat import metrics
 from gischat.errors import Refused
 from gischat.messages import Lane, new_id, server_message, uncompliant
 from gischat.settings import Settings
@@ -27,6 +28,7 @@ from worker.effects import (
     Refuse,
     Register,
     Restore,
+    Undoing,
 )
 
 NOT_YOURS = "This nickname is registered by somebody else."
@@ -63,6 +65,7 @@ class Gateway:
         self._scripts = Scripts(settings)
         self._requires_registration = settings.require_registration
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in channels}
+        self._buried = {cause: metrics.JOBS_BURIED.labels(cause).inc for cause in Undoing}
         self._inboxes = {keys.inbox(lane).encode(): channel for channel, keys in self._keys.items()}
 
     async def found_groups(self) -> None:
@@ -145,7 +148,10 @@ class Gateway:
         first: tuple[Argument, ...] = (held.entry, len(held.job.body), str(held.job.source))
         if self._requires_registration and isinstance(effect, Publish | Like):
             arguments += (uncompliant(NOT_YOURS),)
-        return bool(await self._redis.run(getattr(self._scripts, script), keys, (*first, *arguments)))
+        is_ended = bool(await self._redis.run(getattr(self._scripts, script), keys, (*first, *arguments)))
+        if is_ended and isinstance(effect, Bury):
+            self._buried[effect.cause]()
+        return is_ended
 
     @property
     def connected_seconds(self) -> float:

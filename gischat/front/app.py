@@ -18,6 +18,7 @@ from gischat.front.addresses import Proxies
 from gischat.front.front import Front
 from gischat.front.gateway import HISTORY_SECONDS, READ_SECONDS, OutboxReader
 from gischat.front.requests import identify, log_request
+from gischat.front.scrape import Metrics
 from gischat.front.websocket import ChannelSocket
 from gischat.settings import Settings
 from gischat.streams.multiplexer import ANSWER_SECONDS
@@ -42,6 +43,7 @@ def routes(front: Front) -> list[URLSpec]:
         *docs.routes(front),
         URLSpec(r"/livez", http.Alive, parts),
         URLSpec(r"/readyz", http.Ready, parts),
+        URLSpec(r"/metrics", Metrics, parts),
         URLSpec(r"/channel/([^/]+)/users", http.Users, parts),
         URLSpec(r"/channel/([^/]+)/last", http.Last, parts),
         URLSpec(r"/channel/([^/]+)/text", http.PutText, parts),

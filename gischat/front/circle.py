@@ -5,7 +5,9 @@ messages do too; when it does not, the front says so.
 """
 
 import asyncio
+import time
 
+from gischat import metrics
 from gischat.front.turnstile import Ending, Turnstiles
 from gischat.messages import Message
 from gischat.streams.entries import HEARTBEAT
@@ -20,7 +22,9 @@ class Circle:
     def __init__(self, channel: str, turnstiles: Turnstiles) -> None:
         self._turnstiles = turnstiles
         self._turnstile = turnstiles.open(channel)
+        self._began = 0.0  # by a clock that is finer than the loop's, which counts milliseconds
         self._came_round: float | None = None
+        self._measured = metrics.HEARTBEAT_SECONDS.labels(channel).observe
 
     @property
     def is_closed(self) -> bool:
@@ -31,6 +35,7 @@ class Circle:
         """Beats until it is cancelled."""
         while True:
             if self._turnstile.is_idle:
+                self._began = time.monotonic()
                 self._turnstile.submit(Message(HEARTBEAT, "", b"{}"), self._ended, bounded=False)
             await asyncio.sleep(BEAT_SECONDS)
 
@@ -41,6 +46,7 @@ class Circle:
     def _ended(self, ending: Ending) -> None:
         if not ending.is_refusal:
             self._came_round = self._now()
+            self._measured(time.monotonic() - self._began)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -9,12 +9,15 @@ from functools import partial
 import msgspec
 from tornado.iostream import IOStream, StreamClosedError
 
-from gischat.errors import Refused, Uncompliant
+from gischat import metrics
+from gischat.errors import Cause, Refused, Uncompliant
 from gischat.front import link
 from gischat.front.frames import PING, text_frame
 from gischat.front.rooms import Room
+from gischat.front.tally import UNKNOWN
 from gischat.front.turnstile import Ending, Turnstiles
 from gischat.messages import Message, Messages, new_id, nickname_of, uncompliant
+from gischat.metrics import Closing
 from gischat.streams.entries import LEAVE, RESTORE, Outcome
 
 log = logging.getLogger(__name__)
@@ -98,20 +101,24 @@ class Connection:
     def receive(self, frame: str | bytes) -> None:
         """Checks a frame and sends it on its way; whatever is wrong with it is answered, never raised."""
         self.received += 1
+        type = UNKNOWN
         try:
             if isinstance(frame, bytes):
                 raise Uncompliant(BINARY_FRAME)
             message = self._messages.read(frame)
+            type = message.type
             if self.is_draining:
-                raise Refused(GOING_AWAY)
+                raise Refused(GOING_AWAY, Cause.STOPPING)
             # Whose nickname it bears is asked at its turn: a newcomer that came right before it has ended by then.
             objection = partial(self._objection, message) if self._requires_registration and message.author else None
             self._turnstile.submit(message, partial(self._ended, message), objection=objection)
-            self._has_named_itself |= message.type == "newcomer"
+            self._has_named_itself |= type == "newcomer"
         except (Uncompliant, Refused) as refusal:
+            self._turnstiles.tally.refused(refusal.cause, type)
             self.send(uncompliant(refusal.reason))
         except Exception:
             log.exception("a frame could not be handled", extra=self._named)
+            self._turnstiles.tally.refused(Cause.FAULT, type)
             self.send(uncompliant("The server made a mistake with this message. It was not sent."))
 
     def _objection(self, message: Message) -> str | None:
@@ -145,7 +152,12 @@ class Connection:
 
     @property
     def is_silent(self) -> bool:
-        """Whether the last ping was not answered, though it is not still on its way behind something larger."""
+        """Whether the last ping was not answered, though it is not still on its way behind something larger.
+
+        Who has been told goodbye needs no other reason to go.
+        """
+        if self._is_closing:
+            return False
         if not self.owes_pong or self._ping is None or self._stream.closed():
             return self.owes_pong
         return not link.is_on_its_way(self._stream.socket, self._ping)
@@ -190,6 +202,7 @@ class Connection:
     def _is_too_slow(self) -> None:
         self._is_closing = True
         log.info("too slow, closed", extra=self._named)
+        metrics.CONNECTIONS_CLOSED.labels(Closing.TOO_SLOW).inc()
         # Later, for this may be in the midst of a walk through the room.
         asyncio.get_running_loop().call_soon(self.close, 1008, TOO_SLOW)
 

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 
 from tornado.iostream import IOStream
 
-from gischat.errors import Refused
+from gischat import metrics
+from gischat.errors import Cause, Refused
 from gischat.front.access import Access
 from gischat.front.circle import Circle
 from gischat.front.connection import GOING_AWAY, Connection
 from gischat.front.gateway import Gateway, OutboxReader
+from gischat.front.gauges import Gauges
 from gischat.front.origins import Origins
 from gischat.front.presence import Presence
 from gischat.front.pulse import Pulse
@@ -19,6 +21,7 @@ from gischat.front.rooms import Room
 from gischat.front.subscriber import Subscriber
 from gischat.front.turnstile import Turnstiles
 from gischat.messages import Messages
+from gischat.metrics import Closing, Unwelcome
 from gischat.settings import Settings
 from gischat.streams.multiplexer import Redis
 
@@ -43,7 +46,13 @@ class Front:
         self.presence = Presence(self.gateway, self.rooms, self.turnstiles, self.subscriber)
         self.circle = Circle(settings.channels[0], self.turnstiles)
         pulse = Pulse(self.rooms, settings.ws_ping_interval, settings.ws_ping_timeout)
-        self.parts = (self.subscriber, self.presence, self.circle, pulse)  # those that run as long as the front does
+        gauges = Gauges(settings.process_name, self.rooms, self.reasons_not_ready)
+        # Those that run as long as the front does.
+        self.parts = (self.subscriber, self.presence, self.circle, pulse, gauges)
+        for closing in Closing:  # so that the first of its kind is an increase
+            metrics.CONNECTIONS_CLOSED.labels(closing)
+        for unwelcome in Unwelcome:
+            metrics.CONNECTIONS_REFUSED.labels(unwelcome)
         self.is_draining = False
         self._head_counts = dict.fromkeys(settings.channels, 0)
 
@@ -85,8 +94,9 @@ class Front:
         for connection in connections:
             connection.is_draining = True
         await self._until(lambda: self.turnstiles.are_idle, DRAIN_SECONDS)
-        self.turnstiles.refuse_waiting(GOING_AWAY)
+        self.turnstiles.refuse_waiting(Refused(GOING_AWAY, Cause.STOPPING))
         for number, connection in enumerate(connections):
+            metrics.CONNECTIONS_CLOSED.labels(Closing.STOPPING).inc()
             connection.close(1001, "The server is about to restart.")
             if number % 100 == 99:
                 await asyncio.sleep(GOODBYE_SECONDS * 100 / len(connections))

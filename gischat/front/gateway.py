@@ -1,6 +1,7 @@
 """All that a front asks of Redis."""
 
 import asyncio
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,6 +46,17 @@ class Renewal(NamedTuple):
 
     was_known: bool  # if not, it has lost what the front had told it
     published: int  # how many publications the channel has seen
+
+
+class Backlog(NamedTuple):
+    """What waits for the workers of a lane, in one channel; and what they could not do."""
+
+    channel: str
+    lane: Lane
+    jobs: int
+    size: int  # bytes
+    age: float  # seconds since the oldest came; 0 when nothing waits
+    dead_letters: int  # of the channel, whatever their lane
 
 
 class Entry(NamedTuple):
@@ -155,6 +167,18 @@ class Gateway:
         """Connections in each channel, over all living fronts."""
         asked = [self._redis.run(self._scripts.head_count, self._keys[name].for_script(), ()) for name in channels]
         return list(await asyncio.gather(*asked))
+
+    async def backlogs(self) -> list[Backlog]:
+        """What waits, in every channel and lane of the instance."""
+        asked = {
+            (channel, lane): self._redis.run(self._scripts.backlog, keys.for_script(lane), ())
+            for (channel, keys), lane in itertools.product(self._keys.items(), Lane)
+        }
+        answers = await asyncio.gather(*asked.values())
+        return [
+            Backlog(channel, lane, jobs, size, milliseconds / 1000, dead_letters)
+            for (channel, lane), (jobs, size, milliseconds, dead_letters) in zip(asked, answers, strict=True)
+        ]
 
     async def nicknames(self, channel: str) -> list[str]:
         """The registered nicknames, in no order."""

@@ -8,7 +8,7 @@ import msgspec
 from tornado.web import HTTPError, StaticFileHandler
 
 from gischat import __version__
-from gischat.errors import Refused, Uncompliant
+from gischat.errors import Cause, Refused, Uncompliant
 from gischat.front.front import Front
 from gischat.front.headers import FOR_OUR_PAGE, Handler
 from gischat.front.origins import FOREIGN, PREFLIGHT_SECONDS
@@ -168,10 +168,12 @@ class PutText(ChannelHandler):
 
     async def put(self, _: str) -> None:
         if self.settings_.require_registration and not self.front.access.is_private(self.channel):
+            self.front.turnstiles.tally.refused(Cause.NOT_REGISTERED, "text")
             raise HTTPError(403, NOBODY_IS_REGISTERED)
         try:
             message = self.front.messages.read(self.request.body, type="text")
         except Uncompliant as error:
+            self.front.turnstiles.tally.refused(error.cause, "text")
             self.answer({"detail": _details(error)}, 422)
             return
         ending = await self._publish(message)

@@ -8,9 +8,11 @@ order in which it was published.
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from gischat import metrics
 from gischat.front.frames import text_frame
 from gischat.front.gateway import Snapshot
 from gischat.messages import id_of, uncompliant
+from gischat.metrics import Closing
 
 WAITING_BYTES = 64 * 2**20  # of what waits for one joiner's history, at the most
 
@@ -55,8 +57,10 @@ class Joiner:
             self.member.write(frame)
             return
         self._waiting.append((id, frame))
+        had_room = self._waiting_bytes <= WAITING_BYTES
         self._waiting_bytes += len(frame)
-        if self._waiting_bytes > WAITING_BYTES:
+        if had_room and self._waiting_bytes > WAITING_BYTES:
+            metrics.CONNECTIONS_CLOSED.labels(Closing.HISTORY_TIMEOUT).inc()
             self.member.close(1013, TOO_LATE)
 
     def forget(self) -> None:
@@ -64,10 +68,13 @@ class Joiner:
         if self.snapshot is not None:
             self.snapshot = replace(self.snapshot, published=0)
 
-    def send_history(self, published: int) -> None:
-        """Sends history and what waits, once, when so many publications have been heard as the history knows of."""
+    def send_history(self, published: int) -> int:
+        """Sends history and what waits, once, when so many publications have been heard as the history knows of.
+
+        Returns the bytes of the history that were sent.
+        """
         if self.has_history or self.snapshot is None or published < self.snapshot.published:
-            return
+            return 0
         self.has_history = True
         live = {id for id, _ in self._waiting}
         history = self.snapshot.frames
@@ -79,3 +86,4 @@ class Joiner:
         if missing or history or since:
             # As a rule there is only a history, and that is the same bytes for all who join together.
             self.member.write(missing + history + since if missing or since else history)
+        return len(history)

@@ -146,6 +146,16 @@ PATHS: dict[str, JsonObject] = {
         Ready,
         {"503": _answer("They do not, or are not", Ready)},
     ),
+    "/metrics": {
+        "get": {
+            "tags": [OPERATION],
+            "summary": "What this host's processes count, for Prometheus",
+            "responses": {
+                "200": {"description": "Text in one of Prometheus' formats", "content": {"text/plain": {}}},
+                "403": _answer("Neither from the server's own machine nor with the token", Problem),
+            },
+        }
+    },
     "/channel/{channel}/users": _get(
         CHANNEL, "The registered nicknames, sorted case-insensitively", NAMES, PRIVATE | UNKNOWN | UNABLE
     ),

@@ -7,8 +7,10 @@ import asyncio
 import itertools
 from collections.abc import Iterable, Mapping
 
+from gischat import metrics
 from gischat.front.joiner import Member
 from gischat.front.rooms import Room
+from gischat.metrics import Closing
 
 PARTS = 20  # an interval has so many, each with its share of the connections: not all are to answer at once
 
@@ -49,4 +51,5 @@ def _close_silent(pinged: Iterable[Member]) -> None:
     """Closes those who have not answered the last ping; who is closed already is not hurt."""
     for member in pinged:
         if member.is_silent:
+            metrics.CONNECTIONS_CLOSED.labels(Closing.PING_TIMEOUT).inc()
             member.close(1008, TIMED_OUT)

@@ -7,6 +7,8 @@ begin again. Tornado still decides what the bytes mean.
 
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13, _WebSocketParams
 
+from gischat.metrics import Gathered
+
 CHUNK_BYTES = 2**16
 
 
@@ -14,13 +16,18 @@ class ReadAhead(WebSocketProtocol13):
     """Tornado's websocket, where reading is cheaper."""
 
     # Tornado's has nearly as many attributes as Python shares the names of; more would cost a kilobyte.
-    __slots__ = ("_ahead", "_at")
+    __slots__ = ("_ahead", "_at", "_received")
 
     _ahead: bytes  # read, and not asked for yet, from `_at` on
     _at: int
 
-    def __init__(self, handler: WebSocketHandler, params: _WebSocketParams) -> None:
+    def __init__(self, handler: WebSocketHandler, params: _WebSocketParams, received: Gathered) -> None:
+        """
+        Args:
+            received: counts the bytes that come.
+        """
         super().__init__(handler, mask_outgoing=False, params=params)
+        self._received = received
         self._ahead, self._at = b"", 0
 
     @property
@@ -34,6 +41,7 @@ class ReadAhead(WebSocketProtocol13):
             ahead, self._ahead, self._at = self._ahead[self._at :], b"", 0
             while missing > 0:
                 more = await self.stream.read_bytes(max(missing, CHUNK_BYTES), partial=missing < CHUNK_BYTES)
+                self._received.total += len(more)
                 ahead += more
                 missing -= len(more)
             self._ahead = ahead

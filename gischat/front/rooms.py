@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from redis.exceptions import RedisError
 
+from gischat import metrics
 from gischat.errors import Refused
 from gischat.front.frames import text_frame
 from gischat.front.gateway import Gateway, Snapshot
@@ -15,6 +16,7 @@ from gischat.front.headcount import GATHER_SECONDS, HeadCount
 from gischat.front.joiner import Joiner, Member
 from gischat.front.turnstile import Turnstiles
 from gischat.messages import uncompliant
+from gischat.metrics import Gathered
 from gischat.streams.entries import Publication
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,11 @@ class Room:
         self._reading: asyncio.Task[Snapshot] | None = None
         self._next_reading: asyncio.Task[Snapshot] | None = None
         self._readings_since = asyncio.Semaphore(2)
+        self.received_bytes = Gathered(metrics.RECEIVED_BYTES.labels(channel))
+        self._sent_bytes = Gathered(metrics.SENT_BYTES.labels(channel))
+        self._delivered = Gathered(metrics.DELIVERIES.labels(channel))
+        self._entered = metrics.CONNECTIONS.labels(channel).inc
+        self._missed = metrics.PUBLICATIONS_MISSED.labels(channel).inc
 
     def enter(self, member: Member, after: str | None = None) -> None:
         """Takes a connection in: it gets the history, the next count that includes it, and all that comes after.
@@ -55,6 +62,7 @@ class Room:
         joiner = Joiner(member, self.head_count.add(+1))
         self.connections[member.number] = member
         self._joiners[member] = joiner
+        self._entered()
         task = asyncio.create_task(self._bring_history(joiner, after))
         task.add_done_callback(_log_failure)
 
@@ -91,6 +99,7 @@ class Room:
         was lost."""
         if number != self.published + 1:
             if number > self.published:
+                self._missed(number - self.published - 1)
                 log.warning("missed %d publications: trimmed", number - self.published - 1, extra=self._named)
                 fan_out(self.connections.values(), text_frame(uncompliant(GAP)))
             else:
@@ -126,31 +135,41 @@ class Room:
         return False
 
     def _broadcast(self, frames: Sequence[tuple[bytes, bytes]]) -> None:
-        fan_out(self._members, b"".join(frame for _, frame in frames))
+        data = b"".join(frame for _, frame in frames)
+        fan_out(self._members, data)
         for joiner in list(self._joiners.values()):
             for id, frame in frames:
                 joiner.write(id, frame)
+        self._count(len(self.connections), len(frames), len(data))
+
+    def _count(self, clients: int, messages: int, size: int) -> None:
+        """Counts what many are sent at once: nothing is done for each of them."""
+        self._delivered.total += clients * messages
+        self._sent_bytes.total += clients * size
 
     def _deliver_to(self, publication: Publication) -> None:
         front, _, number = publication.to.partition("/")
         member = self.connections.get(int(number)) if front == self._gateway.front else None
         if member is not None:
-            member.write(text_frame(publication.body))
+            frame = text_frame(publication.body)
+            member.write(frame)
+            self._count(1, 1, len(frame))
 
     def _deliver_count(self) -> None:
         if self._newest_count is None:
             return
         frame = text_frame(self._newest_count)
         fan_out(self._members, frame)
-        for joiner in list(self._joiners.values()):
-            if joiner.change <= self.head_count.told:
-                joiner.write(b"", frame)
+        counted = [joiner for joiner in self._joiners.values() if joiner.change <= self.head_count.told]
+        for joiner in counted:
+            joiner.write(b"", frame)
+        self._count(len(self._members) + len(counted), 1, len(frame))
         self._let_in()
 
     def _let_in(self) -> None:
         """Who has the history and is counted becomes a member like all others."""
         for member, joiner in list(self._joiners.items()):
-            joiner.send_history(self.published)
+            self._sent_bytes.total += joiner.send_history(self.published)
             if joiner.has_history and joiner.change <= self.head_count.told:
                 del self._joiners[member]
                 self._members.add(member)

@@ -10,11 +10,12 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
-from gischat.errors import Refused
+from gischat.errors import Cause, Refused
 from gischat.front.gateway import FORGOTTEN, TAKEN, Gateway
-from gischat.messages import Lane, Message, uncompliant
+from gischat.front.tally import Tally
+from gischat.messages import Lane, Message, schemas, uncompliant
 from gischat.settings import Settings
 from gischat.streams.entries import COUNT, HEARTBEAT, RESTORE, Job, Outcome, Publication, Source
 
@@ -32,6 +33,11 @@ class Ending(NamedTuple):
 
     outcome: Outcome
     body: bytes
+    cause: Cause = Cause.UNPROCESSABLE  # of a refusal
+
+    @classmethod
+    def of(cls, refusal: Refused) -> Self:
+        return cls(Outcome.REFUSED, uncompliant(refusal.reason), refusal.cause)
 
     @property
     def is_refusal(self) -> bool:
@@ -47,6 +53,7 @@ class Turn(NamedTuple):
     message: Message
     ended: Callable[[Ending], None]
     objection: Callable[[], str | None] | None = None
+    is_new: bool = True  # its end has not been counted
 
 
 def _nobody(_: Ending) -> None:
@@ -89,7 +96,7 @@ class Turnstile:
             self._waiting and self._bytes + len(message.body) > self._gate.max_bytes
         )
         if bounded and full:
-            raise Refused(TOO_MANY_WAIT)
+            raise Refused(TOO_MANY_WAIT, Cause.QUEUE_FULL)
         self._waiting.append(Turn(message, ended, objection))
         self._bytes += len(message.body)
         self._advance()
@@ -101,19 +108,24 @@ class Turnstile:
         turn, self._passing = self._passing, None
         if not ending.is_refusal:
             self._gate.note(self, turn.message)
-        turn.ended(ending)
+        self._tell(turn, ending)
         self._advance()
 
-    def refuse_waiting(self, reason: str) -> None:
+    def _tell(self, turn: Turn, ending: Ending) -> None:
+        if turn.is_new:
+            self._gate.tally.ended(turn.message.type, ending.outcome, ending.cause)
+        turn.ended(ending)
+
+    def refuse_waiting(self, refusal: Refused) -> None:
         """Ends what waits, unsent; what is on its way is in Redis, and stays there."""
         while self._waiting:
             turn = self._waiting.pop(0)
             self._bytes -= len(turn.message.body)
-            turn.ended(Ending(Outcome.REFUSED, uncompliant(reason)))
+            self._tell(turn, Ending.of(refusal))
 
     def repeat(self, messages: Sequence[Message], ended: Callable[[Ending], None] = _nobody) -> None:
         """Lets these through once more, and what is on its way behind them, before all that waits."""
-        turns = [Turn(message, ended) for message in messages]
+        turns = [Turn(message, ended, is_new=False) for message in messages]
         if self._passing is not None:
             turns.append(self._passing._replace(objection=None))  # it was let through
             self._passing = None
@@ -134,7 +146,7 @@ class Turnstile:
             turn = self._waiting.pop(0)
             self._bytes -= len(turn.message.body)
             if turn.objection is not None and (reason := turn.objection()) is not None:
-                turn.ended(Ending(Outcome.REFUSED, uncompliant(reason)))
+                self._tell(turn, Ending.of(Refused(reason, Cause.NOT_REGISTERED)))
                 continue
             self._passing = turn
             self._count += 1
@@ -152,7 +164,7 @@ class Turnstile:
         if _is_forgotten(taken):
             self._enqueued_again(number, taken)
         elif refusal is not None:
-            self.end(number, Ending(Outcome.REFUSED, uncompliant(refusal)))
+            self.end(number, Ending.of(refusal))
         elif number == self._count:
             self._is_enqueued = True
 
@@ -172,14 +184,15 @@ class Turnstile:
             self.enqueue_again()
 
 
-def _refusal(taken: "asyncio.Future[int]") -> str | None:
+def _refusal(taken: "asyncio.Future[int]") -> Refused | None:
     """Why a job was not enqueued, in words for its sender; None when it was."""
     error = taken.exception()
     if isinstance(error, Refused):
-        return error.reason
+        return error
     if error is not None:
         log.error("a job could not be enqueued", exc_info=error)
-    return None if error is None and taken.result() == TAKEN else INBOX_FULL
+        return Refused(INBOX_FULL, Cause.FAULT)
+    return None if taken.result() == TAKEN else Refused(INBOX_FULL, Cause.INBOX_FULL)
 
 
 def _is_forgotten(taken: "asyncio.Future[int]") -> bool:
@@ -206,6 +219,7 @@ class Turnstiles:
         self._lately_bytes = 0
         self.max_messages = settings.max_waiting_messages
         self.max_bytes = settings.max_waiting_bytes
+        self.tally = Tally(schemas(settings))
         self._numbers = itertools.count(1)
         self._open: dict[int, Turnstile] = {}
 
@@ -273,10 +287,10 @@ class Turnstiles:
         self._open[turnstile.number] = turnstile
         turnstile.repeat(messages, ended)
 
-    def refuse_waiting(self, reason: str) -> None:
+    def refuse_waiting(self, refusal: Refused) -> None:
         """Ends all that waits in the front, and tells the senders."""
         for turnstile in list(self._open.values()):
-            turnstile.refuse_waiting(reason)
+            turnstile.refuse_waiting(refusal)
 
     @property
     def are_idle(self) -> bool:

@@ -6,12 +6,14 @@ import msgspec
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
+from gischat import metrics
 from gischat.front.connection import Connection
 from gischat.front.front import Front
 from gischat.front.headers import Handler
 from gischat.front.origins import FOREIGN
 from gischat.front.reading import ReadAhead
 from gischat.front.requests import log_ended, log_opened
+from gischat.metrics import Unwelcome
 
 REASON_BYTES = 123  # what fits a close frame beside its code (RFC 6455 §5.5)
 
@@ -35,6 +37,7 @@ class ChannelSocket(Handler, WebSocketHandler):
         # Not in `check_origin`: before Tornado asks that, it takes the origin for a URL, which may fail, and what bears
         # our host for ours, whatever its scheme.
         if not self._front.origins.admit(self.request):
+            metrics.CONNECTIONS_REFUSED.labels(Unwelcome.ORIGIN).inc()
             self.set_status(403)
             self.set_header("Content-Type", "application/json; charset=UTF-8")
             self.finish(msgspec.json.encode({"detail": FOREIGN}))
@@ -46,7 +49,10 @@ class ChannelSocket(Handler, WebSocketHandler):
         plain = super().get_websocket_protocol()
         if not isinstance(plain, WebSocketProtocol13):
             return plain
-        self._reading = ReadAhead(self, plain.params)
+        room = self._front.rooms.get(self.path_args[0])
+        if room is None:
+            return plain  # the connection is about to be closed
+        self._reading = ReadAhead(self, plain.params, room.received_bytes)
         return self._reading
 
     def open(self, *args: Any, **kwargs: Any) -> None:
@@ -56,8 +62,10 @@ class ChannelSocket(Handler, WebSocketHandler):
         if stream is None or stream.closed():
             return  # gone before the handshake was through
         if room is None:
+            metrics.CONNECTIONS_REFUSED.labels(Unwelcome.UNKNOWN_CHANNEL).inc()
             self.close(1008, _short(f"Channel '{channel}' does not exist."))
         elif denial := self._front.access.denial(channel, self.request):
+            metrics.CONNECTIONS_REFUSED.labels(Unwelcome.TOKEN).inc()
             # Like an unknown channel, not by a status: clients show their users the reason of a close.
             self.close(1008, _short(denial.reason))
         elif self._front.is_draining:

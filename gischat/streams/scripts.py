@@ -48,6 +48,7 @@ class Scripts:
     since: Script
     retry: Script
     discard: Script
+    backlog: Script
 
     def __init__(self, settings: Settings) -> None:
         head = _limits(settings) + _read("prelude")

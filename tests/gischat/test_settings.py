@@ -108,6 +108,8 @@ GIVEN: list[tuple[str, str, Any]] = [
     ("TRUSTED_PROXIES", "", ()),
     ("TRUSTED_PROXIES", "127.0.0.1, 2001:db8::/32", (ip_network("127.0.0.1/32"), ip_network("2001:db8::/32"))),
     ("LOG_LEVEL", "debug", "debug"),
+    ("METRICS_TOKEN", "0123456789abcdef", "0123456789abcdef"),
+    ("METRICS_PORT", "9091", 9091),
     ("WS_PING_INTERVAL", "0", 0),
     ("WS_PING_INTERVAL", "10", 10),
     ("WS_PING_TIMEOUT", "2.5", 2.5),
@@ -153,6 +155,8 @@ WRONG = [
     *(("REDIS_URL", value) for value in ("localhost", "http://localhost", "redis://", " redis://localhost")),
     *(("TRUSTED_PROXIES", value) for value in (" ", ",", "nginx", "10.0.0.1/8", "10.0.0.0/8,", "127.0.0.1:80", "*")),
     ("PORT", "65536"),
+    *(("METRICS_TOKEN", value) for value in ("short", "sixteen letters!", "x" * 20 + "\n", "é" * 20)),
+    *(("METRICS_PORT", value) for value in ("", "x", "-1", "65536")),
     ("MIN_AUTHOR_LENGTH", "0"),
     ("MAX_AUTHOR_LENGTH", "0"),
     ("MAX_STORED_MESSAGES", "-1"),
@@ -256,6 +260,7 @@ def test_wrong_channels_are_not_blamed_on_their_tokens(environment: Environment)
         ({"MIN_AUTHOR_LENGTH": "33"}, "MAX_AUTHOR_LENGTH", "MIN_AUTHOR_LENGTH"),
         ({"WS_PING_INTERVAL": "5"}, "WS_PING_TIMEOUT", "WS_PING_INTERVAL"),
         ({"WS_PING_TIMEOUT": "20.5"}, "WS_PING_TIMEOUT", "WS_PING_INTERVAL"),
+        ({"METRICS_PORT": "8000"}, "METRICS_PORT", "PORT"),
     ],
 )
 def test_a_contradiction_is_named_with_both_settings(

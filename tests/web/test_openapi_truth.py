@@ -18,7 +18,8 @@ from tests.web.conftest import Join
 StackFactory = Callable[..., Stack]
 
 TEMPLATE = "/channel/{channel}/"
-GETS = [path for path, item in PATHS.items() if "get" in item and not path.endswith("/ws")]
+METRICS = "/metrics"
+GETS = [path for path, item in PATHS.items() if "get" in item and not path.endswith("/ws") and path != METRICS]
 OF_A_CHANNEL = [path for path in GETS if path.startswith(TEMPLATE)]
 PUT_TEXT = TEMPLATE + "text"
 REPLIED = "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11"
@@ -86,6 +87,20 @@ async def test_a_request_for_the_websocket_by_plain_http_is_answered_as_describe
     description = await described(rest)
     answer = await rest.fetch(channel_path(channel, "ws"))
     assert str(answer.code) in description.operation("GET", TEMPLATE + "ws").responses
+
+
+async def test_metrics_are_answered_as_described(rest: Rest) -> None:
+    described_as = (await described(rest)).operation("GET", METRICS).responses
+    answer = await rest.fetch(METRICS)
+    assert answer.code == 200
+    assert answer.headers["Content-Type"].partition(";")[0] in described_as["200"]["content"]
+
+
+async def test_metrics_are_refused_as_described(rest: Rest) -> None:
+    description = await described(rest)
+    answer = await rest.fetch(METRICS, X_Forwarded_For="192.0.2.1")
+    assert answer.code == 403
+    assert answer_faults(description, description.operation("GET", METRICS), "403", answer.body) == []
 
 
 async def test_a_server_that_is_not_well_answers_as_described(io_loop: IOLoop, start_stack: StackFactory) -> None:

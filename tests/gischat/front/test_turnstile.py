@@ -486,7 +486,7 @@ async def test_what_waits_in_a_front_that_stops_is_refused_and_what_is_on_its_wa
     messages = [message(str(number)) for number in range(4)]
     scene.submit(first, *messages[:3])
     scene.submit(second, messages[3])
-    scene.turnstiles.refuse_waiting("Bye.")
+    scene.turnstiles.refuse_waiting(Refused("Bye."))
     assert scene.ended() == messages[1:3]
     assert scene.refusals() == ["Bye.", "Bye."]
     for job in list(scene.gateway.jobs):

@@ -1,0 +1,26 @@
+"""What a front is at the moment, for Prometheus: told every second, so that nothing is done when a client comes."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from gischat import metrics
+from gischat.front.rooms import Room
+
+SAMPLE_SECONDS = 1.0
+
+
+class Gauges:
+    """A front's clients, and whether it is ready."""
+
+    def __init__(self, process: str, rooms: Mapping[str, Room], reasons_not_ready: Callable[[], Sequence[str]]) -> None:
+        self._clients = [(room, metrics.CLIENTS.labels(name)) for name, room in rooms.items()]
+        self._ready = metrics.READY.labels(process)
+        self._reasons_not_ready = reasons_not_ready
+
+    async def run(self) -> None:
+        """Tells until it is cancelled."""
+        while True:
+            self._ready.set(not self._reasons_not_ready())
+            for room, clients in self._clients:
+                clients.set(len(room.connections))
+            await asyncio.sleep(SAMPLE_SECONDS)

@@ -1,0 +1,115 @@
+"""`make run`: one answer of `/metrics` tells of all processes of the machine, across deaths and restarts."""
+
+import http.client
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.conftest import Deploy
+from tests.deploy.deployment import HOST, Deployment, free_port
+from tests.support.scrape import Scrape
+
+ALL = ("redis:valkey", "heavy:heavy-1", "light:light-1", "light:light-2", "fronts:front-1", "fronts:front-2")
+NAMES = {name.partition(":")[2] for name in ALL} - {"valkey"}
+
+
+@pytest.fixture(scope="module")
+def chat(short_directory: Path) -> Iterator[Deployment]:
+    """Two fronts, two light workers, a heavy one."""
+    directory = Path(tempfile.mkdtemp(prefix="metrics-", dir=short_directory))
+    deployment = Deployment(directory, FRONTS="2", LIGHT_WORKERS="2")
+    try:
+        deployment.start()
+        deployment.wait_until(lambda: deployment.runs(*ALL) and deployment.announced())
+        yield deployment
+    finally:
+        deployment.clean_up()
+
+
+def scrape(port: int) -> Scrape | None:
+    """None while nobody listens."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=10)
+    try:
+        connection.request("GET", "/metrics")
+        answer = connection.getresponse()
+        assert answer.status == 200
+        return Scrape(answer.read().decode())
+    except ConnectionError:
+        return None
+    finally:
+        connection.close()
+
+
+def tells_of(port: int, names: set[str]) -> bool:
+    told = scrape(port)
+    return told is not None and told.label("gischat_build_info", "process") == names
+
+
+def test_one_answer_tells_of_every_process(chat: Deployment) -> None:
+    chat.wait_until(lambda: tells_of(chat.port, NAMES))
+
+
+def test_the_files_are_open_to_their_owner_alone(chat: Deployment) -> None:
+    assert (chat.run_dir / "metrics").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("member", ["fronts:front-1", "light:light-2"])
+def test_a_process_that_is_killed_takes_no_counts_along(chat: Deployment, member: str) -> None:
+    # Given some counts of a process
+    name = member.partition(":")[2]
+    chat.wait_until(lambda: tells_of(chat.port, NAMES))
+    before = scrape(chat.port)
+    assert before is not None
+    used = before.value("gischat_process_cpu_seconds_total", process=name)
+    files = len(list((chat.run_dir / "metrics").iterdir()))
+    assert used > 0
+
+    # When it is killed, and started again
+    pid = chat.pids()[member]
+    os.kill(pid, signal.SIGKILL)
+    chat.wait_until(lambda: chat.pids().get(member) not in (0, pid) and chat.runs(*ALL))
+    chat.wait_until(lambda: tells_of(chat.port, NAMES))
+
+    # Then its successor goes on counting, in the same files
+    after = scrape(chat.port)
+    assert after is not None
+    assert after.value("gischat_process_cpu_seconds_total", process=name) > used
+    assert len(list((chat.run_dir / "metrics").iterdir())) == files
+
+
+def test_who_has_gone_is_not_told_of(chat: Deployment) -> None:
+    assert chat.deploy("ctl", "scale", "light", "1").returncode == 0
+    assert tells_of(chat.port, NAMES - {"light-2"})
+    assert chat.deploy("ctl", "scale", "light", "2").returncode == 0
+    chat.wait_until(lambda: tells_of(chat.port, NAMES))
+
+
+def test_a_machine_with_workers_only_has_a_port_for_it(deployment: Deploy) -> None:
+    # Given a machine without fronts, which has run before
+    port = free_port()
+    workers = deployment(FRONTS="0", LIGHT_WORKERS="2", METRICS_PORT=str(port))
+    stale = workers.state_dir / "metrics" / "counter_light-9.db"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"of another version, perhaps")
+
+    # When it runs
+    workers.start()
+
+    # Then its workers answer, each for all, and what was left behind is gone
+    workers.wait_until(lambda: tells_of(port, {"light-1", "light-2", "heavy-1"}))
+    assert not stale.exists()
+
+
+def test_a_port_that_another_program_has_is_refused_in_words(deployment: Deploy) -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        answer = deployment(METRICS_PORT=str(port)).deploy("run")
+    reason = f"cannot listen on {HOST}, port {port}: another program has it (see METRICS_PORT and HOST)"
+    assert (answer.returncode, answer.stderr) == (1, f"gischat: {reason}\n")

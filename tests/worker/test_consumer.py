@@ -1,0 +1,76 @@
+"""What a consumer counts of its jobs; Redis is a fake that hands it what the test wants."""
+
+from typing import Any, cast
+
+import pytest
+
+from gischat import metrics
+from gischat.messages import Lane, new_id
+from gischat.streams.entries import Job, Source
+from worker.consumer import LightConsumer
+from worker.effects import Effect
+from worker.gateway import Held
+
+
+def held(type: str = "text") -> Held:
+    body = b'{"type": "%s", "text": "hello"}' % type.encode()
+    return Held("QGIS", Lane.LIGHT, b"1-0", 1, Job(Source("front", 1, 1), type, new_id(), body))
+
+
+class FakeGateway:
+    """In place of a `Gateway`: jobs are new to it, or abandoned by another worker."""
+
+    lane = Lane.LIGHT
+    channels = ("QGIS",)
+    connected_seconds = 0.0  # too short to sweep
+
+    def __init__(self) -> None:
+        self.new: list[Held] = []
+        self.left: list[Held] = []
+        self.ended: list[Held] = []
+
+    async def own(self, channel: str, count: int) -> list[Held]:
+        return []
+
+    async def read(self, channels: object, *, count: int, wait: float) -> list[Held]:
+        new, self.new = self.new, []
+        return new
+
+    async def abandoned(self, channel: str, idle: float, count: int) -> list[Held]:
+        left, self.left = self.left, []
+        return left
+
+    async def carry_out(self, held: Held, effect: Effect) -> bool:
+        self.ended.append(held)
+        return True
+
+
+@pytest.fixture
+def gateway() -> FakeGateway:
+    return FakeGateway()
+
+
+@pytest.fixture
+def consumer(gateway: FakeGateway) -> LightConsumer:
+    return LightConsumer(cast(Any, gateway), reclaim_seconds=5)
+
+
+def value(name: str, **labels: str) -> float:
+    return metrics.REGISTRY.get_sample_value(name, labels) or 0
+
+
+async def test_every_job_of_a_batch_is_measured_by_its_type(consumer: LightConsumer, gateway: FakeGateway) -> None:
+    before = {type: value("gischat_job_duration_seconds_count", type=type) for type in ("text", "crs")}
+    gateway.new = [held("text"), held("crs"), held("text"), held("of another version")]
+    await consumer._turn()
+    assert len(gateway.ended) == 4
+    assert value("gischat_job_duration_seconds_count", type="text") == before["text"] + 2
+    assert value("gischat_job_duration_seconds_count", type="crs") == before["crs"] + 1
+
+
+async def test_jobs_that_are_taken_over_are_counted(consumer: LightConsumer, gateway: FakeGateway) -> None:
+    before = value("gischat_jobs_reclaimed_total", lane="light")
+    gateway.left = [held(), held()]
+    await consumer._turn()
+    assert len(gateway.ended) == 2
+    assert value("gischat_jobs_reclaimed_total", lane="light") == before + 2
