@@ -11,13 +11,14 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check status test soak bench lint audit format clean
+.PHONY: help run check status test check-alerts soak bench lint audit format clean
 
 help:
 	@echo "make run      the chat, in the foreground; Ctrl-C stops it"
 	@echo "make check    will it run here, and if not, what to mend"
 	@echo "make status   is it well, and what runs (scale it with: deploy/ctl scale light 3)"
 	@echo "make test     all tests"
+	@echo "make check-alerts   the alert rules, by promtool and a real Prometheus"
 	@echo "make soak     all faults, mixed at random: SECONDS=600 SEED=1"
 	@echo "make bench    what a message, a photo, a client costs: ROUNDS=3, QUICK=1"
 	@echo "make lint     ruff and mypy"
@@ -37,6 +38,13 @@ status: .venv/.installed-run
 test: .venv/.installed-dev
 	@tests/install-tools
 	@$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal $(PYTEST_ARGS)
+
+# Apart from the tests, for installing Prometheus starts a service of that name.
+check-alerts: .venv/.installed-dev
+	@tests/install-prometheus
+	@promtool check config deploy/prometheus/prometheus.yml
+	@promtool test rules tests/prometheus/alerts_test.yml
+	@$(BIN)/python -m pytest -q tests/prometheus/check_prometheus.py
 
 bench: .venv/.installed-bench
 	@$(BIN)/python -m bench --rounds $(ROUNDS) $(if $(QUICK),--quick)
