@@ -83,16 +83,17 @@ async def running(settings: Settings) -> AsyncIterator[Front]:
     url = settings.redis_url
     async with contextlib.AsyncExitStack() as stack:
         redis = await stack.enter_async_context(connect(url, name="gischat-front"))
+        heavy = await stack.enter_async_context(connect(url, name="gischat-heavy"))
         reads = connect(url, name="gischat-histories", resends=False, answer_seconds=HISTORY_SECONDS)
         histories = await stack.enter_async_context(reads)
-        connections = [redis]
+        connections = [redis, heavy]
         readers: list[OutboxReader] = []
         for channels in reading_groups(url, settings.channels):
             answer_seconds = READ_SECONDS + ANSWER_SECONDS
             reader = connect(url, name="gischat-subscriber", resends=False, answer_seconds=answer_seconds)
             connections.append(await stack.enter_async_context(reader))
             readers.append(OutboxReader(settings, channels, reader))
-        front = Front(settings, redis, histories, readers)
+        front = Front(settings, redis, heavy, histories, readers)
         for connection in connections:
             connection.reconnected = front.turnstiles.enqueue_again
         # A part that fails ends the group, and so the process: better a new front than one that does not hear.

@@ -33,13 +33,15 @@ LEAVE_SECONDS = 3.0  # for the channels to be told
 class Front:
     """The parts of one front process."""
 
-    def __init__(self, settings: Settings, redis: Redis, histories: Redis, readers: Sequence[OutboxReader]) -> None:
+    def __init__(
+        self, settings: Settings, redis: Redis, heavy: Redis, histories: Redis, readers: Sequence[OutboxReader]
+    ) -> None:
         self.settings = settings
         self._redis = redis
         self.origins = Origins(settings)
         self.access = Access(settings)
         self.messages = Messages(settings)
-        self.gateway = Gateway(settings, secrets.token_hex(16), redis, histories)
+        self.gateway = Gateway(settings, secrets.token_hex(16), redis, heavy, histories)
         self.turnstiles = Turnstiles(self.gateway, settings)
         self.rooms = {name: Room(name, self.gateway, self.turnstiles) for name in settings.channels}
         self.subscriber = Subscriber(self.gateway, readers, self.rooms, self.turnstiles)
@@ -47,6 +49,7 @@ class Front:
         self.circle = Circle(settings.channels[0], self.turnstiles)
         pulse = Pulse(self.rooms, settings.ws_ping_interval, settings.ws_ping_timeout)
         gauges = Gauges(settings.process_name, self.rooms, self.reasons_not_ready)
+        self.large_one = asyncio.Lock()  # large frames are handled one in a turn of the loop
         # Those that run as long as the front does.
         self.parts = (self.subscriber, self.presence, self.circle, pulse, gauges)
         for closing in Closing:  # so that the first of its kind is an increase

@@ -100,14 +100,16 @@ class OutboxReader:
 class Gateway:
     """A front's way to Redis, for all that is answered at once."""
 
-    def __init__(self, settings: Settings, front: str, redis: Redis, histories: Redis) -> None:
+    def __init__(self, settings: Settings, front: str, redis: Redis, heavy: Redis, histories: Redis) -> None:
         """
         Args:
             redis: the connection for messages and signs of life.
+            heavy: one for pictures and layers, so that no text waits behind their megabytes.
             histories: one for what may be large, so that no message waits behind it.
         """
         self.front = front
         self._redis = redis
+        self._lanes = {Lane.LIGHT: redis, Lane.HEAVY: heavy}
         self._histories = histories
         self._scripts = Scripts(settings)
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
@@ -119,7 +121,7 @@ class Gateway:
             heard: the number of the last publication in the channel that this front has heard.
         """
         arguments = (self.front, heard, *job.fields())
-        return self._redis.run(self._scripts.enqueue, self._keys[channel].for_script(lane), arguments)
+        return self._lanes[lane].run(self._scripts.enqueue, self._keys[channel].for_script(lane), arguments)
 
     async def snapshot(self, channel: str) -> Snapshot:
         """The stored messages."""

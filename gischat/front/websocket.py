@@ -52,7 +52,7 @@ class ChannelSocket(Handler, WebSocketHandler):
         room = self._front.rooms.get(self.path_args[0])
         if room is None:
             return plain  # the connection is about to be closed
-        self._reading = ReadAhead(self, plain.params, room.received_bytes)
+        self._reading = ReadAhead(self, plain.params, room.received_bytes, self._front.large_one)
         return self._reading
 
     def open(self, *args: Any, **kwargs: Any) -> None:

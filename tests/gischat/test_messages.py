@@ -275,6 +275,12 @@ def test_a_text_may_be_as_long_as_its_limit_in_characters_and_no_longer(
     assert fault.fields == {key: f"At most {limit} characters are allowed."}
 
 
+@pytest.mark.parametrize(("type_", "key"), [("image", "image_data"), ("model", "raw_xml"), ("script", "raw_pycode")])
+def test_what_may_be_megabytes_is_passed_on_as_it_was_written(type_: str, key: str) -> None:
+    written = r'"a\/b \u00e9 é"'
+    assert f'"{key}":{written}'.encode() in read(raw(type_, **{key: written})).body
+
+
 def test_no_text_is_without_a_limit_but_a_layers_style() -> None:
     rows = ((type_, key) for type_ in CLIENT_TYPES for key in ORDER[type_])
     texts = {(type_, key) for type_, key in rows if isinstance(sample(type_).get(key, ""), str)}

@@ -1,6 +1,7 @@
 """What a client sends is read as it was sent, however the network cuts it."""
 
 import asyncio
+import itertools
 import socket
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,8 +22,8 @@ def received() -> Gathered:
     return Gathered(metrics.RECEIVED_BYTES.labels("QGIS"))
 
 
-def reader(stream: IOStream, received: Gathered) -> Any:
-    reading = ReadAhead(cast(Any, SimpleNamespace()), _WebSocketParams(), received)
+def reader(stream: IOStream, received: Gathered, large_one: asyncio.Lock | None = None) -> Any:
+    reading = ReadAhead(cast(Any, SimpleNamespace()), _WebSocketParams(), received, large_one or asyncio.Lock())
     reading.stream = stream
     return reading
 
@@ -62,3 +63,31 @@ async def test_a_client_that_goes_in_the_middle_is_noticed(received: Gathered) -
     theirs.close()
     with pytest.raises(StreamClosedError):
         await reader(stream, received)._read_bytes(4)
+
+
+async def test_large_frames_that_come_together_leave_a_turn_of_the_loop_to_others(received: Gathered) -> None:
+    # Given three connections, each with a large frame that has come wholly
+    large_one, size = asyncio.Lock(), CHUNK_BYTES + 1
+    pairs = [socket.socketpair() for _ in range(3)]
+    streams = [IOStream(ours) for ours, _ in pairs]
+    for _, theirs in pairs:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * size)
+        theirs.sendall(bytes(size))
+    events: list[str] = []
+
+    async def read(stream: IOStream) -> None:
+        await reader(stream, received, large_one)._read_bytes(size)
+        events.append("large")
+
+    async def others() -> None:
+        while events.count("large") < len(streams):
+            events.append("other")
+            await asyncio.sleep(0)
+
+    # When all are read, while others want the loop too
+    await asyncio.gather(*(read(stream) for stream in streams), others())
+    # Then no large frame follows another without one of theirs in between
+    assert ("large", "large") not in itertools.pairwise(events)
+    for stream, (_, theirs) in zip(streams, pairs, strict=True):
+        stream.close()
+        theirs.close()

@@ -64,7 +64,7 @@ class Wire:
         return WorkerGateway(self.settings, lane, [CHANNEL], name, redis=self.redis, reader=self.redis)
 
     def new_front(self, name: str) -> FrontGateway:
-        return FrontGateway(self.settings, name, self.redis, self.redis)
+        return FrontGateway(self.settings, name, self.redis, self.redis, self.redis)
 
     def job(
         self, body: bytes = b"{}", *, type: str = "text", id: str = "", front: str = "front-1", connection: int = 1
