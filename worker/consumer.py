@@ -65,6 +65,7 @@ class Consumer(ABC):
 
     async def _turn(self) -> None:
         if self._may_hold_more:
+            await self.gateway.load_scripts()
             for channel in self.gateway.channels:
                 while held := await self.gateway.own(channel, self.batch):
                     await self._work(held)
@@ -72,7 +73,7 @@ class Consumer(ABC):
         if time.monotonic() - self._house_kept_at > KEEP_HOUSE_SECONDS:
             self._house_kept_at = time.monotonic()
             await self._keep_house()
-        await self._work(await self._read())
+        await self._read_and_work()
         self.turned_at = time.monotonic()
 
     async def _begin_anew(self, error: ResponseError) -> None:
@@ -102,19 +103,40 @@ class Consumer(ABC):
     batch: int
 
     @abstractmethod
-    async def _read(self) -> list[Held]: ...
+    async def _read_and_work(self) -> None:
+        """Waits for new jobs, not for long, and does them."""
 
     @abstractmethod
-    async def _work(self, held: Sequence[Held]) -> None: ...
+    async def _work(self, held: Sequence[Held]) -> None:
+        """Does jobs, and returns when they have ended."""
 
 
 class LightConsumer(Consumer):
-    """Ends whole batches: one read for many jobs, one write for all that comes of them."""
+    """Ends whole batches: one read for many jobs, and all that comes of them in one write with the next read."""
 
     batch = 128
 
-    async def _read(self) -> list[Held]:
-        return await self.gateway.read(self.gateway.channels, count=self.batch, wait=READ_SECONDS)
+    def __init__(self, gateway: Gateway, *, reclaim_seconds: float) -> None:
+        super().__init__(gateway, reclaim_seconds=reclaim_seconds)
+        self._ends: list[asyncio.Future[int]] = []  # of the last batch, on their way
+
+    async def run(self, stop: asyncio.Event) -> None:
+        await super().run(stop)
+        for error in await self._errors_of_ends():
+            log.warning("the end of a job could not be told: %s", error)
+
+    async def _read_and_work(self) -> None:
+        reading = self.gateway.begin_read(self.gateway.channels, count=self.batch, wait=READ_SECONDS)
+        errors = await self._errors_of_ends()
+        held = self.gateway.held(await reading)
+        if errors:
+            raise errors[0]
+        self._ends = [self.gateway.carry_out(one, _light_effect(one), before_reading=True) for one in held]
+
+    async def _errors_of_ends(self) -> list[BaseException]:
+        ends, self._ends = self._ends, []
+        answers = await asyncio.gather(*ends, return_exceptions=True)
+        return [answer for answer in answers if isinstance(answer, BaseException)]
 
     async def _work(self, held: Sequence[Held]) -> None:
         since = time.monotonic()
@@ -140,6 +162,9 @@ class HeavyConsumer(Consumer):
         self._sandbox = sandbox
         self._next = 0
         self._is_busy = True
+
+    async def _read_and_work(self) -> None:
+        await self._work(await self._read())
 
     async def _read(self) -> list[Held]:
         channels = self.gateway.channels

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from redis.exceptions import RedisError, ResponseError
@@ -78,17 +79,31 @@ class Gateway:
             if isinstance(answer, BaseException):
                 raise answer
 
+    async def load_scripts(self) -> None:
+        """Makes the scripts known, so that none has to be sent behind a read that waits: see `carry_out`."""
+        outboxes = [keys.outbox for keys in self._keys.values()]
+        texts = [script.text for script in self._scripts.all]
+        await asyncio.gather(
+            *(self._redis.call("SCRIPT", "LOAD", text, key=outbox) for outbox in outboxes for text in texts)
+        )
+
     async def read(self, channels: Sequence[str], *, count: int, wait: float = 0) -> list[Held]:
         """New jobs of these channels, up to `count` of each; waits up to `wait` seconds for the first.
+
+        Asked within the turn of the loop in which it is called, as `begin_read`.
 
         Raises:
             ConnectionError, Refused: jobs may have been delivered without an answer: see `own`.
             ResponseError: NOGROUP: see `found_groups`.
         """
+        return self.held(await self.begin_read(channels, count=count, wait=wait))
+
+    def begin_read(self, channels: Sequence[str], *, count: int, wait: float = 0) -> "asyncio.Future[Any]":
+        """Asks for what `read` returns; `held` makes it of the answer."""
         block: tuple[Argument, ...] = ("BLOCK", int(wait * 1000)) if wait else ()
         streams = [self._keys[channel].inbox(self.lane) for channel in channels]
         newest = [">"] * len(streams)
-        answer = await self._reader.call(
+        return self._reader.call(
             "XREADGROUP",
             "GROUP",
             GROUP,
@@ -101,6 +116,9 @@ class Gateway:
             *newest,
             key=streams[0],
         )
+
+    def held(self, answer: Any) -> list[Held]:
+        """The jobs in the answer to a read."""
         return [
             Held(self._inboxes[stream], self.lane, entry, 1, Job.parse(fields))
             for stream, entries in answer or ()
@@ -141,17 +159,27 @@ class Gateway:
         except (ConnectionError, Refused, RedisError):
             return False
 
-    async def carry_out(self, held: Held, effect: Effect) -> bool:
-        """Ends a job: acknowledges, publishes and stores in one step. False when another worker had ended it before."""
+    def carry_out(self, held: Held, effect: Effect, *, before_reading: bool = False) -> "asyncio.Future[int]":
+        """Ends a job: acknowledges, publishes and stores in one step. 0 when another worker had ended it before.
+
+        Args:
+            before_reading: it goes over the connection that reads, together with the next read if that begins in the
+                same turn of the loop. Then it is not sent again when that connection is lost: see `own`.
+        """
         script, arguments = _CARRIED_OUT[type(effect)](held, effect)
         keys = self._keys[held.channel].for_script(held.lane)
         first: tuple[Argument, ...] = (held.entry, len(held.job.body), str(held.job.source))
         if self._requires_registration and isinstance(effect, Publish | Like):
             arguments += (uncompliant(NOT_YOURS),)
-        is_ended = bool(await self._redis.run(getattr(self._scripts, script), keys, (*first, *arguments)))
-        if is_ended and isinstance(effect, Bury):
+        redis = self._reader if before_reading else self._redis
+        ended = redis.run(getattr(self._scripts, script), keys, (*first, *arguments))
+        if isinstance(effect, Bury):
+            ended.add_done_callback(partial(self._count_burial, effect))
+        return ended
+
+    def _count_burial(self, effect: Bury, ended: "asyncio.Future[int]") -> None:
+        if not ended.cancelled() and ended.exception() is None and ended.result():
             self._buried[effect.cause]()
-        return is_ended
 
     @property
     def connected_seconds(self) -> float:
