@@ -1,13 +1,14 @@
-"""`python -m bench [--quick] [--rounds N] [--only SCENE]`: measures the goals and prints them as a table."""
+"""`python -m bench` measures the goals and prints them as a table; see --help."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from bench import report, scenes
-from bench.goals import Measured, verdicts
+from bench.goals import Measured
 from bench.house import ROOT, Ground
 from bench.limits import raise_open_files
+from bench.report import Record
 from bench.senders import floor_program
 
 RESULTS = ROOT / ".cache/bench"
@@ -15,6 +16,19 @@ RESULTS = ROOT / ".cache/bench"
 
 def main() -> None:
     given = _arguments()
+    record = Record.load(given.show) if given.show else _measure(given)
+    print(report.where(record))
+    print(report.goals_table(record))
+    print()
+    print(report.costs_table(record))
+    if given.record:
+        report.publish(record)
+    elif not given.show:
+        record.save(given.save)
+        print(f"all that was measured: {given.save}")
+
+
+def _measure(given: argparse.Namespace) -> Record:
     plan = scenes.QUICK if given.quick else scenes.FULL
     playing = [scene for scene in scenes.SCENES if not given.only or scene.__name__ in given.only]
     files = raise_open_files()
@@ -27,20 +41,22 @@ def main() -> None:
             for scene in playing:
                 print(f"round {number + 1} of {given.rounds}: {scene.__name__}", file=sys.stderr, flush=True)
                 measured += scene(ground, plan, floor)
-    report.save(measured, where, given.save)
     sizes = {"room": plan.rooms[-1], "joins": plan.joins[-1], "fronts": plan.on_two_fronts}
-    print(", ".join(f"{name}: {value}" for name, value in where.items()))
-    print(report.table(verdicts(measured, sizes)))
-    print(f"all that was measured: {given.save}")
+    return Record(where, given.rounds, sizes, measured)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures what a full room costs.")
-    parser.add_argument("--quick", action="store_true", help="a minute or so, with smaller rooms")
+    parser.add_argument("--quick", action="store_true", help="a minute, with smaller rooms")
     parser.add_argument("--rounds", type=int, default=1, help="how often everything is measured; medians are shown")
     parser.add_argument("--only", nargs="+", choices=[scene.__name__ for scene in scenes.SCENES], metavar="SCENE")
-    parser.add_argument("--save", type=Path, default=RESULTS, help="where results.json and the plots go")
-    return parser.parse_args()
+    parser.add_argument("--save", type=Path, default=RESULTS, help="where bench.json and bench.svg go")
+    parser.add_argument("--show", type=Path, metavar="BENCH.JSON", help="measure nothing, show what was measured then")
+    parser.add_argument("--record", action="store_true", help="put it into docs/ and the tables of the documents")
+    given = parser.parse_args()
+    if given.record and (given.quick or given.only):
+        parser.error("only a whole measurement is recorded")
+    return given
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ thousands. CPU time of these processes is counted nowhere.
 
 import asyncio
 import contextlib
+import functools
 import multiprocessing
 import re
 import ssl
@@ -21,7 +22,6 @@ from urllib.parse import quote
 from bench.limits import raise_open_files
 
 HOST = "127.0.0.1"
-CHANNEL = "QGIS"
 BUFFER_BYTES = 2**18
 DEADLINE = 60.0  # seconds; what takes longer is a failure of the bench
 
@@ -34,8 +34,9 @@ class Address(NamedTuple):
     """Where to connect to."""
 
     port: int
+    channel: str = "QGIS"
     speaks_websocket: bool = True
-    encrypted: bool = False
+    is_encrypted: bool = False
 
 
 class Joined(NamedTuple):
@@ -196,9 +197,9 @@ class Clients:
 
     async def _connect(self, address: Address, door: asyncio.Semaphore) -> "Client":
         async with door:
-            client = Client(self, address.speaks_websocket)
+            client = Client(self, address)
             self._first = self._first or client
-            context = _trusting() if address.encrypted else None
+            context = _trusting() if address.is_encrypted else None
             await asyncio.get_running_loop().create_connection(lambda: client, HOST, address.port, ssl=context)
             await client.ready
             return client
@@ -212,9 +213,10 @@ class Clients:
 class Client(asyncio.BufferedProtocol):
     """One connection: a websocket's, or a bare one that is sent frames."""
 
-    def __init__(self, clients: Clients, speaks_websocket: bool) -> None:
+    def __init__(self, clients: Clients, address: Address) -> None:
         self._all = clients
-        self._is_upgraded = not speaks_websocket
+        self._address = address
+        self._is_upgraded = not address.speaks_websocket
         self._rest = bytearray()  # of a frame that has not come wholly
         self._needed = 0
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -226,7 +228,7 @@ class Client(asyncio.BufferedProtocol):
         if self._is_upgraded:
             self.ready.set_result(None)
         else:
-            transport.write(UPGRADE)
+            transport.write(upgrade(self._address.channel))
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.ready.done():
@@ -289,10 +291,12 @@ class Client(asyncio.BufferedProtocol):
             self._transport.close()
 
 
-UPGRADE = (
-    f"GET /channel/{quote(CHANNEL)}/ws HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-).encode()
+def upgrade(channel: str) -> bytes:
+    """The handshake's request."""
+    return (
+        f"GET /channel/{quote(channel)}/ws HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    ).encode()
 
 
 def masked_frame(opcode: int, payload: bytes) -> bytes:
@@ -313,6 +317,7 @@ def text() -> bytes:
     return b'{"type":"text","author":"jane_doe","text":"sent at %d: the bridge on sheet 12 is gone"}' % at
 
 
+@functools.cache
 def _trusting() -> ssl.SSLContext:
     """The bench's certificate is its own."""
     context = ssl.create_default_context()

@@ -1,4 +1,7 @@
-"""The goals of issue 4, and what a measurement says to each."""
+"""The goals, and what a measurement says to each; and the costs that an operator reckons with.
+
+A goal is what the server was built to keep. A cost is judged by nobody; docs/scaling.md reckons with it.
+"""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -33,7 +36,7 @@ class Goal:
 class Measured(NamedTuple):
     """One measurement: a value, and one that was measured beside it in the same run."""
 
-    goal: str
+    name: str  # of a goal, of a cost, or with a number: of a point in a plot
     value: float
     against: float | None = None
 
@@ -66,7 +69,8 @@ GOALS: Mapping[str, Goal] = {
     "photo size": Goal("… and what each client receives of one", "kB", "≤", 250),
     "two workers": Goal("photos, two heavy workers", "/s", "≥", 1.7, True, "one", cores=4),
     "layer": Goal("a layer of 5 MB: sent, checked, received by all", "s", "≤", 0.5),
-    "layer p99": Goal("texts' delay (p99) while layers come, one a second", "ms", "≤", 1.5, True, "quiet"),
+    "layer p99": Goal("texts' delay (p99) while layers come to another channel", "ms", "≤", 1.5, True, "quiet"),
+    "layer p99 here": Goal("… to the same channel: whoever receives 5 MB waits", "ms", "≤", 1.5, True, "quiet"),
     "joins": Goal("joins of {joins} people in one channel", "/s", "≥", 1000),
     "joins counts": Goal("… `nb_users` that a client is told meanwhile", "/s", "≤", 5),
     "join cost": Goal("… CPU of a join: {joins} people against 500", "µs", "≤", 1.3, True, "500"),
@@ -77,15 +81,59 @@ GOALS: Mapping[str, Goal] = {
 }
 
 
-def verdicts(measured: Iterable[Measured], sizes: Mapping[str, int]) -> list[Verdict]:
+class Cost(NamedTuple):
+    """Something that costs, for docs/scaling.md."""
+
+    what: str
+    unit: str
+
+
+COSTS: Mapping[str, Cost] = {
+    "idle house": Cost("CPU of a front, a light worker and Redis with nobody there", "ms/s"),
+    "message fronts": Cost("a text at 800/s, ten clients: CPU of the front", "µs"),
+    "message workers": Cost("… of the light worker", "µs"),
+    "message valkey": Cost("… of Redis", "µs"),
+    "full": Cost("… of all together, when full: as many texts as go through", "µs"),
+    "delivery fronts": Cost("a delivery in the largest room: CPU of the front", "µs"),
+    "text bytes": Cost("… bytes, without TCP and IP", "B"),
+    "hearing": Cost("a text that a front hears and has nobody to tell, at 800/s: CPU of that front", "µs"),
+    "hearing valkey": Cost("… CPU of Redis more, for each front", "µs"),
+    "photo fronts": Cost("a photo of 12 Mpx (3 MB): CPU of the front", "ms"),
+    "photo workers": Cost("… of the heavy worker", "ms"),
+    "photo valkey": Cost("… of Redis", "ms"),
+    "layer fronts": Cost("a layer of 5 MB, eleven clients: CPU of the front", "ms"),
+    "layer workers": Cost("… of the heavy worker", "ms"),
+    "layer valkey": Cost("… of Redis", "ms"),
+    "join": Cost("a join, 500 at once: CPU of all together", "µs"),
+    "ping": Cost("a ping and its pong: CPU of the front", "µs"),
+    "idle memory": Cost("an idle client: memory of the front", "KiB"),
+    "front memory": Cost("a front with a hundred clients: memory", "MiB"),
+    "redis memory": Cost("a text in Redis, while it is retained", "B"),
+    "nginx delivery": Cost("nginx before the front: CPU of nginx, a delivery", "µs"),
+    "nginx memory": Cost("… memory of nginx, an idle client", "KiB"),
+    "nginx tls delivery": Cost("nginx with TLS: CPU of nginx, a delivery", "µs"),
+    "nginx tls memory": Cost("… memory of nginx, an idle client", "KiB"),
+    "nginx tls join": Cost("… CPU of nginx, a handshake", "µs"),
+}
+
+
+def verdicts(measured: Iterable[Measured], sizes: Mapping[str, int], cores: int) -> list[Verdict]:
     """What all rounds together say, goal by goal; a goal that nothing was measured for is left out."""
     by_goal: dict[str, list[Measured]] = {}
     for one in measured:
-        by_goal.setdefault(one.goal, []).append(one)
-    return [_verdict(goal, by_goal[name], sizes) for name, goal in GOALS.items() if name in by_goal]
+        by_goal.setdefault(one.name, []).append(one)
+    return [_verdict(goal, by_goal[name], sizes, cores) for name, goal in GOALS.items() if name in by_goal]
 
 
-def _verdict(goal: Goal, rounds: list[Measured], sizes: Mapping[str, int]) -> Verdict:
+def costs(measured: Iterable[Measured]) -> list[tuple[Cost, float]]:
+    """The medians of all rounds; what was not measured is left out."""
+    values: dict[str, list[float]] = {}
+    for one in measured:
+        values.setdefault(one.name, []).append(one.value)
+    return [(cost, median(values[name])) for name, cost in COSTS.items() if name in values]
+
+
+def _verdict(goal: Goal, rounds: list[Measured], sizes: Mapping[str, int], cores: int) -> Verdict:
     value = median(one.value for one in rounds)
     against = [one.against for one in rounds if one.against is not None]
     ratios = [one.ratio for one in rounds if one.ratio is not None]
@@ -93,5 +141,5 @@ def _verdict(goal: Goal, rounds: list[Measured], sizes: Mapping[str, int]) -> Ve
     judged = ratio if goal.is_ratio and ratio is not None else value
     is_met = judged <= goal.limit if goal.bound == "≤" else judged >= goal.limit
     named = replace(goal, what=goal.what.format(**sizes))
-    can_be_said = goal.cores <= CORES
+    can_be_said = goal.cores <= cores
     return Verdict(named, value, median(against) if against else None, ratio, is_met if can_be_said else None)

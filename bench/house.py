@@ -1,4 +1,4 @@
-"""What is measured: Valkey, fronts and workers, started as supervisord.conf does; and the CPU time that they use.
+"""What is measured: Valkey, fronts and workers, started as supervisord.conf does; and the CPU time and memory they use.
 
 On Linux: CPU clocks of other processes, and /proc.
 """
@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import files
 from pathlib import Path
 from typing import Any, Self
+
+import redis
 
 from bench.crowd import HOST, Address
 
@@ -66,8 +68,8 @@ class Process:
         return sum(_cpu_seconds(pid) for pid in _family(self.pid))
 
     def resident_bytes(self) -> int:
-        """Its memory, without that of its children."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        """Its memory and that of its children."""
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in _family(self.pid))
         return pages * os.sysconf("SC_PAGESIZE")
 
 
@@ -75,10 +77,23 @@ class House:
     """Fronts and workers of an instance of their own, on one port, and the Valkey that they use."""
 
     def __init__(
-        self, directory: Path, valkey: Process, *, fronts: int = 1, light: int = 1, heavy: int = 1, **settings: object
+        self,
+        directory: Path,
+        valkey: Process,
+        *,
+        fronts: int = 1,
+        spare: int = 0,
+        light: int = 1,
+        heavy: int = 1,
+        **settings: object,
     ) -> None:
-        """Settings are given as keyword arguments in small letters."""
-        instance, self.port = f"bench-{secrets.token_hex(4)}", _free_port()
+        """
+        Args:
+            fronts: those that share the port.
+            spare: further fronts, elsewhere: they hear all and have no clients.
+            settings: in small letters.
+        """
+        instance, self.port = f"bench-{secrets.token_hex(4)}", free_port()
         self.address = Address(self.port)
         own = {"instance_id": instance, "host": HOST, "port": self.port, **settings}
         environment = {
@@ -88,29 +103,35 @@ class House:
             **{name.upper(): str(value) for name, value in own.items()},
         }
 
-        def python(*arguments: str) -> Process:
-            return Process([sys.executable, "-m", *arguments], environment, directory)
+        def python(*arguments: str, **more: str) -> Process:
+            return Process([sys.executable, "-m", *arguments], environment | more, directory)
 
         lanes = [*["light"] * light, *["heavy"] * heavy]
         self.fronts = [python("gischat") for _ in range(fronts)]
+        self.spare = [python("gischat", PORT=str(free_port())) for _ in range(spare)]
         self.workers = [
             python("worker", "--lane", lane, "--name", f"{instance}-{number}") for number, lane in enumerate(lanes)
         ]
         self.valkey = valkey
         self._log = directory / LOG
 
-    def cpu_by_part(self) -> dict[str, float]:
-        """CPU seconds up to now."""
-        parts = {"fronts": self.fronts, "workers": self.workers, "valkey": [self.valkey]}
-        return {name: sum(process.cpu_seconds() for process in part) for name, part in parts.items()}
+    @contextlib.contextmanager
+    def cpu(self) -> Iterator[dict[str, float]]:
+        """The CPU seconds that are used within the context, by part; known at its end."""
+        used: dict[str, float] = {}
+        before = self._cpu()
+        yield used
+        used.update({part: seconds - before[part] for part, seconds in self._cpu().items()})
 
-    def cpu_seconds(self) -> float:
-        """CPU time of all processes up to now."""
-        return sum(self.cpu_by_part().values())
+    def _cpu(self) -> dict[str, float]:
+        parts = {"fronts": self.fronts, "spare": self.spare, "workers": self.workers, "valkey": [self.valkey]}
+        return {name: sum(process.cpu_seconds() for process in part) for name, part in parts.items()}
 
     def until_empty(self) -> None:
         """Waits until the house knows that nobody is there any more."""
-        _wait(lambda: not any(room["nb_connected_users"] for room in self._status()["channels"]), "everyone has left")
+        wait_until(
+            lambda: not any(room["nb_connected_users"] for room in self._status()["channels"]), "everyone has left"
+        )
 
     def _status(self) -> Any:
         connection = http.client.HTTPConnection(HOST, self.port, timeout=2)
@@ -120,9 +141,9 @@ class House:
 
     def __enter__(self) -> Self:
         try:
-            for process in (*self.fronts, *self.workers):
+            for process in (*self.fronts, *self.spare, *self.workers):
                 process.start()
-            _wait(lambda: bool(self._status()["healthy"]), "messages go round")
+            wait_until(lambda: bool(self._status()["healthy"]), "messages go round")
         except BaseException:
             self.__exit__()
             print(*self._log.read_text().splitlines()[-20:], sep="\n", file=sys.stderr)
@@ -130,7 +151,7 @@ class House:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in (*self.fronts, *self.workers):
+        for process in (*self.fronts, *self.spare, *self.workers):
             process.stop()
 
 
@@ -143,6 +164,11 @@ class Ground:
         command = [_valkey_server(), str(ROOT / "deploy/valkey.conf")]
         places = ["--dir", str(self.path), "--unixsocket", f"{self.path}/valkey.sock"]
         self.valkey = Process([*command, *places], os.environ, self.path)
+
+    def redis_bytes(self) -> int:
+        """What Valkey holds, by its own count."""
+        with redis.Redis(unix_socket_path=f"{self.path}/valkey.sock") as client:
+            return int(client.info("memory")["used_memory"])
 
     def house(self, **options: Any) -> House:
         """A house, as `House` takes its options; to be used as a context."""
@@ -175,13 +201,15 @@ def _cpu_seconds(pid: int) -> float:
     return 0.0
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody uses at the moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
-def _wait(holds: Callable[[], bool], what: str) -> None:
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    """Waits for something; says what it was that did not come."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):

@@ -1,30 +1,52 @@
-"""Lines in a plot, as SVG. Nothing else is plotted here, so nothing else is needed."""
+"""Lines in plots, as SVG. Nothing else is plotted here, so nothing else is needed."""
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 640, 360
-LEFT, RIGHT, TOP, BOTTOM = 60, 130, 44, 52
+WIDTH, HEIGHT = 500, 340  # of a plot
+LEFT, RIGHT, TOP, BOTTOM = 60, 110, 44, 52
 COLOURS = ("#1f6f8b", "#c8553d", "#6a994e")
 
 Points = Sequence[tuple[float, float]]
 
 
-def lines(title: str, x_name: str, y_name: str, series: Mapping[str, Points], *, is_logarithmic: bool = True) -> str:
-    """A plot of some series of points (x, y); y begins at 0, x may be logarithmic."""
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """Some series of points (x, y), by their names; y begins at 0, x may be logarithmic."""
+
+    title: str
+    x_name: str
+    y_name: str
+    series: Mapping[str, Points]
+    is_logarithmic: bool = False
+
+
+def draw(plots: Sequence[Plot]) -> str:
+    """The plots, side by side."""
+    places = [f'<g transform="translate({WIDTH * number} 0)">' for number in range(len(plots))]
+    groups = [line for place, plot in zip(places, plots, strict=True) for line in (place, *_parts(plot), "</g>")]
+    width = WIDTH * len(plots)
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT}" font-family="sans-serif">'
+    return "\n".join([head, f'<rect width="{width}" height="{HEIGHT}" fill="#fff"/>', *groups, "</svg>", ""])
+
+
+def _parts(plot: Plot) -> Sequence[str]:
+    series = plot.series
     xs = sorted({x for points in series.values() for x, _ in points})
-    y_step = _step(max(y for points in series.values() for _, y in points))
-    y_end = y_step * math.ceil(max(y for points in series.values() for _, y in points) / y_step)
-    scale = math.log10 if is_logarithmic else float
+    highest = max(y for points in series.values() for _, y in points)
+    y_step = _step(highest)
+    y_end = y_step * math.ceil(highest / y_step)
+    scale = math.log10 if plot.is_logarithmic else float
     begin, end = scale(xs[0]), scale(xs[-1])
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = (scale(x) - begin) / (end - begin)
         return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - y / y_end * (HEIGHT - TOP - BOTTOM)
 
-    parts = [_text(LEFT, 24, title, "start", 15), _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, x_name)]
-    parts.append(f'<g transform="rotate(-90 16 {HEIGHT / 2})">{_text(16, HEIGHT / 2, y_name)}</g>')
+    parts = [_text(LEFT, 24, plot.title, "start", 15), _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, plot.x_name)]
+    parts.append(f'<g transform="rotate(-90 16 {HEIGHT / 2})">{_text(16, HEIGHT / 2, plot.y_name)}</g>')
     for number in range(round(y_end / y_step) + 1):
         x, y = place(xs[0], number * y_step)
         parts.append(f'<path d="M{x:.1f} {y:.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>')
@@ -36,7 +58,7 @@ def lines(title: str, x_name: str, y_name: str, series: Mapping[str, Points], *,
         parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in places]
         parts.append(_text(places[-1][0] + 10, places[-1][1] + 4, name, "start", colour=colour))
-    return _document(parts)
+    return parts
 
 
 def _step(highest: float) -> float:
@@ -49,8 +71,3 @@ def _text(x: float, y: float, text: str, anchor: str = "middle", size: int = 12,
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{colour}">{escape(text)}</text>'
     )
-
-
-def _document(parts: Sequence[str]) -> str:
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif">'
-    return "\n".join([head, f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>', *parts, "</svg>", ""])

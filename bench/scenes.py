@@ -9,18 +9,21 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Self
 
 from bench import payloads
-from bench.crowd import Crowd, Joined, Spoken, crowds, together
+from bench.crowd import Address, Crowd, Joined, Spoken, crowds, together
 from bench.goals import Measured
 from bench.house import Ground, House
+from bench.limits import MOST_OPEN_FILES
+from bench.proxy import can_run, proxy
 from bench.senders import Program, sender
 
 SPEAKERS = 10
+SPARE = 2  # fronts without clients
 LISTENERS = 2500  # in one process
 AT_ONCE = 200  # connections that a process is opening at a time
 DELIVERIES = 20_000  # a second, in a room of any size: no more than the load bears beside the server
@@ -39,21 +42,28 @@ class Plan:
     joins: Sequence[int]  # people who join at once, from few to many
     idle: int  # clients who say nothing
     on_two_fronts: int  # clients
+    proxied: int  # clients behind nginx
     photo_rates: Sequence[float]  # photos a second, for the plot
 
 
-FULL = Plan(2.0, 4, (10, 50, 200, 1000, 2000, 5000), (500, 1000, 2000, 5000), 4000, 10_000, (1, 2, 4, 8))
-QUICK = Plan(1.0, 2, (200, 1000), (500, 1500), 1500, 2000, ())
+FULL = Plan(2.0, 4, (10, 50, 200, 1000, 2000, 5000), (500, 5000), 4000, 10_000, 1000, (1, 2, 4, 8))
+QUICK = Plan(0.5, 1, (200, 1000), (200, 1000), 500, 1000, 200, ())
 
+Cpu = Mapping[str, float]  # seconds, by part: fronts, spare (fronts), workers, valkey
 Scene = Callable[[Ground, Plan, Program], Iterator[Measured]]
 
 
 class Room(contextlib.ExitStack):
     """The people in a channel of a house: ten who speak, and as many who listen as asked for."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, address: Address | None = None) -> None:
+        """
+        Args:
+            address: the way in, if it is not the fronts' own.
+        """
         super().__init__()
         self._house = house
+        self._address = address or house.address
         self._crowds: list[Crowd] = []
         self._sizes: list[int] = []
 
@@ -67,6 +77,10 @@ class Room(contextlib.ExitStack):
         return sum(self._sizes)
 
     @property
+    def channel(self) -> str:
+        return self._address.channel
+
+    @property
     def speakers(self) -> Crowd:
         return self._crowds[0]
 
@@ -75,16 +89,17 @@ class Room(contextlib.ExitStack):
         while self.size < size:
             (crowd,) = self.enter_context(crowds(1))
             number = min(LISTENERS, size - self.size) if self._crowds else SPEAKERS
-            crowd.ask("join", number, self._house.address, AT_ONCE)
+            crowd.ask("join", number, self._address, AT_ONCE)
             self._crowds.append(crowd)
             self._sizes.append(number)
 
-    def speak(self, rate: float, seconds: float, window: int = NO_LIMIT) -> tuple[Spoken, float]:
-        """Texts to everyone; how it went, and the house's CPU seconds until everyone had them all."""
-        before, cpu = self._texts(), self._house.cpu_seconds()
-        spoken: Spoken = self.speakers.ask("speak", rate, seconds, window)
-        self._wait(before, spoken.sent)
-        return spoken, self._house.cpu_seconds() - cpu
+    def speak(self, rate: float, seconds: float, window: int = NO_LIMIT) -> tuple[Spoken, Cpu]:
+        """Texts to everyone; how it went, and the house's CPU seconds for each, until everyone had them all."""
+        before = self._texts()
+        with self._house.cpu() as cpu:
+            spoken: Spoken = self.speakers.ask("speak", rate, seconds, window)
+            self._wait(before, spoken.sent)
+        return spoken, {part: used / spoken.sent for part, used in cpu.items()}
 
     def seconds_to_all(self) -> float:
         """One text; seconds until the last one has it."""
@@ -109,33 +124,51 @@ class Room(contextlib.ExitStack):
 
 
 def small_room(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """Ten people who talk much."""
+    """Few people who talk much."""
     with ground.house(heavy=0) as house, Room(house) as room:
+        yield Measured("idle house", _cpu_per_second(house, plan.seconds) * 1e3)
         for _ in range(plan.turns):
             spoken, cpu = room.speak(800, plan.seconds)
-            yield Measured("message", cpu / spoken.sent * 1e3)
+            yield Measured("message", sum(cpu.values()) * 1e3)
             yield Measured("message p99", p99(spoken.latencies) * 1e3)
+            yield from (Measured(f"message {part}", used * 1e6) for part, used in cpu.items())
         for _ in range(plan.turns):
             spoken, cpu = room.speak(NO_LIMIT, plan.seconds, window=20 * SPEAKERS)
             yield Measured("sustained", spoken.sent / spoken.seconds)
-            yield Measured("message when full", cpu / spoken.sent * 1e3)
+            yield Measured("full", sum(cpu.values()) * 1e6)
         spoken, _ = room.speak(3000, 4 * plan.seconds, window=300 * SPEAKERS)
         third = spoken.sent // 3
         yield Measured("sustained delay", p99(spoken.latencies[-third:]) * 1e3, p99(spoken.latencies[:third]) * 1e3)
+
+
+def hearing(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """What fronts cost that hear all and have nobody to tell; and what Redis keeps."""
+    one, more = ground.house(heavy=0), ground.house(heavy=0, spare=SPARE)
+    with one, more, Room(one) as alone, Room(more) as room:
+        for _ in range(plan.turns):
+            _, without = alone.speak(800, plan.seconds)
+            before = ground.redis_bytes()
+            spoken, cpu = room.speak(800, plan.seconds)
+            yield Measured("redis memory", (ground.redis_bytes() - before) / spoken.sent)
+            yield Measured("hearing", cpu["spare"] / SPARE * 1e6)
+            yield Measured("hearing valkey", (cpu["valkey"] - without["valkey"]) / SPARE * 1e6)
 
 
 def rooms(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
     """One room that grows, beside bare sends to as many."""
     with ground.house(heavy=0) as house, Room(house) as room:
         frame = room.frame_bytes()
+        yield Measured("text bytes", frame)
         for size in plan.rooms:
             room.grow(size)
             rate = min(MOST_TEXTS, DELIVERIES / size)
             with sender(floor, size, frame) as bare:
                 for _ in range(plan.turns):
                     least = bare.microseconds_per_send(rate, plan.seconds / 2)
-                    spoken, cpu = room.speak(rate, plan.seconds)
-                    yield Measured(f"delivery {size}", cpu / spoken.sent / size * 1e6, least)
+                    _, cpu = room.speak(rate, plan.seconds)
+                    yield Measured(f"delivery {size}", sum(cpu.values()) / size * 1e6, least)
+                    if size == plan.rooms[-1]:
+                        yield Measured("delivery fronts", cpu["fronts"] / size * 1e6)
         for _ in range(3 * plan.turns):
             yield Measured("one to all", room.seconds_to_all() * 1e3)
 
@@ -159,29 +192,30 @@ def joining(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
     with ground.house(heavy=0) as house:
         for number in plan.joins:
             house.until_empty()
-            with crowds(2) as both:
-                cpu, start = house.cpu_seconds(), time.perf_counter()
+            with crowds(2) as both, house.cpu() as cpu:
+                start = time.perf_counter()
                 came = [crowd.begin("join", number // 2, house.address, AT_ONCE) for crowd in both]
                 joined: list[Joined] = together(came)
                 seconds = time.perf_counter() - start
-                costs.append((house.cpu_seconds() - cpu) / number * 1e6)
-                yield Measured(f"join {number}", costs[-1])
+            costs.append(sum(cpu.values()) / number * 1e6)
     yield Measured("joins", number / seconds)
     yield Measured("joins counts", max(one.counts[1] for one in joined) / seconds)
     yield Measured("join cost", costs[-1], costs[0])
+    yield Measured("join", costs[0])
 
 
 def idling(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
     """Clients who say nothing, once without pings and once with many."""
-    _, silent = _idle(ground, plan, ping_seconds=0)
-    memory, pinged = _idle(ground, plan, ping_seconds=2)
-    yield Measured("idle memory", memory / 1024)
+    *_, silent = _idle(ground, plan, ping_seconds=0)
+    front, memory, pinged = _idle(ground, plan, ping_seconds=2)
+    yield Measured("front memory", front / 2**20)
+    yield Measured("idle memory", memory / 2**10)
     yield Measured("idle cpu", silent * 1e6)
     yield Measured("ping", (pinged - silent) * 2 * 1e6)
 
 
-def _idle(ground: Ground, plan: Plan, ping_seconds: int) -> tuple[float, float]:
-    """What one of many costs: bytes of the front's memory, CPU seconds in a second."""
+def _idle(ground: Ground, plan: Plan, ping_seconds: int) -> tuple[float, float, float]:
+    """Bytes of a front with a hundred clients; what each of many more costs: bytes, CPU seconds in a second."""
     house = ground.house(heavy=0, ws_ping_interval=ping_seconds, ws_ping_timeout=ping_seconds)
     with house, crowds(2) as (first, rest):
         (front,) = house.fronts
@@ -191,7 +225,8 @@ def _idle(ground: Ground, plan: Plan, ping_seconds: int) -> tuple[float, float]:
         rest.ask("join", plan.idle, house.address, AT_ONCE)
         time.sleep(1)
         more_memory = front.resident_bytes() - memory
-        return more_memory / plan.idle, (_cpu_per_second(house, 2 * plan.seconds) - cpu) / plan.idle
+        more_cpu = _cpu_per_second(house, 2 * plan.seconds) - cpu
+        return memory, more_memory / plan.idle, more_cpu / plan.idle
 
 
 def photographing(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
@@ -205,8 +240,10 @@ def photographing(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measur
             quiet = _delays(room, plan.seconds)
             busy = _delays(room, plan.seconds, at_one.begin("say", photo, "image", 10, NO_LIMIT))
             yield Measured("photos p99", p99(busy) * 1e3, p99(quiet) * 1e3)
-            alone = 20 / at_one.ask("say", photo, "image", 20, NO_LIMIT)
+            with one.cpu() as cpu:
+                alone = 20 / at_one.ask("say", photo, "image", 20, NO_LIMIT)
             yield Measured("photos", alone)
+            yield from (Measured(f"photo {part}", used / 20 * 1e3) for part, used in cpu.items())
             yield Measured("two workers", 20 / at_two.ask("say", photo, "image", 20, NO_LIMIT), alone)
         number, size = at_one.ask("report")["image"]
         yield Measured("photo size", size / number / 1e3)
@@ -216,15 +253,20 @@ def photographing(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measur
 
 
 def mapping(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """Large layers while others talk."""
+    """Large layers while others talk, in the same channel and in another one."""
     layer = payloads.layer()
-    with ground.house() as house, Room(house) as room, crowds(1) as (mapper,):
-        mapper.ask("join", 1, house.address, AT_ONCE)
-        for _ in range(plan.turns):
-            yield Measured("layer", mapper.ask("say", layer, "geojson", 1, 1))
-            quiet = _delays(room, 2 * plan.seconds)
-            busy = _delays(room, 2 * plan.seconds, mapper.begin("say", layer, "geojson", int(2 * plan.seconds), 1))
-            yield Measured("layer p99", p99(busy) * 1e3, p99(quiet) * 1e3)
+    for name, channel in (("layer p99", "Geotribu"), ("layer p99 here", "QGIS")):
+        with ground.house() as house, Room(house) as room, crowds(1) as (mapper,):
+            people = 1 if channel == room.channel else 1 + SPEAKERS
+            mapper.ask("join", people, house.address._replace(channel=channel), AT_ONCE)
+            for _ in range(plan.turns):
+                with house.cpu() as cpu:
+                    seconds = mapper.ask("say", layer, "geojson", 1, 1)
+                yield Measured("layer", seconds)
+                yield from (Measured(f"layer {part}", used * 1e3) for part, used in cpu.items())
+                quiet = _delays(room, 2 * plan.seconds)
+                busy = _delays(room, 2 * plan.seconds, mapper.begin("say", layer, "geojson", int(2 * plan.seconds), 1))
+                yield Measured(name, p99(busy) * 1e3, p99(quiet) * 1e3)
 
 
 def two_fronts(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
@@ -234,19 +276,41 @@ def two_fronts(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]
         for size in (plan.on_two_fronts // 2, plan.on_two_fronts):
             room.grow(size)
             spoken = [room.speak(DELIVERIES / size, plan.seconds) for _ in range(plan.turns)]
-            costs.append(median(cpu / said.sent / size * 1e6 for said, cpu in spoken))
+            costs.append(median(sum(cpu.values()) / size * 1e6 for _, cpu in spoken))
         yield Measured("two fronts", costs[1], costs[0])
+
+
+def proxied(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """Clients who come through nginx, without and with TLS."""
+    if not can_run():
+        print("nginx or openssl is not installed: what they add is not measured", file=sys.stderr)
+        return
+    with ground.house(heavy=0) as house, proxy(house.address, files=MOST_OPEN_FILES) as nginx:
+        for name, address in (("nginx", nginx.plain), ("nginx tls", nginx.encrypted)):
+            with Room(house, address) as room:
+                room.grow(100)  # what the first of all bring along is not each one's
+                memory, cpu = nginx.process.resident_bytes(), nginx.process.cpu_seconds()
+                room.grow(100 + plan.proxied)
+                yield Measured(f"{name} memory", (nginx.process.resident_bytes() - memory) / plan.proxied / 2**10)
+                yield Measured(f"{name} join", (nginx.process.cpu_seconds() - cpu) / plan.proxied * 1e6)
+                for _ in range(plan.turns):
+                    cpu = nginx.process.cpu_seconds()
+                    spoken, _ = room.speak(DELIVERIES / room.size, plan.seconds)
+                    cpu = nginx.process.cpu_seconds() - cpu
+                    yield Measured(f"{name} delivery", cpu / spoken.sent / room.size * 1e6)
 
 
 SCENES: tuple[Scene, ...] = (
     fan_out_alone,
     small_room,
+    hearing,
     rooms,
     joining,
     idling,
     photographing,
     mapping,
     two_fronts,
+    proxied,
 )
 
 
@@ -262,6 +326,6 @@ def _delays(room: Room, seconds: float, others: Callable[[], float] | None = Non
 
 
 def _cpu_per_second(house: House, seconds: float) -> float:
-    before = house.cpu_seconds()
-    time.sleep(seconds)
-    return (house.cpu_seconds() - before) / seconds
+    with house.cpu() as cpu:
+        time.sleep(seconds)
+    return sum(cpu.values()) / seconds
