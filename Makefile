@@ -20,7 +20,7 @@ help:
 	@echo "make test     all tests"
 	@echo "make check-alerts   the alert rules, by promtool and a real Prometheus"
 	@echo "make soak     all faults, mixed at random: SECONDS=600 SEED=1"
-	@echo "make bench    what a message, a photo, a client costs: ROUNDS=3, QUICK=1"
+	@echo "make bench    what a message, a photo, a client costs: ROUNDS=3, QUICK=1, RECORD=1"
 	@echo "make lint     ruff and mypy"
 	@echo "make audit    known vulnerabilities in what is installed (asks PyPI's advisories)"
 	@echo "make format   what ruff can put right by itself"
@@ -46,8 +46,8 @@ check-alerts: .venv/.installed-dev
 	@promtool test rules tests/prometheus/alerts_test.yml
 	@$(BIN)/python -m pytest -q tests/prometheus/check_prometheus.py
 
-bench: .venv/.installed-bench
-	@$(BIN)/python -m bench --rounds $(ROUNDS) $(if $(QUICK),--quick)
+bench: .venv/.installed-run
+	@$(BIN)/python -m bench --rounds $(ROUNDS) $(if $(QUICK),--quick) $(if $(RECORD),--record)
 
 soak: .venv/.installed-dev
 	@$(BIN)/python -m tests.faults.soak --seconds $(SECONDS) --seed $(SEED)

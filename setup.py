@@ -45,7 +45,6 @@ setup(
             "trustme>=1.2.1,<2",
             "websockets>=17.4,<18",
         ],
-        "bench": ["picows>=2.3,<3"],
         "audit": ["pip-audit>=2.10,<3"],
         "dev": ["mypy>=2.4,<3", "ruff>=0.17.6,<0.18"],
     },

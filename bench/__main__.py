@@ -17,10 +17,8 @@ RESULTS = ROOT / ".cache/bench"
 def main() -> None:
     given = _arguments()
     record = Record.load(given.show) if given.show else _measure(given)
-    print(report.where(record))
-    print(report.goals_table(record))
-    print()
-    print(report.costs_table(record))
+    shown = (report.where(record), report.goals_table(record), report.costs_table(record))
+    print(*filter(None, shown), sep="\n\n")
     if given.record:
         report.publish(record)
     elif not given.show:

@@ -24,6 +24,7 @@ from bench.senders import Program, sender
 
 SPEAKERS = 10
 SPARE = 2  # fronts without clients
+CHANNELS = 200  # in which nobody says anything
 LISTENERS = 2500  # in one process
 AT_ONCE = 200  # connections that a process is opening at a time
 DELIVERIES = 20_000  # a second, in a room of any size: no more than the load bears beside the server
@@ -152,6 +153,21 @@ def hearing(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
             yield Measured("redis memory", (ground.redis_bytes() - before) / spoken.sent)
             yield Measured("hearing", cpu["spare"] / SPARE * 1e6)
             yield Measured("hearing valkey", (cpu["valkey"] - without["valkey"]) / SPARE * 1e6)
+
+
+def many_channels(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """What a channel costs in which nobody says anything: fronts and workers read all of them at once."""
+    idle, all_parts, valkey = [], [], []
+    for silent in (0, CHANNELS):  # one after the other, for they share a Valkey
+        channels = ",".join(["QGIS", "Geotribu", *map(str, range(silent))])
+        with ground.house(heavy=0, channels=channels) as house, Room(house) as room:
+            idle.append(_cpu_per_second(house, 2 * plan.seconds))
+            said = [room.speak(100, plan.seconds)[1] for _ in range(plan.turns)]
+            all_parts.append(median(sum(cpu.values()) for cpu in said))
+            valkey.append(median(cpu["valkey"] for cpu in said))
+    yield Measured("channel idle", (idle[1] - idle[0]) / CHANNELS * 1e6)
+    yield Measured("channel", (all_parts[1] - all_parts[0]) / CHANNELS * 1e6)
+    yield Measured("channel valkey", (valkey[1] - valkey[0]) / CHANNELS * 1e6)
 
 
 def rooms(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
@@ -304,6 +320,7 @@ SCENES: tuple[Scene, ...] = (
     fan_out_alone,
     small_room,
     hearing,
+    many_channels,
     rooms,
     joining,
     idling,

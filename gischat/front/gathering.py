@@ -5,12 +5,15 @@ from collections.abc import Callable
 
 
 class Gathering:
-    """Calls an action for one or many `ask()`s: the first at once, those of the next `interval` seconds together."""
+    """Calls an action for one or many `ask()`s: the first at once, those of the next `interval` seconds together.
 
-    __slots__ = ("_action", "_interval", "_is_asked", "_rest")
+    An `interval` that is set anew holds after the next call.
+    """
+
+    __slots__ = ("_action", "_is_asked", "_rest", "interval")
 
     def __init__(self, interval: float, action: Callable[[], None]) -> None:
-        self._interval = interval
+        self.interval = interval
         self._action = action
         self._is_asked = False
         self._rest: asyncio.TimerHandle | None = None
@@ -23,7 +26,7 @@ class Gathering:
 
     def _act(self) -> None:
         self._is_asked = False
-        self._rest = asyncio.get_running_loop().call_later(self._interval, self._rested)
+        self._rest = asyncio.get_running_loop().call_later(self.interval, self._rested)
         self._action()
 
     def _rested(self) -> None:

@@ -22,6 +22,7 @@ from gischat.streams.entries import Publication
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
+COUNT_SECONDS = 1e-4  # between two counts, for each connection: to tell them takes a tenth of that
 SEEN_IDS = 4096  # more than a channel publishes in the second that a Redis may lose
 SAID_AGAIN_SECONDS = 3.0  # what was published shortly before Redis lost it, its fronts say again
 
@@ -158,6 +159,7 @@ class Room:
     def _deliver_count(self) -> None:
         if self._newest_count is None:
             return
+        self._counts.interval = max(GATHER_SECONDS, COUNT_SECONDS * len(self.connections))
         frame = text_frame(self._newest_count)
         fan_out(self._members, frame)
         counted = [joiner for joiner in self._joiners.values() if joiner.change <= self.head_count.told]
@@ -167,18 +169,21 @@ class Room:
         self._let_in()
 
     def _let_in(self) -> None:
+        for joiner in list(self._joiners.values()):
+            self._let_in_one(joiner)
+
+    def _let_in_one(self, joiner: Joiner) -> None:
         """Who has the history and is counted becomes a member like all others."""
-        for member, joiner in list(self._joiners.items()):
-            self._sent_bytes.total += joiner.send_history(self.published)
-            if joiner.has_history and joiner.change <= self.head_count.told:
-                del self._joiners[member]
-                self._members.add(member)
+        self._sent_bytes.total += joiner.send_history(self.published)
+        if joiner.has_history and joiner.change <= self.head_count.told:
+            del self._joiners[joiner.member]
+            self._members.add(joiner.member)
 
     async def _bring_history(self, joiner: Joiner, after: str | None) -> None:
         snapshot = await self._read_snapshot() if after is None else await self._read_since(after)
         if joiner.member in self._joiners:
             joiner.snapshot = snapshot
-            self._let_in()
+            self._let_in_one(joiner)
 
     async def _read_snapshot(self) -> Snapshot:
         """One reading is on its way at a time; all who enter meanwhile share the next."""

@@ -346,6 +346,20 @@ async def test_a_thousand_who_come_cost_each_a_few_counts() -> None:
 
 
 @virtual_time
+async def test_the_more_there_are_to_tell_the_rarer_are_counts() -> None:
+    async with Scene() as scene:
+        (member, *_) = await scene.enter_wholly(*range(1, 10_001))
+        await pass_time(A_WHILE)
+        for number in range(40):
+            await scene.publish(scene.foreign_count(f"count {number}"))
+            await pass_time(0.1)
+        told = counts_of(member)
+        assert 2 <= len(told) <= 6
+        await pass_time(2 * A_WHILE)
+        assert counts_of(member)[-1] == "count 39"
+
+
+@virtual_time
 async def test_who_joins_is_sent_its_count_even_if_nobody_else_comes_or_goes() -> None:
     async with Scene() as scene:
         await scene.enter_wholly(1)
