@@ -4,7 +4,8 @@
      stdin: ROUNDS PAUSE    sends BYTES bytes to each client, ROUNDS times, every PAUSE microseconds
      stdout: SENDS CPU      how many sends that were, and the nanoseconds of CPU time that they took
 
-   The bytes are one websocket frame, so that clients read them as they read the server's. Pauses do not count; what the kernel does within send() does, as it does for the server that is measured. */
+   The bytes are one websocket frame, so that clients read them as they read the server's. Pauses do not count; what the
+   kernel does within send() does, as it does for the server that is measured. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bench.report import DOCUMENTS, RECORDS, Record, shown_in
 from gischat.settings import SettingsError, load, variables
 from tests.support.settings import settings
 
@@ -99,3 +100,11 @@ def outcome() -> Any:
         return load()
     except SettingsError as error:
         return error.wrong
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_the_measurements_in_a_document_are_those_on_record(document: Path) -> None:
+    text = document.read_text("utf-8")
+    shown = shown_in(text, Record.load(RECORDS / "bench.json"))
+    assert shown.count("| ") > 20, "no table is marked"
+    assert text == shown, "python -m bench --show docs/bench.json --record writes them"
