@@ -16,6 +16,7 @@ _CALLS = (
     "EVAL script 0",
     "EVALSHA digest 0",
     f"HKEYS {KEY}",
+    "SCRIPT LOAD script",
     f"XCLAIM {KEY} group consumer 0 0-1",
     f"XGROUP CREATE {KEY} group 0 MKSTREAM",
     f"XPENDING {KEY} group - + 1",
@@ -62,7 +63,7 @@ _IN_SCRIPTS = (
 
 COMMANDS = tuple(sorted({*_CONNECTION, *CLUSTER_ONLY, *_CALLS, *_IN_SCRIPTS}))
 
-_CONTAINERS = ("CLIENT", "CLUSTER", "XGROUP")  # commands that are nothing without their subcommand
+_CONTAINERS = ("CLIENT", "CLUSTER", "SCRIPT", "XGROUP")  # commands that are nothing without their subcommand
 
 
 def acl_name(command: str) -> str:
