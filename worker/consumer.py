@@ -119,6 +119,8 @@ class LightConsumer(Consumer):
     def __init__(self, gateway: Gateway, *, reclaim_seconds: float) -> None:
         super().__init__(gateway, reclaim_seconds=reclaim_seconds)
         self._ends: list[asyncio.Future[int]] = []  # of the last batch, on their way
+        self._batch: Sequence[Held] = ()
+        self._since = 0.0  # when it was begun
 
     async def run(self, stop: asyncio.Event) -> None:
         await super().run(stop)
@@ -131,12 +133,16 @@ class LightConsumer(Consumer):
         held = self.gateway.held(await reading)
         if errors:
             raise errors[0]
+        self._batch, self._since = held, time.monotonic()
         self._ends = [self.gateway.carry_out(one, _light_effect(one), before_reading=True) for one in held]
 
     async def _errors_of_ends(self) -> list[BaseException]:
         ends, self._ends = self._ends, []
         answers = await asyncio.gather(*ends, return_exceptions=True)
-        return [answer for answer in answers if isinstance(answer, BaseException)]
+        errors = [answer for answer in answers if isinstance(answer, BaseException)]
+        if ends and not errors:
+            self._measure(self._batch, self._since)
+        return errors
 
     async def _work(self, held: Sequence[Held]) -> None:
         since = time.monotonic()
