@@ -1,5 +1,6 @@
 """What a consumer counts of its jobs; Redis is a fake that hands it what the test wants."""
 
+import asyncio
 from typing import Any, cast
 
 import pytest
@@ -29,20 +30,28 @@ class FakeGateway:
         self.left: list[Held] = []
         self.ended: list[Held] = []
 
+    async def load_scripts(self) -> None:
+        pass
+
     async def own(self, channel: str, count: int) -> list[Held]:
         return []
 
-    async def read(self, channels: object, *, count: int, wait: float) -> list[Held]:
+    async def begin_read(self, channels: object, *, count: int, wait: float) -> list[Held]:
         new, self.new = self.new, []
         return new
+
+    def held(self, answer: list[Held]) -> list[Held]:
+        return answer
 
     async def abandoned(self, channel: str, idle: float, count: int) -> list[Held]:
         left, self.left = self.left, []
         return left
 
-    async def carry_out(self, held: Held, effect: Effect) -> bool:
+    def carry_out(self, held: Held, effect: Effect, *, before_reading: bool = False) -> "asyncio.Future[int]":
         self.ended.append(held)
-        return True
+        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        ended.set_result(1)
+        return ended
 
 
 @pytest.fixture
@@ -63,6 +72,7 @@ async def test_every_job_of_a_batch_is_measured_by_its_type(consumer: LightConsu
     before = {type: value("gischat_job_duration_seconds_count", type=type) for type in ("text", "crs")}
     gateway.new = [held("text"), held("crs"), held("text"), held("of another version")]
     await consumer._turn()
+    await consumer._turn()  # in which the ends of the first have been told
     assert len(gateway.ended) == 4
     assert value("gischat_job_duration_seconds_count", type="text") == before["text"] + 2
     assert value("gischat_job_duration_seconds_count", type="crs") == before["crs"] + 1
