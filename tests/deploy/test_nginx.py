@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from deploy.nginx_site import silence_seconds
 from tests.deploy.nginx import NAME, Site, executable, site
@@ -77,6 +78,14 @@ async def test_fronts_and_nginx_log_the_clients_address_and_no_token(stack: Stac
     assert "Sesame" not in lines()
     assert f"{ELSEWHERE} [" in nginx.access_log.read_text()
     assert " GET /channel/QGIS/ws 101 " in nginx.access_log.read_text()
+
+
+async def test_a_browser_is_let_in_by_our_own_page_and_by_no_other(nginx: Site) -> None:
+    # Given the page that nginx hands out; then a browser that has it from there may join, and one with another may not
+    async with joined(nginx, origin=nginx.url) as browser:
+        await browser.say()
+    with pytest.raises(InvalidStatus, match="403"):
+        await Client.connect(nginx.url, "QGIS", ssl=nginx.trusting, origin="https://elsewhere.example.org")
 
 
 async def test_a_front_that_is_stopped_sends_its_people_to_the_other_and_nobody_sees_an_error(
