@@ -41,7 +41,7 @@ test: .venv/.installed-dev
 
 # Apart from the tests, for installing Prometheus starts a service of that name.
 check-alerts: .venv/.installed-dev
-	@tests/install-prometheus
+	@tests/install-tools alerts
 	@promtool check config deploy/prometheus/prometheus.yml
 	@promtool test rules tests/prometheus/alerts_test.yml
 	@$(BIN)/python -m pytest -q tests/prometheus/check_prometheus.py
