@@ -16,7 +16,10 @@ from tornado.iostream import IOStream
 from bench.crowd import HOST
 from bench.limits import raise_open_files
 from gischat.front.connection import Connection
+from gischat.front.drops import Drops
 from gischat.front.frames import text_frame
+from gischat.front.memory import Memory
+from gischat.front.rates import Pace, Rates, Visitors
 from gischat.front.rooms import Room, fan_out
 from gischat.front.turnstile import Turnstiles
 from gischat.messages import Messages
@@ -44,6 +47,8 @@ async def _accepted(clients: int) -> set[Connection]:
     settings = load()
     gateway: Any = SimpleNamespace(front="bench", enqueue=None)  # nobody speaks here
     turnstiles, messages = Turnstiles(gateway, settings), Messages(settings)
+    drops, pace = Drops(), Pace(Visitors(HOST, Rates(settings)))
+    memory = Memory(settings.max_front_bytes, drops)
     room = Room(settings.channels[0], gateway, turnstiles)
     with socket.create_server((HOST, 0), backlog=clients) as listener:
         print(listener.getsockname()[1], flush=True)
@@ -54,6 +59,9 @@ async def _accepted(clients: int) -> set[Connection]:
                 lambda code, reason: None,
                 messages=messages,
                 turnstiles=turnstiles,
+                pace=pace,
+                drops=drops,
+                memory=memory,
                 max_unread_bytes=settings.max_unread_bytes,
             )
             for _ in range(clients)

@@ -18,6 +18,9 @@ class Cause(StrEnum):
     QUEUE_FULL = "queue_full"  # too many of its connection's messages wait
     INBOX_FULL = "inbox_full"  # too many of its channel's messages wait for the workers
     NOT_REGISTERED = "not_registered"  # REQUIRE_REGISTRATION: its author is not its connection's nickname
+    TOO_FAST = "too_fast"  # its connection sends too much
+    TOO_HEAVY = "too_heavy"  # … too many images and layers
+    ADDRESS_TOO_FAST = "address_too_fast"  # all of its address together do
     REDIS_AWAY = "redis_away"
     STOPPING = "stopping"  # the front was told to stop
     FAULT = "fault"  # a bug of ours

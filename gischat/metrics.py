@@ -49,6 +49,19 @@ class Closing(StrEnum):
     PING_TIMEOUT = "ping_timeout"
     HISTORY_TIMEOUT = "history_timeout"  # its history could not be read while more than can wait was published
     STOPPING = "stopping"  # the front was told to stop
+    WENT_ON = "went_on"  # it went on sending too fast after it was told to wait
+    MEMORY = "memory"  # of all clients, most was held for it when that was too much
+
+
+class Unwelcome(StrEnum):
+    """Why a request was refused, or a connection that was no websocket was closed."""
+
+    CONNECTIONS = "connections"  # the front has as many websockets as it may
+    ADDRESS_CONNECTIONS = "address_connections"  # its address has
+    ADDRESS_REQUESTS = "address_requests"  # its address asks too often
+    PENDING_CONNECTIONS = "pending_connections"  # too many connections ask for nothing, and it longest
+    SLOW_REQUEST = "slow_request"  # its request, or the reading of the answer, took too long
+    ACCEPT = "accept"  # no descriptor or memory was left to accept it; each is a pause in which none is accepted
 
 
 class Unwelcome(StrEnum):

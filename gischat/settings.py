@@ -71,6 +71,15 @@ class Settings:
     metrics_token: str = field(repr=False)  # empty: this machine alone may read
     metrics_port: int  # of workers; 0: none
     prometheus_multiproc_dir: str
+    # All clients of one front; of connections, 0 is no limit
+    max_connections: int
+    max_pending_connections: int
+    max_front_bytes: int
+    handshake_seconds: float
+    # All clients of one address, on one front; 0 is no limit
+    max_connections_per_address: int
+    max_address_messages_per_minute: int
+    max_address_requests_per_minute: int
     # One client
     ws_ping_interval: float  # seconds; 0: no pings
     ws_ping_timeout: float  # seconds
@@ -78,6 +87,8 @@ class Settings:
     max_waiting_messages: int
     max_waiting_bytes: int
     max_unread_bytes: int
+    max_messages_per_minute: int  # 0: no limit
+    max_heavy_per_minute: int  # images and layers; 0: no limit
     # One channel's streams
     max_inbox_messages: int
     max_inbox_bytes: int
@@ -177,12 +188,21 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
         ),
         "metrics_port": env.int("METRICS_PORT", 0, validate=Range(0, 65535)),
         "prometheus_multiproc_dir": env.str("PROMETHEUS_MULTIPROC_DIR", ""),
+        "max_connections": count("MAX_CONNECTIONS", 10_000, least=0),
+        "max_pending_connections": count("MAX_PENDING_CONNECTIONS", 1000, least=0),
+        "max_front_bytes": count("MAX_FRONT_BYTES", 256 * 2**20, least=2**20),
+        "handshake_seconds": seconds("HANDSHAKE_SECONDS", 10),
+        "max_connections_per_address": count("MAX_CONNECTIONS_PER_ADDRESS", 2000, least=0),
+        "max_address_messages_per_minute": count("MAX_ADDRESS_MESSAGES_PER_MINUTE", 12_000, least=0),
+        "max_address_requests_per_minute": count("MAX_ADDRESS_REQUESTS_PER_MINUTE", 6000, least=0),
         "ws_ping_interval": seconds("WS_PING_INTERVAL", 20, least=0),
         "ws_ping_timeout": seconds("WS_PING_TIMEOUT", 10, least=0),
         "max_frame_size": count("MAX_FRAME_SIZE", 16 * 2**20, least=1024),
         "max_waiting_messages": count("MAX_WAITING_MESSAGES", 1000),
         "max_waiting_bytes": count("MAX_WAITING_BYTES", 32 * 2**20),
         "max_unread_bytes": count("MAX_UNREAD_BYTES", 16 * 2**20),
+        "max_messages_per_minute": count("MAX_MESSAGES_PER_MINUTE", 1200, least=0),
+        "max_heavy_per_minute": count("MAX_HEAVY_PER_MINUTE", 60, least=0),
         "max_inbox_messages": count("MAX_INBOX_MESSAGES", 10_000),
         "max_inbox_bytes": count("MAX_INBOX_BYTES", 256 * 2**20),
         "max_outbox_messages": count("MAX_OUTBOX_MESSAGES", 10_000),

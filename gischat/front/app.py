@@ -7,18 +7,19 @@ from collections.abc import AsyncIterator
 from importlib import resources
 from typing import Any
 
-from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
 from tornado.netutil import bind_sockets
 from tornado.routing import URLSpec
 from tornado.web import Application
 
 from gischat.front import docs, http
+from gischat.front.accepting import allow_descriptors
 from gischat.front.addresses import Proxies
 from gischat.front.front import Front
 from gischat.front.gateway import HISTORY_SECONDS, READ_SECONDS, OutboxReader
 from gischat.front.requests import identify, log_request
 from gischat.front.scrape import Metrics
+from gischat.front.server import Server
 from gischat.front.websocket import ChannelSocket
 from gischat.settings import Settings
 from gischat.streams.multiplexer import ANSWER_SECONDS
@@ -26,7 +27,10 @@ from gischat.streams.servers import connect, reading_groups
 
 log = logging.getLogger(__name__)
 
-IDLE_SECONDS = 60.0  # how long a connection may take to ask for something, or to send what it has begun
+OWN_DESCRIPTORS = 64  # logs, Redis, the loop's
+
+# Asked for by the dozen when a page is opened, or by whoever watches us; and they cost little.
+AS_OFTEN_AS_YOU_LIKE = (http.Page, http.Alive, http.Ready)
 
 
 def routes(front: Front) -> list[URLSpec]:
@@ -52,15 +56,22 @@ def routes(front: Front) -> list[URLSpec]:
 
 
 class Site(Application):
-    """The front as HTTP sees it: before anything else, a request is told whose it is, and given its id."""
+    """The front as HTTP sees it. First of all a request is told whose it is, gets its id, and may be too many."""
 
     def __init__(self, front: Front, **options: Any) -> None:
         super().__init__(list(routes(front)), **options)
         self._proxies = Proxies(front.settings.trusted_proxies)
+        self._front = front
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         identify(request, is_vouched_for=self._proxies.locate(request))
-        return super().find_handler(request, **kwargs)
+        found = super().find_handler(request, **kwargs)
+        if issubclass(found.handler_class, AS_OFTEN_AS_YOU_LIKE):
+            return found
+        refusal = self._front.admission.ask(str(request.remote_ip))
+        if refusal is None:
+            return found
+        return self.get_handler_delegate(request, http.OneTooMany, {"front": self._front, "refusal": refusal})
 
 
 def application(front: Front) -> Application:
@@ -101,12 +112,9 @@ async def running(settings: Settings) -> AsyncIterator[Front]:
         await front.subscriber.find_positions()
         await front.presence.begin()
         tasks = [group.create_task(part.run()) for part in front.parts]
-        server = HTTPServer(
-            application(front),
-            max_body_size=settings.max_frame_size,
-            idle_connection_timeout=IDLE_SECONDS,
-            body_timeout=IDLE_SECONDS,
-        )
+        allow_descriptors(settings.max_connections + settings.max_pending_connections + OWN_DESCRIPTORS)
+        server = Server(application(front), settings, front.drops)
+        tasks.append(group.create_task(server.watch()))
         server.add_sockets(bind_sockets(settings.port, settings.host or None, reuse_port=True))
         here = {"front": front.gateway.front}
         log.info("serving on http://%s:%d", settings.host, settings.port, extra=here)

@@ -12,17 +12,21 @@ from tornado.iostream import IOStream, StreamClosedError
 from gischat import metrics
 from gischat.errors import Cause, Refused, Uncompliant
 from gischat.front import link
+from gischat.front.drops import Drops
 from gischat.front.frames import PING, text_frame
+from gischat.front.memory import Memory, cut_off
+from gischat.front.rates import WENT_ON, Pace, TooOften
 from gischat.front.rooms import Room
 from gischat.front.tally import UNKNOWN
 from gischat.front.turnstile import Ending, Turnstiles
-from gischat.messages import Message, Messages, new_id, nickname_of, uncompliant
+from gischat.messages import HEAVY_TYPES, Message, Messages, new_id, nickname_of, uncompliant
 from gischat.metrics import Closing
 from gischat.streams.entries import LEAVE, RESTORE, Outcome
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
+GOODBYE_SECONDS = 1.0  # for a flood to end by itself
 TOO_SLOW = "Too slow: what was sent to you was not read."
 
 BINARY_FRAME = "Binary frames are not understood: send JSON as text."
@@ -38,10 +42,13 @@ class Connection:
 
     __slots__ = (
         "_close",
+        "_drops",
         "_has_named_itself",
         "_is_closing",
         "_max_unread",
+        "_memory",
         "_messages",
+        "_pace",
         "_ping",
         "_requires_registration",
         "_send",
@@ -66,6 +73,9 @@ class Connection:
         *,
         messages: Messages,
         turnstiles: Turnstiles,
+        pace: Pace,
+        drops: Drops,
+        memory: Memory,
         max_unread_bytes: int,
         requires_registration: bool = False,
     ) -> None:
@@ -88,6 +98,9 @@ class Connection:
         self._send = stream.socket.send
         self._close = close
         self._messages = messages
+        self._pace = pace
+        self._drops = drops
+        self._memory = memory
         self._turnstiles = turnstiles
         self._turnstile = turnstiles.open(room.channel)
         self._max_unread = max_unread_bytes
@@ -100,13 +113,18 @@ class Connection:
 
     def receive(self, frame: str | bytes) -> None:
         """Checks a frame and sends it on its way; whatever is wrong with it is answered, never raised."""
+        if self._is_closing:
+            return  # after a goodbye nothing is taken, for nothing could be answered
         self.received += 1
         type = UNKNOWN
         try:
+            self._pace.speak(len(frame))
             if isinstance(frame, bytes):
                 raise Uncompliant(BINARY_FRAME)
             message = self._messages.read(frame)
             type = message.type
+            if type in HEAVY_TYPES:
+                self._pace.speak_heavily()
             if self.is_draining:
                 raise Refused(GOING_AWAY, Cause.STOPPING)
             # Whose nickname it bears is asked at its turn: a newcomer that came right before it has ended by then.
@@ -115,6 +133,8 @@ class Connection:
             self._has_named_itself |= type == "newcomer"
         except (Uncompliant, Refused) as refusal:
             self._turnstiles.tally.refused(refusal.cause, type)
+            if isinstance(refusal, TooOften):
+                self._is_too_fast(refusal)
             self.send(uncompliant(refusal.reason))
         except Exception:
             log.exception("a frame could not be handled", extra=self._named)
@@ -128,6 +148,22 @@ class Connection:
         if self.nickname is None:
             return f"Register your nickname first: nobody may write as '{message.author}' here without it."
         return f"You are registered as '{self.nickname}': you cannot write as '{message.author}'."
+
+    def hear(self) -> None:
+        """A ping or a pong has come: who sends them without end is closed as if they were messages."""
+        try:
+            self._pace.speak(0)
+        except TooOften as refusal:
+            self._is_too_fast(refusal)
+
+    def _is_too_fast(self, refusal: TooOften) -> None:
+        """Each message that is refused is answered, and so that a flood does not make us write one: up to a number."""
+        self._drops.count(refusal.cause, "connection %d sends too fast", self.number)
+        if self._pace.goes_on():
+            self._drops.count(Closing.WENT_ON, "connection %d went on sending too fast, closed", self.number)
+            self.close(1008, WENT_ON)
+            # What it sends until it has read that is dropped; it has not for ever.
+            asyncio.get_running_loop().call_later(GOODBYE_SECONDS, self._stream.close)
 
     def _ended(self, message: Message, ending: Ending) -> None:
         if ending.is_refusal:
@@ -194,10 +230,12 @@ class Connection:
         except StreamClosedError:
             return  # its end is on the way to `ended`
         self._unread += size
-        written.add_done_callback(partial(self._was_read, size))
+        self._memory.take_data(self, data)
+        written.add_done_callback(partial(self._was_read, data))
 
-    def _was_read(self, size: int, _: "asyncio.Future[None]") -> None:
-        self._unread -= size
+    def _was_read(self, data: bytes | memoryview, _: "asyncio.Future[None]") -> None:
+        self._unread -= len(data)
+        self._memory.give_data(self, data)
 
     def _is_too_slow(self) -> None:
         self._is_closing = True
@@ -205,6 +243,11 @@ class Connection:
         metrics.CONNECTIONS_CLOSED.labels(Closing.TOO_SLOW).inc()
         # Later, for this may be in the midst of a walk through the room.
         asyncio.get_running_loop().call_soon(self.close, 1008, TOO_SLOW)
+
+    def let_go(self) -> None:
+        """Ends at once, for what it does not read takes too much memory: a goodbye would wait behind all of that."""
+        self._is_closing = True
+        cut_off(self._stream)
 
     def close(self, code: int, reason: str) -> None:
         """Says goodbye; `ended` follows when the socket is closed."""

@@ -10,13 +10,17 @@ from tornado.iostream import IOStream
 from gischat import metrics
 from gischat.errors import Cause, Refused
 from gischat.front.access import Access
+from gischat.front.admission import Admission
 from gischat.front.circle import Circle
 from gischat.front.connection import GOING_AWAY, Connection
+from gischat.front.drops import Drops
 from gischat.front.gateway import Gateway, OutboxReader
 from gischat.front.gauges import Gauges
+from gischat.front.memory import Memory
 from gischat.front.origins import Origins
 from gischat.front.presence import Presence
 from gischat.front.pulse import Pulse
+from gischat.front.rates import Pace
 from gischat.front.rooms import Room
 from gischat.front.subscriber import Subscriber
 from gischat.front.turnstile import Turnstiles
@@ -40,6 +44,9 @@ class Front:
         self._redis = redis
         self.origins = Origins(settings)
         self.access = Access(settings)
+        self.drops = Drops()
+        self.memory = Memory(settings.max_front_bytes, self.drops)
+        self.admission = Admission(settings, self.drops)
         self.messages = Messages(settings)
         self.gateway = Gateway(settings, secrets.token_hex(16), redis, heavy, histories)
         self.turnstiles = Turnstiles(self.gateway, settings)
@@ -59,7 +66,9 @@ class Front:
         self.is_draining = False
         self._head_counts = dict.fromkeys(settings.channels, 0)
 
-    def connect(self, room: Room, stream: IOStream, close: Callable[[int, str], None], after: str | None) -> Connection:
+    def connect(
+        self, room: Room, stream: IOStream, close: Callable[[int, str], None], pace: Pace, after: str | None
+    ) -> Connection:
         """A client has come to a room; what it missed after the message of id `after`, it wants to be told."""
         connection = Connection(
             room,
@@ -67,6 +76,9 @@ class Front:
             close,
             messages=self.messages,
             turnstiles=self.turnstiles,
+            pace=pace,
+            drops=self.drops,
+            memory=self.memory,
             max_unread_bytes=self.settings.max_unread_bytes,
             requires_registration=self.settings.require_registration,
         )

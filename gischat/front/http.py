@@ -5,13 +5,16 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from tornado.web import HTTPError, StaticFileHandler
+from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from gischat import __version__
 from gischat.errors import Cause, Refused, Uncompliant
+from gischat.front.admission import Refusal
 from gischat.front.front import Front
 from gischat.front.headers import FOR_OUR_PAGE, Handler
 from gischat.front.origins import FOREIGN, PREFLIGHT_SECONDS
+from gischat.front.rates import TooOften
+from gischat.front.requests import was_turned_away
 from gischat.front.turnstile import Ending
 from gischat.messages import Message
 from gischat.streams.entries import Outcome
@@ -171,7 +174,12 @@ class PutText(ChannelHandler):
             self.front.turnstiles.tally.refused(Cause.NOT_REGISTERED, "text")
             raise HTTPError(403, NOBODY_IS_REGISTERED)
         try:
+            self.front.admission.speak(str(self.request.remote_ip), len(self.request.body))
             message = self.front.messages.read(self.request.body, type="text")
+        except TooOften as error:
+            self.front.turnstiles.tally.refused(error.cause, "text")
+            refuse(self, Refusal(HTTPStatus.TOO_MANY_REQUESTS, error.reason, error.seconds))
+            return
         except Uncompliant as error:
             self.front.turnstiles.tally.refused(error.cause, "text")
             self.answer({"detail": _details(error)}, 422)
@@ -205,6 +213,26 @@ def _details(error: Uncompliant) -> list[dict[str, Any]]:
         {"loc": ["body", name], "msg": reason, "type": "missing" if reason == "Missing." else "value_error"}
         for name, reason in error.fields.items()
     ]
+
+
+def refuse(handler: RequestHandler, refusal: Refusal) -> None:
+    """Answers a request that is one too many, or a connection for which there is no place (RFC 6585 §4)."""
+    was_turned_away(handler)
+    handler.set_status(refusal.status)
+    handler.set_header("Retry-After", refusal.seconds)
+    handler.set_header("Content-Type", "application/json; charset=UTF-8")
+    handler.finish(msgspec.json.encode({"detail": refusal.reason}))
+
+
+class OneTooMany(JsonHandler):
+    """Answers in the place of whatever was asked for."""
+
+    def initialize(self, front: Front, refusal: Refusal) -> None:  # type: ignore[override]  # Tornado's way
+        super().initialize(front)
+        self._refusal = refusal
+
+    def prepare(self) -> None:
+        refuse(self, self._refusal)
 
 
 class NotFound(JsonHandler):

@@ -28,7 +28,8 @@ WEBSOCKET = """\
 Opens the channel's websocket. On joining, a client receives the stored messages, oldest first, and `nb_users`.
 What it sends has the shapes of `ClientMessage` (unknown keys are dropped), what it receives exactly those of
 `ServerMessage`. A message that breaks the contract is answered by `uncompliant` and costs nothing else; a frame
-that is too large ends the connection with 1009. A channel that does not exist, or is private and was asked for
+that is too large ends the connection with 1009. Too many messages in a minute are answered by `uncompliant`, which says
+for how long to wait; who goes on is closed with 1008. A channel that does not exist, or is private and was asked for
 without its token, is accepted and closed with 1008.
 """
 
@@ -124,12 +125,16 @@ def _answer(description: str, schema: type[Schema] | JsonObject) -> JsonObject:
 
 
 def _get(tag: str, summary: str, schema: type[Schema] | JsonObject, errors: JsonObject | None = None) -> JsonObject:
-    responses = {"200": _answer(summary, schema), **(errors or {})}
+    limits = {} if tag == OPERATION else TOO_MANY
+    responses = {"200": _answer(summary, schema), **(errors or {}), **limits}
     return {"get": {"tags": [tag], "summary": summary, "responses": responses}}
 
 
 HOUSE, CHANNEL, OPERATION = "The house", "A channel", "Operation"
 NAMES = _list_of({"type": "string"})
+RETRY_AFTER = {"headers": {"Retry-After": {"description": "In seconds.", "schema": {"type": "integer"}}}}
+TOO_MANY = {"429": _answer("Too many requests or connections from one address", Problem) | RETRY_AFTER}
+FULL = {"503": _answer("The server has as many connections as it may have", Problem) | RETRY_AFTER}
 UNKNOWN = {"404": _answer("The channel does not exist", Problem)}
 PRIVATE = {"401": _answer("The channel is private, and no token of it was shown", Problem)}
 UNABLE = {"503": _answer("Not possible just now; nothing has been done", Problem)}
@@ -174,6 +179,7 @@ PATHS: dict[str, JsonObject] = {
                 "504": _answer("Accepted, but not published in time; it may still be", Problem),
                 **PRIVATE,
                 **UNKNOWN,
+                **TOO_MANY,
                 **UNABLE,
             },
         }
@@ -187,6 +193,8 @@ PATHS: dict[str, JsonObject] = {
                 "101": {"description": "The connection is a websocket from now on"},
                 "400": {"description": "The request does not ask for a websocket"},
                 "403": _answer("A page of this site may not", Problem),
+                **TOO_MANY,
+                **FULL,
             },
             "x-websocket": {"sends": _reference("ClientMessage"), "receives": _reference("ServerMessage")},
         }

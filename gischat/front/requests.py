@@ -20,6 +20,7 @@ SANE_ID = re.compile(r"[\w.:-]{8,128}", re.ASCII)
 MESSAGE_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+TURNED_AWAY = "was_turned_away"
 LONGEST_PATH, LONGEST_METHOD, LONGEST_HEADER = 200, 10, 120
 HIDDEN = "***"
 
@@ -49,8 +50,10 @@ def log_request(handler: RequestHandler) -> None:
     status, request = handler.get_status(), handler.request
     if status == 101:
         return  # a websocket says itself when it is open
-    quiet = logging.DEBUG if request.path in PROBES else logging.INFO
-    level = logging.WARNING if status >= 500 else quiet  # a fault of ours has its own line, as an error
+    is_quiet = getattr(request, TURNED_AWAY, False) or (status < 500 and request.path in PROBES)
+    level = logging.DEBUG if is_quiet else logging.INFO
+    if status >= 500 and not is_quiet:
+        level = logging.WARNING  # a fault of ours has its own line, as an error
     if access_log.isEnabledFor(level):
         fields = {
             "address": request.remote_ip,
@@ -63,6 +66,11 @@ def log_request(handler: RequestHandler) -> None:
             "user_agent": _header(request, "User-Agent"),
         }
         access_log.log(level, ANSWERED, fields, extra=fields)
+
+
+def was_turned_away(handler: RequestHandler) -> None:
+    """This request is one of too many. They are counted, and told of once in a while: a flood must not fill the log."""
+    setattr(handler.request, TURNED_AWAY, True)
 
 
 def log_opened(request: HTTPServerRequest, channel: str, connection: int) -> None:

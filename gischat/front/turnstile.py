@@ -97,8 +97,10 @@ class Turnstile:
         )
         if bounded and full:
             raise Refused(TOO_MANY_WAIT, Cause.QUEUE_FULL)
+        if bounded and not self.is_idle and not self._gate.has_room_for(len(message.body)):
+            raise Refused(INBOX_FULL, Cause.QUEUE_FULL)
         self._waiting.append(Turn(message, ended, objection))
-        self._bytes += len(message.body)
+        self._count_bytes(len(message.body))
         self._advance()
 
     def end(self, number: int, ending: Ending) -> None:
@@ -120,7 +122,7 @@ class Turnstile:
         """Ends what waits, unsent; what is on its way is in Redis, and stays there."""
         while self._waiting:
             turn = self._waiting.pop(0)
-            self._bytes -= len(turn.message.body)
+            self._count_bytes(-len(turn.message.body))
             self._tell(turn, Ending.of(refusal))
 
     def repeat(self, messages: Sequence[Message], ended: Callable[[Ending], None] = _nobody) -> None:
@@ -130,7 +132,7 @@ class Turnstile:
             turns.append(self._passing._replace(objection=None))  # it was let through
             self._passing = None
         self._waiting[:0] = turns
-        self._bytes += sum(len(turn.message.body) for turn in turns)
+        self._count_bytes(sum(len(turn.message.body) for turn in turns))
         self._advance()
 
     def enqueue_again(self) -> None:
@@ -144,13 +146,17 @@ class Turnstile:
     def _advance(self) -> None:
         while self._passing is None and self._waiting:
             turn = self._waiting.pop(0)
-            self._bytes -= len(turn.message.body)
+            self._count_bytes(-len(turn.message.body))
             if turn.objection is not None and (reason := turn.objection()) is not None:
                 self._tell(turn, Ending.of(Refused(reason, Cause.NOT_REGISTERED)))
                 continue
             self._passing = turn
             self._count += 1
             self._enqueue(turn.message, self._enqueued)
+
+    def _count_bytes(self, size: int) -> None:
+        self._bytes += size
+        self._gate.waiting_bytes += size
 
     def _enqueue(self, message: Message, answered: Callable[[int, "asyncio.Future[int]"], None]) -> None:
         self._is_enqueued = False
@@ -220,6 +226,8 @@ class Turnstiles:
         self.max_messages = settings.max_waiting_messages
         self.max_bytes = settings.max_waiting_bytes
         self.tally = Tally(schemas(settings))
+        self.waiting_bytes = 0  # of all turnstiles
+        self._most_waiting_bytes = settings.max_front_bytes
         self._numbers = itertools.count(1)
         self._open: dict[int, Turnstile] = {}
 
@@ -227,6 +235,10 @@ class Turnstiles:
         number = next(self._numbers)
         turnstile = self._open[number] = Turnstile(self, channel, number)
         return turnstile
+
+    def has_room_for(self, size: int) -> bool:
+        """Whether so many bytes more may wait, over all connections."""
+        return self.waiting_bytes + size <= self._most_waiting_bytes
 
     def enqueue(self, channel: str, lane: Lane, job: Job) -> "asyncio.Future[int]":
         return self._gateway.enqueue(channel, lane, job, self.heard.get(channel, 0))

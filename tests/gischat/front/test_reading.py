@@ -1,93 +1,219 @@
-"""What a client sends is read as it was sent, however the network cuts it."""
+"""What a client sends is read as it was sent, however the network cuts it; what is not complete counts."""
 
 import asyncio
 import itertools
 import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from tornado.iostream import IOStream, StreamClosedError
+from tornado.iostream import IOStream
 from tornado.websocket import _WebSocketParams
+from websockets.frames import Frame, Opcode
 
 from gischat import metrics
+from gischat.front import reading
+from gischat.front.drops import Drops
+from gischat.front.memory import Memory
 from gischat.front.reading import CHUNK_BYTES, ReadAhead
 from gischat.metrics import Gathered
+from tests.gischat.front.fakes import frames_in
 
-SIZES = (2, 4, 0, 125, 2, 2, 4, 65_536, 2, 8, 4, 300_000, 2, 4, 1)
-
-
-@pytest.fixture
-def received() -> Gathered:
-    return Gathered(metrics.RECEIVED_BYTES.labels("QGIS"))
+DEADLINE = 20.0  # seconds; only a test that fails waits that long
+SIZES = (0, 1, 125, 126, 65_535, 65_536, 300_000, 2)
+MOST = 2**20
 
 
-def reader(stream: IOStream, received: Gathered, large_one: asyncio.Lock | None = None) -> Any:
-    reading = ReadAhead(cast(Any, SimpleNamespace()), _WebSocketParams(), received, large_one or asyncio.Lock())
-    reading.stream = stream
-    return reading
+def frame(payload: bytes, opcode: Opcode = Opcode.TEXT, fin: bool = True, *, mask: bool = True) -> bytes:
+    return Frame(opcode, payload, fin).serialize(mask=mask)
+
+
+def text(size: int) -> bytes:
+    return bytes(ord("a") + number * 31 % 26 for number in range(size))
+
+
+class Scene:
+    """A websocket at the server's end of a socket, and what it has heard; the test holds the other end."""
+
+    def __init__(self, memory: Memory, large_one: asyncio.Lock) -> None:
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        self.client = theirs
+        self.heard: list[str] = []
+        self.on_message: Callable[[str], None] = self.heard.append
+        self.pings = 0
+        self.memory = memory
+        handler = SimpleNamespace(
+            on_message=lambda message: self.on_message(message), on_ping=self._ping, on_ws_connection_close=lambda *_: self._ended()
+        )
+        self.counted = Gathered(metrics.RECEIVED_BYTES.labels("QGIS"))
+        self._protocol: Any = ReadAhead(
+            cast(Any, handler),
+            _WebSocketParams(max_message_size=MOST),
+            received=self.counted,
+            memory=memory,
+            large_one=large_one,
+        )
+        self._protocol.stream = self.stream = IOStream(ours)
+        self.reading = asyncio.create_task(self._protocol._receive_frame_loop())
+
+    async def send(self, data: bytes) -> None:
+        async with asyncio.timeout(DEADLINE):
+            await asyncio.get_running_loop().sock_sendall(self.client, data)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(DEADLINE):
+            while not holds():
+                await asyncio.sleep(0.001)
+
+    async def received(self) -> bytes:
+        """All that the server sends until it closes the connection."""
+        received = b""
+        async with asyncio.timeout(DEADLINE):
+            while data := await asyncio.get_running_loop().sock_recv(self.client, 2**16):
+                received += data
+        return received
+
+    def _ping(self, _: bytes) -> None:
+        self.pings += 1
+
+    def _ended(self) -> None:
+        self._protocol.on_connection_close()  # as Tornado's handler does
+
+
+@asynccontextmanager
+async def scenes(number: int = 1, most_bytes: int = 2**30) -> AsyncIterator[list[Scene]]:
+    memory = Memory(most_bytes, Drops())
+    large_one = asyncio.Lock()
+    made = [Scene(memory, large_one) for _ in range(number)]
+    try:
+        yield made
+    finally:
+        for scene in made:
+            scene.client.close()
+        await asyncio.gather(*(scene.reading for scene in made))
+        # Then nothing is held for anybody any more
+        assert memory.used == 0
+        assert memory._held == {}
 
 
 @pytest.mark.parametrize("step", [97, 1000, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 10**6])
-async def test_the_same_bytes_are_read_whatever_the_pieces_in_which_they_come(received: Gathered, step: int) -> None:
-    # Given bytes that come in pieces
-    ours, theirs = socket.socketpair()
-    sent = bytes(number * 31 % 251 for number in range(sum(SIZES)))
-    pieces = [sent[at : at + step] for at in range(0, len(sent), step)]
-    stream, other = IOStream(ours), IOStream(theirs)
-    reading = reader(stream, received)
-
-    async def send() -> None:
-        for piece in pieces:
-            await other.write(piece)
-
-    # When they are asked for in sizes of a frame's parts
-    sending = asyncio.create_task(send())
-    read = [await reading._read_bytes(size) for size in SIZES]
-    await sending
-    # Then each answer has its size, and all together are what was sent
-    assert [len(part) for part in read] == list(SIZES)
-    assert b"".join(read) == sent
-    # And all of it was counted, and nothing is held any more
-    assert received.total == len(sent)
-    assert reading._ahead == b""
-    assert reading._wire_bytes_in == len(sent)
-    stream.close()
-    other.close()
+async def test_the_same_messages_are_read_whatever_the_pieces_in_which_they_come(step: int) -> None:
+    async with scenes() as (scene,):
+        # Given messages of all sizes, one of them cut, with pings between its pieces
+        messages = [text(size) for size in SIZES]
+        cut = text(250_000)
+        sent = b"".join(map(frame, messages)) + b"".join(fragments(cut, 70_000))
+        # When they come in pieces
+        for at in range(0, len(sent), step):
+            await scene.send(sent[at : at + step])
+        # Then each is heard whole, in order, and nothing is held any more
+        await scene.until(lambda: len(scene.heard) == len(messages) + 1)
+        assert scene.heard == [message.decode() for message in [*messages, cut]]
+        assert scene.pings == 4
+        assert scene._protocol._ahead == b""
+        assert scene._protocol._wire_bytes_in == scene.counted.total == len(sent)
+        assert scene.memory.used == 0
 
 
-async def test_a_client_that_goes_in_the_middle_is_noticed(received: Gathered) -> None:
-    ours, theirs = socket.socketpair()
-    stream = IOStream(ours)
-    theirs.sendall(b"abc")
-    theirs.close()
-    with pytest.raises(StreamClosedError):
-        await reader(stream, received)._read_bytes(4)
+def fragments(payload: bytes, size: int) -> Iterable[bytes]:
+    """The frames of a message that is cut, each followed by a ping (RFC 6455 §5.4)."""
+    for at in range(0, len(payload), size):
+        is_last = at + size >= len(payload)
+        yield frame(payload[at : at + size], Opcode.CONT if at else Opcode.TEXT, is_last)
+        yield frame(b"", Opcode.PING)
 
 
-async def test_large_frames_that_come_together_leave_a_turn_of_the_loop_to_others(received: Gathered) -> None:
-    # Given three connections, each with a large frame that has come wholly
-    large_one, size = asyncio.Lock(), CHUNK_BYTES + 1
-    pairs = [socket.socketpair() for _ in range(3)]
-    streams = [IOStream(ours) for ours, _ in pairs]
-    for _, theirs in pairs:
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * size)
-        theirs.sendall(bytes(size))
-    events: list[str] = []
+@pytest.mark.parametrize("opcode", [Opcode.TEXT, Opcode.PING, Opcode.CLOSE])
+async def test_a_frame_that_is_not_masked_closes_the_connection(opcode: Opcode) -> None:
+    async with scenes() as (scene,):
+        await scene.send(frame(b"", opcode, mask=False))
+        (goodbye,) = frames_in(await scene.received())
+        assert goodbye.data[:2] == struct.pack("!H", 1002)
+        assert scene.heard == []
+        assert scene.pings == 0
 
-    async def read(stream: IOStream) -> None:
-        await reader(stream, received, large_one)._read_bytes(size)
-        events.append("large")
 
-    async def others() -> None:
-        while events.count("large") < len(streams):
-            events.append("other")
-            await asyncio.sleep(0)
+async def test_who_goes_in_the_middle_of_a_message_leaves_nothing_behind() -> None:
+    async with scenes(3) as (early, late, between):
+        await early.send(frame(text(500_000))[:3])
+        await late.send(frame(text(500_000))[:400_000])
+        await between.send(frame(text(200_000), fin=False))
+        await early.until(lambda: early.memory.used == 1 + (400_000 - 14) + 200_000)
 
-    # When all are read, while others want the loop too
-    await asyncio.gather(*(read(stream) for stream in streams), others())
-    # Then no large frame follows another without one of theirs in between
-    assert ("large", "large") not in itertools.pairwise(events)
-    for stream, (_, theirs) in zip(streams, pairs, strict=True):
-        stream.close()
-        theirs.close()
+
+async def test_what_is_not_complete_is_counted_as_it_comes() -> None:
+    async with scenes() as (scene,):
+        # Given a message that is announced long, and begun
+        whole = frame(text(900_000))
+        await scene.send(whole[:10])
+        await scene.send(whole[10:300_000])
+        # Then what has come counts, and not what was announced
+        await scene.until(lambda: scene.memory.used == 300_000 - 14)
+        # And when it is complete, nothing does
+        await scene.send(whole[300_000:])
+        await scene.until(lambda: len(scene.heard) == 1)
+        assert scene.memory.used == 0
+
+
+async def test_pieces_of_a_message_are_counted_until_the_last_has_come_whole() -> None:
+    async with scenes() as (scene,):
+        for number in range(5):
+            await scene.send(frame(text(1000), Opcode.CONT if number else Opcode.TEXT, fin=False))
+        last = frame(text(1000), Opcode.CONT)
+        await scene.send(last[:-1])
+        await scene.until(lambda: scene.memory.used == 5000 + 999)
+        await scene.send(last[-1:])
+        await scene.until(lambda: len(scene.heard) == 1)
+        assert scene.memory.used == 0
+
+
+async def test_a_message_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MOST_FRAGMENTS", 50)
+    async with scenes() as (scene,):
+        await scene.send(frame(b"", fin=False))
+        for _ in range(50):
+            await scene.send(frame(b"", Opcode.CONT, fin=False))
+        (goodbye,) = frames_in(await scene.received())
+        assert goodbye.data == struct.pack("!H", 1008) + b"The message is in too many pieces."
+
+
+async def test_when_memory_is_full_those_go_who_have_most_of_it() -> None:
+    # Given one who is in the middle of a message
+    async with scenes(5, most_bytes=2_000_000) as (honest, *greedy):
+        message = frame(text(300_000))
+        await honest.send(message[:200_000])
+        # When others hold back the ends of larger ones
+        for scene in greedy:
+            await scene.send(frame(text(900_000))[:850_000])
+        # Then as many of them are cut off as must be, and he can go on
+        await honest.until(lambda: sum(scene.reading.done() for scene in greedy) == 2)
+        await honest.send(message[200_000:])
+        await honest.until(lambda: len(honest.heard) == 1)
+        assert sum(scene.reading.done() for scene in greedy) == 2
+
+
+async def test_large_frames_that_come_together_leave_a_turn_of_the_loop_to_others() -> None:
+    async with scenes(3) as made:
+        # Given three connections, each with a large frame that has come nearly whole
+        events: list[str] = []
+        message = frame(text(CHUNK_BYTES + 1))
+        for scene in made:
+            scene.on_message = lambda _: events.append("large")
+            await scene.send(message[:-1])
+        await made[0].until(lambda: made[0].memory.used == 3 * CHUNK_BYTES)
+
+        async def others() -> None:
+            while events.count("large") < len(made):
+                events.append("other")
+                await asyncio.sleep(0)
+
+        # When all come to their end at once, while others want the loop too
+        for scene in made:
+            scene.client.send(message[-1:])
+        await others()
+        # Then no large frame follows another without one of theirs in between
+        assert ("large", "large") not in itertools.pairwise(events)

@@ -243,6 +243,24 @@ async def test_a_message_beyond_the_bound_in_bytes_may_wait_alone() -> None:
 
 
 @virtual_time
+async def test_what_waits_is_bounded_over_all_connections_too() -> None:
+    scene = Scene(max_front_bytes=1000)
+    one, other, third = (scene.open() for _ in range(3))
+    for turnstile in (one, other, third):
+        scene.submit(turnstile, message(size=900))  # on their way: they do not wait
+    scene.submit(one, message(size=600))
+    scene.submit(other, message(size=400))
+    with pytest.raises(Refused) as refused:
+        scene.submit(third, message(size=100))
+    assert refused.value.reason == INBOX_FULL
+    # When what waits comes to its turn, or is refused, there is room again
+    scene.end(scene.gateway.jobs[0])
+    other.refuse_waiting("because")
+    scene.submit(third, message(size=1000))
+    assert scene.turnstiles.waiting_bytes == 1000
+
+
+@virtual_time
 async def test_what_the_front_itself_has_to_say_is_never_refused() -> None:
     scene = Scene(max_waiting_messages=1, max_waiting_bytes=100)
     turnstile = scene.open()
