@@ -1,0 +1,353 @@
+"""What attackers do, in a process of its own: `python -m tests.attacks.attackers ATTACK PORT OPTIONS`.
+
+Each attack goes as fast as it can, prints as one line of JSON what came of it, and then holds what it has open until
+its stdin is closed.
+"""
+
+import json
+import os
+import random
+import selectors
+import socket
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from websockets.frames import Frame, Opcode
+
+HOST, CHANNEL = "127.0.0.1", "QGIS"
+PATIENCE = 60.0  # seconds; only an attack that nobody stops takes as long
+
+Answer = tuple[int, dict[str, str], bytes]  # status, headers in small letters, and what came behind them
+
+
+def frame(payload: bytes, opcode: Opcode = Opcode.TEXT, fin: bool = True, mask: bool = True) -> bytes:
+    return Frame(opcode, payload, fin).serialize(mask=mask)
+
+
+def handshake(address: str, channel: str = CHANNEL) -> bytes:
+    """A request for the websocket, as a proxy would hand it on from that address."""
+    return (
+        f"GET /channel/{channel}/ws HTTP/1.1\r\nHost: chat\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        f"X-Forwarded-For: {address}\r\n\r\n"
+    ).encode()
+
+
+class Attacker:
+    """All sockets of one attacker."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.open: list[socket.socket] = []
+
+    def connect(self) -> socket.socket:
+        one = socket.create_connection((HOST, self._port), timeout=PATIENCE)
+        self.open.append(one)
+        return one
+
+    def upgrade(self, address: str) -> tuple[socket.socket, int]:
+        """A connection that has asked for a websocket, and the status of the answer."""
+        one = self.connect()
+        one.sendall(handshake(address))
+        return one, answer(one)[0]
+
+    def websocket(self, address: str) -> socket.socket:
+        one, status = self.upgrade(address)
+        assert status == 101, status
+        return one
+
+
+def answer(connection: socket.socket) -> Answer:
+    """The next answer to a request, with its whole body if it has one."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        part = connection.recv(2**16)
+        if not part:
+            return 0, {}, received
+        received += part
+    head, _, rest = received.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    while len(rest) < int(headers.get("content-length", 0)):
+        rest += connection.recv(2**16)
+    return int(first.split()[1]), headers, rest
+
+
+def has_ended(connection: socket.socket) -> bool:
+    """Whether the server has closed it; what else it sent is thrown away."""
+    with suppress(BlockingIOError, TimeoutError):
+        try:
+            while connection.recv(2**16):
+                pass
+        except ConnectionError:
+            pass
+        return True
+    return False
+
+
+def until_ended(connections: Sequence[socket.socket]) -> int:
+    """Waits until the server has closed them all; how many it has closed when patience is over."""
+    for one in connections:
+        one.setblocking(False)
+    left, deadline = list(connections), time.monotonic() + PATIENCE
+    while left and time.monotonic() < deadline:
+        left = [one for one in left if not has_ended(one)]
+        time.sleep(0.01)
+    return len(connections) - len(left)
+
+
+def reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+# Connections
+
+
+def connections(attacker: Attacker, addresses: Sequence[str], each: int) -> Any:
+    """Opens so many websockets from each address, and keeps what it gets."""
+    statuses: Counter[int] = Counter()
+    retry_after = 0
+    for address in addresses:
+        for _ in range(each):
+            one = attacker.connect()
+            one.sendall(handshake(address))
+            status, headers, _ = answer(one)
+            statuses[status] += 1
+            retry_after += "retry-after" in headers
+    return {"statuses": statuses, "retry_after": retry_after}
+
+
+def resets(attacker: Attacker, address: str, number: int) -> Any:
+    """Ends connections in the midst of everything."""
+    dice = random.Random(1)
+    request = handshake(address)
+    for _ in range(number):
+        one = attacker.connect()
+        stage = dice.randrange(6)
+        if stage >= 1:
+            one.sendall(request[: dice.randrange(1, len(request))] if stage == 1 else request)
+        if stage >= 3:
+            answer(one)
+        if stage >= 4:
+            one.sendall(frame(b'{"type": "newcomer", "newcomer": "jane"}')[: 10 if stage == 4 else None])
+        reset(one)
+    return number
+
+
+def idle(attacker: Attacker, number: int, asks: bool = False) -> Any:
+    """Opens connections and says nothing, or nothing more than one request."""
+    for _ in range(number):
+        one = attacker.connect()
+        if asks:
+            one.sendall(b"GET /version HTTP/1.1\r\nHost: chat\r\n\r\n")
+            answer(one)
+    return number
+
+
+def slow_headers(attacker: Attacker, number: int) -> Any:
+    """Slowloris: never finishes a request's headers, but always sends a little more."""
+    return _drip(attacker, number, b"GET /status HTTP/1.1\r\nHost: chat\r\nX-Wait: ")
+
+
+def slow_bodies(attacker: Attacker, number: int) -> Any:
+    """Announces a body, and sends it letter by letter."""
+    return _drip(attacker, number, b"PUT /channel/QGIS/text HTTP/1.1\r\nHost: chat\r\nContent-Length: 1000\r\n\r\n")
+
+
+def _drip(attacker: Attacker, number: int, beginning: bytes) -> int:
+    left = []
+    for _ in range(number):
+        one = attacker.connect()
+        one.sendall(beginning)
+        one.setblocking(False)
+        left.append(one)
+    deadline = time.monotonic() + PATIENCE
+    while left and time.monotonic() < deadline:
+        left = [one for one in left if not has_ended(one) and _sends(one, b"x")]
+        time.sleep(0.05)
+    return number - len(left)
+
+
+def _sends(connection: socket.socket, data: bytes) -> bool:
+    try:
+        connection.sendall(data)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def silent(attacker: Attacker, address: str, number: int) -> Any:
+    """Half-open sockets: the other end is not there any more, and nobody says so. Waits until the server notices."""
+    return until_ended([attacker.websocket(address) for _ in range(number)])
+
+
+# Messages
+
+
+def flood(attacker: Attacker, address: str, payload: str, opcode: int = Opcode.TEXT) -> Any:
+    """Sends the same as fast as it is taken, and reads what is answered, until it is closed."""
+    one = attacker.websocket(address)
+    one.setblocking(False)
+    many = frame(payload.encode(), Opcode(opcode)) * 50
+    received, unsent, sent = bytearray(), b"", 0
+    with selectors.DefaultSelector() as selector:
+        selector.register(one, selectors.EVENT_READ | selectors.EVENT_WRITE)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            ((_, events),) = selector.select(PATIENCE)
+            try:
+                if events & selectors.EVENT_READ:
+                    data = one.recv(2**16)
+                    received += data
+                    if not data:
+                        break
+                if events & selectors.EVENT_WRITE:
+                    unsent = unsent or many
+                    taken = one.send(unsent)
+                    unsent, sent = unsent[taken:], sent + taken
+            except BlockingIOError:
+                continue
+            except OSError:
+                break
+    frames = list(_frames(bytes(received)))
+    refusals = sum(b"too fast" in data for opcode, data in frames if opcode == Opcode.TEXT)
+    goodbyes = [(*struct.unpack("!H", data[:2]), data[2:].decode()) for code, data in frames if code == Opcode.CLOSE]
+    return {"sent": sent // (len(many) // 50), "refusals": refusals, "goodbyes": goodbyes}
+
+
+def _frames(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Whole frames of a server."""
+    at = 0
+    while at + 2 <= len(data):
+        size, start = data[at + 1], at + 2
+        if size > 125:
+            width = 2 if size == 126 else 8
+            size, start = int.from_bytes(data[start : start + width]), start + width
+        if start + size <= len(data):
+            yield data[at] & 15, data[start : start + size]
+        at = start + size
+
+
+def puts(attacker: Attacker, address: str, number: int) -> Any:
+    """Bots without a websocket, and without anything to say."""
+    one = attacker.connect()
+    statuses: Counter[int] = Counter()
+    line = f"PUT /channel/{CHANNEL}/text HTTP/1.1\r\nHost: chat\r\n"
+    request = f"{line}X-Forwarded-For: {address}\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+    said: set[tuple[bool, bool]] = set()
+    for _ in range(number):
+        one.sendall(request)
+        status, headers, body = answer(one)
+        statuses[status] += 1
+        if status == 429:
+            said.add((int(headers["retry-after"]) > 0, "wait" in json.loads(body)["detail"]))
+    return {"statuses": statuses, "said": list(said)}
+
+
+# Frames
+
+
+def unmasked(attacker: Attacker, address: str) -> Any:
+    return _ended_by(attacker, address, [frame(b'{"type": "text"}', mask=False)])
+
+
+def announced_too_large(attacker: Attacker, address: str, size: int) -> Any:
+    return _ended_by(attacker, address, [b"\x81\xff" + struct.pack(">Q", size)])
+
+
+def endless(attacker: Attacker, address: str, size: int) -> Any:
+    """A message of pieces of that size that never ends."""
+    pieces = (frame(bytes(size), Opcode.CONT if number else Opcode.TEXT, fin=False) for number in range(10**9))
+    return _ended_by(attacker, address, pieces)
+
+
+def _ended_by(attacker: Attacker, address: str, frames: Any) -> bool:
+    one = attacker.websocket(address)
+    with suppress(ConnectionError):
+        for data in frames:
+            one.sendall(data)
+    return until_ended([one]) == 1
+
+
+# Memory
+
+
+def unfinished(attacker: Attacker, address: str, number: int, size: int, bearable: int) -> Any:
+    """Sends all but the last byte of something large, over and over; waits until the server bears no more of them."""
+    begun = frame(b"x" * size)[:-1]
+    left = [attacker.websocket(address) for _ in range(number)]
+    for one in left:
+        with suppress(ConnectionError):
+            one.sendall(begun)
+    for one in left:
+        one.setblocking(False)
+    deadline = time.monotonic() + PATIENCE
+    while len(left) > bearable and time.monotonic() < deadline:
+        left = [one for one in left if not has_ended(one)]
+        time.sleep(0.01)
+    return len(left)
+
+
+def slow_readers(attacker: Attacker, address: str, number: int, size: int, times: int) -> Any:
+    """Lets the channel's large messages wait for many who do not read; waits until the server has enough of them."""
+    readers = [attacker.websocket(address) for _ in range(number)]
+    for one in readers:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    speaker = attacker.websocket(address)
+    message = {"type": "model", "author": "mallory", "model_name": "m", "raw_xml": "x" * size}
+    said = frame(json.dumps(message).encode())
+    ended, deadline = 0, time.monotonic() + PATIENCE
+    while ended < number and time.monotonic() < deadline:
+        if times:
+            speaker.settimeout(PATIENCE)
+            speaker.sendall(said)
+            times -= 1
+        speaker.setblocking(False)
+        has_ended(speaker)  # it reads, as it must in order not to be one of them
+        ended = sum(map(_is_reset, readers))
+        time.sleep(0.01)
+    return ended
+
+
+def _is_reset(connection: socket.socket) -> bool:
+    """Whether the server has cut a connection off, without reading any of the bytes that wait in it."""
+    state = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    return state != 1  # TCP_ESTABLISHED
+
+
+ATTACKS: dict[str, Callable[..., Any]] = {
+    attack.__name__: attack
+    for attack in (
+        *(connections, resets, idle, slow_headers, slow_bodies, silent, flood, puts),
+        *(unmasked, announced_too_large, endless, unfinished, slow_readers),
+    )
+}
+
+
+@contextmanager
+def _held(attacker: Attacker) -> Iterator[None]:
+    try:
+        yield
+        sys.stdin.read()
+    finally:
+        for one in attacker.open:
+            one.close()
+
+
+def main(name: str, port: int, options: dict[str, Any]) -> None:
+    attacker = Attacker(port)
+    with _held(attacker):
+        print(json.dumps(ATTACKS[name](attacker, **options)), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]))
+    os._exit(0)

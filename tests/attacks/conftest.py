@@ -1,0 +1,142 @@
+"""Houses under attack, and the ordinary user whom none of it may harm."""
+
+import asyncio
+import itertools
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from tests.attacks.attackers import CHANNEL
+from tests.support.client import Client
+from tests.support.processes import ROOT, Stack
+
+StackFactory = Callable[..., Stack]
+
+# The defaults, as an operator has them
+HONEST = {
+    "max_messages_per_minute": 1200,
+    "max_heavy_per_minute": 60,
+    "max_address_messages_per_minute": 1500,
+    "max_address_requests_per_minute": 6000,
+}
+# … and what would take an attack too long to reach
+LOW = {
+    "max_connections": 80,
+    "max_connections_per_address": 40,
+    "max_pending_connections": 60,
+    "handshake_seconds": 1,
+    "max_front_bytes": 4 * 2**20,
+    "ws_ping_interval": 1,
+    "ws_ping_timeout": 1,
+}
+ADDRESSES = itertools.count()
+ROUNDS = 20  # that the ordinary user has at the least while he is attacked
+PAUSE_SECONDS = 0.02  # in which he thinks
+
+
+class User:
+    """Somebody who says something, waits until it comes back, and goes on."""
+
+    def __init__(self, client: Client, name: str) -> None:
+        self.client = client
+        self.name = name
+        self.said: list[str] = []
+        self.round_trips: list[float] = []  # seconds
+
+    async def talk(self, until: Callable[[], bool]) -> None:
+        """Talks until that holds, for some rounds at the least; each must come back before the client's deadline."""
+        least = len(self.said) + ROUNDS
+        while len(self.said) < least or not until():
+            start = time.monotonic()
+            self.said.append(await self.client.say(author=self.name))
+            await self.client.until(type="text", text=self.said[-1])
+            self.round_trips.append(time.monotonic() - start)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    def has_heard_everything(self) -> bool:
+        """Whether all that he said came back to him, once and in order, and nothing was refused."""
+        ours = [m["text"] for m in self.client.received if m["type"] == "text" and m["author"] == self.name]
+        return ours == self.said and not any(m["type"] == "uncompliant" for m in self.client.received)
+
+
+class House:
+    """A front that is attacked, with its worker."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.front = stack.fronts[0]
+
+    def address(self) -> str:
+        """One that nobody else has."""
+        number = next(ADDRESSES)
+        return f"10.1.{number // 250}.{number % 250 + 1}"
+
+    @asynccontextmanager
+    async def user(self) -> AsyncIterator[User]:
+        """An ordinary user, who in the end must have heard all that he said."""
+        address = self.address()
+        client = await Client.connect(self.front.url, CHANNEL, additional_headers={"X-Forwarded-For": address})
+        user = User(client, f"jane-{address.replace('.', '-')}")
+        try:
+            yield user
+            assert user.has_heard_everything()
+        finally:
+            await client.leave()
+
+    async def endures(self, attack: str, user: User, **options: Any) -> Any:
+        """Bears an attack while the user talks, until its end; returns what came of it."""
+        async with self.attacked(attack, **options) as result:
+            await user.talk(result.done)
+            return result.result()
+
+    @asynccontextmanager
+    async def attacked(self, attack: str, **options: Any) -> AsyncIterator["asyncio.Future[Any]"]:
+        """Is attacked as long as the context lasts; the future is what came of it."""
+        command = [sys.executable, "-m", "tests.attacks.attackers", attack, str(self.front.port), json.dumps(options)]
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        line = asyncio.create_task(process.stdout.readline())
+        result = asyncio.get_running_loop().create_future()
+        line.add_done_callback(lambda read: result.set_result(json.loads(read.result() or "null")))
+        try:
+            yield result
+        finally:
+            process.stdin.close()
+            status = await process.wait()
+        assert status == 0, f"the attack {attack} failed"
+
+    def descriptors(self) -> int:
+        """How many files and sockets the front has open."""
+        return len(list(Path(f"/proc/{self.front.pid}/fd").iterdir()))
+
+    def resident_bytes(self) -> int:
+        """The front's memory."""
+        return int(Path(f"/proc/{self.front.pid}/statm").read_text().split()[1]) * 4096
+
+    def told(self, name: str) -> int:
+        """How often the log tells of drops of such a kind; it does so at most once a minute."""
+        return self.front.whole_log().count(f" {name}: ")
+
+
+@pytest.fixture(scope="module")
+def guarded(open_stack: StackFactory) -> Iterator[Stack]:
+    """One front and one worker; this machine is its trusted proxy, so that attackers may come from anywhere."""
+    with open_stack(light=1, heavy=0, channels=CHANNEL, trusted_proxies="127.0.0.1", **HONEST, **LOW) as stack:
+        yield stack
+    stack.assert_quiet_logs()
+
+
+@pytest.fixture
+def house(io_loop: IOLoop, guarded: Stack) -> House:
+    return House(guarded)

@@ -1,0 +1,213 @@
+"""Attacks on a front, while an ordinary user of the same front goes on talking and hears every word of his."""
+
+import resource
+
+import pytest
+from tornado.ioloop import IOLoop
+from websockets.exceptions import InvalidStatus
+from websockets.frames import Opcode
+
+from gischat.front.rates import REFUSALS_PER_MINUTE, WENT_ON
+from tests.attacks.attackers import CHANNEL
+from tests.attacks.conftest import HONEST, LOW, House, StackFactory
+from tests.faults.scene import until
+from tests.support.client import Client
+from tests.support.contract import CANARY
+
+PER_ADDRESS, IN_ALL, PENDING = (
+    LOW["max_connections_per_address"],
+    LOW["max_connections"],
+    LOW["max_pending_connections"],
+)
+AT_ONCE = HONEST["max_messages_per_minute"]
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+
+
+# Connections
+
+
+async def test_a_flood_of_connections_from_one_address_takes_its_own_places_only(house: House) -> None:
+    async with house.user() as user:
+        flood = await house.endures("connections", user, addresses=[house.address()], each=PER_ADDRESS + 60)
+        assert flood == {"statuses": {"101": PER_ADDRESS, "429": 60}, "retry_after": 60}
+        assert house.told("address_connections") == 1
+
+
+async def test_a_flood_from_many_addresses_fills_the_house_and_those_within_go_on(house: House) -> None:
+    addresses = [house.address() for _ in range(6)]
+    async with house.user() as user:
+        async with house.attacked("connections", addresses=addresses, each=20) as flood:
+            await user.talk(flood.done)
+            taken = IN_ALL - 1  # the user has the first place
+            assert (await flood)["statuses"] == {"101": taken, "503": len(addresses) * 20 - taken}
+            # Who comes now is told so, and when to come back
+            with pytest.raises(InvalidStatus) as refused:
+                await Client.connect(house.front.url, CHANNEL)
+            assert refused.value.response.status_code == 503
+            assert int(refused.value.response.headers["Retry-After"]) > 0
+        # And when the others have gone, there is room
+        await user.client.count(1)
+        async with house.user() as other:
+            await other.talk(lambda: True)
+
+
+async def test_connections_that_end_in_the_midst_of_anything_leave_no_place_taken(house: House) -> None:
+    address = house.address()
+    async with house.user() as user:
+        await user.talk(lambda: True)
+        before = house.descriptors()
+        assert await house.endures("resets", user, address=address, number=400) == 400
+        await until(lambda: house.descriptors() <= before, "the front to close what was reset")
+        await user.client.count(1)
+        # Then all places are there again
+        flood = await house.endures("connections", user, addresses=[address], each=PER_ADDRESS + 1)
+        assert flood["statuses"] == {"101": PER_ADDRESS, "429": 1}
+
+
+@pytest.mark.parametrize("attack", ["slow_headers", "slow_bodies"])
+async def test_requests_that_are_never_finished_are_ended(attack: str, house: House) -> None:
+    async with house.user() as user, house.attacked(attack, number=3 * PENDING) as slow:
+        # Somebody who comes in the midst of it gets in
+        async with house.user() as other:
+            await other.talk(lambda: True)
+        await user.talk(slow.done)
+        assert slow.result() == 3 * PENDING
+        assert house.told("pending_connections") == 1
+
+
+async def test_connections_that_ask_for_nothing_are_ended(house: House) -> None:
+    async with house.user() as user:
+        await user.talk(lambda: True)
+        before = house.descriptors()
+        async with house.attacked("idle", number=2 * PENDING) as idle:
+            await user.talk(idle.done)
+            # They are as many as may be, and soon none
+            assert house.descriptors() <= before + PENDING + 1
+            await until(lambda: house.descriptors() <= before, "the front to close them")
+
+
+async def test_connections_that_ask_for_nothing_more_are_no_more_than_may_be(house: House) -> None:
+    async with house.user() as user:
+        await user.talk(lambda: True)
+        before = house.descriptors()
+        async with house.attacked("idle", number=2 * PENDING, asks=True) as idle:
+            await user.talk(idle.done)
+            assert house.descriptors() <= before + PENDING + 1
+            # And who comes now gets in
+            async with house.user() as other:
+                await other.talk(lambda: True)
+
+
+async def test_half_open_sockets_are_noticed(house: House) -> None:
+    async with house.user() as user:
+        assert await house.endures("silent", user, address=house.address(), number=20) == 20
+        await user.client.count(1)
+
+
+async def test_a_front_without_descriptors_goes_on_with_who_is_there(
+    io_loop: IOLoop, start_stack: StackFactory
+) -> None:
+    house = House(start_stack(light=1, heavy=0, channels=CHANNEL, **HONEST))
+    async with house.user() as user:
+        await user.talk(lambda: True)
+        # Given a front that may open ten more
+        most = house.descriptors() + 10
+        resource.prlimit(house.front.pid, resource.RLIMIT_NOFILE, (most, most))
+        async with house.attacked("idle", number=60) as idle:
+            await user.talk(idle.done)
+            await until(lambda: house.descriptors() == most, "the front to be full")
+            await user.talk(lambda: house.told("accept") > 0)
+        # When they have gone, others get in; and the log was not filled
+        async with house.user() as other:
+            await other.talk(lambda: True)
+        assert house.told("accept") == 1
+
+
+# Addresses
+
+
+async def test_nobody_but_a_trusted_proxy_says_where_somebody_comes_from(
+    io_loop: IOLoop, start_stack: StackFactory
+) -> None:
+    # Given a house without proxies, and an attacker who claims another address each time
+    house = House(start_stack(light=1, heavy=0, channels=CHANNEL, **HONEST, max_connections_per_address=30))
+    async with house.user() as user:
+        addresses = [f"203.0.113.{number}" for number in range(1, 101)]
+        flood = await house.endures("connections", user, addresses=addresses, each=1)
+        # Then all of them, and the user, come from the one address that is known
+        assert flood["statuses"] == {"101": 29, "429": 71}
+        assert "429" not in "".join(line for line in house.front.new_log().splitlines() if "203.0.113" in line)
+
+
+# Messages
+
+
+@pytest.mark.parametrize("payload", ["{}", f'{{"type": "text", "author": "mallory", "text": "{CANARY}"}}'])
+async def test_a_flood_of_messages_is_answered_and_then_closed(payload: str, house: House) -> None:
+    async with house.user() as user:
+        flood = await house.endures("flood", user, address=house.address(), payload=payload)
+        # Each message that was refused was answered; much more was sent, and nothing was written for it
+        assert flood["refusals"] == REFUSALS_PER_MINUTE
+        assert flood["goodbyes"] == [[1008, WENT_ON]]
+        assert flood["sent"] > AT_ONCE + REFUSALS_PER_MINUTE
+        assert house.told("too_fast") == 1
+
+
+async def test_a_flood_of_pings_is_closed(house: House) -> None:
+    async with house.user() as user:
+        flood = await house.endures("flood", user, address=house.address(), payload="", opcode=Opcode.PING)
+        assert flood["goodbyes"] == [[1008, WENT_ON]]
+
+
+async def test_a_flood_of_requests_to_publish_is_answered_by_429(house: House) -> None:
+    async with house.user() as user:
+        most = HONEST["max_address_messages_per_minute"]
+        flood = await house.endures("puts", user, address=house.address(), number=most + 300)
+        assert set(flood["statuses"]) == {"422", "429"}
+        assert most <= flood["statuses"]["422"] < most + 300
+        assert flood["said"] == [[True, True]]
+
+
+# Frames
+
+
+@pytest.mark.parametrize(
+    ("attack", "options"),
+    [
+        ("unmasked", {}),
+        ("announced_too_large", {"size": 16 * 2**20 + 1}),
+        ("announced_too_large", {"size": 2**63 - 1}),
+        ("endless", {"size": 0}),
+        ("endless", {"size": 2**19}),
+    ],
+)
+async def test_frames_that_must_not_be_end_the_connection_that_sends_them(
+    attack: str, options: dict[str, int], house: House
+) -> None:
+    async with house.user() as user:
+        assert await house.endures(attack, user, address=house.address(), **options) is True
+        await user.client.count(1)
+
+
+# Memory
+
+
+async def test_messages_without_their_ends_are_bounded_in_memory(house: House) -> None:
+    async with house.user() as user:
+        await user.talk(lambda: True)
+        before, size = house.resident_bytes(), 2**20
+        bearable = LOW["max_front_bytes"] // size
+        many = {"address": house.address(), "number": 30, "size": size, "bearable": bearable}
+        assert await house.endures("unfinished", user, **many) == bearable
+        assert house.resident_bytes() - before < 4 * LOW["max_front_bytes"]
+        assert house.told("memory") == 1
+
+
+async def test_many_who_do_not_read_are_bounded_in_memory(io_loop: IOLoop, start_stack: StackFactory) -> None:
+    house = House(start_stack(light=1, heavy=0, channels=CHANNEL, **HONEST, max_front_bytes=LOW["max_front_bytes"]))
+    async with house.user() as user:
+        many = {"address": house.address(), "number": 20, "size": 60_000, "times": 300}
+        assert await house.endures("slow_readers", user, **many) == 20
+        await user.client.count(1)
+        assert house.told("memory") == 1
