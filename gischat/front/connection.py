@@ -29,6 +29,8 @@ RETRY_SECONDS = 1.0
 GOODBYE_SECONDS = 1.0  # for a flood to end by itself
 TOO_SLOW = "Too slow: what was sent to you was not read."
 
+CUT_OFF = "Cut off: too much was held for it."
+
 BINARY_FRAME = "Binary frames are not understood: send JSON as text."
 GOING_AWAY = "The server is about to restart. Please send it again in a moment."
 
@@ -247,6 +249,7 @@ class Connection:
     def let_go(self) -> None:
         """Ends at once, for what it does not read takes too much memory: a goodbye would wait behind all of that."""
         self._is_closing = True
+        self.goodbye = 1006, CUT_OFF  # which nobody hears but the log
         cut_off(self._stream)
 
     def close(self, code: int, reason: str) -> None:

@@ -126,7 +126,7 @@ class House:
 
     def told(self, name: str) -> int:
         """How often the log tells of drops of such a kind; it does so at most once a minute."""
-        return self.front.whole_log().count(f" {name}: ")
+        return self.front.whole_log().count(f'"message": "{name}: ')
 
 
 @pytest.fixture(scope="module")
