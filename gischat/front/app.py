@@ -113,7 +113,7 @@ async def running(settings: Settings) -> AsyncIterator[Front]:
         await front.presence.begin()
         tasks = [group.create_task(part.run()) for part in front.parts]
         allow_descriptors(settings.max_connections + settings.max_pending_connections + OWN_DESCRIPTORS)
-        server = Server(application(front), settings, front.drops)
+        server = Server(application(front), settings, front.drops, front.memory)
         tasks.append(group.create_task(server.watch()))
         server.add_sockets(bind_sockets(settings.port, settings.host or None, reuse_port=True))
         here = {"front": front.gateway.front}

@@ -73,6 +73,7 @@ class ReadAhead(WebSocketProtocol13):
 
     def let_go(self) -> None:
         """Ends the connection: what it has begun takes too much memory."""
+        self._hold(-self._held)
         cut_off(self.stream)
 
     def on_connection_close(self) -> None:

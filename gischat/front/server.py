@@ -22,13 +22,14 @@ from tornado.httputil import (
 
 from gischat.front.accepting import Acceptor
 from gischat.front.drops import Drops
+from gischat.front.memory import Memory, cut_off
 from gischat.metrics import Unwelcome
 from gischat.settings import Settings
 
 IDLE_SECONDS = 60.0  # between two requests
 ANSWER_SECONDS = 120.0  # for a request's body and its answer; a history may be long and a phone slow
 LOOK_SECONDS = 0.5
-BODY_BYTES = 2**16  # of a request, beside the text that it brings
+BODY_BYTES = 2**20  # of a request, beside the text that it brings
 JSON_BYTES = 12  # that one character may take: two escaped surrogates
 
 
@@ -36,7 +37,7 @@ class Server(HTTPServer):
     """Serves an application, within the bounds of the settings."""
 
     def initialize(  # type: ignore[override]  # Tornado's constructor, as every Configurable has its own
-        self, application: HTTPServerConnectionDelegate, settings: Settings, drops: Drops
+        self, application: HTTPServerConnectionDelegate, settings: Settings, drops: Drops, memory: Memory
     ) -> None:
         super().initialize(
             application,
@@ -46,6 +47,7 @@ class Server(HTTPServer):
         self._most = settings.max_pending_connections
         self._handshake_seconds = settings.handshake_seconds
         self._drops = drops
+        self._memory = memory
         # Each until then, and those first who have been there longest
         self._waiting: dict[HTTP1ServerConnection, float] = {}  # for the headers of a first request
         self._busy: dict[HTTP1ServerConnection, float] = {}  # with a request
@@ -80,7 +82,7 @@ class Server(HTTPServer):
         else:
             self._make_room()
             self._waiting[connection] = self._now() + self._handshake_seconds
-        return _Headers(self, connection, super().start_request(server_conn, request_conn))
+        return _Request(self, connection, self._memory, super().start_request(server_conn, request_conn))
 
     def has_asked(self, connection: HTTP1ServerConnection) -> None:
         """The headers of a request have come."""
@@ -112,13 +114,22 @@ class Server(HTTPServer):
         return asyncio.get_running_loop().time()
 
 
-class _Headers(HTTPMessageDelegate):
-    """Tells the server that a request's headers have come, and hands everything on."""
+class _Request(HTTPMessageDelegate):
+    """Tells the server that a request's headers have come, counts its body until that is complete, and hands all on."""
 
-    def __init__(self, server: Server, connection: HTTP1ServerConnection, delegate: HTTPMessageDelegate) -> None:
+    def __init__(
+        self, server: Server, connection: HTTP1ServerConnection, memory: Memory, delegate: HTTPMessageDelegate
+    ) -> None:
         self._server = server
         self._connection = connection
+        self._memory = memory
         self._delegate = delegate
+        self._held = 0
+
+    def let_go(self) -> None:
+        """Ends the connection: its body takes too much memory."""
+        self._hold(-self._held)
+        cut_off(self._connection.stream)
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
@@ -127,10 +138,18 @@ class _Headers(HTTPMessageDelegate):
         return self._delegate.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        self._hold(len(chunk))
         return self._delegate.data_received(chunk)
 
     def finish(self) -> None:
+        self._hold(-self._held)
         self._delegate.finish()
 
     def on_connection_close(self) -> None:
+        self._hold(-self._held)
         self._delegate.on_connection_close()
+
+    def _hold(self, size: int) -> None:
+        if size:
+            self._held += size
+            self._memory.take(self, size)

@@ -282,8 +282,16 @@ def _ended_by(attacker: Attacker, address: str, frames: Any) -> bool:
 
 def unfinished(attacker: Attacker, address: str, number: int, size: int, bearable: int) -> Any:
     """Sends all but the last byte of something large, over and over; waits until the server bears no more of them."""
-    begun = frame(b"x" * size)[:-1]
-    left = [attacker.websocket(address) for _ in range(number)]
+    return _begun(frame(b"x" * size)[:-1], [attacker.websocket(address) for _ in range(number)], bearable)
+
+
+def unfinished_bodies(attacker: Attacker, number: int, size: int, bearable: int) -> Any:
+    """The same with requests."""
+    head = f"PUT /channel/{CHANNEL}/text HTTP/1.1\r\nHost: chat\r\nContent-Length: {size + 1}\r\n\r\n"
+    return _begun(head.encode() + b"x" * size, [attacker.connect() for _ in range(number)], bearable)
+
+
+def _begun(begun: bytes, left: list[socket.socket], bearable: int) -> int:
     for one in left:
         with suppress(ConnectionError):
             one.sendall(begun)
@@ -327,7 +335,7 @@ ATTACKS: dict[str, Callable[..., Any]] = {
     attack.__name__: attack
     for attack in (
         *(connections, resets, idle, slow_headers, slow_bodies, silent, flood, puts),
-        *(unmasked, announced_too_large, endless, unfinished, slow_readers),
+        *(unmasked, announced_too_large, endless, unfinished, unfinished_bodies, slow_readers),
     )
 }
 
