@@ -54,7 +54,7 @@ class Closing(StrEnum):
 
 
 class Unwelcome(StrEnum):
-    """Why a request was refused, or a connection that was no websocket was closed."""
+    """Why a request or a websocket was refused, or a connection that was none yet was closed."""
 
     CONNECTIONS = "connections"  # the front has as many websockets as it may
     ADDRESS_CONNECTIONS = "address_connections"  # its address has
@@ -62,11 +62,6 @@ class Unwelcome(StrEnum):
     PENDING_CONNECTIONS = "pending_connections"  # too many connections ask for nothing, and it longest
     SLOW_REQUEST = "slow_request"  # its request, or the reading of the answer, took too long
     ACCEPT = "accept"  # no descriptor or memory was left to accept it; each is a pause in which none is accepted
-
-
-class Unwelcome(StrEnum):
-    """Why a websocket was refused."""
-
     UNKNOWN_CHANNEL = "unknown_channel"
     TOKEN = "token"  # the channel is private, and its token was not shown
     ORIGIN = "origin"  # a page of another site

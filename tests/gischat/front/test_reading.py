@@ -47,7 +47,9 @@ class Scene:
         self.pings = 0
         self.memory = memory
         handler = SimpleNamespace(
-            on_message=lambda message: self.on_message(message), on_ping=self._ping, on_ws_connection_close=lambda *_: self._ended()
+            on_message=lambda message: self.on_message(message),
+            on_ping=self._ping,
+            on_ws_connection_close=lambda *_: self._ended(),
         )
         self.counted = Gathered(metrics.RECEIVED_BYTES.labels("QGIS"))
         self._protocol: Any = ReadAhead(
