@@ -45,7 +45,7 @@ def site(settings: Settings, arguments: Sequence[str]) -> str:
         "certificates": given.certificates or f"/etc/letsencrypt/live/{given.name}",
         "webroot": given.webroot,
         "logs": given.logs,
-        "max_body_size": settings.max_frame_size,
+        "max_body_size": settings.max_body_size,
         "silence": silence_seconds(settings),
     }
     filled = _Site(template[template.index("\n\n") + 2 :]).substitute(values)

@@ -104,6 +104,11 @@ class Settings:
     heavy_workers: int
     state_dir: str
 
+    @property
+    def max_body_size(self) -> int:
+        """Bytes of a request's body: a text, each character as two escaped surrogates, and more."""
+        return 2**20 + 12 * self.max_message_length
+
 
 def load() -> Settings:
     """Reads the process' environment.

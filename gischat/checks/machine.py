@@ -19,6 +19,7 @@ from gischat.settings import Settings
 
 ANSWER_SECONDS = 3
 BACKLOG = 128  # connections that wait to be accepted: tornado's default
+MANY = 10_000  # connections, where MAX_CONNECTIONS=0 sets no bound
 OWN_FILES = 64  # descriptors of a front beside its clients'
 
 ALL_ADDRESSES = "HOST=0.0.0.0, which is all of them"
@@ -132,7 +133,7 @@ def _suffices(limit: int, needed: int) -> bool:
 
 
 def _connections(settings: Settings) -> int:
-    return int(getattr(settings, "max_connections", 1000))
+    return settings.max_connections or MANY
 
 
 def check_memory(settings: Settings) -> Iterator[Finding]:

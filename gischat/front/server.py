@@ -29,8 +29,6 @@ from gischat.settings import Settings
 IDLE_SECONDS = 60.0  # between two requests
 ANSWER_SECONDS = 120.0  # for a request's body and its answer; a history may be long and a phone slow
 LOOK_SECONDS = 0.5
-BODY_BYTES = 2**20  # of a request, beside the text that it brings
-JSON_BYTES = 12  # that one character may take: two escaped surrogates
 
 
 class Server(HTTPServer):
@@ -41,7 +39,7 @@ class Server(HTTPServer):
     ) -> None:
         super().initialize(
             application,
-            max_body_size=BODY_BYTES + JSON_BYTES * settings.max_message_length,
+            max_body_size=settings.max_body_size,
             body_timeout=settings.handshake_seconds,
         )
         self._most = settings.max_pending_connections

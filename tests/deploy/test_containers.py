@@ -162,7 +162,9 @@ def test_redis_forgets_nothing() -> None:
 
 def test_the_proxy_takes_what_a_front_takes_and_is_believed() -> None:
     proxy = SERVICES["proxy"]
-    assert proxy["environment"]["MAX_FRAME_SIZE"] == f"${{MAX_FRAME_SIZE:-{settings().max_frame_size}}}"
+    template = (ROOT / "deploy/docker/nginx.conf.template").read_text("utf-8")
+    assert "client_max_body_size 2m;" in template
+    assert settings().max_body_size <= 2 * 2**20
     (network,) = COMPOSE["networks"]["edge"]["ipam"]["config"]
     assert SERVICES["front"]["environment"]["TRUSTED_PROXIES"] == network["subnet"]
     assert proxy["networks"] == ["edge"]
@@ -200,7 +202,6 @@ async def test_the_proxy_finds_the_fronts_by_their_name_and_does_without_those_t
         filled = {
             "listen 8080;": f"listen {HOST}:{port.number};",
             "front:8000": f"front:{stack.fronts[0].port}",
-            "${MAX_FRAME_SIZE}": "1000",
             "${NGINX_LOCAL_RESOLVERS}": f"{Names('127.0.0.8', HOST).address} ipv6=off",
             "/dev/stdout": f"{tmp_path}/log",
             "include locations.conf": f"include {ROOT}/deploy/nginx/locations.conf",

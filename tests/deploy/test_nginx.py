@@ -20,6 +20,7 @@ from tests.support.processes import HOST, Stack
 from tests.support.settings import settings
 
 FRAME_SIZE = 20_000  # bytes
+BODY_SIZE = settings().max_body_size
 ELSEWHERE = "127.0.0.9"  # an address of this machine that nobody else here has
 
 StackFactory = Callable[..., Stack]
@@ -118,12 +119,12 @@ async def test_it_takes_what_a_front_takes_and_no_more(stack: Stack, nginx: Site
     path = "/channel/QGIS/text"
 
     # When a body is as large as a front takes, the front reads it
-    status, body = nginx.get(path, method="PUT", body=b" " * FRAME_SIZE)
+    status, body = nginx.get(path, method="PUT", body=b" " * BODY_SIZE)
     assert (status, list(json.loads(body))) == (422, ["detail"])
     # When it is larger, it gets no further than nginx
-    assert nginx.get(path, method="PUT", body=b" " * (FRAME_SIZE + 1))[0] == 413
+    assert nginx.get(path, method="PUT", body=b" " * (BODY_SIZE + 1))[0] == 413
 
-    # When a frame is as large, the front reads it; larger ones cost the connection, as without nginx
+    # When a frame is as large as one may be, the front reads it; larger ones cost the connection, as without nginx
     async with joined(nginx) as client:
         await client.send_raw(" " * FRAME_SIZE)
         await client.refusal()

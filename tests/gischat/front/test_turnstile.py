@@ -9,7 +9,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from gischat.errors import Refused
+from gischat.errors import Cause, Refused
 from gischat.front.gateway import FORGOTTEN, FULL, TAKEN
 from gischat.front.turnstile import INBOX_FULL, TOO_MANY_WAIT, Ending, Turnstile, Turnstiles
 from gischat.messages import Lane, Message, uncompliant
@@ -255,7 +255,7 @@ async def test_what_waits_is_bounded_over_all_connections_too() -> None:
     assert refused.value.reason == INBOX_FULL
     # When what waits comes to its turn, or is refused, there is room again
     scene.end(scene.gateway.jobs[0])
-    other.refuse_waiting("because")
+    other.refuse_waiting(Refused("because", Cause.STOPPING))
     scene.submit(third, message(size=1000))
     assert scene.turnstiles.waiting_bytes == 1000
 
