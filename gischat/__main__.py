@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 # Each is a module of gischat.commands, with what its line in the help says.
 COMMANDS = {
+    "admin": "moderates a running instance: who is there, bans, deletions, announcements",
     "check": "will it run here, and if not, what to mend",
 }
 

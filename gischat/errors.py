@@ -21,6 +21,8 @@ class Cause(StrEnum):
     TOO_FAST = "too_fast"  # its connection sends too much
     TOO_HEAVY = "too_heavy"  # … too many images and layers
     ADDRESS_TOO_FAST = "address_too_fast"  # all of its address together do
+    BANNED = "banned"  # its author's nickname
+    FROZEN = "frozen"  # its channel
     REDIS_AWAY = "redis_away"
     STOPPING = "stopping"  # the front was told to stop
     FAULT = "fault"  # a bug of ours

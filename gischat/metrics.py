@@ -48,6 +48,7 @@ class Closing(StrEnum):
     TOO_SLOW = "too_slow"  # it did not read what was sent to it
     PING_TIMEOUT = "ping_timeout"
     HISTORY_TIMEOUT = "history_timeout"  # its history could not be read while more than can wait was published
+    MODERATOR = "moderator"  # it was banned, or disconnected
     STOPPING = "stopping"  # the front was told to stop
     WENT_ON = "went_on"  # it went on sending too fast after it was told to wait
     MEMORY = "memory"  # of all clients, most was held for it when that was too much
@@ -65,6 +66,7 @@ class Unwelcome(StrEnum):
     UNKNOWN_CHANNEL = "unknown_channel"
     TOKEN = "token"  # the channel is private, and its token was not shown
     ORIGIN = "origin"  # a page of another site
+    BANNED = "banned"  # its address
 
 
 def _counter(name: str, meaning: str, *labels: str) -> Counter:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Any
 
 from environs import EnvValidationError, FileAwareEnv
@@ -80,6 +81,10 @@ class Settings:
     max_connections_per_address: int
     max_address_messages_per_minute: int
     max_address_requests_per_minute: int
+    # Moderation
+    admin_token: str = field(repr=False)  # empty: nobody moderates
+    admin_author: str  # in whose name announcements are made
+    admin_url: str  # where `gischat admin` asks; empty: the front of this machine
     # One client
     ws_ping_interval: float  # seconds; 0: no pings
     ws_ping_timeout: float  # seconds
@@ -110,13 +115,18 @@ class Settings:
         return 2**20 + 12 * self.max_message_length
 
 
-def load() -> Settings:
+def load(file: Path | None = None) -> Settings:
     """Reads the process' environment.
+
+    Args:
+        file: one like .env, which completes the environment, if it is there.
 
     Raises:
         SettingsError: one or more variables are wrong; all of them are named.
     """
     env = _Environment()
+    if file is not None and file.is_file():
+        env.read_env(file, recurse=False)
     values = _read(env)
     wrong = env.unreadable
     try:
@@ -200,6 +210,11 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
         "max_connections_per_address": count("MAX_CONNECTIONS_PER_ADDRESS", 2000, least=0),
         "max_address_messages_per_minute": count("MAX_ADDRESS_MESSAGES_PER_MINUTE", 12_000, least=0),
         "max_address_requests_per_minute": count("MAX_ADDRESS_REQUESTS_PER_MINUTE", 6000, least=0),
+        "admin_token": env.str("ADMIN_TOKEN", "", validate=_ADMIN_TOKEN),
+        "admin_author": env.str("ADMIN_AUTHOR", "gischat"),
+        "admin_url": env.str(
+            "ADMIN_URL", "", validate=Regexp(r"(https?://.+)?\Z", error="Starts with https:// or http://.")
+        ),
         "ws_ping_interval": seconds("WS_PING_INTERVAL", 20, least=0),
         "ws_ping_timeout": seconds("WS_PING_TIMEOUT", 10, least=0),
         "max_frame_size": count("MAX_FRAME_SIZE", 16 * 2**20, least=1024),
@@ -221,6 +236,13 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
         "state_dir": env.str("STATE_DIR", ".state"),
     }
 
+
+# The characters are those of a bearer token (RFC 6750 §2.1).
+_ADMIN_TOKEN = Regexp(
+    r"([\w.~+/-]{16,}=*)?\Z",
+    re.ASCII,
+    error="At least 16 letters, digits or -._~+/ are needed; `openssl rand -hex 32` makes a good one.",
+)
 
 _INSTANCE_ID = "Letters, digits, '_', '.' and '-' only: it becomes part of every Redis key."
 
@@ -312,7 +334,7 @@ def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict
         "MAX_AUTHOR_LENGTH": ("max_author_length", "min_author_length", "Less than MIN_AUTHOR_LENGTH."),
         "WS_PING_TIMEOUT": ("ws_ping_interval", "ws_ping_timeout", "Longer than WS_PING_INTERVAL."),
     }
-    found = {
+    found = _wrong_admin_author(values, wrong) | {
         name: reason
         for name, (greater, lesser, reason) in pairs.items()
         if not wrong.keys() & {greater.upper(), lesser.upper()} and 0 < values[greater] < values[lesser]
@@ -320,6 +342,16 @@ def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict
     if not wrong.keys() & {"PORT", "METRICS_PORT"} and 0 < values["metrics_port"] == values["port"]:
         found["METRICS_PORT"] = "The same as PORT: workers would be given connections that are meant for fronts."
     return found
+
+
+def _wrong_admin_author(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[str, str]:
+    """It is a nickname like all others; where nobody moderates, it does not matter."""
+    if not values["admin_token"] or wrong.keys() & {"MIN_AUTHOR_LENGTH", "MAX_AUTHOR_LENGTH"}:
+        return {}
+    shortest, longest, author = values["min_author_length"], values["max_author_length"], values["admin_author"]
+    if shortest <= len(author) <= longest and re.fullmatch(r"[A-Za-z0-9_-]+", author):
+        return {}
+    return {"ADMIN_AUTHOR": f"Not a nickname: {shortest} to {longest} letters A-Z, digits, '_' and '-' are needed."}
 
 
 def _rule(holds: Callable[[Any], Any], reason: str) -> Callable[[Any], None]:

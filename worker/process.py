@@ -11,7 +11,7 @@ import msgspec
 
 from gischat.errors import Uncompliant
 from gischat.settings import Settings
-from gischat.streams.entries import COUNT, HEARTBEAT, LEAVE, RESTORE, Job
+from gischat.streams.entries import ANNOUNCEMENT, COUNT, HEARTBEAT, LEAVE, RESTORE, Job
 from worker import geojson, images
 from worker.effects import Acknowledge, Count, Effect, Exit, Leave, Like, Publish, Register, Restore
 
@@ -67,6 +67,7 @@ LIGHT: Mapping[str, Callable[[Job], Effect]] = {
     "newcomer": newcomer,
     "exiter": exiter,
     "like": like,
+    ANNOUNCEMENT: as_it_is,
     COUNT: count,
     LEAVE: lambda job: Leave(),
     RESTORE: restore,

@@ -12,7 +12,7 @@ from tornado.netutil import bind_sockets
 from tornado.routing import URLSpec
 from tornado.web import Application
 
-from gischat.front import docs, http
+from gischat.front import admin, docs, http
 from gischat.front.accepting import allow_descriptors
 from gischat.front.addresses import Proxies
 from gischat.front.front import Front
@@ -45,6 +45,7 @@ def routes(front: Front) -> list[URLSpec]:
         URLSpec(r"/rules", http.Rules, parts),
         URLSpec(r"/status", http.Status, parts),
         *docs.routes(front),
+        *admin.routes(front),
         URLSpec(r"/livez", http.Alive, parts),
         URLSpec(r"/readyz", http.Ready, parts),
         URLSpec(r"/metrics", Metrics, parts),
@@ -110,6 +111,7 @@ async def running(settings: Settings) -> AsyncIterator[Front]:
         # A part that fails ends the group, and so the process: better a new front than one that does not hear.
         group = await stack.enter_async_context(asyncio.TaskGroup())
         await front.subscriber.find_positions()
+        await front.moderation.begin()
         await front.presence.begin()
         tasks = [group.create_task(part.run()) for part in front.parts]
         allow_descriptors(settings.max_connections + settings.max_pending_connections + OWN_DESCRIPTORS)

@@ -19,7 +19,7 @@ from gischat.front.rates import WENT_ON, Pace, TooOften
 from gischat.front.rooms import Room
 from gischat.front.tally import UNKNOWN
 from gischat.front.turnstile import Ending, Turnstiles
-from gischat.messages import HEAVY_TYPES, Message, Messages, new_id, nickname_of, uncompliant
+from gischat.messages import HEAVY_TYPES, Message, Messages, new_id, nickname_of, now, uncompliant
 from gischat.metrics import Closing
 from gischat.streams.entries import LEAVE, RESTORE, Outcome
 
@@ -38,8 +38,9 @@ GOING_AWAY = "The server is about to restart. Please send it again in a moment."
 class Connection:
     """A client in a room.
 
-    `nickname` is the one that the workers have registered for it, if any; `received` counts the messages that it has
-    sent, good and bad; `goodbye` is the code and the reason that we have closed it with, if we have.
+    `nickname` is the one that the workers have registered for it, if any; `address` is where it comes from, `since`
+    when it came, in seconds since the epoch; `received` counts the messages that it has sent, good and bad; `goodbye` is
+    the code and the reason that we have closed it with, if we have.
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class Connection:
         "_turnstile",
         "_turnstiles",
         "_unread",
+        "address",
         "goodbye",
         "is_draining",
         "nickname",
@@ -65,6 +67,7 @@ class Connection:
         "owes_pong",
         "received",
         "room",
+        "since",
     )
 
     def __init__(
@@ -80,6 +83,7 @@ class Connection:
         memory: Memory,
         max_unread_bytes: int,
         requires_registration: bool = False,
+        address: str = "",
     ) -> None:
         """
         Args:
@@ -90,6 +94,8 @@ class Connection:
         """
         self.room = room
         self.nickname: str | None = None
+        self.address = address
+        self.since = now()
         self.is_draining = False
         self.owes_pong = False
         self.received = 0
@@ -129,6 +135,8 @@ class Connection:
                 self._pace.speak_heavily()
             if self.is_draining:
                 raise Refused(GOING_AWAY, Cause.STOPPING)
+            if self.room.bans.concern_nicknames:
+                self.room.bans.check(message)
             # Whose nickname it bears is asked at its turn: a newcomer that came right before it has ended by then.
             objection = partial(self._objection, message) if self._requires_registration and message.author else None
             self._turnstile.submit(message, partial(self._ended, message), objection=objection)
@@ -172,6 +180,9 @@ class Connection:
             self.send(ending.body)
         elif message.type == "newcomer":
             self.nickname = nickname_of(message)
+            if (reason := self.room.bans.why_not(self.nickname)) is not None:
+                metrics.CONNECTIONS_CLOSED.labels(Closing.MODERATOR).inc()
+                self.close(1008, reason)  # banned while it was on its way
         elif message.type == "exiter" and nickname_of(message) == self.nickname:
             self.nickname = None
 

@@ -13,24 +13,27 @@ from gischat.front.access import Access
 from gischat.front.admission import Admission
 from gischat.front.circle import Circle
 from gischat.front.connection import GOING_AWAY, Connection
+from gischat.front.doorkeeper import Doorkeeper
 from gischat.front.drops import Drops
 from gischat.front.gateway import Gateway, OutboxReader
 from gischat.front.gauges import Gauges
 from gischat.front.memory import Memory
+from gischat.front.moderation import Moderation
 from gischat.front.origins import Origins
 from gischat.front.presence import Presence
 from gischat.front.pulse import Pulse
 from gischat.front.rates import Pace
 from gischat.front.rooms import Room
 from gischat.front.subscriber import Subscriber
-from gischat.front.turnstile import Turnstiles
-from gischat.messages import Messages
+from gischat.front.turnstile import Ending, Turnstiles
+from gischat.messages import Message, Messages
 from gischat.metrics import Closing, Unwelcome
 from gischat.settings import Settings
 from gischat.streams.multiplexer import Redis
 
 DRAIN_SECONDS = 4.0  # for what clients sent before
 GOODBYE_SECONDS = 1.0  # over which the goodbyes are spread, so that not all come back at once
+PUBLISH_SECONDS = 15.0  # how long a PUT waits for its message to be published
 LEAVE_SECONDS = 3.0  # for the channels to be told
 
 
@@ -53,6 +56,8 @@ class Front:
         self.rooms = {name: Room(name, self.gateway, self.turnstiles) for name in settings.channels}
         self.subscriber = Subscriber(self.gateway, readers, self.rooms, self.turnstiles)
         self.presence = Presence(self.gateway, self.rooms, self.turnstiles, self.subscriber)
+        self.doorkeeper = Doorkeeper(settings.admin_token)
+        self.moderation = Moderation(settings, self.gateway, self.rooms, self.turnstiles)
         self.circle = Circle(settings.channels[0], self.turnstiles)
         pulse = Pulse(self.rooms, settings.ws_ping_interval, settings.ws_ping_timeout)
         gauges = Gauges(settings.process_name, self.rooms, self.reasons_not_ready)
@@ -67,7 +72,13 @@ class Front:
         self._head_counts = dict.fromkeys(settings.channels, 0)
 
     def connect(
-        self, room: Room, stream: IOStream, close: Callable[[int, str], None], pace: Pace, after: str | None
+        self,
+        room: Room,
+        stream: IOStream,
+        close: Callable[[int, str], None],
+        pace: Pace,
+        after: str | None,
+        address: str,
     ) -> Connection:
         """A client has come to a room; what it missed after the message of id `after`, it wants to be told."""
         connection = Connection(
@@ -81,9 +92,23 @@ class Front:
             memory=self.memory,
             max_unread_bytes=self.settings.max_unread_bytes,
             requires_registration=self.settings.require_registration,
+            address=address,
         )
         room.enter(connection, after)
         return connection
+
+    async def publish(self, channel: str, message: Message) -> Ending | None:
+        """Says something that comes from no connection; None when its end was not heard of in time."""
+        ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        turnstile = self.turnstiles.open(channel)
+        try:
+            turnstile.submit(message, lambda ending: None if ended.done() else ended.set_result(ending))
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                return await ended
+        except TimeoutError:
+            return None
+        finally:
+            self.turnstiles.close(turnstile)
 
     async def head_counts(self) -> dict[str, int]:
         """Connections by channel, over all fronts; the last that were known while Redis is out of reach."""

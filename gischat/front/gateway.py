@@ -7,22 +7,29 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import msgspec
+
 from gischat.errors import Refused
 from gischat.front.frames import text_frame
+from gischat.front.restrictions import Ban, Freeze, Restrictions
 from gischat.messages import Lane
 from gischat.settings import Settings
 from gischat.streams.entries import Job, Publication
 from gischat.streams.keys import ChannelKeys
 from gischat.streams.multiplexer import TOO_BUSY, Lost, Redis
 from gischat.streams.scripts import Script, Scripts
+from gischat.streams.wire import Argument
 
 READ_SECONDS = 2.0  # how long one read of the outboxes waits for something to come
 # What comes of putting a job into its inbox.
 TAKEN = 1
 FULL = 0
 FORGOTTEN = -1  # Redis has lost what this front has said or heard before: that has to be said again first
+FROZEN = -2  # the channel is
 
 HISTORY_SECONDS = 30.0  # how long the answer with a history may take
+
+ROLL_SECONDS = 10  # how long an answer to a roll call is there to be read
 
 READ_ENTRIES = 256  # of one channel, at the most, in one read
 
@@ -114,13 +121,14 @@ class Gateway:
         self._scripts = Scripts(settings)
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
 
-    def enqueue(self, channel: str, lane: Lane, job: Job, heard: int) -> "asyncio.Future[int]":
+    def enqueue(self, channel: str, lane: Lane, job: Job, heard: int, *, again: bool = False) -> "asyncio.Future[int]":
         """Puts a job into its inbox; the future has one of the answers above, or `Refused` when Redis is out of reach.
 
         Args:
             heard: the number of the last publication in the channel that this front has heard.
+            again: it was taken before, and is put there once more, for it may have been lost: a freeze comes too late.
         """
-        arguments = (self.front, heard, *job.fields())
+        arguments = (self.front, heard, int(again), *job.fields())
         return self._lanes[lane].run(self._scripts.enqueue, self._keys[channel].for_script(lane), arguments)
 
     async def snapshot(self, channel: str) -> Snapshot:
@@ -135,7 +143,7 @@ class Gateway:
 
     async def _read(self, script: Script, channel: str, *arguments: str) -> Any:
         try:
-            return await self._histories.run(script, self._keys[channel].for_script(), arguments)
+            return await self._histories.run(script, self._keys[channel].for_moderation(), arguments)
         except Lost:
             # Not asked again by itself: nobody may be waiting for it any more.
             raise Refused(TOO_BUSY) from None
@@ -186,3 +194,67 @@ class Gateway:
         """The registered nicknames, in no order."""
         users = self._keys[channel].users
         return [name.decode() for name in await self._redis.call("HKEYS", users, key=users)]
+
+    # Moderation
+
+    async def restrictions(self, channel: str) -> Restrictions:
+        """The channel's bans and its freeze."""
+        version, freeze, bans = await self._moderate(self._scripts.restrictions, channel)
+        return Restrictions(
+            version,
+            msgspec.json.decode(freeze, type=Freeze) if freeze else None,
+            tuple(msgspec.json.decode(ban, type=Ban) for ban in bans),
+        )
+
+    async def restrict_again(self, channel: str, known: Restrictions) -> bool:
+        """Sets what restricts a channel as this front knows it, if Redis has lost some of it."""
+        bans = [argument for ban in known.bans for argument in (ban.id, ban.until * 1000, msgspec.json.encode(ban))]
+        freeze = msgspec.json.encode(known.freeze) if known.freeze else b""
+        return bool(await self._moderate(self._scripts.restrict_again, channel, known.version, freeze, *bans))
+
+    async def ban(self, channel: str, known: int, ban: Ban) -> int:
+        """Bans, or bans otherwise. 1; 0: there are too many; `FORGOTTEN`: see `restrict_again`.
+
+        Args:
+            known: the version of the restrictions that this front knows; so in the two that follow.
+        """
+        arguments = (known, ban.id, ban.until * 1000, msgspec.json.encode(ban))
+        return int(await self._moderate(self._scripts.ban, channel, *arguments))
+
+    async def lift(self, channel: str, known: int, id: str) -> int:
+        """Lifts a ban. 1; 0: there is none; `FORGOTTEN`."""
+        return int(await self._moderate(self._scripts.lift, channel, known, id))
+
+    async def freeze(self, channel: str, known: int, freeze: Freeze | None) -> int:
+        """Freezes a channel or, with None, thaws it. 1; 0: it was so before; `FORGOTTEN`."""
+        encoded = msgspec.json.encode(freeze) if freeze else b""
+        return int(await self._moderate(self._scripts.freeze, channel, known, encoded))
+
+    async def withdraw(self, channel: str, ids: Sequence[str], *, again: bool = False) -> int:
+        """Takes messages back, all of the channel when no ids are given; returns how many there were.
+
+        Args:
+            again: this front has heard that they were withdrawn, and Redis may have lost it.
+        """
+        return int(await self._moderate(self._scripts.withdraw, channel, int(again), *ids))
+
+    async def disconnect(self, channel: str, nickname: str, closing: bytes) -> bool:
+        """Has whoever is registered under a nickname disconnected; False when nobody is."""
+        return bool(await self._moderate(self._scripts.disconnect, channel, nickname, closing))
+
+    async def call_roll(self, channel: str, question: bytes) -> list[str]:
+        """Asks every front for its connections; returns the fronts that should answer."""
+        return [front.decode() for front in await self._moderate(self._scripts.roll_call, channel, question)]
+
+    async def answer_roll(self, channel: str, call: str, answer: bytes) -> None:
+        """This front's answer to a roll call."""
+        key = self._keys[channel].roll(call, self.front)
+        await self._histories.call("SET", key, answer, "EX", ROLL_SECONDS, key=key)
+
+    async def roll(self, channel: str, call: str, fronts: Sequence[str]) -> list[bytes | None]:
+        """What these fronts have answered; None for those that have not yet."""
+        keys = [self._keys[channel].roll(call, front) for front in fronts]
+        return list(await self._histories.call("MGET", *keys, key=keys[0])) if keys else []
+
+    async def _moderate(self, script: Script, channel: str, *arguments: Argument) -> Any:
+        return await self._redis.run(script, self._keys[channel].for_moderation(), arguments)

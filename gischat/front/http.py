@@ -1,6 +1,5 @@
 """The REST endpoints."""
 
-import asyncio
 from http import HTTPStatus
 from typing import Any
 
@@ -15,11 +14,7 @@ from gischat.front.headers import FOR_OUR_PAGE, Handler
 from gischat.front.origins import FOREIGN, PREFLIGHT_SECONDS
 from gischat.front.rates import TooOften
 from gischat.front.requests import was_turned_away
-from gischat.front.turnstile import Ending
-from gischat.messages import Message
 from gischat.streams.entries import Outcome
-
-PUBLISH_SECONDS = 15.0  # how long a PUT waits for its message to be published
 
 NOBODY_IS_REGISTERED = (
     "Here only registered nicknames may write, and nobody is registered over HTTP. A bot writes over the websocket, "
@@ -89,6 +84,8 @@ class ChannelHandler(PublicHandler):
         # Answered here, not raised: HTTPError formats its text, and a name may hold a per cent sign.
         if self.channel not in self.front.rooms:
             self.answer({"detail": f"Channel '{self.channel}' not registered"}, 404)
+        elif (ban := self.front.rooms[self.channel].bans.of_address(self.request.remote_ip or "")) is not None:
+            self.answer({"detail": ban.words}, 403)
         elif self.request.method != "OPTIONS" and (denial := self.front.access.denial(self.channel, self.request)):
             self.set_header("WWW-Authenticate", denial.challenge)
             self.answer({"detail": denial.reason}, 401)
@@ -176,15 +173,20 @@ class PutText(ChannelHandler):
         try:
             self.front.admission.speak(str(self.request.remote_ip), len(self.request.body))
             message = self.front.messages.read(self.request.body, type="text")
+            self.front.rooms[self.channel].bans.check(message)
         except TooOften as error:
             self.front.turnstiles.tally.refused(error.cause, "text")
             refuse(self, Refusal(HTTPStatus.TOO_MANY_REQUESTS, error.reason, error.seconds))
             return
+        except Refused as refusal:
+            self.front.turnstiles.tally.refused(refusal.cause, "text")
+            self.answer({"detail": refusal.reason}, 403)
+            return
         except Uncompliant as error:
             self.front.turnstiles.tally.refused(error.cause, "text")
-            self.answer({"detail": _details(error)}, 422)
+            self.answer({"detail": details(error)}, 422)
             return
-        ending = await self._publish(message)
+        ending = await self.front.publish(self.channel, message)
         if ending is None:
             raise HTTPError(504, "The message was accepted but is not published yet.")
         if ending.is_refusal:
@@ -192,20 +194,8 @@ class PutText(ChannelHandler):
         # A repeated id is published no second time, and asking for it again is no error.
         self.answer_json(ending.body if ending.outcome is Outcome.PUBLISHED else message.body)
 
-    async def _publish(self, message: Message) -> Ending | None:
-        ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
-        turnstile = self.front.turnstiles.open(self.channel)
-        try:
-            turnstile.submit(message, lambda ending: None if ended.done() else ended.set_result(ending))
-            async with asyncio.timeout(PUBLISH_SECONDS):
-                return await ended
-        except TimeoutError:
-            return None
-        finally:
-            self.front.turnstiles.close(turnstile)
 
-
-def _details(error: Uncompliant) -> list[dict[str, Any]]:
+def details(error: Uncompliant) -> list[dict[str, Any]]:
     """The faults of a body, one by one."""
     if not error.fields:
         return [{"loc": ["body"], "msg": error.reason, "type": "json_invalid"}]

@@ -24,6 +24,9 @@ class Member(Protocol):
     """What a room needs of a connection."""
 
     number: int
+    nickname: str | None  # that it is registered under
+    address: str  # that it comes from
+    since: int  # when it came, in seconds since the epoch
     is_draining: bool
 
     @property

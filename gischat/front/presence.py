@@ -108,3 +108,4 @@ class Presence:
         room.head_count.tell_again()
         for connection in room.connections.values():
             connection.restore()
+        room.forgotten()

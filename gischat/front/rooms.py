@@ -14,10 +14,11 @@ from gischat.front.gateway import Gateway, Snapshot
 from gischat.front.gathering import Gathering
 from gischat.front.headcount import GATHER_SECONDS, HeadCount
 from gischat.front.joiner import Joiner, Member
+from gischat.front.restrictions import Bans
 from gischat.front.turnstile import Turnstiles
 from gischat.messages import uncompliant
 from gischat.metrics import Gathered
-from gischat.streams.entries import Publication
+from gischat.streams.entries import Outcome, Publication
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,10 @@ class Room:
         self.connections: dict[int, Member] = {}  # all, by number
         self._members: set[Member] = set()  # those that are wholly in: walked for every publication
         self._joiners: dict[Member, Joiner] = {}
+        self.bans = Bans()
+        self.ordered: Callable[[Publication], None] = lambda publication: None  # called with what fronts shall do
+        self.missed: Callable[[], None] = lambda: None  # called when orders may be among what was not heard
+        self.forgotten: Callable[[], None] = lambda: None  # called when Redis may have lost orders
         self.published = 0  # the number of the last publication that was delivered
         self.caught_up_at = asyncio.get_running_loop().time()  # when there was nothing more to be heard
         self._seen: OrderedDict[bytes, None] = OrderedDict()  # ids of the last messages that were delivered
@@ -89,6 +94,8 @@ class Room:
                 frames.append((publication.id, text_frame(publication.body)))
             elif publication.to:
                 self._deliver_to(publication)
+            elif publication.outcome is Outcome.ORDERED:
+                self.ordered(publication)
         if frames:
             self._broadcast(frames)
         self._let_in()
@@ -103,6 +110,7 @@ class Room:
                 self._missed(number - self.published - 1)
                 log.warning("missed %d publications: trimmed", number - self.published - 1, extra=self._named)
                 fan_out(self.connections.values(), text_frame(uncompliant(GAP)))
+                self.missed()
             else:
                 log.warning("begins anew: redis has lost what was published before", extra=self._named)
                 for joiner in self._joiners.values():

@@ -8,20 +8,21 @@ import asyncio
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from typing import NamedTuple, Self
 
 from gischat.errors import Cause, Refused
-from gischat.front.gateway import FORGOTTEN, TAKEN, Gateway
+from gischat.front.gateway import FORGOTTEN, FROZEN, TAKEN, Gateway
 from gischat.front.tally import Tally
 from gischat.messages import Lane, Message, schemas, uncompliant
 from gischat.settings import Settings
-from gischat.streams.entries import COUNT, HEARTBEAT, RESTORE, Job, Outcome, Publication, Source
+from gischat.streams.entries import COUNT, HEARTBEAT, PRESENCE, RESTORE, Job, Outcome, Publication, Source
 
 log = logging.getLogger(__name__)
 
 INBOX_FULL = "The server has too much to do at the moment. Please send it again later."
+CHANNEL_FROZEN = "This channel is frozen: it can be read, but nobody can write in it at the moment. It was not sent."
 RETRY_SECONDS = 0.5
 LATELY_SECONDS = 30.0  # how long what has ended is remembered, for the case that Redis loses it
 TOLD_BY_PRESENCE = frozenset({COUNT, HEARTBEAT, RESTORE})  # anew, as it is then; not as it was
@@ -141,7 +142,7 @@ class Turnstile:
         If nothing was lost, the second does nothing: its id has been published, or its number has ended.
         """
         if self._passing is not None and self._is_enqueued:
-            self._enqueue(self._passing.message, self._enqueued_again)
+            self._enqueue(self._passing.message, self._enqueued_again, again=True)
 
     def _advance(self) -> None:
         while self._passing is None and self._waiting:
@@ -158,11 +159,13 @@ class Turnstile:
         self._bytes += size
         self._gate.waiting_bytes += size
 
-    def _enqueue(self, message: Message, answered: Callable[[int, "asyncio.Future[int]"], None]) -> None:
+    def _enqueue(
+        self, message: Message, answered: Callable[[int, "asyncio.Future[int]"], None], *, again: bool = False
+    ) -> None:
         self._is_enqueued = False
         source = Source(self._gate.front, self.number, self._count)
         job = Job(source, message.type, message.id, message.body)
-        taken = self._gate.enqueue(self.channel, message.lane, job)
+        taken = self._gate.enqueue(self.channel, message.lane, job, again=again)
         taken.add_done_callback(partial(answered, self._count))
 
     def _enqueued(self, number: int, taken: "asyncio.Future[int]") -> None:
@@ -198,6 +201,8 @@ def _refusal(taken: "asyncio.Future[int]") -> Refused | None:
     if error is not None:
         log.error("a job could not be enqueued", exc_info=error)
         return Refused(INBOX_FULL, Cause.FAULT)
+    if taken.result() == FROZEN:
+        return Refused(CHANNEL_FROZEN, Cause.FROZEN)
     return None if taken.result() == TAKEN else Refused(INBOX_FULL, Cause.INBOX_FULL)
 
 
@@ -240,8 +245,8 @@ class Turnstiles:
         """Whether so many bytes more may wait, over all connections."""
         return self.waiting_bytes + size <= self._most_waiting_bytes
 
-    def enqueue(self, channel: str, lane: Lane, job: Job) -> "asyncio.Future[int]":
-        return self._gateway.enqueue(channel, lane, job, self.heard.get(channel, 0))
+    def enqueue(self, channel: str, lane: Lane, job: Job, *, again: bool) -> "asyncio.Future[int]":
+        return self._gateway.enqueue(channel, lane, job, self.heard.get(channel, 0), again=again)
 
     def close(self, turnstile: Turnstile) -> None:
         """Forgets a turnstile; of a job that is still on its way nobody is told."""
@@ -290,6 +295,16 @@ class Turnstiles:
         self._lately = deque(said for said in self._lately if said.turnstile.channel != channel)
         self._lately_bytes = sum(len(said.message.body) for said in self._lately)
         return again
+
+    def withdraw(self, channel: str, ids: Container[str] | None) -> None:
+        """What was withdrawn (None: all that was said in the channel) is not said again; who came and went is."""
+
+        def is_withdrawn(said: Said) -> bool:
+            is_of_channel = said.turnstile.channel == channel and said.message.type not in PRESENCE
+            return is_of_channel and (ids is None or said.message.id in ids)
+
+        self._lately = deque(said for said in self._lately if not is_withdrawn(said))
+        self._lately_bytes = sum(len(said.message.body) for said in self._lately)
 
     def _repeat_of_closed(self, turnstile: Turnstile, messages: Sequence[Message]) -> None:
         def ended(_: Ending) -> None:

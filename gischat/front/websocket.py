@@ -45,10 +45,18 @@ class ChannelSocket(Handler, WebSocketHandler):
         # Not in `check_origin`: before Tornado asks that, it takes the origin for a URL, which may fail, and what bears
         # our host for ours, whatever its scheme.
         if not self._front.origins.admit(self.request):
-            metrics.CONNECTIONS_REFUSED.labels(Unwelcome.ORIGIN).inc()
-            self.set_status(403)
-            self.set_header("Content-Type", "application/json; charset=UTF-8")
-            self.finish(msgspec.json.encode({"detail": FOREIGN}))
+            self._turn_away(Unwelcome.ORIGIN, FOREIGN)
+            return
+        room = self._front.rooms.get(self.path_args[0])
+        ban = room.bans.of_address(self.request.remote_ip or "") if room is not None else None
+        if ban is not None:
+            self._turn_away(Unwelcome.BANNED, ban.words)
+
+    def _turn_away(self, unwelcome: Unwelcome, reason: str) -> None:
+        metrics.CONNECTIONS_REFUSED.labels(unwelcome).inc()
+        self.set_status(403)
+        self.set_header("Content-Type", "application/json; charset=UTF-8")
+        self.finish(msgspec.json.encode({"detail": reason}))
 
     def check_origin(self, origin: str) -> bool:
         return True  # or it would not have come so far
@@ -94,9 +102,13 @@ class ChannelSocket(Handler, WebSocketHandler):
             self.close(1001, "The server is about to restart.")
         else:
             self.set_nodelay(True)
-            self._connection = self._front.connect(room, stream, self.close, pace, self._after())
+            address = self.request.remote_ip or ""
+            self._connection = self._front.connect(room, stream, self._goodbye, pace, self._after(), address)
             log_opened(self.request, channel, self._connection.number)
         self._forget_handshake()
+
+    def _goodbye(self, code: int, reason: str) -> None:
+        self.close(code, _short(reason))
 
     def on_message(self, message: str | bytes) -> None:
         if self._connection is not None:

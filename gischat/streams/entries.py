@@ -38,6 +38,11 @@ LEAVE = "leave"  # a connection has ended
 RESTORE = "restore"  # a nickname that Redis has lost
 HEARTBEAT = "heartbeat"  # goes round the circle and does nothing
 
+ANNOUNCEMENT = "announcement"  # a text of the instance itself
+
+PRESENCE = frozenset({COUNT, LEAVE, RESTORE, HEARTBEAT, "newcomer", "exiter"})  # who comes and goes
+PASSES_FREEZE = PRESENCE | {ANNOUNCEMENT}  # what is said in a channel that is frozen
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -69,6 +74,7 @@ class Outcome(StrEnum):
     REPEATED = "repeated"  # its id was published before; not again
     REFUSED = "refused"  # the body tells its sender why
     BURIED = "buried"  # it went to the dead letters; the body tells its sender
+    ORDERED = "ordered"  # no job: what every front shall do; the type says what, the body with what
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,4 +114,4 @@ class Publication:
 
     @property
     def is_for_everyone(self) -> bool:
-        return bool(self.body) and not self.to and not self.is_for_sender
+        return self.outcome is Outcome.PUBLISHED and bool(self.body) and not self.to

@@ -49,6 +49,18 @@ class ChannelKeys:
         """All keys, with one lane's inbox."""
         return _for_script(self, lane)
 
+    def for_moderation(self) -> tuple[str, ...]:
+        """All keys, and those of moderation, which a message on its way has nothing to do with."""
+        return (
+            *self.for_script(),
+            self._key("bans"),  # hash: id -> "milliseconds ban", the time at which it ends
+            self._key("withdrawn"),  # sorted set: ids of messages that were withdrawn lately, by milliseconds
+        )
+
+    def roll(self, call: str, front: str) -> str:
+        """What a front answers to a roll call. Its names are endless: none is remembered."""
+        return f"{_key(self.instance, self.channel, 'roll')}:{call}:{front}"
+
     def _key(self, name: str) -> str:
         return _key(self.instance, self.channel, name)
 

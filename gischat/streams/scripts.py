@@ -5,6 +5,7 @@ from hashlib import sha1
 from importlib import resources
 
 from gischat.settings import Settings
+from gischat.streams.entries import PASSES_FREEZE
 from gischat.streams.keys import GROUP
 
 LEASE_SECONDS = 8.0  # how long a front counts as alive after its last sign of life; several of these may fail
@@ -16,6 +17,7 @@ SWEPT_AGE = 3600  # seconds: how long a front that comes back can tell that its 
 DEAD_LETTERS = 1000  # per channel, as the two that follow
 DEAD_BYTES = 64 * 2**20
 DEAD_AGE = 30 * 24 * 3600  # seconds
+BANS_NUMBER = 1000  # per channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,14 @@ class Scripts:
     retry: Script
     discard: Script
     backlog: Script
+    ban: Script
+    lift: Script
+    freeze: Script
+    restrictions: Script
+    restrict_again: Script
+    withdraw: Script
+    disconnect: Script
+    roll_call: Script
 
     def __init__(self, settings: Settings) -> None:
         head = _limits(settings) + _read("prelude")
@@ -74,9 +84,11 @@ def _limits(settings: Settings) -> str:
         "DEAD_LETTERS": DEAD_LETTERS,
         "DEAD_BYTES": DEAD_BYTES,
         "DEAD_AGE": DEAD_AGE * 1000,
+        "BANS_NUMBER": BANS_NUMBER,
     }
     lines = [f"local {name} = {value}" for name, value in limits.items()]
-    return "\n".join([f"local GROUP = '{GROUP}'", *lines]) + "\n"
+    words = [f"local GROUP = '{GROUP}'", f"local PASSES_FREEZE = ' {' '.join(sorted(PASSES_FREEZE))} '"]
+    return "\n".join([*words, *lines]) + "\n"
 
 
 def _read(name: str) -> str:

@@ -1,9 +1,11 @@
 -- A front's job into the inbox. Returns 1 when it was taken, 0 when the inbox is full, -1 when Redis has lost what the
--- front has said or heard before: that has to be said again first, for the order to hold.
-local front, heard, source, kind, id, body = unpack(ARGV)
+-- front has said or heard before: that has to be said again first, for the order to hold; -2 when the channel is frozen,
+-- and the job (which was not taken before, `again`) is one that has to wait for a thaw.
+local front, heard, again, source, kind, id, body = unpack(ARGV)
 
-local published = tonumber(redis.call('HGET', METERS, 'published') or 0)
-if published < tonumber(heard) or not redis.call('ZSCORE', FRONTS, front) then return -1 end
+local published, frozen = unpack(redis.call('HMGET', METERS, 'published', 'frozen'))
+if tonumber(published or 0) < tonumber(heard) or not redis.call('ZSCORE', FRONTS, front) then return -1 end
+if frozen and again == '0' and not PASSES_FREEZE:find(' ' .. kind .. ' ', 1, true) then return -2 end
 local waiting = redis.call('XLEN', INBOX)
 local bytes = tonumber(redis.call('GET', INBOX_BYTES) or 0)
 if waiting >= INBOX_MESSAGES or (waiting > 0 and bytes + #body > INBOX_MAX_BYTES) then return 0 end

@@ -1,8 +1,8 @@
 -- Stands before every script, after the limits (constants made from the settings).
 -- Scripts run on Redis >= 6.2: they write what they decided, so TIME may be asked.
 
-local INBOX, OUTBOX, OUTBOX_SIZES, METERS, INBOX_BYTES, HISTORY, IDS, FRONTS, COUNTS, USERS, ADDRESSES, DEAD, SWEPT =
-  unpack(KEYS)
+local INBOX, OUTBOX, OUTBOX_SIZES, METERS, INBOX_BYTES, HISTORY, IDS, FRONTS, COUNTS, USERS, ADDRESSES, DEAD, SWEPT,
+  BANS, WITHDRAWN = unpack(KEYS)
 
 local function milliseconds()
   local time = redis.call('TIME')
@@ -129,6 +129,42 @@ local function is_anothers(source, body)
   local author = source ~= OPERATOR and author_of(body)
   local owner = author and redis.call('HGET', USERS, author)
   return owner and owner ~= source:match('^(.+)/')
+end
+
+-- To every front, and to no client.
+local function order(kind, body)
+  publish('', 'ordered', '', kind, '', body)
+end
+
+-- Restrictions: the channel's bans, and whether it is frozen. Each change has a number, by which a front sees whether
+-- Redis has lost one that it knows of.
+local function restrictions_version()
+  return tonumber(redis.call('HGET', METERS, 'restrictions') or 0)
+end
+
+local function restrictions_changed()
+  order('restrictions', string.format('%d', redis.call('HINCRBY', METERS, 'restrictions', 1)))
+end
+
+-- `ban` is JSON; `ends` are milliseconds. What is over is removed.
+local function put_ban(id, ends, ban)
+  redis.call('HSET', BANS, id, string.format('%d', ends) .. ' ' .. ban)
+  local remaining = ends - milliseconds()
+  if redis.call('PTTL', BANS) < remaining then redis.call('PEXPIRE', BANS, string.format('%d', remaining)) end
+end
+
+-- The bans that hold, as JSON.
+local function bans_that_hold()
+  local now, bans, stored = milliseconds(), {}, redis.call('HGETALL', BANS)
+  for index = 1, #stored, 2 do
+    local ends, ban = stored[index + 1]:match('(%d+) (.*)')
+    if tonumber(ends) > now then
+      table.insert(bans, ban)
+    else
+      redis.call('HDEL', BANS, stored[index])
+    end
+  end
+  return bans
 end
 
 local function discard(letter)

@@ -8,6 +8,12 @@ local at = redis.call('ZSCORE', IDS, id)
 local settled_at = tonumber(redis.call('HGET', METERS, 'lost_at') or 0) + SETTLING
 if not at or tonumber(at) < settled_at then return { published, 0, history() } end
 
+local withdrawn_to = tonumber(redis.call('HGET', METERS, 'withdrawn_to') or 0)
+local is_any_withdrawn = redis.call('EXISTS', WITHDRAWN) == 1
+local function is_withdrawn(field)
+  return tonumber(field.number) <= withdrawn_to or is_any_withdrawn and redis.call('ZSCORE', WITHDRAWN, field.id)
+end
+
 -- The id was noted a moment after its entry was made: the search begins a little earlier.
 local from = string.format('%d-0', at - 1000)
 local is_found, bytes, bodies = false, 0, {}
@@ -18,7 +24,7 @@ while true do
     local field = {}
     for index = 1, #entry[2], 2 do field[entry[2][index]] = entry[2][index + 1] end
     local is_for_everyone = field.outcome == 'published' and field.to == '' and field.type ~= 'nb_users'
-    if is_found and is_for_everyone then
+    if is_found and is_for_everyone and not is_withdrawn(field) then
       bytes = bytes + #field.body
       if bytes > SINCE_BYTES then return { published, 0, history() } end
       table.insert(bodies, field.body)

@@ -40,7 +40,7 @@ class FakeGateway:
     def jobs(self) -> list[Job]:
         return [asked.job for asked in self.enqueued]
 
-    def enqueue(self, channel: str, lane: Lane, job: Job, heard: int) -> "asyncio.Future[int]":
+    def enqueue(self, channel: str, lane: Lane, job: Job, heard: int, *, again: bool = False) -> "asyncio.Future[int]":
         taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         if self.answers:
             taken.set_result(1)

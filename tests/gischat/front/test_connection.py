@@ -26,6 +26,7 @@ from gischat.front.frames import PING, text_frame
 from gischat.front.gateway import FULL, TAKEN
 from gischat.front.memory import Memory
 from gischat.front.rates import REFUSALS_PER_MINUTE, WENT_ON, Pace, Rates, Visitors
+from gischat.front.restrictions import Bans
 from gischat.front.turnstile import Turnstiles
 from gischat.messages import Messages, uncompliant
 from gischat.metrics import Closing
@@ -118,7 +119,7 @@ class Scene:
         self.closed = asyncio.Event()
         self.drops = Drops()
         self.memory = Memory(settings(**limits).max_front_bytes, self.drops)
-        room: Any = SimpleNamespace(channel=CHANNEL, leave=self.left.append)
+        room: Any = SimpleNamespace(channel=CHANNEL, leave=self.left.append, bans=Bans())
         self.connection = Connection(
             room,
             self.stream,

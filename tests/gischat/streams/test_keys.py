@@ -20,7 +20,8 @@ NAMES = [
 def all_keys(instance: str, channel: str) -> list[str]:
     keys = ChannelKeys(instance, channel)
     lanes = [key for lane in Lane for key in keys.for_script(lane)]
-    return [*lanes, keys.outbox, keys.users, keys.dead, *map(keys.inbox, Lane)]
+    named = [keys.outbox, keys.users, keys.dead, *map(keys.inbox, Lane), keys.roll("call", "front-1")]
+    return [*lanes, *keys.for_moderation(), *named]
 
 
 def hash_tag(key: str) -> str:
@@ -73,8 +74,13 @@ def test_the_lanes_differ_in_their_inbox_alone() -> None:
 
 
 def test_no_key_stands_for_two_things() -> None:
-    keys = ChannelKeys("gischat", "QGIS").for_script()
+    keys = ChannelKeys("gischat", "QGIS").for_moderation()
     assert len(set(keys)) == len(keys)
+
+
+def test_moderation_has_the_keys_of_all_scripts_and_more() -> None:
+    keys = ChannelKeys("gischat", "QGIS")
+    assert keys.for_moderation()[: len(keys.for_script())] == keys.for_script()
 
 
 def test_the_scripts_call_the_keys_by_their_names_in_their_order() -> None:
@@ -82,5 +88,5 @@ def test_the_scripts_call_the_keys_by_their_names_in_their_order() -> None:
     prelude = resources.files("gischat.streams").joinpath("lua", "prelude.lua").read_text("utf-8")
     found = re.search(r"^local ([A-Z_, \n]+?)\s*=\s*unpack\(KEYS\)$", prelude, re.MULTILINE)
     assert found is not None
-    names = [key.partition("}:")[2].replace("inbox:light", "inbox") for key in ChannelKeys("a", "b").for_script()]
+    names = [key.partition("}:")[2].replace("inbox:light", "inbox") for key in ChannelKeys("a", "b").for_moderation()]
     assert [name.upper().replace(":", "_") for name in names] == re.split(r",\s*", found[1])

@@ -1,0 +1,362 @@
+"""`gischat admin`: moderation from a terminal, by way of a front's `/admin`.
+
+0    done
+1    not done: there is no such message, ban, …, or the server cannot at the moment
+2    the arguments are wrong
+69   no server answers there (EX_UNAVAILABLE of sysexits.h)
+77   the token is not the server's (EX_NOPERM)
+78   the settings are wrong, or there is no token (EX_CONFIG)
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest, HTTPResponse
+
+from gischat.process import WRONG_SETTINGS
+from gischat.settings import Settings, SettingsError, load
+
+NOT_DONE, UNREACHABLE, NOT_PERMITTED = 1, 69, 77
+
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 30.0
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+SHOWN_FRONT = 8  # letters of a front's name: enough to tell one from another
+SHOWN_TEXT = 60
+
+EVERYWHERE = ("", "0.0.0.0", "::")
+
+
+class Failed(Exception):
+    """It could not be done; the text says why, in an operator's words."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Call(NamedTuple):
+    """What a command asks of the server, and how its answer is shown."""
+
+    method: str
+    path: str
+    show: Callable[[Any], str]
+    body: Mapping[str, Any] | None = None
+
+
+# What each command asks
+
+
+def connections(given: argparse.Namespace) -> Call:
+    return Call("GET", "/admin/connections" + _query(channel=given.channel), _connections)
+
+
+def channels(_: argparse.Namespace) -> Call:
+    return Call("GET", "/admin/channels", _channels)
+
+
+def messages(given: argparse.Namespace) -> Call:
+    return Call("GET", _channel(given, "messages"), _messages)
+
+
+def delete(given: argparse.Namespace) -> Call:
+    path = _channel(given, "messages")
+    return Call("DELETE", path if given.all else f"{path}/{quote(given.id, safe='')}", _deleted)
+
+
+def disconnect(given: argparse.Namespace) -> Call:
+    user = f"users/{quote(given.nickname, safe='')}" + _query(reason=given.reason)
+    return Call("DELETE", _channel(given, user), lambda answer: f"Disconnected in {', '.join(answer['disconnected'])}.")
+
+
+def bans(_: argparse.Namespace) -> Call:
+    return Call("GET", "/admin/bans", _bans)
+
+
+def ban(given: argparse.Namespace) -> Call:
+    body = {_kind(given.subject): given.subject, "channel": given.channel, "seconds": given.seconds}
+    return Call("POST", "/admin/bans", _banned, body | {"reason": given.reason or ""})
+
+
+def unban(given: argparse.Namespace) -> Call:
+    id = quote(given.subject.replace("/", "-").lower(), safe="")
+    return Call(
+        "DELETE", f"/admin/bans/{id}" + _query(channel=given.channel), lambda answer: f"Lifted: {answer['lifted']}."
+    )
+
+
+def announce(given: argparse.Namespace) -> Call:
+    return Call("POST", _channel(given, "announcements"), _announced, {"text": given.text})
+
+
+def freeze(given: argparse.Namespace) -> Call:
+    return Call("PUT", _channel(given, "freeze"), _frozen)
+
+
+def thaw(given: argparse.Namespace) -> Call:
+    return Call("DELETE", _channel(given, "freeze"), _frozen)
+
+
+def _channel(given: argparse.Namespace, end: str) -> str:
+    """A path below a channel, or for all of them."""
+    return f"/admin/channels/{quote(given.channel, safe='')}/{end}" if given.channel else f"/admin/{end}"
+
+
+def _query(**values: str | None) -> str:
+    present = {name: value for name, value in values.items() if value}
+    return "?" + urlencode(present) if present else ""
+
+
+def _kind(subject: str) -> str:
+    """No nickname holds a dot or a colon, every address does."""
+    return "address" if re.search(r"[.:]", subject) else "nickname"
+
+
+# How each answer is shown
+
+
+def _connections(answer: Any) -> str:
+    hosts = {front["front"]: f"{front['host']}/{front['pid']}" for front in answer["fronts"]}
+    rows = [
+        (
+            f"{one['front'][:SHOWN_FRONT]}/{one['number']}",
+            one["channel"],
+            one["nickname"] or "-",
+            one["address"],
+            _time(one["since"]),
+            hosts[one["front"]],
+        )
+        for one in answer["connections"]
+    ]
+    lines = [table(("CONNECTION", "CHANNEL", "NICKNAME", "ADDRESS", "SINCE (UTC)", "FRONT"), rows)]
+    lines.append(f"{len(rows)} connections on {len(hosts)} fronts")
+    lines += [
+        f"Front {front[:SHOWN_FRONT]} has not answered: its connections are missing." for front in answer["missing"]
+    ]
+    return "\n".join(lines)
+
+
+def _channels(answer: Any) -> str:
+    rows = [
+        (
+            one["name"],
+            str(one["nb_connected_users"]),
+            f"since {_time(one['frozen_since'])} by {one['frozen_by'] or '?'}" if one["frozen"] else "no",
+        )
+        for one in answer
+    ]
+    return table(("CHANNEL", "CONNECTIONS", "FROZEN"), rows)
+
+
+def _messages(answer: Any) -> str:
+    rows = [
+        (one["id"], _time(one["timestamp"]), one["type"], one.get("author") or "-", _excerpt(one.get("text", "")))
+        for one in answer
+    ]
+    return table(("ID", "TIME (UTC)", "TYPE", "AUTHOR", "TEXT"), rows)
+
+
+def _bans(answer: Any) -> str:
+    rows = [
+        (one["subject"], one["channel"] or "(all)", _time(one["until"]), one["by"] or "-", one["reason"] or "-")
+        for one in answer
+    ]
+    return table(("BANNED", "CHANNEL", "UNTIL (UTC)", "BY", "REASON"), rows)
+
+
+def _deleted(answer: Any) -> str:
+    return f"{answer['deleted']} deleted."
+
+
+def _banned(answer: Any) -> str:
+    return f"Banned: {answer['subject']}, {answer['channel'] or 'in all channels'}, until {_time(answer['until'])} UTC."
+
+
+def _announced(answer: Any) -> str:
+    return f"Announced in {', '.join(one['channel'] for one in answer['published'])}."
+
+
+def _frozen(answer: Any) -> str:
+    state = "frozen" if answer["frozen"] else "not frozen"
+    return f"{answer['channel']} is {state}{'' if answer['changed'] else ', as it was before'}."
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns, as wide as they need to be; what people wrote cannot move the terminal's cursor."""
+    lines = [head, *([_printable(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "�" for sign in text)
+
+
+def _excerpt(text: str) -> str:
+    return text if len(text) <= SHOWN_TEXT else text[: SHOWN_TEXT - 1] + "…"
+
+
+def _time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+# The command line
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gischat admin",
+        description="Moderates a running instance. The token is ADMIN_TOKEN's, from the environment or the .env file.",
+    )
+    parser.add_argument(
+        "--url", help="a front, or the proxy before it (ADMIN_URL; by default the front of this machine)"
+    )
+    parser.add_argument("--env-file", type=Path, help="settings that the environment lacks (.env, if there is one)")
+    parser.add_argument("--token-file", type=Path, help="a file that holds the token, instead of ADMIN_TOKEN")
+    parser.add_argument("--as", dest="name", help="who you are, for the server's log (your login name)")
+    parser.add_argument("--json", action="store_true", help="print the server's answer as it is")
+    acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
+
+    def command(
+        act: Callable[[argparse.Namespace], Call], purpose: str, *, in_one: bool = False
+    ) -> argparse.ArgumentParser:
+        added = acts.add_parser(act.__name__, help=purpose, description=purpose)
+        added.set_defaults(call=act)
+        if in_one:
+            added.add_argument("--channel", metavar="CHANNEL", help="in this channel alone (in all)")
+        return added
+
+    command(connections, "Who is connected, on all fronts.", in_one=True)
+    command(channels, "The channels: how many are connected, and which are frozen.")
+    command(messages, "The stored messages of a channel.").add_argument("channel")
+    one = command(delete, "Deletes a stored message, or all of a channel.")
+    one.add_argument("channel")
+    which = one.add_mutually_exclusive_group(required=True)
+    which.add_argument("id", nargs="?", help="the message's id: see messages")
+    which.add_argument("--all", action="store_true", help="all messages of the channel")
+    one = command(disconnect, "Disconnects whoever is registered under a nickname.", in_one=True)
+    one.add_argument("nickname")
+    one.add_argument("--reason", help="what they are told")
+    command(bans, "The bans that hold.")
+    one = command(
+        ban, "Bans an address, a network or a nickname for a time; who is connected is disconnected.", in_one=True
+    )
+    one.add_argument("subject", help="203.0.113.7, 203.0.113.0/24, 2001:db8::/64 or a nickname")
+    one.add_argument("--for", dest="seconds", type=_duration, default="1d", metavar="TIME", help="30m, 12h, 7d (1d)")
+    one.add_argument("--reason", help="what they are told")
+    command(unban, "Lifts a ban.", in_one=True).add_argument("subject", help="as bans shows it")
+    command(announce, "Says a text as the instance; in frozen channels, too.", in_one=True).add_argument("text")
+    command(freeze, "Freezes a channel: it can be read, nobody can write.").add_argument("channel")
+    command(thaw, "Ends a freeze.").add_argument("channel")
+    return parser
+
+
+def _duration(text: str) -> int:
+    match = re.fullmatch(r"(\d{1,9})([smhd])", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"'{text}' is no time: write 30m, 12h or 7d")
+    return int(match[1]) * UNITS[match[2]]
+
+
+def main(arguments: Sequence[str]) -> int:
+    given = _parser().parse_args(arguments)
+    try:
+        answer = asyncio.run(_ask(given, *_where_and_token(given)))
+    except SettingsError as error:
+        print(f"gischat: wrong settings\n{error}", file=sys.stderr)
+        return WRONG_SETTINGS
+    except Failed as failure:
+        print(f"gischat: {failure}", file=sys.stderr)
+        return failure.status
+    print(answer)
+    return 0
+
+
+def _where_and_token(given: argparse.Namespace) -> tuple[str, str]:
+    if given.env_file and not given.env_file.exists():
+        raise Failed(WRONG_SETTINGS, f"{given.env_file}: there is no such file")
+    settings = load(given.env_file or Path(".env"))
+    url = given.url or settings.admin_url or _own_front(settings)
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise Failed(WRONG_SETTINGS, f"'{url}' is no address of a server: it begins with https:// or http://")
+    return url.rstrip("/"), _token(given.token_file, settings)
+
+
+def _own_front(settings: Settings) -> str:
+    host = "127.0.0.1" if settings.host in EVERYWHERE else settings.host
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def _token(file: Path | None, settings: Settings) -> str:
+    if file is not None:
+        try:
+            return file.read_text("utf-8").strip()
+        except (OSError, UnicodeError) as error:
+            raise Failed(WRONG_SETTINGS, f"the token cannot be read: {error}") from None
+    if not settings.admin_token:
+        raise Failed(
+            WRONG_SETTINGS,
+            "there is no ADMIN_TOKEN, neither in the environment nor in .env: it has to be the one of the server",
+        )
+    return settings.admin_token
+
+
+async def _ask(given: argparse.Namespace, url: str, token: str) -> str:
+    call: Call = given.call(given)
+    request = HTTPRequest(
+        url + call.path,
+        method=call.method,
+        headers={"Authorization": f"Bearer {token}", "X-Moderator": _name(given)},
+        body=None if call.body is None else msgspec.json.encode(call.body),
+        allow_nonstandard_methods=True,  # a PUT without a body
+        follow_redirects=False,  # the token is for this server alone
+        connect_timeout=CONNECT_SECONDS,
+        request_timeout=ANSWER_SECONDS,
+    )
+    client = AsyncHTTPClient(force_instance=True)
+    try:
+        response = await client.fetch(request, raise_error=False)
+    except (HTTPError, OSError, ValueError) as error:
+        raise Failed(UNREACHABLE, f"{url} does not answer: {error}") from None
+    finally:
+        client.close()
+    answer = _answer(response, url)
+    return msgspec.json.encode(answer).decode() if given.json else call.show(answer)
+
+
+def _answer(response: HTTPResponse, url: str) -> Any:
+    try:
+        answer = msgspec.json.decode(response.body)
+    except msgspec.DecodeError:
+        raise Failed(UNREACHABLE, f"{url} answers with {response.code}, but it is no gischat") from None
+    if response.code in (200, 201):
+        return answer
+    raise Failed(NOT_PERMITTED if response.code == 401 else NOT_DONE, _complaint(response, answer))
+
+
+def _complaint(response: HTTPResponse, answer: Any) -> str:
+    detail = answer.get("detail") if isinstance(answer, dict) else None
+    if isinstance(detail, list):
+        return "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in detail)
+    if response.code == 404 and detail == "Not Found":
+        return "the server has no ADMIN_TOKEN: nobody moderates there"
+    return str(detail or f"the server answers {response.code}")
+
+
+def _name(given: argparse.Namespace) -> str:
+    """Who moderates, as far as a header can hold it."""
+    name = given.name
+    if not name:
+        with contextlib.suppress(OSError):  # no terminal
+            name = os.getlogin()
+    return (name or "").encode("ascii", "replace").decode()
