@@ -11,6 +11,7 @@
 import argparse
 import asyncio
 import contextlib
+import functools
 import os
 import re
 import sys
@@ -218,19 +219,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="gischat admin",
         description="Moderates a running instance. The token is ADMIN_TOKEN's, from the environment or the .env file.",
     )
-    parser.add_argument(
-        "--url", help="a front, or the proxy before it (ADMIN_URL; by default the front of this machine)"
-    )
-    parser.add_argument("--env-file", type=Path, help="settings that the environment lacks (.env, if there is one)")
-    parser.add_argument("--token-file", type=Path, help="a file that holds the token, instead of ADMIN_TOKEN")
-    parser.add_argument("--as", dest="name", help="who you are, for the server's log (your login name)")
-    parser.add_argument("--json", action="store_true", help="print the server's answer as it is")
+    _add_common(parser)
     acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
 
     def command(
         act: Callable[[argparse.Namespace], Call], purpose: str, *, in_one: bool = False
     ) -> argparse.ArgumentParser:
         added = acts.add_parser(act.__name__, help=purpose, description=purpose)
+        _add_common(added, default=argparse.SUPPRESS)  # or it would undo what was said before
         added.set_defaults(call=act)
         if in_one:
             added.add_argument("--channel", metavar="CHANNEL", help="in this channel alone (in all)")
@@ -259,6 +255,16 @@ def _parser() -> argparse.ArgumentParser:
     command(freeze, "Freezes a channel: it can be read, nobody can write.").add_argument("channel")
     command(thaw, "Ends a freeze.").add_argument("channel")
     return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Options that may stand before and behind the act."""
+    add = functools.partial(parser.add_argument, default=default)
+    add("--url", help="a front, or the proxy before it (ADMIN_URL; by default the front of this machine)")
+    add("--env-file", type=Path, metavar="FILE", help="settings that the environment lacks (.env, if there is one)")
+    add("--token-file", type=Path, metavar="FILE", help="a file that holds the token, instead of ADMIN_TOKEN")
+    add("--as", dest="name", help="who you are, for the server's log (your login name)")
+    parser.add_argument("--json", action="store_true", default=default or False, help="print the answer as JSON")
 
 
 def _duration(text: str) -> int:

@@ -1,0 +1,59 @@
+"""The instance's own words."""
+
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.moderation.conftest import Join
+from tests.support.admin import Admin, below
+from tests.support.contract import sample, words
+from tests.support.processes import Stack
+from tests.support.rest import Rest
+
+
+async def test_an_announcement_is_a_text_like_all_others(
+    channel: str, join: Join, rests: list[Rest], admin: Admin
+) -> None:
+    clients = [await join(channel, front=front) for front in (0, 1)]
+    answer = await admin.act("POST", below(channel, "announcements"), {"text": (text := words())})
+    (published,) = answer["published"]
+    assert published["channel"] == channel
+    for client, rest in zip(clients, rests, strict=True):
+        message = await client.until(type="text")  # a strict client has checked its keys
+        assert (message["id"], message["author"], message["text"]) == (published["id"], "gischat", text)
+        assert await rest.last(channel) == [message]
+
+
+async def test_an_announcement_that_is_repeated_is_said_once(channel: str, join: Join, admin: Admin) -> None:
+    client = await join(channel)
+    body = {"text": words(), "id": str(uuid.uuid4())}
+    for _ in range(2):
+        answer = await admin.act("POST", below(channel, "announcements"), body)
+        assert answer["published"] == [{"channel": channel, "id": body["id"]}]
+    await client.until(id=body["id"])
+    await client.nothing_before(await client.say())
+
+
+async def test_nobody_speaks_in_the_instances_name(channel: str, join: Join, rest: Rest) -> None:
+    jane = await join(channel, front=1)
+    for message in ({"type": "newcomer", "newcomer": "gischat"}, sample("text", author="GisChat")):
+        await jane.send(**message)
+        assert (await jane.refusal()).endswith("is the server's own.")
+    assert (await rest.put_text(channel, sample("text", author="gischat"))).code == 403
+
+
+@pytest.mark.parametrize("body", [{}, {"text": ""}, {"text": "x" * 256}, {"text": 1}, {"text": "a", "id": "b"}, []])
+async def test_what_is_no_text_is_not_announced(channel: str, admin: Admin, rest: Rest, body: Any) -> None:
+    response = await admin.ask("POST", below(channel, "announcements"), body)
+    if body == {"text": ""}:
+        assert response.code == 200  # as anybody may say
+        return
+    assert response.code == 422
+    assert await rest.last(channel) == []
+
+
+async def test_an_announcement_is_logged_without_its_words(stack: Stack, channel: str, admin: Admin) -> None:
+    await admin.act("POST", below(channel, "announcements"), {"text": words()})
+    assert "moderation: announce" in stack.fronts[0].new_log()
+    stack.assert_quiet_logs()

@@ -1,0 +1,197 @@
+"""Bans: of addresses, networks and nicknames, for a time, on all fronts."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from tests.moderation.conftest import Join
+from tests.support.admin import Admin
+from tests.support.client import Client
+from tests.support.contract import sample
+from tests.support.processes import Stack
+from tests.support.rest import Rest, eventually
+
+
+@asynccontextmanager
+async def banned(admin: Admin, **ban: Any) -> AsyncIterator[dict[str, Any]]:
+    """While it lasts, that is banned."""
+    made = await admin.act("POST", "bans", ban)
+    try:
+        yield made
+    finally:
+        await admin.ask("DELETE", f"bans/{made['id']}")
+
+
+async def status_of_joining(url: str, channel: str, address: str) -> int:
+    """The status of a handshake from an address."""
+    try:
+        client = await Client.connect(url, channel, local_addr=(address, 0))
+    except InvalidStatus as refusal:
+        return refusal.response.status_code
+    await client.leave()
+    return 101
+
+
+async def statuses(stack: Stack, channel: str, address: str) -> list[int]:
+    """… on each front."""
+    return [await status_of_joining(front.url, channel, address) for front in stack.fronts]
+
+
+@pytest.mark.parametrize("subject", ["127.0.0.11", "127.0.0.8/29"])
+async def test_a_banned_address_is_let_go_and_not_let_in(
+    stack: Stack, channel: str, join: Join, admin: Admin, subject: str
+) -> None:
+    # Given people on both fronts, some from an address that misbehaves
+    bad = [await join(channel, front=front, local_addr=("127.0.0.11", 0)) for front in (0, 1)]
+    good = [await join(channel, front=front, local_addr=("127.0.0.16", 0)) for front in (0, 1)]
+    # When that address is banned, on one front
+    async with banned(admin, address=subject, seconds=600, reason="No advertising.") as ban:
+        assert (ban["kind"], ban["subject"], ban["channel"], ban["by"]) == ("address", subject, None, "anna")
+        # Then its connections are closed, with a reason
+        for client in bad:
+            code, reason = await client.closed()
+            assert code == 1008
+            assert reason is not None
+            assert reason.startswith("Your address is banned until 20")
+            assert reason.endswith("UTC. No advertising.")
+        # … and no new ones are let in on any front, while all others stay and come
+        assert await statuses(stack, channel, "127.0.0.11") == [403, 403]
+        assert await statuses(stack, channel, "127.0.0.16") == [101, 101]
+        for client in good:
+            await client.until(text=await client.say())
+    # And when the ban is lifted, it may come again
+    await eventually(lambda: statuses(stack, channel, "127.0.0.11"), [101, 101])
+
+
+async def test_a_banned_address_is_told_why_over_http(stack: Stack, channel: str, admin: Admin, rest: Rest) -> None:
+    async with banned(admin, address="127.0.0.1", channel=channel, seconds=600):
+        await eventually(lambda: rest_status(rest, channel), 403)
+        # Other channels are open, and so is moderation: who bans himself can lift it
+        assert len(await rest.last(stack.settings["channels"].split(",")[-1])) == 0
+
+
+async def rest_status(rest: Rest, channel: str) -> int:
+    response = await rest.put_text(channel, sample("text"))
+    return response.code
+
+
+async def test_a_ban_in_one_channel_is_none_in_others(
+    stack: Stack, channel: str, moderated_channels: Any, admin: Admin
+) -> None:
+    async with banned(admin, address="127.0.0.21", channel=channel, seconds=600) as ban:
+        assert ban["channel"] == channel
+        await eventually(lambda: statuses(stack, channel, "127.0.0.21"), [403, 403])
+        assert await statuses(stack, next(moderated_channels), "127.0.0.21") == [101, 101]
+
+
+async def test_a_banned_nickname_may_not_be_borne(
+    channel: str, join: Join, admin: Admin, other: Admin, rest: Rest
+) -> None:
+    # Given somebody who is registered, and people who are not
+    pest = await join(channel, front=1, nickname="Pest-1")
+    jane = await join(channel, nickname="jane")
+    # When the nickname is banned, in whatever capitals
+    async with banned(admin, nickname="pest-1", seconds=600, reason="Be kind."):
+        # Then who bears it is disconnected
+        code, reason = await pest.closed()
+        assert code == 1008
+        assert reason is not None
+        assert reason.startswith("The nickname 'pest-1' is banned until")
+        assert reason.endswith("Be kind.")
+        await jane.until(type="exiter", exiter="Pest-1")
+        # … nobody can register it, nor speak or like under it
+        guest = await join(channel, front=1)
+        for message in (
+            {"type": "newcomer", "newcomer": "PEST-1"},
+            sample("text", author="Pest-1"),
+            sample("image", author="pest-1"),
+            sample("like", liker_author="pest-1", liked_author="jane"),
+        ):
+            await guest.send(**message)
+            assert (await guest.refusal()).startswith("The nickname '")
+        assert (await rest.put_text(channel, sample("text", author="Pest-1"))).code == 403
+        # … and all else goes on
+        marker = await guest.say(author="pest-10")
+        await jane.nothing_before(marker)
+    await eventually(lambda: said_by(other, channel), True)
+
+
+async def said_by(admin: Admin, channel: str) -> bool:
+    """Whether the nickname may be borne again."""
+    client = await Client.connect(admin.base_url, channel)
+    text = await client.say(author="Pest-1")
+    while not (client.texts().count(text) or any(m["type"] == "uncompliant" for m in client.received)):
+        await asyncio.sleep(0.01)
+    await client.leave()
+    return text in client.texts()
+
+
+async def test_a_ban_runs_out_by_itself(stack: Stack, channel: str, join: Join, admin: Admin, other: Admin) -> None:
+    client = await join(channel, local_addr=("127.0.0.31", 0))
+    ban = await admin.act("POST", "bans", {"address": "127.0.0.31", "seconds": 1})
+    assert ban["until"] - ban["since"] == 1
+    await client.closed()
+    await eventually(lambda: statuses(stack, channel, "127.0.0.31"), [101, 101])
+    assert time.time() >= ban["until"]
+    assert ban["id"] not in [one["id"] for one in await other.act("GET", "bans")]
+
+
+async def test_bans_are_listed_and_lifted_on_any_front(channel: str, admin: Admin, other: Admin) -> None:
+    async with (
+        banned(admin, address="2001:db8:1:2:3::4", reason="Été"),
+        banned(other, nickname="Troll", channel=channel, seconds=60),
+        banned(admin, nickname="Troll", seconds=120),
+    ):
+        for one in (admin, other):
+            found = {(ban["subject"], ban["channel"]): ban for ban in await one.act("GET", "bans")}
+            network = found["2001:db8:1:2::/64", None]
+            assert (network["id"], network["kind"], network["by"], network["reason"]) == (
+                "2001:db8:1:2::-64",
+                "address",
+                "anna",
+                "Été",
+            )
+            assert network["until"] - network["since"] == 24 * 3600
+            # The later ban of a nickname stands in place of the earlier
+            assert ("Troll", None) in found
+            assert ("Troll", channel) not in found
+        assert await other.act("DELETE", "bans/2001:db8:1:2::-64") == {"lifted": "2001:db8:1:2::-64"}
+        assert (await admin.refused("DELETE", "bans/2001:db8:1:2::-64"))[0] == 404
+        assert (await admin.refused("DELETE", "bans/nobody"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "address"),
+        ({"address": "127.0.0.1", "nickname": "jane"}, "address"),
+        ({"address": "localhost"}, "address"),
+        ({"address": "1.2.3.4/33"}, "address"),
+        ({"address": "0.0.0.0/0"}, "address"),
+        ({"address": "::/0"}, "address"),
+        ({"address": "::ffff:1.2.3.4"}, "address"),
+        ({"address": 12}, "address"),
+        ({"nickname": "a b"}, "nickname"),
+        ({"nickname": ""}, "nickname"),
+        ({"nickname": "jane", "seconds": 0}, "seconds"),
+        ({"nickname": "jane", "seconds": "1h"}, "seconds"),
+        ({"nickname": "jane", "seconds": 10**9}, "seconds"),
+        ({"nickname": "jane", "seconds": True}, "seconds"),
+        ({"nickname": "jane", "reason": "x" * 81}, "reason"),
+        ({"nickname": "jane", "channel": "nowhere"}, "channel"),
+        ({"nickname": "jane", "surprise": 1}, "surprise"),
+        ([], None),
+    ],
+)
+async def test_what_is_no_ban_is_refused_with_the_reason(admin: Admin, body: Any, field: str | None) -> None:
+    before = await admin.act("GET", "bans")
+    status, faults = await admin.refused("POST", "bans", body)
+    assert status == 422
+    assert {tuple(fault["loc"]) for fault in faults} == {("body", field) if field else ("body",)}
+    assert all(set(fault) == {"loc", "msg", "type"} for fault in faults)
+    assert await admin.act("GET", "bans") == before

@@ -1,0 +1,119 @@
+"""`gischat admin`, as operators run it: processes of their own, which print tables or JSON."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.moderation.conftest import Join
+from tests.support.admin import TOKEN, Ran, gischat_admin
+from tests.support.processes import Stack
+from tests.support.rest import Rest
+
+
+@pytest.fixture
+def url(stack: Stack) -> str:
+    return stack.fronts[0].url
+
+
+async def run(url: str, directory: Path, *arguments: str, **environment: str) -> Ran:
+    ran = await gischat_admin(url, *arguments, directory=directory, **environment)
+    assert "Traceback" not in ran.err
+    assert TOKEN not in ran.out + ran.err
+    return ran
+
+
+async def test_a_moderators_day(url: str, tmp_path: Path, channel: str, join: Join, rest: Rest) -> None:
+    """One act after the other, for each is a process: what the server does of it, the other tests say."""
+
+    async def done(*arguments: str) -> str:
+        ran = await run(url, tmp_path, *arguments)
+        assert (ran.status, ran.err) == (0, ""), arguments
+        return ran.out
+
+    jane = await join(channel, front=1, nickname="jane")
+    pest = await join(channel, nickname="pest")
+    text = await pest.say(author="pest")
+    id = (await jane.until(text=text))["id"]
+
+    # Who is here, as a table and as JSON
+    table = (await done("connections", "--channel", channel)).splitlines()
+    assert re.split(r"  +", table[0]) == ["CONNECTION", "CHANNEL", "NICKNAME", "ADDRESS", "SINCE (UTC)", "FRONT"]
+    assert {re.split(r"  +", line)[2] for line in table[1:3]} == {"jane", "pest"}
+    assert table[3] == "2 connections on 2 fronts"
+    listed = json.loads(await done("connections", "--json", "--channel", channel))
+    assert {one["nickname"] for one in listed["connections"]} == {"jane", "pest"}
+
+    # What was said, and away with it
+    assert [id, "text", "pest"] == [
+        re.split(r"  +", line)[column]
+        for line in (await done("messages", channel)).splitlines()[1:]
+        for column in (0, 2, 3)
+    ]
+    assert await done("delete", channel, id) == "1 deleted.\n"
+    assert await rest.last(channel) == []
+    assert await done("delete", channel, "--all") == "0 deleted.\n"
+
+    # Out with the pest, and not again
+    assert channel in await done("disconnect", "pest", "--channel", channel, "--reason", "Enough.")
+    assert await pest.closed() == (1008, "Disconnected by a moderator. Enough.")
+    assert await done("ban", "pest", "--for", "2h", "--channel", channel, "--as", "Zoé") != ""
+    (row,) = [line for line in (await done("bans")).splitlines() if line.startswith("pest")]
+    assert [channel, "Zo?"] == [re.split(r"  +", row)[column] for column in (1, 3)]
+    assert await done("unban", "pest") == "Lifted: pest.\n"
+    assert json.loads(await done("--json", "ban", "2001:db8::1", "--for", "5m"))["subject"] == "2001:db8::/64"
+    assert await done("unban", "2001:db8::/64") == "Lifted: 2001:db8::-64.\n"
+
+    # Silence, but for the house
+    assert await done("freeze", channel) == f"{channel} is frozen.\n"
+    assert "since 20" in next(line for line in (await done("channels")).splitlines() if line.startswith(channel))
+    assert await done("announce", "Back at five.", "--channel", channel) == f"Announced in {channel}.\n"
+    await jane.until(author="gischat", text="Back at five.")
+    assert await done("thaw", channel) == f"{channel} is not frozen.\n"
+    assert await done("thaw", channel) == f"{channel} is not frozen, as it was before.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["delete", "Salle 40/été", "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11"], 1, "There is no message"),
+        (["messages", "nowhere"], 1, "Channel 'nowhere' not registered"),
+        (["ban", "300.1.2.3"], 1, "address: Not an address or network"),
+        (["ban", "jane", "--for", "long"], 2, "'long' is no time"),
+        (["delete", "Salle 40/été"], 2, "required"),
+        (["dance"], 2, "invalid choice"),
+        (["--url", "http://127.0.0.1:1", "bans"], 69, "http://127.0.0.1:1 does not answer"),
+        (["--url", "chat.example.org", "bans"], 78, "is no address of a server"),
+        (["bans", "--token-file", "nowhere"], 78, "the token cannot be read"),
+        (["bans", "--env-file", "nowhere"], 78, "there is no such file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+async def test_what_cannot_be_done_is_said_in_words(
+    url: str, tmp_path: Path, arguments: list[str], status: int, words: str
+) -> None:
+    ran = await run(url, tmp_path, *arguments)
+    assert (ran.status, ran.out) == (status, "")
+    assert words in ran.err
+
+
+async def test_the_token_and_the_place_come_from_where_operators_keep_them(url: str, tmp_path: Path) -> None:
+    # In a file .env, where the environment lacks them
+    (tmp_path / ".env").write_text(f"ADMIN_TOKEN={TOKEN}\nADMIN_URL={url}\n")
+    assert (await run("", tmp_path, "bans", ADMIN_TOKEN="")).status == 0
+    # In a file of its own
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    assert (
+        await run(url, tmp_path, "bans", "--token-file", "token", ADMIN_TOKEN="another-token-altogether")
+    ).status == 0
+    # By the port of the front that runs here
+    assert (await run("", tmp_path / "..", "bans", PORT=url.rpartition(":")[2])).status == 0
+
+
+async def test_who_has_no_token_or_a_wrong_one_is_told(house: Stack, tmp_path: Path) -> None:
+    url = house.fronts[1].url
+    ran = await run(url, tmp_path, "bans", ADMIN_TOKEN="")
+    assert (ran.status, "there is no ADMIN_TOKEN" in ran.err) == (78, True)
+    ran = await run(url, tmp_path, "bans", ADMIN_TOKEN="another-token-altogether")
+    assert (ran.status, "missing or wrong" in ran.err) == (77, True)

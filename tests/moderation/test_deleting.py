@@ -1,0 +1,136 @@
+"""A message that a moderator deletes is told to nobody any more."""
+
+import asyncio
+import json
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.moderation.conftest import Join
+from tests.support.admin import Admin, below
+from tests.support.client import Client
+from tests.support.contract import CANARY, sample
+from tests.support.processes import Stack
+from tests.support.rest import Rest
+
+
+async def say(client: Client, number: int = 1) -> list[str]:
+    """Says so many texts; returns their ids."""
+    return [(await client.until(text=await client.say()))["id"] for _ in range(number)]
+
+
+def ids(messages: list[dict[str, Any]]) -> list[str]:
+    return [message["id"] for message in messages if message["type"] != "nb_users"]
+
+
+async def test_a_deleted_message_is_in_no_history(
+    channel: str, join: Join, rests: list[Rest], admin: Admin, other: Admin
+) -> None:
+    # Given a channel with a history
+    jane = await join(channel)
+    first, second, third = await say(jane, 3)
+    # When a moderator deletes a message of it
+    assert await admin.act("DELETE", below(channel, f"messages/{second}")) == {"deleted": 1}
+    # Then nobody who comes gets it, on no front, nor who asks
+    for front, rest in enumerate(rests):
+        assert ids((await join(channel, front=front, settled=True)).received) == [first, third]
+        assert ids(await rest.last(channel)) == [first, third]
+    assert ids(await other.act("GET", below(channel, "messages"))) == [first, third]
+
+
+async def test_a_deleted_message_is_not_told_to_who_comes_back(channel: str, join: Join, admin: Admin) -> None:
+    # Given more than a history holds, and someone who has heard the first
+    jane = await join(channel)
+    said = await say(jane, 8)
+    # When a message is deleted that the history holds, and one that it does not hold any more
+    for number in (2, 6):
+        await admin.act("DELETE", below(channel, f"messages/{said[number]}"))
+    # Then he hears the others, and of no gap
+    for front in (0, 1):
+        john = await join(channel, front=front, query=f"?after={said[0]}", settled=True)
+        assert ids(john.received) == [one for number, one in enumerate(said) if number not in (0, 2, 6)]
+    # And who has heard the deleted message last is told what came after it
+    john = await join(channel, front=1, query=f"?after={said[6]}", settled=True)
+    assert ids(john.received) == said[7:]
+
+
+async def test_all_messages_of_a_channel_are_deleted_and_what_comes_later_is_not(
+    channel: str, join: Join, rests: list[Rest], admin: Admin
+) -> None:
+    jane = await join(channel, front=1)
+    said = await say(jane, 7)
+    await jane.send(**sample("image"))
+    await jane.until(type="image")
+    assert await admin.act("DELETE", below(channel, "messages")) == {"deleted": 5}
+    (later,) = await say(jane)
+    for front, rest in enumerate(rests):
+        assert ids(await rest.last(channel)) == [later]
+        assert ids((await join(channel, front=front, settled=True)).received) == [later]
+        assert ids((await join(channel, front=front, query=f"?after={said[0]}", settled=True)).received) == [later]
+    assert await admin.act("DELETE", below(channel, "messages")) == {"deleted": 1}
+    assert await rests[0].last(channel) == []
+
+
+async def test_who_is_there_notices_nothing(channel: str, join: Join, admin: Admin) -> None:
+    """There is no message for it, and the publications' numbers go on: no client is told of a gap."""
+    clients = [await join(channel, front=front) for front in (0, 1)]
+    (id,) = await say(clients[0])
+    await clients[1].until(id=id)
+    await admin.act("DELETE", below(channel, f"messages/{id}"))
+    marker = await clients[0].say()
+    for client in clients:
+        await client.nothing_before(marker)
+
+
+async def test_a_message_is_deleted_while_people_talk(channel: str, join: Join, admin: Admin, rest: Rest) -> None:
+    speakers = [await join(channel, front=front) for front in (0, 1)]
+    said: list[str] = []
+
+    async def talk() -> None:
+        for number in range(40):
+            said.extend(await say(speakers[number % 2]))
+
+    talking = asyncio.create_task(talk())
+    deleted: list[str] = []
+    while not talking.done():
+        newest = said[-1:]
+        for id in newest:
+            if id not in deleted and (await admin.ask("DELETE", below(channel, f"messages/{id}"))).code == 200:
+                deleted.append(id)
+        await asyncio.sleep(0)
+    await talking
+    assert len(deleted) > 3
+    assert not set(ids(await rest.last(channel))) & set(deleted)
+    john = await join(channel, front=1, query=f"?after={said[0]}", settled=True)
+    assert ids(john.received) == [id for id in said[1:] if id not in deleted]
+
+
+async def test_the_same_message_is_not_published_once_more(channel: str, join: Join, admin: Admin, rest: Rest) -> None:
+    """A client that repeats what it is not sure of does not bring it back."""
+    jane = await join(channel)
+    message = sample("text", id=str(uuid.uuid4()))
+    await jane.send(**message)
+    await jane.until(id=message["id"])
+    await admin.act("DELETE", below(channel, f"messages/{message['id']}"))
+    await jane.send(**message)
+    await jane.nothing_before(await jane.say())
+    assert message["id"] not in ids(await rest.last(channel))
+
+
+@pytest.mark.parametrize("id", ["8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11", "1", "%2F", "%3Cb%3E"])
+async def test_what_is_not_there_cannot_be_deleted(channel: str, join: Join, admin: Admin, id: str, rest: Rest) -> None:
+    said = await say(await join(channel), 2)
+    status, reason = await admin.refused("DELETE", below(channel, f"messages/{id}"))
+    assert status == 404
+    assert isinstance(reason, str)
+    assert ids(await rest.last(channel)) == said
+
+
+async def test_a_deletion_is_logged_without_what_was_said(stack: Stack, channel: str, join: Join, admin: Admin) -> None:
+    (id,) = await say(await join(channel))
+    await admin.act("DELETE", below(channel, f"messages/{id}"))
+    (line,) = [line for line in stack.fronts[0].new_log().splitlines() if "moderation: delete message" in line]
+    told = json.loads(line[line.index("{") :])
+    assert told == {"by": "anna", "address": "127.0.0.1", "channels": [channel], "id": id}
+    assert CANARY not in stack.fronts[0].new_log()

@@ -1,0 +1,105 @@
+"""Who may moderate: whoever has the token, and nobody without one."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from gischat.front.doorkeeper import WRONG_SECONDS, WRONG_TOKENS
+from tests.support.admin import TOKEN, Admin
+from tests.support.processes import Stack, run_to_end
+from tests.support.rest import Rest
+
+PATHS = [
+    ("GET", "channels"),
+    ("GET", "channels/QGIS/messages"),
+    ("DELETE", "channels/QGIS/messages"),
+    ("DELETE", "channels/QGIS/messages/8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11"),
+    ("PUT", "channels/QGIS/freeze"),
+    ("DELETE", "channels/QGIS/freeze"),
+    ("POST", "channels/QGIS/announcements"),
+    ("DELETE", "channels/QGIS/users/jane"),
+    ("POST", "announcements"),
+    ("DELETE", "users/jane"),
+    ("GET", "connections"),
+    ("GET", "bans"),
+    ("POST", "bans"),
+    ("DELETE", "bans/jane"),
+]
+
+
+async def test_without_a_token_of_the_instances_there_is_nothing_there(open_stack, io_loop: IOLoop) -> None:  # type: ignore[no-untyped-def]
+    # Given an instance that nobody moderates
+    with open_stack(light=1, heavy=0, channels="QGIS") as stack:
+        rest, admins = Rest(stack.fronts[0].url), [Admin(stack.fronts[0].url, token) for token in (None, "", TOKEN)]
+        unknown = await rest.fetch("/nowhere")
+        # Then each path of moderation is one that there is not, whoever asks
+        for admin in admins:
+            for method, path in [*PATHS, ("OPTIONS", "bans"), ("GET", "")]:
+                answer = await admin.ask(method, path)
+                assert (answer.code, answer.body) == (unknown.code, unknown.body), (method, path)
+                assert sorted(answer.headers) == sorted(unknown.headers)
+        assert not [path for path in (await rest.get("/openapi.json"))["paths"] if "admin" in path]
+        for one in (rest, *admins):
+            one.close()
+
+
+async def admin_from(stack: Stack, authorization: str | None) -> Admin:
+    admin = Admin(stack.fronts[0].url)
+    admin.headers = {} if authorization is None else {"Authorization": authorization}
+    return admin
+
+
+@pytest.fixture
+def front(house: Stack) -> Iterator[Stack]:
+    """A front of the test's own, which remembers who tried what: it is started anew afterwards."""
+    yield house
+    house.fronts[0].restart()
+    house.wait_healthy(house.fronts[0])
+
+
+async def test_whoever_lacks_the_token_is_turned_away(front: Stack) -> None:
+    wrong = [None, TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", "Bearer", "Bearer é"]
+    admins = [await admin_from(front, authorization) for authorization in wrong]
+    begun = time.monotonic()
+    answers = await asyncio.gather(*(admin.ask("POST", "announcements", {"text": "hello"}) for admin in admins))
+    # Then all are told so, slowly, and nothing was done
+    assert time.monotonic() - begun >= WRONG_SECONDS
+    for answer in answers:
+        assert answer.code == 401
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        assert "Access-Control-Allow-Origin" not in answer.headers
+    # … a token in the query neither
+    assert (await admins[0].ask("GET", f"bans?token={TOKEN}&access_token={TOKEN}")).code == 401
+    log = front.fronts[0].new_log()
+    assert log.count("a wrong admin token from 127.0.0.1") == len(wrong) + 1
+    assert TOKEN not in log
+    # … and the right one is welcome, in whatever case its scheme is written
+    assert (await (await admin_from(front, f"bearer {TOKEN}")).ask("GET", "bans")).code == 200
+    for admin in admins:
+        admin.close()
+
+
+async def test_who_guesses_is_not_heard_for_a_while(front: Stack) -> None:
+    guessing = Admin(front.fronts[0].url, "wrong" * 5)
+    answers = await asyncio.gather(*(guessing.ask("GET", "bans") for _ in range(WRONG_TOKENS)))
+    assert {answer.code for answer in answers} == {401}
+    # Then not even the right token is heard from there: guessing costs time
+    right = Admin(front.fronts[0].url)
+    answer = await right.ask("GET", "bans")
+    assert answer.code == 429
+    assert 0 < int(answer.headers["Retry-After"]) <= 61
+    # … and nobody else is hindered
+    assert (await Rest(front.fronts[0].url).fetch("/version")).code == 200
+    for one in (guessing, right):
+        one.close()
+
+
+@pytest.mark.parametrize("token", ["short", "with spaces in between it", "ümlaute-ümlaute-ümlaute"])
+def test_a_token_that_is_none_is_found_at_the_start(tmp_path, token: str) -> None:  # type: ignore[no-untyped-def]
+    process = run_to_end("gischat", directory=tmp_path, admin_token=token)
+    assert process.exit_status == 78
+    assert "ADMIN_TOKEN: At least 16 letters" in process.whole_log()
+    assert token not in process.whole_log()

@@ -1,0 +1,91 @@
+"""Who is connected, and who is not any more."""
+
+import time
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.moderation.conftest import Join
+from tests.support.admin import Admin, below
+from tests.support.processes import Stack
+from tests.support.rest import eventually
+
+
+async def test_the_connections_of_all_fronts_are_listed(channel: str, join: Join, admin: Admin, other: Admin) -> None:
+    # Given people on both fronts, one of them without a nickname
+    begun = int(time.time())
+    await join(channel, nickname="jane")
+    await join(channel, front=1, nickname="john", local_addr=("127.0.0.3", 0))
+    await join(channel, front=1, settled=True)
+    # When moderators ask either front, for the channel or for all
+    answers = [await one.act("GET", f"connections?channel={quote(channel)}") for one in (admin, other)]
+    answers.append(await admin.act("GET", "connections"))
+    # Then they are told of all of them
+    for answer in answers:
+        here = [one for one in answer["connections"] if one["channel"] == channel]
+        shown = {(one["nickname"], one["address"]) for one in here}
+        assert shown == {("jane", "127.0.0.1"), ("john", "127.0.0.3"), (None, "127.0.0.1")}
+        assert len({(one["front"], one["number"]) for one in here}) == 3
+        assert all(begun <= one["since"] <= time.time() for one in here)
+        front_of = {one["nickname"]: one["front"] for one in here}
+        assert front_of["jane"] != front_of["john"] == front_of[None]
+        assert {one["front"] for one in answer["fronts"]} >= set(front_of.values())
+        assert answer["missing"] == []
+
+
+@pytest.mark.parametrize("front", [0, 1])
+async def test_a_nickname_is_disconnected_on_whichever_front_it_is(
+    channel: str, join: Join, admin: Admin, front: int
+) -> None:
+    jane, john = await join(channel, front=front, nickname="jane"), await join(channel, front=1, nickname="john")
+    assert await admin.act("DELETE", below(channel, "users/jane?reason=No%20advertising.")) == {
+        "disconnected": [channel]
+    }
+    assert await jane.closed() == (1008, "Disconnected by a moderator. No advertising.")
+    await john.until(type="exiter", exiter="jane")
+    await john.count(1)
+    await john.until(text=await john.say())
+    # And may come back, for nobody has banned it
+    await join(channel, nickname="jane")
+
+
+async def test_a_nickname_is_disconnected_in_all_channels(
+    channel: str, moderated_channels: Any, join: Join, admin: Admin
+) -> None:
+    others = [channel, next(moderated_channels)]
+    here = [await join(one, front=front, nickname="pest") for front, one in enumerate(others)]
+    stays = await join(channel, nickname="friend")
+    answer = await admin.act("DELETE", "users/pest")
+    assert set(answer["disconnected"]) == set(others)
+    for client in here:
+        assert await client.closed() == (1008, "Disconnected by a moderator.")
+    await stays.until(text=await stays.say())
+
+
+async def test_the_reason_of_a_closing_fits_its_frame(channel: str, join: Join, admin: Admin) -> None:
+    jane = await join(channel, nickname="jane")
+    await admin.act("DELETE", below(channel, "users/jane?reason=" + "%C3%A9" * 200))
+    code, reason = await jane.closed()
+    assert code == 1008
+    assert reason is not None
+    assert reason.startswith("Disconnected by a moderator. éé")
+
+
+async def test_who_is_not_there_cannot_be_disconnected(channel: str, join: Join, admin: Admin) -> None:
+    await join(channel, nickname="jane")
+    for path in (below(channel, "users/joan"), below(channel, "users/Jane"), "users/nobody"):
+        status, reason = await admin.refused("DELETE", path)
+        assert (status, reason.startswith("Nobody is registered as")) == (404, True)
+
+
+async def test_an_act_is_logged_with_who_and_what(stack: Stack, channel: str, join: Join, other: Admin) -> None:
+    jane = await join(channel, nickname="jane")
+    await other.act("DELETE", below(channel, "users/jane"))
+    await jane.closed()
+
+    async def logged() -> bool:
+        return 'disconnect {"by":"otto","address":"127.0.0.1"' in stack.fronts[1].new_log()
+
+    await eventually(logged, True)
+    assert '"nickname":"jane"' in stack.fronts[1].new_log()

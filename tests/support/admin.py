@@ -1,0 +1,75 @@
+"""A moderator, over HTTP as by the command line."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from tornado.httpclient import HTTPResponse
+
+from tests.support.processes import ROOT
+from tests.support.rest import Rest
+
+TOKEN = "a-token-that-nobody-guesses"
+
+
+class Admin(Rest):
+    """Requests to `/admin` of one front; every path begins behind that."""
+
+    def __init__(self, base_url: str, token: str | None = TOKEN, name: str = "anna") -> None:
+        super().__init__(base_url)
+        self.headers = {"X-Moderator": name, **({"Authorization": f"Bearer {token}"} if token is not None else {})}
+
+    async def ask(self, method: str, path: str, body: Any = None) -> HTTPResponse:
+        """One request; every status is an answer."""
+        return await self._client.fetch(
+            f"{self.base_url}/admin/{path}",
+            method=method,
+            body=None if body is None else json.dumps(body),
+            headers=self.headers,
+            allow_nonstandard_methods=True,
+            raise_error=False,
+        )
+
+    async def act(self, method: str, path: str, body: Any = None) -> Any:
+        """The answer of what could be done."""
+        response = await self.ask(method, path, body)
+        assert response.code in (200, 201), f"{method} {path}: {response.code} {response.body[:500]!r}"
+        return json.loads(response.body)
+
+    async def refused(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """The status and the reason of what could not be done."""
+        response = await self.ask(method, path, body)
+        return response.code, json.loads(response.body)["detail"]
+
+
+class Ran(NamedTuple):
+    """What a command has come to."""
+
+    status: int
+    out: str
+    err: str
+
+
+async def gischat_admin(url: str, *arguments: str, directory: Path, **environment: str) -> Ran:
+    """Runs `gischat admin` as a process of its own; the token is in its environment unless that says otherwise."""
+    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "ADMIN_TOKEN": TOKEN, "ADMIN_URL": url}
+    command = [sys.executable, "-m", "gischat", "admin", *arguments]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=directory,
+        env={name: value for name, value in (kept | environment).items() if value},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return Ran(process.returncode, out.decode(), err.decode())
+
+
+def below(channel: str, end: str) -> str:
+    """A path of a channel's."""
+    return f"channels/{quote(channel, safe='')}/{end}"
