@@ -4,7 +4,9 @@ The websocket's messages stand among the component schemas, each in both directi
 may send, `Receive…` what clients get: completed, and with no other key.
 """
 
+import re
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from typing import Any
 
 from apispec import APISpec
@@ -13,6 +15,7 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import RAISE, Schema, fields, validate
 
 from gischat import __version__, messages
+from gischat.front import admin_schemas
 from gischat.front.access import TOKEN
 from gischat.settings import Settings
 
@@ -138,6 +141,7 @@ FULL = {"503": _answer("The server has as many connections as it may have", Prob
 UNKNOWN = {"404": _answer("The channel does not exist", Problem)}
 PRIVATE = {"401": _answer("The channel is private, and no token of it was shown", Problem)}
 UNABLE = {"503": _answer("Not possible just now; nothing has been done", Problem)}
+BANNED = {"403": _answer("The client's address, or the author's nickname, is banned", Problem)}
 
 PATHS: dict[str, JsonObject] = {
     "/version": _get(HOUSE, "The version of the server", Version),
@@ -162,10 +166,13 @@ PATHS: dict[str, JsonObject] = {
         }
     },
     "/channel/{channel}/users": _get(
-        CHANNEL, "The registered nicknames, sorted case-insensitively", NAMES, PRIVATE | UNKNOWN | UNABLE
+        CHANNEL, "The registered nicknames, sorted case-insensitively", NAMES, BANNED | PRIVATE | UNKNOWN | UNABLE
     ),
     "/channel/{channel}/last": _get(
-        CHANNEL, "The stored messages, oldest first", _list_of(_reference("StoredMessage")), PRIVATE | UNKNOWN | UNABLE
+        CHANNEL,
+        "The stored messages, oldest first",
+        _list_of(_reference("StoredMessage")),
+        BANNED | PRIVATE | UNKNOWN | UNABLE,
     ),
     "/channel/{channel}/text": {
         "put": {
@@ -174,7 +181,10 @@ PATHS: dict[str, JsonObject] = {
             "requestBody": {"required": True, **_json(_reference("PutText"))},
             "responses": {
                 "200": _answer("The message as it has been broadcast", _reference("ReceiveText")),
-                "403": _answer("Only registered nicknames may write, or a page of this site may not", Problem),
+                "403": _answer(
+                    "Only registered nicknames may write, the address or author is banned, or a page of this site may not",
+                    Problem,
+                ),
                 "422": _answer("The body is not a text message", Faults),
                 "504": _answer("Accepted, but not published in time; it may still be", Problem),
                 **PRIVATE,
@@ -192,7 +202,7 @@ PATHS: dict[str, JsonObject] = {
             "responses": {
                 "101": {"description": "The connection is a websocket from now on"},
                 "400": {"description": "The request does not ask for a websocket"},
-                "403": _answer("A page of this site may not", Problem),
+                "403": _answer("The client's address is banned, or a page of this site may not", Problem),
                 **TOO_MANY,
                 **FULL,
             },
@@ -209,6 +219,126 @@ TOKEN_SCHEMES: dict[str, JsonObject] = {
 }
 
 
+# What moderators ask for
+
+
+MODERATION = "Moderation"
+SECURITY: list[JsonObject] = [{"adminToken": []}]
+ADMIN_SCHEME: JsonObject = {"type": "http", "scheme": "bearer", "description": "The instance's `ADMIN_TOKEN`."}
+TURNED_AWAY = {
+    "401": _answer("The token is missing or wrong", Problem),
+    "429": _answer("Too many wrong tokens came from this address; see Retry-After", Problem),
+}
+PARTLY = {"503": _answer("Not possible just now, or not in every channel: the text says where it was done", Problem)}
+UNFIT = {"422": _answer("The body is not as described", Faults)}
+ONLY_IN = {"name": "channel", "in": "query", "schema": {"type": "string"}, "description": "In this channel alone."}
+REASON = {"name": "reason", "in": "query", "schema": {"type": "string"}, "description": "What the user is told."}
+
+
+def _moderates(
+    summary: str,
+    schema: type[Schema] | JsonObject,
+    *,
+    errors: JsonObject | None = None,
+    asks: type[Schema] | None = None,
+    query: Iterable[JsonObject] = (),
+    status: str = "200",
+) -> JsonObject:
+    """An operation for moderators alone."""
+    operation: JsonObject = {
+        "tags": [MODERATION],
+        "summary": summary,
+        "security": SECURITY,
+        "responses": {status: _answer(summary, schema), **TURNED_AWAY, **PARTLY, **(errors or {})},
+    }
+    if asks is not None:
+        operation |= {"requestBody": {"required": True, **_json(asks)}}
+        operation["responses"] |= UNFIT
+    if query:
+        operation |= {"parameters": list(query)}
+    return operation
+
+
+def _unknown(what: str) -> JsonObject:
+    return {"404": _answer(what, Problem)}
+
+
+NO_USER = _unknown("Nobody is registered under this nickname, or there is no such channel")
+
+ADMIN_PATHS: dict[str, JsonObject] = {
+    "/admin/channels": {
+        "get": _moderates("The channels, and which are frozen", _list_of(_reference("ModeratedChannel")))
+    },
+    "/admin/channels/{channel}/messages": {
+        "get": _moderates("The stored messages, oldest first", _list_of(_reference("StoredMessage")), errors=UNKNOWN),
+        "delete": _moderates("Delete all messages said so far", admin_schemas.Deleted, errors=UNKNOWN),
+    },
+    "/admin/channels/{channel}/messages/{id}": {
+        "delete": _moderates(
+            "Delete a message: nobody who comes, or comes back, is told it",
+            admin_schemas.Deleted,
+            errors=_unknown("There is no such message, or channel"),
+        )
+    },
+    "/admin/channels/{channel}/freeze": {
+        "put": _moderates("Freeze: it can be read, but nobody can write", admin_schemas.Frozen, errors=UNKNOWN),
+        "delete": _moderates("Thaw", admin_schemas.Frozen, errors=UNKNOWN),
+    },
+    "/admin/channels/{channel}/announcements": {
+        "post": _moderates(
+            "Say a text as the instance",
+            admin_schemas.Announced,
+            asks=admin_schemas.AnnouncementRequest,
+            errors=UNKNOWN,
+        )
+    },
+    "/admin/announcements": {
+        "post": _moderates(
+            "Say a text as the instance, in every channel",
+            admin_schemas.Announced,
+            asks=admin_schemas.AnnouncementRequest,
+        )
+    },
+    "/admin/channels/{channel}/users/{nickname}": {
+        "delete": _moderates(
+            "Disconnect whoever is registered under a nickname",
+            admin_schemas.Disconnected,
+            errors=NO_USER,
+            query=[REASON],
+        )
+    },
+    "/admin/users/{nickname}": {
+        "delete": _moderates(
+            "Disconnect whoever is registered under a nickname, in every channel",
+            admin_schemas.Disconnected,
+            errors=NO_USER,
+            query=[REASON],
+        )
+    },
+    "/admin/connections": {
+        "get": _moderates("Who is connected, on all fronts", admin_schemas.Connections, errors=UNKNOWN, query=[ONLY_IN])
+    },
+    "/admin/bans": {
+        "get": _moderates("The bans that hold", _list_of(_reference("Ban"))),
+        "post": _moderates(
+            "Ban an address, a network or a nickname for a time",
+            admin_schemas.Ban,
+            asks=admin_schemas.BanRequest,
+            errors={"409": _answer("There are too many bans", Problem)},
+            status="201",
+        ),
+    },
+    "/admin/bans/{id}": {
+        "delete": _moderates(
+            "Lift a ban",
+            admin_schemas.Lifted,
+            errors=_unknown("There is no such ban, or channel"),
+            query=[ONLY_IN],
+        )
+    },
+}
+
+
 def document(settings: Settings) -> dict[str, object]:
     """The OpenAPI document of one instance: its channels and limits are the settings'."""
     plugin = Plugin()
@@ -218,24 +348,30 @@ def document(settings: Settings) -> dict[str, object]:
         spec.components.schema(name, schema)
     for name, scheme in TOKEN_SCHEMES.items() if settings.channel_tokens else ():
         spec.components.security_scheme(name, scheme)
-    for path, operations in PATHS.items():
-        spec.path(path, operations=_secured(path, operations, settings), parameters=_parameters(path, settings))
+    if settings.admin_token:
+        spec.components.security_scheme("adminToken", ADMIN_SCHEME)
+        # Of these there are lists, which are described by reference.
+        for listed in (admin_schemas.ModeratedChannel, admin_schemas.Ban):
+            spec.components.schema(listed.__name__, schema=listed)
+    for path, operations in (PATHS | (ADMIN_PATHS if settings.admin_token else {})).items():
+        secured = _secured(path, deepcopy(operations), settings)  # apispec writes into it
+        spec.path(path, operations=secured, parameters=_parameters(path, settings))
     described: dict[str, object] = spec.to_dict()
     return described
 
 
 def _secured(path: str, operations: JsonObject, settings: Settings) -> JsonObject:
-    if "{channel}" not in path or not settings.channel_tokens:
+    if not path.startswith("/channel/") or not settings.channel_tokens:
         return operations
     ways: list[JsonObject] = [{}, *({name: []} for name in TOKEN_SCHEMES)]
     return {method: {**operation, "security": ways} for method, operation in operations.items()}
 
 
 def _parameters(path: str, settings: Settings) -> list[JsonObject]:
-    if "{channel}" not in path:
-        return []
-    names = {"type": "string", "enum": list(settings.channels)}
-    return [{"name": "channel", "in": "path", "required": True, "schema": names}]
+    schemas: JsonObject = {name: {"type": "string"} for name in re.findall(r"{(\w+)}", path)}
+    if "channel" in schemas:
+        schemas["channel"]["enum"] = list(settings.channels)
+    return [{"name": name, "in": "path", "required": True, "schema": schema} for name, schema in schemas.items()]
 
 
 # The messages of the websocket

@@ -1,0 +1,67 @@
+"""`/openapi.json` describes what moderators are answered: asked, and compared."""
+
+import json
+from typing import Any
+
+import pytest
+
+from gischat.front.openapi import ADMIN_PATHS
+from tests.moderation.conftest import Join
+from tests.support.admin import Admin, below
+from tests.support.contract import sample, words
+from tests.support.description import Description
+
+OPERATIONS = [(method.upper(), path) for path, item in ADMIN_PATHS.items() for method in item]
+
+BODIES: dict[str, Any] = {
+    "/admin/bans": {"nickname": "nobody-else", "seconds": 60, "reason": "A reason."},
+    "/admin/channels/{channel}/announcements": {"text": "hello"},
+    "/admin/announcements": {"text": "x" * 1000},  # for all: refused, so that no other test hears it
+}
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+async def test_what_moderators_are_answered_is_as_described(
+    channel: str, join: Join, admin: Admin, method: str, path: str
+) -> None:
+    # Given one of everything
+    jane = await join(channel, nickname="jane")
+    await jane.send(**sample("text", id="8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11", text=words()))
+    await jane.until(type="text")
+    if "bans" in path:
+        await admin.act("POST", "bans", {"nickname": "pest", "channel": channel})
+    # When it is asked for
+    described = Description(await admin.get("/openapi.json"))
+    body = BODIES.get(path) if method == "POST" else None
+    concrete = filled(path, channel)
+    answer = await admin.ask(method, concrete, body)
+    # Then the answer has the shape that is described, and most are good
+    assert faults(described, method, path, answer) == []
+    assert answer.code in (200, 201) or path == "/admin/announcements"
+    # … and so has the answer where something is not there, or not right
+    if "{" in path:
+        assert faults(described, method, path, await admin.ask(method, filled(path, "nowhere"), body)) == []
+    if body is not None:
+        assert faults(described, method, path, await admin.ask(method, concrete, {})) == []
+    # … and the token is said to be needed
+    assert described.document["paths"][path][method.lower()]["security"] == [{"adminToken": []}]
+    await admin.ask("DELETE", "bans/nobody-else")
+    await admin.ask("DELETE", "bans/pest")
+
+
+def filled(path: str, channel: str) -> str:
+    """A path with values in its places, as it stands behind /admin."""
+    id = "pest" if "bans" in path else "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11"
+    below_channel = path.replace("/admin/channels/{channel}/", "")
+    nickname = "jane" if channel != "nowhere" else "nobody"
+    end = below_channel.removeprefix("/admin/").replace("{id}", id).replace("{nickname}", nickname)
+    return below(channel, end) if "{channel}" in path else end
+
+
+def faults(described: Description, method: str, path: str, answer: Any) -> list[str]:
+    """What is wrong with an answer: a status or a body that the operation does not name."""
+    responses = described.operation(method, path).responses
+    if str(answer.code) not in responses:
+        return [f"{answer.code} is not described"]
+    schema = responses[str(answer.code)]["content"]["application/json"]["schema"]
+    return described.faults_by(schema, json.loads(answer.body))
