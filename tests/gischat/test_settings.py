@@ -107,6 +107,10 @@ GIVEN: list[tuple[str, str, Any]] = [
     ("HOST", "::1", "::1"),
     ("TRUSTED_PROXIES", "", ()),
     ("TRUSTED_PROXIES", "127.0.0.1, 2001:db8::/32", (ip_network("127.0.0.1/32"), ip_network("2001:db8::/32"))),
+    ("ADMIN_TOKEN", "0123456789abcdef", "0123456789abcdef"),
+    ("ADMIN_TOKEN", "c2VjcmV0LXNlY3JldA+/-._~==", "c2VjcmV0LXNlY3JldA+/-._~=="),
+    ("ADMIN_AUTHOR", "no nickname, but nobody moderates", "no nickname, but nobody moderates"),
+    ("ADMIN_URL", "https://chat.example.org", "https://chat.example.org"),
     ("LOG_LEVEL", "debug", "debug"),
     ("METRICS_TOKEN", "0123456789abcdef", "0123456789abcdef"),
     ("METRICS_PORT", "9091", 9091),
@@ -154,6 +158,8 @@ WRONG = [
     *(("LOG_LEVEL", value) for value in ("", "loud", "info\n")),
     *(("REDIS_URL", value) for value in ("localhost", "http://localhost", "redis://", " redis://localhost")),
     *(("TRUSTED_PROXIES", value) for value in (" ", ",", "nginx", "10.0.0.1/8", "10.0.0.0/8,", "127.0.0.1:80", "*")),
+    *(("ADMIN_TOKEN", value) for value in ("0123456789abcde", "two words, and long enough", "==================")),
+    ("ADMIN_URL", "chat.example.org"),
     ("PORT", "65536"),
     *(("METRICS_TOKEN", value) for value in ("short", "sixteen letters!", "x" * 20 + "\n", "é" * 20)),
     *(("METRICS_PORT", value) for value in ("", "x", "-1", "65536")),
@@ -177,6 +183,30 @@ def test_a_wrong_value_is_named_with_a_reason(environment: Environment, name: st
     environment(**{name: value})
     assert list(wrong()) == [name]
     assert wrong()[name].endswith(".")
+
+
+@pytest.mark.parametrize("author", ["", "ab", "x" * 33, "The House", "maison-été"])
+def test_who_announces_bears_a_nickname_like_all_others(environment: Environment, author: str) -> None:
+    environment(ADMIN_TOKEN="0123456789abcdef", ADMIN_AUTHOR=author)
+    assert list(wrong()) == ["ADMIN_AUTHOR"]
+
+
+def test_the_nickname_of_who_announces_fits_the_lengths_that_are_set(environment: Environment) -> None:
+    environment(ADMIN_TOKEN="0123456789abcdef", MIN_AUTHOR_LENGTH="8")
+    assert list(wrong()) == ["ADMIN_AUTHOR"]
+
+
+def test_no_token_is_shown_with_the_settings(environment: Environment) -> None:
+    environment(ADMIN_TOKEN="0123456789abcdef")
+    assert "0123456789abcdef" not in repr(load())
+
+
+def test_a_file_completes_the_environment(environment: Environment, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PORT=1\nADMIN_AUTHOR=house\n")
+    environment(PORT="2")
+    settings = load(tmp_path / ".env")
+    assert (settings.port, settings.admin_author) == (2, "house")
+    assert load(tmp_path / "nowhere").admin_author == "gischat"
 
 
 def test_an_instance_without_any_channel_is_refused(environment: Environment) -> None:

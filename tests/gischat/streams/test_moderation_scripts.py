@@ -1,0 +1,261 @@
+"""What moderation does inside Redis, against a real Valkey: each act all or nothing, and what it leaves behind."""
+
+import time
+from typing import Any
+
+import msgspec
+import pytest
+
+from gischat.front.gateway import FORGOTTEN, FROZEN, TAKEN
+from gischat.front.restrictions import Ban, Freeze, Restrictions
+from gischat.messages import Lane, new_id
+from gischat.streams import scripts
+from gischat.streams.entries import PASSES_FREEZE, Outcome
+from tests.gischat.streams.test_scripts import ALIVE, CHANNEL, Start, Wire, assert_meters_are_right, encoded
+from worker.effects import Publish
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+
+FREEZE = Freeze(1_700_000_000, "anna")
+
+
+def ban(subject: str = "jane", *, seconds: int = 60) -> Ban:
+    now = int(time.time())
+    return Ban("nickname", subject, now, now + seconds, "anna", "Été: \"{'}\\", True)
+
+
+async def say(wire: Wire, number: int = 1) -> list[str]:
+    """Has so many texts published and stored; returns their ids."""
+    ids = [new_id() for _ in range(number)]
+    for id in ids:
+        await wire.end(Publish(encoded("text", id=id)), type="text", id=id)
+    return ids
+
+
+async def history(wire: Wire) -> list[str]:
+    return [msgspec.json.decode(body)["id"] for body in await wire.history()]
+
+
+async def since(wire: Wire, id: str) -> list[str]:
+    snapshot = await wire.front.since(CHANNEL, id)
+    assert snapshot.is_complete
+    return [msgspec.json.decode(body)["id"] for body in snapshot.history]
+
+
+async def orders(wire: Wire) -> list[tuple[str, Any]]:
+    """What fronts were ordered since this was asked before; no client is told any of it."""
+    found = [one for one in await wire.news() if one.outcome is Outcome.ORDERED]
+    assert not any(one.is_for_everyone or one.is_for_sender or one.to or one.source for one in found)
+    return [(one.type, msgspec.json.decode(one.body)) for one in found]
+
+
+# Withdrawing
+
+
+async def test_a_withdrawn_message_leaves_the_history_and_every_front_hears_of_it(wire: Wire) -> None:
+    ids = await say(wire, 5)
+    await orders(wire)
+    assert await wire.front.withdraw(CHANNEL, [ids[2]]) == 1
+    assert await history(wire) == [*ids[:2], *ids[3:]]
+    assert await since(wire, ids[0]) == [ids[1], *ids[3:]]
+    assert await orders(wire) == [("withdrawn", {"all": False, "ids": [ids[2]]})]
+    # And is not there a second time
+    assert await wire.front.withdraw(CHANNEL, [ids[2]]) == 0
+    assert await orders(wire) == []
+
+
+async def test_no_number_is_missing_in_the_outbox(wire: Wire) -> None:
+    ids = await say(wire, 5)
+    await wire.front.withdraw(CHANNEL, [ids[1]])
+    await wire.front.withdraw(CHANNEL, [])
+    numbers = [one.number for one in await wire.outbox()]
+    assert numbers == list(range(1, len(numbers) + 1))
+    await assert_meters_are_right(wire)
+
+
+async def test_what_the_history_does_not_hold_any_more_is_withdrawn_from_who_comes_back(start: Start) -> None:
+    wire = start(max_stored_messages=1)
+    ids = await say(wire, 4)
+    assert await wire.front.withdraw(CHANNEL, [ids[1]]) == 1
+    assert await since(wire, ids[0]) == ids[2:]
+
+
+async def test_all_is_withdrawn_that_was_said_before(wire: Wire) -> None:
+    before = await say(wire, 7)
+    await orders(wire)
+    assert await wire.front.withdraw(CHANNEL, []) == 5
+    assert await orders(wire) == [("withdrawn", {"all": True, "ids": before[2:]})]
+    after = await say(wire, 2)
+    assert await history(wire) == after
+    assert await since(wire, before[0]) == after
+    # An empty channel has nothing to withdraw
+    await wire.front.withdraw(CHANNEL, [])
+    await orders(wire)
+    assert await wire.front.withdraw(CHANNEL, []) == 0
+    assert await orders(wire) == [("withdrawn", {"all": True, "ids": []})]
+
+
+async def test_the_bytes_of_the_history_are_counted_along(wire: Wire) -> None:
+    ids = await say(wire, 4)
+    await wire.front.withdraw(CHANNEL, ids[:2])
+    assert await wire.meter("history_bytes") == sum(map(len, await wire.history())) > 0
+    await wire.front.withdraw(CHANNEL, [])
+    assert await wire.meter("history_bytes") == 0
+
+
+async def test_the_ids_that_were_withdrawn_are_bounded(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scripts, "IDS_NUMBER", 3)
+    wire = start()
+    for id in await say(wire, 5):
+        await wire.front.withdraw(CHANNEL, [id])
+    key = next(key for key in wire.keys.for_moderation() if key.endswith(":withdrawn"))
+    assert await wire.redis.call("ZCARD", key, key=key) == 3
+    assert 0 < await wire.redis.call("PTTL", key, key=key) <= scripts.IDS_AGE * 1000
+
+
+async def test_what_a_front_says_again_is_withdrawn_if_it_is_back(wire: Wire) -> None:
+    """Redis has lost that it was withdrawn."""
+    ids = await say(wire, 3)
+    assert await wire.front.withdraw(CHANNEL, [ids[0], new_id()], again=True) == 1
+    assert await history(wire) == ids[1:]
+    await orders(wire)
+    # What is not back is no news
+    assert await wire.front.withdraw(CHANNEL, [ids[0], new_id()], again=True) == 0
+    assert await orders(wire) == []
+
+
+# Restrictions
+
+
+async def test_what_restricts_a_channel_is_told_as_it_was_set(wire: Wire) -> None:
+    assert await wire.front.restrictions(CHANNEL) == Restrictions()
+    bans = [ban("jane"), ban("203.0.113.0/24")]
+    for number, one in enumerate(bans):
+        assert await wire.front.ban(CHANNEL, number, one) == 1
+    assert await wire.front.freeze(CHANNEL, 2, FREEZE) == 1
+    told = await wire.front.restrictions(CHANNEL)
+    assert (told.version, told.freeze) == (3, FREEZE)
+    assert set(told.bans) == set(bans)
+    # And each change was told to the fronts
+    assert await orders(wire) == [("restrictions", number) for number in (1, 2, 3)]
+    assert await wire.front.lift(CHANNEL, 3, bans[0].id) == 1
+    assert await wire.front.freeze(CHANNEL, 4, None) == 1
+    assert await wire.front.restrictions(CHANNEL) == Restrictions(5, None, (bans[1],))
+
+
+async def test_what_changes_nothing_is_no_news(wire: Wire) -> None:
+    assert await wire.front.lift(CHANNEL, 0, "nobody") == 0
+    assert await wire.front.freeze(CHANNEL, 0, None) == 0
+    await wire.front.freeze(CHANNEL, 0, FREEZE)
+    await orders(wire)
+    assert await wire.front.freeze(CHANNEL, 1, Freeze(1, "otto")) == 0
+    assert await orders(wire) == []
+    assert (await wire.front.restrictions(CHANNEL)).freeze == FREEZE
+
+
+async def test_a_ban_stands_in_place_of_an_earlier_one(wire: Wire) -> None:
+    await wire.front.ban(CHANNEL, 0, ban("Jane", seconds=600))
+    later = ban("jane", seconds=10)
+    await wire.front.ban(CHANNEL, 1, later)
+    assert (await wire.front.restrictions(CHANNEL)).bans == (later,)
+
+
+async def test_bans_are_bounded_and_those_that_are_over_do_not_count(
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scripts, "BANS_NUMBER", 2)
+    wire = start()
+    assert await wire.front.ban(CHANNEL, 0, ban("over", seconds=-1)) == 1
+    assert [await wire.front.ban(CHANNEL, 0, ban(name)) for name in ("jane", "john", "joan")] == [1, 1, 0]
+    # One that is there can be changed
+    assert await wire.front.ban(CHANNEL, 0, ban("john", seconds=5)) == 1
+    assert {one.subject for one in (await wire.front.restrictions(CHANNEL)).bans} == {"jane", "john"}
+
+
+async def test_bans_that_are_over_leave_nothing_in_redis(wire: Wire) -> None:
+    await wire.front.ban(CHANNEL, 0, ban("jane", seconds=100))
+    await wire.front.ban(CHANNEL, 0, ban("john", seconds=10))
+    key = next(key for key in wire.keys.for_moderation() if key.endswith(":bans"))
+    assert 90_000 < await wire.redis.call("PTTL", key, key=key) <= 100_000
+    await wire.front.ban(CHANNEL, 0, ban("joan", seconds=-5))
+    assert "joan" not in {one.subject for one in (await wire.front.restrictions(CHANNEL)).bans}
+    assert await wire.redis.call("HLEN", key, key=key) == 2
+
+
+async def test_nothing_is_changed_before_what_was_lost_is_there_again(wire: Wire) -> None:
+    # Given a front that knows of more changes than Redis
+    for act in (
+        wire.front.ban(CHANNEL, 1, ban()),
+        wire.front.lift(CHANNEL, 1, "jane"),
+        wire.front.freeze(CHANNEL, 1, FREEZE),
+    ):
+        assert await act == FORGOTTEN
+    assert await wire.front.restrictions(CHANNEL) == Restrictions()
+    # When it says them again
+    known = Restrictions(7, FREEZE, (ban("jane"), ban("over", seconds=-1)))
+    assert await wire.front.restrict_again(CHANNEL, known)
+    # Then they stand, but for what has run out, and every front hears of it
+    assert await wire.front.restrictions(CHANNEL) == Restrictions(7, FREEZE, known.bans[:1])
+    assert await orders(wire) == [("restrictions", 7)]
+    assert await wire.front.ban(CHANNEL, 7, ban("john")) == 1
+
+
+async def test_of_what_fronts_know_the_newest_stands(wire: Wire) -> None:
+    old, new = Restrictions(3, FREEZE, (ban("jane"),)), Restrictions(5, None, (ban("john"),))
+    for told in (old, new, old):
+        await wire.front.restrict_again(CHANNEL, told)
+    assert await wire.front.restrictions(CHANNEL) == new
+
+
+# Frozen
+
+
+async def enqueued(wire: Wire, type_: str, *, again: bool = False) -> int:
+    return await wire.front.enqueue(CHANNEL, Lane.LIGHT, wire.job(type=type_), 0, again=again)
+
+
+async def test_a_frozen_channel_takes_who_comes_and_goes_and_nothing_that_is_said(wire: Wire) -> None:
+    await wire.front.renew(CHANNEL, ALIVE)
+    await wire.front.freeze(CHANNEL, 0, FREEZE)
+    for type_ in ("text", "image", "geojson", "crs", "bbox", "position", "model", "script", "like", "count2", "e"):
+        assert await enqueued(wire, type_) == FROZEN
+    assert await wire.size("inbox:light") == 0
+    for type_ in PASSES_FREEZE:
+        assert await enqueued(wire, type_) == TAKEN
+    # What had been taken before is not lost
+    assert await enqueued(wire, "text", again=True) == TAKEN
+    await wire.front.freeze(CHANNEL, 1, None)
+    assert await enqueued(wire, "text") == TAKEN
+    await assert_meters_are_right(wire)
+
+
+# Orders
+
+
+async def test_only_who_is_registered_is_disconnected(wire: Wire) -> None:
+    await wire.front.renew(CHANNEL, ALIVE)
+    await wire.register("jane")
+    await orders(wire)
+    assert not await wire.front.disconnect(CHANNEL, "john", b'{"nickname":"john"}')
+    assert await wire.front.disconnect(CHANNEL, "jane", b'{"nickname":"jane"}')
+    assert await orders(wire) == [("disconnect", {"nickname": "jane"})]
+
+
+async def test_the_roll_is_called_of_those_who_live(wire: Wire) -> None:
+    for name, lease in (("front-1", ALIVE), ("front-2", ALIVE), ("front-3", -1.0)):
+        await wire.new_front(name).renew(CHANNEL, lease)
+    assert sorted(await wire.front.call_roll(CHANNEL, b'{"call":"c"}')) == ["front-1", "front-2"]
+    assert await orders(wire) == [("roll_call", {"call": "c"})]
+    await wire.new_front("front-2").answer_roll(CHANNEL, "c", b"here")
+    assert await wire.front.roll(CHANNEL, "c", ["front-1", "front-2"]) == [None, b"here"]
+    assert await wire.front.roll(CHANNEL, "d", ["front-2"]) == [None]
+    assert await wire.front.roll(CHANNEL, "c", []) == []
+
+
+async def test_an_order_is_told_to_nobody_who_comes_back(wire: Wire) -> None:
+    (first,) = await say(wire)
+    await wire.front.ban(CHANNEL, 0, ban())
+    await wire.front.call_roll(CHANNEL, b'{"call":"c"}')
+    (second,) = await say(wire)
+    assert await since(wire, first) == [second]
