@@ -1,0 +1,175 @@
+"""What moderators have decided holds, whatever Redis loses."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.faults.conftest import MakeScene
+from tests.faults.scene import CHANNEL, Scene, until
+from tests.support.admin import TOKEN, Admin, below
+from tests.support.client import Client
+from tests.support.redis_servers import Server
+from tests.support.rest import Rest, eventually
+
+MODERATED = {"admin_token": TOKEN}
+
+
+async def restrictions(scene: Scene) -> list[tuple[bool, list[str]]]:
+    """Of each front: whether the channel is frozen, and who is banned."""
+    found = []
+    for url in scene.urls:
+        admin = Admin(url)
+        channels, bans = await admin.ask("GET", "channels"), await admin.ask("GET", "bans")
+        admin.close()
+        if (channels.code, bans.code) != (200, 200):
+            return []  # redis is not there yet
+        found.append((_decoded(channels)[0]["frozen"], sorted(ban["subject"] for ban in _decoded(bans))))
+    return found
+
+
+def _decoded(response: Any) -> Any:
+    return json.loads(response.body)
+
+
+async def refusals(scene: Scene, author: str) -> list[str]:
+    """How each front answers to a text under that name: the reason, or nothing."""
+    found = []
+    for url in scene.urls:
+        client = await Client.connect(url, CHANNEL)
+        text = await client.say(author=author)
+        await until(lambda c=client, t=text: t in c.texts() or _reasons(c), "an answer")  # type: ignore[misc]
+        found.append(_reasons(client))
+        await client.leave()
+    return found
+
+
+def _reasons(client: Client) -> str:
+    return "".join(message["reason"] for message in client.received if message["type"] == "uncompliant")
+
+
+async def test_bans_and_freezes_outlive_a_flush(make_scene: MakeScene, server: Server) -> None:
+    async with make_scene(redis_url=server.url, client=server.client, **MODERATED) as scene:
+        # Given a ban, a ban that was lifted, and a channel that is frozen
+        admin = Admin(scene.urls[0])
+        for name in ("pest", "friend"):
+            await admin.act("POST", "bans", {"nickname": name, "seconds": 600})
+        await admin.act("DELETE", "bans/friend")
+        await admin.act("PUT", below(CHANNEL, "freeze"))
+        await eventually(lambda: restrictions(scene), [(True, ["pest"])] * 2)
+
+        # When Redis loses all it has, twice, once for good
+        for _ in range(2):
+            server.client.flushall()
+            await eventually(lambda: restrictions(scene), [(True, ["pest"])] * 2)
+        server.kill()
+        server.forget()
+        server.start()
+
+        # Then they hold as before, on every front
+        await eventually(lambda: restrictions(scene), [(True, ["pest"])] * 2)
+        assert all("frozen" in refusal for refusal in await refusals(scene, "friend"))
+        await admin.act("DELETE", below(CHANNEL, "freeze"))
+        assert await refusals(scene, "friend") == ["", ""]
+        assert all("banned" in refusal for refusal in await refusals(scene, "pest"))
+        admin.close()
+
+
+async def test_an_act_right_after_a_flush_loses_nothing_of_what_was_decided_before(
+    make_scene: MakeScene, server: Server
+) -> None:
+    async with make_scene(redis_url=server.url, client=server.client, **MODERATED) as scene:
+        admin = Admin(scene.urls[0])
+        await admin.act("POST", "bans", {"nickname": "pest", "seconds": 600})
+        await eventually(lambda: restrictions(scene), [(False, ["pest"])] * 2)
+        server.client.flushall()
+        # When somebody else is banned before the fronts have noticed
+        await admin.act("POST", "bans", {"nickname": "troll", "seconds": 600})
+        # Then both are
+        await eventually(lambda: restrictions(scene), [(False, ["pest", "troll"])] * 2)
+        admin.close()
+
+
+async def test_what_was_decided_in_the_lost_second_is_decided_still(make_scene: MakeScene, server: Server) -> None:
+    """As when the machine of Redis dies: its last second is gone, and the fronts know better."""
+    async with make_scene(redis_url=server.url, client=server.client, **MODERATED) as scene:
+        admin = Admin(scene.urls[0])
+        await admin.act("POST", "bans", {"nickname": "friend", "seconds": 600})
+        await admin.act("PUT", below(CHANNEL, "freeze"))
+        await eventually(lambda: restrictions(scene), [(True, ["friend"])] * 2)
+        written = server.written()
+
+        # When somebody is banned, somebody's ban lifted, the channel thawed, and all of that is lost
+        await admin.act("POST", "bans", {"nickname": "pest", "seconds": 600})
+        await admin.act("DELETE", "bans/friend")
+        await admin.act("DELETE", below(CHANNEL, "freeze"))
+        await eventually(lambda: refusals(scene, "friend"), ["", ""])
+        server.kill()
+        server.lose_after(written)
+        server.start()
+
+        # Then it is as it was decided last
+        await eventually(lambda: restrictions(scene), [(False, ["pest"])] * 2)
+        assert await refusals(scene, "friend") == ["", ""]
+        admin.close()
+
+
+@pytest.mark.parametrize("lost", ["that it was said", "that it was deleted"])
+async def test_a_deleted_message_does_not_come_back_with_what_is_said_again(
+    make_scene: MakeScene, server: Server, lost: str
+) -> None:
+    """Fronts say again what Redis may have lost: not what was deleted."""
+    async with make_scene(redis_url=server.url, client=server.client, **MODERATED) as scene:
+        admin, rest = Admin(scene.urls[0]), Rest(scene.urls[1])
+        jane, john = [await Client.connect(url, CHANNEL) for url in scene.urls]
+        # Given a message that was said between others, and deleted
+        kept = await _said(jane, john)
+        written = server.written()
+        deleted = await _said(jane, john)
+        if lost == "that it was deleted":
+            written = server.written()
+        await admin.act("DELETE", below(CHANNEL, f"messages/{deleted}"))
+        later = await _said(jane, john)
+
+        # When Redis loses its end
+        server.kill()
+        server.lose_after(written)
+        server.start()
+
+        # Then all else is there again, and it is not
+        await eventually(lambda: _stored(rest), [kept, later])
+        # … nor when more is said
+        await eventually(lambda: _stored(rest), [kept, later, await _said(jane, john)])
+        for client in (jane, john):
+            await client.leave()
+        for one in (admin, rest):
+            one.close()
+
+
+async def _said(speaker: Client, hearer: Client) -> str:
+    """Says a text that somebody on another front hears; returns its id."""
+    return str((await hearer.until(text=await speaker.say()))["id"])
+
+
+async def _stored(rest: Rest) -> list[str] | None:
+    response = await rest.fetch(f"/channel/{CHANNEL}/last")
+    return [message["id"] for message in _decoded(response)] if response.code == 200 else None
+
+
+async def test_people_talk_while_moderators_act_and_redis_is_flushed(make_scene: MakeScene, server: Server) -> None:
+    """Orders are no messages: none is lost, told twice or out of order for them."""
+    async with make_scene(redis_url=server.url, client=server.client, **MODERATED) as scene:
+        await scene.talk()
+        admin = Admin(scene.urls[1])
+        for number in range(6):
+            await scene.flow(10)
+            await admin.act("POST", "bans", {"nickname": f"pest-{number}", "seconds": 600})
+            assert (await admin.act("GET", "connections"))["missing"] == []
+            if number % 2:
+                server.client.flushall()
+                assert await scene.flow(1)
+        await scene.flow(20)
+        await eventually(lambda: restrictions(scene), [(False, [f"pest-{number}" for number in range(6)])] * 2)
+        admin.close()
+        await scene.settle()
+        assert all(peer.sessions == 1 for peer in scene.peers)
