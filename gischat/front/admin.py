@@ -21,6 +21,7 @@ from gischat.errors import Refused, Uncompliant
 from gischat.front import admin_schemas
 from gischat.front.front import Front
 from gischat.front.http import JsonHandler, details
+from gischat.front.requests import request_id
 from gischat.front.restrictions import Ban, Freeze, network_of, subject_of
 from gischat.messages import Identifier, new_id, now
 from gischat.streams.entries import ANNOUNCEMENT
@@ -29,6 +30,8 @@ from gischat.streams.multiplexer import TOO_BUSY
 log = logging.getLogger(__name__)
 
 LONGEST_NAME = 64  # characters of a moderator's
+
+ACTED = "moderation: %(act)s by '%(moderator)s' from %(address)s"
 
 WRONG_TOKEN = "The admin token is missing or wrong."
 NOT_PUBLISHED_YET = "It was accepted but is not published yet."
@@ -76,7 +79,7 @@ class AdminHandler(JsonHandler):
             self.set_header("Retry-After", seconds)
             self.answer({"detail": f"Too many wrong tokens. Try again in {seconds} seconds."}, 429)
         elif not self.front.doorkeeper.admits(self.request.headers.get("Authorization", "")):
-            log.warning("a wrong admin token from %s", address)
+            log.warning("a wrong admin token from %s", address, extra={"request": request_id(self.request)})
             await self.front.doorkeeper.turn_away(address)
             self.set_header("WWW-Authenticate", 'Bearer realm="gischat admin"')
             self.answer({"detail": WRONG_TOKEN}, 401)
@@ -148,12 +151,17 @@ class AdminHandler(JsonHandler):
         return done
 
     def _note(self, act: str, channels: Sequence[str], failed: Sequence[str], facts: dict[str, Any]) -> None:
-        where = "all" if len(channels) == len(self.front.rooms) else channels
-        told = {"by": self.moderator, "address": self.request.remote_ip, "channels": where, **facts}
+        fields = {
+            "act": act,
+            "moderator": self.moderator,
+            "address": self.request.remote_ip,
+            "channels": "all" if len(channels) == len(self.front.rooms) else list(channels),
+            **facts,
+            "request": request_id(self.request),
+        }
         if failed:
-            told["failed"] = failed
-        # As JSON, in which nothing breaks a line.
-        log.info("moderation: %s %s", act, msgspec.json.encode(told).decode())
+            fields["failed"] = list(failed)
+        log.info(ACTED, fields, extra=fields)
 
 
 class Channels(AdminHandler):

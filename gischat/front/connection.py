@@ -39,8 +39,8 @@ class Connection:
     """A client in a room.
 
     `nickname` is the one that the workers have registered for it, if any; `address` is where it comes from, `since`
-    when it came, in seconds since the epoch; `received` counts the messages that it has sent, good and bad; `goodbye` is
-    the code and the reason that we have closed it with, if we have.
+    when it came, in seconds since the epoch; `received` counts the messages that it has sent, good and bad; `goodbye`
+    is the code and the reason that we have closed it with, if we have.
     """
 
     __slots__ = (

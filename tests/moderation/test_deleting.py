@@ -1,14 +1,13 @@
 """A message that a moderator deletes is told to nobody any more."""
 
 import asyncio
-import json
 import uuid
 from typing import Any
 
 import pytest
 
 from tests.moderation.conftest import Join
-from tests.support.admin import Admin, below
+from tests.support.admin import Admin, acts, below
 from tests.support.client import Client
 from tests.support.contract import CANARY, sample
 from tests.support.processes import Stack
@@ -130,7 +129,8 @@ async def test_what_is_not_there_cannot_be_deleted(channel: str, join: Join, adm
 async def test_a_deletion_is_logged_without_what_was_said(stack: Stack, channel: str, join: Join, admin: Admin) -> None:
     (id,) = await say(await join(channel))
     await admin.act("DELETE", below(channel, f"messages/{id}"))
-    (line,) = [line for line in stack.fronts[0].new_log().splitlines() if "moderation: delete message" in line]
-    told = json.loads(line[line.index("{") :])
-    assert told == {"by": "anna", "address": "127.0.0.1", "channels": [channel], "id": id}
+    (told,) = acts(stack.fronts[0])
+    expected = {"act": "delete message", "moderator": "anna", "address": "127.0.0.1", "channels": [channel], "id": id}
+    assert told == {**told, **expected}
+    assert told["request"]
     assert CANARY not in stack.fronts[0].new_log()

@@ -60,7 +60,7 @@ async def test_who_froze_a_channel_is_told(channel: str, admin: Admin, other: Ad
     assert (await other.act("PUT", below(channel, "freeze")))["changed"] is False
     (shown,) = [one for one in await other.act("GET", "channels") if one["name"] == channel]
     assert (shown["frozen"], shown["frozen_by"]) == (True, "anna")
-    (other_channel,) = [one for one in await other.act("GET", "channels") if one["name"] == "Salle 40/été"]
+    (other_channel,) = [one for one in await other.act("GET", "channels") if one["name"] == "Salle 99/été"]
     assert (other_channel["frozen"], other_channel["frozen_since"], other_channel["frozen_by"]) == (False, None, None)
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from tornado.httpclient import HTTPResponse
 
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, Process
 from tests.support.rest import Rest
 
 TOKEN = "a-token-that-nobody-guesses"
@@ -68,6 +68,13 @@ async def gischat_admin(url: str, *arguments: str, directory: Path, **environmen
     out, err = await process.communicate()
     assert process.returncode is not None
     return Ran(process.returncode, out.decode(), err.decode())
+
+
+def acts(front: Process) -> list[dict[str, Any]]:
+    """The acts that a front has logged since its mark."""
+    lines = [json.loads(line) for line in front.new_log().splitlines() if '"message": "moderation: ' in line]
+    assert all(line["level"] == "INFO" and line["logger"] == "gischat.front.admin" for line in lines)
+    return lines
 
 
 def below(channel: str, end: str) -> str:
