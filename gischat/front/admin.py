@@ -72,7 +72,7 @@ class AdminHandler(JsonHandler):
         super().initialize(front)
         self.moderation = front.moderation
 
-    async def prepare(self) -> None:
+    async def prepare(self) -> None:  # type: ignore[override]  # Tornado awaits it
         super().prepare()
         address = self.request.remote_ip or ""
         if seconds := self.front.doorkeeper.seconds_to_wait(address):

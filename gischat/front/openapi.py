@@ -182,7 +182,7 @@ PATHS: dict[str, JsonObject] = {
             "responses": {
                 "200": _answer("The message as it has been broadcast", _reference("ReceiveText")),
                 "403": _answer(
-                    "Only registered nicknames may write, the address or author is banned, or a page of this site may not",
+                    "The address or author is banned, not registered where that is required, or of a foreign page",
                     Problem,
                 ),
                 "422": _answer("The body is not a text message", Faults),

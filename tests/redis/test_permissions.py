@@ -15,11 +15,12 @@ from gischat.messages import Lane
 from gischat.streams.commands import CLUSTER_ONLY, COMMANDS, acl_name
 from gischat.streams.keys import GROUP, ChannelKeys
 from tests.faults.scene import until
+from tests.support.admin import TOKEN, Admin, below
 from tests.support.client import Client
 from tests.support.contract import BROADCAST, sample
 from tests.support.permissions import EXAMPLE, GuardedValkey
 from tests.support.processes import ROOT, Process, Stack, run_to_end
-from tests.support.rest import Rest
+from tests.support.rest import Rest, eventually
 
 CHANNEL = "QGIS"
 NAMES = {acl_name(command) for command in COMMANDS}
@@ -59,7 +60,9 @@ def test_the_example_allows_these_commands_and_no_others() -> None:
 
 def test_every_key_is_within_the_pattern_of_the_example() -> None:
     keys = ChannelKeys("gischat", "Été {x}:y*")
-    assert all(key.startswith("gischat:{gischat:") for lane in Lane for key in keys.for_script(lane))
+    named = [key for lane in Lane for key in keys.for_script(lane)]
+    named += [*keys.for_moderation(), keys.roll("call", "front")]
+    assert all(key.startswith("gischat:{gischat:") for key in named)
 
 
 @pytest.fixture
@@ -78,6 +81,7 @@ async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
             channels=CHANNEL,
             job_seconds=1,
             max_outbox_messages=30,
+            admin_token=TOKEN,
         )
         url = stack.fronts[0].url
         jane = await Client.connect(url, CHANNEL)
@@ -102,6 +106,10 @@ async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
         assert (await rest.put_text(CHANNEL, {"author": "bot", "text": "hello"})).code == 200
         assert await rest.users(CHANNEL) == ["jane"]
         assert len(await rest.last(CHANNEL)) == 5
+
+        # And a moderator does all that moderators do
+        admin = Admin(url)
+        await _moderate(admin, jane)
 
         # And a picture hangs, is buried, and tried again
         buried = await _bury(stack.heavy[0], jane)
@@ -130,6 +138,8 @@ async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
         await jane.until(text=await jane.say())
         valkey.admin.flushall()
         await jane.until(text=await jane.say())
+        await eventually(lambda: _banned(admin), ["pest"])
+        admin.close()
         for client in (jane, john, comes_back):
             await client.leave()
         rest.close()
@@ -145,6 +155,28 @@ async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
 def _is_refused(process: Process) -> bool:
     """Whether it has told that Redis does not let it do something, in Redis' words."""
     return "no permissions" in process.whole_log().lower()
+
+
+async def _moderate(admin: Admin, speaker: Client) -> None:
+    """Leaves a ban behind, and a message that was deleted."""
+    said = [(await speaker.until(text=await speaker.say()))["id"] for _ in range(2)]
+    await admin.act("POST", "bans", {"nickname": "pest"})
+    await admin.act("POST", "bans", {"nickname": "friend"})
+    await admin.act("DELETE", "bans/friend")
+    await admin.act("PUT", below(CHANNEL, "freeze"))
+    await admin.act("POST", below(CHANNEL, "announcements"), {"text": "Back at five."})
+    await admin.act("DELETE", below(CHANNEL, "freeze"))
+    assert (await admin.act("GET", "connections"))["missing"] == []
+    await admin.act("DELETE", below(CHANNEL, f"messages/{said[1]}"))
+    comes_back = await Client.connect(admin.base_url, CHANNEL, query=f"?after={said[0]}")
+    await comes_back.register("troll")
+    await admin.act("DELETE", "users/troll")
+    await comes_back.closed()
+    await speaker.until(type="exiter", exiter="troll")
+
+
+async def _banned(admin: Admin) -> list[str]:
+    return [ban["subject"] for ban in await admin.act("GET", "bans")]
 
 
 async def _bury(worker: Process, sender: Client) -> str:
