@@ -9,7 +9,7 @@ import pytest
 from gischat.errors import Uncompliant
 from gischat.messages import HEAVY_TYPES, Messages, schemas
 from gischat.settings import Settings
-from gischat.streams.entries import COUNT, HEARTBEAT, LEAVE, RESTORE, Job, Source
+from gischat.streams.entries import ANNOUNCEMENT, COUNT, HEARTBEAT, LEAVE, RESTORE, Job, Source
 from tests.support.contract import sample
 from tests.support.layers import feature, layer, point, points
 from tests.support.pictures import TINY_PNG, as_base64, encoded, opened, quarters
@@ -62,7 +62,7 @@ def refusal(type_: str, body: bytes) -> str:
 
 
 def test_every_type_that_a_client_may_send_has_one_function() -> None:
-    own = {COUNT, LEAVE, RESTORE, HEARTBEAT}
+    own = {ANNOUNCEMENT, COUNT, LEAVE, RESTORE, HEARTBEAT}
     assert set(HEAVY) == set(HEAVY_TYPES)
     assert set(LIGHT) - own == set(schemas(SETTINGS)) - set(HEAVY)
     assert own <= set(LIGHT)
