@@ -20,6 +20,11 @@ DEAD_AGE = 30 * 24 * 3600  # seconds
 BANS_NUMBER = 1000  # per channel
 
 
+MODERATION = frozenset(
+    {"ban", "lift", "freeze", "restrictions", "restrict_again", "withdraw", "disconnect", "roll_call"}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """A script with the instance's limits in it; `digest` is what Redis knows it by."""
@@ -62,7 +67,7 @@ class Scripts:
 
     def __init__(self, settings: Settings) -> None:
         head = _limits(settings) + _read("prelude")
-        self.all = [_script(name, head + _read(name)) for name in type(self).__annotations__]
+        self.all = [_script(name, head + _own_head(name) + _read(name)) for name in type(self).__annotations__]
         for script in self.all:
             setattr(self, script.name, script)
 
@@ -89,6 +94,11 @@ def _limits(settings: Settings) -> str:
     lines = [f"local {name} = {value}" for name, value in limits.items()]
     words = [f"local GROUP = '{GROUP}'", f"local PASSES_FREEZE = ' {' '.join(sorted(PASSES_FREEZE))} '"]
     return "\n".join([*words, *lines]) + "\n"
+
+
+def _own_head(name: str) -> str:
+    """What is made anew with each run, only where it is needed."""
+    return _read("moderation") if name in MODERATION else ""
 
 
 def _read(name: str) -> str:
