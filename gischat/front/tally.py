@@ -6,7 +6,7 @@ from itertools import product
 from gischat import metrics
 from gischat.errors import Cause
 from gischat.metrics import Gathered
-from gischat.streams.entries import Outcome
+from gischat.streams.entries import OF_JOBS, Outcome
 
 UNKNOWN = "unknown"  # the type of a message that could not be read
 
@@ -21,7 +21,7 @@ class Tally:
         """
         self._ended = {
             (type, outcome): Gathered(metrics.MESSAGES.labels(type, outcome))
-            for type, outcome in product(types, Outcome)
+            for type, outcome in product(types, OF_JOBS)
         }
         for cause in Cause:  # so that the first of its kind is an increase
             metrics.MESSAGES_REFUSED.labels(cause)

@@ -77,6 +77,9 @@ class Outcome(StrEnum):
     ORDERED = "ordered"  # no job: what every front shall do; the type says what, the body with what
 
 
+OF_JOBS = tuple(outcome for outcome in Outcome if outcome is not Outcome.ORDERED)
+
+
 @dataclass(frozen=True, slots=True)
 class Publication:
     """One entry of an outbox.
