@@ -77,7 +77,7 @@ class Outcome(StrEnum):
     ORDERED = "ordered"  # no job: what every front shall do; the type says what, the body with what
 
 
-OF_JOBS = tuple(outcome for outcome in Outcome if outcome is not Outcome.ORDERED)
+OF_JOBS: Sequence[Outcome] = [outcome for outcome in Outcome if outcome is not Outcome.ORDERED]
 
 
 @dataclass(frozen=True, slots=True)
