@@ -29,7 +29,17 @@ NAMES = {acl_name(command) for command in COMMANDS}
 OF_THE_CONNECTION = {"eval", "evalsha", "client|setname", "select", *map(acl_name, CLUSTER_ONLY)}
 
 # What this test asks by itself, as an administrator
-OF_THE_TEST = {"acl|log", "auth", "client|kill", "client|setinfo", "config|get", "flushall", "hello", "hlen", "info"}
+OF_THE_TEST = {
+    "acl|log",
+    "auth",
+    "client|kill",
+    "client|setinfo",
+    "config|get",
+    "flushall",
+    "hello",
+    "hlen",
+    "info",
+} | {"script|flush"}
 
 
 def in_scripts() -> Iterator[str]:
@@ -137,6 +147,7 @@ async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
         valkey.admin.client_kill_filter(_type="normal", skipme=True)
         await jane.until(text=await jane.say())
         valkey.admin.flushall()
+        valkey.admin.script_flush()
         await jane.until(text=await jane.say())
         await eventually(lambda: _banned(admin), ["pest"])
         admin.close()
