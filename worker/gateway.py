@@ -33,6 +33,7 @@ from worker.effects import (
 )
 
 NOT_YOURS = "This nickname is registered by somebody else."
+CUT_OFF = "The server was cut off for a moment, and your nickname is not registered. Please try again."
 
 
 class Held(NamedTuple):
@@ -231,6 +232,7 @@ def _register(held: Held, effect: Register) -> Carried:
         held.job.body,
         _exiter_head(source),
         taken,
+        uncompliant(CUT_OFF),
     )
 
 

@@ -8,7 +8,7 @@ if is_repeated(id) then
   return 1
 end
 remember(id)
-if is_alive(front) then
+if is_known(front) then
   if connections == '0' then
     redis.call('HDEL', COUNTS, front)
   else

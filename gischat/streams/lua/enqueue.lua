@@ -4,7 +4,7 @@
 local front, heard, again, source, kind, id, body = unpack(ARGV)
 
 local published, frozen = unpack(redis.call('HMGET', METERS, 'published', 'frozen'))
-if tonumber(published or 0) < tonumber(heard) or not redis.call('ZSCORE', FRONTS, front) then return -1 end
+if tonumber(published or 0) < tonumber(heard) or not is_known(front) then return -1 end
 if frozen and again == '0' and not PASSES_FREEZE:find(' ' .. kind .. ' ', 1, true) then return -2 end
 local waiting = redis.call('XLEN', INBOX)
 local bytes = tonumber(redis.call('GET', INBOX_BYTES) or 0)

@@ -84,6 +84,21 @@ local function is_alive(front)
   return ends and tonumber(ends) > milliseconds()
 end
 
+-- A front that has not been swept. Its lease may have run out: it renews it yet, or a worker sweeps it with all that it
+-- has told by then.
+local function is_known(front)
+  return redis.call('ZSCORE', FRONTS, front)
+end
+
+-- A front's connections that have a nickname.
+local function addresses_of(front)
+  local addresses = {}
+  for _, address in ipairs(redis.call('HKEYS', ADDRESSES)) do
+    if address:sub(1, #front + 1) == front .. '/' then table.insert(addresses, address) end
+  end
+  return addresses
+end
+
 -- Connections in the channel, over all living fronts.
 local function head_count()
   local total = 0

@@ -14,7 +14,7 @@ if owner and owner ~= address then
   publish(source, 'refused', '', 'uncompliant', '', taken)
   return 1
 end
-if owner or redis.call('HEXISTS', ADDRESSES, address) == 1 or not is_alive(front) then
+if owner or redis.call('HEXISTS', ADDRESSES, address) == 1 or not is_known(front) then
   publish(source, 'done', '', 'restore', '', '')
   return 1
 end

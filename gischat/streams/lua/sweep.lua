@@ -2,12 +2,9 @@
 -- (up to the nickname, as in give_up): ids cannot be made here. Returns how many more are needed; 0: all done.
 local front, count_head = ARGV[1], ARGV[2]
 
-if is_alive(front) or not redis.call('ZSCORE', FRONTS, front) then return 0 end
+if is_alive(front) or not is_known(front) then return 0 end
 
-local addresses = {}
-for _, address in ipairs(redis.call('HKEYS', ADDRESSES)) do
-  if address:sub(1, #front + 1) == front .. '/' then table.insert(addresses, address) end
-end
+local addresses = addresses_of(front)
 if #addresses > #ARGV - 2 then return #addresses end
 
 for index, address in ipairs(addresses) do

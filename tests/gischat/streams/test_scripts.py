@@ -571,14 +571,29 @@ async def test_a_registration_that_comes_twice_is_told_once(wire: Wire) -> None:
     await assert_presence_is_right(wire, {"jane": "front-1/1"})
 
 
-@pytest.mark.parametrize("is_known", [True, False])
-async def test_a_front_that_is_dead_gets_no_nickname(wire: Wire, is_known: bool) -> None:
-    """Swept already or about to be: what is registered now would be a ghost."""
-    if is_known:
-        await wire.front.renew(CHANNEL, DEAD)
+async def test_a_front_that_was_swept_gets_no_nickname_and_its_client_is_told(wire: Wire) -> None:
+    """What is registered now would be a ghost; and if the front lives, nobody may be left to think that it is not."""
     job = await wire.register("jane")
     (ended,) = await wire.outbox()
-    assert (ended.source, ended.is_for_everyone) == (job.source, False)
+    assert (ended.source, ended.outcome, ended.type) == (job.source, Outcome.REFUSED, "uncompliant")
+    check(msgspec.json.decode(ended.body))
+    await assert_presence_is_right(wire, {})
+
+
+async def test_what_a_front_says_counts_though_its_lease_has_run_out_until_it_is_swept(wire: Wire) -> None:
+    """Redis was away for longer than a lease: what fronts say may be heard before their next sign of life."""
+    await wire.front.renew(CHANNEL, DEAD)
+    # When it tells a count, a new nickname and one that Redis had lost
+    await wire.end(Count(2), type="count")
+    await wire.register("jane")
+    await wire.end(Restore("joan"), id=new_id(), connection=2)
+    # Then all that holds as soon as it shows that it lives
+    await wire.front.renew(CHANNEL, ALIVE)
+    assert await wire.front.head_counts([CHANNEL]) == [2]
+    await assert_presence_is_right(wire, {"jane": "front-1/1", "joan": "front-1/2"})
+    # And is swept if it does not
+    await wire.front.renew(CHANNEL, DEAD)
+    await wire.worker.sweep(CHANNEL, "front-1")
     await assert_presence_is_right(wire, {})
 
 
@@ -684,8 +699,7 @@ async def test_a_nickname_that_somebody_else_took_meanwhile_is_theirs(wire: Wire
     await assert_presence_is_right(wire, {"jane": "front-1/2"})
 
 
-async def test_a_front_that_is_dead_restores_nothing(wire: Wire) -> None:
-    await wire.front.renew(CHANNEL, DEAD)
+async def test_a_front_that_was_swept_restores_nothing(wire: Wire) -> None:
     await wire.end(Restore("jane"))
     await assert_presence_is_right(wire, {})
 
@@ -806,13 +820,14 @@ async def test_a_front_whose_connections_have_gone_counts_none(wire: Wire) -> No
     assert await wire.hash("counts") == {}
 
 
-async def test_a_front_that_is_dead_does_not_count(wire: Wire) -> None:
+async def test_a_front_that_was_swept_does_not_count(wire: Wire) -> None:
     await wire.front.renew(CHANNEL, ALIVE)
     await wire.new_front("front-2").renew(CHANNEL, ALIVE)
     await wire.end(Count(2), front="front-1")
     await wire.end(Count(3), front="front-2")
     await wire.new_front("front-2").renew(CHANNEL, DEAD)
     assert await wire.front.head_counts([CHANNEL]) == [2]
+    await wire.worker.sweep(CHANNEL, "front-2")
     # What it says too late changes nothing, and is answered all the same
     job = await wire.end(Count(9), front="front-2")
     assert (await wire.outbox())[-1].source == job.source
@@ -851,6 +866,20 @@ async def test_a_front_that_resigns_is_nobodys_to_look_for(wire: Wire) -> None:
     assert await wire.worker.dead_fronts(CHANNEL) == []
     assert await wire.front.head_counts([CHANNEL]) == [0]
     assert await wire.front.renew(CHANNEL, ALIVE) == (False, 1)
+
+
+async def test_a_front_that_resigns_too_early_leaves_no_nickname_that_nobody_can_ever_take(wire: Wire) -> None:
+    # Given a front that goes though one of its connections' ends was not told
+    await wire.front.renew(CHANNEL, ALIVE)
+    await wire.end(Count(1), type="count")
+    await wire.register("jane")
+    await wire.front.renew(CHANNEL, DEAD)
+    await wire.front.resign(CHANNEL)
+    # Then a worker finds it when its lease has run out
+    assert await wire.worker.dead_fronts(CHANNEL) == ["front-1"]
+    await wire.worker.sweep(CHANNEL, "front-1")
+    # And nothing is left of it
+    await assert_presence_is_right(wire, {})
 
 
 # Sweeping
@@ -901,7 +930,7 @@ async def test_a_front_without_people_is_swept_in_silence(wire: Wire) -> None:
 
 @pytest.mark.parametrize("lease", [None, ALIVE])
 async def test_a_front_that_is_not_dead_is_not_swept(wire: Wire, lease: float | None) -> None:
-    await dying_front(wire)
+    await dying_front(wire, people=0 if lease is None else 3)
     if lease is None:
         await wire.front.resign(CHANNEL)
     else:
