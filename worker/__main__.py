@@ -26,6 +26,7 @@ log = logging.getLogger("worker")
 
 RECLAIM_SECONDS = {Lane.LIGHT: 5.0, Lane.HEAVY: 12.0}
 DEAF_SECONDS = 20.0
+AWAY_SECONDS = 3.0  # a worker that is to stop waits so long for a Redis that is away
 
 
 class Deaf(Exception):
@@ -59,11 +60,21 @@ async def work(lanes: list[Lane], name: str, settings: Settings, stop: asyncio.E
         notify.ready()
         # One that fails ends the group, and so the process: better a new worker than one that takes no jobs.
         async with asyncio.TaskGroup() as group:
-            for consumer in consumers:
-                group.create_task(consumer.run(stop))
+            runs = {consumer: group.create_task(consumer.run(stop)) for consumer in consumers}
             watch = group.create_task(_watch(consumers))
             await stop.wait()
             watch.cancel()
+            await asyncio.gather(*(_end(consumer, run) for consumer, run in runs.items()))
+
+
+async def _end(consumer: Consumer, run: "asyncio.Task[None]") -> None:
+    """Lets a consumer end what it holds; while Redis is away it cannot, and whoever comes next takes it up."""
+    there_at = time.monotonic()
+    while not run.done() and time.monotonic() - there_at < AWAY_SECONDS:
+        await asyncio.wait([run], timeout=AWAY_SECONDS / 10)
+        if consumer.gateway.connected_seconds:
+            there_at = time.monotonic()
+    run.cancel()
 
 
 @contextlib.asynccontextmanager
@@ -93,7 +104,9 @@ async def _watch(consumers: list[Consumer]) -> None:
     while True:
         await asyncio.sleep(DEAF_SECONDS / 10)
         for consumer in consumers:
-            if not await consumer.gateway.answers():
+            asked_at = time.monotonic()
+            # While Redis is away a question may wait: the answer then says nothing of the time before.
+            if not await consumer.gateway.answers() or time.monotonic() - asked_at > DEAF_SECONDS / 10:
                 answering_since = time.monotonic()
             quiet_since = max(consumer.turned_at, answering_since)
             if time.monotonic() - quiet_since > DEAF_SECONDS:

@@ -1,7 +1,8 @@
 """`gischat` alone: one front."""
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 
 from gischat import notify, process
 from gischat.front.app import running
@@ -9,10 +10,31 @@ from gischat.settings import Settings
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Serves until it is told to stop, then drains."""
-    async with running(settings):
+    """Serves until it is told to stop, then drains; where it still waits for Redis, it goes at once."""
+    async with _cancelled_by(stop) as starting, running(settings):
+        starting.cancel()
         notify.ready()
         await stop.wait()
+
+
+@contextlib.asynccontextmanager
+async def _cancelled_by(stop: asyncio.Event) -> AsyncIterator[asyncio.Task[None]]:
+    """What runs within is cancelled when it is to stop, unless the task that is given has been cancelled before."""
+    task = asyncio.current_task()
+    assert task is not None
+
+    async def wait() -> None:
+        await stop.wait()
+        task.cancel()
+
+    waiting = asyncio.create_task(wait())
+    try:
+        yield waiting
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+    finally:
+        waiting.cancel()
 
 
 def main(_: Sequence[str]) -> int:

@@ -1,6 +1,7 @@
 """Processes: how they start, refuse to start, and end; and how they share a machine and a Redis."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,6 +91,36 @@ async def test_processes_may_be_started_in_any_order_and_before_redis(
         await client.leave()
         for process in stack.processes:
             assert await process.stopped() == 0
+
+
+def test_processes_that_wait_for_redis_may_be_stopped(tmp_path: Path, start_stack: StartStack) -> None:
+    # Given processes whose Redis does not come
+    stack = start_stack(redis_url=Valkey(tmp_path).url, waits=False)
+    for process in stack.processes:
+        _until(lambda process=process: "cannot connect" in process.new_log())
+    # When they are stopped, all end in order
+    for process in stack.processes:
+        assert process.stop() == 0
+
+
+def test_processes_may_be_stopped_while_redis_does_not_answer(tmp_path: Path, start_stack: StartStack) -> None:
+    with Valkey(tmp_path) as valkey:
+        # Given a Redis that is frozen, and questions that have been asked of it
+        stack = start_stack(redis_url=valkey.url)
+        valkey.freeze()
+        for worker in stack.workers:
+            _until(lambda worker=worker: "is lost: no answer" in worker.new_log())
+        # When the processes are stopped, all end in order
+        for process in stack.processes:
+            process.terminate()
+        assert [list(process.problems_of_ending()) for process in stack.processes] == [[], [], []]
+
+
+def _until(holds: Callable[[], bool], within: float = 60.0) -> None:
+    deadline = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 WRONG = {
