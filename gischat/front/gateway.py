@@ -53,6 +53,7 @@ class Renewal(NamedTuple):
 
     was_known: bool  # if not, it has lost what the front had told it
     published: int  # how many publications the channel has seen
+    had_lapsed: bool = False  # its lease had run out: meanwhile it did not count
 
 
 class Backlog(NamedTuple):
@@ -166,8 +167,9 @@ class Gateway:
             is_forgotten: Redis has lost what this front has said or heard; it says it again now.
         """
         arguments = (self.front, int(lease * 1000), int(is_forgotten))
-        known, published = await self._redis.run(self._scripts.renew, self._keys[channel].for_script(), arguments)
-        return Renewal(bool(known), published)
+        answer = await self._redis.run(self._scripts.renew, self._keys[channel].for_script(), arguments)
+        known, published, had_lapsed = answer
+        return Renewal(bool(known), published, bool(had_lapsed))
 
     async def resign(self, channel: str) -> None:
         """Ends this front's lease: it has told that all of its connections are gone."""

@@ -71,6 +71,9 @@ class Presence:
             for channel, renewal in renewals.items():
                 if not renewal.was_known or renewal.published < heard[channel]:
                     self._look(channel)
+                elif renewal.had_lapsed:
+                    # Redis was away for long, or this process frozen: what was told meanwhile left it out.
+                    self._rooms[channel].head_count.tell_again()
             self._renewed_at = asyncio.get_running_loop().time()
             self._subscriber.compare({channel: renewal.published for channel, renewal in renewals.items()})
 

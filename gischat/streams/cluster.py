@@ -7,6 +7,7 @@ now, and go there. Connections are made when they are first needed.
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ from gischat.streams.multiplexer import (
     CONNECT_SECONDS,
     RETRY_SECONDS,
     Call,
+    Lost,
     Multiplexer,
     still_patient,
 )
@@ -62,14 +64,16 @@ class Cluster:
 
     @property
     def is_connected(self) -> bool:
-        masters = {node for _, node in self._slots}
-        # A node that has lost its slots is not needed: it may stay away.
-        needed = [multiplexer for node, multiplexer in self._nodes.items() if node in masters]
-        return not self._homeless and bool(masters) and all(multiplexer.is_connected for multiplexer in needed)
+        return not self._homeless and bool(self._slots) and all(node.is_connected for node in self._needed())
 
     @property
     def connected_seconds(self) -> float:
-        return min((node.connected_seconds for node in self._nodes.values()), default=0.0)
+        return min((node.connected_seconds for node in self._needed()), default=0.0)
+
+    def _needed(self) -> list[Multiplexer]:
+        """The connections that are used. A node that has lost its slots may stay away."""
+        masters = {node for _, node in self._slots}
+        return [multiplexer for node, multiplexer in self._nodes.items() if node in masters]
 
     async def __aenter__(self) -> Self:
         self._is_outdated.set()
@@ -81,6 +85,8 @@ class Cluster:
         self._tending.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._tending
+        for call in self._homeless:
+            call.fail(Lost("The connection was closed."))
         for multiplexer in self._nodes.values():
             await multiplexer.stop()
 
@@ -115,6 +121,8 @@ class Cluster:
                 self._complaint.settle()
             except (RedisError, OSError, TimeoutError) as error:
                 self._complaint.make(error)
+            except Exception:
+                log.exception("%s has a fault", self._name)
             homeless, self._homeless = still_patient(self._homeless), []
             for call in homeless:
                 self._route(call)
@@ -126,10 +134,19 @@ class Cluster:
             # A replica that was promoted may lack what its master had last said yes to.
             log.info("%s: slots have moved", self._name)
             self.reconnected()
+        await self._leave_unneeded()
+
+    async def _leave_unneeded(self) -> None:
+        masters = {node for _, node in self._slots}
+        for node in self._nodes.keys() - masters:
+            if self._nodes[node].is_idle:
+                await self._nodes.pop(node).stop()
 
     async def _find_slots(self) -> list[tuple[range, Node]]:
-        """Who has which slots, as the first node that answers says."""
-        known = dict.fromkeys([*(node for _, node in self._slots), *self._seeds])
+        """Who has which slots, as the first node that answers says; each time another, for one may be cut off from the
+        rest and not know what they have agreed on."""
+        known = list({*(node for _, node in self._slots), *self._seeds})
+        random.shuffle(known)
         error: Exception = OSError("there is no node")
         for node in known:
             try:
@@ -167,7 +184,8 @@ async def slots_of(node: Node, dial: Callable[[Node], Awaitable[AbstractConnecti
             answer = await connection.read_response(disable_decoding=True)
     finally:
         await connection.disconnect(nowait=True)
-    # A node that does not know its own address says nothing: it is where we have asked it.
+    # A node that does not know its own address, or is not to tell it, says nothing: it is where we have asked it.
     return [
-        (range(first, last + 1), Node(master[0].decode() or node.host, master[1])) for first, last, master, *_ in answer
+        (range(first, last + 1), Node((master[0] or b"").decode() or node.host, master[1]))
+        for first, last, master, *_ in answer
     ]

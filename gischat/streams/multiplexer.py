@@ -12,7 +12,6 @@ short time and is then refused: of that, and only of that, it is certain that Re
 import asyncio
 import contextlib
 import logging
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol, Self
@@ -31,7 +30,6 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from gischat import metrics
 from gischat.errors import Refused
 from gischat.streams.complaint import Complaint, described
 from gischat.streams.scripts import Script
@@ -42,7 +40,7 @@ log = logging.getLogger(__name__)
 CONNECT_SECONDS = 2.0
 RETRY_SECONDS = 0.2
 PATIENCE_SECONDS = 3.0  # how long a command waits for a connection before it is refused
-ANSWER_SECONDS = 5.0  # how long an answer may take before the connection counts as lost
+ANSWER_SECONDS = 5.0  # for how long a server that owes an answer may say nothing before the connection counts as lost
 
 TOO_BUSY = "The server cannot take messages at the moment. Please send it again later."
 
@@ -57,9 +55,13 @@ class Lost(ConnectionError):
 
 
 class Call:
-    """A command on its way, and the future of its answer."""
+    """A command on its way, and the future of its answer.
 
-    __slots__ = ("answer", "command", "key", "script", "since")
+    `sent_at` is when it was last sent; `is_in_doubt`, that it was sent over a connection that was lost: then it may
+    have been carried out, and is sent again until that is known.
+    """
+
+    __slots__ = ("answer", "command", "is_in_doubt", "key", "script", "sent_at", "since")
 
     def __init__(self, command: Sequence[Argument], key: str, script: Script | None = None) -> None:
         loop = asyncio.get_running_loop()
@@ -67,7 +69,8 @@ class Call:
         self.key = key  # one of its keys: they are all in one slot
         self.script = script
         self.answer: asyncio.Future[Any] = loop.create_future()
-        self.since = loop.time()
+        self.since = self.sent_at = loop.time()
+        self.is_in_doubt = False
 
     @classmethod
     def of(cls, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Self:
@@ -79,8 +82,8 @@ class Call:
             self.answer.set_exception(error)
 
     def is_impatient(self, now: float) -> bool:
-        """Whether it has waited too long to be sent."""
-        return now - self.since > PATIENCE_SECONDS
+        """Whether it has waited too long for a server that carries it out, and certainly none has."""
+        return not self.is_in_doubt and now - self.since > PATIENCE_SECONDS
 
 
 class Redis(Protocol):
@@ -130,7 +133,8 @@ class Multiplexer:
             dial: says where to connect to, each time anew: the connection, not made yet.
             name: what logs call it.
             resends: whether unanswered commands are sent again over a new connection; if not, they fail as `Lost`.
-            answer_seconds: how long an answer may take; for blocking reads, more than they block.
+            answer_seconds: for how long a server that owes an answer may say nothing; for blocking reads, more than
+                they block.
             give_back: takes the calls that this server does not answer, for another to do; if there is none, they
                 wait for the next connection.
         """
@@ -149,13 +153,16 @@ class Multiplexer:
         self._connected_since: float | None = None
         self._complaint = Complaint(f"{name} cannot connect")
         self.reconnections = 0
-        # A node's address is left out: in a cluster they come and go.
-        self._lost = metrics.REDIS_CONNECTIONS_LOST.labels(name.partition(" ")[0]).inc
         self.reconnected: Callable[[], None] = lambda: None  # called when a lost connection is there again
 
     @property
     def is_connected(self) -> bool:
         return self._connected_since is not None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits for an answer."""
+        return not self._unsent and not self._unanswered
 
     @property
     def connected_seconds(self) -> float:
@@ -221,7 +228,6 @@ class Multiplexer:
         except (RedisError, OSError, TimeoutError) as error:
             if self.is_connected:
                 self.reconnections += 1
-                self._lost()
                 log.warning("%s is lost: %s", self._name, described(error))
             else:
                 self._complaint.make(error)
@@ -269,7 +275,7 @@ class Multiplexer:
         packed: list[bytes] = []
         while self._unsent:
             call = self._unsent.popleft()
-            call.since = now
+            call.sent_at = now
             try:
                 packed.append(pack(call.command))
             except (TypeError, ValueError) as error:
@@ -303,15 +309,15 @@ class Multiplexer:
         while True:
             await asyncio.sleep(self._answer_seconds / 5)
             now = asyncio.get_running_loop().time()
-            if self._unanswered and now - self._unanswered[0].since > self._answer_seconds:
+            # One that has much to answer is not dead.
+            if self._unanswered and now - max(self._unanswered[0].sent_at, wire.heard_at) > self._answer_seconds:
                 wire.end(TimeoutError(f"no answer for {self._answer_seconds:g} seconds"))
 
     def _return_unanswered(self) -> None:
         if self._resends:
             self._unsent.extendleft(reversed(self._unanswered))
-            # They have been sent: whether Redis acted on them is known only when they have been answered.
             for call in self._unanswered:
-                call.since = math.inf
+                call.is_in_doubt = True
         else:
             for call in self._unanswered:
                 call.fail(Lost("The connection was lost before the answer came."))

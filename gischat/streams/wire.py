@@ -40,10 +40,13 @@ class Wire(asyncio.Protocol):
             answered: is called with each answer; what it raises ends the wire.
             writable: is called when `is_full` is over.
         """
+        loop = asyncio.get_running_loop()
         self._answered = answered
         self._writable = writable
+        self._time = loop.time
+        self.heard_at = loop.time()  # when the server last sent something
         self._parser = hiredis.Reader(replyError=DefaultParser.parse_error)
-        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[None] = loop.create_future()
         # That nobody waits any more for what ended it is no mistake.
         self._ended.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         self.is_full = False  # the server reads slower than we write: what is written now stays in our memory
@@ -68,6 +71,7 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._ended.done():
             return
+        self.heard_at = self._time()
         try:
             self._parser.feed(data)
             while (answer := self._parser.gets(False)) is not False:

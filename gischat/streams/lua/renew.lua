@@ -1,9 +1,10 @@
--- A front's sign of life. Returns whether it was known (if not, Redis has lost what the front had told it), and how many
--- publications there are, by which the front sees whether it hears. `is_forgotten`: the front has noticed that Redis has
--- lost something, and is about to say it again.
+-- A front's sign of life. Returns whether it was known (if not, Redis has lost what the front had told it), how many
+-- publications there are, by which the front sees whether it hears, and whether its lease had run out: then counts were
+-- told without it. `is_forgotten`: the front has noticed that Redis has lost something, and is about to say it again.
 local front, lease, is_forgotten = unpack(ARGV)
 
-local known = redis.call('ZSCORE', FRONTS, front)
+local known, alive = is_known(front), is_alive(front)
 redis.call('ZADD', FRONTS, milliseconds() + lease, front)
 if is_forgotten == '1' then redis.call('HSET', METERS, 'lost_at', milliseconds()) end
-return { known and 1 or 0, tonumber(redis.call('HGET', METERS, 'published') or 0) }
+local published = tonumber(redis.call('HGET', METERS, 'published') or 0)
+return { known and 1 or 0, published, known and not alive and 1 or 0 }

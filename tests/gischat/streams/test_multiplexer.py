@@ -22,6 +22,7 @@ from gischat.streams.multiplexer import Lost
 from gischat.streams.scripts import Script
 from gischat.streams.servers import connect
 from tests.support.processes import Valkey
+from tests.support.scripted_redis import CLOSE, HANDSHAKE, Reply, ScriptedServer, is_handshake
 
 DEADLINE = 20.0  # seconds; only a test that fails waits that long
 CLOSE_WITHIN = 10.0
@@ -352,76 +353,6 @@ async def test_a_frozen_server_answers_when_it_is_awake_again(server: Valkey) ->
 
 # What a server may say, or not say
 
-Reply = bytes | None
-CLOSE = b""  # instead of a reply
-
-
-class ScriptedServer:
-    """Says to each command what the test wants: `replies(connection, command)`.
-
-    None: nothing. `CLOSE`: the connection ends. Connections are counted from 1; their handshakes are answered as
-    Redis does, unless the test wants otherwise.
-    """
-
-    def __init__(self, replies: Callable[[int, list[bytes]], Reply | str]) -> None:
-        self.commands: list[tuple[int, list[bytes]]] = []  # with the number of their connection, but for handshakes
-        self._replies = replies
-        self._connections = 0
-
-    @asynccontextmanager
-    async def serving(self, path: str | None = None) -> AsyncIterator[str]:
-        """Serves on a port of the loopback, or on a unix socket; its URL."""
-        if path is None:
-            server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-            url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
-        else:
-            server = await asyncio.start_unix_server(self._serve, path)
-            url = f"unix://{path}"
-        try:
-            yield url
-        finally:
-            server.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections += 1
-        number = self._connections
-        try:
-            while (reply := self._reply(number, await self._read(reader))) != CLOSE:
-                if reply is not None:
-                    writer.write(reply)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    def _reply(self, number: int, command: list[bytes]) -> Reply:
-        reply = self._replies(number, command)
-        if isinstance(reply, bytes | None):
-            self.commands.append((number, command))
-            return reply
-        return {b"PING": b"+PONG\r\n"}.get(command[0], b"+OK\r\n")
-
-    @staticmethod
-    async def _read(reader: asyncio.StreamReader) -> list[bytes]:
-        """One command: an array of bulk strings, as every client sends it."""
-        length = int((await reader.readline())[1:] or _ended())
-        parts = []
-        for _ in range(length):
-            size = int((await reader.readline())[1:] or _ended())
-            parts.append((await reader.readexactly(size + 2))[:-2])
-        return parts
-
-
-def _ended() -> int:
-    raise ConnectionError("the client has gone")
-
-
-HANDSHAKE = "as Redis does"
-
-
-def is_handshake(command: list[bytes]) -> bool:
-    return command[0] in (b"PING", b"CLIENT", b"SELECT", b"AUTH", b"HELLO")
-
 
 @pytest.mark.usefixtures("impatient")
 async def test_a_server_that_says_nothing_any_more_is_noticed_and_left() -> None:
@@ -438,6 +369,30 @@ async def test_a_server_that_says_nothing_any_more_is_noticed_and_left() -> None
         assert await answer(asyncio.gather(*calls)) == [b"0", b"1", b"2"]
         assert redis.reconnections == 1
     assert [number for number, _ in server.commands] == [1, 1, 1, 2, 2, 2]
+
+
+async def test_a_server_that_has_much_to_answer_is_not_taken_for_dead() -> None:
+    # Given a server that answers all the while, but needs longer for all than it may be silent
+    may_answer: asyncio.Queue[None] = asyncio.Queue()
+
+    def replies(connection: int, command: list[bytes]) -> Reply | str:
+        return HANDSHAKE if is_handshake(command) else b"+%b\r\n" % command[1]
+
+    async def slow_read(reader: asyncio.StreamReader) -> list[bytes]:
+        command = await ScriptedServer._read(reader)
+        if not is_handshake(command):
+            await may_answer.get()
+        return command
+
+    server = ScriptedServer(replies)
+    server._read = slow_read  # type: ignore[method-assign]
+    async with server.serving() as url, connected(url, answer_seconds=0.5) as redis:
+        calls = [ask(redis, "ECHO", str(number)) for number in range(8)]
+        for _ in calls:
+            await asyncio.sleep(0.2)
+            may_answer.put_nowait(None)
+        assert await answer(asyncio.gather(*calls)) == [b"%d" % number for number in range(8)]
+        assert redis.reconnections == 0
 
 
 @pytest.mark.usefixtures("impatient")

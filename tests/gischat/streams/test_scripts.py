@@ -846,9 +846,16 @@ async def test_a_count_that_comes_twice_is_not_taken_for_a_newer_one(wire: Wire)
 
 
 async def test_a_lease_is_new_or_known_and_tells_how_much_was_published(wire: Wire) -> None:
-    assert await wire.front.renew(CHANNEL, ALIVE) == (False, 0)
+    assert await wire.front.renew(CHANNEL, ALIVE) == (False, 0, False)
     await wire.end(Publish(b"{}"))
-    assert await wire.front.renew(CHANNEL, ALIVE) == (True, 1)
+    assert await wire.front.renew(CHANNEL, DEAD) == (True, 1, False)
+
+
+async def test_a_lease_that_had_run_out_tells_so_when_it_is_renewed(wire: Wire) -> None:
+    """Meanwhile counts were told without this front: it has to tell its own again."""
+    await wire.front.renew(CHANNEL, DEAD)
+    assert await wire.front.renew(CHANNEL, ALIVE) == (True, 0, True)
+    assert await wire.front.renew(CHANNEL, ALIVE) == (True, 0, False)
 
 
 async def test_a_front_whose_lease_has_run_out_is_dead_until_it_is_renewed(wire: Wire) -> None:
@@ -865,7 +872,7 @@ async def test_a_front_that_resigns_is_nobodys_to_look_for(wire: Wire) -> None:
     await wire.front.resign(CHANNEL)
     assert await wire.worker.dead_fronts(CHANNEL) == []
     assert await wire.front.head_counts([CHANNEL]) == [0]
-    assert await wire.front.renew(CHANNEL, ALIVE) == (False, 1)
+    assert await wire.front.renew(CHANNEL, ALIVE) == (False, 1, False)
 
 
 async def test_a_front_that_resigns_too_early_leaves_no_nickname_that_nobody_can_ever_take(wire: Wire) -> None:

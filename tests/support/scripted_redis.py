@@ -1,0 +1,82 @@
+"""A Redis of a few lines, which says what a test wants: that it is loading, no master any more, or nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+Reply = bytes | None
+CLOSE = b""  # instead of a reply
+
+
+class ScriptedServer:
+    """Says to each command what the test wants: `replies(connection, command)`.
+
+    None: nothing. `CLOSE`: the connection ends. Connections are counted from 1; their handshakes are answered as
+    Redis does, unless the test wants otherwise.
+    """
+
+    def __init__(self, replies: Callable[[int, list[bytes]], Reply | str]) -> None:
+        self.commands: list[tuple[int, list[bytes]]] = []  # with the number of their connection, but for handshakes
+        self._replies = replies
+        self._connections = 0
+        self._serving: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def serving(self, path: str | None = None) -> AsyncIterator[str]:
+        """Serves on a port of the loopback, or on a unix socket; its URL."""
+        if path is None:
+            server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+            url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+        else:
+            server = await asyncio.start_unix_server(self._serve, path)
+            url = f"unix://{path}"
+        try:
+            yield url
+        finally:
+            server.close()
+            for task in self._serving:
+                task.cancel()
+            await asyncio.gather(*self._serving, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        self._connections += 1
+        number = self._connections
+        try:
+            while (reply := self._reply(number, await self._read(reader))) != CLOSE:
+                if reply is not None:
+                    writer.write(reply)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    def _reply(self, number: int, command: list[bytes]) -> Reply:
+        reply = self._replies(number, command)
+        if isinstance(reply, bytes | None):
+            self.commands.append((number, command))
+            return reply
+        return {b"PING": b"+PONG\r\n"}.get(command[0], b"+OK\r\n")
+
+    @staticmethod
+    async def _read(reader: asyncio.StreamReader) -> list[bytes]:
+        """One command: an array of bulk strings, as every client sends it."""
+        length = int((await reader.readline())[1:] or _ended())
+        parts = []
+        for _ in range(length):
+            size = int((await reader.readline())[1:] or _ended())
+            parts.append((await reader.readexactly(size + 2))[:-2])
+        return parts
+
+
+def _ended() -> int:
+    raise ConnectionError("the client has gone")
+
+
+HANDSHAKE = "as Redis does"
+
+
+def is_handshake(command: list[bytes]) -> bool:
+    return command[0] in (b"PING", b"CLIENT", b"SELECT", b"AUTH", b"HELLO")
