@@ -116,10 +116,10 @@ class Sandbox:
         if self._closed:
             raise RuntimeError("the sandbox is closed")
         if self._child is None:
-            self._child = _Child(self._memory, self._preload)
             try:
+                self._child = _Child(self._memory, self._preload)
                 complaint = await self._within(_START_SECONDS, self._child.greeting())
-            except SandboxError as error:
+            except (SandboxError, OSError) as error:  # of the system's: no memory, no process, no file left
                 raise StartFailed(str(error)) from None
             if complaint:
                 await self._discard()

@@ -220,6 +220,18 @@ async def test_a_child_that_cannot_start_says_why_and_leaves_the_log_alone(capfd
     assert capfd.readouterr() == ("", "")
 
 
+async def test_a_system_that_has_no_process_left_is_not_the_functions_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def popen(*_: Any, **__: Any) -> None:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    async with opened() as sandbox:
+        with monkeypatch.context() as patched:
+            patched.setattr(subprocess, "Popen", popen)
+            with pytest.raises(StartFailed, match="temporarily unavailable"):
+                await sandbox.run(os.getpid)
+        assert await sandbox.run(os.getpid) != os.getpid()
+
+
 async def test_the_event_loop_goes_on_meanwhile(tmp_path: Path) -> None:
     held = tmp_path / "held"
     async with opened() as sandbox, opened() as other:
