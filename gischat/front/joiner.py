@@ -59,10 +59,11 @@ class Joiner:
         if self.has_history:
             self.member.write(frame)
             return
+        if self._waiting_bytes > WAITING_BYTES:
+            return  # it is being closed
         self._waiting.append((id, frame))
-        had_room = self._waiting_bytes <= WAITING_BYTES
         self._waiting_bytes += len(frame)
-        if had_room and self._waiting_bytes > WAITING_BYTES:
+        if self._waiting_bytes > WAITING_BYTES:
             metrics.CONNECTIONS_CLOSED.labels(Closing.HISTORY_TIMEOUT).inc()
             self.member.close(1013, TOO_LATE)
 

@@ -44,6 +44,7 @@ class Room:
         self.missed: Callable[[], None] = lambda: None  # called when orders may be among what was not heard
         self.forgotten: Callable[[], None] = lambda: None  # called when Redis may have lost orders
         self.published = 0  # the number of the last publication that was delivered
+        self._beginnings = 0  # how often the numbers have begun anew
         self.caught_up_at = asyncio.get_running_loop().time()  # when there was nothing more to be heard
         self._seen: OrderedDict[bytes, None] = OrderedDict()  # ids of the last messages that were delivered
         self._turnstiles = turnstiles
@@ -113,6 +114,7 @@ class Room:
                 self.missed()
             else:
                 log.warning("begins anew: redis has lost what was published before", extra=self._named)
+                self._beginnings += 1
                 for joiner in self._joiners.values():
                     joiner.forget()
                 self._turnstiles.forgotten(self.channel)
@@ -188,9 +190,12 @@ class Room:
             self._members.add(joiner.member)
 
     async def _bring_history(self, joiner: Joiner, after: str | None) -> None:
+        beginnings = self._beginnings
         snapshot = await self._read_snapshot() if after is None else await self._read_since(after)
         if joiner.member in self._joiners:
             joiner.snapshot = snapshot
+            if beginnings != self._beginnings:
+                joiner.forget()
             self._let_in_one(joiner)
 
     async def _read_snapshot(self) -> Snapshot:

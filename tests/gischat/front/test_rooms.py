@@ -287,6 +287,12 @@ async def test_what_waits_for_a_history_that_does_not_come_is_bounded(monkeypatc
         assert joiner.closed_with == []
         await scene.publish(scene.next("x" * 900))
         assert [code for code, _ in joiner.closed_with] == [1013]
+        # And what comes while it is being closed is not kept for it any more
+        await scene.publish(scene.next("too late"))
+        assert len(joiner.closed_with) == 1
+        scene.answer()
+        await pass_time(A_WHILE)
+        assert "too late" not in joiner.received()
 
 
 # Coming back
@@ -511,6 +517,22 @@ async def test_publications_that_were_missed_are_told_of_and_what_is_on_its_way_
         assert hello == "hello"
         # Among what was missed may be the end of our job
         assert scene.gateway.jobs[-1] == scene.gateway.jobs[-2]
+
+
+@virtual_time
+async def test_a_history_that_a_redis_told_before_it_lost_all_is_not_waited_for() -> None:
+    async with Scene() as scene:
+        # Given a history that is on its way to a joiner
+        await scene.publish(*[scene.next(str(number)) for number in range(5)])
+        joiner = await scene.enter()
+        # When Redis loses all it knew before that history comes
+        scene.begin_anew()
+        await scene.publish(scene.next("after"))
+        scene.answer("before", published=5)
+        await scene.publish(scene.own_count())
+        await pass_time(A_WHILE)
+        # Then the joiner need not wait until as much is published again
+        assert texts_of(joiner) == ["before", "after"]
 
 
 @virtual_time
