@@ -19,7 +19,7 @@ class ScriptedServer:
         self.commands: list[tuple[int, list[bytes]]] = []  # with the number of their connection, but for handshakes
         self._replies = replies
         self._connections = 0
-        self._serving: set[asyncio.Task[None]] = set()
+        self._serving: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
 
     @asynccontextmanager
     async def serving(self, path: str | None = None) -> AsyncIterator[str]:
@@ -34,14 +34,12 @@ class ScriptedServer:
             yield url
         finally:
             server.close()
-            for task in self._serving:
-                task.cancel()
-            await asyncio.gather(*self._serving, return_exceptions=True)
+            for writer in self._serving:
+                writer.close()
+            await asyncio.gather(*filter(None, self._serving.values()), return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
+        self._serving[writer] = asyncio.current_task()
         self._connections += 1
         number = self._connections
         try:

@@ -351,6 +351,24 @@ async def test_a_frozen_server_answers_when_it_is_awake_again(server: Valkey) ->
         assert await answer(call) == b"hello"
 
 
+async def test_what_a_server_has_no_room_for_waits_until_it_has(server: Valkey) -> None:
+    async with connected(server.url) as redis:
+        assert await answer(ask(redis, "PING")) == b"PONG"
+        # Given a server that reads no more, and more than the system takes in its place
+        server.signal(signal.SIGSTOP)
+        large = ask(redis, "ECHO", b"x" * 30_000_000)
+        await until(lambda: redis._wire.is_full)
+        # When something else is asked, it is not written on top of that
+        small = ask(redis, "ECHO", "small")
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert len(redis._unsent) == 1
+        # Then it follows as soon as there is room
+        server.signal(signal.SIGCONT)
+        assert [len(one) for one in await answer(asyncio.gather(large, small))] == [30_000_000, 5]
+        assert redis.reconnections == 0
+
+
 # What a server may say, or not say
 
 

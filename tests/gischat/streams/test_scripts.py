@@ -498,6 +498,16 @@ async def test_who_names_a_message_that_is_not_known_gets_the_history(wire: Wire
     assert await wire.front.since(CHANNEL, id) == Snapshot(1, [b"{}"], False)
 
 
+async def test_who_comes_back_right_after_redis_lost_something_gets_the_history(wire: Wire) -> None:
+    """What it lost is said again by each front for itself: what stands behind a message is not all that came after."""
+    id = new_id()
+    await wire.end(Publish(b"0"), id=id)
+    await wire.front.renew(CHANNEL, ALIVE, is_forgotten=True)
+    await wire.end(Publish(b"1"))
+    snapshot = await wire.front.since(CHANNEL, id)
+    assert (snapshot.history, snapshot.is_complete) == ([b"0", b"1"], False)
+
+
 async def test_who_names_a_message_that_is_not_retained_gets_the_history(start: Start) -> None:
     wire = start(max_outbox_messages=2)
     id = new_id()
