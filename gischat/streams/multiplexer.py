@@ -30,6 +30,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from gischat import metrics
 from gischat.errors import Refused
 from gischat.streams.complaint import Complaint, described
 from gischat.streams.scripts import Script
@@ -153,6 +154,8 @@ class Multiplexer:
         self._connected_since: float | None = None
         self._complaint = Complaint(f"{name} cannot connect")
         self.reconnections = 0
+        # A node's address is left out: in a cluster they come and go.
+        self._lost = metrics.REDIS_CONNECTIONS_LOST.labels(name.partition(" ")[0]).inc
         self.reconnected: Callable[[], None] = lambda: None  # called when a lost connection is there again
 
     @property
@@ -228,6 +231,7 @@ class Multiplexer:
         except (RedisError, OSError, TimeoutError) as error:
             if self.is_connected:
                 self.reconnections += 1
+                self._lost()
                 log.warning("%s is lost: %s", self._name, described(error))
             else:
                 self._complaint.make(error)
