@@ -1,6 +1,7 @@
 """`python -m bench` measures the goals and prints them as a table; see --help."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ RESULTS = ROOT / ".cache/bench"
 
 def main() -> None:
     given = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is stopped, as by Ctrl-C
     record = Record.load(given.show) if given.show else _measure(given)
     shown = (report.where(record), report.goals_table(record), report.costs_table(record))
     print(*filter(None, shown), sep="\n\n")

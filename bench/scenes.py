@@ -29,6 +29,7 @@ LISTENERS = 2500  # in one process
 AT_ONCE = 200  # connections that a process is opening at a time
 DELIVERIES = 20_000  # a second, in a room of any size: no more than the load bears beside the server
 MOST_TEXTS = 400  # a second, in rooms that are so small that it would be more
+SETTLE_SECONDS = 2.0  # until what joining leaves behind has been cleared away
 NO_LIMIT = 10**9
 HEADER_BYTES = 4  # of a frame as long as a text
 
@@ -47,7 +48,7 @@ class Plan:
     photo_rates: Sequence[float]  # photos a second, for the plot
 
 
-FULL = Plan(2.0, 4, (10, 50, 200, 1000, 2000, 5000), (500, 5000), 4000, 10_000, 1000, (1, 2, 4, 8))
+FULL = Plan(2.0, 3, (50, 200, 1000, 2000, 5000), (500, 5000), 4000, 10_000, 1000, (1, 2, 4, 8))
 QUICK = Plan(0.5, 1, (200, 1000), (200, 1000), 500, 1000, 200, ())
 
 Cpu = Mapping[str, float]  # seconds, by part: fronts, spare (fronts), workers, valkey
@@ -236,10 +237,10 @@ def _idle(ground: Ground, plan: Plan, ping_seconds: int) -> tuple[float, float, 
     with house, crowds(2) as (first, rest):
         (front,) = house.fronts
         first.ask("join", 100, house.address, AT_ONCE)  # what the first of all bring along is not each one's
-        time.sleep(1)
+        time.sleep(SETTLE_SECONDS)
         memory, cpu = front.resident_bytes(), _cpu_per_second(house, 2 * plan.seconds)
         rest.ask("join", plan.idle, house.address, AT_ONCE)
-        time.sleep(1)
+        time.sleep(SETTLE_SECONDS)
         more_memory = front.resident_bytes() - memory
         more_cpu = _cpu_per_second(house, 2 * plan.seconds) - cpu
         return memory, more_memory / plan.idle, more_cpu / plan.idle

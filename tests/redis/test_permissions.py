@@ -39,7 +39,8 @@ OF_THE_TEST = {
     "hello",
     "hlen",
     "info",
-} | {"script|flush"}
+    "script|flush",
+}
 
 
 def in_scripts() -> Iterator[str]:
