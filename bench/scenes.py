@@ -49,7 +49,7 @@ class Plan:
 
 
 FULL = Plan(2.0, 3, (50, 200, 1000, 2000, 5000), (500, 5000), 4000, 10_000, 1000, (1, 2, 4, 8))
-QUICK = Plan(0.5, 1, (200, 1000), (200, 1000), 500, 1000, 200, ())
+QUICK = Plan(0.5, 1, (200, 1000), (500, 1000), 500, 1000, 200, ())
 
 Cpu = Mapping[str, float]  # seconds, by part: fronts, spare (fronts), workers, valkey
 Scene = Callable[[Ground, Plan, Program], Iterator[Measured]]
