@@ -147,6 +147,7 @@ class ChannelSocket(Handler, WebSocketHandler):
         self.request.uri, self.request.query = self.request.path, ""
         self.request.arguments = self.request.query_arguments = {}
         self._headers.clear()
+        self.ui.clear()  # what templates would call
 
     def _after(self) -> str | None:
         """The id of the last message that a client has which comes back; one that cannot be read is unknown."""
