@@ -5,7 +5,9 @@ Every act is logged with who and what; what people said is not.
 
 import asyncio
 import logging
+import math
 import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -309,8 +311,9 @@ class LiftedBan(AdminHandler):
 def _ban(asked: dict[str, Any], by: str) -> Ban:
     kind = "address" if "address" in asked else "nickname"
     subject = subject_of(network_of(asked["address"])) if kind == "address" else asked["nickname"]
-    since = now()
-    return Ban(kind, subject, since, since + asked["seconds"], by, asked["reason"], asked["channel"] is None)
+    # In whole seconds, and not shorter than was asked for.
+    until = math.ceil(time.time() + asked["seconds"])
+    return Ban(kind, subject, now(), until, by, asked["reason"], asked["channel"] is None)
 
 
 def _shown(ban: Ban, channel: str | None) -> dict[str, Any]:

@@ -133,8 +133,8 @@ async def said_by(admin: Admin, channel: str) -> bool:
 
 async def test_a_ban_runs_out_by_itself(stack: Stack, channel: str, join: Join, admin: Admin, other: Admin) -> None:
     client = await join(channel, local_addr=("127.0.0.31", 0))
-    ban = await admin.act("POST", "bans", {"address": "127.0.0.31", "seconds": 1})
-    assert ban["until"] - ban["since"] == 1
+    ban = await admin.act("POST", "bans", {"address": "127.0.0.31", "seconds": 2})
+    assert 2 <= ban["until"] - ban["since"] <= 3
     await client.closed()
     await eventually(lambda: statuses(stack, channel, "127.0.0.31"), [101, 101])
     assert time.time() >= ban["until"]
@@ -156,7 +156,7 @@ async def test_bans_are_listed_and_lifted_on_any_front(channel: str, admin: Admi
                 "anna",
                 "Été",
             )
-            assert network["until"] - network["since"] == 24 * 3600
+            assert 24 * 3600 <= network["until"] - network["since"] <= 24 * 3600 + 1
             # The later ban of a nickname stands in place of the earlier
             assert ("Troll", None) in found
             assert ("Troll", channel) not in found
