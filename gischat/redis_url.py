@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 SCHEME = re.compile(r"(?:(?P<unix>unix)|redis(?P<tls>s)?(?:\+(?P<kind>sentinel|cluster))?)://(?=.)")
+HOSTS = re.compile(r"[^/?#]*")  # with user and password
 REDIS_PORT, SENTINEL_PORT = 6379, 26379
 
 
@@ -67,13 +68,13 @@ def parse(url: str) -> RedisUrl:
     if scheme is None or not url.isprintable():
         raise WrongUrl("Starts with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.")
     kind, has_tls = Kind(scheme["kind"] or "server"), bool(scheme["tls"])
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise WrongUrl(f"Its host cannot be read. {ENCODE}") from None
+    # Taken off first: to the standard library, several hosts with an address in brackets among them are no URL's.
+    location = HOSTS.match(url, scheme.end())
+    assert location is not None
+    parts = urlsplit("//" + url[location.end() :])
     if parts.fragment:
         raise WrongUrl(f"Has a #. {ENCODE}")
-    credentials, _, hosts = parts.netloc.rpartition("@")
+    credentials, _, hosts = location[0].rpartition("@")
     options = _options(parts.query, kind, has_tls)
     sentinel_options = {name.removeprefix("sentinel_"): options.pop(name) for name in SENTINEL & options.keys()}
     path = unquote(parts.path).strip("/")

@@ -82,6 +82,13 @@ def test_it_does_not_run_as_root() -> None:
     assert f"--uid {user} " in DOCKERFILE
 
 
+IMAGE = {"python_version": "3.13", "python_full_version": "3.13.0"}  # what markers see there, whatever runs the tests
+
+
+def test_the_image_has_the_python_that_its_packages_are_chosen_for() -> None:
+    assert (ROOT / "Dockerfile").read_text("utf-8").count(f"FROM python:{IMAGE['python_version']}-slim") == 2
+
+
 def _requirements() -> Iterator[Requirement]:
     lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
     yield from (Requirement(line) for line in lines if line and not line.startswith("#"))
@@ -97,7 +104,9 @@ def _all_requirements(unread: list[Requirement]) -> Iterator[Requirement]:
         if (one.name, *extras) not in known:
             known.add((one.name, *extras))
             needed = [Requirement(line) for line in requires(one.name) or []]
-            unread += [r for r in needed if not r.marker or any(r.marker.evaluate({"extra": e}) for e in extras)]
+            unread += [
+                r for r in needed if not r.marker or any(r.marker.evaluate(IMAGE | {"extra": e}) for e in extras)
+            ]
 
 
 def test_every_package_of_the_image_has_a_version() -> None:

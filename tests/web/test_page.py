@@ -531,6 +531,7 @@ def test_the_documentation_shows_every_endpoint(browse: Browse) -> None:
         ("GET", "/status"),
         ("GET", "/livez"),
         ("GET", "/readyz"),
+        ("GET", "/metrics"),
         ("GET", "/channel/{channel}/users"),
         ("GET", "/channel/{channel}/last"),
         ("PUT", "/channel/{channel}/text"),
