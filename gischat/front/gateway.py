@@ -155,6 +155,12 @@ class Gateway:
         newest = await self._redis.call("XREVRANGE", outbox, "+", "-", "COUNT", 1, key=outbox)
         return Entry(newest[0][0], Publication.parse(newest[0][1])) if newest else None
 
+    async def newest_places(self, channel: str, number: int) -> list[bytes]:
+        """The places of the newest publications in the outbox, so many at the most, newest first."""
+        outbox = self._keys[channel].outbox
+        newest = await self._histories.call("XREVRANGE", outbox, "+", "-", "COUNT", number, key=outbox)
+        return [id for id, _ in newest]
+
     async def published_ids(self, channel: str, number: int) -> list[bytes]:
         """The ids of the messages published lately, so many at the most, oldest first."""
         ids = self._keys[channel].ids

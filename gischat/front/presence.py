@@ -75,7 +75,7 @@ class Presence:
                     # Redis was away for long, or this process frozen: what was told meanwhile left it out.
                     self._rooms[channel].head_count.tell_again()
             self._renewed_at = asyncio.get_running_loop().time()
-            self._subscriber.compare({channel: renewal.published for channel, renewal in renewals.items()})
+            self._subscriber.compare(heard, {channel: renewal.published for channel, renewal in renewals.items()})
 
     async def end(self) -> None:
         """Gives the leases back; where that fails they run out by themselves."""
@@ -98,8 +98,9 @@ class Presence:
     async def _renew_and_tell(self, channel: str, since: float) -> None:
         try:
             await self._gateway.renew(channel, LEASE_SECONDS, is_forgotten=True)
+            await self._subscriber.go_back(channel)
         except (ConnectionError, Refused, RedisError) as error:
-            log.warning("a lease could not be renewed: %s", described(error), extra={"channel": channel})
+            log.warning("what redis has lost could not be told again: %s", described(error), extra={"channel": channel})
         else:
             self._tell_again(self._rooms[channel], since)
 

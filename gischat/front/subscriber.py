@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 BEGINNING = b"0-0"
 DEAF_SECONDS = 5.0
+REREAD_ENTRIES = SEEN_IDS // 2  # of an outbox whose places begin anew: what of them was heard is still known
 
 
 class Expectation(NamedTuple):
@@ -63,6 +64,28 @@ class Subscriber:
                 except Refused:
                     log.debug("waiting for redis")
 
+    async def go_back(self, channel: str) -> None:
+        """Reads an outbox from an earlier place if all that it holds comes before ours.
+
+        It is so when a clock was set back while Redis lost its data, or another machine that is behind took its place:
+        the places are made of the time, and what is published would not be heard until the clock has caught up.
+
+        Raises:
+            ConnectionError, Refused, RedisError: it could not be asked.
+        """
+        newest = await self._gateway.last_entry(channel)
+        if newest is not None and _order(newest.id) >= _order(self._positions[channel]):
+            return
+        places = await self._gateway.newest_places(channel, REREAD_ENTRIES)
+        position = places[-1] if len(places) == REREAD_ENTRIES else BEGINNING
+        if _order(position) >= _order(self._positions[channel]):
+            return
+        log.warning("all that redis has comes before what was heard: it is read again", extra={"channel": channel})
+        self._positions[channel] = position
+        for reader in self._readers:
+            if channel in reader.channels:
+                reader.reconnect()  # it waits for what comes after the old place
+
     async def run(self) -> None:
         """Reads until it is cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -85,28 +108,27 @@ class Subscriber:
                 for channel in reader.channels:
                     self._rooms[channel].caught_up_at = asyncio.get_running_loop().time()
 
-    def compare(self, published: Mapping[str, int]) -> None:
-        """Compares what was heard with what Redis says was published, by channel.
+    def compare(self, heard: Mapping[str, int], published: Mapping[str, int]) -> None:
+        """Compares the last that was heard with what Redis said after that was published, by channel.
 
         Raises:
             Deaf: publications do not arrive although Redis answers, over a new connection neither.
         """
         now = asyncio.get_running_loop().time()
-        late = {channel for channel, number in published.items() if self._is_late(channel, number, now)}
+        late = {channel for channel, number in published.items() if self._is_late(channel, heard[channel], number, now)}
         if late & self._reconnected_for:
             raise Deaf(f"nothing is heard of {len(late)} channels although redis answers")
         if late:
             log.error("nothing is heard of %d channels although redis answers: reconnecting", len(late))
             self._reconnected_for |= late
             for channel in late:
-                self._expected[channel] = Expectation(published[channel], now)
+                self._expected[channel] = self._expected[channel]._replace(since=now)
             for reader in self._readers:
                 reader.reconnect()
 
-    def _is_late(self, channel: str, published: int, now: float) -> bool:
-        heard = self._rooms[channel].published
+    def _is_late(self, channel: str, heard: int, published: int, now: float) -> bool:
         expected = self._expected.get(channel)
-        if expected is None or heard >= expected.published or published < expected.published:
+        if expected is None or _is_met(expected, heard, published):
             self._expected[channel] = Expectation(published, now)
             if expected is not None:
                 self._reconnected_for.discard(channel)
@@ -124,3 +146,15 @@ class Subscriber:
             self._rooms[channel].deliver(publications)
         except Exception:
             log.exception("a publication could not be delivered", extra={"channel": channel})
+
+
+def _is_met(expected: Expectation, heard: int, published: int) -> bool:
+    if heard > published:
+        # Redis has lost some, and nothing that came later has been heard: which is right as long as nothing comes.
+        return published <= expected.published
+    return heard >= expected.published or published < expected.published
+
+
+def _order(place: bytes) -> tuple[int, int]:
+    milliseconds, _, number = place.partition(b"-")
+    return int(milliseconds), int(number)

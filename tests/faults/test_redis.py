@@ -84,6 +84,25 @@ async def test_redis_is_flushed(make_scene: MakeScene, server: Server) -> None:
         assert all(peer.sessions == 1 for peer in scene.peers)
 
 
+async def test_redis_is_flushed_and_its_clock_goes_back(make_scene: MakeScene, server: Server) -> None:
+    """As when another machine takes its place. The places of what is published are made of the time."""
+    async with make_scene(redis_url=server.url, client=server.client) as scene:
+        # Given a Redis whose clock is an hour ahead
+        hour = 3_600_000
+        newest = int(server.client.xinfo_stream(scene.keys.outbox)["last-generated-id"].partition(b"-")[0])
+        server.client.execute_command("XSETID", scene.keys.outbox, f"{newest + hour}-0")
+        await scene.talk()
+        await scene.flow(30)
+
+        # When it loses its data, and goes on with the right time
+        server.client.flushall()
+
+        # Then messages go round again, and nothing is lost or told twice
+        assert await scene.flow(30) < patience(3)
+        await scene.settle()
+        assert all(peer.sessions == 1 for peer in scene.peers)
+
+
 async def test_who_is_registered_may_write_although_redis_has_lost_it(make_scene: MakeScene, server: Server) -> None:
     """Where only registered nicknames may write."""
     async with make_scene(redis_url=server.url, client=server.client, require_registration=True) as scene:

@@ -24,9 +24,12 @@ class Scene:
             channel=CHANNEL, published=5, connections={}, head_count=head_count, begin_anew=lambda: said("all")
         )
         turnstiles = SimpleNamespace(repeat=lambda channel, since: said("messages"))
-        subscriber = SimpleNamespace(compare=lambda published: None)
+        subscriber = SimpleNamespace(compare=lambda heard, published: None, go_back=self.go_back)
         parts: list[Any] = [self, {CHANNEL: room}, turnstiles, subscriber]
         self.presence = Presence(*parts)
+
+    async def go_back(self, channel: str) -> None:
+        self.told_again.append("place")
 
     async def renew(self, channel: str, lease: float, *, is_forgotten: bool = False) -> Renewal:
         return Renewal(True, 5) if is_forgotten else next(self._renewals)
@@ -37,8 +40,8 @@ class Scene:
     [
         (Renewal(True, 5), []),
         (Renewal(True, 5, had_lapsed=True), ["count"]),
-        (Renewal(False, 5), ["all", "messages", "count"]),
-        (Renewal(True, 4), ["all", "messages", "count"]),
+        (Renewal(False, 5), ["place", "all", "messages", "count"]),
+        (Renewal(True, 4), ["place", "all", "messages", "count"]),
     ],
 )
 @virtual_time
