@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 READ_SECONDS = 1.0  # how long a read waits; a worker that is to stop stops within it
 KEEP_HOUSE_SECONDS = 2.0
+FORGET_SECONDS = 600.0  # between two looks for the names of workers that are gone …
+GONE_SECONDS = 3600.0  # … which have not asked for jobs in so long
 MOST_DELIVERIES = 3  # a job that has taken so many workers with it gets no other
 
 TOOK_TOO_LONG = "This message takes too long to process. Please send something smaller or simpler. It was not sent."
@@ -44,6 +46,7 @@ class Consumer(ABC):
         self.gateway = gateway
         self._reclaim_seconds = reclaim_seconds
         self._house_kept_at = 0.0
+        self._forgot_at = -FORGET_SECONDS
         self.turned_at = time.monotonic()  # when the loop was last seen to go on
         self._may_hold_more = True  # jobs delivered under our name that we do not know of
         self._reclaimed = metrics.JOBS_RECLAIMED.labels(gateway.lane).inc
@@ -92,6 +95,10 @@ class Consumer(ABC):
                 log.warning("took over %d jobs of a worker that is gone", len(held), extra={"channel": channel})
                 self._reclaimed(len(held))
                 await self._work(held)
+        if time.monotonic() - self._forgot_at > FORGET_SECONDS:
+            self._forgot_at = time.monotonic()
+            for channel in self.gateway.channels:
+                await self.gateway.forget_consumers(channel, GONE_SECONDS)
 
     def _measure(self, held: Sequence[Held], since: float) -> None:
         """Counts jobs that were begun at that time and have ended; one of a type that is unknown here was buried."""

@@ -148,6 +148,11 @@ class Gateway:
             if item is not None and item[1] is not None
         ]
 
+    async def forget_consumers(self, channel: str, idle: float) -> int:
+        """Removes the names of workers that hold no jobs and have not asked for any in so many seconds; how many."""
+        keys = self._keys[channel].for_script(self.lane)
+        return int(await self._redis.run(self._scripts.forget_consumers, keys, (int(idle * 1000),)))
+
     async def keep(self, held: Held) -> None:
         """Shows that a job is being worked on: its time with this worker counts from now."""
         inbox = self._keys[held.channel].inbox(held.lane)

@@ -59,6 +59,8 @@ _IN_SCRIPTS = (
     f"XACK {KEY} group 0-1",
     f"XADD {KEY} * field value",
     f"XDEL {KEY} 0-1",
+    f"XGROUP DELCONSUMER {KEY} group consumer",
+    f"XINFO CONSUMERS {KEY} group",
     f"XLEN {KEY}",
     f"XRANGE {KEY} - +",
     f"XTRIM {KEY} MAXLEN = 1",
@@ -72,7 +74,7 @@ _IN_SCRIPTS = (
 
 COMMANDS = tuple(sorted({*_CONNECTION, *CLUSTER_ONLY, *_CALLS, *_IN_SCRIPTS}))
 
-_CONTAINERS = ("CLIENT", "CLUSTER", "SCRIPT", "XGROUP")  # commands that are nothing without their subcommand
+_CONTAINERS = ("CLIENT", "CLUSTER", "SCRIPT", "XGROUP", "XINFO")  # commands that are nothing without their subcommand
 
 
 def acl_name(command: str) -> str:

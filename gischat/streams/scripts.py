@@ -49,6 +49,7 @@ class Scripts:
     resign: Script
     dead_fronts: Script
     sweep: Script
+    forget_consumers: Script
     snapshot: Script
     head_count: Script
     bury: Script

@@ -14,6 +14,7 @@ from tornado.ioloop import IOLoop
 from gischat.messages import Lane
 from gischat.streams.commands import CLUSTER_ONLY, COMMANDS, acl_name
 from gischat.streams.keys import GROUP, ChannelKeys
+from gischat.streams.servers import connect
 from tests.faults.scene import until
 from tests.support.admin import TOKEN, Admin, below
 from tests.support.client import Client
@@ -21,6 +22,8 @@ from tests.support.contract import BROADCAST, sample
 from tests.support.permissions import EXAMPLE, GuardedValkey
 from tests.support.processes import ROOT, Process, Stack, run_to_end
 from tests.support.rest import Rest, eventually
+from tests.support.settings import settings
+from worker.gateway import Gateway
 
 CHANNEL = "QGIS"
 NAMES = {acl_name(command) for command in COMMANDS}
@@ -46,7 +49,8 @@ OF_THE_TEST = {
 def in_scripts() -> Iterator[str]:
     for path in (ROOT / "gischat/streams/lua").glob("*.lua"):
         for call in re.findall(r"redis\.p?call\((.*)", path.read_text("utf-8")):
-            yield re.match(r"'([A-Z]+)'", call)[1]  # type: ignore[index]  # a name that is made up at run time
+            words = re.match(r"'([A-Z]+)'(?:, '([A-Z]+)')?", call)
+            yield " ".join(filter(None, words.groups()))  # type: ignore[union-attr]  # a name that is made up at run time
 
 
 def in_calls() -> Iterator[str]:
@@ -147,6 +151,13 @@ async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
 
         # And a worker takes up what its predecessor had begun
         await _leave_pending(stack, valkey, keys, jane)
+
+        # And the names of workers that are long gone are forgotten
+        async with connect(valkey.url, name="test") as ours:
+            of_instance = settings(instance_id=instance, channels=(CHANNEL,))
+            gone = Gateway(of_instance, Lane.LIGHT, [CHANNEL], "gone", redis=ours, reader=ours)
+            await gone.read([CHANNEL], count=1)
+            assert await gone.forget_consumers(CHANNEL, 0)
 
         # And connections are lost, and data
         valkey.admin.client_kill_filter(_type="normal", skipme=True)

@@ -47,6 +47,9 @@ class FakeGateway:
         left, self.left = self.left, []
         return left
 
+    async def forget_consumers(self, channel: str, idle: float) -> int:
+        return 0
+
     def carry_out(self, held: Held, effect: Effect, *, before_reading: bool = False) -> "asyncio.Future[int]":
         self.ended.append(held)
         ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()

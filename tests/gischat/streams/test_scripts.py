@@ -18,7 +18,7 @@ from gischat.front.gateway import Gateway as FrontGateway
 from gischat.messages import Lane, Messages, new_id
 from gischat.streams import scripts
 from gischat.streams.entries import Job, Outcome, Publication, Source
-from gischat.streams.keys import ChannelKeys
+from gischat.streams.keys import GROUP, ChannelKeys
 from gischat.streams.multiplexer import Redis
 from gischat.streams.servers import connect
 from tests.support.contract import BROADCAST, check, sample
@@ -305,6 +305,22 @@ async def test_a_worker_that_was_thought_dead_publishes_nothing_when_it_comes_ba
     assert not await wire.worker.carry_out(held, Publish(b'"by the first"'))
     # Then it was published once
     assert [one.body for one in await wire.outbox()] == [b'"by the second"']
+
+
+async def test_the_names_of_workers_that_are_gone_are_forgotten_but_not_what_they_hold(wire: Wire) -> None:
+    # Given a worker that holds a job, one that does not, and one who looks
+    gone, looks = wire.new_worker("gone"), wire.new_worker("looks")
+    held = await wire.hold(wire.job())
+    await gone.read([CHANNEL], count=1)
+    # When they have not been gone for long, or there is nothing of theirs
+    assert await looks.forget_consumers(CHANNEL, 3600) == 0
+    assert await wire.new_worker("heavy", Lane.HEAVY).forget_consumers(CHANNEL, 0) == 0
+    # And when they have
+    assert await looks.forget_consumers(CHANNEL, 0) == 1
+    # Then only the one that holds nothing is gone
+    about = await wire.redis.call("XINFO", "CONSUMERS", wire.keys.inbox(Lane.LIGHT), GROUP, key=wire.keys.outbox)
+    assert [consumer[1] for consumer in about] == [b"worker-1"]
+    assert await wire.worker.carry_out(held, Publish(b'"hello"'))
 
 
 async def test_a_job_that_was_never_delivered_cannot_be_ended(wire: Wire) -> None:
