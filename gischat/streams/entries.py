@@ -112,9 +112,5 @@ class Publication:
         )
 
     @property
-    def is_for_sender(self) -> bool:
-        return self.outcome in (Outcome.REFUSED, Outcome.BURIED)
-
-    @property
     def is_for_everyone(self) -> bool:
         return self.outcome is Outcome.PUBLISHED and bool(self.body) and not self.to
