@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hmac
 import logging
 from collections.abc import AsyncIterator, Iterable
 from ipaddress import IPv6Address, ip_address
@@ -13,6 +12,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
+from gischat import bearer
 from gischat.metrics import Exposition, tell_gathered
 from gischat.settings import Settings
 
@@ -26,8 +26,7 @@ FORBIDDEN = "Metrics are told to this machine itself, or with the bearer token o
 
 def may_read(request: HTTPServerRequest, token: str) -> bool:
     """Whether the request comes from this machine itself, through no proxy, or brings the token."""
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    if token and scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode()):
+    if token and bearer.is_one(bearer.shown(request.headers), [bearer.digest(token)]):
         return True
     return _is_loopback(request.remote_ip) and not any(name in request.headers for name in FORWARDING_HEADERS)
 

@@ -198,9 +198,7 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
         "allowed_origins": _allowed_origins(env),
         "channel_tokens": _channel_tokens(env, channels),
         "require_registration": env.bool("REQUIRE_REGISTRATION", False),
-        "metrics_token": env.str(
-            "METRICS_TOKEN", "", validate=Regexp(r"([\w.~+/-]{16,}=*)?\Z", re.ASCII, error=_METRICS_TOKEN)
-        ),
+        "metrics_token": env.str("METRICS_TOKEN", "", validate=_BEARER_TOKEN),
         "metrics_port": env.int("METRICS_PORT", 0, validate=Range(0, 65535)),
         "prometheus_multiproc_dir": env.str("PROMETHEUS_MULTIPROC_DIR", ""),
         "max_connections": count("MAX_CONNECTIONS", 10_000, least=0),
@@ -210,7 +208,7 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
         "max_connections_per_address": count("MAX_CONNECTIONS_PER_ADDRESS", 2000, least=0),
         "max_address_messages_per_minute": count("MAX_ADDRESS_MESSAGES_PER_MINUTE", 12_000, least=0),
         "max_address_requests_per_minute": count("MAX_ADDRESS_REQUESTS_PER_MINUTE", 6000, least=0),
-        "admin_token": env.str("ADMIN_TOKEN", "", validate=_ADMIN_TOKEN),
+        "admin_token": env.str("ADMIN_TOKEN", "", validate=_BEARER_TOKEN),
         "admin_author": env.str("ADMIN_AUTHOR", "gischat"),
         "admin_url": env.str(
             "ADMIN_URL", "", validate=Regexp(r"(https?://.+)?\Z", error="Starts with https:// or http://.")
@@ -238,7 +236,7 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
 
 
 # The characters are those of a bearer token (RFC 6750 §2.1).
-_ADMIN_TOKEN = Regexp(
+_BEARER_TOKEN = Regexp(
     r"([\w.~+/-]{16,}=*)?\Z",
     re.ASCII,
     error="At least 16 letters, digits or -._~+/ are needed; `openssl rand -hex 32` makes a good one.",
@@ -249,8 +247,6 @@ _INSTANCE_ID = "Letters, digits, '_', '.' and '-' only: it becomes part of every
 
 _SENTRY_DSN = re.compile(r"(https?://[^@/\s]+@[^@/\s]+/(\S+/)?\d+)?\Z")
 _SENTRY_DSN_FORM = "As Sentry shows it: https://key@host/number."
-# The characters are those of a bearer token (RFC 6750 §2.1).
-_METRICS_TOKEN = "At least 16 letters, digits or -._~+/ are needed; `openssl rand -hex 32` makes a good one."
 
 
 def _channels(env: FileAwareEnv) -> Any:

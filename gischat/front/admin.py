@@ -80,7 +80,7 @@ class AdminHandler(JsonHandler):
         if seconds := self.front.doorkeeper.seconds_to_wait(address):
             self.set_header("Retry-After", seconds)
             self.answer({"detail": f"Too many wrong tokens. Try again in {seconds} seconds."}, 429)
-        elif not self.front.doorkeeper.admits(self.request.headers.get("Authorization", "")):
+        elif not self.front.doorkeeper.admits(self.request.headers):
             log.warning("a wrong admin token from %s", address, extra={"request": request_id(self.request)})
             await self.front.doorkeeper.turn_away(address)
             self.set_header("WWW-Authenticate", 'Bearer realm="gischat admin"')

@@ -21,19 +21,19 @@ def hasty(monkeypatch: pytest.MonkeyPatch, io_loop: IOLoop) -> None:
 
 @pytest.mark.parametrize("header", [f"Bearer {TOKEN}", f"bearer {TOKEN}", f"BEARER  {TOKEN} "])
 async def test_the_token_is_admitted(header: str) -> None:
-    assert Doorkeeper(TOKEN).admits(header)
+    assert Doorkeeper(TOKEN).admits({"Authorization": header})
 
 
 @pytest.mark.parametrize(
     "header", ["", "Bearer", "Bearer ", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}0", "Bearer \udce9"]
 )
 async def test_anything_else_is_not(header: str) -> None:
-    assert not Doorkeeper(TOKEN).admits(header)
+    assert not Doorkeeper(TOKEN).admits({"Authorization": header})
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer "])
 async def test_without_a_token_nobody_is_admitted(header: str) -> None:
-    assert not Doorkeeper("").admits(header)
+    assert not Doorkeeper("").admits({"Authorization": header})
 
 
 async def test_an_address_that_guesses_has_to_wait_and_others_have_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +50,6 @@ async def test_an_address_that_guesses_has_to_wait_and_others_have_not(monkeypat
     await door.turn_away("203.0.113.7")
     monkeypatch.undo()
     assert door.seconds_to_wait("203.0.113.7") == 0
-    assert door.wrong == WRONG_TOKENS + 1
 
 
 async def test_all_addresses_of_a_customer_count_as_one() -> None:
