@@ -13,6 +13,7 @@ from tests.support.settings import settings
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 EXAMPLE = (ROOT / ".env.example").read_text("utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 
 # Read by what starts the processes, not by the processes themselves
 OF_THE_LAUNCHER = {"LOG_FILE"}
@@ -73,6 +74,18 @@ def _is_number(text: str) -> bool:
 
 def test_the_example_has_every_setting_and_nothing_else() -> None:
     assert set(in_the_example()) == set(variables()) | OF_THE_LAUNCHER
+
+
+def test_the_example_has_the_settings_in_the_readmes_order() -> None:
+    table = README.split("\n## Settings\n")[1].split("\n## ")[0]
+    named = [name for row in re.findall(r"^\|([^|]*)\|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
+    assert [name for name in in_the_example() if name in named] == [name for name in named if name != "ENV_FILE"]
+
+
+@pytest.mark.parametrize("folder", ["gischat", "gischat/front"])
+def test_the_map_of_the_code_has_every_file(folder: str) -> None:
+    named = set(re.findall(r"`(\w+\.py)`", CONTRIBUTING))
+    assert {path.name for path in (ROOT / folder).glob("*.py")} - named == {"__init__.py"}
 
 
 def test_nothing_in_the_example_is_set_before_somebody_sets_it() -> None:
