@@ -1,12 +1,19 @@
 """What an operator reads is what the settings do."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from supervisor.supervisorctl import DefaultControllerPlugin
 
 from bench.report import DOCUMENTS, RECORDS, Record, shown_in
+from deploy import __main__ as deploying
+from deploy.rolling import RollCommand
+from deploy.scaling import ScaleCommand
+from gischat import __main__ as commanding
 from gischat.settings import SettingsError, load, variables
 from tests.support.settings import settings
 
@@ -121,3 +128,42 @@ def test_the_measurements_in_a_document_are_those_on_record(document: Path) -> N
     shown = shown_in(text, Record.load(RECORDS / "bench.json"))
     assert shown.count("| ") > 20, "no table is marked"
     assert text == shown, "python -m bench --show docs/bench.json --record writes them"
+
+
+# Commands, as documents show them in code
+
+
+def shown(command: str) -> set[str]:
+    """The word behind a command, wherever a document or what an operator copies from there has it."""
+    texts = [path.read_text("utf-8") for folder in (".", "docs", "deploy") for path in (ROOT / folder).glob("*.md")]
+    code = [piece for text in texts for piece in re.findall(r"^```.*?^```|`[^`\n]+`", text, re.MULTILINE | re.DOTALL)]
+    begin = r"(?:^|`|[#$] |bin/|-u gischat )"  # of a line of code, or behind a prompt, a directory, sudo
+    found = rf"{begin}{command} ([a-z][a-z-]*)"
+    words = {word for piece in code for word in re.findall(found, piece, re.MULTILINE)}
+    assert words, f"no document shows {command}"
+    return words
+
+
+def test_every_target_of_make_that_is_shown_is_there() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert shown("make") <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+
+
+def test_every_command_of_gischat_that_is_shown_is_there() -> None:
+    assert shown("gischat") <= set(commanding.COMMANDS)
+
+
+def test_every_act_of_moderators_that_is_shown_is_there() -> None:
+    command = [sys.executable, "-m", "gischat", "admin", "--help"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert shown("gischat admin") == set(re.findall(r"^    ([a-z]+)  ", told, re.MULTILINE))
+
+
+def test_every_command_of_deploy_that_is_shown_is_there() -> None:
+    assert shown("python -m deploy") <= set(re.findall(r"^([a-z]+)  ", str(deploying.__doc__), re.MULTILINE))
+
+
+def test_every_command_of_ctl_that_is_shown_is_there() -> None:
+    plugins = (DefaultControllerPlugin, ScaleCommand, RollCommand)
+    there = {name.removeprefix("do_") for plugin in plugins for name in dir(plugin) if name.startswith("do_")}
+    assert shown("deploy/ctl") <= there
