@@ -71,7 +71,7 @@ def allow_descriptors(number: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < number:
-        log.warning("%d files may be open (ulimit -n, LimitNOFILE): too few for MAX_CONNECTIONS, see docs/access.md", soft)
+        log.warning("%d files may be open (ulimit -n, LimitNOFILE): too few for MAX_CONNECTIONS: docs/access.md", soft)
 
 
 def _hang_up(connection: socket.socket, _: Any) -> None:
