@@ -20,9 +20,16 @@ from gischat.metrics import Gathered
 CHUNK_BYTES = 2**16  # above that, a frame is large
 LARGE_BYTES_PER_SECOND = 100e6  # a megabyte is 5 ms of work: half of the time is left to all others
 STEP_BYTES = 2**18  # of a large frame, at the most, in a turn of the loop
+LAST_FRAMES = 100  # that are read after our goodbye, for the client's own may be behind them
 MOST_FRAGMENTS = 4096  # of one message: clients that cut messages do so in pieces of many kilobytes
 
 FIN, MASKED, LENGTH, CONTROL = 0x80, 0x80, 0x7F, 0x08  # bits of a frame's first two bytes
+
+
+class Unheard:
+    """In place of a channel's counter, where there is no such channel."""
+
+    total = 0
 
 
 class ReadAhead(WebSocketProtocol13):
@@ -36,6 +43,7 @@ class ReadAhead(WebSocketProtocol13):
         "_held",
         "_is_last",
         "_large_one",
+        "_last_frames",
         "_memory",
         "_questions",
         "_received",
@@ -47,13 +55,14 @@ class ReadAhead(WebSocketProtocol13):
     _is_last: bool  # the frame is the last of a message, and no control frame
     _fragments: int  # frames of a message that is not complete
     _held: int  # their bytes
+    _last_frames: int  # frames that have begun after our goodbye
 
     def __init__(
         self,
         handler: WebSocketHandler,
         params: _WebSocketParams,
         *,
-        received: Gathered,
+        received: Gathered | Unheard,
         memory: Memory,
         large_one: asyncio.Lock,
     ) -> None:
@@ -67,7 +76,7 @@ class ReadAhead(WebSocketProtocol13):
         self._received = received
         self._ahead, self._at = b"", 0
         self._large_one = large_one
-        self._questions = self._fragments = self._held = 0
+        self._questions = self._fragments = self._held = self._last_frames = 0
         self._is_last = False
         self._memory = memory
 
@@ -86,6 +95,8 @@ class ReadAhead(WebSocketProtocol13):
         return self._wire_bytes_in
 
     async def _read_bytes(self, n: int) -> bytes:
+        if self.server_terminated and not self._questions:
+            await self._begin_last_frame()
         missing = self._at + n - len(self._ahead)
         if missing > 0:
             rest, self._ahead, self._at = self._ahead[self._at :], b"", 0
@@ -101,6 +112,18 @@ class ReadAhead(WebSocketProtocol13):
         self._wire_bytes_in += n
         self._follow(data)
         return data
+
+    async def _begin_last_frame(self) -> None:
+        """After our goodbye nobody's rates hold, for nothing is taken any more: so a flood is not read to its end.
+
+        The socket stays open for as long as Tornado waits for the client's goodbye: it has ours to read.
+        """
+        self._last_frames += 1
+        if self._last_frames > LAST_FRAMES:
+            closed = asyncio.Event()
+            self.stream.set_close_callback(closed.set)
+            await closed.wait()
+            raise StreamClosedError
 
     async def _read_rest(self, rest: bytes, n: int) -> bytes:
         """Reads on until there are n bytes, and counts what is there: its sender may take as long as he likes."""

@@ -14,7 +14,7 @@ from gischat.front.headers import Handler
 from gischat.front.http import refuse
 from gischat.front.origins import FOREIGN
 from gischat.front.rates import Pace
-from gischat.front.reading import ReadAhead
+from gischat.front.reading import ReadAhead, Unheard
 from gischat.front.requests import log_ended, log_opened
 from gischat.metrics import Unwelcome
 
@@ -66,12 +66,11 @@ class ChannelSocket(Handler, WebSocketHandler):
         if not isinstance(plain, WebSocketProtocol13):
             return plain
         room = self._front.rooms.get(self.path_args[0])
-        if room is None:
-            return plain  # the connection is about to be closed
         self._reading = ReadAhead(
             self,
             plain.params,
-            received=room.received_bytes,
+            # Who asks for a channel that does not exist is told so, and may send as much meanwhile as all others.
+            received=room.received_bytes if room is not None else Unheard(),
             memory=self._front.memory,
             large_one=self._front.large_one,
         )

@@ -219,3 +219,26 @@ async def test_large_frames_that_come_together_leave_a_turn_of_the_loop_to_other
         await others()
         # Then no large frame follows another without one of theirs in between
         assert ("large", "large") not in itertools.pairwise(events)
+
+
+async def test_after_our_goodbye_a_flood_is_not_read_to_its_end() -> None:
+    async with scenes() as (scene,):
+        # Given a client that is told goodbye, and goes on
+        scene._protocol.close(1008, "Bye.")
+        await scene.send(frame(b"{}") * (reading.LAST_FRAMES + 50))
+        # Then some of it is read, for its own goodbye might follow, and then no more
+        await scene.until(lambda: scene._protocol._last_frames > reading.LAST_FRAMES)
+        assert len(scene.heard) == reading.LAST_FRAMES
+        assert not scene.reading.done()
+        # And when the socket is closed, that is the end
+        scene.stream.close()
+        await scene.until(scene.reading.done)
+        assert len(scene.heard) == reading.LAST_FRAMES
+
+
+async def test_a_goodbye_that_answers_ours_is_read_behind_what_was_on_its_way() -> None:
+    async with scenes() as (scene,):
+        scene._protocol.close(1008, "Bye.")
+        await scene.send(frame(b"{}") * (reading.LAST_FRAMES - 1) + frame(struct.pack("!H", 1008), Opcode.CLOSE))
+        await scene.until(scene.reading.done)
+        assert scene._protocol.client_terminated
