@@ -38,6 +38,12 @@ async def test_in_a_frozen_channel_nobody_writes_and_all_else_goes_on(
     await joan.leave()
     await jane.until(type="exiter", exiter="joan")
     await jane.count(2)
+    # … and say no goodbye for somebody who was never there
+    guest = await join(channel)
+    await guest.send(type="exiter", exiter="buy-my-maps")
+    assert (await guest.refusal()).startswith(FROZEN)
+    await guest.leave()
+    await jane.count(2)
     # … and the instance speaks
     await other.act("POST", below(channel, "announcements"), {"text": (text := words())})
     for client in (jane, john):
