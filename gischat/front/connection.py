@@ -182,7 +182,7 @@ class Connection:
             self.nickname = nickname_of(message)
             if (reason := self.room.bans.why_not(self.nickname)) is not None:
                 metrics.CONNECTIONS_CLOSED.labels(Closing.MODERATOR).inc()
-                self.close(1008, reason)  # banned while it was on its way
+                self.dismiss(1008, reason)  # banned while it was on its way
         elif message.type == "exiter" and nickname_of(message) == self.nickname:
             self.nickname = None
 
@@ -268,6 +268,11 @@ class Connection:
         self._is_closing = True
         self.goodbye = code, reason
         self._close(code, reason)
+
+    def dismiss(self, code: int, reason: str) -> None:
+        """Says goodbye to somebody who may not be here: of what he has sent, what waits its turn is not published."""
+        self.close(code, reason)
+        self._turnstile.refuse_waiting(Refused(reason, Cause.BANNED))
 
     @property
     def _named(self) -> dict[str, object]:

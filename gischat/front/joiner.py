@@ -39,6 +39,9 @@ class Member(Protocol):
 
     def close(self, code: int, reason: str) -> None: ...
 
+    def dismiss(self, code: int, reason: str) -> None:
+        """Closes it, and publishes nothing of what it has sent that waits its turn."""
+
     def restore(self) -> None:
         """Tells Redis again what it has lost of this connection."""
 

@@ -286,7 +286,7 @@ ORDERS: Mapping[str, Callable[[Moderation, Room, bytes], Any]] = {
 
 def _close(member: Member, reason: str) -> None:
     metrics.CONNECTIONS_CLOSED.labels(Closing.MODERATOR).inc()
-    member.close(1008, reason)
+    member.dismiss(1008, reason)
 
 
 def _objection(bans: Bans, member: Member) -> str | None:

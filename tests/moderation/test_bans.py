@@ -131,6 +131,28 @@ async def said_by(admin: Admin, channel: str) -> bool:
     return text in client.texts()
 
 
+async def test_what_a_banned_address_has_sent_and_waits_its_turn_is_not_published(
+    stack: Stack, channel: str, join: Join, admin: Admin
+) -> None:
+    # Given somebody whose photos wait for a worker
+    (heavy,) = (worker for worker in stack.workers if "heavy" in worker.name)
+    jane, pest = await join(channel), await join(channel, nickname="pest", local_addr=("127.0.0.41", 0))
+    heavy.freeze()
+    try:
+        for _ in range(5):
+            await pest.send(**sample("image", author="pest"))
+        await pest.send(type="bbox")
+        await pest.refusal()  # all of them have been taken
+        # When the address is banned
+        async with banned(admin, address="127.0.0.41", seconds=600):
+            await pest.closed()
+    finally:
+        heavy.wake()
+    # Then the one that was on its way is the last: behind it the nickname is given up
+    await jane.until(type="exiter", exiter="pest")
+    assert sum(m["type"] == "image" for m in jane.received) == 1
+
+
 async def test_a_ban_runs_out_by_itself(stack: Stack, channel: str, join: Join, admin: Admin, other: Admin) -> None:
     client = await join(channel, local_addr=("127.0.0.31", 0))
     ban = await admin.act("POST", "bans", {"address": "127.0.0.31", "seconds": 2})

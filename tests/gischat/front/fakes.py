@@ -98,6 +98,9 @@ class FakeMember:
     def close(self, code: int, reason: str) -> None:
         self.closed_with.append((code, reason))
 
+    def dismiss(self, code: int, reason: str) -> None:
+        self.close(code, reason)
+
     def restore(self) -> None: ...
 
     def received(self) -> list[str]:

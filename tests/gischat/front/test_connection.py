@@ -717,3 +717,18 @@ async def test_who_takes_too_much_of_the_memory_of_all_is_cut_off(start: Start) 
     assert scene.stream.closed()
     assert scene.drops.counts == {Closing.MEMORY: 1}
     assert scene.memory.used == 0
+
+
+async def test_who_may_not_be_here_is_dismissed_with_what_waits_its_turn(start: Start) -> None:
+    # Given somebody whose first message is on its way, and others wait behind it
+    scene = start()
+    scene.connection.receive(msgspec.json.encode({"type": "newcomer", "newcomer": "pest"}).decode())
+    for number in range(3):
+        scene.connection.receive(msgspec.json.encode(sample("text", text=f"spam {number}")).decode())
+    # When a moderator has it closed
+    scene.connection.dismiss(1008, "Be kind.")
+    scene.connection.ended()
+    assert scene.closed_with == [(1008, "Be kind.")]
+    # Then nothing follows what was on its way, but that the nickname is given up
+    scene.end()
+    assert [job["type"] for job in scene.jobs()] == ["newcomer", LEAVE]
