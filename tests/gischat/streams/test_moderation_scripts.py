@@ -45,7 +45,7 @@ async def since(wire: Wire, id: str) -> list[str]:
 async def orders(wire: Wire) -> list[tuple[str, Any]]:
     """What fronts were ordered since this was asked before; no client is told any of it."""
     found = [one for one in await wire.news() if one.outcome is Outcome.ORDERED]
-    assert not any(one.is_for_everyone or one.is_for_sender or one.to or one.source for one in found)
+    assert not any(one.is_for_everyone or one.to or one.source for one in found)
     return [(one.type, msgspec.json.decode(one.body)) for one in found]
 
 
