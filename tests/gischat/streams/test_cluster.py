@@ -105,7 +105,8 @@ async def test_what_a_node_may_have_done_is_not_refused() -> None:
     async with Scene(node) as redis:
         call = asyncio.ensure_future(ask(redis))
         await until(lambda: any(command[0] == b"GET" for _, command in node.server.commands))
-        node.answer = lambda connection: DOWN
+        node.answer, closed = lambda connection: DOWN, len(node.server.commands)
+        await until(lambda: any(command[0] == b"GET" for _, command in node.server.commands[closed:]))
         # When that lasts for longer than others wait
         with pytest.raises(Refused):
             await ask(redis)
