@@ -86,6 +86,9 @@ class BatchHistogram(Histogram):
         self._buckets[bisect.bisect_left(self._upper_bounds, amount)].inc(number)
 
 
+UP_TO_FIVE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)  # bounds of buckets
+
+
 def _histogram(name: str, meaning: str, *labels: str, buckets: Sequence[float]) -> BatchHistogram:
     return BatchHistogram(f"gischat_{name}", meaning, labels, registry=REGISTRY, buckets=buckets)
 
@@ -140,7 +143,7 @@ JOB_SECONDS = _histogram(
     "job_duration_seconds",
     "From the moment a worker had a job until it had ended.",
     "type",
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+    buckets=(*UP_TO_FIVE_SECONDS, 10, 30),
 )
 JOBS_BURIED = _counter("jobs_buried_total", "Jobs that could not be done and went to the dead letters.", "reason")
 JOBS_RECLAIMED = _counter("jobs_reclaimed_total", "Jobs taken over from a worker that was gone.", "lane")
@@ -151,7 +154,7 @@ HEARTBEAT_SECONDS = _histogram(
     "heartbeat_duration_seconds",
     "A front's heartbeat on its way through Redis and a light worker and back.",
     "channel",
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+    buckets=UP_TO_FIVE_SECONDS,
 )
 READY = _gauge("ready", "1 while messages go round through this front and it takes clients, else 0.", "process")
 REDIS_CONNECTIONS_LOST = _counter(
@@ -161,7 +164,7 @@ LOOP_LAG_SECONDS = _histogram(
     "event_loop_lag_seconds",
     "How much later than due the event loop wakes a sleeper.",
     "process",
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+    buckets=UP_TO_FIVE_SECONDS,
 )
 CPU_SECONDS = _counter("process_cpu_seconds_total", "User and system time; without a heavy worker's child.", "process")
 MEMORY_BYTES = _gauge("process_resident_memory_bytes", "Resident memory; without a heavy worker's child.", "process")

@@ -76,13 +76,12 @@ class AdminHandler(JsonHandler):
 
     async def prepare(self) -> None:  # type: ignore[override]  # Tornado awaits it
         super().prepare()
-        address = self.request.remote_ip or ""
-        if seconds := self.front.doorkeeper.seconds_to_wait(address):
+        if seconds := self.front.doorkeeper.seconds_to_wait(self.address):
             self.set_header("Retry-After", seconds)
             self.answer({"detail": f"Too many wrong tokens. Try again in {seconds} seconds."}, 429)
         elif not self.front.doorkeeper.admits(self.request.headers):
-            log.warning("a wrong admin token from %s", address, extra={"request": request_id(self.request)})
-            await self.front.doorkeeper.turn_away(address)
+            log.warning("a wrong admin token from %s", self.address, extra={"request": request_id(self.request)})
+            await self.front.doorkeeper.turn_away(self.address)
             self.set_header("WWW-Authenticate", 'Bearer realm="gischat admin"')
             self.answer({"detail": WRONG_TOKEN}, 401)
 
@@ -156,7 +155,7 @@ class AdminHandler(JsonHandler):
         fields = {
             "act": act,
             "moderator": self.moderator,
-            "address": self.request.remote_ip,
+            "address": self.address,
             "channels": "all" if len(channels) == len(self.front.rooms) else list(channels),
             **facts,
             "request": request_id(self.request),

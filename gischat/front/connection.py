@@ -181,7 +181,6 @@ class Connection:
         elif message.type == "newcomer":
             self.nickname = nickname_of(message)
             if (reason := self.room.bans.why_not(self.nickname)) is not None:
-                metrics.CONNECTIONS_CLOSED.labels(Closing.MODERATOR).inc()
                 self.dismiss(1008, reason)  # banned while it was on its way
         elif message.type == "exiter" and nickname_of(message) == self.nickname:
             self.nickname = None
@@ -271,6 +270,7 @@ class Connection:
 
     def dismiss(self, code: int, reason: str) -> None:
         """Says goodbye to somebody who may not be here: of what he has sent, what waits its turn is not published."""
+        metrics.CONNECTIONS_CLOSED.labels(Closing.MODERATOR).inc()
         self.close(code, reason)
         self._turnstile.refuse_waiting(Refused(reason, Cause.BANNED))
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 from tornado.routing import URLSpec
 
+from gischat.front.answers import FOR_SWAGGER_UI
 from gischat.front.front import Front
-from gischat.front.headers import FOR_SWAGGER_UI
 from gischat.front.http import Page, PublicHandler
 from gischat.front.openapi import document
 from gischat.settings import Settings

@@ -4,13 +4,13 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from tornado.web import HTTPError, RequestHandler, StaticFileHandler
+from tornado.web import HTTPError, StaticFileHandler
 
 from gischat import __version__
 from gischat.errors import Cause, Refused, Uncompliant
 from gischat.front.admission import Refusal
+from gischat.front.answers import FOR_OUR_PAGE, Handler
 from gischat.front.front import Front
-from gischat.front.headers import FOR_OUR_PAGE, Handler
 from gischat.front.origins import FOREIGN, PREFLIGHT_SECONDS
 from gischat.front.rates import TooOften
 from gischat.front.requests import was_turned_away
@@ -37,14 +37,6 @@ class JsonHandler(Handler):
         # What changes nothing may be asked for: it is the browser that keeps the answer from a page.
         if self.request.method not in ("GET", "HEAD") and not self.front.origins.admit(self.request):
             raise HTTPError(403, FOREIGN)
-
-    def answer(self, content: Any, status: int = 200) -> None:
-        self.set_status(status)
-        self.answer_json(msgspec.json.encode(content))
-
-    def answer_json(self, body: bytes) -> None:
-        self.set_header("Content-Type", "application/json; charset=UTF-8")
-        self.finish(body)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None))[1]
@@ -84,7 +76,7 @@ class ChannelHandler(PublicHandler):
         # Answered here, not raised: HTTPError formats its text, and a name may hold a per cent sign.
         if self.channel not in self.front.rooms:
             self.answer({"detail": f"Channel '{self.channel}' not registered"}, 404)
-        elif (ban := self.front.rooms[self.channel].bans.of_address(self.request.remote_ip or "")) is not None:
+        elif (ban := self.front.rooms[self.channel].bans.of_address(self.address)) is not None:
             self.answer({"detail": ban.words}, 403)
         elif self.request.method != "OPTIONS" and (denial := self.front.access.denial(self.channel, self.request)):
             self.set_header("WWW-Authenticate", denial.challenge)
@@ -171,7 +163,7 @@ class PutText(ChannelHandler):
             self.front.turnstiles.tally.refused(Cause.NOT_REGISTERED, "text")
             raise HTTPError(403, NOBODY_IS_REGISTERED)
         try:
-            self.front.admission.speak(str(self.request.remote_ip), len(self.request.body))
+            self.front.admission.speak(self.address, len(self.request.body))
             message = self.front.messages.read(self.request.body, type="text")
             self.front.rooms[self.channel].bans.check(message)
         except TooOften as error:
@@ -205,13 +197,11 @@ def details(error: Uncompliant) -> list[dict[str, Any]]:
     ]
 
 
-def refuse(handler: RequestHandler, refusal: Refusal) -> None:
+def refuse(handler: Handler, refusal: Refusal) -> None:
     """Answers a request that is one too many, or a connection for which there is no place (RFC 6585 §4)."""
     was_turned_away(handler)
-    handler.set_status(refusal.status)
     handler.set_header("Retry-After", refusal.seconds)
-    handler.set_header("Content-Type", "application/json; charset=UTF-8")
-    handler.finish(msgspec.json.encode({"detail": refusal.reason}))
+    handler.answer({"detail": refusal.reason}, refusal.status)
 
 
 class OneTooMany(JsonHandler):

@@ -11,14 +11,13 @@ import logging
 import os
 import socket
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import msgspec
 from redis.exceptions import RedisError
 
-from gischat import metrics
 from gischat.errors import Refused
 from gischat.front.gateway import FORGOTTEN, Gateway
 from gischat.front.joiner import Member
@@ -26,7 +25,6 @@ from gischat.front.restrictions import Ban, Bans, Freeze, Restrictions
 from gischat.front.rooms import Room
 from gischat.front.turnstile import Turnstiles
 from gischat.messages import new_id
-from gischat.metrics import Closing
 from gischat.settings import Settings
 from gischat.streams.entries import Publication
 from gischat.streams.multiplexer import TOO_BUSY
@@ -101,7 +99,7 @@ class Moderation:
         self._withdrawn: dict[str, OrderedDict[str, None]] = {channel: OrderedDict() for channel in rooms}
         self._stale: set[str] = set()  # channels whose restrictions are to be read
         self._tasks: dict[str, asyncio.Task[None]] = {}  # that read them
-        self._answers: set[asyncio.Task[None]] = set()
+        self._begun: set[asyncio.Task[None]] = set()  # else nothing would hold them
         for room in rooms.values():
             room.ordered = partial(self._obey, room)
             room.missed = partial(self._refresh, room)
@@ -199,16 +197,14 @@ class Moderation:
         closing = msgspec.json.decode(body, type=Disconnection)
         for member in list(room.connections.values()):
             if member.nickname == closing.nickname:
-                _close(member, closing.reason)
+                member.dismiss(1008, closing.reason)
 
     def _answer_roll(self, room: Room, body: bytes) -> None:
         asked = msgspec.json.decode(body, type=RollCall)
         rooms = self._rooms.values() if asked.channel is None else [room]
         present = [_connected(member, one.channel) for one in rooms for member in one.connections.values()]
         answer = msgspec.json.encode(Presence(self._gateway.front, socket.gethostname(), os.getpid(), present))
-        task = asyncio.create_task(self._answer(room.channel, asked.call, answer))
-        self._answers.add(task)
-        task.add_done_callback(self._answers.discard)
+        self._begin(self._answer(room.channel, asked.call, answer))
 
     async def _answer(self, channel: str, call: str, answer: bytes) -> None:
         try:
@@ -256,21 +252,25 @@ class Moderation:
         room.bans = Bans(restrictions.bans, reserved=self._reserved)
         for member in list(room.connections.values()):
             if (reason := _objection(room.bans, member)) is not None:
-                _close(member, reason)
+                member.dismiss(1008, reason)
 
     def _tell_again(self, room: Room) -> None:
         """Redis has lost something: maybe that messages were withdrawn, or what restricts the channel."""
         self._refresh(room)
         if withdrawn := list(self._withdrawn[room.channel]):
-            task = asyncio.create_task(self._withdraw_again(room.channel, withdrawn))
-            self._answers.add(task)
-            task.add_done_callback(self._answers.discard)
+            self._begin(self._withdraw_again(room.channel, withdrawn))
 
     async def _withdraw_again(self, channel: str, ids: list[str]) -> None:
         try:
             await self._gateway.withdraw(channel, ids, again=True)
         except (ConnectionError, Refused, RedisError) as error:
             log.error("messages could not be withdrawn again: %s", error)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begins what nobody waits for."""
+        task = asyncio.create_task(work)
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -282,11 +282,6 @@ ORDERS: Mapping[str, Callable[[Moderation, Room, bytes], Any]] = {
     "disconnect": Moderation._disconnect,
     "roll_call": Moderation._answer_roll,
 }
-
-
-def _close(member: Member, reason: str) -> None:
-    metrics.CONNECTIONS_CLOSED.labels(Closing.MODERATOR).inc()
-    member.dismiss(1008, reason)
 
 
 def _objection(bans: Bans, member: Member) -> str | None:

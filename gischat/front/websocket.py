@@ -2,15 +2,14 @@
 
 from typing import Any
 
-import msgspec
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
 from gischat import metrics
 from gischat.front.admission import Entry
+from gischat.front.answers import Handler
 from gischat.front.connection import Connection
 from gischat.front.front import Front
-from gischat.front.headers import Handler
 from gischat.front.http import refuse
 from gischat.front.origins import FOREIGN
 from gischat.front.rates import Pace
@@ -38,7 +37,7 @@ class ChannelSocket(Handler, WebSocketHandler):
         self._reading: ReadAhead | None = None
 
     def prepare(self) -> None:
-        refusal = self._front.admission.refusal(str(self.request.remote_ip))
+        refusal = self._front.admission.refusal(self.address)
         if refusal is not None:
             refuse(self, refusal)
             return
@@ -48,15 +47,13 @@ class ChannelSocket(Handler, WebSocketHandler):
             self._turn_away(Unwelcome.ORIGIN, FOREIGN)
             return
         room = self._front.rooms.get(self.path_args[0])
-        ban = room.bans.of_address(self.request.remote_ip or "") if room is not None else None
+        ban = room.bans.of_address(self.address) if room is not None else None
         if ban is not None:
             self._turn_away(Unwelcome.BANNED, ban.words)
 
     def _turn_away(self, unwelcome: Unwelcome, reason: str) -> None:
         metrics.CONNECTIONS_REFUSED.labels(unwelcome).inc()
-        self.set_status(403)
-        self.set_header("Content-Type", "application/json; charset=UTF-8")
-        self.finish(msgspec.json.encode({"detail": reason}))
+        self.answer({"detail": reason}, 403)
 
     def check_origin(self, origin: str) -> bool:
         return True  # or it would not have come so far
@@ -78,7 +75,7 @@ class ChannelSocket(Handler, WebSocketHandler):
 
     def open(self, *args: Any, **kwargs: Any) -> None:
         # Nothing has been awaited since `prepare`: the place that was free then is free.
-        self._entry = self._front.admission.enter(str(self.request.remote_ip))
+        self._entry = self._front.admission.enter(self.address)
         try:
             self._enter(args[0], self._entry.pace)
         except BaseException:
@@ -101,8 +98,7 @@ class ChannelSocket(Handler, WebSocketHandler):
             self.close(1001, "The server is about to restart.")
         else:
             self.set_nodelay(True)
-            address = self.request.remote_ip or ""
-            self._connection = self._front.connect(room, stream, self._goodbye, pace, self._after(), address)
+            self._connection = self._front.connect(room, stream, self._goodbye, pace, self._after(), self.address)
             log_opened(self.request, channel, self._connection.number)
         self._forget_handshake()
 

@@ -4,13 +4,12 @@ import http.client
 import os
 import signal
 import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.conftest import Deploy
+from tests.deploy.conftest import Deploy, running
 from tests.deploy.deployment import HOST, Deployment, free_port
 from tests.support.scrape import Scrape
 
@@ -21,14 +20,8 @@ NAMES = {name.partition(":")[2] for name in ALL} - {"valkey"}
 @pytest.fixture(scope="module")
 def chat(short_directory: Path) -> Iterator[Deployment]:
     """Two fronts, two light workers, a heavy one."""
-    directory = Path(tempfile.mkdtemp(prefix="metrics-", dir=short_directory))
-    deployment = Deployment(directory, FRONTS="2", LIGHT_WORKERS="2")
-    try:
-        deployment.start()
-        deployment.wait_until(lambda: deployment.runs(*ALL) and deployment.announced())
+    with running(short_directory, "metrics", ALL, FRONTS="2", LIGHT_WORKERS="2") as deployment:
         yield deployment
-    finally:
-        deployment.clean_up()
 
 
 def scrape(port: int) -> Scrape | None:

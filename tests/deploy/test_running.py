@@ -3,12 +3,12 @@
 import http.client
 import os
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.deploy.conftest import running
 from tests.deploy.deployment import HOST, Deployment
 
 ALL = ("redis:valkey", "heavy:heavy-1", "light:light-1", "fronts:front-1")
@@ -17,13 +17,8 @@ ALL = ("redis:valkey", "heavy:heavy-1", "light:light-1", "fronts:front-1")
 @pytest.fixture(scope="module")
 def chat(short_directory: Path) -> Iterator[Deployment]:
     """One of each, shared by the tests of this file: each leaves it as it found it."""
-    deployment = Deployment(Path(tempfile.mkdtemp(prefix="chat-", dir=short_directory)))
-    try:
-        deployment.start()
-        deployment.wait_until(lambda: deployment.runs(*ALL) and deployment.announced())
+    with running(short_directory, "chat", ALL) as deployment:
         yield deployment
-    finally:
-        deployment.clean_up()
 
 
 def _status_of(chat: Deployment, path: str) -> int | None:

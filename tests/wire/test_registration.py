@@ -35,12 +35,6 @@ def fresh_channels() -> Iterator[str]:
 
 
 @pytest.fixture
-def channel(fresh_channels: Iterator[str]) -> str:
-    """A channel that is this test's alone."""
-    return next(fresh_channels)
-
-
-@pytest.fixture
 def enter(io_loop: IOLoop, house: Stack) -> Iterator[Enter]:
     """Lets clients join; they leave when the test ends."""
     clients = []

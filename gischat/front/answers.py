@@ -1,9 +1,12 @@
-"""The headers that every answer bears: what a browser may do with it, and the id of its request.
+"""What all answers have in common: the headers that say what a browser may do with them, the request's id, JSON.
 
 Whatever is answered may hold what people wrote. So nothing of it is ever taken for a page or a script that it is not,
 nothing is framed, and no address of ours, which may hold a token, is told to the sites that people link to.
 """
 
+from typing import Any
+
+import msgspec
 from tornado.web import RequestHandler
 
 from gischat.front.requests import REQUEST_ID, log_failure, request_id
@@ -38,6 +41,19 @@ class Handler(RequestHandler):
             self.set_header(name, value)
         self.set_header("Content-Security-Policy", self.CONTENT_SECURITY_POLICY)
         self.set_header(REQUEST_ID, request_id(self.request))
+
+    @property
+    def address(self) -> str:
+        """The client's, as far as somebody trustworthy says it: see `Proxies.locate`."""
+        return str(self.request.remote_ip)
+
+    def answer(self, content: Any, status: int = 200) -> None:
+        self.set_status(status)
+        self.answer_json(msgspec.json.encode(content))
+
+    def answer_json(self, body: bytes) -> None:
+        self.set_header("Content-Type", "application/json; charset=UTF-8")
+        self.finish(body)
 
     def log_exception(self, typ: object, value: object, tb: object) -> None:
         log_failure(self, value)
