@@ -140,9 +140,9 @@ async def test_clients_that_do_not_read_are_closed_and_harm_nobody(make_scene: M
         await scene.settle()
 
 
-def _socket_that_does_not_read(port: int) -> socket.socket:
+def _socket_that_does_not_read(port: int, buffer: int = 4096) -> socket.socket:
     raw = socket.socket()
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
     raw.connect((HOST, port))
     lines = (
         f"GET /channel/{quote(CHANNEL)}/ws HTTP/1.1",
@@ -196,7 +196,7 @@ async def test_a_client_behind_a_dead_link_is_found(make_scene: MakeScene) -> No
 
 async def test_a_client_on_a_slow_link_is_given_the_time_it_needs(make_scene: MakeScene) -> None:
     # Given a channel with much to tell, and pings that are soon missed
-    async with make_scene(fronts=1, ws_ping_interval=0.5, ws_ping_timeout=0.5) as scene:
+    async with make_scene(fronts=1, ws_ping_interval=1, ws_ping_timeout=1) as scene:
         front = scene.stack.fronts[0]
         speaker = await Client.connect(front.url, CHANNEL)
         last = ""
@@ -207,7 +207,8 @@ async def test_a_client_on_a_slow_link_is_given_the_time_it_needs(make_scene: Ma
         await speaker.leave()
 
         # When someone joins whose link takes many times as long for it, and then speaks
-        raw = _socket_that_does_not_read(front.port)
+        # (with room for some of the loopback's large segments: in less, the kernel itself pauses for seconds)
+        raw = _socket_that_does_not_read(front.port, buffer=2**18)
         await asyncio.to_thread(_read_slowly, raw, last.encode())
         raw.sendall(_masked(PONG, b"") + _masked(TEXT, json.dumps(sample("text", text="here at last")).encode()))
 
