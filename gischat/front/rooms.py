@@ -119,7 +119,9 @@ class Room:
                     joiner.forget()
                 self._turnstiles.forgotten(self.channel)
             self._turnstiles.enqueue_again(self.channel)
-        self.published = self._turnstiles.heard[self.channel] = number
+        self.published = number
+        # Never lowered here: until all has been said again that Redis has lost, it must take nothing that is newer.
+        self._turnstiles.heard[self.channel] = max(number, self._turnstiles.heard.get(self.channel, 0))
 
     def know(self, ids: Iterable[bytes]) -> None:
         """These messages were published before this front was there: who comes has them, or does not want them."""

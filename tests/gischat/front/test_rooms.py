@@ -536,6 +536,21 @@ async def test_a_history_that_a_redis_told_before_it_lost_all_is_not_waited_for(
 
 
 @virtual_time
+async def test_nothing_newer_is_enqueued_before_what_redis_has_lost_is_said_again() -> None:
+    """Redis refuses what comes from a front that has heard more than it knows of."""
+    async with Scene() as scene:
+        await scene.publish(*(scene.next(str(number)) for number in range(10)))
+        # When others speak already in a channel that begins anew
+        scene.begin_anew()
+        await scene.publish(scene.next("hello"), scene.next("again"))
+        # Then this front still says what it had heard, until it begins anew itself
+        assert scene.turnstiles.heard[CHANNEL] == 10
+        scene.room.begin_anew()
+        await scene.publish(scene.next("and again"))
+        assert scene.turnstiles.heard[CHANNEL] == 3
+
+
+@virtual_time
 async def test_who_is_there_hears_a_redis_that_begins_anew() -> None:
     async with Scene() as scene:
         (member,) = await scene.enter_wholly(1)
