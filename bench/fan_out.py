@@ -1,4 +1,4 @@
-"""The fan-out alone, in one process, without Redis: the front's own `fan_out` over its own connections.
+"""The fan-out alone, in one process, without Redis: the front's own audience of its own connections.
 
 A sender as senders.py describes it: `python -m bench.fan_out CLIENTS BYTES`. It takes bare TCP connections, on which
 only the handshake is missing: what the front does after it is done here.
@@ -15,12 +15,13 @@ from tornado.iostream import IOStream
 
 from bench.crowd import HOST
 from bench.limits import raise_open_files
+from gischat.front.audience import Audience
 from gischat.front.connection import Connection
 from gischat.front.drops import Drops
 from gischat.front.frames import text_frame
 from gischat.front.memory import Memory
 from gischat.front.rates import Pace, Rates, Visitors
-from gischat.front.rooms import Room, fan_out
+from gischat.front.rooms import Room
 from gischat.front.turnstile import Turnstiles
 from gischat.messages import Messages
 from gischat.settings import load
@@ -28,7 +29,7 @@ from gischat.settings import load
 
 async def main(clients: int, size: int) -> None:
     raise_open_files()
-    members = await _accepted(clients)
+    audience = await _accepted(clients)
     print("ready", flush=True)
     frame = text_frame(b"x" * (size - 4))
     while line := await asyncio.to_thread(sys.stdin.readline):
@@ -38,12 +39,12 @@ async def main(clients: int, size: int) -> None:
             due += pause / 1e6
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             start = time.process_time_ns()
-            fan_out(members, frame)
+            audience.send(frame)
             spent += time.process_time_ns() - start
         print(rounds * clients, spent, flush=True)
 
 
-async def _accepted(clients: int) -> set[Connection]:
+async def _accepted(clients: int) -> Audience:
     settings = load()
     gateway: Any = SimpleNamespace(front="bench", enqueue=None)  # nobody speaks here
     turnstiles, messages = Turnstiles(gateway, settings), Messages(settings)
@@ -52,8 +53,8 @@ async def _accepted(clients: int) -> set[Connection]:
     room = Room(settings.channels[0], gateway, turnstiles)
     with socket.create_server((HOST, 0), backlog=clients) as listener:
         print(listener.getsockname()[1], flush=True)
-        return {
-            Connection(
+        for _ in range(clients):
+            connection = Connection(
                 room,
                 _stream(listener.accept()[0]),
                 lambda code, reason: None,
@@ -64,8 +65,8 @@ async def _accepted(clients: int) -> set[Connection]:
                 memory=memory,
                 max_unread_bytes=settings.max_unread_bytes,
             )
-            for _ in range(clients)
-        }
+            room.audience.add(connection)
+    return room.audience
 
 
 def _stream(accepted: socket.socket) -> IOStream:

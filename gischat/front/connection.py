@@ -1,7 +1,6 @@
 """One client's connection: frames in, frames out, and what it holds in between."""
 
 import asyncio
-import errno
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +11,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from gischat import metrics
 from gischat.errors import Cause, Refused, Uncompliant
 from gischat.front import link
+from gischat.front.audience import BROKEN, Send
 from gischat.front.drops import Drops
 from gischat.front.frames import PING, text_frame
 from gischat.front.memory import Memory, cut_off
@@ -54,7 +54,6 @@ class Connection:
         "_pace",
         "_ping",
         "_requires_registration",
-        "_send",
         "_stream",
         "_turnstile",
         "_turnstiles",
@@ -62,11 +61,13 @@ class Connection:
         "address",
         "goodbye",
         "is_draining",
+        "is_ready",
         "nickname",
         "number",
         "owes_pong",
         "received",
         "room",
+        "send_now",
         "since",
     )
 
@@ -100,10 +101,11 @@ class Connection:
         self.owes_pong = False
         self.received = 0
         self.goodbye: tuple[int, str] | None = None
+        self.send_now: Send = stream.socket.send
+        self.is_ready = True
         self._ping: link.Mark | None = None  # where the last one is, when it waits behind something
         self._stream = stream
         self._unread = 0  # bytes that wait in the stream's buffer
-        self._send = stream.socket.send
         self._close = close
         self._messages = messages
         self._pace = pace
@@ -116,6 +118,8 @@ class Connection:
         self._has_named_itself = False
         self._is_closing = False
         self.number = self._turnstile.number
+        if stream.writing():  # the answer to the handshake, still
+            self.wait_for(stream.write(b""))
 
     # What comes in
 
@@ -213,25 +217,35 @@ class Connection:
     def write(self, data: bytes) -> None:
         """Sends whole frames: straight to the socket when it takes them, else through the stream's buffer.
 
-        The socket is non-blocking, and the stream has nothing buffered when it is passed by, so order holds.
+        The socket is non-blocking, and nothing waits in the stream when it is passed by, so order holds.
         """
-        if self._is_closing:
-            return  # nothing follows a goodbye (RFC 6455 §5.5.1)
-        if self._stream.writing():
+        if not self.is_ready:
             self._buffer(data)
             return
         try:
-            sent = self._send(data)
+            sent = self.send_now(data)
         except BlockingIOError:
             sent = 0
-        except OSError as error:
-            if error.errno != errno.EBADF:  # EBADF: closed already
-                self._stream.close()
-            return
-        if sent < len(data):
+        except OSError:
+            sent = BROKEN
+        if sent != len(data):
+            self.go_on(data, sent)
+
+    def go_on(self, data: bytes, sent: int) -> None:
+        """The socket has taken so much of whole frames, or is `BROKEN`."""
+        if sent != BROKEN:
             self._buffer(memoryview(data)[sent:])
+        elif not self._stream.closed():
+            self._stream.close()
+
+    def wait_for(self, written: "asyncio.Future[None]") -> None:
+        """Something was written to the stream, by whomever, and has not gone out: what follows waits behind it."""
+        self._set_ready(False)
+        written.add_done_callback(self._has_gone_out)
 
     def _buffer(self, data: bytes | memoryview) -> None:
+        if self._is_closing:
+            return  # nothing follows a goodbye (RFC 6455 §5.5.1)
         size = len(data)
         # A message longer than the bound still fits a client that has read all before.
         if self._unread and self._unread + size > self._max_unread:
@@ -243,14 +257,25 @@ class Connection:
             return  # its end is on the way to `ended`
         self._unread += size
         self._memory.take_data(self, data)
+        self._set_ready(False)
         written.add_done_callback(partial(self._was_read, data))
 
-    def _was_read(self, data: bytes | memoryview, _: "asyncio.Future[None]") -> None:
+    def _was_read(self, data: bytes | memoryview, written: "asyncio.Future[None]") -> None:
         self._unread -= len(data)
         self._memory.give_data(self, data)
+        self._has_gone_out(written)
+
+    def _has_gone_out(self, _: "asyncio.Future[None]") -> None:
+        if not (self._is_closing or self._stream.closed() or self._stream.writing()):
+            self._set_ready(True)
+
+    def _set_ready(self, is_ready: bool) -> None:
+        if self.is_ready != is_ready:
+            self.is_ready = is_ready
+            self.room.audience.sort(self)
 
     def _is_too_slow(self) -> None:
-        self._is_closing = True
+        self._stop_writing()
         log.info("too slow, closed", extra=self._named)
         metrics.CONNECTIONS_CLOSED.labels(Closing.TOO_SLOW).inc()
         # Later, for this may be in the midst of a walk through the room.
@@ -258,15 +283,19 @@ class Connection:
 
     def let_go(self) -> None:
         """Ends at once, for what it does not read takes too much memory: a goodbye would wait behind all of that."""
-        self._is_closing = True
+        self._stop_writing()
         self.goodbye = 1006, CUT_OFF  # which nobody hears but the log
         cut_off(self._stream)
 
     def close(self, code: int, reason: str) -> None:
         """Says goodbye; `ended` follows when the socket is closed."""
-        self._is_closing = True
+        self._stop_writing()
         self.goodbye = code, reason
         self._close(code, reason)
+
+    def _stop_writing(self) -> None:
+        self._is_closing = True
+        self._set_ready(False)
 
     def dismiss(self, code: int, reason: str) -> None:
         """Says goodbye to somebody who may not be here: of what he has sent, what waits its turn is not published."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from gischat import metrics
+from gischat.front.audience import Listener
 from gischat.front.frames import text_frame
 from gischat.front.gateway import Snapshot
 from gischat.messages import id_of, uncompliant
@@ -20,7 +21,7 @@ MISSED = "What you missed is no longer kept: some messages may be missing. The l
 TOO_LATE = "The history could not be read in time."
 
 
-class Member(Protocol):
+class Member(Listener, Protocol):
     """What a room needs of a connection."""
 
     number: int
@@ -31,9 +32,6 @@ class Member(Protocol):
 
     @property
     def is_silent(self) -> bool: ...
-
-    def write(self, data: bytes) -> None:
-        """Sends whole frames, or drops them when the connection is ending. Never raises, never waits."""
 
     def ping(self) -> None: ...
 

@@ -6,10 +6,12 @@ begin again. Tornado still decides what the bytes mean.
 
 Large frames are read in steps and handled one by one, with pauses: ten photos that arrive together would otherwise be
 ten times the twenty milliseconds that one of them costs a front, and every text would wait for their end.
+
+What Tornado itself writes (pongs, goodbyes) goes through its stream, which we pass by: we are told when it waits there.
 """
 
 import asyncio
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13, _WebSocketParams
@@ -32,6 +34,13 @@ class Unheard:
     total = 0
 
 
+class Outlet(Protocol):
+    """Whoever writes to the same socket, and not through the stream."""
+
+    def wait_for(self, written: "asyncio.Future[None]") -> None:
+        """Something waits in the stream until then: nothing may overtake it."""
+
+
 class ReadAhead(WebSocketProtocol13):
     """Tornado's websocket, where reading is cheaper, and bounded over all who do not finish what they began."""
 
@@ -47,6 +56,7 @@ class ReadAhead(WebSocketProtocol13):
         "_memory",
         "_questions",
         "_received",
+        "outlet",
     )
 
     _ahead: bytes  # read, and not asked for yet, from `_at` on
@@ -79,6 +89,7 @@ class ReadAhead(WebSocketProtocol13):
         self._questions = self._fragments = self._held = self._last_frames = 0
         self._is_last = False
         self._memory = memory
+        self.outlet: Outlet | None = None
 
     def let_go(self) -> None:
         """Ends the connection: what it has begun takes too much memory."""
@@ -93,6 +104,12 @@ class ReadAhead(WebSocketProtocol13):
     def bytes_in(self) -> int:
         """All bytes that have been read, frames' heads included."""
         return self._wire_bytes_in
+
+    def _write_frame(self, fin: bool, opcode: int, data: bytes, flags: int = 0) -> "asyncio.Future[None]":
+        written = super()._write_frame(fin, opcode, data, flags)
+        if self.outlet is not None and self.stream.writing():
+            self.outlet.wait_for(written)
+        return written
 
     async def _read_bytes(self, n: int) -> bytes:
         if self.server_terminated and not self._questions:

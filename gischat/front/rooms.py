@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 
 from gischat import metrics
 from gischat.errors import Refused
+from gischat.front.audience import Audience
 from gischat.front.frames import text_frame
 from gischat.front.gateway import Gateway, Snapshot
 from gischat.front.gathering import Gathering
@@ -37,7 +38,7 @@ class Room:
         self.channel = channel
         self.head_count = HeadCount(channel, turnstiles)
         self.connections: dict[int, Member] = {}  # all, by number
-        self._members: set[Member] = set()  # those that are wholly in: walked for every publication
+        self.audience = Audience()  # those that are wholly in
         self._joiners: dict[Member, Joiner] = {}
         self.bans = Bans()
         self.ordered: Callable[[Publication], None] = lambda publication: None  # called with what fronts shall do
@@ -76,7 +77,7 @@ class Room:
     def leave(self, member: Member) -> None:
         """Lets a connection go; what has gone already may go again."""
         if self.connections.pop(member.number, None) is not None:
-            self._members.discard(member)
+            self.audience.discard(member)
             self._joiners.pop(member, None)
             self.head_count.add(-1)
 
@@ -110,7 +111,7 @@ class Room:
             if number > self.published:
                 self._missed(number - self.published - 1)
                 log.warning("missed %d publications: trimmed", number - self.published - 1, extra=self._named)
-                fan_out(self.connections.values(), text_frame(uncompliant(GAP)))
+                self._tell_all(uncompliant(GAP))
                 self.missed()
             else:
                 log.warning("begins anew: redis has lost what was published before", extra=self._named)
@@ -133,7 +134,7 @@ class Room:
         now = asyncio.get_running_loop().time()
         if now - self.caught_up_at > SAID_AGAIN_SECONDS:
             # What was published meanwhile may have been lost before it was heard here.
-            fan_out(self.connections.values(), text_frame(uncompliant(GAP)))
+            self._tell_all(uncompliant(GAP))
         self.caught_up_at = now
 
     def _is_repeated(self, id: bytes) -> bool:
@@ -147,9 +148,15 @@ class Room:
             self._seen.popitem(last=False)
         return False
 
+    def _tell_all(self, body: bytes) -> None:
+        """Those who are on their way in as well."""
+        frame = text_frame(body)
+        for member in self.connections.values():
+            member.write(frame)
+
     def _broadcast(self, frames: Sequence[tuple[bytes, bytes]]) -> None:
         data = b"".join(frame for _, frame in frames)
-        fan_out(self._members, data)
+        self.audience.send(data)
         for joiner in list(self._joiners.values()):
             for id, frame in frames:
                 joiner.write(id, frame)
@@ -173,11 +180,11 @@ class Room:
             return
         self._counts.interval = max(GATHER_SECONDS, COUNT_SECONDS * len(self.connections))
         frame = text_frame(self._newest_count)
-        fan_out(self._members, frame)
+        self.audience.send(frame)
         counted = [joiner for joiner in self._joiners.values() if joiner.change <= self.head_count.told]
         for joiner in counted:
             joiner.write(b"", frame)
-        self._count(len(self._members) + len(counted), 1, len(frame))
+        self._count(len(self.audience) + len(counted), 1, len(frame))
         self._let_in()
 
     def _let_in(self) -> None:
@@ -189,7 +196,7 @@ class Room:
         self._sent_bytes.total += joiner.send_history(self.published)
         if joiner.has_history and joiner.change <= self.head_count.told:
             del self._joiners[joiner.member]
-            self._members.add(joiner.member)
+            self.audience.add(joiner.member)
 
     async def _bring_history(self, joiner: Joiner, after: str | None) -> None:
         beginnings = self._beginnings
@@ -232,12 +239,6 @@ class Room:
     def _named(self) -> dict[str, object]:
         """What log lines about it bear."""
         return {"channel": self.channel}
-
-
-def fan_out(members: Iterable[Member], data: bytes) -> None:
-    """The same bytes to everyone. Nobody is awaited, and who takes no more harms nobody else."""
-    for member in members:
-        member.write(data)
 
 
 def _log_failure(task: "asyncio.Task[None]") -> None:

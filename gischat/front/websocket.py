@@ -99,6 +99,8 @@ class ChannelSocket(Handler, WebSocketHandler):
         else:
             self.set_nodelay(True)
             self._connection = self._front.connect(room, stream, self._goodbye, pace, self._after(), self.address)
+            if self._reading is not None:
+                self._reading.outlet = self._connection
             log_opened(self.request, channel, self._connection.number)
         self._forget_handshake()
 

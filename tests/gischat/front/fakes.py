@@ -92,8 +92,14 @@ class FakeMember:
     written: list[bytes] = field(default_factory=list)
     closed_with: list[tuple[int, str]] = field(default_factory=list)
 
+    is_ready = True
+
     def write(self, data: bytes) -> None:
         self.written.append(data)
+
+    def send_now(self, data: bytes) -> int:
+        self.write(data)
+        return len(data)
 
     def close(self, code: int, reason: str) -> None:
         self.closed_with.append((code, reason))

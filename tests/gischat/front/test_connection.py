@@ -1,189 +1,30 @@
-"""One client's connection: what it sends is answered in words, what it is sent arrives whole and in order.
-
-Bytes go over real TCP sockets of the loopback, with Tornado's stream over the server's end, as in a front. The client's
-end reads only when a test says so; its buffers are small, so that it takes little to fill them.
-"""
+"""One client's connection: what it sends is answered in words, what it is sent arrives whole and in order."""
 
 import asyncio
 import contextlib
 import random
-import socket
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from types import SimpleNamespace
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
-from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, StreamBufferFullError
 
 from gischat.errors import Cause
-from gischat.front.connection import Connection
-from gischat.front.drops import Drops
 from gischat.front.frames import PING, text_frame
 from gischat.front.gateway import FULL, TAKEN
-from gischat.front.memory import Memory
-from gischat.front.rates import REFUSALS_PER_MINUTE, WENT_ON, Pace, Rates, Visitors
-from gischat.front.restrictions import Bans
-from gischat.front.turnstile import Turnstiles
+from gischat.front.rates import REFUSALS_PER_MINUTE, WENT_ON
 from gischat.messages import Messages, uncompliant
 from gischat.metrics import Closing
 from gischat.streams.entries import LEAVE, RESTORE, Outcome
-from tests.gischat.front.fakes import CHANNEL, FakeGateway, frames_in, publication
+from tests.gischat.front.fakes import CHANNEL, frames_in
+from tests.gischat.front.scene import DEADLINE, MAX_UNREAD, Client, Scene, Start, close_frame, until
 from tests.support.contract import CANARY, check, sample
-from tests.support.settings import UNLIMITED, settings
 
-DEADLINE = 20.0  # seconds; only a test that fails waits that long
-SMALL_BUFFER = 8 * 1024  # bytes; the kernel doubles it
-MAX_UNREAD = 300_000
 KERNEL_BUFFERS = 150_000  # more than both ends' hold, which grow a little while they are written to
 
 pytestmark = pytest.mark.usefixtures("io_loop")
-
-
-class Client:
-    """The other end of a connection, which reads when it is told to."""
-
-    def __init__(self, end: socket.socket) -> None:
-        self._socket = end
-        self._received = bytearray()
-
-    async def receive(self, size: int) -> bytes:
-        """Exactly the next `size` bytes."""
-        while len(self._received) < size:
-            await self._receive_some()
-        data = bytes(self._received[:size])
-        del self._received[:size]
-        return data
-
-    def receive_now(self) -> None:
-        """What is there, in this turn of the loop, so that the server's end does not get its own."""
-        with contextlib.suppress(BlockingIOError):
-            while data := self._socket.recv(2**16):
-                self._received += data
-
-    async def receive_all(self) -> bytes:
-        """Everything until the server closes its end."""
-        while await self._receive_some():
-            pass
-        return bytes(self._received)
-
-    async def messages(self, number: int) -> list[dict[str, Any]]:
-        """The next messages, each of which keeps the contract."""
-        bodies = [msgspec.json.decode(await self._payload()) for _ in range(number)]
-        for body in bodies:
-            check(body)
-        return bodies
-
-    async def refusal(self) -> str:
-        (told,) = await self.messages(1)
-        assert told["type"] == "uncompliant"
-        return str(told["reason"])
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def reset(self) -> None:
-        """Ends the connection with a reset, as a phone does that loses its network."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._socket.close()
-
-    async def _payload(self) -> bytes:
-        size = (await self.receive(2))[1]
-        if size == 126:
-            (size,) = struct.unpack("!H", await self.receive(2))
-        return await self.receive(size)
-
-    async def _receive_some(self) -> int:
-        async with asyncio.timeout(DEADLINE):
-            data = await asyncio.get_running_loop().sock_recv(self._socket, 2**16)
-        self._received += data
-        return len(data)
-
-
-class Scene:
-    """A connection in a room, its client, and a Redis that takes every job."""
-
-    def __init__(self, stack: ExitStack, max_unread: int = MAX_UNREAD, **limits: int) -> None:
-        ours, theirs = _tcp_pair()
-        self.stream = IOStream(ours)
-        stack.callback(self.stream.close)
-        stack.callback(theirs.close)
-        self.client = Client(theirs)
-        self.gateway = cast("Any", FakeGateway())
-        self.turnstiles = Turnstiles(self.gateway, settings(**limits))
-        self.left: list[Connection] = []
-        self.closed_with: list[tuple[int, str]] = []
-        self.closed = asyncio.Event()
-        self.drops = Drops()
-        self.memory = Memory(settings(**limits).max_front_bytes, self.drops)
-        room: Any = SimpleNamespace(channel=CHANNEL, leave=self.left.append, bans=Bans())
-        self.connection = Connection(
-            room,
-            self.stream,
-            self._close,
-            messages=Messages(settings(**limits)),
-            turnstiles=self.turnstiles,
-            pace=Pace(Visitors("192.0.2.7", Rates(settings(**UNLIMITED | limits)))),
-            drops=self.drops,
-            memory=self.memory,
-            max_unread_bytes=max_unread,
-        )
-
-    def _close(self, code: int, reason: str) -> None:
-        """As Tornado says goodbye: a close frame through the stream's buffer."""
-        self.closed_with.append((code, reason))
-        self.closed.set()
-        if not self.stream.closed():
-            self.stream.write(close_frame(code, reason))
-
-    def fill(self) -> bytes:
-        """Writes to a client that does not read until its socket takes no more; returns what was written."""
-        written = b""
-        while not self.stream.writing():
-            frame = text_frame(b"%06d" % len(written) * 100)
-            self.connection.write(frame)
-            written += frame
-        return written
-
-    def jobs(self) -> list[dict[str, Any]]:
-        """What was sent on its way, by type and content."""
-        return [msgspec.json.decode(job.body) | {"type": job.type} for job in self.gateway.jobs]
-
-    def end(self, outcome: Outcome = Outcome.PUBLISHED, body: bytes = b"{}") -> None:
-        """A worker ends the last job."""
-        self.turnstiles.end(publication(1, body, source=self.gateway.jobs[-1].source, outcome=outcome))
-
-
-def _tcp_pair() -> tuple[socket.socket, socket.socket]:
-    """Two connected ends with small buffers, non-blocking both: the server's, the client's."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        theirs = socket.socket()
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
-        theirs.connect(listener.getsockname())
-        ours, _ = listener.accept()
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
-    theirs.setblocking(False)
-    return ours, theirs
-
-
-def close_frame(code: int, reason: str) -> bytes:
-    payload = struct.pack("!H", code) + reason.encode()
-    return bytes([0x88, len(payload)]) + payload
-
-
-@pytest.fixture
-def start(io_loop: IOLoop) -> Iterator[Callable[..., Scene]]:
-    """Makes scenes whose sockets are closed when the test ends."""
-    with ExitStack() as stack:
-        yield lambda **options: Scene(stack, **options)
-
-
-Start = Callable[..., Scene]
 
 
 # What goes out
@@ -220,7 +61,7 @@ async def test_what_the_socket_does_not_take_at_once_follows_when_it_does(start:
         written += frame
     # Then all arrives, in order, and the way is straight again
     assert await scene.client.receive(len(written)) == written
-    await until(lambda: not scene.stream.writing())
+    await until(lambda: scene.connection.is_ready)
     frame = text_frame(b"again")
     scene.connection.write(frame)
     assert not scene.stream.writing()
@@ -250,7 +91,7 @@ async def test_the_same_bytes_arrive_as_by_the_streams_own_way(start: Start, see
     straight, plain = start(max_unread=10**7), start(max_unread=10**7)
     for frame in frames:
         if chance.random() < 0.2:
-            straight.stream.write(frame)
+            straight.write_as_tornado(frame)
         else:
             straight.connection.write(frame)
         plain.stream.write(frame)
@@ -362,7 +203,7 @@ async def test_the_bound_holds_however_the_socket_became_full(start: Start) -> N
     # Given a client that does not read, whose socket is full of the stream's own frames
     scene = start()
     while not scene.stream.writing():
-        scene.stream.write(bytes([0x89, 0]))
+        scene.write_as_tornado(bytes([0x89, 0]))
     # When more is written than may wait for it
     for _ in range(20):
         scene.connection.write(text_frame(b"x" * 50_000))
@@ -616,18 +457,6 @@ async def test_giving_up_a_nickname_is_tried_until_it_is_done(start: Start, monk
     assert scene.turnstiles.are_idle
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    """Lets the loop turn until the condition holds."""
-    async with asyncio.timeout(DEADLINE):
-        while not holds():
-            await asyncio.sleep(0)
-
-
-async def close_when_written(stream: IOStream) -> None:
-    await until(lambda: not stream.writing())
-    stream.close()
-
-
 # Too often
 
 
@@ -732,3 +561,8 @@ async def test_who_may_not_be_here_is_dismissed_with_what_waits_its_turn(start: 
     # Then nothing follows what was on its way, but that the nickname is given up
     scene.end()
     assert [job["type"] for job in scene.jobs()] == ["newcomer", LEAVE]
+
+
+async def close_when_written(stream: IOStream) -> None:
+    await until(lambda: not stream.writing())
+    stream.close()

@@ -52,15 +52,15 @@ class Scene:
             on_ws_connection_close=lambda *_: self._ended(),
         )
         self.counted = Gathered(metrics.RECEIVED_BYTES.labels("QGIS"))
-        self._protocol: Any = ReadAhead(
+        self.protocol: Any = ReadAhead(
             cast(Any, handler),
             _WebSocketParams(max_message_size=MOST),
             received=self.counted,
             memory=memory,
             large_one=large_one,
         )
-        self._protocol.stream = self.stream = IOStream(ours)
-        self.reading = asyncio.create_task(self._protocol._receive_frame_loop())
+        self.protocol.stream = self.stream = IOStream(ours)
+        self.reading = asyncio.create_task(self.protocol._receive_frame_loop())
 
     async def send(self, data: bytes) -> None:
         async with asyncio.timeout(DEADLINE):
@@ -83,7 +83,7 @@ class Scene:
         self.pings += 1
 
     def _ended(self) -> None:
-        self._protocol.on_connection_close()  # as Tornado's handler does
+        self.protocol.on_connection_close()  # as Tornado's handler does
 
 
 @asynccontextmanager
@@ -116,8 +116,8 @@ async def test_the_same_messages_are_read_whatever_the_pieces_in_which_they_come
         await scene.until(lambda: len(scene.heard) == len(messages) + 1)
         assert scene.heard == [message.decode() for message in [*messages, cut]]
         assert scene.pings == 4
-        assert scene._protocol._ahead == b""
-        assert scene._protocol._wire_bytes_in == scene.counted.total == len(sent)
+        assert scene.protocol._ahead == b""
+        assert scene.protocol._wire_bytes_in == scene.counted.total == len(sent)
         assert scene.memory.used == 0
 
 
@@ -224,10 +224,10 @@ async def test_large_frames_that_come_together_leave_a_turn_of_the_loop_to_other
 async def test_after_our_goodbye_a_flood_is_not_read_to_its_end() -> None:
     async with scenes() as (scene,):
         # Given a client that is told goodbye, and goes on
-        scene._protocol.close(1008, "Bye.")
+        scene.protocol.close(1008, "Bye.")
         await scene.send(frame(b"{}") * (reading.LAST_FRAMES + 50))
         # Then some of it is read, for its own goodbye might follow, and then no more
-        await scene.until(lambda: scene._protocol._last_frames > reading.LAST_FRAMES)
+        await scene.until(lambda: scene.protocol._last_frames > reading.LAST_FRAMES)
         assert len(scene.heard) == reading.LAST_FRAMES
         assert not scene.reading.done()
         # And when the socket is closed, that is the end
@@ -238,7 +238,28 @@ async def test_after_our_goodbye_a_flood_is_not_read_to_its_end() -> None:
 
 async def test_a_goodbye_that_answers_ours_is_read_behind_what_was_on_its_way() -> None:
     async with scenes() as (scene,):
-        scene._protocol.close(1008, "Bye.")
+        scene.protocol.close(1008, "Bye.")
         await scene.send(frame(b"{}") * (reading.LAST_FRAMES - 1) + frame(struct.pack("!H", 1008), Opcode.CLOSE))
         await scene.until(scene.reading.done)
-        assert scene._protocol.client_terminated
+        assert scene.protocol.client_terminated
+
+
+async def test_what_tornado_writes_and_the_socket_does_not_take_is_waited_for_by_who_passes_the_stream_by() -> None:
+    async with scenes() as (scene,):
+        waited_for: list[asyncio.Future[None]] = []
+        scene.protocol.outlet = SimpleNamespace(wait_for=waited_for.append)
+        # Given a pong that went out at once: nobody needs to wait
+        await scene.send(frame(b"", Opcode.PING))
+        await scene.until(lambda: scene.pings == 1)
+        assert waited_for == []
+        # When a socket is full, and another ping comes
+        while not scene.stream.writing():
+            scene.stream.write(b"x" * 2**16)
+        await scene.send(frame(b"2", Opcode.PING))
+        await scene.until(lambda: bool(waited_for))
+        assert not waited_for[0].done()
+        # Then that is until the client has read what stands before it
+        reading = asyncio.create_task(scene.received())
+        await scene.until(waited_for[0].done)
+        scene.stream.close()
+        assert (await reading).endswith(b"x\x8a\x012")

@@ -1,0 +1,190 @@
+"""A connection over a real TCP socket of the loopback, with Tornado's stream over the server's end, as in a front.
+
+The client's end reads only when a test says so; its buffers are small, so that it takes little to fill them.
+"""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+from tornado.iostream import IOStream
+
+from gischat.front.audience import Audience
+from gischat.front.connection import Connection
+from gischat.front.drops import Drops
+from gischat.front.frames import text_frame
+from gischat.front.memory import Memory
+from gischat.front.rates import Pace, Rates, Visitors
+from gischat.front.restrictions import Bans
+from gischat.front.turnstile import Turnstiles
+from gischat.messages import Messages
+from gischat.streams.entries import Outcome
+from tests.gischat.front.fakes import CHANNEL, FakeGateway, publication
+from tests.support.contract import check
+from tests.support.settings import UNLIMITED, settings
+
+DEADLINE = 20.0  # seconds; only a test that fails waits that long
+SMALL_BUFFER = 8 * 1024  # bytes; the kernel doubles it
+MAX_UNREAD = 300_000
+
+
+class Client:
+    """The other end of a connection, which reads when it is told to."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._received = bytearray()
+
+    async def receive(self, size: int) -> bytes:
+        """Exactly the next `size` bytes."""
+        while len(self._received) < size:
+            await self._receive_some()
+        data = bytes(self._received[:size])
+        del self._received[:size]
+        return data
+
+    def receive_now(self) -> None:
+        """What is there, in this turn of the loop, so that the server's end does not get its own."""
+        with contextlib.suppress(BlockingIOError):
+            while data := self._socket.recv(2**16):
+                self._received += data
+
+    async def receive_all(self) -> bytes:
+        """Everything until the server closes its end."""
+        while await self._receive_some():
+            pass
+        return bytes(self._received)
+
+    async def messages(self, number: int) -> list[dict[str, Any]]:
+        """The next messages, each of which keeps the contract."""
+        bodies = [msgspec.json.decode(await self._payload()) for _ in range(number)]
+        for body in bodies:
+            check(body)
+        return bodies
+
+    async def refusal(self) -> str:
+        (told,) = await self.messages(1)
+        assert told["type"] == "uncompliant"
+        return str(told["reason"])
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def reset(self) -> None:
+        """Ends the connection with a reset, as a phone does that loses its network."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
+
+    async def _payload(self) -> bytes:
+        size = (await self.receive(2))[1]
+        if size == 126:
+            (size,) = struct.unpack("!H", await self.receive(2))
+        return await self.receive(size)
+
+    async def _receive_some(self) -> int:
+        async with asyncio.timeout(DEADLINE):
+            data = await asyncio.get_running_loop().sock_recv(self._socket, 2**16)
+        self._received += data
+        return len(data)
+
+
+class Scene:
+    """A connection in a room, its client, and a Redis that takes every job."""
+
+    def __init__(self, stack: ExitStack, max_unread: int = MAX_UNREAD, before: bytes = b"", **limits: int) -> None:
+        """
+        Args:
+            before: what the stream writes before the connection begins.
+        """
+        ours, theirs = _tcp_pair()
+        self.stream = IOStream(ours)
+        if before:
+            self.stream.write(before)
+        stack.callback(self.stream.close)
+        stack.callback(theirs.close)
+        self.client = Client(theirs)
+        self.gateway = cast("Any", FakeGateway())
+        self.turnstiles = Turnstiles(self.gateway, settings(**limits))
+        self.left: list[Connection] = []
+        self.closed_with: list[tuple[int, str]] = []
+        self.closed = asyncio.Event()
+        self.drops = Drops()
+        self.memory = Memory(settings(**limits).max_front_bytes, self.drops)
+        self.audience = Audience()
+        room: Any = SimpleNamespace(channel=CHANNEL, leave=self.left.append, bans=Bans(), audience=self.audience)
+        self.connection = Connection(
+            room,
+            self.stream,
+            self._close,
+            messages=Messages(settings(**limits)),
+            turnstiles=self.turnstiles,
+            pace=Pace(Visitors("192.0.2.7", Rates(settings(**UNLIMITED | limits)))),
+            drops=self.drops,
+            memory=self.memory,
+            max_unread_bytes=max_unread,
+        )
+
+    def _close(self, code: int, reason: str) -> None:
+        """As Tornado says goodbye: a close frame through the stream's buffer."""
+        self.closed_with.append((code, reason))
+        self.closed.set()
+        if not self.stream.closed():
+            self.write_as_tornado(close_frame(code, reason))
+
+    def write_as_tornado(self, frame: bytes) -> None:
+        """Tornado's own frames go through the stream, and a front is told when they wait there."""
+        written = self.stream.write(frame)
+        if self.stream.writing():
+            self.connection.wait_for(written)
+
+    def fill(self) -> bytes:
+        """Writes to a client that does not read until its socket takes no more; returns what was written."""
+        written = b""
+        while not self.stream.writing():
+            frame = text_frame(b"%06d" % len(written) * 100)
+            self.connection.write(frame)
+            written += frame
+        return written
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """What was sent on its way, by type and content."""
+        return [msgspec.json.decode(job.body) | {"type": job.type} for job in self.gateway.jobs]
+
+    def end(self, outcome: Outcome = Outcome.PUBLISHED, body: bytes = b"{}") -> None:
+        """A worker ends the last job."""
+        self.turnstiles.end(publication(1, body, source=self.gateway.jobs[-1].source, outcome=outcome))
+
+
+def _tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected ends with small buffers, non-blocking both: the server's, the client's."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        theirs = socket.socket()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+        theirs.connect(listener.getsockname())
+        ours, _ = listener.accept()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
+    theirs.setblocking(False)
+    return ours, theirs
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    payload = struct.pack("!H", code) + reason.encode()
+    return bytes([0x88, len(payload)]) + payload
+
+
+Start = Callable[..., Scene]
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Lets the loop turn until the condition holds."""
+    async with asyncio.timeout(DEADLINE):
+        while not holds():
+            await asyncio.sleep(0)
