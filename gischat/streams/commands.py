@@ -46,7 +46,6 @@ _IN_SCRIPTS = (
     f"HSET {KEY} field value",
     f"INCRBY {KEY} 1",
     f"LINDEX {KEY} 0",
-    f"LLEN {KEY}",
     f"LPOP {KEY}",
     f"LRANGE {KEY} 0 -1",
     f"LREM {KEY} 1 value",

@@ -11,6 +11,7 @@ from gischat.streams.keys import GROUP
 LEASE_SECONDS = 8.0  # how long a front counts as alive after its last sign of life; several of these may fail
 IDS_AGE = 10 * 60  # seconds: how long a message's id is remembered
 IDS_NUMBER = 20_000  # and how many at the most, per channel: about 2.5 MB of Redis' memory
+IDS_STEP = 50  # publications, after which those that are too old or too many are forgotten
 SETTLING = 15  # seconds: how long it may take until all is published again that Redis had lost, pictures too
 SINCE_BYTES = 8 * 2**20  # of what a client that comes back can be told of what it missed
 SWEPT_AGE = 3600  # seconds: how long a front that comes back can tell that its people are still there
@@ -84,6 +85,7 @@ def _limits(settings: Settings) -> str:
         "HISTORY_BYTES": settings.max_stored_bytes,
         "IDS_AGE": IDS_AGE * 1000,
         "IDS_NUMBER": IDS_NUMBER,
+        "IDS_STEP": IDS_STEP,
         "SETTLING": SETTLING * 1000,
         "SINCE_BYTES": SINCE_BYTES,
         "SWEPT_AGE": SWEPT_AGE,

@@ -1,12 +1,19 @@
 -- Stands before every script, after the limits (constants made from the settings).
 -- Scripts run on Redis >= 6.2: they write what they decided, so TIME may be asked.
+-- Two of them run for every message, and what a command costs in here is mostly the way to it: so none is asked that an
+-- answer before it has made unnecessary.
 
 local INBOX, OUTBOX, OUTBOX_SIZES, METERS, INBOX_BYTES, HISTORY, IDS, FRONTS, COUNTS, USERS, ADDRESSES, DEAD, SWEPT,
   BANS, WITHDRAWN = unpack(KEYS)
 
+-- A script is one moment.
+local moment
 local function milliseconds()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  if not moment then
+    local time = redis.call('TIME')
+    moment = time[1] * 1000 + math.floor(time[2] / 1000)
+  end
+  return moment
 end
 
 -- Ends a job: true for the first who asks, false for all who come after (a worker that was thought dead, a command sent
@@ -18,11 +25,10 @@ local function take(entry, size)
   return true
 end
 
--- Drops the oldest publications that are beyond the bounds in number, bytes or age; the newest always stays.
-local function trim()
+-- Drops the oldest publications that are beyond the bounds in number, bytes or age, of so many that take so many bytes;
+-- the newest always stays.
+local function trim(length, bytes)
   local horizon = milliseconds() - OUTBOX_AGE
-  local length = redis.call('LLEN', OUTBOX_SIZES)
-  local bytes = tonumber(redis.call('HGET', METERS, 'outbox_bytes'))
   local dropped = 0
   while length - dropped > 1 do
     local at, size = redis.call('LINDEX', OUTBOX_SIZES, 0):match('(%d+) (%d+)')
@@ -38,15 +44,22 @@ local function trim()
   end
 end
 
--- Whether a message of this id was published in the last minutes.
+-- When a message of this id was published, in milliseconds, if that was in the last minutes.
+local function published_at(id)
+  local at = tonumber(redis.call('ZSCORE', IDS, id))
+  return at and at >= milliseconds() - IDS_AGE and at
+end
+
 local function is_repeated(id)
-  return id ~= '' and redis.call('ZSCORE', IDS, id)
+  return id ~= '' and published_at(id)
 end
 
 local function remember(id)
-  local at = milliseconds()
-  redis.call('ZADD', IDS, 'NX', at, id)
-  redis.call('ZREMRANGEBYSCORE', IDS, '-inf', at - IDS_AGE)
+  redis.call('ZADD', IDS, milliseconds(), id)
+end
+
+local function forget_old_ids()
+  redis.call('ZREMRANGEBYSCORE', IDS, '-inf', '(' .. milliseconds() - IDS_AGE)
   redis.call('ZREMRANGEBYRANK', IDS, 0, -IDS_NUMBER - 1)
 end
 
@@ -55,17 +68,21 @@ local function publish(source, outcome, to, kind, id, body)
   local number = redis.call('HINCRBY', METERS, 'published', 1)
   redis.call('XADD', OUTBOX, '*',
     'number', number, 'source', source, 'outcome', outcome, 'to', to, 'type', kind, 'id', id, 'body', body)
-  redis.call('RPUSH', OUTBOX_SIZES, milliseconds() .. ' ' .. #body)
-  redis.call('HINCRBY', METERS, 'outbox_bytes', #body)
-  trim()
+  local length = redis.call('RPUSH', OUTBOX_SIZES, milliseconds() .. ' ' .. #body)
+  trim(length, redis.call('HINCRBY', METERS, 'outbox_bytes', #body))
   if id ~= '' then remember(id) end
+  if number % IDS_STEP == 0 then forget_old_ids() end
 end
 
 -- The newest always stays.
 local function store(body)
   if HISTORY_MESSAGES == 0 then return end
-  local length = redis.call('RPUSH', HISTORY, body)
-  local bytes = redis.call('HINCRBY', METERS, 'history_bytes', #body)
+  local length, grown = redis.call('RPUSH', HISTORY, body), #body
+  if length > HISTORY_MESSAGES then -- as a rule, one goes for one that comes
+    grown = grown - #redis.call('LPOP', HISTORY)
+    length = length - 1
+  end
+  local bytes = redis.call('HINCRBY', METERS, 'history_bytes', grown)
   while length > 1 and (length > HISTORY_MESSAGES or bytes > HISTORY_BYTES) do
     bytes = redis.call('HINCRBY', METERS, 'history_bytes', -#redis.call('LPOP', HISTORY))
     length = length - 1

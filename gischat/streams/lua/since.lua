@@ -3,10 +3,10 @@
 local id = ARGV[1]
 
 local published = tonumber(redis.call('HGET', METERS, 'published') or 0)
-local at = redis.call('ZSCORE', IDS, id)
+local at = published_at(id)
 -- What Redis had lost was said again, each front's part by itself: for a while, nothing stands where it stood.
 local settled_at = tonumber(redis.call('HGET', METERS, 'lost_at') or 0) + SETTLING
-if not at or tonumber(at) < settled_at then return { published, 0, history() } end
+if not at or at < settled_at then return { published, 0, history() } end
 
 local withdrawn_to = tonumber(redis.call('HGET', METERS, 'withdrawn_to') or 0)
 local is_any_withdrawn = redis.call('EXISTS', WITHDRAWN) == 1

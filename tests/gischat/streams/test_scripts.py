@@ -370,6 +370,7 @@ async def test_what_was_refused_may_be_sent_again_under_its_id(wire: Wire) -> No
 
 async def test_only_the_last_ids_are_remembered(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scripts, "IDS_NUMBER", 2)
+    monkeypatch.setattr(scripts, "IDS_STEP", 1)
     wire = start()
     ids = [new_id() for _ in range(3)]
     for id in ids:
@@ -390,6 +391,19 @@ async def test_ids_are_remembered_for_a_time(start: Start, monkeypatch: pytest.M
     await wire.end(Publish(b"{}"), id=new_id())
     await wire.end(Publish(b"{}"), id=old)
     assert [one.outcome for one in await wire.outbox()] == [Outcome.PUBLISHED] * 3
+
+
+async def test_old_ids_are_removed_by_and_by(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scripts, "IDS_AGE", 0)
+    monkeypatch.setattr(scripts, "IDS_STEP", 5)
+    wire = start()
+    kept = []
+    for _ in range(10):
+        await wire.end(Publish(b"{}"), id=new_id())
+        await wire.let_a_moment_pass()  # so that it is old
+        kept.append(int(await wire.redis.call("ZCARD", wire.keys.ids, key=wire.keys.ids)))
+    # What has just been published is not older than no time at all
+    assert kept == [1, 2, 3, 4, 1, 2, 3, 4, 5, 1]
 
 
 # The history
@@ -532,6 +546,18 @@ async def test_who_names_a_message_that_is_not_retained_gets_the_history(start: 
         await wire.end(Publish(b"%d" % number))
     snapshot = await wire.front.since(CHANNEL, id)
     assert (snapshot.history, snapshot.is_complete) == ([b"0", b"1", b"2", b"3"], False)
+
+
+async def test_who_names_a_message_that_is_too_old_gets_the_history(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though its id is still there: what was withdrawn is not remembered longer than ids count."""
+    monkeypatch.setattr(scripts, "IDS_AGE", 0)
+    wire = start()
+    id = new_id()
+    await wire.end(Publish(b"0"), id=id)
+    await wire.let_a_moment_pass()
+    assert await wire.front.since(CHANNEL, id) == Snapshot(1, [b"0"], False)
 
 
 async def test_who_missed_too_much_gets_the_history(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
