@@ -15,14 +15,14 @@ from tornado.iostream import IOStream
 
 from bench.crowd import HOST
 from bench.limits import raise_open_files
-from gischat.front.audience import Audience
-from gischat.front.connection import Connection
-from gischat.front.drops import Drops
-from gischat.front.frames import text_frame
-from gischat.front.memory import Memory
-from gischat.front.rates import Pace, Rates, Visitors
-from gischat.front.rooms import Room
-from gischat.front.turnstile import Turnstiles
+from gischat.front.channel.audience import Audience
+from gischat.front.channel.connection import Connection
+from gischat.front.channel.rooms import Room
+from gischat.front.door.rates import Pace, Rates, Visitors
+from gischat.front.jobs.turnstile import Turnstiles
+from gischat.front.sockets.drops import Drops
+from gischat.front.sockets.frames import text_frame
+from gischat.front.sockets.memory import Memory
 from gischat.messages import Messages
 from gischat.settings import load
 

@@ -22,7 +22,7 @@ FORBIDDEN = {
     "gischat.streams": ("gischat.front",),
     "gischat.messages": ("gischat.front", "gischat.streams", "tornado", "redis", "asyncio"),
     "gischat.settings": ("gischat.front", "gischat.streams", "tornado", "redis", "asyncio"),
-    "gischat.front.frames": ("tornado", "redis", "asyncio"),
+    "gischat.front.sockets.frames": ("tornado", "redis", "asyncio"),
     "worker.process": ("redis", "asyncio", "tornado"),
     "worker.images": ("redis", "asyncio", "tornado", "gischat.streams"),
     "worker.geojson": ("redis", "asyncio", "tornado", "gischat.streams"),

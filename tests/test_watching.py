@@ -13,8 +13,8 @@ from prometheus_client.metrics_core import Metric
 
 from gischat import metrics
 from gischat.errors import Cause
-from gischat.front.gateway import Backlog
-from gischat.front.scrape import families
+from gischat.front.handlers.scrape import families
+from gischat.front.jobs.gateway import Backlog
 from gischat.messages import Lane
 from gischat.metrics import Closing, Unwelcome
 from gischat.streams.entries import OF_JOBS

@@ -12,15 +12,15 @@ from tornado.netutil import bind_sockets
 from tornado.routing import URLSpec
 from tornado.web import Application
 
-from gischat.front import admin, docs, http
-from gischat.front.accepting import allow_descriptors
-from gischat.front.addresses import Proxies
+from gischat.front.door.addresses import Proxies
 from gischat.front.front import Front
-from gischat.front.gateway import HISTORY_SECONDS, READ_SECONDS, OutboxReader
-from gischat.front.requests import identify, log_request
-from gischat.front.scrape import Metrics
-from gischat.front.server import Server
-from gischat.front.websocket import ChannelSocket
+from gischat.front.handlers import admin, docs, rest
+from gischat.front.handlers.requests import identify, log_request
+from gischat.front.handlers.scrape import Metrics
+from gischat.front.handlers.websocket import ChannelSocket
+from gischat.front.jobs.gateway import HISTORY_SECONDS, READ_SECONDS, OutboxReader
+from gischat.front.sockets.accepting import allow_descriptors
+from gischat.front.sockets.server import Server
 from gischat.settings import Settings
 from gischat.streams.multiplexer import ANSWER_SECONDS
 from gischat.streams.servers import connect, reading_groups
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 OWN_DESCRIPTORS = 64  # logs, Redis, the loop's
 
 # Asked for by the dozen when a page is opened, or by whoever watches us; and they cost little.
-AS_OFTEN_AS_YOU_LIKE = (http.Page, http.Alive, http.Ready)
+AS_OFTEN_AS_YOU_LIKE = (rest.Page, rest.Alive, rest.Ready)
 
 
 def routes(front: Front) -> list[URLSpec]:
@@ -38,20 +38,20 @@ def routes(front: Front) -> list[URLSpec]:
     parts = {"front": front}
     web = {"path": str(resources.files("gischat") / "web")}
     return [
-        URLSpec(r"/()", http.Page, web | {"default_filename": "index.html"}),
-        URLSpec(r"/web/(.+)", http.Page, web),
-        URLSpec(r"/version", http.Version, parts),
-        URLSpec(r"/channels", http.Channels, parts),
-        URLSpec(r"/rules", http.Rules, parts),
-        URLSpec(r"/status", http.Status, parts),
+        URLSpec(r"/()", rest.Page, web | {"default_filename": "index.html"}),
+        URLSpec(r"/web/(.+)", rest.Page, web),
+        URLSpec(r"/version", rest.Version, parts),
+        URLSpec(r"/channels", rest.Channels, parts),
+        URLSpec(r"/rules", rest.Rules, parts),
+        URLSpec(r"/status", rest.Status, parts),
         *docs.routes(front),
         *admin.routes(front),
-        URLSpec(r"/livez", http.Alive, parts),
-        URLSpec(r"/readyz", http.Ready, parts),
+        URLSpec(r"/livez", rest.Alive, parts),
+        URLSpec(r"/readyz", rest.Ready, parts),
         URLSpec(r"/metrics", Metrics, parts),
-        URLSpec(r"/channel/([^/]+)/users", http.Users, parts),
-        URLSpec(r"/channel/([^/]+)/last", http.Last, parts),
-        URLSpec(r"/channel/([^/]+)/text", http.PutText, parts),
+        URLSpec(r"/channel/([^/]+)/users", rest.Users, parts),
+        URLSpec(r"/channel/([^/]+)/last", rest.Last, parts),
+        URLSpec(r"/channel/([^/]+)/text", rest.PutText, parts),
         URLSpec(r"/channel/([^/]+)/ws", ChannelSocket, parts),
     ]
 
@@ -72,14 +72,14 @@ class Site(Application):
         refusal = self._front.admission.ask(str(request.remote_ip))
         if refusal is None:
             return found
-        return self.get_handler_delegate(request, http.OneTooMany, {"front": self._front, "refusal": refusal})
+        return self.get_handler_delegate(request, rest.OneTooMany, {"front": self._front, "refusal": refusal})
 
 
 def application(front: Front) -> Application:
     settings = front.settings
     return Site(
         front,
-        default_handler_class=http.NotFound,
+        default_handler_class=rest.NotFound,
         default_handler_args={"front": front},
         log_function=log_request,
         origins=front.origins,

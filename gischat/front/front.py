@@ -9,23 +9,23 @@ from tornado.iostream import IOStream
 
 from gischat import metrics
 from gischat.errors import Cause, Refused
-from gischat.front.access import Access
-from gischat.front.admission import Admission
-from gischat.front.circle import Circle
-from gischat.front.connection import GOING_AWAY, Connection
-from gischat.front.doorkeeper import Doorkeeper
-from gischat.front.drops import Drops
-from gischat.front.gateway import Gateway, OutboxReader
+from gischat.front.channel.connection import GOING_AWAY, Connection
+from gischat.front.channel.moderation import Moderation
+from gischat.front.channel.presence import Presence
+from gischat.front.channel.pulse import Pulse
+from gischat.front.channel.rooms import Room
+from gischat.front.channel.subscriber import Subscriber
+from gischat.front.door.access import Access
+from gischat.front.door.admission import Admission
+from gischat.front.door.doorkeeper import Doorkeeper
+from gischat.front.door.origins import Origins
+from gischat.front.door.rates import Pace
 from gischat.front.gauges import Gauges
-from gischat.front.memory import Memory
-from gischat.front.moderation import Moderation
-from gischat.front.origins import Origins
-from gischat.front.presence import Presence
-from gischat.front.pulse import Pulse
-from gischat.front.rates import Pace
-from gischat.front.rooms import Room
-from gischat.front.subscriber import Subscriber
-from gischat.front.turnstile import Ending, Turnstiles
+from gischat.front.jobs.circle import Circle
+from gischat.front.jobs.gateway import Gateway, OutboxReader
+from gischat.front.jobs.turnstile import Ending, Turnstiles
+from gischat.front.sockets.drops import Drops
+from gischat.front.sockets.memory import Memory
 from gischat.messages import Message, Messages
 from gischat.metrics import Closing, Unwelcome
 from gischat.settings import Settings

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from gischat import metrics
-from gischat.front.rooms import Room
+from gischat.front.channel.rooms import Room
 
 SAMPLE_SECONDS = 1.0
 

@@ -7,7 +7,7 @@ from tornado.ioloop import IOLoop
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Opcode
 
-from gischat.front.rates import REFUSALS_PER_MINUTE, WENT_ON
+from gischat.front.door.rates import REFUSALS_PER_MINUTE, WENT_ON
 from tests.attacks.attackers import CHANNEL
 from tests.attacks.conftest import HONEST, LOW, House, StackFactory
 from tests.faults.scene import until

@@ -26,7 +26,7 @@ NICKNAME = "janeDoe"
 FAULTY_FRONT = f"""
 import sys
 from gischat import process
-from gischat.front import http
+from gischat.front.handlers import rest
 from gischat.commands.front import serve
 
 async def get(self):
@@ -35,7 +35,7 @@ async def get(self):
     error.add_note(said)
     raise error
 
-http.Rules.get = get
+rest.Rules.get = get
 sys.exit(process.run("front", serve))
 """
 
@@ -194,7 +194,7 @@ async def test_faults_of_fronts_and_workers_arrive_without_peoples_words(stack: 
 WORDS = {
     "event_id": "e1",
     "level": "error",
-    "logger": "gischat.front.http",
+    "logger": "gischat.front.handlers.rest",
     "release": "gischat@1",
     "tags": {"kind": "front"},
     "request": {"url": CANARY, "query_string": CANARY, "headers": {"Authorization": CANARY}, "data": CANARY},

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gischat.front.openapi import ADMIN_PATHS
+from gischat.front.handlers.openapi import ADMIN_PATHS
 from tests.moderation.conftest import Join
 from tests.support.admin import Admin, below
 from tests.support.contract import sample, words

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from tornado.ioloop import IOLoop
 
-from gischat.front.doorkeeper import WRONG_SECONDS, WRONG_TOKENS
+from gischat.front.door.doorkeeper import WRONG_SECONDS, WRONG_TOKENS
 from tests.support.admin import TOKEN, Admin
 from tests.support.processes import Stack, run_to_end
 from tests.support.rest import Rest

@@ -73,7 +73,7 @@ async def gischat_admin(url: str, *arguments: str, directory: Path, **environmen
 def acts(front: Process) -> list[dict[str, Any]]:
     """The acts that a front has logged since its mark."""
     lines = [json.loads(line) for line in front.new_log().splitlines() if '"message": "moderation: ' in line]
-    assert all(line["level"] == "INFO" and line["logger"] == "gischat.front.admin" for line in lines)
+    assert all(line["level"] == "INFO" and line["logger"] == "gischat.front.handlers.admin" for line in lines)
     return lines
 
 

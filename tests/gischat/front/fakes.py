@@ -9,7 +9,7 @@ import msgspec
 from websockets.frames import Frame
 from websockets.streams import StreamReader
 
-from gischat.front.gateway import Entry, Snapshot
+from gischat.front.jobs.gateway import Entry, Snapshot
 from gischat.messages import Lane, Message, new_id
 from gischat.streams.entries import Job, Outcome, Publication, Source
 

@@ -15,14 +15,14 @@ from typing import Any, cast
 import msgspec
 from tornado.iostream import IOStream
 
-from gischat.front.audience import Audience
-from gischat.front.connection import Connection
-from gischat.front.drops import Drops
-from gischat.front.frames import text_frame
-from gischat.front.memory import Memory
-from gischat.front.rates import Pace, Rates, Visitors
-from gischat.front.restrictions import Bans
-from gischat.front.turnstile import Turnstiles
+from gischat.front.channel.audience import Audience
+from gischat.front.channel.connection import Connection
+from gischat.front.door.rates import Pace, Rates, Visitors
+from gischat.front.door.restrictions import Bans
+from gischat.front.jobs.turnstile import Turnstiles
+from gischat.front.sockets.drops import Drops
+from gischat.front.sockets.frames import text_frame
+from gischat.front.sockets.memory import Memory
 from gischat.messages import Messages
 from gischat.streams.entries import Outcome
 from tests.gischat.front.fakes import CHANNEL, FakeGateway, publication

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gischat.front.gateway import FORGOTTEN, FROZEN, TAKEN
-from gischat.front.restrictions import Ban, Freeze, Restrictions
+from gischat.front.door.restrictions import Ban, Freeze, Restrictions
+from gischat.front.jobs.gateway import FORGOTTEN, FROZEN, TAKEN
 from gischat.messages import Lane, new_id
 from gischat.streams import scripts
 from gischat.streams.entries import PASSES_FREEZE, Outcome

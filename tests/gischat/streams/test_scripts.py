@@ -13,8 +13,8 @@ import msgspec
 import pytest
 from tornado.ioloop import IOLoop
 
-from gischat.front.gateway import FORGOTTEN, TAKEN, Snapshot
-from gischat.front.gateway import Gateway as FrontGateway
+from gischat.front.jobs.gateway import FORGOTTEN, TAKEN, Snapshot
+from gischat.front.jobs.gateway import Gateway as FrontGateway
 from gischat.messages import Lane, Messages, new_id
 from gischat.streams import scripts
 from gischat.streams.entries import Job, Outcome, Publication, Source

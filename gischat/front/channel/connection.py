@@ -1,0 +1,342 @@
+"""One client's connection: frames in, frames out, and what it holds in between."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+from tornado.iostream import IOStream, StreamClosedError
+
+from gischat import metrics
+from gischat.errors import Cause, Refused, Uncompliant
+from gischat.front.channel.audience import BROKEN, Send
+from gischat.front.channel.rooms import Room
+from gischat.front.door.rates import WENT_ON, Pace, TooOften
+from gischat.front.jobs.tally import UNKNOWN
+from gischat.front.jobs.turnstile import Ending, Turnstiles
+from gischat.front.sockets import link
+from gischat.front.sockets.drops import Drops
+from gischat.front.sockets.frames import PING, text_frame
+from gischat.front.sockets.memory import Memory, cut_off
+from gischat.messages import HEAVY_TYPES, Message, Messages, new_id, nickname_of, now, uncompliant
+from gischat.metrics import Closing
+from gischat.streams.entries import LEAVE, RESTORE, Outcome
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+GOODBYE_SECONDS = 1.0  # for a flood to end by itself
+TOO_SLOW = "Too slow: what was sent to you was not read."
+
+CUT_OFF = "Cut off: too much was held for it."
+
+BINARY_FRAME = "Binary frames are not understood: send JSON as text."
+GOING_AWAY = "The server is about to restart. Please send it again in a moment."
+
+
+class Connection:
+    """A client in a room.
+
+    `nickname` is the one that the workers have registered for it, if any; `address` is where it comes from, `since`
+    when it came, in seconds since the epoch; `received` counts the messages that it has sent, good and bad; `goodbye`
+    is the code and the reason that we have closed it with, if we have.
+    """
+
+    __slots__ = (
+        "_close",
+        "_drops",
+        "_has_named_itself",
+        "_is_closing",
+        "_max_unread",
+        "_memory",
+        "_messages",
+        "_pace",
+        "_ping",
+        "_requires_registration",
+        "_stream",
+        "_turnstile",
+        "_turnstiles",
+        "_unread",
+        "address",
+        "goodbye",
+        "is_draining",
+        "is_ready",
+        "nickname",
+        "number",
+        "owes_pong",
+        "received",
+        "room",
+        "send_now",
+        "since",
+    )
+
+    def __init__(
+        self,
+        room: Room,
+        stream: IOStream,
+        close: Callable[[int, str], None],
+        *,
+        messages: Messages,
+        turnstiles: Turnstiles,
+        pace: Pace,
+        drops: Drops,
+        memory: Memory,
+        max_unread_bytes: int,
+        requires_registration: bool = False,
+        address: str = "",
+    ) -> None:
+        """
+        Args:
+            stream: the socket's stream, with the websocket handshake behind it; plain TCP.
+            close: starts the websocket's closing handshake with a code and a reason.
+            max_unread_bytes: how much may wait for a client that does not read, before it is closed.
+            requires_registration: it may write under its registered nickname alone.
+        """
+        self.room = room
+        self.nickname: str | None = None
+        self.address = address
+        self.since = now()
+        self.is_draining = False
+        self.owes_pong = False
+        self.received = 0
+        self.goodbye: tuple[int, str] | None = None
+        self.send_now: Send = stream.socket.send
+        self.is_ready = True
+        self._ping: link.Mark | None = None  # where the last one is, when it waits behind something
+        self._stream = stream
+        self._unread = 0  # bytes that wait in the stream's buffer
+        self._close = close
+        self._messages = messages
+        self._pace = pace
+        self._drops = drops
+        self._memory = memory
+        self._turnstiles = turnstiles
+        self._turnstile = turnstiles.open(room.channel)
+        self._max_unread = max_unread_bytes
+        self._requires_registration = requires_registration
+        self._has_named_itself = False
+        self._is_closing = False
+        self.number = self._turnstile.number
+        if stream.writing():  # the answer to the handshake, still
+            self.wait_for(stream.write(b""))
+
+    # What comes in
+
+    def receive(self, frame: str | bytes) -> None:
+        """Checks a frame and sends it on its way; whatever is wrong with it is answered, never raised."""
+        if self._is_closing:
+            return  # after a goodbye nothing is taken, for nothing could be answered
+        self.received += 1
+        type = UNKNOWN
+        try:
+            self._pace.speak(len(frame))
+            if isinstance(frame, bytes):
+                raise Uncompliant(BINARY_FRAME)
+            message = self._messages.read(frame)
+            type = message.type
+            if type in HEAVY_TYPES:
+                self._pace.speak_heavily()
+            if self.is_draining:
+                raise Refused(GOING_AWAY, Cause.STOPPING)
+            if self.room.bans.concern_nicknames:
+                self.room.bans.check(message)
+            # Whose nickname it bears is asked at its turn: a newcomer that came right before it has ended by then.
+            objection = partial(self._objection, message) if self._requires_registration and message.author else None
+            self._turnstile.submit(message, partial(self._ended, message), objection=objection)
+            self._has_named_itself |= type == "newcomer"
+        except (Uncompliant, Refused) as refusal:
+            self._turnstiles.tally.refused(refusal.cause, type)
+            if isinstance(refusal, TooOften):
+                self._is_too_fast(refusal)
+            self.send(uncompliant(refusal.reason))
+        except Exception:
+            log.exception("a frame could not be handled", extra=self._named)
+            self._turnstiles.tally.refused(Cause.FAULT, type)
+            self.send(uncompliant("The server made a mistake with this message. It was not sent."))
+
+    def _objection(self, message: Message) -> str | None:
+        """Why the message may not be sent under its author's name; that nobody else has it now, a worker sees."""
+        if message.author == self.nickname:
+            return None
+        if self.nickname is None:
+            return f"Register your nickname first: nobody may write as '{message.author}' here without it."
+        return f"You are registered as '{self.nickname}': you cannot write as '{message.author}'."
+
+    def hear(self) -> None:
+        """A ping or a pong has come: who sends them without end is closed as if they were messages."""
+        try:
+            self._pace.speak(0)
+        except TooOften as refusal:
+            self._is_too_fast(refusal)
+
+    def _is_too_fast(self, refusal: TooOften) -> None:
+        """Each message that is refused is answered, and so that a flood does not make us write one: up to a number."""
+        self._drops.count(refusal.cause, "connection %d sends too fast", self.number)
+        if self._pace.goes_on():
+            self._drops.count(Closing.WENT_ON, "connection %d went on sending too fast, closed", self.number)
+            self.close(1008, WENT_ON)
+            # What it sends until it has read that is dropped; it has not for ever.
+            asyncio.get_running_loop().call_later(GOODBYE_SECONDS, self._stream.close)
+
+    def _ended(self, message: Message, ending: Ending) -> None:
+        if ending.is_refusal:
+            self.send(ending.body)
+        elif message.type == "newcomer":
+            self.nickname = nickname_of(message)
+            if (reason := self.room.bans.why_not(self.nickname)) is not None:
+                self.dismiss(1008, reason)  # banned while it was on its way
+        elif message.type == "exiter" and nickname_of(message) == self.nickname:
+            self.nickname = None
+
+    # What goes out
+
+    def send(self, body: bytes) -> None:
+        """Sends one message, as JSON."""
+        self.write(text_frame(body))
+
+    def ping(self) -> None:
+        """Asks whether the client is there; whoever sees its answer says so by `owes_pong`."""
+        self.owes_pong = True
+        self.write(PING)
+        if not self._stream.closed():
+            self._ping = link.mark(self._stream.socket, self._unread)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the last ping was not answered, though it is not still on its way behind something larger.
+
+        Who has been told goodbye needs no other reason to go.
+        """
+        if self._is_closing:
+            return False
+        if not self.owes_pong or self._ping is None or self._stream.closed():
+            return self.owes_pong
+        return not link.is_on_its_way(self._stream.socket, self._ping)
+
+    def write(self, data: bytes) -> None:
+        """Sends whole frames: straight to the socket when it takes them, else through the stream's buffer.
+
+        The socket is non-blocking, and nothing waits in the stream when it is passed by, so order holds.
+        """
+        if not self.is_ready:
+            self._buffer(data)
+            return
+        try:
+            sent = self.send_now(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            sent = BROKEN
+        if sent != len(data):
+            self.go_on(data, sent)
+
+    def go_on(self, data: bytes, sent: int) -> None:
+        """The socket has taken so much of whole frames, or is `BROKEN`."""
+        if sent != BROKEN:
+            self._buffer(memoryview(data)[sent:])
+        elif not self._stream.closed():
+            self._stream.close()
+
+    def wait_for(self, written: "asyncio.Future[None]") -> None:
+        """Something was written to the stream, by whomever, and has not gone out: what follows waits behind it."""
+        self._set_ready(False)
+        written.add_done_callback(self._has_gone_out)
+
+    def _buffer(self, data: bytes | memoryview) -> None:
+        if self._is_closing:
+            return  # nothing follows a goodbye (RFC 6455 §5.5.1)
+        size = len(data)
+        # A message longer than the bound still fits a client that has read all before.
+        if self._unread and self._unread + size > self._max_unread:
+            self._is_too_slow()
+            return
+        try:
+            written = self._stream.write(data)
+        except StreamClosedError:
+            return  # its end is on the way to `ended`
+        self._unread += size
+        self._memory.take_data(self, data)
+        self._set_ready(False)
+        written.add_done_callback(partial(self._was_read, data))
+
+    def _was_read(self, data: bytes | memoryview, written: "asyncio.Future[None]") -> None:
+        self._unread -= len(data)
+        self._memory.give_data(self, data)
+        self._has_gone_out(written)
+
+    def _has_gone_out(self, _: "asyncio.Future[None]") -> None:
+        if not (self._is_closing or self._stream.closed() or self._stream.writing()):
+            self._set_ready(True)
+
+    def _set_ready(self, is_ready: bool) -> None:
+        if self.is_ready != is_ready:
+            self.is_ready = is_ready
+            self.room.audience.sort(self)
+
+    def _is_too_slow(self) -> None:
+        self._stop_writing()
+        log.info("too slow, closed", extra=self._named)
+        metrics.CONNECTIONS_CLOSED.labels(Closing.TOO_SLOW).inc()
+        # Later, for this may be in the midst of a walk through the room.
+        asyncio.get_running_loop().call_soon(self.close, 1008, TOO_SLOW)
+
+    def let_go(self) -> None:
+        """Ends at once, for what it does not read takes too much memory: a goodbye would wait behind all of that."""
+        self._stop_writing()
+        self.goodbye = 1006, CUT_OFF  # which nobody hears but the log
+        cut_off(self._stream)
+
+    def close(self, code: int, reason: str) -> None:
+        """Says goodbye; `ended` follows when the socket is closed."""
+        self._stop_writing()
+        self.goodbye = code, reason
+        self._close(code, reason)
+
+    def _stop_writing(self) -> None:
+        self._is_closing = True
+        self._set_ready(False)
+
+    def dismiss(self, code: int, reason: str) -> None:
+        """Says goodbye to somebody who may not be here: of what he has sent, what waits its turn is not published."""
+        metrics.CONNECTIONS_CLOSED.labels(Closing.MODERATOR).inc()
+        self.close(code, reason)
+        self._turnstile.refuse_waiting(Refused(reason, Cause.BANNED))
+
+    @property
+    def _named(self) -> dict[str, object]:
+        """What log lines about it bear."""
+        return {"connection": self.number, "channel": self.room.channel}
+
+    # How it begins and ends
+
+    def ended(self) -> None:
+        """The socket is closed. What it sent before is still published; then its nickname is given up."""
+        self.room.leave(self)
+        if self._has_named_itself or not self._turnstile.is_idle:
+            self._leave()
+        else:
+            self._turnstiles.close(self._turnstile)
+
+    def _leave(self) -> None:
+        def ended(ending: Ending) -> None:
+            if ending.is_refusal:
+                # A nickname that nobody gives up would be a ghost: again, until it is done or this front is gone.
+                asyncio.get_running_loop().call_later(RETRY_SECONDS, self._leave)
+            else:
+                self._turnstiles.close(self._turnstile)
+
+        self._turnstile.submit(Message(LEAVE, "", b"{}"), ended, bounded=False)
+
+    def restore(self) -> None:
+        """Tells Redis the nickname again, when it has lost it."""
+        if self.nickname is None:
+            return
+
+        def ended(ending: Ending) -> None:
+            if ending.outcome is Outcome.REFUSED:
+                self.nickname = None
+                self.send(ending.body)
+
+        body = msgspec.json.encode({RESTORE: self.nickname})
+        self._turnstile.submit(Message(RESTORE, new_id(), body), ended, bounded=False)

@@ -1,0 +1,94 @@
+"""A connection's way in: no hole, nothing twice, and everything in its order.
+
+From its first moment all that is published waits for it. Its history is sent as soon as the room has heard as much as
+the history knows of: then what of the history waits as well is left out of the history, and what waits follows, in the
+order in which it was published.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from gischat import metrics
+from gischat.front.channel.audience import Listener
+from gischat.front.jobs.gateway import Snapshot
+from gischat.front.sockets.frames import text_frame
+from gischat.messages import id_of, uncompliant
+from gischat.metrics import Closing
+
+WAITING_BYTES = 64 * 2**20  # of what waits for one joiner's history, at the most
+
+MISSED = "What you missed is no longer kept: some messages may be missing. The last ones follow."
+TOO_LATE = "The history could not be read in time."
+
+
+class Member(Listener, Protocol):
+    """What a room needs of a connection."""
+
+    number: int
+    nickname: str | None  # that it is registered under
+    address: str  # that it comes from
+    since: int  # when it came, in seconds since the epoch
+    is_draining: bool
+
+    @property
+    def is_silent(self) -> bool: ...
+
+    def ping(self) -> None: ...
+
+    def close(self, code: int, reason: str) -> None: ...
+
+    def dismiss(self, code: int, reason: str) -> None:
+        """Closes it, and publishes nothing of what it has sent that waits its turn."""
+
+    def restore(self) -> None:
+        """Tells Redis again what it has lost of this connection."""
+
+
+@dataclass(slots=True)
+class Joiner:
+    """A connection on its way in."""
+
+    member: Member
+    change: int  # the head count's change that it made: earlier counts do not know of it
+    snapshot: Snapshot | None = None
+    has_history: bool = False
+    _waiting: list[tuple[bytes, bytes]] = field(default_factory=list)  # id and frame, in order
+    _waiting_bytes: int = 0
+
+    def write(self, id: bytes, frame: bytes) -> None:
+        """Sends what was published, or keeps it until the history has been sent."""
+        if self.has_history:
+            self.member.write(frame)
+            return
+        if self._waiting_bytes > WAITING_BYTES:
+            return  # it is being closed
+        self._waiting.append((id, frame))
+        self._waiting_bytes += len(frame)
+        if self._waiting_bytes > WAITING_BYTES:
+            metrics.CONNECTIONS_CLOSED.labels(Closing.HISTORY_TIMEOUT).inc()
+            self.member.close(1013, TOO_LATE)
+
+    def forget(self) -> None:
+        """The channel counts from anew: how much a history knew of does not matter any more."""
+        if self.snapshot is not None:
+            self.snapshot = replace(self.snapshot, published=0)
+
+    def send_history(self, published: int) -> int:
+        """Sends history and what waits, once, when so many publications have been heard as the history knows of.
+
+        Returns the bytes of the history that were sent.
+        """
+        if self.has_history or self.snapshot is None or published < self.snapshot.published:
+            return 0
+        self.has_history = True
+        live = {id for id, _ in self._waiting}
+        history = self.snapshot.frames
+        if live and any(id_of(body) in live for body in self.snapshot.history):
+            history = b"".join(text_frame(body) for body in self.snapshot.history if id_of(body) not in live)
+        missing = b"" if self.snapshot.is_complete else text_frame(uncompliant(MISSED))
+        since = b"".join(frame for _, frame in self._waiting)
+        self._waiting.clear()
+        if missing or history or since:
+            # As a rule there is only a history, and that is the same bytes for all who join together.
+            self.member.write(missing + history + since if missing or since else history)
+        return len(history)

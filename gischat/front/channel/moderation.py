@@ -1,0 +1,296 @@
+"""Moderation: what moderators want, on whichever front they say it, and every front does.
+
+What restricts a channel (bans, a freeze) lies in Redis. Each front holds a copy, which it reads at its start and anew
+whenever an order in the channel's outbox says that it has changed. What else is to be done comes as an order itself.
+Restrictions that Redis has lost, the fronts set again: of what they know, the newest stands.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+from redis.exceptions import RedisError
+
+from gischat.errors import Refused
+from gischat.front.channel.joiner import Member
+from gischat.front.channel.rooms import Room
+from gischat.front.door.restrictions import Ban, Bans, Freeze, Restrictions
+from gischat.front.jobs.gateway import FORGOTTEN, Gateway
+from gischat.front.jobs.turnstile import Turnstiles
+from gischat.messages import new_id
+from gischat.settings import Settings
+from gischat.streams.entries import Publication
+from gischat.streams.multiplexer import TOO_BUSY
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 0.5
+RESTORES = 5  # so often restrictions are restored for one act: more than there are fronts that know better
+ROLL_CALL_SECONDS = 1.0
+LOOK_SECONDS = 0.03  # between two looks at who has answered
+WITHDRAWN_IDS = 1000  # that are remembered, for the case that Redis loses that they were withdrawn; per channel
+
+DISCONNECTED = "Disconnected by a moderator."
+
+
+class Connected(msgspec.Struct, frozen=True):
+    """A connection, as moderators see it."""
+
+    number: int  # of its front
+    channel: str
+    nickname: str | None
+    address: str
+    since: int  # seconds since the epoch
+
+
+class Presence(msgspec.Struct, frozen=True):
+    """What a front answers to a roll call."""
+
+    front: str
+    host: str
+    pid: int
+    connections: list[Connected]
+
+
+class Roll(msgspec.Struct, frozen=True):
+    """What all fronts have answered."""
+
+    fronts: list[Presence]
+    missing: list[str]  # fronts that live by what Redis knows, and have not answered in time
+
+
+class RollCall(msgspec.Struct, frozen=True):
+    """A question to every front: who is connected? Of one channel, or of all."""
+
+    call: str
+    channel: str | None
+
+
+class Disconnection(msgspec.Struct, frozen=True):
+    """A connection to be closed."""
+
+    nickname: str
+    reason: str
+
+
+class Withdrawal(msgspec.Struct, frozen=True):
+    """Messages that are taken back; `all`: whatever was said in the channel before."""
+
+    all: bool
+    ids: list[str]
+
+
+class Moderation:
+    """A front's part in it."""
+
+    def __init__(self, settings: Settings, gateway: Gateway, rooms: Mapping[str, Room], turnstiles: Turnstiles) -> None:
+        self._gateway = gateway
+        self._rooms = rooms
+        self._turnstiles = turnstiles
+        self._reserved = settings.admin_author if settings.admin_token else ""
+        self._known = dict.fromkeys(rooms, Restrictions())
+        self._withdrawn: dict[str, OrderedDict[str, None]] = {channel: OrderedDict() for channel in rooms}
+        self._stale: set[str] = set()  # channels whose restrictions are to be read
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # that read them
+        self._begun: set[asyncio.Task[None]] = set()  # else nothing would hold them
+        for room in rooms.values():
+            room.ordered = partial(self._obey, room)
+            room.missed = partial(self._refresh, room)
+            room.forgotten = partial(self._tell_again, room)
+
+    async def begin(self) -> None:
+        """Reads what restricts each channel, which must be known before the first connection; waits for Redis."""
+        for channel, room in self._rooms.items():
+            while True:
+                try:
+                    self._adopt(room, await self._gateway.restrictions(channel))
+                    break
+                except Refused:
+                    log.warning("waiting for redis")
+        await self._ban_in_new_channels()
+
+    async def _ban_in_new_channels(self) -> None:
+        """Whoever is banned everywhere is banned in a channel, too, that was not there then."""
+        everywhere = {ban.id: ban for known in self._known.values() for ban in known.bans if ban.is_everywhere}
+        new = [channel for channel, known in self._known.items() if known.version == 0]
+        for channel in new if everywhere else ():
+            for ban in everywhere.values():
+                with contextlib.suppress(Refused):
+                    await self.ban(channel, ban)
+            self._adopt(self._rooms[channel], await self._gateway.restrictions(channel))
+
+    # What moderators want
+
+    async def ban(self, channel: str, ban: Ban) -> bool:
+        """Bans in a channel; False when there are too many bans."""
+        return bool(await self._act(channel, lambda known: self._gateway.ban(channel, known, ban)))
+
+    async def lift(self, channel: str, id: str) -> bool:
+        """Lifts a ban in a channel; False when there is none."""
+        return bool(await self._act(channel, lambda known: self._gateway.lift(channel, known, id)))
+
+    async def freeze(self, channel: str, freeze: Freeze | None) -> bool:
+        """Freezes a channel or, with None, thaws it; False when it was so before."""
+        return bool(await self._act(channel, lambda known: self._gateway.freeze(channel, known, freeze)))
+
+    async def withdraw(self, channel: str, ids: Iterable[str] = ()) -> int:
+        """Takes messages back, all of the channel when no ids are given; returns how many there were."""
+        return await self._gateway.withdraw(channel, list(ids))
+
+    async def disconnect(self, channel: str, nickname: str, reason: str) -> bool:
+        """Has whoever is registered under a nickname disconnected; False when nobody is."""
+        words = f"{DISCONNECTED} {reason}".strip()
+        return await self._gateway.disconnect(channel, nickname, msgspec.json.encode(Disconnection(nickname, words)))
+
+    async def restrictions(self, channel: str) -> Restrictions:
+        """What restricts a channel now."""
+        return await self._gateway.restrictions(channel)
+
+    async def call_roll(self, channel: str | None = None) -> Roll:
+        """The connections of all fronts, in a channel or in all."""
+        through = channel or next(iter(self._rooms))
+        call = new_id()
+        fronts = await self._gateway.call_roll(through, msgspec.json.encode(RollCall(call, channel)))
+        answers: list[bytes | None] = [None] * len(fronts)
+        ends = self._now() + ROLL_CALL_SECONDS
+        while None in answers and self._now() < ends:
+            await asyncio.sleep(LOOK_SECONDS)
+            answers = await self._gateway.roll(through, call, fronts)
+        return Roll(
+            [msgspec.json.decode(answer, type=Presence) for answer in answers if answer is not None],
+            [front for front, answer in zip(fronts, answers, strict=True) if answer is None],
+        )
+
+    async def _act(self, channel: str, act: Callable[[int], Awaitable[int]]) -> int:
+        """Changes what restricts a channel; what Redis has lost of it is restored first."""
+        for _ in range(RESTORES):
+            answer = await act(self._known[channel].version)
+            if answer != FORGOTTEN:
+                return answer
+            await self._restore(channel)
+        raise Refused(TOO_BUSY)
+
+    # What every front does
+
+    def _obey(self, room: Room, order: Publication) -> None:
+        try:
+            ORDERS[order.type](self, room, order.body)
+        except Exception:
+            log.exception("an order could not be carried out")
+
+    def _withdraw(self, room: Room, body: bytes) -> None:
+        withdrawal = msgspec.json.decode(body, type=Withdrawal)
+        self._turnstiles.withdraw(room.channel, None if withdrawal.all else set(withdrawal.ids))
+        remembered = self._withdrawn[room.channel]
+        remembered.update(dict.fromkeys(withdrawal.ids))
+        while len(remembered) > WITHDRAWN_IDS:
+            remembered.popitem(last=False)
+
+    def _disconnect(self, room: Room, body: bytes) -> None:
+        closing = msgspec.json.decode(body, type=Disconnection)
+        for member in list(room.connections.values()):
+            if member.nickname == closing.nickname:
+                member.dismiss(1008, closing.reason)
+
+    def _answer_roll(self, room: Room, body: bytes) -> None:
+        asked = msgspec.json.decode(body, type=RollCall)
+        rooms = self._rooms.values() if asked.channel is None else [room]
+        present = [_connected(member, one.channel) for one in rooms for member in one.connections.values()]
+        answer = msgspec.json.encode(Presence(self._gateway.front, socket.gethostname(), os.getpid(), present))
+        self._begin(self._answer(room.channel, asked.call, answer))
+
+    async def _answer(self, channel: str, call: str, answer: bytes) -> None:
+        try:
+            await self._gateway.answer_roll(channel, call, answer)
+        except (ConnectionError, Refused, RedisError) as error:
+            log.warning("a roll call could not be answered: %s", error)  # whoever asks is told that we are missing
+
+    # What restricts the channels
+
+    def _refresh(self, room: Room, _: bytes = b"") -> None:
+        """Reads what restricts a channel; what is asked for while a reading is on its way, is read after it."""
+        self._stale.add(room.channel)
+        if room.channel not in self._tasks:
+            self._tasks[room.channel] = asyncio.create_task(self._read(room))
+
+    async def _read(self, room: Room) -> None:
+        try:
+            await self._read_while_stale(room)
+        finally:
+            # At once: what is asked for from here on needs a task of its own.
+            del self._tasks[room.channel]
+
+    async def _read_while_stale(self, room: Room) -> None:
+        while room.channel in self._stale:
+            self._stale.discard(room.channel)
+            try:
+                restrictions = await self._gateway.restrictions(room.channel)
+                if restrictions.version < self._known[room.channel].version:
+                    await self._restore(room.channel)
+                else:
+                    self._adopt(room, restrictions)
+            except (ConnectionError, Refused, RedisError) as error:
+                log.warning("what restricts a channel could not be read: %s", error)
+                self._stale.add(room.channel)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _restore(self, channel: str) -> None:
+        """Sets again what Redis has lost, or learns that another front knows better; every front then reads it."""
+        if await self._gateway.restrict_again(channel, self._known[channel]):
+            log.warning("redis had lost what restricts a channel: set again")
+        self._adopt(self._rooms[channel], await self._gateway.restrictions(channel))
+
+    def _adopt(self, room: Room, restrictions: Restrictions) -> None:
+        self._known[room.channel] = restrictions
+        room.bans = Bans(restrictions.bans, reserved=self._reserved)
+        for member in list(room.connections.values()):
+            if (reason := _objection(room.bans, member)) is not None:
+                member.dismiss(1008, reason)
+
+    def _tell_again(self, room: Room) -> None:
+        """Redis has lost something: maybe that messages were withdrawn, or what restricts the channel."""
+        self._refresh(room)
+        if withdrawn := list(self._withdrawn[room.channel]):
+            self._begin(self._withdraw_again(room.channel, withdrawn))
+
+    async def _withdraw_again(self, channel: str, ids: list[str]) -> None:
+        try:
+            await self._gateway.withdraw(channel, ids, again=True)
+        except (ConnectionError, Refused, RedisError) as error:
+            log.error("messages could not be withdrawn again: %s", error)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begins what nobody waits for."""
+        task = asyncio.create_task(work)
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+ORDERS: Mapping[str, Callable[[Moderation, Room, bytes], Any]] = {
+    "restrictions": Moderation._refresh,
+    "withdrawn": Moderation._withdraw,
+    "disconnect": Moderation._disconnect,
+    "roll_call": Moderation._answer_roll,
+}
+
+
+def _objection(bans: Bans, member: Member) -> str | None:
+    """Why a connection may not stay."""
+    ban = bans.of_address(member.address)
+    if ban is not None:
+        return ban.words
+    return bans.why_not(member.nickname) if member.nickname is not None else None
+
+
+def _connected(member: Member, channel: str) -> Connected:
+    return Connected(member.number, channel, member.nickname, member.address, member.since)

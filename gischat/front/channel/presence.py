@@ -1,0 +1,115 @@
+"""This front's sign of life in each channel.
+
+Redis holds for every front a lease. While it is renewed, the front's connections count; when it runs out, a worker
+removes them. A lease that Redis does not know (it was flushed or replaced, or this process was frozen for too long)
+means that counts and nicknames have to be told again.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+
+from redis.exceptions import RedisError
+
+from gischat.errors import Refused
+from gischat.front.channel.rooms import Room
+from gischat.front.channel.subscriber import Subscriber
+from gischat.front.jobs.gateway import Gateway, Renewal
+from gischat.front.jobs.turnstile import Turnstiles
+from gischat.streams.complaint import described
+from gischat.streams.scripts import LEASE_SECONDS
+
+log = logging.getLogger(__name__)
+
+RENEW_SECONDS = 1.0
+LOST_SECONDS = 3.0  # before Redis was last heard of: what it may have lost by then (appendfsync everysec: two)
+
+
+class Presence:
+    """Renews the leases of a front, and sees by the answers whether Redis has lost it, or it Redis."""
+
+    def __init__(
+        self, gateway: Gateway, rooms: Mapping[str, Room], turnstiles: Turnstiles, subscriber: Subscriber
+    ) -> None:
+        self._gateway = gateway
+        self._rooms = rooms
+        self._turnstiles = turnstiles
+        self._subscriber = subscriber
+        self._has_ended = False
+        self._renewed_at = 0.0  # when Redis was last known to be what it was
+        self._looking: dict[str, asyncio.Task[None]] = {}
+        turnstiles.forgotten = self._look
+
+    async def begin(self) -> None:
+        """The first lease, which must be there before the first connection; waits for Redis."""
+        while True:
+            try:
+                await self._renew()
+                return
+            except Refused:
+                log.debug("waiting for redis")
+
+    async def run(self) -> None:
+        """Renews until it has ended.
+
+        Raises:
+            Deaf: this front does not hear, whatever it tries.
+        """
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            if self._has_ended:
+                return
+            heard = {channel: room.published for channel, room in self._rooms.items()}
+            try:
+                renewals = await self._renew()
+            except Refused:
+                continue  # the connection itself says what is wrong with it
+            except RedisError as error:
+                log.warning("the leases could not be renewed: %s", error)
+                continue
+            for channel, renewal in renewals.items():
+                if not renewal.was_known or renewal.published < heard[channel]:
+                    self._look(channel)
+                elif renewal.had_lapsed:
+                    # Redis was away for long, or this process frozen: what was told meanwhile left it out.
+                    self._rooms[channel].head_count.tell_again()
+            self._renewed_at = asyncio.get_running_loop().time()
+            self._subscriber.compare(heard, {channel: renewal.published for channel, renewal in renewals.items()})
+
+    async def end(self) -> None:
+        """Gives the leases back; where that fails they run out by themselves."""
+        self._has_ended = True
+        with contextlib.suppress(Refused, RedisError, TimeoutError):
+            async with asyncio.timeout(RENEW_SECONDS):
+                await asyncio.gather(*(self._gateway.resign(channel) for channel in self._rooms))
+
+    async def _renew(self) -> dict[str, Renewal]:
+        renewed = [self._gateway.renew(channel, LEASE_SECONDS) for channel in self._rooms]
+        return dict(zip(self._rooms, await asyncio.gather(*renewed), strict=True))
+
+    def _look(self, channel: str) -> None:
+        """Renews a lease at once, and tells what Redis is known to have lost."""
+        if channel not in self._looking and not self._has_ended:
+            since = self._renewed_at - LOST_SECONDS
+            task = self._looking[channel] = asyncio.create_task(self._renew_and_tell(channel, since))
+            task.add_done_callback(lambda _: self._looking.pop(channel))
+
+    async def _renew_and_tell(self, channel: str, since: float) -> None:
+        try:
+            await self._gateway.renew(channel, LEASE_SECONDS, is_forgotten=True)
+            await self._subscriber.go_back(channel)
+        except (ConnectionError, Refused, RedisError) as error:
+            log.warning("what redis has lost could not be told again: %s", described(error), extra={"channel": channel})
+        else:
+            self._tell_again(self._rooms[channel], since)
+
+    def _tell_again(self, room: Room, since: float) -> None:
+        connections = len(room.connections)
+        log.warning("redis had lost this front in a channel", extra={"channel": room.channel, "here": connections})
+        room.begin_anew()
+        self._turnstiles.repeat(room.channel, since)
+        room.head_count.tell_again()
+        for connection in room.connections.values():
+            connection.restore()
+        room.forgotten()

@@ -1,0 +1,246 @@
+"""Rooms: the sockets of a channel on this front."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from redis.exceptions import RedisError
+
+from gischat import metrics
+from gischat.errors import Refused
+from gischat.front.channel.audience import Audience
+from gischat.front.channel.gathering import Gathering
+from gischat.front.channel.headcount import GATHER_SECONDS, HeadCount
+from gischat.front.channel.joiner import Joiner, Member
+from gischat.front.door.restrictions import Bans
+from gischat.front.jobs.gateway import Gateway, Snapshot
+from gischat.front.jobs.turnstile import Turnstiles
+from gischat.front.sockets.frames import text_frame
+from gischat.messages import uncompliant
+from gischat.metrics import Gathered
+from gischat.streams.entries import Outcome, Publication
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+COUNT_SECONDS = 1e-4  # between two counts, for each connection: to tell them takes a tenth of that
+SEEN_IDS = 4096  # more than a channel publishes in the second that a Redis may lose
+SAID_AGAIN_SECONDS = 3.0  # what was published shortly before Redis lost it, its fronts say again
+
+GAP = "The server was cut off for a moment: some messages may be missing."
+
+
+class Room:
+    """A channel's connections on this front."""
+
+    def __init__(self, channel: str, gateway: Gateway, turnstiles: Turnstiles) -> None:
+        self.channel = channel
+        self.head_count = HeadCount(channel, turnstiles)
+        self.connections: dict[int, Member] = {}  # all, by number
+        self.audience = Audience()  # those that are wholly in
+        self._joiners: dict[Member, Joiner] = {}
+        self.bans = Bans()
+        self.ordered: Callable[[Publication], None] = lambda publication: None  # called with what fronts shall do
+        self.missed: Callable[[], None] = lambda: None  # called when orders may be among what was not heard
+        self.forgotten: Callable[[], None] = lambda: None  # called when Redis may have lost orders
+        self.published = 0  # the number of the last publication that was delivered
+        self._beginnings = 0  # how often the numbers have begun anew
+        self.caught_up_at = asyncio.get_running_loop().time()  # when there was nothing more to be heard
+        self._seen: OrderedDict[bytes, None] = OrderedDict()  # ids of the last messages that were delivered
+        self._turnstiles = turnstiles
+        self._gateway = gateway
+        self._newest_count: bytes | None = None
+        self._counts = Gathering(GATHER_SECONDS, self._deliver_count)
+        self._reading: asyncio.Task[Snapshot] | None = None
+        self._next_reading: asyncio.Task[Snapshot] | None = None
+        self._readings_since = asyncio.Semaphore(2)
+        self.received_bytes = Gathered(metrics.RECEIVED_BYTES.labels(channel))
+        self._sent_bytes = Gathered(metrics.SENT_BYTES.labels(channel))
+        self._delivered = Gathered(metrics.DELIVERIES.labels(channel))
+        self._entered = metrics.CONNECTIONS.labels(channel).inc
+        self._missed = metrics.PUBLICATIONS_MISSED.labels(channel).inc
+
+    def enter(self, member: Member, after: str | None = None) -> None:
+        """Takes a connection in: it gets the history, the next count that includes it, and all that comes after.
+
+        Instead of the history, one that comes back gets what it missed `after` the message of that id, if that is
+        retained; if it is not, an `uncompliant` says so, and the history follows.
+        """
+        joiner = Joiner(member, self.head_count.add(+1))
+        self.connections[member.number] = member
+        self._joiners[member] = joiner
+        self._entered()
+        task = asyncio.create_task(self._bring_history(joiner, after))
+        task.add_done_callback(_log_failure)
+
+    def leave(self, member: Member) -> None:
+        """Lets a connection go; what has gone already may go again."""
+        if self.connections.pop(member.number, None) is not None:
+            self.audience.discard(member)
+            self._joiners.pop(member, None)
+            self.head_count.add(-1)
+
+    def deliver(self, publications: Sequence[Publication]) -> None:
+        """Sends what was published, in order: frames that are due together go out in one write."""
+        frames: list[tuple[bytes, bytes]] = []
+        has_count = False
+        for publication in publications:
+            self._follow(publication.number)
+            if self._is_repeated(publication.id):
+                continue
+            if publication.type == "nb_users":
+                self._newest_count = publication.body
+                has_count = True
+            elif publication.is_for_everyone:
+                frames.append((publication.id, text_frame(publication.body)))
+            elif publication.to:
+                self._deliver_to(publication)
+            elif publication.outcome is Outcome.ORDERED:
+                self.ordered(publication)
+        if frames:
+            self._broadcast(frames)
+        self._let_in()
+        if has_count:
+            self._counts.ask()
+
+    def _follow(self, number: int) -> None:
+        """Notices what was missed (then the ends of our jobs may be among it, and they are enqueued again), and what
+        was lost."""
+        if number != self.published + 1:
+            if number > self.published:
+                self._missed(number - self.published - 1)
+                log.warning("missed %d publications: trimmed", number - self.published - 1, extra=self._named)
+                self._tell_all(uncompliant(GAP))
+                self.missed()
+            else:
+                log.warning("begins anew: redis has lost what was published before", extra=self._named)
+                self._beginnings += 1
+                for joiner in self._joiners.values():
+                    joiner.forget()
+                self._turnstiles.forgotten(self.channel)
+            self._turnstiles.enqueue_again(self.channel)
+        self.published = number
+        # Never lowered here: until all has been said again that Redis has lost, it must take nothing that is newer.
+        self._turnstiles.heard[self.channel] = max(number, self._turnstiles.heard.get(self.channel, 0))
+
+    def know(self, ids: Iterable[bytes]) -> None:
+        """These messages were published before this front was there: who comes has them, or does not want them."""
+        self._seen.update(dict.fromkeys(ids))
+
+    def begin_anew(self) -> None:
+        """Redis has lost what was published before: numbers that were heard already come again."""
+        self._turnstiles.heard[self.channel] = 0
+        now = asyncio.get_running_loop().time()
+        if now - self.caught_up_at > SAID_AGAIN_SECONDS:
+            # What was published meanwhile may have been lost before it was heard here.
+            self._tell_all(uncompliant(GAP))
+        self.caught_up_at = now
+
+    def _is_repeated(self, id: bytes) -> bool:
+        """Whether this message was delivered before: a Redis that lost its last second makes workers publish again."""
+        if not id:
+            return False
+        if id in self._seen:
+            return True
+        self._seen[id] = None
+        if len(self._seen) > SEEN_IDS:
+            self._seen.popitem(last=False)
+        return False
+
+    def _tell_all(self, body: bytes) -> None:
+        """Those who are on their way in as well."""
+        frame = text_frame(body)
+        for member in self.connections.values():
+            member.write(frame)
+
+    def _broadcast(self, frames: Sequence[tuple[bytes, bytes]]) -> None:
+        data = b"".join(frame for _, frame in frames)
+        self.audience.send(data)
+        for joiner in list(self._joiners.values()):
+            for id, frame in frames:
+                joiner.write(id, frame)
+        self._count(len(self.connections), len(frames), len(data))
+
+    def _count(self, clients: int, messages: int, size: int) -> None:
+        """Counts what many are sent at once: nothing is done for each of them."""
+        self._delivered.total += clients * messages
+        self._sent_bytes.total += clients * size
+
+    def _deliver_to(self, publication: Publication) -> None:
+        front, _, number = publication.to.partition("/")
+        member = self.connections.get(int(number)) if front == self._gateway.front else None
+        if member is not None:
+            frame = text_frame(publication.body)
+            member.write(frame)
+            self._count(1, 1, len(frame))
+
+    def _deliver_count(self) -> None:
+        if self._newest_count is None:
+            return
+        self._counts.interval = max(GATHER_SECONDS, COUNT_SECONDS * len(self.connections))
+        frame = text_frame(self._newest_count)
+        self.audience.send(frame)
+        counted = [joiner for joiner in self._joiners.values() if joiner.change <= self.head_count.told]
+        for joiner in counted:
+            joiner.write(b"", frame)
+        self._count(len(self.audience) + len(counted), 1, len(frame))
+        self._let_in()
+
+    def _let_in(self) -> None:
+        for joiner in list(self._joiners.values()):
+            self._let_in_one(joiner)
+
+    def _let_in_one(self, joiner: Joiner) -> None:
+        """Who has the history and is counted becomes a member like all others."""
+        self._sent_bytes.total += joiner.send_history(self.published)
+        if joiner.has_history and joiner.change <= self.head_count.told:
+            del self._joiners[joiner.member]
+            self.audience.add(joiner.member)
+
+    async def _bring_history(self, joiner: Joiner, after: str | None) -> None:
+        beginnings = self._beginnings
+        snapshot = await self._read_snapshot() if after is None else await self._read_since(after)
+        if joiner.member in self._joiners:
+            joiner.snapshot = snapshot
+            if beginnings != self._beginnings:
+                joiner.forget()
+            self._let_in_one(joiner)
+
+    async def _read_snapshot(self) -> Snapshot:
+        """One reading is on its way at a time; all who enter meanwhile share the next."""
+        if self._next_reading is None:
+            self._next_reading = asyncio.create_task(self._read_after(self._reading))
+        return await asyncio.shield(self._next_reading)
+
+    async def _read_after(self, reading: "asyncio.Task[Snapshot] | None") -> Snapshot:
+        if reading is not None:
+            await asyncio.wait([reading])
+        # From here on the answer may be older than whoever enters.
+        self._reading, self._next_reading = self._next_reading, None
+        return await self._ask(self._gateway.snapshot)
+
+    async def _read_since(self, after: str) -> Snapshot:
+        async with self._readings_since:
+            return await self._ask(self._gateway.since, after)
+
+    async def _ask(self, read: Callable[..., Awaitable[Snapshot]], *arguments: str) -> Snapshot:
+        while self._joiners:
+            try:
+                return await read(self.channel, *arguments)
+            except Refused:
+                log.debug("a history waits for redis", extra=self._named)
+            except RedisError as error:
+                log.error("a history could not be read: %s", error, extra=self._named)
+                await asyncio.sleep(RETRY_SECONDS)
+        return Snapshot(0, [])  # nobody waits for it any more
+
+    @property
+    def _named(self) -> dict[str, object]:
+        """What log lines about it bear."""
+        return {"channel": self.channel}
+
+
+def _log_failure(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("a history could not be read", exc_info=task.exception())

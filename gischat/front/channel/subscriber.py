@@ -1,0 +1,160 @@
+"""The outbox reader: hands what the workers publish to the rooms.
+
+It reads the outboxes as streams, by position: whatever happens to the connection, it goes on where it was.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from redis.exceptions import RedisError
+
+from gischat.errors import Refused
+from gischat.front.channel.rooms import SEEN_IDS, Room
+from gischat.front.jobs.gateway import READ_ENTRIES, Entry, Gateway, OutboxReader
+from gischat.front.jobs.turnstile import Turnstiles
+
+log = logging.getLogger(__name__)
+
+BEGINNING = b"0-0"
+DEAF_SECONDS = 5.0
+REREAD_ENTRIES = SEEN_IDS // 2  # of an outbox whose places begin anew: what of them was heard is still known
+
+
+class Expectation(NamedTuple):
+    """So many publications there were at that time: they must have been heard soon after."""
+
+    published: int
+    since: float
+
+
+class Deaf(Exception):
+    """This process runs and does not hear: it is of no use."""
+
+
+class Subscriber:
+    """Reads the outboxes of all rooms."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        readers: Sequence[OutboxReader],
+        rooms: Mapping[str, Room],
+        turnstiles: Turnstiles,
+    ) -> None:
+        self._gateway = gateway
+        self._readers = readers
+        self._rooms = rooms
+        self._turnstiles = turnstiles
+        self._positions: dict[str, bytes] = {}
+        self._expected: dict[str, Expectation] = {}
+        self._reconnected_for: set[str] = set()  # channels of which nothing has been heard since
+
+    async def find_positions(self) -> None:
+        """Begins at the end of each outbox; waits for Redis as long as it takes."""
+        for channel in self._rooms:
+            while channel not in self._positions:
+                try:
+                    # First the ids: what is published meanwhile must not be taken for known.
+                    self._rooms[channel].know(await self._gateway.published_ids(channel, SEEN_IDS))
+                    newest = await self._gateway.last_entry(channel)
+                    self._positions[channel] = newest.id if newest else BEGINNING
+                    self._rooms[channel].published = newest.publication.number if newest else 0
+                except Refused:
+                    log.debug("waiting for redis")
+
+    async def go_back(self, channel: str) -> None:
+        """Reads an outbox from an earlier place if all that it holds comes before ours.
+
+        It is so when a clock was set back while Redis lost its data, or another machine that is behind took its place:
+        the places are made of the time, and what is published would not be heard until the clock has caught up.
+
+        Raises:
+            ConnectionError, Refused, RedisError: it could not be asked.
+        """
+        newest = await self._gateway.last_entry(channel)
+        if newest is not None and _order(newest.id) >= _order(self._positions[channel]):
+            return
+        places = await self._gateway.newest_places(channel, REREAD_ENTRIES)
+        position = places[-1] if len(places) == REREAD_ENTRIES else BEGINNING
+        if _order(position) >= _order(self._positions[channel]):
+            return
+        log.warning("all that redis has comes before what was heard: it is read again", extra={"channel": channel})
+        self._positions[channel] = position
+        for reader in self._readers:
+            if channel in reader.channels:
+                reader.reconnect()  # it waits for what comes after the old place
+
+    async def run(self) -> None:
+        """Reads until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for reader in self._readers:
+                group.create_task(self._read(reader))
+
+    async def _read(self, reader: OutboxReader) -> None:
+        while True:
+            try:
+                read = await reader.read(self._positions)
+            except (ConnectionError, Refused, RedisError) as error:
+                log.debug("the outboxes could not be read: %s", error)
+                # The connection is being made anew; without this pause a fault that comes at once would spin.
+                await asyncio.sleep(0.05)
+                continue
+            for channel, entries in read:
+                self._hand_over(channel, entries)
+                self._positions[channel] = entries[-1].id
+            if all(len(entries) < READ_ENTRIES for _, entries in read):
+                for channel in reader.channels:
+                    self._rooms[channel].caught_up_at = asyncio.get_running_loop().time()
+
+    def compare(self, heard: Mapping[str, int], published: Mapping[str, int]) -> None:
+        """Compares the last that was heard with what Redis said after that was published, by channel.
+
+        Raises:
+            Deaf: publications do not arrive although Redis answers, over a new connection neither.
+        """
+        now = asyncio.get_running_loop().time()
+        late = {channel for channel, number in published.items() if self._is_late(channel, heard[channel], number, now)}
+        if late & self._reconnected_for:
+            raise Deaf(f"nothing is heard of {len(late)} channels although redis answers")
+        if late:
+            log.error("nothing is heard of %d channels although redis answers: reconnecting", len(late))
+            self._reconnected_for |= late
+            for channel in late:
+                self._expected[channel] = self._expected[channel]._replace(since=now)
+            for reader in self._readers:
+                reader.reconnect()
+
+    def _is_late(self, channel: str, heard: int, published: int, now: float) -> bool:
+        expected = self._expected.get(channel)
+        if expected is None or _is_met(expected, heard, published):
+            self._expected[channel] = Expectation(published, now)
+            if expected is not None:
+                self._reconnected_for.discard(channel)
+            return False
+        return now - expected.since > DEAF_SECONDS
+
+    def _hand_over(self, channel: str, entries: list[Entry]) -> None:
+        publications = [entry.publication for entry in entries]
+        for publication in publications:
+            try:
+                self._turnstiles.end(publication)
+            except Exception:
+                log.exception("the end of a job could not be told", extra={"channel": channel})
+        try:
+            self._rooms[channel].deliver(publications)
+        except Exception:
+            log.exception("a publication could not be delivered", extra={"channel": channel})
+
+
+def _is_met(expected: Expectation, heard: int, published: int) -> bool:
+    if heard > published:
+        # Redis has lost some, and nothing that came later has been heard: which is right as long as nothing comes.
+        return published <= expected.published
+    return heard >= expected.published or published < expected.published
+
+
+def _order(place: bytes) -> tuple[int, int]:
+    milliseconds, _, number = place.partition(b"-")
+    return int(milliseconds), int(number)

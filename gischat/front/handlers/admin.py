@@ -1,0 +1,331 @@
+"""`/admin`: what moderators ask for over HTTP. Without `ADMIN_TOKEN` there are no such paths.
+
+Every act is logged with who and what; what people said is not.
+"""
+
+import asyncio
+import logging
+import math
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from marshmallow import Schema, ValidationError
+from redis.exceptions import RedisError
+from tornado.routing import URLSpec
+from tornado.web import HTTPError
+
+from gischat import messages
+from gischat.errors import Refused, Uncompliant
+from gischat.front.door.restrictions import Ban, Freeze, network_of, subject_of
+from gischat.front.front import Front
+from gischat.front.handlers import admin_schemas
+from gischat.front.handlers.requests import request_id
+from gischat.front.handlers.rest import JsonHandler, details
+from gischat.messages import Identifier, new_id, now
+from gischat.streams.entries import ANNOUNCEMENT
+from gischat.streams.multiplexer import TOO_BUSY
+
+log = logging.getLogger(__name__)
+
+LONGEST_NAME = 64  # characters of a moderator's
+
+ACTED = "moderation: %(act)s by '%(moderator)s' from %(address)s"
+
+WRONG_TOKEN = "The admin token is missing or wrong."
+NOT_PUBLISHED_YET = "It was accepted but is not published yet."
+
+
+def routes(front: Front) -> list[URLSpec]:
+    """The paths of moderation; none where nobody moderates."""
+    if not front.settings.admin_token:
+        return []
+    parts = {"front": front}
+    return [
+        URLSpec(r"/admin/channels", Channels, parts),
+        URLSpec(r"/admin/channels/([^/]+)/messages", Messages, parts),
+        URLSpec(r"/admin/channels/([^/]+)/messages/([^/]+)", Message, parts),
+        URLSpec(r"/admin/channels/([^/]+)/freeze", Freezing, parts),
+        URLSpec(r"/admin/channels/([^/]+)/announcements", Announcements, parts),
+        URLSpec(r"/admin/channels/([^/]+)/users/([^/]+)", ChannelUser, parts),
+        URLSpec(r"/admin/announcements", Announcements, parts),
+        URLSpec(r"/admin/users/([^/]+)", User, parts),
+        URLSpec(r"/admin/connections", Connections, parts),
+        URLSpec(r"/admin/bans", Bans, parts),
+        URLSpec(r"/admin/bans/([^/]+)", LiftedBan, parts),
+    ]
+
+
+class Declined(HTTPError):
+    """An answer that says why not."""
+
+    def __init__(self, status: int, detail: Any) -> None:
+        super().__init__(status)
+        self.detail = detail
+
+
+class AdminHandler(JsonHandler):
+    """An endpoint for moderators alone."""
+
+    def initialize(self, front: Front) -> None:
+        super().initialize(front)
+        self.moderation = front.moderation
+
+    async def prepare(self) -> None:  # type: ignore[override]  # Tornado awaits it
+        super().prepare()
+        if seconds := self.front.doorkeeper.seconds_to_wait(self.address):
+            self.set_header("Retry-After", seconds)
+            self.answer({"detail": f"Too many wrong tokens. Try again in {seconds} seconds."}, 429)
+        elif not self.front.doorkeeper.admits(self.request.headers):
+            log.warning("a wrong admin token from %s", self.address, extra={"request": request_id(self.request)})
+            await self.front.doorkeeper.turn_away(self.address)
+            self.set_header("WWW-Authenticate", 'Bearer realm="gischat admin"')
+            self.answer({"detail": WRONG_TOKEN}, 401)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None))[1]
+        if isinstance(error, Declined):
+            self.answer({"detail": error.detail}, status_code)
+        else:
+            super().write_error(status_code, **kwargs)
+
+    @property
+    def moderator(self) -> str:
+        """Who the moderator says to be."""
+        return re.sub(r"[^ -~]", "?", self.request.headers.get("X-Moderator", ""))[:LONGEST_NAME]
+
+    def known(self, channel: str) -> str:
+        """A channel that there is."""
+        if channel not in self.front.rooms:
+            raise Declined(404, f"Channel '{channel}' not registered")
+        return channel
+
+    def asked_channels(self) -> list[str]:
+        """The one that the query names, or all."""
+        channel = self.get_query_argument("channel", None)
+        return list(self.front.rooms) if channel is None else [self.known(channel)]
+
+    def read(self, schema: Schema) -> dict[str, Any]:
+        """The request's body, as the schema wants it."""
+        try:
+            content: dict[str, Any] = schema.load(msgspec.json.decode(self.request.body, type=dict[str, Any]))
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            raise Declined(422, details(Uncompliant("The body must be a JSON object."))) from None
+        except ValidationError as error:
+            broken = {name: " ".join(map(str, reasons)) for name, reasons in error.messages_dict.items()}
+            raise Declined(422, details(Uncompliant("", broken))) from None
+        return content
+
+    async def act(
+        self, name: str, channels: Sequence[str], act: Callable[[str], Awaitable[Any]], **facts: Any
+    ) -> dict[str, Any]:
+        """Does something in each of these channels, logs it, and returns what came of it by channel."""
+        return await self._in_each(channels, act, lambda failed: self._note(name, channels, failed, facts))
+
+    async def ask(self, channels: Sequence[str], question: Callable[[str], Awaitable[Any]]) -> dict[str, Any]:
+        """What is asked of each of these channels."""
+        return await self._in_each(channels, question, lambda failed: None)
+
+    async def _in_each(
+        self,
+        channels: Sequence[str],
+        act: Callable[[str], Awaitable[Any]],
+        tried: Callable[[Sequence[str]], None],
+    ) -> dict[str, Any]:
+        results = await asyncio.gather(*map(act, channels), return_exceptions=True)
+        done: dict[str, Any] = {}
+        failed: list[str] = []
+        for channel, result in zip(channels, results, strict=True):
+            if not isinstance(result, BaseException):
+                done[channel] = result
+            elif isinstance(result, Refused | RedisError | ConnectionError):
+                failed.append(channel)
+            else:
+                raise result
+        tried(failed)
+        if failed:
+            where = f" Done in: {', '.join(done)}. Not done in: {', '.join(failed)}." if done else ""
+            raise Declined(503, TOO_BUSY + where)
+        return done
+
+    def _note(self, act: str, channels: Sequence[str], failed: Sequence[str], facts: dict[str, Any]) -> None:
+        fields = {
+            "act": act,
+            "moderator": self.moderator,
+            "address": self.address,
+            "channels": "all" if len(channels) == len(self.front.rooms) else list(channels),
+            **facts,
+            "request": request_id(self.request),
+        }
+        if failed:
+            fields["failed"] = list(failed)
+        log.info(ACTED, fields, extra=fields)
+
+
+class Channels(AdminHandler):
+    async def get(self) -> None:
+        names = list(self.front.rooms)
+        counts = await self.front.head_counts()
+        found = await self.ask(names, self.moderation.restrictions)
+        self.answer([_channel(name, counts[name], found[name].freeze) for name in names])
+
+
+class Messages(AdminHandler):
+    async def get(self, channel: str) -> None:
+        found = await self.ask([self.known(channel)], self.front.gateway.snapshot)
+        self.answer_json(b"[" + b",".join(found[channel].history) + b"]")
+
+    async def delete(self, channel: str) -> None:
+        done = await self.act("delete all messages", [self.known(channel)], self.moderation.withdraw)
+        self.answer({"deleted": done[channel]})
+
+
+class Message(AdminHandler):
+    async def delete(self, channel: str, id: str) -> None:
+        self.known(channel)
+        if not Identifier.FORM.fullmatch(id):
+            raise Declined(404, "A message's id is a UUID.")
+        done = await self.act("delete message", [channel], lambda name: self.moderation.withdraw(name, [id]), id=id)
+        if not done[channel]:
+            raise Declined(404, f"There is no message {id} in this channel, or not any more.")
+        self.answer({"deleted": done[channel]})
+
+
+class Freezing(AdminHandler):
+    async def put(self, channel: str) -> None:
+        await self._set(channel, Freeze(now(), self.moderator))
+
+    async def delete(self, channel: str) -> None:
+        await self._set(channel, None)
+
+    async def _set(self, channel: str, freeze: Freeze | None) -> None:
+        name = "freeze" if freeze else "thaw"
+        done = await self.act(name, [self.known(channel)], lambda name: self.moderation.freeze(name, freeze))
+        self.answer({"channel": channel, "frozen": freeze is not None, "changed": done[channel]})
+
+
+class Announcements(AdminHandler):
+    async def post(self, channel: str | None = None) -> None:
+        channels = list(self.front.rooms) if channel is None else [self.known(channel)]
+        asked = self.read(admin_schemas.AnnouncementRequest())
+        ids = {name: asked.get("id") or new_id() for name in channels}
+        self._check(asked["text"])
+        await self.act("announce", channels, lambda name: self._announce(name, ids[name], asked["text"]), ids=ids)
+        self.answer({"published": [{"channel": name, "id": ids[name]} for name in channels]})
+
+    def _check(self, text: str) -> None:
+        """It is said to be too long at once, not by channel."""
+        try:
+            self._message(new_id(), text)
+        except Uncompliant as error:
+            raise Declined(422, details(error)) from None
+
+    def _message(self, id: str, text: str) -> messages.Message:
+        said = {"id": id, "author": self.settings_.admin_author, "text": text}
+        message = self.front.messages.read(msgspec.json.encode(said), type="text")
+        # A job of its own kind, which passes where channels are frozen; what it publishes is an ordinary text.
+        return replace(message, type=ANNOUNCEMENT, author="")
+
+    async def _announce(self, channel: str, id: str, text: str) -> None:
+        ending = await self.front.publish(channel, self._message(id, text))
+        if ending is None:
+            raise Refused(NOT_PUBLISHED_YET)
+        if ending.is_refusal:
+            raise Refused(msgspec.json.decode(ending.body)["reason"])
+
+
+class User(AdminHandler):
+    async def delete(self, nickname: str) -> None:
+        await self.disconnect(nickname, list(self.front.rooms))
+
+    async def disconnect(self, nickname: str, channels: Sequence[str]) -> None:
+        reason = self.get_query_argument("reason", "")[: admin_schemas.LONGEST_REASON]
+        done = await self.act(
+            "disconnect", channels, lambda name: self.moderation.disconnect(name, nickname, reason), nickname=nickname
+        )
+        if not any(done.values()):
+            raise Declined(404, f"Nobody is registered as '{nickname}'.")
+        self.answer({"disconnected": [channel for channel, was_there in done.items() if was_there]})
+
+
+class ChannelUser(User):
+    async def delete(self, channel: str, nickname: str) -> None:  # type: ignore[override]  # tornado gives what the path has
+        await self.disconnect(nickname, [self.known(channel)])
+
+
+class Connections(AdminHandler):
+    async def get(self) -> None:
+        channel = self.get_query_argument("channel", None)
+        try:
+            roll = await self.moderation.call_roll(None if channel is None else self.known(channel))
+        except (Refused, RedisError, ConnectionError):
+            raise Declined(503, TOO_BUSY) from None
+        connections = [
+            {"front": front.front, **msgspec.structs.asdict(one)} for front in roll.fronts for one in front.connections
+        ]
+        fronts = [{"front": front.front, "host": front.host, "pid": front.pid} for front in roll.fronts]
+        self.answer({"connections": connections, "fronts": fronts, "missing": roll.missing})
+
+
+class Bans(AdminHandler):
+    async def get(self) -> None:
+        found = await self.ask(list(self.front.rooms), self.moderation.restrictions)
+        bans = {
+            (ban.id, None if ban.is_everywhere else channel): ban
+            for channel, restrictions in found.items()
+            for ban in restrictions.bans
+        }
+        self.answer([_shown(ban, channel) for (_, channel), ban in bans.items()])
+
+    async def post(self) -> None:
+        asked = self.read(admin_schemas.BanRequest())
+        channel = asked["channel"]
+        if channel is not None and channel not in self.front.rooms:
+            raise Declined(422, details(Uncompliant("", {"channel": f"Channel '{channel}' not registered"})))
+        ban = _ban(asked, self.moderator)
+        done = await self.act(
+            "ban",
+            list(self.front.rooms) if channel is None else [channel],
+            lambda name: self.moderation.ban(name, ban),
+            kind=ban.kind,
+            subject=ban.subject,
+            seconds=asked["seconds"],
+        )
+        if not all(done.values()):
+            raise Declined(409, "There are too many bans: lift some, or ban a network instead of its addresses.")
+        self.answer(_shown(ban, channel), 201)
+
+
+class LiftedBan(AdminHandler):
+    async def delete(self, id: str) -> None:
+        done = await self.act("lift ban", self.asked_channels(), lambda name: self.moderation.lift(name, id), ban=id)
+        if not any(done.values()):
+            raise Declined(404, f"There is no ban '{id}', or not any more.")
+        self.answer({"lifted": id})
+
+
+def _ban(asked: dict[str, Any], by: str) -> Ban:
+    kind = "address" if "address" in asked else "nickname"
+    subject = subject_of(network_of(asked["address"])) if kind == "address" else asked["nickname"]
+    # In whole seconds, and not shorter than was asked for.
+    until = math.ceil(time.time() + asked["seconds"])
+    return Ban(kind, subject, now(), until, by, asked["reason"], asked["channel"] is None)
+
+
+def _shown(ban: Ban, channel: str | None) -> dict[str, Any]:
+    content = msgspec.structs.asdict(ban)
+    del content["is_everywhere"]
+    return {"id": ban.id, "channel": channel, **content}
+
+
+def _channel(name: str, connections: int, freeze: Freeze | None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "nb_connected_users": connections,
+        "frozen": freeze is not None,
+        "frozen_since": freeze.since if freeze else None,
+        "frozen_by": freeze.by if freeze else None,
+    }

@@ -1,0 +1,126 @@
+"""What `/admin` is asked and answers: checked when it comes in, and described by `/openapi.json`."""
+
+from typing import Any
+
+from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates, validates_schema
+
+from gischat.front.door.restrictions import network_of
+from gischat.messages import Identifier
+
+LONGEST_BAN = 365 * 24 * 3600  # seconds
+DEFAULT_BAN = 24 * 3600  # seconds
+LONGEST_REASON = 80  # characters: a closing frame holds 123 bytes, and not this alone
+
+ONE_SUBJECT = "Either an address or a nickname has to be given."
+A_NICKNAME = validate.Regexp(r"[A-Za-z0-9_-]{1,64}\Z", error="A nickname has letters A-Z, digits, '_' and '-' only.")
+
+
+class Strict(Schema):
+    class Meta:
+        unknown = RAISE
+
+
+class BanRequest(Strict):
+    address = fields.String(
+        metadata={"description": "An address, or a network as 203.0.113.0/24; an IPv6 address stands for its /64."}
+    )
+    nickname = fields.String(validate=A_NICKNAME, metadata={"description": "In whatever capitals."})
+    channel = fields.String(load_default=None, allow_none=True, metadata={"description": "Null: in every channel."})
+    seconds = fields.Integer(
+        load_default=DEFAULT_BAN, strict=True, validate=validate.Range(1, LONGEST_BAN), metadata={"examples": [3600]}
+    )
+    reason = fields.String(
+        load_default="",
+        validate=validate.Length(max=LONGEST_REASON),
+        metadata={"description": "Is shown to whoever is banned."},
+    )
+
+    @validates("address")
+    def is_a_network(self, value: str, data_key: str) -> None:
+        try:
+            network_of(value)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+
+    @validates_schema(skip_on_field_errors=True)
+    def has_one_subject(self, data: dict[str, Any], **_: Any) -> None:
+        if ("address" in data) == ("nickname" in data):
+            raise ValidationError(ONE_SUBJECT, "address")
+
+
+class AnnouncementRequest(Strict):
+    text = fields.String(required=True, metadata={"description": "As long as any text at the most."})
+    id = Identifier(
+        metadata={"description": "Of the message. What is asked for again with the same id is published once."}
+    )
+
+
+class Ban(Strict):
+    id = fields.String(required=True, metadata={"description": "By which it is lifted."})
+    kind = fields.String(required=True, validate=validate.OneOf(["address", "nickname"]))
+    subject = fields.String(required=True)
+    channel = fields.String(required=True, allow_none=True, metadata={"description": "Null: every channel."})
+    since = fields.Integer(required=True, metadata={"description": "Seconds since the epoch."})
+    until = fields.Integer(required=True, metadata={"description": "Seconds since the epoch."})
+    by = fields.String(required=True, metadata={"description": "The moderator's X-Moderator; may be empty."})
+    reason = fields.String(required=True)
+
+
+class Lifted(Strict):
+    lifted = fields.String(required=True, metadata={"description": "The ban's id."})
+
+
+class ModeratedChannel(Strict):
+    name = fields.String(required=True)
+    nb_connected_users = fields.Integer(required=True)
+    frozen = fields.Boolean(required=True)
+    frozen_since = fields.Integer(required=True, allow_none=True)
+    frozen_by = fields.String(required=True, allow_none=True)
+
+
+class Frozen(Strict):
+    channel = fields.String(required=True)
+    frozen = fields.Boolean(required=True)
+    changed = fields.Boolean(required=True, metadata={"description": "False: it was so before."})
+
+
+class Deleted(Strict):
+    deleted = fields.Integer(required=True, metadata={"description": "How many messages."})
+
+
+class Disconnected(Strict):
+    disconnected = fields.List(fields.String(), required=True, metadata={"description": "In which channels."})
+
+
+class Announcement(Strict):
+    channel = fields.String(required=True)
+    id = fields.UUID(required=True, metadata={"description": "Of the message."})
+
+
+class Announced(Strict):
+    published = fields.List(fields.Nested(Announcement), required=True)
+
+
+class Connection(Strict):
+    front = fields.String(required=True)
+    number = fields.Integer(required=True, metadata={"description": "Unique on its front."})
+    channel = fields.String(required=True)
+    nickname = fields.String(required=True, allow_none=True, metadata={"description": "Null: not registered."})
+    address = fields.String(required=True)
+    since = fields.Integer(required=True, metadata={"description": "Seconds since the epoch."})
+
+
+class AnsweringFront(Strict):
+    front = fields.String(required=True)
+    host = fields.String(required=True)
+    pid = fields.Integer(required=True)
+
+
+class Connections(Strict):
+    connections = fields.List(fields.Nested(Connection), required=True)
+    fronts = fields.List(fields.Nested(AnsweringFront), required=True)
+    missing = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "Fronts that have not answered within a second: their connections are not listed."},
+    )

@@ -1,0 +1,59 @@
+"""What all answers have in common: the headers that say what a browser may do with them, the request's id, JSON.
+
+Whatever is answered may hold what people wrote. So nothing of it is ever taken for a page or a script that it is not,
+nothing is framed, and no address of ours, which may hold a token, is told to the sites that people link to.
+"""
+
+from typing import Any
+
+import msgspec
+from tornado.web import RequestHandler
+
+from gischat.front.handlers.requests import REQUEST_ID, log_failure, request_id
+
+EVERYWHERE = {
+    "Server": "gischat",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+_EMBEDDED_BY_NOBODY = ("default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'")
+_OF_OUR_OWN = ("script-src 'self'", "style-src 'self'", "img-src 'self' data: blob:", "connect-src 'self'")
+
+# Content Security Policies (https://www.w3.org/TR/CSP3)
+FOR_DATA = "; ".join(_EMBEDDED_BY_NOBODY)
+FOR_SWAGGER_UI = "; ".join((*_EMBEDDED_BY_NOBODY, *_OF_OUR_OWN))
+# Our own page makes its elements one by one: a string that is to become markup is a fault, and the browser stops it.
+FOR_OUR_PAGE = f"{FOR_SWAGGER_UI}; require-trusted-types-for 'script'; trusted-types 'none'"
+
+
+class Handler(RequestHandler):
+    """What all our handlers have in common."""
+
+    __slots__ = ()  # see ChannelSocket
+
+    CONTENT_SECURITY_POLICY = FOR_DATA
+
+    def set_default_headers(self) -> None:
+        for name, value in EVERYWHERE.items():
+            self.set_header(name, value)
+        self.set_header("Content-Security-Policy", self.CONTENT_SECURITY_POLICY)
+        self.set_header(REQUEST_ID, request_id(self.request))
+
+    @property
+    def address(self) -> str:
+        """The client's, as far as somebody trustworthy says it: see `Proxies.locate`."""
+        return str(self.request.remote_ip)
+
+    def answer(self, content: Any, status: int = 200) -> None:
+        self.set_status(status)
+        self.answer_json(msgspec.json.encode(content))
+
+    def answer_json(self, body: bytes) -> None:
+        self.set_header("Content-Type", "application/json; charset=UTF-8")
+        self.finish(body)
+
+    def log_exception(self, typ: object, value: object, tb: object) -> None:
+        log_failure(self, value)

@@ -1,0 +1,53 @@
+"""`/openapi.json`, and `/docs`, which shows it with Swagger UI: on a page of our own, with nothing from elsewhere.
+
+Two files of Swagger UI are served from the package swagger-ui-py, which carries the official release. Its templates
+are not used: they need inline scripts, and our content security policy allows none.
+"""
+
+from functools import cache
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+from tornado.routing import URLSpec
+
+from gischat.front.front import Front
+from gischat.front.handlers.answers import FOR_SWAGGER_UI
+from gischat.front.handlers.openapi import document
+from gischat.front.handlers.rest import Page, PublicHandler
+from gischat.settings import Settings
+
+
+def routes(front: Front) -> list[URLSpec]:
+    """The paths of the documentation."""
+    return [
+        URLSpec(r"/openapi\.json", OpenApi, {"front": front}),
+        URLSpec(r"/docs/?()", Docs, {"path": str(files("gischat") / "web")}),
+        URLSpec(r"/docs/(swagger-ui\.css|swagger-ui-bundle\.js)", Page, {"path": str(_swagger_ui())}),
+    ]
+
+
+def _swagger_ui() -> Path:
+    """Found, not imported: the package would bring template engines into every front."""
+    package = find_spec("swagger_ui")
+    assert package is not None, "swagger-ui-py is not installed"
+    assert package.origin is not None
+    return Path(package.origin).parent / "static"
+
+
+class OpenApi(PublicHandler):
+    def get(self) -> None:
+        self.answer_json(_encoded(self.settings_))
+
+
+@cache
+def _encoded(settings: Settings) -> bytes:
+    return msgspec.json.encode(document(settings))
+
+
+class Docs(Page):
+    CONTENT_SECURITY_POLICY = FOR_SWAGGER_UI
+
+    def parse_url_path(self, url_path: str) -> str:
+        return "docs.html"

@@ -1,0 +1,481 @@
+"""The programming interface as OpenAPI 3.1, made from the marshmallow schemas that also check what comes in.
+
+The websocket's messages stand among the component schemas, each in both directions: `Send…` is what a client
+may send, `Receive…` what clients get: completed, and with no other key.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from typing import Any
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from apispec.ext.marshmallow.openapi import OpenAPIConverter
+from marshmallow import RAISE, Schema, fields, validate
+
+from gischat import __version__, messages
+from gischat.front.door.access import TOKEN
+from gischat.front.handlers import admin_schemas
+from gischat.settings import Settings
+
+JsonObject = dict[str, Any]
+Row = Mapping[str, fields.Field[Any]]
+
+ABOUT = """\
+A chat for people who work with maps. Clients talk over a websocket, `/channel/{channel}/ws`, in JSON objects,
+one a text frame. What they may send is the schema `ClientMessage`, what they receive `ServerMessage`.
+"""
+
+WEBSOCKET = """\
+Opens the channel's websocket. On joining, a client receives the stored messages, oldest first, and `nb_users`.
+What it sends has the shapes of `ClientMessage` (unknown keys are dropped), what it receives exactly those of
+`ServerMessage`. A message that breaks the contract is answered by `uncompliant` and costs nothing else; a frame
+that is too large ends the connection with 1009. Too many messages in a minute are answered by `uncompliant`, which says
+for how long to wait; who goes on is closed with 1008. A channel that does not exist, or is private and was asked for
+without its token, is accepted and closed with 1008.
+"""
+
+MEANINGS = {
+    "text": "Broadcast and stored.",
+    "image": "Scaled to fit the house's size, broadcast as JPEG or PNG, stored.",
+    "geojson": "A layer, checked against RFC 7946, broadcast and stored; coordinates are in the layer's CRS.",
+    "crs": "A coordinate reference system; broadcast and stored.",
+    "bbox": "An extent; broadcast and stored.",
+    "position": "A place; broadcast and stored.",
+    "model": "A QGIS processing model; broadcast and stored.",
+    "script": "A QGIS Python script; broadcast and stored.",
+    "newcomer": "Registers the connection's nickname in the channel; broadcast. To write, few instances need it.",
+    "exiter": "Gives the nickname up; broadcast, also when a registered connection ends.",
+    "like": "Goes to the liked author alone, if registered.",
+    "nb_users": "How many connections the channel has; sent whenever that changes.",
+    "uncompliant": "Why a message was refused, in words for its user; goes to its sender alone.",
+}
+
+NOT_STORED = frozenset({"newcomer", "exiter", "like"})
+
+
+# What is answered over HTTP: exactly the keys that are named.
+
+
+class Answer(Schema):
+    class Meta:
+        unknown = RAISE
+
+
+class Version(Answer):
+    version = fields.String(required=True)
+
+
+class Rules(Answer):
+    rules = fields.String(required=True)
+    main_lang = fields.String(required=True, metadata={"description": "The language of the house."})
+    min_author_length = fields.Integer(required=True)
+    max_author_length = fields.Integer(required=True)
+    max_message_length = fields.Integer(required=True, metadata={"description": "In characters."})
+    max_image_size = fields.Integer(required=True, metadata={"description": "The longest side, in pixels."})
+    max_geojson_features = fields.Integer(required=True)
+
+
+class ChannelStatus(Answer):
+    name = fields.String(required=True)
+    nb_connected_users = fields.Integer(required=True)
+
+
+class Status(Answer):
+    status = fields.String(required=True, validate=validate.OneOf(["ok", "degraded"]))
+    healthy = fields.Boolean(required=True, metadata={"description": "Whether messages go round."})
+    channels = fields.List(fields.Nested(ChannelStatus), required=True)
+
+
+class Alive(Answer):
+    alive = fields.Boolean(required=True)
+
+
+class Ready(Answer):
+    ready = fields.Boolean(required=True)
+    reasons = fields.List(fields.String(), required=True, metadata={"description": "Why it is not ready."})
+
+
+class Problem(Answer):
+    detail = fields.String(required=True, metadata={"description": "What is wrong, in words."})
+
+
+class Fault(Answer):
+    loc = fields.List(fields.String(), required=True, metadata={"description": "`body`, and the field."})
+    msg = fields.String(required=True)
+    type = fields.String(required=True)
+
+
+class Faults(Answer):
+    detail = fields.List(fields.Nested(Fault), required=True, validate=validate.Length(min=1))
+
+
+def _reference(name: str) -> JsonObject:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _list_of(items: JsonObject) -> JsonObject:
+    return {"type": "array", "items": items}
+
+
+def _json(schema: type[Schema] | JsonObject) -> JsonObject:
+    return {"content": {"application/json": {"schema": schema}}}
+
+
+def _answer(description: str, schema: type[Schema] | JsonObject) -> JsonObject:
+    return {"description": description, **_json(schema)}
+
+
+def _get(tag: str, summary: str, schema: type[Schema] | JsonObject, errors: JsonObject | None = None) -> JsonObject:
+    limits = {} if tag == OPERATION else TOO_MANY
+    responses = {"200": _answer(summary, schema), **(errors or {}), **limits}
+    return {"get": {"tags": [tag], "summary": summary, "responses": responses}}
+
+
+HOUSE, CHANNEL, OPERATION = "The house", "A channel", "Operation"
+NAMES = _list_of({"type": "string"})
+RETRY_AFTER = {"headers": {"Retry-After": {"description": "In seconds.", "schema": {"type": "integer"}}}}
+TOO_MANY = {"429": _answer("Too many requests or connections from one address", Problem) | RETRY_AFTER}
+FULL = {"503": _answer("The server has as many connections as it may have", Problem) | RETRY_AFTER}
+UNKNOWN = {"404": _answer("The channel does not exist", Problem)}
+PRIVATE = {"401": _answer("The channel is private, and no token of it was shown", Problem)}
+UNABLE = {"503": _answer("Not possible just now; nothing has been done", Problem)}
+BANNED = {"403": _answer("The client's address, or the author's nickname, is banned", Problem)}
+
+PATHS: dict[str, JsonObject] = {
+    "/version": _get(HOUSE, "The version of the server", Version),
+    "/rules": _get(HOUSE, "The rules of the house and its limits", Rules),
+    "/channels": _get(HOUSE, "The names of the channels", NAMES),
+    "/status": _get(HOUSE, "Whether messages go round, and how many people each channel has", Status),
+    "/livez": _get(OPERATION, "Whether the process answers", Alive),
+    "/readyz": _get(
+        OPERATION,
+        "Whether messages go round and new clients are welcome",
+        Ready,
+        {"503": _answer("They do not, or are not", Ready)},
+    ),
+    "/metrics": {
+        "get": {
+            "tags": [OPERATION],
+            "summary": "What this host's processes count, for Prometheus",
+            "responses": {
+                "200": {"description": "Text in one of Prometheus' formats", "content": {"text/plain": {}}},
+                "403": _answer("Neither from the server's own machine nor with the token", Problem),
+            },
+        }
+    },
+    "/channel/{channel}/users": _get(
+        CHANNEL, "The registered nicknames, sorted case-insensitively", NAMES, BANNED | PRIVATE | UNKNOWN | UNABLE
+    ),
+    "/channel/{channel}/last": _get(
+        CHANNEL,
+        "The stored messages, oldest first",
+        _list_of(_reference("StoredMessage")),
+        BANNED | PRIVATE | UNKNOWN | UNABLE,
+    ),
+    "/channel/{channel}/text": {
+        "put": {
+            "tags": [CHANNEL],
+            "summary": "Say a text in the channel",
+            "requestBody": {"required": True, **_json(_reference("PutText"))},
+            "responses": {
+                "200": _answer("The message as it has been broadcast", _reference("ReceiveText")),
+                "403": _answer(
+                    "The address or author is banned, not registered where that is required, or of a foreign page",
+                    Problem,
+                ),
+                "422": _answer("The body is not a text message", Faults),
+                "504": _answer("Accepted, but not published in time; it may still be", Problem),
+                **PRIVATE,
+                **UNKNOWN,
+                **TOO_MANY,
+                **UNABLE,
+            },
+        }
+    },
+    "/channel/{channel}/ws": {
+        "get": {
+            "tags": [CHANNEL],
+            "summary": "The channel's websocket",
+            "description": WEBSOCKET,
+            "responses": {
+                "101": {"description": "The connection is a websocket from now on"},
+                "400": {"description": "The request does not ask for a websocket"},
+                "403": _answer("The client's address is banned, or a page of this site may not", Problem),
+                **TOO_MANY,
+                **FULL,
+            },
+            "x-websocket": {"sends": _reference("ClientMessage"), "receives": _reference("ServerMessage")},
+        }
+    },
+}
+
+
+# Where an instance has private channels: none, or one of these
+TOKEN_SCHEMES: dict[str, JsonObject] = {
+    "header": {"type": "http", "scheme": "bearer", "description": "The token of a private channel."},
+    "query": {"type": "apiKey", "in": "query", "name": TOKEN, "description": "The same, for browsers' websockets."},
+}
+
+
+# What moderators ask for
+
+
+MODERATION = "Moderation"
+SECURITY: list[JsonObject] = [{"adminToken": []}]
+ADMIN_SCHEME: JsonObject = {"type": "http", "scheme": "bearer", "description": "The instance's `ADMIN_TOKEN`."}
+TURNED_AWAY = {
+    "401": _answer("The token is missing or wrong", Problem),
+    "429": _answer("Too many wrong tokens came from this address; see Retry-After", Problem),
+}
+PARTLY = {"503": _answer("Not possible just now, or not in every channel: the text says where it was done", Problem)}
+UNFIT = {"422": _answer("The body is not as described", Faults)}
+ONLY_IN = {"name": "channel", "in": "query", "schema": {"type": "string"}, "description": "In this channel alone."}
+REASON = {"name": "reason", "in": "query", "schema": {"type": "string"}, "description": "What the user is told."}
+
+
+def _moderates(
+    summary: str,
+    schema: type[Schema] | JsonObject,
+    *,
+    errors: JsonObject | None = None,
+    asks: type[Schema] | None = None,
+    query: Iterable[JsonObject] = (),
+    status: str = "200",
+) -> JsonObject:
+    """An operation for moderators alone."""
+    operation: JsonObject = {
+        "tags": [MODERATION],
+        "summary": summary,
+        "security": SECURITY,
+        "responses": {status: _answer(summary, schema), **TURNED_AWAY, **PARTLY, **(errors or {})},
+    }
+    if asks is not None:
+        operation |= {"requestBody": {"required": True, **_json(asks)}}
+        operation["responses"] |= UNFIT
+    if query:
+        operation |= {"parameters": list(query)}
+    return operation
+
+
+def _unknown(what: str) -> JsonObject:
+    return {"404": _answer(what, Problem)}
+
+
+NO_USER = _unknown("Nobody is registered under this nickname, or there is no such channel")
+
+ADMIN_PATHS: dict[str, JsonObject] = {
+    "/admin/channels": {
+        "get": _moderates("The channels, and which are frozen", _list_of(_reference("ModeratedChannel")))
+    },
+    "/admin/channels/{channel}/messages": {
+        "get": _moderates("The stored messages, oldest first", _list_of(_reference("StoredMessage")), errors=UNKNOWN),
+        "delete": _moderates("Delete all messages said so far", admin_schemas.Deleted, errors=UNKNOWN),
+    },
+    "/admin/channels/{channel}/messages/{id}": {
+        "delete": _moderates(
+            "Delete a message: nobody who comes, or comes back, is told it",
+            admin_schemas.Deleted,
+            errors=_unknown("There is no such message, or channel"),
+        )
+    },
+    "/admin/channels/{channel}/freeze": {
+        "put": _moderates("Freeze: it can be read, but nobody can write", admin_schemas.Frozen, errors=UNKNOWN),
+        "delete": _moderates("Thaw", admin_schemas.Frozen, errors=UNKNOWN),
+    },
+    "/admin/channels/{channel}/announcements": {
+        "post": _moderates(
+            "Say a text as the instance",
+            admin_schemas.Announced,
+            asks=admin_schemas.AnnouncementRequest,
+            errors=UNKNOWN,
+        )
+    },
+    "/admin/announcements": {
+        "post": _moderates(
+            "Say a text as the instance, in every channel",
+            admin_schemas.Announced,
+            asks=admin_schemas.AnnouncementRequest,
+        )
+    },
+    "/admin/channels/{channel}/users/{nickname}": {
+        "delete": _moderates(
+            "Disconnect whoever is registered under a nickname",
+            admin_schemas.Disconnected,
+            errors=NO_USER,
+            query=[REASON],
+        )
+    },
+    "/admin/users/{nickname}": {
+        "delete": _moderates(
+            "Disconnect whoever is registered under a nickname, in every channel",
+            admin_schemas.Disconnected,
+            errors=NO_USER,
+            query=[REASON],
+        )
+    },
+    "/admin/connections": {
+        "get": _moderates("Who is connected, on all fronts", admin_schemas.Connections, errors=UNKNOWN, query=[ONLY_IN])
+    },
+    "/admin/bans": {
+        "get": _moderates("The bans that hold", _list_of(_reference("Ban"))),
+        "post": _moderates(
+            "Ban an address, a network or a nickname for a time",
+            admin_schemas.Ban,
+            asks=admin_schemas.BanRequest,
+            errors={"409": _answer("There are too many bans", Problem)},
+            status="201",
+        ),
+    },
+    "/admin/bans/{id}": {
+        "delete": _moderates(
+            "Lift a ban",
+            admin_schemas.Lifted,
+            errors=_unknown("There is no such ban, or channel"),
+            query=[ONLY_IN],
+        )
+    },
+}
+
+
+def document(settings: Settings) -> dict[str, object]:
+    """The OpenAPI document of one instance: its channels and limits are the settings'."""
+    plugin = Plugin()
+    spec = APISpec("gischat", __version__, "3.1.0", [plugin], info={"description": ABOUT})
+    assert plugin.converter is not None  # APISpec has given it one
+    for name, schema in _message_components(plugin.converter, settings).items():
+        spec.components.schema(name, schema)
+    for name, scheme in TOKEN_SCHEMES.items() if settings.channel_tokens else ():
+        spec.components.security_scheme(name, scheme)
+    if settings.admin_token:
+        spec.components.security_scheme("adminToken", ADMIN_SCHEME)
+        # Of these there are lists, which are described by reference.
+        for listed in (admin_schemas.ModeratedChannel, admin_schemas.Ban):
+            spec.components.schema(listed.__name__, schema=listed)
+    for path, operations in (PATHS | (ADMIN_PATHS if settings.admin_token else {})).items():
+        secured = _secured(path, deepcopy(operations), settings)  # apispec writes into it
+        spec.path(path, operations=secured, parameters=_parameters(path, settings))
+    described: dict[str, object] = spec.to_dict()
+    return described
+
+
+def _secured(path: str, operations: JsonObject, settings: Settings) -> JsonObject:
+    if not path.startswith("/channel/") or not settings.channel_tokens:
+        return operations
+    ways: list[JsonObject] = [{}, *({name: []} for name in TOKEN_SCHEMES)]
+    return {method: {**operation, "security": ways} for method, operation in operations.items()}
+
+
+def _parameters(path: str, settings: Settings) -> list[JsonObject]:
+    schemas: JsonObject = {name: {"type": "string"} for name in re.findall(r"{(\w+)}", path)}
+    if "channel" in schemas:
+        schemas["channel"]["enum"] = list(settings.channels)
+    return [{"name": name, "in": "path", "required": True, "schema": schema} for name, schema in schemas.items()]
+
+
+# The messages of the websocket
+
+
+class Converter(OpenAPIConverter):
+    """apispec's, which also knows the fields that messages are made of."""
+
+    OWN: Mapping[type[fields.Field[Any]], JsonObject] = {
+        messages.Identifier: {"type": "string", "format": "uuid"},
+        messages.Timestamp: {
+            "type": "integer",
+            "description": "Seconds since the epoch.",
+            "minimum": 0,
+            "maximum": messages.LAST_SECOND,
+            "examples": [1_700_000_000],
+        },
+        messages.Number: {"type": "number"},
+        messages.Document: _reference("FeatureCollection"),
+    }
+
+    def field2property(self, field: fields.Field[Any]) -> JsonObject:
+        if isinstance(field, fields.Constant):
+            return {"type": "string", "const": field.constant}
+        if own := self.OWN.get(type(field)):
+            return own
+        described: JsonObject = super().field2property(field)
+        if "pattern" in described:
+            described["pattern"] = _ecma(described["pattern"])
+        return described
+
+
+def _ecma(pattern: str) -> str:
+    r"""A pattern as JSON Schema reads it (ECMA 262): it anchors nothing itself, and its `$` is Python's `\Z`."""
+    bare = pattern.removesuffix(r"\Z")
+    return f"^{bare}$"
+
+
+class Plugin(MarshmallowPlugin):
+    Converter = Converter
+
+
+def _message_components(converter: OpenAPIConverter, settings: Settings) -> dict[str, JsonObject]:
+    sent = _described(converter, messages.schemas(settings))
+    received = sent | _described(converter, _server_schemas())
+    components = {
+        "ClientMessage": _one_of("Send", sent),
+        "ServerMessage": _one_of("Receive", received),
+        "StoredMessage": _one_of("Receive", [type_ for type_ in sent if type_ not in NOT_STORED]),
+        "PutText": sent["text"] | {"examples": [{"author": "jane", "text": "Hello"}]},
+        **{_name("Send", type_): _requiring(schema, {"type"}) for type_, schema in sent.items()},
+        **{_name("Receive", type_): _complete(schema) for type_, schema in received.items()},
+        "FeatureCollection": _feature_collection(settings),
+    }
+    # Swagger UI calls the alternatives of a schema by their titles.
+    return {name: {"title": name, **schema} for name, schema in components.items()}
+
+
+def _server_schemas() -> dict[str, Schema]:
+    """The messages that only the server sends."""
+    rows: dict[str, Row] = {
+        "nb_users": {"nb_users": fields.Integer()},
+        "uncompliant": {"reason": fields.String()},
+    }
+    head: Row = {"id": messages.Identifier(), "timestamp": messages.Timestamp()}
+    return {type_: Schema.from_dict({"type": fields.Constant(type_), **head, **row})() for type_, row in rows.items()}
+
+
+def _described(converter: OpenAPIConverter, schemas: Mapping[str, Schema]) -> dict[str, JsonObject]:
+    described = {}
+    for type_, schema in schemas.items():
+        fields_: JsonObject = converter.schema2jsonschema(schema)  # type: ignore[no-untyped-call]
+        described[type_] = {**fields_, "description": MEANINGS[type_]}
+    return described
+
+
+def _requiring(schema: JsonObject, names: set[str]) -> JsonObject:
+    return {**schema, "required": sorted({*schema.get("required", ()), *names})}
+
+
+def _complete(schema: JsonObject) -> JsonObject:
+    """What clients receive: every key is there, and no other. Strict clients rely on it."""
+    always = set(schema["properties"]) - {"in_reply_to_id"}
+    return {**_requiring(schema, always), "additionalProperties": False}
+
+
+def _one_of(direction: str, types: Iterable[str]) -> JsonObject:
+    references = {type_: _reference(_name(direction, type_)) for type_ in types}
+    mapping = {type_: reference["$ref"] for type_, reference in references.items()}
+    return {
+        "oneOf": list(references.values()),
+        "discriminator": {"propertyName": "type", "mapping": mapping},
+    }
+
+
+def _name(direction: str, type_: str) -> str:
+    return direction + "".join(word.capitalize() for word in type_.split("_"))
+
+
+def _feature_collection(settings: Settings) -> JsonObject:
+    features = {"type": "array", "items": {"type": "object"}, "maxItems": settings.max_geojson_features}
+    return {
+        "type": "object",
+        "description": "RFC 7946 §3.3.",
+        "required": ["type", "features"],
+        "properties": {"type": {"type": "string", "const": "FeatureCollection"}, "features": features},
+    }

@@ -1,0 +1,235 @@
+"""The REST endpoints."""
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from tornado.web import HTTPError, StaticFileHandler
+
+from gischat import __version__
+from gischat.errors import Cause, Refused, Uncompliant
+from gischat.front.door.admission import Refusal
+from gischat.front.door.origins import FOREIGN, PREFLIGHT_SECONDS
+from gischat.front.door.rates import TooOften
+from gischat.front.front import Front
+from gischat.front.handlers.answers import FOR_OUR_PAGE, Handler
+from gischat.front.handlers.requests import was_turned_away
+from gischat.streams.entries import Outcome
+
+NOBODY_IS_REGISTERED = (
+    "Here only registered nicknames may write, and nobody is registered over HTTP. A bot writes over the websocket, "
+    "after a newcomer, or into a private channel, with its token."
+)
+
+
+class JsonHandler(Handler):
+    """Answers JSON; errors are `{"detail": …}`."""
+
+    def initialize(self, front: Front) -> None:
+        self.front = front
+        self.settings_ = front.settings
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Cache-Control", "no-store")
+
+    def prepare(self) -> None:
+        # What changes nothing may be asked for: it is the browser that keeps the answer from a page.
+        if self.request.method not in ("GET", "HEAD") and not self.front.origins.admit(self.request):
+            raise HTTPError(403, FOREIGN)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None))[1]
+        said = error.log_message if isinstance(error, HTTPError) else None
+        self.answer({"detail": said or HTTPStatus(status_code).phrase}, status_code)
+
+
+class PublicHandler(JsonHandler):
+    """Answers pages of other sites too, where `ALLOWED_ORIGINS` names them (CORS)."""
+
+    METHOD = "GET"
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        # Called before there is a front here.
+        for name, value in self.application.settings["origins"].headers(self.request).items():
+            self.set_header(name, value)
+
+    def options(self, *_: str) -> None:
+        """A browser asks before it sends what is more than a plain GET (https://fetch.spec.whatwg.org)."""
+        self.set_header("Allow", f"{self.METHOD}, OPTIONS")
+        self.set_header("Access-Control-Allow-Methods", self.METHOD)
+        self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
+        self.set_header("Access-Control-Max-Age", PREFLIGHT_SECONDS)
+        self.clear_header("Content-Type")
+        self.set_status(204)
+
+
+class ChannelHandler(PublicHandler):
+    """An endpoint of one channel: its name is the path's first argument."""
+
+    channel: str
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.channel = self.path_args[0]
+        # Answered here, not raised: HTTPError formats its text, and a name may hold a per cent sign.
+        if self.channel not in self.front.rooms:
+            self.answer({"detail": f"Channel '{self.channel}' not registered"}, 404)
+        elif (ban := self.front.rooms[self.channel].bans.of_address(self.address)) is not None:
+            self.answer({"detail": ban.words}, 403)
+        elif self.request.method != "OPTIONS" and (denial := self.front.access.denial(self.channel, self.request)):
+            self.set_header("WWW-Authenticate", denial.challenge)
+            self.answer({"detail": denial.reason}, 401)
+
+
+class Version(PublicHandler):
+    def get(self) -> None:
+        self.answer({"version": __version__})
+
+
+class Channels(PublicHandler):
+    def get(self) -> None:
+        self.answer(self.settings_.channels)
+
+
+class Rules(PublicHandler):
+    NAMES = (
+        "rules",
+        "main_lang",
+        "min_author_length",
+        "max_author_length",
+        "max_message_length",
+        "max_image_size",
+        "max_geojson_features",
+    )
+
+    def get(self) -> None:
+        self.answer({name: getattr(self.settings_, name) for name in self.NAMES})
+
+
+class Status(PublicHandler):
+    async def get(self) -> None:
+        healthy = self.front.circle.is_closed
+        counts = await self.front.head_counts()
+        self.answer(
+            {
+                "status": "ok" if healthy else "degraded",
+                "healthy": healthy,
+                "channels": [{"name": name, "nb_connected_users": number} for name, number in counts.items()],
+            }
+        )
+
+
+class Alive(JsonHandler):
+    """`/livez`: the loop turns."""
+
+    def get(self) -> None:
+        self.answer({"alive": True})
+
+
+class Ready(JsonHandler):
+    """`/readyz`: messages go round, and new clients are welcome."""
+
+    def get(self) -> None:
+        reasons = self.front.reasons_not_ready()
+        self.answer({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+
+
+class Users(ChannelHandler):
+    async def get(self, _: str) -> None:
+        try:
+            nicknames = await self.front.gateway.nicknames(self.channel)
+        except Refused as refusal:
+            raise HTTPError(503, refusal.reason) from None
+        self.answer(sorted(nicknames, key=lambda name: (name.casefold(), name)))
+
+
+class Last(ChannelHandler):
+    async def get(self, _: str) -> None:
+        try:
+            snapshot = await self.front.gateway.snapshot(self.channel)
+        except Refused as refusal:
+            raise HTTPError(503, refusal.reason) from None
+        # The messages are stored as JSON: nothing is parsed to be written again.
+        self.answer_json(b"[" + b",".join(snapshot.history) + b"]")
+
+
+class PutText(ChannelHandler):
+    METHOD = "PUT"
+
+    async def put(self, _: str) -> None:
+        if self.settings_.require_registration and not self.front.access.is_private(self.channel):
+            self.front.turnstiles.tally.refused(Cause.NOT_REGISTERED, "text")
+            raise HTTPError(403, NOBODY_IS_REGISTERED)
+        try:
+            self.front.admission.speak(self.address, len(self.request.body))
+            message = self.front.messages.read(self.request.body, type="text")
+            self.front.rooms[self.channel].bans.check(message)
+        except TooOften as error:
+            self.front.turnstiles.tally.refused(error.cause, "text")
+            refuse(self, Refusal(HTTPStatus.TOO_MANY_REQUESTS, error.reason, error.seconds))
+            return
+        except Refused as refusal:
+            self.front.turnstiles.tally.refused(refusal.cause, "text")
+            self.answer({"detail": refusal.reason}, 403)
+            return
+        except Uncompliant as error:
+            self.front.turnstiles.tally.refused(error.cause, "text")
+            self.answer({"detail": details(error)}, 422)
+            return
+        ending = await self.front.publish(self.channel, message)
+        if ending is None:
+            raise HTTPError(504, "The message was accepted but is not published yet.")
+        if ending.is_refusal:
+            raise HTTPError(503, msgspec.json.decode(ending.body)["reason"])
+        # A repeated id is published no second time, and asking for it again is no error.
+        self.answer_json(ending.body if ending.outcome is Outcome.PUBLISHED else message.body)
+
+
+def details(error: Uncompliant) -> list[dict[str, Any]]:
+    """The faults of a body, one by one."""
+    if not error.fields:
+        return [{"loc": ["body"], "msg": error.reason, "type": "json_invalid"}]
+    return [
+        {"loc": ["body", name], "msg": reason, "type": "missing" if reason == "Missing." else "value_error"}
+        for name, reason in error.fields.items()
+    ]
+
+
+def refuse(handler: Handler, refusal: Refusal) -> None:
+    """Answers a request that is one too many, or a connection for which there is no place (RFC 6585 §4)."""
+    was_turned_away(handler)
+    handler.set_header("Retry-After", refusal.seconds)
+    handler.answer({"detail": refusal.reason}, refusal.status)
+
+
+class OneTooMany(JsonHandler):
+    """Answers in the place of whatever was asked for."""
+
+    def initialize(self, front: Front, refusal: Refusal) -> None:  # type: ignore[override]  # Tornado's way
+        super().initialize(front)
+        self._refusal = refusal
+
+    def prepare(self) -> None:
+        refuse(self, self._refusal)
+
+
+class NotFound(JsonHandler):
+    def prepare(self) -> None:
+        self.answer({"detail": "Not Found"}, 404)
+
+
+class Page(Handler, StaticFileHandler):
+    """The web client and its assets."""
+
+    CONTENT_SECURITY_POLICY = FOR_OUR_PAGE
+
+    def parse_url_path(self, url_path: str) -> str:
+        if not url_path.isprintable():
+            raise HTTPError(404)
+        return super().parse_url_path(url_path)
+
+    def set_extra_headers(self, path: str) -> None:
+        # Asked for again each time, answered 304 while it is the same: a new version is seen at once.
+        self.set_header("Cache-Control", "no-cache")

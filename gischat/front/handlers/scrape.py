@@ -1,0 +1,56 @@
+"""`/metrics`: what the processes of this host count, and what waits in Redis, asked as Prometheus asks."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from redis.exceptions import RedisError
+
+from gischat import scraping
+from gischat.errors import Refused
+from gischat.front.handlers.rest import JsonHandler
+from gischat.front.jobs.gateway import Backlog, Gateway
+
+REDIS_SECONDS = 1.0  # for what Redis is asked during a scrape
+
+
+class Metrics(JsonHandler):
+    """`/metrics`"""
+
+    async def get(self) -> None:
+        if not scraping.may_read(self.request, self.settings_.metrics_token):
+            self.answer({"detail": scraping.FORBIDDEN}, 403)
+            return
+        await scraping.tell(self, self.settings_, await _ask_redis(self.front.gateway))
+
+
+async def _ask_redis(gateway: Gateway) -> Iterable[Metric]:
+    """What Redis knows; without it, that it is away."""
+    try:
+        async with asyncio.timeout(REDIS_SECONDS):
+            return families(await gateway.backlogs())
+    except (TimeoutError, ConnectionError, Refused, RedisError):
+        return [_redis_up(False)]
+
+
+def _redis_up(is_up: bool) -> Metric:
+    return GaugeMetricFamily("gischat_redis_up", "1 when Redis answered at this scrape, else 0.", is_up)
+
+
+def families(backlogs: Sequence[Backlog]) -> Sequence[Metric]:
+    """What Redis has answered, as Prometheus is told it."""
+    where = ("channel", "lane")
+    jobs = GaugeMetricFamily("gischat_backlog_jobs", "Jobs of a lane that have not ended.", labels=where)
+    size = GaugeMetricFamily("gischat_backlog_bytes", "Bytes of the jobs of a lane that have not ended.", labels=where)
+    age = GaugeMetricFamily(
+        "gischat_backlog_age_seconds", "How long the oldest job of a lane has waited.", labels=where
+    )
+    dead = GaugeMetricFamily("gischat_dead_letters", "Jobs that could not be done, kept to be seen.", labels=where[:1])
+    for backlog in backlogs:
+        place = (backlog.channel, backlog.lane)
+        jobs.add_metric(place, backlog.jobs)
+        size.add_metric(place, backlog.size)
+        age.add_metric(place, backlog.age)
+    for channel, number in {backlog.channel: backlog.dead_letters for backlog in backlogs}.items():
+        dead.add_metric([channel], number)
+    return _redis_up(True), jobs, size, age, dead

@@ -1,0 +1,268 @@
+"""All that a front asks of Redis."""
+
+import asyncio
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import msgspec
+
+from gischat.errors import Refused
+from gischat.front.door.restrictions import Ban, Freeze, Restrictions
+from gischat.front.sockets.frames import text_frame
+from gischat.messages import Lane
+from gischat.settings import Settings
+from gischat.streams.entries import Job, Publication
+from gischat.streams.keys import ChannelKeys
+from gischat.streams.multiplexer import TOO_BUSY, Lost, Redis
+from gischat.streams.scripts import Script, Scripts
+from gischat.streams.wire import Argument
+
+READ_SECONDS = 2.0  # how long one read of the outboxes waits for something to come
+# What comes of putting a job into its inbox.
+TAKEN = 1
+FULL = 0
+FORGOTTEN = -1  # Redis has lost what this front has said or heard before: that has to be said again first
+FROZEN = -2  # the channel is
+
+HISTORY_SECONDS = 30.0  # how long the answer with a history may take
+
+ROLL_SECONDS = 10  # how long an answer to a roll call is there to be read
+
+READ_ENTRIES = 256  # of one channel, at the most, in one read
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a joiner is told first, as it was when the channel had seen `published` publications."""
+
+    published: int
+    history: Sequence[bytes]
+    is_complete: bool = True  # nothing is missing of what the joiner asked for
+
+    @cached_property
+    def frames(self) -> bytes:
+        """All messages, as they go over the wire: made once for all who join together."""
+        return b"".join(map(text_frame, self.history))
+
+
+class Renewal(NamedTuple):
+    """What Redis says to a front that shows that it is alive."""
+
+    was_known: bool  # if not, it has lost what the front had told it
+    published: int  # how many publications the channel has seen
+    had_lapsed: bool = False  # its lease had run out: meanwhile it did not count
+
+
+class Backlog(NamedTuple):
+    """What waits for the workers of a lane, in one channel; and what they could not do."""
+
+    channel: str
+    lane: Lane
+    jobs: int
+    size: int  # bytes
+    age: float  # seconds since the oldest came; 0 when nothing waits
+    dead_letters: int  # of the channel, whatever their lane
+
+
+class Entry(NamedTuple):
+    """A publication and its place in the outbox."""
+
+    id: bytes
+    publication: Publication
+
+
+class OutboxReader:
+    """Reads the outboxes of some channels over a connection of its own, for a read waits."""
+
+    def __init__(self, settings: Settings, channels: Sequence[str], redis: Redis) -> None:
+        self.channels = channels
+        self._redis = redis
+        self._keys = {channel: ChannelKeys(settings.instance_id, channel).outbox for channel in channels}
+        self._channels = {key.encode(): channel for channel, key in self._keys.items()}
+
+    async def read(self, positions: Mapping[str, bytes]) -> list[tuple[str, list[Entry]]]:
+        """What was published after the given places; waits for it, empty when nothing came for a while.
+
+        Raises:
+            ConnectionError, Refused, RedisError: nothing was read; ask again for the same.
+        """
+        keys = [self._keys[channel] for channel in self.channels]
+        after = [positions[channel] for channel in self.channels]
+        wait = int(READ_SECONDS * 1000)
+        answer = await self._redis.call(
+            "XREAD", "COUNT", READ_ENTRIES, "BLOCK", wait, "STREAMS", *keys, *after, key=keys[0]
+        )
+        return [
+            (self._channels[stream], [Entry(id, Publication.parse(fields)) for id, fields in entries])
+            for stream, entries in answer or ()
+        ]
+
+    def reconnect(self) -> None:
+        """Ends the connection; a new one is made at once."""
+        self._redis.drop()
+
+
+class Gateway:
+    """A front's way to Redis, for all that is answered at once."""
+
+    def __init__(self, settings: Settings, front: str, redis: Redis, heavy: Redis, histories: Redis) -> None:
+        """
+        Args:
+            redis: the connection for messages and signs of life.
+            heavy: one for pictures and layers, so that no text waits behind their megabytes.
+            histories: one for what may be large, so that no message waits behind it.
+        """
+        self.front = front
+        self._redis = redis
+        self._lanes = {Lane.LIGHT: redis, Lane.HEAVY: heavy}
+        self._histories = histories
+        self._scripts = Scripts(settings)
+        self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
+
+    def enqueue(self, channel: str, lane: Lane, job: Job, heard: int, *, again: bool = False) -> "asyncio.Future[int]":
+        """Puts a job into its inbox; the future has one of the answers above, or `Refused` when Redis is out of reach.
+
+        Args:
+            heard: the number of the last publication in the channel that this front has heard.
+            again: it was taken before, and is put there once more, for it may have been lost: a freeze comes too late.
+        """
+        arguments = (self.front, heard, int(again), *job.fields())
+        return self._lanes[lane].run(self._scripts.enqueue, self._keys[channel].for_script(lane), arguments)
+
+    async def snapshot(self, channel: str) -> Snapshot:
+        """The stored messages."""
+        published, history = await self._read(self._scripts.snapshot, channel)
+        return Snapshot(published, history)
+
+    async def since(self, channel: str, id: str) -> Snapshot:
+        """What was published after the message of that id; the stored messages where that is not retained."""
+        published, is_complete, messages = await self._read(self._scripts.since, channel, id)
+        return Snapshot(published, messages, bool(is_complete))
+
+    async def _read(self, script: Script, channel: str, *arguments: str) -> Any:
+        try:
+            return await self._histories.run(script, self._keys[channel].for_moderation(), arguments)
+        except Lost:
+            # Not asked again by itself: nobody may be waiting for it any more.
+            raise Refused(TOO_BUSY) from None
+
+    async def last_entry(self, channel: str) -> Entry | None:
+        """The newest publication; what is published later comes after it."""
+        outbox = self._keys[channel].outbox
+        newest = await self._redis.call("XREVRANGE", outbox, "+", "-", "COUNT", 1, key=outbox)
+        return Entry(newest[0][0], Publication.parse(newest[0][1])) if newest else None
+
+    async def newest_places(self, channel: str, number: int) -> list[bytes]:
+        """The places of the newest publications in the outbox, so many at the most, newest first."""
+        outbox = self._keys[channel].outbox
+        newest = await self._histories.call("XREVRANGE", outbox, "+", "-", "COUNT", number, key=outbox)
+        return [id for id, _ in newest]
+
+    async def published_ids(self, channel: str, number: int) -> list[bytes]:
+        """The ids of the messages published lately, so many at the most, oldest first."""
+        ids = self._keys[channel].ids
+        return list(await self._redis.call("ZRANGE", ids, -number, -1, key=ids))
+
+    async def renew(self, channel: str, lease: float, *, is_forgotten: bool = False) -> Renewal:
+        """Shows that this front is alive, for `lease` seconds.
+
+        Args:
+            is_forgotten: Redis has lost what this front has said or heard; it says it again now.
+        """
+        arguments = (self.front, int(lease * 1000), int(is_forgotten))
+        answer = await self._redis.run(self._scripts.renew, self._keys[channel].for_script(), arguments)
+        known, published, had_lapsed = answer
+        return Renewal(bool(known), published, bool(had_lapsed))
+
+    async def resign(self, channel: str) -> None:
+        """Ends this front's lease: it has told that all of its connections are gone."""
+        await self._redis.run(self._scripts.resign, self._keys[channel].for_script(), (self.front,))
+
+    async def head_counts(self, channels: Sequence[str]) -> list[int]:
+        """Connections in each channel, over all living fronts."""
+        asked = [self._redis.run(self._scripts.head_count, self._keys[name].for_script(), ()) for name in channels]
+        return list(await asyncio.gather(*asked))
+
+    async def backlogs(self) -> list[Backlog]:
+        """What waits, in every channel and lane of the instance."""
+        asked = {
+            (channel, lane): self._redis.run(self._scripts.backlog, keys.for_script(lane), ())
+            for (channel, keys), lane in itertools.product(self._keys.items(), Lane)
+        }
+        answers = await asyncio.gather(*asked.values())
+        return [
+            Backlog(channel, lane, jobs, size, milliseconds / 1000, dead_letters)
+            for (channel, lane), (jobs, size, milliseconds, dead_letters) in zip(asked, answers, strict=True)
+        ]
+
+    async def nicknames(self, channel: str) -> list[str]:
+        """The registered nicknames, in no order."""
+        users = self._keys[channel].users
+        return [name.decode() for name in await self._redis.call("HKEYS", users, key=users)]
+
+    # Moderation
+
+    async def restrictions(self, channel: str) -> Restrictions:
+        """The channel's bans and its freeze."""
+        version, freeze, bans = await self._moderate(self._scripts.restrictions, channel)
+        return Restrictions(
+            version,
+            msgspec.json.decode(freeze, type=Freeze) if freeze else None,
+            tuple(msgspec.json.decode(ban, type=Ban) for ban in bans),
+        )
+
+    async def restrict_again(self, channel: str, known: Restrictions) -> bool:
+        """Sets what restricts a channel as this front knows it, if Redis has lost some of it."""
+        bans = [argument for ban in known.bans for argument in (ban.id, ban.until * 1000, msgspec.json.encode(ban))]
+        freeze = msgspec.json.encode(known.freeze) if known.freeze else b""
+        return bool(await self._moderate(self._scripts.restrict_again, channel, known.version, freeze, *bans))
+
+    async def ban(self, channel: str, known: int, ban: Ban) -> int:
+        """Bans, or bans otherwise. 1; 0: there are too many; `FORGOTTEN`: see `restrict_again`.
+
+        Args:
+            known: the version of the restrictions that this front knows; so in the two that follow.
+        """
+        arguments = (known, ban.id, ban.until * 1000, msgspec.json.encode(ban))
+        return int(await self._moderate(self._scripts.ban, channel, *arguments))
+
+    async def lift(self, channel: str, known: int, id: str) -> int:
+        """Lifts a ban. 1; 0: there is none; `FORGOTTEN`."""
+        return int(await self._moderate(self._scripts.lift, channel, known, id))
+
+    async def freeze(self, channel: str, known: int, freeze: Freeze | None) -> int:
+        """Freezes a channel or, with None, thaws it. 1; 0: it was so before; `FORGOTTEN`."""
+        encoded = msgspec.json.encode(freeze) if freeze else b""
+        return int(await self._moderate(self._scripts.freeze, channel, known, encoded))
+
+    async def withdraw(self, channel: str, ids: Sequence[str], *, again: bool = False) -> int:
+        """Takes messages back, all of the channel when no ids are given; returns how many there were.
+
+        Args:
+            again: this front has heard that they were withdrawn, and Redis may have lost it.
+        """
+        return int(await self._moderate(self._scripts.withdraw, channel, int(again), *ids))
+
+    async def disconnect(self, channel: str, nickname: str, closing: bytes) -> bool:
+        """Has whoever is registered under a nickname disconnected; False when nobody is."""
+        return bool(await self._moderate(self._scripts.disconnect, channel, nickname, closing))
+
+    async def call_roll(self, channel: str, question: bytes) -> list[str]:
+        """Asks every front for its connections; returns the fronts that should answer."""
+        return [front.decode() for front in await self._moderate(self._scripts.roll_call, channel, question)]
+
+    async def answer_roll(self, channel: str, call: str, answer: bytes) -> None:
+        """This front's answer to a roll call."""
+        key = self._keys[channel].roll(call, self.front)
+        await self._histories.call("SET", key, answer, "EX", ROLL_SECONDS, key=key)
+
+    async def roll(self, channel: str, call: str, fronts: Sequence[str]) -> list[bytes | None]:
+        """What these fronts have answered; None for those that have not yet."""
+        keys = [self._keys[channel].roll(call, front) for front in fronts]
+        return list(await self._histories.call("MGET", *keys, key=keys[0])) if keys else []
+
+    async def _moderate(self, script: Script, channel: str, *arguments: Argument) -> Any:
+        return await self._redis.run(script, self._keys[channel].for_moderation(), arguments)

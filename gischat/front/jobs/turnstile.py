@@ -1,0 +1,324 @@
+"""Order: one job of a connection is on its way at a time, the rest wait.
+
+Workers run in parallel, so only a job that has ended may be followed by the next one of the same connection. The bound
+of what waits is in number and bytes; beyond it the sender is told, and nothing that was taken is dropped.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable, Container, Sequence
+from functools import partial
+from typing import NamedTuple, Self
+
+from gischat.errors import Cause, Refused
+from gischat.front.jobs.gateway import FORGOTTEN, FROZEN, TAKEN, Gateway
+from gischat.front.jobs.tally import Tally
+from gischat.messages import Lane, Message, schemas, uncompliant
+from gischat.settings import Settings
+from gischat.streams.entries import COUNT, HEARTBEAT, PRESENCE, RESTORE, Job, Outcome, Publication, Source
+
+log = logging.getLogger(__name__)
+
+INBOX_FULL = "The server has too much to do at the moment. Please send it again later."
+CHANNEL_FROZEN = "This channel is frozen: it can be read, but nobody can write in it at the moment. It was not sent."
+RETRY_SECONDS = 0.5
+LATELY_SECONDS = 30.0  # how long what has ended is remembered, for the case that Redis loses it
+TOLD_BY_PRESENCE = frozenset({COUNT, HEARTBEAT, RESTORE})  # anew, as it is then; not as it was
+TOO_MANY_WAIT = "Too many of your messages are waiting to be published. Please send it again later."
+
+
+class Ending(NamedTuple):
+    """How a job ended; `body` is what was published, or the `uncompliant` that tells its sender why it was not."""
+
+    outcome: Outcome
+    body: bytes
+    cause: Cause = Cause.UNPROCESSABLE  # of a refusal
+
+    @classmethod
+    def of(cls, refusal: Refused) -> Self:
+        return cls(Outcome.REFUSED, uncompliant(refusal.reason), refusal.cause)
+
+    @property
+    def is_refusal(self) -> bool:
+        return self.outcome in (Outcome.REFUSED, Outcome.BURIED)
+
+
+class Turn(NamedTuple):
+    """A message that waits, and whom to tell of its end.
+
+    `objection` is asked when its turn has come, and says why it may not pass; None if it may.
+    """
+
+    message: Message
+    ended: Callable[[Ending], None]
+    objection: Callable[[], str | None] | None = None
+    is_new: bool = True  # its end has not been counted
+
+
+def _nobody(_: Ending) -> None:
+    """Who had sent it has been told before."""
+
+
+class Turnstile:
+    """Lets the jobs of one connection through, one at a time."""
+
+    __slots__ = ("_bytes", "_count", "_gate", "_is_enqueued", "_passing", "_waiting", "channel", "number")
+
+    def __init__(self, gate: "Turnstiles", channel: str, number: int) -> None:
+        self.channel = channel
+        self.number = number
+        self._gate = gate
+        self._count = 0
+        self._bytes = 0
+        self._passing: Turn | None = None
+        self._is_enqueued = False  # Redis has said that it took the one that is passing
+        self._waiting: list[Turn] = []  # short; a deque would take 600 bytes of each who says nothing
+
+    @property
+    def is_idle(self) -> bool:
+        return self._passing is None and not self._waiting
+
+    def submit(
+        self,
+        message: Message,
+        ended: Callable[[Ending], None],
+        *,
+        bounded: bool = True,
+        objection: Callable[[], str | None] | None = None,
+    ) -> None:
+        """Takes a message; `ended` is called once, when its job has ended. For `objection` see `Turn`.
+
+        Raises:
+            Refused: too much is waiting. What the front itself has to say is not `bounded`.
+        """
+        full = len(self._waiting) >= self._gate.max_messages or (
+            self._waiting and self._bytes + len(message.body) > self._gate.max_bytes
+        )
+        if bounded and full:
+            raise Refused(TOO_MANY_WAIT, Cause.QUEUE_FULL)
+        if bounded and not self.is_idle and not self._gate.has_room_for(len(message.body)):
+            raise Refused(INBOX_FULL, Cause.QUEUE_FULL)
+        self._waiting.append(Turn(message, ended, objection))
+        self._count_bytes(len(message.body))
+        self._advance()
+
+    def end(self, number: int, ending: Ending) -> None:
+        """Ends the job of that number and lets the next one through; what has ended already ends no second time."""
+        if self._passing is None or number != self._count:
+            return
+        turn, self._passing = self._passing, None
+        if not ending.is_refusal:
+            self._gate.note(self, turn.message)
+        self._tell(turn, ending)
+        self._advance()
+
+    def _tell(self, turn: Turn, ending: Ending) -> None:
+        if turn.is_new:
+            self._gate.tally.ended(turn.message.type, ending.outcome, ending.cause)
+        turn.ended(ending)
+
+    def refuse_waiting(self, refusal: Refused) -> None:
+        """Ends what waits, unsent; what is on its way is in Redis, and stays there."""
+        while self._waiting:
+            turn = self._waiting.pop(0)
+            self._count_bytes(-len(turn.message.body))
+            self._tell(turn, Ending.of(refusal))
+
+    def repeat(self, messages: Sequence[Message], ended: Callable[[Ending], None] = _nobody) -> None:
+        """Lets these through once more, and what is on its way behind them, before all that waits."""
+        turns = [Turn(message, ended, is_new=False) for message in messages]
+        if self._passing is not None:
+            turns.append(self._passing._replace(objection=None))  # it was let through
+            self._passing = None
+        self._waiting[:0] = turns
+        self._count_bytes(sum(len(turn.message.body) for turn in turns))
+        self._advance()
+
+    def enqueue_again(self) -> None:
+        """Enqueues what is on its way once more, for it or its end may be lost.
+
+        If nothing was lost, the second does nothing: its id has been published, or its number has ended.
+        """
+        if self._passing is not None and self._is_enqueued:
+            self._enqueue(self._passing.message, self._enqueued_again, again=True)
+
+    def _advance(self) -> None:
+        while self._passing is None and self._waiting:
+            turn = self._waiting.pop(0)
+            self._count_bytes(-len(turn.message.body))
+            if turn.objection is not None and (reason := turn.objection()) is not None:
+                self._tell(turn, Ending.of(Refused(reason, Cause.NOT_REGISTERED)))
+                continue
+            self._passing = turn
+            self._count += 1
+            self._enqueue(turn.message, self._enqueued)
+
+    def _count_bytes(self, size: int) -> None:
+        self._bytes += size
+        self._gate.waiting_bytes += size
+
+    def _enqueue(
+        self, message: Message, answered: Callable[[int, "asyncio.Future[int]"], None], *, again: bool = False
+    ) -> None:
+        self._is_enqueued = False
+        source = Source(self._gate.front, self.number, self._count)
+        job = Job(source, message.type, message.id, message.body)
+        taken = self._gate.enqueue(self.channel, message.lane, job, again=again)
+        taken.add_done_callback(partial(answered, self._count))
+
+    def _enqueued(self, number: int, taken: "asyncio.Future[int]") -> None:
+        refusal = _refusal(taken)
+        if _is_forgotten(taken):
+            self._enqueued_again(number, taken)
+        elif refusal is not None:
+            self.end(number, Ending.of(refusal))
+        elif number == self._count:
+            self._is_enqueued = True
+
+    def _enqueued_again(self, number: int, taken: "asyncio.Future[int]") -> None:
+        refusal = _refusal(taken)
+        if number != self._count or self._passing is None:
+            return
+        self._is_enqueued = True
+        if _is_forgotten(taken):
+            self._gate.forgotten(self.channel)
+        if refusal is not None:
+            # It cannot be refused, for the first may have got through: it is tried until it is known.
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._enqueue_again_if, number)
+
+    def _enqueue_again_if(self, number: int) -> None:
+        if number == self._count:
+            self.enqueue_again()
+
+
+def _refusal(taken: "asyncio.Future[int]") -> Refused | None:
+    """Why a job was not enqueued, in words for its sender; None when it was."""
+    error = taken.exception()
+    if isinstance(error, Refused):
+        return error
+    if error is not None:
+        log.error("a job could not be enqueued", exc_info=error)
+        return Refused(INBOX_FULL, Cause.FAULT)
+    if taken.result() == FROZEN:
+        return Refused(CHANNEL_FROZEN, Cause.FROZEN)
+    return None if taken.result() == TAKEN else Refused(INBOX_FULL, Cause.INBOX_FULL)
+
+
+def _is_forgotten(taken: "asyncio.Future[int]") -> bool:
+    return taken.exception() is None and taken.result() == FORGOTTEN
+
+
+class Said(NamedTuple):
+    """A message that has ended, lately."""
+
+    at: float
+    turnstile: Turnstile
+    message: Message
+
+
+class Turnstiles:
+    """All turnstiles of a front, found again by the number that a publication names."""
+
+    def __init__(self, gateway: Gateway, settings: Settings) -> None:
+        self.front = gateway.front
+        self.heard: dict[str, int] = {}  # by channel, the number of the last publication that was heard
+        self.forgotten: Callable[[str], None] = lambda channel: None  # called when Redis has lost a channel's latest
+        self._gateway = gateway
+        self._lately: deque[Said] = deque()
+        self._lately_bytes = 0
+        self.max_messages = settings.max_waiting_messages
+        self.max_bytes = settings.max_waiting_bytes
+        self.tally = Tally(schemas(settings))
+        self.waiting_bytes = 0  # of all turnstiles
+        self._most_waiting_bytes = settings.max_front_bytes
+        self._numbers = itertools.count(1)
+        self._open: dict[int, Turnstile] = {}
+
+    def open(self, channel: str) -> Turnstile:
+        number = next(self._numbers)
+        turnstile = self._open[number] = Turnstile(self, channel, number)
+        return turnstile
+
+    def has_room_for(self, size: int) -> bool:
+        """Whether so many bytes more may wait, over all connections."""
+        return self.waiting_bytes + size <= self._most_waiting_bytes
+
+    def enqueue(self, channel: str, lane: Lane, job: Job, *, again: bool) -> "asyncio.Future[int]":
+        return self._gateway.enqueue(channel, lane, job, self.heard.get(channel, 0), again=again)
+
+    def close(self, turnstile: Turnstile) -> None:
+        """Forgets a turnstile; of a job that is still on its way nobody is told."""
+        self._open.pop(turnstile.number, None)
+
+    def end(self, publication: Publication) -> None:
+        """Ends the job that the publication names, if it is one of ours."""
+        source = publication.source
+        if source is not None and source.front == self.front:
+            turnstile = self._open.get(source.connection)
+            if turnstile is not None:
+                turnstile.end(source.number, Ending(publication.outcome, publication.body))
+
+    def enqueue_again(self, channel: str | None = None) -> None:
+        """Enqueues what is on its way in a channel (or in all) once more: something may have been lost."""
+        for turnstile in list(self._open.values()):
+            if channel in (None, turnstile.channel):
+                turnstile.enqueue_again()
+
+    def note(self, turnstile: Turnstile, message: Message) -> None:
+        """Remembers for a moment what has ended, for Redis may lose it before every front has heard it."""
+        now = asyncio.get_running_loop().time()
+        if message.type not in TOLD_BY_PRESENCE:
+            self._lately.append(Said(now, turnstile, message))
+            self._lately_bytes += len(message.body)
+        while self._lately and (self._lately[0].at < now - LATELY_SECONDS or self._lately_bytes > self.max_bytes):
+            self._lately_bytes -= len(self._lately.popleft().message.body)
+
+    def repeat(self, channel: str, since: float) -> None:
+        """Says once more what has ended in a channel since then, each connection's in order: Redis has lost some of it.
+
+        What it has not lost it does not publish again, and what a front has heard it does not deliver again.
+        """
+        lately: dict[Turnstile, list[Message]] = {}
+        for said in self._forget(channel, since):
+            lately.setdefault(said.turnstile, []).append(said.message)
+        for turnstile in list(self._open.values()):
+            if turnstile.channel == channel:
+                turnstile.repeat(lately.pop(turnstile, ()))
+        for turnstile, messages in lately.items():
+            self._repeat_of_closed(turnstile, messages)
+
+    def _forget(self, channel: str, since: float) -> list[Said]:
+        """Takes what is to be said again out of what was said: it will end, and be noted, once more."""
+        again = [said for said in self._lately if said.turnstile.channel == channel and said.at >= since]
+        self._lately = deque(said for said in self._lately if said.turnstile.channel != channel)
+        self._lately_bytes = sum(len(said.message.body) for said in self._lately)
+        return again
+
+    def withdraw(self, channel: str, ids: Container[str] | None) -> None:
+        """What was withdrawn (None: all that was said in the channel) is not said again; who came and went is."""
+
+        def is_withdrawn(said: Said) -> bool:
+            is_of_channel = said.turnstile.channel == channel and said.message.type not in PRESENCE
+            return is_of_channel and (ids is None or said.message.id in ids)
+
+        self._lately = deque(said for said in self._lately if not is_withdrawn(said))
+        self._lately_bytes = sum(len(said.message.body) for said in self._lately)
+
+    def _repeat_of_closed(self, turnstile: Turnstile, messages: Sequence[Message]) -> None:
+        def ended(_: Ending) -> None:
+            if turnstile.is_idle:
+                self.close(turnstile)
+
+        self._open[turnstile.number] = turnstile
+        turnstile.repeat(messages, ended)
+
+    def refuse_waiting(self, refusal: Refused) -> None:
+        """Ends all that waits in the front, and tells the senders."""
+        for turnstile in list(self._open.values()):
+            turnstile.refuse_waiting(refusal)
+
+    @property
+    def are_idle(self) -> bool:
+        return all(turnstile.is_idle for turnstile in self._open.values())

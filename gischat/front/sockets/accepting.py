@@ -1,0 +1,78 @@
+"""Connections are accepted. When none can be, for want of descriptors or memory, the front goes on with those it has.
+
+Tornado's own accept handler lets such an error through to the loop, which calls it again at once, without end: the
+connection still waits to be accepted (accept(2): EMFILE).
+"""
+
+import contextlib
+import logging
+import resource
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from tornado.ioloop import IOLoop
+
+from gischat.front.sockets.drops import Drops
+from gischat.metrics import Unwelcome
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 64  # accepted before others have their turn
+PAUSE_SECONDS = 0.5
+
+
+class Acceptor:
+    """Accepts from a listening socket until it is stopped."""
+
+    def __init__(self, listening: socket.socket, accepted: Callable[[socket.socket, Any], None], drops: Drops) -> None:
+        self._loop = IOLoop.current()
+        self._socket = listening
+        self._accepted = accepted
+        self._drops = drops
+        self._pause: object | None = None
+        self._listen()
+
+    def stop(self) -> None:
+        """Accepts no more; the socket stays open."""
+        if self._pause is None:
+            self._loop.remove_handler(self._socket)
+        else:
+            self._loop.remove_timeout(self._pause)
+        self._accepted = _hang_up
+
+    def _listen(self) -> None:
+        self._pause = None
+        self._loop.add_handler(self._socket, self._accept, IOLoop.READ)
+
+    def _accept(self, _: socket.socket, events: int) -> None:
+        for _number in range(AT_ONCE):
+            try:
+                connection, address = self._socket.accept()
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                continue  # it was gone before it was accepted
+            except OSError as error:
+                self._drops.count(Unwelcome.ACCEPT, "connections cannot be accepted for a moment: %s", error.strerror)
+                self._loop.remove_handler(self._socket)
+                self._pause = self._loop.call_later(PAUSE_SECONDS, self._listen)
+                return
+            self._accepted(connection, address)
+
+
+def allow_descriptors(number: int) -> None:
+    """Raises this process' limit of open files to so many, or says that it may not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= number:
+        return
+    most = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    with contextlib.suppress(OSError, ValueError):  # the kernel may allow less than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < number:
+        log.warning("%d files may be open (ulimit -n, LimitNOFILE): too few for MAX_CONNECTIONS: docs/access.md", soft)
+
+
+def _hang_up(connection: socket.socket, _: Any) -> None:
+    connection.close()

@@ -1,0 +1,104 @@
+"""What a front holds in memory for all of its clients together: what they do not read, and what they do not finish.
+
+Each connection has bounds of its own, but thousands of them at those would be more than a machine has. When all is more
+than the front may hold, those of whom it holds most go, one after the other, until it is not.
+"""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from typing import Protocol
+
+from tornado.iostream import IOStream
+
+from gischat.front.sockets.drops import Drops
+from gischat.metrics import Closing
+
+COPIED_BYTES = 2048  # Tornado's stream copies what is no longer than this, and keeps what is by reference
+WRITE_BYTES = 700  # that Python needs for a write that waits: its future, its place in the queue, whom to tell
+
+Data = bytes | memoryview
+
+
+class Holder(Protocol):
+    """Somebody for whom something is held."""
+
+    def let_go(self) -> None:
+        """Ends the connection at once; what is held for it is given back when those who wait for its end run."""
+
+
+class Memory:
+    """Counts what is held. The same bytes for many clients are there once, and count once."""
+
+    def __init__(self, most_bytes: int, drops: Drops) -> None:
+        self.used = 0
+        self._most = most_bytes
+        self._drops = drops
+        self._held: dict[Holder, int] = {}  # for each, as if it had all for itself
+        self._waiting_for: dict[int, int] = {}  # how many wait for the same bytes, by their identity
+        self._is_letting_go = False
+
+    def take(self, holder: Holder, size: int) -> None:
+        """So much more is held for somebody; if that is too much in all, somebody goes soon."""
+        self._add(holder, size, size)
+
+    def give(self, holder: Holder, size: int) -> None:
+        """So much less is held for somebody."""
+        self._add(holder, -size, -size)
+
+    def take_data(self, holder: Holder, data: Data) -> None:
+        """These bytes wait to be written to somebody. Whoever gives them back keeps them until then."""
+        size, owner = len(data), _owner(data)
+        if size <= COPIED_BYTES:
+            self._add(holder, size, size + WRITE_BYTES)
+            return
+        waiting = self._waiting_for.get(id(owner), 0)
+        self._waiting_for[id(owner)] = waiting + 1
+        self._add(holder, size, WRITE_BYTES if waiting else WRITE_BYTES + len(owner))
+
+    def give_data(self, holder: Holder, data: Data) -> None:
+        """These bytes have been written, or never will be."""
+        size, owner = len(data), _owner(data)
+        if size <= COPIED_BYTES:
+            self._add(holder, -size, -size - WRITE_BYTES)
+            return
+        waiting = self._waiting_for.pop(id(owner)) - 1
+        if waiting:
+            self._waiting_for[id(owner)] = waiting
+        self._add(holder, -size, -WRITE_BYTES if waiting else -WRITE_BYTES - len(owner))
+
+    def _add(self, holder: Holder, held: int, used: int) -> None:
+        total = self._held.get(holder, 0) + held
+        if total > 0:
+            self._held[holder] = total
+        else:
+            self._held.pop(holder, None)
+        self.used += used
+        if self.used > self._most and not self._is_letting_go:
+            self._is_letting_go = True
+            # Later, for this may be in the midst of a walk through a room.
+            asyncio.get_running_loop().call_soon(self._let_go)
+
+    def _let_go(self) -> None:
+        self._is_letting_go = self.used > self._most and bool(self._held)
+        if self._is_letting_go:
+            worst = max(self._held, key=self._held.__getitem__)
+            what = "MAX_FRONT_BYTES (%d) are held for clients; the one with most of them (%d) is closed"
+            self._drops.count(Closing.MEMORY, what, self._most, self._held.pop(worst))
+            worst.let_go()
+            # What it had is given back by then.
+            asyncio.get_running_loop().call_soon(self._let_go)
+
+
+def cut_off(stream: IOStream) -> None:
+    """Closes a connection with a reset: the kernel, too, gives up at once what it holds for a client that does not
+    read, where an ordinary end would wait behind all of that (socket(7): SO_LINGER)."""
+    with contextlib.suppress(OSError, AttributeError):  # closed already
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stream.close()
+
+
+def _owner(data: Data) -> bytes:
+    """The bytes that are kept as long as any part of them is."""
+    return data.obj if isinstance(data, memoryview) else data  # type: ignore[return-value]  # nobody else has views

@@ -1,0 +1,153 @@
+"""The HTTP server: Tornado's, with bounds on the connections that are not in a channel.
+
+Such a connection waits for a request, has one under way, or is between two (keep-alive). Each of these has its time,
+and all together have a number; beyond it the one goes that has waited longest. So an attacker who holds connections
+without asking for anything (slowloris) holds them shortly, while who asks at once, as every client does, is let in.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, cast
+
+from tornado.http1connection import HTTP1ServerConnection
+from tornado.httpserver import HTTPServer
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerConnectionDelegate,
+    RequestStartLine,
+    ResponseStartLine,
+)
+
+from gischat.front.sockets.accepting import Acceptor
+from gischat.front.sockets.drops import Drops
+from gischat.front.sockets.memory import Memory, cut_off
+from gischat.metrics import Unwelcome
+from gischat.settings import Settings
+
+IDLE_SECONDS = 60.0  # between two requests
+ANSWER_SECONDS = 120.0  # for a request's body and its answer; a history may be long and a phone slow
+LOOK_SECONDS = 0.5
+
+
+class Server(HTTPServer):
+    """Serves an application, within the bounds of the settings."""
+
+    def initialize(  # type: ignore[override]  # Tornado's constructor, as every Configurable has its own
+        self, application: HTTPServerConnectionDelegate, settings: Settings, drops: Drops, memory: Memory
+    ) -> None:
+        super().initialize(
+            application,
+            max_body_size=settings.max_body_size,
+            body_timeout=settings.handshake_seconds,
+        )
+        self._most = settings.max_pending_connections
+        self._handshake_seconds = settings.handshake_seconds
+        self._drops = drops
+        self._memory = memory
+        # Each until then, and those first who have been there longest
+        self._waiting: dict[HTTP1ServerConnection, float] = {}  # for the headers of a first request
+        self._busy: dict[HTTP1ServerConnection, float] = {}  # with a request
+        self._idle: dict[HTTP1ServerConnection, float] = {}  # after a request
+
+    def add_sockets(self, sockets: Any) -> None:
+        for listening in sockets:
+            self._sockets[listening.fileno()] = listening
+            self._handlers[listening.fileno()] = Acceptor(listening, self._handle_connection, self._drops).stop
+
+    @property
+    def pending(self) -> int:
+        """Connections that are in no channel."""
+        return len(self._waiting) + len(self._busy) + len(self._idle)
+
+    async def watch(self) -> None:
+        """Closes who takes too long, until it is cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            now = self._now()
+            for connection in [one for one, until in self._waiting.items() if until < now]:
+                self._close(connection, Unwelcome.SLOW_REQUEST, "a request's headers did not come in time")
+            for connection in [one for one, until in self._busy.items() if until < now]:
+                self._close(connection, Unwelcome.SLOW_REQUEST, "a request or its answer took too long")
+            for connection in [one for one, until in self._idle.items() if until < now]:
+                connection.stream.close()  # as both sides of HTTP may at any time (RFC 9112 §9.5)
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        connection = cast(HTTP1ServerConnection, server_conn)
+        if self._busy.pop(connection, None) is not None:
+            self._idle[connection] = self._now() + IDLE_SECONDS
+        else:
+            self._make_room()
+            self._waiting[connection] = self._now() + self._handshake_seconds
+        return _Request(self, connection, self._memory, super().start_request(server_conn, request_conn))
+
+    def has_asked(self, connection: HTTP1ServerConnection) -> None:
+        """The headers of a request have come."""
+        self._forget(connection)
+        self._busy[connection] = self._now() + ANSWER_SECONDS
+
+    def on_close(self, server_conn: object) -> None:
+        """The connection has ended, or has become a websocket."""
+        super().on_close(server_conn)
+        self._forget(cast(HTTP1ServerConnection, server_conn))
+
+    def _make_room(self) -> None:
+        """One more has come: if that is one too many, one goes that has nothing to lose, or has been here longest."""
+        if 0 < self._most <= self.pending:
+            oldest = next(iter(self._idle or self._waiting or self._busy))
+            self._close(oldest, Unwelcome.PENDING_CONNECTIONS, f"MAX_PENDING_CONNECTIONS ({self._most}) are open")
+
+    def _close(self, connection: HTTP1ServerConnection, name: Unwelcome, what: str) -> None:
+        self._drops.count(name, what)
+        self._forget(connection)
+        connection.stream.close()
+
+    def _forget(self, connection: HTTP1ServerConnection) -> None:
+        for group in (self._waiting, self._busy, self._idle):
+            group.pop(connection, None)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+class _Request(HTTPMessageDelegate):
+    """Tells the server that a request's headers have come, counts its body until that is complete, and hands all on."""
+
+    def __init__(
+        self, server: Server, connection: HTTP1ServerConnection, memory: Memory, delegate: HTTPMessageDelegate
+    ) -> None:
+        self._server = server
+        self._connection = connection
+        self._memory = memory
+        self._delegate = delegate
+        self._held = 0
+
+    def let_go(self) -> None:
+        """Ends the connection: its body takes too much memory."""
+        self._hold(-self._held)
+        cut_off(self._connection.stream)
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        self._server.has_asked(self._connection)
+        return self._delegate.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        self._hold(len(chunk))
+        return self._delegate.data_received(chunk)
+
+    def finish(self) -> None:
+        self._hold(-self._held)
+        self._delegate.finish()
+
+    def on_connection_close(self) -> None:
+        self._hold(-self._held)
+        self._delegate.on_connection_close()
+
+    def _hold(self, size: int) -> None:
+        if size:
+            self._held += size
+            self._memory.take(self, size)

@@ -1,0 +1,568 @@
+"""One client's connection: what it sends is answered in words, what it is sent arrives whole and in order."""
+
+import asyncio
+import contextlib
+import random
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from tornado.iostream import IOStream, StreamBufferFullError
+
+from gischat.errors import Cause
+from gischat.front.door.rates import REFUSALS_PER_MINUTE, WENT_ON
+from gischat.front.jobs.gateway import FULL, TAKEN
+from gischat.front.sockets.frames import PING, text_frame
+from gischat.messages import Messages, uncompliant
+from gischat.metrics import Closing
+from gischat.streams.entries import LEAVE, RESTORE, Outcome
+from tests.gischat.front.fakes import CHANNEL, frames_in
+from tests.gischat.front.scene import DEADLINE, MAX_UNREAD, Client, Scene, Start, close_frame, until
+from tests.support.contract import CANARY, check, sample
+
+KERNEL_BUFFERS = 150_000  # more than both ends' hold, which grow a little while they are written to
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+
+
+# What goes out
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 1_000_000])
+async def test_a_message_arrives_as_one_frame(start: Start, size: int) -> None:
+    scene = start(max_unread=10)  # the bound is for what waits behind it
+    body = b"x" * size
+    scene.connection.send(body)
+    received = await scene.client.receive(len(text_frame(body)))
+    assert [frame.data for frame in frames_in(received)] == [body]
+
+
+async def test_a_client_that_reads_is_written_to_without_a_detour(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = start()
+    monkeypatch.setattr(scene.stream, "write", lambda data: pytest.fail("this costs twice as much"))
+    for number in range(200):
+        frame = text_frame(b"%d" % number)
+        scene.connection.write(frame)
+        assert await scene.client.receive(len(frame)) == frame
+
+
+async def test_what_the_socket_does_not_take_at_once_follows_when_it_does(start: Start) -> None:
+    # Given a client whose socket is full
+    scene = start()
+    written = scene.fill()
+    # When more is written, and then it reads
+    for size in (1, 126, 70_000, 0, 5):
+        frame = text_frame(b"y" * size)
+        scene.connection.write(frame)
+        written += frame
+    # Then all arrives, in order, and the way is straight again
+    assert await scene.client.receive(len(written)) == written
+    await until(lambda: scene.connection.is_ready)
+    frame = text_frame(b"again")
+    scene.connection.write(frame)
+    assert not scene.stream.writing()
+    assert await scene.client.receive(len(frame)) == frame
+
+
+async def test_what_is_written_does_not_overtake_what_waits(start: Start) -> None:
+    # Given a client whose socket is full, so that something waits in the stream
+    scene = start()
+    written = scene.fill()
+    # When it has read, and more is written before the stream has noticed that there is room
+    for number in range(20):
+        scene.client.receive_now()
+        frame = text_frame(b"%d" % number)
+        scene.connection.write(frame)
+        written += frame
+    # Then it comes behind what waited
+    assert await scene.client.receive(len(written)) == written
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_the_same_bytes_arrive_as_by_the_streams_own_way(start: Start, seed: int) -> None:
+    # Given frames of many sizes, some of them the stream's own, as Tornado's pings are
+    chance = random.Random(seed)
+    sizes = chance.choices([0, 1, 125, 126, 1000, 20_000, 65_535, 65_536], weights=[1, 3, 3, 3, 5, 2, 1, 1], k=60)
+    frames = [text_frame(bytes([65 + number % 26]) * size) for number, size in enumerate(sizes)]
+    straight, plain = start(max_unread=10**7), start(max_unread=10**7)
+    for frame in frames:
+        if chance.random() < 0.2:
+            straight.write_as_tornado(frame)
+        else:
+            straight.connection.write(frame)
+        plain.stream.write(frame)
+        # … and clients that read now and then
+        if chance.random() < 0.5:
+            await asyncio.sleep(0)
+    size = sum(map(len, frames))
+    assert await straight.client.receive(size) == await plain.client.receive(size)
+
+
+# Pings
+
+
+async def test_who_answers_a_ping_is_not_silent(start: Start) -> None:
+    scene = start()
+    assert not scene.connection.is_silent
+    scene.connection.ping()
+    assert await scene.client.receive(2) == PING
+    await until(lambda: scene.connection.is_silent)
+    scene.connection.owes_pong = False
+    assert not scene.connection.is_silent
+
+
+async def test_who_is_still_reading_what_stands_before_the_ping_is_not_silent(start: Start) -> None:
+    # Given a ping that waits behind more than the client's link takes at once
+    scene = start()
+    before = len(scene.fill())
+    scene.connection.ping()
+    assert scene.connection.is_silent, "nothing has moved yet"
+    # When the client takes a part of it
+    await scene.client.receive(before // 2)
+    # Then it is there
+    await until(lambda: not scene.connection.is_silent)
+
+
+async def test_who_has_read_a_ping_and_does_not_answer_is_silent_whatever_else_it_reads(start: Start) -> None:
+    scene = start()
+    before = len(scene.fill())
+    scene.connection.ping()
+    await scene.client.receive(before + len(PING))
+    scene.connection.send(b"more")
+    await scene.client.receive(len(text_frame(b"more")))
+    await until(lambda: scene.connection.is_silent)
+
+
+async def test_a_ping_for_who_is_gone_hurts_nobody(start: Start) -> None:
+    scene = start()
+    scene.stream.close()
+    scene.connection.ping()
+    assert scene.connection.is_silent
+
+
+# A client that does not read
+
+
+async def test_a_client_that_does_not_read_is_closed_once_with_1008(start: Start) -> None:
+    # Given a client that does not read
+    scene = start()
+    scene.fill()
+    # When more is written than may wait for it
+    for _ in range(20):
+        scene.connection.write(text_frame(b"x" * 50_000))
+    await asyncio.wait_for(scene.closed.wait(), DEADLINE)
+    for _ in range(20):
+        scene.connection.write(text_frame(b"x" * 50_000))
+        await asyncio.sleep(0)
+    # Then it is told once
+    assert [code for code, _ in scene.closed_with] == [1008]
+
+
+async def test_what_a_slow_client_gets_before_the_goodbye_is_whole_and_within_the_bound(start: Start) -> None:
+    # Given a client that does not read, and as much waiting for it as may, so that not even a goodbye would fit
+    scene = start()
+    scene.fill()
+    for size in [50_000] * (MAX_UNREAD // 50_000 - 1) + [40] * 10_000:
+        scene.connection.write(text_frame(b"x" * size))
+    await asyncio.wait_for(scene.closed.wait(), DEADLINE)
+    scene.connection.write(text_frame(b"too late"))
+    # When it reads after all, what is left
+    ending = asyncio.create_task(close_when_written(scene.stream))
+    received = await scene.client.receive_all()
+    await ending
+    # Then frames are whole, the last is the goodbye, and no more had waited than might
+    frames = frames_in(received)
+    assert b"too late" not in [frame.data for frame in frames]
+    assert received.endswith(close_frame(*scene.closed_with[0]))
+    assert len(received) < MAX_UNREAD + KERNEL_BUFFERS
+
+
+async def test_a_message_beyond_the_bound_still_goes_to_who_has_read_all(start: Start) -> None:
+    scene = start()
+    for _ in range(3):
+        frame = text_frame(b"x" * (5 * MAX_UNREAD))
+        scene.connection.write(frame)
+        assert await scene.client.receive(len(frame)) == frame
+    assert scene.closed_with == []
+
+
+async def test_a_message_beyond_the_bound_makes_no_room_for_a_second_one(start: Start) -> None:
+    scene = start()
+    for _ in range(2):
+        scene.connection.write(text_frame(b"x" * (5 * MAX_UNREAD)))
+    await asyncio.wait_for(scene.closed.wait(), DEADLINE)
+    assert [code for code, _ in scene.closed_with] == [1008]
+
+
+async def test_the_bound_holds_however_the_socket_became_full(start: Start) -> None:
+    """A ping of Tornado's goes through the stream: it may be what the socket does not take first."""
+    # Given a client that does not read, whose socket is full of the stream's own frames
+    scene = start()
+    while not scene.stream.writing():
+        scene.write_as_tornado(bytes([0x89, 0]))
+    # When more is written than may wait for it
+    for _ in range(20):
+        scene.connection.write(text_frame(b"x" * 50_000))
+    # Then it is closed as any other
+    await asyncio.wait_for(scene.closed.wait(), DEADLINE)
+    assert [code for code, _ in scene.closed_with] == [1008]
+
+
+async def test_there_is_always_room_for_a_goodbye(start: Start) -> None:
+    """Else a front that stops, and walks through its connections, would stop at the first that is nearly too slow."""
+    # Given a client that does not read, for whom exactly as much waits as may
+    scene = start()
+    scene.fill()
+    for size in (2**power for power in reversed(range(20))):
+        with contextlib.suppress(StreamBufferFullError):
+            scene.stream.write(b"\0" * size)
+    # When the server says goodbye
+    scene.connection.close(1001, "Bye.")
+    # Then it is the last that the client gets
+    ending = asyncio.create_task(close_when_written(scene.stream))
+    assert (await scene.client.receive_all()).endswith(close_frame(1001, "Bye."))
+    await ending
+
+
+async def test_nothing_follows_a_goodbye(start: Start) -> None:
+    """RFC 6455 §5.5.1: no data frame after a close frame, though the room may write until the client has gone."""
+    scene = start()
+    scene.connection.write(text_frame(b"hello"))
+    scene.connection.close(1001, "Bye.")
+    scene.connection.write(text_frame(b"too late"))
+    scene.connection.send(b"too late")
+    scene.stream.close()
+    assert await scene.client.receive_all() == text_frame(b"hello") + close_frame(1001, "Bye.")
+
+
+async def test_others_get_theirs_while_one_does_not_read(start: Start) -> None:
+    slow, quick = start(), start()
+    slow.fill()
+    for number in range(100):
+        frame = text_frame(b"%d" % number * 1000)
+        for scene in (slow, quick):
+            scene.connection.write(frame)
+        assert await quick.client.receive(len(frame)) == frame
+    assert quick.closed_with == []
+
+
+# A client that goes away
+
+
+@pytest.mark.parametrize("goes", [Client.close, Client.reset])
+@pytest.mark.parametrize("is_full", [False, True])
+async def test_writing_to_a_client_that_has_gone_raises_nothing(
+    start: Start, goes: Callable[[Client], None], is_full: bool
+) -> None:
+    # Given a client that goes away, maybe with much unread
+    scene = start()
+    if is_full:
+        scene.fill()
+    goes(scene.client)
+    # When it is written to until the server has noticed, and after that
+    async with asyncio.timeout(DEADLINE):
+        while not scene.stream.closed():
+            scene.connection.write(text_frame(b"x" * 10))
+            await asyncio.sleep(0)
+    # Then nothing is raised, and nothing is said of it being slow
+    scene.connection.write(text_frame(b"too late"))
+    scene.connection.send(b"too late")
+    assert scene.closed_with == []
+
+
+async def test_writing_to_a_connection_that_the_server_has_closed_raises_nothing(start: Start) -> None:
+    scene = start()
+    scene.connection.write(text_frame(b"hello"))
+    scene.stream.close()
+    scene.connection.write(text_frame(b"too late"))
+    assert await scene.client.receive_all() == text_frame(b"hello")
+
+
+# What comes in
+
+
+async def test_a_message_goes_on_its_way_completed(start: Start) -> None:
+    scene = start()
+    given = sample("text")
+    scene.connection.receive(msgspec.json.encode(given).decode())
+    (job,) = scene.jobs()
+    check(job)
+    assert job | given == job
+    assert (scene.gateway.enqueued[0].channel, scene.gateway.jobs[0].source.connection) == (
+        CHANNEL,
+        scene.connection.number,
+    )
+
+
+@pytest.mark.parametrize("frame", ["", "{", "[]", "null", '{"type": "poll"}', '{"type": "text", "author": "jane"}'])
+async def test_rubbish_is_answered_in_words_and_goes_nowhere(start: Start, frame: str) -> None:
+    scene = start()
+    scene.connection.receive(frame)
+    assert await scene.client.refusal()
+    assert scene.jobs() == []
+    assert scene.closed_with == []
+
+
+async def test_a_binary_frame_is_answered_in_words_even_if_it_holds_a_message(start: Start) -> None:
+    scene = start()
+    scene.connection.receive(msgspec.json.encode(sample("text")))
+    assert "text" in await scene.client.refusal()
+    assert scene.jobs() == []
+
+
+async def test_who_sends_faster_than_is_published_is_told_so_and_loses_nothing_else(start: Start) -> None:
+    scene = start(max_waiting_messages=2)
+    for number in range(4):
+        scene.connection.receive(msgspec.json.encode(sample("text", text=str(number))).decode())
+    assert "waiting" in await scene.client.refusal()
+    for _ in range(3):
+        scene.end()
+    assert [job["text"] for job in scene.jobs()] == ["0", "1", "2"]
+
+
+async def test_a_fault_of_ours_is_answered_and_logged_without_the_words(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a bug of ours")
+
+    scene = start()
+    monkeypatch.setattr(Messages, "read", fail)
+    scene.connection.receive(msgspec.json.encode(sample("text")).decode())
+    assert await scene.client.refusal()
+    assert "a bug of ours" in caplog.text
+    assert CANARY not in caplog.text
+    assert scene.closed_with == []
+
+
+async def test_while_a_front_drains_it_takes_no_messages_and_says_so(start: Start) -> None:
+    scene = start()
+    scene.connection.is_draining = True
+    scene.connection.receive(msgspec.json.encode(sample("text")).decode())
+    assert "restart" in await scene.client.refusal()
+    assert scene.jobs() == []
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.BURIED])
+async def test_what_a_worker_refuses_is_told_to_the_sender(start: Start, outcome: Outcome) -> None:
+    scene = start()
+    scene.connection.receive(msgspec.json.encode(sample("text")).decode())
+    scene.end(outcome, uncompliant("No such luck."))
+    assert await scene.client.refusal() == "No such luck."
+
+
+# Nicknames
+
+
+def say(scene: Scene, type_: str, **changes: Any) -> None:
+    scene.connection.receive(msgspec.json.encode(sample(type_, **changes)).decode())
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PUBLISHED, Outcome.REPEATED])
+async def test_a_nickname_is_the_clients_when_it_has_been_registered(start: Start, outcome: Outcome) -> None:
+    scene = start()
+    say(scene, "newcomer", newcomer="jane")
+    assert scene.connection.nickname is None
+    scene.end(outcome)
+    assert scene.connection.nickname == "jane"
+
+
+async def test_a_nickname_that_is_taken_leaves_the_client_with_the_one_it_had(start: Start) -> None:
+    scene = start()
+    say(scene, "newcomer", newcomer="jane")
+    scene.end()
+    say(scene, "newcomer", newcomer="john")
+    scene.end(Outcome.REFUSED, uncompliant("Taken."))
+    assert scene.connection.nickname == "jane"
+
+
+@pytest.mark.parametrize(("exiter", "left_with"), [("jane", None), ("john", "jane")])
+async def test_an_exiter_gives_up_the_clients_own_nickname_only(
+    start: Start, exiter: str, left_with: str | None
+) -> None:
+    scene = start()
+    say(scene, "newcomer", newcomer="jane")
+    scene.end()
+    say(scene, "exiter", exiter=exiter)
+    scene.end()
+    assert scene.connection.nickname == left_with
+
+
+async def test_a_nickname_that_redis_has_lost_is_told_again(start: Start) -> None:
+    scene = start()
+    scene.connection.restore()
+    assert scene.jobs() == []
+    say(scene, "newcomer", newcomer="jane")
+    scene.end()
+    scene.connection.restore()
+    assert scene.jobs()[-1] == {"type": RESTORE, RESTORE: "jane"}
+
+
+async def test_a_nickname_that_somebody_took_meanwhile_is_lost_in_words(start: Start) -> None:
+    scene = start()
+    say(scene, "newcomer", newcomer="jane")
+    scene.end()
+    scene.connection.restore()
+    scene.end(Outcome.REFUSED, uncompliant("Taken."))
+    assert await scene.client.refusal() == "Taken."
+    assert scene.connection.nickname is None
+
+
+# How it ends
+
+
+async def test_who_never_named_itself_and_waits_for_nothing_just_leaves(start: Start) -> None:
+    scene = start()
+    say(scene, "text")
+    scene.end()
+    scene.connection.ended()
+    assert scene.left == [scene.connection]
+    assert [job["type"] for job in scene.jobs()] == ["text"]
+    assert scene.turnstiles.are_idle
+
+
+async def test_what_was_sent_before_the_end_is_published_and_then_the_nickname_given_up(start: Start) -> None:
+    # Given a client that registers, talks, and goes at once
+    scene = start()
+    say(scene, "newcomer", newcomer="jane")
+    say(scene, "text", text="one")
+    say(scene, "text", text="two")
+    scene.connection.ended()
+    # When the workers come to it
+    for _ in range(4):
+        scene.end()
+    # Then all was told in order
+    assert [job["type"] for job in scene.jobs()] == ["newcomer", "text", "text", LEAVE]
+    assert scene.turnstiles.are_idle
+
+
+async def test_giving_up_a_nickname_is_tried_until_it_is_done(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a client with a nickname, that goes while the inbox is full
+    monkeypatch.setattr("gischat.front.channel.connection.RETRY_SECONDS", 0.001)
+    scene = start()
+    say(scene, "newcomer", newcomer="jane")
+    scene.end()
+    scene.gateway.answers = False
+    scene.connection.ended()
+    for answer in (FULL, FULL, FULL, TAKEN):
+        await until(lambda: not scene.gateway.enqueued[-1].taken.done())
+        scene.gateway.enqueued[-1].taken.set_result(answer)
+    scene.end()
+    # Then it was tried until it was taken
+    assert [job["type"] for job in scene.jobs()] == ["newcomer", *[LEAVE] * 4]
+    assert scene.turnstiles.are_idle
+
+
+# Too often
+
+
+async def test_what_comes_too_often_is_answered_and_not_sent(start: Start) -> None:
+    scene = start(max_messages_per_minute=3)
+    # When four come at once, the last of which nobody needs to look into
+    for _ in range(3):
+        scene.connection.receive(msgspec.json.encode(sample("text")).decode())
+    scene.connection.receive("{")
+    # Then the last is refused for that alone
+    assert (
+        await scene.client.refusal() == "You are sending too fast: this message was not sent. Please wait 20 seconds."
+    )
+    assert scene.drops.counts == {Cause.TOO_FAST: 1}
+    assert scene.closed_with == []
+
+
+async def test_rubbish_counts_as_much_as_what_is_right(start: Start) -> None:
+    scene = start(max_messages_per_minute=3)
+    for _ in range(4):
+        scene.connection.receive("{")
+    reasons = [told["reason"] for told in await scene.client.messages(4)]
+    assert "too fast" in reasons[3]
+    assert not any("too fast" in reason for reason in reasons[:3])
+
+
+async def test_images_have_a_limit_of_their_own(start: Start) -> None:
+    scene = start(max_heavy_per_minute=1)
+    for type_ in ("image", "geojson", "text"):
+        scene.connection.receive(msgspec.json.encode(sample(type_)).decode())
+    assert "too many images and layers" in await scene.client.refusal()
+    assert scene.drops.counts == {Cause.TOO_HEAVY: 1}
+    scene.end()
+    assert [job.type for job in scene.gateway.jobs] == ["image", "text"]
+
+
+async def test_a_flood_is_answered_up_to_a_number_and_then_closed(start: Start) -> None:
+    scene = start(max_messages_per_minute=1)
+    # When somebody goes on sending whatever he is told
+    for _ in range(5000):
+        scene.connection.receive("{}")
+    # Then each refusal was told, up to the goodbye with its reason, after which nothing is written
+    await scene.closed.wait()
+    assert scene.closed_with == [(1008, WENT_ON)]
+    received = await scene.client.receive_all()
+    frames = frames_in(received)
+    assert len(frames) == 1 + REFUSALS_PER_MINUTE + 1
+    assert frames[-1].data == struct.pack("!H", 1008) + WENT_ON.encode()
+    assert scene.drops.counts == {Cause.TOO_FAST: REFUSALS_PER_MINUTE + 1, Closing.WENT_ON: 1}
+    # And the socket is closed although he did not answer the goodbye
+    assert scene.stream.closed()
+
+
+async def test_pings_without_end_are_closed_as_messages_are(start: Start) -> None:
+    scene = start(max_messages_per_minute=10)
+    for _ in range(10 + REFUSALS_PER_MINUTE):
+        scene.connection.hear()
+    assert scene.closed_with == []
+    scene.connection.hear()
+    assert scene.closed_with == [(1008, WENT_ON)]
+
+
+# Memory
+
+
+async def test_what_is_not_read_is_counted_and_given_back(start: Start) -> None:
+    scene = start()
+    scene.fill()
+    for _ in range(10):
+        scene.connection.write(text_frame(b"x" * 5000))
+    assert scene.memory.used >= 50_000
+    # When the client goes without having read it
+    scene.client.reset()
+    scene.stream.close()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    # Then nothing is held for it
+    assert scene.memory.used == 0
+
+
+async def test_who_takes_too_much_of_the_memory_of_all_is_cut_off(start: Start) -> None:
+    scene = start(max_front_bytes=200_000, max_unread=10**9)
+    scene.fill()
+    scene.connection.write(text_frame(b"x" * 300_000))
+    with pytest.raises(ConnectionResetError):
+        await scene.client.receive_all()
+    assert scene.stream.closed()
+    assert scene.drops.counts == {Closing.MEMORY: 1}
+    assert scene.memory.used == 0
+
+
+async def test_who_may_not_be_here_is_dismissed_with_what_waits_its_turn(start: Start) -> None:
+    # Given somebody whose first message is on its way, and others wait behind it
+    scene = start()
+    scene.connection.receive(msgspec.json.encode({"type": "newcomer", "newcomer": "pest"}).decode())
+    for number in range(3):
+        scene.connection.receive(msgspec.json.encode(sample("text", text=f"spam {number}")).decode())
+    # When a moderator has it closed
+    scene.connection.dismiss(1008, "Be kind.")
+    scene.connection.ended()
+    assert scene.closed_with == [(1008, "Be kind.")]
+    # Then nothing follows what was on its way, but that the nickname is given up
+    scene.end()
+    assert [job["type"] for job in scene.jobs()] == ["newcomer", LEAVE]
+
+
+async def close_when_written(stream: IOStream) -> None:
+    await until(lambda: not stream.writing())
+    stream.close()

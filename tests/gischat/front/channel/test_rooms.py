@@ -1,0 +1,565 @@
+"""Rooms: joining without a hole and without a double, and to whom what is published goes.
+
+Publications come through the real subscriber, as they do in a front; Redis is a fake that answers when the test wants.
+Time is virtual: no test waits.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, NamedTuple, cast
+
+import msgspec
+import pytest
+from redis.exceptions import ResponseError
+
+from gischat.errors import Refused
+from gischat.front.channel.rooms import Room
+from gischat.front.channel.subscriber import Subscriber
+from gischat.front.jobs.gateway import Snapshot
+from gischat.front.jobs.turnstile import Turnstiles
+from gischat.messages import new_id
+from gischat.streams.entries import Outcome, Publication, Source
+from tests.gischat.front.fakes import CHANNEL, FRONT, FakeGateway, FakeMember, FakeOutbox, message, publication, said
+from tests.support.settings import settings
+from tests.support.virtual_time import pass_time, settle, virtual_time
+
+A_WHILE = 1.0  # longer than counts are gathered
+
+
+class Scene:
+    """A front with one room, to be used as a context."""
+
+    def __init__(self) -> None:
+        self.gateway = cast("Any", FakeGateway())
+        self.outbox = cast("Any", FakeOutbox())
+        self.turnstiles = Turnstiles(self.gateway, settings())
+        self.room = Room(CHANNEL, self.gateway, self.turnstiles)
+        self._subscriber = Subscriber(self.gateway, [self.outbox], {CHANNEL: self.room}, self.turnstiles)
+        self._published = 0
+
+    async def __aenter__(self) -> "Scene":
+        await self._subscriber.find_positions()
+        self._reading = asyncio.create_task(self._subscriber.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._reading.cancel()
+
+    async def enter(self, number: int = 100, after: str | None = None) -> FakeMember:
+        member = FakeMember(number)
+        self.room.enter(member, after)
+        await settle()
+        return member
+
+    async def enter_wholly(self, *numbers: int) -> list[FakeMember]:
+        """Members that have got an empty history and been counted."""
+        members = [FakeMember(number) for number in numbers]
+        for member in members:
+            self.room.enter(member)
+        await settle()
+        self.answer()
+        while self.room.head_count.told < self.room.head_count.changes:
+            await self.publish(self.own_count())
+            await pass_time(A_WHILE)
+        for member in members:
+            member.written.clear()
+        return members
+
+    def answer(self, *history: Publication | str, published: int | None = None, is_complete: bool = True) -> None:
+        """The answer to the last question for a history: of what was published, or was so long before."""
+        seen = self._published if published is None else published
+        bodies = [one.body if isinstance(one, Publication) else said(one) for one in history]
+        self.gateway.snapshots[-1].set_result(Snapshot(seen, bodies, is_complete))
+
+    def next(self, words: str = "", *, type: str = "text", **what: Any) -> Publication:
+        """What is published next."""
+        self._published += 1
+        return publication(self._published, said(words, type=type) if words else b"", type=type, **what)
+
+    def own_count(self, words: str = "own count") -> Publication:
+        """The end of the last count that this front told."""
+        return self.next(words, type="nb_users", source=self.gateway.jobs[-1].source)
+
+    def foreign_count(self, words: str = "count") -> Publication:
+        """What another front told meanwhile."""
+        return self.next(words, type="nb_users", source=Source("front-2", 1, 1))
+
+    async def publish(self, *publications: Publication) -> None:
+        """Publishes so that they are read together, and delivered."""
+        self.outbox.publish(*publications)
+        await settle()
+
+    def begin_anew(self) -> None:
+        """Redis has lost all it knew: what is published next is the first."""
+        self._published = 0
+
+
+# Joining, in every order in which things can happen
+
+
+class Order(NamedTuple):
+    """One way in which joining and publishing can interleave."""
+
+    batches: tuple[int, ...]  # how many publications are read together
+    answered_before: int  # the batch before which the history comes
+    seen: int  # how many of the publications the history knows of
+    pause: float  # between all of that
+
+
+EARLIER = 2  # texts, published before the client came
+LATER = 3  # publications, while it joins
+
+
+def orders() -> Iterator[Order]:
+    for batches in [(3,), (1, 2), (2, 1), (1, 1, 1)]:
+        for answered_before, seen, pause in product(range(len(batches) + 1), range(LATER + 1), (0, 0.3)):
+            yield Order(batches, answered_before, seen, pause)
+
+
+OTHERS = list(product(("text", "foreign"), repeat=LATER - 1))
+KINDS = sorted({(*kinds[:place], "own", *kinds[place:]) for kinds in OTHERS for place in range(LATER)})
+
+
+class Joined(NamedTuple):
+    """What came of joining in one of these orders."""
+
+    order: Order
+    texts: list[str]  # all that were published, in order
+    newest_count: str
+    member: FakeMember  # who was there before
+    joiner: FakeMember
+
+    def __str__(self) -> str:
+        return f"{self.order}: {self.joiner.received()}"
+
+
+async def joined(scene: Scene, kinds: tuple[str, ...], order: Order) -> Joined:
+    # Given a member, and texts that were published before
+    (member,) = await scene.enter_wholly(1)
+    earlier = [scene.next(f"earlier {number}") for number in range(EARLIER)]
+    await scene.publish(*earlier)
+    # When a client joins while others talk and come and go
+    joiner = await scene.enter(2)
+    later = list(published_while_joining(scene, kinds))
+    texts = [one for one in (*earlier, *later) if one.type == "text"]
+    seen = earlier[-1].number + order.seen
+    history = [one for one in texts if one.number <= seen]
+    unread = list(later)
+    for batch, size in enumerate((*order.batches, 0)):
+        if batch == order.answered_before:
+            scene.answer(*history, published=seen)
+        await pass_time(order.pause)
+        await scene.publish(*unread[:size])
+        del unread[:size]
+    await pass_time(A_WHILE)
+    counts = [words_of(one) for one in later if one.type == "nb_users"]
+    return Joined(order, [words_of(one) for one in texts], counts[-1], member, joiner)
+
+
+def published_while_joining(scene: Scene, kinds: tuple[str, ...]) -> Iterator[Publication]:
+    """The count that tells of the joiner, among texts and the counts that other fronts told before and after."""
+    is_counted = False
+    for number, kind in enumerate(kinds):
+        if kind == "text":
+            yield scene.next(f"later {number}")
+        elif kind == "own":
+            is_counted = True
+            yield scene.own_count("count with the joiner")
+        else:
+            yield scene.foreign_count(f"count {'with' if is_counted else 'without'} the joiner, {number}")
+
+
+@pytest.mark.parametrize("kinds", KINDS, ids="-".join)
+@virtual_time
+async def test_joining_leaves_no_hole_and_tells_nothing_twice(kinds: tuple[str, ...]) -> None:
+    for order in orders():
+        async with Scene() as scene:
+            result = await joined(scene, kinds, order)
+        # Then the joiner has every text once, in order, as if it had always been there
+        assert texts_of(result.joiner) == result.texts, str(result)
+        assert texts_of(result.member) == result.texts, str(result)
+
+
+@pytest.mark.parametrize("kinds", KINDS, ids="-".join)
+@virtual_time
+async def test_a_joiner_gets_no_count_that_does_not_know_of_it_and_at_last_the_newest(
+    kinds: tuple[str, ...],
+) -> None:
+    for order in orders():
+        async with Scene() as scene:
+            result = await joined(scene, kinds, order)
+        counts = counts_of(result.joiner)
+        assert not any("without" in count for count in counts), str(result)
+        assert counts[-1:] == counts_of(result.member)[-1:] == [result.newest_count], str(result)
+
+
+def words_of(publication: Publication) -> str:
+    words: str = msgspec.json.decode(publication.body)["said"]
+    return words
+
+
+def texts_of(member: FakeMember) -> list[str]:
+    return [words for words in member.received() if "count" not in words]
+
+
+def counts_of(member: FakeMember) -> list[str]:
+    return [words for words in member.received() if "count" in words]
+
+
+@virtual_time
+async def test_many_who_come_together_share_one_reading_of_the_history() -> None:
+    async with Scene() as scene:
+        members = [FakeMember(number) for number in range(100)]
+        for member in members:
+            scene.room.enter(member)
+        await settle()
+        assert len(scene.gateway.snapshots) == 1
+        scene.answer("history")
+        await settle()
+        assert all(member.received() == ["history"] for member in members)
+        # Who comes later gets a history of its own
+        await scene.enter()
+        assert len(scene.gateway.snapshots) == 2
+
+
+@virtual_time
+async def test_a_history_that_redis_could_not_give_is_asked_for_again() -> None:
+    async with Scene() as scene:
+        joiner = await scene.enter()
+        await scene.publish(scene.next("meanwhile"))
+        for _ in range(3):
+            scene.gateway.snapshots[-1].set_exception(Refused("Redis is away"))
+            await settle()
+        scene.answer("history", published=0)
+        await settle()
+        assert texts_of(joiner) == ["history", "meanwhile"]
+
+
+@virtual_time
+async def test_a_client_whose_history_cannot_be_read_is_not_left_deaf() -> None:
+    """A Redis beyond its memory, say, answers every script with an error."""
+    async with Scene() as scene:
+        joiner = await scene.enter()
+        scene.gateway.snapshots[-1].set_exception(ResponseError("OOM command not allowed"))
+        await pass_time(10)
+        # When it is asked for again, maybe, and something is published
+        for asked in scene.gateway.snapshots[1:]:
+            asked.set_result(Snapshot(0, []))
+        await scene.publish(scene.own_count(), scene.next("hello"))
+        await pass_time(10)
+        # Then the client gets it, or knows at least that it has to come again
+        assert texts_of(joiner) == ["hello"] or joiner.closed_with
+
+
+@virtual_time
+async def test_a_joiner_hears_what_no_history_holds_though_its_own_comes_late() -> None:
+    """A nickname's `newcomer`, a cheat code: broadcast and never stored. Its echo is how a client knows."""
+    async with Scene() as scene:
+        # Given a client that registers and talks at once, while its history is slow to come
+        joiner = await scene.enter()
+        newcomer, hello, wizz = scene.next("newcomer", type="newcomer"), scene.next("hello"), scene.next("wizz")
+        await scene.publish(newcomer, hello, wizz)
+        # When the history comes, read after all of that
+        scene.answer("of long ago", hello)
+        await pass_time(A_WHILE)
+        # Then it is told of everything once, in its order
+        assert joiner.received() == ["of long ago", "newcomer", "hello", "wizz"]
+
+
+@virtual_time
+async def test_a_history_shorter_than_what_was_published_meanwhile_leaves_no_hole() -> None:
+    async with Scene() as scene:
+        joiner = await scene.enter()
+        texts = [scene.next(str(number)) for number in range(10)]
+        await scene.publish(*texts)
+        scene.answer(*texts[-2:])
+        await pass_time(A_WHILE)
+        assert joiner.received() == [str(number) for number in range(10)]
+
+
+@virtual_time
+async def test_what_waits_for_a_history_that_does_not_come_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gischat.front.channel.joiner.WAITING_BYTES", 1500)
+    async with Scene() as scene:
+        joiner = await scene.enter()
+        await scene.publish(scene.next("x" * 900))
+        assert joiner.closed_with == []
+        await scene.publish(scene.next("x" * 900))
+        assert [code for code, _ in joiner.closed_with] == [1013]
+        # And what comes while it is being closed is not kept for it any more
+        await scene.publish(scene.next("too late"))
+        assert len(joiner.closed_with) == 1
+        scene.answer()
+        await pass_time(A_WHILE)
+        assert "too late" not in joiner.received()
+
+
+# Coming back
+
+
+@virtual_time
+async def test_who_comes_back_gets_what_it_missed_and_then_what_follows() -> None:
+    async with Scene() as scene:
+        joiner = await scene.enter(after=new_id())
+        counted, missed = scene.own_count(), scene.next("missed meanwhile")
+        await scene.publish(counted, missed)
+        scene.answer("missed before", missed)
+        await scene.publish(scene.next("new"))
+        assert texts_of(joiner) == ["missed before", "missed meanwhile", "new"]
+
+
+@virtual_time
+async def test_who_missed_more_than_is_kept_is_told_so_before_the_history() -> None:
+    async with Scene() as scene:
+        joiner = await scene.enter(after=new_id())
+        scene.answer("history", is_complete=False)
+        await settle()
+        refusal, history = joiner.received()
+        assert "may be missing" in refusal
+        assert history == "history"
+
+
+# Counts
+
+
+@virtual_time
+async def test_counts_are_gathered_the_first_at_once_and_then_the_newest() -> None:
+    async with Scene() as scene:
+        (member,) = await scene.enter_wholly(1)
+        for number in range(20):
+            await scene.publish(scene.foreign_count(f"count {number}"))
+        assert member.received() == ["count 0"]
+        await pass_time(A_WHILE)
+        assert member.received() == ["count 0", "count 19"]
+        await pass_time(A_WHILE)
+        assert len(member.received()) == 2
+
+
+@virtual_time
+async def test_a_thousand_who_come_cost_each_a_few_counts() -> None:
+    async with Scene() as scene:
+        (member,) = await scene.enter_wholly(1)
+        for number in range(2, 1002):
+            scene.room.enter(FakeMember(number))
+            if not scene.gateway.snapshots[-1].done():
+                scene.answer()
+            await pass_time(0.001)
+            if scene.gateway.jobs[-1].source.number > scene.room.head_count.told:
+                await scene.publish(scene.own_count())
+        await pass_time(A_WHILE)
+        assert 2 <= len(counts_of(member)) <= 12
+
+
+@virtual_time
+async def test_the_more_there_are_to_tell_the_rarer_are_counts() -> None:
+    async with Scene() as scene:
+        (member, *_) = await scene.enter_wholly(*range(1, 10_001))
+        await pass_time(A_WHILE)
+        for number in range(40):
+            await scene.publish(scene.foreign_count(f"count {number}"))
+            await pass_time(0.1)
+        told = counts_of(member)
+        assert 2 <= len(told) <= 6
+        await pass_time(2 * A_WHILE)
+        assert counts_of(member)[-1] == "count 39"
+
+
+@virtual_time
+async def test_who_joins_is_sent_its_count_even_if_nobody_else_comes_or_goes() -> None:
+    async with Scene() as scene:
+        await scene.enter_wholly(1)
+        joiner = await scene.enter(2)
+        scene.answer()
+        await scene.publish(scene.own_count("count 2"))
+        await pass_time(A_WHILE)
+        assert joiner.received() == ["count 2"]
+
+
+# To whom
+
+
+@virtual_time
+async def test_what_is_due_together_goes_to_each_in_one_write() -> None:
+    async with Scene() as scene:
+        members = await scene.enter_wholly(0, 1, 2)
+        await scene.publish(scene.next("a"), scene.next("b"), scene.next("c"))
+        for member in members:
+            assert len(member.written) == 1
+            assert member.received() == ["a", "b", "c"]
+
+
+@virtual_time
+async def test_a_like_goes_to_one_connection_alone() -> None:
+    async with Scene() as scene:
+        members = await scene.enter_wholly(1, 2, 11)
+        joiner = await scene.enter(12)
+        await scene.publish(scene.next("like", type="like", outcome=Outcome.DONE, to=f"{FRONT}/1"))
+        await scene.publish(scene.next("like too", type="like", outcome=Outcome.DONE, to=f"{FRONT}/12"))
+        assert [member.received() for member in members] == [["like"], [], []]
+        assert joiner.received() == ["like too"]
+
+
+@virtual_time
+@pytest.mark.parametrize("to", ["front-2/1", f"{FRONT}0/1", f"{FRONT}/999"])
+async def test_a_like_for_nobody_here_goes_to_nobody(to: str) -> None:
+    async with Scene() as scene:
+        (member,) = await scene.enter_wholly(1)
+        await scene.publish(scene.next("like", type="like", outcome=Outcome.DONE, to=to))
+        assert member.received() == []
+
+
+@virtual_time
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.BURIED])
+async def test_a_refusal_is_not_told_to_the_room(outcome: Outcome) -> None:
+    async with Scene() as scene:
+        (member,) = await scene.enter_wholly(1)
+        refused = scene.next("no", type="uncompliant", outcome=outcome, source=Source(FRONT, 1, 1))
+        await scene.publish(refused, scene.next("hello"))
+        assert member.received() == ["hello"]
+
+
+@virtual_time
+async def test_an_end_with_nothing_to_show_shows_nothing() -> None:
+    async with Scene() as scene:
+        (member,) = await scene.enter_wholly(1)
+        for outcome in (Outcome.DONE, Outcome.REPEATED):
+            await scene.publish(scene.next(outcome=outcome, source=Source(FRONT, 1, 1)))
+        assert member.written == []
+
+
+@virtual_time
+async def test_a_job_has_ended_before_the_room_hears_of_it() -> None:
+    """So that a client's next message is on its way as soon as it can know of the one before."""
+    async with Scene() as scene:
+        (member,) = await scene.enter_wholly(1)
+        heard: list[int] = []
+        turnstile = scene.turnstiles.open(CHANNEL)
+        turnstile.submit(message(), lambda ending: heard.append(len(member.received())))
+        await scene.publish(scene.next("hello", source=scene.gateway.jobs[-1].source))
+        assert heard == [0]
+        assert member.received() == ["hello"]
+
+
+# Going
+
+
+@virtual_time
+async def test_who_has_left_hears_nothing_any_more() -> None:
+    async with Scene() as scene:
+        member, leaver = await scene.enter_wholly(1, 2)
+        scene.room.leave(leaver)
+        hello, like = scene.next("hello"), scene.next("like", type="like", outcome=Outcome.DONE, to=f"{FRONT}/2")
+        await scene.publish(hello, like, scene.foreign_count())
+        await pass_time(A_WHILE)
+        assert leaver.written == []
+        assert texts_of(member) == ["hello"]
+
+
+@virtual_time
+async def test_who_leaves_before_its_history_comes_is_sent_none() -> None:
+    async with Scene() as scene:
+        leaver = await scene.enter()
+        scene.room.leave(leaver)
+        await scene.publish(scene.next("hello"))
+        scene.answer("history")
+        await pass_time(A_WHILE)
+        assert leaver.written == []
+
+
+@virtual_time
+async def test_leaving_again_changes_nothing() -> None:
+    async with Scene() as scene:
+        member, leaver = await scene.enter_wholly(1, 2)
+        for _ in range(3):
+            scene.room.leave(leaver)
+        scene.room.leave(FakeMember(999))
+        assert scene.room.head_count.connections == 1
+        assert list(scene.room.connections.values()) == [member]
+
+
+@virtual_time
+async def test_coming_and_going_is_counted() -> None:
+    async with Scene() as scene:
+        members = await scene.enter_wholly(0, 1, 2)
+        assert scene.room.head_count.connections == 3
+        for member in members:
+            scene.room.leave(member)
+        assert scene.room.head_count.connections == 0
+        assert scene.room.connections == {}
+
+
+# When Redis forgets
+
+
+@virtual_time
+async def test_a_message_that_is_published_a_second_time_is_heard_once() -> None:
+    async with Scene() as scene:
+        (member,) = await scene.enter_wholly(1)
+        hello = scene.next("hello")
+        await scene.publish(hello)
+        again = publication(scene.next().number, hello.body)
+        await scene.publish(again, scene.next("more"))
+        assert member.received() == ["hello", "more"]
+
+
+@virtual_time
+async def test_publications_that_were_missed_are_told_of_and_what_is_on_its_way_is_enqueued_again() -> None:
+    async with Scene() as scene:
+        (member,) = await scene.enter_wholly(1)
+        turnstile = scene.turnstiles.open(CHANNEL)
+        turnstile.submit(message(), lambda ending: None)
+        await settle()
+        scene.next()  # published, and trimmed before this front could read it
+        await scene.publish(scene.next("hello"))
+        gap, hello = member.received()
+        assert "may be missing" in gap
+        assert hello == "hello"
+        # Among what was missed may be the end of our job
+        assert scene.gateway.jobs[-1] == scene.gateway.jobs[-2]
+
+
+@virtual_time
+async def test_a_history_that_a_redis_told_before_it_lost_all_is_not_waited_for() -> None:
+    async with Scene() as scene:
+        # Given a history that is on its way to a joiner
+        await scene.publish(*[scene.next(str(number)) for number in range(5)])
+        joiner = await scene.enter()
+        # When Redis loses all it knew before that history comes
+        scene.begin_anew()
+        await scene.publish(scene.next("after"))
+        scene.answer("before", published=5)
+        await scene.publish(scene.own_count())
+        await pass_time(A_WHILE)
+        # Then the joiner need not wait until as much is published again
+        assert texts_of(joiner) == ["before", "after"]
+
+
+@virtual_time
+async def test_nothing_newer_is_enqueued_before_what_redis_has_lost_is_said_again() -> None:
+    """Redis refuses what comes from a front that has heard more than it knows of."""
+    async with Scene() as scene:
+        await scene.publish(*(scene.next(str(number)) for number in range(10)))
+        # When others speak already in a channel that begins anew
+        scene.begin_anew()
+        await scene.publish(scene.next("hello"), scene.next("again"))
+        # Then this front still says what it had heard, until it begins anew itself
+        assert scene.turnstiles.heard[CHANNEL] == 10
+        scene.room.begin_anew()
+        await scene.publish(scene.next("and again"))
+        assert scene.turnstiles.heard[CHANNEL] == 3
+
+
+@virtual_time
+async def test_who_is_there_hears_a_redis_that_begins_anew() -> None:
+    async with Scene() as scene:
+        (member,) = await scene.enter_wholly(1)
+        joiner = await scene.enter(2)
+        await scene.publish(*(scene.next(str(number)) for number in range(10)))
+        scene.answer(published=10)
+        await settle()
+        member.written.clear()
+        joiner.written.clear()
+        scene.begin_anew()
+        await scene.publish(scene.own_count(), scene.next("hello"), scene.next("again"))
+        assert texts_of(member) == texts_of(joiner) == ["hello", "again"]

@@ -1,0 +1,128 @@
+"""The OpenAPI document by itself; tests/web compares it with what the server answers."""
+
+import re
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it comes without types
+from openapi_spec_validator import validate
+
+from gischat.front import app
+from gischat.front.handlers.openapi import document
+from gischat.settings import Settings, load
+from tests.support.contract import KEYS, REPLYABLE, required, sample
+from tests.support.description import Description
+
+SERVER_ONLY = {"nb_users", "uncompliant"}
+HEAD = {"type", "id", "timestamp"}
+GIVEN = {"id": "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11", "timestamp": 1_700_000_000}
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return load()
+
+
+@pytest.fixture(scope="module")
+def description(settings: Settings) -> Description:
+    return Description(document(settings))
+
+
+def test_the_document_is_valid_openapi(description: Description) -> None:
+    validate(description.document)
+
+
+def test_every_path_of_the_server_is_described_and_no_other(settings: Settings, description: Description) -> None:
+    """But for the pages, which are for people."""
+    front: Any = SimpleNamespace(settings=settings)
+    pages = {"/", "/docs", "/openapi.json"}
+    patterns = {spec.regex.pattern for spec in app.routes(front)}
+    served = {_template(pattern) for pattern in patterns if not pattern.startswith(("/web/", "/docs/(", "/docs/?"))}
+    assert served - pages == set(description.document["paths"])
+
+
+@pytest.mark.parametrize("type_", sorted(KEYS))
+def test_a_received_message_has_exactly_the_keys_of_the_contract(description: Description, type_: str) -> None:
+    schema = description.message("Receive", type_)
+    assert set(schema["required"]) == KEYS[type_] | HEAD
+    assert set(schema["properties"]) - set(schema["required"]) == ({"in_reply_to_id"} if type_ in REPLYABLE else set())
+    assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("type_", sorted(set(KEYS) - SERVER_ONLY))
+def test_a_client_must_send_what_the_contract_requires(description: Description, type_: str) -> None:
+    assert set(description.message("Send", type_)["required"]) == {"type", *required(type_)}
+
+
+@pytest.mark.parametrize("type_", sorted(set(KEYS) - SERVER_ONLY))
+def test_a_valid_message_is_one_of_what_clients_may_send(description: Description, type_: str) -> None:
+    assert description.faults("ClientMessage", sample(type_)) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        sample("text", author="je"),
+        sample("text", author="jané"),
+        sample("text", text="x" * 256),
+        sample("text", id="not-a-uuid"),
+        sample("text", timestamp=-1),
+        sample("bbox", xmin="1"),
+        sample("geojson", geojson={"type": "Feature"}),
+        {"type": "text", "author": "jane"},
+        {"type": "nb_users", "nb_users": 3},
+        {"author": "jane", "text": "no type"},
+    ],
+)
+def test_a_wrong_message_is_none_of_what_clients_may_send(description: Description, wrong: dict[str, Any]) -> None:
+    assert description.faults("ClientMessage", wrong)
+
+
+@pytest.mark.parametrize("broken", [{"extra": 1}, {"nb_users": None}, {"nb_users": "3"}])
+def test_a_received_message_with_another_key_or_value_is_wrong(
+    description: Description, broken: dict[str, Any]
+) -> None:
+    right = {"type": "nb_users", "nb_users": 3, **GIVEN}
+    assert description.faults("ServerMessage", right) == []
+    assert description.faults("ServerMessage", {**right, **broken})
+
+
+def test_limits_and_channels_are_those_of_the_settings(settings: Settings) -> None:
+    changed = replace(
+        settings,
+        channels=("Été à la mer",),
+        min_author_length=1,
+        max_author_length=5,
+        max_message_length=10,
+        max_image_raw_length=2_000,
+        max_geojson_features=7,
+    )
+    description = Description(document(changed))
+    author = description.message("Send", "text")["properties"]["author"]
+    assert (author["minLength"], author["maxLength"]) == (1, 5)
+    assert description.message("Receive", "text")["properties"]["text"]["maxLength"] == 10
+    # The web page reads this one.
+    assert description.message("Send", "image")["properties"]["image_data"]["maxLength"] == 2_000
+    assert description.component("FeatureCollection")["properties"]["features"]["maxItems"] == 7
+    (channel,) = description.document["paths"]["/channel/{channel}/last"]["parameters"]
+    assert channel["schema"]["enum"] == ["Été à la mer"]
+
+
+def test_patterns_are_read_alike_by_every_reader_of_json_schema(description: Description) -> None:
+    r"""Python's `\Z` is a plain Z to ECMA 262."""
+    nickname = description.message("Send", "newcomer")["properties"]["newcomer"]
+    assert nickname["pattern"] == "^[A-Za-z0-9_-]*$"
+
+
+def test_the_example_of_a_text_may_be_sent(description: Description) -> None:
+    schema = description.component("PutText")
+    assert schema["examples"]
+    for example in schema["examples"]:
+        assert list(Draft202012Validator(schema).iter_errors(example)) == []
+
+
+def _template(pattern: str) -> str:
+    r"""A route's pattern as OpenAPI writes it: `/channel/([^/]+)/ws$` is `/channel/{channel}/ws`."""
+    return re.sub(r"\([^)]+\)", "{channel}", pattern.removesuffix("$").replace("\\", "")).replace("()", "")

@@ -1,0 +1,104 @@
+"""What a front needs of the system, it asks for; and where it does not get it, it goes on."""
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from gischat.front.sockets import accepting
+from gischat.front.sockets.accepting import Acceptor
+from gischat.front.sockets.drops import Drops
+from gischat.metrics import Unwelcome
+
+ALLOW = """
+import logging, resource, sys
+from gischat.front.sockets.accepting import allow_descriptors
+logging.basicConfig(format="%(message)s", stream=sys.stdout)
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))
+allow_descriptors(int(sys.argv[1]))
+print(resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (50, ["(100, 200)"]),
+        (150, ["(150, 200)"]),
+        (5000, ["200 files may be open (ulimit -n, LimitNOFILE): too few for MAX_CONNECTIONS", "(200, 200)"]),
+    ],
+)
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be(wanted: int, said: list[str]) -> None:
+    ran = subprocess.run([sys.executable, "-c", ALLOW, str(wanted)], capture_output=True, text=True, check=True)
+    assert len(ran.stdout.splitlines()) == len(said)
+    assert all(line.startswith(words) for line, words in zip(ran.stdout.splitlines(), said, strict=True))
+
+
+class Listening:
+    """A listening socket whose `accept` fails as often as the test says."""
+
+    def __init__(self, failures: int, number: int) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.socket.setblocking(False)
+        self._failures = failures
+        self._number = number
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def accept(self) -> Any:
+        if self._failures:
+            self._failures -= 1
+            raise OSError(self._number, os.strerror(self._number))
+        return self.socket.accept()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EPROTO])
+async def test_who_cannot_be_accepted_now_is_accepted_later(
+    number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(accepting, "PAUSE_SECONDS", 0.01)
+    # Given a system that has nothing left, for three times that we look
+    listening, drops = Listening(3, number), Drops()
+    accepted: asyncio.Queue[socket.socket] = asyncio.Queue()
+    with caplog.at_level(logging.WARNING):
+        acceptor = Acceptor(listening, lambda one, _: accepted.put_nowait(one), drops)  # type: ignore[arg-type]
+        # When two come
+        clients = [socket.create_connection(listening.socket.getsockname()) for _ in range(2)]
+        async with asyncio.timeout(20):
+            ours = [await accepted.get() for _ in clients]
+    # Then they wait until it has, and the loop was not kept busy meanwhile: one look for each pause
+    assert drops.counts == {Unwelcome.ACCEPT: 3}
+    assert len(caplog.records) == 1
+    # And after the end nobody is accepted
+    acceptor.stop()
+    late = socket.create_connection(listening.socket.getsockname())
+    await asyncio.sleep(0)
+    assert accepted.empty()
+    for one in (*ours, *clients, late, listening.socket):
+        one.close()
+
+
+async def test_who_is_stopped_in_a_pause_does_not_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accepting, "PAUSE_SECONDS", 0.001)
+    listening, drops = Listening(1, errno.EMFILE), Drops()
+    accepted: list[socket.socket] = []
+    acceptor = Acceptor(listening, lambda one, _: accepted.append(one), drops)  # type: ignore[arg-type]
+    client = socket.create_connection(listening.socket.getsockname())
+    async with asyncio.timeout(20):
+        while not drops.counts:
+            await asyncio.sleep(0)
+    # When it is told to stop before it looks again
+    acceptor.stop()
+    # Then it does not look again, however many times it could have
+    for _ in range(20):
+        await asyncio.sleep(0.001)
+    assert accepted == []
+    client.close()
+    listening.socket.close()
