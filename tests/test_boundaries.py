@@ -22,11 +22,24 @@ FORBIDDEN = {
     "gischat.streams": ("gischat.front",),
     "gischat.messages": ("gischat.front", "gischat.streams", "tornado", "redis", "asyncio"),
     "gischat.settings": ("gischat.front", "gischat.streams", "tornado", "redis", "asyncio"),
-    "gischat.front.sockets.frames": ("tornado", "redis", "asyncio"),
+    "gischat.front.sockets": ("gischat.messages", "gischat.streams", "redis"),
+    "gischat.front.sockets.frames": ("tornado", "asyncio"),
     "worker.process": ("redis", "asyncio", "tornado"),
     "worker.images": ("redis", "asyncio", "tornado", "gischat.streams"),
     "worker.geojson": ("redis", "asyncio", "tornado", "gischat.streams"),
     "worker.effects": ("gischat", "redis", "asyncio"),
+}
+
+# The front's floors, from the top, and what each imports of the others: only what stands below it
+FLOORS = {
+    "app": {"handlers", "front", "jobs", "door", "sockets"},
+    "handlers": {"front", "channel", "jobs", "door", "sockets"},
+    "front": {"gauges", "channel", "jobs", "door", "sockets"},
+    "gauges": {"channel"},
+    "channel": {"jobs", "door", "sockets"},
+    "jobs": {"door", "sockets"},
+    "door": {"sockets"},
+    "sockets": set(),
 }
 
 
@@ -103,6 +116,24 @@ def test_no_source_imports_what_it_must_not_know(package: str) -> None:
     assert not wrong, f"{package} must not know of {', '.join(FORBIDDEN[package])}:\n" + "\n".join(sorted(wrong))
 
 
+def floor_of(module: str) -> str:
+    """The file or folder of the front in which a module is; "" if it is in none."""
+    return module.partition("gischat.front.")[2].partition(".")[0]
+
+
+def test_every_file_of_the_front_is_on_a_floor() -> None:
+    assert {floor_of(module) for module in modules_within("gischat.front")} - {""} == set(FLOORS)
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_a_floor_of_the_front_imports_those_below_it_alone(floor: str) -> None:
+    modules = modules_within(f"gischat.front.{floor}")
+    found = {floor_of(one.imported): str(one) for module in modules for one in IMPORTS[module]}
+    assert found.keys() & FLOORS.keys() - {floor} == FLOORS[floor], "\n".join(sorted(found.values()))
+    below = list(FLOORS)[list(FLOORS).index(floor) + 1 :]
+    assert FLOORS[floor] <= set(below)
+
+
 @pytest.mark.parametrize("module", ["worker.process", "worker.images", "worker.geojson", "worker.effects"])
 def test_what_is_pure_has_no_clock_and_no_chance_of_its_own(module: str) -> None:
     impure = ("time", "datetime", "random", "secrets", "uuid", "os", "socket", "threading")
@@ -167,22 +198,22 @@ def test_imports_are_found_however_they_are_written() -> None:
 import worker
 import worker.images as pictures, os.path
 from gischat import front
-from ..streams import keys
-from . import rooms as r
+from ...streams import keys
+from ..channel import rooms as r
 def later():
     from worker import geojson
 if TYPE_CHECKING:
-    from gischat.front.app import Front
+    from gischat.front.front import Front
 """
-    assert [str(one) for one in sorted(imports_in(source, "gischat.front.http"))] == [
-        "gischat.front.http, line 2, imports worker",
-        "gischat.front.http, line 3, imports os.path",
-        "gischat.front.http, line 3, imports worker.images",
-        "gischat.front.http, line 4, imports gischat.front",
-        "gischat.front.http, line 5, imports gischat.streams.keys",
-        "gischat.front.http, line 6, imports gischat.front.rooms",
-        "gischat.front.http, line 8, imports worker.geojson",
-        "gischat.front.http, line 10, imports gischat.front.app.Front",
+    assert [str(one) for one in sorted(imports_in(source, "gischat.front.handlers.rest"))] == [
+        "gischat.front.handlers.rest, line 2, imports worker",
+        "gischat.front.handlers.rest, line 3, imports os.path",
+        "gischat.front.handlers.rest, line 3, imports worker.images",
+        "gischat.front.handlers.rest, line 4, imports gischat.front",
+        "gischat.front.handlers.rest, line 5, imports gischat.streams.keys",
+        "gischat.front.handlers.rest, line 6, imports gischat.front.channel.rooms",
+        "gischat.front.handlers.rest, line 8, imports worker.geojson",
+        "gischat.front.handlers.rest, line 10, imports gischat.front.front.Front",
     ]
     (relative,) = imports_in("from .keys import GROUP", "gischat.streams", is_package=True)
     assert relative.imported == "gischat.streams.keys.GROUP"
