@@ -19,7 +19,7 @@ from gischat.errors import Refused, Uncompliant
 from gischat.messages import Lane
 from gischat.settings import Settings
 from worker import presence, process
-from worker.effects import Bury, Effect, Publish, Refuse, Undoing
+from worker.effects import Bury, Effect, Missing, Publish, Refuse, Undoing
 from worker.gateway import Gateway, Held
 from worker.sandbox import Crashed, OutOfMemory, Sandbox, StartFailed, TimedOut
 
@@ -32,6 +32,7 @@ GONE_SECONDS = 3600.0  # … which have not asked for jobs in so long
 MOST_DELIVERIES = 3  # a job that has taken so many workers with it gets no other
 
 TOOK_TOO_LONG = "This message takes too long to process. Please send something smaller or simpler. It was not sent."
+BODY_LOST = "The server has lost this message. It was not sent: please send it again."
 TAKES_TOO_MUCH = "This message takes too much memory to process. Please send something smaller."
 
 
@@ -212,6 +213,9 @@ class HeavyConsumer(Consumer):
             self.turned_at = time.monotonic()
 
     async def _effect(self, held: Held) -> Effect:
+        if not held.job.is_complete:
+            log.error("a job's body is not there", extra=_named(held))
+            return Missing(BODY_LOST)
         if held.deliveries > MOST_DELIVERIES:
             return _given_up(held)
         reason = ""

@@ -20,6 +20,13 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """The job's body is not there: to the sender alone."""
+
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
 class Acknowledge:
     """To nobody."""
 
@@ -82,4 +89,4 @@ class Bury:
     cause: Undoing = Undoing.FAILED
 
 
-Effect = Publish | Refuse | Acknowledge | Register | Restore | Exit | Leave | Like | Count | Bury
+Effect = Publish | Refuse | Missing | Acknowledge | Register | Restore | Exit | Leave | Like | Count | Bury

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from worker.effects import (
     Exit,
     Leave,
     Like,
+    Missing,
     Publish,
     Refuse,
     Register,
@@ -97,7 +99,7 @@ class Gateway:
             ConnectionError, Refused: jobs may have been delivered without an answer: see `own`.
             ResponseError: NOGROUP: see `found_groups`.
         """
-        return self.held(await self.begin_read(channels, count=count, wait=wait))
+        return await self._fetched(self.held(await self.begin_read(channels, count=count, wait=wait)))
 
     def begin_read(self, channels: Sequence[str], *, count: int, wait: float = 0) -> "asyncio.Future[Any]":
         """Asks for what `read` returns; `held` makes it of the answer."""
@@ -119,7 +121,7 @@ class Gateway:
         )
 
     def held(self, answer: Any) -> list[Held]:
-        """The jobs in the answer to a read."""
+        """The jobs in the answer to a read; of the heavy ones, some without their bodies."""
         return [
             Held(self._inboxes[stream], self.lane, entry, 1, Job.parse(fields))
             for stream, entries in answer or ()
@@ -142,11 +144,25 @@ class Gateway:
             return []
         deliveries = {entry: times + 1 for entry, _, _, times in pending}
         claimed = await self._redis.call("XCLAIM", inbox, GROUP, self._name, idle, *deliveries, key=inbox)
-        return [
+        held = [
             Held(channel, self.lane, item[0], deliveries[item[0]], Job.parse(item[1]))
             for item in claimed
             if item is not None and item[1] is not None
         ]
+        return await self._fetched(held)
+
+    async def _fetched(self, held: Sequence[Held]) -> list[Held]:
+        """The same jobs, with their bodies; one whose body is not there stays without."""
+        return [one if one.job.is_complete else await self._fetch(one) for one in held]
+
+    async def _fetch(self, held: Held) -> Held:
+        names = self._parts(held)
+        parts = await self._redis.call("MGET", *names, key=names[0])
+        body = b"" if None in parts else b"".join(parts)
+        return held._replace(job=replace(held.job, body=body))
+
+    def _parts(self, held: Held) -> tuple[str, ...]:
+        return self._keys[held.channel].parts(str(held.job.source), held.job.parts)
 
     async def forget_consumers(self, channel: str, idle: float) -> int:
         """Removes the names of workers that hold no jobs and have not asked for any in so many seconds; how many."""
@@ -174,7 +190,9 @@ class Gateway:
         """
         script, arguments = _CARRIED_OUT[type(effect)](held, effect)
         keys = self._keys[held.channel].for_script(held.lane)
-        first: tuple[Argument, ...] = (held.entry, len(held.job.body), str(held.job.source))
+        if held.job.parts:
+            keys += self._parts(held)
+        first: tuple[Argument, ...] = (held.entry, held.job.size, str(held.job.source))
         if self._requires_registration and isinstance(effect, Publish | Like):
             arguments += (uncompliant(NOT_YOURS),)
         redis = self._reader if before_reading else self._redis
@@ -220,6 +238,10 @@ def _publish(held: Held, effect: Publish) -> Carried:
 
 def _refuse(held: Held, effect: Refuse) -> Carried:
     return "finish", ("", Outcome.REFUSED, "", "uncompliant", uncompliant(effect.reason), 0)
+
+
+def _missing(held: Held, effect: Missing) -> Carried:
+    return "missing", (held.job.id, held.job.type, uncompliant(effect.told))
 
 
 def _acknowledge(held: Held, effect: Acknowledge) -> Carried:
@@ -271,6 +293,7 @@ def _bury(held: Held, effect: Bury) -> Carried:
 _CARRIED_OUT: dict[type[Effect], Callable[[Held, Any], Carried]] = {
     Publish: _publish,
     Refuse: _refuse,
+    Missing: _missing,
     Acknowledge: _acknowledge,
     Register: _register,
     Restore: _restore,

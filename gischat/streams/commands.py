@@ -49,6 +49,7 @@ _IN_SCRIPTS = (
     f"LPOP {KEY}",
     f"LRANGE {KEY} 0 -1",
     f"LREM {KEY} 1 value",
+    f"PERSIST {KEY}",
     f"PEXPIRE {KEY} 1",
     f"PTTL {KEY}",
     f"RPUSH {KEY} value",

@@ -1,5 +1,8 @@
 """The frozen entries of the streams: a `Job` goes in, a `Publication` comes out.
 
+A large body does not lie in its entry: Redis would copy it here and there in one go, and all others would wait. It is
+kept apart, in parts.
+
 Source        front/connection/number   whose job it is: the connection and its how-manieth
 Job           front -> worker           in a channel's inbox
 Publication   worker -> all fronts      in a channel's outbox
@@ -48,22 +51,30 @@ PASSES_FREEZE = PRESENCE | {ANNOUNCEMENT}  # what is said in a channel that is f
 class Job:
     """One entry of an inbox. `body` is JSON: a client's message, whole, or what the front's own kind of job needs.
 
-    `id` is the message's id, under which it is published once; empty where that does not matter.
+    `id` is the message's id, under which it is published once; empty where that does not matter. Of a body that is kept
+    apart, `parts` and `apart` say how much there is of it; `body` is empty until it has been fetched.
     """
 
     source: Source
     type: str
     id: str
     body: bytes
+    parts: int = 0
+    apart: int = 0  # bytes
 
-    def fields(self) -> tuple[str | bytes, ...]:
-        """The values in the order in which `enqueue.lua` takes them."""
-        return (str(self.source), self.type, self.id, self.body)
+    @property
+    def size(self) -> int:
+        """Bytes of the body, wherever it is."""
+        return self.apart or len(self.body)
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.body) == self.size
 
     @classmethod
     def parse(cls, fields: Sequence[bytes]) -> Self:
-        source, type, id, body = fields[1::2]
-        return cls(Source.parse(source), type.decode(), id.decode(), body)
+        source, type, id, body, *apart = fields[1::2]
+        return cls(Source.parse(source), type.decode(), id.decode(), body, *map(int, apart))
 
 
 class Outcome(StrEnum):

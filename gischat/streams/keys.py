@@ -57,6 +57,11 @@ class ChannelKeys:
             self._key("withdrawn"),  # sorted set: ids of messages that were withdrawn lately, by milliseconds
         )
 
+    def parts(self, source: str, number: int) -> tuple[str, ...]:
+        """Where a large job's body is kept until it ends. Their names are endless: none is remembered."""
+        head = _key(self.instance, self.channel, "part")
+        return tuple(f"{head}:{source}:{part}" for part in range(number))
+
     def roll(self, call: str, front: str) -> str:
         """What a front answers to a roll call. Its names are endless: none is remembered."""
         return f"{_key(self.instance, self.channel, 'roll')}:{call}:{front}"

@@ -12,6 +12,7 @@ LEASE_SECONDS = 8.0  # how long a front counts as alive after its last sign of l
 IDS_AGE = 10 * 60  # seconds: how long a message's id is remembered
 IDS_NUMBER = 20_000  # and how many at the most, per channel: about 2.5 MB of Redis' memory
 IDS_STEP = 50  # publications, after which those that are too old or too many are forgotten
+PART_BYTES = 2**18  # of a large body that is kept apart from its job: half a millisecond of Redis' time
 SETTLING = 15  # seconds: how long it may take until all is published again that Redis had lost, pictures too
 SINCE_BYTES = 8 * 2**20  # of what a client that comes back can be told of what it missed
 SWEPT_AGE = 3600  # seconds: how long a front that comes back can tell that its people are still there
@@ -40,6 +41,7 @@ class Scripts:
 
     enqueue: Script
     finish: Script
+    missing: Script
     register: Script
     restore: Script
     exit: Script

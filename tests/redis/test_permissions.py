@@ -14,12 +14,14 @@ from tornado.ioloop import IOLoop
 from gischat.messages import Lane
 from gischat.streams.commands import CLUSTER_ONLY, COMMANDS, acl_name
 from gischat.streams.keys import GROUP, ChannelKeys
+from gischat.streams.scripts import PART_BYTES
 from gischat.streams.servers import connect
 from tests.faults.scene import until
 from tests.support.admin import TOKEN, Admin, below
 from tests.support.client import Client
 from tests.support.contract import BROADCAST, sample
 from tests.support.permissions import EXAMPLE, GuardedValkey
+from tests.support.pictures import as_base64, png_of_exactly
 from tests.support.processes import ROOT, Process, Stack, run_to_end
 from tests.support.rest import Rest, eventually
 from tests.support.settings import settings
@@ -108,6 +110,9 @@ async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
         for type_ in BROADCAST:
             await jane.send(**sample(type_))
             await john.until(type=type_)
+        large = str(uuid.uuid4())
+        await jane.send(**sample("image", id=large, image_data=as_base64(png_of_exactly(2 * PART_BYTES))))
+        await john.until(id=large)
         await john.send(**sample("like", liker_author="john", liked_author="jane"))
         await jane.until(type="like")
         await john.send(type="exiter", exiter="john")

@@ -17,7 +17,7 @@ from gischat.settings import Settings
 from gischat.streams.entries import Job, Publication
 from gischat.streams.keys import ChannelKeys
 from gischat.streams.multiplexer import TOO_BUSY, Lost, Redis
-from gischat.streams.scripts import Script, Scripts
+from gischat.streams.scripts import PART_BYTES, Script, Scripts
 from gischat.streams.wire import Argument
 
 READ_SECONDS = 2.0  # how long one read of the outboxes waits for something to come
@@ -26,6 +26,10 @@ TAKEN = 1
 FULL = 0
 FORGOTTEN = -1  # Redis has lost what this front has said or heard before: that has to be said again first
 FROZEN = -2  # the channel is
+INCOMPLETE = -3  # its body is kept apart, and is not there: only asked for in here
+
+PART_SECONDS = 60  # how long a part of a body stays when its job is not taken
+PART_ATTEMPTS = 3  # to bring a body, if it expires before its job is taken
 
 HISTORY_SECONDS = 30.0  # how long the answer with a history may take
 
@@ -119,6 +123,8 @@ class Gateway:
         self._redis = redis
         self._lanes = {Lane.LIGHT: redis, Lane.HEAVY: heavy}
         self._histories = histories
+        self._bringing = asyncio.Lock()  # held by the job, one of all, whose body is being brought in parts
+        self._failed_at = 0.0  # when one could not be brought
         self._scripts = Scripts(settings)
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
 
@@ -129,8 +135,46 @@ class Gateway:
             heard: the number of the last publication in the channel that this front has heard.
             again: it was taken before, and is put there once more, for it may have been lost: a freeze comes too late.
         """
-        arguments = (self.front, heard, int(again), *job.fields())
-        return self._lanes[lane].run(self._scripts.enqueue, self._keys[channel].for_script(lane), arguments)
+        if lane is Lane.HEAVY and job.size > PART_BYTES:
+            return asyncio.ensure_future(self._enqueue_in_turn(channel, job, heard, again))
+        keys = self._keys[channel].for_script(lane)
+        return self._ask_to_take(lane, keys, job, job.body, heard, again)
+
+    def _ask_to_take(
+        self, lane: Lane, keys: Sequence[str], job: Job, body: bytes, heard: int, again: bool
+    ) -> "asyncio.Future[int]":
+        arguments = (self.front, heard, int(again), str(job.source), job.type, job.id, body, job.size)
+        return self._lanes[lane].run(self._scripts.enqueue, keys, arguments)
+
+    async def _enqueue_in_turn(self, channel: str, job: Job, heard: int, again: bool) -> int:
+        """One body at a time is brought, for what is brought and not taken yet is bounded by nothing else."""
+        now = asyncio.get_running_loop().time
+        began = now()
+        async with self._bringing:
+            if self._failed_at > began:  # those who waited are not to wait one after the other for the same
+                raise Refused(TOO_BUSY)
+            try:
+                return await self._enqueue_in_parts(channel, job, heard, again)
+            except Refused:
+                self._failed_at = now()
+                raise
+
+    async def _enqueue_in_parts(self, channel: str, job: Job, heard: int, again: bool) -> int:
+        """Brings the body part by part: neither this process nor Redis has all of it in hand at once."""
+        keys, redis = self._keys[channel], self._lanes[Lane.HEAVY]
+        places = range(0, job.size, PART_BYTES)
+        parts = keys.parts(str(job.source), len(places))
+        for attempt in range(PART_ATTEMPTS):
+            if attempt or not again:
+                for part, place in zip(parts, places, strict=True):
+                    # What is there is the same; if its job has been taken, it must not expire.
+                    chunk = job.body[place : place + PART_BYTES]
+                    await redis.call("SET", part, chunk, "NX", "EX", PART_SECONDS, key=part)
+            for_script = (*keys.for_script(Lane.HEAVY), *parts)
+            answer = await self._ask_to_take(Lane.HEAVY, for_script, job, b"", heard, again)
+            if answer != INCOMPLETE:
+                return answer
+        return FULL
 
     async def snapshot(self, channel: str) -> Snapshot:
         """The stored messages."""

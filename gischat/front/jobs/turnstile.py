@@ -195,6 +195,8 @@ class Turnstile:
 
 def _refusal(taken: "asyncio.Future[int]") -> Refused | None:
     """Why a job was not enqueued, in words for its sender; None when it was."""
+    if taken.cancelled():
+        return Refused(INBOX_FULL, Cause.STOPPING)
     error = taken.exception()
     if isinstance(error, Refused):
         return error
@@ -207,7 +209,7 @@ def _refusal(taken: "asyncio.Future[int]") -> Refused | None:
 
 
 def _is_forgotten(taken: "asyncio.Future[int]") -> bool:
-    return taken.exception() is None and taken.result() == FORGOTTEN
+    return not taken.cancelled() and taken.exception() is None and taken.result() == FORGOTTEN
 
 
 class Said(NamedTuple):

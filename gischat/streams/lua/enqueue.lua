@@ -1,7 +1,8 @@
 -- A front's job into the inbox. Returns 1 when it was taken, 0 when the inbox is full, -1 when Redis has lost what the
 -- front has said or heard before: that has to be said again first, for the order to hold; -2 when the channel is frozen,
--- and the job (which was not taken before, `again`) is one that has to wait for a thaw.
-local front, heard, again, source, kind, id, body = unpack(ARGV)
+-- and the job (which was not taken before, `again`) is one that has to wait for a thaw; -3 when parts of the body are not
+-- there (any more). `size` is that of the whole body, which is empty here when it is kept apart.
+local front, heard, again, source, kind, id, body, size = unpack(ARGV)
 
 -- Who comes and goes is told in a frozen channel, too. But anybody may say `exiter`, and under any name that is free: that
 -- of a connection without a nickname tells of nobody, and would be one more way to write.
@@ -10,13 +11,35 @@ local function passes_freeze()
   return PASSES_FREEZE:find(' ' .. kind .. ' ', 1, true)
 end
 
-local published, frozen = unpack(redis.call('HMGET', METERS, 'published', 'frozen'))
-if tonumber(published or 0) < tonumber(heard) or not is_known(front) then return -1 end
-if frozen and again == '0' and not passes_freeze() then return -2 end
-local waiting = redis.call('XLEN', INBOX)
-local bytes = tonumber(redis.call('GET', INBOX_BYTES) or 0)
-if waiting >= INBOX_MESSAGES or (waiting > 0 and bytes + #body > INBOX_MAX_BYTES) then return 0 end
+local function refusal()
+  local published, frozen = unpack(redis.call('HMGET', METERS, 'published', 'frozen'))
+  if tonumber(published or 0) < tonumber(heard) or not is_known(front) then return -1 end
+  if frozen and again == '0' and not passes_freeze() then return -2 end
+  local waiting = redis.call('XLEN', INBOX)
+  local bytes = tonumber(redis.call('GET', INBOX_BYTES) or 0)
+  if waiting >= INBOX_MESSAGES or (waiting > 0 and bytes + size > INBOX_MAX_BYTES) then return 0 end
+end
 
-redis.call('XADD', INBOX, '*', 'source', source, 'type', kind, 'id', id, 'body', body)
-redis.call('INCRBY', INBOX_BYTES, #body)
+-- Parts expire until their job is taken: who brings them may die in between. What does not expire belongs to a job that
+-- was taken, and has not ended: this one, asked for again.
+if parts > 0 then
+  for index = FIRST_PART, #KEYS do
+    local expires = redis.call('PTTL', KEYS[index])
+    if expires == -1 then return 1 end
+    if expires == -2 then return -3 end
+  end
+end
+
+local refused = refusal()
+if refused then
+  forget_parts()
+  return refused
+end
+if parts > 0 then
+  redis.call('XADD', INBOX, '*', 'source', source, 'type', kind, 'id', id, 'body', '', 'parts', parts, 'apart', size)
+  for index = FIRST_PART, #KEYS do redis.call('PERSIST', KEYS[index]) end
+else
+  redis.call('XADD', INBOX, '*', 'source', source, 'type', kind, 'id', id, 'body', body)
+end
+redis.call('INCRBY', INBOX_BYTES, size)
 return 1

@@ -6,6 +6,15 @@
 local INBOX, OUTBOX, OUTBOX_SIZES, METERS, INBOX_BYTES, HISTORY, IDS, FRONTS, COUNTS, USERS, ADDRESSES, DEAD, SWEPT,
   BANS, WITHDRAWN = unpack(KEYS)
 
+-- Where a job's body is kept apart, the keys of its parts stand behind these (but for those of moderation, which no job
+-- is handed).
+local FIRST_PART = 14
+local parts = #KEYS + 1 - FIRST_PART
+
+local function forget_parts()
+  if parts > 0 then redis.call('DEL', unpack(KEYS, FIRST_PART)) end
+end
+
 -- A script is one moment.
 local moment
 local function milliseconds()
@@ -22,6 +31,7 @@ local function take(entry, size)
   if redis.call('XACK', INBOX, GROUP, entry) == 0 then return false end
   redis.call('XDEL', INBOX, entry)
   redis.call('DECRBY', INBOX_BYTES, size)
+  forget_parts()
   return true
 end
 

@@ -32,6 +32,7 @@ from worker.effects import (
     Exit,
     Leave,
     Like,
+    Missing,
     Publish,
     Refuse,
     Register,
@@ -267,6 +268,7 @@ EFFECTS: dict[str, Effect] = {
     "leave": Leave(),
     "like": Like("jane"),
     "count": Count(5),
+    "missing": Missing("It is not there."),
     "bury": Bury("It cannot be done."),
 }
 
