@@ -125,6 +125,7 @@ async def running(settings: Settings) -> AsyncIterator[Front]:
         finally:
             server.stop()
             await front.drain()
+            await server.answer_late()
             await server.close_all_connections()
             for task in tasks:
                 task.cancel()

@@ -1,6 +1,7 @@
 """Processes: how they start, refuse to start, and end; and how they share a machine and a Redis."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,26 @@ async def test_a_front_that_is_stopped_says_goodbye_and_takes_its_people_with_it
         await witness.until(type="exiter", exiter=f"guest-{number}")
     await witness.count(1)
     await witness.leave()
+
+
+def test_who_has_come_right_before_a_front_stops_is_answered(start_stack: StartStack) -> None:
+    """Another front of the same port would have taken him in: he is not to pay for having met this one."""
+    # Given somebody who has connected and not asked yet
+    (front,) = start_stack().fronts
+    address = front.url.removeprefix("http://").rsplit(":", 1)
+    with socket.create_connection((address[0], int(address[1])), timeout=20) as client:
+        # When the front is asked to end, and takes in nobody else
+        front.terminate()
+        _until(lambda: not _is_listening(*address))
+        client.sendall(b"GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        # Then he is answered
+        assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+    assert list(front.problems_of_ending()) == []
+
+
+def _is_listening(host: str, port: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
 
 
 async def test_workers_that_are_stopped_end_in_order_and_others_go_on(io_loop: IOLoop, start_stack: StartStack) -> None:

@@ -34,9 +34,15 @@ class Acceptor:
         self._listen()
 
     def stop(self) -> None:
-        """Accepts no more; the socket stays open."""
+        """Accepts those who have come, and then nobody; the socket is to be closed in the same turn of the loop.
+
+        Who have come and are not accepted would be reset, though another front listens on the same port (SO_REUSEPORT).
+        """
         if self._pause is None:
             self._loop.remove_handler(self._socket)
+            with contextlib.suppress(OSError):  # as a rule BlockingIOError: that was the last
+                while True:
+                    self._accepted(*self._socket.accept())
         else:
             self._loop.remove_timeout(self._pause)
         self._accepted = _hang_up

@@ -29,6 +29,7 @@ from gischat.settings import Settings
 IDLE_SECONDS = 60.0  # between two requests
 ANSWER_SECONDS = 120.0  # for a request's body and its answer; a history may be long and a phone slow
 LOOK_SECONDS = 0.5
+LATE_SECONDS = 1.0  # for who has come right before the server stopped
 
 
 class Server(HTTPServer):
@@ -72,6 +73,12 @@ class Server(HTTPServer):
                 self._close(connection, Unwelcome.SLOW_REQUEST, "a request or its answer took too long")
             for connection in [one for one, until in self._idle.items() if until < now]:
                 connection.stream.close()  # as both sides of HTTP may at any time (RFC 9112 §9.5)
+
+    async def answer_late(self) -> None:
+        """After `stop`: waits, not for long, until who had come has asked and been answered."""
+        until = self._now() + LATE_SECONDS
+        while (self._waiting or self._busy) and self._now() < until:  # noqa: ASYNC110 - once in a life, and soon over
+            await asyncio.sleep(0.01)
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         connection = cast(HTTP1ServerConnection, server_conn)

@@ -85,6 +85,23 @@ async def test_who_cannot_be_accepted_now_is_accepted_later(
         one.close()
 
 
+async def test_who_has_come_before_the_end_is_accepted() -> None:
+    """More than are accepted in one turn of the loop."""
+    listening = socket.create_server(("127.0.0.1", 0), backlog=300)
+    listening.setblocking(False)
+    accepted: list[socket.socket] = []
+    acceptor = Acceptor(listening, lambda one, _: accepted.append(one), Drops())
+    clients = [socket.create_connection(listening.getsockname()) for _ in range(2 * accepting.AT_ONCE)]
+    acceptor.stop()
+    listening.close()
+    # Then each can be spoken to
+    for client, ours in zip(clients, accepted, strict=True):
+        ours.sendall(b"hello")
+        assert client.recv(5) == b"hello"
+    for one in (*clients, *accepted):
+        one.close()
+
+
 async def test_who_is_stopped_in_a_pause_does_not_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accepting, "PAUSE_SECONDS", 0.001)
     listening, drops = Listening(1, errno.EMFILE), Drops()
