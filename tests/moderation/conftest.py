@@ -10,7 +10,7 @@ from tests.support.admin import TOKEN, Admin
 from tests.support.processes import Stack
 
 # Fixtures of the same name and meaning.
-from tests.wire.conftest import Join, fresh_channels, join, quiet_logs, rest, rests  # noqa: F401
+from tests.wire.conftest import Join, join, quiet_logs, rest, rests  # noqa: F401
 
 CHANNELS = [f"Salle {number:02}/été" for number in range(1, 100)]
 

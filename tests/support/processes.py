@@ -354,6 +354,12 @@ class Stack:
             found = [line for line in lines if any(word in line for word in FORBIDDEN_IN_LOGS)]
             assert not found, f"in the log of {process.name}:\n" + "\n".join(found[:20])
 
+    def forget_logs(self) -> None:
+        """Assert that the logs are quiet, and let them begin anew."""
+        self.assert_quiet_logs()
+        for process in self.processes:
+            process.mark_log()
+
     def __enter__(self) -> Self:
         try:
             self.start()

@@ -1,9 +1,10 @@
-"""One stack for the whole suite, a fresh channel for each test, and clients that leave when it ends."""
+"""A stack that many tests share, a fresh channel for each of them, and clients that leave when it ends."""
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, Self
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -13,32 +14,68 @@ from tests.support.processes import Stack
 from tests.support.rest import Rest
 
 NAMED_CHANNELS = ["QGIS", "Field and mobile", "Été à la mer", "R+D", "100%", "nord/sud"]
-FRESH_CHANNELS = [f"c{number:03}" for number in range(1, 601)]
+FRESH_CHANNELS = [f"c{number:02}" for number in range(1, 61)]
+CHANNELS_OF_A_TEST = 2  # at the most
 
 Join = Callable[..., Awaitable[Client]]
 
 
+class Stacks:
+    """One stack after the other: when its channels are used up, the next takes its place.
+
+    One with a channel for every test would be dearer than all of these: whatever it does, it does for all its channels.
+    """
+
+    def __init__(self, open_stack: Callable[..., Stack]) -> None:
+        self._open_stack = open_stack
+        self._current = ExitStack()
+        self._stack: Stack | None = None
+        self.fresh_channels: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._current.close()
+
+    def with_room(self) -> Stack:
+        """The stack that has fresh channels for another test."""
+        if self._stack is None or len(self.fresh_channels) < CHANNELS_OF_A_TEST:
+            self._current.close()
+            channels = ",".join(NAMED_CHANNELS + FRESH_CHANNELS)
+            self._stack = self._open_stack(fronts=2, light=2, heavy=2, channels=channels)
+            self._current.callback(self._stack.assert_quiet_logs)
+            self._current.enter_context(self._stack)
+            self._stack.forget_logs()
+            self.fresh_channels = list(FRESH_CHANNELS)
+        return self._stack
+
+
 @pytest.fixture(scope="session")
-def stack(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
+def stacks(open_stack: Callable[..., Stack]) -> Iterator[Stacks]:
+    with Stacks(open_stack) as stacks:
+        yield stacks
+
+
+@pytest.fixture
+def stack(stacks: Stacks) -> Stack:
     """Two fronts, two light and two heavy workers, with the default settings but for the channels."""
-    stack = open_stack(fronts=2, light=2, heavy=2, channels=",".join(NAMED_CHANNELS + FRESH_CHANNELS))
-    with stack:
-        yield stack
-    stack.assert_quiet_logs()
+    return stacks.with_room()
 
 
 @pytest.fixture(autouse=True)
 def quiet_logs(request: pytest.FixtureRequest) -> Iterator[None]:
     """Whatever a test sends: no traceback, and no word of it, gets into the logs."""
+    stack = request.getfixturevalue("stack") if "stack" in request.fixturenames else None
     yield
-    if "stack" in request.fixturenames:
-        request.getfixturevalue("stack").assert_quiet_logs()
+    if stack is not None:
+        stack.assert_quiet_logs()
 
 
-@pytest.fixture(scope="session")
-def fresh_channels() -> Iterator[str]:
-    """The names of channels that no test has used."""
-    return iter(FRESH_CHANNELS)
+@pytest.fixture
+def fresh_channels(stacks: Stacks, stack: Stack) -> Iterator[str]:
+    """The names of channels of the stack that no test has used."""
+    return iter(stacks.fresh_channels.pop, None)
 
 
 @pytest.fixture
