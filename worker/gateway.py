@@ -84,11 +84,9 @@ class Gateway:
 
     async def load_scripts(self) -> None:
         """Makes the scripts known, so that none has to be sent behind a read that waits: see `carry_out`."""
-        outboxes = [keys.outbox for keys in self._keys.values()]
+        outbox = self._keys[self.channels[0]].outbox  # where one channel is, all are: they are read by one command
         texts = [script.text for script in self._scripts.all]
-        await asyncio.gather(
-            *(self._redis.call("SCRIPT", "LOAD", text, key=outbox) for outbox in outboxes for text in texts)
-        )
+        await asyncio.gather(*(self._redis.call("SCRIPT", "LOAD", text, key=outbox) for text in texts))
 
     async def read(self, channels: Sequence[str], *, count: int, wait: float = 0) -> list[Held]:
         """New jobs of these channels, up to `count` of each; waits up to `wait` seconds for the first.
