@@ -26,7 +26,7 @@ def running(short_directory: Path, name: str, members: Collection[str], **settin
     made = Deployment(Path(tempfile.mkdtemp(prefix=f"{name}-", dir=short_directory)), **settings)
     try:
         made.start()
-        made.wait_until(lambda: made.runs(*members) and made.announced())
+        made.wait_until(lambda: made.announced() and made.runs(*members))
         yield made
     finally:
         made.clean_up()

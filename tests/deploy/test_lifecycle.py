@@ -41,7 +41,7 @@ def test_a_signal_ends_everything_in_order_and_leaves_nothing_behind(
     # Given a deployment with all that belongs to it
     chat = deployment()
     chat.start()
-    chat.wait_until(lambda: chat.runs(*ALL) and chat.announced())
+    chat.wait_until(lambda: chat.announced() and chat.runs(*ALL))
     pids = chat.pids()
 
     # When it is told to end, by make or by Ctrl-C (a terminal that closes: see below)
@@ -61,7 +61,7 @@ def test_a_killed_supervisord_takes_its_processes_along_and_the_next_start_waits
     # Given a deployment whose supervisord is killed
     chat = deployment()
     chat.start()
-    chat.wait_until(lambda: chat.runs(*ALL) and chat.announced())
+    chat.wait_until(lambda: chat.announced() and chat.runs(*ALL))
     chat.signal(signal.SIGKILL)
     chat.exit_status()
     left = chat.pid, chat.processes()

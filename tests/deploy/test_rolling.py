@@ -18,7 +18,7 @@ async def test_a_roll_starts_all_anew_while_people_talk(deployment: Deploy, valk
     # Given one of each, and somebody who talks
     chat = deployment(REDIS_URL=valkey.url, INSTANCE_ID="rolled")
     chat.start()
-    await to_thread(chat.wait_until, lambda: chat.runs(*ALL) and chat.announced())
+    await to_thread(chat.wait_until, lambda: chat.announced() and chat.runs(*ALL))
     before = chat.pids()
     url = f"http://{HOST}:{chat.port}"
     jane = await Client.connect(url, "QGIS")

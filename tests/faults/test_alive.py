@@ -13,7 +13,7 @@ from tests.support.rest import Rest
 
 async def test_a_deaf_front_says_so_reconnects_and_ends_in_the_end(make_scene: MakeScene, valkey: Valkey) -> None:
     # Given a front that is well
-    async with Proxy(valkey.port) as proxy, make_scene(redis_url=proxy.url, fronts=1) as scene:
+    async with Proxy(valkey.port) as proxy, make_scene(redis_url=proxy.url, fronts=1, heavy=0) as scene:
         front = scene.stack.fronts[0]
         rest = Rest(front.url)
         assert (await rest.fetch("/readyz")).code == 200

@@ -28,7 +28,7 @@ async def _without_workers(scene: Scene) -> None:
 
 
 async def test_an_inbox_is_bounded_in_number(make_scene: MakeScene) -> None:
-    async with make_scene(fronts=1, max_inbox_messages=20) as scene:
+    async with make_scene(fronts=1, heavy=0, max_inbox_messages=20) as scene:
         clients = [await Client.connect(scene.urls[0], CHANNEL) for _ in range(40)]
         await _without_workers(scene)
 
@@ -49,7 +49,7 @@ async def test_an_inbox_is_bounded_in_number(make_scene: MakeScene) -> None:
 
 async def test_an_inbox_is_bounded_in_bytes(make_scene: MakeScene) -> None:
     size, bound = 300_000, 2**20
-    async with make_scene(fronts=1, max_inbox_bytes=bound) as scene:
+    async with make_scene(fronts=1, heavy=0, max_inbox_bytes=bound) as scene:
         clients = [await Client.connect(scene.urls[0], CHANNEL) for _ in range(10)]
         await _without_workers(scene)
         for client in clients:
@@ -73,7 +73,7 @@ def _texts(clients: list[Client]) -> int:
 
 
 async def test_what_waits_behind_a_message_is_bounded(make_scene: MakeScene) -> None:
-    async with make_scene(fronts=1, max_waiting_messages=10) as scene:
+    async with make_scene(fronts=1, heavy=0, max_waiting_messages=10) as scene:
         client = await Client.connect(scene.urls[0], CHANNEL)
         await client.count(1)
         await _without_workers(scene)
@@ -104,7 +104,7 @@ async def test_a_hundred_photos_leave_the_outbox_small(make_scene: MakeScene) ->
 
 
 async def test_the_outbox_is_bounded_in_number_and_age(make_scene: MakeScene) -> None:
-    async with make_scene(fronts=1, max_outbox_messages=15, max_outbox_age=3) as scene:
+    async with make_scene(fronts=1, heavy=0, max_outbox_messages=15, max_outbox_age=3) as scene:
         client = await Client.connect(scene.urls[0], CHANNEL)
         for _ in range(40):
             text = await client.say()
@@ -124,7 +124,7 @@ def _oldest(scene: Scene) -> float:
 
 
 async def test_seen_ids_are_bounded_in_number_and_age(make_scene: MakeScene) -> None:
-    async with make_scene(fronts=1) as scene:
+    async with make_scene(fronts=1, heavy=0) as scene:
         # Given too many ids of late, and others of eleven minutes ago
         client = await Client.connect(scene.urls[0], CHANNEL)
         now = int(time.time() * 1000)
@@ -141,7 +141,7 @@ async def test_seen_ids_are_bounded_in_number_and_age(make_scene: MakeScene) -> 
 
 
 async def test_dead_letters_are_bounded(make_scene: MakeScene) -> None:
-    async with make_scene(fronts=1) as scene:
+    async with make_scene(fronts=1, heavy=0) as scene:
         # Given as many as there may be
         fields = {"source": "front/1/1", "type": "text", "id": "", "body": "x", "reason": "none"}
         with scene.redis.pipeline() as pipeline:

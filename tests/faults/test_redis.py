@@ -105,7 +105,7 @@ async def test_redis_is_flushed_and_its_clock_goes_back(make_scene: MakeScene, s
 
 async def test_who_is_registered_may_write_although_redis_has_lost_it(make_scene: MakeScene, server: Server) -> None:
     """Where only registered nicknames may write."""
-    async with make_scene(redis_url=server.url, client=server.client, require_registration=True) as scene:
+    async with make_scene(redis_url=server.url, client=server.client, heavy=0, require_registration=True) as scene:
         jane, john = [await Client.connect(url, CHANNEL) for url in scene.urls]
         await jane.register("jane")
 

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from functools import cache
 from typing import Any
 from unittest.mock import patch
 
@@ -22,5 +23,11 @@ UNLIMITED = dict.fromkeys(
 
 def settings(**changes: Any) -> Settings:
     """The defaults but for these changes, whatever the environment of the tests holds."""
+    return replace(_defaults(), **changes)
+
+
+@cache
+def _defaults() -> Settings:
+    """Frozen, and read once: a test may take them a thousand times."""
     with patch.dict(os.environ, clear=True):
-        return replace(load(), **changes)
+        return load()

@@ -104,7 +104,7 @@ async def test_metrics_are_refused_as_described(rest: Rest) -> None:
 
 
 async def test_a_server_that_is_not_well_answers_as_described(io_loop: IOLoop, start_stack: StackFactory) -> None:
-    stack = start_stack()
+    stack = start_stack(heavy=0)
     rest = Rest(stack.fronts[0].url)
     for worker in stack.light:
         worker.freeze()

@@ -410,7 +410,7 @@ async def test_places_are_told_in_one_line(
 def test_the_page_comes_back_by_itself_under_its_name_and_shows_nothing_twice(
     browse: Browse, start_stack: StackFactory
 ) -> None:
-    stack = start_stack(channels="QGIS")
+    stack = start_stack(heavy=0, channels="QGIS")
     front = stack.fronts[0]
     page = browse(base_url=front.url)
     page.expected_errors = (LOST_LINE,)

@@ -188,7 +188,7 @@ async def test_while_redis_is_away_the_rest_is_told(tmp_path: Path, machine: Cal
 
 async def test_a_stranger_is_refused_with_the_reason(machine: Callable[..., Stack]) -> None:
     port = Port()
-    stack = machine(metrics_token=TOKEN, metrics_port=port.number)
+    stack = machine(heavy=0, metrics_token=TOKEN, metrics_port=port.number)
     for base_url in (stack.fronts[0].url, f"http://{HOST}:{port.number}"):
         rest = Rest(base_url)
 

@@ -31,7 +31,7 @@ async def test_a_front_that_is_stopped_says_goodbye_and_takes_its_people_with_it
     io_loop: IOLoop, start_stack: StartStack
 ) -> None:
     # Given people on two fronts
-    stack = start_stack(fronts=2)
+    stack = start_stack(fronts=2, heavy=0)
     leaving, staying = stack.fronts
     gone = [await _joined(leaving.url, nickname=f"guest-{number}") for number in range(3)]
     witness = await _joined(staying.url)

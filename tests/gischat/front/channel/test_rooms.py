@@ -172,23 +172,14 @@ def published_while_joining(scene: Scene, kinds: tuple[str, ...]) -> Iterator[Pu
 
 @pytest.mark.parametrize("kinds", KINDS, ids="-".join)
 @virtual_time
-async def test_joining_leaves_no_hole_and_tells_nothing_twice(kinds: tuple[str, ...]) -> None:
+async def test_joining_leaves_no_hole_and_tells_nothing_twice_nor_what_is_out_of_date(kinds: tuple[str, ...]) -> None:
     for order in orders():
         async with Scene() as scene:
             result = await joined(scene, kinds, order)
         # Then the joiner has every text once, in order, as if it had always been there
         assert texts_of(result.joiner) == result.texts, str(result)
         assert texts_of(result.member) == result.texts, str(result)
-
-
-@pytest.mark.parametrize("kinds", KINDS, ids="-".join)
-@virtual_time
-async def test_a_joiner_gets_no_count_that_does_not_know_of_it_and_at_last_the_newest(
-    kinds: tuple[str, ...],
-) -> None:
-    for order in orders():
-        async with Scene() as scene:
-            result = await joined(scene, kinds, order)
+        # And it gets no count that does not know of it, and at last the newest
         counts = counts_of(result.joiner)
         assert not any("without" in count for count in counts), str(result)
         assert counts[-1:] == counts_of(result.member)[-1:] == [result.newest_count], str(result)
