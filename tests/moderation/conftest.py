@@ -12,7 +12,7 @@ from tests.support.processes import Stack
 # Fixtures of the same name and meaning.
 from tests.wire.conftest import Join, join, quiet_logs, rest, rests  # noqa: F401
 
-CHANNELS = [f"Salle {number:02}/été" for number in range(1, 100)]
+CHANNELS = [f"Salle {number:02}/été" for number in range(1, 61)]
 
 Visit = Callable[..., Any]
 
