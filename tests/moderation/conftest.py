@@ -13,6 +13,7 @@ from tests.support.processes import Stack
 from tests.wire.conftest import Join, join, quiet_logs, rest, rests  # noqa: F401
 
 CHANNELS = [f"Salle {number:02}/été" for number in range(1, 61)]
+ANOTHER_CHANNEL = CHANNELS[-1]  # which no test has for its own: there are fewer of them
 
 Visit = Callable[..., Any]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.moderation.conftest import Join
+from tests.moderation.conftest import ANOTHER_CHANNEL, Join
 from tests.support.admin import Admin, below
 from tests.support.client import Client
 from tests.support.contract import BROADCAST, Message, sample, words
@@ -66,7 +66,7 @@ async def test_who_froze_a_channel_is_told(channel: str, admin: Admin, other: Ad
     assert (await other.act("PUT", below(channel, "freeze")))["changed"] is False
     (shown,) = [one for one in await other.act("GET", "channels") if one["name"] == channel]
     assert (shown["frozen"], shown["frozen_by"]) == (True, "anna")
-    (other_channel,) = [one for one in await other.act("GET", "channels") if one["name"] == "Salle 99/été"]
+    (other_channel,) = [one for one in await other.act("GET", "channels") if one["name"] == ANOTHER_CHANNEL]
     assert (other_channel["frozen"], other_channel["frozen_since"], other_channel["frozen_by"]) == (False, None, None)
 
 
