@@ -63,6 +63,23 @@ def test_what_comes_twice_is_found_but_for_a_history_that_overlaps() -> None:
     assert ledger.balance().duplicated == 1
 
 
+def test_what_fills_a_gap_may_have_come_before_and_nothing_else_may() -> None:
+    ledger = _ledger("a")
+    _hear(ledger, "ann", "a")
+    _hear(ledger, "ben", "a")
+    ledger.tell_of_gap("ben")
+    ledger.hear("ben", "a", fills_gap=True)
+    ledger.send("b", "ann", "text")
+    _hear(ledger, "ann", "b")
+    _hear(ledger, "ben", "b")
+    assert ledger.balance().duplicated == 0
+
+    # What was sent after he was told; and what comes to somebody who was not
+    ledger.hear("ben", "b", fills_gap=True)
+    ledger.hear("ann", "a", fills_gap=True)
+    assert ledger.balance().duplicated == 2
+
+
 def test_what_overtakes_another_of_its_sender_is_found() -> None:
     ledger = _ledger("a", "b")
     _hear(ledger, "ann", "a", "b")

@@ -66,12 +66,18 @@ class Ledger:
         self._numbers[sender] += 1
         self.sent[id] = Sent(sender, self._numbers[sender], type, len(self.sent))
 
-    def hear(self, receiver: str, id: str, *, may_repeat: bool = False) -> None:
-        """Notes a message; one that came with a history that was not asked for exactly `may_repeat` an earlier one."""
+    def hear(self, receiver: str, id: str, *, may_repeat: bool = False, fills_gap: bool = False) -> None:
+        """Notes a message.
+
+        Args:
+            may_repeat: it came with a history that was not asked for exactly, and may have come before.
+            fills_gap: so may it if it had been sent when the receiver was told of a gap: Redis lost it, it is said
+                again, and this front had not heard it the first time, as that one had where the receiver was then.
+        """
         if id not in self.sent:
             return
         heard = self._heard[receiver]
-        if id in heard.times and may_repeat:
+        if id in heard.times and (may_repeat or (fills_gap and self.sent[id].place < heard.excused)):
             return
         heard.times[id] += 1
         if heard.times[id] == 1:

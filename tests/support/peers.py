@@ -138,7 +138,8 @@ class Peer:
                 self._be_refused(session, message["reason"])
             else:
                 self._last = message["id"]
-                self._ledger.hear(self.name, message["id"], may_repeat=not (session.continues or session.is_in))
+                is_history = not session.continues and not session.is_in
+                self._ledger.hear(self.name, message["id"], may_repeat=is_history, fills_gap=not session.continues)
                 self.hear(message)
         self._news.set()
 
