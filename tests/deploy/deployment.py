@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from typing import IO, Any, NamedTuple, Self
 from xmlrpc.client import ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport
+
+from tests.support.processes import free_port
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
@@ -133,13 +134,6 @@ class Deployment:
                 self._popen.wait()
         for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _all_pids() -> list[int]:

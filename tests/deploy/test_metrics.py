@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.conftest import Deploy, running
-from tests.deploy.deployment import HOST, Deployment, free_port
+from tests.deploy.deployment import HOST, Deployment
+from tests.support.processes import free_port
 from tests.support.scrape import Scrape
 
 ALL = ("redis:valkey", "heavy:heavy-1", "light:light-1", "light:light-2", "fronts:front-1", "fronts:front-2")

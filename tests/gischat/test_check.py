@@ -15,7 +15,7 @@ import pytest
 from gischat import __version__
 from gischat.checks import machine
 from gischat.checks.findings import Finding, Level, size
-from tests.support.processes import HOST, ROOT, Port, Valkey
+from tests.support.processes import HOST, ROOT, Valkey, free_port
 from tests.support.settings import settings
 
 
@@ -27,9 +27,7 @@ def only(findings: Iterator[Finding]) -> Finding:
 @pytest.fixture
 def port() -> int:
     """One that nobody listens on."""
-    port = Port()
-    port.release()
-    return port.number
+    return free_port()
 
 
 @pytest.fixture

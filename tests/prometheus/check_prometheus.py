@@ -14,8 +14,9 @@ import pytest
 import yaml
 from tornado.ioloop import IOLoop
 
-from tests.deploy.deployment import HOST, Deployment, free_port
+from tests.deploy.deployment import HOST, Deployment
 from tests.support.client import Client
+from tests.support.processes import free_port
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "deploy/prometheus/prometheus.yml"

@@ -1,8 +1,10 @@
 """The real processes that tests talk to: a Valkey, fronts and workers, each with a log of its own."""
 
+import contextlib
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -24,6 +26,7 @@ HOST = "127.0.0.1"
 
 START_WITHIN = 60.0  # seconds
 END_WITHIN = 30.0
+PORTS = (12_000, 32_000)  # below those for outgoing connections, on Linux (32768) and macOS (49152)
 
 # What may be found in no log: the traces of a bug of ours, and the words of people.
 FORBIDDEN_IN_LOGS = ("Traceback", "never retrieved", "was never awaited", CANARY)
@@ -34,17 +37,28 @@ class Port:
 
     The holding socket is bound and never listens, so that processes that set SO_REUSEPORT, as our fronts do,
     may bind the port too and get all connections.
+
+    It is none of those that a system gives to whoever connects: until it is listened on, a client could have it.
     """
 
     def __init__(self) -> None:
+        self.number = free_port()
         self._holder = socket.socket()
         self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        self._holder.bind((HOST, 0))
-        self.number: int = self._holder.getsockname()[1]
+        self._holder.bind((HOST, self.number))
 
     def release(self) -> None:
         """Let others have it; may be called again."""
         self._holder.close()
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody has at the moment."""
+    while True:
+        number = random.randrange(*PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):  # somebody has it, or holds it
+            probe.bind((HOST, number))
+            return number
 
 
 class Process:
