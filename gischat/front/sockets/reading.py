@@ -55,6 +55,7 @@ class ReadAhead(WebSocketProtocol13):
         "_last_frames",
         "_memory",
         "_questions",
+        "_reading",
         "_received",
         "outlet",
     )
@@ -90,6 +91,16 @@ class ReadAhead(WebSocketProtocol13):
         self._is_last = False
         self._memory = memory
         self.outlet: Outlet | None = None
+
+    async def _receive_frame_loop(self) -> None:
+        # The request is over with that, and what has served the handshake may go: two kilobytes for each client.
+        self._reading = asyncio.create_task(super()._receive_frame_loop())
+        self._reading.add_done_callback(self._has_ended)
+
+    def _has_ended(self, reading: "asyncio.Task[None]") -> None:
+        if not reading.cancelled() and (error := reading.exception()) is not None:
+            self.handler.log_exception(type(error), error, error.__traceback__)
+            self._abort()
 
     def let_go(self) -> None:
         """Ends the connection: what it has begun takes too much memory."""

@@ -50,7 +50,9 @@ class Scene:
             on_message=lambda message: self.on_message(message),
             on_ping=self._ping,
             on_ws_connection_close=lambda *_: self._ended(),
+            log_exception=lambda _, error, __: self.faults.append(error),
         )
+        self.faults: list[BaseException] = []
         self.counted = Gathered(metrics.RECEIVED_BYTES.labels("QGIS"))
         self.protocol: Any = ReadAhead(
             cast(Any, handler),
@@ -60,7 +62,8 @@ class Scene:
             large_one=large_one,
         )
         self.protocol.stream = self.stream = IOStream(ours)
-        self.reading = asyncio.create_task(self.protocol._receive_frame_loop())
+        self.has_ended = asyncio.Event()
+        self._beginning = asyncio.create_task(self.protocol._receive_frame_loop())
 
     async def send(self, data: bytes) -> None:
         async with asyncio.timeout(DEADLINE):
@@ -84,6 +87,7 @@ class Scene:
 
     def _ended(self) -> None:
         self.protocol.on_connection_close()  # as Tornado's handler does
+        self.has_ended.set()
 
 
 @asynccontextmanager
@@ -96,7 +100,7 @@ async def scenes(number: int = 1, most_bytes: int = 2**30) -> AsyncIterator[list
     finally:
         for scene in made:
             scene.client.close()
-        await asyncio.gather(*(scene.reading for scene in made))
+        await asyncio.gather(*(scene.has_ended.wait() for scene in made))
         # Then nothing is held for anybody any more
         assert memory.used == 0
         assert memory._held == {}
@@ -192,10 +196,10 @@ async def test_when_memory_is_full_those_go_who_have_most_of_it() -> None:
         for scene in greedy:
             await scene.send(frame(text(900_000))[:850_000])
         # Then as many of them are cut off as must be, and he can go on
-        await honest.until(lambda: sum(scene.reading.done() for scene in greedy) == 2)
+        await honest.until(lambda: sum(scene.has_ended.is_set() for scene in greedy) == 2)
         await honest.send(message[200_000:])
         await honest.until(lambda: len(honest.heard) == 1)
-        assert sum(scene.reading.done() for scene in greedy) == 2
+        assert sum(scene.has_ended.is_set() for scene in greedy) == 2
 
 
 async def test_large_frames_that_come_together_leave_a_turn_of_the_loop_to_others() -> None:
@@ -229,10 +233,10 @@ async def test_after_our_goodbye_a_flood_is_not_read_to_its_end() -> None:
         # Then some of it is read, for its own goodbye might follow, and then no more
         await scene.until(lambda: scene.protocol._last_frames > reading.LAST_FRAMES)
         assert len(scene.heard) == reading.LAST_FRAMES
-        assert not scene.reading.done()
+        assert not scene.has_ended.is_set()
         # And when the socket is closed, that is the end
         scene.stream.close()
-        await scene.until(scene.reading.done)
+        await scene.until(scene.has_ended.is_set)
         assert len(scene.heard) == reading.LAST_FRAMES
 
 
@@ -240,7 +244,7 @@ async def test_a_goodbye_that_answers_ours_is_read_behind_what_was_on_its_way() 
     async with scenes() as (scene,):
         scene.protocol.close(1008, "Bye.")
         await scene.send(frame(b"{}") * (reading.LAST_FRAMES - 1) + frame(struct.pack("!H", 1008), Opcode.CLOSE))
-        await scene.until(scene.reading.done)
+        await scene.until(scene.has_ended.is_set)
         assert scene.protocol.client_terminated
 
 
@@ -263,3 +267,12 @@ async def test_what_tornado_writes_and_the_socket_does_not_take_is_waited_for_by
         await scene.until(waited_for[0].done)
         scene.stream.close()
         assert (await reading).endswith(b"x\x8a\x012")
+
+
+async def test_a_fault_of_ours_in_reading_is_logged_and_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scenes() as (scene,):
+        fault = ZeroDivisionError("a bug of ours")
+        monkeypatch.setattr(ReadAhead, "_follow", lambda *_: (_ for _ in ()).throw(fault))
+        await scene.send(frame(b"{}"))
+        assert await scene.received() == b""
+        await scene.until(lambda: scene.faults == [fault])
