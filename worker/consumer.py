@@ -183,10 +183,11 @@ class HeavyConsumer(Consumer):
     async def _read(self) -> list[Held]:
         channels = self.gateway.channels
         # A read of many streams would bring a job of each; one that waits brings the first that comes. So while there
-        # is work, channels are asked one by one, and all together only when none has any.
-        for offset in range(len(channels) if self._is_busy else 0):
+        # is work, channels that may have some are asked one by one, and all together only when none has any.
+        lengths = await self.gateway.inbox_lengths() if self._is_busy else {}
+        for offset in range(len(lengths)):
             place = (self._next + offset) % len(channels)
-            if held := await self.gateway.read([channels[place]], count=1):
+            if lengths[channels[place]] and (held := await self.gateway.read([channels[place]], count=1)):
                 self._next = place + 1
                 return held
         held = await self.gateway.read(channels, count=1, wait=READ_SECONDS)

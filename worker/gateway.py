@@ -118,6 +118,12 @@ class Gateway:
             key=streams[0],
         )
 
+    async def inbox_lengths(self) -> dict[str, int]:
+        """How many jobs are in each channel's inbox, those that workers hold included."""
+        inboxes = [self._keys[channel].inbox(self.lane) for channel in self.channels]
+        lengths = await asyncio.gather(*(self._redis.call("XLEN", inbox, key=inbox) for inbox in inboxes))
+        return dict(zip(self.channels, lengths, strict=True))
+
     def held(self, answer: Any) -> list[Held]:
         """The jobs in the answer to a read; of the heavy ones, some without their bodies."""
         return [

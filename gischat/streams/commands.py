@@ -21,6 +21,7 @@ _CALLS = (
     f"SET {KEY} value EX 1",
     f"XCLAIM {KEY} group consumer 0 0-1",
     f"XGROUP CREATE {KEY} group 0 MKSTREAM",
+    f"XLEN {KEY}",
     f"XPENDING {KEY} group - + 1",
     f"XRANGE {KEY} - +",
     f"XREAD STREAMS {KEY} 0",
