@@ -1,7 +1,7 @@
 """The frozen entries of the streams: a `Job` goes in, a `Publication` comes out.
 
-A large body does not lie in its job's entry: Redis would copy it here and there in one go, and all others would wait. It
-is kept apart, in parts.
+A job's large body does not lie in its entry: Redis would copy it here and there in one go, and all others would wait.
+It is kept apart, in parts.
 
 Source        front/connection/number   whose job it is: the connection and its how-manieth
 Job           front -> worker           in a channel's inbox
