@@ -248,7 +248,7 @@ class Connection:
             return  # nothing follows a goodbye (RFC 6455 §5.5.1)
         size = len(data)
         # A message longer than the bound still fits a client that has read all before.
-        if self._unread and self._unread + size > self._max_unread:
+        if self._unread and self._stream.writing() and self._unread + size > self._max_unread:
             self._is_too_slow()
             return
         try:

@@ -68,6 +68,19 @@ async def test_what_the_socket_does_not_take_at_once_follows_when_it_does(start:
     assert await scene.client.receive(len(frame)) == frame
 
 
+async def test_what_is_larger_than_the_bound_fits_who_has_read_all_however_lately(start: Start) -> None:
+    scene, gone_out = start(max_unread=1000), asyncio.get_running_loop().create_future()
+    small, large = text_frame(b"small"), text_frame(b"x" * 1_000_000)
+    # Given something that has gone out, and has not been said to
+    scene.connection.wait_for(gone_out)
+    gone_out.set_result(None)
+    # When something large comes before it is said of what came behind
+    asyncio.get_running_loop().call_soon(scene.connection.write, large)
+    scene.connection.write(small)
+    # Then that is no reason to cut it off, let alone in the midst of a frame
+    assert await scene.client.receive(len(small + large)) == small + large
+
+
 async def test_what_is_written_does_not_overtake_what_waits(start: Start) -> None:
     # Given a client whose socket is full, so that something waits in the stream
     scene = start()
