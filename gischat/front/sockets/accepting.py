@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 64  # accepted before others have their turn
 PAUSE_SECONDS = 0.5
+MOST_WAITING = 1024  # to be accepted; the queue of a listening socket is 128 long (tornado.netutil)
 
 
 class Acceptor:
@@ -40,12 +41,19 @@ class Acceptor:
         """
         if self._pause is None:
             self._loop.remove_handler(self._socket)
-            with contextlib.suppress(OSError):  # as a rule BlockingIOError: that was the last
-                while True:
-                    self._accepted(*self._socket.accept())
+            self._accept_waiting()
         else:
             self._loop.remove_timeout(self._pause)
         self._accepted = _hang_up
+
+    def _accept_waiting(self) -> None:
+        for _number in range(MOST_WAITING):  # or whoever comes without end would keep the front from stopping
+            try:
+                self._accepted(*self._socket.accept())
+            except ConnectionError:
+                continue
+            except OSError:  # as a rule BlockingIOError: that was the last
+                return
 
     def _listen(self) -> None:
         self._pause = None

@@ -102,6 +102,36 @@ async def test_who_has_come_before_the_end_is_accepted() -> None:
         one.close()
 
 
+async def test_who_has_gone_again_before_the_end_keeps_nobody_from_being_accepted() -> None:
+    listening = Listening(1, errno.ECONNABORTED)
+    accepted: list[socket.socket] = []
+    acceptor = Acceptor(listening, lambda one, _: accepted.append(one), Drops())  # type: ignore[arg-type]
+    client = socket.create_connection(listening.socket.getsockname())
+    acceptor.stop()
+    assert len(accepted) == 1
+    for one in (client, *accepted, listening.socket):
+        one.close()
+
+
+async def test_who_comes_without_end_does_not_keep_a_front_from_stopping() -> None:
+    listening = Listening(0, 0)
+    accepted: list[socket.socket] = []
+    clients = [socket.create_connection(listening.socket.getsockname())]
+
+    def one_goes_and_the_next_comes(one: socket.socket, _: Any) -> None:
+        accepted.append(one)
+        clients.pop().close()
+        one.close()
+        assert len(accepted) <= accepting.MOST_WAITING
+        clients.append(socket.create_connection(listening.socket.getsockname()))
+
+    acceptor = Acceptor(listening, one_goes_and_the_next_comes, Drops())  # type: ignore[arg-type]
+    acceptor.stop()
+    assert len(accepted) == accepting.MOST_WAITING
+    for one in (*clients, listening.socket):
+        one.close()
+
+
 async def test_who_is_stopped_in_a_pause_does_not_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accepting, "PAUSE_SECONDS", 0.001)
     listening, drops = Listening(1, errno.EMFILE), Drops()
