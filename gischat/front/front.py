@@ -99,6 +99,10 @@ class Front:
 
     async def publish(self, channel: str, message: Message) -> Ending | None:
         """Says something that comes from no connection; None when its end was not heard of in time."""
+        if self.is_draining:  # its end might come when nobody is here to be told
+            refused = Ending.of(Refused(GOING_AWAY, Cause.STOPPING))
+            self.turnstiles.tally.ended(message.type, refused.outcome, refused.cause)
+            return refused
         ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         turnstile = self.turnstiles.open(channel)
         try:

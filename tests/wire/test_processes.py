@@ -18,6 +18,10 @@ StartStack = Callable[..., Stack]
 
 ONE_WORKER = {"light": 0, "heavy": 0, "both": 1}
 
+GET = b"GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n"
+TEXT = b'{"author": "jane", "text": "late"}'
+PUT = b"PUT /channel/QGIS/text HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(TEXT), TEXT)
+
 
 async def _joined(url: str, channel: str = "QGIS", nickname: str | None = None) -> Client:
     client = await Client.connect(url, channel)
@@ -50,8 +54,14 @@ async def test_a_front_that_is_stopped_says_goodbye_and_takes_its_people_with_it
     await witness.leave()
 
 
-def test_who_has_come_right_before_a_front_stops_is_answered(start_stack: StartStack) -> None:
-    """Another front of the same port would have taken him in: he is not to pay for having met this one."""
+@pytest.mark.parametrize(("asked", "answered"), [(GET, 200), (PUT, 503)], ids=["read", "written"])
+def test_who_has_come_right_before_a_front_stops_is_answered(
+    start_stack: StartStack, asked: bytes, answered: int
+) -> None:
+    """Another front of the same port would have taken him in: he is not to pay for having met this one.
+
+    What he says is refused, as it is in a channel: it could not be told of its end.
+    """
     # Given somebody who has connected and not asked yet
     (front,) = start_stack().fronts
     address = front.url.removeprefix("http://").rsplit(":", 1)
@@ -59,9 +69,9 @@ def test_who_has_come_right_before_a_front_stops_is_answered(start_stack: StartS
         # When the front is asked to end, and takes in nobody else
         front.terminate()
         _until(lambda: not _is_listening(*address))
-        client.sendall(b"GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        client.sendall(asked)
         # Then he is answered
-        assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+        assert client.recv(1000).startswith(b"HTTP/1.1 %d " % answered)
     assert list(front.problems_of_ending()) == []
 
 
