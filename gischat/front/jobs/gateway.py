@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gischat.errors import Refused
+from gischat.errors import Cause, Refused
 from gischat.front.door.restrictions import Ban, Freeze, Restrictions
 from gischat.front.sockets.frames import text_frame
 from gischat.messages import Lane
@@ -125,6 +125,8 @@ class Gateway:
         self._histories = histories
         self._bringing = asyncio.Lock()  # held by the job, one of all, whose body is being brought in parts
         self._failed_at = 0.0  # when one could not be brought
+        self._line_bytes = 0  # of the body that is being brought, and of those that wait for it
+        self._most_line_bytes = settings.max_front_bytes
         self._scripts = Scripts(settings)
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
 
@@ -147,7 +149,19 @@ class Gateway:
         return self._lanes[lane].run(self._scripts.enqueue, keys, arguments)
 
     async def _enqueue_in_turn(self, channel: str, job: Job, heard: int, again: bool) -> int:
-        """One body at a time is brought, for what is brought and not taken yet is bounded by nothing else."""
+        """One body at a time is brought, for what is brought and not taken yet is bounded by nothing else.
+
+        Where Redis is far away, bodies may come faster than they are brought: the line has its bound, too.
+        """
+        if self._line_bytes and self._line_bytes + job.size > self._most_line_bytes:
+            raise Refused(TOO_BUSY, Cause.QUEUE_FULL)
+        self._line_bytes += job.size
+        try:
+            return await self._enqueue_next(channel, job, heard, again)
+        finally:
+            self._line_bytes -= job.size
+
+    async def _enqueue_next(self, channel: str, job: Job, heard: int, again: bool) -> int:
         now = asyncio.get_running_loop().time
         began = now()
         async with self._bringing:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gischat.errors import Refused
+from gischat.errors import Cause, Refused
 from gischat.front.jobs import gateway
 from gischat.front.jobs.gateway import FORGOTTEN, FULL, TAKEN
 from gischat.messages import Lane, new_id, uncompliant
@@ -171,6 +171,22 @@ async def test_who_has_brought_a_body_in_vain_tells_those_who_waited(
     answers = await asyncio.gather(*jobs, return_exceptions=True)
     assert [type(answer) for answer in answers] == [Refused] * 10
     assert asked < 10
+
+
+async def test_of_bodies_that_wait_to_be_brought_no_more_are_held_than_a_front_may_hold(start: Start) -> None:
+    # Given a front that may hold two, and four that come faster than one is brought
+    wire = start(max_front_bytes=2 * len(LARGE))
+    jobs = [enqueue(wire, wire.job(LARGE, type="image")) for _ in range(4)]
+    answers = await asyncio.gather(*jobs, return_exceptions=True)
+    # Then those beyond are told so, and when the line is short again, the next is taken
+    assert answers[:2] == [TAKEN, TAKEN]
+    assert [getattr(answer, "cause", None) for answer in answers[2:]] == [Cause.QUEUE_FULL] * 2
+    assert await enqueue(wire, wire.job(LARGE, type="image")) == TAKEN
+
+
+async def test_what_is_larger_than_a_front_may_hold_is_brought_when_nothing_else_is(start: Start) -> None:
+    wire = start(max_front_bytes=1)
+    assert await enqueue(wire, wire.job(LARGE, type="image")) == TAKEN
 
 
 # What should not happen
