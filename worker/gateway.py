@@ -160,10 +160,14 @@ class Gateway:
         return [one if one.job.is_complete else await self._fetch(one) for one in held]
 
     async def _fetch(self, held: Held) -> Held:
-        names = self._parts(held)
-        parts = await self._redis.call("MGET", *names, key=names[0])
-        body = b"" if None in parts else b"".join(parts)
-        return held._replace(job=replace(held.job, body=body))
+        """Brings the body as its front did, part by part: all others would wait for an answer that held all of it."""
+        parts: list[bytes] = []
+        for name in self._parts(held):
+            part = await self._redis.call("GET", name, key=name)
+            if part is None:
+                return held
+            parts.append(part)
+        return held._replace(job=replace(held.job, body=b"".join(parts)))
 
     def _parts(self, held: Held) -> tuple[str, ...]:
         return self._keys[held.channel].parts(str(held.job.source), held.job.parts)

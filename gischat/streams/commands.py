@@ -15,6 +15,7 @@ CLUSTER_ONLY = ("CLUSTER SLOTS",)
 _CALLS = (
     "EVAL script 0",
     "EVALSHA digest 0",
+    f"GET {KEY}",
     f"HKEYS {KEY}",
     f"MGET {KEY}",
     "SCRIPT LOAD script",
