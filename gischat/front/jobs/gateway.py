@@ -26,7 +26,7 @@ TAKEN = 1
 FULL = 0
 FORGOTTEN = -1  # Redis has lost what this front has said or heard before: that has to be said again first
 FROZEN = -2  # the channel is
-INCOMPLETE = -3  # its body is kept apart, and is not there: only asked for in here
+INCOMPLETE = -3  # its body is kept apart, and not all of it is there: nobody outside of this module is told so
 
 PART_SECONDS = 60  # how long a part of a body stays when its job is not taken
 PART_ATTEMPTS = 3  # to bring a body, if it expires before its job is taken
