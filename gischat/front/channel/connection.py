@@ -18,7 +18,7 @@ from gischat.front.jobs.turnstile import Ending, Turnstiles
 from gischat.front.sockets import link
 from gischat.front.sockets.drops import Drops
 from gischat.front.sockets.frames import PING, text_frame
-from gischat.front.sockets.memory import Memory, cut_off
+from gischat.front.sockets.memory import COPIED_BYTES, Memory, cut_off
 from gischat.messages import HEAVY_TYPES, Message, Messages, new_id, nickname_of, now, uncompliant
 from gischat.metrics import Closing
 from gischat.streams.entries import LEAVE, RESTORE, Outcome
@@ -234,7 +234,9 @@ class Connection:
     def go_on(self, data: bytes, sent: int) -> None:
         """The socket has taken so much of whole frames, or is `BROKEN`."""
         if sent != BROKEN:
-            self._buffer(memoryview(data)[sent:])
+            rest = memoryview(data)[sent:]
+            # What is small is copied, or all of the data would be kept for it.
+            self._buffer(rest if len(rest) > COPIED_BYTES else bytes(rest))
         elif not self._stream.closed():
             self._stream.close()
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -79,6 +80,17 @@ async def test_what_is_larger_than_the_bound_fits_who_has_read_all_however_latel
     scene.connection.write(small)
     # Then that is no reason to cut it off, let alone in the midst of a frame
     assert await scene.client.receive(len(small + large)) == small + large
+
+
+async def test_for_the_sake_of_a_small_rest_nothing_large_is_kept(start: Start) -> None:
+    """It counts as small for the bound of the front's memory, too."""
+    scene = start()
+    before = scene.fill()
+    large = text_frame(b"x" * 1_000_000)
+    holders = sys.getrefcount(large)
+    scene.connection.go_on(large, len(large) - 100)
+    assert sys.getrefcount(large) == holders
+    assert await scene.client.receive(len(before) + 100) == before + b"x" * 100
 
 
 async def test_what_is_written_does_not_overtake_what_waits(start: Start) -> None:
