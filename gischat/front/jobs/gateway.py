@@ -124,6 +124,7 @@ class Gateway:
         self._lanes = {Lane.LIGHT: redis, Lane.HEAVY: heavy}
         self._histories = histories
         self._bringing = asyncio.Lock()  # held by the job, one of all, whose body is being brought in parts
+        self._line: set[asyncio.Task[int] | None] = set()  # those that wait for their turn
         self._failed_at = 0.0  # when one could not be brought
         self._line_bytes = 0  # of the body that is being brought, and of those that wait for it
         self._most_line_bytes = settings.max_front_bytes
@@ -138,7 +139,10 @@ class Gateway:
             again: it was taken before, and is put there once more, for it may have been lost: a freeze comes too late.
         """
         if lane is Lane.HEAVY and job.size > PART_BYTES:
-            return asyncio.ensure_future(self._enqueue_in_turn(channel, job, heard, again))
+            waiting = asyncio.create_task(self._enqueue_in_turn(channel, job, heard, again))
+            self._line.add(waiting)
+            waiting.add_done_callback(self._line.discard)
+            return waiting
         keys = self._keys[channel].for_script(lane)
         return self._ask_to_take(lane, keys, job, job.body, heard, again)
 
@@ -165,6 +169,7 @@ class Gateway:
         now = asyncio.get_running_loop().time
         began = now()
         async with self._bringing:
+            self._line.discard(asyncio.current_task())
             if self._failed_at > began:  # those who waited are not to wait one after the other for the same
                 raise Refused(TOO_BUSY)
             try:
@@ -172,6 +177,14 @@ class Gateway:
             except Refused:
                 self._failed_at = now()
                 raise
+
+    async def bring_no_more(self) -> None:
+        """Jobs that wait until their bodies are brought are given up, and whoever asked for them knows it by then."""
+        line = [waiting for waiting in self._line if waiting is not None]
+        for waiting in line:
+            waiting.cancel()
+        if line:
+            await asyncio.wait(line)
 
     async def _enqueue_in_parts(self, channel: str, job: Job, heard: int, again: bool) -> int:
         """Brings the body part by part: neither this process nor Redis has all of it in hand at once."""

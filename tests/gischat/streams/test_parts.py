@@ -184,6 +184,31 @@ async def test_of_bodies_that_wait_to_be_brought_no_more_are_held_than_a_front_m
     assert await enqueue(wire, wire.job(LARGE, type="image")) == TAKEN
 
 
+async def test_a_front_that_stops_gives_up_what_waits_and_not_what_may_have_got_through(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given four bodies in line, the first of which Redis has been asked to take
+    asked, go_on, ask = asyncio.Event(), asyncio.Event(), wire.front._ask_to_take
+
+    async def slowly(*arguments: Any) -> int:
+        asked.set()
+        await go_on.wait()
+        return await ask(*arguments)
+
+    monkeypatch.setattr(wire.front, "_ask_to_take", slowly)
+    await wire.front.renew(CHANNEL, ALIVE)
+    told: list[bool] = []  # whether it was given up
+    jobs = [wire.front.enqueue(CHANNEL, Lane.HEAVY, wire.job(LARGE, type="image"), 0) for _ in range(4)]
+    for job in jobs:
+        job.add_done_callback(lambda job: told.append(job.cancelled()))
+    await asked.wait()
+    # When the front stops, those who wait are told by then; and the first is taken
+    await wire.front.bring_no_more()
+    assert told == [True] * 3
+    go_on.set()
+    assert await jobs[0] == TAKEN
+
+
 async def test_what_is_larger_than_a_front_may_hold_is_brought_when_nothing_else_is(start: Start) -> None:
     wire = start(max_front_bytes=1)
     assert await enqueue(wire, wire.job(LARGE, type="image")) == TAKEN
