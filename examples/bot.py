@@ -32,8 +32,8 @@ class Bot:
     """A connection to one channel under a nickname. Use it as `async with Bot(…) as bot`."""
 
     def __init__(self, server: str, channel: str, nickname: str, token: str = "") -> None:
-        # Channels may hold spaces and letters beyond ASCII
-        self._url = f"{server}/channel/{quote(channel, safe='')}/ws"
+        # The address as QGIS takes it, http or https, does as well. Channels may hold spaces and letters beyond ASCII
+        self._url = f"{server.rstrip('/').replace('http', 'ws', 1)}/channel/{quote(channel, safe='')}/ws"
         self.nickname = nickname
         # Only for a private channel. The library sends each character as a byte, the server takes the bytes for UTF-8
         self._headers = {"Authorization": f"Bearer {token.encode().decode('latin-1')}"} if token else {}

@@ -4,11 +4,14 @@ import asyncio
 import json
 import sys
 
+import pytest
+
 from tests.support.processes import ROOT, Stack
 
 
-async def test_the_bot_sends_each_type_and_prints_what_comes_back(channel: str, stack: Stack) -> None:
-    server = stack.fronts[0].url.replace("http", "ws", 1)
+@pytest.mark.parametrize("scheme", ["ws", "http"])
+async def test_the_bot_sends_each_type_and_prints_what_comes_back(scheme: str, channel: str, stack: Stack) -> None:
+    server = stack.fronts[0].url.replace("http", scheme, 1)
     bot = await asyncio.create_subprocess_exec(
         *(sys.executable, str(ROOT / "examples" / "bot.py"), server, channel), stdout=asyncio.subprocess.PIPE
     )
