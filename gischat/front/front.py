@@ -139,7 +139,7 @@ class Front:
             connection.is_draining = True
         await self._until(lambda: self.turnstiles.are_idle, DRAIN_SECONDS)
         self.turnstiles.refuse_waiting(Refused(GOING_AWAY, Cause.STOPPING))
-        await self.gateway.bring_no_more()
+        await self.gateway.line.send_home()
         for number, connection in enumerate(connections):
             metrics.CONNECTIONS_CLOSED.labels(Closing.STOPPING).inc()
             connection.close(1001, "The server is about to restart.")

@@ -4,13 +4,14 @@ import asyncio
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import msgspec
 
-from gischat.errors import Cause, Refused
+from gischat.errors import Refused
 from gischat.front.door.restrictions import Ban, Freeze, Restrictions
+from gischat.front.jobs.line import Line
 from gischat.front.sockets.frames import text_frame
 from gischat.messages import Lane
 from gischat.settings import Settings
@@ -123,11 +124,7 @@ class Gateway:
         self._redis = redis
         self._lanes = {Lane.LIGHT: redis, Lane.HEAVY: heavy}
         self._histories = histories
-        self._bringing = asyncio.Lock()  # held by the job, one of all, whose body is being brought in parts
-        self._line: set[asyncio.Task[int] | None] = set()  # those that wait for their turn
-        self._failed_at = 0.0  # when one could not be brought
-        self._line_bytes = 0  # of the body that is being brought, and of those that wait for it
-        self._most_line_bytes = settings.max_front_bytes
+        self.line = Line(settings.max_front_bytes)
         self._scripts = Scripts(settings)
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
 
@@ -139,10 +136,7 @@ class Gateway:
             again: it was taken before, and is put there once more, for it may have been lost: a freeze comes too late.
         """
         if lane is Lane.HEAVY and job.size > PART_BYTES:
-            waiting = asyncio.create_task(self._enqueue_in_turn(channel, job, heard, again))
-            self._line.add(waiting)
-            waiting.add_done_callback(self._line.discard)
-            return waiting
+            return self.line.enter(job.size, partial(self._enqueue_in_parts, channel, job, heard, again))
         keys = self._keys[channel].for_script(lane)
         return self._ask_to_take(lane, keys, job, job.body, heard, again)
 
@@ -151,40 +145,6 @@ class Gateway:
     ) -> "asyncio.Future[int]":
         arguments = (self.front, heard, int(again), str(job.source), job.type, job.id, body, job.size)
         return self._lanes[lane].run(self._scripts.enqueue, keys, arguments)
-
-    async def _enqueue_in_turn(self, channel: str, job: Job, heard: int, again: bool) -> int:
-        """One body at a time is brought, for what is brought and not taken yet is bounded by nothing else.
-
-        Where Redis is far away, bodies may come faster than they are brought: the line has its bound, too.
-        """
-        if self._line_bytes and self._line_bytes + job.size > self._most_line_bytes:
-            raise Refused(TOO_BUSY, Cause.QUEUE_FULL)
-        self._line_bytes += job.size
-        try:
-            return await self._enqueue_next(channel, job, heard, again)
-        finally:
-            self._line_bytes -= job.size
-
-    async def _enqueue_next(self, channel: str, job: Job, heard: int, again: bool) -> int:
-        now = asyncio.get_running_loop().time
-        began = now()
-        async with self._bringing:
-            self._line.discard(asyncio.current_task())
-            if self._failed_at > began:  # those who waited are not to wait one after the other for the same
-                raise Refused(TOO_BUSY)
-            try:
-                return await self._enqueue_in_parts(channel, job, heard, again)
-            except Refused:
-                self._failed_at = now()
-                raise
-
-    async def bring_no_more(self) -> None:
-        """Jobs that wait until their bodies are brought are given up, and whoever asked for them knows it by then."""
-        line = [waiting for waiting in self._line if waiting is not None]
-        for waiting in line:
-            waiting.cancel()
-        if line:
-            await asyncio.wait(line)
 
     async def _enqueue_in_parts(self, channel: str, job: Job, heard: int, again: bool) -> int:
         """Brings the body part by part: neither this process nor Redis has all of it in hand at once."""

@@ -203,7 +203,7 @@ async def test_a_front_that_stops_gives_up_what_waits_and_not_what_may_have_got_
         job.add_done_callback(lambda job: told.append(job.cancelled()))
     await asked.wait()
     # When the front stops, those who wait are told by then; and the first is taken
-    await wire.front.bring_no_more()
+    await wire.front.line.send_home()
     assert told == [True] * 3
     go_on.set()
     assert await jobs[0] == TAKEN
