@@ -17,7 +17,7 @@ class Line:
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._waiting: set[asyncio.Task[Any] | None] = set()
+        self._waiting: set[asyncio.Task[Any]] = set()
         self._turn = asyncio.Lock()
         self._failed_at = 0.0  # when one could not be brought
 
@@ -33,7 +33,7 @@ class Line:
 
     async def send_home(self) -> None:
         """Those who still wait are cancelled, and whoever asked for them knows it by then."""
-        waiting = [task for task in self._waiting if task is not None]
+        waiting = list(self._waiting)
         for task in waiting:
             task.cancel()
         if waiting:
@@ -52,7 +52,9 @@ class Line:
         now = asyncio.get_running_loop().time
         began = now()
         async with self._turn:
-            self._waiting.discard(asyncio.current_task())
+            task = asyncio.current_task()
+            assert task is not None
+            self._waiting.discard(task)
             if self._failed_at > began:  # those who waited are not to wait one after the other for the same
                 raise Refused(TOO_BUSY)
             try:

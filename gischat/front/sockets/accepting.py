@@ -40,27 +40,22 @@ class Acceptor:
         Who have come and are not accepted would be reset, though another front listens on the same port (SO_REUSEPORT).
         """
         if self._pause is None:
+            self._accept_waiting(MOST_WAITING)  # or whoever comes without end would keep the front from stopping
+        if self._pause is None:
             self._loop.remove_handler(self._socket)
-            self._accept_waiting()
         else:
             self._loop.remove_timeout(self._pause)
         self._accepted = _hang_up
-
-    def _accept_waiting(self) -> None:
-        for _number in range(MOST_WAITING):  # or whoever comes without end would keep the front from stopping
-            try:
-                self._accepted(*self._socket.accept())
-            except ConnectionError:
-                continue
-            except OSError:  # as a rule BlockingIOError: that was the last
-                return
 
     def _listen(self) -> None:
         self._pause = None
         self._loop.add_handler(self._socket, self._accept, IOLoop.READ)
 
     def _accept(self, _: socket.socket, events: int) -> None:
-        for _number in range(AT_ONCE):
+        self._accept_waiting(AT_ONCE)
+
+    def _accept_waiting(self, most: int) -> None:
+        for _number in range(most):
             try:
                 connection, address = self._socket.accept()
             except BlockingIOError:
