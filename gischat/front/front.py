@@ -93,6 +93,7 @@ class Front:
             max_unread_bytes=self.settings.max_unread_bytes,
             requires_registration=self.settings.require_registration,
             address=address,
+            address_key=pace.address_key,
         )
         room.enter(connection, after)
         return connection

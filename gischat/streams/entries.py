@@ -51,14 +51,18 @@ PASSES_FREEZE = PRESENCE | {ANNOUNCEMENT}  # what is said in a channel that is f
 class Job:
     """One entry of an inbox. `body` is JSON: a client's message, whole, or what the front's own kind of job needs.
 
-    `id` is the message's id, under which it is published once; empty where that does not matter. Of a body that is kept
-    apart, `parts` and `apart` say how much there is of it; `body` is empty until it has been fetched.
+    `id` is the message's id, under which it is published once; empty where that does not matter. `client` is the
+    network address that the message comes from, as limits count it (an IPv4 address or an IPv6 /64). `sender` tells
+    who uses the id where that is not the source's connection: a bot that puts its messages over HTTP has none. Of a
+    body that is kept apart, `parts` and `apart` say how much there is of it; `body` is empty until it has been fetched.
     """
 
     source: Source
     type: str
     id: str
     body: bytes
+    client: str = ""
+    sender: str = ""
     parts: int = 0
     apart: int = 0  # bytes
 
@@ -73,8 +77,10 @@ class Job:
 
     @classmethod
     def parse(cls, fields: Sequence[bytes]) -> Self:
-        source, type, id, body, *apart = fields[1::2]
-        return cls(Source.parse(source), type.decode(), id.decode(), body, *map(int, apart))
+        source, type, id, body, client, sender, *apart = fields[1::2]
+        return cls(
+            Source.parse(source), type.decode(), id.decode(), body, client.decode(), sender.decode(), *map(int, apart)
+        )
 
 
 class Outcome(StrEnum):

@@ -154,7 +154,7 @@ async def test_dead_letters_are_bounded(make_scene: MakeScene) -> None:
             pipeline.execute()
 
         # When a job comes that no worker can do
-        job = {"source": "front/1/1", "type": "nonsense", "id": "", "body": "{}"}
+        job = {"source": "front/1/1", "type": "nonsense", "id": "", "body": "{}", "client": "", "sender": ""}
         scene.redis.xadd(scene.keys.inbox(Lane.LIGHT), job)
 
         # Then the oldest go

@@ -85,9 +85,11 @@ class Connection:
         max_unread_bytes: int,
         requires_registration: bool = False,
         address: str = "",
+        address_key: str = "",
     ) -> None:
         """
         Args:
+            address_key: the network that limits count the address as.
             stream: the socket's stream, with the websocket handshake behind it; plain TCP.
             close: starts the websocket's closing handshake with a code and a reason.
             max_unread_bytes: how much may wait for a client that does not read, before it is closed.
@@ -112,7 +114,7 @@ class Connection:
         self._drops = drops
         self._memory = memory
         self._turnstiles = turnstiles
-        self._turnstile = turnstiles.open(room.channel)
+        self._turnstile = turnstiles.open(room.channel, address_key)
         self._max_unread = max_unread_bytes
         self._requires_registration = requires_registration
         self._has_named_itself = False

@@ -119,6 +119,11 @@ class Pace:
         self._heavy = 0.0
         self._refusals = 0.0
 
+    @property
+    def address_key(self) -> str:
+        """The network that the connection's address counts as, one and the same text for all who come from there."""
+        return self._visitors.address
+
     def speak(self, size: int) -> None:
         """Takes a frame of so many bytes (about: characters will do) before anybody looks into it.
 

@@ -143,7 +143,18 @@ class Gateway:
     def _ask_to_take(
         self, lane: Lane, keys: Sequence[str], job: Job, body: bytes, heard: int, again: bool
     ) -> "asyncio.Future[int]":
-        arguments = (self.front, heard, int(again), str(job.source), job.type, job.id, body, job.size)
+        arguments = (
+            self.front,
+            heard,
+            int(again),
+            str(job.source),
+            job.type,
+            job.id,
+            body,
+            job.size,
+            job.client,
+            job.sender,
+        )
         return self._lanes[lane].run(self._scripts.enqueue, keys, arguments)
 
     async def _enqueue_in_parts(self, channel: str, job: Job, heard: int, again: bool) -> int:

@@ -64,11 +64,24 @@ def _nobody(_: Ending) -> None:
 class Turnstile:
     """Lets the jobs of one connection through, one at a time."""
 
-    __slots__ = ("_bytes", "_count", "_gate", "_is_enqueued", "_passing", "_waiting", "channel", "number")
+    __slots__ = (
+        "_bytes",
+        "_count",
+        "_gate",
+        "_is_enqueued",
+        "_passing",
+        "_waiting",
+        "channel",
+        "client",
+        "number",
+        "sender",
+    )
 
-    def __init__(self, gate: "Turnstiles", channel: str, number: int) -> None:
+    def __init__(self, gate: "Turnstiles", channel: str, number: int, client: str, sender: str) -> None:
         self.channel = channel
         self.number = number
+        self.client = client
+        self.sender = sender
         self._gate = gate
         self._count = 0
         self._bytes = 0
@@ -164,7 +177,7 @@ class Turnstile:
     ) -> None:
         self._is_enqueued = False
         source = Source(self._gate.front, self.number, self._count)
-        job = Job(source, message.type, message.id, message.body)
+        job = Job(source, message.type, message.id, message.body, self.client, self.sender)
         taken = self._gate.enqueue(self.channel, message.lane, job, again=again)
         taken.add_done_callback(partial(answered, self._count))
 
@@ -238,9 +251,10 @@ class Turnstiles:
         self._numbers = itertools.count(1)
         self._open: dict[int, Turnstile] = {}
 
-    def open(self, channel: str) -> Turnstile:
+    def open(self, channel: str, client: str = "", sender: str = "") -> Turnstile:
+        """A turnstile for one connection, or for one message from elsewhere; `client` and `sender`: see `Job`."""
         number = next(self._numbers)
-        turnstile = self._open[number] = Turnstile(self, channel, number)
+        turnstile = self._open[number] = Turnstile(self, channel, number, client, sender)
         return turnstile
 
     def has_room_for(self, size: int) -> bool:

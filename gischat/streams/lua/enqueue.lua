@@ -2,7 +2,7 @@
 -- front has said or heard before: that has to be said again first, for the order to hold; -2 when the channel is frozen,
 -- and the job (which was not taken before, `again`) is one that has to wait for a thaw; -3 when parts of the body are not
 -- there (any more). `size` is that of the whole body, which is empty here when it is kept apart.
-local front, heard, again, source, kind, id, body, size = unpack(ARGV)
+local front, heard, again, source, kind, id, body, size, client, sender = unpack(ARGV)
 
 -- Who comes and goes is told in a frozen channel, too. But anybody may say `exiter`, and under any name that is free: that
 -- of a connection without a nickname tells of nobody, and would be one more way to write.
@@ -36,10 +36,12 @@ if refused then
   return refused
 end
 if parts > 0 then
-  redis.call('XADD', INBOX, '*', 'source', source, 'type', kind, 'id', id, 'body', '', 'parts', parts, 'apart', size)
+  redis.call('XADD', INBOX, '*', 'source', source, 'type', kind, 'id', id, 'body', '', 'client', client,
+    'sender', sender, 'parts', parts, 'apart', size)
   for index = FIRST_PART, #KEYS do redis.call('PERSIST', KEYS[index]) end
 else
-  redis.call('XADD', INBOX, '*', 'source', source, 'type', kind, 'id', id, 'body', body)
+  redis.call('XADD', INBOX, '*', 'source', source, 'type', kind, 'id', id, 'body', body, 'client', client,
+    'sender', sender)
 end
 redis.call('INCRBY', INBOX_BYTES, size)
 return 1

@@ -5,7 +5,7 @@ if not letter then return 0 end
 
 local _, source, _, kind, _, id, _, body = unpack(letter[2])
 if author_of(body) then source = OPERATOR end
-redis.call('XADD', INBOX, '*', 'source', source, 'type', kind, 'id', id, 'body', body)
+redis.call('XADD', INBOX, '*', 'source', source, 'type', kind, 'id', id, 'body', body, 'client', '', 'sender', '')
 redis.call('INCRBY', INBOX_BYTES, #body)
 discard(letter)
 return 1

@@ -1137,7 +1137,7 @@ async def assert_meters_are_right(wire: Wire) -> None:
     assert [int(size.split()[1]) for size in sizes] == [len(one.body) for one in published]
     assert await wire.meter("dead_bytes") == sum(len(letter[b"body"]) for letter in await letters(wire))
     inbox = await wire.redis.call("XRANGE", wire.key("inbox:light"), "-", "+", key=wire.key("inbox:light"))
-    assert await wire.inbox_bytes() == sum(len(fields[-1]) for _, fields in inbox)
+    assert await wire.inbox_bytes() == sum(Job.parse(fields).size for _, fields in inbox)
 
 
 async def assert_presence_is_right(wire: Wire, expected: dict[str, str] | None = None) -> None:
