@@ -5,6 +5,8 @@ strictly: no NaN, no lone surrogates, no numbers beyond a double, bounded depth.
 GeoJSON layer) is only scanned here, not built: that is a worker's job.
 """
 
+import base64
+import hashlib
 import math
 import re
 import time
@@ -175,10 +177,42 @@ def id_of(body: bytes) -> bytes:
     return body[start : body.index(b'"', start)]
 
 
+def content_digest(body: bytes) -> str:
+    """What a message says, in sixteen characters: all of it but the time at which it was sent.
+
+    A client that sends a message again, for it did not hear of the first, may not know what time that bore.
+    """
+    found = _TIMESTAMP.search(body, 0, _HEAD_BYTES)
+    start, end = found.span() if found else (0, 0)
+    whole = memoryview(body)
+    digest = hashlib.blake2b(whole[:start], digest_size=12)
+    digest.update(whole[end:])
+    return base64.urlsafe_b64encode(digest.digest()).decode()
+
+
+_TIMESTAMP = re.compile(rb'"timestamp":\d+')
+_HEAD_BYTES = 128  # in which a message's type, id and timestamp stand, in this order
+
+
 def nickname_of(message: Message) -> str:
     """The nickname in a `newcomer` or `exiter`, where the key is named as the type is."""
     nickname: str = msgspec.json.decode(message.body)[message.type]
     return nickname
+
+
+def newcomer_message(nickname: str) -> Message:
+    """A `newcomer` that a front sends for one of its connections."""
+    return _own_message("newcomer", newcomer=nickname)
+
+
+def exiter_message(nickname: str) -> Message:
+    """An `exiter` that a front sends for one of its connections."""
+    return _own_message("exiter", exiter=nickname)
+
+
+def _own_message(type: str, **content: str) -> Message:
+    body = server_message(type, **content)
+    return Message(type, id_of(body).decode(), body)
 
 
 def excerpt(text: str, length: int = 40) -> str:

@@ -1,7 +1,6 @@
 """All that a worker asks of Redis."""
 
 import asyncio
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,12 +10,12 @@ from redis.exceptions import RedisError, ResponseError
 
 from gischat import metrics
 from gischat.errors import Refused
-from gischat.messages import Lane, new_id, server_message, uncompliant
+from gischat.messages import Lane, content_digest, new_id, server_message, uncompliant
 from gischat.settings import Settings
 from gischat.streams.entries import Job, Outcome
 from gischat.streams.keys import GROUP, ChannelKeys
 from gischat.streams.multiplexer import Redis
-from gischat.streams.scripts import Script, Scripts
+from gischat.streams.scripts import PRESENCE, Scripts
 from gischat.streams.wire import Argument
 from worker.effects import (
     Acknowledge,
@@ -36,6 +35,8 @@ from worker.effects import (
 
 NOT_YOURS = "This nickname is registered by somebody else."
 CUT_OFF = "The server was cut off for a moment, and your nickname is not registered. Please try again."
+ID_USED = "This id was used before, for another message: send it with a new id. It was not sent."
+REGISTERED_BEFORE = "This id was used before, for a nickname that was given up since: send newcomer with a new id."
 
 
 class Held(NamedTuple):
@@ -197,7 +198,8 @@ class Gateway:
                 same turn of the loop. Then it is not sent again when that connection is lost: see `own`.
         """
         script, arguments = _CARRIED_OUT[type(effect)](held, effect)
-        keys = self._keys[held.channel].for_script(held.lane)
+        channel_keys = self._keys[held.channel]
+        keys = channel_keys.for_presence() if script in PRESENCE else channel_keys.for_script(held.lane)
         if held.job.parts:
             keys += self._parts(held)
         first: tuple[Argument, ...] = (held.entry, held.job.size, str(held.job.source))
@@ -225,14 +227,7 @@ class Gateway:
 
     async def sweep(self, channel: str, front: str) -> None:
         """Removes a dead front's connections and tells the channel."""
-        script: Script = self._scripts.sweep
-        missing = 0
-        while True:
-            exits = [_exiter_head() for _ in range(missing)]
-            arguments: tuple[Argument, ...] = (front, _count_head(), *exits)
-            missing = await self._redis.run(script, self._keys[channel].for_script(), arguments)
-            if not missing:
-                return
+        await self._redis.run(self._scripts.sweep, self._keys[channel].for_presence(), (front, _count_head()))
 
 
 # Effect -> script, and its arguments behind entry, size and source
@@ -240,54 +235,57 @@ class Gateway:
 Carried = tuple[str, tuple[Argument, ...]]
 
 
+def _message_of(held: Held) -> tuple[Argument, ...]:
+    """Whose message it is, and what: by that a script sees whether it was published before."""
+    return held.job.id, held.job.sender, content_digest(held.job.body)
+
+
 def _publish(held: Held, effect: Publish) -> Carried:
-    return "finish", (held.job.id, Outcome.PUBLISHED, "", held.job.type, effect.body, int(effect.stored))
+    published = (Outcome.PUBLISHED, held.job.type, effect.body, int(effect.stored))
+    return "finish", (*_message_of(held), *published, uncompliant(ID_USED))
 
 
 def _refuse(held: Held, effect: Refuse) -> Carried:
-    return "finish", ("", Outcome.REFUSED, "", "uncompliant", uncompliant(effect.reason), 0)
+    return "finish", ("", "", "", Outcome.REFUSED, "uncompliant", uncompliant(effect.reason), 0, b"")
 
 
 def _missing(held: Held, effect: Missing) -> Carried:
-    return "missing", (held.job.id, held.job.type, uncompliant(effect.told))
+    return "missing", (held.job.id, held.job.sender, held.job.type, uncompliant(effect.told))
 
 
 def _acknowledge(held: Held, effect: Acknowledge) -> Carried:
-    return "finish", ("", Outcome.DONE, "", held.job.type, b"", 0)
+    return "finish", ("", "", "", Outcome.DONE, held.job.type, b"", 0, b"")
 
 
 def _register(held: Held, effect: Register) -> Carried:
-    taken = _taken(held, effect.nickname)
-    source = held.job.source
     return "register", (
-        held.job.id,
-        source.front,
-        source.address,
+        *_message_of(held),
+        held.job.source.front,
+        held.job.client,
         effect.nickname,
         held.job.body,
-        _exiter_head(source),
-        taken,
+        _taken(held, effect.nickname),
+        uncompliant(REGISTERED_BEFORE),
         uncompliant(CUT_OFF),
     )
 
 
 def _restore(held: Held, effect: Restore) -> Carried:
     taken = _taken(held, effect.nickname)
-    newcomer = server_message("newcomer", newcomer=effect.nickname)
-    return "restore", (held.job.id, held.job.source.front, held.job.source.address, effect.nickname, newcomer, taken)
+    return "restore", (held.job.id, held.job.source.front, effect.nickname, new_id(), taken)
 
 
 def _exit(held: Held, effect: Exit) -> Carried:
     not_yours = uncompliant(f"You are not registered as '{effect.nickname}'.")
-    return "exit", (held.job.id, held.job.source.address, effect.nickname, held.job.body, not_yours)
+    return "exit", (*_message_of(held), effect.nickname, held.job.body, not_yours, uncompliant(ID_USED))
 
 
 def _leave(held: Held, effect: Leave) -> Carried:
-    return "leave", (held.job.source.address, _exiter_head(held.job.source))
+    return "leave", ()
 
 
 def _like(held: Held, effect: Like) -> Carried:
-    return "like", (held.job.id, effect.nickname, held.job.body)
+    return "like", (*_message_of(held), effect.nickname, held.job.body, uncompliant(ID_USED))
 
 
 def _count(held: Held, effect: Count) -> Carried:
@@ -320,12 +318,3 @@ def _taken(held: Held, nickname: str) -> bytes:
 def _count_head() -> bytes:
     """An `nb_users` up to its number, which only the script knows."""
     return server_message("nb_users", nb_users=0).removesuffix(b"0}")
-
-
-def _exiter_head(cause: object = None) -> bytes:
-    """An `exiter` up to its nickname, which only the script knows.
-
-    The same cause gives the same id: a job that is done twice, for Redis forgot the first time, tells it once.
-    """
-    id = new_id() if cause is None else str(uuid.uuid5(uuid.NAMESPACE_URL, f"gischat:{cause}"))
-    return server_message("exiter", id=id, exiter="").removesuffix(b'"}')

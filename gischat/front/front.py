@@ -9,6 +9,7 @@ from tornado.iostream import IOStream
 
 from gischat import metrics
 from gischat.errors import Cause, Refused
+from gischat.front.channel.challenge import Challenges
 from gischat.front.channel.connection import GOING_AWAY, Connection
 from gischat.front.channel.moderation import Moderation
 from gischat.front.channel.presence import Presence
@@ -56,6 +57,7 @@ class Front:
         self.rooms = {name: Room(name, self.gateway, self.turnstiles) for name in settings.channels}
         self.subscriber = Subscriber(self.gateway, readers, self.rooms, self.turnstiles)
         self.presence = Presence(self.gateway, self.rooms, self.turnstiles, self.subscriber)
+        self.challenges = Challenges(self.rooms)
         self.doorkeeper = Doorkeeper(settings.admin_token)
         self.moderation = Moderation(settings, self.gateway, self.rooms, self.turnstiles)
         self.circle = Circle(settings.channels[0], self.turnstiles)
@@ -98,14 +100,18 @@ class Front:
         room.enter(connection, after)
         return connection
 
-    async def publish(self, channel: str, message: Message) -> Ending | None:
-        """Says something that comes from no connection; None when its end was not heard of in time."""
+    async def publish(self, channel: str, message: Message, *, client: str = "", sender: str = "") -> Ending | None:
+        """Says something that comes from no connection; None when its end was not heard of in time.
+
+        Args:
+            client, sender: see `Job`.
+        """
         if self.is_draining:  # its end might come when nobody is here to be told
             refused = Ending.of(Refused(GOING_AWAY, Cause.STOPPING))
             self.turnstiles.tally.ended(message.type, refused.outcome, refused.cause)
             return refused
         ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
-        turnstile = self.turnstiles.open(channel)
+        turnstile = self.turnstiles.open(channel, client, sender)
         try:
             turnstile.submit(message, lambda ending: None if ended.done() else ended.set_result(ending))
             async with asyncio.timeout(PUBLISH_SECONDS):

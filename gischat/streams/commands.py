@@ -16,6 +16,7 @@ _CALLS = (
     "EVAL script 0",
     "EVALSHA digest 0",
     f"GET {KEY}",
+    f"HGETALL {KEY}",
     f"HKEYS {KEY}",
     f"MGET {KEY}",
     "SCRIPT LOAD script",
@@ -28,6 +29,7 @@ _CALLS = (
     f"XREAD STREAMS {KEY} 0",
     f"XREADGROUP GROUP group consumer STREAMS {KEY} >",
     f"XREVRANGE {KEY} + -",
+    f"ZADD {KEY} XX 0 member",
     f"ZRANGE {KEY} 0 -1",
 )
 
@@ -67,6 +69,8 @@ _IN_SCRIPTS = (
     f"XRANGE {KEY} - +",
     f"XTRIM {KEY} MAXLEN = 1",
     f"ZADD {KEY} 0 member",
+    f"ZRANGE {KEY} 0 -1",
+    f"ZRANGEBYLEX {KEY} - +",
     f"ZRANGEBYSCORE {KEY} 0 1",
     f"ZREM {KEY} member",
     f"ZREMRANGEBYRANK {KEY} 0 1",

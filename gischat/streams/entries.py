@@ -91,10 +91,14 @@ class Outcome(StrEnum):
     REPEATED = "repeated"  # its id was published before; not again
     REFUSED = "refused"  # the body tells its sender why
     BURIED = "buried"  # it went to the dead letters; the body tells its sender
-    ORDERED = "ordered"  # no job: what every front shall do; the type says what, the body with what
+    # No job has ended
+    GRANTED = "granted"  # everyone sees it: a nickname became free, and the connection that waited for it has it
+    ORDERED = "ordered"  # what every front shall do; the type says what, the body with what
 
 
-OF_JOBS: Sequence[Outcome] = [outcome for outcome in Outcome if outcome is not Outcome.ORDERED]
+OF_JOBS: Sequence[Outcome] = [one for one in Outcome if one not in (Outcome.GRANTED, Outcome.ORDERED)]
+
+CHALLENGE = "challenge"  # an order: somebody wants the nickname of a connection, which may be dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +107,8 @@ class Publication:
 
     `number` counts the channel's publications, so that a reader sees when it has missed some. `source` names the job
     that ends with this entry, if one does; `id` is that of the message in the body. The body goes to the connection at
-    address `to`; to the job's own connection if it was refused or buried; else, if there is one, to everyone in the
-    channel.
+    address `to` (but a nickname that is granted to it is told to everyone); to the job's own connection if it was
+    refused, buried or repeated; else, if there is one, to everyone in the channel.
     """
 
     number: int
@@ -130,4 +134,6 @@ class Publication:
 
     @property
     def is_for_everyone(self) -> bool:
-        return self.outcome is Outcome.PUBLISHED and bool(self.body) and not self.to
+        if self.outcome is Outcome.PUBLISHED:
+            return bool(self.body) and not self.to
+        return self.outcome is Outcome.GRANTED

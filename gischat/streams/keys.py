@@ -41,6 +41,11 @@ class ChannelKeys:
         return self._key("users")
 
     @property
+    def fronts(self) -> str:
+        """Sorted set of fronts, by the milliseconds at which their lease ends; 0 where it was ended for them."""
+        return self._key("fronts")
+
+    @property
     def dead(self) -> str:
         """Stream of dead letters: jobs that could not be done, each with its reason."""
         return self._key("dead")
@@ -56,6 +61,15 @@ class ChannelKeys:
             self._key("bans"),  # hash: id -> "milliseconds ban", the time at which it ends
             self._key("withdrawn"),  # sorted set: ids of messages that were withdrawn lately, by milliseconds
         )
+
+    def for_presence(self) -> tuple[str, ...]:
+        """All keys, and those of who wants which nickname and which process a front is."""
+        return _for_presence(self)
+
+    @property
+    def processes(self) -> str:
+        """Hash of fronts, each with the process that it is: see `gischat.process.identity`."""
+        return self._key("processes")
 
     def parts(self, source: str, number: int) -> tuple[str, ...]:
         """Where a large job's body is kept until it ends. Their names are endless: none is remembered."""
@@ -83,12 +97,23 @@ def _for_script(keys: ChannelKeys, lane: Lane) -> tuple[str, ...]:
         keys._key(f"inbox:{lane}:bytes"),
         keys._key("history"),  # list of stored messages, oldest first
         keys.ids,
-        keys._key("fronts"),  # sorted set: fronts, by the milliseconds at which their lease ends
+        keys.fronts,
         keys._key("counts"),  # hash: front -> its connections in the channel
         keys.users,
         keys._key("addresses"),  # hash: address -> nickname
         keys.dead,
         keys._key("swept"),  # set: addresses that lost their nickname to a sweep
+        keys._key("senders"),  # hash: message id -> who used it, and for what: see prelude.lua
+    )
+
+
+@functools.cache
+def _for_presence(keys: ChannelKeys) -> tuple[str, ...]:
+    return (
+        *keys.for_script(),
+        keys._key("wishes"),  # sorted set: "nickname number address", all of one score: the oldest wish comes first
+        keys._key("wishers"),  # hash: address -> "nickname number id", the wish of a connection
+        keys.processes,
     )
 
 

@@ -25,6 +25,10 @@ BANS_NUMBER = 1000  # per channel
 MODERATION = frozenset(
     {"ban", "lift", "freeze", "restrictions", "restrict_again", "withdraw", "disconnect", "roll_call"}
 )
+PRESENCE = frozenset({"register", "restore", "exit", "leave", "renew", "resign", "sweep"})
+
+# How many keys of its own a script is handed behind those that all are: see `ChannelKeys`.
+_OWN_KEYS = dict.fromkeys(MODERATION | {"since", "snapshot"}, 2) | dict.fromkeys(PRESENCE, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +74,11 @@ class Scripts:
     roll_call: Script
 
     def __init__(self, settings: Settings) -> None:
-        head = _limits(settings) + _read("prelude")
-        self.all = [_script(name, head + _own_head(name) + _read(name)) for name in type(self).__annotations__]
+        limits, prelude = _limits(settings), _read("prelude")
+        self.all = []
+        for name in type(self).__annotations__:
+            own_keys = f"local OWN_KEYS = {_OWN_KEYS.get(name, 0)}\n"
+            self.all.append(_script(name, limits + own_keys + prelude + _own_head(name) + _read(name)))
         for script in self.all:
             setattr(self, script.name, script)
 
@@ -103,6 +110,8 @@ def _limits(settings: Settings) -> str:
 
 def _own_head(name: str) -> str:
     """What is made anew with each run, only where it is needed."""
+    if name in PRESENCE:
+        return _read("presence")
     return _read("moderation") if name in MODERATION else ""
 
 

@@ -19,7 +19,17 @@ from gischat.front.sockets import link
 from gischat.front.sockets.drops import Drops
 from gischat.front.sockets.frames import PING, text_frame
 from gischat.front.sockets.memory import COPIED_BYTES, Memory, cut_off
-from gischat.messages import HEAVY_TYPES, Message, Messages, new_id, nickname_of, now, uncompliant
+from gischat.messages import (
+    HEAVY_TYPES,
+    Message,
+    Messages,
+    exiter_message,
+    new_id,
+    newcomer_message,
+    nickname_of,
+    now,
+    uncompliant,
+)
 from gischat.metrics import Closing
 from gischat.streams.entries import LEAVE, RESTORE, Outcome
 
@@ -32,13 +42,18 @@ TOO_SLOW = "Too slow: what was sent to you was not read."
 CUT_OFF = "Cut off: too much was held for it."
 
 BINARY_FRAME = "Binary frames are not understood: send JSON as text."
+YIELDED = (
+    "Your nickname '{nickname}' has gone to somebody who asked for it, for nothing was heard from you. "
+    "You get it back when it is free."
+)
 GOING_AWAY = "The server is about to restart. Please send it again in a moment."
 
 
 class Connection:
     """A client in a room.
 
-    `nickname` is the one that the workers have registered for it, if any; `address` is where it comes from, `since`
+    `nickname` is the one that the workers have registered for it, if any; `wish` is the one that it wants and somebody
+    else has, which it gets when that is free; `address` is where it comes from, `since`
     when it came, in seconds since the epoch; `received` counts the messages that it has sent, good and bad; `goodbye`
     is the code and the reason that we have closed it with, if we have.
     """
@@ -58,6 +73,7 @@ class Connection:
         "_turnstile",
         "_turnstiles",
         "_unread",
+        "_wishing",
         "address",
         "goodbye",
         "is_draining",
@@ -69,6 +85,7 @@ class Connection:
         "room",
         "send_now",
         "since",
+        "wish",
     )
 
     def __init__(
@@ -97,6 +114,8 @@ class Connection:
         """
         self.room = room
         self.nickname: str | None = None
+        self.wish: str | None = None
+        self._wishing: asyncio.TimerHandle | None = None  # that asks for it again
         self.address = address
         self.since = now()
         self.is_draining = False
@@ -145,13 +164,19 @@ class Connection:
                 self.room.bans.check(message)
             # Whose nickname it bears is asked at its turn: a newcomer that came right before it has ended by then.
             objection = partial(self._objection, message) if self._requires_registration and message.author else None
+            if type == "newcomer":
+                self._has_named_itself = True
+                self.wish = nickname_of(message)
+            elif type == "exiter":
+                self.wish = None
             self._turnstile.submit(message, partial(self._ended, message), objection=objection)
-            self._has_named_itself |= type == "newcomer"
         except (Uncompliant, Refused) as refusal:
             self._turnstiles.tally.refused(refusal.cause, type)
             if isinstance(refusal, TooOften):
                 self._is_too_fast(refusal)
             self.send(uncompliant(refusal.reason))
+            if type == "newcomer":
+                self._wish_later()
         except Exception:
             log.exception("a frame could not be handled", extra=self._named)
             self._turnstiles.tally.refused(Cause.FAULT, type)
@@ -184,12 +209,65 @@ class Connection:
     def _ended(self, message: Message, ending: Ending) -> None:
         if ending.is_refusal:
             self.send(ending.body)
+            if message.type == "newcomer":
+                self._wish_was_refused(ending)
         elif message.type == "newcomer":
-            self.nickname = nickname_of(message)
-            if (reason := self.room.bans.why_not(self.nickname)) is not None:
-                self.dismiss(1008, reason)  # banned while it was on its way
+            self._has_nickname(nickname_of(message))
         elif message.type == "exiter" and nickname_of(message) == self.nickname:
             self.nickname = None
+        elif ending.outcome is Outcome.REPEATED and ending.body:
+            self.send(ending.body)  # it was published before, and its sender may not have heard of it
+
+    # The nickname: clients send a newcomer once, and what they want then they want until they say otherwise
+
+    def _has_nickname(self, nickname: str) -> None:
+        self.nickname = nickname
+        if self.wish == nickname:
+            self.wish = None
+        if (reason := self.room.bans.why_not(nickname)) is not None:
+            self.dismiss(1008, reason)  # banned while it was on its way
+
+    def grant(self, newcomer: bytes) -> None:
+        """The nickname that it waited for is its own now."""
+        self._has_nickname(str(msgspec.json.decode(newcomer)["newcomer"]))
+
+    def _wish_was_refused(self, ending: Ending) -> None:
+        """Of a nickname that is taken Redis knows who waits for it; all else passes (Redis away, an inbox full)."""
+        if ending.cause is not Cause.UNPROCESSABLE:
+            self._wish_later()
+
+    def _wish_later(self) -> None:
+        if self.wish is not None and self._wishing is None:
+            self._wishing = asyncio.get_running_loop().call_later(RETRY_SECONDS, self.wish_again)
+
+    def wish_again(self) -> None:
+        """Asks once more for the nickname that it waits for, if it does; nothing is said to it but of its success."""
+        self._wishing = None
+        wish = self.wish
+        if wish is None or self._is_closing or self._stream.closed() or self.room.bans.why_not(wish) is not None:
+            return
+
+        def ended(ending: Ending) -> None:
+            if not ending.is_refusal:
+                self._has_nickname(wish)
+            elif self.wish == wish:
+                self._wish_was_refused(ending)
+
+        self._turnstile.submit(newcomer_message(wish), ended, bounded=False)
+
+    def yield_nickname(self) -> None:
+        """Gives its nickname to whoever waits for it, and waits for it in turn."""
+        nickname = self.nickname
+        if nickname is None:
+            return
+
+        def ended(ending: Ending) -> None:
+            if not ending.is_refusal:
+                self.nickname, self.wish = None, nickname
+                self.send(uncompliant(YIELDED.format(nickname=nickname)))
+                self.wish_again()
+
+        self._turnstile.submit(exiter_message(nickname), ended, bounded=False)
 
     # What goes out
 
@@ -215,6 +293,11 @@ class Connection:
         if not self.owes_pong or self._ping is None or self._stream.closed():
             return self.owes_pong
         return not link.is_on_its_way(self._stream.socket, self._ping)
+
+    @property
+    def is_unreachable(self) -> bool:
+        """Whether something of what was sent has not come to the other end's system, whatever its program does."""
+        return self._stream.closed() or not link.is_acknowledged(self._stream.socket)
 
     def write(self, data: bytes) -> None:
         """Sends whole frames: straight to the socket when it takes them, else through the stream's buffer.
@@ -333,13 +416,14 @@ class Connection:
         self._turnstile.submit(Message(LEAVE, "", b"{}"), ended, bounded=False)
 
     def restore(self) -> None:
-        """Tells Redis the nickname again, when it has lost it."""
+        """Tells Redis again, when it has lost it, the nickname that it has, and then the one that it waits for."""
+        self._wish_later()  # who has it shall be the first to say so
         if self.nickname is None:
             return
 
         def ended(ending: Ending) -> None:
             if ending.outcome is Outcome.REFUSED:
-                self.nickname = None
+                self.nickname, self.wish = None, self.nickname
                 self.send(ending.body)
 
         body = msgspec.json.encode({RESTORE: self.nickname})

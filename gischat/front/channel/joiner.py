@@ -33,6 +33,9 @@ class Member(Listener, Protocol):
     @property
     def is_silent(self) -> bool: ...
 
+    @property
+    def is_unreachable(self) -> bool: ...
+
     def ping(self) -> None: ...
 
     def close(self, code: int, reason: str) -> None: ...
@@ -42,6 +45,15 @@ class Member(Listener, Protocol):
 
     def restore(self) -> None:
         """Tells Redis again what it has lost of this connection."""
+
+    def grant(self, newcomer: bytes) -> None:
+        """The nickname that it waited for is its own now."""
+
+    def wish_again(self) -> None:
+        """Asks once more for the nickname that it waits for, if it does."""
+
+    def yield_nickname(self) -> None:
+        """Gives its nickname to whoever waits for it, and waits for it in turn."""
 
 
 @dataclass(slots=True)

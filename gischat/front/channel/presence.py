@@ -42,10 +42,17 @@ class Presence:
         turnstiles.forgotten = self._look
 
     async def begin(self) -> None:
-        """The first lease, which must be there before the first connection; waits for Redis."""
+        """The first lease, which must be there before the first connection; waits for Redis.
+
+        A front that was killed on this machine, and whose place this one takes, leaves no ghosts behind for as long as
+        its lease would last.
+        """
         while True:
             try:
                 await self._renew()
+                for channel in self._rooms:
+                    if await self._gateway.end_leases_of_the_gone(channel):
+                        log.info("ended the lease of a front that is gone", extra={"channel": channel})
                 return
             except Refused:
                 log.debug("waiting for redis")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -19,13 +20,15 @@ from gischat.front.jobs.turnstile import Turnstiles
 from gischat.front.sockets.frames import text_frame
 from gischat.messages import uncompliant
 from gischat.metrics import Gathered
-from gischat.streams.entries import Outcome, Publication
+from gischat.streams.entries import CHALLENGE, Outcome, Publication
+from gischat.streams.scripts import IDS_AGE
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 COUNT_SECONDS = 1e-4  # between two counts, for each connection: to tell them takes a tenth of that
 SEEN_IDS = 4096  # more than a channel publishes in the second that a Redis may lose
+SEEN_SECONDS = IDS_AGE - 30.0  # not as long as Redis, which never publishes an id twice that it knows
 SAID_AGAIN_SECONDS = 3.0  # what was published shortly before Redis lost it, its fronts say again
 
 GAP = "The server was cut off for a moment: some messages may be missing."
@@ -42,12 +45,14 @@ class Room:
         self._joiners: dict[Member, Joiner] = {}
         self.bans = Bans()
         self.ordered: Callable[[Publication], None] = lambda publication: None  # called with what fronts shall do
+        self.challenged: Callable[[bytes], None] = lambda body: None  # called when somebody wants a nickname
         self.missed: Callable[[], None] = lambda: None  # called when orders may be among what was not heard
         self.forgotten: Callable[[], None] = lambda: None  # called when Redis may have lost orders
         self.published = 0  # the number of the last publication that was delivered
         self._beginnings = 0  # how often the numbers have begun anew
         self.caught_up_at = asyncio.get_running_loop().time()  # when there was nothing more to be heard
-        self._seen: OrderedDict[bytes, None] = OrderedDict()  # ids of the last messages that were delivered
+        # The ids of the last messages that were delivered, and when; as long as Redis knows them
+        self._seen: OrderedDict[bytes, float] = OrderedDict()
         self._turnstiles = turnstiles
         self._gateway = gateway
         self._newest_count: bytes | None = None
@@ -94,8 +99,12 @@ class Room:
                 has_count = True
             elif publication.is_for_everyone:
                 frames.append((publication.id, text_frame(publication.body)))
+                if publication.outcome is Outcome.GRANTED:
+                    self._grant(publication)
             elif publication.to:
                 self._deliver_to(publication)
+            elif publication.type == CHALLENGE:
+                self.challenged(publication.body)
             elif publication.outcome is Outcome.ORDERED:
                 self.ordered(publication)
         if frames:
@@ -112,6 +121,8 @@ class Room:
                 self._missed(number - self.published - 1)
                 log.warning("missed %d publications: trimmed", number - self.published - 1, extra=self._named)
                 self._tell_all(uncompliant(GAP))
+                for member in self.connections.values():
+                    member.wish_again()  # what was missed may have granted it
                 self.missed()
             else:
                 log.warning("begins anew: redis has lost what was published before", extra=self._named)
@@ -126,7 +137,7 @@ class Room:
 
     def know(self, ids: Iterable[bytes]) -> None:
         """These messages were published before this front was there: who comes has them, or does not want them."""
-        self._seen.update(dict.fromkeys(ids))
+        self._seen.update(dict.fromkeys(ids, asyncio.get_running_loop().time()))
 
     def begin_anew(self) -> None:
         """Redis has lost what was published before: numbers that were heard already come again."""
@@ -141,9 +152,11 @@ class Room:
         """Whether this message was delivered before: a Redis that lost its last second makes workers publish again."""
         if not id:
             return False
-        if id in self._seen:
+        now = asyncio.get_running_loop().time()
+        if now - self._seen.get(id, -math.inf) < SEEN_SECONDS:
             return True
-        self._seen[id] = None
+        self._seen[id] = now
+        self._seen.move_to_end(id)
         if len(self._seen) > SEEN_IDS:
             self._seen.popitem(last=False)
         return False
@@ -167,9 +180,18 @@ class Room:
         self._delivered.total += clients * messages
         self._sent_bytes.total += clients * size
 
+    def _grant(self, publication: Publication) -> None:
+        member = self.member_at(publication.to)
+        if member is not None:
+            member.grant(publication.body)
+
+    def member_at(self, address: str) -> Member | None:
+        """The connection at an address (`front/number`), if it is here."""
+        front, _, number = address.partition("/")
+        return self.connections.get(int(number)) if front == self._gateway.front else None
+
     def _deliver_to(self, publication: Publication) -> None:
-        front, _, number = publication.to.partition("/")
-        member = self.connections.get(int(number)) if front == self._gateway.front else None
+        member = self.member_at(publication.to)
         if member is not None:
             frame = text_frame(publication.body)
             member.write(frame)

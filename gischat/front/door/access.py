@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import NamedTuple
 
 from tornado.httputil import HTTPServerRequest
 
 from gischat import bearer
+from gischat.front.door.addresses import counted_as
 from gischat.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,13 @@ class Access:
 
     def is_private(self, channel: str) -> bool:
         return channel in self._digests
+
+    def sender(self, channel: str, request: HTTPServerRequest, author: str) -> str:
+        """Who sends a message over HTTP, where there is no connection to know him by: the author, who shows the same
+        token or speaks from the same network as before. What is secret does not show in it."""
+        who = next((token for token in _tokens(request) if bearer.is_one(token, self._digests.get(channel, ()))), b"")
+        known = who or counted_as(str(request.remote_ip)).encode()
+        return f"http/{author}/{blake2b(known, digest_size=12).hexdigest()}"
 
     def denial(self, channel: str, request: HTTPServerRequest) -> Denial | None:
         """Why a request may not enter a channel; None if it may."""

@@ -8,6 +8,7 @@ from tornado.web import HTTPError, StaticFileHandler
 
 from gischat import __version__
 from gischat.errors import Cause, Refused, Uncompliant
+from gischat.front.door.addresses import counted_as
 from gischat.front.door.admission import Refusal
 from gischat.front.door.origins import FOREIGN, PREFLIGHT_SECONDS
 from gischat.front.door.rates import TooOften
@@ -178,13 +179,17 @@ class PutText(ChannelHandler):
             self.front.turnstiles.tally.refused(error.cause, "text")
             self.answer({"detail": details(error)}, 422)
             return
-        ending = await self.front.publish(self.channel, message)
+        sender = self.front.access.sender(self.channel, self.request, message.author)
+        ending = await self.front.publish(self.channel, message, client=counted_as(self.address), sender=sender)
         if ending is None:
             raise HTTPError(504, "The message was accepted but is not published yet.")
         if ending.is_refusal:
-            raise HTTPError(503, msgspec.json.decode(ending.body)["reason"])
-        # A repeated id is published no second time, and asking for it again is no error.
-        self.answer_json(ending.body if ending.outcome is Outcome.PUBLISHED else message.body)
+            # What the workers refuse of a text that keeps the contract is an id that its sender has used.
+            is_used = ending.outcome is Outcome.REFUSED and ending.cause is Cause.UNPROCESSABLE
+            status = 409 if is_used else 403 if ending.cause is Cause.FROZEN else 503
+            raise HTTPError(status, msgspec.json.decode(ending.body)["reason"])
+        # A repeated id is published no second time; asking for it again is no error, and told what was published.
+        self.answer_json(ending.body or message.body)
 
 
 def details(error: Uncompliant) -> list[dict[str, Any]]:

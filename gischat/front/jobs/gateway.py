@@ -13,6 +13,7 @@ from gischat.errors import Refused
 from gischat.front.door.restrictions import Ban, Freeze, Restrictions
 from gischat.front.jobs.line import Line
 from gischat.front.sockets.frames import text_frame
+from gischat.identity import identity, is_gone
 from gischat.messages import Lane
 from gischat.settings import Settings
 from gischat.streams.entries import Job, Publication
@@ -126,6 +127,7 @@ class Gateway:
         self._histories = histories
         self.line = Line(settings.max_front_bytes)
         self._scripts = Scripts(settings)
+        self._process = identity()
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
 
     def enqueue(self, channel: str, lane: Lane, job: Job, heard: int, *, again: bool = False) -> "asyncio.Future[int]":
@@ -214,14 +216,26 @@ class Gateway:
         Args:
             is_forgotten: Redis has lost what this front has said or heard; it says it again now.
         """
-        arguments = (self.front, int(lease * 1000), int(is_forgotten))
-        answer = await self._redis.run(self._scripts.renew, self._keys[channel].for_script(), arguments)
+        arguments = (self.front, int(lease * 1000), int(is_forgotten), self._process)
+        answer = await self._redis.run(self._scripts.renew, self._keys[channel].for_presence(), arguments)
         known, published, had_lapsed = answer
         return Renewal(bool(known), published, bool(had_lapsed))
 
     async def resign(self, channel: str) -> None:
         """Ends this front's lease: it has told that all of its connections are gone."""
-        await self._redis.run(self._scripts.resign, self._keys[channel].for_script(), (self.front,))
+        await self._redis.run(self._scripts.resign, self._keys[channel].for_presence(), (self.front,))
+
+    async def end_leases_of_the_gone(self, channel: str) -> int:
+        """Ends the leases of fronts that ran on this machine and run no more; returns how many there were.
+
+        Their nicknames are free from then on, and a worker removes the rest of them soon.
+        """
+        keys = self._keys[channel]
+        known = await self._redis.call("HGETALL", keys.processes, key=keys.processes)
+        gone = [front for front, process in zip(known[::2], known[1::2], strict=True) if is_gone(process.decode())]
+        for front in gone:
+            await self._redis.call("ZADD", keys.fronts, "XX", 0, front, key=keys.fronts)
+        return len(gone)
 
     async def head_counts(self, channels: Sequence[str]) -> list[int]:
         """Connections in each channel, over all living fronts."""

@@ -55,6 +55,7 @@ class Turn(NamedTuple):
     ended: Callable[[Ending], None]
     objection: Callable[[], str | None] | None = None
     is_new: bool = True  # its end has not been counted
+    is_resent: bool = False  # it was on its way when Redis lost something
 
 
 def _nobody(_: Ending) -> None:
@@ -128,6 +129,8 @@ class Turnstile:
         self._advance()
 
     def _tell(self, turn: Turn, ending: Ending) -> None:
+        if turn.is_resent and ending.outcome is Outcome.REPEATED:
+            ending = ending._replace(body=b"")  # Redis has not lost it: its sender hears it with all others
         if turn.is_new:
             self._gate.tally.ended(turn.message.type, ending.outcome, ending.cause)
         turn.ended(ending)
@@ -143,7 +146,7 @@ class Turnstile:
         """Lets these through once more, and what is on its way behind them, before all that waits."""
         turns = [Turn(message, ended, is_new=False) for message in messages]
         if self._passing is not None:
-            turns.append(self._passing._replace(objection=None))  # it was let through
+            turns.append(self._passing._replace(objection=None, is_resent=True))  # it was let through
             self._passing = None
         self._waiting[:0] = turns
         self._count_bytes(sum(len(turn.message.body) for turn in turns))

@@ -41,6 +41,11 @@ def is_on_its_way(socket_: socket.socket, mark: Mark) -> bool:
     return mark.acknowledged < _acknowledged(socket_) < mark.place
 
 
+def is_acknowledged(socket_: socket.socket) -> bool:
+    """Whether the other end's kernel has all that was sent; True where ours does not tell."""
+    return not _in_kernel(socket_)
+
+
 if sys.platform == "linux":
 
     def _in_kernel(socket_: socket.socket) -> int:

@@ -1,14 +1,23 @@
 -- A client says that it goes: its nickname is free, the channel is told. Nobody can say it for another.
-local entry, size, source, id, address, nickname, exiter, not_yours = unpack(ARGV)
+local entry, size, source, id, sender, digest, nickname, exiter, not_yours, used = unpack(ARGV)
 
 if not take(entry, size) then return 0 end
-local mine = redis.call('HGET', ADDRESSES, address)
+local connection = connection_of(source)
+forget_wish(connection)
+local mine = redis.call('HGET', ADDRESSES, connection)
 if mine ~= nickname and (mine or redis.call('HEXISTS', USERS, nickname) == 1) then
   publish(source, 'refused', '', 'uncompliant', '', not_yours)
-elseif is_repeated(id) then
+  return 1
+end
+local verdict, own_id = judge(source, sender, id, digest)
+if verdict == 'repeated' then
   publish(source, 'repeated', '', 'exiter', '', '')
+elseif verdict == 'used' then
+  publish(source, 'refused', '', 'uncompliant', '', used)
 else
-  if mine then forget(address, nickname) end
-  publish(source, 'published', '', 'exiter', id, exiter)
+  if mine then unset_nickname(connection, nickname) end
+  local place = publish(source, 'published', '', 'exiter', own_id, under_id(exiter, id, own_id))
+  note_sender(source, sender, own_id, digest, place)
+  if mine then grant(nickname) end
 end
 return 1

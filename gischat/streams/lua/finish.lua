@@ -1,14 +1,20 @@
--- Ends a job with one publication: acknowledge, publish and store, all or nothing. Where people have to be registered,
--- `not_yours` is what a sender is told who is not the author.
-local entry, size, source, id, outcome, to, kind, body, stored, not_yours = unpack(ARGV)
+-- Ends a job with one publication: acknowledge, publish and store, all or nothing. A message that was published before is
+-- not published again: its sender is told what was, or why that is not so. Where people have to be registered, `not_yours`
+-- is what a sender is told who is not the author.
+local entry, size, source, id, sender, digest, outcome, kind, body, stored, used, not_yours = unpack(ARGV)
 
 if not take(entry, size) then return 0 end
-if is_repeated(id) then
-  publish(source, 'repeated', '', kind, '', '')
+local verdict, own_id = judge(source, sender, id, digest)
+if verdict == 'repeated' then
+  publish(source, 'repeated', '', kind, '', published_body(own_id) or under_id(body, id, own_id))
+elseif verdict == 'used' then
+  publish(source, 'refused', '', 'uncompliant', '', used)
 elseif not_yours and is_anothers(source, body) then
   publish(source, 'refused', '', 'uncompliant', '', not_yours)
 else
-  publish(source, outcome, to, kind, id, body)
+  body = under_id(body, id, own_id)
+  local place = publish(source, outcome, '', kind, own_id, body)
+  note_sender(source, sender, own_id, digest, place)
   if stored == '1' then store(body) end
 end
 return 1

@@ -1,14 +1,18 @@
--- To the liked author's connection alone; to nobody where there is none. `not_yours`: see finish.
-local entry, size, source, id, nickname, body, not_yours = unpack(ARGV)
+-- To the liked author's connection alone; to nobody where there is none. `used`, `not_yours`: see finish.
+local entry, size, source, id, sender, digest, nickname, body, used, not_yours = unpack(ARGV)
 
 if not take(entry, size) then return 0 end
-local address = redis.call('HGET', USERS, nickname)
-if is_repeated(id) then
+local liked = redis.call('HGET', USERS, nickname)
+local verdict, own_id = judge(source, sender, id, digest)
+if verdict == 'repeated' then
   publish(source, 'repeated', '', 'like', '', '')
+elseif verdict == 'used' then
+  publish(source, 'refused', '', 'uncompliant', '', used)
 elseif not_yours and is_anothers(source, body) then
   publish(source, 'refused', '', 'uncompliant', '', not_yours)
-elseif address then
-  publish(source, 'done', address, 'like', id, body)
+elseif liked then
+  local place = publish(source, 'done', liked, 'like', own_id, under_id(body, id, own_id))
+  note_sender(source, sender, own_id, digest, place)
 else
   publish(source, 'done', '', 'like', '', '')
 end

@@ -1,9 +1,10 @@
--- Ends a job whose body is not there (any more): its sender is told, unless another has published it.
-local entry, size, source, id, kind, told = unpack(ARGV)
+-- Ends a job whose body is not there (any more): its sender is told, unless this very job has published it before.
+local entry, size, source, id, sender, kind, told = unpack(ARGV)
 
 if not take(entry, size) then return 0 end
-if is_repeated(id) then
-  publish(source, 'repeated', '', kind, '', '')
+local who = is_repeated(id) and (redis.call('HGET', SENDERS, id) or ''):match('^%S+ %S+ (%S+)')
+if who and who == (sender ~= '' and sender or connection_of(source)) then
+  publish(source, 'repeated', '', kind, '', published_body(id) or '')
 else
   publish(source, 'refused', '', 'uncompliant', '', told)
 end

@@ -1,5 +1,7 @@
 -- Stands before the scripts of moderation, behind the prelude: those of every message need none of it.
 
+local BANS, WITHDRAWN = unpack(KEYS, FIRST_OWN)
+
 -- To every front, and to no client.
 local function order(kind, body)
   publish('', 'ordered', '', kind, '', body)

@@ -4,11 +4,12 @@
 -- answer before it has made unnecessary.
 
 local INBOX, OUTBOX, OUTBOX_SIZES, METERS, INBOX_BYTES, HISTORY, IDS, FRONTS, COUNTS, USERS, ADDRESSES, DEAD, SWEPT,
-  BANS, WITHDRAWN = unpack(KEYS)
+  SENDERS = unpack(KEYS)
 
--- Where a job's body is kept apart, the keys of its parts stand behind these (but for those of moderation, which no job
--- is handed).
-local FIRST_PART = 14
+-- Behind these stand the keys that only some scripts are handed, and then, where a job's body is kept apart, those of its
+-- parts.
+local FIRST_OWN = 15
+local FIRST_PART = FIRST_OWN + OWN_KEYS
 local parts = #KEYS + 1 - FIRST_PART
 
 local function forget_parts()
@@ -64,24 +65,45 @@ local function is_repeated(id)
   return id ~= '' and published_at(id)
 end
 
+-- The connection that a job comes from: the first two of the three parts of its source.
+local function connection_of(source)
+  return source:match('^(.+)/') or ''
+end
+
+-- A UUID that is made of a name: the same name gives the same one (as version 5 of RFC 9562 does).
+local function uuid(name)
+  local hex = redis.sha1hex(name)
+  return table.concat({ hex:sub(1, 8), hex:sub(9, 12), '5' .. hex:sub(14, 16), 'a' .. hex:sub(18, 20), hex:sub(21, 32) },
+    '-')
+end
+
 local function remember(id)
   redis.call('ZADD', IDS, milliseconds(), id)
 end
 
-local function forget_old_ids()
-  redis.call('ZREMRANGEBYSCORE', IDS, '-inf', '(' .. milliseconds() - IDS_AGE)
-  redis.call('ZREMRANGEBYRANK', IDS, 0, -IDS_NUMBER - 1)
+local function forget_ids(ids)
+  for first = 1, #ids, 1000 do
+    local last = math.min(first + 999, #ids)
+    redis.call('ZREM', IDS, unpack(ids, first, last))
+    redis.call('HDEL', SENDERS, unpack(ids, first, last))
+  end
 end
 
--- `id` is the message's, where one is published; by it a client can ask for what came after.
+local function forget_old_ids()
+  forget_ids(redis.call('ZRANGEBYSCORE', IDS, '-inf', '(' .. milliseconds() - IDS_AGE))
+  forget_ids(redis.call('ZRANGE', IDS, 0, -IDS_NUMBER - 1))
+end
+
+-- `id` is the message's, where one is published; by it a client can ask for what came after. Returns the entry's place.
 local function publish(source, outcome, to, kind, id, body)
   local number = redis.call('HINCRBY', METERS, 'published', 1)
-  redis.call('XADD', OUTBOX, '*',
+  local place = redis.call('XADD', OUTBOX, '*',
     'number', number, 'source', source, 'outcome', outcome, 'to', to, 'type', kind, 'id', id, 'body', body)
   local length = redis.call('RPUSH', OUTBOX_SIZES, milliseconds() .. ' ' .. #body)
   trim(length, redis.call('HINCRBY', METERS, 'outbox_bytes', #body))
   if id ~= '' then remember(id) end
   if number % IDS_STEP == 0 then forget_old_ids() end
+  return place
 end
 
 -- The newest always stays.
@@ -105,6 +127,60 @@ local function history()
   return redis.call('LRANGE', HISTORY, -HISTORY_MESSAGES, -1)
 end
 
+-- A message id is its sender's. Whoever else uses it loses nothing by that: his message gets another id.
+--
+-- SENDERS holds for an id "digest place sender nickname": what it was used for (all but the time at which it was sent),
+-- where in the outbox that is, the connection (or what stands for it, see `Job.sender`) and the nickname that this had, if
+-- it had one.
+
+-- What becomes of a message that its sender has given an id, and its id then:
+--
+--   'new'       nobody has used the id, or only others have, and then it has another
+--   'repeated'  it has been published already
+--   'used'      the sender has used it for something else
+local function judge(source, sender, id, digest)
+  if not is_repeated(id) then return 'new', id end
+  local was, who, nickname = (redis.call('HGET', SENDERS, id) or ''):match('^(%S+) %S+ (%S+) ?(%S*)$')
+  if was == digest then return 'repeated', id end
+  local connection = connection_of(source)
+  local mine = sender ~= '' and sender or connection
+  if who == mine or nickname and nickname ~= '' and nickname == redis.call('HGET', ADDRESSES, connection) then
+    return 'used', id
+  end
+  local other = uuid(mine .. ' ' .. id .. ' ' .. digest)
+  return published_at(other) and 'repeated' or 'new', other
+end
+
+-- Notes whose an id is, once it is published.
+local function note_sender(source, sender, id, digest, place)
+  if id == '' then return end
+  local connection = connection_of(source)
+  local who = sender ~= '' and sender or connection
+  local nickname = redis.call('HGET', ADDRESSES, connection)
+  redis.call('HSET', SENDERS, id, table.concat({ digest, place, who, nickname or nil }, ' '))
+end
+
+-- The message as it is published under another id than its sender's: they begin with their type and their id.
+local function under_id(body, id, other)
+  if id == other then return body end
+  local head, rest = body:match('^({"type":"[a-z]+","id":")' .. id:gsub('%-', '%%-') .. '(".*)$')
+  return head and head .. other .. rest or body
+end
+
+-- What was published under an id; nil where it is retained no longer.
+local function published_body(id)
+  local place = (redis.call('HGET', SENDERS, id) or ''):match('^%S+ (%S+)')
+  local entry = place and redis.call('XRANGE', OUTBOX, place, place)[1]
+  if entry then
+    for index = 1, #entry[2], 2 do
+      if entry[2][index] == 'body' then return entry[2][index + 1] end
+    end
+  end
+  for _, body in ipairs(redis.call('LRANGE', HISTORY, 0, -1)) do
+    if body:match('"id":"(.-)"') == id then return body end
+  end
+end
+
 -- A front whose lease has not run out.
 local function is_alive(front)
   local ends = redis.call('ZSCORE', FRONTS, front)
@@ -115,6 +191,11 @@ end
 -- has told by then.
 local function is_known(front)
   return redis.call('ZSCORE', FRONTS, front)
+end
+
+-- The front of a connection.
+local function front_of(connection)
+  return connection:match('^(.+)/')
 end
 
 -- A front's connections that have a nickname.
@@ -141,22 +222,6 @@ local function publish_count(source, head)
   publish(source, 'published', '', 'nb_users', id, head .. string.format('%d', head_count()) .. '}')
 end
 
-local function forget(address, nickname)
-  redis.call('HDEL', ADDRESSES, address)
-  redis.call('HDEL', USERS, nickname)
-end
-
--- Frees the nickname of a connection and tells the channel; `head` is the message up to the nickname, which holds
--- nothing that JSON escapes. False when the connection had none.
-local function give_up(source, address, head)
-  local nickname = redis.call('HGET', ADDRESSES, address)
-  if not nickname then return false end
-  forget(address, nickname)
-  local id = head:match('"id":"(.-)"')
-  publish(source, 'published', '', 'exiter', id, head .. nickname .. '"}')
-  return true
-end
-
 -- The source of a message that an operator sends on its way again: no front has this name.
 local OPERATOR = 'operator/0/0'
 
@@ -170,7 +235,7 @@ end
 local function is_anothers(source, body)
   local author = source ~= OPERATOR and author_of(body)
   local owner = author and redis.call('HGET', USERS, author)
-  return owner and owner ~= source:match('^(.+)/')
+  return owner and owner ~= connection_of(source)
 end
 
 local function discard(letter)

@@ -4,5 +4,6 @@ local front = ARGV[1]
 
 if #addresses_of(front) > 0 then return 0 end
 redis.call('ZREM', FRONTS, front)
+redis.call('HDEL', PROCESSES, front)
 redis.call('HDEL', COUNTS, front)
 return 1

@@ -1,16 +1,19 @@
 -- A nickname that its front knows and Redis has lost: set again. The channel hears of it if it was told an exit: then the
--- front was swept. Where somebody else took the nickname meanwhile, its former owner is told.
-local entry, size, source, id, front, address, nickname, newcomer, taken = unpack(ARGV)
+-- front was swept. Where somebody else took the nickname meanwhile, its former owner is told, and gets
+-- it again when it is free.
+local entry, size, source, id, front, nickname, newcomer_id, taken = unpack(ARGV)
 
 if not take(entry, size) then return 0 end
+local address = connection_of(source)
 if is_repeated(id) then
   -- Enqueued twice, for an answer was lost: its connection may have gone meanwhile.
   publish(source, 'repeated', '', 'restore', '', '')
   return 1
 end
 remember(id)
-local owner = redis.call('HGET', USERS, nickname)
+local owner = owner_of(nickname)
 if owner and owner ~= address then
+  wish(address, nickname, newcomer_id)
   publish(source, 'refused', '', 'uncompliant', '', taken)
   return 1
 end
@@ -18,10 +21,9 @@ if owner or redis.call('HEXISTS', ADDRESSES, address) == 1 or not is_known(front
   publish(source, 'done', '', 'restore', '', '')
   return 1
 end
-redis.call('HSET', USERS, nickname, address)
-redis.call('HSET', ADDRESSES, address, nickname)
+set_nickname(address, nickname)
 if redis.call('SREM', SWEPT, address) == 1 then
-  publish(source, 'published', '', 'newcomer', '', newcomer)
+  publish(source, 'published', '', 'newcomer', '', announcement('newcomer', newcomer_id, nickname))
 else
   publish(source, 'done', '', 'restore', '', '')
 end

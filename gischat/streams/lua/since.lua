@@ -1,6 +1,7 @@
 -- What was published to everyone after the message of this id; the history where that is not retained (any more), or too
 -- much. Returns how many publications there are, whether nothing is missing, and the messages.
 local id = ARGV[1]
+local WITHDRAWN = KEYS[FIRST_OWN + 1]
 
 local published = tonumber(redis.call('HGET', METERS, 'published') or 0)
 local at = published_at(id)
@@ -23,7 +24,8 @@ while true do
   for _, entry in ipairs(entries) do
     local field = {}
     for index = 1, #entry[2], 2 do field[entry[2][index]] = entry[2][index + 1] end
-    local is_for_everyone = field.outcome == 'published' and field.to == '' and field.type ~= 'nb_users'
+    local is_for_everyone = field.outcome == 'granted'
+      or field.outcome == 'published' and field.to == '' and field.type ~= 'nb_users'
     if is_found and is_for_everyone and not is_withdrawn(field) then
       bytes = bytes + #field.body
       if bytes > SINCE_BYTES then return { published, 0, history() } end

@@ -1,18 +1,19 @@
--- Removes a dead front with its connections, and tells the channel. Each nickname takes the next of the given messages
--- (up to the nickname, as in give_up): ids cannot be made here. Returns how many more are needed; 0: all done.
+-- Removes a dead front with its connections, and tells the channel. Returns whether it was there to be removed.
 local front, count_head = ARGV[1], ARGV[2]
 
 if is_alive(front) or not is_known(front) then return 0 end
 
-local addresses = addresses_of(front)
-if #addresses > #ARGV - 2 then return #addresses end
-
-for index, address in ipairs(addresses) do
-  give_up('', address, ARGV[index + 2])
-  redis.call('SADD', SWEPT, address)
+redis.call('ZREM', FRONTS, front) -- before its nicknames are given away: none of them to one of its own connections
+redis.call('HDEL', PROCESSES, front)
+for _, connection in ipairs(redis.call('HKEYS', WISHERS)) do
+  if front_of(connection) == front then forget_wish(connection) end
+end
+local connections = addresses_of(front)
+for _, connection in ipairs(connections) do
+  give_up('', connection, 'swept ' .. connection .. milliseconds())
+  redis.call('SADD', SWEPT, connection)
 end
 -- Should the front come back, for it was only frozen or cut off, the channel is told so: see restore.
-if #addresses > 0 then redis.call('EXPIRE', SWEPT, SWEPT_AGE) end
-redis.call('ZREM', FRONTS, front)
+if #connections > 0 then redis.call('EXPIRE', SWEPT, SWEPT_AGE) end
 if redis.call('HDEL', COUNTS, front) == 1 then publish_count('', count_head) end
-return 0
+return 1

@@ -1,6 +1,7 @@
 """Keys: those of a channel in one slot of a cluster, those of two channels never the same."""
 
 import re
+from collections.abc import Sequence
 from importlib import resources
 from itertools import combinations
 
@@ -88,5 +89,20 @@ def test_the_scripts_call_the_keys_by_their_names_in_their_order() -> None:
     prelude = resources.files("gischat.streams").joinpath("lua", "prelude.lua").read_text("utf-8")
     found = re.search(r"^local ([A-Z_, \n]+?)\s*=\s*unpack\(KEYS\)$", prelude, re.MULTILINE)
     assert found is not None
-    names = [key.partition("}:")[2].replace("inbox:light", "inbox") for key in ChannelKeys("a", "b").for_moderation()]
-    assert [name.upper().replace(":", "_") for name in names] == re.split(r",\s*", found[1])
+    keys = ChannelKeys("a", "b")
+    assert names_in_scripts(keys.for_script()) == re.split(r",\s*", found[1])
+
+
+@pytest.mark.parametrize("head", ["moderation", "presence"])
+def test_the_scripts_call_their_own_keys_by_their_names_in_their_order(head: str) -> None:
+    text = resources.files("gischat.streams").joinpath("lua", f"{head}.lua").read_text("utf-8")
+    found = re.search(r"^local ([A-Z_, ]+) = unpack\(KEYS, FIRST_OWN\)$", text, re.MULTILINE)
+    assert found is not None
+    keys = ChannelKeys("a", "b")
+    handed = {"moderation": keys.for_moderation(), "presence": keys.for_presence()}[head]
+    assert names_in_scripts(handed[len(keys.for_script()) :]) == found[1].split(", ")
+
+
+def names_in_scripts(keys: Sequence[str]) -> list[str]:
+    names = [key.partition("}:")[2].replace("inbox:light", "inbox") for key in keys]
+    return [name.upper().replace(":", "_") for name in names]

@@ -1,0 +1,63 @@
+"""Who has a nickname that somebody else wants is asked whether it is still there; if it is not, the other one gets it.
+
+A phone that leaves its Wi-Fi and a laptop that falls asleep say no goodbye. Their users come back and find their own
+nickname taken by their own ghost. Pings find that out, but only after a minute: a QGIS that computes answers that late.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+
+import msgspec
+
+from gischat.front.channel.joiner import Member
+from gischat.front.channel.rooms import Room
+from gischat.front.door.addresses import counted_as
+
+OWN_SECONDS = 5.0  # for an answer: somebody of the same address asks, or the other end's system does not answer either
+OTHER_SECONDS = 30.0  # … when anybody else asks, and the other end's system has taken the ping: a QGIS that computes
+
+
+class Challenge(msgspec.Struct, frozen=True):
+    """Somebody of the network `client` wants the nickname of the connection at an address (`front/number`)."""
+
+    connection: str
+    client: str
+
+
+class Challenges:
+    """Those that are under way on this front."""
+
+    def __init__(
+        self,
+        rooms: Mapping[str, Room],
+        *,
+        own_seconds: float = OWN_SECONDS,
+        other_seconds: float = OTHER_SECONDS,
+    ) -> None:
+        self._own_seconds = own_seconds
+        self._other_seconds = other_seconds
+        self._challenged: set[Member] = set()
+        for room in rooms.values():
+            room.challenged = partial(self._begin, room)
+
+    def _begin(self, room: Room, body: bytes) -> None:
+        challenge = msgspec.json.decode(body, type=Challenge)
+        member = room.member_at(challenge.connection)
+        if member is None or member in self._challenged:
+            return
+        self._challenged.add(member)
+        nickname = member.nickname
+        member.ping()
+        is_own = counted_as(member.address) == challenge.client
+        loop = asyncio.get_running_loop()
+
+        def look(seconds: float, *, is_last: bool) -> None:
+            if member.is_silent and member.nickname == nickname:
+                if not (is_own or is_last or member.is_unreachable):
+                    loop.call_later(self._other_seconds - seconds, partial(look, self._other_seconds, is_last=True))
+                    return
+                member.yield_nickname()
+            self._challenged.discard(member)
+
+        loop.call_later(self._own_seconds, partial(look, self._own_seconds, is_last=False))

@@ -1,0 +1,99 @@
+-- Stands before the scripts of presence, behind the prelude: who has which nickname, and who wants it.
+
+local WISHES, WISHERS, PROCESSES = unpack(KEYS, FIRST_OWN)
+
+-- A message of the server's own about a nickname, which holds nothing that JSON escapes.
+local function announcement(kind, id, nickname)
+  local seconds = string.format('%d', math.floor(milliseconds() / 1000))
+  return '{"type":"' .. kind .. '","id":"' .. id .. '","timestamp":' .. seconds .. ',"' .. kind .. '":"' .. nickname .. '"}'
+end
+
+-- A wish: a connection wants a nickname that another has. It has one at a time; asked for again, it keeps its place.
+
+local function forget_wish(connection)
+  local nickname, number = (redis.call('HGET', WISHERS, connection) or ''):match('^(%S+) (%S+)')
+  if not nickname then return end
+  redis.call('HDEL', WISHERS, connection)
+  redis.call('ZREM', WISHES, nickname .. ' ' .. number .. ' ' .. connection)
+end
+
+local function wish(connection, nickname, id)
+  local wanted, number = (redis.call('HGET', WISHERS, connection) or ''):match('^(%S+) (%S+)')
+  if wanted ~= nickname then
+    forget_wish(connection)
+    number = string.format('%016d', redis.call('HINCRBY', METERS, 'wishes', 1)) -- in the order of letters
+    redis.call('ZADD', WISHES, 0, nickname .. ' ' .. number .. ' ' .. connection)
+  end
+  redis.call('HSET', WISHERS, connection, nickname .. ' ' .. number .. ' ' .. id)
+end
+
+-- Takes the oldest wish for a nickname of a connection whose front is there: the connection, and the id of its newcomer.
+local function take_wish(nickname)
+  while true do
+    -- '!' follows the blank.
+    local oldest = redis.call('ZRANGEBYLEX', WISHES, '[' .. nickname .. ' ', '(' .. nickname .. '!', 'LIMIT', 0, 1)[1]
+    if not oldest then return end
+    local connection = oldest:match('(%S+)$')
+    local id = (redis.call('HGET', WISHERS, connection) or ''):match('(%S+)$')
+    redis.call('ZREM', WISHES, oldest)
+    redis.call('HDEL', WISHERS, connection)
+    if id and is_known(front_of(connection)) then return connection, id end
+  end
+end
+
+local function set_nickname(connection, nickname)
+  redis.call('HSET', USERS, nickname, connection)
+  redis.call('HSET', ADDRESSES, connection, nickname)
+end
+
+local function unset_nickname(connection, nickname)
+  redis.call('HDEL', ADDRESSES, connection)
+  redis.call('HDEL', USERS, nickname)
+end
+
+-- Gives a nickname that has become free to whoever has wanted it longest. That one gives up the nickname that it has, for
+-- which somebody may wait in turn: each time there is a wish less.
+local function grant(nickname)
+  while nickname do
+    local connection, id = take_wish(nickname)
+    if not connection then return end
+    local before = redis.call('HGET', ADDRESSES, connection)
+    if before then
+      unset_nickname(connection, before)
+      local exiter_id = uuid('exiter ' .. id)
+      publish('', 'published', '', 'exiter', exiter_id, announcement('exiter', exiter_id, before))
+    end
+    set_nickname(connection, nickname)
+    if published_at(id) then id = uuid('newcomer ' .. id) end
+    publish('', 'granted', connection, 'newcomer', id, announcement('newcomer', id, nickname))
+    nickname = before
+  end
+end
+
+-- Frees the nickname of a connection and tells the channel, by a message whose id is made of `name`. False when the
+-- connection had none.
+local function give_up(source, connection, name)
+  local nickname = redis.call('HGET', ADDRESSES, connection)
+  if not nickname then return false end
+  unset_nickname(connection, nickname)
+  local id = uuid('exiter ' .. name)
+  publish(source, 'published', '', 'exiter', id, announcement('exiter', id, nickname))
+  grant(nickname)
+  return true
+end
+
+-- Whose a nickname is. That of a front whose lease was ended, for its process is gone, is nobody's.
+local function owner_of(nickname)
+  local owner = redis.call('HGET', USERS, nickname)
+  if not owner or redis.call('ZSCORE', FRONTS, front_of(owner)) ~= '0' then return owner end
+  unset_nickname(owner, nickname)
+  redis.call('SADD', SWEPT, owner)
+  redis.call('EXPIRE', SWEPT, SWEPT_AGE)
+  local id = uuid('exiter swept ' .. owner .. milliseconds())
+  publish('', 'published', '', 'exiter', id, announcement('exiter', id, nickname))
+end
+
+-- Has the front of a connection ask it whether it is still there, for somebody of this client wants its nickname.
+local function challenge(connection, client)
+  publish('', 'ordered', '', 'challenge', '', cjson.encode({ connection = connection, client = client }))
+end
