@@ -3,6 +3,7 @@
 import asyncio
 import random
 import uuid
+from collections import Counter
 
 from tests.faults.conftest import MakeScene
 from tests.faults.scene import CHANNEL, until
@@ -67,6 +68,7 @@ async def test_a_message_of_the_same_id_is_published_once(make_scene: MakeScene)
     async with make_scene() as scene:
         await scene.talk(talkers=2, guests=1)
         witnesses = [await Client.connect(url, CHANNEL) for url in scene.urls]
+        listener = await Client.connect(scene.urls[0], CHANNEL)
         messages = [_message(number) for number in range(20)]
 
         # When each message is said on both fronts at once, twice
@@ -79,14 +81,17 @@ async def test_a_message_of_the_same_id_is_published_once(make_scene: MakeScene)
         for message in messages:
             await again.send(**message)
 
-        # Then everybody has heard each once
+        # Then everybody has heard each once, and its senders each as often as they have sent it
         for client in (*witnesses, again):
             marker = await client.say()
-            await asyncio.gather(*(witness.until(text=marker) for witness in witnesses))
+            await asyncio.gather(*(witness.until(text=marker) for witness in (*witnesses, listener)))
         ids = [message["id"] for message in messages]
+        assert [message["id"] for message in listener.received if message["id"] in ids] == ids
         for witness in witnesses:
-            assert [message["id"] for message in witness.received if message["id"] in ids] == ids
-        for client in (*witnesses, again):
+            heard = [message["id"] for message in witness.received if message["id"] in ids]
+            assert list(dict.fromkeys(heard)) == ids
+            assert set(Counter(heard).values()) <= {2, 3}
+        for client in (*witnesses, again, listener):
             await client.leave()
         await scene.flow(10)
         await scene.settle()

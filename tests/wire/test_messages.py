@@ -101,20 +101,80 @@ async def test_a_clients_own_id_and_timestamp_are_kept(type_: str, channel: str,
         assert (await receiver.until(type=type_, id=own))["timestamp"] == 1_600_000_000
 
 
-async def test_a_repeated_id_is_not_published_again(channel: str, join: Join, rest: Rest) -> None:
+async def test_a_repeated_id_is_not_published_again_and_its_sender_told_what_was(
+    channel: str, join: Join, rest: Rest
+) -> None:
     # Given a client that is not sure whether its text went out
     client, other = await join(channel), await join(channel, front=1)
     message = sample("text", id=str(uuid.uuid4()))
+    await client.send(**message)
+    first = await client.until(type="text", id=message["id"])
 
     # When it sends the text once more
     await client.send(**message)
-    await client.send(**message)
     marker = await client.say()
 
-    # Then it has been published once
+    # Then it is told what was published, and others hear that once
+    assert await client.until(type="text", id=message["id"]) == first
     await other.until(type="text", id=message["id"])
     await other.nothing_before(marker)
     assert [m["text"] for m in await rest.last(channel)] == [message["text"], marker]
+
+
+@pytest.mark.parametrize("front", [0, 1])
+async def test_nobody_loses_a_message_because_another_has_used_its_id(front: int, channel: str, join: Join) -> None:
+    # Given an id that mallory has used
+    mallory, jane, guest = await join(channel), await join(channel, front=front), await join(channel, front=1)
+    id = str(uuid.uuid4())
+    await mallory.send(**sample("text", author="mallory", id=id))
+    await guest.until(id=id)
+
+    # When jane says something under it
+    await jane.send(**sample("text", author="jane", id=id, text=f"{CANARY} the dam has broken"))
+
+    # Then everybody hears it, she as well
+    for client in (guest, jane, mallory):
+        assert (await client.until(text=f"{CANARY} the dam has broken"))["id"] != id
+
+
+async def test_an_id_that_its_sender_has_used_for_something_else_is_refused_in_words(channel: str, join: Join) -> None:
+    client = await join(channel)
+    id = str(uuid.uuid4())
+    await client.send(**sample("text", id=id))
+    await client.until(type="text", id=id)
+
+    await client.send(**sample("text", id=id, text=f"{CANARY} something else"))
+
+    assert (await client.refusal()).startswith("This id was used before")
+
+
+async def test_a_bot_that_puts_a_text_again_is_told_what_was_published(channel: str, join: Join, rest: Rest) -> None:
+    listener = await join(channel)
+    message = sample("text", author="bot", id=str(uuid.uuid4()))
+    first = await rest.put_text(channel, message)
+
+    again = await rest.put_text(channel, message)
+    other = await rest.put_text(channel, message | {"text": f"{CANARY} something else"})
+    marker = await listener.say()
+
+    assert (again.code, again.body) == (200, first.body)
+    assert (other.code, b"This id was used before" in other.body) == (409, True)
+    await listener.until(id=message["id"])
+    await listener.nothing_before(marker)
+
+
+async def test_a_text_that_is_put_under_somebody_elses_id_is_heard(channel: str, join: Join, rest: Rest) -> None:
+    mallory = await join(channel)
+    id = str(uuid.uuid4())
+    await mallory.send(**sample("text", author="mallory", id=id))
+    await mallory.until(id=id)
+
+    answer = await rest.put_text(channel, sample("text", author="bot", id=id, text=f"{CANARY} from a bot"))
+
+    assert answer.code == 200
+    published = json.loads(answer.body)
+    assert published["id"] != id
+    assert await mallory.until(text=f"{CANARY} from a bot") == published
 
 
 @pytest.mark.parametrize(

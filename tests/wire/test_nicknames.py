@@ -228,3 +228,99 @@ async def test_nobody_can_send_another_away(channel: str, join: Join, rest: Rest
 
     assert await rest.users(channel) == ["jane"]
     assert not [m for m in jane.received if m["type"] == "exiter"]
+
+
+# A nickname that is taken: the wish for it is kept
+
+
+@pytest.mark.parametrize("front", [0, 1])
+async def test_a_refused_nickname_is_given_when_it_is_free(front: int, channel: str, join: Join, rest: Rest) -> None:
+    # Given two who were refused jane's nickname
+    jane, witness = await join(channel, nickname="jane"), await join(channel, front=1)
+    first, second = await join(channel, front=front), await join(channel)
+    for client in (first, second):
+        await client.send(type="newcomer", newcomer="jane")
+        assert await client.refusal() == f"User 'jane' already registered in channel {channel}"
+
+    # When she leaves
+    await jane.leave()
+
+    # Then the one who has waited longest is jane, and everybody is told
+    await witness.until(type="exiter", exiter="jane")
+    newcomer = await witness.until(type="newcomer", newcomer="jane", id=(await first.until(type="newcomer"))["id"])
+    assert newcomer == await second.until(type="newcomer", id=newcomer["id"])
+    assert await rest.users(channel) == ["jane"]
+
+    # And then the next
+    await first.leave()
+    await second.until(type="exiter", exiter="jane")
+    await second.until(type="newcomer", newcomer="jane")
+    await second.leave()
+    await eventually(lambda: rest.users(channel), [])
+
+
+async def test_ones_own_nickname_again_is_silently_right(channel: str, join: Join, rest: Rest) -> None:
+    """QGIS does so after each loss of its connection, once more each time."""
+    jane, other = await join(channel, nickname="jane"), await join(channel, front=1)
+
+    for _ in range(3):
+        await jane.send(type="newcomer", newcomer="jane")
+    marker = await jane.say()
+
+    await jane.nothing_before(marker)
+    await other.nothing_before(marker)
+    assert await rest.users(channel) == ["jane"]
+
+
+async def test_who_no_longer_wants_a_nickname_does_not_get_it(channel: str, join: Join, rest: Rest) -> None:
+    jane, other = await join(channel, nickname="jane"), await join(channel, front=1)
+    await other.send(type="newcomer", newcomer="jane")
+    await other.refusal()
+
+    await other.send(type="exiter", exiter="jane")
+    assert await other.refusal() == "You are not registered as 'jane'."
+    await jane.leave()
+    await other.until(type="exiter", exiter="jane")
+
+    await other.nothing_before(await other.say())
+    assert await rest.users(channel) == []
+
+
+@pytest.mark.parametrize("front", [0, 1])
+async def test_a_nickname_goes_from_a_ghost_to_who_comes_back(front: int, channel: str, join: Join, rest: Rest) -> None:
+    # Given jane, whose laptop falls asleep: it answers no pings
+    ghost, witness = await join(channel, nickname="jane"), await join(channel, front=1)
+    ghost.connection.transport.pause_reading()
+
+    # When she comes back and asks for her nickname once
+    jane = await join(channel, front=front)
+    await jane.send(type="newcomer", newcomer="jane")
+    assert await jane.refusal() == f"User 'jane' already registered in channel {channel}"
+
+    # Then it is hers, long before pings would have ended the old connection
+    await witness.until(type="exiter", exiter="jane")
+    newcomer = await witness.until(type="newcomer", newcomer="jane")
+    assert newcomer["id"] == (await jane.until(type="newcomer"))["id"]
+
+    # And when the laptop wakes up, it is told, still connected, and next in line
+    ghost.connection.transport.resume_reading()
+    assert (await ghost.refusal()).startswith("Your nickname 'jane' has gone to somebody who asked for it")
+    await jane.leave()
+    await ghost.until(type="newcomer", newcomer="jane")
+    assert await rest.users(channel) == ["jane"]
+
+
+async def test_who_answers_keeps_the_nickname_that_somebody_else_wants(channel: str, join: Join, rest: Rest) -> None:
+    jane, other = await join(channel, nickname="jane"), await join(channel, front=1)
+    await other.send(type="newcomer", newcomer="jane")
+    await other.refusal()
+
+    # Whoever is silent would have lost it by the time that another who was asked later has
+    ghost = await join(channel, nickname="ghost")
+    ghost.connection.transport.pause_reading()
+    await other.send(type="newcomer", newcomer="ghost")
+    await other.refusal()
+    await other.until(type="newcomer", newcomer="ghost")
+
+    assert await rest.users(channel) == ["ghost", "jane"]
+    await jane.until(type="newcomer", newcomer="ghost")
