@@ -51,6 +51,26 @@ async def test_the_people_of_a_front_that_dies_are_gone_from_the_channel(make_sc
         await scene.settle()
 
 
+async def test_a_front_that_takes_the_place_of_a_dead_one_frees_its_nicknames_at_once(make_scene: MakeScene) -> None:
+    # Given jane, whose only front is killed
+    async with make_scene(fronts=1) as scene:
+        (front,) = scene.stack.fronts
+        jane = await Client.connect(front.url, CHANNEL)
+        await jane.register("jane")
+        scene.keeper.leaves_alone.add(front)
+        front.kill()
+        await jane.closed()
+        # When it starts again, and she comes back
+        front.start()
+        scene.stack.wait_healthy(front)
+        again = await Client.connect(front.url, CHANNEL)
+        await again.register("jane")
+        # Then she is herself, without a word about her own ghost
+        assert not [message for message in again.received if message["type"] == "uncompliant"]
+        await again.leave()
+        await scene.settle()
+
+
 async def test_people_come_back_from_a_front_that_dies_and_miss_nothing(make_scene: MakeScene) -> None:
     async with make_scene() as scene:
         await scene.talk()

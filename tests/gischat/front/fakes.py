@@ -91,6 +91,8 @@ class FakeMember:
     is_draining: bool = False
     written: list[bytes] = field(default_factory=list)
     closed_with: list[tuple[int, str]] = field(default_factory=list)
+    granted: list[bytes] = field(default_factory=list)  # the newcomers that gave it a nickname
+    wishes: int = 0  # how often it was told to ask again for the nickname that it waits for
 
     is_ready = True
 
@@ -108,6 +110,12 @@ class FakeMember:
         self.close(code, reason)
 
     def restore(self) -> None: ...
+
+    def grant(self, newcomer: bytes) -> None:
+        self.granted.append(newcomer)
+
+    def wish_again(self) -> None:
+        self.wishes += 1
 
     def received(self) -> list[str]:
         """What the messages say that it was sent, in order: as `said` made them, or the reason of a refusal."""

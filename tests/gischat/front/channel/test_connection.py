@@ -16,7 +16,7 @@ from gischat.errors import Cause
 from gischat.front.door.rates import REFUSALS_PER_MINUTE, WENT_ON
 from gischat.front.jobs.gateway import FULL, TAKEN
 from gischat.front.sockets.frames import PING, text_frame
-from gischat.messages import Messages, uncompliant
+from gischat.messages import Messages, new_id, uncompliant
 from gischat.metrics import Closing
 from gischat.streams.entries import LEAVE, RESTORE, Outcome
 from tests.gischat.front.fakes import CHANNEL, frames_in
@@ -435,6 +435,72 @@ async def test_a_nickname_that_somebody_took_meanwhile_is_lost_in_words(start: S
     scene.end(Outcome.REFUSED, uncompliant("Taken."))
     assert await scene.client.refusal() == "Taken."
     assert scene.connection.nickname is None
+
+
+def newcomers(scene: Scene) -> list[str]:
+    return [job["newcomer"] for job in scene.jobs() if job["type"] == "newcomer"]
+
+
+async def test_a_wish_is_granted_later(start: Start) -> None:
+    scene = start()
+    say(scene, "newcomer", newcomer="jane")
+    scene.end(Outcome.REFUSED, uncompliant("Taken."))
+    assert (scene.connection.nickname, scene.connection.wish) == (None, "jane")
+    scene.connection.grant(b'{"type":"newcomer","newcomer":"jane"}')
+    assert (scene.connection.nickname, scene.connection.wish) == ("jane", None)
+
+
+async def test_a_nickname_that_could_not_be_asked_for_is_asked_for_until_it_is_known(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis was away, or had too much to do; clients say their newcomer once."""
+    monkeypatch.setattr("gischat.front.channel.connection.RETRY_SECONDS", 0.01)
+    scene = start()
+    scene.gateway.answers = False
+    say(scene, "newcomer", newcomer="jane")
+    # When it is refused for what passes, its client is told so once
+    scene.gateway.enqueued[-1].taken.set_result(FULL)
+    assert "again later" in await scene.client.refusal()
+    # And it is asked for again, however often that takes
+    for number in (2, 3, 4):
+        await until(lambda: len(newcomers(scene)) == number)  # noqa: B023 - it is awaited here
+        scene.gateway.enqueued[-1].taken.set_result(FULL if number < 4 else TAKEN)
+    await asyncio.sleep(0)
+    scene.end()
+    assert (scene.connection.nickname, scene.connection.wish) == ("jane", None)
+    say(scene, "text")
+    assert newcomers(scene) == ["jane"] * 4
+
+
+@pytest.mark.parametrize("ended", [Outcome.REFUSED, Outcome.PUBLISHED])
+async def test_one_who_says_exiter_wants_no_nickname_any_more(start: Start, ended: Outcome) -> None:
+    scene = start()
+    say(scene, "newcomer", newcomer="jane")
+    scene.end(Outcome.REFUSED, uncompliant("Taken."))
+    say(scene, "exiter", exiter="jane")
+    scene.end(ended, uncompliant("Not yours."))
+    scene.connection.wish_again()
+    assert newcomers(scene) == ["jane"]
+
+
+async def test_a_nickname_is_given_up_to_one_who_waits_and_waited_for_in_turn(start: Start) -> None:
+    scene = start()
+    say(scene, "newcomer", newcomer="jane")
+    scene.end()
+    scene.connection.yield_nickname()
+    assert scene.jobs()[-1]["exiter"] == "jane"
+    scene.end()
+    assert (scene.connection.nickname, scene.connection.wish) == (None, "jane")
+    assert "'jane' has gone to somebody who asked for it" in await scene.client.refusal()
+    assert newcomers(scene) == ["jane", "jane"]
+
+
+async def test_a_message_that_was_published_before_is_echoed_to_its_sender(start: Start) -> None:
+    scene = start()
+    say(scene, "text", id=(own := new_id()))
+    published = msgspec.json.encode(sample("text", id=own, timestamp=1, avatar=None))
+    scene.end(Outcome.REPEATED, published)
+    assert [message["id"] for message in await scene.client.messages(1)] == [own]
 
 
 # How it ends

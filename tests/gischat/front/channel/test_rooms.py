@@ -508,6 +508,8 @@ async def test_publications_that_were_missed_are_told_of_and_what_is_on_its_way_
         assert hello == "hello"
         # Among what was missed may be the end of our job
         assert scene.gateway.jobs[-1] == scene.gateway.jobs[-2]
+        # or a nickname that was granted
+        assert member.wishes == 1
 
 
 @virtual_time
