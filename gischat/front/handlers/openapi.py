@@ -45,7 +45,8 @@ MEANINGS = {
     "position": "A place; broadcast and stored.",
     "model": "A QGIS processing model; broadcast and stored.",
     "script": "A QGIS Python script; broadcast and stored.",
-    "newcomer": "Registers the connection's nickname in the channel; broadcast. To write, few instances need it.",
+    "newcomer": "Registers the connection's nickname in the channel, as soon as it is free; broadcast. To write, few "
+    "instances need it.",
     "exiter": "Gives the nickname up; broadcast, also when a registered connection ends.",
     "like": "Goes to the liked author alone, if registered.",
     "nb_users": "How many connections the channel has; sent whenever that changes.",
@@ -182,9 +183,11 @@ PATHS: dict[str, JsonObject] = {
             "responses": {
                 "200": _answer("The message as it has been broadcast", _reference("ReceiveText")),
                 "403": _answer(
-                    "The address or author is banned, not registered where that is required, or of a foreign page",
+                    "The channel is frozen; or the address or author is banned, not registered where that is required, "
+                    "or of a foreign page",
                     Problem,
                 ),
+                "409": _answer("The sender has used this id for something else", Problem),
                 "422": _answer("The body is not a text message", Faults),
                 "504": _answer("Accepted, but not published in time; it may still be", Problem),
                 **PRIVATE,
