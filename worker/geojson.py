@@ -1,36 +1,37 @@
 """Can QGIS read a GeoJSON layer? What it cannot is repaired or refused: with the feature, the fault and the remedy.
 
-A layer is checked by what its readers can read, not by RFC 7946 alone. A receiver's QGIS saves it to a file and
-opens that with GDAL. The columns say what QGIS' own exporter (3.22) writes and what GDAL (2.4, 3.6, 3.9, 3.12)
-makes of it; "no geometry" means that it shows the feature in the table of attributes, and nothing on the map.
+A layer is checked by what its readers can read, not by RFC 7946 alone: a receiver's QGIS opens it with GDAL. The
+columns say what QGIS' own exporter (3.22) writes and what GDAL (2.4, 3.6, 3.9 and 3.12, where they differ: "by
+version") makes of it. "No geometry" is a feature that is in the table of attributes and not on the map.
 
-====================================================  ============  ======================  =====================
-found                                                 QGIS writes   GDAL reads              the layer is
-====================================================  ============  ======================  =====================
-null or empty geometry; empty line, ring, polygon     yes           as such                 passed
-line of one vertex; ring open, or of 1 to 3 vertices  yes           as it is; closes rings  passed
-extent nested, null, half null or any other           yes           nothing: not looked at  passed
-negative or null id; foreign members ("crs", "name")  yes           yes                     passed
-collection's "properties" (ArcGIS), any member of     no            yes                     passed
-another type (§7.1 forbids them)
-vertices with and without height in one line          no            0 where there is none   passed
-more numbers than x, y and height                     no            the first three         passed
-null height [x, y, null], what follows it             yes           no geometry             repaired: cut before it
-empty part of a multipoint, [null, null] or []        yes           no geometry             repaired: dropped
-whole number beyond 64 bits for a coordinate          no            the largest of 64 bits  repaired: made a double
-x or y null, missing, infinite, no number             null, in a    no geometry; QGIS may   refused
-                                                      vertex        fail on an infinite one
-null geometry in a collection, null part or ring      no            by version              refused
-no "type", or an unknown one, or in lower case        no            by version              refused
-no "geometry", no "properties" (§3.2)                 no            yes; others do not      refused
-id neither a text nor a number (§3.2)                 no            yes; others do not      refused
-no FeatureCollection                                  no            not if a list           refused
-numbers no double holds, deep nesting in properties   no            no layer, by version    refused
-====================================================  ============  ======================  =====================
+====================================================  ===========  =======================  =====================
+found                                                 QGIS writes  GDAL reads               the layer is
+====================================================  ===========  =======================  =====================
+null or empty geometry; empty line, ring, polygon     yes          nothing to show          passed
+line of one vertex; ring open, or of 1 to 3 vertices  yes          as it is; QGIS closes    passed
+extent nested, null or half null, or any other        yes          does not look at it      passed
+null or negative id; foreign members ("crs", "name")  yes          yes                      passed
+"properties" of the collection (ArcGIS); another      no           yes                      passed
+type's members in any object (§7.1 forbids them)
+vertices with and without height in one line          no           0 where there is none    passed
+more numbers than x, y and height                     no           x, y, mostly the height  passed
+null height, [x, y, null], and what follows it        yes          no geometry, lost part   repaired: cut off
+empty part of a multipoint, [null, null] or []        yes          no geometry              repaired: dropped
+whole number beyond 64 bits as a coordinate           no           as the largest of them   repaired: as a double
+x or y null (NaN, infinite in QGIS) or missing        yes          no geometry, lost part   refused
+x or y infinite                                       as null      so; QGIS fails on it     refused
+coordinate that is no number                          no           no geometry              refused
+null geometry in a collection, null part or ring      no           by version               refused
+no "type", or another than the RFC's                  no           by version               refused
+no "geometry" or "properties", odd id (§3.2)          no           yes; strict readers not  refused
+no FeatureCollection, "features" that are no list     no           by version, or not       refused
+number that no double holds                           no           no layer, by version     refused
+properties nested deeply                              no           yes; strict readers not  refused
+====================================================  ===========  =======================  =====================
 
 Coordinates are in the layer's own CRS, so there is no limit to them but the doubles', the range that readers may
-count on (RFC 8259 §6). A height is null where QGIS knows none (NaN). Dropped, it reads as 0 where other vertices
-of the line have heights: that is GDAL's way, GeoJSON has no other word for it.
+count on (RFC 8259 §6). A height is null where QGIS knows none (NaN). Cut off, it reads as 0 if another vertex of
+the line has a height: GeoJSON has no better word for it.
 
 Pure but for the repairs, which are made in place. Our own rather than a library's, for right answers in words that
 a map maker understands. On 500 features with 100 000 vertices (4 MB, 18 ms here) shapely takes twice as long and
