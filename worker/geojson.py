@@ -1,27 +1,47 @@
-"""Is a layer GeoJSON as RFC 7946 says? If not: which feature, and what is wrong with it.
+"""Can QGIS read a GeoJSON layer? What it cannot is repaired or refused: with the feature, the fault and the remedy.
 
-Pure: a parsed JSON value goes in, nothing or Uncompliant comes out, and the value is left as it was. Where
-RFC 7946 leaves a choice, or known clients differ from it, this is what holds:
+A layer is checked by what its readers can read, not by RFC 7946 alone: a receiver's QGIS opens it with GDAL. The
+columns say what QGIS' own exporter (3.22) writes and what GDAL (2.4, 3.6, 3.9 and 3.12, where they differ: "by
+version") makes of it. "No geometry" is a feature that is in the table of attributes and not on the map.
 
-- "geometry" and "properties" must be there, null or not (§3.2): QGIS writes both always, and strict readers
-  refuse a feature that lacks one.
-- An empty list stands for an empty geometry (§3.1), and inside one for an empty line, ring or polygon: QGIS may
-  write, and older GDAL only reads, an empty polygon as a ring of nothing. In a list of positions none is empty.
-- QGIS writes `"id": null` for features not saved yet and an extent of nulls for empty geometries: both pass.
-- A member that marks another type, such as a Feature's own "coordinates", is refused (§7.1). Any other foreign
-  member may stand anywhere (§6.1), the "crs" of older GeoJSON too.
-- A number is right if a double can hold it, the range readers may count on (RFC 8259 §6). Coordinates are in
-  the layer's own CRS, so there is no other limit to them, nor to how many a position has beyond two.
+====================================================  ===========  =======================  =====================
+found                                                 QGIS writes  GDAL reads               the layer is
+====================================================  ===========  =======================  =====================
+null or empty geometry; empty line, ring, polygon     yes          nothing to show          passed
+line of one vertex; ring open, or of 1 to 3 vertices  yes          as it is; QGIS closes    passed
+extent nested, null or half null, or any other        yes          does not look at it      passed
+null or negative id; foreign members ("crs", "name")  yes          yes                      passed
+"properties" of the collection (ArcGIS); another      no           yes                      passed
+type's members in any object (§7.1 forbids them)
+vertices with and without height in one line          no           0 where there is none    passed
+more numbers than x, y and height                     no           x, y, mostly the height  passed
+null height, [x, y, null], and what follows it        yes          no geometry, lost part   repaired: cut off
+empty part of a multipoint, [null, null] or []        yes          no geometry              repaired: dropped
+whole number beyond 64 bits as a coordinate           no           as the largest of them   repaired: as a double
+x or y null (NaN, infinite in QGIS) or missing        yes          no geometry, lost part   refused
+x or y infinite                                       as null      so; QGIS fails on it     refused
+coordinate that is no number                          no           no geometry              refused
+null geometry in a collection, null part or ring      no           by version               refused
+no "type", or another than the RFC's                  no           by version               refused
+no "geometry" or "properties", odd id (§3.2)          no           yes; strict readers not  refused
+no FeatureCollection, "features" that are no list     no           by version, or not       refused
+number that no double holds                           no           no layer, by version     refused
+properties nested deeply                              no           yes; strict readers not  refused
+====================================================  ===========  =======================  =====================
 
-Our own rather than a library's, for right answers in words that a map maker understands. On 500 features with
-100 000 vertices (4 MB, 18 ms here) shapely takes twice as long and closes open rings unasked, geojson-pydantic
-takes 2.7 times as long and lets NaN and "2.35" pass for coordinates, geojson takes 10 times as long and fails on
-a text among them, marshmallow 23 times. Typed msgspec structs need two thirds of the time, but five times ours
-once their copy wakes the garbage collector, and let NaN pass.
+Coordinates are in the layer's own CRS, so there is no limit to them but the doubles', the range that readers may
+count on (RFC 8259 §6). A height is null where QGIS knows none (NaN). Cut off, it reads as 0 if another vertex of
+the line has a height: GeoJSON has no better word for it.
+
+Pure but for the repairs, which are made in place. Our own rather than a library's, for right answers in words that
+a map maker understands. On 500 features with 100 000 vertices (4 MB, 18 ms here) shapely takes twice as long and
+closes open rings unasked, geojson-pydantic takes 2.7 times as long and lets NaN and "2.35" pass for coordinates,
+geojson takes 10 times as long and fails on a text among them, marshmallow 23 times. Typed msgspec structs need two
+thirds of the time, but five times ours once their copy wakes the garbage collector, and let NaN pass.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
-from itertools import chain
+from itertools import chain, filterfalse
 from math import isfinite
 from types import NoneType
 from typing import Any
@@ -36,80 +56,98 @@ MAX_DEPTH = 32
 """How many lists and objects a property may hold inside one another. With the message around it, that is well
 below what common JSON readers stop at: 64 in .NET, 1024 in Qt, about 1000 less the stack in use in Python."""
 
+FIX = (
+    "Remove this feature or fix its geometry (in QGIS: Vector > Geometry Tools > Check Validity),"
+    " then send the layer again."
+)
+"""The remedy for what a drawn geometry can have."""
+
+ANEW = "Export the layer anew as GeoJSON (in QGIS: Export > Save Features As) and send that."
+"""The remedy for what no export of QGIS has."""
+
+CHANGE = "Change or remove that value and send the layer again."
+
 Checker = Callable[[str, Any], None]
-"""Takes a place in the document, in words, and the value found there; raises Uncompliant if that is wrong."""
+"""Takes a place in the feature, in words, and the value found there; raises Uncompliant if no reader could read
+that. May repair the value, if it is a list."""
 
 
 def check(collection: object, *, max_features: int) -> None:
     """Raise Uncompliant unless `collection`, parsed JSON, is a FeatureCollection of at most `max_features`.
 
-    The features are counted before anything else is looked at. After that the reason names the first thing
-    found wrong: "feature 12: polygon ring 0 is not closed". All numbers count from 0, as the arrays do.
+    What QGIS writes and GDAL cannot read is repaired in place. The features are counted before anything else is
+    looked at. After that the reason names the first thing found wrong and the remedy: "Feature 12: polygon, ring 1,
+    vertex 3 has no finite x. Remove this feature or …". A feature goes by its id, if it has one. Numbers count from 1.
     """
     features = collection.get("features") if isinstance(collection, dict) else None
     if isinstance(features, list) and len(features) > max_features:
         raise Uncompliant(f"Too many geojson features : {len(features)} vs max {max_features} allowed")
-    _check_collection("the geojson", collection)
+    _check_collection("The layer", collection)
 
 
 # The objects: RFC 7946 §3
 
 
 def _check_collection(where: str, collection: object) -> None:
+    if isinstance(collection, dict) and collection.get("type") in ["Feature", *_GEOMETRIES]:
+        raise Uncompliant(
+            f"{where} is a single {collection['type']}. Put it into a FeatureCollection and send that:"
+            ' {"type": "FeatureCollection", "features": […]}.'
+        )
     members = _object_of_type(["FeatureCollection"], where, collection)
     features = _list(f"{where}: features", _member(where, members, "features"))
-    _check_other_members(
-        where, members, known={"features"}, forbidden={"geometry", "properties", "coordinates", "geometries"}
-    )
-    for number, feature in enumerate(features):
-        _check_feature(f"feature {number}", feature)
+    _check_other_members(where, members, known={"features"})
+    for number, feature in enumerate(features, start=1):
+        try:
+            _check_feature("", feature)
+        except Uncompliant as fault:
+            raise Uncompliant(f"Feature {_id_or_number(feature, number)}{fault.reason}") from None
+
+
+def _id_or_number(feature: object, number: int) -> str:
+    """What to call a feature. QGIS shows its ids as $id; one that is too long for a reason is none."""
+    identifier: Any = feature.get("id") if isinstance(feature, dict) else None
+    if isinstance(identifier, str) and identifier.strip():
+        return f"{excerpt(identifier)} (its id)"
+    if type(identifier) in _NUMBERS and -(2**63) <= identifier < 2**63:
+        return f"{identifier} (its id)"
+    return str(number)
 
 
 def _check_feature(where: str, feature: object) -> None:
     members = _object_of_type(["Feature"], where, feature)
     geometry, properties = _member(where, members, "geometry"), _member(where, members, "properties")
     if geometry is not None:
-        _check_geometry(f"{where}: geometry", geometry)
+        _check_geometry(f"{where}:", geometry)
     if properties is not None:
         _check_values(f"{where}: property", _object(f"{where}: properties", properties))
     _check_id(f"{where}: id", members.get("id"))
-    _check_other_members(
-        where, members, known={"geometry", "properties"}, forbidden={"features", "coordinates", "geometries"}
-    )
+    _check_other_members(where, members, known={"geometry", "properties"})
 
 
 def _check_id(where: str, identifier: object) -> None:
     """§3.2: a text or a number. QGIS writes null for a feature that it has not saved yet."""
-    if not isinstance(identifier, str | None):
-        _check_number(where, identifier, "a text or a number")
+    if isinstance(identifier, str | None):
+        return
+    if type(identifier) not in _NUMBERS:
+        raise _must_be(where, "a text or a number", identifier)
+    if not _are_finite([identifier]):
+        raise _refusal(f"{where} is infinite or too large", CHANGE)
 
 
 def _check_geometry(where: str, geometry: object) -> None:
-    members = _object_of_type(_GEOMETRIES, where, geometry)
-    name, check_content = _GEOMETRIES[members["type"]]
-    # A feature's geometry goes by its type alone: "feature 12: polygon ring 0 is not closed".
-    where = f"{where.removesuffix(' geometry')} {members['type'].lower()}"
+    """A geometry's content goes by its type alone: "Feature 12: polygon, ring 1, vertex 3 has no finite x"."""
+    members = _object_of_type(_GEOMETRIES, f"{where} geometry", geometry)
+    word, name, check_content = _GEOMETRIES[members["type"]]
+    where = f"{where} {word}"
     check_content(where, _member(where, members, name))
-    _check_other_members(where, members, known={name}, forbidden={"features", "geometry", "properties"})
+    _check_other_members(where, members, known={name})
 
 
-def _check_other_members(where: str, members: Mapping[str, Any], *, known: Set[str], forbidden: Set[str]) -> None:
-    """What any object may have: a bbox (§5), foreign members (§6.1), but not what marks another type (§7.1)."""
+def _check_other_members(where: str, members: Mapping[str, Any], *, known: Set[str]) -> None:
+    """A bbox (§5) and foreign members (§6.1), another type's among them: readers look at none."""
     others = {name: value for name, value in members.items() if name not in known}
-    if misplaced := sorted(forbidden & others.keys()):
-        raise Uncompliant(f'{where} must not have "{misplaced[0]}"')
-    if "bbox" in others:
-        _check_bbox(f"{where}: bbox", others["bbox"])
     _check_values(f"{where}: member", others)
-
-
-def _check_bbox(where: str, bbox: object) -> None:
-    """§5: two corners of as many numbers each. For an empty geometry's extent QGIS writes nulls alone."""
-    numbers = _list(where, bbox)
-    if len(numbers) < 4 or len(numbers) % 2:
-        raise Uncompliant(f"{where} has {_count(numbers, 'number')}, an even number of at least 4 is needed")
-    if set(map(type, numbers)) != {NoneType}:
-        _each("number", _check_number)(where, numbers)
 
 
 # The coordinates: RFC 7946 §3.1
@@ -119,55 +157,83 @@ def _each(noun: str, check_item: Checker) -> Checker:
     """The checker of a list whose every item `check_item` takes; `noun` and a number tell an item's place."""
 
     def check_items(where: str, items: object) -> None:
-        for number, item in enumerate(_list(where, items)):
-            check_item(f"{where} {noun} {number}", item)
+        for number, item in enumerate(_list(where, items), start=1):
+            check_item(f"{where}, {noun} {number}", item)
 
     return check_items
 
 
-def _check_positions(where: str, positions: object, at_least: int = 0) -> None:
-    """An empty list passes whatever `at_least` says: it is an empty geometry, or an empty part of one."""
-    found = _list(where, positions)
+def _check_vertices(where: str, vertices: object) -> None:
+    """Of a line or a ring: none, one or more, closed or not."""
+    found = _list(where, vertices)
     if not _are_positions(found):
-        _check_each_position(where, found)
-    if 0 < len(found) < at_least:
-        raise Uncompliant(f"{where} has {_count(found, 'position')}, at least {at_least} are needed")
+        _cut_null_heights(found)
+        if not _are_positions(found):
+            _check_each_vertex(where, found)
 
 
 def _are_positions(found: list[Any]) -> bool:
-    """Whether `_check_position` would take every item: one verdict for all, by loops that run in C."""
+    """True only if `_check_position` would take every item as it is: one verdict for all, by loops that run in C."""
     if set(map(type, found)) != {list} or min(map(len, found)) < 2:
         return False
     numbers = list(chain.from_iterable(found))
-    return set(map(type, numbers)) <= _NUMBERS and _are_finite(numbers)
+    return set(map(type, numbers)) <= _NUMBERS and _is_sum_within_64_bits(numbers)
+
+
+def _is_sum_within_64_bits(numbers: Iterable[float]) -> bool:
+    """Whether their sizes are so even together: then each is, and is finite."""
+    try:
+        return sum(map(abs, numbers)) <= _MOST_INT
+    except OverflowError:  # a double plus an integer beyond the doubles
+        return False
+
+
+def _cut_null_heights(positions: list[Any]) -> None:
+    """Cuts each position before the first null behind x and y: what follows a height cannot stand for it."""
+    for position in positions:
+        if isinstance(position, list) and None in position[2:]:
+            del position[position.index(None, 2) :]
 
 
 def _check_position(where: str, position: object) -> None:
-    """§3.1.1: two numbers or more, whatever the range: the coordinates are in the layer's own CRS."""
+    """§3.1.1: x and y, and more if any, in the layer's own CRS. Makes whole numbers beyond 64 bits doubles."""
     numbers = _list(where, position)
-    if len(numbers) < 2:
-        raise Uncompliant(f"{where} has {_count(numbers, 'coordinate')}, at least 2 are needed")
     for number, coordinate in enumerate(numbers):
-        _check_number(f"{where} coordinate {number}", coordinate)
+        axis = _AXES[min(number, 3)]
+        if coordinate is not None and type(coordinate) not in _NUMBERS:
+            raise _must_be(f"{where}: {axis}", "a number", coordinate)
+        if coordinate is None or not _are_finite([coordinate]):
+            raise _refusal(f"{where} has no finite {axis}", FIX)
+        if not _LEAST_INT <= coordinate <= _MOST_INT:
+            numbers[number] = float(coordinate)
+    if len(numbers) < 2:
+        raise _refusal(f"{where} has no finite {_AXES[len(numbers)]}", FIX)
 
 
-_check_each_position = _each("position", _check_position)
+_check_each_vertex = _each("vertex", _check_position)
 
 
 def _check_point(where: str, position: object) -> None:
     if _list(where, position):
+        _cut_null_heights([position])
         _check_position(where, position)
 
 
-def _check_line(where: str, positions: object) -> None:
-    _check_positions(where, positions, at_least=2)
+def _check_multipoint(where: str, parts: object) -> None:
+    """Drops the empty parts, which QGIS writes as [null, null] or, with a height, [null, null, 0.0]."""
+    found = _list(where, parts)
+    if not _are_positions(found):
+        _cut_null_heights(found)
+        kept = list(filterfalse(_is_empty_point, found))
+        if not _are_positions(kept):
+            for number, part in enumerate(found, start=1):
+                if not _is_empty_point(part):
+                    _check_position(f"{where}, part {number}", part)
+        found[:] = kept
 
 
-def _check_ring(where: str, positions: Any) -> None:
-    """§3.1.6, which also asks readers to take rings that turn the wrong way."""
-    _check_positions(where, positions, at_least=4)
-    if positions and positions[0] != positions[-1]:
-        raise Uncompliant(f"{where} is not closed")
+def _is_empty_point(position: object) -> bool:
+    return isinstance(position, list) and position[:2] in ([], [None, None])
 
 
 def _check_geometries(where: str, geometries: object) -> None:
@@ -176,8 +242,12 @@ def _check_geometries(where: str, geometries: object) -> None:
     for _ in range(MAX_COLLECTIONS):
         level = list(chain.from_iterable(map(_inner_geometries, level)))
     if level:
-        raise Uncompliant(f"{where} holds geometries more than {MAX_COLLECTIONS} collections deep")
-    _each("geometry", _check_geometry)(where, geometries)
+        raise _refusal(
+            f"{where} holds geometries more than {MAX_COLLECTIONS} collections deep",
+            "Split it into single parts (in QGIS: Vector > Geometry Tools > Multipart to Singleparts),"
+            " then send the layer again.",
+        )
+    _check_each_geometry(where, geometries)
 
 
 def _inner_geometries(geometry: object) -> list[Any]:
@@ -185,18 +255,19 @@ def _inner_geometries(geometry: object) -> list[Any]:
     return inner if isinstance(inner, list) else []
 
 
-_check_polygon = _each("ring", _check_ring)
+_check_each_geometry = _each("part", lambda where, geometry: _check_geometry(f"{where},", geometry))
+_check_polygon = _each("ring", _check_vertices)
 
-_GEOMETRIES: dict[str, tuple[str, Checker]] = {
-    "Point": ("coordinates", _check_point),
-    "MultiPoint": ("coordinates", _check_positions),
-    "LineString": ("coordinates", _check_line),
-    "MultiLineString": ("coordinates", _each("line", _check_line)),
-    "Polygon": ("coordinates", _check_polygon),
-    "MultiPolygon": ("coordinates", _each("polygon", _check_polygon)),
-    "GeometryCollection": ("geometries", _check_geometries),
+_GEOMETRIES: dict[str, tuple[str, str, Checker]] = {
+    "Point": ("point", "coordinates", _check_point),
+    "MultiPoint": ("multipoint", "coordinates", _check_multipoint),
+    "LineString": ("line", "coordinates", _check_vertices),
+    "MultiLineString": ("multiline", "coordinates", _each("part", _check_vertices)),
+    "Polygon": ("polygon", "coordinates", _check_polygon),
+    "MultiPolygon": ("multipolygon", "coordinates", _each("part", _check_polygon)),
+    "GeometryCollection": ("geometry collection", "geometries", _check_geometries),
 }
-"""type -> the member that holds its content, and the checker of that (§3.1.2 to §3.1.8)."""
+"""type -> its word, the member that holds its content, and the checker of that (§3.1.2 to §3.1.8)."""
 
 
 # Any JSON: properties and foreign members
@@ -207,7 +278,7 @@ def _check_values(where: str, values: Mapping[str, Any]) -> None:
     if _json_fault(values.values()):
         for name, value in values.items():
             if fault := _json_fault([value]):
-                raise Uncompliant(f"{where} {excerpt(name)} {fault}")
+                raise _refusal(f"{where} {excerpt(name)} {fault}", CHANGE)
 
 
 def _json_fault(values: Iterable[Any]) -> str | None:
@@ -215,7 +286,7 @@ def _json_fault(values: Iterable[Any]) -> str | None:
     level = list(values)
     for _ in range(MAX_DEPTH + 1):
         if not _are_finite(value for value in level if type(value) in _NUMBERS):
-            return "holds a number that is not finite in double precision"
+            return "holds an infinite or too large number"
         containers = [value for value in level if type(value) in _CONTAINERS]
         if not containers:
             return None
@@ -227,6 +298,8 @@ def _json_fault(values: Iterable[Any]) -> str | None:
 
 _NUMBERS = {int, float}  # compared with the exact type: a bool is an int to Python, not to JSON
 _CONTAINERS = {list, dict}
+_LEAST_INT, _MOST_INT = -(2**63), 2**63 - 1  # GDAL takes a coordinate beyond these for these
+_AXES = ("x", "y", "height", "measure")
 _KINDS = {
     dict: "an object",
     list: "a list",
@@ -248,7 +321,7 @@ def _object_of_type(types: Collection[str], where: str, value: object) -> dict[s
 
 def _member(where: str, members: Mapping[str, Any], name: str) -> Any:
     if name not in members:
-        raise Uncompliant(f'{where} has no "{name}"')
+        raise _refusal(f'{where} has no "{name}"')
     return members[name]
 
 
@@ -264,13 +337,6 @@ def _list(where: str, value: object) -> list[Any]:
     return value
 
 
-def _check_number(where: str, value: object, needed: str = "a number") -> None:
-    if type(value) not in _NUMBERS:
-        raise _must_be(where, needed, value)
-    if not _are_finite([value]):
-        raise Uncompliant(f"{where} is not finite in double precision")
-
-
 def _are_finite(numbers: Iterable[Any]) -> bool:
     """Whether all are finite in double precision, the range that RFC 8259 §6 lets readers count on."""
     try:
@@ -281,8 +347,8 @@ def _are_finite(numbers: Iterable[Any]) -> bool:
 
 def _must_be(where: str, needed: str, found: object) -> Uncompliant:
     shown = excerpt(found) if isinstance(found, str) else _KINDS[type(found)]
-    return Uncompliant(f"{where} must be {needed}, not {shown}")
+    return _refusal(f"{where} must be {needed}, not {shown}")
 
 
-def _count(items: list[Any], noun: str) -> str:
-    return f"{len(items)} {noun}" if len(items) == 1 else f"{len(items)} {noun}s"
+def _refusal(fault: str, remedy: str = ANEW) -> Uncompliant:
+    return Uncompliant(f"{fault}. {remedy}")

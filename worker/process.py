@@ -89,16 +89,13 @@ def image(body: bytes, settings: Settings) -> bytes:
 
 
 def layer(body: bytes, settings: Settings) -> bytes:
-    """The message with its GeoJSON checked, and written anew: no key twice, no number that a reader could not hold.
+    """The message with its GeoJSON checked, repaired and written anew: no key twice, no number that a reader could
+    not hold.
 
     Raises:
-        Uncompliant: it is no FeatureCollection, or too large a one.
+        Uncompliant: it is no FeatureCollection, too large a one, or holds what no reader can show.
     """
-    try:
-        content = _content(body)
-    except (msgspec.DecodeError, RecursionError):
-        # The front has seen well-formed JSON; what a number comes to, or how deep it goes, shows only here.
-        raise Uncompliant("geojson: it holds a number that is too large, or is nested too deeply.") from None
+    content = _layer_content(body)
     geojson.check(content["geojson"], max_features=settings.max_geojson_features)
     return msgspec.json.encode(content)
 
@@ -108,4 +105,23 @@ HEAVY: Mapping[str, Callable[[bytes, Settings], bytes]] = {"image": image, "geoj
 
 def _content(body: bytes) -> dict[str, Any]:
     content: dict[str, Any] = msgspec.json.decode(body)
+    return content
+
+
+_infinities = msgspec.json.Decoder(float_hook=float)
+
+
+def _layer_content(body: bytes) -> dict[str, Any]:
+    """The front has seen well-formed JSON; what a number comes to, or how deep it goes, shows only here."""
+    try:
+        return _content(body)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        content: dict[str, Any] = _infinities.decode(body)  # slower; reads 1e999, so that it is refused by its place
+    except (msgspec.DecodeError, RecursionError):
+        raise Uncompliant(
+            "The layer holds a number of thousands of digits, or is nested too deeply."
+            " Change or remove that value and send the layer again."
+        ) from None
     return content

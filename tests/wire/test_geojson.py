@@ -1,5 +1,6 @@
-"""Layers: valid ones arrive as they were sent, others are refused in words that name the feature."""
+"""Layers: what readers can read arrives as it was sent, or repaired; the rest is refused with the feature named."""
 
+import json
 import re
 from typing import Any
 
@@ -40,6 +41,17 @@ VALID = {
         crs={"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::2154"}},
         bbox=[1, 2, 1, 2],
     ),
+    "degenerate lines and rings": _of_geometries(
+        geometry("LineString", [[1, 2]]),
+        geometry("MultiLineString", [[[1, 2]], [[3, 4], [5, 6]], []]),
+        geometry("Polygon", [[[0, 0], [1, 0], [1, 1], [0, 1]]]),
+        geometry("Polygon", [[[0, 0], [1, 1], [0, 0]]]),
+        geometry("Polygon", [SQUARE, [[1, 1]]]),
+        geometry("MultiPolygon", [[SQUARE], [SQUARE[:-1]]]),
+    ),
+    "a layer of ArcGIS": layer([feature(point(1, 2))], properties={"exceededTransferLimit": True}),
+    "extents of QGIS 3.8": layer([feature(geometry("LineString", [[1, 2], [3, 4]]), bbox=[[1.0, 2.0, 3.0, 4.0]])]),
+    "extents and ids of nulls": layer([feature(point(1, 2), id=None, bbox=[None, None, None, None])]),
     "properties of all kinds": layer(
         [feature(None, properties={"a": None, "b": [1, {"c": "é"}], "": "x", "big": 2**62, "d": -1.5e-7, "e": True})]
     ),
@@ -56,6 +68,26 @@ async def test_a_valid_layer_arrives_as_it_was_sent(name: str, channel: str, joi
         received = await receiver.until(type="geojson")
         assert received["geojson"] == VALID[name]
         assert received["style"] == "<qgis/>"
+
+
+async def test_a_layer_that_qgis_writes_and_gdal_cannot_read_arrives_repaired(channel: str, join: Join) -> None:
+    """A height is null, or a part of a multipoint empty: GDAL then reads no geometry."""
+    sender, other = await join(channel), await join(channel, front=1)
+    found = _of_geometries(
+        geometry("Point", [6.1, 46.2, None]),
+        geometry("LineString", [[1, 2, 3], [4, 5, None]]),
+        geometry("MultiPoint", [[1, 2], [None, None], [5, 6]]),
+    )
+
+    await sender.send(**sample("geojson", geojson=found))
+
+    repaired = _of_geometries(
+        geometry("Point", [6.1, 46.2]),
+        geometry("LineString", [[1, 2, 3], [4, 5]]),
+        geometry("MultiPoint", [[1, 2], [5, 6]]),
+    )
+    for receiver in (sender, other):
+        assert (await receiver.until(type="geojson"))["geojson"] == repaired
 
 
 GOOD = feature(point(1, 2))
@@ -78,12 +110,10 @@ BROKEN_FEATURES: dict[str, Any] = {
     "a coordinate that is null": feature(geometry("Point", [1, None])),
     "a coordinate that is true": feature(geometry("Point", [1, True])),
     "a point nested too deeply": feature(geometry("Point", [[1, 2]])),
-    "a line of one position": feature(geometry("LineString", [[1, 2]])),
     "a line that is flat": feature(geometry("LineString", [1, 2, 3, 4])),
-    "a ring that is not closed": feature(geometry("Polygon", [[[0, 0], [1, 0], [1, 1], [0, 1]]])),
-    "a ring of three positions": feature(geometry("Polygon", [[[0, 0], [1, 1], [0, 0]]])),
     "a polygon that is a ring": feature(geometry("Polygon", SQUARE)),
-    "a broken part of a multipolygon": feature(geometry("MultiPolygon", [[SQUARE], [SQUARE[:-1]]])),
+    "a vertex that is null": feature(geometry("LineString", [[1, 2], [None, None], [3, 4]])),
+    "a broken part of a multipolygon": feature(geometry("MultiPolygon", [[SQUARE], [[*SQUARE[:-1], [0, None]]]])),
     "a collection without geometries": feature({"type": "GeometryCollection"}),
     "a collection with a broken geometry": feature({"type": "GeometryCollection", "geometries": [point(1)]}),
 }
@@ -99,8 +129,21 @@ async def test_the_reason_names_the_feature_that_is_broken(name: str, channel: s
     await sender.send(**sample("geojson", geojson=broken))
 
     # Then its sender alone learns which one it is
-    assert re.search(r"feature 12\b", await sender.refusal())
+    assert re.match(r"Feature 13\b", await sender.refusal())
     await other.nothing_before(await sender.say())
+
+
+@pytest.mark.parametrize("x", ["null", "1e999", "-1e999"])
+async def test_a_point_that_no_reader_can_show_is_refused_by_its_id(x: str, channel: str, join: Join) -> None:
+    client = await join(channel)
+    points_ = layer([feature(point(1, 2), id="well-6"), feature(geometry("Point", ["@", 2.0]), id="well-7")])
+
+    await client.send_raw(json.dumps(sample("geojson", geojson=points_)).replace('"@"', x))
+
+    reason = await client.refusal()
+    assert "'well-7'" in reason
+    assert "no finite x" in reason
+    assert "Check Validity" in reason
 
 
 NO_LAYERS: dict[str, Any] = {

@@ -1,5 +1,10 @@
-"""What is taken for a GeoJSON layer, and the words in which everything else is refused."""
+"""What is taken for a GeoJSON layer, what is repaired, and the words in which everything else is refused.
 
+QGIS is 3.22 and its exporter (QgsJsonExporter), GDAL is 2.4, 3.6, 3.9 and 3.12 unless one is named, each tried with
+every shape below. GDAL is what QGIS opens a layer with.
+"""
+
+import pickle
 import random
 from copy import deepcopy
 from math import inf, nan
@@ -16,7 +21,7 @@ RING = [[0, 0], [4, 0], [4, 4], [0, 0]]
 HOLE = [[1.0, 1.0], [2.0, 2.0], [2.0, 1.0], [1.0, 1.0]]
 POINT = geometry("Point", [2.35, 48.85])
 
-LARGEST_DOUBLE = int(1.7976931348623157e308)
+LARGEST_DOUBLE = 1.7976931348623157e308
 TOO_LARGE = 10**309
 UNWRITABLE = 10**5000  # more digits than Python agrees to write out
 
@@ -45,8 +50,20 @@ def named(table: dict[str, Any]) -> list[Any]:
     return [pytest.param(value, id=name) for name, value in table.items()]
 
 
+FIX = (
+    ". Remove this feature or fix its geometry (in QGIS: Vector > Geometry Tools > Check Validity),"
+    " then send the layer again."
+)
+ANEW = ". Export the layer anew as GeoJSON (in QGIS: Export > Save Features As) and send that."
+CHANGE = ". Change or remove that value and send the layer again."
+SPLIT = (
+    ". Split it into single parts (in QGIS: Vector > Geometry Tools > Multipart to Singleparts),"
+    " then send the layer again."
+)
+
+
 def verdict(document: Any, max_features: int = 500) -> str | None:
-    """The reason for which `document` is refused, or None."""
+    """The reason for which `document` is refused, or None. May repair it."""
     try:
         geojson.check(document, max_features=max_features)
     except Uncompliant as fault:
@@ -86,9 +103,38 @@ GEOMETRIES = {
     "polygons, one of them empty": geometry("MultiPolygon", [[], [RING]]),
     "an extent": POINT | {"bbox": [0, 0, 0, 0]},
     "an extent with heights": POINT | {"bbox": [0, 0, 5, 0, 0, 5]},
+    "more numbers than GDAL looks at": geometry("Point", [2.35, 48.85, 35.0, 7.5, 0]),
+    "whole numbers of 64 bits": geometry("Point", [2**63 - 1, -(2**63)]),
+    "some vertices with heights": geometry("LineString", [[0, 0, 5], [1, 1], [2, 2, 7, 1]]),
+    "lines, the last one of a vertex": geometry("MultiLineString", [[[0, 0], [1, 1]], [[5, 5]]]),
     "foreign members": POINT | {"accuracy": 3.5, "source": {"name": "survey"}},
     "a foreign member that is another geometry's own": POINT | {"geometries": "of no meaning here"},
+    "a member of a feature": POINT | {"properties": {"a": 1}, "geometry": None},
+    "a member of a collection": geometries() | {"features": [], "crs": None},
 }
+
+# Degenerate: QGIS writes them and each GDAL reads them, as the text at the end says.
+DEGENERATE = [
+    (geometry("LineString", [[1, 2]]), "LINESTRING (1 2)"),
+    (geometry("LineString", [[1, 2], [1, 2]]), "LINESTRING (1 2,1 2)"),
+    (geometry("MultiLineString", [[[1, 2]], [[3, 4], [5, 6]]]), "MULTILINESTRING ((1 2),(3 4,5 6))"),
+    (geometry("MultiLineString", [[]]), "MULTILINESTRING EMPTY"),
+    (geometry("Polygon", [RING[:1]]), "POLYGON ((0 0))"),
+    (geometry("Polygon", [RING[:2]]), "POLYGON ((0 0,4 0)), closed by QGIS"),
+    (geometry("Polygon", [RING[:3]]), "POLYGON ((0 0,4 0,4 4)), closed by QGIS"),
+    (geometry("Polygon", [[[0, 0], [1, 1], [0, 0]]]), "POLYGON ((0 0,1 1,0 0))"),
+    (geometry("Polygon", [[[0, 0]] * 4]), "POLYGON ((0 0,0 0,0 0,0 0))"),
+    (geometry("Polygon", [[*RING[:3], [0, 4]]]), "POLYGON ((0 0,4 0,4 4,0 4)), closed by QGIS"),
+    (geometry("Polygon", [[*RING[:3], [0, 0, 0]]]), "POLYGON Z ((0 0 0,4 0 0,4 4 0,0 0 0))"),
+    (geometry("Polygon", [RING, HOLE[:1]]), "POLYGON ((0 0,4 0,4 4,0 0),(1 1))"),
+    (geometry("Polygon", [RING, []]), "POLYGON ((0 0,4 0,4 4,0 0))"),
+    (geometry("Polygon", [[], HOLE]), "POLYGON EMPTY"),
+    (geometry("MultiPolygon", [[RING[:3]], [RING]]), "MULTIPOLYGON (((0 0,4 0,4 4)),((0 0,4 0,4 4,0 0)))"),
+    (geometry("MultiPolygon", [[[]], [RING]]), "MULTIPOLYGON (((0 0,4 0,4 4,0 0)))"),
+    (geometry("MultiPolygon", [[[]]]), "MULTIPOLYGON EMPTY"),
+    (geometries(POINT, geometry("LineString", [[1, 2]])), "GEOMETRYCOLLECTION (POINT (2.35 48.85),LINESTRING (1 2))"),
+    (geometries(geometry("Point", []), geometry("Polygon", [[]])), "GEOMETRYCOLLECTION (…) of nothing"),
+]
 
 LAYERS = {
     "no features": layer([]),
@@ -103,6 +149,15 @@ LAYERS = {
     "a text as id": layer([feature(POINT, id="parcel-7")]),
     "numbers as ids": layer([feature(POINT, id=7), feature(POINT, id=7.5)]),
     "extents": layer([feature(POINT, bbox=[0, 0, 9, 9])], bbox=[0, 0, -9, 9, 9, 100]),
+    "extents of QGIS 3.8": layer([feature(POINT, bbox=[[0.0, 0.0, 9.0, 9.0]])], bbox=[[0, 0], [9, 9]]),
+    "half an extent": layer([feature(POINT, bbox=[1.0, 2.0, None, 4.0])]),
+    "no extents": layer([feature(POINT, bbox=None), feature(POINT, bbox=[])], bbox=[None, None, None, None]),
+    "the id of a feature that is not saved yet": layer([feature(POINT, id=-2)]),
+    "a layer of ArcGIS": layer([feature(POINT)], properties={"exceededTransferLimit": True}),
+    "a layer of GDAL": layer([feature(POINT)], name="wells", description=None, xy_coordinate_resolution=1e-07),
+    "members of other types": layer(
+        [feature(POINT, coordinates=[0, 0], geometries=[], features=[])], geometry=None, coordinates=[], geometries=[]
+    ),
     "the CRS of GeoJSON's older days": layer([], crs={"type": "name", "properties": {"name": "EPSG:2154"}}),
     "foreign members": layer([feature(POINT, style={"color": "red"})], name="parcels", numberMatched=1),
 }
@@ -119,8 +174,18 @@ def test_every_geometry_is_taken_inside_a_collection(shape: Any) -> None:
 
 
 @pytest.mark.parametrize("document", named(LAYERS))
-def test_every_layer_of_the_rfc_is_taken(document: Any) -> None:
+def test_every_layer_that_is_read_is_taken_as_it_is(document: Any) -> None:
+    before = deepcopy(document)
     assert verdict(document) is None
+    assert document == before
+
+
+@pytest.mark.parametrize(("shape", "read_by_gdal_as"), DEGENERATE)
+def test_degenerate_geometries_are_taken_as_they_are(shape: Any, read_by_gdal_as: str) -> None:
+    document = layer([feature(shape)])
+    before = deepcopy(document)
+    assert verdict(document) is None
+    assert document == before
 
 
 def test_a_layer_is_taken_as_qgis_writes_it() -> None:
@@ -142,187 +207,256 @@ def test_a_layer_is_taken_as_qgis_writes_it() -> None:
     assert verdict(document) is None
 
 
+# What is repaired. Unrepaired, GDAL reads no geometry (for whole numbers, the largest of 64 bits: a wrong place).
+
+REPAIRED = [
+    # found, left, and what GDAL reads then
+    (geometry("Point", [1, 2, None]), [1, 2], "POINT (1 2)"),
+    (geometry("Point", [1, 2, 3, None]), [1, 2, 3], "POINT Z (1 2 3)"),
+    (geometry("Point", [1, 2, None, 7]), [1, 2], "POINT (1 2): the measure would be read as a height"),
+    (geometry("LineString", [[1, 2, 3], [4, 5, None]]), [[1, 2, 3], [4, 5]], "LINESTRING Z (1 2 3,4 5 0)"),
+    (geometry("LineString", [[1, 2, None], [4, 5, 6]]), [[1, 2], [4, 5, 6]], "LINESTRING Z (1 2 0,4 5 6)"),
+    (geometry("LineString", [[1, 2, None], [4, 5, None]]), [[1, 2], [4, 5]], "LINESTRING (1 2,4 5)"),
+    (
+        geometry("MultiLineString", [[[1, 2, 3], [3, 4, None]], [[5, 6]]]),
+        [[[1, 2, 3], [3, 4]], [[5, 6]]],
+        "MULTILINESTRING Z ((1 2 3,3 4 0),(5 6 0)); unrepaired, the part is lost",
+    ),
+    (
+        geometry("Polygon", [[[0, 0, 1], [4, 0, 2], [4, 4, None], [0, 0, 1]]]),
+        [[[0, 0, 1], [4, 0, 2], [4, 4], [0, 0, 1]]],
+        "POLYGON Z ((0 0 1,4 0 2,4 4 0,0 0 1))",
+    ),
+    (
+        geometry("Polygon", [[[0, 0, None], [4, 0, 1], [4, 4, 2], [0, 0, 5], [0, 0, None]]]),
+        [[[0, 0], [4, 0, 1], [4, 4, 2], [0, 0, 5], [0, 0]]],
+        "POLYGON Z ((0 0 0,4 0 1,4 4 2,0 0 5,0 0 0)), as QGIS closes a ring whose ends differ in height",
+    ),
+    (
+        geometry("MultiPolygon", [[RING], [[[0, 0, 1], [4, 0, 2], [4, 4, None], [0, 0, 1]]]]),
+        [[RING], [[[0, 0, 1], [4, 0, 2], [4, 4], [0, 0, 1]]]],
+        "MULTIPOLYGON Z (…) of both; unrepaired, the second is lost",
+    ),
+    (geometry("MultiPoint", [[1, 2, None], [3, 4, 5]]), [[1, 2], [3, 4, 5]], "MULTIPOINT Z ((1 2 0),(3 4 5))"),
+    (geometry("MultiPoint", [[1, 2], [None, None], [5, 6]]), [[1, 2], [5, 6]], "MULTIPOINT ((1 2),(5 6))"),
+    (geometry("MultiPoint", [[1, 2, 3], [None, None, 0.0]]), [[1, 2, 3]], "MULTIPOINT Z ((1 2 3))"),
+    (geometry("MultiPoint", [[None, None, None], [1, 2, None]]), [[1, 2]], "MULTIPOINT ((1 2))"),
+    (geometry("MultiPoint", [[None, None]]), [], "MULTIPOINT EMPTY"),
+    (geometry("MultiPoint", [[1, 2], []]), [[1, 2]], "MULTIPOINT ((1 2))"),
+    (geometry("MultiPoint", [[]]), [], "MULTIPOINT EMPTY"),
+    (geometry("Point", [2**64 + 5, 2]), [18446744073709551616.0, 2], "POINT (1.84467440737096E+19 2)"),
+    (geometry("MultiPoint", [[None, None], [1, -(10**30)]]), [[1, -1e30]], "MULTIPOINT ((1 -1E+30))"),
+    (geometry("LineString", [[0, 0], [10**308, 2.5]]), [[0, 0], [1e308, 2.5]], "LINESTRING (0 0,1E+308 2.5)"),
+]
+
+
+def written(document: Any) -> bytes:
+    """As JSON, which tells 1 from 1.0."""
+    return msgspec.json.encode(document)
+
+
+@pytest.mark.parametrize(("found", "left", "read_by_gdal_as"), REPAIRED)
+def test_what_qgis_writes_and_gdal_cannot_read_is_repaired(found: Any, left: Any, read_by_gdal_as: str) -> None:
+    # Given a layer that holds the geometry, on its own, inside collections, and between good ones
+    good = feature(geometry("LineString", [[0.5, 1.5], [2.5, 3.5]]), id=1)
+    document = deepcopy(layer([good, feature(found), feature(geometries(POINT, geometries(found))), good]))
+    # When it is checked
+    assert verdict(document) is None
+    # Then nothing is changed but what GDAL could not read
+    whole = geometry(found["type"], left)
+    assert written(document) == written(
+        layer([good, feature(whole), feature(geometries(POINT, geometries(whole))), good])
+    )
+
+
 # What is refused, and how
 
 TYPES = "Point, MultiPoint, LineString, MultiLineString, Polygon, MultiPolygon, GeometryCollection"
 
 WRONG_GEOMETRIES = [
-    ([], "geometry must be an object, not a list"),
-    (False, "geometry must be an object, not a boolean"),
-    ({"coordinates": [0, 0]}, 'geometry has no "type"'),
-    ({"type": "Point"}, 'point has no "coordinates"'),
-    ({"type": "GeometryCollection", "coordinates": []}, 'geometrycollection has no "geometries"'),
-    (geometry(None, []), f"geometry type must be {TYPES}, not null"),  # type: ignore[arg-type]
-    (geometry(["Point"], []), f"geometry type must be {TYPES}, not a list"),  # type: ignore[arg-type]
-    (geometry("point", []), f"geometry type must be {TYPES}, not 'point'"),
-    (geometry("Circle", []), f"geometry type must be {TYPES}, not 'Circle'"),
-    (feature(POINT), f"geometry type must be {TYPES}, not 'Feature'"),
-    (POINT | {"properties": {}}, 'point must not have "properties"'),
-    (POINT | {"geometry": None}, 'point must not have "geometry"'),
-    (geometries() | {"features": []}, 'geometrycollection must not have "features"'),
-    (POINT | {"bbox": [0, 0, 1]}, "point: bbox has 3 numbers, an even number of at least 4 is needed"),
-    (POINT | {"n": nan}, "point: member 'n' holds a number that is not finite in double precision"),
-    (POINT | {"tree": within_lists(33)}, "point: member 'tree' is nested more than 32 levels deep"),
+    ([], f"geometry must be an object, not a list{ANEW}"),
+    (False, f"geometry must be an object, not a boolean{ANEW}"),
+    ({"coordinates": [0, 0]}, f'geometry has no "type"{ANEW}'),
+    ({"type": "Point"}, f'point has no "coordinates"{ANEW}'),
+    ({"type": "GeometryCollection", "coordinates": []}, f'geometry collection has no "geometries"{ANEW}'),
+    (geometry(None, []), f"geometry type must be {TYPES}, not null{ANEW}"),  # type: ignore[arg-type]
+    (geometry(["Point"], []), f"geometry type must be {TYPES}, not a list{ANEW}"),  # type: ignore[arg-type]
+    # GDAL takes lower case in some versions, and drops the feature in others
+    (geometry("point", []), f"geometry type must be {TYPES}, not 'point'{ANEW}"),
+    (geometry("Circle", []), f"geometry type must be {TYPES}, not 'Circle'{ANEW}"),
+    (feature(POINT), f"geometry type must be {TYPES}, not 'Feature'{ANEW}"),
+    (POINT | {"bbox": [0, 0, 1, inf]}, f"point: member 'bbox' holds an infinite or too large number{CHANGE}"),
+    (POINT | {"n": nan}, f"point: member 'n' holds an infinite or too large number{CHANGE}"),
+    (POINT | {"tree": within_lists(33)}, f"point: member 'tree' is nested more than 32 levels deep{CHANGE}"),
 ]
 
-WRONG_POSITIONS = [
+# QGIS writes null for what is NaN or infinite. GDAL reads no geometry, or loses the part; QGIS draws nothing.
+UNSHOWABLE = [
+    (geometry("Point", [None, 2.0]), "point has no finite x"),
+    (geometry("Point", [1.0, None]), "point has no finite y"),
+    (geometry("Point", [None, None]), "point has no finite x"),
+    (geometry("Point", [2.35]), "point has no finite y"),
+    (geometry("Point", [0, nan]), "point has no finite y"),
+    (geometry("Point", [inf, 0]), "point has no finite x"),
+    (geometry("Point", [0, -inf]), "point has no finite y"),
+    (geometry("Point", [0, TOO_LARGE]), "point has no finite y"),
+    (geometry("Point", [-UNWRITABLE, 0]), "point has no finite x"),
+    (geometry("Point", [0, 0, nan]), "point has no finite height"),
+    (geometry("Point", [0, 0, 0, 0, inf]), "point has no finite measure"),
+    (geometry("MultiPoint", [[None, None], [0, 0], [None, 3]]), "multipoint, part 3 has no finite x"),
+    (geometry("MultiPoint", [[0, 0], [3]]), "multipoint, part 2 has no finite y"),
+    (geometry("MultiPoint", [[], [0, inf]]), "multipoint, part 2 has no finite y"),
+    (geometry("LineString", [[1, 2], [None, None], [3, 4]]), "line, vertex 2 has no finite x"),
+    (geometry("LineString", [[1, 2], [None, 4]]), "line, vertex 2 has no finite x"),
+    (geometry("LineString", [[1, 2, 3], [3, None, None]]), "line, vertex 2 has no finite y"),
+    (geometry("LineString", [[1, 2], []]), "line, vertex 2 has no finite x"),
+    (geometry("LineString", [[0.0, 0.0], [1.0, 1.0], [2.0, nan]]), "line, vertex 3 has no finite y"),
+    (geometry("LineString", [[0, 0], [1, 1], [UNWRITABLE, 2]]), "line, vertex 3 has no finite x"),
+    (geometry("LineString", [[0.5, 0.5], [UNWRITABLE, 2]]), "line, vertex 2 has no finite x"),
+    (geometry("LineString", [[1e308, 0], [1e308, 0], [nan, 0]]), "line, vertex 3 has no finite x"),
+    (geometry("MultiLineString", [[], [[0, 0], [0, None]]]), "multiline, part 2, vertex 2 has no finite y"),
+    (geometry("Polygon", [[[nan, 0], [4, 0], [4, 4], [nan, 0]]]), "polygon, ring 1, vertex 1 has no finite x"),
+    (geometry("Polygon", [RING, [[1, 1], [None, 2], [1, 1]]]), "polygon, ring 2, vertex 2 has no finite x"),
+    (
+        geometry("MultiPolygon", [[RING], [RING, [[1, 1], [2, None], [1, 1]]]]),
+        "multipolygon, part 2, ring 2, vertex 2 has no finite y",
+    ),
+    (
+        geometries(POINT, geometries(geometry("Point", [None, None]))),
+        "geometry collection, part 2, geometry collection, part 1, point has no finite x",
+    ),
+]
+
+MALFORMED_COORDINATES = [
     (geometry("Point", None), "point must be a list, not null"),
     (geometry("Point", {}), "point must be a list, not an object"),
     (geometry("Point", "2.35,48.85"), "point must be a list, not '2.35,48.85'"),
-    (geometry("Point", [2.35]), "point has 1 coordinate, at least 2 are needed"),
-    (geometry("Point", ["2.35", 48.85]), "point coordinate 0 must be a number, not '2.35'"),
-    (geometry("Point", [0, True]), "point coordinate 1 must be a number, not a boolean"),
-    (geometry("Point", [0, 0, None]), "point coordinate 2 must be a number, not null"),
-    (geometry("Point", [[0, 0], [1, 1]]), "point coordinate 0 must be a number, not a list"),
-    (geometry("Point", [0, nan]), "point coordinate 1 is not finite in double precision"),
-    (geometry("Point", [inf, 0]), "point coordinate 0 is not finite in double precision"),
-    (geometry("Point", [0, -inf]), "point coordinate 1 is not finite in double precision"),
-    (geometry("Point", [0, TOO_LARGE]), "point coordinate 1 is not finite in double precision"),
-    (geometry("Point", [-UNWRITABLE, 0]), "point coordinate 0 is not finite in double precision"),
-    (geometry("MultiPoint", [0, 0]), "multipoint position 0 must be a list, not a number"),
-    (geometry("MultiPoint", [[0, 0], []]), "multipoint position 1 has 0 coordinates, at least 2 are needed"),
-    (geometry("MultiPoint", [[0, 0], {}]), "multipoint position 1 must be a list, not an object"),
-    (geometry("MultiPoint", [[0, 0], "10"]), "multipoint position 1 must be a list, not '10'"),
-    (
-        geometry("MultiPoint", [[0, 0], [0, 1, {}]]),
-        "multipoint position 1 coordinate 2 must be a number, not an object",
-    ),
-    (
-        geometry("LineString", [[0.0, 0.0], [1.0, 1.0], [2.0, nan]]),
-        "linestring position 2 coordinate 1 is not finite in double precision",
-    ),
-    (
-        geometry("LineString", [[0, 0], [1, 1], [UNWRITABLE, 2]]),
-        "linestring position 2 coordinate 0 is not finite in double precision",
-    ),
-    (
-        geometry("Polygon", [[[nan, 0], [4, 0], [4, 4], [nan, 0]]]),
-        "polygon ring 0 position 0 coordinate 0 is not finite in double precision",
-    ),
-]
-
-WRONG_LINES_AND_RINGS = [
-    (geometry("LineString", 0), "linestring must be a list, not a number"),
-    (geometry("LineString", [0, 0]), "linestring position 0 must be a list, not a number"),
-    (geometry("LineString", [[0, 0]]), "linestring has 1 position, at least 2 are needed"),
-    (geometry("MultiLineString", [[], 5]), "multilinestring line 1 must be a list, not a number"),
-    (geometry("MultiLineString", [[[0, 0]]]), "multilinestring line 0 has 1 position, at least 2 are needed"),
+    (geometry("Point", ["2.35", 48.85]), "point: x must be a number, not '2.35'"),
+    (geometry("Point", [0, True]), "point: y must be a number, not a boolean"),
+    (geometry("Point", [0, 0, "35"]), "point: height must be a number, not '35'"),
+    (geometry("Point", [[0, 0], [1, 1]]), "point: x must be a number, not a list"),
+    (geometry("MultiPoint", [0, 0]), "multipoint, part 1 must be a list, not a number"),
+    (geometry("MultiPoint", [[0, 0], None]), "multipoint, part 2 must be a list, not null"),
+    (geometry("MultiPoint", [[0, 0], {}]), "multipoint, part 2 must be a list, not an object"),
+    (geometry("MultiPoint", [[0, 0], "10"]), "multipoint, part 2 must be a list, not '10'"),
+    (geometry("MultiPoint", [[0, 0], [0, 1, {}]]), "multipoint, part 2: height must be a number, not an object"),
+    (geometry("LineString", 0), "line must be a list, not a number"),
+    (geometry("LineString", [0, 0]), "line, vertex 1 must be a list, not a number"),
+    (geometry("LineString", [[0, 0], None]), "line, vertex 2 must be a list, not null"),
+    (geometry("MultiLineString", [[], 5]), "multiline, part 2 must be a list, not a number"),
     (geometry("Polygon", {}), "polygon must be a list, not an object"),
-    (geometry("Polygon", RING), "polygon ring 0 position 0 must be a list, not a number"),
-    (geometry("Polygon", [RING, None]), "polygon ring 1 must be a list, not null"),
-    (geometry("Polygon", [RING[:3]]), "polygon ring 0 has 3 positions, at least 4 are needed"),
-    (geometry("Polygon", [RING[:1]]), "polygon ring 0 has 1 position, at least 4 are needed"),
-    (geometry("Polygon", [[*RING[:3], [0, 4]]]), "polygon ring 0 is not closed"),
-    (geometry("Polygon", [[*RING[:3], [0, 0, 0]]]), "polygon ring 0 is not closed"),
-    (geometry("Polygon", [RING, [*HOLE, [9, 9]]]), "polygon ring 1 is not closed"),
-    (
-        geometry("MultiPolygon", [[RING], [RING[:3]]]),
-        "multipolygon polygon 1 ring 0 has 3 positions, at least 4 are needed",
-    ),
-    (geometry("MultiPolygon", [[RING, [*RING, [5, 5]]]]), "multipolygon polygon 0 ring 1 is not closed"),
-    (geometry("MultiPolygon", [RING]), "multipolygon polygon 0 ring 0 position 0 must be a list, not a number"),
+    (geometry("Polygon", RING), "polygon, ring 1, vertex 1 must be a list, not a number"),
+    (geometry("Polygon", [RING, None]), "polygon, ring 2 must be a list, not null"),
+    (geometry("MultiPolygon", [None, [RING]]), "multipolygon, part 1 must be a list, not null"),
+    (geometry("MultiPolygon", [RING]), "multipolygon, part 1, ring 1, vertex 1 must be a list, not a number"),
 ]
 
 WRONG_GEOMETRY_COLLECTIONS = [
-    ({"type": "GeometryCollection", "geometries": {}}, "geometrycollection must be a list, not an object"),
-    (geometries(POINT, None), "geometrycollection geometry 1 must be an object, not null"),
+    ({"type": "GeometryCollection", "geometries": {}}, f"geometry collection must be a list, not an object{ANEW}"),
+    (geometries(POINT, None), f"geometry collection, part 2, geometry must be an object, not null{ANEW}"),
     (
         geometries(geometry("Line", [])),
-        f"geometrycollection geometry 0 type must be {TYPES}, not 'Line'",
+        f"geometry collection, part 1, geometry type must be {TYPES}, not 'Line'{ANEW}",
     ),
-    (
-        geometries(POINT, geometries(geometry("Polygon", [RING[:2]]))),
-        "geometrycollection geometry 1 geometrycollection geometry 0 polygon ring 0"
-        " has 2 positions, at least 4 are needed",
-    ),
-    (
-        within_collections(9, POINT),
-        "geometrycollection holds geometries more than 8 collections deep",
-    ),
+    (within_collections(9, POINT), f"geometry collection holds geometries more than 8 collections deep{SPLIT}"),
 ]
 
 
 @pytest.mark.parametrize(
     ("shape", "reason"),
-    [*WRONG_GEOMETRIES, *WRONG_POSITIONS, *WRONG_LINES_AND_RINGS, *WRONG_GEOMETRY_COLLECTIONS],
+    [
+        *WRONG_GEOMETRIES,
+        *((shape, fault + FIX) for shape, fault in UNSHOWABLE),
+        *((shape, fault + ANEW) for shape, fault in MALFORMED_COORDINATES),
+        *WRONG_GEOMETRY_COLLECTIONS,
+    ],
 )
-def test_a_wrong_geometry_is_refused_with_its_place_and_its_fault(shape: Any, reason: str) -> None:
-    assert verdict(layer([feature(shape)])) == f"feature 0: {reason}"
+def test_a_wrong_geometry_is_refused_with_its_place_its_fault_and_the_remedy(shape: Any, reason: str) -> None:
+    assert verdict(layer([feature(deepcopy(shape))])) == f"Feature 1: {reason}"
 
 
 WRONG_FEATURES = [
-    (None, " must be an object, not null"),
-    ([feature(POINT)], " must be an object, not a list"),
-    ("Feature", " must be an object, not 'Feature'"),
-    ({}, ' has no "type"'),
-    (POINT, " type must be Feature, not 'Point'"),
-    (feature(POINT, type="feature"), " type must be Feature, not 'feature'"),
-    (feature(POINT, type=1), " type must be Feature, not a number"),
-    (without(feature(POINT), "geometry"), ' has no "geometry"'),
-    (without(feature(POINT), "properties"), ' has no "properties"'),
-    (feature(POINT, properties=[]), ": properties must be an object, not a list"),
-    (feature(POINT, properties="a=1"), ": properties must be an object, not 'a=1'"),
-    (
-        feature(POINT, properties={"n": nan}),
-        ": property 'n' holds a number that is not finite in double precision",
-    ),
+    (None, f" must be an object, not null{ANEW}"),
+    ([feature(POINT)], f" must be an object, not a list{ANEW}"),
+    ("Feature", f" must be an object, not 'Feature'{ANEW}"),
+    ({}, f' has no "type"{ANEW}'),
+    (POINT, f" type must be Feature, not 'Point'{ANEW}"),
+    (feature(POINT, type="feature"), f" type must be Feature, not 'feature'{ANEW}"),
+    (feature(POINT, type=1), f" type must be Feature, not a number{ANEW}"),
+    (without(feature(POINT), "geometry"), f' has no "geometry"{ANEW}'),
+    (without(feature(POINT), "properties"), f' has no "properties"{ANEW}'),
+    (feature(POINT, properties=[]), f": properties must be an object, not a list{ANEW}"),
+    (feature(POINT, properties="a=1"), f": properties must be an object, not 'a=1'{ANEW}"),
+    (feature(POINT, properties={"n": nan}), f": property 'n' holds an infinite or too large number{CHANGE}"),
     (
         feature(POINT, properties={"fine": 1, "n": {"deep": [1, -UNWRITABLE]}}),
-        ": property 'n' holds a number that is not finite in double precision",
+        f": property 'n' holds an infinite or too large number{CHANGE}",
     ),
     (
         feature(POINT, properties={"fine": within_lists(32), "p": within_lists(33)}),
-        ": property 'p' is nested more than 32 levels deep",
+        f": property 'p' is nested more than 32 levels deep{CHANGE}",
     ),
-    (feature(POINT, id=True), ": id must be a text or a number, not a boolean"),
-    (feature(POINT, id=["a"]), ": id must be a text or a number, not a list"),
-    (feature(POINT, id=nan), ": id is not finite in double precision"),
-    (feature(POINT, id=UNWRITABLE), ": id is not finite in double precision"),
-    (feature(POINT, bbox=None), ": bbox must be a list, not null"),
-    (feature(POINT, bbox=[]), ": bbox has 0 numbers, an even number of at least 4 is needed"),
-    (feature(POINT, bbox=[0, 0]), ": bbox has 2 numbers, an even number of at least 4 is needed"),
-    (feature(POINT, bbox=[0, 0, 1, 1, 2]), ": bbox has 5 numbers, an even number of at least 4 is needed"),
-    (feature(POINT, bbox=[0, 0, 1, "1"]), ": bbox number 3 must be a number, not '1'"),
-    (feature(POINT, bbox=[0, None, 1, 1]), ": bbox number 1 must be a number, not null"),
-    (feature(POINT, bbox=[0, 0, 1, inf]), ": bbox number 3 is not finite in double precision"),
-    (feature(POINT, coordinates=[0, 0]), ' must not have "coordinates"'),
-    (feature(POINT, geometries=[]), ' must not have "geometries"'),
-    (feature(POINT, features=[]), ' must not have "features"'),
-    (
-        feature(POINT, extra={"n": [inf]}),
-        ": member 'extra' holds a number that is not finite in double precision",
-    ),
+    (feature(POINT, id=True), f": id must be a text or a number, not a boolean{ANEW}"),
+    (feature(POINT, id=["a"]), f": id must be a text or a number, not a list{ANEW}"),
+    (feature(POINT, id=nan), f": id is infinite or too large{CHANGE}"),
+    (feature(POINT, id=UNWRITABLE), f": id is infinite or too large{CHANGE}"),
+    (feature(POINT, bbox=[0, 0, 1, inf]), f": member 'bbox' holds an infinite or too large number{CHANGE}"),
+    (feature(POINT, style=inf), f": member 'style' holds an infinite or too large number{CHANGE}"),
 ]
 
 
-@pytest.mark.parametrize(("broken", "fault"), WRONG_FEATURES)
-def test_a_wrong_feature_is_refused_by_its_number(broken: Any, fault: str) -> None:
-    assert verdict(layer([feature(POINT), feature(None), broken, feature(None)])) == f"feature 2{fault}"
+@pytest.mark.parametrize(("wrong", "reason"), WRONG_FEATURES)
+def test_a_wrong_feature_is_refused_with_its_number(wrong: Any, reason: str) -> None:
+    assert verdict(layer([feature(POINT), wrong])) == f"Feature 2{reason}"
 
 
-WRONG_LAYERS: list[tuple[Any, str]] = [
-    (None, "the geojson must be an object, not null"),
-    ([], "the geojson must be an object, not a list"),
-    ("{}", "the geojson must be an object, not '{}'"),
-    ({}, 'the geojson has no "type"'),
-    (feature(POINT), "the geojson type must be FeatureCollection, not 'Feature'"),
-    (
-        layer([], type="featurecollection"),
-        "the geojson type must be FeatureCollection, not 'featurecollection'",
-    ),
-    (layer([], type={}), "the geojson type must be FeatureCollection, not an object"),
-    (without(layer([]), "features"), 'the geojson has no "features"'),
-    (layer([]) | {"features": None}, "the geojson: features must be a list, not null"),
-    (layer([]) | {"features": {"0": feature(POINT)}}, "the geojson: features must be a list, not an object"),
-    (layer([], geometry=None), 'the geojson must not have "geometry"'),
-    (layer([], properties={}, coordinates=[]), 'the geojson must not have "coordinates"'),
-    (layer([], geometries=[]), 'the geojson must not have "geometries"'),
-    (layer([], bbox=[1, 2, 3]), "the geojson: bbox has 3 numbers, an even number of at least 4 is needed"),
-    (
-        layer([], crs={"n": nan}),
-        "the geojson: member 'crs' holds a number that is not finite in double precision",
-    ),
-    (layer([], crs=within_lists(33)), "the geojson: member 'crs' is nested more than 32 levels deep"),
+@pytest.mark.parametrize(
+    ("members", "name"),
+    [
+        ({}, "13"),
+        ({"id": None}, "13"),
+        ({"id": ""}, "13"),
+        ({"id": " \n"}, "13"),
+        ({"id": 7}, "7 (its id)"),
+        ({"id": 0}, "0 (its id)"),
+        ({"id": -2}, "-2 (its id)"),
+        ({"id": 7.5}, "7.5 (its id)"),
+        ({"id": "parcel-7"}, "'parcel-7' (its id)"),
+        ({"id": "x" * 100}, f"'{'x' * 39}…' (its id)"),
+        ({"id": "a\nb"}, "'a\N{REPLACEMENT CHARACTER}b' (its id)"),
+        ({"id": 10**300}, "13"),
+    ],
+)
+def test_a_refused_feature_goes_by_its_id_or_else_its_number_from_1(members: dict[str, Any], name: str) -> None:
+    document = layer([*[feature(POINT)] * 12, feature(geometry("Point", [1, None]), **members)])
+    assert verdict(document) == f"Feature {name}: point has no finite y{FIX}"
+
+
+def put_into_a_collection(type_: str) -> str:
+    return (
+        f"The layer is a single {type_}. Put it into a FeatureCollection and send that:"
+        ' {"type": "FeatureCollection", "features": […]}.'
+    )
+
+
+WRONG_LAYERS = [
+    (None, f"The layer must be an object, not null{ANEW}"),
+    ([], f"The layer must be an object, not a list{ANEW}"),
+    ("{}", f"The layer must be an object, not '{{}}'{ANEW}"),
+    (7, f"The layer must be an object, not a number{ANEW}"),
+    ({}, f'The layer has no "type"{ANEW}'),
+    ({"features": []}, f'The layer has no "type"{ANEW}'),
+    ({"type": "featurecollection"}, f"The layer type must be FeatureCollection, not 'featurecollection'{ANEW}"),
+    ({"type": ["Feature"]}, f"The layer type must be FeatureCollection, not a list{ANEW}"),
+    ({"type": "Topology", "objects": {}}, f"The layer type must be FeatureCollection, not 'Topology'{ANEW}"),
+    (feature(POINT), put_into_a_collection("Feature")),
+    (POINT, put_into_a_collection("Point")),
+    (geometries(POINT), put_into_a_collection("GeometryCollection")),
+    ({"type": "FeatureCollection"}, f'The layer has no "features"{ANEW}'),
+    (layer([]) | {"features": None}, f"The layer: features must be a list, not null{ANEW}"),
+    (layer([]) | {"features": {"0": feature(POINT)}}, f"The layer: features must be a list, not an object{ANEW}"),
+    (layer([], crs={"n": nan}), f"The layer: member 'crs' holds an infinite or too large number{CHANGE}"),
+    (layer([], crs=within_lists(33)), f"The layer: member 'crs' is nested more than 32 levels deep{CHANGE}"),
 ]
 
 
@@ -333,7 +467,7 @@ def test_what_is_no_layer_is_refused(document: Any, reason: str) -> None:
 
 def test_the_first_wrong_feature_is_the_one_named() -> None:
     document = layer([*[feature(POINT)] * 12, feature("x"), feature("y")])
-    assert verdict(document) == "feature 12: geometry must be an object, not 'x'"
+    assert verdict(document) == f"Feature 13: geometry must be an object, not 'x'{ANEW}"
 
 
 # How many features
@@ -369,7 +503,7 @@ def test_a_clients_text_comes_back_short_and_printable(text: str) -> None:
         reason = verdict(document)
         assert reason is not None
         assert reason.isprintable()
-        assert len(reason) < 200
+        assert len(reason) < 300
 
 
 ABYSS = within_lists(100_000)
@@ -377,25 +511,25 @@ ABYSS = within_lists(100_000)
 BOTTOMLESS = {
     "geometry collections": (
         feature(within_collections(100_000, POINT)),
-        "feature 0: geometrycollection holds geometries more than 8 collections deep",
+        f"Feature 1: geometry collection holds geometries more than 8 collections deep{SPLIT}",
     ),
     "a property": (
         feature(POINT, properties={"p": ABYSS}),
-        "feature 0: property 'p' is nested more than 32 levels deep",
+        f"Feature 1: property 'p' is nested more than 32 levels deep{CHANGE}",
     ),
     "a coordinate": (
         feature(geometry("LineString", [[0, 0], [ABYSS, 0]])),
-        "feature 0: linestring position 1 coordinate 0 must be a number, not a list",
+        f"Feature 1: line, vertex 2: x must be a number, not a list{ANEW}",
     ),
     "the ends of a ring": (
         feature(geometry("Polygon", [[ABYSS, [0, 0], [0, 0], within_lists(100_000)]])),
-        "feature 0: polygon ring 0 position 0 has 1 coordinate, at least 2 are needed",
+        f"Feature 1: polygon, ring 1, vertex 1: x must be a number, not a list{ANEW}",
     ),
     "a member of another geometry's": (
         feature(POINT | {"geometries": ABYSS}),
-        "feature 0: point: member 'geometries' is nested more than 32 levels deep",
+        f"Feature 1: point: member 'geometries' is nested more than 32 levels deep{CHANGE}",
     ),
-    "a type": (feature(POINT, type=ABYSS), "feature 0 type must be Feature, not a list"),
+    "a type": (feature(POINT, type=ABYSS), f"Feature 1 type must be Feature, not a list{ANEW}"),
 }
 
 
@@ -420,7 +554,8 @@ EVERYTHING = msgspec.json.encode(
 
 RUBBISH: list[Any] = [
     None, True, 0, -1.5, nan, inf, UNWRITABLE, "", "Point", "Polygon", "x" * 100, "\x00",
-    [], [[]], [[[]]], [0], [0, 0], [[0, 0]], RING, [None], {}, {"type": "Point"}, POINT, {"": nan},
+    [], [[]], [[[]]], [0], [0, 0], [[0, 0]], RING, [None], [0, 0, None], [[None, None]],
+    [[0, 0, None], [2**64, 0]], {}, {"type": "Point"}, POINT, {"": nan},
 ]  # fmt: skip
 
 
@@ -434,6 +569,11 @@ def places(document: Any) -> list[tuple[Any, Any]]:
     return found
 
 
+def copied(document: Any) -> Any:
+    """As deepcopy, ten times as fast."""
+    return pickle.loads(pickle.dumps(document))
+
+
 def broken(seed: int) -> Any:
     """The layer that has everything, broken in one to three places; the same for the same seed."""
     chance = random.Random(seed)
@@ -444,23 +584,32 @@ def broken(seed: int) -> Any:
     return document
 
 
-def test_rubbish_anywhere_is_either_harmless_or_refused_in_words() -> None:
-    # Given a good layer
-    document = msgspec.json.decode(EVERYTHING)
-    verdicts = [verdict(document)]
-    # When each of its values gives way to each piece of rubbish in turn
-    for container, key in places(document):
-        good = container[key]
-        for rubbish in RUBBISH:
-            container[key] = rubbish
-            verdicts.append(verdict(document))
-        container[key] = good
-    # Then nothing comes out but verdicts of both kinds, fit to be read
-    assert verdicts[0] is None
-    assert verdicts.count(None) > 100
-    reasons = {reason for reason in verdicts if reason is not None}
+def test_rubbish_anywhere_is_harmless_or_repaired_or_refused_in_words() -> None:
+    # Given good layers, each of a feature
+    everything = msgspec.json.decode(EVERYTHING)
+    good_layers = [everything | {"features": [one]} for one in everything["features"]]
+    assert [verdict(document) for document in good_layers] == [None] * len(good_layers)
+    taken, reasons = [], set()
+    # When each of their values gives way to each piece of rubbish in turn
+    for document in good_layers:
+        for container, key in places(document):
+            good = container[key]
+            for rubbish in RUBBISH:
+                container[key] = rubbish
+                reason = verdict(wrong := copied(document))
+                if reason is None:
+                    taken.append(wrong)
+                else:
+                    reasons.add(reason)
+            container[key] = good
+    # Then some is taken, and leaves nothing to repair
+    assert len(taken) > 100
+    before = copied(taken)
+    assert {verdict(document) for document in taken} == {None}
+    assert taken == before
+    # Then some is refused, in words that are fit to be read
     assert len(reasons) > 1000
-    assert all(reason.isprintable() and len(reason) < 250 for reason in reasons)
+    assert all(reason.isprintable() and len(reason) < 350 for reason in reasons)
 
 
 def test_a_quick_look_at_positions_leads_to_the_same_verdict_as_a_long_one(
@@ -468,18 +617,13 @@ def test_a_quick_look_at_positions_leads_to_the_same_verdict_as_a_long_one(
 ) -> None:
     # Given layers broken in many ways
     documents = [broken(seed) for seed in range(500)]
+    repaired = copied(documents)
     # When they are checked with the shortcut for sound positions, and without
-    quick = [verdict(document) for document in documents]
+    quick = [verdict(document) for document in repaired]
     monkeypatch.setattr(geojson, "_are_positions", lambda found: False)
     long = [verdict(document) for document in documents]
-    # Then it makes no difference
+    # Then it makes no difference, to the repairs neither
     assert quick == long
     assert len(set(quick)) > 100
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_the_layer_is_left_as_it_was(seed: int) -> None:
-    document = broken(seed)
-    before = deepcopy(document)
-    verdict(document)
-    assert document == before
+    sound = [number for number, reason in enumerate(quick) if reason is None]
+    assert [written(repaired[number]) for number in sound] == [written(documents[number]) for number in sound]

@@ -186,6 +186,13 @@ def with_document(document: str) -> bytes:
 
 EMPTY = '{"type":"FeatureCollection","features":[]%s}'
 
+
+def of_features(*features: str) -> str:
+    return EMPTY.replace("[]", f"[{','.join(features)}]") % ""
+
+
+A_POINT = '{"type":"Feature","geometry":{"type":"Point","coordinates":[6.5,7.5]},"properties":null}'
+
 UNFIT = {
     "null": "null",
     "a text": '"FeatureCollection"',
@@ -207,9 +214,17 @@ def test_what_is_json_and_no_layer_is_refused_in_words(name: str) -> None:
     assert "Error" not in reason
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" * 400])
+def test_an_infinite_coordinate_is_refused_by_its_place(number: str) -> None:
+    wrong = of_features(A_POINT, A_POINT.replace("7.5", number))
+    assert refusal("geojson", with_document(wrong)).startswith("Feature 2: point has no finite y. Remove")
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
+        (EMPTY % ',"height":[6.1,46.2,null]', EMPTY % ',"height":[6.1,46.2,null]'),
+        (of_features(A_POINT.replace("7.5]", "7.5,null]"), A_POINT), of_features(A_POINT, A_POINT)),
         (EMPTY % ',"a":1,"a":2', EMPTY % ',"a":2'),
         (' { "type" : "FeatureCollection" ,\n "features" : [ ] } ', EMPTY % ""),
         (EMPTY % ',"a":"\\u00e9\\ud83d\\uddfa"', EMPTY % ',"a":"é🗺"'),

@@ -39,7 +39,7 @@ without its token, is accepted and closed with 1008.
 MEANINGS = {
     "text": "Broadcast and stored.",
     "image": "Scaled to fit the house's size, broadcast as JPEG or PNG, stored.",
-    "geojson": "A layer, checked against RFC 7946, broadcast and stored; coordinates are in the layer's CRS.",
+    "geojson": "A layer, repaired where QGIS could not read it; broadcast, stored. In the layer's own CRS.",
     "crs": "A coordinate reference system; broadcast and stored.",
     "bbox": "An extent; broadcast and stored.",
     "position": "A place; broadcast and stored.",
