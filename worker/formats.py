@@ -62,13 +62,12 @@ _HEIC = (
 _RAW = f"This is a camera's raw file, which cannot be shown here. {_SAVE_IT}"
 _VIDEO = "This is a video, and only pictures can be shown here. Send a picture of it."
 
-_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _DNG_VERSION = 50706
 
 _KNOWN: tuple[tuple[Callable[[bytes], bool], str], ...] = (
     (lambda it: it[4:8] == b"ftyp" and it[8:12] in _AVIF_BRANDS, f"AVIF pictures cannot be shown here. {_SAVE_IT}"),
-    (lambda it: it[4:8] == b"ftyp" and it[8:12] in _HEIF_BRANDS, _HEIC),
     (lambda it: it[4:12] == b"ftypcrx ", _RAW),
     (lambda it: it[4:8] == b"ftyp" or it.startswith(b"\x1aE\xdf\xa3") or it[8:12] == b"AVI ", _VIDEO),
     (
@@ -77,20 +76,23 @@ _KNOWN: tuple[tuple[Callable[[bytes], bool], str], ...] = (
     ),
     (
         lambda it: it.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")),
-        f"JPEG 2000 pictures of this kind cannot be shown here. {_SAVE_IT}",
+        f"JPEG 2000 pictures cannot be shown here. {_SAVE_IT}",
     ),
     (lambda it: it.startswith(b"8BPS"), f"Photoshop files cannot be shown here. {_SAVE_IT}"),
     (lambda it: it.startswith((b"IIRO", b"IIU\0", b"FUJIFILMCCD-RAW")), _RAW),
     (lambda it: it.startswith(b"%PDF"), "PDF files cannot be shown here. Save the page as PNG or JPEG, and send that."),
     (lambda it: it.startswith(b"%!PS"), f"PostScript files cannot be shown here. {_SAVE_IT}"),
     (lambda it: b"<svg" in it[:1024], "SVG drawings cannot be shown here. Export it as PNG, and send that."),
-    (tiff.is_tiff, f"This TIFF is damaged, or of a kind that cannot be shown here. {HOW_TO_EXPORT}"),
 )
 
 
 def words_for(data: bytes) -> str | None:
-    """Why a file of a known format cannot be opened; None if its format is not known either."""
-    if any(_accepts(name, data) for name in FORMATS if name not in ("TIFF", "JPEG2000", "AVIF", "HEIF")):
+    """Why a file cannot be opened; None if its format is not known."""
+    if not HAS_HEIF and data[4:8] == b"ftyp" and (data[8:12] in _HEIC_BRANDS or b"heic" in data[8:64]):
+        return _HEIC
+    if tiff.is_tiff(data):
+        return f"This TIFF is damaged, or of a kind that cannot be shown here. {HOW_TO_EXPORT}"
+    if any(_accepts(name, data) for name in FORMATS):
         return UNREADABLE
     return next((words for is_one, words in _KNOWN if is_one(data)), None)
 

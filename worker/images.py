@@ -92,7 +92,7 @@ def _opened(data: bytes, max_size: int, max_pixels: int) -> _Opened:
         if predicted_seconds(data) > _MAX_SECONDS:
             raise Uncompliant(_TOO_LONG)
         formats.check_raw(data)
-        if raster := rasters.read(data, _fitted(size, max_size)):
+        if (raster := rasters.read(data, _fitted(size, max_size))) is not None:
             return _Opened(raster)
         if data.startswith(damage.PNG_SIGNATURE):
             data = damage.slim_png(data)
@@ -155,7 +155,7 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
 
 def _fitted(size: tuple[int, int], max_size: int) -> tuple[int, int]:
     width, height = size
-    scale = min(1, max_size / max(size))
+    scale = min(1, max_size / max(*size, 1))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
