@@ -24,7 +24,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from gischat.errors import Uncompliant
 from worker import damage, formats, rasters
-from worker.costs import dimensions, jpeg2000_levels
+from worker.costs import estimate, jpeg2000_levels
 from worker.costs import predicted_seconds as predicted_seconds
 
 _ORIENTATION = 0x0112  # of EXIF and TIFF
@@ -87,12 +87,13 @@ def _decode(image_data: str) -> bytes:
 
 def _opened(data: bytes, max_size: int, max_pixels: int) -> _Opened:
     with _blaming_the_client(data):
-        size = dimensions(data)
-        _check_size(size, max_pixels)
-        if predicted_seconds(data) > _MAX_SECONDS:
+        foretold = estimate(data)
+        # WebP's and JPEG 2000's libraries reserve the whole picture, up to 2 GB, before Pillow learns of its size.
+        _check_size(foretold.size, max_pixels)
+        if foretold.seconds > _MAX_SECONDS:
             raise Uncompliant(_TOO_LONG)
         formats.check_raw(data)
-        if (raster := rasters.read(data, _fitted(size, max_size))) is not None:
+        if (raster := rasters.read(data, _fitted(foretold.size, max_size))) is not None:
             return _Opened(raster)
         if data.startswith(damage.PNG_SIGNATURE):
             data = damage.slim_png(data)
