@@ -18,6 +18,7 @@ from functools import lru_cache
 from gischat.protocol.words import is_blank
 
 UNNAMED = "unnamed"
+RESOURCES = ":/"
 
 _SPOOFING = "\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
 _SPOOFING += "\ufff9-\ufffb\U000e0000-\U000e007f"
@@ -47,9 +48,11 @@ def file_name(text: str) -> str:
 def icon_name(text: str) -> str:
     """An icon's name or path within the icons, `/mIconFolder.svg`: each of its parts as no system could misread it.
 
-    Clients read the file of this name below their icons; a path may lead down there, and nowhere else.
+    Clients read the file of this name below their icons, or among their Qt resources (`:/`), and nowhere else: a path
+    that leads to `/dev/zero` would hang them.
     """
-    return "/".join(map(_harmless, text.split("/")))
+    inside = text.removeprefix(RESOURCES)
+    return text[: len(text) - len(inside)] + "/".join(map(_harmless, inside.split("/")))
 
 
 def _harmless(text: str) -> str:

@@ -106,7 +106,8 @@ def quoting(reason: str, said: str | bytes) -> str:
     found = _TEXT.search(head if isinstance(head, str) else (head := head.decode(errors="replace")))
     if found is None or _QUOTED in reason:
         return reason
-    return f"{reason}{_QUOTED}{excerpt(beginning(head[found.end() :]))}"
+    text = beginning(head[found.end() :])
+    return reason if is_blank(text) else f"{reason}{_QUOTED}{excerpt(text)}"
 
 
 def beginning(written: str | bytes | memoryview) -> str:
