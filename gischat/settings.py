@@ -176,7 +176,7 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
         "max_author_length": count("MAX_AUTHOR_LENGTH", 32),
         "max_message_length": count("MAX_MESSAGE_LENGTH", 255),
         "max_image_size": count("MAX_IMAGE_SIZE", 800),
-        "max_image_raw_length": count("MAX_IMAGE_RAW_LENGTH", 5_000_000),
+        "max_image_raw_length": count("MAX_IMAGE_RAW_LENGTH", 12_000_000),
         "max_image_pixels": count("MAX_IMAGE_PIXELS", 64_000_000),
         "max_model_raw_length": count("MAX_MODEL_RAW_LENGTH", 1_000_000),
         "max_script_raw_length": count("MAX_SCRIPT_RAW_LENGTH", 2_000_000),

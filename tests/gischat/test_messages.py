@@ -4,6 +4,7 @@ import json
 import random
 import re
 import sys
+import tracemalloc
 import uuid
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -13,7 +14,8 @@ import pytest
 
 from gischat import messages
 from gischat.errors import Uncompliant
-from gischat.messages import HEAVY_TYPES, LAST_SECOND, Lane, Message, Messages, excerpt, nickname_of
+from gischat.messages import HEAVY_TYPES, LAST_SECOND, Lane, Message, Messages, excerpt, nickname_of, quoting
+from gischat.protocol import words as words_
 from tests.support import contract
 from tests.support.contract import KEYS, REPLYABLE, required, sample
 from tests.support.settings import settings
@@ -21,6 +23,7 @@ from tests.support.settings import settings
 CLIENT_TYPES = [type_ for type_ in KEYS if type_ not in ("nb_users", "uncompliant")]
 
 ID = "0B3C5f0e-0000-1000-8000-00805f9b34fb"  # in mixed case: it is kept as it was written
+NOTHING_TO_READ = "There is nothing to read in this text: write something."
 OTHER_ID = "00000000-0000-0000-0000-000000000000"
 
 HEAD = ["type", "id", "timestamp"]
@@ -174,8 +177,9 @@ def test_a_clients_own_id_and_timestamp_are_kept(type_: str) -> None:
 
 
 NO_UUIDS = [
-    "", "x", 5, True, [], {}, ID + "\n", " " + ID, ID[:-1], ID + "0", ID.replace("-", ""), f"{{{ID}}}",
-    f"urn:uuid:{ID}", "٠" * 8 + ID[8:], ID.replace("0", "g"),
+    "", "x", 5, True, [], {}, ID + "\n", " " + ID, ID[:-1], ID + "0", "٠" * 8 + ID[8:], ID.replace("0", "g"),
+    f"{{{ID}", f"{ID}}}", f"{{{{{ID}}}}}", f"({ID})", f"{{urn:uuid:{ID}}}", f"urn:uuid:{{{ID}}}", f"uuid:{ID}",
+    f"urn:{ID}", ID.replace("-", "", 1), ID.replace("-", "_"), f"{ID[:4]}-{ID[4:]}", "-" + ID, [ID], "{}", "urn:uuid:",
 ]  # fmt: skip
 
 
@@ -184,6 +188,21 @@ NO_UUIDS = [
 def test_what_is_no_uuid_is_refused(key: str, id_: Any) -> None:
     fault = refusal(sample("text", **{key: id_}))
     assert fault.fields == {key: "Must be a UUID."}
+
+
+OTHER_IDS = [
+    f"{{{ID}}}", f"{{{ID.upper()}}}", f"urn:uuid:{ID}", f"URN:UUID:{ID}", ID.replace("-", ""),
+    f"{{{ID.replace('-', '')}}}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("id_", OTHER_IDS)
+@pytest.mark.parametrize("key", ["id", "in_reply_to_id"])
+def test_a_uuid_in_another_form_becomes_the_usual_one(key: str, id_: str) -> None:
+    """QUuid::toString writes braces, .NET and Python leave hyphens out, RFC 9562 has the URN."""
+    assert content(sample("text", **{key: id_}))[key] == ID.lower()
+    escaped = "".join(f"\\u{ord(letter):04x}" for letter in id_)
+    assert content(raw("text", **{key: f'"{escaped}"'}))[key] == ID.lower()
 
 
 @pytest.mark.parametrize("timestamp", [0, 1, 2**31, 2**32, LAST_SECOND])
@@ -233,8 +252,11 @@ def test_a_required_field_is_neither_absent_nor_null(type_: str, key: str) -> No
 def test_every_broken_field_is_named_in_one_answer() -> None:
     fault = refusal({"type": "position", "author": "é", "avatar": 1, "crs_wkt": None, "x": "1", "y": 2})
     assert fault.fields.keys() == {"author", "avatar", "crs_wkt", "crs_authid", "x"}
-    for key, reason in fault.fields.items():
-        assert f"{key}: {reason}" in fault.reason
+    assert fault.reason == (
+        "A nickname has only letters A-Z, digits, '_' and '-', no 'é'. The avatar must be a text."
+        " The CRS definition (crs_wkt) must not be null. The CRS code (crs_authid) is missing."
+        " The position's x must be a finite number."
+    )
 
 
 # Limits, at them and above
@@ -254,6 +276,13 @@ LONGEST = [
     ("script", "raw_pycode", SMALL.max_script_raw_length),
 ]
 
+LARGE = {
+    "image_data": "This photo has 48 bytes; at most 45 can be sent here.",  # four characters are three bytes
+    "raw_xml": "This model has 41 bytes; at most 40 can be sent here.",
+    "raw_pycode": "This script has 51 bytes; at most 50 can be sent here.",
+}
+
+# What names of files hold and names of icons, is read elsewhere; here their letters are harmless.
 FITTING = {
     "text": {"text": "hi"},
     "like": {"message": "hi"},
@@ -271,8 +300,11 @@ def test_a_text_may_be_as_long_as_its_limit_in_characters_and_no_longer(
     fitting = sample(type_, **FITTING.get(type_, {}))
     at_limit = letter * limit
     assert content(fitting | {key: at_limit}, SMALL_READER)[key] == at_limit
-    fault = refusal(fitting | {key: at_limit + letter}, SMALL_READER)
-    assert fault.fields == {key: f"At most {limit} characters are allowed."}
+    longer = at_limit + letter * (4 if key == "image_data" else 1)
+    fault = refusal(fitting | {key: longer}, SMALL_READER)
+    words = f"This {words_.NOUNS[key]} has {len(longer)} characters; at most {limit} can be sent here."
+    assert fault.fields == {key: LARGE.get(key, words)}
+    assert fault.reason.startswith(LARGE.get(key, words))
 
 
 @pytest.mark.parametrize(("type_", "key"), [("image", "image_data"), ("model", "raw_xml"), ("script", "raw_pycode")])
@@ -293,7 +325,12 @@ def test_no_text_is_without_a_limit_but_a_layers_style() -> None:
 
 @pytest.mark.parametrize(("type_", "key", "limit"), LONGEST)
 def test_an_empty_text_is_a_text(type_: str, key: str, limit: int) -> None:
-    assert content(sample(type_, **FITTING.get(type_, {})) | {key: ""}, SMALL_READER)[key] == ""
+    empty = sample(type_, **FITTING.get(type_, {})) | {key: ""}
+    if key == "text":
+        assert refusal(empty, SMALL_READER).fields == {"text": NOTHING_TO_READ}
+    else:
+        is_file = key in ("layer_name", "model_name", "name")
+        assert content(empty, SMALL_READER)[key] == ("unnamed" if is_file else "")
 
 
 @pytest.mark.parametrize("value", ["1", "true", "[]", "{}", '["x"]', "-0.5"])
@@ -303,9 +340,10 @@ def test_a_text_is_a_text_and_nothing_like_it(type_: str, key: str, limit: int, 
 
 
 NICKNAMES = [(type_, key) for type_ in CLIENT_TYPES for key in ORDER[type_] if key in contract.NICKNAMES]
-NO_NICKNAMES = [
-    "jan e", "jane\n", "\njane", " jane", "jan.e", "ja\0ne", "jané", "j\u0430ne", "jane\u0663", "jane\u200b",
-]  # fmt: skip
+NO_NICKNAMES = {  # and what is wrong with each, as it is shown
+    "jan e": " ", "jane\n": "�", "\njane": "�", " jane": " ", "jan.e": ".", "ja\0ne": "�", "jané": "é",
+    "j\u0430ne": "\u0430", "jane\u0663": "\u0663", "jane\u200b": "�",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("type_", "key"), NICKNAMES)
@@ -314,9 +352,12 @@ def test_a_nickname_is_of_the_allowed_letters_and_length(type_: str, key: str) -
     for nickname in ("abc", "abcdefgh", "A-z_0-9", "---"):
         assert content(fitting | {key: nickname}, SMALL_READER)[key] == nickname
     for nickname in ("", "ab", "abcdefghi"):
-        assert refusal(fitting | {key: nickname}, SMALL_READER).fields == {key: "3 to 8 characters are needed."}
-    for nickname in NO_NICKNAMES:
-        reason = "Only letters A-Z, digits, '_' and '-' are allowed."
+        reason = f"A nickname has 3 to 8 characters; this one has {len(nickname)}."
+        assert refusal(fitting | {key: nickname}, SMALL_READER).fields == {key: reason}
+    reason = "A nickname has 3 to 8 characters; this one has far too many."
+    assert refusal(fitting | {key: "é" * 100_000}, SMALL_READER).fields == {key: reason}
+    for nickname, other in NO_NICKNAMES.items():
+        reason = f"A nickname has only letters A-Z, digits, '_' and '-', no '{other}'."
         assert refusal(fitting | {key: nickname}, SMALL_READER).fields == {key: reason}
     for no_text in (5, True, ["jane"], {"jane": 1}):
         assert refusal(fitting | {key: no_text}, SMALL_READER).fields == {key: "Must be a text."}
@@ -329,8 +370,9 @@ LARGEST = int(sys.float_info.max)
 
 @pytest.mark.parametrize(("type_", "key"), NUMBERS)
 def test_a_number_is_kept_as_it_was_given(type_: str, key: str) -> None:
+    widest = {side: -LARGEST if side.endswith("min") else LARGEST for side in KEYS[type_] & contract.NUMBERS}
     for number in (0, -1, 0.1, -652000.25, 5e-324, 1.7976931348623157e308, 2**53, 2**63, -(2**63), 2**64 - 1, LARGEST):
-        kept = content(sample(type_, **{key: number}))[key]
+        kept = content(sample(type_, **widest | {key: number}))[key]
         assert (kept, type(kept)) == (number, type(number))
 
 
@@ -349,7 +391,7 @@ def test_a_number_is_finite_and_no_truth_value_and_no_text(type_: str, key: str)
     "frame",
     [
         "", " ", "\n", "hello", "{", "}", "{]", '{"type"}', '{"type":}', '{"type": "text",}', "{'type': 'text'}",
-        '{"type": "text"} {}', '{"type": "text"', "\ufeff{}", "nul", "NaN", "Infinity", "+1", "01", "1.", ".5",
+        '{"type": "text"} {}', '{"type": "text"', "\ufeff", "\ufeff\ufeff{}", "nul", "+1", "01", "1.", ".5",
         '"\\x41"', '"tab\there"', "undefined", "// {}", "{} // ", "\0",
     ],
 )  # fmt: skip
@@ -363,18 +405,48 @@ def test_json_that_is_no_object_is_said_to_be_none(frame: str) -> None:
     assert refusal(frame).reason == "The message must be a JSON object."
 
 
-@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
-@pytest.mark.parametrize(("type_", "key"), [("position", "x"), ("geojson", "geojson"), ("text", "unknown")])
-def test_what_only_some_call_json_is_refused_anywhere(type_: str, key: str, constant: str) -> None:
-    assert refusal(raw(type_, **{key: constant})).reason == "The message is not valid JSON."
+def test_a_byte_order_mark_is_skipped() -> None:
+    plain = raw("text", id=f'"{ID}"', timestamp="1")
+    assert read("\ufeff" + plain) == read(b"\xef\xbb\xbf" + plain.encode()) == read(plain)
+    assert refusal('\ufeff{"type": "text", "text": NaN}').fields == {"text": "Must not hold NaN."}
 
 
-@pytest.mark.parametrize("text", ["\ud800", "half \ud83d a map"])
-def test_a_lone_surrogate_is_refused_however_it_is_written(text: str) -> None:
-    for key in ("text", "unknown", "author"):
-        refusal(raw("text", **{key: json.dumps(text)}))
-        refusal(raw("text", **{key: f'"{text}"'}))
-    refusal(raw("geojson", geojson=json.dumps({"type": text})))
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "nan", "inf", "-inf", "-NaN"])
+@pytest.mark.parametrize("place", ["{}", "[1.5, {}]", '{{"a": "NaN", "b": [[{}, 1], 2]}}', " {} "])
+def test_what_only_some_call_a_number_is_refused_and_named(constant: str, place: str) -> None:
+    value = place.format(constant)
+    fault = refusal(raw("position", x=value))
+    assert fault.reason == f"The position's x must not hold {constant}."
+    assert fault.fields == {"x": f"Must not hold {constant}."}
+    assert refusal(raw("geojson", geojson=value)).reason == f"The layer must not hold {constant}."
+    assert refusal(raw("geojson", style='"NaN"', geojson=value)).fields.keys() == {"geojson"}
+    unnamed = refusal(raw("crs", unknown=value))
+    assert unnamed.reason == f"The message is not valid JSON: it holds {constant}, which is no number."
+
+
+HALF = "half of an emoji or letter (a lone surrogate)"
+HALVES = ["\ud83d", "\ude00", "half \ud83d a map", "\ud83d\ud83d\ude00", "\ud83d\\ude00", "\ud83d\n", '\ud83d"}']
+
+
+@pytest.mark.parametrize("text", HALVES)
+def test_half_a_pair_of_surrogates_is_refused_and_named(text: str) -> None:
+    written = json.dumps(text)
+    for key in ("text", "author", "id", "avatar"):
+        assert refusal(raw("text", **{key: written})).fields == {key: f"Must not hold {HALF}."}
+    assert refusal(raw("geojson", geojson=f'{{"type": {written}}}')).fields == {"geojson": f"Must not hold {HALF}."}
+    assert refusal(raw("crs", unknown=written)).reason == f"The message is not valid JSON: it holds {HALF}."
+    refusal(raw("text", text=f'"{text}"'))
+
+
+def test_an_escaped_backslash_before_a_u_is_no_half_pair() -> None:
+    cut = raw("text", text=r'"\\ud83d"')[:-1]
+    assert refusal(cut).reason.startswith("The message is not valid JSON. ")
+    assert content(raw("text", text=r'"\\ud83d"'))["text"] == r"\ud83d"
+
+
+def test_of_a_long_message_the_number_is_named_though_not_the_field() -> None:
+    fault = refusal(raw("geojson", geojson="[" + "1," * 100_000 + "NaN]"))
+    assert fault.reason == "The message is not valid JSON: it holds NaN, which is no number."
 
 
 def test_a_pair_of_surrogates_is_a_letter() -> None:
@@ -390,9 +462,10 @@ def test_bytes_that_are_no_utf8_are_refused_wherever_they_stand(key: str) -> Non
     frame = raw("text", **{key: '"?"'}).encode().replace(b'"?"', b'"' + UNREADABLE + b'"')
     if key == "unknown" and isinstance(outcome(frame), Message):
         return  # harmless: it was dropped unread
-    assert refusal(frame).reason
-    assert refusal(UNREADABLE).reason
-    assert refusal(b'{"' + UNREADABLE + b'": 1}').reason
+    named = {} if key == "unknown" else {key: "Must be written in UTF-8."}
+    assert refusal(frame).fields == named
+    for other in (UNREADABLE, b'{"' + UNREADABLE + b'": 1}', "{}".encode("utf-16")):
+        assert refusal(other).reason == "The message is not written in UTF-8."
 
 
 @pytest.mark.parametrize("depth", [1_000, 100_000, 1_000_000])
@@ -400,13 +473,91 @@ def test_bytes_that_are_no_utf8_are_refused_wherever_they_stand(key: str) -> Non
 def test_bottomless_json_is_refused_in_words(depth: int, opening: str) -> None:
     nested = opening * depth + "1" + {"[": "]"}.get(opening, "}") * depth
     for key in ("text", "unknown"):
-        assert refusal(raw("text", **{key: nested})).reason == "The message is nested too deeply."
+        assert refusal(raw("text", **{key: nested})).reason.startswith("The message is nested too deeply.")
     assert refusal(nested).reason in ("The message must be a JSON object.", "The message is nested too deeply.")
     assert refusal(raw("text", unknown=opening * depth)).reason
 
 
 def test_a_key_that_comes_twice_counts_as_it_came_last() -> None:
     assert content('{"type": "like", "author": "jane", "text": "a", "text": "b", "type": "text"}')["text"] == "b"
+
+
+# What can be read, and where there is something to see
+
+BLANKS = [
+    "", " ", "\t\r\n", "\u00a0\u2003\u3000", "\u200b\u200d\ufeff", "\u2028\u2029\x85", "\u2800",
+    "\u3164\uffa0\u115f\u1160", "\u202e\u2066\u00ad", "\ufe0f\u034f", "\0\x1f\x7f", "\U000e0020" * 20,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", BLANKS)
+def test_a_text_of_nothing_but_blanks_is_refused(text: str) -> None:
+    assert refusal(sample("text", text=text)).fields == {"text": NOTHING_TO_READ}
+    assert content(sample("text", text=text + "."))["text"] == text + "."
+
+
+@pytest.mark.parametrize("text", ["🗺️", "́", "\ue000", "é", "0", "_", "ـ", "👩‍👩‍👧", "\U000f0000", "-", "漢"])
+def test_a_text_in_which_something_shows_is_none_of_blanks(text: str) -> None:
+    assert content(sample("text", text=text))["text"] == text
+
+
+MOST = sys.float_info.max
+
+
+@pytest.mark.parametrize(
+    "sides",
+    [
+        (MOST, -MOST, MOST, -MOST),
+        (2, 1, 0, 1),
+        (0, 1, 2, 1),
+        (1.5, 1, 1, 2),
+        (0, 0, 0, 0),
+        (0.0, -0.0, 0, 0),
+        (0, -1, 0, 0),
+    ],
+)
+def test_an_extent_of_nothing_is_refused(sides: tuple[float, ...]) -> None:
+    fault = refusal(sample("bbox", **dict(zip(("xmin", "xmax", "ymin", "ymax"), sides, strict=True))))
+    assert fault.reason == "The extent is empty: add a layer first."
+
+
+@pytest.mark.parametrize("side", ["xmin", "xmax", "ymin", "ymax"])
+def test_an_extent_of_no_numbers_is_empty_too(side: str) -> None:
+    assert refusal(raw("bbox", **{side: "NaN"})).reason == "The extent is empty: add a layer first."
+
+
+@pytest.mark.parametrize(
+    "sides", [(1, 1, 2, 2), (0, 0, 0, 1), (-180, 180, -90, 90), (-MOST, MOST, -MOST, MOST), (1, 1, 0, 5)]
+)
+def test_an_extent_may_be_a_place_or_a_line(sides: tuple[float, ...]) -> None:
+    given = dict(zip(("xmin", "xmax", "ymin", "ymax"), sides, strict=True))
+    assert content(sample("bbox", **given)).items() >= given.items()
+
+
+# Nothing is built that could not be right
+
+
+MANY = 200_000
+BRACKETS = "[" + "[]," * MANY + "[]]"
+
+
+@pytest.mark.parametrize("type_", CLIENT_TYPES)
+def test_no_value_is_built_that_its_field_could_not_be(type_: str) -> None:
+    """Counted in memory, not in time: 200 000 lists would take ten megabytes, as would a string or so many keys."""
+    keys = "{" + ",".join(f'"{number}":0' for number in range(MANY)) + ',"type":"text"}'
+    fields_ = [key for key in HEAD + ORDER[type_] if key != "geojson"]
+    frames = [keys, *(raw(type_, **{key: BRACKETS}) for key in fields_)]
+    frames += [raw(type_, **{key: "1" * 3 * MANY}) for key in fields_]
+    frames += [raw(type_, unknown=BRACKETS), raw(type_, id='"' + r"\n" * 3 * MANY + '"')]
+    for frame in frames:
+        frame.encode()  # what a string needs to be read at all is not counted
+        tracemalloc.start()
+        try:
+            outcome(frame)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 2 * len(frame) + 100_000, f"{peak} bytes for {frame[:100]}…"
 
 
 # The type
@@ -465,7 +616,7 @@ def test_a_document_is_passed_on_as_it_was_written(document: str) -> None:
     assert bytes(msgspec.json.decode(body, type=dict[str, msgspec.Raw])["geojson"]) == document.encode()
 
 
-NO_DOCUMENTS = ["", "{", "[1,]", "NaN", '{"a": nan}', "'x'", '{"a": 01}', '"\\ud800"', "\\", '{"a" 1}']
+NO_DOCUMENTS = ["", "{", "[1,]", "'x'", '{"a": 01}', "\\", '{"a" 1}', "nul", "infty"]
 
 
 @pytest.mark.parametrize("document", NO_DOCUMENTS)
@@ -496,6 +647,71 @@ def test_a_document_that_is_not_json_is_refused(document: str) -> None:
 )
 def test_a_clients_own_word_is_shown_short_and_printable(text: str, shown: str) -> None:
     assert excerpt(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("hello", "'hello'"),
+        ("x" * 300, "'" + "x" * 39 + "…'"),
+        ("🗺" * 300, "'" + "🗺" * 39 + "…'"),
+        ('a "quote" and a \\', "'a \"quote\" and a \\'"),
+        ("two\nlines", "'two�lines'"),
+        ("\u202egnp", "'�gnp'"),
+    ],
+)
+def test_a_refusal_of_a_text_quotes_how_it_begins(text: str, shown: str) -> None:
+    for ensure_ascii in (True, False):
+        frame = json.dumps(sample("text", author="é", text=text), ensure_ascii=ensure_ascii)
+        assert refusal(frame).reason.endswith(f" Your text: {shown}")
+        assert refusal(frame.encode()).reason == refusal(frame).reason
+        assert refusal(frame[:-1]).reason == f"The message is not valid JSON. Your text: {shown}"
+        assert quoting("Too fast.", frame) == quoting("Too fast.", frame.encode()) == f"Too fast. Your text: {shown}"
+        assert quoting(quoting("Too fast.", frame), frame) == quoting("Too fast.", frame)
+    if len(text) <= 255:
+        message = read(sample("text", text=text))
+        assert message.refused("It is frozen.") == f"It is frozen. Your text: {shown}"
+
+
+@pytest.mark.parametrize("type_", sorted(set(CLIENT_TYPES) - {"text"}))
+def test_a_refusal_of_anything_else_quotes_nothing(type_: str) -> None:
+    assert read(sample(type_, avatar='"text":"x"')).refused("It is frozen.") == "It is frozen."
+    assert "Your text" not in refusal(sample(type_, id="x", text="x")).reason
+    assert quoting("Too fast.", json.dumps(sample(type_))) == "Too fast."
+
+
+@pytest.mark.parametrize(
+    "frame", ["", "x", '"text":"', '{"text":"', '{"text":"\\', '{"text":"\\ud83d', '{"text":1}', b"\xff"]
+)
+def test_anything_can_be_quoted(frame: str | bytes) -> None:
+    assert quoting("No.", frame).startswith("No.")
+    assert quoting("No.", frame).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("length", "limit", "words"),
+    [
+        (10_800_000, 5_000_000, "This photo has 8.1 MB; at most 3.7 MB can be sent here."),
+        (12_000_004, 12_000_000, "This photo has 9.1 MB; at most 9.0 MB can be sent here."),
+        (5_000_004, 5_000_000, "This photo has 3.8 MB; at most 3.7 MB can be sent here."),
+        (200_000, 100_000, "This photo has 150.0 kB; at most 75.0 kB can be sent here."),
+    ],
+)
+def test_a_photo_is_measured_as_its_file_is(length: int, limit: int, words: str) -> None:
+    reader = Messages(settings(max_image_raw_length=limit))
+    assert refusal(sample("image", image_data="a" * length), reader).reason == words
+    escaped = raw("image", image_data='"' + r"\/" * length + '"')
+    assert refusal(escaped, reader).reason == words
+    assert read(raw("image", image_data='"' + r"\/" * limit + '"'), reader).type == "image"
+
+
+def test_a_model_and_a_script_are_measured_too() -> None:
+    assert refusal(sample("model", raw_xml="x" * 1_000_001)).reason == (
+        "This model has 1.1 MB; at most 1.0 MB can be sent here."
+    )
+    assert refusal(sample("script", raw_pycode="é" * 3_000_000)).reason == (
+        "This script has 3.0 MB; at most 2.0 MB can be sent here."
+    )
 
 
 def test_any_word_can_be_shown() -> None:

@@ -43,7 +43,7 @@ CONTRACT = {
     "max_author_length": 32,
     "max_message_length": 255,
     "max_image_size": 800,
-    "max_image_raw_length": 5_000_000,
+    "max_image_raw_length": 12_000_000,
     "max_image_pixels": 64_000_000,
     "max_model_raw_length": 1_000_000,
     "max_script_raw_length": 2_000_000,

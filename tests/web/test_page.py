@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from selenium.webdriver import Keys
 
+from gischat.protocol.file_names import file_name
 from tests.support.contract import sample, words
 from tests.support.layers import feature, layer, point
 from tests.support.pictures import as_base64, encoded, opened, phone_photo, quarters
@@ -133,7 +134,7 @@ async def test_markup_is_shown_as_text(browse: Browse, join: Join, channel: str,
     page.join(channel)
     await john.say(attack)
     await john.send(**sample("geojson", layer_name=attack))
-    page.until_shown(f"shared the layer “{attack}”")
+    page.until_shown(f"shared the layer “{file_name(attack)}”")
 
     assert page.texts()[0] == attack
     assert page.all("#log :is(script, svg, img, a:not(.download))") == []
@@ -346,7 +347,7 @@ async def test_a_layer_can_be_saved_with_its_style_and_crs(browse: Browse, join:
     wells = layer([feature(point(652000.5, 6862000)), feature(None)])
     await john.send(**sample("geojson", author="john", layer_name="wells/été", geojson=wells, style="<qgis/>"))
 
-    message = page.message("shared the layer “wells/été” (2 features, EPSG:2154)")
+    message = page.message("shared the layer “wells_été” (2 features, EPSG:2154)")
     geojson, style = message.find_elements("css selector", ".download")
     assert (geojson.text, style.text) == ("wells_été.geojson", "wells_été.qml")
     crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::2154"}}
@@ -561,4 +562,4 @@ def _refreshed(page: Any, words: str) -> bool:
 def _heavy(photo: bytes) -> bytes:
     """A JPEG of the same picture that is larger than a message may be: a comment fills it (JPEG marker COM)."""
     comment = b"\xff\xfe\xff\xff" + bytes(0xFFFD)
-    return photo[:2] + comment * (5_000_000 // len(comment)) + photo[2:]
+    return photo[:2] + comment * (10_000_000 // len(comment)) + photo[2:]

@@ -28,7 +28,7 @@ LONE_SURROGATE = '"\\ud800"'
 
 NOT_TEXTS = [12, -1.5, True, [], [CANARY], {}, {"a": CANARY}]
 NOT_NUMBERS = [CANARY, "", "12", True, False, [], [1], {}]
-NOT_UUIDS = [CANARY, "", 12, 1.5, True, [], {}, "urn:uuid:" + str(uuid.uuid4()), str(uuid.uuid4()) + "\n"]
+NOT_UUIDS = [CANARY, "", 12, 1.5, True, [], {}, "{" + str(uuid.uuid4()), str(uuid.uuid4()) + "\n"]
 NOT_TIMESTAMPS = [CANARY, "", "now", 1.5, True, [], {}]
 
 NOT_FINITE_NUMBERS = [
@@ -242,6 +242,45 @@ async def test_a_surrogate_in_a_key_is_refused_or_dropped_with_it(channel: str, 
 
     await client.until(text=marker)
     await other.until(text=marker)
+
+
+@pytest.mark.parametrize(
+    ("type_", "field", "literal", "reason"),
+    [
+        ("text", "text", '"map \\ud83d"', "The text must not hold half of an emoji or letter (a lone surrogate)."),
+        ("position", "x", "NaN", "The position's x must not hold NaN."),
+        ("geojson", "geojson", '{"features": [-Infinity]}', "The layer must not hold -Infinity."),
+        ("bbox", "xmin", "NaN", "The extent is empty: add a layer first."),
+        ("bbox", "xmin", "1.7976931348623157e308", "The extent is empty: add a layer first."),
+        ("text", "text", '" \\u200b\u3000"', "There is nothing to read in this text: write something."),
+        ("text", "text", f'"{"x" * 300}"', "This text has 300 characters; at most 255 can be sent here."),
+        ("text", "author", '"jd NaN"', "A nickname has only letters A-Z, digits, '_' and '-', no ' '."),
+        ("model", "raw_xml", f'"{"x" * 1_250_000}"', "This model has 1.3 MB; at most 1.0 MB can be sent here."),
+        ("image", "image_data", f'"{"x" * 14_400_000}"', "This photo has 10.8 MB; at most 9.0 MB can be sent here."),
+    ],
+    ids=lambda value: value[:12],
+)
+async def test_a_refusal_says_what_is_wrong_and_of_which_text(
+    type_: str, field: str, literal: str, reason: str, channel: str, join: Join
+) -> None:
+    client = await join(channel)
+
+    await client.send_raw(_with_literal(type_, field, literal))
+
+    told, quoted, begins = (await client.refusal()).partition(" Your text: ")
+    assert told == reason
+    assert bool(quoted) == (type_ == "text" and "nothing to read" not in reason)
+    if type_ == "text" and field != "text":
+        assert begins == f"'{CANARY}: hello'"
+
+
+async def test_an_endless_list_in_the_place_of_a_word_stops_nobody(channel: str, join: Join) -> None:
+    """Of what cannot be right, nothing is built: see `test_no_value_is_built_that_its_field_could_not_be`."""
+    client, other = await join(channel), await join(channel, front=1)
+    endless = "[" + "[]," * 2_000_000 + "[]]"
+
+    frames = [_with_literal(type_, field, endless) for type_, field in (("text", "type"), ("like", "message"))]
+    await assert_refused(client, other, frames)
 
 
 @pytest.mark.parametrize("literal", [*NOT_FINITE_NUMBERS, LONE_SURROGATE, DEEP_LIST, DEEP_OBJECT], ids=lambda v: v[:12])

@@ -72,16 +72,16 @@ async def test_the_shortest_nickname_is_taken_and_a_shorter_one_refused(type_: s
 
 
 async def test_an_image_is_as_long_as_it_may_and_no_longer(channel: str, join: Join) -> None:
-    # Given a picture of exactly 5 000 000 characters of base64, and one of the next possible length
+    # Given a picture of exactly 12 000 000 characters of base64, and one of the next possible length
     client = await join(channel)
-    longest, too_long = (as_base64(png_of_exactly(size)) for size in (3_750_000, 3_750_001))
-    assert (len(longest), len(too_long)) == (5_000_000, 5_000_004)
+    longest, too_long = (as_base64(png_of_exactly(size)) for size in (9_000_000, 9_000_001))
+    assert (len(longest), len(too_long)) == (12_000_000, 12_000_004)
 
     await client.send(**sample("image", image_data=longest))
     await client.until(type="image")
 
     await client.send(**sample("image", image_data=too_long))
-    assert await client.refusal()
+    assert await client.refusal() == "This photo has 9.1 MB; at most 9.0 MB can be sent here."
 
 
 async def test_a_like_is_as_long_as_it_may_and_no_longer(channel: str, join: Join) -> None:

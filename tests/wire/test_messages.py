@@ -54,7 +54,10 @@ async def test_a_message_is_stored_as_it_was_broadcast(type_: str, channel: str,
 async def test_an_optional_key_is_kept_whether_given_or_null(type_: str, key: str, channel: str, join: Join) -> None:
     client = await join(channel)
 
-    for value in (f'{CANARY} é 😀 "quoted" \\ \n\t', "", None):
+    values = [f"{CANARY} é 😀 (1) – 'quoted'", "", None]
+    if key == "style":
+        values.append(f'{CANARY} é 😀 "quoted" \\ \n\t')
+    for value in values:
         await client.send(**sample(type_, **{key: value}))
         assert (await client.until(type=type_))[key] == value
 
@@ -99,6 +102,40 @@ async def test_a_clients_own_id_and_timestamp_are_kept(type_: str, channel: str,
 
     for receiver in (client, other):
         assert (await receiver.until(type=type_, id=own))["timestamp"] == 1_600_000_000
+
+
+@pytest.mark.parametrize("form", ["{{{}}}", "urn:uuid:{}"])
+async def test_an_id_as_qt_writes_it_becomes_a_plain_one(form: str, channel: str, join: Join) -> None:
+    client, other = await join(channel), await join(channel, front=1)
+    own, original = str(uuid.uuid4()), str(uuid.uuid4())
+
+    await client.send(**sample("text", id=form.format(own).upper(), in_reply_to_id=form.format(original)))
+
+    for receiver in (client, other):
+        assert (await receiver.until(type="text"))["id"] == own
+        assert receiver.received[-1]["in_reply_to_id"] == original
+
+
+@pytest.mark.parametrize(
+    ("type_", "key"),
+    [("geojson", "layer_name"), ("model", "model_name"), ("model", "model_group"), ("script", "name")],
+)
+async def test_a_name_that_becomes_a_file_leads_nowhere(type_: str, key: str, channel: str, join: Join) -> None:
+    client, other = await join(channel), await join(channel, front=1)
+
+    await client.send(**sample(type_, **{key: "../../.config/autostart/évil\\C:x\n.desktop"}))
+
+    for receiver in (client, other):
+        assert (await receiver.until(type=type_))[key] == "______.config_autostart_évil_C_x_.desktop"
+
+
+async def test_an_avatar_is_an_icon_of_the_receivers_own(channel: str, join: Join) -> None:
+    client, other = await join(channel), await join(channel, front=1)
+
+    for avatar, shown in (("mIconPythonFile.svg", "mIconPythonFile.svg"), ("../../../dev/zero", "__/__/__/dev/zero")):
+        await client.send(**sample("text", avatar=avatar))
+        for receiver in (client, other):
+            assert (await receiver.until(type="text"))["avatar"] == shown
 
 
 async def test_a_repeated_id_is_not_published_again_and_its_sender_told_what_was(
@@ -180,7 +217,6 @@ async def test_a_text_that_is_put_under_somebody_elses_id_is_heard(channel: str,
 @pytest.mark.parametrize(
     "text",
     [
-        "",
         " ",
         "<script>alert(1)</script>",
         'a "quote", a \\ and a / \b\f\n\r\t',
@@ -209,11 +245,11 @@ async def test_coordinates_arrive_as_they_were_sent(channel: str, join: Join) ->
 
 
 async def test_a_message_may_be_written_with_escapes(channel: str, join: Join) -> None:
-    """QJsonDocument and others escape as they like."""
+    """QJsonDocument and others escape as they like, and some begin with a byte order mark."""
     client = await join(channel)
 
     await client.send_raw(
-        ' {"\\u0074ype" : "text",\n"author":"jane", "text": "' + CANARY + ' \\u00e9 \\ud83d\\uddfa \\/"}\r\n'
+        '\ufeff {"\\u0074ype" : "text",\n"author":"jane", "text": "' + CANARY + ' \\u00e9 \\ud83d\\uddfa \\/"}\r\n'
     )
 
     assert (await client.until(type="text"))["text"] == f"{CANARY} é 🗺 /"

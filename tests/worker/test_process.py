@@ -83,7 +83,7 @@ def test_a_cheat_code_is_published_and_not_stored(text: str) -> None:
     assert LIGHT["text"](job("text", body)) == Publish(body, stored=False)
 
 
-@pytest.mark.parametrize("text", ["Wizz", " wizz", "wizz!", "wizz wizz", "", "cheese"])
+@pytest.mark.parametrize("text", ["Wizz", " wizz", "wizz!", "wizz wizz", "cheese"])
 def test_what_only_looks_like_a_cheat_code_is_stored(text: str) -> None:
     effect = light("text", text=text)
     assert isinstance(effect, Publish)

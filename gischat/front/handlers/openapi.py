@@ -14,9 +14,10 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import RAISE, Schema, fields, validate
 
-from gischat import __version__, messages
+from gischat import __version__
 from gischat.front.door.access import TOKEN
 from gischat.front.handlers import admin_schemas
+from gischat.protocol import schemas as protocol
 from gischat.settings import Settings
 
 JsonObject = dict[str, Any]
@@ -41,7 +42,7 @@ MEANINGS = {
     "image": "Scaled to fit the house's size, broadcast as JPEG or PNG, stored.",
     "geojson": "A layer, repaired where QGIS could not read it; broadcast, stored. In the layer's own CRS.",
     "crs": "A coordinate reference system; broadcast and stored.",
-    "bbox": "An extent; broadcast and stored.",
+    "bbox": "An extent, not empty (`xmin` ≤ `xmax`, `ymin` ≤ `ymax`); broadcast and stored.",
     "position": "A place; broadcast and stored.",
     "model": "A QGIS processing model; broadcast and stored.",
     "script": "A QGIS Python script; broadcast and stored.",
@@ -384,16 +385,20 @@ class Converter(OpenAPIConverter):
     """apispec's, which also knows the fields that messages are made of."""
 
     OWN: Mapping[type[fields.Field[Any]], JsonObject] = {
-        messages.Identifier: {"type": "string", "format": "uuid"},
-        messages.Timestamp: {
+        protocol.Identifier: {
+            "type": "string",
+            "format": "uuid",
+            "description": "Sent in braces, as a URN or without hyphens, it becomes the usual form.",
+        },
+        protocol.Timestamp: {
             "type": "integer",
             "description": "Seconds since the epoch.",
             "minimum": 0,
-            "maximum": messages.LAST_SECOND,
+            "maximum": protocol.LAST_SECOND,
             "examples": [1_700_000_000],
         },
-        messages.Number: {"type": "number"},
-        messages.Document: _reference("FeatureCollection"),
+        protocol.Number: {"type": "number"},
+        protocol.Document: _reference("FeatureCollection"),
     }
 
     def field2property(self, field: fields.Field[Any]) -> JsonObject:
@@ -402,9 +407,26 @@ class Converter(OpenAPIConverter):
         if own := self.OWN.get(type(field)):
             return own
         described: JsonObject = super().field2property(field)
+        if isinstance(field, protocol.Text):
+            described |= _text(field)
         if "pattern" in described:
             described["pattern"] = _ecma(described["pattern"])
         return described
+
+
+def _text(field: protocol.Text) -> JsonObject:
+    """A text's limits, and what becomes of it."""
+    described: JsonObject = {} if field.longest is None else {"maxLength": field.longest}
+    match field:
+        case protocol.Nickname():
+            described |= {"minLength": field.shortest, "pattern": field.FORM.pattern}
+        case protocol.VisibleText():
+            described |= {"minLength": 1, "description": "Not of blanks alone."}
+        case protocol.FileName():
+            described |= {"description": "What no file name may hold (`/`, `..`, a leading dot, …) becomes `_`."}
+        case protocol.IconName():
+            described |= {"description": "Of an icon of QGIS; what leads elsewhere (`..`, `:`, …) becomes `_`."}
+    return described
 
 
 def _ecma(pattern: str) -> str:
@@ -418,7 +440,7 @@ class Plugin(MarshmallowPlugin):
 
 
 def _message_components(converter: OpenAPIConverter, settings: Settings) -> dict[str, JsonObject]:
-    sent = _described(converter, messages.schemas(settings))
+    sent = _described(converter, protocol.schemas(settings))
     received = sent | _described(converter, _server_schemas())
     components = {
         "ClientMessage": _one_of("Send", sent),
@@ -439,7 +461,7 @@ def _server_schemas() -> dict[str, Schema]:
         "nb_users": {"nb_users": fields.Integer()},
         "uncompliant": {"reason": fields.String()},
     }
-    head: Row = {"id": messages.Identifier(), "timestamp": messages.Timestamp()}
+    head: Row = {"id": protocol.Identifier(), "timestamp": protocol.Timestamp()}
     return {type_: Schema.from_dict({"type": fields.Constant(type_), **head, **row})() for type_, row in rows.items()}
 
 

@@ -1,0 +1,327 @@
+"""What a client may send: one table maps a type to its fields, as the table of the wire contract does.
+
+A field is read in two steps. `value_of` takes it from JSON and builds nothing that the field could not be, by its
+length and its type: no value costs more than its scan. `deserialize` checks it, in words for its sender.
+"""
+
+import math
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validates_schema
+
+from gischat.protocol.file_names import file_name, icon_name
+from gischat.protocol.words import EMPTY_EXTENT, MISSING, SIDES, excerpt, is_blank, too_large, too_long
+from gischat.settings import Settings
+
+LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that datetime (and so QGIS) can show
+
+# As long as a character gets in JSON: two escaped surrogates.
+CHARACTER_BYTES = 12
+QUOTES = len('""')
+COUNTED_BYTES = 2**17  # of a text that is too long: in more, not even its length is looked for
+MAX_NUMBER_BYTES = 1000  # a double's largest integer has 309 digits
+MAX_TIMESTAMP_BYTES = 100
+MAX_IDENTIFIER_BYTES = 6 * len("urn:uuid:00000000-0000-0000-0000-000000000000") + QUOTES
+
+Row = dict[str, fields.Field[Any]]  # a type's own fields, in the order in which they are sent
+
+
+def schemas(settings: Settings) -> dict[str, Schema]:
+    """The table: what a client may send, by type."""
+    nickname = Nickname(settings)
+    authid, wkt = Text(50), Text(10_000)
+
+    signed: Row = {"author": nickname, "avatar": IconName(255, optional=True)}
+    reply: Row = {"in_reply_to_id": Identifier()}
+    place: Row = {"crs_wkt": wkt, "crs_authid": authid}
+    sides: Row = {side: Number() for side in SIDES}
+    rows: dict[str, Row] = {
+        "text": signed | {"text": VisibleText(settings.max_message_length)} | reply,
+        "image": signed | {"image_data": Base64(settings.max_image_raw_length)} | reply,
+        "geojson": signed
+        | {"layer_name": FileName(255)}
+        | place
+        | {"geojson": Document(), "style": LongText(None, optional=True)}
+        | reply,
+        "crs": signed | place | reply,
+        "bbox": signed | place | sides | reply,
+        "position": signed | place | {"x": Number(), "y": Number()} | reply,
+        "model": signed
+        | {
+            "model_name": FileName(128),
+            "model_group": FileName(128, optional=True),
+            "raw_xml": LongText(settings.max_model_raw_length),
+        },
+        "script": signed | {"name": FileName(128), "raw_pycode": LongText(settings.max_script_raw_length)},
+        "newcomer": {"newcomer": nickname},
+        "exiter": {"exiter": nickname},
+        "like": {
+            "liker_author": nickname,
+            "liked_author": nickname,
+            "message": Text(settings.max_message_length),
+        },
+    }
+    return {type: _schema(type, row) for type, row in rows.items()}
+
+
+def new_id() -> str:
+    """A message's id: a UUID, as a string."""
+    return str(uuid.uuid4())
+
+
+def now() -> int:
+    """A message's timestamp: whole seconds since the epoch."""
+    return int(time.time())
+
+
+class ExtentSchema(Schema):
+    """The extent of a map. One without width or height is a place: QGIS pans to it."""
+
+    @validates_schema
+    def _check_sides(self, data: Mapping[str, Any], **_: Any) -> None:
+        xmin, xmax, ymin, ymax = (data[side] for side in SIDES)
+        # Of nothing, QGIS has the extent from the largest number to the smallest, or all zeros (QgsRectangle::isNull).
+        if xmin > xmax or ymin > ymax or not (xmin or xmax or ymin or ymax):
+            raise ValidationError(EMPTY_EXTENT, "xmin" if xmin > xmax else "ymin")
+
+
+def _schema(type: str, row: Row) -> Schema:
+    head: Row = {
+        "type": fields.Constant(type),
+        "id": Identifier(load_default=new_id),
+        "timestamp": Timestamp(load_default=now),
+    }
+    base = ExtentSchema if type == "bbox" else Schema
+    made = base.from_dict(head | row, name=f"{type.capitalize()}Message")
+    return made(unknown=EXCLUDE)
+
+
+ErrorMessages = dict[str, str | list[Any] | dict[Any, Any]]
+
+REQUIRED: ErrorMessages = {"required": MISSING, "null": "Must not be null."}
+
+WRONG = object()  # what a field is that it cannot be, by its first byte or its length
+
+_string = msgspec.json.Decoder(str | None).decode
+_number = msgspec.json.Decoder(int | float | None).decode
+
+
+def _decoded(raw: msgspec.Raw, decode: Callable[[msgspec.Raw], Any], max_bytes: float) -> Any:
+    """The value, or `WRONG`: a typed decoder stops at the first byte of another type."""
+    if len(raw) > max_bytes:
+        return WRONG
+    try:
+        return decode(raw)
+    except msgspec.DecodeError:
+        return WRONG
+
+
+class Text(fields.String):
+    """A string of at most `longest` characters; an optional one is null when it is not given."""
+
+    default_error_messages: ErrorMessages = REQUIRED | {"invalid": "Must be a text."}
+
+    def __init__(self, longest: int | None, *, optional: bool = False) -> None:
+        self.longest = longest
+        self._longest = math.inf if longest is None else longest
+        self._max_bytes = math.inf if longest is None else CHARACTER_BYTES * longest + QUOTES
+        if optional:
+            super().__init__(load_default=None, allow_none=True)
+        else:
+            super().__init__(required=True)
+
+    def value_of(self, raw: msgspec.Raw) -> Any:
+        """The string; None for null; raw if it is far too long; `WRONG` if it is no string."""
+        if len(raw) > self._max_bytes:
+            return raw if _is_string(raw) else WRONG
+        try:
+            return _string(raw)
+        except msgspec.DecodeError:
+            return WRONG
+
+    def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
+        if value.__class__ is not str:
+            return super().deserialize(value, attr, data, **kwargs)
+        # What nearly all are, without marshmallow's detours.
+        if len(value) > self._longest:
+            self._refuse_longer(attr or "", len(value))
+        return self._checked(value)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if isinstance(value, msgspec.Raw):
+            self._refuse_longer(attr or "", _length(value) if len(value) < COUNTED_BYTES else None)
+        raise self.make_error("invalid")
+
+    def _checked(self, text: str) -> str:
+        """The text as it is passed on, found to be what it should be; its length is right."""
+        return text
+
+    def _refuse_longer(self, name: str, length: int | None) -> None:
+        """Of how many characters it is; None if they were not counted."""
+        raise ValidationError(too_long(name, length, self.longest or 0))
+
+
+class VisibleText(Text):
+    """A text in which something can be read."""
+
+    def _checked(self, text: str) -> str:
+        if is_blank(text):
+            raise ValidationError("There is nothing to read in this text: write something.")
+        return text
+
+
+class FileName(Text):
+    """A name that its receivers may give to a file; what no file name may hold becomes `_`."""
+
+    def _checked(self, text: str) -> str:
+        return file_name(text) if text or self.required else text
+
+
+class IconName(Text):
+    """The name of an icon that its receivers have; it leads nowhere else."""
+
+    def _checked(self, text: str) -> str:
+        return icon_name(text)
+
+
+class LongText(Text):
+    """A string of at most `longest` characters that is passed on as its sender wrote it, found well-formed.
+
+    A photo's megabytes would otherwise be decoded and encoded again, while the front does nothing else.
+    """
+
+    def value_of(self, raw: msgspec.Raw) -> Any:
+        return raw if _is_string(raw) else _decoded(raw, _string, math.inf)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, msgspec.Raw):
+            raise self.make_error("invalid")
+        if self.longest is not None and len(value) > self.longest + QUOTES:
+            # Too long; or long in bytes alone, which only reading it shows.
+            length = _length(value)
+            if length > self.longest:
+                self._refuse_longer(attr or "", length)
+        return value
+
+    def _refuse_longer(self, name: str, length: int | None) -> None:
+        raise ValidationError(too_large(name, length or 0, self.longest or 0))
+
+
+class Base64(LongText):
+    """A file, of which four characters hold three bytes."""
+
+    def _refuse_longer(self, name: str, length: int | None) -> None:
+        raise ValidationError(too_large(name, (length or 0) * 3 // 4, (self.longest or 0) * 3 // 4))
+
+
+class Nickname(Text):
+    """ASCII letters, digits, `_` and `-`, with nothing around them."""
+
+    FORM = re.compile(r"[A-Za-z0-9_-]*\Z")
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings.max_author_length)
+        self.shortest = settings.min_author_length
+
+    def _checked(self, text: str) -> str:
+        if not self.FORM.match(text):
+            other = next(character for character in text if not self.FORM.match(character))
+            raise ValidationError(f"A nickname has only letters A-Z, digits, '_' and '-', no {excerpt(other)}.")
+        if len(text) < self.shortest:
+            self._refuse_length(len(text))
+        return text
+
+    def _refuse_longer(self, name: str, length: int | None) -> None:
+        self._refuse_length(length)
+
+    def _refuse_length(self, length: int | None) -> None:
+        has = "far too many" if length is None else length
+        raise ValidationError(f"A nickname has {self.shortest} to {self.longest} characters; this one has {has}.")
+
+
+class Identifier(fields.Field[str]):
+    """A UUID. In its usual form it is kept as its sender wrote it; other forms become the usual one.
+
+    These are the forms that Qt, .NET and Python write: in braces, as a URN (RFC 9562 §4), without hyphens.
+    """
+
+    FORM = re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
+    OTHER_FORMS = re.compile(
+        rf"(?:\{{({FORM.pattern}|[0-9A-Fa-f]{{32}})\}}|(?i:urn:uuid:)({FORM.pattern})|([0-9A-Fa-f]{{32}}))"
+    )
+
+    def value_of(self, raw: msgspec.Raw) -> Any:
+        return _decoded(raw, _string, MAX_IDENTIFIER_BYTES)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        if isinstance(value, str):
+            if self.FORM.fullmatch(value):
+                return value
+            if found := self.OTHER_FORMS.fullmatch(value):
+                return str(uuid.UUID(found[found.lastindex or 0]))
+        raise ValidationError("Must be a UUID.")
+
+
+class Timestamp(fields.Field[int]):
+    """Whole seconds since the epoch."""
+
+    def value_of(self, raw: msgspec.Raw) -> Any:
+        return _decoded(raw, _number, MAX_TIMESTAMP_BYTES)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        # bool is an int to Python, not to JSON
+        if type(value) is not int or not 0 <= value <= LAST_SECOND:
+            raise ValidationError("Must be whole seconds since the epoch.")
+        return value
+
+
+class Number(fields.Field[float]):
+    """A finite number, kept as its sender wrote it: integer or not."""
+
+    default_error_messages = REQUIRED
+
+    def __init__(self) -> None:
+        super().__init__(required=True)
+
+    def value_of(self, raw: msgspec.Raw) -> Any:
+        return _decoded(raw, _number, MAX_NUMBER_BYTES)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> float:
+        if type(value) not in (int, float) or not _is_finite(value):
+            raise ValidationError("Must be a finite number.")
+        number: float = value
+        return number
+
+
+class Document(fields.Field[msgspec.Raw]):
+    """A JSON value that is passed on unread: well-formed, otherwise anything."""
+
+    default_error_messages = REQUIRED
+
+    def __init__(self) -> None:
+        super().__init__(required=True)
+
+    def value_of(self, raw: msgspec.Raw) -> Any:
+        return raw
+
+
+def _is_string(raw: msgspec.Raw) -> bool:
+    return memoryview(raw)[0] == ord('"')
+
+
+def _length(string: msgspec.Raw) -> int:
+    """Its length in characters: by its bytes alone where none is escaped, and all are ASCII."""
+    written = bytes(string)
+    return len(written) - QUOTES if written.isascii() and b"\\" not in written else len(_string(string) or "")
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # an integer beyond the range of a double
+        return False

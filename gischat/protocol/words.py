@@ -1,0 +1,134 @@
+"""Reasons in words for people: sizes, lengths, and which message is meant."""
+
+import re
+import unicodedata
+
+import msgspec
+
+SIDES = ("xmin", "xmax", "ymin", "ymax")
+EMPTY_EXTENT = "The extent is empty: add a layer first."
+
+NOT_A_NUMBER = "Must not hold NaN."
+MISSING = "Missing."  # of a field; over HTTP such a fault has a type of its own
+
+# What a field is called to people, after "the" or "this".
+NOUNS = {
+    "type": "type",
+    "id": "message's id",
+    "timestamp": "timestamp",
+    "in_reply_to_id": "id of the message replied to",
+    "author": "nickname",
+    "newcomer": "nickname",
+    "exiter": "nickname",
+    "liker_author": "nickname",
+    "liked_author": "liked nickname",
+    "avatar": "avatar",
+    "text": "text",
+    "message": "liked text",
+    "image_data": "photo",
+    "layer_name": "layer's name",
+    "geojson": "layer",
+    "style": "layer's style",
+    "crs_wkt": "CRS definition (crs_wkt)",
+    "crs_authid": "CRS code (crs_authid)",
+    "xmin": "extent's xmin",
+    "xmax": "extent's xmax",
+    "ymin": "extent's ymin",
+    "ymax": "extent's ymax",
+    "x": "position's x",
+    "y": "position's y",
+    "model_name": "model's name",
+    "model_group": "model's group",
+    "raw_xml": "model",
+    "name": "script's name",
+    "raw_pycode": "script",
+}
+
+MAX_EXCERPT = 40  # characters
+EXCERPT_BYTES = 12 * MAX_EXCERPT + 24  # enough for as many, each written as two escaped surrogates, and for the rest
+HEAD_LENGTH = 4000  # characters of a message in which its text is looked for
+
+_TEXT = re.compile(r'"text"\s*:\s*"')
+_STRING = re.compile(r'(?:[^"\\]|\\.)*', re.DOTALL)
+_QUOTED = " Your text: "
+
+# Letters and marks by their category that show nothing: braille blank, fillers, grapheme joiner, variation selectors.
+_INVISIBLE = frozenset("\u2800\u3164\u115f\u1160\uffa0\u034f\u17b4\u17b5") | frozenset(map(chr, range(0xFE00, 0xFE10)))
+_BLANK_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
+
+
+def sentence(name: str, fault: str) -> str:
+    """What is wrong with a field, as a sentence: `Must be a text.` has no subject, all others are whole."""
+    noun = NOUNS.get(name, name)
+    if name in SIDES and fault == NOT_A_NUMBER:  # newer QGIS' extent of nothing
+        return EMPTY_EXTENT
+    if fault == MISSING:
+        return f"The {noun} is missing."
+    if fault.startswith("Must "):
+        return f"The {noun} m{fault[1:]}"
+    return fault
+
+
+def too_long(name: str, length: int | None, longest: int) -> str:
+    """Of characters; a length of None was not counted, for there are far too many."""
+    has = "far too many" if length is None else length
+    return f"This {NOUNS[name]} has {has} characters; at most {longest} can be sent here."
+
+
+def too_large(name: str, size: int, largest: int) -> str:
+    """Of bytes, as a file manager counts them: MB are 10⁶. Rounded so that the size is never as large as the limit."""
+    unit, step = next(
+        (unit, step) for unit, step in (("MB", 100_000), ("kB", 100), ("bytes", 0)) if largest >= step * 10
+    )
+    if not step:
+        return f"This {NOUNS[name]} has {size} bytes; at most {largest} can be sent here."
+    tenths, most = -(-size // step), largest // step
+    return f"This {NOUNS[name]} has {_tenths(tenths)} {unit}; at most {_tenths(most)} {unit} can be sent here."
+
+
+def _tenths(number: int) -> str:
+    return f"{number // 10}.{number % 10}"
+
+
+def excerpt(text: str, length: int = MAX_EXCERPT) -> str:
+    """A client's own word, quoted, short and printable: fit to stand in a reason."""
+    shown = text if len(text) <= length else text[: length - 1] + "…"
+    return "'" + "".join(character if character.isprintable() else "�" for character in shown) + "'"
+
+
+def quoting(reason: str, said: str | bytes) -> str:
+    """A refusal's reason with the beginning of the text that was refused: its sender may have said several.
+
+    Args:
+        said: the message, as it came or as it would be published; one in which no text is found adds nothing.
+    """
+    head = said[:HEAD_LENGTH]
+    found = _TEXT.search(head if isinstance(head, str) else (head := head.decode(errors="replace")))
+    if found is None or _QUOTED in reason:
+        return reason
+    text = beginning(head[found.end() :])
+    return reason if is_blank(text) else f"{reason}{_QUOTED}{excerpt(text)}"
+
+
+def beginning(written: str | bytes | memoryview) -> str:
+    """What a JSON string begins with, from its writing after the first quotation mark, whole or cut anywhere."""
+    head = written[:EXCERPT_BYTES]
+    letters = _STRING.match(head if isinstance(head, str) else bytes(head).decode(errors="ignore"))
+    inside = letters[0] if letters else ""
+    for end in range(len(inside), max(len(inside) - 12, 0), -1):  # an escape, or half a pair, may have been cut
+        try:
+            return str(msgspec.json.decode(f'"{inside[:end]}"'))
+        except (msgspec.DecodeError, UnicodeError):
+            continue
+    return inside
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of it can be seen: blanks of any script, formatting, fillers, or no character at all."""
+    return not any(map(_is_visible, text))
+
+
+def _is_visible(character: str) -> bool:
+    if "!" <= character <= "~":
+        return True
+    return unicodedata.category(character) not in _BLANK_CATEGORIES and character not in _INVISIBLE
