@@ -66,6 +66,7 @@ ANEW = "Export the layer anew as GeoJSON (in QGIS: Export > Save Features As) an
 """The remedy for what no export of QGIS has."""
 
 CHANGE = "Change or remove that value and send the layer again."
+"""The remedy for a value that JSON readers cannot hold."""
 
 Checker = Callable[[str, Any], None]
 """Takes a place in the feature, in words, and the value found there; raises Uncompliant if no reader could read
@@ -99,7 +100,7 @@ def _check_collection(where: str, collection: object) -> None:
     _check_other_members(where, members, known={"features"})
     for number, feature in enumerate(features, start=1):
         try:
-            _check_feature("", feature)
+            _check_feature(feature)
         except Uncompliant as fault:
             raise Uncompliant(f"Feature {_id_or_number(feature, number)}{fault.reason}") from None
 
@@ -114,15 +115,16 @@ def _id_or_number(feature: object, number: int) -> str:
     return str(number)
 
 
-def _check_feature(where: str, feature: object) -> None:
-    members = _object_of_type(["Feature"], where, feature)
-    geometry, properties = _member(where, members, "geometry"), _member(where, members, "properties")
+def _check_feature(feature: object) -> None:
+    """The reason lacks its beginning: "Feature 12", which is made up for a wrong one only."""
+    members = _object_of_type(["Feature"], "", feature)
+    geometry, properties = _member("", members, "geometry"), _member("", members, "properties")
     if geometry is not None:
-        _check_geometry(f"{where}:", geometry)
+        _check_geometry(":", geometry)
     if properties is not None:
-        _check_values(f"{where}: property", _object(f"{where}: properties", properties))
-    _check_id(f"{where}: id", members.get("id"))
-    _check_other_members(where, members, known={"geometry", "properties"})
+        _check_values(": property", _object(": properties", properties))
+    _check_id(": id", members.get("id"))
+    _check_other_members("", members, known={"geometry", "properties"})
 
 
 def _check_id(where: str, identifier: object) -> None:
