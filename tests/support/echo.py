@@ -1,6 +1,6 @@
 """A websocket server that sends back what it is sent: the front's own reader, with nothing of the chat behind it.
 
-    python -m tests.support.echo PORT
+python -m tests.support.echo PORT
 """
 
 import asyncio

@@ -91,6 +91,7 @@ class FakeMember:
     is_draining: bool = False
     written: list[bytes] = field(default_factory=list)
     closed_with: list[tuple[int, str]] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)  # before it was closed
 
     is_ready = True
 
@@ -101,11 +102,12 @@ class FakeMember:
         self.write(data)
         return len(data)
 
-    def close(self, code: int, reason: str) -> None:
+    def close(self, code: int, reason: str, told: str = "") -> None:
         self.closed_with.append((code, reason))
+        self.told.append(told or reason)
 
-    def dismiss(self, code: int, reason: str) -> None:
-        self.close(code, reason)
+    def dismiss(self, code: int, reason: str, told: str = "") -> None:
+        self.close(code, reason, told)
 
     def restore(self) -> None: ...
 
