@@ -165,9 +165,9 @@ class Connection:
 
     def _refuse(self, refusal: Uncompliant | Refused, type: str = UNKNOWN) -> None:
         self._turnstiles.tally.refused(refusal.cause, type)
-        self.send(uncompliant(refusal.reason))
         if isinstance(refusal, TooOften):
             self._is_too_fast(refusal)
+        self.send(uncompliant(refusal.reason))  # no more after a goodbye, which says the same
 
     def receive_oversized(self, size: int, most: int) -> None:
         """A message of `size` bytes has come that was longer than `most`, and of which nothing was kept."""
