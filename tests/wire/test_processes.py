@@ -290,9 +290,7 @@ async def test_settings_reach_clients_and_limits(io_loop: IOLoop, start_stack: S
         await client.refusal()
     await eventually(lambda: _texts(rest, "Été"), ["y", "z"])
     await client.send_raw("x" * 2049)
-    assert (
-        await client.refusal() == "This message has 0.002049 MB; at most 0.002048 MB can be sent here. It was not sent."
-    )
+    assert (await client.refusal()).startswith("This message has 0.002049 MB; at most 0.002048 MB can be sent here.")
     await client.leave()
     rest.close()
 
