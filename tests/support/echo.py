@@ -1,14 +1,12 @@
-"""A websocket server that sends back what it is sent: the front's own reader, with nothing of the chat behind it.
+"""A websocket server that sends back what it is sent: the front's own reader, with nothing of the chat behind it."""
 
-python -m tests.support.echo PORT
-"""
-
-import asyncio
-import sys
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
+from tornado.netutil import bind_sockets
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
@@ -75,14 +73,15 @@ class EchoSocket(WebSocketHandler):
         self._reading.endpoint = Echo(self, self._reading.stream)
 
 
-async def main(port: int) -> None:
+@contextlib.contextmanager
+def echo_server() -> Iterator[str]:
+    """Serves in the loop that runs; gives its URL."""
     shared = {"memory": Memory(2**30, Drops()), "turns": Turns(), "uploads": Uploads()}
     application = Application([(r"/.*", EchoSocket, shared)], websocket_max_message_size=MAX_MESSAGE)
     server = HTTPServer(application)
-    server.listen(port, "127.0.0.1")
-    print("ready", flush=True)
-    await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    (listening,) = bind_sockets(0, "127.0.0.1")
+    server.add_socket(listening)
+    try:
+        yield f"ws://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.stop()
