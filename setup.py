@@ -34,6 +34,7 @@ setup(
     extras_require={
         "test": [
             "jsonschema>=4.26,<5",
+            "kosoku>=0.1,<0.2",
             "openapi-spec-validator>=0.9,<1",
             "packaging>=26",
             "psutil>=7,<8",

@@ -14,6 +14,7 @@ class Cause(StrEnum):
     """Why a message was refused, in a word for the operator's counts."""
 
     INVALID = "invalid"  # it breaks the contract
+    TOO_LARGE = "too_large"  # it was longer than a message may be, and was not kept
     UNPROCESSABLE = "unprocessable"  # a worker found it so: a picture that is none, a nickname that is taken
     QUEUE_FULL = "queue_full"  # too many of its connection's messages wait
     INBOX_FULL = "inbox_full"  # too many of its channel's messages wait for the workers

@@ -51,6 +51,9 @@ class Closing(StrEnum):
     MODERATOR = "moderator"  # it was banned, or disconnected
     STOPPING = "stopping"  # the front was told to stop
     WENT_ON = "went_on"  # it went on sending too fast after it was told to wait
+    TOO_LARGE = "too_large"  # it announced a message that is too long even to be read and dropped
+    SLOW_UPLOAD = "slow_upload"  # a message that it had begun made no progress
+    PROTOCOL_ERROR = "protocol_error"  # it broke RFC 6455
     MEMORY = "memory"  # of all clients, most was held for it when that was too much
 
 

@@ -87,7 +87,7 @@ class Settings:
     admin_url: str  # where `gischat admin` asks; empty: the front of this machine
     # One client
     ws_ping_interval: float  # seconds; 0: no pings
-    ws_ping_timeout: float  # seconds
+    ws_ping_timeout: float  # seconds without a sign of life after a ping; 0: as long as the interval
     max_frame_size: int  # bytes
     max_waiting_messages: int
     max_waiting_bytes: int
@@ -214,7 +214,7 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
             "ADMIN_URL", "", validate=Regexp(r"(https?://.+)?\Z", error="Starts with https:// or http://.")
         ),
         "ws_ping_interval": seconds("WS_PING_INTERVAL", 20, least=0),
-        "ws_ping_timeout": seconds("WS_PING_TIMEOUT", 10, least=0),
+        "ws_ping_timeout": seconds("WS_PING_TIMEOUT", 60, least=0),
         "max_frame_size": count("MAX_FRAME_SIZE", 16 * 2**20, least=1024),
         "max_waiting_messages": count("MAX_WAITING_MESSAGES", 1000),
         "max_waiting_bytes": count("MAX_WAITING_BYTES", 32 * 2**20),
@@ -328,7 +328,6 @@ def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict
     """What is wrong between settings that are right in themselves."""
     pairs = {
         "MAX_AUTHOR_LENGTH": ("max_author_length", "min_author_length", "Less than MIN_AUTHOR_LENGTH."),
-        "WS_PING_TIMEOUT": ("ws_ping_interval", "ws_ping_timeout", "Longer than WS_PING_INTERVAL."),
     }
     found = _wrong_admin_author(values, wrong) | {
         name: reason

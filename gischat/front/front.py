@@ -10,6 +10,7 @@ from tornado.iostream import IOStream
 from gischat import metrics
 from gischat.errors import Cause, Refused
 from gischat.front.channel.challenge import Challenges
+from gischat.front.channel.closing import STOPPING
 from gischat.front.channel.connection import GOING_AWAY, Connection
 from gischat.front.channel.moderation import Moderation
 from gischat.front.channel.presence import Presence
@@ -27,6 +28,8 @@ from gischat.front.jobs.gateway import Gateway, OutboxReader
 from gischat.front.jobs.turnstile import Ending, Turnstiles
 from gischat.front.sockets.drops import Drops
 from gischat.front.sockets.memory import Memory
+from gischat.front.sockets.turns import Turns
+from gischat.front.sockets.uploads import Uploads
 from gischat.messages import Message, Messages
 from gischat.metrics import Closing, Unwelcome
 from gischat.settings import Settings
@@ -63,9 +66,10 @@ class Front:
         self.circle = Circle(settings.channels[0], self.turnstiles)
         pulse = Pulse(self.rooms, settings.ws_ping_interval, settings.ws_ping_timeout)
         gauges = Gauges(settings.process_name, self.rooms, self.reasons_not_ready)
-        self.large_one = asyncio.Lock()  # large frames are handled one in a turn of the loop
+        self.turns = Turns()
+        self.uploads = Uploads()
         # Those that run as long as the front does.
-        self.parts = (self.subscriber, self.presence, self.circle, pulse, gauges)
+        self.parts = (self.subscriber, self.presence, self.circle, pulse, gauges, self.uploads)
         for closing in Closing:  # so that the first of its kind is an increase
             metrics.CONNECTIONS_CLOSED.labels(closing)
         for unwelcome in Unwelcome:
@@ -149,7 +153,7 @@ class Front:
         await self.gateway.line.send_home()
         for number, connection in enumerate(connections):
             metrics.CONNECTIONS_CLOSED.labels(Closing.STOPPING).inc()
-            connection.close(1001, "The server is about to restart.")
+            connection.close(*STOPPING)
             if number % 100 == 99:
                 await asyncio.sleep(GOODBYE_SECONDS * 100 / len(connections))
         await self._until(lambda: self._has_left, LEAVE_SECONDS)

@@ -2,9 +2,9 @@
 
 const FIRST_DELAY = 1_000; // milliseconds
 const LONGEST_DELAY = 30_000;
+const GOODBYE_PAUSE = 300; // milliseconds in which a close follows the `uncompliant` that tells its reason
 // Close codes of RFC 6455 §7.4.1
 const POLICY_VIOLATION = 1008; // the server's word for a channel that it does not have: trying again would not help
-const TOO_BIG = 1009;
 const ABNORMAL = 1006;
 
 /** Exponential, and spread over half of its length: a thousand clients of a restarted server do not return at once. */
@@ -19,6 +19,8 @@ export class Connection {
   #socket = null;
   #timer = null;
   #attempt = 0;
+  #told = null; // an `uncompliant` that may be the server's goodbye
+  #toldTimer = null;
 
   /**
    * Connects at once. Handlers:
@@ -27,7 +29,6 @@ export class Connection {
    *   onLost(seconds)       the connection broke; the next try is in `seconds`
    *   onConnecting()        that try begins
    *   onRefused(reason)     the server does not want this connection; it is over
-   *   onTooLarge()          the server closed because of the size of what was sent; a reconnection follows
    */
   constructor(url, handlers) {
     this.#url = url;
@@ -59,6 +60,7 @@ export class Connection {
   }
 
   #abandon() {
+    this.#goodbye();
     this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
     this.#socket.close();
   }
@@ -73,18 +75,39 @@ export class Connection {
     socket.onclose = (event) => this.#closed(event);
   }
 
+  /** The server tells why it closes in an `uncompliant`, its last message: that refuses nothing that was sent. */
   #receive(data) {
+    this.#deliver(this.#goodbye()); // it was none: more has come
+    const message = JSON.parse(data);
+    if (message.type === "uncompliant") {
+      this.#told = message;
+      this.#toldTimer = setTimeout(() => this.#deliver(this.#goodbye()), GOODBYE_PAUSE);
+    } else {
+      this.#deliver(message);
+    }
+  }
+
+  #deliver(message) {
+    if (!message) return;
     this.#attempt = 0; // only now: a server that accepts and closes at once must not be hammered
-    this.#handlers.onMessage(JSON.parse(data));
+    this.#handlers.onMessage(message);
+  }
+
+  /** Takes the last `uncompliant`, if it may be the goodbye. */
+  #goodbye() {
+    const told = this.#told;
+    clearTimeout(this.#toldTimer);
+    this.#told = null;
+    return told;
   }
 
   #closed({ code, reason }) {
+    const told = this.#goodbye();
     if (code === POLICY_VIOLATION) {
       this.close();
-      this.#handlers.onRefused(reason);
+      this.#handlers.onRefused(told?.reason ?? reason);
       return;
     }
-    if (code === TOO_BIG) this.#handlers.onTooLarge();
     const delay = delayBefore(this.#attempt++);
     this.#handlers.onLost(Math.ceil(delay / 1000));
     this.#timer = setTimeout(() => this.#connect(), delay);

@@ -9,6 +9,8 @@ import { Outbox, uuid } from "./outbox.js";
 import { People } from "./people.js";
 import { quietLine, render } from "./render.js";
 
+// Told to everyone in an `uncompliant`, which therefore refuses nothing that was sent
+const ANNOUNCED = ["The server was cut off for a moment: some messages may be missing."];
 const NICKNAME_PAUSE = 5_000; // milliseconds between two tries to get a nickname back
 const NICKNAME_TRIES = 12; // the server needs up to half a minute to see that the broken connection is gone
 
@@ -61,7 +63,6 @@ export class Room {
       onMessage: (message) => this.#receive(message),
       onLost: (seconds) => this.#lost(seconds),
       onRefused: (reason) => this.leave(reason),
-      onTooLarge: () => this.#refused("What you sent is too large."),
     });
   }
 
@@ -158,6 +159,10 @@ export class Room {
   }
 
   #refused(reason) {
+    if (ANNOUNCED.includes(reason)) {
+      this.#notice(reason);
+      return;
+    }
     if (this.#registration) {
       this.#registration = null;
       this.#nicknameRefused(reason);

@@ -215,8 +215,8 @@ async def test_a_client_behind_a_dead_link_is_found(make_scene: MakeScene) -> No
 
 
 async def test_a_client_on_a_slow_link_is_given_the_time_it_needs(make_scene: MakeScene) -> None:
-    # Given a channel with much to tell, and pings that are soon missed
-    async with make_scene(fronts=1, heavy=0, ws_ping_interval=1, ws_ping_timeout=1) as scene:
+    # Given a channel with much to tell, and pings that are missed before it has told half of that
+    async with make_scene(fronts=1, heavy=0, ws_ping_interval=1, ws_ping_timeout=3) as scene:
         front = scene.stack.fronts[0]
         speaker = await Client.connect(front.url, CHANNEL)
         last = ""

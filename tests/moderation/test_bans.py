@@ -59,6 +59,7 @@ async def test_a_banned_address_is_let_go_and_not_let_in(
             assert reason is not None
             assert reason.startswith("Your address is banned until 20")
             assert reason.endswith("UTC. No advertising.")
+            assert await client.refusal() == reason
         # … and no new ones are let in on any front, while all others stay and come
         assert await statuses(stack, channel, "127.0.0.11") == [403, 403]
         assert await statuses(stack, channel, "127.0.0.16") == [101, 101]

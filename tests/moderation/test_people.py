@@ -41,6 +41,8 @@ async def test_a_nickname_is_disconnected_on_whichever_front_it_is(
     assert await admin.act("DELETE", below(channel, "users/jane?reason=No%20advertising.")) == {
         "disconnected": [channel]
     }
+    told = "Disconnected by a moderator. No advertising. To come back, disconnect and connect again."
+    assert await jane.refusal() == told
     assert await jane.closed() == (1008, "Disconnected by a moderator. No advertising.")
     await john.until(type="exiter", exiter="jane")
     await john.count(1)

@@ -4,12 +4,14 @@ import json
 import random
 import re
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 from selenium.webdriver import Keys
 
+from gischat.front.channel.rooms import GAP
 from gischat.protocol.file_names import file_name
 from tests.support.contract import sample, words
 from tests.support.layers import feature, layer, point
@@ -430,6 +432,33 @@ def test_the_page_comes_back_by_itself_under_its_name_and_shows_nothing_twice(
     page.until_shown("Connected again")
     assert page.texts() == [before, meanwhile]
     page.until_people("jane (you)")
+
+
+def test_the_words_before_a_close_refuse_nothing(browse: Browse, start_stack: StackFactory, tmp_path: Path) -> None:
+    # Given a page whose picture waits for a worker that is not there
+    stack = start_stack(heavy=0, channels="QGIS")
+    front = stack.fronts[0]
+    page = browse(base_url=front.url)
+    page.expected_errors = (LOST_LINE,)
+    page.join("QGIS", "jane")
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(phone_photo(160, 120, orientation=6, description="home"))
+    page.pick(photo)
+    page.find("#send").click()
+    page.until_shown("Sending 1 message…", within="#sending")
+
+    # When the server restarts, and says so
+    front.stop()
+
+    # Then the picture is still on its way, and nobody is told that it was refused
+    page.until_shown("Not connected", within="#connection")
+    page.until_shown("Sending 1 message…", within="#sending")
+    assert not page.all("#notice")[0].is_displayed()
+
+
+def test_what_is_told_to_all_is_known_to_the_page() -> None:
+    """It refuses nothing, though it comes as an `uncompliant`."""
+    assert f'"{GAP}"' in resources.files("gischat").joinpath("web/room.js").read_text()
 
 
 async def test_a_nickname_that_is_still_held_after_a_reconnection_is_waited_for(

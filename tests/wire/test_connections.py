@@ -1,18 +1,25 @@
 """The websocket's edges: who may connect, to what, and what closes a connection."""
 
+import json
 import struct
 from contextlib import suppress
 from urllib.parse import urlsplit
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 
 from tests.support.client import Client
-from tests.support.contract import CANARY
+from tests.support.contract import CANARY, sample
 from tests.support.processes import Stack
 from tests.wire.conftest import NAMED_CHANNELS, Join
 
 MAX_FRAME_SIZE = 16 * 2**20
+
+
+def reasons(client: Client) -> list[str]:
+    """What a client was told that received nothing else."""
+    return [str(message["reason"]) for message in client.received]
 
 
 @pytest.mark.parametrize("front", [0, 1])
@@ -23,7 +30,7 @@ async def test_an_unknown_channel_is_accepted_and_then_closed_with_its_reason(
     client = await Client.connect(stack.fronts[front].url, name)
 
     assert await client.closed() == (1008, f"Channel '{name}' does not exist.")
-    assert client.received == []
+    assert reasons(client) == [f"Channel '{name}' does not exist. Choose another one."]
 
 
 async def test_an_unknown_channel_with_an_endless_name_is_closed_too(stack: Stack) -> None:
@@ -97,38 +104,83 @@ async def test_a_frame_as_large_as_allowed_is_answered(channel: str, join: Join)
     await client.until(text=await client.say())
 
 
-async def test_a_larger_frame_closes_the_connection_and_harms_nobody_else(channel: str, join: Join) -> None:
+TOO_LARGE = "at most 16.8 MB can be sent here. It was not sent."
+
+
+async def test_a_larger_message_is_answered_in_megabytes_and_costs_no_connection(channel: str, join: Join) -> None:
+    client, witness = await join(channel), await join(channel, front=1)
+
+    await client.send_raw(CANARY + "x" * 23_099_900)
+
+    assert await client.refusal() == f"This message has 23.1 MB; {TOO_LARGE}"
+    await witness.nothing_before(await client.say())
+
+
+async def test_so_is_one_that_grows_too_large_in_fragments(channel: str, join: Join) -> None:
+    client = await join(channel)
+    half = "x" * (MAX_FRAME_SIZE // 2 + 1)
+
+    await client.connection.send(iter([half, half, half]))
+
+    assert await client.refusal() == f"This message has 25.2 MB; {TOO_LARGE}"
+    await client.until(text=await client.say())
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["announced", "being sent"])
+async def test_a_message_without_end_closes_the_connection_says_so_and_harms_nobody_else(
+    whole: bool, channel: str, join: Join
+) -> None:
     # Given one who is registered, and a witness
     client, witness = await join(channel, nickname="john"), await join(channel, front=1)
     await witness.count(2)
 
-    # When that one announces a frame that is one byte larger than allowed (RFC 6455 §5.2: 127, then 64 bits of length)
-    client.write_bytes(b"\x81\xff" + struct.pack(">Q", MAX_FRAME_SIZE + 1) + bytes(4))
+    # When that one announces more than is read, even to be dropped (RFC 6455 §5.2: 127, then 64 bits of length)
+    client.write_bytes(b"\x81\xff" + struct.pack(">Q", 8 * MAX_FRAME_SIZE + 1) + bytes(4))
+    if whole:
+        client.write_bytes(b"x" * MAX_FRAME_SIZE)
 
-    # Then the connection is closed for that reason, and the channel is told
+    # Then he is told why, the connection is closed for that reason, and the channel is told
+    assert (await client.refusal()).startswith(f"This message has 134.2 MB; {TOO_LARGE}")
     assert (await client.closed())[0] == 1009
     await witness.until(type="exiter", exiter="john")
     await witness.count(1)
 
 
-async def test_who_sends_a_larger_frame_whole_learns_why_it_is_closed(channel: str, join: Join) -> None:
+@pytest.mark.parametrize("size", [64, 256])
+async def test_a_message_may_come_in_many_small_fragments(size: int, channel: str, join: Join) -> None:
+    """As Autobahn's cases 9.3.1 and 9.3.2: four megabytes."""
     client = await join(channel)
+    body = json.dumps(sample("text", text="In pieces.", more="x" * (4 * 2**20)))
 
-    # The close frame may come while the rest is still being sent.
-    with suppress(ConnectionClosed):
-        await client.send_raw(CANARY + "x" * MAX_FRAME_SIZE)
+    await client.connection.send(body[at : at + size] for at in range(0, len(body), size))
 
-    assert (await client.closed())[0] == 1009
+    await client.until(text="In pieces.")
 
 
-async def test_a_message_that_grows_too_large_in_fragments_closes_too(channel: str, join: Join) -> None:
-    client = await join(channel)
-    half = "x" * (MAX_FRAME_SIZE // 2 + 1)
+# Close frames of a client (RFC 6455 §7.4)
 
-    with suppress(ConnectionClosed):
-        await client.connection.send(iter([half, half]))
+CLOSINGS = {
+    "a code that may not be sent": (struct.pack("!H", 1006), 1002),
+    "a code that is none": (struct.pack("!H", 2999), 1002),
+    "half a code": (b"\x03", 1002),
+    "a reason that is not UTF-8": (struct.pack("!H", 1000) + b"\xff\xfe", 1007),
+    "a code of the client's own": (struct.pack("!H", 4321) + "Adiós".encode(), 4321),
+}
 
-    assert (await client.closed())[0] == 1009
+
+@pytest.mark.parametrize(("payload", "code"), CLOSINGS.values(), ids=CLOSINGS)
+async def test_a_close_frame_is_answered_as_it_should_be(
+    payload: bytes, code: int, channel: str, join: Join, stack: Stack
+) -> None:
+    client, witness = await join(channel, nickname="john"), await join(channel)
+
+    client.write_bytes(Frame(Opcode.CLOSE, payload).serialize(mask=True))
+
+    # Then its answer is the last that comes, and the channel hears that he has left
+    assert (await client.closed())[0] == code
+    assert not [message for message in client.received if message["type"] == "uncompliant"]
+    await witness.until(type="exiter", exiter="john")
+    assert "Traceback" not in stack.fronts[0].new_log()
 
 
 async def test_a_ping_is_answered(channel: str, join: Join) -> None:

@@ -78,16 +78,18 @@ async def test_who_has_a_token_talks_on_every_front(enter: Enter) -> None:
 @pytest.mark.parametrize("query", ["", "?token=", "?after=x"])
 async def test_who_has_none_is_told_that_one_is_needed(enter: Enter, query: str) -> None:
     client = await enter(token=None, query=query)
-    assert await client.closed() == (1008, f"Channel '{PRIVATE}' is private: a token is needed.")
-    assert client.received == []
+    reason = f"Channel '{PRIVATE}' is private: a token is needed."
+    assert await client.closed() == (1008, reason)
+    assert [told["reason"] for told in client.received] == [f"{reason} Ask the people who run it for one that is."]
 
 
 @pytest.mark.parametrize("token", [OTHERS, TOKEN[:-1], TOKEN + "x", TOKEN * 100])
 async def test_who_has_a_wrong_one_hears_nothing_and_is_not_counted(enter: Enter, token: str) -> None:
     member = await enter()
     client = await enter(token=None, query=f"?token={quote(token)}")
-    assert await client.closed() == (1008, f"Channel '{PRIVATE}' is private: this token is not valid.")
-    assert client.received == []
+    reason = f"Channel '{PRIVATE}' is private: this token is not valid."
+    assert await client.closed() == (1008, reason)
+    assert [told["reason"] for told in client.received] == [f"{reason} Ask the people who run it for one that is."]
     await member.nothing_before(await member.say())
     await member.count(1)
 

@@ -53,7 +53,7 @@ class Challenges:
         loop = asyncio.get_running_loop()
 
         def look(seconds: float, *, is_last: bool) -> None:
-            if member.is_silent and member.nickname == nickname:
+            if member.is_silent(seconds) and member.nickname == nickname:
                 if not (is_own or is_last or member.is_unreachable):
                     loop.call_later(self._other_seconds - seconds, partial(look, self._other_seconds, is_last=True))
                     return

@@ -1,6 +1,7 @@
 """One client's connection: frames in, frames out, and what it holds in between."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -11,8 +12,15 @@ from tornado.iostream import IOStream, StreamClosedError
 from gischat import metrics
 from gischat.errors import Cause, Refused, Uncompliant
 from gischat.front.channel.audience import BROKEN, Send
+from gischat.front.channel.closing import (
+    SLOW_UPLOAD,
+    TOO_FAST_FOR_TOO_LONG,
+    TOO_SLOW,
+    oversized_words,
+    too_long,
+)
 from gischat.front.channel.rooms import Room
-from gischat.front.door.rates import WENT_ON, Pace, TooOften
+from gischat.front.door.rates import Pace, TooOften
 from gischat.front.jobs.tally import UNKNOWN
 from gischat.front.jobs.turnstile import Ending, Turnstiles
 from gischat.front.sockets import link
@@ -37,7 +45,7 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 GOODBYE_SECONDS = 1.0  # for a flood to end by itself
-TOO_SLOW = "Too slow: what was sent to you was not read."
+LARGE_BYTES = 2**14  # of one write, behind which the answer to a ping may be late
 
 CUT_OFF = "Cut off: too much was held for it."
 
@@ -53,9 +61,9 @@ class Connection:
     """A client in a room.
 
     `nickname` is the one that the workers have registered for it, if any; `wish` is the one that it wants and somebody
-    else has, which it gets when that is free; `address` is where it comes from, `since`
-    when it came, in seconds since the epoch; `received` counts the messages that it has sent, good and bad; `goodbye`
-    is the code and the reason that we have closed it with, if we have.
+    else has, which it gets when that is free; `address` is where it comes from, `since` when it came, in seconds since
+    the epoch; `received` counts the messages that it has sent, good and bad; `last_heard` is when bytes came from it
+    last, by the loop's clock; `goodbye` is the code and the reason that we have closed it with, if we have.
     """
 
     __slots__ = (
@@ -68,6 +76,7 @@ class Connection:
         "_messages",
         "_pace",
         "_ping",
+        "_ping_clock",
         "_requires_registration",
         "_stream",
         "_turnstile",
@@ -78,9 +87,9 @@ class Connection:
         "goodbye",
         "is_draining",
         "is_ready",
+        "last_heard",
         "nickname",
         "number",
-        "owes_pong",
         "received",
         "room",
         "send_now",
@@ -119,12 +128,13 @@ class Connection:
         self.address = address
         self.since = now()
         self.is_draining = False
-        self.owes_pong = False
+        self.last_heard = asyncio.get_running_loop().time()
         self.received = 0
         self.goodbye: tuple[int, str] | None = None
         self.send_now: Send = stream.socket.send
         self.is_ready = True
-        self._ping: link.Mark | None = None  # where the last one is, when it waits behind something
+        self._ping: link.Mark | None = None  # where the first unanswered one is, when it waits behind something
+        self._ping_clock = 0.0  # since when its answer is late; 0: none is unanswered
         self._stream = stream
         self._unread = 0  # bytes that wait in the stream's buffer
         self._close = close
@@ -171,16 +181,30 @@ class Connection:
                 self.wish = None
             self._turnstile.submit(message, partial(self._ended, message), objection=objection)
         except (Uncompliant, Refused) as refusal:
-            self._turnstiles.tally.refused(refusal.cause, type)
-            if isinstance(refusal, TooOften):
-                self._is_too_fast(refusal)
-            self.send(uncompliant(refusal.reason))
+            self._refuse(refusal, type)
             if type == "newcomer":
                 self._wish_later()
         except Exception:
             log.exception("a frame could not be handled", extra=self._named)
             self._turnstiles.tally.refused(Cause.FAULT, type)
             self.send(uncompliant("The server made a mistake with this message. It was not sent."))
+
+    def _refuse(self, refusal: Uncompliant | Refused, type: str = UNKNOWN) -> None:
+        self._turnstiles.tally.refused(refusal.cause, type)
+        if isinstance(refusal, TooOften):
+            self._is_too_fast(refusal)
+        self.send(uncompliant(refusal.reason))  # no more after a goodbye, which says the same
+
+    def receive_oversized(self, size: int, most: int) -> None:
+        """A message of `size` bytes has come that was longer than `most`, and of which nothing was kept."""
+        if self._is_closing:
+            return
+        self.received += 1
+        try:
+            self._pace.speak(size)
+            self._refuse(Refused(oversized_words(size, most), Cause.TOO_LARGE))
+        except TooOften as refusal:
+            self._refuse(refusal)
 
     def _objection(self, message: Message) -> str | None:
         """Why the message may not be sent under its author's name; that nobody else has it now, a worker sees."""
@@ -190,19 +214,31 @@ class Connection:
             return f"Register your nickname first: nobody may write as '{message.author}' here without it."
         return f"You are registered as '{self.nickname}': you cannot write as '{message.author}'."
 
-    def hear(self) -> None:
-        """A ping or a pong has come: who sends them without end is closed as if they were messages."""
+    def hear(self, *, answer: bool = False) -> bool:
+        """A control frame or some fragments have come: who sends them without end is closed as if they were messages.
+
+        Args:
+            answer: they belong to a message, whose sender is to be told that it was not sent.
+
+        Returns:
+            Whether they are within the rates.
+        """
         try:
             self._pace.speak(0)
         except TooOften as refusal:
-            self._is_too_fast(refusal)
+            if answer:
+                self._refuse(refusal)
+            else:
+                self._is_too_fast(refusal)
+            return False
+        return True
 
     def _is_too_fast(self, refusal: TooOften) -> None:
         """Each message that is refused is answered, and so that a flood does not make us write one: up to a number."""
         self._drops.count(refusal.cause, "connection %d sends too fast", self.number)
         if self._pace.goes_on():
             self._drops.count(Closing.WENT_ON, "connection %d went on sending too fast, closed", self.number)
-            self.close(1008, WENT_ON)
+            self.close(*TOO_FAST_FOR_TOO_LONG)
             # What it sends until it has read that is dropped; it has not for ever.
             asyncio.get_running_loop().call_later(GOODBYE_SECONDS, self._stream.close)
 
@@ -276,23 +312,37 @@ class Connection:
         self.write(text_frame(body))
 
     def ping(self) -> None:
-        """Asks whether the client is there; whoever sees its answer says so by `owes_pong`."""
-        self.owes_pong = True
+        """Asks whether the client is there: whatever bytes come from it are an answer."""
+        is_first = not self.owes_answer
         self.write(PING)
+        if is_first:
+            self._time_ping()
+
+    def _time_ping(self) -> None:
+        """Times the answer to a ping from now on, and from behind all that is on its way to the client."""
+        self._ping_clock = asyncio.get_running_loop().time()
         if not self._stream.closed():
             self._ping = link.mark(self._stream.socket, self._unread)
 
     @property
-    def is_silent(self) -> bool:
-        """Whether the last ping was not answered, though it is not still on its way behind something larger.
+    def owes_answer(self) -> bool:
+        """Whether nothing at all has come since a ping. Who is gone, or has been told goodbye, owes nothing."""
+        is_here = not (self._is_closing or self._stream.closed())
+        return bool(self._ping_clock) and self.last_heard <= self._ping_clock and is_here
 
-        Who has been told goodbye needs no other reason to go.
+    def is_silent(self, seconds: float) -> bool:
+        """Whether the first of the unanswered pings was not answered for so long.
+
+        As long as the client takes what stands before the ping, the time begins anew; it is to be asked often.
         """
-        if self._is_closing:
+        if not self.owes_answer:
             return False
-        if not self.owes_pong or self._ping is None or self._stream.closed():
-            return self.owes_pong
-        return not link.is_on_its_way(self._stream.socket, self._ping)
+        now = asyncio.get_running_loop().time()
+        if self._ping is not None:
+            moved = link.moved(self._stream.socket, self._ping)
+            if moved is not None:
+                self._ping, self._ping_clock = moved, now
+        return now - self._ping_clock >= seconds
 
     @property
     def is_unreachable(self) -> bool:
@@ -304,6 +354,14 @@ class Connection:
 
         The socket is non-blocking, and nothing waits in the stream when it is passed by, so order holds.
         """
+        if len(data) > LARGE_BYTES and self.owes_answer:
+            # A history, as a rule. The client takes it after the ping, but may answer neither before it has both.
+            self._write(data)
+            self._time_ping()
+        else:
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
         if not self.is_ready:
             self._buffer(data)
             return
@@ -366,7 +424,7 @@ class Connection:
         log.info("too slow, closed", extra=self._named)
         metrics.CONNECTIONS_CLOSED.labels(Closing.TOO_SLOW).inc()
         # Later, for this may be in the midst of a walk through the room.
-        asyncio.get_running_loop().call_soon(self.close, 1008, TOO_SLOW)
+        asyncio.get_running_loop().call_soon(self.close, *TOO_SLOW)
 
     def let_go(self) -> None:
         """Ends at once, for what it does not read takes too much memory: a goodbye would wait behind all of that."""
@@ -374,20 +432,48 @@ class Connection:
         self.goodbye = 1006, CUT_OFF  # which nobody hears but the log
         cut_off(self._stream)
 
-    def close(self, code: int, reason: str) -> None:
-        """Says goodbye; `ended` follows when the socket is closed."""
+    def close(self, code: int, reason: str, told: str = "") -> None:
+        """Says goodbye; `ended` follows when the socket is closed.
+
+        Args:
+            code, reason: of the close frame, which QGIS and QField show to nobody.
+            told: what the user is told before, in an `uncompliant`; the reason, if nothing else.
+        """
+        if self.goodbye is not None:
+            return
         self._stop_writing()
         self.goodbye = code, reason
+        # Behind all that waits, and beyond the bound for that: it is little, and the last.
+        with contextlib.suppress(StreamClosedError):
+            self._stream.write(text_frame(uncompliant(told or reason)))
         self._close(code, reason)
+
+    def fail(self, code: int, reason: str) -> None:
+        """Closes with nothing but a close frame: who breaks the protocol understands no message (RFC 6455 §7.1.7)."""
+        self._drops.count(Closing.PROTOCOL_ERROR, "connection %d broke the protocol: %s", self.number, reason)
+        self._stop_writing()
+        self.goodbye = self.goodbye or (code, reason)
+        self._close(code, reason)
+
+    def close_oversized(self, size: int, most: int) -> None:
+        """A message of `size` bytes was announced, which is more than is read even to be dropped."""
+        self.received += 1
+        self._drops.count(Closing.TOO_LARGE, "connection %d announced %d bytes in a message", self.number, size)
+        self.close(*too_long(size, most))
+
+    def close_slow_upload(self) -> None:
+        """A message has begun, and makes no progress."""
+        self._drops.count(Closing.SLOW_UPLOAD, "connection %d makes no progress with a message", self.number)
+        self.close(*SLOW_UPLOAD)
 
     def _stop_writing(self) -> None:
         self._is_closing = True
         self._set_ready(False)
 
-    def dismiss(self, code: int, reason: str) -> None:
+    def dismiss(self, code: int, reason: str, told: str = "") -> None:
         """Says goodbye to somebody who may not be here: of what he has sent, what waits its turn is not published."""
         metrics.CONNECTIONS_CLOSED.labels(Closing.MODERATOR).inc()
-        self.close(code, reason)
+        self.close(code, reason, told)
         self._turnstile.refuse_waiting(Refused(reason, Cause.BANNED))
 
     @property

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from gischat import metrics
 from gischat.front.channel.audience import Listener
+from gischat.front.channel.closing import HISTORY_TIMEOUT
 from gischat.front.jobs.gateway import Snapshot
 from gischat.front.sockets.frames import text_frame
 from gischat.messages import id_of, uncompliant
@@ -18,7 +19,6 @@ from gischat.metrics import Closing
 WAITING_BYTES = 64 * 2**20  # of what waits for one joiner's history, at the most
 
 MISSED = "What you missed is no longer kept: some messages may be missing. The last ones follow."
-TOO_LATE = "The history could not be read in time."
 
 
 class Member(Listener, Protocol):
@@ -30,17 +30,24 @@ class Member(Listener, Protocol):
     since: int  # when it came, in seconds since the epoch
     is_draining: bool
 
+    last_heard: float  # when bytes came from it last, by the loop's clock
+
     @property
-    def is_silent(self) -> bool: ...
+    def owes_answer(self) -> bool:
+        """Whether nothing at all has come since a ping."""
+
+    def is_silent(self, seconds: float) -> bool:
+        """Whether a ping was not answered for so long."""
 
     @property
     def is_unreachable(self) -> bool: ...
 
     def ping(self) -> None: ...
 
-    def close(self, code: int, reason: str) -> None: ...
+    def close(self, code: int, reason: str, told: str = "") -> None:
+        """Tells its user why, by default in the words of the reason, and closes it."""
 
-    def dismiss(self, code: int, reason: str) -> None:
+    def dismiss(self, code: int, reason: str, told: str = "") -> None:
         """Closes it, and publishes nothing of what it has sent that waits its turn."""
 
     def restore(self) -> None:
@@ -78,7 +85,7 @@ class Joiner:
         self._waiting_bytes += len(frame)
         if self._waiting_bytes > WAITING_BYTES:
             metrics.CONNECTIONS_CLOSED.labels(Closing.HISTORY_TIMEOUT).inc()
-            self.member.close(1013, TOO_LATE)
+            self.member.close(*HISTORY_TIMEOUT)
 
     def forget(self) -> None:
         """The channel counts from anew: how much a history knew of does not matter any more."""

@@ -38,6 +38,7 @@ LOOK_SECONDS = 0.03  # between two looks at who has answered
 WITHDRAWN_IDS = 1000  # that are remembered, for the case that Redis loses that they were withdrawn; per channel
 
 DISCONNECTED = "Disconnected by a moderator."
+COME_BACK = "To come back, disconnect and connect again."
 
 
 class Connected(msgspec.Struct, frozen=True):
@@ -197,7 +198,7 @@ class Moderation:
         closing = msgspec.json.decode(body, type=Disconnection)
         for member in list(room.connections.values()):
             if member.nickname == closing.nickname:
-                member.dismiss(1008, closing.reason)
+                member.dismiss(1008, closing.reason, f"{closing.reason} {COME_BACK}")
 
     def _answer_roll(self, room: Room, body: bytes) -> None:
         asked = msgspec.json.decode(body, type=RollCall)

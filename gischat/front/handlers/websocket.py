@@ -6,6 +6,7 @@ from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
 from gischat import metrics
+from gischat.front.channel.closing import STOPPING, CloseStatus, private_channel, unknown_channel
 from gischat.front.channel.connection import Connection
 from gischat.front.door.admission import Entry
 from gischat.front.door.origins import FOREIGN
@@ -14,10 +15,10 @@ from gischat.front.front import Front
 from gischat.front.handlers.answers import Handler
 from gischat.front.handlers.requests import log_ended, log_opened
 from gischat.front.handlers.rest import refuse
+from gischat.front.sockets.frames import text_frame
 from gischat.front.sockets.reading import ReadAhead, Unheard
+from gischat.messages import uncompliant
 from gischat.metrics import Unwelcome
-
-REASON_BYTES = 123  # what fits a close frame beside its code (RFC 6455 §5.5)
 
 
 class ChannelSocket(Handler, WebSocketHandler):
@@ -69,7 +70,8 @@ class ChannelSocket(Handler, WebSocketHandler):
             # Who asks for a channel that does not exist is told so, and may send as much meanwhile as all others.
             received=room.received_bytes if room is not None else Unheard(),
             memory=self._front.memory,
-            large_one=self._front.large_one,
+            turns=self._front.turns,
+            uploads=self._front.uploads,
         )
         return self._reading
 
@@ -89,36 +91,26 @@ class ChannelSocket(Handler, WebSocketHandler):
             return  # gone before the handshake was through
         if room is None:
             metrics.CONNECTIONS_REFUSED.labels(Unwelcome.UNKNOWN_CHANNEL).inc()
-            self.close(1008, _short(f"Channel '{channel}' does not exist."))
+            self._close(unknown_channel(channel))
         elif denial := self._front.access.denial(channel, self.request):
             metrics.CONNECTIONS_REFUSED.labels(Unwelcome.TOKEN).inc()
-            # Like an unknown channel, not by a status: clients show their users the reason of a close.
-            self.close(1008, _short(denial.reason))
+            # Like an unknown channel, not by a status: clients show their users an `uncompliant`.
+            self._close(private_channel(denial.reason))
         elif self._front.is_draining:
-            self.close(1001, "The server is about to restart.")
+            self._close(STOPPING)
         else:
             self.set_nodelay(True)
-            self._connection = self._front.connect(room, stream, self._goodbye, pace, self._after(), self.address)
+            self._connection = self._front.connect(room, stream, self.close, pace, self._after(), self.address)
             if self._reading is not None:
-                self._reading.outlet = self._connection
+                self._reading.endpoint = self._connection
             log_opened(self.request, channel, self._connection.number)
         self._forget_handshake()
 
-    def _goodbye(self, code: int, reason: str) -> None:
-        self.close(code, _short(reason))
-
-    def on_message(self, message: str | bytes) -> None:
-        if self._connection is not None:
-            self._connection.receive(message)
-
-    def on_ping(self, data: bytes) -> None:
-        if self._connection is not None:
-            self._connection.hear()
-
-    def on_pong(self, data: bytes) -> None:
-        if self._connection is not None:
-            self._connection.owes_pong = False
-            self._connection.hear()
+    def _close(self, status: CloseStatus) -> None:
+        """Closes what never became a connection to a channel; its user is told why, as any other."""
+        if self.ws_connection is not None and self.ws_connection.stream is not None:
+            self.ws_connection.stream.write(text_frame(uncompliant(status.told)))
+        self.close(status.code, status.reason)
 
     def on_close(self) -> None:
         if self._entry is not None:
@@ -152,8 +144,3 @@ class ChannelSocket(Handler, WebSocketHandler):
             return self.get_query_argument("after", None)
         except HTTPError:
             return ""
-
-
-def _short(reason: str) -> str:
-    """A reason cut to what a close frame holds; the cut keeps whole characters."""
-    return reason.encode()[:REASON_BYTES].decode(errors="ignore")

@@ -3,7 +3,11 @@
 import struct
 
 TEXT = 0x81  # FIN and opcode 1
+CLOSE = 0x88
+PONG = 0x8A
 PING = b"\x89\x00"  # FIN and opcode 9, with no content
+
+REASON_BYTES = 123  # what fits a close frame beside its code (RFC 6455 §5.5)
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -16,3 +20,16 @@ def text_frame(payload: bytes) -> bytes:
     else:
         header = struct.pack("!BBQ", TEXT, 127, size)
     return header + payload
+
+
+def pong_frame(payload: bytes) -> bytes:
+    """The answer to a ping, with its content of at most 125 bytes."""
+    return bytes((PONG, len(payload))) + payload
+
+
+def close_frame(code: int | None, reason: str = "") -> bytes:
+    """A close frame; a reason that does not fit is cut between two characters."""
+    if code is None:
+        return bytes((CLOSE, 0))
+    payload = struct.pack("!H", code) + reason.encode()[:REASON_BYTES].decode(errors="ignore").encode()
+    return bytes((CLOSE, len(payload))) + payload

@@ -36,9 +36,10 @@ def mark(socket_: socket.socket, waiting: int) -> Mark | None:
     return Mark(acknowledged, acknowledged + ahead)
 
 
-def is_on_its_way(socket_: socket.socket, mark: Mark) -> bool:
-    """Whether the other end has taken something since the mark was set, and has not come to it yet."""
-    return mark.acknowledged < _acknowledged(socket_) < mark.place
+def moved(socket_: socket.socket, mark: Mark) -> Mark | None:
+    """The same place, with what the other end has now, if it has taken something and has not come to the place yet."""
+    acknowledged = _acknowledged(socket_)
+    return mark._replace(acknowledged=acknowledged) if mark.acknowledged < acknowledged < mark.place else None
 
 
 def is_acknowledged(socket_: socket.socket) -> bool:

@@ -1,31 +1,39 @@
-"""Frames as they are read: what has come is taken from the stream at once, and what is no frame of a client is refused.
+"""A websocket's reading side: bytes are taken from the stream as they come, parsed, and handed on by turns.
 
-Tornado asks its stream for a frame's first two bytes, its length, its mask and its content one after the other. Each
-question costs as much as the rest of the reading, and the first lets the stream stop listening to its socket, and then
-begin again. Tornado still decides what the bytes mean.
-
-Large frames are read in steps and handled one by one, with pauses: ten photos that arrive together would otherwise be
-ten times the twenty milliseconds that one of them costs a front, and every text would wait for their end.
-
-What Tornado itself writes (pongs, goodbyes) goes through its stream, which we pass by: we are told when it waits there.
+Tornado does the opening handshake; frames are ours. What is not complete is counted, and has a deadline by progress.
 """
 
 import asyncio
-from typing import NoReturn, Protocol
+import contextlib
+import socket
+from typing import Protocol
 
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13, _WebSocketParams
 
+from gischat.front.sockets.frames import close_frame, pong_frame
 from gischat.front.sockets.memory import Memory, cut_off
+from gischat.front.sockets.parser import (
+    CLOSE,
+    PING,
+    Control,
+    Dropped,
+    Event,
+    Fragment,
+    FrameParser,
+    MessageTooLong,
+    ProtocolError,
+    close_status,
+)
+from gischat.front.sockets.turns import MESSAGE_WORK, SHARE, Turns
+from gischat.front.sockets.uploads import Uploads
 from gischat.metrics import Gathered
 
-CHUNK_BYTES = 2**16  # above that, a frame is large
-LARGE_BYTES_PER_SECOND = 100e6  # a megabyte is 5 ms of work: half of the time is left to all others
-STEP_BYTES = 2**18  # of a large frame, at the most, in a turn of the loop
-LAST_FRAMES = 100  # that are read after our goodbye, for the client's own may be behind them
-MOST_FRAGMENTS = 4096  # of one message: clients that cut messages do so in pieces of many kilobytes
-
-FIN, MASKED, LENGTH, CONTROL = 0x80, 0x80, 0x7F, 0x08  # bits of a frame's first two bytes
+CHUNK_BYTES = 2**16  # that are read at once; a message above that is large
+STEP_BYTES = 2**18  # of a large message, at the most, in a turn of the loop
+LAST_FRAMES = 100  # that are read after our close frame, for the client's own may be behind them
+CLOSE_SECONDS = 5.0  # for the client to answer our close frame
+FRAGMENTS = 128  # of a message are another message's worth: they cost about as much
 
 
 class Unheard:
@@ -34,39 +42,58 @@ class Unheard:
     total = 0
 
 
-class Outlet(Protocol):
-    """Whoever writes to the same socket, and not through the stream."""
+class Endpoint(Protocol):
+    """Who is spoken to over the websocket."""
 
-    def wait_for(self, written: "asyncio.Future[None]") -> None:
-        """Something waits in the stream until then: nothing may overtake it."""
+    last_heard: float  # when bytes came last, by the loop's clock
+
+    def write(self, data: bytes) -> None:
+        """Sends whole frames."""
+
+    def receive(self, frame: str | bytes) -> None:
+        """A message has come: a text, or binary."""
+
+    def hear(self, *, answer: bool = False) -> bool:
+        """A control frame, or so many fragments as are worth a message; False when it is one too many.
+
+        Args:
+            answer: the client is to be told that its message was not sent.
+        """
+
+    def receive_oversized(self, size: int, most: int) -> None:
+        """A message of `size` bytes has come, has not been kept, and was longer than `most`."""
+
+    def close_oversized(self, size: int, most: int) -> None:
+        """A message of `size` bytes was announced, which is not read to its end: closes the connection."""
+
+    def close_slow_upload(self) -> None:
+        """A message has begun, and makes no progress: closes the connection."""
+
+    def fail(self, code: int, reason: str) -> None:
+        """The client broke the protocol: closes the connection with nothing but a close frame."""
 
 
 class ReadAhead(WebSocketProtocol13):
-    """Tornado's websocket, where reading is cheaper, and bounded over all who do not finish what they began."""
+    """Tornado's websocket with a reader of our own, bounded over all clients who do not finish what they began."""
 
     # Tornado's has nearly as many attributes as Python shares the names of; more would cost a kilobyte.
     __slots__ = (
-        "_ahead",
-        "_at",
         "_fragments",
         "_held",
-        "_is_last",
-        "_large_one",
+        "_is_uploading",
         "_last_frames",
         "_memory",
-        "_questions",
+        "_most",
+        "_parser",
         "_reading",
         "_received",
-        "outlet",
+        "_timer",
+        "_turns",
+        "_unbroken",
+        "_uploads",
+        "bytes_in",
+        "endpoint",
     )
-
-    _ahead: bytes  # read, and not asked for yet, from `_at` on
-    _at: int
-    _questions: int  # that Tornado has still to ask about a frame
-    _is_last: bool  # the frame is the last of a message, and no control frame
-    _fragments: int  # frames of a message that is not complete
-    _held: int  # their bytes
-    _last_frames: int  # frames that have begun after our goodbye
 
     def __init__(
         self,
@@ -75,141 +102,229 @@ class ReadAhead(WebSocketProtocol13):
         *,
         received: Gathered | Unheard,
         memory: Memory,
-        large_one: asyncio.Lock,
+        turns: Turns,
+        uploads: Uploads,
     ) -> None:
         """
         Args:
             received: counts the bytes that come.
             memory: what is held for all connections of the front.
-            large_one: held by the connection, one of all, whose large frame is the next to be handled.
+            turns, uploads: of all of them.
         """
         super().__init__(handler, mask_outgoing=False, params=params)
+        self.endpoint: Endpoint | None = None
+        self.bytes_in = 0  # all that have been read, frames' heads included
+        self._most = params.max_message_size
+        self._parser = FrameParser(self._most)
         self._received = received
-        self._ahead, self._at = b"", 0
-        self._large_one = large_one
-        self._questions = self._fragments = self._held = self._last_frames = 0
-        self._is_last = False
         self._memory = memory
-        self.outlet: Outlet | None = None
+        self._turns = turns
+        self._uploads = uploads
+        self._is_uploading = False
+        self._fragments = 0  # that have not been counted as a message
+        self._held = 0  # bytes that the memory knows of
+        self._last_frames = 0  # frames that have come after our close frame
+        self._unbroken = 0  # bytes that were read since others had their turn
+        self._timer: asyncio.TimerHandle | None = None
 
     async def _receive_frame_loop(self) -> None:
         # The request is over with that, and what has served the handshake may go: two kilobytes for each client.
-        self._reading = asyncio.create_task(super()._receive_frame_loop())
+        self._reading = asyncio.create_task(self._read())
         self._reading.add_done_callback(self._has_ended)
 
     def _has_ended(self, reading: "asyncio.Task[None]") -> None:
         if not reading.cancelled() and (error := reading.exception()) is not None:
             self.handler.log_exception(type(error), error, error.__traceback__)
-            self._abort()
 
-    def let_go(self) -> None:
-        """Ends the connection: what it has begun takes too much memory."""
-        self._hold(-self._held)
-        cut_off(self.stream)
+    # What comes in
 
-    def on_connection_close(self) -> None:
-        super().on_connection_close()
-        self._hold(-self._held)
+    async def _read(self) -> None:
+        now = asyncio.get_running_loop().time
+        try:
+            while not self.client_terminated:
+                data = await self.stream.read_bytes(CHUNK_BYTES, partial=True)
+                self.bytes_in += len(data)
+                self._received.total += len(data)
+                if self.endpoint is not None:
+                    self.endpoint.last_heard = now()
+                await self._handle_all(data)
+        except StreamClosedError:
+            pass
+        except ProtocolError as error:
+            await self._fail(error)
+        finally:
+            self._end()
 
-    @property
-    def bytes_in(self) -> int:
-        """All bytes that have been read, frames' heads included."""
-        return self._wire_bytes_in
+    async def _handle_all(self, data: bytes) -> None:
+        work = 1  # that may be done before it is the others' turn
+        try:
+            for event in self._parser.feed(data):
+                if work <= 0:
+                    work = SHARE
+                    self._hold(self._parser.held + len(data))
+                    await self._turns.wait()
+                    self._assert_open()
+                if self.server_terminated:
+                    work -= 1
+                    await self._handle_last(event)
+                elif isinstance(event, (str, bytes)):
+                    work -= MESSAGE_WORK
+                    if len(event) > CHUNK_BYTES:
+                        await self._wait_large(len(event))
+                    self._handle_data(event)
+                else:
+                    work -= 1
+                    self._handle_other(event)
+        except MessageTooLong as error:
+            await self._stop_at(error.size)
+        self._account()
+        self._unbroken += len(data)
+        if self._unbroken >= STEP_BYTES:
+            self._unbroken = 0
+            await asyncio.sleep(0)  # what had come already did not wait for the loop
 
-    def _write_frame(self, fin: bool, opcode: int, data: bytes, flags: int = 0) -> "asyncio.Future[None]":
-        written = super()._write_frame(fin, opcode, data, flags)
-        if self.outlet is not None and self.stream.writing():
-            self.outlet.wait_for(written)
-        return written
+    async def _wait_large(self, size: int) -> None:
+        self._hold(size)
+        await self._turns.wait_large(size)
+        self._assert_open()
 
-    async def _read_bytes(self, n: int) -> bytes:
-        if self.server_terminated and not self._questions:
-            await self._begin_last_frame()
-        missing = self._at + n - len(self._ahead)
-        if missing > 0:
-            rest, self._ahead, self._at = self._ahead[self._at :], b"", 0
-            if not rest and missing <= CHUNK_BYTES:  # as a rule: a frame begins, and comes whole
-                rest = await self.stream.read_bytes(CHUNK_BYTES, partial=True)
-                self._received.total += len(rest)
-                missing = n - len(rest)
-            self._ahead = await self._read_rest(rest, n) if missing > 0 else rest
-        start, end = self._at, self._at + n
-        data = self._ahead[start:end]
-        # Nothing is held for a client that is silent.
-        self._ahead, self._at = (b"", 0) if end == len(self._ahead) else (self._ahead, end)
-        self._wire_bytes_in += n
-        self._follow(data)
-        return data
+    def _handle_data(self, message: str | bytes) -> None:
+        self._end_upload()
+        if self.endpoint is not None and not self.server_terminated:
+            self.endpoint.receive(message)
 
-    async def _begin_last_frame(self) -> None:
-        """After our goodbye nobody's rates hold, for nothing is taken any more: so a flood is not read to its end.
+    def _handle_other(self, event: Control | Dropped | Fragment) -> None:
+        if isinstance(event, Control):
+            self._handle_control(event)
+        elif isinstance(event, Dropped):
+            self._end_upload()
+            if self.endpoint is not None and event.size > self._most:
+                self.endpoint.receive_oversized(event.size, self._most)
+        else:
+            self._fragments += 1
+            if self._fragments >= FRAGMENTS:
+                self._fragments = 0
+                self._pace_fragments()
 
-        The socket stays open for as long as Tornado waits for the client's goodbye: it has ours to read.
+    def _pace_fragments(self) -> None:
+        if self.endpoint is not None and not self.endpoint.hear(answer=not self._parser.is_dropped):
+            self._parser.drop()
+
+    def _handle_control(self, frame: Control) -> None:
+        if frame.opcode == CLOSE:
+            self.close_code, self.close_reason = close_status(frame.payload)
+            self.client_terminated = True
+            self.close(self.close_code)  # with the client's own code (RFC 6455 §5.5.1)
+            return
+        if frame.opcode == PING:
+            if self.endpoint is not None:
+                self.endpoint.write(pong_frame(frame.payload))
+            elif not self.stream.closed():
+                self.stream.write(pong_frame(frame.payload))
+        if self.endpoint is not None:
+            self.endpoint.hear()
+
+    async def _handle_last(self, event: Event) -> None:
+        """After our close frame nothing is taken any more but the client's own; a flood is not read to its end.
+
+        The socket stays open for as long as the client may answer: it has our close frame to read.
         """
         self._last_frames += 1
-        if self._last_frames > LAST_FRAMES:
+        if isinstance(event, Control) and event.opcode == CLOSE:
+            self._handle_control(event)
+        elif self._last_frames >= LAST_FRAMES:
+            await self._until_closed()
+
+    async def _until_closed(self) -> None:
+        if not self.stream.closed():
             closed = asyncio.Event()
             self.stream.set_close_callback(closed.set)
             await closed.wait()
+        raise StreamClosedError
+
+    def _assert_open(self) -> None:
+        if self.stream.closed():
             raise StreamClosedError
 
-    async def _read_rest(self, rest: bytes, n: int) -> bytes:
-        """Reads on until there are n bytes, and counts what is there: its sender may take as long as he likes."""
-        parts, has, turned_at = [rest], len(rest), len(rest)
-        self._memory.take(self, has)
-        try:
-            while has < n:
-                # Of what is long, no more is read than belongs to it: it need not be copied then.
-                most = CHUNK_BYTES if n <= CHUNK_BYTES else min(n - has, CHUNK_BYTES)
-                part = await self.stream.read_bytes(most, partial=True)
-                parts.append(part)
-                has += len(part)
-                self._received.total += len(part)
-                self._memory.take(self, len(part))
-                if has - turned_at >= STEP_BYTES:
-                    turned_at = has
-                    await asyncio.sleep(0)  # what had come already did not wait for the loop
-            if n > CHUNK_BYTES:
-                await self._take_turn(n)
-            return b"".join(parts)
-        finally:
-            self._memory.give(self, has)
+    # What is not complete
 
-    async def _take_turn(self, size: int) -> None:
-        """Waits until a frame of this size may be handled; no other is in the same turn of the loop."""
-        async with self._large_one:
-            await asyncio.sleep(size / LARGE_BYTES_PER_SECOND)
+    def _account(self) -> None:
+        """Counts what is kept, when all that has come is parsed."""
+        self._hold(self._parser.held)
+        if self._parser.is_midway:
+            if not self._is_uploading:
+                self._is_uploading = True
+                self._uploads.begin(self)
+        else:
+            self._end_upload()
 
-    def _follow(self, data: bytes) -> None:
-        """Sees what Tornado is given: where a frame begins, and where it ends."""
-        if not self._questions:
-            self._begin_frame(*data)
-            return
-        self._questions -= 1
-        if not self._questions:
-            if self._is_last:
-                self._fragments = 0
-                self._hold(-self._held)
-            elif self._fragments:
-                self._hold(len(data))
-
-    def _begin_frame(self, first: int, second: int) -> None:
-        """Looks at the first two bytes of a frame (RFC 6455 §5.2), before anything is asked of the rest."""
-        if not second & MASKED:
-            self._refuse(1002, "A client's frames must be masked.")  # RFC 6455 §5.1
-        self._questions = 1 + (second & LENGTH > 125) + 1  # its mask; its length, if it is long; its content
-        is_data = not first & CONTROL
-        self._is_last = bool(is_data and first & FIN)
-        if is_data and not self._is_last:
-            self._fragments += 1
-            if self._fragments > MOST_FRAGMENTS:
-                self._refuse(1008, "The message is in too many pieces.")
+    def _end_upload(self) -> None:
+        if self._is_uploading:
+            self._is_uploading = False
+            self._uploads.end(self)
 
     def _hold(self, size: int) -> None:
-        if size:
-            self._held += size
-            self._memory.take(self, size)
+        more = size - self._held
+        if more:
+            self._held = size
+            self._memory.take(self, more)
 
-    def _refuse(self, code: int, reason: str) -> NoReturn:
-        self.close(code, reason)
-        raise StreamClosedError
+    @property
+    def progress(self) -> int:
+        """Bytes that have come of the message that is not complete."""
+        return self._parser.progress
+
+    def cut_slow_upload(self) -> None:
+        """Closes the connection, for the message that has begun makes no progress."""
+        if self.endpoint is not None and not self.server_terminated:
+            self.endpoint.close_slow_upload()
+
+    def let_go(self) -> None:
+        """Ends the connection: what it has begun takes too much memory."""
+        self._hold(0)
+        cut_off(self.stream)
+
+    # The end
+
+    async def _stop_at(self, size: int) -> None:
+        """A message of this size is not read; its sender gets what was said to it, and time to read that."""
+        self._parser.drop()
+        if self.endpoint is not None and not self.server_terminated:
+            self.endpoint.close_oversized(size, self._most)
+        await self._drain()
+
+    async def _fail(self, error: ProtocolError) -> None:
+        """Fails the connection (RFC 6455 §7.1.7)."""
+        if self.endpoint is not None and not self.server_terminated:
+            self.endpoint.fail(error.code, error.reason)
+        self.close(error.code, error.reason)
+        with contextlib.suppress(OSError):
+            if not self.stream.writing() and not self.stream.closed():
+                self.stream.socket.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(StreamClosedError):
+            await self._drain()
+
+    async def _drain(self) -> None:
+        """Reads and drops what still comes: with unread bytes, the end would be a reset, and our last words lost."""
+        while True:
+            await self.stream.read_bytes(CHUNK_BYTES, partial=True)
+            await asyncio.sleep(0)
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Sends a close frame, if none was sent; the connection ends when the client's has come, too, or time is up."""
+        if not self.server_terminated:
+            self.server_terminated = True
+            self._parser.drop()
+            self._timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._abort)
+            if not self.stream.closed():
+                self.stream.write(close_frame(code, reason or ""))
+        if self.client_terminated:
+            self.stream.close()
+
+    def _end(self) -> None:
+        self._hold(0)
+        self._end_upload()
+        self._abort()
+        if self._timer is not None:
+            self._timer.cancel()
+        self.handler.on_ws_connection_close(self.close_code, self.close_reason)

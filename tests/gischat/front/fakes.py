@@ -93,6 +93,7 @@ class FakeMember:
     closed_with: list[tuple[int, str]] = field(default_factory=list)
     granted: list[bytes] = field(default_factory=list)  # the newcomers that gave it a nickname
     wishes: int = 0  # how often it was told to ask again for the nickname that it waits for
+    told: list[str] = field(default_factory=list)  # before it was closed
 
     is_ready = True
 
@@ -103,11 +104,12 @@ class FakeMember:
         self.write(data)
         return len(data)
 
-    def close(self, code: int, reason: str) -> None:
+    def close(self, code: int, reason: str, told: str = "") -> None:
         self.closed_with.append((code, reason))
+        self.told.append(told or reason)
 
-    def dismiss(self, code: int, reason: str) -> None:
-        self.close(code, reason)
+    def dismiss(self, code: int, reason: str, told: str = "") -> None:
+        self.close(code, reason, told)
 
     def restore(self) -> None: ...
 

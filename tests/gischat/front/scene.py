@@ -143,6 +143,10 @@ class Scene:
         if self.stream.writing():
             self.connection.wait_for(written)
 
+    def hear_something(self) -> None:
+        """Bytes have come from the client."""
+        self.connection.last_heard = asyncio.get_running_loop().time()
+
     def fill(self) -> bytes:
         """Writes to a client that does not read until its socket takes no more; returns what was written."""
         written = b""

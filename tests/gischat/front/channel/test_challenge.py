@@ -18,7 +18,7 @@ class Holder:
 
     address = OWN
     nickname = "jane"
-    is_silent = True
+    answers = False
     is_unreachable = False
 
     def __init__(self) -> None:
@@ -27,6 +27,9 @@ class Holder:
 
     def ping(self) -> None:
         self.pings += 1
+
+    def is_silent(self, seconds: float) -> bool:
+        return not self.answers
 
     def yield_nickname(self) -> None:
         self.yields += 1
@@ -59,7 +62,7 @@ async def test_a_holder_that_answers_keeps_its_nickname() -> None:
     scene = Scene()
     for client in (OWN, OTHER):
         scene.challenge(client)
-        scene.holder.is_silent = False
+        scene.holder.answers = True
         await pass_time(OTHER_SECONDS + 1)
     assert (scene.holder.pings, scene.holder.yields) == (2, 0)
 

@@ -13,6 +13,7 @@ import pytest
 from tornado.iostream import IOStream, StreamBufferFullError
 
 from gischat.errors import Cause
+from gischat.front.channel.closing import SLOW_UPLOAD, STOPPING, TOO_FAST_FOR_TOO_LONG, TOO_SLOW
 from gischat.front.door.rates import REFUSALS_PER_MINUTE, WENT_ON
 from gischat.front.jobs.gateway import FULL, TAKEN
 from gischat.front.sockets.frames import PING, text_frame
@@ -23,6 +24,7 @@ from tests.gischat.front.fakes import CHANNEL, frames_in
 from tests.gischat.front.scene import DEADLINE, MAX_UNREAD, Client, Scene, Start, close_frame, until
 from tests.support.contract import CANARY, check, sample
 
+SHORT = 0.05  # seconds for the answer to a ping
 KERNEL_BUFFERS = 150_000  # more than both ends' hold, which grow a little while they are written to
 
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -132,12 +134,50 @@ async def test_the_same_bytes_arrive_as_by_the_streams_own_way(start: Start, see
 
 async def test_who_answers_a_ping_is_not_silent(start: Start) -> None:
     scene = start()
-    assert not scene.connection.is_silent
+    assert not scene.connection.owes_answer
     scene.connection.ping()
     assert await scene.client.receive(2) == PING
-    await until(lambda: scene.connection.is_silent)
-    scene.connection.owes_pong = False
-    assert not scene.connection.is_silent
+    assert scene.connection.owes_answer
+    assert not scene.connection.is_silent(DEADLINE)
+    await until(lambda: scene.connection.is_silent(SHORT))
+    # When any bytes come, be they of something else
+    scene.hear_something()
+    assert not scene.connection.owes_answer
+    assert not scene.connection.is_silent(0)
+
+
+async def test_the_first_ping_that_is_not_answered_counts(start: Start) -> None:
+    scene = start()
+    scene.connection.ping()
+    await until(lambda: scene.connection.is_silent(SHORT))
+    scene.connection.ping()
+    assert scene.connection.is_silent(SHORT)
+    assert await scene.client.receive(4) == PING + PING
+    # And after an answer, the next
+    scene.hear_something()
+    scene.connection.ping()
+    assert not scene.connection.is_silent(DEADLINE)
+    await until(lambda: scene.connection.is_silent(SHORT))
+
+
+async def test_a_ping_before_a_history_is_timed_behind_it(start: Start) -> None:
+    """A slow link takes the history for longer than an answer may take."""
+    # Given somebody who was pinged before his history came
+    scene = start()
+    scene.connection.ping()
+    await until(lambda: scene.connection.is_silent(SHORT))
+    # When it is sent
+    history = text_frame(b"x" * 1_000_000)
+    scene.connection.write(history)
+    assert not scene.connection.is_silent(SHORT)
+    # Then he has time as long as he takes some of it, and a while after
+    left = len(PING + history)
+    while left > 500_000:
+        await until(lambda: scene.connection.is_silent(SHORT))
+        left -= len(await scene.client.receive(100_000))
+        await until(lambda: not scene.connection.is_silent(SHORT))
+    # And no longer when he takes nothing any more
+    await until(lambda: scene.connection.is_silent(SHORT))
 
 
 async def test_who_is_still_reading_what_stands_before_the_ping_is_not_silent(start: Start) -> None:
@@ -145,11 +185,11 @@ async def test_who_is_still_reading_what_stands_before_the_ping_is_not_silent(st
     scene = start()
     before = len(scene.fill())
     scene.connection.ping()
-    assert scene.connection.is_silent, "nothing has moved yet"
+    await until(lambda: scene.connection.is_silent(SHORT))  # nothing has moved yet
     # When the client takes a part of it
     await scene.client.receive(before // 2)
     # Then it is there
-    await until(lambda: not scene.connection.is_silent)
+    await until(lambda: not scene.connection.is_silent(SHORT))
 
 
 async def test_who_has_read_a_ping_and_does_not_answer_is_silent_whatever_else_it_reads(start: Start) -> None:
@@ -159,14 +199,14 @@ async def test_who_has_read_a_ping_and_does_not_answer_is_silent_whatever_else_i
     await scene.client.receive(before + len(PING))
     scene.connection.send(b"more")
     await scene.client.receive(len(text_frame(b"more")))
-    await until(lambda: scene.connection.is_silent)
+    await until(lambda: scene.connection.is_silent(SHORT))
 
 
 async def test_a_ping_for_who_is_gone_hurts_nobody(start: Start) -> None:
     scene = start()
     scene.stream.close()
     scene.connection.ping()
-    assert scene.connection.is_silent
+    assert not scene.connection.owes_answer
 
 
 # A client that does not read
@@ -200,8 +240,9 @@ async def test_what_a_slow_client_gets_before_the_goodbye_is_whole_and_within_th
     received = await scene.client.receive_all()
     await ending
     # Then frames are whole, the last is the goodbye, and no more had waited than might
-    frames = frames_in(received)
+    *frames, told, _ = frames_in(received)
     assert b"too late" not in [frame.data for frame in frames]
+    assert msgspec.json.decode(told.data)["reason"] == TOO_SLOW.told
     assert received.endswith(close_frame(*scene.closed_with[0]))
     assert len(received) < MAX_UNREAD + KERNEL_BUFFERS
 
@@ -247,9 +288,11 @@ async def test_there_is_always_room_for_a_goodbye(start: Start) -> None:
             scene.stream.write(b"\0" * size)
     # When the server says goodbye
     scene.connection.close(1001, "Bye.")
-    # Then it is the last that the client gets
+    # Then it is the last that the client gets, and that it is told before
     ending = asyncio.create_task(close_when_written(scene.stream))
-    assert (await scene.client.receive_all()).endswith(close_frame(1001, "Bye."))
+    received = await scene.client.receive_all()
+    assert received.endswith(close_frame(1001, "Bye."))
+    assert b'"reason":"Bye."' in received[-200:]
     await ending
 
 
@@ -257,11 +300,26 @@ async def test_nothing_follows_a_goodbye(start: Start) -> None:
     """RFC 6455 §5.5.1: no data frame after a close frame, though the room may write until the client has gone."""
     scene = start()
     scene.connection.write(text_frame(b"hello"))
-    scene.connection.close(1001, "Bye.")
+    scene.connection.close(*STOPPING)
     scene.connection.write(text_frame(b"too late"))
     scene.connection.send(b"too late")
+    scene.connection.close(1008, "Another goodbye.")
     scene.stream.close()
-    assert await scene.client.receive_all() == text_frame(b"hello") + close_frame(1001, "Bye.")
+    hello, told, closing = frames_in(await scene.client.receive_all())
+    assert hello.data == b"hello"
+    check(body := msgspec.json.decode(told.data))
+    assert (body["type"], body["reason"]) == ("uncompliant", STOPPING.told)
+    assert closing.data == close_frame(1001, STOPPING.reason)[2:]
+    assert scene.connection.goodbye == (1001, STOPPING.reason)
+
+
+async def test_who_breaks_the_protocol_gets_nothing_but_a_close_frame(start: Start) -> None:
+    scene = start()
+    scene.connection.fail(1002, "Unknown opcode.")
+    scene.connection.send(b"too late")
+    scene.stream.close()
+    assert await scene.client.receive_all() == close_frame(1002, "Unknown opcode.")
+    assert scene.drops.counts == {Closing.PROTOCOL_ERROR: 1}
 
 
 async def test_others_get_theirs_while_one_does_not_read(start: Start) -> None:
@@ -589,12 +647,13 @@ async def test_a_flood_is_answered_up_to_a_number_and_then_closed(start: Start) 
     # When somebody goes on sending whatever he is told
     for _ in range(5000):
         scene.connection.receive("{}")
-    # Then each refusal was told, up to the goodbye with its reason, after which nothing is written
+    # Then each refusal was told, and at last why it is closed, after which nothing is written
     await scene.closed.wait()
     assert scene.closed_with == [(1008, WENT_ON)]
     received = await scene.client.receive_all()
     frames = frames_in(received)
-    assert len(frames) == 1 + REFUSALS_PER_MINUTE + 1
+    assert len(frames) == 1 + REFUSALS_PER_MINUTE + 2
+    assert msgspec.json.decode(frames[-2].data)["reason"] == TOO_FAST_FOR_TOO_LONG.told
     assert frames[-1].data == struct.pack("!H", 1008) + WENT_ON.encode()
     assert scene.drops.counts == {Cause.TOO_FAST: REFUSALS_PER_MINUTE + 1, Closing.WENT_ON: 1}
     # And the socket is closed although he did not answer the goodbye
@@ -608,6 +667,57 @@ async def test_pings_without_end_are_closed_as_messages_are(start: Start) -> Non
     assert scene.closed_with == []
     scene.connection.hear()
     assert scene.closed_with == [(1008, WENT_ON)]
+
+
+async def test_fragments_of_a_message_that_are_too_many_are_refused_in_words(start: Start) -> None:
+    scene = start(max_messages_per_minute=2)
+    assert scene.connection.hear(answer=True)
+    assert scene.connection.hear(answer=True)
+    assert not scene.connection.hear(answer=True)
+    assert "too fast" in await scene.client.refusal()
+    assert not scene.connection.hear(), "which is told once"
+    scene.stream.close()
+    assert await scene.client.receive_all() == b""
+
+
+# What is too large
+
+
+async def test_what_is_too_large_is_answered_in_megabytes_and_costs_no_connection(start: Start) -> None:
+    scene = start()
+    scene.connection.receive_oversized(23_100_000, 2**24)
+    assert await scene.client.refusal() == (
+        "This message has 23.1 MB; at most 16.8 MB can be sent here. It was not sent."
+    )
+    assert scene.closed_with == []
+    assert scene.connection.received == 1
+
+
+async def test_what_is_too_large_counts_as_what_it_is_worth(start: Start) -> None:
+    scene = start(max_messages_per_minute=100)
+    scene.connection.receive_oversized(100 * 2**17, 2**17)
+    scene.connection.receive("{}")
+    reasons = [told["reason"] for told in await scene.client.messages(2)]
+    assert "MB" in reasons[0]
+    assert "too fast" in reasons[1]
+
+
+async def test_what_is_not_even_read_closes_the_connection_and_says_so(start: Start) -> None:
+    scene = start()
+    scene.connection.close_oversized(10**9, 2**24)
+    scene.stream.close()
+    told, closing = frames_in(await scene.client.receive_all())
+    assert "This message has 1000.0 MB; at most 16.8 MB can be sent here." in told.data.decode()
+    assert closing.data[:2] == struct.pack("!H", 1009)
+    assert scene.drops.counts == {Closing.TOO_LARGE: 1}
+
+
+async def test_who_makes_no_progress_with_a_message_is_told_what_to_do(start: Start) -> None:
+    scene = start()
+    scene.connection.close_slow_upload()
+    assert await scene.client.refusal() == SLOW_UPLOAD.told
+    assert scene.closed_with == [SLOW_UPLOAD[:2]]
+    assert scene.drops.counts == {Closing.SLOW_UPLOAD: 1}
 
 
 # Memory

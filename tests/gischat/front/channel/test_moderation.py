@@ -56,8 +56,8 @@ class Member(FakeMember):
     since: int = 0
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def close(self, code: int, reason: str) -> None:
-        super().close(code, reason)
+    def close(self, code: int, reason: str, told: str = "") -> None:
+        super().close(code, reason, told)
         self.closed.set()
 
 
@@ -173,4 +173,5 @@ async def test_an_order_that_is_not_understood_costs_nothing(
     assert "an order could not be carried out" in caplog.text
     scene.order("disconnect", {"nickname": "jane", "reason": "Bye."})
     assert jane.closed_with == [(1008, "Bye.")]
+    assert jane.told == ["Bye. To come back, disconnect and connect again."]
     assert jane.written == []

@@ -14,6 +14,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from gischat.errors import Refused
+from gischat.front.channel.closing import HISTORY_TIMEOUT
 from gischat.front.channel.rooms import Room
 from gischat.front.channel.subscriber import Subscriber
 from gischat.front.jobs.gateway import Snapshot
@@ -281,6 +282,7 @@ async def test_what_waits_for_a_history_that_does_not_come_is_bounded(monkeypatc
         # And what comes while it is being closed is not kept for it any more
         await scene.publish(scene.next("too late"))
         assert len(joiner.closed_with) == 1
+        assert joiner.told == [HISTORY_TIMEOUT.told]
         scene.answer()
         await pass_time(A_WHILE)
         assert "too late" not in joiner.received()

@@ -17,14 +17,18 @@ from websockets.frames import Frame, Opcode
 from gischat import metrics
 from gischat.front.sockets import reading
 from gischat.front.sockets.drops import Drops
+from gischat.front.sockets.frames import text_frame
 from gischat.front.sockets.memory import Memory
-from gischat.front.sockets.reading import CHUNK_BYTES, ReadAhead
+from gischat.front.sockets.parser import LONGEST_MESSAGE
+from gischat.front.sockets.reading import CHUNK_BYTES, FRAGMENTS, ReadAhead
+from gischat.front.sockets.turns import SHARE, Turns
+from gischat.front.sockets.uploads import Uploads
 from gischat.metrics import Gathered
 from tests.gischat.front.fakes import frames_in
 
 DEADLINE = 20.0  # seconds; only a test that fails waits that long
 SIZES = (0, 1, 125, 126, 65_535, 65_536, 300_000, 2)
-MOST = 2**20
+MOST = 5 * 2**20
 
 
 def frame(payload: bytes, opcode: Opcode = Opcode.TEXT, fin: bool = True, *, mask: bool = True) -> bytes:
@@ -36,19 +40,21 @@ def text(size: int) -> bytes:
 
 
 class Scene:
-    """A websocket at the server's end of a socket, and what it has heard; the test holds the other end."""
+    """A websocket at the server's end of a socket, and what its endpoint has heard; the test holds the other end."""
 
-    def __init__(self, memory: Memory, large_one: asyncio.Lock) -> None:
+    def __init__(self, memory: Memory, turns: Turns, uploads: Uploads) -> None:
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         self.client = theirs
         self.heard: list[str] = []
         self.on_message: Callable[[str], None] = self.heard.append
-        self.pings = 0
+        self.paced: list[bool] = []  # for each that was, whether an answer was wanted
+        self.is_within_rates = True
+        self.oversized: list[int] = []
         self.memory = memory
+        self.uploads = uploads
+        self.last_heard = 0.0
         handler = SimpleNamespace(
-            on_message=lambda message: self.on_message(message),
-            on_ping=self._ping,
             on_ws_connection_close=lambda *_: self._ended(),
             log_exception=lambda _, error, __: self.faults.append(error),
         )
@@ -59,11 +65,42 @@ class Scene:
             _WebSocketParams(max_message_size=MOST),
             received=self.counted,
             memory=memory,
-            large_one=large_one,
+            turns=turns,
+            uploads=uploads,
         )
         self.protocol.stream = self.stream = IOStream(ours)
+        self.protocol.endpoint = self
         self.has_ended = asyncio.Event()
         self._beginning = asyncio.create_task(self.protocol._receive_frame_loop())
+
+    # As an endpoint
+
+    def receive(self, message: str) -> None:
+        self.on_message(message)
+
+    def hear(self, *, answer: bool = False) -> bool:
+        self.paced.append(answer)
+        return self.is_within_rates
+
+    def write(self, data: bytes) -> None:
+        self.stream.write(data)
+
+    def receive_oversized(self, size: int, most: int) -> None:
+        assert most == MOST
+        self.oversized.append(size)
+
+    def close_oversized(self, size: int, most: int) -> None:
+        self.receive_oversized(size, most)
+        self.write(text_frame(b"Too long."))
+        self.protocol.close(1009, "Too long.")
+
+    def close_slow_upload(self) -> None:
+        self.protocol.close(1008, "Too slow.")
+
+    def fail(self, code: int, reason: str) -> None:
+        self.protocol.close(code, reason)
+
+    # As a test
 
     async def send(self, data: bytes) -> None:
         async with asyncio.timeout(DEADLINE):
@@ -82,9 +119,6 @@ class Scene:
                 received += data
         return received
 
-    def _ping(self, _: bytes) -> None:
-        self.pings += 1
-
     def _ended(self) -> None:
         self.protocol.on_connection_close()  # as Tornado's handler does
         self.has_ended.set()
@@ -92,9 +126,8 @@ class Scene:
 
 @asynccontextmanager
 async def scenes(number: int = 1, most_bytes: int = 2**30) -> AsyncIterator[list[Scene]]:
-    memory = Memory(most_bytes, Drops())
-    large_one = asyncio.Lock()
-    made = [Scene(memory, large_one) for _ in range(number)]
+    memory, turns, uploads = Memory(most_bytes, Drops()), Turns(), Uploads()
+    made = [Scene(memory, turns, uploads) for _ in range(number)]
     try:
         yield made
     finally:
@@ -104,6 +137,7 @@ async def scenes(number: int = 1, most_bytes: int = 2**30) -> AsyncIterator[list
         # Then nothing is held for anybody any more
         assert memory.used == 0
         assert memory._held == {}
+        assert uploads._windows == {}
 
 
 @pytest.mark.parametrize("step", [97, 1000, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 10**6])
@@ -117,12 +151,10 @@ async def test_the_same_messages_are_read_whatever_the_pieces_in_which_they_come
         for at in range(0, len(sent), step):
             await scene.send(sent[at : at + step])
         # Then each is heard whole, in order, and nothing is held any more
-        await scene.until(lambda: len(scene.heard) == len(messages) + 1)
+        await scene.until(lambda: len(scene.heard) == len(messages) + 1 and len(scene.paced) == 4)
         assert scene.heard == [message.decode() for message in [*messages, cut]]
-        assert scene.pings == 4
-        assert scene.protocol._ahead == b""
-        assert scene.protocol._wire_bytes_in == scene.counted.total == len(sent)
-        assert scene.memory.used == 0
+        assert scene.protocol.bytes_in == scene.counted.total == len(sent)
+        await scene.until(lambda: scene.memory.used == 0)
 
 
 def fragments(payload: bytes, size: int) -> Iterable[bytes]:
@@ -133,14 +165,57 @@ def fragments(payload: bytes, size: int) -> Iterable[bytes]:
         yield frame(b"", Opcode.PING)
 
 
-@pytest.mark.parametrize("opcode", [Opcode.TEXT, Opcode.PING, Opcode.CLOSE])
-async def test_a_frame_that_is_not_masked_closes_the_connection(opcode: Opcode) -> None:
+WRONG = {
+    "a text that is not masked": (frame(b"", mask=False), 1002),
+    "a ping that is not masked": (frame(b"", Opcode.PING, mask=False), 1002),
+    "a close frame that is not masked": (frame(b"", Opcode.CLOSE, mask=False), 1002),
+    "an unknown opcode": (b"\x83\x80abcd", 1002),
+    "a text that is not UTF-8": (frame(b"\xff\xfe"), 1007),
+    "half a close code": (frame(b"\x03", Opcode.CLOSE), 1002),
+    "a close code that may not be sent": (frame(struct.pack("!H", 1006), Opcode.CLOSE), 1002),
+    "a close code that is none": (frame(struct.pack("!H", 2999), Opcode.CLOSE), 1002),
+    "a reason that is not UTF-8": (frame(struct.pack("!H", 1000) + b"\xff\xfe", Opcode.CLOSE), 1007),
+}
+
+
+@pytest.mark.parametrize("more", [b"", b"x" * 1_000_000], ids=["silent", "goes on"])
+@pytest.mark.parametrize(("sent", "code"), WRONG.values(), ids=WRONG)
+async def test_who_breaks_the_protocol_gets_a_close_frame_and_nothing_else(sent: bytes, code: int, more: bytes) -> None:
+    """Also who goes on sending: a reset, for bytes that were not read, could take it from him."""
     async with scenes() as (scene,):
-        await scene.send(frame(b"", opcode, mask=False))
-        (goodbye,) = frames_in(await scene.received())
-        assert goodbye.data[:2] == struct.pack("!H", 1002)
+        await scene.send(frame(b"before") + sent + more)
+        (closing,) = frames_in(await scene.received())
+        assert (closing.opcode, closing.data[:2]) == (Opcode.CLOSE, struct.pack("!H", code))
+        assert scene.heard == ["before"]
+        scene.client.close()
+        await scene.until(scene.has_ended.is_set)
+        assert scene.faults == []
+
+
+@pytest.mark.parametrize("payload", [b"", struct.pack("!H", 1000) + "Adiós".encode(), struct.pack("!H", 4999)])
+async def test_a_close_frame_is_answered_with_its_code(payload: bytes) -> None:
+    async with scenes() as (scene,):
+        await scene.send(frame(payload, Opcode.CLOSE))
+        (closing,) = frames_in(await scene.received())
+        assert (closing.opcode, closing.data) == (Opcode.CLOSE, payload[:2])
+        assert scene.protocol.close_code == (struct.unpack("!H", payload[:2])[0] if payload else None)
+
+
+async def test_a_ping_is_answered_with_its_content() -> None:
+    async with scenes() as (scene,):
+        await scene.send(frame(b"", Opcode.PING) + frame(b"x" * 125, Opcode.PING) + frame(b"", Opcode.CLOSE))
+        pongs = frames_in(await scene.received())[:-1]
+        assert [(pong.opcode, pong.data) for pong in pongs] == [(Opcode.PONG, b""), (Opcode.PONG, b"x" * 125)]
+        assert scene.paced == [False, False]
+
+
+async def test_every_byte_that_comes_is_a_sign_of_life() -> None:
+    async with scenes() as (scene,):
+        for byte in frame(text(2000), fin=False)[:5]:
+            before = asyncio.get_running_loop().time()
+            await scene.send(bytes([byte]))
+            await scene.until(lambda: scene.last_heard > before)  # noqa: B023 - it is awaited here
         assert scene.heard == []
-        assert scene.pings == 0
 
 
 async def test_who_goes_in_the_middle_of_a_message_leaves_nothing_behind() -> None:
@@ -148,7 +223,7 @@ async def test_who_goes_in_the_middle_of_a_message_leaves_nothing_behind() -> No
         await early.send(frame(text(500_000))[:3])
         await late.send(frame(text(500_000))[:400_000])
         await between.send(frame(text(200_000), fin=False))
-        await early.until(lambda: early.memory.used == 1 + (400_000 - 14) + 200_000)
+        await early.until(lambda: early.memory.used == 3 + (400_000 - 14) + 200_000)
 
 
 async def test_what_is_not_complete_is_counted_as_it_comes() -> None:
@@ -171,20 +246,99 @@ async def test_pieces_of_a_message_are_counted_until_the_last_has_come_whole() -
             await scene.send(frame(text(1000), Opcode.CONT if number else Opcode.TEXT, fin=False))
         last = frame(text(1000), Opcode.CONT)
         await scene.send(last[:-1])
-        await scene.until(lambda: scene.memory.used == 5000 + 999)
+        await scene.until(lambda: scene.memory.used == 5000 + len(last) - 1)
         await scene.send(last[-1:])
         await scene.until(lambda: len(scene.heard) == 1)
         assert scene.memory.used == 0
 
 
-async def test_a_message_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MOST_FRAGMENTS", 50)
+async def test_a_message_may_be_in_any_number_of_fragments_of_which_some_are_worth_a_message() -> None:
     async with scenes() as (scene,):
-        await scene.send(frame(b"", fin=False))
-        for _ in range(50):
-            await scene.send(frame(b"", Opcode.CONT, fin=False))
-        (goodbye,) = frames_in(await scene.received())
-        assert goodbye.data == struct.pack("!H", 1008) + b"The message is in too many pieces."
+        message = text(4 * 2**20)
+        sent = b"".join(
+            frame(message[at : at + 64], Opcode.CONT if at else Opcode.TEXT, at + 64 >= len(message))
+            for at in range(0, len(message), 64)
+        )
+        await scene.send(sent)
+        await scene.until(lambda: bool(scene.heard))
+        assert scene.heard == [message.decode()]
+        assert len(scene.paced) == (len(message) // 64 - 1) // FRAGMENTS
+
+
+async def test_a_message_whose_fragments_are_too_many_is_dropped_and_that_is_told_once() -> None:
+    async with scenes() as (scene,):
+        scene.is_within_rates = False
+        await scene.send(frame(b"x", fin=False) + frame(b"x", Opcode.CONT, fin=False) * (5 * FRAGMENTS))
+        await scene.until(lambda: len(scene.paced) == 5)
+        assert scene.paced == [True, False, False, False, False]
+        assert scene.memory.used == 0
+        # And the next one is heard
+        await scene.send(frame(b"x", Opcode.CONT) + frame(b"next"))
+        await scene.until(lambda: bool(scene.heard))
+        assert scene.heard == ["next"]
+        assert scene.oversized == []
+
+
+async def test_what_is_too_large_is_told_at_its_end_and_never_held() -> None:
+    async with scenes(most_bytes=MOST) as (scene,):
+        for size in (MOST + 1, 2 * MOST):
+            await scene.send(frame(b"x" * size))
+        await scene.send(frame(b"x" * MOST, fin=False) + frame(b"x" * MOST, Opcode.CONT) + frame(b"next"))
+        await scene.until(lambda: bool(scene.heard))
+        assert scene.oversized == [MOST + 1, 2 * MOST, 2 * MOST]
+        assert scene.heard == ["next"]
+
+
+async def test_who_announces_what_is_not_read_is_told_so_at_once_though_he_goes_on() -> None:
+    async with scenes() as (scene,):
+        size = LONGEST_MESSAGE * MOST + 1
+        head = frame(b"")[:1] + b"\xff" + struct.pack("!Q", size) + b"abcd"
+        await scene.send(head + b"x" * 2_000_000)
+        told = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(scene.client, 2**16), DEADLINE)
+        assert told == text_frame(b"Too long.") + bytes([0x88, 11]) + struct.pack("!H", 1009) + b"Too long."
+        assert scene.oversized == [size]
+
+
+async def test_who_sends_much_at_once_leaves_the_turns_of_the_loop_to_others() -> None:
+    async with scenes(4) as (honest, *floods):
+        events: list[str] = []
+        flood = frame(b"", Opcode.PING) * 3000
+        for scene in floods:
+            scene.hear = lambda **_: events.append("ping") or True  # type: ignore[method-assign, func-returns-value]
+            scene.write = lambda _: None  # type: ignore[method-assign]
+
+        async def others() -> None:
+            while events.count("ping") < 3 * 3000:
+                events.append("turn")
+                await asyncio.sleep(0)
+
+        # When three send thousands of frames at once, and then somebody a text
+        for scene in floods:
+            scene.client.send(flood)
+        honest.client.send(frame(b"hello"))
+        honest.on_message = lambda _: events.append("text")
+        await others()
+        # Then one of them has a share in each turn, and who had nothing else to say does not wait for it
+        in_turns = [len(list(group)) for kind, group in itertools.groupby(events) if kind == "ping"]
+        assert max(in_turns) <= SHARE + len(floods)
+        assert events[: events.index("text")].count("ping") <= 3 * SHARE
+
+
+async def test_a_message_that_is_not_complete_is_watched_until_it_is() -> None:
+    async with scenes() as (scene,):
+        whole = frame(text(5000))
+        await scene.send(whole[:3000])
+        await scene.until(lambda: scene.protocol in scene.uploads._windows)
+        assert scene.protocol.progress == 3000 - 8
+        await scene.send(whole[3000:])
+        await scene.until(lambda: not scene.uploads._windows)
+        # And who makes no progress with one is told so
+        await scene.send(whole[:3000])
+        await scene.until(lambda: bool(scene.uploads._windows))
+        scene.protocol.cut_slow_upload()
+        await scene.send(whole[3000:] + frame(struct.pack("!H", 1008), Opcode.CLOSE))
+        (closing,) = frames_in(await scene.received())
+        assert closing.data == struct.pack("!H", 1008) + b"Too slow."
 
 
 async def test_when_memory_is_full_those_go_who_have_most_of_it() -> None:
@@ -231,48 +385,40 @@ async def test_after_our_goodbye_a_flood_is_not_read_to_its_end() -> None:
         scene.protocol.close(1008, "Bye.")
         await scene.send(frame(b"{}") * (reading.LAST_FRAMES + 50))
         # Then some of it is read, for its own goodbye might follow, and then no more
-        await scene.until(lambda: scene.protocol._last_frames > reading.LAST_FRAMES)
-        assert len(scene.heard) == reading.LAST_FRAMES
+        await scene.until(lambda: scene.protocol._last_frames == reading.LAST_FRAMES)
+        await scene.send(frame(struct.pack("!H", 1008), Opcode.CLOSE))
+        await asyncio.sleep(0)
         assert not scene.has_ended.is_set()
         # And when the socket is closed, that is the end
         scene.stream.close()
         await scene.until(scene.has_ended.is_set)
-        assert len(scene.heard) == reading.LAST_FRAMES
+        assert scene.heard == []
 
 
 async def test_a_goodbye_that_answers_ours_is_read_behind_what_was_on_its_way() -> None:
     async with scenes() as (scene,):
+        large = frame(text(300_000))
+        await scene.send(large[:100_000])
+        await scene.until(lambda: scene.memory.used > 90_000)
         scene.protocol.close(1008, "Bye.")
-        await scene.send(frame(b"{}") * (reading.LAST_FRAMES - 1) + frame(struct.pack("!H", 1008), Opcode.CLOSE))
+        await scene.send(large[100_000:])
+        await scene.send(frame(b"{}") * (reading.LAST_FRAMES - 2) + frame(struct.pack("!H", 1008), Opcode.CLOSE))
         await scene.until(scene.has_ended.is_set)
-        assert scene.protocol.client_terminated
+        assert scene.protocol.close_code == 1008
+        assert scene.heard == []
 
 
-async def test_what_tornado_writes_and_the_socket_does_not_take_is_waited_for_by_who_passes_the_stream_by() -> None:
+async def test_who_does_not_answer_our_goodbye_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "CLOSE_SECONDS", 0.01)
     async with scenes() as (scene,):
-        waited_for: list[asyncio.Future[None]] = []
-        scene.protocol.outlet = SimpleNamespace(wait_for=waited_for.append)
-        # Given a pong that went out at once: nobody needs to wait
-        await scene.send(frame(b"", Opcode.PING))
-        await scene.until(lambda: scene.pings == 1)
-        assert waited_for == []
-        # When a socket is full, and another ping comes
-        while not scene.stream.writing():
-            scene.stream.write(b"x" * 2**16)
-        await scene.send(frame(b"2", Opcode.PING))
-        await scene.until(lambda: bool(waited_for))
-        assert not waited_for[0].done()
-        # Then that is until the client has read what stands before it
-        reading = asyncio.create_task(scene.received())
-        await scene.until(waited_for[0].done)
-        scene.stream.close()
-        assert (await reading).endswith(b"x\x8a\x012")
+        scene.protocol.close(1008, "Bye.")
+        await scene.until(scene.has_ended.is_set)
 
 
-async def test_a_fault_of_ours_in_reading_is_logged_and_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fault_of_ours_in_reading_is_logged_and_ends_the_connection() -> None:
     async with scenes() as (scene,):
         fault = ZeroDivisionError("a bug of ours")
-        monkeypatch.setattr(ReadAhead, "_follow", lambda *_: (_ for _ in ()).throw(fault))
+        scene.on_message = lambda _: (_ for _ in ()).throw(fault)
         await scene.send(frame(b"{}"))
         assert await scene.received() == b""
         await scene.until(lambda: scene.faults == [fault])

@@ -1,0 +1,37 @@
+"""Autobahn's cases against our reader: RFC 6455 as its own test suite, known from browsers and servers, reads it.
+
+All of its sections but compression (12 and 13), which we do not offer, and of the 54 about size and speed (9) those
+about small fragments. `kosoku` runs them.
+"""
+
+import asyncio
+from typing import Any
+
+import pytest
+from kosoku import FailureError, run_fuzzingclient
+
+from tests.support.echo import echo_server
+
+DEADLINE = 300.0  # seconds; some cases wait for seconds themselves
+SECTIONS = [f"{section}.*" for section in (1, 2, 3, 4, 5, 6, 7, 10)]
+FRAGMENTS = ["9.3.1", "9.3.2", "9.4.1", "9.4.2"]  # a message of 4 MiB in fragments of 64 and of 256 bytes
+
+# NON-STRICT: a text that is not UTF-8 is refused when it is complete, not as soon as that can be seen
+ACCEPTABLE = {"OK", "NON-STRICT", "INFORMATIONAL"}
+
+
+async def results(url: str, cases: list[str]) -> list[Any]:
+    try:
+        async with asyncio.timeout(DEADLINE):
+            return await run_fuzzingclient(url, cases, concurrency=4)
+    except FailureError as failure:
+        return list(failure.results)
+
+
+@pytest.mark.parametrize(("cases", "number"), [(SECTIONS, 247), (FRAGMENTS, 4)], ids=["sections 1 to 10", "fragments"])
+async def test_our_reader_does_as_autobahn_wants(cases: list[str], number: int) -> None:
+    with echo_server() as url:
+        found = await results(url, cases)
+    assert len(found) == number
+    verdicts = {one.case_id: (one.behavior.value, one.behavior_close.value) for one in found}
+    assert {case: verdict for case, verdict in verdicts.items() if not ACCEPTABLE.issuperset(verdict)} == {}

@@ -1,0 +1,87 @@
+"""A websocket server that sends back what it is sent: the front's own reader, with nothing of the chat behind it."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
+from tornado.netutil import bind_sockets
+from tornado.web import Application
+from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
+
+from gischat.front.sockets.drops import Drops
+from gischat.front.sockets.frames import text_frame
+from gischat.front.sockets.memory import Memory
+from gischat.front.sockets.reading import ReadAhead, Unheard
+from gischat.front.sockets.turns import Turns
+from gischat.front.sockets.uploads import Uploads
+
+MAX_MESSAGE = 2**24
+BINARY = 0x82
+
+
+class Echo:
+    """An endpoint without limits."""
+
+    def __init__(self, handler: WebSocketHandler, stream: IOStream) -> None:
+        self.last_heard = 0.0
+        self._handler = handler
+        self._stream = stream
+
+    def write(self, data: bytes) -> None:
+        if not self._stream.closed():
+            self._stream.write(data)
+
+    def receive(self, frame: str | bytes) -> None:
+        if isinstance(frame, str):
+            self.write(text_frame(frame.encode()))
+        else:
+            self.write(bytes([BINARY]) + text_frame(frame)[1:])
+
+    def hear(self, *, answer: bool = False) -> bool:
+        return True
+
+    def receive_oversized(self, size: int, most: int) -> None:
+        raise AssertionError(f"{size} bytes in a message")
+
+    def close_oversized(self, size: int, most: int) -> None:
+        raise AssertionError(f"{size} bytes announced")
+
+    def close_slow_upload(self) -> None:
+        raise AssertionError("a slow upload")
+
+    def fail(self, code: int, reason: str) -> None:
+        self._handler.close(code, reason)
+
+
+class EchoSocket(WebSocketHandler):
+    def initialize(self, memory: Memory, turns: Turns, uploads: Uploads) -> None:
+        self._shared: dict[str, Any] = {"memory": memory, "turns": turns, "uploads": uploads}
+
+    def check_origin(self, origin: str) -> bool:
+        return True
+
+    def get_websocket_protocol(self) -> WebSocketProtocol | None:
+        plain = super().get_websocket_protocol()
+        assert isinstance(plain, WebSocketProtocol13)
+        self._reading = ReadAhead(self, plain.params, received=Unheard(), **self._shared)
+        return self._reading
+
+    def open(self, *_: str, **__: str) -> None:
+        self.set_nodelay(True)
+        self._reading.endpoint = Echo(self, self._reading.stream)
+
+
+@contextlib.contextmanager
+def echo_server() -> Iterator[str]:
+    """Serves in the loop that runs; gives its URL."""
+    shared = {"memory": Memory(2**30, Drops()), "turns": Turns(), "uploads": Uploads()}
+    application = Application([(r"/.*", EchoSocket, shared)], websocket_max_message_size=MAX_MESSAGE)
+    server = HTTPServer(application)
+    (listening,) = bind_sockets(0, "127.0.0.1")
+    server.add_socket(listening)
+    try:
+        yield f"ws://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.stop()
