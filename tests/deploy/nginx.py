@@ -18,7 +18,8 @@ from tests.support.processes import HOST, ROOT, Port, Process
 
 NAME = "localhost"
 
-# What Debian's nginx.conf says around a site, as far as it takes to run without root.
+# What Debian's nginx.conf says around a site, as far as it takes to run without root; and what operators
+# add there.
 AROUND = """
 daemon off;
 {user}
@@ -26,6 +27,10 @@ pid {directory}/pid;
 error_log stderr;
 events {{ worker_connections 1024; }}
 http {{
+    charset utf-8;
+    charset_types *;
+    gzip on;
+    gzip_types *;
     access_log off;
     client_body_temp_path {directory}/body;
     proxy_temp_path {directory}/proxy;
@@ -94,11 +99,18 @@ class Site(Nginx):
 
     def get(self, path: str, *, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:
         """Status and body of what HTTPS answers."""
+        status, _, body = self.ask(path, method=method, body=body)
+        return status, body
+
+    def ask(
+        self, path: str, *, method: str = "GET", body: bytes | None = None
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        """Status, headers and body of what HTTPS answers."""
         connection = http.client.HTTPSConnection(NAME, self.https_port, timeout=30, context=self.trusting)
         try:
             connection.request(method, path, body)
             answer = connection.getresponse()
-            return answer.status, answer.read()
+            return answer.status, answer.headers, answer.read()
         finally:
             connection.close()
 

@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidStatus
 from deploy.nginx_site import silence_seconds
 from tests.deploy.nginx import NAME, Site, executable, site
 from tests.support.client import Client
-from tests.support.processes import HOST, Stack
+from tests.support.processes import HOST, Port, Stack
 from tests.support.settings import settings
 
 FRAME_SIZE = 20_000  # bytes
@@ -115,6 +115,22 @@ async def test_a_front_that_is_stopped_sends_its_people_to_the_other_and_nobody_
     stack.wait_healthy(stopped)
 
 
+@pytest.mark.parametrize("path", ["/channels", "/rules", "/status", "/channel/QGIS/users", "/channel/x/users"])
+def test_data_comes_with_the_type_that_qgis_demands(nginx: Site, path: str) -> None:
+    _, headers, body = nginx.ask(path)
+
+    assert headers.get_all("Content-Type") == ["application/json"]
+    json.loads(body)
+
+
+def test_where_no_front_answers_nginx_says_so_in_json(tmp_path: Path) -> None:
+    nobody = Port()
+    with Site(tmp_path, [f"{HOST}:{nobody.number}"]) as nginx:
+        status, headers, body = nginx.ask("/channels")
+        assert (status, headers.get_all("Content-Type")) == (502, ["application/json"])
+        assert set(json.loads(body)) == {"detail"}
+
+
 async def test_it_takes_what_a_front_takes_and_no_more(stack: Stack, nginx: Site) -> None:
     path = "/channel/QGIS/text"
 
@@ -122,7 +138,8 @@ async def test_it_takes_what_a_front_takes_and_no_more(stack: Stack, nginx: Site
     status, body = nginx.get(path, method="PUT", body=b" " * BODY_SIZE)
     assert (status, list(json.loads(body))) == (422, ["detail"])
     # When it is larger, it gets no further than nginx
-    assert nginx.get(path, method="PUT", body=b" " * (BODY_SIZE + 1))[0] == 413
+    status, headers, body = nginx.ask(path, method="PUT", body=b" " * (BODY_SIZE + 1))
+    assert (status, headers.get_all("Content-Type"), list(json.loads(body))) == (413, ["application/json"], ["detail"])
 
     # When a frame is as large as one may be, the front reads it; larger ones cost the connection, as without nginx
     async with joined(nginx) as client:

@@ -38,11 +38,6 @@ class JsonHandler(Handler):
         if self.request.method not in ("GET", "HEAD") and not self.front.origins.admit(self.request):
             raise HTTPError(403, FOREIGN)
 
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = kwargs.get("exc_info", (None, None))[1]
-        said = error.log_message if isinstance(error, HTTPError) else None
-        self.answer({"detail": said or HTTPStatus(status_code).phrase}, status_code)
-
 
 class PublicHandler(JsonHandler):
     """Answers pages of other sites too, where `ALLOWED_ORIGINS` names them (CORS)."""
