@@ -31,6 +31,7 @@ DELIVERIES = 20_000  # a second, in a room of any size: no more than the load be
 MOST_TEXTS = 400  # a second, in rooms that are so small that it would be more
 SETTLE_SECONDS = 2.0  # until what joining leaves behind has been cleared away
 NO_LIMIT = 10**9
+COMING_SECONDS = 9.0  # a full room is told its count every three
 PASSERS = 10  # people a second who come and go
 HEADER_BYTES = 4  # of a frame as long as a text
 
@@ -294,12 +295,12 @@ def coming_and_going(ground: Ground, plan: Plan, floor: Program) -> Iterator[Mea
         qgis.ask("join", plan.qgis, house.address, AT_ONCE)
         qgis.ask("ask_at_counts", house.address)
         for _ in range(plan.turns):
-            seconds, before = 3 * plan.seconds, qgis.ask("asked_until_now")
-            coming = passers.begin("come_and_go", PASSERS, seconds, house.address)
-            spoken, _ = room.speak(100, seconds)
+            before = qgis.ask("asked_until_now")
+            coming = passers.begin("come_and_go", PASSERS, COMING_SECONDS, house.address)
+            spoken, _ = room.speak(100, COMING_SECONDS)
             coming()
             yield Measured("qgis p99", p99(spoken.latencies) * 1e3)
-            yield Measured("qgis asks", (qgis.ask("asked_until_now") - before) / seconds)
+            yield Measured("qgis asks", (qgis.ask("asked_until_now") - before) / COMING_SECONDS)
         for _ in range(plan.turns):
             with house.cpu() as cpu:
                 asked = passers.ask("ask", 16, plan.seconds, house.address)

@@ -18,8 +18,7 @@ from tests.support.processes import HOST, ROOT, Port, Process
 
 NAME = "localhost"
 
-# What Debian's nginx.conf says around a site, as far as it takes to run without root; and what operators
-# add there.
+# What Debian's nginx.conf says around a site, as far as it takes to run without root.
 AROUND = """
 daemon off;
 {user}
@@ -27,10 +26,7 @@ pid {directory}/pid;
 error_log stderr;
 events {{ worker_connections 1024; }}
 http {{
-    charset utf-8;
-    charset_types *;
-    gzip on;
-    gzip_types *;
+    {habits}
     access_log off;
     client_body_temp_path {directory}/body;
     proxy_temp_path {directory}/proxy;
@@ -45,12 +41,14 @@ http {{
 class Nginx(Process):
     """nginx with one site file, which listens on these ports."""
 
+    HABITS = ""  # what operators say for all of their sites
+
     def __init__(self, directory: Path, site: str, *ports: Port) -> None:
         self._ports = ports
         (directory / "site.conf").write_text(site)
         user = "user root root;" if os.geteuid() == 0 else ""
         configuration = directory / "nginx.conf"
-        configuration.write_text(AROUND.format(directory=directory, user=user))
+        configuration.write_text(AROUND.format(directory=directory, user=user, habits=self.HABITS))
         command = [executable(), "-p", str(directory), "-e", "stderr", "-c", str(configuration)]
         super().__init__("nginx", command, {}, directory)
 
@@ -72,6 +70,8 @@ class Nginx(Process):
 
 class Site(Nginx):
     """The site that we ship, before fronts at these addresses; `settings` as those of the fronts, in capitals."""
+
+    HABITS = "charset utf-8; charset_types *; gzip on; gzip_types *;"
 
     def __init__(self, directory: Path, fronts: Sequence[str], **settings: str) -> None:
         http_port, https_port = Port(), Port()

@@ -59,7 +59,12 @@ class Handler(RequestHandler):
         self.set_header("Content-Type", JSON)
         self.finish(body)
 
+    def compute_etag(self) -> str | None:
+        return self._headers.get("Etag") or super().compute_etag()
+
     def write_error(self, status_code: int, **kwargs: Any) -> None:
+        if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.set_header("Allow", allowed_methods(type(self)))
         error = kwargs.get("exc_info", (None, None))[1]
         # Tornado's own reasons have arguments: those are for programmers.
         said = error.get_message() if isinstance(error, HTTPError) and not error.args else None
@@ -67,3 +72,13 @@ class Handler(RequestHandler):
 
     def log_exception(self, typ: object, value: object, tb: object) -> None:
         log_failure(self, value)
+
+
+def allowed_methods(handler: type[RequestHandler]) -> str:
+    """The methods that a handler answers, as `Allow` names them (RFC 9110 §10.2.1)."""
+    methods = [name for name in RequestHandler.SUPPORTED_METHODS if _is_answered(handler, name)]
+    return ", ".join(name for name in methods if name != "HEAD" or "GET" in methods)
+
+
+def _is_answered(handler: type[RequestHandler], method: str) -> bool:
+    return getattr(handler, method.lower()) is not getattr(RequestHandler, method.lower())

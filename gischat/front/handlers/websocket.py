@@ -47,16 +47,14 @@ class ChannelSocket(Handler, WebSocketHandler):
         # Not in `check_origin`: before Tornado asks that, it takes the origin for a URL, which may fail, and what bears
         # our host for ours, whatever its scheme.
         if not self._front.origins.admit(self.request):
-            self._turn_away(Unwelcome.ORIGIN, FOREIGN)
+            self._front.drops.count(Unwelcome.ORIGIN, "%s", self._front.origins.advice(self.request))
+            self.answer({"detail": FOREIGN}, 403)
             return
         room = self._front.rooms.get(self.path_args[0])
         ban = room.bans.of_address(self.address) if room is not None else None
         if ban is not None:
-            self._turn_away(Unwelcome.BANNED, ban.words)
-
-    def _turn_away(self, unwelcome: Unwelcome, reason: str) -> None:
-        metrics.CONNECTIONS_REFUSED.labels(unwelcome).inc()
-        self.answer({"detail": reason}, 403)
+            metrics.CONNECTIONS_REFUSED.labels(Unwelcome.BANNED).inc()
+            self.answer({"detail": ban.words}, 403)
 
     def finish(self, chunk: Any = None) -> "Future[None]":
         if self.get_status() >= 400 and not isinstance(chunk, bytes):  # Tornado's own words about a handshake
