@@ -37,17 +37,17 @@ def check_address(url: str) -> Iterator[Finding]:
             yield wrong(url, f"has data of the type '{told}', and QGIS takes {JSON} alone", "in nginx: charset off;")
             return
         json.loads(body)
-        origin = f"{address.scheme}://{address.netloc}"
-        status, _, _ = _ask(address, NO_CHANNEL, HANDSHAKE | {"Origin": origin})
+        of_qgis, _, _ = _ask(address, NO_CHANNEL, HANDSHAKE)
+        of_page, _, _ = _ask(address, NO_CHANNEL, HANDSHAKE | {"Origin": f"{address.scheme}://{address.netloc}"})
     except (OSError, http.client.HTTPException, ValueError) as error:
         yield wrong(url, f"has no chat: {error}", "a front, and whatever stands before it, have to run")
         return
-    if status == 101:
-        yield ok(url, "is an address for QGIS and for browsers")
-    elif status == 403:
+    if of_qgis != 101:
+        yield wrong(url, f"has no websockets: {of_qgis}", f"in nginx, beside proxy_pass: {UPGRADE}")
+    elif of_page != 101:
         yield wrong(url, "refuses the chat's own page", f"in nginx, beside proxy_pass: {HAND_ON_HOST}")
     else:
-        yield wrong(url, f"has no websockets: {status}", f"in nginx, beside proxy_pass: {UPGRADE}")
+        yield ok(url, "is an address for QGIS and for browsers")
 
 
 def _remedy(status: int) -> str:
