@@ -3,18 +3,23 @@
 import http.client
 import json
 import socket
+import uuid
 from collections.abc import Iterator
 
 import pytest
 
+from gischat.checks.address import HANDSHAKE
 from gischat.front.handlers.openapi import PATHS
+from tests.support.client import Client
 from tests.support.contract import sample
 from tests.support.processes import HOST, Stack
-from tests.support.rest import channel_path
+from tests.support.rest import Rest, channel_path
+from tests.wire.conftest import Join
 
 GETS = [path.replace("{channel}", "QGIS") for path, item in PATHS.items() if "get" in item]
 DATA = [path for path in GETS if path not in ("/metrics", "/channel/QGIS/ws")] + ["/openapi.json"]
 TEXT = channel_path("QGIS", "text")
+PAGES = ["/", "/docs", "/web/chat.js"]
 
 RULES = (
     b'{"rules":"Be kind.","main_lang":"en","min_author_length":3,"max_author_length":32,"max_message_length":255,'
@@ -123,3 +128,131 @@ def test_the_status_is_in_this_order(connection: http.client.HTTPConnection) -> 
 
     assert body.startswith(b'{"status":"ok","healthy":true,"channels":[{"name":"QGIS","nb_connected_users":')
     assert all(type(channel["nb_connected_users"]) is int for channel in json.loads(body)["channels"])
+
+
+# Addresses that end in a slash
+
+
+@pytest.mark.parametrize("path", [*DATA, *PAGES, "/channel/QGIS/ws", "/channel/x/users", "/nowhere"])
+def test_a_path_may_begin_with_two_slashes(path: str, connection: http.client.HTTPConnection) -> None:
+    answers = []
+    for asked in (path, "/" + path):
+        connection.request("GET", asked)
+        answer = connection.getresponse()
+        answers.append((answer.status, content_types(answer), answer.headers["Location"], answer.read()))
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("path", ["//metrics", "//admin/channels", "///metrics"])
+def test_operators_paths_have_one_spelling(path: str, connection: http.client.HTTPConnection) -> None:
+    """Proxies keep these from the world by their names."""
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    assert (answer.status, json.loads(answer.read())) == (404, {"detail": "Not Found"})
+
+
+async def test_a_websocket_and_a_text_reach_a_channel_so_too(channel: str, stack: Stack, rest: Rest) -> None:
+    client = await Client.connect(stack.fronts[0].url + "/", channel)
+    answer = await rest.fetch("/" + channel_path(channel, "text"), "PUT", json.dumps(sample("text")))
+    assert answer.code == 200
+    await client.until(text=json.loads(answer.body)["text"])
+    await client.leave()
+
+
+# Methods
+
+
+@pytest.mark.parametrize("path", [*DATA, *PAGES, "/metrics", "/nowhere", "/channel/x/last"])
+def test_head_is_answered_as_get_but_without_a_body(path: str, connection: http.client.HTTPConnection) -> None:
+    told = []
+    for method in ("GET", "HEAD"):
+        connection.request(method, path)
+        answer = connection.getresponse()
+        body = answer.read()
+        assert method == "GET" or body == b""
+        changing = ("date", "x-request-id", *(("etag", "content-length") if path == "/metrics" else ()))
+        told.append(
+            (answer.status, {name: value for name, value in answer.headers.items() if name.lower() not in changing})
+        )
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/channels", "GET, HEAD, OPTIONS"),
+        ("/livez", "GET, HEAD"),
+        ("/", "GET, HEAD"),
+        ("/channel/QGIS/users", "GET, HEAD, OPTIONS"),
+        (TEXT, "PUT, OPTIONS"),
+        ("/channel/QGIS/ws", "GET"),
+    ],
+)
+@pytest.mark.parametrize("method", ["DELETE", "BREW"])
+def test_a_method_that_is_not_allowed_is_answered_with_those_that_are(
+    method: str, path: str, methods: str, connection: http.client.HTTPConnection
+) -> None:
+    connection.request(method, path)
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["Allow"]) == (405, methods)
+    answer.read()
+
+
+def test_a_websocket_is_not_opened_by_head(connection: http.client.HTTPConnection) -> None:
+    connection.request("HEAD", "/channel/QGIS/ws", headers=HANDSHAKE)
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET")
+
+
+# What is asked for again and again
+
+
+@pytest.mark.parametrize("path", ["/channel/QGIS/users", "/status", "/channel/QGIS/last", "/rules"])
+def test_what_has_not_changed_is_not_sent_again(path: str, connection: http.client.HTTPConnection) -> None:
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    etag, body = answer.headers["ETag"], answer.read()
+    assert body
+
+    connection.request("GET", path, headers={"If-None-Match": etag})
+    answer = connection.getresponse()
+    assert (answer.status, answer.read(), answer.headers["ETag"]) == (304, b"", etag)
+
+    connection.request("GET", path, headers={"If-None-Match": '"another"'})
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (200, body)
+
+
+@pytest.mark.parametrize("path", ["/channel/QGIS/users", "/status"])
+def test_an_answer_that_is_kept_has_the_headers_of_one_that_is_made(
+    path: str, connection: http.client.HTTPConnection
+) -> None:
+    told = []
+    for headers in ({"If-None-Match": '"another"'}, {}):  # the first is made by a handler, the second is not
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        answer.read()
+        changing = ("date", "x-request-id")
+        told.append(sorted((name, value) for name, value in answer.headers.items() if name.lower() not in changing))
+        assert len(answer.headers["X-Request-ID"]) == 16
+    assert told[0] == told[1]
+
+
+async def test_whoever_has_registered_sees_itself_at_once(channel: str, join: Join, rest: Rest) -> None:
+    """However often others ask meanwhile."""
+    for number in range(10):
+        assert f"jane-{number}" not in await rest.users(channel)
+        client = await join(channel, nickname=f"jane-{number}")
+        assert f"jane-{number}" in await rest.users(channel)
+        assert await rest.nb_connected_users(channel) >= 1
+        await client.send(type="exiter", exiter=f"jane-{number}")
+        await client.until(type="exiter", exiter=f"jane-{number}")
+        assert await rest.users(channel) == []
+
+
+async def test_whoever_has_sent_a_text_reads_it_at_once(channel: str, join: Join, rest: Rest) -> None:
+    client = await join(channel)
+    for number in range(10):
+        await client.say(text := str(uuid.uuid4()))
+        await client.until(text=text)
+        assert (await rest.last(channel))[-1]["text"] == text, number

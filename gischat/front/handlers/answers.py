@@ -59,9 +59,6 @@ class Handler(RequestHandler):
         self.set_header("Content-Type", JSON)
         self.finish(body)
 
-    def compute_etag(self) -> str | None:
-        return self._headers.get("Etag") or super().compute_etag()
-
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             self.set_header("Allow", allowed_methods(type(self)))

@@ -55,7 +55,11 @@ class JsonHandler(Handler):
         except Refused as refusal:
             raise HTTPError(503, refusal.reason) from None
         self.set_header("Etag", answer.etag)
-        self.answer_json(answer.body)
+        if self.check_etag_header():
+            self.set_status(304)
+            self.finish()
+        else:
+            self.answer_json(answer.body)
 
 
 class PublicHandler(JsonHandler):
