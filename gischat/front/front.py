@@ -10,7 +10,7 @@ from tornado.iostream import IOStream
 
 from gischat import metrics
 from gischat.errors import Cause, Refused
-from gischat.front.channel.cache import CachedAnswer
+from gischat.front.channel.cache import CachedAnswer, ReadPace
 from gischat.front.channel.connection import GOING_AWAY, Connection
 from gischat.front.channel.moderation import Moderation
 from gischat.front.channel.presence import Presence
@@ -55,7 +55,8 @@ class Front:
         self.messages = Messages(settings)
         self.gateway = Gateway(settings, secrets.token_hex(16), redis, heavy, histories)
         self.turnstiles = Turnstiles(self.gateway, settings)
-        self.rooms = {name: Room(name, self.gateway, self.turnstiles) for name in settings.channels}
+        pace = ReadPace()
+        self.rooms = {name: Room(name, self.gateway, self.turnstiles, pace) for name in settings.channels}
         self.status = CachedAnswer(self._encode_status)
         for room in self.rooms.values():
             room.counted = self.status.invalidate

@@ -56,15 +56,37 @@ class Answer(NamedTuple):
     etag: str
 
 
+class ReadPace:
+    """Spreads large reads over time: so many bytes a second, whichever channels they are of.
+
+    What is kept of them for a moment is bounded by that, too.
+    """
+
+    def __init__(self, bytes_per_second: float = BYTES_PER_SECOND) -> None:
+        self._rate = bytes_per_second
+        self._free_at = 0.0
+
+    async def wait(self, size: int) -> None:
+        """Waits until something of about that size may be read."""
+        now = asyncio.get_running_loop().time()
+        start = max(now, self._free_at)
+        self._free_at = start + size / self._rate
+        if start > now:
+            await asyncio.sleep(start - now)
+
+
 class CachedAnswer:
     """An answer that is read and encoded once for all who ask within a moment.
 
     What happens meanwhile invalidates it: nobody is answered with less than what the front has told its clients.
     """
 
-    def __init__(self, read: Callable[[], Awaitable[bytes]], seconds: float = KEEP_SECONDS) -> None:
+    def __init__(
+        self, read: Callable[[], Awaitable[bytes]], pace: ReadPace | None = None, seconds: float = KEEP_SECONDS
+    ) -> None:
         """
         Args:
+            pace: of reads that may be large.
             seconds: how long it is kept, for the case that something happens of which this front does not hear.
         """
         self.fresh: Answer | None = None
@@ -72,7 +94,8 @@ class CachedAnswer:
         self._seconds = seconds
         self._shared = SharedRead(self._read_and_keep)
         self._version = 0  # how often it was invalidated
-        self._rests_until = 0.0
+        self._pace = pace
+        self._size = 0  # of what was read last
         self._version_read = -1  # of the read that is, or was last, under way
 
     def invalidate(self) -> None:
@@ -87,15 +110,15 @@ class CachedAnswer:
         return await self._shared.get(joins_current=self._version_read == self._version)
 
     async def _read_and_keep(self) -> Answer:
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(self._rests_until - loop.time())
+        if self._pace is not None:
+            await self._pace.wait(self._size)
         version = self._version_read = self._version
         body = await self._read()
-        self._rests_until = loop.time() + len(body) / BYTES_PER_SECOND
+        self._size = len(body)
         answer = Answer(body, f'"{blake2b(body, digest_size=16).hexdigest()}"')
         if version == self._version:
             self.fresh = answer
-            loop.call_later(self._seconds, self._drop, answer)
+            asyncio.get_running_loop().call_later(self._seconds, self._drop, answer)
         return answer
 
     def _drop(self, answer: Answer) -> None:

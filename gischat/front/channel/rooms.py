@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from gischat import metrics
 from gischat.errors import Refused
 from gischat.front.channel.audience import Audience
-from gischat.front.channel.cache import CachedAnswer, SharedRead
+from gischat.front.channel.cache import CachedAnswer, ReadPace, SharedRead
 from gischat.front.channel.gathering import Gathering
 from gischat.front.channel.headcount import GATHER_SECONDS, HeadCount
 from gischat.front.channel.joiner import Joiner, Member
@@ -41,7 +41,11 @@ class _Count(msgspec.Struct):
 class Room:
     """A channel's connections on this front."""
 
-    def __init__(self, channel: str, gateway: Gateway, turnstiles: Turnstiles) -> None:
+    def __init__(self, channel: str, gateway: Gateway, turnstiles: Turnstiles, pace: ReadPace | None = None) -> None:
+        """
+        Args:
+            pace: of the histories that are asked for over HTTP, in all rooms together.
+        """
         self.channel = channel
         self.head_count = HeadCount(channel, turnstiles)
         self.connections: dict[int, Member] = {}  # all, by number
@@ -62,7 +66,7 @@ class Room:
         self._counts = Gathering(GATHER_SECONDS, self._deliver_count)
         self._people = 0  # as the newest count says, over all fronts
         self.stored = SharedRead(lambda: gateway.snapshot(channel))
-        self.last = CachedAnswer(self._encode_last)
+        self.last = CachedAnswer(self._encode_last, pace)
         self.users = CachedAnswer(self._encode_users)
         self._readings_since = asyncio.Semaphore(2)
         self.received_bytes = Gathered(metrics.RECEIVED_BYTES.labels(channel))

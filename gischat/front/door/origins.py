@@ -15,6 +15,7 @@ from gischat.settings import Settings
 
 FOREIGN = "Pages of this site may not use this chat. Its operator can admit them: see ALLOWED_ORIGINS."
 HAND_ON_HOST = "proxy_set_header Host $http_host;"
+LONGEST_HOST = 100  # characters, in the log
 PREFLIGHT_SECONDS = 600  # how long a browser may remember what it was told of methods and headers
 
 
@@ -37,9 +38,7 @@ class Origins:
     def advice(request: HTTPServerRequest) -> str:
         """What an operator should know of a request that is not admitted, for the log."""
         origin = Origin.parse(request.headers.get("Origin", ""))
-        page = (
-            f"a page of {origin.scheme}://{origin.host}" if origin is not None and origin.host else "a page of nowhere"
-        )
+        page = f"a page of {origin.scheme}://{origin.host[:LONGEST_HOST]}" if origin else "a page of nowhere"
         asked = Origin.parse(f"http://{request.host}")
         if asked is None or not _is_behind_a_proxy(asked.host):
             return f"{page} may not use this chat: ALLOWED_ORIGINS could admit it"
