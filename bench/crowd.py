@@ -27,6 +27,8 @@ DEADLINE = 60.0  # seconds; what takes longer is a failure of the bench
 
 PING, TEXT, CLOSE = 0x89, 0x81, 0x88
 KIND = re.compile(rb'"type":"(\w+)"')
+LENGTH = re.compile(rb"Content-Length: (\d+)")
+NEVER_DONE = 10**9
 SENT_AT = re.compile(rb'"sent at (\d+)')
 
 
@@ -52,6 +54,13 @@ class Spoken(NamedTuple):
     sent: int
     seconds: float  # from the first text's sending to the last one's arrival at the first client
     latencies: list[float]  # seconds from each text's sending to its arrival at the first client, in order
+
+
+class Asked(NamedTuple):
+    """How asking over HTTP went."""
+
+    number: int
+    seconds: float
 
 
 class Crowd:
@@ -134,6 +143,7 @@ class Clients:
         self.heard_at = 0.0  # when the last text or picture came to any of them
         self.latencies: list[float] = []  # seconds from a text's sending to its arrival at the first client
         self.counted = 0  # clients that have received an `nb_users`
+        self.asked = 0  # answers to requests for the list of users
         self._clients: list[Client] = []
         self._first: Client | None = None
         self._news = asyncio.Event()
@@ -172,6 +182,47 @@ class Clients:
         await self._until(lambda: self.heard[kind] >= awaited)
         return self.heard_at - start
 
+    async def ask_at_counts(self, address: Address) -> None:
+        """From now on each client is a QGIS: at every `nb_users` it asks for the list of users, one after the other."""
+        for client in self._clients:
+            client.asker = await self._asker(address)
+
+    async def ask(self, connections: int, seconds: float, address: Address) -> Asked:
+        """Asks for the list of users without a pause."""
+        before, start = self.asked, time.perf_counter()
+        askers = [await self._asker(address) for _ in range(connections)]
+        for asker in askers:
+            asker.ask(NEVER_DONE)
+        await asyncio.sleep(seconds)
+        for asker in askers:
+            asker.close()
+        return Asked(self.asked - before, time.perf_counter() - start)
+
+    async def come_and_go(self, rate: float, seconds: float, address: Address) -> int:
+        """Lets `rate` people a second come, register, and go after a second; how many times a list was asked for."""
+        start, here, number = time.perf_counter(), [], 0
+        while (elapsed := time.perf_counter() - start) < seconds:
+            if number < elapsed * rate:
+                client = await self._connect(address, asyncio.Semaphore(1))
+                client.send(b'{"type":"newcomer","newcomer":"passer-%d"}' % number)
+                here.append(client)
+                number += 1
+                if len(here) > rate:
+                    here.pop(0).leave()
+            await asyncio.sleep(0.005)
+        for client in here:
+            client.leave()
+        return number
+
+    async def asked_until_now(self) -> int:
+        """How often all clients have asked for the list of users, and were answered."""
+        return self.asked
+
+    async def _asker(self, address: Address) -> "Asker":
+        asker = Asker(self, address)
+        await asyncio.get_running_loop().create_connection(lambda: asker, HOST, address.port)
+        return asker
+
     async def until_heard(self, kind: str, number: int) -> float:
         """Waits until so many messages of that type have come, over all clients; returns when the last one did."""
         await self._until(lambda: self.heard[kind] >= number)
@@ -189,6 +240,8 @@ class Clients:
         if kind == "nb_users":
             self.counted += not client.counts
             client.counts += 1
+            if client.asker is not None:
+                client.asker.ask()
         else:
             self.heard_at = time.perf_counter()
             if client is self._first and (sent := SENT_AT.search(payload)):
@@ -221,6 +274,7 @@ class Client(asyncio.BufferedProtocol):
         self._needed = 0
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.counts = 0  # how many `nb_users` came
+        self.asker: Asker | None = None  # asks for the list of users at each of them
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -236,6 +290,9 @@ class Client(asyncio.BufferedProtocol):
 
     def send(self, payload: bytes) -> None:
         self._transport.write(masked_frame(TEXT, payload))
+
+    def leave(self) -> None:
+        self._transport.close()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._all.buffer
@@ -289,6 +346,41 @@ class Client(asyncio.BufferedProtocol):
             self._transport.write(masked_frame(0x8A, payload))
         elif opcode == CLOSE:
             self._transport.close()
+
+
+class Asker(asyncio.Protocol):
+    """A connection that asks for the list of users, one request after the other."""
+
+    def __init__(self, clients: Clients, address: Address) -> None:
+        self._all = clients
+        self._request = f"GET /channel/{quote(address.channel)}/users HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+        self._due = 0
+        self._rest = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def ask(self, times: int = 1) -> None:
+        if not self._due:
+            self._transport.write(self._request)
+        self._due += times
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        self._rest += data
+        head, end, body = self._rest.partition(b"\r\n\r\n")
+        if not end or len(body) < int(LENGTH.search(head)[1]):  # type: ignore[index]  # it is always there
+            return
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise ConnectionError(f"no list of users: {head[:60]!r}")
+        self._rest = b""
+        self._all.asked += 1
+        self._due -= 1
+        if self._due:
+            self._transport.write(self._request)
 
 
 def upgrade(channel: str) -> bytes:

@@ -31,6 +31,8 @@ DELIVERIES = 20_000  # a second, in a room of any size: no more than the load be
 MOST_TEXTS = 400  # a second, in rooms that are so small that it would be more
 SETTLE_SECONDS = 2.0  # until what joining leaves behind has been cleared away
 NO_LIMIT = 10**9
+COMING_SECONDS = 9.0  # a full room is told its count every three
+PASSERS = 10  # people a second who come and go
 HEADER_BYTES = 4  # of a frame as long as a text
 
 
@@ -45,11 +47,12 @@ class Plan:
     idle: int  # clients who say nothing
     on_two_fronts: int  # clients
     proxied: int  # clients behind nginx
+    qgis: int  # clients who ask for the list of users at every `nb_users`
     photo_rates: Sequence[float]  # photos a second, for the plot
 
 
-FULL = Plan(2.0, 3, (50, 200, 1000, 2000, 5000), (500, 5000), 4000, 10_000, 1000, (1, 2, 4, 8))
-QUICK = Plan(0.5, 1, (200, 1000), (500, 1000), 500, 1000, 200, ())
+FULL = Plan(2.0, 3, (50, 200, 1000, 2000, 5000), (500, 5000), 4000, 10_000, 1000, 300, (1, 2, 4, 8))
+QUICK = Plan(0.5, 1, (200, 1000), (500, 1000), 500, 1000, 200, 300, ())
 
 Cpu = Mapping[str, float]  # seconds, by part: fronts, spare (fronts), workers, valkey
 Scene = Callable[[Ground, Plan, Program], Iterator[Measured]]
@@ -286,6 +289,25 @@ def mapping(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
                 yield Measured(name, p99(busy) * 1e3, p99(quiet) * 1e3)
 
 
+def coming_and_going(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """A room of QGIS, each of which asks for the list of users at every `nb_users`, while people come and go."""
+    with ground.house(heavy=0) as house, Room(house) as room, crowds(2) as (qgis, passers):
+        qgis.ask("join", plan.qgis, house.address, AT_ONCE)
+        qgis.ask("ask_at_counts", house.address)
+        for _ in range(plan.turns):
+            before = qgis.ask("asked_until_now")
+            coming = passers.begin("come_and_go", PASSERS, COMING_SECONDS, house.address)
+            spoken, _ = room.speak(100, COMING_SECONDS)
+            coming()
+            yield Measured("qgis p99", p99(spoken.latencies) * 1e3)
+            yield Measured("qgis asks", (qgis.ask("asked_until_now") - before) / COMING_SECONDS)
+        for _ in range(plan.turns):
+            with house.cpu() as cpu:
+                asked = passers.ask("ask", 16, plan.seconds, house.address)
+            yield Measured("asks", asked.number / asked.seconds)
+            yield Measured("asks fronts", cpu["fronts"] / asked.number * 1e6)
+
+
 def two_fronts(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
     """A room that is spread over two fronts, half full and full."""
     with ground.house(fronts=2, heavy=0) as house, Room(house) as room:
@@ -325,6 +347,7 @@ OF_GOALS: tuple[Scene, ...] = (
     idling,
     photographing,
     mapping,
+    coming_and_going,
     two_fronts,
 )
 OF_COSTS: tuple[Scene, ...] = (hearing, many_channels, proxied)  # beside those that the others tell

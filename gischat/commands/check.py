@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gischat.checks import machine
+from gischat.checks.address import check_address
 from gischat.checks.findings import Finding, Level, ok
 from gischat.checks.redis import check_redis
 from gischat.process import WRONG_SETTINGS
@@ -27,18 +28,19 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--embedded", metavar="DIRECTORY", type=Path, help="Redis is the server that comes along, with its data there"
     )
+    parser.add_argument("--url", help="also what people type to reach it: does it work through the proxy?")
     given = parser.parse_args(arguments)
     try:
         settings = load()
     except SettingsError as error:
         _tell_wrong_settings(error, as_json=given.json)
         return WRONG_SETTINGS
-    return asyncio.run(_check(settings, given.embedded, as_json=given.json))
+    return asyncio.run(_check(settings, given.embedded, given.url, as_json=given.json))
 
 
-async def _check(settings: Settings, embedded: Path | None, *, as_json: bool) -> int:
+async def _check(settings: Settings, embedded: Path | None, url: str | None, *, as_json: bool) -> int:
     findings = []
-    async for finding in _findings(settings, embedded):
+    async for finding in _findings(settings, embedded, url):
         findings.append(finding)
         if not as_json:
             _tell(finding)
@@ -51,13 +53,14 @@ async def _check(settings: Settings, embedded: Path | None, *, as_json: bool) ->
     return int(not is_well)
 
 
-async def _findings(settings: Settings, embedded: Path | None) -> AsyncIterator[Finding]:
+async def _findings(settings: Settings, embedded: Path | None, url: str | None) -> AsyncIterator[Finding]:
     for finding in (
         *machine.check_settings(settings),
         *machine.check_port(settings),
         *machine.check_descriptors(settings),
         *machine.check_memory(settings),
         *machine.check_kernel(),
+        *(check_address(url) if url else ()),
     ):
         yield finding
     if embedded is not None:

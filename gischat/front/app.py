@@ -15,6 +15,7 @@ from tornado.web import Application
 from gischat.front.door.addresses import Proxies
 from gischat.front.front import Front
 from gischat.front.handlers import admin, docs, rest
+from gischat.front.handlers.cached import CachedReads
 from gischat.front.handlers.requests import identify, log_request
 from gischat.front.handlers.scrape import Metrics
 from gischat.front.handlers.websocket import ChannelSocket
@@ -28,6 +29,8 @@ from gischat.streams.servers import connect, reading_groups
 log = logging.getLogger(__name__)
 
 OWN_DESCRIPTORS = 64  # logs, Redis, the loop's
+
+FOR_OPERATORS = ("/admin", "/metrics")
 
 # Asked for by the dozen when a page is opened, or by whoever watches us; and they cost little.
 AS_OFTEN_AS_YOU_LIKE = (rest.Page, rest.Alive, rest.Ready)
@@ -63,16 +66,29 @@ class Site(Application):
         super().__init__(list(routes(front)), **options)
         self._proxies = Proxies(front.settings.trusted_proxies)
         self._front = front
+        self._cached = CachedReads(front)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         identify(request, is_vouched_for=self._proxies.locate(request))
-        found = super().find_handler(request, **kwargs)
+        request.path = _path(request.path)
+        found = self._cached.find(request) or super().find_handler(request, **kwargs)
         if issubclass(found.handler_class, AS_OFTEN_AS_YOU_LIKE):
             return found
-        refusal = self._front.admission.ask(str(request.remote_ip))
+        refusal = self._front.admission.ask(str(request.remote_ip), getattr(found.handler_class, "COST", 1.0))
         if refusal is None:
             return found
         return self.get_handler_delegate(request, rest.OneTooMany, {"front": self._front, "refusal": refusal})
+
+
+def _path(path: str) -> str:
+    """A request's path: where people end an instance's address with a slash, clients ask for paths that begin with two.
+
+    Operators' paths are never spelled so: whatever stands before a front keeps them from the world by their names.
+    """
+    if not path.startswith("//"):
+        return path
+    with_one = "/" + path.lstrip("/")
+    return path if with_one.startswith(FOR_OPERATORS) else with_one
 
 
 def application(front: Front) -> Application:

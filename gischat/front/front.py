@@ -5,10 +5,12 @@ import contextlib
 import secrets
 from collections.abc import Callable, Sequence
 
+import msgspec
 from tornado.iostream import IOStream
 
 from gischat import metrics
 from gischat.errors import Cause, Refused
+from gischat.front.channel.cache import CachedAnswer, ReadPace
 from gischat.front.channel.challenge import Challenges
 from gischat.front.channel.closing import STOPPING
 from gischat.front.channel.connection import GOING_AWAY, Connection
@@ -57,7 +59,11 @@ class Front:
         self.messages = Messages(settings)
         self.gateway = Gateway(settings, secrets.token_hex(16), redis, heavy, histories)
         self.turnstiles = Turnstiles(self.gateway, settings)
-        self.rooms = {name: Room(name, self.gateway, self.turnstiles) for name in settings.channels}
+        pace = ReadPace()
+        self.rooms = {name: Room(name, self.gateway, self.turnstiles, pace) for name in settings.channels}
+        self.status = CachedAnswer(self._encode_status)
+        for room in self.rooms.values():
+            room.counted = self.status.invalidate
         self.subscriber = Subscriber(self.gateway, readers, self.rooms, self.turnstiles)
         self.presence = Presence(self.gateway, self.rooms, self.turnstiles, self.subscriber)
         self.challenges = Challenges(self.rooms)
@@ -131,6 +137,17 @@ class Front:
             counts = await self.gateway.head_counts(self.settings.channels)
             self._head_counts = dict(zip(self.settings.channels, counts, strict=True))
         return self._head_counts
+
+    async def _encode_status(self) -> bytes:
+        counts = await self.head_counts()
+        healthy = self.circle.is_closed
+        return msgspec.json.encode(
+            {
+                "status": "ok" if healthy else "degraded",
+                "healthy": healthy,
+                "channels": [{"name": name, "nb_connected_users": number} for name, number in counts.items()],
+            }
+        )
 
     def reasons_not_ready(self) -> list[str]:
         """Why this front should get no clients at the moment; none if it should."""

@@ -325,6 +325,20 @@ def slow_readers(attacker: Attacker, address: str, number: int, size: int, times
     return ended
 
 
+def unread_histories(attacker: Attacker, number: int) -> Any:
+    """Asks for the stored messages, from so many connections at the least that read nothing, until some are cut off."""
+    asking: list[socket.socket] = []
+    cut_off, deadline = 0, time.monotonic() + PATIENCE
+    while (len(asking) < number or not cut_off) and time.monotonic() < deadline:
+        one = attacker.connect()
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.sendall(f"GET /channel/{CHANNEL}/last HTTP/1.1\r\nHost: chat\r\n\r\n".encode())
+        asking.append(one)
+        time.sleep(0.02)
+        cut_off = sum(map(_is_reset, asking))
+    return cut_off
+
+
 def _is_reset(connection: socket.socket) -> bool:
     """Whether the server has cut a connection off, without reading any of the bytes that wait in it."""
     state = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
@@ -335,7 +349,7 @@ ATTACKS: dict[str, Callable[..., Any]] = {
     attack.__name__: attack
     for attack in (
         *(connections, resets, idle, slow_headers, slow_bodies, silent, flood, puts),
-        *(unmasked, announced_too_large, endless, unfinished, unfinished_bodies, slow_readers),
+        *(unmasked, announced_too_large, endless, unfinished, unfinished_bodies, slow_readers, unread_histories),
     )
 }
 

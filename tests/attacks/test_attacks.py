@@ -12,7 +12,7 @@ from tests.attacks.attackers import CHANNEL
 from tests.attacks.conftest import HONEST, LOW, House, StackFactory
 from tests.faults.scene import until
 from tests.support.client import Client
-from tests.support.contract import CANARY
+from tests.support.contract import CANARY, sample
 
 PER_ADDRESS, IN_ALL, PENDING = (
     LOW["max_connections_per_address"],
@@ -221,4 +221,29 @@ async def test_many_who_do_not_read_are_bounded_in_memory(io_loop: IOLoop, start
         many = {"address": house.address(), "number": 20, "size": 60_000, "times": 300}
         assert await house.endures("slow_readers", user, **many) == 20
         await user.client.count(1)
+        assert house.told("memory") == 1
+
+
+async def test_histories_that_nobody_reads_are_bounded_in_memory(io_loop: IOLoop, start_stack: StackFactory) -> None:
+    # Given a channel with some megabytes of history
+    bound, part = 8 * 2**20, 950_000
+    settings = {"channels": CHANNEL, "max_front_bytes": bound, "max_stored_messages": 2000, **HONEST}
+    house = House(start_stack(light=1, heavy=0, **settings))
+    async with house.user() as user:
+        for number in range(4):
+            await user.client.send(**sample("model", model_name=str(number), raw_xml="x" * part))
+            await user.client.until(type="model", model_name=str(number))
+        before, most = house.resident_bytes(), 0
+        # When three hundred ask for it and do not read it, while others talk: no two histories need be the same
+        async with house.attacked("unread_histories", number=300) as attack:
+
+            def is_over() -> bool:
+                nonlocal most
+                most = max(most, house.resident_bytes())
+                return attack.done()
+
+            await user.talk(is_over)
+            # Then some are cut off, and the rest costs no more than the bound and what one history takes to be read
+            assert attack.result() > 0
+        assert most - before < bound + 16 * 4 * part, (before, most)
         assert house.told("memory") == 1

@@ -26,6 +26,7 @@ pid {directory}/pid;
 error_log stderr;
 events {{ worker_connections 1024; }}
 http {{
+    {habits}
     access_log off;
     client_body_temp_path {directory}/body;
     proxy_temp_path {directory}/proxy;
@@ -40,12 +41,14 @@ http {{
 class Nginx(Process):
     """nginx with one site file, which listens on these ports."""
 
+    HABITS = ""  # what operators say for all of their sites
+
     def __init__(self, directory: Path, site: str, *ports: Port) -> None:
         self._ports = ports
         (directory / "site.conf").write_text(site)
         user = "user root root;" if os.geteuid() == 0 else ""
         configuration = directory / "nginx.conf"
-        configuration.write_text(AROUND.format(directory=directory, user=user))
+        configuration.write_text(AROUND.format(directory=directory, user=user, habits=self.HABITS))
         command = [executable(), "-p", str(directory), "-e", "stderr", "-c", str(configuration)]
         super().__init__("nginx", command, {}, directory)
 
@@ -67,6 +70,8 @@ class Nginx(Process):
 
 class Site(Nginx):
     """The site that we ship, before fronts at these addresses; `settings` as those of the fronts, in capitals."""
+
+    HABITS = "charset utf-8; charset_types *; gzip on; gzip_types *;"
 
     def __init__(self, directory: Path, fronts: Sequence[str], **settings: str) -> None:
         http_port, https_port = Port(), Port()
@@ -94,11 +99,18 @@ class Site(Nginx):
 
     def get(self, path: str, *, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:
         """Status and body of what HTTPS answers."""
+        status, _, body = self.ask(path, method=method, body=body)
+        return status, body
+
+    def ask(
+        self, path: str, *, method: str = "GET", body: bytes | None = None
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        """Status, headers and body of what HTTPS answers."""
         connection = http.client.HTTPSConnection(NAME, self.https_port, timeout=30, context=self.trusting)
         try:
             connection.request(method, path, body)
             answer = connection.getresponse()
-            return answer.status, answer.read()
+            return answer.status, answer.headers, answer.read()
         finally:
             connection.close()
 

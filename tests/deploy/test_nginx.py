@@ -3,10 +3,11 @@
 import asyncio
 import http.client
 import json
+import re
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from deploy.nginx_site import silence_seconds
-from tests.deploy.nginx import NAME, Site, executable, site
+from gischat.checks.address import UPGRADE, check_address
+from gischat.checks.findings import Level
+from gischat.front.door.origins import HAND_ON_HOST
+from tests.deploy.nginx import NAME, Nginx, Site, executable, site
 from tests.support.client import Client
-from tests.support.processes import HOST, Stack
+from tests.support.processes import HOST, Front, Port, Stack
 from tests.support.settings import settings
 
 FRAME_SIZE = 20_000  # bytes
@@ -115,6 +119,22 @@ async def test_a_front_that_is_stopped_sends_its_people_to_the_other_and_nobody_
     stack.wait_healthy(stopped)
 
 
+@pytest.mark.parametrize("path", ["/channels", "/rules", "/status", "/channel/QGIS/users", "/channel/x/users"])
+def test_data_comes_with_the_type_that_qgis_demands(nginx: Site, path: str) -> None:
+    _, headers, body = nginx.ask(path)
+
+    assert headers.get_all("Content-Type") == ["application/json"]
+    json.loads(body)
+
+
+def test_where_no_front_answers_nginx_says_so_in_json(tmp_path: Path) -> None:
+    nobody = Port()
+    with Site(tmp_path, [f"{HOST}:{nobody.number}"]) as nginx:
+        status, headers, body = nginx.ask("/channels")
+        assert (status, headers.get_all("Content-Type")) == (502, ["application/json"])
+        assert set(json.loads(body)) == {"detail"}
+
+
 async def test_it_takes_what_a_front_takes_and_no_more(stack: Stack, nginx: Site) -> None:
     path = "/channel/QGIS/text"
 
@@ -122,7 +142,8 @@ async def test_it_takes_what_a_front_takes_and_no_more(stack: Stack, nginx: Site
     status, body = nginx.get(path, method="PUT", body=b" " * BODY_SIZE)
     assert (status, list(json.loads(body))) == (422, ["detail"])
     # When it is larger, it gets no further than nginx
-    assert nginx.get(path, method="PUT", body=b" " * (BODY_SIZE + 1))[0] == 413
+    status, headers, body = nginx.ask(path, method="PUT", body=b" " * (BODY_SIZE + 1))
+    assert (status, headers.get_all("Content-Type"), list(json.loads(body))) == (413, ["application/json"], ["detail"])
 
     # When a frame is as large as one may be, the front reads it; a larger one is answered, as without nginx
     async with joined(nginx) as client:
@@ -163,6 +184,107 @@ def test_tls_as_it_is_spoken_today(nginx: Site, version: ssl.TLSVersion) -> None
     assert answer.status == 200
     assert "max-age=63072000" in answer.headers["Strict-Transport-Security"]
     connection.close()
+
+
+# --- another file
+
+
+# What the original project tells people to write. Of what was asked for it hands on nothing.
+OF_THE_ORIGINAL = """
+server {{
+    listen {port};
+    location / {{
+        proxy_pass http://{front};
+        proxy_http_version 1.1;
+        proxy_set_header Upgrade $http_upgrade;
+        proxy_set_header Connection "upgrade";
+        {more}
+    }}
+}}
+"""
+
+
+@contextmanager
+def behind_the_originals(front: Front, directory: Path, more: str = "", *, without: str = " ") -> Iterator[Nginx]:
+    port = Port()
+    written = OF_THE_ORIGINAL.format(port=port.number, front=f"{HOST}:{front.port}", more=more).replace(without, " ")
+    with Nginx(directory, written, port) as nginx:
+        yield nginx
+
+
+async def join_as_page(nginx: Nginx) -> None:
+    client = await Client.connect(nginx.url, "QGIS", origin="https://chat.example.org")
+    await client.say()
+    await client.leave()
+
+
+async def test_with_the_originals_file_qgis_is_served_and_the_log_says_what_our_page_wants(
+    start_stack: StackFactory, tmp_path: Path
+) -> None:
+    front = start_stack(heavy=0, trusted_proxies=HOST).fronts[0]
+
+    with behind_the_originals(front, tmp_path) as nginx:
+        # QGIS and QField send no Origin
+        client = await Client.connect(nginx.url, "QGIS")
+        text = await client.say()
+        await client.until(text=text)
+        await client.leave()
+        # The page of a browser is refused, for all that a front can know
+        with pytest.raises(InvalidStatus, match="403"):
+            await join_as_page(nginx)
+        # And so is what the check tries in its place, which names the cure
+        found = list(check_address(nginx.url))
+        assert [(one.level, HAND_ON_HOST in one.remedy) for one in found] == [(Level.WRONG, True)]
+
+    # When the line is added that the log names
+    (cure,) = set(re.findall(r"proxy_set_header [^;]*;", front.new_log()))
+    with behind_the_originals(front, tmp_path, cure.replace("$http_host", "chat.example.org")) as nginx:
+        await join_as_page(nginx)
+    with behind_the_originals(front, tmp_path, cure) as nginx:
+        assert [one.level for one in check_address(nginx.url)] == [Level.OK]
+    # Or the one that other proxies add by themselves
+    with behind_the_originals(front, tmp_path, "proxy_set_header X-Forwarded-Host chat.example.org;") as nginx:
+        await join_as_page(nginx)
+
+
+def test_the_check_says_what_is_wrong_with_what_stands_before_a_front(
+    start_stack: StackFactory, tmp_path: Path
+) -> None:
+    front = start_stack(heavy=0).fronts[0]
+    charset = "charset utf-8; charset_types application/json;"
+    upgrade = "proxy_set_header Upgrade $http_upgrade;"
+    for more, without, remedy in [(charset, " ", "charset off;"), ("", upgrade, upgrade)]:
+        with behind_the_originals(front, tmp_path, more, without=without) as nginx:
+            (found,) = check_address(nginx.url)
+            assert (found.level, remedy in found.remedy) == (Level.WRONG, True), found
+    port = Port()
+    with Nginx(
+        tmp_path, f"server {{ listen {port.number}; return 301 https://elsewhere$request_uri; }}", port
+    ) as nginx:
+        (found,) = check_address(nginx.url)
+        assert (found.level, "https://elsewhere/channels" in found.says) == (Level.WRONG, True), found
+
+
+@pytest.mark.parametrize("location", ["/k/key", "/k/key/", "= /never"])
+async def test_an_instance_may_have_a_path_and_a_slash_at_its_end(stack: Stack, tmp_path: Path, location: str) -> None:
+    """`//channels`, or `/k/key//channels` of an address that people type with a slash at its end."""
+    port = Port()
+    front = f"http://{HOST}:{stack.fronts[0].port}"
+    under = f"location {location} {{ proxy_pass {front}/; {UPGRADE} }}"
+    site = f"server {{ listen {port.number}; {under} location / {{ proxy_pass {front}; {UPGRADE} }} }}"
+    prefix = "" if location == "= /never" else "/k/key"
+    with Nginx(tmp_path, site, port) as nginx:
+        for path in (f"{prefix}/channels", f"{prefix}//channels"):
+            connection = http.client.HTTPConnection(HOST, port.number, timeout=30)
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            assert (answer.status, json.loads(answer.read())) == (200, ["QGIS", "Geotribu"]), path
+            connection.close()
+        for url in (nginx.url + prefix, nginx.url + prefix + "/"):
+            client = await Client.connect(url, "QGIS")
+            text = await client.say()
+            await client.until(text=text)
+            await client.leave()
 
 
 # --- the file itself

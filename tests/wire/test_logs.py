@@ -93,11 +93,15 @@ async def test_every_kind_of_answer_bears_an_id(stack: Stack, path: str, status:
     assert record["request"] in answer
 
 
-async def test_probes_are_not_worth_a_line(stack: Stack, rest: Rest) -> None:
-    for path in ("/livez", "/readyz", "/version"):
+async def test_probes_and_what_every_qgis_asks_for_are_not_worth_a_line(stack: Stack, rest: Rest) -> None:
+    for path in ("/livez", "/readyz", "/status", "/channel/QGIS/users", "/channel/QGIS/users", "/version"):
         await rest.get(path)
     await until(lambda: stack.fronts[0].records(path="/version"))
-    assert not stack.fronts[0].records(path="/livez")
+    for path in ("/livez", "/status", "/channel/QGIS/users"):
+        assert not stack.fronts[0].records(path=path)
+    # But where something is wrong they are
+    assert (await rest.fetch("/channel/x/users")).code == 404
+    await until(lambda: stack.fronts[0].records(path="/channel/x/users", status=404))
 
 
 async def test_a_websocket_has_a_line_when_it_opens_and_one_when_it_ends(stack: Stack, channel: str) -> None:

@@ -71,6 +71,7 @@ class Joiner:
     change: int  # the head count's change that it made: earlier counts do not know of it
     snapshot: Snapshot | None = None
     has_history: bool = False
+    has_count: bool = False  # it was told a count that includes it
     _waiting: list[tuple[bytes, bytes]] = field(default_factory=list)  # id and frame, in order
     _waiting_bytes: int = 0
 

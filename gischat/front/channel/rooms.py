@@ -6,11 +6,13 @@ import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+import msgspec
 from redis.exceptions import RedisError
 
 from gischat import metrics
 from gischat.errors import Refused
 from gischat.front.channel.audience import Audience
+from gischat.front.channel.cache import CachedAnswer, ReadPace, SharedRead
 from gischat.front.channel.gathering import Gathering
 from gischat.front.channel.headcount import GATHER_SECONDS, HeadCount
 from gischat.front.channel.joiner import Joiner, Member
@@ -26,7 +28,8 @@ from gischat.streams.scripts import IDS_AGE
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
-COUNT_SECONDS = 1e-4  # between two counts, for each connection: to tell them takes a tenth of that
+# Between two counts that a room is told, from so many people on: at each of them every QGIS asks for the list of users.
+COUNT_SECONDS = ((300, 3.0), (50, 1.0))
 SEEN_IDS = 4096  # more than a channel publishes in the second that a Redis may lose
 SEEN_SECONDS = IDS_AGE - 30.0  # not as long as Redis, which never publishes an id twice that it knows
 SAID_AGAIN_SECONDS = 3.0  # what was published shortly before Redis lost it, its fronts say again
@@ -34,10 +37,18 @@ SAID_AGAIN_SECONDS = 3.0  # what was published shortly before Redis lost it, its
 GAP = "The server was cut off for a moment: some messages may be missing."
 
 
+class _Count(msgspec.Struct):
+    nb_users: int = 0
+
+
 class Room:
     """A channel's connections on this front."""
 
-    def __init__(self, channel: str, gateway: Gateway, turnstiles: Turnstiles) -> None:
+    def __init__(self, channel: str, gateway: Gateway, turnstiles: Turnstiles, pace: ReadPace | None = None) -> None:
+        """
+        Args:
+            pace: of the histories that are asked for over HTTP, in all rooms together.
+        """
         self.channel = channel
         self.head_count = HeadCount(channel, turnstiles)
         self.connections: dict[int, Member] = {}  # all, by number
@@ -48,6 +59,7 @@ class Room:
         self.challenged: Callable[[bytes], None] = lambda body: None  # called when somebody wants a nickname
         self.missed: Callable[[], None] = lambda: None  # called when orders may be among what was not heard
         self.forgotten: Callable[[], None] = lambda: None  # called when Redis may have lost orders
+        self.counted: Callable[[], None] = lambda: None  # called with every count that is heard
         self.published = 0  # the number of the last publication that was delivered
         self._beginnings = 0  # how often the numbers have begun anew
         self.caught_up_at = asyncio.get_running_loop().time()  # when there was nothing more to be heard
@@ -57,8 +69,10 @@ class Room:
         self._gateway = gateway
         self._newest_count: bytes | None = None
         self._counts = Gathering(GATHER_SECONDS, self._deliver_count)
-        self._reading: asyncio.Task[Snapshot] | None = None
-        self._next_reading: asyncio.Task[Snapshot] | None = None
+        self._people = 0  # as the newest count says, over all fronts
+        self.stored = SharedRead(lambda: gateway.snapshot(channel))
+        self.last = CachedAnswer(self._encode_last, pace)
+        self.users = CachedAnswer(self._encode_users)
         self._readings_since = asyncio.Semaphore(2)
         self.received_bytes = Gathered(metrics.RECEIVED_BYTES.labels(channel))
         self._sent_bytes = Gathered(metrics.SENT_BYTES.labels(channel))
@@ -92,10 +106,11 @@ class Room:
         has_count = False
         for publication in publications:
             self._follow(publication.number)
+            self._invalidate(publication)
             if self._is_repeated(publication.id):
                 continue
             if publication.type == "nb_users":
-                self._newest_count = publication.body
+                self._know_count(publication.body)
                 has_count = True
             elif publication.is_for_everyone:
                 frames.append((publication.id, text_frame(publication.body)))
@@ -109,9 +124,18 @@ class Room:
                 self.ordered(publication)
         if frames:
             self._broadcast(frames)
-        self._let_in()
         if has_count:
             self._counts.ask()
+        self._let_in()
+
+    def _invalidate(self, publication: Publication) -> None:
+        """What is answered over HTTP must not be older than what is delivered now."""
+        if publication.type == "nb_users":
+            self.counted()
+            return
+        self.last.invalidate()
+        if publication.type in ("newcomer", "exiter"):
+            self.users.invalidate()
 
     def _follow(self, number: int) -> None:
         """Notices what was missed (then the ends of our jobs may be among it, and they are enqueued again), and what
@@ -197,15 +221,25 @@ class Room:
             member.write(frame)
             self._count(1, 1, len(frame))
 
+    def _know_count(self, body: bytes) -> None:
+        self._newest_count = body
+        self._people = msgspec.json.decode(body, type=_Count).nb_users
+        self._counts.interval = self._seconds_between_counts
+
+    @property
+    def _seconds_between_counts(self) -> float:
+        people = max(self._people, len(self.connections))
+        return next((seconds for more_than, seconds in COUNT_SECONDS if people > more_than), GATHER_SECONDS)
+
     def _deliver_count(self) -> None:
         if self._newest_count is None:
             return
-        self._counts.interval = max(GATHER_SECONDS, COUNT_SECONDS * len(self.connections))
         frame = text_frame(self._newest_count)
         self.audience.send(frame)
         counted = [joiner for joiner in self._joiners.values() if joiner.change <= self.head_count.told]
         for joiner in counted:
             joiner.write(b"", frame)
+            joiner.has_count = True
         self._count(len(self.audience) + len(counted), 1, len(frame))
         self._let_in()
 
@@ -219,43 +253,47 @@ class Room:
         if joiner.has_history and joiner.change <= self.head_count.told:
             del self._joiners[joiner.member]
             self.audience.add(joiner.member)
+            if not joiner.has_count:
+                self._tell_count(joiner.member)
+
+    def _tell_count(self, member: Member) -> None:
+        """The count that all others are told later: nobody waits to be let in until a full room may be told."""
+        if self._newest_count is not None:
+            frame = text_frame(self._newest_count)
+            member.write(frame)
+            self._count(1, 1, len(frame))
 
     async def _bring_history(self, joiner: Joiner, after: str | None) -> None:
         beginnings = self._beginnings
-        snapshot = await self._read_snapshot() if after is None else await self._read_since(after)
+        snapshot = await self._ask(self.stored.get) if after is None else await self._read_since(after)
         if joiner.member in self._joiners:
             joiner.snapshot = snapshot
             if beginnings != self._beginnings:
                 joiner.forget()
             self._let_in_one(joiner)
 
-    async def _read_snapshot(self) -> Snapshot:
-        """One reading is on its way at a time; all who enter meanwhile share the next."""
-        if self._next_reading is None:
-            self._next_reading = asyncio.create_task(self._read_after(self._reading))
-        return await asyncio.shield(self._next_reading)
-
-    async def _read_after(self, reading: "asyncio.Task[Snapshot] | None") -> Snapshot:
-        if reading is not None:
-            await asyncio.wait([reading])
-        # From here on the answer may be older than whoever enters.
-        self._reading, self._next_reading = self._next_reading, None
-        return await self._ask(self._gateway.snapshot)
-
     async def _read_since(self, after: str) -> Snapshot:
         async with self._readings_since:
-            return await self._ask(self._gateway.since, after)
+            return await self._ask(lambda: self._gateway.since(self.channel, after))
 
-    async def _ask(self, read: Callable[..., Awaitable[Snapshot]], *arguments: str) -> Snapshot:
+    async def _ask(self, read: Callable[[], Awaitable[Snapshot]]) -> Snapshot:
         while self._joiners:
             try:
-                return await read(self.channel, *arguments)
+                return await read()
             except Refused:
                 log.debug("a history waits for redis", extra=self._named)
             except RedisError as error:
                 log.error("a history could not be read: %s", error, extra=self._named)
                 await asyncio.sleep(RETRY_SECONDS)
         return Snapshot(0, [])  # nobody waits for it any more
+
+    async def _encode_last(self) -> bytes:
+        # The messages are stored as JSON: nothing is parsed to be written again.
+        return b"[" + b",".join((await self.stored.get()).history) + b"]"
+
+    async def _encode_users(self) -> bytes:
+        nicknames = await self._gateway.nicknames(self.channel)
+        return msgspec.json.encode(sorted(nicknames, key=lambda name: (name.casefold(), name)))
 
     @property
     def _named(self) -> dict[str, object]:

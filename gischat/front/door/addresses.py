@@ -1,4 +1,5 @@
-"""Whose request it is: the client's address and scheme, as far as somebody trustworthy says them.
+"""Whose request it is, and what it asked for: the client's address, scheme and host, as far as somebody trustworthy
+says them.
 
 A proxy of ours appends the address of whoever spoke to it to X-Forwarded-For; what stands left of that, anybody may
 have written. So the list is walked from the right, and only from one trusted proxy to the next (RFC 7239 §7.4 and §8.1
@@ -25,7 +26,8 @@ class Proxies:
         self._trusted = trusted
 
     def locate(self, request: HTTPServerRequest) -> bool:
-        """Puts the client's own address and scheme in place of those of the proxy that handed its request on.
+        """Puts the client's own address and scheme, and the host that it asked for, in place of those of the proxy that
+        handed its request on.
 
         Returns whether there was one that we trust.
         """
@@ -35,6 +37,7 @@ class Proxies:
             return False
         request.remote_ip = str(self._client(peer, request.headers))
         request.protocol = _scheme(request.headers) or request.protocol
+        request.host = _host(request.headers) or request.host
         return True
 
     def _client(self, peer: Address, headers: HTTPHeaders) -> Address:
@@ -88,3 +91,8 @@ def _scheme(headers: HTTPHeaders) -> str | None:
     """The scheme that our own proxy names, which is the last where one has added to another's."""
     scheme = headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower()
     return scheme if scheme in ("http", "https") else None
+
+
+def _host(headers: HTTPHeaders) -> str:
+    """The host that a proxy of ours was asked for, where it says so; it, too, is the last."""
+    return headers.get("X-Forwarded-Host", "").rpartition(",")[2].strip()

@@ -38,10 +38,14 @@ class Admission:
         self._forget_at = KNOWN_ADDRESSES
         self.connections = 0
 
-    def ask(self, address: str) -> Refusal | None:
-        """Takes a request from an address, unless it is one too many."""
+    def ask(self, address: str, cost: float = 1.0) -> Refusal | None:
+        """Takes a request from an address, unless it is one too many.
+
+        Args:
+            cost: how many it counts as.
+        """
         visitors = self._from(address)
-        wait = visitors.ask()
+        wait = visitors.ask(cost)
         if wait <= 0:
             return None
         what = "too many requests from %s%s"

@@ -6,6 +6,7 @@ a websocket they leave to the server altogether. Clients that are no browsers se
 """
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 
 from tornado.httputil import HTTPServerRequest
 
@@ -13,6 +14,8 @@ from gischat.origin import DEFAULT_PORTS, Origin
 from gischat.settings import Settings
 
 FOREIGN = "Pages of this site may not use this chat. Its operator can admit them: see ALLOWED_ORIGINS."
+HAND_ON_HOST = "proxy_set_header Host $http_host;"
+LONGEST_HOST = 100  # characters, in the log
 PREFLIGHT_SECONDS = 600  # how long a browser may remember what it was told of methods and headers
 
 
@@ -30,6 +33,20 @@ class Origins:
             return True
         origin = Origin.parse(named)
         return origin is not None and (self._is_open or origin in self._allowed or _is_own(request, origin))
+
+    @staticmethod
+    def advice(request: HTTPServerRequest) -> str:
+        """What an operator should know of a request that is not admitted, for the log."""
+        origin = Origin.parse(request.headers.get("Origin", ""))
+        page = f"a page of {origin.scheme}://{origin.host[:LONGEST_HOST]}" if origin else "a page of nowhere"
+        asked = Origin.parse(f"http://{request.host}")
+        if asked is None or not _is_behind_a_proxy(asked.host):
+            return f"{page} may not use this chat: ALLOWED_ORIGINS could admit it"
+        address = asked.host if asked.port == DEFAULT_PORTS["http"] else f"{asked.host}:{asked.port}"
+        return (
+            f"{page} was refused, for its request came with 'Host: {address}'. If that page is this chat's own, "
+            f"a proxy has to hand on what it was asked for. In nginx, beside proxy_pass: {HAND_ON_HOST}"
+        )
 
     def headers(self, request: HTTPServerRequest) -> Mapping[str, str]:
         """What lets an allowed page of another site read the answer. Never with credentials: there are no cookies."""
@@ -53,3 +70,12 @@ def _is_own(request: HTTPServerRequest, origin: Origin) -> bool:
     if origin.scheme not in DEFAULT_PORTS or (request.protocol == "https" != origin.scheme):
         return False
     return Origin.parse(f"{origin.scheme}://{request.host}") == origin
+
+
+def _is_behind_a_proxy(host: str) -> bool:
+    """Whether this is how proxies call what is behind them, and people nothing: an address, or a name without dots."""
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return "." not in host
+    return True

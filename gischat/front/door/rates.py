@@ -82,12 +82,16 @@ class Visitors:
         self._messages = 0.0
         self._requests = 0.0
 
-    def ask(self) -> float:
-        """Takes a request, if one may come; returns the seconds to wait, 0 or less if it was taken."""
+    def ask(self, cost: float = 1.0) -> float:
+        """Takes a request, if one may come; returns the seconds to wait, 0 or less if it was taken.
+
+        Args:
+            cost: how many it counts as.
+        """
         now, rate = self.rates.now(), self.rates.address_requests
         wait = rate.wait(self._requests, now)
         if wait <= 0:
-            self._requests = rate.take(self._requests, now)
+            self._requests = rate.take(self._requests, now, cost)
         return wait
 
     def speak(self, size: int, now: float) -> None:

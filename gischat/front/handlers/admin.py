@@ -175,7 +175,7 @@ class Channels(AdminHandler):
 
 class Messages(AdminHandler):
     async def get(self, channel: str) -> None:
-        found = await self.ask([self.known(channel)], self.front.gateway.snapshot)
+        found = await self.ask([self.known(channel)], lambda name: self.front.rooms[name].stored.get())
         self.answer_json(b"[" + b",".join(found[channel].history) + b"]")
 
     async def delete(self, channel: str) -> None:

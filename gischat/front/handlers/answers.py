@@ -4,10 +4,11 @@ Whatever is answered may hold what people wrote. So nothing of it is ever taken 
 nothing is framed, and no address of ours, which may hold a token, is told to the sites that people link to.
 """
 
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from tornado.web import RequestHandler
+from tornado.web import HTTPError, RequestHandler
 
 from gischat.front.handlers.requests import REQUEST_ID, log_failure, request_id
 
@@ -18,6 +19,9 @@ EVERYWHERE = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+
+# Byte for byte: the QGIS plugin compares it, and RFC 8259 §11 knows no charset.
+JSON = "application/json"
 
 _EMBEDDED_BY_NOBODY = ("default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'")
 _OF_OUR_OWN = ("script-src 'self'", "style-src 'self'", "img-src 'self' data: blob:", "connect-src 'self'")
@@ -52,8 +56,26 @@ class Handler(RequestHandler):
         self.answer_json(msgspec.json.encode(content))
 
     def answer_json(self, body: bytes) -> None:
-        self.set_header("Content-Type", "application/json; charset=UTF-8")
+        self.set_header("Content-Type", JSON)
         self.finish(body)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.set_header("Allow", allowed_methods(type(self)))
+        error = kwargs.get("exc_info", (None, None))[1]
+        # Tornado's own reasons have arguments: those are for programmers.
+        said = error.get_message() if isinstance(error, HTTPError) and not error.args else None
+        self.answer({"detail": said or HTTPStatus(status_code).phrase}, status_code)
 
     def log_exception(self, typ: object, value: object, tb: object) -> None:
         log_failure(self, value)
+
+
+def allowed_methods(handler: type[RequestHandler]) -> str:
+    """The methods that a handler answers, as `Allow` names them (RFC 9110 §10.2.1)."""
+    methods = [name for name in RequestHandler.SUPPORTED_METHODS if _is_answered(handler, name)]
+    return ", ".join(name for name in methods if name != "HEAD" or "GET" in methods)
+
+
+def _is_answered(handler: type[RequestHandler], method: str) -> bool:
+    return getattr(handler, method.lower()) is not getattr(RequestHandler, method.lower())

@@ -26,6 +26,8 @@ Row = Mapping[str, fields.Field[Any]]
 ABOUT = """\
 A chat for people who work with maps. Clients talk over a websocket, `/channel/{channel}/ws`, in JSON objects,
 one a text frame. What they may send is the schema `ClientMessage`, what they receive `ServerMessage`.
+
+What answers GET answers HEAD. A path may begin with two slashes.
 """
 
 WEBSOCKET = """\
@@ -50,7 +52,7 @@ MEANINGS = {
     "instances need it.",
     "exiter": "Gives the nickname up; broadcast, also when a registered connection ends.",
     "like": "Goes to the liked author alone, if registered.",
-    "nb_users": "How many connections the channel has; sent whenever that changes.",
+    "nb_users": "How many connections the channel has; sent when that changes, in full rooms at most every 3 seconds.",
     "uncompliant": "Why a message was refused, in words for its user; goes to its sender alone.",
 }
 

@@ -50,17 +50,26 @@ def log_request(handler: RequestHandler) -> None:
     status, request = handler.get_status(), handler.request
     if status == 101:
         return  # a websocket says itself when it is open
-    is_quiet = getattr(request, TURNED_AWAY, False) or (status < 500 and request.path in PROBES)
+    is_quiet = (
+        getattr(request, TURNED_AWAY, False)
+        or (status < 500 and request.path in PROBES)
+        or (status < 400 and getattr(handler, "IS_QUIET", False))
+    )
     level = logging.DEBUG if is_quiet else logging.INFO
     if status >= 500 and not is_quiet:
         level = logging.WARNING  # a fault of ours has its own line, as an error
+    log_answered(request, level, status, int(handler._headers.get("Content-Length", 0)))
+
+
+def log_answered(request: HTTPServerRequest, level: int, status: int, size: int) -> None:
+    """The line of a request."""
     if access_log.isEnabledFor(level):
         fields = {
             "address": request.remote_ip,
             "method": _method(request),
             "path": shown_path(request),
             "status": status,
-            "bytes": int(handler._headers.get("Content-Length", 0)),
+            "bytes": size,
             "duration_ms": round(1000 * request.request_time(), 1),
             "request": request_id(request),
             "user_agent": _header(request, "User-Agent"),

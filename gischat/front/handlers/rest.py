@@ -8,12 +8,13 @@ from tornado.web import HTTPError, StaticFileHandler
 
 from gischat import __version__
 from gischat.errors import Cause, Refused, Uncompliant
+from gischat.front.channel.cache import CachedAnswer
 from gischat.front.door.addresses import counted_as
 from gischat.front.door.admission import Refusal
 from gischat.front.door.origins import FOREIGN, PREFLIGHT_SECONDS
 from gischat.front.door.rates import TooOften
 from gischat.front.front import Front
-from gischat.front.handlers.answers import FOR_OUR_PAGE, Handler
+from gischat.front.handlers.answers import FOR_OUR_PAGE, Handler, allowed_methods
 from gischat.front.handlers.requests import was_turned_away
 from gischat.streams.entries import Outcome
 
@@ -23,8 +24,14 @@ NOBODY_IS_REGISTERED = (
 )
 
 
+READ_COST = 0.1  # of a request, towards an address' limit: QGIS asks for the list of users at every `nb_users`
+
+
 class JsonHandler(Handler):
     """Answers JSON; errors are `{"detail": …}`."""
+
+    COST = 1.0  # of requests, towards an address' limit
+    IS_QUIET = False  # answers that are no errors are logged at debug
 
     def initialize(self, front: Front) -> None:
         self.front = front
@@ -39,10 +46,21 @@ class JsonHandler(Handler):
         if self.request.method not in ("GET", "HEAD") and not self.front.origins.admit(self.request):
             raise HTTPError(403, FOREIGN)
 
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = kwargs.get("exc_info", (None, None))[1]
-        said = error.log_message if isinstance(error, HTTPError) else None
-        self.answer({"detail": said or HTTPStatus(status_code).phrase}, status_code)
+    def head(self, *args: str) -> Any:
+        return self.get(*args)
+
+    async def answer_from(self, cached: CachedAnswer) -> None:
+        """Answers what many ask for."""
+        try:
+            answer = await cached.get()
+        except Refused as refusal:
+            raise HTTPError(503, refusal.reason) from None
+        self.set_header("Etag", answer.etag)
+        if self.check_etag_header():
+            self.set_status(304)
+            self.finish()
+        else:
+            self.answer_json(answer.body)
 
 
 class PublicHandler(JsonHandler):
@@ -58,7 +76,7 @@ class PublicHandler(JsonHandler):
 
     def options(self, *_: str) -> None:
         """A browser asks before it sends what is more than a plain GET (https://fetch.spec.whatwg.org)."""
-        self.set_header("Allow", f"{self.METHOD}, OPTIONS")
+        self.set_header("Allow", allowed_methods(type(self)))
         self.set_header("Access-Control-Allow-Methods", self.METHOD)
         self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
         self.set_header("Access-Control-Max-Age", PREFLIGHT_SECONDS)
@@ -110,16 +128,11 @@ class Rules(PublicHandler):
 
 
 class Status(PublicHandler):
+    COST = READ_COST
+    IS_QUIET = True
+
     async def get(self) -> None:
-        healthy = self.front.circle.is_closed
-        counts = await self.front.head_counts()
-        self.answer(
-            {
-                "status": "ok" if healthy else "degraded",
-                "healthy": healthy,
-                "channels": [{"name": name, "nb_connected_users": number} for name, number in counts.items()],
-            }
-        )
+        await self.answer_from(self.front.status)
 
 
 class Alive(JsonHandler):
@@ -138,22 +151,16 @@ class Ready(JsonHandler):
 
 
 class Users(ChannelHandler):
+    COST = READ_COST
+    IS_QUIET = True
+
     async def get(self, _: str) -> None:
-        try:
-            nicknames = await self.front.gateway.nicknames(self.channel)
-        except Refused as refusal:
-            raise HTTPError(503, refusal.reason) from None
-        self.answer(sorted(nicknames, key=lambda name: (name.casefold(), name)))
+        await self.answer_from(self.front.rooms[self.channel].users)
 
 
 class Last(ChannelHandler):
     async def get(self, _: str) -> None:
-        try:
-            snapshot = await self.front.gateway.snapshot(self.channel)
-        except Refused as refusal:
-            raise HTTPError(503, refusal.reason) from None
-        # The messages are stored as JSON: nothing is parsed to be written again.
-        self.answer_json(b"[" + b",".join(snapshot.history) + b"]")
+        await self.answer_from(self.front.rooms[self.channel].last)
 
 
 class PutText(ChannelHandler):

@@ -1,7 +1,10 @@
 """The websocket of a channel: opened, spoken to, closed. What it means is the connection's business."""
 
+from asyncio import Future
+from http import HTTPStatus
 from typing import Any
 
+import msgspec
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
@@ -12,7 +15,7 @@ from gischat.front.door.admission import Entry
 from gischat.front.door.origins import FOREIGN
 from gischat.front.door.rates import Pace
 from gischat.front.front import Front
-from gischat.front.handlers.answers import Handler
+from gischat.front.handlers.answers import JSON, Handler
 from gischat.front.handlers.requests import log_ended, log_opened
 from gischat.front.handlers.rest import refuse
 from gischat.front.sockets.frames import text_frame
@@ -45,16 +48,20 @@ class ChannelSocket(Handler, WebSocketHandler):
         # Not in `check_origin`: before Tornado asks that, it takes the origin for a URL, which may fail, and what bears
         # our host for ours, whatever its scheme.
         if not self._front.origins.admit(self.request):
-            self._turn_away(Unwelcome.ORIGIN, FOREIGN)
+            self._front.drops.count(Unwelcome.ORIGIN, "%s", self._front.origins.advice(self.request))
+            self.answer({"detail": FOREIGN}, 403)
             return
         room = self._front.rooms.get(self.path_args[0])
         ban = room.bans.of_address(self.address) if room is not None else None
         if ban is not None:
-            self._turn_away(Unwelcome.BANNED, ban.words)
+            metrics.CONNECTIONS_REFUSED.labels(Unwelcome.BANNED).inc()
+            self.answer({"detail": ban.words}, 403)
 
-    def _turn_away(self, unwelcome: Unwelcome, reason: str) -> None:
-        metrics.CONNECTIONS_REFUSED.labels(unwelcome).inc()
-        self.answer({"detail": reason}, 403)
+    def finish(self, chunk: Any = None) -> "Future[None]":
+        if self.get_status() >= 400 and not isinstance(chunk, bytes):  # Tornado's own words about a handshake
+            chunk = msgspec.json.encode({"detail": chunk or HTTPStatus(self.get_status()).phrase})
+            self.set_header("Content-Type", JSON)
+        return super().finish(chunk)
 
     def check_origin(self, origin: str) -> bool:
         return True  # or it would not have come so far

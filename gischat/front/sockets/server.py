@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, cast
 
-from tornado.http1connection import HTTP1ServerConnection
+from tornado.http1connection import HTTP1Connection, HTTP1ServerConnection
 from tornado.httpserver import HTTPServer
 from tornado.httputil import (
     HTTPConnection,
@@ -22,7 +22,7 @@ from tornado.httputil import (
 
 from gischat.front.sockets.accepting import Acceptor
 from gischat.front.sockets.drops import Drops
-from gischat.front.sockets.memory import Memory, cut_off
+from gischat.front.sockets.memory import COPIED_BYTES, Memory, cut_off
 from gischat.metrics import Unwelcome
 from gischat.settings import Settings
 
@@ -87,7 +87,10 @@ class Server(HTTPServer):
         else:
             self._make_room()
             self._waiting[connection] = self._now() + self._handshake_seconds
-        return _Request(self, connection, self._memory, super().start_request(server_conn, request_conn))
+        request = _Request(self, connection, self._memory)
+        answering = cast(HTTPConnection, _Answering(cast(HTTP1Connection, request_conn), request, self._memory))
+        request.delegate = super().start_request(server_conn, answering)
+        return request
 
     def has_asked(self, connection: HTTP1ServerConnection) -> None:
         """The headers of a request have come."""
@@ -122,17 +125,16 @@ class Server(HTTPServer):
 class _Request(HTTPMessageDelegate):
     """Tells the server that a request's headers have come, counts its body until that is complete, and hands all on."""
 
-    def __init__(
-        self, server: Server, connection: HTTP1ServerConnection, memory: Memory, delegate: HTTPMessageDelegate
-    ) -> None:
+    delegate: HTTPMessageDelegate
+
+    def __init__(self, server: Server, connection: HTTP1ServerConnection, memory: Memory) -> None:
         self._server = server
         self._connection = connection
         self._memory = memory
-        self._delegate = delegate
         self._held = 0
 
     def let_go(self) -> None:
-        """Ends the connection: its body takes too much memory."""
+        """Ends the connection: its body, or an answer that the client does not read, takes too much memory."""
         self._hold(-self._held)
         cut_off(self._connection.stream)
 
@@ -140,21 +142,60 @@ class _Request(HTTPMessageDelegate):
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         self._server.has_asked(self._connection)
-        return self._delegate.headers_received(start_line, headers)
+        return self.delegate.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         self._hold(len(chunk))
-        return self._delegate.data_received(chunk)
+        return self.delegate.data_received(chunk)
 
     def finish(self) -> None:
         self._hold(-self._held)
-        self._delegate.finish()
+        self.delegate.finish()
 
     def on_connection_close(self) -> None:
         self._hold(-self._held)
-        self._delegate.on_connection_close()
+        self.delegate.on_connection_close()
 
     def _hold(self, size: int) -> None:
         if size:
             self._held += size
             self._memory.take(self, size)
+
+
+class _Answering:
+    """A request's connection, through which its answer goes: what the client has not taken is counted until it has.
+
+    A large body is handed to the stream as it is. Tornado would put it into one with the headers, which is a copy for
+    each of those who are answered with the same.
+    """
+
+    def __init__(self, connection: HTTP1Connection, request: _Request, memory: Memory) -> None:
+        self._connection = connection
+        self._request = request
+        self._memory = memory
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def write_headers(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders, chunk: bytes | None = None
+    ) -> "asyncio.Future[None]":
+        if chunk is not None and len(chunk) > COPIED_BYTES:
+            self._connection.write_headers(start_line, headers)
+            return self.write(chunk)
+        written = self._connection.write_headers(start_line, headers, chunk)
+        self._count(chunk or b"")
+        return written
+
+    def write(self, chunk: bytes) -> "asyncio.Future[None]":
+        written = self._connection.write(chunk)
+        self._count(chunk)
+        return written
+
+    def _count(self, chunk: bytes) -> None:
+        stream = self._connection.stream
+        if stream is not None and not stream.closed() and stream.writing():
+            self._memory.take_data(self._request, chunk)
+            # Nothing is written by that: it is told when all is gone that waits there, or the connection.
+            gone = stream.write(b"")
+            gone.add_done_callback(lambda _: self._memory.give_data(self._request, chunk))

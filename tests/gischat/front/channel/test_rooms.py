@@ -6,6 +6,7 @@ Time is virtual: no test waits.
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple, cast
 
@@ -82,9 +83,10 @@ class Scene:
         """The end of the last count that this front told."""
         return self.next(words, type="nb_users", source=self.gateway.jobs[-1].source)
 
-    def foreign_count(self, words: str = "count") -> Publication:
+    def foreign_count(self, words: str = "count", people: int = 0) -> Publication:
         """What another front told meanwhile."""
-        return self.next(words, type="nb_users", source=Source("front-2", 1, 1))
+        count = self.next(words, type="nb_users", source=Source("front-2", 1, 1))
+        return replace(count, body=msgspec.json.encode({**msgspec.json.decode(count.body), "nb_users": people}))
 
     async def publish(self, *publications: Publication) -> None:
         """Publishes so that they are read together, and delivered."""
@@ -345,17 +347,48 @@ async def test_a_thousand_who_come_cost_each_a_few_counts() -> None:
 
 
 @virtual_time
-async def test_the_more_there_are_to_tell_the_rarer_are_counts() -> None:
+@pytest.mark.parametrize(
+    ("here", "everywhere", "seconds"), [(50, 0, 0.25), (51, 0, 1), (301, 0, 3), (1, 51, 1), (1, 301, 3)]
+)
+async def test_the_more_there_are_the_rarer_are_counts(here: int, everywhere: int, seconds: float) -> None:
+    """At each of them every QGIS asks for the list of users."""
     async with Scene() as scene:
-        (member, *_) = await scene.enter_wholly(*range(1, 10_001))
-        await pass_time(A_WHILE)
-        for number in range(40):
-            await scene.publish(scene.foreign_count(f"count {number}"))
+        (member, *_) = await scene.enter_wholly(*range(1, here + 1))
+        await pass_time(7)
+        member.written.clear()
+        # When the count changes again and again
+        for number in range(100):
+            await scene.publish(scene.foreign_count(f"count {number}", people=everywhere))
             await pass_time(0.1)
+        # Then the first is told at once, and the last of all
         told = counts_of(member)
-        assert 2 <= len(told) <= 6
-        await pass_time(2 * A_WHILE)
-        assert counts_of(member)[-1] == "count 39"
+        assert told[0] == "count 0"
+        assert len(told) in (int(10 / seconds), int(10 / seconds) + 1)
+        await pass_time(seconds)
+        assert counts_of(member)[-1] == "count 99"
+
+
+@virtual_time
+async def test_who_joins_a_full_room_is_let_in_and_told_its_count_at_once() -> None:
+    async with Scene() as scene:
+        (member, *_) = await scene.enter_wholly(*range(1, 302))
+        # Given a count that has just been told to all
+        await pass_time(7)
+        member.written.clear()
+        await scene.publish(scene.foreign_count("count before"))
+        # When somebody joins
+        joiner = await scene.enter(999)
+        scene.answer("history")
+        await pass_time(0.3)
+        await scene.publish(scene.own_count("count with the joiner"))
+        # Then it is there, and was told so
+        assert joiner.received() == ["history", "count with the joiner"]
+        await scene.publish(scene.next("hello"))
+        assert texts_of(joiner) == ["history", "hello"]
+        # And the others are told later
+        assert counts_of(member) == ["count before"]
+        await pass_time(3)
+        assert counts_of(member) == ["count before", "count with the joiner"]
 
 
 @virtual_time

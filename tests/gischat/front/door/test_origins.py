@@ -3,7 +3,7 @@
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from gischat.front.door.origins import Origins
+from gischat.front.door.origins import HAND_ON_HOST, Origins
 from tests.support.settings import settings
 
 HOST = "chat.example.org"
@@ -98,3 +98,21 @@ def test_an_answer_names_who_may_read_it_and_nobody_else() -> None:
     for origin in ("http://evil.example", f"http://{HOST}", "null", "", None):
         assert listed.headers(request(origin)) == {"Vary": "Origin"}
     assert origins("*").headers(request("http://evil.example")) == {"Access-Control-Allow-Origin": "*"}
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:8000", "10.0.0.7", "[::1]:8000", "localhost:8000", "front:8000", "gischat"]
+)
+def test_where_a_proxy_hands_on_its_own_word_for_us_the_operator_is_told_how_to_mend_it(host: str) -> None:
+    advice = origins().advice(request("https://chat.example.org", host=host))
+    assert "a page of https://chat.example.org was refused" in advice
+    assert f"'Host: {host}'" in advice
+    assert HAND_ON_HOST in advice
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://[", "", "http://" + "a" * 4000])
+def test_of_other_sites_the_operator_is_told_that_they_could_be_admitted(origin: str) -> None:
+    advice = origins().advice(request(origin))
+    assert "ALLOWED_ORIGINS" in advice
+    assert HAND_ON_HOST not in advice
+    assert len(advice) < 250

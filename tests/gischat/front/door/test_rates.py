@@ -139,6 +139,15 @@ async def test_who_goes_on_is_told_a_number_of_times_and_then_no_more() -> None:
 
 
 @virtual_time
+async def test_a_request_may_count_as_less_than_one() -> None:
+    here = someone(max_address_requests_per_minute=60)
+    assert [here.ask(0.1) <= 0 for _ in range(591)] == [True] * 591
+    assert here.ask() > 0
+    await pass_time(0.1)
+    assert here.ask(0.1) <= 0
+
+
+@virtual_time
 async def test_whom_nobody_needs_to_know_is_forgotten() -> None:
     here = someone(max_address_requests_per_minute=60, max_address_messages_per_minute=60)
     now = here.rates.now

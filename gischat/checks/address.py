@@ -1,0 +1,67 @@
+"""Whether clients can use the address that people are told, through all that stands before the fronts."""
+
+import http.client
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from urllib.parse import SplitResult, urlsplit
+
+from gischat.checks.findings import Finding, ok, wrong
+from gischat.front.door.origins import HAND_ON_HOST
+
+ANSWER_SECONDS = 10
+JSON = "application/json"
+HANDSHAKE = {  # RFC 6455 §1.3
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version": "13",
+}
+NO_CHANNEL = "/channel/%20/ws"  # so that nobody is told that somebody came; it is accepted, and then closed
+UPGRADE = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"
+
+
+def check_address(url: str) -> Iterator[Finding]:
+    """Asks for the channels as QGIS does, then for a websocket as our own page does."""
+    address = urlsplit(url)
+    if address.scheme not in ("http", "https") or not address.hostname:
+        yield wrong(url, "is no address of a website", "as people type it: https://chat.example.org")
+        return
+    try:
+        status, headers, body = _ask(address, "/channels")
+        if status != 200:
+            yield wrong(url, f"answers {status} {headers.get('Location', '')}".rstrip(), _remedy(status))
+            return
+        if headers.get("Content-Type") != JSON:
+            told = headers.get("Content-Type")
+            yield wrong(url, f"has data of the type '{told}', and QGIS takes {JSON} alone", "in nginx: charset off;")
+            return
+        json.loads(body)
+        of_qgis, _, _ = _ask(address, NO_CHANNEL, HANDSHAKE)
+        of_page, _, _ = _ask(address, NO_CHANNEL, HANDSHAKE | {"Origin": f"{address.scheme}://{address.netloc}"})
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        yield wrong(url, f"has no chat: {error}", "a front, and whatever stands before it, have to run")
+        return
+    if of_qgis != 101:
+        yield wrong(url, f"has no websockets: {of_qgis}", f"in nginx, beside proxy_pass: {UPGRADE}")
+    elif of_page != 101:
+        yield wrong(url, "refuses the chat's own page", f"in nginx, beside proxy_pass: {HAND_ON_HOST}")
+    else:
+        yield ok(url, "is an address for QGIS and for browsers")
+
+
+def _remedy(status: int) -> str:
+    if 300 <= status < 400:
+        return "people have to be told the address that it leads to: QGIS does not follow"
+    return "a front, and whatever stands before it, have to run"
+
+
+def _ask(
+    address: SplitResult, path: str, headers: Mapping[str, str] | None = None
+) -> tuple[int, Mapping[str, str], bytes]:
+    kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+    connection = kind(address.hostname or "", address.port, timeout=ANSWER_SECONDS)
+    with closing(connection):
+        connection.request("GET", address.path.rstrip("/") + path, headers=dict(headers or {}))
+        answer = connection.getresponse()
+        return answer.status, dict(answer.headers), answer.read(100_000)

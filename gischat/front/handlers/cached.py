@@ -1,0 +1,95 @@
+"""What every QGIS asks for at every `nb_users`, answered without a handler of Tornado's: that costs more than the rest.
+
+Only the ordinary case goes this way: a GET for an answer that is fresh, in a public channel, by somebody who is not
+banned. All else is left to the handlers in `rest`, which answer the same.
+"""
+
+import logging
+import time
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import quote
+
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, ResponseStartLine, format_timestamp
+
+from gischat.front.channel.cache import Answer, CachedAnswer
+from gischat.front.channel.rooms import Room
+from gischat.front.front import Front
+from gischat.front.handlers import rest
+from gischat.front.handlers.answers import EVERYWHERE, FOR_DATA, JSON
+from gischat.front.handlers.requests import REQUEST_ID, log_answered, request_id
+
+OK = ResponseStartLine("HTTP/1.1", 200, "OK")
+AS_CHANNELS_ARE_WRITTEN = ("", "!$&'()*+,;=:@")  # what is not percent-encoded: by careful clients, and by Qt
+
+
+class Read(NamedTuple):
+    """Something that may be asked for."""
+
+    cached: CachedAnswer
+    handler: type[rest.JsonHandler]  # that answers the same
+    room: Room | None = None
+
+
+class CachedReads:
+    """Finds what is answered so."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._reads = {"/status": Read(front.status, rest.Status)}
+        for channel, room in front.rooms.items():
+            if not front.access.is_private(channel):
+                read = Read(room.users, rest.Users, room)
+                for safe in AS_CHANNELS_ARE_WRITTEN:
+                    self._reads[f"/channel/{quote(channel, safe=safe)}/users"] = read
+
+    def find(self, request: HTTPServerRequest) -> "CachedRead | None":
+        """Who answers a request; None where a handler has to."""
+        read = self._reads.get(request.path)
+        if read is None or read.cached.fresh is None or request.method != "GET" or "If-None-Match" in request.headers:
+            return None
+        if read.room is not None and read.room.bans.of_address(str(request.remote_ip)) is not None:
+            return None
+        return CachedRead(self._front, request, read.cached.fresh, read.handler)
+
+
+class CachedRead(HTTPMessageDelegate):
+    """Answers one request."""
+
+    def __init__(
+        self, front: Front, request: HTTPServerRequest, answer: Answer, handler_class: type[rest.JsonHandler]
+    ) -> None:
+        self._front = front
+        self._request = request
+        self._answer = answer
+        self.handler_class = handler_class
+
+    def finish(self) -> None:
+        request, connection = self._request, self._request.connection
+        assert connection is not None
+        headers = HTTPHeaders(
+            {
+                **_ALWAYS,
+                "Date": _date(int(time.time())),
+                REQUEST_ID: request_id(request),
+                "Etag": self._answer.etag,
+                "Content-Length": str(len(self._answer.body)),
+                **self._front.origins.headers(request),
+            }
+        )
+        connection.write_headers(OK, headers, self._answer.body)
+        connection.finish()
+        log_answered(request, logging.DEBUG, OK.code, len(self._answer.body))
+
+
+_ALWAYS = {
+    **EVERYWHERE,
+    "Content-Security-Policy": FOR_DATA,
+    "Content-Type": JSON,
+    "Cache-Control": "no-store",
+}
+
+
+@lru_cache(maxsize=1)
+def _date(seconds: int) -> str:
+    return format_timestamp(seconds)

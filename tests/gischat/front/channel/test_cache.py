@@ -1,0 +1,163 @@
+"""What many ask for is read once, and never older than what has happened since."""
+
+import asyncio
+
+import pytest
+
+from gischat.errors import Refused
+from gischat.front.channel.cache import KEEP_SECONDS, CachedAnswer, ReadPace, SharedRead
+from tests.support.virtual_time import pass_time, settle, virtual_time
+
+
+class Source:
+    """What is read: each read waits until the test answers it."""
+
+    def __init__(self) -> None:
+        self.reads: list[asyncio.Future[bytes]] = []
+
+    async def read(self) -> bytes:
+        self.reads.append(asyncio.get_running_loop().create_future())
+        return await self.reads[-1]
+
+    async def answer(self, body: bytes) -> None:
+        self.reads[-1].set_result(body)
+        await settle()
+
+
+def ask(cached: CachedAnswer) -> "asyncio.Task[bytes]":
+    async def body() -> bytes:
+        return (await cached.get()).body
+
+    return asyncio.create_task(body())
+
+
+@virtual_time
+async def test_all_who_ask_while_a_read_is_under_way_share_the_next() -> None:
+    source = Source()
+    shared = SharedRead(source.read)
+    first = asyncio.create_task(shared.get())
+    await settle()
+    others = [asyncio.create_task(shared.get()) for _ in range(100)]
+    await settle()
+    assert len(source.reads) == 1
+    await source.answer(b"a")
+    assert await first == b"a"
+    await source.answer(b"b")
+    assert await asyncio.gather(*others) == [b"b"] * 100
+    assert len(source.reads) == 2
+
+
+@virtual_time
+async def test_what_goes_wrong_goes_wrong_for_all_who_share_it_and_not_for_the_next() -> None:
+    source = Source()
+    shared = SharedRead(source.read)
+    asked = [asyncio.create_task(shared.get()) for _ in range(3)]
+    await settle()
+    source.reads[-1].set_exception(Refused("away"))
+    for one in asked:
+        with pytest.raises(Refused):
+            await one
+    again = asyncio.create_task(shared.get())
+    await settle()
+    await source.answer(b"there")
+    assert await again == b"there"
+
+
+@virtual_time
+async def test_an_answer_is_read_once_for_all_who_ask_within_a_moment() -> None:
+    source = Source()
+    cached = CachedAnswer(source.read)
+    asked = [ask(cached) for _ in range(100)]
+    await settle()
+    asked += [ask(cached) for _ in range(100)]
+    await settle()
+    await source.answer(b"a")
+    assert await asyncio.gather(*asked) == [b"a"] * 200
+    assert await ask(cached) == b"a"
+    assert len(source.reads) == 1
+    # And then anew
+    await pass_time(KEEP_SECONDS + 0.1)
+    assert cached.fresh is None
+    later = ask(cached)
+    await settle()
+    await source.answer(b"b")
+    assert await later == b"b"
+
+
+@virtual_time
+async def test_who_asks_after_something_has_happened_is_told_of_it() -> None:
+    source = Source()
+    cached = CachedAnswer(source.read)
+    # When something happens while it is kept, or while it is read
+    early = ask(cached)
+    await settle()
+    cached.invalidate()
+    late = [ask(cached) for _ in range(3)]
+    await settle()
+    await source.answer(b"before")
+    assert await early == b"before"
+    assert cached.fresh is None
+    await source.answer(b"after")
+    assert await asyncio.gather(*late) == [b"after"] * 3
+    cached.invalidate()
+    later = ask(cached)
+    await settle()
+    await source.answer(b"later")
+    assert await later == b"later"
+
+
+@virtual_time
+async def test_whatever_happens_meanwhile_reads_do_not_pile_up() -> None:
+    source = Source()
+    cached = CachedAnswer(source.read)
+    asked = []
+    for _ in range(50):
+        asked.append(ask(cached))
+        await settle()
+        cached.invalidate()
+    while not all(one.done() for one in asked):
+        await source.answer(b"x")
+    assert len(source.reads) == 2
+
+
+@virtual_time
+async def test_a_failure_is_kept_for_nobody() -> None:
+    source = Source()
+    cached = CachedAnswer(source.read)
+    asked = ask(cached)
+    await settle()
+    source.reads[-1].set_exception(Refused("away"))
+    with pytest.raises(Refused):
+        await asked
+    again = ask(cached)
+    await settle()
+    await source.answer(b"there")
+    assert await again == b"there"
+
+
+@virtual_time
+async def test_large_answers_are_not_read_again_at_once_whichever_are_asked_for() -> None:
+    """Whatever is published meanwhile: to read them and put them together is work that all others wait for."""
+    body, pace = b"x" * 5_000_000, ReadPace(20e6)
+    sources = [Source() for _ in range(4)]
+    cached = [CachedAnswer(source.read, pace) for source in sources]
+    asked = [ask(one) for one in cached]
+    await settle()
+    for source in sources:
+        await source.answer(body)
+    # When all of them are asked for again and again
+    for _ in range(500):
+        for one in cached:
+            one.invalidate()
+            asked.append(ask(one))
+        await pass_time(0.01)
+        for source in sources:
+            if not source.reads[-1].done():
+                await source.answer(body)
+    # Then about as much is read as the pace allows, and everybody is answered
+    assert 20 * 0.5 <= sum(len(source.reads) for source in sources) <= 4 + 20 * 1.5
+    while not all(one.done() for one in asked):
+        await pass_time(0.1)
+        for source in sources:
+            if not source.reads[-1].done():
+                await source.answer(body)

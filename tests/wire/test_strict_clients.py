@@ -1,0 +1,258 @@
+"""What the QGIS plugin compares byte by byte: it asks over Qt's network classes, and raises when anything differs."""
+
+import http.client
+import json
+import socket
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from gischat.checks.address import HANDSHAKE
+from gischat.front.handlers.openapi import PATHS
+from tests.support.client import Client
+from tests.support.contract import sample
+from tests.support.processes import HOST, Stack
+from tests.support.rest import Rest, channel_path
+from tests.wire.conftest import Join
+
+GETS = [path.replace("{channel}", "QGIS") for path, item in PATHS.items() if "get" in item]
+DATA = [path for path in GETS if path not in ("/metrics", "/channel/QGIS/ws")] + ["/openapi.json"]
+TEXT = channel_path("QGIS", "text")
+PAGES = ["/", "/docs", "/web/chat.js"]
+
+RULES = (
+    b'{"rules":"Be kind.","main_lang":"en","min_author_length":3,"max_author_length":32,"max_message_length":255,'
+    b'"max_image_size":800,"max_geojson_features":500}'
+)
+
+# Method, path, body, status
+ERRORS = [
+    ("GET", "/nowhere", None, 404),
+    ("GET", "/web/nowhere.js", None, 404),
+    ("GET", "/web/../../etc/passwd", None, 403),
+    ("GET", "/channel/x/users", None, 404),
+    ("GET", "/channel/QGIS/last?x=%ff", None, 200),
+    ("GET", "/channel/QGIS/ws", None, 400),
+    ("POST", "/channel/QGIS/ws", "", 405),
+    ("POST", "/channels", "", 405),
+    ("POST", "/", "", 405),
+    ("BREW", "/channels", None, 405),
+    ("BREW", "/", None, 405),
+    ("PUT", TEXT, "x", 422),
+    ("PUT", "/channel/x/text", "x", 404),
+    ("PUT", TEXT, json.dumps(sample("text")), 200),
+]
+
+
+@pytest.fixture
+def connection(stack: Stack) -> Iterator[http.client.HTTPConnection]:
+    """A connection to the first front that shows what came."""
+    connection = http.client.HTTPConnection(HOST, stack.fronts[0].port, timeout=30)
+    yield connection
+    connection.close()
+
+
+def content_types(answer: http.client.HTTPResponse) -> list[str]:
+    return answer.headers.get_all("Content-Type", [])
+
+
+@pytest.mark.parametrize("path", DATA)
+def test_data_is_of_exactly_this_type(path: str, connection: http.client.HTTPConnection) -> None:
+    connection.request("GET", path)
+    answer = connection.getresponse()
+
+    assert (answer.status, content_types(answer)) == (200, ["application/json"])
+    assert answer.headers["Content-Encoding"] is None
+    json.loads(answer.read())
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), ERRORS)
+def test_so_is_what_went_wrong(
+    method: str, path: str, body: str | None, status: int, connection: http.client.HTTPConnection
+) -> None:
+    connection.request(method, path, body)
+    answer = connection.getresponse()
+
+    assert (answer.status, content_types(answer)) == (status, ["application/json"])
+    json.loads(answer.read())
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Upgrade": "websocket"},
+        {"Upgrade": "websocket", "Connection": "Upgrade"},
+        {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
+        {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "99"},
+        {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-Fetch-Site": "cross-site"},
+        {"Upgrade": "websocket", "Connection": "Upgrade", "Origin": "https://elsewhere.example.org"},
+    ],
+    ids=str,
+)
+def test_a_handshake_that_fails_is_answered_so_too(
+    headers: dict[str, str], connection: http.client.HTTPConnection
+) -> None:
+    connection.request("GET", channel_path("QGIS", "ws"), headers=headers)
+    answer = connection.getresponse()
+
+    assert (answer.status in (400, 403, 426), content_types(answer)) == (True, ["application/json"])
+    assert set(json.loads(answer.read())) == {"detail"}
+
+
+def test_what_is_no_http_is_answered_without_any_type(stack: Stack) -> None:
+    with socket.create_connection((HOST, stack.fronts[0].port), timeout=30) as client:
+        client.sendall(b"GET\r\n\r\n")
+        answer = client.makefile("rb").read()
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type" not in answer.lower()
+
+
+@pytest.mark.parametrize("version", [10, 11])
+def test_the_rules_are_these_bytes(version: int, connection: http.client.HTTPConnection) -> None:
+    """In this order, limits as integers, whatever version of HTTP somebody speaks; and the connection serves again."""
+    connection._http_vsn, connection._http_vsn_str = version, f"HTTP/1.{version % 10}"  # type: ignore[attr-defined]
+    connection.request("GET", "/rules", headers={"Accept-Encoding": "gzip, deflate", "Connection": "keep-alive"})
+    answer = connection.getresponse()
+
+    assert (answer.status, answer.read()) == (200, RULES)
+    assert int(answer.headers["Content-Length"]) == len(RULES)
+    assert answer.headers["Transfer-Encoding"] is None
+    assert not answer.will_close
+
+
+def test_the_status_is_in_this_order(connection: http.client.HTTPConnection) -> None:
+    connection.request("GET", "/status")
+    body = connection.getresponse().read()
+
+    assert body.startswith(b'{"status":"ok","healthy":true,"channels":[{"name":"QGIS","nb_connected_users":')
+    assert all(type(channel["nb_connected_users"]) is int for channel in json.loads(body)["channels"])
+
+
+# Addresses that end in a slash
+
+
+@pytest.mark.parametrize("path", [*DATA, *PAGES, "/channel/QGIS/ws", "/channel/x/users", "/nowhere"])
+def test_a_path_may_begin_with_two_slashes(path: str, connection: http.client.HTTPConnection) -> None:
+    answers = []
+    for asked in (path, "/" + path):
+        connection.request("GET", asked)
+        answer = connection.getresponse()
+        answers.append((answer.status, content_types(answer), answer.headers["Location"], answer.read()))
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("path", ["//metrics", "//admin/channels", "///metrics"])
+def test_operators_paths_have_one_spelling(path: str, connection: http.client.HTTPConnection) -> None:
+    """Proxies keep these from the world by their names."""
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    assert (answer.status, json.loads(answer.read())) == (404, {"detail": "Not Found"})
+
+
+async def test_a_websocket_and_a_text_reach_a_channel_so_too(channel: str, stack: Stack, rest: Rest) -> None:
+    client = await Client.connect(stack.fronts[0].url + "/", channel)
+    answer = await rest.fetch("/" + channel_path(channel, "text"), "PUT", json.dumps(sample("text")))
+    assert answer.code == 200
+    await client.until(text=json.loads(answer.body)["text"])
+    await client.leave()
+
+
+# Methods
+
+
+@pytest.mark.parametrize("path", [*DATA, *PAGES, "/metrics", "/nowhere", "/channel/x/last"])
+def test_head_is_answered_as_get_but_without_a_body(path: str, connection: http.client.HTTPConnection) -> None:
+    told = []
+    for method in ("GET", "HEAD"):
+        connection.request(method, path)
+        answer = connection.getresponse()
+        body = answer.read()
+        assert method == "GET" or body == b""
+        changing = ("date", "x-request-id", *(("etag", "content-length") if path == "/metrics" else ()))
+        told.append(
+            (answer.status, {name: value for name, value in answer.headers.items() if name.lower() not in changing})
+        )
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/channels", "GET, HEAD, OPTIONS"),
+        ("/livez", "GET, HEAD"),
+        ("/", "GET, HEAD"),
+        ("/channel/QGIS/users", "GET, HEAD, OPTIONS"),
+        (TEXT, "PUT, OPTIONS"),
+        ("/channel/QGIS/ws", "GET"),
+    ],
+)
+@pytest.mark.parametrize("method", ["DELETE", "BREW"])
+def test_a_method_that_is_not_allowed_is_answered_with_those_that_are(
+    method: str, path: str, methods: str, connection: http.client.HTTPConnection
+) -> None:
+    connection.request(method, path)
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["Allow"]) == (405, methods)
+    answer.read()
+
+
+def test_a_websocket_is_not_opened_by_head(connection: http.client.HTTPConnection) -> None:
+    connection.request("HEAD", "/channel/QGIS/ws", headers=HANDSHAKE)
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET")
+
+
+# What is asked for again and again
+
+
+@pytest.mark.parametrize("path", ["/channel/QGIS/users", "/status", "/channel/QGIS/last", "/rules"])
+def test_what_has_not_changed_is_not_sent_again(path: str, connection: http.client.HTTPConnection) -> None:
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    etag, body = answer.headers["ETag"], answer.read()
+    assert body
+
+    connection.request("GET", path, headers={"If-None-Match": etag})
+    answer = connection.getresponse()
+    assert (answer.status, answer.read(), answer.headers["ETag"]) == (304, b"", etag)
+
+    connection.request("GET", path, headers={"If-None-Match": '"another"'})
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (200, body)
+
+
+@pytest.mark.parametrize("path", ["/channel/QGIS/users", "/status"])
+def test_an_answer_that_is_kept_has_the_headers_of_one_that_is_made(
+    path: str, connection: http.client.HTTPConnection
+) -> None:
+    told = []
+    for headers in ({"If-None-Match": '"another"'}, {}):  # the first is made by a handler, the second is not
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        answer.read()
+        changing = ("date", "x-request-id")
+        told.append(sorted((name, value) for name, value in answer.headers.items() if name.lower() not in changing))
+        assert len(answer.headers["X-Request-ID"]) == 16
+    assert told[0] == told[1]
+
+
+async def test_whoever_has_registered_sees_itself_at_once(channel: str, join: Join, rest: Rest) -> None:
+    """However often others ask meanwhile."""
+    for number in range(10):
+        assert f"jane-{number}" not in await rest.users(channel)
+        client = await join(channel, nickname=f"jane-{number}")
+        assert f"jane-{number}" in await rest.users(channel)
+        assert await rest.nb_connected_users(channel) >= 1
+        await client.send(type="exiter", exiter=f"jane-{number}")
+        await client.until(type="exiter", exiter=f"jane-{number}")
+        assert await rest.users(channel) == []
+
+
+async def test_whoever_has_sent_a_text_reads_it_at_once(channel: str, join: Join, rest: Rest) -> None:
+    client = await join(channel)
+    for number in range(10):
+        await client.say(text := str(uuid.uuid4()))
+        await client.until(text=text)
+        assert (await rest.last(channel))[-1]["text"] == text, number
