@@ -19,16 +19,18 @@ from tornado.httputil import (
     RequestStartLine,
     ResponseStartLine,
 )
+from tornado.iostream import IOStream
 
 from gischat.front.sockets.accepting import Acceptor
 from gischat.front.sockets.drops import Drops
-from gischat.front.sockets.memory import COPIED_BYTES, Memory, cut_off
+from gischat.front.sockets.memory import Memory, cut_off
 from gischat.metrics import Unwelcome
 from gischat.settings import Settings
 
 IDLE_SECONDS = 60.0  # between two requests
 ANSWER_SECONDS = 120.0  # for a request's body and its answer; a history may be long and a phone slow
 LOOK_SECONDS = 0.5
+JOINED_BYTES = 2**16  # of a body, at the most, that are copied behind its headers
 LATE_SECONDS = 1.0  # for who has come right before the server stopped
 
 
@@ -169,10 +171,16 @@ class _Answering:
     each of those who are answered with the same.
     """
 
+    __slots__ = ("_connection", "_memory", "_request")
+
     def __init__(self, connection: HTTP1Connection, request: _Request, memory: Memory) -> None:
         self._connection = connection
         self._request = request
         self._memory = memory
+
+    def detach(self) -> IOStream:
+        del self._request  # a websocket keeps what it came by as long as it stays
+        return self._connection.detach()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
@@ -180,22 +188,25 @@ class _Answering:
     def write_headers(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders, chunk: bytes | None = None
     ) -> "asyncio.Future[None]":
-        if chunk is not None and len(chunk) > COPIED_BYTES:
+        if chunk is not None and len(chunk) > JOINED_BYTES:
             self._connection.write_headers(start_line, headers)
             return self.write(chunk)
         written = self._connection.write_headers(start_line, headers, chunk)
-        self._count(chunk or b"")
+        if chunk and (gone := self._gone()) is not None:
+            request, size = self._request, len(chunk)
+            self._memory.take(request, size)
+            gone.add_done_callback(lambda _: self._memory.give(request, size))
         return written
 
     def write(self, chunk: bytes) -> "asyncio.Future[None]":
         written = self._connection.write(chunk)
-        self._count(chunk)
+        if chunk and (gone := self._gone()) is not None:
+            request = self._request
+            self._memory.take_data(request, chunk)
+            gone.add_done_callback(lambda _: self._memory.give_data(request, chunk))
         return written
 
-    def _count(self, chunk: bytes) -> None:
+    def _gone(self) -> "asyncio.Future[None] | None":
+        """Done when all is gone that waits in the stream, or the connection is; None where nothing waits."""
         stream = self._connection.stream
-        if stream is not None and not stream.closed() and stream.writing():
-            self._memory.take_data(self._request, chunk)
-            # Nothing is written by that: it is told when all is gone that waits there, or the connection.
-            gone = stream.write(b"")
-            gone.add_done_callback(lambda _: self._memory.give_data(self._request, chunk))
+        return None if stream is None or stream.closed() or not stream.writing() else stream.write(b"")

@@ -29,6 +29,13 @@ def test_who_is_no_proxy_of_ours_is_not_believed(peer: str, forwarded: str) -> N
     assert (request.remote_ip, request.protocol) == (peer, "http")
 
 
+def test_the_host_that_was_asked_for_is_told_by_a_proxy_of_ours_alone() -> None:
+    asked = {"X_Forwarded_Host": "evil.example, chat.example.org:8443"}
+    assert located("10.0.0.1", **asked).host == "chat.example.org:8443"
+    assert located("198.51.100.7", **asked).host == "chat.example"
+    assert located("10.0.0.1", X_Forwarded_Host="").host == "chat.example"
+
+
 def test_without_trusted_proxies_nobody_is_believed() -> None:
     assert located("127.0.0.1", "203.0.113.9", proxies=NOBODY).remote_ip == "127.0.0.1"
 
