@@ -206,6 +206,8 @@ def _look_at_jpeg2000(data: bytes) -> Estimate:
     at = _codestream(data)
     right, bottom, left, top, tile_width, tile_height = struct.unpack_from(">6I", data, at + 8)
     size = right - left, bottom - top
+    if min(size) < 1:
+        raise ValueError("no pixels")
     tiles = -(-size[0] // tile_width) * -(-size[1] // tile_height)
     more = tiles * _PER_JPEG2000_TILE + at * _PER_BYTE_OF_BOXES
     return _found(size, per_pixel=40, per_byte=250, data=data, more=more)

@@ -1,6 +1,8 @@
 """Images: scaled, turned, without metadata; and files that are none."""
 
 import base64
+import re
+import struct
 
 import pytest
 from PIL import Image
@@ -111,7 +113,7 @@ async def test_a_transparent_picture_stays_transparent(size: tuple[int, int], ch
     assert highest > 245  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000"])
 async def test_the_usual_formats_are_taken_and_come_as_png_or_jpeg(format_: str, channel: str, join: Join) -> None:
     client = await join(channel)
 
@@ -121,6 +123,39 @@ async def test_the_usual_formats_are_taken_and_come_as_png_or_jpeg(format_: str,
     assert picture.format in ("PNG", "JPEG")
     assert picture.size == (300, 200)
     assert _alike(_corners(picture), TURNED[1])
+
+
+@pytest.mark.parametrize("format_", ["PNG", "JPEG"])
+async def test_a_photo_whose_end_is_missing_is_shown(format_: str, channel: str, join: Join) -> None:
+    client = await join(channel)
+    photo = encoded(quarters(1000, 800), format_)
+
+    await client.send(**sample("image", image_data=as_base64(photo[: len(photo) * 9 // 10])))
+
+    picture = opened((await client.until(type="image"))["image_data"])
+    assert picture.size == (800, 640)
+    assert _alike(_corners(picture), TURNED[1])
+
+
+async def test_of_too_little_of_a_photo_its_sender_reads_how_much_arrived(channel: str, join: Join) -> None:
+    client = await join(channel)
+
+    await client.send(**sample("image", image_data=as_base64(_JPEG[: len(_JPEG) // 5])))
+
+    assert re.fullmatch(r"Only \d+ % of this photo arrived: please send it again\.", await client.refusal())
+
+
+async def test_an_elevation_raster_arrives_stretched_and_transparent_where_it_has_gaps(
+    channel: str, join: Join
+) -> None:
+    client = await join(channel)
+    cells = [-9999.0 if x < 20 else 400.0 + x for _ in range(60) for x in range(80)]
+    raster = Image.frombytes("F", (80, 60), struct.pack("=4800f", *cells))
+
+    await client.send(**sample("image", image_data=as_base64(encoded(raster, "TIFF"))))
+
+    picture = opened((await client.until(type="image"))["image_data"])
+    assert [picture.getpixel((x, 30)) for x in (5, 21, 79)] == [(0, 0), (0, 255), (255, 255)]
 
 
 async def test_of_an_animation_the_first_frame_is_shown(channel: str, join: Join) -> None:
@@ -146,8 +181,8 @@ NO_IMAGES = {
     "padding only": "====",
     "a text": as_base64(f"this is {CANARY}".encode()),
     "zeros": as_base64(bytes(10_000)),
-    "a truncated JPEG": as_base64(_JPEG[: len(_JPEG) // 2]),
-    "a truncated PNG": as_base64(_PNG[: len(_PNG) // 2]),
+    "a fifth of a JPEG": as_base64(_JPEG[: len(_JPEG) // 5]),
+    "a fifth of a PNG": as_base64(_PNG[: len(_PNG) // 5]),
     "a JPEG's beginning": as_base64(_JPEG[:20]),
     "a PNG's signature": as_base64(_PNG[:8]),
     "a PNG with a broken checksum": as_base64(_PNG[:60] + bytes([_PNG[60] ^ 255]) + _PNG[61:]),

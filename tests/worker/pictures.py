@@ -1,7 +1,10 @@
 """Pictures and files for the image tests that no phone and no program would send without being asked."""
 
+import re
 import struct
 import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image, ImageChops, ImageCms, ImageDraw, PngImagePlugin
@@ -104,6 +107,25 @@ def jpeg_segments(file: bytes) -> list[int]:
     return markers
 
 
+def jpeg_of_size(file: bytes, width: int, height: int) -> bytes:
+    """The JPEG with another size in its frame header: as many scans, and hardly anything in them."""
+    at = min(place for place in (file.find(b"\xff\xc0\0"), file.find(b"\xff\xc2\0")) if place > 0)
+    return file[: at + 5] + struct.pack(">HH", height, width) + file[at + 9 :]
+
+
+def jpeg_scans(file: bytes) -> list[bytes]:
+    """A progressive JPEG's scans, each with the tables before it."""
+    starts = [found.start() for found in re.finditer(rb"\xff\xda", file)]
+    after = [
+        found.start()
+        for start in starts
+        for found in [re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]").search(file, start + 2)]
+        if found
+    ]
+    begins = [file.rfind(b"\xff\xc4", 0, starts[0]), *after[:-1]]
+    return [file[begin:end] for begin, end in zip(begins, after, strict=True)]
+
+
 def webp_bomb(width: int, height: int) -> bytes:
     """A hundred bytes of animated WebP: a frame of 16 × 16 on a canvas of that size (RFC 9649 §2.7)."""
     frame = encoded(Image.new("RGB", (16, 16)), "WEBP")[12:]
@@ -120,6 +142,94 @@ def tiff_of_tags(*tags: tuple[int, int, int, int]) -> bytes:
     """A little-endian TIFF that is one directory of (tag, type, count, value) and nothing else."""
     directory = b"".join(struct.pack("<HHII", *tag) for tag in sorted(tags))
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + directory + bytes(4)
+
+
+@dataclass(frozen=True)
+class Raster:
+    """A GeoTIFF as GDAL writes it. `code` is struct's letter for a sample, a predictor of 2 needs integers."""
+
+    code: str
+    bands: int = 1
+    order: str = "<"
+    is_planar: bool = False
+    tile: int = 0  # pixels of its side, a multiple of 16; 0: strips of five rows
+    is_packed: bool = False
+    predictor: int = 1
+    photometric: int = 1
+    extra: tuple[int, ...] = ()
+    nodata: str = ""
+
+    def file(self, width: int, height: int, value: Callable[[int, int, int], float]) -> bytes:
+        """With the value of each band, x and y. Deflate, if packed (TIFF 6.0 and its Technote of 2002)."""
+        across, down = (self.tile, self.tile) if self.tile else (width, 5)
+        blocks = [
+            self._block(
+                [[min(x, width - 1) for x in range(left, left + across)], [*range(top, top + down)]], plane, value
+            )
+            for plane in (range(self.bands) if self.is_planar else [None])
+            for top in range(0, height, down)
+            for left in range(0, width, across)
+        ]
+        rest = -height % down * across * struct.calcsize(self.code) * (1 if self.is_planar else self.bands)
+        tags: dict[int, tuple[str, Sequence[int]]] = {
+            256: ("I", [width]),
+            257: ("I", [height]),
+            258: ("H", [8 * struct.calcsize(self.code)] * self.bands),
+            259: ("H", [8 if self.is_packed else 1]),
+            262: ("H", [self.photometric]),
+            277: ("H", [self.bands]),
+            284: ("H", [2 if self.is_planar else 1]),
+            317: ("H", [self.predictor]),
+            339: ("H", [1 if self.code.isupper() else 3 if self.code in "efd" else 2] * self.bands),
+        }
+        if self.extra:
+            tags[338] = ("H", self.extra)
+        if self.nodata:
+            tags[42113] = ("s", (self.nodata + "\0").encode())
+        if self.tile:
+            tags |= {322: ("I", [across]), 323: ("I", [down])}
+        elif not self.is_packed:
+            blocks = [
+                block[:-rest] if rest and len(blocks) == place + 1 else block for place, block in enumerate(blocks)
+            ]
+        return self._assembled(tags, blocks, *((324, 325) if self.tile else (273, 279)), rows=0 if self.tile else down)
+
+    def _block(self, places: list[list[int]], plane: int | None, value: Callable[[int, int, int], float]) -> bytes:
+        columns, rows = places
+        bands = range(self.bands) if plane is None else [plane]
+        packed = []
+        for y in rows:
+            samples = [value(band, x, y) for x in columns for band in bands]
+            if self.predictor == 2:
+                whole = 1 << 8 * struct.calcsize(self.code)
+                before = [0] * len(bands) + samples[: -len(bands)]
+                samples = [int(one - other) % whole for one, other in zip(samples, before, strict=True)]
+            code = self.code.upper() if self.predictor == 2 else self.code
+            packed.append(struct.pack(f"{self.order}{len(samples)}{code}", *samples))
+        return zlib.compress(b"".join(packed)) if self.is_packed else b"".join(packed)
+
+    def _assembled(
+        self, tags: dict[int, tuple[str, Any]], blocks: list[bytes], offsets: int, sizes: int, rows: int
+    ) -> bytes:
+        body, starts = b"", []
+        for block in blocks:
+            starts.append(8 + len(body))
+            body += block + bytes(len(block) % 2)
+        tags |= {offsets: ("I", starts), sizes: ("I", [len(block) for block in blocks])}
+        if rows:
+            tags[278] = ("I", [rows])
+        at = 8 + len(body)
+        entries, values = b"", b""
+        for tag, (code, content) in sorted(tags.items()):
+            data = content if code == "s" else struct.pack(f"{self.order}{len(content)}{code}", *content)
+            head = struct.pack(self.order + "HHI", tag, {"s": 2, "H": 3, "I": 4}[code], len(content))
+            if len(data) > 4:
+                place = at + 2 + 12 * len(tags) + 4 + len(values)
+                values += data + bytes(len(data) % 2)
+                data = struct.pack(self.order + "I", place)
+            entries += head + data.ljust(4, b"\0")
+        header = (b"II*\0" if self.order == "<" else b"MM\0*") + struct.pack(self.order + "I", at)
+        return header + body + struct.pack(self.order + "H", len(tags)) + entries + bytes(4) + values
 
 
 def _uint24(number: int) -> bytes:
