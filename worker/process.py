@@ -98,7 +98,7 @@ def layer(body: bytes, settings: Settings) -> bytes:
         content = _content(body)
     except (msgspec.DecodeError, RecursionError):
         # The front has seen well-formed JSON; what a number comes to, or how deep it goes, shows only here.
-        raise Uncompliant("The layer holds a number that is too large, or is nested too deeply.") from None
+        raise Uncompliant("geojson: it holds a number that is too large, or is nested too deeply.") from None
     geojson.check(content["geojson"], max_features=settings.max_geojson_features)
     return msgspec.json.encode(content)
 
