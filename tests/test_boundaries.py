@@ -21,6 +21,7 @@ FORBIDDEN = {
     "worker": ("gischat.front", "deploy", "tests"),
     "gischat.streams": ("gischat.front",),
     "gischat.messages": ("gischat.front", "gischat.streams", "tornado", "redis", "asyncio"),
+    "gischat.protocol": ("gischat.messages", "gischat.front", "gischat.streams", "tornado", "redis", "asyncio"),
     "gischat.settings": ("gischat.front", "gischat.streams", "tornado", "redis", "asyncio"),
     "gischat.front.sockets": ("gischat.messages", "gischat.streams", "redis"),
     "gischat.front.sockets.frames": ("tornado", "asyncio"),

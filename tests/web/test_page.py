@@ -303,7 +303,7 @@ def test_a_file_too_large_that_is_no_picture_is_refused_at_once(browse: Browse, 
     page = browse()
     page.join(channel, "jane")
     file = tmp_path / "film.png"
-    file.write_bytes(random.Random(1).randbytes(4_000_000))
+    file.write_bytes(random.Random(1).randbytes(10_000_000))
     page.all("#picture")[0].send_keys(str(file))
     assert page.notice() == "This picture is too large to be sent. Make it smaller first."
 
