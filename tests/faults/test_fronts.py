@@ -10,7 +10,7 @@ from urllib.parse import quote
 import psutil
 
 from tests.faults.conftest import MakeScene
-from tests.faults.scene import CHANNEL, Scene, patience, until
+from tests.faults.scene import CHANNEL, Scene, until
 from tests.support.client import Client
 from tests.support.contract import sample
 from tests.support.peers import Talker
