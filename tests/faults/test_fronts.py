@@ -215,6 +215,23 @@ async def test_a_client_on_a_slow_link_is_given_the_time_it_needs(make_scene: Ma
         raw.close()
 
 
+async def test_who_sends_something_over_a_slow_link_is_given_the_time_it_needs(make_scene: MakeScene) -> None:
+    """Its answer to a ping waits behind what it sends: the bytes that come are an answer, too."""
+    async with make_scene(fronts=1, heavy=0, ws_ping_interval=1, ws_ping_timeout=2) as scene:
+        raw = _socket_that_does_not_read(scene.stack.fronts[0].port, buffer=2**18)
+        payload = json.dumps(sample("text", text="slowly", more="x" * 60_000)).encode()
+        sent = b"\x81\xff" + len(payload).to_bytes(8) + bytes(4) + payload
+
+        # When a message takes several times as long as a ping may wait for its answer, and none comes
+        for at in range(0, len(sent), 2000):
+            raw.sendall(sent[at : at + 2000])
+            await asyncio.sleep(0.2)
+
+        # Then it gets through
+        assert await asyncio.to_thread(_read_slowly, raw, b'"slowly"')
+        raw.close()
+
+
 TEXT, PONG = 0x1, 0xA
 
 
