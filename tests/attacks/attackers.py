@@ -269,6 +269,26 @@ def endless(attacker: Attacker, address: str, size: int) -> Any:
     return _ended_by(attacker, address, pieces)
 
 
+def in_fragments(attacker: Attacker, addresses: Sequence[str], each: int, fragments: int) -> Any:
+    """Texts in fragments that are mostly empty, from many connections at once; how many of them are answered."""
+    text = b'{"type": "text", "author": "mallory"}'  # refused, so that the answer is the sender's alone
+    cut = frame(text, fin=False) + frame(b"", Opcode.CONT, fin=False) * (fragments - 2) + frame(b"", Opcode.CONT)
+    many = [attacker.websocket(address) for address in addresses for _ in range(each)]
+    for one in many:
+        one.sendall(cut)
+    return sum(_is_refused(one) for one in many)
+
+
+def _is_refused(connection: socket.socket) -> bool:
+    received = b""
+    while b"uncompliant" not in received:
+        part = connection.recv(2**16)
+        if not part:
+            return False
+        received += part
+    return True
+
+
 def _ended_by(attacker: Attacker, address: str, frames: Any) -> bool:
     one = attacker.websocket(address)
     with suppress(ConnectionError):
@@ -349,7 +369,8 @@ ATTACKS: dict[str, Callable[..., Any]] = {
     attack.__name__: attack
     for attack in (
         *(connections, resets, idle, slow_headers, slow_bodies, silent, flood, puts),
-        *(unmasked, announced_too_large, endless, unfinished, unfinished_bodies, slow_readers, unread_histories),
+        *(unmasked, announced_too_large, endless, in_fragments, unfinished, unfinished_bodies),
+        *(slow_readers, unread_histories),
     )
 }
 

@@ -191,6 +191,13 @@ async def test_frames_that_must_not_be_end_the_connection_that_sends_them(
         await user.client.count(1)
 
 
+async def test_texts_in_thousands_of_fragments_are_read_without_delaying_others(house: House) -> None:
+    async with house.user() as user:
+        addresses = [house.address() for _ in range(2)]
+        many = {"addresses": addresses, "each": 35, "fragments": 4096}
+        assert await house.endures("in_fragments", user, **many) == 70
+
+
 # Memory
 
 

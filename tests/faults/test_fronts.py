@@ -10,7 +10,7 @@ from urllib.parse import quote
 import psutil
 
 from tests.faults.conftest import MakeScene
-from tests.faults.scene import CHANNEL, Scene, patience, until
+from tests.faults.scene import CHANNEL, Scene, until
 from tests.support.client import Client
 from tests.support.contract import sample
 from tests.support.peers import Talker
@@ -193,7 +193,7 @@ def _memory(pid: int) -> int:
 async def test_a_client_behind_a_dead_link_is_found(make_scene: MakeScene) -> None:
     # Given someone whose way to the front leads through a proxy
     async with (
-        make_scene(fronts=1, heavy=0, ws_ping_interval=1, ws_ping_timeout=1) as scene,
+        make_scene(fronts=1, heavy=0, ws_ping_interval=1, ws_ping_timeout=5) as scene,
         Proxy(scene.stack.fronts[0].port) as proxy,
     ):
         witness = await Client.connect(scene.urls[0], CHANNEL)
@@ -203,12 +203,10 @@ async def test_a_client_behind_a_dead_link_is_found(make_scene: MakeScene) -> No
 
         # When nothing passes there any more, without a word
         proxy.swallow(to_server=everyone, to_client=everyone)
-        dead_since = time.monotonic()
 
-        # Then they leave as anyone does; Tornado gives them five seconds for the closing handshake
+        # Then they leave as anyone does
         await witness.until(type="exiter", exiter="lonely")
         await witness.count(1)
-        assert time.monotonic() - dead_since < patience(1 + 1 + 5 + 1)
         await witness.leave()
         lonely.reset()
         await lonely.closed()
@@ -234,6 +232,23 @@ async def test_a_client_on_a_slow_link_is_given_the_time_it_needs(make_scene: Ma
 
         # Then it has not been closed meanwhile
         assert await asyncio.to_thread(_read_slowly, raw, b"here at last")
+        raw.close()
+
+
+async def test_who_sends_something_over_a_slow_link_is_given_the_time_it_needs(make_scene: MakeScene) -> None:
+    """Its answer to a ping waits behind what it sends: the bytes that come are an answer, too."""
+    async with make_scene(fronts=1, heavy=0, ws_ping_interval=1, ws_ping_timeout=2) as scene:
+        raw = _socket_that_does_not_read(scene.stack.fronts[0].port, buffer=2**18)
+        payload = json.dumps(sample("text", text="slowly", more="x" * 60_000)).encode()
+        sent = b"\x81\xff" + len(payload).to_bytes(8) + bytes(4) + payload
+
+        # When a message takes several times as long as a ping may wait for its answer, and none comes
+        for at in range(0, len(sent), 2000):
+            raw.sendall(sent[at : at + 2000])
+            await asyncio.sleep(0.2)
+
+        # Then it gets through
+        assert await asyncio.to_thread(_read_slowly, raw, b'"slowly"')
         raw.close()
 
 

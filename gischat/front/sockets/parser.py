@@ -10,6 +10,7 @@ from typing import NamedTuple
 from tornado.util import _websocket_mask  # in C; the same in Python is forty times slower
 
 WHOLE_BYTES = 4096  # a frame that is not longer waits until it is there in one piece
+PART_BYTES = 2**16  # a message is kept in parts: neither an object for each tiny fragment, nor one that has to grow
 LONGEST_MESSAGE = 8  # times the size that a message may have: up to there it is read to its end
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10  # opcodes
@@ -63,7 +64,7 @@ class FrameParser:
     nothing is kept.
     """
 
-    __slots__ = ("_data", "_final", "_left", "_mask", "_max_size", "_opcode", "_rest", "is_dropped", "size")
+    __slots__ = ("_final", "_kept", "_left", "_mask", "_max_size", "_opcode", "_parts", "_rest", "is_dropped", "size")
 
     def __init__(self, max_size: int) -> None:
         """
@@ -73,7 +74,8 @@ class FrameParser:
         self._max_size = max_size
         self._rest = b""  # the beginning of a frame that is not understood yet
         self._opcode = 0  # of the message that is under way; 0: none is
-        self._data: bytearray | None = None  # what that message has, unmasked
+        self._parts: list[bytearray] | None = None  # what that message has, unmasked
+        self._kept = 0  # bytes of them
         self.is_dropped = False
         self._left = 0  # bytes that the frame under way still misses
         self._mask = b""  # for the next of them
@@ -88,7 +90,7 @@ class FrameParser:
     @property
     def held(self) -> int:
         """Bytes that are kept."""
-        return len(self._rest) + len(self._data or b"")
+        return len(self._rest) + self._kept
 
     @property
     def progress(self) -> int:
@@ -98,7 +100,12 @@ class FrameParser:
     def drop(self) -> None:
         """Forgets the message that is under way, if one is, and what will come of it."""
         self.is_dropped = bool(self._opcode)
-        self._data = None
+        self._parts, self._kept = None, 0
+
+    def clear(self) -> None:
+        """Forgets everything: nothing more will be fed."""
+        self.drop()
+        self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Yields what these bytes complete. The iterator is to be exhausted before more is fed.
@@ -178,24 +185,33 @@ class FrameParser:
     def _continue_frame(self, masked: bytes) -> int:
         size = len(masked)
         if not self.is_dropped:
-            if self._data is None:
-                self._data = bytearray()
-            self._data += _websocket_mask(self._mask, masked)
+            self._keep(_websocket_mask(self._mask, masked))
             turn = size % 4
             self._mask = self._mask[turn:] + self._mask[:turn]
         self._left -= size
         return size
 
+    def _keep(self, data: bytes) -> None:
+        if self._parts is None:
+            self._parts = []
+        if self._parts and len(self._parts[-1]) + len(data) <= PART_BYTES:
+            self._parts[-1] += data
+        else:
+            self._parts.append(bytearray(data))
+        self._kept += len(data)
+
     def _end_frame(self) -> Event:
         if not self._final:
             return Fragment.COMPLETE
-        opcode, data, self._opcode, self._data = self._opcode, self._data, 0, None
+        opcode, parts = self._opcode, self._parts
+        self._opcode, self._parts, self._kept = 0, None, 0
         if self.is_dropped:
             return Dropped(self.size)
-        return _text(data or b"") if opcode == TEXT else bytes(data or b"")
+        data = b"".join(parts or ())
+        return _text(data) if opcode == TEXT else data
 
 
-def _text(data: bytes | bytearray) -> str:
+def _text(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:

@@ -322,6 +322,7 @@ class ReadAhead(WebSocketProtocol13):
             self.stream.close()
 
     def _end(self) -> None:
+        self._parser.clear()  # at once, not when the garbage collector comes to it
         self._hold(0)
         self._end_upload()
         self._abort()
