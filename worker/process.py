@@ -14,6 +14,7 @@ from gischat.settings import Settings
 from gischat.streams.entries import ANNOUNCEMENT, COUNT, HEARTBEAT, LEAVE, RESTORE, Job
 from worker import geojson, images
 from worker.effects import Acknowledge, Count, Effect, Exit, Leave, Like, Publish, Register, Restore
+from worker.fairness import estimated_seconds
 
 # Texts that make QChat do something funny: shown, never stored.
 CHEAT_CODES = frozenset(
@@ -104,6 +105,28 @@ def layer(body: bytes, settings: Settings) -> bytes:
 
 
 HEAVY: Mapping[str, Callable[[bytes, Settings], bytes]] = {"image": image, "geojson": layer}
+
+
+def predicted_seconds(type: str, body: bytes) -> float:
+    """What a job of the heavy lane will take, by what is in it; 0 for what will be refused at once."""
+    if type != "image":
+        return estimated_seconds(type, len(body))
+    text = _content(body)["image_data"].replace("\r", "").replace("\n", "")
+    try:
+        return images.predicted_seconds(msgspec.convert(text, bytes))
+    except (Uncompliant, msgspec.ValidationError, UnicodeError):
+        return 0.0
+
+
+def attempt(type: str, body: bytes, settings: Settings, most_seconds: float | None) -> bytes | float:
+    """Does a job of the heavy lane; or says what it will take if that is more than `most_seconds` (None: whatever).
+
+    Raises:
+        Uncompliant: see `HEAVY`.
+    """
+    if most_seconds is not None and (seconds := predicted_seconds(type, body)) > most_seconds:
+        return seconds
+    return HEAVY[type](body, settings)
 
 
 def _content(body: bytes) -> dict[str, Any]:
