@@ -111,19 +111,6 @@ def _check_scans(data: bytes, source: ImageFile) -> None:
         raise Uncompliant(f"The image has too many scans: at most {_MOST_SCANS} are allowed.")
 
 
-def predicted_seconds(data: bytes) -> float:
-    """About how long `fit` takes for a file, on a slow machine, by its header; 0 where it cannot be read.
-
-    Each scan of a progressive JPEG is a walk over the whole picture.
-    """
-    with warnings.catch_warnings(action="ignore"), suppress(Exception):
-        source = Image.open(io.BytesIO(data), formats=_FORMATS)
-        scans = max(data.count(_START_OF_SCAN), 1) if isinstance(source, JpegImageFile) else 1
-        width, height = source.size
-        return width * height * (1.5e-8 + 2e-9 * (scans - 1)) + len(data) * 1e-8
-    return 0.0
-
-
 @contextmanager
 def _blaming_the_client(data: bytes) -> Iterator[None]:
     """Whatever a parser raises about a client's bytes is said to the client; want of memory is no word on them."""

@@ -12,9 +12,9 @@ import msgspec
 from gischat.errors import Uncompliant
 from gischat.settings import Settings
 from gischat.streams.entries import ANNOUNCEMENT, COUNT, HEARTBEAT, LEAVE, RESTORE, Job
-from worker import geojson, images
+from worker import costs, geojson, images
 from worker.effects import Acknowledge, Count, Effect, Exit, Leave, Like, Publish, Register, Restore
-from worker.fairness import estimated_seconds
+from worker.fairness import MOST_SECONDS, estimated_seconds
 
 # Texts that make QChat do something funny: shown, never stored.
 CHEAT_CODES = frozenset(
@@ -108,14 +108,15 @@ HEAVY: Mapping[str, Callable[[bytes, Settings], bytes]] = {"image": image, "geoj
 
 
 def predicted_seconds(type: str, body: bytes) -> float:
-    """What a job of the heavy lane will take, by what is in it; 0 for what will be refused at once."""
+    """What a job of the heavy lane will take, by what is in it."""
     if type != "image":
         return estimated_seconds(type, len(body))
     text = _content(body)["image_data"].replace("\r", "").replace("\n", "")
     try:
-        return images.predicted_seconds(msgspec.convert(text, bytes))
-    except (Uncompliant, msgspec.ValidationError, UnicodeError):
-        return 0.0
+        seconds = costs.predicted_seconds(msgspec.convert(text, bytes))
+    except (msgspec.ValidationError, UnicodeError):
+        return 0.0  # it will be refused at once
+    return min(seconds, MOST_SECONDS)
 
 
 def attempt(type: str, body: bytes, settings: Settings, most_seconds: float | None) -> bytes | float:

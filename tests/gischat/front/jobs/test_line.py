@@ -84,14 +84,21 @@ async def test_who_waits_and_leaves_keeps_nobody_from_his_turn(scene: Scene) -> 
 
 
 async def test_who_is_called_and_leaves_in_the_same_moment_keeps_nobody_from_his_turn(scene: Scene) -> None:
-    first = scene.enter("first", JANE, 5)
+    go_on = asyncio.Event()
+
+    async def bring_and_cancel() -> int:
+        await go_on.wait()
+        asyncio.get_running_loop().call_soon(second.cancel)
+        return 1
+
+    first = scene.line.enter(JANE, MEGABYTE, bring_and_cancel)
     second = scene.enter("second", JOHN, 5)
     third = scene.enter("third", MALLORY, 5)
     await scene.begin()
-    first.add_done_callback(lambda _: second.cancel())
+    go_on.set()
     await scene.bring_all([first, third])
     assert second.cancelled()
-    assert scene.brought[-1] == "third"
+    assert scene.brought == ["third"]
 
 
 async def test_no_address_may_have_more_in_the_line_than_is_free(io_loop: IOLoop) -> None:
