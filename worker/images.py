@@ -9,34 +9,23 @@ the standard error: call it in a `worker.sandbox.Sandbox`, which bounds and sile
 
 import base64
 import io
-import logging
-import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from PIL import Image, ImageCms, UnidentifiedImageError
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
 from PIL.Image import Resampling, Transpose
-from PIL.ImageFile import ImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from gischat.errors import Uncompliant
-
-# Imported by name, or Pillow imports every plugin that it has on meeting the first TIFF or WebP.
-_READERS = (PngImageFile, JpegImageFile, WebPImageFile, GifImageFile, BmpImageFile, TiffImageFile)
-_FORMATS = tuple(str(reader.format) for reader in _READERS)
-
-# Pillow's own limit warns at its value, raises at twice it, and is one for all callers. Ours is `max_pixels`.
-Image.MAX_IMAGE_PIXELS = None
-# Pillow logs what it finds in a file; people's files are not for our logs.
-logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
+from worker import damage, formats, rasters
+from worker.costs import dimensions, jpeg2000_levels
+from worker.costs import predicted_seconds as predicted_seconds
 
 _ORIENTATION = 0x0112  # of EXIF and TIFF
 _UPRIGHT = {
@@ -50,15 +39,22 @@ _UPRIGHT = {
 }
 
 _SRGB = ImageCms.createProfile("sRGB")
-_START_OF_SCAN = b"\xff\xda"
-# A camera writes 1 to 10. Bytes behind the picture (a film, say) may look like some more.
-_MOST_SCANS = 200
 _JPEG_QUALITIES = (85, 75, 65, 50)
+_MAX_SECONDS = 2.0  # by prediction; a phone's photo of 12 megapixels takes 0.2, one of 48 in HEIC nearly all of it
 
 _NOT_BASE64 = "The image is not valid base64."
-_UNSUPPORTED = "This image format is not supported: send PNG, JPEG, WebP, GIF, BMP or TIFF."
-_UNREADABLE = "The image file is damaged, incomplete or of a kind that cannot be read here."
 _DAMAGED = "The image file is damaged or incomplete."
+_TOO_LONG = "This picture takes too long to open here: save it as an ordinary JPEG, or make it smaller, and send that."
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A picture at its final size in mode L, LA, RGB, RGBA or CMYK, and what else its file says of its looks."""
+
+    picture: Image.Image
+    profile: Any = None
+    orientation: Any = None
+    was_jpeg: bool = False
 
 
 def fit(image_data: str, *, max_size: int, max_pixels: int) -> str:
@@ -69,11 +65,11 @@ def fit(image_data: str, *, max_size: int, max_pixels: int) -> str:
     """
     data = _decode(image_data)
     with warnings.catch_warnings(action="ignore"):  # they quote the file
-        source, picture = _scaled(data, max_size, max_pixels)
-        picture = _upright(_in_srgb(picture, source.info.get("icc_profile")), _orientation(source))
+        opened = _opened(data, max_size, max_pixels)
+        picture = _upright(_in_srgb(opened.picture, opened.profile), opened.orientation)
     picture.info.clear()
     budget = 8192 + max_size * max_size * 3 // 8  # bytes: 3 bits a pixel of the largest picture, 250 kB at 800
-    encoded = _encoded(picture, budget, was_jpeg=isinstance(source, JpegImageFile))
+    encoded = _encoded(picture, budget, was_jpeg=opened.was_jpeg)
     return base64.b64encode(encoded).decode("ascii")
 
 
@@ -89,26 +85,53 @@ def _decode(image_data: str) -> bytes:
     return data
 
 
-def _scaled(data: bytes, max_size: int, max_pixels: int) -> tuple[ImageFile, Image.Image]:
-    """The opened file, and its picture at its final size in mode L, RGB, RGBA or CMYK."""
-    _check_size(_webp_canvas(data), max_pixels)
+def _opened(data: bytes, max_size: int, max_pixels: int) -> _Opened:
     with _blaming_the_client(data):
-        source = Image.open(io.BytesIO(data), formats=_FORMATS)
-        _check_size(source.size, max_pixels)
-        size = _fitted(source.size, max_size)
-        _check_scans(data, source)
-        draft = source.draft(None, size)  # JPEG alone: libjpeg leaves out the detail that scaling would lose
-        source.load()
-        plain = _plain(source)  # palettes and transparency are the file's too, and may be broken
-    if plain.mode == "F":
-        return source, _shallow(plain, size, is_light=isinstance(source, PngImageFile))
-    return source, plain.resize(size, Resampling.LANCZOS, draft and draft[1], reducing_gap=2.0)
+        size = dimensions(data)
+        _check_size(size, max_pixels)
+        if predicted_seconds(data) > _MAX_SECONDS:
+            raise Uncompliant(_TOO_LONG)
+        formats.check_raw(data)
+        if raster := rasters.read(data, _fitted(size, max_size)):
+            return _Opened(raster)
+        if data.startswith(damage.PNG_SIGNATURE):
+            data = damage.slim_png(data)
+        try:
+            return _scaled(data, max_size, max_pixels)
+        except UnidentifiedImageError:
+            raise
+        except OSError:
+            completed = damage.completed(data)
+            if completed is None:
+                raise
+            return _scaled(completed, max_size, max_pixels, is_cut=True)
 
 
-def _check_scans(data: bytes, source: ImageFile) -> None:
-    """A progressive JPEG may have thousands of scans of a few bytes, each a walk over the whole picture."""
-    if isinstance(source, JpegImageFile) and data.count(_START_OF_SCAN) > _MOST_SCANS:
-        raise Uncompliant(f"The image has too many scans: at most {_MOST_SCANS} are allowed.")
+def _scaled(data: bytes, max_size: int, max_pixels: int, *, is_cut: bool = False) -> _Opened:
+    source = Image.open(io.BytesIO(data), formats=formats.FORMATS)
+    _check_size(source.size, max_pixels)
+    size = _fitted(source.size, max_size)
+    draft = source.draft(None, size)  # JPEG alone: libjpeg leaves out the detail that scaling would lose
+    if isinstance(source, Jpeg2KImageFile):
+        source.reduce = _halvings(data, source.size, size)
+    source.load()
+    if is_cut and isinstance(source, JpegImageFile):
+        damage.check_share(damage.share_of_jpeg(source))
+    plain = _plain(source)  # palettes and transparency are the file's too, and may be broken
+    if plain.mode != "F":
+        picture = plain.resize(size, Resampling.LANCZOS, draft and draft[1], reducing_gap=2.0)
+    elif isinstance(source, PngImageFile):  # light, which uses all 16 bits
+        picture = rasters.greys(plain.resize(size, Resampling.BOX), 0.0, 65535.0)
+    else:
+        picture = rasters.stretched(plain, size)
+    profile, was_jpeg = source.info.get("icc_profile"), isinstance(source, JpegImageFile)
+    return _Opened(picture, profile, _orientation(source), was_jpeg)
+
+
+def _halvings(data: bytes, full: tuple[int, int], size: tuple[int, int]) -> int:
+    """How often a JPEG 2000 is halved by leaving out its finest detail, each time a third of the work."""
+    ratio = min(full[0] // size[0], full[1] // size[1])
+    return min(ratio.bit_length() - 1, jpeg2000_levels(data))
 
 
 @contextmanager
@@ -119,38 +142,15 @@ def _blaming_the_client(data: bytes) -> Iterator[None]:
     except (Uncompliant, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise Uncompliant(_UNREADABLE if _is_recognised(data) else _UNSUPPORTED) from None
+        raise Uncompliant(formats.words_for(data) or formats.UNSUPPORTED) from None
     except Exception:
         raise Uncompliant(_DAMAGED) from None
-
-
-def _is_recognised(data: bytes) -> bool:
-    accepts = (Image.OPEN[name][1] for name in _FORMATS)
-    return any(accept is not None and accept(data[:16]) is True for accept in accepts)
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
         raise Uncompliant(f"The image is too large: {width} × {height} pixels, at most {max_pixels} are allowed.")
-
-
-def _webp_canvas(data: bytes) -> tuple[int, int]:
-    """The size that a WebP file says it has (RFC 9649 §2.5 to §2.7), (0, 0) for other files.
-
-    libwebp reserves the whole canvas, up to 2 GB, before Pillow learns the size.
-    """
-    if not (data.startswith(b"RIFF") and data[8:12] == b"WEBP"):
-        return 0, 0
-    match data[12:16]:
-        case b"VP8X":
-            return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
-        case b"VP8L":
-            bits = int.from_bytes(data[21:25], "little")
-            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-        case _:
-            bits = int.from_bytes(data[26:30], "little")
-            return bits & 0x3FFF, bits >> 16 & 0x3FFF
 
 
 def _fitted(size: tuple[int, int], max_size: int) -> tuple[int, int]:
@@ -175,27 +175,10 @@ def _plain(source: Image.Image) -> Image.Image:
     return source.convert("L" if source.mode == "1" else "RGB")
 
 
-def _shallow(deep: Image.Image, size: tuple[int, int], *, is_light: bool) -> Image.Image:
-    """Values of mode F as greys.
-
-    Those of a PNG are light and use 16 bits. Those of a TIFF are mostly elevations or measurements, and are shown as
-    QGIS shows a raster band: stretched between the 2nd and the 98th percentile. What is no number is black.
-    """
-    values = memoryview(deep.resize(size, Resampling.BOX).tobytes()).cast("f")
-    low, high = (0.0, 65535.0) if is_light else _percentiles(values)
-    step = 255 / (high - low) if high > low else 0.0
-    greys = (min(255, max(0, round((value - low) * step))) if math.isfinite(value) else 0 for value in values)
-    return Image.frombytes("L", size, bytes(greys))
-
-
-def _percentiles(values: Iterable[float]) -> tuple[float, float]:
-    ordered = sorted(filter(math.isfinite, values)) or [0.0]
-    cut = len(ordered) // 50
-    return ordered[cut], ordered[-1 - cut]
-
-
 def _in_srgb(picture: Image.Image, profile: Any) -> Image.Image:
     """Phones write Display P3, and viewers without its profile would show it pale. A bad profile is no profile."""
+    if picture.mode == "LA":
+        return picture
     target = "RGBA" if picture.mode == "RGBA" else "RGB"
     converted = picture
     if profile:
@@ -222,7 +205,7 @@ def _upright(picture: Image.Image, orientation: Any) -> Image.Image:
 
 def _encoded(picture: Image.Image, budget: int, *, was_jpeg: bool) -> bytes:
     """PNG for transparency, and where its sharp letters and lines come cheap; else JPEG."""
-    if picture.mode == "RGBA":
+    if picture.mode in ("LA", "RGBA"):
         return _png(picture)
     jpeg = _jpeg(picture, budget)
     if was_jpeg:

@@ -1,0 +1,106 @@
+"""Which pictures can be read here, and in which words the others are refused.
+
+HEIC, which iPhones write, needs pillow-heif (`pip install "gischat[heic]"`). It is optional for what its wheel brings
+along: 26 MB, of which 23 are x265, an encoder that nobody needs here and that makes the wheel GPL v2 (libheif and
+libde265 are LGPL v3).
+"""
+
+import importlib
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+from PIL import AvifImagePlugin, Image, features
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from gischat.errors import Uncompliant
+from worker import tiff
+from worker.rasters import HOW_TO_EXPORT
+
+# Pillow's own limit warns at its value, raises at twice it, and is one for all callers. Ours is `max_pixels`.
+Image.MAX_IMAGE_PIXELS = None
+# Pillow logs what it finds in a file; people's files are not for our logs.
+logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
+# A thread more is as fast where the cores are taken, and needs memory of its own.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+# Imported by name, or Pillow imports every plugin that it has on meeting the first TIFF or WebP.
+_READERS = (PngImageFile, JpegImageFile, WebPImageFile, GifImageFile, BmpImageFile, TiffImageFile)
+_OPTIONAL_READERS = (("avif", AvifImageFile), ("jpg_2000", Jpeg2KImageFile))
+
+
+def _has_heif() -> bool:
+    """Whether pillow-heif is there; then Pillow reads HEIC through it."""
+    with suppress(ImportError):
+        plugin = importlib.import_module("pillow_heif")
+        plugin.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+        return True
+    return False
+
+
+HAS_HEIF = _has_heif()
+FORMATS = (
+    *(str(reader.format) for reader in _READERS),
+    *(str(reader.format) for feature, reader in _OPTIONAL_READERS if features.check(feature)),
+    *(("HEIF",) if HAS_HEIF else ()),
+)
+
+UNSUPPORTED = "This image format is not supported: send PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or JPEG 2000."
+UNREADABLE = "The image file is damaged, incomplete or of a kind that cannot be read here."
+_SAVE_IT = "Save it as PNG or JPEG, and send that."
+_HEIC = (
+    "HEIC photos cannot be shown here. Send it as JPEG; an iPhone takes photos as JPEG with "
+    "Settings > Camera > Formats > Most Compatible."
+)
+_RAW = f"This is a camera's raw file, which cannot be shown here. {_SAVE_IT}"
+_VIDEO = "This is a video, and only pictures can be shown here. Send a picture of it."
+
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_DNG_VERSION = 50706
+
+_KNOWN: tuple[tuple[Callable[[bytes], bool], str], ...] = (
+    (lambda it: it[4:8] == b"ftyp" and it[8:12] in _AVIF_BRANDS, f"AVIF pictures cannot be shown here. {_SAVE_IT}"),
+    (lambda it: it[4:8] == b"ftyp" and it[8:12] in _HEIF_BRANDS, _HEIC),
+    (lambda it: it[4:12] == b"ftypcrx ", _RAW),
+    (lambda it: it[4:8] == b"ftyp" or it.startswith(b"\x1aE\xdf\xa3") or it[8:12] == b"AVI ", _VIDEO),
+    (
+        lambda it: it.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")),
+        f"JPEG XL pictures cannot be shown here. {_SAVE_IT}",
+    ),
+    (
+        lambda it: it.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")),
+        f"JPEG 2000 pictures of this kind cannot be shown here. {_SAVE_IT}",
+    ),
+    (lambda it: it.startswith(b"8BPS"), f"Photoshop files cannot be shown here. {_SAVE_IT}"),
+    (lambda it: it.startswith((b"IIRO", b"IIU\0", b"FUJIFILMCCD-RAW")), _RAW),
+    (lambda it: it.startswith(b"%PDF"), "PDF files cannot be shown here. Save the page as PNG or JPEG, and send that."),
+    (lambda it: it.startswith(b"%!PS"), f"PostScript files cannot be shown here. {_SAVE_IT}"),
+    (lambda it: b"<svg" in it[:1024], "SVG drawings cannot be shown here. Export it as PNG, and send that."),
+    (tiff.is_tiff, f"This TIFF is damaged, or of a kind that cannot be shown here. {HOW_TO_EXPORT}"),
+)
+
+
+def words_for(data: bytes) -> str | None:
+    """Why a file of a known format cannot be opened; None if its format is not known either."""
+    if any(_accepts(name, data) for name in FORMATS if name not in ("TIFF", "JPEG2000", "AVIF", "HEIF")):
+        return UNREADABLE
+    return next((words for is_one, words in _KNOWN if is_one(data)), None)
+
+
+def check_raw(data: bytes) -> None:
+    """Refuses a camera's raw file that is a TIFF too: its first picture may be one of 160 pixels."""
+    if tiff.is_tiff(data) and (data[8:10] == b"CR" or _DNG_VERSION in tiff.Directory(data)):
+        raise Uncompliant(_RAW)
+
+
+def _accepts(name: str, data: bytes) -> bool:
+    accept = Image.OPEN[name][1]
+    return accept is not None and accept(data[:16]) is True

@@ -1,0 +1,87 @@
+"""The first directory of a TIFF, read without its pixels, and written anew for a reader that knows fewer kinds.
+
+TIFF 6.0 (1992) §2; BigTIFF as libtiff has it. Raises ValueError or struct.error for what is none.
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+
+WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
+STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_SIZES, PLANAR = 273, 277, 278, 279, 284
+PREDICTOR, TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_SIZES = 317, 322, 323, 324, 325
+EXTRA_SAMPLES, SAMPLE_FORMAT, ICC_PROFILE, GDAL_NODATA = 338, 339, 34675, 42113
+
+_MAGIC = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}
+_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}  # a field's type, as struct has it
+_MAX_TAGS = 4096
+
+
+def is_tiff(data: bytes) -> bool:
+    return data[:4] in _MAGIC
+
+
+class Directory:
+    """The tags of the first picture. `order` is "<" or ">", as struct writes a byte order."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.order = _MAGIC[data[:4]]
+        self._is_big = data[2:4] in (b"+\0", b"\0+")
+        at, count, head, entry = ("Q", "Q", "HHQ", 20) if self._is_big else ("I", "H", "HHI", 12)
+        (first,) = self._unpack(at, 8 if self._is_big else 4)
+        (number,) = self._unpack(count, first)
+        if number > _MAX_TAGS:
+            raise ValueError("too many tags")
+        start = first + struct.calcsize(count)
+        self._fields: dict[int, tuple[int, int, int]] = {}  # tag: type, count, where its value or offset is
+        for place in range(start, start + number * entry, entry):
+            tag, kind, length = self._unpack(head, place)
+            self._fields.setdefault(tag, (kind, length, place + struct.calcsize(self.order + head)))
+
+    def numbers(self, tag: int) -> tuple[int, ...]:
+        """The tag's integers, none if it is not there."""
+        kind, count, place = self._fields.get(tag, (4, 0, 0))
+        if kind not in _NUMBERS:
+            raise ValueError(f"tag {tag} holds no integers")
+        self._check(count * struct.calcsize(_NUMBERS[kind]))
+        code = f"{count}{_NUMBERS[kind]}"
+        return self._unpack(code, self._value(place, struct.calcsize(self.order + code)))
+
+    def number(self, tag: int, default: int) -> int:
+        return next(iter(self.numbers(tag)), default)
+
+    def text(self, tag: int) -> str:
+        _, count, place = self._fields.get(tag, (2, 0, 0))
+        start = self._value(place, count)
+        return self._data[start : start + count].decode("latin-1").rstrip("\0 ")
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self._fields
+
+    def _value(self, place: int, size: int) -> int:
+        """Where a value of that size is: in the field itself if it fits there."""
+        if size <= (8 if self._is_big else 4):
+            return place
+        (offset,) = self._unpack("Q" if self._is_big else "I", place)
+        return int(offset)
+
+    def _check(self, size: int) -> None:
+        if size > len(self._data):
+            raise ValueError("more values than bytes")
+
+    def _unpack(self, code: str, at: int) -> tuple[int, ...]:
+        return struct.unpack_from(self.order + code, self._data, at)
+
+
+def with_directory(data: bytes, order: str, tags: Mapping[int, Sequence[int]]) -> bytes:
+    """The file with these tags (as LONG) in place of its own first directory; offsets in it stay as they are."""
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", len(data) + len(data) % 2)
+    entries, values = [], b""
+    behind = len(data) + len(data) % 2 + 2 + 12 * len(tags) + 4
+    for tag, numbers in sorted(tags.items()):
+        packed = struct.pack(f"{order}{len(numbers)}I", *numbers)
+        if len(numbers) > 1:
+            values, packed = values + packed, struct.pack(order + "I", behind + len(values))
+        entries.append(struct.pack(order + "HHI", tag, 4, len(numbers)) + packed)
+    directory = struct.pack(order + "H", len(entries)) + b"".join(entries) + bytes(4)
+    return head + data[8:] + bytes(len(data) % 2) + directory + values
