@@ -19,10 +19,11 @@ from gischat.errors import Refused, Uncompliant
 from gischat.messages import Lane
 from gischat.settings import Settings
 from worker import presence, process
-from worker.effects import Bury, Effect, Missing, Publish, Refuse, Undoing
+from worker.effects import Bury, Effect, Missing, Refuse, Undoing
 from worker.fairness import ORDINARY_SECONDS, Charge, FairQueue, Ledger, Person, Waiting, estimated_seconds
 from worker.gateway import Gateway, Held, Unavailable
 from worker.inbox import InboxReader
+from worker.process import Attempt, Postpone
 from worker.sandbox import Crashed, OutOfMemory, Sandbox, StartFailed, TimedOut
 from worker.workbook import WorkBook
 
@@ -211,9 +212,13 @@ class HeavyConsumer(Consumer):
         while True:
             try:
                 arrivals = await reader.read(READ_SECONDS)
-            except (ConnectionError, Refused, ResponseError) as error:
-                log.debug("the inboxes could not be read: %s", error)
+            except (ConnectionError, Refused) as error:
+                log.debug("redis was lost in between: %s", error)
                 await asyncio.sleep(0.05)
+                continue
+            except RedisError as error:
+                log.error("redis answered: %s", error)
+                await asyncio.sleep(1)
                 continue
             for channel, entry, job in arrivals:
                 self._queue.add(channel, entry, job, time.monotonic())
@@ -240,7 +245,7 @@ class HeavyConsumer(Consumer):
         found = await self.gateway.claim(waiting.channel, waiting.entry)
         self._queue.remove(waiting)
         if isinstance(found, Held):
-            await self._attempt(found, waiting)
+            await self._end_or_postpone(found, waiting)
         elif found is Unavailable.HELD:
             # It may be given back.
             waiting.not_before = time.monotonic() + HELD_SECONDS
@@ -260,7 +265,7 @@ class HeavyConsumer(Consumer):
             now += READ_SECONDS
         self._heard_of_work_at = now
 
-    async def _attempt(self, held: Held, waiting: Waiting) -> None:
+    async def _end_or_postpone(self, held: Held, waiting: Waiting) -> None:
         """Does a job, unless it turns out to be a long one while somebody else waits: then it is ranked anew."""
         most_seconds = None if waiting.is_predicted or not self._queue else ORDINARY_SECONDS
         seconds = await self._end(held, waiting.seconds, most_seconds)
@@ -280,15 +285,14 @@ class HeavyConsumer(Consumer):
         self._charge(Charge(person, charged))  # before it is done: other workers choose meanwhile
         keeping = asyncio.create_task(self._keep(held))
         try:
-            effect = await self._effect(held, most_seconds)
+            effect, seconds = await self._attempt(held, most_seconds)
         finally:
             keeping.cancel()
-        took = time.monotonic() - since
-        if isinstance(effect, float):
-            self._charge(Charge(person, took - charged))
+        if isinstance(effect, Postpone):
+            self._charge(Charge(person, seconds - charged))
             await self.gateway.release(held)
-            return effect
-        self._charge(Charge(person, max(took, ORDINARY_SECONDS) - charged))
+            return effect.seconds
+        self._charge(Charge(person, max(seconds, ORDINARY_SECONDS) - charged))
         await self.gateway.carry_out(held, effect)
         self._measure([held], since)
         return None
@@ -307,8 +311,13 @@ class HeavyConsumer(Consumer):
                 await self.gateway.keep(held)
             self.turned_at = time.monotonic()
 
-    async def _effect(self, held: Held, most_seconds: float | None) -> Effect | float:
-        """What a job comes to; the seconds that it will take, if they are more than that."""
+    async def _attempt(self, held: Held, most_seconds: float | None) -> Attempt:
+        """What a job comes to: see `process.attempt`. Where the child did not say what it took, it was all the time."""
+        since = time.monotonic()
+        done = await self._done(held, most_seconds)
+        return done if isinstance(done, Attempt) else Attempt(done, time.monotonic() - since)
+
+    async def _done(self, held: Held, most_seconds: float | None) -> Attempt | Effect:
         if not held.job.is_complete:
             log.error("a job's body is not there", extra=_named(held))
             return Missing(BODY_LOST)
@@ -318,10 +327,7 @@ class HeavyConsumer(Consumer):
         for _ in range(MOST_DELIVERIES):
             try:
                 job = held.job
-                done = await self._sandbox.run(process.attempt, job.type, job.body, self._settings, most_seconds)
-                return done if isinstance(done, float) else Publish(done)
-            except Uncompliant as error:
-                return Refuse(error.reason)
+                return await self._sandbox.run(process.attempt, job.type, job.body, self._settings, most_seconds)
             except OutOfMemory:
                 log.warning("a job took too much memory", extra=_named(held))
                 return Refuse(TAKES_TOO_MUCH)
