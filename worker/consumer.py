@@ -275,7 +275,7 @@ class HeavyConsumer(Consumer):
 
     async def _work(self, held: Sequence[Held]) -> None:
         for one in held:
-            await self._end(one, estimated_seconds(one.job.type, one.job.size), None)
+            await self._end(one, estimated_seconds(one.job.size), None)
 
     async def _end(self, held: Held, expected_seconds: float, most_seconds: float | None) -> float | None:
         """Ends a job. One that will take longer than `most_seconds` it gives back, and returns what it will take."""

@@ -24,13 +24,12 @@ MOST_SECONDS = 2.0  # what is predicted to take longer is refused before it is d
 # So much of its cost is forgiven for each second that a job waits. It is little, or whoever fills the lane with jobs
 # that wait for long would have them before everybody else's.
 FORGIVEN = 0.01
-# By bytes alone, which says nothing of a picture's pixels and scans: see `process.predicted_seconds`.
-_SECONDS_PER_BYTE = {"image": 2.5e-8, "geojson": 8e-8}
+_SECONDS_PER_BYTE = 2.5e-8
 
 
-def estimated_seconds(type: str, size: int) -> float:
-    """What a job of so many bytes takes as a rule."""
-    return size * _SECONDS_PER_BYTE.get(type, 0.0)
+def estimated_seconds(size: int) -> float:
+    """What a photo or layer of so many bytes takes as a rule. It says nothing of a picture's pixels and scans."""
+    return size * _SECONDS_PER_BYTE
 
 
 class Person(NamedTuple):
@@ -87,7 +86,6 @@ class Waiting:
 
     channel: str
     entry: bytes
-    type: str
     person: Person
     since: float  # when it came, or was first seen
     seconds: float  # that it takes, as far as is known
@@ -105,8 +103,8 @@ class FairQueue:
     def add(self, channel: str, entry: bytes, job: Job, now: float) -> None:
         """Notes a job; one that is known stays as it is known."""
         if (channel, entry) not in self._waiting:
-            seconds = estimated_seconds(job.type, job.size)
-            self._waiting[channel, entry] = Waiting(channel, entry, job.type, Person.of(job), now, seconds)
+            seconds = estimated_seconds(job.size)
+            self._waiting[channel, entry] = Waiting(channel, entry, Person.of(job), now, seconds)
 
     def remove(self, waiting: Waiting) -> None:
         self._waiting.pop((waiting.channel, waiting.entry), None)

@@ -111,7 +111,7 @@ HEAVY: Mapping[str, Callable[[bytes, Settings], bytes]] = {"image": image, "geoj
 def predicted_seconds(type: str, body: bytes) -> float:
     """What a job of the heavy lane will take, by what is in it."""
     if type != "image":
-        return estimated_seconds(type, len(body))
+        return estimated_seconds(len(body))
     text = _content(body)["image_data"].replace("\r", "").replace("\n", "")
     try:
         seconds = costs.predicted_seconds(msgspec.convert(text, bytes))

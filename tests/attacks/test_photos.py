@@ -24,8 +24,8 @@ from tests.support.pictures import as_base64, encoded, png_of_exactly, quarters
 from tests.support.processes import Valkey
 from tests.worker.pictures import jpeg_of_many_scans
 
-# What we take: half a second of a worker, and a phone's photo takes less
-COSTLY = as_base64(jpeg_of_many_scans(3000, 2000, 60))
+# What we take: a third of a second of a worker, and an ordinary photo takes less
+COSTLY = as_base64(jpeg_of_many_scans(2000, 2000, 50))
 ORDINARY = as_base64(encoded(quarters(1200, 900), "JPEG"))
 CHANNELS = [CHANNEL, "QField", "Geotribu"]
 ROUNDS = 3

@@ -87,7 +87,7 @@ class Line:
         if self._all_bytes and size > free:
             raise Refused(TOO_BUSY, Cause.QUEUE_FULL)
         if address and self._bytes[address] and self._bytes[address] + size > free - size:
-            raise Refused(TOO_MANY_OF_ADDRESS, Cause.QUEUE_FULL)
+            raise Refused(TOO_MANY_OF_ADDRESS, Cause.ADDRESS_FULL)
 
     def _count(self, address: str, size: int) -> None:
         self._all_bytes += size

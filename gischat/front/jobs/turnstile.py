@@ -220,7 +220,7 @@ def _refusal(taken: "asyncio.Future[int]") -> Refused | None:
     if taken.result() == FROZEN:
         return Refused(CHANNEL_FROZEN, Cause.FROZEN)
     if taken.result() == CROWDED:
-        return Refused(TOO_MANY_OF_ADDRESS, Cause.INBOX_FULL)
+        return Refused(TOO_MANY_OF_ADDRESS, Cause.ADDRESS_FULL)
     return None if taken.result() == TAKEN else Refused(INBOX_FULL, Cause.INBOX_FULL)
 
 

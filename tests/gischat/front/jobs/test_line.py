@@ -107,7 +107,7 @@ async def test_no_address_may_have_more_in_the_line_than_is_free(io_loop: IOLoop
     await scene.begin()
     refused = [body.exception() for body in flood if body.done()]
     assert [(error.reason, error.cause) for error in refused if isinstance(error, Refused)] == [
-        (TOO_MANY_OF_ADDRESS, Cause.QUEUE_FULL)
+        (TOO_MANY_OF_ADDRESS, Cause.ADDRESS_FULL)
     ] * 15
     # And so there is room for others, though for less of it
     photos = [scene.enter("jane", JANE, 10) for _ in range(5)]
