@@ -22,6 +22,7 @@ class Cause(StrEnum):
     TOO_FAST = "too_fast"  # its connection sends too much
     TOO_HEAVY = "too_heavy"  # … too many images and layers
     ADDRESS_TOO_FAST = "address_too_fast"  # all of its address together do
+    ADDRESS_FULL = "address_full"  # … have too many images and layers waiting
     BANNED = "banned"  # its author's nickname
     FROZEN = "frozen"  # its channel
     REDIS_AWAY = "redis_away"

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import contextlib
 import functools
-import itertools
 import logging
 import os
 import socket
@@ -15,12 +14,14 @@ from collections.abc import AsyncIterator, Sequence
 from gischat import notify, process, scraping
 from gischat.messages import Lane
 from gischat.settings import Settings
-from gischat.streams.multiplexer import ANSWER_SECONDS
+from gischat.streams.multiplexer import ANSWER_SECONDS, Redis
 from gischat.streams.servers import connect, reading_groups
 from worker import dead
 from worker.consumer import READ_SECONDS, Consumer, HeavyConsumer, LightConsumer
 from worker.gateway import Gateway
+from worker.inbox import InboxReader
 from worker.sandbox import Sandbox
+from worker.workbook import WorkBook
 
 log = logging.getLogger("worker")
 
@@ -52,9 +53,11 @@ async def work(lanes: list[Lane], name: str, settings: Settings, stop: asyncio.E
         if Lane.HEAVY in lanes:
             await sandbox.start()
         consumers: list[Consumer] = []
-        for lane, channels in itertools.product(lanes, reading_groups(settings.redis_url, settings.channels)):
-            gateway = await stack.enter_async_context(_gateway(lane, channels, name, settings))
-            consumers.append(_consumer(gateway, settings, sandbox))
+        if Lane.LIGHT in lanes:
+            groups = reading_groups(settings.redis_url, settings.channels)
+            consumers += [await stack.enter_async_context(_light(channels, name, settings)) for channels in groups]
+        if Lane.HEAVY in lanes:
+            consumers.append(await stack.enter_async_context(_heavy(name, settings, sandbox)))
         await stack.enter_async_context(scraping.answering(settings))
         log.info("taking %s jobs as %s", " and ".join(lanes), name)
         notify.ready()
@@ -78,20 +81,39 @@ async def _end(consumer: Consumer, run: "asyncio.Task[None]") -> None:
 
 
 @contextlib.asynccontextmanager
-async def _gateway(lane: Lane, channels: Sequence[str], name: str, settings: Settings) -> AsyncIterator[Gateway]:
-    url, answer_seconds = settings.redis_url, READ_SECONDS + ANSWER_SECONDS
-    async with (
-        connect(url, name=f"gischat-worker-{lane}") as redis,
-        connect(url, name=f"gischat-reader-{lane}", resends=False, answer_seconds=answer_seconds) as reader,
-    ):
-        yield Gateway(settings, lane, channels, name, redis=redis, reader=reader)
+async def _light(channels: Sequence[str], name: str, settings: Settings) -> AsyncIterator[LightConsumer]:
+    async with _connected(Lane.LIGHT, settings) as redis, _reading(Lane.LIGHT, settings) as reader:
+        gateway = Gateway(settings, Lane.LIGHT, channels, name, redis=redis, reader=reader)
+        yield LightConsumer(gateway, reclaim_seconds=RECLAIM_SECONDS[Lane.LIGHT])
 
 
-def _consumer(gateway: Gateway, settings: Settings, sandbox: Sandbox) -> Consumer:
-    reclaim_seconds = RECLAIM_SECONDS[gateway.lane]
-    if gateway.lane is Lane.LIGHT:
-        return LightConsumer(gateway, reclaim_seconds=reclaim_seconds)
-    return HeavyConsumer(gateway, settings, sandbox, reclaim_seconds=reclaim_seconds)
+@contextlib.asynccontextmanager
+async def _heavy(name: str, settings: Settings, sandbox: Sandbox) -> AsyncIterator[HeavyConsumer]:
+    """One for all channels, or nobody could choose among their jobs; in a cluster it reads each by itself."""
+    async with contextlib.AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(_connected(Lane.HEAVY, settings))
+        readers = [
+            InboxReader(settings, Lane.HEAVY, channels, await stack.enter_async_context(_reading(Lane.HEAVY, settings)))
+            for channels in reading_groups(settings.redis_url, settings.channels)
+        ]
+        yield HeavyConsumer(
+            Gateway(settings, Lane.HEAVY, settings.channels, name, redis=redis, reader=redis),
+            settings,
+            sandbox,
+            readers,
+            WorkBook(settings, redis),
+            reclaim_seconds=RECLAIM_SECONDS[Lane.HEAVY],
+        )
+
+
+def _connected(lane: Lane, settings: Settings) -> contextlib.AbstractAsyncContextManager[Redis]:
+    return connect(settings.redis_url, name=f"gischat-worker-{lane}")
+
+
+def _reading(lane: Lane, settings: Settings) -> contextlib.AbstractAsyncContextManager[Redis]:
+    """A connection for reads that wait."""
+    answer_seconds = READ_SECONDS + ANSWER_SECONDS
+    return connect(settings.redis_url, name=f"gischat-reader-{lane}", resends=False, answer_seconds=answer_seconds)
 
 
 async def _watch(consumers: list[Consumer]) -> None:

@@ -1,7 +1,7 @@
 """Reads jobs, reclaims those of workers that are gone, buries what cannot be done. Knows Redis, and no messages.
 
 LightConsumer    many jobs at once: each takes microseconds
-HeavyConsumer    one at a time, in the sandbox: each may take seconds, and the next may as well go to another worker
+HeavyConsumer    one at a time, in the sandbox, and fairly: each may take seconds
 """
 
 import asyncio
@@ -12,19 +12,26 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from gischat import metrics
 from gischat.errors import Refused, Uncompliant
 from gischat.messages import Lane
 from gischat.settings import Settings
 from worker import presence, process
-from worker.effects import Bury, Effect, Missing, Publish, Refuse, Undoing
-from worker.gateway import Gateway, Held
+from worker.effects import Bury, Effect, Missing, Refuse, Undoing
+from worker.fairness import ORDINARY_SECONDS, Charge, FairQueue, Ledger, Person, Waiting, estimated_seconds
+from worker.gateway import Gateway, Held, Unavailable
+from worker.inbox import InboxReader
+from worker.process import Attempt, Postpone
 from worker.sandbox import Crashed, OutOfMemory, Sandbox, StartFailed, TimedOut
+from worker.workbook import WorkBook
 
 log = logging.getLogger(__name__)
 
+HEAR_SECONDS = 0.1  # between two looks at what other heavy workers did
+HELD_SECONDS = 1.0  # after which a job is asked for again that another worker held: it may have given it back
+LITTLE_SECONDS = 0.01  # of work, too little to be written down
 READ_SECONDS = 1.0  # how long a read waits; a worker that is to stop stops within it
 KEEP_HOUSE_SECONDS = 2.0
 FORGET_SECONDS = 600.0  # between two looks for the names of workers that are gone …
@@ -166,44 +173,135 @@ class LightConsumer(Consumer):
 
 
 class HeavyConsumer(Consumer):
-    """Takes a job, ends it, takes the next; the channels in turn, so that none waits behind another's flood."""
+    """Takes the job that is next by fairness, ends it, takes the next.
+
+    It reads the inboxes without taking anything, and then claims what it chooses: see `worker.fairness`.
+    """
 
     batch = 1
 
-    def __init__(self, gateway: Gateway, settings: Settings, sandbox: Sandbox, *, reclaim_seconds: float) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        settings: Settings,
+        sandbox: Sandbox,
+        readers: Sequence[InboxReader],
+        workbook: WorkBook,
+        *,
+        reclaim_seconds: float,
+    ) -> None:
         super().__init__(gateway, reclaim_seconds=reclaim_seconds)
         self._settings = settings
         self._sandbox = sandbox
-        self._next = 0
-        self._is_busy = True
+        self._readers = readers
+        self._workbook = workbook
+        self._ledger = Ledger()
+        self._queue = FairQueue(self._ledger)
+        self._has_come = asyncio.Event()
+        self._heard_of_work_at = 0.0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            watching = [group.create_task(self._watch(reader)) for reader in self._readers]
+            await super().run(stop)
+            for task in watching:
+                task.cancel()
+
+    async def _watch(self, reader: InboxReader) -> None:
+        """Notes what comes, while a job is being worked on, too."""
+        while True:
+            try:
+                arrivals = await reader.read(READ_SECONDS)
+            except (ConnectionError, Refused) as error:
+                log.debug("redis was lost in between: %s", error)
+                await asyncio.sleep(0.05)
+                continue
+            except RedisError as error:
+                log.error("redis answered: %s", error)
+                await asyncio.sleep(1)
+                continue
+            for channel, entry, job in arrivals:
+                self._queue.add(channel, entry, job, time.monotonic())
+            if arrivals:
+                self._has_come.set()
+
+    async def _keep_house(self) -> None:
+        await super()._keep_house()
+        for channel in self.gateway.channels:
+            # In a Redis that was flushed meanwhile, what comes may have a place before all that was seen.
+            if not self._queue.knows_of(channel):
+                for reader in self._readers:
+                    reader.begin_anew(channel)
 
     async def _read_and_work(self) -> None:
-        await self._work(await self._read())
+        if self._queue:
+            await self._hear_of_work()
+        self._has_come.clear()
+        waiting = self._queue.next(time.monotonic())
+        if waiting is None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._has_come.wait(), READ_SECONDS)
+            return
+        found = await self.gateway.claim(waiting.channel, waiting.entry)
+        self._queue.remove(waiting)
+        if isinstance(found, Held):
+            await self._end_or_postpone(found, waiting)
+        elif found is Unavailable.HELD:
+            # It may be given back.
+            waiting.not_before = time.monotonic() + HELD_SECONDS
+            self._queue.put_back(waiting)
 
-    async def _read(self) -> list[Held]:
-        channels = self.gateway.channels
-        # A read of many streams would bring a job of each; one that waits brings the first that comes. So while there
-        # is work, channels that may have some are asked one by one, and all together only when none has any.
-        lengths = await self.gateway.inbox_lengths() if self._is_busy else {}
-        for offset in range(len(lengths)):
-            place = (self._next + offset) % len(channels)
-            if lengths[channels[place]] and (held := await self.gateway.read([channels[place]], count=1)):
-                self._next = place + 1
-                return held
-        held = await self.gateway.read(channels, count=1, wait=READ_SECONDS)
-        self._is_busy = bool(held)
-        return held
+    async def _hear_of_work(self) -> None:
+        """Of what other workers did. Where that cannot be known now, it does without."""
+        now = time.monotonic()
+        if now < self._heard_of_work_at + HEAR_SECONDS:
+            return
+        try:
+            async with asyncio.timeout(HEAR_SECONDS):
+                for age, charge in await self._workbook.read():
+                    self._ledger.charge(charge, now - age)
+        except (TimeoutError, ConnectionError, Refused, RedisError) as error:
+            log.debug("what others did could not be read: %s", error)
+            now += READ_SECONDS
+        self._heard_of_work_at = now
+
+    async def _end_or_postpone(self, held: Held, waiting: Waiting) -> None:
+        """Does a job, unless it turns out to be a long one while somebody else waits: then it is ranked anew."""
+        most_seconds = None if waiting.is_predicted or not self._queue else ORDINARY_SECONDS
+        seconds = await self._end(held, waiting.seconds, most_seconds)
+        if seconds is not None:
+            waiting.seconds, waiting.is_predicted = seconds, True
+            self._queue.put_back(waiting)
 
     async def _work(self, held: Sequence[Held]) -> None:
         for one in held:
-            since = time.monotonic()
-            keeping = asyncio.create_task(self._keep(one))
-            try:
-                effect = await self._effect(one)
-            finally:
-                keeping.cancel()
-            await self.gateway.carry_out(one, effect)
-            self._measure([one], since)
+            await self._end(one, estimated_seconds(one.job.size), None)
+
+    async def _end(self, held: Held, expected_seconds: float, most_seconds: float | None) -> float | None:
+        """Ends a job. One that will take longer than `most_seconds` it gives back, and returns what it will take."""
+        since = time.monotonic()
+        person = Person.of(held.job)
+        charged = max(expected_seconds, ORDINARY_SECONDS)
+        self._charge(Charge(person, charged))  # before it is done: other workers choose meanwhile
+        keeping = asyncio.create_task(self._keep(held))
+        try:
+            effect, seconds = await self._attempt(held, most_seconds)
+        finally:
+            keeping.cancel()
+        if isinstance(effect, Postpone):
+            self._charge(Charge(person, seconds - charged))
+            await self.gateway.release(held)
+            return effect.seconds
+        self._charge(Charge(person, max(seconds, ORDINARY_SECONDS) - charged))
+        await self.gateway.carry_out(held, effect)
+        self._measure([held], since)
+        return None
+
+    def _charge(self, charge: Charge) -> None:
+        if abs(charge.seconds) < LITTLE_SECONDS:
+            return
+        self._ledger.charge(charge, time.monotonic())
+        self._workbook.write(charge)
 
     async def _keep(self, held: Held) -> None:
         """While a job is being worked on, nobody takes it for abandoned."""
@@ -213,7 +311,13 @@ class HeavyConsumer(Consumer):
                 await self.gateway.keep(held)
             self.turned_at = time.monotonic()
 
-    async def _effect(self, held: Held) -> Effect:
+    async def _attempt(self, held: Held, most_seconds: float | None) -> Attempt:
+        """What a job comes to: see `process.attempt`. Where the child did not say what it took, it was all the time."""
+        since = time.monotonic()
+        done = await self._done(held, most_seconds)
+        return done if isinstance(done, Attempt) else Attempt(done, time.monotonic() - since)
+
+    async def _done(self, held: Held, most_seconds: float | None) -> Attempt | Effect:
         if not held.job.is_complete:
             log.error("a job's body is not there", extra=_named(held))
             return Missing(BODY_LOST)
@@ -222,10 +326,8 @@ class HeavyConsumer(Consumer):
         reason = ""
         for _ in range(MOST_DELIVERIES):
             try:
-                function = process.HEAVY[held.job.type]
-                return Publish(await self._sandbox.run(function, held.job.body, self._settings))
-            except Uncompliant as error:
-                return Refuse(error.reason)
+                job = held.job
+                return await self._sandbox.run(process.attempt, job.type, job.body, self._settings, most_seconds)
             except OutOfMemory:
                 log.warning("a job took too much memory", extra=_named(held))
                 return Refuse(TAKES_TOO_MUCH)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -47,6 +48,13 @@ class Held(NamedTuple):
     entry: bytes
     deliveries: int
     job: Job
+
+
+class Unavailable(IntEnum):
+    """Why a job cannot be claimed."""
+
+    HELD = 0  # another worker has it
+    ENDED = 1  # or Redis has lost it
 
 
 class Gateway:
@@ -119,11 +127,24 @@ class Gateway:
             key=streams[0],
         )
 
-    async def inbox_lengths(self) -> dict[str, int]:
-        """How many jobs are in each channel's inbox, those that workers hold included."""
-        inboxes = [self._keys[channel].inbox(self.lane) for channel in self.channels]
-        lengths = await asyncio.gather(*(self._redis.call("XLEN", inbox, key=inbox) for inbox in inboxes))
-        return dict(zip(self.channels, lengths, strict=True))
+    async def claim(self, channel: str, entry: bytes) -> Held | Unavailable:
+        """Takes a job that no worker holds; why not, if it cannot be had.
+
+        Raises:
+            ConnectionError, Refused: it may be this worker's without an answer: see `own`.
+            ResponseError: NOGROUP: see `found_groups`.
+        """
+        keys = self._keys[channel].for_script(self.lane)
+        found = await self._redis.run(self._scripts.claim, keys, (entry, self._name))
+        if isinstance(found, int):
+            return Unavailable(found)
+        (held,) = await self._fetched([Held(channel, self.lane, entry, 1, Job.parse(found))])
+        return held
+
+    async def release(self, held: Held) -> None:
+        """Gives a job back that was not begun: whoever claims it next has it."""
+        keys = self._keys[held.channel].for_script(held.lane)
+        await self._redis.run(self._scripts.release, keys, (held.entry, self._name))
 
     def held(self, answer: Any) -> list[Held]:
         """The jobs in the answer to a read; of the heavy ones, some without their bodies."""

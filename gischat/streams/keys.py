@@ -84,6 +84,11 @@ class ChannelKeys:
         return _key(self.instance, self.channel, name)
 
 
+def work_key(instance: str) -> str:
+    """Stream of the heavy lane's work of the last minutes, and for whom it was done; in a slot of its own."""
+    return _key(instance, "", "work")
+
+
 # Every call of a script names them all, and the settings know them all: they are put together once.
 
 

@@ -44,6 +44,8 @@ class Scripts:
     """All scripts, as attributes: `scripts.finish`."""
 
     enqueue: Script
+    claim: Script
+    release: Script
     finish: Script
     missing: Script
     register: Script

@@ -126,6 +126,13 @@ def jpeg_scans(file: bytes) -> list[bytes]:
     return [file[begin:end] for begin, end in zip(begins, after, strict=True)]
 
 
+def jpeg_of_many_scans(width: int, height: int, scans: int) -> bytes:
+    """A small progressive JPEG of one colour whose last scan comes so many times more: each is a walk over it all."""
+    file = encoded(Image.new("RGB", (width, height), (90, 120, 60)), "JPEG", progressive=True)
+    last = file[file.rindex(b"\xff\xda") : -2]
+    return file[:-2] + last * scans + file[-2:]
+
+
 def webp_bomb(width: int, height: int) -> bytes:
     """A hundred bytes of animated WebP: a frame of 16 × 16 on a canvas of that size (RFC 9649 §2.7)."""
     frame = encoded(Image.new("RGB", (16, 16)), "WEBP")[12:]

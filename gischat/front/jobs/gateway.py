@@ -29,6 +29,7 @@ FULL = 0
 FORGOTTEN = -1  # Redis has lost what this front has said or heard before: that has to be said again first
 FROZEN = -2  # the channel is
 INCOMPLETE = -3  # its body is kept apart, and not all of it is there: nobody outside of this module is told so
+CROWDED = -4  # too much of its address waits in the heavy lane
 
 PART_SECONDS = 60  # how long a part of a body stays when its job is not taken
 PART_ATTEMPTS = 3  # to bring a body, if it expires before its job is taken
@@ -137,8 +138,9 @@ class Gateway:
             heard: the number of the last publication in the channel that this front has heard.
             again: it was taken before, and is put there once more, for it may have been lost: a freeze comes too late.
         """
-        if lane is Lane.HEAVY and job.size > PART_BYTES:
-            return self.line.enter(job.size, partial(self._enqueue_in_parts, channel, job, heard, again))
+        if lane is Lane.HEAVY:
+            bring = partial(self._enqueue_in_parts, channel, job, heard, again)
+            return self.line.enter(job.client, job.size, bring) if job.size > PART_BYTES else self.line.pass_by(bring)
         keys = self._keys[channel].for_script(lane)
         return self._ask_to_take(lane, keys, job, job.body, heard, again)
 

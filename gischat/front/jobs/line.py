@@ -1,14 +1,35 @@
 """Large bodies stand in line on their way to Redis: one is brought at a time.
 
-What is brought, and whose job is not taken yet, is bounded by nothing else.
+Whose turn it is goes by start-time fair queueing (Goyal, Vin, Cheng 1996) over network addresses, with the least finish
+first: an address is owed as much as any other that has something to bring, and who brings little waits for no more than
+the one that is being brought, however many wait of another. What is brought, and whose job is not taken yet, is bounded
+by nothing else.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+import heapq
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
 
 from gischat.errors import Cause, Refused
 from gischat.streams.multiplexer import TOO_BUSY
+
+TOO_MANY_OF_ADDRESS = (
+    "Too many photos and layers of your network address wait to be processed. This one was not sent: "
+    "please send it again later."
+)
+
+
+class _Place(NamedTuple):
+    """The least is called next; start and finish are in bytes of the line's virtual time."""
+
+    finish: int
+    number: int  # of arrival, among equals
+    start: int
+    called: "asyncio.Future[None]"
 
 
 class Line:
@@ -16,19 +37,32 @@ class Line:
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
-        self._bytes = 0
+        self._bytes: Counter[str] = Counter()  # by address
+        self._all_bytes = 0
         self._waiting: set[asyncio.Task[Any]] = set()
-        self._turn = asyncio.Lock()
+        self._passing_by: set[asyncio.Task[Any]] = set()
+        self._places: list[_Place] = []  # a heap
+        self._numbers = itertools.count()
+        self._is_taken = False
+        self._virtual_time = 0  # where the body starts that is being brought
+        self._finish: dict[str, int] = {}  # where the last body of an address will end
         self._failed_at = 0.0  # when one could not be brought
 
-    def enter(self, size: int, bring: Callable[[], Awaitable[int]]) -> "asyncio.Future[int]":
+    def enter(self, address: str, size: int, bring: Callable[[], Awaitable[int]]) -> "asyncio.Future[int]":
         """Calls `bring` when it is its turn, for a body of so many bytes; the future has what it returns.
 
         It fails with `Refused` when the line is too long, or Redis was found to be out of reach meanwhile.
         """
-        task = asyncio.create_task(self._wait_and_bring(size, bring))
+        task = asyncio.create_task(self._wait_and_bring(address, size, bring))
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)
+        return task
+
+    def pass_by(self, bring: Callable[[], Awaitable[int]]) -> "asyncio.Future[int]":
+        """Calls `bring` at once, for a body that is too small to stand in line."""
+        task = asyncio.ensure_future(bring())
+        self._passing_by.add(task)
+        task.add_done_callback(self._passing_by.discard)
         return task
 
     async def send_home(self) -> None:
@@ -39,19 +73,32 @@ class Line:
         if waiting:
             await asyncio.wait(waiting)
 
-    async def _wait_and_bring(self, size: int, bring: Callable[[], Awaitable[int]]) -> int:
-        if self._bytes and self._bytes + size > self._most_bytes:
-            raise Refused(TOO_BUSY, Cause.QUEUE_FULL)
-        self._bytes += size
+    async def _wait_and_bring(self, address: str, size: int, bring: Callable[[], Awaitable[int]]) -> int:
+        self._check_room(address, size)
+        self._count(address, size)
         try:
-            return await self._bring_in_turn(bring)
+            return await self._bring_in_turn(address, size, bring)
         finally:
-            self._bytes -= size
+            self._count(address, -size)
 
-    async def _bring_in_turn(self, bring: Callable[[], Awaitable[int]]) -> int:
+    def _check_room(self, address: str, size: int) -> None:
+        """Leaves room for others: an address may have as much in the line as is free yet. As in enqueue.lua."""
+        free = self._most_bytes - self._all_bytes
+        if self._all_bytes and size > free:
+            raise Refused(TOO_BUSY, Cause.QUEUE_FULL)
+        if address and self._bytes[address] and self._bytes[address] + size > free - size:
+            raise Refused(TOO_MANY_OF_ADDRESS, Cause.ADDRESS_FULL)
+
+    def _count(self, address: str, size: int) -> None:
+        self._all_bytes += size
+        self._bytes[address] += size
+        if not self._bytes[address]:
+            del self._bytes[address]
+
+    async def _bring_in_turn(self, address: str, size: int, bring: Callable[[], Awaitable[int]]) -> int:
         now = asyncio.get_running_loop().time
         began = now()
-        async with self._turn:
+        async with self._turn(address, size):
             task = asyncio.current_task()
             assert task is not None
             self._waiting.discard(task)
@@ -62,3 +109,36 @@ class Line:
             except Refused:
                 self._failed_at = now()
                 raise
+
+    @asynccontextmanager
+    async def _turn(self, address: str, size: int) -> AsyncIterator[None]:
+        start = max(self._virtual_time, self._finish.get(address, 0))
+        self._finish[address] = start + size
+        if self._is_taken:
+            await self._wait_to_be_called(start, start + size)
+        self._is_taken = True
+        try:
+            yield
+        finally:
+            self._call_next()
+
+    async def _wait_to_be_called(self, start: int, finish: int) -> None:
+        called = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._places, _Place(finish, next(self._numbers), start, called))
+        try:
+            await called
+        except asyncio.CancelledError:
+            if not called.cancelled():  # it was called in the same moment
+                self._call_next()
+            raise
+
+    def _call_next(self) -> None:
+        while self._places:
+            place = heapq.heappop(self._places)
+            if not place.called.done():
+                self._virtual_time = place.start
+                place.called.set_result(None)
+                return
+        self._is_taken = False
+        self._virtual_time = 0
+        self._finish.clear()

@@ -13,7 +13,8 @@ from functools import partial
 from typing import NamedTuple, Self
 
 from gischat.errors import Cause, Refused
-from gischat.front.jobs.gateway import FORGOTTEN, FROZEN, TAKEN, Gateway
+from gischat.front.jobs.gateway import CROWDED, FORGOTTEN, FROZEN, TAKEN, Gateway
+from gischat.front.jobs.line import TOO_MANY_OF_ADDRESS
 from gischat.front.jobs.tally import Tally
 from gischat.messages import Lane, Message, schemas, uncompliant
 from gischat.settings import Settings
@@ -221,6 +222,8 @@ def _refusal(taken: "asyncio.Future[int]") -> Refused | None:
         return Refused(INBOX_FULL, Cause.FAULT)
     if taken.result() == FROZEN:
         return Refused(CHANNEL_FROZEN, Cause.FROZEN)
+    if taken.result() == CROWDED:
+        return Refused(TOO_MANY_OF_ADDRESS, Cause.ADDRESS_FULL)
     return None if taken.result() == TAKEN else Refused(INBOX_FULL, Cause.INBOX_FULL)
 
 

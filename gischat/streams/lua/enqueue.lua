@@ -1,7 +1,8 @@
 -- A front's job into the inbox. Returns 1 when it was taken, 0 when the inbox is full, -1 when Redis has lost what the
 -- front has said or heard before: that has to be said again first, for the order to hold; -2 when the channel is frozen,
 -- and the job (which was not taken before, `again`) is one that has to wait for a thaw; -3 when parts of the body are not
--- there (any more). `size` is that of the whole body, which is empty here when it is kept apart.
+-- there (any more); -4 when too much of its client's waits. `size` is that of the whole body, which is empty here when it
+-- is kept apart.
 local front, heard, again, source, kind, id, body, size, client, sender = unpack(ARGV)
 
 -- Who comes and goes is told in a frozen channel, too. But anybody may say `exiter`, and under any name that is free: that
@@ -18,6 +19,11 @@ local function refusal()
   local waiting = redis.call('XLEN', INBOX)
   local bytes = tonumber(redis.call('GET', INBOX_BYTES) or 0)
   if waiting >= INBOX_MESSAGES or (waiting > 0 and bytes + size > INBOX_MAX_BYTES) then return 0 end
+  if parts > 0 and waiting > 0 and client ~= '' and again == '0' then
+    -- Room for others is left: nobody has more waiting than is free then.
+    local of_client = tonumber(redis.call('HGET', METERS, share_of(client)) or 0)
+    if of_client > 0 and of_client + size > INBOX_MAX_BYTES - bytes - size then return -4 end
+  end
 end
 
 -- Parts expire until their job is taken: who brings them may die in between. What does not expire belongs to a job that
@@ -39,6 +45,7 @@ if parts > 0 then
   redis.call('XADD', INBOX, '*', 'source', source, 'type', kind, 'id', id, 'body', '', 'client', client,
     'sender', sender, 'parts', parts, 'apart', size)
   for index = FIRST_PART, #KEYS do redis.call('PERSIST', KEYS[index]) end
+  redis.call('HINCRBY', METERS, share_of(client), size)
 else
   redis.call('XADD', INBOX, '*', 'source', source, 'type', kind, 'id', id, 'body', body, 'client', client,
     'sender', sender)

@@ -16,6 +16,19 @@ local function forget_parts()
   if parts > 0 then redis.call('DEL', unpack(KEYS, FIRST_PART)) end
 end
 
+-- How many bytes of a client's wait in the heavy lane: a field of METERS.
+local function share_of(client)
+  return 'heavy_bytes:' .. client
+end
+
+-- The share of a job's client shrinks by the job; it is still in the inbox, without its body.
+local function give_share_back(entry, size)
+  local found = redis.call('XRANGE', INBOX, entry, entry)[1]
+  if not found then return end
+  local share = share_of(found[2][10])
+  if redis.call('HINCRBY', METERS, share, -size) <= 0 then redis.call('HDEL', METERS, share) end
+end
+
 -- A script is one moment.
 local moment
 local function milliseconds()
@@ -30,6 +43,7 @@ end
 -- again after a lost connection). Whoever gets false publishes nothing.
 local function take(entry, size)
   if redis.call('XACK', INBOX, GROUP, entry) == 0 then return false end
+  if parts > 0 then give_share_back(entry, size) end
   redis.call('XDEL', INBOX, entry)
   redis.call('DECRBY', INBOX_BYTES, size)
   forget_parts()

@@ -46,7 +46,7 @@ async def hold(wire: Wire, job: Job) -> tuple[Gateway, Held]:
 
 
 @pytest.mark.parametrize(
-    ("body", "number"), [(EXACT[:PART_BYTES], 0), (EXACT[: PART_BYTES + 1], 2), (EXACT, 2), (LARGE, 3)]
+    ("body", "number"), [(b"{}", 1), (EXACT[:PART_BYTES], 1), (EXACT[: PART_BYTES + 1], 2), (EXACT, 2), (LARGE, 3)]
 )
 async def test_a_body_comes_out_as_it_went_in_and_is_gone_when_its_job_has_ended(
     wire: Wire, body: bytes, number: int

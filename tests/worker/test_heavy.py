@@ -1,0 +1,158 @@
+"""The heavy lane's worker, with its sandbox, on a real Valkey: in what order it does what waits."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from gischat.front.jobs.gateway import TAKEN
+from gischat.messages import Lane, new_id
+from gischat.streams.entries import Job, Outcome, Publication
+from gischat.streams.servers import connect
+from tests.gischat.streams.test_scripts import ALIVE, CHANNEL, Wire, start, wire
+from tests.support.contract import sample
+from tests.support.pictures import as_base64, encoded, quarters
+from tests.support.processes import Valkey
+from tests.worker.pictures import jpeg_of_many_scans
+from worker.consumer import HeavyConsumer
+from worker.fairness import Charge, Person
+from worker.gateway import Gateway
+from worker.inbox import InboxReader
+from worker.sandbox import Sandbox
+from worker.workbook import WorkBook
+
+__all__ = ["start", "wire"]  # fixtures
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+
+JANE, JOHN, MALLORY, MURIEL = (f"192.0.2.{number}" for number in range(1, 5))
+ORDINARY = as_base64(encoded(quarters(400, 300), "JPEG"))
+COSTLY = as_base64(jpeg_of_many_scans(2000, 2000, 50))  # a third of a second of a worker's time
+
+
+class HeavyLane:
+    """What a worker does in a channel, by the names of the photos."""
+
+    def __init__(self, wire: Wire, url: str) -> None:
+        self.wire = wire
+        self._url = url
+        self._names: dict[str, str] = {}  # by their sources
+
+    def job(self, name: str, client: str, image_data: str = ORDINARY, *, connection: int = 0) -> Job:
+        id = new_id()
+        body = msgspec.json.encode(sample("image", id=id, timestamp=1_700_000_000, image_data=image_data))
+        connection = connection or len(self._names) + 1
+        job = replace(self.wire.job(body, type="image", id=id, connection=connection), client=client)
+        self._names[str(job.source)] = name
+        return job
+
+    async def send(self, *jobs: Job) -> None:
+        await self.wire.front.renew(CHANNEL, ALIVE)
+        for job in jobs:
+            assert await self.wire.front.enqueue(CHANNEL, Lane.HEAVY, job, 0) == TAKEN
+
+    async def done(self) -> list[str]:
+        return [self._names[str(one.source)] for one in await self.ends()]
+
+    async def ends(self) -> list[Publication]:
+        return [one for one in await self.wire.outbox() if one.source is not None]
+
+    async def all_done(self) -> list[str]:
+        """Waits until all that was sent has ended."""
+        while len(done := await self.done()) < len(self._names):
+            await asyncio.sleep(0.02)
+        return done
+
+    @asynccontextmanager
+    async def worker(self, name: str = "heavy-1") -> AsyncIterator[HeavyConsumer]:
+        settings, stop = self.wire.settings, asyncio.Event()
+        sandbox = Sandbox(seconds=60, memory=settings.job_memory, preload=("worker.process",))
+        async with connect(self._url, name=name) as redis, connect(self._url, name=f"{name}-reader") as reading:
+            gateway = Gateway(settings, Lane.HEAVY, [CHANNEL], name, redis=redis, reader=redis)
+            reader = InboxReader(settings, Lane.HEAVY, [CHANNEL], reading)
+            book = WorkBook(settings, redis)
+            consumer = HeavyConsumer(gateway, settings, sandbox, [reader], book, reclaim_seconds=60)
+            run = asyncio.create_task(consumer.run(stop))
+            try:
+                yield consumer
+            finally:
+                stop.set()
+                await run
+                await sandbox.close()
+
+
+@pytest.fixture
+def lane(wire: Wire, valkey: Valkey) -> HeavyLane:
+    return HeavyLane(wire, valkey.url)
+
+
+async def test_what_is_costly_waits_for_what_is_ordinary_though_it_came_before(lane: HeavyLane) -> None:
+    """By what is in it: it has fewer bytes than a photo."""
+    await lane.send(
+        lane.job("mallory's", MALLORY, COSTLY),
+        lane.job("muriel's", MURIEL, COSTLY),
+        lane.job("jane's", JANE),
+        lane.job("john's", JOHN),
+    )
+    async with lane.worker():
+        assert (await lane.all_done())[:2] == ["jane's", "john's"]
+    # And each was published, and once
+    assert [one.outcome for one in await lane.ends()] == [Outcome.PUBLISHED] * 4
+    assert await lane.wire.inbox_bytes(Lane.HEAVY) == 0
+
+
+async def test_who_had_nothing_done_comes_before_who_had(lane: HeavyLane) -> None:
+    await lane.send(*(lane.job(f"jane's {number}", JANE) for number in range(3)), lane.job("john's", JOHN))
+    async with lane.worker():
+        assert await lane.all_done() == ["jane's 0", "john's", "jane's 1", "jane's 2"]
+
+
+async def test_what_other_workers_did_counts(lane: HeavyLane) -> None:
+    WorkBook(lane.wire.settings, lane.wire.redis).write(Charge(Person(JANE, "front/1"), 5.0))
+    await lane.send(lane.job("jane's", JANE), lane.job("john's", JOHN))
+    async with lane.worker():
+        assert await lane.all_done() == ["john's", "jane's"]
+
+
+async def test_what_is_refused_counts_as_work(lane: HeavyLane) -> None:
+    damaged = as_base64(encoded(quarters(400, 300), "PNG")[:-100])
+    await lane.send(lane.job("no picture", JANE, damaged), lane.job("jane's", JANE), lane.job("john's", JOHN))
+    async with lane.worker():
+        assert await lane.all_done() == ["no picture", "john's", "jane's"]
+
+
+async def test_many_workers_do_each_job_once(lane: HeavyLane) -> None:
+    names = [f"photo {number}" for number in range(20)]
+    await lane.send(*(lane.job(name, f"192.0.2.{number % 7}") for number, name in enumerate(names)))
+    async with lane.worker("heavy-1"), lane.worker("heavy-2"), lane.worker("heavy-3"):
+        assert sorted(await lane.all_done()) == sorted(names)
+    assert [one.outcome for one in await lane.ends()] == [Outcome.PUBLISHED] * 20
+
+
+async def test_after_a_flush_what_comes_is_done_though_its_place_is_before_what_was_seen(lane: HeavyLane) -> None:
+    """The clock of a Redis may be another's, or be put back."""
+    redis, inbox = lane.wire.redis, lane.wire.keys.inbox(Lane.HEAVY)
+    async with lane.worker():
+        await lane.send(lane.job("before", JANE))
+        await lane.all_done()
+        await redis.call("DEL", inbox, key=inbox)
+        job = lane.job("after", JANE)
+        fields = (
+            "source",
+            str(job.source),
+            "type",
+            "image",
+            "id",
+            job.id,
+            "body",
+            job.body,
+            "client",
+            JANE,
+            "sender",
+            "",
+        )
+        await redis.call("XADD", inbox, "1-1", *fields, key=inbox)
+        assert await lane.all_done() == ["before", "after"]

@@ -1,0 +1,55 @@
+"""What comes into the inboxes, seen before anybody takes it: a heavy worker chooses, it does not take what is first."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gischat.messages import Lane
+from gischat.settings import Settings
+from gischat.streams.entries import Job
+from gischat.streams.keys import ChannelKeys
+from gischat.streams.multiplexer import Redis
+
+ARRIVALS_AT_ONCE = 100  # of each channel, in one read: they are small, but for a dead letter that is tried again
+FIRST = b"0"
+
+
+class Arrival(NamedTuple):
+    """A job in an inbox, whether a worker holds it or not; its body is not there yet."""
+
+    channel: str
+    entry: bytes
+    job: Job
+
+
+class InboxReader:
+    """Sees what comes into the inboxes of some channels, and takes nothing; over a connection of its own."""
+
+    def __init__(self, settings: Settings, lane: Lane, channels: Sequence[str], redis: Redis) -> None:
+        self._redis = redis
+        self._inboxes = {channel: ChannelKeys(settings.instance_id, channel).inbox(lane) for channel in channels}
+        self._channels = {inbox.encode(): channel for channel, inbox in self._inboxes.items()}
+        self._seen = dict.fromkeys(channels, FIRST)  # the newest of each channel
+
+    async def read(self, wait: float) -> list[Arrival]:
+        """What has come since the last time; waits up to `wait` seconds for the first.
+
+        Raises:
+            ConnectionError, Refused, RedisError: nothing was read; ask again.
+        """
+        inboxes, places = self._inboxes.values(), self._seen.values()
+        count, block = ARRIVALS_AT_ONCE, int(wait * 1000)
+        answer = await self._redis.call(
+            "XREAD", "COUNT", count, "BLOCK", block, "STREAMS", *inboxes, *places, key=next(iter(inboxes))
+        )
+        arrivals = [
+            Arrival(self._channels[inbox], entry, Job.parse(fields))
+            for inbox, entries in answer or ()
+            for entry, fields in entries
+        ]
+        self._seen.update((arrival.channel, arrival.entry) for arrival in arrivals)
+        return arrivals
+
+    def begin_anew(self, channel: str) -> None:
+        """All that is in a channel's inbox is read once more: in an empty Redis, places may begin anew, too."""
+        if channel in self._seen:
+            self._seen[channel] = FIRST
