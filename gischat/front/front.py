@@ -117,7 +117,7 @@ class Front:
             client, sender: see `Job`.
         """
         if self.is_draining:  # its end might come when nobody is here to be told
-            refused = Ending.of(Refused(GOING_AWAY, Cause.STOPPING))
+            refused = Ending.of(Refused(GOING_AWAY, Cause.STOPPING), message)
             self.turnstiles.tally.ended(message.type, refused.outcome, refused.cause)
             return refused
         ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()

@@ -36,6 +36,7 @@ from gischat.messages import (
     newcomer_message,
     nickname_of,
     now,
+    quoting,
     uncompliant,
 )
 from gischat.metrics import Closing
@@ -181,7 +182,7 @@ class Connection:
                 self.wish = None
             self._turnstile.submit(message, partial(self._ended, message), objection=objection)
         except (Uncompliant, Refused) as refusal:
-            self._refuse(refusal, type)
+            self._refuse(refusal, type, frame)
             if type == "newcomer":
                 self._wish_later()
         except Exception:
@@ -189,11 +190,13 @@ class Connection:
             self._turnstiles.tally.refused(Cause.FAULT, type)
             self.send(uncompliant("The server made a mistake with this message. It was not sent."))
 
-    def _refuse(self, refusal: Uncompliant | Refused, type: str = UNKNOWN) -> None:
+    def _refuse(self, refusal: Uncompliant | Refused, type: str = UNKNOWN, frame: str | bytes = "") -> None:
         self._turnstiles.tally.refused(refusal.cause, type)
         if isinstance(refusal, TooOften):
             self._is_too_fast(refusal)
-        self.send(uncompliant(refusal.reason))  # no more after a goodbye, which says the same
+        is_text = type in ("text", UNKNOWN)
+        reason = quoting(refusal.reason, frame) if is_text else refusal.reason
+        self.send(uncompliant(reason))  # no more after a goodbye, which says the same
 
     def receive_oversized(self, size: int, most: int) -> None:
         """A message of `size` bytes has come that was longer than `most`, and of which nothing was kept."""

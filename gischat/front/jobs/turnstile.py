@@ -38,8 +38,8 @@ class Ending(NamedTuple):
     cause: Cause = Cause.UNPROCESSABLE  # of a refusal
 
     @classmethod
-    def of(cls, refusal: Refused) -> Self:
-        return cls(Outcome.REFUSED, uncompliant(refusal.reason), refusal.cause)
+    def of(cls, refusal: Refused, message: Message) -> Self:
+        return cls(Outcome.REFUSED, uncompliant(message.refused(refusal.reason)), refusal.cause)
 
     @property
     def is_refusal(self) -> bool:
@@ -141,7 +141,7 @@ class Turnstile:
         while self._waiting:
             turn = self._waiting.pop(0)
             self._count_bytes(-len(turn.message.body))
-            self._tell(turn, Ending.of(refusal))
+            self._tell(turn, Ending.of(refusal, turn.message))
 
     def repeat(self, messages: Sequence[Message], ended: Callable[[Ending], None] = _nobody) -> None:
         """Lets these through once more, and what is on its way behind them, before all that waits."""
@@ -166,7 +166,7 @@ class Turnstile:
             turn = self._waiting.pop(0)
             self._count_bytes(-len(turn.message.body))
             if turn.objection is not None and (reason := turn.objection()) is not None:
-                self._tell(turn, Ending.of(Refused(reason, Cause.NOT_REGISTERED)))
+                self._tell(turn, Ending.of(Refused(reason, Cause.NOT_REGISTERED), turn.message))
                 continue
             self._passing = turn
             self._count += 1
@@ -190,7 +190,8 @@ class Turnstile:
         if _is_forgotten(taken):
             self._enqueued_again(number, taken)
         elif refusal is not None:
-            self.end(number, Ending.of(refusal))
+            if self._passing is not None:
+                self.end(number, Ending.of(refusal, self._passing.message))
         elif number == self._count:
             self._is_enqueued = True
 
