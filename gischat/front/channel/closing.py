@@ -62,7 +62,7 @@ def unknown_channel(channel: str) -> CloseStatus:
 
 
 def private_channel(reason: str) -> CloseStatus:
-    return CloseStatus(1008, reason, f"{reason} Ask the people who run it for one that is.")
+    return CloseStatus(1008, reason, f"{reason} Ask the people who run it for one.")
 
 
 def oversized_words(size: int, most: int) -> str:

@@ -16,7 +16,7 @@ from gischat.front.channel.rooms import Room
 from gischat.metrics import Closing
 
 PARTS = 20  # an interval has so many, each with its share of the connections: not all are to answer at once
-LATE_SECONDS = 1.0
+LATE_SECONDS = 1.0  # of a look: this process was frozen, or the machine far too busy
 
 
 class Pulse:
