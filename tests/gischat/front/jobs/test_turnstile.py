@@ -173,7 +173,7 @@ async def test_what_is_objected_to_is_told_to_its_sender_and_the_next_has_its_tu
         turnstile.submit(wrong, partial(scene._told, wrong), objection=lambda: "Not yours.")
     scene.submit(turnstile, right)
     assert scene.jobs() == [right.body]
-    assert scene.refusals() == ["Not yours."] * 3
+    assert scene.refusals() == ["Not yours. Your text: 'wrong'"] * 3
     scene.end(scene.gateway.jobs[-1])
     assert turnstile.is_idle
 
@@ -283,7 +283,7 @@ async def test_a_full_inbox_is_told_to_the_sender_and_the_next_has_its_turn() ->
     scene.gateway.enqueued[0].taken.set_result(0)
     await settle()
     assert scene.ended() == [first]
-    assert scene.refusals() == [INBOX_FULL]
+    assert scene.refusals() == [f"{INBOX_FULL} Your text: '1'"]
     assert scene.jobs() == [first.body, second.body]
 
 
@@ -294,7 +294,7 @@ async def test_a_redis_out_of_reach_is_told_to_the_sender_in_its_own_words() -> 
     scene.submit(turnstile, message("1"), message("2"))
     scene.gateway.enqueued[0].taken.set_exception(Refused("Redis has gone fishing."))
     await settle()
-    assert scene.refusals() == ["Redis has gone fishing."]
+    assert scene.refusals() == ["Redis has gone fishing. Your text: '1'"]
     assert len(scene.jobs()) == 2
 
 
@@ -307,7 +307,7 @@ async def test_a_fault_of_ours_is_logged_and_told_in_words_that_betray_nothing(
     scene.submit(turnstile, message("1"), message("2"))
     scene.gateway.enqueued[0].taken.set_exception(ZeroDivisionError("a bug of ours"))
     await settle()
-    assert scene.refusals() == [INBOX_FULL]
+    assert scene.refusals() == [f"{INBOX_FULL} Your text: '1'"]
     assert "a bug of ours" in caplog.text
     assert len(scene.jobs()) == 2
 
@@ -506,7 +506,7 @@ async def test_what_waits_in_a_front_that_stops_is_refused_and_what_is_on_its_wa
     scene.submit(second, messages[3])
     scene.turnstiles.refuse_waiting(Refused("Bye."))
     assert scene.ended() == messages[1:3]
-    assert scene.refusals() == ["Bye.", "Bye."]
+    assert scene.refusals() == ["Bye. Your text: '2'", "Bye. Your text: '3'"]
     for job in list(scene.gateway.jobs):
         scene.end(job)
     assert scene.ended()[2:] == [messages[0], messages[3]]
