@@ -506,7 +506,7 @@ async def test_what_waits_in_a_front_that_stops_is_refused_and_what_is_on_its_wa
     scene.submit(second, messages[3])
     scene.turnstiles.refuse_waiting(Refused("Bye."))
     assert scene.ended() == messages[1:3]
-    assert scene.refusals() == ["Bye. Your text: '2'", "Bye. Your text: '3'"]
+    assert scene.refusals() == ["Bye. Your text: '1'", "Bye. Your text: '2'"]
     for job in list(scene.gateway.jobs):
         scene.end(job)
     assert scene.ended()[2:] == [messages[0], messages[3]]
