@@ -46,7 +46,7 @@ _UPRIGHT = {
 _SRGB = ImageCms.createProfile("sRGB")
 _JPEG_QUALITIES = (85, 75, 65, 50)
 # By prediction. A phone's photo of 12 megapixels takes 0.2, one of 48 in HEIC or of 64 in a progressive JPEG nearly all
-# of it. The worst JPEGs that pass take 1.6, so a third of JOB_SECONDS' default at most where a core is half as fast.
+# of it. The worst JPEGs that pass take 1.6: half of JOB_SECONDS' default where a core is three times slower.
 _MAX_SECONDS = 2.0
 
 _NOT_BASE64 = "The image is not valid base64."
