@@ -32,11 +32,13 @@ setup(
     entry_points={"console_scripts": ["gischat = gischat.__main__:main"]},
     install_requires=requirements(),
     extras_require={
+        "heic": ["pillow-heif>=1.8.1,<2"],
         "test": [
             "jsonschema>=4.26,<5",
             "kosoku>=0.1,<0.2",
             "openapi-spec-validator>=0.9,<1",
             "packaging>=26",
+            "pillow-heif>=1.8.1,<2",
             "psutil>=7,<8",
             "pytest>=9.2,<10",
             "pytest-tornasync>=0.6.0.post2,<1",

@@ -15,7 +15,7 @@ from PIL import Image, ImageChops
 from gischat.errors import Uncompliant
 
 _MIN_SHARE = 0.5  # of the rows
-_JPEG_END = b"\xff\xd9"
+JPEG_END = b"\xff\xd9"
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\0\0\0\0IEND\xaeB\x60\x82"
@@ -30,13 +30,6 @@ def check_share(share: float) -> None:
     """Raises Uncompliant if so little has come that there is nothing to see."""
     if share < _MIN_SHARE:
         raise Uncompliant(f"Only {int(100 * share)} % of this photo arrived: please send it again.")
-
-
-def completed(data: bytes) -> bytes | None:
-    """An incomplete JPEG or slim PNG with an end; None for other files, and where the fault is another."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return data + _JPEG_END
-    return _completed_png(data) if data.startswith(PNG_SIGNATURE) else None
 
 
 def share_of_jpeg(picture: Image.Image) -> float:
@@ -63,7 +56,7 @@ def slim_png(data: bytes) -> bytes:
     return b"".join([PNG_SIGNATURE, *kept, _chunk(b"IDAT", b"".join(pixels)), _PNG_END])
 
 
-def _completed_png(slim: bytes) -> bytes | None:
+def completed_png(slim: bytes) -> bytes | None:
     """The slim PNG with what is missing at its end filled up; None where the fault is another.
 
     Raises Uncompliant if too little is there. Of an interlaced one each pass is missing everywhere: that is no picture.

@@ -63,20 +63,14 @@ _RAW = f"This is a camera's raw file, which cannot be shown here. {_SAVE_IT}"
 _VIDEO = "This is a video, and only pictures can be shown here. Send a picture of it."
 
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
-_AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _DNG_VERSION = 50706
 
 _KNOWN: tuple[tuple[Callable[[bytes], bool], str], ...] = (
-    (lambda it: it[4:8] == b"ftyp" and it[8:12] in _AVIF_BRANDS, f"AVIF pictures cannot be shown here. {_SAVE_IT}"),
     (lambda it: it[4:12] == b"ftypcrx ", _RAW),
     (lambda it: it[4:8] == b"ftyp" or it.startswith(b"\x1aE\xdf\xa3") or it[8:12] == b"AVI ", _VIDEO),
     (
         lambda it: it.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")),
         f"JPEG XL pictures cannot be shown here. {_SAVE_IT}",
-    ),
-    (
-        lambda it: it.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")),
-        f"JPEG 2000 pictures cannot be shown here. {_SAVE_IT}",
     ),
     (lambda it: it.startswith(b"8BPS"), f"Photoshop files cannot be shown here. {_SAVE_IT}"),
     (lambda it: it.startswith((b"IIRO", b"IIU\0", b"FUJIFILMCCD-RAW")), _RAW),

@@ -3,8 +3,13 @@
 Pure: base64 text in, base64 text out. All that a file says besides its pixels (EXIF, GPS, XMP, IPTC, ICC,
 comments) is left behind, because nothing but pixels is written anew.
 
-`max_pixels` alone bounds time and memory here, and C libraries parse what strangers made, complaining of it on
-the standard error: call it in a `worker.sandbox.Sandbox`, which bounds and silences them.
+`max_pixels` and a prediction of the time bound what it costs; but C libraries parse what strangers made, complaining
+of it on the standard error: call it in a `worker.sandbox.Sandbox`, which bounds and silences them.
+
+    formats     which files are read, and in which words others are refused
+    costs       what a file will take, by its headers
+    damage      files that came in part, or carry more than a picture
+    rasters     TIFFs of measurements, shown as QGIS shows them
 """
 
 import base64
@@ -40,7 +45,9 @@ _UPRIGHT = {
 
 _SRGB = ImageCms.createProfile("sRGB")
 _JPEG_QUALITIES = (85, 75, 65, 50)
-_MAX_SECONDS = 2.0  # by prediction; a phone's photo of 12 megapixels takes 0.2, one of 48 in HEIC nearly all of it
+# By prediction. A phone's photo of 12 megapixels takes 0.2, one of 48 in HEIC or of 64 in a progressive JPEG nearly all
+# of it. The worst JPEGs that pass take 1.6: half of JOB_SECONDS' default where a core is three times slower.
+_MAX_SECONDS = 2.0
 
 _NOT_BASE64 = "The image is not valid base64."
 _DAMAGED = "The image file is damaged or incomplete."
@@ -61,7 +68,8 @@ def fit(image_data: str, *, max_size: int, max_pixels: int) -> str:
     """Returns the picture as a JPEG or PNG that fits max_size × max_size pixels, in base64 without line breaks.
 
     It is never enlarged, and keeps its aspect. Raises Uncompliant for what is no picture of a listed format,
-    what is broken, and what has more than `max_pixels` pixels, which is known before they are decoded.
+    what is broken or came for the lesser part only, and what has more than `max_pixels` pixels or would take too long,
+    which is known before they are decoded.
     """
     data = _decode(image_data)
     with warnings.catch_warnings(action="ignore"):  # they quote the file
@@ -95,17 +103,19 @@ def _opened(data: bytes, max_size: int, max_pixels: int) -> _Opened:
         formats.check_raw(data)
         if (raster := rasters.read(data, _fitted(foretold.size, max_size))) is not None:
             return _Opened(raster)
-        if data.startswith(damage.PNG_SIGNATURE):
-            data = damage.slim_png(data)
-        try:
+        if foretold.is_cut:
+            return _scaled(data + damage.JPEG_END, max_size, max_pixels, is_cut=True)
+        if not data.startswith(damage.PNG_SIGNATURE):
             return _scaled(data, max_size, max_pixels)
+        slim = damage.slim_png(data)
+        try:
+            return _scaled(slim, max_size, max_pixels)
         except UnidentifiedImageError:
             raise
         except OSError:
-            completed = damage.completed(data)
-            if completed is None:
+            if (completed := damage.completed_png(slim)) is None:
                 raise
-            return _scaled(completed, max_size, max_pixels, is_cut=True)
+            return _scaled(completed, max_size, max_pixels)
 
 
 def _scaled(data: bytes, max_size: int, max_pixels: int, *, is_cut: bool = False) -> _Opened:
@@ -116,7 +126,7 @@ def _scaled(data: bytes, max_size: int, max_pixels: int, *, is_cut: bool = False
     if isinstance(source, Jpeg2KImageFile):
         source.reduce = _halvings(data, source.size, size)
     source.load()
-    if is_cut and isinstance(source, JpegImageFile):
+    if is_cut:
         damage.check_share(damage.share_of_jpeg(source))
     plain = _plain(source)  # palettes and transparency are the file's too, and may be broken
     if plain.mode != "F":

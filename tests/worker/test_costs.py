@@ -66,6 +66,13 @@ def test_more_scans_more_pixels_and_more_bytes_cost_more() -> None:
     assert predicted_seconds(encoded(photo(800, 600), "JPEG")) < predicted_seconds(encoded(photo(1600, 1200), "JPEG"))
 
 
+def test_scans_that_end_in_a_cut_header_are_counted_too() -> None:
+    file = jpeg_of_size(flat_progressive(160, 120), 8000, 7000)
+    many = file[:-2] + jpeg_scans(file)[-1] * 190
+    for end in (b"", b"\xff\xda", b"\xff\xda\0", b"\xff\xda\0\x08\1\1", b"\xff\xc2\0\x11"):
+        assert is_refused(many + end)
+
+
 def test_a_film_behind_a_photo_has_no_scans() -> None:
     """Phones put one there; among its bytes are some that look like the start of a scan."""
     still = jpeg_of_size(flat_progressive(160, 120), 8000, 6000)
@@ -128,6 +135,7 @@ def gif_with(blocks: bytes) -> bytes:
             .replace(struct.pack("<HHII", 256, 4, 1, 1), struct.pack("<HHII", 256, 4, 1, 50_000_000)),
             id="TIFF with a long row of differences",
         ),
+        pytest.param(b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0\0\0\x08free" * 100_000, id="JPEG 2000 of empty boxes"),
         pytest.param(
             b"\xff\x4f\xff\x51\0\x29\0\0"
             + struct.pack(">8IHBBB", 8000, 8000, 0, 0, 9, 9, 0, 0, 1, 7, 1, 1)

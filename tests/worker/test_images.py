@@ -30,6 +30,7 @@ from tests.worker.pictures import (
     tiff_of_tags,
     webp_bomb,
 )
+from worker import formats
 from worker.images import fit
 
 MAX_PIXELS = 64_000_000
@@ -505,8 +506,6 @@ def test_a_format_that_is_not_listed_is_refused(file: bytes) -> None:
     [
         (b"\xff\x0a\xfa\x1f", "JPEG XL"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
-        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
         (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "a camera's raw file"),
         (b"\0\0\0\x18ftypisom\0\0\2\0isomiso2", "a video"),
         (b"\x1aE\xdf\xa3\x9fB\x86\x81\1", "a video"),
@@ -519,6 +518,49 @@ def test_a_format_that_is_not_listed_is_refused(file: bytes) -> None:
 )
 def test_a_format_that_is_known_and_not_read_is_named(file: bytes, named: str) -> None:
     assert named in reason(file + bytes(40))
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1", b"hevc"])
+def test_without_a_reader_for_heic_it_is_said_what_to_do_on_the_phone(
+    brand: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(formats, "HAS_HEIF", False)
+    refused = reason(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(40))
+    assert "HEIC" in refused
+    assert "Settings > Camera > Formats > Most Compatible" in refused
+
+
+def heic(picture: Image.Image, **options: Any) -> bytes:
+    """As an iPhone writes it: turned by a property of the file, with EXIF that says the same."""
+    pytest.importorskip("pillow_heif", reason="HEIC is read where pillow-heif is installed")
+    return encoded(picture, "HEIF", **options)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_an_iphones_photo_is_turned_once_and_says_nothing_of_its_maker(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION], exif[0x010E] = orientation, WORD
+    exif.get_ifd(0x8825).update({1: "N", 0x1D: WORD})
+    stored = Image.new("RGB", (1600, 1200), WHITE)
+    stored.paste(RED, (0, 0, 1600, 300))  # the first row
+    sent = heic(stored, exif=exif.tobytes())
+    assert WORD.encode() in sent
+
+    arrives = fitted(sent).convert("RGB")
+
+    first_row = {1: "top", 3: "bottom", 6: "right", 8: "left"}[orientation]
+    assert arrives.size == ((600, 800) if orientation >= 6 else (800, 600))
+    assert is_near(arrives.getpixel(middle_of(first_row, arrives)), RED, within=30)
+    assert WORD.encode() not in base64.b64decode(fit(as_base64(sent), max_size=800, max_pixels=MAX_PIXELS))
+
+
+def test_a_heic_is_refused_by_its_size_before_it_is_decoded() -> None:
+    file = heic(Image.new("RGB", (64, 64), RED))
+    large = file.replace(
+        b"ispe\0\0\0\0" + struct.pack(">II", 64, 64), b"ispe\0\0\0\0" + struct.pack(">II", 12000, 9000)
+    )
+    assert reason(large) == "The image is too large: 12000 × 9000 pixels, at most 64000000 are allowed."
+    assert reason(file[: len(file) // 2]) in {DAMAGED, UNREADABLE}
 
 
 def test_a_cameras_negative_is_not_shown_as_its_tiny_preview() -> None:
