@@ -135,7 +135,9 @@ def test_a_floor_of_the_front_imports_those_below_it_alone(floor: str) -> None:
     assert FLOORS[floor] <= set(below)
 
 
-@pytest.mark.parametrize("module", ["worker.process", "worker.images", "worker.geojson", "worker.effects"])
+@pytest.mark.parametrize(
+    "module", ["worker.process", "worker.images", "worker.geojson", "worker.effects", "worker.fairness"]
+)
 def test_what_is_pure_has_no_clock_and_no_chance_of_its_own(module: str) -> None:
     impure = ("time", "datetime", "random", "secrets", "uuid", "os", "socket", "threading")
     wrong = [str(one) for one in IMPORTS[module] if one.imported.partition(".")[0] in impure]

@@ -48,7 +48,7 @@ def arguments() -> argparse.Namespace:
 async def work(lanes: list[Lane], name: str, settings: Settings, stop: asyncio.Event) -> None:
     """Works until it is told to stop, then ends what it holds."""
     async with contextlib.AsyncExitStack() as stack:
-        sandbox = Sandbox(seconds=settings.job_seconds, memory=settings.job_memory, preload=("worker.process",))
+        sandbox = Sandbox(seconds=settings.job_seconds, memory=settings.job_memory, preload=("worker.attempts",))
         stack.push_async_callback(sandbox.close)
         if Lane.HEAVY in lanes:
             await sandbox.start()

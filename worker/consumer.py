@@ -19,11 +19,11 @@ from gischat.errors import Refused, Uncompliant
 from gischat.messages import Lane
 from gischat.settings import Settings
 from worker import presence, process
+from worker.attempts import Attempt, Postpone, attempt
 from worker.effects import Bury, Effect, Missing, Refuse, Undoing
 from worker.fairness import ORDINARY_SECONDS, Charge, FairQueue, Ledger, Person, Waiting, estimated_seconds
 from worker.gateway import Gateway, Held, Unavailable
 from worker.inbox import InboxReader
-from worker.process import Attempt, Postpone
 from worker.sandbox import Crashed, OutOfMemory, Sandbox, StartFailed, TimedOut
 from worker.workbook import WorkBook
 
@@ -312,7 +312,7 @@ class HeavyConsumer(Consumer):
             self.turned_at = time.monotonic()
 
     async def _attempt(self, held: Held, most_seconds: float | None) -> Attempt:
-        """What a job comes to: see `process.attempt`. Where the child did not say what it took, it was all the time."""
+        """What a job comes to: see `worker.attempts`. Where the child did not say what it took, it was all the time."""
         since = time.monotonic()
         done = await self._done(held, most_seconds)
         return done if isinstance(done, Attempt) else Attempt(done, time.monotonic() - since)
@@ -327,7 +327,7 @@ class HeavyConsumer(Consumer):
         for _ in range(MOST_DELIVERIES):
             try:
                 job = held.job
-                return await self._sandbox.run(process.attempt, job.type, job.body, self._settings, most_seconds)
+                return await self._sandbox.run(attempt, job.type, job.body, self._settings, most_seconds)
             except OutOfMemory:
                 log.warning("a job took too much memory", extra=_named(held))
                 return Refuse(TAKES_TOO_MUCH)

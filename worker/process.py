@@ -1,12 +1,11 @@
-"""What is done with a job, by its type. Pure: no Redis, and no clock but for what it took.
+"""What is done with a job, by its type. Pure: no Redis, no clock of its own.
 
 LIGHT   type -> function of the job, at once
 HEAVY   type -> function of the body, in the sandbox: it may take long, or all memory, or be made to do so
 """
 
-import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -14,7 +13,7 @@ from gischat.errors import Uncompliant
 from gischat.settings import Settings
 from gischat.streams.entries import ANNOUNCEMENT, COUNT, HEARTBEAT, LEAVE, RESTORE, Job
 from worker import costs, geojson, images
-from worker.effects import Acknowledge, Count, Effect, Exit, Leave, Like, Publish, Refuse, Register, Restore
+from worker.effects import Acknowledge, Count, Effect, Exit, Leave, Like, Publish, Register, Restore
 from worker.fairness import MOST_SECONDS, estimated_seconds
 
 # Texts that make QChat do something funny: shown, never stored.
@@ -109,41 +108,24 @@ def predicted_seconds(type: str, body: bytes) -> float:
     """What a job of the heavy lane will take, by what is in it."""
     if type != "image":
         return estimated_seconds(len(body))
-    text = _content(body)["image_data"].replace("\r", "").replace("\n", "")
     try:
-        seconds = costs.predicted_seconds(msgspec.convert(text, bytes))
+        seconds = costs.predicted_seconds(_picture(body))
     except (msgspec.ValidationError, UnicodeError):
         return 0.0  # it will be refused at once
     return min(seconds, MOST_SECONDS)
 
 
-class Postpone(NamedTuple):
-    """A job that was not begun, for others wait: it will take so many seconds."""
-
-    seconds: float
+class _Picture(msgspec.Struct):
+    image_data: bytes
 
 
-class Attempt(NamedTuple):
-    """What came of a job of the heavy lane, and the processor's time that it took, in seconds."""
-
-    effect: Effect | Postpone
-    seconds: float
-
-
-def attempt(type: str, body: bytes, settings: Settings, most_seconds: float | None) -> Attempt:
-    """Does a job of the heavy lane, unless it is predicted to take more than `most_seconds` (None: whatever)."""
-    since = time.process_time()
-    effect = _attempted(type, body, settings, most_seconds)
-    return Attempt(effect, time.process_time() - since)
-
-
-def _attempted(type: str, body: bytes, settings: Settings, most_seconds: float | None) -> Effect | Postpone:
-    if most_seconds is not None and (seconds := predicted_seconds(type, body)) > most_seconds:
-        return Postpone(seconds)
+def _picture(body: bytes) -> bytes:
+    """The file in a message; at once from JSON and base64 where there are no line breaks."""
     try:
-        return Publish(HEAVY[type](body, settings))
-    except Uncompliant as error:
-        return Refuse(error.reason)
+        return msgspec.json.decode(body, type=_Picture).image_data
+    except msgspec.ValidationError:
+        text = _content(body)["image_data"]
+        return msgspec.convert(text.replace("\r", "").replace("\n", ""), bytes)
 
 
 def _content(body: bytes) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class HeavyLane:
     @asynccontextmanager
     async def worker(self, name: str = "heavy-1") -> AsyncIterator[HeavyConsumer]:
         settings, stop = self.wire.settings, asyncio.Event()
-        sandbox = Sandbox(seconds=60, memory=settings.job_memory, preload=("worker.process",))
+        sandbox = Sandbox(seconds=60, memory=settings.job_memory, preload=("worker.attempts",))
         async with connect(self._url, name=name) as redis, connect(self._url, name=f"{name}-reader") as reading:
             gateway = Gateway(settings, Lane.HEAVY, [CHANNEL], name, redis=redis, reader=redis)
             reader = InboxReader(settings, Lane.HEAVY, [CHANNEL], reading)
