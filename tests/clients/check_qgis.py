@@ -1,7 +1,8 @@
 """`make check-qgis QCHAT_PLUGIN=…/qchat`: a real QGIS with the real QChat plugin talks to this server.
 
-It starts a server, an X server and QGIS, and beside them a second person with a plain websocket. `qgis_driver.py`, which
-QGIS runs, uses the plugin's dock; this side starts, watches and judges. It ends by itself and leaves nothing running.
+It starts a server, an X server and QGIS, and beside them a second person with a plain websocket. QGIS runs
+`qgis_driver.py`, which uses the plugin's dock; this side starts, watches and judges. It ends by itself and
+leaves nothing running.
 
 Needs Debian's qgis, python3-qgis, python3-pyqt5.qtwebsockets, python3-pyqt5.qtmultimedia and xvfb.
 Exits with 0 when all is as it should be, 1 when something is not, 2 when it cannot be tried here.
@@ -100,7 +101,7 @@ def display(directory: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def running_qgis(directory: Path, task: dict[str, Any], screen: str, pipes: list[int]) -> Iterator[subprocess.Popen[bytes]]:
+def running_qgis(directory: Path, task: dict[str, Any], screen: str, pipes: list[int]) -> Iterator[None]:
     """QGIS with a profile of its own, in a group of its own so that nothing of it stays."""
     home = directory / "home"
     runtime = directory / "runtime"
@@ -117,7 +118,16 @@ def running_qgis(directory: Path, task: dict[str, Any], screen: str, pipes: list
         "CHECK_QGIS": json.dumps(task),
     }
     profiles = directory / "profiles"
-    command = ["qgis", "--nologo", "--noversioncheck", "--noplugins", "--profiles-path", str(profiles), "--code", str(DRIVER)]
+    command = [
+        "qgis",
+        "--nologo",
+        "--noversioncheck",
+        "--noplugins",
+        "--profiles-path",
+        str(profiles),
+        "--code",
+        str(DRIVER),
+    ]
     with (directory / "qgis.log").open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -130,7 +140,7 @@ def running_qgis(directory: Path, task: dict[str, Any], screen: str, pipes: list
             start_new_session=True,
         )
     try:
-        yield process
+        yield
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

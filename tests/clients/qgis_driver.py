@@ -1,7 +1,8 @@
 """What QGIS runs (`qgis --code`): it uses the QChat plugin as a person does and says what it saw.
 
-It runs in QGIS' own Python and GUI thread. Nothing of the plugin is replaced but the dialog in which a person picks a file.
-With `check_qgis.py` it speaks in JSON lines over two pipes: it tells what it saw, and asks for what another person does.
+It runs in QGIS' own Python and GUI thread. Nothing of the plugin is replaced but the dialog in which a person
+picks a file. With `check_qgis.py` it speaks in JSON lines over two pipes: it tells what it saw, and asks for what
+another person does.
 """
 
 import faulthandler
@@ -19,10 +20,10 @@ from typing import Any
 import qgis.utils
 from qgis.core import (
     Qgis,
-    QgsApplication,
     QgsCoordinateReferenceSystem,
     QgsFeature,
     QgsGeometry,
+    QgsJsonExporter,
     QgsPoint,
     QgsPointXY,
     QgsProject,
@@ -35,9 +36,10 @@ from qgis.PyQt.QtCore import QCoreApplication, QTimer
 from qgis.PyQt.QtGui import QColor, QImage
 from qgis.PyQt.QtWidgets import QApplication, QDialog, QFileDialog, QMessageBox, QTextEdit, QTreeWidgetItem
 
-TASK: dict[str, Any] = json.loads(os.environ["CHECK_QGIS"])  # read, write (pipes), plugin, url, channels, nickname, directory
+# read, write (pipes), plugin, url, channels, nickname, directory
+TASK: dict[str, Any] = json.loads(os.environ["CHECK_QGIS"])
 PATIENCE = 20.0  # seconds for anything to show
-STUCK_SECONDS = 300.0
+STUCK_SECONDS = 300.0  # then QGIS' log shows where it is
 BUSY_SECONDS = 30.0  # a processing run that holds the GUI thread
 MARKER = "---"  # the plugin's entry for no channel
 MESSAGE_COLUMN = 2
@@ -347,12 +349,7 @@ def load(item: Any) -> None:
 @step
 def loads_that_layer(dock: Dock) -> str:
     item = dock.message("the layer's echo", crs_authid="EPSG:2154", author=NICKNAME)
-    before = set(QgsProject.instance().mapLayers())
-    load(item)
-    added = set(QgsProject.instance().mapLayers()) - before
-    expect(added, f"no layer was added; its name came as {item.message.layer_name!r}")
-    layer = QgsProject.instance().mapLayer(added.pop())
-    expect(layer.isValid(), "QGIS says that the layer it loaded is not valid")
+    layer = load_new(item)
     features = {feature["name"]: feature for feature in layer.getFeatures()}
     expect(len(features) == 3, f"{len(features)} of 3 features were loaded")
     geometries = {name: feature.geometry() for name, feature in features.items()}
@@ -364,26 +361,45 @@ def loads_that_layer(dock: Dock) -> str:
     return f"{layer.name()!r}: 3 features, {layer.crs().authid()}, {QgsWkbTypes.displayString(layer.wkbType())}"
 
 
-@step
-def loads_a_layer_of_another(dock: Dock) -> str:
-    """As one comes from a bot or a page: in no style, and with a name that would be a path."""
+def layer_of_another(dock: Dock, name: str) -> Any:
+    """The row of a layer as a bot or a page sends one: in no style."""
     crs = QgsCoordinateReferenceSystem("EPSG:4326")
     geojson = {
         "type": "FeatureCollection",
         "features": [{"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [6.1, 46.2]}}],
     }
-    names = {"layer_name": "../roads/2024", "crs_wkt": crs.toWkt(), "crs_authid": "EPSG:4326"}
-    outside.ask("send", message={"type": "geojson", "author": WITNESS, **names, "geojson": geojson})
-    item = dock.message("the other one's layer", author=WITNESS, crs_authid="EPSG:4326")
+    head = {"type": "geojson", "author": WITNESS, "layer_name": name, "crs_wkt": crs.toWkt(), "crs_authid": "EPSG:4326"}
+    message = outside.ask("send", message={**head, "geojson": geojson})
+    return dock.message("the other one's layer", id=message["id"])
+
+
+def load_new(item: Any) -> QgsVectorLayer:
+    """Click on a layer's row; return the layer that it adds."""
+    before = set(QgsProject.instance().mapLayers())
+    load(item)
+    added = set(QgsProject.instance().mapLayers()) - before
+    expect(added, f"no layer was added; its name came as {item.message.layer_name!r}")
+    layer = QgsProject.instance().mapLayer(added.pop())
+    expect(layer.isValid(), "QGIS says that the layer it loaded is not valid")
+    return layer
+
+
+@step
+def loads_a_layer_whose_name_is_a_path(dock: Dock) -> str:
+    item = layer_of_another(dock, "../roads/2024")
     name = item.message.layer_name
     expect(not set(name) & set("/\\") and not name.startswith("."), f"its name is {name!r}: that is a path")
-    before = set(QgsProject.instance().mapLayers())
+    return f"its name comes as {name!r}"
+
+
+@step
+def loads_a_layer_without_a_style(dock: Dock) -> str:
+    item = layer_of_another(dock, "roads")
     try:
-        load(item)
-    except Exception as error:
-        raise Failed(f"the plugin cannot load it (style {item.message.style!r}): {error!r}") from error
-    expect(set(QgsProject.instance().mapLayers()) - before, "no layer was added")
-    return f"{name!r} is loaded"
+        layer = load_new(item)
+    except TypeError as error:
+        raise Failed(f"the plugin cannot load it: its style is {item.message.style!r}: {error}") from error
+    return f"{layer.name()!r} is loaded, though it has no style of its own"
 
 
 @step
@@ -461,7 +477,9 @@ def loads_a_script_whose_name_is_a_path(dock: Dock) -> str:
         message={"type": "script", "author": WITNESS, "name": "../../../evil", "raw_pycode": code},
     )
     item = dock.message("the script", author=WITNESS, raw_pycode=code)
-    expect("/" not in item.message.name, f"its name is {item.message.name!r}: the plugin would write outside its directory")
+    expect(
+        "/" not in item.message.name, f"its name is {item.message.name!r}: the plugin would write outside its directory"
+    )
     load(item)
     path = Path(ScriptUtils.scriptsFolders()[0]) / "qchat" / f"{item.message.name}.py"
     expect(path.read_text("utf-8") == code, f"there is no script {path}")
@@ -478,7 +496,13 @@ def loads_a_model(dock: Dock) -> str:
     xml = path.read_text("utf-8")
     outside.ask(
         "send",
-        message={"type": "model", "author": WITNESS, "model_name": "buffer twice", "model_group": "roads", "raw_xml": xml},
+        message={
+            "type": "model",
+            "author": WITNESS,
+            "model_name": "buffer twice",
+            "model_group": "roads",
+            "raw_xml": xml,
+        },
     )
     item = dock.message("the model", author=WITNESS, model_name="buffer twice")
     expect(item.message.raw_xml == xml, "the model came changed")
@@ -638,6 +662,12 @@ def fill_gaps() -> None:
         QgsLayerTreeView.contextMenuAboutToShow = NoSignal()
     if not hasattr(QgsMapCanvas, "contextMenuAboutToShow"):
         QgsMapCanvas.contextMenuAboutToShow = NoSignal()
+    if not hasattr(
+        QgsJsonExporter, "setDestinationCrs"
+    ):  # it transforms to WGS 84, or not at all, as the plugin wants it
+        transform = QgsJsonExporter.setTransformGeometries
+        QgsJsonExporter.setDestinationCrs = lambda exporter, _crs: None
+        QgsJsonExporter.setTransformGeometries = lambda exporter, _on: transform(exporter, False)
 
 
 def main() -> None:
