@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
+from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from tests.support.client import DEADLINE
@@ -88,13 +89,13 @@ class GuiClient:
 
     def send(self, **message: Any) -> None:
         """Send a message as JSON; as QWebSocket does, into the void when there is no connection any more."""
-        if self.connected:
+        if self._protocol.state is State.OPEN:
             self._protocol.send_text(json.dumps(message).encode())
             self._flush()
 
     async def close(self) -> None:
         """Close the websocket in order and wait for its end."""
-        if self.connected:
+        if self._gui and self._protocol.state is State.OPEN:
             self._protocol.send_close(1000)
             self._flush()
         await self.ended()

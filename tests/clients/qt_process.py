@@ -76,7 +76,7 @@ class Client:
         tell(
             event="reply",
             status=reply.attribute(QNetworkRequest.Attribute.HttpStatusCodeAttribute),
-            content_type=reply.rawHeader(b"Content-Type").data().decode(),
+            content_type=reply.rawHeader("Content-Type").data().decode(),
             body=reply.readAll().data().decode(),
             error=reply.errorString() if reply.error() != QNetworkReply.NetworkError.NoError else "",
         )
