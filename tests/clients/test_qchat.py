@@ -168,14 +168,20 @@ async def test_after_a_front_was_killed_the_same_nickname_registers_again(start_
     await back.close()
 
 
-async def test_what_the_input_field_completes_is_right_in_the_end(qgis: ConnectClient, channel: str) -> None:
-    """It is asked for at each `nb_users`, of which some are left out."""
+async def test_the_last_count_arrives_and_completions_are_right_then(
+    stack: Stack, qgis: ConnectClient, channel: str
+) -> None:
+    """It asks who is there at each `nb_users`, of which some are left out, but never the last one."""
     people = [f"person-{number:02}" for number in range(12)]
     clients = [await qgis(channel, nickname) for nickname in people]
+    for nickname in people:
+        await clients[0].heard(type="newcomer", newcomer=nickname)
+    incognito = await Client.connect(stack.fronts[0].url, channel)
     for client in clients:
         others = [nickname for nickname in people if nickname != client.nickname]
+        await client.until(lambda c=client: c.title_users == len(people) + 1, "the count of all")
         await client.until(lambda c=client, o=others: c.completions == o, f"{client.nickname}'s completions")
-        assert client.title_users == len(people)
+    await incognito.leave()
 
 
 # --- how a connection ends ---
@@ -252,6 +258,9 @@ NASTY_NAMES = [
     "a\nb",
     "a\x00b",
     "roads/2024",
+    "CON",
+    "wells ",
+    "wells\u202egnp",
 ]
 NAMED: dict[str, Callable[[str], dict[str, Any]]] = {
     "geojson": lambda name: {"layer_name": name, **CRS, "geojson": layer([feature(point(6.1, 46.2))]), "style": None},
@@ -273,6 +282,8 @@ async def test_whatever_name_is_sent_the_plugin_writes_into_its_directory_alone(
             assert not path.name.startswith(".")
             assert "\\" not in path.name
             assert ":" not in path.name
+            assert path.stem.upper() not in ("CON", "CON_STYLE")
+            assert path.stem.removesuffix("_style") == path.stem.removesuffix("_style").strip()
             assert path.name.isprintable()
 
 

@@ -6,13 +6,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from PIL import Image
 
 from tests.clients.conftest import FRESH_CHANNELS, NAMED_CHANNELS
 from tests.clients.qt import Qt
 from tests.conftest import StackFactory
 from tests.support.contract import words
+from tests.support.pictures import as_base64, encoded, opened
 from tests.support.processes import HOST, Stack
 from tests.support.settings import settings
+
+QT_FRAME_SIZE = 512 * 1024  # what is larger goes out in frames of this size
 
 StartQt = Callable[[], Awaitable[Qt]]
 
@@ -87,6 +91,18 @@ async def test_an_unknown_channel_is_said_and_closed_with_1008(qt: StartQt, stac
     assert "Nowhere" in (await client.message(type="uncompliant"))["reason"]
     ending = await client.until(event="disconnected")
     assert (ending["code"], ending["reason"]) == (1008, "Channel 'Nowhere' does not exist.")
+
+
+async def test_a_photo_comes_through_in_the_frames_that_qwebsocket_makes_of_it(
+    qt: StartQt, stack: Stack, channel: str
+) -> None:
+    noise = as_base64(encoded(Image.effect_noise((1400, 1000), 100), "PNG"))
+    assert len(noise) > 3 * QT_FRAME_SIZE
+    client = await qt()
+    await client.open(websocket_url(stack, channel))
+    client.send(type="image", author="jane", image_data=noise)
+    echo = await client.message(type="image", author="jane")
+    assert max(opened(echo["image_data"]).size) == settings().max_image_size
 
 
 async def test_it_closes_in_order(qt: StartQt, stack: Stack, channel: str) -> None:
