@@ -238,6 +238,7 @@ def plugin_directory(given: str | None) -> Path:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plugin", nargs="?", help="the plugin's directory")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ctrl-C does: end what was started
     try:
         plugin = plugin_directory(parser.parse_args().plugin)
         for program in ("qgis", "Xvfb"):
