@@ -1,5 +1,6 @@
 """A server for the clients, and the clients, which leave when the test ends."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -46,8 +47,9 @@ def clients(io_loop: IOLoop) -> Iterator[list[GuiClient | Qt]]:
     yield opened
 
     async def leave() -> None:
-        for client in opened:
-            await client.close()
+        endings = await asyncio.gather(*(client.close() for client in opened), return_exceptions=True)
+        for failure in filter(None, endings):
+            raise failure
 
     io_loop.run_sync(leave)
 
