@@ -1,9 +1,7 @@
 """Real Qt against the server: QUrl's encoding, QWebSocket's pings and closes, QNetworkAccessManager's replies."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 import pytest
 from PIL import Image
@@ -13,7 +11,7 @@ from tests.clients.qt import Qt
 from tests.conftest import StackFactory
 from tests.support.contract import words
 from tests.support.pictures import as_base64, encoded, opened
-from tests.support.processes import HOST, Stack
+from tests.support.processes import Stack
 from tests.support.settings import settings
 
 QT_FRAME_SIZE = 512 * 1024  # what is larger goes out in frames of this size
@@ -111,44 +109,3 @@ async def test_it_closes_in_order(qt: StartQt, stack: Stack, channel: str) -> No
     await client.message(type="nb_users")
     client.do("close")
     assert (await client.until(event="disconnected"))["code"] == 1000
-
-
-# --- an address with a path ---
-
-PREFIX = "/maps/chat"
-
-
-@asynccontextmanager
-async def serving_below(prefix: str, port: int) -> AsyncIterator[int]:
-    """A proxy that has the server below a path, as nginx does with `proxy_pass http://…/`; yields its port."""
-
-    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = await reader.readuntil(b"\r\n")
-        method, target, version = request.decode().split(" ")
-        assert target.startswith(f"{prefix}/"), f"asked for {target}"
-        upstream_reader, upstream_writer = await asyncio.open_connection(HOST, port)
-        upstream_writer.write(f"{method} {target.removeprefix(prefix)} {version}".encode())
-        await asyncio.gather(pipe(reader, upstream_writer), pipe(upstream_reader, writer), return_exceptions=True)
-
-    server = await asyncio.start_server(serve, HOST, 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-
-
-@pytest.mark.parametrize("end", ["", "/"])
-async def test_an_address_with_a_path(qt: StartQt, stack: Stack, end: str) -> None:
-    async with serving_below(PREFIX, stack.fronts[0].port) as port:
-        client = await qt()
-        base = f"http://{HOST}:{port}{PREFIX}{end}"
-        reply = await client.get(f"{base}/channels")
-        assert (reply.status, reply.content_type, reply.error) == (200, "application/json", "")
-        await client.open(f"{base}/channel/Field and mobile/ws".replace("http", "ws", 1))
-        client.send(type="text", author="jane", text=(text := words()))
-        await client.message(type="text", text=text)
-        await client.close()
