@@ -11,7 +11,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check status test check-alerts soak bench lint audit format clean
+.PHONY: help run check status test check-alerts check-qgis soak bench lint audit format clean
 
 help:
 	@echo "make run      the chat, in the foreground; Ctrl-C stops it"
@@ -19,6 +19,7 @@ help:
 	@echo "make status   is it well, and what runs (scale it with: deploy/ctl scale light 3)"
 	@echo "make test     all tests"
 	@echo "make check-alerts   the alert rules, by promtool and a real Prometheus"
+	@echo "make check-qgis QCHAT_PLUGIN=~/.../plugins/qchat   with a real QGIS and that plugin"
 	@echo "make soak     all faults, mixed at random: SECONDS=600 SEED=1"
 	@echo "make bench    what a message, a photo, a client costs: ROUNDS=3, QUICK=1, RECORD=1"
 	@echo "make lint     ruff and mypy"
@@ -45,6 +46,10 @@ check-alerts: .venv/.installed-dev
 	@promtool check config deploy/prometheus/prometheus.yml
 	@promtool test rules tests/prometheus/alerts_test.yml
 	@$(BIN)/python -m pytest -q tests/prometheus/check_prometheus.py
+
+# Apart from the tests, for QGIS and the plugin are not everywhere; nothing is installed for it.
+check-qgis: .venv/.installed-dev
+	@$(BIN)/python -m tests.clients.check_qgis "$(QCHAT_PLUGIN)"
 
 bench: .venv/.installed-run
 	@$(BIN)/python -m bench --rounds $(ROUNDS) $(if $(QUICK),--quick) $(if $(RECORD),--record)

@@ -40,6 +40,7 @@ setup(
             "packaging>=26",
             "pillow-heif>=1.8.1,<2",
             "psutil>=7,<8",
+            "pyside6-addons>=6.9,<7",  # has QtWebSockets
             "pytest>=9.2,<10",
             "pytest-tornasync>=0.6.0.post2,<1",
             "pytest-xdist>=3.8,<4",

@@ -1,0 +1,263 @@
+"""`make check-qgis QCHAT_PLUGIN=…/qchat`: a real QGIS with the real QChat plugin talks to this server.
+
+It starts a server, an X server and QGIS, and beside them a second person with a plain websocket. QGIS runs
+`qgis_driver.py`, which uses the plugin's dock; this side starts, watches and judges. It ends by itself and
+leaves nothing running.
+
+Needs Debian's qgis, python3-qgis, python3-pyqt5.qtwebsockets, python3-pyqt5.qtmultimedia and xvfb.
+Exits with 0 when all is as it should be, 1 when something is not, 2 when it cannot be tried here.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.support.client import Client
+from tests.support.processes import Stack, Valkey
+
+DRIVER = Path(__file__).with_name("qgis_driver.py")
+PACKAGES = "qgis python3-qgis python3-pyqt5.qtwebsockets python3-pyqt5.qtmultimedia xvfb"
+CHANNELS = ["QGIS", "Field and mobile", "Été à la mer", "R+D", "100%"]
+NICKNAME = "qgis-user"
+WHOLE_DEADLINE = 420.0  # seconds; it takes about a minute and a half
+
+
+class CannotTry(Exception):
+    """Something that is needed is not there."""
+
+
+class Outside:
+    """Does what the driver asks for: the second person, and the server's end."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._client: Client | None = None
+
+    async def answer(self, verb: str, arguments: dict[str, Any]) -> Any:
+        """Do it; what is returned is what came of it."""
+        return await {
+            "join": self._join,
+            "leave": self._leave,
+            "send": self._send,
+            "await": self._await,
+            "stop": self._stop,
+        }[verb](**arguments)
+
+    async def close(self) -> None:
+        if self._client:
+            await self._client.leave()
+
+    async def _join(self, channel: str, nickname: str) -> None:
+        self._client = await Client.connect(self._stack.fronts[0].url, channel)
+        await self._client.register(nickname)
+
+    async def _leave(self) -> None:
+        await self.close()
+        self._client = None
+
+    async def _send(self, message: dict[str, Any], echo: bool = True) -> Any:
+        assert self._client
+        await self._client.send(**message)
+        return await self._client.until(type=message["type"], author=message["author"]) if echo else None
+
+    async def _await(self, conditions: dict[str, Any]) -> Any:
+        assert self._client
+        return await self._client.until(**conditions)
+
+    async def _stop(self) -> None:
+        client, self._client = self._client, None
+        await self._stack.fronts[0].stopped()
+        if client:
+            await client.closed()
+
+
+@contextlib.contextmanager
+def display(directory: Path) -> Iterator[str]:
+    """An X server of our own; yields its name for DISPLAY."""
+    read, write = os.pipe()
+    with (directory / "xvfb.log").open("wb") as log:
+        command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1400x1000x24", "-nolisten", "tcp"]
+        server = subprocess.Popen(command, pass_fds=[write], stdout=log, stderr=log)
+    os.close(write)
+    try:
+        with os.fdopen(read) as numbers:
+            number = numbers.readline().strip()
+        if not number:
+            raise CannotTry(f"Xvfb does not start: {(directory / 'xvfb.log').read_text()}")
+        yield f":{number}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+@contextlib.contextmanager
+def running_qgis(directory: Path, task: dict[str, Any], screen: str, pipes: list[int]) -> Iterator[None]:
+    """QGIS with a profile of its own, in a group of its own so that nothing of it stays."""
+    home = directory / "home"
+    runtime = directory / "runtime"
+    home.mkdir()
+    runtime.mkdir(mode=0o700)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "TMPDIR": str(directory),
+        "XDG_RUNTIME_DIR": str(runtime),
+        "DISPLAY": screen,
+        "LANG": "C.UTF-8",
+        "LIBGL_ALWAYS_SOFTWARE": "1",
+        "CHECK_QGIS": json.dumps(task),
+    }
+    profiles = directory / "profiles"
+    command = [
+        "qgis",
+        "--nologo",
+        "--noversioncheck",
+        "--noplugins",
+        "--profiles-path",
+        str(profiles),
+        "--code",
+        str(DRIVER),
+    ]
+    with (directory / "qgis.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=pipes,
+            start_new_session=True,
+        )
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+
+
+async def talk(outside: Outside, reader: asyncio.StreamReader, answers: int) -> list[str]:
+    """Follow the driver to its end, printing what it saw; return what was wrong."""
+    wrong: list[str] = []
+    ended = False
+    while line := await reader.readline():
+        told = json.loads(line)
+        if "ask" in told:
+            os.write(answers, json.dumps(await answered(outside, told)).encode() + b"\n")
+        elif "failed" in told:
+            wrong.append(f"{told['step']}: {told['failed']}")
+            print(f"  WRONG  {told['step']}: {told['failed']}", flush=True)
+        elif "step" in told:
+            print(f"  ok     {told['step']}: {told['saw']}", flush=True)
+        ended |= "end" in told
+    if not ended:
+        wrong.append("QGIS ended before the check was over")
+    return wrong
+
+
+async def answered(outside: Outside, told: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {"done": await outside.answer(told["ask"], told["arguments"])}
+    except Exception as error:
+        return {"error": f"{told['ask']} {told['arguments']}: {error}"}
+
+
+async def check(plugin: Path, directory: Path, stack: Stack) -> list[str]:
+    """Run QGIS against the stack; return what was wrong."""
+    to_driver, answers = os.pipe()
+    told, from_driver = os.pipe()
+    task = {
+        "read": to_driver,
+        "write": from_driver,
+        "plugin": str(plugin),
+        "url": stack.fronts[0].url,
+        "channels": CHANNELS,
+        "nickname": NICKNAME,
+        "directory": str(directory),
+    }
+    outside = Outside(stack)
+    with display(directory) as screen, running_qgis(directory, task, screen, [to_driver, from_driver]):
+        os.close(to_driver)
+        os.close(from_driver)
+        reader = asyncio.StreamReader(limit=1 << 26)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(told, "rb", buffering=0)
+        )
+        try:
+            async with asyncio.timeout(WHOLE_DEADLINE):
+                return await talk(outside, reader, answers)
+        except TimeoutError:
+            return [f"not over after {WHOLE_DEADLINE:.0f} s"]
+        finally:
+            transport.close()
+            os.close(answers)
+            await outside.close()
+
+
+def run(plugin: Path, directory: Path) -> list[str]:
+    """Start the server, check, stop it; return what was wrong."""
+    with Valkey(directory) as valkey:
+        channels = ",".join(CHANNELS)
+        stack = Stack(directory, valkey.url, channels=channels, rules="Be kind.")
+        stack.start()
+        try:
+            wrong = asyncio.run(check(plugin, directory, stack))
+        except BaseException:
+            stack.kill()
+            raise
+        try:
+            stack.stop()
+            stack.assert_quiet_logs()
+        except AssertionError as error:
+            wrong.append(str(error))
+        return wrong
+
+
+def plugin_directory(given: str | None) -> Path:
+    """The plugin's directory, which must be there with its dock widget."""
+    if not given:
+        raise CannotTry("say where the QChat plugin is: make check-qgis QCHAT_PLUGIN=~/…/plugins/qchat")
+    directory = Path(given).expanduser().resolve()
+    if not (directory / "metadata.txt").is_file():
+        raise CannotTry(f"{directory} has no metadata.txt: that is no QGIS plugin")
+    return directory
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("plugin", nargs="?", help="the plugin's directory")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ctrl-C does: end what was started
+    try:
+        plugin = plugin_directory(parser.parse_args().plugin)
+        for program in ("qgis", "Xvfb"):
+            if not shutil.which(program):
+                raise CannotTry(f"there is no {program} here: apt-get install {PACKAGES}")
+        with tempfile.TemporaryDirectory(prefix="gischat-qgis-") as name:
+            directory = Path(name)
+            wrong = run(plugin, directory)
+            if wrong:
+                tail = (directory / "qgis.log").read_text(errors="replace")[-2000:]
+                print(f"QGIS' own output ended with:\n{tail}", file=sys.stderr)
+    except CannotTry as reason:
+        print(f"gischat: {reason}", file=sys.stderr)
+        return 2
+    for problem in wrong:
+        print(f"gischat: QGIS: {problem.splitlines()[0]}", file=sys.stderr)
+    print(f"gischat: {len(wrong)} wrong" if wrong else "gischat: all is as QGIS needs it")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

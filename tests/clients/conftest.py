@@ -1,0 +1,92 @@
+"""A server for the clients, and the clients, which leave when the test ends."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from tests.clients.gui import GuiClient
+from tests.clients.qchat import QChat
+from tests.clients.qfield import QField
+from tests.clients.qt import Qt
+from tests.conftest import StackFactory
+from tests.support.processes import Stack
+
+NAMED_CHANNELS = ["QGIS", "Field and mobile", "Été à la mer", "R+D", "100%"]
+FRESH_CHANNELS = [f"room {number}" for number in range(60)]
+
+OpenClient = Callable[..., Any]
+ConnectClient = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture(scope="session")
+def stack(open_stack: StackFactory) -> Iterator[Stack]:
+    """A front and its workers, with the settings that a new instance has but for the channels."""
+    with open_stack(channels=",".join(NAMED_CHANNELS + FRESH_CHANNELS)) as stack:
+        yield stack
+        stack.assert_quiet_logs()
+
+
+@pytest.fixture(scope="session")
+def _fresh_channels() -> list[str]:
+    return list(FRESH_CHANNELS)
+
+
+@pytest.fixture
+def channel(_fresh_channels: list[str]) -> str:
+    """A channel that is this test's alone."""
+    return _fresh_channels.pop(0)
+
+
+@pytest.fixture
+def clients(io_loop: IOLoop) -> Iterator[list[GuiClient | Qt]]:
+    """Those that are to be closed when the test ends."""
+    opened: list[GuiClient | Qt] = []
+    yield opened
+
+    async def leave() -> None:
+        endings = await asyncio.gather(*(client.close() for client in opened), return_exceptions=True)
+        for failure in filter(None, endings):
+            raise failure
+
+    io_loop.run_sync(leave)
+
+
+@pytest.fixture
+def qgis(clients: list[GuiClient], stack: Stack) -> ConnectClient:
+    """Connects a QGIS: `await qgis(channel, "jane")`."""
+
+    async def connect(channel: str, nickname: str = "jane", *, instance: str = stack.fronts[0].url) -> QChat:
+        client = QChat(instance, nickname)
+        clients.append(client)
+        await client.connect(channel)
+        return client
+
+    return connect
+
+
+@pytest.fixture
+def qfield(clients: list[GuiClient], stack: Stack) -> ConnectClient:
+    """Connects a QField: `await qfield(channel)`."""
+
+    async def connect(channel: str, *args: str, server: str = stack.fronts[0].url) -> QField:
+        client = QField(server, *args)
+        clients.append(client)
+        await client.connect(channel)
+        return client
+
+    return connect
+
+
+@pytest.fixture
+def qt(clients: list[Any]) -> Callable[[], Awaitable[Qt]]:
+    """Starts a process with Qt in it: `await qt()`."""
+
+    async def start() -> Qt:
+        client = await Qt.start()
+        clients.append(client)
+        return client
+
+    return start

@@ -1,0 +1,116 @@
+"""Real Qt, in a process of its own: its event loop is another than ours, and may be held."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
+
+from tests.support.client import DEADLINE
+from tests.support.contract import Message
+from tests.support.processes import ROOT
+
+Event = dict[str, Any]
+
+
+class QtReply(NamedTuple):
+    """What QNetworkAccessManager got; `error` is empty when Qt calls it a success."""
+
+    status: int | None
+    content_type: str
+    body: str
+    error: str
+
+
+class Qt:
+    """The process; its QWebSocket is driven with `open`, `send`, `close`, and followed with `until` and `text`."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._events: list[Event] = []
+        self._news = asyncio.Event()
+        self._reader = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(cls) -> Self:
+        """Start the process and wait until its event loop runs."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.clients.qt_process",
+            cwd=ROOT,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=1 << 26,
+        )
+        qt = cls(process)
+        await qt.until(event="ready")
+        return qt
+
+    def do(self, verb: str, **arguments: Any) -> None:
+        """Have its event loop do it, when it comes to it."""
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps([verb, arguments]).encode() + b"\n")
+
+    async def open(self, url: str) -> None:
+        """Open the QWebSocket, with QUrl's own idea of what was typed."""
+        self.do("open", url=url)
+        await self.until(event="connected")
+
+    def send(self, **message: Any) -> None:
+        """Send a message as JSON."""
+        self.do("send", text=json.dumps(message))
+
+    async def get(self, url: str, **headers: str) -> QtReply:
+        """A GET of QNetworkAccessManager."""
+        self.do("get", url=url, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        reply = await self.until(event="reply")
+        return QtReply(reply["status"], reply["content_type"], reply["body"], reply["error"])
+
+    async def until(self, **conditions: Any) -> Event:
+        """Take the first event that has these values, there or still to come."""
+        return await self._wait_for(lambda event: conditions.items() <= event.items(), str(conditions))
+
+    async def message(self, **conditions: Any) -> Message:
+        """Take the first message that has these values, there or still to come."""
+
+        def matches(event: Event) -> bool:
+            return event["event"] == "text" and conditions.items() <= json.loads(event["text"]).items()
+
+        message: Message = json.loads((await self._wait_for(matches, f"a message with {conditions}"))["text"])
+        return message
+
+    async def close(self) -> None:
+        """End the process."""
+        if self._process.returncode is None:
+            self.do("end")
+            try:
+                async with asyncio.timeout(DEADLINE):
+                    await self._process.wait()
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+                raise AssertionError("Qt did not end when told to") from None
+        await self._reader
+
+    async def _wait_for(self, matches: Callable[[Event], bool], what: str) -> Event:
+        def found() -> Event | None:
+            return next((event for event in self._events if matches(event)), None)
+
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while (event := found()) is None:
+                    assert not self._reader.done(), f"Qt's process ended, waiting for {what}"
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(f"waited {DEADLINE} s for {what}; Qt told {self._events!r:.1000}") from None
+        self._events.remove(event)
+        return event
+
+    async def _read(self) -> None:
+        assert self._process.stdout
+        while line := await self._process.stdout.readline():
+            self._events.append(json.loads(line))
+            self._news.set()
+        self._news.set()

@@ -1,0 +1,372 @@
+"""QGIS with the QChat plugin, scene by scene: what it demands, what its user sees."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.clients.conftest import FRESH_CHANNELS, NAMED_CHANNELS, ConnectClient
+from tests.clients.gui import get
+from tests.clients.qchat import TEMP, QChat, written
+from tests.conftest import StackFactory
+from tests.support.client import Client
+from tests.support.contract import words
+from tests.support.layers import feature, geometry, layer, point
+from tests.support.processes import Stack
+from tests.support.rest import eventually
+from tests.support.settings import settings
+
+CRS = {"crs_wkt": 'GEOGCRS["WGS 84"]', "crs_authid": "EPSG:4326"}
+JANE = {"author": "jane", "avatar": None}
+
+
+# --- what it lists ---
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+async def test_the_dock_lists_channels_rules_status_and_users(
+    stack: Stack, end: str, qgis: ConnectClient, channel: str
+) -> None:
+    address = stack.fronts[0].url + end
+    client = await qgis(channel, instance=address)
+    await client.heard(type="newcomer", newcomer="jane")
+
+    assert client.open_dock() == NAMED_CHANNELS + FRESH_CHANNELS
+    assert client.rules() == "Be kind. en 255 3 32"
+    assert client.status().keys() == {*NAMED_CHANNELS, *FRESH_CHANNELS}
+    await eventually(lambda: asyncio.to_thread(client.users), ["jane"])
+
+
+@pytest.mark.parametrize(
+    "path", ["/channels", "/rules", "/status", "/version", "/channel/QGIS/users", "/channel/QGIS/last"]
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_every_answer_has_the_one_content_type_that_the_plugin_takes(
+    stack: Stack, path: str, method: str
+) -> None:
+    reply = await asyncio.to_thread(get, stack.fronts[0].url + path, method)
+    assert (reply.status, reply.content_type) == (200, "application/json")
+
+
+@pytest.mark.parametrize("path", ["/channel/nowhere/users", "/nothing/there", "/channel/QGIS/text"])
+async def test_so_has_every_error(stack: Stack, path: str) -> None:
+    reply = await asyncio.to_thread(get, stack.fronts[0].url + path)
+    assert reply.status >= 400
+    assert reply.content_type == "application/json"
+
+
+@pytest.mark.parametrize("path", ["/", "/channels", "/rules", "/status", "/version", "/channel/QGIS/users"])
+async def test_what_answers_get_answers_head_with_the_same_headers_and_no_body(stack: Stack, path: str) -> None:
+    def headers(method: str) -> dict[str, str]:
+        reply = get(stack.fronts[0].url + path, method)
+        assert reply.status == 200
+        assert method == "GET" or not reply.body
+        return {name: value for name, value in reply.headers if name not in ("Date", "X-Request-Id")}
+
+    asked, head = await asyncio.to_thread(headers, "GET"), await asyncio.to_thread(headers, "HEAD")
+    assert head == asked
+
+
+async def test_qgis_keeps_no_answer_for_later(stack: Stack) -> None:
+    """It would show the channels and rules of today for ever: it never asks again whether what it has is still true."""
+    client = QChat(stack.fronts[0].url, "jane")
+    await asyncio.to_thread(client.open_dock)
+    assert not client.disk
+
+
+@pytest.mark.parametrize("channel", NAMED_CHANNELS)
+async def test_it_talks_in_channels_of_any_name(qgis: ConnectClient, channel: str) -> None:
+    jane, john = await qgis(channel, "jane"), await qgis(channel, "john")
+    jane.say(text := words())
+    assert (await john.row(text=text)).author == "jane"
+    await jane.row(text=text)
+    await jane.until(lambda: jane.completions == ["john"], "john to be completed")
+
+
+# --- nicknames ---
+
+
+async def test_a_refused_nickname_is_given_when_it_is_free(qgis: ConnectClient, channel: str) -> None:
+    """The second window of the same person; the plugin asks once."""
+    first, other = await qgis(channel, "jane"), await qgis(channel, "john")
+    await first.heard(type="newcomer", newcomer="john")
+    second = await qgis(channel, "jane")
+    assert "already registered" in await second.red_bar()
+
+    await first.close()
+    await other.heard(type="exiter", exiter="jane")
+    await second.heard(type="newcomer", newcomer="jane")
+    await eventually(lambda: asyncio.to_thread(second.users), ["jane", "john"])
+
+    other.send_message("like", liker_author="john", liked_author="jane", message="welcome back")
+    await second.until(lambda: second.liked == ["welcome back"], "a like")
+
+
+async def test_the_oldest_wish_of_those_who_are_there_is_granted(qgis: ConnectClient, channel: str) -> None:
+    holder = await qgis(channel, "jane")
+    await holder.heard(type="newcomer", newcomer="jane")
+    gone, oldest, youngest = [await _refused(qgis, channel, "jane") for _ in range(3)]
+    await gone.close()
+    await holder.close()
+    oldest.send_message("like", liker_author="x-y-z", liked_author="jane", message="it is you")
+    await oldest.heard(type="newcomer", newcomer="jane")
+
+    youngest.send_message("like", liker_author="x-y-z", liked_author="jane", message="it is you")
+    await oldest.until(lambda: oldest.liked, "the like for whoever is jane")
+    youngest.say(marker := words())
+    await youngest.row(text=marker)
+    assert not youngest.liked
+
+
+async def _refused(qgis: ConnectClient, channel: str, nickname: str) -> QChat:
+    client: QChat = await qgis(channel, nickname)
+    assert "already registered" in await client.red_bar()
+    return client
+
+
+async def test_a_sleeping_laptop_loses_its_nickname_to_whoever_asks_for_it(qgis: ConnectClient, channel: str) -> None:
+    """The same person comes back over another network; the old connection answers nothing and does not end."""
+    asleep, other = await qgis(channel, "jane"), await qgis(channel, "john")
+    await other.heard(type="newcomer", newcomer="john")
+    with asleep.held():
+        back = await qgis(channel, "jane")
+        await back.heard(type="newcomer", newcomer="jane")
+        await eventually(lambda: asyncio.to_thread(back.users), ["jane", "john"])
+
+
+async def test_newcomer_again_under_the_same_name_is_silently_right(qgis: ConnectClient, channel: str) -> None:
+    jane, john = await qgis(channel, "jane"), await qgis(channel, "john")
+    await john.heard(type="newcomer", newcomer="john")
+    for _ in range(26):
+        jane.register()
+    jane.say(marker := words())
+    await john.row(text=marker)
+
+    assert not jane.red_bars
+    others = [m for m in john.last_words if m.get("newcomer") == "jane" or m.get("exiter") == "jane"]
+    assert len(others) <= 1  # the first, when john was there already
+
+
+async def test_after_a_front_was_killed_the_same_nickname_registers_again(start_stack: StackFactory) -> None:
+    stack = start_stack(channels="QGIS", fronts=1)
+    url = stack.fronts[0].url
+    before = QChat(url, "jane")
+    await before.connect("QGIS")
+    await before.heard(type="newcomer", newcomer="jane")
+    await asyncio.to_thread(stack.fronts[0].kill)
+    await before.ended()
+
+    stack.fronts[0].start()
+    await asyncio.to_thread(stack.wait_healthy, stack.fronts[0])
+    back = QChat(url, "jane")
+    await back.connect("QGIS")
+    await back.heard(type="newcomer", newcomer="jane")
+    assert not back.red_bars
+    assert await asyncio.to_thread(back.users) == ["jane"]
+    await back.close()
+
+
+async def test_the_last_count_arrives_and_completions_are_right_then(
+    stack: Stack, qgis: ConnectClient, channel: str
+) -> None:
+    """It asks who is there at each `nb_users`, of which some are left out, but never the last one."""
+    people = [f"person-{number:02}" for number in range(12)]
+    clients = [await qgis(channel, nickname) for nickname in people]
+    for nickname in people:
+        await clients[0].heard(type="newcomer", newcomer=nickname)
+    incognito = await Client.connect(stack.fronts[0].url, channel)
+    for client in clients:
+        others = [nickname for nickname in people if nickname != client.nickname]
+        await client.until(lambda c=client: c.title_users == len(people) + 1, "the count of all")
+        await client.until(lambda c=client, o=others: c.completions == o, f"{client.nickname}'s completions")
+    await incognito.leave()
+
+
+# --- how a connection ends ---
+
+
+async def test_an_unknown_channel_is_said_before_the_close(stack: Stack, qgis: ConnectClient) -> None:
+    client = await qgis("Nowhere")
+    assert "Nowhere" in await client.red_bar()
+    await client.ended()
+    assert client.close_code == 1008
+
+
+async def test_a_server_that_stops_says_so_before_it_closes(start_stack: StackFactory) -> None:
+    stack = start_stack(channels="QGIS")
+    client = QChat(stack.fronts[0].url, "jane")
+    await client.connect("QGIS")
+    await client.heard(type="newcomer", newcomer="jane")
+    await stack.fronts[0].stopped()
+    assert "connect again" in await client.red_bar()
+    await client.ended()
+    assert client.close_code == 1001
+
+
+async def test_one_who_is_silent_for_too_long_reads_why_when_he_wakes(start_stack: StackFactory) -> None:
+    stack = start_stack(channels="QGIS", ws_ping_interval=1, ws_ping_timeout=3)
+    asleep, other = (QChat(stack.fronts[0].url, nickname) for nickname in ("jane", "john"))
+    await other.connect("QGIS")
+    await asleep.connect("QGIS")
+    await other.heard(type="newcomer", newcomer="jane")
+    with asleep.held():
+        await other.heard(type="exiter", exiter="jane")
+    assert "connect again" in await asleep.red_bar()
+    await asleep.ended()
+    await other.close()
+
+
+async def test_what_is_too_large_is_refused_and_costs_no_connection(qgis: ConnectClient, channel: str) -> None:
+    client = await qgis(channel)
+    most = settings().max_frame_size
+    client.send_message("image", **JANE, image_data="A" * most)
+    assert "MB" in await client.red_bar()
+    client.say(text := words())
+    await client.row(text=text)
+
+
+async def test_a_busy_qgis_is_not_thrown_out(start_stack: StackFactory) -> None:
+    """A processing run holds its GUI thread for 24 s; here everything is ten times as fast, in the same proportions."""
+    usual, faster = settings(), 10
+    scaled = {name: getattr(usual, name) / faster for name in ("ws_ping_interval", "ws_ping_timeout")}
+    stack = start_stack(channels="QGIS", **scaled)
+    busy, other = (QChat(stack.fronts[0].url, nickname) for nickname in ("jane", "john"))
+    await other.connect("QGIS")
+    await busy.connect("QGIS")
+    await other.heard(type="newcomer", newcomer="jane")
+    with busy.held():
+        await asyncio.sleep(24 / faster)
+    busy.say(text := words())
+    await busy.row(text=text)
+    assert (await other.row(text=text)).author == "jane"
+    assert not any(message["type"] == "exiter" for message in other.last_words)
+    await busy.close()
+    await other.close()
+
+
+# --- names that become files ---
+
+NASTY_NAMES = [
+    "../../.config/autostart/x",
+    "/etc/passwd",
+    "C:\\Users\\jane\\x",
+    "..\\..\\x",
+    ".bashrc",
+    "..",
+    "a\nb",
+    "a\x00b",
+    "roads/2024",
+    "CON",
+    "wells ",
+    "wells\u202egnp",
+]
+NAMED: dict[str, Callable[[str], dict[str, Any]]] = {
+    "geojson": lambda name: {"layer_name": name, **CRS, "geojson": layer([feature(point(6.1, 46.2))]), "style": None},
+    "model": lambda name: {"model_name": name, "model_group": None, "raw_xml": "<!DOCTYPE model>"},
+    "script": lambda name: {"name": name, "raw_pycode": "# nothing"},
+}
+
+
+@pytest.mark.parametrize("name", NASTY_NAMES)
+@pytest.mark.parametrize("type_", NAMED)
+async def test_whatever_name_is_sent_the_plugin_writes_into_its_directory_alone(
+    qgis: ConnectClient, channel: str, type_: str, name: str
+) -> None:
+    jane, john = await qgis(channel, "jane"), await qgis(channel, "john")
+    message_id = jane.send_message(type_, **JANE, **NAMED[type_](name))
+    for client in (jane, john):  # the sender's echo shows what became of it
+        for path in written(await client.row(id=message_id)):
+            assert path.parent == TEMP
+            assert not path.name.startswith(".")
+            assert "\\" not in path.name
+            assert ":" not in path.name
+            assert path.stem.upper() not in ("CON", "CON_STYLE")
+            assert path.stem.removesuffix("_style") == path.stem.removesuffix("_style").strip()
+            assert path.name.isprintable()
+
+
+@pytest.mark.parametrize("name", ["Été à la mer, 2024 (v2.1)", "bâtiments", "wells; depth under 10 m", "道路"])
+async def test_a_name_that_is_none_of_these_stays_as_it_is(qgis: ConnectClient, channel: str, name: str) -> None:
+    jane = await qgis(channel)
+    message_id = jane.send_message("geojson", **JANE, **NAMED["geojson"](name))
+    assert (await jane.row(id=message_id)).layer_name == name
+
+
+# --- what QGIS writes ---
+
+NOTHING = 1.7976931348623157e308  # QgsRectangle.setMinimal()
+
+
+@pytest.mark.parametrize("extent", [(NOTHING, -NOTHING, NOTHING, -NOTHING), (2, 1, 0, 5), (0, 5, 2, 1)])
+async def test_an_extent_that_is_none_is_refused_in_words(
+    qgis: ConnectClient, channel: str, extent: tuple[float, ...]
+) -> None:
+    jane = await qgis(channel)
+    jane.send_message("bbox", **JANE, **CRS, **dict(zip(("xmin", "xmax", "ymin", "ymax"), extent, strict=True)))
+    assert await jane.red_bar() == "The extent is empty: add a layer first."
+
+
+async def test_a_text_of_nothing_but_blanks_is_refused(qgis: ConnectClient, channel: str) -> None:
+    jane = await qgis(channel)
+    jane.say(" \t ")
+    assert await jane.red_bar()
+    jane.say(text := words())
+    await jane.row(text=text)
+    assert len(jane.rows) == 1
+
+
+async def test_a_vertex_without_height_and_an_empty_part_pass_without_what_gdal_cannot_read(
+    qgis: ConnectClient, channel: str
+) -> None:
+    line = [[6.1, 46.2, None], [6.2, 46.3, 400.5]]
+    jane, john = await qgis(channel, "jane"), await qgis(channel, "john")
+    features = [
+        feature(geometry("Point", [6.1, 46.2, None])),
+        feature(geometry("LineString", line)),
+        feature(geometry("MultiPoint", [[6.1, 46.2], [None, None]])),
+        feature(geometry("LineString", [[6.1, 46.2]])),  # one vertex: QGIS writes it and GDAL reads it
+        feature(None),
+    ]
+    message_id = jane.send_message("geojson", **JANE, layer_name="3D", **CRS, geojson=layer(features), style="<qgis/>")
+    shown = await john.row(id=message_id)
+    found = [entry["geometry"] and entry["geometry"]["coordinates"] for entry in shown.geojson["features"]]
+    assert found[0] == [6.1, 46.2]
+    assert [vertex[:2] for vertex in found[1]] == [vertex[:2] for vertex in line]
+    assert None not in [value for vertex in found[1] for value in vertex]
+    assert found[2:] == [[[6.1, 46.2]], [[6.1, 46.2]], None]
+
+
+async def test_a_point_without_place_is_refused_by_the_features_number(qgis: ConnectClient, channel: str) -> None:
+    jane = await qgis(channel)
+    features = [feature(point(6.1, 46.2)), feature(geometry("Point", [None, 46.2]))]
+    jane.send_message("geojson", **JANE, layer_name="wells", **CRS, geojson=layer(features), style=None)
+    assert "2" in await jane.red_bar()
+
+
+# --- what comes beside the plugin ---
+
+
+async def test_a_bots_message_is_one_that_the_plugin_can_show(stack: Stack, qgis: ConnectClient, channel: str) -> None:
+    """Without optional keys, with keys that nobody knows: its dataclasses must be able to take all."""
+    jane = await qgis(channel)
+    await jane.heard(type="newcomer", newcomer="jane")
+    bot = await Client.connect(stack.fronts[0].url, channel)
+    await bot.send(type="text", author="bot", text=(text := words()), colour="red")
+    await bot.send(type="geojson", author="bot", layer_name="wells", **CRS, geojson=layer([]), more={"a": 1})
+    await jane.row(text=text)
+    await jane.row(layer_name="wells")
+    await bot.leave()
+
+
+async def test_a_front_that_hangs_up_without_a_word_ends_the_connection(start_stack: StackFactory) -> None:
+    """The model notices what the plugin notices: otherwise the scenes above would pass for the wrong reason."""
+    stack = start_stack(channels="QGIS")
+    client = QChat(stack.fronts[0].url, "jane")
+    await client.connect("QGIS")
+    await client.heard(type="newcomer", newcomer="jane")
+    stack.fronts[0].signal(signal.SIGKILL)
+    await client.ended()
+    assert not client.red_bars
+    await asyncio.to_thread(stack.fronts[0].kill)
