@@ -13,7 +13,7 @@ from tornado.ioloop import IOLoop
 
 from gischat.messages import Lane
 from gischat.streams.commands import CLUSTER_ONLY, COMMANDS, acl_name
-from gischat.streams.keys import GROUP, ChannelKeys
+from gischat.streams.keys import GROUP, ChannelKeys, work_key
 from gischat.streams.scripts import PART_BYTES
 from gischat.streams.servers import connect
 from tests.faults.scene import until
@@ -78,7 +78,7 @@ def test_the_example_allows_these_commands_and_no_others() -> None:
 def test_every_key_is_within_the_pattern_of_the_example() -> None:
     keys = ChannelKeys("gischat", "Été {x}:y*")
     named = [key for lane in Lane for key in keys.for_script(lane)]
-    named += [*keys.for_moderation(), keys.roll("call", "front")]
+    named += [*keys.for_moderation(), *keys.parts("front/1/1", 2), keys.roll("call", "front"), work_key("gischat")]
     assert all(key.startswith("gischat:{gischat:") for key in named)
 
 
