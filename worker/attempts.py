@@ -1,12 +1,14 @@
 """What the sandbox runs: a job of the heavy lane, measured; or a look at what it will take."""
 
+import math
 import time
 from typing import NamedTuple
 
 from gischat.errors import Uncompliant
 from gischat.settings import Settings
+from worker.costs import TakesLonger
 from worker.effects import Effect, Publish, Refuse
-from worker.process import HEAVY, predicted_seconds
+from worker.process import HEAVY
 
 
 class Postpone(NamedTuple):
@@ -30,9 +32,9 @@ def attempt(type: str, body: bytes, settings: Settings, most_seconds: float | No
 
 
 def _attempted(type: str, body: bytes, settings: Settings, most_seconds: float | None) -> Effect | Postpone:
-    if most_seconds is not None and (seconds := predicted_seconds(type, body)) > most_seconds:
-        return Postpone(seconds)
     try:
-        return Publish(HEAVY[type](body, settings))
+        return Publish(HEAVY[type](body, settings, math.inf if most_seconds is None else most_seconds))
+    except TakesLonger as foretold:
+        return Postpone(foretold.seconds)
     except Uncompliant as error:
         return Refuse(error.reason)

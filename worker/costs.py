@@ -53,6 +53,14 @@ class _Endless(Exception):
     """More steps up to the pixels than any picture takes."""
 
 
+class TakesLonger(Exception):
+    """A job was not begun: it is predicted to take `seconds`, which is more than it may take now."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
 def predicted_seconds(data: bytes) -> float:
     """The seconds that `worker.images.fit` will take for the file's bytes (not base64), whatever they are.
 

@@ -20,7 +20,6 @@ WINDOW_SECONDS = 60.0
 # An ordinary photo on a slow machine. No job counts as less work: many small ones are a flood, too. And what is
 # predicted to take longer waits for all who have only ordinary ones.
 ORDINARY_SECONDS = 0.25
-MOST_SECONDS = 2.0  # what is predicted to take longer is refused before it is done
 # So much of its cost is forgiven for each second that a job waits. It is little, or whoever fills the lane with jobs
 # that wait for long would have them before everybody else's.
 FORGIVEN = 0.01

@@ -14,6 +14,7 @@ of it on the standard error: call it in a `worker.sandbox.Sandbox`, which bounds
 
 import base64
 import io
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,8 +30,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from gischat.errors import Uncompliant
 from worker import damage, formats, rasters
-from worker.costs import estimate, jpeg2000_levels
-from worker.costs import predicted_seconds as predicted_seconds
+from worker.costs import TakesLonger, estimate, jpeg2000_levels
 
 _ORIENTATION = 0x0112  # of EXIF and TIFF
 _UPRIGHT = {
@@ -64,16 +64,17 @@ class _Opened:
     was_jpeg: bool = False
 
 
-def fit(image_data: str, *, max_size: int, max_pixels: int) -> str:
+def fit(image_data: str, *, max_size: int, max_pixels: int, most_seconds: float = math.inf) -> str:
     """Returns the picture as a JPEG or PNG that fits max_size × max_size pixels, in base64 without line breaks.
 
     It is never enlarged, and keeps its aspect. Raises Uncompliant for what is no picture of a listed format,
     what is broken or came for the lesser part only, and what has more than `max_pixels` pixels or would take too long,
-    which is known before they are decoded.
+    which is known before they are decoded. Raises TakesLonger, before anything is decoded, for what is predicted to
+    take more than `most_seconds`.
     """
     data = _decode(image_data)
     with warnings.catch_warnings(action="ignore"):  # they quote the file
-        opened = _opened(data, max_size, max_pixels)
+        opened = _opened(data, max_size, max_pixels, most_seconds)
         picture = _upright(_in_srgb(opened.picture, opened.profile), opened.orientation)
     picture.info.clear()
     budget = 8192 + max_size * max_size * 3 // 8  # bytes: 3 bits a pixel of the largest picture, 250 kB at 800
@@ -93,13 +94,15 @@ def _decode(image_data: str) -> bytes:
     return data
 
 
-def _opened(data: bytes, max_size: int, max_pixels: int) -> _Opened:
+def _opened(data: bytes, max_size: int, max_pixels: int, most_seconds: float) -> _Opened:
     with _blaming_the_client(data):
         foretold = estimate(data)
         # WebP's and JPEG 2000's libraries reserve the whole picture, up to 2 GB, before Pillow learns of its size.
         _check_size(foretold.size, max_pixels)
         if foretold.seconds > _MAX_SECONDS:
             raise Uncompliant(_TOO_LONG)
+        if foretold.seconds > most_seconds:
+            raise TakesLonger(foretold.seconds)
         formats.check_raw(data)
         if (raster := rasters.read(data, _fitted(foretold.size, max_size))) is not None:
             return _Opened(raster)
@@ -150,7 +153,7 @@ def _blaming_the_client(data: bytes) -> Iterator[None]:
     """Whatever a parser raises about a client's bytes is said to the client; want of memory is no word on them."""
     try:
         yield
-    except (Uncompliant, MemoryError):
+    except (Uncompliant, TakesLonger, MemoryError):
         raise
     except UnidentifiedImageError:
         raise Uncompliant(formats.words_for(data) or formats.UNSUPPORTED) from None

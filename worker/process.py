@@ -4,6 +4,7 @@ LIGHT   type -> function of the job, at once
 HEAVY   type -> function of the body, in the sandbox: it may take long, or all memory, or be made to do so
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,9 +13,10 @@ import msgspec
 from gischat.errors import Uncompliant
 from gischat.settings import Settings
 from gischat.streams.entries import ANNOUNCEMENT, COUNT, HEARTBEAT, LEAVE, RESTORE, Job
-from worker import costs, geojson, images
+from worker import geojson, images
+from worker.costs import TakesLonger
 from worker.effects import Acknowledge, Count, Effect, Exit, Leave, Like, Publish, Register, Restore
-from worker.fairness import MOST_SECONDS, estimated_seconds
+from worker.fairness import estimated_seconds
 
 # Texts that make QChat do something funny: shown, never stored.
 CHEAT_CODES = frozenset(
@@ -76,56 +78,39 @@ LIGHT: Mapping[str, Callable[[Job], Effect]] = {
 }
 
 
-def image(body: bytes, settings: Settings) -> bytes:
+def image(body: bytes, settings: Settings, most_seconds: float = math.inf) -> bytes:
     """The message with its picture scaled to fit.
 
     Raises:
         Uncompliant: it is no picture that we take.
+        TakesLonger: than `most_seconds`, as is predicted before it is begun.
     """
     content = _content(body)
     content["image_data"] = images.fit(
-        content["image_data"], max_size=settings.max_image_size, max_pixels=settings.max_image_pixels
+        content["image_data"],
+        max_size=settings.max_image_size,
+        max_pixels=settings.max_image_pixels,
+        most_seconds=most_seconds,
     )
     return msgspec.json.encode(content)
 
 
-def layer(body: bytes, settings: Settings) -> bytes:
+def layer(body: bytes, settings: Settings, most_seconds: float = math.inf) -> bytes:
     """The message with its GeoJSON checked, repaired and written anew: no key twice, no number that a reader could
     not hold.
 
     Raises:
         Uncompliant: it is no FeatureCollection, too large a one, or holds what no reader can show.
+        TakesLonger: see `image`.
     """
+    if (seconds := estimated_seconds(len(body))) > most_seconds:
+        raise TakesLonger(seconds)
     content = _layer_content(body)
     geojson.check(content["geojson"], max_features=settings.max_geojson_features)
     return msgspec.json.encode(content)
 
 
-HEAVY: Mapping[str, Callable[[bytes, Settings], bytes]] = {"image": image, "geojson": layer}
-
-
-def predicted_seconds(type: str, body: bytes) -> float:
-    """What a job of the heavy lane will take, by what is in it."""
-    if type != "image":
-        return estimated_seconds(len(body))
-    try:
-        seconds = costs.predicted_seconds(_picture(body))
-    except (msgspec.ValidationError, UnicodeError):
-        return 0.0  # it will be refused at once
-    return min(seconds, MOST_SECONDS)
-
-
-class _Picture(msgspec.Struct):
-    image_data: bytes
-
-
-def _picture(body: bytes) -> bytes:
-    """The file in a message; at once from JSON and base64 where there are no line breaks."""
-    try:
-        return msgspec.json.decode(body, type=_Picture).image_data
-    except msgspec.ValidationError:
-        text = _content(body)["image_data"]
-        return msgspec.convert(text.replace("\r", "").replace("\n", ""), bytes)
+HEAVY: Mapping[str, Callable[[bytes, Settings, float], bytes]] = {"image": image, "geojson": layer}
 
 
 def _content(body: bytes) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from PIL import Image
 from gischat.errors import Uncompliant
 from tests.support.pictures import as_base64, encoded, quarters
 from tests.worker.pictures import Raster, jpeg_of_size, jpeg_scans, photo, png_chunk, png_of_chunks
-from worker.images import fit, predicted_seconds
+from worker.costs import predicted_seconds
+from worker.images import fit
 
 MAX_PIXELS = 64_000_000
 MOST = 2.0
