@@ -16,6 +16,7 @@ class Cause(StrEnum):
     INVALID = "invalid"  # it breaks the contract
     TOO_LARGE = "too_large"  # it was longer than a message may be, and was not kept
     UNPROCESSABLE = "unprocessable"  # a worker found it so: a picture that is none, a nickname that is taken
+    ID_USED = "id_used"  # its sender has used its id for something else
     QUEUE_FULL = "queue_full"  # too many of its connection's messages wait
     INBOX_FULL = "inbox_full"  # too many of its channel's messages wait for the workers
     NOT_REGISTERED = "not_registered"  # REQUIRE_REGISTRATION: its author is not its connection's nickname

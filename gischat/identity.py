@@ -24,14 +24,25 @@ def is_gone(other: str) -> bool:
     """Whether the process of that identity has ended; False where that cannot be known from here."""
     try:
         machine, number, began = other.split(" ")
-        if machine != _machine():
+        if machine != _machine() or not number.isdecimal():
             return False
     except (OSError, ValueError):
         return False
     try:
         return _began(int(number)) != began
-    except FileNotFoundError:
+    except OSError:  # it has ended, or a hardened service hides others' processes (hidepid, user namespaces)
+        return not _exists(int(number))
+
+
+def _exists(number: int) -> bool:
+    """Whether there is such a process; signal 0 is only checked, never sent (kill(2))."""
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
         return True
+    return True
 
 
 def _machine() -> str:
@@ -39,12 +50,11 @@ def _machine() -> str:
     return f"{booted}/{os.readlink(_PROC / 'self/ns/pid')}"
 
 
-def _began(number: int) -> str:
-    """When a process began, in ticks since the machine was booted: field 22 of proc_pid_stat(5).
+def _began(number: int) -> str | None:
+    """When a process began, in ticks since the machine was booted: field 22 of proc_pid_stat(5); None if it has ended.
 
     The second field is the program's name, in parentheses, and may hold anything.
     """
     fields = (_PROC / str(number) / "stat").read_text(errors="replace").rpartition(")")[2].split()
-    if fields[0] in ("Z", "X"):  # it has ended, and nobody has asked for its exit status yet
-        raise FileNotFoundError
-    return fields[19]
+    # Nobody may have asked yet for the exit status of one that has ended.
+    return None if fields[0] in ("Z", "X") else fields[19]

@@ -206,7 +206,3 @@ def uncompliant(reason: str) -> bytes:
 def server_message(type: str, **content: Any) -> bytes:
     """A message of the server's own making, as JSON."""
     return msgspec.json.encode({"type": type, "id": new_id(), "timestamp": now()} | content)
-
-
-# A null in these fields means what leaving them out means: clients that fill a class with all of its fields send it.
-NULL_IS_ABSENT = frozenset({"id", "timestamp", "in_reply_to_id"})

@@ -217,7 +217,8 @@ class HeavyConsumer(Consumer):
                 await asyncio.sleep(0.05)
                 continue
             except RedisError as error:
-                log.error("redis answered: %s", error)
+                if not str(error).startswith("UNBLOCKED"):  # as a failover or a flush does
+                    log.error("redis answered: %s", error)
                 await asyncio.sleep(1)
                 continue
             for channel, entry, job in arrivals:
@@ -293,7 +294,10 @@ class HeavyConsumer(Consumer):
             await self.gateway.release(held)
             return effect.seconds
         self._charge(Charge(person, max(seconds, ORDINARY_SECONDS) - charged))
-        await self.gateway.carry_out(held, effect)
+        if not await self.gateway.carry_out(held, effect):
+            # Another has ended it; or Redis has lost that it was claimed, and then it is to be seen again.
+            for reader in self._readers:
+                reader.begin_anew(held.channel)
         self._measure([held], since)
         return None
 

@@ -29,6 +29,7 @@ class InboxReader:
         self._inboxes = {channel: ChannelKeys(settings.instance_id, channel).inbox(lane) for channel in channels}
         self._channels = {inbox.encode(): channel for channel, inbox in self._inboxes.items()}
         self._seen = dict.fromkeys(channels, FIRST)  # the newest of each channel
+        self._anew: set[str] = set()  # channels that are to be read from their beginning
 
     async def read(self, wait: float) -> list[Arrival]:
         """What has come since the last time; waits up to `wait` seconds for the first.
@@ -36,6 +37,8 @@ class InboxReader:
         Raises:
             ConnectionError, Refused, RedisError: nothing was read; ask again.
         """
+        self._seen.update(dict.fromkeys(self._anew, FIRST))
+        self._anew.clear()
         inboxes, places = self._inboxes.values(), self._seen.values()
         count, block = ARRIVALS_AT_ONCE, int(wait * 1000)
         answer = await self._redis.call(
@@ -52,4 +55,4 @@ class InboxReader:
     def begin_anew(self, channel: str) -> None:
         """All that is in a channel's inbox is read once more: in an empty Redis, places may begin anew, too."""
         if channel in self._seen:
-            self._seen[channel] = FIRST
+            self._anew.add(channel)  # a read that is under way does not know of it

@@ -23,7 +23,10 @@ UPGRADE = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy
 
 def check_address(url: str) -> Iterator[Finding]:
     """Asks for the channels as QGIS does, then for a websocket as our own page does."""
-    address = urlsplit(url)
+    try:
+        address = urlsplit(url)
+    except ValueError:
+        address = urlsplit("")
     if address.scheme not in ("http", "https") or not address.hostname:
         yield wrong(url, "is no address of a website", "as people type it: https://chat.example.org")
         return
@@ -58,10 +61,10 @@ def _remedy(status: int) -> str:
 
 def _ask(
     address: SplitResult, path: str, headers: Mapping[str, str] | None = None
-) -> tuple[int, Mapping[str, str], bytes]:
+) -> tuple[int, http.client.HTTPMessage, bytes]:
     kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
     connection = kind(address.hostname or "", address.port, timeout=ANSWER_SECONDS)
     with closing(connection):
-        connection.request("GET", address.path.rstrip("/") + path, headers=dict(headers or {}))
+        connection.request("GET", address.path + path, headers=dict(headers or {}))
         answer = connection.getresponse()
-        return answer.status, dict(answer.headers), answer.read(100_000)
+        return answer.status, answer.headers, answer.read(100_000)

@@ -48,6 +48,7 @@ MAX_EXCERPT = 40  # characters
 EXCERPT_BYTES = 12 * MAX_EXCERPT + 24  # enough for as many, each written as two escaped surrogates, and for the rest
 HEAD_LENGTH = 4000  # characters of a message in which its text is looked for
 
+_IS_TEXT = re.compile(r'"type"\s*:\s*"text"')
 _TEXT = re.compile(r'"text"\s*:\s*"')
 _STRING = re.compile(r'(?:[^"\\]|\\.)*', re.DOTALL)
 _QUOTED = " Your text: "
@@ -102,9 +103,10 @@ def quoting(reason: str, said: str | bytes) -> str:
     Args:
         said: the message, as it came or as it would be published; one in which no text is found adds nothing.
     """
-    head = said[:HEAD_LENGTH]
-    found = _TEXT.search(head if isinstance(head, str) else (head := head.decode(errors="replace")))
-    if found is None or _QUOTED in reason:
+    cut = said[:HEAD_LENGTH]
+    head = cut if isinstance(cut, str) else cut.decode(errors="replace")
+    found = _TEXT.search(head)
+    if found is None or _QUOTED in reason or not _IS_TEXT.search(head):
         return reason
     text = beginning(head[found.end() :])
     return reason if is_blank(text) else f"{reason}{_QUOTED}{excerpt(text)}"

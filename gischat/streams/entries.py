@@ -77,10 +77,21 @@ class Job:
 
     @classmethod
     def parse(cls, fields: Sequence[bytes]) -> Self:
-        source, type, id, body, client, sender, *apart = fields[1::2]
-        return cls(
-            Source.parse(source), type.decode(), id.decode(), body, client.decode(), sender.decode(), *map(int, apart)
-        )
+        """What an entry says. One that was not written by a front of ours is a job of no type, which nobody can do."""
+        said = dict(zip(fields[::2], fields[1::2], strict=False))
+        try:
+            return cls(
+                Source.parse(said[b"source"]),
+                said[b"type"].decode(),
+                said[b"id"].decode(),
+                said[b"body"],
+                said.get(b"client", b"").decode(),
+                said.get(b"sender", b"").decode(),
+                int(said.get(b"parts", 0)),
+                int(said.get(b"apart", 0)),
+            )
+        except (KeyError, ValueError):
+            return cls(Source("", 0, 0), "", "", said.get(b"body", b""))
 
 
 class Outcome(StrEnum):

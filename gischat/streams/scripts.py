@@ -59,6 +59,7 @@ class Scripts:
     dead_fronts: Script
     sweep: Script
     forget_consumers: Script
+    tail: Script
     snapshot: Script
     head_count: Script
     bury: Script

@@ -15,7 +15,7 @@ from tests.conftest import StackFactory
 from tests.support.processes import Stack
 
 NAMED_CHANNELS = ["QGIS", "Field and mobile", "Été à la mer", "R+D", "100%"]
-FRESH_CHANNELS = [f"room {number}" for number in range(60)]
+FRESH_CHANNELS = [f"room {number}" for number in range(200)]
 
 OpenClient = Callable[..., Any]
 ConnectClient = Callable[..., Awaitable[Any]]

@@ -31,7 +31,7 @@ def test_another_process_that_has_got_its_number_is_not_it() -> None:
     assert is_gone(f"{machine} {number} {int(began) - 1}")
 
 
-@pytest.mark.parametrize("other", ["", "nonsense", "elsewhere/pid:[1] 1 1", "a b c d"])
+@pytest.mark.parametrize("other", ["", "nonsense", "elsewhere/pid:[1] 1 1", "a b c d", "a b c"])
 def test_what_cannot_be_known_from_here_is_not_gone(other: str) -> None:
     assert not is_gone(other)
 
@@ -40,3 +40,15 @@ def _becomes_gone(other: str) -> bool:
     while not is_gone(other):
         pass
     return True
+
+
+def test_a_process_that_is_hidden_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hardened service sees no others in /proc (ProtectProc=invisible), and may not read all that it sees."""
+    mine = identity()
+    for hidden in (FileNotFoundError, PermissionError, ProcessLookupError):
+
+        def hide(_: int, error: type[OSError] = hidden) -> str:
+            raise error
+
+        monkeypatch.setattr("gischat.identity._began", hide)
+        assert not is_gone(mine)

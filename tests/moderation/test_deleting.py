@@ -107,13 +107,13 @@ async def test_a_message_is_deleted_while_people_talk(channel: str, join: Join, 
 
 async def test_the_same_message_is_not_published_once_more(channel: str, join: Join, admin: Admin, rest: Rest) -> None:
     """A client that repeats what it is not sure of does not bring it back."""
-    jane = await join(channel)
+    jane, witness = await join(channel), await join(channel, front=1)
     message = sample("text", id=str(uuid.uuid4()))
     await jane.send(**message)
-    await jane.until(id=message["id"])
+    await witness.until(id=message["id"])
     await admin.act("DELETE", below(channel, f"messages/{message['id']}"))
     await jane.send(**message)
-    await jane.nothing_before(await jane.say())
+    await witness.nothing_before(await jane.say())
     assert message["id"] not in ids(await rest.last(channel))
 
 

@@ -8,6 +8,8 @@ from typing import Generic, NamedTuple, TypeVar
 KEEP_SECONDS = 1.0
 BYTES_PER_SECOND = 20e6  # to read and encode a megabyte is 3 ms of work of this process, and as much of Redis'
 
+SMALL_BYTES = 100_000
+
 T = TypeVar("T")
 
 
@@ -67,7 +69,9 @@ class ReadPace:
         self._free_at = 0.0
 
     async def wait(self, size: int) -> None:
-        """Waits until something of about that size may be read."""
+        """Waits until something of about that size may be read; what is small never waits behind what is large."""
+        if size <= SMALL_BYTES:
+            return
         now = asyncio.get_running_loop().time()
         start = max(now, self._free_at)
         self._free_at = start + size / self._rate

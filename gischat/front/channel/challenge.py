@@ -14,7 +14,7 @@ from gischat.front.channel.joiner import Member
 from gischat.front.channel.rooms import Room
 from gischat.front.door.addresses import counted_as
 
-OWN_SECONDS = 5.0  # for an answer: somebody of the same address asks, or the other end's system does not answer either
+OWN_SECONDS = 10.0  # for an answer: somebody of the same address asks, or the other end's system does not answer either
 OTHER_SECONDS = 30.0  # … when anybody else asks, and the other end's system has taken the ping: a QGIS that computes
 
 
@@ -37,19 +37,21 @@ class Challenges:
     ) -> None:
         self._own_seconds = own_seconds
         self._other_seconds = other_seconds
-        self._challenged: set[Member] = set()
+        self._under_way: set[tuple[Member, bool]] = set()  # who is asked, and whether by the own address
         for room in rooms.values():
             room.challenged = partial(self._begin, room)
 
     def _begin(self, room: Room, body: bytes) -> None:
         challenge = msgspec.json.decode(body, type=Challenge)
         member = room.member_at(challenge.connection)
-        if member is None or member in self._challenged:
+        if member is None:
             return
-        self._challenged.add(member)
+        is_own = counted_as(member.address) == challenge.client
+        if (member, is_own) in self._under_way:
+            return
+        self._under_way.add((member, is_own))
         nickname = member.nickname
         member.ping()
-        is_own = counted_as(member.address) == challenge.client
         loop = asyncio.get_running_loop()
 
         def look(seconds: float, *, is_last: bool) -> None:
@@ -58,6 +60,6 @@ class Challenges:
                     loop.call_later(self._other_seconds - seconds, partial(look, self._other_seconds, is_last=True))
                     return
                 member.yield_nickname()
-            self._challenged.discard(member)
+            self._under_way.discard((member, is_own))
 
         loop.call_later(self._own_seconds, partial(look, self._own_seconds, is_last=False))

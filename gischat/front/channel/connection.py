@@ -27,6 +27,7 @@ from gischat.front.sockets import link
 from gischat.front.sockets.drops import Drops
 from gischat.front.sockets.frames import PING, text_frame
 from gischat.front.sockets.memory import COPIED_BYTES, Memory, cut_off
+from gischat.front.sockets.parser import TEXT_NOT_UTF8
 from gischat.messages import (
     HEAVY_TYPES,
     Message,
@@ -45,6 +46,7 @@ from gischat.streams.entries import LEAVE, RESTORE, Outcome
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
+NEWCOMER_LENGTH = 500  # characters; a longer one has more in it than a nickname
 GOODBYE_SECONDS = 1.0  # for a flood to end by itself
 LARGE_BYTES = 2**14  # of one write, behind which the answer to a ping may be late
 
@@ -55,6 +57,7 @@ YIELDED = (
     "Your nickname '{nickname}' has gone to somebody who asked for it, for nothing was heard from you. "
     "You get it back when it is free."
 )
+NOT_UTF8 = "The message is not valid UTF-8. It was not sent, and the connection ends: connect again."
 GOING_AWAY = "The server is about to restart. Please send it again in a moment."
 
 
@@ -72,6 +75,7 @@ class Connection:
         "_drops",
         "_has_named_itself",
         "_is_closing",
+        "_is_ping_moved",
         "_max_unread",
         "_memory",
         "_messages",
@@ -135,6 +139,7 @@ class Connection:
         self.send_now: Send = stream.socket.send
         self.is_ready = True
         self._ping: link.Mark | None = None  # where the first unanswered one is, when it waits behind something
+        self._is_ping_moved = False  # something large was sent since, and its answer is timed from behind that
         self._ping_clock = 0.0  # since when its answer is late; 0: none is unanswered
         self._stream = stream
         self._unread = 0  # bytes that wait in the stream's buffer
@@ -183,8 +188,7 @@ class Connection:
             self._turnstile.submit(message, partial(self._ended, message), objection=objection)
         except (Uncompliant, Refused) as refusal:
             self._refuse(refusal, type, frame)
-            if type == "newcomer":
-                self._wish_later()
+            self._keep_wish(type, frame)
         except Exception:
             log.exception("a frame could not be handled", extra=self._named)
             self._turnstiles.tally.refused(Cause.FAULT, type)
@@ -252,9 +256,10 @@ class Connection:
                 self._wish_was_refused(ending)
         elif message.type == "newcomer":
             self._has_nickname(nickname_of(message))
-        elif message.type == "exiter" and nickname_of(message) == self.nickname:
-            self.nickname = None
-        elif ending.outcome is Outcome.REPEATED and ending.body:
+        elif message.type == "exiter":
+            if ending.outcome is Outcome.PUBLISHED and nickname_of(message) == self.nickname:
+                self.nickname = None
+        elif ending.outcome is Outcome.REPEATED and ending.body and not ending.is_heard:
             self.send(ending.body)  # it was published before, and its sender may not have heard of it
 
     # The nickname: clients send a newcomer once, and what they want then they want until they say otherwise
@@ -272,7 +277,18 @@ class Connection:
 
     def _wish_was_refused(self, ending: Ending) -> None:
         """Of a nickname that is taken Redis knows who waits for it; all else passes (Redis away, an inbox full)."""
-        if ending.cause is not Cause.UNPROCESSABLE:
+        if ending.cause not in (Cause.UNPROCESSABLE, Cause.ID_USED):
+            self._wish_later()
+
+    def _keep_wish(self, type: str, frame: str | bytes) -> None:
+        """A newcomer that came at a bad time is not said again; one that was refused for its pace was not read yet."""
+        if type == UNKNOWN and isinstance(frame, str) and '"newcomer"' in frame[:NEWCOMER_LENGTH]:
+            with contextlib.suppress(Uncompliant, Refused):
+                message = self._messages.read(frame[:NEWCOMER_LENGTH], type="newcomer")
+                self.room.bans.check(message)
+                self._has_named_itself, self.wish = True, nickname_of(message)
+                self._wish_later()
+        elif type == "newcomer":
             self._wish_later()
 
     def _wish_later(self) -> None:
@@ -302,7 +318,7 @@ class Connection:
 
         def ended(ending: Ending) -> None:
             if not ending.is_refusal:
-                self.nickname, self.wish = None, nickname
+                self.nickname, self.wish = None, self.wish or nickname
                 self.send(uncompliant(YIELDED.format(nickname=nickname)))
                 self.wish_again()
 
@@ -319,6 +335,7 @@ class Connection:
         is_first = not self.owes_answer
         self.write(PING)
         if is_first:
+            self._is_ping_moved = False
             self._time_ping()
 
     def _time_ping(self) -> None:
@@ -360,7 +377,11 @@ class Connection:
         if len(data) > LARGE_BYTES and self.owes_answer:
             # A history, as a rule. The client takes it after the ping, but may answer neither before it has both.
             self._write(data)
-            self._time_ping()
+            if self._is_ping_moved:  # once, or what comes again and again would keep alive who takes nothing
+                self._ping = None if self._stream.closed() else link.mark(self._stream.socket, self._unread)
+            else:
+                self._time_ping()
+                self._is_ping_moved = True
         else:
             self._write(data)
 
@@ -452,8 +473,11 @@ class Connection:
         self._close(code, reason)
 
     def fail(self, code: int, reason: str) -> None:
-        """Closes with nothing but a close frame: who breaks the protocol understands no message (RFC 6455 §7.1.7)."""
+        """Fails the connection, as RFC 6455 §7.1.7 demands: with a close frame alone, for who breaks the protocol
+        understands no message. Only text that is not UTF-8 (§8.1) may be a program's slip, and is told in words."""
         self._drops.count(Closing.PROTOCOL_ERROR, "connection %d broke the protocol: %s", self.number, reason)
+        if reason == TEXT_NOT_UTF8:
+            self.send(uncompliant(NOT_UTF8))
         self._stop_writing()
         self.goodbye = self.goodbye or (code, reason)
         self._close(code, reason)
@@ -511,9 +535,13 @@ class Connection:
             return
 
         def ended(ending: Ending) -> None:
-            if ending.outcome is Outcome.REFUSED:
-                self.nickname, self.wish = None, self.nickname
+            if not ending.is_refusal:
+                return
+            if ending.cause is Cause.UNPROCESSABLE:  # somebody has taken it meanwhile
+                self.nickname, self.wish = None, self.wish or self.nickname
                 self.send(ending.body)
+            elif not (self._is_closing or self._stream.closed()):
+                asyncio.get_running_loop().call_later(RETRY_SECONDS, self.restore)
 
         body = msgspec.json.encode({RESTORE: self.nickname})
         self._turnstile.submit(Message(RESTORE, new_id(), body), ended, bounded=False)

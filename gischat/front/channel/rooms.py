@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 from redis.exceptions import RedisError
@@ -114,8 +114,6 @@ class Room:
                 has_count = True
             elif publication.is_for_everyone:
                 frames.append((publication.id, text_frame(publication.body)))
-                if publication.outcome is Outcome.GRANTED:
-                    self._grant(publication)
             elif publication.to:
                 self._deliver_to(publication)
             elif publication.type == CHALLENGE:
@@ -159,9 +157,10 @@ class Room:
         # Never lowered here: until all has been said again that Redis has lost, it must take nothing that is newer.
         self._turnstiles.heard[self.channel] = max(number, self._turnstiles.heard.get(self.channel, 0))
 
-    def know(self, ids: Iterable[bytes]) -> None:
+    def know(self, ids: Mapping[bytes, float]) -> None:
         """These messages were published before this front was there: who comes has them, or does not want them."""
-        self._seen.update(dict.fromkeys(ids, asyncio.get_running_loop().time()))
+        now = asyncio.get_running_loop().time()
+        self._seen.update({id: now - age for id, age in ids.items()})
 
     def begin_anew(self) -> None:
         """Redis has lost what was published before: numbers that were heard already come again."""
@@ -176,10 +175,9 @@ class Room:
         """Whether this message was delivered before: a Redis that lost its last second makes workers publish again."""
         if not id:
             return False
-        now = asyncio.get_running_loop().time()
-        if now - self._seen.get(id, -math.inf) < SEEN_SECONDS:
+        if self.has_seen(id):
             return True
-        self._seen[id] = now
+        self._seen[id] = asyncio.get_running_loop().time()
         self._seen.move_to_end(id)
         if len(self._seen) > SEEN_IDS:
             self._seen.popitem(last=False)
@@ -204,10 +202,30 @@ class Room:
         self._delivered.total += clients * messages
         self._sent_bytes.total += clients * size
 
-    def _grant(self, publication: Publication) -> None:
-        member = self.member_at(publication.to)
+    def settle_nickname(self, publication: Publication) -> None:
+        """Sees to it that who has a nickname knows it, and is here: called for each publication, with the ends of jobs.
+
+        A newcomer may be done twice, the second time when its connection has gone, which nobody would ever say again.
+        """
+        source = publication.source
+        if publication.outcome is Outcome.GRANTED:
+            address = publication.to
+        elif publication.type == "newcomer" and publication.outcome is Outcome.PUBLISHED and source is not None:
+            address = source.address
+        else:
+            return
+        front, _, number = address.partition("/")
+        member = self.connections.get(int(number)) if front == self._gateway.front else None
         if member is not None:
-            member.grant(publication.body)
+            if publication.outcome is Outcome.GRANTED and not self.has_seen(publication.id):
+                member.grant(publication.body)
+        elif front == self._gateway.front and not self._turnstiles.is_open(int(number)):
+            self._turnstiles.leave(self.channel, int(number))
+
+    def has_seen(self, id: bytes) -> bool:
+        """Whether a message of this id was delivered lately."""
+        now = asyncio.get_running_loop().time()
+        return now - self._seen.get(id, -math.inf) < SEEN_SECONDS
 
     def member_at(self, address: str) -> Member | None:
         """The connection at an address (`front/number`), if it is here."""

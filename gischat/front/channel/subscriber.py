@@ -56,9 +56,9 @@ class Subscriber:
         for channel in self._rooms:
             while channel not in self._positions:
                 try:
-                    # First the ids: what is published meanwhile must not be taken for known.
-                    self._rooms[channel].know(await self._gateway.published_ids(channel, SEEN_IDS))
-                    newest = await self._gateway.last_entry(channel)
+                    # At once, or what is published in between would be neither known nor heard.
+                    newest, ids = await self._gateway.tail(channel, SEEN_IDS)
+                    self._rooms[channel].know(ids)
                     self._positions[channel] = newest.id if newest else BEGINNING
                     self._rooms[channel].published = newest.publication.number if newest else 0
                 except Refused:
@@ -140,6 +140,7 @@ class Subscriber:
         for publication in publications:
             try:
                 self._turnstiles.end(publication)
+                self._rooms[channel].settle_nickname(publication)
             except Exception:
                 log.exception("the end of a job could not be told", extra={"channel": channel})
         try:

@@ -42,7 +42,8 @@ class Origins:
         asked = Origin.parse(f"http://{request.host}")
         if asked is None or not _is_behind_a_proxy(asked.host):
             return f"{page} may not use this chat: ALLOWED_ORIGINS could admit it"
-        address = asked.host if asked.port == DEFAULT_PORTS["http"] else f"{asked.host}:{asked.port}"
+        host = asked.host[:LONGEST_HOST]
+        address = host if asked.port == DEFAULT_PORTS["http"] else f"{host}:{asked.port}"
         return (
             f"{page} was refused, for its request came with 'Host: {address}'. If that page is this chat's own, "
             f"a proxy has to hand on what it was asked for. In nginx, beside proxy_pass: {HAND_ON_HOST}"

@@ -16,8 +16,8 @@ from gischat.front.door.rates import TooOften
 from gischat.front.front import Front
 from gischat.front.handlers.answers import FOR_OUR_PAGE, Handler, allowed_methods
 from gischat.front.handlers.requests import was_turned_away
-from gischat.streams.entries import Outcome
 
+REFUSAL_STATUS = {Cause.ID_USED: 409, Cause.NOT_REGISTERED: 403, Cause.FROZEN: 403}  # all else may be tried again
 NOBODY_IS_REGISTERED = (
     "Here only registered nicknames may write, and nobody is registered over HTTP. A bot writes over the websocket, "
     "after a newcomer, or into a private channel, with its token."
@@ -191,9 +191,7 @@ class PutText(ChannelHandler):
         if ending is None:
             raise HTTPError(504, "The message was accepted but is not published yet.")
         if ending.is_refusal:
-            # What the workers refuse of a text that keeps the contract is an id that its sender has used.
-            is_used = ending.outcome is Outcome.REFUSED and ending.cause is Cause.UNPROCESSABLE
-            status = 409 if is_used else 403 if ending.cause is Cause.FROZEN else 503
+            status = REFUSAL_STATUS.get(ending.cause, 503)
             raise HTTPError(status, msgspec.json.decode(ending.body)["reason"])
         # A repeated id is published no second time; asking for it again is no error, and told what was published.
         self.answer_json(ending.body or message.body)

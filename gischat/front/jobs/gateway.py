@@ -207,10 +207,13 @@ class Gateway:
         newest = await self._histories.call("XREVRANGE", outbox, "+", "-", "COUNT", number, key=outbox)
         return [id for id, _ in newest]
 
-    async def published_ids(self, channel: str, number: int) -> list[bytes]:
-        """The ids of the messages published lately, so many at the most, oldest first."""
-        ids = self._keys[channel].ids
-        return list(await self._redis.call("ZRANGE", ids, -number, -1, key=ids))
+    async def tail(self, channel: str, number: int) -> tuple[Entry | None, dict[bytes, float]]:
+        """The newest publication, and the ids of the messages published lately, so many at the most, oldest first, each
+        with its age in seconds; both at the same moment."""
+        keys = self._keys[channel].for_script()
+        newest, scored, now = await self._redis.run(self._scripts.tail, keys, (number,))
+        ages = {id: max(now - float(at), 0) / 1000 for id, at in zip(scored[::2], scored[1::2], strict=True)}
+        return (Entry(newest[0], Publication.parse(newest[1])) if newest else None), ages
 
     async def renew(self, channel: str, lease: float, *, is_forgotten: bool = False) -> Renewal:
         """Shows that this front is alive, for `lease` seconds.

@@ -18,15 +18,17 @@ from gischat.front.jobs.line import TOO_MANY_OF_ADDRESS
 from gischat.front.jobs.tally import Tally
 from gischat.messages import Lane, Message, schemas, uncompliant
 from gischat.settings import Settings
-from gischat.streams.entries import COUNT, HEARTBEAT, PRESENCE, RESTORE, Job, Outcome, Publication, Source
+from gischat.streams.entries import COUNT, HEARTBEAT, LEAVE, PRESENCE, RESTORE, Job, Outcome, Publication, Source
 
 log = logging.getLogger(__name__)
 
 INBOX_FULL = "The server has too much to do at the moment. Please send it again later."
 CHANNEL_FROZEN = "This channel is frozen: it can be read, but nobody can write in it at the moment. It was not sent."
 RETRY_SECONDS = 0.5
+REOPENED_COUNT = 1_000_000_000  # no connection has sent so many messages: these jobs are told apart from all others
 LATELY_SECONDS = 30.0  # how long what has ended is remembered, for the case that Redis loses it
 TOLD_BY_PRESENCE = frozenset({COUNT, HEARTBEAT, RESTORE})  # anew, as it is then; not as it was
+REFUSED_BY_WORKERS = {str(cause): cause for cause in (Cause.ID_USED, Cause.NOT_REGISTERED)}  # by publications' types
 TOO_MANY_WAIT = "Too many of your messages are waiting to be published. Please send it again later."
 
 
@@ -36,6 +38,7 @@ class Ending(NamedTuple):
     outcome: Outcome
     body: bytes
     cause: Cause = Cause.UNPROCESSABLE  # of a refusal
+    is_heard: bool = False  # the connection gets the body as all others do
 
     @classmethod
     def of(cls, refusal: Refused, message: Message) -> Self:
@@ -79,13 +82,15 @@ class Turnstile:
         "sender",
     )
 
-    def __init__(self, gate: "Turnstiles", channel: str, number: int, client: str, sender: str) -> None:
+    def __init__(
+        self, gate: "Turnstiles", channel: str, number: int, client: str, sender: str, *, count: int = 0
+    ) -> None:
         self.channel = channel
         self.number = number
         self.client = client
         self.sender = sender
         self._gate = gate
-        self._count = 0
+        self._count = count
         self._bytes = 0
         self._passing: Turn | None = None
         self._is_enqueued = False  # Redis has said that it took the one that is passing
@@ -131,7 +136,7 @@ class Turnstile:
 
     def _tell(self, turn: Turn, ending: Ending) -> None:
         if turn.is_resent and ending.outcome is Outcome.REPEATED:
-            ending = ending._replace(body=b"")  # Redis has not lost it: its sender hears it with all others
+            ending = ending._replace(is_heard=True)  # Redis has not lost it: its connection hears it with all others
         if turn.is_new:
             self._gate.tally.ended(turn.message.type, ending.outcome, ending.cause)
         turn.ended(ending)
@@ -271,6 +276,21 @@ class Turnstiles:
     def enqueue(self, channel: str, lane: Lane, job: Job, *, again: bool) -> "asyncio.Future[int]":
         return self._gateway.enqueue(channel, lane, job, self.heard.get(channel, 0), again=again)
 
+    def is_open(self, number: int) -> bool:
+        """Whether the connection of that number is here, or something that it has sent is on its way."""
+        return number in self._open
+
+    def leave(self, channel: str, number: int) -> None:
+        """Tells that a connection is gone which Redis believes to be here."""
+        turnstile = self._open[number] = Turnstile(self, channel, number, "", "", count=REOPENED_COUNT)
+
+        def ended(ending: Ending) -> None:
+            self.close(turnstile)
+            if ending.is_refusal:
+                asyncio.get_running_loop().call_later(RETRY_SECONDS, self.leave, channel, number)
+
+        turnstile.submit(Message(LEAVE, "", b"{}"), ended, bounded=False)
+
     def close(self, turnstile: Turnstile) -> None:
         """Forgets a turnstile; of a job that is still on its way nobody is told."""
         self._open.pop(turnstile.number, None)
@@ -281,7 +301,8 @@ class Turnstiles:
         if source is not None and source.front == self.front:
             turnstile = self._open.get(source.connection)
             if turnstile is not None:
-                turnstile.end(source.number, Ending(publication.outcome, publication.body))
+                cause = REFUSED_BY_WORKERS.get(publication.type, Cause.UNPROCESSABLE)
+                turnstile.end(source.number, Ending(publication.outcome, publication.body, cause))
 
     def enqueue_again(self, channel: str | None = None) -> None:
         """Enqueues what is on its way in a channel (or in all) once more: something may have been lost."""

@@ -18,6 +18,9 @@ FIN, RESERVED, OPCODE, CONTROL, MASKED, LENGTH = 0x80, 0x70, 0x0F, 0x08, 0x80, 0
 FINAL_TEXT = FIN | TEXT
 
 
+TEXT_NOT_UTF8 = "A text must be UTF-8."
+
+
 class ProtocolError(Exception):
     """A client breaks RFC 6455: the connection is failed with this close code (§7.1.7)."""
 
@@ -215,7 +218,7 @@ def _text(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise ProtocolError(1007, "A text must be UTF-8.") from None  # §8.1
+        raise ProtocolError(1007, TEXT_NOT_UTF8) from None  # §8.1
 
 
 def close_status(payload: bytes) -> tuple[int | None, str]:
@@ -232,4 +235,7 @@ def close_status(payload: bytes) -> tuple[int | None, str]:
     # Registered with IANA for close frames; 1004 to 1006 and 1015 may never be sent
     if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
         raise ProtocolError(1002, f"{code} is not a close code.")
-    return code, _text(payload[2:])
+    try:
+        return code, payload[2:].decode()
+    except UnicodeDecodeError:
+        raise ProtocolError(1007, "A close reason must be UTF-8.") from None

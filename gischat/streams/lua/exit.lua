@@ -13,7 +13,7 @@ local verdict, own_id = judge(source, sender, id, digest)
 if verdict == 'repeated' then
   publish(source, 'repeated', '', 'exiter', '', '')
 elseif verdict == 'used' then
-  publish(source, 'refused', '', 'uncompliant', '', used)
+  publish(source, 'refused', '', 'id_used', '', used)
 else
   if mine then unset_nickname(connection, nickname) end
   local place = publish(source, 'published', '', 'exiter', own_id, under_id(exiter, id, own_id))

@@ -8,9 +8,9 @@ local verdict, own_id = judge(source, sender, id, digest)
 if verdict == 'repeated' then
   publish(source, 'repeated', '', kind, '', published_body(own_id) or under_id(body, id, own_id))
 elseif verdict == 'used' then
-  publish(source, 'refused', '', 'uncompliant', '', used)
+  publish(source, 'refused', '', 'id_used', '', used)
 elseif not_yours and is_anothers(source, body) then
-  publish(source, 'refused', '', 'uncompliant', '', not_yours)
+  publish(source, 'refused', '', 'not_registered', '', not_yours)
 else
   body = under_id(body, id, own_id)
   local place = publish(source, outcome, '', kind, own_id, body)

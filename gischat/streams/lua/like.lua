@@ -7,9 +7,9 @@ local verdict, own_id = judge(source, sender, id, digest)
 if verdict == 'repeated' then
   publish(source, 'repeated', '', 'like', '', '')
 elseif verdict == 'used' then
-  publish(source, 'refused', '', 'uncompliant', '', used)
+  publish(source, 'refused', '', 'id_used', '', used)
 elseif not_yours and is_anothers(source, body) then
-  publish(source, 'refused', '', 'uncompliant', '', not_yours)
+  publish(source, 'refused', '', 'not_registered', '', not_yours)
 elseif liked then
   local place = publish(source, 'done', liked, 'like', own_id, under_id(body, id, own_id))
   note_sender(source, sender, own_id, digest, place)

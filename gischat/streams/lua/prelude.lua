@@ -25,7 +25,11 @@ end
 local function give_share_back(entry, size)
   local found = redis.call('XRANGE', INBOX, entry, entry)[1]
   if not found then return end
-  local share = share_of(found[2][10])
+  local client = ''
+  for index = 1, #found[2], 2 do
+    if found[2][index] == 'client' then client = found[2][index + 1] end
+  end
+  local share = share_of(client)
   if redis.call('HINCRBY', METERS, share, -size) <= 0 then redis.call('HDEL', METERS, share) end
 end
 
@@ -69,6 +73,18 @@ local function trim(length, bytes)
   end
 end
 
+-- A UUID that is made of a name: the same name gives the same one (as version 5 of RFC 9562 does).
+local function uuid(name)
+  local hex = redis.sha1hex(name)
+  return table.concat({ hex:sub(1, 8), hex:sub(9, 12), '5' .. hex:sub(14, 16), 'a' .. hex:sub(18, 20), hex:sub(21, 32) },
+    '-')
+end
+
+-- A UUID that nobody has seen before: the channel's publications are counted.
+local function unique_uuid(name)
+  return uuid(name .. ' ' .. (redis.call('HGET', METERS, 'published') or 0))
+end
+
 -- When a message of this id was published, in milliseconds, if that was in the last minutes.
 local function published_at(id)
   local at = tonumber(redis.call('ZSCORE', IDS, id))
@@ -82,13 +98,6 @@ end
 -- The connection that a job comes from: the first two of the three parts of its source.
 local function connection_of(source)
   return source:match('^(.+)/') or ''
-end
-
--- A UUID that is made of a name: the same name gives the same one (as version 5 of RFC 9562 does).
-local function uuid(name)
-  local hex = redis.sha1hex(name)
-  return table.concat({ hex:sub(1, 8), hex:sub(9, 12), '5' .. hex:sub(14, 16), 'a' .. hex:sub(18, 20), hex:sub(21, 32) },
-    '-')
 end
 
 local function remember(id)
@@ -162,7 +171,10 @@ local function judge(source, sender, id, digest)
     return 'used', id
   end
   local other = uuid(mine .. ' ' .. id .. ' ' .. digest)
-  return published_at(other) and 'repeated' or 'new', other
+  if not published_at(other) then return 'new', other end
+  was, who = (redis.call('HGET', SENDERS, other) or ''):match('^(%S+) %S+ (%S+)')
+  if was == digest and who == mine then return 'repeated', other end
+  return 'new', unique_uuid(other) -- somebody has guessed it
 end
 
 -- Notes whose an id is, once it is published.

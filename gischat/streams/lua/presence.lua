@@ -37,7 +37,7 @@ local function take_wish(nickname)
     local id = (redis.call('HGET', WISHERS, connection) or ''):match('(%S+)$')
     redis.call('ZREM', WISHES, oldest)
     redis.call('HDEL', WISHERS, connection)
-    if id and is_known(front_of(connection)) then return connection, id end
+    if id and is_alive(front_of(connection)) then return connection, id end
   end
 end
 
@@ -60,11 +60,11 @@ local function grant(nickname)
     local before = redis.call('HGET', ADDRESSES, connection)
     if before then
       unset_nickname(connection, before)
-      local exiter_id = uuid('exiter ' .. id)
+      local exiter_id = unique_uuid('exiter ' .. connection)
       publish('', 'published', '', 'exiter', exiter_id, announcement('exiter', exiter_id, before))
     end
     set_nickname(connection, nickname)
-    if published_at(id) then id = uuid('newcomer ' .. id) end
+    if published_at(id) then id = unique_uuid('newcomer ' .. connection) end
     publish('', 'granted', connection, 'newcomer', id, announcement('newcomer', id, nickname))
     nickname = before
   end
@@ -82,15 +82,17 @@ local function give_up(source, connection, name)
   return true
 end
 
--- Whose a nickname is. That of a front whose lease was ended, for its process is gone, is nobody's.
+-- Whose a nickname is. That of a front whose lease was ended, for its process is gone, is free, and goes to whoever waits.
 local function owner_of(nickname)
   local owner = redis.call('HGET', USERS, nickname)
   if not owner or redis.call('ZSCORE', FRONTS, front_of(owner)) ~= '0' then return owner end
   unset_nickname(owner, nickname)
   redis.call('SADD', SWEPT, owner)
   redis.call('EXPIRE', SWEPT, SWEPT_AGE)
-  local id = uuid('exiter swept ' .. owner .. milliseconds())
+  local id = unique_uuid('exiter ' .. owner)
   publish('', 'published', '', 'exiter', id, announcement('exiter', id, nickname))
+  grant(nickname)
+  return redis.call('HGET', USERS, nickname)
 end
 
 -- Has the front of a connection ask it whether it is still there, for somebody of this client wants its nickname.

@@ -20,7 +20,7 @@ elseif owner then
   publish(source, 'refused', '', 'uncompliant', '', taken)
 elseif verdict ~= 'new' then
   -- Registered once, and given up since.
-  publish(source, 'refused', '', 'uncompliant', '', used)
+  publish(source, 'refused', '', 'id_used', '', used)
 else
   forget_wish(connection)
   local before = redis.call('HGET', ADDRESSES, connection)

@@ -10,7 +10,7 @@ for _, connection in ipairs(redis.call('HKEYS', WISHERS)) do
 end
 local connections = addresses_of(front)
 for _, connection in ipairs(connections) do
-  give_up('', connection, 'swept ' .. connection .. milliseconds())
+  give_up('', connection, 'swept ' .. connection .. ' ' .. (redis.call('HGET', METERS, 'published') or 0))
   redis.call('SADD', SWEPT, connection)
 end
 -- Should the front come back, for it was only frozen or cut off, the channel is told so: see restore.

@@ -54,8 +54,8 @@ class FakeGateway:
     async def since(self, channel: str, id: str) -> Snapshot:
         return await self.snapshot(channel)
 
-    async def published_ids(self, channel: str, number: int) -> list[bytes]:
-        return []
+    async def tail(self, channel: str, number: int) -> tuple[Entry | None, dict[bytes, float]]:
+        return None, {}
 
     async def last_entry(self, channel: str) -> Entry | None:
         return None

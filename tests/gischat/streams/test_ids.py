@@ -1,5 +1,6 @@
 """Whose a message's id is: its sender's. Nobody else loses a message by it, and nothing is published twice."""
 
+from hashlib import sha1
 from typing import Any
 
 import msgspec
@@ -57,6 +58,28 @@ async def test_what_was_published_under_another_id_is_not_published_again(wire: 
     again = await say(wire, id, "second", connection=2)
     assert (again.outcome, again.body) == (Outcome.REPEATED, told.body)
     assert await stored(wire) == ["first", "second"]
+
+
+async def test_an_id_that_was_foretold_silences_nobody(wire: Wire) -> None:
+    # Given mallory, who has used an id, and foretells under which id a bot's message would then be published
+    id, sender = new_id(), "http/bot/abc"
+    body = written(wire, "text", id=id, text="the dam has broken")
+    foretold = uuid5_of(f"{sender} {id} {content_digest(body)}")
+    for used in (id, foretold):
+        await say(wire, used, "mallory's", connection=2)
+    # When the bot sends it
+    held = await wire.hold(Job(wire.job().source, "text", id, body, "192.0.2.7", sender))
+    await wire.worker.carry_out(held, Publish(body))
+    # Then it is published all the same
+    told = (await wire.outbox())[-1]
+    assert (told.outcome, content(told)[1]) == (Outcome.PUBLISHED, "the dam has broken")
+    assert told.id.decode() not in (id, foretold)
+
+
+def uuid5_of(name: str) -> str:
+    """As the scripts make one of a name."""
+    digits = sha1(name.encode(), usedforsecurity=False).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-a{digits[17:20]}-{digits[20:32]}"
 
 
 async def test_a_sender_is_told_that_it_has_used_an_id_for_something_else(wire: Wire) -> None:

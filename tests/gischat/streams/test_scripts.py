@@ -183,6 +183,20 @@ def shown(publications: list[Publication]) -> list[tuple[str, Any]]:
 # Jobs into the inbox
 
 
+@pytest.mark.parametrize(
+    "fields", [{}, {b"source": b"nonsense"}, {b"source": b"a/1/1", b"type": b"text", b"id": b"\xff", b"body": b"{}"}]
+)
+def test_an_entry_that_no_front_has_written_is_a_job_that_nobody_can_do(fields: dict[bytes, bytes]) -> None:
+    job = Job.parse([part for pair in fields.items() for part in pair])
+    assert (job.source, job.type) == (Source("", 0, 0), "")
+
+
+def test_an_entry_of_an_earlier_version_is_read() -> None:
+    said = {b"source": b"a/1/2", b"type": b"image", b"id": b"x", b"body": b"", b"parts": b"3", b"apart": b"700000"}
+    job = Job.parse([part for pair in said.items() for part in pair])
+    assert (job.client, job.sender, job.parts, job.size) == ("", "", 3, 700_000)
+
+
 async def test_a_job_comes_out_of_the_inbox_as_it_went_in(wire: Wire) -> None:
     job = wire.job('{"text": "Été \\u0000 🗺"}'.encode(), type="text", id=new_id(), connection=7)
     held = await wire.hold(job)

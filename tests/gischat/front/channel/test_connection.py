@@ -160,6 +160,16 @@ async def test_the_first_ping_that_is_not_answered_counts(start: Start) -> None:
     await until(lambda: scene.connection.is_silent(SHORT))
 
 
+async def test_one_who_takes_nothing_is_not_kept_alive_by_what_he_is_sent(start: Start) -> None:
+    scene = start(max_unread=10**8)
+    scene.connection.ping()
+    large = text_frame(b"x" * 100_000)
+    for _ in range(3):  # the socket's buffers are full behind the first
+        await until(lambda: scene.connection.is_silent(SHORT))
+        scene.connection.write(large)
+    assert scene.connection.is_silent(SHORT)
+
+
 async def test_a_ping_before_a_history_is_timed_behind_it(start: Start) -> None:
     """A slow link takes the history for longer than an answer may take."""
     # Given somebody who was pinged before his history came
@@ -493,6 +503,32 @@ async def test_a_nickname_that_somebody_took_meanwhile_is_lost_in_words(start: S
     scene.end(Outcome.REFUSED, uncompliant("Taken."))
     assert await scene.client.refusal() == "Taken."
     assert scene.connection.nickname is None
+
+
+async def test_a_nickname_that_could_not_be_told_again_is_told_until_it_is(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gischat.front.channel.connection.RETRY_SECONDS", 0.01)
+    scene = start()
+    say(scene, "newcomer", newcomer="jane")
+    scene.end()
+    scene.gateway.answers = False
+    scene.connection.restore()
+    for number in (1, 2):
+        await until(lambda: [job["type"] for job in scene.jobs()].count(RESTORE) == number)  # noqa: B023 - awaited here
+        scene.gateway.enqueued[-1].taken.set_result(FULL)
+    await until(lambda: [job["type"] for job in scene.jobs()].count(RESTORE) == 3)
+    assert scene.connection.nickname == "jane"
+
+
+async def test_a_newcomer_that_comes_too_fast_is_not_forgotten(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gischat.front.channel.connection.RETRY_SECONDS", 0.01)
+    scene = start(max_messages_per_minute=1)
+    say(scene, "text")
+    scene.end()
+    say(scene, "newcomer", newcomer="jane")
+    assert "too fast" in await scene.client.refusal()
+    await until(lambda: newcomers(scene) == ["jane"])
 
 
 def newcomers(scene: Scene) -> list[str]:

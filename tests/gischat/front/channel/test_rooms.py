@@ -21,7 +21,7 @@ from gischat.front.channel.subscriber import Subscriber
 from gischat.front.jobs.gateway import Snapshot
 from gischat.front.jobs.turnstile import Turnstiles
 from gischat.messages import new_id
-from gischat.streams.entries import Outcome, Publication, Source
+from gischat.streams.entries import LEAVE, Outcome, Publication, Source
 from tests.gischat.front.fakes import CHANNEL, FRONT, FakeGateway, FakeMember, FakeOutbox, message, publication, said
 from tests.support.settings import settings
 from tests.support.virtual_time import pass_time, settle, virtual_time
@@ -591,3 +591,43 @@ async def test_who_is_there_hears_a_redis_that_begins_anew() -> None:
         scene.begin_anew()
         await scene.publish(scene.own_count(), scene.next("hello"), scene.next("again"))
         assert texts_of(member) == texts_of(joiner) == ["hello", "again"]
+
+
+# Nicknames
+
+
+def granted(scene: Scene, to: str, nickname: str = "jane") -> Publication:
+    return replace(scene.next(nickname, type="newcomer", outcome=Outcome.GRANTED), to=to, id=new_id().encode())
+
+
+@virtual_time
+async def test_a_granted_nickname_is_its_connections_and_told_to_all() -> None:
+    async with Scene() as scene:
+        first, second = await scene.enter_wholly(1, 2)
+        await scene.publish(granted(scene, f"{FRONT}/1"))
+        assert (len(first.granted), len(second.granted)) == (1, 0)
+        assert first.received() == second.received() == ["jane"]
+
+
+@virtual_time
+async def test_a_nickname_that_somebody_gets_who_has_gone_is_given_up() -> None:
+    async with Scene() as scene:
+        await scene.enter_wholly(1)
+        await scene.publish(granted(scene, f"{FRONT}/7"), granted(scene, "front-2/7"))
+        left = [job for job in scene.gateway.jobs if job.type == LEAVE]
+        assert [job.source.address for job in left] == [f"{FRONT}/7"]
+
+
+@virtual_time
+async def test_nicknames_are_known_in_the_order_in_which_they_were_published() -> None:
+    async with Scene() as scene:
+        (member,) = await scene.enter_wholly(1)
+        order: list[str] = []
+        member.grant = lambda newcomer: order.append("granted")  # type: ignore[method-assign]
+        turnstile = scene.turnstiles.open(CHANNEL)
+        turnstile.submit(message(), lambda ending: order.append("own end"))
+        await settle()
+        end = scene.next("bye", source=scene.gateway.jobs[-1].source)
+        scene._published -= 1
+        await scene.publish(granted(scene, f"{FRONT}/1"), replace(end, number=end.number + 1))
+        assert order == ["granted", "own end"]
