@@ -9,10 +9,8 @@ import { Outbox, uuid } from "./outbox.js";
 import { People } from "./people.js";
 import { quietLine, render } from "./render.js";
 
-// Told to everyone in an `uncompliant`, which therefore refuses nothing that was sent
-const ANNOUNCED = ["The server was cut off for a moment: some messages may be missing."];
-const NICKNAME_PAUSE = 5_000; // milliseconds between two tries to get a nickname back
-const NICKNAME_TRIES = 12; // the server needs up to half a minute to see that the broken connection is gone
+// How an `uncompliant` begins that refuses nothing that was sent
+const ANNOUNCED = ["The server was cut off for a moment: some messages may be missing.", "Your nickname '"];
 
 export class Room {
   #channel;
@@ -25,8 +23,8 @@ export class Room {
   #connection;
   #registration = null; // id of the newcomer message that has not been answered yet
   #wasHere = false;
-  #nicknameTries = 0;
-  #nicknameTimer = null;
+  #hadNickname = false;
+  #waits = false; // for a nickname that somebody else has
   #unread = 0;
   #listening = new AbortController();
 
@@ -68,7 +66,6 @@ export class Room {
 
   leave(words = "") {
     this.#listening.abort();
-    clearTimeout(this.#nicknameTimer);
     this.#outbox.pause();
     this.#connection.close();
     this.#composer.close();
@@ -116,11 +113,11 @@ export class Room {
 
   #register() {
     this.#registration = uuid();
+    this.#waits = false;
     this.#connection.send({ type: "newcomer", id: this.#registration, newcomer: this.#me });
   }
 
   #lost(seconds) {
-    clearTimeout(this.#nicknameTimer);
     this.#registration = null;
     this.#outbox.pause();
     this.#state(`Not connected. Trying again in ${seconds} s`, true);
@@ -153,18 +150,17 @@ export class Room {
     this.#people.came(nickname);
     if (id !== this.#registration) return;
     this.#registration = null;
-    this.#nicknameTries = NICKNAME_TRIES; // it is ours, so after a reconnection it is worth waiting for
+    this.#hadNickname = true; // it is ours, so after a reconnection it is worth waiting for
     this.#state("");
     this.#outbox.resume();
   }
 
   #refused(reason) {
-    if (ANNOUNCED.includes(reason)) {
+    if (ANNOUNCED.some((words) => reason.startsWith(words))) {
       this.#notice(reason);
       return;
     }
-    if (this.#registration) {
-      this.#registration = null;
+    if (this.#registration && !this.#waits) {
       this.#nicknameRefused(reason);
       return;
     }
@@ -174,15 +170,14 @@ export class Room {
   }
 
   /** Refused at first, the nickname is somebody else's. After a reconnection it is most likely still held by our own
-   *  broken connection, until the server notices. */
+   *  broken connection: the server gives it to us, under the id that we asked with, the moment it is free. */
   #nicknameRefused(reason) {
-    if (this.#nicknameTries === 0) {
+    if (!this.#hadNickname) {
       this.leave(reason);
       return;
     }
-    this.#nicknameTries -= 1;
+    this.#waits = true;
     this.#state("Waiting for your nickname to become free…", true);
-    this.#nicknameTimer = setTimeout(() => this.#register(), NICKNAME_PAUSE);
   }
 
   // Talking

@@ -87,6 +87,7 @@ class Connection:
         "_turnstile",
         "_turnstiles",
         "_unread",
+        "_wanted",
         "_wishing",
         "address",
         "goodbye",
@@ -99,7 +100,6 @@ class Connection:
         "room",
         "send_now",
         "since",
-        "wish",
     )
 
     def __init__(
@@ -128,7 +128,7 @@ class Connection:
         """
         self.room = room
         self.nickname: str | None = None
-        self.wish: str | None = None
+        self._wanted: Message | None = None  # the newcomer that it has not got its nickname by
         self._wishing: asyncio.TimerHandle | None = None  # that asks for it again
         self.address = address
         self.since = now()
@@ -182,9 +182,9 @@ class Connection:
             objection = partial(self._objection, message) if self._requires_registration and message.author else None
             if type == "newcomer":
                 self._has_named_itself = True
-                self.wish = nickname_of(message)
+                self._wanted = message
             elif type == "exiter":
-                self.wish = None
+                self._wanted = None
             self._turnstile.submit(message, partial(self._ended, message), objection=objection)
         except (Uncompliant, Refused) as refusal:
             self._refuse(refusal, type, frame)
@@ -264,10 +264,15 @@ class Connection:
 
     # The nickname: clients send a newcomer once, and what they want then they want until they say otherwise
 
+    @property
+    def wish(self) -> str | None:
+        """The nickname that it wants and has not got, if there is one."""
+        return None if self._wanted is None else nickname_of(self._wanted)
+
     def _has_nickname(self, nickname: str) -> None:
         self.nickname = nickname
         if self.wish == nickname:
-            self.wish = None
+            self._wanted = None
         if (reason := self.room.bans.why_not(nickname)) is not None:
             self.dismiss(1008, reason)  # banned while it was on its way
 
@@ -286,20 +291,25 @@ class Connection:
             with contextlib.suppress(Uncompliant, Refused):
                 message = self._messages.read(frame[:NEWCOMER_LENGTH], type="newcomer")
                 self.room.bans.check(message)
-                self._has_named_itself, self.wish = True, nickname_of(message)
+                self._has_named_itself, self._wanted = True, message
                 self._wish_later()
         elif type == "newcomer":
             self._wish_later()
 
     def _wish_later(self) -> None:
-        if self.wish is not None and self._wishing is None:
+        if self._wanted is not None and self._wishing is None:
             self._wishing = asyncio.get_running_loop().call_later(RETRY_SECONDS, self.wish_again)
 
     def wish_again(self) -> None:
-        """Asks once more for the nickname that it waits for, if it does; nothing is said to it but of its success."""
+        """Asks once more for the nickname that it waits for, if it does; nothing is said to it but of its success.
+
+        It is the same message again: by its id the client knows what it is granted.
+        """
         self._wishing = None
-        wish = self.wish
-        if wish is None or self._is_closing or self._stream.closed() or self.room.bans.why_not(wish) is not None:
+        wanted, wish = self._wanted, self.wish
+        if wanted is None or wish is None or self._is_closing or self._stream.closed():
+            return
+        if self.room.bans.why_not(wish) is not None:
             return
 
         def ended(ending: Ending) -> None:
@@ -308,7 +318,7 @@ class Connection:
             elif self.wish == wish:
                 self._wish_was_refused(ending)
 
-        self._turnstile.submit(newcomer_message(wish), ended, bounded=False)
+        self._turnstile.submit(wanted, ended, bounded=False)
 
     def yield_nickname(self) -> None:
         """Gives its nickname to whoever waits for it, and waits for it in turn."""
@@ -318,7 +328,7 @@ class Connection:
 
         def ended(ending: Ending) -> None:
             if not ending.is_refusal:
-                self.nickname, self.wish = None, self.wish or nickname
+                self.nickname, self._wanted = None, self._wanted or newcomer_message(nickname)
                 self.send(uncompliant(YIELDED.format(nickname=nickname)))
                 self.wish_again()
 
@@ -538,7 +548,8 @@ class Connection:
             if not ending.is_refusal:
                 return
             if ending.cause is Cause.UNPROCESSABLE:  # somebody has taken it meanwhile
-                self.nickname, self.wish = None, self.wish or self.nickname
+                self._wanted = self._wanted or newcomer_message(str(self.nickname))
+                self.nickname = None
                 self.send(ending.body)
             elif not (self._is_closing or self._stream.closed()):
                 asyncio.get_running_loop().call_later(RETRY_SECONDS, self.restore)

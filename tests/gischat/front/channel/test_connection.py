@@ -564,6 +564,8 @@ async def test_a_nickname_that_could_not_be_asked_for_is_asked_for_until_it_is_k
     assert (scene.connection.nickname, scene.connection.wish) == ("jane", None)
     say(scene, "text")
     assert newcomers(scene) == ["jane"] * 4
+    # … by the same message each time: a client knows its newcomer by its id
+    assert len({job["id"] for job in scene.jobs() if job["type"] == "newcomer"}) == 1
 
 
 @pytest.mark.parametrize("ended", [Outcome.REFUSED, Outcome.PUBLISHED])
