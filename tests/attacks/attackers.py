@@ -236,8 +236,11 @@ def _frames(data: bytes) -> Iterator[tuple[int, bytes]]:
         at = start + size
 
 
-def puts(attacker: Attacker, address: str, number: int) -> Any:
-    """Bots without a websocket, and without anything to say."""
+def puts(attacker: Attacker, address: str, number: int, enough: int) -> Any:
+    """Bots without a websocket, and without anything to say; so many at the most, and until so many are too many.
+
+    On a slow machine a limit in a minute is reached late.
+    """
     one = attacker.connect()
     statuses: Counter[int] = Counter()
     line = f"PUT /channel/{CHANNEL}/text HTTP/1.1\r\nHost: chat\r\n"
@@ -249,6 +252,8 @@ def puts(attacker: Attacker, address: str, number: int) -> Any:
         statuses[status] += 1
         if status == 429:
             said.add((int(headers["retry-after"]) > 0, "wait" in json.loads(body)["detail"]))
+            if statuses[status] == enough:
+                break
     return {"statuses": statuses, "said": list(said)}
 
 
