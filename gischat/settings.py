@@ -111,8 +111,8 @@ class Settings:
 
     @property
     def max_body_size(self) -> int:
-        """Bytes of a request's body: a text, each character as two escaped surrogates, and more."""
-        return 2**20 + 12 * self.max_message_length
+        """Bytes of a request's body: a text, each character as two escaped surrogates, and what stands around it."""
+        return 2**18 + 12 * self.max_message_length
 
 
 def load(file: Path | None = None) -> Settings:

@@ -74,7 +74,9 @@ class Site(Application):
         found = self._cached.find(request) or super().find_handler(request, **kwargs)
         if issubclass(found.handler_class, AS_OFTEN_AS_YOU_LIKE):
             return found
-        refusal = self._front.admission.ask(str(request.remote_ip), getattr(found.handler_class, "COST", 1.0))
+        is_plain = request.method == "GET" and "If-None-Match" not in request.headers
+        cost = getattr(found.handler_class, "COST", 1.0) if is_plain else 1.0
+        refusal = self._front.admission.ask(str(request.remote_ip), cost)
         if refusal is None:
             return found
         return self.get_handler_delegate(request, rest.OneTooMany, {"front": self._front, "refusal": refusal})

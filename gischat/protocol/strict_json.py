@@ -19,7 +19,7 @@ NO_JSON = "The message is not valid JSON"
 TOO_DEEP = "The message is nested too deeply."
 NO_UTF8 = "The message is not written in UTF-8."
 
-MAX_DIAGNOSED_BYTES = 2**17  # of longer messages, not every reason names the field: looking takes milliseconds
+MAX_DIAGNOSED_BYTES = 2**14  # of longer messages, not every reason names the field: looking takes milliseconds
 MAX_DIAGNOSED_MEMBERS = 16  # more than any type has; each takes two microseconds
 
 _BYTE_ORDER_MARK = "\ufeff"

@@ -1,5 +1,6 @@
 """The HTTP endpoints."""
 
+import asyncio
 import json
 import re
 import uuid
@@ -8,8 +9,9 @@ from functools import partial
 import pytest
 from tornado.httpclient import HTTPResponse
 
+from tests.support.client import DEADLINE
 from tests.support.contract import CANARY, check, sample, words
-from tests.support.processes import Stack
+from tests.support.processes import HOST, Front, Stack
 from tests.support.rest import Rest, channel_path, eventually
 from tests.wire.conftest import FRESH_CHANNELS, NAMED_CHANNELS, Join
 
@@ -265,3 +267,36 @@ async def test_a_web_page_finds_where_to_connect(stack: Stack, rest: Rest) -> No
 
     assert str(stack.fronts[0].port) not in page
     assert "localhost" not in page
+
+
+# What costs much and says little
+
+
+async def raw(front: Front, data: bytes) -> bytes:
+    """All that a front answers to these bytes, until it closes the connection."""
+    reader, writer = await asyncio.open_connection(HOST, front.port)
+    writer.write(data)
+    try:
+        async with asyncio.timeout(DEADLINE):
+            return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+async def test_a_request_of_too_many_header_lines_is_refused_before_they_are_parsed(stack: Stack) -> None:
+    lines = b"".join(b"a%d: b\r\n" % number for number in range(101))
+    answer = await raw(stack.fronts[0], b"GET /version HTTP/1.1\r\nHost: chat\r\n" + lines + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+async def test_a_body_may_come_in_chunks_but_not_in_any_number_of_them(stack: Stack, channel: str, join: Join) -> None:
+    head = f"PUT /channel/{channel}/text HTTP/1.1\r\nHost: chat\r\nTransfer-Encoding: chunked\r\n"
+    start = f"{head}Connection: close\r\n\r\n".encode()
+    body = json.dumps(sample("text")).encode()
+    half = len(body) // 2
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:half], body[half:])) + b"0\r\n\r\n"
+
+    assert (await raw(stack.fronts[0], start + chunks)).startswith(b"HTTP/1.1 200 ")
+    assert await raw(stack.fronts[0], start + b"1\r\n \r\n" * 2000) == b""

@@ -305,9 +305,10 @@ async def test_a_nickname_goes_from_a_ghost_to_who_comes_back(front: int, channe
     # And when the laptop wakes up, it is told, still connected, and next in line
     ghost.connection.transport.resume_reading()
     assert (await ghost.refusal()).startswith("Your nickname 'jane' has gone to somebody who asked for it")
+    await ghost.until(newcomer="jane", id=newcomer["id"])
     await jane.leave()
     await ghost.until(type="newcomer", newcomer="jane")
-    assert await rest.users(channel) == ["jane"]
+    await eventually(lambda: rest.users(channel), ["jane"])
 
 
 async def test_who_answers_keeps_the_nickname_that_somebody_else_wants(channel: str, join: Join, rest: Rest) -> None:

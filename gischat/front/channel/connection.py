@@ -320,6 +320,13 @@ class Connection:
 
         self._turnstile.submit(wanted, ended, bounded=False)
 
+    def _wish_when_heard(self, since: float) -> None:
+        """Who does not answer asks for no nickname: two who are both gone would pass one to and fro without end."""
+        if self.last_heard > since:
+            self.wish_again()
+        elif not (self._is_closing or self._stream.closed()):
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._wish_when_heard, since)
+
     def yield_nickname(self) -> None:
         """Gives its nickname to whoever waits for it, and waits for it in turn."""
         nickname = self.nickname
@@ -330,7 +337,7 @@ class Connection:
             if not ending.is_refusal:
                 self.nickname, self._wanted = None, self._wanted or newcomer_message(nickname)
                 self.send(uncompliant(YIELDED.format(nickname=nickname)))
-                self.wish_again()
+                self._wish_when_heard(asyncio.get_running_loop().time())
 
         self._turnstile.submit(exiter_message(nickname), ended, bounded=False)
 
@@ -376,8 +383,8 @@ class Connection:
 
     @property
     def is_unreachable(self) -> bool:
-        """Whether something of what was sent has not come to the other end's system, whatever its program does."""
-        return self._stream.closed() or not link.is_acknowledged(self._stream.socket)
+        """Whether the other end's system does not answer either, whatever its program does."""
+        return self._stream.closed() or link.is_lost(self._stream.socket)
 
     def write(self, data: bytes) -> None:
         """Sends whole frames: straight to the socket when it takes them, else through the stream's buffer.

@@ -20,6 +20,7 @@ from gischat.front.handlers.requests import log_ended, log_opened
 from gischat.front.handlers.rest import refuse
 from gischat.front.sockets.frames import text_frame
 from gischat.front.sockets.reading import ReadAhead, Unheard
+from gischat.front.sockets.server import unbound_header_lines
 from gischat.messages import uncompliant
 from gischat.metrics import Unwelcome
 
@@ -139,6 +140,8 @@ class ChannelSocket(Handler, WebSocketHandler):
 
     def _forget_handshake(self) -> None:
         """What a browser says of itself would be kept as long as it stays, some kilobytes for each; and a token."""
+        if self.ws_connection is not None and self.ws_connection.stream is not None:
+            unbound_header_lines(self.ws_connection.stream)
         self.request.headers.clear()
         self.request.uri, self.request.query = self.request.path, ""
         self.request.arguments = self.request.query_arguments = {}

@@ -13,6 +13,8 @@ import termios
 from typing import NamedTuple
 
 TCP_INFO_BYTES = 128
+RETRANSMITS_AT = 2  # tcpi_retransmits: of what is on its way, one after the other
+MANY_RETRANSMITS = 3  # within two seconds, as a rule
 BYTES_ACKED_AT = 120  # tcpi_bytes_acked, linux/tcp.h; since Linux 4.1
 
 
@@ -42,9 +44,13 @@ def moved(socket_: socket.socket, mark: Mark) -> Mark | None:
     return mark._replace(acknowledged=acknowledged) if mark.acknowledged < acknowledged < mark.place else None
 
 
-def is_acknowledged(socket_: socket.socket) -> bool:
-    """Whether the other end's kernel has all that was sent; True where ours does not tell."""
-    return not _in_kernel(socket_)
+def is_lost(socket_: socket.socket) -> bool:
+    """Whether the other end's system does not answer either; False where ours does not tell.
+
+    What was sent is sent again and again then. A program that does not read is something else: its system answers that
+    its window is full (RFC 9293 §3.8.6.1), and nothing is on its way.
+    """
+    return _retransmits(socket_) >= MANY_RETRANSMITS
 
 
 if sys.platform == "linux":
@@ -52,6 +58,10 @@ if sys.platform == "linux":
     def _in_kernel(socket_: socket.socket) -> int:
         queued = fcntl.ioctl(socket_, termios.TIOCOUTQ, bytes(4))
         return int.from_bytes(queued, sys.byteorder)
+
+    def _retransmits(socket_: socket.socket) -> int:
+        info = socket_.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+        return info[RETRANSMITS_AT] if len(info) > RETRANSMITS_AT else 0
 
     def _acknowledged(socket_: socket.socket) -> int:
         info = socket_.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
@@ -61,6 +71,9 @@ if sys.platform == "linux":
         return acknowledged
 
 else:  # there, a late answer is a missing one
+
+    def _retransmits(socket_: socket.socket) -> int:
+        return 0
 
     def _in_kernel(socket_: socket.socket) -> int:
         return 0

@@ -19,7 +19,7 @@ from tornado.httputil import (
     RequestStartLine,
     ResponseStartLine,
 )
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, UnsatisfiableReadError
 
 from gischat.front.sockets.accepting import Acceptor
 from gischat.front.sockets.drops import Drops
@@ -27,6 +27,10 @@ from gischat.front.sockets.memory import Memory, cut_off
 from gischat.metrics import Unwelcome
 from gischat.settings import Settings
 
+MAX_HEADER_BYTES = 2**14
+MAX_HEADER_LINES = 100
+MAX_BODY_PIECES = 256  # that a body may come in: pieces of the stream, or chunks (RFC 9112 §7.1)
+TOO_MANY_HEADERS = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 IDLE_SECONDS = 60.0  # between two requests
 ANSWER_SECONDS = 120.0  # for a request's body and its answer; a history may be long and a phone slow
 LOOK_SECONDS = 0.5
@@ -42,6 +46,7 @@ class Server(HTTPServer):
     ) -> None:
         super().initialize(
             application,
+            max_header_size=MAX_HEADER_BYTES,
             max_body_size=settings.max_body_size,
             body_timeout=settings.handshake_seconds,
         )
@@ -58,6 +63,10 @@ class Server(HTTPServer):
         for listening in sockets:
             self._sockets[listening.fileno()] = listening
             self._handlers[listening.fileno()] = Acceptor(listening, self._handle_connection, self._drops).stop
+
+    def handle_stream(self, stream: IOStream, address: Any) -> None:
+        bound_header_lines(stream)
+        super().handle_stream(stream, address)
 
     @property
     def pending(self) -> int:
@@ -124,6 +133,26 @@ class Server(HTTPServer):
         return asyncio.get_running_loop().time()
 
 
+def bound_header_lines(stream: IOStream) -> None:
+    """Refuses a request of too many header lines before any is parsed: each takes twenty microseconds of the loop."""
+    read = stream.read_until_regex
+
+    async def read_bounded(regex: bytes, max_bytes: int | None = None) -> bytes:
+        head = await read(regex, max_bytes=max_bytes)
+        if head.count(b"\n") > MAX_HEADER_LINES:
+            stream.write(TOO_MANY_HEADERS)
+            stream.close()
+            raise UnsatisfiableReadError
+        return head
+
+    stream.read_until_regex = read_bounded  # type: ignore[method-assign]  # of this stream alone
+
+
+def unbound_header_lines(stream: IOStream) -> None:
+    """What was needed for the request is not kept for the websocket."""
+    vars(stream).pop("read_until_regex", None)
+
+
 class _Request(HTTPMessageDelegate):
     """Tells the server that a request's headers have come, counts its body until that is complete, and hands all on."""
 
@@ -134,6 +163,7 @@ class _Request(HTTPMessageDelegate):
         self._connection = connection
         self._memory = memory
         self._held = 0
+        self._pieces = 0
 
     def let_go(self) -> None:
         """Ends the connection: its body, or an answer that the client does not read, takes too much memory."""
@@ -147,6 +177,9 @@ class _Request(HTTPMessageDelegate):
         return self.delegate.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        self._pieces += 1
+        if self._pieces > MAX_BODY_PIECES:  # chunks of a byte each, which cost as much as large ones
+            self.let_go()
         self._hold(len(chunk))
         return self.delegate.data_received(chunk)
 
