@@ -47,6 +47,8 @@ class Estimate:
     size: tuple[int, int] = (0, 0)
     seconds: float = _ALWAYS
     is_cut: bool = False  # a JPEG without its end marker
+    is_broken: bool = False  # no reader may try: nothing is known of what it costs
+    tiled: tuple[int, int] = (0, 0)  # a TIFF's size, rounded up to whole tiles: they are unpacked whole
 
 
 class _Endless(Exception):
@@ -76,7 +78,7 @@ def estimate(data: bytes) -> Estimate:
             try:
                 return look(data)
             except (ValueError, struct.error, IndexError, ZeroDivisionError):
-                return Estimate()  # broken headers: nothing will be decoded
+                return Estimate(is_broken=True)
             except _Endless:
                 return Estimate(seconds=math.inf)
     return Estimate()
@@ -160,6 +162,8 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _look_at_png(data: bytes) -> Estimate:
+    if data[12:16] != b"IHDR":
+        raise ValueError("another chunk comes first")
     width, height, depth, colour, interlaced = struct.unpack_from(">IIBBxxB", data, 16)
     bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 4)
     per_pixel = 5 + 0.6 * bits + (3 if interlaced else 0)
@@ -167,26 +171,33 @@ def _look_at_png(data: bytes) -> Estimate:
 
 
 def _look_at_gif(data: bytes) -> Estimate:
+    """The screen, and the first picture where it is larger: Pillow enlarges the screen to it (GIF89a §18, §20)."""
     at = 13 + (6 << (data[10] & 7) if data[10] & 0x80 else 0)
+    is_within = False  # an extension: its label, then blocks up to an empty one (§24)
     for _ in range(_MAX_STEPS):
-        if data[at] == 0x21:  # an extension: its label, then blocks up to an empty one (GIF89a §24)
+        if is_within:
+            is_within = data[at] != 0
+            at += 1 + data[at]
+        elif data[at] == 0x21:
+            is_within = True
             at += 2
         elif data[at] == 0x2C:
             break
         else:
-            at += 1 + data[at]
-            continue
+            at += 1
     else:
         raise _Endless
-    return _estimate(struct.unpack_from("<HH", data, 6), per_pixel=18, per_byte=10, data=data)
+    width, height = struct.unpack_from("<HH", data, 6)
+    left, top, across, down = struct.unpack_from("<4H", data, at + 1)
+    return _estimate((max(width, left + across), max(height, top + down)), per_pixel=18, per_byte=10, data=data)
 
 
 def _look_at_bmp(data: bytes) -> Estimate:
     (header,) = struct.unpack_from("<I", data, 14)
     if header == 12:
         return _estimate(struct.unpack_from("<HH", data, 18), per_pixel=8, per_byte=2, data=data)
-    width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
-    is_packed = bits in (4, 8) and compression in (1, 2)  # unpacked in Python
+    width, height, compression = struct.unpack_from("<ii4xI", data, 18)
+    is_packed = compression in (1, 2)  # unpacked in Python, whatever the depth
     return _estimate((abs(width), abs(height)), per_pixel=8, per_byte=400 if is_packed else 2, data=data)
 
 
@@ -209,16 +220,31 @@ def _look_at_webp(data: bytes) -> Estimate:
 
 def _look_at_tiff(data: bytes) -> Estimate:
     tags = tiff.Directory(data)
-    size = tags.number(tiff.WIDTH, 0), tags.number(tiff.LENGTH, 0)
+    size = width, length = tags.number(tiff.WIDTH, 0), tags.number(tiff.LENGTH, 0)
     bits, samples = tags.number(tiff.BITS, 1), tags.number(tiff.SAMPLES, 1)
-    blocks = len(tags.numbers(tiff.TILE_OFFSETS if tiff.TILE_OFFSETS in tags else tiff.STRIP_OFFSETS))
-    more = blocks * _PER_TIFF_BLOCK
+    if min(width, length, bits, samples) < 1:
+        raise ValueError("no pixels")
+    rows = tags.number(tiff.ROWS_PER_STRIP, length)
+    if rows < 1:
+        raise ValueError("strips of no rows")
+    tile = tags.number(tiff.TILE_WIDTH, width), tags.number(tiff.TILE_LENGTH, length)
+    if min(tile) < 1:
+        raise ValueError("tiles of no pixels")
+    tiled = -(-width // tile[0]) * tile[0], -(-length // tile[1]) * tile[1]
+    planes = samples if tags.number(tiff.PLANAR, 1) == 2 else 1
+    strips, tiles = len(tags.numbers(tiff.STRIP_OFFSETS)), len(tags.numbers(tiff.TILE_OFFSETS))
+    # Pillow unpacks each strip or tile that the directory lists, even if they lie upon each other.
+    listed = strips * width * min(rows, length) + tiles * min(tile[0], width) * min(tile[1], length)
+    pixels = max(tiled[0] * tiled[1], listed // planes)
+    more = (strips + tiles) * _PER_TIFF_BLOCK
     if tags.number(tiff.PREDICTOR, 1) == 2 and samples > 1:
-        more += min(samples, 3) * size[0] * min(size[1], 800) * _PER_DIFFERENCE
+        more += min(samples, 4) * tiled[0] * min(length, _USUAL_SIZE) * _PER_DIFFERENCE
     if tags.number(tiff.COMPRESSION, 1) in (6, 7) and b"\xff\xc2" in data:  # JPEG, progressive
         scans = min(data.count(b"\xff\xda"), _MAX_TIFF_JPEG_SCANS)
-        more += _NANO * _REFINEMENT * scans * size[0] * size[1] * min(samples, 4)
-    return _estimate(size, per_pixel=8 + min(bits * samples, 1024) / 6, per_byte=8, data=data, more=more)
+        more += _NANO * _REFINEMENT * scans * pixels * min(samples, 4)
+    more += _NANO * (pixels - width * length) * (8 + min(bits * samples, 1024) / 6)
+    found = _estimate(size, per_pixel=8 + min(bits * samples, 1024) / 6, per_byte=8, data=data, more=more)
+    return replace(found, tiled=tiled)
 
 
 # JPEG 2000, AVIF, HEIF
@@ -259,14 +285,18 @@ def _codestream(data: bytes) -> int:
 
 
 def _look_at_heif(data: bytes) -> Estimate:
-    """The largest picture that an `ispe` box tells of (ISO/IEC 23008-12 §6.5.3): no tile is larger than the whole."""
+    """The largest picture that an `ispe` box tells of (ISO/IEC 23008-12 §6.5.3): no tile is larger than the whole.
+
+    They are in front of the pixels, or else behind them: among these the four letters come by chance.
+    """
     width = height = 0
-    at = data.find(b"ispe", 0, 1 << 20)
-    while at >= 0:
+    end = 1 << 20 if data.find(b"ispe", 0, 1 << 20) >= 0 else len(data)
+    at = data.find(b"ispe", 0, end)
+    while 0 <= at <= len(data) - 16:
         one = struct.unpack_from(">II", data, at + 8)
         if one[0] * one[1] > width * height:
             width, height = one
-        at = data.find(b"ispe", at + 4, 1 << 20)
+        at = data.find(b"ispe", at + 4, end)
     is_avif = b"avif" in data[8:64] or b"avis" in data[8:64]
     return _estimate((width, height), per_pixel=20 if is_avif else 18, per_byte=140 if is_avif else 260, data=data)
 
