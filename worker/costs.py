@@ -18,11 +18,13 @@ from worker import tiff
 
 _NANO = 1e-9
 _ALWAYS = 0.06  # base64, colour profile, and what is written
+_PER_ROW = 45 * _NANO  # however short it is
 _PER_TIFF_BLOCK = 15e-6
 _PER_JPEG2000_TILE = 20e-6
 _USUAL_SIZE = 800  # to which pictures are scaled: of a JPEG 2000 the finer detail is left out
 _PER_BYTE_OF_BOXES = 500 * _NANO  # of JPEG 2000: they may be as small as 8 bytes
 _PER_BYTE_SKIPPED = 200 * _NANO  # that Pillow looks at in Python
+_PER_BYTE_OF_TABLES = 100 * _NANO  # of JPEG: quantization tables and Photoshop's notes, which Pillow reads in Python
 _PER_DIFFERENCE = 60 * _NANO  # that is summed up in Python
 _MAX_STEPS = 5000  # segments, blocks or boxes up to the pixels: a photo has a hundred, and Pillow walks in Python
 
@@ -35,6 +37,7 @@ _ARITHMETIC_SCAN = 30.0  # it has no way to be empty: without data it decodes ze
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # in entropy-coded data none but true ones (ITU-T T.81 §B.1.1.5)
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_TABLES = frozenset({0xDB, 0xED})
 _BARE = frozenset({0x01, 0xD8})  # markers without a length
 _END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
 _MAX_TIFF_JPEG_SCANS = 100  # libtiff's own limit for each strip or tile
@@ -86,7 +89,8 @@ def estimate(data: bytes) -> Estimate:
 
 def _estimate(size: tuple[int, int], *, per_pixel: float, per_byte: float, data: bytes, more: float = 0.0) -> Estimate:
     """`per_pixel` and `per_byte` in nanoseconds, `more` in seconds."""
-    return Estimate(size, _ALWAYS + _NANO * (size[0] * size[1] * per_pixel + len(data) * per_byte) + more)
+    pixels = _NANO * size[0] * size[1] * per_pixel
+    return Estimate(size, _ALWAYS + pixels + size[1] * _PER_ROW + _NANO * len(data) * per_byte + more)
 
 
 # JPEG
@@ -134,6 +138,8 @@ def _look_at_jpeg(data: bytes) -> Estimate:
             raise _Endless
         if not jpeg.has_scan:
             jpeg.seconds += _PER_BYTE_SKIPPED * skipped
+            if marker in _TABLES:
+                jpeg.seconds += _PER_BYTE_OF_TABLES * int.from_bytes(data[at + 2 : at + 4])
         try:
             if marker in _FRAMES and not jpeg.frame:
                 jpeg.begin(marker, data, at)
@@ -166,7 +172,8 @@ def _look_at_png(data: bytes) -> Estimate:
         raise ValueError("another chunk comes first")
     width, height, depth, colour, interlaced = struct.unpack_from(">IIBBxxB", data, 16)
     bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 4)
-    per_pixel = 5 + 0.6 * bits + (3 if interlaced else 0)
+    is_clear = b"tRNS" in data  # then the whole picture becomes RGBA
+    per_pixel = 5 + 0.6 * bits + (3 if interlaced else 0) + (10 if is_clear else 0)
     return _estimate((width, height), per_pixel=per_pixel, per_byte=10, data=data)
 
 
