@@ -111,7 +111,7 @@ def _opened(data: bytes, max_size: int, max_pixels: int, most_seconds: float) ->
             raise TakesLonger(foretold.seconds)
         formats.check_raw(data)
         if (raster := rasters.read(data, _fitted(foretold.size, max_size))) is not None:
-            return _Opened(raster)
+            return _Opened(raster, orientation=rasters.orientation(data))
         if foretold.is_cut:
             return _scaled(data + damage.JPEG_END, max_size, foretold)
         if not data.startswith(damage.PNG_SIGNATURE):

@@ -101,6 +101,12 @@ def read(data: bytes, size: tuple[int, int]) -> Image.Image | None:
     return _picture(bands, valid, size, is_stretched=layout.bits > 8)
 
 
+def orientation(data: bytes) -> int:
+    """How a raster in colours, a photo, is turned. Measurements lie as their rows do: GDAL, and so QGIS, ignores it."""
+    tags = tiff.Directory(data)
+    return tags.number(tiff.ORIENTATION, 1) if tags.number(tiff.PHOTOMETRIC, 1) == 2 else 1
+
+
 def _layout(data: bytes) -> _Layout | None:
     """None for a picture: what is meant to be looked at, not measured, as far as a TIFF says."""
     tags = tiff.Directory(data)
