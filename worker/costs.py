@@ -26,6 +26,7 @@ _PER_BYTE_OF_BOXES = 500 * _NANO  # of JPEG 2000: they may be as small as 8 byte
 _PER_BYTE_SKIPPED = 200 * _NANO  # that Pillow looks at in Python
 _PER_BYTE_OF_TABLES = 100 * _NANO  # of JPEG: quantization tables and Photoshop's notes, which Pillow reads in Python
 _PER_DIFFERENCE = 60 * _NANO  # that is summed up in Python
+_PER_TAKEN = 120 * _NANO  # of the sums, which is kept
 _MAX_STEPS = 5000  # segments, blocks or boxes up to the pixels: a photo has a hundred, and Pillow walks in Python
 
 # Of a JPEG's scan, nanoseconds per sample of its components, were it empty (libjpeg-turbo 3.2; measured on a picture of
@@ -231,8 +232,8 @@ def _look_at_tiff(data: bytes) -> Estimate:
     bits, samples = tags.number(tiff.BITS, 1), tags.number(tiff.SAMPLES, 1)
     if min(width, length, bits, samples) < 1:
         raise ValueError("no pixels")
-    rows = tags.number(tiff.ROWS_PER_STRIP, length)
-    if rows < 1:
+    strip = tags.number(tiff.ROWS_PER_STRIP, length)
+    if strip < 1:
         raise ValueError("strips of no rows")
     tile = tags.number(tiff.TILE_WIDTH, width), tags.number(tiff.TILE_LENGTH, length)
     if min(tile) < 1:
@@ -241,11 +242,15 @@ def _look_at_tiff(data: bytes) -> Estimate:
     planes = samples if tags.number(tiff.PLANAR, 1) == 2 else 1
     strips, tiles = len(tags.numbers(tiff.STRIP_OFFSETS)), len(tags.numbers(tiff.TILE_OFFSETS))
     # Pillow unpacks each strip or tile that the directory lists, even if they lie upon each other.
-    listed = strips * width * min(rows, length) + tiles * min(tile[0], width) * min(tile[1], length)
+    listed = strips * width * min(strip, length) + tiles * min(tile[0], width) * min(tile[1], length)
     pixels = max(tiled[0] * tiled[1], listed // planes)
     more = (strips + tiles) * _PER_TIFF_BLOCK
-    if tags.number(tiff.PREDICTOR, 1) == 2 and samples > 1:
-        more += min(samples, 4) * tiled[0] * min(length, _USUAL_SIZE) * _PER_DIFFERENCE
+    # Summed up in `worker.rasters`; in C for what is a photo without doubt.
+    is_photo = bits <= 8 and tags.number(tiff.PHOTOMETRIC, 1) == 2 and tiff.GDAL_NODATA not in tags
+    if tags.number(tiff.PREDICTOR, 1) == 2 and samples > 1 and not (is_photo and tiff.SAMPLE_FORMAT not in tags):
+        taken = min(width, 2 * _USUAL_SIZE)
+        rows = min(length, _USUAL_SIZE)
+        more += min(samples, 4) * rows * (tiled[0] * _PER_DIFFERENCE + taken * _PER_TAKEN)
     if tags.number(tiff.COMPRESSION, 1) in (6, 7) and b"\xff\xc2" in data:  # JPEG, progressive
         scans = min(data.count(b"\xff\xda"), _MAX_TIFF_JPEG_SCANS)
         more += _NANO * _REFINEMENT * scans * pixels * min(samples, 4)

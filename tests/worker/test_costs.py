@@ -341,6 +341,15 @@ def test_a_tiff_of_few_pixels_in_large_tiles_costs_what_the_tiles_do() -> None:
     assert is_refused(many)
 
 
+def test_a_photo_whose_differences_pillow_sums_up_costs_less_than_measurements() -> None:
+    file = encoded(Image.new("RGB", (3000, 2000)), "TIFF", compression="tiff_lzw", tiffinfo={317: 2})
+    assert estimate(file).size == (3000, 2000)
+    assert predicted_seconds(file) < 0.2
+    measured = file.replace(struct.pack("<HHIH", 262, 3, 1, 2), struct.pack("<HHIH", 262, 3, 1, 1))
+    assert measured != file
+    assert predicted_seconds(measured) > 0.5
+
+
 def test_a_tiff_with_a_tile_that_is_larger_than_any_picture_is_refused() -> None:
     assert reason(tiled_tiff(1, 1, 12000, 9600)) == (
         "The tiles of this TIFF are too large: save it with tiles of 256 × 256 pixels, and send that."
