@@ -18,12 +18,15 @@ from worker import tiff
 
 _NANO = 1e-9
 _ALWAYS = 0.06  # base64, colour profile, and what is written
+_PER_ROW = 45 * _NANO  # however short it is
 _PER_TIFF_BLOCK = 15e-6
 _PER_JPEG2000_TILE = 20e-6
 _USUAL_SIZE = 800  # to which pictures are scaled: of a JPEG 2000 the finer detail is left out
 _PER_BYTE_OF_BOXES = 500 * _NANO  # of JPEG 2000: they may be as small as 8 bytes
 _PER_BYTE_SKIPPED = 200 * _NANO  # that Pillow looks at in Python
+_PER_BYTE_OF_TABLES = 100 * _NANO  # of JPEG: quantization tables and Photoshop's notes, which Pillow reads in Python
 _PER_DIFFERENCE = 60 * _NANO  # that is summed up in Python
+_PER_TAKEN = 120 * _NANO  # of the sums, which is kept
 _MAX_STEPS = 5000  # segments, blocks or boxes up to the pixels: a photo has a hundred, and Pillow walks in Python
 
 # Of a JPEG's scan, nanoseconds per sample of its components, were it empty (libjpeg-turbo 3.2; measured on a picture of
@@ -35,6 +38,7 @@ _ARITHMETIC_SCAN = 30.0  # it has no way to be empty: without data it decodes ze
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # in entropy-coded data none but true ones (ITU-T T.81 §B.1.1.5)
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_TABLES = frozenset({0xDB, 0xED})
 _BARE = frozenset({0x01, 0xD8})  # markers without a length
 _END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
 _MAX_TIFF_JPEG_SCANS = 100  # libtiff's own limit for each strip or tile
@@ -47,6 +51,8 @@ class Estimate:
     size: tuple[int, int] = (0, 0)
     seconds: float = _ALWAYS
     is_cut: bool = False  # a JPEG without its end marker
+    is_broken: bool = False  # no reader may try: nothing is known of what it costs
+    tiled: tuple[int, int] = (0, 0)  # a TIFF's size, rounded up to whole tiles: they are unpacked whole
 
 
 class _Endless(Exception):
@@ -76,7 +82,7 @@ def estimate(data: bytes) -> Estimate:
             try:
                 return look(data)
             except (ValueError, struct.error, IndexError, ZeroDivisionError):
-                return Estimate()  # broken headers: nothing will be decoded
+                return Estimate(is_broken=True)
             except _Endless:
                 return Estimate(seconds=math.inf)
     return Estimate()
@@ -84,7 +90,8 @@ def estimate(data: bytes) -> Estimate:
 
 def _estimate(size: tuple[int, int], *, per_pixel: float, per_byte: float, data: bytes, more: float = 0.0) -> Estimate:
     """`per_pixel` and `per_byte` in nanoseconds, `more` in seconds."""
-    return Estimate(size, _ALWAYS + _NANO * (size[0] * size[1] * per_pixel + len(data) * per_byte) + more)
+    pixels = _NANO * size[0] * size[1] * per_pixel
+    return Estimate(size, _ALWAYS + pixels + size[1] * _PER_ROW + _NANO * len(data) * per_byte + more)
 
 
 # JPEG
@@ -132,6 +139,8 @@ def _look_at_jpeg(data: bytes) -> Estimate:
             raise _Endless
         if not jpeg.has_scan:
             jpeg.seconds += _PER_BYTE_SKIPPED * skipped
+            if marker in _TABLES:
+                jpeg.seconds += _PER_BYTE_OF_TABLES * int.from_bytes(data[at + 2 : at + 4])
         try:
             if marker in _FRAMES and not jpeg.frame:
                 jpeg.begin(marker, data, at)
@@ -160,33 +169,43 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _look_at_png(data: bytes) -> Estimate:
+    if data[12:16] != b"IHDR":
+        raise ValueError("another chunk comes first")
     width, height, depth, colour, interlaced = struct.unpack_from(">IIBBxxB", data, 16)
     bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 4)
-    per_pixel = 5 + 0.6 * bits + (3 if interlaced else 0)
+    is_clear = b"tRNS" in data  # then the whole picture becomes RGBA
+    per_pixel = 5 + 0.6 * bits + (3 if interlaced else 0) + (10 if is_clear else 0)
     return _estimate((width, height), per_pixel=per_pixel, per_byte=10, data=data)
 
 
 def _look_at_gif(data: bytes) -> Estimate:
+    """The screen, and the first picture where it is larger: Pillow enlarges the screen to it (GIF89a §18, §20)."""
     at = 13 + (6 << (data[10] & 7) if data[10] & 0x80 else 0)
+    is_within = False  # an extension: its label, then blocks up to an empty one (§24)
     for _ in range(_MAX_STEPS):
-        if data[at] == 0x21:  # an extension: its label, then blocks up to an empty one (GIF89a §24)
+        if is_within:
+            is_within = data[at] != 0
+            at += 1 + data[at]
+        elif data[at] == 0x21:
+            is_within = True
             at += 2
         elif data[at] == 0x2C:
             break
         else:
-            at += 1 + data[at]
-            continue
+            at += 1
     else:
         raise _Endless
-    return _estimate(struct.unpack_from("<HH", data, 6), per_pixel=18, per_byte=10, data=data)
+    width, height = struct.unpack_from("<HH", data, 6)
+    left, top, across, down = struct.unpack_from("<4H", data, at + 1)
+    return _estimate((max(width, left + across), max(height, top + down)), per_pixel=18, per_byte=10, data=data)
 
 
 def _look_at_bmp(data: bytes) -> Estimate:
     (header,) = struct.unpack_from("<I", data, 14)
     if header == 12:
         return _estimate(struct.unpack_from("<HH", data, 18), per_pixel=8, per_byte=2, data=data)
-    width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
-    is_packed = bits in (4, 8) and compression in (1, 2)  # unpacked in Python
+    width, height, compression = struct.unpack_from("<ii4xI", data, 18)
+    is_packed = compression in (1, 2)  # unpacked in Python, whatever the depth
     return _estimate((abs(width), abs(height)), per_pixel=8, per_byte=400 if is_packed else 2, data=data)
 
 
@@ -209,16 +228,35 @@ def _look_at_webp(data: bytes) -> Estimate:
 
 def _look_at_tiff(data: bytes) -> Estimate:
     tags = tiff.Directory(data)
-    size = tags.number(tiff.WIDTH, 0), tags.number(tiff.LENGTH, 0)
+    size = width, length = tags.number(tiff.WIDTH, 0), tags.number(tiff.LENGTH, 0)
     bits, samples = tags.number(tiff.BITS, 1), tags.number(tiff.SAMPLES, 1)
-    blocks = len(tags.numbers(tiff.TILE_OFFSETS if tiff.TILE_OFFSETS in tags else tiff.STRIP_OFFSETS))
-    more = blocks * _PER_TIFF_BLOCK
-    if tags.number(tiff.PREDICTOR, 1) == 2 and samples > 1:
-        more += min(samples, 3) * size[0] * min(size[1], 800) * _PER_DIFFERENCE
+    if min(width, length, bits, samples) < 1:
+        raise ValueError("no pixels")
+    strip = tags.number(tiff.ROWS_PER_STRIP, length)
+    if strip < 1:
+        raise ValueError("strips of no rows")
+    tile = tags.number(tiff.TILE_WIDTH, width), tags.number(tiff.TILE_LENGTH, length)
+    if min(tile) < 1:
+        raise ValueError("tiles of no pixels")
+    tiled = -(-width // tile[0]) * tile[0], -(-length // tile[1]) * tile[1]
+    planes = samples if tags.number(tiff.PLANAR, 1) == 2 else 1
+    strips, tiles = len(tags.numbers(tiff.STRIP_OFFSETS)), len(tags.numbers(tiff.TILE_OFFSETS))
+    # Pillow unpacks each strip or tile that the directory lists, even if they lie upon each other.
+    listed = strips * width * min(strip, length) + tiles * min(tile[0], width) * min(tile[1], length)
+    pixels = max(tiled[0] * tiled[1], listed // planes)
+    more = (strips + tiles) * _PER_TIFF_BLOCK
+    # Summed up in `worker.rasters`; in C for what is a photo without doubt.
+    is_photo = bits <= 8 and tags.number(tiff.PHOTOMETRIC, 1) == 2 and tiff.GDAL_NODATA not in tags
+    if tags.number(tiff.PREDICTOR, 1) == 2 and samples > 1 and not (is_photo and tiff.SAMPLE_FORMAT not in tags):
+        taken = min(width, 2 * _USUAL_SIZE)
+        rows = min(length, _USUAL_SIZE)
+        more += min(samples, 4) * rows * (tiled[0] * _PER_DIFFERENCE + taken * _PER_TAKEN)
     if tags.number(tiff.COMPRESSION, 1) in (6, 7) and b"\xff\xc2" in data:  # JPEG, progressive
         scans = min(data.count(b"\xff\xda"), _MAX_TIFF_JPEG_SCANS)
-        more += _NANO * _REFINEMENT * scans * size[0] * size[1] * min(samples, 4)
-    return _estimate(size, per_pixel=8 + min(bits * samples, 1024) / 6, per_byte=8, data=data, more=more)
+        more += _NANO * _REFINEMENT * scans * pixels * min(samples, 4)
+    more += _NANO * (pixels - width * length) * (8 + min(bits * samples, 1024) / 6)
+    found = _estimate(size, per_pixel=8 + min(bits * samples, 1024) / 6, per_byte=8, data=data, more=more)
+    return replace(found, tiled=tiled)
 
 
 # JPEG 2000, AVIF, HEIF
@@ -259,14 +297,18 @@ def _codestream(data: bytes) -> int:
 
 
 def _look_at_heif(data: bytes) -> Estimate:
-    """The largest picture that an `ispe` box tells of (ISO/IEC 23008-12 §6.5.3): no tile is larger than the whole."""
+    """The largest picture that an `ispe` box tells of (ISO/IEC 23008-12 §6.5.3): no tile is larger than the whole.
+
+    They are in front of the pixels, or else behind them: among these the four letters come by chance.
+    """
     width = height = 0
-    at = data.find(b"ispe", 0, 1 << 20)
-    while at >= 0:
+    end = 1 << 20 if data.find(b"ispe", 0, 1 << 20) >= 0 else len(data)
+    at = data.find(b"ispe", 0, end)
+    while 0 <= at <= len(data) - 16:
         one = struct.unpack_from(">II", data, at + 8)
         if one[0] * one[1] > width * height:
             width, height = one
-        at = data.find(b"ispe", at + 4, 1 << 20)
+        at = data.find(b"ispe", at + 4, end)
     is_avif = b"avif" in data[8:64] or b"avis" in data[8:64]
     return _estimate((width, height), per_pixel=20 if is_avif else 18, per_byte=140 if is_avif else 260, data=data)
 

@@ -21,6 +21,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\0\0\0\0IEND\xaeB\x60\x82"
 _MAX_CHUNKS = 50_000
 _MAX_METADATA = 1 << 20  # bytes, unpacked: Pillow's own limit, above which it refuses the picture
+_ONCE = frozenset({b"IHDR", b"PLTE", b"tRNS", b"iCCP", b"eXIf"})
 _EXIF_TEXT = b"Raw profile type exif\0"  # as ImageMagick has it
 _GREY = 128
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type (PNG §6.1)
@@ -43,16 +44,21 @@ def share_of_jpeg(picture: Image.Image) -> float:
 def slim_png(data: bytes) -> bytes:
     """A PNG's pixels, with its orientation and colour profile if they are of a sensible size, and nothing else.
 
-    Of an animation the picture that stands for it. It has an end, even if the file has none.
+    Of an animation the picture that stands for it; of what a PNG has once (PNG §5.6) the first. It has an end, even if
+    the file has none. Raises ValueError if it does not begin with its header.
     """
-    kept, pixels = [], []
+    if data[12:16] != b"IHDR":
+        raise ValueError("another chunk comes first")
+    kept, pixels, seen = [], [], set()
     for number, (name, chunk) in enumerate(_chunks(data)):
         if number == _MAX_CHUNKS:
             raise ValueError("too many chunks")
         if name == b"IDAT":
             pixels.append(chunk[8:-4])
-        elif name in (b"IHDR", b"PLTE", b"tRNS") or _is_wanted(name, chunk[8:-4]):
-            kept.append(chunk)
+        elif name not in seen and _is_known(name, chunk):
+            seen.add(name)  # whether it is kept or not: no second is unpacked
+            if _is_wanted(name, chunk[8:-4]):
+                kept.append(chunk)
     return b"".join([PNG_SIGNATURE, *kept, _chunk(b"IDAT", b"".join(pixels)), _PNG_END])
 
 
@@ -89,18 +95,25 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += 12 + length
 
 
+def _is_known(name: bytes, chunk: bytes) -> bool:
+    """Whether it may be kept: of texts those alone that are EXIF."""
+    return name in _ONCE or (name in (b"tEXt", b"zTXt") and chunk.startswith(_EXIF_TEXT, 8))
+
+
 def _is_wanted(name: bytes, content: bytes) -> bool:
     match name:
+        case b"IHDR" | b"PLTE" | b"tRNS":
+            return True
         case b"eXIf":
             return len(content) <= _MAX_METADATA
         case b"iCCP":
             _, _, packed = content.partition(b"\0")
             return packed[:1] == b"\0" and _fits_unpacked(packed[1:])
         case b"tEXt":
-            return content.startswith(_EXIF_TEXT) and len(content) <= _MAX_METADATA
+            return len(content) <= _MAX_METADATA
         case b"zTXt":
             packed = content.removeprefix(_EXIF_TEXT)
-            return packed != content and packed[:1] == b"\0" and _fits_unpacked(packed[1:])
+            return packed[:1] == b"\0" and _fits_unpacked(packed[1:])
         case _:
             return False
 

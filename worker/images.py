@@ -30,7 +30,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from gischat.errors import Uncompliant
 from worker import damage, formats, rasters
-from worker.costs import TakesLonger, estimate, jpeg2000_levels
+from worker.costs import Estimate, TakesLonger, estimate, jpeg2000_levels
 
 _ORIENTATION = 0x0112  # of EXIF and TIFF
 _UPRIGHT = {
@@ -48,9 +48,11 @@ _JPEG_QUALITIES = (85, 75, 65, 50)
 # By prediction. A phone's photo of 12 megapixels takes 0.2, one of 48 in HEIC or of 64 in a progressive JPEG nearly all
 # of it. The worst JPEGs that pass take 1.6: half of JOB_SECONDS' default where a core is three times slower.
 _MAX_SECONDS = 2.0
+_TILES_BEYOND = 1.5  # times max_pixels: the tiles at two edges of a TIFF are not full
 
 _NOT_BASE64 = "The image is not valid base64."
 _DAMAGED = "The image file is damaged or incomplete."
+_TILES_TOO_LARGE = "The tiles of this TIFF are too large: save it with tiles of 256 × 256 pixels, and send that."
 _TOO_LONG = "This picture takes too long to open here: save it as an ordinary JPEG, or make it smaller, and send that."
 
 
@@ -97,39 +99,44 @@ def _decode(image_data: str) -> bytes:
 def _opened(data: bytes, max_size: int, max_pixels: int, most_seconds: float) -> _Opened:
     with _blaming_the_client(data):
         foretold = estimate(data)
+        if foretold.is_broken:
+            raise UnidentifiedImageError
         # WebP's and JPEG 2000's libraries reserve the whole picture, up to 2 GB, before Pillow learns of its size.
         _check_size(foretold.size, max_pixels)
+        if foretold.tiled[0] * foretold.tiled[1] > max_pixels * _TILES_BEYOND:
+            raise Uncompliant(_TILES_TOO_LARGE)
         if foretold.seconds > _MAX_SECONDS:
             raise Uncompliant(_TOO_LONG)
         if foretold.seconds > most_seconds:
             raise TakesLonger(foretold.seconds)
         formats.check_raw(data)
         if (raster := rasters.read(data, _fitted(foretold.size, max_size))) is not None:
-            return _Opened(raster)
+            return _Opened(raster, orientation=rasters.orientation(data))
         if foretold.is_cut:
-            return _scaled(data + damage.JPEG_END, max_size, max_pixels, is_cut=True)
+            return _scaled(data + damage.JPEG_END, max_size, foretold)
         if not data.startswith(damage.PNG_SIGNATURE):
-            return _scaled(data, max_size, max_pixels)
+            return _scaled(data, max_size, foretold)
         slim = damage.slim_png(data)
         try:
-            return _scaled(slim, max_size, max_pixels)
+            return _scaled(slim, max_size, foretold)
         except UnidentifiedImageError:
             raise
         except OSError:
             if (completed := damage.completed_png(slim)) is None:
                 raise
-            return _scaled(completed, max_size, max_pixels)
+            return _scaled(completed, max_size, foretold)
 
 
-def _scaled(data: bytes, max_size: int, max_pixels: int, *, is_cut: bool = False) -> _Opened:
+def _scaled(data: bytes, max_size: int, foretold: Estimate) -> _Opened:
     source = Image.open(io.BytesIO(data), formats=formats.FORMATS)
-    _check_size(source.size, max_pixels)
+    if math.prod(source.size) > math.prod(foretold.size):
+        raise ValueError("larger than its headers foretold")
     size = _fitted(source.size, max_size)
     draft = source.draft(None, size)  # JPEG alone: libjpeg leaves out the detail that scaling would lose
     if isinstance(source, Jpeg2KImageFile):
         source.reduce = _halvings(data, source.size, size)
     source.load()
-    if is_cut:
+    if foretold.is_cut:
         damage.check_share(damage.share_of_jpeg(source))
     plain = _plain(source)  # palettes and transparency are the file's too, and may be broken
     if plain.mode != "F":

@@ -101,6 +101,12 @@ def read(data: bytes, size: tuple[int, int]) -> Image.Image | None:
     return _picture(bands, valid, size, is_stretched=layout.bits > 8)
 
 
+def orientation(data: bytes) -> int:
+    """How a raster in colours, a photo, is turned. Measurements lie as their rows do: GDAL, and so QGIS, ignores it."""
+    tags = tiff.Directory(data)
+    return tags.number(tiff.ORIENTATION, 1) if tags.number(tiff.PHOTOMETRIC, 1) == 2 else 1
+
+
 def _layout(data: bytes) -> _Layout | None:
     """None for a picture: what is meant to be looked at, not measured, as far as a TIFF says."""
     tags = tiff.Directory(data)
@@ -229,24 +235,22 @@ def _from_differences(
     columns = [(2 * x + 1) * width // (2 * sampled[0]) for x in range(sampled[0])]
     across = layout.block[0] * layout.samples
     mask = (1 << layout.bits) - 1
-    planes: list[array[float]] = [array("f") for _ in wanted]
+    planes = [bytearray() for _ in wanted]
+    code = _ARRAYS[layout.bits]
     for row in range(rows):
         y = (2 * row + 1) * length // (2 * rows)
-        numbers = array(_ARRAYS[layout.bits], packed.crop((0, y, packed.width, y + 1)).tobytes())
+        numbers = array(code, packed.crop((0, y, packed.width, y + 1)).tobytes())
         if (layout.order == ">") != (sys.byteorder == "big"):
             numbers.byteswap()
         blocks = [numbers[start : start + across] for start in range(0, len(numbers), across)]
         for plane, band in zip(planes, wanted, strict=True):
             sums = [total for block in blocks for total in accumulate(block[band :: layout.samples])]
-            plane.extend(_signed(sums[x] & mask, layout) for x in columns)
+            plane += array(code, [sums[x] & mask for x in columns]).tobytes()
+    raw_mode = f"F;{layout.bits}{'N' if layout.bits > 8 else ''}{'S' if layout.format == 2 else ''}"
     return [
-        Image.frombytes("F", (sampled[0], rows), plane.tobytes()).resize(sampled, Resampling.NEAREST)
+        Image.frombytes("F", (sampled[0], rows), plane, "raw", raw_mode).resize(sampled, Resampling.NEAREST)
         for plane in planes
     ]
-
-
-def _signed(number: int, layout: _Layout) -> int:
-    return number - (1 << layout.bits) if layout.format == 2 and number >> (layout.bits - 1) else number
 
 
 def _one_band(data: bytes, layout: _Layout, plane: int) -> bytes:

@@ -7,12 +7,14 @@ import struct
 from collections.abc import Mapping, Sequence
 
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
-STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_SIZES, PLANAR = 273, 277, 278, 279, 284
+STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_SIZES, PLANAR = 273, 274, 277, 278, 279, 284
 PREDICTOR, TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_SIZES = 317, 322, 323, 324, 325
 EXTRA_SAMPLES, SAMPLE_FORMAT, ICC_PROFILE, GDAL_NODATA = 338, 339, 34675, 42113
 
-_MAGIC = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}
-_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}  # a field's type, as struct has it
+# With the bytes of the version swapped too: Pillow reads them.
+_MAGIC = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">", b"II\0*": "<", b"MM*\0": ">"}
+# A field's type, as struct has it. Bytes without a type are numbers to Pillow.
+_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q"}
 _MAX_TAGS = 4096
 
 
@@ -34,13 +36,21 @@ class Directory:
             raise ValueError("too many tags")
         start = first + struct.calcsize(count)
         self._fields: dict[int, tuple[int, int, int]] = {}  # tag: type, count, where its value or offset is
+        self._repeated: set[int] = set()
         for place in range(start, start + number * entry, entry):
             tag, kind, length = self._unpack(head, place)
-            self._fields.setdefault(tag, (kind, length, place + struct.calcsize(self.order + head)))
+            if tag in self._fields:
+                self._repeated.add(tag)
+            self._fields[tag] = (kind, length, place + struct.calcsize(self.order + head))
 
     def numbers(self, tag: int) -> tuple[int, ...]:
-        """The tag's integers, none if it is not there."""
+        """The tag's integers, none if it is not there.
+
+        None of a tag that comes twice: which of them counts, every reader decides by rules of its own.
+        """
         kind, count, place = self._fields.get(tag, (4, 0, 0))
+        if tag in self._repeated:
+            raise ValueError(f"tag {tag} comes twice")
         if kind not in _NUMBERS:
             raise ValueError(f"tag {tag} holds no integers")
         self._check(count * struct.calcsize(_NUMBERS[kind]))

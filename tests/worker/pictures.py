@@ -165,6 +165,7 @@ class Raster:
     photometric: int = 1
     extra: tuple[int, ...] = ()
     nodata: str = ""
+    orientation: int = 0
 
     def file(self, width: int, height: int, value: Callable[[int, int, int], float]) -> bytes:
         """With the value of each band, x and y. Deflate, if packed (TIFF 6.0 and its Technote of 2002)."""
@@ -191,6 +192,8 @@ class Raster:
         }
         if self.extra:
             tags[338] = ("H", self.extra)
+        if self.orientation:
+            tags[274] = ("H", [self.orientation])
         if self.nodata:
             tags[42113] = ("s", (self.nodata + "\0").encode())
         if self.tile:

@@ -168,6 +168,18 @@ def test_a_raster_of_nothing_but_gaps_is_wholly_transparent(gap: float) -> None:
     assert arrives.getchannel("A").getextrema() == (0, 0)
 
 
+# Which way is up
+
+
+def test_a_photo_with_16_bits_a_colour_is_turned_upright_and_elevations_are_not() -> None:
+    photo = Raster("H", bands=3, photometric=2, orientation=6).file(WIDTH, HEIGHT, slope(None, WIDTH))
+    arrives = fitted(photo)
+    assert arrives.size == (HEIGHT, WIDTH)
+    check_slope(arrives.transpose(Image.Transpose.ROTATE_90), bands=3, has_gap=False)  # as it lay
+    elevations = Raster("H", orientation=6).file(WIDTH, HEIGHT, slope(None, WIDTH))
+    check_slope(fitted(elevations), bands=1, has_gap=False)
+
+
 # What is not for this
 
 
