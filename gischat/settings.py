@@ -112,7 +112,7 @@ class Settings:
     @property
     def max_body_size(self) -> int:
         """Bytes of a request's body: a text, each character as two escaped surrogates, and what stands around it."""
-        return 2**18 + 12 * self.max_message_length
+        return 2**19 + 12 * self.max_message_length
 
 
 def load(file: Path | None = None) -> Settings:
