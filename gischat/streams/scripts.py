@@ -27,6 +27,8 @@ MODERATION = frozenset(
 )
 PRESENCE = frozenset({"register", "restore", "exit", "leave", "renew", "resign", "sweep"})
 
+SAID = frozenset({"finish", "like", "missing"})  # they end what a client has said; so do some of presence
+
 # How many keys of its own a script is handed behind those that all are: see `ChannelKeys`.
 _OWN_KEYS = dict.fromkeys(MODERATION | {"since", "snapshot"}, 2) | dict.fromkeys(PRESENCE, 3)
 
@@ -114,7 +116,9 @@ def _limits(settings: Settings) -> str:
 def _own_head(name: str) -> str:
     """What is made anew with each run, only where it is needed."""
     if name in PRESENCE:
-        return _read("presence")
+        return _read("ids") + _read("presence")
+    if name in SAID:
+        return _read("ids")
     return _read("moderation") if name in MODERATION else ""
 
 
