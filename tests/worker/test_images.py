@@ -661,7 +661,7 @@ def test_a_truncated_file_is_refused(name: str, part: float) -> None:
 
 def cut(file: bytes, share: float) -> bytes:
     """The file with that share of what follows its headers."""
-    start = max(file.find(b"\xff\xda"), file.find(b"IDAT"))
+    start = file.find(b"IDAT" if file.startswith(b"\x89PNG") else b"\xff\xda")  # the other may come by chance
     return file[: start + int((len(file) - start) * share)]
 
 
@@ -723,8 +723,7 @@ def test_of_a_screenshot_that_is_cut_what_came_is_shown(mode: str) -> None:
 
 
 def test_a_screenshot_of_which_little_came_is_refused_with_how_much() -> None:
-    noise = Image.frombytes("RGB", (300, 200), random.Random(2).randbytes(300 * 200 * 3))  # no row packs better
-    assert re.fullmatch(r"Only 2[0-9] % of this photo.*", reason(cut(encoded(noise, "PNG"), 0.25)))
+    assert re.fullmatch(r"Only 2[0-9] % of this photo.*", reason(cut(encoded(photo(600, 500), "PNG"), 0.25)))
     assert reason(png_of_chunks(ihdr(90, 70))).startswith("Only 0 %")
 
 
