@@ -20,6 +20,7 @@ _NANO = 1e-9
 _ALWAYS = 0.06  # base64, colour profile, and what is written
 _PER_ROW = 45 * _NANO  # however short it is
 _PER_TIFF_BLOCK = 15e-6
+_PER_FRACTION = 3.5e-6  # of TIFF and EXIF: an object of Python each
 _PER_JPEG2000_TILE = 20e-6
 _USUAL_SIZE = 800  # to which pictures are scaled: of a JPEG 2000 the finer detail is left out
 _PER_BYTE_OF_BOXES = 500 * _NANO  # of JPEG 2000: they may be as small as 8 bytes
@@ -139,7 +140,9 @@ def _look_at_jpeg(data: bytes) -> Estimate:
             raise _Endless
         if not jpeg.has_scan:
             jpeg.seconds += _PER_BYTE_SKIPPED * skipped
-            if marker in _TABLES:
+            if data.startswith(b"Exif\0\0", at + 4):  # eight bytes a fraction
+                jpeg.seconds += _PER_FRACTION * int.from_bytes(data[at + 2 : at + 4]) / 8
+            elif marker in _TABLES:
                 jpeg.seconds += _PER_BYTE_OF_TABLES * int.from_bytes(data[at + 2 : at + 4])
         try:
             if marker in _FRAMES and not jpeg.frame:
@@ -244,7 +247,7 @@ def _look_at_tiff(data: bytes) -> Estimate:
     # Pillow unpacks each strip or tile that the directory lists, even if they lie upon each other.
     listed = strips * width * min(strip, length) + tiles * min(tile[0], width) * min(tile[1], length)
     pixels = max(tiled[0] * tiled[1], listed // planes)
-    more = (strips + tiles) * _PER_TIFF_BLOCK
+    more = (strips + tiles) * _PER_TIFF_BLOCK + tags.fractions * _PER_FRACTION
     # Summed up in `worker.rasters`; in C for what is a photo without doubt.
     is_photo = bits <= 8 and tags.number(tiff.PHOTOMETRIC, 1) == 2 and tiff.GDAL_NODATA not in tags
     if tags.number(tiff.PREDICTOR, 1) == 2 and samples > 1 and not (is_photo and tiff.SAMPLE_FORMAT not in tags):

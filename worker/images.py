@@ -43,6 +43,8 @@ _UPRIGHT = {
     8: Transpose.ROTATE_90,
 }
 
+_MAX_EXIF = 1 << 18  # bytes; a phone's, with a thumbnail, has 64 kB
+
 _SRGB = ImageCms.createProfile("sRGB")
 _JPEG_QUALITIES = (85, 75, 65, 50)
 # By prediction. A phone's photo of 12 megapixels takes 0.2, one of 48 in HEIC or of 64 in a progressive JPEG nearly all
@@ -210,7 +212,9 @@ def _in_srgb(picture: Image.Image, profile: Any) -> Image.Image:
 
 
 def _orientation(source: Image.Image) -> Any:
-    """What the file says, if it can be read; a picture with broken EXIF is still a picture."""
+    """What the file says, if it can be read; a picture with broken EXIF, or without end, is still a picture."""
+    if len(source.info.get("exif", b"")) > _MAX_EXIF:
+        return None
     try:
         return source.getexif().get(_ORIENTATION)
     except MemoryError:

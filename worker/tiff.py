@@ -15,6 +15,7 @@ EXTRA_SAMPLES, SAMPLE_FORMAT, ICC_PROFILE, GDAL_NODATA = 338, 339, 34675, 42113
 _MAGIC = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">", b"II\0*": "<", b"MM*\0": ">"}
 # A field's type, as struct has it. Bytes without a type are numbers to Pillow.
 _NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q"}
+_FRACTIONS = frozenset({5, 10})
 _MAX_TAGS = 4096
 
 
@@ -37,8 +38,11 @@ class Directory:
         start = first + struct.calcsize(count)
         self._fields: dict[int, tuple[int, int, int]] = {}  # tag: type, count, where its value or offset is
         self._repeated: set[int] = set()
+        self.fractions = 0  # how many there are in all tags, of which none can be asked for
         for place in range(start, start + number * entry, entry):
             tag, kind, length = self._unpack(head, place)
+            if kind in _FRACTIONS:
+                self.fractions = min(self.fractions + length, len(data) // 8)
             if tag in self._fields:
                 self._repeated.add(tag)
             self._fields[tag] = (kind, length, place + struct.calcsize(self.order + head))

@@ -125,6 +125,7 @@ def segments(marker: int, content: bytes, number: int) -> bytes:
         pytest.param(b"\xff\xfe\0\2" * 200_000, id="empty comments"),
         pytest.param(bytes(9_900_000), id="zeros between its segments"),
         pytest.param(segments(0xED, b"Photoshop 3.0\0" + b"8BIM\4\5\0\0\0\0\0\0" * 5000, 300), id="Photoshop's notes"),
+        pytest.param(segments(0xE1, b"Exif\0\0" + bytes(65000), 150), id="EXIF without end"),
         pytest.param(segments(0xDB, (b"\0" + b"\1" * 64) * 1000, 300), id="tables without end"),
     ],
 )
@@ -372,6 +373,15 @@ def test_the_strips_of_a_tiff_are_counted_whatever_the_type_of_their_places(type
     number = 500_000
     file = tiff_of_tags(*tiff_tags(8, number, rows_per_strip=(278, 4, 1, 1), strip_offsets=(273, type_, number, 200)))
     assert is_refused(file.ljust(200, b"\0") + struct.pack("<I", 8) * number)
+
+
+@pytest.mark.parametrize("tag", [274, 338, 700, 34675])
+@pytest.mark.parametrize("again", [(), ((60000, 99, 1, 0),)])
+def test_a_tiff_with_very_many_fractions_is_refused(tag: int, again: tuple[tuple[int, int, int, int], ...]) -> None:
+    """Pillow makes an object of each."""
+    file = tiff_of_tags(*tiff_tags(9, 7, resolution=(282, 5, 1, 8)), *again)
+    assert predicted_seconds(file.ljust(9_000_000, b"\0")) < 0.2
+    assert is_refused(tiff_of_tags(*tiff_tags(9, 7, many=(tag, 5, 1_000_000, 8)), *again).ljust(9_000_000, b"\0"))
 
 
 def test_the_bytes_of_a_tag_without_a_type_are_counted_too() -> None:
