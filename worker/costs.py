@@ -20,6 +20,7 @@ _NANO = 1e-9
 _ALWAYS = 0.06  # base64, colour profile, and what is written
 _PER_ROW = 45 * _NANO  # however short it is
 _PER_TIFF_BLOCK = 15e-6
+_PER_TIFF_BYTE = 8
 _PER_FRACTION = 3.5e-6  # of TIFF and EXIF: an object of Python each
 _PER_JPEG2000_TILE = 20e-6
 _USUAL_SIZE = 800  # to which pictures are scaled: of a JPEG 2000 the finer detail is left out
@@ -248,6 +249,9 @@ def _look_at_tiff(data: bytes) -> Estimate:
     listed = strips * width * min(strip, length) + tiles * min(tile[0], width) * min(tile[1], length)
     pixels = max(tiled[0] * tiled[1], listed // planes)
     more = (strips + tiles) * _PER_TIFF_BLOCK + tags.fractions * _PER_FRACTION
+    # The same bytes may stand for any number of strips, and are unpacked for each.
+    named = sum(tags.numbers(tiff.STRIP_SIZES)) + sum(tags.numbers(tiff.TILE_SIZES))
+    more += _NANO * _PER_TIFF_BYTE * max(0, named - len(data))
     # Summed up in `worker.rasters`; in C for what is a photo without doubt.
     is_photo = bits <= 8 and tags.number(tiff.PHOTOMETRIC, 1) == 2 and tiff.GDAL_NODATA not in tags
     if tags.number(tiff.PREDICTOR, 1) == 2 and samples > 1 and not (is_photo and tiff.SAMPLE_FORMAT not in tags):
@@ -258,7 +262,7 @@ def _look_at_tiff(data: bytes) -> Estimate:
         scans = min(data.count(b"\xff\xda"), _MAX_TIFF_JPEG_SCANS)
         more += _NANO * _REFINEMENT * scans * pixels * min(samples, 4)
     more += _NANO * (pixels - width * length) * (8 + min(bits * samples, 1024) / 6)
-    found = _estimate(size, per_pixel=8 + min(bits * samples, 1024) / 6, per_byte=8, data=data, more=more)
+    found = _estimate(size, per_pixel=8 + min(bits * samples, 1024) / 6, per_byte=_PER_TIFF_BYTE, data=data, more=more)
     return replace(found, tiled=tiled)
 
 

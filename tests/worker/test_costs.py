@@ -399,6 +399,15 @@ def test_strips_that_lie_upon_each_other_are_each_counted() -> None:
     assert is_refused(many.ljust(4_000_200, b"\0"))
 
 
+def test_bytes_that_stand_for_many_strips_are_counted_for_each() -> None:
+    """A megabyte of empty blocks behind each strip's only row unpacks to nothing, and takes as long each time."""
+    tags = tiff_tags(
+        100, 500, rows_per_strip=(278, 4, 1, 1), strip_offsets=(273, 4, 500, 200), strip_sizes=(279, 4, 500, 2200)
+    )
+    file = tiff_of_tags(*tags).ljust(2200, b"\0") + struct.pack("<500I", *[1_000_000] * 500)
+    assert is_refused(file.ljust(1_004_200, b"\0"))
+
+
 @pytest.mark.parametrize(
     "others",
     [
