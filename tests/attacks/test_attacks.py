@@ -216,7 +216,7 @@ async def test_messages_without_their_ends_are_bounded_in_memory(house: House) -
 async def test_bodies_without_their_ends_are_bounded_in_memory(io_loop: IOLoop, start_stack: StackFactory) -> None:
     house = House(start_stack(light=1, heavy=0, channels=CHANNEL, **HONEST, max_front_bytes=LOW["max_front_bytes"]))
     async with house.user() as user:
-        size = 2**20
+        size = 2**19
         bearable = LOW["max_front_bytes"] // size
         assert await house.endures("unfinished_bodies", user, number=30, size=size, bearable=bearable) == bearable
         assert house.told("memory") == 1

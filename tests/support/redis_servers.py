@@ -98,7 +98,10 @@ class Sentinels:
 
     def is_promoted(self) -> bool:
         """Whether the replica is the master now."""
-        return bool(self.replica.client.role()[0] == b"master")
+        try:
+            return bool(self.replica.client.role()[0] == b"master")
+        except RedisError:  # a promotion may end the clients' connections
+            return False
 
     def _set_up(self, sentinel: Valkey) -> None:
         """They are told of each other, which they would find out by themselves in some seconds."""
