@@ -19,7 +19,7 @@ from tests.support.processes import Process, Stack
 from tests.support.rest import Rest
 
 CHANNEL = "QGIS"
-DEADLINE = 40.0  # seconds; only a test that fails waits that long
+DEADLINE = 120.0  # seconds; only a test that fails waits that long
 LOOK_UP_SECONDS = 0.5
 LATEST_IDS = 500
 LOOK_SECONDS = 0.05  # between two looks at what does not tell of itself

@@ -94,3 +94,17 @@ def test_what_was_refused_and_came_all_the_same_is_found() -> None:
     _hear(ledger, "ann", "a")
 
     assert ledger.balance().contradicted == 1
+
+
+def test_an_echo_of_what_was_sent_again_is_no_duplicate() -> None:
+    ledger = Ledger()
+    for name in ("anna", "ben"):
+        ledger.join(name)
+    ledger.send("1", "anna", "text")
+    ledger.send_again("1")
+    for _ in range(2):
+        ledger.hear("anna", "1")
+        ledger.hear("ben", "1")
+    assert ledger.duplicated() == [("ben", "1")]
+    ledger.hear("anna", "1")
+    assert sorted(ledger.duplicated()) == [("anna", "1"), ("ben", "1")]

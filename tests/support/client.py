@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.contract import Message, check, words
 
-DEADLINE = 30.0  # seconds; only a test that fails waits that long
+DEADLINE = 90.0  # seconds; only a test that fails waits that long
 
 _AS_QGIS = {"compression": None, "max_size": None, "ping_interval": None, "proxy": None, "close_timeout": 5}
 

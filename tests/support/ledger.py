@@ -57,6 +57,7 @@ class Ledger:
         self._refused: set[str] = set()
         self._heard: dict[str, Heard] = {}
         self._numbers: Counter[str] = Counter()
+        self._echoes: Counter[str] = Counter()  # that a sender may hear besides, by the id
 
     def join(self, receiver: str) -> None:
         """From the first message on, this receiver hears everything."""
@@ -65,6 +66,10 @@ class Ledger:
     def send(self, id: str, sender: str, type: str) -> None:
         self._numbers[sender] += 1
         self.sent[id] = Sent(sender, self._numbers[sender], type, len(self.sent))
+
+    def send_again(self, id: str) -> None:
+        """Its sender does not know whether it was published: if it was, an echo says so, to nobody else."""
+        self._echoes[id] += 1
 
     def hear(self, receiver: str, id: str, *, may_repeat: bool = False, fills_gap: bool = False) -> None:
         """Notes a message.
@@ -78,6 +83,9 @@ class Ledger:
             return
         heard = self._heard[receiver]
         if id in heard.times and (may_repeat or (fills_gap and self.sent[id].place < heard.excused)):
+            return
+        if id in heard.times and receiver == self.sent[id].sender and self._echoes[id]:
+            self._echoes[id] -= 1
             return
         heard.times[id] += 1
         if heard.times[id] == 1:

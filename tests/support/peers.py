@@ -185,12 +185,16 @@ class Talker(Peer):
         for message in messages:
             self._ledger.send(message["id"], self.name, message["type"])
         waiting = {message["id"]: message for message in messages}
+        said: set[str] = set()
         while True:
             session = await self._session(wait_until_in=self._dice.random() < 0.5)
             waiting = {id: message for id, message in waiting.items() if not self._ledger.has_heard(self.name, id)}
             session.refusals.clear()
             with contextlib.suppress(ConnectionClosed):
-                for message in waiting.values():
+                for id, message in waiting.items():
+                    if id in said:
+                        self._ledger.send_again(id)
+                    said.add(id)
                     await session.send(message)
             await self.wait(
                 functools.partial(self._is_ended, session, waiting), f"{len(waiting)} messages to be heard or refused"
