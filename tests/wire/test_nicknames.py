@@ -1,5 +1,6 @@
 """Nicknames: their form, registering them, and giving them up."""
 
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -238,8 +239,9 @@ async def test_a_refused_nickname_is_given_when_it_is_free(front: int, channel: 
     # Given two who were refused jane's nickname
     jane, witness = await join(channel, nickname="jane"), await join(channel, front=1)
     first, second = await join(channel, front=front), await join(channel)
-    for client in (first, second):
-        await client.send(type="newcomer", newcomer="jane")
+    own, next_one = str(uuid.uuid4()), str(uuid.uuid4())
+    for client, id in ((first, own), (second, next_one)):
+        await client.send(type="newcomer", newcomer="jane", id=id)
         assert await client.refusal() == f"User 'jane' already registered in channel {channel}"
 
     # When she leaves
@@ -247,14 +249,15 @@ async def test_a_refused_nickname_is_given_when_it_is_free(front: int, channel: 
 
     # Then the one who has waited longest is jane, and everybody is told
     await witness.until(type="exiter", exiter="jane")
-    newcomer = await witness.until(type="newcomer", newcomer="jane", id=(await first.until(type="newcomer"))["id"])
-    assert newcomer == await second.until(type="newcomer", id=newcomer["id"])
+    newcomer = await witness.until(type="newcomer", newcomer="jane", id=own)
+    for client in (first, second):
+        assert await client.until(id=own) == newcomer
     assert await rest.users(channel) == ["jane"]
 
     # And then the next
     await first.leave()
     await second.until(type="exiter", exiter="jane")
-    await second.until(type="newcomer", newcomer="jane")
+    await second.until(type="newcomer", newcomer="jane", id=next_one)
     await second.leave()
     await eventually(lambda: rest.users(channel), [])
 
@@ -294,20 +297,20 @@ async def test_a_nickname_goes_from_a_ghost_to_who_comes_back(front: int, channe
 
     # When she comes back and asks for her nickname once
     jane = await join(channel, front=front)
-    await jane.send(type="newcomer", newcomer="jane")
+    await jane.send(type="newcomer", newcomer="jane", id=(own := str(uuid.uuid4())))
     assert await jane.refusal() == f"User 'jane' already registered in channel {channel}"
 
     # Then it is hers, long before pings would have ended the old connection
     await witness.until(type="exiter", exiter="jane")
-    newcomer = await witness.until(type="newcomer", newcomer="jane")
-    assert newcomer["id"] == (await jane.until(type="newcomer"))["id"]
+    newcomer = await witness.until(type="newcomer", newcomer="jane", id=own)
+    assert await jane.until(type="newcomer", id=own) == newcomer
 
     # And when the laptop wakes up, it is told, still connected, and next in line
     ghost.connection.transport.resume_reading()
     assert (await ghost.refusal()).startswith("Your nickname 'jane' has gone to somebody who asked for it")
-    await ghost.until(newcomer="jane", id=newcomer["id"])
+    await ghost.until(newcomer="jane", id=own)
     await jane.leave()
-    await ghost.until(type="newcomer", newcomer="jane")
+    await ghost.until(type="exiter", exiter="jane")
     await eventually(lambda: rest.users(channel), ["jane"])
 
 
