@@ -77,7 +77,7 @@ async def test_a_picture_that_kills_workers_is_buried_and_nothing_else_suffers(
 async def test_a_picture_that_ends_its_computation_is_buried(
     make_scene: MakeScene, laborious: str, signals: list[signal.Signals], told: str, reason: str
 ) -> None:
-    async with make_scene(fronts=1, job_seconds=3) as scene:
+    async with make_scene(fronts=1, job_seconds=3 if signals == [signal.SIGSTOP] else 30) as scene:
         await scene.talk(talkers=2, guests=1)
         await scene.flow(10)
         worker = scene.stack.heavy[0]
