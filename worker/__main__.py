@@ -34,15 +34,15 @@ class Deaf(Exception):
     """This process runs and takes no jobs: it is of no use."""
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m worker", description="Starts one gischat worker.")
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="gischat worker", description="Starts one gischat worker.")
     parser.add_argument("--lane", choices=("light", "heavy", "all"), required=True, help="the jobs it takes")
     parser.add_argument(
         "--name",
         default=f"{socket.gethostname()}-{os.getpid()}",
         help="its name in Redis; a worker that is started again under its name takes up what it had begun",
     )
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 async def work(lanes: list[Lane], name: str, settings: Settings, stop: asyncio.Event) -> None:
@@ -135,10 +135,11 @@ async def _watch(consumers: list[Consumer]) -> None:
                 raise Deaf(f"no jobs are taken from the {consumer.gateway.lane} lane although redis answers")
 
 
-def main() -> int:
-    if sys.argv[1:2] == ["dead"]:
-        return dead.main(sys.argv[2:])
-    given = arguments()
+def main(arguments: Sequence[str] | None = None) -> int:
+    words = sys.argv[1:] if arguments is None else arguments
+    if list(words[:1]) == ["dead"]:
+        return dead.main(words[1:])
+    given = parse(words)
     lanes = list(Lane) if given.lane == "all" else [Lane(given.lane)]
     return process.run("worker", functools.partial(work, lanes, given.name), name=given.name)
 

@@ -257,7 +257,11 @@ async def _check_permissions(settings: Settings, subject: str, where: RedisUrl, 
     remedy = "let its ACL user have what is in deploy/redis/users.acl"
     commands = [command for command in COMMANDS if where.kind is Kind.CLUSTER or command not in CLUSTER_ONLY]
     keys = [ChannelKeys(settings.instance_id, channel).outbox for channel in settings.channels]
-    asked = [command.replace(KEY, key).split(" ") for command in commands for key in _tried(command, keys)]
+    asked = [
+        [word.replace(KEY, key) for word in command.split(" ")]  # a channel's name may hold blanks
+        for command in commands
+        for key in _tried(command, keys)
+    ]
     try:
         refused = await server.ask("EVAL", _ASK_PERMISSIONS, "0", json.dumps(asked))
     except NoPermissionError:

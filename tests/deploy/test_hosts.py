@@ -40,5 +40,5 @@ async def test_a_host_with_workers_only_works_for_the_front_of_another(
 
 def test_a_front_that_does_not_answer_is_not_ready(deployment: Callable[..., Deployment]) -> None:
     chat = deployment()
-    answer = chat.deploy("ready")
+    answer = chat.gischat("ready")
     assert (answer.returncode, answer.stderr) == (1, f"gischat: no front answers on port {chat.port}\n")

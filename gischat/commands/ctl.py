@@ -1,0 +1,22 @@
+"""`gischat ctl`: supervisorctl for what `gischat up` runs. `gischat scale` and `gischat roll` are commands of it."""
+
+from collections.abc import Sequence
+
+from supervisor import supervisorctl
+
+from gischat.supervision import files
+from gischat.supervision.instance import Instance, read_instance
+
+
+def main(arguments: Sequence[str]) -> int:
+    return control(read_instance(), arguments)
+
+
+def control(instance: Instance, arguments: Sequence[str]) -> int:
+    """Runs a command of supervisorctl; returns its exit status."""
+    instance.export()
+    try:
+        supervisorctl.main(["-c", str(files.path("supervisord.conf")), *arguments])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
