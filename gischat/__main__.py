@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from gischat.timings import Timings
+
 
 class Command(NamedTuple):
     """A subcommand: the module whose `main` runs it, and its line in the help."""
@@ -40,11 +42,11 @@ COMMANDS = {
 OF_THE_INSTANCE = ("check", "admin", "dead-letters", "exec")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, timings: Timings = Timings()) -> int:
     """Runs a command line; returns the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
     if not given:
-        return _run("front", [])
+        return _run("front", [], timings)
     name, rest = _parsed(given)
     from gischat.commands import CommandError
 
@@ -53,16 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from gischat.supervision.remote import adopt_environment
 
             adopt_environment()
-        return _run(name, rest)
+        return _run(name, rest, timings)
     except CommandError as error:
         print(f"gischat: {error}", file=sys.stderr)
         return error.status
 
 
-def _run(name: str, arguments: Sequence[str]) -> int:
+def _run(name: str, arguments: Sequence[str], timings: Timings) -> int:
     """Loads only the command that is asked for, so that a front starts the sooner."""
     command = COMMANDS[name]
-    status: int = importlib.import_module(command.module).main([*command.arguments, *arguments])
+    status: int = importlib.import_module(command.module).main([*command.arguments, *arguments], timings)
     return status
 
 

@@ -17,6 +17,7 @@ from gischat.streams.keys import ChannelKeys
 from gischat.streams.multiplexer import Redis
 from gischat.streams.scripts import Scripts
 from gischat.streams.servers import connect
+from gischat.timings import Timings
 
 READ_LETTERS = 100
 
@@ -115,7 +116,7 @@ ACTS: dict[str, Callable[[DeadLetters, Sequence[str]], Awaitable[None]]] = {
 }
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], _: Timings = Timings()) -> int:
     parser = argparse.ArgumentParser(prog="gischat dead-letters", description="Jobs that could not be done.")
     acts = parser.add_subparsers(dest="act", required=True)
     acts.add_parser("list", help="one line for each: place, time, channel, type, size, reason")

@@ -1,6 +1,6 @@
 """The subcommands of `gischat`, a module each; `gischat.__main__.COMMANDS` lists them.
 
-A module has `main(arguments)`, which takes the command's own arguments and returns the exit status:
+A module has `main(arguments, timings)`, which takes the command's own arguments and returns the exit status:
 
     0    done; or told to stop, and stopped
     1    not possible, or unhealthy; the reason has been printed

@@ -16,11 +16,12 @@ from gischat.process import WRONG_SETTINGS
 from gischat.settings import Settings, SettingsError, load
 from gischat.supervision.instance import embedded_directory
 from gischat.supervision.spelling import unknown_settings
+from gischat.timings import Timings
 
 INDENT = max(len(level) for level in Level) + 2
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], timings: Timings) -> int:
     parser = argparse.ArgumentParser(
         prog="gischat check",
         description="Says whether gischat will run here with the settings of this environment, and what to mend. "
@@ -36,12 +37,13 @@ def main(arguments: Sequence[str]) -> int:
     except SettingsError as error:
         _tell_wrong_settings(error, as_json=given.json)
         return WRONG_SETTINGS
-    return asyncio.run(_check(settings, embedded, given.url, as_json=given.json))
+    findings = _findings(settings, timings, embedded, given.url)
+    return asyncio.run(_check(findings, as_json=given.json))
 
 
-async def _check(settings: Settings, embedded: Path | None, url: str | None, *, as_json: bool) -> int:
+async def _check(asked: AsyncIterator[Finding], *, as_json: bool) -> int:
     findings = []
-    async for finding in _findings(settings, embedded, url):
+    async for finding in asked:
         findings.append(finding)
         if not as_json:
             _tell(finding)
@@ -54,16 +56,18 @@ async def _check(settings: Settings, embedded: Path | None, url: str | None, *, 
     return int(not is_well)
 
 
-async def _findings(settings: Settings, embedded: Path | None, url: str | None) -> AsyncIterator[Finding]:
+async def _findings(
+    settings: Settings, timings: Timings, embedded: Path | None, url: str | None
+) -> AsyncIterator[Finding]:
     for complaint in unknown_settings():
         yield warning("settings", complaint, "correct the name, or remove it")
     for finding in (
         *machine.check_settings(settings),
-        *machine.check_port(settings),
+        *machine.check_port(settings, timings),
         *machine.check_descriptors(settings),
         *machine.check_memory(settings),
         *machine.check_kernel(),
-        *(check_address(url) if url else ()),
+        *(check_address(url, timings) if url else ()),
     ):
         yield finding
     if embedded is not None:
@@ -72,7 +76,7 @@ async def _findings(settings: Settings, embedded: Path | None, url: str | None) 
         if not machine.runs_embedded(settings):
             yield ok("redis", "is the embedded server, which `gischat up` starts")
             return
-    async for finding in check_redis(settings):
+    async for finding in check_redis(settings, timings):
         yield finding
 
 

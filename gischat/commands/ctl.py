@@ -6,9 +6,10 @@ from supervisor import supervisorctl
 
 from gischat.supervision import files
 from gischat.supervision.instance import Instance, read_instance
+from gischat.timings import Timings
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], _: Timings) -> int:
     return control(read_instance(), arguments)
 
 

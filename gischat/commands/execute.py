@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from gischat.commands import CommandError
 from gischat.supervision.instance import read_instance
+from gischat.timings import Timings
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], _: Timings) -> int:
     instance = read_instance()
     if not arguments:
         raise CommandError("exec needs a command", 2)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gischat.commands import CommandError
 from gischat.supervision import files
+from gischat.timings import Timings
 
 OF_A_CLONE = ("install", "ctl", "docker", "README.md", "__pycache__")
 
@@ -15,7 +16,7 @@ OF_A_CLONE = ("install", "ctl", "docker", "README.md", "__pycache__")
 DOCUMENTED_PYTHON = "/srv/gischat/.venv/bin/python"
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], _: Timings) -> int:
     parser = argparse.ArgumentParser(
         prog="gischat files",
         description="Writes the files that come with gischat into a directory: .env.example, systemd units (for this "

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from gischat.supervision.instance import read_instance
 from gischat.supervision.nginx_site import site
+from gischat.timings import Timings
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], _: Timings) -> int:
     print(site(read_instance().settings, arguments), end="")
     return 0

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from gischat.commands import CommandError
 from gischat.supervision.health import lacking
 from gischat.supervision.instance import read_settings
+from gischat.timings import Timings
 
 
-def main(_: Sequence[str]) -> int:
+def main(arguments: Sequence[str], _: Timings) -> int:
     settings = read_settings()
     if settings.fronts and (lack := lacking(settings.host, settings.port)):
         raise CommandError(lack)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from gischat.commands.ctl import control
 from gischat.supervision.health import print_health
 from gischat.supervision.instance import read_instance
+from gischat.timings import Timings
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], _: Timings) -> int:
     parser = argparse.ArgumentParser(
         prog="gischat status",
         description="Says whether the chat that `gischat up` runs here works, and shows its processes. "

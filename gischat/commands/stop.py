@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from gischat.supervision.instance import read_instance
 from gischat.supervision.launch import wait_for_processes
 from gischat.supervision.remote import supervisord
+from gischat.timings import Timings
 
 STOP_SECONDS = 150  # the groups stop one after another, Redis last
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], _: Timings) -> int:
     parser = argparse.ArgumentParser(
         prog="gischat stop",
         description="Stops what `gischat up` runs here, in order, and waits until everything has stopped.",

@@ -6,9 +6,10 @@ from typing import NoReturn
 
 from gischat.supervision.instance import read_instance
 from gischat.supervision.launch import launch
+from gischat.timings import Timings
 
 
-def main(arguments: Sequence[str]) -> NoReturn:
+def main(arguments: Sequence[str], _: Timings) -> NoReturn:
     parser = argparse.ArgumentParser(
         prog="gischat up",
         description="Runs everything on this machine under supervisord, in the foreground: the embedded Valkey "
