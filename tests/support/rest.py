@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
-from tests.support.client import DEADLINE
+from tests.support.waiting import DEADLINE
 
 BETWEEN_QUESTIONS = 0.02  # seconds; leaves the machine to those who are asked
 
