@@ -133,7 +133,8 @@ async def running(settings: Settings) -> AsyncIterator[Front]:
         await front.presence.begin()
         tasks = [group.create_task(part.run()) for part in front.parts]
         allow_descriptors(settings.max_connections + settings.max_pending_connections + OWN_DESCRIPTORS)
-        server = Server(application(front), settings, front.drops, front.memory)
+        address_key = Proxies(settings.trusted_proxies).key_of
+        server = Server(application(front), settings, front.drops, front.memory, address_key)
         tasks.append(group.create_task(server.watch()))
         server.add_sockets(bind_sockets(settings.port, settings.host or None, reuse_port=True))
         here = {"front": front.gateway.front}

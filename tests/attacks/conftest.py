@@ -66,6 +66,10 @@ class User:
         ours = [m["text"] for m in self.client.received if m["type"] == "text" and m["author"] == self.name]
         return ours == self.said and not any(m["type"] == "uncompliant" for m in self.client.received)
 
+    def p99_milliseconds(self) -> float:
+        """How long a text took, there and back, but for the slowest of a hundred."""
+        return sorted(self.round_trips)[len(self.round_trips) * 99 // 100] * 1e3
+
 
 class House:
     """A front that is attacked, with its worker."""

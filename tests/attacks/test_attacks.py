@@ -1,13 +1,17 @@
 """Attacks on a front, while an ordinary user of the same front goes on talking and hears every word of his."""
 
+import asyncio
+import json
 import resource
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from tornado.ioloop import IOLoop
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Opcode
 
-from gischat.front.door.rates import REFUSALS_PER_MINUTE, WENT_ON
+from gischat.front.channel.closing import MEMORY_FULL
+from gischat.front.door.rates import ADDRESS_REFUSALS_PER_MINUTE, REFUSALS_PER_MINUTE, WENT_ON
 from tests.attacks.attackers import CHANNEL
 from tests.attacks.conftest import HONEST, LOW, House, StackFactory
 from tests.faults.scene import until
@@ -155,6 +159,24 @@ async def test_a_flood_of_messages_is_answered_and_then_closed(payload: str, hou
         assert house.told("too_fast") == 1
 
 
+async def test_what_is_wrong_from_hundreds_of_connections_of_an_address_is_answered_ever_more_slowly(
+    io_loop: IOLoop, start_stack: StackFactory, record_property: Callable[[str, object], None]
+) -> None:
+    # Given connections of one address, none of which sends so much that it is closed
+    limits = HONEST | {"max_address_messages_per_minute": 12_000}  # the default
+    house = House(start_stack(light=1, heavy=0, channels=CHANNEL, trusted_proxies="127.0.0.1", **limits))
+    async with house.user() as user:
+        await user.talk(lambda: True)
+        before = house.resident_bytes()
+        # When they send much that is wrong at once
+        many = {"number": 300, "each": REFUSALS_PER_MINUTE - 10, "enough": ADDRESS_REFUSALS_PER_MINUTE + 1000}
+        assert await house.endures("wrong", user, address=house.address(), **many) >= many["enough"]
+        # Then they are answered, as many as an address may have at once and then more slowly
+        assert house.told("address_refusals") == 1
+        assert house.resident_bytes() - before < 2**26
+        record_property("milliseconds of 99 texts of 100", user.p99_milliseconds())
+
+
 async def test_a_flood_of_pings_is_closed(house: House) -> None:
     async with house.user() as user:
         flood = await house.endures("flood", user, address=house.address(), payload="", opcode=Opcode.PING)
@@ -211,6 +233,42 @@ async def test_messages_without_their_ends_are_bounded_in_memory(house: House) -
         # What the allocator keeps for later is its own affair; that all of it was held would be seen.
         assert house.resident_bytes() - before < number * size / 2
         assert house.told("memory") == 1
+
+
+async def test_an_upload_is_not_cut_off_for_those_who_hold_back_the_ends_of_small_messages(
+    io_loop: IOLoop, start_stack: StackFactory, record_property: Callable[[str, object], None]
+) -> None:
+    bound, size, number = 2**24, 60_000, 300
+    settings = {"channels": CHANNEL, "trusted_proxies": "127.0.0.1", "max_front_bytes": bound, **HONEST}
+    house = House(start_stack(light=1, heavy=0, **settings))
+    async with house.user() as user, house.user() as jane:
+        await user.talk(lambda: True)
+        before = house.resident_bytes()
+        # Given somebody who has sent half of something large
+        message = json.dumps(sample("model", raw_xml="x" * 900_000, model_name="Jane's"))
+        goes_on = asyncio.Event()
+
+        async def halves() -> AsyncIterator[str]:
+            yield message[:450_000]
+            await goes_on.wait()
+            yield message[450_000:]
+
+        upload = asyncio.create_task(jane.client.connection.send(halves()))
+        # When an address begins many small messages, until they are too much
+        many = {"address": house.address(), "number": number, "size": size, "enough": number - bound // size}
+        async with house.attacked("held_back", **many) as attack:
+            await user.talk(attack.done)
+            # Then some of those are told so and closed, and what they have is bounded
+            codes = await attack
+            assert len(codes) >= many["enough"]
+            assert set(codes) == {MEMORY_FULL.code}
+            assert house.told("memory") == 1
+            assert house.resident_bytes() - before < 3 * bound
+            # And she gets through
+            goes_on.set()
+            await upload
+            await user.client.until(type="model", model_name="Jane's")
+        record_property("milliseconds of 99 texts of 100", user.p99_milliseconds())
 
 
 async def test_bodies_without_their_ends_are_bounded_in_memory(io_loop: IOLoop, start_stack: StackFactory) -> None:

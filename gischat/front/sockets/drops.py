@@ -6,7 +6,7 @@ from collections import Counter
 
 from gischat import metrics
 from gischat.errors import Cause
-from gischat.metrics import Closing, Unwelcome
+from gischat.metrics import Closing, Delay, Unwelcome
 
 log = logging.getLogger(__name__)
 
@@ -14,7 +14,7 @@ QUIET_SECONDS = 60.0
 HARMLESS = frozenset({Unwelcome.SLOW_REQUEST})  # browsers open connections for requests that they may make
 
 
-Name = Closing | Unwelcome | Cause
+Name = Closing | Unwelcome | Delay | Cause
 
 
 class Drops:
@@ -33,6 +33,8 @@ class Drops:
             metrics.CONNECTIONS_CLOSED.labels(name).inc()
         elif isinstance(name, Unwelcome):
             metrics.CONNECTIONS_REFUSED.labels(name).inc()
+        elif isinstance(name, Delay):
+            metrics.READING_DELAYED.labels(name).inc()
         self._log(name, what, arguments)
 
     def _log(self, name: Name, what: str, arguments: tuple[object, ...]) -> None:
