@@ -1,9 +1,9 @@
 """How the front's time is shared among connections that send at once: fair queuing by address.
 
 What is read, and each message, is handled at once as long as this turn of the event loop has time left. The rest waits,
-by address: in each turn one connection of the next address handles a share of what it has. So whatever comes from one
-address, frames by the ten thousand or a byte each over two thousand connections, delays another's text by a share for
-each address that has something waiting, and not for each connection or frame.
+by address: in each turn a few connections, each of the next address, handle a share of what they have. So whatever
+comes from one address, frames by the ten thousand or a byte each over two thousand connections, delays another's text
+by a share for each address that has something waiting, and not for each connection or frame.
 
 Large messages take turns apart, with pauses: ten photos that arrive together would otherwise be ten times the twenty
 milliseconds that one of them costs a front, and every text would wait for their end.
@@ -12,7 +12,8 @@ milliseconds that one of them costs a front, and every text would wait for their
 import asyncio
 from collections import deque
 
-SHARE = 64  # of work in a turn of the loop; a control frame or a fragment is 1
+TURN_WORK = 64  # in a turn of the loop, at once, and as much for who has waited; a control frame or a fragment is 1
+SHARE = 16  # of it, for each who has waited
 MESSAGE_WORK = 8  # what a message is beside them; or what was read, if it completes none
 LARGE_BYTES_PER_SECOND = 100e6  # a megabyte is 5 ms of work: half of the time is left to all others
 
@@ -53,7 +54,7 @@ class Turns:
     """The turns of all connections of a front."""
 
     def __init__(self) -> None:
-        self._left = SHARE
+        self._left = TURN_WORK
         self._small = Waiting()
         self._is_counting = False  # `_next` will be called in the next turn of the loop
         self._large = Waiting()
@@ -79,10 +80,12 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._next)
 
     def _next(self) -> None:
-        self._left = SHARE
+        self._left = TURN_WORK
         self._is_counting = False
-        if self._small.wake_next():
-            self._count()
+        for _ in range(TURN_WORK // SHARE):
+            if not self._small.wake_next():
+                return
+        self._count()
 
     async def wait_large(self, address: str, size: int) -> None:
         """Waits until a message of so many bytes may be handled; no other is in the same turn of the loop."""

@@ -21,7 +21,7 @@ from gischat.front.sockets.frames import text_frame
 from gischat.front.sockets.memory import Memory
 from gischat.front.sockets.parser import LONGEST_MESSAGE
 from gischat.front.sockets.reading import CHUNK_BYTES, FRAGMENTS, ReadAhead
-from gischat.front.sockets.turns import SHARE, Turns
+from gischat.front.sockets.turns import TURN_WORK, Turns
 from gischat.front.sockets.uploads import Uploads
 from gischat.metrics import Gathered
 from tests.gischat.front.fakes import frames_in
@@ -324,10 +324,10 @@ async def test_who_sends_much_at_once_leaves_the_turns_of_the_loop_to_others() -
         honest.client.send(frame(b"hello"))
         honest.on_message = lambda _: events.append("text")
         await others()
-        # Then a turn has a share for one of them and one for all who begin; who says little waits for a share of each
+        # Then a turn has its bound of work for who begins and for who has waited, and who says little waits for no more
         in_turns = [len(list(group)) for kind, group in itertools.groupby(events) if kind == "ping"]
-        assert max(in_turns) <= 2 * SHARE
-        assert events[: events.index("text")].count("ping") <= (1 + len(floods)) * SHARE
+        assert max(in_turns) <= 2 * TURN_WORK
+        assert events[: events.index("text")].count("ping") <= 2 * TURN_WORK
 
 
 async def test_a_message_that_is_not_complete_is_watched_until_it_is() -> None:
