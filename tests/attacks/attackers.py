@@ -351,9 +351,10 @@ def held_back(attacker: Attacker, address: str, number: int, size: int, enough: 
     return codes
 
 
-def unfinished_bodies(attacker: Attacker, number: int, size: int, bearable: int) -> Any:
-    """The same with requests."""
-    head = f"PUT /channel/{CHANNEL}/text HTTP/1.1\r\nHost: chat\r\nContent-Length: {size + 1}\r\n\r\n"
+def unfinished_bodies(attacker: Attacker, address: str, number: int, size: int, bearable: int) -> Any:
+    """Sends all but the last byte of so many requests; waits until the server bears no more of them."""
+    line = f"PUT /channel/{CHANNEL}/text HTTP/1.1\r\nHost: chat\r\nX-Forwarded-For: {address}\r\n"
+    head = f"{line}Content-Length: {size + 1}\r\n\r\n"
     return _begun(head.encode() + b"x" * size, [attacker.connect() for _ in range(number)], bearable)
 
 

@@ -272,12 +272,15 @@ async def test_an_upload_is_not_cut_off_for_those_who_hold_back_the_ends_of_smal
 
 
 async def test_bodies_without_their_ends_are_bounded_in_memory(io_loop: IOLoop, start_stack: StackFactory) -> None:
-    house = House(start_stack(light=1, heavy=0, channels=CHANNEL, **HONEST, max_front_bytes=LOW["max_front_bytes"]))
+    settings = {"channels": CHANNEL, "trusted_proxies": "127.0.0.1", "max_front_bytes": LOW["max_front_bytes"]}
+    house = House(start_stack(light=1, heavy=0, **settings, **HONEST))
     async with house.user() as user:
-        size = 2**19
+        address, size = house.address(), 2**19
         bearable = LOW["max_front_bytes"] // size
-        assert await house.endures("unfinished_bodies", user, number=30, size=size, bearable=bearable) == bearable
+        many = {"address": address, "number": 30, "size": size, "bearable": bearable}
+        assert await house.endures("unfinished_bodies", user, **many) == bearable
         assert house.told("memory") == 1
+        assert f"{address} has most in unfinished messages" in house.front.whole_log()
 
 
 async def test_many_who_do_not_read_are_bounded_in_memory(io_loop: IOLoop, start_stack: StackFactory) -> None:

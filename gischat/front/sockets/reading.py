@@ -177,7 +177,7 @@ class ReadAhead(WebSocketProtocol13):
                 else:
                     work -= 1
                     self._handle_other(event)
-                if self.endpoint is not None and self.endpoint.pause:
+                if self.endpoint is not None and self.endpoint.pause and not self.server_terminated:
                     await self._pause(data, self.endpoint)
                     work = 0
         except MessageTooLong as error:
