@@ -185,16 +185,18 @@ class ReadAhead(WebSocketProtocol13):
         self._account()
 
     async def _take_turn(self, data: bytes) -> int:
-        """Waits, if it must, until more of what was read may be handled; returns how much work that may be."""
+        """Waits, if it must, until more of what was read may be handled; returns how much work that may be.
+
+        What has been read is handled though the client may be gone by then: people say something and leave.
+        """
         if self._turns.take(self._address):
             return MESSAGE_WORK
         self._hold(self._parser.held + len(data))
         await self._turns.wait(self._address)
-        self._assert_open()
         return SHARE
 
     async def _pause(self, data: bytes, endpoint: Endpoint) -> None:
-        """Nothing more is read of who is refused too much, for a moment."""
+        """Nothing more is read of who is refused too much, for a moment; and nothing ever, if that is gone by then."""
         pause, endpoint.pause = endpoint.pause, 0.0
         self._hold(self._parser.held + len(data))
         await asyncio.sleep(pause)
@@ -203,7 +205,6 @@ class ReadAhead(WebSocketProtocol13):
     async def _wait_large(self, size: int) -> None:
         self._hold(size)
         await self._turns.wait_large(self._address, size)
-        self._assert_open()
 
     def _handle_data(self, message: str | bytes) -> None:
         self._end_upload()

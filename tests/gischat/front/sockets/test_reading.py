@@ -381,6 +381,22 @@ async def test_when_memory_is_full_the_address_goes_that_has_most_of_it_in_howev
         assert not honest.protocol.server_terminated
 
 
+async def test_what_was_sent_is_heard_though_its_sender_is_gone_when_its_turn_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with scenes() as (scene,):
+
+        async def wait(_: str) -> None:
+            await scene.until(scene.stream.closed)
+
+        monkeypatch.setattr(scene.protocol._turns, "take", lambda _: False)
+        monkeypatch.setattr(scene.protocol._turns, "wait", wait)
+        await scene.send(frame(b"one") + frame(b"two"))
+        scene.client.close()
+        await scene.until(scene.has_ended.is_set)
+        assert scene.heard == ["one", "two"]
+
+
 async def test_who_is_told_to_pause_is_read_no_more_for_that_long() -> None:
     async with scenes() as (scene,):
         # Given somebody of whom the first of some messages is refused
