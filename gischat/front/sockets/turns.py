@@ -12,7 +12,7 @@ milliseconds that one of them costs a front, and every text would wait for their
 import asyncio
 from collections import deque
 
-TURN_WORK = 64  # in a turn of the loop, at once, and as much for who has waited; a control frame or a fragment is 1
+TURN_WORK = 32  # at once in a turn of the loop, and as much for who has waited; a control frame or a fragment is 1
 SHARE = 16  # of it, for each who has waited
 MESSAGE_WORK = 8  # what a message is beside them; or what was read, if it completes none
 LARGE_BYTES_PER_SECOND = 100e6  # a megabyte is 5 ms of work: half of the time is left to all others

@@ -385,6 +385,7 @@ async def test_what_was_sent_is_heard_though_its_sender_is_gone_when_its_turn_co
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with scenes() as (scene,):
+        scene.stream.set_close_callback(lambda: None)  # as Tornado does, who looks for the end only then
 
         async def wait(_: str) -> None:
             await scene.until(scene.stream.closed)
