@@ -72,6 +72,12 @@ class Unwelcome(StrEnum):
     BANNED = "banned"  # its address
 
 
+class Delay(StrEnum):
+    """Why a connection was not read for a moment."""
+
+    ADDRESS_REFUSALS = "address_refusals"  # too much of what its address sent was refused
+
+
 def _counter(name: str, meaning: str, *labels: str) -> Counter:
     return Counter(f"gischat_{name}", meaning, labels, registry=REGISTRY)
 
@@ -128,6 +134,8 @@ CLIENTS = _gauge("clients", "Websocket connections, over all fronts of this host
 CONNECTIONS = _counter("connections_total", "Websocket connections that joined a channel.", "channel")
 CONNECTIONS_REFUSED = _counter("connections_refused_total", "Websockets and requests that were turned away.", "reason")
 CONNECTIONS_CLOSED = _counter("connections_closed_total", "Connections that the server closed.", "reason")
+
+READING_DELAYED = _counter("reading_delayed_total", "Times that a connection was not read for a moment.", "reason")
 
 # Messages
 

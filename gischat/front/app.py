@@ -134,7 +134,8 @@ async def running(settings: Settings, timings: Timings = Timings()) -> AsyncIter
         await front.presence.begin()
         tasks = [group.create_task(part.run()) for part in front.parts]
         allow_descriptors(settings.max_connections + settings.max_pending_connections + OWN_DESCRIPTORS)
-        server = Server(application(front), settings, front.drops, front.memory, timings)
+        address_key = Proxies(settings.trusted_proxies).key_of
+        server = Server(application(front), settings, front.drops, front.memory, address_key, timings)
         tasks.append(group.create_task(server.watch()))
         server.add_sockets(bind_sockets(settings.port, settings.host or None, reuse_port=True))
         here = {"front": front.gateway.front}

@@ -33,7 +33,7 @@ from gischat.front.sockets.memory import Memory
 from gischat.front.sockets.turns import Turns
 from gischat.front.sockets.uploads import Uploads
 from gischat.messages import Message, Messages
-from gischat.metrics import Closing, Unwelcome
+from gischat.metrics import Closing, Delay, Unwelcome
 from gischat.settings import Settings
 from gischat.streams.multiplexer import Redis
 from gischat.timings import Timings
@@ -83,6 +83,8 @@ class Front:
             metrics.CONNECTIONS_CLOSED.labels(closing)
         for unwelcome in Unwelcome:
             metrics.CONNECTIONS_REFUSED.labels(unwelcome)
+        for delay in Delay:
+            metrics.READING_DELAYED.labels(delay)
         self.is_draining = False
         self._head_counts = dict.fromkeys(settings.channels, 0)
 

@@ -13,6 +13,7 @@ from gischat import metrics
 from gischat.errors import Cause, Refused, Uncompliant
 from gischat.front.channel.audience import BROKEN, Send
 from gischat.front.channel.closing import (
+    MEMORY_FULL,
     SLOW_UPLOAD,
     TOO_FAST_FOR_TOO_LONG,
     TOO_SLOW,
@@ -40,7 +41,7 @@ from gischat.messages import (
     quoting,
     uncompliant,
 )
-from gischat.metrics import Closing
+from gischat.metrics import Closing, Delay
 from gischat.streams.entries import LEAVE, RESTORE, Outcome
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,8 @@ class Connection:
     `nickname` is the one that the workers have registered for it, if any; `wish` is the one that it wants and somebody
     else has, which it gets when that is free; `address` is where it comes from, `since` when it came, in seconds since
     the epoch; `received` counts the messages that it has sent, good and bad; `last_heard` is when bytes came from it
-    last, by the loop's clock; `goodbye` is the code and the reason that we have closed it with, if we have.
+    last, by the loop's clock; `pause` is for how many seconds nothing more is to be read; `goodbye` is the code and
+    the reason that we have closed it with, if we have.
     """
 
     __slots__ = (
@@ -94,6 +96,7 @@ class Connection:
         "last_heard",
         "nickname",
         "number",
+        "pause",
         "received",
         "room",
         "send_now",
@@ -133,6 +136,7 @@ class Connection:
         self.is_draining = False
         self.last_heard = asyncio.get_running_loop().time()
         self.received = 0
+        self.pause = 0.0
         self.goodbye: tuple[int, str] | None = None
         self.send_now: Send = stream.socket.send
         self.is_ready = True
@@ -194,6 +198,7 @@ class Connection:
 
     def _refuse(self, refusal: Uncompliant | Refused, type: str = UNKNOWN, frame: str | bytes = "") -> None:
         self._turnstiles.tally.refused(refusal.cause, type)
+        self._slow_down()
         if isinstance(refusal, TooOften):
             self._is_too_fast(refusal)
         is_text = type in ("text", UNKNOWN)
@@ -234,9 +239,17 @@ class Connection:
             if answer:
                 self._refuse(refusal)
             else:
+                self._slow_down()
                 self._is_too_fast(refusal)
             return False
         return True
+
+    def _slow_down(self) -> None:
+        """Something was refused: where that is the rule at its address, the next is not read at once."""
+        self.pause = self._pace.refuse()
+        if self.pause:
+            what = "much of what comes from %s is refused: each of its connections is read once a second"
+            self._drops.count(Delay.ADDRESS_REFUSALS, what, self._pace.address_key)
 
     def _is_too_fast(self, refusal: TooOften) -> None:
         """Each message that is refused is answered, and so that a flood does not make us write one: up to a number."""
@@ -507,6 +520,10 @@ class Connection:
         """A message has begun, and makes no progress."""
         self._drops.count(Closing.SLOW_UPLOAD, "connection %d makes no progress with a message", self.number)
         self.close(*SLOW_UPLOAD)
+
+    def close_for_memory(self) -> None:
+        """The front has no memory for what its address has begun; who is closed has been counted."""
+        self.close(*MEMORY_FULL)
 
     def _stop_writing(self) -> None:
         self._is_closing = True
