@@ -67,10 +67,7 @@ class WorkerMetrics(RequestHandler):
 
 @contextlib.asynccontextmanager
 async def answering(settings: Settings) -> AsyncIterator[None]:
-    """While it lasts, a worker answers on METRICS_PORT, which all workers of a host share; with 0 it does not."""
-    if not settings.metrics_port:
-        yield
-        return
+    """While it lasts, a worker answers on METRICS_PORT, which all workers of a host share."""
     server = HTTPServer(
         Application([("/metrics", WorkerMetrics, {"settings": settings})], log_function=lambda _: None),
         max_body_size=0,

@@ -146,7 +146,7 @@ def test_what_is_pure_has_no_clock_and_no_chance_of_its_own(module: str) -> None
 
 # The sandbox hands the environment on to its child; NOTIFY_SOCKET is no setting, but between a process and its parent.
 # The metrics tell a library by the environment where to count.
-OF_THE_ENVIRONMENT = ("worker.sandbox", "gischat.notify", "gischat.metrics")
+OF_THE_ENVIRONMENT = ("worker.sandbox", "gischat.environment", "gischat.notify", "gischat.metrics")
 
 
 def test_nobody_reads_the_environment_but_the_settings() -> None:

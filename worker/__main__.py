@@ -11,12 +11,11 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from gischat import notify, process, scraping
+from gischat import notify, process
 from gischat.messages import Lane
 from gischat.settings import Settings
 from gischat.streams.multiplexer import ANSWER_SECONDS, Redis
 from gischat.streams.servers import connect, reading_groups
-from worker import dead
 from worker.consumer import READ_SECONDS, Consumer, HeavyConsumer, LightConsumer
 from worker.gateway import Gateway
 from worker.inbox import InboxReader
@@ -25,6 +24,7 @@ from worker.workbook import WorkBook
 
 log = logging.getLogger("worker")
 
+PRELOAD = ("worker.attempts", "worker.images", "worker.geojson")  # what a job in the sandbox needs
 RECLAIM_SECONDS = {Lane.LIGHT: 5.0, Lane.HEAVY: 12.0}
 DEAF_SECONDS = 20.0
 AWAY_SECONDS = 3.0  # a worker that is to stop waits so long for a Redis that is away
@@ -48,7 +48,7 @@ def arguments() -> argparse.Namespace:
 async def work(lanes: list[Lane], name: str, settings: Settings, stop: asyncio.Event) -> None:
     """Works until it is told to stop, then ends what it holds."""
     async with contextlib.AsyncExitStack() as stack:
-        sandbox = Sandbox(seconds=settings.job_seconds, memory=settings.job_memory, preload=("worker.attempts",))
+        sandbox = Sandbox(seconds=settings.job_seconds, memory=settings.job_memory, preload=PRELOAD)
         stack.push_async_callback(sandbox.close)
         if Lane.HEAVY in lanes:
             await sandbox.start()
@@ -58,7 +58,10 @@ async def work(lanes: list[Lane], name: str, settings: Settings, stop: asyncio.E
             consumers += [await stack.enter_async_context(_light(channels, name, settings)) for channels in groups]
         if Lane.HEAVY in lanes:
             consumers.append(await stack.enter_async_context(_heavy(name, settings, sandbox)))
-        await stack.enter_async_context(scraping.answering(settings))
+        if settings.metrics_port:
+            from gischat import scraping  # brings a web server along
+
+            await stack.enter_async_context(scraping.answering(settings))
         log.info("taking %s jobs as %s", " and ".join(lanes), name)
         notify.ready()
         # One that fails ends the group, and so the process: better a new worker than one that takes no jobs.
@@ -137,6 +140,8 @@ async def _watch(consumers: list[Consumer]) -> None:
 
 def main() -> int:
     if sys.argv[1:2] == ["dead"]:
+        from worker import dead
+
         return dead.main(sys.argv[2:])
     given = arguments()
     lanes = list(Lane) if given.lane == "all" else [Lane(given.lane)]

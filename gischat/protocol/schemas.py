@@ -6,7 +6,6 @@ length and its type: no value costs more than its scan. `deserialize` checks it,
 
 import math
 import re
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +14,7 @@ import msgspec
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validates_schema
 
 from gischat.protocol.file_names import file_name, icon_name
+from gischat.protocol.stamps import new_id, now
 from gischat.protocol.words import EMPTY_EXTENT, MISSING, SIDES, excerpt, is_blank, too_large, too_long
 from gischat.settings import Settings
 
@@ -67,16 +67,6 @@ def schemas(settings: Settings) -> dict[str, Schema]:
         },
     }
     return {type: _schema(type, row) for type, row in rows.items()}
-
-
-def new_id() -> str:
-    """A message's id: a UUID, as a string."""
-    return str(uuid.uuid4())
-
-
-def now() -> int:
-    """A message's timestamp: whole seconds since the epoch."""
-    return int(time.time())
 
 
 class ExtentSchema(Schema):

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from redis.exceptions import RedisError
 
 from gischat import scraping
 from gischat.errors import Refused
 from gischat.front.handlers.rest import JsonHandler
 from gischat.front.jobs.gateway import Backlog, Gateway
+from gischat.streams.answers import RedisError
 
 REDIS_SECONDS = 1.0  # for what Redis is asked during a scrape
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.exceptions import ResponseError
 from tornado.ioloop import IOLoop
 
 from gischat.errors import Refused
 from gischat.streams import multiplexer
+from gischat.streams.answers import ResponseError
 from gischat.streams.multiplexer import Lost
 from gischat.streams.scripts import Script
 from gischat.streams.servers import connect
