@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
@@ -28,6 +28,8 @@ from gischat.streams.servers import connect, reading_groups
 
 log = logging.getLogger(__name__)
 
+WEB = Path(__file__).parents[1] / "web"
+
 OWN_DESCRIPTORS = 64  # logs, Redis, the loop's
 
 FOR_OPERATORS = ("/admin", "/metrics")
@@ -39,7 +41,7 @@ AS_OFTEN_AS_YOU_LIKE = (rest.Page, rest.Alive, rest.Ready)
 def routes(front: Front) -> list[URLSpec]:
     """Every path that a front answers."""
     parts = {"front": front}
-    web = {"path": str(resources.files("gischat") / "web")}
+    web = {"path": str(WEB)}
     return [
         URLSpec(r"/()", rest.Page, web | {"default_filename": "index.html"}),
         URLSpec(r"/web/(.+)", rest.Page, web),

@@ -11,12 +11,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, validates_schema
 
 from gischat.protocol.file_names import file_name, icon_name
+from gischat.protocol.late_patterns import compiled_when_used
 from gischat.protocol.stamps import new_id, now
 from gischat.protocol.words import EMPTY_EXTENT, MISSING, SIDES, excerpt, is_blank, too_large, too_long
 from gischat.settings import Settings
+
+with compiled_when_used():
+    from marshmallow import EXCLUDE, Schema, ValidationError, fields, validates_schema
 
 LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that datetime (and so QGIS) can show
 

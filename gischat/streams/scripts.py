@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from hashlib import sha1
-from importlib import resources
+from pathlib import Path
 
 from gischat.settings import Settings
 from gischat.streams.entries import PASSES_FREEZE
@@ -21,6 +21,8 @@ DEAD_BYTES = 64 * 2**20
 DEAD_AGE = 30 * 24 * 3600  # seconds
 BANS_NUMBER = 1000  # per channel
 
+
+_LUA = Path(__file__).with_name("lua")
 
 MODERATION = frozenset(
     {"ban", "lift", "freeze", "restrictions", "restrict_again", "withdraw", "disconnect", "roll_call"}
@@ -123,7 +125,7 @@ def _own_head(name: str) -> str:
 
 
 def _read(name: str) -> str:
-    return resources.files(__package__).joinpath("lua", f"{name}.lua").read_text("utf-8") + "\n"
+    return _LUA.joinpath(f"{name}.lua").read_text("utf-8") + "\n"
 
 
 def _script(name: str, text: str) -> Script:
