@@ -4,6 +4,7 @@ A field is read in two steps. `value_of` takes it from JSON and builds nothing t
 length and its type: no value costs more than its scan. `deserialize` checks it, in words for its sender.
 """
 
+import functools
 import math
 import re
 import uuid
@@ -34,6 +35,7 @@ MAX_IDENTIFIER_BYTES = 6 * len("urn:uuid:00000000-0000-0000-0000-000000000000") 
 Row = dict[str, fields.Field[Any]]  # a type's own fields, in the order in which they are sent
 
 
+@functools.lru_cache(maxsize=1)
 def schemas(settings: Settings) -> dict[str, Schema]:
     """The table: what a client may send, by type."""
     nickname = Nickname(settings)

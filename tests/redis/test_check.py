@@ -140,7 +140,7 @@ async def test_a_name_that_is_not_known_is_told(check: Check) -> None:
 async def test_a_server_that_does_not_answer_is_told(
     check: Check, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gischat.checks.redis.CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr("gischat.streams.servers.CONNECT_SECONDS", 0.1)
     server.freeze()
     assert "does not answer" in said(await check(server.url), Level.WRONG)
 
