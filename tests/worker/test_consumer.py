@@ -82,8 +82,8 @@ async def test_every_job_of_a_batch_is_measured_by_its_type(consumer: LightConsu
 
 
 async def test_jobs_that_are_taken_over_are_counted(consumer: LightConsumer, gateway: FakeGateway) -> None:
-    before = value("gischat_jobs_reclaimed_total", lane="light")
+    before = metrics.JOBS_RECLAIMED.labels("light").amount
     gateway.left = [held(), held()]
     await consumer._turn()
     assert len(gateway.ended) == 2
-    assert value("gischat_jobs_reclaimed_total", lane="light") == before + 2
+    assert metrics.JOBS_RECLAIMED.labels("light").amount == before + 2
