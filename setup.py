@@ -27,6 +27,8 @@ setup(
     version=version(),
     description="A chat server for people who work with maps",
     python_requires=">=3.11",
+    # Said so, an editable installation adds one path; else every process would load a finder of modules.
+    package_dir={"": "."},
     packages=find_packages(include=["gischat", "gischat.*", "worker", "worker.*"]),
     package_data={"gischat": ["web/**", "streams/**/*.lua"]},
     entry_points={"console_scripts": ["gischat = gischat.__main__:main"]},

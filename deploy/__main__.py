@@ -12,12 +12,9 @@ nginx     prints an nginx site for this instance; `nginx --help` tells more
 import os
 import sys
 
-from supervisor import supervisorctl
-
-from deploy.health import lacking, tell
 from deploy.instance import ROOT, Instance, Refused, read_instance
-from deploy.launch import launch
-from deploy.nginx_site import site
+
+# Each command loads what it alone needs: a container's health is asked every ten seconds.
 
 
 def main(arguments: list[str]) -> int:
@@ -41,6 +38,8 @@ def main(arguments: list[str]) -> int:
 
 
 def run(instance: Instance, _: list[str]) -> int:
+    from deploy.launch import launch
+
     launch(instance)
 
 
@@ -50,11 +49,15 @@ def check(instance: Instance, arguments: list[str]) -> int:
 
 
 def status(instance: Instance, _: list[str]) -> int:
+    from deploy.health import tell
+
     well = tell(instance.control_socket)
     return ctl(instance, ["status"]) or int(not well)
 
 
 def ready(instance: Instance, _: list[str]) -> int:
+    from deploy.health import lacking
+
     settings = instance.settings
     if settings.fronts and (lack := lacking(settings.host, settings.port)):
         raise Refused(lack)
@@ -62,6 +65,8 @@ def ready(instance: Instance, _: list[str]) -> int:
 
 
 def ctl(instance: Instance, arguments: list[str]) -> int:
+    from supervisor import supervisorctl
+
     instance.export()
     try:
         supervisorctl.main(["-c", str(ROOT / "supervisord.conf"), *arguments])
@@ -81,6 +86,8 @@ def execute(instance: Instance, command: list[str]) -> int:
 
 
 def nginx(instance: Instance, arguments: list[str]) -> int:
+    from deploy.nginx_site import site
+
     print(site(instance.settings, arguments), end="")
     return 0
 

@@ -4,9 +4,6 @@ import http.client
 import json
 from pathlib import Path
 from typing import Any
-from xmlrpc.client import ServerProxy
-
-from supervisor.xmlrpc import SupervisorTransport
 
 from deploy.instance import Refused
 
@@ -42,6 +39,10 @@ def tell(control_socket: Path) -> bool:
     Raises:
         Refused: no supervisord is behind the socket.
     """
+    from xmlrpc.client import ServerProxy
+
+    from supervisor.xmlrpc import SupervisorTransport
+
     transport = SupervisorTransport("gischat", "gischat", f"unix://{control_socket}")
     supervisord: Any = ServerProxy("http://localhost", transport)
     try:

