@@ -26,8 +26,8 @@ from gischat.streams.cluster import slots_of
 from gischat.streams.commands import CLUSTER_ONLY, COMMANDS, KEY, acl_name
 from gischat.streams.connection import Connection, opened
 from gischat.streams.keys import SLOTS, ChannelKeys, key_slot
-from gischat.streams.multiplexer import ANSWER_SECONDS
 from gischat.streams.servers import dialer, node_dialer, sentinel
+from gischat.timings import Timings
 
 NAME = "gischat-check"  # what CLIENT LIST shows
 LEAST_REDIS, LEAST_VALKEY = (6, 2), (8, 0)
@@ -41,15 +41,15 @@ FAILURES = (RedisError, OSError, TimeoutError)
 Dial = Callable[[], Awaitable[Connection]]
 
 
-async def check_redis(settings: Settings) -> AsyncIterator[Finding]:
+async def check_redis(settings: Settings, timings: Timings = Timings()) -> AsyncIterator[Finding]:
     """Everything about what `REDIS_URL` names."""
     where = parse(settings.redis_url)
     if where.kind is Kind.CLUSTER:
-        findings = _check_cluster(settings, where)
+        findings = _check_cluster(settings, timings, where)
     elif where.kind is Kind.SENTINEL:
-        findings = _check_sentinels(settings, where)
+        findings = _check_sentinels(settings, timings, where)
     else:
-        findings = _check_server(settings, f"redis {where}", where, dialer(where, NAME))
+        findings = _check_server(settings, timings, f"redis {where}", where, dialer(where, NAME, timings))
     async for finding in findings:
         yield finding
 
@@ -60,11 +60,12 @@ async def check_redis(settings: Settings) -> AsyncIterator[Finding]:
 class Server:
     """A connection that is asked one thing at a time."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, answer_seconds: float) -> None:
         self._connection = connection
+        self._answer_seconds = answer_seconds
 
     async def ask(self, *command: str) -> Any:
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(self._answer_seconds):
             return await self._connection.ask(*command)
 
     async def look(self, *command: str) -> Any:
@@ -76,16 +77,18 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def _connected(dial: Dial) -> AsyncIterator[Server]:
+async def _connected(dial: Dial, timings: Timings) -> AsyncIterator[Server]:
     async with opened(await dial()) as connection:
-        server = Server(connection)
+        server = Server(connection, timings.redis_answer)
         await server.ask("PING")
         yield server
 
 
-async def _check_server(settings: Settings, subject: str, where: RedisUrl, dial: Dial) -> AsyncIterator[Finding]:
+async def _check_server(
+    settings: Settings, timings: Timings, subject: str, where: RedisUrl, dial: Dial
+) -> AsyncIterator[Finding]:
     try:
-        async with _connected(dial) as server:
+        async with _connected(dial, timings) as server:
             yield await _round_trip(subject, server)
             info = _fields(await server.look("INFO") or b"")
             for finding in _read_info(settings, subject, where, info):
@@ -268,14 +271,14 @@ async def _check_permissions(settings: Settings, subject: str, where: RedisUrl, 
 # Sentinels
 
 
-async def _check_sentinels(settings: Settings, where: RedisUrl) -> AsyncIterator[Finding]:
+async def _check_sentinels(settings: Settings, timings: Timings, where: RedisUrl) -> AsyncIterator[Finding]:
     masters: set[Node] = set()
     failed: list[Finding] = []
     for node in where.nodes:
         subject = f"sentinel {node}"
         try:
-            async with opened(sentinel(where, node, NAME)) as connection:
-                server = Server(connection)
+            async with opened(sentinel(where, node, NAME, timings)) as connection:
+                server = Server(connection, timings.redis_connect / 2)
                 found = await server.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", where.service)
                 if found is None:
                     says = f"does not know {where.service}"
@@ -295,7 +298,8 @@ async def _check_sentinels(settings: Settings, where: RedisUrl) -> AsyncIterator
         return
     if len(masters) > 1:
         yield wrong("sentinels", f"name different masters: {', '.join(map(str, sorted(masters)))}", "SENTINEL RESET")
-    async for finding in _check_server(settings, f"redis {min(masters)}", where, dialer(where, NAME)):
+    dial = dialer(where, NAME, timings)
+    async for finding in _check_server(settings, timings, f"redis {min(masters)}", where, dial):
         yield finding
 
 
@@ -316,13 +320,13 @@ async def _quorum(subject: str, where: RedisUrl, server: Server) -> Finding:
 # A cluster
 
 
-async def _check_cluster(settings: Settings, where: RedisUrl) -> AsyncIterator[Finding]:
-    dial = node_dialer(where, NAME)
+async def _check_cluster(settings: Settings, timings: Timings, where: RedisUrl) -> AsyncIterator[Finding]:
+    dial = node_dialer(where, NAME, timings)
     slots: list[tuple[range, Node]] = []
     failed: list[Finding] = []
     for node in where.nodes:
         try:
-            slots = slots or await slots_of(node, dial)
+            slots = slots or await slots_of(node, dial, timings)
         except FAILURES as error:
             failed.append(_explained(f"redis {node}", where, error))
     for finding in failed:
@@ -331,7 +335,7 @@ async def _check_cluster(settings: Settings, where: RedisUrl) -> AsyncIterator[F
         return
     yield _check_slots(settings, slots)
     for node in sorted({node for _, node in slots}):
-        async for finding in _check_server(settings, f"redis {node}", where, partial(dial, node)):
+        async for finding in _check_server(settings, timings, f"redis {node}", where, partial(dial, node)):
             yield finding
 
 

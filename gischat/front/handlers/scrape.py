@@ -14,8 +14,6 @@ from gischat.streams.answers import RedisError
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-REDIS_SECONDS = 1.0  # for what Redis is asked during a scrape
-
 
 class Metrics(JsonHandler):
     """`/metrics`"""
@@ -24,13 +22,13 @@ class Metrics(JsonHandler):
         if not scraping.may_read(self.request, self.settings_.metrics_token):
             self.answer({"detail": scraping.FORBIDDEN}, 403)
             return
-        await scraping.tell(self, self.settings_, await _ask_redis(self.front.gateway))
+        await scraping.tell(self, self.settings_, await _ask_redis(self.front.gateway, self.front.timings.scrape))
 
 
-async def _ask_redis(gateway: Gateway) -> Callable[[], Iterable["Metric"]]:
+async def _ask_redis(gateway: Gateway, seconds: float) -> Callable[[], Iterable["Metric"]]:
     """What Redis knows; without it, that it is away."""
     try:
-        async with asyncio.timeout(REDIS_SECONDS):
+        async with asyncio.timeout(seconds):
             return partial(families, await gateway.backlogs())
     except (TimeoutError, ConnectionError, Refused, RedisError):
         return _without_redis
