@@ -4,6 +4,7 @@ gischat                 one front, until it is told to stop
 gischat COMMAND ...     see `gischat --help`
 """
 
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -21,8 +22,11 @@ def main(arguments: Sequence[str] | None = None, timings: Timings = Timings()) -
     """Carries out a command line; returns the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
     command, rest = _parsed(given) if given else ("front", [])
-    # Only what is asked for is loaded: a front has no use for the rest, and starts the sooner.
-    status: int = importlib.import_module(f"gischat.commands.{command}").main(rest, timings)
+    # Only what is asked for is loaded: a front has no use for the rest, and starts the sooner. None of it is garbage.
+    gc.disable()
+    module = importlib.import_module(f"gischat.commands.{command}")
+    gc.enable()
+    status: int = module.main(rest, timings)
     return status
 
 

@@ -6,7 +6,6 @@ which is a tenth of a process' start and 3 MB; whoever asks for metrics brings i
 """
 
 import bisect
-import json
 import math
 import mmap
 import os
@@ -15,6 +14,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Generic, NamedTuple, TypeVar
+
+import msgspec
 
 FILE_BYTES = 2**16  # to begin with
 _INTEGER = struct.Struct("i")
@@ -28,7 +29,7 @@ class Value:
 
     __slots__ = ("_file", "_place", "amount")
 
-    def __init__(self, file: "ValuesFile | None", key: str) -> None:
+    def __init__(self, file: "ValuesFile | None" = None, key: str = "") -> None:
         self._file = file
         self._place = file.place_of(key) if file else 0
         self.amount = file.read(self._place) if file else 0.0
@@ -99,8 +100,10 @@ class Metric(ABC, Generic[Kind]):
             yield from self._samples(dict(zip(self.label_names, values, strict=True)), counted)
 
     def _value(self, name: str, labels: Mapping[str, str]) -> Value:
-        key = json.dumps([self.name, name, labels, self.meaning], sort_keys=True)
-        return Value(_files.of_kind(self.file) if _files else None, key)
+        if _files is None:
+            return Value()
+        key = msgspec.json.encode([self.name, name, labels, self.meaning]).decode()
+        return Value(_files.of_kind(self.file), key)
 
     @abstractmethod
     def _begin(self, labels: dict[str, str]) -> Kind: ...

@@ -219,7 +219,7 @@ OF_THE_LOOP = ("asyncio", "ssl", "hiredis", "uvloop")
 NEVER_LOADED = {
     "front": (*HEAVY_MODULES, "PIL"),
     "worker": (*HEAVY_MODULES, *OF_THE_WEB, "marshmallow", "PIL", "worker.images", "worker.geojson", "worker.dead"),
-    "sandbox's child": (*HEAVY_MODULES, *OF_THE_WEB, *OF_THE_LOOP, "marshmallow"),
+    "sandbox's child": (*HEAVY_MODULES, *OF_THE_WEB, *OF_THE_LOOP, "marshmallow", "pillow_heif"),
     "supervisord's child": (*OF_THE_WEB, *OF_THE_LOOP, "gischat", "json", "logging", "subprocess"),
     "supervisord": ("redis", "marshmallow", "tornado", "asyncio", "prometheus_client", "sentry_sdk", "msgspec"),
 }
