@@ -211,7 +211,13 @@ STARTS = {
 }
 HEAVY_MODULES = (
     *("redis", "valkey", "sentry_sdk", "prometheus_client", "apispec", "swagger_ui", "environs", "dotenv", "pydantic"),
-    *("gischat.streams.cluster", "gischat.front.handlers.openapi", "gischat.checks", "gischat.commands.admin"),
+    *(
+        "gischat.streams.cluster",
+        "gischat.front.handlers.openapi",
+        "gischat.front.handlers.admin",
+        "gischat.checks",
+        "gischat.commands.admin",
+    ),
     *("http.server", "urllib.request", "importlib.metadata", "importlib.resources"),
 )
 OF_THE_WEB = ("tornado", "http", "email")

@@ -15,7 +15,7 @@ from tornado.web import Application
 
 from gischat.front.door.addresses import Proxies
 from gischat.front.front import Front
-from gischat.front.handlers import admin, docs, rest
+from gischat.front.handlers import docs, rest
 from gischat.front.handlers.cached import CachedReads
 from gischat.front.handlers.requests import identify, log_request
 from gischat.front.handlers.scrape import Metrics
@@ -51,7 +51,7 @@ def routes(front: Front) -> list[URLSpec]:
         URLSpec(r"/rules", rest.Rules, parts),
         URLSpec(r"/status", rest.Status, parts),
         *docs.routes(front),
-        *admin.routes(front),
+        *_admin_routes(front),
         URLSpec(r"/livez", rest.Alive, parts),
         URLSpec(r"/readyz", rest.Ready, parts),
         URLSpec(r"/metrics", Metrics, parts),
@@ -60,6 +60,15 @@ def routes(front: Front) -> list[URLSpec]:
         URLSpec(r"/channel/([^/]+)/text", rest.PutText, parts),
         URLSpec(r"/channel/([^/]+)/ws", ChannelSocket, parts),
     ]
+
+
+def _admin_routes(front: Front) -> list[URLSpec]:
+    """The paths of moderation; none where nobody moderates."""
+    if not front.settings.admin_token:
+        return []
+    from gischat.front.handlers import admin  # with its schemas a thirtieth of a start
+
+    return admin.routes(front)
 
 
 class Site(Application):
