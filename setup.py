@@ -69,6 +69,8 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.11",
+    # Said so, an editable installation adds one path; else every process would load a finder of modules.
+    package_dir={"": "."},
     packages=find_packages(include=["gischat", "gischat.*", "worker", "worker.*"]),
     package_data={"gischat": ["py.typed", "web/**", "streams/**/*.lua"], "worker": ["py.typed"]},
     cmdclass={"build_py": BuildWithFiles},
@@ -89,6 +91,7 @@ setup(
             "pytest-tornasync>=0.6.0.post2,<1",
             "pytest-xdist>=3.8,<4",
             "pyyaml>=6,<7",
+            "redis>=8.1,<9",
             "selenium>=4.51,<5",
             "setuptools>=77",  # builds the package without reaching for it
             "trustme>=1.2.1,<2",

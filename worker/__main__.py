@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import functools
+import gc
 import logging
 import os
 import socket
@@ -11,13 +12,12 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from gischat import notify, process, scraping
+from gischat import notify, process
 from gischat.messages import Lane
 from gischat.settings import Settings
 from gischat.streams.multiplexer import Redis
 from gischat.streams.servers import connect, reading_groups
 from gischat.timings import Timings
-from worker import dead
 from worker.consumer import Consumer, HeavyConsumer, LightConsumer
 from worker.gateway import Gateway
 from worker.inbox import InboxReader
@@ -25,6 +25,8 @@ from worker.sandbox import Sandbox
 from worker.workbook import WorkBook
 
 log = logging.getLogger("worker")
+
+PRELOAD = ("worker.attempts", "worker.images", "worker.geojson")  # what a job in the sandbox needs
 
 
 class Deaf(Exception):
@@ -45,7 +47,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 async def work(lanes: list[Lane], name: str, settings: Settings, timings: Timings, stop: asyncio.Event) -> None:
     """Works until it is told to stop, then ends what it holds."""
     async with contextlib.AsyncExitStack() as stack:
-        sandbox = Sandbox(seconds=settings.job_seconds, memory=settings.job_memory, preload=("worker.attempts",))
+        sandbox = Sandbox(seconds=settings.job_seconds, memory=settings.job_memory, preload=PRELOAD)
         stack.push_async_callback(sandbox.close)
         if Lane.HEAVY in lanes:
             await sandbox.start()
@@ -57,9 +59,13 @@ async def work(lanes: list[Lane], name: str, settings: Settings, timings: Timing
             ]
         if Lane.HEAVY in lanes:
             consumers.append(await stack.enter_async_context(_heavy(name, settings, timings, sandbox)))
-        await stack.enter_async_context(scraping.answering(settings))
+        if settings.metrics_port:
+            from gischat import scraping  # brings a web server along
+
+            await stack.enter_async_context(scraping.answering(settings))
         log.info("taking %s jobs as %s", " and ".join(lanes), name)
         notify.ready()
+        gc.freeze()  # what is there now stays: to look through all of it takes the collector 20 ms and more each time
         # One that fails ends the group, and so the process: better a new worker than one that takes no jobs.
         async with asyncio.TaskGroup() as group:
             runs = {consumer: group.create_task(consumer.run(stop)) for consumer in consumers}
@@ -140,6 +146,8 @@ async def _watch(consumers: list[Consumer], deaf: float) -> None:
 def main(arguments: Sequence[str] | None = None, timings: Timings = Timings()) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if list(arguments[:1]) == ["dead"]:
+        from worker import dead
+
         return dead.main(arguments[1:], timings)
     given = _parsed(arguments)
     lanes = list(Lane) if given.lane == "all" else [Lane(given.lane)]

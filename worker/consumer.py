@@ -13,12 +13,11 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 
-from redis.exceptions import RedisError, ResponseError
-
 from gischat import metrics
 from gischat.errors import Refused, Uncompliant
 from gischat.messages import Lane
 from gischat.settings import Settings
+from gischat.streams.answers import RedisError, ResponseError
 from gischat.timings import Timings
 from worker import presence, process
 from worker.attempts import Attempt, Postpone, attempt

@@ -7,12 +7,11 @@ from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple
 
-from redis.exceptions import RedisError, ResponseError
-
 from gischat import metrics
 from gischat.errors import Refused
 from gischat.messages import Lane, content_digest, new_id, server_message, uncompliant
 from gischat.settings import Settings
+from gischat.streams.answers import RedisError, ResponseError
 from gischat.streams.entries import Job, Outcome
 from gischat.streams.keys import GROUP, ChannelKeys
 from gischat.streams.multiplexer import Redis

@@ -32,8 +32,9 @@ from gischat.front.sockets.drops import Drops
 from gischat.front.sockets.memory import Memory
 from gischat.front.sockets.turns import Turns
 from gischat.front.sockets.uploads import Uploads
-from gischat.messages import Message, Messages
+from gischat.messages import Message
 from gischat.metrics import Closing, Delay, Unwelcome
+from gischat.reading import Messages
 from gischat.settings import Settings
 from gischat.streams.multiplexer import Redis
 from gischat.timings import Timings

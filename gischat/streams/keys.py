@@ -5,6 +5,7 @@ spread over it. Scripts are handed all of a channel's keys, in the order of `for
 stand at the head of `prelude.lua`.
 """
 
+import binascii
 import functools
 import re
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from gischat.messages import Lane
 
 GROUP = "workers"  # the one consumer group of each inbox
+SLOTS = 16_384  # of a Redis Cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +132,10 @@ def _key(instance: str, channel: str, name: str) -> str:
 def _plain(channel: str) -> str:
     """The channel's name without what has a meaning in a key: `{`, `}`, `:` and the escape itself."""
     return re.sub(r"[%{}:]", lambda sign: f"%{ord(sign[0]):02X}", channel)
+
+
+def key_slot(key: str) -> int:
+    """The slot of a key in a Redis Cluster: CRC16 (XMODEM) of its hash tag, or of all of it if it has none."""
+    _, _, behind = key.partition("{")
+    tag, brace, _ = behind.partition("}")
+    return binascii.crc_hqx((tag if tag and brace else key).encode(), 0) % SLOTS

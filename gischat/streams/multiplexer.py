@@ -1,8 +1,7 @@
 """One lean connection to Redis that a whole process shares.
 
-What is asked within one turn of the event loop goes out in one write; answers come back in order. redis-py's own
-`Connection` does the handshake (authentication, TLS, name); its client, a pool and a lock per command, would cost more
-than all the rest of a message's way.
+What is asked within one turn of the event loop goes out in one write; answers come back in order. A client
+with a pool and a lock per command would cost more than all the rest of a message's way.
 
 A lost connection is taken up again, and what had been sent without an answer is sent once more, in the same order. So
 commands given here must bear being carried out twice; every script of ours does. What had not been sent yet waits for a
@@ -16,8 +15,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol, Self
 
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import (
+from gischat import metrics
+from gischat.errors import Refused
+from gischat.lateness import sleeps_on_time
+from gischat.streams.answers import (
     AskError,
     BusyLoadingError,
     ClusterDownError,
@@ -29,11 +30,8 @@ from redis.exceptions import (
     ResponseError,
     TryAgainError,
 )
-
-from gischat import metrics
-from gischat.errors import Refused
-from gischat.lateness import sleeps_on_time
 from gischat.streams.complaint import Complaint, described
+from gischat.streams.connection import Connection
 from gischat.streams.scripts import Script
 from gischat.streams.wire import Argument, Wire, pack
 from gischat.timings import Timings
@@ -103,8 +101,8 @@ class Redis(Protocol):
     def call(self, *command: Argument, key: str) -> "asyncio.Future[Any]":
         """Sends a command that is about `key`; the future has Redis' answer.
 
-        It fails with `Refused` when the command could not be sent in time, with redis-py's `ResponseError` when Redis
-        answers an error, with `Lost` when the connection ended and commands are not to be sent again.
+        It fails with `Refused` when the command could not be sent in time, with `ResponseError` when Redis answers
+        an error, with `Lost` when the connection ended and commands are not to be sent again.
         """
 
     def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "asyncio.Future[Any]":
@@ -119,7 +117,7 @@ class Multiplexer:
 
     def __init__(
         self,
-        dial: Callable[[], Awaitable[AbstractConnection]],
+        dial: Callable[[], Awaitable[Connection]],
         *,
         name: str,
         resends: bool = True,
@@ -139,7 +137,7 @@ class Multiplexer:
         """
         self._dial = dial
         self._name = name
-        self._connection: AbstractConnection | None = None
+        self._connection: Connection | None = None
         self._resends = resends
         self._timings = timings
         self._answer_seconds = timings.redis_answer if answer_seconds is None else answer_seconds
@@ -239,18 +237,17 @@ class Multiplexer:
         finally:
             self._connected_since = None
             if self._connection is not None:
-                await self._connection.disconnect(nowait=True)
+                self._connection.close()
 
-    async def _connect(self) -> AbstractConnection:
+    async def _connect(self) -> Connection:
         async with asyncio.timeout(2 * self._timings.redis_connect):
             self._connection = connection = await self._dial()
-            await connection.connect()  # type: ignore[no-untyped-call]
+            await connection.connect()
             # A server that is still loading its data accepts connections, but knows nothing yet.
-            await connection.send_command("PING", check_health=False)
-            await connection.read_response()
+            await connection.ask("PING")
         return connection
 
-    async def _work(self, connection: AbstractConnection) -> None:
+    async def _work(self, connection: Connection) -> None:
         """Raises what ended the connection."""
         self._wire = wire = Wire(connection, answered=self._answered, writable=self._schedule_flush)
         watch = asyncio.create_task(self._watch(wire))

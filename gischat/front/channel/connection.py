@@ -32,16 +32,16 @@ from gischat.front.sockets.parser import TEXT_NOT_UTF8
 from gischat.messages import (
     HEAVY_TYPES,
     Message,
-    Messages,
     exiter_message,
     new_id,
     newcomer_message,
     nickname_of,
     now,
-    quoting,
     uncompliant,
 )
 from gischat.metrics import Closing, Delay
+from gischat.protocol.words import quoting
+from gischat.reading import Messages
 from gischat.streams.entries import LEAVE, RESTORE, Outcome
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from redis.exceptions import RedisError
 
 from gischat.errors import Refused
 from gischat.front.channel.joiner import Member
@@ -26,6 +25,7 @@ from gischat.front.jobs.gateway import FORGOTTEN, Gateway
 from gischat.front.jobs.turnstile import Turnstiles
 from gischat.messages import new_id
 from gischat.settings import Settings
+from gischat.streams.answers import RedisError
 from gischat.streams.entries import Publication
 from gischat.streams.multiplexer import TOO_BUSY
 from gischat.timings import Timings

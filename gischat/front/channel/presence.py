@@ -10,13 +10,12 @@ import contextlib
 import logging
 from collections.abc import Mapping
 
-from redis.exceptions import RedisError
-
 from gischat.errors import Refused
 from gischat.front.channel.rooms import Room
 from gischat.front.channel.subscriber import Subscriber
 from gischat.front.jobs.gateway import Gateway, Renewal
 from gischat.front.jobs.turnstile import Turnstiles
+from gischat.streams.answers import RedisError
 from gischat.streams.complaint import described
 from gischat.timings import Timings
 

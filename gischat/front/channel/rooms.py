@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
-from redis.exceptions import RedisError
 
 from gischat import metrics
 from gischat.errors import Refused
@@ -22,6 +21,7 @@ from gischat.front.jobs.turnstile import Turnstiles
 from gischat.front.sockets.frames import text_frame
 from gischat.messages import uncompliant
 from gischat.metrics import Gathered
+from gischat.streams.answers import RedisError
 from gischat.streams.entries import CHALLENGE, Outcome, Publication
 from gischat.timings import Timings
 

@@ -8,12 +8,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from redis.exceptions import RedisError
-
 from gischat.errors import Refused
 from gischat.front.channel.rooms import SEEN_IDS, Room
 from gischat.front.jobs.gateway import READ_ENTRIES, Entry, Gateway, OutboxReader
 from gischat.front.jobs.turnstile import Turnstiles
+from gischat.streams.answers import RedisError
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ import msgspec
 
 from gischat.errors import Cause, Refused
 from gischat.front.door.addresses import SITE_BITS, Address, Network, parse
-from gischat.messages import Message, excerpt, nickname_of
+from gischat.messages import Message, nickname_of
+from gischat.protocol.words import excerpt
 
 # Wider networks are whole providers and countries: as a rule, somebody mistyped.
 WIDEST = {4: 8, 6: 19}

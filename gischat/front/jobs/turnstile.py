@@ -16,7 +16,8 @@ from gischat.errors import Cause, Refused
 from gischat.front.jobs.gateway import CROWDED, FORGOTTEN, FROZEN, TAKEN, Gateway
 from gischat.front.jobs.line import TOO_MANY_OF_ADDRESS
 from gischat.front.jobs.tally import Tally
-from gischat.messages import Lane, Message, schemas, uncompliant
+from gischat.messages import Lane, Message, uncompliant
+from gischat.protocol.schemas import schemas
 from gischat.settings import Settings
 from gischat.streams.entries import COUNT, HEARTBEAT, LEAVE, PRESENCE, RESTORE, Job, Outcome, Publication, Source
 from gischat.timings import Timings

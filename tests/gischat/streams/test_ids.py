@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gischat.messages import Messages, content_digest, new_id
+from gischat.messages import content_digest, new_id
+from gischat.reading import Messages
 from gischat.streams import scripts
 from gischat.streams.entries import Job, Outcome, Publication
 from tests.gischat.streams.test_scripts import ALIVE, CHANNEL, Start, Wire, encoded

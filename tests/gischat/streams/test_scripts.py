@@ -15,7 +15,8 @@ from tornado.ioloop import IOLoop
 
 from gischat.front.jobs.gateway import FORGOTTEN, TAKEN, Snapshot
 from gischat.front.jobs.gateway import Gateway as FrontGateway
-from gischat.messages import Lane, Messages, new_id
+from gischat.messages import Lane, new_id
+from gischat.reading import Messages
 from gischat.streams import scripts
 from gischat.streams.entries import Job, Outcome, Publication, Source
 from gischat.streams.keys import GROUP, ChannelKeys

@@ -18,8 +18,9 @@ from gischat.front.door import rates
 from gischat.front.door.rates import REFUSALS_PER_MINUTE, WENT_ON
 from gischat.front.jobs.gateway import FULL, TAKEN
 from gischat.front.sockets.frames import PING, text_frame
-from gischat.messages import Messages, new_id, uncompliant
+from gischat.messages import new_id, uncompliant
 from gischat.metrics import Closing, Delay
+from gischat.reading import Messages
 from gischat.streams.entries import LEAVE, RESTORE, Outcome
 from tests.gischat.front.fakes import CHANNEL, frames_in
 from tests.gischat.front.scene import MAX_UNREAD, Client, Scene, Start, close_frame

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 import pytest
-from redis.exceptions import ResponseError
 
 from gischat.errors import Refused
 from gischat.front.channel.closing import HISTORY_TIMEOUT
@@ -21,6 +20,7 @@ from gischat.front.channel.subscriber import Subscriber
 from gischat.front.jobs.gateway import Snapshot
 from gischat.front.jobs.turnstile import Turnstiles
 from gischat.messages import new_id
+from gischat.streams.answers import ResponseError
 from gischat.streams.entries import LEAVE, Outcome, Publication, Source
 from tests.gischat.front.fakes import CHANNEL, FRONT, FakeGateway, FakeMember, FakeOutbox, message, publication, said
 from tests.support.settings import settings
