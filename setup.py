@@ -91,7 +91,6 @@ setup(
             "pytest-tornasync>=0.6.0.post2,<1",
             "pytest-xdist>=3.8,<4",
             "pyyaml>=6,<7",
-            "redis>=8.1,<9",
             "selenium>=4.51,<5",
             "setuptools>=77",  # builds the package without reaching for it
             "trustme>=1.2.1,<2",

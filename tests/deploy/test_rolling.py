@@ -24,7 +24,7 @@ async def test_a_roll_starts_all_anew_while_people_talk(deployment: Deploy, valk
     jane = await Client.connect(url, "QGIS")
 
     # When all are started anew
-    rolling = asyncio.create_task(to_thread(chat.deploy, "ctl", "roll"))
+    rolling = asyncio.create_task(to_thread(chat.gischat, "roll"))
 
     # Then at every moment somebody new finds a front, and is heard
     joins = 0
