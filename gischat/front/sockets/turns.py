@@ -1,9 +1,9 @@
 """How the front's time is shared among connections that send at once: fair queuing by address.
 
 What is read, and each message, is handled at once as long as this turn of the event loop has time left. The rest waits,
-by address: in each turn a few connections, each of the next address, handle a share of what they have. So whatever
-comes from one address, frames by the ten thousand or a byte each over two thousand connections, delays another's text
-by a share for each address that has something waiting, and not for each connection or frame.
+by address: in each turn a few connections, each of the next address, handle a message. So whatever comes from one
+address, frames by the ten thousand or a byte each over two thousand connections, delays another's text by a message for
+each address that has something waiting, and not for each connection or frame.
 
 Large messages take turns apart, with pauses: ten photos that arrive together would otherwise be ten times the twenty
 milliseconds that one of them costs a front, and every text would wait for their end.
@@ -13,7 +13,6 @@ import asyncio
 from collections import deque
 
 TURN_WORK = 32  # at once in a turn of the loop, and as much for who has waited; a control frame or a fragment is 1
-SHARE = 16  # of it, for each who has waited
 MESSAGE_WORK = 8  # what a message is beside them; or what was read, if it completes none
 LARGE_BYTES_PER_SECOND = 100e6  # a megabyte is 5 ms of work: half of the time is left to all others
 
@@ -69,7 +68,7 @@ class Turns:
         return True
 
     async def wait(self, address: str) -> None:
-        """Waits for a turn in which a connection from this address may handle a share."""
+        """Waits for a turn in which a connection from this address may handle a message's worth."""
         turn = self._small.join(address)
         self._count()
         await turn
@@ -82,7 +81,7 @@ class Turns:
     def _next(self) -> None:
         self._left = TURN_WORK
         self._is_counting = False
-        for _ in range(TURN_WORK // SHARE):
+        for _ in range(TURN_WORK // MESSAGE_WORK):
             if not self._small.wake_next():
                 return
         self._count()
