@@ -10,7 +10,7 @@ milliseconds that one of them costs a front, and every text would wait for their
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 
 TURN_WORK = 32  # at once in a turn of the loop, and as much for who has waited; a control frame or a fragment is 1
 MESSAGE_WORK = 8  # what a message is beside them; or what was read, if it completes none
@@ -21,13 +21,10 @@ class Waiting:
     """Who waits, by address: one of each address after the other, and those of an address as they came."""
 
     def __init__(self) -> None:
-        self._by_address: dict[str, deque[asyncio.Future[None]]] = {}  # in the order of their next turns
+        self._by_address: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # in the order of their turns
 
     def __contains__(self, address: str) -> bool:
         return address in self._by_address
-
-    def __bool__(self) -> bool:
-        return bool(self._by_address)
 
     def join(self, address: str) -> "asyncio.Future[None]":
         """Done when it is the turn of whoever joins."""
@@ -38,11 +35,12 @@ class Waiting:
     def wake_next(self) -> bool:
         """Wakes the next, whose turn it is; False if nobody waits."""
         while self._by_address:
-            address = next(iter(self._by_address))
-            waiting = self._by_address.pop(address)
+            address, waiting = next(iter(self._by_address.items()))
             turn = waiting.popleft()
             if waiting:
-                self._by_address[address] = waiting
+                self._by_address.move_to_end(address)
+            else:
+                del self._by_address[address]
             if not turn.done():  # nor was it cancelled
                 turn.set_result(None)
                 return True
