@@ -25,7 +25,7 @@ from gischat.front.sockets.parser import (
     ProtocolError,
     close_status,
 )
-from gischat.front.sockets.turns import MESSAGE_WORK, SHARE, Turns
+from gischat.front.sockets.turns import MESSAGE_WORK, Turns
 from gischat.front.sockets.uploads import Uploads
 from gischat.metrics import Gathered
 from gischat.timings import Timings
@@ -192,11 +192,10 @@ class ReadAhead(WebSocketProtocol13):
 
         What has been read is handled though the client may be gone by then: people say something and leave.
         """
-        if self._turns.take(self._address):
-            return MESSAGE_WORK
-        self._hold(self._parser.held + len(data))
-        await self._turns.wait(self._address)
-        return SHARE
+        if not self._turns.take(self._address):
+            self._hold(self._parser.held + len(data))
+            await self._turns.wait(self._address)
+        return MESSAGE_WORK
 
     async def _pause(self, data: bytes, endpoint: Endpoint) -> None:
         """Nothing more is read of who is refused too much, for a moment; and nothing ever, if that is gone by then."""

@@ -1,19 +1,18 @@
 """How the front's time is shared among connections that send at once: fair queuing by address.
 
 What is read, and each message, is handled at once as long as this turn of the event loop has time left. The rest waits,
-by address: in each turn a few connections, each of the next address, handle a share of what they have. So whatever
-comes from one address, frames by the ten thousand or a byte each over two thousand connections, delays another's text
-by a share for each address that has something waiting, and not for each connection or frame.
+by address: in each turn a few connections, each of the next address, handle a message. So whatever comes from one
+address, frames by the ten thousand or a byte each over two thousand connections, delays another's text by a message for
+each address that has something waiting, and not for each connection or frame.
 
 Large messages take turns apart, with pauses: ten photos that arrive together would otherwise be ten times the twenty
 milliseconds that one of them costs a front, and every text would wait for their end.
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 
 TURN_WORK = 32  # at once in a turn of the loop, and as much for who has waited; a control frame or a fragment is 1
-SHARE = 16  # of it, for each who has waited
 MESSAGE_WORK = 8  # what a message is beside them; or what was read, if it completes none
 LARGE_BYTES_PER_SECOND = 100e6  # a megabyte is 5 ms of work: half of the time is left to all others
 
@@ -22,13 +21,10 @@ class Waiting:
     """Who waits, by address: one of each address after the other, and those of an address as they came."""
 
     def __init__(self) -> None:
-        self._by_address: dict[str, deque[asyncio.Future[None]]] = {}  # in the order of their next turns
+        self._by_address: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # in the order of their turns
 
     def __contains__(self, address: str) -> bool:
         return address in self._by_address
-
-    def __bool__(self) -> bool:
-        return bool(self._by_address)
 
     def join(self, address: str) -> "asyncio.Future[None]":
         """Done when it is the turn of whoever joins."""
@@ -39,11 +35,12 @@ class Waiting:
     def wake_next(self) -> bool:
         """Wakes the next, whose turn it is; False if nobody waits."""
         while self._by_address:
-            address = next(iter(self._by_address))
-            waiting = self._by_address.pop(address)
+            address, waiting = next(iter(self._by_address.items()))
             turn = waiting.popleft()
             if waiting:
-                self._by_address[address] = waiting
+                self._by_address.move_to_end(address)
+            else:
+                del self._by_address[address]
             if not turn.done():  # nor was it cancelled
                 turn.set_result(None)
                 return True
@@ -69,7 +66,7 @@ class Turns:
         return True
 
     async def wait(self, address: str) -> None:
-        """Waits for a turn in which a connection from this address may handle a share."""
+        """Waits for a turn in which a connection from this address may handle a message's worth."""
         turn = self._small.join(address)
         self._count()
         await turn
@@ -82,7 +79,7 @@ class Turns:
     def _next(self) -> None:
         self._left = TURN_WORK
         self._is_counting = False
-        for _ in range(TURN_WORK // SHARE):
+        for _ in range(TURN_WORK // MESSAGE_WORK):
             if not self._small.wake_next():
                 return
         self._count()

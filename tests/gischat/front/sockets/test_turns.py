@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 
-from gischat.front.sockets.turns import MESSAGE_WORK, SHARE, TURN_WORK, Turns
+from gischat.front.sockets.turns import MESSAGE_WORK, TURN_WORK, Turns
 from tests.support.virtual_time import virtual_time
 
 
@@ -71,7 +71,7 @@ async def test_as_many_of_those_that_wait_as_share_it_have_their_turn_in_a_turn_
     for _ in range(50):
         before = len(queue.order)
         await asyncio.sleep(0)
-        assert len(queue.order) - before <= TURN_WORK // SHARE
+        assert len(queue.order) - before <= TURN_WORK // MESSAGE_WORK
     assert len(await queue.all()) == 50
 
 
