@@ -91,12 +91,12 @@ class Consumer(ABC):
     async def _begin_anew(self, error: ResponseError) -> None:
         # A flush takes the groups away, before a read (NOGROUP) or under a read that waits (UNBLOCKED).
         if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
-            log.error("redis answered: %s", error)
+            log.debug("redis answered: %s", error)
             await asyncio.sleep(1)
         try:
             await self.gateway.found_groups()
         except (ConnectionError, Refused, ResponseError) as failure:
-            log.warning("the consumer groups could not be made: %s", failure)
+            log.debug("the consumer groups could not be made: %s", failure)
 
     async def _keep_house(self) -> None:
         for channel in self.gateway.channels:
@@ -219,7 +219,7 @@ class HeavyConsumer(Consumer):
                 continue
             except RedisError as error:
                 if not str(error).startswith("UNBLOCKED"):  # as a failover or a flush does
-                    log.error("redis answered: %s", error)
+                    log.debug("redis answered: %s", error)
                 await asyncio.sleep(1)
                 continue
             for channel, entry, job in arrivals:

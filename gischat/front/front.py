@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Sequence
 
 import msgspec
+from redis.exceptions import RedisError
 from tornado.iostream import IOStream
 
 from gischat import metrics
@@ -133,7 +134,7 @@ class Front:
 
     async def head_counts(self) -> dict[str, int]:
         """Connections by channel, over all fronts; the last that were known while Redis is out of reach."""
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(Refused, RedisError):
             counts = await self.gateway.head_counts(self.settings.channels)
             self._head_counts = dict(zip(self.settings.channels, counts, strict=True))
         return self._head_counts

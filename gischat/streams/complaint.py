@@ -13,19 +13,21 @@ log = logging.getLogger(__name__)
 class Complaint:
     """About one thing that is tried again and again."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, patience: float = PATIENCE_SECONDS) -> None:
         """
         Args:
             what: what cannot be done, to which the reason is added: `gischat-front cannot connect`.
+            patience: for how many seconds it may fail before that is worth a warning.
         """
         self._what = what
+        self._patience = patience
         self._next_at = math.inf
 
     def make(self, error: BaseException) -> None:
         """It has failed: a warning when it has for a while, and then once a minute."""
         now = asyncio.get_running_loop().time()
         if self._next_at == math.inf:
-            self._next_at = now + PATIENCE_SECONDS
+            self._next_at = now + self._patience
         is_time = now >= self._next_at
         if is_time:
             self._next_at = now + AGAIN_SECONDS
@@ -34,6 +36,29 @@ class Complaint:
     def settle(self) -> None:
         """It has worked."""
         self._next_at = math.inf
+
+
+class Errors:
+    """What Redis answers in place of what was asked for: each kind of error is told at once, and then once a minute.
+
+    It comes with every message while a script of somebody else's runs (BUSY) or a disk is full (MISCONF).
+    """
+
+    EXPECTED = ("BUSYGROUP", "NOGROUP", "UNBLOCKED")  # who gets these knows what to do
+
+    def __init__(self, name: str) -> None:
+        """
+        Args:
+            name: of the connection.
+        """
+        self._what = f"{name}: redis answers with an error"
+        self._complaints: dict[str, Complaint] = {}
+
+    def note(self, error: BaseException) -> None:
+        """Redis has answered this."""
+        kind = type(error).__name__ + str(error).partition(" ")[0]  # where redis-py knows a code, it is in the class
+        if not str(error).startswith(self.EXPECTED):
+            self._complaints.setdefault(kind, Complaint(self._what, patience=0.0)).make(error)
 
 
 def described(error: BaseException) -> str:

@@ -238,7 +238,7 @@ class Moderation:
                 else:
                     self._adopt(room, restrictions)
             except (ConnectionError, Refused, RedisError) as error:
-                log.warning("what restricts a channel could not be read: %s", error)
+                log.debug("what restricts a channel could not be read: %s", error)
                 self._stale.add(room.channel)
                 await asyncio.sleep(RETRY_SECONDS)
 

@@ -73,7 +73,7 @@ class Presence:
             except Refused:
                 continue  # the connection itself says what is wrong with it
             except RedisError as error:
-                log.warning("the leases could not be renewed: %s", error)
+                log.debug("the leases could not be renewed: %s", error)
                 continue
             for channel, renewal in renewals.items():
                 if not renewal.was_known or renewal.published < heard[channel]:

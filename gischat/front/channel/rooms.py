@@ -301,7 +301,7 @@ class Room:
             except Refused:
                 log.debug("a history waits for redis", extra=self._named)
             except RedisError as error:
-                log.error("a history could not be read: %s", error, extra=self._named)
+                log.debug("a history could not be read: %s", error, extra=self._named)
                 await asyncio.sleep(RETRY_SECONDS)
         return Snapshot(0, [])  # nobody waits for it any more
 

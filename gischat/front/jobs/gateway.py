@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import msgspec
+from redis.exceptions import ResponseError
 
 from gischat.errors import Refused
 from gischat.front.door.restrictions import Ban, Freeze, Restrictions
@@ -18,7 +19,7 @@ from gischat.messages import Lane
 from gischat.settings import Settings
 from gischat.streams.entries import Job, Publication
 from gischat.streams.keys import ChannelKeys
-from gischat.streams.multiplexer import TOO_BUSY, Lost, Redis
+from gischat.streams.multiplexer import TOO_BUSY, InDoubt, Lost, Redis
 from gischat.streams.scripts import PART_BYTES, Script, Scripts
 from gischat.streams.wire import Argument
 
@@ -132,7 +133,10 @@ class Gateway:
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
 
     def enqueue(self, channel: str, lane: Lane, job: Job, heard: int, *, again: bool = False) -> "asyncio.Future[int]":
-        """Puts a job into its inbox; the future has one of the answers above, or `Refused` when Redis is out of reach.
+        """Puts a job into its inbox; the future has one of the answers above.
+
+        It fails with `Refused` when Redis is out of reach, with `RedisError` when it answers that, with `Lost` when the
+        job may have been taken: to be asked for `again`, until it is known.
 
         Args:
             heard: the number of the last publication in the channel that this front has heard.
@@ -159,7 +163,8 @@ class Gateway:
             job.client,
             job.sender,
         )
-        return self._lanes[lane].run(self._scripts.enqueue, keys, arguments)
+        # Asked again by itself, a second answer (full, frozen, an error) would not tell what became of the first.
+        return self._lanes[lane].run(self._scripts.enqueue, keys, arguments, resends=False)
 
     async def _enqueue_in_parts(self, channel: str, job: Job, heard: int, again: bool) -> int:
         """Brings the body part by part: neither this process nor Redis has all of it in hand at once."""
@@ -171,7 +176,10 @@ class Gateway:
                 for part, place in zip(parts, places, strict=True):
                     # What is there is the same; if its job has been taken, it must not expire.
                     chunk = job.body[place : place + PART_BYTES]
-                    await redis.call("SET", part, chunk, "NX", "EX", PART_SECONDS, key=part)
+                    try:
+                        await redis.call("SET", part, chunk, "NX", "EX", PART_SECONDS, key=part)
+                    except InDoubt as error:
+                        raise ResponseError(str(error)) from None  # whatever is there: the job was not taken
             for_script = (*keys.for_script(Lane.HEAVY), *parts)
             answer = await self._ask_to_take(Lane.HEAVY, for_script, job, b"", heard, again)
             if answer != INCOMPLETE:

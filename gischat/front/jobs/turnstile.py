@@ -12,6 +12,8 @@ from collections.abc import Callable, Container, Sequence
 from functools import partial
 from typing import NamedTuple, Self
 
+from redis.exceptions import RedisError
+
 from gischat.errors import Cause, Refused
 from gischat.front.jobs.gateway import CROWDED, FORGOTTEN, FROZEN, TAKEN, Gateway
 from gischat.front.jobs.line import TOO_MANY_OF_ADDRESS
@@ -19,6 +21,7 @@ from gischat.front.jobs.tally import Tally
 from gischat.messages import Lane, Message, schemas, uncompliant
 from gischat.settings import Settings
 from gischat.streams.entries import COUNT, HEARTBEAT, LEAVE, PRESENCE, RESTORE, Job, Outcome, Publication, Source
+from gischat.streams.multiplexer import TOO_BUSY, Lost
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +195,7 @@ class Turnstile:
 
     def _enqueued(self, number: int, taken: "asyncio.Future[int]") -> None:
         refusal = _refusal(taken)
-        if _is_forgotten(taken):
+        if _is_forgotten(taken) or _is_in_doubt(taken):
             self._enqueued_again(number, taken)
         elif refusal is not None:
             if self._passing is not None:
@@ -203,6 +206,9 @@ class Turnstile:
     def _enqueued_again(self, number: int, taken: "asyncio.Future[int]") -> None:
         refusal = _refusal(taken)
         if number != self._count or self._passing is None:
+            return
+        if _is_in_doubt(taken):
+            self._enqueue(self._passing.message, self._enqueued_again, again=True)
             return
         self._is_enqueued = True
         if _is_forgotten(taken):
@@ -223,6 +229,8 @@ def _refusal(taken: "asyncio.Future[int]") -> Refused | None:
     error = taken.exception()
     if isinstance(error, Refused):
         return error
+    if isinstance(error, RedisError | Lost):  # which the connection to it complains of
+        return Refused(TOO_BUSY)
     if error is not None:
         log.error("a job could not be enqueued", exc_info=error)
         return Refused(INBOX_FULL, Cause.FAULT)
@@ -235,6 +243,11 @@ def _refusal(taken: "asyncio.Future[int]") -> Refused | None:
 
 def _is_forgotten(taken: "asyncio.Future[int]") -> bool:
     return not taken.cancelled() and taken.exception() is None and taken.result() == FORGOTTEN
+
+
+def _is_in_doubt(taken: "asyncio.Future[int]") -> bool:
+    """Whether the job may have been taken: the connection was lost before the answer came."""
+    return not taken.cancelled() and isinstance(taken.exception(), Lost)
 
 
 class Said(NamedTuple):
