@@ -24,7 +24,7 @@ from gischat.front.channel.rooms import Room
 from gischat.front.door.restrictions import Ban, Bans, Freeze, Restrictions
 from gischat.front.jobs.gateway import FORGOTTEN, Gateway
 from gischat.front.jobs.turnstile import Turnstiles
-from gischat.messages import new_id
+from gischat.messages import folded, new_id
 from gischat.settings import Settings
 from gischat.streams.entries import Publication
 from gischat.streams.multiplexer import TOO_BUSY
@@ -197,7 +197,7 @@ class Moderation:
     def _disconnect(self, room: Room, body: bytes) -> None:
         closing = msgspec.json.decode(body, type=Disconnection)
         for member in list(room.connections.values()):
-            if member.nickname == closing.nickname:
+            if member.nickname is not None and folded(member.nickname) == folded(closing.nickname):
                 member.dismiss(1008, closing.reason, f"{closing.reason} {COME_BACK}")
 
     def _answer_roll(self, room: Room, body: bytes) -> None:

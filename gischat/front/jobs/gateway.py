@@ -15,7 +15,7 @@ from gischat.front.door.restrictions import Ban, Freeze, Restrictions
 from gischat.front.jobs.line import Line
 from gischat.front.sockets.frames import text_frame
 from gischat.identity import identity, is_gone
-from gischat.messages import Lane
+from gischat.messages import Lane, folded
 from gischat.settings import Settings
 from gischat.streams.entries import Job, Publication
 from gischat.streams.keys import ChannelKeys
@@ -268,9 +268,10 @@ class Gateway:
         ]
 
     async def nicknames(self, channel: str) -> list[str]:
-        """The registered nicknames, in no order."""
-        users = self._keys[channel].users
-        return [name.decode() for name in await self._redis.call("HKEYS", users, key=users)]
+        """The registered nicknames as their holders write them, in no order."""
+        addresses = self._keys[channel].addresses
+        held = await self._redis.call("HGETALL", addresses, key=addresses)
+        return [nickname.decode().rpartition(" ")[2] for nickname in held[1::2]]
 
     # Moderation
 
@@ -317,7 +318,7 @@ class Gateway:
 
     async def disconnect(self, channel: str, nickname: str, closing: bytes) -> bool:
         """Has whoever is registered under a nickname disconnected; False when nobody is."""
-        return bool(await self._moderate(self._scripts.disconnect, channel, nickname, closing))
+        return bool(await self._moderate(self._scripts.disconnect, channel, folded(nickname), closing))
 
     async def call_roll(self, channel: str, question: bytes) -> list[str]:
         """Asks every front for its connections; returns the fronts that should answer."""
