@@ -18,7 +18,8 @@ from gischat.front.channel.connection import GOING_AWAY, Connection
 from gischat.front.channel.moderation import Moderation
 from gischat.front.channel.presence import Presence
 from gischat.front.channel.pulse import Pulse
-from gischat.front.channel.rooms import Room
+from gischat.front.channel.recent import RecentMessages
+from gischat.front.channel.rooms import REPLAYED_BYTES_PER_SECOND, Room
 from gischat.front.channel.subscriber import Subscriber
 from gischat.front.door.access import Access
 from gischat.front.door.admission import Admission
@@ -37,6 +38,7 @@ from gischat.messages import Message, Messages
 from gischat.metrics import Closing, Unwelcome
 from gischat.settings import Settings
 from gischat.streams.multiplexer import Redis
+from gischat.streams.scripts import SINCE_BYTES
 
 DRAIN_SECONDS = 4.0  # for what clients sent before
 GOODBYE_SECONDS = 1.0  # over which the goodbyes are spread, so that not all come back at once
@@ -61,7 +63,11 @@ class Front:
         self.gateway = Gateway(settings, secrets.token_hex(16), redis, heavy, histories)
         self.turnstiles = Turnstiles(self.gateway, settings)
         pace = ReadPace()
-        self.rooms = {name: Room(name, self.gateway, self.turnstiles, pace) for name in settings.channels}
+        replays = ReadPace(REPLAYED_BYTES_PER_SECOND)
+        self.rooms = {
+            name: Room(name, self.gateway, self.turnstiles, pace, self._recent_messages(), replays)
+            for name in settings.channels
+        }
         self.status = CachedAnswer(self._encode_status)
         for room in self.rooms.values():
             room.counted = self.status.invalidate
@@ -83,6 +89,14 @@ class Front:
             metrics.CONNECTIONS_REFUSED.labels(unwelcome)
         self.is_draining = False
         self._head_counts = dict.fromkeys(settings.channels, 0)
+
+    def _recent_messages(self) -> RecentMessages:
+        """For a channel: all of them together hold a quarter of what this front may."""
+        return RecentMessages(
+            max_bytes=min(SINCE_BYTES, self.settings.max_front_bytes // 4 // len(self.settings.channels)),
+            max_entries=self.settings.max_outbox_messages,
+            memory=self.memory,
+        )
 
     def connect(
         self,

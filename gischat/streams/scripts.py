@@ -30,7 +30,7 @@ PRESENCE = frozenset({"register", "restore", "exit", "leave", "renew", "resign",
 SAID = frozenset({"finish", "like", "missing"})  # they end what a client has said; so do some of presence
 
 # How many keys of its own a script is handed behind those that all are: see `ChannelKeys`.
-_OWN_KEYS = dict.fromkeys(MODERATION | {"since", "snapshot"}, 2) | dict.fromkeys(PRESENCE, 3)
+_OWN_KEYS = dict.fromkeys(MODERATION | {"retained", "snapshot"}, 2) | dict.fromkeys(PRESENCE, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Scripts:
     snapshot: Script
     head_count: Script
     bury: Script
-    since: Script
+    retained: Script
     retry: Script
     discard: Script
     backlog: Script
@@ -101,7 +101,6 @@ def _limits(settings: Settings) -> str:
         "IDS_NUMBER": IDS_NUMBER,
         "IDS_STEP": IDS_STEP,
         "SETTLING": SETTLING * 1000,
-        "SINCE_BYTES": SINCE_BYTES,
         "SWEPT_AGE": SWEPT_AGE,
         "DEAD_LETTERS": DEAD_LETTERS,
         "DEAD_BYTES": DEAD_BYTES,

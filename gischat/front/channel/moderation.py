@@ -189,6 +189,7 @@ class Moderation:
     def _withdraw(self, room: Room, body: bytes) -> None:
         withdrawal = msgspec.json.decode(body, type=Withdrawal)
         self._turnstiles.withdraw(room.channel, None if withdrawal.all else set(withdrawal.ids))
+        room.recent.withdraw(None if withdrawal.all else {id.encode() for id in withdrawal.ids})
         remembered = self._withdrawn[room.channel]
         remembered.update(dict.fromkeys(withdrawal.ids))
         while len(remembered) > WITHDRAWN_IDS:

@@ -58,9 +58,8 @@ class Subscriber:
                 try:
                     # At once, or what is published in between would be neither known nor heard.
                     newest, ids = await self._gateway.tail(channel, SEEN_IDS)
-                    self._rooms[channel].know(ids)
+                    self._rooms[channel].begin(newest.publication.number if newest else 0, ids)
                     self._positions[channel] = newest.id if newest else BEGINNING
-                    self._rooms[channel].published = newest.publication.number if newest else 0
                 except Refused:
                     log.debug("waiting for redis")
 

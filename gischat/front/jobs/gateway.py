@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -39,6 +39,9 @@ HISTORY_SECONDS = 30.0  # how long the answer with a history may take
 
 ROLL_SECONDS = 10  # how long an answer to a roll call is there to be read
 
+# A page of what is retained: some entries, then so many as will have about so many bytes.
+FIRST_PAGE, PAGE_ENTRIES, PAGE_BYTES = 20, 200, 2**18
+
 READ_ENTRIES = 256  # of one channel, at the most, in one read
 
 
@@ -48,7 +51,6 @@ class Snapshot:
 
     published: int
     history: Sequence[bytes]
-    is_complete: bool = True  # nothing is missing of what the joiner asked for
 
     @cached_property
     def frames(self) -> bytes:
@@ -76,10 +78,15 @@ class Backlog(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A publication and its place in the outbox."""
+    """A publication and its place in the outbox, which is made of its time."""
 
     id: bytes
     publication: Publication
+    age: float = 0.0  # seconds, where it was asked for
+
+
+def _age(place: bytes, now: int) -> float:
+    return max(now - int(place.partition(b"-")[0]), 0) / 1000
 
 
 class OutboxReader:
@@ -191,14 +198,41 @@ class Gateway:
         published, history = await self._read(self._scripts.snapshot, channel)
         return Snapshot(published, history)
 
-    async def since(self, channel: str, id: str) -> Snapshot:
-        """What was published after the message of that id; the stored messages where that is not retained."""
-        published, is_complete, messages = await self._read(self._scripts.since, channel, id)
-        return Snapshot(published, messages, bool(is_complete))
+    async def retained(self, channel: str, up_to: int, max_bytes: int) -> list[Entry]:
+        """The publications that Redis retains up to that number, oldest first: what can be told those that come back.
 
-    async def _read(self, script: Script, channel: str, *arguments: str) -> Any:
+        Those that were withdrawn have no body. Read from the newest on, in pages, until there are so many bytes; who
+        asks Redis for something else meanwhile waits for one page at the most.
+        """
+        now, oldest, withdrawn_to, withdrawn = await self._read(self._scripts.retained, channel)
+        outbox, gone = self._keys[channel].outbox, frozenset(withdrawn)
+        found: list[Entry] = []
+        newest, count, size = b"+", FIRST_PAGE, 0
+        while size <= max_bytes:
+            page = await self._answered(
+                self._histories.call("XREVRANGE", outbox, newest, oldest, "COUNT", count, key=outbox)
+            )
+            entries = [Entry(id, Publication.parse(fields), _age(id, now)) for id, fields in page]
+            for entry in entries:
+                publication = entry.publication
+                if publication.number <= withdrawn_to or publication.id in gone:
+                    entry = entry._replace(publication=replace(publication, body=b""))
+                if publication.number <= up_to:
+                    found.append(entry)
+                    size += len(entry.publication.body)
+            if len(page) < count:
+                break
+            newest = b"(" + page[-1][0]
+            mean = sum(len(entry.publication.body) for entry in entries) / count
+            count = min(max(int(PAGE_BYTES / (mean + 1)), 1), PAGE_ENTRIES)
+        return found[::-1]
+
+    async def _read(self, script: Script, channel: str) -> Any:
+        return await self._answered(self._histories.run(script, self._keys[channel].for_moderation(), ()))
+
+    async def _answered(self, answer: "asyncio.Future[Any]") -> Any:
         try:
-            return await self._histories.run(script, self._keys[channel].for_moderation(), arguments)
+            return await answer
         except Lost:
             # Not asked again by itself: nobody may be waiting for it any more.
             raise Refused(TOO_BUSY) from None

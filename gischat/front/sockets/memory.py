@@ -47,6 +47,11 @@ class Memory:
         """So much less is held for somebody."""
         self._add(holder, -size, -size)
 
+    def keep(self, size: int) -> None:
+        """So much more (or, negative, less) is held for nobody alone."""
+        self.used += size
+        self._look()
+
     def take_data(self, holder: Holder, data: Data) -> None:
         """These bytes wait to be written to somebody. Whoever gives them back keeps them until then."""
         size, owner = len(data), _owner(data)
@@ -75,6 +80,9 @@ class Memory:
         else:
             self._held.pop(holder, None)
         self.used += used
+        self._look()
+
+    def _look(self) -> None:
         if self.used > self._most and not self._is_letting_go:
             self._is_letting_go = True
             # Later, for this may be in the midst of a walk through a room.
