@@ -311,7 +311,9 @@ class Connection:
 
         It is the same message again: by its id the client knows what it is granted.
         """
-        self._wishing = None
+        if self._wishing is not None:
+            self._wishing.cancel()  # a gap asks earlier
+            self._wishing = None
         wanted, wish = self._wanted, self.wish
         if wanted is None or wish is None or self._is_closing or self._stream.closed():
             return

@@ -245,13 +245,13 @@ class Room:
             address = source.address
         else:
             return
-        front, _, number = address.partition("/")
-        member = self.connections.get(int(number)) if front == self._gateway.front else None
+        number = self._number_here(address)
+        member = None if number is None else self.connections.get(number)
         if member is not None:
             if publication.outcome is Outcome.GRANTED and not self.has_seen(publication.id):
                 member.grant(publication.body)
-        elif front == self._gateway.front and not self._turnstiles.is_open(int(number)):
-            self._turnstiles.leave(self.channel, int(number))
+        elif number is not None and not self._turnstiles.is_open(number):
+            self._turnstiles.leave(self.channel, number)
 
     def has_seen(self, id: bytes) -> bool:
         """Whether a message of this id was delivered lately."""
@@ -260,8 +260,13 @@ class Room:
 
     def member_at(self, address: str) -> Member | None:
         """The connection at an address (`front/number`), if it is here."""
+        number = self._number_here(address)
+        return None if number is None else self.connections.get(number)
+
+    def _number_here(self, address: str) -> int | None:
+        """The number of a connection of this front."""
         front, _, number = address.partition("/")
-        return self.connections.get(int(number)) if front == self._gateway.front else None
+        return int(number) if front == self._gateway.front else None
 
     def _deliver_to(self, publication: Publication) -> None:
         member = self.member_at(publication.to)
