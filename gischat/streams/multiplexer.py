@@ -169,6 +169,7 @@ class Multiplexer:
         self._tending: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._connected_since: float | None = None
+        self._is_sent_away = False  # by the server that was the last, with each command anew
         self._complaint = Complaint(f"{name} cannot connect")
         self._errors = Errors(name)
         self.reconnections = 0
@@ -242,17 +243,22 @@ class Multiplexer:
     async def _connect_and_work(self) -> None:
         try:
             connection = await self._connect()
-            log.info("%s is connected", self._name)
+            if not self._is_sent_away:
+                log.info("%s is connected", self._name)
             self._complaint.settle()
             self._connected_since = asyncio.get_running_loop().time()
             if self.reconnections:
                 self.reconnected()
             await self._work(connection)
         except (RedisError, OSError, TimeoutError) as error:
+            self._is_sent_away = self.is_connected and isinstance(error, NOT_HERE)
             if self.is_connected:
                 self.reconnections += 1
                 self._lost()
-                log.warning("%s is lost: %s", self._name, described(error))
+                if self._is_sent_away:
+                    self._errors.note(error)
+                else:
+                    log.warning("%s is lost: %s", self._name, described(error))
             else:
                 self._complaint.make(error)
         except Exception:

@@ -113,8 +113,9 @@ class Moderation:
                 try:
                     self._adopt(room, await self._gateway.restrictions(channel))
                     break
-                except Refused:
-                    log.warning("waiting for redis")
+                except (Refused, RedisError):
+                    log.debug("waiting for redis")
+                    await asyncio.sleep(RETRY_SECONDS)
         await self._ban_in_new_channels()
 
     async def _ban_in_new_channels(self) -> None:

@@ -54,8 +54,9 @@ class Presence:
                     if await self._gateway.end_leases_of_the_gone(channel):
                         log.info("ended the lease of a front that is gone", extra={"channel": channel})
                 return
-            except Refused:
+            except (Refused, RedisError):
                 log.debug("waiting for redis")
+                await asyncio.sleep(RENEW_SECONDS)
 
     async def run(self) -> None:
         """Renews until it has ended.

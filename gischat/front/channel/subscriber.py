@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 BEGINNING = b"0-0"
 DEAF_SECONDS = 5.0
+RETRY_SECONDS = 0.5
 REREAD_ENTRIES = SEEN_IDS // 2  # of an outbox whose places begin anew: what of them was heard is still known
 
 
@@ -60,8 +61,9 @@ class Subscriber:
                     newest, ids = await self._gateway.tail(channel, SEEN_IDS)
                     self._rooms[channel].begin(newest.publication.number if newest else 0, ids)
                     self._positions[channel] = newest.id if newest else BEGINNING
-                except Refused:
+                except (Refused, RedisError):
                     log.debug("waiting for redis")
+                    await asyncio.sleep(RETRY_SECONDS)
 
     async def go_back(self, channel: str) -> None:
         """Reads an outbox from an earlier place if all that it holds comes before ours.
