@@ -12,7 +12,7 @@ from gischat.streams.scripts import IDS_AGE, SETTLING, SINCE_BYTES
 ENTRY_BYTES = 300  # that Python needs for an entry, beside its frame
 
 
-class Entry(NamedTuple):
+class RecentMessage(NamedTuple):
     """A publication; the frame is empty where not everyone gets it (any more), but somebody may have its id."""
 
     at: float  # by the loop's clock
@@ -43,7 +43,7 @@ class RecentMessages:
         self.max_bytes = max_bytes
         self._max_entries = max_entries
         self._memory = memory
-        self._entries: deque[Entry] = deque()
+        self._entries: deque[RecentMessage] = deque()
         self._dropped = 0  # entries, ever
         self._places: dict[bytes, _Place] = {}
         self._bytes = 0  # of the frames that are held
@@ -73,10 +73,10 @@ class RecentMessages:
         """The next publication that has an id, or a frame for everyone."""
         now = self._now()
         if now >= self._settled_at:
-            self._append(Entry(now, id, frame))
+            self._append(RecentMessage(now, id, frame))
             self._trim(now)
 
-    def extend_back(self, entries: Iterable[Entry]) -> None:
+    def extend_back(self, entries: Iterable[RecentMessage]) -> None:
         """What Redis has of the time up to the floor, oldest first; from then on all is here that it could tell."""
         if self.reaches_back:
             return
@@ -115,7 +115,7 @@ class RecentMessages:
             self._joined = id, self._end, b"".join(reversed(frames))
         return self._joined[2]
 
-    def _append(self, entry: Entry) -> None:
+    def _append(self, entry: RecentMessage) -> None:
         self._entries.append(entry)
         self._bytes += len(entry.frame)
         self._end += len(entry.frame)

@@ -16,8 +16,7 @@ from gischat.front.channel.cache import CachedAnswer, ReadPace, SharedRead
 from gischat.front.channel.gathering import Gathering
 from gischat.front.channel.headcount import GATHER_SECONDS, HeadCount
 from gischat.front.channel.joiner import Joiner, Member
-from gischat.front.channel.recent import Entry as Recent
-from gischat.front.channel.recent import RecentMessages
+from gischat.front.channel.recent import RecentMessage, RecentMessages
 from gischat.front.door.restrictions import Bans
 from gischat.front.jobs.gateway import Gateway, Snapshot
 from gischat.front.jobs.turnstile import Turnstiles
@@ -359,7 +358,7 @@ class Room:
             if version == self.recent.version:
                 now = asyncio.get_running_loop().time()
                 self.recent.extend_back(
-                    Recent(now - entry.age, entry.publication.id, _frame_for_everyone(entry.publication))
+                    RecentMessage(now - entry.age, entry.publication.id, _frame_for_everyone(entry.publication))
                     for entry in found
                 )
         return Snapshot(self.published, [])
