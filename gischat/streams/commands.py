@@ -37,7 +37,6 @@ _CALLS = (
 _IN_SCRIPTS = (
     f"DECRBY {KEY} 1",
     f"DEL {KEY}",
-    f"EXISTS {KEY}",
     f"EXPIRE {KEY} 1",
     f"GET {KEY}",
     f"HDEL {KEY} field",

@@ -17,7 +17,7 @@ elseif verdict == 'used' then
 else
   if mine then
     unset_nickname(connection, key)
-    exiter = exiter:gsub('"[^"]+"}$', '"' .. nickname .. '"}') -- as all others know it
+    exiter = exiter:gsub('("exiter":")[^"]+', '%1' .. nickname) -- as all others know it
   end
   local place = publish(source, 'published', '', 'exiter', own_id, under_id(exiter, id, own_id))
   note_sender(source, sender, own_id, digest, place)

@@ -456,7 +456,7 @@ async def test_a_history_that_shall_be_shorter_is_shorter_at_once(start: Start, 
 
 
 async def test_a_channel_without_anything_has_an_empty_history(wire: Wire) -> None:
-    assert await wire.front.snapshot(CHANNEL) == Snapshot(0, [], True)
+    assert await wire.front.snapshot(CHANNEL) == Snapshot(0, [])
 
 
 # The outbox and its bounds
