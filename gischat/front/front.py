@@ -18,7 +18,7 @@ from gischat.front.channel.connection import GOING_AWAY, Connection
 from gischat.front.channel.moderation import Moderation
 from gischat.front.channel.presence import Presence
 from gischat.front.channel.pulse import Pulse
-from gischat.front.channel.recent import RecentMessages
+from gischat.front.channel.recent import MAX_BYTES, RecentMessages
 from gischat.front.channel.rooms import REPLAYED_BYTES_PER_SECOND, Room
 from gischat.front.channel.subscriber import Subscriber
 from gischat.front.door.access import Access
@@ -38,7 +38,6 @@ from gischat.messages import Message, Messages
 from gischat.metrics import Closing, Unwelcome
 from gischat.settings import Settings
 from gischat.streams.multiplexer import Redis
-from gischat.streams.scripts import SINCE_BYTES
 
 DRAIN_SECONDS = 4.0  # for what clients sent before
 GOODBYE_SECONDS = 1.0  # over which the goodbyes are spread, so that not all come back at once
@@ -93,7 +92,7 @@ class Front:
     def _recent_messages(self) -> RecentMessages:
         """For a channel: all of them together hold a quarter of what this front may."""
         return RecentMessages(
-            max_bytes=min(SINCE_BYTES, self.settings.max_front_bytes // 4 // len(self.settings.channels)),
+            max_bytes=min(MAX_BYTES, self.settings.max_front_bytes // 4 // len(self.settings.channels)),
             max_entries=self.settings.max_outbox_messages,
             memory=self.memory,
         )

@@ -229,7 +229,7 @@ async def test_who_comes_back_again_and_again_delays_nobody(io_loop: IOLoop, sta
 async def test_messages_without_their_ends_are_bounded_in_memory(house: House) -> None:
     async with house.user() as user:
         await user.talk(lambda: True)
-        before, size, number = house.resident_bytes(), 2**22 - 2**18, 30
+        before, size, number = house.resident_bytes(), 2**21 + 2**18, 30
         bearable = LOW["max_front_bytes"] // size
         many = {"address": house.address(), "number": number, "size": size, "bearable": bearable}
         assert await house.endures("unfinished", user, **many) == bearable

@@ -10,6 +10,7 @@ from gischat.front.sockets.memory import Memory
 from gischat.streams.scripts import IDS_AGE, SETTLING, SINCE_BYTES
 
 ENTRY_BYTES = 300  # that Python needs for an entry, beside its frame
+MAX_BYTES = SINCE_BYTES + 10_000 * ENTRY_BYTES
 
 
 class RecentMessage(NamedTuple):
@@ -33,9 +34,7 @@ class RecentMessages:
     before it; `version` changes whenever something else than the next publication happens to it.
     """
 
-    def __init__(
-        self, *, max_bytes: int = SINCE_BYTES, max_entries: int = 10_000, memory: Memory | None = None
-    ) -> None:
+    def __init__(self, *, max_bytes: int = MAX_BYTES, max_entries: int = 10_000, memory: Memory | None = None) -> None:
         """
         Args:
             memory: counts what is held.
@@ -46,7 +45,7 @@ class RecentMessages:
         self._entries: deque[RecentMessage] = deque()
         self._dropped = 0  # entries, ever
         self._places: dict[bytes, _Place] = {}
-        self._bytes = 0  # of the frames that are held
+        self._bytes = 0  # that are held
         self._end = 0  # bytes of all frames, ever
         self._joined: tuple[bytes, int, bytes] | None = None  # what was asked for last: after which id, up to which end
         self.floor = 0
@@ -117,7 +116,7 @@ class RecentMessages:
 
     def _append(self, entry: RecentMessage) -> None:
         self._entries.append(entry)
-        self._bytes += len(entry.frame)
+        self._bytes += len(entry.frame) + ENTRY_BYTES
         self._end += len(entry.frame)
         if entry.id:
             self._places[entry.id] = _Place(self._dropped + len(self._entries) - 1, self._end)
@@ -140,7 +139,7 @@ class RecentMessages:
         if place is not None and place.number == self._dropped:  # else it came again
             del self._places[entry.id]
         self._dropped += 1
-        self._bytes -= len(entry.frame)
+        self._bytes -= len(entry.frame) + ENTRY_BYTES
         if self._memory is not None:
             self._memory.keep(-len(entry.frame) - ENTRY_BYTES)
 

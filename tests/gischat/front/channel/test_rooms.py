@@ -436,7 +436,7 @@ async def test_a_message_that_is_withdrawn_while_what_is_retained_is_read_does_n
 @virtual_time
 async def test_what_is_kept_for_those_who_come_back_is_bounded_and_counted() -> None:
     memory = Memory(10**9, Drops())
-    recent = RecentMessages(max_bytes=1000, max_entries=20, memory=memory)
+    recent = RecentMessages(max_bytes=10 * (100 + ENTRY_BYTES), max_entries=20, memory=memory)
     # Beyond a bound in bytes, in number or in time the oldest go, and nobody is told less than all
     for number in range(100):
         recent.record(b"large %d" % number, b"x" * 100)
