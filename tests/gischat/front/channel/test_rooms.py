@@ -436,15 +436,15 @@ async def test_a_message_that_is_withdrawn_while_what_is_retained_is_read_does_n
 @virtual_time
 async def test_what_is_kept_for_those_who_come_back_is_bounded_and_counted() -> None:
     memory = Memory(10**9, Drops())
-    recent = RecentMessages(max_bytes=10 * (100 + ENTRY_BYTES), max_entries=20, memory=memory)
+    recent = RecentMessages(max_bytes=10 * (100 + ENTRY_BYTES), max_entries=12, memory=memory)
     # Beyond a bound in bytes, in number or in time the oldest go, and nobody is told less than all
     for number in range(100):
         recent.record(b"large %d" % number, b"x" * 100)
     assert (recent.size_since(b"large 90"), recent.since(b"large 89")) == (900, None)
     for number in range(100):
         recent.record(b"small %d" % number, b"x")
-    assert (recent.since(b"small 80"), recent.since(b"small 79")) == (b"x" * 19, None)
-    assert memory.used == 20 + 20 * ENTRY_BYTES
+    assert (recent.since(b"small 88"), recent.since(b"small 87")) == (b"x" * 11, None)
+    assert memory.used == 12 + 12 * ENTRY_BYTES
     await pass_time(IDS_AGE + 1)
     assert recent.since(b"small 99") is None
     assert memory.used == 0
