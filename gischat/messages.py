@@ -16,8 +16,10 @@ __all__ = [
     "HEAVY_TYPES",
     "Lane",
     "Message",
+    "author_of",
     "content_digest",
     "exiter_message",
+    "folded",
     "id_of",
     "new_id",
     "newcomer_message",
@@ -86,6 +88,22 @@ def nickname_of(message: Message) -> str:
     """The nickname in a `newcomer` or `exiter`, where the key is named as the type is."""
     nickname: str = msgspec.json.decode(message.body)[message.type]
     return nickname
+
+
+def folded(nickname: str) -> str:
+    """By which nicknames are compared: those that differ in case alone are one."""
+    return nickname.casefold()
+
+
+def author_of(body: bytes) -> str:
+    """Who says to have written a message, or to like one; empty where nobody does."""
+    said = msgspec.json.decode(body, type=_Said)
+    return said.author or said.liker_author
+
+
+class _Said(msgspec.Struct):
+    author: str = ""
+    liker_author: str = ""
 
 
 def newcomer_message(nickname: str) -> Message:

@@ -81,12 +81,12 @@ class Consumer(ABC):
     async def _begin_anew(self, error: ResponseError) -> None:
         # A flush takes the groups away, before a read (NOGROUP) or under a read that waits (UNBLOCKED).
         if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
-            log.error("redis answered: %s", error)
+            log.debug("redis answered: %s", error)
             await asyncio.sleep(self._timings.read_fault_pause)
         try:
             await self.gateway.found_groups()
         except (ConnectionError, Refused, ResponseError) as failure:
-            log.warning("the consumer groups could not be made: %s", failure)
+            log.debug("the consumer groups could not be made: %s", failure)
 
     async def _keep_house(self) -> None:
         for channel in self.gateway.channels:
@@ -221,7 +221,7 @@ class HeavyConsumer(Consumer):
                 continue
             except RedisError as error:
                 if not str(error).startswith("UNBLOCKED"):  # as a failover or a flush does
-                    log.error("redis answered: %s", error)
+                    log.debug("redis answered: %s", error)
                 await asyncio.sleep(self._timings.read_fault_pause)
                 continue
             for channel, entry, job in arrivals:

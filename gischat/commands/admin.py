@@ -89,7 +89,7 @@ def ban(given: argparse.Namespace) -> Call:
 
 
 def unban(given: argparse.Namespace) -> Call:
-    id = quote(given.subject.replace("/", "-").lower(), safe="")
+    id = quote(given.subject.replace("/", "-").casefold(), safe="")
     return Call(
         "DELETE", f"/admin/bans/{id}" + _query(channel=given.channel), lambda answer: f"Lifted: {answer['lifted']}."
     )

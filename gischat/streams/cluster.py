@@ -88,8 +88,10 @@ class Cluster:
     def call(self, *command: Argument, key: str) -> "asyncio.Future[Any]":
         return self._route(Call(command, key))
 
-    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "asyncio.Future[Any]":
-        return self._route(Call.of(script, keys, arguments))
+    def run(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], *, resends: bool = True
+    ) -> "asyncio.Future[Any]":
+        return self._route(Call.of(script, keys, arguments, resends=resends))
 
     def drop(self) -> None:
         for node in self._nodes.values():

@@ -39,8 +39,13 @@ class ChannelKeys:
 
     @property
     def users(self) -> str:
-        """Hash of registered nicknames, each with the address of its connection."""
+        """Hash of registered nicknames, by their keys (see `messages.folded`), each with its connection's address."""
         return self._key("users")
+
+    @property
+    def addresses(self) -> str:
+        """Hash of addresses of connections, each with its nickname: "key nickname"."""
+        return self._key("addresses")
 
     @property
     def fronts(self) -> str:
@@ -107,7 +112,7 @@ def _for_script(keys: ChannelKeys, lane: Lane) -> tuple[str, ...]:
         keys.fronts,
         keys._key("counts"),  # hash: front -> its connections in the channel
         keys.users,
-        keys._key("addresses"),  # hash: address -> nickname
+        keys.addresses,
         keys.dead,
         keys._key("swept"),  # set: addresses that lost their nickname to a sweep
         keys._key("senders"),  # hash: message id -> who used it, and for what: see prelude.lua
@@ -118,8 +123,8 @@ def _for_script(keys: ChannelKeys, lane: Lane) -> tuple[str, ...]:
 def _for_presence(keys: ChannelKeys) -> tuple[str, ...]:
     return (
         *keys.for_script(),
-        keys._key("wishes"),  # sorted set: "nickname number address", all of one score: the oldest wish comes first
-        keys._key("wishers"),  # hash: address -> "nickname number id", the wish of a connection
+        keys._key("wishes"),  # sorted set: "key number address", all of one score: the oldest wish comes first
+        keys._key("wishers"),  # hash: address -> "key number id nickname", the wish of a connection
         keys.processes,
     )
 

@@ -29,7 +29,7 @@ PRESENCE = frozenset({"register", "restore", "exit", "leave", "renew", "resign",
 SAID = frozenset({"finish", "like", "missing"})  # they end what a client has said; so do some of presence
 
 # How many keys of its own a script is handed behind those that all are: see `ChannelKeys`.
-_OWN_KEYS = dict.fromkeys(MODERATION | {"since", "snapshot"}, 2) | dict.fromkeys(PRESENCE, 3)
+_OWN_KEYS = dict.fromkeys(MODERATION | {"retained", "snapshot"}, 2) | dict.fromkeys(PRESENCE, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Scripts:
     snapshot: Script
     head_count: Script
     bury: Script
-    since: Script
+    retained: Script
     retry: Script
     discard: Script
     backlog: Script
@@ -105,7 +105,6 @@ def _limits(settings: Settings, timings: Timings) -> str:
         "IDS_NUMBER": IDS_NUMBER,
         "IDS_STEP": IDS_STEP,
         "SETTLING": int(timings.settling * 1000),
-        "SINCE_BYTES": SINCE_BYTES,
         "SWEPT_AGE": int(timings.swept),
         "DEAD_LETTERS": DEAD_LETTERS,
         "DEAD_BYTES": DEAD_BYTES,

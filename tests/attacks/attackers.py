@@ -29,10 +29,10 @@ def frame(payload: bytes, opcode: Opcode = Opcode.TEXT, fin: bool = True, mask: 
     return Frame(opcode, payload, fin).serialize(mask=mask)
 
 
-def handshake(address: str, channel: str = CHANNEL) -> bytes:
+def handshake(address: str, channel: str = CHANNEL, query: str = "") -> bytes:
     """A request for the websocket, as a proxy would hand it on from that address."""
     return (
-        f"GET /channel/{channel}/ws HTTP/1.1\r\nHost: chat\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"GET /channel/{channel}/ws{query} HTTP/1.1\r\nHost: chat\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
         f"X-Forwarded-For: {address}\r\n\r\n"
     ).encode()
@@ -301,6 +301,23 @@ def in_fragments(attacker: Attacker, addresses: Sequence[str], each: int, fragme
     return sum(_is_refused(one) for one in many)
 
 
+def returns(attacker: Attacker, address: str, number: int, times: int, after: str, missed: int) -> Any:
+    """Comes back with so many connections at once, again and again, and reads all that it missed: so many messages."""
+    came_back = 0
+    for _ in range(times):
+        many = [attacker.connect() for _ in range(number)]
+        for one in many:
+            one.sendall(handshake(address, query=f"?after={after}"))
+        for one in many:
+            answer, found = b"", 0
+            while found < missed and (part := one.recv(2**20)):
+                found += (answer[-6:] + part).count(b'"text",')
+                answer = part
+            came_back += found >= missed
+            one.close()
+    return came_back
+
+
 def _is_refused(connection: socket.socket) -> bool:
     received = b""
     while b"uncompliant" not in received:
@@ -411,7 +428,7 @@ ATTACKS: dict[str, Callable[..., Any]] = {
     attack.__name__: attack
     for attack in (
         *(connections, resets, idle, slow_headers, slow_bodies, silent, flood, puts, wrong),
-        *(unmasked, announced_too_large, endless, in_fragments, unfinished, held_back, unfinished_bodies),
+        *(unmasked, announced_too_large, endless, in_fragments, unfinished, held_back, unfinished_bodies, returns),
         *(slow_readers, unread_histories),
     )
 }

@@ -17,6 +17,7 @@ from tests.attacks.conftest import HONEST, LOW, House, StackFactory
 from tests.faults.scene import until
 from tests.support.client import Client
 from tests.support.contract import CANARY, sample
+from tests.support.settings import UNLIMITED
 
 PER_ADDRESS, IN_ALL, PENDING = (
     LOW["max_connections_per_address"],
@@ -221,13 +222,37 @@ async def test_texts_in_thousands_of_fragments_are_read_without_delaying_others(
         assert await house.endures("in_fragments", user, **many) == 70
 
 
+# Coming back
+
+
+async def test_who_comes_back_again_and_again_delays_nobody(io_loop: IOLoop, start_stack: StackFactory) -> None:
+    # Given a channel in which much was said
+    house = House(start_stack(light=1, heavy=0, channels=CHANNEL, max_waiting_messages=300, **UNLIMITED))
+    first, *others = [await Client.connect(house.front.url, CHANNEL) for _ in range(10)]
+    await first.say("first")
+    after = (await first.until(type="text"))["id"]
+    for client in (first, *others):
+        for number in range(200):
+            await client.say(str(number), author="joan")
+    while len(first.texts()) < 2001:
+        await first.until(type="text")
+    async with house.user() as user:
+        await user.talk(lambda: True)
+        before = house.resident_bytes()
+        many = {"address": house.address(), "number": 8, "times": 20, "after": after, "missed": 2000}
+        assert await house.endures("returns", user, **many) == 160
+        assert house.resident_bytes() - before < 64 * 2**20
+    for client in (first, *others):
+        await client.leave()
+
+
 # Memory
 
 
 async def test_messages_without_their_ends_are_bounded_in_memory(house: House) -> None:
     async with house.user() as user:
         await user.talk(lambda: True)
-        before, size, number = house.resident_bytes(), 2**22, 30
+        before, size, number = house.resident_bytes(), 2**21 + 2**18, 30
         bearable = LOW["max_front_bytes"] // size
         many = {"address": house.address(), "number": number, "size": size, "bearable": bearable}
         assert await house.endures("unfinished", user, **many) == bearable
@@ -275,7 +300,7 @@ async def test_bodies_without_their_ends_are_bounded_in_memory(io_loop: IOLoop, 
     settings = {"channels": CHANNEL, "trusted_proxies": "127.0.0.1", "max_front_bytes": LOW["max_front_bytes"]}
     house = House(start_stack(light=1, heavy=0, **settings, **HONEST))
     async with house.user() as user:
-        address, size = house.address(), 2**19
+        address, size = house.address(), 2**19 - 2**15
         bearable = LOW["max_front_bytes"] // size
         many = {"address": address, "number": 30, "size": size, "bearable": bearable}
         assert await house.endures("unfinished_bodies", user, **many) == bearable

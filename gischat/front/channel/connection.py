@@ -33,6 +33,7 @@ from gischat.messages import (
     HEAVY_TYPES,
     Message,
     exiter_message,
+    folded,
     new_id,
     newcomer_message,
     nickname_of,
@@ -218,7 +219,7 @@ class Connection:
 
     def _objection(self, message: Message) -> str | None:
         """Why the message may not be sent under its author's name; that nobody else has it now, a worker sees."""
-        if message.author == self.nickname:
+        if self._bears(message.author):
             return None
         if self.nickname is None:
             return f"Register your nickname first: nobody may write as '{message.author}' here without it."
@@ -268,7 +269,7 @@ class Connection:
         elif message.type == "newcomer":
             self._has_nickname(nickname_of(message))
         elif message.type == "exiter":
-            if ending.outcome is Outcome.PUBLISHED and nickname_of(message) == self.nickname:
+            if ending.outcome is Outcome.PUBLISHED and self._bears(nickname_of(message)):
                 self.nickname = None
         elif ending.outcome is Outcome.REPEATED and ending.body and not ending.is_heard:
             self.send(ending.body)  # it was published before, and its sender may not have heard of it
@@ -280,9 +281,14 @@ class Connection:
         """The nickname that it wants and has not got, if there is one."""
         return None if self._wanted is None else nickname_of(self._wanted)
 
+    def _bears(self, nickname: str) -> bool:
+        """Whether that is its nickname, in whatever case."""
+        return self.nickname is not None and folded(self.nickname) == folded(nickname)
+
     def _has_nickname(self, nickname: str) -> None:
-        self.nickname = nickname
-        if self.wish == nickname:
+        if not self._bears(nickname):
+            self.nickname = nickname
+        if self.wish is not None and folded(self.wish) == folded(nickname):
             self._wanted = None
         if (reason := self.room.bans.why_not(nickname)) is not None:
             self.dismiss(1008, reason)  # banned while it was on its way
@@ -316,7 +322,9 @@ class Connection:
 
         It is the same message again: by its id the client knows what it is granted.
         """
-        self._wishing = None
+        if self._wishing is not None:
+            self._wishing.cancel()  # a gap asks earlier
+            self._wishing = None
         wanted, wish = self._wanted, self.wish
         if wanted is None or wish is None or self._is_closing or self._stream.closed():
             return

@@ -73,6 +73,10 @@ class Memory:
         """So much less waits for somebody."""
         self._add(holder, -size, -size)
 
+    def keep(self, size: int) -> None:
+        """So much more (or, negative, less) is held for nobody alone."""
+        self._use(size)
+
     def take_data(self, holder: Holder, data: Data) -> None:
         """These bytes wait to be written to somebody. Whoever gives them back keeps them until then."""
         size, owner = len(data), _owner(data)

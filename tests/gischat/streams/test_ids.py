@@ -103,7 +103,7 @@ async def test_one_who_comes_back_under_her_nickname_is_the_same_sender(wire: Wi
     assert (await say(wire, id, "joan's", connection=2)).outcome is Outcome.PUBLISHED
     # When jane comes back over another connection and uses it for something else, she is told
     await wire.end(Like("nobody"), b"{}")
-    await wire.redis.call("HSET", wire.key("addresses"), "front-1/3", "jane", key=wire.key("addresses"))
+    await wire.redis.call("HSET", wire.key("addresses"), "front-1/3", "jane Jane", key=wire.key("addresses"))
     assert (await say(wire, id, "second", connection=3)).outcome is Outcome.REFUSED
     # And for the same, she hears what was published
     again = await say(wire, id, "first", connection=3)

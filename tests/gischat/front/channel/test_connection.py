@@ -564,6 +564,34 @@ async def test_a_nickname_that_could_not_be_asked_for_is_asked_for_until_it_is_k
     assert len({job["id"] for job in scene.jobs() if job["type"] == "newcomer"}) == 1
 
 
+async def test_a_nickname_that_is_asked_for_earlier_is_asked_for_once(start: Start) -> None:
+    """Publications were missed while it waits to ask again: the grant may be among them."""
+    scene = start()
+    scene.gateway.answers = False
+    say(scene, "newcomer", newcomer="jane")
+    scene.gateway.enqueued[-1].taken.set_result(FULL)
+    await scene.client.refusal()
+    scene.gateway.answers = True
+    scene.connection.wish_again()
+    marker = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.02, marker.set)  # later than what it would ask then
+    await marker.wait()
+    scene.end()
+    assert newcomers(scene) == ["jane", "jane"]
+
+
+async def test_ones_own_nickname_in_another_case_stays_as_it_is(start: Start) -> None:
+    scene = start()
+    say(scene, "newcomer", newcomer="Jane")
+    scene.end()
+    say(scene, "newcomer", newcomer="JANE")
+    scene.end(Outcome.DONE, b"")
+    assert (scene.connection.nickname, scene.connection.wish) == ("Jane", None)
+    say(scene, "exiter", exiter="jane")
+    scene.end()
+    assert scene.connection.nickname is None
+
+
 @pytest.mark.parametrize("ended", [Outcome.REFUSED, Outcome.PUBLISHED])
 async def test_one_who_says_exiter_wants_no_nickname_any_more(start: Start, ended: Outcome) -> None:
     scene = start()
