@@ -2,7 +2,6 @@
 
 import random
 
-import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from PIL import Image
@@ -89,8 +88,3 @@ def test_any_bytes_are_a_picture_within_the_limits_or_refused_in_words(file: byt
 @given(st.binary(max_size=300) | damaged())
 def test_any_bytes_have_a_prediction_of_their_cost(file: bytes) -> None:
     assert estimate(file).seconds >= 0
-
-
-@pytest.mark.parametrize("name", sorted(files))
-def test_an_undamaged_file_arrives(name: str) -> None:
-    assert arriving(files[name]) is not None
