@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 COMMON = settings(deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 
 settings.register_profile("quick", COMMON, derandomize=True, max_examples=100)
-settings.register_profile("long", COMMON, max_examples=500)
+settings.register_profile("long", COMMON, max_examples=200)
 
 
 def pytest_configure(config: pytest.Config) -> None:
