@@ -315,17 +315,12 @@ ADMIN_PATHS: dict[str, JsonObject] = {
     },
     "/admin/channels/{channel}/announcements": {
         "post": _moderates(
-            "Say a text as the instance",
-            admin_schemas.Announced,
-            asks="AnnouncementRequest",
-            errors=UNKNOWN,
+            "Say a text as the instance", admin_schemas.Announced, asks="AnnouncementRequest", errors=UNKNOWN
         )
     },
     "/admin/announcements": {
         "post": _moderates(
-            "Say a text as the instance, in every channel",
-            admin_schemas.Announced,
-            asks="AnnouncementRequest",
+            "Say a text as the instance, in every channel", admin_schemas.Announced, asks="AnnouncementRequest"
         )
     },
     "/admin/channels/{channel}/users/{nickname}": {
@@ -359,10 +354,7 @@ ADMIN_PATHS: dict[str, JsonObject] = {
     },
     "/admin/bans/{id}": {
         "delete": _moderates(
-            "Lift a ban",
-            admin_schemas.Lifted,
-            errors=_unknown("There is no such ban, or channel"),
-            query=[ONLY_IN],
+            "Lift a ban", admin_schemas.Lifted, errors=_unknown("There is no such ban, or channel"), query=[ONLY_IN]
         )
     },
 }
@@ -486,10 +478,7 @@ def _message_components(converter: OpenAPIConverter, settings: Settings) -> dict
 
 def _server_schemas() -> dict[str, Schema]:
     """The messages that only the server sends."""
-    rows: dict[str, Row] = {
-        "nb_users": {"nb_users": fields.Integer()},
-        "uncompliant": {"reason": fields.String()},
-    }
+    rows: dict[str, Row] = {"nb_users": {"nb_users": fields.Integer()}, "uncompliant": {"reason": fields.String()}}
     head: Row = {"id": protocol.Identifier(), "timestamp": protocol.Timestamp()}
     return {type_: Schema.from_dict({"type": fields.Constant(type_), **head, **row})() for type_, row in rows.items()}
 
@@ -524,10 +513,7 @@ def _complete(schema: JsonObject) -> JsonObject:
 def _one_of(direction: str, types: Iterable[str]) -> JsonObject:
     references = {type_: _reference(_name(direction, type_)) for type_ in types}
     mapping = {type_: reference["$ref"] for type_, reference in references.items()}
-    return {
-        "oneOf": list(references.values()),
-        "discriminator": {"propertyName": "type", "mapping": mapping},
-    }
+    return {"oneOf": list(references.values()), "discriminator": {"propertyName": "type", "mapping": mapping}}
 
 
 def _name(direction: str, type_: str) -> str:
