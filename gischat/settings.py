@@ -20,6 +20,9 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "json", "text")
 
 
+WRONG_SETTINGS = 78  # the exit status (EX_CONFIG of sysexits.h): starting again does not help
+
+
 class SettingsError(Exception):
     """Some settings are wrong; `str()` names each one, a line apiece."""
 
