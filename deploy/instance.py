@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # "supervisor.sock.<pid>", 24 bytes with the slash.
 LONGEST_RUN_DIR = 103 - len("/supervisor.sock.4194304")
 
-WORKERS_STOP_MARGIN = 10  # seconds that a heavy worker has, after its job's own limit, to publish and go
+# Seconds that a heavy worker has, after its job's processor time, to publish and go. On a busy machine the job may take
+# longer: then it is killed, and its successor takes the job up.
+WORKERS_STOP_MARGIN = 10
 
 
 class Refused(Exception):
