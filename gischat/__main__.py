@@ -8,6 +8,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from gischat.timings import Timings
+
 # Each is a module of gischat.commands, with what its line in the help says.
 COMMANDS = {
     "admin": "moderates a running instance: who is there, bans, deletions, announcements",
@@ -15,12 +17,12 @@ COMMANDS = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, timings: Timings = Timings()) -> int:
     """Carries out a command line; returns the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
     command, rest = _parsed(given) if given else ("front", [])
     # Only what is asked for is loaded: a front has no use for the rest, and starts the sooner.
-    status: int = importlib.import_module(f"gischat.commands.{command}").main(rest)
+    status: int = importlib.import_module(f"gischat.commands.{command}").main(rest, timings)
     return status
 
 

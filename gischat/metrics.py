@@ -176,11 +176,9 @@ BUILD_INFO = _gauge("build_info", "1 for each process that runs.", "process", "v
 
 # Sampling
 
-SAMPLE_SECONDS = 0.5
 
-
-async def sample_process(name: str) -> None:
-    """Measures this process, by its name, and tells what it gathers, until it is cancelled."""
+async def sample_process(name: str, interval: float) -> None:
+    """Measures this process, by its name, and tells what it gathers, once in an interval until it is cancelled."""
     BUILD_INFO.labels(name, __version__, platform.python_version()).set(1)
     lag, cpu, memory = LOOP_LAG_SECONDS.labels(name), CPU_SECONDS.labels(name), MEMORY_BYTES.labels(name)
     used = 0.0
@@ -191,8 +189,8 @@ async def sample_process(name: str) -> None:
             used = now
             memory.set(_resident_bytes())
             tell_gathered()
-            due = time.monotonic() + SAMPLE_SECONDS
-            await asyncio.sleep(SAMPLE_SECONDS)
+            due = time.monotonic() + interval
+            await asyncio.sleep(interval)
             lag.observe(max(time.monotonic() - due, 0.0))
     finally:
         tell_gathered()

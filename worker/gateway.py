@@ -18,6 +18,7 @@ from gischat.streams.keys import GROUP, ChannelKeys
 from gischat.streams.multiplexer import Redis
 from gischat.streams.scripts import PRESENCE, Scripts
 from gischat.streams.wire import Argument
+from gischat.timings import Timings
 from worker.effects import (
     Acknowledge,
     Bury,
@@ -69,13 +70,14 @@ class Gateway:
         *,
         redis: Redis,
         reader: Redis,
+        timings: Timings = Timings(),
     ) -> None:
         self.lane = lane
         self.channels = channels
         self._name = name
         self._redis = redis
         self._reader = reader
-        self._scripts = Scripts(settings)
+        self._scripts = Scripts(settings, timings)
         self._requires_registration = settings.require_registration
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in channels}
         self._buried = {cause: metrics.JOBS_BURIED.labels(cause).inc for cause in Undoing}

@@ -28,8 +28,8 @@ from gischat.settings import Settings
 from gischat.streams.cluster import slots_of
 from gischat.streams.commands import CLUSTER_ONLY, COMMANDS, KEY, acl_name
 from gischat.streams.keys import ChannelKeys
-from gischat.streams.multiplexer import ANSWER_SECONDS, CONNECT_SECONDS
 from gischat.streams.servers import dialer, node_dialer, sentinels
+from gischat.timings import Timings
 
 NAME = "gischat-check"  # what CLIENT LIST shows
 LEAST_REDIS, LEAST_VALKEY = (6, 2), (8, 0)
@@ -43,15 +43,15 @@ FAILURES = (RedisError, OSError, TimeoutError)
 Dial = Callable[[], Awaitable[AbstractConnection]]
 
 
-async def check_redis(settings: Settings) -> AsyncIterator[Finding]:
+async def check_redis(settings: Settings, timings: Timings = Timings()) -> AsyncIterator[Finding]:
     """Everything about what `REDIS_URL` names."""
     where = parse(settings.redis_url)
     if where.kind is Kind.CLUSTER:
-        findings = _check_cluster(settings, where)
+        findings = _check_cluster(settings, timings, where)
     elif where.kind is Kind.SENTINEL:
-        findings = _check_sentinels(settings, where)
+        findings = _check_sentinels(settings, timings, where)
     else:
-        findings = _check_server(settings, f"redis {where}", where, dialer(where, NAME))
+        findings = _check_server(settings, timings, f"redis {where}", where, dialer(where, NAME, timings))
     async for finding in findings:
         yield finding
 
@@ -62,11 +62,12 @@ async def check_redis(settings: Settings) -> AsyncIterator[Finding]:
 class Server:
     """A connection that is asked one thing at a time."""
 
-    def __init__(self, connection: AbstractConnection) -> None:
+    def __init__(self, connection: AbstractConnection, answer_seconds: float) -> None:
         self._connection = connection
+        self._answer_seconds = answer_seconds
 
     async def ask(self, *command: str) -> Any:
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(self._answer_seconds):
             await self._connection.send_command(*command)
             return await self._connection.read_response(disable_decoding=True)
 
@@ -79,21 +80,23 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def _connected(dial: Dial) -> AsyncIterator[Server]:
+async def _connected(dial: Dial, timings: Timings) -> AsyncIterator[Server]:
     connection = await dial()
     try:
-        async with asyncio.timeout(2 * CONNECT_SECONDS):
+        async with asyncio.timeout(2 * timings.redis_connect):
             await connection.connect()  # type: ignore[no-untyped-call]
-        server = Server(connection)
+        server = Server(connection, timings.redis_answer)
         await server.ask("PING")
         yield server
     finally:
         await connection.disconnect(nowait=True)
 
 
-async def _check_server(settings: Settings, subject: str, where: RedisUrl, dial: Dial) -> AsyncIterator[Finding]:
+async def _check_server(
+    settings: Settings, timings: Timings, subject: str, where: RedisUrl, dial: Dial
+) -> AsyncIterator[Finding]:
     try:
-        async with _connected(dial) as server:
+        async with _connected(dial, timings) as server:
             yield await _round_trip(subject, server)
             info = _fields(await server.look("INFO") or b"")
             for finding in _read_info(settings, subject, where, info):
@@ -276,8 +279,8 @@ async def _check_permissions(settings: Settings, subject: str, where: RedisUrl, 
 # Sentinels
 
 
-async def _check_sentinels(settings: Settings, where: RedisUrl) -> AsyncIterator[Finding]:
-    asked = sentinels(where)
+async def _check_sentinels(settings: Settings, timings: Timings, where: RedisUrl) -> AsyncIterator[Finding]:
+    asked = sentinels(where, timings)
     masters: set[Node] = set()
     failed: list[Finding] = []
     try:
@@ -306,7 +309,8 @@ async def _check_sentinels(settings: Settings, where: RedisUrl) -> AsyncIterator
         return
     if len(masters) > 1:
         yield wrong("sentinels", f"name different masters: {', '.join(map(str, sorted(masters)))}", "SENTINEL RESET")
-    async for finding in _check_server(settings, f"redis {min(masters)}", where, dialer(where, NAME)):
+    dial = dialer(where, NAME, timings)
+    async for finding in _check_server(settings, timings, f"redis {min(masters)}", where, dial):
         yield finding
 
 
@@ -327,13 +331,13 @@ async def _quorum(subject: str, where: RedisUrl, client: Any) -> Finding:
 # A cluster
 
 
-async def _check_cluster(settings: Settings, where: RedisUrl) -> AsyncIterator[Finding]:
-    dial = node_dialer(where, NAME)
+async def _check_cluster(settings: Settings, timings: Timings, where: RedisUrl) -> AsyncIterator[Finding]:
+    dial = node_dialer(where, NAME, timings)
     slots: list[tuple[range, Node]] = []
     failed: list[Finding] = []
     for node in where.nodes:
         try:
-            slots = slots or await slots_of(node, dial)
+            slots = slots or await slots_of(node, dial, timings)
         except FAILURES as error:
             failed.append(_explained(f"redis {node}", where, error))
     for finding in failed:
@@ -342,7 +346,7 @@ async def _check_cluster(settings: Settings, where: RedisUrl) -> AsyncIterator[F
         return
     yield _check_slots(settings, slots)
     for node in sorted({node for _, node in slots}):
-        async for finding in _check_server(settings, f"redis {node}", where, partial(dial, node)):
+        async for finding in _check_server(settings, timings, f"redis {node}", where, partial(dial, node)):
             yield finding
 
 

@@ -14,11 +14,12 @@ from gischat.checks.findings import Finding, Level, ok
 from gischat.checks.redis import check_redis
 from gischat.process import WRONG_SETTINGS
 from gischat.settings import Settings, SettingsError, load
+from gischat.timings import Timings
 
 INDENT = max(len(level) for level in Level) + 2
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], timings: Timings) -> int:
     parser = argparse.ArgumentParser(
         prog="gischat check",
         description="Says whether gischat will run here with the settings of this environment, and what to mend. "
@@ -35,12 +36,13 @@ def main(arguments: Sequence[str]) -> int:
     except SettingsError as error:
         _tell_wrong_settings(error, as_json=given.json)
         return WRONG_SETTINGS
-    return asyncio.run(_check(settings, given.embedded, given.url, as_json=given.json))
+    findings = _findings(settings, timings, given.embedded, given.url)
+    return asyncio.run(_check(findings, as_json=given.json))
 
 
-async def _check(settings: Settings, embedded: Path | None, url: str | None, *, as_json: bool) -> int:
+async def _check(asked: AsyncIterator[Finding], *, as_json: bool) -> int:
     findings = []
-    async for finding in _findings(settings, embedded, url):
+    async for finding in asked:
         findings.append(finding)
         if not as_json:
             _tell(finding)
@@ -53,14 +55,16 @@ async def _check(settings: Settings, embedded: Path | None, url: str | None, *, 
     return int(not is_well)
 
 
-async def _findings(settings: Settings, embedded: Path | None, url: str | None) -> AsyncIterator[Finding]:
+async def _findings(
+    settings: Settings, timings: Timings, embedded: Path | None, url: str | None
+) -> AsyncIterator[Finding]:
     for finding in (
         *machine.check_settings(settings),
-        *machine.check_port(settings),
+        *machine.check_port(settings, timings),
         *machine.check_descriptors(settings),
         *machine.check_memory(settings),
         *machine.check_kernel(),
-        *(check_address(url) if url else ()),
+        *(check_address(url, timings) if url else ()),
     ):
         yield finding
     if embedded is not None:
@@ -69,7 +73,7 @@ async def _findings(settings: Settings, embedded: Path | None, url: str | None) 
         if not machine.runs_embedded(settings):
             yield ok("redis", "is the embedded server, which `make run` starts")
             return
-    async for finding in check_redis(settings):
+    async for finding in check_redis(settings, timings):
         yield finding
 
 

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 from gischat import notify, process
 from gischat.front.app import running
 from gischat.settings import Settings
+from gischat.timings import Timings
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
+async def serve(settings: Settings, timings: Timings, stop: asyncio.Event) -> None:
     """Serves until it is told to stop, then drains; where it still waits for Redis, it goes at once."""
-    async with _cancelled_by(stop) as starting, running(settings):
+    async with _cancelled_by(stop) as starting, running(settings, timings):
         starting.cancel()
         notify.ready()
         await stop.wait()
@@ -37,5 +38,5 @@ async def _cancelled_by(stop: asyncio.Event) -> AsyncIterator[asyncio.Task[None]
         waiting.cancel()
 
 
-def main(_: Sequence[str]) -> int:
-    return process.run("front", serve)
+def main(_: Sequence[str], timings: Timings) -> int:
+    return process.run("front", serve, timings)

@@ -36,44 +36,47 @@ from gischat.messages import Message, Messages
 from gischat.metrics import Closing, Unwelcome
 from gischat.settings import Settings
 from gischat.streams.multiplexer import Redis
-
-DRAIN_SECONDS = 4.0  # for what clients sent before
-GOODBYE_SECONDS = 1.0  # over which the goodbyes are spread, so that not all come back at once
-PUBLISH_SECONDS = 15.0  # how long a PUT waits for its message to be published
-LEAVE_SECONDS = 3.0  # for the channels to be told
+from gischat.timings import Timings
 
 
 class Front:
     """The parts of one front process."""
 
     def __init__(
-        self, settings: Settings, redis: Redis, heavy: Redis, histories: Redis, readers: Sequence[OutboxReader]
+        self,
+        settings: Settings,
+        redis: Redis,
+        heavy: Redis,
+        histories: Redis,
+        readers: Sequence[OutboxReader],
+        timings: Timings = Timings(),
     ) -> None:
         self.settings = settings
+        self.timings = timings
         self._redis = redis
         self.origins = Origins(settings)
         self.access = Access(settings)
-        self.drops = Drops()
+        self.drops = Drops(timings)
         self.memory = Memory(settings.max_front_bytes, self.drops)
-        self.admission = Admission(settings, self.drops)
+        self.admission = Admission(settings, self.drops, timings)
         self.messages = Messages(settings)
-        self.gateway = Gateway(settings, secrets.token_hex(16), redis, heavy, histories)
-        self.turnstiles = Turnstiles(self.gateway, settings)
+        self.gateway = Gateway(settings, secrets.token_hex(16), redis, heavy, histories, timings)
+        self.turnstiles = Turnstiles(self.gateway, settings, timings)
         pace = ReadPace()
-        self.rooms = {name: Room(name, self.gateway, self.turnstiles, pace) for name in settings.channels}
-        self.status = CachedAnswer(self._encode_status)
+        self.rooms = {name: Room(name, self.gateway, self.turnstiles, pace, timings) for name in settings.channels}
+        self.status = CachedAnswer(self._encode_status, seconds=timings.answer_kept)
         for room in self.rooms.values():
             room.counted = self.status.invalidate
-        self.subscriber = Subscriber(self.gateway, readers, self.rooms, self.turnstiles)
-        self.presence = Presence(self.gateway, self.rooms, self.turnstiles, self.subscriber)
-        self.challenges = Challenges(self.rooms)
-        self.doorkeeper = Doorkeeper(settings.admin_token)
-        self.moderation = Moderation(settings, self.gateway, self.rooms, self.turnstiles)
-        self.circle = Circle(settings.channels[0], self.turnstiles)
-        pulse = Pulse(self.rooms, settings.ws_ping_interval, settings.ws_ping_timeout)
-        gauges = Gauges(settings.process_name, self.rooms, self.reasons_not_ready)
+        self.subscriber = Subscriber(self.gateway, readers, self.rooms, self.turnstiles, timings)
+        self.presence = Presence(self.gateway, self.rooms, self.turnstiles, self.subscriber, timings)
+        self.challenges = Challenges(self.rooms, timings)
+        self.doorkeeper = Doorkeeper(settings.admin_token, timings)
+        self.moderation = Moderation(settings, self.gateway, self.rooms, self.turnstiles, timings)
+        self.circle = Circle(settings.channels[0], self.turnstiles, timings)
+        pulse = Pulse(self.rooms, settings.ws_ping_interval, settings.ws_ping_timeout, timings)
+        gauges = Gauges(settings.process_name, self.rooms, self.reasons_not_ready, timings)
         self.turns = Turns()
-        self.uploads = Uploads()
+        self.uploads = Uploads(timings)
         # Those that run as long as the front does.
         self.parts = (self.subscriber, self.presence, self.circle, pulse, gauges, self.uploads)
         for closing in Closing:  # so that the first of its kind is an increase
@@ -124,7 +127,7 @@ class Front:
         turnstile = self.turnstiles.open(channel, client, sender)
         try:
             turnstile.submit(message, lambda ending: None if ended.done() else ended.set_result(ending))
-            async with asyncio.timeout(PUBLISH_SECONDS):
+            async with asyncio.timeout(self.timings.publish):
                 return await ended
         except TimeoutError:
             return None
@@ -165,15 +168,15 @@ class Front:
         connections = [member for room in self.rooms.values() for member in room.connections.values()]
         for connection in connections:
             connection.is_draining = True
-        await self._until(lambda: self.turnstiles.are_idle, DRAIN_SECONDS)
+        await self._until(lambda: self.turnstiles.are_idle, self.timings.drain)
         self.turnstiles.refuse_waiting(Refused(GOING_AWAY, Cause.STOPPING))
         await self.gateway.line.send_home()
         for number, connection in enumerate(connections):
             metrics.CONNECTIONS_CLOSED.labels(Closing.STOPPING).inc()
             connection.close(*STOPPING)
             if number % 100 == 99:
-                await asyncio.sleep(GOODBYE_SECONDS * 100 / len(connections))
-        await self._until(lambda: self._has_left, LEAVE_SECONDS)
+                await asyncio.sleep(self.timings.goodbyes * 100 / len(connections))
+        await self._until(lambda: self._has_left, self.timings.leave)
         if self._has_left:
             await self.presence.end()
 

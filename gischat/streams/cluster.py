@@ -17,16 +17,10 @@ from redis.exceptions import RedisError
 
 from gischat.redis_url import Node
 from gischat.streams.complaint import Complaint
-from gischat.streams.multiplexer import (
-    CONNECT_SECONDS,
-    RETRY_SECONDS,
-    Call,
-    Lost,
-    Multiplexer,
-    still_patient,
-)
+from gischat.streams.multiplexer import Call, Lost, Multiplexer, still_patient
 from gischat.streams.scripts import Script
 from gischat.streams.wire import Argument
+from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
@@ -41,18 +35,20 @@ class Cluster:
         *,
         name: str,
         resends: bool,
-        answer_seconds: float,
+        answer_seconds: float | None = None,
+        timings: Timings = Timings(),
     ) -> None:
         """
         Args:
             seeds: some servers of the cluster; the others are found through them.
             dial: makes the connection to a node, not connected yet.
-            name, resends, answer_seconds: as a `Multiplexer` takes them.
+            name, resends, answer_seconds, timings: as a `Multiplexer` takes them.
         """
         self._seeds = list(seeds)
         self._dial = dial
         self._name = name
-        self._complaint = Complaint(f"{name} finds no node of the cluster that answers")
+        self._complaint = Complaint(f"{name} finds no node of the cluster that answers", timings)
+        self._timings = timings
         self._resends = resends
         self._answer_seconds = answer_seconds
         self._slots: list[tuple[range, Node]] = []
@@ -123,10 +119,10 @@ class Cluster:
                 self._complaint.make(error)
             except Exception:
                 log.exception("%s has a fault", self._name)
-            homeless, self._homeless = still_patient(self._homeless), []
+            homeless, self._homeless = still_patient(self._homeless, self._timings), []
             for call in homeless:
                 self._route(call)
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(self._timings.redis_retry)
 
     async def _update_slots(self) -> None:
         before, self._slots = self._slots, await self._find_slots()
@@ -150,7 +146,7 @@ class Cluster:
         error: Exception = OSError("there is no node")
         for node in known:
             try:
-                return await slots_of(node, self._dial)
+                return await slots_of(node, self._dial, self._timings)
             except (RedisError, OSError, TimeoutError) as failure:
                 error = failure
         raise error
@@ -164,13 +160,16 @@ class Cluster:
                 resends=self._resends,
                 answer_seconds=self._answer_seconds,
                 give_back=self._give_back,
+                timings=self._timings,
             )
             multiplexer.reconnected = lambda: self.reconnected()
             multiplexer.start()
         return multiplexer
 
 
-async def slots_of(node: Node, dial: Callable[[Node], Awaitable[AbstractConnection]]) -> list[tuple[range, Node]]:
+async def slots_of(
+    node: Node, dial: Callable[[Node], Awaitable[AbstractConnection]], timings: Timings = Timings()
+) -> list[tuple[range, Node]]:
     """Which master has which slots, as this node says.
 
     Raises:
@@ -178,7 +177,7 @@ async def slots_of(node: Node, dial: Callable[[Node], Awaitable[AbstractConnecti
     """
     connection = await dial(node)
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):
+        async with asyncio.timeout(timings.redis_connect):
             await connection.connect()  # type: ignore[no-untyped-call]
             await connection.send_command("CLUSTER", "SLOTS")
             answer = await connection.read_response(disable_decoding=True)

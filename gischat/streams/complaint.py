@@ -4,8 +4,7 @@ import asyncio
 import logging
 import math
 
-PATIENCE_SECONDS = 2.0  # at a start, Redis may be a moment behind
-AGAIN_SECONDS = 60.0
+from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
@@ -13,22 +12,23 @@ log = logging.getLogger(__name__)
 class Complaint:
     """About one thing that is tried again and again."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, timings: Timings = Timings()) -> None:
         """
         Args:
             what: what cannot be done, to which the reason is added: `gischat-front cannot connect`.
         """
         self._what = what
+        self._timings = timings
         self._next_at = math.inf
 
     def make(self, error: BaseException) -> None:
         """It has failed: a warning when it has for a while, and then once a minute."""
         now = asyncio.get_running_loop().time()
         if self._next_at == math.inf:
-            self._next_at = now + PATIENCE_SECONDS
+            self._next_at = now + self._timings.redis_quiet
         is_time = now >= self._next_at
         if is_time:
-            self._next_at = now + AGAIN_SECONDS
+            self._next_at = now + self._timings.redis_complaint
         log.log(logging.WARNING if is_time else logging.DEBUG, "%s: %s", self._what, described(error))
 
     def settle(self) -> None:

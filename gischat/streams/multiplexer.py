@@ -35,13 +35,9 @@ from gischat.errors import Refused
 from gischat.streams.complaint import Complaint, described
 from gischat.streams.scripts import Script
 from gischat.streams.wire import Argument, Wire, pack
+from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
-
-CONNECT_SECONDS = 2.0
-RETRY_SECONDS = 0.2
-PATIENCE_SECONDS = 3.0  # how long a command waits for a connection before it is refused
-ANSWER_SECONDS = 5.0  # for how long a server that owes an answer may say nothing before the connection counts as lost
 
 TOO_BUSY = "The server cannot take messages at the moment. Please send it again later."
 
@@ -82,9 +78,9 @@ class Call:
         if not self.answer.done():
             self.answer.set_exception(error)
 
-    def is_impatient(self, now: float) -> bool:
-        """Whether it has waited too long for a server that carries it out, and certainly none has."""
-        return not self.is_in_doubt and now - self.since > PATIENCE_SECONDS
+    def has_waited_since(self, then: float) -> bool:
+        """Whether it has waited since before then for a server that carries it out, and certainly none has."""
+        return not self.is_in_doubt and self.since < then
 
 
 class Redis(Protocol):
@@ -126,16 +122,17 @@ class Multiplexer:
         *,
         name: str,
         resends: bool = True,
-        answer_seconds: float = ANSWER_SECONDS,
+        answer_seconds: float | None = None,
         give_back: Callable[[Sequence[Call]], None] | None = None,
+        timings: Timings = Timings(),
     ) -> None:
         """
         Args:
             dial: says where to connect to, each time anew: the connection, not made yet.
             name: what logs call it.
             resends: whether unanswered commands are sent again over a new connection; if not, they fail as `Lost`.
-            answer_seconds: for how long a server that owes an answer may say nothing; for blocking reads, more than
-                they block.
+            answer_seconds: for how long a server that owes an answer may say nothing, by default as the timings say;
+                for blocking reads, more than they block.
             give_back: takes the calls that this server does not answer, for another to do; if there is none, they
                 wait for the next connection.
         """
@@ -143,7 +140,8 @@ class Multiplexer:
         self._name = name
         self._connection: AbstractConnection | None = None
         self._resends = resends
-        self._answer_seconds = answer_seconds
+        self._timings = timings
+        self._answer_seconds = timings.redis_answer if answer_seconds is None else answer_seconds
         self._give_back = give_back
         self._unsent: deque[Call] = deque()
         self._unanswered: deque[Call] = deque()
@@ -152,7 +150,7 @@ class Multiplexer:
         self._tending: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._connected_since: float | None = None
-        self._complaint = Complaint(f"{name} cannot connect")
+        self._complaint = Complaint(f"{name} cannot connect", timings)
         self.reconnections = 0
         # A node's address is left out: in a cluster they come and go.
         self._lost = metrics.REDIS_CONNECTIONS_LOST.labels(name.partition(" ")[0]).inc
@@ -214,7 +212,7 @@ class Multiplexer:
                 await self._connect_and_work()
                 self._return_unanswered()
                 self._return_unsent()
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(self._timings.redis_retry)
         finally:
             for call in (*self._unanswered, *self._unsent):
                 call.fail(Lost("The connection was closed."))
@@ -243,7 +241,7 @@ class Multiplexer:
                 await self._connection.disconnect(nowait=True)
 
     async def _connect(self) -> AbstractConnection:
-        async with asyncio.timeout(2 * CONNECT_SECONDS):
+        async with asyncio.timeout(2 * self._timings.redis_connect):
             self._connection = connection = await self._dial()
             await connection.connect()  # type: ignore[no-untyped-call]
             # A server that is still loading its data accepts connections, but knows nothing yet.
@@ -332,15 +330,15 @@ class Multiplexer:
         if self._give_back is not None:
             self._give_back(waiting)
         else:
-            self._unsent.extend(still_patient(waiting))
+            self._unsent.extend(still_patient(waiting, self._timings))
 
 
-def still_patient(waiting: Iterable[Call]) -> list[Call]:
+def still_patient(waiting: Iterable[Call], timings: Timings) -> list[Call]:
     """Refuses the calls that could not be sent for too long; returns the others."""
-    now = asyncio.get_running_loop().time()
+    too_long_ago = asyncio.get_running_loop().time() - timings.redis_patience
     patient = []
     for call in waiting:
-        if call.is_impatient(now):
+        if call.has_waited_since(too_long_ago):
             call.fail(Refused(TOO_BUSY))
         else:
             patient.append(call)

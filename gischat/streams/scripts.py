@@ -7,18 +7,14 @@ from importlib import resources
 from gischat.settings import Settings
 from gischat.streams.entries import PASSES_FREEZE
 from gischat.streams.keys import GROUP
+from gischat.timings import Timings
 
-LEASE_SECONDS = 8.0  # how long a front counts as alive after its last sign of life; several of these may fail
-IDS_AGE = 10 * 60  # seconds: how long a message's id is remembered
-IDS_NUMBER = 20_000  # and how many at the most, per channel: about 2.5 MB of Redis' memory
+IDS_NUMBER = 20_000  # that are remembered at the most, per channel: about 2.5 MB of Redis' memory
 IDS_STEP = 50  # publications, after which those that are too old or too many are forgotten
 PART_BYTES = 2**18  # of a large body that is kept apart from its job: half a millisecond of Redis' time
-SETTLING = 15  # seconds: how long it may take until all is published again that Redis had lost, pictures too
 SINCE_BYTES = 8 * 2**20  # of what a client that comes back can be told of what it missed
-SWEPT_AGE = 3600  # seconds: how long a front that comes back can tell that its people are still there
-DEAD_LETTERS = 1000  # per channel, as the two that follow
+DEAD_LETTERS = 1000  # per channel, as what follows
 DEAD_BYTES = 64 * 2**20
-DEAD_AGE = 30 * 24 * 3600  # seconds
 BANS_NUMBER = 1000  # per channel
 
 
@@ -78,8 +74,8 @@ class Scripts:
     disconnect: Script
     roll_call: Script
 
-    def __init__(self, settings: Settings) -> None:
-        limits, prelude = _limits(settings), _read("prelude")
+    def __init__(self, settings: Settings, timings: Timings = Timings()) -> None:
+        limits, prelude = _limits(settings, timings), _read("prelude")
         self.all = []
         for name in type(self).__annotations__:
             own_keys = f"local OWN_KEYS = {_OWN_KEYS.get(name, 0)}\n"
@@ -88,7 +84,7 @@ class Scripts:
             setattr(self, script.name, script)
 
 
-def _limits(settings: Settings) -> str:
+def _limits(settings: Settings, timings: Timings) -> str:
     limits = {
         "INBOX_MESSAGES": settings.max_inbox_messages,
         "INBOX_MAX_BYTES": settings.max_inbox_bytes,
@@ -97,15 +93,15 @@ def _limits(settings: Settings) -> str:
         "OUTBOX_AGE": settings.max_outbox_age * 1000,
         "HISTORY_MESSAGES": settings.max_stored_messages,
         "HISTORY_BYTES": settings.max_stored_bytes,
-        "IDS_AGE": IDS_AGE * 1000,
+        "IDS_AGE": int(timings.ids * 1000),
         "IDS_NUMBER": IDS_NUMBER,
         "IDS_STEP": IDS_STEP,
-        "SETTLING": SETTLING * 1000,
+        "SETTLING": int(timings.settling * 1000),
         "SINCE_BYTES": SINCE_BYTES,
-        "SWEPT_AGE": SWEPT_AGE,
+        "SWEPT_AGE": int(timings.swept),
         "DEAD_LETTERS": DEAD_LETTERS,
         "DEAD_BYTES": DEAD_BYTES,
-        "DEAD_AGE": DEAD_AGE * 1000,
+        "DEAD_AGE": int(timings.dead_letters * 1000),
         "BANS_NUMBER": BANS_NUMBER,
     }
     lines = [f"local {name} = {value}" for name, value in limits.items()]

@@ -6,6 +6,7 @@ import uuid
 
 import psutil
 import pytest
+
 from tests.faults.conftest import MakeScene
 from tests.faults.scene import CHANNEL, Scene, until
 from tests.support.client import Client

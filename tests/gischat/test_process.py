@@ -21,7 +21,7 @@ WAITING = """
 import sys
 from gischat import process
 
-async def main(settings, stop):
+async def main(settings, timings, stop):
     print("ready", flush=True)
     await stop.wait()
 
@@ -32,7 +32,7 @@ FAILING = """
 import asyncio, sys
 from gischat import process
 
-async def main(settings, stop):
+async def main(settings, timings, stop):
     async with asyncio.TaskGroup() as group:
         group.create_task(fail())
 
@@ -111,7 +111,7 @@ CRYING = """
 import asyncio, sys
 from gischat import process
 
-async def main(settings, stop):
+async def main(settings, timings, stop):
     loop = asyncio.get_running_loop()
     closed = RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
     loop.call_exception_handler({"message": "Fatal error on SSL protocol", "exception": closed})

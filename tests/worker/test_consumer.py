@@ -64,7 +64,7 @@ def gateway() -> FakeGateway:
 
 @pytest.fixture
 def consumer(gateway: FakeGateway) -> LightConsumer:
-    return LightConsumer(cast(Any, gateway), reclaim_seconds=5)
+    return LightConsumer(cast(Any, gateway))
 
 
 def value(name: str, **labels: str) -> float:

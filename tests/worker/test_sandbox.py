@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +20,7 @@ from PIL import Image
 
 from gischat.errors import Uncompliant
 from tests.support.pictures import as_base64, encoded
+from tests.support.waiting import until
 from tests.worker.pictures import drawing, webp_bomb
 from worker.images import fit
 from worker.sandbox import Crashed, Failed, OutOfMemory, Sandbox, StartFailed, TimedOut
@@ -57,13 +58,6 @@ async def opened(
         yield sandbox
     finally:
         await sandbox.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Returns once the condition holds, which other processes bring about."""
-    async with asyncio.timeout(120):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 # Functions to run: they are found by their name, so they stand here.

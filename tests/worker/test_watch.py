@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.virtual_time import pass_time, virtual_time
 from worker import __main__ as worker
-from worker.__main__ import DEAF_SECONDS
+
+DEAF_SECONDS = 20.0
 
 
 class Consumer:
@@ -28,7 +29,7 @@ class Consumer:
 async def test_a_loop_that_stands_still_although_redis_answers_is_deaf() -> None:
     consumer = Consumer()
     consumer.may_answer.set()
-    watch = asyncio.create_task(worker._watch(cast(Any, [consumer])))
+    watch = asyncio.create_task(worker._watch(cast(Any, [consumer]), DEAF_SECONDS))
     await pass_time(DEAF_SECONDS - 0.1)
     assert not watch.done()
     with pytest.raises(worker.Deaf):
@@ -39,7 +40,7 @@ async def test_a_loop_that_stands_still_although_redis_answers_is_deaf() -> None
 async def test_one_that_stood_still_while_redis_was_away_is_not() -> None:
     # Given a question that Redis answers when it comes back, after longer than a loop may stand still
     consumer = Consumer()
-    watch = asyncio.create_task(worker._watch(cast(Any, [consumer])))
+    watch = asyncio.create_task(worker._watch(cast(Any, [consumer]), DEAF_SECONDS))
     await pass_time(10 * DEAF_SECONDS)
     consumer.may_answer.set()
     # When it has been asked again, and before the loop has had time to go on

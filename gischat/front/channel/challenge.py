@@ -13,9 +13,7 @@ import msgspec
 from gischat.front.channel.joiner import Member
 from gischat.front.channel.rooms import Room
 from gischat.front.door.addresses import counted_as
-
-OWN_SECONDS = 10.0  # for an answer: somebody of the same address asks, or the other end's system does not answer either
-OTHER_SECONDS = 30.0  # … when anybody else asks, and the other end's system has taken the ping: a QGIS that computes
+from gischat.timings import Timings
 
 
 class Challenge(msgspec.Struct, frozen=True):
@@ -28,15 +26,9 @@ class Challenge(msgspec.Struct, frozen=True):
 class Challenges:
     """Those that are under way on this front."""
 
-    def __init__(
-        self,
-        rooms: Mapping[str, Room],
-        *,
-        own_seconds: float = OWN_SECONDS,
-        other_seconds: float = OTHER_SECONDS,
-    ) -> None:
-        self._own_seconds = own_seconds
-        self._other_seconds = other_seconds
+    def __init__(self, rooms: Mapping[str, Room], timings: Timings = Timings()) -> None:
+        self._own_seconds = timings.challenge_own
+        self._other_seconds = timings.challenge_other
         self._under_way: set[tuple[Member, bool]] = set()  # who is asked, and whether by the own address
         for room in rooms.values():
             room.challenged = partial(self._begin, room)

@@ -45,9 +45,7 @@ from gischat.streams.entries import LEAVE, RESTORE, Outcome
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 1.0
 NEWCOMER_LENGTH = 500  # characters; a longer one has more in it than a nickname
-GOODBYE_SECONDS = 1.0  # for a flood to end by itself
 LARGE_BYTES = 2**14  # of one write, behind which the answer to a ping may be late
 
 CUT_OFF = "Cut off: too much was held for it."
@@ -247,7 +245,7 @@ class Connection:
             self._drops.count(Closing.WENT_ON, "connection %d went on sending too fast, closed", self.number)
             self.close(*TOO_FAST_FOR_TOO_LONG)
             # What it sends until it has read that is dropped; it has not for ever.
-            asyncio.get_running_loop().call_later(GOODBYE_SECONDS, self._stream.close)
+            asyncio.get_running_loop().call_later(self.room.timings.goodbye_to_flood, self._stream.close)
 
     def _ended(self, message: Message, ending: Ending) -> None:
         if ending.is_refusal:
@@ -298,7 +296,7 @@ class Connection:
 
     def _wish_later(self) -> None:
         if self._wanted is not None and self._wishing is None:
-            self._wishing = asyncio.get_running_loop().call_later(RETRY_SECONDS, self.wish_again)
+            self._wishing = asyncio.get_running_loop().call_later(self.room.timings.retry, self.wish_again)
 
     def wish_again(self) -> None:
         """Asks once more for the nickname that it waits for, if it does; nothing is said to it but of its success.
@@ -325,7 +323,7 @@ class Connection:
         if self.last_heard > since:
             self.wish_again()
         elif not (self._is_closing or self._stream.closed()):
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._wish_when_heard, since)
+            asyncio.get_running_loop().call_later(self.room.timings.retry, self._wish_when_heard, since)
 
     def yield_nickname(self) -> None:
         """Gives its nickname to whoever waits for it, and waits for it in turn."""
@@ -539,7 +537,7 @@ class Connection:
         def ended(ending: Ending) -> None:
             if ending.is_refusal:
                 # A nickname that nobody gives up would be a ghost: again, until it is done or this front is gone.
-                asyncio.get_running_loop().call_later(RETRY_SECONDS, self._leave)
+                asyncio.get_running_loop().call_later(self.room.timings.retry, self._leave)
             else:
                 self._turnstiles.close(self._turnstile)
 
@@ -559,7 +557,7 @@ class Connection:
                 self.nickname = None
                 self.send(ending.body)
             elif not (self._is_closing or self._stream.closed()):
-                asyncio.get_running_loop().call_later(RETRY_SECONDS, self.restore)
+                asyncio.get_running_loop().call_later(self.room.timings.retry, self.restore)
 
         body = msgspec.json.encode({RESTORE: self.nickname})
         self._turnstile.submit(Message(RESTORE, new_id(), body), ended, bounded=False)

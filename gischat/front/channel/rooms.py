@@ -14,7 +14,7 @@ from gischat.errors import Refused
 from gischat.front.channel.audience import Audience
 from gischat.front.channel.cache import CachedAnswer, ReadPace, SharedRead
 from gischat.front.channel.gathering import Gathering
-from gischat.front.channel.headcount import GATHER_SECONDS, HeadCount
+from gischat.front.channel.headcount import HeadCount
 from gischat.front.channel.joiner import Joiner, Member
 from gischat.front.door.restrictions import Bans
 from gischat.front.jobs.gateway import Gateway, Snapshot
@@ -23,16 +23,11 @@ from gischat.front.sockets.frames import text_frame
 from gischat.messages import uncompliant
 from gischat.metrics import Gathered
 from gischat.streams.entries import CHALLENGE, Outcome, Publication
-from gischat.streams.scripts import IDS_AGE
+from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 1.0
-# Between two counts that a room is told, from so many people on: at each of them every QGIS asks for the list of users.
-COUNT_SECONDS = ((300, 3.0), (50, 1.0))
 SEEN_IDS = 4096  # more than a channel publishes in the second that a Redis may lose
-SEEN_SECONDS = IDS_AGE - 30.0  # not as long as Redis, which never publishes an id twice that it knows
-SAID_AGAIN_SECONDS = 3.0  # what was published shortly before Redis lost it, its fronts say again
 
 GAP = "The server was cut off for a moment: some messages may be missing."
 
@@ -44,13 +39,21 @@ class _Count(msgspec.Struct):
 class Room:
     """A channel's connections on this front."""
 
-    def __init__(self, channel: str, gateway: Gateway, turnstiles: Turnstiles, pace: ReadPace | None = None) -> None:
+    def __init__(
+        self,
+        channel: str,
+        gateway: Gateway,
+        turnstiles: Turnstiles,
+        pace: ReadPace | None = None,
+        timings: Timings = Timings(),
+    ) -> None:
         """
         Args:
             pace: of the histories that are asked for over HTTP, in all rooms together.
         """
         self.channel = channel
-        self.head_count = HeadCount(channel, turnstiles)
+        self.timings = timings
+        self.head_count = HeadCount(channel, turnstiles, timings)
         self.connections: dict[int, Member] = {}  # all, by number
         self.audience = Audience()  # those that are wholly in
         self._joiners: dict[Member, Joiner] = {}
@@ -68,11 +71,11 @@ class Room:
         self._turnstiles = turnstiles
         self._gateway = gateway
         self._newest_count: bytes | None = None
-        self._counts = Gathering(GATHER_SECONDS, self._deliver_count)
+        self._counts = Gathering(timings.count, self._deliver_count)
         self._people = 0  # as the newest count says, over all fronts
         self.stored = SharedRead(lambda: gateway.snapshot(channel))
-        self.last = CachedAnswer(self._encode_last, pace)
-        self.users = CachedAnswer(self._encode_users)
+        self.last = CachedAnswer(self._encode_last, pace, timings.answer_kept)
+        self.users = CachedAnswer(self._encode_users, seconds=timings.answer_kept)
         self._readings_since = asyncio.Semaphore(2)
         self.received_bytes = Gathered(metrics.RECEIVED_BYTES.labels(channel))
         self._sent_bytes = Gathered(metrics.SENT_BYTES.labels(channel))
@@ -166,8 +169,9 @@ class Room:
         """Redis has lost what was published before: numbers that were heard already come again."""
         self._turnstiles.heard[self.channel] = 0
         now = asyncio.get_running_loop().time()
-        if now - self.caught_up_at > SAID_AGAIN_SECONDS:
-            # What was published meanwhile may have been lost before it was heard here.
+        if now - self.caught_up_at > self.timings.redis_loss:
+            # What was published meanwhile may have been lost before it was heard here; what came shortly before that
+            # its fronts say again.
             self._tell_all(uncompliant(GAP))
         self.caught_up_at = now
 
@@ -225,7 +229,7 @@ class Room:
     def has_seen(self, id: bytes) -> bool:
         """Whether a message of this id was delivered lately."""
         now = asyncio.get_running_loop().time()
-        return now - self._seen.get(id, -math.inf) < SEEN_SECONDS
+        return now - self._seen.get(id, -math.inf) < self.timings.seen
 
     def member_at(self, address: str) -> Member | None:
         """The connection at an address (`front/number`), if it is here."""
@@ -247,7 +251,9 @@ class Room:
     @property
     def _seconds_between_counts(self) -> float:
         people = max(self._people, len(self.connections))
-        return next((seconds for more_than, seconds in COUNT_SECONDS if people > more_than), GATHER_SECONDS)
+        return next(
+            (seconds for more_than, seconds in self.timings.count_of_many if people > more_than), self.timings.count
+        )
 
     def _deliver_count(self) -> None:
         if self._newest_count is None:
@@ -302,7 +308,7 @@ class Room:
                 log.debug("a history waits for redis", extra=self._named)
             except RedisError as error:
                 log.error("a history could not be read: %s", error, extra=self._named)
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(self.timings.retry)
         return Snapshot(0, [])  # nobody waits for it any more
 
     async def _encode_last(self) -> bytes:

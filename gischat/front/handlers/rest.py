@@ -11,7 +11,7 @@ from gischat.errors import Cause, Refused, Uncompliant
 from gischat.front.channel.cache import CachedAnswer
 from gischat.front.door.addresses import counted_as
 from gischat.front.door.admission import Refusal
-from gischat.front.door.origins import FOREIGN, PREFLIGHT_SECONDS
+from gischat.front.door.origins import FOREIGN
 from gischat.front.door.rates import TooOften
 from gischat.front.front import Front
 from gischat.front.handlers.answers import FOR_OUR_PAGE, Handler, allowed_methods
@@ -79,7 +79,7 @@ class PublicHandler(JsonHandler):
         self.set_header("Allow", allowed_methods(type(self)))
         self.set_header("Access-Control-Allow-Methods", self.METHOD)
         self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
-        self.set_header("Access-Control-Max-Age", PREFLIGHT_SECONDS)
+        self.set_header("Access-Control-Max-Age", round(self.front.timings.preflight))
         self.clear_header("Content-Type")
         self.set_status(204)
 

@@ -11,8 +11,6 @@ from gischat.errors import Refused
 from gischat.front.handlers.rest import JsonHandler
 from gischat.front.jobs.gateway import Backlog, Gateway
 
-REDIS_SECONDS = 1.0  # for what Redis is asked during a scrape
-
 
 class Metrics(JsonHandler):
     """`/metrics`"""
@@ -21,13 +19,13 @@ class Metrics(JsonHandler):
         if not scraping.may_read(self.request, self.settings_.metrics_token):
             self.answer({"detail": scraping.FORBIDDEN}, 403)
             return
-        await scraping.tell(self, self.settings_, await _ask_redis(self.front.gateway))
+        await scraping.tell(self, self.settings_, await _ask_redis(self.front.gateway, self.front.timings.scrape))
 
 
-async def _ask_redis(gateway: Gateway) -> Iterable[Metric]:
+async def _ask_redis(gateway: Gateway, seconds: float) -> Iterable[Metric]:
     """What Redis knows; without it, that it is away."""
     try:
-        async with asyncio.timeout(REDIS_SECONDS):
+        async with asyncio.timeout(seconds):
             return families(await gateway.backlogs())
     except (TimeoutError, ConnectionError, Refused, RedisError):
         return [_redis_up(False)]

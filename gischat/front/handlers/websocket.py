@@ -80,6 +80,7 @@ class ChannelSocket(Handler, WebSocketHandler):
             memory=self._front.memory,
             turns=self._front.turns,
             uploads=self._front.uploads,
+            timings=self._front.timings,
         )
         return self._reading
 

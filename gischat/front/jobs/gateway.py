@@ -21,8 +21,8 @@ from gischat.streams.keys import ChannelKeys
 from gischat.streams.multiplexer import TOO_BUSY, Lost, Redis
 from gischat.streams.scripts import PART_BYTES, Script, Scripts
 from gischat.streams.wire import Argument
+from gischat.timings import Timings
 
-READ_SECONDS = 2.0  # how long one read of the outboxes waits for something to come
 # What comes of putting a job into its inbox.
 TAKEN = 1
 FULL = 0
@@ -31,12 +31,7 @@ FROZEN = -2  # the channel is
 INCOMPLETE = -3  # its body is kept apart, and not all of it is there: nobody outside of this module is told so
 CROWDED = -4  # too much of its address waits in the heavy lane
 
-PART_SECONDS = 60  # how long a part of a body stays when its job is not taken
 PART_ATTEMPTS = 3  # to bring a body, if it expires before its job is taken
-
-HISTORY_SECONDS = 30.0  # how long the answer with a history may take
-
-ROLL_SECONDS = 10  # how long an answer to a roll call is there to be read
 
 READ_ENTRIES = 256  # of one channel, at the most, in one read
 
@@ -84,8 +79,9 @@ class Entry(NamedTuple):
 class OutboxReader:
     """Reads the outboxes of some channels over a connection of its own, for a read waits."""
 
-    def __init__(self, settings: Settings, channels: Sequence[str], redis: Redis) -> None:
+    def __init__(self, settings: Settings, channels: Sequence[str], redis: Redis, timings: Timings = Timings()) -> None:
         self.channels = channels
+        self._wait = int(timings.outbox_read * 1000)
         self._redis = redis
         self._keys = {channel: ChannelKeys(settings.instance_id, channel).outbox for channel in channels}
         self._channels = {key.encode(): channel for channel, key in self._keys.items()}
@@ -98,9 +94,8 @@ class OutboxReader:
         """
         keys = [self._keys[channel] for channel in self.channels]
         after = [positions[channel] for channel in self.channels]
-        wait = int(READ_SECONDS * 1000)
         answer = await self._redis.call(
-            "XREAD", "COUNT", READ_ENTRIES, "BLOCK", wait, "STREAMS", *keys, *after, key=keys[0]
+            "XREAD", "COUNT", READ_ENTRIES, "BLOCK", self._wait, "STREAMS", *keys, *after, key=keys[0]
         )
         return [
             (self._channels[stream], [Entry(id, Publication.parse(fields)) for id, fields in entries])
@@ -115,7 +110,15 @@ class OutboxReader:
 class Gateway:
     """A front's way to Redis, for all that is answered at once."""
 
-    def __init__(self, settings: Settings, front: str, redis: Redis, heavy: Redis, histories: Redis) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        front: str,
+        redis: Redis,
+        heavy: Redis,
+        histories: Redis,
+        timings: Timings = Timings(),
+    ) -> None:
         """
         Args:
             redis: the connection for messages and signs of life.
@@ -127,7 +130,8 @@ class Gateway:
         self._lanes = {Lane.LIGHT: redis, Lane.HEAVY: heavy}
         self._histories = histories
         self.line = Line(settings.max_front_bytes)
-        self._scripts = Scripts(settings)
+        self._scripts = Scripts(settings, timings)
+        self._timings = timings
         self._process = identity()
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
 
@@ -171,7 +175,7 @@ class Gateway:
                 for part, place in zip(parts, places, strict=True):
                     # What is there is the same; if its job has been taken, it must not expire.
                     chunk = job.body[place : place + PART_BYTES]
-                    await redis.call("SET", part, chunk, "NX", "EX", PART_SECONDS, key=part)
+                    await redis.call("SET", part, chunk, "NX", "PX", int(self._timings.body_part * 1000), key=part)
             for_script = (*keys.for_script(Lane.HEAVY), *parts)
             answer = await self._ask_to_take(Lane.HEAVY, for_script, job, b"", heard, again)
             if answer != INCOMPLETE:
@@ -318,7 +322,7 @@ class Gateway:
     async def answer_roll(self, channel: str, call: str, answer: bytes) -> None:
         """This front's answer to a roll call."""
         key = self._keys[channel].roll(call, self.front)
-        await self._histories.call("SET", key, answer, "EX", ROLL_SECONDS, key=key)
+        await self._histories.call("SET", key, answer, "PX", int(self._timings.roll_answer * 1000), key=key)
 
     async def roll(self, channel: str, call: str, fronts: Sequence[str]) -> list[bytes | None]:
         """What these fronts have answered; None for those that have not yet."""

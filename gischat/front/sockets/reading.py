@@ -28,11 +28,11 @@ from gischat.front.sockets.parser import (
 from gischat.front.sockets.turns import MESSAGE_WORK, SHARE, Turns
 from gischat.front.sockets.uploads import Uploads
 from gischat.metrics import Gathered
+from gischat.timings import Timings
 
 CHUNK_BYTES = 2**16  # that are read at once; a message above that is large
 STEP_BYTES = 2**18  # of a large message, at the most, in a turn of the loop
 LAST_FRAMES = 100  # that are read after our close frame, for the client's own may be behind them
-CLOSE_SECONDS = 5.0  # for the client to answer our close frame
 FRAGMENTS = 128  # of a message are another message's worth: they cost about as much
 
 
@@ -78,6 +78,7 @@ class ReadAhead(WebSocketProtocol13):
 
     # Tornado's has nearly as many attributes as Python shares the names of; more would cost a kilobyte.
     __slots__ = (
+        "_close_answer",
         "_fragments",
         "_held",
         "_is_uploading",
@@ -104,6 +105,7 @@ class ReadAhead(WebSocketProtocol13):
         memory: Memory,
         turns: Turns,
         uploads: Uploads,
+        timings: Timings = Timings(),
     ) -> None:
         """
         Args:
@@ -120,6 +122,7 @@ class ReadAhead(WebSocketProtocol13):
         self._memory = memory
         self._turns = turns
         self._uploads = uploads
+        self._close_answer = timings.close_answer
         self._is_uploading = False
         self._fragments = 0  # that have not been counted as a message
         self._held = 0  # bytes that the memory knows of
@@ -315,7 +318,7 @@ class ReadAhead(WebSocketProtocol13):
         if not self.server_terminated:
             self.server_terminated = True
             self._parser.drop()
-            self._timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._abort)
+            self._timer = asyncio.get_running_loop().call_later(self._close_answer, self._abort)
             if not self.stream.closed():
                 self.stream.write(close_frame(code, reason or ""))
         if self.client_terminated:

@@ -26,23 +26,25 @@ from gischat.front.sockets.drops import Drops
 from gischat.front.sockets.memory import Memory, cut_off
 from gischat.metrics import Unwelcome
 from gischat.settings import Settings
+from gischat.timings import Timings
 
 MAX_HEADER_BYTES = 2**14
 MAX_HEADER_LINES = 100
 MAX_BODY_PIECES = 256  # that a body may come in: pieces of the stream, or chunks (RFC 9112 §7.1)
 TOO_MANY_HEADERS = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-IDLE_SECONDS = 60.0  # between two requests
-ANSWER_SECONDS = 120.0  # for a request's body and its answer; a history may be long and a phone slow
-LOOK_SECONDS = 0.5
 JOINED_BYTES = 2**16  # of a body, at the most, that are copied behind its headers
-LATE_SECONDS = 1.0  # for who has come right before the server stopped
 
 
 class Server(HTTPServer):
     """Serves an application, within the bounds of the settings."""
 
     def initialize(  # type: ignore[override]  # Tornado's constructor, as every Configurable has its own
-        self, application: HTTPServerConnectionDelegate, settings: Settings, drops: Drops, memory: Memory
+        self,
+        application: HTTPServerConnectionDelegate,
+        settings: Settings,
+        drops: Drops,
+        memory: Memory,
+        timings: Timings = Timings(),
     ) -> None:
         super().initialize(
             application,
@@ -54,6 +56,7 @@ class Server(HTTPServer):
         self._handshake_seconds = settings.handshake_seconds
         self._drops = drops
         self._memory = memory
+        self._timings = timings
         # Each until then, and those first who have been there longest
         self._waiting: dict[HTTP1ServerConnection, float] = {}  # for the headers of a first request
         self._busy: dict[HTTP1ServerConnection, float] = {}  # with a request
@@ -62,7 +65,9 @@ class Server(HTTPServer):
     def add_sockets(self, sockets: Any) -> None:
         for listening in sockets:
             self._sockets[listening.fileno()] = listening
-            self._handlers[listening.fileno()] = Acceptor(listening, self._handle_connection, self._drops).stop
+            self._handlers[listening.fileno()] = Acceptor(
+                listening, self._handle_connection, self._drops, self._timings
+            ).stop
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
         bound_header_lines(stream)
@@ -76,7 +81,7 @@ class Server(HTTPServer):
     async def watch(self) -> None:
         """Closes who takes too long, until it is cancelled."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self._timings.http_look)
             now = self._now()
             for connection in [one for one, until in self._waiting.items() if until < now]:
                 self._close(connection, Unwelcome.SLOW_REQUEST, "a request's headers did not come in time")
@@ -87,14 +92,14 @@ class Server(HTTPServer):
 
     async def answer_late(self) -> None:
         """After `stop`: waits, not for long, until who had come has asked and been answered."""
-        until = self._now() + LATE_SECONDS
+        until = self._now() + self._timings.late_requests
         while (self._waiting or self._busy) and self._now() < until:  # noqa: ASYNC110 - once in a life, and soon over
             await asyncio.sleep(0.01)
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         connection = cast(HTTP1ServerConnection, server_conn)
         if self._busy.pop(connection, None) is not None:
-            self._idle[connection] = self._now() + IDLE_SECONDS
+            self._idle[connection] = self._now() + self._timings.http_idle
         else:
             self._make_room()
             self._waiting[connection] = self._now() + self._handshake_seconds
@@ -106,7 +111,7 @@ class Server(HTTPServer):
     def has_asked(self, connection: HTTP1ServerConnection) -> None:
         """The headers of a request have come."""
         self._forget(connection)
-        self._busy[connection] = self._now() + ANSWER_SECONDS
+        self._busy[connection] = self._now() + self._timings.http_answer
 
     def on_close(self, server_conn: object) -> None:
         """The connection has ended, or has become a websocket."""

@@ -25,11 +25,13 @@ from gischat.front.sockets.frames import text_frame
 from gischat.front.sockets.memory import Memory
 from gischat.messages import Messages
 from gischat.streams.entries import Outcome
+from gischat.timings import Timings
 from tests.gischat.front.fakes import CHANNEL, FakeGateway, publication
 from tests.support.contract import check
 from tests.support.settings import UNLIMITED, settings
 
 DEADLINE = 20.0  # seconds; only a test that fails waits that long
+HASTY = Timings(retry=0.01)
 SMALL_BUFFER = 8 * 1024  # bytes; the kernel doubles it
 MAX_UNREAD = 300_000
 
@@ -117,7 +119,9 @@ class Scene:
         self.drops = Drops()
         self.memory = Memory(settings(**limits).max_front_bytes, self.drops)
         self.audience = Audience()
-        room: Any = SimpleNamespace(channel=CHANNEL, leave=self.left.append, bans=Bans(), audience=self.audience)
+        room: Any = SimpleNamespace(
+            channel=CHANNEL, leave=self.left.append, bans=Bans(), audience=self.audience, timings=HASTY
+        )
         self.connection = Connection(
             room,
             self.stream,

@@ -11,6 +11,7 @@ from gischat.front.jobs.gateway import FORGOTTEN, FROZEN, TAKEN
 from gischat.messages import Lane, new_id
 from gischat.streams import scripts
 from gischat.streams.entries import PASSES_FREEZE, Outcome
+from gischat.timings import Timings
 from tests.gischat.streams.test_scripts import ALIVE, CHANNEL, Start, Wire, assert_meters_are_right, encoded
 from worker.effects import Publish
 
@@ -110,7 +111,7 @@ async def test_the_ids_that_were_withdrawn_are_bounded(start: Start, monkeypatch
         await wire.front.withdraw(CHANNEL, [id])
     key = next(key for key in wire.keys.for_moderation() if key.endswith(":withdrawn"))
     assert await wire.redis.call("ZCARD", key, key=key) == 3
-    assert 0 < await wire.redis.call("PTTL", key, key=key) <= scripts.IDS_AGE * 1000
+    assert 0 < await wire.redis.call("PTTL", key, key=key) <= Timings().ids * 1000
 
 
 async def test_what_a_front_says_again_is_withdrawn_if_it_is_back(wire: Wire) -> None:

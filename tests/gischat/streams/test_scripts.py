@@ -21,6 +21,7 @@ from gischat.streams.entries import Job, Outcome, Publication, Source
 from gischat.streams.keys import GROUP, ChannelKeys
 from gischat.streams.multiplexer import Redis
 from gischat.streams.servers import connect
+from gischat.timings import Timings
 from tests.support.contract import BROADCAST, check, sample
 from tests.support.processes import Valkey
 from tests.support.settings import settings
@@ -41,6 +42,7 @@ from worker.effects import (
 from worker.gateway import NOT_YOURS, Held
 from worker.gateway import Gateway as WorkerGateway
 
+FORGETFUL = Timings(ids=0, settling=0)  # of ids
 CHANNEL = "Été à la mer: {nord}"
 ALIVE = 60.0  # seconds of a lease that does not run out
 DEAD = -1.0  # … and of one that has
@@ -51,7 +53,8 @@ pytestmark = pytest.mark.usefixtures("io_loop")
 class Wire:
     """One channel of an instance of its own, with the fronts' and the workers' ways to it."""
 
-    def __init__(self, redis: Redis, **limits: Any) -> None:
+    def __init__(self, redis: Redis, timings: Timings = Timings(), **limits: Any) -> None:
+        self._timings = timings
         self.settings = settings(instance_id=f"test-{uuid.uuid4()}", channels=(CHANNEL,), **limits)
         self.keys = ChannelKeys(self.settings.instance_id, CHANNEL)
         self.redis = redis
@@ -62,10 +65,12 @@ class Wire:
         self._read = 0
 
     def new_worker(self, name: str, lane: Lane = Lane.LIGHT) -> WorkerGateway:
-        return WorkerGateway(self.settings, lane, [CHANNEL], name, redis=self.redis, reader=self.redis)
+        return WorkerGateway(
+            self.settings, lane, [CHANNEL], name, redis=self.redis, reader=self.redis, timings=self._timings
+        )
 
     def new_front(self, name: str) -> FrontGateway:
-        return FrontGateway(self.settings, name, self.redis, self.redis, self.redis)
+        return FrontGateway(self.settings, name, self.redis, self.redis, self.redis, self._timings)
 
     def job(
         self, body: bytes = b"{}", *, type: str = "text", id: str = "", front: str = "front-1", connection: int = 1
@@ -398,9 +403,8 @@ async def test_only_the_last_ids_are_remembered(start: Start, monkeypatch: pytes
     assert outcomes[3:] == [Outcome.REPEATED, Outcome.REPEATED, Outcome.PUBLISHED]
 
 
-async def test_ids_are_remembered_for_a_time(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scripts, "IDS_AGE", 0)
-    wire = start()
+async def test_ids_are_remembered_for_a_time(start: Start) -> None:
+    wire = start(timings=FORGETFUL)
     old = new_id()
     await wire.end(Publish(b"{}"), id=old)
     await wire.let_a_moment_pass()
@@ -410,9 +414,8 @@ async def test_ids_are_remembered_for_a_time(start: Start, monkeypatch: pytest.M
 
 
 async def test_old_ids_are_removed_by_and_by(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scripts, "IDS_AGE", 0)
     monkeypatch.setattr(scripts, "IDS_STEP", 5)
-    wire = start()
+    wire = start(timings=FORGETFUL)
     kept = []
     for _ in range(10):
         await wire.end(Publish(b"{}"), id=new_id())
@@ -564,12 +567,9 @@ async def test_who_names_a_message_that_is_not_retained_gets_the_history(start: 
     assert (snapshot.history, snapshot.is_complete) == ([b"0", b"1", b"2", b"3"], False)
 
 
-async def test_who_names_a_message_that_is_too_old_gets_the_history(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_names_a_message_that_is_too_old_gets_the_history(start: Start) -> None:
     """Though its id is still there: what was withdrawn is not remembered longer than ids count."""
-    monkeypatch.setattr(scripts, "IDS_AGE", 0)
-    wire = start()
+    wire = start(timings=FORGETFUL)
     id = new_id()
     await wire.end(Publish(b"0"), id=id)
     await wire.let_a_moment_pass()
@@ -1081,9 +1081,8 @@ async def test_the_newest_dead_letter_stays_whatever_its_size(start: Start, monk
     assert [len(letter[b"body"]) for letter in await letters(wire)] == [1000]
 
 
-async def test_dead_letters_grow_old(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scripts, "DEAD_AGE", 0)
-    wire = start()
+async def test_dead_letters_grow_old(start: Start) -> None:
+    wire = start(timings=Timings(dead_letters=0))
     for body in (b"1", b"2"):
         await wire.end(Bury("It crashed."), body)
         await wire.let_a_moment_pass()

@@ -6,10 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from gischat.front.channel.challenge import OTHER_SECONDS, OWN_SECONDS, Challenge, Challenges
+from gischat.front.channel.challenge import Challenge, Challenges
+from gischat.timings import Timings
 from tests.gischat.front.fakes import CHANNEL, FRONT
 from tests.support.virtual_time import pass_time, virtual_time
 
+OWN_SECONDS, OTHER_SECONDS = Timings().challenge_own, Timings().challenge_other
 OWN, OTHER = "192.0.2.7", "198.51.100.1"
 
 

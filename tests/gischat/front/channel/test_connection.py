@@ -505,10 +505,7 @@ async def test_a_nickname_that_somebody_took_meanwhile_is_lost_in_words(start: S
     assert scene.connection.nickname is None
 
 
-async def test_a_nickname_that_could_not_be_told_again_is_told_until_it_is(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gischat.front.channel.connection.RETRY_SECONDS", 0.01)
+async def test_a_nickname_that_could_not_be_told_again_is_told_until_it_is(start: Start) -> None:
     scene = start()
     say(scene, "newcomer", newcomer="jane")
     scene.end()
@@ -521,8 +518,7 @@ async def test_a_nickname_that_could_not_be_told_again_is_told_until_it_is(
     assert scene.connection.nickname == "jane"
 
 
-async def test_a_newcomer_that_comes_too_fast_is_not_forgotten(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gischat.front.channel.connection.RETRY_SECONDS", 0.01)
+async def test_a_newcomer_that_comes_too_fast_is_not_forgotten(start: Start) -> None:
     scene = start(max_messages_per_minute=1)
     say(scene, "text")
     scene.end()
@@ -544,11 +540,8 @@ async def test_a_wish_is_granted_later(start: Start) -> None:
     assert (scene.connection.nickname, scene.connection.wish) == ("jane", None)
 
 
-async def test_a_nickname_that_could_not_be_asked_for_is_asked_for_until_it_is_known(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_nickname_that_could_not_be_asked_for_is_asked_for_until_it_is_known(start: Start) -> None:
     """Redis was away, or had too much to do; clients say their newcomer once."""
-    monkeypatch.setattr("gischat.front.channel.connection.RETRY_SECONDS", 0.01)
     scene = start()
     scene.gateway.answers = False
     say(scene, "newcomer", newcomer="jane")
@@ -579,10 +572,7 @@ async def test_one_who_says_exiter_wants_no_nickname_any_more(start: Start, ende
     assert newcomers(scene) == ["jane"]
 
 
-async def test_a_nickname_is_given_up_to_one_who_waits_and_waited_for_in_turn(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gischat.front.channel.connection.RETRY_SECONDS", 0.01)
+async def test_a_nickname_is_given_up_to_one_who_waits_and_waited_for_in_turn(start: Start) -> None:
     scene = start()
     say(scene, "newcomer", newcomer="jane")
     scene.end()
@@ -633,9 +623,8 @@ async def test_what_was_sent_before_the_end_is_published_and_then_the_nickname_g
     assert scene.turnstiles.are_idle
 
 
-async def test_giving_up_a_nickname_is_tried_until_it_is_done(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_giving_up_a_nickname_is_tried_until_it_is_done(start: Start) -> None:
     # Given a client with a nickname, that goes while the inbox is full
-    monkeypatch.setattr("gischat.front.channel.connection.RETRY_SECONDS", 0.001)
     scene = start()
     say(scene, "newcomer", newcomer="jane")
     scene.end()

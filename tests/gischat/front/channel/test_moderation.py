@@ -11,12 +11,12 @@ import pytest
 from redis.exceptions import RedisError
 
 from gischat.errors import Refused
-from gischat.front.channel import moderation as module
 from gischat.front.channel.moderation import Moderation
 from gischat.front.channel.rooms import Room
 from gischat.front.door.restrictions import Ban, Freeze, Restrictions
 from gischat.front.jobs.turnstile import Turnstiles
 from gischat.streams.entries import Outcome, Publication
+from gischat.timings import Timings
 from tests.gischat.front.fakes import CHANNEL, FakeGateway, FakeMember
 from tests.support.settings import settings
 
@@ -67,7 +67,7 @@ class Scene:
         self.turnstiles = Turnstiles(self.gateway, settings())
         self.room = Room(CHANNEL, self.gateway, self.turnstiles)
         moderated = settings(channels=(CHANNEL,), admin_token="0123456789abcdef")
-        self.moderation = Moderation(moderated, self.gateway, {CHANNEL: self.room}, self.turnstiles)
+        self.moderation = Moderation(moderated, self.gateway, {CHANNEL: self.room}, self.turnstiles, Timings(retry=0.0))
         self.published = 0
 
     def enter(self, **member: Any) -> Member:
@@ -87,9 +87,7 @@ class Scene:
 
 
 @pytest.fixture
-def scene(monkeypatch: pytest.MonkeyPatch, io_loop: Any) -> Scene:
-    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
-
+def scene(io_loop: Any) -> Scene:
     async def made() -> Scene:
         return Scene()
 

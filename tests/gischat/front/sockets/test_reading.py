@@ -24,6 +24,7 @@ from gischat.front.sockets.reading import CHUNK_BYTES, FRAGMENTS, ReadAhead
 from gischat.front.sockets.turns import SHARE, Turns
 from gischat.front.sockets.uploads import Uploads
 from gischat.metrics import Gathered
+from gischat.timings import Timings
 from tests.gischat.front.fakes import frames_in
 
 DEADLINE = 20.0  # seconds; only a test that fails waits that long
@@ -42,7 +43,7 @@ def text(size: int) -> bytes:
 class Scene:
     """A websocket at the server's end of a socket, and what its endpoint has heard; the test holds the other end."""
 
-    def __init__(self, memory: Memory, turns: Turns, uploads: Uploads) -> None:
+    def __init__(self, memory: Memory, turns: Turns, uploads: Uploads, timings: Timings) -> None:
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         self.client = theirs
@@ -67,6 +68,7 @@ class Scene:
             memory=memory,
             turns=turns,
             uploads=uploads,
+            timings=timings,
         )
         self.protocol.stream = self.stream = IOStream(ours)
         self.protocol.endpoint = self
@@ -125,9 +127,9 @@ class Scene:
 
 
 @asynccontextmanager
-async def scenes(number: int = 1, most_bytes: int = 2**30) -> AsyncIterator[list[Scene]]:
+async def scenes(number: int = 1, most_bytes: int = 2**30, timings: Timings = Timings()) -> AsyncIterator[list[Scene]]:
     memory, turns, uploads = Memory(most_bytes, Drops()), Turns(), Uploads()
-    made = [Scene(memory, turns, uploads) for _ in range(number)]
+    made = [Scene(memory, turns, uploads, timings) for _ in range(number)]
     try:
         yield made
     finally:
@@ -408,9 +410,8 @@ async def test_a_goodbye_that_answers_ours_is_read_behind_what_was_on_its_way() 
         assert scene.heard == []
 
 
-async def test_who_does_not_answer_our_goodbye_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "CLOSE_SECONDS", 0.01)
-    async with scenes() as (scene,):
+async def test_who_does_not_answer_our_goodbye_is_not_waited_for_for_ever() -> None:
+    async with scenes(timings=Timings(close_answer=0.01)) as (scene,):
         scene.protocol.close(1008, "Bye.")
         await scene.until(scene.has_ended.is_set)
 

@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from gischat.front.sockets.uploads import FLOOR_BYTES_PER_SECOND, LOOK_SECONDS, WINDOW_SECONDS, Uploads
+from gischat.front.sockets.uploads import FLOOR_BYTES_PER_SECOND, Uploads
+from gischat.timings import Timings
 from tests.support.virtual_time import pass_time, virtual_time
+
+WINDOW_SECONDS, LOOK_SECONDS = Timings().upload_window, Timings().upload_look
 
 
 class Sender:
