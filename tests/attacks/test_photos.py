@@ -8,6 +8,7 @@ import asyncio
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -38,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("io_loop")
 class Flood:
     """Connections that have sent more photos than one worker can do while a test lasts."""
 
-    def __init__(self, house: House, redis: Redis, channels: Sequence[str], photo: str) -> None:
+    def __init__(self, house: House, redis: Any, channels: Sequence[str], photo: str) -> None:
         self._house = house
         self._redis = redis
         self._channels = channels
