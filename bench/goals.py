@@ -1,6 +1,6 @@
 """The goals, and what a measurement says to each; and the costs that an operator reckons with.
 
-A goal is what the server was built to keep. A cost is judged by nobody; docs/scaling.md reckons with it.
+A goal is what the server was built to keep. A cost is judged by nobody; docs/capacity-planning.md reckons with it.
 """
 
 import os
@@ -80,11 +80,14 @@ GOALS: Mapping[str, Goal] = {
     "idle cpu": Goal("idle client: CPU beside its pings", "µs/s", "≤", 2),
     "one to all": Goal("one text to {room}: until the last has it", "ms", "≤", 60),
     "two fronts": Goal("{fronts} clients on two fronts: CPU of a delivery", "µs", "≤", 1.2, True, "half as many"),
+    "rolled": Goal("a text's longest delay while light workers are replaced", "ms", "≤", 1000),
+    "redis again": Goal("Redis starts again: until a text comes", "s", "≤", 2),
+    "gone": Goal("a front dies: until its people are gone", "s", "≤", 15),
 }
 
 
 class Cost(NamedTuple):
-    """Something that costs, for docs/scaling.md."""
+    """Something that costs, for docs/capacity-planning.md."""
 
     what: str
     unit: str

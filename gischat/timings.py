@@ -51,7 +51,7 @@ class Timings:
     resend: float = 0.5  # before a job is enqueued again that may have been lost, which holds up its sender
     goodbye_to_flood: float = 1.0  # for somebody who sends without end to read why the connection ends
     close_answer: float = 5.0  # for the client's answer to our close frame
-    pulse_late: float = 1.0  # that a look at the pings may come too late: else we were frozen, and have read nothing
+    late: float = 1.0  # that a look at who is silent may come too late: else we were frozen, and have read nothing
     upload_window: float = 60.0  # in which a message must make progress: a lost signal of half a minute is made up for
     upload_look: float = 5.0  # between two looks at that
 

@@ -32,6 +32,7 @@ from redis.exceptions import (
 
 from gischat import metrics
 from gischat.errors import Refused
+from gischat.lateness import sleeps_on_time
 from gischat.streams.complaint import Complaint, described
 from gischat.streams.scripts import Script
 from gischat.streams.wire import Argument, Wire, pack
@@ -309,7 +310,8 @@ class Multiplexer:
     async def _watch(self, wire: Wire) -> None:
         """A link that is dead without a word (a cable, a firewall) shows by an answer that does not come."""
         while True:
-            await asyncio.sleep(self._answer_seconds / 5)
+            if not await sleeps_on_time(self._answer_seconds / 5, self._timings.late):
+                continue
             now = asyncio.get_running_loop().time()
             # One that has much to answer is not dead.
             if self._unanswered and now - max(self._unanswered[0].sent_at, wire.heard_at) > self._answer_seconds:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.faults.conftest import MakeScene
-from tests.faults.scene import CHANNEL, Scene, patience, until
+from tests.faults.scene import CHANNEL, Scene, until
 from tests.support.client import Client
 from tests.support.ledger import Ledger
 from tests.support.peers import Guest, Talker
@@ -24,13 +24,13 @@ async def test_redis_is_killed_and_comes_back_with_its_data(
         await scene.talk()
         await scene.flow(30)
 
-        # When it is killed, and comes back two seconds later
+        # When it is killed, and comes back after everybody has noticed
         server.kill()
-        await asyncio.sleep(2)
+        await scene.fronts_say("gischat-front is lost")
         server.start()
 
-        # Then messages go round again within two seconds
-        assert await scene.flow(30) < patience(2)
+        # Then messages go round again
+        await scene.flow(30)
 
         # And nothing that was said is lost, and nobody has lost their connection
         await scene.settle()
@@ -63,7 +63,7 @@ async def test_redis_comes_back_empty(make_scene: MakeScene, server: Server) -> 
         server.start()
 
         # Then all is set up again: groups, counts, nicknames
-        assert await scene.flow(30) < patience(2)
+        await scene.flow(30)
         await scene.settle()
         assert all(peer.sessions == 1 for peer in scene.peers)
 
@@ -76,7 +76,7 @@ async def test_redis_is_flushed(make_scene: MakeScene, server: Server) -> None:
         for _ in range(8):
             await scene.flow(scene.dice.randint(5, 15))
             server.client.flushall()
-            assert await scene.flow(1) < patience(2)
+            await scene.flow(1)
 
         # Then what one front had heard and another had not is said again, and all is set up again
         await scene.flow(30)
@@ -98,7 +98,7 @@ async def test_redis_is_flushed_and_its_clock_goes_back(make_scene: MakeScene, s
         server.client.flushall()
 
         # Then messages go round again, and nothing is lost or told twice
-        assert await scene.flow(30) < patience(3)
+        await scene.flow(30)
         await scene.settle()
         assert all(peer.sessions == 1 for peer in scene.peers)
 
@@ -176,11 +176,11 @@ async def test_redis_freezes(make_scene: MakeScene, server: Server) -> None:
 
         # When it freezes for longer than an answer may take
         server.freeze()
-        await asyncio.sleep(6)
+        await scene.fronts_say("no answer for")
         server.wake()
 
         # Then messages go round again
-        assert await scene.flow(30) < patience(2)
+        await scene.flow(30)
         await scene.settle()
 
 
@@ -204,7 +204,7 @@ async def test_the_network_cuts_connections(make_scene: MakeScene, server: Serve
             proxy.cut(lambda link: scene.dice.random() < 0.5)
             await scene.flow(10)
         proxy.cut()
-        assert await scene.flow(1) < patience(2)
+        await scene.flow(1)
 
 
 async def test_the_network_is_slow(make_scene: MakeScene, server: Server) -> None:
@@ -221,10 +221,10 @@ async def test_the_network_swallows_one_direction(make_scene: MakeScene, server:
     """What was sent is carried out and not answered, or answered late, or carried out late."""
     async with _behind_proxy(make_scene, server) as (proxy, scene):
         proxy.swallow(**{direction: everyone})
-        await asyncio.sleep(5)
+        await scene.fronts_say("no answer for")
         proxy.cut(lambda link: scene.dice.random() < 0.5)
         proxy.heal()
-        assert await scene.flow(10) < patience(5)
+        await scene.flow(10)
 
 
 async def test_what_was_heard_of_a_history_does_not_come_again(make_scene: MakeScene, server: Server) -> None:

@@ -17,17 +17,19 @@ from tests.support.permissions import GuardedValkey
 from tests.support.processes import HOST, Port
 from tests.support.redis_servers import Server
 from tests.support.settings import settings
+from tests.support.waiting import DEADLINE
 
 Check = Callable[..., Awaitable[list[Finding]]]
 
 GIB = 2**30
+PATIENT = Timings(redis_connect=DEADLINE, redis_answer=DEADLINE)
 
 
 @pytest.fixture
 def check(io_loop: IOLoop) -> Check:
     """What is found out about a URL."""
 
-    async def checked(url: str, timings: Timings = Timings(), **changes: Any) -> list[Finding]:
+    async def checked(url: str, timings: Timings = PATIENT, **changes: Any) -> list[Finding]:
         findings = [finding async for finding in check_redis(settings(redis_url=url, **changes), timings)]
         assert not any("secret" in f"{finding}" for finding in findings), "a password is shown"
         return findings

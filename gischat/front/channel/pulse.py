@@ -13,6 +13,7 @@ from gischat import metrics
 from gischat.front.channel.closing import TIMED_OUT
 from gischat.front.channel.joiner import Member
 from gischat.front.channel.rooms import Room
+from gischat.lateness import sleeps_on_time
 from gischat.metrics import Closing
 from gischat.timings import Timings
 
@@ -36,7 +37,7 @@ class Pulse:
         self._rooms = rooms
         self._interval = interval
         self._timeout = timeout or interval
-        self._late = timings.pulse_late
+        self._late = timings.late
         self._asked: set[Member] = set()  # that have not answered, as far as is known
 
     async def run(self) -> None:
@@ -55,10 +56,8 @@ class Pulse:
         now = asyncio.get_running_loop().time
         ends = now() + seconds
         while (left := ends - now()) > 0:
-            looks_at = now() + min(left, self._timeout / PARTS)
-            await asyncio.sleep(looks_at - now())
-            if now() - looks_at < self._late:
-                self._close_silent()  # else we had no time ourselves, and what has come meanwhile was not read
+            if await sleeps_on_time(min(left, self._timeout / PARTS), self._late):
+                self._close_silent()
 
     def _close_silent(self) -> None:
         self._asked = {member for member in self._asked if member.owes_answer}

@@ -24,6 +24,7 @@ from tornado.iostream import IOStream, UnsatisfiableReadError
 from gischat.front.sockets.accepting import Acceptor
 from gischat.front.sockets.drops import Drops
 from gischat.front.sockets.memory import Memory, cut_off
+from gischat.lateness import sleeps_on_time
 from gischat.metrics import Unwelcome
 from gischat.settings import Settings
 from gischat.timings import Timings
@@ -81,7 +82,8 @@ class Server(HTTPServer):
     async def watch(self) -> None:
         """Closes who takes too long, until it is cancelled."""
         while True:
-            await asyncio.sleep(self._timings.http_look)
+            if not await sleeps_on_time(self._timings.http_look, self._timings.late):
+                continue
             now = self._now()
             for connection in [one for one, until in self._waiting.items() if until < now]:
                 self._close(connection, Unwelcome.SLOW_REQUEST, "a request's headers did not come in time")

@@ -7,6 +7,7 @@ than any mobile network gives, and a lost signal of half a minute is made up for
 import asyncio
 from typing import Protocol
 
+from gischat.lateness import sleeps_on_time
 from gischat.timings import Timings
 
 FLOOR_BYTES_PER_SECOND = 1000
@@ -41,7 +42,8 @@ class Uploads:
     async def run(self) -> None:
         """Watches until it is cancelled."""
         while True:
-            await asyncio.sleep(self._timings.upload_look)
+            if not await sleeps_on_time(self._timings.upload_look, self._timings.late):
+                continue
             now = asyncio.get_running_loop().time()
             for upload, (since, before) in list(self._windows.items()):
                 if now - since < self._timings.upload_window:

@@ -21,10 +21,11 @@ from gischat.messages import Messages, new_id, uncompliant
 from gischat.metrics import Closing
 from gischat.streams.entries import LEAVE, RESTORE, Outcome
 from tests.gischat.front.fakes import CHANNEL, frames_in
-from tests.gischat.front.scene import DEADLINE, MAX_UNREAD, Client, Scene, Start, close_frame, until
+from tests.gischat.front.scene import MAX_UNREAD, Client, Scene, Start, close_frame
 from tests.support.contract import CANARY, check, sample
+from tests.support.waiting import DEADLINE, until
 
-SHORT = 0.05  # seconds for the answer to a ping
+LONG = 60.0  # seconds for the answer to a ping
 KERNEL_BUFFERS = 150_000  # more than both ends' hold, which grow a little while they are written to
 
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -138,8 +139,8 @@ async def test_who_answers_a_ping_is_not_silent(start: Start) -> None:
     scene.connection.ping()
     assert await scene.client.receive(2) == PING
     assert scene.connection.owes_answer
-    assert not scene.connection.is_silent(DEADLINE)
-    await until(lambda: scene.connection.is_silent(SHORT))
+    assert not scene.connection.is_silent(LONG)
+    assert scene.is_silent_after(LONG)
     # When any bytes come, be they of something else
     scene.hear_something()
     assert not scene.connection.owes_answer
@@ -149,15 +150,15 @@ async def test_who_answers_a_ping_is_not_silent(start: Start) -> None:
 async def test_the_first_ping_that_is_not_answered_counts(start: Start) -> None:
     scene = start()
     scene.connection.ping()
-    await until(lambda: scene.connection.is_silent(SHORT))
+    assert scene.is_silent_after(LONG)
     scene.connection.ping()
-    assert scene.connection.is_silent(SHORT)
+    assert scene.connection.is_silent(LONG)
     assert await scene.client.receive(4) == PING + PING
     # And after an answer, the next
     scene.hear_something()
     scene.connection.ping()
-    assert not scene.connection.is_silent(DEADLINE)
-    await until(lambda: scene.connection.is_silent(SHORT))
+    assert not scene.connection.is_silent(LONG)
+    assert scene.is_silent_after(LONG)
 
 
 async def test_one_who_takes_nothing_is_not_kept_alive_by_what_he_is_sent(start: Start) -> None:
@@ -165,9 +166,9 @@ async def test_one_who_takes_nothing_is_not_kept_alive_by_what_he_is_sent(start:
     scene.connection.ping()
     large = text_frame(b"x" * 100_000)
     for _ in range(3):  # the socket's buffers are full behind the first
-        await until(lambda: scene.connection.is_silent(SHORT))
+        await until(lambda: scene.is_silent_after(LONG))
         scene.connection.write(large)
-    assert scene.connection.is_silent(SHORT)
+    assert scene.is_silent_after(LONG)
 
 
 async def test_a_ping_before_a_history_is_timed_behind_it(start: Start) -> None:
@@ -175,19 +176,19 @@ async def test_a_ping_before_a_history_is_timed_behind_it(start: Start) -> None:
     # Given somebody who was pinged before his history came
     scene = start()
     scene.connection.ping()
-    await until(lambda: scene.connection.is_silent(SHORT))
+    assert scene.is_silent_after(LONG)
     # When it is sent
     history = text_frame(b"x" * 1_000_000)
     scene.connection.write(history)
-    assert not scene.connection.is_silent(SHORT)
+    assert not scene.connection.is_silent(LONG)
     # Then he has time as long as he takes some of it, and a while after
     left = len(PING + history)
     while left > 500_000:
-        await until(lambda: scene.connection.is_silent(SHORT))
+        await until(lambda: scene.is_silent_after(LONG))
         left -= len(await scene.client.receive(100_000))
-        await until(lambda: not scene.connection.is_silent(SHORT))
+        await until(lambda: not scene.connection.is_silent(LONG))
     # And no longer when he takes nothing any more
-    await until(lambda: scene.connection.is_silent(SHORT))
+    await until(lambda: scene.is_silent_after(LONG))
 
 
 async def test_who_is_still_reading_what_stands_before_the_ping_is_not_silent(start: Start) -> None:
@@ -195,11 +196,11 @@ async def test_who_is_still_reading_what_stands_before_the_ping_is_not_silent(st
     scene = start()
     before = len(scene.fill())
     scene.connection.ping()
-    await until(lambda: scene.connection.is_silent(SHORT))  # nothing has moved yet
+    await until(lambda: scene.is_silent_after(LONG))  # nothing has moved yet
     # When the client takes a part of it
     await scene.client.receive(before // 2)
     # Then it is there
-    await until(lambda: not scene.connection.is_silent(SHORT))
+    await until(lambda: not scene.connection.is_silent(LONG))
 
 
 async def test_who_has_read_a_ping_and_does_not_answer_is_silent_whatever_else_it_reads(start: Start) -> None:
@@ -209,7 +210,7 @@ async def test_who_has_read_a_ping_and_does_not_answer_is_silent_whatever_else_i
     await scene.client.receive(before + len(PING))
     scene.connection.send(b"more")
     await scene.client.receive(len(text_frame(b"more")))
-    await until(lambda: scene.connection.is_silent(SHORT))
+    await until(lambda: scene.is_silent_after(LONG))
 
 
 async def test_a_ping_for_who_is_gone_hurts_nobody(start: Start) -> None:

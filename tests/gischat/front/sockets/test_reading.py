@@ -26,8 +26,8 @@ from gischat.front.sockets.uploads import Uploads
 from gischat.metrics import Gathered
 from gischat.timings import Timings
 from tests.gischat.front.fakes import frames_in
+from tests.support.waiting import DEADLINE, until
 
-DEADLINE = 20.0  # seconds; only a test that fails waits that long
 SIZES = (0, 1, 125, 126, 65_535, 65_536, 300_000, 2)
 MOST = 5 * 2**20
 
@@ -108,11 +108,6 @@ class Scene:
         async with asyncio.timeout(DEADLINE):
             await asyncio.get_running_loop().sock_sendall(self.client, data)
 
-    async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(DEADLINE):
-            while not holds():
-                await asyncio.sleep(0.001)
-
     async def received(self) -> bytes:
         """All that the server sends until it closes the connection."""
         received = b""
@@ -153,10 +148,10 @@ async def test_the_same_messages_are_read_whatever_the_pieces_in_which_they_come
         for at in range(0, len(sent), step):
             await scene.send(sent[at : at + step])
         # Then each is heard whole, in order, and nothing is held any more
-        await scene.until(lambda: len(scene.heard) == len(messages) + 1 and len(scene.paced) == 4)
+        await until(lambda: len(scene.heard) == len(messages) + 1 and len(scene.paced) == 4)
         assert scene.heard == [message.decode() for message in [*messages, cut]]
         assert scene.protocol.bytes_in == scene.counted.total == len(sent)
-        await scene.until(lambda: scene.memory.used == 0)
+        await until(lambda: scene.memory.used == 0)
 
 
 def fragments(payload: bytes, size: int) -> Iterable[bytes]:
@@ -190,7 +185,7 @@ async def test_who_breaks_the_protocol_gets_a_close_frame_and_nothing_else(sent:
         assert (closing.opcode, closing.data[:2]) == (Opcode.CLOSE, struct.pack("!H", code))
         assert scene.heard == ["before"]
         scene.client.close()
-        await scene.until(scene.has_ended.is_set)
+        await until(scene.has_ended.is_set)
         assert scene.faults == []
 
 
@@ -216,7 +211,7 @@ async def test_every_byte_that_comes_is_a_sign_of_life() -> None:
         for byte in frame(text(2000), fin=False)[:5]:
             before = asyncio.get_running_loop().time()
             await scene.send(bytes([byte]))
-            await scene.until(lambda: scene.last_heard > before)  # noqa: B023 - it is awaited here
+            await until(lambda: scene.last_heard > before)  # noqa: B023 - it is awaited here
         assert scene.heard == []
 
 
@@ -225,7 +220,7 @@ async def test_who_goes_in_the_middle_of_a_message_leaves_nothing_behind() -> No
         await early.send(frame(text(500_000))[:3])
         await late.send(frame(text(500_000))[:400_000])
         await between.send(frame(text(200_000), fin=False))
-        await early.until(lambda: early.memory.used == 3 + (400_000 - 14) + 200_000)
+        await until(lambda: early.memory.used == 3 + (400_000 - 14) + 200_000)
 
 
 async def test_what_is_not_complete_is_counted_as_it_comes() -> None:
@@ -235,10 +230,10 @@ async def test_what_is_not_complete_is_counted_as_it_comes() -> None:
         await scene.send(whole[:10])
         await scene.send(whole[10:300_000])
         # Then what has come counts, and not what was announced
-        await scene.until(lambda: scene.memory.used == 300_000 - 14)
+        await until(lambda: scene.memory.used == 300_000 - 14)
         # And when it is complete, nothing does
         await scene.send(whole[300_000:])
-        await scene.until(lambda: len(scene.heard) == 1)
+        await until(lambda: len(scene.heard) == 1)
         assert scene.memory.used == 0
 
 
@@ -248,9 +243,9 @@ async def test_pieces_of_a_message_are_counted_until_the_last_has_come_whole() -
             await scene.send(frame(text(1000), Opcode.CONT if number else Opcode.TEXT, fin=False))
         last = frame(text(1000), Opcode.CONT)
         await scene.send(last[:-1])
-        await scene.until(lambda: scene.memory.used == 5000 + len(last) - 1)
+        await until(lambda: scene.memory.used == 5000 + len(last) - 1)
         await scene.send(last[-1:])
-        await scene.until(lambda: len(scene.heard) == 1)
+        await until(lambda: len(scene.heard) == 1)
         assert scene.memory.used == 0
 
 
@@ -262,7 +257,7 @@ async def test_a_message_may_be_in_any_number_of_fragments_of_which_some_are_wor
             for at in range(0, len(message), 64)
         )
         await scene.send(sent)
-        await scene.until(lambda: bool(scene.heard))
+        await until(lambda: bool(scene.heard))
         assert scene.heard == [message.decode()]
         assert len(scene.paced) == (len(message) // 64 - 1) // FRAGMENTS
 
@@ -271,12 +266,12 @@ async def test_a_message_whose_fragments_are_too_many_is_dropped_and_that_is_tol
     async with scenes() as (scene,):
         scene.is_within_rates = False
         await scene.send(frame(b"x", fin=False) + frame(b"x", Opcode.CONT, fin=False) * (5 * FRAGMENTS))
-        await scene.until(lambda: len(scene.paced) == 5)
+        await until(lambda: len(scene.paced) == 5)
         assert scene.paced == [True, False, False, False, False]
         assert scene.memory.used == 0
         # And the next one is heard
         await scene.send(frame(b"x", Opcode.CONT) + frame(b"next"))
-        await scene.until(lambda: bool(scene.heard))
+        await until(lambda: bool(scene.heard))
         assert scene.heard == ["next"]
         assert scene.oversized == []
 
@@ -286,7 +281,7 @@ async def test_what_is_too_large_is_told_at_its_end_and_never_held() -> None:
         for size in (MOST + 1, 2 * MOST):
             await scene.send(frame(b"x" * size))
         await scene.send(frame(b"x" * MOST, fin=False) + frame(b"x" * MOST, Opcode.CONT) + frame(b"next"))
-        await scene.until(lambda: bool(scene.heard))
+        await until(lambda: bool(scene.heard))
         assert scene.oversized == [MOST + 1, 2 * MOST, 2 * MOST]
         assert scene.heard == ["next"]
 
@@ -330,13 +325,13 @@ async def test_a_message_that_is_not_complete_is_watched_until_it_is() -> None:
     async with scenes() as (scene,):
         whole = frame(text(5000))
         await scene.send(whole[:3000])
-        await scene.until(lambda: scene.protocol in scene.uploads._windows)
+        await until(lambda: scene.protocol in scene.uploads._windows)
         assert scene.protocol.progress == 3000 - 8
         await scene.send(whole[3000:])
-        await scene.until(lambda: not scene.uploads._windows)
+        await until(lambda: not scene.uploads._windows)
         # And who makes no progress with one is told so
         await scene.send(whole[:3000])
-        await scene.until(lambda: bool(scene.uploads._windows))
+        await until(lambda: bool(scene.uploads._windows))
         scene.protocol.cut_slow_upload()
         await scene.send(whole[3000:] + frame(struct.pack("!H", 1008), Opcode.CLOSE))
         (closing,) = frames_in(await scene.received())
@@ -352,9 +347,9 @@ async def test_when_memory_is_full_those_go_who_have_most_of_it() -> None:
         for scene in greedy:
             await scene.send(frame(text(900_000))[:850_000])
         # Then as many of them are cut off as must be, and he can go on
-        await honest.until(lambda: sum(scene.has_ended.is_set() for scene in greedy) == 2)
+        await until(lambda: sum(scene.has_ended.is_set() for scene in greedy) == 2)
         await honest.send(message[200_000:])
-        await honest.until(lambda: len(honest.heard) == 1)
+        await until(lambda: len(honest.heard) == 1)
         assert sum(scene.has_ended.is_set() for scene in greedy) == 2
 
 
@@ -366,7 +361,7 @@ async def test_large_frames_that_come_together_leave_a_turn_of_the_loop_to_other
         for scene in made:
             scene.on_message = lambda _: events.append("large")
             await scene.send(message[:-1])
-        await made[0].until(lambda: made[0].memory.used == 3 * CHUNK_BYTES)
+        await until(lambda: made[0].memory.used == 3 * CHUNK_BYTES)
 
         async def others() -> None:
             while events.count("large") < len(made):
@@ -387,13 +382,13 @@ async def test_after_our_goodbye_a_flood_is_not_read_to_its_end() -> None:
         scene.protocol.close(1008, "Bye.")
         await scene.send(frame(b"{}") * (reading.LAST_FRAMES + 50))
         # Then some of it is read, for its own goodbye might follow, and then no more
-        await scene.until(lambda: scene.protocol._last_frames == reading.LAST_FRAMES)
+        await until(lambda: scene.protocol._last_frames == reading.LAST_FRAMES)
         await scene.send(frame(struct.pack("!H", 1008), Opcode.CLOSE))
         await asyncio.sleep(0)
         assert not scene.has_ended.is_set()
         # And when the socket is closed, that is the end
         scene.stream.close()
-        await scene.until(scene.has_ended.is_set)
+        await until(scene.has_ended.is_set)
         assert scene.heard == []
 
 
@@ -401,11 +396,11 @@ async def test_a_goodbye_that_answers_ours_is_read_behind_what_was_on_its_way() 
     async with scenes() as (scene,):
         large = frame(text(300_000))
         await scene.send(large[:100_000])
-        await scene.until(lambda: scene.memory.used > 90_000)
+        await until(lambda: scene.memory.used > 90_000)
         scene.protocol.close(1008, "Bye.")
         await scene.send(large[100_000:])
         await scene.send(frame(b"{}") * (reading.LAST_FRAMES - 2) + frame(struct.pack("!H", 1008), Opcode.CLOSE))
-        await scene.until(scene.has_ended.is_set)
+        await until(scene.has_ended.is_set)
         assert scene.protocol.close_code == 1008
         assert scene.heard == []
 
@@ -413,7 +408,7 @@ async def test_a_goodbye_that_answers_ours_is_read_behind_what_was_on_its_way() 
 async def test_who_does_not_answer_our_goodbye_is_not_waited_for_for_ever() -> None:
     async with scenes(timings=Timings(close_answer=0.01)) as (scene,):
         scene.protocol.close(1008, "Bye.")
-        await scene.until(scene.has_ended.is_set)
+        await until(scene.has_ended.is_set)
 
 
 async def test_a_fault_of_ours_in_reading_is_logged_and_ends_the_connection() -> None:
@@ -422,4 +417,4 @@ async def test_a_fault_of_ours_in_reading_is_logged_and_ends_the_connection() ->
         scene.on_message = lambda _: (_ for _ in ()).throw(fault)
         await scene.send(frame(b"{}"))
         assert await scene.received() == b""
-        await scene.until(lambda: scene.faults == [fault])
+        await until(lambda: scene.faults == [fault])
