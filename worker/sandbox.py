@@ -21,9 +21,9 @@ knows neither a limit of memory nor the death of its parent. Both take 20 to 27 
 takes 11.
 
 Why processor time: beside other load a photo takes ten times as long as on an idle machine, and is as honest. The
-clock bounds only what does not compute: a child that hangs, or gets next to nothing of the processor. Why we look at
-the child's own clock: ITIMER_PROF and RLIMIT_CPU, by which the kernel would end it, count ticks, and were seen to be
-off by half on a busy machine.
+clock bounds only what does not compute: a child that hangs, or gets next to nothing of the processor. Why the parent
+looks at the child's processor time and does not leave it to the kernel: RLIMIT_CPU counts whole seconds and from the
+child's start, ITIMER_PROF counts ticks (on a busy machine it came up to a sixth too early).
 """
 
 import asyncio

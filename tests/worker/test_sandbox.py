@@ -176,7 +176,7 @@ async def test_a_function_that_computes_for_too_long_is_ended_whatever_it_hears(
 
 async def test_waiting_is_not_computing_and_each_run_is_counted_by_itself() -> None:
     """A child that waits for the processor is like one that sleeps."""
-    async with opened(seconds=0.4) as sandbox:
+    async with opened(seconds=0.4, preload=(__name__,)) as sandbox:
         await sandbox.run(compute, 0.25)
         await sandbox.run(time.sleep, 0.5)
         await sandbox.run(compute, 0.25)
