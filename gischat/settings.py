@@ -101,7 +101,7 @@ class Settings:
     max_outbox_bytes: int
     max_outbox_age: int  # seconds
     # One job of the heavy lane
-    job_seconds: float
+    job_seconds: float  # of processor time; by the clock, see `worker.sandbox`
     job_memory: int  # bytes of address space
     # What the supervisor runs
     fronts: int

@@ -24,7 +24,9 @@ from gischat.supervision import files
 # "supervisor.sock.<pid>", 24 bytes with the slash.
 LONGEST_RUN_DIR = 103 - len("/supervisor.sock.4194304")
 
-WORKERS_STOP_MARGIN = 10  # seconds that a heavy worker has, after its job's own limit, to publish and exit
+# Seconds that a heavy worker has, after its job's processor time, to publish and exit. On a busy machine the job may
+# take longer: then it is killed, and its successor takes the job up.
+WORKERS_STOP_MARGIN = 10
 
 REDIS = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT")
 

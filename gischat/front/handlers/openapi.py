@@ -17,9 +17,9 @@ from marshmallow import Schema, fields, validate
 from gischat import __version__
 from gischat.front.door.access import TOKEN
 from gischat.front.handlers import admin_schemas
-from gischat.messages import NULL_IS_ABSENT
 from gischat.protocol import schemas as protocol
 from gischat.protocol.words import VISIBLE
+from gischat.reading import NULL_IS_ABSENT
 from gischat.settings import Settings
 
 JsonObject = dict[str, Any]
