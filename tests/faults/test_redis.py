@@ -47,7 +47,7 @@ async def test_redis_is_away_for_long(make_scene: MakeScene, server: Server) -> 
         await jane.count(len(scene.peers) + 1)
         server.kill()
         await scene.fronts_say("gischat-front is lost")
-        said = [await jane.say() for _ in range(3)]
+        said = [await jane.say(text) for text in ("first", "second", "third")]
         told = [await jane.refusal() for _ in said]
         server.start()
 
