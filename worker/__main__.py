@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import functools
+import gc
 import logging
 import os
 import socket
@@ -11,13 +12,12 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from gischat import notify, process, scraping
+from gischat import notify, process
 from gischat.messages import Lane
 from gischat.settings import Settings
 from gischat.streams.multiplexer import Redis
 from gischat.streams.servers import connect, reading_groups
 from gischat.timings import Timings
-from worker import dead
 from worker.consumer import Consumer, HeavyConsumer, LightConsumer
 from worker.gateway import Gateway
 from worker.inbox import InboxReader
@@ -26,13 +26,15 @@ from worker.workbook import WorkBook
 
 log = logging.getLogger("worker")
 
+PRELOAD = ("worker.attempts", "worker.images", "worker.geojson")  # what a job in the sandbox needs
+
 
 class Deaf(Exception):
     """This process runs and takes no jobs: it is of no use."""
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m worker", description="Starts one gischat worker.")
+    parser = argparse.ArgumentParser(prog="gischat worker", description="Starts one gischat worker.")
     parser.add_argument("--lane", choices=("light", "heavy", "all"), required=True, help="the jobs it takes")
     parser.add_argument(
         "--name",
@@ -45,7 +47,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 async def work(lanes: list[Lane], name: str, settings: Settings, timings: Timings, stop: asyncio.Event) -> None:
     """Works until it is told to stop, then ends what it holds."""
     async with contextlib.AsyncExitStack() as stack:
-        sandbox = Sandbox(seconds=settings.job_seconds, memory=settings.job_memory, preload=("worker.attempts",))
+        sandbox = Sandbox(seconds=settings.job_seconds, memory=settings.job_memory, preload=PRELOAD)
         stack.push_async_callback(sandbox.close)
         if Lane.HEAVY in lanes:
             await sandbox.start()
@@ -57,9 +59,13 @@ async def work(lanes: list[Lane], name: str, settings: Settings, timings: Timing
             ]
         if Lane.HEAVY in lanes:
             consumers.append(await stack.enter_async_context(_heavy(name, settings, timings, sandbox)))
-        await stack.enter_async_context(scraping.answering(settings))
+        if settings.metrics_port:
+            from gischat import scraping  # brings a web server along
+
+            await stack.enter_async_context(scraping.answering(settings))
         log.info("taking %s jobs as %s", " and ".join(lanes), name)
         notify.ready()
+        gc.freeze()  # what is there now stays: to look through all of it takes the collector 20 ms and more each time
         # One that fails ends the group, and so the process: better a new worker than one that takes no jobs.
         async with asyncio.TaskGroup() as group:
             runs = {consumer: group.create_task(consumer.run(stop)) for consumer in consumers}
@@ -124,23 +130,26 @@ async def _watch(consumers: list[Consumer], deaf: float) -> None:
     Raises:
         Deaf: one does not.
     """
-    answering_since = time.monotonic()
+    now = asyncio.get_running_loop().time
+    answering_since = now()
     while True:
         await asyncio.sleep(deaf / 10)
         for consumer in consumers:
-            asked_at = time.monotonic()
+            asked_at = now()
             # While Redis is away a question may wait: the answer then says nothing of the time before.
-            if not await consumer.gateway.answers() or time.monotonic() - asked_at > deaf / 10:
-                answering_since = time.monotonic()
+            if not await consumer.gateway.answers() or now() - asked_at > deaf / 10:
+                answering_since = now()
             quiet_since = max(consumer.turned_at, answering_since)
-            if time.monotonic() - quiet_since > deaf:
+            if now() - quiet_since > deaf:
                 raise Deaf(f"no jobs are taken from the {consumer.gateway.lane} lane although redis answers")
 
 
 def main(arguments: Sequence[str] | None = None, timings: Timings = Timings()) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["dead"]:
-        return dead.main(arguments[1:])
+    if list(arguments[:1]) == ["dead"]:
+        from worker import dead
+
+        return dead.main(arguments[1:], timings)
     given = _parsed(arguments)
     lanes = list(Lane) if given.lane == "all" else [Lane(given.lane)]
     return process.run("worker", functools.partial(work, lanes, given.name), timings, name=given.name)

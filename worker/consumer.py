@@ -13,12 +13,11 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 
-from redis.exceptions import RedisError, ResponseError
-
 from gischat import metrics
 from gischat.errors import Refused, Uncompliant
 from gischat.messages import Lane
 from gischat.settings import Settings
+from gischat.streams.answers import RedisError, ResponseError
 from gischat.timings import Timings
 from worker import presence, process
 from worker.attempts import Attempt, Postpone, attempt
@@ -82,12 +81,12 @@ class Consumer(ABC):
     async def _begin_anew(self, error: ResponseError) -> None:
         # A flush takes the groups away, before a read (NOGROUP) or under a read that waits (UNBLOCKED).
         if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
-            log.error("redis answered: %s", error)
+            log.debug("redis answered: %s", error)
             await asyncio.sleep(self._timings.read_fault_pause)
         try:
             await self.gateway.found_groups()
         except (ConnectionError, Refused, ResponseError) as failure:
-            log.warning("the consumer groups could not be made: %s", failure)
+            log.debug("the consumer groups could not be made: %s", failure)
 
     async def _keep_house(self) -> None:
         for channel in self.gateway.channels:
@@ -222,7 +221,7 @@ class HeavyConsumer(Consumer):
                 continue
             except RedisError as error:
                 if not str(error).startswith("UNBLOCKED"):  # as a failover or a flush does
-                    log.error("redis answered: %s", error)
+                    log.debug("redis answered: %s", error)
                 await asyncio.sleep(self._timings.read_fault_pause)
                 continue
             for channel, entry, job in arrivals:
@@ -323,7 +322,9 @@ class HeavyConsumer(Consumer):
         """What a job comes to: see `worker.attempts`. Where the child did not say what it took, it was all the time."""
         since = time.monotonic()
         done = await self._done(held, most_seconds)
-        return done if isinstance(done, Attempt) else Attempt(done, time.monotonic() - since)
+        if isinstance(done, Attempt):
+            return done
+        return Attempt(done, min(time.monotonic() - since, self._settings.job_seconds))
 
     async def _done(self, held: Held, most_seconds: float | None) -> Attempt | Effect:
         if not held.job.is_complete:
@@ -333,7 +334,6 @@ class HeavyConsumer(Consumer):
             return _given_up(held)
         reason = ""
         for _ in range(MOST_DELIVERIES):
-            began = time.monotonic()
             try:
                 job = held.job
                 return await self._sandbox.run(attempt, job.type, job.body, self._settings, most_seconds)
@@ -341,9 +341,6 @@ class HeavyConsumer(Consumer):
                 log.warning("a job took too much memory", extra=_named(held))
                 return Refuse(TAKES_TOO_MUCH)
             except TimedOut as error:
-                if time.monotonic() - began > self._settings.job_seconds + self._timings.frozen:
-                    # This process was frozen: another has the job by now, or it is delivered here once more.
-                    raise ConnectionError("frozen in the midst of a job") from None
                 # It would take as long again, and hold up all others' pictures meanwhile.
                 log.error("a job is buried: it %s", error, extra=_named(held))
                 return Bury(f"It {error}.", TOOK_TOO_LONG, cause=Undoing.TIMED_OUT)

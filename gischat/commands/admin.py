@@ -24,8 +24,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest, HTTPResponse
 
-from gischat.process import WRONG_SETTINGS
-from gischat.settings import Settings, SettingsError, load
+from gischat.settings import WRONG_SETTINGS, Settings, SettingsError, load
 from gischat.timings import Timings
 
 NOT_DONE, UNREACHABLE, NOT_PERMITTED = 1, 69, 77
@@ -89,7 +88,7 @@ def ban(given: argparse.Namespace) -> Call:
 
 
 def unban(given: argparse.Namespace) -> Call:
-    id = quote(given.subject.replace("/", "-").lower(), safe="")
+    id = quote(given.subject.replace("/", "-").casefold(), safe="")
     return Call(
         "DELETE", f"/admin/bans/{id}" + _query(channel=given.channel), lambda answer: f"Lifted: {answer['lifted']}."
     )

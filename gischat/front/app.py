@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from functools import partial
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
@@ -15,7 +15,7 @@ from tornado.web import Application
 
 from gischat.front.door.addresses import Proxies
 from gischat.front.front import Front
-from gischat.front.handlers import admin, docs, rest
+from gischat.front.handlers import docs, rest
 from gischat.front.handlers.cached import CachedReads
 from gischat.front.handlers.requests import identify, log_request
 from gischat.front.handlers.scrape import Metrics
@@ -29,6 +29,8 @@ from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
+WEB = Path(__file__).parents[1] / "web"
+
 OWN_DESCRIPTORS = 64  # logs, Redis, the loop's
 
 FOR_OPERATORS = ("/admin", "/metrics")
@@ -40,7 +42,7 @@ AS_OFTEN_AS_YOU_LIKE = (rest.Page, rest.Alive, rest.Ready)
 def routes(front: Front) -> list[URLSpec]:
     """Every path that a front answers."""
     parts = {"front": front}
-    web = {"path": str(resources.files("gischat") / "web")}
+    web = {"path": str(WEB)}
     return [
         URLSpec(r"/()", rest.Page, web | {"default_filename": "index.html"}),
         URLSpec(r"/web/(.+)", rest.Page, web),
@@ -49,7 +51,7 @@ def routes(front: Front) -> list[URLSpec]:
         URLSpec(r"/rules", rest.Rules, parts),
         URLSpec(r"/status", rest.Status, parts),
         *docs.routes(front),
-        *admin.routes(front),
+        *_admin_routes(front),
         URLSpec(r"/livez", rest.Alive, parts),
         URLSpec(r"/readyz", rest.Ready, parts),
         URLSpec(r"/metrics", Metrics, parts),
@@ -58,6 +60,15 @@ def routes(front: Front) -> list[URLSpec]:
         URLSpec(r"/channel/([^/]+)/text", rest.PutText, parts),
         URLSpec(r"/channel/([^/]+)/ws", ChannelSocket, parts),
     ]
+
+
+def _admin_routes(front: Front) -> list[URLSpec]:
+    """The paths of moderation; none where nobody moderates."""
+    if not front.settings.admin_token:
+        return []
+    from gischat.front.handlers import admin  # with its schemas a thirtieth of a start
+
+    return admin.routes(front)
 
 
 class Site(Application):
@@ -134,7 +145,8 @@ async def running(settings: Settings, timings: Timings = Timings()) -> AsyncIter
         await front.presence.begin()
         tasks = [group.create_task(part.run()) for part in front.parts]
         allow_descriptors(settings.max_connections + settings.max_pending_connections + OWN_DESCRIPTORS)
-        server = Server(application(front), settings, front.drops, front.memory, timings)
+        address_key = Proxies(settings.trusted_proxies).key_of
+        server = Server(application(front), settings, front.drops, front.memory, address_key, timings)
         tasks.append(group.create_task(server.watch()))
         server.add_sockets(bind_sockets(settings.port, settings.host or None, reuse_port=True))
         here = {"front": front.gateway.front}

@@ -17,7 +17,8 @@ from gischat.front.channel.connection import GOING_AWAY, Connection
 from gischat.front.channel.moderation import Moderation
 from gischat.front.channel.presence import Presence
 from gischat.front.channel.pulse import Pulse
-from gischat.front.channel.rooms import Room
+from gischat.front.channel.recent import MAX_BYTES, RecentMessages
+from gischat.front.channel.rooms import REPLAYED_BYTES_PER_SECOND, Room
 from gischat.front.channel.subscriber import Subscriber
 from gischat.front.door.access import Access
 from gischat.front.door.admission import Admission
@@ -32,9 +33,11 @@ from gischat.front.sockets.drops import Drops
 from gischat.front.sockets.memory import Memory
 from gischat.front.sockets.turns import Turns
 from gischat.front.sockets.uploads import Uploads
-from gischat.messages import Message, Messages
-from gischat.metrics import Closing, Unwelcome
+from gischat.messages import Message
+from gischat.metrics import Closing, Delay, Unwelcome
+from gischat.reading import Messages
 from gischat.settings import Settings
+from gischat.streams.answers import RedisError
 from gischat.streams.multiplexer import Redis
 from gischat.timings import Timings
 
@@ -63,7 +66,11 @@ class Front:
         self.gateway = Gateway(settings, secrets.token_hex(16), redis, heavy, histories, timings)
         self.turnstiles = Turnstiles(self.gateway, settings, timings)
         pace = ReadPace()
-        self.rooms = {name: Room(name, self.gateway, self.turnstiles, pace, timings) for name in settings.channels}
+        replays = ReadPace(REPLAYED_BYTES_PER_SECOND)
+        self.rooms = {
+            name: Room(name, self.gateway, self.turnstiles, pace, self._recent_messages(), replays, timings)
+            for name in settings.channels
+        }
         self.status = CachedAnswer(self._encode_status, seconds=timings.answer_kept)
         for room in self.rooms.values():
             room.counted = self.status.invalidate
@@ -83,8 +90,19 @@ class Front:
             metrics.CONNECTIONS_CLOSED.labels(closing)
         for unwelcome in Unwelcome:
             metrics.CONNECTIONS_REFUSED.labels(unwelcome)
+        for delay in Delay:
+            metrics.READING_DELAYED.labels(delay)
         self.is_draining = False
         self._head_counts = dict.fromkeys(settings.channels, 0)
+
+    def _recent_messages(self) -> RecentMessages:
+        """For a channel: all of them together hold a quarter of what this front may."""
+        return RecentMessages(
+            max_bytes=min(MAX_BYTES, self.settings.max_front_bytes // 4 // len(self.settings.channels)),
+            max_entries=self.settings.max_outbox_messages,
+            memory=self.memory,
+            timings=self.timings,
+        )
 
     def connect(
         self,
@@ -136,7 +154,7 @@ class Front:
 
     async def head_counts(self) -> dict[str, int]:
         """Connections by channel, over all fronts; the last that were known while Redis is out of reach."""
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(Refused, RedisError):
             counts = await self.gateway.head_counts(self.settings.channels)
             self._head_counts = dict(zip(self.settings.channels, counts, strict=True))
         return self._head_counts

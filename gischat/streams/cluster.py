@@ -11,12 +11,11 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Self
 
-from redis.asyncio.connection import AbstractConnection
-from redis.crc import key_slot
-from redis.exceptions import RedisError
-
 from gischat.redis_url import Node
+from gischat.streams.answers import RedisError
 from gischat.streams.complaint import Complaint
+from gischat.streams.connection import Connection, opened
+from gischat.streams.keys import key_slot
 from gischat.streams.multiplexer import Call, Lost, Multiplexer, still_patient
 from gischat.streams.scripts import Script
 from gischat.streams.wire import Argument
@@ -31,7 +30,7 @@ class Cluster:
     def __init__(
         self,
         seeds: Sequence[Node],
-        dial: Callable[[Node], Awaitable[AbstractConnection]],
+        dial: Callable[[Node], Awaitable[Connection]],
         *,
         name: str,
         resends: bool,
@@ -89,15 +88,17 @@ class Cluster:
     def call(self, *command: Argument, key: str) -> "asyncio.Future[Any]":
         return self._route(Call(command, key))
 
-    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "asyncio.Future[Any]":
-        return self._route(Call.of(script, keys, arguments))
+    def run(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], *, resends: bool = True
+    ) -> "asyncio.Future[Any]":
+        return self._route(Call.of(script, keys, arguments, resends=resends))
 
     def drop(self) -> None:
         for node in self._nodes.values():
             node.drop()
 
     def _route(self, call: Call) -> "asyncio.Future[Any]":
-        slot = key_slot(call.key.encode())
+        slot = key_slot(call.key)
         for slots, node in self._slots:
             if slot in slots:
                 return self._connected(node).enter(call)
@@ -168,21 +169,15 @@ class Cluster:
 
 
 async def slots_of(
-    node: Node, dial: Callable[[Node], Awaitable[AbstractConnection]], timings: Timings = Timings()
+    node: Node, dial: Callable[[Node], Awaitable[Connection]], timings: Timings = Timings()
 ) -> list[tuple[range, Node]]:
     """Which master has which slots, as this node says.
 
     Raises:
         RedisError, OSError, TimeoutError: it does not answer, or is in no cluster.
     """
-    connection = await dial(node)
-    try:
-        async with asyncio.timeout(timings.redis_connect):
-            await connection.connect()  # type: ignore[no-untyped-call]
-            await connection.send_command("CLUSTER", "SLOTS")
-            answer = await connection.read_response(disable_decoding=True)
-    finally:
-        await connection.disconnect(nowait=True)
+    async with asyncio.timeout(timings.redis_connect), opened(await dial(node)) as connection:
+        answer = await connection.ask("CLUSTER", "SLOTS")
     # A node that does not know its own address, or is not to tell it, says nothing: it is where we have asked it.
     return [
         (range(first, last + 1), Node((master[0] or b"").decode() or node.host, master[1]))

@@ -1,8 +1,9 @@
 """The scripts that run inside Redis: each a file in lua/, in one slot, all or nothing."""
 
+import functools
 from dataclasses import dataclass
 from hashlib import sha1
-from importlib import resources
+from pathlib import Path
 
 from gischat.settings import Settings
 from gischat.streams.entries import PASSES_FREEZE
@@ -18,6 +19,8 @@ DEAD_BYTES = 64 * 2**20
 BANS_NUMBER = 1000  # per channel
 
 
+_LUA = Path(__file__).with_name("lua")
+
 MODERATION = frozenset(
     {"ban", "lift", "freeze", "restrictions", "restrict_again", "withdraw", "disconnect", "roll_call"}
 )
@@ -26,7 +29,7 @@ PRESENCE = frozenset({"register", "restore", "exit", "leave", "renew", "resign",
 SAID = frozenset({"finish", "like", "missing"})  # they end what a client has said; so do some of presence
 
 # How many keys of its own a script is handed behind those that all are: see `ChannelKeys`.
-_OWN_KEYS = dict.fromkeys(MODERATION | {"since", "snapshot"}, 2) | dict.fromkeys(PRESENCE, 3)
+_OWN_KEYS = dict.fromkeys(MODERATION | {"retained", "snapshot"}, 2) | dict.fromkeys(PRESENCE, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,13 @@ class Script:
     """A script with the instance's limits in it; `digest` is what Redis knows it by."""
 
     name: str
-    text: str
+    parts: tuple[str, ...]  # of its text; most are those of all scripts
     digest: str
+
+    @property
+    def text(self) -> str:
+        """For a Redis that does not know it yet."""
+        return "".join(self.parts)
 
 
 class Scripts:
@@ -61,7 +69,7 @@ class Scripts:
     snapshot: Script
     head_count: Script
     bury: Script
-    since: Script
+    retained: Script
     retry: Script
     discard: Script
     backlog: Script
@@ -79,7 +87,7 @@ class Scripts:
         self.all = []
         for name in type(self).__annotations__:
             own_keys = f"local OWN_KEYS = {_OWN_KEYS.get(name, 0)}\n"
-            self.all.append(_script(name, limits + own_keys + prelude + _own_head(name) + _read(name)))
+            self.all.append(_script(name, limits, own_keys, prelude, *_own_head(name), _read(name)))
         for script in self.all:
             setattr(self, script.name, script)
 
@@ -97,7 +105,6 @@ def _limits(settings: Settings, timings: Timings) -> str:
         "IDS_NUMBER": IDS_NUMBER,
         "IDS_STEP": IDS_STEP,
         "SETTLING": int(timings.settling * 1000),
-        "SINCE_BYTES": SINCE_BYTES,
         "SWEPT_AGE": int(timings.swept),
         "DEAD_LETTERS": DEAD_LETTERS,
         "DEAD_BYTES": DEAD_BYTES,
@@ -109,18 +116,19 @@ def _limits(settings: Settings, timings: Timings) -> str:
     return "\n".join([*words, *lines]) + "\n"
 
 
-def _own_head(name: str) -> str:
+def _own_head(name: str) -> tuple[str, ...]:
     """What is made anew with each run, only where it is needed."""
     if name in PRESENCE:
-        return _read("ids") + _read("presence")
+        return _read("ids"), _read("presence")
     if name in SAID:
-        return _read("ids")
-    return _read("moderation") if name in MODERATION else ""
+        return (_read("ids"),)
+    return (_read("moderation"),) if name in MODERATION else ()
 
 
+@functools.cache
 def _read(name: str) -> str:
-    return resources.files(__package__).joinpath("lua", f"{name}.lua").read_text("utf-8") + "\n"
+    return _LUA.joinpath(f"{name}.lua").read_text("utf-8") + "\n"
 
 
-def _script(name: str, text: str) -> Script:
-    return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+def _script(name: str, *parts: str) -> Script:
+    return Script(name, parts, sha1("".join(parts).encode(), usedforsecurity=False).hexdigest())

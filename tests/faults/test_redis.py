@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+import redis
+from redis.exceptions import ResponseError
 
 from tests.faults.conftest import MakeScene
 from tests.faults.scene import CHANNEL, Scene, until
@@ -13,6 +15,7 @@ from tests.support.ledger import Ledger
 from tests.support.peers import Guest, Talker
 from tests.support.proxy import Proxy, everyone, named
 from tests.support.redis_servers import Server
+from tests.support.rest import Rest
 
 
 @pytest.mark.parametrize("appendfsync", ["always", "everysec"])
@@ -282,3 +285,39 @@ async def test_who_comes_back_after_a_loss_hears_nothing_twice(make_scene: MakeS
 
         # Then they hear the rest, or are told that they may have missed something
         await scene.settle(may_have_gaps=True)
+
+
+async def test_a_script_of_somebody_elses_is_told_to_senders_and_seldom_to_the_log(
+    make_scene: MakeScene, server: Server
+) -> None:
+    server.client.config_set("busy-reply-threshold", 50)
+    async with make_scene(fronts=1, heavy=0, redis_url=server.url, client=server.client) as scene:
+        client, rest = await Client.connect(scene.urls[0], CHANNEL), Rest(scene.urls[0])
+        await client.count(1)
+        # When Redis answers BUSY to everything
+        other = redis.from_url(server.url)
+        busy = asyncio.create_task(asyncio.to_thread(other.eval, "while true do end", 0))
+        await until(lambda: _is_busy(server), "the script to run")
+        # Then each message is refused in words, and what is asked over HTTP answered so
+        for _ in range(20):
+            await client.say()
+            assert "again later" in (await client.until(type="uncompliant"))["reason"]
+        assert (await rest.fetch(f"/channel/{CHANNEL}/last")).code == 503
+        server.client.script_kill()
+        await asyncio.gather(busy, return_exceptions=True)
+        # When it is over all is as before, and the log has a line for each connection
+        words = await client.say()
+        await client.until(type="text", text=words)
+        await client.leave()
+        for process in scene.stack.processes:
+            lines = [line for line in process.new_log().splitlines() if "BUSY" in line]
+            assert len(lines) <= 5, lines
+        scene.stack.assert_quiet_logs()
+
+
+def _is_busy(server: Server) -> bool:
+    try:
+        server.client.ping()
+    except ResponseError as error:
+        return str(error).startswith("BUSY")
+    return False

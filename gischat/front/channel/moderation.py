@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from redis.exceptions import RedisError
 
 from gischat.errors import Refused
 from gischat.front.channel.joiner import Member
@@ -24,8 +23,9 @@ from gischat.front.channel.rooms import Room
 from gischat.front.door.restrictions import Ban, Bans, Freeze, Restrictions
 from gischat.front.jobs.gateway import FORGOTTEN, Gateway
 from gischat.front.jobs.turnstile import Turnstiles
-from gischat.messages import new_id
+from gischat.messages import folded, new_id
 from gischat.settings import Settings
+from gischat.streams.answers import RedisError
 from gischat.streams.entries import Publication
 from gischat.streams.multiplexer import TOO_BUSY
 from gischat.timings import Timings
@@ -119,8 +119,9 @@ class Moderation:
                 try:
                     self._adopt(room, await self._gateway.restrictions(channel))
                     break
-                except Refused:
-                    log.warning("waiting for redis")
+                except (Refused, RedisError):
+                    log.debug("waiting for redis")
+                    await asyncio.sleep(self._timings.retry)
         await self._ban_in_new_channels()
 
     async def _ban_in_new_channels(self) -> None:
@@ -195,6 +196,7 @@ class Moderation:
     def _withdraw(self, room: Room, body: bytes) -> None:
         withdrawal = msgspec.json.decode(body, type=Withdrawal)
         self._turnstiles.withdraw(room.channel, None if withdrawal.all else set(withdrawal.ids))
+        room.recent.withdraw(None if withdrawal.all else {id.encode() for id in withdrawal.ids})
         remembered = self._withdrawn[room.channel]
         remembered.update(dict.fromkeys(withdrawal.ids))
         while len(remembered) > WITHDRAWN_IDS:
@@ -203,7 +205,7 @@ class Moderation:
     def _disconnect(self, room: Room, body: bytes) -> None:
         closing = msgspec.json.decode(body, type=Disconnection)
         for member in list(room.connections.values()):
-            if member.nickname == closing.nickname:
+            if member.nickname is not None and folded(member.nickname) == folded(closing.nickname):
                 member.dismiss(1008, closing.reason, f"{closing.reason} {COME_BACK}")
 
     def _answer_roll(self, room: Room, body: bytes) -> None:
@@ -244,7 +246,7 @@ class Moderation:
                 else:
                     self._adopt(room, restrictions)
             except (ConnectionError, Refused, RedisError) as error:
-                log.warning("what restricts a channel could not be read: %s", error)
+                log.debug("what restricts a channel could not be read: %s", error)
                 self._stale.add(room.channel)
                 await asyncio.sleep(self._timings.retry)
 

@@ -10,13 +10,12 @@ import contextlib
 import logging
 from collections.abc import Mapping
 
-from redis.exceptions import RedisError
-
 from gischat.errors import Refused
 from gischat.front.channel.rooms import Room
 from gischat.front.channel.subscriber import Subscriber
 from gischat.front.jobs.gateway import Gateway, Renewal
 from gischat.front.jobs.turnstile import Turnstiles
+from gischat.streams.answers import RedisError
 from gischat.streams.complaint import described
 from gischat.timings import Timings
 
@@ -57,8 +56,9 @@ class Presence:
                     if await self._gateway.end_leases_of_the_gone(channel):
                         log.info("ended the lease of a front that is gone", extra={"channel": channel})
                 return
-            except Refused:
+            except (Refused, RedisError):
                 log.debug("waiting for redis")
+                await asyncio.sleep(self._timings.lease_renewal)
 
     async def run(self) -> None:
         """Renews until it has ended.
@@ -76,7 +76,7 @@ class Presence:
             except Refused:
                 continue  # the connection itself says what is wrong with it
             except RedisError as error:
-                log.warning("the leases could not be renewed: %s", error)
+                log.debug("the leases could not be renewed: %s", error)
                 continue
             for channel, renewal in renewals.items():
                 if not renewal.was_known or renewal.published < heard[channel]:

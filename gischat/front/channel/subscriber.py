@@ -8,12 +8,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from redis.exceptions import RedisError
-
 from gischat.errors import Refused
 from gischat.front.channel.rooms import SEEN_IDS, Room
 from gischat.front.jobs.gateway import READ_ENTRIES, Entry, Gateway, OutboxReader
 from gischat.front.jobs.turnstile import Turnstiles
+from gischat.streams.answers import RedisError
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
@@ -60,11 +59,11 @@ class Subscriber:
                 try:
                     # At once, or what is published in between would be neither known nor heard.
                     newest, ids = await self._gateway.tail(channel, SEEN_IDS)
-                    self._rooms[channel].know(ids)
+                    self._rooms[channel].begin(newest.publication.number if newest else 0, ids)
                     self._positions[channel] = newest.id if newest else BEGINNING
-                    self._rooms[channel].published = newest.publication.number if newest else 0
-                except Refused:
+                except (Refused, RedisError):
                     log.debug("waiting for redis")
+                    await asyncio.sleep(self._timings.retry)
 
     async def go_back(self, channel: str) -> None:
         """Reads an outbox from an earlier place if all that it holds comes before ours.

@@ -74,6 +74,10 @@ class Admission:
         self.connections += 1
         return Entry(self, visitors)
 
+    def key_of(self, address: str) -> str:
+        """What an address counts as, one and the same text for all who come from there."""
+        return self._from(address).address
+
     def leave(self, visitors: Visitors) -> None:
         """One of their connections has ended."""
         visitors.connections -= 1

@@ -16,9 +16,12 @@ from gischat.errors import Cause, Refused
 from gischat.front.jobs.gateway import CROWDED, FORGOTTEN, FROZEN, TAKEN, Gateway
 from gischat.front.jobs.line import TOO_MANY_OF_ADDRESS
 from gischat.front.jobs.tally import Tally
-from gischat.messages import Lane, Message, schemas, uncompliant
+from gischat.messages import Lane, Message, uncompliant
+from gischat.protocol.schemas import schemas
 from gischat.settings import Settings
+from gischat.streams.answers import RedisError
 from gischat.streams.entries import COUNT, HEARTBEAT, LEAVE, PRESENCE, RESTORE, Job, Outcome, Publication, Source
+from gischat.streams.multiplexer import TOO_BUSY, Lost
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
@@ -191,7 +194,7 @@ class Turnstile:
 
     def _enqueued(self, number: int, taken: "asyncio.Future[int]") -> None:
         refusal = _refusal(taken)
-        if _is_forgotten(taken):
+        if _is_forgotten(taken) or _is_in_doubt(taken):
             self._enqueued_again(number, taken)
         elif refusal is not None:
             if self._passing is not None:
@@ -202,6 +205,9 @@ class Turnstile:
     def _enqueued_again(self, number: int, taken: "asyncio.Future[int]") -> None:
         refusal = _refusal(taken)
         if number != self._count or self._passing is None:
+            return
+        if _is_in_doubt(taken):
+            self._enqueue(self._passing.message, self._enqueued_again, again=True)
             return
         self._is_enqueued = True
         if _is_forgotten(taken):
@@ -222,6 +228,8 @@ def _refusal(taken: "asyncio.Future[int]") -> Refused | None:
     error = taken.exception()
     if isinstance(error, Refused):
         return error
+    if isinstance(error, RedisError | Lost):  # which the connection to it complains of
+        return Refused(TOO_BUSY)
     if error is not None:
         log.error("a job could not be enqueued", exc_info=error)
         return Refused(INBOX_FULL, Cause.FAULT)
@@ -234,6 +242,11 @@ def _refusal(taken: "asyncio.Future[int]") -> Refused | None:
 
 def _is_forgotten(taken: "asyncio.Future[int]") -> bool:
     return not taken.cancelled() and taken.exception() is None and taken.result() == FORGOTTEN
+
+
+def _is_in_doubt(taken: "asyncio.Future[int]") -> bool:
+    """Whether the job may have been taken: the connection was lost before the answer came."""
+    return not taken.cancelled() and isinstance(taken.exception(), Lost)
 
 
 class Said(NamedTuple):

@@ -7,7 +7,7 @@ from collections import Counter
 
 from gischat import metrics
 from gischat.errors import Cause
-from gischat.metrics import Closing, Unwelcome
+from gischat.metrics import Closing, Delay, Unwelcome
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 HARMLESS = frozenset({Unwelcome.SLOW_REQUEST})  # browsers open connections for requests that they may make
 
 
-Name = Closing | Unwelcome | Cause
+Name = Closing | Unwelcome | Delay | Cause
 
 
 class Drops:
@@ -35,6 +35,8 @@ class Drops:
             metrics.CONNECTIONS_CLOSED.labels(name).inc()
         elif isinstance(name, Unwelcome):
             metrics.CONNECTIONS_REFUSED.labels(name).inc()
+        elif isinstance(name, Delay):
+            metrics.READING_DELAYED.labels(name).inc()
         self._log(name, what, arguments)
 
     def _log(self, name: Name, what: str, arguments: tuple[object, ...]) -> None:

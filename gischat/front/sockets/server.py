@@ -6,7 +6,7 @@ without asking for anything (slowloris) holds them shortly, while who asks at on
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from tornado.http1connection import HTTP1Connection, HTTP1ServerConnection
@@ -45,8 +45,13 @@ class Server(HTTPServer):
         settings: Settings,
         drops: Drops,
         memory: Memory,
+        address_key: Callable[[str, HTTPHeaders], str],
         timings: Timings = Timings(),
     ) -> None:
+        """
+        Args:
+            address_key: gives the network that limits count a request's address as, by its peer's and its headers.
+        """
         super().initialize(
             application,
             max_header_size=MAX_HEADER_BYTES,
@@ -57,6 +62,7 @@ class Server(HTTPServer):
         self._handshake_seconds = settings.handshake_seconds
         self._drops = drops
         self._memory = memory
+        self._address_key = address_key
         self._timings = timings
         # Each until then, and those first who have been there longest
         self._waiting: dict[HTTP1ServerConnection, float] = {}  # for the headers of a first request
@@ -73,6 +79,10 @@ class Server(HTTPServer):
     def handle_stream(self, stream: IOStream, address: Any) -> None:
         bound_header_lines(stream)
         super().handle_stream(stream, address)
+
+    def address_key(self, connection: HTTP1ServerConnection, headers: HTTPHeaders) -> str:
+        """The network that limits count a request's address as."""
+        return self._address_key(cast(Any, connection.context).remote_ip, headers)
 
     @property
     def pending(self) -> int:
@@ -169,11 +179,15 @@ class _Request(HTTPMessageDelegate):
         self._server = server
         self._connection = connection
         self._memory = memory
+        self._address = ""  # that its body counts for
         self._held = 0
         self._pieces = 0
 
     def let_go(self) -> None:
-        """Ends the connection: its body, or an answer that the client does not read, takes too much memory."""
+        """Ends the connection: its body, or an answer that the client does not read, takes too much memory.
+
+        Nothing is said: with a body on its way that nobody reads, the end is a reset, which takes an answer with it.
+        """
         self._hold(-self._held)
         cut_off(self._connection.stream)
 
@@ -181,6 +195,8 @@ class _Request(HTTPMessageDelegate):
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         self._server.has_asked(self._connection)
+        if "Content-Length" in headers or "Transfer-Encoding" in headers:
+            self._address = self._server.address_key(self._connection, headers)
         return self.delegate.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
@@ -201,7 +217,7 @@ class _Request(HTTPMessageDelegate):
     def _hold(self, size: int) -> None:
         if size:
             self._held += size
-            self._memory.take(self, size)
+            self._memory.reserve_incoming(self, self._address, size)
 
 
 class _Answering:

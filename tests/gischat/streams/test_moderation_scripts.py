@@ -38,9 +38,9 @@ async def history(wire: Wire) -> list[str]:
 
 
 async def since(wire: Wire, id: str) -> list[str]:
-    snapshot = await wire.front.since(CHANNEL, id)
-    assert snapshot.is_complete
-    return [msgspec.json.decode(body)["id"] for body in snapshot.history]
+    publications = [entry.publication for entry in await wire.front.retained(CHANNEL, 10**9, 2**20)]
+    ids = [one.id.decode() for one in publications]
+    return [one.id.decode() for one in publications[ids.index(id) + 1 :] if one.is_for_everyone and one.body]
 
 
 async def orders(wire: Wire) -> list[tuple[str, Any]]:

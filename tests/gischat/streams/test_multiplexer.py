@@ -14,10 +14,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from redis.exceptions import ResponseError
 from tornado.ioloop import IOLoop
 
 from gischat.errors import Refused
+from gischat.streams.answers import ResponseError
 from gischat.streams.multiplexer import TOO_BUSY, Call, Lost, Multiplexer
 from gischat.streams.scripts import Script
 from gischat.streams.servers import connect

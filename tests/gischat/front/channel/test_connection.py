@@ -13,12 +13,14 @@ import pytest
 from tornado.iostream import IOStream, StreamBufferFullError
 
 from gischat.errors import Cause
-from gischat.front.channel.closing import SLOW_UPLOAD, STOPPING, TOO_FAST_FOR_TOO_LONG, TOO_SLOW
+from gischat.front.channel.closing import MEMORY_FULL, SLOW_UPLOAD, STOPPING, TOO_FAST_FOR_TOO_LONG, TOO_SLOW
+from gischat.front.door import rates
 from gischat.front.door.rates import REFUSALS_PER_MINUTE, WENT_ON
 from gischat.front.jobs.gateway import FULL, TAKEN
 from gischat.front.sockets.frames import PING, text_frame
-from gischat.messages import Messages, new_id, uncompliant
-from gischat.metrics import Closing
+from gischat.messages import new_id, uncompliant
+from gischat.metrics import Closing, Delay
+from gischat.reading import Messages
 from gischat.streams.entries import LEAVE, RESTORE, Outcome
 from tests.gischat.front.fakes import CHANNEL, frames_in
 from tests.gischat.front.scene import MAX_UNREAD, Client, Scene, Start, close_frame
@@ -562,6 +564,34 @@ async def test_a_nickname_that_could_not_be_asked_for_is_asked_for_until_it_is_k
     assert len({job["id"] for job in scene.jobs() if job["type"] == "newcomer"}) == 1
 
 
+async def test_a_nickname_that_is_asked_for_earlier_is_asked_for_once(start: Start) -> None:
+    """Publications were missed while it waits to ask again: the grant may be among them."""
+    scene = start()
+    scene.gateway.answers = False
+    say(scene, "newcomer", newcomer="jane")
+    scene.gateway.enqueued[-1].taken.set_result(FULL)
+    await scene.client.refusal()
+    scene.gateway.answers = True
+    scene.connection.wish_again()
+    marker = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.02, marker.set)  # later than what it would ask then
+    await marker.wait()
+    scene.end()
+    assert newcomers(scene) == ["jane", "jane"]
+
+
+async def test_ones_own_nickname_in_another_case_stays_as_it_is(start: Start) -> None:
+    scene = start()
+    say(scene, "newcomer", newcomer="Jane")
+    scene.end()
+    say(scene, "newcomer", newcomer="JANE")
+    scene.end(Outcome.DONE, b"")
+    assert (scene.connection.nickname, scene.connection.wish) == ("Jane", None)
+    say(scene, "exiter", exiter="jane")
+    scene.end()
+    assert scene.connection.nickname is None
+
+
 @pytest.mark.parametrize("ended", [Outcome.REFUSED, Outcome.PUBLISHED])
 async def test_one_who_says_exiter_wants_no_nickname_any_more(start: Start, ended: Outcome) -> None:
     scene = start()
@@ -694,6 +724,29 @@ async def test_a_flood_is_answered_up_to_a_number_and_then_closed(start: Start) 
     assert scene.stream.closed()
 
 
+async def test_who_is_refused_is_read_more_slowly_when_that_is_the_rule_at_its_address(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "ADDRESS_REFUSALS_PER_MINUTE", 3)
+    scene = start(max_messages_per_minute=5)
+    # Given as many refusals as an address may have, whatever they are for
+    scene.connection.receive("{}")
+    scene.connection.receive(b"binary")
+    scene.connection.receive_oversized(2**25, 2**24)
+    assert scene.connection.pause == 0
+    # When there are more, then each is answered, and makes a pause
+    for _ in range(3):
+        scene.connection.pause = 0.0
+        scene.connection.receive("{}")
+        assert scene.connection.pause == rates.PAUSE_SECONDS
+    scene.connection.pause = 0.0
+    assert not scene.connection.hear()
+    assert scene.connection.pause == rates.PAUSE_SECONDS
+    assert len(await scene.client.messages(6)) == 6
+    assert scene.drops.counts[Delay.ADDRESS_REFUSALS] == 4
+    assert scene.closed_with == []
+
+
 async def test_pings_without_end_are_closed_as_messages_are(start: Start) -> None:
     scene = start(max_messages_per_minute=10)
     for _ in range(10 + REFUSALS_PER_MINUTE):
@@ -781,6 +834,13 @@ async def test_who_takes_too_much_of_the_memory_of_all_is_cut_off(start: Start) 
     assert scene.stream.closed()
     assert scene.drops.counts == {Closing.MEMORY: 1}
     assert scene.memory.used == 0
+
+
+async def test_who_has_begun_too_much_is_told_so_and_closed(start: Start) -> None:
+    scene = start()
+    scene.connection.close_for_memory()
+    assert await scene.client.refusal() == MEMORY_FULL.told
+    assert scene.closed_with == [MEMORY_FULL[:2]]
 
 
 async def test_who_may_not_be_here_is_dismissed_with_what_waits_its_turn(start: Start) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from redis.exceptions import RedisError
 
 from gischat.errors import Refused
 from gischat.front.channel.moderation import Moderation
 from gischat.front.channel.rooms import Room
 from gischat.front.door.restrictions import Ban, Freeze, Restrictions
 from gischat.front.jobs.turnstile import Turnstiles
+from gischat.streams.answers import RedisError
 from gischat.streams.entries import Outcome, Publication
 from gischat.timings import Timings
 from tests.gischat.front.fakes import CHANNEL, FakeGateway, FakeMember

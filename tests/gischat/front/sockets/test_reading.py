@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,7 +21,7 @@ from gischat.front.sockets.frames import text_frame
 from gischat.front.sockets.memory import Memory
 from gischat.front.sockets.parser import LONGEST_MESSAGE
 from gischat.front.sockets.reading import CHUNK_BYTES, FRAGMENTS, ReadAhead
-from gischat.front.sockets.turns import SHARE, Turns
+from gischat.front.sockets.turns import TURN_WORK, Turns
 from gischat.front.sockets.uploads import Uploads
 from gischat.metrics import Gathered
 from gischat.timings import Timings
@@ -43,7 +43,7 @@ def text(size: int) -> bytes:
 class Scene:
     """A websocket at the server's end of a socket, and what its endpoint has heard; the test holds the other end."""
 
-    def __init__(self, memory: Memory, turns: Turns, uploads: Uploads, timings: Timings) -> None:
+    def __init__(self, memory: Memory, turns: Turns, uploads: Uploads, address: str, timings: Timings) -> None:
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         self.client = theirs
@@ -55,6 +55,7 @@ class Scene:
         self.memory = memory
         self.uploads = uploads
         self.last_heard = 0.0
+        self.pause = 0.0
         handler = SimpleNamespace(
             on_ws_connection_close=lambda *_: self._ended(),
             log_exception=lambda _, error, __: self.faults.append(error),
@@ -64,6 +65,7 @@ class Scene:
         self.protocol: Any = ReadAhead(
             cast(Any, handler),
             _WebSocketParams(max_message_size=MOST),
+            address_key=address,
             received=self.counted,
             memory=memory,
             turns=turns,
@@ -99,6 +101,9 @@ class Scene:
     def close_slow_upload(self) -> None:
         self.protocol.close(1008, "Too slow.")
 
+    def close_for_memory(self) -> None:
+        self.protocol.close(1013, "Full.")
+
     def fail(self, code: int, reason: str) -> None:
         self.protocol.close(code, reason)
 
@@ -122,9 +127,12 @@ class Scene:
 
 
 @asynccontextmanager
-async def scenes(number: int = 1, most_bytes: int = 2**30, timings: Timings = Timings()) -> AsyncIterator[list[Scene]]:
+async def scenes(
+    number: int = 1, most_bytes: int = 2**30, addresses: Sequence[str] = (), timings: Timings = Timings()
+) -> AsyncIterator[list[Scene]]:
+    """So many connections, each from an address of its own, unless `addresses` says where each comes from."""
     memory, turns, uploads = Memory(most_bytes, Drops()), Turns(), Uploads()
-    made = [Scene(memory, turns, uploads, timings) for _ in range(number)]
+    made = [Scene(memory, turns, uploads, one, timings) for one in addresses or map(str, range(number))]
     try:
         yield made
     finally:
@@ -133,7 +141,7 @@ async def scenes(number: int = 1, most_bytes: int = 2**30, timings: Timings = Ti
         await asyncio.gather(*(scene.has_ended.wait() for scene in made))
         # Then nothing is held for anybody any more
         assert memory.used == 0
-        assert memory._held == {}
+        assert memory._incoming == {}
         assert uploads._windows == {}
 
 
@@ -315,10 +323,10 @@ async def test_who_sends_much_at_once_leaves_the_turns_of_the_loop_to_others() -
         honest.client.send(frame(b"hello"))
         honest.on_message = lambda _: events.append("text")
         await others()
-        # Then one of them has a share in each turn, and who had nothing else to say does not wait for it
+        # Then a turn has its bound of work for who begins and for who has waited, and who says little waits for no more
         in_turns = [len(list(group)) for kind, group in itertools.groupby(events) if kind == "ping"]
-        assert max(in_turns) <= SHARE + len(floods)
-        assert events[: events.index("text")].count("ping") <= 3 * SHARE
+        assert max(in_turns) <= 2 * TURN_WORK
+        assert events[: events.index("text")].count("ping") <= 2 * TURN_WORK
 
 
 async def test_a_message_that_is_not_complete_is_watched_until_it_is() -> None:
@@ -346,11 +354,81 @@ async def test_when_memory_is_full_those_go_who_have_most_of_it() -> None:
         # When others hold back the ends of larger ones
         for scene in greedy:
             await scene.send(frame(text(900_000))[:850_000])
-        # Then as many of them are cut off as must be, and he can go on
-        await until(lambda: sum(scene.has_ended.is_set() for scene in greedy) == 2)
+        # Then as many of them are closed as must be, in words, and he can go on
+        await until(lambda: sum(scene.protocol.server_terminated for scene in greedy) == 2)
         await honest.send(message[200_000:])
         await until(lambda: len(honest.heard) == 1)
-        assert sum(scene.has_ended.is_set() for scene in greedy) == 2
+        closed = [scene for scene in greedy if scene.protocol.server_terminated]
+        assert len(closed) == 2
+        for scene in closed:
+            await scene.send(frame(text(900_000))[850_000:] + frame(struct.pack("!H", 1013), Opcode.CLOSE))
+            (closing,) = frames_in(await scene.received())
+            assert closing.data == struct.pack("!H", 1013) + b"Full."
+
+
+async def test_when_memory_is_full_the_address_goes_that_has_most_of_it_in_however_small_messages() -> None:
+    # Given somebody in the middle of a large message, and an address that holds back the ends of many small ones
+    async with scenes(most_bytes=2_000_000, addresses=["jane", *["mallory"] * 30]) as (honest, *greedy):
+        message = frame(text(600_000))
+        await honest.send(message[:300_000])
+        for scene in greedy:
+            await scene.send(frame(text(60_000), fin=False))
+        # Then those go, as many as must, and he stays to the end
+        await until(lambda: sum(scene.protocol.server_terminated for scene in greedy) >= 2)
+        await honest.send(message[300_000:])
+        await until(lambda: len(honest.heard) == 1)
+        assert not honest.protocol.server_terminated
+
+
+async def test_what_was_sent_is_heard_though_its_sender_is_gone_when_its_turn_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with scenes() as (scene,):
+        scene.stream.set_close_callback(lambda: None)  # as Tornado does, who looks for the end only then
+
+        async def wait(_: str) -> None:
+            await until(scene.stream.closed)
+
+        monkeypatch.setattr(scene.protocol._turns, "take", lambda _: False)
+        monkeypatch.setattr(scene.protocol._turns, "wait", wait)
+        await scene.send(frame(b"one") + frame(b"two"))
+        scene.client.close()
+        await until(scene.has_ended.is_set)
+        assert scene.heard == ["one", "two"]
+
+
+async def test_who_is_told_to_pause_is_read_no_more_for_that_long() -> None:
+    async with scenes() as (scene,):
+        # Given somebody of whom the first of some messages is refused
+        pauses = [60.0]
+
+        def receive(message: str) -> None:
+            scene.heard.append(message)
+            scene.pause = pauses.pop() if pauses else 0.0
+
+        scene.on_message = receive
+        loop = asyncio.get_running_loop()
+        sleeps: list[float] = []
+        sleep, asleep = asyncio.sleep, loop.create_future()
+
+        async def wait(seconds: float) -> None:
+            if seconds >= 1:
+                sleeps.append(seconds)
+                await asleep
+            else:
+                await sleep(seconds)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reading.asyncio, "sleep", wait)
+            await scene.send(frame(b"wrong") + frame(b"next") + frame(b"last"))
+            # Then the rest waits, and counts, until the pause is over
+            await until(lambda: bool(sleeps))
+            assert (scene.heard, sleeps, scene.pause) == (["wrong"], [60.0], 0.0)
+            assert scene.memory.used > 0
+            asleep.set_result(None)
+            await until(lambda: len(scene.heard) == 3)
+        assert scene.heard == ["wrong", "next", "last"]
+        assert scene.memory.used == 0
 
 
 async def test_large_frames_that_come_together_leave_a_turn_of_the_loop_to_others() -> None:
