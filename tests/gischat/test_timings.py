@@ -11,7 +11,7 @@ from gischat.timings import Timings
 
 ROOT = Path(__file__).parents[2]
 
-# What is predicted of a job or counted in a minute, buckets, the sandbox's own; and what an operator's commands wait for.
+# What is predicted of a job or counted in a minute, the sandbox's own, and what an operator's commands wait for.
 NO_CLOCKS = {
     "gischat.commands.stop",
     "gischat.front.door.rates",
