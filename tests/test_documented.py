@@ -1,8 +1,6 @@
 """What an operator reads is what the settings do."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from deploy.rolling import RollCommand
 from deploy.scaling import ScaleCommand
 from gischat import __main__ as commanding
 from gischat.settings import SettingsError, load, variables
+from tests.support import fork_server
 from tests.support.settings import settings
 
 ROOT = Path(__file__).parents[1]
@@ -159,8 +158,7 @@ def test_every_command_of_gischat_that_is_shown_is_there() -> None:
 
 
 def test_every_act_of_moderators_that_is_shown_is_there() -> None:
-    command = [sys.executable, "-m", "gischat", "admin", "--help"]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    told = fork_server.run("-m", "gischat", "admin", "--help").stdout
     assert shown("gischat admin") == set(re.findall(r"^    ([a-z]+)  ", told, re.MULTILINE))
 
 

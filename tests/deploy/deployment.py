@@ -12,6 +12,7 @@ from xmlrpc.client import ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport
 
+from tests.support import fork_server
 from tests.support.processes import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -71,8 +72,7 @@ class Deployment:
 
     def deploy(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Any of the launcher's commands, to its end."""
-        command = [sys.executable, "-m", "deploy", *arguments]
-        return subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=60)
+        return fork_server.run("-m", "deploy", *arguments, **self.environment)
 
     @property
     def pid(self) -> int:

@@ -3,10 +3,9 @@
 import http.server
 import json
 import resource
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ import pytest
 from gischat import __version__
 from gischat.checks import machine
 from gischat.checks.findings import Finding, Level, size
-from tests.support.processes import HOST, ROOT, Valkey, free_port
+from tests.support import fork_server
+from tests.support.processes import HOST, Valkey, free_port
 from tests.support.settings import settings
 
 
@@ -146,9 +146,7 @@ def test_sizes_are_written_for_people(number: int, written: str) -> None:
 # The command
 
 
-def check(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gischat", "check", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+check = partial(fork_server.run, "-m", "gischat", "check")
 
 
 def test_where_all_is_well_the_status_is_0_in_spite_of_warnings(valkey: Valkey, port: int) -> None:

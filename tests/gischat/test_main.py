@@ -5,6 +5,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,21 +14,21 @@ import gischat.__main__
 import gischat.commands
 from gischat import __version__
 from gischat.__main__ import COMMANDS
+from tests.support import fork_server
 
 ROOT = Path(__file__).parents[2]
 
 
-def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True)
+gischat_command = partial(fork_server.run, "-m", "gischat")
 
 
 def test_the_version_is_told() -> None:
-    told = run("-m", "gischat", "--version")
+    told = gischat_command("--version")
     assert (told.returncode, told.stdout) == (0, f"gischat {__version__}\n")
 
 
 def test_the_help_has_a_line_for_every_command() -> None:
-    told = run("-m", "gischat", "--help")
+    told = gischat_command("--help")
     assert told.returncode == 0
     for name, purpose in COMMANDS.items():
         assert re.search(rf"^ +{name} +{re.escape(purpose)}$", told.stdout, re.MULTILINE)
@@ -40,21 +41,22 @@ def test_every_command_is_a_module_and_every_module_a_command() -> None:
 
 @pytest.mark.parametrize("arguments", [["dance"], ["--json"]], ids=" ".join)
 def test_who_asks_for_what_there_is_not_is_told_what_there_is(arguments: list[str]) -> None:
-    told = run("-m", "gischat", *arguments)
+    told = gischat_command(*arguments)
     assert told.returncode == 2
     assert "COMMAND" in told.stderr
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=lambda command: "".join(command) or "-")
 def test_a_command_has_a_help_of_its_own(command: list[str]) -> None:
-    told = run("-m", "gischat", *command, "--help")
+    told = gischat_command(*command, "--help")
     assert told.returncode == 0
     assert " ".join(["gischat", *command]) in told.stdout
 
 
 def test_a_front_loads_nothing_of_the_commands() -> None:
     script = "import sys, gischat.__main__, gischat.commands.front; print(*sys.modules)"
-    loaded = set(run("-c", script).stdout.split())
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={}, capture_output=True, text=True)
+    loaded = set(ran.stdout.split())
     assert "gischat.front.app" in loaded
     assert not loaded & {"argparse", *(f"gischat.commands.{name}" for name in COMMANDS)}
 

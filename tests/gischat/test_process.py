@@ -1,16 +1,15 @@
 """What our processes do alike, seen from outside: exit status, stderr, signals."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.fork_server import BARE_ENVIRONMENT, run
+
 END_WITHIN = 30.0  # seconds; only a test that fails waits that long
 
 FRONT = ("-m", "gischat")
@@ -43,22 +42,11 @@ sys.exit(process.run("worker", main))
 """
 
 
-def environment(**given: str) -> dict[str, str]:
-    """Enough to run our Python, and the settings."""
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **given}
-
-
-def run(*command: str, **given: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, *command], env=environment(**given), capture_output=True, text=True, timeout=END_WITHIN
-    )
-
-
 @pytest.fixture
 def waiting() -> "Iterator[subprocess.Popen[str]]":
     """A process that waits to be stopped."""
     command, pipe = [sys.executable, "-c", WAITING], subprocess.PIPE
-    with subprocess.Popen(command, env=environment(), text=True, stdout=pipe, stderr=pipe) as process:
+    with subprocess.Popen(command, env=BARE_ENVIRONMENT, text=True, stdout=pipe, stderr=pipe) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         yield process
