@@ -57,47 +57,42 @@ def content_types(answer: http.client.HTTPResponse) -> list[str]:
     return answer.headers.get_all("Content-Type", [])
 
 
-@pytest.mark.parametrize("path", DATA)
-def test_data_is_of_exactly_this_type(path: str, connection: http.client.HTTPConnection) -> None:
-    connection.request("GET", path)
-    answer = connection.getresponse()
+def test_data_is_of_exactly_this_type(connection: http.client.HTTPConnection) -> None:
+    for path in DATA:
+        connection.request("GET", path)
+        answer = connection.getresponse()
 
-    assert (answer.status, content_types(answer)) == (200, ["application/json"])
-    assert answer.headers["Content-Encoding"] is None
-    json.loads(answer.read())
-
-
-@pytest.mark.parametrize(("method", "path", "body", "status"), ERRORS)
-def test_so_is_what_went_wrong(
-    method: str, path: str, body: str | None, status: int, connection: http.client.HTTPConnection
-) -> None:
-    connection.request(method, path, body)
-    answer = connection.getresponse()
-
-    assert (answer.status, content_types(answer)) == (status, ["application/json"])
-    json.loads(answer.read())
+        assert (answer.status, content_types(answer)) == (200, ["application/json"]), path
+        assert answer.headers["Content-Encoding"] is None
+        json.loads(answer.read())
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Upgrade": "websocket"},
-        {"Upgrade": "websocket", "Connection": "Upgrade"},
-        {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
-        {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "99"},
-        {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-Fetch-Site": "cross-site"},
-        {"Upgrade": "websocket", "Connection": "Upgrade", "Origin": "https://elsewhere.example.org"},
-    ],
-    ids=str,
-)
-def test_a_handshake_that_fails_is_answered_so_too(
-    headers: dict[str, str], connection: http.client.HTTPConnection
-) -> None:
-    connection.request("GET", channel_path("QGIS", "ws"), headers=headers)
-    answer = connection.getresponse()
+def test_so_is_what_went_wrong(connection: http.client.HTTPConnection) -> None:
+    for method, path, body, status in ERRORS:
+        connection.request(method, path, body)
+        answer = connection.getresponse()
 
-    assert (answer.status in (400, 403, 426), content_types(answer)) == (True, ["application/json"])
-    assert set(json.loads(answer.read())) == {"detail"}
+        assert (answer.status, content_types(answer)) == (status, ["application/json"]), (method, path)
+        json.loads(answer.read())
+
+
+HANDSHAKES = [
+    {"Upgrade": "websocket"},
+    {"Upgrade": "websocket", "Connection": "Upgrade"},
+    {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
+    {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "99"},
+    {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-Fetch-Site": "cross-site"},
+    {"Upgrade": "websocket", "Connection": "Upgrade", "Origin": "https://elsewhere.example.org"},
+]
+
+
+def test_a_handshake_that_fails_is_answered_so_too(connection: http.client.HTTPConnection) -> None:
+    for headers in HANDSHAKES:
+        connection.request("GET", channel_path("QGIS", "ws"), headers=headers)
+        answer = connection.getresponse()
+
+        assert (answer.status in (400, 403, 426), content_types(answer)) == (True, ["application/json"]), headers
+        assert set(json.loads(answer.read())) == {"detail"}
 
 
 def test_what_is_no_http_is_answered_without_any_type(stack: Stack) -> None:
