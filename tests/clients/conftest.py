@@ -15,13 +15,13 @@ from tests.conftest import StackFactory
 from tests.support.processes import Stack
 
 NAMED_CHANNELS = ["QGIS", "Field and mobile", "Été à la mer", "R+D", "100%"]
-FRESH_CHANNELS = [f"room {number}" for number in range(200)]
+FRESH_CHANNELS = [f"room {number}" for number in range(90)]
 
 OpenClient = Callable[..., Any]
 ConnectClient = Callable[..., Awaitable[Any]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(open_stack: StackFactory) -> Iterator[Stack]:
     """A front and its workers, with the settings that a new instance has but for the channels."""
     with open_stack(channels=",".join(NAMED_CHANNELS + FRESH_CHANNELS)) as stack:
@@ -29,7 +29,7 @@ def stack(open_stack: StackFactory) -> Iterator[Stack]:
         stack.assert_quiet_logs()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _fresh_channels() -> list[str]:
     return list(FRESH_CHANNELS)
 

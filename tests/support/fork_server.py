@@ -155,7 +155,7 @@ class Request(NamedTuple):
     files: list[int]  # descriptors: stdout, stderr
 
     def become(self) -> NoReturn:
-        """Run the program as a new interpreter does, and end as one, but for taking down what the fork server loaded."""
+        """Run the program as a new interpreter does, and end as one, but for taking down what was loaded before."""
         status = 0
         try:
             self._run()
