@@ -42,6 +42,7 @@ _PRELOADED = (
     "gischat.commands.admin",
     "gischat.commands.check",
     "gischat.commands.front",
+    "tests.attacks.attackers",
     "worker.__main__",
 )
 _REQUEST_BYTES = 2**17
@@ -87,14 +88,18 @@ def start(
     directory: Path,
     stdout: IO[bytes],
     stderr: IO[bytes] | None = None,
+    stdin: IO[bytes] | None = None,
 ) -> ForkedProcess:
-    """Run Python with these arguments: `-m MODULE …` or `-c PROGRAM …`; stderr goes where stdout does by default."""
+    """Run Python with these arguments: `-m MODULE …` or `-c PROGRAM …`.
+
+    By default stderr goes where stdout does, and there is nothing to be read from stdin.
+    """
     sys.audit(STARTS)
     request = json.dumps([list(arguments), dict(environment), str(directory)]).encode()
     assert len(request) <= _REQUEST_BYTES
     ours, theirs = socket.socketpair()
-    with theirs:
-        files = [theirs.fileno(), stdout.fileno(), (stderr or stdout).fileno()]
+    with theirs, open(os.devnull, "rb") as null:
+        files = [theirs.fileno(), *(file.fileno() for file in (stdin or null, stdout, stderr or stdout))]
         socket.send_fds(_client.requests(), [request], files)
     return ForkedProcess(ours)
 
@@ -152,7 +157,7 @@ class Request(NamedTuple):
     arguments: list[str]
     environment: dict[str, str]
     directory: str
-    files: list[int]  # descriptors: stdout, stderr
+    files: list[int]  # descriptors: stdin, stdout, stderr
 
     def become(self) -> NoReturn:
         """Run the program as a new interpreter does, and end as one, but for taking down what was loaded before."""
@@ -178,8 +183,7 @@ class Request(NamedTuple):
         os._exit(status)
 
     def _run(self) -> None:
-        null = os.open(os.devnull, os.O_RDONLY)
-        for descriptor, place in zip([null, *self.files], range(3), strict=True):
+        for place, descriptor in enumerate(self.files):
             os.dup2(descriptor, place)
             os.close(descriptor)
         os.chdir(self.directory)
@@ -217,7 +221,7 @@ def serve(requests: socket.socket) -> Request | None:
             awake.recv(1024)
             _report_ends(running)
         if requests in readable:
-            data, files, _, _ = socket.recv_fds(requests, _REQUEST_BYTES, 3)
+            data, files, _, _ = socket.recv_fds(requests, _REQUEST_BYTES, 4)
             if not data:
                 is_over = True
             elif (pid := os.fork()) == 0:
@@ -230,7 +234,8 @@ def serve(requests: socket.socket) -> Request | None:
                 return Request(*json.loads(data), files[1:])
             else:
                 running[pid] = socket.socket(fileno=files[0])
-                running[pid].sendall(b"%d\n" % pid)
+                with suppress(OSError):
+                    running[pid].sendall(b"%d\n" % pid)
                 for file in files[1:]:
                     os.close(file)
         for pid, connection in running.items():
