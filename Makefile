@@ -43,7 +43,7 @@ test: .venv/.installed-dev
 	@$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal $(PYTEST_ARGS)
 
 test-unit: .venv/.installed-dev
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not processes" $(UNIT_TESTS) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not (processes or slow)" $(UNIT_TESTS) $(PYTEST_ARGS)
 
 # Apart from the tests, for installing Prometheus starts a service of that name.
 check-alerts: .venv/.installed-dev

@@ -29,20 +29,23 @@ def pytest_unconfigure() -> None:
     fork_server.stop()
 
 
-# `make test-unit` is for whoever is typing: it runs what needs no processes but one Valkey, which all share.
+# `make test-unit` is for whoever is typing: it runs what takes no time, and no processes but a Valkey, which all share.
 
 UNIT_TESTS = [TESTS / "gischat", TESTS / "worker", *TESTS.glob("test_*.py")]
+SLOW_TESTS = [TESTS / "worker" / f"test_{what}.py" for what in ("costs", "images", "rasters")]  # hundreds of pictures
 STARTS = {"subprocess.Popen", "os.fork", "os.posix_spawn", fork_server.STARTS}  # audit events
 
 _may_start = True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what starts processes: all that is no unit test, or has a stack. Others mark themselves."""
+    """Mark what starts processes: all that is no unit test, or has a stack or a server of its own. Others do it."""
     for item in items:
         is_unit = any(map(item.path.is_relative_to, UNIT_TESTS))
-        if not is_unit or "open_stack" in getattr(item, "fixturenames", ()):
+        if not is_unit or {"open_stack", "server"} & {*getattr(item, "fixturenames", ())}:
             item.add_marker("processes")
+        if item.path in SLOW_TESTS:
+            item.add_marker("slow")
 
 
 @pytest.hookimpl(wrapper=True)

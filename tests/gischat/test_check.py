@@ -149,6 +149,7 @@ def test_sizes_are_written_for_people(number: int, written: str) -> None:
 check = partial(fork_server.run, "-m", "gischat", "check")
 
 
+@pytest.mark.processes
 def test_where_all_is_well_the_status_is_0_in_spite_of_warnings(valkey: Valkey, port: int) -> None:
     told = check(REDIS_URL=valkey.url, PORT=str(port))
     assert told.returncode == 0, told.stdout
@@ -160,6 +161,7 @@ def test_where_all_is_well_the_status_is_0_in_spite_of_warnings(valkey: Valkey, 
     assert lines[-1].startswith("gischat: 0 wrong, ")
 
 
+@pytest.mark.processes
 def test_where_something_is_wrong_the_status_is_1(port: int) -> None:
     told = check("--json", REDIS_URL=f"redis://:secret@{HOST}:{port}", FRONTS="0")
     assert told.returncode == 1
@@ -171,6 +173,7 @@ def test_where_something_is_wrong_the_status_is_1(port: int) -> None:
     assert "secret" not in told.stdout + told.stderr
 
 
+@pytest.mark.processes
 def test_wrong_settings_are_all_named_with_status_78() -> None:
     told = check(PORT="http", REDIS_URL="redis://localhost:http")
     assert told.returncode == 78
@@ -180,6 +183,7 @@ def test_wrong_settings_are_all_named_with_status_78() -> None:
     assert json.loads(told.stdout)["wrong_settings"].keys() == {"PORT", "CHANNELS"}
 
 
+@pytest.mark.processes
 def test_an_embedded_server_need_not_run_yet(tmp_path: Path) -> None:
     told = check("--embedded", str(tmp_path), REDIS_URL=f"unix://{tmp_path}/valkey.sock", FRONTS="0")
     assert told.returncode == 0

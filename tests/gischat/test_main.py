@@ -18,6 +18,8 @@ from tests.support import fork_server
 
 ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.processes
+
 
 gischat_command = partial(fork_server.run, "-m", "gischat")
 

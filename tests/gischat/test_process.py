@@ -12,6 +12,8 @@ from tests.support.fork_server import BARE_ENVIRONMENT, run
 
 END_WITHIN = 30.0  # seconds; only a test that fails waits that long
 
+pytestmark = pytest.mark.processes
+
 FRONT = ("-m", "gischat")
 WORKER = ("-m", "worker", "--lane", "all")
 
