@@ -45,7 +45,6 @@ _PRELOADED = (
     "tests.attacks.attackers",
     "worker.__main__",
 )
-_REQUEST_BYTES = 2**17
 
 
 class ForkedProcess:
@@ -82,51 +81,56 @@ class ForkedProcess:
         return status
 
 
-def start(
-    arguments: Sequence[str],
-    environment: Mapping[str, str],
-    directory: Path,
-    stdout: IO[bytes],
-    stderr: IO[bytes] | None = None,
-    stdin: IO[bytes] | None = None,
-) -> ForkedProcess:
-    """Run Python with these arguments: `-m MODULE …` or `-c PROGRAM …`.
-
-    By default stderr goes where stdout does, and there is nothing to be read from stdin.
-    """
-    sys.audit(STARTS)
-    request = json.dumps([list(arguments), dict(environment), str(directory)]).encode()
-    assert len(request) <= _REQUEST_BYTES
-    ours, theirs = socket.socketpair()
-    with theirs, open(os.devnull, "rb") as null:
-        files = [theirs.fileno(), *(file.fileno() for file in (stdin or null, stdout, stderr or stdout))]
-        socket.send_fds(_client.requests(), [request], files)
-    return ForkedProcess(ours)
-
-
-def run(*arguments: str, directory: Path = ROOT, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run Python with these arguments, and this in its environment, to its end."""
-    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-        process = start(arguments, BARE_ENVIRONMENT | environment, directory, stdout, stderr)
-        status = process.wait(RUN_WITHIN)
-        for file in (stdout, stderr):
-            file.seek(0)
-        return subprocess.CompletedProcess(arguments, status, stdout.read().decode(), stderr.read().decode())
-
-
-class _Client:
-    """The tests' end of their fork server, which they start when they need it."""
+class ForkServer:
+    """The tests' end of one; it starts when it is needed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._requests: socket.socket | None = None
 
-    def requests(self) -> socket.socket:
+    def start(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        directory: Path,
+        stdout: IO[bytes],
+        stderr: IO[bytes] | None = None,
+        stdin: IO[bytes] | None = None,
+    ) -> ForkedProcess:
+        """Run Python with these arguments: `-m MODULE …` or `-c PROGRAM …`.
+
+        By default stderr goes where stdout does, and there is nothing to be read from stdin.
+        """
+        sys.audit(STARTS)
+        ours, theirs = socket.socketpair()
+        with theirs, tempfile.TemporaryFile("w+") as request, open(os.devnull, "rb") as null:
+            json.dump([list(arguments), dict(environment), str(directory)], request)
+            request.seek(0)
+            files = [theirs.fileno(), *(file.fileno() for file in (request, stdin or null, stdout, stderr or stdout))]
+            socket.send_fds(self._connected(), [b"."], files)
+        return ForkedProcess(ours)
+
+    def run(self, *arguments: str, directory: Path = ROOT, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """Run Python with these arguments, and this in its environment, to its end."""
+        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+            process = self.start(arguments, BARE_ENVIRONMENT | environment, directory, stdout, stderr)
+            status = process.wait(RUN_WITHIN)
+            for file in (stdout, stderr):
+                file.seek(0)
+            return subprocess.CompletedProcess(arguments, status, stdout.read().decode(), stderr.read().decode())
+
+    def stop(self) -> None:
+        """End it, and all that it has started."""
+        if self._requests is not None and self._process is not None:
+            self._requests.close()
+            self._process.wait()
+            self._requests = self._process = None
+
+    def _connected(self) -> socket.socket:
         with self._lock:
             if self._requests is None:
-                # Messages, not a stream: what two threads ask at once does not get mixed up.
-                self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                self._requests, theirs = socket.socketpair()
                 with theirs:
                     self._process = subprocess.Popen(
                         [sys.executable, "-m", __name__, str(theirs.fileno())],
@@ -135,17 +139,11 @@ class _Client:
                         stdin=subprocess.DEVNULL,
                         pass_fds=[theirs.fileno()],
                     )
-        return self._requests
-
-    def stop(self) -> None:
-        if self._requests is not None and self._process is not None:
-            self._requests.close()
-            self._process.wait()
-            self._requests = self._process = None
+            return self._requests
 
 
-_client = _Client()
-stop = _client.stop
+_shared = ForkServer()  # by all tests of this process
+start, run, stop = _shared.start, _shared.run, _shared.stop
 
 
 # In the fork server
@@ -221,8 +219,8 @@ def serve(requests: socket.socket) -> Request | None:
             awake.recv(1024)
             _report_ends(running)
         if requests in readable:
-            data, files, _, _ = socket.recv_fds(requests, _REQUEST_BYTES, 4)
-            if not data:
+            asked, files, _, _ = socket.recv_fds(requests, 1, 5)
+            if not asked:
                 is_over = True
             elif (pid := os.fork()) == 0:
                 signal.set_wakeup_fd(-1)
@@ -231,7 +229,8 @@ def serve(requests: socket.socket) -> Request | None:
                 os.close(files[0])
                 for end in (requests, awake, waker, *running.values()):
                     end.close()
-                return Request(*json.loads(data), files[1:])
+                with os.fdopen(files[1]) as request:
+                    return Request(*json.load(request), files[2:])
             else:
                 running[pid] = socket.socket(fileno=files[0])
                 with suppress(OSError):
