@@ -32,6 +32,7 @@ def pytest_unconfigure() -> None:
 # `make test-unit` is for whoever is typing: it runs what takes no time, and no processes but a Valkey, which all share.
 
 UNIT_TESTS = [TESTS / "gischat", TESTS / "worker", *TESTS.glob("test_*.py")]
+STARTING_TESTS = [TESTS / "worker" / f"test_{what}.py" for what in ("heavy", "sandbox")]  # a child for each
 SLOW_TESTS = [TESTS / "worker" / f"test_{what}.py" for what in ("costs", "images", "rasters")]  # hundreds of pictures
 STARTS = {"subprocess.Popen", "os.fork", "os.posix_spawn", fork_server.STARTS}  # audit events
 
@@ -41,7 +42,7 @@ _may_start = True
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what starts processes: all that is no unit test, or has a stack or a server of its own. Others do it."""
     for item in items:
-        is_unit = any(map(item.path.is_relative_to, UNIT_TESTS))
+        is_unit = any(map(item.path.is_relative_to, UNIT_TESTS)) and item.path not in STARTING_TESTS
         if not is_unit or {"open_stack", "server"} & {*getattr(item, "fixturenames", ())}:
             item.add_marker("processes")
         if item.path in SLOW_TESTS:

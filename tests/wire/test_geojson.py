@@ -4,6 +4,8 @@ import json
 import re
 from typing import Any
 
+import pytest
+
 from tests.support.contract import CANARY, sample
 from tests.support.layers import SQUARE, feature, geometry, layer, point, points
 from tests.wire.conftest import Join
@@ -58,13 +60,13 @@ VALID = {
 
 async def test_a_valid_layer_arrives_as_it_was_sent(channel: str, join: Join) -> None:
     sender, other = await join(channel), await join(channel, front=1)
-
-    for name, sent in VALID.items():
-        await sender.send(**sample("geojson", layer_name=name, geojson=sent, style="<qgis/>"))
+    for name, valid in VALID.items():
+        await sender.send(**sample("geojson", geojson=valid, layer_name=name, style="<qgis/>"))
 
         for receiver in (sender, other):
-            received = await receiver.until(type="geojson", layer_name=name)
-            assert received["geojson"] == sent
+            received = await receiver.until(type="geojson")
+            assert received["layer_name"] == name
+            assert received["geojson"] == valid, name
             assert received["style"] == "<qgis/>"
 
 
@@ -90,71 +92,85 @@ async def test_a_layer_that_qgis_writes_and_gdal_cannot_read_arrives_repaired(ch
 
 GOOD = feature(point(1, 2))
 
-# One of each kind: tests/worker/test_geojson.py has more
-BROKEN_FEATURES: list[Any] = [
-    12,
-    None,
-    point(1, 2),
-    {"type": "Feature", "properties": None},
-    feature(CANARY),
-    feature(None, properties=[]),
-    feature(geometry("Circle", [1, 2])),
-    feature({"type": "Point"}),
-    feature(geometry("Point", ["1", 2])),
-    feature(geometry("LineString", [1, 2, 3, 4])),
-    feature(geometry("MultiPolygon", [[SQUARE], [[*SQUARE[:-1], [0, None]]]])),
-    feature({"type": "GeometryCollection", "geometries": [point(1)]}),
-]
+BROKEN_FEATURES: dict[str, Any] = {
+    "no object": 12,
+    "null": None,
+    "a geometry": point(1, 2),
+    "no type": {"geometry": None, "properties": None},
+    "no geometry": {"type": "Feature", "properties": None},
+    "a text for a geometry": feature(CANARY),
+    "a list for properties": feature(None, properties=[]),
+    "an unknown geometry": feature(geometry("Circle", [1, 2])),
+    "a geometry with a type that is no text": feature({"type": [], "coordinates": []}),
+    "a geometry without coordinates": feature({"type": "Point"}),
+    "coordinates that are no list": feature(geometry("Point", CANARY)),
+    "coordinates that are null": feature(geometry("LineString", None)),
+    "one coordinate": feature(point(1)),
+    "a coordinate that is a text": feature(geometry("Point", ["1", 2])),
+    "a coordinate that is null": feature(geometry("Point", [1, None])),
+    "a coordinate that is true": feature(geometry("Point", [1, True])),
+    "a point nested too deeply": feature(geometry("Point", [[1, 2]])),
+    "a line that is flat": feature(geometry("LineString", [1, 2, 3, 4])),
+    "a polygon that is a ring": feature(geometry("Polygon", SQUARE)),
+    "a vertex that is null": feature(geometry("LineString", [[1, 2], [None, None], [3, 4]])),
+    "a broken part of a multipolygon": feature(geometry("MultiPolygon", [[SQUARE], [[*SQUARE[:-1], [0, None]]]])),
+    "a collection without geometries": feature({"type": "GeometryCollection"}),
+    "a collection with a broken geometry": feature({"type": "GeometryCollection", "geometries": [point(1)]}),
+}
 
 
 async def test_the_reason_names_the_feature_that_is_broken(channel: str, join: Join) -> None:
     sender, other = await join(channel), await join(channel, front=1)
-    for broken in BROKEN_FEATURES:
+    for name, broken in BROKEN_FEATURES.items():
         # When a layer is sent of which one feature is broken
         await sender.send(**sample("geojson", geojson=layer([GOOD] * 12 + [broken] + [GOOD] * 5)))
 
-        # Then its sender alone learns which one it is
-        assert re.match(r"Feature 13\b", await sender.refusal()), broken
-        await other.nothing_before(await sender.say())
+        # Then its sender learns which one it is
+        assert re.match(r"Feature 13\b", await sender.refusal()), name
+    # And nobody else hears of it
+    await other.nothing_before(await sender.say())
 
 
-async def test_a_point_that_no_reader_can_show_is_refused_by_its_id(channel: str, join: Join) -> None:
+@pytest.mark.parametrize("x", ["null", "1e999", "-1e999"])
+async def test_a_point_that_no_reader_can_show_is_refused_by_its_id(x: str, channel: str, join: Join) -> None:
     client = await join(channel)
     points_ = layer([feature(point(1, 2), id="well-6"), feature(geometry("Point", ["@", 2.0]), id="well-7")])
 
-    for x in ("null", "1e999", "-1e999"):
-        await client.send_raw(json.dumps(sample("geojson", geojson=points_)).replace('"@"', x))
+    await client.send_raw(json.dumps(sample("geojson", geojson=points_)).replace('"@"', x))
 
-        reason = await client.refusal()
-        assert "'well-7'" in reason
-        assert "no finite x" in reason
-        assert "Check Validity" in reason
+    reason = await client.refusal()
+    assert "'well-7'" in reason
+    assert "no finite x" in reason
+    assert "Check Validity" in reason
 
 
-NO_LAYERS: list[Any] = [
-    12,
-    None,
-    [],
-    {},
-    feature(None),
-    {"type": "FeatureCollection"},
-    layer(None),  # type: ignore[arg-type]
-    {"type": "FeatureCollection", "features": CANARY},
-    {"type": "Collection", "features": []},
-    '{"type": "FeatureCollection", "features": []}',
-]
+NO_LAYERS: dict[str, Any] = {
+    "a number": 12,
+    "a text": CANARY,
+    "true": True,
+    "null": None,
+    "a list": [],
+    "an empty object": {},
+    "a feature": feature(None),
+    "a geometry": point(1, 2),
+    "no features": {"type": "FeatureCollection"},
+    "features that are null": layer(None),  # type: ignore[arg-type]
+    "features that are an object": {"type": "FeatureCollection", "features": {}},
+    "features that are a text": {"type": "FeatureCollection", "features": CANARY},
+    "an unknown type": {"type": "Collection", "features": []},
+    "a layer as a text": '{"type": "FeatureCollection", "features": []}',
+}
 
 
 async def test_what_is_no_layer_is_refused_to_its_sender_alone(channel: str, join: Join) -> None:
     sender, other = await join(channel), await join(channel, front=1)
+    for name, no_layer in NO_LAYERS.items():
+        await sender.send(**sample("geojson", geojson=no_layer))
 
-    for each in NO_LAYERS:
-        await sender.send(**sample("geojson", geojson=each))
-
-        assert await sender.refusal()
-        marker = await sender.say()
-        await sender.nothing_before(marker)
-        await other.nothing_before(marker)
+        assert await sender.refusal(), name
+    marker = await sender.say()
+    await sender.nothing_before(marker)
+    await other.nothing_before(marker)
 
 
 async def test_features_are_counted_before_they_are_looked_at(channel: str, join: Join) -> None:

@@ -26,7 +26,7 @@ from worker.workbook import WorkBook
 
 __all__ = ["start", "wire"]  # fixtures
 
-pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.processes]
+pytestmark = pytest.mark.usefixtures("io_loop")
 
 JANE, JOHN, MALLORY, MURIEL = (f"192.0.2.{number}" for number in range(1, 5))
 ORDINARY = as_base64(encoded(quarters(400, 300), "JPEG"))
