@@ -11,8 +11,6 @@ from tests.support.processes import Valkey
 
 Deploy = Callable[..., Deployment]
 
-BETWEEN_JOINS = 0.05  # seconds; leaves the machine to those who start
-
 ALL = ("heavy:heavy-1", "light:light-1", "fronts:front-1")
 
 
@@ -34,7 +32,7 @@ async def test_a_roll_starts_all_anew_while_people_talk(deployment: Deploy, valk
         newcomer = await Client.connect(url, "QGIS")
         joins += 1
         await newcomer.leave()
-        await asyncio.sleep(BETWEEN_JOINS)
+        await asyncio.sleep(0.05)  # leaves the machine to those who start
     rolled = await rolling
     assert rolled.returncode == 0, rolled.stdout + rolled.stderr
     assert rolled.stdout.splitlines() == [f"{name} has been started anew" for name in ALL]
