@@ -80,6 +80,7 @@ def test_all_else_stays() -> None:
     assert list(map(file_name, HARMLESS)) == HARMLESS
 
 
+@pytest.mark.slow
 def test_whatever_it_was_it_stays_in_its_directory_and_as_it_is(tmp_path: Path) -> None:
     chance = random.Random(1)
     parts = [name for name, _ in HARMFUL] + HARMLESS + list("./\\: \u200d\u200c\u202eéa\0") + ["..", "con", "👩"]

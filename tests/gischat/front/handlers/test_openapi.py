@@ -29,6 +29,7 @@ def description(settings: Settings) -> Description:
     return Description(document(settings))
 
 
+@pytest.mark.slow
 def test_the_document_is_valid_openapi(description: Description) -> None:
     from openapi_spec_validator import validate  # which takes half a second to load
 
