@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.attacks.attackers import CHANNEL, PATIENCE
+from tests.attacks.attackers import CHANNEL
 from tests.support import fork_server
 from tests.support.client import Client
-from tests.support.fork_server import BARE_ENVIRONMENT
+from tests.support.fork_server import BARE_ENVIRONMENT, RUN_WITHIN
 from tests.support.processes import ROOT, Stack
 
 StackFactory = Callable[..., Stack]
@@ -112,7 +112,7 @@ class House:
                 yield result
             finally:
                 ours_out.close()
-                status = await asyncio.to_thread(process.wait, PATIENCE)
+                status = await asyncio.to_thread(process.wait, RUN_WITHIN)
                 await asyncio.wait([result])
         assert status == 0, f"the attack {attack} failed: {log.read_text()}"
 

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from PySide6.QtCore import QCoreApplication, QSocketNotifier, QUrl, qVersion
+from PySide6.QtCore import QCoreApplication, QSocketNotifier, QTimer, QUrl, qVersion
 from PySide6.QtNetwork import QNetworkAccessManager, QNetworkReply, QNetworkRequest
 from PySide6.QtWebSockets import QWebSocket
 
@@ -64,7 +64,8 @@ class Client:
             self._socket.disconnected.disconnect()
             self._socket.abort()
             self._connection.close()
-            clients.remove(self)
+            QTimer.singleShot(0, lambda: clients.remove(self))  # not before Qt has done with its notifier
+            return
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             verb, arguments = json.loads(line)

@@ -42,7 +42,7 @@ _PRELOADED = (
     "gischat.commands.admin",
     "gischat.commands.check",
     "gischat.commands.front",
-    "tests.attacks.attackers",
+    "websockets.frames",
     "worker.__main__",
 )
 

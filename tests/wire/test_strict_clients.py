@@ -74,6 +74,7 @@ def test_so_is_what_went_wrong(connection: http.client.HTTPConnection) -> None:
 
         assert (answer.status, content_types(answer)) == (status, ["application/json"]), (method, path)
         json.loads(answer.read())
+        connection.close()  # the next request opens another
 
 
 HANDSHAKES = [
@@ -93,6 +94,7 @@ def test_a_handshake_that_fails_is_answered_so_too(connection: http.client.HTTPC
 
         assert (answer.status in (400, 403, 426), content_types(answer)) == (True, ["application/json"]), headers
         assert set(json.loads(answer.read())) == {"detail"}
+        connection.close()
 
 
 def test_what_is_no_http_is_answered_without_any_type(stack: Stack) -> None:
@@ -170,6 +172,7 @@ def test_head_is_answered_as_get_but_without_a_body(connection: http.client.HTTP
                 (answer.status, {name: value for name, value in answer.headers.items() if name.lower() not in changing})
             )
         assert told[0] == told[1], path
+        connection.close()
 
 
 @pytest.mark.parametrize(
