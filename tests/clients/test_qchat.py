@@ -119,7 +119,7 @@ async def test_newcomer_again_under_the_same_name_is_silently_right(qgis: Connec
 
 
 async def test_after_a_front_was_killed_the_same_nickname_registers_again(start_stack: StackFactory) -> None:
-    stack = start_stack(channels="QGIS", fronts=1)
+    stack = start_stack(channels="QGIS", heavy=0, fronts=1)
     url = stack.fronts[0].url
     before = QChat(url, "jane")
     await before.connect("QGIS")
@@ -164,7 +164,7 @@ async def test_an_unknown_channel_is_said_before_the_close(stack: Stack, qgis: C
 
 
 async def test_a_server_that_stops_says_so_before_it_closes(start_stack: StackFactory) -> None:
-    stack = start_stack(channels="QGIS")
+    stack = start_stack(channels="QGIS", heavy=0)
     client = QChat(stack.fronts[0].url, "jane")
     await client.connect("QGIS")
     await client.heard(type="newcomer", newcomer="jane")
@@ -175,7 +175,7 @@ async def test_a_server_that_stops_says_so_before_it_closes(start_stack: StackFa
 
 
 async def test_one_who_is_silent_for_too_long_reads_why_when_he_wakes(start_stack: StackFactory) -> None:
-    stack = start_stack(channels="QGIS", ws_ping_interval=1, ws_ping_timeout=3)
+    stack = start_stack(channels="QGIS", heavy=0, ws_ping_interval=1, ws_ping_timeout=3)
     asleep, other = (QChat(stack.fronts[0].url, nickname) for nickname in ("jane", "john"))
     await other.connect("QGIS")
     await asleep.connect("QGIS")
@@ -200,7 +200,7 @@ async def test_a_busy_qgis_is_not_thrown_out(start_stack: StackFactory) -> None:
     """A processing run holds its GUI thread for 24 s; here everything is ten times as fast, in the same proportions."""
     usual, faster = settings(), 10
     scaled = {name: getattr(usual, name) / faster for name in ("ws_ping_interval", "ws_ping_timeout")}
-    stack = start_stack(channels="QGIS", **scaled)
+    stack = start_stack(channels="QGIS", heavy=0, **scaled)
     busy, other = (QChat(stack.fronts[0].url, nickname) for nickname in ("jane", "john"))
     await other.connect("QGIS")
     await busy.connect("QGIS")
@@ -328,7 +328,7 @@ async def test_a_bots_message_is_one_that_the_plugin_can_show(stack: Stack, qgis
 
 async def test_a_front_that_hangs_up_without_a_word_ends_the_connection(start_stack: StackFactory) -> None:
     """The model notices what the plugin notices: otherwise the scenes above would pass for the wrong reason."""
-    stack = start_stack(channels="QGIS")
+    stack = start_stack(channels="QGIS", heavy=0)
     client = QChat(stack.fronts[0].url, "jane")
     await client.connect("QGIS")
     await client.heard(type="newcomer", newcomer="jane")

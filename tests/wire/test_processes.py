@@ -64,7 +64,7 @@ def test_who_has_come_right_before_a_front_stops_is_answered(
     What he says is refused, as it is in a channel: it could not be told of its end.
     """
     # Given somebody who has connected and not asked yet
-    (front,) = start_stack().fronts
+    (front,) = start_stack(heavy=0).fronts
     address = front.url.removeprefix("http://").rsplit(":", 1)
     with socket.create_connection((address[0], int(address[1])), timeout=20) as client:
         # When the front is asked to end, and takes in nobody else
