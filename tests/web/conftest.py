@@ -1,10 +1,8 @@
 """A stack for the page, a browser that tells everything, and other people who are in the channel as well."""
 
 import asyncio
-import functools
 import shutil
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,8 @@ FLAGS = (
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
+    "--disable-extensions",
+    "--disable-features=MediaRouter,OptimizationHints,SpareRendererForSitePerProcess,Translate",
     "--disable-sync",
     "--lang=en-GB",
 )
@@ -66,41 +66,32 @@ def channel(fresh_channels: Iterator[str]) -> str:
 
 
 @pytest.fixture(scope="package")
-def browsers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], webdriver.Chrome]]:
-    """Browsers by their numbers, for all tests, each with a profile of its own: starting one takes seconds."""
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """A browser for all tests: starting one takes seconds."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     assert chromium, "the tests of the page need chromium: tests/install-tools says how to get it"
     assert driver, "the tests of the page need chromedriver: tests/install-tools says how to get it"
 
-    @functools.cache
-    def start(number: int) -> webdriver.Chrome:
-        directory = tmp_path_factory.mktemp("browser")
-        options = webdriver.ChromeOptions()
-        options.binary_location = chromium
-        for flag in (*FLAGS, f"--user-data-dir={directory / 'profile'}"):
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
-        ending.callback(browser.quit)
-        return browser
-
-    with ExitStack() as ending:
-        yield start
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser') / 'profile'}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as browser:
+        yield browser
 
 
 @pytest.fixture
-def browse(
-    request: pytest.FixtureRequest, browsers: Callable[[int], webdriver.Chrome], tmp_path: Path
-) -> Iterator[Browse]:
-    """Opens the chat, `browse()`, or another page or front: `browse("/docs", base_url=…)`, `browse(browser=1)`.
+def browse(request: pytest.FixtureRequest, browser: webdriver.Chrome, tmp_path: Path) -> Iterator[Browse]:
+    """Opens the chat, `browse()`, or another page or front: `browse("/docs", base_url=…)`.
 
     After the test no page may have logged an error or asked anybody but its own server.
     """
     pages: list[Page] = []
 
-    def open_(path: str = "/", *, base_url: str | None = None, browser: int = 0) -> Page:
+    def open_(path: str = "/", *, base_url: str | None = None) -> Page:
         base = base_url or request.getfixturevalue("stack").fronts[0].url
-        page = Page(browsers(browser), base, tmp_path / f"downloads-{browser}")
+        page = Page(browser, base, tmp_path / "downloads")
         pages.append(page)
         page.open(path)
         return page

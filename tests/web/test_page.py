@@ -25,23 +25,21 @@ StackFactory = Callable[..., Stack]
 # Coming and going
 
 
-def test_two_people_talk(browse: Browse, channel: str) -> None:
-    jane, john = browse(), browse(browser=1)
-    jane.join(channel, "jane")
-    john.join(channel, "john")
-    question, answer = words(), words()
+async def test_two_people_talk(browse: Browse, join: Join, channel: str) -> None:
+    page, john = browse(), await join(channel, "john")
+    page.join(channel, "jane")
 
-    jane.say(question)
-    john.until_shown(question)
-    john.say(answer)
-    jane.until_shown(answer)
+    page.say(question := words())
+    await john.until(type="text", author="jane", text=question)
+    answer = await john.say(author="john")
+    page.until_shown(answer)
 
-    assert jane.texts() == john.texts() == [question, answer]
+    assert page.texts() == [question, answer]
 
 
-def test_the_lobby_tells_the_rules_and_who_is_where(browse: Browse, channel: str) -> None:
-    jane, late = browse(), browse(browser=1)
-    jane.join(channel)
+async def test_the_lobby_tells_the_rules_and_who_is_where(browse: Browse, join: Join, channel: str) -> None:
+    await join(channel)
+    late = browse()
     late.wait(lambda: _refreshed(late, f"{channel}\n1 person"), "the lobby to count one person")
     assert late.find("#rules").text == "Be kind."
 
