@@ -584,7 +584,6 @@ def broken(seed: int) -> Any:
     return document
 
 
-@pytest.mark.slow
 def test_rubbish_anywhere_is_harmless_or_repaired_or_refused_in_words() -> None:
     # Given good layers, each of a feature
     everything = msgspec.json.decode(EVERYTHING)
@@ -613,7 +612,6 @@ def test_rubbish_anywhere_is_harmless_or_repaired_or_refused_in_words() -> None:
     assert all(reason.isprintable() and len(reason) < 350 for reason in reasons)
 
 
-@pytest.mark.slow
 def test_a_quick_look_at_positions_leads_to_the_same_verdict_as_a_long_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

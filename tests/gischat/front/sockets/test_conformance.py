@@ -28,7 +28,6 @@ async def results(url: str, cases: list[str]) -> list[Any]:
         return list(failure.results)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("cases", "number"), [(SECTIONS, 247), (FRAGMENTS, 4)], ids=["sections 1 to 10", "fragments"])
 async def test_our_reader_does_as_autobahn_wants(cases: list[str], number: int) -> None:
     with echo_server() as url:

@@ -42,7 +42,6 @@ def fragmented(payload: bytes, size: int, opcode: Opcode = Opcode.TEXT) -> bytes
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 2, 7, 1000, WHOLE_BYTES + 6, 10**6])
 def test_the_same_comes_out_whatever_the_pieces(step: int) -> None:
     sizes = (0, 1, 125, 126, WHOLE_BYTES, WHOLE_BYTES + 1, 65_535, 65_536, MOST)
