@@ -17,7 +17,7 @@ export PYTHON
 help:
 	@echo "make run      the chat, in the foreground; Ctrl-C stops it"
 	@echo "make check    will it run here, and if not, what to mend"
-	@echo "make status   is it well, and what runs (scale it with: deploy/ctl scale light 3)"
+	@echo "make status   is it well, and what runs (scale it with: .venv/bin/gischat scale light 3)"
 	@echo "make test     all tests"
 	@echo "make test-unit   those that start no processes, in some seconds: for while you type"
 	@echo "make check-alerts   the alert rules, by promtool and a real Prometheus"
@@ -30,13 +30,13 @@ help:
 	@echo "make clean    remove what make has made; the chat's data (.state) stays"
 
 run: .venv/.installed-run
-	@$(BIN)/python -m deploy run
+	@$(BIN)/python -m gischat up
 
 check: .venv/.installed-run
-	@$(BIN)/python -m deploy check
+	@$(BIN)/python -m gischat check --up
 
 status: .venv/.installed-run
-	@$(BIN)/python -m deploy status
+	@$(BIN)/python -m gischat status
 
 test: .venv/.installed-dev
 	@tests/install-tools
@@ -65,7 +65,7 @@ soak: .venv/.installed-dev
 lint: .venv/.installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy gischat worker deploy
+	@$(BIN)/mypy gischat worker
 
 # Strictly: what could not be looked up counts as a fault, not as fine.
 audit: .venv/.installed-audit

@@ -130,7 +130,7 @@ def _opened(data: bytes, max_size: int, max_pixels: int, most_seconds: float) ->
 
 
 def _scaled(data: bytes, max_size: int, foretold: Estimate) -> _Opened:
-    source = Image.open(io.BytesIO(data), formats=formats.FORMATS)
+    source = Image.open(io.BytesIO(data), formats=formats.formats_for(data))
     if math.prod(source.size) > math.prod(foretold.size):
         raise ValueError("larger than its headers foretold")
     size = _fitted(source.size, max_size)

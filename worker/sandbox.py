@@ -22,39 +22,30 @@ takes 11.
 """
 
 import asyncio
-import importlib
 import os
 import pickle
-import resource
 import signal
 import socket
-import struct
 import subprocess
 import sys
-import traceback
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from typing import Any, ParamSpec, TypeVar
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from worker.confined import HEADER, Failed, OutOfMemory, SandboxError
+
+__all__ = ["Crashed", "Failed", "OutOfMemory", "Sandbox", "SandboxError", "StartFailed", "TimedOut"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_HEADER = struct.Struct("!I")  # every frame: the length of its body, then the body
 _START_SECONDS = 60
-_CHILD = "from worker.sandbox import serve; serve()"
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-
-
-class SandboxError(Exception):
-    """The function was not carried out, and the child that tried is gone."""
+_CHILD = "from worker.confined import serve; serve()"
+_ROOT = str(Path(__file__).parents[1])
 
 
 class TimedOut(SandboxError):
     """The function took longer than its time limit."""
-
-
-class OutOfMemory(SandboxError):
-    """The function needed more than its memory limit."""
 
 
 class Crashed(SandboxError):
@@ -63,10 +54,6 @@ class Crashed(SandboxError):
 
 class StartFailed(Exception):
     """The child did not get ready; if an import failed, the text is its traceback."""
-
-
-class Failed(Exception):
-    """The function raised an exception that cannot be pickled; the text is its traceback."""
 
 
 class Sandbox:
@@ -154,8 +141,9 @@ class _Child:
         with theirs:
             arguments = map(str, (theirs.fileno(), memory, os.getpid()))
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _CHILD, *arguments, *preload],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+                # It is given all paths and need not look for them (-S): a third of what an interpreter takes to start.
+                [sys.executable, "-S", "-P", "-c", _CHILD, *arguments, *preload],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, [*sys.path, _ROOT]))},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
@@ -169,7 +157,7 @@ class _Child:
     async def ask(self, request: bytes) -> bytearray:
         """Raises EOFError or OSError when the child goes away."""
         loop = asyncio.get_running_loop()
-        await loop.sock_sendall(self._socket, _HEADER.pack(len(request)))
+        await loop.sock_sendall(self._socket, HEADER.pack(len(request)))
         await loop.sock_sendall(self._socket, request)
         return await self._receive_frame()
 
@@ -180,7 +168,7 @@ class _Child:
         return await asyncio.to_thread(self._process.wait)  # it takes the kernel a while to take down a large one
 
     async def _receive_frame(self) -> bytearray:
-        (size,) = _HEADER.unpack(await self._receive(_HEADER.size))
+        (size,) = HEADER.unpack(await self._receive(HEADER.size))
         return await self._receive(size)
 
     async def _receive(self, size: int) -> bytearray:
@@ -197,105 +185,3 @@ class _Child:
 
 def _describe(status: int) -> str:
     return f"ended with status {status}" if status >= 0 else f"ended by signal {-status}, {signal.strsignal(-status)}"
-
-
-# What follows runs in the child.
-
-
-def serve() -> None:
-    """The child's whole life: confines itself, imports, says that it is ready, answers until its parent goes."""
-    descriptor, memory, parent, *preload = sys.argv[1:]
-    _die_with(int(parent))
-    _confine(int(memory))
-    with socket.socket(fileno=int(descriptor)) as connection, suppress(EOFError, ConnectionError):
-        _send_frame(connection, _import(preload))
-        _silence()
-        while True:
-            _send_frame(connection, _answer(_receive_frame(connection)))
-
-
-def _die_with(parent: int) -> None:
-    """Without it a child that is stuck in a computation would outlive a worker that was killed.
-
-    Linux takes the thread that started the child for its parent: the event loop's, which lives as long as the worker.
-    """
-    if sys.platform == "linux":
-        with suppress(ImportError, OSError):
-            import ctypes
-
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit()
-
-
-def _confine(memory: int) -> None:
-    os.nice(10)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(ValueError, OSError):  # macOS has no such limit to set
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-
-
-def _import(names: Sequence[str]) -> bytes:
-    """Imports; returns what went wrong, if something did. On the standard error it would lie across our log's lines."""
-    try:
-        for name in names:
-            importlib.import_module(name)
-    except Exception:
-        return traceback.format_exc().encode(errors="backslashreplace")
-    return b""
-
-
-def _silence() -> None:
-    """C libraries write what they find in people's files to the standard error, which is our log."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    os.close(null)
-
-
-def _answer(request: bytearray) -> bytes:
-    try:
-        function, args, kwargs = pickle.loads(request)
-        return _pickled(None, function(*args, **kwargs))
-    except MemoryError:
-        return _OUT_OF_MEMORY
-    except Exception as error:
-        return _pickled_error(error)
-
-
-def _pickled(outcome: type[Exception] | None, value: Any) -> bytes:
-    return pickle.dumps((outcome, value), pickle.HIGHEST_PROTOCOL)
-
-
-def _pickled_error(error: Exception) -> bytes:
-    text = "".join(traceback.format_exception(error)).rstrip()
-    error.add_note(f"in the sandbox's child:\n{text}")
-    try:
-        answer = _pickled(Exception, error)
-        pickle.loads(answer)  # an __init__ with arguments of its own often pickles and then does not unpickle
-        return answer
-    except Exception:
-        return _pickled(Exception, Failed(text))
-
-
-_OUT_OF_MEMORY = _pickled(OutOfMemory, OutOfMemory("needed more memory than allowed"))
-
-
-def _send_frame(connection: socket.socket, body: bytes) -> None:
-    connection.sendall(_HEADER.pack(len(body)))
-    connection.sendall(body)
-
-
-def _receive_frame(connection: socket.socket) -> bytearray:
-    (size,) = _HEADER.unpack(_receive(connection, _HEADER.size))
-    return _receive(connection, size)
-
-
-def _receive(connection: socket.socket, size: int) -> bytearray:
-    buffer = bytearray(size)
-    rest = memoryview(buffer)
-    while rest:
-        count = connection.recv_into(rest)
-        if not count:
-            raise EOFError
-        rest = rest[count:]
-    return buffer

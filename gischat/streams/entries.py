@@ -109,6 +109,7 @@ class Outcome(StrEnum):
 
 OF_JOBS: Sequence[Outcome] = [one for one in Outcome if one not in (Outcome.GRANTED, Outcome.ORDERED)]
 
+LOST = "lost"  # an order: a front says again what Redis has lost
 CHALLENGE = "challenge"  # an order: somebody wants the nickname of a connection, which may be dead
 
 

@@ -33,8 +33,18 @@ class Member(NamedTuple):
 class Deployment:
     """An instance with a port and a state directory of its own, untouched by the settings of who runs the tests."""
 
-    def __init__(self, directory: Path, *, state_dir: Path | None = None, **settings: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        state_dir: Path | None = None,
+        program: Sequence[str | Path] = (sys.executable, "-m", "gischat"),
+        cwd: Path = ROOT,
+        **settings: str,
+    ) -> None:
         self.directory = directory
+        self._program = program
+        self._cwd = cwd
         self.state_dir = state_dir or directory / "state"
         self.run_dir = self.state_dir
         self.log = directory / "log"
@@ -60,8 +70,8 @@ class Deployment:
         """
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
-                [*through, sys.executable, "-m", "deploy", "run"],
-                cwd=ROOT,
+                [*through, *self._program, "up"],
+                cwd=self._cwd,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log if output is None else output,
@@ -70,9 +80,12 @@ class Deployment:
             )
         return self
 
-    def deploy(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Any of the launcher's commands, to its end."""
-        return fork_server.run("-m", "deploy", *arguments, **self.environment)
+    def gischat(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Any of the commands, to its end."""
+        command = [*map(str, self._program), *arguments]
+        if command[0] == sys.executable:
+            return fork_server.run(*command[1:], directory=self._cwd, **self.environment)
+        return subprocess.run(command, cwd=self._cwd, env=self.environment, capture_output=True, text=True, timeout=60)
 
     @property
     def pid(self) -> int:

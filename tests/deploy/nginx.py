@@ -123,7 +123,7 @@ def executable() -> str:
 
 def site(*arguments: str, **settings: str) -> str:
     """The site as an operator gets it."""
-    ran = fork_server.run("-m", "deploy", "nginx", *arguments, ENV_FILE=os.devnull, **settings)
+    ran = fork_server.run("-m", "gischat", "nginx", *arguments, ENV_FILE=os.devnull, **settings)
     ran.check_returncode()
     return ran.stdout
 

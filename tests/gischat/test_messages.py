@@ -14,8 +14,11 @@ import pytest
 
 from gischat import messages
 from gischat.errors import Uncompliant
-from gischat.messages import HEAVY_TYPES, LAST_SECOND, Lane, Message, Messages, excerpt, nickname_of, quoting
+from gischat.messages import HEAVY_TYPES, Lane, Message, nickname_of
 from gischat.protocol import words as words_
+from gischat.protocol.schemas import LAST_SECOND
+from gischat.protocol.words import excerpt, quoting
+from gischat.reading import Messages
 from tests.support import contract
 from tests.support.contract import KEYS, REPLYABLE, required, sample
 from tests.support.settings import settings

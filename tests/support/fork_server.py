@@ -38,10 +38,11 @@ RUN_WITHIN = 180.0  # seconds; only a test that fails waits that long
 STARTS = "gischat.tests.fork_server.start"  # the audit event of a process
 
 _PRELOADED = (
-    "deploy.__main__",
     "gischat.commands.admin",
     "gischat.commands.check",
+    "gischat.commands.ctl",
     "gischat.commands.front",
+    "gischat.commands.nginx",
     "websockets.frames",
     "worker.__main__",
 )

@@ -12,6 +12,7 @@ from gischat.front.jobs.gateway import TAKEN
 from gischat.messages import Lane, new_id
 from gischat.streams.entries import Job, Outcome, Publication
 from gischat.streams.servers import connect
+from gischat.timings import Timings
 from tests.gischat.streams.test_scripts import ALIVE, CHANNEL, Wire, start, wire
 from tests.support.contract import sample
 from tests.support.pictures import as_base64, encoded, quarters
@@ -25,6 +26,8 @@ from worker.sandbox import Sandbox
 from worker.workbook import WorkBook
 
 __all__ = ["start", "wire"]  # fixtures
+
+PATIENT = Timings(reclaim_heavy=60.0, worker_deaf=60.0)
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
@@ -74,7 +77,7 @@ class HeavyLane:
             gateway = Gateway(settings, Lane.HEAVY, [CHANNEL], name, redis=redis, reader=redis)
             reader = InboxReader(settings, Lane.HEAVY, [CHANNEL], reading)
             book = WorkBook(settings, redis)
-            consumer = HeavyConsumer(gateway, settings, sandbox, [reader], book, reclaim_seconds=60)
+            consumer = HeavyConsumer(gateway, settings, sandbox, [reader], book, PATIENT)
             run = asyncio.create_task(consumer.run(stop))
             try:
                 yield consumer

@@ -27,23 +27,18 @@ class Consumer:
         return True
 
 
-@pytest.fixture(autouse=True)
-def sooner(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "DEAF_SECONDS", DEAF_SECONDS)
-
-
 async def test_a_loop_that_stands_still_although_redis_answers_is_deaf() -> None:
     consumer = Consumer()
     consumer.may_answer.set()
     with pytest.raises(worker.Deaf):
-        await worker._watch(cast(Any, [consumer]))
+        await worker._watch(cast(Any, [consumer]), DEAF_SECONDS)
     assert time.monotonic() - consumer.turned_at > DEAF_SECONDS
 
 
 async def test_one_that_stood_still_while_redis_was_away_is_not() -> None:
     # Given a question that Redis answers when it comes back, after longer than a loop may stand still
     consumer = Consumer()
-    watch = asyncio.create_task(worker._watch(cast(Any, [consumer])))
+    watch = asyncio.create_task(worker._watch(cast(Any, [consumer]), DEAF_SECONDS))
     while not consumer.asked or time.monotonic() - consumer.turned_at < 2 * DEAF_SECONDS:
         await asyncio.sleep(0.01)
     consumer.may_answer.set()

@@ -69,13 +69,14 @@ class Joiner:
 
     member: Member
     change: int  # the head count's change that it made: earlier counts do not know of it
+    after: bytes | None = None  # the id of the message that it had last, if it comes back
     snapshot: Snapshot | None = None
     has_history: bool = False
     has_count: bool = False  # it was told a count that includes it
-    _waiting: list[tuple[bytes, bytes]] = field(default_factory=list)  # id and frame, in order
+    _waiting: list[tuple[bytes | None, bytes]] = field(default_factory=list)  # id (None: a count) and frame, in order
     _waiting_bytes: int = 0
 
-    def write(self, id: bytes, frame: bytes) -> None:
+    def write(self, id: bytes | None, frame: bytes) -> None:
         """Sends what was published, or keeps it until the history has been sent."""
         if self.has_history:
             self.member.write(frame)
@@ -93,19 +94,36 @@ class Joiner:
         if self.snapshot is not None:
             self.snapshot = replace(self.snapshot, published=0)
 
+    def awaits_history(self, published: int) -> bool:
+        """Whether it has no history, and may have it: so many publications were heard as the history knows of."""
+        return not self.has_history and self.snapshot is not None and published >= self.snapshot.published
+
+    def send_missed(self, missed: bytes) -> int:
+        """Sends the frames of all that it missed, up to now: what waits for it is among them, but for counts.
+
+        Returns their bytes.
+        """
+        self.has_history = True
+        counts = b"".join(frame for id, frame in self._waiting if id is None)
+        self._waiting.clear()
+        if missed or counts:
+            self.member.write(missed + counts if counts else missed)
+        return len(missed)
+
     def send_history(self, published: int) -> int:
         """Sends history and what waits, once, when so many publications have been heard as the history knows of.
 
         Returns the bytes of the history that were sent.
         """
-        if self.has_history or self.snapshot is None or published < self.snapshot.published:
+        if not self.awaits_history(published):
             return 0
+        assert self.snapshot is not None
         self.has_history = True
         live = {id for id, _ in self._waiting}
         history = self.snapshot.frames
         if live and any(id_of(body) in live for body in self.snapshot.history):
             history = b"".join(text_frame(body) for body in self.snapshot.history if id_of(body) not in live)
-        missing = b"" if self.snapshot.is_complete else text_frame(uncompliant(MISSED))
+        missing = b"" if self.after is None else text_frame(uncompliant(MISSED))
         since = b"".join(frame for _, frame in self._waiting)
         self._waiting.clear()
         if missing or history or since:

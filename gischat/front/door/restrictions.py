@@ -10,7 +10,8 @@ import msgspec
 
 from gischat.errors import Cause, Refused
 from gischat.front.door.addresses import SITE_BITS, Address, Network, parse
-from gischat.messages import Message, excerpt, nickname_of
+from gischat.messages import Message, folded, nickname_of
+from gischat.protocol.words import excerpt
 
 # Wider networks are whole providers and countries: as a rule, somebody mistyped.
 WIDEST = {4: 8, 6: 19}
@@ -37,7 +38,7 @@ class Ban(msgspec.Struct, frozen=True):
     @property
     def id(self) -> str:
         """Its subject, fit for a path. An address holds a dot or a colon, which no nickname does."""
-        return self.subject.replace("/", "-").lower()
+        return folded(self.subject.replace("/", "-"))
 
     @property
     def words(self) -> str:
@@ -66,10 +67,10 @@ class Bans:
         """
         self._nicknames: dict[str, Ban] = {}
         self._networks: dict[tuple[int, int, int], Ban] = {}  # by version, length of the prefix, and the prefix
-        self._reserved = reserved.lower()
+        self._reserved = folded(reserved)
         for ban in bans:
             if ban.kind == "nickname":
-                self._nicknames[ban.subject.lower()] = ban
+                self._nicknames[folded(ban.subject)] = ban
             else:
                 network = ip_network(ban.subject)
                 self._networks[_prefix(network.network_address, network.prefixlen)] = ban
@@ -99,7 +100,7 @@ class Bans:
 
     def why_not(self, nickname: str) -> str | None:
         """Why a nickname may not be borne, in words for who would; None if it may. Capitals make no other name."""
-        known = nickname.lower()
+        known = folded(nickname)
         if known == self._reserved:
             return f"The nickname {excerpt(nickname)} is the server's own."
         ban = self._nicknames.get(known)

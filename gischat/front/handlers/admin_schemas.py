@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates, validates_schema
 
 from gischat.front.door.restrictions import network_of
-from gischat.messages import Identifier
+from gischat.protocol.schemas import Identifier
 
 LONGEST_BAN = 365 * 24 * 3600  # seconds
 DEFAULT_BAN = 24 * 3600  # seconds

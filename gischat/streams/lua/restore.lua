@@ -1,7 +1,7 @@
 -- A nickname that its front knows and Redis has lost: set again. The channel hears of it if it was told an exit: then the
 -- front was swept. Where somebody else took the nickname meanwhile, its former owner is told, and gets
 -- it again when it is free.
-local entry, size, source, id, front, nickname, newcomer_id, taken = unpack(ARGV)
+local entry, size, source, id, front, key, nickname, newcomer_id, taken = unpack(ARGV)
 
 if not take(entry, size) then return 0 end
 local address = connection_of(source)
@@ -11,9 +11,9 @@ if is_repeated(id) then
   return 1
 end
 remember(id)
-local owner = owner_of(nickname)
+local owner = owner_of(key)
 if owner and owner ~= address then
-  wish(address, nickname, newcomer_id)
+  wish(address, key, nickname, newcomer_id)
   publish(source, 'refused', '', 'uncompliant', '', taken)
   return 1
 end
@@ -21,7 +21,7 @@ if owner or redis.call('HEXISTS', ADDRESSES, address) == 1 or not is_known(front
   publish(source, 'done', '', 'restore', '', '')
   return 1
 end
-set_nickname(address, nickname)
+set_nickname(address, key, nickname)
 if redis.call('SREM', SWEPT, address) == 1 then
   publish(source, 'published', '', 'newcomer', '', announcement('newcomer', newcomer_id, nickname))
 else

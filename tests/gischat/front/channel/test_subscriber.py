@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from gischat.front.channel.subscriber import DEAF_SECONDS, Deaf, Subscriber
+from gischat.front.channel.subscriber import Deaf, Subscriber
+from gischat.timings import Timings
 from tests.gischat.front.fakes import CHANNEL
 from tests.support.virtual_time import pass_time, virtual_time
 
@@ -30,7 +31,7 @@ class Scene:
             await pass_time(1)
 
 
-LONG = int(DEAF_SECONDS) + 2
+LONG = int(Timings().outbox_deaf) + 2
 
 
 @virtual_time

@@ -8,7 +8,8 @@ import pytest
 
 from gischat.errors import Refused
 from gischat.front.door.restrictions import Ban, Bans, network_of, subject_of
-from gischat.messages import Message, Messages
+from gischat.messages import Message
+from gischat.reading import Messages
 from tests.support.contract import sample
 from tests.support.settings import settings
 

@@ -13,7 +13,9 @@ from gischat.errors import Cause, Refused
 from gischat.front.jobs.gateway import FORGOTTEN, FULL, TAKEN
 from gischat.front.jobs.turnstile import INBOX_FULL, TOO_MANY_WAIT, Ending, Turnstile, Turnstiles
 from gischat.messages import Lane, Message, uncompliant
+from gischat.streams.answers import ResponseError
 from gischat.streams.entries import COUNT, HEARTBEAT, RESTORE, Job, Outcome, Source
+from gischat.streams.multiplexer import Lost
 from tests.gischat.front.fakes import CHANNEL, FRONT, FakeGateway, message, publication
 from tests.support.contract import check
 from tests.support.settings import settings
@@ -618,7 +620,7 @@ async def test_whatever_happens_each_is_told_once_and_in_order(seed: int) -> Non
         for taken in chance.sample(unanswered, min(2, len(unanswered))):
             said = chance.choice([TAKEN, FULL, FORGOTTEN, None])
             if said is None:
-                taken.set_exception(Refused("Redis is away"))
+                taken.set_exception(chance.choice([Refused("Redis is away"), Lost("cut off"), ResponseError("OOM")]))
             else:
                 taken.set_result(said)
 
