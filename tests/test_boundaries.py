@@ -241,6 +241,7 @@ NEVER_LOADED = {
 }
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("process", STARTS)
 def test_a_start_loads_nothing_that_it_can_do_without(process: str) -> None:
     loaded = loaded_by(STARTS[process] + "; import sys; print('\\n'.join(sys.modules))")
@@ -249,6 +250,7 @@ def test_a_start_loads_nothing_that_it_can_do_without(process: str) -> None:
     assert not unneeded, f"at the start of a {process}: {', '.join(sorted(unneeded))}"
 
 
+@pytest.mark.processes
 def test_a_front_starts_without_the_pattern_that_takes_long_and_has_it_when_asked() -> None:
     loaded = loaded_by(
         f"""
