@@ -5,6 +5,8 @@ BIN := .venv/bin
 TESTS_AT_ONCE ?= 4
 UNIT_TESTS := tests/gischat tests/worker $(wildcard tests/test_*.py)
 SECONDS ?= 600
+# Seconds that each of some twenty proofs takes in test-long, two at once
+LONG ?= 60
 SEED ?= 1
 ROUNDS ?= 1
 
@@ -12,7 +14,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check status test test-unit check-alerts check-qgis soak bench lint audit format clean
+.PHONY: help run check status test test-unit test-long check-alerts check-qgis soak bench lint audit format clean
 
 help:
 	@echo "make run      the chat, in the foreground; Ctrl-C stops it"
@@ -20,6 +22,7 @@ help:
 	@echo "make status   is it well, and what runs (scale it with: .venv/bin/gischat scale light 3)"
 	@echo "make test     all tests"
 	@echo "make test-unit   those that start no processes, in some seconds: for while you type"
+	@echo "make test-long   what is proved at random, for longer: LONG=60 seconds each; reports in .cache/reports"
 	@echo "make check-alerts   the alert rules, by promtool and a real Prometheus"
 	@echo "make check-qgis QCHAT_PLUGIN=~/.../plugins/qchat   with a real QGIS and that plugin"
 	@echo "make soak     all faults, mixed at random: SECONDS=600 SEED=1"
@@ -44,6 +47,12 @@ test: .venv/.installed-dev
 
 test-unit: .venv/.installed-dev
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not (processes or slow)" $(UNIT_TESTS) $(PYTEST_ARGS)
+
+test-long: .venv/.installed-dev
+	@tests/install-tools
+	@mkdir -p .cache/reports
+	@$(BIN)/python -m pytest -n 2 --long $(LONG) --hypothesis-show-statistics --junit-xml .cache/reports/test-long.xml \
+		tests/proofs tests/web/test_accessibility.py tests/gischat/front/sockets/test_conformance.py $(PYTEST_ARGS)
 
 # Apart from the tests, for installing Prometheus starts a service of that name.
 check-alerts: .venv/.installed-dev

@@ -79,7 +79,9 @@ setup(
     extras_require={
         "heic": ["pillow-heif>=1.8.1,<2"],
         "test": [
+            "axe-playwright-python>=0.1.8,<0.2",  # for the axe.min.js in it, the newest that PyPI has
             "build>=1.3,<2",
+            "hypothesis>=6.170,<7",
             "jsonschema>=4.26,<5",
             "kosoku>=0.1,<0.2",
             "openapi-spec-validator>=0.9,<1",
@@ -91,6 +93,7 @@ setup(
             "pytest-tornasync>=0.6.0.post2,<1",
             "pytest-xdist>=3.8,<4",
             "pyyaml>=6,<7",
+            "schemathesis>=4.32,<5",
             "selenium>=4.51,<5",
             "setuptools>=77",  # builds the package without reaching for it
             "trustme>=1.2.1,<2",

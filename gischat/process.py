@@ -19,10 +19,8 @@ from typing import Any
 import uvloop
 
 from gischat import logs, metrics, sentry
-from gischat.settings import Settings, SettingsError, load
+from gischat.settings import WRONG_SETTINGS, Settings, SettingsError, load
 from gischat.timings import Timings
-
-WRONG_SETTINGS = 78
 
 log = logging.getLogger(__name__)
 

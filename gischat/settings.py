@@ -20,6 +20,9 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "json", "text")
 
 
+WRONG_SETTINGS = 78  # the exit status (EX_CONFIG of sysexits.h): starting again does not help
+
+
 class SettingsError(Exception):
     """Some settings are wrong; `str()` names each one, a line apiece."""
 
@@ -98,7 +101,7 @@ class Settings:
     max_outbox_bytes: int
     max_outbox_age: int  # seconds
     # One job of the heavy lane
-    job_seconds: float
+    job_seconds: float  # of processor time; by the clock, see `worker.sandbox`
     job_memory: int  # bytes of address space
     # What the supervisor runs
     fronts: int

@@ -95,7 +95,6 @@ class Timings:
     housekeeping: float = 2.0  # between two looks for such jobs, and for fronts that are gone
     job_held: float = 1.0  # after which a job is asked for again that another worker held: it may have given it back
     work_heard: float = 0.1  # between two looks at what other heavy workers did
-    frozen: float = 2.0  # so much later than due a time limit is noticed in no process that runs
     consumers: float = 600.0  # between two looks for the names of workers that are gone …
     consumer_gone: float = 3600.0  # … which have not asked for jobs in so long
 

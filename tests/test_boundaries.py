@@ -216,8 +216,9 @@ STARTS = {
     "front": "import gischat.__main__, gischat.commands.front",
     "worker": "import worker.__main__",
     "sandbox's child": "import worker.confined, " + ", ".join(PRELOAD),
-    "supervisord's child": "import deploy.child",
-    "supervisord": "import deploy.scaling, deploy.hangup, deploy.records, deploy.rolling",
+    "supervisord's child": "import sys; sys.path[0] = 'gischat/supervision'; import child",
+    "supervisord": "import gischat.supervision.rpc, gischat.supervision.hangup, "
+    "gischat.supervision.records, gischat.supervision.rolling",
 }
 HEAVY_MODULES = (
     *("redis", "valkey", "sentry_sdk", "prometheus_client", "apispec", "swagger_ui", "environs", "dotenv", "pydantic"),

@@ -130,16 +130,17 @@ async def _watch(consumers: list[Consumer], deaf: float) -> None:
     Raises:
         Deaf: one does not.
     """
-    answering_since = time.monotonic()
+    now = asyncio.get_running_loop().time
+    answering_since = now()
     while True:
         await asyncio.sleep(deaf / 10)
         for consumer in consumers:
-            asked_at = time.monotonic()
+            asked_at = now()
             # While Redis is away a question may wait: the answer then says nothing of the time before.
-            if not await consumer.gateway.answers() or time.monotonic() - asked_at > deaf / 10:
-                answering_since = time.monotonic()
+            if not await consumer.gateway.answers() or now() - asked_at > deaf / 10:
+                answering_since = now()
             quiet_since = max(consumer.turned_at, answering_since)
-            if time.monotonic() - quiet_since > deaf:
+            if now() - quiet_since > deaf:
                 raise Deaf(f"no jobs are taken from the {consumer.gateway.lane} lane although redis answers")
 
 

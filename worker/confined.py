@@ -58,7 +58,10 @@ def _die_with(parent: int) -> None:
 
 
 def _confine(memory: int) -> None:
-    os.nice(10)
+    # So that photos delay no texts, and still get their share of a busy machine. Measured on one core: a front's 0.4 ms
+    # of work takes 0.6 ms alone, beside two sandboxes 0.9 (nice 10), 1.1 (nice 5), 2.4 (as they are, or SCHED_BATCH);
+    # beside two ordinary programs the sandbox gets 5 %, 14 %, 33 % of the core.
+    os.nice(5)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(ValueError, OSError):  # macOS has no such limit to set
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))

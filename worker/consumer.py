@@ -322,7 +322,9 @@ class HeavyConsumer(Consumer):
         """What a job comes to: see `worker.attempts`. Where the child did not say what it took, it was all the time."""
         since = time.monotonic()
         done = await self._done(held, most_seconds)
-        return done if isinstance(done, Attempt) else Attempt(done, time.monotonic() - since)
+        if isinstance(done, Attempt):
+            return done
+        return Attempt(done, min(time.monotonic() - since, self._settings.job_seconds))
 
     async def _done(self, held: Held, most_seconds: float | None) -> Attempt | Effect:
         if not held.job.is_complete:
@@ -332,7 +334,6 @@ class HeavyConsumer(Consumer):
             return _given_up(held)
         reason = ""
         for _ in range(MOST_DELIVERIES):
-            began = time.monotonic()
             try:
                 job = held.job
                 return await self._sandbox.run(attempt, job.type, job.body, self._settings, most_seconds)
@@ -340,9 +341,6 @@ class HeavyConsumer(Consumer):
                 log.warning("a job took too much memory", extra=_named(held))
                 return Refuse(TAKES_TOO_MUCH)
             except TimedOut as error:
-                if time.monotonic() - began > self._settings.job_seconds + self._timings.frozen:
-                    # This process was frozen: another has the job by now, or it is delivered here once more.
-                    raise ConnectionError("frozen in the midst of a job") from None
                 # It would take as long again, and hold up all others' pictures meanwhile.
                 log.error("a job is buried: it %s", error, extra=_named(held))
                 return Bury(f"It {error}.", TOOK_TOO_LONG, cause=Undoing.TIMED_OUT)

@@ -24,8 +24,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest, HTTPResponse
 
-from gischat.process import WRONG_SETTINGS
-from gischat.settings import Settings, SettingsError, load
+from gischat.settings import WRONG_SETTINGS, Settings, SettingsError, load
 from gischat.timings import Timings
 
 NOT_DONE, UNREACHABLE, NOT_PERMITTED = 1, 69, 77

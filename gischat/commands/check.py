@@ -12,8 +12,7 @@ from gischat.checks import machine
 from gischat.checks.address import check_address
 from gischat.checks.findings import Finding, Level, ok, warning
 from gischat.checks.redis import check_redis
-from gischat.process import WRONG_SETTINGS
-from gischat.settings import Settings, SettingsError, load
+from gischat.settings import WRONG_SETTINGS, Settings, SettingsError, load
 from gischat.supervision.instance import embedded_directory
 from gischat.supervision.spelling import unknown_settings
 from gischat.timings import Timings

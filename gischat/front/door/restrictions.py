@@ -13,6 +13,8 @@ from gischat.front.door.addresses import SITE_BITS, Address, Network, parse
 from gischat.messages import Message, folded, nickname_of
 from gischat.protocol.words import excerpt
 
+MAPPED_BITS = 96  # before an IPv4 address in IPv6 clothes, ::ffff:203.0.113.7
+
 # Wider networks are whole providers and countries: as a rule, somebody mistyped.
 WIDEST = {4: 8, 6: 19}
 
@@ -118,9 +120,9 @@ def network_of(text: str) -> Network:
     except ValueError:
         raise ValueError("Not an address or network: write 203.0.113.7, 203.0.113.0/24 or 2001:db8::/64.") from None
     if isinstance(network, IPv6Network):
-        if network.network_address.ipv4_mapped:
-            raise ValueError("Write it as the IPv4 address that it is.")
-        if "/" not in text:
+        if (mapped := network.network_address.ipv4_mapped) and network.prefixlen >= MAPPED_BITS:
+            network = ip_network(f"{mapped}/{network.prefixlen - MAPPED_BITS}")
+        elif "/" not in text:
             # Its owner has all of them: a ban of one address would stop nobody.
             network = network.supernet(new_prefix=SITE_BITS)
     if network.prefixlen < WIDEST[network.version]:
