@@ -247,8 +247,9 @@ def test_a_damaged_append_only_file_is_cut_at_its_last_good_command_and_kept(dep
     # Given data of an earlier run, damaged in the middle
     client = "import os, redis; client = redis.Redis.from_url(os.environ['REDIS_URL']); "
     chat = deployment(**REDIS_ALONE).start()
-    chat.wait_until(chat.announced)
-    chat.gischat("exec", "python", "-c", client + "client.set('before', 'yes'); client.set('after', 'lost')")
+    chat.wait_until(lambda: chat.runs("redis:valkey"))
+    said = chat.gischat("exec", "python", "-c", client + "client.set('before', 'yes'); client.set('after', 'lost')")
+    assert said.returncode == 0, said.stderr
     assert chat.gischat("stop").returncode == 0
     (file,) = (chat.state_dir / "appendonlydir").glob("*.incr.aof")
     whole = file.read_bytes()
