@@ -238,7 +238,7 @@ def test_stop_waits_until_everything_has_stopped(deployment: Deploy) -> None:
     assert (stopped.returncode, stopped.stdout) == (0, "gischat: stopped\n")
     assert chat.gischat("status").stderr == "gischat: it does not run here\n"
     assert chat.gischat("stop").returncode == 1
-    again = deployment(STATE_DIR=str(chat.state_dir), **REDIS_ALONE).start()
+    again = deployment("again", state_dir=chat.state_dir, **REDIS_ALONE).start()
     again.wait_until(again.announced)
     assert "runs already" not in again.log_text()
 
