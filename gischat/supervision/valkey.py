@@ -26,8 +26,9 @@ LONGEST_HEADER = 64  # bytes of a `*3` or `$120` line, generously
 
 
 def main(command: list[str]) -> None:
-    started = Path(os.environ["RUN_DIR"], "valkey.started")
-    if _is_recent(started):
+    started, listening = (Path(os.environ["RUN_DIR"], name) for name in ("valkey.started", "valkey.sock"))
+    # One that was told to end removes its socket.
+    if _is_recent(started) and listening.exists():
         for message in repair(Path(os.environ["STATE_DIR"])):
             tell(load(), message)
     started.touch()
@@ -49,7 +50,12 @@ def repair(state_dir: Path) -> Iterator[str]:
                 continue
             is_damaged = True
             original = state_dir / f"{file.name}.damaged-{int(time.time())}"
-            shutil.copyfile(file, original)
+            try:
+                shutil.copyfile(file, original)
+            except OSError as error:
+                original.unlink(missing_ok=True)
+                yield f"{file} is damaged at byte {end}, and cannot be copied before it is cut: {error.strerror}"
+                continue
             content.truncate(end)
         yield (
             f"{file} was damaged at byte {end} and has been cut there; the original is {original}. "
