@@ -81,6 +81,7 @@ class Instance:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "STATE_DIR": str(self.state_dir),
             "RUN_DIR": str(self.run_dir),
+            "GISCHAT_PYTHON": sys.executable,
             "GISCHAT_CHILD": str(Path(__file__).with_name("child.py")),
             "NOTIFY_SOCKET": str(self.run_dir / "notify.sock"),
             "PROMETHEUS_MULTIPROC_DIR": str(self.metrics_dir),
