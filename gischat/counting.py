@@ -96,7 +96,7 @@ class Metric(ABC, Generic[Kind]):
         return self._by_labels[values]
 
     def samples(self) -> Iterator[Sample]:
-        for values, counted in self._by_labels.items():
+        for values, counted in list(self._by_labels.items()):  # told by a thread, while others may begin
             yield from self._samples(dict(zip(self.label_names, values, strict=True)), counted)
 
     def _value(self, name: str, labels: Mapping[str, str]) -> Value:

@@ -82,9 +82,9 @@ async def _find_master(where: RedisUrl, timings: Timings) -> Node:
     """
     # Loaded where there are Sentinels: it is a fifth of a process' start and 6 MB of its memory.
     from redis.asyncio.retry import Retry
-    from redis.asyncio.sentinel import MasterNotFoundError as NotFound
     from redis.asyncio.sentinel import Sentinel
     from redis.backoff import NoBackoff
+    from redis.exceptions import RedisError as Failure
 
     seconds = timings.redis_connect / 2
     # Without retries: each would be asked again and again for seconds, and the next only then.
@@ -92,7 +92,7 @@ async def _find_master(where: RedisUrl, timings: Timings) -> Node:
     asked = Sentinel(where.nodes, sentinel_kwargs={**where.sentinel_options, **options})  # type: ignore[no-untyped-call]
     try:
         host, port = await asked.discover_master(where.service)
-    except NotFound as error:
+    except Failure as error:  # none, or one of them answers an error: it may be no Sentinel, or not let us ask
         raise MasterNotFoundError(str(error)) from error
     finally:
         for client in asked.sentinels:

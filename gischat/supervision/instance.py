@@ -28,6 +28,8 @@ LONGEST_RUN_DIR = 103 - len("/supervisor.sock.4194304")
 # take longer: then it is killed, and its successor takes the job up.
 WORKERS_STOP_MARGIN = 10
 
+SHARED = Path("/tmp")  # anybody may make something here, and be there first
+
 REDIS = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT")
 
 FILE_NAMES = "GISCHAT_ENV_FILE_NAMES"  # the variable that lists those which came from the file
@@ -65,8 +67,7 @@ class Instance:
             for directory in {self.state_dir, self.run_dir}:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Under /tmp somebody else might have made it first, to listen in.
-            found = self.run_dir.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            if not is_own(self.run_dir):
                 raise CommandError(f"{self.run_dir} belongs to somebody else: set another STATE_DIR")
             self.run_dir.chmod(0o700)
             self.lock_file.touch(mode=0o600)
@@ -80,6 +81,7 @@ class Instance:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "STATE_DIR": str(self.state_dir),
             "RUN_DIR": str(self.run_dir),
+            "GISCHAT_PYTHON": sys.executable,
             "GISCHAT_CHILD": str(Path(__file__).with_name("child.py")),
             "NOTIFY_SOCKET": str(self.run_dir / "notify.sock"),
             "PROMETHEUS_MULTIPROC_DIR": str(self.metrics_dir),
@@ -152,7 +154,7 @@ def complete_environment() -> None:
     """Adds the settings of the .env file to the environment, which wins.
 
     Raises:
-        CommandError: `ENV_FILE` names no file.
+        CommandError: as `read_file` does.
     """
     values = read_file()
     os.environ.setdefault(FILE_NAMES, ",".join(name for name in values if name not in os.environ))
@@ -164,13 +166,17 @@ def read_file() -> Mapping[str, str]:
     """What `ENV_FILE` or .env sets.
 
     Raises:
-        CommandError: `ENV_FILE` names no file.
+        CommandError: `ENV_FILE` names no file, or the file cannot be read.
     """
     named = os.environ.get("ENV_FILE")
     file = Path(named or ".env")
     if named and not file.exists():
         raise CommandError(f"ENV_FILE={named}: there is no such file", WRONG_SETTINGS)
-    values = dotenv_values(file, interpolate=False)  # a password may hold a ${
+    try:
+        values = dotenv_values(file, interpolate=False)  # a password may hold a ${
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not in UTF-8"
+        raise CommandError(f"{file}: {reason}", WRONG_SETTINGS) from error
     return {name: value or "" for name, value in values.items()}
 
 
@@ -186,7 +192,13 @@ def run_dir(state_dir: Path) -> Path:
     """The directory of an instance's sockets."""
     if len(os.fsencode(state_dir)) <= LONGEST_RUN_DIR:
         return state_dir
-    return Path("/tmp", f"gischat-{os.geteuid()}-{_fingerprint(state_dir)}")
+    return SHARED / f"gischat-{os.geteuid()}-{_fingerprint(state_dir)}"
+
+
+def is_own(directory: Path) -> bool:
+    """Whether it is a directory, no link to one, and this user's."""
+    found = directory.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def _node_name(state_dir: Path) -> str:

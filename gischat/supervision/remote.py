@@ -8,15 +8,19 @@ from xmlrpc.client import ServerProxy
 from supervisor.xmlrpc import SupervisorTransport
 
 from gischat.commands import CommandError
-from gischat.supervision.instance import FILE_NAMES, REDIS, read_file, run_dir
+from gischat.supervision.instance import FILE_NAMES, REDIS, SHARED, is_own, read_file, run_dir
+from gischat.supervision.rpc import SETTING_NAMES
 
 
 def supervisord(control_socket: Path) -> Any:
     """Its remote procedures.
 
     Raises:
-        CommandError: it does not run, or is about to stop.
+        CommandError: it does not run, or is about to stop; or somebody else is there in its place.
     """
+    directory = control_socket.parent
+    if directory.parent == SHARED and directory.exists() and not is_own(directory):
+        raise CommandError(f"{directory} belongs to somebody else: set another STATE_DIR")
     proxy: Any = ServerProxy("http://localhost", SupervisorTransport("gischat", "gischat", f"unix://{control_socket}"))
     try:
         state = proxy.supervisor.getState()["statename"]
@@ -33,14 +37,15 @@ def adopt_environment() -> None:
     So a command in a second terminal finds the embedded Redis, and settings that were given to `gischat up` alone.
 
     Raises:
-        CommandError: `ENV_FILE` names no file.
+        CommandError: `ENV_FILE` names no file, or the file cannot be read.
     """
     in_file = read_file()
     state_dir = os.environ.get("STATE_DIR") or in_file.get("STATE_DIR") or ".state"
     try:
-        running = supervisord(run_dir(Path(os.path.abspath(state_dir))) / "supervisor.sock").gischat.environment()
+        told = supervisord(run_dir(Path(os.path.abspath(state_dir))) / "supervisor.sock").gischat.environment()
     except CommandError:
-        running = {}
+        told = {}
+    running = {name: value for name, value in told.items() if name in SETTING_NAMES}
     os.environ.setdefault(FILE_NAMES, ",".join(name for name in in_file if name not in os.environ))
     given = {name.removesuffix("_FILE") for name in os.environ}
     if given.intersection(REDIS):

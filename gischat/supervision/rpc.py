@@ -10,6 +10,7 @@ from typing import Any
 from supervisor.states import STOPPED_STATES
 from supervisor.xmlrpc import Faults, RPCError
 
+from gischat.commands import CommandError
 from gischat.settings import variables
 from gischat.supervision.instance import FILE_NAMES, read_file
 
@@ -18,8 +19,10 @@ SETTINGS = {"fronts": "FRONTS", "light": "LIGHT_WORKERS", "heavy": "HEAVY_WORKER
 
 # What cannot change while everything runs: where it is, what it runs, where its logs go.
 FIXED = frozenset(
-    f"""HOST PORT METRICS_PORT STATE_DIR ENV_FILE LOG_FILE LOG_FORMAT PROMETHEUS_MULTIPROC_DIR NB_UVICORN_WORKERS
-    REDIS_URL REDIS_URL_FILE REDIS_HOST REDIS_PORT {" ".join(SETTINGS.values())}""".split()
+    name + suffix
+    for name in f"""HOST PORT METRICS_PORT STATE_DIR ENV_FILE LOG_FILE LOG_FORMAT PROMETHEUS_MULTIPROC_DIR INSTANCE_ID
+    NB_UVICORN_WORKERS REDIS_URL REDIS_HOST REDIS_PORT {" ".join(SETTINGS.values())}""".split()
+    for suffix in ("", "_FILE")
 )
 
 # EMBEDDED_REDIS is none, but tells `gischat check` what REDIS_URL is.
@@ -31,6 +34,10 @@ class RemoteCalls:
 
     def __init__(self, supervisord: Any) -> None:
         self.supervisord = supervisord
+        try:
+            self._at_start = read_file()
+        except CommandError:  # it is gone again
+            self._at_start = {}
 
     def resize(self, name: str, count: int) -> bool:
         """Gives the group `name` its first `count` members; new ones start by themselves.
@@ -67,15 +74,20 @@ class RemoteCalls:
 
         Returns:
             The settings that have changed there and stay as they are, since they concern the whole run.
+
+        Raises:
+            RPCError: it cannot be read; all settings stay as they are.
         """
-        before = self.environment()
+        try:
+            values = read_file()
+        except CommandError as error:
+            raise RPCError(Faults.FAILED, str(error)) from error
         for name in os.environ.get(FILE_NAMES, "").split(","):
             if name not in FIXED:
                 os.environ.pop(name, None)
-        values = read_file()
-        names = [name for name in values if name not in os.environ]
+        names = [name for name in values if name not in os.environ and name not in FIXED]
         os.environ |= {name: values[name] for name in names} | {FILE_NAMES: ",".join(names)}
-        return sorted(name for name in FIXED if name in values and values[name] != before.get(name, ""))
+        return sorted(name for name in FIXED if values.get(name) != self._at_start.get(name))
 
     def _configuration(self, name: str, count: int) -> Any:
         options = self.supervisord.options

@@ -26,21 +26,17 @@ LONGEST_HEADER = 64  # bytes of a `*3` or `$120` line, generously
 
 
 def main(command: list[str]) -> None:
-    started = Path(os.environ["RUN_DIR"], "valkey.started")
-    if _has_failed(started):
+    started, listening = (Path(os.environ["RUN_DIR"], name) for name in ("valkey.started", "valkey.sock"))
+    # One that was told to end removes its socket.
+    if _is_recent(started) and listening.exists():
         for message in repair(Path(os.environ["STATE_DIR"])):
             tell(load(), message)
-    started.write_text(str(os.getppid()))
+    started.touch()
     child.main(command)
 
 
-def _has_failed(started: Path) -> bool:
-    """Whether this supervisord has just started it: it did not live long."""
-    try:
-        is_recent = time.time() - started.stat().st_mtime < FAILED_WITHIN
-        return is_recent and started.read_text() == str(os.getppid())
-    except OSError:
-        return False
+def _is_recent(marker: Path) -> bool:
+    return marker.exists() and time.time() - marker.stat().st_mtime < FAILED_WITHIN
 
 
 def repair(state_dir: Path) -> Iterator[str]:
@@ -54,7 +50,12 @@ def repair(state_dir: Path) -> Iterator[str]:
                 continue
             is_damaged = True
             original = state_dir / f"{file.name}.damaged-{int(time.time())}"
-            shutil.copyfile(file, original)
+            try:
+                shutil.copyfile(file, original)
+            except OSError as error:
+                original.unlink(missing_ok=True)
+                yield f"{file} is damaged at byte {end}, and cannot be copied before it is cut: {error.strerror}"
+                continue
             content.truncate(end)
         yield (
             f"{file} was damaged at byte {end} and has been cut there; the original is {original}. "

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,6 +91,24 @@ def test_a_given_redis_is_used_and_none_is_started(deployment: Deploy, valkey: V
     chat.wait_until(lambda: chat.runs("light:light-1", "light:light-2"))
     assert "gischat: no front here — 0 fronts, 2 light workers, 0 heavy workers (Ctrl-C stops)\n" in chat.log_text()
     assert not (chat.run_dir / "valkey.sock").exists()
+
+
+def test_an_interpreter_need_not_be_called_python(deployment: Deploy, tmp_path: Path) -> None:
+    # Given an environment that has a python3 alone, as Debian's own
+    environment = tmp_path / "environment"
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin/python3").symlink_to(Path(sys.executable).resolve())
+    (environment / "lib").symlink_to(Path(sys.prefix, "lib"))
+    shutil.copy(Path(sys.prefix, "pyvenv.cfg"), environment)
+    program = (environment / "bin/python3", "-m", "gischat")
+    log = str(tmp_path / "log")  # or it would go through a shell, which is not to be found either
+    chat = deployment(program=program, PATH=str(tmp_path), LOG_FILE=log, FRONTS="0", HEAVY_WORKERS="0")
+
+    # Then all runs
+    chat.start()
+    chat.wait_until(lambda: chat.runs("redis:valkey", "light:light-1"))
+    chat.signal(signal.SIGTERM)
+    assert chat.exit_status() == 0
 
 
 def test_two_instances_run_beside_each_other(deployment: Deploy) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prometheus_client.mmap_dict import MmapedDict
 
-from gischat.counting import FILE_BYTES, ValuesFile
+from gischat.counting import FILE_BYTES, Counter, ValuesFile
 
 # Of every length modulo 8, not all of ASCII, and more than a file has room for at first.
 AMOUNTS = {f"{'é' * (number % 9)}{number}": number / 8 for number in range(4000)}
@@ -26,3 +26,15 @@ def test_a_process_finds_what_its_predecessor_wrote(tmp_path: Path) -> None:
     second = ValuesFile(tmp_path / "counter_front-1.db")
     assert {key: second.read(second.place_of(key)) for key in AMOUNTS} == AMOUNTS
     assert second.read(second.place_of("another")) == 0
+
+
+def test_samples_can_be_told_while_values_begin() -> None:
+    # A thread tells them, and the loop goes on meanwhile
+    counter = Counter("gischat_things_total", "Things.", ["kind"])
+    counter.labels("one").inc()
+    telling = counter.samples()
+    next(telling)
+
+    counter.labels("two").inc()
+
+    assert list(telling) == []

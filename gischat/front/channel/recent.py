@@ -70,12 +70,13 @@ class RecentMessages:
         self._clear()
         self.floor, self.reaches_back = floor, False
 
-    def lose(self) -> None:
-        """Redis has lost something. It is said again by each front for itself: what stands behind a message is not all
-        that came after. So what came before does not count any more, and for a while nothing is recorded."""
+    def lose(self, ago: float = 0.0) -> None:
+        """Redis has lost something, so many seconds ago. It is said again by each front for itself: what stands behind
+        a message is not all that came after. So what came before does not count any more, and for a while nothing is
+        recorded."""
         self._clear()
         self.reaches_back = True
-        self._settled_at = self._now() + self._timings.settling
+        self._settled_at = self._now() + self._timings.settling - ago
 
     def record(self, id: bytes, frame: bytes = b"") -> None:
         """The next publication that has an id, or a frame for everyone."""

@@ -180,11 +180,17 @@ class Room:
         # Never lowered here: until all has been said again that Redis has lost, it must take nothing that is newer.
         self._turnstiles.heard[self.channel] = max(number, self._turnstiles.heard.get(self.channel, 0))
 
-    def begin(self, published: int, ids: Mapping[bytes, float]) -> None:
+    def begin(self, published: int, ids: Mapping[bytes, float], since_loss: float = math.inf) -> None:
         """So much was published before this front was there, and these ids with the age of each: who comes has those
-        messages, or does not want them."""
+        messages, or does not want them.
+
+        Args:
+            since_loss: seconds since Redis has lost something, which may be said again yet.
+        """
         self.published = published
         self.recent.begin(published)
+        if since_loss < self.timings.settling:
+            self.recent.lose(since_loss)
         now = asyncio.get_running_loop().time()
         self._seen.update({id: now - age for id, age in ids.items()})
 

@@ -80,6 +80,14 @@ class Entry(NamedTuple):
     age: float = 0.0  # seconds, where it was asked for
 
 
+class Tail(NamedTuple):
+    """Where a front begins that has heard nothing yet."""
+
+    newest: Entry | None
+    ids: dict[bytes, float]  # of the messages published lately, oldest first, each with its age in seconds
+    since_loss: float  # seconds since Redis has lost something
+
+
 def _age(place: bytes, now: int) -> float:
     return max(now - int(place.partition(b"-")[0]), 0) / 1000
 
@@ -253,13 +261,17 @@ class Gateway:
         newest = await self._histories.call("XREVRANGE", outbox, "+", "-", "COUNT", number, key=outbox)
         return [id for id, _ in newest]
 
-    async def tail(self, channel: str, number: int) -> tuple[Entry | None, dict[bytes, float]]:
-        """The newest publication, and the ids of the messages published lately, so many at the most, oldest first, each
-        with its age in seconds; both at the same moment."""
+    async def tail(self, channel: str, number: int) -> Tail:
+        """What a front has to know that begins; all of the same moment.
+
+        Args:
+            number: of ids, at the most.
+        """
         keys = self._keys[channel].for_script()
-        newest, scored, now = await self._redis.run(self._scripts.tail, keys, (number,))
+        newest, scored, now, lost_at = await self._redis.run(self._scripts.tail, keys, (number,))
         ages = {id: max(now - float(at), 0) / 1000 for id, at in zip(scored[::2], scored[1::2], strict=True)}
-        return (Entry(newest[0], Publication.parse(newest[1])) if newest else None), ages
+        entry = Entry(newest[0], Publication.parse(newest[1])) if newest else None
+        return Tail(entry, ages, max(now - lost_at, 0) / 1000)
 
     async def renew(self, channel: str, lease: float, *, is_forgotten: bool = False) -> Renewal:
         """Shows that this front is alive, for `lease` seconds.

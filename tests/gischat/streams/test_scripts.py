@@ -1174,3 +1174,9 @@ async def test_whatever_happens_what_is_counted_along_is_what_is_there(
     assert await wire.inbox_bytes() == await wire.size("inbox:light") == 0
     await assert_meters_are_right(wire)
     await assert_presence_is_right(wire)
+
+
+async def test_who_begins_knows_how_long_ago_redis_has_lost_something(wire: Wire) -> None:
+    assert (await wire.front.tail(CHANNEL, 1)).since_loss > Timings().settling
+    await wire.front.renew(CHANNEL, ALIVE, is_forgotten=True)
+    assert (await wire.front.tail(CHANNEL, 1)).since_loss < Timings().settling

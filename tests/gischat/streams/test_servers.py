@@ -30,3 +30,19 @@ async def test_a_sentinel_that_does_not_answer_is_asked_once_and_the_next_at_onc
     assert asked == ports
     for server in servers:
         server.close()
+
+
+async def test_a_sentinel_that_answers_an_error_names_no_master(io_loop: IOLoop) -> None:
+    # Given one that does not let us ask, as its ACL has it
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while asked := (await reader.read(2**16)).upper():
+            introductions = asked.count(b"HELLO") + asked.count(b"CLIENT")
+            writer.write(b"-NOPERM not allowed\r\n" if b"SENTINEL" in asked else b"+OK\r\n" * introductions)
+
+    server = await asyncio.start_server(refuse, HOST, 0)
+    port = server.sockets[0].getsockname()[1]
+
+    # Then it is no fault of ours, with its traceback every 0.2 seconds, but the reason why we cannot connect
+    with pytest.raises(MasterNotFoundError, match="not allowed"):
+        await dialer(parse(f"redis+sentinel://{HOST}:{port}/chat"), "test")()
+    server.close()

@@ -409,6 +409,26 @@ async def test_what_stood_behind_a_message_when_redis_lost_something_does_not_co
         assert scene.gateway.retentions == []
 
 
+@virtual_time
+async def test_a_front_that_begins_while_what_redis_lost_is_said_again_does_not_count_that_either() -> None:
+    async with Scene() as scene:
+        scene.room.begin(0, {}, since_loss=1.0)
+        # Given that another front says again what stood behind a message before that is said again itself
+        first, second = scene.next("first"), scene.next("second")
+        await scene.publish(replace(second, number=1), replace(first, number=2))
+        # When somebody comes back who has the first alone, then it is not told that it missed nothing
+        joiner = await scene.come_back(first)
+        scene.answer("second")
+        await settle()
+        assert "may be missing" in joiner.received()[0]
+        assert joiner.received()[1:] == ["second"]
+        # When all has been said again, all is as it should be
+        await pass_time(Timings().settling - 1)
+        third = scene.next("third")
+        await scene.publish(third, scene.next("fourth"))
+        assert texts_of(await scene.come_back(third)) == ["fourth"]
+
+
 @pytest.mark.parametrize("is_all", [False, True])
 @virtual_time
 async def test_what_was_withdrawn_is_not_told_who_comes_back(is_all: bool) -> None:
