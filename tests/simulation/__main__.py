@@ -1,0 +1,52 @@
+"""Many worlds, or one that is told: `python -m tests.simulation --seeds 10000`, `python -m tests.simulation --seed 17`."""
+
+import argparse
+import gc
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from os import cpu_count
+
+from tests.simulation.world import World
+
+PART = 20  # seeds that a process takes at once
+
+
+def faults_of(seeds: range) -> list[tuple[int, list[str]]]:
+    """Those seeds that show a fault, with what it is."""
+    return [(seed, faults) for seed in seeds if (faults := World(seed).run())]
+
+
+def replay_hint(seed: int) -> str:
+    return f"replay: python -m tests.simulation --seed {seed}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=1000, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--processes", type=int, default=cpu_count())
+    parser.add_argument("--seed", type=int, help="this one alone; all that happens is told")
+    given = parser.parse_args()
+    if given.seed is not None:
+        world = World(given.seed, is_told=True)
+        faults = world.run()
+        print("\n".join(faults) or "all is well", f"({world.trace:08x})")
+        return bool(faults)
+    began, failed = time.monotonic(), 0
+    parts = [
+        range(first, min(first + PART, given.first + given.seeds))
+        for first in range(given.first, given.first + given.seeds, PART)
+    ]
+    with ProcessPoolExecutor(given.processes, initializer=gc.freeze) as pool:
+        for found in pool.map(faults_of, parts):
+            for seed, faults in found:
+                failed += 1
+                print(f"seed {seed}: {'; '.join(faults)}\n  {replay_hint(seed)}", flush=True)
+    print(f"{given.seeds} seeds in {time.monotonic() - began:.0f} s: {failed} failed")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
