@@ -51,19 +51,21 @@ async def _frozen(world: "World", program: Program, seconds: float) -> None:
 
 async def redis_loses(world: "World", dice: random.Random) -> None:
     """It is killed, and loses what came last."""
-    kept = world.redis.data.copy()
-    await asyncio.sleep(dice.uniform(0, LOST_SECONDS))
-    world.redis.kill()
-    await asyncio.sleep(dice.choice([0.0, dice.uniform(0, 0.5), dice.uniform(0, 5)]))
-    world.redis.data = kept
-    world.redis.start()
+    async with world.redis.is_being_killed:
+        kept = world.redis.data.copy()
+        await asyncio.sleep(dice.uniform(0, LOST_SECONDS))
+        world.redis.kill()
+        await asyncio.sleep(dice.choice([0.0, dice.uniform(0, 0.5), dice.uniform(0, 5)]))
+        world.redis.data = kept
+        world.redis.start()
 
 
 async def redis_emptied(world: "World", dice: random.Random) -> None:
-    world.redis.kill()
-    await asyncio.sleep(dice.uniform(0, 2))
-    world.redis.data.flush()
-    world.redis.start()
+    async with world.redis.is_being_killed:
+        world.redis.kill()
+        await asyncio.sleep(dice.uniform(0, 2))
+        world.redis.data.flush()
+        world.redis.start()
 
 
 async def redis_flushed(world: "World", dice: random.Random) -> None:

@@ -157,7 +157,7 @@ class ClientConnection(asyncio.Protocol):
         self.transport: Transport = transport
 
     def data_received(self, data: bytes) -> None:
-        for kind, payload in _frames(data):
+        for kind, payload in frames_in(data):
             if kind == 1:
                 self._texts.append(payload.decode())
             elif kind == 9:
@@ -224,7 +224,7 @@ class connect:  # noqa: N801 - in place of the function of this name
         self._connection.transport.close()
 
 
-def _frames(data: bytes) -> list[tuple[int, bytes]]:
+def frames_in(data: bytes) -> list[tuple[int, bytes]]:
     """Opcodes and payloads of whole frames."""
     found, place = [], 0
     while place < len(data):

@@ -17,10 +17,12 @@ from tests.simulation.network import Network, Transport
 from tests.simulation.people import Named, Speaker, Watcher, Witness
 from tests.simulation.programs import Program, front, no_machine, worker
 from tests.simulation.redis_server import Server
+from tests.simulation.sockets import frames_in
 from tests.support.ledger import Ledger
 from tests.support.settings import UNLIMITED, settings
 
 CHANNEL = "QGIS"
+SHOWN = 260  # characters of a message
 PEOPLE = {Watcher: 2, Named: 2, Speaker: 3}
 
 
@@ -69,6 +71,11 @@ class World:
 
     def _note(self, end: Transport, data: bytes) -> None:
         self.trace = zlib.crc32(data, zlib.crc32(f"{self.loop.time()} {end.process} {end.name}".encode(), self.trace))
+
+        if self.is_told and end.process is self.people:
+            self.tell(f"{end.name} -> {' '.join(_shown(payload) for _, payload in frames_in(data) if payload)}")
+        elif self.is_told and end.process.name.startswith("front") and end.peer.process is self.people:
+            self.tell(f"<- {_shown(data)}")
 
     def tell(self, what: str) -> None:
         if self.is_told:
@@ -120,3 +127,8 @@ class World:
         await self.books.drained()
         await asyncio.gather(*(one.say(1) for one in self.speakers))
         await self.books.balanced()
+
+
+def _shown(data: bytes) -> str:
+    text = data.decode(errors="replace")
+    return text if len(text) < SHOWN else f"{text[:SHOWN]}…"
