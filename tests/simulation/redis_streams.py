@@ -24,8 +24,11 @@ def _shown(stream: Stream, ids: list[Id]) -> Entries:
     return [[written(id), stream.entries[id]] for id in ids]
 
 
-def _group(data: Data, key: bytes, name: bytes, what: str) -> tuple[Stream, Group]:
+def _group(data: Data, key: bytes, name: bytes, what: str = "", missing: str = "") -> tuple[Stream, Group]:
+    """The group; `what` and `missing` end the words, or are them, of what is answered when there is none."""
     stream = data.get(key, Stream)
+    if stream is None and missing:
+        raise Answer(missing)
     group = stream.groups.get(name) if stream is not None else None
     if group is None:
         raise Answer(f"NOGROUP No such key '{key.decode()}' or consumer group '{name.decode()}'{what}")
@@ -71,6 +74,8 @@ def _xtrim(data: Data, words: Arguments) -> int:
     if how.upper() != b"MAXLEN" or sign != b"=":
         raise Answer("ERR this model knows MAXLEN = only")
     stream = data.get(key, Stream)
+    if integer(length) < 0:
+        raise Answer("ERR The MAXLEN argument must be >= 0.")
     return 0 if stream is None else stream.trim(integer(length))
 
 
@@ -111,7 +116,7 @@ def _xgroup(data: Data, words: Arguments) -> Status | int:
         return OK
     if what.upper() != b"DELCONSUMER":
         raise Answer("ERR unknown subcommand")
-    _, group = _group(data, key, name, "")
+    _, group = _group(data, key, name, missing="ERR The XGROUP subcommand requires the key to exist.")
     lost = [id for id, pending in group.pending.items() if pending.consumer == rest[0]]
     for id in lost:
         del group.pending[id]
@@ -121,7 +126,7 @@ def _xgroup(data: Data, words: Arguments) -> Status | int:
 
 @command("XINFO", 3)
 def _xinfo(data: Data, words: Arguments) -> list[list[Any]]:
-    _, group = _group(data, words[1], words[2], "")
+    _, group = _group(data, words[1], words[2], missing="ERR no such key")
     if words[0].upper() != b"CONSUMERS":
         raise Answer("ERR unknown subcommand")
     held = [pending.consumer for pending in group.pending.values()]
@@ -143,7 +148,7 @@ def _xack(data: Data, words: Arguments) -> int:
 @command("XPENDING", 2, 8)
 def _xpending(data: Data, words: Arguments) -> list[list[Any]]:
     key, name, *rest = words
-    _, group = _group(data, key, name, "")
+    _, group = _group(data, key, name)
     idle = 0
     if rest and rest[0].upper() == b"IDLE":
         idle, rest = integer(rest[1]), rest[2:]
@@ -165,7 +170,7 @@ def _xpending(data: Data, words: Arguments) -> list[list[Any]]:
 @command("XCLAIM", 5, MANY)
 def _xclaim(data: Data, words: Arguments) -> list[Any]:
     key, name, consumer, least_idle, *rest = words
-    stream, group = _group(data, key, name, "")
+    stream, group = _group(data, key, name)
     ids = [read_id(word) for word in rest if b"-" in word]
     options = [word.upper() for word in rest[len(ids) :]]
     forces, just_id = b"FORCE" in options, b"JUSTID" in options
