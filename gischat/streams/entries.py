@@ -109,6 +109,7 @@ class Outcome(StrEnum):
 
 OF_JOBS: Sequence[Outcome] = [one for one in Outcome if one not in (Outcome.GRANTED, Outcome.ORDERED)]
 
+LOST = "lost"  # an order: Redis has lost what was published shortly before
 CHALLENGE = "challenge"  # an order: somebody wants the nickname of a connection, which may be dead
 
 

@@ -6,6 +6,7 @@ know the end of.)
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from tests.support.peers import GAP, MISSED, Guest, Peer, Session, Talker
@@ -17,6 +18,7 @@ class Witness(Peer):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.wrong: list[str] = []
+        self.tell: Callable[[str, str], None] = lambda name, text: None  # called with all that it hears
         self._heard_in: Session | None = None
         self._ids: set[str] = set()
         self._latest: dict[str, int] = {}  # by sender
@@ -24,6 +26,7 @@ class Witness(Peer):
 
     def _receive(self, session: Session, frame: str | bytes) -> None:
         super()._receive(session, frame)
+        self.tell(f"{self.name}/{self.sessions}", str(frame))
         if session is not self._heard_in:
             self._heard_in, self._ids, self._latest, self._is_told_of_gap = session, set(), {}, False
         message = json.loads(frame)

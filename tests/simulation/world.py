@@ -17,12 +17,11 @@ from tests.simulation.network import Network, Transport
 from tests.simulation.people import Named, Speaker, Watcher, Witness
 from tests.simulation.programs import Program, front, no_machine, worker
 from tests.simulation.redis_server import Server
-from tests.simulation.sockets import frames_in
 from tests.support.ledger import Ledger
 from tests.support.settings import UNLIMITED, settings
 
 CHANNEL = "QGIS"
-SHOWN = 260  # characters of a message
+SHOWN = 150  # characters of a message
 PEOPLE = {Watcher: 2, Named: 2, Speaker: 3}
 
 
@@ -72,10 +71,8 @@ class World:
     def _note(self, end: Transport, data: bytes) -> None:
         self.trace = zlib.crc32(data, zlib.crc32(f"{self.loop.time()} {end.process} {end.name}".encode(), self.trace))
 
-        if self.is_told and end.process is self.people:
-            self.tell(f"{end.name} -> {' '.join(_shown(payload) for _, payload in frames_in(data) if payload)}")
-        elif self.is_told and end.process.name.startswith("front") and end.peer.process is self.people:
-            self.tell(f"<- {_shown(data)}")
+        if self.is_told and end.peer.process is self.people:
+            self.tell(f"<- {_shown(data.decode())}")
 
     def tell(self, what: str) -> None:
         if self.is_told:
@@ -113,6 +110,7 @@ class World:
                 name = f"{kind.__name__.lower()}-{place}"
                 person = kind(name, urls[first:] + urls[:first], CHANNEL, self.ledger, self._own_dice())
                 person.was_published = self.books.was_published
+                person.tell = lambda name, text: self.tell(f"{name} hears {_shown(text)}")
                 self.peers.append(person)
         await asyncio.gather(*(one.come() for one in self.peers))
         self._talks = [asyncio.create_task(one.talk(lambda: self.is_over)) for one in self.speakers]
@@ -129,6 +127,5 @@ class World:
         await self.books.balanced()
 
 
-def _shown(data: bytes) -> str:
-    text = data.decode(errors="replace")
+def _shown(text: str) -> str:
     return text if len(text) < SHOWN else f"{text[:SHOWN]}…"

@@ -1,11 +1,12 @@
 """A connection's way in: no hole, nothing twice, and everything in its order.
 
-From its first moment all that is published waits for it. Its history is sent as soon as the room has heard as much as
-the history knows of: then what of the history waits as well is left out of the history, and what waits follows, in the
-order in which it was published.
+From its first moment all that is published waits for it. Its history is sent as soon as the room has heard every message
+in it: then what of the history waits as well is left out of the history, and what waits follows, in the order in which it
+was published. (How many publications the history knows of would not do: a Redis that lost its last second counts on from
+an earlier number, and what it had lost comes under others.)
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from gischat import metrics
@@ -69,6 +70,8 @@ class Joiner:
 
     member: Member
     change: int  # the head count's change that it made: earlier counts do not know of it
+    since: float  # when it came, by the loop's clock
+    after: bytes | None = None  # the id of the last message that it has
     snapshot: Snapshot | None = None
     has_history: bool = False
     has_count: bool = False  # it was told a count that includes it
@@ -88,19 +91,12 @@ class Joiner:
             metrics.CONNECTIONS_CLOSED.labels(Closing.HISTORY_TIMEOUT).inc()
             self.member.close(*HISTORY_TIMEOUT)
 
-    def forget(self) -> None:
-        """The channel counts from anew: how much a history knew of does not matter any more."""
-        if self.snapshot is not None:
-            self.snapshot = replace(self.snapshot, published=0)
-
-    def send_history(self, published: int) -> int:
-        """Sends history and what waits, once, when so many publications have been heard as the history knows of.
-
-        Returns the bytes of the history that were sent.
-        """
-        if self.has_history or self.snapshot is None or published < self.snapshot.published:
-            return 0
+    def send_history(self) -> int:
+        """Sends the history, and what waits. Returns the bytes of the history that were sent."""
+        assert self.snapshot is not None
         self.has_history = True
+        if self.snapshot.is_complete:
+            self._forget_what_it_has()
         live = {id for id, _ in self._waiting}
         history = self.snapshot.frames
         if live and any(id_of(body) in live for body in self.snapshot.history):
@@ -112,3 +108,10 @@ class Joiner:
             # As a rule there is only a history, and that is the same bytes for all who join together.
             self.member.write(missing + history + since if missing or since else history)
         return len(history)
+
+    def _forget_what_it_has(self) -> None:
+        """A client that comes back may be ahead of this front: up to the last message that it has, it has all."""
+        places = [place for place, (id, _) in enumerate(self._waiting) if id == self.after]
+        if self.after and places:
+            before, after = self._waiting[: places[-1]], self._waiting[places[-1] + 1 :]
+            self._waiting = [*((id, frame) for id, frame in before if not id), *after]  # counts bear no id here

@@ -22,7 +22,7 @@ from gischat.front.jobs.turnstile import Turnstiles
 from gischat.front.sockets.frames import text_frame
 from gischat.messages import uncompliant
 from gischat.metrics import Gathered
-from gischat.streams.entries import CHALLENGE, Outcome, Publication
+from gischat.streams.entries import CHALLENGE, LOST, Outcome, Publication
 from gischat.streams.scripts import IDS_AGE
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ RETRY_SECONDS = 1.0
 COUNT_SECONDS = ((300, 3.0), (50, 1.0))
 SEEN_IDS = 4096  # more than a channel publishes in the second that a Redis may lose
 SEEN_SECONDS = IDS_AGE - 30.0  # not as long as Redis, which never publishes an id twice that it knows
+UNHEARD_SECONDS = 3.0  # after which who joins waits no more for what is in its history and not heard
 SAID_AGAIN_SECONDS = 3.0  # what was published shortly before Redis lost it, its fronts say again
 
 GAP = "The server was cut off for a moment: some messages may be missing."
@@ -61,8 +62,7 @@ class Room:
         self.forgotten: Callable[[], None] = lambda: None  # called when Redis may have lost orders
         self.counted: Callable[[], None] = lambda: None  # called with every count that is heard
         self.published = 0  # the number of the last publication that was delivered
-        self._beginnings = 0  # how often the numbers have begun anew
-        self.caught_up_at = asyncio.get_running_loop().time()  # when there was nothing more to be heard
+        self.caught_up_at = asyncio.get_running_loop().time()  # until then, all was heard
         # The ids of the last messages that were delivered, and when; as long as Redis knows them
         self._seen: OrderedDict[bytes, float] = OrderedDict()
         self._turnstiles = turnstiles
@@ -86,7 +86,8 @@ class Room:
         Instead of the history, one that comes back gets what it missed `after` the message of that id, if that is
         retained; if it is not, an `uncompliant` says so, and the history follows.
         """
-        joiner = Joiner(member, self.head_count.add(+1))
+        now = asyncio.get_running_loop().time()
+        joiner = Joiner(member, self.head_count.add(+1), now, after.encode() if after else None)
         self.connections[member.number] = member
         self._joiners[member] = joiner
         self._entered()
@@ -107,17 +108,19 @@ class Room:
         for publication in publications:
             self._follow(publication.number)
             self._invalidate(publication)
-            if self._is_repeated(publication.id):
-                continue
             if publication.type == "nb_users":
                 self._know_count(publication.body)
                 has_count = True
+            elif self._is_repeated(publication.id):
+                continue
             elif publication.is_for_everyone:
                 frames.append((publication.id, text_frame(publication.body)))
             elif publication.to:
                 self._deliver_to(publication)
             elif publication.type == CHALLENGE:
                 self.challenged(publication.body)
+            elif publication.type == LOST:
+                self._tell_of_loss()
             elif publication.outcome is Outcome.ORDERED:
                 self.ordered(publication)
         if frames:
@@ -148,9 +151,7 @@ class Room:
                 self.missed()
             else:
                 log.warning("begins anew: redis has lost what was published before", extra=self._named)
-                self._beginnings += 1
-                for joiner in self._joiners.values():
-                    joiner.forget()
+                self._tell_of_loss()
                 self._turnstiles.forgotten(self.channel)
             self._turnstiles.enqueue_again(self.channel)
         self.published = number
@@ -165,9 +166,13 @@ class Room:
     def begin_anew(self) -> None:
         """Redis has lost what was published before: numbers that were heard already come again."""
         self._turnstiles.heard[self.channel] = 0
+        self._tell_of_loss()
+
+    def _tell_of_loss(self) -> None:
+        """What was published while nothing was heard here may have been lost before it could be, and is said again only
+        if it was lately. To be called before what came after the loss counts as caught up."""
         now = asyncio.get_running_loop().time()
         if now - self.caught_up_at > SAID_AGAIN_SECONDS:
-            # What was published meanwhile may have been lost before it was heard here.
             self._tell_all(uncompliant(GAP))
         self.caught_up_at = now
 
@@ -267,12 +272,28 @@ class Room:
 
     def _let_in_one(self, joiner: Joiner) -> None:
         """Who has the history and is counted becomes a member like all others."""
-        self._sent_bytes.total += joiner.send_history(self.published)
+        if not joiner.has_history and joiner.snapshot is not None and self._has_heard(joiner, joiner.snapshot):
+            self._sent_bytes.total += joiner.send_history()
         if joiner.has_history and joiner.change <= self.head_count.told:
             del self._joiners[joiner.member]
             self.audience.add(joiner.member)
             if not joiner.has_count:
                 self._tell_count(joiner.member)
+
+    def _has_heard(self, joiner: Joiner, snapshot: Snapshot) -> bool:
+        """Whether nothing that a joiner has, or gets by its history, can come once more.
+
+        Some of it may never be heard: what was trimmed before, or is older than what is remembered.
+        """
+        has = [joiner.after, *snapshot.ids] if joiner.after and snapshot.is_complete else snapshot.ids
+        if all(id in self._seen for id in reversed(has)):
+            return True
+        now = asyncio.get_running_loop().time()
+        if self.published < snapshot.published or now < joiner.since + UNHEARD_SECONDS:
+            return False
+        for id in has:
+            self._seen.setdefault(id, now)
+        return True
 
     def _tell_count(self, member: Member) -> None:
         """The count that all others are told later: nobody waits to be let in until a full room may be told."""
@@ -282,13 +303,14 @@ class Room:
             self._count(1, 1, len(frame))
 
     async def _bring_history(self, joiner: Joiner, after: str | None) -> None:
-        beginnings = self._beginnings
-        snapshot = await self._ask(self.stored.get) if after is None else await self._read_since(after)
-        if joiner.member in self._joiners:
-            joiner.snapshot = snapshot
-            if beginnings != self._beginnings:
-                joiner.forget()
-            self._let_in_one(joiner)
+        while joiner.member in self._joiners and not joiner.has_history:
+            snapshot = await self._ask(self.stored.get) if after is None else await self._read_since(after)
+            if joiner.member in self._joiners:
+                joiner.snapshot = snapshot
+                self._let_in_one(joiner)
+            if not joiner.has_history:
+                # As a rule it comes with what is heard next. But Redis may have lost what is in it.
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _read_since(self, after: str) -> Snapshot:
         async with self._readings_since:

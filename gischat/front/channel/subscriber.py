@@ -94,6 +94,8 @@ class Subscriber:
 
     async def _read(self, reader: OutboxReader) -> None:
         while True:
+            # Of what came later it says nothing: this process may be frozen while the answer lies there.
+            asked_at = asyncio.get_running_loop().time()
             try:
                 read = await reader.read(self._positions)
             except (ConnectionError, Refused, RedisError) as error:
@@ -106,7 +108,7 @@ class Subscriber:
                 self._positions[channel] = entries[-1].id
             if all(len(entries) < READ_ENTRIES for _, entries in read):
                 for channel in reader.channels:
-                    self._rooms[channel].caught_up_at = asyncio.get_running_loop().time()
+                    self._rooms[channel].caught_up_at = asked_at
 
     def compare(self, heard: Mapping[str, int], published: Mapping[str, int]) -> None:
         """Compares the last that was heard with what Redis said after that was published, by channel.
