@@ -302,7 +302,7 @@ def _exit(held: Held, effect: Exit) -> Carried:
 
 
 def _leave(held: Held, effect: Leave) -> Carried:
-    return "leave", (held.job.id,)
+    return "leave", ()
 
 
 def _like(held: Held, effect: Like) -> Carried:

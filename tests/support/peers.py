@@ -139,7 +139,8 @@ class Peer:
             elif message["type"] == "uncompliant":
                 self._be_refused(session, message["reason"])
             else:
-                self._last = message["id"]
+                if not self._ledger.may_be_echo(self.name, message["id"]):
+                    self._last = message["id"]  # an echo may come long after what it repeats
                 is_history = not session.continues and not session.is_in
                 self._ledger.hear(self.name, message["id"], may_repeat=is_history, fills_gap=not session.continues)
                 self.hear(message)

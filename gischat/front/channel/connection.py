@@ -543,7 +543,7 @@ class Connection:
             else:
                 self._turnstiles.close(self._turnstile)
 
-        self._turnstile.submit(Message(LEAVE, new_id(), b"{}"), ended, bounded=False)
+        self._turnstile.submit(Message(LEAVE, "", b"{}"), ended, bounded=False)
 
     def restore(self) -> None:
         """Tells Redis again, when it has lost it, the nickname that it has, and then the one that it waits for."""

@@ -5,6 +5,7 @@ import logging
 import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 from redis.exceptions import RedisError
@@ -42,6 +43,11 @@ class _Count(msgspec.Struct):
     nb_users: int = 0
 
 
+class _Nickname(msgspec.Struct):
+    newcomer: str = ""
+    exiter: str = ""
+
+
 class Room:
     """A channel's connections on this front."""
 
@@ -65,6 +71,7 @@ class Room:
         self.caught_up_at = asyncio.get_running_loop().time()  # until then, all was heard
         # The ids of the last messages that were delivered, and when; as long as Redis knows them
         self._seen: OrderedDict[bytes, float] = OrderedDict()
+        self._presence: OrderedDict[str, str] = OrderedDict()  # by nickname, whether it came or went last
         self._turnstiles = turnstiles
         self._gateway = gateway
         self._newest_count: bytes | None = None
@@ -111,9 +118,11 @@ class Room:
             if publication.type == "nb_users":
                 self._know_count(publication.body)
                 has_count = True
-            elif self._is_repeated(publication.id):
+            elif self._is_repeated(publication):
                 continue
             elif publication.is_for_everyone:
+                if publication.type in ("newcomer", "exiter"):
+                    self._remember(self._presence, _nickname_in(publication), publication.type)
                 frames.append((publication.id, text_frame(publication.body)))
             elif publication.to:
                 self._deliver_to(publication)
@@ -176,17 +185,31 @@ class Room:
             self._tell_all(uncompliant(GAP))
         self.caught_up_at = now
 
-    def _is_repeated(self, id: bytes) -> bool:
-        """Whether this message was delivered before: a Redis that lost its last second makes workers publish again."""
+    def _is_repeated(self, publication: Publication) -> bool:
+        """Whether this message was delivered before: a Redis that lost its last second makes workers publish again.
+
+        Who comes and goes is told again where the room was told the contrary since: what was lost may be done again in
+        another order, and whoever was said to be gone last, and is there, would be gone for ever.
+        """
+        id = publication.id
         if not id:
             return False
-        if self.has_seen(id):
+        if self.has_seen(id) and not self._is_news_of_presence(publication):
             return True
-        self._seen[id] = asyncio.get_running_loop().time()
-        self._seen.move_to_end(id)
-        if len(self._seen) > SEEN_IDS:
-            self._seen.popitem(last=False)
+        self._remember(self._seen, id, asyncio.get_running_loop().time())
         return False
+
+    def _is_news_of_presence(self, publication: Publication) -> bool:
+        if publication.type not in ("newcomer", "exiter"):
+            return False
+        return self._presence.get(_nickname_in(publication), publication.type) != publication.type
+
+    @staticmethod
+    def _remember(known: "OrderedDict[Any, Any]", key: Any, value: Any) -> None:
+        known[key] = value
+        known.move_to_end(key)
+        if len(known) > SEEN_IDS:
+            known.popitem(last=False)
 
     def _tell_all(self, body: bytes) -> None:
         """Those who are on their way in as well."""
@@ -344,3 +367,9 @@ class Room:
 def _log_failure(task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and task.exception() is not None:
         log.error("a history could not be read", exc_info=task.exception())
+
+
+def _nickname_in(publication: Publication) -> str:
+    """Of a `newcomer` or an `exiter`."""
+    named = msgspec.json.decode(publication.body, type=_Nickname)
+    return named.newcomer or named.exiter

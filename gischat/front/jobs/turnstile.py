@@ -16,7 +16,7 @@ from gischat.errors import Cause, Refused
 from gischat.front.jobs.gateway import CROWDED, FORGOTTEN, FROZEN, TAKEN, Gateway
 from gischat.front.jobs.line import TOO_MANY_OF_ADDRESS
 from gischat.front.jobs.tally import Tally
-from gischat.messages import Lane, Message, new_id, schemas, uncompliant
+from gischat.messages import Lane, Message, schemas, uncompliant
 from gischat.settings import Settings
 from gischat.streams.entries import COUNT, HEARTBEAT, LEAVE, PRESENCE, RESTORE, Job, Outcome, Publication, Source
 
@@ -289,7 +289,7 @@ class Turnstiles:
             if ending.is_refusal:
                 asyncio.get_running_loop().call_later(RETRY_SECONDS, self.leave, channel, number)
 
-        turnstile.submit(Message(LEAVE, new_id(), b"{}"), ended, bounded=False)
+        turnstile.submit(Message(LEAVE, "", b"{}"), ended, bounded=False)
 
     def close(self, turnstile: Turnstile) -> None:
         """Forgets a turnstile; of a job that is still on its way nobody is told."""
