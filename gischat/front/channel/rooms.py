@@ -120,7 +120,7 @@ class Room:
                 has_count = True
             elif self._is_repeated(publication):
                 continue
-            elif publication.is_for_everyone:
+            elif publication.is_for_everyone or self._is_news_of_presence(publication):
                 if publication.type in ("newcomer", "exiter"):
                     self._remember(self._presence, _nickname_in(publication), publication.type)
                 frames.append((publication.id, text_frame(publication.body)))
@@ -200,7 +200,7 @@ class Room:
         return False
 
     def _is_news_of_presence(self, publication: Publication) -> bool:
-        if publication.type not in ("newcomer", "exiter"):
+        if publication.type not in ("newcomer", "exiter") or not publication.body:
             return False
         return self._presence.get(_nickname_in(publication), publication.type) != publication.type
 
