@@ -4,7 +4,6 @@ import argparse
 import gc
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from os import cpu_count
 

@@ -97,12 +97,16 @@ class Books:
 
         def told() -> list[str]:
             found = [
-                f"{peer.name} was told of {peer.nb_users} users" for peer in world.peers if peer.nb_users != len(world.peers)
+                f"{peer.name} was told of {peer.nb_users} users"
+                for peer in world.peers
+                if peer.nb_users != len(world.peers)
             ]
             users = sorted(name.decode() for name in self._value(world.keys.users, dict))
             if users != names:
                 found.append(f"registered are {users}")
-            found += [f"{p.name} is not registered" for p in world.peers if isinstance(p, Named) and not p.is_registered]
+            found += [
+                f"{p.name} is not registered" for p in world.peers if isinstance(p, Named) and not p.is_registered
+            ]
             return found
 
         await until(lambda: not told(), PATIENCE_SECONDS)

@@ -79,7 +79,9 @@ class Loop(asyncio.AbstractEventLoop):
         self._number = 0
         self._runnable: dict[Process, None] = {}
         self._is_closed = False
-        self._kept: list[asyncio.Task[Any]] = []  # tasks of killed processes must not be collected: they would be closed
+        self._kept: list[
+            asyncio.Task[Any]
+        ] = []  # tasks of killed processes must not be collected: they would be closed
 
     # What asyncio asks of a loop
 

@@ -40,9 +40,13 @@ class Witness(Peer):
         if sent.sender == self.name:
             return
         if id in self._ids:
-            self.wrong.append(f"{self.name} heard {sent.sender} {sent.number} {id[:8]} twice in connection {self.sessions}")
+            self.wrong.append(
+                f"{self.name} heard {sent.sender} {sent.number} {id[:8]} twice in connection {self.sessions}"
+            )
         elif sent.number < self._latest.get(sent.sender, 0) and not self._is_told_of_gap:
-            self.wrong.append(f"{self.name} heard {sent.sender} {sent.number} {id[:8]} late in connection {self.sessions}")
+            self.wrong.append(
+                f"{self.name} heard {sent.sender} {sent.number} {id[:8]} late in connection {self.sessions}"
+            )
         self._ids.add(id)
         self._latest[sent.sender] = max(sent.number, self._latest.get(sent.sender, 0))
 

@@ -49,7 +49,9 @@ class Sandbox:
 class Program:
     """A program that is started again whenever it ends."""
 
-    def __init__(self, loop: Loop, network: Network, name: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    def __init__(
+        self, loop: Loop, network: Network, name: str, main: Callable[[asyncio.Event], Awaitable[None]]
+    ) -> None:
         self.name = name
         self.ends: list[str] = []  # how it has ended
         self.process: Process

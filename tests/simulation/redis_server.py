@@ -5,7 +5,6 @@ and flushed. Freezing it, and cutting its connections, are the loop's and the ne
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import hiredis

@@ -59,7 +59,7 @@ class SortedSet:
         return [
             member
             for member in members
-            if not (excludes_low and self.scores[member] == low or excludes_high and self.scores[member] == high)
+            if not ((excludes_low and self.scores[member] == low) or (excludes_high and self.scores[member] == high))
         ]
 
 

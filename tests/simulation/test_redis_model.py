@@ -270,7 +270,11 @@ class Instance:
 
     async def look(self) -> None:
         front = self.dice.choice(self.fronts)
-        looks = [front.snapshot(CHANNEL), front.since(CHANNEL, self.dice.choice(self.ids)), front.head_counts([CHANNEL])]
+        looks = [
+            front.snapshot(CHANNEL),
+            front.since(CHANNEL, self.dice.choice(self.ids)),
+            front.head_counts([CHANNEL]),
+        ]
         looks += [front.nicknames(CHANNEL), front.tail(CHANNEL, 5), front.newest_places(CHANNEL, 3)]
         for one in looks:
             await one

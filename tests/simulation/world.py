@@ -1,7 +1,6 @@
 """A small instance under faults, and the people in its one channel, all drawn from a seed: `World(seed).run()`."""
 
 import asyncio
-import logging
 import random
 import zlib
 from collections.abc import Coroutine

@@ -157,6 +157,8 @@ class Room:
                 self._tell_all(uncompliant(GAP))
                 for member in self.connections.values():
                     member.wish_again()  # what was missed may have granted it
+                    member.restore()  # or Redis has got an old copy of its data back, which may count further
+                self.head_count.tell_again()
                 self.missed()
             else:
                 log.warning("begins anew: redis has lost what was published before", extra=self._named)

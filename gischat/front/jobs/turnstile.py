@@ -19,6 +19,7 @@ from gischat.front.jobs.tally import Tally
 from gischat.messages import Lane, Message, schemas, uncompliant
 from gischat.settings import Settings
 from gischat.streams.entries import COUNT, HEARTBEAT, LEAVE, PRESENCE, RESTORE, Job, Outcome, Publication, Source
+from gischat.streams.multiplexer import Lost
 
 log = logging.getLogger(__name__)
 
@@ -223,6 +224,8 @@ def _refusal(taken: "asyncio.Future[int]") -> Refused | None:
     error = taken.exception()
     if isinstance(error, Refused):
         return error
+    if isinstance(error, Lost):  # this front is about to stop, and Redis is away
+        return Refused(INBOX_FULL, Cause.STOPPING)
     if error is not None:
         log.error("a job could not be enqueued", exc_info=error)
         return Refused(INBOX_FULL, Cause.FAULT)
