@@ -101,7 +101,8 @@ class Ledger:
         heard.times[id] += 1
         if heard.times[id] == 1:
             heard.order.append(id)
-            self._check_order(heard, id)
+            if id not in self._sent_again or receiver != self.sent[id].sender:  # an echo keeps no order
+                self._check_order(heard, id)
         self.delivered.add(id)
 
     def _check_order(self, heard: Heard, id: str) -> None:
