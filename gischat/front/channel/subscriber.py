@@ -108,7 +108,8 @@ class Subscriber:
                 self._positions[channel] = entries[-1].id
             if all(len(entries) < READ_ENTRIES for _, entries in read):
                 for channel in reader.channels:
-                    self._rooms[channel].caught_up_at = asked_at
+                    room = self._rooms[channel]
+                    room.caught_up_at = max(room.caught_up_at, asked_at)
 
     def compare(self, heard: Mapping[str, int], published: Mapping[str, int]) -> None:
         """Compares the last that was heard with what Redis said after that was published, by channel.
