@@ -213,13 +213,13 @@ class Loop(asyncio.AbstractEventLoop):
 
     def _next(self) -> Process | None:
         """A process that has something to do."""
-        for process in [one for one in self._runnable if not one.ready or one.is_frozen or one.is_dead]:
-            del self._runnable[process]
-        if not self._runnable:
-            return None
-        if len(self._runnable) == 1:
-            return next(iter(self._runnable))
-        return self.dice.choice(list(self._runnable))
+        runnable = self._runnable
+        while runnable:
+            process = next(iter(runnable)) if len(runnable) == 1 else self.dice.choice(list(runnable))
+            if process.ready and not process.is_frozen and not process.is_dead:
+                return process
+            del runnable[process]
+        return None
 
     def _pass_time(self) -> None:
         """Moves the clock to the next timer, and lets everything happen that is due then."""

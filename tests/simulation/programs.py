@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+from gischat import messages
 from gischat.commands.front import serve
 from gischat.front.front import Front
 from gischat.messages import Lane
@@ -106,7 +107,9 @@ def _told(error: BaseException) -> str:
     return repr(error)
 
 
-_read = functools.cache(scripts._read)  # from the disk once, not for each process of each seed
+# Once, not for each process of each seed
+_read = functools.cache(scripts._read)
+_schemas = functools.cache(messages.schemas)
 
 
 def front(settings: Settings, name: str) -> Callable[[asyncio.Event], Awaitable[None]]:
@@ -143,6 +146,8 @@ def no_machine(loop: Loop, network: Network, fronts: dict[str, Front], *, on_one
 
     replaced: dict[str, Any] = {
         "gischat.streams.scripts._read": _read,
+        "gischat.messages.schemas": _schemas,
+        "gischat.front.jobs.turnstile.schemas": _schemas,
         "time.monotonic": loop.time,
         "time.time": lambda: EPOCH + loop.time(),
         "uuid.uuid4": new_uuid,
