@@ -1,5 +1,6 @@
 """What must hold in every world, whatever happened in it: the ledger's sums, and who is there."""
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 PATIENCE_SECONDS = 40.0
+QUIET_SECONDS = 3.0
 DEAF = "Deaf("  # a process that finds that it does not hear ends itself, as it should
 
 
@@ -85,6 +87,7 @@ class Books:
             if peer.breach is not None:
                 wrong.append(f"{peer.name}: {peer.breach}")
         wrong += await self._faults_of_presence()
+        wrong += self._faults_of_sums()
         wrong += [f"logged: {one}" for one in self._records.tracebacks]
         wrong += [f"uncaught: {one.get('message')}: {one.get('exception')!r}" for one in world.loop.faults]
         for program in (*world.fronts, *world.workers):
@@ -92,22 +95,42 @@ class Books:
         return wrong
 
     async def _faults_of_presence(self) -> list[str]:
-        world = self._world
-        names = sorted(peer.name for peer in world.peers if isinstance(peer, Named))
+        """Who is there comes to be told, everywhere, and then stays as it is."""
+        await until(lambda: not self._untrue(), PATIENCE_SECONDS)
+        if wrong := self._untrue():
+            return wrong
+        changes = self._world.changes_of_presence
+        await asyncio.sleep(QUIET_SECONDS)
+        more = self._world.changes_of_presence - changes
+        return self._untrue() + ([f"{more} more comings and goings of those who stay"] if more else [])
 
-        def told() -> list[str]:
-            found = [
-                f"{peer.name} was told of {peer.nb_users} users"
-                for peer in world.peers
-                if peer.nb_users != len(world.peers)
-            ]
-            users = sorted(name.decode() for name in self._value(world.keys.users, dict))
-            if users != names:
-                found.append(f"registered are {users}")
-            found += [
-                f"{p.name} is not registered" for p in world.peers if isinstance(p, Named) and not p.is_registered
-            ]
-            return found
+    def _untrue(self) -> list[str]:
+        peers, number = self._world.peers, len(self._world.peers)
+        named = [peer for peer in peers if isinstance(peer, Named)]
+        found = [f"{peer.name} was told of {peer.nb_users} users" for peer in peers if peer.nb_users != number]
+        users = sorted(name.decode() for name in self._value(self._world.keys.users, dict))
+        if users != sorted(peer.name for peer in named):
+            found.append(f"registered are {users}")
+        return found + [f"{peer.name} is not registered" for peer in named if not peer.is_registered]
 
-        await until(lambda: not told(), PATIENCE_SECONDS)
-        return told()
+    def _faults_of_sums(self) -> list[str]:
+        """What Redis has added up, by what there is."""
+        world, found = self._world, []
+        inbox, outbox, sizes, meters, _, history, *_ = world.keys.for_script()
+        meter = self._value(meters, dict)
+        sums = {
+            b"outbox_bytes": sum(len(fields[-1]) for fields in self._value(outbox, Stream).entries.values()),
+            b"history_bytes": sum(map(len, self._value(history, list))),
+        }
+        for name, right in sums.items():
+            if int(meter.get(name, 0)) != right:
+                found.append(f"{name.decode()} are {meter.get(name)}, not {right}")
+        if len(self._value(sizes, list)) != len(self._value(outbox, Stream).ids):
+            found.append("not every publication has its size")
+        for lane in Lane:
+            inbox = world.keys.inbox(lane)
+            jobs = [dict(zip(f[::2], f[1::2], strict=True)) for f in self._value(inbox, Stream).entries.values()]
+            right = sum(int(job.get(b"apart", len(job[b"body"]))) for job in jobs)
+            if int(self._value(f"{inbox}:bytes", bytes) or 0) != right:
+                found.append(f"{self._value(f'{inbox}:bytes', bytes)!r} bytes wait in {lane}, not {right}")
+        return found + [f"{name.decode()} are left" for name in meter if name.startswith(b"heavy_bytes")]

@@ -18,7 +18,7 @@ class Witness(Peer):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.wrong: list[str] = []
-        self.tell: Callable[[str, str], None] = lambda name, text: None  # called with all that it hears
+        self.told: Callable[[str, str], None] = lambda name, text: None  # called with all that it hears
         self._heard_in: Session | None = None
         self._ids: set[str] = set()
         self._latest: dict[str, int] = {}  # by sender
@@ -26,7 +26,7 @@ class Witness(Peer):
 
     def _receive(self, session: Session, frame: str | bytes) -> None:
         super()._receive(session, frame)
-        self.tell(f"{self.name}/{self.sessions}", str(frame))
+        self.told(f"{self.name}/{self.sessions}", str(frame))
         if session is not self._heard_in:
             self._heard_in, self._ids, self._latest, self._is_told_of_gap = session, set(), {}, False
         message = json.loads(frame)

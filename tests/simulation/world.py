@@ -60,6 +60,7 @@ class World:
         self.books = Books(self)
         self.faults: list[str] = []
         self.is_over = False
+        self.changes_of_presence = 0  # as people were told of them
 
     def _own_dice(self) -> random.Random:
         return random.Random(self.dice.getrandbits(64))
@@ -109,10 +110,14 @@ class World:
                 name = f"{kind.__name__.lower()}-{place}"
                 person = kind(name, urls[first:] + urls[:first], CHANNEL, self.ledger, self._own_dice())
                 person.was_published = self.books.was_published
-                person.tell = lambda name, text: self.tell(f"{name} hears {_shown(text)}")
+                person.told = self._hear
                 self.peers.append(person)
         await asyncio.gather(*(one.come() for one in self.peers))
         self._talks = [asyncio.create_task(one.talk(lambda: self.is_over)) for one in self.speakers]
+
+    def _hear(self, name: str, text: str) -> None:
+        self.changes_of_presence += '"newcomer"' in text or '"exiter"' in text
+        self.tell(f"{name} hears {_shown(text)}")
 
     @property
     def speakers(self) -> list[Speaker]:

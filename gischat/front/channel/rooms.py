@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -72,6 +72,7 @@ class Room:
         # The ids of the last messages that were delivered, and when; as long as Redis knows them
         self._seen: OrderedDict[bytes, float] = OrderedDict()
         self._presence: OrderedDict[str, str] = OrderedDict()  # by nickname, whether it came or went last
+        self._came_lately: deque[tuple[float, Member]] = deque()  # who got their history, and when
         self._turnstiles = turnstiles
         self._gateway = gateway
         self._newest_count: bytes | None = None
@@ -180,11 +181,23 @@ class Room:
         self._tell_of_loss()
 
     def _tell_of_loss(self) -> None:
-        """What was published while nothing was heard here may have been lost before it could be, and is said again only
-        if it was lately. To be called before what came after the loss counts as caught up."""
+        """Redis has lost what was published shortly before. To be called before what came after that counts as caught up.
+
+        What was lost, its fronts say again, if it was lately. What was published while nothing was heard here may be gone
+        for good, though; and who has come since then has it neither by its history nor by what is said again, where that
+        was heard here before.
+        """
         now = asyncio.get_running_loop().time()
         if now - self.caught_up_at > SAID_AGAIN_SECONDS:
             self._tell_all(uncompliant(GAP))
+        else:
+            frame = text_frame(uncompliant(GAP))
+            for at, member in self._came_lately:
+                if at > now - SAID_AGAIN_SECONDS and member.number in self.connections:
+                    member.write(frame)
+        self._came_lately.clear()
+        for joiner in self._joiners.values():
+            joiner.snapshot = None  # it is read again
         self.caught_up_at = now
 
     def _is_repeated(self, publication: Publication) -> bool:
@@ -299,11 +312,18 @@ class Room:
         """Who has the history and is counted becomes a member like all others."""
         if not joiner.has_history and joiner.snapshot is not None and self._has_heard(joiner, joiner.snapshot):
             self._sent_bytes.total += joiner.send_history()
+            self._note_coming(joiner.member)
         if joiner.has_history and joiner.change <= self.head_count.told:
             del self._joiners[joiner.member]
             self.audience.add(joiner.member)
             if not joiner.has_count:
                 self._tell_count(joiner.member)
+
+    def _note_coming(self, member: Member) -> None:
+        now = asyncio.get_running_loop().time()
+        self._came_lately.append((now, member))
+        while self._came_lately[0][0] < now - SAID_AGAIN_SECONDS:
+            self._came_lately.popleft()
 
     def _has_heard(self, joiner: Joiner, snapshot: Snapshot) -> bool:
         """Whether nothing that a joiner has, or gets by its history, can come once more.

@@ -655,6 +655,27 @@ async def test_who_is_there_hears_a_redis_that_begins_anew() -> None:
         assert texts_of(member) == texts_of(joiner) == ["hello", "again"]
 
 
+@virtual_time
+async def test_who_came_between_a_loss_and_the_news_of_it_is_told_of_a_gap() -> None:
+    """What was lost is in no history then, and what is said again is heard by those alone who have not heard it."""
+    async with Scene() as scene:
+        (member,) = await scene.enter_wholly(1)
+        await scene.publish(scene.next("lost"))
+        member.written.clear()
+        joiner = await scene.enter(2)
+        scene.answer()
+        waiting = await scene.enter(3)
+        await scene.publish(scene.own_count(), scene.next(type=LOST, outcome=Outcome.ORDERED))
+        assert texts_of(member) == []
+        assert texts_of(joiner) == ["The server was cut off for a moment: some messages may be missing."]
+        # And a history that was read before, and not sent yet, is read again
+        scene.answer("too early")
+        await pass_time(2 * A_WHILE)
+        scene.answer("lost", "said again")
+        await settle()
+        assert texts_of(waiting) in (["lost", "said again"], ["too early"])
+
+
 # Nicknames
 
 
