@@ -1,6 +1,6 @@
 """The goals, and what a measurement says to each; and the costs that an operator reckons with.
 
-A goal is what the server was built to keep. A cost is judged by nobody; docs/scaling.md reckons with it.
+A goal is what the server was built to keep. A cost is judged by nobody; docs/capacity-planning.md reckons with it.
 """
 
 import os
@@ -84,7 +84,7 @@ GOALS: Mapping[str, Goal] = {
 
 
 class Cost(NamedTuple):
-    """Something that costs, for docs/scaling.md."""
+    """Something that costs, for docs/capacity-planning.md."""
 
     what: str
     unit: str

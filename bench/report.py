@@ -15,7 +15,7 @@ from bench.house import ROOT
 from bench.plot import Plot, draw
 
 RECORDS = ROOT / "docs"  # what was measured for a release, and what is shown of it
-DOCUMENTS = (ROOT / "README.md", RECORDS / "scaling.md")
+DOCUMENTS = (RECORDS / "performance.md", RECORDS / "capacity-planning.md")
 NAME = "bench"  # of the files
 
 GOALS_HEAD = ("what", "measured", "held against", "ratio", "goal", "met")

@@ -67,7 +67,7 @@ def _run_to_end(kind: str, settings: Settings, main: Callable[[Settings, asyncio
     logs.set_up(process, settings)
     sentry.set_up(process, settings)
     try:
-        # uvloop takes a tenth off what a message costs, and more off a worker: docs/scaling.md
+        # uvloop takes a tenth off what a message costs, and more off a worker: docs/capacity-planning.md
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(settings, main))
     except Exception:

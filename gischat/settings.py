@@ -33,7 +33,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One instance's settings; a field is the lower-case name of its variable. Documented in the README."""
+    """One instance's settings; a field is the lower-case name of its variable. Documented in docs/settings.md."""
 
     # What people see
     channels: tuple[str, ...]

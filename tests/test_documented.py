@@ -18,11 +18,11 @@ from gischat.settings import SettingsError, load, variables
 from tests.support.settings import settings
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text("utf-8")
+SETTINGS = (ROOT / "docs/settings.md").read_text("utf-8")
 EXAMPLE = (ROOT / ".env.example").read_text("utf-8")
-CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text("utf-8")
 
-# Whose files have each a line in CONTRIBUTING
+# Packages whose every file has a line in docs/architecture.md
 MAPPED = ["gischat", *sorted(str(path.parent.relative_to(ROOT)) for path in ROOT.glob("gischat/front/**/__init__.py"))]
 
 # Read by what starts the processes, not by the processes themselves
@@ -46,10 +46,10 @@ def written(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def in_the_readme(name: str) -> tuple[list[str], list[str]]:
+def documented(name: str) -> tuple[list[str], list[str]]:
     """Names and defaults of the settings' row in which a name stands, both without their marks."""
-    rows = [line.split("|")[1:3] for line in README.splitlines() if line.startswith("|") and f"`{name}`" in line]
-    assert rows, f"{name} has no row in the README's table of settings"
+    rows = [line.split("|")[1:3] for line in SETTINGS.splitlines() if line.startswith("|") and f"`{name}`" in line]
+    assert rows, f"{name} has no row in docs/settings.md"
     names, defaults = ([re.sub(r"\s|`", "", word) for word in _words(cell)] for cell in rows[0])
     return names, defaults
 
@@ -64,18 +64,20 @@ def in_the_example() -> dict[str, str]:
     return dict(re.findall(r"^#?([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
 
 
-def test_the_readme_names_every_setting() -> None:
-    assert {name for name in variables() if f"`{name}`" not in README} == set()
+def test_every_setting_is_documented() -> None:
+    assert {name for name in variables() if f"`{name}`" not in SETTINGS} == set()
 
 
 # NB_UVICORN_WORKERS stands in the row of what it is another name for
 @pytest.mark.parametrize("name", sorted(set(variables()) - {COMPOSED, "NB_UVICORN_WORKERS"}))
-def test_the_readme_tells_a_settings_default(name: str) -> None:
-    names, defaults = in_the_readme(name)
+def test_the_documented_default_of_a_setting_is_right(name: str) -> None:
+    names, defaults = documented(name)
     expected = written(default(name)).replace(" ", "")
     shown = defaults[names.index(name)] if len(names) == len(defaults) else "".join(defaults)
     same_number = _is_number(shown) and _is_number(expected) and float(shown) == float(expected)
-    assert shown == (expected or "off") or same_number, f"the README says that {name} is {shown}, it is {expected}"
+    assert shown == (expected or "off") or same_number, (
+        f"docs/settings.md says that {name} is {shown}, it is {expected}"
+    )
 
 
 def _is_number(text: str) -> bool:
@@ -86,16 +88,17 @@ def test_the_example_has_every_setting_and_nothing_else() -> None:
     assert set(in_the_example()) == set(variables()) | OF_THE_LAUNCHER
 
 
-def test_the_example_has_the_settings_in_the_readmes_order() -> None:
-    table = README.split("\n## Settings\n")[1].split("\n## ")[0]
-    named = [name for row in re.findall(r"^\|([^|]*)\|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
+def test_the_example_has_the_settings_in_the_documented_order() -> None:
+    named = [
+        name for row in re.findall(r"^\|([^|]*)\|", SETTINGS, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    ]
     assert [name for name in in_the_example() if name in named] == [name for name in named if name != "ENV_FILE"]
 
 
 @pytest.mark.parametrize("folder", MAPPED)
 def test_the_map_of_the_code_has_every_file(folder: str) -> None:
-    table = re.search(rf"^`{folder}/`.*\n\n((?:\|.*\n)+)", CONTRIBUTING, re.MULTILINE)
-    assert table, f"CONTRIBUTING has no table of {folder}/"
+    table = re.search(rf"^`{folder}/`.*\n\n((?:\|.*\n)+)", ARCHITECTURE, re.MULTILINE)
+    assert table, f"docs/architecture.md has no table of {folder}/"
     named = re.findall(r"`(\w+\.py)`", table[1])
     assert {*named, "__init__.py"} == {path.name for path in (ROOT / folder).glob("*.py")}
 
