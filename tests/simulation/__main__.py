@@ -1,4 +1,4 @@
-"""Many worlds, or one that is told: `python -m tests.simulation --seeds 10000`, `python -m tests.simulation --seed 17`."""
+"""Many worlds, or one in detail: `python -m tests.simulation --seeds 10000`, `python -m tests.simulation --seed 17`."""
 
 import argparse
 import gc

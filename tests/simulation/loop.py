@@ -1,9 +1,9 @@
 """An event loop of many processes in one: virtual time, and a seeded order of everything that happens.
 
-Whatever runs belongs to a `Process`, which its context names: a task and all that comes of it belong to the process that
-began it. Within a process callbacks run in the order in which asyncio would run them; between processes, and between
-what comes over different connections, the order is drawn. A process can be frozen (nothing of it runs, while time goes
-on and its connections fill) and killed (nothing of it ever runs again).
+Everything that runs belongs to a `Process`, named by its context: a task and whatever it starts belong to the process
+that began it. Within a process callbacks run in the order in which asyncio runs them. Between processes, and between
+what arrives over different connections, the order is drawn. A process can be frozen (nothing of it runs, while time
+passes and its connections fill) and killed (nothing of it ever runs again).
 """
 
 import asyncio

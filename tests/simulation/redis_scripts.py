@@ -10,8 +10,8 @@ from lupa import lua51
 from tests.simulation.redis_data import Data
 from tests.simulation.redis_types import Answer, Status
 
-# What a script is run by. Its globals are those that Redis gives it; `ask` answers with a value, or with an error's text
-# in place of one where it is asked by `pcall`.
+# What a script is run by. Its globals are those that Redis gives it; `ask` answers with a value, or with the text of an
+# error where `pcall` asks.
 _LUA = b"""
 local ask, sha1hex, encode = ...
 local function shaped(kind, value)

@@ -9,6 +9,7 @@ from typing import Any
 
 import hiredis
 
+from tests.simulation import redis_collections  # noqa: F401 - registers its commands
 from tests.simulation.loop import Loop, Process
 from tests.simulation.network import Network, Transport
 from tests.simulation.redis_data import OK, Data, integer

@@ -1,18 +1,12 @@
-"""The model of Redis, held to a real Valkey: both are asked the same, at random, and answer the same.
+"""The model of Redis, held to a real Valkey: both are asked the same, at random, and answer the same."""
 
-Places in streams are made of each one's clock: they are compared, and handed back, by the order in which they came up.
-"""
-
-import asyncio
 import contextlib
 import random
 import re
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
-import redis
 from redis.exceptions import ResponseError
 
 from gischat.front.door.restrictions import Ban, Freeze
@@ -20,111 +14,16 @@ from gischat.front.jobs.gateway import Gateway as FrontGateway
 from gischat.messages import Lane, server_message
 from gischat.streams import commands
 from gischat.streams.entries import Job, Source
-from gischat.streams.scripts import Script
-from gischat.streams.wire import Argument
-from tests.simulation.loop import Loop
-from tests.simulation.network import Network
+from tests.simulation.both import Both
 from tests.simulation.redis_data import COMMANDS
-from tests.simulation.redis_server import Server
-from tests.simulation.redis_types import Answer
-from tests.support.processes import HOST, Valkey
+from tests.support.processes import Valkey
 from tests.support.settings import settings
 from worker import effects
 from worker.gateway import Gateway as WorkerGateway
 from worker.gateway import Held
 
-PLACE = re.compile(rb"\d{13}-\d+")
-TIME = re.compile(rb'(?<!\d)\d{13}(?!\d)|(?<="timestamp":)\d+')
 CHANNEL = "QGIS"
 OF_SERVER = {"CLIENT", "SELECT", "PING", "CLUSTER", "EVAL", "EVALSHA", "SCRIPT"}  # what the model's server knows itself
-
-
-class Both:
-    """A `Redis` that asks a real Valkey and the model, and has one answer or complains."""
-
-    def __init__(self, valkey: Valkey, instance: str) -> None:
-        self._real = redis.Redis(host=HOST, port=valkey.port, protocol=2).connection_pool.get_connection()
-        dice = random.Random(instance)
-        loop = Loop(dice)
-        self._model = Server(loop, Network(loop, dice))
-        self._model.data.clock = lambda: self._milliseconds
-        self._milliseconds = time.time() * 1000
-        self._places: tuple[list[bytes], list[bytes]] = ([], [])
-        self.asked = 0
-
-    @property
-    def places(self) -> int:
-        return len(self._places[0])
-
-    def call(self, *command: Argument, key: str) -> "asyncio.Future[Any]":
-        self.asked += 1
-        self._milliseconds += 1
-        if command[0] in ("EVAL", "XADD"):
-            time.sleep(0.0011)  # no two get the same place, but in one script
-        words = [word if isinstance(word, bytes) else str(word).encode() for word in command]
-        answers = [self._canonical(self._ask_real(words), 0), self._canonical(self._ask_model(words), 1)]
-        real, model = (_comparable(_without_time(words[0], answer)) for answer in answers)
-        assert real == model, words
-        answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if isinstance(answers[0], Exception):
-            answered.set_exception(answers[0])
-        else:
-            answered.set_result(answers[0])
-        return answered
-
-    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "asyncio.Future[Any]":
-        return self.call("EVAL", script.text, len(keys), *keys, *arguments, key=keys[0])
-
-    def _ask_real(self, words: Sequence[bytes]) -> Any:
-        self._real.send_command(*[self._own(word, 0) for word in words])
-        try:
-            return self._real.read_response(disable_decoding=True)
-        except ResponseError as error:
-            return error
-
-    def _ask_model(self, words: Sequence[bytes]) -> Any:
-        own = [self._own(word, 1) for word in words]
-        try:
-            return self._model.ask(None, own[0].upper(), own)  # type: ignore[arg-type]
-        except Answer as error:
-            return ResponseError(str(error).removeprefix("ERR "))
-
-    def _own(self, word: bytes, of: int) -> bytes:
-        """A place as this one wrote it."""
-        found = re.fullmatch(rb"(\(?)#(\d+)", word)
-        return found[1] + self._places[of][int(found[2])] if found else word
-
-    def _canonical(self, answer: Any, of: int) -> Any:
-        if isinstance(answer, list):
-            return [self._canonical(one, of) for one in answer]
-        if isinstance(answer, bytes) and PLACE.fullmatch(answer):
-            if answer not in self._places[of]:
-                self._places[of].append(answer)
-            return b"#%d" % self._places[of].index(answer)
-        return answer
-
-
-def _without_time(command: bytes, answer: Any) -> Any:
-    if command == b"TIME":
-        return len(answer)
-    if command == b"PTTL":
-        return min(answer, 0)
-    if command in (b"XPENDING", b"XINFO") and isinstance(answer, list):
-        return [[*one[:2], *one[3:4]] for one in answer]
-    return answer
-
-
-def _comparable(answer: Any) -> Any:
-    """Without what tells the time; an error by its first word."""
-    if isinstance(answer, list):
-        return [_comparable(one) for one in answer]
-    if isinstance(answer, bytes):
-        return TIME.sub(b"T", PLACE.sub(b"P", answer))
-    if isinstance(answer, ResponseError):
-        return str(answer).split(" ")[0] if str(answer)[:1].isupper() else "an error"
-    if isinstance(answer, int) and answer > 10**12:
-        return "T"
-    return answer
 
 
 @pytest.fixture
@@ -141,18 +40,19 @@ def test_the_model_knows_the_commands_that_gischat_uses_and_no_others() -> None:
 # set of one score); m, v are some words, n some numbers, i some
 # places in a stream.
 FORMS = """
-DEL H; DEL S; DEL Z; EXISTS L; EXPIRE H 60; PEXPIRE Z 60000; PERSIST H; PTTL H; GET S; MGET S H S; SET S v; SET S v NX
-SET S v NX EX 60; SET S v EX 60; SET S n; INCRBY S n; DECRBY S n; HGET H m; HMGET H m m; HGETALL H; HKEYS H; HEXISTS H m
-HSET H m v; HSET H m n; HSET H m v m n; HDEL H m; HDEL H m m; HINCRBY H m n; RPUSH L v; LPOP L; LINDEX L n; LRANGE L n n
-LREM L 1 v; SADD E m; SREM E m; ZADD Z n m; ZADD Z n m; ZADD Z XX n m; ZSCORE Z m; ZRANGE Z n n; ZRANGE Z n n WITHSCORES
-ZRANGEBYSCORE Z n n; ZRANGEBYSCORE Z -inf (n; ZRANGEBYSCORE Z n +inf; ZADD W 0 m; ZRANGEBYLEX W [m (m! LIMIT 0 1; ZREM Z m m
-ZREMRANGEBYRANK Z n n; ZREMRANGEBYSCORE Z -inf n; XADD X * m v; XADD X * m v m v; XADD X MAXLEN ~ 1000 * m v; XLEN X
-XDEL X i; XTRIM X MAXLEN = 3; XRANGE X - +; XRANGE X i + COUNT 2; XRANGE X (i +; XRANGE X i i; XREVRANGE X + - COUNT 1
-XREVRANGE X + -; XGROUP CREATE X g 0 MKSTREAM; XGROUP CREATE X g $; XGROUP DELCONSUMER X g m; XINFO CONSUMERS X g
-XREAD STREAMS X X i i; XREAD COUNT 2 STREAMS X i; XREADGROUP GROUP g m COUNT 2 STREAMS X >; XREADGROUP GROUP g m STREAMS X >
-XPENDING X g - + 10; XPENDING X g i i 1; XPENDING X g - + 10 m; XPENDING X g IDLE 0 - + 10; XACK X g i
-XCLAIM X g m 0 i; XCLAIM X g m 0 i i; XCLAIM X g m 99999 i; XCLAIM X g m 0 i JUSTID; TIME
-XCLAIM X g m 0 i RETRYCOUNT 1 FORCE JUSTID
+DEL H; DEL S; DEL Z; EXISTS L; EXPIRE H 60; PEXPIRE Z 60000; PERSIST H; PTTL H; GET S; MGET S H S; SET S v
+SET S v NX; SET S v NX EX 60; SET S v EX 60; SET S n; INCRBY S n; DECRBY S n; HGET H m; HMGET H m m; HGETALL H
+HKEYS H; HEXISTS H m; HSET H m v; HSET H m n; HSET H m v m n; HDEL H m; HDEL H m m; HINCRBY H m n; RPUSH L v
+LPOP L; LINDEX L n; LRANGE L n n; LREM L 1 v; SADD E m; SREM E m; ZADD Z n m; ZADD Z n m; ZADD Z XX n m
+ZSCORE Z m; ZRANGE Z n n; ZRANGE Z n n WITHSCORES; ZRANGEBYSCORE Z n n; ZRANGEBYSCORE Z -inf (n
+ZRANGEBYSCORE Z n +inf; ZADD W 0 m; ZRANGEBYLEX W [m (m! LIMIT 0 1; ZREM Z m m; ZREMRANGEBYRANK Z n n
+ZREMRANGEBYSCORE Z -inf n; XADD X * m v; XADD X * m v m v; XADD X MAXLEN ~ 1000 * m v; XLEN X; XDEL X i
+XTRIM X MAXLEN = 3; XRANGE X - +; XRANGE X i + COUNT 2; XRANGE X (i +; XRANGE X i i; XREVRANGE X + - COUNT 1
+XREVRANGE X + -; XGROUP CREATE X g 0 MKSTREAM; XGROUP CREATE X g $; XGROUP DELCONSUMER X g m
+XINFO CONSUMERS X g; XREAD STREAMS X X i i; XREAD COUNT 2 STREAMS X i; XREADGROUP GROUP g m COUNT 2 STREAMS X >
+XREADGROUP GROUP g m STREAMS X >; XPENDING X g - + 10; XPENDING X g i i 1; XPENDING X g - + 10 m
+XPENDING X g IDLE 0 - + 10; XACK X g i; XCLAIM X g m 0 i; XCLAIM X g m 0 i i; XCLAIM X g m 99999 i
+XCLAIM X g m 0 i JUSTID; TIME; XCLAIM X g m 0 i RETRYCOUNT 1 FORCE JUSTID
 """
 
 
@@ -182,7 +82,9 @@ def _drawn(word: str, prefix: str, both: Both, dice: random.Random) -> str:
     if word.lstrip("(") == "n":
         return word.replace("n", str(dice.choice([0, 1, 2, 3, -1, -2])))
     if word.lstrip("(") == "i":
-        return word.replace("i", f"#{dice.randrange(both.places)}" if both.places and dice.random() < 0.9 else "5-0")
+        return word.replace(
+            "i", f"#{dice.randrange(both.entry_ids)}" if both.entry_ids and dice.random() < 0.9 else "5-0"
+        )
     return word
 
 

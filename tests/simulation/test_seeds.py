@@ -1,4 +1,4 @@
-"""Hundreds of worlds from seeds. `make simulate SEEDS=10000` runs more of them; one that fails says how to replay it."""
+"""Many worlds from seeds. `make simulate SEEDS=10000` runs more of them; one that fails says how to replay it."""
 
 import os
 import subprocess

@@ -54,7 +54,6 @@ SCRIPTS: Mapping[str, list[tuple[str, str, str]]] = {
     "what came back is not restored": [("restore", "set_nickname(address, nickname)", "")],
 }
 PARTS: Mapping[str, Mapping[str, Any]] = {
-    "what is on its way is not asked for again": {"gischat.front.jobs.turnstile.Turnstiles.enqueue_again": _nothing},
     "what redis has lost is not said again": {"gischat.front.jobs.turnstile.Turnstiles._forget": lambda *_: []},
     "it is said again under other ids": {"gischat.front.jobs.turnstile.Turnstiles._forget": _under_other_ids},
     "a history is sent before its front has heard it": {"gischat.front.channel.rooms.Room._has_heard": _always},

@@ -1,9 +1,9 @@
 """A connection's way in: no hole, nothing twice, and everything in its order.
 
-From its first moment all that is published waits for it. Its history is sent as soon as the room has heard every message
-in it: then what of the history waits as well is left out of the history, and what waits follows, in the order in which it
-was published. (How many publications the history knows of would not do: a Redis that lost its last second counts on from
-an earlier number, and what it had lost comes under others.)
+From its first moment all that is published waits for it. Its history is sent as soon as the room has heard every
+message in it: then what of the history waits as well is left out of the history, and what waits follows, in the order
+in which it was published. (The number of publications when it was read would not do: a Redis that lost its last second
+counts on from an earlier number, and what it had lost comes under others.)
 """
 
 from dataclasses import dataclass, field

@@ -72,6 +72,7 @@ class Room:
         # The ids of the last messages that were delivered, and when; as long as Redis knows them
         self._seen: OrderedDict[bytes, float] = OrderedDict()
         self._presence: OrderedDict[str, str] = OrderedDict()  # by nickname, whether it came or went last
+        self._losses = 0  # how often Redis is known to have lost something
         self._came_lately: deque[tuple[float, Member]] = deque()  # who got their history, and when
         self._turnstiles = turnstiles
         self._gateway = gateway
@@ -181,11 +182,11 @@ class Room:
         self._tell_of_loss()
 
     def _tell_of_loss(self) -> None:
-        """Redis has lost what was published shortly before. To be called before what came after that counts as caught up.
+        """Redis has lost what was published shortly before. To be called before what came after counts as caught up.
 
-        What was lost, its fronts say again, if it was lately. What was published while nothing was heard here may be gone
-        for good, though; and who has come since then has it neither by its history nor by what is said again, where that
-        was heard here before.
+        The fronts publish again what was lost lately. But what was published while this front heard nothing may be gone
+        for good. And a client that has just come finds it neither in its history nor in what is published again, which
+        the room does not deliver twice.
         """
         now = asyncio.get_running_loop().time()
         if now - self.caught_up_at > SAID_AGAIN_SECONDS:
@@ -196,6 +197,7 @@ class Room:
                 if at > now - SAID_AGAIN_SECONDS and member.number in self.connections:
                     member.write(frame)
         self._came_lately.clear()
+        self._losses += 1
         for joiner in self._joiners.values():
             joiner.snapshot = None  # it is read again
         self.caught_up_at = now
@@ -349,7 +351,10 @@ class Room:
 
     async def _bring_history(self, joiner: Joiner, after: str | None) -> None:
         while joiner.member in self._joiners and not joiner.has_history:
+            losses = self._losses
             snapshot = await self._ask(self.stored.get) if after is None else await self._read_since(after)
+            if losses != self._losses:
+                continue  # it may have been read before
             if joiner.member in self._joiners:
                 joiner.snapshot = snapshot
                 self._let_in_one(joiner)
