@@ -5,7 +5,7 @@ Each is an asynchronous function of the world, which heals what it has done.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tests.simulation.network import Transport
@@ -101,6 +101,16 @@ async def network_stalled(world: "World", dice: random.Random) -> None:
             end.flow()
 
 
+async def key_deleted(world: "World", dice: random.Random) -> None:
+    """By an operator, or evicted: one key of the channel."""
+    data = world.redis.data
+    if keys := sorted(data.keys):
+        key = dice.choice(keys)
+        world.tell(f"deletes {key.decode()}")
+        data.drop(key)
+        world.redis.process.context.run(world.redis.serve_blocked)
+
+
 async def people_moved(world: "World", dice: random.Random) -> None:
     """Some lose their connection, and come back on their next front."""
     for peer in world.peers:
@@ -133,13 +143,22 @@ FAULTS: dict[str, tuple[Fault, int]] = {
 }
 
 
+# Those that a product may not bear: they come only when they are asked for.
+UNBEARABLE: dict[str, tuple[Fault, int]] = {"key_deleted": (key_deleted, 10)}
+ALL_FAULTS = FAULTS | UNBEARABLE
+
+
 class Chaos:
     """The faults of one world."""
 
-    def __init__(self, world: "World", dice: random.Random, seconds: float) -> None:
+    def __init__(self, world: "World", dice: random.Random, seconds: float, kinds: Sequence[str]) -> None:
+        """
+        Args:
+            kinds: of the faults; some of all, if none are given.
+        """
         self._world = world
-        kinds = dice.sample(list(FAULTS), dice.randint(1, len(FAULTS)))
-        weights = [FAULTS[kind][1] for kind in kinds]
+        kinds = kinds or dice.sample(list(FAULTS), dice.randint(1, len(FAULTS)))
+        weights = [ALL_FAULTS[kind][1] for kind in kinds]
         number = dice.choice([1, 2, 3, 4, 6, 8])
         chosen = dice.choices(kinds, weights, k=number)
         self.plan = sorted((dice.uniform(0, seconds), kind, dice.getrandbits(64)) for kind in chosen)
@@ -151,5 +170,5 @@ class Chaos:
     async def _happen(self, at: float, kind: str, seed: int) -> None:
         await asyncio.sleep(at)
         self._world.tell(f"fault: {kind}")
-        await FAULTS[kind][0](self._world, random.Random(seed))
+        await ALL_FAULTS[kind][0](self._world, random.Random(seed))
         self._world.tell(f"fault is over: {kind}")

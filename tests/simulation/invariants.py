@@ -87,7 +87,8 @@ class Books:
             if peer.breach is not None:
                 wrong.append(f"{peer.name}: {peer.breach}")
         wrong += await self._faults_of_presence()
-        wrong += self._faults_of_sums()
+        if not world.loses_keys:  # a sum that was lost with its key begins anew
+            wrong += self._faults_of_sums()
         wrong += [f"logged: {one}" for one in self._records.tracebacks]
         wrong += [f"uncaught: {one.get('message')}: {one.get('exception')!r}" for one in world.loop.faults]
         for program in (*world.fronts, *world.workers):

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import zlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from gischat.front.front import Front
@@ -27,13 +27,15 @@ PEOPLE = {Watcher: 2, Named: 2, Speaker: 2}
 class World:
     """Everything of one seed. `faults` says afterwards what was wrong; nothing if all was well."""
 
-    def __init__(self, seed: int, *, is_told: bool = False) -> None:
+    def __init__(self, seed: int, *, is_told: bool = False, kinds: Sequence[str] = ()) -> None:
         """
         Args:
             is_told: what happens is printed.
+            kinds: of the faults; some of all, if none are given.
         """
         self.seed = seed
         self.is_told = is_told
+        self.loses_keys = "key_deleted" in kinds
         self.dice = random.Random(seed)
         self.loop = Loop(self._own_dice())
         self.network = Network(self.loop, self._own_dice())
@@ -56,7 +58,7 @@ class World:
         self.ledger = Ledger()
         self.peers: list[Witness] = []
         self.people = Process("people")
-        self.chaos = Chaos(self, self._own_dice(), self.dice.uniform(2, 10))
+        self.chaos = Chaos(self, self._own_dice(), self.dice.uniform(2, 10), kinds)
         self.books = Books(self)
         self.faults: list[str] = []
         self.is_over = False
