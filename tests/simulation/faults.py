@@ -60,6 +60,18 @@ async def redis_loses(world: "World", dice: random.Random) -> None:
         world.redis.start()
 
 
+async def redis_fails_over(world: "World", dice: random.Random) -> None:
+    """A replica takes over that lacks what came last; its clock is some seconds before or behind."""
+    async with world.redis.is_being_killed:
+        kept = world.redis.data.copy()
+        await asyncio.sleep(dice.uniform(0, 0.5))
+        world.redis.kill()
+        world.redis.lag = dice.uniform(-2, 4)
+        world.redis.data = kept
+        await asyncio.sleep(dice.uniform(0.2, 3))
+        world.redis.start()
+
+
 async def redis_emptied(world: "World", dice: random.Random) -> None:
     async with world.redis.is_being_killed:
         world.redis.kill()
@@ -133,6 +145,7 @@ FAULTS: dict[str, tuple[Fault, int]] = {
         (front_stopped, 2),
         (front_frozen, 3),
         (redis_loses, 6),
+        (redis_fails_over, 2),
         (redis_emptied, 1),
         (redis_flushed, 2),
         (redis_frozen, 2),

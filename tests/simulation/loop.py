@@ -168,6 +168,7 @@ class Loop(asyncio.AbstractEventLoop):
     def run(self, main: Coroutine[Any, Any, Any]) -> Any:
         """Runs the world to its end."""
         asyncio._set_running_loop(self)
+        gc.disable()
         try:
             task = self.start(self.world, main)
             while not task.done():
@@ -192,6 +193,7 @@ class Loop(asyncio.AbstractEventLoop):
         self._kept.clear()
         self._timers.clear()
         gc.collect()
+        gc.enable()
         sys.unraisablehook = complain
 
     def _turn(self) -> None:

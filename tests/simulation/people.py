@@ -56,9 +56,7 @@ class Watcher(Witness):
 
 
 class Speaker(Witness, Talker):
-    """Sends bursts, now and then a photo."""
-
-    pause = 2.5
+    """Sends bursts of texts, now and then a photo."""
 
 
 class Named(Witness, Guest):

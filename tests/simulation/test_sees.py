@@ -51,7 +51,7 @@ UNCHECKED = "redis.call('XACK', INBOX, GROUP, entry)"
 ACK = f"if {UNCHECKED} == 0 then return false end"
 BROKEN = [
     Broken("a job ends once", "worker_frozen redis_loses", [("prelude", ACK, UNCHECKED)]),
-    Broken("an id is published once", "redis_loses", [("prelude", "if id ~= '' then remember(id) end", "")]),
+    Broken("an id is published once", "", [("prelude", "if id ~= '' then remember(id) end", "")]),
     Broken(
         "who lives is not swept",
         "front_frozen",
@@ -67,11 +67,11 @@ BROKEN = [
         "front_frozen people_moved",
         parts={f"{ROOM}._has_heard": _always},
     ),
-    Broken("a gap is told", "front_frozen redis_flushed", parts={f"{ROOM}._tell_all": _nothing}),
+    Broken("a gap is told", "front_frozen redis_emptied", parts={f"{ROOM}._tell_all": _nothing}),
     Broken("nothing is delivered twice", "redis_loses", parts={f"{ROOM}.has_seen": lambda *_: False}),
     Broken(
         "what a worker left is taken over",
-        "worker_killed",
+        "worker_killed network_stalled",
         parts={f"worker.gateway.Gateway.{name}": _none for name in ("abandoned", "own")},
     ),
     Broken(

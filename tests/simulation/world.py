@@ -20,6 +20,7 @@ from tests.support.ledger import Ledger
 from tests.support.settings import UNLIMITED, settings
 
 CHANNEL = "QGIS"
+PAUSES = (0.4, 1.5, 3.0)  # seconds, at the most, between two bursts of a speaker
 SHOWN = 150  # characters of a message
 PEOPLE = {Watcher: 2, Named: 2, Speaker: 2}
 
@@ -106,11 +107,14 @@ class World:
 
     async def _come(self) -> None:
         urls = [f"http://{program.name}" for program in self.fronts]
+        pause = self.dice.choice(PAUSES)
         for kind, number in PEOPLE.items():
             for place in range(number):
                 first = len(self.peers) % 2
                 name = f"{kind.__name__.lower()}-{place}"
                 person = kind(name, urls[first:] + urls[:first], CHANNEL, self.ledger, self._own_dice())
+                if isinstance(person, Speaker):
+                    person.pause = pause
                 person.was_published = self.books.was_published
                 person.told = self._hear
                 self.peers.append(person)
