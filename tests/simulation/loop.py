@@ -13,11 +13,12 @@ import heapq
 import random
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
 Callback = Callable[..., object]
+MAX_TURNS = 1_000_000  # a hundred times as many as a world takes
 LAST_AWAITS = 20  # of one task, when it is closed
 
 
@@ -202,6 +203,7 @@ class Loop(asyncio.AbstractEventLoop):
             self._pass_time()
             return
         self.turns += 1
+        assert self.turns < MAX_TURNS, f"{process} goes round and round"
         ready = process.ready
         for _ in range(len(ready)):
             if process.is_frozen or process.is_dead:
@@ -250,6 +252,3 @@ async def until(holds: Callable[[], object], within: float) -> bool:
             return False
         await asyncio.sleep(0.05)
     return True
-
-
-Work = Callable[[], Awaitable[None]]

@@ -4,8 +4,6 @@ from typing import Any
 
 from tests.simulation.redis_data import MANY, OK, Arguments, Data, command, integer
 from tests.simulation.redis_types import (
-    LAST,
-    ZERO,
     Answer,
     Group,
     Id,
@@ -251,6 +249,3 @@ def _xreadgroup(data: Data, words: Arguments) -> list[Any] | None:
             group.last = ids[-1]
             found.append([key, _shown(stream, ids)])
     return found or None
-
-
-__all__ = ["LAST", "ZERO", "block_of", "streams_of"]
