@@ -14,6 +14,7 @@ from gischat.front.jobs.gateway import FORGOTTEN, FULL, TAKEN
 from gischat.front.jobs.turnstile import INBOX_FULL, TOO_MANY_WAIT, Ending, Turnstile, Turnstiles
 from gischat.messages import Lane, Message, uncompliant
 from gischat.streams.entries import COUNT, HEARTBEAT, RESTORE, Job, Outcome, Source
+from gischat.streams.multiplexer import Lost
 from tests.gischat.front.fakes import CHANNEL, FRONT, FakeGateway, message, publication
 from tests.support.contract import check
 from tests.support.settings import settings
@@ -296,6 +297,33 @@ async def test_a_redis_out_of_reach_is_told_to_the_sender_in_its_own_words() -> 
     await settle()
     assert scene.refusals() == ["Redis has gone fishing. Your text: '1'"]
     assert len(scene.jobs()) == 2
+
+
+@virtual_time
+async def test_nothing_overtakes_what_was_refused_of_a_connection_that_is_gone() -> None:
+    """Its client did not hear of it, and sends again all of which it does not know the end."""
+    scene = Scene(answers=False)
+    turnstile = scene.open()
+    first, second = message("first", type="crs"), message("second", type="crs")
+    scene.submit(turnstile, first, second)
+    turnstile.is_abandoned = True
+    scene.gateway.enqueued[0].taken.set_exception(Refused("Redis is away"))
+    await settle()
+    assert scene.jobs() == [first.body]
+    assert scene.refusals() == ["Redis is away", "Redis is away"]
+    # What is submitted later (that the connection has ended, say) passes
+    scene.submit(turnstile, leave := message("leave", type="leave"))
+    assert scene.jobs() == [first.body, leave.body]
+
+
+@virtual_time
+async def test_a_connection_to_redis_that_is_closed_at_the_end_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene(answers=False)
+    scene.submit(scene.open(), message(type="crs"))
+    scene.gateway.enqueued[0].taken.set_exception(Lost("The connection was closed."))
+    await settle()
+    assert scene.refusals() == [INBOX_FULL]
+    assert not caplog.records
 
 
 @virtual_time
