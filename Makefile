@@ -4,6 +4,8 @@ BIN := .venv/bin
 # Tests mostly wait, for processes of their own: more of them at once than there are cores.
 TESTS_AT_ONCE ?= 4
 SECONDS ?= 600
+# Seconds that each of some twenty proofs takes in test-long, two at once
+LONG ?= 60
 SEED ?= 1
 SEEDS ?= 10000
 ROUNDS ?= 1
@@ -12,13 +14,14 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check status test check-alerts check-qgis simulate soak bench lint audit format clean
+.PHONY: help run check status test test-long check-alerts check-qgis simulate soak bench lint audit format clean
 
 help:
 	@echo "make run      the chat, in the foreground; Ctrl-C stops it"
 	@echo "make check    will it run here, and if not, what to mend"
-	@echo "make status   is it well, and what runs (scale it with: deploy/ctl scale light 3)"
+	@echo "make status   is it well, and what runs (scale it with: .venv/bin/gischat scale light 3)"
 	@echo "make test     all tests"
+	@echo "make test-long   what is proved at random, for longer: LONG=60 seconds each; reports in .cache/reports"
 	@echo "make check-alerts   the alert rules, by promtool and a real Prometheus"
 	@echo "make check-qgis QCHAT_PLUGIN=~/.../plugins/qchat   with a real QGIS and that plugin"
 	@echo "make simulate thousands of orders of events and faults, in virtual time: SEEDS=10000"
@@ -30,17 +33,23 @@ help:
 	@echo "make clean    remove what make has made; the chat's data (.state) stays"
 
 run: .venv/.installed-run
-	@$(BIN)/python -m deploy run
+	@$(BIN)/python -m gischat up
 
 check: .venv/.installed-run
-	@$(BIN)/python -m deploy check
+	@$(BIN)/python -m gischat check --up
 
 status: .venv/.installed-run
-	@$(BIN)/python -m deploy status
+	@$(BIN)/python -m gischat status
 
 test: .venv/.installed-dev
 	@tests/install-tools
 	@$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal $(PYTEST_ARGS)
+
+test-long: .venv/.installed-dev
+	@tests/install-tools
+	@mkdir -p .cache/reports
+	@$(BIN)/python -m pytest -n 2 --long $(LONG) --hypothesis-show-statistics --junit-xml .cache/reports/test-long.xml \
+		tests/proofs tests/web/test_accessibility.py tests/gischat/front/sockets/test_conformance.py $(PYTEST_ARGS)
 
 # Apart from the tests, for installing Prometheus starts a service of that name.
 check-alerts: .venv/.installed-dev
@@ -65,7 +74,7 @@ soak: .venv/.installed-dev
 lint: .venv/.installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy gischat worker deploy
+	@$(BIN)/mypy gischat worker
 
 # Strictly: what could not be looked up counts as a fault, not as fine.
 audit: .venv/.installed-audit

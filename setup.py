@@ -1,11 +1,33 @@
-"""Packaging. Requirements stand in requirements.txt, the version in gischat/__init__.py."""
+"""Packaging. Requirements are in requirements.txt, the version in gischat/__init__.py."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
+
+# What operators need goes into the package, where gischat/supervision/files.py finds it.
+SHIPPED = ("supervisord.conf", ".env.example", "deploy")
+OF_A_CLONE = ("install", "ctl", "docker", "README.md", "__pycache__")
+
+
+class BuildWithFiles(build_py):
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:  # a clone has them at its root
+            return
+        target = Path(self.build_lib, "gischat/files")
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        for name in SHIPPED:
+            source = HERE / name
+            if source.is_dir():
+                shutil.copytree(source, target / name, ignore=shutil.ignore_patterns(*OF_A_CLONE))
+            else:
+                shutil.copy(source, target)
 
 
 def version() -> str:
@@ -25,15 +47,41 @@ def requirements() -> list[str]:
 setup(
     name="gischat",
     version=version(),
-    description="A chat server for people who work with maps",
+    description="A chat server for people who work with maps: the server of QGIS's QChat plugin and of QField's",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    keywords=["chat", "gis", "qgis", "qchat", "qfield", "geojson", "websocket"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Web Environment",
+        "Framework :: AsyncIO",
+        "Intended Audience :: Science/Research",
+        "Intended Audience :: System Administrators",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Communications :: Chat",
+        "Topic :: Scientific/Engineering :: GIS",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11",
+    # Said so, an editable installation adds one path; else every process would load a finder of modules.
+    package_dir={"": "."},
     packages=find_packages(include=["gischat", "gischat.*", "worker", "worker.*"]),
-    package_data={"gischat": ["web/**", "streams/**/*.lua"]},
+    package_data={"gischat": ["py.typed", "web/**", "streams/**/*.lua"], "worker": ["py.typed"]},
+    cmdclass={"build_py": BuildWithFiles},
     entry_points={"console_scripts": ["gischat = gischat.__main__:main"]},
     install_requires=requirements(),
     extras_require={
         "heic": ["pillow-heif>=1.8.1,<2"],
         "test": [
+            "axe-playwright-python>=0.1.8,<0.2",  # for the axe.min.js in it, the newest that PyPI has
+            "build>=1.3,<2",
+            "hypothesis>=6.170,<7",
             "jsonschema>=4.26,<5",
             "kosoku>=0.1,<0.2",
             "lupa>=2.8,<3",  # a Lua for the simulation's Redis
@@ -46,7 +94,9 @@ setup(
             "pytest-tornasync>=0.6.0.post2,<1",
             "pytest-xdist>=3.8,<4",
             "pyyaml>=6,<7",
+            "schemathesis>=4.32,<5",
             "selenium>=4.51,<5",
+            "setuptools>=77",  # builds the package without reaching for it
             "trustme>=1.2.1,<2",
             "websockets>=17.4,<18",
         ],

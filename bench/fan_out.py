@@ -23,7 +23,7 @@ from gischat.front.jobs.turnstile import Turnstiles
 from gischat.front.sockets.drops import Drops
 from gischat.front.sockets.frames import text_frame
 from gischat.front.sockets.memory import Memory
-from gischat.messages import Messages
+from gischat.reading import Messages
 from gischat.settings import load
 
 

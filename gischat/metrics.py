@@ -10,7 +10,6 @@ after the place is known, while one without labels would begin when this module 
 """
 
 import asyncio
-import bisect
 import contextlib
 import fcntl
 import itertools
@@ -24,22 +23,13 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import IO
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import Collector
+from typing import IO, TYPE_CHECKING
 
 from gischat import __version__
+from gischat.counting import Counter, Gauge, Histogram, Value, share
 
-# Series of their own that nobody asks for, and that the shared files do not have.
-disable_created_metrics()  # type: ignore[no-untyped-call]
-# The library has looked for the directory when it was imported; a value is shared when a process says so, not before.
-values.ValueClass = values.MutexValue
-
-REGISTRY = CollectorRegistry()
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
 
 
 class Closing(StrEnum):
@@ -72,28 +62,31 @@ class Unwelcome(StrEnum):
     BANNED = "banned"  # its address
 
 
+class Delay(StrEnum):
+    """Why a connection was not read for a moment."""
+
+    ADDRESS_REFUSALS = "address_refusals"  # too much of what its address sent was refused
+
+
+METRICS: list[Counter | Gauge | Histogram] = []
+
+
 def _counter(name: str, meaning: str, *labels: str) -> Counter:
-    return Counter(f"gischat_{name}", meaning, labels, registry=REGISTRY)
+    METRICS.append(counter := Counter(f"gischat_{name}", meaning, labels))
+    return counter
 
 
 def _gauge(name: str, meaning: str, *labels: str) -> Gauge:
-    """One whose values are added up over living processes; those of the dead are left out."""
-    return Gauge(f"gischat_{name}", meaning, labels, registry=REGISTRY, multiprocess_mode="livesum")
-
-
-class BatchHistogram(Histogram):
-    """A histogram of what ends in batches: many that took as long are one addition."""
-
-    def observe_many(self, amount: float, number: int) -> None:
-        self._sum.inc(amount * number)
-        self._buckets[bisect.bisect_left(self._upper_bounds, amount)].inc(number)
+    METRICS.append(gauge := Gauge(f"gischat_{name}", meaning, labels))
+    return gauge
 
 
 UP_TO_FIVE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)  # bounds of buckets
 
 
-def _histogram(name: str, meaning: str, *labels: str, buckets: Sequence[float]) -> BatchHistogram:
-    return BatchHistogram(f"gischat_{name}", meaning, labels, registry=REGISTRY, buckets=buckets)
+def _histogram(name: str, meaning: str, *labels: str, buckets: Sequence[float]) -> Histogram:
+    METRICS.append(histogram := Histogram(f"gischat_{name}", meaning, labels, buckets))
+    return histogram
 
 
 class Gathered:
@@ -101,7 +94,7 @@ class Gathered:
 
     __slots__ = ("__weakref__", "_counter", "_told", "total")
 
-    def __init__(self, counter: Counter) -> None:
+    def __init__(self, counter: Value) -> None:
         self.total = 0
         self._told = 0
         self._counter = counter
@@ -128,6 +121,8 @@ CLIENTS = _gauge("clients", "Websocket connections, over all fronts of this host
 CONNECTIONS = _counter("connections_total", "Websocket connections that joined a channel.", "channel")
 CONNECTIONS_REFUSED = _counter("connections_refused_total", "Websockets and requests that were turned away.", "reason")
 CONNECTIONS_CLOSED = _counter("connections_closed_total", "Connections that the server closed.", "reason")
+
+READING_DELAYED = _counter("reading_delayed_total", "Times that a connection was not read for a moment.", "reason")
 
 # Messages
 
@@ -176,11 +171,9 @@ BUILD_INFO = _gauge("build_info", "1 for each process that runs.", "process", "v
 
 # Sampling
 
-SAMPLE_SECONDS = 0.5
 
-
-async def sample_process(name: str) -> None:
-    """Measures this process, by its name, and tells what it gathers, until it is cancelled."""
+async def sample_process(name: str, interval: float) -> None:
+    """Measures this process, by its name, and tells what it gathers, once in an interval until it is cancelled."""
     BUILD_INFO.labels(name, __version__, platform.python_version()).set(1)
     lag, cpu, memory = LOOP_LAG_SECONDS.labels(name), CPU_SECONDS.labels(name), MEMORY_BYTES.labels(name)
     used = 0.0
@@ -191,8 +184,8 @@ async def sample_process(name: str) -> None:
             used = now
             memory.set(_resident_bytes())
             tell_gathered()
-            due = time.monotonic() + SAMPLE_SECONDS
-            await asyncio.sleep(SAMPLE_SECONDS)
+            due = time.monotonic() + interval
+            await asyncio.sleep(interval)
             lag.observe(max(time.monotonic() - due, 0.0))
     finally:
         tell_gathered()
@@ -223,8 +216,7 @@ def sharing(directory: str, kind: str, name: str = "") -> Iterator[str]:
         taken = Path(lock.name).stem
         for stale in Path(directory).glob(f"gauge_*_{taken}.db"):
             stale.unlink()
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory  # where the library looks for it, and nowhere else
-        values.ValueClass = values.MultiProcessValue(lambda: taken)  # type: ignore[no-untyped-call]
+        share(Path(directory), taken)
         yield taken
 
 
@@ -274,30 +266,47 @@ def _lock(file: IO[str], how: int) -> bool:
 # Telling
 
 
-class Exposition(Collector):
+class Exposition:
     """All that is known to the processes that share a directory; to this process alone where there is none."""
 
-    def __init__(self, directory: str, others: Iterable[Metric] = ()) -> None:
+    def __init__(self, directory: str, others: Callable[[], Iterable["Metric"]] = list) -> None:
         """
         Args:
-            others: what is told besides: asked of Redis, not counted here.
+            others: makes what is told besides: asked of Redis, not counted here.
         """
         self._directory = directory
         self._others = others
 
-    def collect(self) -> Iterable[Metric]:
-        yield from self._shared() if self._directory else REGISTRY.collect()
-        yield from self._others
+    def collect(self) -> Iterable["Metric"]:
+        yield from self._shared() if self._directory else self._own()
+        yield from self._others()
 
     def encode(self, accept: str) -> tuple[bytes, str]:
-        """The text in the format that an `Accept` header asks for, and its content type."""
+        """The text in the format that an `Accept` header asks for, and its content type.
+
+        prometheus_client is loaded when the first asks: that takes as long as a tenth of a process' start.
+        """
+        from prometheus_client import CollectorRegistry
+        from prometheus_client.exposition import choose_encoder
+
         encoder, content_type = choose_encoder(accept)
         registry = CollectorRegistry()
         registry.register(self)
         encode: Callable[[CollectorRegistry], bytes] = encoder
         return encode(registry), content_type
 
-    def _shared(self) -> Iterable[Metric]:
+    def _own(self) -> Iterable["Metric"]:
+        from prometheus_client.metrics_core import Metric
+
+        for metric in METRICS:
+            family = Metric(metric.name, metric.meaning, metric.kind)
+            for sample in metric.samples():
+                family.add_sample(*sample)
+            yield family
+
+    def _shared(self) -> Iterable["Metric"]:
+        from prometheus_client.multiprocess import MultiProcessCollector
+
         living = _living(self._directory)
         files = [
             str(path)

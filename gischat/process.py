@@ -19,25 +19,26 @@ from typing import Any
 import uvloop
 
 from gischat import logs, metrics, sentry
-from gischat.settings import Settings, SettingsError, load
-
-WRONG_SETTINGS = 78
-HUNG_SECONDS = 60
+from gischat.settings import WRONG_SETTINGS, Settings, SettingsError, load
+from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
 
-def run(kind: str, main: Callable[[Settings, asyncio.Event], Awaitable[None]], *, name: str = "") -> int:
+Main = Callable[[Settings, Timings, asyncio.Event], Awaitable[None]]
+
+
+def run(kind: str, main: Main, timings: Timings = Timings(), *, name: str = "") -> int:
     """Runs a process to its end; returns its exit status.
 
     Args:
         kind: `front`, `worker`: what the process is called in logs.
-        main: is handed the settings and an event that is set when the process is to stop.
+        main: is handed the settings, the timings and an event that is set when the process is to stop.
         name: what it is called among its kind, where `PROCESS_NAME` does not say.
     """
     try:
         with _counting(load(), kind, name) as settings:
-            return _run_to_end(kind, settings, main)
+            return _run_to_end(kind, settings, timings, main)
     except SettingsError as error:
         print(f"gischat: wrong settings\n{error}", file=sys.stderr)
         return WRONG_SETTINGS
@@ -62,14 +63,14 @@ def _counting(settings: Settings, kind: str, name: str) -> Iterator[Settings]:
         yield replace(settings, process_name=taken)
 
 
-def _run_to_end(kind: str, settings: Settings, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> int:
+def _run_to_end(kind: str, settings: Settings, timings: Timings, main: Main) -> int:
     process = logs.Process(kind, settings.process_name, os.getpid())
     logs.set_up(process, settings)
     sentry.set_up(process, settings)
     try:
         # uvloop takes a tenth off what a message costs, and more off a worker: docs/capacity-planning.md
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(settings, main))
+            runner.run(_run(settings, timings, main))
     except Exception:
         log.exception("the %s failed", kind)
         return 1
@@ -77,19 +78,19 @@ def _run_to_end(kind: str, settings: Settings, main: Callable[[Settings, asyncio
         log.info("stopped")
         return 0
     finally:
-        sentry.flush(settings)
+        sentry.flush(settings, timings.sentry_flush)
 
 
-async def _run(settings: Settings, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
+async def _run(settings: Settings, timings: Timings, main: Main) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(handle_exception)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    watchdog = asyncio.create_task(_feed_watchdog())
-    sampling = asyncio.create_task(metrics.sample_process(settings.process_name))
+    watchdog = asyncio.create_task(_feed_watchdog(timings.hung))
+    sampling = asyncio.create_task(metrics.sample_process(settings.process_name, timings.sample))
     try:
-        await main(settings, stop)
+        await main(settings, timings, stop)
     finally:
         sampling.cancel()
         watchdog.cancel()
@@ -104,8 +105,8 @@ def handle_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -
         loop.default_exception_handler(context)
 
 
-async def _feed_watchdog() -> None:
+async def _feed_watchdog(hung: float) -> None:
     """A loop that hangs cannot end its own process: a thread of the interpreter does, and shows where it hung."""
     while True:
-        faulthandler.dump_traceback_later(HUNG_SECONDS, exit=True)
-        await asyncio.sleep(HUNG_SECONDS / 10)
+        faulthandler.dump_traceback_later(hung, exit=True)
+        await asyncio.sleep(hung / 10)

@@ -13,8 +13,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+if TYPE_CHECKING:
+    import ssl
 
 SCHEME = re.compile(r"(?:(?P<unix>unix)|redis(?P<tls>s)?(?:\+(?P<kind>sentinel|cluster))?)://(?=.)")
 HOSTS = re.compile(r"[^/?#]*")  # with user and password
@@ -50,7 +53,7 @@ class RedisUrl:
     nodes: tuple[Node, ...]  # the server, the Sentinels, or some nodes of the cluster; none behind a unix socket
     path: str  # of the unix socket
     service: str  # that the Sentinels know the master by
-    options: Mapping[str, Any] = field(repr=False)  # username, password, db, ssl_*: as redis-py's connections take them
+    options: Mapping[str, Any] = field(repr=False)  # username, password, db, ssl_*
     sentinel_options: Mapping[str, Any] = field(repr=False)  # the same, for the Sentinels
 
     def __str__(self) -> str:
@@ -117,23 +120,39 @@ def check_files(url: RedisUrl) -> None:
             raise WrongUrl(f"{name}: {options[name]}: {error.strerror}.") from None
     if not url.has_tls:
         return
-    import ssl  # only who needs it pays for it
-
-    context = ssl.create_default_context()
     try:
-        if "ssl_ca_certs" in options or "ssl_ca_path" in options:
-            context.load_verify_locations(options.get("ssl_ca_certs"), options.get("ssl_ca_path"))
+        tls_context({name: options[name] for name in options.keys() & {"ssl_ca_certs", "ssl_ca_path"}})
     except OSError:
         raise WrongUrl("ssl_ca_certs, ssl_ca_path: hold no certificates in PEM form.") from None
-    if "ssl_certfile" not in options:
-        return
     try:
-        # With a password, if an empty one: OpenSSL would ask the terminal for it.
-        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"), options.get("ssl_password", ""))
+        tls_context(options)
     except OSError:
         raise WrongUrl(
             "ssl_certfile, ssl_keyfile: are no certificate and its key in PEM form, or ssl_password is not the key's."
         ) from None
+
+
+def tls_context(options: Mapping[str, Any]) -> "ssl.SSLContext":
+    """How TLS is spoken, as the options have it.
+
+    Raises:
+        OSError: a file is missing or cannot be used.
+    """
+    import ssl  # only who needs it pays for it
+
+    context = ssl.create_default_context()
+    if options.get("ssl_cert_reqs") == "none":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context.check_hostname = options.get("ssl_check_hostname", True)
+    if "ssl_certfile" in options:
+        # With a password, if an empty one: OpenSSL would ask the terminal for it.
+        password = options.get("ssl_password", "")
+        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"), password)
+    if "ssl_ca_certs" in options or "ssl_ca_path" in options:
+        context.load_verify_locations(options.get("ssl_ca_certs"), options.get("ssl_ca_path"))
+    return context
 
 
 ENCODE = "In user and password, write %2F for /, %3F for ?, %23 for #, %40 for @, %25 for %."
@@ -172,7 +191,7 @@ def _requirement(written: str) -> str:
     return written
 
 
-# What the query may say: how it is read. Those of TLS are redis-py's own names.
+# What the query may say: how it is read. Those of TLS are the names that redis-py has for them.
 OPTIONS: dict[str, Callable[[str], Any]] = {
     "username": str,
     "password": str,

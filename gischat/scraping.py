@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from ipaddress import IPv6Address, ip_address
+from typing import TYPE_CHECKING
 
-from prometheus_client.metrics_core import Metric
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
 from tornado.netutil import bind_sockets
@@ -15,6 +15,9 @@ from tornado.web import Application, RequestHandler
 from gischat import bearer
 from gischat.metrics import Exposition, tell_gathered
 from gischat.settings import Settings
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +43,8 @@ def _is_loopback(text: str | None) -> bool:
     return (mapped or address).is_loopback
 
 
-async def tell(handler: RequestHandler, settings: Settings, others: Iterable[Metric] = ()) -> None:
-    """Answers with all that the processes of this host count, and the `others`."""
+async def tell(handler: RequestHandler, settings: Settings, others: Callable[[], Iterable["Metric"]] = list) -> None:
+    """Answers with all that the processes of this host count, and the `others`, which are made in a thread."""
     tell_gathered()
     exposition = Exposition(settings.prometheus_multiproc_dir, others)
     # Reading what many processes count takes some milliseconds, which the clients shall not wait.
@@ -67,10 +70,7 @@ class WorkerMetrics(RequestHandler):
 
 @contextlib.asynccontextmanager
 async def answering(settings: Settings) -> AsyncIterator[None]:
-    """While it lasts, a worker answers on METRICS_PORT, which all workers of a host share; with 0 it does not."""
-    if not settings.metrics_port:
-        yield
-        return
+    """While it lasts, a worker answers on METRICS_PORT, which all workers of a host share."""
     server = HTTPServer(
         Application([("/metrics", WorkerMetrics, {"settings": settings})], log_function=lambda _: None),
         max_body_size=0,

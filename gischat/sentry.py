@@ -11,8 +11,6 @@ from gischat import __version__
 from gischat.logs import Process
 from gischat.settings import Settings
 
-FLUSH_SECONDS = 2.0
-
 # What is ours in an event or a transaction, at its top …
 OURS = (
     *("type", "event_id", "timestamp", "start_timestamp", "level", "platform", "logger", "release", "environment"),
@@ -63,12 +61,12 @@ def set_up(process: Process, settings: Settings) -> None:
     sentry_sdk.set_tags({"kind": process.kind, "process": process.name, "instance": settings.instance_id})
 
 
-def flush(settings: Settings) -> None:
-    """Sends what waits to be sent, for a moment at the most."""
+def flush(settings: Settings, seconds: float) -> None:
+    """Sends what waits to be sent, for so long at the most."""
     if settings.sentry_dsn:
         import sentry_sdk
 
-        sentry_sdk.flush(FLUSH_SECONDS)
+        sentry_sdk.flush(seconds)
 
 
 def scrubbed(event: Any, _: object = None) -> Any:

@@ -5,22 +5,22 @@ else. Every variable may also be given as a file, `REDIS_URL_FILE=/run/secrets/r
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
-from environs import EnvValidationError, FileAwareEnv
-from marshmallow import ValidationError
-from marshmallow.validate import OneOf, Range, Regexp
-
 from gischat import redis_url
+from gischat.environment import Environment, Invalid, like, one_of, rule, within
 from gischat.origin import Origin
 from gischat.redis_url import Node
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "json", "text")
+
+
+WRONG_SETTINGS = 78  # the exit status (EX_CONFIG of sysexits.h): starting again does not help
 
 
 class SettingsError(Exception):
@@ -101,7 +101,7 @@ class Settings:
     max_outbox_bytes: int
     max_outbox_age: int  # seconds
     # One job of the heavy lane
-    job_seconds: float
+    job_seconds: float  # of processor time; by the clock, see `worker.sandbox`
     job_memory: int  # bytes of address space
     # What the supervisor runs
     fronts: int
@@ -124,16 +124,9 @@ def load(file: Path | None = None) -> Settings:
     Raises:
         SettingsError: one or more variables are wrong; all of them are named.
     """
-    env = _Environment()
-    if file is not None and file.is_file():
-        env.read_env(file, recurse=False)
+    env = Environment(file)
     values = _read(env)
-    wrong = env.unreadable
-    try:
-        env.seal()
-    except EnvValidationError as error:
-        messages: Any = error.error_messages
-        wrong |= {name: " ".join(reasons) for name, reasons in messages.items()}
+    wrong = env.wrong
     wrong |= _contradictions(values, wrong)
     if wrong:
         raise SettingsError(wrong)
@@ -145,33 +138,18 @@ def variables() -> list[str]:
     return sorted({one.name.upper() for one in fields(Settings)} | {"REDIS_HOST", "REDIS_PORT", "NB_UVICORN_WORKERS"})
 
 
-class _Environment(FileAwareEnv):
-    """Notes a file that cannot be read, so that it is named together with all else that is wrong."""
-
-    def __init__(self) -> None:
-        super().__init__(eager=False, strip_whitespace=True)
-        self.unreadable: dict[str, str] = {}
-
-    def _get_value(self, env_key: str, default: Any) -> Any:
-        try:
-            return super()._get_value(env_key, default)
-        except (ValueError, OSError) as error:
-            self.unreadable[f"{env_key}_FILE"] = f"Cannot be read: {error.__cause__ or error}"
-            return default
-
-
-def _read(env: FileAwareEnv) -> dict[str, Any]:
+def _read(env: Environment) -> dict[str, Any]:
     def count(name: str, default: int, least: int = 1) -> Any:
-        return env.int(name, default, validate=Range(min=least))
+        return env.integer(name, default, within(least))
 
     def seconds(name: str, default: float, least: float = 0.1) -> Any:
-        return env.float(name, default, validate=Range(min=least))
+        return env.number(name, default, within(least))
 
     channels = _channels(env)
     return {
         "channels": channels,
-        "rules": env.str("RULES", "Be kind."),
-        "main_lang": env.str("MAIN_LANG", "en"),
+        "rules": env.text("RULES", "Be kind."),
+        "main_lang": env.text("MAIN_LANG", "en"),
         "min_author_length": count("MIN_AUTHOR_LENGTH", 3),
         "max_author_length": count("MAX_AUTHOR_LENGTH", 32),
         "max_message_length": count("MAX_MESSAGE_LENGTH", 255),
@@ -183,24 +161,24 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
         "max_geojson_features": count("MAX_GEOJSON_FEATURES", 500),
         "max_stored_messages": count("MAX_STORED_MESSAGES", 5, least=0),
         "max_stored_bytes": count("MAX_STORED_BYTES", 8 * 2**20),
-        "instance_id": env.str("INSTANCE_ID", "gischat", validate=Regexp(r"[\w.-]+\Z", error=_INSTANCE_ID)),
-        "environment": env.str("ENVIRONMENT", "production"),
+        "instance_id": env.text("INSTANCE_ID", "gischat", like(r"[\w.-]+\Z", _INSTANCE_ID)),
+        "environment": env.text("ENVIRONMENT", "production"),
         "redis_url": _redis_url(env),
-        "host": env.str("HOST", "0.0.0.0"),
-        "port": env.int("PORT", 8000, validate=Range(0, 65535)),
-        "log_level": env.str("LOG_LEVEL", "info", validate=OneOf(LOG_LEVELS)),
-        "log_format": env.str("LOG_FORMAT", "auto", validate=OneOf(LOG_FORMATS)),
+        "host": env.text("HOST", "0.0.0.0"),
+        "port": env.integer("PORT", 8000, within(0, 65535)),
+        "log_level": env.text("LOG_LEVEL", "info", one_of(LOG_LEVELS)),
+        "log_format": env.text("LOG_FORMAT", "auto", one_of(LOG_FORMATS)),
         # What supervisord calls a process, it tells it
-        "process_name": env.str("PROCESS_NAME", env.str("SUPERVISOR_PROCESS_NAME", "")),
-        "sentry_dsn": env.str("SENTRY_DSN", "", validate=_rule(_SENTRY_DSN.match, _SENTRY_DSN_FORM)),
-        "sentry_traces_sample_rate": env.float("SENTRY_TRACES_SAMPLE_RATE", 0.0, validate=Range(0, 1)),
+        "process_name": env.text("PROCESS_NAME", env.text("SUPERVISOR_PROCESS_NAME", "")),
+        "sentry_dsn": env.text("SENTRY_DSN", "", rule(_SENTRY_DSN.match, _SENTRY_DSN_FORM)),
+        "sentry_traces_sample_rate": env.number("SENTRY_TRACES_SAMPLE_RATE", 0.0, within(0, 1)),
         "trusted_proxies": _networks(env, "TRUSTED_PROXIES"),
         "allowed_origins": _allowed_origins(env),
         "channel_tokens": _channel_tokens(env, channels),
-        "require_registration": env.bool("REQUIRE_REGISTRATION", False),
-        "metrics_token": env.str("METRICS_TOKEN", "", validate=_BEARER_TOKEN),
-        "metrics_port": env.int("METRICS_PORT", 0, validate=Range(0, 65535)),
-        "prometheus_multiproc_dir": env.str("PROMETHEUS_MULTIPROC_DIR", ""),
+        "require_registration": env.switch("REQUIRE_REGISTRATION", False),
+        "metrics_token": env.text("METRICS_TOKEN", "", _BEARER_TOKEN),
+        "metrics_port": env.integer("METRICS_PORT", 0, within(0, 65535)),
+        "prometheus_multiproc_dir": env.text("PROMETHEUS_MULTIPROC_DIR", ""),
         "max_connections": count("MAX_CONNECTIONS", 10_000, least=0),
         "max_pending_connections": count("MAX_PENDING_CONNECTIONS", 1000, least=0),
         "max_front_bytes": count("MAX_FRONT_BYTES", 256 * 2**20, least=2**20),
@@ -208,11 +186,9 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
         "max_connections_per_address": count("MAX_CONNECTIONS_PER_ADDRESS", 2000, least=0),
         "max_address_messages_per_minute": count("MAX_ADDRESS_MESSAGES_PER_MINUTE", 12_000, least=0),
         "max_address_requests_per_minute": count("MAX_ADDRESS_REQUESTS_PER_MINUTE", 6000, least=0),
-        "admin_token": env.str("ADMIN_TOKEN", "", validate=_BEARER_TOKEN),
-        "admin_author": env.str("ADMIN_AUTHOR", "gischat"),
-        "admin_url": env.str(
-            "ADMIN_URL", "", validate=Regexp(r"(https?://.+)?\Z", error="Starts with https:// or http://.")
-        ),
+        "admin_token": env.text("ADMIN_TOKEN", "", _BEARER_TOKEN),
+        "admin_author": env.text("ADMIN_AUTHOR", "gischat"),
+        "admin_url": env.text("ADMIN_URL", "", like(r"(https?://.+)?\Z", "Starts with https:// or http://.")),
         "ws_ping_interval": seconds("WS_PING_INTERVAL", 20, least=0),
         "ws_ping_timeout": seconds("WS_PING_TIMEOUT", 60, least=0),
         "max_frame_size": count("MAX_FRAME_SIZE", 16 * 2**20, least=1024),
@@ -228,18 +204,18 @@ def _read(env: FileAwareEnv) -> dict[str, Any]:
         "max_outbox_age": count("MAX_OUTBOX_AGE", 600),
         "job_seconds": seconds("JOB_SECONDS", 10),
         "job_memory": count("JOB_MEMORY", 2 * 2**30, least=2**28),
-        "fronts": env.int("FRONTS", env.int("NB_UVICORN_WORKERS", 1, validate=Range(0)), validate=Range(0)),
+        "fronts": env.integer("FRONTS", env.integer("NB_UVICORN_WORKERS", 1, within(0)), within(0)),
         "light_workers": count("LIGHT_WORKERS", 1, least=0),
         "heavy_workers": count("HEAVY_WORKERS", 1, least=0),
-        "state_dir": env.str("STATE_DIR", ".state"),
+        "state_dir": env.text("STATE_DIR", ".state"),
     }
 
 
 # The characters are those of a bearer token (RFC 6750 §2.1).
-_BEARER_TOKEN = Regexp(
+_BEARER_TOKEN = like(
     r"([\w.~+/-]{16,}=*)?\Z",
+    "At least 16 letters, digits or -._~+/ are needed; `openssl rand -hex 32` makes a good one.",
     re.ASCII,
-    error="At least 16 letters, digits or -._~+/ are needed; `openssl rand -hex 32` makes a good one.",
 )
 
 _INSTANCE_ID = "Letters, digits, '_', '.' and '-' only: it becomes part of every Redis key."
@@ -249,51 +225,53 @@ _SENTRY_DSN = re.compile(r"(https?://[^@/\s]+@[^@/\s]+/(\S+/)?\d+)?\Z")
 _SENTRY_DSN_FORM = "As Sentry shows it: https://key@host/number."
 
 
-def _channels(env: FileAwareEnv) -> Any:
+def _channels(env: Environment) -> Any:
     def are_names(names: list[str]) -> bool:
         return bool(names) and len(set(names)) == len(names) and all(name and name.isprintable() for name in names)
 
-    rule = _rule(are_names, "Names, comma-separated: at least one, none empty, none twice, in UTF-8.")
-    names = env.list("CHANNELS", ["QGIS", "Geotribu"], subcast=str.strip, validate=rule)
+    are_right = rule(are_names, "Names, comma-separated: at least one, none empty, none twice, in UTF-8.")
+    names = env.words("CHANNELS", ["QGIS", "Geotribu"], are_right)
     return names and tuple(names)
 
 
-def _networks(env: FileAwareEnv, name: str) -> Any:
+def _networks(env: Environment, name: str) -> Any:
     def are_networks(words: list[str]) -> None:
         for word in words:
             try:
                 ip_network(word)
             except ValueError as error:
-                raise ValidationError(f"Addresses or networks as 10.0.0.0/8, comma-separated: {error}.") from None
+                raise Invalid(f"Addresses or networks as 10.0.0.0/8, comma-separated: {error}.") from None
 
-    words = env.list(name, [], subcast=str.strip, validate=are_networks)
+    words = env.words(name, [], are_networks)
     return tuple(map(ip_network, words or ()))
 
 
-def _allowed_origins(env: FileAwareEnv) -> Any:
+def _allowed_origins(env: Environment) -> Any:
     def are_origins(texts: list[str]) -> bool:
         return all(text == "*" or Origin.parse(text) for text in texts)
 
-    rule = _rule(are_origins, "Comma-separated, each like https://maps.example.org:8443 without a path; or *; or null.")
-    texts = env.list("ALLOWED_ORIGINS", [], subcast=str.strip, validate=rule)
+    are_right = rule(
+        are_origins, "Comma-separated, each like https://maps.example.org:8443 without a path; or *; or null."
+    )
+    texts = env.words("ALLOWED_ORIGINS", [], are_right)
     return tuple(texts or ())
 
 
-def _channel_tokens(env: FileAwareEnv, channels: tuple[str, ...] | None) -> Any:
+def _channel_tokens(env: Environment, channels: tuple[str, ...] | None) -> Any:
     """Pairs of a channel and a token. The reasons name no entry but by its place: all of it may be secret."""
 
     def check(text: str) -> None:
         entries = _entries(text)
         if not entries:
-            raise ValidationError("There is none in it. Leave the setting out if all channels shall be open.")
+            raise Invalid("There is none in it. Leave the setting out if all channels shall be open.")
         wrong = [str(place) for place, entry in enumerate(entries, 1) if not _channel_and_token(entry, channels or ())]
         if wrong and channels:
-            raise ValidationError(
+            raise Invalid(
                 f"Each is a channel of CHANNELS, a colon and a token, separated by commas or line breaks:"
                 f" number {', '.join(wrong)} is not."
             )
 
-    text = env.str("CHANNEL_TOKENS", None, validate=check)
+    text = env.text("CHANNEL_TOKENS", None, check)
     return tuple(filter(None, (_channel_and_token(entry, channels or ()) for entry in _entries(text or ""))))
 
 
@@ -310,10 +288,10 @@ def _channel_and_token(entry: str, channels: tuple[str, ...]) -> tuple[str, str]
     return None
 
 
-def _redis_url(env: FileAwareEnv) -> Any:
-    host = env.str("REDIS_HOST", "127.0.0.1")
-    port = env.int("REDIS_PORT", 6379, validate=Range(1, 65535))
-    return env.str("REDIS_URL", "", validate=_redis_url_is_good) or f"redis://{Node(host or 'localhost', port)}/0"
+def _redis_url(env: Environment) -> Any:
+    host = env.text("REDIS_HOST", "127.0.0.1")
+    port = env.integer("REDIS_PORT", 6379, within(1, 65535))
+    return env.text("REDIS_URL", "", _redis_url_is_good) or f"redis://{Node(host or 'localhost', port)}/0"
 
 
 def _redis_url_is_good(url: str) -> None:
@@ -321,7 +299,7 @@ def _redis_url_is_good(url: str) -> None:
         if url:
             redis_url.check_files(redis_url.parse(url))
     except redis_url.WrongUrl as error:
-        raise ValidationError(str(error)) from None
+        raise Invalid(str(error)) from None
 
 
 def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[str, str]:
@@ -347,11 +325,3 @@ def _wrong_admin_author(values: Mapping[str, Any], wrong: Mapping[str, str]) -> 
     if shortest <= len(author) <= longest and re.fullmatch(r"[A-Za-z0-9_-]+", author):
         return {}
     return {"ADMIN_AUTHOR": f"Not a nickname: {shortest} to {longest} letters A-Z, digits, '_' and '-' are needed."}
-
-
-def _rule(holds: Callable[[Any], Any], reason: str) -> Callable[[Any], None]:
-    def check(value: Any) -> None:
-        if not holds(value):
-            raise ValidationError(reason)
-
-    return check

@@ -13,6 +13,12 @@ StackFactory = Callable[..., Stack]
 _processes = pytest.StashKey[list[Process]]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make test-long` gives proofs their time."""
+    words = "repeat each proof with other random choices until so many seconds are over"
+    parser.addoption("--long", type=float, default=0.0, metavar="SECONDS", help=words)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Keep a list of the processes that tests start."""
     config.stash[_processes] = []

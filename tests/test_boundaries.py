@@ -13,22 +13,27 @@ from typing import NamedTuple
 
 import pytest
 
+from worker.__main__ import PRELOAD
+
 ROOT = Path(__file__).parents[1]
 
 # Who must not import what, itself or by the way of other modules of ours
 FORBIDDEN = {
-    "gischat": ("worker", "deploy", "tests"),
-    "worker": ("gischat.front", "deploy", "tests"),
+    "gischat": ("worker", "tests"),
+    "worker": ("gischat.front", "gischat.reading", "gischat.supervision", "marshmallow", "tests"),
+    "gischat.front": ("gischat.supervision",),
     "gischat.streams": ("gischat.front",),
-    "gischat.messages": ("gischat.front", "gischat.streams", "tornado", "redis", "asyncio"),
-    "gischat.protocol": ("gischat.messages", "gischat.front", "gischat.streams", "tornado", "redis", "asyncio"),
-    "gischat.settings": ("gischat.front", "gischat.streams", "tornado", "redis", "asyncio"),
-    "gischat.front.sockets": ("gischat.messages", "gischat.streams", "redis"),
+    "gischat.messages": ("gischat.front", "gischat.streams", "tornado", "marshmallow", "asyncio"),
+    "gischat.reading": ("gischat.front", "gischat.streams", "tornado", "asyncio"),
+    "gischat.protocol": ("gischat.messages", "gischat.front", "gischat.streams", "tornado", "asyncio"),
+    "gischat.settings": ("gischat.front", "gischat.streams", "tornado", "marshmallow", "asyncio"),
+    "gischat.front.sockets": ("gischat.messages", "gischat.streams"),
     "gischat.front.sockets.frames": ("tornado", "asyncio"),
-    "worker.process": ("redis", "asyncio", "tornado"),
-    "worker.images": ("redis", "asyncio", "tornado", "gischat.streams"),
-    "worker.geojson": ("redis", "asyncio", "tornado", "gischat.streams"),
-    "worker.effects": ("gischat", "redis", "asyncio"),
+    "worker.confined": ("worker", "gischat", "asyncio", "tornado"),
+    "worker.process": ("asyncio", "tornado"),
+    "worker.images": ("asyncio", "tornado", "gischat.streams"),
+    "worker.geojson": ("asyncio", "tornado", "gischat.streams"),
+    "worker.effects": ("gischat", "asyncio"),
 }
 
 # The front's floors, from the top, and what each imports of the others: only what stands below it
@@ -146,7 +151,11 @@ def test_what_is_pure_has_no_clock_and_no_chance_of_its_own(module: str) -> None
 
 # The sandbox hands the environment on to its child; NOTIFY_SOCKET is no setting, but between a process and its parent.
 # The metrics tell a library by the environment where to count.
-OF_THE_ENVIRONMENT = ("worker.sandbox", "gischat.notify", "gischat.metrics")
+# What starts the processes makes their environment.
+OF_THE_ENVIRONMENT = (
+    *("worker.sandbox", "gischat.environment", "gischat.notify", "gischat.metrics", "gischat.commands.execute"),
+)
+MAKES_THE_ENVIRONMENT = "gischat.supervision"
 
 
 def test_nobody_reads_the_environment_but_the_settings() -> None:
@@ -155,7 +164,7 @@ def test_nobody_reads_the_environment_but_the_settings() -> None:
         for module, path in SOURCES.items()
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
-        if module not in OF_THE_ENVIRONMENT
+        if module not in OF_THE_ENVIRONMENT and not is_within(module, MAKES_THE_ENVIRONMENT)
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -175,9 +184,9 @@ print("\\n".join(sys.modules))
 """
 
 
-def loaded_by(script: str, module: str) -> list[str]:
-    """What a fresh interpreter has loaded after it imported a module, or all of a package."""
-    ran = subprocess.run([sys.executable, "-c", script, module], cwd=ROOT, capture_output=True, text=True, check=True)
+def loaded_by(script: str, *module: str) -> list[str]:
+    """What a script prints in a fresh interpreter: the modules that it has loaded."""
+    ran = subprocess.run([sys.executable, "-c", script, *module], cwd=ROOT, capture_output=True, text=True, check=True)
     return ran.stdout.split()
 
 
@@ -194,6 +203,58 @@ def test_what_runs_in_the_sandbox_brings_no_network_along(module: str) -> None:
     loaded = loaded_by(IMPORT_ONE, module)
     assert module in loaded
     assert [name for name in loaded if name in ("redis", "hiredis", "tornado", "asyncio", "ssl")] == []
+
+
+# What starts by the hundred, and what none of it has loaded when it is ready: each would take as long as a tenth of the
+# start, and megabytes. What asks for it (a URL of a cluster, a scrape, a page) loads it then.
+STARTS = {
+    "front": "import gischat.__main__, gischat.commands.front",
+    "worker": "import worker.__main__",
+    "sandbox's child": "import worker.confined, " + ", ".join(PRELOAD),
+    "supervisord's child": "import sys; sys.path[0] = 'gischat/supervision'; import child",
+    "supervisord": "import gischat.supervision.rpc, gischat.supervision.hangup, "
+    "gischat.supervision.records, gischat.supervision.rolling",
+}
+HEAVY_MODULES = (
+    *("redis", "valkey", "sentry_sdk", "prometheus_client", "apispec", "swagger_ui", "environs", "dotenv", "pydantic"),
+    *(
+        "gischat.streams.cluster",
+        "gischat.front.handlers.openapi",
+        "gischat.front.handlers.admin",
+        "gischat.checks",
+        "gischat.commands.admin",
+    ),
+    *("http.server", "urllib.request", "importlib.metadata", "importlib.resources"),
+)
+OF_THE_WEB = ("tornado", "http", "email")
+OF_THE_LOOP = ("asyncio", "ssl", "hiredis", "uvloop")
+NEVER_LOADED = {
+    "front": (*HEAVY_MODULES, "PIL"),
+    "worker": (*HEAVY_MODULES, *OF_THE_WEB, "marshmallow", "PIL", "worker.images", "worker.geojson", "worker.dead"),
+    "sandbox's child": (*HEAVY_MODULES, *OF_THE_WEB, *OF_THE_LOOP, "marshmallow", "pillow_heif"),
+    "supervisord's child": (*OF_THE_WEB, *OF_THE_LOOP, "gischat", "json", "logging", "subprocess"),
+    "supervisord": ("redis", "marshmallow", "tornado", "asyncio", "prometheus_client", "sentry_sdk", "msgspec"),
+}
+
+
+@pytest.mark.parametrize("process", STARTS)
+def test_a_start_loads_nothing_that_it_can_do_without(process: str) -> None:
+    loaded = loaded_by(STARTS[process] + "; import sys; print('\\n'.join(sys.modules))")
+    assert STARTS[process].split()[-1] in loaded
+    unneeded = {name for name in loaded for package in NEVER_LOADED[process] if is_within(name, package)}
+    assert not unneeded, f"at the start of a {process}: {', '.join(sorted(unneeded))}"
+
+
+def test_a_front_starts_without_the_pattern_that_takes_long_and_has_it_when_asked() -> None:
+    loaded = loaded_by(
+        f"""
+{STARTS["front"]}
+from marshmallow import validate
+print(type(validate.Email.DOMAIN_REGEX).__name__)
+print(validate.Email()("anna@bücher.example"))
+"""
+    )
+    assert loaded == ["LatePattern", "anna@bücher.example"]
 
 
 def test_imports_are_found_however_they_are_written() -> None:

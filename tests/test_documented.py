@@ -10,11 +10,10 @@ import pytest
 from supervisor.supervisorctl import DefaultControllerPlugin
 
 from bench.report import DOCUMENTS, RECORDS, Record, shown_in
-from deploy import __main__ as deploying
-from deploy.rolling import RollCommand
-from deploy.scaling import ScaleCommand
 from gischat import __main__ as commanding
 from gischat.settings import SettingsError, load, variables
+from gischat.supervision.rolling import RollCommand
+from gischat.supervision.scaling import ScaleCommand
 from tests.support.settings import settings
 
 ROOT = Path(__file__).parents[1]
@@ -167,11 +166,7 @@ def test_every_act_of_moderators_that_is_shown_is_there() -> None:
     assert shown("gischat admin") == set(re.findall(r"^    ([a-z]+)  ", told, re.MULTILINE))
 
 
-def test_every_command_of_deploy_that_is_shown_is_there() -> None:
-    assert shown("python -m deploy") <= set(re.findall(r"^([a-z]+)  ", str(deploying.__doc__), re.MULTILINE))
-
-
-def test_every_command_of_ctl_that_is_shown_is_there() -> None:
+def test_every_command_of_supervisorctl_that_is_shown_is_there() -> None:
     plugins = (DefaultControllerPlugin, ScaleCommand, RollCommand)
     there = {name.removeprefix("do_") for plugin in plugins for name in dir(plugin) if name.startswith("do_")}
-    assert shown("deploy/ctl") <= there
+    assert shown("gischat ctl") <= there

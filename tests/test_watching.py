@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 import yaml
-from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 
 from gischat import metrics
@@ -16,7 +15,7 @@ from gischat.errors import Cause
 from gischat.front.handlers.scrape import families
 from gischat.front.jobs.gateway import Backlog
 from gischat.messages import Lane
-from gischat.metrics import Closing, Unwelcome
+from gischat.metrics import Closing, Exposition, Unwelcome
 from gischat.streams.entries import OF_JOBS
 from worker.effects import Undoing
 
@@ -54,8 +53,9 @@ class Family(NamedTuple):
         return sums | {f"{self.name}_bucket": self.labels | {"le"}}
 
 
-COUNTED = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
-FAMILIES = [Family.of(metric.describe()[0], metric._labelnames) for metric in COUNTED]
+FAMILIES = [
+    Family.of(told, metric.label_names) for told, metric in zip(Exposition("").collect(), metrics.METRICS, strict=True)
+]
 FAMILIES += [
     Family.of(metric, metric.samples[0].labels) for metric in families([Backlog("QGIS", Lane.LIGHT, 1, 1, 1.0, 1)])
 ]

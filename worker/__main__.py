@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import functools
+import gc
 import logging
 import os
 import socket
@@ -11,13 +12,13 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from gischat import notify, process, scraping
+from gischat import notify, process
 from gischat.messages import Lane
 from gischat.settings import Settings
-from gischat.streams.multiplexer import ANSWER_SECONDS, Redis
+from gischat.streams.multiplexer import Redis
 from gischat.streams.servers import connect, reading_groups
-from worker import dead
-from worker.consumer import READ_SECONDS, Consumer, HeavyConsumer, LightConsumer
+from gischat.timings import Timings
+from worker.consumer import Consumer, HeavyConsumer, LightConsumer
 from worker.gateway import Gateway
 from worker.inbox import InboxReader
 from worker.sandbox import Sandbox
@@ -25,122 +26,133 @@ from worker.workbook import WorkBook
 
 log = logging.getLogger("worker")
 
-RECLAIM_SECONDS = {Lane.LIGHT: 5.0, Lane.HEAVY: 12.0}
-DEAF_SECONDS = 20.0
-AWAY_SECONDS = 3.0  # a worker that is to stop waits so long for a Redis that is away
+PRELOAD = ("worker.attempts", "worker.images", "worker.geojson")  # what a job in the sandbox needs
 
 
 class Deaf(Exception):
     """This process runs and takes no jobs: it is of no use."""
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m worker", description="Starts one gischat worker.")
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="gischat worker", description="Starts one gischat worker.")
     parser.add_argument("--lane", choices=("light", "heavy", "all"), required=True, help="the jobs it takes")
     parser.add_argument(
         "--name",
         default=f"{socket.gethostname()}-{os.getpid()}",
         help="its name in Redis; a worker that is started again under its name takes up what it had begun",
     )
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
-async def work(lanes: list[Lane], name: str, settings: Settings, stop: asyncio.Event) -> None:
+async def work(lanes: list[Lane], name: str, settings: Settings, timings: Timings, stop: asyncio.Event) -> None:
     """Works until it is told to stop, then ends what it holds."""
     async with contextlib.AsyncExitStack() as stack:
-        sandbox = Sandbox(seconds=settings.job_seconds, memory=settings.job_memory, preload=("worker.attempts",))
+        sandbox = Sandbox(seconds=settings.job_seconds, memory=settings.job_memory, preload=PRELOAD)
         stack.push_async_callback(sandbox.close)
         if Lane.HEAVY in lanes:
             await sandbox.start()
         consumers: list[Consumer] = []
         if Lane.LIGHT in lanes:
             groups = reading_groups(settings.redis_url, settings.channels)
-            consumers += [await stack.enter_async_context(_light(channels, name, settings)) for channels in groups]
+            consumers += [
+                await stack.enter_async_context(_light(channels, name, settings, timings)) for channels in groups
+            ]
         if Lane.HEAVY in lanes:
-            consumers.append(await stack.enter_async_context(_heavy(name, settings, sandbox)))
-        await stack.enter_async_context(scraping.answering(settings))
+            consumers.append(await stack.enter_async_context(_heavy(name, settings, timings, sandbox)))
+        if settings.metrics_port:
+            from gischat import scraping  # brings a web server along
+
+            await stack.enter_async_context(scraping.answering(settings))
         log.info("taking %s jobs as %s", " and ".join(lanes), name)
         notify.ready()
+        gc.freeze()  # what is there now stays: to look through all of it takes the collector 20 ms and more each time
         # One that fails ends the group, and so the process: better a new worker than one that takes no jobs.
         async with asyncio.TaskGroup() as group:
             runs = {consumer: group.create_task(consumer.run(stop)) for consumer in consumers}
-            watch = group.create_task(_watch(consumers))
+            watch = group.create_task(_watch(consumers, timings.worker_deaf))
             await stop.wait()
             watch.cancel()
-            await asyncio.gather(*(_end(consumer, run) for consumer, run in runs.items()))
+            await asyncio.gather(*(_end(consumer, run, timings.redis_away) for consumer, run in runs.items()))
 
 
-async def _end(consumer: Consumer, run: "asyncio.Task[None]") -> None:
-    """Lets a consumer end what it holds; while Redis is away it cannot, and whoever comes next takes it up."""
+async def _end(consumer: Consumer, run: "asyncio.Task[None]", away: float) -> None:
+    """Lets a consumer end what it holds. While Redis is away, for so many seconds at the most, it cannot, and whoever
+    comes next takes it up."""
     there_at = time.monotonic()
-    while not run.done() and time.monotonic() - there_at < AWAY_SECONDS:
-        await asyncio.wait([run], timeout=AWAY_SECONDS / 10)
+    while not run.done() and time.monotonic() - there_at < away:
+        await asyncio.wait([run], timeout=away / 10)
         if consumer.gateway.connected_seconds:
             there_at = time.monotonic()
     run.cancel()
 
 
 @contextlib.asynccontextmanager
-async def _light(channels: Sequence[str], name: str, settings: Settings) -> AsyncIterator[LightConsumer]:
-    async with _connected(Lane.LIGHT, settings) as redis, _reading(Lane.LIGHT, settings) as reader:
-        gateway = Gateway(settings, Lane.LIGHT, channels, name, redis=redis, reader=reader)
-        yield LightConsumer(gateway, reclaim_seconds=RECLAIM_SECONDS[Lane.LIGHT])
+async def _light(
+    channels: Sequence[str], name: str, settings: Settings, timings: Timings
+) -> AsyncIterator[LightConsumer]:
+    async with _connected(Lane.LIGHT, settings, timings) as redis, _reading(Lane.LIGHT, settings, timings) as reader:
+        gateway = Gateway(settings, Lane.LIGHT, channels, name, redis=redis, reader=reader, timings=timings)
+        yield LightConsumer(gateway, timings)
 
 
 @contextlib.asynccontextmanager
-async def _heavy(name: str, settings: Settings, sandbox: Sandbox) -> AsyncIterator[HeavyConsumer]:
+async def _heavy(name: str, settings: Settings, timings: Timings, sandbox: Sandbox) -> AsyncIterator[HeavyConsumer]:
     """One for all channels, or nobody could choose among their jobs; in a cluster it reads each by itself."""
     async with contextlib.AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(_connected(Lane.HEAVY, settings))
-        readers = [
-            InboxReader(settings, Lane.HEAVY, channels, await stack.enter_async_context(_reading(Lane.HEAVY, settings)))
-            for channels in reading_groups(settings.redis_url, settings.channels)
-        ]
+        redis = await stack.enter_async_context(_connected(Lane.HEAVY, settings, timings))
+        readers = []
+        for channels in reading_groups(settings.redis_url, settings.channels):
+            reading = await stack.enter_async_context(_reading(Lane.HEAVY, settings, timings))
+            readers.append(InboxReader(settings, Lane.HEAVY, channels, reading))
         yield HeavyConsumer(
-            Gateway(settings, Lane.HEAVY, settings.channels, name, redis=redis, reader=redis),
+            Gateway(settings, Lane.HEAVY, settings.channels, name, redis=redis, reader=redis, timings=timings),
             settings,
             sandbox,
             readers,
             WorkBook(settings, redis),
-            reclaim_seconds=RECLAIM_SECONDS[Lane.HEAVY],
+            timings,
         )
 
 
-def _connected(lane: Lane, settings: Settings) -> contextlib.AbstractAsyncContextManager[Redis]:
-    return connect(settings.redis_url, name=f"gischat-worker-{lane}")
+def _connected(lane: Lane, settings: Settings, timings: Timings) -> contextlib.AbstractAsyncContextManager[Redis]:
+    return connect(settings.redis_url, name=f"gischat-worker-{lane}", timings=timings)
 
 
-def _reading(lane: Lane, settings: Settings) -> contextlib.AbstractAsyncContextManager[Redis]:
+def _reading(lane: Lane, settings: Settings, timings: Timings) -> contextlib.AbstractAsyncContextManager[Redis]:
     """A connection for reads that wait."""
-    answer_seconds = READ_SECONDS + ANSWER_SECONDS
-    return connect(settings.redis_url, name=f"gischat-reader-{lane}", resends=False, answer_seconds=answer_seconds)
+    name, answer_seconds = f"gischat-reader-{lane}", timings.inbox_answer
+    return connect(settings.redis_url, name=name, resends=False, answer_seconds=answer_seconds, timings=timings)
 
 
-async def _watch(consumers: list[Consumer]) -> None:
-    """Sees to it that every loop goes on while Redis answers.
+async def _watch(consumers: list[Consumer], deaf: float) -> None:
+    """Sees to it that every loop goes on while Redis answers: one that does not for so many seconds is of no use.
 
     Raises:
         Deaf: one does not.
     """
-    answering_since = time.monotonic()
+    now = asyncio.get_running_loop().time
+    answering_since = now()
     while True:
-        await asyncio.sleep(DEAF_SECONDS / 10)
+        await asyncio.sleep(deaf / 10)
         for consumer in consumers:
-            asked_at = time.monotonic()
+            asked_at = now()
             # While Redis is away a question may wait: the answer then says nothing of the time before.
-            if not await consumer.gateway.answers() or time.monotonic() - asked_at > DEAF_SECONDS / 10:
-                answering_since = time.monotonic()
+            if not await consumer.gateway.answers() or now() - asked_at > deaf / 10:
+                answering_since = now()
             quiet_since = max(consumer.turned_at, answering_since)
-            if time.monotonic() - quiet_since > DEAF_SECONDS:
+            if now() - quiet_since > deaf:
                 raise Deaf(f"no jobs are taken from the {consumer.gateway.lane} lane although redis answers")
 
 
-def main() -> int:
-    if sys.argv[1:2] == ["dead"]:
-        return dead.main(sys.argv[2:])
-    given = arguments()
+def main(arguments: Sequence[str] | None = None, timings: Timings = Timings()) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if list(arguments[:1]) == ["dead"]:
+        from worker import dead
+
+        return dead.main(arguments[1:], timings)
+    given = _parsed(arguments)
     lanes = list(Lane) if given.lane == "all" else [Lane(given.lane)]
-    return process.run("worker", functools.partial(work, lanes, given.name), name=given.name)
+    return process.run("worker", functools.partial(work, lanes, given.name), timings, name=given.name)
 
 
 if __name__ == "__main__":

@@ -7,17 +7,18 @@ HeavyConsumer    one at a time, in the sandbox, and fairly: each may take second
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 
-from redis.exceptions import RedisError, ResponseError
-
 from gischat import metrics
 from gischat.errors import Refused, Uncompliant
 from gischat.messages import Lane
 from gischat.settings import Settings
+from gischat.streams.answers import RedisError, ResponseError
+from gischat.timings import Timings
 from worker import presence, process
 from worker.attempts import Attempt, Postpone, attempt
 from worker.effects import Bury, Effect, Missing, Refuse, Undoing
@@ -29,14 +30,7 @@ from worker.workbook import WorkBook
 
 log = logging.getLogger(__name__)
 
-HEAR_SECONDS = 0.1  # between two looks at what other heavy workers did
-HELD_SECONDS = 1.0  # after which a job is asked for again that another worker held: it may have given it back
 LITTLE_SECONDS = 0.01  # of work, too little to be written down
-READ_SECONDS = 1.0  # how long a read waits; a worker that is to stop stops within it
-KEEP_HOUSE_SECONDS = 2.0
-FORGET_SECONDS = 600.0  # between two looks for the names of workers that are gone …
-GONE_SECONDS = 3600.0  # … which have not asked for jobs in so long
-FROZEN_SECONDS = 2.0  # so much later than due a time limit is noticed in no process that runs
 MOST_DELIVERIES = 3  # a job that has taken so many workers with it gets no other
 
 TOOK_TOO_LONG = "This message takes too long to process. Please send something smaller or simpler. It was not sent."
@@ -47,15 +41,11 @@ TAKES_TOO_MUCH = "This message takes too much memory to process. Please send som
 class Consumer(ABC):
     """A worker's loop over one lane."""
 
-    def __init__(self, gateway: Gateway, *, reclaim_seconds: float) -> None:
-        """
-        Args:
-            reclaim_seconds: a job that a worker has held for longer is taken from it; longer than a job may take.
-        """
+    def __init__(self, gateway: Gateway, timings: Timings = Timings()) -> None:
         self.gateway = gateway
-        self._reclaim_seconds = reclaim_seconds
+        self._timings = timings
         self._house_kept_at = 0.0
-        self._forgot_at = -FORGET_SECONDS
+        self._forgot_at = -math.inf
         self.turned_at = time.monotonic()  # when the loop was last seen to go on
         self._may_hold_more = True  # jobs delivered under our name that we do not know of
         self._reclaimed = metrics.JOBS_RECLAIMED.labels(gateway.lane).inc
@@ -70,7 +60,7 @@ class Consumer(ABC):
             except (ConnectionError, Refused) as error:
                 log.debug("redis was lost in between: %s", error)
                 self._may_hold_more = True
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(self._timings.read_pause)
             except ResponseError as error:
                 self._may_hold_more = True
                 await self._begin_anew(error)
@@ -82,7 +72,7 @@ class Consumer(ABC):
                 while held := await self.gateway.own(channel, self.batch):
                     await self._work(held)
             self._may_hold_more = False
-        if time.monotonic() - self._house_kept_at > KEEP_HOUSE_SECONDS:
+        if time.monotonic() - self._house_kept_at > self._timings.housekeeping:
             self._house_kept_at = time.monotonic()
             await self._keep_house()
         await self._read_and_work()
@@ -91,23 +81,23 @@ class Consumer(ABC):
     async def _begin_anew(self, error: ResponseError) -> None:
         # A flush takes the groups away, before a read (NOGROUP) or under a read that waits (UNBLOCKED).
         if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
-            log.error("redis answered: %s", error)
-            await asyncio.sleep(1)
+            log.debug("redis answered: %s", error)
+            await asyncio.sleep(self._timings.read_fault_pause)
         try:
             await self.gateway.found_groups()
         except (ConnectionError, Refused, ResponseError) as failure:
-            log.warning("the consumer groups could not be made: %s", failure)
+            log.debug("the consumer groups could not be made: %s", failure)
 
     async def _keep_house(self) -> None:
         for channel in self.gateway.channels:
-            while held := await self.gateway.abandoned(channel, self._reclaim_seconds, self.batch):
+            while held := await self.gateway.abandoned(channel, self._reclaim, self.batch):
                 log.warning("took over %d jobs of a worker that is gone", len(held), extra={"channel": channel})
                 self._reclaimed(len(held))
                 await self._work(held)
-        if time.monotonic() - self._forgot_at > FORGET_SECONDS:
+        if time.monotonic() - self._forgot_at > self._timings.consumers:
             self._forgot_at = time.monotonic()
             for channel in self.gateway.channels:
-                await self.gateway.forget_consumers(channel, GONE_SECONDS)
+                await self.gateway.forget_consumers(channel, self._timings.consumer_gone)
 
     def _measure(self, held: Sequence[Held], since: float) -> None:
         """Counts jobs that were begun at that time and have ended; one of a type that is unknown here was buried."""
@@ -117,6 +107,11 @@ class Consumer(ABC):
                 self._measured[type](took, number)
 
     batch: int
+
+    @property
+    @abstractmethod
+    def _reclaim(self) -> float:
+        """A job that a worker has held for so many seconds, and said nothing of, is taken from it."""
 
     @abstractmethod
     async def _read_and_work(self) -> None:
@@ -132,11 +127,15 @@ class LightConsumer(Consumer):
 
     batch = 128
 
-    def __init__(self, gateway: Gateway, *, reclaim_seconds: float) -> None:
-        super().__init__(gateway, reclaim_seconds=reclaim_seconds)
+    def __init__(self, gateway: Gateway, timings: Timings = Timings()) -> None:
+        super().__init__(gateway, timings)
         self._ends: list[asyncio.Future[int]] = []  # of the last batch, on their way
         self._batch: Sequence[Held] = ()
         self._since = 0.0  # when it was begun
+
+    @property
+    def _reclaim(self) -> float:
+        return self._timings.reclaim_light
 
     async def run(self, stop: asyncio.Event) -> None:
         await super().run(stop)
@@ -144,7 +143,7 @@ class LightConsumer(Consumer):
             log.warning("the end of a job could not be told: %s", error)
 
     async def _read_and_work(self) -> None:
-        reading = self.gateway.begin_read(self.gateway.channels, count=self.batch, wait=READ_SECONDS)
+        reading = self.gateway.begin_read(self.gateway.channels, count=self.batch, wait=self._timings.inbox_read)
         errors = await self._errors_of_ends()
         held = self.gateway.held(await reading)
         if errors:
@@ -170,7 +169,7 @@ class LightConsumer(Consumer):
 
     async def _keep_house(self) -> None:
         await super()._keep_house()
-        await presence.sweep(self.gateway)
+        await presence.sweep(self.gateway, self._timings)
 
 
 class HeavyConsumer(Consumer):
@@ -188,10 +187,9 @@ class HeavyConsumer(Consumer):
         sandbox: Sandbox,
         readers: Sequence[InboxReader],
         workbook: WorkBook,
-        *,
-        reclaim_seconds: float,
+        timings: Timings = Timings(),
     ) -> None:
-        super().__init__(gateway, reclaim_seconds=reclaim_seconds)
+        super().__init__(gateway, timings)
         self._settings = settings
         self._sandbox = sandbox
         self._readers = readers
@@ -200,6 +198,10 @@ class HeavyConsumer(Consumer):
         self._queue = FairQueue(self._ledger)
         self._has_come = asyncio.Event()
         self._heard_of_work_at = 0.0
+
+    @property
+    def _reclaim(self) -> float:
+        return self._timings.reclaim_heavy
 
     async def run(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
@@ -212,15 +214,15 @@ class HeavyConsumer(Consumer):
         """Notes what comes, while a job is being worked on, too."""
         while True:
             try:
-                arrivals = await reader.read(READ_SECONDS)
+                arrivals = await reader.read(self._timings.inbox_read)
             except (ConnectionError, Refused) as error:
                 log.debug("redis was lost in between: %s", error)
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(self._timings.read_pause)
                 continue
             except RedisError as error:
                 if not str(error).startswith("UNBLOCKED"):  # as a failover or a flush does
-                    log.error("redis answered: %s", error)
-                await asyncio.sleep(1)
+                    log.debug("redis answered: %s", error)
+                await asyncio.sleep(self._timings.read_fault_pause)
                 continue
             for channel, entry, job in arrivals:
                 self._queue.add(channel, entry, job, time.monotonic())
@@ -242,7 +244,7 @@ class HeavyConsumer(Consumer):
         waiting = self._queue.next(time.monotonic())
         if waiting is None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._has_come.wait(), READ_SECONDS)
+                await asyncio.wait_for(self._has_come.wait(), self._timings.inbox_read)
             return
         found = await self.gateway.claim(waiting.channel, waiting.entry)
         self._queue.remove(waiting)
@@ -250,21 +252,21 @@ class HeavyConsumer(Consumer):
             await self._end_or_postpone(found, waiting)
         elif found is Unavailable.HELD:
             # It may be given back.
-            waiting.not_before = time.monotonic() + HELD_SECONDS
+            waiting.not_before = time.monotonic() + self._timings.job_held
             self._queue.put_back(waiting)
 
     async def _hear_of_work(self) -> None:
         """Of what other workers did. Where that cannot be known now, it does without."""
         now = time.monotonic()
-        if now < self._heard_of_work_at + HEAR_SECONDS:
+        if now < self._heard_of_work_at + self._timings.work_heard:
             return
         try:
-            async with asyncio.timeout(HEAR_SECONDS):
+            async with asyncio.timeout(self._timings.work_heard):
                 for age, charge in await self._workbook.read():
                     self._ledger.charge(charge, now - age)
         except (TimeoutError, ConnectionError, Refused, RedisError) as error:
             log.debug("what others did could not be read: %s", error)
-            now += READ_SECONDS
+            now += self._timings.inbox_read
         self._heard_of_work_at = now
 
     async def _end_or_postpone(self, held: Held, waiting: Waiting) -> None:
@@ -311,7 +313,7 @@ class HeavyConsumer(Consumer):
     async def _keep(self, held: Held) -> None:
         """While a job is being worked on, nobody takes it for abandoned."""
         while True:
-            await asyncio.sleep(self._reclaim_seconds / 4)
+            await asyncio.sleep(self._timings.heavy_renewal)
             with contextlib.suppress(ConnectionError, Refused, ResponseError):
                 await self.gateway.keep(held)
             self.turned_at = time.monotonic()
@@ -320,7 +322,9 @@ class HeavyConsumer(Consumer):
         """What a job comes to: see `worker.attempts`. Where the child did not say what it took, it was all the time."""
         since = time.monotonic()
         done = await self._done(held, most_seconds)
-        return done if isinstance(done, Attempt) else Attempt(done, time.monotonic() - since)
+        if isinstance(done, Attempt):
+            return done
+        return Attempt(done, min(time.monotonic() - since, self._settings.job_seconds))
 
     async def _done(self, held: Held, most_seconds: float | None) -> Attempt | Effect:
         if not held.job.is_complete:
@@ -330,7 +334,6 @@ class HeavyConsumer(Consumer):
             return _given_up(held)
         reason = ""
         for _ in range(MOST_DELIVERIES):
-            began = time.monotonic()
             try:
                 job = held.job
                 return await self._sandbox.run(attempt, job.type, job.body, self._settings, most_seconds)
@@ -338,9 +341,6 @@ class HeavyConsumer(Consumer):
                 log.warning("a job took too much memory", extra=_named(held))
                 return Refuse(TAKES_TOO_MUCH)
             except TimedOut as error:
-                if time.monotonic() - began > self._settings.job_seconds + FROZEN_SECONDS:
-                    # This process was frozen: another has the job by now, or it is delivered here once more.
-                    raise ConnectionError("frozen in the midst of a job") from None
                 # It would take as long again, and hold up all others' pictures meanwhile.
                 log.error("a job is buried: it %s", error, extra=_named(held))
                 return Bury(f"It {error}.", TOOK_TOO_LONG, cause=Undoing.TIMED_OUT)

@@ -278,10 +278,22 @@ def _look_at_jpeg2000(data: bytes) -> Estimate:
         raise ValueError("no pixels")
     tiles = -(-size[0] // tile_width) * -(-size[1] // tile_height)
     levels = jpeg2000_levels(data)
-    halves = 1 << min(levels, (max(size) // _USUAL_SIZE).bit_length() - 1 if max(size) >= _USUAL_SIZE else 0)
+    halves = 1 << jpeg2000_halvings(size, max(size) // _USUAL_SIZE, levels)
     more = tiles * _PER_JPEG2000_TILE + at * _PER_BYTE_OF_BOXES
     per_pixel = (40 if levels else 160) / halves
     return _estimate(size, per_pixel=per_pixel, per_byte=250 / halves, data=data, more=more)
+
+
+def jpeg2000_halvings(size: tuple[int, int], ratio: int, levels: int) -> int:
+    """How often a picture is halved, by leaving out its finest detail, that is to be shown `ratio` times smaller.
+
+    Each halving rounds a side up (ISO/IEC 15444-1 B-15); Pillow rounds once, to the nearest, and takes a picture that
+    is larger for broken: one of 3201 pixels that is halved twice.
+    """
+    halvings = min(max(ratio, 1).bit_length() - 1, levels)
+    while any(0 < side % 2**halvings < 2**halvings // 2 for side in size):
+        halvings -= 1
+    return halvings
 
 
 def jpeg2000_levels(data: bytes) -> int:

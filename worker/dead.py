@@ -1,4 +1,4 @@
-"""`python -m worker dead`: what could not be done, for the operator to see, try again or throw away.
+"""`gischat dead-letters`: jobs that failed, for the operator to see, retry or delete.
 
 People's words are shown by `show` alone, which is asked for one letter.
 """
@@ -17,6 +17,7 @@ from gischat.streams.keys import ChannelKeys
 from gischat.streams.multiplexer import Redis
 from gischat.streams.scripts import Scripts
 from gischat.streams.servers import connect
+from gischat.timings import Timings
 
 READ_LETTERS = 100
 
@@ -115,8 +116,8 @@ ACTS: dict[str, Callable[[DeadLetters, Sequence[str]], Awaitable[None]]] = {
 }
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m worker dead", description="Jobs that could not be done.")
+def main(arguments: Sequence[str], _: Timings = Timings()) -> int:
+    parser = argparse.ArgumentParser(prog="gischat dead-letters", description="Jobs that could not be done.")
     acts = parser.add_subparsers(dest="act", required=True)
     acts.add_parser("list", help="one line for each: place, time, channel, type, size, reason")
     acts.add_parser("show", help="the job itself, as JSON").add_argument("places", nargs="+")

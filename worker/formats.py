@@ -5,6 +5,7 @@ along: 26 MB, of which 23 are x265, an encoder that nobody needs here and that m
 libde265 are LGPL v3).
 """
 
+import functools
 import importlib
 import logging
 from collections.abc import Callable
@@ -36,8 +37,9 @@ _READERS = (PngImageFile, JpegImageFile, WebPImageFile, GifImageFile, BmpImageFi
 _OPTIONAL_READERS = (("avif", AvifImageFile), ("jpg_2000", Jpeg2KImageFile))
 
 
-def _has_heif() -> bool:
-    """Whether pillow-heif is there; then Pillow reads HEIC through it."""
+@functools.cache
+def has_heif() -> bool:
+    """Whether pillow-heif is there; then Pillow reads HEIC through it. It is 4 MB, loaded when the first may be one."""
     with suppress(ImportError):
         plugin = importlib.import_module("pillow_heif")
         plugin.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
@@ -45,11 +47,9 @@ def _has_heif() -> bool:
     return False
 
 
-HAS_HEIF = _has_heif()
-FORMATS = (
+_FORMATS = (
     *(str(reader.format) for reader in _READERS),
     *(str(reader.format) for feature, reader in _OPTIONAL_READERS if features.check(feature)),
-    *(("HEIF",) if HAS_HEIF else ()),
 )
 
 UNSUPPORTED = "This image format is not supported: send PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or JPEG 2000."
@@ -80,13 +80,18 @@ _KNOWN: tuple[tuple[Callable[[bytes], bool], str], ...] = (
 )
 
 
+def formats_for(data: bytes) -> tuple[str, ...]:
+    """The formats that a file may be of, as Pillow calls them."""
+    return (*_FORMATS, "HEIF") if _is_container(data) and has_heif() else _FORMATS
+
+
 def words_for(data: bytes) -> str | None:
     """Why a file cannot be opened; None if its format is not known."""
-    if not HAS_HEIF and data[4:8] == b"ftyp" and (data[8:12] in _HEIC_BRANDS or b"heic" in data[8:64]):
+    if _is_container(data) and not has_heif() and (data[8:12] in _HEIC_BRANDS or b"heic" in data[8:64]):
         return _HEIC
     if tiff.is_tiff(data):
         return f"This TIFF is damaged, or of a kind that cannot be shown here. {HOW_TO_EXPORT}"
-    if any(_accepts(name, data) for name in FORMATS):
+    if any(_accepts(name, data) for name in formats_for(data)):
         return UNREADABLE
     return next((words for is_one, words in _KNOWN if is_one(data)), None)
 
@@ -95,6 +100,11 @@ def check_raw(data: bytes) -> None:
     """Refuses a camera's raw file that is a TIFF too: its first picture may be one of 160 pixels."""
     if tiff.is_tiff(data) and (data[8:10] == b"CR" or _DNG_VERSION in tiff.Directory(data)):
         raise Uncompliant(_RAW)
+
+
+def _is_container(data: bytes) -> bool:
+    """Whether a file is of the kind that HEIC, AVIF and videos are (ISO/IEC 14496-12)."""
+    return data[4:8] == b"ftyp"
 
 
 def _accepts(name: str, data: bytes) -> bool:

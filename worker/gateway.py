@@ -7,17 +7,17 @@ from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple
 
-from redis.exceptions import RedisError, ResponseError
-
 from gischat import metrics
 from gischat.errors import Refused
-from gischat.messages import Lane, content_digest, new_id, server_message, uncompliant
+from gischat.messages import Lane, author_of, content_digest, folded, new_id, server_message, uncompliant
 from gischat.settings import Settings
+from gischat.streams.answers import RedisError, ResponseError
 from gischat.streams.entries import Job, Outcome
 from gischat.streams.keys import GROUP, ChannelKeys
 from gischat.streams.multiplexer import Redis
 from gischat.streams.scripts import PRESENCE, Scripts
 from gischat.streams.wire import Argument
+from gischat.timings import Timings
 from worker.effects import (
     Acknowledge,
     Bury,
@@ -69,13 +69,14 @@ class Gateway:
         *,
         redis: Redis,
         reader: Redis,
+        timings: Timings = Timings(),
     ) -> None:
         self.lane = lane
         self.channels = channels
         self._name = name
         self._redis = redis
         self._reader = reader
-        self._scripts = Scripts(settings)
+        self._scripts = Scripts(settings, timings)
         self._requires_registration = settings.require_registration
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in channels}
         self._buried = {cause: metrics.JOBS_BURIED.labels(cause).inc for cause in Undoing}
@@ -225,7 +226,7 @@ class Gateway:
             keys += self._parts(held)
         first: tuple[Argument, ...] = (held.entry, held.job.size, str(held.job.source))
         if self._requires_registration and isinstance(effect, Publish | Like):
-            arguments += (uncompliant(NOT_YOURS),)
+            arguments += (uncompliant(NOT_YOURS), folded(author_of(held.job.body)))
         redis = self._reader if before_reading else self._redis
         ended = redis.run(getattr(self._scripts, script), keys, (*first, *arguments))
         if isinstance(effect, Bury):
@@ -283,6 +284,7 @@ def _register(held: Held, effect: Register) -> Carried:
         *_message_of(held),
         held.job.source.front,
         held.job.client,
+        folded(effect.nickname),
         effect.nickname,
         held.job.body,
         _taken(held, effect.nickname),
@@ -293,12 +295,12 @@ def _register(held: Held, effect: Register) -> Carried:
 
 def _restore(held: Held, effect: Restore) -> Carried:
     taken = _taken(held, effect.nickname)
-    return "restore", (held.job.id, held.job.source.front, effect.nickname, new_id(), taken)
+    return "restore", (held.job.id, held.job.source.front, folded(effect.nickname), effect.nickname, new_id(), taken)
 
 
 def _exit(held: Held, effect: Exit) -> Carried:
     not_yours = uncompliant(f"You are not registered as '{effect.nickname}'.")
-    return "exit", (*_message_of(held), effect.nickname, held.job.body, not_yours, uncompliant(ID_USED))
+    return "exit", (*_message_of(held), folded(effect.nickname), held.job.body, not_yours, uncompliant(ID_USED))
 
 
 def _leave(held: Held, effect: Leave) -> Carried:
@@ -306,7 +308,7 @@ def _leave(held: Held, effect: Leave) -> Carried:
 
 
 def _like(held: Held, effect: Like) -> Carried:
-    return "like", (*_message_of(held), effect.nickname, held.job.body, uncompliant(ID_USED))
+    return "like", (*_message_of(held), folded(effect.nickname), held.job.body, uncompliant(ID_USED))
 
 
 def _count(held: Held, effect: Count) -> Carried:

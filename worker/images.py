@@ -30,7 +30,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from gischat.errors import Uncompliant
 from worker import damage, formats, rasters
-from worker.costs import Estimate, TakesLonger, estimate, jpeg2000_levels
+from worker.costs import Estimate, TakesLonger, estimate, jpeg2000_halvings, jpeg2000_levels
 
 _ORIENTATION = 0x0112  # of EXIF and TIFF
 _UPRIGHT = {
@@ -130,7 +130,7 @@ def _opened(data: bytes, max_size: int, max_pixels: int, most_seconds: float) ->
 
 
 def _scaled(data: bytes, max_size: int, foretold: Estimate) -> _Opened:
-    source = Image.open(io.BytesIO(data), formats=formats.FORMATS)
+    source = Image.open(io.BytesIO(data), formats=formats.formats_for(data))
     if math.prod(source.size) > math.prod(foretold.size):
         raise ValueError("larger than its headers foretold")
     size = _fitted(source.size, max_size)
@@ -154,7 +154,7 @@ def _scaled(data: bytes, max_size: int, foretold: Estimate) -> _Opened:
 def _halvings(data: bytes, full: tuple[int, int], size: tuple[int, int]) -> int:
     """How often a JPEG 2000 is halved by leaving out its finest detail, each time a third of the work."""
     ratio = min(full[0] // size[0], full[1] // size[1])
-    return min(ratio.bit_length() - 1, jpeg2000_levels(data))
+    return jpeg2000_halvings(full, ratio, jpeg2000_levels(data))
 
 
 @contextmanager

@@ -6,18 +6,15 @@ What living fronts tell (so many are here, this one is called so, that one has l
 import asyncio
 import logging
 
-from gischat.streams.scripts import LEASE_SECONDS
+from gischat.timings import Timings
 from worker.gateway import Gateway
 
 log = logging.getLogger(__name__)
 
-# When Redis has been away, all leases may have run out: first the living shall have time to renew theirs.
-GRACE_SECONDS = LEASE_SECONDS
 
-
-async def sweep(gateway: Gateway) -> None:
+async def sweep(gateway: Gateway, timings: Timings) -> None:
     """Removes the fronts whose lease has run out. Any number of workers may do so at once: each front goes once."""
-    if gateway.connected_seconds < GRACE_SECONDS:
+    if gateway.connected_seconds < timings.sweep_grace:
         return
     dead = await asyncio.gather(*(gateway.dead_fronts(channel) for channel in gateway.channels))
     for channel, fronts in zip(gateway.channels, dead, strict=True):

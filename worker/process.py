@@ -13,7 +13,6 @@ import msgspec
 from gischat.errors import Uncompliant
 from gischat.settings import Settings
 from gischat.streams.entries import ANNOUNCEMENT, COUNT, HEARTBEAT, LEAVE, RESTORE, Job
-from worker import geojson, images
 from worker.costs import TakesLonger
 from worker.effects import Acknowledge, Count, Effect, Exit, Leave, Like, Publish, Register, Restore
 from worker.fairness import estimated_seconds
@@ -85,6 +84,8 @@ def image(body: bytes, settings: Settings, most_seconds: float = math.inf) -> by
         Uncompliant: it is no picture that we take.
         TakesLonger: than `most_seconds`, as is predicted before it is begun.
     """
+    from worker import images  # the sandbox's child has loaded it; its parent has no use for Pillow
+
     content = _content(body)
     content["image_data"] = images.fit(
         content["image_data"],
@@ -103,6 +104,8 @@ def layer(body: bytes, settings: Settings, most_seconds: float = math.inf) -> by
         Uncompliant: it is no FeatureCollection, too large a one, or holds what no reader can show.
         TakesLonger: see `image`.
     """
+    from worker import geojson
+
     if (seconds := estimated_seconds(len(body))) > most_seconds:
         raise TakesLonger(seconds)
     content = _layer_content(body)

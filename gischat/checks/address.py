@@ -4,12 +4,13 @@ import http.client
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from urllib.parse import SplitResult, urlsplit
 
 from gischat.checks.findings import Finding, ok, wrong
 from gischat.front.door.origins import HAND_ON_HOST
+from gischat.timings import Timings
 
-ANSWER_SECONDS = 10
 JSON = "application/json"
 HANDSHAKE = {  # RFC 6455 §1.3
     "Upgrade": "websocket",
@@ -21,7 +22,7 @@ NO_CHANNEL = "/channel/%20/ws"  # so that nobody is told that somebody came; it 
 UPGRADE = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"
 
 
-def check_address(url: str) -> Iterator[Finding]:
+def check_address(url: str, timings: Timings = Timings()) -> Iterator[Finding]:
     """Asks for the channels as QGIS does, then for a websocket as our own page does."""
     try:
         address = urlsplit(url)
@@ -30,8 +31,9 @@ def check_address(url: str) -> Iterator[Finding]:
     if address.scheme not in ("http", "https") or not address.hostname:
         yield wrong(url, "is no address of a website", "as people type it: https://chat.example.org")
         return
+    ask = partial(_ask, address, timings.check_address)
     try:
-        status, headers, body = _ask(address, "/channels")
+        status, headers, body = ask("/channels")
         if status != 200:
             yield wrong(url, f"answers {status} {headers.get('Location', '')}".rstrip(), _remedy(status))
             return
@@ -40,8 +42,8 @@ def check_address(url: str) -> Iterator[Finding]:
             yield wrong(url, f"has data of the type '{told}', and QGIS takes {JSON} alone", "in nginx: charset off;")
             return
         json.loads(body)
-        of_qgis, _, _ = _ask(address, NO_CHANNEL, HANDSHAKE)
-        of_page, _, _ = _ask(address, NO_CHANNEL, HANDSHAKE | {"Origin": f"{address.scheme}://{address.netloc}"})
+        of_qgis, _, _ = ask(NO_CHANNEL, HANDSHAKE)
+        of_page, _, _ = ask(NO_CHANNEL, HANDSHAKE | {"Origin": f"{address.scheme}://{address.netloc}"})
     except (OSError, http.client.HTTPException, ValueError) as error:
         yield wrong(url, f"has no chat: {error}", "a front, and whatever stands before it, have to run")
         return
@@ -60,10 +62,10 @@ def _remedy(status: int) -> str:
 
 
 def _ask(
-    address: SplitResult, path: str, headers: Mapping[str, str] | None = None
+    address: SplitResult, seconds: float, path: str, headers: Mapping[str, str] | None = None
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
-    connection = kind(address.hostname or "", address.port, timeout=ANSWER_SECONDS)
+    connection = kind(address.hostname or "", address.port, timeout=seconds)
     with closing(connection):
         connection.request("GET", address.path + path, headers=dict(headers or {}))
         answer = connection.getresponse()

@@ -16,8 +16,8 @@ from gischat.checks.findings import Finding, ok, size, warning, wrong
 from gischat.checks.space import space_of_all
 from gischat.redis_url import parse
 from gischat.settings import Settings
+from gischat.timings import Timings
 
-ANSWER_SECONDS = 3
 BACKLOG = 128  # connections that wait to be accepted: tornado's default
 MANY = 10_000  # connections, where MAX_CONNECTIONS=0 sets no bound
 OWN_FILES = 64  # descriptors of a front beside its clients'
@@ -46,7 +46,7 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def check_port(settings: Settings) -> Iterator[Finding]:
+def check_port(settings: Settings, timings: Timings = Timings()) -> Iterator[Finding]:
     """Whether the fronts can listen, or do already."""
     host, port = settings.host, settings.port
     subject = f"port {port}"
@@ -63,7 +63,7 @@ def check_port(settings: Settings) -> Iterator[Finding]:
             subject, f"HOST={host} is no address of this machine: {error.strerror}", "HOST=0.0.0.0 is all of them"
         )
     except OSError as error:
-        yield _explained(subject, settings, error)
+        yield _explained(subject, settings, timings, error)
     else:
         yield ok(subject, f"is free on {host or 'all addresses'}")
 
@@ -79,14 +79,14 @@ def _bind(host: str, port: int) -> None:
             probe.bind(address)
 
 
-def _explained(subject: str, settings: Settings, error: OSError) -> Finding:
+def _explained(subject: str, settings: Settings, timings: Timings, error: OSError) -> Finding:
     if error.errno == errno.EACCES:
         return wrong(subject, "is for root alone, as all below 1024", "a PORT above 1023, behind a proxy such as nginx")
     if error.errno == errno.EADDRNOTAVAIL:
         return wrong(subject, f"HOST={settings.host} is no address of this machine", ALL_ADDRESSES)
     if error.errno != errno.EADDRINUSE:
         return wrong(subject, f"cannot be listened on: {error.strerror}", "see PORT and HOST")
-    version = _version(LOOPBACK.get(settings.host, settings.host), settings.port)
+    version = _version(LOOPBACK.get(settings.host, settings.host), settings.port, timings.check_front)
     if version is None:
         return wrong(
             subject,
@@ -100,9 +100,9 @@ def _explained(subject: str, settings: Settings, error: OSError) -> Finding:
     return ok(subject, f"a front of version {version} serves there")
 
 
-def _version(host: str, port: int) -> str | None:
+def _version(host: str, port: int, seconds: float) -> str | None:
     """What a front that listens there says of itself."""
-    connection = http.client.HTTPConnection(host, port, timeout=ANSWER_SECONDS)
+    connection = http.client.HTTPConnection(host, port, timeout=seconds)
     try:
         connection.request("GET", "/version")
         return str(json.loads(connection.getresponse().read(1000))["version"])

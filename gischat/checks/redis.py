@@ -10,26 +10,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from functools import partial
 from typing import Any
 
-from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.sentinel import MasterNotFoundError
-from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
-from redis.exceptions import (
-    AuthenticationError,
-    BusyLoadingError,
-    NoPermissionError,
-    RedisError,
-    ResponseError,
-)
-
 from gischat.checks.findings import Finding, ok, size, unseen, warning, wrong
 from gischat.checks.space import space_of_all
 from gischat.redis_url import ENCODE, Kind, Node, RedisUrl, parse
 from gischat.settings import Settings
+from gischat.streams.answers import (
+    AuthenticationError,
+    BusyLoadingError,
+    MasterNotFoundError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
 from gischat.streams.cluster import slots_of
 from gischat.streams.commands import CLUSTER_ONLY, COMMANDS, KEY, acl_name
-from gischat.streams.keys import ChannelKeys
-from gischat.streams.multiplexer import ANSWER_SECONDS, CONNECT_SECONDS
-from gischat.streams.servers import dialer, node_dialer, sentinels
+from gischat.streams.connection import Connection, opened
+from gischat.streams.keys import SLOTS, ChannelKeys, key_slot
+from gischat.streams.servers import dialer, node_dialer, sentinel
+from gischat.timings import Timings
 
 NAME = "gischat-check"  # what CLIENT LIST shows
 LEAST_REDIS, LEAST_VALKEY = (6, 2), (8, 0)
@@ -40,18 +38,18 @@ FULL = 0.9  # of a limit
 # Failures of a connection, and of a command that is not answered.
 FAILURES = (RedisError, OSError, TimeoutError)
 
-Dial = Callable[[], Awaitable[AbstractConnection]]
+Dial = Callable[[], Awaitable[Connection]]
 
 
-async def check_redis(settings: Settings) -> AsyncIterator[Finding]:
+async def check_redis(settings: Settings, timings: Timings = Timings()) -> AsyncIterator[Finding]:
     """Everything about what `REDIS_URL` names."""
     where = parse(settings.redis_url)
     if where.kind is Kind.CLUSTER:
-        findings = _check_cluster(settings, where)
+        findings = _check_cluster(settings, timings, where)
     elif where.kind is Kind.SENTINEL:
-        findings = _check_sentinels(settings, where)
+        findings = _check_sentinels(settings, timings, where)
     else:
-        findings = _check_server(settings, f"redis {where}", where, dialer(where, NAME))
+        findings = _check_server(settings, timings, f"redis {where}", where, dialer(where, NAME, timings))
     async for finding in findings:
         yield finding
 
@@ -62,13 +60,13 @@ async def check_redis(settings: Settings) -> AsyncIterator[Finding]:
 class Server:
     """A connection that is asked one thing at a time."""
 
-    def __init__(self, connection: AbstractConnection) -> None:
+    def __init__(self, connection: Connection, answer_seconds: float) -> None:
         self._connection = connection
+        self._answer_seconds = answer_seconds
 
     async def ask(self, *command: str) -> Any:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            await self._connection.send_command(*command)
-            return await self._connection.read_response(disable_decoding=True)
+        async with asyncio.timeout(self._answer_seconds):
+            return await self._connection.ask(*command)
 
     async def look(self, *command: str) -> Any:
         """As `ask`; None where we may not: managed services forbid or lack some commands."""
@@ -79,21 +77,18 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def _connected(dial: Dial) -> AsyncIterator[Server]:
-    connection = await dial()
-    try:
-        async with asyncio.timeout(2 * CONNECT_SECONDS):
-            await connection.connect()  # type: ignore[no-untyped-call]
-        server = Server(connection)
+async def _connected(dial: Dial, timings: Timings) -> AsyncIterator[Server]:
+    async with opened(await dial()) as connection:
+        server = Server(connection, timings.redis_answer)
         await server.ask("PING")
         yield server
-    finally:
-        await connection.disconnect(nowait=True)
 
 
-async def _check_server(settings: Settings, subject: str, where: RedisUrl, dial: Dial) -> AsyncIterator[Finding]:
+async def _check_server(
+    settings: Settings, timings: Timings, subject: str, where: RedisUrl, dial: Dial
+) -> AsyncIterator[Finding]:
     try:
-        async with _connected(dial) as server:
+        async with _connected(dial, timings) as server:
             yield await _round_trip(subject, server)
             info = _fields(await server.look("INFO") or b"")
             for finding in _read_info(settings, subject, where, info):
@@ -257,7 +252,11 @@ async def _check_permissions(settings: Settings, subject: str, where: RedisUrl, 
     remedy = "let its ACL user have what is in deploy/redis/users.acl"
     commands = [command for command in COMMANDS if where.kind is Kind.CLUSTER or command not in CLUSTER_ONLY]
     keys = [ChannelKeys(settings.instance_id, channel).outbox for channel in settings.channels]
-    asked = [command.replace(KEY, key).split(" ") for command in commands for key in _tried(command, keys)]
+    asked = [
+        [word.replace(KEY, key) for word in command.split(" ")]  # a channel's name may hold blanks
+        for command in commands
+        for key in _tried(command, keys)
+    ]
     try:
         refused = await server.ask("EVAL", _ASK_PERMISSIONS, "0", json.dumps(asked))
     except NoPermissionError:
@@ -276,29 +275,26 @@ async def _check_permissions(settings: Settings, subject: str, where: RedisUrl, 
 # Sentinels
 
 
-async def _check_sentinels(settings: Settings, where: RedisUrl) -> AsyncIterator[Finding]:
-    asked = sentinels(where)
+async def _check_sentinels(settings: Settings, timings: Timings, where: RedisUrl) -> AsyncIterator[Finding]:
     masters: set[Node] = set()
     failed: list[Finding] = []
-    try:
-        for node, client in zip(where.nodes, asked.sentinels, strict=True):
-            subject = f"sentinel {node}"
-            try:
-                found: Any = await client.sentinel_get_master_addr_by_name(where.service)
+    for node in where.nodes:
+        subject = f"sentinel {node}"
+        try:
+            async with opened(sentinel(where, node, NAME, timings)) as connection:
+                server = Server(connection, timings.redis_connect / 2)
+                found = await server.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", where.service)
                 if found is None:
                     says = f"does not know {where.service}"
                     failed.append(wrong(subject, says, "the service in REDIS_URL, behind the last host"))
                     continue
-                masters.add(Node(found[0].decode(), found[1]))
-                yield await _quorum(subject, where, client)
-            except AuthenticationError:
-                says = "wants a password of its own, or another user and password"
-                failed.append(wrong(subject, says, "sentinel_password=, and sentinel_username=, in REDIS_URL"))
-            except FAILURES as error:
-                failed.append(_explained(subject, where, error))
-    finally:
-        for client in asked.sentinels:
-            await client.aclose()
+                masters.add(Node(found[0].decode(), int(found[1])))
+                yield await _quorum(subject, where, server)
+        except AuthenticationError:
+            says = "wants a password of its own, or another user and password"
+            failed.append(wrong(subject, says, "sentinel_password=, and sentinel_username=, in REDIS_URL"))
+        except FAILURES as error:
+            failed.append(_explained(subject, where, error))
     for finding in failed:
         # One that answers is enough to start with; the others are for the day when it does not.
         yield warning(finding.subject, finding.says, finding.remedy) if masters else finding
@@ -306,13 +302,14 @@ async def _check_sentinels(settings: Settings, where: RedisUrl) -> AsyncIterator
         return
     if len(masters) > 1:
         yield wrong("sentinels", f"name different masters: {', '.join(map(str, sorted(masters)))}", "SENTINEL RESET")
-    async for finding in _check_server(settings, f"redis {min(masters)}", where, dialer(where, NAME)):
+    dial = dialer(where, NAME, timings)
+    async for finding in _check_server(settings, timings, f"redis {min(masters)}", where, dial):
         yield finding
 
 
-async def _quorum(subject: str, where: RedisUrl, client: Any) -> Finding:
+async def _quorum(subject: str, where: RedisUrl, server: Server) -> Finding:
     try:
-        await client.sentinel_ckquorum(where.service)
+        await server.ask("SENTINEL", "CKQUORUM", where.service)
     except NoPermissionError:
         return unseen(subject, "does not let us see whether there is a quorum")
     except ResponseError:
@@ -327,13 +324,13 @@ async def _quorum(subject: str, where: RedisUrl, client: Any) -> Finding:
 # A cluster
 
 
-async def _check_cluster(settings: Settings, where: RedisUrl) -> AsyncIterator[Finding]:
-    dial = node_dialer(where, NAME)
+async def _check_cluster(settings: Settings, timings: Timings, where: RedisUrl) -> AsyncIterator[Finding]:
+    dial = node_dialer(where, NAME, timings)
     slots: list[tuple[range, Node]] = []
     failed: list[Finding] = []
     for node in where.nodes:
         try:
-            slots = slots or await slots_of(node, dial)
+            slots = slots or await slots_of(node, dial, timings)
         except FAILURES as error:
             failed.append(_explained(f"redis {node}", where, error))
     for finding in failed:
@@ -342,26 +339,26 @@ async def _check_cluster(settings: Settings, where: RedisUrl) -> AsyncIterator[F
         return
     yield _check_slots(settings, slots)
     for node in sorted({node for _, node in slots}):
-        async for finding in _check_server(settings, f"redis {node}", where, partial(dial, node)):
+        async for finding in _check_server(settings, timings, f"redis {node}", where, partial(dial, node)):
             yield finding
 
 
 def _check_slots(settings: Settings, slots: list[tuple[range, Node]]) -> Finding:
     masters = {node for _, node in slots}
     covered = sum(len(numbers) for numbers, _ in slots)
-    if covered == REDIS_CLUSTER_HASH_SLOTS:
+    if covered == SLOTS:
         return ok("cluster", f"{len(masters)} masters have all slots")
     homeless = [channel for channel in settings.channels if not _has_home(settings, channel, slots)]
     lost = f"channels {', '.join(homeless)}" if homeless else "none of our channels"
     return wrong(
         "cluster",
-        f"{REDIS_CLUSTER_HASH_SLOTS - covered} slots have no master; of them {lost}",
+        f"{SLOTS - covered} slots have no master; of them {lost}",
         "redis-cli --cluster check HOST:PORT, then --cluster fix",
     )
 
 
 def _has_home(settings: Settings, channel: str, slots: list[tuple[range, Node]]) -> bool:
-    slot = key_slot(ChannelKeys(settings.instance_id, channel).outbox.encode())
+    slot = key_slot(ChannelKeys(settings.instance_id, channel).outbox)
     return any(slot in numbers for numbers, _ in slots)
 
 

@@ -1,11 +1,17 @@
-"""What `gischat COMMAND` does, a module each; `front` is what `gischat` alone does.
+"""The subcommands of `gischat`, a module each; `gischat.__main__.COMMANDS` lists them.
 
-A module has `main(arguments)`, which takes the command's own arguments and returns the exit status:
+A module has `main(arguments, timings)`, which takes the command's own arguments and returns the exit status:
 
-    0    done; told to stop and stopped
-    1    it could not be done, or is not well, and has been said why
-    2    the arguments are wrong (argparse)
-    78   the settings are wrong
-
-Its line in the help stands in `gischat.__main__.COMMANDS`.
+    0    done; or told to stop, and stopped
+    1    not possible, or unhealthy; the reason has been printed
+    2    wrong arguments (argparse)
+    78   wrong settings (EX_CONFIG of sysexits.h)
 """
+
+
+class CommandError(Exception):
+    """A command cannot do what it was asked for; `str()` tells the operator why."""
+
+    def __init__(self, reason: str, status: int = 1) -> None:
+        super().__init__(reason)
+        self.status = status  # of the process

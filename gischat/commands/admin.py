@@ -24,13 +24,11 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest, HTTPResponse
 
-from gischat.process import WRONG_SETTINGS
-from gischat.settings import Settings, SettingsError, load
+from gischat.settings import WRONG_SETTINGS, Settings, SettingsError, load
+from gischat.timings import Timings
 
 NOT_DONE, UNREACHABLE, NOT_PERMITTED = 1, 69, 77
 
-CONNECT_SECONDS = 5.0
-ANSWER_SECONDS = 30.0
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 SHOWN_FRONT = 8  # letters of a front's name: enough to tell one from another
 SHOWN_TEXT = 60
@@ -90,7 +88,7 @@ def ban(given: argparse.Namespace) -> Call:
 
 
 def unban(given: argparse.Namespace) -> Call:
-    id = quote(given.subject.replace("/", "-").lower(), safe="")
+    id = quote(given.subject.replace("/", "-").casefold(), safe="")
     return Call(
         "DELETE", f"/admin/bans/{id}" + _query(channel=given.channel), lambda answer: f"Lifted: {answer['lifted']}."
     )
@@ -274,10 +272,10 @@ def _duration(text: str) -> int:
     return int(match[1]) * UNITS[match[2]]
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], timings: Timings) -> int:
     given = _parser().parse_args(arguments)
     try:
-        answer = asyncio.run(_ask(given, *_where_and_token(given)))
+        answer = asyncio.run(_ask(given, *_where_and_token(given), timings))
     except SettingsError as error:
         print(f"gischat: wrong settings\n{error}", file=sys.stderr)
         return WRONG_SETTINGS
@@ -317,7 +315,7 @@ def _token(file: Path | None, settings: Settings) -> str:
     return settings.admin_token
 
 
-async def _ask(given: argparse.Namespace, url: str, token: str) -> str:
+async def _ask(given: argparse.Namespace, url: str, token: str, timings: Timings) -> str:
     call: Call = given.call(given)
     request = HTTPRequest(
         url + call.path,
@@ -326,8 +324,8 @@ async def _ask(given: argparse.Namespace, url: str, token: str) -> str:
         body=None if call.body is None else msgspec.json.encode(call.body),
         allow_nonstandard_methods=True,  # a PUT without a body
         follow_redirects=False,  # the token is for this server alone
-        connect_timeout=CONNECT_SECONDS,
-        request_timeout=ANSWER_SECONDS,
+        connect_timeout=timings.admin_connect,
+        request_timeout=timings.admin_answer,
     )
     client = AsyncHTTPClient(force_instance=True)
     try:

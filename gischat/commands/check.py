@@ -10,37 +10,39 @@ from pathlib import Path
 
 from gischat.checks import machine
 from gischat.checks.address import check_address
-from gischat.checks.findings import Finding, Level, ok
+from gischat.checks.findings import Finding, Level, ok, warning
 from gischat.checks.redis import check_redis
-from gischat.process import WRONG_SETTINGS
-from gischat.settings import Settings, SettingsError, load
+from gischat.settings import WRONG_SETTINGS, Settings, SettingsError, load
+from gischat.supervision.instance import embedded_directory
+from gischat.supervision.spelling import unknown_settings
+from gischat.timings import Timings
 
 INDENT = max(len(level) for level in Level) + 2
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], timings: Timings) -> int:
     parser = argparse.ArgumentParser(
         prog="gischat check",
         description="Says whether gischat will run here with the settings of this environment, and what to mend. "
         "It changes nothing. Exit status: 0 well (there may be warnings), 1 something is wrong, 78 wrong settings.",
     )
     parser.add_argument("--json", action="store_true", help="findings as JSON, for programs")
-    parser.add_argument(
-        "--embedded", metavar="DIRECTORY", type=Path, help="Redis is the server that comes along, with its data there"
-    )
+    parser.add_argument("--up", action="store_true", help="check what `gischat up` would run here, its Redis included")
     parser.add_argument("--url", help="also what people type to reach it: does it work through the proxy?")
     given = parser.parse_args(arguments)
     try:
+        embedded = embedded_directory(is_meant=given.up)
         settings = load()
     except SettingsError as error:
         _tell_wrong_settings(error, as_json=given.json)
         return WRONG_SETTINGS
-    return asyncio.run(_check(settings, given.embedded, given.url, as_json=given.json))
+    findings = _findings(settings, timings, embedded, given.url)
+    return asyncio.run(_check(findings, as_json=given.json))
 
 
-async def _check(settings: Settings, embedded: Path | None, url: str | None, *, as_json: bool) -> int:
+async def _check(asked: AsyncIterator[Finding], *, as_json: bool) -> int:
     findings = []
-    async for finding in _findings(settings, embedded, url):
+    async for finding in asked:
         findings.append(finding)
         if not as_json:
             _tell(finding)
@@ -53,23 +55,27 @@ async def _check(settings: Settings, embedded: Path | None, url: str | None, *, 
     return int(not is_well)
 
 
-async def _findings(settings: Settings, embedded: Path | None, url: str | None) -> AsyncIterator[Finding]:
+async def _findings(
+    settings: Settings, timings: Timings, embedded: Path | None, url: str | None
+) -> AsyncIterator[Finding]:
+    for complaint in unknown_settings():
+        yield warning("settings", complaint, "correct the name, or remove it")
     for finding in (
         *machine.check_settings(settings),
-        *machine.check_port(settings),
+        *machine.check_port(settings, timings),
         *machine.check_descriptors(settings),
         *machine.check_memory(settings),
         *machine.check_kernel(),
-        *(check_address(url) if url else ()),
+        *(check_address(url, timings) if url else ()),
     ):
         yield finding
     if embedded is not None:
         for finding in machine.check_embedded(settings, embedded):
             yield finding
         if not machine.runs_embedded(settings):
-            yield ok("redis", "is the embedded server, which `make run` starts")
+            yield ok("redis", "is the embedded server, which `gischat up` starts")
             return
-    async for finding in check_redis(settings):
+    async for finding in check_redis(settings, timings):
         yield finding
 
 

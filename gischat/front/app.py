@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from importlib import resources
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
@@ -14,19 +15,21 @@ from tornado.web import Application
 
 from gischat.front.door.addresses import Proxies
 from gischat.front.front import Front
-from gischat.front.handlers import admin, docs, rest
+from gischat.front.handlers import docs, rest
 from gischat.front.handlers.cached import CachedReads
 from gischat.front.handlers.requests import identify, log_request
 from gischat.front.handlers.scrape import Metrics
 from gischat.front.handlers.websocket import ChannelSocket
-from gischat.front.jobs.gateway import HISTORY_SECONDS, READ_SECONDS, OutboxReader
+from gischat.front.jobs.gateway import OutboxReader
 from gischat.front.sockets.accepting import allow_descriptors
 from gischat.front.sockets.server import Server
 from gischat.settings import Settings
-from gischat.streams.multiplexer import ANSWER_SECONDS
 from gischat.streams.servers import connect, reading_groups
+from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
+
+WEB = Path(__file__).parents[1] / "web"
 
 OWN_DESCRIPTORS = 64  # logs, Redis, the loop's
 
@@ -39,7 +42,7 @@ AS_OFTEN_AS_YOU_LIKE = (rest.Page, rest.Alive, rest.Ready)
 def routes(front: Front) -> list[URLSpec]:
     """Every path that a front answers."""
     parts = {"front": front}
-    web = {"path": str(resources.files("gischat") / "web")}
+    web = {"path": str(WEB)}
     return [
         URLSpec(r"/()", rest.Page, web | {"default_filename": "index.html"}),
         URLSpec(r"/web/(.+)", rest.Page, web),
@@ -48,7 +51,7 @@ def routes(front: Front) -> list[URLSpec]:
         URLSpec(r"/rules", rest.Rules, parts),
         URLSpec(r"/status", rest.Status, parts),
         *docs.routes(front),
-        *admin.routes(front),
+        *_admin_routes(front),
         URLSpec(r"/livez", rest.Alive, parts),
         URLSpec(r"/readyz", rest.Ready, parts),
         URLSpec(r"/metrics", Metrics, parts),
@@ -57,6 +60,15 @@ def routes(front: Front) -> list[URLSpec]:
         URLSpec(r"/channel/([^/]+)/text", rest.PutText, parts),
         URLSpec(r"/channel/([^/]+)/ws", ChannelSocket, parts),
     ]
+
+
+def _admin_routes(front: Front) -> list[URLSpec]:
+    """The paths of moderation; none where nobody moderates."""
+    if not front.settings.admin_token:
+        return []
+    from gischat.front.handlers import admin  # with its schemas a thirtieth of a start
+
+    return admin.routes(front)
 
 
 class Site(Application):
@@ -108,22 +120,22 @@ def application(front: Front) -> Application:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Front]:
+async def running(settings: Settings, timings: Timings = Timings()) -> AsyncIterator[Front]:
     """A front that serves, as soon as Redis is there; drained and gone at the end."""
     url = settings.redis_url
     async with contextlib.AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(connect(url, name="gischat-front"))
-        heavy = await stack.enter_async_context(connect(url, name="gischat-heavy"))
-        reads = connect(url, name="gischat-histories", resends=False, answer_seconds=HISTORY_SECONDS)
+        connected = partial(connect, url, timings=timings)
+        redis = await stack.enter_async_context(connected(name="gischat-front"))
+        heavy = await stack.enter_async_context(connected(name="gischat-heavy"))
+        reads = connected(name="gischat-histories", resends=False, answer_seconds=timings.history_answer)
         histories = await stack.enter_async_context(reads)
         connections = [redis, heavy]
         readers: list[OutboxReader] = []
         for channels in reading_groups(url, settings.channels):
-            answer_seconds = READ_SECONDS + ANSWER_SECONDS
-            reader = connect(url, name="gischat-subscriber", resends=False, answer_seconds=answer_seconds)
+            reader = connected(name="gischat-subscriber", resends=False, answer_seconds=timings.outbox_answer)
             connections.append(await stack.enter_async_context(reader))
-            readers.append(OutboxReader(settings, channels, reader))
-        front = Front(settings, redis, heavy, histories, readers)
+            readers.append(OutboxReader(settings, channels, reader, timings))
+        front = Front(settings, redis, heavy, histories, readers, timings)
         for connection in connections:
             connection.reconnected = front.turnstiles.enqueue_again
         # A part that fails ends the group, and so the process: better a new front than one that does not hear.
@@ -133,7 +145,8 @@ async def running(settings: Settings) -> AsyncIterator[Front]:
         await front.presence.begin()
         tasks = [group.create_task(part.run()) for part in front.parts]
         allow_descriptors(settings.max_connections + settings.max_pending_connections + OWN_DESCRIPTORS)
-        server = Server(application(front), settings, front.drops, front.memory)
+        address_key = Proxies(settings.trusted_proxies).key_of
+        server = Server(application(front), settings, front.drops, front.memory, address_key, timings)
         tasks.append(group.create_task(server.watch()))
         server.add_sockets(bind_sockets(settings.port, settings.host or None, reuse_port=True))
         here = {"front": front.gateway.front}

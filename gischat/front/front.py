@@ -17,7 +17,8 @@ from gischat.front.channel.connection import GOING_AWAY, Connection
 from gischat.front.channel.moderation import Moderation
 from gischat.front.channel.presence import Presence
 from gischat.front.channel.pulse import Pulse
-from gischat.front.channel.rooms import Room
+from gischat.front.channel.recent import MAX_BYTES, RecentMessages
+from gischat.front.channel.rooms import REPLAYED_BYTES_PER_SECOND, Room
 from gischat.front.channel.subscriber import Subscriber
 from gischat.front.door.access import Access
 from gischat.front.door.admission import Admission
@@ -32,56 +33,76 @@ from gischat.front.sockets.drops import Drops
 from gischat.front.sockets.memory import Memory
 from gischat.front.sockets.turns import Turns
 from gischat.front.sockets.uploads import Uploads
-from gischat.messages import Message, Messages
-from gischat.metrics import Closing, Unwelcome
+from gischat.messages import Message
+from gischat.metrics import Closing, Delay, Unwelcome
+from gischat.reading import Messages
 from gischat.settings import Settings
+from gischat.streams.answers import RedisError
 from gischat.streams.multiplexer import Redis
-
-DRAIN_SECONDS = 4.0  # for what clients sent before
-GOODBYE_SECONDS = 1.0  # over which the goodbyes are spread, so that not all come back at once
-PUBLISH_SECONDS = 15.0  # how long a PUT waits for its message to be published
-LEAVE_SECONDS = 3.0  # for the channels to be told
+from gischat.timings import Timings
 
 
 class Front:
     """The parts of one front process."""
 
     def __init__(
-        self, settings: Settings, redis: Redis, heavy: Redis, histories: Redis, readers: Sequence[OutboxReader]
+        self,
+        settings: Settings,
+        redis: Redis,
+        heavy: Redis,
+        histories: Redis,
+        readers: Sequence[OutboxReader],
+        timings: Timings = Timings(),
     ) -> None:
         self.settings = settings
+        self.timings = timings
         self._redis = redis
         self.origins = Origins(settings)
         self.access = Access(settings)
-        self.drops = Drops()
+        self.drops = Drops(timings)
         self.memory = Memory(settings.max_front_bytes, self.drops)
-        self.admission = Admission(settings, self.drops)
+        self.admission = Admission(settings, self.drops, timings)
         self.messages = Messages(settings)
-        self.gateway = Gateway(settings, secrets.token_hex(16), redis, heavy, histories)
-        self.turnstiles = Turnstiles(self.gateway, settings)
+        self.gateway = Gateway(settings, secrets.token_hex(16), redis, heavy, histories, timings)
+        self.turnstiles = Turnstiles(self.gateway, settings, timings)
         pace = ReadPace()
-        self.rooms = {name: Room(name, self.gateway, self.turnstiles, pace) for name in settings.channels}
-        self.status = CachedAnswer(self._encode_status)
+        replays = ReadPace(REPLAYED_BYTES_PER_SECOND)
+        self.rooms = {
+            name: Room(name, self.gateway, self.turnstiles, pace, self._recent_messages(), replays, timings)
+            for name in settings.channels
+        }
+        self.status = CachedAnswer(self._encode_status, seconds=timings.answer_kept)
         for room in self.rooms.values():
             room.counted = self.status.invalidate
-        self.subscriber = Subscriber(self.gateway, readers, self.rooms, self.turnstiles)
-        self.presence = Presence(self.gateway, self.rooms, self.turnstiles, self.subscriber)
-        self.challenges = Challenges(self.rooms)
-        self.doorkeeper = Doorkeeper(settings.admin_token)
-        self.moderation = Moderation(settings, self.gateway, self.rooms, self.turnstiles)
-        self.circle = Circle(settings.channels[0], self.turnstiles)
-        pulse = Pulse(self.rooms, settings.ws_ping_interval, settings.ws_ping_timeout)
-        gauges = Gauges(settings.process_name, self.rooms, self.reasons_not_ready)
+        self.subscriber = Subscriber(self.gateway, readers, self.rooms, self.turnstiles, timings)
+        self.presence = Presence(self.gateway, self.rooms, self.turnstiles, self.subscriber, timings)
+        self.challenges = Challenges(self.rooms, timings)
+        self.doorkeeper = Doorkeeper(settings.admin_token, timings)
+        self.moderation = Moderation(settings, self.gateway, self.rooms, self.turnstiles, timings)
+        self.circle = Circle(settings.channels[0], self.turnstiles, timings)
+        pulse = Pulse(self.rooms, settings.ws_ping_interval, settings.ws_ping_timeout, timings)
+        gauges = Gauges(settings.process_name, self.rooms, self.reasons_not_ready, timings)
         self.turns = Turns()
-        self.uploads = Uploads()
+        self.uploads = Uploads(timings)
         # Those that run as long as the front does.
         self.parts = (self.subscriber, self.presence, self.circle, pulse, gauges, self.uploads)
         for closing in Closing:  # so that the first of its kind is an increase
             metrics.CONNECTIONS_CLOSED.labels(closing)
         for unwelcome in Unwelcome:
             metrics.CONNECTIONS_REFUSED.labels(unwelcome)
+        for delay in Delay:
+            metrics.READING_DELAYED.labels(delay)
         self.is_draining = False
         self._head_counts = dict.fromkeys(settings.channels, 0)
+
+    def _recent_messages(self) -> RecentMessages:
+        """For a channel: all of them together hold a quarter of what this front may."""
+        return RecentMessages(
+            max_bytes=min(MAX_BYTES, self.settings.max_front_bytes // 4 // len(self.settings.channels)),
+            max_entries=self.settings.max_outbox_messages,
+            memory=self.memory,
+            timings=self.timings,
+        )
 
     def connect(
         self,
@@ -124,7 +145,7 @@ class Front:
         turnstile = self.turnstiles.open(channel, client, sender)
         try:
             turnstile.submit(message, lambda ending: None if ended.done() else ended.set_result(ending))
-            async with asyncio.timeout(PUBLISH_SECONDS):
+            async with asyncio.timeout(self.timings.publish):
                 return await ended
         except TimeoutError:
             return None
@@ -133,7 +154,7 @@ class Front:
 
     async def head_counts(self) -> dict[str, int]:
         """Connections by channel, over all fronts; the last that were known while Redis is out of reach."""
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(Refused, RedisError):
             counts = await self.gateway.head_counts(self.settings.channels)
             self._head_counts = dict(zip(self.settings.channels, counts, strict=True))
         return self._head_counts
@@ -165,15 +186,15 @@ class Front:
         connections = [member for room in self.rooms.values() for member in room.connections.values()]
         for connection in connections:
             connection.is_draining = True
-        await self._until(lambda: self.turnstiles.are_idle, DRAIN_SECONDS)
+        await self._until(lambda: self.turnstiles.are_idle, self.timings.drain)
         self.turnstiles.refuse_waiting(Refused(GOING_AWAY, Cause.STOPPING))
         await self.gateway.line.send_home()
         for number, connection in enumerate(connections):
             metrics.CONNECTIONS_CLOSED.labels(Closing.STOPPING).inc()
             connection.close(*STOPPING)
             if number % 100 == 99:
-                await asyncio.sleep(GOODBYE_SECONDS * 100 / len(connections))
-        await self._until(lambda: self._has_left, LEAVE_SECONDS)
+                await asyncio.sleep(self.timings.goodbyes * 100 / len(connections))
+        await self._until(lambda: self._has_left, self.timings.leave)
         if self._has_left:
             await self.presence.end()
 

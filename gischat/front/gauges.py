@@ -5,14 +5,20 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gischat import metrics
 from gischat.front.channel.rooms import Room
-
-SAMPLE_SECONDS = 1.0
+from gischat.timings import Timings
 
 
 class Gauges:
     """A front's clients, and whether it is ready."""
 
-    def __init__(self, process: str, rooms: Mapping[str, Room], reasons_not_ready: Callable[[], Sequence[str]]) -> None:
+    def __init__(
+        self,
+        process: str,
+        rooms: Mapping[str, Room],
+        reasons_not_ready: Callable[[], Sequence[str]],
+        timings: Timings = Timings(),
+    ) -> None:
+        self._interval = timings.gauges
         self._clients = [(room, metrics.CLIENTS.labels(name)) for name, room in rooms.items()]
         self._ready = metrics.READY.labels(process)
         self._reasons_not_ready = reasons_not_ready
@@ -23,4 +29,4 @@ class Gauges:
             self._ready.set(not self._reasons_not_ready())
             for room, clients in self._clients:
                 clients.set(len(room.connections))
-            await asyncio.sleep(SAMPLE_SECONDS)
+            await asyncio.sleep(self._interval)

@@ -4,19 +4,23 @@ A field is read in two steps. `value_of` takes it from JSON and builds nothing t
 length and its type: no value costs more than its scan. `deserialize` checks it, in words for its sender.
 """
 
+import functools
 import math
 import re
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, validates_schema
 
 from gischat.protocol.file_names import file_name, icon_name
+from gischat.protocol.late_patterns import compiled_when_used
+from gischat.protocol.stamps import new_id, now
 from gischat.protocol.words import EMPTY_EXTENT, MISSING, SIDES, excerpt, is_blank, too_large, too_long
 from gischat.settings import Settings
+
+with compiled_when_used():
+    from marshmallow import EXCLUDE, Schema, ValidationError, fields, validates_schema
 
 LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that datetime (and so QGIS) can show
 
@@ -31,6 +35,7 @@ MAX_IDENTIFIER_BYTES = 6 * len("urn:uuid:00000000-0000-0000-0000-000000000000") 
 Row = dict[str, fields.Field[Any]]  # a type's own fields, in the order in which they are sent
 
 
+@functools.lru_cache(maxsize=1)
 def schemas(settings: Settings) -> dict[str, Schema]:
     """The table: what a client may send, by type."""
     nickname = Nickname(settings)
@@ -67,16 +72,6 @@ def schemas(settings: Settings) -> dict[str, Schema]:
         },
     }
     return {type: _schema(type, row) for type, row in rows.items()}
-
-
-def new_id() -> str:
-    """A message's id: a UUID, as a string."""
-    return str(uuid.uuid4())
-
-
-def now() -> int:
-    """A message's timestamp: whole seconds since the epoch."""
-    return int(time.time())
 
 
 class ExtentSchema(Schema):
@@ -267,6 +262,13 @@ class Identifier(fields.Field[str]):
         raise ValidationError("Must be a UUID.")
 
 
+def whole(value: Any) -> int | None:
+    """A JSON number without a fraction, however it is written: 3.0 is 3 (RFC 8259 §6). None for all else."""
+    if type(value) is float and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None  # bool is an int to Python, not to JSON
+
+
 class Timestamp(fields.Field[int]):
     """Whole seconds since the epoch."""
 
@@ -274,10 +276,10 @@ class Timestamp(fields.Field[int]):
         return _decoded(raw, _number, MAX_TIMESTAMP_BYTES)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
-        # bool is an int to Python, not to JSON
-        if type(value) is not int or not 0 <= value <= LAST_SECOND:
+        seconds = whole(value)
+        if seconds is None or not 0 <= seconds <= LAST_SECOND:
             raise ValidationError("Must be whole seconds since the epoch.")
-        return value
+        return seconds
 
 
 class Number(fields.Field[float]):

@@ -1,7 +1,6 @@
 """Reasons in words for people: sizes, lengths, and which message is meant."""
 
 import re
-import unicodedata
 
 import msgspec
 
@@ -53,9 +52,16 @@ _TEXT = re.compile(r'"text"\s*:\s*"')
 _STRING = re.compile(r'(?:[^"\\]|\\.)*', re.DOTALL)
 _QUOTED = " Your text: "
 
-# Letters and marks by their category that show nothing: braille blank, fillers, grapheme joiner, variation selectors.
-_INVISIBLE = frozenset("\u2800\u3164\u115f\u1160\uffa0\u034f\u17b4\u17b5") | frozenset(map(chr, range(0xFE00, 0xFE10)))
-_BLANK_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
+# A character that shows something, as a regular expression of any dialect. All others are blanks, control and format
+# characters (Unicode's Z and C, as of version 16), and the letters and marks that show nothing: braille blank, fillers,
+# grapheme joiner, variation selectors.
+VISIBLE = (
+    "[^\0-\x20\x7f-\xa0\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u1680\u17b4\u17b5"
+    "\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001"
+    "\U000e0020-\U000e007f]"
+)
+_VISIBLE = re.compile(VISIBLE)
 
 
 def sentence(name: str, fault: str) -> str:
@@ -127,10 +133,4 @@ def beginning(written: str | bytes | memoryview) -> str:
 
 def is_blank(text: str) -> bool:
     """Whether nothing of it can be seen: blanks of any script, formatting, fillers, or no character at all."""
-    return not any(map(_is_visible, text))
-
-
-def _is_visible(character: str) -> bool:
-    if "!" <= character <= "~":
-        return True
-    return unicodedata.category(character) not in _BLANK_CATEGORIES and character not in _INVISIBLE
+    return _VISIBLE.search(text) is None

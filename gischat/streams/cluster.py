@@ -11,22 +11,15 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Self
 
-from redis.asyncio.connection import AbstractConnection
-from redis.crc import key_slot
-from redis.exceptions import RedisError
-
 from gischat.redis_url import Node
+from gischat.streams.answers import RedisError
 from gischat.streams.complaint import Complaint
-from gischat.streams.multiplexer import (
-    CONNECT_SECONDS,
-    RETRY_SECONDS,
-    Call,
-    Lost,
-    Multiplexer,
-    still_patient,
-)
+from gischat.streams.connection import Connection, opened
+from gischat.streams.keys import key_slot
+from gischat.streams.multiplexer import Call, Lost, Multiplexer, still_patient
 from gischat.streams.scripts import Script
 from gischat.streams.wire import Argument
+from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
@@ -37,22 +30,24 @@ class Cluster:
     def __init__(
         self,
         seeds: Sequence[Node],
-        dial: Callable[[Node], Awaitable[AbstractConnection]],
+        dial: Callable[[Node], Awaitable[Connection]],
         *,
         name: str,
         resends: bool,
-        answer_seconds: float,
+        answer_seconds: float | None = None,
+        timings: Timings = Timings(),
     ) -> None:
         """
         Args:
             seeds: some servers of the cluster; the others are found through them.
             dial: makes the connection to a node, not connected yet.
-            name, resends, answer_seconds: as a `Multiplexer` takes them.
+            name, resends, answer_seconds, timings: as a `Multiplexer` takes them.
         """
         self._seeds = list(seeds)
         self._dial = dial
         self._name = name
-        self._complaint = Complaint(f"{name} finds no node of the cluster that answers")
+        self._complaint = Complaint(f"{name} finds no node of the cluster that answers", timings)
+        self._timings = timings
         self._resends = resends
         self._answer_seconds = answer_seconds
         self._slots: list[tuple[range, Node]] = []
@@ -93,15 +88,17 @@ class Cluster:
     def call(self, *command: Argument, key: str) -> "asyncio.Future[Any]":
         return self._route(Call(command, key))
 
-    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "asyncio.Future[Any]":
-        return self._route(Call.of(script, keys, arguments))
+    def run(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], *, resends: bool = True
+    ) -> "asyncio.Future[Any]":
+        return self._route(Call.of(script, keys, arguments, resends=resends))
 
     def drop(self) -> None:
         for node in self._nodes.values():
             node.drop()
 
     def _route(self, call: Call) -> "asyncio.Future[Any]":
-        slot = key_slot(call.key.encode())
+        slot = key_slot(call.key)
         for slots, node in self._slots:
             if slot in slots:
                 return self._connected(node).enter(call)
@@ -123,10 +120,10 @@ class Cluster:
                 self._complaint.make(error)
             except Exception:
                 log.exception("%s has a fault", self._name)
-            homeless, self._homeless = still_patient(self._homeless), []
+            homeless, self._homeless = still_patient(self._homeless, self._timings), []
             for call in homeless:
                 self._route(call)
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(self._timings.redis_retry)
 
     async def _update_slots(self) -> None:
         before, self._slots = self._slots, await self._find_slots()
@@ -150,7 +147,7 @@ class Cluster:
         error: Exception = OSError("there is no node")
         for node in known:
             try:
-                return await slots_of(node, self._dial)
+                return await slots_of(node, self._dial, self._timings)
             except (RedisError, OSError, TimeoutError) as failure:
                 error = failure
         raise error
@@ -164,26 +161,23 @@ class Cluster:
                 resends=self._resends,
                 answer_seconds=self._answer_seconds,
                 give_back=self._give_back,
+                timings=self._timings,
             )
             multiplexer.reconnected = lambda: self.reconnected()
             multiplexer.start()
         return multiplexer
 
 
-async def slots_of(node: Node, dial: Callable[[Node], Awaitable[AbstractConnection]]) -> list[tuple[range, Node]]:
+async def slots_of(
+    node: Node, dial: Callable[[Node], Awaitable[Connection]], timings: Timings = Timings()
+) -> list[tuple[range, Node]]:
     """Which master has which slots, as this node says.
 
     Raises:
         RedisError, OSError, TimeoutError: it does not answer, or is in no cluster.
     """
-    connection = await dial(node)
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            await connection.connect()  # type: ignore[no-untyped-call]
-            await connection.send_command("CLUSTER", "SLOTS")
-            answer = await connection.read_response(disable_decoding=True)
-    finally:
-        await connection.disconnect(nowait=True)
+    async with asyncio.timeout(timings.redis_connect), opened(await dial(node)) as connection:
+        answer = await connection.ask("CLUSTER", "SLOTS")
     # A node that does not know its own address, or is not to tell it, says nothing: it is where we have asked it.
     return [
         (range(first, last + 1), Node((master[0] or b"").decode() or node.host, master[1]))

@@ -18,7 +18,6 @@ _CALLS = (
     f"EXPIRE {KEY} 1",
     f"GET {KEY}",
     f"HGETALL {KEY}",
-    f"HKEYS {KEY}",
     f"MGET {KEY}",
     "SCRIPT LOAD script",
     f"SET {KEY} value EX 1",
@@ -38,7 +37,6 @@ _CALLS = (
 _IN_SCRIPTS = (
     f"DECRBY {KEY} 1",
     f"DEL {KEY}",
-    f"EXISTS {KEY}",
     f"EXPIRE {KEY} 1",
     f"GET {KEY}",
     f"HDEL {KEY} field",

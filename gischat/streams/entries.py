@@ -111,7 +111,7 @@ class Outcome(StrEnum):
 # Of clients' messages
 OF_JOBS: Sequence[Outcome] = [one for one in Outcome if one not in (Outcome.RESTORED, Outcome.GRANTED, Outcome.ORDERED)]
 
-LOST = "lost"  # an order: Redis has lost what was published shortly before
+LOST = "lost"  # an order: a front says again what Redis has lost
 CHALLENGE = "challenge"  # an order: somebody wants the nickname of a connection, which may be dead
 
 

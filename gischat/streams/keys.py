@@ -5,6 +5,7 @@ spread over it. Scripts are handed all of a channel's keys, in the order of `for
 stand at the head of `prelude.lua`.
 """
 
+import binascii
 import functools
 import re
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from gischat.messages import Lane
 
 GROUP = "workers"  # the one consumer group of each inbox
+SLOTS = 16_384  # of a Redis Cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,13 @@ class ChannelKeys:
 
     @property
     def users(self) -> str:
-        """Hash of registered nicknames, each with the address of its connection."""
+        """Hash of registered nicknames, by their keys (see `messages.folded`), each with its connection's address."""
         return self._key("users")
+
+    @property
+    def addresses(self) -> str:
+        """Hash of addresses of connections, each with its nickname: "key nickname"."""
+        return self._key("addresses")
 
     @property
     def fronts(self) -> str:
@@ -105,7 +112,7 @@ def _for_script(keys: ChannelKeys, lane: Lane) -> tuple[str, ...]:
         keys.fronts,
         keys._key("counts"),  # hash: front -> its connections in the channel
         keys.users,
-        keys._key("addresses"),  # hash: address -> nickname
+        keys.addresses,
         keys.dead,
         keys._key("swept"),  # set: addresses that lost their nickname to a sweep
         keys._key("senders"),  # hash: message id -> who used it, and for what: see prelude.lua
@@ -116,8 +123,8 @@ def _for_script(keys: ChannelKeys, lane: Lane) -> tuple[str, ...]:
 def _for_presence(keys: ChannelKeys) -> tuple[str, ...]:
     return (
         *keys.for_script(),
-        keys._key("wishes"),  # sorted set: "nickname number address", all of one score: the oldest wish comes first
-        keys._key("wishers"),  # hash: address -> "nickname number id", the wish of a connection
+        keys._key("wishes"),  # sorted set: "key number address", all of one score: the oldest wish comes first
+        keys._key("wishers"),  # hash: address -> "key number id nickname", the wish of a connection
         keys.processes,
     )
 
@@ -130,3 +137,10 @@ def _key(instance: str, channel: str, name: str) -> str:
 def _plain(channel: str) -> str:
     """The channel's name without what has a meaning in a key: `{`, `}`, `:` and the escape itself."""
     return re.sub(r"[%{}:]", lambda sign: f"%{ord(sign[0]):02X}", channel)
+
+
+def key_slot(key: str) -> int:
+    """The slot of a key in a Redis Cluster: CRC16 (XMODEM) of its hash tag, or of all of it if it has none."""
+    _, _, behind = key.partition("{")
+    tag, brace, _ = behind.partition("}")
+    return binascii.crc_hqx((tag if tag and brace else key).encode(), 0) % SLOTS

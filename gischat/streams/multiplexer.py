@@ -1,12 +1,12 @@
 """One lean connection to Redis that a whole process shares.
 
-What is asked within one turn of the event loop goes out in one write; answers come back in order. redis-py's own
-`Connection` does the handshake (authentication, TLS, name); its client, a pool and a lock per command, would cost more
-than all the rest of a message's way.
+What is asked within one turn of the event loop goes out in one write; answers come back in order. A client
+with a pool and a lock per command would cost more than all the rest of a message's way.
 
 A lost connection is taken up again, and what had been sent without an answer is sent once more, in the same order. So
 commands given here must bear being carried out twice; every script of ours does. What had not been sent yet waits for a
-short time and is then refused: of that, and only of that, it is certain that Redis did not act.
+short time and is then refused: of that, and of what Redis answers with an error at once, it is certain that it did not
+act. An error that answers a command sent before says nothing about the first time: see `InDoubt`.
 """
 
 import asyncio
@@ -16,8 +16,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol, Self
 
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import (
+from gischat import metrics
+from gischat.errors import Refused
+from gischat.lateness import sleeps_on_time
+from gischat.streams.answers import (
     AskError,
     BusyLoadingError,
     ClusterDownError,
@@ -29,19 +31,13 @@ from redis.exceptions import (
     ResponseError,
     TryAgainError,
 )
-
-from gischat import metrics
-from gischat.errors import Refused
-from gischat.streams.complaint import Complaint, described
+from gischat.streams.complaint import Complaint, Errors, described
+from gischat.streams.connection import Connection
 from gischat.streams.scripts import Script
 from gischat.streams.wire import Argument, Wire, pack
+from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
-
-CONNECT_SECONDS = 2.0
-RETRY_SECONDS = 0.2
-PATIENCE_SECONDS = 3.0  # how long a command waits for a connection before it is refused
-ANSWER_SECONDS = 5.0  # for how long a server that owes an answer may say nothing before the connection counts as lost
 
 TOO_BUSY = "The server cannot take messages at the moment. Please send it again later."
 
@@ -55,36 +51,45 @@ class Lost(ConnectionError):
     """The connection ended before the answer came; the command may have been carried out."""
 
 
+class InDoubt(Lost, ResponseError):
+    """The answer is an error, but the command had been sent before, without an answer: it may have been carried out."""
+
+
 class Call:
     """A command on its way, and the future of its answer.
 
-    `sent_at` is when it was last sent; `is_in_doubt`, that it was sent over a connection that was lost: then it may
-    have been carried out, and is sent again until that is known.
+    `sent_at` is when it was last sent; `is_sent`, that the server may be at it; `is_in_doubt`, that it was sent over a
+    connection that was lost: then it may have been carried out, and is sent again until that is known, or, where it is
+    not to be (`resends`), fails as `Lost`.
     """
 
-    __slots__ = ("answer", "command", "is_in_doubt", "key", "script", "sent_at", "since")
+    __slots__ = ("answer", "command", "is_in_doubt", "is_sent", "key", "resends", "script", "sent_at", "since")
 
-    def __init__(self, command: Sequence[Argument], key: str, script: Script | None = None) -> None:
+    def __init__(
+        self, command: Sequence[Argument], key: str, script: Script | None = None, *, resends: bool = True
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.command = command
         self.key = key  # one of its keys: they are all in one slot
         self.script = script
         self.answer: asyncio.Future[Any] = loop.create_future()
         self.since = self.sent_at = loop.time()
+        self.is_sent = False
         self.is_in_doubt = False
+        self.resends = resends
 
     @classmethod
-    def of(cls, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Self:
+    def of(cls, script: Script, keys: Sequence[str], arguments: Sequence[Argument], *, resends: bool = True) -> Self:
         """A script by its digest; one that Redis does not know (it was restarted) is sent whole later."""
-        return cls(("EVALSHA", script.digest, len(keys), *keys, *arguments), keys[0], script)
+        return cls(("EVALSHA", script.digest, len(keys), *keys, *arguments), keys[0], script, resends=resends)
 
     def fail(self, error: Exception) -> None:
         if not self.answer.done():
             self.answer.set_exception(error)
 
-    def is_impatient(self, now: float) -> bool:
-        """Whether it has waited too long for a server that carries it out, and certainly none has."""
-        return not self.is_in_doubt and now - self.since > PATIENCE_SECONDS
+    def has_waited_since(self, then: float) -> bool:
+        """Whether it has waited since before then for a server that carries it out, and certainly none has."""
+        return not self.is_in_doubt and self.since < then
 
 
 class Redis(Protocol):
@@ -106,12 +111,19 @@ class Redis(Protocol):
     def call(self, *command: Argument, key: str) -> "asyncio.Future[Any]":
         """Sends a command that is about `key`; the future has Redis' answer.
 
-        It fails with `Refused` when the command could not be sent in time, with redis-py's `ResponseError` when Redis
-        answers an error, with `Lost` when the connection ended and commands are not to be sent again.
+        It fails with `Refused` when the command could not be sent in time, with `ResponseError` when Redis
+        answers an error (`InDoubt` when that says nothing about the first time), with `Lost` when the connection ended
+        and commands are not to be sent again.
         """
 
-    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "asyncio.Future[Any]":
-        """Runs a script."""
+    def run(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], *, resends: bool = True
+    ) -> "asyncio.Future[Any]":
+        """Runs a script.
+
+        Args:
+            resends: it is sent again when it may have been carried out; if not, it fails as `Lost`.
+        """
 
     def drop(self) -> None:
         """Ends the connection, for it does not do what it should; the next is made at once."""
@@ -122,28 +134,30 @@ class Multiplexer:
 
     def __init__(
         self,
-        dial: Callable[[], Awaitable[AbstractConnection]],
+        dial: Callable[[], Awaitable[Connection]],
         *,
         name: str,
         resends: bool = True,
-        answer_seconds: float = ANSWER_SECONDS,
+        answer_seconds: float | None = None,
         give_back: Callable[[Sequence[Call]], None] | None = None,
+        timings: Timings = Timings(),
     ) -> None:
         """
         Args:
             dial: says where to connect to, each time anew: the connection, not made yet.
             name: what logs call it.
             resends: whether unanswered commands are sent again over a new connection; if not, they fail as `Lost`.
-            answer_seconds: for how long a server that owes an answer may say nothing; for blocking reads, more than
-                they block.
+            answer_seconds: for how long a server that owes an answer may say nothing, by default as the timings say;
+                for blocking reads, more than they block.
             give_back: takes the calls that this server does not answer, for another to do; if there is none, they
                 wait for the next connection.
         """
         self._dial = dial
         self._name = name
-        self._connection: AbstractConnection | None = None
+        self._connection: Connection | None = None
         self._resends = resends
-        self._answer_seconds = answer_seconds
+        self._timings = timings
+        self._answer_seconds = timings.redis_answer if answer_seconds is None else answer_seconds
         self._give_back = give_back
         self._unsent: deque[Call] = deque()
         self._unanswered: deque[Call] = deque()
@@ -152,7 +166,9 @@ class Multiplexer:
         self._tending: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._connected_since: float | None = None
-        self._complaint = Complaint(f"{name} cannot connect")
+        self._is_sent_away = False  # by the server that was the last, with each command anew
+        self._complaint = Complaint(f"{name} cannot connect", timings)
+        self._errors = Errors(name, timings)
         self.reconnections = 0
         # A node's address is left out: in a cluster they come and go.
         self._lost = metrics.REDIS_CONNECTIONS_LOST.labels(name.partition(" ")[0]).inc
@@ -195,8 +211,10 @@ class Multiplexer:
     def call(self, *command: Argument, key: str) -> "asyncio.Future[Any]":
         return self.enter(Call(command, key))
 
-    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "asyncio.Future[Any]":
-        return self.enter(Call.of(script, keys, arguments))
+    def run(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], *, resends: bool = True
+    ) -> "asyncio.Future[Any]":
+        return self.enter(Call.of(script, keys, arguments, resends=resends))
 
     def drop(self) -> None:
         if self._wire is not None:
@@ -214,7 +232,7 @@ class Multiplexer:
                 await self._connect_and_work()
                 self._return_unanswered()
                 self._return_unsent()
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(self._timings.redis_retry)
         finally:
             for call in (*self._unanswered, *self._unsent):
                 call.fail(Lost("The connection was closed."))
@@ -222,17 +240,22 @@ class Multiplexer:
     async def _connect_and_work(self) -> None:
         try:
             connection = await self._connect()
-            log.info("%s is connected", self._name)
+            if not self._is_sent_away:
+                log.info("%s is connected", self._name)
             self._complaint.settle()
             self._connected_since = asyncio.get_running_loop().time()
             if self.reconnections:
                 self.reconnected()
             await self._work(connection)
         except (RedisError, OSError, TimeoutError) as error:
+            self._is_sent_away = self.is_connected and isinstance(error, NOT_HERE)
             if self.is_connected:
                 self.reconnections += 1
                 self._lost()
-                log.warning("%s is lost: %s", self._name, described(error))
+                if self._is_sent_away:
+                    self._errors.note(error)
+                else:
+                    log.warning("%s is lost: %s", self._name, described(error))
             else:
                 self._complaint.make(error)
         except Exception:
@@ -240,18 +263,17 @@ class Multiplexer:
         finally:
             self._connected_since = None
             if self._connection is not None:
-                await self._connection.disconnect(nowait=True)
+                self._connection.close()
 
-    async def _connect(self) -> AbstractConnection:
-        async with asyncio.timeout(2 * CONNECT_SECONDS):
+    async def _connect(self) -> Connection:
+        async with asyncio.timeout(2 * self._timings.redis_connect):
             self._connection = connection = await self._dial()
-            await connection.connect()  # type: ignore[no-untyped-call]
+            await connection.connect()
             # A server that is still loading its data accepts connections, but knows nothing yet.
-            await connection.send_command("PING", check_health=False)
-            await connection.read_response()
+            await connection.ask("PING")
         return connection
 
-    async def _work(self, connection: AbstractConnection) -> None:
+    async def _work(self, connection: Connection) -> None:
         """Raises what ended the connection."""
         self._wire = wire = Wire(connection, answered=self._answered, writable=self._schedule_flush)
         watch = asyncio.create_task(self._watch(wire))
@@ -279,7 +301,7 @@ class Multiplexer:
         packed: list[bytes] = []
         while self._unsent:
             call = self._unsent.popleft()
-            call.sent_at = now
+            call.sent_at, call.is_sent = now, True
             try:
                 packed.append(pack(call.command))
             except (TypeError, ValueError) as error:
@@ -290,15 +312,16 @@ class Multiplexer:
 
     def _answered(self, answer: Any) -> None:
         if isinstance(answer, NOT_HERE):
+            self._unanswered[0].is_sent = False  # of this one it is certain
             raise answer
-        if isinstance(answer, ResponseError):
+        if isinstance(answer, RedisError):
             self._answered_with(answer)
             return
         call = self._unanswered.popleft()
         if not call.answer.done():
             call.answer.set_result(answer)
 
-    def _answered_with(self, error: ResponseError) -> None:
+    def _answered_with(self, error: RedisError) -> None:
         call = self._unanswered.popleft()
         if isinstance(error, NoScriptError) and call.script is not None:
             call.command = ("EVAL", call.script.text, *call.command[2:])
@@ -306,41 +329,44 @@ class Multiplexer:
         elif self._give_back is not None and isinstance(error, NOT_THIS_KEY):
             self._give_back([call])
         else:
-            call.fail(error)
+            self._errors.note(error)
+            call.fail(InDoubt(str(error)) if call.is_in_doubt else error)
 
     async def _watch(self, wire: Wire) -> None:
         """A link that is dead without a word (a cable, a firewall) shows by an answer that does not come."""
         while True:
-            await asyncio.sleep(self._answer_seconds / 5)
+            if not await sleeps_on_time(self._answer_seconds / 5, self._timings.late):
+                continue
             now = asyncio.get_running_loop().time()
             # One that has much to answer is not dead.
             if self._unanswered and now - max(self._unanswered[0].sent_at, wire.heard_at) > self._answer_seconds:
                 wire.end(TimeoutError(f"no answer for {self._answer_seconds:g} seconds"))
 
     def _return_unanswered(self) -> None:
-        if self._resends:
-            self._unsent.extendleft(reversed(self._unanswered))
-            for call in self._unanswered:
-                call.is_in_doubt = True
-        else:
-            for call in self._unanswered:
+        again = []
+        for call in self._unanswered:
+            call.is_in_doubt = call.is_in_doubt or call.is_sent
+            if self._resends and (call.resends or not call.is_in_doubt):
+                again.append(call)
+            else:
                 call.fail(Lost("The connection was lost before the answer came."))
         self._unanswered.clear()
+        self._unsent.extendleft(reversed(again))
 
     def _return_unsent(self) -> None:
         waiting, self._unsent = self._unsent, deque()
         if self._give_back is not None:
             self._give_back(waiting)
         else:
-            self._unsent.extend(still_patient(waiting))
+            self._unsent.extend(still_patient(waiting, self._timings))
 
 
-def still_patient(waiting: Iterable[Call]) -> list[Call]:
+def still_patient(waiting: Iterable[Call], timings: Timings) -> list[Call]:
     """Refuses the calls that could not be sent for too long; returns the others."""
-    now = asyncio.get_running_loop().time()
+    too_long_ago = asyncio.get_running_loop().time() - timings.redis_patience
     patient = []
     for call in waiting:
-        if call.is_impatient(now):
+        if call.has_waited_since(too_long_ago):
             call.fail(Refused(TOO_BUSY))
         else:
             patient.append(call)

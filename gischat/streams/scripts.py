@@ -1,26 +1,25 @@
 """The scripts that run inside Redis: each a file in lua/, in one slot, all or nothing."""
 
+import functools
 from dataclasses import dataclass
 from hashlib import sha1
-from importlib import resources
+from pathlib import Path
 
 from gischat.settings import Settings
 from gischat.streams.entries import PASSES_FREEZE
 from gischat.streams.keys import GROUP
+from gischat.timings import Timings
 
-LEASE_SECONDS = 8.0  # how long a front counts as alive after its last sign of life; several of these may fail
-IDS_AGE = 10 * 60  # seconds: how long a message's id is remembered
-IDS_NUMBER = 20_000  # and how many at the most, per channel: about 2.5 MB of Redis' memory
+IDS_NUMBER = 20_000  # that are remembered at the most, per channel: about 2.5 MB of Redis' memory
 IDS_STEP = 50  # publications, after which those that are too old or too many are forgotten
 PART_BYTES = 2**18  # of a large body that is kept apart from its job: half a millisecond of Redis' time
-SETTLING = 15  # seconds: how long it may take until all is published again that Redis had lost, pictures too
 SINCE_BYTES = 8 * 2**20  # of what a client that comes back can be told of what it missed
-SWEPT_AGE = 3600  # seconds: how long a front that comes back can tell that its people are still there
-DEAD_LETTERS = 1000  # per channel, as the two that follow
+DEAD_LETTERS = 1000  # per channel, as what follows
 DEAD_BYTES = 64 * 2**20
-DEAD_AGE = 30 * 24 * 3600  # seconds
 BANS_NUMBER = 1000  # per channel
 
+
+_LUA = Path(__file__).with_name("lua")
 
 MODERATION = frozenset(
     {"ban", "lift", "freeze", "restrictions", "restrict_again", "withdraw", "disconnect", "roll_call"}
@@ -30,7 +29,7 @@ PRESENCE = frozenset({"register", "restore", "exit", "leave", "renew", "resign",
 SAID = frozenset({"finish", "like", "missing"})  # they end what a client has said; so do some of presence
 
 # How many keys of its own a script is handed behind those that all are: see `ChannelKeys`.
-_OWN_KEYS = dict.fromkeys(MODERATION | {"since", "snapshot"}, 2) | dict.fromkeys(PRESENCE, 3)
+_OWN_KEYS = dict.fromkeys(MODERATION | {"retained", "snapshot"}, 2) | dict.fromkeys(PRESENCE, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +37,13 @@ class Script:
     """A script with the instance's limits in it; `digest` is what Redis knows it by."""
 
     name: str
-    text: str
+    parts: tuple[str, ...]  # of its text; most are those of all scripts
     digest: str
+
+    @property
+    def text(self) -> str:
+        """For a Redis that does not know it yet."""
+        return "".join(self.parts)
 
 
 class Scripts:
@@ -65,7 +69,7 @@ class Scripts:
     snapshot: Script
     head_count: Script
     bury: Script
-    since: Script
+    retained: Script
     retry: Script
     discard: Script
     backlog: Script
@@ -78,17 +82,17 @@ class Scripts:
     disconnect: Script
     roll_call: Script
 
-    def __init__(self, settings: Settings) -> None:
-        limits, prelude = _limits(settings), _read("prelude")
+    def __init__(self, settings: Settings, timings: Timings = Timings()) -> None:
+        limits, prelude = _limits(settings, timings), _read("prelude")
         self.all = []
         for name in type(self).__annotations__:
             own_keys = f"local OWN_KEYS = {_OWN_KEYS.get(name, 0)}\n"
-            self.all.append(_script(name, limits + own_keys + prelude + _own_head(name) + _read(name)))
+            self.all.append(_script(name, limits, own_keys, prelude, *_own_head(name), _read(name)))
         for script in self.all:
             setattr(self, script.name, script)
 
 
-def _limits(settings: Settings) -> str:
+def _limits(settings: Settings, timings: Timings) -> str:
     limits = {
         "INBOX_MESSAGES": settings.max_inbox_messages,
         "INBOX_MAX_BYTES": settings.max_inbox_bytes,
@@ -97,15 +101,14 @@ def _limits(settings: Settings) -> str:
         "OUTBOX_AGE": settings.max_outbox_age * 1000,
         "HISTORY_MESSAGES": settings.max_stored_messages,
         "HISTORY_BYTES": settings.max_stored_bytes,
-        "IDS_AGE": IDS_AGE * 1000,
+        "IDS_AGE": int(timings.ids * 1000),
         "IDS_NUMBER": IDS_NUMBER,
         "IDS_STEP": IDS_STEP,
-        "SETTLING": SETTLING * 1000,
-        "SINCE_BYTES": SINCE_BYTES,
-        "SWEPT_AGE": SWEPT_AGE,
+        "SETTLING": int(timings.settling * 1000),
+        "SWEPT_AGE": int(timings.swept),
         "DEAD_LETTERS": DEAD_LETTERS,
         "DEAD_BYTES": DEAD_BYTES,
-        "DEAD_AGE": DEAD_AGE * 1000,
+        "DEAD_AGE": int(timings.dead_letters * 1000),
         "BANS_NUMBER": BANS_NUMBER,
     }
     lines = [f"local {name} = {value}" for name, value in limits.items()]
@@ -113,18 +116,19 @@ def _limits(settings: Settings) -> str:
     return "\n".join([*words, *lines]) + "\n"
 
 
-def _own_head(name: str) -> str:
+def _own_head(name: str) -> tuple[str, ...]:
     """What is made anew with each run, only where it is needed."""
     if name in PRESENCE:
-        return _read("ids") + _read("presence")
+        return _read("ids"), _read("presence")
     if name in SAID:
-        return _read("ids")
-    return _read("moderation") if name in MODERATION else ""
+        return (_read("ids"),)
+    return (_read("moderation"),) if name in MODERATION else ()
 
 
+@functools.cache
 def _read(name: str) -> str:
-    return resources.files(__package__).joinpath("lua", f"{name}.lua").read_text("utf-8") + "\n"
+    return _LUA.joinpath(f"{name}.lua").read_text("utf-8") + "\n"
 
 
-def _script(name: str, text: str) -> Script:
-    return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+def _script(name: str, *parts: str) -> Script:
+    return Script(name, parts, sha1("".join(parts).encode(), usedforsecurity=False).hexdigest())

@@ -1,30 +1,38 @@
 """Connections to what `REDIS_URL` names: one server, the Sentinels' master, or a cluster (see `gischat.redis_url`)."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
-
-from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
 
 from gischat.redis_url import Kind, Node, RedisUrl, parse
-from gischat.streams.cluster import Cluster
-from gischat.streams.multiplexer import ANSWER_SECONDS, CONNECT_SECONDS, Multiplexer, Redis
+from gischat.streams.answers import MasterNotFoundError
+from gischat.streams.connection import Connection
+from gischat.streams.multiplexer import Multiplexer, Redis
+from gischat.timings import Timings
 
 
-def connect(url: str, *, name: str, resends: bool = True, answer_seconds: float = ANSWER_SECONDS) -> Redis:
+def connect(
+    url: str,
+    *,
+    name: str,
+    resends: bool = True,
+    answer_seconds: float | None = None,
+    timings: Timings = Timings(),
+) -> Redis:
     """The `Redis` of a URL, to be used as an asynchronous context.
 
     Args:
         name: what `CLIENT LIST` shows.
-        resends, answer_seconds: as a `Multiplexer` takes them.
+        resends, answer_seconds, timings: as a `Multiplexer` takes them.
     """
     where = parse(url)
     if where.kind is Kind.CLUSTER:
-        dial_node = node_dialer(where, name)
-        return Cluster(where.nodes, dial_node, name=name, resends=resends, answer_seconds=answer_seconds)
-    return Multiplexer(dialer(where, name), name=name, resends=resends, answer_seconds=answer_seconds)
+        from gischat.streams.cluster import Cluster  # which most do without
+
+        dial_node = node_dialer(where, name, timings)
+        return Cluster(
+            where.nodes, dial_node, name=name, resends=resends, answer_seconds=answer_seconds, timings=timings
+        )
+    dial = dialer(where, name, timings)
+    return Multiplexer(dial, name=name, resends=resends, answer_seconds=answer_seconds, timings=timings)
 
 
 def reading_groups(url: str, channels: Sequence[str]) -> list[Sequence[str]]:
@@ -32,68 +40,66 @@ def reading_groups(url: str, channels: Sequence[str]) -> list[Sequence[str]]:
     return [[channel] for channel in channels] if parse(url).kind is Kind.CLUSTER else [channels]
 
 
-def dialer(where: RedisUrl, name: str) -> Callable[[], Awaitable[AbstractConnection]]:
+def dialer(where: RedisUrl, name: str, timings: Timings = Timings()) -> Callable[[], Awaitable[Connection]]:
     """Makes connections, not connected yet, to the one server or to the Sentinels' master of the moment."""
     if where.kind is Kind.SENTINEL:
-        return _master_dialer(where, name)
+        return _master_dialer(where, name, timings)
 
-    async def dial() -> AbstractConnection:
-        return _connection(where, where.nodes[0] if where.nodes else None, name)
+    async def dial() -> Connection:
+        return _connection(where, where.nodes[0] if where.nodes else None, name, timings)
 
     return dial
 
 
-def node_dialer(where: RedisUrl, name: str) -> Callable[[Node], Awaitable[AbstractConnection]]:
+def node_dialer(where: RedisUrl, name: str, timings: Timings = Timings()) -> Callable[[Node], Awaitable[Connection]]:
     """Makes connections, not connected yet, to nodes of a cluster."""
 
-    async def dial(node: Node) -> AbstractConnection:
-        return _connection(where, node, name)
+    async def dial(node: Node) -> Connection:
+        return _connection(where, node, name, timings)
 
     return dial
 
 
-def sentinels(where: RedisUrl) -> Sentinel:
-    """redis-py's clients of the Sentinels; to be closed by whoever asks for them."""
-    return Sentinel(  # type: ignore[no-untyped-call]
-        where.nodes,
-        sentinel_kwargs={
-            **where.sentinel_options,
-            "socket_timeout": CONNECT_SECONDS / 2,
-            "socket_connect_timeout": CONNECT_SECONDS / 2,
-            # Each would be asked again and again for seconds, and the next only then.
-            "retry": Retry(NoBackoff(), 0),
-        },
-    )
+def sentinel(where: RedisUrl, node: Node, name: str, timings: Timings = Timings()) -> Connection:
+    """A connection, not made yet, to one of the Sentinels."""
+    has_tls = bool(where.sentinel_options.get("ssl"))
+    return Connection(node, where.sentinel_options, name=name, has_tls=has_tls, seconds=timings.redis_connect / 2)
 
 
-def _master_dialer(where: RedisUrl, name: str) -> Callable[[], Awaitable[AbstractConnection]]:
-    async def dial() -> AbstractConnection:
+def _master_dialer(where: RedisUrl, name: str, timings: Timings) -> Callable[[], Awaitable[Connection]]:
+    async def dial() -> Connection:
         """Asks anew each time: after a failover another server is the master."""
-        asked = sentinels(where)
-        try:
-            host, port = await asked.discover_master(where.service)
-        finally:
-            for client in asked.sentinels:
-                await client.aclose()
-        return _connection(where, Node(host, port), name)
+        return _connection(where, await _find_master(where, timings), name, timings)
 
     return dial
 
 
-def _connection(where: RedisUrl, node: Node | None, name: str) -> AbstractConnection:
-    address: dict[str, Any] = {"path": where.path} if node is None else node._asdict()
-    kind: Any = UnixDomainSocketConnection if node is None else SSLConnection if where.has_tls else Connection
-    made: AbstractConnection = kind(
-        **address,
-        **where.options,
-        client_name=name,
-        protocol=2,
-        decode_responses=False,
-        socket_connect_timeout=CONNECT_SECONDS,
-        # A limit per write would put each into a wait_for, which may swallow a cancellation; `_watch` is the limit.
-        socket_timeout=None,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=0,
-        driver_info=None,  # one permission less to be given: CLIENT SETINFO
-    )
-    return made
+async def _find_master(where: RedisUrl, timings: Timings) -> Node:
+    """The master, as the first Sentinel says that knows one.
+
+    Raises:
+        MasterNotFoundError: none does.
+    """
+    # Loaded where there are Sentinels: it is a fifth of a process' start and 6 MB of its memory.
+    from redis.asyncio.retry import Retry
+    from redis.asyncio.sentinel import MasterNotFoundError as NotFound
+    from redis.asyncio.sentinel import Sentinel
+    from redis.backoff import NoBackoff
+
+    seconds = timings.redis_connect / 2
+    # Without retries: each would be asked again and again for seconds, and the next only then.
+    options = {"socket_timeout": seconds, "socket_connect_timeout": seconds, "retry": Retry(NoBackoff(), 0)}
+    asked = Sentinel(where.nodes, sentinel_kwargs={**where.sentinel_options, **options})  # type: ignore[no-untyped-call]
+    try:
+        host, port = await asked.discover_master(where.service)
+    except NotFound as error:
+        raise MasterNotFoundError(str(error)) from error
+    finally:
+        for client in asked.sentinels:
+            await client.aclose()
+    return Node(host, port)
+
+
+def _connection(where: RedisUrl, node: Node | None, name: str, timings: Timings) -> Connection:
+    seconds = timings.redis_connect
+    return Connection(node or where.path, where.options, name=name, has_tls=where.has_tls, seconds=seconds)

@@ -1,16 +1,19 @@
 """The bytes of a connection to Redis: commands packed and answers parsed in C, and nothing in between.
 
-redis-py makes the connection: address, TLS, authentication, name. Then its transport is taken over: what redis-py does
-for one command and one answer (it packs in Python, and a task waits on a stream for each answer) would cost this
-process more than all the rest of a message's way.
+A `Connection` is made first: address, TLS, authentication, name. Then its transport is taken over: a task that waits on
+a stream for each answer would cost this process more than all the rest of a message's way.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hiredis
-from redis.asyncio.connection import AbstractConnection, DefaultParser
+
+from gischat.streams.answers import error_of
+
+if TYPE_CHECKING:
+    from gischat.streams.connection import Connection
 
 Argument = str | bytes | int | float
 
@@ -28,15 +31,13 @@ def pack(command: Sequence[Argument]) -> bytes:
 class Wire(asyncio.Protocol):
     """A connection that is made; answers go to `answered`, in the order of the commands.
 
-    An answer that is an error is an instance of redis-py's `ResponseError`, such as its parser raises.
+    An answer that is an error is an instance of `ResponseError`.
     """
 
-    def __init__(
-        self, connection: AbstractConnection, answered: Callable[[Any], None], writable: Callable[[], None]
-    ) -> None:
+    def __init__(self, connection: "Connection", answered: Callable[[Any], None], writable: Callable[[], None]) -> None:
         """
         Args:
-            connection: redis-py's, connected, with no answer outstanding.
+            connection: is made, and owes no answer.
             answered: is called with each answer; what it raises ends the wire.
             writable: is called when `is_full` is over.
         """
@@ -45,13 +46,12 @@ class Wire(asyncio.Protocol):
         self._writable = writable
         self._time = loop.time
         self.heard_at = loop.time()  # when the server last sent something
-        self._parser = hiredis.Reader(replyError=DefaultParser.parse_error)
+        self._parser = hiredis.Reader(replyError=error_of)
         self._ended: asyncio.Future[None] = loop.create_future()
         # That nobody waits any more for what ended it is no mistake.
         self._ended.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         self.is_full = False  # the server reads slower than we write: what is written now stays in our memory
-        assert connection._writer is not None
-        self._transport = connection._writer.transport
+        self._transport = connection.transport
         self._transport.set_protocol(self)
 
     def write(self, packed: bytes) -> None:

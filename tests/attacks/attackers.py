@@ -29,10 +29,10 @@ def frame(payload: bytes, opcode: Opcode = Opcode.TEXT, fin: bool = True, mask: 
     return Frame(opcode, payload, fin).serialize(mask=mask)
 
 
-def handshake(address: str, channel: str = CHANNEL) -> bytes:
+def handshake(address: str, channel: str = CHANNEL, query: str = "") -> bytes:
     """A request for the websocket, as a proxy would hand it on from that address."""
     return (
-        f"GET /channel/{channel}/ws HTTP/1.1\r\nHost: chat\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"GET /channel/{channel}/ws{query} HTTP/1.1\r\nHost: chat\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
         f"X-Forwarded-For: {address}\r\n\r\n"
     ).encode()
@@ -223,6 +223,23 @@ def flood(attacker: Attacker, address: str, payload: str, opcode: int = Opcode.T
     return {"sent": sent // (len(many) // 50), "refusals": refusals, "goodbyes": goodbyes}
 
 
+def wrong(attacker: Attacker, address: str, number: int, each: int) -> Any:
+    """Sends so many texts that are none from each of so many connections, once."""
+    many = [attacker.websocket(address) for _ in range(number)]
+    for one in many:
+        one.sendall(frame(b'{"type":"nonsense"') * each)
+    return number
+
+
+def _received(connection: socket.socket) -> bytes:
+    """What has come until now."""
+    received = b""
+    with suppress(BlockingIOError):
+        while part := connection.recv(2**16):
+            received += part
+    return received
+
+
 def _frames(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Whole frames of a server."""
     at = 0
@@ -284,6 +301,23 @@ def in_fragments(attacker: Attacker, addresses: Sequence[str], each: int, fragme
     return sum(_is_refused(one) for one in many)
 
 
+def returns(attacker: Attacker, address: str, number: int, times: int, after: str, missed: int) -> Any:
+    """Comes back with so many connections at once, again and again, and reads all that it missed: so many messages."""
+    came_back = 0
+    for _ in range(times):
+        many = [attacker.connect() for _ in range(number)]
+        for one in many:
+            one.sendall(handshake(address, query=f"?after={after}"))
+        for one in many:
+            answer, found = b"", 0
+            while found < missed and (part := one.recv(2**20)):
+                found += (answer[-6:] + part).count(b'"text",')
+                answer = part
+            came_back += found >= missed
+            one.close()
+    return came_back
+
+
 def _is_refused(connection: socket.socket) -> bool:
     received = b""
     while b"uncompliant" not in received:
@@ -310,9 +344,29 @@ def unfinished(attacker: Attacker, address: str, number: int, size: int, bearabl
     return _begun(frame(b"x" * size)[:-1], [attacker.websocket(address) for _ in range(number)], bearable)
 
 
-def unfinished_bodies(attacker: Attacker, number: int, size: int, bearable: int) -> Any:
-    """The same with requests."""
-    head = f"PUT /channel/{CHANNEL}/text HTTP/1.1\r\nHost: chat\r\nContent-Length: {size + 1}\r\n\r\n"
+def held_back(attacker: Attacker, address: str, number: int, size: int, enough: int) -> Any:
+    """Sends all but the ends of messages, one on each of so many connections; waits until enough are closed in words.
+
+    Their closing codes are what comes of it."""
+    received = {attacker.websocket(address): b"" for _ in range(number)}
+    for one in received:
+        one.sendall(frame(b"x" * size, fin=False))
+        one.setblocking(False)
+    codes: list[int] = []
+    deadline = time.monotonic() + PATIENCE
+    while len(codes) < enough and time.monotonic() < deadline:
+        for one in received:
+            received[one] += _received(one)
+        frames = [told for data in received.values() for told in _frames(data)]
+        codes = [struct.unpack("!H", data[:2])[0] for opcode, data in frames if opcode == Opcode.CLOSE]
+        time.sleep(0.05)
+    return codes
+
+
+def unfinished_bodies(attacker: Attacker, address: str, number: int, size: int, bearable: int) -> Any:
+    """Sends all but the last byte of so many requests; waits until the server bears no more of them."""
+    line = f"PUT /channel/{CHANNEL}/text HTTP/1.1\r\nHost: chat\r\nX-Forwarded-For: {address}\r\n"
+    head = f"{line}Content-Length: {size + 1}\r\n\r\n"
     return _begun(head.encode() + b"x" * size, [attacker.connect() for _ in range(number)], bearable)
 
 
@@ -373,8 +427,8 @@ def _is_reset(connection: socket.socket) -> bool:
 ATTACKS: dict[str, Callable[..., Any]] = {
     attack.__name__: attack
     for attack in (
-        *(connections, resets, idle, slow_headers, slow_bodies, silent, flood, puts),
-        *(unmasked, announced_too_large, endless, in_fragments, unfinished, unfinished_bodies),
+        *(connections, resets, idle, slow_headers, slow_bodies, silent, flood, puts, wrong),
+        *(unmasked, announced_too_large, endless, in_fragments, unfinished, held_back, unfinished_bodies, returns),
         *(slow_readers, unread_histories),
     )
 }

@@ -66,6 +66,12 @@ class User:
         ours = [m["text"] for m in self.client.received if m["type"] == "text" and m["author"] == self.name]
         return ours == self.said and not any(m["type"] == "uncompliant" for m in self.client.received)
 
+    def report(self) -> str:
+        """How long a text took, there and back, in milliseconds. It is told, not asserted: machines differ."""
+        trips = sorted(self.round_trips)
+        p50, p99 = (trips[len(trips) * part // 100] * 1e3 for part in (50, 99))
+        return f"{self.name}: {len(trips)} texts, p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+
 
 class House:
     """A front that is attacked, with its worker."""
@@ -88,6 +94,8 @@ class House:
         try:
             yield user
             assert user.has_heard_everything()
+            if user.round_trips:
+                print(user.report())
         finally:
             await client.leave()
 

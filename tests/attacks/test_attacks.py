@@ -1,18 +1,23 @@
 """Attacks on a front, while an ordinary user of the same front goes on talking and hears every word of his."""
 
+import asyncio
+import json
 import resource
+from collections.abc import AsyncIterator
 
 import pytest
 from tornado.ioloop import IOLoop
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Opcode
 
+from gischat.front.channel.closing import MEMORY_FULL
 from gischat.front.door.rates import REFUSALS_PER_MINUTE, WENT_ON
 from tests.attacks.attackers import CHANNEL
 from tests.attacks.conftest import HONEST, LOW, House, StackFactory
 from tests.faults.scene import until
 from tests.support.client import Client
 from tests.support.contract import CANARY, sample
+from tests.support.settings import UNLIMITED
 
 PER_ADDRESS, IN_ALL, PENDING = (
     LOW["max_connections_per_address"],
@@ -155,6 +160,25 @@ async def test_a_flood_of_messages_is_answered_and_then_closed(payload: str, hou
         assert house.told("too_fast") == 1
 
 
+async def test_what_is_wrong_from_hundreds_of_connections_of_an_address_is_read_more_slowly(
+    io_loop: IOLoop, start_stack: StackFactory
+) -> None:
+    limits = HONEST | {"max_address_messages_per_minute": 12_000}  # the default
+    house = House(start_stack(light=1, heavy=0, channels=CHANNEL, trusted_proxies="127.0.0.1", **limits))
+    async with house.user() as user:
+        await user.talk(lambda: True)
+        before = house.resident_bytes()
+        # When connections of one address send much that is wrong at once, none of them so much that it is closed
+        many = {"number": 300, "each": REFUSALS_PER_MINUTE - 10}
+        async with house.attacked("wrong", address=house.address(), **many):
+            await user.talk(lambda: house.told("address_refusals") > 0)
+            # Then it is more than an address may have refused at once, and each of them is read more slowly
+            await user.talk(lambda: True)
+            assert house.resident_bytes() - before < 2**26
+        await user.client.count(1)
+        assert house.told("address_refusals") == 1
+
+
 async def test_a_flood_of_pings_is_closed(house: House) -> None:
     async with house.user() as user:
         flood = await house.endures("flood", user, address=house.address(), payload="", opcode=Opcode.PING)
@@ -198,13 +222,37 @@ async def test_texts_in_thousands_of_fragments_are_read_without_delaying_others(
         assert await house.endures("in_fragments", user, **many) == 70
 
 
+# Coming back
+
+
+async def test_who_comes_back_again_and_again_delays_nobody(io_loop: IOLoop, start_stack: StackFactory) -> None:
+    # Given a channel in which much was said
+    house = House(start_stack(light=1, heavy=0, channels=CHANNEL, max_waiting_messages=300, **UNLIMITED))
+    first, *others = [await Client.connect(house.front.url, CHANNEL) for _ in range(10)]
+    await first.say("first")
+    after = (await first.until(type="text"))["id"]
+    for client in (first, *others):
+        for number in range(200):
+            await client.say(str(number), author="joan")
+    while len(first.texts()) < 2001:
+        await first.until(type="text")
+    async with house.user() as user:
+        await user.talk(lambda: True)
+        before = house.resident_bytes()
+        many = {"address": house.address(), "number": 8, "times": 20, "after": after, "missed": 2000}
+        assert await house.endures("returns", user, **many) == 160
+        assert house.resident_bytes() - before < 64 * 2**20
+    for client in (first, *others):
+        await client.leave()
+
+
 # Memory
 
 
 async def test_messages_without_their_ends_are_bounded_in_memory(house: House) -> None:
     async with house.user() as user:
         await user.talk(lambda: True)
-        before, size, number = house.resident_bytes(), 2**22, 30
+        before, size, number = house.resident_bytes(), 2**21 + 2**18, 30
         bearable = LOW["max_front_bytes"] // size
         many = {"address": house.address(), "number": number, "size": size, "bearable": bearable}
         assert await house.endures("unfinished", user, **many) == bearable
@@ -213,13 +261,51 @@ async def test_messages_without_their_ends_are_bounded_in_memory(house: House) -
         assert house.told("memory") == 1
 
 
+async def test_an_upload_is_not_cut_off_for_those_who_hold_back_the_ends_of_small_messages(
+    io_loop: IOLoop, start_stack: StackFactory
+) -> None:
+    bound, size, number = 2**24, 60_000, 300
+    settings = {"channels": CHANNEL, "trusted_proxies": "127.0.0.1", "max_front_bytes": bound, **HONEST}
+    house = House(start_stack(light=1, heavy=0, **settings))
+    async with house.user() as user, house.user() as jane:
+        await user.talk(lambda: True)
+        before = house.resident_bytes()
+        # Given somebody who has sent half of something large
+        message = json.dumps(sample("model", raw_xml="x" * 900_000, model_name="Jane's"))
+        goes_on = asyncio.Event()
+
+        async def halves() -> AsyncIterator[str]:
+            yield message[:450_000]
+            await goes_on.wait()
+            yield message[450_000:]
+
+        upload = asyncio.create_task(jane.client.connection.send(halves()))
+        # When an address begins many small messages, until they are too much
+        many = {"address": house.address(), "number": number, "size": size, "enough": number - bound // size}
+        async with house.attacked("held_back", **many) as attack:
+            await user.talk(attack.done)
+            # Then some of those are told so and closed, and what they have is bounded
+            codes = await attack
+            assert len(codes) >= many["enough"]
+            assert set(codes) == {MEMORY_FULL.code}
+            assert house.told("memory") == 1
+            assert house.resident_bytes() - before < 3 * bound
+            # And she gets through
+            goes_on.set()
+            await upload
+            await user.client.until(type="model", model_name="Jane's")
+
+
 async def test_bodies_without_their_ends_are_bounded_in_memory(io_loop: IOLoop, start_stack: StackFactory) -> None:
-    house = House(start_stack(light=1, heavy=0, channels=CHANNEL, **HONEST, max_front_bytes=LOW["max_front_bytes"]))
+    settings = {"channels": CHANNEL, "trusted_proxies": "127.0.0.1", "max_front_bytes": LOW["max_front_bytes"]}
+    house = House(start_stack(light=1, heavy=0, **settings, **HONEST))
     async with house.user() as user:
-        size = 2**19
+        address, size = house.address(), 2**19 - 2**15
         bearable = LOW["max_front_bytes"] // size
-        assert await house.endures("unfinished_bodies", user, number=30, size=size, bearable=bearable) == bearable
+        many = {"address": address, "number": 30, "size": size, "bearable": bearable}
+        assert await house.endures("unfinished_bodies", user, **many) == bearable
         assert house.told("memory") == 1
+        assert f"{address} has most in unfinished messages" in house.front.whole_log()
 
 
 async def test_many_who_do_not_read_are_bounded_in_memory(io_loop: IOLoop, start_stack: StackFactory) -> None:

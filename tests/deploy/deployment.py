@@ -32,8 +32,18 @@ class Member(NamedTuple):
 class Deployment:
     """An instance with a port and a state directory of its own, untouched by the settings of who runs the tests."""
 
-    def __init__(self, directory: Path, *, state_dir: Path | None = None, **settings: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        state_dir: Path | None = None,
+        program: Sequence[str | Path] = (sys.executable, "-m", "gischat"),
+        cwd: Path = ROOT,
+        **settings: str,
+    ) -> None:
         self.directory = directory
+        self._program = program
+        self._cwd = cwd
         self.state_dir = state_dir or directory / "state"
         self.run_dir = self.state_dir
         self.log = directory / "log"
@@ -59,8 +69,8 @@ class Deployment:
         """
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
-                [*through, sys.executable, "-m", "deploy", "run"],
-                cwd=ROOT,
+                [*through, *self._program, "up"],
+                cwd=self._cwd,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log if output is None else output,
@@ -69,10 +79,10 @@ class Deployment:
             )
         return self
 
-    def deploy(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Any of the launcher's commands, to its end."""
-        command = [sys.executable, "-m", "deploy", *arguments]
-        return subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=60)
+    def gischat(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Any of the commands, to its end."""
+        command = [*self._program, *arguments]
+        return subprocess.run(command, cwd=self._cwd, env=self.environment, capture_output=True, text=True, timeout=60)
 
     @property
     def pid(self) -> int:

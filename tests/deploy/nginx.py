@@ -124,7 +124,7 @@ def executable() -> str:
 
 def site(*arguments: str, **settings: str) -> str:
     """The site as an operator gets it."""
-    command = [sys.executable, "-m", "deploy", "nginx", *arguments]
+    command = [sys.executable, "-m", "gischat", "nginx", *arguments]
     environment = {"PATH": os.defpath, "ENV_FILE": os.devnull, **settings}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
 

@@ -40,7 +40,7 @@ def test_the_units_are_confined(units: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("unit", "module"), [("front", "gischat"), ("light", "worker"), ("heavy", "worker"), (None, "deploy")]
+    ("unit", "module"), [("front", "gischat"), ("light", "worker"), ("heavy", "worker"), (None, "gischat")]
 )
 def test_the_units_start_what_is_there(unit: str | None, module: str) -> None:
     text = (SYSTEMD / (f"gischat-{unit}@.service" if unit else "gischat.service")).read_text("utf-8")

@@ -28,17 +28,17 @@ async def test_a_host_with_workers_only_works_for_the_front_of_another(
         await jane.leave()
 
         # And says what runs there, and that it cannot know more
-        answer = await to_thread(workers.deploy, "status")
+        answer = await to_thread(workers.gischat, "status")
         assert answer.returncode == 0
         headline, *processes = answer.stdout.splitlines()
-        assert headline == "gischat: no front here; one elsewhere tells whether the chat is well (/readyz)"
+        assert headline == "gischat: no front here; one elsewhere says whether the chat is well (/readyz)"
         assert [line.split()[:2] for line in processes] == [["heavy:heavy-1", "RUNNING"], ["light:light-1", "RUNNING"]]
-        ready = await to_thread(workers.deploy, "ready")
+        ready = await to_thread(workers.gischat, "ready")
         assert (ready.returncode, ready.stderr) == (0, "")
         assert not (workers.run_dir / "valkey.sock").exists()
 
 
 def test_a_front_that_does_not_answer_is_not_ready(deployment: Callable[..., Deployment]) -> None:
     chat = deployment()
-    answer = chat.deploy("ready")
+    answer = chat.gischat("ready")
     assert (answer.returncode, answer.stderr) == (1, f"gischat: no front answers on port {chat.port}\n")

@@ -102,20 +102,20 @@ def test_the_data_of_the_embedded_redis_outlives_a_restart(deployment: Deploy) -
     client = "import os, redis; client = redis.from_url(os.environ['REDIS_URL'], decode_responses=True); "
     chat = _started(deployment(**REDIS_ALONE))
     chat.wait_until(lambda: chat.runs("redis:valkey"))
-    assert chat.deploy("exec", "python", "-c", client + "client.set('kept', 'yes')").returncode == 0
+    assert chat.gischat("exec", "python", "-c", client + "client.set('kept', 'yes')").returncode == 0
     chat.signal(signal.SIGTERM)
     chat.exit_status()
 
     again = _started(deployment("again", state_dir=chat.state_dir, **REDIS_ALONE))
     again.wait_until(lambda: again.runs("redis:valkey"))
 
-    assert again.deploy("exec", "python", "-c", client + "print(client.get('kept'))").stdout == "yes\n"
+    assert again.gischat("exec", "python", "-c", client + "print(client.get('kept'))").stdout == "yes\n"
 
 
 def test_a_state_directory_too_deep_for_sockets_has_them_elsewhere(deployment: Deploy, tmp_path: Path) -> None:
     # Given a path that is longer than the address of a unix socket may be
     chat = deployment(state_dir=tmp_path / ("deep" * 30), **REDIS_ALONE)
-    chat.run_dir = Path(chat.deploy("exec", "sh", "-c", 'printf %s "$RUN_DIR"').stdout)
+    chat.run_dir = Path(chat.gischat("exec", "sh", "-c", 'printf %s "$RUN_DIR"').stdout)
     assert chat.run_dir != chat.state_dir
     try:
         # When it is started, then it runs, with its data where they were wanted
@@ -144,7 +144,7 @@ def test_settings_come_from_the_file_and_the_environment_wins(deployment: Deploy
     # When a process of the deployment looks at its environment
     names = ["CHANNELS", "RULES", "MAIN_LANG", "REDIS_URL"]
     program = f"import json, os; print(json.dumps([os.environ[name] for name in {names}]))"
-    answer = chat.deploy("exec", "python", "-c", program)
+    answer = chat.gischat("exec", "python", "-c", program)
 
     # Then they are there to the letter; an empty REDIS_URL names no server, so there is the embedded one
     assert json.loads(answer.stdout) == [
@@ -158,9 +158,9 @@ def test_settings_come_from_the_file_and_the_environment_wins(deployment: Deploy
 def test_wrong_settings_are_named_together_before_anything_starts(deployment: Deploy) -> None:
     chat = deployment(LIGHT_WORKERS="-1", LOG_LEVEL="loud", MAX_IMAGE_SIZE="big")
 
-    refused = chat.deploy("run")
+    refused = chat.gischat("up")
 
-    assert refused.returncode == 1
+    assert refused.returncode == 78
     assert refused.stderr.startswith("gischat: wrong settings:\n")
     assert {line.split(":")[0].strip() for line in refused.stderr.splitlines()[1:]} == {
         "LIGHT_WORKERS",
@@ -177,7 +177,7 @@ def test_a_port_that_another_program_has_is_refused_even_if_it_would_share(deplo
         other.listen()
         port = other.getsockname()[1]
 
-        refused = deployment(PORT=str(port)).deploy("run")
+        refused = deployment(PORT=str(port)).gischat("up")
 
     assert refused.returncode == 1
     reason = f"cannot listen on {HOST}, port {port}: another program has it (see PORT and HOST)"
@@ -188,24 +188,99 @@ def test_a_port_that_another_program_has_is_refused_even_if_it_would_share(deplo
     ("settings", "reason"),
     [
         ({"PORT": "0"}, "PORT=0 would be another port for each front: name one"),
-        ({"ENV_FILE": "/nowhere/env"}, "ENV_FILE=/nowhere/env: there is no such file"),
+        ({"STATE_DIR": "/proc/state"}, "STATE_DIR=/proc/state: /proc/state: No such file or directory"),
         ({"LOG_FILE": "/nowhere/log"}, "LOG_FILE=/nowhere/log: No such file or directory"),
         ({"HOST": "192.0.2.1", "PORT": "8000"}, "cannot listen on 192.0.2.1, port 8000"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
 def test_what_cannot_work_is_refused_in_one_line(deployment: Deploy, settings: dict[str, str], reason: str) -> None:
-    refused = deployment(**settings).deploy("run")
+    refused = deployment(**settings).gischat("up")
 
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"gischat: {reason}")
     assert refused.stderr.count("\n") == 1
 
 
-def test_status_tells_when_nothing_runs(deployment: Deploy) -> None:
-    answer = deployment().deploy("status")
+def test_an_env_file_that_is_not_there_is_a_wrong_setting(deployment: Deploy) -> None:
+    refused = deployment(ENV_FILE="/nowhere/env").gischat("up")
 
-    assert (answer.returncode, answer.stderr) == (1, "gischat: it does not run\n")
+    assert (refused.returncode, refused.stderr) == (78, "gischat: ENV_FILE=/nowhere/env: there is no such file\n")
+
+
+def test_a_misspelt_setting_is_named_with_the_right_one(deployment: Deploy) -> None:
+    # Given one in the environment and one in the file
+    chat = deployment(**REDIS_ALONE, MAX_MESAGE_LENGTH="9")
+    (chat.directory / "env").write_text("CHANELS=Field\nLOG_FILE_FORMAT=json\n")
+
+    chat.start()
+    chat.wait_until(chat.announced)
+    checked = chat.gischat("check").stdout
+
+    for complaint in (
+        "CHANELS in .env is no setting: is CHANNELS meant?",
+        "LOG_FILE_FORMAT in .env is no setting",
+        "MAX_MESAGE_LENGTH in the environment is no setting: is MAX_MESSAGE_LENGTH meant?",
+    ):
+        assert complaint in chat.log_text()
+        assert complaint in checked
+
+
+def test_stop_waits_until_everything_has_stopped(deployment: Deploy) -> None:
+    # Given a chat
+    chat = deployment(**REDIS_ALONE).start()
+    chat.wait_until(chat.announced)
+
+    # When it is stopped from another terminal
+    stopped = chat.gischat("stop")
+
+    # Then it can start again at once
+    assert (stopped.returncode, stopped.stdout) == (0, "gischat: stopped\n")
+    assert chat.gischat("status").stderr == "gischat: it does not run here\n"
+    assert chat.gischat("stop").returncode == 1
+    again = deployment(STATE_DIR=str(chat.state_dir), **REDIS_ALONE).start()
+    again.wait_until(again.announced)
+    assert "runs already" not in again.log_text()
+
+
+def test_a_damaged_append_only_file_is_cut_at_its_last_good_command_and_kept(deployment: Deploy) -> None:
+    # Given data of an earlier run, damaged in the middle
+    client = "import os, redis; client = redis.Redis.from_url(os.environ['REDIS_URL']); "
+    chat = deployment(**REDIS_ALONE).start()
+    chat.wait_until(chat.announced)
+    chat.gischat("exec", "python", "-c", client + "client.set('before', 'yes'); client.set('after', 'lost')")
+    assert chat.gischat("stop").returncode == 0
+    (file,) = (chat.state_dir / "appendonlydir").glob("*.incr.aof")
+    whole = file.read_bytes()
+    damaged = whole.replace(b"$5\r\nafter", b"#5\r\nafter")
+    file.write_bytes(damaged)
+
+    # When it starts again
+    chat.start()
+
+    # Then it runs with what was good, says so, and the original is there
+    ask = ("exec", "python", "-c", client + "print(client.get('before'), client.get('after'))")
+    chat.wait_until(lambda: chat.gischat(*ask).stdout == "b'yes' None\n")
+    assert "was damaged at byte" in chat.log_text()
+    (kept,) = chat.state_dir.glob("*.damaged-*")
+    assert kept.read_bytes() == damaged
+
+
+def test_a_command_in_another_terminal_finds_the_settings_of_what_runs(deployment: Deploy) -> None:
+    # Given a chat with settings from its own environment
+    chat = deployment(**REDIS_ALONE, CHANNELS="Field work", INSTANCE_ID="second").start()
+    chat.wait_until(chat.announced)
+    del chat.environment["CHANNELS"], chat.environment["INSTANCE_ID"]
+
+    # Then others, which do not have them, are told
+    assert "instance second, 1 channels" in chat.gischat("check").stdout
+    assert chat.gischat("dead-letters", "list").stdout == "0 dead letters\n"
+
+
+def test_status_tells_when_nothing_runs(deployment: Deploy) -> None:
+    answer = deployment().gischat("status")
+
+    assert (answer.returncode, answer.stderr) == (1, "gischat: it does not run here\n")
 
 
 # --- output
@@ -357,7 +432,7 @@ def test_check_tells_before_the_start_what_is_wrong(deployment: Deploy) -> None:
     fresh = deployment()
 
     # Then all is well, the embedded server comes with the start; and wrong settings are named
-    checked = fresh.deploy("check")
+    checked = fresh.gischat("check", "--up")
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "embedded server, which `make run` starts" in checked.stdout
-    assert "MAX_STORED_MESSAGES" in deployment(MAX_STORED_MESSAGES="-1").deploy("check").stderr
+    assert "embedded server, which `gischat up` starts" in checked.stdout
+    assert "MAX_STORED_MESSAGES" in deployment(MAX_STORED_MESSAGES="-1").gischat("check").stderr

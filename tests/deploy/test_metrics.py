@@ -77,9 +77,9 @@ def test_a_process_that_is_killed_takes_no_counts_along(chat: Deployment, member
 
 
 def test_who_has_gone_is_not_told_of(chat: Deployment) -> None:
-    assert chat.deploy("ctl", "scale", "light", "1").returncode == 0
+    assert chat.gischat("scale", "light", "1").returncode == 0
     assert tells_of(chat.port, NAMES - {"light-2"})
-    assert chat.deploy("ctl", "scale", "light", "2").returncode == 0
+    assert chat.gischat("scale", "light", "2").returncode == 0
     chat.wait_until(lambda: tells_of(chat.port, NAMES))
 
 
@@ -104,6 +104,6 @@ def test_a_port_that_another_program_has_is_refused_in_words(deployment: Deploy)
         taken.bind((HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        answer = deployment(METRICS_PORT=str(port)).deploy("run")
+        answer = deployment(METRICS_PORT=str(port)).gischat("up")
     reason = f"cannot listen on {HOST}, port {port}: another program has it (see METRICS_PORT and HOST)"
     assert (answer.returncode, answer.stderr) == (1, f"gischat: {reason}\n")

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from deploy.nginx_site import silence_seconds
 from gischat.checks.address import UPGRADE, check_address
 from gischat.checks.findings import Level
 from gischat.front.door.origins import HAND_ON_HOST
+from gischat.supervision.nginx_site import silence_seconds
 from tests.deploy.nginx import NAME, Nginx, Site, executable, site
 from tests.support.client import Client
 from tests.support.processes import HOST, Front, Port, Stack

@@ -24,7 +24,7 @@ async def test_a_roll_starts_all_anew_while_people_talk(deployment: Deploy, valk
     jane = await Client.connect(url, "QGIS")
 
     # When all are started anew
-    rolling = asyncio.create_task(to_thread(chat.deploy, "ctl", "roll"))
+    rolling = asyncio.create_task(to_thread(chat.gischat, "roll"))
 
     # Then at every moment somebody new finds a front, and is heard
     joins = 0
@@ -58,7 +58,7 @@ def test_a_version_that_does_not_run_costs_one_process(deployment: Deploy, valke
     del chat.environment["REDIS_URL_FILE"]  # who asks is not to stumble over it
 
     # When all are to be started anew
-    rolled = chat.deploy("ctl", "roll")
+    rolled = chat.gischat("roll")
 
     # Then it ends at the first, and says so; all others run on
     assert rolled.returncode == 1
@@ -71,7 +71,7 @@ def test_only_groups_that_are_there_can_be_rolled(deployment: Deploy, valkey: Va
     chat = deployment(REDIS_URL=valkey.url, FRONTS="0", LIGHT_WORKERS="0", HEAVY_WORKERS="0").start()
     chat.wait_until(chat.announced)
 
-    refused = chat.deploy("ctl", "roll", "light", "redis")
+    refused = chat.gischat("roll", "light", "redis")
 
     assert (refused.returncode, refused.stdout) == (
         1,

@@ -46,7 +46,7 @@ def test_it_says_in_one_line_where_the_chat_is_once_the_chat_works(chat: Deploym
 
 def test_check_finds_a_running_chat_well_its_embedded_server_too(chat: Deployment) -> None:
     # When an operator lets all be checked while it runs
-    answer = chat.deploy("check")
+    answer = chat.gischat("check")
 
     # Then the port is found to be our own, and the embedded server as it should be
     assert answer.returncode == 0, answer.stdout + answer.stderr
@@ -56,7 +56,7 @@ def test_check_finds_a_running_chat_well_its_embedded_server_too(chat: Deploymen
 
 def test_status_shows_every_process_and_that_all_is_well(chat: Deployment) -> None:
     # When an operator asks
-    answer = chat.deploy("status")
+    answer = chat.gischat("status")
 
     # Then the chat is well, and so the exit status 0
     assert answer.returncode == 0, answer.stdout + answer.stderr
@@ -67,17 +67,17 @@ def test_status_shows_every_process_and_that_all_is_well(chat: Deployment) -> No
 
 def test_status_tells_when_the_chat_does_not_work_though_all_run(chat: Deployment) -> None:
     # Given no worker for texts, so that no message comes round
-    assert chat.deploy("ctl", "scale", "light", "0").returncode == 0
+    assert chat.gischat("scale", "light", "0").returncode == 0
     chat.wait_until(lambda: _status_of(chat, "/readyz") == 503)
 
     # When an operator asks, then that is what is said first, and the exit status is not 0
-    answer = chat.deploy("status")
+    answer = chat.gischat("status")
     assert answer.returncode != 0
     assert answer.stdout.startswith(f"gischat: http://{HOST}:{chat.port}/ — NOT WELL: ")
 
     # Until there is one again
-    assert chat.deploy("ctl", "scale", "light", "1").returncode == 0
-    chat.wait_until(lambda: chat.deploy("status").returncode == 0)
+    assert chat.gischat("scale", "light", "1").returncode == 0
+    chat.wait_until(lambda: chat.gischat("status").returncode == 0)
 
 
 @pytest.mark.parametrize(
@@ -92,13 +92,13 @@ def test_scaling_a_group_leaves_all_others_alone(chat: Deployment, group: str, n
     before = chat.pids()
 
     # When the group grows, then it has that many, and who was there is still there
-    grown = chat.deploy("ctl", "scale", group, "3")
+    grown = chat.gischat("scale", group, "3")
     assert grown.returncode == 0, grown.stdout + grown.stderr
     assert chat.runs(*ALL, *names[1:])
     assert chat.pids() | before == chat.pids()
 
     # When it shrinks again, then only those have gone that had come
-    shrunk = chat.deploy("ctl", "scale", group, "1")
+    shrunk = chat.gischat("scale", group, "1")
     assert shrunk.returncode == 0, shrunk.stdout + shrunk.stderr
     assert chat.runs(*ALL)
     assert chat.pids() == before
@@ -107,32 +107,33 @@ def test_scaling_a_group_leaves_all_others_alone(chat: Deployment, group: str, n
 def test_a_group_can_shrink_to_nothing_and_come_back(chat: Deployment) -> None:
     before = chat.pids()
 
-    assert chat.deploy("ctl", "scale", "heavy", "0").returncode == 0
+    assert chat.gischat("scale", "heavy", "0").returncode == 0
+    assert "no heavy worker here: pictures and layers wait" in chat.gischat("status").stdout
     assert chat.runs("redis:valkey", "light:light-1", "fronts:front-1")
 
-    assert chat.deploy("ctl", "scale", "heavy", "1").returncode == 0
+    assert chat.gischat("scale", "heavy", "1").returncode == 0
     assert chat.runs(*ALL)
     assert {name for name, pid in chat.pids().items() if before[name] != pid} == {"heavy:heavy-1"}
 
 
 def test_a_process_that_was_stopped_by_hand_is_started_by_scaling(chat: Deployment) -> None:
-    assert chat.deploy("ctl", "stop", "light:light-1").returncode == 0
-    assert chat.deploy("ctl", "scale", "light", "1").returncode == 0
+    assert chat.gischat("ctl", "stop", "light:light-1").returncode == 0
+    assert chat.gischat("scale", "light", "1").returncode == 0
     assert chat.runs(*ALL)
 
 
 def test_update_finds_nothing_to_change_after_scaling(chat: Deployment) -> None:
     # Given a group that was scaled
-    assert chat.deploy("ctl", "scale", "light", "2").returncode == 0
+    assert chat.gischat("scale", "light", "2").returncode == 0
     scaled = chat.pids()
 
     # When supervisord is told to take up changes of its configuration
-    updated = chat.deploy("ctl", "update")
+    updated = chat.gischat("ctl", "update")
 
     # Then it sees none, and restarts nothing
     assert updated.returncode == 0, updated.stdout + updated.stderr
     assert chat.pids() == scaled
-    assert chat.deploy("ctl", "scale", "light", "1").returncode == 0
+    assert chat.gischat("scale", "light", "1").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_update_finds_nothing_to_change_after_scaling(chat: Deployment) -> None:
 def test_scaling_what_cannot_be_scaled_is_refused_in_words(chat: Deployment, arguments: list[str]) -> None:
     before = chat.pids()
 
-    refused = chat.deploy("ctl", "scale", *arguments)
+    refused = chat.gischat("scale", *arguments)
 
     assert refused.returncode != 0
     assert refused.stdout == "ERROR: scale <group> <number>, where group is one of fronts, light, heavy\n"
@@ -164,10 +165,10 @@ def test_a_process_that_dies_is_started_again(chat: Deployment, name: str) -> No
 def test_a_second_run_is_refused_and_harms_nobody(chat: Deployment) -> None:
     before = chat.pids()
 
-    refused = chat.deploy("run")
+    refused = chat.gischat("up")
 
     assert refused.returncode == 1
-    assert refused.stderr == f"gischat: it runs already, with pid {chat.pid} (deploy/ctl shutdown stops it)\n"
+    assert refused.stderr == f"gischat: it runs already, with pid {chat.pid} (`gischat stop` stops it)\n"
     assert chat.pids() == before
 
 
@@ -179,6 +180,6 @@ def test_the_sockets_are_open_to_their_owner_alone(chat: Deployment) -> None:
 def test_a_command_can_be_run_on_the_embedded_redis(chat: Deployment) -> None:
     program = "import os, redis; print(redis.from_url(os.environ['REDIS_URL']).ping())"
 
-    answer = chat.deploy("exec", "python", "-c", program)
+    answer = chat.gischat("exec", "python", "-c", program)
 
     assert (answer.returncode, answer.stdout) == (0, "True\n"), answer.stderr

@@ -11,6 +11,7 @@ import redis
 from tests.faults.scene import CHANNEL, Scene
 from tests.support.processes import HOST, Stack, Valkey
 from tests.support.redis_servers import Server
+from tests.support.waiting import DEADLINE
 
 MakeScene = Callable[..., Scene]
 
@@ -45,7 +46,7 @@ def make_scene(io_loop: Any, valkey: Valkey, open_stack: Callable[..., Stack], d
 
     def make(*, redis_url: str | None = None, client: Any = None, **options: Any) -> Scene:
         stack = open_stack(redis_url=redis_url or valkey.url, **{"fronts": 2, "channels": CHANNEL, **options})
-        return Scene(stack, client or redis.Redis(host=HOST, port=valkey.port, socket_timeout=2), dice)
+        return Scene(stack, client or redis.Redis(host=HOST, port=valkey.port, socket_timeout=DEADLINE), dice)
 
     return make
 

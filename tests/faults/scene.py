@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-import os
+import functools
 import random
-import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -13,31 +12,18 @@ from redis.exceptions import RedisError
 
 from gischat.messages import Lane
 from gischat.streams.keys import GROUP, ChannelKeys
+from tests.support import waiting
 from tests.support.ledger import Balance, Ledger
 from tests.support.peers import Guest, Peer, Talker
 from tests.support.processes import Process, Stack
 from tests.support.rest import Rest
+from tests.support.waiting import DEADLINE, LOOK
 
 CHANNEL = "QGIS"
-DEADLINE = 120.0  # seconds; only a test that fails waits that long
-LOOK_UP_SECONDS = 0.5
 LATEST_IDS = 500
-LOOK_SECONDS = 0.05  # between two looks at what does not tell of itself
+LOOKS = 10  # at a worker that was frozen: so long something may still be delivered to it
 
-
-def patience(seconds: float) -> float:
-    """What is promised on a machine that has time to do it; on a busier one, in proportion."""
-    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-
-
-async def until(holds: Callable[[], object], what: str, within: float = DEADLINE) -> None:
-    """Waits for what can only be looked at."""
-    try:
-        async with asyncio.timeout(within):
-            while not holds():
-                await asyncio.sleep(LOOK_SECONDS)
-    except TimeoutError:
-        raise AssertionError(f"waited {within} s for {what}") from None
+until = functools.partial(waiting.until, every=LOOK)
 
 
 class Keeper:
@@ -54,7 +40,7 @@ class Keeper:
                 if not process.running and process not in self.leaves_alone:
                     self.ends[process.name].append(process.exit_status)
                     process.start()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(LOOK)
 
 
 class Scene:
@@ -129,7 +115,7 @@ class Scene:
             with contextlib.suppress(RedisError):
                 ids = await asyncio.to_thread(self.redis.zrange, self.keys.ids, -LATEST_IDS, -1)
                 self._published = {id.decode() for id in ids}
-            await asyncio.sleep(LOOK_UP_SECONDS)
+            await asyncio.sleep(LOOK)
 
     async def talk(self, *, talkers: int = 4, guests: int = 2, **habits: float) -> None:
         """Lets people come, on all fronts in turn, and begin to talk. `habits` are attributes of the talkers."""
@@ -160,15 +146,10 @@ class Scene:
     def guests(self) -> list[Guest]:
         return [peer for peer in self.peers if isinstance(peer, Guest)]
 
-    async def flow(self, messages: int = 40) -> float:
-        """Lets so many messages more come to their end; returns after how many seconds the first did."""
-        before, begun = self.ledger.resolved, time.monotonic()
-        await self._resolved(before + 1)
-        first = time.monotonic() - begun
-        await self._resolved(before + messages)
-        return first
+    async def flow(self, messages: int = 40) -> None:
+        """Lets so many messages more come to their end."""
+        number = self.ledger.resolved + messages
 
-    async def _resolved(self, number: int) -> None:
         def holds() -> bool:
             for talk in self._talks:
                 if talk.done():
@@ -193,6 +174,11 @@ class Scene:
         assert may_have_gaps or not balance.gaps, balance
         await self.no_ghosts()
         return balance
+
+    async def fronts_say(self, words: str, at: int = 1) -> None:
+        """Waits until each front's log, since its start, has those words so many times."""
+        for front in self.stack.fronts:
+            await until(lambda front=front: front.new_log().count(words) >= at, f"{front.name} to say '{words}'")
 
     def inbox(self, lane: str) -> str:
         return self.keys.inbox(Lane(lane))
@@ -219,11 +205,12 @@ class Scene:
         while True:
             worker.freeze()
             # Jobs may still be delivered to its connection while it does not read.
-            with contextlib.suppress(AssertionError):
-                await until(lambda: self.held_by(worker, lane), "a job to be held", within=0.5)
-                return
+            for _ in range(LOOKS):
+                if self.held_by(worker, lane):
+                    return
+                await asyncio.sleep(LOOK)
             worker.wake()
-            await asyncio.sleep(self.dice.random() * LOOK_SECONDS)
+            await asyncio.sleep(self.dice.random() * LOOK)
 
     async def drained(self) -> None:
         """Waits until no job is in an inbox or with a worker."""
@@ -248,8 +235,10 @@ class Scene:
                 peer.raise_breach()
             return not self.ledger.balance().lost
 
-        with contextlib.suppress(AssertionError):
-            await until(holds, "everyone to hear everything", within=10)
+        try:
+            await until(holds)
+        except AssertionError:
+            raise AssertionError(self.ledger.faults()) from None
 
     async def no_ghosts(self) -> None:
         """Checks that counts and nicknames come to be those of who is there, everywhere, and stay."""
@@ -266,12 +255,12 @@ class Scene:
         rest = Rest(url)
         told: Any = None
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(DEADLINE):
                 while told != (people, names):
                     # It may have been started a moment ago.
                     with contextlib.suppress(OSError):
                         told = (await rest.nb_connected_users(CHANNEL), await rest.users(CHANNEL))
-                    await asyncio.sleep(LOOK_SECONDS)
+                    await asyncio.sleep(LOOK)
         except TimeoutError:
             raise AssertionError(f"there are {(people, names)}, but {url} says {told}") from None
         finally:
@@ -287,12 +276,12 @@ class Scene:
             rest.close()
         return wrong
 
-    async def healthy(self, number: int = 0, within: float = DEADLINE) -> None:
+    async def healthy(self, number: int = 0) -> None:
         """Waits until a front says that messages go round."""
         front = self.stack.fronts[number]
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(DEADLINE):
             while not await asyncio.to_thread(_holds, front.healthy):
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(LOOK)
 
 
 def _holds(question: Callable[[], bool]) -> bool:

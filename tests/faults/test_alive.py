@@ -9,20 +9,25 @@ from tests.faults.scene import until
 from tests.support.processes import Valkey
 from tests.support.proxy import Proxy, named
 from tests.support.rest import Rest
+from tests.support.waiting import DEADLINE, LOOK
 
 
 async def test_a_deaf_front_says_so_reconnects_and_ends_in_the_end(make_scene: MakeScene, valkey: Valkey) -> None:
-    # Given a front that is well
-    async with Proxy(valkey.port) as proxy, make_scene(redis_url=proxy.url, fronts=1, heavy=0) as scene:
+    # Given a front that is well, and which waits for some time before it ends
+    timings = {"heartbeat": 0.5, "heartbeat_lost": 2.0, "outbox_deaf": 10.0}
+    async with (
+        Proxy(valkey.port) as proxy,
+        make_scene(redis_url=proxy.url, fronts=1, heavy=0, timings=timings) as scene,
+    ):
         front = scene.stack.fronts[0]
         rest = Rest(front.url)
-        assert (await rest.fetch("/readyz")).code == 200
+        await _answers(rest, 200)
 
         # When what is published does not get to it any more
         proxy.swallow(to_client=named("gischat-subscriber"))
 
         # Then it says so, while it is alive
-        said = await _not_ready(rest)
+        said = await _answers(rest, 503)
         assert said["reasons"] == ["messages do not go round: is a light worker running?"]
         status = await rest.get("/status")
         assert (status["status"], status["healthy"]) == ("degraded", False)
@@ -40,7 +45,8 @@ async def test_a_deaf_front_says_so_reconnects_and_ends_in_the_end(make_scene: M
 
 
 async def test_a_front_that_hears_again_over_a_new_connection_goes_on(make_scene: MakeScene, valkey: Valkey) -> None:
-    async with Proxy(valkey.port) as proxy, make_scene(redis_url=proxy.url) as scene:
+    # Given fronts that give a new connection some time
+    async with Proxy(valkey.port) as proxy, make_scene(redis_url=proxy.url, timings={"outbox_deaf": 12.0}) as scene:
         await scene.talk()
         await scene.flow(20)
 
@@ -57,7 +63,10 @@ async def test_a_front_that_hears_again_over_a_new_connection_goes_on(make_scene
 
 
 async def test_a_deaf_worker_ends(make_scene: MakeScene, valkey: Valkey) -> None:
-    async with Proxy(valkey.port) as proxy, make_scene(redis_url=proxy.url, fronts=1) as scene:
+    async with (
+        Proxy(valkey.port) as proxy,
+        make_scene(redis_url=proxy.url, fronts=1, timings={"worker_deaf": 10.0}) as scene,
+    ):
         await scene.talk(talkers=1, guests=0)
         await scene.flow(5)
         worker = scene.stack.light[0]
@@ -73,10 +82,9 @@ async def test_a_deaf_worker_ends(make_scene: MakeScene, valkey: Valkey) -> None
         await scene.settle()
 
 
-async def _not_ready(rest: Rest) -> Any:
-    """Waits until `/readyz` says no; returns what it says."""
-    async with asyncio.timeout(20):
-        while (answer := await rest.fetch("/readyz")).code == 200:
-            await asyncio.sleep(0.05)
-    assert answer.code == 503
+async def _answers(rest: Rest, code: int) -> Any:
+    """Waits until `/readyz` answers so; returns what it says."""
+    async with asyncio.timeout(DEADLINE):
+        while (answer := await rest.fetch("/readyz")).code != code:
+            await asyncio.sleep(LOOK)
     return json.loads(answer.body)

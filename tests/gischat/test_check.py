@@ -183,6 +183,6 @@ def test_wrong_settings_are_all_named_with_status_78() -> None:
 
 
 def test_an_embedded_server_need_not_run_yet(tmp_path: Path) -> None:
-    told = check("--embedded", str(tmp_path), REDIS_URL=f"unix://{tmp_path}/valkey.sock", FRONTS="0")
+    told = check("--up", STATE_DIR=str(tmp_path), FRONTS="0")
     assert told.returncode == 0
-    assert "embedded server, which `make run` starts" in told.stdout
+    assert "embedded server, which `gischat up` starts" in told.stdout

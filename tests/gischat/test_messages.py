@@ -1,12 +1,11 @@
 """What a client may send: every type with its keys and limits, and the words for everything else."""
 
 import json
-import random
 import re
 import sys
 import tracemalloc
+import unicodedata
 import uuid
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import msgspec
@@ -14,8 +13,11 @@ import pytest
 
 from gischat import messages
 from gischat.errors import Uncompliant
-from gischat.messages import HEAVY_TYPES, LAST_SECOND, Lane, Message, Messages, excerpt, nickname_of, quoting
+from gischat.messages import HEAVY_TYPES, Lane, Message, nickname_of
 from gischat.protocol import words as words_
+from gischat.protocol.schemas import LAST_SECOND
+from gischat.protocol.words import excerpt, quoting
+from gischat.reading import Messages
 from tests.support import contract
 from tests.support.contract import KEYS, REPLYABLE, required, sample
 from tests.support.settings import settings
@@ -210,7 +212,13 @@ def test_a_timestamp_is_whole_seconds_up_to_the_year_9999(timestamp: int) -> Non
     assert content(sample("text", timestamp=timestamp))["timestamp"] == timestamp
 
 
-NO_TIMESTAMPS = ["-1", str(LAST_SECOND + 1), "1.0", "1e3", "true", "false", '"1"', "[]", "1" * 400]
+@pytest.mark.parametrize("written", ["1000.0", "1e3", "10000E-1"])
+def test_an_integer_is_one_however_it_is_written(written: str) -> None:
+    """JSON has no integers (RFC 8259 §6); receivers are strict about them."""
+    assert json.dumps(content(raw("text", timestamp=written))["timestamp"]) == "1000"
+
+
+NO_TIMESTAMPS = ["-1", str(LAST_SECOND + 1), "1.5", "1e300", "true", "false", '"1"', "[]", "1" * 400]
 
 
 @pytest.mark.parametrize("timestamp", NO_TIMESTAMPS)
@@ -490,6 +498,15 @@ BLANKS = [
 ]  # fmt: skip
 
 
+def test_what_shows_nothing_is_what_unicode_says_and_some_fillers() -> None:
+    fillers = set(map(ord, "\u2800\u3164\u115f\u1160\uffa0\u034f\u17b4\u17b5")) | {*range(0xFE00, 0xFE10)}
+    categories = {code: unicodedata.category(chr(code)) for code in range(sys.maxunicode + 1)}
+    blank = {code for code, category in categories.items() if category in ("Cc", "Cf", "Zs", "Zl", "Zp")} | fillers
+    # What this Python's Unicode does not know yet, a later one may say
+    known = [code for code, category in categories.items() if category not in ("Cn", "Cs")]
+    assert {code for code in known if words_.is_blank(chr(code))} == blank
+
+
 @pytest.mark.parametrize("text", BLANKS)
 def test_a_text_of_nothing_but_blanks_is_refused(text: str) -> None:
     assert refusal(sample("text", text=text)).fields == {"text": NOTHING_TO_READ}
@@ -733,68 +750,3 @@ def test_what_the_server_says_is_a_message_too() -> None:
 @pytest.mark.parametrize("type_", ["newcomer", "exiter"])
 def test_a_nickname_is_found_in_what_names_one(type_: str) -> None:
     assert nickname_of(read({"type": type_, type_: "jane"})) == "jane"
-
-
-# Anything at all: what is read either keeps the contract or is refused in words
-
-FRAGMENTS = [
-    "null", "true", "false", "0", "-0", "1", "-1", "1.0", "1e5", "1e400", "-1e-400", "9" * 30, "9" * 400, "9" * 5000,
-    "NaN", "-Infinity", "01", "+1", "1.", '""', '"x"', '"jane"', '"jane\\n"', '"\\ud800"', '"\\ud83d\\ude00"',
-    '"\\u0000"', '"' + "x" * 300 + '"', '"' + "x" * 10_001 + '"', '"\\x"', '"', "'x'", "[]", "{}", "[[]]", '{"a":1}',
-    '{"a":1,"a":2}', "[" * 1500 + "]" * 1500, '{"a":' * 1500 + "1" + "}" * 1500, "[" * 300 + "]" * 300, "", " ", ",",
-    "]", "}", "\0", "\x1b", "\ud800", f'"{ID.lower()}"', f'"{OTHER_ID}"', '"text"', '"geojson"', '"nb_users"',
-    '"\\u202etext"', "1700000000",
-]  # fmt: skip
-OPTIONAL = ["avatar", "style", "model_group", "in_reply_to_id", "zzz"]
-
-
-def mutated(chance: random.Random) -> str | bytes:
-    """A message that keeps the contract, spoilt in one to four ways."""
-    type_ = chance.choice(CLIENT_TYPES)
-    members = [(json.dumps(key), json.dumps(value)) for key, value in sample(type_, id=OTHER_ID, timestamp=1).items()]
-
-    def fragment() -> str:
-        return chance.choice(FRAGMENTS)
-
-    spoil: list[Callable[[], None]] = [
-        lambda: members.append((chance.choice(members)[0], fragment())),
-        lambda: members.append((json.dumps(chance.choice(OPTIONAL)), fragment())),
-        lambda: members.append((fragment(), fragment())),
-        lambda: members.remove(chance.choice(members)),
-        lambda: chance.shuffle(members),
-    ]
-    for _ in range(chance.randint(1, 4)):
-        chance.choices(spoil, weights=[6, 3, 1, 1, 1])[0]()
-    text = "{" + ",".join(f"{key}:{value}" for key, value in members) + "}"
-    if chance.random() < 0.1:
-        text = text[: chance.randrange(len(text))]
-    if chance.random() < 0.5:
-        return text
-    data = bytearray(text.encode("utf-8", "surrogatepass"))
-    if data and chance.random() < 0.3:
-        data[chance.randrange(len(data))] = chance.randrange(256)
-    return bytes(data)
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_rubbish_is_either_harmless_or_refused_in_words(seed: int) -> None:
-    chance = random.Random(seed)
-    outcomes = [outcome(mutated(chance)) for _ in range(500)]
-    for message in outcomes:
-        if isinstance(message, Message):
-            assert_kept(message)
-        else:
-            assert message.reason.isprintable()
-            assert 0 < len(message.reason) < 1000
-    assert sum(isinstance(message, Message) for message in outcomes) > 20
-    assert len({message.reason for message in outcomes if isinstance(message, Uncompliant)}) > 30
-
-
-def assert_kept(message: Message) -> None:
-    parts = msgspec.json.decode(message.body.decode(), type=dict[str, msgspec.Raw])
-    if message.type == "geojson":
-        parts["geojson"] = msgspec.Raw(b"{}")  # it may be anything: a worker reads it
-    completed = strictly_parsed(msgspec.json.encode(parts))
-    contract.check(completed | {"id": completed["id"].lower()})
-    assert list(completed)[: len(HEAD)] == HEAD
-    assert (completed["type"], completed["id"]) == (message.type, message.id)

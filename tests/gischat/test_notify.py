@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from gischat import notify
+from tests.support.waiting import DEADLINE
 
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.settimeout(5)
+        listener.settimeout(DEADLINE)
         yield listener
 
 

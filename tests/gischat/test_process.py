@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import DEADLINE
+
 ROOT = Path(__file__).parents[2]
-END_WITHIN = 30.0  # seconds; only a test that fails waits that long
 
 FRONT = ("-m", "gischat")
 WORKER = ("-m", "worker", "--lane", "all")
@@ -21,7 +22,7 @@ WAITING = """
 import sys
 from gischat import process
 
-async def main(settings, stop):
+async def main(settings, timings, stop):
     print("ready", flush=True)
     await stop.wait()
 
@@ -32,7 +33,7 @@ FAILING = """
 import asyncio, sys
 from gischat import process
 
-async def main(settings, stop):
+async def main(settings, timings, stop):
     async with asyncio.TaskGroup() as group:
         group.create_task(fail())
 
@@ -50,7 +51,7 @@ def environment(**given: str) -> dict[str, str]:
 
 def run(*command: str, **given: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, *command], env=environment(**given), capture_output=True, text=True, timeout=END_WITHIN
+        [sys.executable, *command], env=environment(**given), capture_output=True, text=True, timeout=DEADLINE
     )
 
 
@@ -80,7 +81,7 @@ def test_wrong_settings_end_a_process_with_all_of_them_named(command: tuple[str,
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_process_that_is_told_to_stop_ends_in_order(waiting: "subprocess.Popen[str]", number: signal.Signals) -> None:
     waiting.send_signal(number)
-    _, log = waiting.communicate(timeout=END_WITHIN)
+    _, log = waiting.communicate(timeout=DEADLINE)
     assert waiting.returncode == 0
     assert json.loads(log.splitlines()[-1])["message"] == "stopped"
 
@@ -111,7 +112,7 @@ CRYING = """
 import asyncio, sys
 from gischat import process
 
-async def main(settings, stop):
+async def main(settings, timings, stop):
     loop = asyncio.get_running_loop()
     closed = RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
     loop.call_exception_handler({"message": "Fatal error on SSL protocol", "exception": closed})

@@ -251,7 +251,7 @@ IDLE = """
 import sys, threading
 from gischat import process
 
-async def main(settings, stop):
+async def main(settings, timings, stop):
     print("sentry_sdk" in sys.modules, threading.active_count())
 
 sys.exit(process.run("front", main))

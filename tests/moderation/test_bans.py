@@ -197,7 +197,7 @@ async def test_bans_are_listed_and_lifted_on_any_front(channel: str, admin: Admi
         ({"address": "1.2.3.4/33"}, "address"),
         ({"address": "0.0.0.0/0"}, "address"),
         ({"address": "::/0"}, "address"),
-        ({"address": "::ffff:1.2.3.4"}, "address"),
+        ({"address": "::ffff:1.2.3.4/100"}, "address"),
         ({"address": 12}, "address"),
         ({"nickname": "a b"}, "nickname"),
         ({"nickname": ""}, "nickname"),

@@ -10,24 +10,27 @@ from tornado.ioloop import IOLoop
 
 from gischat.checks.findings import Finding, Level
 from gischat.checks.redis import check_redis
+from gischat.timings import Timings
 from tests.support import tls
 from tests.support.certificates import Certificates
 from tests.support.permissions import GuardedValkey
 from tests.support.processes import HOST, Port
 from tests.support.redis_servers import Server
 from tests.support.settings import settings
+from tests.support.waiting import DEADLINE
 
 Check = Callable[..., Awaitable[list[Finding]]]
 
 GIB = 2**30
+PATIENT = Timings(redis_connect=DEADLINE, redis_answer=DEADLINE)
 
 
 @pytest.fixture
 def check(io_loop: IOLoop) -> Check:
     """What is found out about a URL."""
 
-    async def checked(url: str, **changes: Any) -> list[Finding]:
-        findings = [finding async for finding in check_redis(settings(redis_url=url, **changes))]
+    async def checked(url: str, timings: Timings = PATIENT, **changes: Any) -> list[Finding]:
+        findings = [finding async for finding in check_redis(settings(redis_url=url, **changes), timings)]
         assert not any("secret" in f"{finding}" for finding in findings), "a password is shown"
         return findings
 
@@ -137,12 +140,9 @@ async def test_a_name_that_is_not_known_is_told(check: Check) -> None:
     assert "name is not known" in said(await check("redis://redis.invalid"), Level.WRONG)
 
 
-async def test_a_server_that_does_not_answer_is_told(
-    check: Check, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gischat.checks.redis.CONNECT_SECONDS", 0.1)
+async def test_a_server_that_does_not_answer_is_told(check: Check, server: Server) -> None:
     server.freeze()
-    assert "does not answer" in said(await check(server.url), Level.WRONG)
+    assert "does not answer" in said(await check(server.url, Timings(redis_connect=0.1)), Level.WRONG)
 
 
 async def test_a_socket_that_is_not_there_is_told(check: Check, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import redis
-from redis.exceptions import ResponseError
+from redis.exceptions import ResponseError as RealError
 
+from gischat.streams.answers import ResponseError
 from gischat.streams.scripts import Script
 from gischat.streams.wire import Argument
 from tests.simulation.loop import Loop
@@ -59,15 +60,17 @@ class Both:
             answered.set_result(answers[0])
         return answered
 
-    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "asyncio.Future[Any]":
+    def run(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], **_: object
+    ) -> "asyncio.Future[Any]":
         return self.call("EVAL", script.text, len(keys), *keys, *arguments, key=keys[0])
 
     def _ask_real(self, words: Sequence[bytes]) -> Any:
         self._real.send_command(*[self._own(word, 0) for word in words])
         try:
             return self._real.read_response(disable_decoding=True)
-        except ResponseError as error:
-            return error
+        except RealError as error:
+            return ResponseError(str(error))
 
     def _ask_model(self, words: Sequence[bytes]) -> Any:
         own = [self._own(word, 1) for word in words]

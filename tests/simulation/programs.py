@@ -14,12 +14,13 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from gischat import messages
 from gischat.commands.front import serve
 from gischat.front.front import Front
 from gischat.messages import Lane
+from gischat.protocol.schemas import schemas
 from gischat.settings import Settings
 from gischat.streams import scripts
+from gischat.timings import Timings
 from tests.simulation import sockets
 from tests.simulation.loop import PROCESS, Loop, Process
 from tests.simulation.network import Network
@@ -109,15 +110,15 @@ def _told(error: BaseException) -> str:
 
 # Once, not for each process of each seed
 _read = functools.cache(scripts._read)
-_schemas = functools.cache(messages.schemas)
+_schemas = functools.cache(schemas)
 
 
 def front(settings: Settings, name: str) -> Callable[[asyncio.Event], Awaitable[None]]:
-    return lambda stop: serve(replace(settings, process_name=name), stop)
+    return lambda stop: serve(replace(settings, process_name=name), Timings(), stop)
 
 
 def worker(settings: Settings, name: str, lane: Lane) -> Callable[[asyncio.Event], Awaitable[None]]:
-    return lambda stop: work([lane], name, replace(settings, process_name=name), stop)
+    return lambda stop: work([lane], name, replace(settings, process_name=name), Timings(), stop)
 
 
 @contextlib.contextmanager
@@ -146,12 +147,13 @@ def no_machine(loop: Loop, network: Network, fronts: dict[str, Front], *, on_one
 
     replaced: dict[str, Any] = {
         "gischat.streams.scripts._read": _read,
-        "gischat.messages.schemas": _schemas,
+        "gischat.reading.schemas": _schemas,
         "gischat.front.jobs.turnstile.schemas": _schemas,
         "time.monotonic": loop.time,
         "time.time": lambda: EPOCH + loop.time(),
         "uuid.uuid4": new_uuid,
         "secrets.token_hex": token_hex,
+        "gc.freeze": lambda: None,
         "gischat.front.app.application": application,
         "gischat.front.app.Server": sockets.FrontServer,
         "gischat.front.app.bind_sockets": lambda *_, **__: [],

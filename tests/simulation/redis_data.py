@@ -117,11 +117,6 @@ def _del(data: Data, keys: Arguments) -> int:
     return sum(data.drop(key) for key in keys if data.has(key))
 
 
-@command("EXISTS", 1)
-def _exists(data: Data, words: Arguments) -> int:
-    return int(data.has(words[0]))
-
-
 def _expire_at(data: Data, key: bytes, milliseconds: int) -> int:
     if not data.has(key):
         return 0
@@ -180,14 +175,14 @@ def _set(data: Data, words: Arguments) -> Status | None:
     only_new = b"NX" in options
     if only_new:
         options.remove(b"NX")
-    if options and (options[0] != b"EX" or len(options) != 2):
+    if options and (options[0] not in (b"EX", b"PX") or len(options) != 2):
         raise Answer("ERR syntax error")
     if only_new and data.has(key):
         return None
     data.drop(key)
     data.keys[key] = bytes(value)
     if options:
-        _expire_at(data, key, integer(options[1]) * 1000)
+        _expire_at(data, key, integer(options[1]) * (1000 if options[0] == b"EX" else 1))
     return OK
 
 

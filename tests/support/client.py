@@ -12,8 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.contract import Message, check, words
-
-DEADLINE = 90.0  # seconds; only a test that fails waits that long
+from tests.support.waiting import DEADLINE
 
 _AS_QGIS = {"compression": None, "max_size": None, "ping_interval": None, "proxy": None, "close_timeout": 5}
 

@@ -26,6 +26,7 @@ class Echo:
 
     def __init__(self, handler: WebSocketHandler, stream: IOStream) -> None:
         self.last_heard = 0.0
+        self.pause = 0.0
         self._handler = handler
         self._stream = stream
 
@@ -51,6 +52,9 @@ class Echo:
     def close_slow_upload(self) -> None:
         raise AssertionError("a slow upload")
 
+    def close_for_memory(self) -> None:
+        raise AssertionError("too much is held")
+
     def fail(self, code: int, reason: str) -> None:
         self._handler.close(code, reason)
 
@@ -65,7 +69,7 @@ class EchoSocket(WebSocketHandler):
     def get_websocket_protocol(self) -> WebSocketProtocol | None:
         plain = super().get_websocket_protocol()
         assert isinstance(plain, WebSocketProtocol13)
-        self._reading = ReadAhead(self, plain.params, received=Unheard(), **self._shared)
+        self._reading = ReadAhead(self, plain.params, address_key="", received=Unheard(), **self._shared)
         return self._reading
 
     def open(self, *_: str, **__: str) -> None:

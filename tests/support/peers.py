@@ -22,8 +22,8 @@ from gischat.front.channel.closing import HISTORY_TIMEOUT, STOPPING, TIMED_OUT, 
 from tests.support.contract import CANARY, Message, check, sample
 from tests.support.ledger import Ledger
 from tests.support.pictures import as_base64, encoded, quarters
+from tests.support.waiting import DEADLINE
 
-DEADLINE = 60.0  # seconds; only a test that fails waits that long
 RETURN_SECONDS = 0.1
 TAKEN_SECONDS = 0.5
 

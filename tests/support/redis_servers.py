@@ -16,6 +16,7 @@ from redis.retry import Retry
 from tests.support.processes import HOST, START_WITHIN, Port, Valkey
 
 CLUSTER_SLOTS = 16384
+PATIENT = "60000"  # milliseconds after which servers take each other for dead: no machine is so busy
 
 
 class Server(Valkey):
@@ -26,7 +27,7 @@ class Server(Valkey):
         super().__init__(directory)
         own = {"appendonly": "yes", "appendfsync": appendfsync, "save": "", "loglevel": "warning", **settings}
         self.client = redis.Redis(
-            host=HOST, port=self.port, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
+            host=HOST, port=self.port, socket_timeout=10, socket_connect_timeout=10, retry=Retry(NoBackoff(), 0)
         )
         self._data = directory
         for name, value in own.items():
@@ -96,12 +97,13 @@ class Sentinels:
         """The Sentinel that stands first in the URL dies; the two others are still a quorum."""
         self._sentinels[0].kill()
 
-    def is_promoted(self) -> bool:
-        """Whether the replica is the master now."""
-        try:
-            return bool(self.replica.client.role()[0] == b"master")
-        except RedisError:  # a promotion may end the clients' connections
-            return False
+    def promote(self) -> None:
+        """Has the last Sentinel make the replica the master. That they agree on it by themselves, after some time, is
+        theirs to do; on a machine that is busy they would do it when nobody has died, too."""
+        with redis.Redis(host=HOST, port=self._sentinels[-1].port) as client:
+            until(lambda: client.execute_command("SENTINEL", "FAILOVER", self.SERVICE), "a failover to begin")
+        # A promotion ends the clients' connections.
+        until(lambda: self.replica.client.role()[0] == b"master", "the replica to be promoted")
 
     def _set_up(self, sentinel: Valkey) -> None:
         """They are told of each other, which they would find out by themselves in some seconds."""
@@ -111,8 +113,8 @@ class Sentinels:
             f"bind {HOST}",
             f"sentinel myid {_name(sentinel)}",
             f"sentinel monitor {self.SERVICE} {HOST} {self.master.port} 2",
-            f"sentinel down-after-milliseconds {self.SERVICE} 1000",
-            f"sentinel failover-timeout {self.SERVICE} 5000",
+            f"sentinel down-after-milliseconds {self.SERVICE} {PATIENT}",
+            f"sentinel failover-timeout {self.SERVICE} {PATIENT}",
             f"sentinel known-replica {self.SERVICE} {HOST} {self.replica.port}",
             *(f"sentinel known-sentinel {self.SERVICE} {HOST} {other.port} {_name(other)}" for other in others),
         )
@@ -167,9 +169,10 @@ class Cluster:
         slot = self.masters[0].client.execute_command("CLUSTER", "KEYSLOT", key)
         return next(number for number, slots in enumerate(_shares()) if slot in slots)
 
-    def is_promoted(self, number: int) -> bool:
-        """Whether a master's replica has taken its place."""
-        return bool(self.replicas[number].client.role()[0] == b"master")
+    def promote(self, number: int) -> None:
+        """A master's replica takes its place, as it would by itself after some time."""
+        self.replicas[number].client.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
+        until(lambda: self.replicas[number].client.role()[0] == b"master", "the replica to be promoted")
 
     def _node(self, directory: Path) -> Server:
         bus = Port()
@@ -178,7 +181,7 @@ class Cluster:
             directory,
             cluster_enabled="yes",
             cluster_port=str(bus.number),
-            cluster_node_timeout="1000",
+            cluster_node_timeout=PATIENT,
             repl_diskless_sync_delay="0",
         )
 

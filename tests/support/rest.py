@@ -8,9 +8,7 @@ from urllib.parse import quote
 
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
-from tests.support.client import DEADLINE
-
-BETWEEN_QUESTIONS = 0.02  # seconds; leaves the machine to those who are asked
+from tests.support.waiting import DEADLINE, LOOK
 
 
 class Rest:
@@ -73,7 +71,7 @@ async def eventually(ask: Callable[[], Awaitable[Any]], expected: Any) -> None:
                 answer = await ask()
                 if answer == expected:
                     return
-                await asyncio.sleep(BETWEEN_QUESTIONS)
+                await asyncio.sleep(LOOK)
     except TimeoutError:
         message = f"waited {DEADLINE} s for {expected!r}, the last answer was {answer!r}"
         raise AssertionError(message) from None

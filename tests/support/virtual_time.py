@@ -56,3 +56,8 @@ async def pass_time(seconds: float) -> None:
 async def settle() -> None:
     """Lets everything happen that does not wait for a timer: only then does time pass, a very little."""
     await pass_time(1e-6)
+
+
+def freeze(seconds: float) -> None:
+    """As if the process had stood still for so long: timers are due before anything else has happened."""
+    asyncio.get_running_loop()._clock.now += seconds  # type: ignore[attr-defined]

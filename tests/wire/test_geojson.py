@@ -58,16 +58,16 @@ VALID = {
 }
 
 
-@pytest.mark.parametrize("name", VALID)
-async def test_a_valid_layer_arrives_as_it_was_sent(name: str, channel: str, join: Join) -> None:
+async def test_a_valid_layer_arrives_as_it_was_sent(channel: str, join: Join) -> None:
     sender, other = await join(channel), await join(channel, front=1)
+    for name, valid in VALID.items():
+        await sender.send(**sample("geojson", geojson=valid, layer_name=name, style="<qgis/>"))
 
-    await sender.send(**sample("geojson", geojson=VALID[name], style="<qgis/>"))
-
-    for receiver in (sender, other):
-        received = await receiver.until(type="geojson")
-        assert received["geojson"] == VALID[name]
-        assert received["style"] == "<qgis/>"
+        for receiver in (sender, other):
+            received = await receiver.until(type="geojson")
+            assert received["layer_name"] == name
+            assert received["geojson"] == valid, name
+            assert received["style"] == "<qgis/>"
 
 
 async def test_a_layer_that_qgis_writes_and_gdal_cannot_read_arrives_repaired(channel: str, join: Join) -> None:
@@ -119,17 +119,15 @@ BROKEN_FEATURES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", BROKEN_FEATURES)
-async def test_the_reason_names_the_feature_that_is_broken(name: str, channel: str, join: Join) -> None:
-    # Given a layer of which one feature is broken
+async def test_the_reason_names_the_feature_that_is_broken(channel: str, join: Join) -> None:
     sender, other = await join(channel), await join(channel, front=1)
-    broken = layer([GOOD] * 12 + [BROKEN_FEATURES[name]] + [GOOD] * 5)
+    for name, broken in BROKEN_FEATURES.items():
+        # When a layer is sent of which one feature is broken
+        await sender.send(**sample("geojson", geojson=layer([GOOD] * 12 + [broken] + [GOOD] * 5)))
 
-    # When it is sent
-    await sender.send(**sample("geojson", geojson=broken))
-
-    # Then its sender alone learns which one it is
-    assert re.match(r"Feature 13\b", await sender.refusal())
+        # Then its sender learns which one it is
+        assert re.match(r"Feature 13\b", await sender.refusal()), name
+    # And nobody else hears of it
     await other.nothing_before(await sender.say())
 
 
@@ -164,13 +162,12 @@ NO_LAYERS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", NO_LAYERS)
-async def test_what_is_no_layer_is_refused_to_its_sender_alone(name: str, channel: str, join: Join) -> None:
+async def test_what_is_no_layer_is_refused_to_its_sender_alone(channel: str, join: Join) -> None:
     sender, other = await join(channel), await join(channel, front=1)
+    for name, no_layer in NO_LAYERS.items():
+        await sender.send(**sample("geojson", geojson=no_layer))
 
-    await sender.send(**sample("geojson", geojson=NO_LAYERS[name]))
-
-    assert await sender.refusal()
+        assert await sender.refusal(), name
     marker = await sender.say()
     await sender.nothing_before(marker)
     await other.nothing_before(marker)

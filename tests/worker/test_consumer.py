@@ -64,26 +64,26 @@ def gateway() -> FakeGateway:
 
 @pytest.fixture
 def consumer(gateway: FakeGateway) -> LightConsumer:
-    return LightConsumer(cast(Any, gateway), reclaim_seconds=5)
+    return LightConsumer(cast(Any, gateway))
 
 
-def value(name: str, **labels: str) -> float:
-    return metrics.REGISTRY.get_sample_value(name, labels) or 0
+def number_measured(type: str) -> float:
+    return sum(bucket.amount for bucket in metrics.JOB_SECONDS.labels(type).buckets)
 
 
 async def test_every_job_of_a_batch_is_measured_by_its_type(consumer: LightConsumer, gateway: FakeGateway) -> None:
-    before = {type: value("gischat_job_duration_seconds_count", type=type) for type in ("text", "crs")}
+    before = {type: number_measured(type) for type in ("text", "crs")}
     gateway.new = [held("text"), held("crs"), held("text"), held("of another version")]
     await consumer._turn()
     await consumer._turn()  # in which the ends of the first have been told
     assert len(gateway.ended) == 4
-    assert value("gischat_job_duration_seconds_count", type="text") == before["text"] + 2
-    assert value("gischat_job_duration_seconds_count", type="crs") == before["crs"] + 1
+    assert number_measured("text") == before["text"] + 2
+    assert number_measured("crs") == before["crs"] + 1
 
 
 async def test_jobs_that_are_taken_over_are_counted(consumer: LightConsumer, gateway: FakeGateway) -> None:
-    before = value("gischat_jobs_reclaimed_total", lane="light")
+    before = metrics.JOBS_RECLAIMED.labels("light").amount
     gateway.left = [held(), held()]
     await consumer._turn()
     assert len(gateway.ended) == 2
-    assert value("gischat_jobs_reclaimed_total", lane="light") == before + 2
+    assert metrics.JOBS_RECLAIMED.labels("light").amount == before + 2

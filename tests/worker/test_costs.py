@@ -64,7 +64,8 @@ def test_a_photo_of_any_allowed_size_is_accepted(size: tuple[int, int], progress
 
 
 def test_a_phones_photo_is_predicted_within_a_factor_of_its_time() -> None:
-    assert 0.1 < predicted_seconds(encoded(photo(4000, 3000), "JPEG", quality=90)) < 0.4
+    file = encoded(photo(900, 700), "JPEG", quality=90)
+    assert 0.1 < predicted_seconds(jpeg_of_size(file, 4000, 3000).ljust(4_000_000, b"\0")) < 0.4
 
 
 @pytest.mark.parametrize("scan", range(10))
@@ -228,19 +229,6 @@ def test_pngs_of_very_many_empty_chunks_are_as_cheap_as_one() -> None:
 def test_anything_has_a_prediction(file: bytes) -> None:
     for size in (0, 1, 7, 40):
         assert 0 < predicted_seconds(file + bytes(size)) < 1
-
-
-def test_whatever_comes_has_a_prediction() -> None:
-    chance = random.Random(4)
-    files = [
-        encoded(photo(90, 70), format_) for format_ in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "JPEG2000")
-    ]
-    for file in files:
-        for _ in range(200):
-            broken = bytearray(file)
-            for _ in range(4):
-                broken[min(int(chance.expovariate(1 / 40)), len(file) - 1)] = chance.randrange(256)
-            assert predicted_seconds(bytes(broken[: chance.randint(1, len(file))])) > 0
 
 
 # Headers that say little or too much

@@ -5,7 +5,6 @@ every shape below. GDAL is what QGIS opens a layer with.
 """
 
 import pickle
-import random
 from copy import deepcopy
 from math import inf, nan
 from typing import Any
@@ -574,16 +573,6 @@ def copied(document: Any) -> Any:
     return pickle.loads(pickle.dumps(document))
 
 
-def broken(seed: int) -> Any:
-    """The layer that has everything, broken in one to three places; the same for the same seed."""
-    chance = random.Random(seed)
-    document = msgspec.json.decode(EVERYTHING)
-    for _ in range(chance.randint(1, 3)):
-        container, key = chance.choice(places(document))
-        container[key] = deepcopy(chance.choice(RUBBISH))
-    return document
-
-
 def test_rubbish_anywhere_is_harmless_or_repaired_or_refused_in_words() -> None:
     # Given good layers, each of a feature
     everything = msgspec.json.decode(EVERYTHING)
@@ -610,20 +599,3 @@ def test_rubbish_anywhere_is_harmless_or_repaired_or_refused_in_words() -> None:
     # Then some is refused, in words that are fit to be read
     assert len(reasons) > 1000
     assert all(reason.isprintable() and len(reason) < 350 for reason in reasons)
-
-
-def test_a_quick_look_at_positions_leads_to_the_same_verdict_as_a_long_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # Given layers broken in many ways
-    documents = [broken(seed) for seed in range(500)]
-    repaired = copied(documents)
-    # When they are checked with the shortcut for sound positions, and without
-    quick = [verdict(document) for document in repaired]
-    monkeypatch.setattr(geojson, "_are_positions", lambda found: False)
-    long = [verdict(document) for document in documents]
-    # Then it makes no difference, to the repairs neither
-    assert quick == long
-    assert len(set(quick)) > 100
-    sound = [number for number, reason in enumerate(quick) if reason is None]
-    assert [written(repaired[number]) for number in sound] == [written(documents[number]) for number in sound]

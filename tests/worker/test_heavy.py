@@ -1,7 +1,7 @@
 """The heavy lane's worker, with its sandbox, on a real Valkey: in what order it does what waits."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -12,10 +12,12 @@ from gischat.front.jobs.gateway import TAKEN
 from gischat.messages import Lane, new_id
 from gischat.streams.entries import Job, Outcome, Publication
 from gischat.streams.servers import connect
+from gischat.timings import Timings
 from tests.gischat.streams.test_scripts import ALIVE, CHANNEL, Wire, start, wire
 from tests.support.contract import sample
 from tests.support.pictures import as_base64, encoded, quarters
 from tests.support.processes import Valkey
+from tests.support.waiting import DEADLINE, LOOK
 from tests.worker.pictures import jpeg_of_many_scans
 from worker.consumer import HeavyConsumer
 from worker.fairness import Charge, Person
@@ -25,6 +27,9 @@ from worker.sandbox import Sandbox
 from worker.workbook import WorkBook
 
 __all__ = ["start", "wire"]  # fixtures
+
+# No worker takes a job from another; and nothing waits longer than it must.
+TIMINGS = Timings(reclaim_heavy=600.0, worker_deaf=600.0, housekeeping=0.1, inbox_read=0.1)
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
@@ -36,9 +41,10 @@ COSTLY = as_base64(jpeg_of_many_scans(2000, 2000, 50))  # a third of a second of
 class HeavyLane:
     """What a worker does in a channel, by the names of the photos."""
 
-    def __init__(self, wire: Wire, url: str) -> None:
+    def __init__(self, wire: Wire, url: str, sandboxes: Sequence[Sandbox]) -> None:
         self.wire = wire
         self._url = url
+        self._sandboxes = iter(sandboxes)
         self._names: dict[str, str] = {}  # by their sources
 
     def job(self, name: str, client: str, image_data: str = ORDINARY, *, connection: int = 0) -> Job:
@@ -62,31 +68,40 @@ class HeavyLane:
 
     async def all_done(self) -> list[str]:
         """Waits until all that was sent has ended."""
-        while len(done := await self.done()) < len(self._names):
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(DEADLINE):
+            while len(done := await self.done()) < len(self._names):
+                await asyncio.sleep(LOOK)
         return done
 
     @asynccontextmanager
     async def worker(self, name: str = "heavy-1") -> AsyncIterator[HeavyConsumer]:
         settings, stop = self.wire.settings, asyncio.Event()
-        sandbox = Sandbox(seconds=60, memory=settings.job_memory, preload=("worker.attempts",))
+        sandbox = next(self._sandboxes)
         async with connect(self._url, name=name) as redis, connect(self._url, name=f"{name}-reader") as reading:
             gateway = Gateway(settings, Lane.HEAVY, [CHANNEL], name, redis=redis, reader=redis)
             reader = InboxReader(settings, Lane.HEAVY, [CHANNEL], reading)
             book = WorkBook(settings, redis)
-            consumer = HeavyConsumer(gateway, settings, sandbox, [reader], book, reclaim_seconds=60)
+            consumer = HeavyConsumer(gateway, settings, sandbox, [reader], book, TIMINGS)
             run = asyncio.create_task(consumer.run(stop))
             try:
                 yield consumer
             finally:
                 stop.set()
                 await run
-                await sandbox.close()
+
+
+@pytest.fixture(scope="module")
+def sandboxes() -> Iterator[list[Sandbox]]:
+    """For one worker after the other of each test: a start takes longer than most tests."""
+    sandboxes = [Sandbox(seconds=600, memory=2**30, preload=("worker.attempts",)) for _ in range(3)]
+    yield sandboxes
+    for sandbox in sandboxes:
+        asyncio.run(sandbox.close())
 
 
 @pytest.fixture
-def lane(wire: Wire, valkey: Valkey) -> HeavyLane:
-    return HeavyLane(wire, valkey.url)
+def lane(wire: Wire, valkey: Valkey, sandboxes: list[Sandbox]) -> HeavyLane:
+    return HeavyLane(wire, valkey.url, sandboxes)
 
 
 async def test_what_is_costly_waits_for_what_is_ordinary_though_it_came_before(lane: HeavyLane) -> None:

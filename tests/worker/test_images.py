@@ -125,10 +125,11 @@ def test_an_edge_in_a_jpeg_decoded_at_reduced_scale_stays_in_its_place() -> None
     ],
 )
 def test_each_listed_format_arrives(format_: str, options: dict[str, Any]) -> None:
-    arrives = fitted(encoded(quarters(1200, 1200), format_, **options))
+    sent = quarters(1000, 1000)
+    arrives = fitted(encoded(sent, format_, **options))
     assert arrives.size == (800, 800)
     corners = [arrives.convert("RGB").getpixel(at) for at in ((20, 20), (780, 20), (20, 780), (780, 780))]
-    expected = [quarters(1200, 1200).getpixel(at) for at in ((30, 30), (1170, 30), (30, 1170), (1170, 1170))]
+    expected = [sent.getpixel(at) for at in ((25, 25), (975, 25), (25, 975), (975, 975))]
     assert all(map(is_near, corners, expected))
 
 
@@ -245,7 +246,7 @@ def test_an_alpha_channel_that_is_wholly_opaque_is_no_transparency(size: tuple[i
     ],
 )
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
-@pytest.mark.parametrize("scale", [1, 10])
+@pytest.mark.parametrize("scale", [1, 6])
 def test_a_picture_is_turned_upright(
     orientation: int, first_row: str, first_column: str, format_: str, scale: int
 ) -> None:
@@ -313,7 +314,7 @@ def laden(format_: str, picture: Image.Image) -> bytes:
 
 
 @pytest.mark.parametrize("scene", [photo, drawing])
-@pytest.mark.parametrize("size", [(300, 200), (1000, 800)])
+@pytest.mark.parametrize("size", [(300, 200), (820, 600)])
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "GIF", "TIFF"])
 def test_nothing_but_pixels_arrives(
     format_: str, size: tuple[int, int], scene: Callable[[int, int], Image.Image]
@@ -378,9 +379,8 @@ def test_a_grey_picture_with_a_profile_for_colours_stays_as_it_is() -> None:
 # Which format, and how small
 
 
-@pytest.mark.parametrize("size", [(4000, 3000), (3464, 3464)])
-def test_a_phones_photo_becomes_a_small_jpeg(size: tuple[int, int]) -> None:
-    sent = encoded(photo(*size), "JPEG", quality=90)
+def test_a_phones_photo_becomes_a_small_jpeg() -> None:
+    sent = encoded(photo(4000, 3000), "JPEG", quality=90)
     assert 3_000_000 < len(sent) < 5_000_000
 
     arrives = base64.b64decode(fit(as_base64(sent), max_size=800, max_pixels=MAX_PIXELS))
@@ -524,7 +524,7 @@ def test_a_format_that_is_known_and_not_read_is_named(file: bytes, named: str) -
 def test_without_a_reader_for_heic_it_is_said_what_to_do_on_the_phone(
     brand: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "HAS_HEIF", False)
+    monkeypatch.setattr(formats, "has_heif", lambda: False)
     refused = reason(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(40))
     assert "HEIC" in refused
     assert "Settings > Camera > Formats > Most Compatible" in refused
@@ -532,7 +532,8 @@ def test_without_a_reader_for_heic_it_is_said_what_to_do_on_the_phone(
 
 def heic(picture: Image.Image, **options: Any) -> bytes:
     """As an iPhone writes it: turned by a property of the file, with EXIF that says the same."""
-    pytest.importorskip("pillow_heif", reason="HEIC is read where pillow-heif is installed")
+    if not formats.has_heif():
+        pytest.skip("HEIC is read where pillow-heif is installed")
     return encoded(picture, "HEIF", **options)
 
 
@@ -541,17 +542,18 @@ def test_an_iphones_photo_is_turned_once_and_says_nothing_of_its_maker(orientati
     exif = Image.Exif()
     exif[ORIENTATION], exif[0x010E] = orientation, WORD
     exif.get_ifd(0x8825).update({1: "N", 0x1D: WORD})
-    stored = Image.new("RGB", (1600, 1200), WHITE)
-    stored.paste(RED, (0, 0, 1600, 300))  # the first row
+    stored = Image.new("RGB", (1000, 750), WHITE)
+    stored.paste(RED, (0, 0, 1000, 190))  # the first row
     sent = heic(stored, exif=exif.tobytes())
     assert WORD.encode() in sent
 
-    arrives = fitted(sent).convert("RGB")
+    text = fit(as_base64(sent), max_size=800, max_pixels=MAX_PIXELS)
+    arrives = opened(text).convert("RGB")
 
     first_row = {1: "top", 3: "bottom", 6: "right", 8: "left"}[orientation]
     assert arrives.size == ((600, 800) if orientation >= 6 else (800, 600))
     assert is_near(arrives.getpixel(middle_of(first_row, arrives)), RED, within=30)
-    assert WORD.encode() not in base64.b64decode(fit(as_base64(sent), max_size=800, max_pixels=MAX_PIXELS))
+    assert WORD.encode() not in base64.b64decode(text)
 
 
 def test_a_heic_is_refused_by_its_size_before_it_is_decoded() -> None:
@@ -672,9 +674,15 @@ CUT_JPEGS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("size", [(300, 240), (1700, 1300), (3300, 2600)])  # drafts of 1, 1/2 and 1/4
-@pytest.mark.parametrize("name", CUT_JPEGS)
-@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+# Each mode with each name and size: these are drafts of 1, 1/2 and 1/4.
+@pytest.mark.parametrize(
+    ("mode", "name", "size"),
+    [
+        (mode, name, [(300, 240), (1700, 1300), (3300, 2600)][(row + column) % 3])
+        for row, mode in enumerate(["L", "RGB", "CMYK"])
+        for column, name in enumerate(CUT_JPEGS)
+    ],
+)
 def test_of_a_photo_that_is_cut_what_came_is_shown(name: str, mode: str, size: tuple[int, int]) -> None:
     scene = quarters(*size).convert(mode)
     file = encoded(scene, "JPEG", quality=90, **CUT_JPEGS[name])
@@ -806,42 +814,6 @@ def test_a_file_that_goes_on_after_its_end_is_a_picture() -> None:
 
 
 # Whatever comes
-
-
-def mutations(file: bytes, number: int, chance: random.Random) -> list[bytes]:
-    """The file with a few bytes changed, cut out, doubled, or cut off."""
-
-    def mutate() -> bytes:
-        changed = bytearray(file)
-        for _ in range(chance.randint(1, 6)):
-            at = min(int(chance.expovariate(4 / len(changed))), len(changed) - 1)  # headers first
-            match chance.randrange(5):
-                case 0:
-                    changed[at] = chance.randrange(256)
-                case 1:
-                    changed[at] ^= 1 << chance.randrange(8)
-                case 2:
-                    changed[at : at + chance.randint(1, 8)] = chance.choice([b"", b"\0\0\0\0", b"\xff\xff\xff\xff"])
-                case 3:
-                    changed[at:at] = changed[at : at + chance.randint(1, 40)]
-                case _:
-                    if chance.random() < 0.1:
-                        del changed[max(at, 1) :]
-        return bytes(changed)
-
-    return [mutate() for _ in range(number)]
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_gives_a_picture_or_a_refusal(name: str) -> None:
-    outcomes = set()
-    for file in mutations(FILES[name], 60, random.Random(name)):
-        try:
-            outcomes.add(type(opened(fit(as_base64(file), max_size=64, max_pixels=1_000_000))))
-        except Uncompliant as refusal:
-            outcomes.add(type(refusal))
-    assert Uncompliant in outcomes
-    assert len(outcomes) > 1
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ import msgspec
 import pytest
 
 from gischat.errors import Uncompliant
-from gischat.messages import HEAVY_TYPES, Messages, schemas
+from gischat.messages import HEAVY_TYPES
+from gischat.protocol.schemas import schemas
+from gischat.reading import Messages
 from gischat.settings import Settings
 from gischat.streams.entries import ANNOUNCEMENT, COUNT, HEARTBEAT, LEAVE, RESTORE, Job, Source
 from tests.support.contract import sample

@@ -81,8 +81,7 @@ LAYOUTS = [
 ]
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(("order", "size"), list(zip("<>", SIZES, strict=True)))
 @pytest.mark.parametrize("bands", [1, 3, 4, 7])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_satellites_bands_are_each_stretched(layout: Raster, bands: int, order: str, size: tuple[int, int]) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 from typing import Generic, NamedTuple, TypeVar
 
-KEEP_SECONDS = 1.0
+from gischat.timings import Timings
+
 BYTES_PER_SECOND = 20e6  # to read and encode a megabyte is 3 ms of work of this process, and as much of Redis'
 
 SMALL_BYTES = 100_000
@@ -86,7 +87,10 @@ class CachedAnswer:
     """
 
     def __init__(
-        self, read: Callable[[], Awaitable[bytes]], pace: ReadPace | None = None, seconds: float = KEEP_SECONDS
+        self,
+        read: Callable[[], Awaitable[bytes]],
+        pace: ReadPace | None = None,
+        seconds: float = Timings().answer_kept,
     ) -> None:
         """
         Args:

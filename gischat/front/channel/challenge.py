@@ -13,9 +13,8 @@ import msgspec
 from gischat.front.channel.joiner import Member
 from gischat.front.channel.rooms import Room
 from gischat.front.door.addresses import counted_as
-
-OWN_SECONDS = 10.0  # for an answer: somebody of the same address asks, or the other end's system does not answer either
-OTHER_SECONDS = 30.0  # … when anybody else asks, and the other end's system has taken the ping: a QGIS that computes
+from gischat.lateness import sleeps_on_time
+from gischat.timings import Timings
 
 
 class Challenge(msgspec.Struct, frozen=True):
@@ -28,15 +27,9 @@ class Challenge(msgspec.Struct, frozen=True):
 class Challenges:
     """Those that are under way on this front."""
 
-    def __init__(
-        self,
-        rooms: Mapping[str, Room],
-        *,
-        own_seconds: float = OWN_SECONDS,
-        other_seconds: float = OTHER_SECONDS,
-    ) -> None:
-        self._own_seconds = own_seconds
-        self._other_seconds = other_seconds
+    def __init__(self, rooms: Mapping[str, Room], timings: Timings = Timings()) -> None:
+        self._timings = timings
+        self._asking: set[asyncio.Task[None]] = set()  # else nothing would hold them
         self._under_way: set[tuple[Member, bool]] = set()  # who is asked, and whether by the own address
         for room in rooms.values():
             room.challenged = partial(self._begin, room)
@@ -50,16 +43,24 @@ class Challenges:
         if (member, is_own) in self._under_way:
             return
         self._under_way.add((member, is_own))
-        nickname = member.nickname
         member.ping()
-        loop = asyncio.get_running_loop()
+        task = asyncio.create_task(self._await_answer(member, member.nickname, is_own))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
 
-        def look(seconds: float, *, is_last: bool) -> None:
+    async def _await_answer(self, member: Member, nickname: str | None, is_own: bool) -> None:
+        seconds, at_most = self._timings.challenge_own, self._timings.challenge_other
+        try:
+            await self._sleep(seconds)
+            if member.is_silent(seconds) and not (is_own or member.is_unreachable):
+                await self._sleep(at_most - seconds)
+                seconds = at_most
             if member.is_silent(seconds) and member.nickname == nickname:
-                if not (is_own or is_last or member.is_unreachable):
-                    loop.call_later(self._other_seconds - seconds, partial(look, self._other_seconds, is_last=True))
-                    return
                 member.yield_nickname()
+        finally:
             self._under_way.discard((member, is_own))
 
-        loop.call_later(self._own_seconds, partial(look, self._own_seconds, is_last=False))
+    async def _sleep(self, seconds: float) -> None:
+        """Sleeps, and if that was too long, for a moment more, in which is read what has come meanwhile."""
+        while not await sleeps_on_time(seconds, self._timings.late):
+            seconds = self._timings.late

@@ -43,6 +43,12 @@ SLOW_UPLOAD = CloseStatus(
     "What you sent came too slowly, and was not sent. The server has disconnected you:"
     " disconnect and connect again, and send it over a faster network.",
 )
+MEMORY_FULL = CloseStatus(
+    1013,
+    "No memory is left for unfinished messages, and your address has most of them.",
+    "Too much is being sent to the server at the moment, most of it from your network address. Your message was not"
+    " sent, and the server has disconnected you: disconnect and connect again in a moment, and send it again.",
+)
 HISTORY_TIMEOUT = CloseStatus(
     1013,
     "The history could not be read in time.",

@@ -13,6 +13,7 @@ from gischat import metrics
 from gischat.errors import Cause, Refused, Uncompliant
 from gischat.front.channel.audience import BROKEN, Send
 from gischat.front.channel.closing import (
+    MEMORY_FULL,
     SLOW_UPLOAD,
     TOO_FAST_FOR_TOO_LONG,
     TOO_SLOW,
@@ -31,23 +32,22 @@ from gischat.front.sockets.parser import TEXT_NOT_UTF8
 from gischat.messages import (
     HEAVY_TYPES,
     Message,
-    Messages,
     exiter_message,
+    folded,
     new_id,
     newcomer_message,
     nickname_of,
     now,
-    quoting,
     uncompliant,
 )
-from gischat.metrics import Closing
+from gischat.metrics import Closing, Delay
+from gischat.protocol.words import quoting
+from gischat.reading import Messages
 from gischat.streams.entries import LEAVE, RESTORE, Outcome
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 1.0
 NEWCOMER_LENGTH = 500  # characters; a longer one has more in it than a nickname
-GOODBYE_SECONDS = 1.0  # for a flood to end by itself
 LARGE_BYTES = 2**14  # of one write, behind which the answer to a ping may be late
 
 CUT_OFF = "Cut off: too much was held for it."
@@ -67,7 +67,8 @@ class Connection:
     `nickname` is the one that the workers have registered for it, if any; `wish` is the one that it wants and somebody
     else has, which it gets when that is free; `address` is where it comes from, `since` when it came, in seconds since
     the epoch; `received` counts the messages that it has sent, good and bad; `last_heard` is when bytes came from it
-    last, by the loop's clock; `goodbye` is the code and the reason that we have closed it with, if we have.
+    last, by the loop's clock; `pause` is for how many seconds nothing more is to be read; `goodbye` is the code and
+    the reason that we have closed it with, if we have.
     """
 
     __slots__ = (
@@ -96,6 +97,7 @@ class Connection:
         "last_heard",
         "nickname",
         "number",
+        "pause",
         "received",
         "room",
         "send_now",
@@ -135,6 +137,7 @@ class Connection:
         self.is_draining = False
         self.last_heard = asyncio.get_running_loop().time()
         self.received = 0
+        self.pause = 0.0
         self.goodbye: tuple[int, str] | None = None
         self.send_now: Send = stream.socket.send
         self.is_ready = True
@@ -196,6 +199,7 @@ class Connection:
 
     def _refuse(self, refusal: Uncompliant | Refused, type: str = UNKNOWN, frame: str | bytes = "") -> None:
         self._turnstiles.tally.refused(refusal.cause, type)
+        self._slow_down()
         if isinstance(refusal, TooOften):
             self._is_too_fast(refusal)
         is_text = type in ("text", UNKNOWN)
@@ -215,7 +219,7 @@ class Connection:
 
     def _objection(self, message: Message) -> str | None:
         """Why the message may not be sent under its author's name; that nobody else has it now, a worker sees."""
-        if message.author == self.nickname:
+        if self._bears(message.author):
             return None
         if self.nickname is None:
             return f"Register your nickname first: nobody may write as '{message.author}' here without it."
@@ -236,9 +240,17 @@ class Connection:
             if answer:
                 self._refuse(refusal)
             else:
+                self._slow_down()
                 self._is_too_fast(refusal)
             return False
         return True
+
+    def _slow_down(self) -> None:
+        """Something was refused: where that is the rule at its address, the next is not read at once."""
+        self.pause = self._pace.refuse()
+        if self.pause:
+            what = "much of what comes from %s is refused: each of its connections is read once a second"
+            self._drops.count(Delay.ADDRESS_REFUSALS, what, self._pace.address_key)
 
     def _is_too_fast(self, refusal: TooOften) -> None:
         """Each message that is refused is answered, and so that a flood does not make us write one: up to a number."""
@@ -247,7 +259,7 @@ class Connection:
             self._drops.count(Closing.WENT_ON, "connection %d went on sending too fast, closed", self.number)
             self.close(*TOO_FAST_FOR_TOO_LONG)
             # What it sends until it has read that is dropped; it has not for ever.
-            asyncio.get_running_loop().call_later(GOODBYE_SECONDS, self._stream.close)
+            asyncio.get_running_loop().call_later(self.room.timings.goodbye_to_flood, self._stream.close)
 
     def _ended(self, message: Message, ending: Ending) -> None:
         if ending.is_refusal:
@@ -257,7 +269,7 @@ class Connection:
         elif message.type == "newcomer":
             self._has_nickname(nickname_of(message))
         elif message.type == "exiter":
-            if ending.outcome is Outcome.PUBLISHED and nickname_of(message) == self.nickname:
+            if ending.outcome is Outcome.PUBLISHED and self._bears(nickname_of(message)):
                 self.nickname = None
         elif ending.outcome is Outcome.REPEATED and ending.body and not ending.is_heard:
             self.send(ending.body)  # it was published before, and its sender may not have heard of it
@@ -269,9 +281,14 @@ class Connection:
         """The nickname that it wants and has not got, if there is one."""
         return None if self._wanted is None else nickname_of(self._wanted)
 
+    def _bears(self, nickname: str) -> bool:
+        """Whether that is its nickname, in whatever case."""
+        return self.nickname is not None and folded(self.nickname) == folded(nickname)
+
     def _has_nickname(self, nickname: str) -> None:
-        self.nickname = nickname
-        if self.wish == nickname:
+        if not self._bears(nickname):
+            self.nickname = nickname
+        if self.wish is not None and folded(self.wish) == folded(nickname):
             self._wanted = None
         if (reason := self.room.bans.why_not(nickname)) is not None:
             self.dismiss(1008, reason)  # banned while it was on its way
@@ -298,14 +315,16 @@ class Connection:
 
     def _wish_later(self) -> None:
         if self._wanted is not None and self._wishing is None:
-            self._wishing = asyncio.get_running_loop().call_later(RETRY_SECONDS, self.wish_again)
+            self._wishing = asyncio.get_running_loop().call_later(self.room.timings.retry, self.wish_again)
 
     def wish_again(self) -> None:
         """Asks once more for the nickname that it waits for, if it does; nothing is said to it but of its success.
 
         It is the same message again: by its id the client knows what it is granted.
         """
-        self._wishing = None
+        if self._wishing is not None:
+            self._wishing.cancel()  # a gap asks earlier
+            self._wishing = None
         wanted, wish = self._wanted, self.wish
         if wanted is None or wish is None or self._is_closing or self._stream.closed():
             return
@@ -325,7 +344,7 @@ class Connection:
         if self.last_heard > since:
             self.wish_again()
         elif not (self._is_closing or self._stream.closed()):
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._wish_when_heard, since)
+            asyncio.get_running_loop().call_later(self.room.timings.retry, self._wish_when_heard, since)
 
     def yield_nickname(self) -> None:
         """Gives its nickname to whoever waits for it, and waits for it in turn."""
@@ -510,6 +529,10 @@ class Connection:
         self._drops.count(Closing.SLOW_UPLOAD, "connection %d makes no progress with a message", self.number)
         self.close(*SLOW_UPLOAD)
 
+    def close_for_memory(self) -> None:
+        """The front has no memory for what its address has begun; who is closed has been counted."""
+        self.close(*MEMORY_FULL)
+
     def _stop_writing(self) -> None:
         self._is_closing = True
         self._set_ready(False)
@@ -540,7 +563,7 @@ class Connection:
         def ended(ending: Ending) -> None:
             if ending.is_refusal:
                 # A nickname that nobody gives up would be a ghost: again, until it is done or this front is gone.
-                asyncio.get_running_loop().call_later(RETRY_SECONDS, self._leave)
+                asyncio.get_running_loop().call_later(self.room.timings.retry, self._leave)
             else:
                 self._turnstiles.close(self._turnstile)
 
@@ -560,7 +583,7 @@ class Connection:
                 self.nickname = None
                 self.send(ending.body)
             elif not (self._is_closing or self._stream.closed()):
-                asyncio.get_running_loop().call_later(RETRY_SECONDS, self.restore)
+                asyncio.get_running_loop().call_later(self.room.timings.retry, self.restore)
 
         body = msgspec.json.encode({RESTORE: self.nickname})
         self._turnstile.submit(Message(RESTORE, new_id(), body), ended, bounded=False)

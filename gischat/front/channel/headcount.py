@@ -8,9 +8,7 @@ from gischat.front.channel.gathering import Gathering
 from gischat.front.jobs.turnstile import Ending, Turnstiles
 from gischat.messages import Message, new_id
 from gischat.streams.entries import COUNT
-
-GATHER_SECONDS = 0.25
-RETRY_SECONDS = 1.0
+from gischat.timings import Timings
 
 
 class HeadCount:
@@ -20,12 +18,13 @@ class HeadCount:
     a published count as soon as `told >= n`.
     """
 
-    def __init__(self, channel: str, turnstiles: Turnstiles) -> None:
+    def __init__(self, channel: str, turnstiles: Turnstiles, timings: Timings = Timings()) -> None:
         self.connections = 0
         self.changes = 0
         self.told = 0
         self._turnstile = turnstiles.open(channel)
-        self._gathering = Gathering(GATHER_SECONDS, self._tell)
+        self._gathering = Gathering(timings.count, self._tell)
+        self._retry = timings.retry
 
     def add(self, difference: int) -> int:
         """Counts connections that came (or, negative, went); returns the change's number."""
@@ -45,7 +44,7 @@ class HeadCount:
     def _submit(self, change: int) -> None:
         def ended(ending: Ending) -> None:
             if ending.is_refusal:
-                asyncio.get_running_loop().call_later(RETRY_SECONDS, self._gathering.ask)
+                asyncio.get_running_loop().call_later(self._retry, self._gathering.ask)
                 return
             self.told = max(self.told, change)
             if self.changes > change:

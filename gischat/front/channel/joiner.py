@@ -71,14 +71,14 @@ class Joiner:
     member: Member
     change: int  # the head count's change that it made: earlier counts do not know of it
     since: float  # when it came, by the loop's clock
-    after: bytes | None = None  # the id of the last message that it has
+    after: bytes | None = None  # the id of the message that it had last, if it comes back
     snapshot: Snapshot | None = None
     has_history: bool = False
     has_count: bool = False  # it was told a count that includes it
-    _waiting: list[tuple[bytes, bytes]] = field(default_factory=list)  # id and frame, in order
+    _waiting: list[tuple[bytes | None, bytes]] = field(default_factory=list)  # id (None: a count) and frame, in order
     _waiting_bytes: int = 0
 
-    def write(self, id: bytes, frame: bytes) -> None:
+    def write(self, id: bytes | None, frame: bytes) -> None:
         """Sends what was published, or keeps it until the history has been sent."""
         if self.has_history:
             self.member.write(frame)
@@ -91,27 +91,30 @@ class Joiner:
             metrics.CONNECTIONS_CLOSED.labels(Closing.HISTORY_TIMEOUT).inc()
             self.member.close(*HISTORY_TIMEOUT)
 
+    def send_missed(self, missed: bytes) -> int:
+        """Sends the frames of all that it missed, up to now: what waits for it is among them, but for counts.
+
+        Returns their bytes.
+        """
+        self.has_history = True
+        counts = b"".join(frame for id, frame in self._waiting if id is None)
+        self._waiting.clear()
+        if missed or counts:
+            self.member.write(missed + counts if counts else missed)
+        return len(missed)
+
     def send_history(self) -> int:
         """Sends the history, and what waits. Returns the bytes of the history that were sent."""
         assert self.snapshot is not None
         self.has_history = True
-        if self.snapshot.is_complete:
-            self._forget_what_it_has()
         live = {id for id, _ in self._waiting}
         history = self.snapshot.frames
         if live and any(id_of(body) in live for body in self.snapshot.history):
             history = b"".join(text_frame(body) for body in self.snapshot.history if id_of(body) not in live)
-        missing = b"" if self.snapshot.is_complete else text_frame(uncompliant(MISSED))
+        missing = b"" if self.after is None else text_frame(uncompliant(MISSED))
         since = b"".join(frame for _, frame in self._waiting)
         self._waiting.clear()
         if missing or history or since:
             # As a rule there is only a history, and that is the same bytes for all who join together.
             self.member.write(missing + history + since if missing or since else history)
         return len(history)
-
-    def _forget_what_it_has(self) -> None:
-        """A client that comes back may be ahead of this front: up to the last message that it has, it has all."""
-        places = [place for place, (id, _) in enumerate(self._waiting) if id == self.after]
-        if self.after and places:
-            before, after = self._waiting[: places[-1]], self._waiting[places[-1] + 1 :]
-            self._waiting = [*((id, frame) for id, frame in before if not id), *after]  # counts bear no id here

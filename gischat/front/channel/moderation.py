@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from redis.exceptions import RedisError
 
 from gischat.errors import Refused
 from gischat.front.channel.joiner import Member
@@ -24,17 +23,16 @@ from gischat.front.channel.rooms import Room
 from gischat.front.door.restrictions import Ban, Bans, Freeze, Restrictions
 from gischat.front.jobs.gateway import FORGOTTEN, Gateway
 from gischat.front.jobs.turnstile import Turnstiles
-from gischat.messages import new_id
+from gischat.messages import folded, new_id
 from gischat.settings import Settings
+from gischat.streams.answers import RedisError
 from gischat.streams.entries import Publication
 from gischat.streams.multiplexer import TOO_BUSY
+from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 0.5
 RESTORES = 5  # so often restrictions are restored for one act: more than there are fronts that know better
-ROLL_CALL_SECONDS = 1.0
-LOOK_SECONDS = 0.03  # between two looks at who has answered
 WITHDRAWN_IDS = 1000  # that are remembered, for the case that Redis loses that they were withdrawn; per channel
 
 DISCONNECTED = "Disconnected by a moderator."
@@ -91,10 +89,18 @@ class Withdrawal(msgspec.Struct, frozen=True):
 class Moderation:
     """A front's part in it."""
 
-    def __init__(self, settings: Settings, gateway: Gateway, rooms: Mapping[str, Room], turnstiles: Turnstiles) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        gateway: Gateway,
+        rooms: Mapping[str, Room],
+        turnstiles: Turnstiles,
+        timings: Timings = Timings(),
+    ) -> None:
         self._gateway = gateway
         self._rooms = rooms
         self._turnstiles = turnstiles
+        self._timings = timings
         self._reserved = settings.admin_author if settings.admin_token else ""
         self._known = dict.fromkeys(rooms, Restrictions())
         self._withdrawn: dict[str, OrderedDict[str, None]] = {channel: OrderedDict() for channel in rooms}
@@ -113,8 +119,9 @@ class Moderation:
                 try:
                     self._adopt(room, await self._gateway.restrictions(channel))
                     break
-                except Refused:
-                    log.warning("waiting for redis")
+                except (Refused, RedisError):
+                    log.debug("waiting for redis")
+                    await asyncio.sleep(self._timings.retry)
         await self._ban_in_new_channels()
 
     async def _ban_in_new_channels(self) -> None:
@@ -160,9 +167,9 @@ class Moderation:
         call = new_id()
         fronts = await self._gateway.call_roll(through, msgspec.json.encode(RollCall(call, channel)))
         answers: list[bytes | None] = [None] * len(fronts)
-        ends = self._now() + ROLL_CALL_SECONDS
+        ends = self._now() + self._timings.roll_call
         while None in answers and self._now() < ends:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self._timings.roll_look)
             answers = await self._gateway.roll(through, call, fronts)
         return Roll(
             [msgspec.json.decode(answer, type=Presence) for answer in answers if answer is not None],
@@ -189,6 +196,7 @@ class Moderation:
     def _withdraw(self, room: Room, body: bytes) -> None:
         withdrawal = msgspec.json.decode(body, type=Withdrawal)
         self._turnstiles.withdraw(room.channel, None if withdrawal.all else set(withdrawal.ids))
+        room.recent.withdraw(None if withdrawal.all else {id.encode() for id in withdrawal.ids})
         remembered = self._withdrawn[room.channel]
         remembered.update(dict.fromkeys(withdrawal.ids))
         while len(remembered) > WITHDRAWN_IDS:
@@ -197,7 +205,7 @@ class Moderation:
     def _disconnect(self, room: Room, body: bytes) -> None:
         closing = msgspec.json.decode(body, type=Disconnection)
         for member in list(room.connections.values()):
-            if member.nickname == closing.nickname:
+            if member.nickname is not None and folded(member.nickname) == folded(closing.nickname):
                 member.dismiss(1008, closing.reason, f"{closing.reason} {COME_BACK}")
 
     def _answer_roll(self, room: Room, body: bytes) -> None:
@@ -238,9 +246,9 @@ class Moderation:
                 else:
                     self._adopt(room, restrictions)
             except (ConnectionError, Refused, RedisError) as error:
-                log.warning("what restricts a channel could not be read: %s", error)
+                log.debug("what restricts a channel could not be read: %s", error)
                 self._stale.add(room.channel)
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(self._timings.retry)
 
     async def _restore(self, channel: str) -> None:
         """Sets again what Redis has lost, or learns that another front knows better; every front then reads it."""

@@ -10,32 +10,34 @@ import contextlib
 import logging
 from collections.abc import Mapping
 
-from redis.exceptions import RedisError
-
 from gischat.errors import Refused
 from gischat.front.channel.rooms import Room
 from gischat.front.channel.subscriber import Subscriber
 from gischat.front.jobs.gateway import Gateway, Renewal
 from gischat.front.jobs.turnstile import Turnstiles
+from gischat.streams.answers import RedisError
 from gischat.streams.complaint import described
-from gischat.streams.scripts import LEASE_SECONDS
+from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
-
-RENEW_SECONDS = 1.0
-LOST_SECONDS = 3.0  # before Redis was last heard of: what it may have lost by then (appendfsync everysec: two)
 
 
 class Presence:
     """Renews the leases of a front, and sees by the answers whether Redis has lost it, or it Redis."""
 
     def __init__(
-        self, gateway: Gateway, rooms: Mapping[str, Room], turnstiles: Turnstiles, subscriber: Subscriber
+        self,
+        gateway: Gateway,
+        rooms: Mapping[str, Room],
+        turnstiles: Turnstiles,
+        subscriber: Subscriber,
+        timings: Timings = Timings(),
     ) -> None:
         self._gateway = gateway
         self._rooms = rooms
         self._turnstiles = turnstiles
         self._subscriber = subscriber
+        self._timings = timings
         self._has_ended = False
         self._renewed_at = 0.0  # when Redis was last known to be what it was
         self._looking: dict[str, asyncio.Task[None]] = {}
@@ -54,8 +56,9 @@ class Presence:
                     if await self._gateway.end_leases_of_the_gone(channel):
                         log.info("ended the lease of a front that is gone", extra={"channel": channel})
                 return
-            except Refused:
+            except (Refused, RedisError):
                 log.debug("waiting for redis")
+                await asyncio.sleep(self._timings.lease_renewal)
 
     async def run(self) -> None:
         """Renews until it has ended.
@@ -64,7 +67,7 @@ class Presence:
             Deaf: this front does not hear, whatever it tries.
         """
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(self._timings.lease_renewal)
             if self._has_ended:
                 return
             heard = {channel: room.published for channel, room in self._rooms.items()}
@@ -73,7 +76,7 @@ class Presence:
             except Refused:
                 continue  # the connection itself says what is wrong with it
             except RedisError as error:
-                log.warning("the leases could not be renewed: %s", error)
+                log.debug("the leases could not be renewed: %s", error)
                 continue
             for channel, renewal in renewals.items():
                 if not renewal.was_known or renewal.published < heard[channel]:
@@ -96,23 +99,23 @@ class Presence:
         """Gives the leases back; where that fails they run out by themselves."""
         self._has_ended = True
         with contextlib.suppress(Refused, RedisError, TimeoutError):
-            async with asyncio.timeout(RENEW_SECONDS):
+            async with asyncio.timeout(self._timings.lease_renewal):
                 await asyncio.gather(*(self._gateway.resign(channel) for channel in self._rooms))
 
     async def _renew(self) -> dict[str, Renewal]:
-        renewed = [self._gateway.renew(channel, LEASE_SECONDS) for channel in self._rooms]
+        renewed = [self._gateway.renew(channel, self._timings.lease) for channel in self._rooms]
         return dict(zip(self._rooms, await asyncio.gather(*renewed), strict=True))
 
     def _look(self, channel: str) -> None:
         """Renews a lease at once, and tells what Redis is known to have lost."""
         if channel not in self._looking and not self._has_ended:
-            since = self._renewed_at - LOST_SECONDS
+            since = self._renewed_at - self._timings.redis_loss
             task = self._looking[channel] = asyncio.create_task(self._renew_and_tell(channel, since))
             task.add_done_callback(lambda _: self._looking.pop(channel))
 
     async def _renew_and_tell(self, channel: str, since: float) -> None:
         try:
-            await self._gateway.renew(channel, LEASE_SECONDS, is_forgotten=True)
+            await self._gateway.renew(channel, self._timings.lease, is_forgotten=True)
             await self._subscriber.go_back(channel)
         except (ConnectionError, Refused, RedisError) as error:
             log.warning("what redis has lost could not be told again: %s", described(error), extra={"channel": channel})

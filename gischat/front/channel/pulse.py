@@ -13,10 +13,11 @@ from gischat import metrics
 from gischat.front.channel.closing import TIMED_OUT
 from gischat.front.channel.joiner import Member
 from gischat.front.channel.rooms import Room
+from gischat.lateness import sleeps_on_time
 from gischat.metrics import Closing
+from gischat.timings import Timings
 
 PARTS = 20  # an interval has so many, each with its share of the connections: not all are to answer at once
-LATE_SECONDS = 1.0  # of a look: this process was frozen, or the machine far too busy
 
 
 class Pulse:
@@ -25,7 +26,9 @@ class Pulse:
     The first ping that is not answered counts, and whatever comes is an answer: a part of a photo on a slow link, too.
     """
 
-    def __init__(self, rooms: Mapping[str, Room], interval: float, timeout: float) -> None:
+    def __init__(
+        self, rooms: Mapping[str, Room], interval: float, timeout: float, timings: Timings = Timings()
+    ) -> None:
         """
         Args:
             interval: seconds; 0: no pings.
@@ -34,6 +37,7 @@ class Pulse:
         self._rooms = rooms
         self._interval = interval
         self._timeout = timeout or interval
+        self._late = timings.late
         self._asked: set[Member] = set()  # that have not answered, as far as is known
 
     async def run(self) -> None:
@@ -52,10 +56,8 @@ class Pulse:
         now = asyncio.get_running_loop().time
         ends = now() + seconds
         while (left := ends - now()) > 0:
-            looks_at = now() + min(left, self._timeout / PARTS)
-            await asyncio.sleep(looks_at - now())
-            if now() - looks_at < LATE_SECONDS:
-                self._close_silent()  # else we had no time ourselves, and what has come meanwhile was not read
+            if await sleeps_on_time(min(left, self._timeout / PARTS), self._late):
+                self._close_silent()
 
     def _close_silent(self) -> None:
         self._asked = {member for member in self._asked if member.owes_answer}

@@ -8,33 +8,29 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from redis.exceptions import RedisError
 
 from gischat import metrics
 from gischat.errors import Refused
 from gischat.front.channel.audience import Audience
 from gischat.front.channel.cache import CachedAnswer, ReadPace, SharedRead
 from gischat.front.channel.gathering import Gathering
-from gischat.front.channel.headcount import GATHER_SECONDS, HeadCount
+from gischat.front.channel.headcount import HeadCount
 from gischat.front.channel.joiner import Joiner, Member
+from gischat.front.channel.recent import RecentMessage, RecentMessages
 from gischat.front.door.restrictions import Bans
 from gischat.front.jobs.gateway import Gateway, Snapshot
 from gischat.front.jobs.turnstile import Turnstiles
 from gischat.front.sockets.frames import text_frame
 from gischat.messages import uncompliant
 from gischat.metrics import Gathered
+from gischat.streams.answers import RedisError
 from gischat.streams.entries import CHALLENGE, LOST, Outcome, Publication
-from gischat.streams.scripts import IDS_AGE
+from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 1.0
-# Between two counts that a room is told, from so many people on: at each of them every QGIS asks for the list of users.
-COUNT_SECONDS = ((300, 3.0), (50, 1.0))
 SEEN_IDS = 4096  # more than a channel publishes in the second that a Redis may lose
-SEEN_SECONDS = IDS_AGE - 30.0  # not as long as Redis, which never publishes an id twice that it knows
-UNHEARD_SECONDS = 3.0  # after which who joins waits no more for what is in its history and not heard
-SAID_AGAIN_SECONDS = 3.0  # what was published shortly before Redis lost it, its fronts say again
+REPLAYED_BYTES_PER_SECOND = 100e6  # to those that come back: a tenth of this process' time
 
 GAP = "The server was cut off for a moment: some messages may be missing."
 
@@ -51,13 +47,25 @@ class _Nickname(msgspec.Struct):
 class Room:
     """A channel's connections on this front."""
 
-    def __init__(self, channel: str, gateway: Gateway, turnstiles: Turnstiles, pace: ReadPace | None = None) -> None:
+    def __init__(
+        self,
+        channel: str,
+        gateway: Gateway,
+        turnstiles: Turnstiles,
+        pace: ReadPace | None = None,
+        recent: RecentMessages | None = None,
+        replays: ReadPace | None = None,
+        timings: Timings = Timings(),
+    ) -> None:
         """
         Args:
             pace: of the histories that are asked for over HTTP, in all rooms together.
+            recent: empty; with its bounds.
+            replays: the pace of what is replayed of it, in all rooms together.
         """
         self.channel = channel
-        self.head_count = HeadCount(channel, turnstiles)
+        self.timings = timings
+        self.head_count = HeadCount(channel, turnstiles, timings)
         self.connections: dict[int, Member] = {}  # all, by number
         self.audience = Audience()  # those that are wholly in
         self._joiners: dict[Member, Joiner] = {}
@@ -68,21 +76,23 @@ class Room:
         self.forgotten: Callable[[], None] = lambda: None  # called when Redis may have lost orders
         self.counted: Callable[[], None] = lambda: None  # called with every count that is heard
         self.published = 0  # the number of the last publication that was delivered
+        self._losses = 0  # how often Redis is known to have lost something
         self.caught_up_at = asyncio.get_running_loop().time()  # until then, all was heard
         # The ids of the last messages that were delivered, and when; as long as Redis knows them
         self._seen: OrderedDict[bytes, float] = OrderedDict()
-        self._presence: OrderedDict[str, str] = OrderedDict()  # by nickname, whether it came or went last
-        self._losses = 0  # how often Redis is known to have lost something
         self._came_lately: deque[tuple[float, Member]] = deque()  # who got their history, and when
+        self._presence: OrderedDict[str, str] = OrderedDict()  # by nickname, whether it came or went last
         self._turnstiles = turnstiles
         self._gateway = gateway
         self._newest_count: bytes | None = None
-        self._counts = Gathering(GATHER_SECONDS, self._deliver_count)
+        self._counts = Gathering(timings.count, self._deliver_count)
         self._people = 0  # as the newest count says, over all fronts
         self.stored = SharedRead(lambda: gateway.snapshot(channel))
-        self.last = CachedAnswer(self._encode_last, pace)
-        self.users = CachedAnswer(self._encode_users)
-        self._readings_since = asyncio.Semaphore(2)
+        self.last = CachedAnswer(self._encode_last, pace, timings.answer_kept)
+        self.users = CachedAnswer(self._encode_users, seconds=timings.answer_kept)
+        self.recent = recent or RecentMessages(timings=timings)
+        self._replays = replays or ReadPace(REPLAYED_BYTES_PER_SECOND)
+        self._retained = SharedRead(self._read_retained)
         self.received_bytes = Gathered(metrics.RECEIVED_BYTES.labels(channel))
         self._sent_bytes = Gathered(metrics.SENT_BYTES.labels(channel))
         self._delivered = Gathered(metrics.DELIVERIES.labels(channel))
@@ -96,11 +106,11 @@ class Room:
         retained; if it is not, an `uncompliant` says so, and the history follows.
         """
         now = asyncio.get_running_loop().time()
-        joiner = Joiner(member, self.head_count.add(+1), now, after.encode() if after else None)
+        joiner = Joiner(member, self.head_count.add(+1), now, None if after is None else after.encode())
         self.connections[member.number] = member
         self._joiners[member] = joiner
         self._entered()
-        task = asyncio.create_task(self._bring_history(joiner, after))
+        task = asyncio.create_task(self._bring_history(joiner))
         task.add_done_callback(_log_failure)
 
     def leave(self, member: Member) -> None:
@@ -120,18 +130,22 @@ class Room:
             if publication.type == "nb_users":
                 self._know_count(publication.body)
                 has_count = True
+                self._record(publication)
             elif self._is_repeated(publication):
                 continue
             elif publication.is_for_everyone or self._is_news_of_presence(publication):
                 if publication.type in ("newcomer", "exiter"):
                     self._remember(self._presence, _nickname_in(publication), publication.type)
-                frames.append((publication.id, text_frame(publication.body)))
+                frame = text_frame(publication.body)
+                frames.append((publication.id, frame))
+                self._record(publication, frame)
             elif publication.to:
                 self._deliver_to(publication)
-            elif publication.type == CHALLENGE:
-                self.challenged(publication.body)
+                self._record(publication)
             elif publication.type == LOST:
                 self._tell_of_loss()
+            elif publication.type == CHALLENGE:
+                self.challenged(publication.body)
             elif publication.outcome is Outcome.ORDERED:
                 self.ordered(publication)
         if frames:
@@ -139,6 +153,10 @@ class Room:
         if has_count:
             self._counts.ask()
         self._let_in()
+
+    def _record(self, publication: Publication, frame: bytes = b"") -> None:
+        if publication.id or frame:
+            self.recent.record(publication.id, frame)
 
     def _invalidate(self, publication: Publication) -> None:
         """What is answered over HTTP must not be older than what is delivered now."""
@@ -156,6 +174,7 @@ class Room:
             if number > self.published:
                 self._missed(number - self.published - 1)
                 log.warning("missed %d publications: trimmed", number - self.published - 1, extra=self._named)
+                self.recent.begin(number - 1)
                 self._tell_all(uncompliant(GAP))
                 for member in self.connections.values():
                     member.wish_again()  # what was missed may have granted it
@@ -171,8 +190,14 @@ class Room:
         # Never lowered here: until all has been said again that Redis has lost, it must take nothing that is newer.
         self._turnstiles.heard[self.channel] = max(number, self._turnstiles.heard.get(self.channel, 0))
 
+    def begin(self, published: int, ids: Mapping[bytes, float]) -> None:
+        """So much was published before this front was there, and these ids with the age of each: who comes has those
+        messages, or does not want them."""
+        self.published = published
+        self.recent.begin(published)
+        self.know(ids)
+
     def know(self, ids: Mapping[bytes, float]) -> None:
-        """These messages were published before this front was there: who comes has them, or does not want them."""
         now = asyncio.get_running_loop().time()
         self._seen.update({id: now - age for id, age in ids.items()})
 
@@ -188,13 +213,14 @@ class Room:
         for good. And a client that has just come finds it neither in its history nor in what is published again, which
         the room does not deliver twice.
         """
+        self.recent.lose()
         now = asyncio.get_running_loop().time()
-        if now - self.caught_up_at > SAID_AGAIN_SECONDS:
+        if now - self.caught_up_at > self.timings.redis_loss:
             self._tell_all(uncompliant(GAP))
         else:
             frame = text_frame(uncompliant(GAP))
             for at, member in self._came_lately:
-                if at > now - SAID_AGAIN_SECONDS and member.number in self.connections:
+                if at > now - self.timings.redis_loss and member.number in self.connections:
                     member.write(frame)
         self._came_lately.clear()
         self._losses += 1
@@ -259,23 +285,28 @@ class Room:
             address = source.address
         else:
             return
-        front, _, number = address.partition("/")
-        member = self.connections.get(int(number)) if front == self._gateway.front else None
+        number = self._number_here(address)
+        member = None if number is None else self.connections.get(number)
         if member is not None:
             if publication.outcome is Outcome.GRANTED and not self.has_seen(publication.id):
                 member.grant(publication.body)
-        elif front == self._gateway.front and not self._turnstiles.is_open(int(number)):
-            self._turnstiles.leave(self.channel, int(number))
+        elif number is not None and not self._turnstiles.is_open(number):
+            self._turnstiles.leave(self.channel, number)
 
     def has_seen(self, id: bytes) -> bool:
         """Whether a message of this id was delivered lately."""
         now = asyncio.get_running_loop().time()
-        return now - self._seen.get(id, -math.inf) < SEEN_SECONDS
+        return now - self._seen.get(id, -math.inf) < self.timings.seen
 
     def member_at(self, address: str) -> Member | None:
         """The connection at an address (`front/number`), if it is here."""
+        number = self._number_here(address)
+        return None if number is None else self.connections.get(number)
+
+    def _number_here(self, address: str) -> int | None:
+        """The number of a connection of this front."""
         front, _, number = address.partition("/")
-        return self.connections.get(int(number)) if front == self._gateway.front else None
+        return int(number) if front == self._gateway.front else None
 
     def _deliver_to(self, publication: Publication) -> None:
         member = self.member_at(publication.to)
@@ -292,7 +323,9 @@ class Room:
     @property
     def _seconds_between_counts(self) -> float:
         people = max(self._people, len(self.connections))
-        return next((seconds for more_than, seconds in COUNT_SECONDS if people > more_than), GATHER_SECONDS)
+        return next(
+            (seconds for more_than, seconds in self.timings.count_of_many if people > more_than), self.timings.count
+        )
 
     def _deliver_count(self) -> None:
         if self._newest_count is None:
@@ -301,7 +334,7 @@ class Room:
         self.audience.send(frame)
         counted = [joiner for joiner in self._joiners.values() if joiner.change <= self.head_count.told]
         for joiner in counted:
-            joiner.write(b"", frame)
+            joiner.write(None, frame)
             joiner.has_count = True
         self._count(len(self.audience) + len(counted), 1, len(frame))
         self._let_in()
@@ -312,33 +345,42 @@ class Room:
 
     def _let_in_one(self, joiner: Joiner) -> None:
         """Who has the history and is counted becomes a member like all others."""
-        if not joiner.has_history and joiner.snapshot is not None and self._has_heard(joiner, joiner.snapshot):
-            self._sent_bytes.total += joiner.send_history()
-            self._note_coming(joiner.member)
+        if not joiner.has_history and joiner.snapshot is not None:
+            self._send_history(joiner, joiner.snapshot)
         if joiner.has_history and joiner.change <= self.head_count.told:
             del self._joiners[joiner.member]
             self.audience.add(joiner.member)
             if not joiner.has_count:
                 self._tell_count(joiner.member)
 
+    def _send_history(self, joiner: Joiner, snapshot: Snapshot) -> None:
+        # The message that one had last may be newer than all that this front had heard when it came back.
+        missed = None if joiner.after is None else self.recent.since(joiner.after)
+        if missed is not None:
+            self._sent_bytes.total += joiner.send_missed(missed)
+        elif self._has_heard(snapshot, joiner.since):
+            self._sent_bytes.total += joiner.send_history()
+            self._note_coming(joiner.member)
+
     def _note_coming(self, member: Member) -> None:
         now = asyncio.get_running_loop().time()
         self._came_lately.append((now, member))
-        while self._came_lately[0][0] < now - SAID_AGAIN_SECONDS:
+        while self._came_lately[0][0] < now - self.timings.redis_loss:
             self._came_lately.popleft()
 
-    def _has_heard(self, joiner: Joiner, snapshot: Snapshot) -> bool:
-        """Whether nothing that a joiner has, or gets by its history, can come once more.
+    def _has_heard(self, snapshot: Snapshot, since: float) -> bool:
+        """Whether nothing in a history can come once more.
 
         Some of it may never be heard: what was trimmed before, or is older than what is remembered.
         """
-        has = [joiner.after, *snapshot.ids] if joiner.after and snapshot.is_complete else snapshot.ids
-        if all(id in self._seen for id in reversed(has)):
+        if self.published < snapshot.published:
+            return False
+        if all(id in self._seen for id in reversed(snapshot.ids)):
             return True
         now = asyncio.get_running_loop().time()
-        if self.published < snapshot.published or now < joiner.since + UNHEARD_SECONDS:
+        if now < since + self.timings.redis_loss:
             return False
-        for id in has:
+        for id in snapshot.ids:
             self._seen.setdefault(id, now)
         return True
 
@@ -349,10 +391,18 @@ class Room:
             member.write(frame)
             self._count(1, 1, len(frame))
 
-    async def _bring_history(self, joiner: Joiner, after: str | None) -> None:
+    async def _bring_history(self, joiner: Joiner) -> None:
+        missed = await self._missed_by(joiner)
+        if missed is not None and joiner.member in self._joiners:
+            self._sent_bytes.total += joiner.send_missed(missed)
+            self._let_in_one(joiner)
+        elif missed is None:
+            await self._bring_stored(joiner)
+
+    async def _bring_stored(self, joiner: Joiner) -> None:
         while joiner.member in self._joiners and not joiner.has_history:
             losses = self._losses
-            snapshot = await self._ask(self.stored.get) if after is None else await self._read_since(after)
+            snapshot = await self._ask(self.stored.get)
             if losses != self._losses:
                 continue  # it may have been read before
             if joiner.member in self._joiners:
@@ -360,11 +410,32 @@ class Room:
                 self._let_in_one(joiner)
             if not joiner.has_history:
                 # As a rule it comes with what is heard next. But Redis may have lost what is in it.
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(self.timings.retry)
 
-    async def _read_since(self, after: str) -> Snapshot:
-        async with self._readings_since:
-            return await self._ask(lambda: self._gateway.since(self.channel, after))
+    async def _missed_by(self, joiner: Joiner) -> bytes | None:
+        """The frames that one that comes back has missed until now; None where that is not known."""
+        after = joiner.after
+        if after is None:
+            return None
+        if after not in self.recent and not self.recent.reaches_back:
+            await self._ask(lambda: self._retained.get(joins_current=True))
+        size = self.recent.size_since(after)
+        if size is not None:
+            await self._replays.wait(size)
+        return self.recent.since(after)
+
+    async def _read_retained(self) -> Snapshot:
+        """Completes the recent messages, once, by those of which this front has not heard, for it is young."""
+        while not self.recent.reaches_back:
+            version = self.recent.version
+            found = await self._gateway.retained(self.channel, self.recent.floor, self.recent.max_bytes)
+            if version == self.recent.version:
+                now = asyncio.get_running_loop().time()
+                self.recent.extend_back(
+                    RecentMessage(now - entry.age, entry.publication.id, _frame_for_everyone(entry.publication))
+                    for entry in found
+                )
+        return Snapshot(self.published, [])
 
     async def _ask(self, read: Callable[[], Awaitable[Snapshot]]) -> Snapshot:
         while self._joiners:
@@ -373,8 +444,8 @@ class Room:
             except Refused:
                 log.debug("a history waits for redis", extra=self._named)
             except RedisError as error:
-                log.error("a history could not be read: %s", error, extra=self._named)
-                await asyncio.sleep(RETRY_SECONDS)
+                log.debug("a history could not be read: %s", error, extra=self._named)
+                await asyncio.sleep(self.timings.retry)
         return Snapshot(0, [])  # nobody waits for it any more
 
     async def _encode_last(self) -> bytes:
@@ -389,6 +460,12 @@ class Room:
     def _named(self) -> dict[str, object]:
         """What log lines about it bear."""
         return {"channel": self.channel}
+
+
+def _frame_for_everyone(publication: Publication) -> bytes:
+    """Empty where there is none."""
+    is_told = publication.is_for_everyone and publication.body and publication.type != "nb_users"
+    return text_frame(publication.body) if is_told else b""
 
 
 def _log_failure(task: "asyncio.Task[None]") -> None:

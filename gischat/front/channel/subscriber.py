@@ -8,17 +8,16 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from redis.exceptions import RedisError
-
 from gischat.errors import Refused
 from gischat.front.channel.rooms import SEEN_IDS, Room
 from gischat.front.jobs.gateway import READ_ENTRIES, Entry, Gateway, OutboxReader
 from gischat.front.jobs.turnstile import Turnstiles
+from gischat.streams.answers import RedisError
+from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
 BEGINNING = b"0-0"
-DEAF_SECONDS = 5.0
 REREAD_ENTRIES = SEEN_IDS // 2  # of an outbox whose places begin anew: what of them was heard is still known
 
 
@@ -42,11 +41,13 @@ class Subscriber:
         readers: Sequence[OutboxReader],
         rooms: Mapping[str, Room],
         turnstiles: Turnstiles,
+        timings: Timings = Timings(),
     ) -> None:
         self._gateway = gateway
         self._readers = readers
         self._rooms = rooms
         self._turnstiles = turnstiles
+        self._timings = timings
         self._positions: dict[str, bytes] = {}
         self._expected: dict[str, Expectation] = {}
         self._reconnected_for: set[str] = set()  # channels of which nothing has been heard since
@@ -58,11 +59,11 @@ class Subscriber:
                 try:
                     # At once, or what is published in between would be neither known nor heard.
                     newest, ids = await self._gateway.tail(channel, SEEN_IDS)
-                    self._rooms[channel].know(ids)
+                    self._rooms[channel].begin(newest.publication.number if newest else 0, ids)
                     self._positions[channel] = newest.id if newest else BEGINNING
-                    self._rooms[channel].published = newest.publication.number if newest else 0
-                except Refused:
+                except (Refused, RedisError):
                     log.debug("waiting for redis")
+                    await asyncio.sleep(self._timings.retry)
 
     async def go_back(self, channel: str) -> None:
         """Reads an outbox from an earlier place if all that it holds comes before ours.
@@ -102,7 +103,7 @@ class Subscriber:
             except (ConnectionError, Refused, RedisError) as error:
                 log.debug("the outboxes could not be read: %s", error)
                 # The connection is being made anew; without this pause a fault that comes at once would spin.
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(self._timings.read_pause)
                 continue
             if any(self._positions[channel] != position for channel, position in positions.items()):
                 continue  # we went back meanwhile: what comes before these entries is to be read first
@@ -142,7 +143,7 @@ class Subscriber:
             if expected is not None:
                 self._reconnected_for.discard(channel)
             return False
-        return now - expected.since > DEAF_SECONDS
+        return now - expected.since > self._timings.outbox_deaf
 
     def _hand_over(self, channel: str, entries: list[Entry]) -> None:
         publications = [entry.publication for entry in entries]

@@ -9,6 +9,7 @@ from tornado.httputil import HTTPServerRequest
 
 from gischat import bearer
 from gischat.front.door.addresses import counted_as
+from gischat.messages import folded
 from gischat.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Access:
         token or speaks from the same network as before. What is secret does not show in it."""
         who = next((token for token in _tokens(request) if bearer.is_one(token, self._digests.get(channel, ()))), b"")
         known = who or counted_as(str(request.remote_ip)).encode()
-        return f"http/{author}/{blake2b(known, digest_size=12).hexdigest()}"
+        return f"http/{folded(author)}/{blake2b(known, digest_size=12).hexdigest()}"
 
     def denial(self, channel: str, request: HTTPServerRequest) -> Denial | None:
         """Why a request may not enter a channel; None if it may."""

@@ -40,6 +40,13 @@ class Proxies:
         request.host = _host(request.headers) or request.host
         return True
 
+    def key_of(self, remote_ip: str, headers: HTTPHeaders) -> str:
+        """What a request counts as that has come from there with these headers, before it is located."""
+        peer = parse(remote_ip)
+        if peer is None:
+            return NOWHERE
+        return counted_as(str(self._client(peer, headers) if self._trusts(peer) else peer))
+
     def _client(self, peer: Address, headers: HTTPHeaders) -> Address:
         """The last in the chain whom nobody trustworthy vouches for; where the chain breaks, who was known before."""
         client = peer

@@ -10,11 +10,11 @@ from gischat.front.door.rates import Pace, Rates, TooOften, Visitors, please_wai
 from gischat.front.sockets.drops import Drops
 from gischat.metrics import Unwelcome
 from gischat.settings import Settings
+from gischat.timings import Timings
 
 FULL = "The server is full at the moment. Please try again later."
 FULL_HERE = "There are too many connections from your network address. Please try again later."
 TOO_MANY_REQUESTS = "There are too many requests from your network address."
-RETURN_SECONDS = 30  # when to try again where nobody knows better
 KNOWN_ADDRESSES = 4096  # more, and those that need not be known are forgotten
 
 
@@ -29,7 +29,8 @@ class Refusal(NamedTuple):
 class Admission:
     """Who is here, by address."""
 
-    def __init__(self, settings: Settings, drops: Drops) -> None:
+    def __init__(self, settings: Settings, drops: Drops, timings: Timings = Timings()) -> None:
+        self._come_back = round(timings.come_back)
         self._most = settings.max_connections
         self._most_per_address = settings.max_connections_per_address
         self._drops = drops
@@ -57,13 +58,13 @@ class Admission:
         """Why a connection from an address may not `enter` now; None if it may."""
         if 0 < self._most <= self.connections:
             self._drops.count(Unwelcome.CONNECTIONS, "MAX_CONNECTIONS (%d) are open", self._most)
-            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, FULL, RETURN_SECONDS)
+            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, FULL, self._come_back)
         visitors = self._from(address)
         if 0 < self._most_per_address <= visitors.connections:
             what = "MAX_CONNECTIONS_PER_ADDRESS (%d) are open from %s%s"
             known = (self._most_per_address, visitors.address, _hint(address))
             self._drops.count(Unwelcome.ADDRESS_CONNECTIONS, what, *known)
-            return Refusal(HTTPStatus.TOO_MANY_REQUESTS, FULL_HERE, RETURN_SECONDS)
+            return Refusal(HTTPStatus.TOO_MANY_REQUESTS, FULL_HERE, self._come_back)
         return None
 
     def enter(self, address: str) -> "Entry":
@@ -72,6 +73,10 @@ class Admission:
         visitors.connections += 1
         self.connections += 1
         return Entry(self, visitors)
+
+    def key_of(self, address: str) -> str:
+        """What an address counts as, one and the same text for all who come from there."""
+        return self._from(address).address
 
     def leave(self, visitors: Visitors) -> None:
         """One of their connections has ended."""

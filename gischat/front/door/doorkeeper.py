@@ -10,11 +10,10 @@ from typing import NamedTuple
 
 from gischat import bearer
 from gischat.front.door.addresses import counted_as
+from gischat.timings import Timings
 
-WRONG_SECONDS = 1.0  # that the answer to a wrong token takes
-WRONG_AT_ONCE = 50  # that wait for it at the same time; beyond, the answer comes at once
-WRONG_TOKENS = 10  # of one address, in
-WRONG_WITHIN = 60.0  # seconds; then it has to wait until they are over
+WRONG_AT_ONCE = 50  # wrong tokens whose answers wait at the same time; beyond, the answer comes at once
+WRONG_TOKENS = 10  # of one address, in a minute; then it has to wait until that is over
 ADDRESSES = 10_000  # that are remembered
 
 
@@ -28,7 +27,8 @@ class Attempts(NamedTuple):
 class Doorkeeper:
     """Knows the token, and who has tried to guess it. Without a token it admits nobody."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, timings: Timings = Timings()) -> None:
+        self._timings = timings
         self._digests = [bearer.digest(token)] if token else []
         self._waiting = 0
         self._attempts: OrderedDict[str, Attempts] = OrderedDict()
@@ -42,7 +42,7 @@ class Doorkeeper:
         attempts = self._attempts.get(counted_as(address))
         if attempts is None or attempts.number < WRONG_TOKENS:
             return 0
-        return max(0, int(attempts.since + WRONG_WITHIN - time.monotonic() + 1))
+        return max(0, int(attempts.since + self._timings.wrong_tokens - time.monotonic() + 1))
 
     async def turn_away(self, address: str) -> None:
         """Counts a wrong token, and lets its sender wait."""
@@ -51,14 +51,14 @@ class Doorkeeper:
             return
         self._waiting += 1
         try:
-            await asyncio.sleep(WRONG_SECONDS)
+            await asyncio.sleep(self._timings.wrong_token)
         finally:
             self._waiting -= 1
 
     def _count(self, address: str) -> None:
         at = time.monotonic()
         before = self._attempts.pop(address, None)
-        if before is None or at - before.since > WRONG_WITHIN:
+        if before is None or at - before.since > self._timings.wrong_tokens:
             before = Attempts(0, at)
         self._attempts[address] = Attempts(before.number + 1, before.since)
         if len(self._attempts) > ADDRESSES:

@@ -16,7 +16,6 @@ from gischat.settings import Settings
 FOREIGN = "Pages of this site may not use this chat. Its operator can admit them: see ALLOWED_ORIGINS."
 HAND_ON_HOST = "proxy_set_header Host $http_host;"
 LONGEST_HOST = 100  # characters, in the log
-PREFLIGHT_SECONDS = 600  # how long a browser may remember what it was told of methods and headers
 
 
 class Origins:

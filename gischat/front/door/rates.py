@@ -14,6 +14,12 @@ from gischat.settings import Settings
 SECONDS = 60.0
 UNIT_BYTES = 2**17  # of a frame are another message's worth: large ones cost more, whatever is in them
 REFUSALS_PER_MINUTE = 100  # of one connection, each of them answered; who goes on after so many is closed
+# Of all connections of an address, for whatever reason, before they are read more slowly. A refusal costs as much as a
+# text, and an attacker has thousands of connections. But an office or a conference hall is one address, too: a hundred
+# people who are wrong once a second, all the time, or two thousand three times a minute, are within it. And more than
+# that delays whoever is wrong by a second, which is no harm.
+ADDRESS_REFUSALS_PER_MINUTE = 6000
+PAUSE_SECONDS = 1.0
 
 TOO_FAST = "You are sending too fast: this message was not sent."
 TOO_HEAVY = "You are sending too many images and layers: this one was not sent."
@@ -66,6 +72,7 @@ class Rates:
         self.messages = Rate(settings.max_messages_per_minute)
         self.heavy = Rate(settings.max_heavy_per_minute)
         self.refusals = Rate(REFUSALS_PER_MINUTE)
+        self.address_refusals = Rate(ADDRESS_REFUSALS_PER_MINUTE)
         self.address_messages = Rate(settings.max_address_messages_per_minute)
         self.address_requests = Rate(settings.max_address_requests_per_minute)
 
@@ -73,13 +80,14 @@ class Rates:
 class Visitors:
     """All who come from one address: connections, bots, browsers."""
 
-    __slots__ = ("_messages", "_requests", "address", "connections", "rates")
+    __slots__ = ("_messages", "_refusals", "_requests", "address", "connections", "rates")
 
     def __init__(self, address: str, rates: Rates) -> None:
         self.address = address
         self.rates = rates
         self.connections = 0
         self._messages = 0.0
+        self._refusals = 0.0
         self._requests = 0.0
 
     def ask(self, cost: float = 1.0) -> float:
@@ -106,9 +114,17 @@ class Visitors:
             raise TooOften(Cause.ADDRESS_TOO_FAST, TOO_MANY_HERE, wait)
         self._messages = rate.take(self._messages, now, 1 + size // UNIT_BYTES)
 
+    def refuse(self) -> float:
+        """Notes that something was refused; returns for how many seconds its connection is read no more, mostly 0."""
+        now, rate = self.rates.now(), self.rates.address_refusals
+        if rate.wait(self._refusals, now) > 0:
+            return PAUSE_SECONDS
+        self._refusals = rate.take(self._refusals, now)
+        return 0.0
+
     def are_forgotten(self, now: float) -> bool:
         """Whether nothing is to be known of them any more."""
-        return not self.connections and self._messages <= now and self._requests <= now
+        return not self.connections and max(self._messages, self._refusals, self._requests) <= now
 
 
 class Pace:
@@ -153,6 +169,10 @@ class Pace:
         if wait > 0:
             raise TooOften(Cause.TOO_HEAVY, TOO_HEAVY, wait)
         self._heavy = rate.take(self._heavy, now)
+
+    def refuse(self) -> float:
+        """See `Visitors.refuse`."""
+        return self._visitors.refuse()
 
     def goes_on(self) -> bool:
         """Notes that something was refused for being too often; whether that has been said often enough."""

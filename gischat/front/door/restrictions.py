@@ -10,7 +10,10 @@ import msgspec
 
 from gischat.errors import Cause, Refused
 from gischat.front.door.addresses import SITE_BITS, Address, Network, parse
-from gischat.messages import Message, excerpt, nickname_of
+from gischat.messages import Message, folded, nickname_of
+from gischat.protocol.words import excerpt
+
+MAPPED_BITS = 96  # before an IPv4 address in IPv6 clothes, ::ffff:203.0.113.7
 
 # Wider networks are whole providers and countries: as a rule, somebody mistyped.
 WIDEST = {4: 8, 6: 19}
@@ -37,7 +40,7 @@ class Ban(msgspec.Struct, frozen=True):
     @property
     def id(self) -> str:
         """Its subject, fit for a path. An address holds a dot or a colon, which no nickname does."""
-        return self.subject.replace("/", "-").lower()
+        return folded(self.subject.replace("/", "-"))
 
     @property
     def words(self) -> str:
@@ -66,10 +69,10 @@ class Bans:
         """
         self._nicknames: dict[str, Ban] = {}
         self._networks: dict[tuple[int, int, int], Ban] = {}  # by version, length of the prefix, and the prefix
-        self._reserved = reserved.lower()
+        self._reserved = folded(reserved)
         for ban in bans:
             if ban.kind == "nickname":
-                self._nicknames[ban.subject.lower()] = ban
+                self._nicknames[folded(ban.subject)] = ban
             else:
                 network = ip_network(ban.subject)
                 self._networks[_prefix(network.network_address, network.prefixlen)] = ban
@@ -99,7 +102,7 @@ class Bans:
 
     def why_not(self, nickname: str) -> str | None:
         """Why a nickname may not be borne, in words for who would; None if it may. Capitals make no other name."""
-        known = nickname.lower()
+        known = folded(nickname)
         if known == self._reserved:
             return f"The nickname {excerpt(nickname)} is the server's own."
         ban = self._nicknames.get(known)
@@ -117,9 +120,9 @@ def network_of(text: str) -> Network:
     except ValueError:
         raise ValueError("Not an address or network: write 203.0.113.7, 203.0.113.0/24 or 2001:db8::/64.") from None
     if isinstance(network, IPv6Network):
-        if network.network_address.ipv4_mapped:
-            raise ValueError("Write it as the IPv4 address that it is.")
-        if "/" not in text:
+        if (mapped := network.network_address.ipv4_mapped) and network.prefixlen >= MAPPED_BITS:
+            network = ip_network(f"{mapped}/{network.prefixlen - MAPPED_BITS}")
+        elif "/" not in text:
             # Its owner has all of them: a ban of one address would stop nobody.
             network = network.supernet(new_prefix=SITE_BITS)
     if network.prefixlen < WIDEST[network.version]:

@@ -8,13 +8,12 @@ import logging
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 from marshmallow import Schema, ValidationError
-from redis.exceptions import RedisError
 from tornado.routing import URLSpec
 from tornado.web import HTTPError
 
@@ -24,10 +23,12 @@ from gischat.front.door.restrictions import Ban, Freeze, network_of, subject_of
 from gischat.front.front import Front
 from gischat.front.handlers import admin_schemas
 from gischat.front.handlers.requests import request_id
-from gischat.front.handlers.rest import JsonHandler, details
-from gischat.messages import Identifier, new_id, now
+from gischat.front.handlers.rest import NOT_PUBLISHED_YET, JsonHandler, details
+from gischat.messages import new_id, now
+from gischat.protocol.schemas import Identifier
+from gischat.streams.answers import RedisError
 from gischat.streams.entries import ANNOUNCEMENT
-from gischat.streams.multiplexer import TOO_BUSY
+from gischat.streams.multiplexer import TOO_BUSY, Lost
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +36,12 @@ LONGEST_NAME = 64  # characters of a moderator's
 
 ACTED = "moderation: %(act)s by '%(moderator)s' from %(address)s"
 
+IN_DOUBT = "It is not known yet whether this was done: look, and do it again if it was not."
 WRONG_TOKEN = "The admin token is missing or wrong."
-NOT_PUBLISHED_YET = "It was accepted but is not published yet."
 
 
 def routes(front: Front) -> list[URLSpec]:
-    """The paths of moderation; none where nobody moderates."""
-    if not front.settings.admin_token:
-        return []
+    """The paths of moderation."""
     parts = {"front": front}
     return [
         URLSpec(r"/admin/channels", Channels, parts),
@@ -138,17 +137,21 @@ class AdminHandler(JsonHandler):
         results = await asyncio.gather(*map(act, channels), return_exceptions=True)
         done: dict[str, Any] = {}
         failed: list[str] = []
+        in_doubt: list[str] = []
         for channel, result in zip(channels, results, strict=True):
             if not isinstance(result, BaseException):
                 done[channel] = result
+            elif isinstance(result, Lost):
+                in_doubt.append(channel)
             elif isinstance(result, Refused | RedisError | ConnectionError):
                 failed.append(channel)
             else:
                 raise result
-        tried(failed)
+        tried([*failed, *in_doubt])
+        if in_doubt:
+            raise Declined(503, IN_DOUBT + _where(done, failed, in_doubt))
         if failed:
-            where = f" Done in: {', '.join(done)}. Not done in: {', '.join(failed)}." if done else ""
-            raise Declined(503, TOO_BUSY + where)
+            raise Declined(503, TOO_BUSY + (_where(done, failed, ()) if done else ""))
         return done
 
     def _note(self, act: str, channels: Sequence[str], failed: Sequence[str], facts: dict[str, Any]) -> None:
@@ -210,18 +213,10 @@ class Freezing(AdminHandler):
 class Announcements(AdminHandler):
     async def post(self, channel: str | None = None) -> None:
         channels = list(self.front.rooms) if channel is None else [self.known(channel)]
-        asked = self.read(admin_schemas.AnnouncementRequest())
+        asked = self.read(admin_schemas.announcement_request(self.settings_))
         ids = {name: asked.get("id") or new_id() for name in channels}
-        self._check(asked["text"])
         await self.act("announce", channels, lambda name: self._announce(name, ids[name], asked["text"]), ids=ids)
         self.answer({"published": [{"channel": name, "id": ids[name]} for name in channels]})
-
-    def _check(self, text: str) -> None:
-        """It is said to be too long at once, not by channel."""
-        try:
-            self._message(new_id(), text)
-        except Uncompliant as error:
-            raise Declined(422, details(error)) from None
 
     def _message(self, id: str, text: str) -> messages.Message:
         said = {"id": id, "author": self.settings_.admin_author, "text": text}
@@ -232,7 +227,7 @@ class Announcements(AdminHandler):
     async def _announce(self, channel: str, id: str, text: str) -> None:
         ending = await self.front.publish(channel, self._message(id, text))
         if ending is None:
-            raise Refused(NOT_PUBLISHED_YET)
+            raise Lost(NOT_PUBLISHED_YET)
         if ending.is_refusal:
             raise Refused(msgspec.json.decode(ending.body)["reason"])
 
@@ -281,10 +276,8 @@ class Bans(AdminHandler):
         self.answer([_shown(ban, channel) for (_, channel), ban in bans.items()])
 
     async def post(self) -> None:
-        asked = self.read(admin_schemas.BanRequest())
+        asked = self.read(admin_schemas.ban_request(self.settings_))
         channel = asked["channel"]
-        if channel is not None and channel not in self.front.rooms:
-            raise Declined(422, details(Uncompliant("", {"channel": f"Channel '{channel}' not registered"})))
         ban = _ban(asked, self.moderator)
         done = await self.act(
             "ban",
@@ -305,6 +298,12 @@ class LiftedBan(AdminHandler):
         if not any(done.values()):
             raise Declined(404, f"There is no ban '{id}', or not any more.")
         self.answer({"lifted": id})
+
+
+def _where(done: Iterable[str], failed: Iterable[str], in_doubt: Iterable[str]) -> str:
+    """What came of an act, by channel."""
+    found = {"Done in": done, "Not done in": failed, "Perhaps done in": in_doubt}
+    return "".join(f" {what}: {', '.join(channels)}." for what, channels in found.items() if channels)
 
 
 def _ban(asked: dict[str, Any], by: str) -> Ban:

@@ -5,7 +5,8 @@ from typing import Any
 from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates, validates_schema
 
 from gischat.front.door.restrictions import network_of
-from gischat.messages import Identifier
+from gischat.protocol.schemas import Identifier, VisibleText, whole
+from gischat.settings import Settings
 
 LONGEST_BAN = 365 * 24 * 3600  # seconds
 DEFAULT_BAN = 24 * 3600  # seconds
@@ -13,6 +14,10 @@ LONGEST_REASON = 80  # characters: a closing frame holds 123 bytes, and not this
 
 ONE_SUBJECT = "Either an address or a nickname has to be given."
 A_NICKNAME = validate.Regexp(r"[A-Za-z0-9_-]{1,64}\Z", error="A nickname has letters A-Z, digits, '_' and '-' only.")
+_BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_GROUP = "[23][0-9A-Fa-f]{3}:"  # of addresses that are routed, the first (RFC 4291 §2.4)
+_LENGTHS = {4: "([89]|[12][0-9]|3[0-2])", 6: "(19|[2-9][0-9]|1[01][0-9]|12[0-8])"}  # not wider than WIDEST
+A_NETWORK = f"^(({_BYTE}[.]){{3}}{_BYTE}/{_LENGTHS[4]}|{_GROUP}([0-9A-Fa-f]{{1,4}}:){{0,6}}:/{_LENGTHS[6]})$"
 
 
 class Strict(Schema):
@@ -20,15 +25,25 @@ class Strict(Schema):
         unknown = RAISE
 
 
+class Seconds(fields.Integer):
+    """A whole number of them."""
+
+    def _validated(self, value: Any) -> int:
+        number = whole(value)
+        if number is None:
+            raise self.make_error("invalid", input=value)
+        return number
+
+
 class BanRequest(Strict):
     address = fields.String(
-        metadata={"description": "An address, or a network as 203.0.113.0/24; an IPv6 address stands for its /64."}
+        metadata={
+            "description": "An address, or a network as 203.0.113.0/24; an IPv6 address stands for its /64.",
+            "schema": {"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}, {"pattern": A_NETWORK}]},
+        }
     )
     nickname = fields.String(validate=A_NICKNAME, metadata={"description": "In whatever capitals."})
-    channel = fields.String(load_default=None, allow_none=True, metadata={"description": "Null: in every channel."})
-    seconds = fields.Integer(
-        load_default=DEFAULT_BAN, strict=True, validate=validate.Range(1, LONGEST_BAN), metadata={"examples": [3600]}
-    )
+    seconds = Seconds(load_default=DEFAULT_BAN, validate=validate.Range(1, LONGEST_BAN), metadata={"examples": [3600]})
     reason = fields.String(
         load_default="",
         validate=validate.Length(max=LONGEST_REASON),
@@ -48,11 +63,27 @@ class BanRequest(Strict):
             raise ValidationError(ONE_SUBJECT, "address")
 
 
+def ban_request(settings: Settings) -> Schema:
+    """A ban of an instance's: in one of its channels, or in all."""
+    channel = fields.String(
+        load_default=None,
+        allow_none=True,
+        validate=validate.OneOf(settings.channels, error="Channel '{input}' not registered"),
+        metadata={"description": "Null: in every channel."},
+    )
+    return BanRequest.from_dict({"channel": channel}, name=BanRequest.__name__)()
+
+
 class AnnouncementRequest(Strict):
-    text = fields.String(required=True, metadata={"description": "As long as any text at the most."})
     id = Identifier(
         metadata={"description": "Of the message. What is asked for again with the same id is published once."}
     )
+
+
+def announcement_request(settings: Settings) -> Schema:
+    """As long as any text of the instance's at the most."""
+    text = VisibleText(settings.max_message_length)
+    return AnnouncementRequest.from_dict({"text": text}, name=AnnouncementRequest.__name__)()
 
 
 class Ban(Strict):

@@ -4,8 +4,8 @@ Two files of Swagger UI are served from the package swagger-ui-py, which carries
 are not used: they need inline scripts, and our content security policy allows none.
 """
 
+import asyncio
 from functools import cache
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from tornado.routing import URLSpec
 
 from gischat.front.front import Front
 from gischat.front.handlers.answers import FOR_SWAGGER_UI
-from gischat.front.handlers.openapi import document
 from gischat.front.handlers.rest import Page, PublicHandler
 from gischat.settings import Settings
 
@@ -23,7 +22,7 @@ def routes(front: Front) -> list[URLSpec]:
     """The paths of the documentation."""
     return [
         URLSpec(r"/openapi\.json", OpenApi, {"front": front}),
-        URLSpec(r"/docs/?()", Docs, {"path": str(files("gischat") / "web")}),
+        URLSpec(r"/docs/?()", Docs, {"path": str(Path(__file__).parents[2] / "web")}),
         URLSpec(r"/docs/(swagger-ui\.css|swagger-ui-bundle\.js)", Page, {"path": str(_swagger_ui())}),
     ]
 
@@ -37,12 +36,15 @@ def _swagger_ui() -> Path:
 
 
 class OpenApi(PublicHandler):
-    def get(self) -> None:
-        self.answer_json(_encoded(self.settings_))
+    async def get(self) -> None:
+        # Made when it is first asked for, in a thread: nobody else waits for it.
+        self.answer_json(await asyncio.to_thread(_encoded, self.settings_))
 
 
 @cache
 def _encoded(settings: Settings) -> bytes:
+    from gischat.front.handlers.openapi import document  # with apispec, which most fronts never need
+
     return msgspec.json.encode(document(settings))
 
 

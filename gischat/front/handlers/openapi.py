@@ -12,12 +12,14 @@ from typing import Any
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
-from marshmallow import RAISE, Schema, fields, validate
+from marshmallow import Schema, fields, validate
 
 from gischat import __version__
 from gischat.front.door.access import TOKEN
 from gischat.front.handlers import admin_schemas
 from gischat.protocol import schemas as protocol
+from gischat.protocol.words import VISIBLE
+from gischat.reading import NULL_IS_ABSENT
 from gischat.settings import Settings
 
 JsonObject = dict[str, Any]
@@ -62,9 +64,7 @@ NOT_STORED = frozenset({"newcomer", "exiter", "like"})
 # What is answered over HTTP: exactly the keys that are named.
 
 
-class Answer(Schema):
-    class Meta:
-        unknown = RAISE
+Answer = admin_schemas.Strict
 
 
 class Version(Answer):
@@ -147,6 +147,24 @@ PRIVATE = {"401": _answer("The channel is private, and no token of it was shown"
 UNABLE = {"503": _answer("Not possible just now; nothing has been done", Problem)}
 BANNED = {"403": _answer("The client's address, or the author's nickname, is banned", Problem)}
 
+# Of a websocket's handshake (RFC 6455 §4.1)
+HANDSHAKE = [
+    {"name": name, "in": "header", "required": True, "schema": {"type": "string", **value}}
+    for name, value in {
+        "Connection": {"const": "Upgrade"},
+        "Upgrade": {"const": "websocket"},
+        "Sec-WebSocket-Version": {"const": "13"},
+        "Sec-WebSocket-Key": {"pattern": "^[A-Za-z0-9+/]{22}==$"},
+    }.items()
+]
+AFTER = {
+    "name": "after",
+    "in": "query",
+    "schema": {"type": "string"},
+    "description": "The id of the last message that a client has which comes back: instead of the history it gets what "
+    "was published since. Where that is no longer known, an `uncompliant` says so, and the history follows.",
+}
+
 PATHS: dict[str, JsonObject] = {
     "/version": _get(HOUSE, "The version of the server", Version),
     "/rules": _get(HOUSE, "The rules of the house and its limits", Rules),
@@ -205,9 +223,11 @@ PATHS: dict[str, JsonObject] = {
             "tags": [CHANNEL],
             "summary": "The channel's websocket",
             "description": WEBSOCKET,
+            "parameters": [*HANDSHAKE, AFTER],
             "responses": {
                 "101": {"description": "The connection is a websocket from now on"},
-                "400": {"description": "The request does not ask for a websocket"},
+                "400": _answer("The request does not ask for a websocket", Problem),
+                "426": _answer("It asks for one of another version", Problem),
                 "403": _answer("The client's address is banned, or a page of this site may not", Problem),
                 **TOO_MANY,
                 **FULL,
@@ -241,12 +261,15 @@ ONLY_IN = {"name": "channel", "in": "query", "schema": {"type": "string"}, "desc
 REASON = {"name": "reason", "in": "query", "schema": {"type": "string"}, "description": "What the user is told."}
 
 
+ONE_SUBJECT = {"oneOf": [{"required": ["address"]}, {"required": ["nickname"]}]}
+
+
 def _moderates(
     summary: str,
     schema: type[Schema] | JsonObject,
     *,
     errors: JsonObject | None = None,
-    asks: type[Schema] | None = None,
+    asks: str | None = None,
     query: Iterable[JsonObject] = (),
     status: str = "200",
 ) -> JsonObject:
@@ -258,7 +281,7 @@ def _moderates(
         "responses": {status: _answer(summary, schema), **TURNED_AWAY, **PARTLY, **(errors or {})},
     }
     if asks is not None:
-        operation |= {"requestBody": {"required": True, **_json(asks)}}
+        operation |= {"requestBody": {"required": True, **_json(_reference(asks))}}
         operation["responses"] |= UNFIT
     if query:
         operation |= {"parameters": list(query)}
@@ -292,17 +315,12 @@ ADMIN_PATHS: dict[str, JsonObject] = {
     },
     "/admin/channels/{channel}/announcements": {
         "post": _moderates(
-            "Say a text as the instance",
-            admin_schemas.Announced,
-            asks=admin_schemas.AnnouncementRequest,
-            errors=UNKNOWN,
+            "Say a text as the instance", admin_schemas.Announced, asks="AnnouncementRequest", errors=UNKNOWN
         )
     },
     "/admin/announcements": {
         "post": _moderates(
-            "Say a text as the instance, in every channel",
-            admin_schemas.Announced,
-            asks=admin_schemas.AnnouncementRequest,
+            "Say a text as the instance, in every channel", admin_schemas.Announced, asks="AnnouncementRequest"
         )
     },
     "/admin/channels/{channel}/users/{nickname}": {
@@ -329,17 +347,14 @@ ADMIN_PATHS: dict[str, JsonObject] = {
         "post": _moderates(
             "Ban an address, a network or a nickname for a time",
             admin_schemas.Ban,
-            asks=admin_schemas.BanRequest,
+            asks="BanRequest",
             errors={"409": _answer("There are too many bans", Problem)},
             status="201",
         ),
     },
     "/admin/bans/{id}": {
         "delete": _moderates(
-            "Lift a ban",
-            admin_schemas.Lifted,
-            errors=_unknown("There is no such ban, or channel"),
-            query=[ONLY_IN],
+            "Lift a ban", admin_schemas.Lifted, errors=_unknown("There is no such ban, or channel"), query=[ONLY_IN]
         )
     },
 }
@@ -359,6 +374,8 @@ def document(settings: Settings) -> dict[str, object]:
         # Of these there are lists, which are described by reference.
         for listed in (admin_schemas.ModeratedChannel, admin_schemas.Ban):
             spec.components.schema(listed.__name__, schema=listed)
+        spec.components.schema("BanRequest", ONE_SUBJECT, schema=admin_schemas.ban_request(settings))
+        spec.components.schema("AnnouncementRequest", schema=admin_schemas.announcement_request(settings))
     for path, operations in (PATHS | (ADMIN_PATHS if settings.admin_token else {})).items():
         secured = _secured(path, deepcopy(operations), settings)  # apispec writes into it
         spec.path(path, operations=secured, parameters=_parameters(path, settings))
@@ -413,7 +430,7 @@ class Converter(OpenAPIConverter):
             described |= _text(field)
         if "pattern" in described:
             described["pattern"] = _ecma(described["pattern"])
-        return described
+        return described | dict(field.metadata.get("schema", {}))
 
 
 def _text(field: protocol.Text) -> JsonObject:
@@ -423,7 +440,7 @@ def _text(field: protocol.Text) -> JsonObject:
         case protocol.Nickname():
             described |= {"minLength": field.shortest, "pattern": field.FORM.pattern}
         case protocol.VisibleText():
-            described |= {"minLength": 1, "description": "Not of blanks alone."}
+            described |= {"minLength": 1, "pattern": VISIBLE, "description": "Not of blanks alone."}
         case protocol.FileName():
             described |= {"description": "What no file name may hold (`/`, `..`, a leading dot, …) becomes `_`."}
         case protocol.IconName():
@@ -431,10 +448,12 @@ def _text(field: protocol.Text) -> JsonObject:
     return described
 
 
+PYTHON_END = r"\Z"
+
+
 def _ecma(pattern: str) -> str:
     r"""A pattern as JSON Schema reads it (ECMA 262): it anchors nothing itself, and its `$` is Python's `\Z`."""
-    bare = pattern.removesuffix(r"\Z")
-    return f"^{bare}$"
+    return f"^{pattern.removesuffix(PYTHON_END)}$" if pattern.endswith(PYTHON_END) else pattern
 
 
 class Plugin(MarshmallowPlugin):
@@ -448,8 +467,8 @@ def _message_components(converter: OpenAPIConverter, settings: Settings) -> dict
         "ClientMessage": _one_of("Send", sent),
         "ServerMessage": _one_of("Receive", received),
         "StoredMessage": _one_of("Receive", [type_ for type_ in sent if type_ not in NOT_STORED]),
-        "PutText": sent["text"] | {"examples": [{"author": "jane", "text": "Hello"}]},
-        **{_name("Send", type_): _requiring(schema, {"type"}) for type_, schema in sent.items()},
+        "PutText": _as_sent(sent["text"]) | {"examples": [{"author": "jane", "text": "Hello"}]},
+        **{_name("Send", type_): _as_sent(_requiring(schema, {"type"})) for type_, schema in sent.items()},
         **{_name("Receive", type_): _complete(schema) for type_, schema in received.items()},
         "FeatureCollection": _feature_collection(settings),
     }
@@ -459,10 +478,7 @@ def _message_components(converter: OpenAPIConverter, settings: Settings) -> dict
 
 def _server_schemas() -> dict[str, Schema]:
     """The messages that only the server sends."""
-    rows: dict[str, Row] = {
-        "nb_users": {"nb_users": fields.Integer()},
-        "uncompliant": {"reason": fields.String()},
-    }
+    rows: dict[str, Row] = {"nb_users": {"nb_users": fields.Integer()}, "uncompliant": {"reason": fields.String()}}
     head: Row = {"id": protocol.Identifier(), "timestamp": protocol.Timestamp()}
     return {type_: Schema.from_dict({"type": fields.Constant(type_), **head, **row})() for type_, row in rows.items()}
 
@@ -479,6 +495,15 @@ def _requiring(schema: JsonObject, names: set[str]) -> JsonObject:
     return {**schema, "required": sorted({*schema.get("required", ()), *names})}
 
 
+def _as_sent(schema: JsonObject) -> JsonObject:
+    """What clients may send: a null in some fields, and keys that nobody knows."""
+    properties = {
+        name: field | {"type": [field["type"], "null"]} if name in NULL_IS_ABSENT else field
+        for name, field in schema["properties"].items()
+    }
+    return {**schema, "properties": properties, "additionalProperties": True}
+
+
 def _complete(schema: JsonObject) -> JsonObject:
     """What clients receive: every key is there, and no other. Strict clients rely on it."""
     always = set(schema["properties"]) - {"in_reply_to_id"}
@@ -488,10 +513,7 @@ def _complete(schema: JsonObject) -> JsonObject:
 def _one_of(direction: str, types: Iterable[str]) -> JsonObject:
     references = {type_: _reference(_name(direction, type_)) for type_ in types}
     mapping = {type_: reference["$ref"] for type_, reference in references.items()}
-    return {
-        "oneOf": list(references.values()),
-        "discriminator": {"propertyName": "type", "mapping": mapping},
-    }
+    return {"oneOf": list(references.values()), "discriminator": {"propertyName": "type", "mapping": mapping}}
 
 
 def _name(direction: str, type_: str) -> str:

@@ -11,11 +11,13 @@ from gischat.errors import Cause, Refused, Uncompliant
 from gischat.front.channel.cache import CachedAnswer
 from gischat.front.door.addresses import counted_as
 from gischat.front.door.admission import Refusal
-from gischat.front.door.origins import FOREIGN, PREFLIGHT_SECONDS
+from gischat.front.door.origins import FOREIGN
 from gischat.front.door.rates import TooOften
 from gischat.front.front import Front
 from gischat.front.handlers.answers import FOR_OUR_PAGE, Handler, allowed_methods
 from gischat.front.handlers.requests import was_turned_away
+from gischat.streams.answers import RedisError
+from gischat.streams.multiplexer import TOO_BUSY
 
 REFUSAL_STATUS = {Cause.ID_USED: 409, Cause.NOT_REGISTERED: 403, Cause.FROZEN: 403}  # all else may be tried again
 NOBODY_IS_REGISTERED = (
@@ -24,6 +26,9 @@ NOBODY_IS_REGISTERED = (
 )
 
 
+NOT_PUBLISHED_YET = (
+    "The message is not published yet, and may be soon: sent again with the same id, it is published once."
+)
 READ_COST = 0.1  # of a request, towards an address' limit: QGIS asks for the list of users at every `nb_users`
 
 
@@ -53,8 +58,8 @@ class JsonHandler(Handler):
         """Answers what many ask for."""
         try:
             answer = await cached.get()
-        except Refused as refusal:
-            raise HTTPError(503, refusal.reason) from None
+        except (Refused, RedisError):
+            raise HTTPError(503, TOO_BUSY) from None
         self.set_header("Etag", answer.etag)
         if self.check_etag_header():
             self.set_status(304)
@@ -79,7 +84,7 @@ class PublicHandler(JsonHandler):
         self.set_header("Allow", allowed_methods(type(self)))
         self.set_header("Access-Control-Allow-Methods", self.METHOD)
         self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
-        self.set_header("Access-Control-Max-Age", PREFLIGHT_SECONDS)
+        self.set_header("Access-Control-Max-Age", round(self.front.timings.preflight))
         self.clear_header("Content-Type")
         self.set_status(204)
 
@@ -189,7 +194,7 @@ class PutText(ChannelHandler):
         sender = self.front.access.sender(self.channel, self.request, message.author)
         ending = await self.front.publish(self.channel, message, client=counted_as(self.address), sender=sender)
         if ending is None:
-            raise HTTPError(504, "The message was accepted but is not published yet.")
+            raise HTTPError(504, NOT_PUBLISHED_YET)
         if ending.is_refusal:
             status = REFUSAL_STATUS.get(ending.cause, 503)
             raise HTTPError(status, msgspec.json.decode(ending.body)["reason"])

@@ -1,17 +1,18 @@
 """`/metrics`: what the processes of this host count, and what waits in Redis, asked as Prometheus asks."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
-
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from redis.exceptions import RedisError
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from gischat import scraping
 from gischat.errors import Refused
 from gischat.front.handlers.rest import JsonHandler
 from gischat.front.jobs.gateway import Backlog, Gateway
+from gischat.streams.answers import RedisError
 
-REDIS_SECONDS = 1.0  # for what Redis is asked during a scrape
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
 
 
 class Metrics(JsonHandler):
@@ -21,24 +22,32 @@ class Metrics(JsonHandler):
         if not scraping.may_read(self.request, self.settings_.metrics_token):
             self.answer({"detail": scraping.FORBIDDEN}, 403)
             return
-        await scraping.tell(self, self.settings_, await _ask_redis(self.front.gateway))
+        await scraping.tell(self, self.settings_, await _ask_redis(self.front.gateway, self.front.timings.scrape))
 
 
-async def _ask_redis(gateway: Gateway) -> Iterable[Metric]:
+async def _ask_redis(gateway: Gateway, seconds: float) -> Callable[[], Iterable["Metric"]]:
     """What Redis knows; without it, that it is away."""
     try:
-        async with asyncio.timeout(REDIS_SECONDS):
-            return families(await gateway.backlogs())
+        async with asyncio.timeout(seconds):
+            return partial(families, await gateway.backlogs())
     except (TimeoutError, ConnectionError, Refused, RedisError):
-        return [_redis_up(False)]
+        return _without_redis
 
 
-def _redis_up(is_up: bool) -> Metric:
+def _without_redis() -> Iterable["Metric"]:
+    return [_redis_up(False)]
+
+
+def _redis_up(is_up: bool) -> "Metric":
+    from prometheus_client.metrics_core import GaugeMetricFamily
+
     return GaugeMetricFamily("gischat_redis_up", "1 when Redis answered at this scrape, else 0.", is_up)
 
 
-def families(backlogs: Sequence[Backlog]) -> Sequence[Metric]:
+def families(backlogs: Sequence[Backlog]) -> Sequence["Metric"]:
     """What Redis has answered, as Prometheus is told it."""
+    from prometheus_client.metrics_core import GaugeMetricFamily
+
     where = ("channel", "lane")
     jobs = GaugeMetricFamily("gischat_backlog_jobs", "Jobs of a lane that have not ended.", labels=where)
     size = GaugeMetricFamily("gischat_backlog_bytes", "Bytes of the jobs of a lane that have not ended.", labels=where)

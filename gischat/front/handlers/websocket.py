@@ -75,11 +75,13 @@ class ChannelSocket(Handler, WebSocketHandler):
         self._reading = ReadAhead(
             self,
             plain.params,
+            address_key=self._front.admission.key_of(self.address),
             # Who asks for a channel that does not exist is told so, and may send as much meanwhile as all others.
             received=room.received_bytes if room is not None else Unheard(),
             memory=self._front.memory,
             turns=self._front.turns,
             uploads=self._front.uploads,
+            timings=self._front.timings,
         )
         return self._reading
 

@@ -11,15 +11,14 @@ from gischat import metrics
 from gischat.front.jobs.turnstile import Ending, Turnstiles
 from gischat.messages import Message
 from gischat.streams.entries import HEARTBEAT
-
-BEAT_SECONDS = 1.0
-DEAF_SECONDS = 5.0
+from gischat.timings import Timings
 
 
 class Circle:
     """Beats through one channel: all channels of a front share its connections to Redis and its workers."""
 
-    def __init__(self, channel: str, turnstiles: Turnstiles) -> None:
+    def __init__(self, channel: str, turnstiles: Turnstiles, timings: Timings = Timings()) -> None:
+        self._timings = timings
         self._turnstiles = turnstiles
         self._turnstile = turnstiles.open(channel)
         self._began = 0.0  # by a clock that is finer than the loop's, which counts milliseconds
@@ -29,7 +28,7 @@ class Circle:
     @property
     def is_closed(self) -> bool:
         """Whether messages go round."""
-        return self._came_round is not None and self._now() - self._came_round < DEAF_SECONDS
+        return self._came_round is not None and self._now() - self._came_round < self._timings.heartbeat_lost
 
     async def run(self) -> None:
         """Beats until it is cancelled."""
@@ -37,7 +36,7 @@ class Circle:
             if self._turnstile.is_idle:
                 self._began = time.monotonic()
                 self._turnstile.submit(Message(HEARTBEAT, "", b"{}"), self._ended, bounded=False)
-            await asyncio.sleep(BEAT_SECONDS)
+            await asyncio.sleep(self._timings.heartbeat)
 
     def stop(self) -> None:
         """Forgets the beat that is on its way: nobody waits for it any more."""

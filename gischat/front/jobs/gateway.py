@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -15,15 +15,16 @@ from gischat.front.door.restrictions import Ban, Freeze, Restrictions
 from gischat.front.jobs.line import Line
 from gischat.front.sockets.frames import text_frame
 from gischat.identity import identity, is_gone
-from gischat.messages import Lane, id_of
+from gischat.messages import Lane, folded, id_of
 from gischat.settings import Settings
+from gischat.streams.answers import ResponseError
 from gischat.streams.entries import Job, Publication
 from gischat.streams.keys import ChannelKeys
-from gischat.streams.multiplexer import TOO_BUSY, Lost, Redis
+from gischat.streams.multiplexer import TOO_BUSY, InDoubt, Lost, Redis
 from gischat.streams.scripts import PART_BYTES, Script, Scripts
 from gischat.streams.wire import Argument
+from gischat.timings import Timings
 
-READ_SECONDS = 2.0  # how long one read of the outboxes waits for something to come
 # What comes of putting a job into its inbox.
 TAKEN = 1
 FULL = 0
@@ -32,12 +33,10 @@ FROZEN = -2  # the channel is
 INCOMPLETE = -3  # its body is kept apart, and not all of it is there: nobody outside of this module is told so
 CROWDED = -4  # too much of its address waits in the heavy lane
 
-PART_SECONDS = 60  # how long a part of a body stays when its job is not taken
 PART_ATTEMPTS = 3  # to bring a body, if it expires before its job is taken
 
-HISTORY_SECONDS = 30.0  # how long the answer with a history may take
-
-ROLL_SECONDS = 10  # how long an answer to a roll call is there to be read
+# A page of what is retained: some entries, then so many as will have about so many bytes.
+FIRST_PAGE, PAGE_ENTRIES, PAGE_BYTES = 20, 200, 2**18
 
 READ_ENTRIES = 256  # of one channel, at the most, in one read
 
@@ -48,7 +47,6 @@ class Snapshot:
 
     published: int
     history: Sequence[bytes]
-    is_complete: bool = True  # nothing is missing of what the joiner asked for
 
     @cached_property
     def ids(self) -> Sequence[bytes]:
@@ -81,17 +79,23 @@ class Backlog(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A publication and its place in the outbox."""
+    """A publication and its place in the outbox, which is made of its time."""
 
     id: bytes
     publication: Publication
+    age: float = 0.0  # seconds, where it was asked for
+
+
+def _age(place: bytes, now: int) -> float:
+    return max(now - int(place.partition(b"-")[0]), 0) / 1000
 
 
 class OutboxReader:
     """Reads the outboxes of some channels over a connection of its own, for a read waits."""
 
-    def __init__(self, settings: Settings, channels: Sequence[str], redis: Redis) -> None:
+    def __init__(self, settings: Settings, channels: Sequence[str], redis: Redis, timings: Timings = Timings()) -> None:
         self.channels = channels
+        self._wait = int(timings.outbox_read * 1000)
         self._redis = redis
         self._keys = {channel: ChannelKeys(settings.instance_id, channel).outbox for channel in channels}
         self._channels = {key.encode(): channel for channel, key in self._keys.items()}
@@ -104,9 +108,8 @@ class OutboxReader:
         """
         keys = [self._keys[channel] for channel in self.channels]
         after = [positions[channel] for channel in self.channels]
-        wait = int(READ_SECONDS * 1000)
         answer = await self._redis.call(
-            "XREAD", "COUNT", READ_ENTRIES, "BLOCK", wait, "STREAMS", *keys, *after, key=keys[0]
+            "XREAD", "COUNT", READ_ENTRIES, "BLOCK", self._wait, "STREAMS", *keys, *after, key=keys[0]
         )
         return [
             (self._channels[stream], [Entry(id, Publication.parse(fields)) for id, fields in entries])
@@ -121,7 +124,15 @@ class OutboxReader:
 class Gateway:
     """A front's way to Redis, for all that is answered at once."""
 
-    def __init__(self, settings: Settings, front: str, redis: Redis, heavy: Redis, histories: Redis) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        front: str,
+        redis: Redis,
+        heavy: Redis,
+        histories: Redis,
+        timings: Timings = Timings(),
+    ) -> None:
         """
         Args:
             redis: the connection for messages and signs of life.
@@ -133,12 +144,16 @@ class Gateway:
         self._lanes = {Lane.LIGHT: redis, Lane.HEAVY: heavy}
         self._histories = histories
         self.line = Line(settings.max_front_bytes)
-        self._scripts = Scripts(settings)
+        self._scripts = Scripts(settings, timings)
+        self._timings = timings
         self._process = identity()
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
 
     def enqueue(self, channel: str, lane: Lane, job: Job, heard: int, *, again: bool = False) -> "asyncio.Future[int]":
-        """Puts a job into its inbox; the future has one of the answers above, or `Refused` when Redis is out of reach.
+        """Puts a job into its inbox; the future has one of the answers above.
+
+        It fails with `Refused` when Redis is out of reach, with `RedisError` when it answers that, with `Lost` when the
+        job may have been taken: to be asked for `again`, until it is known.
 
         Args:
             heard: the number of the last publication in the channel that this front has heard.
@@ -165,7 +180,8 @@ class Gateway:
             job.client,
             job.sender,
         )
-        return self._lanes[lane].run(self._scripts.enqueue, keys, arguments)
+        # Asked again by itself, a second answer (full, frozen, an error) would not tell what became of the first.
+        return self._lanes[lane].run(self._scripts.enqueue, keys, arguments, resends=False)
 
     async def _enqueue_in_parts(self, channel: str, job: Job, heard: int, again: bool) -> int:
         """Brings the body part by part: neither this process nor Redis has all of it in hand at once."""
@@ -177,7 +193,10 @@ class Gateway:
                 for part, place in zip(parts, places, strict=True):
                     # What is there is the same; if its job has been taken, it must not expire.
                     chunk = job.body[place : place + PART_BYTES]
-                    await redis.call("SET", part, chunk, "NX", "EX", PART_SECONDS, key=part)
+                    try:
+                        await redis.call("SET", part, chunk, "NX", "PX", int(self._timings.body_part * 1000), key=part)
+                    except InDoubt as error:
+                        raise ResponseError(str(error)) from None  # whatever is there: the job was not taken
             for_script = (*keys.for_script(Lane.HEAVY), *parts)
             answer = await self._ask_to_take(Lane.HEAVY, for_script, job, b"", heard, again)
             if answer != INCOMPLETE:
@@ -189,14 +208,41 @@ class Gateway:
         published, history = await self._read(self._scripts.snapshot, channel)
         return Snapshot(published, history)
 
-    async def since(self, channel: str, id: str) -> Snapshot:
-        """What was published after the message of that id; the stored messages where that is not retained."""
-        published, is_complete, messages = await self._read(self._scripts.since, channel, id)
-        return Snapshot(published, messages, bool(is_complete))
+    async def retained(self, channel: str, up_to: int, max_bytes: int) -> list[Entry]:
+        """The publications that Redis retains up to that number, oldest first: what can be told those that come back.
 
-    async def _read(self, script: Script, channel: str, *arguments: str) -> Any:
+        Those that were withdrawn have no body. Read from the newest on, in pages, until there are so many bytes; who
+        asks Redis for something else meanwhile waits for one page at the most.
+        """
+        now, oldest, withdrawn_to, withdrawn = await self._read(self._scripts.retained, channel)
+        outbox, gone = self._keys[channel].outbox, frozenset(withdrawn)
+        found: list[Entry] = []
+        newest, count, size = b"+", FIRST_PAGE, 0
+        while size <= max_bytes:
+            page = await self._answered(
+                self._histories.call("XREVRANGE", outbox, newest, oldest, "COUNT", count, key=outbox)
+            )
+            entries = [Entry(id, Publication.parse(fields), _age(id, now)) for id, fields in page]
+            for entry in entries:
+                publication = entry.publication
+                if publication.number <= withdrawn_to or publication.id in gone:
+                    entry = entry._replace(publication=replace(publication, body=b""))
+                if publication.number <= up_to:
+                    found.append(entry)
+                    size += len(entry.publication.body)
+            if len(page) < count:
+                break
+            newest = b"(" + page[-1][0]
+            mean = sum(len(entry.publication.body) for entry in entries) / count
+            count = min(max(int(PAGE_BYTES / (mean + 1)), 1), PAGE_ENTRIES)
+        return found[::-1]
+
+    async def _read(self, script: Script, channel: str) -> Any:
+        return await self._answered(self._histories.run(script, self._keys[channel].for_moderation(), ()))
+
+    async def _answered(self, answer: "asyncio.Future[Any]") -> Any:
         try:
-            return await self._histories.run(script, self._keys[channel].for_moderation(), arguments)
+            return await answer
         except Lost:
             # Not asked again by itself: nobody may be waiting for it any more.
             raise Refused(TOO_BUSY) from None
@@ -267,9 +313,10 @@ class Gateway:
         ]
 
     async def nicknames(self, channel: str) -> list[str]:
-        """The registered nicknames, in no order."""
-        users = self._keys[channel].users
-        return [name.decode() for name in await self._redis.call("HKEYS", users, key=users)]
+        """The registered nicknames as their holders write them, in no order."""
+        addresses = self._keys[channel].addresses
+        held = await self._redis.call("HGETALL", addresses, key=addresses)
+        return [nickname.decode().rpartition(" ")[2] for nickname in held[1::2]]
 
     # Moderation
 
@@ -316,7 +363,7 @@ class Gateway:
 
     async def disconnect(self, channel: str, nickname: str, closing: bytes) -> bool:
         """Has whoever is registered under a nickname disconnected; False when nobody is."""
-        return bool(await self._moderate(self._scripts.disconnect, channel, nickname, closing))
+        return bool(await self._moderate(self._scripts.disconnect, channel, folded(nickname), closing))
 
     async def call_roll(self, channel: str, question: bytes) -> list[str]:
         """Asks every front for its connections; returns the fronts that should answer."""
@@ -325,7 +372,7 @@ class Gateway:
     async def answer_roll(self, channel: str, call: str, answer: bytes) -> None:
         """This front's answer to a roll call."""
         key = self._keys[channel].roll(call, self.front)
-        await self._histories.call("SET", key, answer, "EX", ROLL_SECONDS, key=key)
+        await self._histories.call("SET", key, answer, "PX", int(self._timings.roll_answer * 1000), key=key)
 
     async def roll(self, channel: str, call: str, fronts: Sequence[str]) -> list[bytes | None]:
         """What these fronts have answered; None for those that have not yet."""

@@ -16,18 +16,19 @@ from gischat.errors import Cause, Refused
 from gischat.front.jobs.gateway import CROWDED, FORGOTTEN, FROZEN, TAKEN, Gateway
 from gischat.front.jobs.line import TOO_MANY_OF_ADDRESS
 from gischat.front.jobs.tally import Tally
-from gischat.messages import Lane, Message, schemas, uncompliant
+from gischat.messages import Lane, Message, uncompliant
+from gischat.protocol.schemas import schemas
 from gischat.settings import Settings
+from gischat.streams.answers import RedisError
 from gischat.streams.entries import COUNT, HEARTBEAT, LEAVE, PRESENCE, RESTORE, Job, Outcome, Publication, Source
-from gischat.streams.multiplexer import Lost
+from gischat.streams.multiplexer import TOO_BUSY, Lost
+from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
 INBOX_FULL = "The server has too much to do at the moment. Please send it again later."
 CHANNEL_FROZEN = "This channel is frozen: it can be read, but nobody can write in it at the moment. It was not sent."
-RETRY_SECONDS = 0.5
 REOPENED_COUNT = 1_000_000_000  # no connection has sent so many messages: these jobs are told apart from all others
-LATELY_SECONDS = 30.0  # how long what has ended is remembered, for the case that Redis loses it
 TOLD_BY_PRESENCE = frozenset({COUNT, HEARTBEAT, RESTORE})  # anew, as it is then; not as it was
 REFUSED_BY_WORKERS = {str(cause): cause for cause in (Cause.ID_USED, Cause.NOT_REGISTERED)}  # by publications' types
 TOO_MANY_WAIT = "Too many of your messages are waiting to be published. Please send it again later."
@@ -195,7 +196,7 @@ class Turnstile:
 
     def _enqueued(self, number: int, taken: "asyncio.Future[int]") -> None:
         refusal = _refusal(taken)
-        if _is_forgotten(taken):
+        if _is_forgotten(taken) or _is_in_doubt(taken):
             self._enqueued_again(number, taken)
         elif refusal is not None:
             if self._passing is not None:
@@ -210,12 +211,15 @@ class Turnstile:
         refusal = _refusal(taken)
         if number != self._count or self._passing is None:
             return
+        if _is_in_doubt(taken):
+            self._enqueue(self._passing.message, self._enqueued_again, again=True)
+            return
         self._is_enqueued = True
         if _is_forgotten(taken):
             self._gate.forgotten(self.channel)
         if refusal is not None:
             # It cannot be refused, for the first may have got through: it is tried until it is known.
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._enqueue_again_if, number)
+            asyncio.get_running_loop().call_later(self._gate.timings.resend, self._enqueue_again_if, number)
 
     def _enqueue_again_if(self, number: int) -> None:
         if number == self._count:
@@ -229,8 +233,8 @@ def _refusal(taken: "asyncio.Future[int]") -> Refused | None:
     error = taken.exception()
     if isinstance(error, Refused):
         return error
-    if isinstance(error, Lost):  # this front is about to stop, and Redis is away
-        return Refused(INBOX_FULL, Cause.STOPPING)
+    if isinstance(error, RedisError | Lost):  # which the connection to it complains of
+        return Refused(TOO_BUSY)
     if error is not None:
         log.error("a job could not be enqueued", exc_info=error)
         return Refused(INBOX_FULL, Cause.FAULT)
@@ -245,6 +249,11 @@ def _is_forgotten(taken: "asyncio.Future[int]") -> bool:
     return not taken.cancelled() and taken.exception() is None and taken.result() == FORGOTTEN
 
 
+def _is_in_doubt(taken: "asyncio.Future[int]") -> bool:
+    """Whether the job may have been taken: the connection was lost before the answer came."""
+    return not taken.cancelled() and isinstance(taken.exception(), Lost)
+
+
 class Said(NamedTuple):
     """A message that has ended, lately."""
 
@@ -256,7 +265,8 @@ class Said(NamedTuple):
 class Turnstiles:
     """All turnstiles of a front, found again by the number that a publication names."""
 
-    def __init__(self, gateway: Gateway, settings: Settings) -> None:
+    def __init__(self, gateway: Gateway, settings: Settings, timings: Timings = Timings()) -> None:
+        self.timings = timings
         self.front = gateway.front
         self.heard: dict[str, int] = {}  # by channel, the number of the last publication that was heard
         self.forgotten: Callable[[str], None] = lambda channel: None  # called when Redis has lost a channel's latest
@@ -295,7 +305,7 @@ class Turnstiles:
         def ended(ending: Ending) -> None:
             self.close(turnstile)
             if ending.is_refusal:
-                asyncio.get_running_loop().call_later(RETRY_SECONDS, self.leave, channel, number)
+                asyncio.get_running_loop().call_later(self.timings.retry, self.leave, channel, number)
 
         turnstile.submit(Message(LEAVE, "", b"{}"), ended, bounded=False)
 
@@ -324,7 +334,7 @@ class Turnstiles:
         if message.type not in TOLD_BY_PRESENCE:
             self._lately.append(Said(now, turnstile, message))
             self._lately_bytes += len(message.body)
-        while self._lately and (self._lately[0].at < now - LATELY_SECONDS or self._lately_bytes > self.max_bytes):
+        while self._lately and (self._lately[0].at < now - self.timings.replay or self._lately_bytes > self.max_bytes):
             self._lately_bytes -= len(self._lately.popleft().message.body)
 
     def repeat(self, channel: str, since: float) -> None:

@@ -15,22 +15,29 @@ from tornado.ioloop import IOLoop
 
 from gischat.front.sockets.drops import Drops
 from gischat.metrics import Unwelcome
+from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 64  # accepted before others have their turn
-PAUSE_SECONDS = 0.5
 MOST_WAITING = 1024  # to be accepted; the queue of a listening socket is 128 long (tornado.netutil)
 
 
 class Acceptor:
     """Accepts from a listening socket until it is stopped."""
 
-    def __init__(self, listening: socket.socket, accepted: Callable[[socket.socket, Any], None], drops: Drops) -> None:
+    def __init__(
+        self,
+        listening: socket.socket,
+        accepted: Callable[[socket.socket, Any], None],
+        drops: Drops,
+        timings: Timings = Timings(),
+    ) -> None:
         self._loop = IOLoop.current()
         self._socket = listening
         self._accepted = accepted
         self._drops = drops
+        self._pause_seconds = timings.accept_pause
         self._pause: object | None = None
         self._listen()
 
@@ -65,7 +72,7 @@ class Acceptor:
             except OSError as error:
                 self._drops.count(Unwelcome.ACCEPT, "connections cannot be accepted for a moment: %s", error.strerror)
                 self._loop.remove_handler(self._socket)
-                self._pause = self._loop.call_later(PAUSE_SECONDS, self._listen)
+                self._pause = self._loop.call_later(self._pause_seconds, self._listen)
                 return
             self._accepted(connection, address)
 

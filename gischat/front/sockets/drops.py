@@ -2,25 +2,27 @@
 
 import asyncio
 import logging
+import math
 from collections import Counter
 
 from gischat import metrics
 from gischat.errors import Cause
-from gischat.metrics import Closing, Unwelcome
+from gischat.metrics import Closing, Delay, Unwelcome
+from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
-QUIET_SECONDS = 60.0
 HARMLESS = frozenset({Unwelcome.SLOW_REQUEST})  # browsers open connections for requests that they may make
 
 
-Name = Closing | Unwelcome | Cause
+Name = Closing | Unwelcome | Delay | Cause
 
 
 class Drops:
     """The log hears of each name at once, and then at most once a minute with how many there were."""
 
-    def __init__(self) -> None:
+    def __init__(self, timings: Timings = Timings()) -> None:
+        self._quiet = timings.drops_quiet
         self.counts: Counter[Name] = Counter()
         self._now = asyncio.get_running_loop().time
         self._logged_at: dict[Name, float] = {}
@@ -33,11 +35,13 @@ class Drops:
             metrics.CONNECTIONS_CLOSED.labels(name).inc()
         elif isinstance(name, Unwelcome):
             metrics.CONNECTIONS_REFUSED.labels(name).inc()
+        elif isinstance(name, Delay):
+            metrics.READING_DELAYED.labels(name).inc()
         self._log(name, what, arguments)
 
     def _log(self, name: Name, what: str, arguments: tuple[object, ...]) -> None:
         now = self._now()
-        if now - self._logged_at.get(name, -QUIET_SECONDS) >= QUIET_SECONDS:
+        if now - self._logged_at.get(name, -math.inf) >= self._quiet:
             more = self.counts[name] - self._logged[name] - 1
             since = f" ({more} more since this was last said)" if more else ""
             level = logging.INFO if name in HARMLESS else logging.WARNING

@@ -1,13 +1,19 @@
 """What a front holds in memory for all of its clients together: what they do not read, and what they do not finish.
 
 Each connection has bounds of its own, but thousands of them at those would be more than a machine has. When all is more
-than the front may hold, those of whom it holds most go, one after the other, until it is not.
+than the front may hold, connections are closed, one after the other, until it is not: of what is more, unfinished
+messages or unread ones.
+
+What is unfinished is judged by address: somebody who uploads a photo holds more than each of a thousand connections
+that hold back the ends of small messages, but not more than all of them together. What is unread is judged by
+connection: a channel's messages wait for each of its members alike, and say nothing about their addresses.
 """
 
 import asyncio
 import contextlib
 import socket
 import struct
+from collections import Counter
 from typing import Protocol
 
 from tornado.iostream import IOStream
@@ -25,7 +31,8 @@ class Holder(Protocol):
     """Somebody for whom something is held."""
 
     def let_go(self) -> None:
-        """Ends the connection at once; what is held for it is given back when those who wait for its end run."""
+        """Ends the connection. What is held of its unfinished message is released before this returns; what it has not
+        read, when those who wait for its end run."""
 
 
 class Memory:
@@ -35,17 +42,40 @@ class Memory:
         self.used = 0
         self._most = most_bytes
         self._drops = drops
-        self._held: dict[Holder, int] = {}  # for each, as if it had all for itself
+        self._held: dict[Holder, int] = {}  # unread, for each as if it had all for itself
+        self._incoming: dict[str, dict[Holder, int]] = {}  # unfinished, by address
+        self._incoming_of: Counter[str] = Counter()  # the same, for all of an address together
+        self._incoming_in_all = 0
         self._waiting_for: dict[int, int] = {}  # how many wait for the same bytes, by their identity
         self._is_letting_go = False
 
+    def reserve_incoming(self, holder: Holder, address_key: str, size: int) -> None:
+        """So much more (or less, below 0) is held of a message or body that has begun and not ended.
+
+        Args:
+            address_key: the network that limits count its sender's address as.
+        """
+        holders = self._incoming.setdefault(address_key, {})
+        holders[holder] = holders.get(holder, 0) + size
+        self._incoming_of[address_key] += size
+        self._incoming_in_all += size
+        if not holders[holder]:
+            del holders[holder]
+            if not holders:
+                del self._incoming[address_key], self._incoming_of[address_key]
+        self._use(size)
+
     def take(self, holder: Holder, size: int) -> None:
-        """So much more is held for somebody; if that is too much in all, somebody goes soon."""
+        """So much more waits for somebody; if that is too much in all, somebody goes soon."""
         self._add(holder, size, size)
 
     def give(self, holder: Holder, size: int) -> None:
-        """So much less is held for somebody."""
+        """So much less waits for somebody."""
         self._add(holder, -size, -size)
+
+    def keep(self, size: int) -> None:
+        """So much more (or, negative, less) is held for nobody alone."""
+        self._use(size)
 
     def take_data(self, holder: Holder, data: Data) -> None:
         """These bytes wait to be written to somebody. Whoever gives them back keeps them until then."""
@@ -74,21 +104,32 @@ class Memory:
             self._held[holder] = total
         else:
             self._held.pop(holder, None)
-        self.used += used
+        self._use(used)
+
+    def _use(self, size: int) -> None:
+        self.used += size
         if self.used > self._most and not self._is_letting_go:
             self._is_letting_go = True
             # Later, for this may be in the midst of a walk through a room.
             asyncio.get_running_loop().call_soon(self._let_go)
 
     def _let_go(self) -> None:
-        self._is_letting_go = self.used > self._most and bool(self._held)
-        if self._is_letting_go:
+        self._is_letting_go = self.used > self._most and bool(self._held or self._incoming)
+        if not self._is_letting_go:
+            return
+        if self._incoming and (2 * self._incoming_in_all >= self.used or not self._held):
+            address, _ = self._incoming_of.most_common(1)[0]
+            holders = self._incoming[address]
+            worst = max(holders, key=holders.__getitem__)
+            what = "MAX_FRONT_BYTES (%d) are held; of all addresses, %s has most in unfinished messages (%d in %d)"
+            self._drops.count(Closing.MEMORY, what, self._most, address, self._incoming_of[address], len(holders))
+        else:
             worst = max(self._held, key=self._held.__getitem__)
-            what = "MAX_FRONT_BYTES (%d) are held for clients; the one with most of them (%d) is closed"
+            what = "MAX_FRONT_BYTES (%d) are held; of all clients, one has read least (%d wait for it)"
             self._drops.count(Closing.MEMORY, what, self._most, self._held.pop(worst))
-            worst.let_go()
-            # What it had is given back by then.
-            asyncio.get_running_loop().call_soon(self._let_go)
+        worst.let_go()
+        # What it had is given back by then.
+        asyncio.get_running_loop().call_soon(self._let_go)
 
 
 def cut_off(stream: IOStream) -> None:

@@ -25,14 +25,13 @@ from gischat.front.sockets.parser import (
     ProtocolError,
     close_status,
 )
-from gischat.front.sockets.turns import MESSAGE_WORK, SHARE, Turns
+from gischat.front.sockets.turns import MESSAGE_WORK, Turns
 from gischat.front.sockets.uploads import Uploads
 from gischat.metrics import Gathered
+from gischat.timings import Timings
 
 CHUNK_BYTES = 2**16  # that are read at once; a message above that is large
-STEP_BYTES = 2**18  # of a large message, at the most, in a turn of the loop
 LAST_FRAMES = 100  # that are read after our close frame, for the client's own may be behind them
-CLOSE_SECONDS = 5.0  # for the client to answer our close frame
 FRAGMENTS = 128  # of a message are another message's worth: they cost about as much
 
 
@@ -46,6 +45,7 @@ class Endpoint(Protocol):
     """Who is spoken to over the websocket."""
 
     last_heard: float  # when bytes came last, by the loop's clock
+    pause: float  # seconds for which nothing more is to be read of it, once
 
     def write(self, data: bytes) -> None:
         """Sends whole frames."""
@@ -69,6 +69,9 @@ class Endpoint(Protocol):
     def close_slow_upload(self) -> None:
         """A message has begun, and makes no progress: closes the connection."""
 
+    def close_for_memory(self) -> None:
+        """A message has begun, and the front has no memory for it: closes the connection."""
+
     def fail(self, code: int, reason: str) -> None:
         """The client broke the protocol: closes the connection with nothing but a close frame."""
 
@@ -78,6 +81,8 @@ class ReadAhead(WebSocketProtocol13):
 
     # Tornado's has nearly as many attributes as Python shares the names of; more would cost a kilobyte.
     __slots__ = (
+        "_address",
+        "_close_answer",
         "_fragments",
         "_held",
         "_is_uploading",
@@ -89,7 +94,6 @@ class ReadAhead(WebSocketProtocol13):
         "_received",
         "_timer",
         "_turns",
-        "_unbroken",
         "_uploads",
         "bytes_in",
         "endpoint",
@@ -100,13 +104,16 @@ class ReadAhead(WebSocketProtocol13):
         handler: WebSocketHandler,
         params: _WebSocketParams,
         *,
+        address_key: str,
         received: Gathered | Unheard,
         memory: Memory,
         turns: Turns,
         uploads: Uploads,
+        timings: Timings = Timings(),
     ) -> None:
         """
         Args:
+            address_key: the network that limits count the client's address as.
             received: counts the bytes that come.
             memory: what is held for all connections of the front.
             turns, uploads: of all of them.
@@ -114,17 +121,18 @@ class ReadAhead(WebSocketProtocol13):
         super().__init__(handler, mask_outgoing=False, params=params)
         self.endpoint: Endpoint | None = None
         self.bytes_in = 0  # all that have been read, frames' heads included
+        self._address = address_key
         self._most = params.max_message_size
         self._parser = FrameParser(self._most)
         self._received = received
         self._memory = memory
         self._turns = turns
         self._uploads = uploads
+        self._close_answer = timings.close_answer
         self._is_uploading = False
         self._fragments = 0  # that have not been counted as a message
         self._held = 0  # bytes that the memory knows of
         self._last_frames = 0  # frames that have come after our close frame
-        self._unbroken = 0  # bytes that were read since others had their turn
         self._timer: asyncio.TimerHandle | None = None
 
     async def _receive_frame_loop(self) -> None:
@@ -156,14 +164,11 @@ class ReadAhead(WebSocketProtocol13):
             self._end()
 
     async def _handle_all(self, data: bytes) -> None:
-        work = 1  # that may be done before it is the others' turn
+        work = await self._take_turn(data)
         try:
             for event in self._parser.feed(data):
                 if work <= 0:
-                    work = SHARE
-                    self._hold(self._parser.held + len(data))
-                    await self._turns.wait()
-                    self._assert_open()
+                    work = await self._take_turn(data)
                 if self.server_terminated:
                     work -= 1
                     await self._handle_last(event)
@@ -175,18 +180,33 @@ class ReadAhead(WebSocketProtocol13):
                 else:
                     work -= 1
                     self._handle_other(event)
+                if self.endpoint is not None and self.endpoint.pause and not self.server_terminated:
+                    await self._pause(data, self.endpoint)
+                    work = 0
         except MessageTooLong as error:
             await self._stop_at(error.size)
         self._account()
-        self._unbroken += len(data)
-        if self._unbroken >= STEP_BYTES:
-            self._unbroken = 0
-            await asyncio.sleep(0)  # what had come already did not wait for the loop
+
+    async def _take_turn(self, data: bytes) -> int:
+        """Waits, if it must, until more of what was read may be handled; returns how much work that may be.
+
+        What has been read is handled though the client may be gone by then: people say something and leave.
+        """
+        if not self._turns.take(self._address):
+            self._hold(self._parser.held + len(data))
+            await self._turns.wait(self._address)
+        return MESSAGE_WORK
+
+    async def _pause(self, data: bytes, endpoint: Endpoint) -> None:
+        """Nothing more is read of who is refused too much, for a moment; and nothing ever, if that is gone by then."""
+        pause, endpoint.pause = endpoint.pause, 0.0
+        self._hold(self._parser.held + len(data))
+        await asyncio.sleep(pause)
+        self._assert_open()
 
     async def _wait_large(self, size: int) -> None:
         self._hold(size)
-        await self._turns.wait_large(size)
-        self._assert_open()
+        await self._turns.wait_large(self._address, size)
 
     def _handle_data(self, message: str | bytes) -> None:
         self._end_upload()
@@ -267,7 +287,7 @@ class ReadAhead(WebSocketProtocol13):
         more = size - self._held
         if more:
             self._held = size
-            self._memory.take(self, more)
+            self._memory.reserve_incoming(self, self._address, more)
 
     @property
     def progress(self) -> int:
@@ -280,9 +300,13 @@ class ReadAhead(WebSocketProtocol13):
             self.endpoint.close_slow_upload()
 
     def let_go(self) -> None:
-        """Ends the connection: what it has begun takes too much memory."""
+        """Closes the connection: what its address has begun takes too much memory."""
+        self._parser.drop()
         self._hold(0)
-        cut_off(self.stream)
+        if self.endpoint is None or self.server_terminated:
+            cut_off(self.stream)
+        else:
+            self.endpoint.close_for_memory()
 
     # The end
 
@@ -315,7 +339,7 @@ class ReadAhead(WebSocketProtocol13):
         if not self.server_terminated:
             self.server_terminated = True
             self._parser.drop()
-            self._timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._abort)
+            self._timer = asyncio.get_running_loop().call_later(self._close_answer, self._abort)
             if not self.stream.closed():
                 self.stream.write(close_frame(code, reason or ""))
         if self.client_terminated:

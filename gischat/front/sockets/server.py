@@ -6,7 +6,7 @@ without asking for anything (slowloris) holds them shortly, while who asks at on
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from tornado.http1connection import HTTP1Connection, HTTP1ServerConnection
@@ -24,26 +24,34 @@ from tornado.iostream import IOStream, UnsatisfiableReadError
 from gischat.front.sockets.accepting import Acceptor
 from gischat.front.sockets.drops import Drops
 from gischat.front.sockets.memory import Memory, cut_off
+from gischat.lateness import sleeps_on_time
 from gischat.metrics import Unwelcome
 from gischat.settings import Settings
+from gischat.timings import Timings
 
 MAX_HEADER_BYTES = 2**14
 MAX_HEADER_LINES = 100
 MAX_BODY_PIECES = 256  # that a body may come in: pieces of the stream, or chunks (RFC 9112 §7.1)
 TOO_MANY_HEADERS = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-IDLE_SECONDS = 60.0  # between two requests
-ANSWER_SECONDS = 120.0  # for a request's body and its answer; a history may be long and a phone slow
-LOOK_SECONDS = 0.5
 JOINED_BYTES = 2**16  # of a body, at the most, that are copied behind its headers
-LATE_SECONDS = 1.0  # for who has come right before the server stopped
 
 
 class Server(HTTPServer):
     """Serves an application, within the bounds of the settings."""
 
     def initialize(  # type: ignore[override]  # Tornado's constructor, as every Configurable has its own
-        self, application: HTTPServerConnectionDelegate, settings: Settings, drops: Drops, memory: Memory
+        self,
+        application: HTTPServerConnectionDelegate,
+        settings: Settings,
+        drops: Drops,
+        memory: Memory,
+        address_key: Callable[[str, HTTPHeaders], str],
+        timings: Timings = Timings(),
     ) -> None:
+        """
+        Args:
+            address_key: gives the network that limits count a request's address as, by its peer's and its headers.
+        """
         super().initialize(
             application,
             max_header_size=MAX_HEADER_BYTES,
@@ -54,6 +62,8 @@ class Server(HTTPServer):
         self._handshake_seconds = settings.handshake_seconds
         self._drops = drops
         self._memory = memory
+        self._address_key = address_key
+        self._timings = timings
         # Each until then, and those first who have been there longest
         self._waiting: dict[HTTP1ServerConnection, float] = {}  # for the headers of a first request
         self._busy: dict[HTTP1ServerConnection, float] = {}  # with a request
@@ -62,11 +72,17 @@ class Server(HTTPServer):
     def add_sockets(self, sockets: Any) -> None:
         for listening in sockets:
             self._sockets[listening.fileno()] = listening
-            self._handlers[listening.fileno()] = Acceptor(listening, self._handle_connection, self._drops).stop
+            self._handlers[listening.fileno()] = Acceptor(
+                listening, self._handle_connection, self._drops, self._timings
+            ).stop
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
         bound_header_lines(stream)
         super().handle_stream(stream, address)
+
+    def address_key(self, connection: HTTP1ServerConnection, headers: HTTPHeaders) -> str:
+        """The network that limits count a request's address as."""
+        return self._address_key(cast(Any, connection.context).remote_ip, headers)
 
     @property
     def pending(self) -> int:
@@ -76,7 +92,8 @@ class Server(HTTPServer):
     async def watch(self) -> None:
         """Closes who takes too long, until it is cancelled."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            if not await sleeps_on_time(self._timings.http_look, self._timings.late):
+                continue
             now = self._now()
             for connection in [one for one, until in self._waiting.items() if until < now]:
                 self._close(connection, Unwelcome.SLOW_REQUEST, "a request's headers did not come in time")
@@ -87,14 +104,14 @@ class Server(HTTPServer):
 
     async def answer_late(self) -> None:
         """After `stop`: waits, not for long, until who had come has asked and been answered."""
-        until = self._now() + LATE_SECONDS
+        until = self._now() + self._timings.late_requests
         while (self._waiting or self._busy) and self._now() < until:  # noqa: ASYNC110 - once in a life, and soon over
             await asyncio.sleep(0.01)
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         connection = cast(HTTP1ServerConnection, server_conn)
         if self._busy.pop(connection, None) is not None:
-            self._idle[connection] = self._now() + IDLE_SECONDS
+            self._idle[connection] = self._now() + self._timings.http_idle
         else:
             self._make_room()
             self._waiting[connection] = self._now() + self._handshake_seconds
@@ -106,7 +123,7 @@ class Server(HTTPServer):
     def has_asked(self, connection: HTTP1ServerConnection) -> None:
         """The headers of a request have come."""
         self._forget(connection)
-        self._busy[connection] = self._now() + ANSWER_SECONDS
+        self._busy[connection] = self._now() + self._timings.http_answer
 
     def on_close(self, server_conn: object) -> None:
         """The connection has ended, or has become a websocket."""
@@ -162,11 +179,15 @@ class _Request(HTTPMessageDelegate):
         self._server = server
         self._connection = connection
         self._memory = memory
+        self._address = ""  # that its body counts for
         self._held = 0
         self._pieces = 0
 
     def let_go(self) -> None:
-        """Ends the connection: its body, or an answer that the client does not read, takes too much memory."""
+        """Ends the connection: its body, or an answer that the client does not read, takes too much memory.
+
+        Nothing is said: with a body on its way that nobody reads, the end is a reset, which takes an answer with it.
+        """
         self._hold(-self._held)
         cut_off(self._connection.stream)
 
@@ -174,6 +195,8 @@ class _Request(HTTPMessageDelegate):
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         self._server.has_asked(self._connection)
+        if "Content-Length" in headers or "Transfer-Encoding" in headers:
+            self._address = self._server.address_key(self._connection, headers)
         return self.delegate.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
@@ -194,7 +217,7 @@ class _Request(HTTPMessageDelegate):
     def _hold(self, size: int) -> None:
         if size:
             self._held += size
-            self._memory.take(self, size)
+            self._memory.reserve_incoming(self, self._address, size)
 
 
 class _Answering:

@@ -7,9 +7,10 @@ than any mobile network gives, and a lost signal of half a minute is made up for
 import asyncio
 from typing import Protocol
 
+from gischat.lateness import sleeps_on_time
+from gischat.timings import Timings
+
 FLOOR_BYTES_PER_SECOND = 1000
-WINDOW_SECONDS = 60.0
-LOOK_SECONDS = 5.0
 
 
 class Upload(Protocol):
@@ -26,7 +27,8 @@ class Upload(Protocol):
 class Uploads:
     """The messages of all connections of a front that have begun and not ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, timings: Timings = Timings()) -> None:
+        self._timings = timings
         self._windows: dict[Upload, tuple[float, int]] = {}  # since when, and the progress then
 
     def begin(self, upload: Upload) -> None:
@@ -40,10 +42,11 @@ class Uploads:
     async def run(self) -> None:
         """Watches until it is cancelled."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            if not await sleeps_on_time(self._timings.upload_look, self._timings.late):
+                continue
             now = asyncio.get_running_loop().time()
             for upload, (since, before) in list(self._windows.items()):
-                if now - since < WINDOW_SECONDS:
+                if now - since < self._timings.upload_window:
                     continue
                 if upload.progress - before < FLOOR_BYTES_PER_SECOND * (now - since):
                     self.end(upload)

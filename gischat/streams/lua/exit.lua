@@ -1,11 +1,11 @@
 -- A client says that it goes: its nickname is free, the channel is told. Nobody can say it for another.
-local entry, size, source, id, sender, digest, nickname, exiter, not_yours, used = unpack(ARGV)
+local entry, size, source, id, sender, digest, key, exiter, not_yours, used = unpack(ARGV)
 
 if not take(entry, size) then return 0 end
 local connection = connection_of(source)
 forget_wish(connection)
-local mine = redis.call('HGET', ADDRESSES, connection)
-if mine ~= nickname and (mine or redis.call('HEXISTS', USERS, nickname) == 1) then
+local mine, nickname = nickname_of(connection)
+if mine ~= key and (mine or redis.call('HEXISTS', USERS, key) == 1) then
   publish(source, 'refused', '', 'uncompliant', '', not_yours)
   return 1
 end
@@ -15,9 +15,12 @@ if verdict == 'repeated' then
 elseif verdict == 'used' then
   publish(source, 'refused', '', 'id_used', '', used)
 else
-  if mine then unset_nickname(connection, nickname) end
+  if mine then
+    unset_nickname(connection, key)
+    exiter = exiter:gsub('("exiter":")[^"]+', '%1' .. nickname) -- as all others know it
+  end
   local place = publish(source, 'published', '', 'exiter', own_id, under_id(exiter, id, own_id))
   note_sender(source, sender, own_id, digest, place)
-  if mine then grant(nickname) end
+  if mine then grant(key) end
 end
 return 1

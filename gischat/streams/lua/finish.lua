@@ -1,7 +1,7 @@
 -- Ends a job with one publication: acknowledge, publish and store, all or nothing. A message that was published before is
 -- not published again: its sender is told what was, or why that is not so. Where people have to be registered, `not_yours`
--- is what a sender is told who is not the author.
-local entry, size, source, id, sender, digest, outcome, kind, body, stored, used, not_yours = unpack(ARGV)
+-- is what a sender is told who is not the `author`, of whose nickname that is the key.
+local entry, size, source, id, sender, digest, outcome, kind, body, stored, used, not_yours, author = unpack(ARGV)
 
 if not take(entry, size) then return 0 end
 local verdict, own_id = judge(source, sender, id, digest)
@@ -9,7 +9,7 @@ if verdict == 'repeated' then
   publish(source, 'repeated', '', kind, '', published_body(own_id) or under_id(body, id, own_id))
 elseif verdict == 'used' then
   publish(source, 'refused', '', 'id_used', '', used)
-elseif not_yours and is_anothers(source, body) then
+elseif not_yours and is_anothers(source, author) then
   publish(source, 'refused', '', 'not_registered', '', not_yours)
 else
   body = under_id(body, id, own_id)

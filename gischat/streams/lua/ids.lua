@@ -15,8 +15,8 @@ end
 -- A message id is its sender's. Whoever else uses it loses nothing by that: his message gets another id.
 --
 -- SENDERS holds for an id "digest place sender nickname": what it was used for (all but the time at which it was sent),
--- where in the outbox that is, the connection (or what stands for it, see `Job.sender`) and the nickname that this had, if
--- it had one.
+-- where in the outbox that is, the connection (or what stands for it, see `Job.sender`) and the key of the nickname that this
+-- had, if it had one.
 
 -- What becomes of a message that its sender has given an id, and its id then:
 --
@@ -29,7 +29,7 @@ local function judge(source, sender, id, digest)
   if was == digest then return 'repeated', id end
   local connection = connection_of(source)
   local mine = sender ~= '' and sender or connection
-  if who == mine or nickname and nickname ~= '' and nickname == redis.call('HGET', ADDRESSES, connection) then
+  if who == mine or nickname and nickname ~= '' and nickname == nickname_of(connection) then
     return 'used', id
   end
   local other = uuid(mine .. ' ' .. id .. ' ' .. digest)
@@ -44,8 +44,7 @@ local function note_sender(source, sender, id, digest, place)
   if id == '' then return end
   local connection = connection_of(source)
   local who = sender ~= '' and sender or connection
-  local nickname = redis.call('HGET', ADDRESSES, connection)
-  redis.call('HSET', SENDERS, id, table.concat({ digest, place, who, nickname or nil }, ' '))
+  redis.call('HSET', SENDERS, id, table.concat({ digest, place, who, (nickname_of(connection)) }, ' '))
 end
 
 -- The message as it is published under another id than its sender's: they begin with their type and their id.

@@ -1,14 +1,14 @@
 -- To the liked author's connection alone; to nobody where there is none. `used`, `not_yours`: see finish.
-local entry, size, source, id, sender, digest, nickname, body, used, not_yours = unpack(ARGV)
+local entry, size, source, id, sender, digest, key, body, used, not_yours, author = unpack(ARGV)
 
 if not take(entry, size) then return 0 end
-local liked = redis.call('HGET', USERS, nickname)
+local liked = redis.call('HGET', USERS, key)
 local verdict, own_id = judge(source, sender, id, digest)
 if verdict == 'repeated' then
   publish(source, 'repeated', '', 'like', '', '')
 elseif verdict == 'used' then
   publish(source, 'refused', '', 'id_used', '', used)
-elseif not_yours and is_anothers(source, body) then
+elseif not_yours and is_anothers(source, author) then
   publish(source, 'refused', '', 'not_registered', '', not_yours)
 elseif liked then
   local place = publish(source, 'done', liked, 'like', own_id, under_id(body, id, own_id))

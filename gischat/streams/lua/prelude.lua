@@ -88,6 +88,12 @@ local function connection_of(source)
   return source:match('^(.+)/') or ''
 end
 
+-- The nickname of a connection: the key by which nicknames are compared, and as its holder wrote it; nil where it has none.
+local function nickname_of(connection)
+  local nickname = redis.call('HGET', ADDRESSES, connection) or ''
+  return nickname:match('^%S+'), nickname:match('%S+$')
+end
+
 local function remember(id)
   redis.call('ZADD', IDS, milliseconds(), id)
 end
@@ -188,10 +194,9 @@ local function author_of(body)
   return body:match('^{"type":"[a-z]+","id":"[^"]+","timestamp":%d+,"[a-z_]*author":"([^"]+)"')
 end
 
--- Whether a message's author is registered by another connection than that of its source.
-local function is_anothers(source, body)
-  local author = source ~= OPERATOR and author_of(body)
-  local owner = author and redis.call('HGET', USERS, author)
+-- Whether a message's author (the key of the nickname) is registered by another connection than that of its source.
+local function is_anothers(source, author)
+  local owner = source ~= OPERATOR and redis.call('HGET', USERS, author)
   return owner and owner ~= connection_of(source)
 end
 

@@ -2,7 +2,7 @@
 -- front was swept. (Or what was lost was done again, the exit of an earlier connection last: who has heard that one, the
 -- fronts know.) Where somebody else took the nickname meanwhile, its former owner is told, and gets
 -- it again when it is free.
-local entry, size, source, id, front, nickname, newcomer_id, taken = unpack(ARGV)
+local entry, size, source, id, front, key, nickname, newcomer_id, taken = unpack(ARGV)
 
 if not take(entry, size) then return 0 end
 local address = connection_of(source)
@@ -12,9 +12,9 @@ if is_repeated(id) then
   return 1
 end
 remember(id)
-local owner = owner_of(nickname)
+local owner = owner_of(key)
 if owner and owner ~= address then
-  wish(address, nickname, newcomer_id)
+  wish(address, key, nickname, newcomer_id)
   publish(source, 'refused', '', 'uncompliant', '', taken)
   return 1
 end
@@ -22,7 +22,7 @@ if owner or redis.call('HEXISTS', ADDRESSES, address) == 1 or not is_known(front
   publish(source, 'done', '', 'restore', '', '')
   return 1
 end
-set_nickname(address, nickname)
+set_nickname(address, key, nickname)
 local outcome = redis.call('SREM', SWEPT, address) == 1 and 'published' or 'restored'
 publish(source, outcome, '', 'newcomer', '', announcement('newcomer', newcomer_id, nickname))
 return 1

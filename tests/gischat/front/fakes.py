@@ -35,6 +35,7 @@ class FakeGateway:
         self.answers = answers
         self.enqueued: list[Asked] = []
         self.snapshots: list[asyncio.Future[Snapshot]] = []  # that were asked for
+        self.retentions: list[asyncio.Future[list[Entry]]] = []
 
     @property
     def jobs(self) -> list[Job]:
@@ -51,8 +52,9 @@ class FakeGateway:
         self.snapshots.append(asyncio.get_running_loop().create_future())
         return await self.snapshots[-1]
 
-    async def since(self, channel: str, id: str) -> Snapshot:
-        return await self.snapshot(channel)
+    async def retained(self, channel: str, up_to: int, max_bytes: int) -> list[Entry]:
+        self.retentions.append(asyncio.get_running_loop().create_future())
+        return await self.retentions[-1]
 
     async def tail(self, channel: str, number: int) -> tuple[Entry | None, dict[bytes, float]]:
         return None, {}

@@ -23,13 +23,15 @@ from gischat.front.jobs.turnstile import Turnstiles
 from gischat.front.sockets.drops import Drops
 from gischat.front.sockets.frames import text_frame
 from gischat.front.sockets.memory import Memory
-from gischat.messages import Messages
+from gischat.reading import Messages
 from gischat.streams.entries import Outcome
+from gischat.timings import Timings
 from tests.gischat.front.fakes import CHANNEL, FakeGateway, publication
 from tests.support.contract import check
 from tests.support.settings import UNLIMITED, settings
+from tests.support.waiting import DEADLINE
 
-DEADLINE = 20.0  # seconds; only a test that fails waits that long
+HASTY = Timings(retry=0.01)
 SMALL_BUFFER = 8 * 1024  # bytes; the kernel doubles it
 MAX_UNREAD = 300_000
 
@@ -117,7 +119,9 @@ class Scene:
         self.drops = Drops()
         self.memory = Memory(settings(**limits).max_front_bytes, self.drops)
         self.audience = Audience()
-        room: Any = SimpleNamespace(channel=CHANNEL, leave=self.left.append, bans=Bans(), audience=self.audience)
+        room: Any = SimpleNamespace(
+            channel=CHANNEL, leave=self.left.append, bans=Bans(), audience=self.audience, timings=HASTY
+        )
         self.connection = Connection(
             room,
             self.stream,
@@ -146,6 +150,12 @@ class Scene:
     def hear_something(self) -> None:
         """Bytes have come from the client."""
         self.connection.last_heard = asyncio.get_running_loop().time()
+
+    def is_silent_after(self, seconds: float) -> bool:
+        """Whether the client is silent when so much time has passed more, in which nothing happens."""
+        self.connection._ping_clock -= seconds
+        self.connection.last_heard -= seconds
+        return self.connection.is_silent(seconds)
 
     def fill(self) -> bytes:
         """Writes to a client that does not read until its socket takes no more; returns what was written."""
@@ -185,10 +195,3 @@ def close_frame(code: int, reason: str) -> bytes:
 
 
 Start = Callable[..., Scene]
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Lets the loop turn until the condition holds."""
-    async with asyncio.timeout(DEADLINE):
-        while not holds():
-            await asyncio.sleep(0)

@@ -4,10 +4,10 @@ import asyncio
 import uuid
 
 import pytest
-from redis.exceptions import ResponseError
 
 from gischat.front.jobs.gateway import CROWDED, TAKEN
 from gischat.messages import Lane
+from gischat.streams.answers import ResponseError
 from gischat.streams.entries import Job
 from gischat.streams.keys import GROUP
 from gischat.streams.scripts import PART_BYTES

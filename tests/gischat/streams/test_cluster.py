@@ -12,23 +12,20 @@ import pytest
 
 from gischat.errors import Refused
 from gischat.redis_url import Node
-from gischat.streams import cluster, multiplexer
 from gischat.streams.servers import connect
+from gischat.timings import Timings
 from tests.support.processes import HOST
 from tests.support.scripted_redis import CLOSE, HANDSHAKE, Reply, ScriptedServer, is_handshake
+from tests.support.waiting import DEADLINE, until
 
-DEADLINE = 20.0  # seconds; only a test that fails waits that long
 DOWN = b"-CLUSTERDOWN The cluster is down\r\n"
 
-pytestmark = pytest.mark.usefixtures("impatient", "io_loop")
+# Connections are made anew much sooner than in life, and calls wait for them as long as it takes …
+HASTY = Timings(redis_retry=0.01, redis_patience=DEADLINE)
+# … or are refused soon.
+IMPATIENT = Timings(redis_retry=0.01, redis_patience=0.2)
 
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls are refused, and connections made anew, much sooner than in life."""
-    monkeypatch.setattr(multiplexer, "PATIENCE_SECONDS", 0.2)
-    for module in (multiplexer, cluster):
-        monkeypatch.setattr(module, "RETRY_SECONDS", 0.01)
+pytestmark = pytest.mark.usefixtures("io_loop")
 
 
 class ScriptedNode:
@@ -60,15 +57,17 @@ class ScriptedNode:
 class Scene:
     """A cluster of scripted nodes, and a process' connections to it."""
 
-    def __init__(self, *nodes: ScriptedNode) -> None:
+    def __init__(self, *nodes: ScriptedNode, timings: Timings = HASTY) -> None:
         self._nodes = nodes
+        self._timings = timings
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Any:
         for node in self._nodes:
             await node.serve(self._stack)
         seeds = ",".join(f"{HOST}:{node.port}" for node in self._nodes)
-        return await self._stack.enter_async_context(connect(f"redis+cluster://{seeds}", name="test-cluster"))
+        redis = connect(f"redis+cluster://{seeds}", name="test-cluster", timings=self._timings)
+        return await self._stack.enter_async_context(redis)
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
@@ -77,12 +76,6 @@ class Scene:
 async def ask(redis: Any) -> Any:
     async with asyncio.timeout(DEADLINE):
         return await redis.call("GET", "key", key="key")
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not holds():
-            await asyncio.sleep(0.001)
 
 
 async def test_a_node_that_does_not_say_where_it_is_is_where_it_was_asked() -> None:
@@ -94,7 +87,7 @@ async def test_a_node_that_does_not_say_where_it_is_is_where_it_was_asked() -> N
 
 async def test_what_no_node_takes_is_refused_after_a_while() -> None:
     """A cluster that lacks a master and its replicas takes nothing: whoever waits for it has to be told."""
-    async with Scene(ScriptedNode(lambda connection: DOWN)) as redis:
+    async with Scene(ScriptedNode(lambda connection: DOWN), timings=IMPATIENT) as redis:
         with pytest.raises(Refused):
             await ask(redis)
 
@@ -102,7 +95,7 @@ async def test_what_no_node_takes_is_refused_after_a_while() -> None:
 async def test_what_a_node_may_have_done_is_not_refused() -> None:
     # Given a node that goes with a call, and then takes none
     node = ScriptedNode(lambda connection: CLOSE)
-    async with Scene(node) as redis:
+    async with Scene(node, timings=IMPATIENT) as redis:
         call = asyncio.ensure_future(ask(redis))
         await until(lambda: any(command[0] == b"GET" for _, command in node.server.commands))
         node.answer, closed = lambda connection: DOWN, len(node.server.commands)

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gischat.messages import Messages, content_digest, new_id
+from gischat.messages import content_digest, new_id
+from gischat.reading import Messages
 from gischat.streams import scripts
 from gischat.streams.entries import Job, Outcome, Publication
 from tests.gischat.streams.test_scripts import ALIVE, CHANNEL, Start, Wire, encoded
@@ -102,7 +103,7 @@ async def test_one_who_comes_back_under_her_nickname_is_the_same_sender(wire: Wi
     assert (await say(wire, id, "joan's", connection=2)).outcome is Outcome.PUBLISHED
     # When jane comes back over another connection and uses it for something else, she is told
     await wire.end(Like("nobody"), b"{}")
-    await wire.redis.call("HSET", wire.key("addresses"), "front-1/3", "jane", key=wire.key("addresses"))
+    await wire.redis.call("HSET", wire.key("addresses"), "front-1/3", "jane Jane", key=wire.key("addresses"))
     assert (await say(wire, id, "second", connection=3)).outcome is Outcome.REFUSED
     # And for the same, she hears what was published
     again = await say(wire, id, "first", connection=3)

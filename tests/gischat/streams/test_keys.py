@@ -6,10 +6,10 @@ from importlib import resources
 from itertools import combinations
 
 import pytest
-from redis.crc import key_slot
+import redis.crc
 
 from gischat.messages import Lane
-from gischat.streams.keys import ChannelKeys
+from gischat.streams.keys import ChannelKeys, key_slot
 
 NAMES = [
     "QGIS", "qgis", "Field and mobile", "Été à la mer", "R+D", "100%", "nord/sud", "🗺", "a:b", "a{b}", "{a}b", "{}",
@@ -41,12 +41,16 @@ def hash_tag(key: str) -> str:
 def test_all_keys_of_a_channel_share_one_hash_tag(channel: str) -> None:
     keys = all_keys("gischat", channel)
     assert len({hash_tag(key) for key in keys}) == 1
-    # … as redis-py reckons, too
-    assert len({key_slot(key.encode()) for key in keys}) == 1
+    assert len({key_slot(key) for key in keys}) == 1
+
+
+@pytest.mark.parametrize("key", [*NAMES, "x{}y{z}", *all_keys("gischat", "Été {x}:y")])
+def test_a_keys_slot_is_as_redis_py_reckons_it(key: str) -> None:
+    assert key_slot(key) == redis.crc.key_slot(key.encode())
 
 
 def test_the_channels_of_an_instance_spread_over_a_cluster() -> None:
-    slots = {key_slot(ChannelKeys("gischat", f"channel {number}").outbox.encode()) for number in range(300)}
+    slots = {key_slot(ChannelKeys("gischat", f"channel {number}").outbox) for number in range(300)}
     assert len(slots) > 250
 
 

@@ -6,27 +6,31 @@ what Redis says when it is loading, has become a replica, or hangs.
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from hashlib import sha1
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from redis.exceptions import ResponseError
 from tornado.ioloop import IOLoop
 
 from gischat.errors import Refused
-from gischat.streams import multiplexer
-from gischat.streams.multiplexer import Lost
+from gischat.streams.answers import ResponseError
+from gischat.streams.multiplexer import TOO_BUSY, Call, Lost, Multiplexer
 from gischat.streams.scripts import Script
 from gischat.streams.servers import connect
+from gischat.timings import Timings
 from tests.support.processes import Valkey
 from tests.support.scripted_redis import CLOSE, HANDSHAKE, Reply, ScriptedServer, is_handshake
+from tests.support.virtual_time import freeze, pass_time, settle, virtual_time
+from tests.support.waiting import DEADLINE, until
 
-DEADLINE = 20.0  # seconds; only a test that fails waits that long
-CLOSE_WITHIN = 10.0
-CUTS_WITHIN = 20.0
+# Connections are made anew much sooner than in life, and calls wait for them as long as it takes …
+HASTY = Timings(redis_retry=0.01, redis_patience=DEADLINE)
+# … or are refused soon.
+IMPATIENT = Timings(redis_retry=0.01, redis_patience=0.2)
 NAME = "test-multiplexer"
 
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -39,26 +43,19 @@ def server(tmp_path: Path, io_loop: IOLoop) -> Iterator[Valkey]:
         yield server
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls are refused, and connections made anew, much sooner than in life."""
-    monkeypatch.setattr(multiplexer, "PATIENCE_SECONDS", 0.2)
-    monkeypatch.setattr(multiplexer, "RETRY_SECONDS", 0.01)
-
-
 @asynccontextmanager
-async def connected(url: str, **options: Any) -> AsyncIterator[Any]:
-    """A connection that must close in good time; `Any`, for tests look at what is only a multiplexer's, too."""
-    redis = connect(url, name=NAME, **options)
+async def connected(url: str, timings: Timings = HASTY, **options: Any) -> AsyncIterator[Any]:
+    """A connection that must close; `Any`, for tests look at what is only a multiplexer's, too."""
+    redis = connect(url, name=NAME, timings=timings, **options)
     await redis.__aenter__()
     try:
         yield redis
     finally:
         closing = asyncio.ensure_future(redis.__aexit__())
-        done, _ = await asyncio.wait({closing}, timeout=CLOSE_WITHIN)
+        done, _ = await asyncio.wait({closing}, timeout=DEADLINE)
         if not done:
             await cancel_all_others()
-            raise AssertionError(f"the connection is not closed after {CLOSE_WITHIN} s")
+            raise AssertionError(f"the connection is not closed after {DEADLINE} s")
 
 
 async def cancel_all_others() -> None:
@@ -244,10 +241,7 @@ async def restarted(server: Valkey) -> None:
     await asyncio.to_thread(server.start)
 
 
-async def test_a_call_waits_a_while_for_a_server_that_is_not_there_yet(
-    server: Valkey, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(multiplexer, "PATIENCE_SECONDS", DEADLINE)
+async def test_a_call_waits_a_while_for_a_server_that_is_not_there_yet(server: Valkey) -> None:
     server.kill()
     async with connected(server.url) as redis:
         call = ask(redis, "PING")
@@ -255,10 +249,9 @@ async def test_a_call_waits_a_while_for_a_server_that_is_not_there_yet(
         assert await answer(call) == b"PONG"
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_what_could_not_be_sent_is_refused_in_words_and_was_not_done(server: Valkey) -> None:
     # Given a server that has gone
-    async with connected(server.url) as redis:
+    async with connected(server.url, IMPATIENT) as redis:
         assert await answer(ask(redis, "PING")) == b"PONG"
         server.kill()
         await until(lambda: not redis.is_connected)
@@ -268,17 +261,16 @@ async def test_what_could_not_be_sent_is_refused_in_words_and_was_not_done(serve
             with pytest.raises(Refused) as refused:
                 await answer(call)
         # Then it is said, and is true when the server comes back
-        assert refused.value.reason == multiplexer.TOO_BUSY
+        assert refused.value.reason == TOO_BUSY
         assert not redis.is_connected
         await asyncio.to_thread(server.start)
+        await until(lambda: redis.is_connected)
         assert await answer(ask(redis, "GET", "key")) is None
-        assert redis.is_connected
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_what_was_sent_without_an_answer_is_not_refused_but_sent_again(server: Valkey) -> None:
     # Given a call that the server has, and has not answered
-    async with connected(server.url) as redis:
+    async with connected(server.url, IMPATIENT) as redis:
         sent = ask(redis, "BLPOP", "list", 0)
         await answer(ask_elsewhere(server, "CLIENT", "LIST", until=b"cmd=blpop"))
         # When the server is away for longer than a call waits to be sent
@@ -372,7 +364,6 @@ async def test_what_a_server_has_no_room_for_waits_until_it_has(server: Valkey) 
 # What a server may say, or not say
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_a_server_that_says_nothing_any_more_is_noticed_and_left() -> None:
     # Given a server whose first connection goes dead without a word
     def replies(connection: int, command: list[bytes]) -> Reply | str:
@@ -382,57 +373,40 @@ async def test_a_server_that_says_nothing_any_more_is_noticed_and_left() -> None
 
     server = ScriptedServer(replies)
     async with server.serving() as url, connected(url, answer_seconds=0.1) as redis:
-        # When something is asked, then the next connection answers it, in order
+        # When something is asked, then another connection answers it, in order
         calls = [ask(redis, "ECHO", str(number)) for number in range(3)]
         assert await answer(asyncio.gather(*calls)) == [b"0", b"1", b"2"]
-        assert redis.reconnections == 1
-    assert [number for number, _ in server.commands] == [1, 1, 1, 2, 2, 2]
+    assert [number for number, _ in server.commands[:4]] == [1, 1, 1, 2]
 
 
-async def test_a_server_that_has_much_to_answer_is_not_taken_for_dead() -> None:
-    # Given a server that answers all the while, but needs longer for all than it may be silent
-    may_answer: asyncio.Queue[None] = asyncio.Queue()
-
-    def replies(connection: int, command: list[bytes]) -> Reply | str:
-        return HANDSHAKE if is_handshake(command) else b"+%b\r\n" % command[1]
-
-    async def slow_read(reader: asyncio.StreamReader) -> list[bytes]:
-        command = await ScriptedServer._read(reader)
-        if not is_handshake(command):
-            await may_answer.get()
-        return command
-
-    server = ScriptedServer(replies)
-    server._read = slow_read  # type: ignore[method-assign]
-    async with server.serving() as url, connected(url, answer_seconds=0.5) as redis:
-        calls = [ask(redis, "ECHO", str(number)) for number in range(8)]
-        for _ in calls:
-            await asyncio.sleep(0.2)
-            may_answer.put_nowait(None)
-        assert await answer(asyncio.gather(*calls)) == [b"%d" % number for number in range(8)]
-        assert redis.reconnections == 0
-
-
-@pytest.mark.usefixtures("impatient")
-async def test_a_connection_over_which_nobody_asks_is_not_taken_for_dead() -> None:
-    # Given a connection over which nobody asks, and one that is dead
-    def replies(connection: int, command: list[bytes]) -> Reply | str:
-        if is_handshake(command):
-            return HANDSHAKE
-        return None if connection == 2 else b"+OK\r\n"
-
-    server = ScriptedServer(replies)
-    async with server.serving() as url, connected(url, answer_seconds=0.05) as idle:
-        assert await answer(ask(idle, "GET", "a")) == b"OK"
-        async with connected(url, answer_seconds=0.1) as dead:
-            # When so much time has passed that the second is noticed
-            assert await answer(ask(dead, "GET", "b")) == b"OK"
-            assert dead.reconnections == 1
-        # Then the first is what it was
-        assert idle.reconnections == 0
+@virtual_time
+async def test_a_server_is_taken_for_dead_that_owes_an_answer_and_says_nothing() -> None:
+    now = asyncio.get_running_loop().time
+    nothing: Any = None
+    redis = Multiplexer(nothing, name=NAME, answer_seconds=5.0)
+    ended: list[Exception] = []
+    wire: Any = SimpleNamespace(heard_at=0.0, end=ended.append)
+    watching = asyncio.create_task(redis._watch(wire))
+    # As long as nobody asks, there is nothing to be said
+    await pass_time(100)
+    # Who has much to answer says something all the while
+    redis._unanswered.append(Call(["ECHO", "hello"], "key"))
+    for _ in range(10):
+        await pass_time(4.9)
+        wire.heard_at = now()
+    assert not ended
+    # What came while we were frozen has not been read yet
+    freeze(60)
+    await settle()
+    wire.heard_at = now()
+    # And then no more comes
+    await pass_time(4.9)
+    assert not ended
+    await pass_time(1.2)
+    assert str(ended[0]) == "no answer for 5 seconds"
+    watching.cancel()
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     "said",
     [
@@ -457,7 +431,6 @@ async def test_a_server_that_cannot_do_it_now_is_left_for_the_next(said: bytes) 
     assert [command[1] for number, command in server.commands if number == 2] == [b"1", b"2", b"3"]
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_a_server_that_is_still_loading_is_asked_nothing() -> None:
     def replies(connection: int, command: list[bytes]) -> Reply | str:
         if command == [b"PING"] and connection < 3:
@@ -470,7 +443,6 @@ async def test_a_server_that_is_still_loading_is_asked_nothing() -> None:
     assert [number for number, command in server.commands if command[0] == b"ECHO"] == [3]
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_calls_that_were_cut_off_are_sent_again_in_their_order() -> None:
     # Given a server that ends the connection in the middle
     def replies(connection: int, command: list[bytes]) -> Reply | str:
@@ -487,9 +459,8 @@ async def test_calls_that_were_cut_off_are_sent_again_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("every", range(1, 12))
-async def test_whenever_it_is_cut_off_it_goes_on(monkeypatch: pytest.MonkeyPatch, every: int) -> None:
+async def test_whenever_it_is_cut_off_it_goes_on(every: int) -> None:
     """While much is written: the end of a connection may come at any turn of what writes to it."""
-    monkeypatch.setattr(multiplexer, "RETRY_SECONDS", 0.001)
     commands = 0
 
     # Given a server that ends the connection again and again
@@ -508,14 +479,13 @@ async def test_whenever_it_is_cut_off_it_goes_on(monkeypatch: pytest.MonkeyPatch
             calls.append(ask(redis, "ECHO", str(number)))
             await asyncio.sleep(0)
         # Then each is answered in the end
-        async with asyncio.timeout(CUTS_WITHIN):
+        async with asyncio.timeout(DEADLINE):
             assert await asyncio.gather(*calls) == [b"%d" % number for number in range(200)]
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_something_that_is_no_redis_is_out_of_reach() -> None:
     server = ScriptedServer(lambda connection, command: b"HTTP/1.1 400 Bad Request\r\n\r\n")
-    async with server.serving() as url, connected(url) as redis:
+    async with server.serving() as url, connected(url, IMPATIENT) as redis:
         with pytest.raises(Refused):
             await answer(ask(redis, "PING"))
         assert not redis.is_connected
@@ -530,14 +500,13 @@ async def test_a_redis_may_be_on_a_unix_socket(tmp_path: Path) -> None:
 # Passwords
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_a_wrong_password_is_out_of_reach_until_it_is_right(valkey: Valkey) -> None:
     user = "test-user"
     async with connected(valkey.url) as admin:
         # Given a user, and somebody who has the password wrong
         await answer(ask(admin, "ACL", "SETUSER", user, "reset", "on", ">other", "~*", "+@all"))
         try:
-            async with connected(valkey.url.replace("//", f"//{user}:right@")) as redis:
+            async with connected(valkey.url.replace("//", f"//{user}:right@"), IMPATIENT) as redis:
                 with pytest.raises(Refused):
                     await answer(ask(redis, "PING"))
                 assert not redis.is_connected
@@ -547,10 +516,3 @@ async def test_a_wrong_password_is_out_of_reach_until_it_is_right(valkey: Valkey
                 assert await answer(ask(redis, "ACL", "WHOAMI")) == user.encode()
         finally:
             await answer(ask(admin, "ACL", "DELUSER", user))
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Lets the loop turn until the condition holds."""
-    async with asyncio.timeout(DEADLINE):
-        while not holds():
-            await asyncio.sleep(0.001)

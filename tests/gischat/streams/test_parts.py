@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from gischat.errors import Cause, Refused
-from gischat.front.jobs import gateway
 from gischat.front.jobs.gateway import FORGOTTEN, FULL, TAKEN
 from gischat.messages import Lane, new_id, uncompliant
 from gischat.streams.entries import Job, Outcome
 from gischat.streams.multiplexer import TOO_BUSY
 from gischat.streams.scripts import PART_BYTES
+from gischat.timings import Timings
 from tests.gischat.streams.test_scripts import ALIVE, CHANNEL, Start, Wire
 from worker.effects import Acknowledge, Bury, Effect, Missing, Publish, Refuse
 from worker.gateway import Gateway, Held
@@ -134,7 +134,7 @@ async def test_parts_whose_job_is_not_taken_expire(wire: Wire, monkeypatch: pyte
     monkeypatch.setattr(wire.front, "_ask_to_take", never)
     with pytest.raises(Refused):
         await enqueue(wire, wire.job(LARGE, type="image"))
-    assert [0 < seconds <= gateway.PART_SECONDS for seconds in (await parts(wire)).values()] == [True] * 3
+    assert [0 < seconds <= Timings().body_part for seconds in (await parts(wire)).values()] == [True] * 3
 
 
 async def test_parts_that_expire_before_their_job_is_taken_are_brought_again(

@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from redis.asyncio.sentinel import MasterNotFoundError
 from tornado.ioloop import IOLoop
 
 from gischat.redis_url import parse
+from gischat.streams.answers import MasterNotFoundError
 from gischat.streams.servers import dialer
 from tests.support.processes import HOST
 

@@ -12,12 +12,13 @@ from tests.gischat.streams.test_scripts import (
     ALIVE,
     CHANNEL,
     DEAD,
+    Start,
     Wire,
     assert_presence_is_right,
     encoded,
     shown,
 )
-from worker.effects import Exit, Leave, Publish, Register, Restore
+from worker.effects import Exit, Leave, Like, Publish, Register, Restore
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
@@ -238,3 +239,75 @@ async def test_who_lost_a_nickname_with_redis_gets_it_back_when_it_is_free(wire:
     await wire.end(Leave(), connection=2)
     # Then the former owner has it again
     assert await grants(wire) == [("front-1/1", "jane")]
+
+
+# Names that differ in case alone are one
+
+
+async def test_a_nickname_in_another_case_is_taken_and_granted_as_its_next_holder_writes_it(wire: Wire) -> None:
+    await wire.front.renew(CHANNEL, ALIVE)
+    await wire.register("Jane", connection=1)
+    await wire.register("JANE", connection=2)
+    refused = (await wire.outbox())[-2:]
+    assert [(one.outcome, one.type) for one in refused] == [
+        (Outcome.ORDERED, "challenge"),
+        (Outcome.REFUSED, "uncompliant"),
+    ]
+    assert await wire.front.nicknames(CHANNEL) == ["Jane"]
+    # When its holder leaves
+    await wire.news()
+    await wire.end(Leave(), connection=1)
+    # Then the list, and what is told, has it as each has written it
+    assert shown([one for one in await wire.news() if one.body]) == [("exiter", "Jane"), ("newcomer", "JANE")]
+    assert await wire.front.nicknames(CHANNEL) == ["JANE"]
+    await assert_presence_is_right(wire, {"jane": "front-1/2"})
+
+
+async def test_ones_own_nickname_in_another_case_is_silently_right_and_stays_as_it_is(wire: Wire) -> None:
+    await wire.front.renew(CHANNEL, ALIVE)
+    await wire.register("Jane", connection=1)
+    await wire.register("jane", connection=1)
+    assert [one.outcome for one in await wire.outbox()] == [Outcome.PUBLISHED, Outcome.DONE]
+    assert await wire.front.nicknames(CHANNEL) == ["Jane"]
+    # And given up in a third case, the others are told of the one that they know
+    id = new_id()
+    await wire.end(Exit("JANE"), encoded("exiter", id=id, exiter="JANE"), type="exiter", id=id, connection=1)
+    assert shown((await wire.outbox())[-1:]) == [("exiter", "Jane")]
+    await assert_presence_is_right(wire, {})
+
+
+async def test_who_lost_a_nickname_to_another_case_of_it_waits_for_it(wire: Wire) -> None:
+    await wire.front.renew(CHANNEL, ALIVE)
+    await wire.register("jane", connection=2)
+    await wire.end(Restore("Jane"), type="restore", id=new_id(), connection=1)
+    await wire.end(Leave(), connection=2)
+    assert await wire.front.nicknames(CHANNEL) == ["Jane"]
+
+
+async def test_a_nickname_is_found_in_whatever_case(start: Start) -> None:
+    wire = start(require_registration=True)
+    await wire.front.renew(CHANNEL, ALIVE)
+    await wire.register("Jane", connection=1)
+    # By whoever likes what its holder said, …
+    like = encoded("like", liker_author="john", liked_author="jane")
+    await wire.end(Like("jane"), like, type="like", id=new_id(), connection=2)
+    assert (await wire.outbox())[-1].to == "front-1/1"
+    # … by a moderator, …
+    assert await wire.front.disconnect(CHANNEL, "JANE", b"{}")
+    # … and by who would write in its name
+    for connection, outcome in ((2, Outcome.REFUSED), (1, Outcome.PUBLISHED)):
+        body = encoded("text", author="jANE", id=(id := new_id()))
+        await wire.end(Publish(body), body, type="text", id=id, connection=connection)
+        assert (await wire.outbox())[-1].outcome is outcome
+
+
+async def test_an_id_is_its_senders_who_comes_back_in_another_case(wire: Wire) -> None:
+    await wire.front.renew(CHANNEL, ALIVE)
+    id = new_id()
+    for connection, nickname in ((1, "Jane"), (2, "jane")):
+        await wire.register(nickname, connection=connection)
+        body = encoded("text", id=id, text=nickname)
+        await wire.end(Publish(body), body, type="text", id=id, connection=connection)
+        await wire.end(Leave(), connection=connection)
+    used = [one for one in await wire.outbox() if one.type == "id_used"]
+    assert [one.outcome for one in used] == [Outcome.REFUSED]

@@ -9,7 +9,8 @@ import pytest
 from gischat.front.channel.audience import BROKEN, Audience, Send
 from gischat.front.sockets.frames import text_frame
 from tests.gischat.front.fakes import frames_in
-from tests.gischat.front.scene import DEADLINE, Scene, Start, close_frame, until
+from tests.gischat.front.scene import Scene, Start, close_frame
+from tests.support.waiting import DEADLINE, until
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from gischat.errors import Refused
-from gischat.front.channel.cache import KEEP_SECONDS, CachedAnswer, ReadPace, SharedRead
+from gischat.front.channel.cache import CachedAnswer, ReadPace, SharedRead
+from gischat.timings import Timings
 from tests.support.virtual_time import pass_time, settle, virtual_time
 
 
@@ -76,7 +77,7 @@ async def test_an_answer_is_read_once_for_all_who_ask_within_a_moment() -> None:
     assert await ask(cached) == b"a"
     assert len(source.reads) == 1
     # And then anew
-    await pass_time(KEEP_SECONDS + 0.1)
+    await pass_time(Timings().answer_kept + 0.1)
     assert cached.fresh is None
     later = ask(cached)
     await settle()

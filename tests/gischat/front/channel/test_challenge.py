@@ -6,10 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from gischat.front.channel.challenge import OTHER_SECONDS, OWN_SECONDS, Challenge, Challenges
+from gischat.front.channel.challenge import Challenge, Challenges
+from gischat.timings import Timings
 from tests.gischat.front.fakes import CHANNEL, FRONT
-from tests.support.virtual_time import pass_time, virtual_time
+from tests.support.virtual_time import freeze, pass_time, settle, virtual_time
 
+OWN_SECONDS, OTHER_SECONDS = Timings().challenge_own, Timings().challenge_other
 OWN, OTHER = "192.0.2.7", "198.51.100.1"
 
 
@@ -84,6 +86,19 @@ async def test_one_whose_system_does_not_answer_either_has_no_longer_than_its_ow
     scene.challenge(OTHER)
     await pass_time(OWN_SECONDS + 0.1)
     assert scene.holder.yields == 1
+
+
+@pytest.mark.parametrize("client", [OWN, OTHER])
+@virtual_time
+async def test_an_answer_that_came_while_we_were_frozen_is_in_time(client: str) -> None:
+    scene = Scene()
+    scene.challenge(client)
+    await pass_time(1)
+    freeze(2 * OTHER_SECONDS)
+    await settle()
+    scene.holder.answers = True
+    await pass_time(OTHER_SECONDS + 1)
+    assert scene.holder.yields == 0
 
 
 @virtual_time

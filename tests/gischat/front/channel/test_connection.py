@@ -13,18 +13,21 @@ import pytest
 from tornado.iostream import IOStream, StreamBufferFullError
 
 from gischat.errors import Cause
-from gischat.front.channel.closing import SLOW_UPLOAD, STOPPING, TOO_FAST_FOR_TOO_LONG, TOO_SLOW
+from gischat.front.channel.closing import MEMORY_FULL, SLOW_UPLOAD, STOPPING, TOO_FAST_FOR_TOO_LONG, TOO_SLOW
+from gischat.front.door import rates
 from gischat.front.door.rates import REFUSALS_PER_MINUTE, WENT_ON
 from gischat.front.jobs.gateway import FULL, TAKEN
 from gischat.front.sockets.frames import PING, text_frame
-from gischat.messages import Messages, new_id, uncompliant
-from gischat.metrics import Closing
+from gischat.messages import new_id, uncompliant
+from gischat.metrics import Closing, Delay
+from gischat.reading import Messages
 from gischat.streams.entries import LEAVE, RESTORE, Outcome
 from tests.gischat.front.fakes import CHANNEL, frames_in
-from tests.gischat.front.scene import DEADLINE, MAX_UNREAD, Client, Scene, Start, close_frame, until
+from tests.gischat.front.scene import MAX_UNREAD, Client, Scene, Start, close_frame
 from tests.support.contract import CANARY, check, sample
+from tests.support.waiting import DEADLINE, until
 
-SHORT = 0.05  # seconds for the answer to a ping
+LONG = 60.0  # seconds for the answer to a ping
 KERNEL_BUFFERS = 150_000  # more than both ends' hold, which grow a little while they are written to
 
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -138,8 +141,8 @@ async def test_who_answers_a_ping_is_not_silent(start: Start) -> None:
     scene.connection.ping()
     assert await scene.client.receive(2) == PING
     assert scene.connection.owes_answer
-    assert not scene.connection.is_silent(DEADLINE)
-    await until(lambda: scene.connection.is_silent(SHORT))
+    assert not scene.connection.is_silent(LONG)
+    assert scene.is_silent_after(LONG)
     # When any bytes come, be they of something else
     scene.hear_something()
     assert not scene.connection.owes_answer
@@ -149,15 +152,15 @@ async def test_who_answers_a_ping_is_not_silent(start: Start) -> None:
 async def test_the_first_ping_that_is_not_answered_counts(start: Start) -> None:
     scene = start()
     scene.connection.ping()
-    await until(lambda: scene.connection.is_silent(SHORT))
+    assert scene.is_silent_after(LONG)
     scene.connection.ping()
-    assert scene.connection.is_silent(SHORT)
+    assert scene.connection.is_silent(LONG)
     assert await scene.client.receive(4) == PING + PING
     # And after an answer, the next
     scene.hear_something()
     scene.connection.ping()
-    assert not scene.connection.is_silent(DEADLINE)
-    await until(lambda: scene.connection.is_silent(SHORT))
+    assert not scene.connection.is_silent(LONG)
+    assert scene.is_silent_after(LONG)
 
 
 async def test_one_who_takes_nothing_is_not_kept_alive_by_what_he_is_sent(start: Start) -> None:
@@ -165,9 +168,9 @@ async def test_one_who_takes_nothing_is_not_kept_alive_by_what_he_is_sent(start:
     scene.connection.ping()
     large = text_frame(b"x" * 100_000)
     for _ in range(3):  # the socket's buffers are full behind the first
-        await until(lambda: scene.connection.is_silent(SHORT))
+        await until(lambda: scene.is_silent_after(LONG))
         scene.connection.write(large)
-    assert scene.connection.is_silent(SHORT)
+    assert scene.is_silent_after(LONG)
 
 
 async def test_a_ping_before_a_history_is_timed_behind_it(start: Start) -> None:
@@ -175,19 +178,19 @@ async def test_a_ping_before_a_history_is_timed_behind_it(start: Start) -> None:
     # Given somebody who was pinged before his history came
     scene = start()
     scene.connection.ping()
-    await until(lambda: scene.connection.is_silent(SHORT))
+    assert scene.is_silent_after(LONG)
     # When it is sent
     history = text_frame(b"x" * 1_000_000)
     scene.connection.write(history)
-    assert not scene.connection.is_silent(SHORT)
+    assert not scene.connection.is_silent(LONG)
     # Then he has time as long as he takes some of it, and a while after
     left = len(PING + history)
     while left > 500_000:
-        await until(lambda: scene.connection.is_silent(SHORT))
+        await until(lambda: scene.is_silent_after(LONG))
         left -= len(await scene.client.receive(100_000))
-        await until(lambda: not scene.connection.is_silent(SHORT))
+        await until(lambda: not scene.connection.is_silent(LONG))
     # And no longer when he takes nothing any more
-    await until(lambda: scene.connection.is_silent(SHORT))
+    await until(lambda: scene.is_silent_after(LONG))
 
 
 async def test_who_is_still_reading_what_stands_before_the_ping_is_not_silent(start: Start) -> None:
@@ -195,11 +198,11 @@ async def test_who_is_still_reading_what_stands_before_the_ping_is_not_silent(st
     scene = start()
     before = len(scene.fill())
     scene.connection.ping()
-    await until(lambda: scene.connection.is_silent(SHORT))  # nothing has moved yet
+    await until(lambda: scene.is_silent_after(LONG))  # nothing has moved yet
     # When the client takes a part of it
     await scene.client.receive(before // 2)
     # Then it is there
-    await until(lambda: not scene.connection.is_silent(SHORT))
+    await until(lambda: not scene.connection.is_silent(LONG))
 
 
 async def test_who_has_read_a_ping_and_does_not_answer_is_silent_whatever_else_it_reads(start: Start) -> None:
@@ -209,7 +212,7 @@ async def test_who_has_read_a_ping_and_does_not_answer_is_silent_whatever_else_i
     await scene.client.receive(before + len(PING))
     scene.connection.send(b"more")
     await scene.client.receive(len(text_frame(b"more")))
-    await until(lambda: scene.connection.is_silent(SHORT))
+    await until(lambda: scene.is_silent_after(LONG))
 
 
 async def test_a_ping_for_who_is_gone_hurts_nobody(start: Start) -> None:
@@ -505,10 +508,7 @@ async def test_a_nickname_that_somebody_took_meanwhile_is_lost_in_words(start: S
     assert scene.connection.nickname is None
 
 
-async def test_a_nickname_that_could_not_be_told_again_is_told_until_it_is(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gischat.front.channel.connection.RETRY_SECONDS", 0.01)
+async def test_a_nickname_that_could_not_be_told_again_is_told_until_it_is(start: Start) -> None:
     scene = start()
     say(scene, "newcomer", newcomer="jane")
     scene.end()
@@ -521,8 +521,7 @@ async def test_a_nickname_that_could_not_be_told_again_is_told_until_it_is(
     assert scene.connection.nickname == "jane"
 
 
-async def test_a_newcomer_that_comes_too_fast_is_not_forgotten(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gischat.front.channel.connection.RETRY_SECONDS", 0.01)
+async def test_a_newcomer_that_comes_too_fast_is_not_forgotten(start: Start) -> None:
     scene = start(max_messages_per_minute=1)
     say(scene, "text")
     scene.end()
@@ -544,11 +543,8 @@ async def test_a_wish_is_granted_later(start: Start) -> None:
     assert (scene.connection.nickname, scene.connection.wish) == ("jane", None)
 
 
-async def test_a_nickname_that_could_not_be_asked_for_is_asked_for_until_it_is_known(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_nickname_that_could_not_be_asked_for_is_asked_for_until_it_is_known(start: Start) -> None:
     """Redis was away, or had too much to do; clients say their newcomer once."""
-    monkeypatch.setattr("gischat.front.channel.connection.RETRY_SECONDS", 0.01)
     scene = start()
     scene.gateway.answers = False
     say(scene, "newcomer", newcomer="jane")
@@ -568,6 +564,34 @@ async def test_a_nickname_that_could_not_be_asked_for_is_asked_for_until_it_is_k
     assert len({job["id"] for job in scene.jobs() if job["type"] == "newcomer"}) == 1
 
 
+async def test_a_nickname_that_is_asked_for_earlier_is_asked_for_once(start: Start) -> None:
+    """Publications were missed while it waits to ask again: the grant may be among them."""
+    scene = start()
+    scene.gateway.answers = False
+    say(scene, "newcomer", newcomer="jane")
+    scene.gateway.enqueued[-1].taken.set_result(FULL)
+    await scene.client.refusal()
+    scene.gateway.answers = True
+    scene.connection.wish_again()
+    marker = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.02, marker.set)  # later than what it would ask then
+    await marker.wait()
+    scene.end()
+    assert newcomers(scene) == ["jane", "jane"]
+
+
+async def test_ones_own_nickname_in_another_case_stays_as_it_is(start: Start) -> None:
+    scene = start()
+    say(scene, "newcomer", newcomer="Jane")
+    scene.end()
+    say(scene, "newcomer", newcomer="JANE")
+    scene.end(Outcome.DONE, b"")
+    assert (scene.connection.nickname, scene.connection.wish) == ("Jane", None)
+    say(scene, "exiter", exiter="jane")
+    scene.end()
+    assert scene.connection.nickname is None
+
+
 @pytest.mark.parametrize("ended", [Outcome.REFUSED, Outcome.PUBLISHED])
 async def test_one_who_says_exiter_wants_no_nickname_any_more(start: Start, ended: Outcome) -> None:
     scene = start()
@@ -579,10 +603,7 @@ async def test_one_who_says_exiter_wants_no_nickname_any_more(start: Start, ende
     assert newcomers(scene) == ["jane"]
 
 
-async def test_a_nickname_is_given_up_to_one_who_waits_and_waited_for_in_turn(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gischat.front.channel.connection.RETRY_SECONDS", 0.01)
+async def test_a_nickname_is_given_up_to_one_who_waits_and_waited_for_in_turn(start: Start) -> None:
     scene = start()
     say(scene, "newcomer", newcomer="jane")
     scene.end()
@@ -633,9 +654,8 @@ async def test_what_was_sent_before_the_end_is_published_and_then_the_nickname_g
     assert scene.turnstiles.are_idle
 
 
-async def test_giving_up_a_nickname_is_tried_until_it_is_done(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_giving_up_a_nickname_is_tried_until_it_is_done(start: Start) -> None:
     # Given a client with a nickname, that goes while the inbox is full
-    monkeypatch.setattr("gischat.front.channel.connection.RETRY_SECONDS", 0.001)
     scene = start()
     say(scene, "newcomer", newcomer="jane")
     scene.end()
@@ -702,6 +722,29 @@ async def test_a_flood_is_answered_up_to_a_number_and_then_closed(start: Start) 
     assert scene.drops.counts == {Cause.TOO_FAST: REFUSALS_PER_MINUTE + 1, Closing.WENT_ON: 1}
     # And the socket is closed although he did not answer the goodbye
     assert scene.stream.closed()
+
+
+async def test_who_is_refused_is_read_more_slowly_when_that_is_the_rule_at_its_address(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "ADDRESS_REFUSALS_PER_MINUTE", 3)
+    scene = start(max_messages_per_minute=5)
+    # Given as many refusals as an address may have, whatever they are for
+    scene.connection.receive("{}")
+    scene.connection.receive(b"binary")
+    scene.connection.receive_oversized(2**25, 2**24)
+    assert scene.connection.pause == 0
+    # When there are more, then each is answered, and makes a pause
+    for _ in range(3):
+        scene.connection.pause = 0.0
+        scene.connection.receive("{}")
+        assert scene.connection.pause == rates.PAUSE_SECONDS
+    scene.connection.pause = 0.0
+    assert not scene.connection.hear()
+    assert scene.connection.pause == rates.PAUSE_SECONDS
+    assert len(await scene.client.messages(6)) == 6
+    assert scene.drops.counts[Delay.ADDRESS_REFUSALS] == 4
+    assert scene.closed_with == []
 
 
 async def test_pings_without_end_are_closed_as_messages_are(start: Start) -> None:
@@ -791,6 +834,13 @@ async def test_who_takes_too_much_of_the_memory_of_all_is_cut_off(start: Start) 
     assert scene.stream.closed()
     assert scene.drops.counts == {Closing.MEMORY: 1}
     assert scene.memory.used == 0
+
+
+async def test_who_has_begun_too_much_is_told_so_and_closed(start: Start) -> None:
+    scene = start()
+    scene.connection.close_for_memory()
+    assert await scene.client.refusal() == MEMORY_FULL.told
+    assert scene.closed_with == [MEMORY_FULL[:2]]
 
 
 async def test_who_may_not_be_here_is_dismissed_with_what_waits_its_turn(start: Start) -> None:

@@ -2,23 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import pytest
-from redis.exceptions import RedisError
 
 from gischat.errors import Refused
-from gischat.front.channel import moderation as module
 from gischat.front.channel.moderation import Moderation
 from gischat.front.channel.rooms import Room
 from gischat.front.door.restrictions import Ban, Freeze, Restrictions
 from gischat.front.jobs.turnstile import Turnstiles
+from gischat.streams.answers import RedisError
 from gischat.streams.entries import Outcome, Publication
+from gischat.timings import Timings
 from tests.gischat.front.fakes import CHANNEL, FakeGateway, FakeMember
 from tests.support.settings import settings
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
@@ -67,7 +67,7 @@ class Scene:
         self.turnstiles = Turnstiles(self.gateway, settings())
         self.room = Room(CHANNEL, self.gateway, self.turnstiles)
         moderated = settings(channels=(CHANNEL,), admin_token="0123456789abcdef")
-        self.moderation = Moderation(moderated, self.gateway, {CHANNEL: self.room}, self.turnstiles)
+        self.moderation = Moderation(moderated, self.gateway, {CHANNEL: self.room}, self.turnstiles, Timings(retry=0.0))
         self.published = 0
 
     def enter(self, **member: Any) -> Member:
@@ -80,16 +80,9 @@ class Scene:
         encoded = msgspec.json.encode(body)
         self.room.deliver([Publication(self.published, None, Outcome.ORDERED, "", kind, b"", encoded)])
 
-    async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
-            while not holds():
-                await asyncio.sleep(0)
-
 
 @pytest.fixture
-def scene(monkeypatch: pytest.MonkeyPatch, io_loop: Any) -> Scene:
-    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
-
+def scene(io_loop: Any) -> Scene:
     async def made() -> Scene:
         return Scene()
 
@@ -118,13 +111,13 @@ async def test_an_order_that_comes_while_it_is_read_has_it_read_once_more(scene:
         scene.order("restrictions", version)
         await asyncio.sleep(0)
     scene.gateway.may_answer.set()
-    await scene.until(lambda: scene.room.bans.why_not("pest-3") is not None)
+    await until(lambda: scene.room.bans.why_not("pest-3") is not None)
     # Once for the first, and once for all that came meanwhile
     assert scene.gateway.reads == 2
     # And what comes right afterwards is not forgotten
     scene.gateway.stored = Restrictions(4)
     scene.order("restrictions", 4)
-    await scene.until(lambda: scene.room.bans.why_not("pest-3") is None)
+    await until(lambda: scene.room.bans.why_not("pest-3") is None)
 
 
 @pytest.mark.parametrize("fault", [Refused("Redis is away."), ConnectionError(), RedisError("BUSY")])
@@ -132,7 +125,7 @@ async def test_what_could_not_be_read_is_read_again(scene: Scene, fault: Excepti
     scene.gateway.faults = [fault, fault]
     scene.gateway.stored = Restrictions(1, None, (ban("pest"),))
     scene.order("restrictions", 1)
-    await scene.until(lambda: scene.room.bans.why_not("pest") is not None)
+    await until(lambda: scene.room.bans.why_not("pest") is not None)
     assert scene.gateway.reads == 3
 
 
@@ -140,7 +133,7 @@ async def test_who_missed_publications_may_have_missed_an_order(scene: Scene) ->
     scene.order("roll_call", {})  # so that there is something to be missed after
     scene.gateway.stored = Restrictions(1, None, (ban("pest"),))
     scene.order("unheard-of", {}, missed=3)
-    await scene.until(lambda: scene.room.bans.why_not("pest") is not None)
+    await until(lambda: scene.room.bans.why_not("pest") is not None)
 
 
 async def test_what_redis_has_lost_is_set_again(scene: Scene) -> None:
@@ -149,7 +142,7 @@ async def test_what_redis_has_lost_is_set_again(scene: Scene) -> None:
     await scene.moderation.begin()
     scene.gateway.stored = Restrictions()
     scene.room.forgotten()
-    await scene.until(lambda: scene.gateway.stored == known)
+    await until(lambda: scene.gateway.stored == known)
     assert scene.gateway.restored == [known]
 
 
@@ -159,7 +152,7 @@ async def test_what_redis_has_not_lost_is_not_set_again(scene: Scene) -> None:
     await scene.moderation.begin()
     scene.gateway.stored = Restrictions(6)
     scene.room.forgotten()
-    await scene.until(lambda: scene.room.bans.why_not("pest") is None)
+    await until(lambda: scene.room.bans.why_not("pest") is None)
     assert scene.gateway.restored == []
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from gischat.front.channel.presence import RENEW_SECONDS, Presence
+from gischat.front.channel.presence import Presence
 from gischat.front.jobs.gateway import Renewal
+from gischat.timings import Timings
 from tests.gischat.front.fakes import CHANNEL
 from tests.support.virtual_time import pass_time, virtual_time
 
@@ -48,6 +49,6 @@ class Scene:
 async def test_what_others_do_not_know_any_more_is_told_again(renewal: Renewal, told_again: list[str]) -> None:
     scene = Scene(renewal, Renewal(True, 5))
     running = asyncio.create_task(scene.presence.run())
-    await pass_time(2.5 * RENEW_SECONDS)
+    await pass_time(2.5 * Timings().lease_renewal)
     running.cancel()
     assert scene.told_again == told_again

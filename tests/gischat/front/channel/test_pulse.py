@@ -10,7 +10,7 @@ import pytest
 
 from gischat.front.channel.closing import TIMED_OUT
 from gischat.front.channel.pulse import PARTS, Pulse
-from tests.support.virtual_time import pass_time, settle, virtual_time
+from tests.support.virtual_time import freeze, pass_time, settle, virtual_time
 
 INTERVAL, TIMEOUT = 20.0, 60.0
 LOOK = INTERVAL / PARTS  # seconds between two looks, at the most
@@ -121,7 +121,7 @@ async def test_after_a_pause_of_our_own_what_has_come_meanwhile_is_read_first() 
     async with pulse(member):
         await pass_time(INTERVAL + 1)
         # When the front is frozen for longer than an answer may take
-        asyncio.get_running_loop()._clock.now += 2 * TIMEOUT  # type: ignore[attr-defined]
+        freeze(2 * TIMEOUT)
         await settle()
         assert member.closed == []
         # Then an answer that waited meanwhile is in time

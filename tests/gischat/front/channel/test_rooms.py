@@ -12,16 +12,20 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 import pytest
-from redis.exceptions import ResponseError
 
 from gischat.errors import Refused
 from gischat.front.channel.closing import HISTORY_TIMEOUT
+from gischat.front.channel.recent import ENTRY_BYTES, RecentMessages
 from gischat.front.channel.rooms import Room
 from gischat.front.channel.subscriber import Subscriber
-from gischat.front.jobs.gateway import Snapshot
+from gischat.front.jobs.gateway import Entry, Snapshot
 from gischat.front.jobs.turnstile import Turnstiles
+from gischat.front.sockets.drops import Drops
+from gischat.front.sockets.memory import Memory
 from gischat.messages import id_of, new_id
+from gischat.streams.answers import ResponseError
 from gischat.streams.entries import LEAVE, LOST, Outcome, Publication, Source
+from gischat.timings import Timings
 from tests.gischat.front.fakes import (
     CHANNEL,
     FRONT,
@@ -78,11 +82,19 @@ class Scene:
             member.written.clear()
         return members
 
-    def answer(self, *history: Publication | str, published: int | None = None, is_complete: bool = True) -> None:
+    async def come_back(self, last: Publication) -> FakeMember:
+        """Somebody whose last message that was."""
+        return await self.enter(after=last.id.decode())
+
+    def retain(self, *publications: Publication) -> None:
+        """The answer to the last question for what Redis retains."""
+        self.gateway.retentions[-1].set_result([Entry(b"1-0", one) for one in publications])
+
+    def answer(self, *history: Publication | str, published: int | None = None) -> None:
         """The answer to the last question for a history: of what was published, or was so long before."""
         seen = self._published if published is None else published
         bodies = [one.body if isinstance(one, Publication) else self.said_long_ago(one) for one in history]
-        self.gateway.snapshots[-1].set_result(Snapshot(seen, bodies, is_complete))
+        self.gateway.snapshots[-1].set_result(Snapshot(seen, bodies))
 
     def said_long_ago(self, words: str) -> bytes:
         """A message that the front knew of when it began."""
@@ -310,25 +322,149 @@ async def test_what_waits_for_a_history_that_does_not_come_is_bounded(monkeypatc
 
 
 @virtual_time
-async def test_who_comes_back_gets_what_it_missed_and_then_what_follows() -> None:
+async def test_who_comes_back_is_told_what_the_front_has_heard_and_redis_is_not_asked() -> None:
     async with Scene() as scene:
-        joiner = await scene.enter(after=id_of(scene.said_long_ago("heard")).decode())
-        counted, missed = scene.own_count(), scene.next("missed meanwhile")
-        await scene.publish(counted, missed)
-        scene.answer("missed before", missed)
-        await scene.publish(scene.next("new"))
-        assert texts_of(joiner) == ["missed before", "missed meanwhile", "new"]
+        texts = [scene.next(str(number)) for number in range(4)]
+        count, like = scene.foreign_count(), scene.next("like", type="like", outcome=Outcome.DONE, to=f"{FRONT}/9")
+        texts.append(scene.next("4"))
+        await scene.publish(*texts[:4], count, like, texts[4])
+        for last, missed in ((texts[1], ["2", "3", "4"]), (texts[4], []), (count, ["4"]), (like, ["4"])):
+            member = await scene.come_back(last)
+            assert texts_of(member) == missed
+        # And then what follows, once
+        await scene.publish(scene.own_count(), scene.next("new"))
+        await pass_time(A_WHILE)
+        assert texts_of(member) == ["4", "new"]
+        assert scene.gateway.retentions == scene.gateway.snapshots == []
+
+
+@virtual_time
+async def test_many_who_come_back_to_a_young_front_share_one_reading_of_what_redis_retains() -> None:
+    async with Scene() as scene:
+        before = [scene.next(str(number)) for number in range(3)]
+        scene.room.begin(3, {})
+        members = [await scene.come_back(before[0]) for _ in range(50)]
+        # When something is published and withdrawn meanwhile
+        await scene.publish(scene.next("3"))
+        scene.retain(*before)
+        await settle()
+        assert all(member.received() == ["1", "2", "3"] for member in members)
+        # Then nobody needs to ask again, not even about a message that nobody knows
+        assert texts_of(await scene.come_back(before[1])) == ["2", "3"]
+        await scene.come_back(scene.next("unknown"))
+        assert len(scene.gateway.retentions) == 1
 
 
 @virtual_time
 async def test_who_missed_more_than_is_kept_is_told_so_before_the_history() -> None:
     async with Scene() as scene:
         joiner = await scene.enter(after=new_id())
-        scene.answer("history", is_complete=False)
+        scene.retain()
+        await settle()
+        scene.answer("history")
         await settle()
         refusal, history = joiner.received()
         assert "may be missing" in refusal
         assert history == "history"
+
+
+@virtual_time
+async def test_who_has_heard_more_than_this_front_gets_what_it_missed_when_that_has_caught_up() -> None:
+    async with Scene() as scene:
+        texts = [scene.next(str(number)) for number in range(4)]
+        await scene.publish(texts[0])
+        joiner = await scene.come_back(texts[2])
+        scene.retain()
+        await settle()
+        scene.answer(*texts)
+        await scene.publish(texts[1])
+        assert joiner.received() == []
+        await scene.publish(*texts[2:], scene.own_count())
+        await pass_time(A_WHILE)
+        assert joiner.received() == ["3", "own count"]
+
+
+@virtual_time
+async def test_a_front_that_was_deaf_for_a_moment_does_not_leave_out_what_it_did_not_hear() -> None:
+    async with Scene() as scene:
+        before, missed, after = (scene.next(words) for words in ("before", "missed", "after"))
+        await scene.publish(before, after)
+        joiner = await scene.come_back(before)
+        scene.retain()
+        await settle()
+        while not scene.gateway.snapshots[-1].done():
+            scene.answer(missed, after)
+            await pass_time(2 * A_WHILE)
+        assert joiner.received()[1:] == ["missed", "after"]
+        assert texts_of(await scene.come_back(after)) == []
+
+
+@pytest.mark.parametrize("is_other_front", [False, True])
+@virtual_time
+async def test_what_stood_behind_a_message_when_redis_lost_something_does_not_count(is_other_front: bool) -> None:
+    """It is said again in another order."""
+    async with Scene() as scene:
+        first = scene.next("first")
+        await scene.publish(first, scene.next("lost"))
+        if is_other_front:
+            await scene.publish(scene.next(type=LOST, outcome=Outcome.ORDERED))
+        else:
+            scene.begin_anew()
+        second = scene.next("second")
+        await scene.publish(second)
+        for last in (first, second):
+            joiner = await scene.come_back(last)
+            scene.answer("history")
+            await settle()
+            assert "may be missing" in joiner.received()[0]
+        # When all has been said again, all is as before
+        await pass_time(Timings().settling)
+        third = scene.next("third")
+        await scene.publish(third, scene.next("fourth"))
+        assert texts_of(await scene.come_back(third)) == ["fourth"]
+        assert scene.gateway.retentions == []
+
+
+@pytest.mark.parametrize("is_all", [False, True])
+@virtual_time
+async def test_what_was_withdrawn_is_not_told_who_comes_back(is_all: bool) -> None:
+    async with Scene() as scene:
+        texts = [scene.next(str(number)) for number in range(3)]
+        await scene.publish(*texts)
+        scene.room.recent.withdraw(None if is_all else {texts[1].id})
+        await scene.publish(scene.next("3"))
+        assert texts_of(await scene.come_back(texts[0])) == (["3"] if is_all else ["2", "3"])
+
+
+@virtual_time
+async def test_a_message_that_is_withdrawn_while_what_is_retained_is_read_does_not_come_back() -> None:
+    async with Scene() as scene:
+        texts = [scene.next(str(number)) for number in range(3)]
+        scene.room.begin(3, {})
+        joiner = await scene.come_back(texts[0])
+        scene.room.recent.withdraw({texts[1].id})
+        scene.retain(*texts)
+        await settle()
+        scene.retain(texts[0], replace(texts[1], body=b""), texts[2])
+        await settle()
+        assert joiner.received() == ["2"]
+
+
+@virtual_time
+async def test_what_is_kept_for_those_who_come_back_is_bounded_and_counted() -> None:
+    memory = Memory(10**9, Drops())
+    recent = RecentMessages(max_bytes=10 * (100 + ENTRY_BYTES), max_entries=12, memory=memory)
+    # Beyond a bound in bytes, in number or in time the oldest go, and nobody is told less than all
+    for number in range(100):
+        recent.record(b"large %d" % number, b"x" * 100)
+    assert (recent.size_since(b"large 90"), recent.since(b"large 89")) == (900, None)
+    for number in range(100):
+        recent.record(b"small %d" % number, b"x")
+    assert (recent.since(b"small 88"), recent.since(b"small 87")) == (b"x" * 11, None)
+    assert memory.used == 12 + 12 * ENTRY_BYTES
+    await pass_time(Timings().ids + 1)
+    assert recent.since(b"small 99") is None
+    assert memory.used == 0
 
 
 # Counts
@@ -598,19 +734,6 @@ async def test_a_history_that_is_never_heard_is_not_waited_for_without_end() -> 
             scene.answer(trimmed)
             await pass_time(2 * A_WHILE)
         assert texts_of(joiner)[-2:] == ["trimmed", "new"]
-
-
-@virtual_time
-@pytest.mark.parametrize("has_missed", [True, False])
-async def test_who_comes_back_to_a_front_that_lags_is_told_nothing_that_it_has(has_missed: bool) -> None:
-    async with Scene() as scene:
-        # Given a client that has heard on another front what this one has yet to hear
-        heard, missed = [scene.next("heard"), scene.next("heard last")], scene.next("missed")
-        joiner = await scene.enter(after=heard[-1].id.decode())
-        scene.answer(*([missed] if has_missed else []))
-        await scene.publish(*heard, missed, scene.own_count())
-        await pass_time(A_WHILE)
-        assert texts_of(joiner) == ["missed"]
 
 
 @virtual_time

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from gischat.front.channel.subscriber import BEGINNING, DEAF_SECONDS, Deaf, Subscriber
+from gischat.front.channel.subscriber import BEGINNING, Deaf, Subscriber
 from gischat.front.jobs.gateway import Entry
+from gischat.timings import Timings
 from tests.gischat.front.fakes import CHANNEL, FakeGateway, publication, said
 from tests.support.virtual_time import pass_time, settle, virtual_time
 
@@ -33,7 +34,7 @@ class Scene:
             await pass_time(1)
 
 
-LONG = int(DEAF_SECONDS) + 2
+LONG = int(Timings().outbox_deaf) + 2
 
 
 @virtual_time
@@ -84,7 +85,7 @@ async def test_a_read_that_began_before_we_went_back_does_not_skip_what_comes_be
     """Its connection is being made anew just then: it waits to be sent, with the old position."""
     entries = [Entry(b"%d-0" % number, publication(number, said(str(number)))) for number in range(1, 4)]
     gateway: Any = FakeGateway()
-    room: Any = SimpleNamespace(know=nothing, deliver=nothing, settle_nickname=nothing, caught_up_at=0.0, published=0)
+    room: Any = SimpleNamespace(begin=nothing, deliver=nothing, settle_nickname=nothing, caught_up_at=0.0)
     turnstiles: Any = SimpleNamespace(end=nothing)
     outbox: Any = Outbox()
     subscriber = Subscriber(gateway, [outbox], {CHANNEL: room}, turnstiles)

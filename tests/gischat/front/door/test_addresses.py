@@ -18,7 +18,9 @@ def located(peer: str | None, *forwarded: str, proxies: Proxies = PROXIES, **hea
         given.add("X-Forwarded-For", value)
     request = HTTPServerRequest(start_line=RequestStartLine("GET", "/", "HTTP/1.1"), headers=given)
     request.remote_ip = peer
+    key = proxies.key_of(peer or "", given)
     proxies.locate(request)
+    assert key == counted_as(str(request.remote_ip))
     return request
 
 

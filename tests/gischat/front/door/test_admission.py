@@ -6,8 +6,9 @@ import pytest
 
 from gischat.front.door import admission as module
 from gischat.front.door.admission import Admission
-from gischat.front.sockets.drops import QUIET_SECONDS, Drops
+from gischat.front.sockets.drops import Drops
 from gischat.metrics import Closing, Unwelcome
+from gischat.timings import Timings
 from tests.support.settings import UNLIMITED, settings
 from tests.support.virtual_time import pass_time, virtual_time
 
@@ -106,7 +107,7 @@ async def test_the_log_hears_of_a_flood_once_a_minute(caplog: pytest.LogCaptureF
         for number in range(1000):
             drops.count(Unwelcome.CONNECTIONS, "no room for %s", number)
         drops.count(Closing.MEMORY, "something else")
-        await pass_time(QUIET_SECONDS)
+        await pass_time(Timings().drops_quiet)
         drops.count(Unwelcome.CONNECTIONS, "no room for %s", "the last")
     assert drops.counts == {Unwelcome.CONNECTIONS: 1001, Closing.MEMORY: 1}
     assert [record.getMessage() for record in caplog.records] == [

@@ -3,7 +3,16 @@
 import pytest
 
 from gischat.errors import Cause
-from gischat.front.door.rates import REFUSALS_PER_MINUTE, UNIT_BYTES, Pace, Rate, Rates, TooOften, Visitors
+from gischat.front.door.rates import (
+    PAUSE_SECONDS,
+    REFUSALS_PER_MINUTE,
+    UNIT_BYTES,
+    Pace,
+    Rate,
+    Rates,
+    TooOften,
+    Visitors,
+)
 from tests.support.settings import UNLIMITED, settings
 from tests.support.virtual_time import pass_time, virtual_time
 
@@ -136,6 +145,34 @@ async def test_who_goes_on_is_told_a_number_of_times_and_then_no_more() -> None:
     for _ in range(1000):
         assert not speaker.goes_on()
         await pass_time(60 / REFUSALS_PER_MINUTE)
+
+
+@virtual_time
+async def test_who_is_refused_now_and_then_is_answered_at_once_and_his_address_too() -> None:
+    # Given a hundred people at one address, each of whom is wrong once a second
+    here = someone()
+    people = [pace(here) for _ in range(100)]
+    for _ in range(300):
+        assert [one.refuse() for one in people] == [0.0] * len(people)
+        await pass_time(1.0)
+
+
+@virtual_time
+async def test_an_address_that_is_refused_too_much_is_read_more_slowly_and_others_are_not() -> None:
+    here, there = someone(), someone()
+    # Given thousands of connections from one address, whose messages are refused
+    many = [pace(here) for _ in range(3000)]
+    assert [one.refuse() for one in many] == [0.0] * len(many)
+    assert [one.refuse() for one in many] == [0.0] * len(many)
+    # Then each is read no more for a second after the next, and a new connection does not begin anew
+    assert [one.refuse() for one in many] == [PAUSE_SECONDS] * len(many)
+    assert pace(here).refuse() == PAUSE_SECONDS
+    assert pace(there).refuse() == 0.0
+    # And a minute later all is forgotten, however much it was
+    assert not here.are_forgotten(here.rates.now())
+    await pass_time(60)
+    assert here.are_forgotten(here.rates.now())
+    assert many[0].refuse() == 0.0
 
 
 @virtual_time

@@ -8,7 +8,8 @@ import pytest
 
 from gischat.errors import Refused
 from gischat.front.door.restrictions import Ban, Bans, network_of, subject_of
-from gischat.messages import Message, Messages
+from gischat.messages import Message
+from gischat.reading import Messages
 from tests.support.contract import sample
 from tests.support.settings import settings
 
@@ -87,6 +88,8 @@ def test_the_instances_own_nickname_is_nobody_elses() -> None:
         ("2001:db8::7/128", "2001:db8::7"),
         ("2001:db8::7/32", "2001:db8::/32"),
         ("10.1.2.3/8", "10.0.0.0/8"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7/120", "203.0.113.0/24"),
     ],
 )
 def test_what_a_moderator_writes_is_taken_as_it_is_meant(written: str, meant: str) -> None:
@@ -94,7 +97,7 @@ def test_what_a_moderator_writes_is_taken_as_it_is_meant(written: str, meant: st
 
 
 @pytest.mark.parametrize(
-    "written", ["", "jane", "203.0.113", "1.2.3.4/7", "::/0", "2001::/18", "::ffff:1.2.3.4", "/24"]
+    "written", ["", "jane", "203.0.113", "1.2.3.4/7", "::/0", "2001::/18", "::ffff:1.2.3.4/103", "/24"]
 )
 def test_what_is_no_network_or_too_wide_a_one_is_refused_in_words(written: str) -> None:
     with pytest.raises(ValueError, match=r"^[A-Z].*\.$"):

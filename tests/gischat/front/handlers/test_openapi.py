@@ -89,6 +89,30 @@ def test_a_received_message_with_another_key_or_value_is_wrong(
     assert description.faults("ServerMessage", {**right, **broken})
 
 
+@pytest.mark.parametrize(
+    ("body", "is_right"),
+    [
+        ({"nickname": "jane"}, True),
+        ({"address": "203.0.113.7", "channel": "QGIS", "seconds": 60, "reason": "Be kind."}, True),
+        ({"address": "2001:db8::/32", "channel": None}, True),
+        ({"address": "203.0.113.7", "nickname": "jane"}, False),
+        ({"reason": "Be kind."}, False),
+        ({"address": "203.0.113.0/33"}, False),
+        ({"nickname": "jane", "channel": "nowhere"}, False),
+        ({"nickname": "jane", "surprise": 1}, False),
+    ],
+)
+def test_a_ban_is_of_an_address_or_a_nickname(settings: Settings, body: dict[str, Any], is_right: bool) -> None:
+    moderated = Description(document(replace(settings, admin_token="a-token-that-nobody-guesses")))
+    assert (moderated.faults("BanRequest", body) == []) == is_right
+
+
+def test_what_is_dropped_or_may_be_null_is_said(description: Description) -> None:
+    loose = {"author": "jane", "text": "Hello", "surprise": 1, "id": None, "timestamp": None, "in_reply_to_id": None}
+    assert description.faults("PutText", loose) == []
+    assert description.faults("PutText", loose | {"text": "\u200b \u3000"}) != []
+
+
 def test_limits_and_channels_are_those_of_the_settings(settings: Settings) -> None:
     changed = replace(
         settings,

@@ -15,6 +15,8 @@ from gischat.front.sockets import accepting
 from gischat.front.sockets.accepting import Acceptor
 from gischat.front.sockets.drops import Drops
 from gischat.metrics import Unwelcome
+from gischat.timings import Timings
+from tests.support.waiting import DEADLINE
 
 ALLOW = """
 import logging, resource, sys
@@ -60,18 +62,19 @@ class Listening:
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EPROTO])
-async def test_who_cannot_be_accepted_now_is_accepted_later(
-    number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(accepting, "PAUSE_SECONDS", 0.01)
+async def test_who_cannot_be_accepted_now_is_accepted_later(number: int, caplog: pytest.LogCaptureFixture) -> None:
     # Given a system that has nothing left, for three times that we look
     listening, drops = Listening(3, number), Drops()
     accepted: asyncio.Queue[socket.socket] = asyncio.Queue()
+
+    def accepted_one(one: socket.socket, _: Any) -> None:
+        accepted.put_nowait(one)
+
     with caplog.at_level(logging.WARNING):
-        acceptor = Acceptor(listening, lambda one, _: accepted.put_nowait(one), drops)  # type: ignore[arg-type]
+        acceptor = Acceptor(listening, accepted_one, drops, Timings(accept_pause=0.01))  # type: ignore[arg-type]
         # When two come
         clients = [socket.create_connection(listening.socket.getsockname()) for _ in range(2)]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE):
             ours = [await accepted.get() for _ in clients]
     # Then they wait until it has, and the loop was not kept busy meanwhile: one look for each pause
     assert drops.counts == {Unwelcome.ACCEPT: 3}
@@ -132,20 +135,20 @@ async def test_who_comes_without_end_does_not_keep_a_front_from_stopping() -> No
         one.close()
 
 
-async def test_who_is_stopped_in_a_pause_does_not_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accepting, "PAUSE_SECONDS", 0.001)
+async def test_who_is_stopped_in_a_pause_does_not_begin_again() -> None:
     listening, drops = Listening(1, errno.EMFILE), Drops()
     accepted: list[socket.socket] = []
-    acceptor = Acceptor(listening, lambda one, _: accepted.append(one), drops)  # type: ignore[arg-type]
+    pause = Timings(accept_pause=0.0)  # it is over in the next turn of the loop
+    acceptor = Acceptor(listening, lambda one, _: accepted.append(one), drops, pause)  # type: ignore[arg-type]
     client = socket.create_connection(listening.socket.getsockname())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE):
         while not drops.counts:
             await asyncio.sleep(0)
     # When it is told to stop before it looks again
     acceptor.stop()
     # Then it does not look again, however many times it could have
     for _ in range(20):
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
     assert accepted == []
     client.close()
     listening.socket.close()

@@ -10,8 +10,6 @@ from websockets.frames import Frame, Opcode
 from gischat.front.sockets.parser import (
     CLOSE,
     LONGEST_MESSAGE,
-    PING,
-    PONG,
     WHOLE_BYTES,
     Control,
     Dropped,
@@ -40,40 +38,6 @@ def fragmented(payload: bytes, size: int, opcode: Opcode = Opcode.TEXT) -> bytes
     return b"".join(
         frame(payload[at : at + size], Opcode.CONT if at else opcode, at + size >= len(payload)) for at in starts
     )
-
-
-@pytest.mark.parametrize("step", [1, 2, 7, 1000, WHOLE_BYTES + 6, 10**6])
-def test_the_same_comes_out_whatever_the_pieces(step: int) -> None:
-    sizes = (0, 1, 125, 126, WHOLE_BYTES, WHOLE_BYTES + 1, 65_535, 65_536, MOST)
-    sent, expected = b"", list[Event]()
-    for size in sizes:
-        text = "".join(chr(ord("a") + number % 26) for number in range(size))
-        sent += frame(text.encode()) + frame(b"\0\xff" * (size // 2), Opcode.BINARY)
-        expected += [text, b"\0\xff" * (size // 2)]
-    sent += frame(b"", Opcode.PING) + frame(b"x" * 125, Opcode.PONG)
-    expected += [Control(PING, b""), Control(PONG, b"x" * 125)]
-    parser = FrameParser(MOST)
-    assert events(parser, sent, step) == expected
-    assert not parser.is_midway
-    assert parser.held == parser.progress == 0
-
-
-@pytest.mark.parametrize("step", [1, 5, 10**6])
-@pytest.mark.parametrize("size", [1, 3, 64, 5000])
-def test_a_message_in_fragments_comes_whole_and_control_frames_between_them_at_once(size: int, step: int) -> None:
-    text = "Åé🗺" * 2000  # cut in the midst of characters, too
-    cut = fragmented(text.encode(), size)
-    number = -(-len(text.encode()) // size)
-    first = 8 if size > 125 else 6
-    sent = cut[: first + size] + frame(b"?", Opcode.PING) + cut[first + size :]
-    found = events(FrameParser(MOST), sent, step)
-    assert found[:2] == [Fragment.COMPLETE, Control(PING, b"?")]
-    assert found[2:] == [Fragment.COMPLETE] * (number - 2) + [text]
-
-
-def test_empty_fragments_are_fragments() -> None:
-    sent = frame(b"", fin=False) + frame(b"", Opcode.CONT, fin=False) + frame(b"", Opcode.CONT)
-    assert events(FrameParser(MOST), sent, 10**6) == [Fragment.COMPLETE, Fragment.COMPLETE, ""]
 
 
 TOO_LARGE = {

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,12 +21,13 @@ from gischat.front.sockets.frames import text_frame
 from gischat.front.sockets.memory import Memory
 from gischat.front.sockets.parser import LONGEST_MESSAGE
 from gischat.front.sockets.reading import CHUNK_BYTES, FRAGMENTS, ReadAhead
-from gischat.front.sockets.turns import SHARE, Turns
+from gischat.front.sockets.turns import TURN_WORK, Turns
 from gischat.front.sockets.uploads import Uploads
 from gischat.metrics import Gathered
+from gischat.timings import Timings
 from tests.gischat.front.fakes import frames_in
+from tests.support.waiting import DEADLINE, until
 
-DEADLINE = 20.0  # seconds; only a test that fails waits that long
 SIZES = (0, 1, 125, 126, 65_535, 65_536, 300_000, 2)
 MOST = 5 * 2**20
 
@@ -42,7 +43,7 @@ def text(size: int) -> bytes:
 class Scene:
     """A websocket at the server's end of a socket, and what its endpoint has heard; the test holds the other end."""
 
-    def __init__(self, memory: Memory, turns: Turns, uploads: Uploads) -> None:
+    def __init__(self, memory: Memory, turns: Turns, uploads: Uploads, address: str, timings: Timings) -> None:
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         self.client = theirs
@@ -54,6 +55,7 @@ class Scene:
         self.memory = memory
         self.uploads = uploads
         self.last_heard = 0.0
+        self.pause = 0.0
         handler = SimpleNamespace(
             on_ws_connection_close=lambda *_: self._ended(),
             log_exception=lambda _, error, __: self.faults.append(error),
@@ -63,10 +65,12 @@ class Scene:
         self.protocol: Any = ReadAhead(
             cast(Any, handler),
             _WebSocketParams(max_message_size=MOST),
+            address_key=address,
             received=self.counted,
             memory=memory,
             turns=turns,
             uploads=uploads,
+            timings=timings,
         )
         self.protocol.stream = self.stream = IOStream(ours)
         self.protocol.endpoint = self
@@ -97,6 +101,9 @@ class Scene:
     def close_slow_upload(self) -> None:
         self.protocol.close(1008, "Too slow.")
 
+    def close_for_memory(self) -> None:
+        self.protocol.close(1013, "Full.")
+
     def fail(self, code: int, reason: str) -> None:
         self.protocol.close(code, reason)
 
@@ -105,11 +112,6 @@ class Scene:
     async def send(self, data: bytes) -> None:
         async with asyncio.timeout(DEADLINE):
             await asyncio.get_running_loop().sock_sendall(self.client, data)
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(DEADLINE):
-            while not holds():
-                await asyncio.sleep(0.001)
 
     async def received(self) -> bytes:
         """All that the server sends until it closes the connection."""
@@ -125,9 +127,12 @@ class Scene:
 
 
 @asynccontextmanager
-async def scenes(number: int = 1, most_bytes: int = 2**30) -> AsyncIterator[list[Scene]]:
+async def scenes(
+    number: int = 1, most_bytes: int = 2**30, addresses: Sequence[str] = (), timings: Timings = Timings()
+) -> AsyncIterator[list[Scene]]:
+    """So many connections, each from an address of its own, unless `addresses` says where each comes from."""
     memory, turns, uploads = Memory(most_bytes, Drops()), Turns(), Uploads()
-    made = [Scene(memory, turns, uploads) for _ in range(number)]
+    made = [Scene(memory, turns, uploads, one, timings) for one in addresses or map(str, range(number))]
     try:
         yield made
     finally:
@@ -136,7 +141,7 @@ async def scenes(number: int = 1, most_bytes: int = 2**30) -> AsyncIterator[list
         await asyncio.gather(*(scene.has_ended.wait() for scene in made))
         # Then nothing is held for anybody any more
         assert memory.used == 0
-        assert memory._held == {}
+        assert memory._incoming == {}
         assert uploads._windows == {}
 
 
@@ -151,10 +156,10 @@ async def test_the_same_messages_are_read_whatever_the_pieces_in_which_they_come
         for at in range(0, len(sent), step):
             await scene.send(sent[at : at + step])
         # Then each is heard whole, in order, and nothing is held any more
-        await scene.until(lambda: len(scene.heard) == len(messages) + 1 and len(scene.paced) == 4)
+        await until(lambda: len(scene.heard) == len(messages) + 1 and len(scene.paced) == 4)
         assert scene.heard == [message.decode() for message in [*messages, cut]]
         assert scene.protocol.bytes_in == scene.counted.total == len(sent)
-        await scene.until(lambda: scene.memory.used == 0)
+        await until(lambda: scene.memory.used == 0)
 
 
 def fragments(payload: bytes, size: int) -> Iterable[bytes]:
@@ -188,7 +193,7 @@ async def test_who_breaks_the_protocol_gets_a_close_frame_and_nothing_else(sent:
         assert (closing.opcode, closing.data[:2]) == (Opcode.CLOSE, struct.pack("!H", code))
         assert scene.heard == ["before"]
         scene.client.close()
-        await scene.until(scene.has_ended.is_set)
+        await until(scene.has_ended.is_set)
         assert scene.faults == []
 
 
@@ -214,7 +219,7 @@ async def test_every_byte_that_comes_is_a_sign_of_life() -> None:
         for byte in frame(text(2000), fin=False)[:5]:
             before = asyncio.get_running_loop().time()
             await scene.send(bytes([byte]))
-            await scene.until(lambda: scene.last_heard > before)  # noqa: B023 - it is awaited here
+            await until(lambda: scene.last_heard > before)  # noqa: B023 - it is awaited here
         assert scene.heard == []
 
 
@@ -223,7 +228,7 @@ async def test_who_goes_in_the_middle_of_a_message_leaves_nothing_behind() -> No
         await early.send(frame(text(500_000))[:3])
         await late.send(frame(text(500_000))[:400_000])
         await between.send(frame(text(200_000), fin=False))
-        await early.until(lambda: early.memory.used == 3 + (400_000 - 14) + 200_000)
+        await until(lambda: early.memory.used == 3 + (400_000 - 14) + 200_000)
 
 
 async def test_what_is_not_complete_is_counted_as_it_comes() -> None:
@@ -233,10 +238,10 @@ async def test_what_is_not_complete_is_counted_as_it_comes() -> None:
         await scene.send(whole[:10])
         await scene.send(whole[10:300_000])
         # Then what has come counts, and not what was announced
-        await scene.until(lambda: scene.memory.used == 300_000 - 14)
+        await until(lambda: scene.memory.used == 300_000 - 14)
         # And when it is complete, nothing does
         await scene.send(whole[300_000:])
-        await scene.until(lambda: len(scene.heard) == 1)
+        await until(lambda: len(scene.heard) == 1)
         assert scene.memory.used == 0
 
 
@@ -246,9 +251,9 @@ async def test_pieces_of_a_message_are_counted_until_the_last_has_come_whole() -
             await scene.send(frame(text(1000), Opcode.CONT if number else Opcode.TEXT, fin=False))
         last = frame(text(1000), Opcode.CONT)
         await scene.send(last[:-1])
-        await scene.until(lambda: scene.memory.used == 5000 + len(last) - 1)
+        await until(lambda: scene.memory.used == 5000 + len(last) - 1)
         await scene.send(last[-1:])
-        await scene.until(lambda: len(scene.heard) == 1)
+        await until(lambda: len(scene.heard) == 1)
         assert scene.memory.used == 0
 
 
@@ -260,7 +265,7 @@ async def test_a_message_may_be_in_any_number_of_fragments_of_which_some_are_wor
             for at in range(0, len(message), 64)
         )
         await scene.send(sent)
-        await scene.until(lambda: bool(scene.heard))
+        await until(lambda: bool(scene.heard))
         assert scene.heard == [message.decode()]
         assert len(scene.paced) == (len(message) // 64 - 1) // FRAGMENTS
 
@@ -269,12 +274,12 @@ async def test_a_message_whose_fragments_are_too_many_is_dropped_and_that_is_tol
     async with scenes() as (scene,):
         scene.is_within_rates = False
         await scene.send(frame(b"x", fin=False) + frame(b"x", Opcode.CONT, fin=False) * (5 * FRAGMENTS))
-        await scene.until(lambda: len(scene.paced) == 5)
+        await until(lambda: len(scene.paced) == 5)
         assert scene.paced == [True, False, False, False, False]
         assert scene.memory.used == 0
         # And the next one is heard
         await scene.send(frame(b"x", Opcode.CONT) + frame(b"next"))
-        await scene.until(lambda: bool(scene.heard))
+        await until(lambda: bool(scene.heard))
         assert scene.heard == ["next"]
         assert scene.oversized == []
 
@@ -284,7 +289,7 @@ async def test_what_is_too_large_is_told_at_its_end_and_never_held() -> None:
         for size in (MOST + 1, 2 * MOST):
             await scene.send(frame(b"x" * size))
         await scene.send(frame(b"x" * MOST, fin=False) + frame(b"x" * MOST, Opcode.CONT) + frame(b"next"))
-        await scene.until(lambda: bool(scene.heard))
+        await until(lambda: bool(scene.heard))
         assert scene.oversized == [MOST + 1, 2 * MOST, 2 * MOST]
         assert scene.heard == ["next"]
 
@@ -318,23 +323,23 @@ async def test_who_sends_much_at_once_leaves_the_turns_of_the_loop_to_others() -
         honest.client.send(frame(b"hello"))
         honest.on_message = lambda _: events.append("text")
         await others()
-        # Then one of them has a share in each turn, and who had nothing else to say does not wait for it
+        # Then a turn has its bound of work for who begins and for who has waited, and who says little waits for no more
         in_turns = [len(list(group)) for kind, group in itertools.groupby(events) if kind == "ping"]
-        assert max(in_turns) <= SHARE + len(floods)
-        assert events[: events.index("text")].count("ping") <= 3 * SHARE
+        assert max(in_turns) <= 2 * TURN_WORK
+        assert events[: events.index("text")].count("ping") <= 2 * TURN_WORK
 
 
 async def test_a_message_that_is_not_complete_is_watched_until_it_is() -> None:
     async with scenes() as (scene,):
         whole = frame(text(5000))
         await scene.send(whole[:3000])
-        await scene.until(lambda: scene.protocol in scene.uploads._windows)
+        await until(lambda: scene.protocol in scene.uploads._windows)
         assert scene.protocol.progress == 3000 - 8
         await scene.send(whole[3000:])
-        await scene.until(lambda: not scene.uploads._windows)
+        await until(lambda: not scene.uploads._windows)
         # And who makes no progress with one is told so
         await scene.send(whole[:3000])
-        await scene.until(lambda: bool(scene.uploads._windows))
+        await until(lambda: bool(scene.uploads._windows))
         scene.protocol.cut_slow_upload()
         await scene.send(whole[3000:] + frame(struct.pack("!H", 1008), Opcode.CLOSE))
         (closing,) = frames_in(await scene.received())
@@ -349,11 +354,81 @@ async def test_when_memory_is_full_those_go_who_have_most_of_it() -> None:
         # When others hold back the ends of larger ones
         for scene in greedy:
             await scene.send(frame(text(900_000))[:850_000])
-        # Then as many of them are cut off as must be, and he can go on
-        await honest.until(lambda: sum(scene.has_ended.is_set() for scene in greedy) == 2)
+        # Then as many of them are closed as must be, in words, and he can go on
+        await until(lambda: sum(scene.protocol.server_terminated for scene in greedy) == 2)
         await honest.send(message[200_000:])
-        await honest.until(lambda: len(honest.heard) == 1)
-        assert sum(scene.has_ended.is_set() for scene in greedy) == 2
+        await until(lambda: len(honest.heard) == 1)
+        closed = [scene for scene in greedy if scene.protocol.server_terminated]
+        assert len(closed) == 2
+        for scene in closed:
+            await scene.send(frame(text(900_000))[850_000:] + frame(struct.pack("!H", 1013), Opcode.CLOSE))
+            (closing,) = frames_in(await scene.received())
+            assert closing.data == struct.pack("!H", 1013) + b"Full."
+
+
+async def test_when_memory_is_full_the_address_goes_that_has_most_of_it_in_however_small_messages() -> None:
+    # Given somebody in the middle of a large message, and an address that holds back the ends of many small ones
+    async with scenes(most_bytes=2_000_000, addresses=["jane", *["mallory"] * 30]) as (honest, *greedy):
+        message = frame(text(600_000))
+        await honest.send(message[:300_000])
+        for scene in greedy:
+            await scene.send(frame(text(60_000), fin=False))
+        # Then those go, as many as must, and he stays to the end
+        await until(lambda: sum(scene.protocol.server_terminated for scene in greedy) >= 2)
+        await honest.send(message[300_000:])
+        await until(lambda: len(honest.heard) == 1)
+        assert not honest.protocol.server_terminated
+
+
+async def test_what_was_sent_is_heard_though_its_sender_is_gone_when_its_turn_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with scenes() as (scene,):
+        scene.stream.set_close_callback(lambda: None)  # as Tornado does, who looks for the end only then
+
+        async def wait(_: str) -> None:
+            await until(scene.stream.closed)
+
+        monkeypatch.setattr(scene.protocol._turns, "take", lambda _: False)
+        monkeypatch.setattr(scene.protocol._turns, "wait", wait)
+        await scene.send(frame(b"one") + frame(b"two"))
+        scene.client.close()
+        await until(scene.has_ended.is_set)
+        assert scene.heard == ["one", "two"]
+
+
+async def test_who_is_told_to_pause_is_read_no_more_for_that_long() -> None:
+    async with scenes() as (scene,):
+        # Given somebody of whom the first of some messages is refused
+        pauses = [60.0]
+
+        def receive(message: str) -> None:
+            scene.heard.append(message)
+            scene.pause = pauses.pop() if pauses else 0.0
+
+        scene.on_message = receive
+        loop = asyncio.get_running_loop()
+        sleeps: list[float] = []
+        sleep, asleep = asyncio.sleep, loop.create_future()
+
+        async def wait(seconds: float) -> None:
+            if seconds >= 1:
+                sleeps.append(seconds)
+                await asleep
+            else:
+                await sleep(seconds)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reading.asyncio, "sleep", wait)
+            await scene.send(frame(b"wrong") + frame(b"next") + frame(b"last"))
+            # Then the rest waits, and counts, until the pause is over
+            await until(lambda: bool(sleeps))
+            assert (scene.heard, sleeps, scene.pause) == (["wrong"], [60.0], 0.0)
+            assert scene.memory.used > 0
+            asleep.set_result(None)
+            await until(lambda: len(scene.heard) == 3)
+        assert scene.heard == ["wrong", "next", "last"]
+        assert scene.memory.used == 0
 
 
 async def test_large_frames_that_come_together_leave_a_turn_of_the_loop_to_others() -> None:
@@ -364,7 +439,7 @@ async def test_large_frames_that_come_together_leave_a_turn_of_the_loop_to_other
         for scene in made:
             scene.on_message = lambda _: events.append("large")
             await scene.send(message[:-1])
-        await made[0].until(lambda: made[0].memory.used == 3 * CHUNK_BYTES)
+        await until(lambda: made[0].memory.used == 3 * CHUNK_BYTES)
 
         async def others() -> None:
             while events.count("large") < len(made):
@@ -385,13 +460,13 @@ async def test_after_our_goodbye_a_flood_is_not_read_to_its_end() -> None:
         scene.protocol.close(1008, "Bye.")
         await scene.send(frame(b"{}") * (reading.LAST_FRAMES + 50))
         # Then some of it is read, for its own goodbye might follow, and then no more
-        await scene.until(lambda: scene.protocol._last_frames == reading.LAST_FRAMES)
+        await until(lambda: scene.protocol._last_frames == reading.LAST_FRAMES)
         await scene.send(frame(struct.pack("!H", 1008), Opcode.CLOSE))
         await asyncio.sleep(0)
         assert not scene.has_ended.is_set()
         # And when the socket is closed, that is the end
         scene.stream.close()
-        await scene.until(scene.has_ended.is_set)
+        await until(scene.has_ended.is_set)
         assert scene.heard == []
 
 
@@ -399,20 +474,19 @@ async def test_a_goodbye_that_answers_ours_is_read_behind_what_was_on_its_way() 
     async with scenes() as (scene,):
         large = frame(text(300_000))
         await scene.send(large[:100_000])
-        await scene.until(lambda: scene.memory.used > 90_000)
+        await until(lambda: scene.memory.used > 90_000)
         scene.protocol.close(1008, "Bye.")
         await scene.send(large[100_000:])
         await scene.send(frame(b"{}") * (reading.LAST_FRAMES - 2) + frame(struct.pack("!H", 1008), Opcode.CLOSE))
-        await scene.until(scene.has_ended.is_set)
+        await until(scene.has_ended.is_set)
         assert scene.protocol.close_code == 1008
         assert scene.heard == []
 
 
-async def test_who_does_not_answer_our_goodbye_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "CLOSE_SECONDS", 0.01)
-    async with scenes() as (scene,):
+async def test_who_does_not_answer_our_goodbye_is_not_waited_for_for_ever() -> None:
+    async with scenes(timings=Timings(close_answer=0.01)) as (scene,):
         scene.protocol.close(1008, "Bye.")
-        await scene.until(scene.has_ended.is_set)
+        await until(scene.has_ended.is_set)
 
 
 async def test_a_fault_of_ours_in_reading_is_logged_and_ends_the_connection() -> None:
@@ -421,4 +495,4 @@ async def test_a_fault_of_ours_in_reading_is_logged_and_ends_the_connection() ->
         scene.on_message = lambda _: (_ for _ in ()).throw(fault)
         await scene.send(frame(b"{}"))
         assert await scene.received() == b""
-        await scene.until(lambda: scene.faults == [fault])
+        await until(lambda: scene.faults == [fault])

@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from gischat.front.sockets.uploads import FLOOR_BYTES_PER_SECOND, LOOK_SECONDS, WINDOW_SECONDS, Uploads
-from tests.support.virtual_time import pass_time, virtual_time
+from gischat.front.sockets.uploads import FLOOR_BYTES_PER_SECOND, Uploads
+from gischat.timings import Timings
+from tests.support.virtual_time import freeze, pass_time, settle, virtual_time
+
+WINDOW_SECONDS, LOOK_SECONDS = Timings().upload_window, Timings().upload_look
 
 
 class Sender:
@@ -72,6 +75,19 @@ async def test_who_makes_none_is_cut_when_a_window_is_over() -> None:
         assert stops.cut_at is None
         await pass_time(2 * WINDOW_SECONDS + 2 * LOOK_SECONDS)
         assert stops.cut_at is not None
+
+
+@virtual_time
+async def test_what_has_come_while_we_were_frozen_is_read_first() -> None:
+    came = 0
+    sender = Sender(lambda now: came)
+    async with watched(sender):
+        await pass_time(1)
+        freeze(2 * WINDOW_SECONDS)
+        await settle()
+        came = 1_000_000
+        await pass_time(2 * LOOK_SECONDS)
+        assert sender.cut_at is None
 
 
 @virtual_time

@@ -1,7 +1,7 @@
 """A closed terminal ends the chat, as it ends other programs that run in the foreground.
 
 supervisord takes the terminal's SIGHUP for "read your configuration and start everything anew", and would then
-go on with nobody at the other end. `deploy/ctl reload` does that on demand. Under nohup a hangup is ignored.
+go on with nobody at the other end. `gischat ctl reload` does that on demand. Under nohup a hangup is ignored.
 """
 
 import os

@@ -1,7 +1,8 @@
-"""Starting everything anew, one process after another, while people talk: `supervisorctl roll [group ...]`.
+"""Restarts the processes one by one while people talk: `gischat roll [group ...]`, a command of supervisorctl.
 
-For a new version of the code. Workers come first: one that is new understands a front that is old, which may not hold
-the other way round. A process that does not get ready ends the roll, so that a version that does not run costs one.
+For a new version of the code, or changed settings. Workers come first: a new one understands an old front, which may
+not hold the other way round. A process that does not get ready ends the roll, so a version that does not start costs
+one process.
 
 RUNNING says only that a process has lived for a second, and a shared port is answered by any front. So each process
 says by itself when it is ready (gischat/notify.py), and `Readiness`, inside supervisord, hears it.
@@ -19,8 +20,8 @@ from supervisor import events
 from supervisor.states import STOPPED_STATES, ProcessStates
 from supervisor.supervisorctl import ControllerPluginBase
 
-from deploy.health import lacking
-from deploy.scaling import POLL_SECONDS, Group
+from gischat.supervision.health import lacking
+from gischat.supervision.scaling import POLL_SECONDS, Group
 
 ORDER = ("heavy", "light", "fronts")
 READY_SECONDS = 60
@@ -60,7 +61,10 @@ class RollCommand(ControllerPluginBase):  # type: ignore[misc] # supervisor has 
         if not self.ctl.upcheck():
             return
         try:
-            for name in _parse(arguments):
+            names = _parse(arguments)
+            for setting in self.ctl.get_server_proxy("gischat").reload():
+                self.ctl.output(f"{setting} has changed in .env and stays as it was: `gischat stop`, then `gischat up`")
+            for name in names:
                 self._roll(Group(self.ctl, name))
         except (ValueError, Fault, NotReady) as error:
             self.ctl.output(f"ERROR: {error.faultString if isinstance(error, Fault) else error}")

@@ -1,15 +1,18 @@
 """Says in one line where the chat is, once it is there. The launcher leaves it running beside supervisord."""
 
 import os
+import socket
 import sys
 import time
+from contextlib import closing
 
-from deploy.health import lacking, url
-from deploy.notices import tell
 from gischat.settings import Settings, load
+from gischat.supervision.health import LOOPBACK, lacking, url
+from gischat.supervision.notices import tell
 
 PATIENCE_SECONDS = 15  # before it says what is still missing
 POLL_SECONDS = 0.2
+OUTSIDE = "192.0.2.1"  # TEST-NET-1 (RFC 5737): no machine has it
 
 
 def main(supervisord: int) -> None:
@@ -17,6 +20,8 @@ def main(supervisord: int) -> None:
     settings = load()
     if not settings.fronts or _works(settings, supervisord):
         tell(settings, _headline(settings))
+        if reach := _reach(settings):
+            tell(settings, reach)
 
 
 def _works(settings: Settings, supervisord: int) -> bool:
@@ -40,6 +45,33 @@ def _headline(settings: Settings) -> str:
         _counted(settings.heavy_workers, "heavy worker"),
     ]
     return f"{where} — {', '.join(numbers)} (Ctrl-C stops)"
+
+
+def _reach(settings: Settings) -> str | None:
+    """Who else can open the chat, where that is more than this machine."""
+    if not settings.fronts or settings.host not in LOOPBACK:
+        return None
+    address = _own_address()
+    if address is None:
+        return None
+    private = {channel for channel, _ in settings.channel_tokens}
+    if private.issuperset(settings.channels):
+        return f"others on your network reach it at http://{address}:{settings.port}/"
+    return (
+        f"anybody on your network can join at http://{address}:{settings.port}/"
+        " (HOST=127.0.0.1 keeps it to this machine, CHANNEL_TOKENS closes channels)"
+    )
+
+
+def _own_address() -> str | None:
+    """The address from which this machine reaches others. Connecting a UDP socket sends nothing."""
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
+        try:
+            probe.connect((OUTSIDE, 9))
+        except OSError:
+            return None
+        address: str = probe.getsockname()[0]
+        return None if address.startswith("127.") else address
 
 
 def _counted(number: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""python -m deploy.child COMMAND ...: what supervisord starts, tied to it for life.
+"""python -m gischat.supervision.child COMMAND ...: what supervisord starts, tied to it for life.
 
 A process that supervisord starts would outlive it when it is killed: the port stays taken, the embedded
 server goes on writing, and the next start meets them. So before it becomes COMMAND, this process

@@ -1,4 +1,4 @@
-"""`python -m deploy nginx NAME [HOST:PORT ...]`: prints the nginx site of this instance.
+"""The nginx site of an instance.
 
 What nginx must know of our settings, it is told from them: how large a request may be, how long a websocket may be
 silent, where the fronts are.
@@ -9,12 +9,11 @@ import math
 import re
 import textwrap
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from string import Template
 
 from gischat.settings import Settings
+from gischat.supervision import files
 
-TEMPLATES = Path(__file__).parent / "nginx"
 INCLUDE = "    include locations.conf;\n"
 
 MISSED_PINGS = 3  # in a row, and the host behind a connection is gone
@@ -34,8 +33,8 @@ class _Site(Template):
 def site(settings: Settings, arguments: Sequence[str]) -> str:
     """The site file for a command line; a wrong one ends the process with status 2 and a message."""
     given = _parser().parse_args(arguments)
-    template = (TEMPLATES / "site.conf").read_text("utf-8")
-    locations = (TEMPLATES / "locations.conf").read_text("utf-8")
+    template = files.path("deploy/nginx/site.conf").read_text("utf-8")
+    locations = files.path("deploy/nginx/locations.conf").read_text("utf-8")
     values = {
         "name": given.name,
         "servers": "\n    ".join(_server(front) for front in given.fronts or [f"127.0.0.1:{settings.port}"]),
@@ -59,7 +58,7 @@ def silence_seconds(settings: Settings) -> int:
     return max(SHORTEST_SILENCE, math.ceil(settings.ws_ping_interval * MISSED_PINGS))
 
 
-_HEADER = "# Made by `python -m deploy nginx`; make it anew when fronts move or limits change.\n\n"
+_HEADER = "# Made by `gischat nginx`; make it anew when fronts move or limits change.\n\n"
 
 
 def _server(address: str) -> str:
@@ -68,7 +67,7 @@ def _server(address: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m deploy nginx",
+        prog="gischat nginx",
         description="Prints an nginx site for this instance: HTTPS and websockets over its fronts.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )

@@ -13,10 +13,14 @@ import time
 from contextlib import closing, suppress
 from typing import Any, NoReturn
 
-from deploy.instance import ROOT, Instance, Refused
-from deploy.notices import tell
+from gischat.commands import CommandError
 from gischat.logs import is_json
 from gischat.settings import Settings
+from gischat.supervision import files
+from gischat.supervision.instance import Instance
+from gischat.supervision.notices import tell
+from gischat.supervision.remote import supervisord
+from gischat.supervision.spelling import unknown_settings
 
 # More sockets than one front can serve; some systems' hard limit is a billion, and tables are made that long.
 MOST_OPEN_FILES = 65_536
@@ -33,8 +37,10 @@ def launch(instance: Instance) -> NoReturn:
     """Never returns: this process becomes supervisord, so that signals reach it without a go-between.
 
     Raises:
-        Refused: the instance runs already, or its port or log file cannot be had.
+        CommandError: the instance runs already, or its port or log file cannot be had.
     """
+    for complaint in unknown_settings():
+        tell(instance.settings, complaint)
     instance.make_directories()
     _refuse_second_run(instance)
     _await_leftovers(instance)
@@ -43,7 +49,6 @@ def launch(instance: Instance) -> NoReturn:
     _refuse_unusable_ports(instance.settings)
     _raise_open_files_limit()
     instance.export()
-    os.chdir(ROOT)
     log_file = os.environ.get("LOG_FILE")
     output = _output(log_file)
     # The processes write to a pipe of supervisord's: only here it is known whether a person looks at its other end.
@@ -52,51 +57,66 @@ def launch(instance: Instance) -> NoReturn:
     )
     os.environ["LOG_FORMAT"] = "json" if as_json else "text"
     # Beside supervisord; speaks to the terminal even if the log goes elsewhere; Ctrl-C is not for it.
-    announce = [sys.executable, "-m", "deploy.announce", str(os.getpid())]
+    announce = [sys.executable, "-m", "gischat.supervision.announce", str(os.getpid())]
     words = {} if not log_file else {"LOG_FORMAT": "text"}
     subprocess.Popen(announce, stdin=subprocess.DEVNULL, process_group=0, env={**os.environ, **words})
     for descriptor in (sys.stdout.fileno(), sys.stderr.fileno()):
         os.dup2(output, descriptor)
     # As root, supervisord wants to be told that this is meant.
     user = ["--user", "root"] if os.geteuid() == 0 else []
-    configuration = str(ROOT / "supervisord.conf")
-    supervisord = [sys.executable, "-m", "supervisor.supervisord", "--nodaemon"]
-    os.execv(sys.executable, [*supervisord, "--configuration", configuration, *user])
+    configuration = str(files.path("supervisord.conf"))
+    command = [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "--configuration", configuration, *user]
+    os.execv(sys.executable, command)
 
 
 def _refuse_second_run(instance: Instance) -> None:
-    with closing(socket.socket(socket.AF_UNIX)) as control:
-        try:
-            control.connect(str(instance.control_socket))
-        except OSError:  # none there, or one that nobody listens to any more
-            return
+    try:
+        supervisord(instance.control_socket)
+    except CommandError:  # none, or one that stops
+        return
     pid = instance.pid_file.read_text().strip() if instance.pid_file.exists() else "unknown"
-    raise Refused(f"it runs already, with pid {pid} (deploy/ctl shutdown stops it)")
+    raise CommandError(f"it runs already, with pid {pid} (`gischat stop` stops it)")
 
 
 def _await_leftovers(instance: Instance) -> None:
-    """A supervisord that was killed leaves its processes to finish by themselves (see child.py): two servers
-    on one data directory would spoil it, two workers of one name would do the same work."""
-    deadline = time.monotonic() + LEFTOVERS_SECONDS
-    told = False
+    """Waits for what an earlier run has left. A killed supervisord leaves its processes to finish by themselves (see
+    child.py): two servers on one data directory would spoil it, two workers of one name would do the same work."""
+    with suppress(CommandError):
+        wait_for_processes(instance, 0)
+        return
+    tell(instance.settings, "waiting for the processes of an earlier run to end")
+    wait_for_processes(instance, LEFTOVERS_SECONDS)
+
+
+def wait_for_processes(instance: Instance, seconds: float) -> None:
+    """Waits until neither supervisord nor any process of the instance lives.
+
+    Raises:
+        CommandError: one still does, after so many seconds.
+    """
+    deadline = time.monotonic() + seconds
+    while _is_alive(instance):
+        if time.monotonic() >= deadline:
+            raise CommandError("processes of an earlier run are still alive: end them first")
+        time.sleep(0.2)
+
+
+def _is_alive(instance: Instance) -> bool:
+    with closing(socket.socket(socket.AF_UNIX)) as control, suppress(OSError):
+        control.connect(str(instance.control_socket))
+        return True
     with instance.lock_file.open("w") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise Refused("processes of an earlier run are still alive: end them first") from None
-            if not told:
-                tell(instance.settings, "waiting for the processes of an earlier run to end")
-                told = True
-            time.sleep(0.2)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _refuse_unusable_ports(settings: Settings) -> None:
     if settings.fronts:
         if settings.port == 0:
-            raise Refused("PORT=0 would be another port for each front: name one")
+            raise CommandError("PORT=0 would be another port for each front: name one")
         _refuse_unusable_port("PORT", settings.host, settings.port)
     if settings.metrics_port:
         _refuse_unusable_port("METRICS_PORT", settings.host, settings.metrics_port)
@@ -111,14 +131,14 @@ def _refuse_unusable_port(name: str, host: str, port: int) -> None:
                 probe.bind(address)
             except OSError as error:
                 why = f"cannot listen on {host}, port {port}: {_reason(error)} (see {name} and HOST)"
-                raise Refused(why) from error
+                raise CommandError(why) from error
 
 
 def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
     try:
         return [*socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)]
     except socket.gaierror as error:
-        raise Refused(f"HOST={host}: {error.strerror}") from error
+        raise CommandError(f"HOST={host}: {error.strerror}") from error
 
 
 def _reason(error: OSError) -> str:
@@ -152,4 +172,4 @@ def _open_log(path: str) -> int:
     try:
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
     except OSError as error:
-        raise Refused(f"LOG_FILE={path}: {error.strerror}") from error
+        raise CommandError(f"LOG_FILE={path}: {error.strerror}") from error

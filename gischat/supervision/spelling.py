@@ -1,0 +1,28 @@
+"""Names in .env and in the environment that look like settings and are none."""
+
+import os
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from gischat.settings import variables
+from gischat.supervision.instance import FILE_NAMES
+
+# Read by `gischat up` and by compose.yaml, not by the processes.
+OF_THE_LAUNCHER = ("ENV_FILE", "LOG_FILE", "GISCHAT_IMAGE", "GISCHAT_SUBNET")
+
+ALIKE = 0.87  # as difflib measures it: CHANELS is like CHANNELS, HOSTNAME is not like HOST
+
+
+def unknown_settings() -> Iterator[str]:
+    """A complaint about each, with the nearest setting.
+
+    All names in .env must be settings. The environment is full of others' names: there only near misses count.
+    """
+    known = {name + suffix for name in (*variables(), *OF_THE_LAUNCHER) for suffix in ("", "_FILE")}
+    in_file = set(filter(None, os.environ.get(FILE_NAMES, "").split(",")))
+    for name in sorted(in_file - known):
+        near = get_close_matches(name, known, 1)
+        yield f"{name} in .env is no setting" + (f": is {near[0]} meant?" if near else "")
+    for name in sorted(os.environ.keys() - in_file - known):
+        if near := get_close_matches(name, known, 1, ALIKE):
+            yield f"{name} in the environment is no setting: is {near[0]} meant?"

@@ -1,0 +1,121 @@
+"""The package as people install it: built, installed into an empty environment, run outside the clone."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import venv
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.deployment import HOST, REDIS_ALONE, ROOT, Deployment
+from tests.support.client import Client
+
+BUILD_SECONDS = 300
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """What a command prints; it must succeed."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ran = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=BUILD_SECONDS)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from the source distribution, so that this is whole, too."""
+    clone, made = tmp_path_factory.mktemp("clone"), tmp_path_factory.mktemp("made")
+    tracked = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=ROOT).split("\0")
+    for name in filter(None, tracked):
+        if (ROOT / name).is_file():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, clone / name)
+    run(sys.executable, "-m", "build", "--no-isolation", "--sdist", "--outdir", made, clone, cwd=made)
+    (source,) = made.glob("*.tar.gz")
+    run(
+        sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", made, source, cwd=made
+    )
+    (built,) = made.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` of an environment that has the wheel; what it needs comes from the tests' environment."""
+    directory = tmp_path_factory.mktemp("environment")
+    venv.create(directory, with_pip=False)
+    run(sys.executable, "-m", "pip", "--python", directory, "install", "--no-deps", wheel, cwd=directory)
+    (packages,) = directory.glob("lib/python*/site-packages")
+    # Behind its own: the wheel's gischat is found before the clone's.
+    (packages / "needed.pth").write_text(f"{_site_packages()}\n")
+    return directory / "bin"
+
+
+def _site_packages() -> Path:
+    import tornado
+
+    return Path(tornado.__file__).parents[1]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    """Somebody's project, with a package that is called as one of ours."""
+    (tmp_path / "worker").mkdir()
+    (tmp_path / "worker/__init__.py").write_text("raise SystemExit('this is not the worker that was meant')\n")
+    return tmp_path
+
+
+def test_the_wheel_has_what_the_clone_has(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    shipped = [path.relative_to(ROOT) for path in (ROOT / "deploy").rglob("*") if path.suffix in (".conf", ".service")]
+    assert len(shipped) > 5
+    assert {f"gischat/files/{path}" for path in [*shipped, Path("supervisord.conf")]} <= names
+    for package in ("gischat", "worker"):
+        ours = [path for path in (ROOT / package).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+        assert {str(path.relative_to(ROOT)) for path in ours} <= names
+    assert not [name for name in names if name.startswith(("tests/", "bench/"))]
+
+
+async def test_it_serves_outside_a_clone_and_stops(installed: Path, short_directory: Path, directory: Path) -> None:
+    # Given an environment with nothing of the clone's
+    chat = Deployment(
+        directory, state_dir=short_directory / "installed", program=(installed / "gischat",), cwd=directory
+    )
+    try:
+        # When it is started as the README says
+        chat.start()
+        await asyncio.to_thread(chat.wait_until, chat.announced)
+
+        # Then people talk, and it stops
+        client = await Client.connect(f"http://{HOST}:{chat.port}", "QGIS")
+        await client.say("hello")
+        await client.until(type="text", text="hello")
+        await client.leave()
+        assert (await asyncio.to_thread(chat.gischat, "status")).returncode == 0
+        chat.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(chat.exit_status) == 0
+    finally:
+        chat.clean_up()
+
+
+def test_it_writes_out_what_operators_copy(installed: Path, tmp_path: Path) -> None:
+    run(installed / "gischat", "files", tmp_path / "files", cwd=tmp_path)
+    unit = (tmp_path / "files/systemd/gischat.service").read_text()
+    assert f"ExecStart={installed}/python -m gischat up" in unit
+    for name in (".env.example", "nginx/site.conf", "prometheus/alerts.yml", "redis/users.acl"):
+        assert (tmp_path / "files" / name).is_file()
+
+
+def test_a_clone_writes_them_out_too_and_over_nothing(tmp_path: Path) -> None:
+    chat = Deployment(tmp_path, **REDIS_ALONE)
+    assert chat.gischat("files", str(tmp_path / "new")).returncode == 0
+    refused = chat.gischat("files", str(tmp_path / "new"))
+    assert (refused.returncode, refused.stderr) == (1, f"gischat: {tmp_path}/new is not an empty directory\n")

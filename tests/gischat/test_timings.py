@@ -1,0 +1,74 @@
+"""The one object of all times: they do not contradict each other, and stand nowhere else."""
+
+import ast
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gischat.timings import Timings
+
+ROOT = Path(__file__).parents[2]
+
+# Times that are asked of nobody's clock: what a job is predicted to cost, what is counted in a minute, buckets.
+NO_CLOCKS = {
+    "gischat.front.door.rates",
+    "gischat.metrics",
+    "worker.consumer",
+    "worker.fairness",
+    "worker.images",
+    "worker.sandbox",
+}
+
+
+@pytest.mark.parametrize(
+    "contradiction",
+    [
+        {"lease": 3.0},
+        {"heartbeat": 2.0},
+        {"outbox_deaf": 1.5},
+        {"replay": 1.0},
+        {"ids": 10.0},
+        {"challenge_own": 40.0},
+        {"roll_call": 20.0},
+        {"reclaim_heavy": 100.0},
+        {"inbox_read": 15.0},
+    ],
+    ids=str,
+)
+def test_timings_that_contradict_each_other_are_none(contradiction: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="contradict"):
+        Timings(**contradiction)
+
+
+def test_what_a_front_has_seen_it_forgets_before_redis_does() -> None:
+    assert Timings().seen < Timings().ids
+    assert Timings(ids=1.0, settling=0.0).seen < 1.0
+
+
+def test_every_timing_is_used() -> None:
+    sources = "".join(
+        path.read_text("utf-8") for package in ("gischat", "worker") for path in (ROOT / package).rglob("*.py")
+    )
+    contradictions = (
+        (ROOT / "gischat/timings.py").read_text("utf-8").partition("def __post_init__")[2].partition("@property")[0]
+    )
+    unused = [
+        one.name for one in fields(Timings) if sources.count(f".{one.name}") <= contradictions.count(f".{one.name}")
+    ]
+    assert not unused
+
+
+def test_no_time_stands_elsewhere() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}, line {node.lineno}"
+        for package in ("gischat", "worker")
+        for path in (ROOT / package).rglob("*.py")
+        if ".".join(path.relative_to(ROOT).with_suffix("").parts) not in NO_CLOCKS
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name) and target.id.endswith(("SECONDS", "_MS", "_AGE", "_EVERY", "_AFTER"))
+    ]
+    assert not found, f"times that stand outside of Timings: {found}"

@@ -1,0 +1,133 @@
+"""What axe-core, which knows the rules of WCAG and how browsers are read aloud, finds on the page: nothing."""
+
+import json
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from tests.support.contract import BROADCAST, sample, words
+from tests.support.pictures import phone_photo
+from tests.web.conftest import Browse, Join
+from tests.web.page import LOST_LINE, Page
+
+AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
+RUN = """
+const done = arguments[arguments.length - 1];
+axe.run({resultTypes: ["violations"]}).then(done, (error) => done({violations: [{id: String(error), nodes: []}]}));
+"""
+WIDE, PHONE = (1200, 800), (390, 844)
+LOOKS = {"light": WIDE, "dark": PHONE}
+ALL_LOOKS = [(scheme, size) for scheme in LOOKS for size in (WIDE, PHONE)]
+
+
+class Audit:
+    """Looks at a page as it is; in the end there is a report, and nothing in it."""
+
+    def __init__(self, report: Path, looks: list[tuple[str, tuple[int, int]]]) -> None:
+        self._report = report
+        self._looks = looks
+        self.found: dict[str, list[str]] = {}
+
+    def look(self, page: Page, state: str) -> None:
+        """In one colour scheme after the other, on a screen and on a phone."""
+        for scheme, size in self._looks:
+            page.resize(*size)
+            page.show_in(scheme)
+            page.browser.execute_script(AXE)
+            result = page.browser.execute_async_script(RUN)
+            self.found[f"{state}, {scheme}, {size[0]}"] = [
+                f"{rule['id']}: {node['html']} {node['failureSummary']}"
+                for rule in result["violations"]
+                for node in rule["nodes"] or [{"html": "", "failureSummary": ""}]
+            ]
+        page.resize(*WIDE)
+
+    def assert_clean(self) -> None:
+        self._report.parent.mkdir(parents=True, exist_ok=True)
+        self._report.write_text(json.dumps(self.found, indent=1, ensure_ascii=False), "utf-8")
+        assert {state: faults for state, faults in self.found.items() if faults} == {}
+
+
+@pytest.fixture
+def audit(request: pytest.FixtureRequest) -> Iterator[Audit]:
+    """Asserts in the end, so that all states are seen."""
+    looks = ALL_LOOKS if request.config.getoption("--long") else [*LOOKS.items()]
+    report = request.config.rootpath / f".cache/reports/axe/{request.node.name}.json"
+    audit = Audit(report, looks)
+    yield audit
+    audit.assert_clean()
+
+
+async def test_the_lobby(browse: Browse, join: Join, channel: str, audit: Audit) -> None:
+    await join(channel, "jane")
+    page = browse()
+    page.choose(channel)
+    audit.look(page, "lobby")
+    # Of a channel that is private
+    page.browser.execute_script("document.getElementById('token-field').hidden = false")
+    audit.look(page, "token wanted")
+    page.find("#nickname").send_keys("jane")
+    page.find("#enter").click()
+    page.until_shown("already registered", within="#lobby-notice")
+    audit.look(page, "nickname taken")
+    page.expected_errors = ("ERR_INTERNET_DISCONNECTED",)
+    page.join(channel)
+    page.lose_network()
+    page.find("#leave").click()
+    page.until_shown("cannot be reached", within="#lobby-notice")
+    audit.look(page, "server away")
+
+
+async def test_the_room(browse: Browse, join: Join, channel: str, audit: Audit, tmp_path: Path) -> None:
+    jane, page = await join(channel, "jane"), browse()
+    page.join(channel, "john")
+    audit.look(page, "empty room")
+    # Everything that can be said, and answered
+    for type_ in BROADCAST:
+        await jane.send(**sample(type_))
+    await jane.until(type="geojson")
+    said = await jane.until(type="text")
+    reply = {"author": "jane", "in_reply_to_id": said["id"]}
+    await jane.send(type="text", text=f"{words()} https://example.org/ 🗺️", **reply)
+    await jane.send(type="text", text=words(), author="jane", in_reply_to_id="8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11")
+    page.say(own := words())
+    page.until_shown(own)
+    await jane.send(type="like", liker_author="jane", liked_author="john", message=own)
+    page.until_shown("likes")
+    adam = await join(channel, "adam")
+    await adam.leave()
+    page.until_shown("adam left")
+    page.message(said["text"]).find_element("css selector", "[aria-pressed]").click()
+    audit.look(page, "every type of message")
+    # What is about to be said
+    picture = tmp_path / "photo.jpg"
+    picture.write_bytes(phone_photo(40, 30, orientation=6, description="a well"))
+    page.pick(picture)
+    page.message(said["text"]).find_element("css selector", ".tool").click()
+    page.find("#text").send_keys("x" * 250)
+    audit.look(page, "reply and picture")
+    page.find("#attachment-remove").click()
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    page.pick(bad)
+    page.find("#send").click()
+    page.find("#notice")
+    audit.look(page, "refused")
+    page.resize(*PHONE)
+    page.find("#people-toggle").click()
+    page.find("#people")
+    audit.look(page, "people on a phone")
+    page.expected_errors = (LOST_LINE, "ERR_INTERNET_DISCONNECTED")
+    page.lose_network()
+    page.until_shown("Not connected", within="#connection")
+    audit.look(page, "connection lost")
+
+
+async def test_the_room_for_who_reads_along(browse: Browse, join: Join, channel: str, audit: Audit) -> None:
+    jane, page = await join(channel, "jane"), browse()
+    await jane.say(text := words())
+    page.join(channel)
+    page.until_shown(text)
+    audit.look(page, "reading along")
