@@ -190,11 +190,11 @@ class Room:
         # Never lowered here: until all has been said again that Redis has lost, it must take nothing that is newer.
         self._turnstiles.heard[self.channel] = max(number, self._turnstiles.heard.get(self.channel, 0))
 
-    def begin(self, published: int, ids: Mapping[bytes, float]) -> None:
+    def begin(self, published: int, ids: Mapping[bytes, float], intact: float = math.inf) -> None:
         """So much was published before this front was there, and these ids with the age of each: who comes has those
         messages, or does not want them."""
         self.published = published
-        self.recent.begin(published)
+        self.recent.begin(published, intact)
         self.know(ids)
 
     def know(self, ids: Mapping[bytes, float]) -> None:

@@ -58,8 +58,8 @@ class Subscriber:
             while channel not in self._positions:
                 try:
                     # At once, or what is published in between would be neither known nor heard.
-                    newest, ids = await self._gateway.tail(channel, SEEN_IDS)
-                    self._rooms[channel].begin(newest.publication.number if newest else 0, ids)
+                    newest, ids, intact = await self._gateway.tail(channel, SEEN_IDS)
+                    self._rooms[channel].begin(newest.publication.number if newest else 0, ids, intact)
                     self._positions[channel] = newest.id if newest else BEGINNING
                 except (Refused, RedisError):
                     log.debug("waiting for redis")

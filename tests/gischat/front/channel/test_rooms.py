@@ -399,6 +399,22 @@ async def test_a_front_that_was_deaf_for_a_moment_does_not_leave_out_what_it_did
         assert texts_of(await scene.come_back(after)) == []
 
 
+@virtual_time
+async def test_a_front_that_began_while_lost_messages_were_said_again_does_not_take_them_for_new() -> None:
+    """Somebody who has heard them elsewhere is not told that nothing else came after his last message."""
+    async with Scene() as scene:
+        scene.room.begin(0, {}, 1.0)  # a second after Redis had lost something
+        new = scene.next("new")
+        await scene.publish(new)
+        await scene.come_back(new)
+        assert scene.gateway.retentions
+        scene.retain()
+        await pass_time(Timings().settling)
+        later = scene.next("later")
+        await scene.publish(later, scene.next("after"))
+        assert texts_of(await scene.come_back(later)) == ["after"]
+
+
 @pytest.mark.parametrize("is_other_front", [False, True])
 @virtual_time
 async def test_what_stood_behind_a_message_when_redis_lost_something_does_not_count(is_other_front: bool) -> None:

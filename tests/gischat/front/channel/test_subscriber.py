@@ -89,7 +89,7 @@ async def test_a_read_that_began_before_we_went_back_does_not_skip_what_comes_be
     turnstiles: Any = SimpleNamespace(end=nothing)
     outbox: Any = Outbox()
     subscriber = Subscriber(gateway, [outbox], {CHANNEL: room}, turnstiles)
-    gateway.tail = answers((Entry(b"99-0", entries[0].publication), {}))
+    gateway.tail = answers((Entry(b"99-0", entries[0].publication), {}, 0.0))
     gateway.last_entry, gateway.newest_places = answers(entries[-1]), answers([entry.id for entry in entries])
     await subscriber.find_positions()
     reading = asyncio.create_task(subscriber.run())
