@@ -201,6 +201,7 @@ def published_while_joining(scene: Scene, kinds: tuple[str, ...]) -> Iterator[Pu
             yield scene.foreign_count(f"count {'with' if is_counted else 'without'} the joiner, {number}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", KINDS, ids="-".join)
 @virtual_time
 async def test_joining_leaves_no_hole_and_tells_nothing_twice_nor_what_is_out_of_date(kinds: tuple[str, ...]) -> None:
