@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Tests mostly wait, for processes of their own: more of them at once than there are cores.
 TESTS_AT_ONCE ?= 4
+UNIT_TESTS := tests/gischat tests/worker $(wildcard tests/test_*.py)
 SECONDS ?= 600
 # Seconds that each of some twenty proofs takes in test-long, two at once
 LONG ?= 60
@@ -14,13 +15,14 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check status test test-long check-alerts check-qgis simulate soak bench lint audit format clean
+.PHONY: help run check status test test-unit test-long check-alerts check-qgis simulate soak bench lint audit format clean
 
 help:
 	@echo "make run      the chat, in the foreground; Ctrl-C stops it"
 	@echo "make check    will it run here, and if not, what to mend"
 	@echo "make status   is it well, and what runs (scale it with: .venv/bin/gischat scale light 3)"
 	@echo "make test     all tests"
+	@echo "make test-unit   those that start no processes, in some seconds: for while you type"
 	@echo "make test-long   what is proved at random, for longer: LONG=60 seconds each; reports in .cache/reports"
 	@echo "make check-alerts   the alert rules, by promtool and a real Prometheus"
 	@echo "make check-qgis QCHAT_PLUGIN=~/.../plugins/qchat   with a real QGIS and that plugin"
@@ -44,6 +46,9 @@ status: .venv/.installed-run
 test: .venv/.installed-dev
 	@tests/install-tools
 	@$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal $(PYTEST_ARGS)
+
+test-unit: .venv/.installed-dev
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not (processes or slow)" $(UNIT_TESTS) $(PYTEST_ARGS)
 
 test-long: .venv/.installed-dev
 	@tests/install-tools

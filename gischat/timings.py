@@ -27,7 +27,6 @@ class Timings:
     outbox_read: float = 2.0  # that a front's read waits for something to come
     inbox_read: float = 1.0  # … and a worker's, which stops within it when it is told to
     history_answer: float = 30.0  # for a history, which may be long, and waits behind others
-    unheard: float = 3.0  # for a front to hear what is in a history: some of it, Redis may have lost
 
     # Who is there
     lease: float = 8.0  # that a front counts as alive after its last sign of life: several of these may fail

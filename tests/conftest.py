@@ -1,12 +1,17 @@
-"""Fixtures of all tests that need real processes, and what a failing test shows of their logs."""
+"""Fixtures of all tests that need real processes, what a failing test shows of their logs, and who may start them."""
 
+import sys
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import fork_server
 from tests.support.processes import Process, Stack, Valkey
+
+TESTS = Path(__file__).parent
 
 StackFactory = Callable[..., Stack]
 
@@ -20,8 +25,59 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep a list of the processes that tests start."""
+    """Keep a list of the processes that tests start, and see to it that no others do."""
     config.stash[_processes] = []
+    sys.addaudithook(_guard)
+
+
+def pytest_unconfigure() -> None:
+    """End the process that all others are forked from."""
+    fork_server.stop()
+
+
+# `make test-unit` is for whoever is typing: it runs what takes no time, and no processes but a Valkey, which all share.
+
+UNIT_TESTS = [TESTS / "gischat", TESTS / "worker", *TESTS.glob("test_*.py")]
+STARTING_TESTS = [TESTS / "worker" / f"test_{what}.py" for what in ("heavy", "sandbox")]  # a child for each
+SLOW_TESTS = [
+    *(TESTS / "worker" / f"test_{what}.py" for what in ("costs", "images", "rasters")),  # hundreds of pictures
+    TESTS / "gischat/front/sockets/test_conformance.py",
+]
+STARTS = {"subprocess.Popen", "os.fork", "os.posix_spawn", fork_server.STARTS}  # audit events
+
+_may_start = True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts processes: all that is no unit test, or has a stack or a server of its own. Others do it."""
+    for item in items:
+        is_unit = any(map(item.path.is_relative_to, UNIT_TESTS)) and item.path not in STARTING_TESTS
+        if not is_unit or {"open_stack", "server"} & {*getattr(item, "fixturenames", ())}:
+            item.add_marker("processes")
+        if item.path in SLOW_TESTS:
+            item.add_marker("slow")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let nothing start processes that does not say so."""
+    with _starting(item.get_closest_marker("processes") is not None):
+        return (yield)
+
+
+@contextmanager
+def _starting(is_allowed: bool) -> Iterator[None]:
+    global _may_start
+    before, _may_start = _may_start, is_allowed
+    try:
+        yield
+    finally:
+        _may_start = before
+
+
+def _guard(event: str, _: object) -> None:
+    if not _may_start and event in STARTS:
+        raise AssertionError("a test that starts a process has the mark `processes`, so that `make test-unit` has not")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -44,8 +100,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """A real, empty Valkey that all tests share; stacks in it are told apart by their INSTANCE_ID."""
-    with Valkey(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
+    server = Valkey(tmp_path_factory.mktemp("valkey"))
+    with _starting(True):
+        server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="session")

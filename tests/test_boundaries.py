@@ -5,6 +5,7 @@ each side in a fresh interpreter, which shows what comes along.
 """
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -80,10 +81,12 @@ def imports_in(source: str, importer: str, *, is_package: bool = False) -> Itera
 
 
 SOURCES = {module_of(path): path for package in ("gischat", "worker") for path in (ROOT / package).rglob("*.py")}
-IMPORTS = {
-    module: list(imports_in(path.read_text("utf-8"), module, is_package=path.name == "__init__.py"))
-    for module, path in SOURCES.items()
-}
+
+
+@functools.cache
+def imports_of(module: str) -> list[Import]:
+    path = SOURCES[module]
+    return list(imports_in(path.read_text("utf-8"), module, is_package=path.name == "__init__.py"))
 
 
 def is_within(module: str, package: str) -> bool:
@@ -91,7 +94,7 @@ def is_within(module: str, package: str) -> bool:
 
 
 def modules_within(package: str) -> list[str]:
-    return [module for module in IMPORTS if is_within(module, package)]
+    return [module for module in SOURCES if is_within(module, package)]
 
 
 def all_imports(module: str) -> list[Import]:
@@ -99,10 +102,10 @@ def all_imports(module: str) -> list[Import]:
     found: list[Import] = []
     known, unread = {module}, [module]
     while unread:
-        for one in IMPORTS[unread.pop()]:
+        for one in imports_of(unread.pop()):
             found.append(one)
             for ours in (one.imported, one.imported.rpartition(".")[0]):
-                if ours in IMPORTS and ours not in known:
+                if ours in SOURCES and ours not in known:
                     known.add(ours)
                     unread.append(ours)
     return found
@@ -134,7 +137,7 @@ def test_every_file_of_the_front_is_on_a_floor() -> None:
 @pytest.mark.parametrize("floor", FLOORS)
 def test_a_floor_of_the_front_imports_those_below_it_alone(floor: str) -> None:
     modules = modules_within(f"gischat.front.{floor}")
-    found = {floor_of(one.imported): str(one) for module in modules for one in IMPORTS[module]}
+    found = {floor_of(one.imported): str(one) for module in modules for one in imports_of(module)}
     assert found.keys() & FLOORS.keys() - {floor} == FLOORS[floor], "\n".join(sorted(found.values()))
     below = list(FLOORS)[list(FLOORS).index(floor) + 1 :]
     assert FLOORS[floor] <= set(below)
@@ -145,7 +148,7 @@ def test_a_floor_of_the_front_imports_those_below_it_alone(floor: str) -> None:
 )
 def test_what_is_pure_has_no_clock_and_no_chance_of_its_own(module: str) -> None:
     impure = ("time", "datetime", "random", "secrets", "uuid", "os", "socket", "threading")
-    wrong = [str(one) for one in IMPORTS[module] if one.imported.partition(".")[0] in impure]
+    wrong = [str(one) for one in imports_of(module) if one.imported.partition(".")[0] in impure]
     assert not wrong, "\n".join(wrong)
 
 
@@ -190,6 +193,7 @@ def loaded_by(script: str, *module: str) -> list[str]:
     return ran.stdout.split()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("package", "forbidden"), [("gischat", "worker"), ("worker", "gischat.front")])
 def test_one_side_can_be_imported_whole_without_the_other(package: str, forbidden: str) -> None:
     loaded = loaded_by(IMPORT_ALL, package)
@@ -197,6 +201,7 @@ def test_one_side_can_be_imported_whole_without_the_other(package: str, forbidde
     assert [module for module in loaded if is_within(module, forbidden)] == []
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("module", ["worker.process", "worker.images", "worker.geojson"])
 def test_what_runs_in_the_sandbox_brings_no_network_along(module: str) -> None:
     """A child of the sandbox starts sooner, has more of its memory for the job, and nothing to speak with."""
@@ -237,6 +242,7 @@ NEVER_LOADED = {
 }
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("process", STARTS)
 def test_a_start_loads_nothing_that_it_can_do_without(process: str) -> None:
     loaded = loaded_by(STARTS[process] + "; import sys; print('\\n'.join(sys.modules))")
@@ -245,6 +251,7 @@ def test_a_start_loads_nothing_that_it_can_do_without(process: str) -> None:
     assert not unneeded, f"at the start of a {process}: {', '.join(sorted(unneeded))}"
 
 
+@pytest.mark.processes
 def test_a_front_starts_without_the_pattern_that_takes_long_and_has_it_when_asked() -> None:
     loaded = loaded_by(
         f"""

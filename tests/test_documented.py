@@ -1,8 +1,6 @@
 """What an operator reads is what the settings do."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from gischat import __main__ as commanding
 from gischat.settings import SettingsError, load, variables
 from gischat.supervision.rolling import RollCommand
 from gischat.supervision.scaling import ScaleCommand
+from tests.support import fork_server
 from tests.support.settings import settings
 
 ROOT = Path(__file__).parents[1]
@@ -68,15 +67,15 @@ def test_every_setting_is_documented() -> None:
 
 
 # NB_UVICORN_WORKERS stands in the row of what it is another name for
-@pytest.mark.parametrize("name", sorted(set(variables()) - {COMPOSED, "NB_UVICORN_WORKERS"}))
-def test_the_documented_default_of_a_setting_is_right(name: str) -> None:
-    names, defaults = documented(name)
-    expected = written(default(name)).replace(" ", "")
-    shown = defaults[names.index(name)] if len(names) == len(defaults) else "".join(defaults)
-    same_number = _is_number(shown) and _is_number(expected) and float(shown) == float(expected)
-    assert shown == (expected or "off") or same_number, (
-        f"docs/settings.md says that {name} is {shown}, it is {expected}"
-    )
+def test_the_documented_default_of_every_setting_is_right() -> None:
+    for name in set(variables()) - {COMPOSED, "NB_UVICORN_WORKERS"}:
+        names, defaults = documented(name)
+        expected = written(default(name)).replace(" ", "")
+        shown = defaults[names.index(name)] if len(names) == len(defaults) else "".join(defaults)
+        same_number = _is_number(shown) and _is_number(expected) and float(shown) == float(expected)
+        assert shown == (expected or "off") or same_number, (
+            f"docs/settings.md says that {name} is {shown}, it is {expected}"
+        )
 
 
 def _is_number(text: str) -> bool:
@@ -114,11 +113,11 @@ def test_what_the_example_shows_is_the_defaults(monkeypatch: pytest.MonkeyPatch)
     assert load() == settings()
 
 
-@pytest.mark.parametrize("name", sorted(variables()))
-def test_every_setting_that_is_documented_is_read(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_every_setting_that_is_documented_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """It makes a difference what it is, or it is found wrong."""
-    monkeypatch.setattr("os.environ", {name: "other,other" if name == "CHANNELS" else "\n"})
-    assert outcome() != settings()
+    for name in variables():
+        monkeypatch.setattr("os.environ", {name: "other,other" if name == "CHANNELS" else "\n"})
+        assert outcome() != settings(), name
 
 
 def outcome() -> Any:
@@ -160,9 +159,9 @@ def test_every_command_of_gischat_that_is_shown_is_there() -> None:
     assert shown("gischat") <= set(commanding.COMMANDS)
 
 
+@pytest.mark.processes
 def test_every_act_of_moderators_that_is_shown_is_there() -> None:
-    command = [sys.executable, "-m", "gischat", "admin", "--help"]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    told = fork_server.run("-m", "gischat", "admin", "--help").stdout
     assert shown("gischat admin") == set(re.findall(r"^    ([a-z]+)  ", told, re.MULTILINE))
 
 

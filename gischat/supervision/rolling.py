@@ -97,8 +97,11 @@ class RollCommand(ControllerPluginBase):  # type: ignore[misc] # supervisor has 
         """
         deadline = time.monotonic() + READY_SECONDS
         ready: set[int] = set()
+        pids: set[int] = set()
         while (member := group.member(name))["pid"] not in ready or not self._is_well(group):
-            if member["state"] in FALLEN or time.monotonic() > deadline:
+            pids.add(member["pid"])
+            has_fallen = member["state"] in FALLEN or len(pids - {0}) > 1  # it may have been started again since
+            if has_fallen or time.monotonic() > deadline:
                 raise NotReady(f"{group.name}:{name} does not get ready (see the log); the rest runs as before")
             time.sleep(POLL_SECONDS)
             ready |= self._news()

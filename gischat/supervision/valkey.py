@@ -27,15 +27,20 @@ LONGEST_HEADER = 64  # bytes of a `*3` or `$120` line, generously
 
 def main(command: list[str]) -> None:
     started = Path(os.environ["RUN_DIR"], "valkey.started")
-    if _is_recent(started):
+    if _has_failed(started):
         for message in repair(Path(os.environ["STATE_DIR"])):
             tell(load(), message)
-    started.touch()
+    started.write_text(str(os.getppid()))
     child.main(command)
 
 
-def _is_recent(marker: Path) -> bool:
-    return marker.exists() and time.time() - marker.stat().st_mtime < FAILED_WITHIN
+def _has_failed(started: Path) -> bool:
+    """Whether this supervisord has just started it: it did not live long."""
+    try:
+        is_recent = time.time() - started.stat().st_mtime < FAILED_WITHIN
+        return is_recent and started.read_text() == str(os.getppid())
+    except OSError:
+        return False
 
 
 def repair(state_dir: Path) -> Iterator[str]:

@@ -3,8 +3,7 @@
 import asyncio
 import itertools
 import json
-import subprocess
-import sys
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -15,7 +14,9 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.attacks.attackers import CHANNEL
+from tests.support import fork_server
 from tests.support.client import Client
+from tests.support.fork_server import BARE_ENVIRONMENT, RUN_WITHIN
 from tests.support.processes import ROOT, Stack
 
 StackFactory = Callable[..., Stack]
@@ -108,21 +109,20 @@ class House:
     @asynccontextmanager
     async def attacked(self, attack: str, **options: Any) -> AsyncIterator["asyncio.Future[Any]"]:
         """Is attacked as long as the context lasts; the future is what came of it."""
-        command = [sys.executable, "-m", "tests.attacks.attackers", attack, str(self.front.port), json.dumps(options)]
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        line = asyncio.create_task(process.stdout.readline())
-        result = asyncio.get_running_loop().create_future()
-        line.add_done_callback(lambda read: result.set_result(json.loads(read.result() or "null")))
-        try:
-            yield result
-        finally:
-            process.stdin.close()
-            status = await process.wait()
-        assert status == 0, f"the attack {attack} failed"
+        arguments = ["-m", "tests.attacks.attackers", attack, str(self.front.port), json.dumps(options)]
+        (its_in, ours_out), (ours_in, its_out) = (map(os.fdopen, os.pipe(), ("rb", "wb")) for _ in range(2))
+        log = self.stack.directory / "attack.log"
+        with its_in, its_out, log.open("wb") as errors:
+            process = fork_server.start(arguments, BARE_ENVIRONMENT, ROOT, its_out, errors, its_in)
+        with ours_in:
+            result = asyncio.create_task(asyncio.to_thread(lambda: json.loads(ours_in.readline() or "null")))
+            try:
+                yield result
+            finally:
+                ours_out.close()
+                status = await asyncio.to_thread(process.wait, RUN_WITHIN)
+                await asyncio.wait([result])
+        assert status == 0, f"the attack {attack} failed: {log.read_text()}"
 
     def descriptors(self) -> int:
         """How many files and sockets the front has open."""

@@ -1,7 +1,10 @@
 """A server for the clients, and the clients, which leave when the test ends."""
 
 import asyncio
+import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,16 +15,17 @@ from tests.clients.qchat import QChat
 from tests.clients.qfield import QField
 from tests.clients.qt import Qt
 from tests.conftest import StackFactory
-from tests.support.processes import Stack
+from tests.support.fork_server import BARE_ENVIRONMENT
+from tests.support.processes import Process, Stack
 
 NAMED_CHANNELS = ["QGIS", "Field and mobile", "Été à la mer", "R+D", "100%"]
-FRESH_CHANNELS = [f"room {number}" for number in range(200)]
+FRESH_CHANNELS = [f"room {number}" for number in range(90)]
 
 OpenClient = Callable[..., Any]
 ConnectClient = Callable[..., Awaitable[Any]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(open_stack: StackFactory) -> Iterator[Stack]:
     """A front and its workers, with the settings that a new instance has but for the channels."""
     with open_stack(channels=",".join(NAMED_CHANNELS + FRESH_CHANNELS)) as stack:
@@ -29,7 +33,7 @@ def stack(open_stack: StackFactory) -> Iterator[Stack]:
         stack.assert_quiet_logs()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _fresh_channels() -> list[str]:
     return list(FRESH_CHANNELS)
 
@@ -80,12 +84,26 @@ def qfield(clients: list[GuiClient], stack: Stack) -> ConnectClient:
     return connect
 
 
+@pytest.fixture(scope="package")
+def qt_socket() -> Iterator[Path]:
+    """A process with Qt in it, which takes up a second to load."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "qt")
+        command = [sys.executable, "-m", "tests.clients.qt_process", str(path)]
+        process = Process("qt", command, BARE_ENVIRONMENT, Path(name))
+        process.start()
+        while not path.is_socket():
+            assert not process.ends_within(0.03), process.whole_log()
+        yield path
+        process.kill()
+
+
 @pytest.fixture
-def qt(clients: list[Any]) -> Callable[[], Awaitable[Qt]]:
-    """Starts a process with Qt in it: `await qt()`."""
+def qt(clients: list[Any], qt_socket: Path) -> Callable[[], Awaitable[Qt]]:
+    """Makes clients with Qt: `await qt()`."""
 
     async def start() -> Qt:
-        client = await Qt.start()
+        client = await Qt.start(qt_socket)
         clients.append(client)
         return client
 

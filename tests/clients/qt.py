@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from tests.support.client import DEADLINE
 from tests.support.contract import Message
-from tests.support.processes import ROOT
 
 Event = dict[str, Any]
 
@@ -23,34 +22,25 @@ class QtReply(NamedTuple):
 
 
 class Qt:
-    """The process; its QWebSocket is driven with `open`, `send`, `close`, and followed with `until` and `text`."""
+    """A client in the process; its QWebSocket is driven with `open`, `send`, `close`, and followed with `until`."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._lines = reader
+        self._writer = writer
         self._events: list[Event] = []
         self._news = asyncio.Event()
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls) -> Self:
-        """Start the process and wait until its event loop runs."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.clients.qt_process",
-            cwd=ROOT,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=1 << 26,
-        )
-        qt = cls(process)
+    async def start(cls, path: Path) -> Self:
+        """Have one made, by the process behind that socket."""
+        qt = cls(*await asyncio.open_unix_connection(path, limit=1 << 26))
         await qt.until(event="ready")
         return qt
 
     def do(self, verb: str, **arguments: Any) -> None:
         """Have its event loop do it, when it comes to it."""
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps([verb, arguments]).encode() + b"\n")
+        self._writer.write(json.dumps([verb, arguments]).encode() + b"\n")
 
     async def open(self, url: str) -> None:
         """Open the QWebSocket, with QUrl's own idea of what was typed."""
@@ -81,17 +71,10 @@ class Qt:
         return message
 
     async def close(self) -> None:
-        """End the process."""
-        if self._process.returncode is None:
-            self.do("end")
-            try:
-                async with asyncio.timeout(DEADLINE):
-                    await self._process.wait()
-            except TimeoutError:
-                self._process.kill()
-                await self._process.wait()
-                raise AssertionError("Qt did not end when told to") from None
+        """Have the client thrown away."""
+        self._writer.write_eof()
         await self._reader
+        self._writer.close()
 
     async def _wait_for(self, matches: Callable[[Event], bool], what: str) -> Event:
         def found() -> Event | None:
@@ -109,8 +92,7 @@ class Qt:
         return event
 
     async def _read(self) -> None:
-        assert self._process.stdout
-        while line := await self._process.stdout.readline():
+        while line := await self._lines.readline():
             self._events.append(json.loads(line))
             self._news.set()
         self._news.set()

@@ -1,39 +1,38 @@
-"""A process with Qt's event loop, a QWebSocket and a QNetworkAccessManager: `python -m tests.clients.qt_process`.
+"""A process with Qt's event loop, for all tests in turn: `python -m tests.clients.qt_process SOCKET`.
 
-It takes JSON lines on stdin and tells in JSON lines on stdout what happens; `qt.py` speaks with it. It needs no
-display, and of Qt only what needs none: no GL, no EGL.
+Whoever connects to the socket has a QWebSocket and a QNetworkAccessManager until the connection ends. It takes JSON
+lines and tells in JSON lines what happens; `qt.py` speaks with it. It needs no display, and of Qt only what needs
+none: no GL, no EGL.
 """
 
 import json
 import os
+import socket
 import sys
 import time
 from typing import Any
 
-from PySide6.QtCore import QCoreApplication, QSocketNotifier, QUrl, qVersion
+from PySide6.QtCore import QCoreApplication, QSocketNotifier, QTimer, QUrl, qVersion
 from PySide6.QtNetwork import QNetworkAccessManager, QNetworkReply, QNetworkRequest
 from PySide6.QtWebSockets import QWebSocket
-
-
-def tell(**event: Any) -> None:
-    """One line to whoever started us."""
-    os.write(1, json.dumps(event).encode() + b"\n")
 
 
 class Client:
     """Does what it is told; all of it in Qt's event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
         self._rest = b""
         self._network = QNetworkAccessManager()
         self._network.finished.connect(self._finished)
         self._socket = QWebSocket()
-        self._socket.connected.connect(lambda: tell(event="connected", url=self._socket.requestUrl().toString()))
-        self._socket.textMessageReceived.connect(lambda text: tell(event="text", text=text))
+        self._socket.connected.connect(lambda: self._tell(event="connected", url=self._socket.requestUrl().toString()))
+        self._socket.textMessageReceived.connect(lambda text: self._tell(event="text", text=text))
         self._socket.disconnected.connect(self._disconnected)
-        self._socket.errorOccurred.connect(lambda _: tell(event="error", text=self._socket.errorString()))
-        self._notifier = QSocketNotifier(0, QSocketNotifier.Type.Read)
+        self._socket.errorOccurred.connect(lambda _: self._tell(event="error", text=self._socket.errorString()))
+        self._notifier = QSocketNotifier(connection.fileno(), QSocketNotifier.Type.Read)
         self._notifier.activated.connect(self._read)
+        self._tell(event="ready", version=qVersion())
 
     def open(self, url: str) -> None:
         self._socket.open(QUrl(url))
@@ -47,7 +46,7 @@ class Client:
     def hold(self, seconds: float) -> None:
         """The event loop does something else."""
         time.sleep(seconds)
-        tell(event="released")
+        self._tell(event="released")
 
     def get(self, url: str, headers: dict[str, str]) -> None:
         request = QNetworkRequest(QUrl(url))
@@ -55,14 +54,18 @@ class Client:
             request.setRawHeader(name.encode(), value.encode())
         self._network.get(request)
 
-    def end(self) -> None:
-        self._socket.abort()
-        QCoreApplication.quit()
+    def _tell(self, **event: Any) -> None:
+        self._connection.sendall(json.dumps(event).encode() + b"\n")
 
     def _read(self) -> None:
-        data = os.read(0, 1 << 20)
-        if not data:  # whoever started us has gone
-            self.end()
+        data = self._connection.recv(1 << 20)
+        if not data:  # the test is over
+            self._notifier.setEnabled(False)
+            self._socket.disconnected.disconnect()
+            self._socket.abort()
+            self._connection.close()
+            QTimer.singleShot(0, lambda: clients.remove(self))  # not before Qt has done with its notifier
+            return
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             verb, arguments = json.loads(line)
@@ -70,10 +73,10 @@ class Client:
 
     def _disconnected(self) -> None:
         code = self._socket.closeCode()
-        tell(event="disconnected", code=getattr(code, "value", code), reason=self._socket.closeReason())
+        self._tell(event="disconnected", code=getattr(code, "value", code), reason=self._socket.closeReason())
 
     def _finished(self, reply: QNetworkReply) -> None:
-        tell(
+        self._tell(
             event="reply",
             status=reply.attribute(QNetworkRequest.Attribute.HttpStatusCodeAttribute),
             content_type=reply.rawHeader("Content-Type").data().decode(),
@@ -85,6 +88,11 @@ class Client:
 
 if __name__ == "__main__":
     application = QCoreApplication(sys.argv)
-    client = Client()
-    tell(event="ready", version=qVersion())
-    application.exec()
+    clients: list[Client] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{sys.argv[1]}.new")
+        listener.listen()
+        os.rename(f"{sys.argv[1]}.new", sys.argv[1])  # it is there when it is listened to
+        arrivals = QSocketNotifier(listener.fileno(), QSocketNotifier.Type.Read)
+        arrivals.activated.connect(lambda: clients.append(Client(listener.accept()[0])))
+        application.exec()

@@ -63,7 +63,7 @@ async def test_a_held_event_loop_is_not_thrown_out(qt: StartQt, start_stack: Sta
     """24 s of a processing run, ten times as fast: it answers no ping meanwhile."""
     usual, faster = settings(), 10
     scaled = {name: getattr(usual, name) / faster for name in ("ws_ping_interval", "ws_ping_timeout")}
-    stack = start_stack(channels="QGIS", **scaled)
+    stack = start_stack(channels="QGIS", heavy=0, **scaled)
     client = await qt()
     await client.open(websocket_url(stack, "QGIS"))
     await client.message(type="nb_users")
@@ -74,7 +74,7 @@ async def test_a_held_event_loop_is_not_thrown_out(qt: StartQt, start_stack: Sta
 
 
 async def test_it_reads_why_before_the_server_closes(qt: StartQt, start_stack: StackFactory) -> None:
-    stack = start_stack(channels="QGIS")
+    stack = start_stack(channels="QGIS", heavy=0)
     client = await qt()
     await client.open(websocket_url(stack, "QGIS"))
     await client.message(type="nb_users")

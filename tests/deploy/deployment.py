@@ -12,6 +12,7 @@ from xmlrpc.client import ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport
 
+from tests.support import fork_server
 from tests.support.processes import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +82,9 @@ class Deployment:
 
     def gischat(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Any of the commands, to its end."""
-        command = [*self._program, *arguments]
+        command = [*map(str, self._program), *arguments]
+        if command[0] == sys.executable:
+            return fork_server.run(*command[1:], directory=self._cwd, **self.environment)
         return subprocess.run(command, cwd=self._cwd, env=self.environment, capture_output=True, text=True, timeout=60)
 
     @property
@@ -92,13 +95,18 @@ class Deployment:
 
     def members(self) -> dict[str, Member]:
         """supervisorctl's status, by name; empty while nobody answers."""
+        known = self._known() or []
+        return {f"{each['group']}:{each['name']}": Member(each["statename"], each["pid"]) for each in known}
+
+    def _known(self) -> list[dict[str, Any]] | None:
+        """None while nobody answers."""
         transport = SupervisorTransport("gischat", "gischat", f"unix://{self.run_dir / 'supervisor.sock'}")
         proxy: Any = ServerProxy("http://localhost", transport=transport)
         try:
-            known = proxy.supervisor.getAllProcessInfo()
+            known: list[dict[str, Any]] = proxy.supervisor.getAllProcessInfo()
         except OSError:
-            return {}
-        return {f"{each['group']}:{each['name']}": Member(each["statename"], each["pid"]) for each in known}
+            return None
+        return known
 
     def pids(self) -> dict[str, int]:
         return {name: member.pid for name, member in self.members().items()}
@@ -108,7 +116,8 @@ class Deployment:
         return {name: member.state for name, member in self.members().items()} == dict.fromkeys(names, "RUNNING")
 
     def announced(self) -> bool:
-        return "(Ctrl-C stops)" in self.log_text()
+        """Whether it has said where it is, and takes commands: without fronts it may say so before."""
+        return "(Ctrl-C stops)" in self.log_text() and self._known() is not None
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""

@@ -5,8 +5,6 @@ import os
 import shutil
 import socket
 import ssl
-import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +12,8 @@ from typing import Self
 
 import trustme
 
-from tests.support.processes import HOST, ROOT, Port, Process
+from tests.support import fork_server
+from tests.support.processes import HOST, Port, Process
 
 NAME = "localhost"
 
@@ -124,9 +123,9 @@ def executable() -> str:
 
 def site(*arguments: str, **settings: str) -> str:
     """The site as an operator gets it."""
-    command = [sys.executable, "-m", "gischat", "nginx", *arguments]
-    environment = {"PATH": os.defpath, "ENV_FILE": os.devnull, **settings}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    ran = fork_server.run("-m", "gischat", "nginx", *arguments, ENV_FILE=os.devnull, **settings)
+    ran.check_returncode()
+    return ran.stdout
 
 
 def _certify(authority: trustme.CA, directory: Path) -> None:

@@ -238,7 +238,7 @@ def test_stop_waits_until_everything_has_stopped(deployment: Deploy) -> None:
     assert (stopped.returncode, stopped.stdout) == (0, "gischat: stopped\n")
     assert chat.gischat("status").stderr == "gischat: it does not run here\n"
     assert chat.gischat("stop").returncode == 1
-    again = deployment(STATE_DIR=str(chat.state_dir), **REDIS_ALONE).start()
+    again = deployment("again", state_dir=chat.state_dir, **REDIS_ALONE).start()
     again.wait_until(again.announced)
     assert "runs already" not in again.log_text()
 
@@ -247,8 +247,9 @@ def test_a_damaged_append_only_file_is_cut_at_its_last_good_command_and_kept(dep
     # Given data of an earlier run, damaged in the middle
     client = "import os, redis; client = redis.Redis.from_url(os.environ['REDIS_URL']); "
     chat = deployment(**REDIS_ALONE).start()
-    chat.wait_until(chat.announced)
-    chat.gischat("exec", "python", "-c", client + "client.set('before', 'yes'); client.set('after', 'lost')")
+    chat.wait_until(lambda: chat.runs("redis:valkey"))
+    said = chat.gischat("exec", "python", "-c", client + "client.set('before', 'yes'); client.set('after', 'lost')")
+    assert said.returncode == 0, said.stderr
     assert chat.gischat("stop").returncode == 0
     (file,) = (chat.state_dir / "appendonlydir").glob("*.incr.aof")
     whole = file.read_bytes()

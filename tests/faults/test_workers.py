@@ -44,7 +44,7 @@ async def test_what_dead_and_frozen_workers_held_is_taken_over_and_comes_once(ma
 
         # Then the third takes them over
         await until(lambda: scene.held_by(dead, lane) + scene.held_by(frozen, lane) == 0, "jobs to be taken over")
-        assert "took over" in living.new_log()
+        await until(lambda: "took over" in living.new_log(), "the third to say so")
 
         # And when the frozen one thaws, what it does with them is not published a second time
         frozen.wake()

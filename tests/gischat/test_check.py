@@ -3,10 +3,9 @@
 import http.server
 import json
 import resource
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ import pytest
 from gischat import __version__
 from gischat.checks import machine
 from gischat.checks.findings import Finding, Level, size
-from tests.support.processes import HOST, ROOT, Valkey, free_port
+from tests.support import fork_server
+from tests.support.processes import HOST, Valkey, free_port
 from tests.support.settings import settings
 
 
@@ -146,11 +146,10 @@ def test_sizes_are_written_for_people(number: int, written: str) -> None:
 # The command
 
 
-def check(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gischat", "check", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+check = partial(fork_server.run, "-m", "gischat", "check")
 
 
+@pytest.mark.processes
 def test_where_all_is_well_the_status_is_0_in_spite_of_warnings(valkey: Valkey, port: int) -> None:
     told = check(REDIS_URL=valkey.url, PORT=str(port))
     assert told.returncode == 0, told.stdout
@@ -162,6 +161,7 @@ def test_where_all_is_well_the_status_is_0_in_spite_of_warnings(valkey: Valkey, 
     assert lines[-1].startswith("gischat: 0 wrong, ")
 
 
+@pytest.mark.processes
 def test_where_something_is_wrong_the_status_is_1(port: int) -> None:
     told = check("--json", REDIS_URL=f"redis://:secret@{HOST}:{port}", FRONTS="0")
     assert told.returncode == 1
@@ -173,6 +173,7 @@ def test_where_something_is_wrong_the_status_is_1(port: int) -> None:
     assert "secret" not in told.stdout + told.stderr
 
 
+@pytest.mark.processes
 def test_wrong_settings_are_all_named_with_status_78() -> None:
     told = check(PORT="http", REDIS_URL="redis://localhost:http")
     assert told.returncode == 78
@@ -182,6 +183,7 @@ def test_wrong_settings_are_all_named_with_status_78() -> None:
     assert json.loads(told.stdout)["wrong_settings"].keys() == {"PORT", "CHANNELS"}
 
 
+@pytest.mark.processes
 def test_an_embedded_server_need_not_run_yet(tmp_path: Path) -> None:
     told = check("--up", STATE_DIR=str(tmp_path), FRONTS="0")
     assert told.returncode == 0

@@ -16,6 +16,7 @@ def test_a_process_that_runs_is_not_gone() -> None:
     assert not is_gone(identity())
 
 
+@pytest.mark.processes
 def test_a_process_is_gone_when_it_has_ended_even_before_anybody_asked_for_its_status() -> None:
     with subprocess.Popen([sys.executable, "-c", TELL], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None

@@ -5,6 +5,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,24 +14,26 @@ import gischat.__main__
 import gischat.commands
 from gischat import __version__
 from gischat.__main__ import COMMANDS
+from tests.support import fork_server
 
 ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.processes
 
 # supervisorctl's own, another program's, or without arguments
 WITHOUT_HELP = ("front", "ctl", "scale", "roll", "exec", "ready")
 
 
-def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True)
+gischat_command = partial(fork_server.run, "-m", "gischat")
 
 
 def test_the_version_is_told() -> None:
-    told = run("-m", "gischat", "--version")
+    told = gischat_command("--version")
     assert (told.returncode, told.stdout) == (0, f"gischat {__version__}\n")
 
 
 def test_the_help_has_a_line_for_every_command() -> None:
-    told = run("-m", "gischat", "--help")
+    told = gischat_command("--help")
     assert told.returncode == 0
     for name, command in COMMANDS.items():
         assert re.search(rf"^ +{name} +{re.escape(command.help)}$", told.stdout, re.MULTILINE)
@@ -45,7 +48,7 @@ def test_every_command_is_a_module_and_every_module_a_command() -> None:
 
 @pytest.mark.parametrize("arguments", [["dance"], ["--json"]], ids=" ".join)
 def test_who_asks_for_what_there_is_not_is_told_what_there_is(arguments: list[str]) -> None:
-    told = run("-m", "gischat", *arguments)
+    told = gischat_command(*arguments)
     assert told.returncode == 2
     assert "COMMAND" in told.stderr
 
@@ -56,14 +59,15 @@ def test_who_asks_for_what_there_is_not_is_told_what_there_is(arguments: list[st
     ids=lambda command: "".join(command) or "-",
 )
 def test_a_command_has_a_help_of_its_own(command: list[str]) -> None:
-    told = run("-m", "gischat", *command, "--help")
+    told = gischat_command(*command, "--help")
     assert told.returncode == 0
     assert " ".join(["gischat", *command]) in told.stdout
 
 
 def test_a_front_loads_nothing_of_the_commands() -> None:
     script = "import sys, gischat.__main__, gischat.commands.front; print(*sys.modules)"
-    loaded = set(run("-c", script).stdout.split())
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={}, capture_output=True, text=True)
+    loaded = set(ran.stdout.split())
     assert "gischat.front.app" in loaded
     others = {command.module for command in COMMANDS.values()} - {"gischat.commands.front"}
     assert not loaded & {"argparse", "supervisor", *others}

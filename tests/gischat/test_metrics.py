@@ -72,6 +72,7 @@ def scrape(directory: Path, accept: str = "") -> Scrape:
     return Scrape(body.decode())
 
 
+@pytest.mark.processes
 def test_counts_of_all_processes_are_added_up(directory: Path, start: Start) -> None:
     # Given two fronts and a worker
     start(clients=3)
@@ -88,11 +89,13 @@ def test_counts_of_all_processes_are_added_up(directory: Path, start: Start) -> 
     assert told.value("gischat_job_duration_seconds_bucket", type="text", le="0.025") == 3
 
 
+@pytest.mark.processes
 def test_a_process_bears_the_name_that_it_is_given(start: Start) -> None:
     assert start(name="front-7").name == "front-7"
     assert start(name="the_front/of été").name == "the-front-of--t-"
 
 
+@pytest.mark.processes
 def test_a_process_without_a_name_takes_the_first_that_is_free(start: Start) -> None:
     first, second, third = start(), start(), start("worker")
     assert [first.name, second.name, third.name] == ["front-1", "front-2", "worker-1"]
@@ -100,11 +103,13 @@ def test_a_process_without_a_name_takes_the_first_that_is_free(start: Start) -> 
     assert start().name == "front-1"
 
 
+@pytest.mark.processes
 def test_a_name_that_is_taken_is_not_taken_twice(directory: Path, start: Start) -> None:
     assert [start(name="front-1").name for _ in range(2)] == ["front-1", "front-2"]
     assert scrape(directory).value("gischat_deliveries_total") == 20
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("end", [Counting.stop, Counting.kill], ids=["stops", "is killed"])
 def test_of_a_process_that_ends_the_counts_stay_and_the_rest_goes(
     directory: Path, start: Start, end: Callable[[Counting], None]
@@ -119,6 +124,7 @@ def test_of_a_process_that_ends_the_counts_stay_and_the_rest_goes(
     assert told.value("gischat_clients") == 4
 
 
+@pytest.mark.processes
 def test_a_process_goes_on_with_the_counts_of_its_predecessor_and_nothing_else(directory: Path, start: Start) -> None:
     start(name="front-1", clients=5).kill()
     files = sorted(directory.iterdir())
@@ -129,6 +135,7 @@ def test_a_process_goes_on_with_the_counts_of_its_predecessor_and_nothing_else(d
     assert sorted(directory.iterdir()) == files
 
 
+@pytest.mark.processes
 def test_looking_who_lives_takes_no_name_away(directory: Path, start: Start) -> None:
     one = start()
     for _ in range(100):
@@ -137,6 +144,7 @@ def test_looking_who_lives_takes_no_name_away(directory: Path, start: Start) -> 
     assert start().name == one.name
 
 
+@pytest.mark.processes
 def test_the_directory_is_open_to_its_owner_alone(directory: Path, start: Start) -> None:
     start()
     assert directory.stat().st_mode & 0o077 == 0
@@ -150,6 +158,7 @@ def test_a_process_alone_tells_of_itself() -> None:
     assert content_type.startswith("text/plain; version=0.0.4")
 
 
+@pytest.mark.processes
 def test_prometheus_gets_its_newer_format_where_it_asks_for_it(directory: Path, start: Start) -> None:
     start()
     body, content_type = Exposition(str(directory)).encode("application/openmetrics-text; version=1.0.0")
@@ -166,6 +175,7 @@ def test_every_metric_has_a_label(metric: Metric[Any]) -> None:
         metric.labels()
 
 
+@pytest.mark.processes
 def test_importing_the_metrics_touches_no_file(directory: Path) -> None:
     directory.mkdir()
     program = "from gischat import metrics; metrics.CLIENTS.labels('QGIS').set(1)"

@@ -1,18 +1,17 @@
 """What our processes do alike, seen from outside: exit status, stderr, signals."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.support.fork_server import BARE_ENVIRONMENT, run
 from tests.support.waiting import DEADLINE
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.processes
 
 FRONT = ("-m", "gischat")
 WORKER = ("-m", "worker", "--lane", "all")
@@ -44,22 +43,11 @@ sys.exit(process.run("worker", main))
 """
 
 
-def environment(**given: str) -> dict[str, str]:
-    """Enough to run our Python, and the settings."""
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **given}
-
-
-def run(*command: str, **given: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, *command], env=environment(**given), capture_output=True, text=True, timeout=DEADLINE
-    )
-
-
 @pytest.fixture
 def waiting() -> "Iterator[subprocess.Popen[str]]":
     """A process that waits to be stopped."""
     command, pipe = [sys.executable, "-c", WAITING], subprocess.PIPE
-    with subprocess.Popen(command, env=environment(), text=True, stdout=pipe, stderr=pipe) as process:
+    with subprocess.Popen(command, env=BARE_ENVIRONMENT, text=True, stdout=pipe, stderr=pipe) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         yield process

@@ -258,6 +258,7 @@ sys.exit(process.run("front", main))
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("dsn", "shown"), [("", "False 1"), ("http://public@127.0.0.1:9/1", "True 1")])
 def test_nothing_is_imported_without_a_dsn_and_no_thread_runs_before_a_fault(dsn: str, shown: str) -> None:
     ran = subprocess.run(

@@ -11,8 +11,9 @@ from gischat.timings import Timings
 
 ROOT = Path(__file__).parents[2]
 
-# Times that are asked of nobody's clock: what a job is predicted to cost, what is counted in a minute, buckets.
+# What is predicted of a job or counted in a minute, the sandbox's own, and what an operator's commands wait for.
 NO_CLOCKS = {
+    "gischat.commands.stop",
     "gischat.front.door.rates",
     "gischat.metrics",
     "worker.consumer",
@@ -65,7 +66,8 @@ def test_no_time_stands_elsewhere() -> None:
         f"{path.relative_to(ROOT)}, line {node.lineno}"
         for package in ("gischat", "worker")
         for path in (ROOT / package).rglob("*.py")
-        if ".".join(path.relative_to(ROOT).with_suffix("").parts) not in NO_CLOCKS
+        if (module := ".".join(path.relative_to(ROOT).with_suffix("").parts)) not in NO_CLOCKS
+        if not module.startswith("gischat.supervision.")
         for node in ast.parse(path.read_text("utf-8")).body
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
         for target in node.targets

@@ -18,7 +18,7 @@ ANOTHER_CHANNEL = CHANNELS[-1]  # which no test has for its own: there are fewer
 Visit = Callable[..., Any]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
     """Two fronts and two workers, moderated."""
     stack = open_stack(fronts=2, light=2, heavy=1, channels=",".join(CHANNELS), admin_token=TOKEN)
@@ -27,7 +27,7 @@ def stack(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
     stack.assert_quiet_logs()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def moderated_channels() -> Iterator[str]:
     return iter(CHANNELS)
 
@@ -38,7 +38,7 @@ def channel(moderated_channels: Iterator[str]) -> str:
     return next(moderated_channels)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def house(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
     """A second one, of two channels, for what concerns all."""
     with open_stack(fronts=2, light=1, heavy=0, channels="QGIS,Geotribu", admin_token=TOKEN) as stack:

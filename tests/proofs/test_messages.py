@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from gischat.errors import Uncompliant
 from gischat.front.handlers.openapi import document
-from gischat.messages import LAST_SECOND, NULL_IS_ABSENT, Message, Messages, content_digest
+from gischat.messages import Message, content_digest
 from gischat.protocol.file_names import file_name, icon_name
+from gischat.protocol.schemas import LAST_SECOND
 from gischat.protocol.words import is_blank
+from gischat.reading import NULL_IS_ABSENT, Messages
 from tests.proofs.refusals import in_words
 from tests.support import contract
 from tests.support.contract import KEYS, NICKNAMES, NUMBERS, OPTIONAL, REPLYABLE, sample

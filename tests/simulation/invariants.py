@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 PATIENCE_SECONDS = 40.0
+SETTLE_SECONDS = 0.5
 QUIET_SECONDS = 3.0
 DEAF = "Deaf("  # a process that finds that it does not hear ends itself, as it should
 
@@ -100,6 +101,7 @@ class Books:
         await until(lambda: not self._untrue(), PATIENCE_SECONDS)
         if wrong := self._untrue():
             return wrong
+        await asyncio.sleep(SETTLE_SECONDS)  # some may be told a moment later
         changes = self._world.changes_of_presence
         await asyncio.sleep(QUIET_SECONDS)
         more = self._world.changes_of_presence - changes

@@ -12,6 +12,12 @@ SLOW_SECONDS = 0.06  # a retransmission, a busy machine
 SLOW = 0.02  # of all deliveries
 
 
+class _Socket:
+    """What lies under a connection; its options make no difference here."""
+
+    def setsockopt(self, *_: object) -> None: ...
+
+
 class Transport(asyncio.Transport):
     """One end of a connection."""
 
@@ -64,7 +70,7 @@ class Transport(asyncio.Transport):
         self._network.loop.arrive_at(self._network.loop.time() + self._network.delay(), self.process, self._end, error)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default
+        return _Socket() if name == "socket" else default
 
     def stall(self) -> None:
         """What is sent from here is under way until `flow`."""

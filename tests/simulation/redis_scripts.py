@@ -83,7 +83,8 @@ class Scripts:
         )
 
     def _encode(self, table: Any) -> bytes:
-        return msgspec.json.encode({name.decode(): table[name].decode() for name in sorted(table)})
+        encoded = msgspec.json.encode({name.decode(): table[name].decode() for name in sorted(table)})
+        return encoded.replace(b"/", rb"\/")  # as cjson does
 
 
 def _sha1hex(text: bytes) -> bytes:

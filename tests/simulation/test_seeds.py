@@ -19,6 +19,15 @@ def test_nothing_is_lost_twice_or_out_of_order_and_nobody_waits_for_ever(first: 
     assert not found, "\n".join(f"seed {seed}: {'; '.join(faults)}\n{replay_hint(seed)}" for seed, faults in found)
 
 
+def test_where_nothing_breaks_everything_is_delivered() -> None:
+    world = World(5, kinds=["worker_stopped"])
+    assert not world.run()
+    types = {sent.type for sent in world.ledger.sent.values()}
+    balance = world.ledger.balance()
+    assert types == {"text", "image"}
+    assert (balance.delivered, balance.refused, balance.gaps) == (balance.sent, 0, 0)
+
+
 def test_a_seed_replays_exactly() -> None:
     """In another process, too, where sets and hashes have another order."""
     seed = 4

@@ -2,15 +2,14 @@
 
 import asyncio
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from tornado.httpclient import HTTPResponse
 
-from tests.support.processes import ROOT, Process
+from tests.support.fork_server import run
+from tests.support.processes import Process
 from tests.support.rest import Rest
 
 TOKEN = "a-token-that-nobody-guesses"
@@ -56,18 +55,10 @@ class Ran(NamedTuple):
 
 async def gischat_admin(url: str, *arguments: str, directory: Path, **environment: str) -> Ran:
     """Runs `gischat admin` as a process of its own; the token is in its environment unless that says otherwise."""
-    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "ADMIN_TOKEN": TOKEN, "ADMIN_URL": url}
-    command = [sys.executable, "-m", "gischat", "admin", *arguments]
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=directory,
-        env={name: value for name, value in (kept | environment).items() if value},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return Ran(process.returncode, out.decode(), err.decode())
+    given = {"ADMIN_TOKEN": TOKEN, "ADMIN_URL": url} | environment
+    given = {name: value for name, value in given.items() if value}
+    ran = await asyncio.to_thread(run, "-m", "gischat", "admin", *arguments, directory=directory, **given)
+    return Ran(ran.returncode, ran.stdout, ran.stderr)
 
 
 def acts(front: Process) -> list[dict[str, Any]]:

@@ -45,6 +45,7 @@ class Session:
         self.continues = continues  # what comes first follows what was seen before, exactly
         self.refusals: list[str] = []
         self.is_taken = False
+        self.has_gap = False
 
     async def send(self, message: Message) -> None:
         await self.connection.send(json.dumps(message))
@@ -154,6 +155,7 @@ class Peer:
             session.continues = False
             self._ledger.tell_of_gap(self.name)
         elif GAP in reason:
+            session.has_gap = True
             self._ledger.tell_of_gap(self.name)
         elif TAKEN in reason:
             session.is_taken = True
@@ -220,7 +222,7 @@ class Talker(Peer):
         """What has not come back yet. Who was told of a gap may have missed the echo, and is content to know that it
         was published: a message that is repeated then is not published again, and so not heard."""
         unheard = [id for id in messages if not self._ledger.has_heard(self.name, id)]
-        if self.session is None or self.session.continues:
+        if self.session is None or (self.session.continues and not self.session.has_gap):
             return unheard
         self._ledger.delivered.update(filter(self.was_published, unheard))
         return [id for id in unheard if id not in self._ledger.delivered]

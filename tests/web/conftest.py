@@ -27,6 +27,8 @@ FLAGS = (
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
+    "--disable-extensions",
+    "--disable-features=MediaRouter,OptimizationHints,SpareRendererForSitePerProcess,Translate",
     "--disable-sync",
     "--lang=en-GB",
 )
@@ -35,7 +37,7 @@ Browse = Callable[..., Page]
 Join = Callable[..., Awaitable[Client]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
     """One front and one worker of each lane, with the default settings but for the channels."""
     with open_stack(channels=",".join(CHANNELS)) as stack:
@@ -51,7 +53,7 @@ def quiet_logs(request: pytest.FixtureRequest) -> Iterator[None]:
         request.getfixturevalue("stack").assert_quiet_logs()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fresh_channels() -> Iterator[str]:
     """The names of channels that no test has used."""
     return iter(CHANNELS)
@@ -63,47 +65,33 @@ def channel(fresh_channels: Iterator[str]) -> str:
     return next(fresh_channels)
 
 
-@pytest.fixture(scope="session")
-def start_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], webdriver.Chrome]]:
-    """Starts browsers, each with a profile of its own; they end with the session."""
+@pytest.fixture(scope="package")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """A browser for all tests: starting one takes seconds."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     assert chromium, "the tests of the page need chromium: tests/install-tools says how to get it"
     assert driver, "the tests of the page need chromedriver: tests/install-tools says how to get it"
-    browsers = []
 
-    def start() -> webdriver.Chrome:
-        directory = tmp_path_factory.mktemp("browser")
-        options = webdriver.ChromeOptions()
-        options.binary_location = chromium
-        for flag in (*FLAGS, f"--user-data-dir={directory / 'profile'}"):
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
-        browsers.append(browser)
-        return browser
-
-    yield start
-    for browser in browsers:
-        browser.quit()
-
-
-@pytest.fixture(scope="session")
-def browsers(start_browser: Callable[[], webdriver.Chrome]) -> list[webdriver.Chrome]:
-    """Two browsers for the whole session: starting one takes seconds."""
-    return [start_browser(), start_browser()]
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser') / 'profile'}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as browser:
+        yield browser
 
 
 @pytest.fixture
-def browse(request: pytest.FixtureRequest, browsers: list[webdriver.Chrome], tmp_path: Path) -> Iterator[Browse]:
-    """Opens the chat, `browse()`, or another page or front: `browse("/docs", base_url=…)`, `browse(browser=1)`.
+def browse(request: pytest.FixtureRequest, browser: webdriver.Chrome, tmp_path: Path) -> Iterator[Browse]:
+    """Opens the chat, `browse()`, or another page or front: `browse("/docs", base_url=…)`.
 
     After the test no page may have logged an error or asked anybody but its own server.
     """
     pages: list[Page] = []
 
-    def open_(path: str = "/", *, base_url: str | None = None, browser: int = 0) -> Page:
+    def open_(path: str = "/", *, base_url: str | None = None) -> Page:
         base = base_url or request.getfixturevalue("stack").fronts[0].url
-        page = Page(browsers[browser], base, tmp_path / f"downloads-{browser}")
+        page = Page(browser, base, tmp_path / "downloads")
         pages.append(page)
         page.open(path)
         return page

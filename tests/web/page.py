@@ -111,7 +111,7 @@ class Page:
     def wait(self, condition: Callable[[], T | None], what: str) -> T:
         """Wait until the condition holds, and return what it returned."""
         ignored = [StaleElementReferenceException]
-        waiting = WebDriverWait(self.browser, DEADLINE, poll_frequency=0.05, ignored_exceptions=ignored)
+        waiting = WebDriverWait(self.browser, DEADLINE, poll_frequency=0.1, ignored_exceptions=ignored)
         try:
             found = waiting.until(lambda _: condition())
         except TimeoutException:

@@ -51,7 +51,7 @@ class Stacks:
         return self._stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stacks(open_stack: Callable[..., Stack]) -> Iterator[Stacks]:
     with Stacks(open_stack) as stacks:
         yield stacks

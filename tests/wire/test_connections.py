@@ -22,15 +22,12 @@ def reasons(client: Client) -> list[str]:
     return [str(message["reason"]) for message in client.received]
 
 
-@pytest.mark.parametrize("front", [0, 1])
-@pytest.mark.parametrize("name", ["x", "Nulle part é", "100%s", "a b", "<b>"])
-async def test_an_unknown_channel_is_accepted_and_then_closed_with_its_reason(
-    name: str, front: int, stack: Stack
-) -> None:
-    client = await Client.connect(stack.fronts[front].url, name)
+async def test_an_unknown_channel_is_accepted_and_then_closed_with_its_reason(stack: Stack) -> None:
+    for name in ("x", "Nulle part é", "100%s", "a b", "<b>"):
+        client = await Client.connect(stack.fronts[0].url, name)
 
-    assert await client.closed() == (1008, f"Channel '{name}' does not exist.")
-    assert reasons(client) == [f"Channel '{name}' does not exist. Choose another one."]
+        assert await client.closed() == (1008, f"Channel '{name}' does not exist.")
+        assert reasons(client) == [f"Channel '{name}' does not exist. Choose another one."]
 
 
 async def test_an_unknown_channel_with_an_endless_name_is_closed_too(stack: Stack) -> None:
@@ -53,11 +50,11 @@ async def test_what_is_said_to_an_unknown_channel_reaches_nobody(stack: Stack, c
     await witness.nothing_before(await witness.say())
 
 
-@pytest.mark.parametrize("name", NAMED_CHANNELS)
-async def test_a_channels_name_may_hold_what_must_be_percent_encoded(name: str, join: Join) -> None:
-    one, other = await join(name), await join(name, front=1)
+async def test_a_channels_name_may_hold_what_must_be_percent_encoded(join: Join) -> None:
+    for name in NAMED_CHANNELS:
+        one, other = await join(name), await join(name, front=1)
 
-    await other.until(text=await one.say())
+        await other.until(text=await one.say())
 
 
 async def test_query_strings_change_nothing(channel: str, join: Join) -> None:

@@ -11,7 +11,7 @@ from tornado.ioloop import IOLoop
 
 from tests.support.client import Client
 from tests.support.contract import sample
-from tests.support.processes import Stack, Valkey, run_to_end
+from tests.support.processes import Stack, Valkey
 from tests.support.rest import Rest, eventually
 
 StartStack = Callable[..., Stack]
@@ -64,7 +64,7 @@ def test_who_has_come_right_before_a_front_stops_is_answered(
     What he says is refused, as it is in a channel: it could not be told of its end.
     """
     # Given somebody who has connected and not asked yet
-    (front,) = start_stack().fronts
+    (front,) = start_stack(heavy=0).fronts
     address = front.url.removeprefix("http://").rsplit(":", 1)
     with socket.create_connection((address[0], int(address[1])), timeout=20) as client:
         # When the front is asked to end, and takes in nobody else
@@ -153,37 +153,6 @@ def _until(holds: Callable[[], bool], within: float = 60.0) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-WRONG = {
-    "max_message_length": "many",
-    "max_image_size": "large",
-    "ws_ping_interval": "often",
-    "port": "eighty",
-    "max_stored_messages": "-1",
-}
-
-
-@pytest.mark.parametrize("command", [("gischat",), ("worker", "--lane", "light")], ids=" ".join)
-def test_wrong_settings_stop_a_process_and_are_all_named(command: tuple[str, ...], tmp_path: Path) -> None:
-    module, *arguments = command
-
-    process = run_to_end(module, *arguments, directory=tmp_path, **WRONG)
-
-    assert process.exit_status != 0
-    log = process.whole_log()
-    for name in WRONG:
-        assert name.upper() in log
-    assert "MAX_GEOJSON_FEATURES" not in log
-    assert "Traceback" not in log
-
-
-@pytest.mark.parametrize("arguments", [[], ["--lane", "medium"]], ids=" ".join)
-def test_a_worker_without_a_lane_that_exists_is_told_how_to_start(arguments: list[str], tmp_path: Path) -> None:
-    process = run_to_end("worker", *arguments, directory=tmp_path)
-
-    assert process.exit_status == 2
-    assert "--lane" in process.whole_log()
 
 
 async def test_redis_may_be_named_by_host_and_port(io_loop: IOLoop, valkey: Valkey, start_stack: StartStack) -> None:

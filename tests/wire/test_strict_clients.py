@@ -57,47 +57,44 @@ def content_types(answer: http.client.HTTPResponse) -> list[str]:
     return answer.headers.get_all("Content-Type", [])
 
 
-@pytest.mark.parametrize("path", DATA)
-def test_data_is_of_exactly_this_type(path: str, connection: http.client.HTTPConnection) -> None:
-    connection.request("GET", path)
-    answer = connection.getresponse()
+def test_data_is_of_exactly_this_type(connection: http.client.HTTPConnection) -> None:
+    for path in DATA:
+        connection.request("GET", path)
+        answer = connection.getresponse()
 
-    assert (answer.status, content_types(answer)) == (200, ["application/json"])
-    assert answer.headers["Content-Encoding"] is None
-    json.loads(answer.read())
-
-
-@pytest.mark.parametrize(("method", "path", "body", "status"), ERRORS)
-def test_so_is_what_went_wrong(
-    method: str, path: str, body: str | None, status: int, connection: http.client.HTTPConnection
-) -> None:
-    connection.request(method, path, body)
-    answer = connection.getresponse()
-
-    assert (answer.status, content_types(answer)) == (status, ["application/json"])
-    json.loads(answer.read())
+        assert (answer.status, content_types(answer)) == (200, ["application/json"]), path
+        assert answer.headers["Content-Encoding"] is None
+        json.loads(answer.read())
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Upgrade": "websocket"},
-        {"Upgrade": "websocket", "Connection": "Upgrade"},
-        {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
-        {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "99"},
-        {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-Fetch-Site": "cross-site"},
-        {"Upgrade": "websocket", "Connection": "Upgrade", "Origin": "https://elsewhere.example.org"},
-    ],
-    ids=str,
-)
-def test_a_handshake_that_fails_is_answered_so_too(
-    headers: dict[str, str], connection: http.client.HTTPConnection
-) -> None:
-    connection.request("GET", channel_path("QGIS", "ws"), headers=headers)
-    answer = connection.getresponse()
+def test_so_is_what_went_wrong(connection: http.client.HTTPConnection) -> None:
+    for method, path, body, status in ERRORS:
+        connection.request(method, path, body)
+        answer = connection.getresponse()
 
-    assert (answer.status in (400, 403, 426), content_types(answer)) == (True, ["application/json"])
-    assert set(json.loads(answer.read())) == {"detail"}
+        assert (answer.status, content_types(answer)) == (status, ["application/json"]), (method, path)
+        json.loads(answer.read())
+        connection.close()  # the next request opens another
+
+
+HANDSHAKES = [
+    {"Upgrade": "websocket"},
+    {"Upgrade": "websocket", "Connection": "Upgrade"},
+    {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
+    {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "99"},
+    {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-Fetch-Site": "cross-site"},
+    {"Upgrade": "websocket", "Connection": "Upgrade", "Origin": "https://elsewhere.example.org"},
+]
+
+
+def test_a_handshake_that_fails_is_answered_so_too(connection: http.client.HTTPConnection) -> None:
+    for headers in HANDSHAKES:
+        connection.request("GET", channel_path("QGIS", "ws"), headers=headers)
+        answer = connection.getresponse()
+
+        assert (answer.status in (400, 403, 426), content_types(answer)) == (True, ["application/json"]), headers
+        assert set(json.loads(answer.read())) == {"detail"}
+        connection.close()
 
 
 def test_what_is_no_http_is_answered_without_any_type(stack: Stack) -> None:
@@ -162,19 +159,20 @@ async def test_a_websocket_and_a_text_reach_a_channel_so_too(channel: str, stack
 # Methods
 
 
-@pytest.mark.parametrize("path", [*DATA, *PAGES, "/metrics", "/nowhere", "/channel/x/last"])
-def test_head_is_answered_as_get_but_without_a_body(path: str, connection: http.client.HTTPConnection) -> None:
-    told = []
-    for method in ("GET", "HEAD"):
-        connection.request(method, path)
-        answer = connection.getresponse()
-        body = answer.read()
-        assert method == "GET" or body == b""
-        changing = ("date", "x-request-id", *(("etag", "content-length") if path == "/metrics" else ()))
-        told.append(
-            (answer.status, {name: value for name, value in answer.headers.items() if name.lower() not in changing})
-        )
-    assert told[0] == told[1]
+def test_head_is_answered_as_get_but_without_a_body(connection: http.client.HTTPConnection) -> None:
+    for path in (*DATA, *PAGES, "/metrics", "/nowhere", "/channel/x/last"):
+        told = []
+        for method in ("GET", "HEAD"):
+            connection.request(method, path)
+            answer = connection.getresponse()
+            body = answer.read()
+            assert method == "GET" or body == b""
+            changing = ("date", "x-request-id", *(("etag", "content-length") if path == "/metrics" else ()))
+            told.append(
+                (answer.status, {name: value for name, value in answer.headers.items() if name.lower() not in changing})
+            )
+        assert told[0] == told[1], path
+        connection.close()
 
 
 @pytest.mark.parametrize(

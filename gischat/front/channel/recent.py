@@ -1,6 +1,7 @@
 """What a channel's clients were told lately, as it went over the wire: replayed to those that come back."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Container, Iterable
 from itertools import islice
@@ -65,10 +66,15 @@ class RecentMessages:
     def __contains__(self, id: bytes) -> bool:
         return self.size_since(id) is not None
 
-    def begin(self, floor: int) -> None:
-        """The next publication is the one after that number; what came before is not here, and may be in Redis."""
+    def begin(self, floor: int, intact: float = math.inf) -> None:
+        """The next publication is the one after that number; what came before is not here, and may be in Redis.
+
+        Args:
+            intact: for how many seconds Redis has not lost anything; what it had lost then is still being said again.
+        """
         self._clear()
         self.floor, self.reaches_back = floor, False
+        self._settled_at = max(self._settled_at, self._now() + self._timings.settling - intact)
 
     def lose(self) -> None:
         """Redis has lost something. It is said again by each front for itself: what stands behind a message is not all

@@ -76,12 +76,12 @@ class Room:
         self.forgotten: Callable[[], None] = lambda: None  # called when Redis may have lost orders
         self.counted: Callable[[], None] = lambda: None  # called with every count that is heard
         self.published = 0  # the number of the last publication that was delivered
+        self._losses = 0  # how often Redis is known to have lost something
         self.caught_up_at = asyncio.get_running_loop().time()  # until then, all was heard
         # The ids of the last messages that were delivered, and when; as long as Redis knows them
         self._seen: OrderedDict[bytes, float] = OrderedDict()
-        self._presence: OrderedDict[str, str] = OrderedDict()  # by nickname, whether it came or went last
-        self._losses = 0  # how often Redis is known to have lost something
         self._came_lately: deque[tuple[float, Member]] = deque()  # who got their history, and when
+        self._presence: OrderedDict[str, str] = OrderedDict()  # by nickname, whether it came or went last
         self._turnstiles = turnstiles
         self._gateway = gateway
         self._newest_count: bytes | None = None
@@ -142,10 +142,10 @@ class Room:
             elif publication.to:
                 self._deliver_to(publication)
                 self._record(publication)
-            elif publication.type == CHALLENGE:
-                self.challenged(publication.body)
             elif publication.type == LOST:
                 self._tell_of_loss()
+            elif publication.type == CHALLENGE:
+                self.challenged(publication.body)
             elif publication.outcome is Outcome.ORDERED:
                 self.ordered(publication)
         if frames:
@@ -190,11 +190,11 @@ class Room:
         # Never lowered here: until all has been said again that Redis has lost, it must take nothing that is newer.
         self._turnstiles.heard[self.channel] = max(number, self._turnstiles.heard.get(self.channel, 0))
 
-    def begin(self, published: int, ids: Mapping[bytes, float]) -> None:
+    def begin(self, published: int, ids: Mapping[bytes, float], intact: float = math.inf) -> None:
         """So much was published before this front was there, and these ids with the age of each: who comes has those
         messages, or does not want them."""
         self.published = published
-        self.recent.begin(published)
+        self.recent.begin(published, intact)
         self.know(ids)
 
     def know(self, ids: Mapping[bytes, float]) -> None:
@@ -214,6 +214,7 @@ class Room:
         for good. And a client that has just come finds it neither in its history nor in what is published again, which
         the room does not deliver twice.
         """
+        self.recent.lose()
         now = asyncio.get_running_loop().time()
         if now - self.caught_up_at > self.timings.redis_loss:
             self._tell_all(uncompliant(GAP))
@@ -224,7 +225,6 @@ class Room:
                     member.write(frame)
         self._came_lately.clear()
         self._losses += 1
-        self.recent.lose()
         for joiner in self._joiners.values():
             joiner.snapshot = None  # it is read again
         self.caught_up_at = now
@@ -346,37 +346,40 @@ class Room:
 
     def _let_in_one(self, joiner: Joiner) -> None:
         """Who has the history and is counted becomes a member like all others."""
-        if not joiner.has_history and joiner.snapshot is not None and self._has_heard(joiner, joiner.snapshot):
-            # The message that one had last may be newer than all that this front had heard when it came back.
-            self._send_past(joiner, None if joiner.after is None else self.recent.since(joiner.after))
+        if not joiner.has_history and joiner.snapshot is not None:
+            self._send_history(joiner, joiner.snapshot)
         if joiner.has_history and joiner.change <= self.head_count.told:
             del self._joiners[joiner.member]
             self.audience.add(joiner.member)
             if not joiner.has_count:
                 self._tell_count(joiner.member)
 
-    def _send_past(self, joiner: Joiner, missed: bytes | None) -> None:
-        """What a joiner has missed, if that is known; if not, the history."""
-        self._sent_bytes.total += joiner.send_history() if missed is None else joiner.send_missed(missed)
+    def _send_history(self, joiner: Joiner, snapshot: Snapshot) -> None:
+        # The message that one had last may be newer than all that this front had heard when it came back.
+        missed = None if joiner.after is None else self.recent.since(joiner.after)
+        if missed is not None:
+            self._sent_bytes.total += joiner.send_missed(missed)
+        elif self._has_heard(snapshot, joiner.since):
+            self._sent_bytes.total += joiner.send_history()
+            self._note_coming(joiner.member)
+
+    def _note_coming(self, member: Member) -> None:
         now = asyncio.get_running_loop().time()
-        self._came_lately.append((now, joiner.member))
+        self._came_lately.append((now, member))
         while self._came_lately[0][0] < now - self.timings.redis_loss:
             self._came_lately.popleft()
 
-    def _has_heard(self, joiner: Joiner, snapshot: Snapshot) -> bool:
-        """Whether nothing that a joiner has, or gets by its history, can come once more.
+    def _has_heard(self, snapshot: Snapshot, since: float) -> bool:
+        """Whether nothing in a history can come once more.
 
         Some of it may never be heard: what was trimmed before, or is older than what is remembered.
         """
-        if joiner.after is not None:
-            if joiner.after in self.recent:
-                return True
-            if self.published < snapshot.published:
-                return False
+        if self.published < snapshot.published:
+            return False
         if all(id in self._seen for id in reversed(snapshot.ids)):
             return True
         now = asyncio.get_running_loop().time()
-        if self.published < snapshot.published or now < joiner.since + self.timings.unheard:
+        if now < since + self.timings.redis_loss:
             return False
         for id in snapshot.ids:
             self._seen.setdefault(id, now)
@@ -392,8 +395,12 @@ class Room:
     async def _bring_history(self, joiner: Joiner) -> None:
         missed = await self._missed_by(joiner)
         if missed is not None and joiner.member in self._joiners:
-            self._send_past(joiner, missed)
+            self._sent_bytes.total += joiner.send_missed(missed)
             self._let_in_one(joiner)
+        elif missed is None:
+            await self._bring_stored(joiner)
+
+    async def _bring_stored(self, joiner: Joiner) -> None:
         while joiner.member in self._joiners and not joiner.has_history:
             losses = self._losses
             snapshot = await self._ask(self.stored.get)

@@ -58,8 +58,8 @@ class Subscriber:
             while channel not in self._positions:
                 try:
                     # At once, or what is published in between would be neither known nor heard.
-                    newest, ids = await self._gateway.tail(channel, SEEN_IDS)
-                    self._rooms[channel].begin(newest.publication.number if newest else 0, ids)
+                    newest, ids, intact = await self._gateway.tail(channel, SEEN_IDS)
+                    self._rooms[channel].begin(newest.publication.number if newest else 0, ids, intact)
                     self._positions[channel] = newest.id if newest else BEGINNING
                 except (Refused, RedisError):
                     log.debug("waiting for redis")
@@ -115,8 +115,10 @@ class Subscriber:
                     room = self._rooms[channel]
                     room.caught_up_at = max(room.caught_up_at, asked_at)
 
-    def compare(self, heard: Mapping[str, int], published: Mapping[str, int]) -> None:
+    def compare(self, heard: Mapping[str, int], published: Mapping[str, int]) -> set[str]:
         """Compares the last that was heard with what Redis said after that was published, by channel.
+
+        Returns the channels of which nothing is heard: all that Redis has of them may come before what was heard.
 
         Raises:
             Deaf: publications do not arrive although Redis answers, over a new connection neither.
@@ -132,6 +134,7 @@ class Subscriber:
                 self._expected[channel] = self._expected[channel]._replace(since=now)
             for reader in self._readers:
                 reader.reconnect()
+        return late
 
     def _is_late(self, channel: str, heard: int, published: int, now: float) -> bool:
         expected = self._expected.get(channel)

@@ -259,14 +259,16 @@ class Gateway:
         newest = await self._histories.call("XREVRANGE", outbox, "+", "-", "COUNT", number, key=outbox)
         return [id for id, _ in newest]
 
-    async def tail(self, channel: str, number: int) -> tuple[Entry | None, dict[bytes, float]]:
+    async def tail(self, channel: str, number: int) -> tuple[Entry | None, dict[bytes, float], float]:
         """The newest publication, and the ids of the messages published lately, so many at the most, oldest first, each
-        with its age in seconds (infinite for what is only stored); all at the same moment."""
+        with its age in seconds (infinite for what is only stored), and for how many seconds Redis has not been known to
+        lose anything; all at the same moment."""
         keys = self._keys[channel].for_script()
-        newest, scored, now, stored = await self._redis.run(self._scripts.tail, keys, (number,))
+        newest, scored, now, stored, lost_at = await self._redis.run(self._scripts.tail, keys, (number,))
         ages = {id: max(now - float(at), 0) / 1000 for id, at in zip(scored[::2], scored[1::2], strict=True)}
         ages |= dict.fromkeys((id for id in map(id_of, stored) if id not in ages), math.inf)
-        return (Entry(newest[0], Publication.parse(newest[1])) if newest else None), ages
+        entry = Entry(newest[0], Publication.parse(newest[1])) if newest else None
+        return entry, ages, (now - int(lost_at)) / 1000
 
     async def renew(self, channel: str, lease: float, *, is_forgotten: bool = False) -> Renewal:
         """Shows that this front is alive, for `lease` seconds.

@@ -1,6 +1,7 @@
 """A Redis and a client for tests of a front's parts: they answer what, and when, the test wants."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,8 +57,8 @@ class FakeGateway:
         self.retentions.append(asyncio.get_running_loop().create_future())
         return await self.retentions[-1]
 
-    async def tail(self, channel: str, number: int) -> tuple[Entry | None, dict[bytes, float]]:
-        return None, {}
+    async def tail(self, channel: str, number: int) -> tuple[Entry | None, dict[bytes, float], float]:
+        return None, {}, math.inf
 
     async def last_entry(self, channel: str) -> Entry | None:
         return None

@@ -85,11 +85,11 @@ async def test_a_read_that_began_before_we_went_back_does_not_skip_what_comes_be
     """Its connection is being made anew just then: it waits to be sent, with the old position."""
     entries = [Entry(b"%d-0" % number, publication(number, said(str(number)))) for number in range(1, 4)]
     gateway: Any = FakeGateway()
-    room: Any = SimpleNamespace(begin=nothing, deliver=nothing, settle_nickname=nothing, caught_up_at=0.0, published=0)
+    room: Any = SimpleNamespace(begin=nothing, deliver=nothing, settle_nickname=nothing, caught_up_at=0.0)
     turnstiles: Any = SimpleNamespace(end=nothing)
     outbox: Any = Outbox()
     subscriber = Subscriber(gateway, [outbox], {CHANNEL: room}, turnstiles)
-    gateway.tail = answers((Entry(b"99-0", entries[0].publication), {}))
+    gateway.tail = answers((Entry(b"99-0", entries[0].publication), {}, 0.0))
     gateway.last_entry, gateway.newest_places = answers(entries[-1]), answers([entry.id for entry in entries])
     await subscriber.find_positions()
     reading = asyncio.create_task(subscriber.run())

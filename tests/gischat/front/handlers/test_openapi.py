@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it comes without types
-from openapi_spec_validator import validate
 
 from gischat.front import app
 from gischat.front.handlers.openapi import document
@@ -30,7 +29,10 @@ def description(settings: Settings) -> Description:
     return Description(document(settings))
 
 
+@pytest.mark.slow
 def test_the_document_is_valid_openapi(description: Description) -> None:
+    from openapi_spec_validator import validate  # which takes half a second to load
+
     validate(description.document)
 
 

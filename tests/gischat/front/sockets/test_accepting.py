@@ -28,6 +28,7 @@ print(resource.getrlimit(resource.RLIMIT_NOFILE))
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [

@@ -257,6 +257,7 @@ async def test_pieces_of_a_message_are_counted_until_the_last_has_come_whole() -
         assert scene.memory.used == 0
 
 
+@pytest.mark.slow
 async def test_a_message_may_be_in_any_number_of_fragments_of_which_some_are_worth_a_message() -> None:
     async with scenes() as (scene,):
         message = text(4 * 2**20)
