@@ -61,7 +61,7 @@ class RecentMessages:
         self.floor = 0
         self.reaches_back = False
         self.version = 0
-        self._settled_at = 0.0
+        self.settled_at = -math.inf
 
     def __contains__(self, id: bytes) -> bool:
         return self.size_since(id) is not None
@@ -74,21 +74,21 @@ class RecentMessages:
         """
         self._clear()
         self.floor, self.reaches_back = floor, False
-        self._settled_at = max(self._settled_at, self._now() + self._timings.settling - intact)
+        self.settled_at = max(self.settled_at, self._now() + self._timings.settling - intact)
 
     def lose(self) -> None:
         """Redis has lost something. It is said again by each front for itself: what stands behind a message is not all
-        that came after. So what came before does not count any more, and for a while nothing is recorded."""
+        that came after. So what came before does not count any more, nor shall be recorded what is published before
+        `settled_at`."""
         self._clear()
         self.reaches_back = True
-        self._settled_at = self._now() + self._timings.settling
+        self.settled_at = self._now() + self._timings.settling
 
     def record(self, id: bytes, frame: bytes = b"") -> None:
         """The next publication that has an id, or a frame for everyone."""
         now = self._now()
-        if now >= self._settled_at:
-            self._append(RecentMessage(now, id, frame))
-            self._trim(now)
+        self._append(RecentMessage(now, id, frame))
+        self._trim(now)
 
     def extend_back(self, entries: Iterable[RecentMessage]) -> None:
         """What Redis has of the time up to the floor, oldest first; from then on all is here that it could tell."""

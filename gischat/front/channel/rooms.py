@@ -155,7 +155,8 @@ class Room:
         self._let_in()
 
     def _record(self, publication: Publication, frame: bytes = b"") -> None:
-        if publication.id or frame:
+        # All that was published before we were caught up was heard before: this front may have been frozen since.
+        if (publication.id or frame) and self.caught_up_at >= self.recent.settled_at:
             self.recent.record(publication.id, frame)
 
     def _invalidate(self, publication: Publication) -> None:

@@ -121,6 +121,11 @@ class Scene:
         self.outbox.publish(*publications)
         await settle()
 
+    async def catch_up(self) -> None:
+        """Hears something, for which it may have asked long ago, and something that it has asked for since."""
+        for _ in range(2):
+            await self.publish(self.next("heard"))
+
     def begin_anew(self) -> None:
         """Redis has lost all it knew: what is published next is the first."""
         self._published = 0
@@ -411,6 +416,7 @@ async def test_a_front_that_began_while_lost_messages_were_said_again_does_not_t
         assert scene.gateway.retentions
         scene.retain()
         await pass_time(Timings().settling)
+        await scene.catch_up()
         later = scene.next("later")
         await scene.publish(later, scene.next("after"))
         assert texts_of(await scene.come_back(later)) == ["after"]
@@ -434,12 +440,34 @@ async def test_what_stood_behind_a_message_when_redis_lost_something_does_not_co
             scene.answer("history")
             await settle()
             assert "may be missing" in joiner.received()[0]
-        # When all has been said again, all is as before
+        # Nor does what this front hears of it late, for it was frozen
         await pass_time(Timings().settling)
         third = scene.next("third")
-        await scene.publish(third, scene.next("fourth"))
-        assert texts_of(await scene.come_back(third)) == ["fourth"]
+        await scene.publish(third)
+        joiner = await scene.come_back(third)
+        scene.answer("history")
+        await settle()
+        assert "may be missing" in joiner.received()[0]
+        # When all has been said again, and heard, all is as before
+        await scene.catch_up()
+        fourth = scene.next("fourth")
+        await scene.publish(fourth, scene.next("fifth"))
+        assert texts_of(await scene.come_back(fourth)) == ["fifth"]
         assert scene.gateway.retentions == []
+
+
+@virtual_time
+async def test_who_has_heard_last_what_came_twice_may_have_heard_it_the_first_time() -> None:
+    async with Scene() as scene:
+        come = presence(scene, "newcomer")
+        await scene.publish(come, presence(scene, "exiter"), replace(come, number=scene.next().number))
+        await scene.publish(scene.next("new"))
+        joiner = await scene.come_back(come)
+        scene.retain()
+        await settle()
+        scene.answer("history")
+        await settle()
+        assert joiner.received()[0].startswith("What you missed is no longer kept")
 
 
 @pytest.mark.parametrize("is_all", [False, True])
