@@ -1,6 +1,7 @@
 """A small instance under faults, and the people in its one channel, all drawn from a seed: `World(seed).run()`."""
 
 import asyncio
+import json
 import random
 import zlib
 from collections.abc import Coroutine, Sequence
@@ -17,10 +18,13 @@ from tests.simulation.people import Named, Speaker, Watcher, Witness
 from tests.simulation.programs import Program, front, no_machine, worker
 from tests.simulation.redis_server import Server
 from tests.support.ledger import Ledger
+from tests.support.peers import Session
 from tests.support.settings import UNLIMITED, settings
 
 CHANNEL = "QGIS"
 PAUSES = (0.4, 1.5, 3.0)  # seconds, at the most, between two bursts of a speaker
+SETTLED_SECONDS = 20.0  # after which nothing is said again, and fronts can tell what was missed
+RETURNS = 0.2  # of all worlds
 SHOWN = 150  # characters of a message
 PEOPLE = {Watcher: 2, Named: 2, Speaker: 2}
 
@@ -63,6 +67,7 @@ class World:
         self.books = Books(self)
         self.faults: list[str] = []
         self.is_over = False
+        self.ends_with_returns = self.dice.random() < RETURNS
         self.changes_of_presence = 0  # as people were told of them
 
     def _own_dice(self) -> random.Random:
@@ -133,6 +138,42 @@ class World:
         """Lets everyone say to the end what they have begun, and then one thing more: it comes after all the rest."""
         await asyncio.gather(*self._talks)
         await self.books.drained()
+        await asyncio.gather(*(one.say(1) for one in self.speakers))
+        await self.books.balanced()
+        if self.ends_with_returns:
+            await asyncio.sleep(SETTLED_SECONDS)
+            await self._return()
+
+    async def _move(self, peer: Witness, session: Session) -> None:
+        session.connection.transport.cut()
+        await peer.wait(lambda: peer.session not in (None, session) and peer.session.is_in, "its return")
+
+    async def _return(self) -> None:
+        """When all is settled, who comes back is told exactly what it missed, but for what was withdrawn."""
+        await self.speakers[0].say(3)
+        await self.books.balanced()
+        last, withdrawn, missed = list(self.ledger.sent)[-3:]
+        program = self.dice.choice(self.fronts)
+        withdrawing = self.running[program.name].moderation.withdraw(CHANNEL, [withdrawn])
+        await asyncio.wait([self.loop.start(program.process, withdrawing)])
+        await asyncio.sleep(1)
+        for program in self.fronts:
+            late = Watcher("late", [f"http://{program.name}"], CHANNEL, Ledger(), self._own_dice())
+            heard: list[str] = []
+            late.told = lambda _, text, heard=heard: heard.append(text)  # type: ignore[misc]
+            late._last = last
+            await late.come()
+            ids = [id for text in heard if (id := json.loads(text)["id"]) in self.ledger.sent]
+            if ids != [missed]:
+                self.faults.append(
+                    f"who came back to {program.name} was told {[id[:8] for id in ids]}, not {missed[:8]}"
+                )
+            await late.leave()
+        for peer in self.peers:
+            assert peer.session is not None
+            await self._move(peer, peer.session)
+            if not peer.session.continues:
+                self.faults.append(f"{peer.name} came back and was told that it may have missed something")
         await asyncio.gather(*(one.say(1) for one in self.speakers))
         await self.books.balanced()
 
