@@ -51,7 +51,9 @@ UNCHECKED = "redis.call('XACK', INBOX, GROUP, entry)"
 ACK = f"if {UNCHECKED} == 0 then return false end"
 BROKEN = [
     Broken("a job ends once", "worker_frozen redis_loses", [("prelude", ACK, UNCHECKED)]),
-    Broken("an id is published once", "", [("prelude", "if id ~= '' then remember(id) end", "")]),
+    Broken(
+        "an id is published once", "redis_loses people_moved", [("prelude", "if id ~= '' then remember(id) end", "")]
+    ),
     Broken(
         "who lives is not swept",
         "front_frozen",
@@ -60,11 +62,15 @@ BROKEN = [
     Broken("who is dead is swept", "front_killed", [("dead_fronts", "milliseconds()", "0")]),
     Broken("an exit frees the nickname", "people_moved", [("presence", "redis.call('HDEL', USERS, nickname)", "")]),
     Broken("a nickname is restored", "redis_flushed", [("restore", "set_nickname(address, nickname)", "")]),
-    Broken("what redis has lost is said again", "redis_loses", parts={f"{TURNSTILES}._forget": lambda *_: []}),
+    Broken(
+        "what redis has lost is said again",
+        "front_frozen redis_fails_over redis_loses",
+        parts={f"{TURNSTILES}._forget": lambda *_: []},
+    ),
     Broken("it is said again under its id", "redis_loses", parts={f"{TURNSTILES}._forget": _under_other_ids}),
     Broken(
         "a history waits for its front",
-        "front_frozen people_moved",
+        "front_frozen people_moved redis_loses redis_flushed",
         parts={f"{ROOM}._has_heard": _always},
     ),
     Broken("a gap is told", "front_frozen redis_emptied", parts={f"{ROOM}._tell_all": _nothing}),
