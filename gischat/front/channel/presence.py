@@ -85,7 +85,15 @@ class Presence:
                     # Redis was away for long, or this process frozen: what was told meanwhile left it out.
                     self._rooms[channel].head_count.tell_again()
             self._renewed_at = asyncio.get_running_loop().time()
-            self._subscriber.compare(heard, {channel: renewal.published for channel, renewal in renewals.items()})
+            published = {channel: renewal.published for channel, renewal in renewals.items()}
+            for channel in self._subscriber.compare(heard, published):
+                await self._go_back(channel)
+
+    async def _go_back(self, channel: str) -> None:
+        try:
+            await self._subscriber.go_back(channel)
+        except (ConnectionError, Refused, RedisError) as error:
+            log.warning("an outbox could not be looked at: %s", described(error), extra={"channel": channel})
 
     async def end(self) -> None:
         """Gives the leases back; where that fails they run out by themselves."""

@@ -1,6 +1,7 @@
 """What a channel's clients were told lately, as it went over the wire: replayed to those that come back."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Container, Iterable
 from itertools import islice
@@ -60,30 +61,34 @@ class RecentMessages:
         self.floor = 0
         self.reaches_back = False
         self.version = 0
-        self._settled_at = 0.0
+        self.settled_at = -math.inf
 
     def __contains__(self, id: bytes) -> bool:
         return self.size_since(id) is not None
 
-    def begin(self, floor: int) -> None:
-        """The next publication is the one after that number; what came before is not here, and may be in Redis."""
+    def begin(self, floor: int, intact: float = math.inf) -> None:
+        """The next publication is the one after that number; what came before is not here, and may be in Redis.
+
+        Args:
+            intact: for how many seconds Redis has not lost anything; what it had lost then is still being said again.
+        """
         self._clear()
         self.floor, self.reaches_back = floor, False
+        self.settled_at = max(self.settled_at, self._now() + self._timings.settling - intact)
 
-    def lose(self, ago: float = 0.0) -> None:
-        """Redis has lost something, so many seconds ago. It is said again by each front for itself: what stands behind
-        a message is not all that came after. So what came before does not count any more, and for a while nothing is
-        recorded."""
+    def lose(self) -> None:
+        """Redis has lost something. It is said again by each front for itself: what stands behind a message is not all
+        that came after. So what came before does not count any more, nor shall be recorded what is published before
+        `settled_at`."""
         self._clear()
         self.reaches_back = True
-        self._settled_at = self._now() + self._timings.settling - ago
+        self.settled_at = self._now() + self._timings.settling
 
     def record(self, id: bytes, frame: bytes = b"") -> None:
         """The next publication that has an id, or a frame for everyone."""
         now = self._now()
-        if now >= self._settled_at:
-            self._append(RecentMessage(now, id, frame))
-            self._trim(now)
+        self._append(RecentMessage(now, id, frame))
+        self._trim(now)
 
     def extend_back(self, entries: Iterable[RecentMessage]) -> None:
         """What Redis has of the time up to the floor, oldest first; from then on all is here that it could tell."""
@@ -128,7 +133,8 @@ class RecentMessages:
         self._entries.append(entry)
         self._bytes += len(entry.frame) + ENTRY_BYTES
         self._end += len(entry.frame)
-        if entry.id:
+        # What came twice (see `Room._is_news_of_presence`) says no more what somebody has who has it.
+        if entry.id and self._places.pop(entry.id, None) is None:
             self._places[entry.id] = _Place(self._dropped + len(self._entries) - 1, self._end)
         self._joined = None
         if self._memory is not None:

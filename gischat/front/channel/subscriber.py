@@ -58,8 +58,8 @@ class Subscriber:
             while channel not in self._positions:
                 try:
                     # At once, or what is published in between would be neither known nor heard.
-                    newest, ids, since_loss = await self._gateway.tail(channel, SEEN_IDS)
-                    self._rooms[channel].begin(newest.publication.number if newest else 0, ids, since_loss)
+                    newest, ids, intact = await self._gateway.tail(channel, SEEN_IDS)
+                    self._rooms[channel].begin(newest.publication.number if newest else 0, ids, intact)
                     self._positions[channel] = newest.id if newest else BEGINNING
                 except (Refused, RedisError):
                     log.debug("waiting for redis")
@@ -95,22 +95,30 @@ class Subscriber:
 
     async def _read(self, reader: OutboxReader) -> None:
         while True:
+            # Of what came later it says nothing: this process may be frozen while the answer lies there.
+            asked_at = asyncio.get_running_loop().time()
+            positions = {channel: self._positions[channel] for channel in reader.channels}
             try:
-                read = await reader.read(self._positions)
+                read = await reader.read(positions)
             except (ConnectionError, Refused, RedisError) as error:
                 log.debug("the outboxes could not be read: %s", error)
                 # The connection is being made anew; without this pause a fault that comes at once would spin.
                 await asyncio.sleep(self._timings.read_pause)
                 continue
+            if any(self._positions[channel] != position for channel, position in positions.items()):
+                continue  # we went back meanwhile: what comes before these entries is to be read first
             for channel, entries in read:
                 self._hand_over(channel, entries)
                 self._positions[channel] = entries[-1].id
             if all(len(entries) < READ_ENTRIES for _, entries in read):
                 for channel in reader.channels:
-                    self._rooms[channel].caught_up_at = asyncio.get_running_loop().time()
+                    room = self._rooms[channel]
+                    room.caught_up_at = max(room.caught_up_at, asked_at)
 
-    def compare(self, heard: Mapping[str, int], published: Mapping[str, int]) -> None:
+    def compare(self, heard: Mapping[str, int], published: Mapping[str, int]) -> set[str]:
         """Compares the last that was heard with what Redis said after that was published, by channel.
+
+        Returns the channels of which nothing is heard: all that Redis has of them may come before what was heard.
 
         Raises:
             Deaf: publications do not arrive although Redis answers, over a new connection neither.
@@ -126,6 +134,7 @@ class Subscriber:
                 self._expected[channel] = self._expected[channel]._replace(since=now)
             for reader in self._readers:
                 reader.reconnect()
+        return late
 
     def _is_late(self, channel: str, heard: int, published: int, now: float) -> bool:
         expected = self._expected.get(channel)

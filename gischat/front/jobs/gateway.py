@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -14,7 +15,7 @@ from gischat.front.door.restrictions import Ban, Freeze, Restrictions
 from gischat.front.jobs.line import Line
 from gischat.front.sockets.frames import text_frame
 from gischat.identity import identity, is_gone
-from gischat.messages import Lane, folded
+from gischat.messages import Lane, folded, id_of
 from gischat.settings import Settings
 from gischat.streams.answers import ResponseError
 from gischat.streams.entries import Job, Publication
@@ -46,6 +47,11 @@ class Snapshot:
 
     published: int
     history: Sequence[bytes]
+
+    @cached_property
+    def ids(self) -> Sequence[bytes]:
+        """Of the messages: looked at for each who joins."""
+        return [id_of(body) for body in self.history]
 
     @cached_property
     def frames(self) -> bytes:
@@ -85,7 +91,7 @@ class Tail(NamedTuple):
 
     newest: Entry | None
     ids: dict[bytes, float]  # of the messages published lately, oldest first, each with its age in seconds
-    since_loss: float  # seconds since Redis has lost something
+    intact: float  # seconds for which Redis is not known to have lost anything
 
 
 def _age(place: bytes, now: int) -> float:
@@ -262,16 +268,15 @@ class Gateway:
         return [id for id, _ in newest]
 
     async def tail(self, channel: str, number: int) -> Tail:
-        """What a front has to know that begins; all of the same moment.
-
-        Args:
-            number: of ids, at the most.
-        """
+        """The newest publication, and the ids of the messages published lately, so many at the most, oldest first, each
+        with its age in seconds (infinite for what is only stored), and for how many seconds Redis has not been known to
+        lose anything; all at the same moment."""
         keys = self._keys[channel].for_script()
-        newest, scored, now, lost_at = await self._redis.run(self._scripts.tail, keys, (number,))
+        newest, scored, now, stored, lost_at = await self._redis.run(self._scripts.tail, keys, (number,))
         ages = {id: max(now - float(at), 0) / 1000 for id, at in zip(scored[::2], scored[1::2], strict=True)}
+        ages |= dict.fromkeys((id for id in map(id_of, stored) if id not in ages), math.inf)
         entry = Entry(newest[0], Publication.parse(newest[1])) if newest else None
-        return Tail(entry, ages, max(now - lost_at, 0) / 1000)
+        return Tail(entry, ages, (now - int(lost_at)) / 1000)
 
     async def renew(self, channel: str, lease: float, *, is_forgotten: bool = False) -> Renewal:
         """Shows that this front is alive, for `lease` seconds.

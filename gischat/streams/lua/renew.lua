@@ -1,7 +1,7 @@
 -- A front's sign of life. Returns whether it was known (if not, Redis has lost what the front had told it), how many
 -- publications there are, by which the front sees whether it hears, and whether its lease had run out: then counts were
 -- told without it. `is_forgotten`: the front has noticed that Redis has lost something, and is about to say it again; every
--- front hears that before it.
+-- front hears that before it. (One that was frozen when it happened cannot see it by the numbers of the publications.)
 -- `process`: which process it is, so that the next one on its machine sees that it is gone.
 local front, lease, is_forgotten, process = unpack(ARGV)
 

@@ -717,7 +717,9 @@ async def test_a_nickname_that_redis_has_lost_is_set_again_in_silence(wire: Wire
     await wire.front.renew(CHANNEL, ALIVE)
     job = await wire.end(Restore("jane"))
     (ended,) = await wire.outbox()
-    assert (ended.source, ended.outcome, ended.body) == (job.source, Outcome.DONE, b"")
+    # For those alone who believe that it is gone
+    assert (ended.source, ended.outcome, ended.is_for_everyone) == (job.source, Outcome.RESTORED, False)
+    assert shown([ended]) == [("newcomer", "jane")]
     await assert_presence_is_right(wire, {"jane": "front-1/1"})
 
 
@@ -1177,6 +1179,6 @@ async def test_whatever_happens_what_is_counted_along_is_what_is_there(
 
 
 async def test_who_begins_knows_how_long_ago_redis_has_lost_something(wire: Wire) -> None:
-    assert (await wire.front.tail(CHANNEL, 1)).since_loss > Timings().settling
+    assert (await wire.front.tail(CHANNEL, 1)).intact > Timings().settling
     await wire.front.renew(CHANNEL, ALIVE, is_forgotten=True)
-    assert (await wire.front.tail(CHANNEL, 1)).since_loss < Timings().settling
+    assert (await wire.front.tail(CHANNEL, 1)).intact < Timings().settling
