@@ -110,6 +110,7 @@ class Outcome(StrEnum):
 OF_JOBS: Sequence[Outcome] = [one for one in Outcome if one not in (Outcome.GRANTED, Outcome.ORDERED)]
 
 LOST = "lost"  # an order: a front says again what Redis has lost
+NAMES = "names"  # an order: who has which nickname, or waits for one, was wrong in Redis: fronts say it again
 CHALLENGE = "challenge"  # an order: somebody wants the nickname of a connection, which may be dead
 
 

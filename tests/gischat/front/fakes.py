@@ -9,7 +9,7 @@ import msgspec
 from websockets.frames import Frame
 from websockets.streams import StreamReader
 
-from gischat.front.jobs.gateway import Entry, Snapshot
+from gischat.front.jobs.gateway import Entry, Inquiry, Snapshot
 from gischat.messages import Lane, Message, new_id
 from gischat.streams.entries import Job, Outcome, Publication, Source
 
@@ -27,6 +27,16 @@ class Asked:
     taken: "asyncio.Future[int]"
 
 
+@dataclass(slots=True)
+class Inquired:
+    """A job of which was asked what became of it: the test says so by `found`."""
+
+    job: Job
+    place: bytes
+    cancels_to: int | None
+    found: "asyncio.Future[Inquiry]"
+
+
 class FakeGateway:
     """In place of a `Gateway`. Jobs are taken at once, or, while `answers` is False, when the test says so."""
 
@@ -34,6 +44,7 @@ class FakeGateway:
         self.front = FRONT
         self.answers = answers
         self.enqueued: list[Asked] = []
+        self.inquiries: list[Inquired] = []
         self.snapshots: list[asyncio.Future[Snapshot]] = []  # that were asked for
         self.retentions: list[asyncio.Future[list[Entry]]] = []
 
@@ -47,6 +58,15 @@ class FakeGateway:
             taken.set_result(1)
         self.enqueued.append(Asked(channel, lane, job, taken))
         return taken
+
+    async def inquire(
+        self, channel: str, lane: Lane, job: Job, place: bytes, heard: int, cancels_to: int | None = None
+    ) -> Inquiry:
+        self.inquiries.append(Inquired(job, place, cancels_to, asyncio.get_running_loop().create_future()))
+        return await self.inquiries[-1].found
+
+    async def damage(self, channel: str) -> list[str]:
+        return []
 
     async def snapshot(self, channel: str) -> Snapshot:
         self.snapshots.append(asyncio.get_running_loop().create_future())
