@@ -231,7 +231,7 @@ class HeavyConsumer(Consumer):
         """Notes what comes, while a job is being worked on, too."""
         while True:
             try:
-                arrivals = await reader.read(self.gateway.channels, self._timings.inbox_read)
+                arrivals = await reader.read(self._timings.inbox_read, self.gateway.channels)
             except (ConnectionError, Refused) as error:
                 log.debug("redis was lost in between: %s", error)
                 await asyncio.sleep(self._timings.read_pause)

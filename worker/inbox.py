@@ -32,15 +32,18 @@ class InboxReader:
         self._seen = dict.fromkeys(channels, FIRST)  # the newest of each channel
         self._anew: set[str] = set()  # channels that are to be read from their beginning
 
-    async def read(self, channels: Collection[str], wait: float) -> list[Arrival]:
-        """What has come since the last time to those of its channels; waits up to `wait` seconds for the first.
+    async def read(self, wait: float, channels: Collection[str] | None = None) -> list[Arrival]:
+        """What has come since the last time; waits up to `wait` seconds for the first.
+
+        Args:
+            channels: where to look; None: everywhere.
 
         Raises:
             ConnectionError, Refused, RedisError: nothing was read; ask again.
         """
         self._seen.update(dict.fromkeys(self._anew, FIRST))
         self._anew.clear()
-        seen = {channel: place for channel, place in self._seen.items() if channel in channels}
+        seen = {channel: place for channel, place in self._seen.items() if channels is None or channel in channels}
         if not seen:
             await asyncio.sleep(wait)
             return []

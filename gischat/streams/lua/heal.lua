@@ -11,9 +11,9 @@ local function pairs_of(key)
   end
 end
 
-local is_alike = redis.call('HLEN', USERS) == redis.call('HLEN', ADDRESSES)
-  and redis.call('HLEN', WISHERS) == redis.call('ZCARD', WISHES)
-if is_alike and is_thorough == '0' then return 0 end
+local differing = redis.call('HLEN', USERS) - redis.call('HLEN', ADDRESSES)
+local wished = redis.call('ZCARD', WISHES)
+if differing == 0 and redis.call('HLEN', WISHERS) == wished and is_thorough == '0' then return 0 end
 
 -- A front that is not there has the time of a lease to show itself; then it is swept with all that it has.
 local function expect(front)
