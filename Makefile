@@ -7,13 +7,14 @@ SECONDS ?= 600
 # Seconds that each of some twenty proofs takes in test-long, two at once
 LONG ?= 60
 SEED ?= 1
+SEEDS ?= 10000
 ROUNDS ?= 1
 
 export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check status test test-long check-alerts check-qgis soak bench lint audit format clean
+.PHONY: help run check status test test-long check-alerts check-qgis simulate soak bench lint audit format clean
 
 help:
 	@echo "make run      the chat, in the foreground; Ctrl-C stops it"
@@ -23,6 +24,7 @@ help:
 	@echo "make test-long   what is proved at random, for longer: LONG=60 seconds each; reports in .cache/reports"
 	@echo "make check-alerts   the alert rules, by promtool and a real Prometheus"
 	@echo "make check-qgis QCHAT_PLUGIN=~/.../plugins/qchat   with a real QGIS and that plugin"
+	@echo "make simulate thousands of orders of events and faults, in virtual time: SEEDS=10000"
 	@echo "make soak     all faults, mixed at random: SECONDS=600 SEED=1"
 	@echo "make bench    what a message, a photo, a client costs: ROUNDS=3, QUICK=1, RECORD=1"
 	@echo "make lint     ruff and mypy"
@@ -62,6 +64,9 @@ check-qgis: .venv/.installed-dev
 
 bench: .venv/.installed-run
 	@$(BIN)/python -m bench --rounds $(ROUNDS) $(if $(QUICK),--quick) $(if $(RECORD),--record)
+
+simulate: .venv/.installed-dev
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 soak: .venv/.installed-dev
 	@$(BIN)/python -m tests.faults.soak --seconds $(SECONDS) --seed $(SEED)

@@ -84,6 +84,7 @@ setup(
             "hypothesis>=6.170,<7",
             "jsonschema>=4.26,<5",
             "kosoku>=0.1,<0.2",
+            "lupa>=2.8,<3",  # a Lua for the simulation's Redis
             "openapi-spec-validator>=0.9,<1",
             "packaging>=26",
             "pillow-heif>=1.8.1,<2",

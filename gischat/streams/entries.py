@@ -100,6 +100,7 @@ class Outcome(StrEnum):
     PUBLISHED = "published"  # everyone in the channel sees it
     DONE = "done"  # there is nothing for everyone to see
     REPEATED = "repeated"  # its id was published before; not again
+    RESTORED = "restored"  # a nickname; who was told that it is gone sees that it is not
     REFUSED = "refused"  # the body tells its sender why
     BURIED = "buried"  # it went to the dead letters; the body tells its sender
     # No job has ended
@@ -107,7 +108,8 @@ class Outcome(StrEnum):
     ORDERED = "ordered"  # what every front shall do; the type says what, the body with what
 
 
-OF_JOBS: Sequence[Outcome] = [one for one in Outcome if one not in (Outcome.GRANTED, Outcome.ORDERED)]
+# Of clients' messages
+OF_JOBS: Sequence[Outcome] = [one for one in Outcome if one not in (Outcome.RESTORED, Outcome.GRANTED, Outcome.ORDERED)]
 
 LOST = "lost"  # an order: a front says again what Redis has lost
 NAMES = "names"  # an order: who has which nickname, or waits for one, was wrong in Redis: fronts say it again

@@ -57,6 +57,7 @@ class Ledger:
         self._refused: set[str] = set()
         self._heard: dict[str, Heard] = {}
         self._numbers: Counter[str] = Counter()
+        self._sent_again: set[str] = set()
         self._echoes: Counter[str] = Counter()  # that a sender may hear besides, by the id
 
     def join(self, receiver: str) -> None:
@@ -68,8 +69,18 @@ class Ledger:
         self.sent[id] = Sent(sender, self._numbers[sender], type, len(self.sent))
 
     def send_again(self, id: str) -> None:
-        """Its sender does not know whether it was published: if it was, an echo says so, to nobody else."""
+        """Its sender does not know whether it was published: if it was, an echo says so, to nobody else. A refusal says
+        nothing of the first."""
         self._echoes[id] += 1
+        self._sent_again.add(id)
+
+    def may_be_echo(self, receiver: str, id: str) -> bool:
+        """Whether this may be the answer to a message that was sent again. The receiver cannot know, and may hear it
+        once more when it comes back."""
+        if id not in self._sent_again or receiver != self.sent[id].sender:
+            return False
+        self._echoes[id] += 1
+        return True
 
     def hear(self, receiver: str, id: str, *, may_repeat: bool = False, fills_gap: bool = False) -> None:
         """Notes a message.
@@ -90,7 +101,8 @@ class Ledger:
         heard.times[id] += 1
         if heard.times[id] == 1:
             heard.order.append(id)
-            self._check_order(heard, id)
+            if id not in self._sent_again or receiver != self.sent[id].sender:  # an echo keeps no order
+                self._check_order(heard, id)
         self.delivered.add(id)
 
     def _check_order(self, heard: Heard, id: str) -> None:
@@ -141,7 +153,7 @@ class Ledger:
         return [(name, id) for name, heard in self._heard.items() for id, times in heard.times.items() if times > 1]
 
     def contradicted(self) -> set[str]:
-        return self.delivered & self._refused
+        return (self.delivered & self._refused) - self._sent_again
 
     def orders(self) -> dict[str, list[str]]:
         """The ids in the order in which each receiver heard them first."""

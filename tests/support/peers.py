@@ -18,6 +18,7 @@ from urllib.parse import quote
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from gischat.front.channel.closing import HISTORY_TIMEOUT, STOPPING, TIMED_OUT, TOO_SLOW
 from tests.support.contract import CANARY, Message, check, sample
 from tests.support.ledger import Ledger
 from tests.support.pictures import as_base64, encoded, quarters
@@ -29,6 +30,7 @@ TAKEN_SECONDS = 0.5
 TAKEN = "already registered"
 MISSED = "What you missed is no longer kept"
 GAP = "some messages may be missing"
+GOODBYES = {status.told for status in (HISTORY_TIMEOUT, STOPPING, TIMED_OUT, TOO_SLOW)}  # they refuse no message
 
 _OPTIONS: dict[str, Any] = {"compression": None, "max_size": None, "ping_interval": None, "proxy": None}
 
@@ -43,6 +45,7 @@ class Session:
         self.continues = continues  # what comes first follows what was seen before, exactly
         self.refusals: list[str] = []
         self.is_taken = False
+        self.has_gap = False
 
     async def send(self, message: Message) -> None:
         await self.connection.send(json.dumps(message))
@@ -137,7 +140,8 @@ class Peer:
             elif message["type"] == "uncompliant":
                 self._be_refused(session, message["reason"])
             else:
-                self._last = message["id"]
+                if not self._ledger.may_be_echo(self.name, message["id"]):
+                    self._last = message["id"]  # an echo may come long after what it repeats
                 is_history = not session.continues and not session.is_in
                 self._ledger.hear(self.name, message["id"], may_repeat=is_history, fills_gap=not session.continues)
                 self.hear(message)
@@ -151,10 +155,11 @@ class Peer:
             session.continues = False
             self._ledger.tell_of_gap(self.name)
         elif GAP in reason:
+            session.has_gap = True
             self._ledger.tell_of_gap(self.name)
         elif TAKEN in reason:
             session.is_taken = True
-        else:
+        elif reason not in GOODBYES:
             session.refusals.append(reason)
 
 
@@ -217,7 +222,7 @@ class Talker(Peer):
         """What has not come back yet. Who was told of a gap may have missed the echo, and is content to know that it
         was published: a message that is repeated then is not published again, and so not heard."""
         unheard = [id for id in messages if not self._ledger.has_heard(self.name, id)]
-        if self.session is None or self.session.continues:
+        if self.session is None or (self.session.continues and not self.session.has_gap):
             return unheard
         self._ledger.delivered.update(filter(self.was_published, unheard))
         return [id for id in unheard if id not in self._ledger.delivered]

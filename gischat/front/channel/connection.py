@@ -553,6 +553,7 @@ class Connection:
     def ended(self) -> None:
         """The socket is closed. What it sent before is still published; then its nickname is given up."""
         self.room.leave(self)
+        self._turnstile.is_abandoned = True
         if self._has_named_itself or not self._turnstile.is_idle:
             self._leave()
         else:

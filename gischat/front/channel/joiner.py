@@ -1,11 +1,12 @@
 """A connection's way in: no hole, nothing twice, and everything in its order.
 
-From its first moment all that is published waits for it. Its history is sent as soon as the room has heard as much as
-the history knows of: then what of the history waits as well is left out of the history, and what waits follows, in the
-order in which it was published.
+From its first moment all that is published waits for it. Its history is sent as soon as the room has heard every
+message in it: then what of the history waits as well is left out of the history, and what waits follows, in the order
+in which it was published. (The number of publications when it was read would not do: a Redis that lost its last second
+counts on from an earlier number, and what it had lost comes under others.)
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from gischat import metrics
@@ -69,6 +70,7 @@ class Joiner:
 
     member: Member
     change: int  # the head count's change that it made: earlier counts do not know of it
+    since: float  # when it came, by the loop's clock
     after: bytes | None = None  # the id of the message that it had last, if it comes back
     snapshot: Snapshot | None = None
     has_history: bool = False
@@ -89,15 +91,6 @@ class Joiner:
             metrics.CONNECTIONS_CLOSED.labels(Closing.HISTORY_TIMEOUT).inc()
             self.member.close(*HISTORY_TIMEOUT)
 
-    def forget(self) -> None:
-        """The channel counts from anew: how much a history knew of does not matter any more."""
-        if self.snapshot is not None:
-            self.snapshot = replace(self.snapshot, published=0)
-
-    def awaits_history(self, published: int) -> bool:
-        """Whether it has no history, and may have it: so many publications were heard as the history knows of."""
-        return not self.has_history and self.snapshot is not None and published >= self.snapshot.published
-
     def send_missed(self, missed: bytes) -> int:
         """Sends the frames of all that it missed, up to now: what waits for it is among them, but for counts.
 
@@ -110,13 +103,8 @@ class Joiner:
             self.member.write(missed + counts if counts else missed)
         return len(missed)
 
-    def send_history(self, published: int) -> int:
-        """Sends history and what waits, once, when so many publications have been heard as the history knows of.
-
-        Returns the bytes of the history that were sent.
-        """
-        if not self.awaits_history(published):
-            return 0
+    def send_history(self) -> int:
+        """Sends the history, and what waits. Returns the bytes of the history that were sent."""
         assert self.snapshot is not None
         self.has_history = True
         live = {id for id, _ in self._waiting}

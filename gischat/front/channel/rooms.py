@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -36,6 +37,11 @@ GAP = "The server was cut off for a moment: some messages may be missing."
 
 class _Count(msgspec.Struct):
     nb_users: int = 0
+
+
+class _Nickname(msgspec.Struct):
+    newcomer: str = ""
+    exiter: str = ""
 
 
 class Room:
@@ -70,10 +76,12 @@ class Room:
         self.forgotten: Callable[[], None] = lambda: None  # called when Redis may have lost orders
         self.counted: Callable[[], None] = lambda: None  # called with every count that is heard
         self.published = 0  # the number of the last publication that was delivered
-        self._beginnings = 0  # how often the numbers have begun anew
-        self.caught_up_at = asyncio.get_running_loop().time()  # when there was nothing more to be heard
+        self._losses = 0  # how often Redis is known to have lost something
+        self.caught_up_at = asyncio.get_running_loop().time()  # until then, all was heard
         # The ids of the last messages that were delivered, and when; as long as Redis knows them
         self._seen: OrderedDict[bytes, float] = OrderedDict()
+        self._came_lately: deque[tuple[float, Member]] = deque()  # who got their history, and when
+        self._presence: OrderedDict[str, str] = OrderedDict()  # by nickname, whether it came or went last
         self._turnstiles = turnstiles
         self._gateway = gateway
         self._newest_count: bytes | None = None
@@ -97,7 +105,8 @@ class Room:
         Instead of the history, one that comes back gets what it missed `after` the message of that id, if that is
         retained; if it is not, an `uncompliant` says so, and the history follows.
         """
-        joiner = Joiner(member, self.head_count.add(+1), None if after is None else after.encode())
+        now = asyncio.get_running_loop().time()
+        joiner = Joiner(member, self.head_count.add(+1), now, None if after is None else after.encode())
         self.connections[member.number] = member
         self._joiners[member] = joiner
         self._entered()
@@ -118,13 +127,15 @@ class Room:
         for publication in publications:
             self._follow(publication.number)
             self._invalidate(publication)
-            if self._is_repeated(publication.id):
-                continue
             if publication.type == "nb_users":
                 self._know_count(publication.body)
                 has_count = True
                 self._record(publication)
-            elif publication.is_for_everyone:
+            elif self._is_repeated(publication):
+                continue
+            elif publication.is_for_everyone or self._is_news_of_presence(publication):
+                if publication.type in ("newcomer", "exiter"):
+                    self._remember(self._presence, _nickname_in(publication), publication.type)
                 frame = text_frame(publication.body)
                 frames.append((publication.id, frame))
                 self._record(publication, frame)
@@ -132,7 +143,7 @@ class Room:
                 self._deliver_to(publication)
                 self._record(publication)
             elif publication.type == LOST:
-                self.recent.lose()
+                self._tell_of_loss()
             elif publication.type == CHALLENGE:
                 self.challenged(publication.body)
             elif publication.type == NAMES:
@@ -166,10 +177,7 @@ class Room:
                 self._notice_gap(number - 1)
             else:
                 log.warning("begins anew: redis has lost what was published before", extra=self._named)
-                self._beginnings += 1
-                self.recent.lose()
-                for joiner in self._joiners.values():
-                    joiner.forget()
+                self._tell_of_loss()
                 self._turnstiles.forgotten(self.channel)
             self._turnstiles.enqueue_again(self.channel)
         self._go_on_from(number)
@@ -182,6 +190,8 @@ class Room:
         self._tell_all(uncompliant(GAP))
         for member in self.connections.values():
             member.wish_again()  # what was missed may have granted it
+            member.restore()  # or Redis has got an old copy of its data back, which may count further
+        self.head_count.tell_again()
         self.missed()
 
     def skip_to(self, number: int) -> None:
@@ -201,31 +211,64 @@ class Room:
         messages, or does not want them."""
         self.published = self._turnstiles.followed[self.channel] = published
         self.recent.begin(published)
+        self.know(ids)
+
+    def know(self, ids: Mapping[bytes, float]) -> None:
         now = asyncio.get_running_loop().time()
         self._seen.update({id: now - age for id, age in ids.items()})
 
     def begin_anew(self) -> None:
         """Redis has lost what was published before: numbers that were heard already come again."""
         self._turnstiles.heard[self.channel] = 0
+        self._tell_of_loss()
+
+    def _tell_of_loss(self) -> None:
+        """Redis has lost what was published shortly before. To be called before what came after counts as caught up.
+
+        The fronts publish again what was lost lately. But what was published while this front heard nothing may be gone
+        for good. And a client that has just come finds it neither in its history nor in what is published again, which
+        the room does not deliver twice.
+        """
         self.recent.lose()
         now = asyncio.get_running_loop().time()
         if now - self.caught_up_at > self.timings.redis_loss:
-            # What was published meanwhile may have been lost before it was heard here; what came shortly before that
-            # its fronts say again.
             self._tell_all(uncompliant(GAP))
+        else:
+            frame = text_frame(uncompliant(GAP))
+            for at, member in self._came_lately:
+                if at > now - self.timings.redis_loss and member.number in self.connections:
+                    member.write(frame)
+        self._came_lately.clear()
+        self._losses += 1
+        for joiner in self._joiners.values():
+            joiner.snapshot = None  # it is read again
         self.caught_up_at = now
 
-    def _is_repeated(self, id: bytes) -> bool:
-        """Whether this message was delivered before: a Redis that lost its last second makes workers publish again."""
+    def _is_repeated(self, publication: Publication) -> bool:
+        """Whether this message was delivered before: a Redis that lost its last second makes workers publish again.
+
+        Who comes and goes is told again where the room was told the contrary since: what was lost may be done again in
+        another order, and whoever was said to be gone last, and is there, would be gone for ever.
+        """
+        id = publication.id
         if not id:
             return False
-        if self.has_seen(id):
+        if self.has_seen(id) and not self._is_news_of_presence(publication):
             return True
-        self._seen[id] = asyncio.get_running_loop().time()
-        self._seen.move_to_end(id)
-        if len(self._seen) > SEEN_IDS:
-            self._seen.popitem(last=False)
+        self._remember(self._seen, id, asyncio.get_running_loop().time())
         return False
+
+    def _is_news_of_presence(self, publication: Publication) -> bool:
+        if publication.type not in ("newcomer", "exiter") or not publication.body:
+            return False
+        return self._presence.get(_nickname_in(publication), publication.type) != publication.type
+
+    @staticmethod
+    def _remember(known: "OrderedDict[Any, Any]", key: Any, value: Any) -> None:
+        known[key] = value
+        known.move_to_end(key)
+        if len(known) > SEEN_IDS:
+            known.popitem(last=False)
 
     def _tell_all(self, body: bytes) -> None:
         """Those who are on their way in as well."""
@@ -269,7 +312,7 @@ class Room:
     def _say_names_again(self, in_doubt: bytes) -> None:
         for member in self.connections.values():
             member.restore()
-        for address in msgspec.json.decode(in_doubt, type=list[str]):
+        for address in in_doubt.decode().split():
             number = self._number_here(address)
             if number is not None and number not in self.connections and not self._turnstiles.is_open(number):
                 self._turnstiles.leave(self.channel, number)
@@ -326,17 +369,44 @@ class Room:
 
     def _let_in_one(self, joiner: Joiner) -> None:
         """Who has the history and is counted becomes a member like all others."""
-        missed = None
-        # The message that one had last may be newer than all that this front had heard when it came back.
-        if joiner.after is not None and joiner.awaits_history(self.published):
-            missed = self.recent.since(joiner.after)
-        sent = joiner.send_history(self.published) if missed is None else joiner.send_missed(missed)
-        self._sent_bytes.total += sent
+        if not joiner.has_history and joiner.snapshot is not None:
+            self._send_history(joiner, joiner.snapshot)
         if joiner.has_history and joiner.change <= self.head_count.told:
             del self._joiners[joiner.member]
             self.audience.add(joiner.member)
             if not joiner.has_count:
                 self._tell_count(joiner.member)
+
+    def _send_history(self, joiner: Joiner, snapshot: Snapshot) -> None:
+        # The message that one had last may be newer than all that this front had heard when it came back.
+        missed = None if joiner.after is None else self.recent.since(joiner.after)
+        if missed is not None:
+            self._sent_bytes.total += joiner.send_missed(missed)
+        elif self._has_heard(snapshot, joiner.since):
+            self._sent_bytes.total += joiner.send_history()
+            self._note_coming(joiner.member)
+
+    def _note_coming(self, member: Member) -> None:
+        now = asyncio.get_running_loop().time()
+        self._came_lately.append((now, member))
+        while self._came_lately[0][0] < now - self.timings.redis_loss:
+            self._came_lately.popleft()
+
+    def _has_heard(self, snapshot: Snapshot, since: float) -> bool:
+        """Whether nothing in a history can come once more.
+
+        Some of it may never be heard: what was trimmed before, or is older than what is remembered.
+        """
+        if self.published < snapshot.published:
+            return False
+        if all(id in self._seen for id in reversed(snapshot.ids)):
+            return True
+        now = asyncio.get_running_loop().time()
+        if now < since + self.timings.redis_loss:
+            return False
+        for id in snapshot.ids:
+            self._seen.setdefault(id, now)
+        return True
 
     def _tell_count(self, member: Member) -> None:
         """The count that all others are told later: nobody waits to be let in until a full room may be told."""
@@ -354,13 +424,17 @@ class Room:
             await self._bring_stored(joiner)
 
     async def _bring_stored(self, joiner: Joiner) -> None:
-        beginnings = self._beginnings
-        snapshot = await self._ask(self.stored.get)
-        if joiner.member in self._joiners:
-            joiner.snapshot = snapshot
-            if beginnings != self._beginnings:
-                joiner.forget()
-            self._let_in_one(joiner)
+        while joiner.member in self._joiners and not joiner.has_history:
+            losses = self._losses
+            snapshot = await self._ask(self.stored.get)
+            if losses != self._losses:
+                continue  # it may have been read before
+            if joiner.member in self._joiners:
+                joiner.snapshot = snapshot
+                self._let_in_one(joiner)
+            if not joiner.has_history:
+                # As a rule it comes with what is heard next. But Redis may have lost what is in it.
+                await asyncio.sleep(self.timings.retry)
 
     async def _missed_by(self, joiner: Joiner) -> bytes | None:
         """The frames that one that comes back has missed until now; None where that is not known."""
@@ -421,3 +495,9 @@ def _frame_for_everyone(publication: Publication) -> bytes:
 def _log_failure(task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and task.exception() is not None:
         log.error("a history could not be read", exc_info=task.exception())
+
+
+def _nickname_in(publication: Publication) -> str:
+    """Of a `newcomer` or an `exiter`."""
+    named = msgspec.json.decode(publication.body, type=_Nickname)
+    return named.newcomer or named.exiter

@@ -101,25 +101,31 @@ class Subscriber:
 
     async def _read(self, reader: OutboxReader) -> None:
         while True:
+            # Of what came later it says nothing: this process may be frozen while the answer lies there.
+            asked_at = asyncio.get_running_loop().time()
             try:
                 await self._readmit(reader)
-                readable = {name: place for name, place in self._positions.items() if name not in self._damaged}
-                if not readable.keys() & set(reader.channels):
+                places = ((channel, self._positions.get(channel)) for channel in reader.channels)
+                positions = {channel: place for channel, place in places if place and channel not in self._damaged}
+                if not positions:
                     await asyncio.sleep(self._timings.read_fault_pause)
                     continue
-                read = await reader.read(readable)
+                read = await reader.read(positions)
             except (ConnectionError, Refused, RedisError) as error:
                 log.debug("the outboxes could not be read: %s", error)
                 await self._look_for_damage(reader.channels, error)
                 # The connection is being made anew; without this pause a fault that comes at once would spin.
                 await asyncio.sleep(self._timings.read_pause)
                 continue
+            if any(self._positions[channel] != position for channel, position in positions.items()):
+                continue  # we went back meanwhile: what comes before these entries is to be read first
             for channel, entries in read:
                 self._hand_over(channel, entries)
                 self._positions[channel] = entries[-1].id
             if all(len(entries) < READ_ENTRIES for _, entries in read):
                 for channel in reader.channels:
-                    self._rooms[channel].caught_up_at = asyncio.get_running_loop().time()
+                    room = self._rooms[channel]
+                    room.caught_up_at = max(room.caught_up_at, asked_at)
 
     async def _look_for_damage(self, channels: Iterable[str], error: BaseException) -> None:
         """One channel that cannot be read must not keep the others from being read: finds which it is."""
@@ -149,7 +155,8 @@ class Subscriber:
     def compare(self, heard: Mapping[str, int], published: Mapping[str, int]) -> set[str]:
         """Compares the last that was heard with what Redis said after that was published, by channel.
 
-        Returns the channels of which something is not heard, where it may be missing from the outbox.
+        Returns the channels of which nothing is heard: all that Redis has of them may come before what was heard, or be
+        missing from the outbox.
 
         Raises:
             Deaf: publications do not arrive although Redis answers, over a new connection neither.

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -15,7 +16,7 @@ from gischat.front.door.restrictions import Ban, Freeze, Restrictions
 from gischat.front.jobs.line import Line
 from gischat.front.sockets.frames import text_frame
 from gischat.identity import identity, is_gone
-from gischat.messages import Lane, folded
+from gischat.messages import Lane, folded, id_of
 from gischat.settings import Settings
 from gischat.streams.answers import ResponseError
 from gischat.streams.entries import Job, Publication
@@ -68,6 +69,11 @@ class Snapshot:
     history: Sequence[bytes]
 
     @cached_property
+    def ids(self) -> Sequence[bytes]:
+        """Of the messages: looked at for each who joins."""
+        return [id_of(body) for body in self.history]
+
+    @cached_property
     def frames(self) -> bytes:
         """All messages, as they go over the wire: made once for all who join together."""
         return b"".join(map(text_frame, self.history))
@@ -80,6 +86,7 @@ class Renewal(NamedTuple):
     published: int  # how many publications the channel has seen
     had_lapsed: bool = False  # its lease had run out: meanwhile it did not count
     connections: int = 0  # that the front has, as Redis knows
+    nicknames: int = 0  # so
 
 
 class Backlog(NamedTuple):
@@ -303,10 +310,11 @@ class Gateway:
 
     async def tail(self, channel: str, number: int) -> tuple[Entry | None, dict[bytes, float]]:
         """The newest publication, and the ids of the messages published lately, so many at the most, oldest first, each
-        with its age in seconds; both at the same moment."""
+        with its age in seconds (infinite for what is only stored); all at the same moment."""
         keys = self._keys[channel].for_script()
-        newest, scored, now = await self._redis.run(self._scripts.tail, keys, (number,))
+        newest, scored, now, stored = await self._redis.run(self._scripts.tail, keys, (number,))
         ages = {id: max(now - float(at), 0) / 1000 for id, at in zip(scored[::2], scored[1::2], strict=True)}
+        ages |= dict.fromkeys((id for id in map(id_of, stored) if id not in ages), math.inf)
         return (Entry(newest[0], Publication.parse(newest[1])) if newest else None), ages
 
     async def renew(self, channel: str, lease: float, *, is_forgotten: bool = False) -> Renewal:
@@ -317,8 +325,8 @@ class Gateway:
         """
         arguments = (self.front, int(lease * 1000), int(is_forgotten), self._process)
         answer = await self._redis.run(self._scripts.renew, self._keys[channel].for_presence(), arguments)
-        known, published, had_lapsed, connections = answer
-        return Renewal(bool(known), published, bool(had_lapsed), connections)
+        known, published, had_lapsed, connections, nicknames = answer
+        return Renewal(bool(known), published, bool(had_lapsed), connections, nicknames)
 
     async def resign(self, channel: str) -> None:
         """Ends this front's lease: it has told that all of its connections are gone."""

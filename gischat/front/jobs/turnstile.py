@@ -89,6 +89,7 @@ class Turnstile:
         "_waiting",
         "channel",
         "client",
+        "is_abandoned",
         "number",
         "sender",
     )
@@ -100,6 +101,7 @@ class Turnstile:
         self.number = number
         self.client = client
         self.sender = sender
+        self.is_abandoned = False  # nobody hears any more what becomes of its jobs
         self._gate = gate
         self._count = count
         self._bytes = 0
@@ -246,6 +248,9 @@ class Turnstile:
             self._enqueued_again(number, taken)
         elif refusal is not None:
             if self._passing is not None:
+                if self.is_abandoned:
+                    # Its client sends again what it has not heard the end of: nothing shall overtake this one.
+                    self.refuse_waiting(refusal)
                 self.end(number, Ending.of(refusal, self._passing.message))
         elif number == self._count:
             self._was_taken(taken)

@@ -1,5 +1,6 @@
 -- A nickname that its front knows and Redis has lost: set again. The channel hears of it if it was told an exit: then the
--- front was swept. Where somebody else took the nickname meanwhile, its former owner is told, and gets
+-- front was swept. (Or what was lost was done again, the exit of an earlier connection last: who has heard that one, the
+-- fronts know.) Where somebody else took the nickname meanwhile, its former owner is told, and gets
 -- it again when it is free.
 local entry, size, source, id, front, key, nickname, newcomer_id, taken = unpack(ARGV)
 
@@ -22,9 +23,6 @@ if owner or redis.call('HEXISTS', ADDRESSES, address) == 1 or not is_known(front
   return 1
 end
 set_nickname(address, key, nickname)
-if redis.call('SREM', SWEPT, address) == 1 then
-  publish(source, 'published', '', 'newcomer', '', announcement('newcomer', newcomer_id, nickname))
-else
-  publish(source, 'done', '', 'restore', '', '')
-end
+local outcome = redis.call('SREM', SWEPT, address) == 1 and 'published' or 'restored'
+publish(source, outcome, '', 'newcomer', '', announcement('newcomer', newcomer_id, nickname))
 return 1

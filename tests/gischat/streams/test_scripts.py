@@ -722,7 +722,9 @@ async def test_a_nickname_that_redis_has_lost_is_set_again_in_silence(wire: Wire
     await wire.front.renew(CHANNEL, ALIVE)
     job = await wire.end(Restore("jane"))
     (ended,) = await wire.outbox()
-    assert (ended.source, ended.outcome, ended.body) == (job.source, Outcome.DONE, b"")
+    # For those alone who believe that it is gone
+    assert (ended.source, ended.outcome, ended.is_for_everyone) == (job.source, Outcome.RESTORED, False)
+    assert shown([ended]) == [("newcomer", "jane")]
     await assert_presence_is_right(wire, {"jane": "front-1/1"})
 
 

@@ -22,11 +22,21 @@ from gischat.front.jobs.gateway import Entry, Snapshot
 from gischat.front.jobs.turnstile import Turnstiles
 from gischat.front.sockets.drops import Drops
 from gischat.front.sockets.memory import Memory
-from gischat.messages import new_id
+from gischat.messages import id_of, new_id
 from gischat.streams.answers import ResponseError
 from gischat.streams.entries import LEAVE, LOST, Outcome, Publication, Source
 from gischat.timings import Timings
-from tests.gischat.front.fakes import CHANNEL, FRONT, FakeGateway, FakeMember, FakeOutbox, message, publication, said
+from tests.gischat.front.fakes import (
+    CHANNEL,
+    FRONT,
+    FakeGateway,
+    FakeMember,
+    FakeOutbox,
+    frames_in,
+    message,
+    publication,
+    said,
+)
 from tests.support.settings import settings
 from tests.support.virtual_time import pass_time, settle, virtual_time
 
@@ -83,8 +93,14 @@ class Scene:
     def answer(self, *history: Publication | str, published: int | None = None) -> None:
         """The answer to the last question for a history: of what was published, or was so long before."""
         seen = self._published if published is None else published
-        bodies = [one.body if isinstance(one, Publication) else said(one) for one in history]
+        bodies = [one.body if isinstance(one, Publication) else self.said_long_ago(one) for one in history]
         self.gateway.snapshots[-1].set_result(Snapshot(seen, bodies))
+
+    def said_long_ago(self, words: str) -> bytes:
+        """A message that the front knew of when it began."""
+        body = said(words)
+        self.room.know({id_of(body): 0})
+        return body
 
     def next(self, words: str = "", *, type: str = "text", **what: Any) -> Publication:
         """What is published next."""
@@ -376,8 +392,9 @@ async def test_a_front_that_was_deaf_for_a_moment_does_not_leave_out_what_it_did
         joiner = await scene.come_back(before)
         scene.retain()
         await settle()
-        scene.answer(missed, after)
-        await settle()
+        while not scene.gateway.snapshots[-1].done():
+            scene.answer(missed, after)
+            await pass_time(2 * A_WHILE)
         assert joiner.received()[1:] == ["missed", "after"]
         assert texts_of(await scene.come_back(after)) == []
 
@@ -677,25 +694,68 @@ async def test_publications_that_were_missed_are_told_of_and_what_is_on_its_way_
         assert "may be missing" in gap
         assert hello == "hello"
         # Among what was missed may be the end of our job
-        assert scene.gateway.jobs[-1] == scene.gateway.jobs[-2]
+        texts = [job for job in scene.gateway.jobs if job.type == "text"]
+        assert len(texts) == 2
+        assert texts[0] == texts[1]
         # or a nickname that was granted
         assert member.wishes == 1
 
 
 @virtual_time
-async def test_a_history_that_a_redis_told_before_it_lost_all_is_not_waited_for() -> None:
+async def test_a_history_of_what_redis_has_lost_is_read_again_and_nothing_of_it_comes_twice() -> None:
+    """The front lags: what it had not heard when Redis lost it is said again by others, under other numbers."""
     async with Scene() as scene:
-        # Given a history that is on its way to a joiner
         await scene.publish(*[scene.next(str(number)) for number in range(5)])
+        # Given a joiner with a history of more than the front has heard
         joiner = await scene.enter()
-        # When Redis loses all it knew before that history comes
+        lost = [scene.next("lost"), scene.next("lost, too")]
+        scene.answer(*lost)
+        # When Redis loses that, and all else, and counts on
         scene.begin_anew()
-        await scene.publish(scene.next("after"))
-        scene.answer("before", published=5)
-        await scene.publish(scene.own_count())
+        await scene.publish(*[scene.next(str(number)) for number in range(5, 12)])
+        assert texts_of(joiner) == []
+        again = [publication(scene.next().number, one.body) for one in lost]
         await pass_time(A_WHILE)
-        # Then the joiner need not wait until as much is published again
-        assert texts_of(joiner) == ["before", "after"]
+        scene.answer(*lost)
+        # And it is said again
+        await scene.publish(*again, scene.own_count())
+        await pass_time(A_WHILE)
+        assert texts_of(joiner) == [str(number) for number in range(5, 12)] + ["lost", "lost, too"]
+
+
+@virtual_time
+async def test_a_history_that_is_never_heard_is_not_waited_for_without_end() -> None:
+    """It was trimmed before this front could hear it."""
+    async with Scene() as scene:
+        joiner = await scene.enter()
+        trimmed = scene.next("trimmed")
+        await scene.publish(scene.next("new"))
+        while not scene.gateway.snapshots[-1].done():
+            scene.answer(trimmed)
+            await pass_time(2 * A_WHILE)
+        assert texts_of(joiner)[-2:] == ["trimmed", "new"]
+
+
+@virtual_time
+@pytest.mark.parametrize("is_told_by", ["numbers", "order"])
+async def test_who_is_on_a_front_that_was_frozen_while_redis_lost_something_is_told_of_a_gap(is_told_by: str) -> None:
+    async with Scene() as scene:
+        (member,) = await scene.enter_wholly(1)
+        await scene.publish(scene.next("heard"))
+        member.written.clear()
+        # When nothing is heard for long, and then of a Redis that has lost something
+        await pass_time(10)
+        if is_told_by == "numbers":
+            scene.begin_anew()
+            await scene.publish(scene.next("after"))
+        else:  # another front has noticed; what came before was lost, and was not heard here
+            await scene.publish(scene.next("after"), scene.next(type=LOST, outcome=Outcome.ORDERED))
+        told = member.received()
+        assert [words for words in told if "may be missing" not in words] == ["after"]
+        assert len(told) == 2
+        # Then once
+        await scene.publish(scene.next(type=LOST, outcome=Outcome.ORDERED))
+        assert len(member.received()) == 2
 
 
 @virtual_time
@@ -725,7 +785,31 @@ async def test_who_is_there_hears_a_redis_that_begins_anew() -> None:
         joiner.written.clear()
         scene.begin_anew()
         await scene.publish(scene.own_count(), scene.next("hello"), scene.next("again"))
-        assert texts_of(member) == texts_of(joiner) == ["hello", "again"]
+        for one in (member, joiner):
+            assert [words for words in texts_of(one) if "may be missing" not in words] == ["hello", "again"]
+
+
+@virtual_time
+async def test_who_came_between_a_loss_and_the_news_of_it_is_told_of_a_gap() -> None:
+    """What was lost is in no history then, and what is said again is heard by those alone who have not heard it."""
+    async with Scene() as scene:
+        (member,) = await scene.enter_wholly(1)
+        await pass_time(10)
+        await scene.publish(scene.next("lost"))
+        await scene.publish(scene.next("heard"))
+        member.written.clear()
+        joiner = await scene.enter(2)
+        scene.answer()
+        waiting = await scene.enter(3)
+        await scene.publish(scene.own_count(), scene.next(type=LOST, outcome=Outcome.ORDERED))
+        assert texts_of(member) == []
+        assert texts_of(joiner) == ["The server was cut off for a moment: some messages may be missing."]
+        # And a history that was read before, and has not come yet, is read again
+        scene.answer("read too early")
+        await settle()
+        scene.answer("lost, and said again")
+        await settle()
+        assert texts_of(waiting) == ["lost, and said again"]
 
 
 # Nicknames
@@ -766,3 +850,35 @@ async def test_nicknames_are_known_in_the_order_in_which_they_were_published() -
         scene._published -= 1
         await scene.publish(granted(scene, f"{FRONT}/1"), replace(end, number=end.number + 1))
         assert order == ["granted", "own end"]
+
+
+def presence(scene: Scene, type: str, *, id: str = "", outcome: Outcome = Outcome.PUBLISHED) -> Publication:
+    """That jane has come or gone, as workers publish it."""
+    body = msgspec.json.encode({"type": type, "id": id or new_id(), "timestamp": 1_700_000_000, type: "jane"})
+    return replace(scene.next(type=type, outcome=outcome), body=body, id=id_of(body))
+
+
+def types_of(member: FakeMember) -> list[str]:
+    return [msgspec.json.decode(frame.data)["type"] for frame in frames_in(b"".join(member.written))]
+
+
+@virtual_time
+async def test_who_was_said_to_be_gone_after_it_had_come_is_said_to_be_there() -> None:
+    """Redis has lost a coming and a going; each front says its own again, and the going comes last."""
+    async with Scene() as scene:
+        (member,) = await scene.enter_wholly(1)
+        come = presence(scene, "newcomer")
+        await scene.publish(come, presence(scene, "exiter", id=new_id()))
+        # What was heard is not told again, unless the room was told the contrary since
+        await scene.publish(again := replace(come, number=scene.next().number), replace(again, number=again.number + 1))
+        assert types_of(member) == ["newcomer", "exiter", "newcomer"]
+
+
+@virtual_time
+async def test_a_restored_nickname_is_told_to_those_who_believe_that_it_is_gone() -> None:
+    async with Scene() as scene:
+        (member,) = await scene.enter_wholly(1)
+        await scene.publish(presence(scene, "newcomer", outcome=Outcome.RESTORED))
+        assert types_of(member) == []
+        await scene.publish(presence(scene, "exiter"), presence(scene, "newcomer", outcome=Outcome.RESTORED))
+        assert types_of(member) == ["exiter", "newcomer"]

@@ -1,14 +1,17 @@
 """Whether a front hears what is published, seen by the numbers alone. Time is virtual."""
 
+import asyncio
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from gischat.front.channel.subscriber import Deaf, Subscriber
+from gischat.front.channel.subscriber import BEGINNING, Deaf, Subscriber
+from gischat.front.jobs.gateway import Entry
 from gischat.timings import Timings
-from tests.gischat.front.fakes import CHANNEL
-from tests.support.virtual_time import pass_time, virtual_time
+from tests.gischat.front.fakes import CHANNEL, FakeGateway, publication, said
+from tests.support.virtual_time import pass_time, settle, virtual_time
 
 
 class Scene:
@@ -59,3 +62,50 @@ async def test_who_has_heard_more_than_redis_knows_is_not_deaf_while_nothing_is_
     scene = Scene(heard=10)
     await scene.see(10, *[8] * 5 * LONG)
     assert scene.reconnections == 0
+
+
+class Outbox:
+    """A reader whose answers the test gives; nothing shortens a read that waits."""
+
+    channels = (CHANNEL,)
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[bytes, asyncio.Future[Any]]] = []
+
+    async def read(self, positions: Mapping[str, bytes]) -> Any:
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.asked.append((positions[CHANNEL], answer))
+        return await answer
+
+    def reconnect(self) -> None: ...
+
+
+@virtual_time
+async def test_a_read_that_began_before_we_went_back_does_not_skip_what_comes_before_it() -> None:
+    """Its connection is being made anew just then: it waits to be sent, with the old position."""
+    entries = [Entry(b"%d-0" % number, publication(number, said(str(number)))) for number in range(1, 4)]
+    gateway: Any = FakeGateway()
+    room: Any = SimpleNamespace(begin=nothing, deliver=nothing, settle_nickname=nothing, caught_up_at=0.0)
+    turnstiles: Any = SimpleNamespace(end=nothing)
+    outbox: Any = Outbox()
+    subscriber = Subscriber(gateway, [outbox], {CHANNEL: room}, turnstiles)
+    gateway.tail = answers((Entry(b"99-0", entries[0].publication), {}))
+    gateway.last_entry, gateway.newest_places = answers(entries[-1]), answers([entry.id for entry in entries])
+    await subscriber.find_positions()
+    reading = asyncio.create_task(subscriber.run())
+    await settle()
+    await subscriber.go_back(CHANNEL)
+    outbox.asked[0][1].set_result([(CHANNEL, [Entry(b"100-0", entries[0].publication)])])
+    await settle()
+    assert [position for position, _ in outbox.asked] == [b"99-0", BEGINNING]
+    reading.cancel()
+
+
+def nothing(*_: object) -> None: ...
+
+
+def answers(answer: Any) -> Any:
+    async def ask(*_: object) -> Any:
+        return answer
+
+    return ask

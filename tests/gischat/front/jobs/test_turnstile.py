@@ -301,6 +301,23 @@ async def test_a_redis_out_of_reach_is_told_to_the_sender_in_its_own_words() -> 
 
 
 @virtual_time
+async def test_nothing_overtakes_what_was_refused_of_a_connection_that_is_gone() -> None:
+    """Its client did not hear of it, and sends again all of which it does not know the end."""
+    scene = Scene(answers=False)
+    turnstile = scene.open()
+    first, second = message("first", type="crs"), message("second", type="crs")
+    scene.submit(turnstile, first, second)
+    turnstile.is_abandoned = True
+    scene.gateway.enqueued[0].taken.set_exception(Refused("Redis is away"))
+    await settle()
+    assert scene.jobs() == [first.body]
+    assert scene.refusals() == ["Redis is away", "Redis is away"]
+    # What is submitted later (that the connection has ended, say) passes
+    scene.submit(turnstile, leave := message("leave", type="leave"))
+    assert scene.jobs() == [first.body, leave.body]
+
+
+@virtual_time
 async def test_a_fault_of_ours_is_logged_and_told_in_words_that_betray_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -1,0 +1,201 @@
+"""What goes wrong: a few things of a few kinds, at moments that are drawn; some while others last.
+
+Each is an asynchronous function of the world, which heals what it has done.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from tests.simulation.network import Transport
+from tests.simulation.programs import Program
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+Fault = Callable[["World", random.Random], Awaitable[None]]
+LOST_SECONDS = 1.9  # that a Redis may lose, at the most (appendfsync everysec: two)
+
+
+async def worker_killed(world: "World", dice: random.Random) -> None:
+    dice.choice(world.workers).kill()
+
+
+async def worker_stopped(world: "World", dice: random.Random) -> None:
+    await dice.choice(world.workers).stop()
+
+
+async def worker_frozen(world: "World", dice: random.Random) -> None:
+    await _frozen(world, dice.choice(world.workers), dice.uniform(0.2, 9))
+
+
+async def front_killed(world: "World", dice: random.Random) -> None:
+    dice.choice(world.fronts).kill()
+
+
+async def front_stopped(world: "World", dice: random.Random) -> None:
+    await dice.choice(world.fronts).stop()
+
+
+async def front_frozen(world: "World", dice: random.Random) -> None:
+    await _frozen(world, dice.choice(world.fronts), dice.uniform(0.2, 12))
+
+
+async def _frozen(world: "World", program: Program, seconds: float) -> None:
+    process = program.process
+    world.loop.freeze(process)
+    await asyncio.sleep(seconds)
+    world.loop.thaw(process)
+
+
+async def redis_loses(world: "World", dice: random.Random) -> None:
+    """It is killed, and loses what came last."""
+    async with world.redis.is_being_killed:
+        kept = world.redis.data.copy()
+        await asyncio.sleep(dice.uniform(0, LOST_SECONDS))
+        world.redis.kill()
+        await asyncio.sleep(dice.choice([0.0, dice.uniform(0, 0.5), dice.uniform(0, 5)]))
+        world.redis.data = kept
+        world.redis.start()
+
+
+async def redis_fails_over(world: "World", dice: random.Random) -> None:
+    """A replica takes over that lacks what came last; its clock is some seconds before or behind."""
+    async with world.redis.is_being_killed:
+        kept = world.redis.data.copy()
+        await asyncio.sleep(dice.uniform(0, 0.5))
+        world.redis.kill()
+        world.redis.lag = dice.uniform(-2, 4)
+        world.redis.data = kept
+        await asyncio.sleep(dice.uniform(0.2, 3))
+        world.redis.start()
+
+
+async def redis_emptied(world: "World", dice: random.Random) -> None:
+    async with world.redis.is_being_killed:
+        world.redis.kill()
+        await asyncio.sleep(dice.uniform(0, 2))
+        world.redis.data.flush()
+        world.redis.start()
+
+
+async def redis_flushed(world: "World", dice: random.Random) -> None:
+    world.redis.flush()
+
+
+async def redis_frozen(world: "World", dice: random.Random) -> None:
+    process = world.redis.process
+    world.loop.freeze(process)
+    await asyncio.sleep(dice.uniform(0.2, 8))
+    world.loop.thaw(process)
+
+
+async def connections_cut(world: "World", dice: random.Random) -> None:
+    """Some of those to Redis."""
+    share = dice.random()
+    for end in _redis_ends(world):
+        if dice.random() < share:
+            world.network.cut(end)
+
+
+async def network_stalled(world: "World", dice: random.Random) -> None:
+    """In one direction between Redis and some; in the end what was held comes, or the connections are cut."""
+    share = dice.random()
+    ends = [end if dice.random() < 0.5 else end.peer for end in _redis_ends(world) if dice.random() < share]
+    for end in ends:
+        end.stall()
+    await asyncio.sleep(dice.uniform(0.3, 7))
+    for end in ends:
+        if dice.random() < 0.5:
+            world.network.cut(end)
+        else:
+            end.flow()
+
+
+async def key_deleted(world: "World", dice: random.Random) -> None:
+    """By an operator, or evicted: one key of the channel."""
+    data = world.redis.data
+    if keys := sorted(data.keys):
+        key = dice.choice(keys)
+        world.tell(f"deletes {key.decode()}")
+        data.drop(key)
+        world.redis.process.context.run(world.redis.serve_blocked)
+
+
+async def key_damaged(world: "World", dice: random.Random) -> None:
+    """By an operator: one key of the channel becomes one of another type, until he removes it."""
+    data = world.redis.data
+    if keys := sorted(key for key in data.keys if b"part:" not in key and not key.endswith(b"work")):
+        key = dice.choice(keys)
+        world.tell(f"damages {key.decode()}")
+        data.drop(key)
+        data.keys[key] = {b"?"} if type(data.keys.get(key)) is not set else b"?"
+        world.redis.process.context.run(world.redis.serve_blocked)
+        await asyncio.sleep(dice.uniform(0, 20))
+        if type(world.redis.data.keys.get(key)) is set:
+            world.redis.data.drop(key)
+
+
+async def people_moved(world: "World", dice: random.Random) -> None:
+    """Some lose their connection, and come back on their next front."""
+    for peer in world.peers:
+        if peer.session is not None and dice.random() < 0.5:
+            peer.session.connection.transport.cut()
+
+
+def _redis_ends(world: "World") -> list[Transport]:
+    """Redis' ends of its connections."""
+    return [client.transport for client in world.redis.clients if client.transport in world.network.ends]
+
+
+FAULTS: dict[str, tuple[Fault, int]] = {
+    fault.__name__: (fault, weight)
+    for fault, weight in (
+        (worker_killed, 3),
+        (worker_stopped, 2),
+        (worker_frozen, 2),
+        (front_killed, 2),
+        (front_stopped, 2),
+        (front_frozen, 3),
+        (redis_loses, 6),
+        (redis_fails_over, 2),
+        (redis_emptied, 1),
+        (redis_flushed, 2),
+        (redis_frozen, 2),
+        (connections_cut, 3),
+        (network_stalled, 2),
+        (people_moved, 4),
+    )
+}
+
+
+# Those that a product may not bear: they come only when they are asked for.
+UNBEARABLE: dict[str, tuple[Fault, int]] = {"key_deleted": (key_deleted, 10), "key_damaged": (key_damaged, 10)}
+ALL_FAULTS = FAULTS | UNBEARABLE
+
+
+class Chaos:
+    """The faults of one world."""
+
+    def __init__(self, world: "World", dice: random.Random, seconds: float, kinds: Sequence[str]) -> None:
+        """
+        Args:
+            kinds: of the faults; some of all, if none are given.
+        """
+        self._world = world
+        kinds = kinds or dice.sample(list(FAULTS), dice.randint(1, len(FAULTS)))
+        weights = [ALL_FAULTS[kind][1] for kind in kinds]
+        number = dice.choice([1, 2, 3, 4, 6, 8])
+        chosen = dice.choices(kinds, weights, k=number)
+        self.plan = sorted((dice.uniform(0, seconds), kind, dice.getrandbits(64)) for kind in chosen)
+
+    async def run(self) -> None:
+        """Lets all happen, and returns when all is healed."""
+        await asyncio.gather(*(self._happen(at, kind, seed) for at, kind, seed in self.plan))
+
+    async def _happen(self, at: float, kind: str, seed: int) -> None:
+        await asyncio.sleep(at)
+        self._world.tell(f"fault: {kind}")
+        await ALL_FAULTS[kind][0](self._world, random.Random(seed))
+        self._world.tell(f"fault is over: {kind}")

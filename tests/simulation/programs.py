@@ -1,0 +1,175 @@
+"""The programs of an instance, as supervisord runs them: the real ones, but for what touches the machine.
+
+In place of a front's HTTP server stands `sockets.FrontServer`, in place of the heavy lane's child process one that
+takes virtual time.
+"""
+
+import asyncio
+import contextlib
+import functools
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from gischat.commands.front import serve
+from gischat.front.front import Front
+from gischat.messages import Lane
+from gischat.protocol.schemas import schemas
+from gischat.settings import Settings
+from gischat.streams import scripts
+from gischat.timings import Timings
+from tests.simulation import sockets
+from tests.simulation.loop import PROCESS, Loop, Process
+from tests.simulation.network import Network
+from tests.simulation.redis_server import EPOCH
+from worker.__main__ import work
+from worker.attempts import Attempt
+from worker.effects import Publish
+
+STOP_SECONDS = 20.0  # after which supervisord ends one that was told to stop
+START_SECONDS = 0.7
+
+
+class Sandbox:
+    """In place of the heavy lane's: the picture is as it is, after a while."""
+
+    def __init__(self, **_: object) -> None: ...
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def run(self, function: object, type: str, body: bytes, *_: object) -> Attempt:
+        seconds = asyncio.get_running_loop().dice.expovariate(4)  # type: ignore[attr-defined]
+        await asyncio.sleep(seconds)
+        return Attempt(Publish(body), seconds)
+
+
+class Program:
+    """A program that is started again whenever it ends."""
+
+    def __init__(
+        self, loop: Loop, network: Network, name: str, main: Callable[[asyncio.Event], Awaitable[None]]
+    ) -> None:
+        self.name = name
+        self.ends: list[str] = []  # how it has ended
+        self.process: Process
+        self._loop = loop
+        self._network = network
+        self._main = main
+
+    async def keep(self) -> None:
+        while True:
+            self.process = Process(self.name)
+            self._stop = asyncio.Event()
+            self._run = self._loop.start(self.process, self._end_well())  # type: ignore[arg-type]
+            self._ended: asyncio.Future[str] = self._loop.create_future()
+            self.ends.append(await self._ended)
+            self._loop.kill(self.process)
+            self._network.stop_listening(self.name)
+            self._network.lose_process(self.process)
+            await asyncio.sleep(self._loop.dice.uniform(0.1, START_SECONDS))
+
+    async def _end_well(self) -> None:
+        try:
+            await self._main(self._stop)
+        except Exception as error:
+            self._end(f"failed: {_told(error)}")
+        else:
+            self._end("stopped")
+
+    def _end(self, how: str) -> None:
+        # In the world's name: this process is about to be no more.
+        self._loop.world.context.run(self._set_ended, how)
+
+    def _set_ended(self, how: str) -> None:
+        if not self._ended.done():
+            self._ended.set_result(how)
+
+    def kill(self) -> None:
+        self._loop.kill(self.process)
+        self._set_ended("killed")
+
+    async def stop(self) -> None:
+        """Tells it to stop; one that does not in time is killed."""
+        ended = self._ended
+        self.process.context.run(self._stop.set)
+        await asyncio.wait([ended], timeout=STOP_SECONDS)
+        if not ended.done():
+            self.kill()
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        return ", ".join(map(_told, error.exceptions))
+    return repr(error)
+
+
+# Once, not for each process of each seed
+_read = functools.cache(scripts._read)
+_schemas = functools.cache(schemas)
+
+
+def front(settings: Settings, name: str) -> Callable[[asyncio.Event], Awaitable[None]]:
+    return lambda stop: serve(replace(settings, process_name=name), Timings(), stop)
+
+
+def worker(settings: Settings, name: str, lane: Lane) -> Callable[[asyncio.Event], Awaitable[None]]:
+    return lambda stop: work([lane], name, replace(settings, process_name=name), Timings(), stop)
+
+
+@contextlib.contextmanager
+def no_machine(loop: Loop, network: Network, fronts: dict[str, Front], *, on_one_machine: bool) -> Iterator[None]:
+    """Clocks and chance are the loop's; nothing reaches the machine."""
+    dice = loop.dice
+    processes: list[Process] = []
+
+    def identity() -> str:
+        processes.append(PROCESS.get())
+        return str(len(processes) - 1)
+
+    def is_gone(other: str) -> bool:
+        process = processes[int(other)]
+        return on_one_machine and process.is_dead
+
+    def application(front: Front) -> Front:
+        fronts[front.settings.process_name] = front
+        return front
+
+    def new_uuid() -> uuid.UUID:
+        return uuid.UUID(int=dice.getrandbits(128), version=4)
+
+    def token_hex(size: int = 32) -> str:
+        return f"{dice.getrandbits(8 * size):0{2 * size}x}"
+
+    replaced: dict[str, Any] = {
+        "gischat.streams.scripts._read": _read,
+        "gischat.reading.schemas": _schemas,
+        "gischat.front.jobs.turnstile.schemas": _schemas,
+        "time.monotonic": loop.time,
+        "time.time": lambda: EPOCH + loop.time(),
+        "uuid.uuid4": new_uuid,
+        "secrets.token_hex": token_hex,
+        "gc.freeze": lambda: None,
+        "gischat.front.app.application": application,
+        "gischat.front.app.Server": sockets.FrontServer,
+        "gischat.front.app.bind_sockets": lambda *_, **__: [],
+        "gischat.front.app.allow_descriptors": lambda _: None,
+        "gischat.front.sockets.link._in_kernel": lambda _: 0,
+        "gischat.front.sockets.link._acknowledged": lambda _: 0,
+        "gischat.front.sockets.link._retransmits": lambda _: 0,
+        "gischat.front.jobs.gateway.identity": identity,
+        "gischat.front.jobs.gateway.is_gone": is_gone,
+        "worker.__main__.Sandbox": Sandbox,
+        "tests.support.peers.connect": sockets.connect,
+    }
+    with ExitStack() as stack:
+        for name, replacement in replaced.items():
+            stack.enter_context(patch(name, replacement))
+        stack.enter_context(patch.object(sockets.FrontServer, "loop", loop, create=True))
+        stack.enter_context(patch.object(sockets.FrontServer, "network", network, create=True))
+        stack.enter_context(patch.object(sockets.connect, "network", network, create=True))
+        yield

@@ -1,0 +1,46 @@
+"""Many worlds from seeds. `make simulate SEEDS=10000` runs more of them; one that fails says how to replay it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.simulation.__main__ import faults_of, replay_hint
+from tests.simulation.world import World
+
+SEEDS = 160
+AT_ONCE = 20  # in one test, so that they spread over the machine's cores
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
+def test_nothing_is_lost_twice_or_out_of_order_and_nobody_waits_for_ever(first: int) -> None:
+    found = faults_of(range(first, first + AT_ONCE))
+    assert not found, "\n".join(f"seed {seed}: {'; '.join(faults)}\n{replay_hint(seed)}" for seed, faults in found)
+
+
+def test_where_nothing_breaks_everything_is_delivered() -> None:
+    world = World(5, kinds=["worker_stopped"])
+    assert not world.run()
+    types = {sent.type for sent in world.ledger.sent.values()}
+    balance = world.ledger.balance()
+    assert types == {"text", "image"}
+    assert (balance.delivered, balance.refused, balance.gaps) == (balance.sent, 0, 0)
+
+
+def test_a_seed_replays_exactly() -> None:
+    """In another process, too, where sets and hashes have another order."""
+    seed = 4
+    worlds = [World(seed) for _ in range(2)]
+    for world in worlds:
+        world.run()
+    assert len(worlds[0].ledger.sent) > 10
+    told = subprocess.run(
+        [sys.executable, "-m", "tests.simulation", "--seed", str(seed)],
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {f"{world.trace:08x}" for world in worlds} == {told.stdout.split()[-1].strip("()")}
+    assert World(seed + 1).run() is not None

@@ -1,0 +1,141 @@
+"""A small instance under faults, and the people in its one channel, all drawn from a seed: `World(seed).run()`."""
+
+import asyncio
+import random
+import zlib
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from gischat.front.front import Front
+from gischat.messages import Lane
+from gischat.streams.keys import ChannelKeys
+from tests.simulation.faults import Chaos
+from tests.simulation.invariants import Books
+from tests.simulation.loop import PROCESS, Loop, Process
+from tests.simulation.network import Network, Transport
+from tests.simulation.people import Named, Speaker, Watcher, Witness
+from tests.simulation.programs import Program, front, no_machine, worker
+from tests.simulation.redis_server import Server
+from tests.support.ledger import Ledger
+from tests.support.settings import UNLIMITED, settings
+
+CHANNEL = "QGIS"
+PAUSES = (0.4, 1.5, 3.0)  # seconds, at the most, between two bursts of a speaker
+SHOWN = 150  # characters of a message
+PEOPLE = {Watcher: 2, Named: 2, Speaker: 2}
+
+
+class World:
+    """Everything of one seed. `faults` says afterwards what was wrong; nothing if all was well."""
+
+    def __init__(self, seed: int, *, is_told: bool = False, kinds: Sequence[str] = ()) -> None:
+        """
+        Args:
+            is_told: what happens is printed.
+            kinds: of the faults; some of all, if none are given.
+        """
+        self.seed = seed
+        self.is_told = is_told
+        self.loses_keys = bool({"key_deleted", "key_damaged"} & set(kinds))
+        self.dice = random.Random(seed)
+        self.loop = Loop(self._own_dice())
+        self.network = Network(self.loop, self._own_dice())
+        self.network.note = self._note
+        self.trace = 0  # a sum of all that arrived anywhere, and when
+        self.redis = Server(self.loop, self.network)
+        self.settings = settings(
+            instance_id="sim",
+            channels=(CHANNEL,),
+            redis_url="redis://redis:6379/0",
+            ws_ping_interval=0,
+            max_stored_messages=self.dice.choice([0, 5, 100]),
+            **UNLIMITED,
+        )
+        self.keys = ChannelKeys(self.settings.instance_id, CHANNEL)
+        self.running: dict[str, Front] = {}
+        self.fronts = [self._program(name, front(self.settings, name)) for name in ("front-0", "front-1")]
+        lanes = {"light-0": Lane.LIGHT, "light-1": Lane.LIGHT, "heavy-0": Lane.HEAVY}
+        self.workers = [self._program(name, worker(self.settings, name, lane)) for name, lane in lanes.items()]
+        self.ledger = Ledger()
+        self.peers: list[Witness] = []
+        self.people = Process("people")
+        self.chaos = Chaos(self, self._own_dice(), self.dice.uniform(2, 10), kinds)
+        self.books = Books(self)
+        self.faults: list[str] = []
+        self.is_over = False
+        self.changes_of_presence = 0  # as people were told of them
+
+    def _own_dice(self) -> random.Random:
+        return random.Random(self.dice.getrandbits(64))
+
+    def _program(self, name: str, main: Any) -> Program:
+        return Program(self.loop, self.network, name, main)
+
+    def _note(self, end: Transport, data: bytes) -> None:
+        self.trace = zlib.crc32(data, self.trace ^ int(self.loop.time() * 1e6) & 0xFFFFFFFF)
+
+        if self.is_told and end.peer.process is self.people:
+            self.tell(f"<- {_shown(data.decode())}")
+
+    def tell(self, what: str) -> None:
+        if self.is_told:
+            print(f"{self.loop.time():10.4f} {PROCESS.get(self.loop.world).name:8} {what}")
+
+    def run(self) -> list[str]:
+        """Lets it all happen; returns what was wrong."""
+        machine = no_machine(self.loop, self.network, self.running, on_one_machine=self.dice.random() < 0.5)
+        with machine, self.books.of_logs():
+            self.loop.run(self._live())
+        return self.faults
+
+    async def _live(self) -> None:
+        for program in (*self.fronts, *self.workers):
+            asyncio.create_task(program.keep())  # noqa: RUF006 - the loop keeps it
+        try:
+            await self._among_people(self._come())
+            await self.chaos.run()
+            self.is_over = True
+            await self._among_people(self._end_talk())
+        except AssertionError as error:
+            self.faults.append(str(error))
+        self.faults += await self.books.faults()
+
+    async def _among_people(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.start(self.people, work)
+        await asyncio.wait([task])
+        task.result()
+
+    async def _come(self) -> None:
+        urls = [f"http://{program.name}" for program in self.fronts]
+        pause = self.dice.choice(PAUSES)
+        for kind, number in PEOPLE.items():
+            for place in range(number):
+                first = len(self.peers) % 2
+                name = f"{kind.__name__.lower()}-{place}"
+                person = kind(name, urls[first:] + urls[:first], CHANNEL, self.ledger, self._own_dice())
+                if isinstance(person, Speaker):
+                    person.pause = pause
+                person.was_published = self.books.was_published
+                person.told = self._hear
+                self.peers.append(person)
+        await asyncio.gather(*(one.come() for one in self.peers))
+        self._talks = [asyncio.create_task(one.talk(lambda: self.is_over)) for one in self.speakers]
+
+    def _hear(self, name: str, text: str) -> None:
+        self.changes_of_presence += '"newcomer"' in text or '"exiter"' in text
+        self.tell(f"{name} hears {_shown(text)}")
+
+    @property
+    def speakers(self) -> list[Speaker]:
+        return [one for one in self.peers if isinstance(one, Speaker)]
+
+    async def _end_talk(self) -> None:
+        """Lets everyone say to the end what they have begun, and then one thing more: it comes after all the rest."""
+        await asyncio.gather(*self._talks)
+        await self.books.drained()
+        await asyncio.gather(*(one.say(1) for one in self.speakers))
+        await self.books.balanced()
+
+
+def _shown(text: str) -> str:
+    return text if len(text) < SHOWN else f"{text[:SHOWN]}…"
