@@ -42,6 +42,7 @@ class Presence:
         self._renewed_at = 0.0  # when Redis was last known to be what it was
         self.damaged: dict[str, list[str]] = {}  # by channel, the keys of a wrong type
         self._damage = Complaint("keys in redis are damaged, and have to be removed or restored", timings, patience=0.0)
+        self._short_of_nicknames: set[str] = set()  # channels with fewer in Redis than are here
         self._looking: dict[str, asyncio.Task[None]] = {}
         turnstiles.forgotten = self._look
 
@@ -87,11 +88,24 @@ class Presence:
                     # Redis was away for long, or this process frozen: what was told meanwhile left it out. Or it was
                     # lost.
                     self._rooms[channel].head_count.tell_again()
+                self._miss_nicknames(self._rooms[channel], renewal.nicknames)
             self._renewed_at = asyncio.get_running_loop().time()
             published = {channel: renewal.published for channel, renewal in renewals.items()}
             for channel in self._subscriber.compare(heard, published):
                 with contextlib.suppress(Refused, RedisError):
                     await self._subscriber.skip_missing(channel, published[channel])
+
+    def _miss_nicknames(self, room: Room, registered: int) -> None:
+        """Registers those again that Redis has lost with all others; one look may come amid an exit, two do not."""
+        here = sum(member.nickname is not None for member in room.connections.values())
+        if here <= registered:
+            self._short_of_nicknames.discard(room.channel)
+        elif room.channel not in self._short_of_nicknames:
+            self._short_of_nicknames.add(room.channel)
+        else:
+            self._short_of_nicknames.discard(room.channel)
+            for member in room.connections.values():
+                member.restore()
 
     async def end(self) -> None:
         """Gives the leases back; where that fails they run out by themselves."""

@@ -103,11 +103,12 @@ class Subscriber:
         while True:
             try:
                 await self._readmit(reader)
-                readable = {name: place for name, place in self._positions.items() if name not in self._damaged}
-                if not readable.keys() & set(reader.channels):
+                places = ((channel, self._positions.get(channel)) for channel in reader.channels)
+                positions = {channel: place for channel, place in places if place and channel not in self._damaged}
+                if not positions:
                     await asyncio.sleep(self._timings.read_fault_pause)
                     continue
-                read = await reader.read(readable)
+                read = await reader.read(positions)
             except (ConnectionError, Refused, RedisError) as error:
                 log.debug("the outboxes could not be read: %s", error)
                 await self._look_for_damage(reader.channels, error)

@@ -80,6 +80,7 @@ class Renewal(NamedTuple):
     published: int  # how many publications the channel has seen
     had_lapsed: bool = False  # its lease had run out: meanwhile it did not count
     connections: int = 0  # that the front has, as Redis knows
+    nicknames: int = 0  # in the channel
 
 
 class Backlog(NamedTuple):
@@ -317,8 +318,8 @@ class Gateway:
         """
         arguments = (self.front, int(lease * 1000), int(is_forgotten), self._process)
         answer = await self._redis.run(self._scripts.renew, self._keys[channel].for_presence(), arguments)
-        known, published, had_lapsed, connections = answer
-        return Renewal(bool(known), published, bool(had_lapsed), connections)
+        known, published, had_lapsed, connections, nicknames = answer
+        return Renewal(bool(known), published, bool(had_lapsed), connections, nicknames)
 
     async def resign(self, channel: str) -> None:
         """Ends this front's lease: it has told that all of its connections are gone."""
