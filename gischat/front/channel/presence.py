@@ -42,7 +42,7 @@ class Presence:
         self._renewed_at = 0.0  # when Redis was last known to be what it was
         self.damaged: dict[str, list[str]] = {}  # by channel, the keys of a wrong type
         self._damage = Complaint("keys in redis are damaged, and have to be removed or restored", timings, patience=0.0)
-        self._short_of_nicknames: set[str] = set()  # channels with fewer in Redis than are here
+        self._short_of_nicknames: set[str] = set()  # channels where Redis had fewer of ours than are here
         self._looking: dict[str, asyncio.Task[None]] = {}
         turnstiles.forgotten = self._look
 
@@ -96,7 +96,7 @@ class Presence:
                     await self._subscriber.skip_missing(channel, published[channel])
 
     def _miss_nicknames(self, room: Room, registered: int) -> None:
-        """Registers those again that Redis has lost with all others; one look may come amid an exit, two do not."""
+        """Registers those again that Redis has lost; one look may come amid an exit, two do not."""
         here = sum(member.nickname is not None for member in room.connections.values())
         if here <= registered:
             self._short_of_nicknames.discard(room.channel)

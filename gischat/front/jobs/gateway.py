@@ -80,7 +80,7 @@ class Renewal(NamedTuple):
     published: int  # how many publications the channel has seen
     had_lapsed: bool = False  # its lease had run out: meanwhile it did not count
     connections: int = 0  # that the front has, as Redis knows
-    nicknames: int = 0  # in the channel
+    nicknames: int = 0  # so
 
 
 class Backlog(NamedTuple):

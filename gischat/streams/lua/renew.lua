@@ -1,8 +1,8 @@
 -- A front's sign of life. Returns whether it was known (if not, Redis has lost what the front had told it), how many
--- publications there are, by which the front sees whether it hears, and whether its lease had run out: then counts were
--- told without it; and how many connections it has, as Redis knows, and how many
--- nicknames there are. `is_forgotten`: the front has noticed that Redis has lost something, and is about to say it again; every
--- front hears that before it.
+-- publications there are, by which the front sees whether it hears, whether its lease had run out: then counts were told
+-- without it; and how many connections and nicknames it has, as Redis knows.
+-- `is_forgotten`: the front has noticed that Redis has lost something, and is about to say it again; every front hears that
+-- before it.
 -- `process`: which process it is, so that the next one on its machine sees that it is gone.
 local front, lease, is_forgotten, process = unpack(ARGV)
 
@@ -15,4 +15,4 @@ if is_forgotten == '1' then
 end
 local published = tonumber(redis.call('HGET', METERS, 'published') or 0)
 local connections = tonumber(redis.call('HGET', COUNTS, front) or 0)
-return { known and 1 or 0, published, known and not alive and 1 or 0, connections, redis.call('HLEN', ADDRESSES) }
+return { known and 1 or 0, published, known and not alive and 1 or 0, connections, #addresses_of(front) }
