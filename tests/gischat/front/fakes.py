@@ -44,6 +44,7 @@ class FakeGateway:
         self.front = FRONT
         self.answers = answers
         self.enqueued: list[Asked] = []
+        self.newest: Entry | None = None  # publication
         self.inquiries: list[Inquired] = []
         self.snapshots: list[asyncio.Future[Snapshot]] = []  # that were asked for
         self.retentions: list[asyncio.Future[list[Entry]]] = []
@@ -77,10 +78,10 @@ class FakeGateway:
         return await self.retentions[-1]
 
     async def tail(self, channel: str, number: int) -> tuple[Entry | None, dict[bytes, float]]:
-        return None, {}
+        return self.newest, {}
 
     async def last_entry(self, channel: str) -> Entry | None:
-        return None
+        return self.newest
 
 
 class FakeOutbox:
