@@ -47,7 +47,7 @@ class State(IntEnum):
 
 
 class Inquiry(NamedTuple):
-    """What Redis knows of a job, and how many publications there were then: its end is one of them, or none."""
+    """What Redis knows of a job, and the number of the newest publication that can be heard: its end comes no later."""
 
     state: State
     published: int
@@ -235,7 +235,7 @@ class Gateway:
 
         Args:
             heard: see `enqueue`.
-            cancels_to: where nothing has become of it, nothing shall any more, if that many publications are all.
+            cancels_to: where nothing has become of it, nothing shall any more, if that is the newest publication.
         """
         keys = self._keys[channel]
         names = keys.for_script(lane)

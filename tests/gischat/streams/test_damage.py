@@ -246,3 +246,13 @@ async def test_what_is_kept_stays_within_its_bounds_when_one_key_is_lost(start: 
         assert len(await wire.history()) >= min(number, 10)
     assert len(await wire.outbox()) == len(await wire.history()) == 10
     assert (await wire.meter("outbox_bytes"), await wire.meter("history_bytes")) == (1000, 1000)
+
+
+async def test_what_cannot_be_heard_any_more_is_not_waited_for(wire: Wire) -> None:
+    # Given a job that was published, and an outbox that is gone before its front has read it
+    job = await wire.end(Publish(b"{}"), type="text", id=new_id())
+    assert (await wire.front.inquire(CHANNEL, Lane.LIGHT, job, b"", 0)).published == 1
+    await delete(wire, wire.keys.outbox)
+    await wire.front.renew(CHANNEL, ALIVE)
+    # Then nothing is left to be heard first
+    assert await wire.front.inquire(CHANNEL, Lane.LIGHT, job, b"", 0) == Inquiry(State.PUBLISHED, 0)
