@@ -26,6 +26,8 @@ class Cause(StrEnum):
     ADDRESS_FULL = "address_full"  # … have too many images and layers waiting
     BANNED = "banned"  # its author's nickname
     FROZEN = "frozen"  # its channel
+    DAMAGED = "damaged"  # a key of its channel in Redis
+    LOST = "lost"  # it was taken, and Redis has lost it
     REDIS_AWAY = "redis_away"
     STOPPING = "stopping"  # the front was told to stop
     FAULT = "fault"  # a bug of ours

@@ -48,6 +48,8 @@ class Timings:
 
     # A client's connection
     retry: float = 1.0  # before something is tried again that Redis could not do
+    overdue: float = 2.0  # before it is asked what became of a job in flight: a light one takes milliseconds
+    give_up: float = 6.0  # that one is enqueued again of which there is nothing in Redis, before its sender is told
     resend: float = 0.5  # before a job is enqueued again that may have been lost, which holds up its sender
     goodbye_to_flood: float = 1.0  # for somebody who sends without end to read why the connection ends
     close_answer: float = 5.0  # for the client's answer to our close frame
@@ -92,7 +94,8 @@ class Timings:
     # A worker
     reclaim_light: float = 5.0  # after which a job is taken from a worker: it would end a batch in a thousandth of that
     reclaim_heavy: float = 12.0  # … which says several times in between that it still works on it
-    housekeeping: float = 2.0  # between two looks for such jobs, and for fronts that are gone
+    housekeeping: float = 1.0  # between two looks for such jobs, and for fronts that are gone
+    heal: float = 30.0  # between two looks through all nicknames of a channel: milliseconds of Redis for thousands
     job_held: float = 1.0  # after which a job is asked for again that another worker held: it may have given it back
     work_heard: float = 0.1  # between two looks at what other heavy workers did
     consumers: float = 600.0  # between two looks for the names of workers that are gone …
@@ -110,6 +113,10 @@ class Timings:
             "several heartbeats may fail": self.heartbeat_lost >= 4 * self.heartbeat,
             "what is heard of is compared at the renewals": self.outbox_deaf >= 2 * self.lease_renewal,
             "what Redis may lose is remembered": self.replay >= self.redis_loss,
+            "what is lost is enqueued again before it is given up": self.give_up >= 2 * self.overdue,
+            "a dead worker's job is taken over before its sender has waited too long": self.reclaim_light
+            + 2 * self.housekeeping
+            < self.light_end,
             "what is published again is recognised by its id": self.ids >= self.settling,
             "the system of somebody who does not answer is looked at first": self.challenge_other >= self.challenge_own,
             "an answer to a roll call lives as long as it is waited for": self.roll_answer >= self.roll_call,
@@ -119,6 +126,13 @@ class Timings:
         broken = [relation for relation, holds in relations.items() if not holds]
         if broken:
             raise ValueError(f"timings that contradict each other: {'; '.join(broken)}")
+
+    @property
+    def light_end(self) -> float:
+        """Within which a sender of the light lane hears an end, echo or refusal, while its front and a worker live and
+        Redis answers: what is lost is missed (and looked for every quarter of that time), enqueued again, and given up;
+        a worker that died has not ended it is seen sooner."""
+        return self.give_up + 4 * self.overdue
 
     @property
     def seen(self) -> float:

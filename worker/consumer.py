@@ -17,7 +17,7 @@ from gischat import metrics
 from gischat.errors import Refused, Uncompliant
 from gischat.messages import Lane
 from gischat.settings import Settings
-from gischat.streams.answers import RedisError, ResponseError
+from gischat.streams.answers import WRONG_TYPE, RedisError, ResponseError
 from gischat.timings import Timings
 from worker import presence, process
 from worker.attempts import Attempt, Postpone, attempt
@@ -63,7 +63,15 @@ class Consumer(ABC):
                 await asyncio.sleep(self._timings.read_pause)
             except ResponseError as error:
                 self._may_hold_more = True
-                await self._begin_anew(error)
+                if str(error).startswith(WRONG_TYPE):
+                    await self._leave_damaged_alone()
+                else:
+                    await self._begin_anew(error)
+
+    async def _leave_damaged_alone(self) -> None:
+        with contextlib.suppress(ConnectionError, Refused, RedisError):
+            await self.gateway.look_for_damage()
+        await asyncio.sleep(self._timings.read_pause)
 
     async def _turn(self) -> None:
         if self._may_hold_more:
@@ -89,6 +97,7 @@ class Consumer(ABC):
             log.debug("the consumer groups could not be made: %s", failure)
 
     async def _keep_house(self) -> None:
+        await self.gateway.look_for_damage()
         for channel in self.gateway.channels:
             while held := await self.gateway.abandoned(channel, self._reclaim, self.batch):
                 log.warning("took over %d jobs of a worker that is gone", len(held), extra={"channel": channel})
@@ -132,6 +141,7 @@ class LightConsumer(Consumer):
         self._ends: list[asyncio.Future[int]] = []  # of the last batch, on their way
         self._batch: Sequence[Held] = ()
         self._since = 0.0  # when it was begun
+        self._healed_at = 0.0  # when all was looked through
 
     @property
     def _reclaim(self) -> float:
@@ -143,6 +153,9 @@ class LightConsumer(Consumer):
             log.warning("the end of a job could not be told: %s", error)
 
     async def _read_and_work(self) -> None:
+        if not self.gateway.channels:
+            await asyncio.sleep(self._timings.inbox_read)
+            return
         reading = self.gateway.begin_read(self.gateway.channels, count=self.batch, wait=self._timings.inbox_read)
         errors = await self._errors_of_ends()
         held = self.gateway.held(await reading)
@@ -170,6 +183,10 @@ class LightConsumer(Consumer):
     async def _keep_house(self) -> None:
         await super()._keep_house()
         await presence.sweep(self.gateway, self._timings)
+        is_thorough = time.monotonic() - self._healed_at > self._timings.heal
+        await presence.heal(self.gateway, self._timings, is_thorough=is_thorough)
+        if is_thorough:
+            self._healed_at = time.monotonic()
 
 
 class HeavyConsumer(Consumer):
@@ -214,7 +231,7 @@ class HeavyConsumer(Consumer):
         """Notes what comes, while a job is being worked on, too."""
         while True:
             try:
-                arrivals = await reader.read(self._timings.inbox_read)
+                arrivals = await reader.read(self._timings.inbox_read, self.gateway.channels)
             except (ConnectionError, Refused) as error:
                 log.debug("redis was lost in between: %s", error)
                 await asyncio.sleep(self._timings.read_pause)
@@ -246,11 +263,12 @@ class HeavyConsumer(Consumer):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._has_come.wait(), self._timings.inbox_read)
             return
-        found = await self.gateway.claim(waiting.channel, waiting.entry)
+        is_damaged = waiting.channel not in self.gateway.channels
+        claimed = Unavailable.HELD if is_damaged else await self.gateway.claim(waiting.channel, waiting.entry)
         self._queue.remove(waiting)
-        if isinstance(found, Held):
-            await self._end_or_postpone(found, waiting)
-        elif found is Unavailable.HELD:
+        if isinstance(claimed, Held):
+            await self._end_or_postpone(claimed, waiting)
+        elif claimed is Unavailable.HELD:
             # It may be given back.
             waiting.not_before = time.monotonic() + self._timings.job_held
             self._queue.put_back(waiting)

@@ -12,6 +12,7 @@ from gischat.errors import Refused
 from gischat.messages import Lane, author_of, content_digest, folded, new_id, server_message, uncompliant
 from gischat.settings import Settings
 from gischat.streams.answers import RedisError, ResponseError
+from gischat.streams.complaint import Complaint
 from gischat.streams.entries import Job, Outcome
 from gischat.streams.keys import GROUP, ChannelKeys
 from gischat.streams.multiplexer import Redis
@@ -72,7 +73,9 @@ class Gateway:
         timings: Timings = Timings(),
     ) -> None:
         self.lane = lane
-        self.channels = channels
+        self.channels = channels  # those that are not damaged
+        self._all_channels = channels
+        self._damage = Complaint("channels whose keys in redis are damaged are left alone", timings, patience=0.0)
         self._name = name
         self._redis = redis
         self._reader = reader
@@ -84,7 +87,7 @@ class Gateway:
 
     async def found_groups(self) -> None:
         """Makes the consumer groups that are not there: at the first start, and when Redis was flushed or replaced."""
-        inboxes = [keys.inbox(self.lane) for keys in self._keys.values()]
+        inboxes = [self._keys[channel].inbox(self.lane) for channel in self.channels]
         founded = [self._redis.call("XGROUP", "CREATE", inbox, GROUP, "0", "MKSTREAM", key=inbox) for inbox in inboxes]
         for answer in await asyncio.gather(*founded, return_exceptions=True):
             if isinstance(answer, ResponseError) and str(answer).startswith("BUSYGROUP"):
@@ -92,9 +95,21 @@ class Gateway:
             if isinstance(answer, BaseException):
                 raise answer
 
+    async def look_for_damage(self) -> None:
+        """Leaves the channels alone that have a key of a wrong type: nothing is begun there that could not be ended."""
+        types = [self._keys[channel].types for channel in self._all_channels]
+        asked = [self._redis.run(self._scripts.damage, tuple(of), tuple(of.values())) for of in types]
+        found = dict(zip(self._all_channels, await asyncio.gather(*asked), strict=True))
+        self.channels = [channel for channel, keys in found.items() if not keys]
+        damaged = [key.decode() for keys in found.values() for key in keys]
+        if damaged:
+            self._damage.make(TypeError(", ".join(damaged)))
+        else:
+            self._damage.settle()
+
     async def load_scripts(self) -> None:
         """Makes the scripts known, so that none has to be sent behind a read that waits: see `carry_out`."""
-        outbox = self._keys[self.channels[0]].outbox  # where one channel is, all are: they are read by one command
+        outbox = self._keys[self._all_channels[0]].outbox  # where one channel is, all are: they are read by one command
         texts = [script.text for script in self._scripts.all]
         await asyncio.gather(*(self._redis.call("SCRIPT", "LOAD", text, key=outbox) for text in texts))
 
@@ -208,7 +223,7 @@ class Gateway:
     async def answers(self) -> bool:
         """Whether Redis answers, over the connection that is not for reading jobs."""
         try:
-            return bool(await self._redis.call("PING", key=self._keys[self.channels[0]].outbox))
+            return bool(await self._redis.call("PING", key=self._keys[self._all_channels[0]].outbox))
         except (ConnectionError, Refused, RedisError):
             return False
 
@@ -246,6 +261,11 @@ class Gateway:
         """Fronts that have not shown a sign of life for longer than their lease."""
         keys = self._keys[channel].for_script()
         return [front.decode() for front in await self._redis.run(self._scripts.dead_fronts, keys, ())]
+
+    async def heal(self, channel: str, lease: float, *, is_thorough: bool) -> bool:
+        """Repairs who has which nickname where a key of a channel was lost; whether something was wrong."""
+        arguments = (int(lease * 1000), int(is_thorough))
+        return bool(await self._redis.run(self._scripts.heal, self._keys[channel].for_presence(), arguments))
 
     async def sweep(self, channel: str, front: str) -> None:
         """Removes a dead front's connections and tells the channel."""

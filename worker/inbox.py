@@ -1,6 +1,7 @@
 """What comes into the inboxes, seen before anybody takes it: a heavy worker chooses, it does not take what is first."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from gischat.messages import Lane
@@ -31,18 +32,25 @@ class InboxReader:
         self._seen = dict.fromkeys(channels, FIRST)  # the newest of each channel
         self._anew: set[str] = set()  # channels that are to be read from their beginning
 
-    async def read(self, wait: float) -> list[Arrival]:
+    async def read(self, wait: float, channels: Collection[str] | None = None) -> list[Arrival]:
         """What has come since the last time; waits up to `wait` seconds for the first.
+
+        Args:
+            channels: where to look; None: everywhere.
 
         Raises:
             ConnectionError, Refused, RedisError: nothing was read; ask again.
         """
         self._seen.update(dict.fromkeys(self._anew, FIRST))
         self._anew.clear()
-        inboxes, places = self._inboxes.values(), self._seen.values()
+        seen = {channel: place for channel, place in self._seen.items() if channels is None or channel in channels}
+        if not seen:
+            await asyncio.sleep(wait)
+            return []
+        inboxes = [self._inboxes[channel] for channel in seen]
         count, block = ARRIVALS_AT_ONCE, int(wait * 1000)
         answer = await self._redis.call(
-            "XREAD", "COUNT", count, "BLOCK", block, "STREAMS", *inboxes, *places, key=next(iter(inboxes))
+            "XREAD", "COUNT", count, "BLOCK", block, "STREAMS", *inboxes, *seen.values(), key=inboxes[0]
         )
         arrivals = [
             Arrival(self._channels[inbox], entry, Job.parse(fields))

@@ -12,6 +12,15 @@ from worker.gateway import Gateway
 log = logging.getLogger(__name__)
 
 
+async def heal(gateway: Gateway, timings: Timings, *, is_thorough: bool) -> None:
+    """Repairs what tells of nicknames. Any number of workers may do so at once."""
+    if gateway.connected_seconds < timings.sweep_grace:
+        return
+    for channel in gateway.channels:
+        if await gateway.heal(channel, timings.lease, is_thorough=is_thorough):
+            log.warning("who has which nickname was wrong in redis: repaired", extra={"channel": channel})
+
+
 async def sweep(gateway: Gateway, timings: Timings) -> None:
     """Removes the fronts whose lease has run out. Any number of workers may do so at once: each front goes once."""
     if gateway.connected_seconds < timings.sweep_grace:

@@ -85,7 +85,7 @@ class Front:
         self.turns = Turns()
         self.uploads = Uploads(timings)
         # Those that run as long as the front does.
-        self.parts = (self.subscriber, self.presence, self.circle, pulse, gauges, self.uploads)
+        self.parts = (self.subscriber, self.presence, self.turnstiles, self.circle, pulse, gauges, self.uploads)
         for closing in Closing:  # so that the first of its kind is an increase
             metrics.CONNECTIONS_CLOSED.labels(closing)
         for unwelcome in Unwelcome:
@@ -161,7 +161,7 @@ class Front:
 
     async def _encode_status(self) -> bytes:
         counts = await self.head_counts()
-        healthy = self.circle.is_closed
+        healthy = self.circle.is_closed and not self.presence.damaged
         return msgspec.json.encode(
             {
                 "status": "ok" if healthy else "degraded",
@@ -176,8 +176,16 @@ class Front:
             "it is about to stop": self.is_draining,
             "redis is out of reach": not self._redis.is_connected,
             "messages do not go round: is a light worker running?": not self.circle.is_closed,
+            "keys of every channel in redis are damaged": len(self.presence.damaged) == len(self.rooms),
         }
         return [reason for reason, holds in reasons.items() if holds]
+
+    def damages(self) -> list[str]:
+        """What is wrong with single channels, which an operator has to repair."""
+        return [
+            f"channel {channel}: in redis, these keys are of a wrong type: {', '.join(keys)}"
+            for channel, keys in self.presence.damaged.items()
+        ]
 
     async def drain(self) -> None:
         """Lets what was sent before be published, then says goodbye to everyone and tells the channels."""

@@ -5,6 +5,8 @@ RedisError
     ResponseError           Redis answered an error; below it, those that are told apart
 """
 
+WRONG_TYPE = "WRONGTYPE"  # an error of this beginning: a key holds something else than it should
+
 
 class RedisError(Exception):
     """What was asked of Redis failed, and not for a connection that was lost."""

@@ -112,6 +112,7 @@ class Outcome(StrEnum):
 OF_JOBS: Sequence[Outcome] = [one for one in Outcome if one not in (Outcome.RESTORED, Outcome.GRANTED, Outcome.ORDERED)]
 
 LOST = "lost"  # an order: Redis has lost what was published shortly before; its fronts say it again
+NAMES = "names"  # an order: who has which nickname, or waits for one, was wrong in Redis: fronts say it again
 CHALLENGE = "challenge"  # an order: somebody wants the nickname of a connection, which may be dead
 
 

@@ -8,6 +8,7 @@ stand at the head of `prelude.lua`.
 import binascii
 import functools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gischat.messages import Lane
@@ -69,6 +70,11 @@ class ChannelKeys:
             self._key("withdrawn"),  # sorted set: ids of messages that were withdrawn lately, by milliseconds
         )
 
+    @property
+    def types(self) -> Mapping[str, str]:
+        """All keys whose names end, each with the type of what it holds."""
+        return _types(self)
+
     def for_presence(self) -> tuple[str, ...]:
         """All keys, and those of who wants which nickname and which process a front is."""
         return _for_presence(self)
@@ -127,6 +133,24 @@ def _for_presence(keys: ChannelKeys) -> tuple[str, ...]:
         keys._key("wishers"),  # hash: address -> "key number id nickname", the wish of a connection
         keys.processes,
     )
+
+
+@functools.cache
+def _types(keys: ChannelKeys) -> Mapping[str, str]:
+    names = (*_for_script(keys, Lane.LIGHT), *keys.for_moderation(), *_for_presence(keys))
+    names += _for_script(keys, Lane.HEAVY)
+    return {name: _TYPES[name.partition("}:")[2]] for name in names}
+
+
+_TYPES = {
+    **{f"inbox:{lane}": "stream" for lane in Lane},
+    **{f"inbox:{lane}:bytes": "string" for lane in Lane},
+    **dict.fromkeys(("outbox", "dead"), "stream"),
+    **dict.fromkeys(("outbox:sizes", "history"), "list"),
+    **dict.fromkeys(("ids", "fronts", "withdrawn", "wishes"), "zset"),
+    **dict.fromkeys(("meters", "counts", "users", "addresses", "senders", "bans", "wishers", "processes"), "hash"),
+    "swept": "set",
+}
 
 
 @functools.cache

@@ -14,6 +14,7 @@ IDS_NUMBER = 20_000  # that are remembered at the most, per channel: about 2.5 M
 IDS_STEP = 50  # publications, after which those that are too old or too many are forgotten
 PART_BYTES = 2**18  # of a large body that is kept apart from its job: half a millisecond of Redis' time
 SINCE_BYTES = 8 * 2**20  # of what a client that comes back can be told of what it missed
+CANCELLED_DIGEST = "cancelled"  # in place of that of a message, in `SENDERS`: its sender was told that it is not sent
 DEAD_LETTERS = 1000  # per channel, as what follows
 DEAD_BYTES = 64 * 2**20
 BANS_NUMBER = 1000  # per channel
@@ -24,7 +25,7 @@ _LUA = Path(__file__).with_name("lua")
 MODERATION = frozenset(
     {"ban", "lift", "freeze", "restrictions", "restrict_again", "withdraw", "disconnect", "roll_call"}
 )
-PRESENCE = frozenset({"register", "restore", "exit", "leave", "renew", "resign", "sweep"})
+PRESENCE = frozenset({"register", "restore", "exit", "leave", "renew", "resign", "sweep", "heal"})
 
 SAID = frozenset({"finish", "like", "missing"})  # they end what a client has said; so do some of presence
 
@@ -50,6 +51,8 @@ class Scripts:
     """All scripts, as attributes: `scripts.finish`."""
 
     enqueue: Script
+    inquire: Script
+    damage: Script
     claim: Script
     release: Script
     finish: Script
@@ -64,6 +67,7 @@ class Scripts:
     resign: Script
     dead_fronts: Script
     sweep: Script
+    heal: Script
     forget_consumers: Script
     tail: Script
     snapshot: Script
@@ -112,8 +116,13 @@ def _limits(settings: Settings, timings: Timings) -> str:
         "BANS_NUMBER": BANS_NUMBER,
     }
     lines = [f"local {name} = {value}" for name, value in limits.items()]
-    words = [f"local GROUP = '{GROUP}'", f"local PASSES_FREEZE = ' {' '.join(sorted(PASSES_FREEZE))} '"]
-    return "\n".join([*words, *lines]) + "\n"
+    words = {
+        "GROUP": GROUP,
+        "CANCELLED_DIGEST": CANCELLED_DIGEST,
+        "PASSES_FREEZE": f" {' '.join(sorted(PASSES_FREEZE))} ",
+    }
+    lines += [f"local {name} = '{value}'" for name, value in words.items()]
+    return "\n".join(lines) + "\n"
 
 
 def _own_head(name: str) -> tuple[str, ...]:

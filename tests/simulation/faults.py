@@ -123,6 +123,20 @@ async def key_deleted(world: "World", dice: random.Random) -> None:
         world.redis.process.context.run(world.redis.serve_blocked)
 
 
+async def key_damaged(world: "World", dice: random.Random) -> None:
+    """By an operator: one key of the channel becomes one of another type, until he removes it."""
+    data = world.redis.data
+    if keys := sorted(key for key in data.keys if b"part:" not in key and not key.endswith(b"work")):
+        key = dice.choice(keys)
+        world.tell(f"damages {key.decode()}")
+        data.drop(key)
+        data.keys[key] = {b"?"} if type(data.keys.get(key)) is not set else b"?"
+        world.redis.process.context.run(world.redis.serve_blocked)
+        await asyncio.sleep(dice.uniform(0, 20))
+        if type(world.redis.data.keys.get(key)) is set:
+            world.redis.data.drop(key)
+
+
 async def people_moved(world: "World", dice: random.Random) -> None:
     """Some lose their connection, and come back on their next front."""
     for peer in world.peers:
@@ -157,7 +171,7 @@ FAULTS: dict[str, tuple[Fault, int]] = {
 
 
 # Those that a product may not bear: they come only when they are asked for.
-UNBEARABLE: dict[str, tuple[Fault, int]] = {"key_deleted": (key_deleted, 10)}
+UNBEARABLE: dict[str, tuple[Fault, int]] = {"key_deleted": (key_deleted, 10), "key_damaged": (key_damaged, 10)}
 ALL_FAULTS = FAULTS | UNBEARABLE
 
 

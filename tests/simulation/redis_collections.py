@@ -141,16 +141,23 @@ def _srem(data: Data, words: Arguments) -> int:
 # Sorted sets
 
 
+@command("ZCARD", 1)
+def _zcard(data: Data, words: Arguments) -> int:
+    return len(data.get(words[0], SortedSet) or ())
+
+
 @command("ZADD", 3, 4)
 def _zadd(data: Data, words: Arguments) -> int:
     key, *rest = words
-    only_old = rest[0].upper() == b"XX"
-    score, member = rest[only_old:]
+    only_old, only_new = rest[0].upper() == b"XX", rest[0].upper() == b"NX"
+    score, member = rest[only_old or only_new :]
     value = number(score)
     if only_old:
         found = data.get(key, SortedSet)
         if found is not None and member in found.scores:
             found.add(member, value)
+        return 0
+    if only_new and member in data.made(key, SortedSet).scores:
         return 0
     return int(data.made(key, SortedSet).add(member, value))
 
@@ -225,3 +232,8 @@ def _zremrangebyrank(data: Data, words: Arguments) -> int:
 
 def shown(score: float) -> bytes:
     return b"%d" % score if score == int(score) else repr(score).encode()
+
+
+@command("HLEN", 1)
+def _hlen(data: Data, words: Arguments) -> int:
+    return len(data.get(words[0], dict) or {})

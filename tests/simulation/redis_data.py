@@ -10,7 +10,9 @@ from typing import Any
 from tests.simulation.redis_types import (
     WRONG_TYPE,
     Answer,
+    SortedSet,
     Status,
+    Stream,
     Value,
     copied,
     is_empty,
@@ -115,6 +117,12 @@ def integer(text: bytes) -> int:
 @command("DEL", 1, MANY)
 def _del(data: Data, keys: Arguments) -> int:
     return sum(data.drop(key) for key in keys if data.has(key))
+
+
+@command("TYPE", 1)
+def _type(data: Data, words: Arguments) -> Status:
+    names = {bytes: b"string", dict: b"hash", list: b"list", set: b"set", SortedSet: b"zset", Stream: b"stream"}
+    return Status(names[type(data.keys[words[0]])] if data.has(words[0]) else b"none")
 
 
 def _expire_at(data: Data, key: bytes, milliseconds: int) -> int:

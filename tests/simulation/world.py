@@ -40,7 +40,7 @@ class World:
         """
         self.seed = seed
         self.is_told = is_told
-        self.loses_keys = "key_deleted" in kinds
+        self.loses_keys = bool({"key_deleted", "key_damaged"} & set(kinds))
         self.dice = random.Random(seed)
         self.loop = Loop(self._own_dice())
         self.network = Network(self.loop, self._own_dice())

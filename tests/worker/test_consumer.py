@@ -43,6 +43,9 @@ class FakeGateway:
     def held(self, answer: list[Held]) -> list[Held]:
         return answer
 
+    async def look_for_damage(self) -> None:
+        pass
+
     async def abandoned(self, channel: str, idle: float, count: int) -> list[Held]:
         left, self.left = self.left, []
         return left

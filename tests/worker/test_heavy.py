@@ -13,7 +13,7 @@ from gischat.messages import Lane, new_id
 from gischat.streams.entries import Job, Outcome, Publication
 from gischat.streams.servers import connect
 from gischat.timings import Timings
-from tests.gischat.streams.test_scripts import ALIVE, CHANNEL, Wire, start, wire
+from tests.gischat.streams.test_scripts import ALIVE, CHANNEL, Wire, start, took, wire
 from tests.support.contract import sample
 from tests.support.pictures import as_base64, encoded, quarters
 from tests.support.processes import Valkey
@@ -58,7 +58,7 @@ class HeavyLane:
     async def send(self, *jobs: Job) -> None:
         await self.wire.front.renew(CHANNEL, ALIVE)
         for job in jobs:
-            assert await self.wire.front.enqueue(CHANNEL, Lane.HEAVY, job, 0) == TAKEN
+            assert took(await self.wire.front.enqueue(CHANNEL, Lane.HEAVY, job, 0)) == TAKEN
 
     async def done(self) -> list[str]:
         return [self._names[str(one.source)] for one in await self.ends()]

@@ -22,6 +22,7 @@ class HeadCount:
         self.connections = 0
         self.changes = 0
         self.told = 0
+        self._said = 0  # connections, when it was told last
         self._turnstile = turnstiles.open(channel)
         self._gathering = Gathering(timings.count, self._tell)
         self._retry = timings.retry
@@ -30,6 +31,10 @@ class HeadCount:
         """Counts connections that came (or, negative, went); returns the change's number."""
         self.connections += difference
         return self.tell_again()
+
+    def differs_from(self, connections: int) -> bool:
+        """Whether Redis has another number than it was told, and nothing newer is on its way."""
+        return self.told == self.changes and self._turnstile.is_idle and connections != self._said
 
     def tell_again(self) -> int:
         self.changes += 1
@@ -46,9 +51,10 @@ class HeadCount:
             if ending.is_refusal:
                 asyncio.get_running_loop().call_later(self._retry, self._gathering.ask)
                 return
-            self.told = max(self.told, change)
+            self.told, self._said = max(self.told, change), connections
             if self.changes > change:
                 self._gathering.ask()
 
-        body = msgspec.json.encode({"connections": self.connections})
+        connections = self.connections
+        body = msgspec.json.encode({"connections": connections})
         self._turnstile.submit(Message(COUNT, new_id(), body), ended)

@@ -25,7 +25,7 @@ from gischat.front.jobs.gateway import FORGOTTEN, Gateway
 from gischat.front.jobs.turnstile import Turnstiles
 from gischat.messages import folded, new_id
 from gischat.settings import Settings
-from gischat.streams.answers import RedisError
+from gischat.streams.answers import WRONG_TYPE, RedisError
 from gischat.streams.entries import Publication
 from gischat.streams.multiplexer import TOO_BUSY
 from gischat.timings import Timings
@@ -119,7 +119,10 @@ class Moderation:
                 try:
                     self._adopt(room, await self._gateway.restrictions(channel))
                     break
-                except (Refused, RedisError):
+                except (Refused, RedisError) as error:
+                    if str(error).startswith(WRONG_TYPE):  # nothing is said there until it is repaired, and read then
+                        self._refresh(room)
+                        break
                     log.debug("waiting for redis")
                     await asyncio.sleep(self._timings.retry)
         await self._ban_in_new_channels()

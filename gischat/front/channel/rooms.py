@@ -24,7 +24,7 @@ from gischat.front.sockets.frames import text_frame
 from gischat.messages import folded, uncompliant
 from gischat.metrics import Gathered
 from gischat.streams.answers import RedisError
-from gischat.streams.entries import CHALLENGE, LOST, Outcome, Publication
+from gischat.streams.entries import CHALLENGE, LOST, NAMES, Outcome, Publication
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
@@ -146,6 +146,8 @@ class Room:
                 self._tell_of_loss()
             elif publication.type == CHALLENGE:
                 self.challenged(publication.body)
+            elif publication.type == NAMES:
+                self._say_names_again(publication.body)
             elif publication.outcome is Outcome.ORDERED:
                 self.ordered(publication)
         if frames:
@@ -173,21 +175,35 @@ class Room:
         was lost."""
         if number != self.published + 1:
             if number > self.published:
-                self._missed(number - self.published - 1)
-                log.warning("missed %d publications: trimmed", number - self.published - 1, extra=self._named)
-                self.recent.begin(number - 1)
-                self._tell_all(uncompliant(GAP))
-                for member in self.connections.values():
-                    member.wish_again()  # what was missed may have granted it
-                    member.restore()  # or Redis has got an old copy of its data back, which may count further
-                self.head_count.tell_again()
-                self.missed()
+                self._notice_gap(number - 1)
             else:
                 log.warning("begins anew: redis has lost what was published before", extra=self._named)
                 self._tell_of_loss()
                 self._turnstiles.forgotten(self.channel)
             self._turnstiles.enqueue_again(self.channel)
-        self.published = number
+        self._go_on_from(number)
+
+    def _notice_gap(self, last: int) -> None:
+        """What was published up to that number was not heard."""
+        self._missed(last - self.published)
+        log.warning("missed %d publications: trimmed", last - self.published, extra=self._named)
+        self.recent.begin(last)
+        self._tell_all(uncompliant(GAP))
+        for member in self.connections.values():
+            member.wish_again()  # what was missed may have granted it
+            member.restore()  # or Redis has got an old copy of its data back, which may count further
+        self.head_count.tell_again()
+        self.missed()
+
+    def skip_to(self, number: int) -> None:
+        """What was published up to that number will not be heard: it is not in the outbox any more."""
+        if number > self.published:
+            self._notice_gap(number)
+            self._go_on_from(number)
+            self._turnstiles.enqueue_again(self.channel)
+
+    def _go_on_from(self, number: int) -> None:
+        self.published = self._turnstiles.followed[self.channel] = number
         # Never lowered here: until all has been said again that Redis has lost, it must take nothing that is newer.
         self._turnstiles.heard[self.channel] = max(number, self._turnstiles.heard.get(self.channel, 0))
 
@@ -198,7 +214,7 @@ class Room:
         Args:
             intact: seconds for which Redis has not lost anything; what it lost then may be said again yet.
         """
-        self.published = published
+        self.published = self._turnstiles.followed[self.channel] = published
         self.recent.begin(published, intact)
         self.know(ids)
 
@@ -298,6 +314,14 @@ class Room:
                 member.grant(publication.body)
         elif number is not None and not self._turnstiles.is_open(number):
             self._turnstiles.leave(self.channel, number)
+
+    def _say_names_again(self, in_doubt: bytes) -> None:
+        for member in self.connections.values():
+            member.restore()
+        for address in in_doubt.decode().split():
+            number = self._number_here(address)
+            if number is not None and number not in self.connections and not self._turnstiles.is_open(number):
+                self._turnstiles.leave(self.channel, number)
 
     def has_seen(self, id: bytes) -> bool:
         """Whether a message of this id was delivered lately."""

@@ -4,15 +4,16 @@ It reads the outboxes as streams, by position: whatever happens to the connectio
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from gischat.errors import Refused
 from gischat.front.channel.rooms import SEEN_IDS, Room
 from gischat.front.jobs.gateway import READ_ENTRIES, Entry, Gateway, OutboxReader
 from gischat.front.jobs.turnstile import Turnstiles
-from gischat.streams.answers import RedisError
+from gischat.streams.answers import WRONG_TYPE, RedisError
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
@@ -50,20 +51,25 @@ class Subscriber:
         self._timings = timings
         self._positions: dict[str, bytes] = {}
         self._expected: dict[str, Expectation] = {}
+        self._damaged: set[str] = set()  # channels that cannot be read, for a key is of a wrong type
         self._reconnected_for: set[str] = set()  # channels of which nothing has been heard since
 
     async def find_positions(self) -> None:
         """Begins at the end of each outbox; waits for Redis as long as it takes."""
         for channel in self._rooms:
-            while channel not in self._positions:
+            while channel not in self._positions and channel not in self._damaged:
                 try:
-                    # At once, or what is published in between would be neither known nor heard.
-                    newest, ids, intact = await self._gateway.tail(channel, SEEN_IDS)
-                    self._rooms[channel].begin(newest.publication.number if newest else 0, ids, intact)
-                    self._positions[channel] = newest.id if newest else BEGINNING
-                except (Refused, RedisError):
+                    await self._find_position(channel)
+                except (Refused, RedisError) as error:
                     log.debug("waiting for redis")
+                    await self._look_for_damage([channel], error)
                     await asyncio.sleep(self._timings.retry)
+
+    async def _find_position(self, channel: str) -> None:
+        # At once, or what is published in between would be neither known nor heard.
+        newest, ids, intact = await self._gateway.tail(channel, SEEN_IDS)
+        self._rooms[channel].begin(newest.publication.number if newest else 0, ids, intact)
+        self._positions[channel] = newest.id if newest else BEGINNING
 
     async def go_back(self, channel: str) -> None:
         """Reads an outbox from an earlier place if all that it holds comes before ours.
@@ -97,11 +103,17 @@ class Subscriber:
         while True:
             # Of what came later it says nothing: this process may be frozen while the answer lies there.
             asked_at = asyncio.get_running_loop().time()
-            positions = {channel: self._positions[channel] for channel in reader.channels}
             try:
+                await self._readmit(reader)
+                places = ((channel, self._positions.get(channel)) for channel in reader.channels)
+                positions = {channel: place for channel, place in places if place and channel not in self._damaged}
+                if not positions:
+                    await asyncio.sleep(self._timings.read_fault_pause)
+                    continue
                 read = await reader.read(positions)
             except (ConnectionError, Refused, RedisError) as error:
                 log.debug("the outboxes could not be read: %s", error)
+                await self._look_for_damage(reader.channels, error)
                 # The connection is being made anew; without this pause a fault that comes at once would spin.
                 await asyncio.sleep(self._timings.read_pause)
                 continue
@@ -115,10 +127,36 @@ class Subscriber:
                     room = self._rooms[channel]
                     room.caught_up_at = max(room.caught_up_at, asked_at)
 
+    async def _look_for_damage(self, channels: Iterable[str], error: BaseException) -> None:
+        """One channel that cannot be read must not keep the others from being read: finds which it is."""
+        if str(error).startswith(WRONG_TYPE):
+            with contextlib.suppress(ConnectionError, Refused, RedisError):
+                for channel in channels:
+                    if await self._gateway.damage(channel):
+                        self._damaged.add(channel)
+
+    async def _readmit(self, reader: OutboxReader) -> None:
+        for channel in self._damaged & set(reader.channels):
+            if not await self._gateway.damage(channel):
+                if channel not in self._positions:
+                    await self._find_position(channel)
+                self._damaged.discard(channel)
+
+    async def skip_missing(self, channel: str, published: int) -> None:
+        """Goes on behind what cannot be heard any more: so much was published, and the outbox does not have it.
+
+        Raises:
+            ConnectionError, Refused, RedisError: it could not be asked.
+        """
+        newest = await self._gateway.last_entry(channel)
+        if newest is None or _order(newest.id) <= _order(self._positions[channel]):
+            self._rooms[channel].skip_to(published)
+
     def compare(self, heard: Mapping[str, int], published: Mapping[str, int]) -> set[str]:
         """Compares the last that was heard with what Redis said after that was published, by channel.
 
-        Returns the channels of which nothing is heard: all that Redis has of them may come before what was heard.
+        Returns the channels of which nothing is heard: all that Redis has of them may come before what was heard, or be
+        missing from the outbox.
 
         Raises:
             Deaf: publications do not arrive although Redis answers, over a new connection neither.

@@ -152,7 +152,7 @@ class Ready(JsonHandler):
 
     def get(self) -> None:
         reasons = self.front.reasons_not_ready()
-        self.answer({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+        self.answer({"ready": not reasons, "reasons": reasons + self.front.damages()}, 503 if reasons else 200)
 
 
 class Users(ChannelHandler):

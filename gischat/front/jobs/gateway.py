@@ -5,6 +5,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -26,12 +27,31 @@ from gischat.streams.wire import Argument
 from gischat.timings import Timings
 
 # What comes of putting a job into its inbox.
-TAKEN = 1
+TAKEN = 1  # or the place of its entry, in bytes
 FULL = 0
 FORGOTTEN = -1  # Redis has lost what this front has said or heard before: that has to be said again first
 FROZEN = -2  # the channel is
 INCOMPLETE = -3  # its body is kept apart, and not all of it is there: nobody outside of this module is told so
 CROWDED = -4  # too much of its address waits in the heavy lane
+DAMAGED = -5  # a key of the channel is: see `Gateway.damage`
+
+
+class State(IntEnum):
+    """What has become of a job that is in flight."""
+
+    GONE = 0  # nothing: it is lost
+    WAITS = 1  # it is in the inbox, whether a worker has it or not
+    PUBLISHED = 2
+    CANCELLED = 3  # it is not published, and will not be
+    FORGOTTEN = -1  # as above
+
+
+class Inquiry(NamedTuple):
+    """What Redis knows of a job, and the number of the newest publication that can be heard: its end comes no later."""
+
+    state: State
+    published: int
+
 
 PART_ATTEMPTS = 3  # to bring a body, if it expires before its job is taken
 
@@ -65,6 +85,8 @@ class Renewal(NamedTuple):
     was_known: bool  # if not, it has lost what the front had told it
     published: int  # how many publications the channel has seen
     had_lapsed: bool = False  # its lease had run out: meanwhile it did not count
+    connections: int = 0  # that the front has, as Redis knows
+    nicknames: int = 0  # so
 
 
 class Backlog(NamedTuple):
@@ -109,13 +131,14 @@ class OutboxReader:
         self._channels = {key.encode(): channel for channel, key in self._keys.items()}
 
     async def read(self, positions: Mapping[str, bytes]) -> list[tuple[str, list[Entry]]]:
-        """What was published after the given places; waits for it, empty when nothing came for a while.
+        """What was published after the given places, there; waits for it, empty when nothing came for a while.
 
         Raises:
             ConnectionError, Refused, RedisError: nothing was read; ask again for the same.
         """
-        keys = [self._keys[channel] for channel in self.channels]
-        after = [positions[channel] for channel in self.channels]
+        channels = [channel for channel in self.channels if channel in positions]
+        keys = [self._keys[channel] for channel in channels]
+        after = [positions[channel] for channel in channels]
         answer = await self._redis.call(
             "XREAD", "COUNT", READ_ENTRIES, "BLOCK", self._wait, "STREAMS", *keys, *after, key=keys[0]
         )
@@ -157,7 +180,9 @@ class Gateway:
         self._process = identity()
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
 
-    def enqueue(self, channel: str, lane: Lane, job: Job, heard: int, *, again: bool = False) -> "asyncio.Future[int]":
+    def enqueue(
+        self, channel: str, lane: Lane, job: Job, heard: int, *, again: bool = False
+    ) -> "asyncio.Future[int | bytes]":
         """Puts a job into its inbox; the future has one of the answers above.
 
         It fails with `Refused` when Redis is out of reach, with `RedisError` when it answers that, with `Lost` when the
@@ -175,7 +200,7 @@ class Gateway:
 
     def _ask_to_take(
         self, lane: Lane, keys: Sequence[str], job: Job, body: bytes, heard: int, again: bool
-    ) -> "asyncio.Future[int]":
+    ) -> "asyncio.Future[int | bytes]":
         arguments = (
             self.front,
             heard,
@@ -191,7 +216,7 @@ class Gateway:
         # Asked again by itself, a second answer (full, frozen, an error) would not tell what became of the first.
         return self._lanes[lane].run(self._scripts.enqueue, keys, arguments, resends=False)
 
-    async def _enqueue_in_parts(self, channel: str, job: Job, heard: int, again: bool) -> int:
+    async def _enqueue_in_parts(self, channel: str, job: Job, heard: int, again: bool) -> int | bytes:
         """Brings the body part by part: neither this process nor Redis has all of it in hand at once."""
         keys, redis = self._keys[channel], self._lanes[Lane.HEAVY]
         places = range(0, job.size, PART_BYTES)
@@ -210,6 +235,30 @@ class Gateway:
             if answer != INCOMPLETE:
                 return answer
         return FULL
+
+    async def inquire(
+        self, channel: str, lane: Lane, job: Job, place: bytes, heard: int, cancels_to: int | None = None
+    ) -> Inquiry:
+        """What has become of a job that was taken; `place` is empty where it is not known.
+
+        Args:
+            heard: see `enqueue`.
+            cancels_to: where nothing has become of it, nothing shall any more, if that is the newest publication.
+        """
+        keys = self._keys[channel]
+        names = keys.for_script(lane)
+        if lane is Lane.HEAVY:
+            names += keys.parts(str(job.source), -(-job.size // PART_BYTES))
+        what = (place, str(job.source), job.id, job.sender, job.size)
+        arguments = (self.front, heard, -1 if cancels_to is None else cancels_to, *what)
+        state, published = await self._lanes[lane].run(self._scripts.inquire, names, arguments)
+        return Inquiry(State(state), published)
+
+    async def damage(self, channel: str) -> list[str]:
+        """The channel's keys that hold something of a wrong type: nothing can be done in it until an operator acts."""
+        types = self._keys[channel].types
+        found = await self._redis.run(self._scripts.damage, tuple(types), tuple(types.values()))
+        return [key.decode() for key in found]
 
     async def snapshot(self, channel: str) -> Snapshot:
         """The stored messages."""
@@ -286,8 +335,8 @@ class Gateway:
         """
         arguments = (self.front, int(lease * 1000), int(is_forgotten), self._process)
         answer = await self._redis.run(self._scripts.renew, self._keys[channel].for_presence(), arguments)
-        known, published, had_lapsed = answer
-        return Renewal(bool(known), published, bool(had_lapsed))
+        known, published, had_lapsed, connections, nicknames = answer
+        return Renewal(bool(known), published, bool(had_lapsed), connections, nicknames)
 
     async def resign(self, channel: str) -> None:
         """Ends this front's lease: it has told that all of its connections are gone."""

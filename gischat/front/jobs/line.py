@@ -22,6 +22,8 @@ TOO_MANY_OF_ADDRESS = (
     "please send it again later."
 )
 
+Bring = Callable[[], Awaitable[int | bytes]]  # a body; returns what Redis answers
+
 
 class _Place(NamedTuple):
     """The least is called next; start and finish are in bytes of the line's virtual time."""
@@ -48,7 +50,7 @@ class Line:
         self._finish: dict[str, int] = {}  # where the last body of an address will end
         self._failed_at = 0.0  # when one could not be brought
 
-    def enter(self, address: str, size: int, bring: Callable[[], Awaitable[int]]) -> "asyncio.Future[int]":
+    def enter(self, address: str, size: int, bring: Bring) -> "asyncio.Future[int | bytes]":
         """Calls `bring` when it is its turn, for a body of so many bytes; the future has what it returns.
 
         It fails with `Refused` when the line is too long, or Redis was found to be out of reach meanwhile.
@@ -58,7 +60,7 @@ class Line:
         task.add_done_callback(self._waiting.discard)
         return task
 
-    def pass_by(self, bring: Callable[[], Awaitable[int]]) -> "asyncio.Future[int]":
+    def pass_by(self, bring: Bring) -> "asyncio.Future[int | bytes]":
         """Calls `bring` at once, for a body that is too small to stand in line."""
         task = asyncio.ensure_future(bring())
         self._passing_by.add(task)
@@ -73,7 +75,7 @@ class Line:
         if waiting:
             await asyncio.wait(waiting)
 
-    async def _wait_and_bring(self, address: str, size: int, bring: Callable[[], Awaitable[int]]) -> int:
+    async def _wait_and_bring(self, address: str, size: int, bring: Bring) -> int | bytes:
         self._check_room(address, size)
         self._count(address, size)
         try:
@@ -95,7 +97,7 @@ class Line:
         if not self._bytes[address]:
             del self._bytes[address]
 
-    async def _bring_in_turn(self, address: str, size: int, bring: Callable[[], Awaitable[int]]) -> int:
+    async def _bring_in_turn(self, address: str, size: int, bring: Bring) -> int | bytes:
         now = asyncio.get_running_loop().time
         began = now()
         async with self._turn(address, size):

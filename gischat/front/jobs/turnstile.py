@@ -8,18 +8,19 @@ import asyncio
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from functools import partial
 from typing import NamedTuple, Self
 
 from gischat.errors import Cause, Refused
-from gischat.front.jobs.gateway import CROWDED, FORGOTTEN, FROZEN, TAKEN, Gateway
+from gischat.front.jobs.gateway import CROWDED, DAMAGED, FORGOTTEN, FROZEN, TAKEN, Gateway, Inquiry, State
 from gischat.front.jobs.line import TOO_MANY_OF_ADDRESS
 from gischat.front.jobs.tally import Tally
 from gischat.messages import Lane, Message, uncompliant
 from gischat.protocol.schemas import schemas
 from gischat.settings import Settings
 from gischat.streams.answers import RedisError
+from gischat.streams.complaint import Complaint
 from gischat.streams.entries import COUNT, HEARTBEAT, LEAVE, PRESENCE, RESTORE, Job, Outcome, Publication, Source
 from gischat.streams.multiplexer import TOO_BUSY, Lost
 from gischat.timings import Timings
@@ -28,6 +29,11 @@ log = logging.getLogger(__name__)
 
 INBOX_FULL = "The server has too much to do at the moment. Please send it again later."
 CHANNEL_FROZEN = "This channel is frozen: it can be read, but nobody can write in it at the moment. It was not sent."
+CHANNEL_DAMAGED = (
+    "This channel's data on the server is damaged: nothing can be sent here until its operator has repaired it. "
+    "It was not sent."
+)
+LOST = "The server has lost this message. It was not sent: please send it again."
 REOPENED_COUNT = 1_000_000_000  # no connection has sent so many messages: these jobs are told apart from all others
 TOLD_BY_PRESENCE = frozenset({COUNT, HEARTBEAT, RESTORE})  # anew, as it is then; not as it was
 REFUSED_BY_WORKERS = {str(cause): cause for cause in (Cause.ID_USED, Cause.NOT_REGISTERED)}  # by publications' types
@@ -76,7 +82,10 @@ class Turnstile:
         "_count",
         "_gate",
         "_is_enqueued",
+        "_looked_at",
+        "_lost_since",
         "_passing",
+        "_place",
         "_waiting",
         "channel",
         "client",
@@ -98,6 +107,9 @@ class Turnstile:
         self._bytes = 0
         self._passing: Turn | None = None
         self._is_enqueued = False  # Redis has said that it took the one that is passing
+        self._place = b""  # … and where it stands in the inbox, if that is known
+        self._looked_at: float | None = None  # when that was, or it was last asked what became of it; None: it is asked
+        self._lost_since: float | None = None  # there is nothing of it in Redis
         self._waiting: list[Turn] = []  # short; a deque would take 600 bytes of each who says nothing
 
     @property
@@ -167,7 +179,7 @@ class Turnstile:
 
         If nothing was lost, the second does nothing: its id has been published, or its number has ended.
         """
-        if self._passing is not None and self._is_enqueued:
+        if self._passing is not None and self._is_enqueued and self._looked_at is not None:
             self._enqueue(self._passing.message, self._enqueued_again, again=True)
 
     def _advance(self) -> None:
@@ -179,22 +191,58 @@ class Turnstile:
                 continue
             self._passing = turn
             self._count += 1
+            self._place, self._lost_since, self._looked_at = b"", None, asyncio.get_running_loop().time()
             self._enqueue(turn.message, self._enqueued)
 
     def _count_bytes(self, size: int) -> None:
         self._bytes += size
         self._gate.waiting_bytes += size
 
+    def look_after(self, now: float) -> None:
+        """Asks what became of the job in flight, if its end is overdue."""
+        timings = self._gate.timings
+        if self._passing is None or not self._is_enqueued or self._looked_at is None:
+            return
+        if now - self._looked_at < timings.overdue:
+            return
+        self._looked_at = None
+        cancels = self._lost_since is not None and now - self._lost_since >= timings.give_up
+        message = self._passing.message
+        inquiry = self._gate.inquire(self.channel, message.lane, self._job(message), self._place, cancels)
+        asyncio.ensure_future(inquiry).add_done_callback(partial(self._found, self._count))
+
+    def _found(self, number: int, found: "asyncio.Future[Inquiry]") -> None:
+        now = asyncio.get_running_loop().time()
+        if number != self._count or self._passing is None:
+            return
+        self._looked_at = now
+        if found.cancelled() or found.exception() is not None:
+            return  # of what else is asked of Redis is said what is wrong with it
+        state, published = found.result()
+        if state is State.WAITS:
+            self._lost_since = None
+        elif state is State.FORGOTTEN:
+            self._gate.forgotten(self.channel)
+        elif state is State.CANCELLED:
+            self.end(number, Ending.of(Refused(LOST, Cause.LOST), self._passing.message))
+        elif self._gate.followed.get(self.channel, 0) >= published:  # else its end may be on its way
+            if self._lost_since is None:
+                self._lost_since = now
+                self._gate.losses.make(LookupError(f"one of channel {self.channel}, which is enqueued again"))
+            self.enqueue_again()
+
+    def _job(self, message: Message) -> Job:
+        source = Source(self._gate.front, self.number, self._count)
+        return Job(source, message.type, message.id, message.body, self.client, self.sender)
+
     def _enqueue(
-        self, message: Message, answered: Callable[[int, "asyncio.Future[int]"], None], *, again: bool = False
+        self, message: Message, answered: Callable[[int, "asyncio.Future[int | bytes]"], None], *, again: bool = False
     ) -> None:
         self._is_enqueued = False
-        source = Source(self._gate.front, self.number, self._count)
-        job = Job(source, message.type, message.id, message.body, self.client, self.sender)
-        taken = self._gate.enqueue(self.channel, message.lane, job, again=again)
+        taken = self._gate.enqueue(self.channel, message.lane, self._job(message), again=again)
         taken.add_done_callback(partial(answered, self._count))
 
-    def _enqueued(self, number: int, taken: "asyncio.Future[int]") -> None:
+    def _enqueued(self, number: int, taken: "asyncio.Future[int | bytes]") -> None:
         refusal = _refusal(taken)
         if _is_forgotten(taken) or _is_in_doubt(taken):
             self._enqueued_again(number, taken)
@@ -205,9 +253,9 @@ class Turnstile:
                     self.refuse_waiting(refusal)
                 self.end(number, Ending.of(refusal, self._passing.message))
         elif number == self._count:
-            self._is_enqueued = True
+            self._was_taken(taken)
 
-    def _enqueued_again(self, number: int, taken: "asyncio.Future[int]") -> None:
+    def _enqueued_again(self, number: int, taken: "asyncio.Future[int | bytes]") -> None:
         refusal = _refusal(taken)
         if number != self._count or self._passing is None:
             return
@@ -217,16 +265,26 @@ class Turnstile:
         self._is_enqueued = True
         if _is_forgotten(taken):
             self._gate.forgotten(self.channel)
-        if refusal is not None:
+        if refusal is None:
+            self._was_taken(taken)
+        else:
+            if self._lost_since is None:
+                self._lost_since = asyncio.get_running_loop().time()
             # It cannot be refused, for the first may have got through: it is tried until it is known.
             asyncio.get_running_loop().call_later(self._gate.timings.resend, self._enqueue_again_if, number)
+
+    def _was_taken(self, taken: "asyncio.Future[int | bytes]") -> None:
+        self._is_enqueued = True
+        self._looked_at = asyncio.get_running_loop().time()
+        place = taken.result()
+        self._place = place if isinstance(place, bytes) else b""
 
     def _enqueue_again_if(self, number: int) -> None:
         if number == self._count:
             self.enqueue_again()
 
 
-def _refusal(taken: "asyncio.Future[int]") -> Refused | None:
+def _refusal(taken: "asyncio.Future[int | bytes]") -> Refused | None:
     """Why a job was not enqueued, in words for its sender; None when it was."""
     if taken.cancelled():
         return Refused(INBOX_FULL, Cause.STOPPING)
@@ -242,14 +300,17 @@ def _refusal(taken: "asyncio.Future[int]") -> Refused | None:
         return Refused(CHANNEL_FROZEN, Cause.FROZEN)
     if taken.result() == CROWDED:
         return Refused(TOO_MANY_OF_ADDRESS, Cause.ADDRESS_FULL)
-    return None if taken.result() == TAKEN else Refused(INBOX_FULL, Cause.INBOX_FULL)
+    if taken.result() == DAMAGED:
+        return Refused(CHANNEL_DAMAGED, Cause.DAMAGED)
+    is_taken = taken.result() == TAKEN or isinstance(taken.result(), bytes)
+    return None if is_taken else Refused(INBOX_FULL, Cause.INBOX_FULL)
 
 
-def _is_forgotten(taken: "asyncio.Future[int]") -> bool:
+def _is_forgotten(taken: "asyncio.Future[int | bytes]") -> bool:
     return not taken.cancelled() and taken.exception() is None and taken.result() == FORGOTTEN
 
 
-def _is_in_doubt(taken: "asyncio.Future[int]") -> bool:
+def _is_in_doubt(taken: "asyncio.Future[int | bytes]") -> bool:
     """Whether the job may have been taken: the connection was lost before the answer came."""
     return not taken.cancelled() and isinstance(taken.exception(), Lost)
 
@@ -269,6 +330,7 @@ class Turnstiles:
         self.timings = timings
         self.front = gateway.front
         self.heard: dict[str, int] = {}  # by channel, the number of the last publication that was heard
+        self.followed: dict[str, int] = {}  # … or that was there before, or again after Redis has lost some
         self.forgotten: Callable[[str], None] = lambda channel: None  # called when Redis has lost a channel's latest
         self._gateway = gateway
         self._lately: deque[Said] = deque()
@@ -279,6 +341,7 @@ class Turnstiles:
         self.waiting_bytes = 0  # of all turnstiles
         self._most_waiting_bytes = settings.max_front_bytes
         self._numbers = itertools.count(1)
+        self.losses = Complaint("redis has lost messages in flight", timings, patience=0.0)
         self._open: dict[int, Turnstile] = {}
 
     def open(self, channel: str, client: str = "", sender: str = "") -> Turnstile:
@@ -291,8 +354,20 @@ class Turnstiles:
         """Whether so many bytes more may wait, over all connections."""
         return self.waiting_bytes + size <= self._most_waiting_bytes
 
-    def enqueue(self, channel: str, lane: Lane, job: Job, *, again: bool) -> "asyncio.Future[int]":
+    def enqueue(self, channel: str, lane: Lane, job: Job, *, again: bool) -> "asyncio.Future[int | bytes]":
         return self._gateway.enqueue(channel, lane, job, self.heard.get(channel, 0), again=again)
+
+    def inquire(self, channel: str, lane: Lane, job: Job, place: bytes, cancels: bool) -> Awaitable[Inquiry]:
+        cancels_to = self.followed.get(channel, 0) if cancels else None
+        return self._gateway.inquire(channel, lane, job, place, self.heard.get(channel, 0), cancels_to)
+
+    async def run(self) -> None:
+        """Looks after what is in flight: a job whose end does not come is enqueued again, or its sender is told."""
+        while True:
+            await asyncio.sleep(self.timings.overdue / 4)
+            now = asyncio.get_running_loop().time()
+            for turnstile in list(self._open.values()):
+                turnstile.look_after(now)
 
     def is_open(self, number: int) -> bool:
         """Whether the connection of that number is here, or something that it has sent is on its way."""

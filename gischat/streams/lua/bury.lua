@@ -4,6 +4,7 @@ local entry, size, source, kind, id, body, reason, told = unpack(ARGV)
 
 if not take(entry, size) then return 0 end
 redis.call('XADD', DEAD, '*', 'source', source, 'type', kind, 'id', id, 'body', body, 'reason', reason)
+if redis.call('XLEN', DEAD) == 1 then redis.call('HDEL', METERS, 'dead_bytes') end
 redis.call('HINCRBY', METERS, 'dead_bytes', #body)
 local horizon = milliseconds() - DEAD_AGE
 while redis.call('XLEN', DEAD) > 1 do

@@ -1,7 +1,7 @@
--- A front's job into the inbox. Returns 1 when it was taken, 0 when the inbox is full, -1 when Redis has lost what the
+-- A front's job into the inbox. Returns its entry when it was taken, 1 when it had been before, 0 when the inbox is full, -1 when Redis has lost what the
 -- front has said or heard before: that has to be said again first, for the order to hold; -2 when the channel is frozen,
 -- and the job (which was not taken before, `again`) is one that has to wait for a thaw; -3 when parts of the body are not
--- there (any more); -4 when too much of its client's waits. `size` is that of the whole body, which is empty here when it
+-- there (any more); -4 when too much of its client's waits; -5 when a key of the channel is damaged. `size` is that of the whole body, which is empty here when it
 -- is kept apart.
 local front, heard, again, source, kind, id, body, size, client, sender = unpack(ARGV)
 
@@ -12,12 +12,23 @@ local function passes_freeze()
   return PASSES_FREEZE:find(' ' .. kind .. ' ', 1, true)
 end
 
+-- In an empty inbox, nothing is counted: what is was there when somebody removed the inbox.
+local function forget_counters()
+  redis.call('DEL', INBOX_BYTES)
+  if parts == 0 then return end
+  for _, field in ipairs(redis.call('HKEYS', METERS)) do
+    if field:sub(1, #share_of('')) == share_of('') then redis.call('HDEL', METERS, field) end
+  end
+end
+
 local function refusal()
-  local published, frozen = unpack(redis.call('HMGET', METERS, 'published', 'frozen'))
+  local published, frozen, broken = unpack(redis.call('HMGET', METERS, 'published', 'frozen', 'broken'))
+  if broken then return -5 end
   if tonumber(published or 0) < tonumber(heard) or not is_known(front) then return -1 end
   if frozen and again == '0' and not passes_freeze() then return -2 end
   local waiting = redis.call('XLEN', INBOX)
   local bytes = tonumber(redis.call('GET', INBOX_BYTES) or 0)
+  if waiting == 0 and bytes ~= 0 then forget_counters() bytes = 0 end
   if waiting >= INBOX_MESSAGES or (waiting > 0 and bytes + size > INBOX_MAX_BYTES) then return 0 end
   if parts > 0 and waiting > 0 and client ~= '' and again == '0' then
     -- Room for others is left: nobody has more waiting than is free then.
@@ -41,14 +52,15 @@ if refused then
   forget_parts()
   return refused
 end
+local entry
 if parts > 0 then
-  redis.call('XADD', INBOX, '*', 'source', source, 'type', kind, 'id', id, 'body', '', 'client', client,
+  entry = redis.call('XADD', INBOX, '*', 'source', source, 'type', kind, 'id', id, 'body', '', 'client', client,
     'sender', sender, 'parts', parts, 'apart', size)
   for index = FIRST_PART, #KEYS do redis.call('PERSIST', KEYS[index]) end
   redis.call('HINCRBY', METERS, share_of(client), size)
 else
-  redis.call('XADD', INBOX, '*', 'source', source, 'type', kind, 'id', id, 'body', body, 'client', client,
+  entry = redis.call('XADD', INBOX, '*', 'source', source, 'type', kind, 'id', id, 'body', body, 'client', client,
     'sender', sender)
 end
 redis.call('INCRBY', INBOX_BYTES, size)
-return 1
+return entry

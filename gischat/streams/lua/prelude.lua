@@ -116,7 +116,10 @@ local function publish(source, outcome, to, kind, id, body)
   local number = redis.call('HINCRBY', METERS, 'published', 1)
   local place = redis.call('XADD', OUTBOX, '*',
     'number', number, 'source', source, 'outcome', outcome, 'to', to, 'type', kind, 'id', id, 'body', body)
+  -- Numbers that begin anew tell of meters that are gone, and a first size of sizes that are.
+  if number == 1 then redis.call('DEL', OUTBOX_SIZES) end
   local length = redis.call('RPUSH', OUTBOX_SIZES, milliseconds() .. ' ' .. #body)
+  if length == 1 then redis.call('HDEL', METERS, 'outbox_bytes') end
   trim(length, redis.call('HINCRBY', METERS, 'outbox_bytes', #body))
   if id ~= '' then remember(id) end
   if number % IDS_STEP == 0 then forget_old_ids() end
@@ -132,6 +135,11 @@ local function store(body)
     length = length - 1
   end
   local bytes = redis.call('HINCRBY', METERS, 'history_bytes', grown)
+  if length == 1 or bytes == grown or bytes < 0 then -- the history is gone, or what was counted
+    bytes = 0
+    for _, stored in ipairs(redis.call('LRANGE', HISTORY, 0, -1)) do bytes = bytes + #stored end
+    redis.call('HSET', METERS, 'history_bytes', bytes)
+  end
   while length > 1 and (length > HISTORY_MESSAGES or bytes > HISTORY_BYTES) do
     bytes = redis.call('HINCRBY', METERS, 'history_bytes', -#redis.call('LPOP', HISTORY))
     length = length - 1

@@ -10,7 +10,7 @@ import msgspec
 from websockets.frames import Frame
 from websockets.streams import StreamReader
 
-from gischat.front.jobs.gateway import Entry, Snapshot, Tail
+from gischat.front.jobs.gateway import Entry, Inquiry, Snapshot, Tail
 from gischat.messages import Lane, Message, new_id
 from gischat.streams.entries import Job, Outcome, Publication, Source
 
@@ -28,6 +28,16 @@ class Asked:
     taken: "asyncio.Future[int]"
 
 
+@dataclass(slots=True)
+class Inquired:
+    """A job of which was asked what became of it: the test says so by `found`."""
+
+    job: Job
+    place: bytes
+    cancels_to: int | None
+    found: "asyncio.Future[Inquiry]"
+
+
 class FakeGateway:
     """In place of a `Gateway`. Jobs are taken at once, or, while `answers` is False, when the test says so."""
 
@@ -35,6 +45,8 @@ class FakeGateway:
         self.front = FRONT
         self.answers = answers
         self.enqueued: list[Asked] = []
+        self.newest: Entry | None = None  # publication
+        self.inquiries: list[Inquired] = []
         self.snapshots: list[asyncio.Future[Snapshot]] = []  # that were asked for
         self.retentions: list[asyncio.Future[list[Entry]]] = []
 
@@ -49,6 +61,15 @@ class FakeGateway:
         self.enqueued.append(Asked(channel, lane, job, taken))
         return taken
 
+    async def inquire(
+        self, channel: str, lane: Lane, job: Job, place: bytes, heard: int, cancels_to: int | None = None
+    ) -> Inquiry:
+        self.inquiries.append(Inquired(job, place, cancels_to, asyncio.get_running_loop().create_future()))
+        return await self.inquiries[-1].found
+
+    async def damage(self, channel: str) -> list[str]:
+        return []
+
     async def snapshot(self, channel: str) -> Snapshot:
         self.snapshots.append(asyncio.get_running_loop().create_future())
         return await self.snapshots[-1]
@@ -58,10 +79,10 @@ class FakeGateway:
         return await self.retentions[-1]
 
     async def tail(self, channel: str, number: int) -> Tail:
-        return Tail(None, {}, math.inf)
+        return Tail(self.newest, {}, math.inf)
 
     async def last_entry(self, channel: str) -> Entry | None:
-        return None
+        return self.newest
 
 
 class FakeOutbox:

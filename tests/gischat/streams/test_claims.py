@@ -12,7 +12,7 @@ from gischat.streams.entries import Job
 from gischat.streams.keys import GROUP
 from gischat.streams.scripts import PART_BYTES
 from gischat.streams.servers import connect
-from tests.gischat.streams.test_scripts import ALIVE, CHANNEL, Start, Wire
+from tests.gischat.streams.test_scripts import ALIVE, CHANNEL, Start, Wire, took
 from tests.support.processes import Valkey
 from tests.support.settings import settings
 from worker.effects import Acknowledge
@@ -33,7 +33,7 @@ def photo(wire: Wire, client: str = JANE, size: int = 1000) -> Job:
 
 async def enqueue(wire: Wire, job: Job, *, again: bool = False) -> int:
     await wire.front.renew(CHANNEL, ALIVE)
-    return await wire.front.enqueue(CHANNEL, Lane.HEAVY, job, 0, again=again)
+    return took(await wire.front.enqueue(CHANNEL, Lane.HEAVY, job, 0, again=again))
 
 
 def reader(wire: Wire) -> InboxReader:

@@ -12,7 +12,7 @@ from gischat.messages import Lane, new_id
 from gischat.streams import scripts
 from gischat.streams.entries import PASSES_FREEZE, Outcome
 from gischat.timings import Timings
-from tests.gischat.streams.test_scripts import ALIVE, CHANNEL, Start, Wire, assert_meters_are_right, encoded
+from tests.gischat.streams.test_scripts import ALIVE, CHANNEL, Start, Wire, assert_meters_are_right, encoded, took
 from worker.effects import Publish
 
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -213,7 +213,7 @@ async def test_of_what_fronts_know_the_newest_stands(wire: Wire) -> None:
 
 
 async def enqueued(wire: Wire, type_: str, *, again: bool = False) -> int:
-    return await wire.front.enqueue(CHANNEL, Lane.LIGHT, wire.job(type=type_), 0, again=again)
+    return took(await wire.front.enqueue(CHANNEL, Lane.LIGHT, wire.job(type=type_), 0, again=again))
 
 
 async def test_a_frozen_channel_takes_who_comes_and_goes_and_nothing_that_is_said(wire: Wire) -> None:
@@ -237,7 +237,7 @@ async def test_in_a_frozen_channel_only_who_has_a_nickname_gives_one_up(wire: Wi
     await wire.front.freeze(CHANNEL, 0, FREEZE)
     for connection, answer in ((1, TAKEN), (2, FROZEN)):
         job = wire.job(type="exiter", connection=connection)
-        assert await wire.front.enqueue(CHANNEL, Lane.LIGHT, job, 0) == answer
+        assert took(await wire.front.enqueue(CHANNEL, Lane.LIGHT, job, 0)) == answer
 
 
 # Orders

@@ -12,7 +12,7 @@ from gischat.streams.entries import Job, Outcome
 from gischat.streams.multiplexer import TOO_BUSY
 from gischat.streams.scripts import PART_BYTES
 from gischat.timings import Timings
-from tests.gischat.streams.test_scripts import ALIVE, CHANNEL, Start, Wire
+from tests.gischat.streams.test_scripts import ALIVE, CHANNEL, Start, Wire, took
 from worker.effects import Acknowledge, Bury, Effect, Missing, Publish, Refuse
 from worker.gateway import Gateway, Held
 
@@ -34,7 +34,7 @@ def _belongs_to(wire: Wire, key: bytes) -> bool:
 
 async def enqueue(wire: Wire, job: Job, *, again: bool = False, heard: int = 0) -> int:
     await wire.front.renew(CHANNEL, ALIVE)
-    return await wire.front.enqueue(CHANNEL, Lane.HEAVY, job, heard, again=again)
+    return took(await wire.front.enqueue(CHANNEL, Lane.HEAVY, job, heard, again=again))
 
 
 async def hold(wire: Wire, job: Job) -> tuple[Gateway, Held]:
@@ -206,7 +206,7 @@ async def test_a_front_that_stops_gives_up_what_waits_and_not_what_may_have_got_
     await wire.front.line.send_home()
     assert told == [True] * 3
     go_on.set()
-    assert await jobs[0] == TAKEN
+    assert took(await jobs[0]) == TAKEN
 
 
 async def test_what_is_larger_than_a_front_may_hold_is_brought_when_nothing_else_is(start: Start) -> None:

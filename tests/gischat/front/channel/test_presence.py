@@ -20,17 +20,20 @@ class Scene:
         self._renewals = iter(renewals)
         self.told_again: list[str] = []
         said = self.told_again.append
-        head_count = SimpleNamespace(tell_again=lambda: said("count"))
+        head_count = SimpleNamespace(tell_again=lambda: said("count"), differs_from=bool)
         room = SimpleNamespace(
             channel=CHANNEL, published=5, connections={}, head_count=head_count, begin_anew=lambda: said("all")
         )
         turnstiles = SimpleNamespace(repeat=lambda channel, since: said("messages"))
-        subscriber = SimpleNamespace(compare=lambda heard, published: None, go_back=self.go_back)
+        subscriber = SimpleNamespace(compare=lambda heard, published: set(), go_back=self.go_back)
         parts: list[Any] = [self, {CHANNEL: room}, turnstiles, subscriber]
         self.presence = Presence(*parts)
 
     async def go_back(self, channel: str) -> None:
         self.told_again.append("place")
+
+    async def damage(self, channel: str) -> list[str]:
+        return []
 
     async def renew(self, channel: str, lease: float, *, is_forgotten: bool = False) -> Renewal:
         return Renewal(True, 5) if is_forgotten else next(self._renewals)
@@ -41,6 +44,7 @@ class Scene:
     [
         (Renewal(True, 5), []),
         (Renewal(True, 5, had_lapsed=True), ["count"]),
+        (Renewal(True, 5, connections=3), ["count"]),  # which is not what it was told
         (Renewal(False, 5), ["place", "all", "messages", "count"]),
         (Renewal(True, 4), ["place", "all", "messages", "count"]),
     ],

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -109,3 +109,22 @@ def answers(answer: Any) -> Any:
         return answer
 
     return ask
+
+
+@pytest.mark.parametrize(("newest", "skipped_to"), [(None, [12]), (b"10-0", [12]), (b"12-0", [])])
+@virtual_time
+async def test_what_is_not_in_the_outbox_any_more_is_not_waited_for(
+    newest: bytes | None, skipped_to: list[int]
+) -> None:
+    # Given a front that has heard all up to a place
+    gateway, skipped = FakeGateway(), list[int]()
+    room: Any = SimpleNamespace(begin=lambda *_: None, skip_to=skipped.append)
+    ten, twelve = (Entry(b"%d-0" % number, publication(number)) for number in (10, 12))
+    gateway.newest = ten
+    subscriber = Subscriber(cast(Any, gateway), [], {CHANNEL: room}, cast(Any, None))
+    await subscriber.find_positions()
+    # When twelve were published, and the outbox has them, or not
+    gateway.newest = {None: None, ten.id: ten, twelve.id: twelve}[newest]
+    await subscriber.skip_missing(CHANNEL, 12)
+    # Then it goes on behind what is missing
+    assert skipped == skipped_to

@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from gischat.errors import Cause, Refused
-from gischat.front.jobs.gateway import FORGOTTEN, FULL, TAKEN
-from gischat.front.jobs.turnstile import INBOX_FULL, TOO_MANY_WAIT, Ending, Turnstile, Turnstiles
+from gischat.front.jobs.gateway import DAMAGED, FORGOTTEN, FULL, TAKEN, Inquiry, State
+from gischat.front.jobs.turnstile import INBOX_FULL, LOST, TOO_MANY_WAIT, Ending, Turnstile, Turnstiles
 from gischat.messages import Lane, Message, uncompliant
 from gischat.streams.answers import ResponseError
 from gischat.streams.entries import COUNT, HEARTBEAT, RESTORE, Job, Outcome, Source
 from gischat.streams.multiplexer import Lost
-from tests.gischat.front.fakes import CHANNEL, FRONT, FakeGateway, message, publication
+from tests.gischat.front.fakes import CHANNEL, FRONT, FakeGateway, Inquired, message, publication
 from tests.support.contract import check
 from tests.support.settings import settings
 from tests.support.virtual_time import pass_time, settle, virtual_time
@@ -423,6 +423,121 @@ async def test_every_outcome_lets_the_next_one_through(outcome: Outcome, is_refu
     assert scene.told == [(first, Ending(outcome, b'{"a": 1}'))]
     assert scene.told[0][1].is_refusal is is_refusal
     assert len(scene.jobs()) == 2
+
+
+# What is in flight is watched
+
+
+class Watched(Scene):
+    """One message in flight, whose end does not come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timings = self.turnstiles.timings
+        self.turnstiles.followed[CHANNEL] = 7
+        self.turnstile = self.open()
+        self.message = message("hello")
+        self.submit(self.turnstile, self.message)
+        self.running = asyncio.create_task(self.turnstiles.run())
+
+    async def asked(self) -> Inquired:
+        """The next question of what became of it."""
+        number = len(self.gateway.inquiries)
+        while len(self.gateway.inquiries) == number:
+            await pass_time(self.timings.overdue / 4)
+        return cast("Inquired", self.gateway.inquiries[-1])
+
+    async def found(self, state: State, published: int = 7) -> Inquired:
+        """Answers the next question."""
+        inquired = await self.asked()
+        inquired.found.set_result(Inquiry(state, published))
+        await settle()
+        return inquired
+
+
+@virtual_time
+async def test_nobody_asks_what_became_of_a_job_that_ends_in_time() -> None:
+    scene = Watched()
+    await pass_time(scene.timings.overdue / 2)
+    scene.end(scene.gateway.jobs[-1])
+    await pass_time(10 * scene.timings.overdue)
+    assert scene.gateway.inquiries == []
+
+
+@virtual_time
+async def test_what_waits_in_its_inbox_is_left_there_however_long() -> None:
+    scene = Watched()
+    for _ in range(100):
+        inquired = await scene.found(State.WAITS)
+        assert (inquired.job, inquired.cancels_to) == (scene.gateway.jobs[0], None)
+    assert (len(scene.gateway.jobs), scene.told) == (1, [])
+
+
+@virtual_time
+async def test_what_is_gone_is_enqueued_again_when_its_end_cannot_be_on_its_way() -> None:
+    scene = Watched()
+    # Given a job that is gone, and publications that were not heard yet, its end perhaps among them
+    await scene.found(State.GONE, published=8)
+    assert len(scene.gateway.jobs) == 1
+    # When they are heard
+    scene.turnstiles.followed[CHANNEL] = 8
+    await scene.found(State.GONE, published=8)
+    # Then it is enqueued again, and ends
+    assert scene.gateway.jobs == [scene.gateway.jobs[0]] * 2
+    scene.end(scene.gateway.jobs[-1])
+    assert scene.told == [(scene.message, PUBLISHED)]
+
+
+@pytest.mark.parametrize("answer", [FULL, DAMAGED, ResponseError("WRONGTYPE")])
+@virtual_time
+async def test_a_sender_is_told_of_what_is_lost_for_good_within_a_bound_and_as_soon_as_that_is_certain(
+    answer: int | Exception,
+) -> None:
+    scene = Watched()
+    follower = message("behind it")
+    scene.submit(scene.turnstile, follower)
+    began = asyncio.get_running_loop().time()
+    # Given a job that is gone, and cannot be enqueued again
+    scene.gateway.answers = False
+    await scene.found(State.GONE)
+    while scene.gateway.inquiries[-1].cancels_to is None:
+        asked = len(scene.gateway.inquiries)
+        while len(scene.gateway.inquiries) == asked:
+            for again in scene.gateway.enqueued:
+                if not again.taken.done():
+                    _answer(again.taken, answer)
+            await pass_time(0.1)
+        assert scene.told == []
+        if scene.gateway.inquiries[-1].cancels_to is None:
+            scene.gateway.inquiries[-1].found.set_result(Inquiry(State.GONE, 7))
+            await settle()
+    # When it is given up: nothing is enqueued while that is decided
+    assert scene.gateway.inquiries[-1].cancels_to == 7
+    number = len(scene.gateway.jobs)
+    await pass_time(2 * scene.timings.resend)
+    assert len(scene.gateway.jobs) == number
+    scene.gateway.inquiries[-1].found.set_result(Inquiry(State.CANCELLED, 7))
+    await settle()
+    # Then its sender is told, in time, and what comes behind it passes
+    assert [reason.partition(" Your")[0] for reason in scene.refusals()] == [LOST]
+    assert scene.told[0][1].cause is Cause.LOST
+    assert asyncio.get_running_loop().time() - began < scene.timings.light_end
+    assert scene.gateway.jobs[-1].body == follower.body
+
+
+@virtual_time
+async def test_a_question_without_an_answer_is_asked_again() -> None:
+    scene = Watched()
+    (await scene.asked()).found.set_exception(ResponseError("BUSY"))
+    await scene.found(State.WAITS)
+    assert (len(scene.gateway.jobs), scene.told) == (1, [])
+
+
+def _answer(taken: "asyncio.Future[int]", answer: int | Exception) -> None:
+    if isinstance(answer, Exception):
+        taken.set_exception(answer)
+    else:
+        taken.set_result(answer)
 
 
 # What may be lost is enqueued again

@@ -1,0 +1,100 @@
+"""Keys of a channel are removed, or hold something of a wrong type: nothing is lost in silence, and nobody is stuck."""
+
+import itertools
+
+import pytest
+
+from gischat.messages import Lane
+from gischat.streams.keys import ChannelKeys
+from tests.faults.conftest import MakeScene
+from tests.faults.scene import CHANNEL, until
+from tests.support.client import Client
+from tests.support.redis_servers import Server
+
+OTHER = "Other"
+
+
+async def test_any_key_is_removed(make_scene: MakeScene) -> None:
+    async with make_scene() as scene:
+        await scene.talk(photos=0.2)
+        await scene.flow(20)
+        for key in scene.keys.types:
+            # When one key after the other is gone
+            scene.redis.delete(key)
+            await scene.flow(5)
+        # Then all is published once or refused, and counts and nicknames are those of who is there
+        await scene.settle(may_have_gaps=True)
+
+
+@pytest.mark.parametrize("lane", Lane)
+async def test_a_message_whose_inbox_is_removed_is_published(make_scene: MakeScene, lane: Lane) -> None:
+    # Given messages in an inbox whose worker is frozen
+    async with make_scene(fronts=1) as scene:
+        await scene.talk(talkers=3, guests=1, photos=float(lane is Lane.HEAVY))
+        await scene.flow(10)
+        (worker,) = getattr(scene.stack, lane)
+        await scene.freeze_with_job(worker, lane)
+        await until(lambda: len(scene.ids_waiting(lane)) >= 3, "messages of all to wait")
+        # When the inbox is gone
+        scene.redis.delete(scene.keys.inbox(lane))
+        worker.wake()
+        # Then they are published, and those behind them
+        await scene.flow(20)
+        balance = await scene.settle()
+        assert balance.refused == 0
+
+
+@pytest.mark.parametrize("name", ["inbox:light", "outbox", "ids", "meters", "fronts"])
+async def test_a_damaged_channel_is_said_and_harms_no_other(make_scene: MakeScene, name: str) -> None:
+    async with make_scene(fronts=1, channels=f"{CHANNEL},{OTHER}") as scene:
+        damaged = ChannelKeys(scene.stack.settings["instance_id"], OTHER)
+        (key,) = (key for key in damaged.types if key.endswith("}:" + name))
+        here = await Client.connect(scene.urls[0], OTHER)
+        await here.until(text=await here.say())
+        await scene.talk(talkers=2, guests=1)
+
+        # When a key is made one of a wrong type
+        scene.redis.delete(key)
+        scene.redis.set(key, "what is this?")
+
+        # Then the senders there are told, whatever they had on its way
+        for _ in range(3):
+            await here.say()
+            await here.refusal()
+        front = scene.stack.fronts[0]
+        await until(lambda: key in front.new_log(), "the log to say which key is damaged")
+        # And others notice nothing
+        await scene.flow(20)
+
+        # When it is removed, all is well again
+        scene.redis.delete(key)
+        await _until_it_goes_on(here)
+        await scene.settle()
+        await here.leave()
+
+
+async def _until_it_goes_on(client: Client) -> None:
+    for number in itertools.count():
+        text = f"again {number}"
+        await client.say(text)
+        await until(lambda text=text: _is_refused(client, text) or text in client.texts(), f"an end of '{text}'")
+        if text in client.texts():
+            return
+
+
+def _is_refused(client: Client, text: str) -> bool:
+    return any(f"'{text}'" in message.get("reason", "") for message in client.received)
+
+
+async def test_every_sender_hears_an_end_when_redis_is_paused_and_then_killed(
+    make_scene: MakeScene, server: Server
+) -> None:
+    async with make_scene(redis_url=server.url, client=server.client) as scene:
+        await scene.talk()
+        await scene.flow(20)
+        server.freeze()
+        await scene.fronts_say("gischat-front is lost")
+        server.kill()
+        server.start()
+        await scene.flow(20)
+        await scene.settle()
