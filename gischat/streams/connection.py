@@ -61,16 +61,15 @@ class Connection:
         try:
             async with asyncio.timeout(self._seconds):
                 self._reader, self._writer = await self._open()
-        except TimeoutError:
-            raise TimeoutError(f"{self._where} does not answer") from None
-        except OSError as error:
-            raise ConnectionError(f"{self._where}: {error.strerror or error}") from error
-        if isinstance(self._where, Node):
-            _keep_alive(self._writer.get_extra_info("socket"))
-        try:
-            await self._introduce()
-        except ResponseError:
+                if isinstance(self._where, Node):
+                    _keep_alive(self._writer.get_extra_info("socket"))
+                await self._introduce()
+        except BaseException as error:
             self.close()
+            if isinstance(error, TimeoutError):
+                raise TimeoutError(f"{self._where} does not answer") from None
+            if isinstance(error, OSError):
+                raise ConnectionError(f"{self._where}: {error.strerror or error}") from error
             raise
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
