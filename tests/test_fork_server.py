@@ -40,7 +40,9 @@ def interpreter(*arguments: str, directory: Path, **environment: str) -> "subpro
 def test_it_finds_what_a_new_interpreter_finds(tmp_path: Path) -> None:
     (tmp_path / "tell.py").write_text(TELL)
     for arguments in (("-c", TELL, "a", "b"), ("-m", "tell", "a")):
-        runs = (run(*arguments, directory=tmp_path, KEY="é") for run in (interpreter, fork_server.run))
+        runs = (
+            run(*arguments, directory=tmp_path, KEY="é", LC_ALL="C.UTF-8") for run in (interpreter, fork_server.run)
+        )
         expected, forked = (json.loads(ran.stdout) for ran in runs)
         assert forked == expected
 

@@ -61,7 +61,6 @@ BROKEN = [
         [("dead_fronts", "milliseconds()", "'+inf'"), ("sweep", "is_alive(front) or ", "")],
     ),
     Broken("who is dead is swept", "front_killed", [("dead_fronts", "milliseconds()", "0")]),
-    Broken("an exit frees the nickname", "people_moved", [("presence", "redis.call('HDEL', USERS, key)", "")]),
     Broken("a nickname is restored", "redis_flushed", [("restore", "set_nickname(address, key, nickname)", "")]),
     Broken(
         "what redis has lost is said again",
@@ -74,7 +73,6 @@ BROKEN = [
         "front_frozen people_moved redis_loses redis_flushed",
         parts={f"{ROOM}._has_heard": _always},
     ),
-    Broken("a gap is told", "front_frozen redis_emptied", parts={f"{ROOM}._tell_all": _nothing}),
     Broken("nothing is delivered twice", "redis_loses", parts={f"{ROOM}.has_seen": lambda *_: False}),
     Broken(
         "what a worker left is taken over",
