@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.support.syntax import parsed
 from worker.__main__ import PRELOAD
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +69,7 @@ def module_of(path: Path) -> str:
 
 def imports_in(source: str, importer: str, *, is_package: bool = False) -> Iterator[Import]:
     """Every import, relative ones made absolute; `from a import b` counts as of `a.b`, which may be a module."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             for name in node.names:
                 yield Import(importer, node.lineno, name.name)
@@ -165,7 +166,7 @@ def test_nobody_reads_the_environment_but_the_settings() -> None:
     wrong = [
         f"{module}, line {node.lineno}, reads the environment"
         for module, path in SOURCES.items()
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(parsed(path.read_text("utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
         if module not in OF_THE_ENVIRONMENT and not is_within(module, MAKES_THE_ENVIRONMENT)
     ]

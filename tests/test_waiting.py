@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.syntax import parsed
 from tests.support.waiting import LOOK
 
 TESTS = Path(__file__).parent
@@ -27,7 +28,7 @@ SLEEPERS = {
 
 def sleeps(source: str) -> Iterator[tuple[int, str]]:
     """Each sleep that is longer than the time between two looks, or says not how long it is, with its line."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "sleep":
             (seconds,) = node.args
             is_look = isinstance(seconds, ast.Name) and seconds.id in ("LOOK", "TURN")

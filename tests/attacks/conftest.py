@@ -36,7 +36,7 @@ LOW = {
     "handshake_seconds": 1,
     "max_front_bytes": 4 * 2**20,
     "ws_ping_interval": 1,
-    "ws_ping_timeout": 1,
+    "ws_ping_timeout": 10,
 }
 ADDRESSES = itertools.count()
 ROUNDS = 20  # that the ordinary user has at the least while he is attacked

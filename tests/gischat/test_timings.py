@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gischat.timings import Timings
+from tests.support.syntax import parsed
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,7 +69,7 @@ def test_no_time_stands_elsewhere() -> None:
         for path in (ROOT / package).rglob("*.py")
         if (module := ".".join(path.relative_to(ROOT).with_suffix("").parts)) not in NO_CLOCKS
         if not module.startswith("gischat.supervision.")
-        for node in ast.parse(path.read_text("utf-8")).body
+        for node in parsed(path.read_text("utf-8")).body
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
         for target in node.targets
         if isinstance(target, ast.Name) and target.id.endswith(("SECONDS", "_MS", "_AGE", "_EVERY", "_AFTER"))

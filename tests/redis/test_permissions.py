@@ -26,6 +26,7 @@ from tests.support.pictures import as_base64, png_of_exactly
 from tests.support.processes import ROOT, Process, Stack, run_to_end
 from tests.support.rest import Rest, eventually
 from tests.support.settings import settings
+from tests.support.syntax import parsed
 from worker.gateway import Gateway
 
 CHANNEL = "QGIS"
@@ -57,7 +58,7 @@ def in_scripts() -> Iterator[str]:
 
 def in_calls() -> Iterator[str]:
     for path in (*(ROOT / "gischat").rglob("*.py"), *(ROOT / "worker").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(parsed(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "call":
                 words = [word.value for word in node.args if isinstance(word, ast.Constant)]
                 yield " ".join(map(str, words))
