@@ -19,6 +19,8 @@ from gischat.redis_url import Node
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "json", "text")
 
+# A HOST that stands for all addresses of the machine, and one of them to reach it by.
+LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 WRONG_SETTINGS = 78  # the exit status (EX_CONFIG of sysexits.h): starting again does not help
 

@@ -15,7 +15,7 @@ from gischat import __version__
 from gischat.checks.findings import Finding, ok, size, warning, wrong
 from gischat.checks.space import space_of_all
 from gischat.redis_url import parse
-from gischat.settings import Settings
+from gischat.settings import LOOPBACK, Settings
 from gischat.timings import Timings
 
 BACKLOG = 128  # connections that wait to be accepted: tornado's default
@@ -23,9 +23,6 @@ MANY = 10_000  # connections, where MAX_CONNECTIONS=0 sets no bound
 OWN_FILES = 64  # descriptors of a front beside its clients'
 
 ALL_ADDRESSES = "HOST=0.0.0.0, which is all of them"
-
-# A host that stands for all addresses of the machine, and one of them to reach it by.
-LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def check_settings(settings: Settings) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest, HTTPResponse
 
-from gischat.settings import WRONG_SETTINGS, Settings, SettingsError, load
+from gischat.settings import LOOPBACK, WRONG_SETTINGS, Settings, SettingsError, load
 from gischat.timings import Timings
 
 NOT_DONE, UNREACHABLE, NOT_PERMITTED = 1, 69, 77
@@ -32,8 +32,6 @@ NOT_DONE, UNREACHABLE, NOT_PERMITTED = 1, 69, 77
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 SHOWN_FRONT = 8  # letters of a front's name: enough to tell one from another
 SHOWN_TEXT = 60
-
-EVERYWHERE = ("", "0.0.0.0", "::")
 
 
 class Failed(Exception):
@@ -297,7 +295,7 @@ def _where_and_token(given: argparse.Namespace) -> tuple[str, str]:
 
 
 def _own_front(settings: Settings) -> str:
-    host = "127.0.0.1" if settings.host in EVERYWHERE else settings.host
+    host = "127.0.0.1" if settings.host in LOOPBACK else settings.host
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 

@@ -6,8 +6,8 @@ import sys
 import time
 from contextlib import closing
 
-from gischat.settings import Settings, load
-from gischat.supervision.health import LOOPBACK, lacking, url
+from gischat.settings import LOOPBACK, Settings, load
+from gischat.supervision.health import lacking, url
 from gischat.supervision.notices import tell
 
 PATIENCE_SECONDS = 15  # before it says what is still missing

@@ -6,12 +6,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from gischat.settings import LOOPBACK
 from gischat.supervision.remote import supervisord
 
 ANSWER_SECONDS = 5
-
-# A host that stands for all addresses of the machine, and one of them to reach it by.
-LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def url(host: str, port: int) -> str:

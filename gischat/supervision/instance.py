@@ -116,7 +116,7 @@ def read_instance() -> Instance:
         settings=settings,
         state_dir=state_dir,
         run_dir=run_dir(state_dir),
-        embeds_redis=not any(_is_given(name) for name in REDIS),
+        embeds_redis=_embeds_redis(),
     )
 
 
@@ -132,7 +132,7 @@ def embedded_directory(*, is_meant: bool) -> Path | None:
     if os.environ.get("EMBEDDED_REDIS") == "1":  # as told by what runs
         return Path(os.environ["STATE_DIR"])
     settings = load()
-    if not is_meant or any(_is_given(name) for name in REDIS):
+    if not (is_meant and _embeds_redis()):
         return None
     state_dir = Path(os.path.abspath(settings.state_dir))
     os.environ["REDIS_URL"] = embedded_url(run_dir(state_dir))
@@ -180,8 +180,9 @@ def read_file() -> Mapping[str, str]:
     return {name: value or "" for name, value in values.items()}
 
 
-def _is_given(name: str) -> bool:
-    return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE"))
+def _embeds_redis() -> bool:
+    """Whether the embedded server is used: no setting names another."""
+    return not any(os.environ.get(name) or os.environ.get(f"{name}_FILE") for name in REDIS)
 
 
 def embedded_url(run_dir: Path) -> str:
