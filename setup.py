@@ -72,7 +72,7 @@ setup(
     # Said so, an editable installation adds one path; else every process would load a finder of modules.
     package_dir={"": "."},
     packages=find_packages(include=["gischat", "gischat.*", "worker", "worker.*"]),
-    package_data={"gischat": ["py.typed", "web/**", "streams/**/*.lua"], "worker": ["py.typed"]},
+    package_data={"gischat": ["py.typed", "web/**", "broker/**/*.lua"], "worker": ["py.typed"]},
     cmdclass={"build_py": BuildWithFiles},
     entry_points={"console_scripts": ["gischat = gischat.__main__:main"]},
     install_requires=requirements(),

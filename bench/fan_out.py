@@ -15,15 +15,15 @@ from tornado.iostream import IOStream
 
 from bench.crowd import HOST
 from bench.limits import raise_open_files
-from gischat.front.channel.audience import Audience
-from gischat.front.channel.connection import Connection
-from gischat.front.channel.rooms import Room
-from gischat.front.door.rates import Pace, Rates, Visitors
-from gischat.front.jobs.turnstile import Turnstiles
-from gischat.front.sockets.drops import Drops
-from gischat.front.sockets.frames import text_frame
-from gischat.front.sockets.memory import Memory
-from gischat.reading import Messages
+from gischat.front.channel.fanout import Fanout
+from gischat.front.channel.room import Room
+from gischat.front.connection.client_connection import ClientConnection
+from gischat.front.dispatch.dispatcher import Dispatcher
+from gischat.front.limits.memory_budget import MemoryBudget
+from gischat.front.limits.rate_limit import AddressState, ConnectionRateLimiter, RateLimits
+from gischat.front.limits.rejection_log import RejectionLog
+from gischat.front.transport.frames import text_frame
+from gischat.protocol.parsing import MessageParser
 from gischat.settings import load
 
 
@@ -44,29 +44,29 @@ async def main(clients: int, size: int) -> None:
         print(rounds * clients, spent, flush=True)
 
 
-async def _accepted(clients: int) -> Audience:
+async def _accepted(clients: int) -> Fanout:
     settings = load()
     gateway: Any = SimpleNamespace(front="bench", enqueue=None)  # nobody speaks here
-    turnstiles, messages = Turnstiles(gateway, settings), Messages(settings)
-    drops, pace = Drops(), Pace(Visitors(HOST, Rates(settings)))
-    memory = Memory(settings.max_front_bytes, drops)
-    room = Room(settings.channels[0], gateway, turnstiles)
+    dispatcher, messages = Dispatcher(gateway, settings), MessageParser(settings)
+    drops, pace = RejectionLog(), ConnectionRateLimiter(AddressState(HOST, RateLimits(settings)))
+    memory = MemoryBudget(settings.max_front_bytes, drops)
+    room = Room(settings.channels[0], gateway, dispatcher)
     with socket.create_server((HOST, 0), backlog=clients) as listener:
         print(listener.getsockname()[1], flush=True)
         for _ in range(clients):
-            connection = Connection(
+            connection = ClientConnection(
                 room,
                 _stream(listener.accept()[0]),
                 lambda code, reason: None,
                 messages=messages,
-                turnstiles=turnstiles,
+                dispatcher=dispatcher,
                 pace=pace,
                 drops=drops,
                 memory=memory,
                 max_unread_bytes=settings.max_unread_bytes,
             )
-            room.audience.add(connection)
-    return room.audience
+            room.fanout.add(connection)
+    return room.fanout
 
 
 def _stream(accepted: socket.socket) -> IOStream:

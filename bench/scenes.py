@@ -18,7 +18,7 @@ from bench import payloads
 from bench.crowd import Address, Crowd, Joined, Spoken, crowds, together
 from bench.goals import Measured
 from bench.house import Ground, House
-from bench.limits import MOST_OPEN_FILES
+from bench.limits import MAX_OPEN_FILES
 from bench.proxy import can_run, proxy
 from bench.senders import Program, sender
 
@@ -28,7 +28,7 @@ CHANNELS = 200  # in which nobody says anything
 LISTENERS = 2500  # in one process
 AT_ONCE = 200  # connections that a process is opening at a time
 DELIVERIES = 20_000  # a second, in a room of any size: no more than the load bears beside the server
-MOST_TEXTS = 400  # a second, in rooms that are so small that it would be more
+MAX_TEXTS = 400  # a second, in rooms that are so small that it would be more
 SETTLE_SECONDS = 2.0  # until what joining leaves behind has been cleared away
 NO_LIMIT = 10**9
 COMING_SECONDS = 9.0  # a full room is told its count every three
@@ -182,7 +182,7 @@ def rooms(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
         yield Measured("text bytes", frame)
         for size in plan.rooms:
             room.grow(size)
-            rate = min(MOST_TEXTS, DELIVERIES / size)
+            rate = min(MAX_TEXTS, DELIVERIES / size)
             with sender(floor, size, frame) as bare:
                 for _ in range(plan.turns):
                     least = bare.microseconds_per_send(rate, plan.seconds / 2)
@@ -325,7 +325,7 @@ def proxied(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
     if not can_run():
         print("nginx or openssl is not installed: what they add is not measured", file=sys.stderr)
         return
-    with ground.house(heavy=0) as house, proxy(house.address, files=MOST_OPEN_FILES) as nginx:
+    with ground.house(heavy=0) as house, proxy(house.address, files=MAX_OPEN_FILES) as nginx:
         for name, address in (("nginx", nginx.plain), ("nginx tls", nginx.encrypted)):
             with Room(house, address) as room:
                 room.grow(100)  # what the first of all bring along is not each one's

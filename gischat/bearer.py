@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
 
-def shown(headers: Mapping[str, str]) -> bytes:
+def from_headers(headers: Mapping[str, str]) -> bytes:
     """The token that a request's headers bear, in the bytes as they came; empty where there is none."""
     scheme, _, token = headers.get("Authorization", "").partition(" ")
     # Tornado reads headers as Latin-1.
@@ -17,7 +17,7 @@ def digest(token: str) -> bytes:
     return _digest(token.encode())
 
 
-def is_one(token: bytes, digests: Iterable[bytes]) -> bool:
+def matches(token: bytes, digests: Iterable[bytes]) -> bool:
     """Whether a token is one of the right ones.
 
     Digests are of one length: how long it takes tells nothing of a token.

@@ -10,27 +10,27 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 
-class Cause(StrEnum):
+class RefusalReason(StrEnum):
     """Why a message was refused, in a word for the operator's counts."""
 
     INVALID = "invalid"  # it breaks the contract
     TOO_LARGE = "too_large"  # it was longer than a message may be, and was not kept
     UNPROCESSABLE = "unprocessable"  # a worker found it so: a picture that is none, a nickname that is taken
-    ID_USED = "id_used"  # its sender has used its id for something else
+    DUPLICATE_ID = "duplicate_id"  # its sender has used its id for something else
     QUEUE_FULL = "queue_full"  # too many of its connection's messages wait
     INBOX_FULL = "inbox_full"  # too many of its channel's messages wait for the workers
     NOT_REGISTERED = "not_registered"  # REQUIRE_REGISTRATION: its author is not its connection's nickname
-    TOO_FAST = "too_fast"  # its connection sends too much
-    TOO_HEAVY = "too_heavy"  # … too many images and layers
-    ADDRESS_TOO_FAST = "address_too_fast"  # all of its address together do
-    ADDRESS_FULL = "address_full"  # … have too many images and layers waiting
+    RATE_LIMIT = "rate_limit"  # its connection sends too much
+    HEAVY_RATE_LIMIT = "heavy_rate_limit"  # … too many images and layers
+    ADDRESS_RATE_LIMIT = "address_rate_limit"  # all of its address together do
+    ADDRESS_QUEUE_FULL = "address_queue_full"  # … have too many images and layers waiting
     BANNED = "banned"  # its author's nickname
     FROZEN = "frozen"  # its channel
     DAMAGED = "damaged"  # a key of its channel in Redis
-    LOST = "lost"  # it was taken, and Redis has lost it
-    REDIS_AWAY = "redis_away"
-    STOPPING = "stopping"  # the front was told to stop
-    FAULT = "fault"  # a bug of ours
+    MESSAGE_LOST = "message_lost"  # it was taken, and Redis has lost it
+    REDIS_UNAVAILABLE = "redis_unavailable"
+    SHUTTING_DOWN = "shutting_down"  # the front was told to stop
+    INTERNAL_ERROR = "internal_error"  # a bug of ours
 
 
 class Uncompliant(Exception):
@@ -39,7 +39,7 @@ class Uncompliant(Exception):
     `fields` maps each field at fault to its own reason, where single fields are.
     """
 
-    cause = Cause.INVALID
+    cause = RefusalReason.INVALID
 
     def __init__(self, reason: str, fields: Mapping[str, str] | None = None) -> None:
         super().__init__(reason)
@@ -47,10 +47,10 @@ class Uncompliant(Exception):
         self.fields = dict(fields or {})
 
 
-class Refused(Exception):
+class Unavailable(Exception):
     """What a client sent is right but cannot be taken now; it is certain that it was not taken."""
 
-    def __init__(self, reason: str, cause: Cause = Cause.REDIS_AWAY) -> None:
+    def __init__(self, reason: str, cause: RefusalReason = RefusalReason.REDIS_UNAVAILABLE) -> None:
         super().__init__(reason)
         self.reason = reason
         self.cause = cause

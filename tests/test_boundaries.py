@@ -22,32 +22,57 @@ ROOT = Path(__file__).parents[1]
 # Who must not import what, itself or by the way of other modules of ours
 FORBIDDEN = {
     "gischat": ("worker", "tests"),
-    "worker": ("gischat.front", "gischat.reading", "gischat.supervision", "marshmallow", "tests"),
+    "worker": ("gischat.front", "gischat.protocol.parsing", "gischat.supervision", "marshmallow", "tests"),
     "gischat.front": ("gischat.supervision",),
-    "gischat.streams": ("gischat.front",),
-    "gischat.messages": ("gischat.front", "gischat.streams", "tornado", "marshmallow", "asyncio"),
-    "gischat.reading": ("gischat.front", "gischat.streams", "tornado", "asyncio"),
-    "gischat.protocol": ("gischat.messages", "gischat.front", "gischat.streams", "tornado", "asyncio"),
-    "gischat.settings": ("gischat.front", "gischat.streams", "tornado", "marshmallow", "asyncio"),
-    "gischat.front.sockets": ("gischat.messages", "gischat.streams"),
-    "gischat.front.sockets.frames": ("tornado", "asyncio"),
-    "worker.confined": ("worker", "gischat", "asyncio", "tornado"),
-    "worker.process": ("asyncio", "tornado"),
-    "worker.images": ("asyncio", "tornado", "gischat.streams"),
-    "worker.geojson": ("asyncio", "tornado", "gischat.streams"),
+    "gischat.broker": ("gischat.front",),
+    "gischat.protocol.messages": ("gischat.front", "gischat.broker", "tornado", "marshmallow", "asyncio"),
+    "gischat.protocol.parsing": ("gischat.front", "gischat.broker", "tornado", "asyncio"),
+    "gischat.protocol": ("gischat.front", "gischat.broker", "tornado", "asyncio"),
+    "gischat.settings": ("gischat.front", "gischat.broker", "tornado", "marshmallow", "asyncio"),
+    "gischat.front.transport": ("gischat.protocol.messages", "gischat.broker"),
+    "gischat.front.transport.frames": ("tornado", "asyncio"),
+    "worker.sandbox_child": ("worker", "gischat", "asyncio", "tornado"),
+    "worker.handlers": ("asyncio", "tornado"),
+    "worker.images": ("asyncio", "tornado", "gischat.broker"),
+    "worker.geojson": ("asyncio", "tornado", "gischat.broker"),
     "worker.effects": ("gischat", "asyncio"),
 }
 
 # The front's floors, from the top, and what each imports of the others: only what stands below it
 FLOORS = {
-    "app": {"handlers", "front", "jobs", "door", "sockets"},
-    "handlers": {"front", "channel", "jobs", "door", "sockets"},
-    "front": {"gauges", "channel", "jobs", "door", "sockets"},
+    "app": {"handlers", "services", "dispatch", "auth", "transport"},
+    "handlers": {
+        "services",
+        "connection",
+        "channel",
+        "close_status",
+        "dispatch",
+        "auth",
+        "limits",
+        "transport",
+    },
+    "services": {
+        "gauges",
+        "moderation",
+        "subscription",
+        "connection",
+        "channel",
+        "close_status",
+        "dispatch",
+        "auth",
+        "limits",
+        "transport",
+    },
     "gauges": {"channel"},
-    "channel": {"jobs", "door", "sockets"},
-    "jobs": {"door", "sockets"},
-    "door": {"sockets"},
-    "sockets": set(),
+    "moderation": {"channel", "dispatch", "auth"},
+    "subscription": {"channel", "dispatch"},
+    "connection": {"channel", "close_status", "dispatch", "limits", "transport"},
+    "channel": {"close_status", "dispatch", "auth", "limits", "transport"},
+    "dispatch": {"auth", "transport"},
+    "close_status": {"limits"},
+    "transport": {"limits"},
+    "limits": {"auth"},
+    "auth": set(),
 }
 
 
@@ -145,7 +170,7 @@ def test_a_floor_of_the_front_imports_those_below_it_alone(floor: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["worker.process", "worker.images", "worker.geojson", "worker.effects", "worker.fairness"]
+    "module", ["worker.handlers", "worker.images", "worker.geojson", "worker.effects", "worker.fairness"]
 )
 def test_what_is_pure_has_no_clock_and_no_chance_of_its_own(module: str) -> None:
     impure = ("time", "datetime", "random", "secrets", "uuid", "os", "socket", "threading")
@@ -157,7 +182,13 @@ def test_what_is_pure_has_no_clock_and_no_chance_of_its_own(module: str) -> None
 # The metrics tell a library by the environment where to count.
 # What starts the processes makes their environment.
 OF_THE_ENVIRONMENT = (
-    *("worker.sandbox", "gischat.environment", "gischat.notify", "gischat.metrics", "gischat.commands.execute"),
+    *(
+        "worker.sandbox",
+        "gischat.environment",
+        "gischat.observability.systemd",
+        "gischat.observability.metrics",
+        "gischat.commands.execute",
+    ),
 )
 MAKES_THE_ENVIRONMENT = "gischat.supervision"
 
@@ -203,7 +234,7 @@ def test_one_side_can_be_imported_whole_without_the_other(package: str, forbidde
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("module", ["worker.process", "worker.images", "worker.geojson"])
+@pytest.mark.parametrize("module", ["worker.handlers", "worker.images", "worker.geojson"])
 def test_what_runs_in_the_sandbox_brings_no_network_along(module: str) -> None:
     """A child of the sandbox starts sooner, has more of its memory for the job, and nothing to speak with."""
     loaded = loaded_by(IMPORT_ONE, module)
@@ -216,18 +247,18 @@ def test_what_runs_in_the_sandbox_brings_no_network_along(module: str) -> None:
 STARTS = {
     "front": "import gischat.__main__, gischat.commands.front",
     "worker": "import worker.__main__",
-    "sandbox's child": "import worker.confined, " + ", ".join(PRELOAD),
+    "sandbox's child": "import worker.sandbox_child, " + ", ".join(PRELOAD),
     "supervisord's child": "import sys; sys.path[0] = 'gischat/supervision'; import child",
-    "supervisord": "import gischat.supervision.rpc, gischat.supervision.hangup, "
-    "gischat.supervision.records, gischat.supervision.rolling",
+    "supervisord": "import gischat.supervision.rpc, gischat.supervision.sighup, "
+    "gischat.supervision.supervisord_log, gischat.supervision.rolling",
 }
 HEAVY_MODULES = (
     *("redis", "valkey", "sentry_sdk", "prometheus_client", "apispec", "swagger_ui", "environs", "dotenv", "pydantic"),
     *(
-        "gischat.streams.cluster",
+        "gischat.broker.cluster",
         "gischat.front.handlers.openapi",
         "gischat.front.handlers.admin",
-        "gischat.checks",
+        "gischat.diagnostics",
         "gischat.commands.admin",
     ),
     *("http.server", "urllib.request", "importlib.metadata", "importlib.resources"),
@@ -236,7 +267,15 @@ OF_THE_WEB = ("tornado", "http", "email")
 OF_THE_LOOP = ("asyncio", "ssl", "hiredis", "uvloop")
 NEVER_LOADED = {
     "front": (*HEAVY_MODULES, "PIL"),
-    "worker": (*HEAVY_MODULES, *OF_THE_WEB, "marshmallow", "PIL", "worker.images", "worker.geojson", "worker.dead"),
+    "worker": (
+        *HEAVY_MODULES,
+        *OF_THE_WEB,
+        "marshmallow",
+        "PIL",
+        "worker.images",
+        "worker.geojson",
+        "worker.dead_letters",
+    ),
     "sandbox's child": (*HEAVY_MODULES, *OF_THE_WEB, *OF_THE_LOOP, "marshmallow", "pillow_heif"),
     "supervisord's child": (*OF_THE_WEB, *OF_THE_LOOP, "gischat", "json", "logging", "subprocess"),
     "supervisord": ("redis", "marshmallow", "tornado", "asyncio", "prometheus_client", "sentry_sdk", "msgspec"),
@@ -270,22 +309,22 @@ def test_imports_are_found_however_they_are_written() -> None:
 import worker
 import worker.images as pictures, os.path
 from gischat import front
-from ...streams import keys
-from ..channel import rooms as r
+from ...broker import keys
+from ..channel import room as r
 def later():
     from worker import geojson
 if TYPE_CHECKING:
-    from gischat.front.front import Front
+    from gischat.front.services import Front
 """
     assert [str(one) for one in sorted(imports_in(source, "gischat.front.handlers.rest"))] == [
         "gischat.front.handlers.rest, line 2, imports worker",
         "gischat.front.handlers.rest, line 3, imports os.path",
         "gischat.front.handlers.rest, line 3, imports worker.images",
         "gischat.front.handlers.rest, line 4, imports gischat.front",
-        "gischat.front.handlers.rest, line 5, imports gischat.streams.keys",
-        "gischat.front.handlers.rest, line 6, imports gischat.front.channel.rooms",
+        "gischat.front.handlers.rest, line 5, imports gischat.broker.keys",
+        "gischat.front.handlers.rest, line 6, imports gischat.front.channel.room",
         "gischat.front.handlers.rest, line 8, imports worker.geojson",
-        "gischat.front.handlers.rest, line 10, imports gischat.front.front.Front",
+        "gischat.front.handlers.rest, line 10, imports gischat.front.services.Front",
     ]
-    (relative,) = imports_in("from .keys import GROUP", "gischat.streams", is_package=True)
-    assert relative.imported == "gischat.streams.keys.GROUP"
+    (relative,) = imports_in("from .keys import GROUP", "gischat.broker", is_package=True)
+    assert relative.imported == "gischat.broker.keys.GROUP"

@@ -10,14 +10,14 @@ import pytest
 import yaml
 from prometheus_client.metrics_core import Metric
 
-from gischat import metrics
-from gischat.errors import Cause
-from gischat.front.handlers.scrape import families
-from gischat.front.jobs.gateway import Backlog
-from gischat.messages import Lane
-from gischat.metrics import Closing, Exposition, Unwelcome
-from gischat.streams.entries import OF_JOBS
-from worker.effects import Undoing
+from gischat.broker.entries import JOB_OUTCOMES
+from gischat.errors import RefusalReason
+from gischat.front.dispatch.gateway import Backlog
+from gischat.front.handlers.metrics import families
+from gischat.observability import metrics
+from gischat.observability.metrics import CloseReason, Exposition, RejectReason
+from gischat.protocol.messages import Lane
+from worker.effects import FailureReason
 
 ROOT = Path(__file__).parents[1]
 DASHBOARD = json.loads((ROOT / "deploy/grafana/gischat.json").read_text("utf-8"))
@@ -158,7 +158,9 @@ def test_the_documentation_has_a_row_for_every_metric_with_its_labels() -> None:
 
 
 @pytest.mark.parametrize(
-    "reasons", [Cause, Closing, Unwelcome, OF_JOBS, Undoing], ids=lambda reasons: type(next(iter(reasons))).__name__
+    "reasons",
+    [RefusalReason, CloseReason, RejectReason, JOB_OUTCOMES, FailureReason],
+    ids=lambda reasons: type(next(iter(reasons))).__name__,
 )
 def test_the_documentation_names_every_reason(reasons: Any) -> None:
     assert {str(reason) for reason in reasons if f"`{reason}`" not in METRICS} == set()

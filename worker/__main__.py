@@ -12,24 +12,24 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from gischat import notify, process
-from gischat.messages import Lane
+from gischat.broker.client import Redis
+from gischat.broker.discovery import connect, reading_groups
+from gischat.observability import process, systemd
+from gischat.protocol.messages import Lane
 from gischat.settings import Settings
-from gischat.streams.multiplexer import Redis
-from gischat.streams.servers import connect, reading_groups
 from gischat.timings import Timings
 from worker.consumer import Consumer, HeavyConsumer, LightConsumer
 from worker.gateway import Gateway
-from worker.inbox import InboxReader
+from worker.inbox_reader import InboxReader
 from worker.sandbox import Sandbox
-from worker.workbook import WorkBook
+from worker.shared_charges import SharedCharges
 
 log = logging.getLogger("worker")
 
 PRELOAD = ("worker.attempts", "worker.images", "worker.geojson")  # what a job in the sandbox needs
 
 
-class Deaf(Exception):
+class ConsumerStalled(Exception):
     """This process runs and takes no jobs: it is of no use."""
 
 
@@ -60,19 +60,19 @@ async def work(lanes: list[Lane], name: str, settings: Settings, timings: Timing
         if Lane.HEAVY in lanes:
             consumers.append(await stack.enter_async_context(_heavy(name, settings, timings, sandbox)))
         if settings.metrics_port:
-            from gischat import scraping  # brings a web server along
+            from gischat.observability import scraping
 
-            await stack.enter_async_context(scraping.answering(settings))
+            await stack.enter_async_context(scraping.serve_metrics(settings))
         log.info("taking %s jobs as %s", " and ".join(lanes), name)
-        notify.ready()
+        systemd.ready()
         gc.freeze()  # what is there now stays: to look through all of it takes the collector 20 ms and more each time
         # One that fails ends the group, and so the process: better a new worker than one that takes no jobs.
         async with asyncio.TaskGroup() as group:
             runs = {consumer: group.create_task(consumer.run(stop)) for consumer in consumers}
-            watch = group.create_task(_watch(consumers, timings.worker_deaf))
+            watch = group.create_task(_watch(consumers, timings.consumer_stalled))
             await stop.wait()
             watch.cancel()
-            await asyncio.gather(*(_end(consumer, run, timings.redis_away) for consumer, run in runs.items()))
+            await asyncio.gather(*(_end(consumer, run, timings.redis_unavailable) for consumer, run in runs.items()))
 
 
 async def _end(consumer: Consumer, run: "asyncio.Task[None]", away: float) -> None:
@@ -109,7 +109,7 @@ async def _heavy(name: str, settings: Settings, timings: Timings, sandbox: Sandb
             settings,
             sandbox,
             readers,
-            WorkBook(settings, redis),
+            SharedCharges(settings, redis),
             timings,
         )
 
@@ -139,17 +139,17 @@ async def _watch(consumers: list[Consumer], deaf: float) -> None:
             # While Redis is away a question may wait: the answer then says nothing of the time before.
             if not await consumer.gateway.answers() or now() - asked_at > deaf / 10:
                 answering_since = now()
-            quiet_since = max(consumer.turned_at, answering_since)
+            quiet_since = max(consumer.last_progress_at, answering_since)
             if now() - quiet_since > deaf:
-                raise Deaf(f"no jobs are taken from the {consumer.gateway.lane} lane although redis answers")
+                raise ConsumerStalled(f"no jobs are taken from the {consumer.gateway.lane} lane although redis answers")
 
 
 def main(arguments: Sequence[str] | None = None, timings: Timings = Timings()) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if list(arguments[:1]) == ["dead"]:
-        from worker import dead
+        from worker import dead_letters
 
-        return dead.main(arguments[1:], timings)
+        return dead_letters.main(arguments[1:], timings)
     given = _parsed(arguments)
     lanes = list(Lane) if given.lane == "all" else [Lane(given.lane)]
     return process.run("worker", functools.partial(work, lanes, given.name), timings, name=given.name)

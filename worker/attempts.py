@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from gischat.errors import Uncompliant
 from gischat.settings import Settings
-from worker.costs import TakesLonger
 from worker.effects import Effect, Publish, Refuse
-from worker.process import HEAVY
+from worker.handlers import HEAVY
+from worker.image_costs import TakesLonger
 
 
 class Postpone(NamedTuple):

@@ -13,25 +13,25 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 
-from gischat import metrics
-from gischat.errors import Refused, Uncompliant
-from gischat.messages import Lane
+from gischat.broker.resp_errors import WRONG_TYPE, RedisError, ResponseError
+from gischat.errors import Unavailable, Uncompliant
+from gischat.observability import metrics
+from gischat.protocol.messages import Lane
 from gischat.settings import Settings
-from gischat.streams.answers import WRONG_TYPE, RedisError, ResponseError
 from gischat.timings import Timings
-from worker import presence, process
+from worker import handlers, reaper
 from worker.attempts import Attempt, Postpone, attempt
-from worker.effects import Bury, Effect, Missing, Refuse, Undoing
-from worker.fairness import ORDINARY_SECONDS, Charge, FairQueue, Ledger, Person, Waiting, estimated_seconds
-from worker.gateway import Gateway, Held, Unavailable
-from worker.inbox import InboxReader
+from worker.effects import BodyMissing, DeadLetter, Effect, FailureReason, Refuse
+from worker.fairness import ORDINARY_SECONDS, Charge, FairQueue, Ledger, Person, WaitingJob, estimated_seconds
+from worker.gateway import ClaimFailure, Delivery, Gateway
+from worker.inbox_reader import InboxReader
 from worker.sandbox import Crashed, OutOfMemory, Sandbox, StartFailed, TimedOut
-from worker.workbook import WorkBook
+from worker.shared_charges import SharedCharges
 
 log = logging.getLogger(__name__)
 
-LITTLE_SECONDS = 0.01  # of work, too little to be written down
-MOST_DELIVERIES = 3  # a job that has taken so many workers with it gets no other
+MIN_CHARGE_SECONDS = 0.01  # of work, too little to be written down
+MAX_DELIVERIES = 3  # a job that has taken so many workers with it gets no other
 
 TOOK_TOO_LONG = "This message takes too long to process. Please send something smaller or simpler. It was not sent."
 BODY_LOST = "The server has lost this message. It was not sent: please send it again."
@@ -44,71 +44,71 @@ class Consumer(ABC):
     def __init__(self, gateway: Gateway, timings: Timings = Timings()) -> None:
         self.gateway = gateway
         self._timings = timings
-        self._house_kept_at = 0.0
-        self._forgot_at = -math.inf
-        self.turned_at = time.monotonic()  # when the loop was last seen to go on
-        self._may_hold_more = True  # jobs delivered under our name that we do not know of
+        self._maintained_at = 0.0
+        self._consumers_cleaned_at = -math.inf
+        self.last_progress_at = time.monotonic()  # when the loop was last seen to go on
+        self._recover_pending = True  # jobs delivered under our name that we do not know of
         self._reclaimed = metrics.JOBS_RECLAIMED.labels(gateway.lane).inc
-        types = process.LIGHT if gateway.lane is Lane.LIGHT else process.HEAVY
+        types = handlers.LIGHT if gateway.lane is Lane.LIGHT else handlers.HEAVY
         self._measured = {type: metrics.JOB_SECONDS.labels(type).observe_many for type in types}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop`, then ends what it holds and returns."""
         while not stop.is_set():
             try:
-                await self._turn()
-            except (ConnectionError, Refused) as error:
+                await self._run_once()
+            except (ConnectionError, Unavailable) as error:
                 log.debug("redis was lost in between: %s", error)
-                self._may_hold_more = True
+                self._recover_pending = True
                 await asyncio.sleep(self._timings.read_pause)
             except ResponseError as error:
-                self._may_hold_more = True
+                self._recover_pending = True
                 if str(error).startswith(WRONG_TYPE):
                     await self._leave_damaged_alone()
                 else:
-                    await self._begin_anew(error)
+                    await self._recreate_groups(error)
 
     async def _leave_damaged_alone(self) -> None:
-        with contextlib.suppress(ConnectionError, Refused, RedisError):
-            await self.gateway.look_for_damage()
+        with contextlib.suppress(ConnectionError, Unavailable, RedisError):
+            await self.gateway.exclude_damaged()
         await asyncio.sleep(self._timings.read_pause)
 
-    async def _turn(self) -> None:
-        if self._may_hold_more:
+    async def _run_once(self) -> None:
+        if self._recover_pending:
             await self.gateway.load_scripts()
             for channel in self.gateway.channels:
-                while held := await self.gateway.own(channel, self.batch):
+                while held := await self.gateway.claim_own(channel, self.batch):
                     await self._work(held)
-            self._may_hold_more = False
-        if time.monotonic() - self._house_kept_at > self._timings.housekeeping:
-            self._house_kept_at = time.monotonic()
-            await self._keep_house()
+            self._recover_pending = False
+        if time.monotonic() - self._maintained_at > self._timings.maintenance:
+            self._maintained_at = time.monotonic()
+            await self._maintenance()
         await self._read_and_work()
-        self.turned_at = time.monotonic()
+        self.last_progress_at = time.monotonic()
 
-    async def _begin_anew(self, error: ResponseError) -> None:
+    async def _recreate_groups(self, error: ResponseError) -> None:
         # A flush takes the groups away, before a read (NOGROUP) or under a read that waits (UNBLOCKED).
         if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
             log.debug("redis answered: %s", error)
             await asyncio.sleep(self._timings.read_fault_pause)
         try:
-            await self.gateway.found_groups()
-        except (ConnectionError, Refused, ResponseError) as failure:
+            await self.gateway.create_groups()
+        except (ConnectionError, Unavailable, ResponseError) as failure:
             log.debug("the consumer groups could not be made: %s", failure)
 
-    async def _keep_house(self) -> None:
-        await self.gateway.look_for_damage()
+    async def _maintenance(self) -> None:
+        await self.gateway.exclude_damaged()
         for channel in self.gateway.channels:
-            while held := await self.gateway.abandoned(channel, self._reclaim, self.batch):
+            while held := await self.gateway.claim_stale(channel, self._reclaim, self.batch):
                 log.warning("took over %d jobs of a worker that is gone", len(held), extra={"channel": channel})
                 self._reclaimed(len(held))
                 await self._work(held)
-        if time.monotonic() - self._forgot_at > self._timings.consumers:
-            self._forgot_at = time.monotonic()
+        if time.monotonic() - self._consumers_cleaned_at > self._timings.consumers:
+            self._consumers_cleaned_at = time.monotonic()
             for channel in self.gateway.channels:
-                await self.gateway.forget_consumers(channel, self._timings.consumer_gone)
+                await self.gateway.delete_idle_consumers(channel, self._timings.consumer_gone)
 
-    def _measure(self, held: Sequence[Held], since: float) -> None:
+    def _measure(self, held: Sequence[Delivery], since: float) -> None:
         """Counts jobs that were begun at that time and have ended; one of a type that is unknown here was buried."""
         took = time.monotonic() - since
         for type, number in Counter(one.job.type for one in held).items():
@@ -127,7 +127,7 @@ class Consumer(ABC):
         """Waits for new jobs, not for long, and does them."""
 
     @abstractmethod
-    async def _work(self, held: Sequence[Held]) -> None:
+    async def _work(self, held: Sequence[Delivery]) -> None:
         """Does jobs, and returns when they have ended."""
 
 
@@ -139,9 +139,9 @@ class LightConsumer(Consumer):
     def __init__(self, gateway: Gateway, timings: Timings = Timings()) -> None:
         super().__init__(gateway, timings)
         self._ends: list[asyncio.Future[int]] = []  # of the last batch, on their way
-        self._batch: Sequence[Held] = ()
+        self._batch: Sequence[Delivery] = ()
         self._since = 0.0  # when it was begun
-        self._healed_at = 0.0  # when all was looked through
+        self._repaired_at = 0.0  # when all was looked through
 
     @property
     def _reclaim(self) -> float:
@@ -158,11 +158,11 @@ class LightConsumer(Consumer):
             return
         reading = self.gateway.begin_read(self.gateway.channels, count=self.batch, wait=self._timings.inbox_read)
         errors = await self._errors_of_ends()
-        held = self.gateway.held(await reading)
+        held = self.gateway.deliveries(await reading)
         if errors:
             raise errors[0]
         self._batch, self._since = held, time.monotonic()
-        self._ends = [self.gateway.carry_out(one, _light_effect(one), before_reading=True) for one in held]
+        self._ends = [self.gateway.commit(one, _light_effect(one), before_reading=True) for one in held]
 
     async def _errors_of_ends(self) -> list[BaseException]:
         ends, self._ends = self._ends, []
@@ -172,21 +172,21 @@ class LightConsumer(Consumer):
             self._measure(self._batch, self._since)
         return errors
 
-    async def _work(self, held: Sequence[Held]) -> None:
+    async def _work(self, held: Sequence[Delivery]) -> None:
         since = time.monotonic()
-        ended = [self.gateway.carry_out(one, _light_effect(one)) for one in held]
+        ended = [self.gateway.commit(one, _light_effect(one)) for one in held]
         for error in await asyncio.gather(*ended, return_exceptions=True):
             if isinstance(error, BaseException):
                 raise error
         self._measure(held, since)
 
-    async def _keep_house(self) -> None:
-        await super()._keep_house()
-        await presence.sweep(self.gateway, self._timings)
-        is_thorough = time.monotonic() - self._healed_at > self._timings.heal
-        await presence.heal(self.gateway, self._timings, is_thorough=is_thorough)
+    async def _maintenance(self) -> None:
+        await super()._maintenance()
+        await reaper.reap(self.gateway, self._timings)
+        is_thorough = time.monotonic() - self._repaired_at > self._timings.nickname_repair
+        await reaper.repair_nicknames(self.gateway, self._timings, is_thorough=is_thorough)
         if is_thorough:
-            self._healed_at = time.monotonic()
+            self._repaired_at = time.monotonic()
 
 
 class HeavyConsumer(Consumer):
@@ -203,18 +203,18 @@ class HeavyConsumer(Consumer):
         settings: Settings,
         sandbox: Sandbox,
         readers: Sequence[InboxReader],
-        workbook: WorkBook,
+        shared_charges: SharedCharges,
         timings: Timings = Timings(),
     ) -> None:
         super().__init__(gateway, timings)
         self._settings = settings
         self._sandbox = sandbox
         self._readers = readers
-        self._workbook = workbook
+        self._shared_charges = shared_charges
         self._ledger = Ledger()
         self._queue = FairQueue(self._ledger)
         self._has_come = asyncio.Event()
-        self._heard_of_work_at = 0.0
+        self._charges_read_at = 0.0
 
     @property
     def _reclaim(self) -> float:
@@ -232,7 +232,7 @@ class HeavyConsumer(Consumer):
         while True:
             try:
                 arrivals = await reader.read(self._timings.inbox_read, self.gateway.channels)
-            except (ConnectionError, Refused) as error:
+            except (ConnectionError, Unavailable) as error:
                 log.debug("redis was lost in between: %s", error)
                 await asyncio.sleep(self._timings.read_pause)
                 continue
@@ -246,17 +246,17 @@ class HeavyConsumer(Consumer):
             if arrivals:
                 self._has_come.set()
 
-    async def _keep_house(self) -> None:
-        await super()._keep_house()
+    async def _maintenance(self) -> None:
+        await super()._maintenance()
         for channel in self.gateway.channels:
             # In a Redis that was flushed meanwhile, what comes may have a place before all that was seen.
             if not self._queue.knows_of(channel):
                 for reader in self._readers:
-                    reader.begin_anew(channel)
+                    reader.reread(channel)
 
     async def _read_and_work(self) -> None:
         if self._queue:
-            await self._hear_of_work()
+            await self._read_charges()
         self._has_come.clear()
         waiting = self._queue.next(time.monotonic())
         if waiting is None:
@@ -264,48 +264,48 @@ class HeavyConsumer(Consumer):
                 await asyncio.wait_for(self._has_come.wait(), self._timings.inbox_read)
             return
         is_damaged = waiting.channel not in self.gateway.channels
-        claimed = Unavailable.HELD if is_damaged else await self.gateway.claim(waiting.channel, waiting.entry)
+        claimed = ClaimFailure.CLAIMED if is_damaged else await self.gateway.claim(waiting.channel, waiting.entry)
         self._queue.remove(waiting)
-        if isinstance(claimed, Held):
-            await self._end_or_postpone(claimed, waiting)
-        elif claimed is Unavailable.HELD:
+        if isinstance(claimed, Delivery):
+            await self._process_or_postpone(claimed, waiting)
+        elif claimed is ClaimFailure.CLAIMED:
             # It may be given back.
             waiting.not_before = time.monotonic() + self._timings.job_held
             self._queue.put_back(waiting)
 
-    async def _hear_of_work(self) -> None:
+    async def _read_charges(self) -> None:
         """Of what other workers did. Where that cannot be known now, it does without."""
         now = time.monotonic()
-        if now < self._heard_of_work_at + self._timings.work_heard:
+        if now < self._charges_read_at + self._timings.work_heard:
             return
         try:
             async with asyncio.timeout(self._timings.work_heard):
-                for age, charge in await self._workbook.read():
+                for age, charge in await self._shared_charges.read():
                     self._ledger.charge(charge, now - age)
-        except (TimeoutError, ConnectionError, Refused, RedisError) as error:
+        except (TimeoutError, ConnectionError, Unavailable, RedisError) as error:
             log.debug("what others did could not be read: %s", error)
             now += self._timings.inbox_read
-        self._heard_of_work_at = now
+        self._charges_read_at = now
 
-    async def _end_or_postpone(self, held: Held, waiting: Waiting) -> None:
+    async def _process_or_postpone(self, held: Delivery, waiting: WaitingJob) -> None:
         """Does a job, unless it turns out to be a long one while somebody else waits: then it is ranked anew."""
         most_seconds = None if waiting.is_predicted or not self._queue else ORDINARY_SECONDS
-        seconds = await self._end(held, waiting.seconds, most_seconds)
+        seconds = await self._process(held, waiting.seconds, most_seconds)
         if seconds is not None:
             waiting.seconds, waiting.is_predicted = seconds, True
             self._queue.put_back(waiting)
 
-    async def _work(self, held: Sequence[Held]) -> None:
+    async def _work(self, held: Sequence[Delivery]) -> None:
         for one in held:
-            await self._end(one, estimated_seconds(one.job.size), None)
+            await self._process(one, estimated_seconds(one.job.size), None)
 
-    async def _end(self, held: Held, expected_seconds: float, most_seconds: float | None) -> float | None:
+    async def _process(self, held: Delivery, expected_seconds: float, most_seconds: float | None) -> float | None:
         """Ends a job. One that will take longer than `most_seconds` it gives back, and returns what it will take."""
         since = time.monotonic()
         person = Person.of(held.job)
         charged = max(expected_seconds, ORDINARY_SECONDS)
         self._charge(Charge(person, charged))  # before it is done: other workers choose meanwhile
-        keeping = asyncio.create_task(self._keep(held))
+        keeping = asyncio.create_task(self._renew_claim(held))
         try:
             effect, seconds = await self._attempt(held, most_seconds)
         finally:
@@ -315,28 +315,28 @@ class HeavyConsumer(Consumer):
             await self.gateway.release(held)
             return effect.seconds
         self._charge(Charge(person, max(seconds, ORDINARY_SECONDS) - charged))
-        if not await self.gateway.carry_out(held, effect):
+        if not await self.gateway.commit(held, effect):
             # Another has ended it; or Redis has lost that it was claimed, and then it is to be seen again.
             for reader in self._readers:
-                reader.begin_anew(held.channel)
+                reader.reread(held.channel)
         self._measure([held], since)
         return None
 
     def _charge(self, charge: Charge) -> None:
-        if abs(charge.seconds) < LITTLE_SECONDS:
+        if abs(charge.seconds) < MIN_CHARGE_SECONDS:
             return
         self._ledger.charge(charge, time.monotonic())
-        self._workbook.write(charge)
+        self._shared_charges.write(charge)
 
-    async def _keep(self, held: Held) -> None:
+    async def _renew_claim(self, held: Delivery) -> None:
         """While a job is being worked on, nobody takes it for abandoned."""
         while True:
             await asyncio.sleep(self._timings.heavy_renewal)
-            with contextlib.suppress(ConnectionError, Refused, ResponseError):
-                await self.gateway.keep(held)
+            with contextlib.suppress(ConnectionError, Unavailable, ResponseError):
+                await self.gateway.renew_claim(held)
             self.turned_at = time.monotonic()
 
-    async def _attempt(self, held: Held, most_seconds: float | None) -> Attempt:
+    async def _attempt(self, held: Delivery, most_seconds: float | None) -> Attempt:
         """What a job comes to: see `worker.attempts`. Where the child did not say what it took, it was all the time."""
         since = time.monotonic()
         done = await self._done(held, most_seconds)
@@ -344,56 +344,56 @@ class HeavyConsumer(Consumer):
             return done
         return Attempt(done, min(time.monotonic() - since, self._settings.job_seconds))
 
-    async def _done(self, held: Held, most_seconds: float | None) -> Attempt | Effect:
+    async def _done(self, held: Delivery, most_seconds: float | None) -> Attempt | Effect:
         if not held.job.is_complete:
-            log.error("a job's body is not there", extra=_named(held))
-            return Missing(BODY_LOST)
-        if held.deliveries > MOST_DELIVERIES:
+            log.error("a job's body is not there", extra=_log_fields(held))
+            return BodyMissing(BODY_LOST)
+        if held.deliveries > MAX_DELIVERIES:
             return _given_up(held)
         reason = ""
-        for _ in range(MOST_DELIVERIES):
+        for _ in range(MAX_DELIVERIES):
             try:
                 job = held.job
                 return await self._sandbox.run(attempt, job.type, job.body, self._settings, most_seconds)
             except OutOfMemory:
-                log.warning("a job took too much memory", extra=_named(held))
+                log.warning("a job took too much memory", extra=_log_fields(held))
                 return Refuse(TAKES_TOO_MUCH)
             except TimedOut as error:
                 # It would take as long again, and hold up all others' pictures meanwhile.
-                log.error("a job is buried: it %s", error, extra=_named(held))
-                return Bury(f"It {error}.", TOOK_TOO_LONG, cause=Undoing.TIMED_OUT)
+                log.error("a job is buried: it %s", error, extra=_log_fields(held))
+                return DeadLetter(f"It {error}.", TOOK_TOO_LONG, failure=FailureReason.TIMED_OUT)
             except Crashed as error:
                 reason = f"{type(error).__name__}: {error}"
-                log.error("a job ended the sandbox: %s", reason, extra=_named(held))
+                log.error("a job ended the sandbox: %s", reason, extra=_log_fields(held))
             except StartFailed:
                 raise  # not the job's fault: this worker can do none
             except Exception as error:
                 return _failed(held, error)
-        return Bury(f"{MOST_DELIVERIES} times {reason}", cause=Undoing.CRASHED)
+        return DeadLetter(f"{MAX_DELIVERIES} times {reason}", failure=FailureReason.CRASHED)
 
 
-def _light_effect(held: Held) -> Effect:
-    if held.deliveries > MOST_DELIVERIES:
+def _light_effect(held: Delivery) -> Effect:
+    if held.deliveries > MAX_DELIVERIES:
         return _given_up(held)
     try:
-        return process.LIGHT[held.job.type](held.job)
+        return handlers.LIGHT[held.job.type](held.job)
     except Uncompliant as error:
         return Refuse(error.reason)
     except Exception as error:
         return _failed(held, error)
 
 
-def _given_up(held: Held) -> Effect:
-    log.error("a job is buried: %d workers did not end it", held.deliveries - 1, extra=_named(held))
-    return Bury(f"{held.deliveries - 1} workers did not end it.", cause=Undoing.ABANDONED)
+def _given_up(held: Delivery) -> Effect:
+    log.error("a job is buried: %d workers did not end it", held.deliveries - 1, extra=_log_fields(held))
+    return DeadLetter(f"{held.deliveries - 1} workers did not end it.", failure=FailureReason.ABANDONED)
 
 
-def _failed(held: Held, error: Exception) -> Effect:
-    log.error("a job is buried: it could not be processed", exc_info=error, extra=_named(held))
-    return Bury(f"{type(error).__name__} in the worker.")
+def _failed(held: Delivery, error: Exception) -> Effect:
+    log.error("a job is buried: it could not be processed", exc_info=error, extra=_log_fields(held))
+    return DeadLetter(f"{type(error).__name__} in the worker.")
 
 
-def _named(held: Held) -> dict[str, object]:
+def _log_fields(held: Delivery) -> dict[str, object]:
     """What log lines about a job bear: nothing of what is in it, but whose it is, as its front's own lines say."""
     source = held.job.source
     return {

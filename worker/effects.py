@@ -20,10 +20,10 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class BodyMissing:
     """The job's body is not there: to the sender alone."""
 
-    told: str
+    user_message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +71,22 @@ class Count:
     connections: int
 
 
-class Undoing(StrEnum):
+class FailureReason(StrEnum):
     """Why a job cannot be done, in a word for the operator's counts."""
 
     TIMED_OUT = "timed_out"
     CRASHED = "crashed"  # it ended the sandbox, whatever was tried
     ABANDONED = "abandoned"  # it ended one worker after the other
-    FAILED = "failed"  # a bug of ours
+    EXCEPTION = "failed"  # a bug of ours
 
 
 @dataclass(frozen=True, slots=True)
-class Bury:
+class DeadLetter:
     """It cannot be done: to the dead letters, with the reason for the operator, and words for the sender."""
 
     reason: str
-    told: str = "This message could not be processed by the server. It was not sent."
-    cause: Undoing = Undoing.FAILED
+    user_message: str = "This message could not be processed by the server. It was not sent."
+    failure: FailureReason = FailureReason.EXCEPTION
 
 
-Effect = Publish | Refuse | Missing | Acknowledge | Register | Restore | Exit | Leave | Like | Count | Bury
+Effect = Publish | Refuse | BodyMissing | Acknowledge | Register | Restore | Exit | Leave | Like | Count | DeadLetter

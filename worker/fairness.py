@@ -14,7 +14,7 @@ from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gischat.streams.entries import Job
+from gischat.broker.entries import Job
 
 WINDOW_SECONDS = 60.0
 # An ordinary photo on a slow machine. No job counts as less work: many small ones are a flood, too. And what is
@@ -22,7 +22,7 @@ WINDOW_SECONDS = 60.0
 ORDINARY_SECONDS = 0.25
 # So much of its cost is forgiven for each second that a job waits. It is little, or whoever fills the lane with jobs
 # that wait for long would have them before everybody else's.
-FORGIVEN = 0.01
+FORGIVEN_SHARE = 0.01
 _SECONDS_PER_BYTE = 2.5e-8
 
 
@@ -39,7 +39,7 @@ class Person(NamedTuple):
 
     @classmethod
     def of(cls, job: Job) -> "Person":
-        return cls(job.client, job.source.address)
+        return cls(job.client, job.source.connection_id)
 
 
 class Charge(NamedTuple):
@@ -80,7 +80,7 @@ class Ledger:
 
 
 @dataclass(slots=True)
-class Waiting:
+class WaitingJob:
     """A job's place and what is known of it without its body."""
 
     channel: str
@@ -97,18 +97,18 @@ class FairQueue:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._waiting: dict[tuple[str, bytes], Waiting] = {}
+        self._waiting: dict[tuple[str, bytes], WaitingJob] = {}
 
     def add(self, channel: str, entry: bytes, job: Job, now: float) -> None:
         """Notes a job; one that is known stays as it is known."""
         if (channel, entry) not in self._waiting:
             seconds = estimated_seconds(job.size)
-            self._waiting[channel, entry] = Waiting(channel, entry, Person.of(job), now, seconds)
+            self._waiting[channel, entry] = WaitingJob(channel, entry, Person.of(job), now, seconds)
 
-    def remove(self, waiting: Waiting) -> None:
+    def remove(self, waiting: WaitingJob) -> None:
         self._waiting.pop((waiting.channel, waiting.entry), None)
 
-    def put_back(self, waiting: Waiting) -> None:
+    def put_back(self, waiting: WaitingJob) -> None:
         self._waiting[waiting.channel, waiting.entry] = waiting
 
     def knows_of(self, channel: str) -> bool:
@@ -117,10 +117,10 @@ class FairQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def next(self, now: float) -> Waiting | None:
+    def next(self, now: float) -> WaitingJob | None:
         """The job that is to be done next; None when there is none to ask for."""
         self._ledger.forget(now)
-        best: dict[str, tuple[float, Waiting]] = {}  # of each address
+        best: dict[str, tuple[float, WaitingJob]] = {}  # of each address
         for waiting in self._waiting.values():
             if waiting.not_before > now:
                 continue
@@ -131,5 +131,5 @@ class FairQueue:
         of_each = (waiting for _, waiting in best.values())
         return min(of_each, key=lambda waiting: self._rank(waiting, waiting.person.address, now), default=None)
 
-    def _rank(self, waiting: Waiting, whose: str | Person, now: float) -> float:
-        return self._ledger.work(whose) + waiting.seconds - FORGIVEN * (now - waiting.since)
+    def _rank(self, waiting: WaitingJob, whose: str | Person, now: float) -> float:
+        return self._ledger.work(whose) + waiting.seconds - FORGIVEN_SHARE * (now - waiting.since)

@@ -47,7 +47,7 @@ from types import NoneType
 from typing import Any
 
 from gischat.errors import Uncompliant
-from gischat.protocol.words import excerpt
+from gischat.protocol.wording import excerpt
 
 MAX_COLLECTIONS = 8
 """How many geometry collections a geometry may lie in; RFC 7946 §3.1.8 advises against more than one."""

@@ -29,8 +29,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from gischat.errors import Uncompliant
-from worker import damage, formats, rasters
-from worker.costs import Estimate, TakesLonger, estimate, jpeg2000_halvings, jpeg2000_levels
+from worker import image_formats, image_repair, rasters
+from worker.image_costs import Estimate, TakesLonger, estimate, jpeg2000_halvings, jpeg2000_levels
 
 _ORIENTATION = 0x0112  # of EXIF and TIFF
 _UPRIGHT = {
@@ -111,26 +111,26 @@ def _opened(data: bytes, max_size: int, max_pixels: int, most_seconds: float) ->
             raise Uncompliant(_TOO_LONG)
         if foretold.seconds > most_seconds:
             raise TakesLonger(foretold.seconds)
-        formats.check_raw(data)
+        image_formats.check_raw(data)
         if (raster := rasters.read(data, _fitted(foretold.size, max_size))) is not None:
             return _Opened(raster, orientation=rasters.orientation(data))
         if foretold.is_cut:
-            return _scaled(data + damage.JPEG_END, max_size, foretold)
-        if not data.startswith(damage.PNG_SIGNATURE):
+            return _scaled(data + image_repair.JPEG_END, max_size, foretold)
+        if not data.startswith(image_repair.PNG_SIGNATURE):
             return _scaled(data, max_size, foretold)
-        slim = damage.slim_png(data)
+        slim = image_repair.slim_png(data)
         try:
             return _scaled(slim, max_size, foretold)
         except UnidentifiedImageError:
             raise
         except OSError:
-            if (completed := damage.completed_png(slim)) is None:
+            if (completed := image_repair.completed_png(slim)) is None:
                 raise
             return _scaled(completed, max_size, foretold)
 
 
 def _scaled(data: bytes, max_size: int, foretold: Estimate) -> _Opened:
-    source = Image.open(io.BytesIO(data), formats=formats.formats_for(data))
+    source = Image.open(io.BytesIO(data), formats=image_formats.formats_for(data))
     if math.prod(source.size) > math.prod(foretold.size):
         raise ValueError("larger than its headers foretold")
     size = _fitted(source.size, max_size)
@@ -139,7 +139,7 @@ def _scaled(data: bytes, max_size: int, foretold: Estimate) -> _Opened:
         source.reduce = _halvings(data, source.size, size)
     source.load()
     if foretold.is_cut:
-        damage.check_share(damage.share_of_jpeg(source))
+        image_repair.check_share(image_repair.share_of_jpeg(source))
     plain = _plain(source)  # palettes and transparency are the file's too, and may be broken
     if plain.mode != "F":
         picture = plain.resize(size, Resampling.LANCZOS, draft and draft[1], reducing_gap=2.0)
@@ -165,7 +165,7 @@ def _blaming_the_client(data: bytes) -> Iterator[None]:
     except (Uncompliant, TakesLonger, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise Uncompliant(formats.words_for(data) or formats.UNSUPPORTED) from None
+        raise Uncompliant(image_formats.words_for(data) or image_formats.UNSUPPORTED) from None
     except Exception:
         raise Uncompliant(_DAMAGED) from None
 

@@ -39,20 +39,20 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from worker.confined import HEADER, Failed, OutOfMemory, SandboxError
+from worker.sandbox_child import HEADER, OutOfMemory, SandboxedFailure, SandboxError
 
-__all__ = ["Crashed", "Failed", "OutOfMemory", "Sandbox", "SandboxError", "StartFailed", "TimedOut"]
+__all__ = ["Crashed", "OutOfMemory", "Sandbox", "SandboxError", "SandboxedFailure", "StartFailed", "TimedOut"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 # So long may a run take by the clock: with a sixth of a core. Beside four programs that never rest, on two cores, it
-# gets a seventh of one (see `worker.confined`), which is enough for all but the worst picture of a slow machine.
+# gets a seventh of one (see `worker.sandbox_child`), which is enough for all but the worst picture of a slow machine.
 WALL_FACTOR = 6
 _WALL_STEPS = 10
 _MIN_LOOK_SECONDS = 0.01
 _START_SECONDS = 180  # only a child that hangs is not ready by then
-_CHILD = "from worker.confined import serve; serve()"
+_CHILD = "from worker.sandbox_child import serve; serve()"
 _ROOT = str(Path(__file__).parents[1])
 _CPUCLOCK_SCHED = 2  # with the process' id, as clock_getcpuclockid(3) of Linux puts them together
 

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from gischat.checks import machine
-from gischat.checks.address import check_address
-from gischat.checks.findings import Finding, Level, ok, warning
-from gischat.checks.redis import check_redis
+from gischat.diagnostics import machine
+from gischat.diagnostics.address import check_address
+from gischat.diagnostics.findings import Finding, Level, ok, warning
+from gischat.diagnostics.redis import check_redis
 from gischat.settings import WRONG_SETTINGS, Settings, SettingsError, load
 from gischat.supervision.instance import embedded_directory
 from gischat.supervision.spelling import unknown_settings
@@ -47,11 +47,11 @@ async def _check(asked: AsyncIterator[Finding], *, as_json: bool) -> int:
         if not as_json:
             _tell(finding)
     number = {level: sum(finding.level is level for finding in findings) for level in Level}
-    is_well = not number[Level.WRONG]
+    is_well = not number[Level.ERROR]
     if as_json:
         print(json.dumps({"well": is_well, "findings": [asdict(finding) for finding in findings]}, indent=2))
     else:
-        print(f"gischat: {number[Level.WRONG]} wrong, {number[Level.WARNING]} warnings")
+        print(f"gischat: {number[Level.ERROR]} wrong, {number[Level.WARNING]} warnings")
     return int(not is_well)
 
 
@@ -80,7 +80,7 @@ async def _findings(
 
 
 def _tell(finding: Finding) -> None:
-    print(f"{finding.level:{INDENT}}{finding.subject}: {finding.says}")
+    print(f"{finding.level:{INDENT}}{finding.subject}: {finding.message}")
     if finding.remedy:
         print(f"{'':{INDENT}}mend: {finding.remedy}", flush=True)
 

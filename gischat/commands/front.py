@@ -5,17 +5,17 @@ import contextlib
 import gc
 from collections.abc import AsyncIterator, Sequence
 
-from gischat import notify, process
-from gischat.front.app import running
+from gischat.front.app import lifespan
+from gischat.observability import process, systemd
 from gischat.settings import Settings
 from gischat.timings import Timings
 
 
 async def serve(settings: Settings, timings: Timings, stop: asyncio.Event) -> None:
     """Serves until it is told to stop, then drains; where it still waits for Redis, it goes at once."""
-    async with _cancelled_by(stop) as starting, running(settings, timings):
+    async with _cancelled_by(stop) as starting, lifespan(settings, timings):
         starting.cancel()
-        notify.ready()
+        systemd.ready()
         gc.freeze()  # what is there now stays: to look through all of it takes the collector 20 ms and more each time
         await stop.wait()
 

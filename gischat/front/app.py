@@ -13,33 +13,33 @@ from tornado.netutil import bind_sockets
 from tornado.routing import URLSpec
 from tornado.web import Application
 
-from gischat.front.door.addresses import Proxies
-from gischat.front.front import Front
+from gischat.broker.discovery import connect, reading_groups
+from gischat.front.auth.client_address import TrustedProxies
+from gischat.front.dispatch.gateway import OutboxReader
 from gischat.front.handlers import docs, rest
+from gischat.front.handlers.access_log import identify, log_request
 from gischat.front.handlers.cached import CachedReads
-from gischat.front.handlers.requests import identify, log_request
-from gischat.front.handlers.scrape import Metrics
+from gischat.front.handlers.metrics import MetricsHandler
 from gischat.front.handlers.websocket import ChannelSocket
-from gischat.front.jobs.gateway import OutboxReader
-from gischat.front.sockets.accepting import allow_descriptors
-from gischat.front.sockets.server import Server
+from gischat.front.services import Services
+from gischat.front.transport.acceptor import raise_nofile_limit
+from gischat.front.transport.http_server import FrontHTTPServer
 from gischat.settings import Settings
-from gischat.streams.servers import connect, reading_groups
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
 WEB = Path(__file__).parents[1] / "web"
 
-OWN_DESCRIPTORS = 64  # logs, Redis, the loop's
+RESERVED_DESCRIPTORS = 64  # logs, Redis, the loop's
 
-FOR_OPERATORS = ("/admin", "/metrics")
+OPERATOR_PATHS = ("/admin", "/metrics")
 
 # Asked for by the dozen when a page is opened, or by whoever watches us; and they cost little.
-AS_OFTEN_AS_YOU_LIKE = (rest.Page, rest.Alive, rest.Ready)
+RATE_LIMIT_EXEMPT = (rest.Page, rest.Alive, rest.Ready)
 
 
-def routes(front: Front) -> list[URLSpec]:
+def routes(front: Services) -> list[URLSpec]:
     """Every path that a front answers."""
     parts = {"front": front}
     web = {"path": str(WEB)}
@@ -54,7 +54,7 @@ def routes(front: Front) -> list[URLSpec]:
         *_admin_routes(front),
         URLSpec(r"/livez", rest.Alive, parts),
         URLSpec(r"/readyz", rest.Ready, parts),
-        URLSpec(r"/metrics", Metrics, parts),
+        URLSpec(r"/metrics", MetricsHandler, parts),
         URLSpec(r"/channel/([^/]+)/users", rest.Users, parts),
         URLSpec(r"/channel/([^/]+)/last", rest.Last, parts),
         URLSpec(r"/channel/([^/]+)/text", rest.PutText, parts),
@@ -62,7 +62,7 @@ def routes(front: Front) -> list[URLSpec]:
     ]
 
 
-def _admin_routes(front: Front) -> list[URLSpec]:
+def _admin_routes(front: Services) -> list[URLSpec]:
     """The paths of moderation; none where nobody moderates."""
     if not front.settings.admin_token:
         return []
@@ -71,30 +71,30 @@ def _admin_routes(front: Front) -> list[URLSpec]:
     return admin.routes(front)
 
 
-class Site(Application):
+class FrontApplication(Application):
     """The front as HTTP sees it. First of all a request is told whose it is, gets its id, and may be too many."""
 
-    def __init__(self, front: Front, **options: Any) -> None:
+    def __init__(self, front: Services, **options: Any) -> None:
         super().__init__(list(routes(front)), **options)
-        self._proxies = Proxies(front.settings.trusted_proxies)
+        self._proxies = TrustedProxies(front.settings.trusted_proxies)
         self._front = front
         self._cached = CachedReads(front)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        identify(request, is_vouched_for=self._proxies.locate(request))
-        request.path = _path(request.path)
+        identify(request, is_vouched_for=self._proxies.resolve_client(request))
+        request.path = _normalized_path(request.path)
         found = self._cached.find(request) or super().find_handler(request, **kwargs)
-        if issubclass(found.handler_class, AS_OFTEN_AS_YOU_LIKE):
+        if issubclass(found.handler_class, RATE_LIMIT_EXEMPT):
             return found
         is_plain = request.method == "GET" and "If-None-Match" not in request.headers
         cost = getattr(found.handler_class, "COST", 1.0) if is_plain else 1.0
-        refusal = self._front.admission.ask(str(request.remote_ip), cost)
+        refusal = self._front.connection_limiter.check_request(str(request.remote_ip), cost)
         if refusal is None:
             return found
-        return self.get_handler_delegate(request, rest.OneTooMany, {"front": self._front, "refusal": refusal})
+        return self.get_handler_delegate(request, rest.TooManyRequests, {"front": self._front, "refusal": refusal})
 
 
-def _path(path: str) -> str:
+def _normalized_path(path: str) -> str:
     """A request's path: where people end an instance's address with a slash, clients ask for paths that begin with two.
 
     Operators' paths are never spelled so: whatever stands before a front keeps them from the world by their names.
@@ -102,12 +102,12 @@ def _path(path: str) -> str:
     if not path.startswith("//"):
         return path
     with_one = "/" + path.lstrip("/")
-    return path if with_one.startswith(FOR_OPERATORS) else with_one
+    return path if with_one.startswith(OPERATOR_PATHS) else with_one
 
 
-def application(front: Front) -> Application:
+def application(front: Services) -> Application:
     settings = front.settings
-    return Site(
+    return FrontApplication(
         front,
         default_handler_class=rest.NotFound,
         default_handler_args={"front": front},
@@ -120,7 +120,7 @@ def application(front: Front) -> Application:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings, timings: Timings = Timings()) -> AsyncIterator[Front]:
+async def lifespan(settings: Settings, timings: Timings = Timings()) -> AsyncIterator[Services]:
     """A front that serves, as soon as Redis is there; drained and gone at the end."""
     url = settings.redis_url
     async with contextlib.AsyncExitStack() as stack:
@@ -135,18 +135,20 @@ async def running(settings: Settings, timings: Timings = Timings()) -> AsyncIter
             reader = connected(name="gischat-subscriber", resends=False, answer_seconds=timings.outbox_answer)
             connections.append(await stack.enter_async_context(reader))
             readers.append(OutboxReader(settings, channels, reader, timings))
-        front = Front(settings, redis, heavy, histories, readers, timings)
+        front = Services(settings, redis, heavy, histories, readers, timings)
         for connection in connections:
-            connection.reconnected = front.turnstiles.enqueue_again
+            connection.reconnected = front.dispatcher.resend_in_flight
         # A part that fails ends the group, and so the process: better a new front than one that does not hear.
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        await front.subscriber.find_positions()
-        await front.moderation.begin()
-        await front.presence.begin()
-        tasks = [group.create_task(part.run()) for part in front.parts]
-        allow_descriptors(settings.max_connections + settings.max_pending_connections + OWN_DESCRIPTORS)
-        address_key = Proxies(settings.trusted_proxies).key_of
-        server = Server(application(front), settings, front.drops, front.memory, address_key, timings)
+        await front.subscriber.seek_to_tail()
+        await front.moderation.load()
+        await front.leases.acquire()
+        tasks = [group.create_task(part.run()) for part in front.background_services]
+        raise_nofile_limit(settings.max_connections + settings.max_pending_connections + RESERVED_DESCRIPTORS)
+        address_key = TrustedProxies(settings.trusted_proxies).key_of
+        server = FrontHTTPServer(
+            application(front), settings, front.rejections, front.memory_budget, address_key, timings
+        )
         tasks.append(group.create_task(server.watch()))
         server.add_sockets(bind_sockets(settings.port, settings.host or None, reuse_port=True))
         here = {"front": front.gateway.front}
@@ -156,7 +158,7 @@ async def running(settings: Settings, timings: Timings = Timings()) -> AsyncIter
         finally:
             server.stop()
             await front.drain()
-            await server.answer_late()
+            await server.wait_idle()
             await server.close_all_connections()
             for task in tasks:
                 task.cancel()

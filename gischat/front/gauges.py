@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from gischat import metrics
-from gischat.front.channel.rooms import Room
+from gischat.front.channel.room import Room
+from gischat.observability import metrics
 from gischat.timings import Timings
 
 

@@ -15,7 +15,7 @@ All else stays, in any script; a joiner does where it joins (Persian, emoji). A 
 import re
 from functools import lru_cache
 
-from gischat.protocol.words import is_blank
+from gischat.protocol.wording import is_blank
 
 UNNAMED = "unnamed"
 RESOURCES = ":/"

@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from gischat.protocol.file_names import file_name, icon_name
-from gischat.protocol.late_patterns import compiled_when_used
-from gischat.protocol.stamps import new_id, now
-from gischat.protocol.words import EMPTY_EXTENT, MISSING, SIDES, excerpt, is_blank, too_large, too_long
+from gischat.protocol.identifiers import new_id, now
+from gischat.protocol.lazy_patterns import compiled_when_used
+from gischat.protocol.wording import EMPTY_EXTENT, MISSING, SIDES, excerpt, is_blank, too_large, too_long
 from gischat.settings import Settings
 
 with compiled_when_used():

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from gischat.errors import Uncompliant
-from gischat.protocol.words import NOUNS, sentence
+from gischat.protocol.wording import NOUNS, sentence
 
 NO_OBJECT = "The message must be a JSON object."
 NO_JSON = "The message is not valid JSON"

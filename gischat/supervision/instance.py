@@ -22,7 +22,7 @@ from gischat.supervision import files
 
 # The address of a unix socket has room for 103 bytes on macOS, 107 on Linux; supervisord first binds to
 # "supervisor.sock.<pid>", 24 bytes with the slash.
-LONGEST_RUN_DIR = 103 - len("/supervisor.sock.4194304")
+MAX_RUN_DIR_LENGTH = 103 - len("/supervisor.sock.4194304")
 
 # Seconds that a heavy worker has, after its job's processor time, to publish and exit. On a busy machine the job may
 # take longer: then it is killed, and its successor takes the job up.
@@ -191,7 +191,7 @@ def embedded_url(run_dir: Path) -> str:
 
 def run_dir(state_dir: Path) -> Path:
     """The directory of an instance's sockets."""
-    if len(os.fsencode(state_dir)) <= LONGEST_RUN_DIR:
+    if len(os.fsencode(state_dir)) <= MAX_RUN_DIR_LENGTH:
         return state_dir
     return SHARED / f"gischat-{os.geteuid()}-{_fingerprint(state_dir)}"
 

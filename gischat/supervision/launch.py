@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from typing import Any, NoReturn
 
 from gischat.commands import CommandError
-from gischat.logs import is_json
+from gischat.observability.logs import is_json
 from gischat.settings import Settings
 from gischat.supervision import files
 from gischat.supervision.instance import Instance
@@ -23,7 +23,7 @@ from gischat.supervision.remote import supervisord
 from gischat.supervision.spelling import unknown_settings
 
 # More sockets than one front can serve; some systems' hard limit is a billion, and tables are made that long.
-MOST_OPEN_FILES = 65_536
+MAX_OPEN_FILES = 65_536
 
 LEFTOVERS_SECONDS = 60
 
@@ -57,7 +57,7 @@ def launch(instance: Instance) -> NoReturn:
     )
     os.environ["LOG_FORMAT"] = "json" if as_json else "text"
     # Beside supervisord; speaks to the terminal even if the log goes elsewhere; Ctrl-C is not for it.
-    announce = [sys.executable, "-m", "gischat.supervision.announce", str(os.getpid())]
+    announce = [sys.executable, "-m", "gischat.supervision.startup_message", str(os.getpid())]
     words = {} if not log_file else {"LOG_FORMAT": "text"}
     subprocess.Popen(announce, stdin=subprocess.DEVNULL, process_group=0, env={**os.environ, **words})
     for descriptor in (sys.stdout.fileno(), sys.stderr.fileno()):
@@ -148,7 +148,7 @@ def _reason(error: OSError) -> str:
 
 def _raise_open_files_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(OSError, ValueError):  # the kernel may allow less than it says; fewer will do for most
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

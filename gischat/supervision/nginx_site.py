@@ -17,8 +17,8 @@ from gischat.supervision import files
 INCLUDE = "    include locations.conf;\n"
 
 MISSED_PINGS = 3  # in a row, and the host behind a connection is gone
-SHORTEST_SILENCE = 60  # seconds; a front may take a quarter of them to answer a PUT
-ENDLESS_SILENCE = 86_400  # where there are no pings (WS_PING_INTERVAL=0), silence says nothing
+MIN_IDLE_TIMEOUT = 60  # seconds; a front may take a quarter of them to answer a PUT
+MAX_IDLE_TIMEOUT = 86_400  # where there are no pings (WS_PING_INTERVAL=0), silence says nothing
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 _ADDRESS = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
@@ -45,17 +45,17 @@ def site(settings: Settings, arguments: Sequence[str]) -> str:
         "webroot": given.webroot,
         "logs": given.logs,
         "max_body_size": settings.max_body_size,
-        "silence": silence_seconds(settings),
+        "silence": idle_timeout(settings),
     }
     filled = _Site(template[template.index("\n\n") + 2 :]).substitute(values)
     return _HEADER + filled.replace(INCLUDE, textwrap.indent(locations, "    "))
 
 
-def silence_seconds(settings: Settings) -> int:
+def idle_timeout(settings: Settings) -> int:
     """After how much silence of a front nginx may take a websocket for dead."""
     if not settings.ws_ping_interval:
-        return ENDLESS_SILENCE
-    return max(SHORTEST_SILENCE, math.ceil(settings.ws_ping_interval * MISSED_PINGS))
+        return MAX_IDLE_TIMEOUT
+    return max(MIN_IDLE_TIMEOUT, math.ceil(settings.ws_ping_interval * MISSED_PINGS))
 
 
 _HEADER = "# Made by `gischat nginx`; make it anew when fronts move or limits change.\n\n"

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 
-from gischat import logs
+from gischat.observability import logs
 from gischat.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ not hold the other way round. A process that does not get ready ends the roll, s
 one process.
 
 RUNNING says only that a process has lived for a second, and a shared port is answered by any front. So each process
-says by itself when it is ready (gischat/notify.py), and `Readiness`, inside supervisord, hears it.
+says by itself when it is ready (gischat/observability/systemd.py), and `Readiness`, inside supervisord, hears it.
 """
 
 import os
@@ -26,7 +26,7 @@ from gischat.supervision.scaling import POLL_SECONDS, Group
 ORDER = ("heavy", "light", "fronts")
 READY_SECONDS = 60
 FALLEN = (ProcessStates.BACKOFF, *STOPPED_STATES)
-LONGEST_NOTICE = 4096
+MAX_NOTICE_BYTES = 4096
 
 
 class NotReady(Exception):
@@ -49,7 +49,7 @@ class Readiness:
         found = []
         with suppress(BlockingIOError):
             while True:
-                notice = dict(line.split(b"=", 1) for line in self._socket.recv(LONGEST_NOTICE).splitlines())
+                notice = dict(line.split(b"=", 1) for line in self._socket.recv(MAX_NOTICE_BYTES).splitlines())
                 found.append(int(notice[b"MAINPID"]))
         return found
 

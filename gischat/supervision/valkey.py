@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gischat.settings import load
-from gischat.supervision import child
+from gischat.supervision import exec_child
 from gischat.supervision.notices import tell
 
 FAILED_WITHIN = 20.0  # seconds: a server that ended so soon after its start has not loaded its data
 
 DIRECTORY = "appendonlydir"
 MANIFEST = "appendonly.aof.manifest"
-LONGEST_HEADER = 64  # bytes of a `*3` or `$120` line, generously
+MAX_HEADER_BYTES = 64  # bytes of a `*3` or `$120` line, generously
 
 
 def main(command: list[str]) -> None:
@@ -32,7 +32,7 @@ def main(command: list[str]) -> None:
         for message in repair(Path(os.environ["STATE_DIR"])):
             tell(load(), message)
     started.touch()
-    child.main(command)
+    exec_child.main(command)
 
 
 def _is_recent(marker: Path) -> bool:
@@ -95,14 +95,14 @@ def good_end(content: BinaryIO) -> int | None:
 
 def _skip_command(content: BinaryIO, size: int) -> bool:
     """Reads past one command (RESP: an array of bulk strings); false if it is damaged."""
-    header = content.readline(LONGEST_HEADER)
+    header = content.readline(MAX_HEADER_BYTES)
     if header.startswith(b"#"):  # an annotation
         return header.endswith(b"\n")
     words = _number(header, b"*")
     if words is None:
         return content.tell() >= size and header.startswith(b"*") and b"\n" not in header
     for _ in range(words):
-        header = content.readline(LONGEST_HEADER)
+        header = content.readline(MAX_HEADER_BYTES)
         length = _number(header, b"$")
         if length is None:
             return content.tell() >= size and b"\n" not in header and header[:1] in (b"", b"$")

@@ -10,8 +10,8 @@ from tornado.ioloop import IOLoop
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Opcode
 
-from gischat.front.channel.closing import MEMORY_FULL
-from gischat.front.door.rates import REFUSALS_PER_MINUTE, WENT_ON
+from gischat.front.close_status import MEMORY_FULL
+from gischat.front.limits.rate_limit import LIMIT_EXCEEDED_REPEATEDLY, REFUSALS_PER_MINUTE
 from tests.attacks.attackers import CHANNEL
 from tests.attacks.conftest import HONEST, LOW, House, StackFactory
 from tests.faults.scene import until
@@ -155,9 +155,9 @@ async def test_a_flood_of_messages_is_answered_and_then_closed(payload: str, hou
         # Each message that was refused was answered, and the goodbye said why; much more was sent, and nothing was
         # written for it
         assert flood["refusals"] == REFUSALS_PER_MINUTE + 1
-        assert flood["goodbyes"] == [[1008, WENT_ON]]
+        assert flood["goodbyes"] == [[1008, LIMIT_EXCEEDED_REPEATEDLY]]
         assert flood["sent"] > AT_ONCE + REFUSALS_PER_MINUTE
-        assert house.told("too_fast") == 1
+        assert house.told("rate_limit") == 1
 
 
 async def test_what_is_wrong_from_hundreds_of_connections_of_an_address_is_read_more_slowly(
@@ -182,7 +182,7 @@ async def test_what_is_wrong_from_hundreds_of_connections_of_an_address_is_read_
 async def test_a_flood_of_pings_is_closed(house: House) -> None:
     async with house.user() as user:
         flood = await house.endures("flood", user, address=house.address(), payload="", opcode=Opcode.PING)
-        assert flood["goodbyes"] == [[1008, WENT_ON]]
+        assert flood["goodbyes"] == [[1008, LIMIT_EXCEEDED_REPEATEDLY]]
 
 
 async def test_a_flood_of_requests_to_publish_is_answered_by_429(house: House) -> None:

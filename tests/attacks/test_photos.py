@@ -14,9 +14,9 @@ import pytest
 from redis import Redis
 from tornado.ioloop import IOLoop
 
-from gischat.front.jobs.line import TOO_MANY_OF_ADDRESS
-from gischat.messages import Lane
-from gischat.streams.keys import ChannelKeys
+from gischat.broker.keys import ChannelKeys
+from gischat.front.dispatch.upload_queue import TOO_MANY_OF_ADDRESS
+from gischat.protocol.messages import Lane
 from tests.attacks.attackers import CHANNEL
 from tests.attacks.conftest import HONEST, House, StackFactory
 from tests.faults.scene import until

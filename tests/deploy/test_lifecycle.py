@@ -51,8 +51,11 @@ def test_a_signal_ends_everything_in_order_and_leaves_nothing_behind(
     # Then it ends well: fronts first, workers, then Redis
     assert chat.exit_status() == 0
     log = chat.log_text()
-    ends = [log.index(f"front-1[{pids['fronts:front-1']}] gischat.process: stopped")]
-    ends += [log.index(f"{lane}-1[{pids[f'{lane}:{lane}-1']}] gischat.process: stopped") for lane in ("light", "heavy")]
+    ends = [log.index(f"front-1[{pids['fronts:front-1']}] gischat.observability.process: stopped")]
+    ends += [
+        log.index(f"{lane}-1[{pids[f'{lane}:{lane}-1']}] gischat.observability.process: stopped")
+        for lane in ("light", "heavy")
+    ]
     ends += [log.index("ready to exit")]
     assert ends == sorted(ends)
     _assert_nothing_left(chat)

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from gischat.checks.address import UPGRADE, check_address
-from gischat.checks.findings import Level
-from gischat.front.door.origins import HAND_ON_HOST
-from gischat.supervision.nginx_site import silence_seconds
+from gischat.diagnostics.address import UPGRADE, check_address
+from gischat.diagnostics.findings import Level
+from gischat.front.auth.origins import FORWARD_HOST_HINT
+from gischat.supervision.nginx_site import idle_timeout
 from tests.deploy.nginx import NAME, Nginx, Site, executable, site
 from tests.support.client import Client
 from tests.support.processes import HOST, Front, Port, Stack
@@ -234,7 +234,7 @@ async def test_with_the_originals_file_qgis_is_served_and_the_log_says_what_our_
             await join_as_page(nginx)
         # And so is what the check tries in its place, which names the cure
         found = list(check_address(nginx.url))
-        assert [(one.level, HAND_ON_HOST in one.remedy) for one in found] == [(Level.WRONG, True)]
+        assert [(one.level, FORWARD_HOST_HINT in one.remedy) for one in found] == [(Level.ERROR, True)]
 
     # When the line is added that the log names
     (cure,) = set(re.findall(r"proxy_set_header [^;]*;", front.new_log()))
@@ -256,13 +256,13 @@ def test_the_check_says_what_is_wrong_with_what_stands_before_a_front(
     for more, without, remedy in [(charset, " ", "charset off;"), ("", upgrade, upgrade)]:
         with behind_the_originals(front, tmp_path, more, without=without) as nginx:
             (found,) = check_address(nginx.url)
-            assert (found.level, remedy in found.remedy) == (Level.WRONG, True), found
+            assert (found.level, remedy in found.remedy) == (Level.ERROR, True), found
     port = Port()
     with Nginx(
         tmp_path, f"server {{ listen {port.number}; return 301 https://elsewhere$request_uri; }}", port
     ) as nginx:
         (found,) = check_address(nginx.url)
-        assert (found.level, "https://elsewhere/channels" in found.says) == (Level.WRONG, True), found
+        assert (found.level, "https://elsewhere/channels" in found.message) == (Level.ERROR, True), found
 
 
 @pytest.mark.parametrize("location", ["/k/key", "/k/key/", "= /never"])
@@ -311,8 +311,8 @@ def test_what_is_no_name_gets_into_no_file(wrong: str) -> None:
 
 @pytest.mark.parametrize(("interval", "timeout"), [(1, 1), (20, 10), (20, 20), (300, 30)])
 def test_nginx_is_more_patient_than_a_front_pings(interval: float, timeout: float) -> None:
-    assert silence_seconds(settings(ws_ping_interval=interval)) > interval + timeout
+    assert idle_timeout(settings(ws_ping_interval=interval)) > interval + timeout
 
 
 def test_without_pings_silence_is_no_sign_of_death() -> None:
-    assert silence_seconds(settings(ws_ping_interval=0)) == 24 * 60 * 60
+    assert idle_timeout(settings(ws_ping_interval=0)) == 24 * 60 * 60

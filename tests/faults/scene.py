@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from redis.exceptions import RedisError
 
-from gischat.messages import Lane
-from gischat.streams.keys import GROUP, ChannelKeys
+from gischat.broker.keys import GROUP, ChannelKeys
+from gischat.protocol.messages import Lane
 from tests.support import waiting
 from tests.support.ledger import Balance, Ledger
 from tests.support.peers import Guest, Peer, Talker

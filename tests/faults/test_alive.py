@@ -14,7 +14,7 @@ from tests.support.waiting import DEADLINE, LOOK
 
 async def test_a_deaf_front_says_so_reconnects_and_ends_in_the_end(make_scene: MakeScene, valkey: Valkey) -> None:
     # Given a front that is well, and which waits for some time before it ends
-    timings = {"heartbeat": 0.5, "heartbeat_lost": 2.0, "outbox_deaf": 10.0}
+    timings = {"heartbeat": 0.5, "heartbeat_lost": 2.0, "subscriber_stalled": 10.0}
     async with (
         Proxy(valkey.port) as proxy,
         make_scene(redis_url=proxy.url, fronts=1, heavy=0, timings=timings) as scene,
@@ -46,7 +46,7 @@ async def test_a_deaf_front_says_so_reconnects_and_ends_in_the_end(make_scene: M
 
 async def test_a_front_that_hears_again_over_a_new_connection_goes_on(make_scene: MakeScene, valkey: Valkey) -> None:
     # Given fronts that give a new connection some time
-    async with Proxy(valkey.port) as proxy, make_scene(redis_url=proxy.url, timings={"outbox_deaf": 12.0}) as scene:
+    async with Proxy(valkey.port) as proxy, make_scene(redis_url=proxy.url, timings={"subscriber_stalled": 12.0}) as scene:
         await scene.talk()
         await scene.flow(20)
 
@@ -65,7 +65,7 @@ async def test_a_front_that_hears_again_over_a_new_connection_goes_on(make_scene
 async def test_a_deaf_worker_ends(make_scene: MakeScene, valkey: Valkey) -> None:
     async with (
         Proxy(valkey.port) as proxy,
-        make_scene(redis_url=proxy.url, fronts=1, timings={"worker_deaf": 10.0}) as scene,
+        make_scene(redis_url=proxy.url, fronts=1, timings={"consumer_stalled": 10.0}) as scene,
     ):
         await scene.talk(talkers=1, guests=0)
         await scene.flow(5)

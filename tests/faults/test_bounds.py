@@ -5,7 +5,7 @@ import time
 import uuid
 from typing import Any
 
-from gischat.messages import Lane
+from gischat.protocol.messages import Lane
 from tests.faults.conftest import MakeScene
 from tests.faults.scene import CHANNEL, Scene, until
 from tests.support.client import Client
@@ -150,7 +150,7 @@ async def test_dead_letters_are_bounded(make_scene: MakeScene) -> None:
         with scene.redis.pipeline() as pipeline:
             for _ in range(DEAD_LETTERS + 20):
                 pipeline.xadd(scene.keys.dead, fields)
-            pipeline.hset(_key(scene, "meters"), "dead_bytes", DEAD_LETTERS + 20)
+            pipeline.hset(_key(scene, "counters"), "dead_bytes", DEAD_LETTERS + 20)
             pipeline.execute()
 
         # When a job comes that no worker can do

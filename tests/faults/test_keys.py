@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from gischat.messages import Lane
-from gischat.streams.keys import ChannelKeys
+from gischat.broker.keys import ChannelKeys
+from gischat.protocol.messages import Lane
 from tests.faults.conftest import MakeScene
 from tests.faults.scene import CHANNEL, until
 from tests.support.client import Client
@@ -44,7 +44,7 @@ async def test_a_message_whose_inbox_is_removed_is_published(make_scene: MakeSce
         assert balance.refused == 0
 
 
-@pytest.mark.parametrize("name", ["inbox:light", "outbox", "ids", "meters", "fronts"])
+@pytest.mark.parametrize("name", ["inbox:light", "outbox", "ids", "counters", "fronts"])
 async def test_a_damaged_channel_is_said_and_harms_no_other(make_scene: MakeScene, name: str) -> None:
     async with make_scene(fronts=1, channels=f"{CHANNEL},{OTHER}") as scene:
         damaged = ChannelKeys(scene.stack.settings["instance_id"], OTHER)

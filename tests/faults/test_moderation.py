@@ -159,7 +159,7 @@ async def _stored(rest: Rest) -> list[str] | None:
 async def test_people_talk_while_moderators_act_and_redis_is_flushed(make_scene: MakeScene, server: Server) -> None:
     """Orders are no messages: none is lost, told twice or out of order for them."""
     # Given moderators who wait for everybody's answer
-    timings = {"roll_call": 60.0, "roll_answer": 60.0}
+    timings = {"survey": 60.0, "survey_answer": 60.0}
     async with make_scene(redis_url=server.url, client=server.client, timings=timings, **MODERATED) as scene:
         await scene.talk()
         admin = Admin(scene.urls[1])

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from gischat import __version__
-from gischat.checks import machine
-from gischat.checks.findings import Finding, Level, size
+from gischat.diagnostics import machine
+from gischat.diagnostics.findings import Finding, Level, size
 from tests.support import fork_server
 from tests.support.processes import HOST, Valkey, free_port
 from tests.support.settings import settings
@@ -62,25 +62,25 @@ def test_a_port_that_is_free_is_well(port: int) -> None:
 
 @pytest.mark.parametrize("listener", [json.dumps({"version": __version__}).encode()], indirect=True)
 def test_a_port_that_a_front_has_is_well(listener: int) -> None:
-    assert (on(listener).level, on(listener).says) == (Level.OK, f"a front of version {__version__} serves there")
+    assert (on(listener).level, on(listener).message) == (Level.OK, f"a front of version {__version__} serves there")
 
 
 @pytest.mark.parametrize("listener", [b'{"version": "0.0.1"}'], indirect=True)
 def test_a_front_of_another_version_is_told(listener: int) -> None:
     assert on(listener).level is Level.WARNING
-    assert "0.0.1" in on(listener).says
-    assert __version__ in on(listener).says
+    assert "0.0.1" in on(listener).message
+    assert __version__ in on(listener).message
 
 
 @pytest.mark.parametrize("listener", [b"<html>", b"[]", b'{"name": "x"}'], indirect=True)
 def test_a_port_that_a_stranger_has_is_wrong(listener: int) -> None:
-    assert (on(listener).level, on(listener).says) == (Level.WRONG, "is taken by another program")
+    assert (on(listener).level, on(listener).message) == (Level.ERROR, "is taken by another program")
 
 
 def test_an_address_that_is_not_ours_is_wrong(port: int) -> None:
     for host in ("192.0.2.1", "no-such-host.invalid"):
-        assert on(port, host=host).level is Level.WRONG
-        assert "HOST=" in f"{on(port, host=host).says} {on(port, host=host).remedy}"
+        assert on(port, host=host).level is Level.ERROR
+        assert "HOST=" in f"{on(port, host=host).message} {on(port, host=host).remedy}"
 
 
 def test_a_machine_for_workers_needs_no_port(port: int) -> None:
@@ -111,7 +111,7 @@ def test_more_memory_for_sandboxes_than_there_is_is_told() -> None:
     assert only(machine.check_memory(settings(heavy_workers=0))).level is Level.OK
     found = only(machine.check_memory(settings(heavy_workers=1000)))
     assert found.level is Level.WARNING
-    assert "2000 GiB" in found.says
+    assert "2000 GiB" in found.message
     assert "HEAVY_WORKERS" in found.remedy
 
 
@@ -122,7 +122,7 @@ def test_a_directory_that_can_be_written_to_is_well(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("no directory")
-    assert only(machine.check_embedded(settings(), tmp_path / "state")).level is Level.WRONG
+    assert only(machine.check_embedded(settings(), tmp_path / "state")).level is Level.ERROR
 
 
 def test_a_directory_without_room_is_told(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 # What is predicted of a job or counted in a minute, the sandbox's own, and what an operator's commands wait for.
 NO_CLOCKS = {
     "gischat.commands.stop",
-    "gischat.front.door.rates",
-    "gischat.metrics",
+    "gischat.front.limits.rate_limit",
+    "gischat.observability.metrics",
     "worker.consumer",
     "worker.fairness",
     "worker.images",
@@ -29,11 +29,11 @@ NO_CLOCKS = {
     [
         {"lease": 3.0},
         {"heartbeat": 2.0},
-        {"outbox_deaf": 1.5},
+        {"subscriber_stalled": 1.5},
         {"replay": 1.0},
         {"ids": 10.0},
         {"challenge_own": 40.0},
-        {"roll_call": 20.0},
+        {"survey": 20.0},
         {"reclaim_heavy": 100.0},
         {"inbox_read": 15.0},
     ],

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from tornado.ioloop import IOLoop
 
-from gischat.front.door.doorkeeper import WRONG_TOKENS
+from gischat.front.auth.admin_auth import MAX_FAILURES
 from gischat.timings import Timings
 from tests.support.admin import TOKEN, Admin
 from tests.support.processes import Stack, run_to_end
@@ -85,7 +85,7 @@ async def test_whoever_lacks_the_token_is_turned_away(front: Stack) -> None:
 
 async def test_who_guesses_is_not_heard_for_a_while(front: Stack) -> None:
     guessing = Admin(front.fronts[0].url, "wrong" * 5)
-    answers = await asyncio.gather(*(guessing.ask("GET", "bans") for _ in range(WRONG_TOKENS)))
+    answers = await asyncio.gather(*(guessing.ask("GET", "bans") for _ in range(MAX_FAILURES)))
     assert {answer.code for answer in answers} == {401}
     # Then not even the right token is heard from there: guessing costs time
     right = Admin(front.fronts[0].url)

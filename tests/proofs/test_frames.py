@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
-from gischat.front.sockets.parser import (
+from gischat.front.transport.frame_parser import (
     PING,
     PONG,
     WHOLE_BYTES,

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from gischat.errors import Uncompliant
 from gischat.front.handlers.openapi import document
-from gischat.messages import Message, content_digest
 from gischat.protocol.file_names import file_name, icon_name
+from gischat.protocol.messages import Message, content_digest
+from gischat.protocol.parsing import NULL_IS_ABSENT, MessageParser
 from gischat.protocol.schemas import LAST_SECOND
-from gischat.protocol.words import is_blank
-from gischat.reading import NULL_IS_ABSENT, Messages
+from gischat.protocol.wording import is_blank
 from tests.proofs.refusals import in_words
 from tests.support import contract
 from tests.support.contract import KEYS, NICKNAMES, NUMBERS, OPTIONAL, REPLYABLE, sample
@@ -21,7 +21,7 @@ from tests.support.description import Description
 from tests.support.settings import settings
 
 SETTINGS = settings(max_message_length=40, max_image_raw_length=80, max_model_raw_length=40, max_script_raw_length=40)
-READER = Messages(SETTINGS)
+READER = MessageParser(SETTINGS)
 KNOWN = {name for schema in READER.schemas.values() for name in schema.fields}
 DESCRIPTION = Description(document(SETTINGS))
 
@@ -80,7 +80,7 @@ def passed_on(name: str, value: Any) -> Any:
 def outcome(frame: str | bytes) -> Message | Uncompliant:
     """What comes of a frame; anything else that is raised fails the test."""
     try:
-        return READER.read(frame)
+        return READER.parse(frame)
     except Uncompliant as refusal:
         return refusal
 
@@ -112,19 +112,19 @@ def assert_sound(result: Message | Uncompliant) -> None:
 @given(valid())
 def test_what_keeps_the_contract_is_passed_on_as_it_was_said(message: dict[str, Any]) -> None:
     assert DESCRIPTION.faults("ClientMessage", message) == []
-    said = parsed(READER.read(json.dumps(message)).body)
+    said = parsed(READER.parse(json.dumps(message)).body)
     completed = {name: said[name] for name in HEAD} | dict.fromkeys(OPTIONAL & KEYS[message["type"]])
     assert said == completed | {name: passed_on(name, value) for name, value in message.items()}
     assert DESCRIPTION.faults("ServerMessage", said) == []
     # … and said again it is the same
-    assert parsed(READER.read(json.dumps(said)).body) == said
+    assert parsed(READER.parse(json.dumps(said)).body) == said
 
 
 @given(valid(), st.data())
 def test_how_it_is_written_makes_no_difference(message: dict[str, Any], data: st.DataObject) -> None:
     """In what order, with which blanks and escapes, beside which keys that nobody knows, and at what time."""
     message |= {"id": ID}
-    plain = READER.read(json.dumps(message | {"timestamp": 1}))
+    plain = READER.parse(json.dumps(message | {"timestamp": 1}))
     unknown = data.draw(st.dictionaries(strings.filter(lambda name: name not in KNOWN), strings | ids, max_size=2))
     absent = dict.fromkeys(data.draw(st.sets(st.sampled_from(sorted(NULL_IS_ABSENT)))) - message.keys())
     members = data.draw(st.permutations([*(unknown | absent | message | {"timestamp": 2}).items()]))

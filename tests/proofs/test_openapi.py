@@ -14,7 +14,7 @@ from tests.support.admin import TOKEN
 from tests.support.processes import ROOT, Stack
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
-MOST_SECONDS = 600
+MAX_SECONDS = 600
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_the_server_is_as_it_describes_itself(stack: Stack, request: pytest.Fixt
         env={**os.environ, "PYTHONPATH": str(ROOT), "ADMIN_TOKEN": TOKEN},
         capture_output=True,
         text=True,
-        timeout=MOST_SECONDS + seconds,
+        timeout=MAX_SECONDS + seconds,
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr

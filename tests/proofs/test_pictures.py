@@ -10,7 +10,7 @@ from gischat.errors import Uncompliant
 from tests.proofs.refusals import in_words
 from tests.support.pictures import as_base64, encoded, opened
 from tests.worker.pictures import photo
-from worker.costs import estimate
+from worker.image_costs import estimate
 from worker.images import fit
 
 MAX_SIZE, MAX_PIXELS = 64, 1_000_000

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from gischat.checks.findings import Finding, Level
-from gischat.checks.redis import check_redis
+from gischat.diagnostics.findings import Finding, Level
+from gischat.diagnostics.redis import check_redis
 from gischat.timings import Timings
 from tests.support import tls
 from tests.support.certificates import Certificates
@@ -46,7 +46,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 def said(findings: list[Finding], *levels: Level) -> str:
     """What was found of these levels, and how to mend it."""
-    return "\n".join(f"{found.says} | {found.remedy}" for found in findings if found.level in levels)
+    return "\n".join(f"{found.message} | {found.remedy}" for found in findings if found.level in levels)
 
 
 async def test_a_redis_that_is_well_is_found_well_and_left_alone(check: Check, server: Server) -> None:
@@ -61,7 +61,7 @@ async def test_a_redis_that_is_well_is_found_well_and_left_alone(check: Check, s
 @pytest.mark.parametrize(
     ("changes", "level", "words"),
     [
-        ({"maxmemory-policy": "allkeys-lru"}, Level.WRONG, ("throws messages away", "allkeys-lru", "noeviction")),
+        ({"maxmemory-policy": "allkeys-lru"}, Level.ERROR, ("throws messages away", "allkeys-lru", "noeviction")),
         ({"maxmemory-policy": "volatile-ttl"}, Level.WARNING, ("volatile-ttl", "noeviction")),
         ({"maxmemory-policy": "allkeys-lfu", "maxmemory": "0"}, Level.WARNING, ("would", "noeviction")),
         ({"maxmemory": "100mb"}, Level.WARNING, ("1.27 GiB", "100 MiB", "MAX_INBOX_BYTES")),
@@ -69,7 +69,7 @@ async def test_a_redis_that_is_well_is_found_well_and_left_alone(check: Check, s
         ({"appendonly": "no"}, Level.WARNING, ("no append-only file", "keeps nothing", "appendonly yes")),
         ({"appendonly": "no", "save": "60 1000"}, Level.WARNING, ("no append-only file", "snapshots only")),
         ({"appendfsync": "no"}, Level.WARNING, ("half a minute", "everysec")),
-        ({"replicaof": f"{HOST} 1"}, Level.WRONG, ("replica", "master")),
+        ({"replicaof": f"{HOST} 1"}, Level.ERROR, ("replica", "master")),
         ({"maxclients": "2"}, Level.WARNING, ("2 clients of at most 2", "maxclients")),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
@@ -97,7 +97,7 @@ async def test_a_clock_that_differs_is_told(
     check: Check, server: Server, monkeypatch: pytest.MonkeyPatch, seconds: float, words: str
 ) -> None:
     real = time.time
-    monkeypatch.setattr("gischat.checks.redis.time.time", lambda: real() + seconds)
+    monkeypatch.setattr("gischat.diagnostics.redis.time.time", lambda: real() + seconds)
     assert words in said(await check(server.url), Level.WARNING)
 
 
@@ -106,15 +106,15 @@ async def test_what_may_not_be_looked_at_is_said_so(check: Check, tmp_path: Path
     with GuardedValkey(tmp_path, "gischat") as valkey:
         findings = await check(valkey.url)
     # Then nothing is wrong, and what is not known is named
-    assert "INFO" in said(findings, Level.UNSEEN)
-    assert not said(findings, Level.WRONG, Level.WARNING)
+    assert "INFO" in said(findings, Level.UNKNOWN)
+    assert not said(findings, Level.ERROR, Level.WARNING)
     assert "all that we need on the keys of 2 channels" in said(findings, Level.OK)
 
 
 @pytest.mark.parametrize("missing", ["xadd", "zscore", "xgroup|create", "hkeys", "eval"])
 async def test_a_permission_that_lacks_is_named(check: Check, tmp_path: Path, missing: str) -> None:
     with GuardedValkey(tmp_path, "gischat", without=(missing,)) as valkey:
-        found = said(await check(valkey.url), Level.WRONG)
+        found = said(await check(valkey.url), Level.ERROR)
     assert missing in found.lower()
     assert "deploy/redis/users.acl" in found
 
@@ -123,8 +123,8 @@ async def test_keys_that_lack_are_named(check: Check, tmp_path: Path) -> None:
     with GuardedValkey(tmp_path, "gischat") as valkey:
         findings = await check(valkey.url, instance_id="another")
         assert valkey.admin.dbsize() == 0
-    assert "xadd" in said(findings, Level.WRONG)
-    assert "gischat:{another:*" in said(findings, Level.WRONG)
+    assert "xadd" in said(findings, Level.ERROR)
+    assert "gischat:{another:*" in said(findings, Level.ERROR)
 
 
 # What cannot be reached
@@ -132,48 +132,48 @@ async def test_keys_that_lack_are_named(check: Check, tmp_path: Path) -> None:
 
 async def test_an_address_where_nothing_is_is_told(check: Check) -> None:
     port = Port()
-    assert "nothing listens there" in said(await check(f"redis://{HOST}:{port.number}"), Level.WRONG)
+    assert "nothing listens there" in said(await check(f"redis://{HOST}:{port.number}"), Level.ERROR)
     port.release()
 
 
 async def test_a_name_that_is_not_known_is_told(check: Check) -> None:
-    assert "name is not known" in said(await check("redis://redis.invalid"), Level.WRONG)
+    assert "name is not known" in said(await check("redis://redis.invalid"), Level.ERROR)
 
 
 async def test_a_server_that_does_not_answer_is_told(check: Check, server: Server) -> None:
     server.freeze()
-    assert "does not answer" in said(await check(server.url, Timings(redis_connect=0.1)), Level.WRONG)
+    assert "does not answer" in said(await check(server.url, Timings(redis_connect=0.1)), Level.ERROR)
 
 
 async def test_a_socket_that_is_not_there_is_told(check: Check, tmp_path: Path) -> None:
-    assert "no such socket" in said(await check(f"unix://{tmp_path}/valkey.sock"), Level.WRONG)
+    assert "no such socket" in said(await check(f"unix://{tmp_path}/valkey.sock"), Level.ERROR)
 
 
 async def test_credentials_are_told_apart(check: Check, server: Server) -> None:
-    assert "does not accept" in said(await check(f"redis://jane:secret@{HOST}:{server.port}"), Level.WRONG)
+    assert "does not accept" in said(await check(f"redis://jane:secret@{HOST}:{server.port}"), Level.ERROR)
     server.client.config_set("requirepass", "secret")
-    assert "wants a password" in said(await check(f"redis://{HOST}:{server.port}"), Level.WRONG)
-    assert not said(await check(f"redis://:secret@{HOST}:{server.port}"), Level.WRONG)
+    assert "wants a password" in said(await check(f"redis://{HOST}:{server.port}"), Level.ERROR)
+    assert not said(await check(f"redis://:secret@{HOST}:{server.port}"), Level.ERROR)
 
 
 async def test_a_database_that_is_not_there_is_told(check: Check, server: Server) -> None:
-    assert "no database" in said(await check(f"redis://{HOST}:{server.port}/99"), Level.WRONG)
+    assert "no database" in said(await check(f"redis://{HOST}:{server.port}/99"), Level.ERROR)
 
 
 async def test_the_wrong_kind_of_url_is_told(check: Check, server: Server) -> None:
-    assert "is in no cluster" in said(await check(f"redis+cluster://{HOST}:{server.port}"), Level.WRONG)
-    assert "is no Sentinel" in said(await check(f"redis+sentinel://{HOST}:{server.port}/chat"), Level.WRONG)
+    assert "is in no cluster" in said(await check(f"redis+cluster://{HOST}:{server.port}"), Level.ERROR)
+    assert "is no Sentinel" in said(await check(f"redis+sentinel://{HOST}:{server.port}/chat"), Level.ERROR)
 
 
 async def test_what_lacks_for_tls_is_told(check: Check, tmp_path: Path) -> None:
     own = Certificates(tmp_path)
     with tls.TlsRedis(tmp_path / "redis", own) as server:
         where = f"rediss://:{tls.PASSWORD}@{HOST}:{server.port}"
-        assert "not trusted" in said(await check(where), Level.WRONG)
+        assert "not trusted" in said(await check(where), Level.ERROR)
         only_authority = f"{where}?{tls.query(own, ['authority'])}"
-        assert "ssl_certfile" in said(await check(only_authority), Level.WRONG)
-        assert "rediss://" in said(await check(where.replace("rediss", "redis")), Level.WRONG)
-        assert not said(await check(f"{where}?{tls.query(own)}"), Level.WRONG)
+        assert "ssl_certfile" in said(await check(only_authority), Level.ERROR)
+        assert "rediss://" in said(await check(where.replace("rediss", "redis")), Level.ERROR)
+        assert not said(await check(f"{where}?{tls.query(own)}"), Level.ERROR)
 
 
 # Of several servers
@@ -188,19 +188,19 @@ async def test_a_cluster_that_lacks_slots_is_told_with_the_channels_that_lose_th
     with node:
         node.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 9000)
         findings = await check(f"redis+cluster://{HOST}:{node.port}", channels=("QGIS", "Geotribu"))
-        assert "7383 slots have no master; of them channels " in said(findings, Level.WRONG)
+        assert "7383 slots have no master; of them channels " in said(findings, Level.ERROR)
         # And who takes it for a single server is told, too
-        assert "redis+cluster://" in said(await check(node.url), Level.WRONG)
+        assert "redis+cluster://" in said(await check(node.url), Level.ERROR)
 
 
 async def test_a_sentinel_that_does_not_know_the_service_is_told(check: Check, tmp_path: Path) -> None:
     with tls.sentinel(tmp_path, Certificates(tmp_path)) as url:
-        assert "does not know other" in said(await check(url.replace("/chat/1", "/other")), Level.WRONG)
-        assert "sentinel_password=" in said(await check(url.replace("sentinel_password", "ssl_password")), Level.WRONG)
+        assert "does not know other" in said(await check(url.replace("/chat/1", "/other")), Level.ERROR)
+        assert "sentinel_password=" in said(await check(url.replace("sentinel_password", "ssl_password")), Level.ERROR)
 
         # And one that is not there is no more than a warning
         port = Port()
         findings = await check(url.replace("/chat", f",{HOST}:{port.number}/chat"))
         assert "nothing listens there" in said(findings, Level.WARNING)
-        assert not said(findings, Level.WRONG)
+        assert not said(findings, Level.ERROR)
         port.release()

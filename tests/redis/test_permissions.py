@@ -11,11 +11,11 @@ import psutil
 import pytest
 from tornado.ioloop import IOLoop
 
-from gischat.messages import Lane
-from gischat.streams.commands import CLUSTER_ONLY, COMMANDS, acl_name
-from gischat.streams.keys import GROUP, ChannelKeys, work_key
-from gischat.streams.scripts import PART_BYTES
-from gischat.streams.servers import connect
+from gischat.broker.commands import CLUSTER_ONLY, COMMANDS, acl_name
+from gischat.broker.discovery import connect
+from gischat.broker.keys import GROUP, ChannelKeys, charges_key
+from gischat.broker.scripts import CHUNK_BYTES
+from gischat.protocol.messages import Lane
 from gischat.timings import Timings
 from tests.faults.scene import until
 from tests.support.admin import TOKEN, Admin, below
@@ -50,7 +50,7 @@ OF_THE_TEST = {
 
 
 def in_scripts() -> Iterator[str]:
-    for path in (ROOT / "gischat/streams/lua").glob("*.lua"):
+    for path in (ROOT / "gischat/broker/lua").glob("*.lua"):
         for call in re.findall(r"redis\.p?call\((.*)", path.read_text("utf-8")):
             words = re.match(r"'([A-Z]+)'(?:, '([A-Z]+)')?", call)
             yield " ".join(filter(None, words.groups()))  # type: ignore[union-attr]  # a name that is made up at run time
@@ -79,7 +79,12 @@ def test_the_example_allows_these_commands_and_no_others() -> None:
 def test_every_key_is_within_the_pattern_of_the_example() -> None:
     keys = ChannelKeys("gischat", "Été {x}:y*")
     named = [key for lane in Lane for key in keys.for_script(lane)]
-    named += [*keys.for_moderation(), *keys.parts("front/1/1", 2), keys.roll("call", "front"), work_key("gischat")]
+    named += [
+        *keys.for_moderation(),
+        *keys.chunks("front/1/1", 2),
+        keys.survey("call", "front"),
+        charges_key("gischat"),
+    ]
     assert all(key.startswith("gischat:{gischat:") for key in named)
 
 
@@ -112,7 +117,7 @@ async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
             await jane.send(**sample(type_))
             await john.until(type=type_)
         large = str(uuid.uuid4())
-        await jane.send(**sample("image", id=large, image_data=as_base64(png_of_exactly(2 * PART_BYTES))))
+        await jane.send(**sample("image", id=large, image_data=as_base64(png_of_exactly(2 * CHUNK_BYTES))))
         await john.until(id=large)
         await john.send(**sample("like", liker_author="john", liked_author="jane"))
         await jane.until(type="like")
@@ -163,8 +168,8 @@ async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
             of_instance = settings(instance_id=instance, channels=(CHANNEL,))
             gone = Gateway(of_instance, Lane.LIGHT, [CHANNEL], "gone", redis=ours, reader=ours)
             await gone.read([CHANNEL], count=1)
-            assert await gone.forget_consumers(CHANNEL, 0)
-            await gone.heal(CHANNEL, Timings().lease, is_thorough=True)
+            assert await gone.delete_idle_consumers(CHANNEL, 0)
+            await gone.repair_nicknames(CHANNEL, Timings().lease, is_thorough=True)
 
         # And connections are lost, and data
         valkey.admin.client_kill_filter(_type="normal", skipme=True)

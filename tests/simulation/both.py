@@ -15,9 +15,9 @@ from typing import Any
 import redis
 from redis.exceptions import ResponseError as RealError
 
-from gischat.streams.answers import ResponseError
-from gischat.streams.scripts import Script
-from gischat.streams.wire import Argument
+from gischat.broker.resp_errors import ResponseError
+from gischat.broker.scripts import Script
+from gischat.broker.transport import Argument
 from tests.simulation.loop import Loop
 from tests.simulation.network import Network
 from tests.simulation.redis_server import Server

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from gischat.messages import Lane
-from gischat.streams.keys import GROUP
+from gischat.broker.keys import GROUP
+from gischat.protocol.messages import Lane
 from tests.simulation.loop import until
 from tests.simulation.people import Named
 from tests.simulation.redis_types import Stream
@@ -133,7 +133,7 @@ class Books:
         for lane in Lane:
             inbox = world.keys.inbox(lane)
             jobs = [dict(zip(f[::2], f[1::2], strict=True)) for f in self._value(inbox, Stream).entries.values()]
-            right = sum(int(job.get(b"apart", len(job[b"body"]))) for job in jobs)
+            right = sum(int(job.get(b"chunked_size", len(job[b"body"]))) for job in jobs)
             if int(self._value(f"{inbox}:bytes", bytes) or 0) != right:
                 found.append(f"{self._value(f'{inbox}:bytes', bytes)!r} bytes wait in {lane}, not {right}")
         return found + [f"{name.decode()} are left" for name in meter if name.startswith(b"heavy_bytes")]

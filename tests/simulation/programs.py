@@ -14,12 +14,12 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+from gischat.broker import scripts
 from gischat.commands.front import serve
-from gischat.front.front import Front
-from gischat.messages import Lane
+from gischat.front.services import Services
+from gischat.protocol.messages import Lane
 from gischat.protocol.schemas import schemas
 from gischat.settings import Settings
-from gischat.streams import scripts
 from gischat.timings import Timings
 from tests.simulation import sockets
 from tests.simulation.loop import PROCESS, Loop, Process
@@ -122,7 +122,7 @@ def worker(settings: Settings, name: str, lane: Lane) -> Callable[[asyncio.Event
 
 
 @contextlib.contextmanager
-def no_machine(loop: Loop, network: Network, fronts: dict[str, Front], *, on_one_machine: bool) -> Iterator[None]:
+def no_machine(loop: Loop, network: Network, fronts: dict[str, Services], *, on_one_machine: bool) -> Iterator[None]:
     """Clocks and chance are the loop's; nothing reaches the machine."""
     dice = loop.dice
     processes: list[Process] = []
@@ -135,7 +135,7 @@ def no_machine(loop: Loop, network: Network, fronts: dict[str, Front], *, on_one
         process = processes[int(other)]
         return on_one_machine and process.is_dead
 
-    def application(front: Front) -> Front:
+    def application(front: Services) -> Services:
         fronts[front.settings.process_name] = front
         return front
 
@@ -146,9 +146,9 @@ def no_machine(loop: Loop, network: Network, fronts: dict[str, Front], *, on_one
         return f"{dice.getrandbits(8 * size):0{2 * size}x}"
 
     replaced: dict[str, Any] = {
-        "gischat.streams.scripts._read": _read,
-        "gischat.reading.schemas": _schemas,
-        "gischat.front.jobs.turnstile.schemas": _schemas,
+        "gischat.broker.scripts._read": _read,
+        "gischat.protocol.parsing.schemas": _schemas,
+        "gischat.front.dispatch.dispatcher.schemas": _schemas,
         "time.monotonic": loop.time,
         "time.time": lambda: EPOCH + loop.time(),
         "uuid.uuid4": new_uuid,
@@ -158,11 +158,11 @@ def no_machine(loop: Loop, network: Network, fronts: dict[str, Front], *, on_one
         "gischat.front.app.Server": sockets.FrontServer,
         "gischat.front.app.bind_sockets": lambda *_, **__: [],
         "gischat.front.app.allow_descriptors": lambda _: None,
-        "gischat.front.sockets.link._in_kernel": lambda _: 0,
-        "gischat.front.sockets.link._acknowledged": lambda _: 0,
-        "gischat.front.sockets.link._retransmits": lambda _: 0,
-        "gischat.front.jobs.gateway.identity": identity,
-        "gischat.front.jobs.gateway.is_gone": is_gone,
+        "gischat.front.transport.tcp_info._in_kernel": lambda _: 0,
+        "gischat.front.transport.tcp_info._acknowledged": lambda _: 0,
+        "gischat.front.transport.tcp_info._retransmits": lambda _: 0,
+        "gischat.front.dispatch.gateway.identity": identity,
+        "gischat.front.dispatch.gateway.is_gone": is_gone,
         "worker.__main__.Sandbox": Sandbox,
         "tests.support.peers.connect": sockets.connect,
     }

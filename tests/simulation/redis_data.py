@@ -1,4 +1,4 @@
-"""A Redis' data and what can be asked of it: only what gischat asks (see `gischat.streams.commands`), and strictly.
+"""A Redis' data and what can be asked of it: only what gischat asks (see `gischat.broker.commands`), and strictly.
 
 An unknown command, option or number of arguments is an error. Answers are ints, bytes, None, lists of them, `Status`.
 The test of this model asks a real Valkey the same.

@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 from tornado.iostream import StreamClosedError
 from websockets.exceptions import ConnectionClosedError
 
-from gischat.front.front import Front
-from gischat.front.sockets.frames import CLOSE, close_frame, pong_frame
+from gischat.front.services import Services
+from gischat.front.transport.frames import CLOSE, close_frame, pong_frame
 from gischat.settings import Settings
 from tests.simulation.loop import PROCESS, Loop
 from tests.simulation.network import Network, Transport
@@ -97,10 +97,10 @@ class Door(asyncio.Protocol):
             self._transport.write(close_frame(1001, "stopping"))
             self._transport.close()
             return
-        self._entry = front.admission.enter(address)
+        self._entry = front.connection_limiter.acquire(address)
         self._transport.write(OPENED)
         stream: Any = Stream(self._transport, self._server.loop)
-        self._connection = front.connect(
+        self._connection = front.accept_client(
             front.rooms[channel], stream, self._close, self._entry.pace, after or None, address
         )
 
@@ -121,7 +121,7 @@ class FrontServer:
     loop: Loop
     network: Network
 
-    def __init__(self, front: Front, settings: Settings, *_: object) -> None:
+    def __init__(self, front: Services, settings: Settings, *_: object) -> None:
         self.front = front
         self._name = settings.process_name
 

@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from gischat.front.door.restrictions import Ban, Freeze
-from gischat.front.jobs.gateway import Gateway as FrontGateway
-from gischat.messages import Lane, server_message
-from gischat.streams import commands
-from gischat.streams.answers import ResponseError
-from gischat.streams.entries import Job, Source
+from gischat.broker import commands
+from gischat.broker.entries import Job, Source
+from gischat.broker.resp_errors import ResponseError
+from gischat.front.auth.bans import Ban, Freeze
+from gischat.front.dispatch.gateway import Gateway as FrontGateway
+from gischat.protocol.messages import Lane, server_message
 from tests.simulation.both import Both
 from tests.simulation.redis_data import COMMANDS
 from tests.support.processes import Valkey
 from tests.support.settings import settings
 from worker import effects
+from worker.gateway import Delivery
 from worker.gateway import Gateway as WorkerGateway
-from worker.gateway import Held
 
 CHANNEL = "QGIS"
 OF_SERVER = {"CLIENT", "SELECT", "PING", "CLUSTER", "EVAL", "EVALSHA", "SCRIPT"}  # what the model's server knows itself
@@ -105,12 +105,12 @@ class Instance:
             for name in ("w1", "w2")
         ]
         self.ids = [f"00000000-0000-4000-8000-{number:012}" for number in range(12)]
-        self.held: list[tuple[WorkerGateway, Held]] = []
+        self.held: list[tuple[WorkerGateway, Delivery]] = []
         self._number = 0
 
     async def begin(self) -> None:
         for worker in self.workers:
-            await worker.found_groups()
+            await worker.create_groups()
 
     async def act(self) -> None:
         acts = [self.enqueue] * 6 + [self.read] * 4 + [self.end] * 8 + [self.renew] * 2 + [self.look] * 3
@@ -128,7 +128,7 @@ class Instance:
 
     async def read(self) -> None:
         worker = self.dice.choice(self.workers)
-        reads = [worker.read([CHANNEL], count=3), worker.own(CHANNEL, 2), worker.abandoned(CHANNEL, 0.0, 2)]
+        reads = [worker.read([CHANNEL], count=3), worker.claim_own(CHANNEL, 2), worker.claim_stale(CHANNEL, 0.0, 2)]
         chosen = self.dice.randrange(len(reads))
         for number, one in enumerate(reads):
             if number == chosen:
@@ -147,7 +147,7 @@ class Instance:
                 effects.Publish(held.job.body, stored=dice.random() < 0.8),
                 effects.Publish(held.job.body),
                 effects.Refuse("No."),
-                effects.Missing("Lost."),
+                effects.BodyMissing("Lost."),
                 effects.Acknowledge(),
                 effects.Register(nickname),
                 effects.Register(nickname.title()),
@@ -156,29 +156,31 @@ class Instance:
                 effects.Leave(),
                 effects.Like(nickname),
                 effects.Count(dice.randint(0, 3)),
-                effects.Bury("It crashed."),
+                effects.DeadLetter("It crashed."),
             ]
         )
-        await worker.keep(held)
+        await worker.renew_claim(held)
         if worker.lane is Lane.HEAVY and dice.random() < 0.3:
             await worker.release(held)
             await worker.claim(CHANNEL, held.entry)
-        await worker.carry_out(held, effect)
+        await worker.commit(held, effect)
         if dice.random() < 0.2:
-            await worker.carry_out(held, effect)
+            await worker.commit(held, effect)
 
     async def renew(self) -> None:
         front = self.dice.choice(self.fronts)
-        await front.renew(CHANNEL, self.dice.choice([600.0, 600.0, -600.0]), is_forgotten=self.dice.random() < 0.2)
+        await front.renew_lease(
+            CHANNEL, self.dice.choice([600.0, 600.0, -600.0]), is_forgotten=self.dice.random() < 0.2
+        )
 
     async def look(self) -> None:
         front = self.dice.choice(self.fronts)
         looks = [
             front.snapshot(CHANNEL),
             front.retained(CHANNEL, self.dice.choice([5, 10**6]), self.dice.choice([500, 10**6])),
-            front.head_counts([CHANNEL]),
+            front.user_counts([CHANNEL]),
         ]
-        looks += [front.nicknames(CHANNEL), front.tail(CHANNEL, 5), front.newest_places(CHANNEL, 3)]
+        looks += [front.nicknames(CHANNEL), front.tail(CHANNEL, 5), front.newest_entry_ids(CHANNEL, 3)]
         for one in looks:
             await one
 
@@ -188,21 +190,21 @@ class Instance:
         known = dice.randint(0, 2)
         acts = [
             front.ban(CHANNEL, known, ban),
-            front.lift(CHANNEL, known, dice.choice("ab")),
+            front.unban(CHANNEL, known, dice.choice("ab")),
             front.freeze(CHANNEL, known, dice.choice([None, None, Freeze(0, "")])),
-            front.withdraw(CHANNEL, dice.sample(self.ids, 2), again=dice.random() < 0.3),
+            front.delete_messages(CHANNEL, dice.sample(self.ids, 2), again=dice.random() < 0.3),
             front.disconnect(CHANNEL, "jane", b"{}"),
-            front.restrictions(CHANNEL),
+            front.moderation_state(CHANNEL),
         ]
         for one in acts:
             await one
 
     async def keep_house(self) -> None:
         worker = self.dice.choice(self.workers)
-        for front in await worker.dead_fronts(CHANNEL):
-            await worker.sweep(CHANNEL, front)
-        await worker.forget_consumers(CHANNEL, 3600)
-        await self.fronts[0].resign(CHANNEL)
+        for front in await worker.expired_fronts(CHANNEL):
+            await worker.reap(CHANNEL, front)
+        await worker.delete_idle_consumers(CHANNEL, 3600)
+        await self.fronts[0].release_lease(CHANNEL)
 
 
 @pytest.mark.parametrize("seed", range(4))

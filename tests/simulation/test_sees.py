@@ -10,14 +10,14 @@ from unittest.mock import patch
 
 import pytest
 
-from gischat.front.jobs.turnstile import Said, Turnstiles
-from gischat.messages import new_id
-from gischat.streams import scripts
+from gischat.broker import scripts
+from gischat.front.dispatch.dispatcher import CompletedJob, Dispatcher
+from gischat.protocol.messages import new_id
 from tests.simulation.world import World
 
 SEEDS = range(40)
 _read = scripts._read
-_forget = Turnstiles._forget
+_forget = Dispatcher._trim_replay_buffer
 
 
 def _nothing(*_: Any, **__: Any) -> None: ...
@@ -31,7 +31,7 @@ def _always(*_: Any) -> bool:
     return True
 
 
-def _under_other_ids(self: Turnstiles, channel: str, since: float) -> list[Said]:
+def _under_other_ids(self: Dispatcher, channel: str, since: float) -> list[CompletedJob]:
     said = _forget(self, channel, since)
     return [one._replace(message=replace(one.message, id=new_id())) for one in said]
 
@@ -45,9 +45,9 @@ class Broken(NamedTuple):
     parts: Mapping[str, Any] = MappingProxyType({})
 
 
-TURNSTILES = "gischat.front.jobs.turnstile.Turnstiles"
-RECENT = "gischat.front.channel.recent.RecentMessages"
-ROOM = "gischat.front.channel.rooms.Room"
+TURNSTILES = "gischat.front.dispatch.dispatcher.Turnstiles"
+RECENT = "gischat.front.channel.recent_messages.RecentMessages"
+ROOM = "gischat.front.channel.room.Room"
 UNCHECKED = "redis.call('XACK', INBOX, GROUP, entry)"
 ACK = f"if {UNCHECKED} == 0 then return false end"
 BROKEN = [
@@ -82,12 +82,12 @@ BROKEN = [
     Broken(
         "who leaves says so",
         "people_moved",
-        parts={"gischat.front.channel.connection.Connection._leave": _nothing},
+        parts={"gischat.front.connection.client_connection.Connection._leave": _nothing},
     ),
     Broken(
         "counts are told again",
         "people_moved",
-        parts={"gischat.front.channel.headcount.HeadCount.tell_again": lambda self: self.changes},
+        parts={"gischat.front.channel.user_count.HeadCount.tell_again": lambda self: self.changes},
     ),
     Broken("who comes back is told what it missed", "people_moved", parts={f"{RECENT}.since": lambda *_: b""}),
     Broken("what was withdrawn is told nobody", "worker_stopped", parts={f"{RECENT}.withdraw": _nothing}),

@@ -7,9 +7,9 @@ import zlib
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from gischat.front.front import Front
-from gischat.messages import Lane
-from gischat.streams.keys import ChannelKeys
+from gischat.broker.keys import ChannelKeys
+from gischat.front.services import Services
+from gischat.protocol.messages import Lane
 from tests.simulation.faults import Chaos
 from tests.simulation.invariants import Books
 from tests.simulation.loop import PROCESS, Loop, Process
@@ -56,7 +56,7 @@ class World:
             **UNLIMITED,
         )
         self.keys = ChannelKeys(self.settings.instance_id, CHANNEL)
-        self.running: dict[str, Front] = {}
+        self.running: dict[str, Services] = {}
         self.fronts = [self._program(name, front(self.settings, name)) for name in ("front-0", "front-1")]
         lanes = {"light-0": Lane.LIGHT, "light-1": Lane.LIGHT, "heavy-0": Lane.HEAVY}
         self.workers = [self._program(name, worker(self.settings, name, lane)) for name, lane in lanes.items()]
@@ -154,7 +154,7 @@ class World:
         await self.books.balanced()
         last, withdrawn, missed = list(self.ledger.sent)[-3:]
         program = self.dice.choice(self.fronts)
-        withdrawing = self.running[program.name].moderation.withdraw(CHANNEL, [withdrawn])
+        withdrawing = self.running[program.name].moderation.delete_messages(CHANNEL, [withdrawn])
         await asyncio.wait([self.loop.start(program.process, withdrawing)])
         await asyncio.sleep(1)
         for program in self.fronts:

@@ -10,12 +10,12 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
-from gischat.front.sockets.drops import Drops
-from gischat.front.sockets.frames import text_frame
-from gischat.front.sockets.memory import Memory
-from gischat.front.sockets.reading import ReadAhead, Unheard
-from gischat.front.sockets.turns import Turns
-from gischat.front.sockets.uploads import Uploads
+from gischat.front.limits.memory_budget import MemoryBudget
+from gischat.front.limits.rejection_log import RejectionLog
+from gischat.front.transport.frames import text_frame
+from gischat.front.transport.read_scheduler import ReadScheduler
+from gischat.front.transport.upload_watch import UploadWatch
+from gischat.front.transport.websocket_protocol import BufferedWebSocketProtocol, NullCounter
 
 MAX_MESSAGE = 2**24
 BINARY = 0x82
@@ -60,7 +60,7 @@ class Echo:
 
 
 class EchoSocket(WebSocketHandler):
-    def initialize(self, memory: Memory, turns: Turns, uploads: Uploads) -> None:
+    def initialize(self, memory: MemoryBudget, turns: ReadScheduler, uploads: UploadWatch) -> None:
         self._shared: dict[str, Any] = {"memory": memory, "turns": turns, "uploads": uploads}
 
     def check_origin(self, origin: str) -> bool:
@@ -69,7 +69,9 @@ class EchoSocket(WebSocketHandler):
     def get_websocket_protocol(self) -> WebSocketProtocol | None:
         plain = super().get_websocket_protocol()
         assert isinstance(plain, WebSocketProtocol13)
-        self._reading = ReadAhead(self, plain.params, address_key="", received=Unheard(), **self._shared)
+        self._reading = BufferedWebSocketProtocol(
+            self, plain.params, address_key="", received=NullCounter(), **self._shared
+        )
         return self._reading
 
     def open(self, *_: str, **__: str) -> None:
@@ -80,7 +82,7 @@ class EchoSocket(WebSocketHandler):
 @contextlib.contextmanager
 def echo_server() -> Iterator[str]:
     """Serves in the loop that runs; gives its URL."""
-    shared = {"memory": Memory(2**30, Drops()), "turns": Turns(), "uploads": Uploads()}
+    shared = {"memory": MemoryBudget(2**30, RejectionLog()), "turns": ReadScheduler(), "uploads": UploadWatch()}
     application = Application([(r"/.*", EchoSocket, shared)], websocket_max_message_size=MAX_MESSAGE)
     server = HTTPServer(application)
     (listening,) = bind_sockets(0, "127.0.0.1")

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from gischat.front.channel.closing import HISTORY_TIMEOUT, STOPPING, TIMED_OUT, TOO_SLOW
+from gischat.front.close_status import HISTORY_TIMEOUT, PING_TIMEOUT, SHUTTING_DOWN, SLOW_CLIENT
 from tests.support.contract import CANARY, Message, check, sample
 from tests.support.ledger import Ledger
 from tests.support.pictures import as_base64, encoded, quarters
@@ -30,7 +30,9 @@ TAKEN_SECONDS = 0.5
 TAKEN = "already registered"
 MISSED = "What you missed is no longer kept"
 GAP = "some messages may be missing"
-GOODBYES = {status.told for status in (HISTORY_TIMEOUT, STOPPING, TIMED_OUT, TOO_SLOW)}  # they refuse no message
+GOODBYES = {
+    status.user_message for status in (HISTORY_TIMEOUT, SHUTTING_DOWN, PING_TIMEOUT, SLOW_CLIENT)
+}  # they refuse no message
 
 _OPTIONS: dict[str, Any] = {"compression": None, "max_size": None, "ping_interval": None, "proxy": None}
 

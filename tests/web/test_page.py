@@ -10,7 +10,7 @@ from typing import Any
 
 from selenium.webdriver import Keys
 
-from gischat.front.channel.rooms import GAP
+from gischat.front.channel.room import GAP
 from gischat.protocol.file_names import file_name
 from tests.support.contract import sample, words
 from tests.support.layers import feature, layer, point

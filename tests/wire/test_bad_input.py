@@ -137,7 +137,7 @@ async def test_only_the_server_counts_and_refuses(channel: str, join: Join) -> N
 
 
 def broken(type_: str) -> Iterator[str]:
-    """The type's message, broken by each rule of its fields once; tests/gischat/test_messages.py tries every field."""
+    """The type's message, broken by each rule of its fields once: test_messages.py tries every field."""
     for number, field in enumerate(required(type_)):
         missing = sample(type_)
         del missing[field]

@@ -5,7 +5,7 @@ from tests.support.layers import points
 from tests.support.pictures import as_base64, png_of_exactly
 from tests.wire.conftest import Join
 
-# (type, field, its longest value); tests/gischat/test_messages.py has every field
+# (type, field, its longest value); tests/gischat/protocol/test_messages.py has every field
 LONGEST = [
     ("text", "text", 255),
     ("geojson", "layer_name", 255),

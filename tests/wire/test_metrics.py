@@ -158,9 +158,9 @@ async def test_a_job_that_is_buried_is_counted_with_its_reason_and_is_a_dead_let
     await jane.send(**sample("image", image_data=as_base64(picture)))
     assert "takes too long" in await jane.refusal()
 
-    assert (await scrape(url)).value("gischat_messages_total", type="image", outcome="buried") == 1
+    assert (await scrape(url)).value("gischat_messages_total", type="image", outcome="dead_lettered") == 1
     await counted(url, 1, "gischat_dead_letters", channel=CHANNEL)
-    await counted(url, 1, "gischat_jobs_buried_total", reason="timed_out")
+    await counted(url, 1, "gischat_jobs_dead_lettered_total", reason="timed_out")
     await jane.leave()
 
 

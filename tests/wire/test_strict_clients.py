@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gischat.checks.address import HANDSHAKE
+from gischat.diagnostics.address import HANDSHAKE
 from gischat.front.handlers.openapi import PATHS
 from tests.support.client import Client
 from tests.support.contract import sample

@@ -5,17 +5,17 @@ from typing import Any, cast
 
 import pytest
 
-from gischat import metrics
-from gischat.messages import Lane, new_id
-from gischat.streams.entries import Job, Source
+from gischat.broker.entries import Job, Source
+from gischat.observability import metrics
+from gischat.protocol.messages import Lane, new_id
 from worker.consumer import LightConsumer
 from worker.effects import Effect
-from worker.gateway import Held
+from worker.gateway import Delivery
 
 
-def held(type: str = "text") -> Held:
+def held(type: str = "text") -> Delivery:
     body = b'{"type": "%s", "text": "hello"}' % type.encode()
-    return Held("QGIS", Lane.LIGHT, b"1-0", 1, Job(Source("front", 1, 1), type, new_id(), body))
+    return Delivery("QGIS", Lane.LIGHT, b"1-0", 1, Job(Source("front", 1, 1), type, new_id(), body))
 
 
 class FakeGateway:
@@ -26,34 +26,34 @@ class FakeGateway:
     connected_seconds = 0.0  # too short to sweep
 
     def __init__(self) -> None:
-        self.new: list[Held] = []
-        self.left: list[Held] = []
-        self.ended: list[Held] = []
+        self.new: list[Delivery] = []
+        self.left: list[Delivery] = []
+        self.ended: list[Delivery] = []
 
     async def load_scripts(self) -> None:
         pass
 
-    async def own(self, channel: str, count: int) -> list[Held]:
+    async def own(self, channel: str, count: int) -> list[Delivery]:
         return []
 
-    async def begin_read(self, channels: object, *, count: int, wait: float) -> list[Held]:
+    async def begin_read(self, channels: object, *, count: int, wait: float) -> list[Delivery]:
         new, self.new = self.new, []
         return new
 
-    def held(self, answer: list[Held]) -> list[Held]:
+    def held(self, answer: list[Delivery]) -> list[Delivery]:
         return answer
 
     async def look_for_damage(self) -> None:
         pass
 
-    async def abandoned(self, channel: str, idle: float, count: int) -> list[Held]:
+    async def abandoned(self, channel: str, idle: float, count: int) -> list[Delivery]:
         left, self.left = self.left, []
         return left
 
     async def forget_consumers(self, channel: str, idle: float) -> int:
         return 0
 
-    def carry_out(self, held: Held, effect: Effect, *, before_reading: bool = False) -> "asyncio.Future[int]":
+    def carry_out(self, held: Delivery, effect: Effect, *, before_reading: bool = False) -> "asyncio.Future[int]":
         self.ended.append(held)
         ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         ended.set_result(1)
@@ -77,8 +77,8 @@ def number_measured(type: str) -> float:
 async def test_every_job_of_a_batch_is_measured_by_its_type(consumer: LightConsumer, gateway: FakeGateway) -> None:
     before = {type: number_measured(type) for type in ("text", "crs")}
     gateway.new = [held("text"), held("crs"), held("text"), held("of another version")]
-    await consumer._turn()
-    await consumer._turn()  # in which the ends of the first have been told
+    await consumer._run_once()
+    await consumer._run_once()  # in which the ends of the first have been told
     assert len(gateway.ended) == 4
     assert number_measured("text") == before["text"] + 2
     assert number_measured("crs") == before["crs"] + 1
@@ -87,6 +87,6 @@ async def test_every_job_of_a_batch_is_measured_by_its_type(consumer: LightConsu
 async def test_jobs_that_are_taken_over_are_counted(consumer: LightConsumer, gateway: FakeGateway) -> None:
     before = metrics.JOBS_RECLAIMED.labels("light").amount
     gateway.left = [held(), held()]
-    await consumer._turn()
+    await consumer._run_once()
     assert len(gateway.ended) == 2
     assert metrics.JOBS_RECLAIMED.labels("light").amount == before + 2

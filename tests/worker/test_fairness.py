@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gischat.streams.entries import Job, Source
+from gischat.broker.entries import Job, Source
 from worker.fairness import (
     ORDINARY_SECONDS,
     WINDOW_SECONDS,
@@ -13,7 +13,7 @@ from worker.fairness import (
     FairQueue,
     Ledger,
     Person,
-    Waiting,
+    WaitingJob,
     estimated_seconds,
 )
 
@@ -40,7 +40,7 @@ class Lane:
         (waiting,) = (one for one in self.queue._waiting.values() if one.entry == name.encode())
         waiting.seconds = seconds
 
-    def next(self) -> Waiting | None:
+    def next(self) -> WaitingJob | None:
         return self.queue.next(self.now)
 
     def do(self) -> str:

@@ -8,12 +8,12 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from gischat.front.jobs.gateway import TAKEN
-from gischat.messages import Lane, new_id
-from gischat.streams.entries import Job, Outcome, Publication
-from gischat.streams.servers import connect
+from gischat.broker.discovery import connect
+from gischat.broker.entries import Job, Outcome, Publication
+from gischat.front.dispatch.gateway import TAKEN
+from gischat.protocol.messages import Lane, new_id
 from gischat.timings import Timings
-from tests.gischat.streams.test_scripts import ALIVE, CHANNEL, Wire, start, took, wire
+from tests.gischat.broker.test_scripts import ALIVE, CHANNEL, Wire, start, took, wire
 from tests.support.contract import sample
 from tests.support.pictures import as_base64, encoded, quarters
 from tests.support.processes import Valkey
@@ -22,14 +22,14 @@ from tests.worker.pictures import jpeg_of_many_scans
 from worker.consumer import HeavyConsumer
 from worker.fairness import Charge, Person
 from worker.gateway import Gateway
-from worker.inbox import InboxReader
+from worker.inbox_reader import InboxReader
 from worker.sandbox import Sandbox
-from worker.workbook import WorkBook
+from worker.shared_charges import SharedCharges
 
 __all__ = ["start", "wire"]  # fixtures
 
 # No worker takes a job from another; and nothing waits longer than it must.
-TIMINGS = Timings(reclaim_heavy=600.0, worker_deaf=600.0, housekeeping=0.1, inbox_read=0.1)
+TIMINGS = Timings(reclaim_heavy=600.0, consumer_stalled=600.0, maintenance=0.1, inbox_read=0.1)
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
@@ -56,7 +56,7 @@ class HeavyLane:
         return job
 
     async def send(self, *jobs: Job) -> None:
-        await self.wire.front.renew(CHANNEL, ALIVE)
+        await self.wire.front.renew_lease(CHANNEL, ALIVE)
         for job in jobs:
             assert took(await self.wire.front.enqueue(CHANNEL, Lane.HEAVY, job, 0)) == TAKEN
 
@@ -80,7 +80,7 @@ class HeavyLane:
         async with connect(self._url, name=name) as redis, connect(self._url, name=f"{name}-reader") as reading:
             gateway = Gateway(settings, Lane.HEAVY, [CHANNEL], name, redis=redis, reader=redis)
             reader = InboxReader(settings, Lane.HEAVY, [CHANNEL], reading)
-            book = WorkBook(settings, redis)
+            book = SharedCharges(settings, redis)
             consumer = HeavyConsumer(gateway, settings, sandbox, [reader], book, TIMINGS)
             run = asyncio.create_task(consumer.run(stop))
             try:
@@ -126,7 +126,7 @@ async def test_who_had_nothing_done_comes_before_who_had(lane: HeavyLane) -> Non
 
 
 async def test_what_other_workers_did_counts(lane: HeavyLane) -> None:
-    WorkBook(lane.wire.settings, lane.wire.redis).write(Charge(Person(JANE, "front/1"), 5.0))
+    SharedCharges(lane.wire.settings, lane.wire.redis).write(Charge(Person(JANE, "front/1"), 5.0))
     await lane.send(lane.job("jane's", JANE), lane.job("john's", JOHN))
     async with lane.worker():
         assert await lane.all_done() == ["john's", "jane's"]

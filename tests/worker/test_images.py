@@ -30,7 +30,7 @@ from tests.worker.pictures import (
     tiff_of_tags,
     webp_bomb,
 )
-from worker import formats
+from worker import image_formats
 from worker.images import fit
 
 MAX_PIXELS = 64_000_000
@@ -524,7 +524,7 @@ def test_a_format_that_is_known_and_not_read_is_named(file: bytes, named: str) -
 def test_without_a_reader_for_heic_it_is_said_what_to_do_on_the_phone(
     brand: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "has_heif", lambda: False)
+    monkeypatch.setattr(image_formats, "has_heif", lambda: False)
     refused = reason(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(40))
     assert "HEIC" in refused
     assert "Settings > Camera > Formats > Most Compatible" in refused
@@ -532,7 +532,7 @@ def test_without_a_reader_for_heic_it_is_said_what_to_do_on_the_phone(
 
 def heic(picture: Image.Image, **options: Any) -> bytes:
     """As an iPhone writes it: turned by a property of the file, with EXIF that says the same."""
-    if not formats.has_heif():
+    if not image_formats.has_heif():
         pytest.skip("HEIC is read where pillow-heif is installed")
     return encoded(picture, "HEIF", **options)
 

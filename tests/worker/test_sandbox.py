@@ -23,7 +23,7 @@ from tests.support.pictures import as_base64, encoded
 from tests.support.waiting import until
 from tests.worker.pictures import drawing, webp_bomb
 from worker.images import fit
-from worker.sandbox import Crashed, Failed, OutOfMemory, Sandbox, StartFailed, TimedOut
+from worker.sandbox import Crashed, OutOfMemory, Sandbox, SandboxedFailure, StartFailed, TimedOut
 
 MEMORY = 1 << 30
 LITTLE_MEMORY = 1 << 28
@@ -148,7 +148,7 @@ async def test_a_clients_fault_comes_out_with_its_reason(sandbox: Sandbox) -> No
 
 
 async def test_an_exception_that_cannot_travel_comes_out_in_words(sandbox: Sandbox) -> None:
-    with pytest.raises(Failed, match=r"in fuss\n(.|\n)*Fussy: salt and pepper"):
+    with pytest.raises(SandboxedFailure, match=r"in fuss\n(.|\n)*Fussy: salt and pepper"):
         await sandbox.run(fuss)
 
 

@@ -32,7 +32,7 @@ async def test_a_loop_that_stands_still_although_redis_answers_is_deaf() -> None
     watch = asyncio.create_task(worker._watch(cast(Any, [consumer]), DEAF_SECONDS))
     await pass_time(DEAF_SECONDS - 0.1)
     assert not watch.done()
-    with pytest.raises(worker.Deaf):
+    with pytest.raises(worker.ConsumerStalled):
         await watch
 
 

@@ -52,14 +52,14 @@ def _end(reading: "asyncio.Task[T]") -> None:
         reading.exception()
 
 
-class Answer(NamedTuple):
+class CachedBody(NamedTuple):
     """A body of JSON, the same bytes for all, and its entity tag (RFC 9110 §8.8.3)."""
 
     body: bytes
     etag: str
 
 
-class ReadPace:
+class ReadPacer:
     """Spreads large reads over time: so many bytes a second, whichever channels they are of.
 
     What is kept of them for a moment is bounded by that, too.
@@ -89,7 +89,7 @@ class CachedAnswer:
     def __init__(
         self,
         read: Callable[[], Awaitable[bytes]],
-        pace: ReadPace | None = None,
+        pace: ReadPacer | None = None,
         seconds: float = Timings().answer_kept,
     ) -> None:
         """
@@ -97,7 +97,7 @@ class CachedAnswer:
             pace: of reads that may be large.
             seconds: how long it is kept, for the case that something happens of which this front does not hear.
         """
-        self.fresh: Answer | None = None
+        self.fresh: CachedBody | None = None
         self._read = read
         self._seconds = seconds
         self._shared = SharedRead(self._read_and_keep)
@@ -111,24 +111,24 @@ class CachedAnswer:
         self.fresh = None
         self._version += 1
 
-    async def get(self) -> Answer:
+    async def get(self) -> CachedBody:
         """The answer; it fails as reading does."""
         if self.fresh is not None:
             return self.fresh
         return await self._shared.get(joins_current=self._version_read == self._version)
 
-    async def _read_and_keep(self) -> Answer:
+    async def _read_and_keep(self) -> CachedBody:
         if self._pace is not None:
             await self._pace.wait(self._size)
         version = self._version_read = self._version
         body = await self._read()
         self._size = len(body)
-        answer = Answer(body, f'"{blake2b(body, digest_size=16).hexdigest()}"')
+        answer = CachedBody(body, f'"{blake2b(body, digest_size=16).hexdigest()}"')
         if version == self._version:
             self.fresh = answer
             asyncio.get_running_loop().call_later(self._seconds, self._drop, answer)
         return answer
 
-    def _drop(self, answer: Answer) -> None:
+    def _drop(self, answer: CachedBody) -> None:
         if self.fresh is answer:
             self.fresh = None

@@ -17,22 +17,22 @@ from marshmallow import Schema, ValidationError
 from tornado.routing import URLSpec
 from tornado.web import HTTPError
 
-from gischat import messages
-from gischat.errors import Refused, Uncompliant
-from gischat.front.door.restrictions import Ban, Freeze, network_of, subject_of
-from gischat.front.front import Front
+from gischat.broker.client import TOO_BUSY, ConnectionLost
+from gischat.broker.entries import ANNOUNCEMENT
+from gischat.broker.resp_errors import RedisError
+from gischat.errors import Unavailable, Uncompliant
+from gischat.front.auth.bans import Ban, Freeze, ban_subject, network_of
 from gischat.front.handlers import admin_schemas
-from gischat.front.handlers.requests import request_id
+from gischat.front.handlers.access_log import request_id
 from gischat.front.handlers.rest import NOT_PUBLISHED_YET, JsonHandler, details
-from gischat.messages import new_id, now
+from gischat.front.services import Services
+from gischat.protocol import messages
+from gischat.protocol.messages import new_id, now
 from gischat.protocol.schemas import Identifier
-from gischat.streams.answers import RedisError
-from gischat.streams.entries import ANNOUNCEMENT
-from gischat.streams.multiplexer import TOO_BUSY, Lost
 
 log = logging.getLogger(__name__)
 
-LONGEST_NAME = 64  # characters of a moderator's
+MAX_NAME_LENGTH = 64  # characters of a moderator's
 
 ACTED = "moderation: %(act)s by '%(moderator)s' from %(address)s"
 
@@ -40,7 +40,7 @@ IN_DOUBT = "It is not known yet whether this was done: look, and do it again if 
 WRONG_TOKEN = "The admin token is missing or wrong."
 
 
-def routes(front: Front) -> list[URLSpec]:
+def routes(front: Services) -> list[URLSpec]:
     """The paths of moderation."""
     parts = {"front": front}
     return [
@@ -54,11 +54,11 @@ def routes(front: Front) -> list[URLSpec]:
         URLSpec(r"/admin/users/([^/]+)", User, parts),
         URLSpec(r"/admin/connections", Connections, parts),
         URLSpec(r"/admin/bans", Bans, parts),
-        URLSpec(r"/admin/bans/([^/]+)", LiftedBan, parts),
+        URLSpec(r"/admin/bans/([^/]+)", BanById, parts),
     ]
 
 
-class Declined(HTTPError):
+class AdminError(HTTPError):
     """An answer that says why not."""
 
     def __init__(self, status: int, detail: Any) -> None:
@@ -69,24 +69,24 @@ class Declined(HTTPError):
 class AdminHandler(JsonHandler):
     """An endpoint for moderators alone."""
 
-    def initialize(self, front: Front) -> None:
+    def initialize(self, front: Services) -> None:
         super().initialize(front)
         self.moderation = front.moderation
 
     async def prepare(self) -> None:  # type: ignore[override]  # Tornado awaits it
         super().prepare()
-        if seconds := self.front.doorkeeper.seconds_to_wait(self.address):
+        if seconds := self.front.admin_auth.retry_after(self.address):
             self.set_header("Retry-After", seconds)
             self.answer({"detail": f"Too many wrong tokens. Try again in {seconds} seconds."}, 429)
-        elif not self.front.doorkeeper.admits(self.request.headers):
+        elif not self.front.admin_auth.is_authorized(self.request.headers):
             log.warning("a wrong admin token from %s", self.address, extra={"request": request_id(self.request)})
-            await self.front.doorkeeper.turn_away(self.address)
+            await self.front.admin_auth.record_failure(self.address)
             self.set_header("WWW-Authenticate", 'Bearer realm="gischat admin"')
             self.answer({"detail": WRONG_TOKEN}, 401)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None))[1]
-        if isinstance(error, Declined):
+        if isinstance(error, AdminError):
             self.answer({"detail": error.detail}, status_code)
         else:
             super().write_error(status_code, **kwargs)
@@ -94,37 +94,37 @@ class AdminHandler(JsonHandler):
     @property
     def moderator(self) -> str:
         """Who the moderator says to be."""
-        return re.sub(r"[^ -~]", "?", self.request.headers.get("X-Moderator", ""))[:LONGEST_NAME]
+        return re.sub(r"[^ -~]", "?", self.request.headers.get("X-Moderator", ""))[:MAX_NAME_LENGTH]
 
-    def known(self, channel: str) -> str:
+    def require_channel(self, channel: str) -> str:
         """A channel that there is."""
         if channel not in self.front.rooms:
-            raise Declined(404, f"Channel '{channel}' not registered")
+            raise AdminError(404, f"Channel '{channel}' not registered")
         return channel
 
     def asked_channels(self) -> list[str]:
         """The one that the query names, or all."""
         channel = self.get_query_argument("channel", None)
-        return list(self.front.rooms) if channel is None else [self.known(channel)]
+        return list(self.front.rooms) if channel is None else [self.require_channel(channel)]
 
     def read(self, schema: Schema) -> dict[str, Any]:
         """The request's body, as the schema wants it."""
         try:
             content: dict[str, Any] = schema.load(msgspec.json.decode(self.request.body, type=dict[str, Any]))
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            raise Declined(422, details(Uncompliant("The body must be a JSON object."))) from None
+            raise AdminError(422, details(Uncompliant("The body must be a JSON object."))) from None
         except ValidationError as error:
             broken = {name: " ".join(map(str, reasons)) for name, reasons in error.messages_dict.items()}
-            raise Declined(422, details(Uncompliant("", broken))) from None
+            raise AdminError(422, details(Uncompliant("", broken))) from None
         return content
 
-    async def act(
+    async def act_in_each(
         self, name: str, channels: Sequence[str], act: Callable[[str], Awaitable[Any]], **facts: Any
     ) -> dict[str, Any]:
         """Does something in each of these channels, logs it, and returns what came of it by channel."""
-        return await self._in_each(channels, act, lambda failed: self._note(name, channels, failed, facts))
+        return await self._in_each(channels, act, lambda failed: self._log_action(name, channels, failed, facts))
 
-    async def ask(self, channels: Sequence[str], question: Callable[[str], Awaitable[Any]]) -> dict[str, Any]:
+    async def call_redis(self, channels: Sequence[str], question: Callable[[str], Awaitable[Any]]) -> dict[str, Any]:
         """What is asked of each of these channels."""
         return await self._in_each(channels, question, lambda failed: None)
 
@@ -141,20 +141,20 @@ class AdminHandler(JsonHandler):
         for channel, result in zip(channels, results, strict=True):
             if not isinstance(result, BaseException):
                 done[channel] = result
-            elif isinstance(result, Lost):
+            elif isinstance(result, ConnectionLost):
                 in_doubt.append(channel)
-            elif isinstance(result, Refused | RedisError | ConnectionError):
+            elif isinstance(result, Unavailable | RedisError | ConnectionError):
                 failed.append(channel)
             else:
                 raise result
         tried([*failed, *in_doubt])
         if in_doubt:
-            raise Declined(503, IN_DOUBT + _where(done, failed, in_doubt))
+            raise AdminError(503, IN_DOUBT + _where(done, failed, in_doubt))
         if failed:
-            raise Declined(503, TOO_BUSY + (_where(done, failed, ()) if done else ""))
+            raise AdminError(503, TOO_BUSY + (_where(done, failed, ()) if done else ""))
         return done
 
-    def _note(self, act: str, channels: Sequence[str], failed: Sequence[str], facts: dict[str, Any]) -> None:
+    def _log_action(self, act: str, channels: Sequence[str], failed: Sequence[str], facts: dict[str, Any]) -> None:
         fields = {
             "act": act,
             "moderator": self.moderator,
@@ -171,29 +171,33 @@ class AdminHandler(JsonHandler):
 class Channels(AdminHandler):
     async def get(self) -> None:
         names = list(self.front.rooms)
-        counts = await self.front.head_counts()
-        found = await self.ask(names, self.moderation.restrictions)
+        counts = await self.front.user_counts()
+        found = await self.call_redis(names, self.moderation.state)
         self.answer([_channel(name, counts[name], found[name].freeze) for name in names])
 
 
 class Messages(AdminHandler):
     async def get(self, channel: str) -> None:
-        found = await self.ask([self.known(channel)], lambda name: self.front.rooms[name].stored.get())
+        found = await self.call_redis([self.require_channel(channel)], lambda name: self.front.rooms[name].stored.get())
         self.answer_json(b"[" + b",".join(found[channel].history) + b"]")
 
     async def delete(self, channel: str) -> None:
-        done = await self.act("delete all messages", [self.known(channel)], self.moderation.withdraw)
+        done = await self.act_in_each(
+            "delete all messages", [self.require_channel(channel)], self.moderation.delete_messages
+        )
         self.answer({"deleted": done[channel]})
 
 
 class Message(AdminHandler):
     async def delete(self, channel: str, id: str) -> None:
-        self.known(channel)
+        self.require_channel(channel)
         if not Identifier.FORM.fullmatch(id):
-            raise Declined(404, "A message's id is a UUID.")
-        done = await self.act("delete message", [channel], lambda name: self.moderation.withdraw(name, [id]), id=id)
+            raise AdminError(404, "A message's id is a UUID.")
+        done = await self.act_in_each(
+            "delete message", [channel], lambda name: self.moderation.delete_messages(name, [id]), id=id
+        )
         if not done[channel]:
-            raise Declined(404, f"There is no message {id} in this channel, or not any more.")
+            raise AdminError(404, f"There is no message {id} in this channel, or not any more.")
         self.answer({"deleted": done[channel]})
 
 
@@ -206,30 +210,34 @@ class Freezing(AdminHandler):
 
     async def _set(self, channel: str, freeze: Freeze | None) -> None:
         name = "freeze" if freeze else "thaw"
-        done = await self.act(name, [self.known(channel)], lambda name: self.moderation.freeze(name, freeze))
+        done = await self.act_in_each(
+            name, [self.require_channel(channel)], lambda name: self.moderation.freeze(name, freeze)
+        )
         self.answer({"channel": channel, "frozen": freeze is not None, "changed": done[channel]})
 
 
 class Announcements(AdminHandler):
     async def post(self, channel: str | None = None) -> None:
-        channels = list(self.front.rooms) if channel is None else [self.known(channel)]
+        channels = list(self.front.rooms) if channel is None else [self.require_channel(channel)]
         asked = self.read(admin_schemas.announcement_request(self.settings_))
         ids = {name: asked.get("id") or new_id() for name in channels}
-        await self.act("announce", channels, lambda name: self._announce(name, ids[name], asked["text"]), ids=ids)
+        await self.act_in_each(
+            "announce", channels, lambda name: self._announce(name, ids[name], asked["text"]), ids=ids
+        )
         self.answer({"published": [{"channel": name, "id": ids[name]} for name in channels]})
 
     def _message(self, id: str, text: str) -> messages.Message:
         said = {"id": id, "author": self.settings_.admin_author, "text": text}
-        message = self.front.messages.read(msgspec.json.encode(said), type="text")
+        message = self.front.messages.parse(msgspec.json.encode(said), type="text")
         # A job of its own kind, which passes where channels are frozen; what it publishes is an ordinary text.
         return replace(message, type=ANNOUNCEMENT, author="")
 
     async def _announce(self, channel: str, id: str, text: str) -> None:
         ending = await self.front.publish(channel, self._message(id, text))
         if ending is None:
-            raise Lost(NOT_PUBLISHED_YET)
+            raise ConnectionLost(NOT_PUBLISHED_YET)
         if ending.is_refusal:
-            raise Refused(msgspec.json.decode(ending.body)["reason"])
+            raise Unavailable(msgspec.json.decode(ending.body)["reason"])
 
 
 class User(AdminHandler):
@@ -237,27 +245,27 @@ class User(AdminHandler):
         await self.disconnect(nickname, list(self.front.rooms))
 
     async def disconnect(self, nickname: str, channels: Sequence[str]) -> None:
-        reason = self.get_query_argument("reason", "")[: admin_schemas.LONGEST_REASON]
-        done = await self.act(
+        reason = self.get_query_argument("reason", "")[: admin_schemas.MAX_REASON_LENGTH]
+        done = await self.act_in_each(
             "disconnect", channels, lambda name: self.moderation.disconnect(name, nickname, reason), nickname=nickname
         )
         if not any(done.values()):
-            raise Declined(404, f"Nobody is registered as '{nickname}'.")
+            raise AdminError(404, f"Nobody is registered as '{nickname}'.")
         self.answer({"disconnected": [channel for channel, was_there in done.items() if was_there]})
 
 
 class ChannelUser(User):
     async def delete(self, channel: str, nickname: str) -> None:  # type: ignore[override]  # tornado gives what the path has
-        await self.disconnect(nickname, [self.known(channel)])
+        await self.disconnect(nickname, [self.require_channel(channel)])
 
 
 class Connections(AdminHandler):
     async def get(self) -> None:
         channel = self.get_query_argument("channel", None)
         try:
-            roll = await self.moderation.call_roll(None if channel is None else self.known(channel))
-        except (Refused, RedisError, ConnectionError):
-            raise Declined(503, TOO_BUSY) from None
+            roll = await self.moderation.survey(None if channel is None else self.require_channel(channel))
+        except (Unavailable, RedisError, ConnectionError):
+            raise AdminError(503, TOO_BUSY) from None
         connections = [
             {"front": front.front, **msgspec.structs.asdict(one)} for front in roll.fronts for one in front.connections
         ]
@@ -267,7 +275,7 @@ class Connections(AdminHandler):
 
 class Bans(AdminHandler):
     async def get(self) -> None:
-        found = await self.ask(list(self.front.rooms), self.moderation.restrictions)
+        found = await self.call_redis(list(self.front.rooms), self.moderation.state)
         bans = {
             (ban.id, None if ban.is_everywhere else channel): ban
             for channel, restrictions in found.items()
@@ -279,7 +287,7 @@ class Bans(AdminHandler):
         asked = self.read(admin_schemas.ban_request(self.settings_))
         channel = asked["channel"]
         ban = _ban(asked, self.moderator)
-        done = await self.act(
+        done = await self.act_in_each(
             "ban",
             list(self.front.rooms) if channel is None else [channel],
             lambda name: self.moderation.ban(name, ban),
@@ -288,15 +296,17 @@ class Bans(AdminHandler):
             seconds=asked["seconds"],
         )
         if not all(done.values()):
-            raise Declined(409, "There are too many bans: lift some, or ban a network instead of its addresses.")
+            raise AdminError(409, "There are too many bans: lift some, or ban a network instead of its addresses.")
         self.answer(_shown(ban, channel), 201)
 
 
-class LiftedBan(AdminHandler):
+class BanById(AdminHandler):
     async def delete(self, id: str) -> None:
-        done = await self.act("lift ban", self.asked_channels(), lambda name: self.moderation.lift(name, id), ban=id)
+        done = await self.act_in_each(
+            "lift ban", self.asked_channels(), lambda name: self.moderation.unban(name, id), ban=id
+        )
         if not any(done.values()):
-            raise Declined(404, f"There is no ban '{id}', or not any more.")
+            raise AdminError(404, f"There is no ban '{id}', or not any more.")
         self.answer({"lifted": id})
 
 
@@ -308,7 +318,7 @@ def _where(done: Iterable[str], failed: Iterable[str], in_doubt: Iterable[str]) 
 
 def _ban(asked: dict[str, Any], by: str) -> Ban:
     kind = "address" if "address" in asked else "nickname"
-    subject = subject_of(network_of(asked["address"])) if kind == "address" else asked["nickname"]
+    subject = ban_subject(network_of(asked["address"])) if kind == "address" else asked["nickname"]
     # In whole seconds, and not shorter than was asked for.
     until = math.ceil(time.time() + asked["seconds"])
     return Ban(kind, subject, now(), until, by, asked["reason"], asked["channel"] is None)

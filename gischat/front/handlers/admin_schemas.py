@@ -4,13 +4,13 @@ from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates, validates_schema
 
-from gischat.front.door.restrictions import network_of
+from gischat.front.auth.bans import network_of
 from gischat.protocol.schemas import Identifier, VisibleText, whole
 from gischat.settings import Settings
 
-LONGEST_BAN = 365 * 24 * 3600  # seconds
-DEFAULT_BAN = 24 * 3600  # seconds
-LONGEST_REASON = 80  # characters: a closing frame holds 123 bytes, and not this alone
+MAX_BAN_SECONDS = 365 * 24 * 3600  # seconds
+DEFAULT_BAN_SECONDS = 24 * 3600  # seconds
+MAX_REASON_LENGTH = 80  # characters: a closing frame holds 123 bytes, and not this alone
 
 ONE_SUBJECT = "Either an address or a nickname has to be given."
 A_NICKNAME = validate.Regexp(r"[A-Za-z0-9_-]{1,64}\Z", error="A nickname has letters A-Z, digits, '_' and '-' only.")
@@ -43,10 +43,12 @@ class BanRequest(Strict):
         }
     )
     nickname = fields.String(validate=A_NICKNAME, metadata={"description": "In whatever capitals."})
-    seconds = Seconds(load_default=DEFAULT_BAN, validate=validate.Range(1, LONGEST_BAN), metadata={"examples": [3600]})
+    seconds = Seconds(
+        load_default=DEFAULT_BAN_SECONDS, validate=validate.Range(1, MAX_BAN_SECONDS), metadata={"examples": [3600]}
+    )
     reason = fields.String(
         load_default="",
-        validate=validate.Length(max=LONGEST_REASON),
+        validate=validate.Length(max=MAX_REASON_LENGTH),
         metadata={"description": "Is shown to whoever is banned."},
     )
 
@@ -97,7 +99,7 @@ class Ban(Strict):
     reason = fields.String(required=True)
 
 
-class Lifted(Strict):
+class UnbannedSchema(Strict):
     lifted = fields.String(required=True, metadata={"description": "The ban's id."})
 
 

@@ -12,12 +12,12 @@ from urllib.parse import quote
 
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, ResponseStartLine, format_timestamp
 
-from gischat.front.channel.cache import Answer, CachedAnswer
-from gischat.front.channel.rooms import Room
-from gischat.front.front import Front
+from gischat.front.channel.cache import CachedAnswer, CachedBody
+from gischat.front.channel.room import Room
 from gischat.front.handlers import rest
-from gischat.front.handlers.answers import EVERYWHERE, FOR_DATA, JSON
-from gischat.front.handlers.requests import REQUEST_ID, log_answered, request_id
+from gischat.front.handlers.access_log import REQUEST_ID, log_answered, request_id
+from gischat.front.handlers.base import COMMON_HEADERS, FOR_DATA, JSON
+from gischat.front.services import Services
 
 OK = ResponseStartLine("HTTP/1.1", 200, "OK")
 AS_CHANNELS_ARE_WRITTEN = ("", "!$&'()*+,;=:@")  # what is not percent-encoded: by careful clients, and by Qt
@@ -34,11 +34,11 @@ class Read(NamedTuple):
 class CachedReads:
     """Finds what is answered so."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Services) -> None:
         self._front = front
         self._reads = {"/status": Read(front.status, rest.Status)}
         for channel, room in front.rooms.items():
-            if not front.access.is_private(channel):
+            if not front.channel_auth.is_private(channel):
                 read = Read(room.users, rest.Users, room)
                 for safe in AS_CHANNELS_ARE_WRITTEN:
                     self._reads[f"/channel/{quote(channel, safe=safe)}/users"] = read
@@ -57,7 +57,7 @@ class CachedRead(HTTPMessageDelegate):
     """Answers one request."""
 
     def __init__(
-        self, front: Front, request: HTTPServerRequest, answer: Answer, handler_class: type[rest.JsonHandler]
+        self, front: Services, request: HTTPServerRequest, answer: CachedBody, handler_class: type[rest.JsonHandler]
     ) -> None:
         self._front = front
         self._request = request
@@ -83,7 +83,7 @@ class CachedRead(HTTPMessageDelegate):
 
 
 _ALWAYS = {
-    **EVERYWHERE,
+    **COMMON_HEADERS,
     "Content-Security-Policy": FOR_DATA,
     "Content-Type": JSON,
     "Cache-Control": "no-store",

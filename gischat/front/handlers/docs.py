@@ -12,13 +12,13 @@ from pathlib import Path
 import msgspec
 from tornado.routing import URLSpec
 
-from gischat.front.front import Front
-from gischat.front.handlers.answers import FOR_SWAGGER_UI
+from gischat.front.handlers.base import FOR_SWAGGER_UI
 from gischat.front.handlers.rest import Page, PublicHandler
+from gischat.front.services import Services
 from gischat.settings import Settings
 
 
-def routes(front: Front) -> list[URLSpec]:
+def routes(front: Services) -> list[URLSpec]:
     """The paths of the documentation."""
     return [
         URLSpec(r"/openapi\.json", OpenApi, {"front": front}),

@@ -15,11 +15,11 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields, validate
 
 from gischat import __version__
-from gischat.front.door.access import TOKEN
+from gischat.front.auth.channel_auth import TOKEN_PARAMETER
 from gischat.front.handlers import admin_schemas
 from gischat.protocol import schemas as protocol
-from gischat.protocol.words import VISIBLE
-from gischat.reading import NULL_IS_ABSENT
+from gischat.protocol.parsing import NULL_IS_ABSENT
+from gischat.protocol.wording import VISIBLE
 from gischat.settings import Settings
 
 JsonObject = dict[str, Any]
@@ -241,7 +241,12 @@ PATHS: dict[str, JsonObject] = {
 # Where an instance has private channels: none, or one of these
 TOKEN_SCHEMES: dict[str, JsonObject] = {
     "header": {"type": "http", "scheme": "bearer", "description": "The token of a private channel."},
-    "query": {"type": "apiKey", "in": "query", "name": TOKEN, "description": "The same, for browsers' websockets."},
+    "query": {
+        "type": "apiKey",
+        "in": "query",
+        "name": TOKEN_PARAMETER,
+        "description": "The same, for browsers' websockets.",
+    },
 }
 
 
@@ -354,7 +359,10 @@ ADMIN_PATHS: dict[str, JsonObject] = {
     },
     "/admin/bans/{id}": {
         "delete": _moderates(
-            "Lift a ban", admin_schemas.Lifted, errors=_unknown("There is no such ban, or channel"), query=[ONLY_IN]
+            "Lift a ban",
+            admin_schemas.UnbannedSchema,
+            errors=_unknown("There is no such ban, or channel"),
+            query=[ONLY_IN],
         )
     },
 }

@@ -7,19 +7,23 @@ import msgspec
 from tornado.web import HTTPError, StaticFileHandler
 
 from gischat import __version__
-from gischat.errors import Cause, Refused, Uncompliant
+from gischat.broker.client import TOO_BUSY
+from gischat.broker.resp_errors import RedisError
+from gischat.errors import RefusalReason, Unavailable, Uncompliant
+from gischat.front.auth.client_address import address_key
+from gischat.front.auth.origins import FOREIGN_ORIGIN
 from gischat.front.channel.cache import CachedAnswer
-from gischat.front.door.addresses import counted_as
-from gischat.front.door.admission import Refusal
-from gischat.front.door.origins import FOREIGN
-from gischat.front.door.rates import TooOften
-from gischat.front.front import Front
-from gischat.front.handlers.answers import FOR_OUR_PAGE, Handler, allowed_methods
-from gischat.front.handlers.requests import was_turned_away
-from gischat.streams.answers import RedisError
-from gischat.streams.multiplexer import TOO_BUSY
+from gischat.front.handlers.access_log import mark_rejected
+from gischat.front.handlers.base import FOR_OUR_PAGE, Handler, allowed_methods
+from gischat.front.limits.connection_limit import Rejection
+from gischat.front.limits.rate_limit import RateLimitExceeded
+from gischat.front.services import Services
 
-REFUSAL_STATUS = {Cause.ID_USED: 409, Cause.NOT_REGISTERED: 403, Cause.FROZEN: 403}  # all else may be tried again
+REFUSAL_STATUS = {
+    RefusalReason.DUPLICATE_ID: 409,
+    RefusalReason.NOT_REGISTERED: 403,
+    RefusalReason.FROZEN: 403,
+}  # all else may be tried again
 NOBODY_IS_REGISTERED = (
     "Here only registered nicknames may write, and nobody is registered over HTTP. A bot writes over the websocket, "
     "after a newcomer, or into a private channel, with its token."
@@ -38,7 +42,7 @@ class JsonHandler(Handler):
     COST = 1.0  # of requests, towards an address' limit
     IS_QUIET = False  # answers that are no errors are logged at debug
 
-    def initialize(self, front: Front) -> None:
+    def initialize(self, front: Services) -> None:
         self.front = front
         self.settings_ = front.settings
 
@@ -49,7 +53,7 @@ class JsonHandler(Handler):
     def prepare(self) -> None:
         # What changes nothing may be asked for: it is the browser that keeps the answer from a page.
         if self.request.method not in ("GET", "HEAD") and not self.front.origins.admit(self.request):
-            raise HTTPError(403, FOREIGN)
+            raise HTTPError(403, FOREIGN_ORIGIN)
 
     def head(self, *args: str) -> Any:
         return self.get(*args)
@@ -58,7 +62,7 @@ class JsonHandler(Handler):
         """Answers what many ask for."""
         try:
             answer = await cached.get()
-        except (Refused, RedisError):
+        except (Unavailable, RedisError):
             raise HTTPError(503, TOO_BUSY) from None
         self.set_header("Etag", answer.etag)
         if self.check_etag_header():
@@ -101,8 +105,10 @@ class ChannelHandler(PublicHandler):
         if self.channel not in self.front.rooms:
             self.answer({"detail": f"Channel '{self.channel}' not registered"}, 404)
         elif (ban := self.front.rooms[self.channel].bans.of_address(self.address)) is not None:
-            self.answer({"detail": ban.words}, 403)
-        elif self.request.method != "OPTIONS" and (denial := self.front.access.denial(self.channel, self.request)):
+            self.answer({"detail": ban.user_message}, 403)
+        elif self.request.method != "OPTIONS" and (
+            denial := self.front.channel_auth.denial(self.channel, self.request)
+        ):
             self.set_header("WWW-Authenticate", denial.challenge)
             self.answer({"detail": denial.reason}, 401)
 
@@ -152,7 +158,7 @@ class Ready(JsonHandler):
 
     def get(self) -> None:
         reasons = self.front.reasons_not_ready()
-        self.answer({"ready": not reasons, "reasons": reasons + self.front.damages()}, 503 if reasons else 200)
+        self.answer({"ready": not reasons, "reasons": reasons + self.front.damaged_channels()}, 503 if reasons else 200)
 
 
 class Users(ChannelHandler):
@@ -172,31 +178,31 @@ class PutText(ChannelHandler):
     METHOD = "PUT"
 
     async def put(self, _: str) -> None:
-        if self.settings_.require_registration and not self.front.access.is_private(self.channel):
-            self.front.turnstiles.tally.refused(Cause.NOT_REGISTERED, "text")
+        if self.settings_.require_registration and not self.front.channel_auth.is_private(self.channel):
+            self.front.dispatcher.counters.count_refusal(RefusalReason.NOT_REGISTERED, "text")
             raise HTTPError(403, NOBODY_IS_REGISTERED)
         try:
-            self.front.admission.speak(self.address, len(self.request.body))
-            message = self.front.messages.read(self.request.body, type="text")
+            self.front.connection_limiter.check_message(self.address, len(self.request.body))
+            message = self.front.messages.parse(self.request.body, type="text")
             self.front.rooms[self.channel].bans.check(message)
-        except TooOften as error:
-            self.front.turnstiles.tally.refused(error.cause, "text")
-            refuse(self, Refusal(HTTPStatus.TOO_MANY_REQUESTS, error.reason, error.seconds))
+        except RateLimitExceeded as error:
+            self.front.dispatcher.counters.count_refusal(error.cause, "text")
+            refuse(self, Rejection(HTTPStatus.TOO_MANY_REQUESTS, error.reason, error.seconds))
             return
-        except Refused as refusal:
-            self.front.turnstiles.tally.refused(refusal.cause, "text")
+        except Unavailable as refusal:
+            self.front.dispatcher.counters.count_refusal(refusal.cause, "text")
             self.answer({"detail": refusal.reason}, 403)
             return
         except Uncompliant as error:
-            self.front.turnstiles.tally.refused(error.cause, "text")
+            self.front.dispatcher.counters.count_refusal(error.cause, "text")
             self.answer({"detail": details(error)}, 422)
             return
-        sender = self.front.access.sender(self.channel, self.request, message.author)
-        ending = await self.front.publish(self.channel, message, client=counted_as(self.address), sender=sender)
+        sender = self.front.channel_auth.sender(self.channel, self.request, message.author)
+        ending = await self.front.publish(self.channel, message, client=address_key(self.address), sender=sender)
         if ending is None:
             raise HTTPError(504, NOT_PUBLISHED_YET)
         if ending.is_refusal:
-            status = REFUSAL_STATUS.get(ending.cause, 503)
+            status = REFUSAL_STATUS.get(ending.refusal_reason, 503)
             raise HTTPError(status, msgspec.json.decode(ending.body)["reason"])
         # A repeated id is published no second time; asking for it again is no error, and told what was published.
         self.answer_json(ending.body or message.body)
@@ -212,17 +218,17 @@ def details(error: Uncompliant) -> list[dict[str, Any]]:
     ]
 
 
-def refuse(handler: Handler, refusal: Refusal) -> None:
+def refuse(handler: Handler, refusal: Rejection) -> None:
     """Answers a request that is one too many, or a connection for which there is no place (RFC 6585 §4)."""
-    was_turned_away(handler)
-    handler.set_header("Retry-After", refusal.seconds)
+    mark_rejected(handler)
+    handler.set_header("Retry-After", refusal.retry_after)
     handler.answer({"detail": refusal.reason}, refusal.status)
 
 
-class OneTooMany(JsonHandler):
+class TooManyRequests(JsonHandler):
     """Answers in the place of whatever was asked for."""
 
-    def initialize(self, front: Front, refusal: Refusal) -> None:  # type: ignore[override]  # Tornado's way
+    def initialize(self, front: Services, refusal: Rejection) -> None:  # type: ignore[override]  # Tornado's way
         super().initialize(front)
         self._refusal = refusal
 

@@ -10,9 +10,9 @@ import msgspec
 from websockets.frames import Frame
 from websockets.streams import StreamReader
 
-from gischat.front.jobs.gateway import Entry, Inquiry, Snapshot, Tail
-from gischat.messages import Lane, Message, new_id
-from gischat.streams.entries import Job, Outcome, Publication, Source
+from gischat.broker.entries import Job, Outcome, Publication, Source
+from gischat.front.dispatch.gateway import Entry, JobStatus, Snapshot, Tail
+from gischat.protocol.messages import Lane, Message, new_id
 
 FRONT = "front-1"
 CHANNEL = "QGIS"
@@ -35,7 +35,7 @@ class Inquired:
     job: Job
     place: bytes
     cancels_to: int | None
-    found: "asyncio.Future[Inquiry]"
+    found: "asyncio.Future[JobStatus]"
 
 
 class FakeGateway:
@@ -63,7 +63,7 @@ class FakeGateway:
 
     async def inquire(
         self, channel: str, lane: Lane, job: Job, place: bytes, heard: int, cancels_to: int | None = None
-    ) -> Inquiry:
+    ) -> JobStatus:
         self.inquiries.append(Inquired(job, place, cancels_to, asyncio.get_running_loop().create_future()))
         return await self.inquiries[-1].found
 
@@ -101,7 +101,7 @@ class FakeOutbox:
         while not self._unread:
             self._something_to_read.clear()
             await self._something_to_read.wait()
-        return [(CHANNEL, [Entry(b"%d-0" % one.number, one) for one in self._unread.popleft()])]
+        return [(CHANNEL, [Entry(b"%d-0" % one.offset, one) for one in self._unread.popleft()])]
 
     def reconnect(self) -> None:
         raise AssertionError("this reader is not deaf")
@@ -171,7 +171,7 @@ def publication(
 ) -> Publication:
     """The `number`-th publication of a channel, of a message or of nothing."""
     id = str(msgspec.json.decode(body).get("id", "")).encode() if body else b""
-    return Publication(number=number, source=source, outcome=outcome, to=to, type=type, id=id, body=body)
+    return Publication(offset=number, source=source, outcome=outcome, to=to, type=type, id=id, body=body)
 
 
 def frames_in(data: bytes) -> list[Frame]:

@@ -15,16 +15,16 @@ from typing import Any, cast
 import msgspec
 from tornado.iostream import IOStream
 
-from gischat.front.channel.audience import Audience
-from gischat.front.channel.connection import Connection
-from gischat.front.door.rates import Pace, Rates, Visitors
-from gischat.front.door.restrictions import Bans
-from gischat.front.jobs.turnstile import Turnstiles
-from gischat.front.sockets.drops import Drops
-from gischat.front.sockets.frames import text_frame
-from gischat.front.sockets.memory import Memory
-from gischat.reading import Messages
-from gischat.streams.entries import Outcome
+from gischat.broker.entries import Outcome
+from gischat.front.auth.bans import Bans
+from gischat.front.channel.fanout import Fanout
+from gischat.front.connection.client_connection import ClientConnection
+from gischat.front.dispatch.dispatcher import Dispatcher
+from gischat.front.limits.memory_budget import MemoryBudget
+from gischat.front.limits.rate_limit import AddressState, ConnectionRateLimiter, RateLimits
+from gischat.front.limits.rejection_log import RejectionLog
+from gischat.front.transport.frames import text_frame
+from gischat.protocol.parsing import MessageParser
 from gischat.timings import Timings
 from tests.gischat.front.fakes import CHANNEL, FakeGateway, publication
 from tests.support.contract import check
@@ -112,23 +112,23 @@ class Scene:
         stack.callback(theirs.close)
         self.client = Client(theirs)
         self.gateway = cast("Any", FakeGateway())
-        self.turnstiles = Turnstiles(self.gateway, settings(**limits))
-        self.left: list[Connection] = []
+        self.dispatcher = Dispatcher(self.gateway, settings(**limits))
+        self.left: list[ClientConnection] = []
         self.closed_with: list[tuple[int, str]] = []
         self.closed = asyncio.Event()
-        self.drops = Drops()
-        self.memory = Memory(settings(**limits).max_front_bytes, self.drops)
-        self.audience = Audience()
+        self.drops = RejectionLog()
+        self.memory = MemoryBudget(settings(**limits).max_front_bytes, self.drops)
+        self.audience = Fanout()
         room: Any = SimpleNamespace(
             channel=CHANNEL, leave=self.left.append, bans=Bans(), audience=self.audience, timings=HASTY
         )
-        self.connection = Connection(
+        self.connection = ClientConnection(
             room,
             self.stream,
             self._close,
-            messages=Messages(settings(**limits)),
-            turnstiles=self.turnstiles,
-            pace=Pace(Visitors("192.0.2.7", Rates(settings(**UNLIMITED | limits)))),
+            messages=MessageParser(settings(**limits)),
+            dispatcher=self.dispatcher,
+            pace=ConnectionRateLimiter(AddressState("192.0.2.7", RateLimits(settings(**UNLIMITED | limits)))),
             drops=self.drops,
             memory=self.memory,
             max_unread_bytes=max_unread,
@@ -145,17 +145,17 @@ class Scene:
         """Tornado's own frames go through the stream, and a front is told when they wait there."""
         written = self.stream.write(frame)
         if self.stream.writing():
-            self.connection.wait_for(written)
+            self.connection.wait_drained(written)
 
     def hear_something(self) -> None:
         """Bytes have come from the client."""
-        self.connection.last_heard = asyncio.get_running_loop().time()
+        self.connection.last_received_at = asyncio.get_running_loop().time()
 
     def is_silent_after(self, seconds: float) -> bool:
         """Whether the client is silent when so much time has passed more, in which nothing happens."""
-        self.connection._ping_clock -= seconds
-        self.connection.last_heard -= seconds
-        return self.connection.is_silent(seconds)
+        self.connection._pong_due_since -= seconds
+        self.connection.last_received_at -= seconds
+        return self.connection.pong_overdue(seconds)
 
     def fill(self) -> bytes:
         """Writes to a client that does not read until its socket takes no more; returns what was written."""
@@ -172,7 +172,7 @@ class Scene:
 
     def end(self, outcome: Outcome = Outcome.PUBLISHED, body: bytes = b"{}") -> None:
         """A worker ends the last job."""
-        self.turnstiles.end(publication(1, body, source=self.gateway.jobs[-1].source, outcome=outcome))
+        self.dispatcher.complete(publication(1, body, source=self.gateway.jobs[-1].source, outcome=outcome))
 
 
 def _tcp_pair() -> tuple[socket.socket, socket.socket]:

@@ -49,7 +49,7 @@ def run_dir(directory: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: 
     shared = tmp_path_factory.mktemp("s")
     for module in (instance, remote):
         monkeypatch.setattr(module, "SHARED", shared)
-    monkeypatch.setattr(instance, "LONGEST_RUN_DIR", 0)
+    monkeypatch.setattr(instance, "MAX_RUN_DIR_LENGTH", 0)
     made = instance.run_dir(directory / ".state")
     made.mkdir()
     return made

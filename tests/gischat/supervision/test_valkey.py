@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gischat.supervision import child, valkey
+from gischat.supervision import exec_child, valkey
 
 GOOD = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"
 
@@ -15,7 +15,7 @@ GOOD = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"
 @pytest.fixture
 def increment(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of commands, the last of them damaged."""
-    monkeypatch.setattr(child, "main", lambda command: None)
+    monkeypatch.setattr(exec_child, "main", lambda command: None)
     os.environ |= {"RUN_DIR": str(directory), "STATE_DIR": str(directory)}
     data = directory / valkey.DIRECTORY
     data.mkdir()

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from gischat.errors import Refused
-from gischat.front.channel.cache import CachedAnswer, ReadPace, SharedRead
+from gischat.errors import Unavailable
+from gischat.front.channel.cache import CachedAnswer, ReadPacer, SharedRead
 from gischat.timings import Timings
 from tests.support.virtual_time import pass_time, settle, virtual_time
 
@@ -54,9 +54,9 @@ async def test_what_goes_wrong_goes_wrong_for_all_who_share_it_and_not_for_the_n
     shared = SharedRead(source.read)
     asked = [asyncio.create_task(shared.get()) for _ in range(3)]
     await settle()
-    source.reads[-1].set_exception(Refused("away"))
+    source.reads[-1].set_exception(Unavailable("away"))
     for one in asked:
-        with pytest.raises(Refused):
+        with pytest.raises(Unavailable):
             await one
     again = asyncio.create_task(shared.get())
     await settle()
@@ -127,8 +127,8 @@ async def test_a_failure_is_kept_for_nobody() -> None:
     cached = CachedAnswer(source.read)
     asked = ask(cached)
     await settle()
-    source.reads[-1].set_exception(Refused("away"))
-    with pytest.raises(Refused):
+    source.reads[-1].set_exception(Unavailable("away"))
+    with pytest.raises(Unavailable):
         await asked
     again = ask(cached)
     await settle()
@@ -139,7 +139,7 @@ async def test_a_failure_is_kept_for_nobody() -> None:
 @virtual_time
 async def test_large_answers_are_not_read_again_at_once_whichever_are_asked_for() -> None:
     """Whatever is published meanwhile: to read them and put them together is work that all others wait for."""
-    body, pace = b"x" * 5_000_000, ReadPace(20e6)
+    body, pace = b"x" * 5_000_000, ReadPacer(20e6)
     sources = [Source() for _ in range(4)]
     cached = [CachedAnswer(source.read, pace) for source in sources]
     asked = [ask(one) for one in cached]

@@ -1,0 +1,20 @@
+-- Ends a job with one publication: acknowledge, publish and store, all or nothing. A message that was published before is
+-- not published again: its sender is told what was, or why that is not so. Where people have to be registered, `not_yours`
+-- is what a sender is told who is not the `author`, of whose nickname that is the key.
+local entry, size, source, id, sender, digest, outcome, kind, body, stored, used, not_yours, author = unpack(ARGV)
+
+if not ack(entry, size) then return 0 end
+local verdict, own_id = judge(source, sender, id, digest)
+if verdict == 'duplicate' then
+  publish(source, 'duplicate', '', kind, '', published_body(own_id) or under_id(body, id, own_id))
+elseif verdict == 'used' then
+  publish(source, 'refused', '', 'duplicate_id', '', used)
+elseif not_yours and is_owned_by_other(source, author) then
+  publish(source, 'refused', '', 'not_registered', '', not_yours)
+else
+  body = under_id(body, id, own_id)
+  local place = publish(source, outcome, '', kind, own_id, body)
+  note_sender(source, sender, own_id, digest, place)
+  if stored == '1' then store(body) end
+end
+return 1

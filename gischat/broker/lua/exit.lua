@@ -1,0 +1,26 @@
+-- A client says that it goes: its nickname is free, the channel is told. Nobody can say it for another.
+local entry, size, source, id, sender, digest, key, exiter, not_yours, used = unpack(ARGV)
+
+if not ack(entry, size) then return 0 end
+local connection = connection_of(source)
+forget_wish(connection)
+local mine, nickname = nickname_of(connection)
+if mine ~= key and (mine or redis.call('HEXISTS', USERS, key) == 1) then
+  publish(source, 'refused', '', 'uncompliant', '', not_yours)
+  return 1
+end
+local verdict, own_id = judge(source, sender, id, digest)
+if verdict == 'duplicate' then
+  publish(source, 'duplicate', '', 'exiter', '', '')
+elseif verdict == 'used' then
+  publish(source, 'refused', '', 'duplicate_id', '', used)
+else
+  if mine then
+    unset_nickname(connection, key)
+    exiter = exiter:gsub('("exiter":")[^"]+', '%1' .. nickname) -- as all others know it
+  end
+  local place = publish(source, 'published', '', 'exiter', own_id, under_id(exiter, id, own_id))
+  note_sender(source, sender, own_id, digest, place)
+  if mine then grant(key) end
+end
+return 1

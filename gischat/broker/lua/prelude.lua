@@ -1,0 +1,214 @@
+-- Stands before every script, after the limits (constants made from the settings).
+-- Scripts run on Redis >= 6.2: they write what they decided, so TIME may be asked.
+-- Two of them run for every message, and what a command costs in here is mostly the way to it: so none is asked that an
+-- answer before it has made unnecessary.
+
+local INBOX, OUTBOX, OUTBOX_SIZES, COUNTERS, INBOX_BYTES, HISTORY, IDS, FRONTS, COUNTS, USERS, NICKNAMES, DEAD, REAPED,
+  SENDERS = unpack(KEYS)
+
+-- Behind these stand the keys that only some scripts are handed, and then, where a job's body is kept chunked_size, those of its
+-- chunks.
+local FIRST_OWN = 15
+local FIRST_CHUNK = FIRST_OWN + OWN_KEYS
+local chunks = #KEYS + 1 - FIRST_CHUNK
+
+local function delete_chunks()
+  if chunks > 0 then redis.call('DEL', unpack(KEYS, FIRST_CHUNK)) end
+end
+
+-- How many bytes of a client's wait in the heavy lane: a field of COUNTERS.
+local function heavy_bytes_field(client)
+  return 'heavy_bytes:' .. client
+end
+
+-- The share of a job's client shrinks by the job; it is still in the inbox, without its body.
+local function release_heavy_bytes(entry, size)
+  local found = redis.call('XRANGE', INBOX, entry, entry)[1]
+  if not found then return end
+  local client = ''
+  for index = 1, #found[2], 2 do
+    if found[2][index] == 'client' then client = found[2][index + 1] end
+  end
+  local share = heavy_bytes_field(client)
+  if redis.call('HINCRBY', COUNTERS, share, -size) <= 0 then redis.call('HDEL', COUNTERS, share) end
+end
+
+-- A script is one moment.
+local moment
+local function milliseconds()
+  if not moment then
+    local time = redis.call('TIME')
+    moment = time[1] * 1000 + math.floor(time[2] / 1000)
+  end
+  return moment
+end
+
+-- Ends a job: true for the first who asks, false for all who come after (a worker that was thought dead, a command sent
+-- again after a lost connection). Whoever gets false publishes nothing.
+local function ack(entry, size)
+  if redis.call('XACK', INBOX, GROUP, entry) == 0 then return false end
+  if chunks > 0 then release_heavy_bytes(entry, size) end
+  redis.call('XDEL', INBOX, entry)
+  redis.call('DECRBY', INBOX_BYTES, size)
+  delete_chunks()
+  return true
+end
+
+-- Drops the oldest publications that are beyond the bounds in number, bytes or age, of so many that ack so many bytes;
+-- the newest always stays.
+local function trim(length, bytes)
+  local horizon = milliseconds() - OUTBOX_AGE
+  local dropped = 0
+  while length - dropped > 1 do
+    local at, size = redis.call('LINDEX', OUTBOX_SIZES, 0):match('(%d+) (%d+)')
+    local fits = length - dropped <= OUTBOX_MESSAGES and bytes <= OUTBOX_BYTES and tonumber(at) >= horizon
+    if fits then break end
+    redis.call('LPOP', OUTBOX_SIZES)
+    bytes = bytes - size
+    dropped = dropped + 1
+  end
+  if dropped > 0 then
+    redis.call('XTRIM', OUTBOX, 'MAXLEN', '=', length - dropped)
+    redis.call('HSET', COUNTERS, 'outbox_bytes', bytes)
+  end
+end
+
+-- When a message of this id was published, in milliseconds, if that was in the last minutes.
+local function published_at(id)
+  local at = tonumber(redis.call('ZSCORE', IDS, id))
+  return at and at >= milliseconds() - IDS_AGE and at
+end
+
+local function is_duplicate(id)
+  return id ~= '' and published_at(id)
+end
+
+-- The connection that a job comes from: the first two of the three chunks of its source.
+local function connection_of(source)
+  return source:match('^(.+)/') or ''
+end
+
+-- The nickname of a connection: the key by which nicknames are compared, and as its holder wrote it; nil where it has none.
+local function nickname_of(connection)
+  local nickname = redis.call('HGET', NICKNAMES, connection) or ''
+  return nickname:match('^%S+'), nickname:match('%S+$')
+end
+
+local function record_id(id)
+  redis.call('ZADD', IDS, milliseconds(), id)
+end
+
+local function delete_ids(ids)
+  for first = 1, #ids, 1000 do
+    local last = math.min(first + 999, #ids)
+    redis.call('ZREM', IDS, unpack(ids, first, last))
+    redis.call('HDEL', SENDERS, unpack(ids, first, last))
+  end
+end
+
+local function trim_ids()
+  delete_ids(redis.call('ZRANGEBYSCORE', IDS, '-inf', '(' .. milliseconds() - IDS_AGE))
+  delete_ids(redis.call('ZRANGE', IDS, 0, -IDS_NUMBER - 1))
+end
+
+-- `id` is the message's, where one is published; by it a client can ask for what came after. Returns the entry's place.
+local function publish(source, outcome, to, kind, id, body)
+  local offset = redis.call('HINCRBY', COUNTERS, 'published', 1)
+  local place = redis.call('XADD', OUTBOX, '*',
+    'offset', offset, 'source', source, 'outcome', outcome, 'to', to, 'type', kind, 'id', id, 'body', body)
+  -- Numbers that begin anew tell of counters that are gone, and a first size of sizes that are.
+  if offset == 1 then redis.call('DEL', OUTBOX_SIZES) end
+  local length = redis.call('RPUSH', OUTBOX_SIZES, milliseconds() .. ' ' .. #body)
+  if length == 1 then redis.call('HDEL', COUNTERS, 'outbox_bytes') end
+  trim(length, redis.call('HINCRBY', COUNTERS, 'outbox_bytes', #body))
+  if id ~= '' then record_id(id) end
+  if offset % IDS_STEP == 0 then trim_ids() end
+  return place
+end
+
+-- The newest always stays.
+local function store(body)
+  if HISTORY_MESSAGES == 0 then return end
+  local length, grown = redis.call('RPUSH', HISTORY, body), #body
+  if length > HISTORY_MESSAGES then -- as a rule, one goes for one that comes
+    grown = grown - #redis.call('LPOP', HISTORY)
+    length = length - 1
+  end
+  local bytes = redis.call('HINCRBY', COUNTERS, 'history_bytes', grown)
+  if length == 1 or bytes == grown or bytes < 0 then -- the history is gone, or what was counted
+    bytes = 0
+    for _, stored in ipairs(redis.call('LRANGE', HISTORY, 0, -1)) do bytes = bytes + #stored end
+    redis.call('HSET', COUNTERS, 'history_bytes', bytes)
+  end
+  while length > 1 and (length > HISTORY_MESSAGES or bytes > HISTORY_BYTES) do
+    bytes = redis.call('HINCRBY', COUNTERS, 'history_bytes', -#redis.call('LPOP', HISTORY))
+    length = length - 1
+  end
+end
+
+-- The stored messages, oldest first.
+local function history()
+  if HISTORY_MESSAGES == 0 then return {} end
+  return redis.call('LRANGE', HISTORY, -HISTORY_MESSAGES, -1)
+end
+
+-- A front whose lease has not run out.
+local function is_alive(front)
+  local ends = redis.call('ZSCORE', FRONTS, front)
+  return ends and tonumber(ends) > milliseconds()
+end
+
+-- A front that has not been swept. Its lease may have run out: it renews it yet, or a worker sweeps it with all that it
+-- has told by then.
+local function is_known(front)
+  return redis.call('ZSCORE', FRONTS, front)
+end
+
+-- The front of a connection.
+local function front_of(connection)
+  return connection:match('^(.+)/')
+end
+
+-- A front's connections that have a nickname.
+local function connections_of(front)
+  local addresses = {}
+  for _, address in ipairs(redis.call('HKEYS', NICKNAMES)) do
+    if address:sub(1, #front + 1) == front .. '/' then table.insert(addresses, address) end
+  end
+  return addresses
+end
+
+-- Connections in the channel, over all living fronts.
+local function user_count()
+  local total = 0
+  for _, front in ipairs(redis.call('ZRANGEBYSCORE', FRONTS, milliseconds(), '+inf')) do
+    total = total + (redis.call('HGET', COUNTS, front) or 0)
+  end
+  return total
+end
+
+-- `head` is the message up to the number.
+local function publish_count(source, head)
+  local id = head:match('"id":"(.-)"')
+  publish(source, 'published', '', 'nb_users', id, head .. string.format('%d', user_count()) .. '}')
+end
+
+-- The source of a message that an operator sends on its way again: no front has this name.
+local OPERATOR = 'operator/0/0'
+
+-- Who says to have written a message, or liked one. It is written as type, id, timestamp and then its author, in which
+-- there is nothing that JSON escapes.
+local function author_of(body)
+  return body:match('^{"type":"[a-z]+","id":"[^"]+","timestamp":%d+,"[a-z_]*author":"([^"]+)"')
+end
+
+-- Whether a message's author (the key of the nickname) is registered by another connection than that of its source.
+local function is_owned_by_other(source, author)
+  local owner = source ~= OPERATOR and redis.call('HGET', USERS, author)
+  return owner and owner ~= connection_of(source)
+end
+
+local function discard(letter)
+  redis.call('XDEL', DEAD, letter[1])
+  redis.call('HINCRBY', COUNTERS, 'dead_bytes', -#letter[2][8])
+end

@@ -1,0 +1,19 @@
+-- So many connections of a front are in the channel now; everyone is told the sum over all fronts.
+local entry, size, source, id, front, connections, count_head = unpack(ARGV)
+
+if not ack(entry, size) then return 0 end
+if is_duplicate(id) then
+  -- Enqueued twice, for an answer was lost: the front may have told a newer count meanwhile.
+  publish(source, 'duplicate', '', 'count', '', '')
+  return 1
+end
+record_id(id)
+if is_known(front) then
+  if connections == '0' then
+    redis.call('HDEL', COUNTS, front)
+  else
+    redis.call('HSET', COUNTS, front, connections)
+  end
+end
+publish_count(source, count_head)
+return 1

@@ -1,0 +1,440 @@
+"""What we need of Redis, asked over connections that are made as those of fronts and workers. Nothing is changed."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from gischat.broker.cluster import slots_of
+from gischat.broker.commands import CLUSTER_ONLY, COMMANDS, KEY, acl_name
+from gischat.broker.connection import Connection, opened
+from gischat.broker.discovery import dialer, node_dialer, sentinel
+from gischat.broker.keys import SLOTS, ChannelKeys, key_slot
+from gischat.broker.resp_errors import (
+    AuthenticationError,
+    BusyLoadingError,
+    MasterNotFoundError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
+from gischat.diagnostics.capacity import total_bytes
+from gischat.diagnostics.findings import Finding, ok, problem, size, undetermined, warning
+from gischat.redis_url import ENCODE, Kind, Node, RedisUrl, parse
+from gischat.settings import Settings
+from gischat.timings import Timings
+
+NAME = "gischat-check"  # what CLIENT LIST shows
+MIN_REDIS, MIN_VALKEY = (6, 2), (8, 0)
+MAX_ROUND_TRIP = 0.05  # seconds; a message's way takes several
+MAX_CLOCK_SKEW = 2.0  # seconds
+FULL = 0.9  # of a limit
+
+# Failures of a connection, and of a command that is not answered.
+FAILURES = (RedisError, OSError, TimeoutError)
+
+Dial = Callable[[], Awaitable[Connection]]
+
+
+async def check_redis(settings: Settings, timings: Timings = Timings()) -> AsyncIterator[Finding]:
+    """Everything about what `REDIS_URL` names."""
+    where = parse(settings.redis_url)
+    if where.kind is Kind.CLUSTER:
+        findings = _check_cluster(settings, timings, where)
+    elif where.kind is Kind.SENTINEL:
+        findings = _check_sentinels(settings, timings, where)
+    else:
+        findings = _check_server(settings, timings, f"redis {where}", where, dialer(where, NAME, timings))
+    async for finding in findings:
+        yield finding
+
+
+# One server
+
+
+class Server:
+    """A connection that is asked one thing at a time."""
+
+    def __init__(self, connection: Connection, answer_seconds: float) -> None:
+        self._connection = connection
+        self._answer_seconds = answer_seconds
+
+    async def ask(self, *command: str) -> Any:
+        async with asyncio.timeout(self._answer_seconds):
+            return await self._connection.ask(*command)
+
+    async def look(self, *command: str) -> Any:
+        """As `ask`; None where we may not: managed services forbid or lack some commands."""
+        try:
+            return await self.ask(*command)
+        except ResponseError:
+            return None
+
+
+@contextlib.asynccontextmanager
+async def _connected(dial: Dial, timings: Timings) -> AsyncIterator[Server]:
+    async with opened(await dial()) as connection:
+        server = Server(connection, timings.redis_answer)
+        await server.ask("PING")
+        yield server
+
+
+async def _check_server(
+    settings: Settings, timings: Timings, subject: str, where: RedisUrl, dial: Dial
+) -> AsyncIterator[Finding]:
+    try:
+        async with _connected(dial, timings) as server:
+            yield await _round_trip(subject, server)
+            info = _fields(await server.look("INFO") or b"")
+            for finding in _read_info(settings, subject, where, info):
+                yield finding
+            async for finding in _check_persistence(subject, server, info):
+                yield finding
+            yield await _check_clock(subject, server)
+            yield await _check_permissions(settings, subject, where, server)
+    except FAILURES as error:
+        yield _explained(subject, where, error)
+
+
+async def _round_trip(subject: str, server: Server) -> Finding:
+    taken = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        await server.ask("PING")
+        taken.append(time.perf_counter() - begun)
+    says = f"answers in {min(taken) * 1000:.1f} ms"
+    if min(taken) <= MAX_ROUND_TRIP:
+        return ok(subject, says)
+    return warning(subject, f"{says}; a message's way takes several such trips", "a Redis nearer to fronts and workers")
+
+
+def _fields(info: bytes) -> dict[str, str]:
+    """INFO's answer: lines of name:value."""
+    lines = info.decode(errors="replace").splitlines()
+    return {name: value for name, _, value in (line.partition(":") for line in lines) if value}
+
+
+def _read_info(settings: Settings, subject: str, where: RedisUrl, info: Mapping[str, str]) -> Iterator[Finding]:
+    if "redis_version" not in info:
+        yield undetermined(
+            subject,
+            "does not let us see INFO: version, role, memory and persistence are not known",
+            "look at its console, or allow +info (deploy/redis/users.acl)",
+        )
+        return
+    yield _read_version(subject, info)
+    yield from _read_role(subject, where, info)
+    yield _read_eviction(subject, info)
+    yield _read_memory(settings, subject, info)
+    yield from _read_clients(subject, info)
+
+
+def _read_version(subject: str, info: Mapping[str, str]) -> Finding:
+    # A Valkey tells as its redis_version what it is compatible with.
+    name, least = ("Valkey", MIN_VALKEY) if "valkey_version" in info else ("Redis", MIN_REDIS)
+    version = info.get("valkey_version") or info["redis_version"]
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if numbers < least:
+        needed = ".".join(map(str, least))
+        return problem(subject, f"is {name} {version}, too old", f"{name} {needed} or newer")
+    return ok(subject, f"is {name} {version}")
+
+
+def _read_role(subject: str, where: RedisUrl, info: Mapping[str, str]) -> Iterator[Finding]:
+    if info.get("role") == "slave":
+        yield problem(subject, "is a replica, which takes no messages", "the master's address, or redis+sentinel://")
+    if info.get("cluster_enabled") == "1" and where.kind is not Kind.CLUSTER:
+        yield problem(subject, "is a node of a cluster", "redis+cluster:// in REDIS_URL")
+    if where.kind is not Kind.SERVER and info.get("connected_slaves") == "0":
+        yield warning(subject, "has no replica: when it dies, nothing takes its place", "a replica for it")
+
+
+def _read_eviction(subject: str, info: Mapping[str, str]) -> Finding:
+    policy, limit = info.get("maxmemory_policy", ""), int(info.get("maxmemory", 0))
+    remedy = "maxmemory-policy noeviction, in its configuration and by CONFIG SET"
+    if policy == "noeviction":
+        return ok(subject, "throws nothing away (noeviction)")
+    if not policy:
+        return undetermined(subject, "does not say what it does when its memory is full", remedy)
+    if policy.startswith("volatile-"):
+        return warning(subject, f"throws away what has a time to live when its memory is full ({policy})", remedy)
+    if not limit:
+        return warning(subject, f"would throw messages away ({policy}) if it had a maxmemory", remedy)
+    return problem(subject, f"throws messages away when its memory is full ({policy})", remedy)
+
+
+def _read_memory(settings: Settings, subject: str, info: Mapping[str, str]) -> Finding:
+    limit = int(info.get("maxmemory", 0))
+    room, what = (limit, "its maxmemory is") if limit else (int(info.get("total_system_memory", 0)), "its machine has")
+    used, needed = int(info.get("used_memory", 0)), total_bytes(settings)
+    if not room:
+        return undetermined(subject, "does not say how much memory it may take")
+    if limit and used > FULL * limit:
+        return warning(
+            subject,
+            f"has {size(used)} of {size(limit)} in use; when it is full, people are refused",
+            "a higher maxmemory, or lower MAX_INBOX_BYTES and MAX_OUTBOX_BYTES",
+        )
+    if needed > room:
+        return warning(
+            subject,
+            f"full streams of {len(settings.channels)} channels may take {size(needed)}, {what} {size(room)}",
+            "more memory, or lower MAX_INBOX_BYTES and MAX_OUTBOX_BYTES, which are for each channel",
+        )
+    return ok(subject, f"full streams may take {size(needed)}, {what} {size(room)}")
+
+
+def _read_clients(subject: str, info: Mapping[str, str]) -> Iterator[Finding]:
+    clients, most = int(info.get("connected_clients", 0)), int(info.get("maxclients", 0))
+    if most and clients > FULL * most:
+        yield warning(subject, f"has {clients} clients of at most {most}", "a higher maxclients")
+
+
+async def _check_persistence(subject: str, server: Server, info: Mapping[str, str]) -> AsyncIterator[Finding]:
+    if "aof_enabled" not in info:
+        return
+    for name in ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status"):
+        if info.get(name, "ok") != "ok":
+            remedy = "its log says why: a full disk, no memory to fork (vm.overcommit_memory=1)"
+            yield problem(subject, f"could not write its data to the disk ({name})", remedy)
+    appendfsync = await _configured(server, "appendfsync")
+    remedy = "appendonly yes and appendfsync everysec, in its configuration and by CONFIG SET"
+    if info["aof_enabled"] == "0":
+        snapshots = await _configured(server, "save")
+        kept = "" if snapshots is None else "; it keeps snapshots only" if snapshots else "; it keeps nothing"
+        yield warning(subject, f"has no append-only file: what is on its way is lost when it ends{kept}", remedy)
+    elif appendfsync == "no":
+        yield warning(subject, "leaves it to the system when its file is written: half a minute may be lost", remedy)
+    else:
+        yield ok(subject, f"has an append-only file (appendfsync {appendfsync or 'cannot be seen'})")
+
+
+async def _configured(server: Server, name: str) -> str | None:
+    """A value of its configuration; None where we may not look."""
+    answer = await server.look("CONFIG", "GET", name)
+    return answer[1].decode() if answer else None
+
+
+async def _check_clock(subject: str, server: Server) -> Finding:
+    """Leases, ids and ages go by Redis' clock alone; the times in messages go by those of fronts."""
+    before = time.time()
+    seconds, microseconds = await server.ask("TIME")
+    ours = (before + time.time()) / 2
+    difference = int(seconds) + int(microseconds) / 1e6 - ours
+    if abs(difference) <= MAX_CLOCK_SKEW:
+        return ok(subject, "has the same time as this machine")
+    direction = "ahead of" if difference > 0 else "behind"
+    return warning(
+        subject,
+        f"is {abs(difference):.0f} s {direction} this machine; the times that people see are this machine's",
+        "a time service (chrony, systemd-timesyncd) on both",
+    )
+
+
+# Asks what this user may do, without doing it (Redis 7, Valkey).
+_ASK_PERMISSIONS = """
+if not redis.acl_check_cmd then return false end
+local refused = {}
+for index, command in ipairs(cjson.decode(ARGV[1])) do
+  local is_known, is_allowed = pcall(redis.acl_check_cmd, unpack(command))
+  if not (is_known and is_allowed) then table.insert(refused, index) end
+end
+return refused
+"""
+
+
+async def _check_permissions(settings: Settings, subject: str, where: RedisUrl, server: Server) -> Finding:
+    remedy = "let its ACL user have what is in deploy/redis/users.acl"
+    commands = [command for command in COMMANDS if where.kind is Kind.CLUSTER or command not in CLUSTER_ONLY]
+    keys = [ChannelKeys(settings.instance_id, channel).outbox for channel in settings.channels]
+    asked = [
+        [word.replace(KEY, key) for word in command.split(" ")]  # a channel's name may hold blanks
+        for command in commands
+        for key in _tried(command, keys)
+    ]
+    try:
+        refused = await server.ask("EVAL", _ASK_PERMISSIONS, "0", json.dumps(asked))
+    except NoPermissionError:
+        return problem(subject, "does not let this user run scripts (EVAL)", remedy)
+    if refused is None:
+        return undetermined(
+            subject, "is too old to say what this user may do", "start a front: its log tells what is refused"
+        )
+    if refused:
+        names = sorted({acl_name(" ".join(asked[index - 1])) for index in refused})
+        pattern = f"gischat:{{{settings.instance_id}:*"
+        return problem(subject, f"does not let this user do {', '.join(names)} on keys {pattern}", remedy)
+    return ok(subject, f"lets this user do all that we need on the keys of {len(keys)} channels")
+
+
+# Sentinels
+
+
+async def _check_sentinels(settings: Settings, timings: Timings, where: RedisUrl) -> AsyncIterator[Finding]:
+    masters: set[Node] = set()
+    failed: list[Finding] = []
+    for node in where.nodes:
+        subject = f"sentinel {node}"
+        try:
+            async with opened(sentinel(where, node, NAME, timings)) as connection:
+                server = Server(connection, timings.redis_connect / 2)
+                found = await server.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", where.service)
+                if found is None:
+                    says = f"does not know {where.service}"
+                    failed.append(problem(subject, says, "the service in REDIS_URL, behind the last host"))
+                    continue
+                masters.add(Node(found[0].decode(), int(found[1])))
+                yield await _quorum(subject, where, server)
+        except AuthenticationError:
+            says = "wants a password of its own, or another user and password"
+            failed.append(problem(subject, says, "sentinel_password=, and sentinel_username=, in REDIS_URL"))
+        except FAILURES as error:
+            failed.append(_explained(subject, where, error))
+    for finding in failed:
+        # One that answers is enough to start with; the others are for the day when it does not.
+        yield warning(finding.subject, finding.message, finding.remedy) if masters else finding
+    if not masters:
+        return
+    if len(masters) > 1:
+        yield problem("sentinels", f"name different masters: {', '.join(map(str, sorted(masters)))}", "SENTINEL RESET")
+    dial = dialer(where, NAME, timings)
+    async for finding in _check_server(settings, timings, f"redis {min(masters)}", where, dial):
+        yield finding
+
+
+async def _quorum(subject: str, where: RedisUrl, server: Server) -> Finding:
+    try:
+        await server.ask("SENTINEL", "CKQUORUM", where.service)
+    except NoPermissionError:
+        return undetermined(subject, "does not let us see whether there is a quorum")
+    except ResponseError:
+        return warning(
+            subject,
+            "sees too few Sentinels to agree on a new master: when the master dies, nothing takes its place",
+            "start the others; SENTINEL CKQUORUM says how many are missing",
+        )
+    return ok(subject, "answers, and sees a quorum")
+
+
+# A cluster
+
+
+async def _check_cluster(settings: Settings, timings: Timings, where: RedisUrl) -> AsyncIterator[Finding]:
+    dial = node_dialer(where, NAME, timings)
+    slots: list[tuple[range, Node]] = []
+    failed: list[Finding] = []
+    for node in where.nodes:
+        try:
+            slots = slots or await slots_of(node, dial, timings)
+        except FAILURES as error:
+            failed.append(_explained(f"redis {node}", where, error))
+    for finding in failed:
+        yield warning(finding.subject, finding.message, finding.remedy) if slots else finding
+    if not slots:
+        return
+    yield _check_slots(settings, slots)
+    for node in sorted({node for _, node in slots}):
+        async for finding in _check_server(settings, timings, f"redis {node}", where, partial(dial, node)):
+            yield finding
+
+
+def _check_slots(settings: Settings, slots: list[tuple[range, Node]]) -> Finding:
+    masters = {node for _, node in slots}
+    covered = sum(len(numbers) for numbers, _ in slots)
+    if covered == SLOTS:
+        return ok("cluster", f"{len(masters)} masters have all slots")
+    homeless = [channel for channel in settings.channels if not _has_home(settings, channel, slots)]
+    lost = f"channels {', '.join(homeless)}" if homeless else "none of our channels"
+    return problem(
+        "cluster",
+        f"{SLOTS - covered} slots have no master; of them {lost}",
+        "redis-cli --cluster check HOST:PORT, then --cluster fix",
+    )
+
+
+def _has_home(settings: Settings, channel: str, slots: list[tuple[range, Node]]) -> bool:
+    slot = key_slot(ChannelKeys(settings.instance_id, channel).outbox)
+    return any(slot in numbers for numbers, _ in slots)
+
+
+# Failures in an operator's words
+
+
+def _explained(subject: str, where: RedisUrl, error: BaseException) -> Finding:
+    for kind, explain in _EXPLANATIONS:
+        for cause in _causes(error):
+            if isinstance(cause, kind):
+                return problem(subject, *explain(where, cause))
+    return problem(subject, str(error) or type(error).__name__, "see REDIS_URL, and its own log")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """What was raised, and what it was raised for, first cause last."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+Explanation = tuple[str, str]  # what it says, remedy
+
+
+def _untrusted(_: RedisUrl, error: Any) -> Explanation:
+    return f"shows a certificate that is not trusted: {error.verify_message}", "ssl_ca_certs=FILE in REDIS_URL"
+
+
+def _no_tls(where: RedisUrl, error: Any) -> Explanation:
+    if "REQUIRED" in str(error.reason):
+        return "wants a certificate of ours", "ssl_certfile=FILE and ssl_keyfile=FILE in REDIS_URL"
+    return f"cannot be spoken to by TLS ({error.reason})", "redis:// in place of rediss://, or its port for TLS"
+
+
+def _wrong_password(where: RedisUrl, _: Any) -> Explanation:
+    if "password" in where.options:
+        return "does not accept this user and password", ENCODE
+    return "wants a password", "redis://user:password@host:port in REDIS_URL"
+
+
+_EXPLANATIONS: tuple[tuple[type[BaseException], Callable[[RedisUrl, Any], Explanation]], ...] = (
+    (ssl.SSLCertVerificationError, _untrusted),
+    (ssl.SSLError, _no_tls),
+    (MasterNotFoundError, lambda *_: ("no Sentinel names a master that lives", "SENTINEL MASTERS, on each of them")),
+    (AuthenticationError, _wrong_password),
+    (NoPermissionError, lambda *_: ("does not let this user connect", "+client|setname, as in deploy/redis/users.acl")),
+    (BusyLoadingError, lambda *_: ("is loading its data", "wait")),
+    (ResponseError, lambda _, error: _answered(error)),
+    (socket.gaierror, lambda *_: ("its name is not known", "the host in REDIS_URL")),
+    (ConnectionRefusedError, lambda *_: ("nothing listens there", "start it; host and port in REDIS_URL; its `bind`")),
+    (FileNotFoundError, lambda *_: ("there is no such socket", "start it; its `unixsocket`; the path in REDIS_URL")),
+    (PermissionError, lambda *_: ("this user may not open it", "its `unixsocketperm`, and our user's group")),
+    (TimeoutError, lambda *_: ("does not answer", "a firewall? its `bind`? host and port in REDIS_URL")),
+    (ConnectionResetError, lambda where, _: _connection_closed(where)),
+)
+
+
+def _answered(error: ResponseError) -> Explanation:
+    says = str(error)
+    known = {
+        "cluster support disabled": ("is in no cluster", "redis:// in place of redis+cluster://"),
+        "unknown command 'SENTINEL'": ("is no Sentinel", "the Sentinels' addresses (port 26379), or redis:// alone"),
+        "DB index": ("has no database of this number", "the number at the end of REDIS_URL; 0 is always there"),
+    }
+    found = (explanation for words, explanation in known.items() if words.lower() in says.lower())
+    return next(found, (f"answers: {says}", "see REDIS_URL, and its own log"))
+
+
+def _connection_closed(where: RedisUrl) -> Explanation:
+    if not where.has_tls:
+        return "hangs up", "rediss:// if it wants TLS; its log"
+    if "ssl_certfile" not in where.options:
+        return "hangs up", "ssl_certfile=FILE and ssl_keyfile=FILE in REDIS_URL, if it wants a certificate; its log"
+    return "hangs up", "its log"
+
+
+def _tried(command: str, keys: list[str]) -> list[str]:
+    """Keys to try a command with: where it has none, once."""
+    return keys if KEY in command else keys[:1]

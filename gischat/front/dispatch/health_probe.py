@@ -1,0 +1,51 @@
+"""Alive means hearing: a heartbeat goes the way of every message, round the whole circle.
+
+From here through the inbox to a worker, through the outbox and the subscriber back to here. While it comes round,
+messages do too; when it does not, the front says so.
+"""
+
+import asyncio
+import time
+
+from gischat.broker.entries import HEARTBEAT
+from gischat.front.dispatch.dispatcher import Dispatcher, JobResult
+from gischat.observability import metrics
+from gischat.protocol.messages import Message
+from gischat.timings import Timings
+
+
+class RoundTripProbe:
+    """Beats through one channel: all channels of a front share its connections to Redis and its workers."""
+
+    def __init__(self, channel: str, dispatcher: Dispatcher, timings: Timings = Timings()) -> None:
+        self._timings = timings
+        self._dispatcher = dispatcher
+        self._job_queue = dispatcher.open(channel)
+        self._sent_at = 0.0  # by a clock that is finer than the loop's, which counts milliseconds
+        self._returned_at: float | None = None
+        self._measured = metrics.HEARTBEAT_SECONDS.labels(channel).observe
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether messages go round."""
+        return self._returned_at is not None and self._now() - self._returned_at < self._timings.heartbeat_lost
+
+    async def run(self) -> None:
+        """Beats until it is cancelled."""
+        while True:
+            if self._job_queue.is_idle:
+                self._sent_at = time.monotonic()
+                self._job_queue.submit(Message(HEARTBEAT, "", b"{}"), self._on_done, bounded=False)
+            await asyncio.sleep(self._timings.heartbeat)
+
+    def stop(self) -> None:
+        """Forgets the beat that is on its way: nobody waits for it any more."""
+        self._dispatcher.close(self._job_queue)
+
+    def _on_done(self, ending: JobResult) -> None:
+        if not ending.is_refusal:
+            self._returned_at = self._now()
+            self._measured(time.monotonic() - self._sent_at)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()

@@ -1,0 +1,170 @@
+"""What is logged of a request and of a websocket, and the id that a request is known by.
+
+Every request has an id, which its answer bears as X-Request-ID: what a user reports, a proxy's log and ours are found
+by it.
+"""
+
+import logging
+import re
+import secrets
+from urllib.parse import parse_qsl, quote
+
+from tornado.httputil import HTTPServerRequest
+from tornado.web import HTTPError, RequestHandler
+
+log = logging.getLogger(__name__)
+access_log = logging.getLogger("gischat.access")
+
+REQUEST_ID = "X-Request-ID"
+REQUEST_ID_FORM = re.compile(r"[\w.:-]{8,128}", re.ASCII)
+MESSAGE_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
+
+PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+REJECTED_STATUSES = "was_turned_away"
+MAX_PATH, MAX_METHOD, MAX_HEADER = 200, 10, 120
+HIDDEN = "***"
+
+ANSWERED = "%(address)s %(method)s %(path)s %(status)d %(bytes)dB %(duration_ms).1fms"
+OPENED = "%(address)s websocket %(path)s opened as connection %(connection)d"
+ENDED = "%(address)s websocket of connection %(connection)d ended by %(by)s with %(code)d after %(seconds).1fs"
+
+
+def identify(request: HTTPServerRequest, *, is_vouched_for: bool) -> None:
+    """Gives a request its id, once, before anything else is done with it.
+
+    Args:
+        is_vouched_for: the request comes from a proxy that we trust, whose id for it is taken over if it is a sane one.
+    """
+    given = request.headers.get(REQUEST_ID, "")
+    if not (is_vouched_for and REQUEST_ID_FORM.fullmatch(given)):
+        # It stands where the client's own would: a header goes when a websocket's handshake is forgotten.
+        request.headers[REQUEST_ID] = secrets.token_hex(8)
+
+
+def request_id(request: HTTPServerRequest) -> str:
+    return str(request.headers.get(REQUEST_ID, ""))
+
+
+def log_request(handler: RequestHandler) -> None:
+    """One line a request; those of the probes, which come every few seconds, only where something is wrong."""
+    status, request = handler.get_status(), handler.request
+    if status == 101:
+        return  # a websocket says itself when it is open
+    is_quiet = (
+        getattr(request, REJECTED_STATUSES, False)
+        or (status < 500 and request.path in PROBES)
+        or (status < 400 and getattr(handler, "IS_QUIET", False))
+    )
+    level = logging.DEBUG if is_quiet else logging.INFO
+    if status >= 500 and not is_quiet:
+        level = logging.WARNING  # a fault of ours has its own line, as an error
+    log_answered(request, level, status, int(handler._headers.get("Content-Length", 0)))
+
+
+def log_answered(request: HTTPServerRequest, level: int, status: int, size: int) -> None:
+    """The line of a request."""
+    if access_log.isEnabledFor(level):
+        fields = {
+            "address": request.remote_ip,
+            "method": _method(request),
+            "path": shown_path(request),
+            "status": status,
+            "bytes": size,
+            "duration_ms": round(1000 * request.request_time(), 1),
+            "request": request_id(request),
+            "user_agent": _header(request, "User-Agent"),
+        }
+        access_log.log(level, ANSWERED, fields, extra=fields)
+
+
+def mark_rejected(handler: RequestHandler) -> None:
+    """This request is one of too many. They are counted, and told of once in a while: a flood must not fill the log."""
+    setattr(handler.request, REJECTED_STATUSES, True)
+
+
+def log_opened(request: HTTPServerRequest, channel: str, connection: int) -> None:
+    """A websocket is open: from here on its connection's number stands for it."""
+    if access_log.isEnabledFor(logging.INFO):
+        fields = {
+            "address": request.remote_ip,
+            "path": shown_path(request),
+            "connection": connection,
+            "channel": channel,
+            "request": request_id(request),
+            "origin": _header(request, "Origin"),
+            "user_agent": _header(request, "User-Agent"),
+        }
+        access_log.info(OPENED, fields, extra=fields)
+
+
+def log_ended(
+    request: HTTPServerRequest,
+    channel: str,
+    connection: int,
+    *,
+    goodbye: tuple[int, str] | None,
+    client_code: int | None,
+    messages: int,
+    bytes_in: int,
+) -> None:
+    """A websocket has ended; without a goodbye from either side the code is 1006 (RFC 6455 §7.1.5).
+
+    Args:
+        goodbye: the code and the reason that we have closed it with, if we have.
+        client_code: the code that the client has closed it with, if it has; its reason is somebody's words.
+        messages: how many it has sent; pings and the like are none.
+        bytes_in: all that it has sent.
+    """
+    if access_log.isEnabledFor(logging.INFO):
+        by = "server" if goodbye else "client" if client_code else "loss"
+        code, reason = goodbye or (client_code or 1006, "")
+        fields = {
+            "address": request.remote_ip,
+            "connection": connection,
+            "channel": channel,
+            "by": by,
+            "code": code,
+            "reason": reason,
+            "seconds": round(request.request_time(), 1),
+            "messages": messages,
+            "bytes": bytes_in,
+        }
+        access_log.info(ENDED, fields, extra=fields)
+
+
+def log_failure(handler: RequestHandler, error: object) -> None:
+    """A fault of ours with its traceback; a client's has its line already."""
+    if isinstance(error, BaseException) and not isinstance(error, HTTPError):
+        fields = {"method": _method(handler.request), "path": shown_path(handler.request)}
+        extra = {**fields, "request": request_id(handler.request)}
+        log.error("%(method)s %(path)s failed", fields, exc_info=error, extra=extra)
+
+
+def shown_path(request: HTTPServerRequest) -> str:
+    """The path and what may be known of the query.
+
+    A query holds what is secret (`token`), and people's mistakes put into it what should stand elsewhere. So of the
+    parameters only those are named that are ours, and only a message's id (`after`) is shown.
+    """
+    path = quote(request.path[:MAX_PATH], safe="/%:@!$&'()*+,;=")
+    return f"{path}?{_shown_query(request.query)}" if request.query else path
+
+
+def _shown_query(query: str) -> str:
+    given = dict(parse_qsl(query, keep_blank_values=True, errors="replace"))
+    shown = []
+    if "after" in given:
+        shown.append(f"after={given['after'] if MESSAGE_ID.fullmatch(given['after']) else HIDDEN}")
+    if "token" in given:
+        shown.append(f"token={HIDDEN}")
+    if not given or given.keys() - {"after", "token"}:
+        shown.append(HIDDEN)
+    return "&".join(shown)
+
+
+def _method(request: HTTPServerRequest) -> str:
+    return quote(str(request.method)[:MAX_METHOD])
+
+
+def _header(request: HTTPServerRequest, name: str) -> str:
+    return str(request.headers.get(name, ""))[:MAX_HEADER]

@@ -1,0 +1,81 @@
+"""What all answers have in common: the headers that say what a browser may do with them, the request's id, JSON.
+
+Whatever is answered may hold what people wrote. So nothing of it is ever taken for a page or a script that it is not,
+nothing is framed, and no address of ours, which may hold a token, is told to the sites that people link to.
+"""
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from tornado.web import HTTPError, RequestHandler
+
+from gischat.front.handlers.access_log import REQUEST_ID, log_failure, request_id
+
+COMMON_HEADERS = {
+    "Server": "gischat",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+# Byte for byte: the QGIS plugin compares it, and RFC 8259 §11 knows no charset.
+JSON = "application/json"
+
+_EMBEDDED_BY_NOBODY = ("default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'")
+_OF_OUR_OWN = ("script-src 'self'", "style-src 'self'", "img-src 'self' data: blob:", "connect-src 'self'")
+
+# Content Security Policies (https://www.w3.org/TR/CSP3)
+FOR_DATA = "; ".join(_EMBEDDED_BY_NOBODY)
+FOR_SWAGGER_UI = "; ".join((*_EMBEDDED_BY_NOBODY, *_OF_OUR_OWN))
+# Our own page makes its elements one by one: a string that is to become markup is a fault, and the browser stops it.
+FOR_OUR_PAGE = f"{FOR_SWAGGER_UI}; require-trusted-types-for 'script'; trusted-types 'none'"
+
+
+class Handler(RequestHandler):
+    """What all our handlers have in common."""
+
+    __slots__ = ()  # see ChannelSocket
+
+    CONTENT_SECURITY_POLICY = FOR_DATA
+
+    def set_default_headers(self) -> None:
+        for name, value in COMMON_HEADERS.items():
+            self.set_header(name, value)
+        self.set_header("Content-Security-Policy", self.CONTENT_SECURITY_POLICY)
+        self.set_header(REQUEST_ID, request_id(self.request))
+
+    @property
+    def address(self) -> str:
+        """The client's, as far as somebody trustworthy says it: see `Proxies.locate`."""
+        return str(self.request.remote_ip)
+
+    def answer(self, content: Any, status: int = 200) -> None:
+        self.set_status(status)
+        self.answer_json(msgspec.json.encode(content))
+
+    def answer_json(self, body: bytes) -> None:
+        self.set_header("Content-Type", JSON)
+        self.finish(body)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.set_header("Allow", allowed_methods(type(self)))
+        error = kwargs.get("exc_info", (None, None))[1]
+        # Tornado's own reasons have arguments: those are for programmers.
+        said = error.get_message() if isinstance(error, HTTPError) and not error.args else None
+        self.answer({"detail": said or HTTPStatus(status_code).phrase}, status_code)
+
+    def log_exception(self, typ: object, value: object, tb: object) -> None:
+        log_failure(self, value)
+
+
+def allowed_methods(handler: type[RequestHandler]) -> str:
+    """The methods that a handler answers, as `Allow` names them (RFC 9110 §10.2.1)."""
+    methods = [name for name in RequestHandler.SUPPORTED_METHODS if _is_answered(handler, name)]
+    return ", ".join(name for name in methods if name != "HEAD" or "GET" in methods)
+
+
+def _is_answered(handler: type[RequestHandler], method: str) -> bool:
+    return getattr(handler, method.lower()) is not getattr(RequestHandler, method.lower())

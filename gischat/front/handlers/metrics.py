@@ -1,0 +1,67 @@
+"""`/metrics`: what the processes of this host count, and what waits in Redis, asked as Prometheus asks."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gischat.broker.resp_errors import RedisError
+from gischat.errors import Unavailable
+from gischat.front.dispatch.gateway import Backlog, Gateway
+from gischat.front.handlers.rest import JsonHandler
+from gischat.observability import scraping
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+
+class MetricsHandler(JsonHandler):
+    """`/metrics`"""
+
+    async def get(self) -> None:
+        if not scraping.is_allowed(self.request, self.settings_.metrics_token):
+            self.answer({"detail": scraping.FORBIDDEN}, 403)
+            return
+        await scraping.write_metrics(
+            self, self.settings_, await _ask_redis(self.front.gateway, self.front.timings.scrape)
+        )
+
+
+async def _ask_redis(gateway: Gateway, seconds: float) -> Callable[[], Iterable["Metric"]]:
+    """What Redis knows; without it, that it is away."""
+    try:
+        async with asyncio.timeout(seconds):
+            return partial(families, await gateway.backlogs())
+    except (TimeoutError, ConnectionError, Unavailable, RedisError):
+        return _without_redis
+
+
+def _without_redis() -> Iterable["Metric"]:
+    return [_redis_up(False)]
+
+
+def _redis_up(is_up: bool) -> "Metric":
+    from prometheus_client.metrics_core import GaugeMetricFamily
+
+    return GaugeMetricFamily("gischat_redis_up", "1 when Redis answered at this scrape, else 0.", is_up)
+
+
+def families(backlogs: Sequence[Backlog]) -> Sequence["Metric"]:
+    """What Redis has answered, as Prometheus is told it."""
+    from prometheus_client.metrics_core import GaugeMetricFamily
+
+    where = ("channel", "lane")
+    jobs = GaugeMetricFamily("gischat_backlog_jobs", "Jobs of a lane that have not ended.", labels=where)
+    size = GaugeMetricFamily("gischat_backlog_bytes", "Bytes of the jobs of a lane that have not ended.", labels=where)
+    age = GaugeMetricFamily(
+        "gischat_backlog_age_seconds", "How long the oldest job of a lane has waited.", labels=where
+    )
+    dead = GaugeMetricFamily("gischat_dead_letters", "Jobs that could not be done, kept to be seen.", labels=where[:1])
+    for backlog in backlogs:
+        place = (backlog.channel, backlog.lane)
+        jobs.add_metric(place, backlog.jobs)
+        size.add_metric(place, backlog.size)
+        age.add_metric(place, backlog.age)
+    for channel, number in {backlog.channel: backlog.dead_letters for backlog in backlogs}.items():
+        dead.add_metric([channel], number)
+    return _redis_up(True), jobs, size, age, dead

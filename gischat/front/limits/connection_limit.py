@@ -1,0 +1,140 @@
+"""Who may come in: bounds on requests and connections, by address and in all, each with its HTTP status."""
+
+import math
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import NamedTuple
+
+from gischat.front.auth.client_address import address_key
+from gischat.front.limits.rate_limit import (
+    AddressState,
+    ConnectionRateLimiter,
+    RateLimitExceeded,
+    RateLimits,
+    wait_advice,
+)
+from gischat.front.limits.rejection_log import RejectionLog
+from gischat.observability.metrics import RejectReason
+from gischat.settings import Settings
+from gischat.timings import Timings
+
+SERVER_FULL = "The server is full at the moment. Please try again later."
+ADDRESS_FULL = "There are too many connections from your network address. Please try again later."
+TOO_MANY_REQUESTS = "There are too many requests from your network address."
+MAX_TRACKED_ADDRESSES = 4096  # more, and those that need not be known are forgotten
+
+
+class Rejection(NamedTuple):
+    """Why somebody may not come in, for HTTP."""
+
+    status: HTTPStatus
+    reason: str
+    retry_after: int  # after which it is worth another try
+
+
+class ConnectionLimiter:
+    """Who is here, by address."""
+
+    def __init__(self, settings: Settings, drops: RejectionLog, timings: Timings = Timings()) -> None:
+        self._retry_after = round(timings.retry_after)
+        self._max_connections = settings.max_connections
+        self._max_per_address = settings.max_connections_per_address
+        self._drops = drops
+        self._rates = RateLimits(settings)
+        self._states: dict[str, AddressState] = {}
+        self._evict_at = MAX_TRACKED_ADDRESSES
+        self.connections = 0
+
+    def check_request(self, address: str, cost: float = 1.0) -> Rejection | None:
+        """Takes a request from an address, unless it is one too many.
+
+        Args:
+            cost: how many it counts as.
+        """
+        visitors = self._state_of(address)
+        wait = visitors.allow_request(cost)
+        if wait <= 0:
+            return None
+        what = "too many requests from %s%s"
+        self._drops.record(RejectReason.ADDRESS_REQUESTS, what, visitors.address, _proxy_hint(address))
+        seconds = math.ceil(wait)
+        return Rejection(HTTPStatus.TOO_MANY_REQUESTS, f"{TOO_MANY_REQUESTS} {wait_advice(seconds)}", seconds)
+
+    def check_connection(self, address: str) -> Rejection | None:
+        """Why a connection from an address may not `enter` now; None if it may."""
+        if 0 < self._max_connections <= self.connections:
+            self._drops.record(RejectReason.CONNECTIONS, "MAX_CONNECTIONS (%d) are open", self._max_connections)
+            return Rejection(HTTPStatus.SERVICE_UNAVAILABLE, SERVER_FULL, self._retry_after)
+        visitors = self._state_of(address)
+        if 0 < self._max_per_address <= visitors.connections:
+            what = "MAX_CONNECTIONS_PER_ADDRESS (%d) are open from %s%s"
+            known = (self._max_per_address, visitors.address, _proxy_hint(address))
+            self._drops.record(RejectReason.ADDRESS_CONNECTIONS, what, *known)
+            return Rejection(HTTPStatus.TOO_MANY_REQUESTS, ADDRESS_FULL, self._retry_after)
+        return None
+
+    def acquire(self, address: str) -> "ConnectionPermit":
+        """A connection has come in; it must leave."""
+        visitors = self._state_of(address)
+        visitors.connections += 1
+        self.connections += 1
+        return ConnectionPermit(self, visitors)
+
+    def key_of(self, address: str) -> str:
+        """What an address counts as, one and the same text for all who come from there."""
+        return self._state_of(address).address
+
+    def release(self, visitors: AddressState) -> None:
+        """One of their connections has ended."""
+        visitors.connections -= 1
+        self.connections -= 1
+
+    def check_message(self, address: str, size: int) -> None:
+        """Takes a message that comes from an address without a connection.
+
+        Raises:
+            TooOften: it is one too many.
+        """
+        try:
+            self._state_of(address).acquire_message(size, self._rates.now())
+        except RateLimitExceeded as refusal:
+            self._drops.record(refusal.cause, "too many messages from %s%s", address_key(address), _proxy_hint(address))
+            raise
+
+    def _state_of(self, address: str) -> AddressState:
+        key = address_key(address)
+        visitors = self._states.get(key)
+        if visitors is None:
+            if len(self._states) >= self._evict_at:
+                self._evict_idle()
+            visitors = self._states[key] = AddressState(key, self._rates)
+        return visitors
+
+    def _evict_idle(self) -> None:
+        """Forgets whom nothing is to be known of. Each time it takes twice as many to do it again, at the least, so
+        that a flood of addresses does not make us walk through all of them for each."""
+        now = self._rates.now()
+        self._states = {key: one for key, one in self._states.items() if not one.is_idle(now)}
+        self._evict_at = max(MAX_TRACKED_ADDRESSES, 2 * len(self._states))
+
+
+class ConnectionPermit:
+    """A connection's place; it is given back once, however often it leaves."""
+
+    __slots__ = ("_limiter", "_state", "rate_limiter")
+
+    def __init__(self, admission: ConnectionLimiter, visitors: AddressState) -> None:
+        self._limiter: ConnectionLimiter | None = admission
+        self._state = visitors
+        self.rate_limiter = ConnectionRateLimiter(visitors)
+
+    def release(self) -> None:
+        """The connection has ended."""
+        if self._limiter is not None:
+            self._limiter.release(self._state)
+            self._limiter = None
+
+
+def _proxy_hint(address: str) -> str:
+    """What an operator may have forgotten: everybody seems to come from a proxy that is not trusted."""
+    return "; if that is a proxy of yours, name it in TRUSTED_PROXIES" if ip_address(address).is_private else ""

@@ -1,0 +1,308 @@
+"""Moderation: what moderators want, on whichever front they say it, and every front does.
+
+What restricts a channel (bans, a freeze) lies in Redis. Each front holds a copy, which it reads at its start and anew
+whenever an order in the channel's outbox says that it has changed. What else is to be done comes as an order itself.
+Restrictions that Redis has lost, the fronts set again: of what they know, the newest stands.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from gischat.broker.client import TOO_BUSY
+from gischat.broker.entries import Publication
+from gischat.broker.resp_errors import WRONG_TYPE, RedisError
+from gischat.errors import Unavailable
+from gischat.front.auth.bans import Ban, Bans, Freeze, ModerationState
+from gischat.front.channel.join_buffer import Member
+from gischat.front.channel.room import Room
+from gischat.front.dispatch.dispatcher import Dispatcher
+from gischat.front.dispatch.gateway import FORGOTTEN, Gateway
+from gischat.protocol.messages import folded, new_id
+from gischat.settings import Settings
+from gischat.timings import Timings
+
+log = logging.getLogger(__name__)
+
+MAX_RESTORES = 5  # so often restrictions are restored for one act: more than there are fronts that know better
+MAX_DELETED_IDS = 1000  # that are remembered, for the case that Redis loses that they were withdrawn; per channel
+
+DISCONNECTED = "Disconnected by a moderator."
+COME_BACK = "To come back, disconnect and connect again."
+
+
+class Connected(msgspec.Struct, frozen=True):
+    """A connection, as moderators see it."""
+
+    number: int  # of its front
+    channel: str
+    nickname: str | None
+    address: str
+    since: int  # seconds since the epoch
+
+
+class FrontConnections(msgspec.Struct, frozen=True):
+    """What a front answers to a roll call."""
+
+    front: str
+    host: str
+    pid: int
+    connections: list[Connected]
+
+
+class SurveyResult(msgspec.Struct, frozen=True):
+    """What all fronts have answered."""
+
+    fronts: list[FrontConnections]
+    missing: list[str]  # fronts that live by what Redis knows, and have not answered in time
+
+
+class SurveyRequest(msgspec.Struct, frozen=True):
+    """A question to every front: who is connected? Of one channel, or of all."""
+
+    call: str
+    channel: str | None
+
+
+class Disconnection(msgspec.Struct, frozen=True):
+    """A connection to be closed."""
+
+    nickname: str
+    reason: str
+
+
+class Deletion(msgspec.Struct, frozen=True):
+    """Messages that are taken back; `all`: whatever was said in the channel before."""
+
+    all: bool
+    ids: list[str]
+
+
+class ModerationService:
+    """A front's part in it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        gateway: Gateway,
+        rooms: Mapping[str, Room],
+        dispatcher: Dispatcher,
+        timings: Timings = Timings(),
+    ) -> None:
+        self._gateway = gateway
+        self._rooms = rooms
+        self._dispatcher = dispatcher
+        self._timings = timings
+        self._reserved = settings.admin_author if settings.admin_token else ""
+        self._states = dict.fromkeys(rooms, ModerationState())
+        self._deleted: dict[str, OrderedDict[str, None]] = {channel: OrderedDict() for channel in rooms}
+        self._stale: set[str] = set()  # channels whose restrictions are to be read
+        self._readers: dict[str, asyncio.Task[None]] = {}  # that read them
+        self._background_tasks: set[asyncio.Task[None]] = set()  # else nothing would hold them
+        for room in rooms.values():
+            room.on_control = partial(self._on_control, room)
+            room.on_gap = partial(self._reload, room)
+            room.on_state_lost = partial(self._on_state_lost, room)
+
+    async def load(self) -> None:
+        """Reads what restricts each channel, which must be known before the first connection; waits for Redis."""
+        for channel, room in self._rooms.items():
+            while True:
+                try:
+                    self._adopt(room, await self._gateway.moderation_state(channel))
+                    break
+                except (Unavailable, RedisError) as error:
+                    if str(error).startswith(WRONG_TYPE):  # nothing is said there until it is repaired, and read then
+                        self._reload(room)
+                        break
+                    log.debug("waiting for redis")
+                    await asyncio.sleep(self._timings.retry)
+        await self._ban_in_new_channels()
+
+    async def _ban_in_new_channels(self) -> None:
+        """Whoever is banned everywhere is banned in a channel, too, that was not there then."""
+        everywhere = {ban.id: ban for known in self._states.values() for ban in known.bans if ban.is_everywhere}
+        new = [channel for channel, known in self._states.items() if known.version == 0]
+        for channel in new if everywhere else ():
+            for ban in everywhere.values():
+                with contextlib.suppress(Unavailable):
+                    await self.ban(channel, ban)
+            self._adopt(self._rooms[channel], await self._gateway.moderation_state(channel))
+
+    # What moderators want
+
+    async def ban(self, channel: str, ban: Ban) -> bool:
+        """Bans in a channel; False when there are too many bans."""
+        return bool(await self._change(channel, lambda known: self._gateway.ban(channel, known, ban)))
+
+    async def unban(self, channel: str, id: str) -> bool:
+        """Lifts a ban in a channel; False when there is none."""
+        return bool(await self._change(channel, lambda known: self._gateway.unban(channel, known, id)))
+
+    async def freeze(self, channel: str, freeze: Freeze | None) -> bool:
+        """Freezes a channel or, with None, thaws it; False when it was so before."""
+        return bool(await self._change(channel, lambda known: self._gateway.freeze(channel, known, freeze)))
+
+    async def delete_messages(self, channel: str, ids: Iterable[str] = ()) -> int:
+        """Takes messages back, all of the channel when no ids are given; returns how many there were."""
+        return await self._gateway.delete_messages(channel, list(ids))
+
+    async def disconnect(self, channel: str, nickname: str, reason: str) -> bool:
+        """Has whoever is registered under a nickname disconnected; False when nobody is."""
+        words = f"{DISCONNECTED} {reason}".strip()
+        return await self._gateway.disconnect(channel, nickname, msgspec.json.encode(Disconnection(nickname, words)))
+
+    async def state(self, channel: str) -> ModerationState:
+        """What restricts a channel now."""
+        return await self._gateway.moderation_state(channel)
+
+    async def survey(self, channel: str | None = None) -> SurveyResult:
+        """The connections of all fronts, in a channel or in all."""
+        through = channel or next(iter(self._rooms))
+        call = new_id()
+        fronts = await self._gateway.start_survey(through, msgspec.json.encode(SurveyRequest(call, channel)))
+        answers: list[bytes | None] = [None] * len(fronts)
+        ends = self._now() + self._timings.survey
+        while None in answers and self._now() < ends:
+            await asyncio.sleep(self._timings.survey_poll)
+            answers = await self._gateway.survey_answers(through, call, fronts)
+        return SurveyResult(
+            [msgspec.json.decode(answer, type=FrontConnections) for answer in answers if answer is not None],
+            [front for front, answer in zip(fronts, answers, strict=True) if answer is None],
+        )
+
+    async def _change(self, channel: str, act: Callable[[int], Awaitable[int]]) -> int:
+        """Changes what restricts a channel; what Redis has lost of it is restored first."""
+        for _ in range(MAX_RESTORES):
+            answer = await act(self._states[channel].version)
+            if answer != FORGOTTEN:
+                return answer
+            await self._restore(channel)
+        raise Unavailable(TOO_BUSY)
+
+    # What every front does
+
+    def _on_control(self, room: Room, order: Publication) -> None:
+        try:
+            CONTROL_HANDLERS[order.type](self, room, order.body)
+        except Exception:
+            log.exception("an order could not be carried out")
+
+    def _on_deletion(self, room: Room, body: bytes) -> None:
+        withdrawal = msgspec.json.decode(body, type=Deletion)
+        self._dispatcher.delete_messages(room.channel, None if withdrawal.all else set(withdrawal.ids))
+        room.recent.delete_messages(None if withdrawal.all else {id.encode() for id in withdrawal.ids})
+        remembered = self._deleted[room.channel]
+        remembered.update(dict.fromkeys(withdrawal.ids))
+        while len(remembered) > MAX_DELETED_IDS:
+            remembered.popitem(last=False)
+
+    def _on_disconnection(self, room: Room, body: bytes) -> None:
+        closing = msgspec.json.decode(body, type=Disconnection)
+        for member in list(room.connections.values()):
+            if member.nickname is not None and folded(member.nickname) == folded(closing.nickname):
+                member.kick(1008, closing.reason, f"{closing.reason} {COME_BACK}")
+
+    def _on_survey(self, room: Room, body: bytes) -> None:
+        asked = msgspec.json.decode(body, type=SurveyRequest)
+        rooms = self._rooms.values() if asked.channel is None else [room]
+        present = [_connected(member, one.channel) for one in rooms for member in one.connections.values()]
+        answer = msgspec.json.encode(FrontConnections(self._gateway.front, socket.gethostname(), os.getpid(), present))
+        self._run_in_background(self._answer(room.channel, asked.call, answer))
+
+    async def _answer(self, channel: str, call: str, answer: bytes) -> None:
+        try:
+            await self._gateway.answer_survey(channel, call, answer)
+        except (ConnectionError, Unavailable, RedisError) as error:
+            log.warning("a roll call could not be answered: %s", error)  # whoever asks is told that we are missing
+
+    # What restricts the channels
+
+    def _reload(self, room: Room, _: bytes = b"") -> None:
+        """Reads what restricts a channel; what is asked for while a reading is on its way, is read after it."""
+        self._stale.add(room.channel)
+        if room.channel not in self._readers:
+            self._readers[room.channel] = asyncio.create_task(self._read(room))
+
+    async def _read(self, room: Room) -> None:
+        try:
+            await self._read_while_stale(room)
+        finally:
+            # At once: what is asked for from here on needs a task of its own.
+            del self._readers[room.channel]
+
+    async def _read_while_stale(self, room: Room) -> None:
+        while room.channel in self._stale:
+            self._stale.discard(room.channel)
+            try:
+                restrictions = await self._gateway.moderation_state(room.channel)
+                if restrictions.version < self._states[room.channel].version:
+                    await self._restore(room.channel)
+                else:
+                    self._adopt(room, restrictions)
+            except (ConnectionError, Unavailable, RedisError) as error:
+                log.debug("what restricts a channel could not be read: %s", error)
+                self._stale.add(room.channel)
+                await asyncio.sleep(self._timings.retry)
+
+    async def _restore(self, channel: str) -> None:
+        """Sets again what Redis has lost, or learns that another front knows better; every front then reads it."""
+        if await self._gateway.restore_moderation(channel, self._states[channel]):
+            log.warning("redis had lost what restricts a channel: set again")
+        self._adopt(self._rooms[channel], await self._gateway.moderation_state(channel))
+
+    def _adopt(self, room: Room, restrictions: ModerationState) -> None:
+        self._states[room.channel] = restrictions
+        room.bans = Bans(restrictions.bans, reserved=self._reserved)
+        for member in list(room.connections.values()):
+            if (reason := _ban_reason(room.bans, member)) is not None:
+                member.kick(1008, reason)
+
+    def _on_state_lost(self, room: Room) -> None:
+        """Redis has lost something: maybe that messages were withdrawn, or what restricts the channel."""
+        self._reload(room)
+        if withdrawn := list(self._deleted[room.channel]):
+            self._run_in_background(self._repeat_deletion(room.channel, withdrawn))
+
+    async def _repeat_deletion(self, channel: str, ids: list[str]) -> None:
+        try:
+            await self._gateway.delete_messages(channel, ids, again=True)
+        except (ConnectionError, Unavailable, RedisError) as error:
+            log.error("messages could not be withdrawn again: %s", error)
+
+    def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begins what nobody waits for."""
+        task = asyncio.create_task(work)
+        self._background_tasks.add(task)
+        task.add_done_callback(self._background_tasks.discard)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+CONTROL_HANDLERS: Mapping[str, Callable[[ModerationService, Room, bytes], Any]] = {
+    "moderation": ModerationService._reload,
+    "deleted": ModerationService._on_deletion,
+    "disconnect": ModerationService._on_disconnection,
+    "survey": ModerationService._on_survey,
+}
+
+
+def _ban_reason(bans: Bans, member: Member) -> str | None:
+    """Why a connection may not stay."""
+    ban = bans.of_address(member.address)
+    if ban is not None:
+        return ban.user_message
+    return bans.ban_reason(member.nickname) if member.nickname is not None else None
+
+
+def _connected(member: Member, channel: str) -> Connected:
+    return Connected(member.id, channel, member.nickname, member.address, member.connected_at)

@@ -1,0 +1,229 @@
+"""One front, put together: its parts and its end."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable, Sequence
+
+import msgspec
+from tornado.iostream import IOStream
+
+from gischat.broker.client import Redis
+from gischat.broker.resp_errors import RedisError
+from gischat.errors import RefusalReason, Unavailable
+from gischat.front.auth.admin_auth import AdminAuth
+from gischat.front.auth.channel_auth import ChannelAuth
+from gischat.front.auth.origins import Origins
+from gischat.front.channel.cache import CachedAnswer, ReadPacer
+from gischat.front.channel.nickname_challenge import Challenges
+from gischat.front.channel.recent_messages import MAX_BYTES, RecentMessages
+from gischat.front.channel.room import REPLAYED_BYTES_PER_SECOND, Room
+from gischat.front.close_status import SHUTTING_DOWN
+from gischat.front.connection.client_connection import RESTARTING, ClientConnection
+from gischat.front.connection.keepalive import Keepalive
+from gischat.front.dispatch.dispatcher import Dispatcher, JobResult
+from gischat.front.dispatch.gateway import Gateway, OutboxReader
+from gischat.front.dispatch.health_probe import RoundTripProbe
+from gischat.front.gauges import Gauges
+from gischat.front.limits.connection_limit import ConnectionLimiter
+from gischat.front.limits.memory_budget import MemoryBudget
+from gischat.front.limits.rate_limit import ConnectionRateLimiter
+from gischat.front.limits.rejection_log import RejectionLog
+from gischat.front.moderation.service import ModerationService
+from gischat.front.subscription.lease import LeaseKeeper
+from gischat.front.subscription.subscriber import Subscriber
+from gischat.front.transport.read_scheduler import ReadScheduler
+from gischat.front.transport.upload_watch import UploadWatch
+from gischat.observability import metrics
+from gischat.observability.metrics import CloseReason, Delay, RejectReason
+from gischat.protocol.messages import Message
+from gischat.protocol.parsing import MessageParser
+from gischat.settings import Settings
+from gischat.timings import Timings
+
+
+class Services:
+    """The parts of one front process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        redis: Redis,
+        heavy: Redis,
+        histories: Redis,
+        readers: Sequence[OutboxReader],
+        timings: Timings = Timings(),
+    ) -> None:
+        self.settings = settings
+        self.timings = timings
+        self._redis = redis
+        self.origins = Origins(settings)
+        self.channel_auth = ChannelAuth(settings)
+        self.rejections = RejectionLog(timings)
+        self.memory_budget = MemoryBudget(settings.max_front_bytes, self.rejections)
+        self.connection_limiter = ConnectionLimiter(settings, self.rejections, timings)
+        self.messages = MessageParser(settings)
+        self.gateway = Gateway(settings, secrets.token_hex(16), redis, heavy, histories, timings)
+        self.dispatcher = Dispatcher(self.gateway, settings, timings)
+        pace = ReadPacer()
+        replays = ReadPacer(REPLAYED_BYTES_PER_SECOND)
+        self.rooms = {
+            name: Room(name, self.gateway, self.dispatcher, pace, self._recent_messages(), replays, timings)
+            for name in settings.channels
+        }
+        self.status = CachedAnswer(self._encode_status, seconds=timings.answer_kept)
+        for room in self.rooms.values():
+            room.on_count = self.status.invalidate
+        self.subscriber = Subscriber(self.gateway, readers, self.rooms, self.dispatcher, timings)
+        self.leases = LeaseKeeper(self.gateway, self.rooms, self.dispatcher, self.subscriber, timings)
+        self.challenges = Challenges(self.rooms, timings)
+        self.admin_auth = AdminAuth(settings.admin_token, timings)
+        self.moderation = ModerationService(settings, self.gateway, self.rooms, self.dispatcher, timings)
+        self.probe = RoundTripProbe(settings.channels[0], self.dispatcher, timings)
+        pulse = Keepalive(self.rooms, settings.ws_ping_interval, settings.ws_ping_timeout, timings)
+        gauges = Gauges(settings.process_name, self.rooms, self.reasons_not_ready, timings)
+        self.read_scheduler = ReadScheduler()
+        self.upload_watch = UploadWatch(timings)
+        # Those that run as long as the front does.
+        self.background_services = (
+            self.subscriber,
+            self.leases,
+            self.dispatcher,
+            self.probe,
+            pulse,
+            gauges,
+            self.upload_watch,
+        )
+        for closing in CloseReason:  # so that the first of its kind is an increase
+            metrics.CONNECTIONS_CLOSED.labels(closing)
+        for unwelcome in RejectReason:
+            metrics.CONNECTIONS_REFUSED.labels(unwelcome)
+        for delay in Delay:
+            metrics.READING_DELAYED.labels(delay)
+        self.is_draining = False
+        self._user_counts = dict.fromkeys(settings.channels, 0)
+
+    def _recent_messages(self) -> RecentMessages:
+        """For a channel: all of them together hold a quarter of what this front may."""
+        return RecentMessages(
+            max_bytes=min(MAX_BYTES, self.settings.max_front_bytes // 4 // len(self.settings.channels)),
+            max_entries=self.settings.max_outbox_messages,
+            memory=self.memory_budget,
+            timings=self.timings,
+        )
+
+    def accept_client(
+        self,
+        room: Room,
+        stream: IOStream,
+        close: Callable[[int, str], None],
+        pace: ConnectionRateLimiter,
+        after: str | None,
+        address: str,
+    ) -> ClientConnection:
+        """A client has come to a room; what it missed after the message of id `after`, it wants to be told."""
+        connection = ClientConnection(
+            room,
+            stream,
+            close,
+            messages=self.messages,
+            dispatcher=self.dispatcher,
+            pace=pace,
+            drops=self.rejections,
+            memory=self.memory_budget,
+            max_unread_bytes=self.settings.max_unread_bytes,
+            requires_registration=self.settings.require_registration,
+            address=address,
+            address_key=pace.address_key,
+        )
+        room.join(connection, after)
+        return connection
+
+    async def publish(self, channel: str, message: Message, *, client: str = "", sender: str = "") -> JobResult | None:
+        """Says something that comes from no connection; None when its end was not heard of in time.
+
+        Args:
+            client, sender: see `Job`.
+        """
+        if self.is_draining:  # its end might come when nobody is here to be told
+            refused = JobResult.of(Unavailable(RESTARTING, RefusalReason.SHUTTING_DOWN), message)
+            self.dispatcher.counters.count_result(message.type, refused.outcome, refused.refusal_reason)
+            return refused
+        ended: asyncio.Future[JobResult] = asyncio.get_running_loop().create_future()
+        job_queue = self.dispatcher.open(channel, client, sender)
+        try:
+            job_queue.submit(message, lambda ending: None if ended.done() else ended.set_result(ending))
+            async with asyncio.timeout(self.timings.publish):
+                return await ended
+        except TimeoutError:
+            return None
+        finally:
+            self.dispatcher.close(job_queue)
+
+    async def user_counts(self) -> dict[str, int]:
+        """Connections by channel, over all fronts; the last that were known while Redis is out of reach."""
+        with contextlib.suppress(Unavailable, RedisError):
+            counts = await self.gateway.user_counts(self.settings.channels)
+            self._user_counts = dict(zip(self.settings.channels, counts, strict=True))
+        return self._user_counts
+
+    async def _encode_status(self) -> bytes:
+        counts = await self.user_counts()
+        healthy = self.probe.is_healthy and not self.leases.damaged
+        return msgspec.json.encode(
+            {
+                "status": "ok" if healthy else "degraded",
+                "healthy": healthy,
+                "channels": [{"name": name, "nb_connected_users": number} for name, number in counts.items()],
+            }
+        )
+
+    def reasons_not_ready(self) -> list[str]:
+        """Why this front should get no clients at the moment; none if it should."""
+        reasons = {
+            "it is about to stop": self.is_draining,
+            "redis is out of reach": not self._redis.is_connected,
+            "messages do not go round: is a light worker running?": not self.probe.is_healthy,
+            "keys of every channel in redis are damaged": len(self.leases.damaged) == len(self.rooms),
+        }
+        return [reason for reason, holds in reasons.items() if holds]
+
+    def damaged_channels(self) -> list[str]:
+        """What is wrong with single channels, which an operator has to repair."""
+        return [
+            f"channel {channel}: in redis, these keys are of a wrong type: {', '.join(keys)}"
+            for channel, keys in self.leases.damaged.items()
+        ]
+
+    async def drain(self) -> None:
+        """Lets what was sent before be published, then says goodbye to everyone and tells the channels."""
+        self.is_draining = True
+        self.probe.stop()
+        connections = [member for room in self.rooms.values() for member in room.connections.values()]
+        for connection in connections:
+            connection.is_draining = True
+        await self._wait_until(lambda: self.dispatcher.are_idle, self.timings.drain)
+        self.dispatcher.reject_pending(Unavailable(RESTARTING, RefusalReason.SHUTTING_DOWN))
+        await self.gateway.uploads.cancel_pending()
+        for number, connection in enumerate(connections):
+            metrics.CONNECTIONS_CLOSED.labels(CloseReason.SHUTTING_DOWN).inc()
+            connection.close(*SHUTTING_DOWN)
+            if number % 100 == 99:
+                await asyncio.sleep(self.timings.shutdown_spread * 100 / len(connections))
+        await self._wait_until(lambda: self._has_left, self.timings.leave)
+        if self._has_left:
+            await self.leases.release()
+
+    @property
+    def _has_left(self) -> bool:
+        """Whether every channel has been told that nobody is here any more."""
+        rooms = self.rooms.values()
+        is_told = all(room.user_count.published_version == room.user_count.version for room in rooms)
+        return is_told and self.dispatcher.are_idle and not any(room.connections for room in rooms)
+
+    @staticmethod
+    async def _wait_until(holds: Callable[[], bool], seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not holds():  # noqa: ASYNC110 - what holds is spread over many parts, and asked once in a life
+                    await asyncio.sleep(0.02)

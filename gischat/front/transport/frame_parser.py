@@ -1,0 +1,252 @@
+"""A parser of clients' frames (RFC 6455 §5): it is fed with bytes, yields what is complete, and knows no socket.
+
+Of a message that is too large nothing is kept; it is parsed to its end, and its size is yielded instead.
+"""
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import NamedTuple
+
+from tornado.util import _websocket_mask  # in C; the same in Python is forty times slower
+
+WHOLE_BYTES = 4096  # a frame that is not longer waits until it is there in one piece
+FRAGMENT_BYTES = 2**16  # a message is kept in parts: neither an object for each tiny fragment, nor one that has to grow
+MAX_ANNOUNCED_BYTES = 8  # times the size that a message may have: up to there it is read to its end
+
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10  # opcodes
+FIN, RESERVED, OPCODE, CONTROL, MASKED, LENGTH = 0x80, 0x70, 0x0F, 0x08, 0x80, 0x7F  # bits of the first two bytes
+FINAL_TEXT = FIN | TEXT
+
+
+TEXT_NOT_UTF8 = "A text must be UTF-8."
+
+
+class ProtocolError(Exception):
+    """A client breaks RFC 6455: the connection is failed with this close code (§7.1.7)."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class MessageTooLong(Exception):
+    """A message announces `size` bytes, more than would be read even to be dropped."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+class Control(NamedTuple):
+    """A control frame."""
+
+    opcode: int
+    payload: bytes
+
+
+class Dropped(NamedTuple):
+    """The end of a message of which nothing was kept."""
+
+    size: int
+
+
+class Fragment(Enum):
+    """A frame of a message that has more of them."""
+
+    COMPLETE = 1
+
+
+Event = str | bytes | Control | Dropped | Fragment  # str: a text message; bytes: a binary one
+
+
+class FrameParser:
+    """The state of one client's frames, between two reads.
+
+    `size` is what the frames of the message that is under way have announced so far, in bytes; `is_dropped`: of it,
+    nothing is kept.
+    """
+
+    __slots__ = (
+        "_final",
+        "_incomplete",
+        "_kept",
+        "_left",
+        "_mask",
+        "_max_size",
+        "_opcode",
+        "_parts",
+        "is_dropped",
+        "size",
+    )
+
+    def __init__(self, max_size: int) -> None:
+        """
+        Args:
+            max_size: bytes of the longest message that is kept.
+        """
+        self._max_size = max_size
+        self._incomplete = b""  # the beginning of a frame that is not understood yet
+        self._opcode = 0  # of the message that is under way; 0: none is
+        self._parts: list[bytearray] | None = None  # what that message has, unmasked
+        self._kept = 0  # bytes of them
+        self.is_dropped = False
+        self._left = 0  # bytes that the frame under way still misses
+        self._mask = b""  # for the next of them
+        self._final = 0
+        self.size = 0
+
+    @property
+    def is_midway(self) -> bool:
+        """Whether a frame or a message has begun that is not complete."""
+        return bool(self._incomplete or self._opcode)
+
+    @property
+    def held(self) -> int:
+        """Bytes that are kept."""
+        return len(self._incomplete) + self._kept
+
+    @property
+    def progress(self) -> int:
+        """Bytes that have come of what is under way."""
+        return len(self._incomplete) + (self.size - self._left if self._opcode else 0)
+
+    def drop(self) -> None:
+        """Forgets the message that is under way, if one is, and what will come of it."""
+        self.is_dropped = bool(self._opcode)
+        self._parts, self._kept = None, 0
+
+    def clear(self) -> None:
+        """Forgets everything: nothing more will be fed."""
+        self.drop()
+        self._incomplete = b""
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """Yields what these bytes complete. The iterator is to be exhausted before more is fed.
+
+        Raises:
+            ProtocolError: the client breaks RFC 6455.
+            MessageTooLong: a message announces more than is read.
+        """
+        if self._incomplete:
+            data, self._incomplete = self._incomplete + data, b""
+        at, end = 0, len(data)
+        while at < end:
+            if self._left:
+                at += self._continue_frame(data[at : at + self._left])
+                if not self._left:
+                    yield self._end_frame()
+                continue
+            if end - at < 2:
+                break
+            first, length = data[at], data[at + 1] & LENGTH
+            if first != FINAL_TEXT or self._opcode:
+                self._check_head(first, length)
+            if not data[at + 1] & MASKED:
+                raise ProtocolError(1002, "A client's frames must be masked.")  # §5.1
+            start = at + 6
+            if length > 125:
+                start += 2 if length == 126 else 8
+                if start > end:
+                    break
+                length = int.from_bytes(data[at + 2 : start - 4], "big")
+                if length >> 63:
+                    raise ProtocolError(1002, "A frame's length is below 2 to the power of 63.")  # §5.2
+            stop = start + length
+            if stop > end and length <= WHOLE_BYTES:
+                break
+            mask = data[start - 4 : start]
+            if first & CONTROL:
+                at = stop
+                yield Control(first & OPCODE, _websocket_mask(mask, data[start:stop]))
+            elif first == FINAL_TEXT and stop <= end and length <= self._max_size:
+                at = stop
+                yield _text(_websocket_mask(mask, data[start:stop]))
+            else:
+                self._begin_frame(first, length, mask)
+                at = start
+                if not length:
+                    yield self._end_frame()
+        if at < end:
+            self._incomplete = data[at:]
+
+    def _check_head(self, first: int, length: int) -> None:
+        """Checks a frame's first byte, and the length as its second byte says it (§5.2, §5.4, §5.5)."""
+        opcode = first & OPCODE
+        if first & RESERVED:
+            raise ProtocolError(1002, "Reserved bits are set, and no extension was agreed on.")
+        if opcode & CONTROL:
+            if opcode > PONG:
+                raise ProtocolError(1002, "Unknown opcode.")
+            if not first & FIN or length > 125:
+                raise ProtocolError(1002, "Control frames have one frame and at most 125 bytes.")
+        elif opcode > BINARY:
+            raise ProtocolError(1002, "Unknown opcode.")
+        elif bool(opcode) == bool(self._opcode):
+            raise ProtocolError(1002, "A message begins in the midst of another." if opcode else "Nothing to continue.")
+
+    def _begin_frame(self, first: int, length: int, mask: bytes) -> None:
+        """Begins a frame that is long, or one of several."""
+        if first & OPCODE:
+            self._opcode, self.size, self.is_dropped = first & OPCODE, 0, False
+        self._final, self._left, self._mask = first & FIN, length, mask
+        self.size += length
+        if self.size > MAX_ANNOUNCED_BYTES * self._max_size:
+            raise MessageTooLong(self.size)
+        if self.size > self._max_size:
+            self.drop()
+
+    def _continue_frame(self, masked: bytes) -> int:
+        size = len(masked)
+        if not self.is_dropped:
+            self._keep(_websocket_mask(self._mask, masked))
+            turn = size % 4
+            self._mask = self._mask[turn:] + self._mask[:turn]
+        self._left -= size
+        return size
+
+    def _keep(self, data: bytes) -> None:
+        if self._parts is None:
+            self._parts = []
+        if self._parts and len(self._parts[-1]) + len(data) <= FRAGMENT_BYTES:
+            self._parts[-1] += data
+        else:
+            self._parts.append(bytearray(data))
+        self._kept += len(data)
+
+    def _end_frame(self) -> Event:
+        if not self._final:
+            return Fragment.COMPLETE
+        opcode, parts = self._opcode, self._parts
+        self._opcode, self._parts, self._kept = 0, None, 0
+        if self.is_dropped:
+            return Dropped(self.size)
+        data = b"".join(parts or ())
+        return _text(data) if opcode == TEXT else data
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise ProtocolError(1007, TEXT_NOT_UTF8) from None  # §8.1
+
+
+def close_status(payload: bytes) -> tuple[int | None, str]:
+    """The code, if there is one, and the reason in a client's close frame.
+
+    Raises:
+        ProtocolError: the frame is broken, or nobody may send this code (§5.5.1, §7.4).
+    """
+    if not payload:
+        return None, ""
+    if len(payload) == 1:
+        raise ProtocolError(1002, "A close code has two bytes.")
+    code = int.from_bytes(payload[:2], "big")
+    # Registered with IANA for close frames; 1004 to 1006 and 1015 may never be sent
+    if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
+        raise ProtocolError(1002, f"{code} is not a close code.")
+    try:
+        return code, payload[2:].decode()
+    except UnicodeDecodeError:
+        raise ProtocolError(1007, "A close reason must be UTF-8.") from None

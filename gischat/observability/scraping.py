@@ -1,0 +1,87 @@
+"""Who may read the metrics, and a worker's own way to tell them: a front has `/metrics` among its other paths."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from ipaddress import IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+
+from gischat import bearer
+from gischat.observability.metrics import Exposition, flush_buffered
+from gischat.settings import Settings
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+log = logging.getLogger(__name__)
+
+# By any of these a proxy says for whom it asks: then it is not this machine that does.
+FORWARDING_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
+
+FORBIDDEN = "Metrics are told to this machine itself, or with the bearer token of METRICS_TOKEN."
+
+
+def is_allowed(request: HTTPServerRequest, token: str) -> bool:
+    """Whether the request comes from this machine itself, through no proxy, or brings the token."""
+    if token and bearer.matches(bearer.from_headers(request.headers), [bearer.digest(token)]):
+        return True
+    return _is_loopback(request.remote_ip) and not any(name in request.headers for name in FORWARDING_HEADERS)
+
+
+def _is_loopback(text: str | None) -> bool:
+    try:
+        address = ip_address(text or "")
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+async def write_metrics(
+    handler: RequestHandler, settings: Settings, others: Callable[[], Iterable["Metric"]] = list
+) -> None:
+    """Answers with all that the processes of this host count, and the `others`, which are made in a thread."""
+    flush_buffered()
+    exposition = Exposition(settings.prometheus_multiproc_dir, others)
+    # Reading what many processes count takes some milliseconds, which the clients shall not wait.
+    body, content_type = await asyncio.to_thread(exposition.encode, handler.request.headers.get("Accept", ""))
+    handler.set_header("Content-Type", content_type)
+    handler.set_header("Cache-Control", "no-store")
+    await handler.finish(body)
+
+
+class WorkerMetrics(RequestHandler):
+    """`/metrics` of a worker."""
+
+    def initialize(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def get(self) -> None:
+        if is_allowed(self.request, self._settings.metrics_token):
+            await write_metrics(self, self._settings)
+        else:
+            self.set_status(403)
+            await self.finish(FORBIDDEN + "\n")
+
+
+@contextlib.asynccontextmanager
+async def serve_metrics(settings: Settings) -> AsyncIterator[None]:
+    """While it lasts, a worker answers on METRICS_PORT, which all workers of a host share."""
+    server = HTTPServer(
+        Application([("/metrics", WorkerMetrics, {"settings": settings})], log_function=lambda _: None),
+        max_body_size=0,
+        idle_connection_timeout=60,
+    )
+    server.add_sockets(bind_sockets(settings.metrics_port, settings.host or None, reuse_port=True))
+    log.info("metrics on http://%s:%d/metrics", settings.host, settings.metrics_port)
+    try:
+        yield
+    finally:
+        server.stop()
+        await server.close_all_connections()

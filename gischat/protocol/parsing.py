@@ -1,0 +1,99 @@
+"""What a client may send, checked and completed.
+
+JSON is read strictly (see `protocol.strict_json`), and its fields by the table of `protocol.schemas`. A large document
+inside a message (a GeoJSON layer) is only scanned here, not built: that is a worker's job.
+"""
+
+from typing import Any
+
+import msgspec
+from marshmallow import ValidationError
+
+from gischat.errors import Uncompliant
+from gischat.protocol.messages import Message
+from gischat.protocol.schemas import schemas
+from gischat.protocol.strict_json import ObjectDecoder
+from gischat.protocol.wording import MISSING, beginning, excerpt, quoting, sentence
+from gischat.settings import Settings
+
+SERVER_TYPES = frozenset({"nb_users", "uncompliant"})
+
+# A null in these fields means what leaving them out means: clients that fill a class with all of its fields send it.
+NULL_IS_ABSENT = frozenset({"id", "timestamp", "in_reply_to_id"})
+
+
+class MessageParser:
+    """Reads and checks what clients send."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.schemas = schemas(settings)
+        # By type, the fields' names and what takes each out of JSON.
+        self._readers = {
+            type: [(name, field.value_of) for name, field in schema.fields.items() if name != "type"]  # type: ignore[attr-defined]
+            for type, schema in self.schemas.items()
+        }
+        self._types = {f'"{type}"'.encode(): type for type in self.schemas}
+        self._object = ObjectDecoder({name for schema in self.schemas.values() for name in schema.fields})
+
+    def parse(self, frame: str | bytes, *, type: str | None = None) -> Message:
+        """Checks one JSON object and completes it with `id`, `timestamp` and empty optional fields.
+
+        Args:
+            frame: the text of a websocket frame or of a request's body.
+            type: the only type allowed, taken for granted when the object does not name it.
+
+        Raises:
+            Uncompliant: with a reason for its sender, and `fields` when single fields are at fault.
+        """
+        try:
+            members = self._object.decode(frame)
+        except Uncompliant as error:
+            raise Uncompliant(quoting(error.reason, frame), error.fields) from None
+        type = self._type_of(members.type, type)
+        try:
+            content: dict[str, Any] = self.schemas[type].load(self._given(members, type))
+        except ValidationError as error:
+            raise _uncompliant(error, frame if type == "text" else "") from None
+        author = content.get("author") or content.get("liker_author", "")
+        return Message(content["type"], content["id"], msgspec.json.encode(content), author)
+
+    def _type_of(self, written: msgspec.Raw | None, only: str | None) -> str:
+        if written is None:
+            if only is None:
+                raise Uncompliant("The message has no type.", {"type": MISSING})
+            return only
+        value = memoryview(written)
+        named = self._types.get(bytes(value[:100])) or beginning(value[1:])
+        if value[0] != ord('"'):
+            reason = "The type must be a text."
+        elif only is not None and named != only:
+            reason = f"The type must be '{only}'."
+        elif named in SERVER_TYPES:
+            reason = f"Messages of type '{named}' come from the server only."
+        elif named not in self.schemas:
+            reason = f"Unknown message type {excerpt(named)}."
+        else:
+            return named
+        raise Uncompliant(reason, {"type": reason})
+
+    def _given(self, members: Any, type: str) -> dict[str, Any]:
+        """The values of the type's fields; what else a client sends is dropped unread."""
+        given: dict[str, Any] = {}
+        for name, value_of in self._readers[type]:
+            raw = getattr(members, name)
+            if raw is not None:
+                value = value_of(raw)
+                if value is not None or name not in NULL_IS_ABSENT:
+                    given[name] = value
+        return given
+
+
+def _uncompliant(error: ValidationError, text: str | bytes) -> Uncompliant:
+    messages = error.messages
+    by_field = messages if isinstance(messages, dict) else {"message": messages}
+    broken = {
+        str(name): " ".join(map(str, faults)) if isinstance(faults, list) else str(faults)
+        for name, faults in by_field.items()
+    }
+    sentences = dict.fromkeys(sentence(name, fault) for name, fault in broken.items())
+    return Uncompliant(quoting(" ".join(sentences), text), broken)

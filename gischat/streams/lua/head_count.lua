@@ -1,1 +1,0 @@
-return head_count()

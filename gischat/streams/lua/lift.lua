@@ -1,7 +1,0 @@
--- Ends a ban before its time. Returns 1; 0: there is none of this id; -1: as in ban.
-local known, id = unpack(ARGV)
-
-if restrictions_version() < tonumber(known) then return -1 end
-if redis.call('HDEL', BANS, id) == 0 then return 0 end
-restrictions_changed()
-return 1

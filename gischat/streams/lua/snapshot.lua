@@ -1,2 +1,0 @@
--- The stored messages, and how many publications there were when they were read.
-return { tonumber(redis.call('HGET', METERS, 'published') or 0), history() }

@@ -1,0 +1,219 @@
+"""A heavy worker sees what waits, and takes what it chooses: each job goes to one worker, and none is lost."""
+
+import asyncio
+import uuid
+
+import pytest
+
+from gischat.broker.discovery import connect
+from gischat.broker.entries import Job
+from gischat.broker.keys import GROUP
+from gischat.broker.resp_errors import ResponseError
+from gischat.broker.scripts import CHUNK_BYTES
+from gischat.front.dispatch.gateway import CROWDED, TAKEN
+from gischat.protocol.messages import Lane
+from tests.gischat.broker.test_scripts import ALIVE, CHANNEL, Start, Wire, took
+from tests.support.processes import Valkey
+from tests.support.settings import settings
+from worker.effects import Acknowledge
+from worker.fairness import Charge, Person
+from worker.gateway import ClaimFailure, Delivery, Gateway
+from worker.inbox_reader import Arrival, InboxReader
+from worker.shared_charges import SharedCharges
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+
+JANE, JOHN = "192.0.2.1", "192.0.2.2"
+
+
+def photo(wire: Wire, client: str = JANE, size: int = 1000) -> Job:
+    job = wire.job(b"x" * size, type="image")
+    return Job(job.source, job.type, job.id, job.body, client)
+
+
+async def enqueue(wire: Wire, job: Job, *, again: bool = False) -> int:
+    await wire.front.renew_lease(CHANNEL, ALIVE)
+    return took(await wire.front.enqueue(CHANNEL, Lane.HEAVY, job, 0, again=again))
+
+
+def reader(wire: Wire) -> InboxReader:
+    return InboxReader(wire.settings, Lane.HEAVY, [CHANNEL], wire.redis)
+
+
+async def worker(wire: Wire, name: str = "heavy-1") -> Gateway:
+    made = wire.new_worker(name, Lane.HEAVY)
+    await made.create_groups()
+    return made
+
+
+async def arrivals(wire: Wire, number: int = 1) -> list[Arrival]:
+    """So many photos that wait, as a worker sees them."""
+    for _ in range(number):
+        assert await enqueue(wire, photo(wire)) == TAKEN
+    return await reader(wire).read(1)
+
+
+async def claimed(gateway: Gateway, entry: bytes) -> Delivery:
+    held = await gateway.claim(CHANNEL, entry)
+    assert isinstance(held, Delivery)
+    return held
+
+
+async def pending(wire: Wire) -> list[tuple[bytes, bytes, int]]:
+    """Entry, worker and deliveries of what workers hold."""
+    inbox = wire.keys.inbox(Lane.HEAVY)
+    found = await wire.redis.call("XPENDING", inbox, GROUP, "-", "+", 100, key=inbox)
+    return [(entry, name, times) for entry, name, _, times in found]
+
+
+async def test_what_waits_is_seen_once_in_its_order_and_without_its_body(wire: Wire) -> None:
+    reading = reader(wire)
+    jobs = [photo(wire, size=size) for size in (100, CHUNK_BYTES, 3 * CHUNK_BYTES)]
+    for job in jobs:
+        await enqueue(wire, job)
+    seen = [arrival.job for arrival in await reading.read(1)]
+    assert [(job.source, job.client, job.size, job.body) for job in seen] == [
+        (job.source, job.client, job.size, b"") for job in jobs
+    ]
+    assert await reading.read(0.01) == []
+
+
+async def test_what_comes_wakes_who_waits_for_it(wire: Wire, valkey: Valkey) -> None:
+    async with connect(valkey.url, name="test-reader") as redis:
+        waits = asyncio.create_task(InboxReader(wire.settings, Lane.HEAVY, [CHANNEL], redis).read(2))
+        await enqueue(wire, job := photo(wire))
+        ((channel, _, seen),) = await waits
+        assert (channel, seen.source) == (CHANNEL, job.source)
+
+
+async def test_a_reader_that_begins_anew_sees_all_that_is_there(wire: Wire) -> None:
+    reading = reader(wire)
+    await arrivals(wire, 3)
+    first = await reading.read(1)
+    reading.reread(CHANNEL)
+    assert await reading.read(1) == first
+
+
+async def test_a_worker_takes_what_it_chooses_and_ends_it(wire: Wire) -> None:
+    first, second, third = await arrivals(wire, 3)
+    gateway = await worker(wire)
+    held = await claimed(gateway, second.entry)
+    assert (held.job.body, held.deliveries, held.job.is_complete) == (b"x" * 1000, 1, True)
+    assert await pending(wire) == [(second.entry, b"heavy-1", 1)]
+    assert await gateway.commit(held, Acknowledge())
+    # It is gone, and the others wait
+    assert await gateway.claim(CHANNEL, second.entry) is ClaimFailure.ENDED
+    assert [one.entry for one in await reader(wire).read(1)] == [first.entry, third.entry]
+    assert await wire.inbox_bytes(Lane.HEAVY) == 2000
+
+
+async def test_a_job_goes_to_one_of_many_workers(wire: Wire) -> None:
+    (arrival,) = await arrivals(wire)
+    gateways = [await worker(wire, f"heavy-{number}") for number in range(5)]
+    answers = await asyncio.gather(*(gateway.claim(CHANNEL, arrival.entry) for gateway in gateways))
+    assert sum(isinstance(answer, Delivery) for answer in answers) == 1
+    assert answers.count(ClaimFailure.CLAIMED) == 4
+
+
+async def test_who_asks_again_for_its_answer_was_lost_has_the_job(wire: Wire) -> None:
+    (arrival,) = await arrivals(wire)
+    gateway = await worker(wire)
+    first = await claimed(gateway, arrival.entry)
+    assert await claimed(gateway, arrival.entry) == first
+    assert await pending(wire) == [(arrival.entry, b"heavy-1", 1)]
+
+
+async def test_a_job_that_is_given_back_waits_for_whoever_comes(wire: Wire) -> None:
+    (arrival,) = await arrivals(wire)
+    gateway, other = await worker(wire), await worker(wire, "heavy-2")
+    held = await claimed(gateway, arrival.entry)
+    await gateway.release(held)
+    assert await pending(wire) == []
+    taken = await claimed(other, arrival.entry)
+    assert taken == held
+    # Who gave it back, and says so again, takes it from nobody
+    await gateway.release(held)
+    assert await pending(wire) == [(arrival.entry, b"heavy-2", 1)]
+    assert await gateway.commit(taken, Acknowledge())
+
+
+async def test_what_a_worker_held_when_it_died_goes_to_another_and_is_counted(wire: Wire) -> None:
+    (arrival,) = await arrivals(wire)
+    await claimed(await worker(wire, "dead"), arrival.entry)
+    (held,) = await (await worker(wire)).claim_stale(CHANNEL, 0, 1)
+    assert (held.entry, held.deliveries) == (arrival.entry, 2)
+    # … and its successor of the same name finds it
+    (held,) = await wire.new_worker("heavy-1", Lane.HEAVY).claim_own(CHANNEL, 1)
+    assert held.deliveries == 3
+
+
+async def test_where_the_group_was_flushed_away_the_worker_is_told_so(wire: Wire) -> None:
+    (arrival,) = await arrivals(wire)
+    with pytest.raises(ResponseError, match="NOGROUP"):
+        await wire.new_worker("heavy-1", Lane.HEAVY).claim(CHANNEL, arrival.entry)
+
+
+async def test_the_age_of_the_backlog_is_that_of_the_oldest_whether_it_is_held_or_not(wire: Wire) -> None:
+    first, second = await arrivals(wire, 2)
+    await claimed(await worker(wire), second.entry)
+    (age,) = [one.age for one in await wire.front.backlogs() if one.lane is Lane.HEAVY]
+    assert age > 0
+    inbox = wire.keys.inbox(Lane.HEAVY)
+    ((entry, _),) = await wire.redis.call("XRANGE", inbox, "-", "+", "COUNT", 1, key=inbox)
+    assert entry == first.entry
+
+
+# Shares
+
+
+async def test_an_address_may_have_as_much_waiting_as_is_free_for_others(start: Start) -> None:
+    wire = start(max_inbox_bytes=10_000)
+    answers = [await enqueue(wire, photo(wire, JANE)) for _ in range(7)]
+    assert answers == [TAKEN] * 5 + [CROWDED] * 2
+    assert [await enqueue(wire, photo(wire, JOHN)) for _ in range(4)] == [TAKEN] * 2 + [CROWDED] * 2
+    assert await enqueue(wire, photo(wire, "192.0.2.3")) == TAKEN
+    # What was taken before is not refused when it comes again
+    assert await enqueue(wire, photo(wire, JANE), again=True) == TAKEN
+
+
+async def test_when_its_jobs_have_ended_an_address_has_its_share_again(start: Start) -> None:
+    wire = start(max_inbox_bytes=10_000)
+    gateway, reading = await worker(wire), reader(wire)
+    for _ in range(3):
+        assert [await enqueue(wire, photo(wire, JANE)) for _ in range(6)] == [TAKEN] * 5 + [CROWDED]
+        for arrival in await reading.read(1):
+            await gateway.commit(await claimed(gateway, arrival.entry), Acknowledge())
+    # And nothing is kept of it
+    assert not [
+        field for field in await wire.redis.call("HKEYS", wire.key("counters"), key="") if JANE.encode() in field
+    ]
+
+
+# What was done for whom
+
+
+def of_workers(wire: Wire, number: int) -> list[SharedCharges]:
+    of_instance = settings(instance_id=f"test-{uuid.uuid4()}")
+    return [SharedCharges(of_instance, wire.redis) for _ in range(number)]
+
+
+async def test_workers_hear_of_each_others_work_and_not_of_their_own(wire: Wire) -> None:
+    one, other = of_workers(wire, 2)
+    charges = [Charge(Person(JANE, "front/1"), 1.5), Charge(Person(JOHN, "front/2"), -0.25)]
+    for charge in charges:
+        one.write(charge)
+    heard = await other.read()
+    assert [charge for _, charge in heard] == charges
+    assert all(0 <= age < 60 for age, _ in heard)
+    assert (await other.read(), await one.read()) == ([], [])
+    other.write(charges[0])
+    assert [charge for _, charge in await one.read()] == charges[:1]
+
+
+async def test_a_worker_that_comes_later_hears_of_what_was_done_before(wire: Wire) -> None:
+    one, later = of_workers(wire, 2)
+    for number in range(3):
+        one.write(Charge(Person(JANE, f"front/{number}"), 1.0))
+    ages = [age for age, _ in await later.read()]
+    assert len(ages) == 3
+    assert ages == sorted(ages, reverse=True)

@@ -1,0 +1,258 @@
+"""Any one key of a channel may be removed, hold something of another type, or come back from an old copy."""
+
+from typing import Any
+
+import pytest
+
+from gischat.broker.entries import LEAVE, NICKNAMES, Job, Outcome
+from gischat.broker.scripts import CHUNK_BYTES
+from gischat.front.dispatch.gateway import DAMAGED, JobState, JobStatus
+from gischat.protocol.messages import Lane, new_id
+from tests.gischat.broker.test_scripts import ALIVE, CHANNEL, DEAD, Start, Wire, encoded
+from worker.effects import Count, DeadLetter, Leave, Publish
+from worker.gateway import ID_USED
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+
+LARGE = b"x" * (CHUNK_BYTES + 1)
+
+
+async def enqueue(wire: Wire, job: Job, lane: Lane = Lane.LIGHT, *, again: bool = False) -> Any:
+    await wire.front.renew_lease(CHANNEL, ALIVE)
+    return await wire.front.enqueue(CHANNEL, lane, job, 0, again=again)
+
+
+async def inquire(
+    wire: Wire, job: Job, place: bytes = b"", lane: Lane = Lane.LIGHT, *, cancels_to: int | None = None
+) -> JobState:
+    inquiry: JobStatus = await wire.front.job_status(CHANNEL, lane, job, place, 0, cancels_to)
+    return inquiry.state
+
+
+async def delete(wire: Wire, *keys: str) -> None:
+    await wire.redis.call("DEL", *keys, key=keys[0])
+
+
+async def break_key(wire: Wire, key: str) -> None:
+    """Makes a key one of a wrong type."""
+    await delete(wire, key)
+    wrong = ("SADD", key, "what is this?") if wire.keys.types[key] == "string" else ("SET", key, "what is this?")
+    await wire.redis.call(*wrong, key=key)
+
+
+def message(wire: Wire, text: str = "hello", **job: Any) -> Job:
+    id = new_id()
+    return wire.job(encoded("text", id=id, text=text), id=id, **job)
+
+
+# What became of a job
+
+
+@pytest.mark.parametrize("lane", Lane)
+@pytest.mark.parametrize("is_place_known", [True, False])
+async def test_a_job_that_waits_or_is_worked_on_is_found_in_its_inbox(
+    wire: Wire, lane: Lane, is_place_known: bool
+) -> None:
+    worker = wire.new_worker("one", lane)
+    await worker.create_groups()
+    for _ in range(120):
+        await enqueue(wire, message(wire))
+    job = message(wire)
+    place = await enqueue(wire, job, lane)
+    place = place if is_place_known else b""
+    assert await inquire(wire, job, place, lane) == JobState.PENDING
+    held = (await worker.read([CHANNEL], count=200))[-1]
+    assert await inquire(wire, job, place, lane) == JobState.PENDING
+    # However late it is, it is not cancelled
+    assert await inquire(wire, job, place, lane, cancels_to=99) == JobState.PENDING
+    await worker.commit(held, Publish(held.job.body))
+    assert await inquire(wire, job, place, lane) == JobState.PUBLISHED
+    assert await inquire(wire, job, place, lane, cancels_to=99) == JobState.PUBLISHED
+
+
+@pytest.mark.parametrize(("lane", "body"), [(Lane.LIGHT, b"{}"), (Lane.HEAVY, b"{}"), (Lane.HEAVY, LARGE)])
+async def test_a_job_whose_inbox_is_gone_is_enqueued_again(wire: Wire, lane: Lane, body: bytes) -> None:
+    job = wire.job(body, id=new_id(), type="text" if lane is Lane.LIGHT else "image")
+    place = await enqueue(wire, job, lane)
+    await delete(wire, wire.keys.inbox(lane))
+    assert await inquire(wire, job, place, lane) == JobState.MISSING
+    assert isinstance(await enqueue(wire, job, lane, again=True), bytes)
+    # All of it, and it is counted once
+    worker = wire.new_worker("one", lane)
+    await worker.create_groups()
+    (held,) = await worker.read([CHANNEL], count=10)
+    assert held.job.body == body
+    assert await wire.inbox_bytes(lane) == len(body)
+    assert await worker.commit(held, Publish(b"{}"))
+    assert await wire.inbox_bytes(lane) == 0
+    assert not any(field.startswith("heavy_bytes") for field in await wire.hash("counters"))
+
+
+async def test_what_was_cancelled_is_not_published_should_it_come_to_light_again(wire: Wire) -> None:
+    # Given a job whose inbox is moved away, and that is cancelled, twice for the answer was lost
+    job = message(wire)
+    place = await enqueue(wire, job)
+    await wire.worker.create_groups()
+    inbox = wire.keys.inbox(Lane.LIGHT)
+    await wire.redis.call("RENAME", inbox, inbox + ":away", key=inbox)
+    published = await wire.meter("published")
+    assert await inquire(wire, job, place, cancels_to=published) == JobState.CANCELLED
+    assert await inquire(wire, job, place, cancels_to=published) == JobState.CANCELLED
+    # When the inbox comes back
+    await wire.redis.call("RENAME", inbox + ":away", inbox, key=inbox)
+    (held,) = await wire.worker.read([CHANNEL], count=10)
+    assert await wire.worker.commit(held, Publish(job.body))
+    # Then nobody sees it
+    (told,) = await wire.outbox()
+    assert (told.outcome, told.body) == (Outcome.REFUSED, uncompliant_of(ID_USED, told.body))
+    assert await wire.history() == []
+
+
+def uncompliant_of(reason: str, body: bytes) -> bytes:
+    """The body, if it tells that."""
+    assert reason.encode() in body
+    return body
+
+
+async def test_nothing_is_cancelled_while_what_was_published_has_not_been_heard(wire: Wire) -> None:
+    await wire.end(Publish(b"{}"))
+    job = message(wire)
+    await enqueue(wire, job)
+    await delete(wire, wire.keys.inbox(Lane.LIGHT))
+    assert await inquire(wire, job, cancels_to=0) == JobState.MISSING
+    assert await inquire(wire, job, cancels_to=1) == JobState.CANCELLED
+
+
+async def test_a_redis_that_has_lost_the_front_says_so(wire: Wire) -> None:
+    job = message(wire)
+    await enqueue(wire, job)
+    await delete(wire, wire.keys.fronts)
+    assert await inquire(wire, job) == JobState.STATE_LOST
+
+
+# A key of a wrong type
+
+
+async def test_every_key_has_its_type(wire: Wire) -> None:
+    # Given a channel in which all has happened
+    await wire.register("jane")
+    await wire.end(DeadLetter("It crashed."), type="image")
+    assert await wire.front.find_damage(CHANNEL) == []
+    found = {key: (await wire.redis.call("TYPE", key, key=key)).decode() for key in wire.keys.types}
+    assert {key: type for key, type in found.items() if type not in ("none", wire.keys.types[key])} == {}
+
+
+async def test_whatever_key_is_damaged_it_is_named_and_senders_are_told(start: Start) -> None:
+    for key in start().keys.types:
+        wire = start()
+        key = key.replace(start_of(key), start_of(wire.keys.outbox))
+        await wire.register("jane", front="front-1")
+        job = message(wire)
+        place = await enqueue(wire, job)
+        # When a key is damaged
+        await break_key(wire, key)
+        assert await wire.front.find_damage(CHANNEL) == [key]
+        # Then nothing more is taken
+        if key != wire.key("counters"):  # without meters, every script fails
+            assert await wire.front.enqueue(CHANNEL, Lane.LIGHT, message(wire), 0) == DAMAGED, key
+        # And what is in flight is cancelled, for nobody can end it
+        assert await inquire(wire, job, place, cancels_to=99) == JobState.CANCELLED, key
+        # When the key is removed, all goes on
+        await delete(wire, key)
+        assert await wire.front.find_damage(CHANNEL) == []
+        assert isinstance(await enqueue(wire, message(wire)), bytes), key
+
+
+def start_of(key: str) -> str:
+    return key.partition("}")[0]
+
+
+async def test_workers_leave_a_damaged_channel_alone_until_it_is_repaired(wire: Wire) -> None:
+    await break_key(wire, wire.keys.ids)
+    await wire.worker.exclude_damaged()
+    assert wire.worker.channels == []
+    await delete(wire, wire.keys.ids)
+    await wire.worker.exclude_damaged()
+    assert wire.worker.channels == [CHANNEL]
+
+
+# A key that is gone
+
+
+async def heal(wire: Wire) -> bool:
+    return await wire.worker.repair_nicknames(CHANNEL, ALIVE, is_thorough=False)
+
+
+@pytest.mark.parametrize("name", ["users", "nicknames"])
+async def test_a_nickname_does_not_stay_taken_when_one_key_is_lost(wire: Wire, name: str) -> None:
+    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.register("Jane", connection=1)
+    await delete(wire, wire.key(name))
+    # When that is seen, and fronts say again what is lost
+    assert await heal(wire)
+    assert (await wire.outbox())[-1].type == NICKNAMES
+    await wire.register("Jane", connection=1)
+    assert not await heal(wire)
+    assert (await wire.nicknames(), list(await wire.hash("users"))) == (["Jane"], ["jane"])
+    # Then it is free when its connection goes
+    await wire.end(Leave(), type=LEAVE, connection=1)
+    assert (await wire.hash("users"), await wire.hash("nicknames")) == ({}, {})
+
+
+async def test_a_nickname_of_a_front_that_is_not_there_is_swept(wire: Wire) -> None:
+    # Given nicknames of a front without a lease, as an old copy of a key brings them back
+    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.register("Jane")
+    await delete(wire, wire.keys.fronts)
+    await wire.worker.repair_nicknames(CHANNEL, DEAD, is_thorough=True)
+    # Then it is swept as any front that is gone
+    assert await wire.worker.expired_fronts(CHANNEL) == ["front-1"]
+    await wire.worker.reap(CHANNEL, "front-1")
+    assert await wire.nicknames() == []
+
+
+async def test_two_of_one_nickname_become_one(wire: Wire) -> None:
+    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.register("Jane", connection=1)
+    await delete(wire, wire.key("users"))
+    await wire.register("Jane", connection=2)
+    assert len(await wire.hash("nicknames")) == 2
+    assert await heal(wire)
+    assert (await wire.hash("users"), await wire.hash("nicknames")) == (
+        {"jane": "front-1/2"},
+        {"front-1/2": "jane Jane"},
+    )
+
+
+async def test_a_front_sees_that_its_count_is_lost(wire: Wire) -> None:
+    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.end(Count(3), type="count", id=new_id())
+    assert (await wire.front.renew_lease(CHANNEL, ALIVE)).connections == 3
+    await delete(wire, wire.key("counts"))
+    assert (await wire.front.renew_lease(CHANNEL, ALIVE)).connections == 0
+
+
+@pytest.mark.parametrize("name", ["outbox", "outbox:sizes", "history", "counters", "ids", "senders"])
+async def test_what_is_kept_stays_within_its_bounds_when_one_key_is_lost(start: Start, name: str) -> None:
+    wire = start(max_outbox_messages=10, max_outbox_bytes=2000, max_stored_messages=10, max_stored_bytes=2000)
+    body = b'"' + b"x" * 98 + b'"'
+    for _ in range(10):
+        await wire.end(Publish(body), body, id=new_id())
+    await delete(wire, wire.key(name))
+    for number in range(1, 31):
+        await wire.end(Publish(body), body, id=new_id())
+        # Neither is more trimmed than it must be, nor less
+        assert len(await wire.outbox()) >= min(number, 10)
+        assert len(await wire.history()) >= min(number, 10)
+    assert len(await wire.outbox()) == len(await wire.history()) == 10
+    assert (await wire.meter("outbox_bytes"), await wire.meter("history_bytes")) == (1000, 1000)
+
+
+async def test_what_cannot_be_heard_any_more_is_not_waited_for(wire: Wire) -> None:
+    # Given a job that was published, and an outbox that is gone before its front has read it
+    job = await wire.end(Publish(b"{}"), type="text", id=new_id())
+    assert (await wire.front.job_status(CHANNEL, Lane.LIGHT, job, b"", 0)).offset == 1
+    await delete(wire, wire.keys.outbox)
+    await wire.front.renew_lease(CHANNEL, ALIVE)
+    # Then nothing is left to be heard first
+    assert await wire.front.job_status(CHANNEL, Lane.LIGHT, job, b"", 0) == JobStatus(JobState.PUBLISHED, 0)

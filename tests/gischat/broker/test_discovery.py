@@ -1,0 +1,48 @@
+"""Connections to what REDIS_URL names. Real servers of every kind: tests/redis, tests/faults/test_failover.py."""
+
+import asyncio
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from gischat.broker.discovery import dialer
+from gischat.broker.resp_errors import MasterNotFoundError
+from gischat.redis_url import parse
+from tests.support.processes import HOST
+
+
+async def test_a_sentinel_that_does_not_answer_is_asked_once_and_the_next_at_once(io_loop: IOLoop) -> None:
+    # Given two Sentinels that hang up on everyone
+    asked: list[int] = []
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(writer.get_extra_info("sockname")[1])
+        writer.close()
+
+    servers = [await asyncio.start_server(hang_up, HOST, 0) for _ in range(2)]
+    ports = [server.sockets[0].getsockname()[1] for server in servers]
+
+    # When somebody wants to know the master
+    with pytest.raises(MasterNotFoundError):
+        await dialer(parse(f"redis+sentinel://{HOST}:{ports[0]},{HOST}:{ports[1]}/chat"), "test")()
+
+    # Then each has been asked once: a connection is given up after a few seconds
+    assert asked == ports
+    for server in servers:
+        server.close()
+
+
+async def test_a_sentinel_that_answers_an_error_names_no_master(io_loop: IOLoop) -> None:
+    # Given one that does not let us ask, as its ACL has it
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while asked := (await reader.read(2**16)).upper():
+            introductions = asked.count(b"HELLO") + asked.count(b"CLIENT")
+            writer.write(b"-NOPERM not allowed\r\n" if b"SENTINEL" in asked else b"+OK\r\n" * introductions)
+
+    server = await asyncio.start_server(refuse, HOST, 0)
+    port = server.sockets[0].getsockname()[1]
+
+    # Then it is no fault of ours, with its traceback every 0.2 seconds, but the reason why we cannot connect
+    with pytest.raises(MasterNotFoundError, match="not allowed"):
+        await dialer(parse(f"redis+sentinel://{HOST}:{port}/chat"), "test")()
+    server.close()

@@ -1,0 +1,44 @@
+"""How often an operator is told that Redis cannot be reached."""
+
+import logging
+
+import pytest
+
+from gischat.broker.log_throttle import LogThrottle
+from tests.support.virtual_time import pass_time, virtual_time
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+@virtual_time
+async def test_it_is_made_after_a_moment_and_then_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    # Given something that fails five times a second
+    complaint = LogThrottle("front cannot connect")
+
+    async def fail(seconds: float) -> None:
+        for _ in range(round(seconds * 5)):
+            complaint.report(OSError("refused"))
+            await pass_time(0.2)
+
+    # Then nothing is said of a failure that passes
+    await fail(1.5)
+    complaint.resolve()
+    await fail(1.5)
+    assert said(caplog) == []
+
+    # But of one that lasts, with its reason, and seldom
+    await fail(1)
+    assert said(caplog) == ["front cannot connect: refused"]
+    await fail(120)
+    assert len(said(caplog)) == 3
+
+
+@virtual_time
+async def test_an_error_without_words_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    complaint = LogThrottle("front cannot connect")
+    complaint.report(TimeoutError())
+    await pass_time(3)
+    complaint.report(TimeoutError())
+    assert said(caplog) == ["front cannot connect: TimeoutError"]

@@ -1,0 +1,80 @@
+"""The token, and who guesses it."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from gischat.front.auth import admin_auth
+from gischat.front.auth.admin_auth import MAX_DELAYED_REJECTIONS, MAX_FAILURES, AdminAuth
+from gischat.timings import Timings
+
+TOKEN = "0123456789abcdef"
+HASTY = Timings(wrong_token=0.0)
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+
+
+@pytest.mark.parametrize("header", [f"Bearer {TOKEN}", f"bearer {TOKEN}", f"BEARER  {TOKEN} "])
+async def test_the_token_is_admitted(header: str) -> None:
+    assert AdminAuth(TOKEN).is_authorized({"Authorization": header})
+
+
+@pytest.mark.parametrize(
+    "header", ["", "Bearer", "Bearer ", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}0", "Bearer \udce9"]
+)
+async def test_anything_else_is_not(header: str) -> None:
+    assert not AdminAuth(TOKEN).is_authorized({"Authorization": header})
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer "])
+async def test_without_a_token_nobody_is_admitted(header: str) -> None:
+    assert not AdminAuth("").is_authorized({"Authorization": header})
+
+
+async def test_an_address_that_guesses_has_to_wait_and_others_have_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(admin_auth, "time", SimpleNamespace(monotonic=lambda: now))
+    door = AdminAuth(TOKEN, HASTY)
+    for _ in range(MAX_FAILURES - 1):
+        await door.record_failure("203.0.113.7")
+    assert door.retry_after("203.0.113.7") == 0
+    await door.record_failure("203.0.113.7")
+    assert 0 < door.retry_after("203.0.113.7") <= 61
+    assert door.retry_after("203.0.113.8") == 0
+    # Until its time is over, and then it is as anybody
+    now += HASTY.wrong_tokens + 1
+    assert door.retry_after("203.0.113.7") == 0
+    await door.record_failure("203.0.113.7")
+    assert door.retry_after("203.0.113.7") == 0
+
+
+async def test_all_addresses_of_a_customer_count_as_one() -> None:
+    door = AdminAuth(TOKEN, HASTY)
+    for number in range(MAX_FAILURES):
+        await door.record_failure(f"2001:db8::{number}")
+    assert door.retry_after("2001:db8::ffff")
+    assert not door.retry_after("2001:db8:0:1::1")
+
+
+async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_auth, "ADDRESSES", 3)
+    door = AdminAuth(TOKEN, HASTY)
+    for number in range(10):
+        await door.record_failure(f"203.0.113.{number}")
+    assert len(door._failures) == 3
+
+
+async def test_only_so_many_are_kept_waiting() -> None:
+    door = AdminAuth(TOKEN, Timings(wrong_token=1000.0))
+    waiting = [
+        asyncio.create_task(door.record_failure(f"203.0.113.{number}")) for number in range(MAX_DELAYED_REJECTIONS + 5)
+    ]
+    await asyncio.sleep(0)  # each has its turn
+    pending = [task for task in waiting if not task.done()]
+    assert len(pending) == MAX_DELAYED_REJECTIONS
+    for task in pending:
+        task.cancel()
+    await asyncio.wait(pending)
+    # Who gives up makes room
+    assert door._delayed == 0

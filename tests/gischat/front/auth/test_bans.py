@@ -1,0 +1,111 @@
+"""Bans, as they are looked up."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from gischat.errors import Unavailable
+from gischat.front.auth.bans import Ban, Bans, ban_subject, network_of
+from gischat.protocol.messages import Message
+from gischat.protocol.parsing import MessageParser
+from tests.support.contract import sample
+from tests.support.settings import settings
+
+
+def ban(subject: str, *, seconds: int = 60, reason: str = "") -> Ban:
+    now = int(time.time())
+    kind = "address" if "." in subject or ":" in subject else "nickname"
+    return Ban(kind, subject, now, now + seconds, "anna", reason, True)
+
+
+@pytest.mark.parametrize(
+    ("banned", "addresses", "others"),
+    [
+        ("203.0.113.7", ["203.0.113.7", "::ffff:203.0.113.7"], ["203.0.113.8", "203.0.113.70", "2001:db8::7"]),
+        ("203.0.113.0/24", ["203.0.113.0", "203.0.113.255"], ["203.0.112.255", "203.0.114.0"]),
+        ("10.0.0.0/8", ["10.0.0.0", "10.255.255.255"], ["9.255.255.255", "11.0.0.0"]),
+        ("2001:db8::/64", ["2001:db8::", "2001:db8::ffff:ffff:ffff:ffff"], ["2001:db8:0:1::", "203.0.113.7"]),
+        ("2001:db8::1/128", ["2001:db8::1"], ["2001:db8::2"]),
+    ],
+)
+def test_an_address_is_found_in_its_network(banned: str, addresses: list[str], others: list[str]) -> None:
+    # Given a ban among others of other lengths
+    bans = Bans([ban("192.0.2.1"), ban("198.51.100.0/25"), ban(banned), ban("2001:db8:ffff::/48"), ban("jane")])
+    # Then what lies in it is banned, and nothing else is
+    assert [found.subject for found in map(bans.of_address, addresses) if found] == [banned] * len(addresses)
+    assert [bans.of_address(other) for other in others] == [None] * len(others)
+
+
+@pytest.mark.parametrize("address", ["", "unknown", "/run/socket", "203.0.113.7.8", "<b>"])
+def test_what_is_no_address_is_not_banned(address: str) -> None:
+    assert Bans([ban("203.0.113.0/24")]).of_address(address) is None
+
+
+def test_a_ban_that_has_run_out_holds_no_more() -> None:
+    bans = Bans([ban("203.0.113.7", seconds=0), ban("jane", seconds=-1)])
+    assert bans.of_address("203.0.113.7") is None
+    assert bans.ban_reason("jane") is None
+
+
+def message(type_: str, **content: Any) -> Message:
+    return MessageParser(settings()).parse(json.dumps(sample(type_, **content)))
+
+
+@pytest.mark.parametrize(
+    ("type_", "field"),
+    [("text", "author"), ("image", "author"), ("script", "author"), ("like", "liker_author"), ("newcomer", "newcomer")],
+)
+@pytest.mark.parametrize("nickname", ["jane", "JANE", "Jane"])
+def test_nobody_writes_under_a_banned_nickname_in_whatever_capitals(type_: str, field: str, nickname: str) -> None:
+    bans = Bans([ban("Jane", reason="Be kind.")])
+    with pytest.raises(Unavailable, match=r"is banned until .* UTC\. Be kind\.$"):
+        bans.check(message(type_, **{field: nickname}))
+    bans.check(message(type_, **{field: "janet"}))
+
+
+@pytest.mark.parametrize(("type_", "content"), [("like", {"liker_author": "john"}), ("exiter", {})])
+def test_a_banned_nickname_may_be_liked_and_given_up(type_: str, content: dict[str, str]) -> None:
+    Bans([ban("jane")]).check(message(type_, **content))
+
+
+def test_the_instances_own_nickname_is_nobody_elses() -> None:
+    with pytest.raises(Unavailable, match="is the server's own"):
+        Bans(reserved="House").check(message("text", author="hOUSE"))
+    assert Bans(reserved="House").concern_nicknames
+    assert not Bans([ban("203.0.113.7")]).concern_nicknames
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        (" 203.0.113.7 ", "203.0.113.7"),
+        ("203.0.113.7/24", "203.0.113.0/24"),
+        ("203.0.113.7/32", "203.0.113.7"),
+        ("2001:DB8::7", "2001:db8::/64"),
+        ("2001:db8::7/128", "2001:db8::7"),
+        ("2001:db8::7/32", "2001:db8::/32"),
+        ("10.1.2.3/8", "10.0.0.0/8"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7/120", "203.0.113.0/24"),
+    ],
+)
+def test_what_a_moderator_writes_is_taken_as_it_is_meant(written: str, meant: str) -> None:
+    assert ban_subject(network_of(written)) == meant
+
+
+@pytest.mark.parametrize(
+    "written", ["", "jane", "203.0.113", "1.2.3.4/7", "::/0", "2001::/18", "::ffff:1.2.3.4/103", "/24"]
+)
+def test_what_is_no_network_or_too_wide_a_one_is_refused_in_words(written: str) -> None:
+    with pytest.raises(ValueError, match=r"^[A-Z].*\.$"):
+        network_of(written)
+
+
+def test_no_two_subjects_share_an_id() -> None:
+    subjects = ["10-24", "10.0.0.0/24", "10.0.0.0", "2001:db8::/64", "2001:db8::", "jane", "jane-64"]
+    assert len({ban(subject).id for subject in subjects}) == len(subjects)
+    assert ban("Jane").id == ban("jane").id
+    assert not any("/" in ban(subject).id for subject in subjects)

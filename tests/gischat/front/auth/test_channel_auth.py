@@ -1,0 +1,93 @@
+"""Who may enter a private channel, by the token that a request shows."""
+
+from urllib.parse import quote
+
+import pytest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+
+from gischat.front.auth.channel_auth import ChannelAuth
+from tests.support.contract import CANARY
+from tests.support.settings import settings
+
+PRIVATE = "Été à la mer"
+TOKENS = ((PRIVATE, "s3cret:of+ours"), (PRIVATE, "clé 鍵"), ("Other", "another"))
+
+
+@pytest.fixture
+def access() -> ChannelAuth:
+    return ChannelAuth(settings(channels=("QGIS", PRIVATE, "Other"), channel_tokens=TOKENS))
+
+
+def request(*, query: str = "", authorization: str | None = None) -> HTTPServerRequest:
+    """A request as Tornado reads it: headers are bytes, taken for Latin-1."""
+    headers = HTTPHeaders({"Host": "chat.example.org"})
+    if authorization is not None:
+        headers["Authorization"] = authorization.encode().decode("latin-1")
+    line = RequestStartLine("GET", f"/channel/x/ws?{query}", "HTTP/1.1")
+    return HTTPServerRequest(start_line=line, headers=headers)
+
+
+def test_a_channel_without_a_token_is_open(access: ChannelAuth) -> None:
+    assert not access.is_private("QGIS")
+    assert access.denial("QGIS", request()) is None
+    assert access.denial("QGIS", request(query="token=wrong")) is None
+
+
+@pytest.mark.parametrize("token", ["s3cret:of+ours", "clé 鍵"])
+def test_each_of_its_tokens_opens_a_channel_in_a_header_or_in_the_query(access: ChannelAuth, token: str) -> None:
+    assert access.is_private(PRIVATE)
+    assert access.denial(PRIVATE, request(query=f"after=x&token={quote(token)}")) is None
+    assert access.denial(PRIVATE, request(authorization=f"Bearer {token}")) is None
+    assert access.denial(PRIVATE, request(authorization=f"bearer  {token} ")) is None
+
+
+def test_a_proxys_own_header_is_no_hindrance(access: ChannelAuth) -> None:
+    assert access.denial("Other", request(query="token=another", authorization="Basic amFuZTpzZWNyZXQ=")) is None
+
+
+@pytest.mark.parametrize(
+    ("query", "authorization"),
+    [
+        ("", None),
+        ("token=", None),
+        ("Token=another", None),
+        ("", "Bearer"),
+        ("", "Bearer "),
+        ("", "another"),
+        ("", "Basic another"),
+    ],
+)
+def test_without_a_token_it_is_asked_for(access: ChannelAuth, query: str, authorization: str | None) -> None:
+    denial = access.denial("Other", request(query=query, authorization=authorization))
+    assert denial is not None
+    assert denial.reason == "Channel 'Other' is private: a token is needed."
+    assert denial.challenge == 'Bearer realm="gischat"'
+
+
+WRONG = ["x", "s3cret:of+ours", "anothe", "another1", "Another", "%ff%fe", "%00", "a" * 5000]
+
+
+@pytest.mark.parametrize("token", WRONG)
+def test_a_wrong_token_is_refused(access: ChannelAuth, token: str) -> None:
+    for shown in (request(query=f"token={token}"), request(authorization=f"Bearer {token}")):
+        denial = access.denial("Other", shown)
+        assert denial is not None
+        assert denial.reason == "Channel 'Other' is private: this token is not valid."
+        assert denial.challenge.endswith('error="invalid_token"')
+
+
+def test_a_request_is_one_guess(access: ChannelAuth) -> None:
+    assert access.denial("Other", request(query="token=another&token=wrong")) is not None
+    assert access.denial("Other", request(authorization="Bearer wrong another")) is not None
+
+
+def test_a_wrong_token_is_told_in_the_log_without_it(access: ChannelAuth, caplog: pytest.LogCaptureFixture) -> None:
+    access.denial("Other", request(query=f"token={CANARY}"))
+    access.denial("Other", request(authorization=f"Bearer {CANARY}"))
+    assert [vars(record)["channel"] for record in caplog.records] == ["Other"] * 2
+    assert CANARY not in "".join(str(vars(record)) for record in caplog.records)
+
+
+def test_a_missing_token_is_no_line_in_the_log(access: ChannelAuth, caplog: pytest.LogCaptureFixture) -> None:
+    access.denial("Other", request())
+    assert caplog.records == []

@@ -1,0 +1,786 @@
+"""Order: a connection's messages pass one at a time, and each sender hears once what became of each."""
+
+import asyncio
+import gc
+import random
+from functools import partial
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from gischat.broker.client import ConnectionLost
+from gischat.broker.entries import COUNT, HEARTBEAT, RESTORE, Job, Outcome, Source
+from gischat.broker.resp_errors import ResponseError
+from gischat.errors import RefusalReason, Unavailable
+from gischat.front.dispatch.dispatcher import (
+    INBOX_FULL,
+    MESSAGE_LOST,
+    TOO_MANY_PENDING,
+    Dispatcher,
+    JobQueue,
+    JobResult,
+)
+from gischat.front.dispatch.gateway import DAMAGED, FORGOTTEN, FULL, TAKEN, JobState, JobStatus
+from gischat.protocol.messages import Lane, Message, uncompliant
+from tests.gischat.front.fakes import CHANNEL, FRONT, FakeGateway, Inquired, message, publication
+from tests.support.contract import check
+from tests.support.settings import settings
+from tests.support.virtual_time import pass_time, settle, virtual_time
+
+PUBLISHED = JobResult(Outcome.PUBLISHED, b"{}")
+
+
+class Scene:
+    """A front's dispatcher over a Redis that answers as the test says."""
+
+    def __init__(self, *, answers: bool = True, **limits: int) -> None:
+        self.gateway = cast("Any", FakeGateway(answers=answers))
+        self.dispatcher = Dispatcher(self.gateway, settings(**limits))
+        self.told: list[tuple[Message, JobResult]] = []  # who was told of which end
+
+    def open(self) -> JobQueue:
+        return self.dispatcher.open(CHANNEL)
+
+    def submit(self, job_queue: JobQueue, *messages: Message, bounded: bool = True) -> None:
+        for one in messages:
+            job_queue.submit(one, partial(self._told, one), bounded=bounded)
+
+    def _told(self, message: Message, ending: JobResult) -> None:
+        self.told.append((message, ending))
+
+    def end(self, job: Job | Source, outcome: Outcome = Outcome.PUBLISHED, body: bytes = b"{}") -> None:
+        """What a worker publishes when it has ended the job."""
+        source = job.source if isinstance(job, Job) else job
+        self.dispatcher.complete(publication(1, body, source=source, outcome=outcome))
+
+    def jobs(self) -> list[bytes]:
+        """What was enqueued, in order."""
+        return [job.body for job in self.gateway.jobs]
+
+    def ended(self) -> list[Message]:
+        return [one for one, _ in self.told]
+
+    def refusals(self) -> list[str]:
+        """The reasons that senders were told, each in a message that keeps the contract."""
+        bodies = [msgspec.json.decode(ending.body) for _, ending in self.told if ending.is_refusal]
+        for body in bodies:
+            check(body)
+        return [body["reason"] for body in bodies]
+
+
+# One at a time, in order
+
+
+@virtual_time
+async def test_the_next_message_passes_when_the_one_before_has_ended() -> None:
+    # Given three messages of one connection
+    scene = Scene()
+    job_queue = scene.open()
+    messages = [message(str(number)) for number in range(3)]
+    scene.submit(job_queue, *messages)
+    for number, one in enumerate(messages):
+        # When those before it have ended, and not earlier
+        await settle()
+        assert scene.jobs() == [earlier.body for earlier in messages[: number + 1]]
+        scene.end(scene.gateway.jobs[-1])
+        # Then its sender is told, once
+        assert scene.told[number:] == [(one, PUBLISHED)]
+    await settle()
+    assert len(scene.jobs()) == 3
+    assert job_queue.is_idle
+
+
+@virtual_time
+async def test_connections_do_not_wait_for_each_other() -> None:
+    scene = Scene()
+    first, second = scene.open(), scene.open()
+    scene.submit(first, message("slow"), message("behind it"))
+    scene.submit(second, message("quick"))
+    scene.end(scene.gateway.jobs[1])
+    assert [msgspec.json.decode(body)["text"] for body in scene.jobs()] == ["slow", "quick"]
+    assert not first.is_idle
+    assert second.is_idle
+
+
+@virtual_time
+async def test_a_job_carries_the_message_to_its_lane_and_names_where_it_came_from() -> None:
+    scene = Scene()
+    first, second = scene.open(), scene.open()
+    text, picture = message(), message(type="image")
+    scene.submit(first, text)
+    scene.end(scene.gateway.jobs[0])
+    scene.submit(first, picture)
+    scene.submit(second, text)
+    assert [(asked.channel, asked.lane) for asked in scene.gateway.enqueued] == [
+        (CHANNEL, Lane.LIGHT),
+        (CHANNEL, Lane.HEAVY),
+        (CHANNEL, Lane.LIGHT),
+    ]
+    assert scene.gateway.jobs == [
+        Job(Source(FRONT, first.id, 1), text.type, text.id, text.body),
+        Job(Source(FRONT, first.id, 2), picture.type, picture.id, picture.body),
+        Job(Source(FRONT, second.id, 1), text.type, text.id, text.body),
+    ]
+    assert first.id != second.id
+
+
+@virtual_time
+async def test_what_is_submitted_on_hearing_of_an_end_goes_behind_what_waits() -> None:
+    scene = Scene()
+    job_queue = scene.open()
+    first, second, third = message("1"), message("2"), message("3")
+    job_queue.submit(first, lambda ending: scene.submit(job_queue, third))
+    scene.submit(job_queue, second)
+    for _ in range(3):
+        scene.end(scene.gateway.jobs[-1])
+    assert scene.jobs() == [first.body, second.body, third.body]
+
+
+@virtual_time
+async def test_a_front_is_idle_when_nothing_is_on_its_way() -> None:
+    scene = Scene()
+    dispatcher = [scene.open() for _ in range(2)]
+    assert scene.dispatcher.are_idle
+    for job_queue in dispatcher:
+        scene.submit(job_queue, message())
+    scene.end(scene.gateway.jobs[0])
+    assert not scene.dispatcher.are_idle
+    scene.end(scene.gateway.jobs[1])
+    assert scene.dispatcher.are_idle
+
+
+# Objections
+
+
+@virtual_time
+async def test_an_objection_is_asked_for_when_its_message_has_its_turn_and_not_before() -> None:
+    # Given a message whose right to pass the one before it decides
+    scene = Scene()
+    job_queue = scene.open()
+    may_pass = False
+
+    def ended(_: JobResult) -> None:
+        nonlocal may_pass
+        may_pass = True
+
+    before, after = message("before"), message("after")
+    job_queue.submit(before, ended)
+    job_queue.submit(after, lambda _: None, precondition=lambda: None if may_pass else "No.")
+    # When that has ended
+    scene.end(scene.gateway.jobs[-1])
+    # Then it passes
+    assert scene.jobs() == [before.body, after.body]
+
+
+@virtual_time
+async def test_what_is_objected_to_is_told_to_its_sender_and_the_next_has_its_turn() -> None:
+    scene = Scene()
+    job_queue = scene.open()
+    wrong, right = message("wrong"), message("right")
+    for _ in range(3):
+        job_queue.submit(wrong, partial(scene._told, wrong), precondition=lambda: "Not yours.")
+    scene.submit(job_queue, right)
+    assert scene.jobs() == [right.body]
+    assert scene.refusals() == ["Not yours. Your text: 'wrong'"] * 3
+    scene.end(scene.gateway.jobs[-1])
+    assert job_queue.is_idle
+
+
+@virtual_time
+async def test_what_was_let_through_once_is_not_objected_to_when_it_is_repeated() -> None:
+    """Else its sender might be told that it was refused, though it has been published."""
+    scene = Scene()
+    job_queue = scene.open()
+    objections = iter([None, "Not yours any more."])
+    one = message()
+    job_queue.submit(one, partial(scene._told, one), precondition=lambda: next(objections))
+    scene.dispatcher.replay(CHANNEL, 0.0)
+    assert scene.jobs() == [one.body, one.body]
+    assert scene.refusals() == []
+
+
+# Bounds
+
+
+@virtual_time
+async def test_more_messages_than_may_wait_are_refused_in_words_and_nothing_else_is_lost() -> None:
+    # Given one message on its way and as many waiting as may
+    scene = Scene(max_waiting_messages=2)
+    job_queue = scene.open()
+    taken = [message(str(number)) for number in range(3)]
+    scene.submit(job_queue, *taken)
+    # When one more is submitted, it is refused
+    with pytest.raises(Unavailable) as refused:
+        scene.submit(job_queue, message("one too many"))
+    assert refused.value.reason == TOO_MANY_PENDING
+    # Then there is room again as soon as one has ended, and what was taken passes in order
+    scene.end(scene.gateway.jobs[0])
+    last = message("last")
+    scene.submit(job_queue, last)
+    for _ in range(3):
+        scene.end(scene.gateway.jobs[-1])
+    assert scene.ended() == [*taken, last]
+
+
+@virtual_time
+async def test_more_bytes_than_may_wait_are_refused_in_words() -> None:
+    scene = Scene(max_waiting_bytes=1000)
+    job_queue = scene.open()
+    scene.submit(job_queue, message(size=5000))  # on its way: it does not wait
+    scene.submit(job_queue, message(size=600), message(size=400))
+    with pytest.raises(Unavailable):
+        scene.submit(job_queue, message(size=100))
+    scene.end(scene.gateway.jobs[0])
+    scene.submit(job_queue, message(size=600))
+    with pytest.raises(Unavailable):
+        scene.submit(job_queue, message(size=100))
+    for _ in range(4):
+        scene.end(scene.gateway.jobs[-1])
+    assert [len(body) for body in scene.jobs()] == [5000, 600, 400, 600]
+
+
+@virtual_time
+async def test_a_message_beyond_the_bound_in_bytes_may_wait_alone() -> None:
+    scene = Scene(max_waiting_bytes=1000)
+    job_queue = scene.open()
+    scene.submit(job_queue, message(), message(size=5000))
+    with pytest.raises(Unavailable):
+        scene.submit(job_queue, message())
+    scene.end(scene.gateway.jobs[0])
+    assert len(scene.jobs()[1]) == 5000
+
+
+@virtual_time
+async def test_what_waits_is_bounded_over_all_connections_too() -> None:
+    scene = Scene(max_front_bytes=1000)
+    one, other, third = (scene.open() for _ in range(3))
+    for job_queue in (one, other, third):
+        scene.submit(job_queue, message(size=900))  # on their way: they do not wait
+    scene.submit(one, message(size=600))
+    scene.submit(other, message(size=400))
+    with pytest.raises(Unavailable) as refused:
+        scene.submit(third, message(size=100))
+    assert refused.value.reason == INBOX_FULL
+    # When what waits comes to its turn, or is refused, there is room again
+    scene.end(scene.gateway.jobs[0])
+    other.reject_pending(Unavailable("because", RefusalReason.SHUTTING_DOWN))
+    scene.submit(third, message(size=1000))
+    assert scene.dispatcher.pending_bytes == 1000
+
+
+@virtual_time
+async def test_what_the_front_itself_has_to_say_is_never_refused() -> None:
+    scene = Scene(max_waiting_messages=1, max_waiting_bytes=100)
+    job_queue = scene.open()
+    for _ in range(5):
+        scene.submit(job_queue, message(size=1000), bounded=False)
+    for _ in range(5):
+        scene.end(scene.gateway.jobs[-1])
+    assert len(scene.told) == 5
+
+
+# Jobs that are not taken
+
+
+@virtual_time
+async def test_a_full_inbox_is_told_to_the_sender_and_the_next_has_its_turn() -> None:
+    scene = Scene(answers=False)
+    job_queue = scene.open()
+    first, second = message("1"), message("2")
+    scene.submit(job_queue, first, second)
+    scene.gateway.enqueued[0].taken.set_result(0)
+    await settle()
+    assert scene.ended() == [first]
+    assert scene.refusals() == [f"{INBOX_FULL} Your text: '1'"]
+    assert scene.jobs() == [first.body, second.body]
+
+
+@virtual_time
+async def test_a_redis_out_of_reach_is_told_to_the_sender_in_its_own_words() -> None:
+    scene = Scene(answers=False)
+    job_queue = scene.open()
+    scene.submit(job_queue, message("1"), message("2"))
+    scene.gateway.enqueued[0].taken.set_exception(Unavailable("Redis has gone fishing."))
+    await settle()
+    assert scene.refusals() == ["Redis has gone fishing. Your text: '1'"]
+    assert len(scene.jobs()) == 2
+
+
+@virtual_time
+async def test_nothing_overtakes_what_was_refused_of_a_connection_that_is_gone() -> None:
+    """Its client did not hear of it, and sends again all of which it does not know the end."""
+    scene = Scene(answers=False)
+    job_queue = scene.open()
+    first, second = message("first", type="crs"), message("second", type="crs")
+    scene.submit(job_queue, first, second)
+    job_queue.is_abandoned = True
+    scene.gateway.enqueued[0].taken.set_exception(Unavailable("Redis is away"))
+    await settle()
+    assert scene.jobs() == [first.body]
+    assert scene.refusals() == ["Redis is away", "Redis is away"]
+    # What is submitted later (that the connection has ended, say) passes
+    scene.submit(job_queue, leave := message("leave", type="leave"))
+    assert scene.jobs() == [first.body, leave.body]
+
+
+@virtual_time
+async def test_a_fault_of_ours_is_logged_and_told_in_words_that_betray_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = Scene(answers=False)
+    job_queue = scene.open()
+    scene.submit(job_queue, message("1"), message("2"))
+    scene.gateway.enqueued[0].taken.set_exception(ZeroDivisionError("a bug of ours"))
+    await settle()
+    assert scene.refusals() == [f"{INBOX_FULL} Your text: '1'"]
+    assert "a bug of ours" in caplog.text
+    assert len(scene.jobs()) == 2
+
+
+# Ends that are late, strange, or come twice
+
+
+@virtual_time
+async def test_an_end_that_comes_twice_ends_no_other_job() -> None:
+    scene = Scene()
+    job_queue = scene.open()
+    first, second = message("1"), message("2")
+    scene.submit(job_queue, first, second)
+    job = scene.gateway.jobs[0]
+    for _ in range(3):
+        scene.end(job)
+    assert scene.ended() == [first]
+    assert not job_queue.is_idle
+
+
+@virtual_time
+async def test_an_end_of_what_is_not_on_its_way_ends_nothing() -> None:
+    scene = Scene()
+    job_queue, idle = scene.open(), scene.open()
+    scene.submit(job_queue, message("1"), message("2"))
+    number = job_queue.id
+    for stranger in (
+        Source(FRONT, number, 0),
+        Source(FRONT, number, 2),
+        Source("front-2", number, 1),
+        Source(FRONT, 999, 1),
+        Source(FRONT, idle.id, 0),
+        Source(FRONT, idle.id, 1),
+    ):
+        scene.end(stranger)
+    scene.dispatcher.complete(publication(7, b"{}"))
+    assert scene.told == []
+
+
+@virtual_time
+@pytest.mark.parametrize("answer", [1, 0, Unavailable("too late"), ZeroDivisionError("too late")])
+async def test_an_end_may_come_before_redis_says_that_it_took_the_job(answer: int | Exception) -> None:
+    # Given a job whose end is heard first
+    scene = Scene(answers=False)
+    job_queue = scene.open()
+    first, second = message("1"), message("2")
+    scene.submit(job_queue, first, second)
+    scene.end(scene.gateway.jobs[0])
+    # When the answer comes after all, whatever it is
+    taken = scene.gateway.enqueued[0].taken
+    if isinstance(answer, int):
+        taken.set_result(answer)
+    else:
+        taken.set_exception(answer)
+    await settle()
+    # Then it ends neither that job again nor the next
+    assert scene.told == [(first, PUBLISHED)]
+    scene.end(scene.gateway.jobs[1])
+    assert scene.told == [(first, PUBLISHED), (second, PUBLISHED)]
+
+
+@virtual_time
+async def test_of_what_is_on_its_way_through_a_closed_turnstile_nobody_is_told() -> None:
+    scene = Scene()
+    closed, open_ = scene.open(), scene.open()
+    for job_queue in (closed, open_):
+        scene.submit(job_queue, message())
+    scene.dispatcher.close(closed)
+    scene.dispatcher.close(closed)
+    assert not scene.dispatcher.are_idle
+    for job in scene.gateway.jobs:
+        scene.end(job)
+    assert len(scene.told) == 1
+    assert scene.dispatcher.are_idle
+
+
+@virtual_time
+@pytest.mark.parametrize(
+    ("outcome", "is_refusal"),
+    [
+        (Outcome.PUBLISHED, False),
+        (Outcome.DONE, False),
+        (Outcome.DUPLICATE, False),
+        (Outcome.REFUSED, True),
+        (Outcome.DEAD_LETTERED, True),
+    ],
+)
+async def test_every_outcome_lets_the_next_one_through(outcome: Outcome, is_refusal: bool) -> None:
+    scene = Scene()
+    job_queue = scene.open()
+    first = message("1")
+    scene.submit(job_queue, first, message("2"))
+    scene.end(scene.gateway.jobs[0], outcome, b'{"a": 1}')
+    assert scene.told == [(first, JobResult(outcome, b'{"a": 1}'))]
+    assert scene.told[0][1].is_refusal is is_refusal
+    assert len(scene.jobs()) == 2
+
+
+# What is in flight is watched
+
+
+class Watched(Scene):
+    """One message in flight, whose end does not come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timings = self.dispatcher.timings
+        self.dispatcher.delivered_offset[CHANNEL] = 7
+        self.job_queue = self.open()
+        self.message = message("hello")
+        self.submit(self.job_queue, self.message)
+        self.running = asyncio.create_task(self.dispatcher.run())
+
+    async def asked(self) -> Inquired:
+        """The next question of what became of it."""
+        number = len(self.gateway.inquiries)
+        while len(self.gateway.inquiries) == number:
+            await pass_time(self.timings.overdue / 4)
+        return cast("Inquired", self.gateway.inquiries[-1])
+
+    async def found(self, state: JobState, published: int = 7) -> Inquired:
+        """Answers the next question."""
+        inquired = await self.asked()
+        inquired.found.set_result(JobStatus(state, published))
+        await settle()
+        return inquired
+
+
+@virtual_time
+async def test_nobody_asks_what_became_of_a_job_that_ends_in_time() -> None:
+    scene = Watched()
+    await pass_time(scene.timings.overdue / 2)
+    scene.end(scene.gateway.jobs[-1])
+    await pass_time(10 * scene.timings.overdue)
+    assert scene.gateway.inquiries == []
+
+
+@virtual_time
+async def test_what_waits_in_its_inbox_is_left_there_however_long() -> None:
+    scene = Watched()
+    for _ in range(100):
+        inquired = await scene.found(JobState.PENDING)
+        assert (inquired.job, inquired.cancels_to) == (scene.gateway.jobs[0], None)
+    assert (len(scene.gateway.jobs), scene.told) == (1, [])
+
+
+@virtual_time
+async def test_what_is_gone_is_enqueued_again_when_its_end_cannot_be_on_its_way() -> None:
+    scene = Watched()
+    # Given a job that is gone, and publications that were not heard yet, its end perhaps among them
+    await scene.found(JobState.MISSING, published=8)
+    assert len(scene.gateway.jobs) == 1
+    # When they are heard
+    scene.dispatcher.delivered_offset[CHANNEL] = 8
+    await scene.found(JobState.MISSING, published=8)
+    # Then it is enqueued again, and ends
+    assert scene.gateway.jobs == [scene.gateway.jobs[0]] * 2
+    scene.end(scene.gateway.jobs[-1])
+    assert scene.told == [(scene.message, PUBLISHED)]
+
+
+@pytest.mark.parametrize("answer", [FULL, DAMAGED, ResponseError("WRONGTYPE")])
+@virtual_time
+async def test_a_sender_is_told_of_what_is_lost_for_good_within_a_bound_and_as_soon_as_that_is_certain(
+    answer: int | Exception,
+) -> None:
+    scene = Watched()
+    follower = message("behind it")
+    scene.submit(scene.job_queue, follower)
+    began = asyncio.get_running_loop().time()
+    # Given a job that is gone, and cannot be enqueued again
+    scene.gateway.answers = False
+    await scene.found(JobState.MISSING)
+    while scene.gateway.inquiries[-1].cancels_to is None:
+        asked = len(scene.gateway.inquiries)
+        while len(scene.gateway.inquiries) == asked:
+            for again in scene.gateway.enqueued:
+                if not again.taken.done():
+                    _answer(again.taken, answer)
+            await pass_time(0.1)
+        assert scene.told == []
+        if scene.gateway.inquiries[-1].cancels_to is None:
+            scene.gateway.inquiries[-1].found.set_result(JobStatus(JobState.MISSING, 7))
+            await settle()
+    # When it is given up: nothing is enqueued while that is decided
+    assert scene.gateway.inquiries[-1].cancels_to == 7
+    number = len(scene.gateway.jobs)
+    await pass_time(2 * scene.timings.resend)
+    assert len(scene.gateway.jobs) == number
+    scene.gateway.inquiries[-1].found.set_result(JobStatus(JobState.CANCELLED, 7))
+    await settle()
+    # Then its sender is told, in time, and what comes behind it passes
+    assert [reason.partition(" Your")[0] for reason in scene.refusals()] == [MESSAGE_LOST]
+    assert scene.told[0][1].refusal_reason is RefusalReason.STATE_LOST
+    assert asyncio.get_running_loop().time() - began < scene.timings.light_end
+    assert scene.gateway.jobs[-1].body == follower.body
+
+
+@virtual_time
+async def test_a_question_without_an_answer_is_asked_again() -> None:
+    scene = Watched()
+    (await scene.asked()).found.set_exception(ResponseError("BUSY"))
+    await scene.found(JobState.PENDING)
+    assert (len(scene.gateway.jobs), scene.told) == (1, [])
+
+
+def _answer(taken: "asyncio.Future[int]", answer: int | Exception) -> None:
+    if isinstance(answer, Exception):
+        taken.set_exception(answer)
+    else:
+        taken.set_result(answer)
+
+
+# What may be lost is enqueued again
+
+
+@virtual_time
+async def test_what_may_be_lost_is_enqueued_again_as_the_same_job() -> None:
+    scene = Scene()
+    job_queue = scene.open()
+    scene.submit(job_queue, message("1"), message("2"))
+    await settle()
+    scene.dispatcher.resend_in_flight()
+    await settle()
+    first, again = scene.gateway.jobs
+    assert first == again
+    # Both come to an end, of which the second says nothing
+    scene.end(first)
+    scene.end(again, Outcome.DUPLICATE)
+    assert [ending.outcome for _, ending in scene.told] == [Outcome.PUBLISHED]
+    assert not job_queue.is_idle
+
+
+@virtual_time
+async def test_only_what_is_on_its_way_in_the_channel_is_enqueued_again() -> None:
+    scene = Scene()
+    scene.submit(scene.open(), message("here"))
+    scene.submit(scene.dispatcher.open("Geotribu"), message("elsewhere"))
+    scene.open()
+    await settle()
+    scene.dispatcher.resend_in_flight("Geotribu")
+    assert [msgspec.json.decode(body)["text"] for body in scene.jobs()] == ["here", "elsewhere", "elsewhere"]
+
+
+@virtual_time
+async def test_what_redis_has_not_taken_yet_is_not_enqueued_again() -> None:
+    scene = Scene(answers=False)
+    scene.submit(scene.open(), message())
+    await settle()
+    scene.dispatcher.resend_in_flight()
+    assert len(scene.jobs()) == 1
+
+
+@virtual_time
+@pytest.mark.parametrize("answer", [0, Unavailable("Redis is away")])
+async def test_what_is_enqueued_again_is_not_refused_but_tried_until_its_end_is_known(answer: int | Exception) -> None:
+    # Given a job that Redis took, and then nobody knows
+    scene = Scene()
+    job_queue = scene.open()
+    scene.submit(job_queue, message("1"), message("2"))
+    await settle()
+    scene.gateway.answers = False
+    scene.dispatcher.resend_in_flight()
+    # When it cannot be enqueued for a while
+    for tries in (2, 3, 4):
+        assert len(scene.jobs()) == tries
+        taken = scene.gateway.enqueued[-1].taken
+        if isinstance(answer, int):
+            taken.set_result(answer)
+        else:
+            taken.set_exception(answer)
+        await pass_time(5)
+    # Then its sender is not told that it failed, for the first may have got through
+    assert scene.told == []
+    scene.end(scene.gateway.jobs[-1])
+    assert [ending.outcome for _, ending in scene.told] == [Outcome.PUBLISHED]
+    tries = len(scene.jobs())
+    await pass_time(60)
+    assert len(scene.jobs()) == tries
+
+
+@virtual_time
+@pytest.mark.parametrize("is_again", [False, True])
+async def test_a_refusal_that_comes_after_the_end_is_no_fault_of_ours(is_again: bool) -> None:
+    """Left unread, it would be logged with a traceback: "exception was never retrieved"."""
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, fault: faults.append(fault))
+    scene = Scene(answers=is_again)
+    scene.submit(scene.open(), message())
+    await settle()
+    scene.gateway.answers = False
+    if is_again:
+        scene.dispatcher.resend_in_flight()
+    scene.end(scene.gateway.jobs[0])
+    scene.gateway.enqueued[-1].taken.set_exception(Unavailable("Redis is away"))
+    await settle()
+    scene.gateway.enqueued.clear()
+    gc.collect()
+    assert faults == []
+
+
+# A front that stops
+
+
+@virtual_time
+async def test_what_waits_in_a_front_that_stops_is_refused_and_what_is_on_its_way_stays() -> None:
+    scene = Scene()
+    first, second = scene.open(), scene.open()
+    messages = [message(str(number)) for number in range(4)]
+    scene.submit(first, *messages[:3])
+    scene.submit(second, messages[3])
+    scene.dispatcher.reject_pending(Unavailable("Bye."))
+    assert scene.ended() == messages[1:3]
+    assert scene.refusals() == ["Bye. Your text: '1'", "Bye. Your text: '2'"]
+    for job in list(scene.gateway.jobs):
+        scene.end(job)
+    assert scene.ended()[2:] == [messages[0], messages[3]]
+    assert len(scene.jobs()) == 2
+    assert scene.dispatcher.are_idle
+
+
+# A Redis that has forgotten
+
+
+@virtual_time
+async def test_a_redis_that_has_forgotten_this_front_is_told_so_and_asked_again() -> None:
+    # Given a job that Redis does not take, for it has lost what this front said before
+    scene = Scene(answers=False)
+    forgotten: list[str] = []
+    scene.dispatcher.on_state_lost = forgotten.append
+    scene.submit(scene.open(), message())
+    scene.gateway.enqueued[0].taken.set_result(FORGOTTEN)
+    await settle()
+    # Then the front hears of it, and the sender hears nothing but the end
+    assert forgotten == [CHANNEL]
+    assert scene.told == []
+    await pass_time(5)
+    assert scene.gateway.jobs[0] == scene.gateway.jobs[1]
+    scene.end(scene.gateway.jobs[1])
+    assert len(scene.told) == 1
+
+
+@virtual_time
+async def test_what_has_ended_lately_is_said_once_more_before_all_that_waits() -> None:
+    # Given a connection of whose messages two have ended, one long ago, one is on its way, and one waits
+    scene = Scene()
+    job_queue = scene.open()
+    messages = [message(str(number)) for number in range(4)]
+    scene.submit(job_queue, messages[0])
+    scene.end(scene.gateway.jobs[-1])
+    await pass_time(10)
+    scene.submit(job_queue, *messages[1:])
+    scene.end(scene.gateway.jobs[-1])
+    said = len(scene.jobs())
+    # When Redis has lost what was lately
+    scene.dispatcher.replay(CHANNEL, since=asyncio.get_running_loop().time() - 5)
+    for _ in range(3):
+        scene.end(scene.gateway.jobs[-1])
+    # Then that is said again, then what was on its way, then what waited; who was told is not told again
+    assert scene.jobs()[said:] == [one.body for one in messages[1:]]
+    assert scene.ended() == messages
+    assert scene.dispatcher.are_idle
+
+
+@virtual_time
+async def test_what_was_said_by_a_connection_that_has_gone_is_said_once_more_too() -> None:
+    scene = Scene()
+    job_queue = scene.open()
+    scene.submit(job_queue, message("1"), message("2"))
+    for _ in range(2):
+        scene.end(scene.gateway.jobs[-1])
+    scene.dispatcher.close(job_queue)
+    scene.dispatcher.replay(CHANNEL, since=0)
+    for _ in range(2):
+        scene.end(scene.gateway.jobs[-1])
+    assert [msgspec.json.decode(body)["text"] for body in scene.jobs()] == ["1", "2", "1", "2"]
+    assert scene.dispatcher.are_idle
+
+
+@virtual_time
+@pytest.mark.parametrize("type_", [COUNT, RESTORE, HEARTBEAT])
+async def test_what_the_front_tells_as_it_is_now_is_not_said_once_more_as_it_was(type_: str) -> None:
+    scene = Scene()
+    scene.submit(scene.open(), message(type=type_))
+    scene.end(scene.gateway.jobs[0])
+    scene.dispatcher.replay(CHANNEL, since=0)
+    assert len(scene.jobs()) == 1
+
+
+@virtual_time
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.DEAD_LETTERED])
+async def test_what_was_refused_is_not_said_once_more(outcome: Outcome) -> None:
+    scene = Scene()
+    scene.submit(scene.open(), message())
+    scene.end(scene.gateway.jobs[0], outcome, uncompliant("No."))
+    scene.dispatcher.replay(CHANNEL, since=0)
+    assert len(scene.jobs()) == 1
+
+
+# All of it together
+
+
+@pytest.mark.parametrize("seed", range(40))
+@virtual_time
+async def test_whatever_happens_each_is_told_once_and_in_order(seed: int) -> None:
+    # Given connections that send while Redis answers early, late, with faults, and ends come twice
+    chance = random.Random(seed)
+    scene = Scene(answers=False, max_waiting_messages=10)
+    dispatcher = [scene.open() for _ in range(3)]
+    submitted: dict[int, list[Message]] = {job_queue.id: [] for job_queue in dispatcher}
+
+    def submit() -> None:
+        job_queue = chance.choice(dispatcher)
+        one = message(str(chance.random()))
+        try:
+            scene.submit(job_queue, one)
+        except Unavailable:
+            return
+        submitted[job_queue.id].append(one)
+
+    def answer() -> None:
+        unanswered = [asked.taken for asked in scene.gateway.enqueued if not asked.taken.done()]
+        for taken in chance.sample(unanswered, min(2, len(unanswered))):
+            said = chance.choice([TAKEN, FULL, FORGOTTEN, None])
+            if said is None:
+                taken.set_exception(
+                    chance.choice([Unavailable("Redis is away"), ConnectionLost("cut off"), ResponseError("OOM")])
+                )
+            else:
+                taken.set_result(said)
+
+    def end() -> None:
+        for job in scene.gateway.jobs[-chance.randint(1, 6) :]:
+            scene.end(job)
+
+    for _ in range(150):
+        chance.choice([submit, submit, answer, end, scene.dispatcher.resend_in_flight])()
+        await asyncio.sleep(0)
+    # When everything that is on its way comes to its end at last
+    scene.gateway.answers = True
+    while not scene.dispatcher.are_idle:
+        scene.end(scene.gateway.jobs[-1])
+        for job in list(scene.gateway.jobs):
+            scene.end(job)
+    await pass_time(10)
+    # Then of each connection every message was told of once, in the order in which it was taken
+    told = scene.ended()
+    for messages in submitted.values():
+        assert [one for one in told if one in messages] == messages
+    assert len(told) == sum(map(len, submitted.values())) > 20

@@ -1,0 +1,63 @@
+"""What a request's log line may show, and the ids of requests."""
+
+import pytest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+
+from gischat.front.handlers.access_log import REQUEST_ID, identify, request_id, shown_path
+
+
+def request(uri: str = "/", **headers: str) -> HTTPServerRequest:
+    given = HTTPHeaders({"Host": "localhost"})
+    for name, value in headers.items():
+        given[name.replace("_", "-")] = value
+    return HTTPServerRequest(start_line=RequestStartLine("GET", uri, "HTTP/1.1"), headers=given)
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("/channels", "/channels"),
+        ("/channel/Field%20and%20mobile/last", "/channel/Field%20and%20mobile/last"),
+        ("/channel/QGIS/ws?after=0b8a-4c", "/channel/QGIS/ws?after=0b8a-4c"),
+        ("/channel/QGIS/ws?token=opensesame", "/channel/QGIS/ws?token=***"),
+        ("/channel/QGIS/ws?token=opensesame&after=0b8a", "/channel/QGIS/ws?after=0b8a&token=***"),
+        ("/channel/QGIS/ws?after=my%20own%20words", "/channel/QGIS/ws?after=***"),
+        ("/channel/QGIS/ws?after=a&after=opensesame%20", "/channel/QGIS/ws?after=***"),
+        ("/channel/QGIS/ws?opensesame", "/channel/QGIS/ws?***"),
+        ("/channel/QGIS/ws?TOKEN=opensesame&after=0b8a", "/channel/QGIS/ws?after=0b8a&***"),
+        ("/channel/QGIS/ws?token=%ff%fe;token=opensesame", "/channel/QGIS/ws?token=***"),
+        ("/channel/QGIS/ws?&&", "/channel/QGIS/ws?***"),
+        ('/a"b\\c', "/a%22b%5Cc"),
+        ("/" + 300 * "a", "/" + 199 * "a"),
+    ],
+)
+def test_a_query_shows_nothing_that_may_be_secret(uri: str, shown: str) -> None:
+    assert shown_path(request(uri)) == shown
+
+
+def test_every_request_has_an_id_of_its_own() -> None:
+    one, other = request(), request()
+    for each in (one, other):
+        identify(each, is_vouched_for=False)
+    assert request_id(one) != request_id(other)
+    assert request_id(one).isalnum()
+
+
+def test_a_trusted_proxy_names_the_request() -> None:
+    named = request(X_Request_ID="7f0c1b2a-9d8e")
+    identify(named, is_vouched_for=True)
+    assert request_id(named) == "7f0c1b2a-9d8e"
+
+
+@pytest.mark.parametrize("given", ["", "short", "with spaces in it", "x" * 129, "kanarienvögel", 'quote"quote"'])
+def test_what_is_no_sane_id_is_replaced(given: str) -> None:
+    named = request(X_Request_ID=given)
+    identify(named, is_vouched_for=True)
+    assert request_id(named) != given
+    assert request_id(named).isalnum()
+
+
+def test_nobody_else_names_it() -> None:
+    named = request(X_Request_ID="7f0c1b2a-9d8e")
+    identify(named, is_vouched_for=False)
+    assert named.headers[REQUEST_ID] != "7f0c1b2a-9d8e"

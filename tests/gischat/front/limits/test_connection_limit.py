@@ -1,0 +1,126 @@
+"""Who comes is counted by address, and who goes is counted out, once."""
+
+import logging
+
+import pytest
+
+from gischat.front.limits import connection_limit as module
+from gischat.front.limits.connection_limit import ConnectionLimiter
+from gischat.front.limits.rejection_log import RejectionLog
+from gischat.observability.metrics import CloseReason, RejectReason
+from gischat.timings import Timings
+from tests.support.settings import UNLIMITED, settings
+from tests.support.virtual_time import pass_time, virtual_time
+
+HERE, THERE = "192.0.2.7", "198.51.100.9"
+
+
+def admission(**limits: int) -> ConnectionLimiter:
+    return ConnectionLimiter(settings(**UNLIMITED | limits), RejectionLog())
+
+
+@virtual_time
+async def test_so_many_may_come_from_an_address_and_more_from_others() -> None:
+    door = admission(max_connections_per_address=3)
+    for _ in range(3):
+        assert door.check_connection(HERE) is None
+        entry = door.acquire(HERE)
+    refused = door.check_connection(HERE)
+    assert refused is not None
+    assert (refused.status, refused.retry_after) == (429, 30)
+    assert door.check_connection(THERE) is None
+    # When one leaves, however often it says so, there is room for one
+    entry.release()
+    entry.release()
+    assert door.check_connection(HERE) is None
+    door.acquire(HERE)
+    assert door.check_connection(HERE) is not None
+    assert door.connections == 3
+
+
+@virtual_time
+async def test_so_many_may_come_in_all() -> None:
+    door = admission(max_connections=2)
+    first = door.acquire(HERE)
+    door.acquire(THERE)
+    refused = door.check_connection("203.0.113.1")
+    assert refused is not None
+    assert refused.status == 503
+    first.release()
+    assert door.check_connection("203.0.113.1") is None
+
+
+@virtual_time
+async def test_a_network_of_64_bits_is_one_address() -> None:
+    door = admission(max_connections_per_address=2)
+    for host in ("2001:db8::1", "2001:db8::2"):
+        door.acquire(host)
+    assert door.check_connection("2001:db8::3") is not None
+    assert door.check_connection("2001:db8:0:1::3") is None
+
+
+@virtual_time
+async def test_a_conference_behind_one_address_gets_in_with_the_defaults() -> None:
+    door = ConnectionLimiter(settings(), RejectionLog())
+    # Given a thousand people, who come at once: QGIS asks for rules, channels and who is there, and connects
+    for _ in range(1000):
+        assert [door.check_request(HERE) for _ in range(5)] == [None] * 5
+        assert door.check_connection(HERE) is None
+        door.acquire(HERE)
+
+
+@virtual_time
+async def test_requests_of_an_address_are_limited() -> None:
+    door = admission(max_address_requests_per_minute=30)
+    assert [door.check_request(HERE) for _ in range(30)] == [None] * 30
+    refused = door.check_request(HERE)
+    assert refused is not None
+    assert (refused.status, refused.retry_after) == (429, 2)
+    assert door.check_request(THERE) is None
+    await pass_time(refused.retry_after)
+    assert door.check_request(HERE) is None
+
+
+@virtual_time
+async def test_a_flood_of_addresses_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KNOWN_ADDRESSES", 100)
+    door = admission(max_address_requests_per_minute=60)
+    # Given somebody who is here, and one who was refused
+    entry = door.acquire(HERE)
+    while door.check_request(THERE) is None:
+        pass
+    # When ever more come, from ever more addresses
+    for number in range(5000):
+        door.check_request(f"2001:db8:{number // 256:x}:{number % 256:x}::1")
+        await pass_time(0.01)
+    # Then only those of the last second are known, and nobody of whom something must be
+    assert len(door._states) < 500
+    entry.release()
+    assert door.connections == 0
+    assert not any(visitors.connections for visitors in door._states.values())
+
+
+@virtual_time
+async def test_the_log_hears_of_a_flood_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    drops = RejectionLog()
+    with caplog.at_level(logging.WARNING):
+        for number in range(1000):
+            drops.record(RejectReason.CONNECTIONS, "no room for %s", number)
+        drops.record(CloseReason.MEMORY, "something else")
+        await pass_time(Timings().drops_quiet)
+        drops.record(RejectReason.CONNECTIONS, "no room for %s", "the last")
+    assert drops.counts == {RejectReason.CONNECTIONS: 1001, CloseReason.MEMORY: 1}
+    assert [record.getMessage() for record in caplog.records] == [
+        "connections: no room for 0",
+        "memory: something else",
+        "connections: no room for the last (999 more since this was last said)",
+    ]
+
+
+@virtual_time
+async def test_an_operator_is_told_what_a_private_address_may_be(caplog: pytest.LogCaptureFixture) -> None:
+    door = admission(max_connections_per_address=1)
+    with caplog.at_level(logging.WARNING):
+        door.acquire("10.0.0.1")
+        door.check_connection("10.0.0.1")
+    assert "10.0.0.1; if that is a proxy of yours, name it in TRUSTED_PROXIES" in caplog.text

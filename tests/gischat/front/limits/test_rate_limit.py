@@ -1,0 +1,214 @@
+"""A limit is so much in a minute, all at once if it comes so; beyond it one is told how long to wait."""
+
+import pytest
+
+from gischat.errors import RefusalReason
+from gischat.front.limits.rate_limit import (
+    PAUSE_SECONDS,
+    REFUSALS_PER_MINUTE,
+    UNIT_BYTES,
+    AddressState,
+    ConnectionRateLimiter,
+    RateLimitExceeded,
+    RateLimits,
+    TokenBucket,
+)
+from tests.support.settings import UNLIMITED, settings
+from tests.support.virtual_time import pass_time, virtual_time
+
+
+def pace(visitors: AddressState | None = None, **limits: int) -> ConnectionRateLimiter:
+    return ConnectionRateLimiter(visitors or someone(**limits))
+
+
+def someone(**limits: int) -> AddressState:
+    return AddressState("192.0.2.7", RateLimits(settings(**UNLIMITED | limits)))
+
+
+def spoken(pace: ConnectionRateLimiter, times: int = 10_000, size: int = 100) -> int:
+    """How often it may speak at once, at most so many times."""
+    for number in range(times):
+        try:
+            pace.acquire_message(size)
+        except RateLimitExceeded:
+            return number
+    return times
+
+
+@pytest.mark.parametrize("limit", [1, 7, 60, 1200])
+@virtual_time
+async def test_a_minutes_worth_may_come_at_once_and_then_one_by_one(limit: int) -> None:
+    speaker = pace(max_messages_per_minute=limit)
+    await pass_time(1000)
+    # When somebody says all that may be said in a minute
+    assert spoken(speaker) == limit
+    # Then one more may come when its time is over, and not before
+    await pass_time(60 / limit * 0.9)
+    assert spoken(speaker) == 0
+    await pass_time(60 / limit * 0.2)
+    assert spoken(speaker) == 1
+    # And after a minute of silence all of it again, but never more
+    await pass_time(60)
+    assert spoken(speaker) == limit
+    await pass_time(3600)
+    assert spoken(speaker) == limit
+
+
+@virtual_time
+async def test_who_keeps_to_the_rate_is_never_refused() -> None:
+    speaker = pace(max_messages_per_minute=60)
+    assert spoken(speaker) == 60
+    for _ in range(1000):
+        await pass_time(1.0)
+        speaker.acquire_message(10)
+
+
+@virtual_time
+async def test_who_is_refused_is_told_how_long_to_wait_and_then_may_speak() -> None:
+    speaker = pace(max_messages_per_minute=6)
+    assert spoken(speaker) == 6
+    with pytest.raises(RateLimitExceeded) as told:
+        speaker.acquire_message(1)
+    assert (told.value.cause, told.value.seconds) == (RefusalReason.RATE_LIMIT, 10)
+    assert told.value.reason == "You are sending too fast: this message was not sent. Please wait 10 seconds."
+    await pass_time(told.value.seconds)
+    speaker.acquire_message(1)
+
+
+@virtual_time
+async def test_being_refused_costs_nothing() -> None:
+    speaker = pace(max_messages_per_minute=6)
+    assert spoken(speaker) == 6
+    for _ in range(50):
+        assert spoken(speaker) == 0
+    await pass_time(10)
+    assert spoken(speaker) == 1
+
+
+@virtual_time
+async def test_without_a_limit_there_is_none() -> None:
+    speaker = pace()
+    assert spoken(speaker) == 10_000
+    for _ in range(10_000):
+        speaker.acquire_heavy()
+
+
+@virtual_time
+async def test_a_large_frame_counts_as_many_and_is_not_refused_for_its_size() -> None:
+    speaker = pace(max_messages_per_minute=12)
+    # Given a frame that is worth more than a minute holds
+    speaker.acquire_message(20 * UNIT_BYTES)
+    # Then what it took too much is waited for: 21 are 105 seconds
+    assert spoken(speaker) == 0
+    await pass_time(104 - 60)
+    assert spoken(speaker) == 0
+    await pass_time(6)
+    assert spoken(speaker) == 1
+
+
+@virtual_time
+async def test_images_and_layers_have_a_limit_of_their_own() -> None:
+    speaker = pace(max_heavy_per_minute=2, max_messages_per_minute=10)
+    for _ in range(2):
+        speaker.acquire_message(1)
+        speaker.acquire_heavy()
+    speaker.acquire_message(1)
+    with pytest.raises(
+        RateLimitExceeded, match=r"too many images and layers: this one was not sent\. Please wait 30 seconds\."
+    ):
+        speaker.acquire_heavy()
+    assert spoken(speaker) == 7
+
+
+@virtual_time
+async def test_all_of_an_address_share_one_limit_and_others_have_theirs() -> None:
+    # Given a limit of the address that is lower than those of two connections
+    here, there = someone(max_address_messages_per_minute=15, max_messages_per_minute=10), someone()
+    one, other = pace(here), pace(here)
+    assert spoken(one) == 10
+    assert spoken(other) == 5
+    with pytest.raises(RateLimitExceeded, match="network address") as told:
+        other.acquire_message(1)
+    assert told.value.cause is RefusalReason.ADDRESS_RATE_LIMIT
+    # Then a new connection does not begin anew, as one from elsewhere does
+    assert spoken(pace(here)) == 0
+    assert spoken(pace(there)) == 10_000
+    # And what the address refused was not taken from the connection
+    await pass_time(60)
+    assert spoken(other) == 10
+
+
+@virtual_time
+async def test_who_goes_on_is_told_a_number_of_times_and_then_no_more() -> None:
+    speaker = pace()
+    assert [speaker.limit_exceeded_repeatedly() for _ in range(REFUSALS_PER_MINUTE + 1)] == [
+        False
+    ] * REFUSALS_PER_MINUTE + [True]
+    # But who does so now and then is only told
+    await pass_time(60)
+    for _ in range(1000):
+        assert not speaker.limit_exceeded_repeatedly()
+        await pass_time(60 / REFUSALS_PER_MINUTE)
+
+
+@virtual_time
+async def test_who_is_refused_now_and_then_is_answered_at_once_and_his_address_too() -> None:
+    # Given a hundred people at one address, each of whom is wrong once a second
+    here = someone()
+    people = [pace(here) for _ in range(100)]
+    for _ in range(300):
+        assert [one.record_refusal() for one in people] == [0.0] * len(people)
+        await pass_time(1.0)
+
+
+@virtual_time
+async def test_an_address_that_is_refused_too_much_is_read_more_slowly_and_others_are_not() -> None:
+    here, there = someone(), someone()
+    # Given thousands of connections from one address, whose messages are refused
+    many = [pace(here) for _ in range(3000)]
+    assert [one.record_refusal() for one in many] == [0.0] * len(many)
+    assert [one.record_refusal() for one in many] == [0.0] * len(many)
+    # Then each is read no more for a second after the next, and a new connection does not begin anew
+    assert [one.record_refusal() for one in many] == [PAUSE_SECONDS] * len(many)
+    assert pace(here).record_refusal() == PAUSE_SECONDS
+    assert pace(there).record_refusal() == 0.0
+    # And a minute later all is forgotten, however much it was
+    assert not here.is_idle(here.limits.now())
+    await pass_time(60)
+    assert here.is_idle(here.limits.now())
+    assert many[0].record_refusal() == 0.0
+
+
+@virtual_time
+async def test_a_request_may_count_as_less_than_one() -> None:
+    here = someone(max_address_requests_per_minute=60)
+    assert [here.allow_request(0.1) <= 0 for _ in range(591)] == [True] * 591
+    assert here.allow_request() > 0
+    await pass_time(0.1)
+    assert here.allow_request(0.1) <= 0
+
+
+@virtual_time
+async def test_whom_nobody_needs_to_know_is_forgotten() -> None:
+    here = someone(max_address_requests_per_minute=60, max_address_messages_per_minute=60)
+    now = here.limits.now
+    assert here.is_idle(now())
+    here.allow_request()
+    assert not here.is_idle(now())
+    await pass_time(1.1)
+    assert here.is_idle(now())
+    here.acquire_message(1, now())
+    assert not here.is_idle(now())
+    await pass_time(1.1)
+    here.connections += 1
+    assert not here.is_idle(now())
+
+
+def test_a_wait_is_told_in_whole_seconds_and_in_plain_words() -> None:
+    assert RateLimitExceeded(RefusalReason.RATE_LIMIT, "No.", 0.01).reason == "No. Please wait 1 second."
+    assert RateLimitExceeded(RefusalReason.RATE_LIMIT, "No.", 1.01).reason == "No. Please wait 2 seconds."
+
+
+def test_time_that_has_passed_is_no_credit() -> None:
+    rate = TokenBucket(60)
+    assert rate.acquire(0.0, now=1e9) == 1e9 + 1

@@ -1,0 +1,172 @@
+"""A front's part in moderation: it reads what restricts a channel when that may have changed, and does as ordered."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pytest
+
+from gischat.broker.entries import Outcome, Publication
+from gischat.broker.resp_errors import RedisError
+from gischat.errors import Unavailable
+from gischat.front.auth.bans import Ban, Freeze, ModerationState
+from gischat.front.channel.room import Room
+from gischat.front.dispatch.dispatcher import Dispatcher
+from gischat.front.moderation.service import ModerationService
+from gischat.timings import Timings
+from tests.gischat.front.fakes import CHANNEL, FakeGateway, FakeMember
+from tests.support.settings import settings
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+
+
+class Gateway(FakeGateway):
+    """Redis, which answers with what restricts the channel, or with a fault, when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stored = ModerationState()
+        self.faults: list[Exception] = []
+        self.reads = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.restored: list[ModerationState] = []
+
+    async def restrictions(self, channel: str) -> ModerationState:
+        self.reads += 1
+        found = self.stored
+        await self.may_answer.wait()
+        if self.faults:
+            raise self.faults.pop(0)
+        return found
+
+    async def restrict_again(self, channel: str, known: ModerationState) -> bool:
+        self.restored.append(known)
+        self.stored = known
+        return True
+
+
+@dataclass(eq=False)
+class Member(FakeMember):
+    nickname: str | None = None
+    address: str = "203.0.113.7"
+    since: int = 0
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def close(self, code: int, reason: str, told: str = "") -> None:
+        super().close(code, reason, told)
+        self.closed.set()
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.gateway: Any = Gateway()
+        self.dispatcher = Dispatcher(self.gateway, settings())
+        self.room = Room(CHANNEL, self.gateway, self.dispatcher)
+        moderated = settings(channels=(CHANNEL,), admin_token="0123456789abcdef")
+        self.moderation = ModerationService(
+            moderated, self.gateway, {CHANNEL: self.room}, self.dispatcher, Timings(retry=0.0)
+        )
+        self.published = 0
+
+    def enter(self, **member: Any) -> Member:
+        one = Member(len(self.room.connections) + 1, **member)
+        self.room.connections[one.number] = one
+        return one
+
+    def order(self, kind: str, body: Any, *, missed: int = 0) -> None:
+        self.published += 1 + missed
+        encoded = msgspec.json.encode(body)
+        self.room.deliver([Publication(self.published, None, Outcome.CONTROL, "", kind, b"", encoded)])
+
+
+@pytest.fixture
+def scene(io_loop: Any) -> Scene:
+    async def made() -> Scene:
+        return Scene()
+
+    found: Scene = io_loop.run_sync(made)
+    return found
+
+
+def ban(subject: str, kind: str = "nickname") -> Ban:
+    return Ban(kind, subject, int(time.time()), int(time.time()) + 60, "anna", "", True)
+
+
+async def test_an_order_has_the_restrictions_read_and_those_closed_who_are_banned(scene: Scene) -> None:
+    jane, john, guest = scene.enter(nickname="jane"), scene.enter(nickname="john"), scene.enter(address="192.0.2.1")
+    scene.gateway.stored = ModerationState(1, None, (ban("JANE"), ban("192.0.2.0/24", "address")))
+    scene.order("moderation", 1)
+    await asyncio.gather(jane.closed.wait(), guest.closed.wait())
+    assert [code for code, _ in jane.closed_with + guest.closed_with] == [1008, 1008]
+    assert john.closed_with == []
+    assert scene.room.bans.ban_reason("jane") is not None
+
+
+async def test_an_order_that_comes_while_it_is_read_has_it_read_once_more(scene: Scene) -> None:
+    scene.gateway.may_answer.clear()
+    for version in (1, 2, 3):
+        scene.gateway.stored = ModerationState(version, None, (ban(f"pest-{version}"),))
+        scene.order("moderation", version)
+        await asyncio.sleep(0)
+    scene.gateway.may_answer.set()
+    await until(lambda: scene.room.bans.ban_reason("pest-3") is not None)
+    # Once for the first, and once for all that came meanwhile
+    assert scene.gateway.reads == 2
+    # And what comes right afterwards is not forgotten
+    scene.gateway.stored = ModerationState(4)
+    scene.order("moderation", 4)
+    await until(lambda: scene.room.bans.ban_reason("pest-3") is None)
+
+
+@pytest.mark.parametrize("fault", [Unavailable("Redis is away."), ConnectionError(), RedisError("BUSY")])
+async def test_what_could_not_be_read_is_read_again(scene: Scene, fault: Exception) -> None:
+    scene.gateway.faults = [fault, fault]
+    scene.gateway.stored = ModerationState(1, None, (ban("pest"),))
+    scene.order("moderation", 1)
+    await until(lambda: scene.room.bans.ban_reason("pest") is not None)
+    assert scene.gateway.reads == 3
+
+
+async def test_who_missed_publications_may_have_missed_an_order(scene: Scene) -> None:
+    scene.order("survey", {})  # so that there is something to be missed after
+    scene.gateway.stored = ModerationState(1, None, (ban("pest"),))
+    scene.order("unheard-of", {}, missed=3)
+    await until(lambda: scene.room.bans.ban_reason("pest") is not None)
+
+
+async def test_what_redis_has_lost_is_set_again(scene: Scene) -> None:
+    known = ModerationState(5, Freeze(1, "anna"), (ban("pest"),))
+    scene.gateway.stored = known
+    await scene.moderation.load()
+    scene.gateway.stored = ModerationState()
+    scene.room.on_state_lost()
+    await until(lambda: scene.gateway.stored == known)
+    assert scene.gateway.restored == [known]
+
+
+async def test_what_redis_has_not_lost_is_not_set_again(scene: Scene) -> None:
+    """A front that was frozen, and taken for dead, does not know the newest."""
+    scene.gateway.stored = ModerationState(5, None, (ban("pest"),))
+    await scene.moderation.load()
+    scene.gateway.stored = ModerationState(6)
+    scene.room.on_state_lost()
+    await until(lambda: scene.room.bans.ban_reason("pest") is None)
+    assert scene.gateway.restored == []
+
+
+@pytest.mark.parametrize(("kind", "body"), [("dance", {}), ("disconnect", []), ("deleted", {"ids": 1})])
+async def test_an_order_that_is_not_understood_costs_nothing(
+    scene: Scene, kind: str, body: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one of a newer version that shares our Redis."""
+    jane = scene.enter(nickname="jane")
+    scene.order(kind, body)
+    assert "an order could not be carried out" in caplog.text
+    scene.order("disconnect", {"nickname": "jane", "reason": "Bye."})
+    assert jane.closed_with == [(1008, "Bye.")]
+    assert jane.told == ["Bye. To come back, disconnect and connect again."]
+    assert jane.written == []

@@ -1,0 +1,130 @@
+"""Whether a front hears what is published, seen by the numbers alone. Time is virtual."""
+
+import asyncio
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from gischat.front.dispatch.gateway import Entry
+from gischat.front.subscription.subscriber import STREAM_START, Subscriber, SubscriberStalled
+from gischat.timings import Timings
+from tests.gischat.front.fakes import CHANNEL, FakeGateway, publication, said
+from tests.support.virtual_time import pass_time, settle, virtual_time
+
+
+class Scene:
+    """A front that has heard so many publications of one channel, and hears no more."""
+
+    def __init__(self, heard: int) -> None:
+        self._heard = heard
+        self.reconnections = 0
+        reader: Any = SimpleNamespace(reconnect=self._reconnect)
+        nothing: Any = None
+        self._subscriber = Subscriber(nothing, [reader], {}, nothing)
+
+    def _reconnect(self) -> None:
+        self.reconnections += 1
+
+    async def see(self, *published: int) -> None:
+        """Compares once a second with what Redis says."""
+        for number in published:
+            self._subscriber.check_lag({CHANNEL: self._heard}, {CHANNEL: number})
+            await pass_time(1)
+
+
+LONG = int(Timings().subscriber_stalled) + 2
+
+
+@virtual_time
+async def test_who_hears_nothing_of_what_is_published_connects_anew_and_then_gives_up() -> None:
+    scene = Scene(heard=10)
+    await scene.see(10, *[11] * LONG)
+    assert scene.reconnections == 1
+    with pytest.raises(SubscriberStalled):
+        await scene.see(*[11] * LONG)
+
+
+@virtual_time
+async def test_who_hears_nothing_of_what_comes_after_a_loss_is_deaf_as_well() -> None:
+    scene = Scene(heard=10)
+    # When Redis has lost all, and what it publishes since is not heard, however little it is
+    await scene.see(10, 0, *[3] * LONG)
+    assert scene.reconnections == 1
+    with pytest.raises(SubscriberStalled):
+        await scene.see(*[3] * LONG)
+
+
+@virtual_time
+async def test_who_has_heard_more_than_redis_knows_is_not_deaf_while_nothing_is_published() -> None:
+    """As when Redis has lost its last second, and no worker runs."""
+    scene = Scene(heard=10)
+    await scene.see(10, *[8] * 5 * LONG)
+    assert scene.reconnections == 0
+
+
+class Outbox:
+    """A reader whose answers the test gives; nothing shortens a read that waits."""
+
+    channels = (CHANNEL,)
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[bytes, asyncio.Future[Any]]] = []
+
+    async def read(self, positions: Mapping[str, bytes]) -> Any:
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.asked.append((positions[CHANNEL], answer))
+        return await answer
+
+    def reconnect(self) -> None: ...
+
+
+@virtual_time
+async def test_a_read_that_began_before_we_went_back_does_not_skip_what_comes_before_it() -> None:
+    """Its connection is being made anew just then: it waits to be sent, with the old position."""
+    entries = [Entry(b"%d-0" % number, publication(number, said(str(number)))) for number in range(1, 4)]
+    gateway: Any = FakeGateway()
+    room: Any = SimpleNamespace(begin=nothing, deliver=nothing, settle_nickname=nothing, caught_up_at=0.0)
+    dispatcher: Any = SimpleNamespace(end=nothing)
+    outbox: Any = Outbox()
+    subscriber = Subscriber(gateway, [outbox], {CHANNEL: room}, dispatcher)
+    gateway.tail = answers((Entry(b"99-0", entries[0].publication), {}, 0.0))
+    gateway.last_entry, gateway.newest_places = answers(entries[-1]), answers([entry.id for entry in entries])
+    await subscriber.seek_to_tail()
+    reading = asyncio.create_task(subscriber.run())
+    await settle()
+    await subscriber.rewind(CHANNEL)
+    outbox.asked[0][1].set_result([(CHANNEL, [Entry(b"100-0", entries[0].publication)])])
+    await settle()
+    assert [position for position, _ in outbox.asked] == [b"99-0", STREAM_START]
+    reading.cancel()
+
+
+def nothing(*_: object) -> None: ...
+
+
+def answers(answer: Any) -> Any:
+    async def ask(*_: object) -> Any:
+        return answer
+
+    return ask
+
+
+@pytest.mark.parametrize(("newest", "skipped_to"), [(None, [12]), (b"10-0", [12]), (b"12-0", [])])
+@virtual_time
+async def test_what_is_not_in_the_outbox_any_more_is_not_waited_for(
+    newest: bytes | None, skipped_to: list[int]
+) -> None:
+    # Given a front that has heard all up to a place
+    gateway, skipped = FakeGateway(), list[int]()
+    room: Any = SimpleNamespace(begin=lambda *_: None, skip_to=skipped.append)
+    ten, twelve = (Entry(b"%d-0" % number, publication(number)) for number in (10, 12))
+    gateway.newest = ten
+    subscriber = Subscriber(cast(Any, gateway), [], {CHANNEL: room}, cast(Any, None))
+    await subscriber.seek_to_tail()
+    # When twelve were published, and the outbox has them, or not
+    gateway.newest = {None: None, ten.id: ten, twelve.id: twelve}[newest]
+    await subscriber.skip_trimmed(CHANNEL, 12)
+    # Then it goes on behind what is missing
+    assert skipped == skipped_to

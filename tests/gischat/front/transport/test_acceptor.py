@@ -1,0 +1,154 @@
+"""What a front needs of the system, it asks for; and where it does not get it, it goes on."""
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from gischat.front.limits.rejection_log import RejectionLog
+from gischat.front.transport.acceptor import ACCEPTS_PER_TURN, Acceptor
+from gischat.observability.metrics import RejectReason
+from gischat.timings import Timings
+from tests.support.waiting import DEADLINE
+
+ALLOW = """
+import logging, resource, sys
+from gischat.front.transport.acceptor import allow_descriptors
+logging.basicConfig(format="%(message)s", stream=sys.stdout)
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))
+allow_descriptors(int(sys.argv[1]))
+print(resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (50, ["(100, 200)"]),
+        (150, ["(150, 200)"]),
+        (5000, ["200 files may be open (ulimit -n, LimitNOFILE): too few for MAX_CONNECTIONS", "(200, 200)"]),
+    ],
+)
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be(wanted: int, said: list[str]) -> None:
+    ran = subprocess.run([sys.executable, "-c", ALLOW, str(wanted)], capture_output=True, text=True, check=True)
+    assert len(ran.stdout.splitlines()) == len(said)
+    assert all(line.startswith(words) for line, words in zip(ran.stdout.splitlines(), said, strict=True))
+
+
+class Listening:
+    """A listening socket whose `accept` fails as often as the test says."""
+
+    def __init__(self, failures: int, number: int) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.socket.setblocking(False)
+        self._failures = failures
+        self._number = number
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def accept(self) -> Any:
+        if self._failures:
+            self._failures -= 1
+            raise OSError(self._number, os.strerror(self._number))
+        return self.socket.accept()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EPROTO])
+async def test_who_cannot_be_accepted_now_is_accepted_later(number: int, caplog: pytest.LogCaptureFixture) -> None:
+    # Given a system that has nothing left, for three times that we look
+    listening, drops = Listening(3, number), RejectionLog()
+    accepted: asyncio.Queue[socket.socket] = asyncio.Queue()
+
+    def accepted_one(one: socket.socket, _: Any) -> None:
+        accepted.put_nowait(one)
+
+    with caplog.at_level(logging.WARNING):
+        acceptor = Acceptor(listening, accepted_one, drops, Timings(accept_pause=0.01))  # type: ignore[arg-type]
+        # When two come
+        clients = [socket.create_connection(listening.socket.getsockname()) for _ in range(2)]
+        async with asyncio.timeout(DEADLINE):
+            ours = [await accepted.get() for _ in clients]
+    # Then they wait until it has, and the loop was not kept busy meanwhile: one look for each pause
+    assert drops.counts == {RejectReason.ACCEPT: 3}
+    assert len(caplog.records) == 1
+    # And after the end nobody is accepted
+    acceptor.stop()
+    late = socket.create_connection(listening.socket.getsockname())
+    await asyncio.sleep(0)
+    assert accepted.empty()
+    for one in (*ours, *clients, late, listening.socket):
+        one.close()
+
+
+async def test_who_has_come_before_the_end_is_accepted() -> None:
+    """More than are accepted in one turn of the loop."""
+    listening = socket.create_server(("127.0.0.1", 0), backlog=300)
+    listening.setblocking(False)
+    accepted: list[socket.socket] = []
+    acceptor = Acceptor(listening, lambda one, _: accepted.append(one), RejectionLog())
+    clients = [socket.create_connection(listening.getsockname()) for _ in range(2 * ACCEPTS_PER_TURN)]
+    acceptor.stop()
+    listening.close()
+    # Then each can be spoken to
+    for client, ours in zip(clients, accepted, strict=True):
+        ours.sendall(b"hello")
+        assert client.recv(5) == b"hello"
+    for one in (*clients, *accepted):
+        one.close()
+
+
+async def test_who_has_gone_again_before_the_end_keeps_nobody_from_being_accepted() -> None:
+    listening = Listening(1, errno.ECONNABORTED)
+    accepted: list[socket.socket] = []
+    acceptor = Acceptor(listening, lambda one, _: accepted.append(one), RejectionLog())  # type: ignore[arg-type]
+    client = socket.create_connection(listening.socket.getsockname())
+    acceptor.stop()
+    assert len(accepted) == 1
+    for one in (client, *accepted, listening.socket):
+        one.close()
+
+
+async def test_who_comes_without_end_does_not_keep_a_front_from_stopping() -> None:
+    listening = Listening(0, 0)
+    accepted: list[socket.socket] = []
+    clients = [socket.create_connection(listening.socket.getsockname())]
+
+    def one_goes_and_the_next_comes(one: socket.socket, _: Any) -> None:
+        accepted.append(one)
+        clients.pop().close()
+        one.close()
+        assert len(accepted) <= acceptor.MAX_BACKLOG
+        clients.append(socket.create_connection(listening.socket.getsockname()))
+
+    acceptor = Acceptor(listening, one_goes_and_the_next_comes, RejectionLog())  # type: ignore[arg-type]
+    acceptor.stop()
+    assert len(accepted) == acceptor.MAX_BACKLOG
+    for one in (*clients, listening.socket):
+        one.close()
+
+
+async def test_who_is_stopped_in_a_pause_does_not_begin_again() -> None:
+    listening, drops = Listening(1, errno.EMFILE), RejectionLog()
+    accepted: list[socket.socket] = []
+    pause = Timings(accept_pause=0.0)  # it is over in the next turn of the loop
+    acceptor = Acceptor(listening, lambda one, _: accepted.append(one), drops, pause)  # type: ignore[arg-type]
+    client = socket.create_connection(listening.socket.getsockname())
+    async with asyncio.timeout(DEADLINE):
+        while not drops.counts:
+            await asyncio.sleep(0)
+    # When it is told to stop before it looks again
+    acceptor.stop()
+    # Then it does not look again, however many times it could have
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert accepted == []
+    client.close()
+    listening.socket.close()

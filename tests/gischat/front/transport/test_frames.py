@@ -1,0 +1,39 @@
+"""Frames, read back by another implementation of RFC 6455 than the one that we serve with."""
+
+import pytest
+from websockets.frames import Opcode
+
+from gischat.front.transport.frames import text_frame
+from tests.gischat.front.fakes import frames_in
+
+# The length takes 7 bits, or 16 behind 126, or 64 behind 127; always the fewest (§5.2)
+HEADERS = [
+    (0, "81 00"),
+    (1, "81 01"),
+    (125, "81 7d"),
+    (126, "81 7e 007e"),
+    (127, "81 7e 007f"),
+    (65_535, "81 7e ffff"),
+    (65_536, "81 7f 0000000000010000"),
+    (5_000_000, "81 7f 00000000004c4b40"),
+]
+
+
+@pytest.mark.parametrize(("size", "header"), HEADERS)
+def test_the_header_says_final_text_unmasked_and_the_size_in_the_fewest_bytes(size: int, header: str) -> None:
+    payload = b"x" * size
+    assert text_frame(payload) == bytes.fromhex(header) + payload
+
+
+@pytest.mark.parametrize("size", [size for size, _ in HEADERS])
+def test_another_parser_reads_the_payload_back(size: int) -> None:
+    payload = (b"0123456789" * (size // 10 + 1))[:size]
+    (frame,) = frames_in(text_frame(payload))
+    assert (frame.opcode, frame.data, frame.fin) == (Opcode.TEXT, payload, True)
+    assert (frame.rsv1, frame.rsv2, frame.rsv3) == (False, False, False)
+
+
+def test_frames_that_go_out_together_are_read_apart() -> None:
+    payloads = ["Été".encode(), b"", b"x" * 126, b"y" * 65_536, "🗺".encode()]
+    frames = frames_in(b"".join(map(text_frame, payloads)))
+    assert [frame.data for frame in frames] == payloads

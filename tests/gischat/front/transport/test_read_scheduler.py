@@ -1,0 +1,96 @@
+"""The loop's time is shared by address, whatever the number of an address' connections. Time is virtual."""
+
+import asyncio
+from collections import Counter
+
+from gischat.front.transport.read_scheduler import MESSAGE_WORK, TURN_WORK, ReadScheduler
+from tests.support.virtual_time import virtual_time
+
+
+class Queue:
+    """Connections that wait for their turns, and the order in which they have had them."""
+
+    def __init__(self, turns: ReadScheduler) -> None:
+        self.order: list[str] = []
+        self._turns = turns
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def add(self, address: str, *, large: int = 0) -> None:
+        """Another connection waits when this returns."""
+        self._tasks.append(asyncio.create_task(self._wait(address, large)))
+        await asyncio.sleep(0)
+
+    async def _wait(self, address: str, large: int) -> None:
+        if large:
+            await self._turns.acquire_large(address, large)
+        else:
+            await self._turns.acquire(address)
+        self.order.append(address)
+
+    async def all(self) -> list[str]:
+        await asyncio.gather(*self._tasks)
+        return self.order
+
+
+@virtual_time
+async def test_a_turn_of_the_loop_is_shared_by_all_and_the_next_is_another() -> None:
+    turns = ReadScheduler()
+    at_once = TURN_WORK // MESSAGE_WORK
+    assert [turns.try_acquire(str(number)) for number in range(at_once + 2)] == [True] * at_once + [False] * 2
+    await asyncio.sleep(0)
+    assert turns.try_acquire("jane")
+
+
+@virtual_time
+async def test_nobody_overtakes_others_of_the_same_address() -> None:
+    turns = ReadScheduler()
+    queue = Queue(turns)
+    for _ in range(3):
+        await queue.add("mallory")
+    assert not turns.try_acquire("mallory")
+    assert turns.try_acquire("jane")
+    await queue.all()
+    assert turns.try_acquire("mallory")
+
+
+@virtual_time
+async def test_addresses_take_turns_whatever_the_number_of_their_connections() -> None:
+    # Given two addresses of which a thousand connections wait, and two others
+    queue = Queue(ReadScheduler())
+    await asyncio.gather(*(queue.add(address) for address in [*["mallory", "eve"] * 500, "jane", "john"]))
+    order = await queue.all()
+    # Then those wait for no more than a turn of each address
+    assert order[:4] == ["mallory", "eve", "jane", "john"]
+    assert Counter(order) == {"mallory": 500, "eve": 500, "jane": 1, "john": 1}
+
+
+@virtual_time
+async def test_as_many_of_those_that_wait_as_share_it_have_their_turn_in_a_turn_of_the_loop() -> None:
+    queue = Queue(ReadScheduler())
+    await asyncio.gather(*(queue.add(str(number)) for number in range(50)))
+    for _ in range(50):
+        before = len(queue.order)
+        await asyncio.sleep(0)
+        assert len(queue.order) - before <= TURN_WORK // MESSAGE_WORK
+    assert len(await queue.all()) == 50
+
+
+@virtual_time
+async def test_who_waits_no_more_is_passed_over() -> None:
+    turns = ReadScheduler()
+    gone = asyncio.create_task(turns.acquire("mallory"))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await turns.acquire("jane")
+    await turns.acquire("mallory")
+
+
+@virtual_time
+async def test_large_messages_take_turns_by_address_with_pauses_for_all_others() -> None:
+    queue = Queue(ReadScheduler())
+    now = asyncio.get_running_loop().time
+    for _ in range(5):
+        await queue.add("mallory", large=10**7)
+    await queue.add("jane", large=10**6)
+    assert await queue.all() == ["mallory", "mallory", "jane", "mallory", "mallory", "mallory"]
+    assert now() > 0.5

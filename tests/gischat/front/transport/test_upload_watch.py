@@ -1,0 +1,104 @@
+"""Slow links get through; who holds a message back does not. Time is virtual."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from gischat.front.transport.upload_watch import MIN_BYTES_PER_SECOND, UploadWatch
+from gischat.timings import Timings
+from tests.support.virtual_time import freeze, pass_time, settle, virtual_time
+
+WINDOW_SECONDS, LOOK_SECONDS = Timings().upload_window, Timings().upload_look
+
+
+class Sender:
+    """A message that has begun, of which so much has come by then as a function of the time says."""
+
+    def __init__(self, progress: Callable[[float], float]) -> None:
+        self._progress = progress
+        self.cut_at: float | None = None
+
+    @property
+    def progress(self) -> int:
+        return int(self._progress(asyncio.get_running_loop().time()))
+
+    def cut_slow_upload(self) -> None:
+        self.cut_at = asyncio.get_running_loop().time()
+
+
+@contextlib.asynccontextmanager
+async def watched(*senders: Sender) -> AsyncIterator[UploadWatch]:
+    uploads = UploadWatch()
+    running = asyncio.create_task(uploads.run())
+    for sender in senders:
+        uploads.begin(sender)
+    try:
+        yield uploads
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+SLOW = {
+    "twice the floor": lambda now: now * 2 * MIN_BYTES_PER_SECOND,
+    "a photo at 60 kB/s": lambda now: now * 60_000,
+    # Gone for half a minute in each, as in tunnels
+    "in bursts": lambda now: now // WINDOW_SECONDS * 500_000 + min(now % WINDOW_SECONDS, 30) * 15_000,
+}
+
+
+@pytest.mark.parametrize("progress", SLOW.values(), ids=SLOW)
+def test_who_makes_progress_gets_through_however_long_it_takes(progress: Callable[[float], float]) -> None:
+    @virtual_time
+    async def run() -> None:
+        sender = Sender(progress)
+        async with watched(sender):
+            await pass_time(100 * WINDOW_SECONDS)
+        assert sender.cut_at is None
+
+    run()
+
+
+@virtual_time
+async def test_who_makes_none_is_cut_when_a_window_is_over() -> None:
+    silent, dripping = Sender(lambda now: 500), Sender(lambda now: now * MIN_BYTES_PER_SECOND / 2)
+    stops = Sender(lambda now: min(now, 90) * 10_000)
+    async with watched(silent, dripping, stops):
+        await pass_time(WINDOW_SECONDS - 1)
+        assert (silent.cut_at, dripping.cut_at) == (None, None)
+        await pass_time(LOOK_SECONDS + 1)
+        assert silent.cut_at is not None
+        assert dripping.cut_at is not None
+        assert stops.cut_at is None
+        await pass_time(2 * WINDOW_SECONDS + 2 * LOOK_SECONDS)
+        assert stops.cut_at is not None
+
+
+@virtual_time
+async def test_what_has_come_while_we_were_frozen_is_read_first() -> None:
+    came = 0
+    sender = Sender(lambda now: came)
+    async with watched(sender):
+        await pass_time(1)
+        freeze(2 * WINDOW_SECONDS)
+        await settle()
+        came = 1_000_000
+        await pass_time(2 * LOOK_SECONDS)
+        assert sender.cut_at is None
+
+
+@virtual_time
+async def test_what_is_complete_is_not_watched() -> None:
+    sender = Sender(lambda now: 0)
+    async with watched(sender) as uploads:
+        await pass_time(WINDOW_SECONDS - 1)
+        uploads.end(sender)
+        uploads.end(sender)
+        await pass_time(2 * WINDOW_SECONDS)
+        # And the next message has a window of its own
+        uploads.begin(sender)
+        await pass_time(WINDOW_SECONDS - 1)
+        assert sender.cut_at is None

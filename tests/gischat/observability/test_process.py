@@ -1,0 +1,118 @@
+"""What our processes do alike, seen from outside: exit status, stderr, signals."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.fork_server import BARE_ENVIRONMENT, run
+from tests.support.waiting import DEADLINE
+
+pytestmark = pytest.mark.processes
+
+FRONT = ("-m", "gischat")
+WORKER = ("-m", "worker", "--lane", "all")
+
+# A process of ours whose work is to wait until it is told to stop.
+WAITING = """
+import sys
+from gischat.observability import process
+
+async def main(settings, timings, stop):
+    print("ready", flush=True)
+    await stop.wait()
+
+sys.exit(process.run("front", main))
+"""
+
+FAILING = """
+import asyncio, sys
+from gischat.observability import process
+
+async def main(settings, timings, stop):
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fail())
+
+async def fail():
+    raise ZeroDivisionError("a bug of ours")
+
+sys.exit(process.run("worker", main))
+"""
+
+
+@pytest.fixture
+def waiting() -> "Iterator[subprocess.Popen[str]]":
+    """A process that waits to be stopped."""
+    command, pipe = [sys.executable, "-c", WAITING], subprocess.PIPE
+    with subprocess.Popen(command, env=BARE_ENVIRONMENT, text=True, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("command", [FRONT, WORKER])
+def test_wrong_settings_end_a_process_with_all_of_them_named(command: tuple[str, ...]) -> None:
+    # Given three wrong settings and a contradiction
+    ended = run(*command, PORT="http", CHANNELS="QGIS,,", LOG_LEVEL="loud", MIN_AUTHOR_LENGTH="50")
+    # Then the process says that starting it again does not help (EX_CONFIG), and why
+    assert ended.returncode == 78
+    named = {line.partition(":")[0] for line in ended.stderr.splitlines()[1:]}
+    assert named == {"PORT", "CHANNELS", "LOG_LEVEL", "MAX_AUTHOR_LENGTH"}
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_that_is_told_to_stop_ends_in_order(waiting: "subprocess.Popen[str]", number: signal.Signals) -> None:
+    waiting.send_signal(number)
+    _, log = waiting.communicate(timeout=DEADLINE)
+    assert waiting.returncode == 0
+    assert json.loads(log.splitlines()[-1])["message"] == "stopped"
+
+
+def test_a_fault_of_ours_ends_a_process_with_its_traceback() -> None:
+    ended = run("-c", FAILING)
+    assert ended.returncode == 1
+    assert "ZeroDivisionError: a bug of ours" in ended.stderr
+    assert "the worker failed" in ended.stderr
+
+
+@pytest.mark.parametrize(("level", "is_shown"), [("info", True), ("warning", False)])
+def test_a_process_logs_to_stderr_what_its_level_lets_through(level: str, is_shown: bool) -> None:
+    ended = run("-c", WAITING.replace("await stop.wait()", "stop.set()"), LOG_LEVEL=level)
+    assert ended.returncode == 0
+    assert ended.stdout == "ready\n"
+    assert ("stopped" in ended.stderr) is is_shown
+
+
+@pytest.mark.parametrize("arguments", [(), ("--lane", "slow"), ("--lane",)])
+def test_a_worker_without_a_lane_says_how_it_is_to_be_started(arguments: tuple[str, ...]) -> None:
+    ended = run("-m", "worker", *arguments)
+    assert ended.returncode == 2
+    assert "--lane" in ended.stderr
+
+
+CRYING = """
+import asyncio, sys
+from gischat.observability import process
+
+async def main(settings, timings, stop):
+    loop = asyncio.get_running_loop()
+    closed = RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+    loop.call_exception_handler({"message": "Fatal error on SSL protocol", "exception": closed})
+    loop.call_exception_handler({"message": "Fatal error on SSL protocol", "exception": ZeroDivisionError("ours")})
+    loop.call_exception_handler({"message": "Exception in callback", "exception": RuntimeError("is closed, too")})
+
+sys.exit(process.run("front", main))
+"""
+
+
+def test_what_a_callback_raises_is_logged_but_for_late_words_on_a_connection_that_we_closed() -> None:
+    ended = run("-c", CRYING)
+    assert "the handler is closed" not in ended.stderr
+    assert "ours" in ended.stderr
+    assert "is closed, too" in ended.stderr

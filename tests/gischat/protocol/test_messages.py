@@ -1,0 +1,750 @@
+"""What a client may send: every type with its keys and limits, and the words for everything else."""
+
+import json
+import re
+import sys
+import tracemalloc
+import unicodedata
+import uuid
+from typing import Any, NoReturn
+
+import msgspec
+import pytest
+
+from gischat.errors import Uncompliant
+from gischat.protocol import messages
+from gischat.protocol import wording as words_
+from gischat.protocol.messages import HEAVY_TYPES, Lane, Message, nickname_of
+from gischat.protocol.parsing import MessageParser
+from gischat.protocol.schemas import LAST_SECOND
+from gischat.protocol.wording import excerpt, quoting
+from tests.support import contract
+from tests.support.contract import KEYS, REPLYABLE, required, sample
+from tests.support.settings import settings
+
+CLIENT_TYPES = [type_ for type_ in KEYS if type_ not in ("nb_users", "uncompliant")]
+
+ID = "0B3C5f0e-0000-1000-8000-00805f9b34fb"  # in mixed case: it is kept as it was written
+NOTHING_TO_READ = "There is nothing to read in this text: write something."
+OTHER_ID = "00000000-0000-0000-0000-000000000000"
+
+HEAD = ["type", "id", "timestamp"]
+SIGNED = ["author", "avatar"]
+PLACE = ["crs_wkt", "crs_authid"]
+
+ORDER = {
+    "text": [*SIGNED, "text"],
+    "image": [*SIGNED, "image_data"],
+    "geojson": [*SIGNED, "layer_name", *PLACE, "geojson", "style"],
+    "crs": [*SIGNED, *PLACE],
+    "bbox": [*SIGNED, *PLACE, "xmin", "xmax", "ymin", "ymax"],
+    "position": [*SIGNED, *PLACE, "x", "y"],
+    "model": [*SIGNED, "model_name", "model_group", "raw_xml"],
+    "script": [*SIGNED, "name", "raw_pycode"],
+    "newcomer": ["newcomer"],
+    "exiter": ["exiter"],
+    "like": ["liker_author", "liked_author", "message"],
+}
+
+SMALL = settings(
+    min_author_length=3,
+    max_author_length=8,
+    max_message_length=20,
+    max_image_raw_length=60,
+    max_model_raw_length=40,
+    max_script_raw_length=50,
+)
+READER = MessageParser(settings())
+SMALL_READER = MessageParser(SMALL)
+
+
+def read(message: Any, reader: MessageParser = READER) -> Message:
+    return reader.parse(message if isinstance(message, str | bytes) else json.dumps(message))
+
+
+def content(message: Any, reader: MessageParser = READER) -> dict[str, Any]:
+    """The message as its receivers get it, if no worker alters it."""
+    parsed: dict[str, Any] = strictly_parsed(read(message, reader).body)
+    return parsed
+
+
+def refusal(message: Any, reader: MessageParser = READER) -> Uncompliant:
+    with pytest.raises(Uncompliant) as raised:
+        read(message, reader)
+    return raised.value
+
+
+def outcome(frame: str | bytes) -> Message | Uncompliant:
+    """What comes of a frame; anything else that is raised fails the test and shows the frame."""
+    try:
+        return READER.parse(frame)
+    except Uncompliant as fault:
+        return fault
+    except Exception as error:
+        raise AssertionError(f"{error!r} for {frame!r:.500}") from error
+
+
+def strictly_parsed(body: bytes) -> Any:
+    """JSON as strict clients read it: UTF-8 without lone surrogates, no NaN, no infinity."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise AssertionError(f"{constant} is not JSON")
+
+    parsed = json.loads(body.decode(), parse_constant=refuse)
+    json.dumps(parsed, ensure_ascii=False, allow_nan=False).encode()
+    return parsed
+
+
+def raw(type_: str, **values: str) -> str:
+    """A message as text, some of its values written as they are given: what json.dumps would not write."""
+    members = {key: json.dumps(value) for key, value in sample(type_).items()} | values
+    return "{" + ", ".join(f"{json.dumps(key)}: {value}" for key, value in members.items()) + "}"
+
+
+# Complete messages: exactly the keys of the table, in its order
+
+
+def test_the_table_has_a_row_for_every_type_that_a_client_may_send() -> None:
+    assert set(READER.schemas) == set(CLIENT_TYPES) == set(ORDER)
+
+
+@pytest.mark.parametrize("type_", CLIENT_TYPES)
+def test_a_message_is_completed_to_exactly_its_keys_in_order(type_: str) -> None:
+    completed = content(sample(type_))
+    assert list(completed) == HEAD + ORDER[type_]
+    contract.check(completed)
+    assert completed == {**dict.fromkeys(ORDER[type_]), **sample(type_), **{k: completed[k] for k in HEAD}}
+
+
+@pytest.mark.parametrize("type_", REPLYABLE)
+def test_a_reply_keeps_what_it_replies_to_as_its_last_key(type_: str) -> None:
+    completed = content(sample(type_, in_reply_to_id=ID))
+    assert list(completed) == HEAD + ORDER[type_] + ["in_reply_to_id"]
+    assert completed["in_reply_to_id"] == ID
+
+
+@pytest.mark.parametrize("type_", sorted(set(CLIENT_TYPES) - set(REPLYABLE)))
+def test_what_cannot_be_a_reply_loses_the_key(type_: str) -> None:
+    assert list(content(sample(type_, in_reply_to_id="no UUID even"))) == HEAD + ORDER[type_]
+
+
+@pytest.mark.parametrize("type_", CLIENT_TYPES)
+def test_unknown_keys_are_dropped_unread(type_: str) -> None:
+    text = raw(type_, nb_users="1e999", reason='"be quiet"', **{"": "[" * 50 + "]" * 50})
+    assert list(content(text)) == HEAD + ORDER[type_]
+
+
+@pytest.mark.parametrize("type_", CLIENT_TYPES)
+def test_the_order_in_which_keys_come_does_not_matter(type_: str) -> None:
+    given = sample(type_, id=ID, timestamp=1_700_000_000)
+    turned = dict(reversed(given.items()))
+    assert read(turned).body == read(given).body
+
+
+@pytest.mark.parametrize("type_", CLIENT_TYPES)
+def test_a_message_names_its_type_and_id_beside_its_body(type_: str) -> None:
+    message = read(sample(type_))
+    completed = strictly_parsed(message.body)
+    assert (message.type, message.id) == (type_, completed["id"])
+    assert message.lane is (Lane.HEAVY if type_ in HEAVY_TYPES else Lane.LIGHT)
+
+
+def test_the_slow_types_have_a_lane_of_their_own() -> None:
+    assert set(HEAVY_TYPES) == {"image", "geojson"}
+
+
+@pytest.mark.parametrize("type_", CLIENT_TYPES)
+def test_bytes_are_read_as_their_text_is(type_: str) -> None:
+    given = sample(type_, id=ID, timestamp=1)
+    text = json.dumps(given, ensure_ascii=False)
+    assert read(text.encode()) == read(text)
+
+
+# Ids and timestamps: the client's own, or ours
+
+
+def test_without_an_id_and_a_timestamp_a_message_gets_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 1_700_000_000.999)
+    first, second = content(sample("text")), content(sample("text"))
+    assert first["timestamp"] == 1_700_000_000
+    assert first["id"] != second["id"]
+    for completed in (first, second):
+        assert str(uuid.UUID(completed["id"])) == completed["id"]
+
+
+@pytest.mark.parametrize("type_", CLIENT_TYPES)
+def test_a_clients_own_id_and_timestamp_are_kept(type_: str) -> None:
+    completed = content(sample(type_, id=ID, timestamp=0))
+    assert (completed["id"], completed["timestamp"]) == (ID, 0)
+
+
+NO_UUIDS = [
+    "", "x", 5, True, [], {}, ID + "\n", " " + ID, ID[:-1], ID + "0", "٠" * 8 + ID[8:], ID.replace("0", "g"),
+    f"{{{ID}", f"{ID}}}", f"{{{{{ID}}}}}", f"({ID})", f"{{urn:uuid:{ID}}}", f"urn:uuid:{{{ID}}}", f"uuid:{ID}",
+    f"urn:{ID}", ID.replace("-", "", 1), ID.replace("-", "_"), f"{ID[:4]}-{ID[4:]}", "-" + ID, [ID], "{}", "urn:uuid:",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["id", "in_reply_to_id"])
+def test_what_is_no_uuid_is_refused(key: str) -> None:
+    for id_ in NO_UUIDS:
+        assert refusal(sample("text", **{key: id_})).fields == {key: "Must be a UUID."}, id_
+
+
+OTHER_IDS = [
+    f"{{{ID}}}", f"{{{ID.upper()}}}", f"urn:uuid:{ID}", f"URN:UUID:{ID}", ID.replace("-", ""),
+    f"{{{ID.replace('-', '')}}}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("id_", OTHER_IDS)
+@pytest.mark.parametrize("key", ["id", "in_reply_to_id"])
+def test_a_uuid_in_another_form_becomes_the_usual_one(key: str, id_: str) -> None:
+    """QUuid::toString writes braces, .NET and Python leave hyphens out, RFC 9562 has the URN."""
+    assert content(sample("text", **{key: id_}))[key] == ID.lower()
+    escaped = "".join(f"\\u{ord(letter):04x}" for letter in id_)
+    assert content(raw("text", **{key: f'"{escaped}"'}))[key] == ID.lower()
+
+
+@pytest.mark.parametrize("timestamp", [0, 1, 2**31, 2**32, LAST_SECOND])
+def test_a_timestamp_is_whole_seconds_up_to_the_year_9999(timestamp: int) -> None:
+    assert content(sample("text", timestamp=timestamp))["timestamp"] == timestamp
+
+
+@pytest.mark.parametrize("written", ["1000.0", "1e3", "10000E-1"])
+def test_an_integer_is_one_however_it_is_written(written: str) -> None:
+    """JSON has no integers (RFC 8259 §6); receivers are strict about them."""
+    assert json.dumps(content(raw("text", timestamp=written))["timestamp"]) == "1000"
+
+
+NO_TIMESTAMPS = ["-1", str(LAST_SECOND + 1), "1.5", "1e300", "true", "false", '"1"', "[]", "1" * 400]
+
+
+@pytest.mark.parametrize("timestamp", NO_TIMESTAMPS)
+def test_what_is_no_timestamp_is_refused(timestamp: str) -> None:
+    fault = refusal(raw("text", timestamp=timestamp))
+    assert fault.fields == {"timestamp": "Must be whole seconds since the epoch."}
+
+
+# Null and absent
+
+NULLABLE = {"avatar", "style", "model_group"}  # null when empty
+NULL_IS_ABSENT = {"id", "timestamp", "in_reply_to_id"}
+
+
+@pytest.mark.parametrize("type_", CLIENT_TYPES)
+def test_an_optional_field_may_be_null_or_absent_and_is_null_then(type_: str) -> None:
+    optional = NULLABLE & set(ORDER[type_])
+    given = sample(type_, id=ID, timestamp=1)
+    assert read({**given, **dict.fromkeys(optional)}).body == read(given).body
+    assert all(content(given)[key] is None for key in optional)
+
+
+@pytest.mark.parametrize("type_", REPLYABLE)
+def test_a_null_id_timestamp_or_reply_means_none_was_given(type_: str) -> None:
+    completed = content(sample(type_, **dict.fromkeys(NULL_IS_ABSENT)))
+    assert list(completed) == HEAD + ORDER[type_]
+    contract.check(completed)
+
+
+@pytest.mark.parametrize("type_", CLIENT_TYPES)
+def test_a_required_field_is_neither_absent_nor_null(type_: str) -> None:
+    for key in required(type_):
+        absent = sample(type_)
+        del absent[key]
+        assert refusal(absent).fields == {key: "Missing."}
+        if key != "geojson":  # a null there is for the worker to refuse, who reads the layer
+            assert refusal(sample(type_, **{key: None})).fields == {key: "Must not be null."}
+
+
+def test_every_broken_field_is_named_in_one_answer() -> None:
+    fault = refusal({"type": "position", "author": "é", "avatar": 1, "crs_wkt": None, "x": "1", "y": 2})
+    assert fault.fields.keys() == {"author", "avatar", "crs_wkt", "crs_authid", "x"}
+    assert fault.reason == (
+        "A nickname has only letters A-Z, digits, '_' and '-', no 'é'. The avatar must be a text."
+        " The CRS definition (crs_wkt) must not be null. The CRS code (crs_authid) is missing."
+        " The position's x must be a finite number."
+    )
+
+
+# Limits, at them and above
+
+LONGEST = [
+    *((type_, "avatar", 255) for type_ in CLIENT_TYPES if "avatar" in ORDER[type_]),
+    *((type_, "crs_wkt", 10_000) for type_ in CLIENT_TYPES if "crs_wkt" in ORDER[type_]),
+    *((type_, "crs_authid", 50) for type_ in CLIENT_TYPES if "crs_authid" in ORDER[type_]),
+    ("text", "text", SMALL.max_message_length),
+    ("like", "message", SMALL.max_message_length),
+    ("image", "image_data", SMALL.max_image_raw_length),
+    ("geojson", "layer_name", 255),
+    ("model", "model_name", 128),
+    ("model", "model_group", 128),
+    ("model", "raw_xml", SMALL.max_model_raw_length),
+    ("script", "name", 128),
+    ("script", "raw_pycode", SMALL.max_script_raw_length),
+]
+
+LARGE = {
+    "image_data": "This photo has 48 bytes; at most 45 can be sent here.",  # four characters are three bytes
+    "raw_xml": "This model has 41 bytes; at most 40 can be sent here.",
+    "raw_pycode": "This script has 51 bytes; at most 50 can be sent here.",
+}
+
+# What names of files hold and names of icons, is read elsewhere; here their letters are harmless.
+FITTING = {
+    "text": {"text": "hi"},
+    "like": {"message": "hi"},
+    "image": {"image_data": "aGk="},
+    "model": {"raw_xml": "<a/>"},
+    "script": {"raw_pycode": "pass"},
+}
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "🗺"])
+def test_a_text_may_be_as_long_as_its_limit_in_characters_and_no_longer(letter: str) -> None:
+    for type_, key, limit in LONGEST:
+        fitting = sample(type_, **FITTING.get(type_, {}))
+        at_limit = letter * limit
+        assert content(fitting | {key: at_limit}, SMALL_READER)[key] == at_limit
+        longer = at_limit + letter * (4 if key == "image_data" else 1)
+        fault = refusal(fitting | {key: longer}, SMALL_READER)
+        words = f"This {words_.NOUNS[key]} has {len(longer)} characters; at most {limit} can be sent here."
+        assert fault.fields == {key: LARGE.get(key, words)}
+        assert fault.reason.startswith(LARGE.get(key, words))
+
+
+@pytest.mark.parametrize(("type_", "key"), [("image", "image_data"), ("model", "raw_xml"), ("script", "raw_pycode")])
+def test_what_may_be_megabytes_is_passed_on_as_it_was_written(type_: str, key: str) -> None:
+    written = r'"a\/b \u00e9 é"'
+    assert f'"{key}":{written}'.encode() in read(raw(type_, **{key: written})).body
+
+
+def test_no_text_is_without_a_limit_but_a_layers_style() -> None:
+    rows = ((type_, key) for type_ in CLIENT_TYPES for key in ORDER[type_])
+    texts = {(type_, key) for type_, key in rows if isinstance(sample(type_).get(key, ""), str)}
+    limited = {(type_, key) for type_, key, _ in LONGEST}
+    nicknames = {(type_, key) for type_, key in texts if key in contract.NICKNAMES}
+    assert texts - limited - nicknames == {("geojson", "style")}
+    style = "<qgis/>" * 100_000
+    assert content(sample("geojson", style=style))["style"] == style
+
+
+def test_an_empty_text_is_a_text() -> None:
+    for type_, key, _ in LONGEST:
+        empty = sample(type_, **FITTING.get(type_, {})) | {key: ""}
+        if key == "text":
+            assert refusal(empty, SMALL_READER).fields == {"text": NOTHING_TO_READ}
+        else:
+            is_file = key in ("layer_name", "model_name", "name")
+            assert content(empty, SMALL_READER)[key] == ("unnamed" if is_file else "")
+
+
+@pytest.mark.parametrize("value", ["1", "true", "[]", "{}", '["x"]', "-0.5"])
+def test_a_text_is_a_text_and_nothing_like_it(value: str) -> None:
+    for type_, key, _ in LONGEST:
+        assert refusal(raw(type_, **{key: value})).fields == {key: "Must be a text."}
+
+
+NICKNAMES = [(type_, key) for type_ in CLIENT_TYPES for key in ORDER[type_] if key in contract.NICKNAMES]
+NO_NICKNAMES = {  # and what is wrong with each, as it is shown
+    "jan e": " ", "jane\n": "�", "\njane": "�", " jane": " ", "jan.e": ".", "ja\0ne": "�", "jané": "é",
+    "j\u0430ne": "\u0430", "jane\u0663": "\u0663", "jane\u200b": "�",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("type_", "key"), NICKNAMES)
+def test_a_nickname_is_of_the_allowed_letters_and_length(type_: str, key: str) -> None:
+    fitting = sample(type_, **FITTING.get(type_, {}))
+    for nickname in ("abc", "abcdefgh", "A-z_0-9", "---"):
+        assert content(fitting | {key: nickname}, SMALL_READER)[key] == nickname
+    for nickname in ("", "ab", "abcdefghi"):
+        reason = f"A nickname has 3 to 8 characters; this one has {len(nickname)}."
+        assert refusal(fitting | {key: nickname}, SMALL_READER).fields == {key: reason}
+    reason = "A nickname has 3 to 8 characters; this one has far too many."
+    assert refusal(fitting | {key: "é" * 100_000}, SMALL_READER).fields == {key: reason}
+    for nickname, other in NO_NICKNAMES.items():
+        reason = f"A nickname has only letters A-Z, digits, '_' and '-', no '{other}'."
+        assert refusal(fitting | {key: nickname}, SMALL_READER).fields == {key: reason}
+    for no_text in (5, True, ["jane"], {"jane": 1}):
+        assert refusal(fitting | {key: no_text}, SMALL_READER).fields == {key: "Must be a text."}
+
+
+NUMBERS = [(type_, key) for type_ in CLIENT_TYPES for key in ORDER[type_] if key in contract.NUMBERS]
+
+LARGEST = int(sys.float_info.max)
+
+
+@pytest.mark.parametrize(("type_", "key"), NUMBERS)
+def test_a_number_is_kept_as_it_was_given(type_: str, key: str) -> None:
+    widest = {side: -LARGEST if side.endswith("min") else LARGEST for side in KEYS[type_] & contract.NUMBERS}
+    for number in (0, -1, 0.1, -652000.25, 5e-324, 1.7976931348623157e308, 2**53, 2**63, -(2**63), 2**64 - 1, LARGEST):
+        kept = content(sample(type_, **widest | {key: number}))[key]
+        assert (kept, type(kept)) == (number, type(number))
+
+
+@pytest.mark.parametrize(("type_", "key"), NUMBERS)
+def test_a_number_is_finite_and_no_truth_value_and_no_text(type_: str, key: str) -> None:
+    for value in ("true", "false", '"1"', "[1]", "{}", str(2**1024), str(-(2**1024))):
+        assert refusal(raw(type_, **{key: value})).fields == {key: "Must be a finite number."}
+    for value in ("1e309", "-1e309", "9" * 5000, "-" + "9" * 5000):
+        assert refusal(raw(type_, **{key: value})).fields.keys() == {key}
+
+
+# JSON, read strictly
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "", " ", "\n", "hello", "{", "}", "{]", '{"type"}', '{"type":}', '{"type": "text",}', "{'type': 'text'}",
+        '{"type": "text"} {}', '{"type": "text"', "\ufeff", "\ufeff\ufeff{}", "nul", "+1", "01", "1.", ".5",
+        '"\\x41"', '"tab\there"', "undefined", "// {}", "{} // ", "\0",
+    ],
+)  # fmt: skip
+def test_what_is_not_json_is_said_to_be_none(frame: str) -> None:
+    for given in (frame, frame.encode()):
+        assert refusal(given).reason == "The message is not valid JSON."
+
+
+@pytest.mark.parametrize("frame", ["null", "true", "0", "-1.5", '"text"', "[]", '[{"type": "text"}]'])
+def test_json_that_is_no_object_is_said_to_be_none(frame: str) -> None:
+    assert refusal(frame).reason == "The message must be a JSON object."
+
+
+def test_a_byte_order_mark_is_skipped() -> None:
+    plain = raw("text", id=f'"{ID}"', timestamp="1")
+    assert read("\ufeff" + plain) == read(b"\xef\xbb\xbf" + plain.encode()) == read(plain)
+    assert refusal('\ufeff{"type": "text", "text": NaN}').fields == {"text": "Must not hold NaN."}
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "nan", "inf", "-inf", "-NaN"])
+@pytest.mark.parametrize("place", ["{}", "[1.5, {}]", '{{"a": "NaN", "b": [[{}, 1], 2]}}', " {} "])
+def test_what_only_some_call_a_number_is_refused_and_named(constant: str, place: str) -> None:
+    value = place.format(constant)
+    fault = refusal(raw("position", x=value))
+    assert fault.reason == f"The position's x must not hold {constant}."
+    assert fault.fields == {"x": f"Must not hold {constant}."}
+    assert refusal(raw("geojson", geojson=value)).reason == f"The layer must not hold {constant}."
+    assert refusal(raw("geojson", style='"NaN"', geojson=value)).fields.keys() == {"geojson"}
+    unnamed = refusal(raw("crs", unknown=value))
+    assert unnamed.reason == f"The message is not valid JSON: it holds {constant}, which is no number."
+
+
+HALF = "half of an emoji or letter (a lone surrogate)"
+HALVES = ["\ud83d", "\ude00", "half \ud83d a map", "\ud83d\ud83d\ude00", "\ud83d\\ude00", "\ud83d\n", '\ud83d"}']
+
+
+@pytest.mark.parametrize("text", HALVES)
+def test_half_a_pair_of_surrogates_is_refused_and_named(text: str) -> None:
+    written = json.dumps(text)
+    for key in ("text", "author", "id", "avatar"):
+        assert refusal(raw("text", **{key: written})).fields == {key: f"Must not hold {HALF}."}
+    assert refusal(raw("geojson", geojson=f'{{"type": {written}}}')).fields == {"geojson": f"Must not hold {HALF}."}
+    assert refusal(raw("crs", unknown=written)).reason == f"The message is not valid JSON: it holds {HALF}."
+    refusal(raw("text", text=f'"{text}"'))
+
+
+def test_an_escaped_backslash_before_a_u_is_no_half_pair() -> None:
+    cut = raw("text", text=r'"\\ud83d"')[:-1]
+    assert refusal(cut).reason.startswith("The message is not valid JSON. ")
+    assert content(raw("text", text=r'"\\ud83d"'))["text"] == r"\ud83d"
+
+
+def test_of_a_long_message_the_number_is_named_though_not_the_field() -> None:
+    fault = refusal(raw("geojson", geojson="[" + "1," * 100_000 + "NaN]"))
+    assert fault.reason == "The message is not valid JSON: it holds NaN, which is no number."
+
+
+def test_a_pair_of_surrogates_is_a_letter() -> None:
+    assert content(raw("text", text='"\\ud83d\\uddfa"'))["text"] == "🗺"
+
+
+UNREADABLE = b"\xff\xfe\x80"
+
+
+@pytest.mark.parametrize("key", ["type", "author", "text", "avatar", "unknown", "id"])
+def test_bytes_that_are_no_utf8_are_refused_wherever_they_stand(key: str) -> None:
+    """A request's body comes as bytes, which nobody has decoded before."""
+    frame = raw("text", **{key: '"?"'}).encode().replace(b'"?"', b'"' + UNREADABLE + b'"')
+    if key == "unknown" and isinstance(outcome(frame), Message):
+        return  # harmless: it was dropped unread
+    named = {} if key == "unknown" else {key: "Must be written in UTF-8."}
+    assert refusal(frame).fields == named
+    for other in (UNREADABLE, b'{"' + UNREADABLE + b'": 1}', "{}".encode("utf-16")):
+        assert refusal(other).reason == "The message is not written in UTF-8."
+
+
+@pytest.mark.parametrize("depth", [1_000, 100_000, 1_000_000])
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_bottomless_json_is_refused_in_words(depth: int, opening: str) -> None:
+    nested = opening * depth + "1" + {"[": "]"}.get(opening, "}") * depth
+    for key in ("text", "unknown"):
+        assert refusal(raw("text", **{key: nested})).reason.startswith("The message is nested too deeply.")
+    assert refusal(nested).reason in ("The message must be a JSON object.", "The message is nested too deeply.")
+    assert refusal(raw("text", unknown=opening * depth)).reason
+
+
+def test_a_key_that_comes_twice_counts_as_it_came_last() -> None:
+    assert content('{"type": "like", "author": "jane", "text": "a", "text": "b", "type": "text"}')["text"] == "b"
+
+
+# What can be read, and where there is something to see
+
+BLANKS = [
+    "", " ", "\t\r\n", "\u00a0\u2003\u3000", "\u200b\u200d\ufeff", "\u2028\u2029\x85", "\u2800",
+    "\u3164\uffa0\u115f\u1160", "\u202e\u2066\u00ad", "\ufe0f\u034f", "\0\x1f\x7f", "\U000e0020" * 20,
+]  # fmt: skip
+
+
+def test_what_shows_nothing_is_what_unicode_says_and_some_fillers() -> None:
+    fillers = set(map(ord, "\u2800\u3164\u115f\u1160\uffa0\u034f\u17b4\u17b5")) | {*range(0xFE00, 0xFE10)}
+    categories = {code: unicodedata.category(chr(code)) for code in range(sys.maxunicode + 1)}
+    blank = {code for code, category in categories.items() if category in ("Cc", "Cf", "Zs", "Zl", "Zp")} | fillers
+    # What this Python's Unicode does not know yet, a later one may say
+    known = [code for code, category in categories.items() if category not in ("Cn", "Cs")]
+    assert {code for code in known if words_.is_blank(chr(code))} == blank
+
+
+@pytest.mark.parametrize("text", BLANKS)
+def test_a_text_of_nothing_but_blanks_is_refused(text: str) -> None:
+    assert refusal(sample("text", text=text)).fields == {"text": NOTHING_TO_READ}
+    assert content(sample("text", text=text + "."))["text"] == text + "."
+
+
+@pytest.mark.parametrize("text", ["🗺️", "́", "\ue000", "é", "0", "_", "ـ", "👩‍👩‍👧", "\U000f0000", "-", "漢"])
+def test_a_text_in_which_something_shows_is_none_of_blanks(text: str) -> None:
+    assert content(sample("text", text=text))["text"] == text
+
+
+MOST = sys.float_info.max
+
+
+@pytest.mark.parametrize(
+    "sides",
+    [
+        (MOST, -MOST, MOST, -MOST),
+        (2, 1, 0, 1),
+        (0, 1, 2, 1),
+        (1.5, 1, 1, 2),
+        (0, 0, 0, 0),
+        (0.0, -0.0, 0, 0),
+        (0, -1, 0, 0),
+    ],
+)
+def test_an_extent_of_nothing_is_refused(sides: tuple[float, ...]) -> None:
+    fault = refusal(sample("bbox", **dict(zip(("xmin", "xmax", "ymin", "ymax"), sides, strict=True))))
+    assert fault.reason == "The extent is empty: add a layer first."
+
+
+@pytest.mark.parametrize("side", ["xmin", "xmax", "ymin", "ymax"])
+def test_an_extent_of_no_numbers_is_empty_too(side: str) -> None:
+    assert refusal(raw("bbox", **{side: "NaN"})).reason == "The extent is empty: add a layer first."
+
+
+@pytest.mark.parametrize(
+    "sides", [(1, 1, 2, 2), (0, 0, 0, 1), (-180, 180, -90, 90), (-MOST, MOST, -MOST, MOST), (1, 1, 0, 5)]
+)
+def test_an_extent_may_be_a_place_or_a_line(sides: tuple[float, ...]) -> None:
+    given = dict(zip(("xmin", "xmax", "ymin", "ymax"), sides, strict=True))
+    assert content(sample("bbox", **given)).items() >= given.items()
+
+
+# Nothing is built that could not be right
+
+
+MANY = 200_000
+BRACKETS = "[" + "[]," * MANY + "[]]"
+
+
+@pytest.mark.parametrize("type_", CLIENT_TYPES)
+def test_no_value_is_built_that_its_field_could_not_be(type_: str) -> None:
+    """Counted in memory, not in time: 200 000 lists would take ten megabytes, as would a string or so many keys."""
+    keys = "{" + ",".join(f'"{number}":0' for number in range(MANY)) + ',"type":"text"}'
+    fields_ = [key for key in HEAD + ORDER[type_] if key != "geojson"]
+    frames = [keys, *(raw(type_, **{key: BRACKETS}) for key in fields_)]
+    frames += [raw(type_, **{key: "1" * 3 * MANY}) for key in fields_]
+    frames += [raw(type_, unknown=BRACKETS), raw(type_, id='"' + r"\n" * 3 * MANY + '"')]
+    for frame in frames:
+        frame.encode()  # what a string needs to be read at all is not counted
+        tracemalloc.start()
+        try:
+            outcome(frame)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 2 * len(frame) + 100_000, f"{peak} bytes for {frame[:100]}…"
+
+
+# The type
+
+
+@pytest.mark.parametrize(
+    ("type_", "reason"),
+    [
+        ('"nb_users"', "Messages of type 'nb_users' come from the server only."),
+        ('"uncompliant"', "Messages of type 'uncompliant' come from the server only."),
+        ('"poll"', "Unknown message type 'poll'."),
+        ('"Text"', "Unknown message type 'Text'."),
+        ('""', "Unknown message type ''."),
+        ('"text\\n"', "Unknown message type 'text\ufffd'."),
+        ('"leave"', "Unknown message type 'leave'."),
+        ('"count"', "Unknown message type 'count'."),
+        ("null", "The type must be a text."),
+        ("5", "The type must be a text."),
+        ('["text"]', "The type must be a text."),
+        ("{}", "The type must be a text."),
+    ],
+)
+def test_what_is_no_type_of_a_client_is_refused(type_: str, reason: str) -> None:
+    fault = refusal(raw("text", type=type_))
+    assert (fault.reason, fault.fields) == (reason, {"type": reason})
+
+
+def test_a_message_without_a_type_is_refused() -> None:
+    fault = refusal({"author": "jane", "text": "hi"})
+    assert (fault.reason, fault.fields) == ("The message has no type.", {"type": "Missing."})
+
+
+def test_where_one_type_is_expected_it_need_not_be_named() -> None:
+    body = json.dumps({"author": "jane", "text": "hi", "id": ID, "timestamp": 1})
+    named = json.dumps({"type": "text", **json.loads(body)})
+    assert READER.parse(body, type="text") == READER.parse(named, type="text")
+
+
+def test_where_one_type_is_expected_no_other_is_taken() -> None:
+    with pytest.raises(Uncompliant, match=re.escape("The type must be 'text'.")):
+        READER.parse(json.dumps(sample("like")), type="text")
+
+
+# A document inside a message
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "null", "0", '"x"', "[]", "{}", '{ "type" : "FeatureCollection",\n"features" : [ ] }', '{"a": 1, "a": 2}',
+        "[1.50, 1e2, -0, 1E+2]", '{"b": "\\u00e9\\/"}', "[" * 200 + "]" * 200, "1e999", "1" * 5000,
+    ],
+)  # fmt: skip
+def test_a_document_is_passed_on_as_it_was_written(document: str) -> None:
+    body = read(raw("geojson", geojson=document)).body
+    assert bytes(msgspec.json.decode(body, type=dict[str, msgspec.Raw])["geojson"]) == document.encode()
+
+
+NO_DOCUMENTS = ["", "{", "[1,]", "'x'", '{"a": 01}', "\\", '{"a" 1}', "nul", "infty"]
+
+
+@pytest.mark.parametrize("document", NO_DOCUMENTS)
+def test_a_document_that_is_not_json_is_refused(document: str) -> None:
+    assert refusal(raw("geojson", geojson=document)).reason == "The message is not valid JSON."
+
+
+# Words for people
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", "''"),
+        ("poll", "'poll'"),
+        ("Été à la mer", "'Été à la mer'"),
+        ("x" * 40, "'" + "x" * 40 + "'"),
+        ("x" * 41, "'" + "x" * 39 + "…'"),
+        ("two\nlines\r", "'two�lines�'"),
+        ("\x1b[31mred", "'�[31mred'"),
+        ("\u202egnp.exe", "'�gnp.exe'"),
+        ("zero\u200bwidth", "'zero�width'"),
+        ("nul\0", "'nul�'"),
+        ("half \ud83d", "'half �'"),
+        ("\u2028", "'�'"),
+        ("🗺", "'🗺'"),
+    ],
+)
+def test_a_clients_own_word_is_shown_short_and_printable(text: str, shown: str) -> None:
+    assert excerpt(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("hello", "'hello'"),
+        ("x" * 300, "'" + "x" * 39 + "…'"),
+        ("🗺" * 300, "'" + "🗺" * 39 + "…'"),
+        ('a "quote" and a \\', "'a \"quote\" and a \\'"),
+        ("two\nlines", "'two�lines'"),
+        ("\u202egnp", "'�gnp'"),
+    ],
+)
+def test_a_refusal_of_a_text_quotes_how_it_begins(text: str, shown: str) -> None:
+    for ensure_ascii in (True, False):
+        frame = json.dumps(sample("text", author="é", text=text), ensure_ascii=ensure_ascii)
+        assert refusal(frame).reason.endswith(f" Your text: {shown}")
+        assert refusal(frame.encode()).reason == refusal(frame).reason
+        assert refusal(frame[:-1]).reason == f"The message is not valid JSON. Your text: {shown}"
+        assert quoting("Too fast.", frame) == quoting("Too fast.", frame.encode()) == f"Too fast. Your text: {shown}"
+        assert quoting(quoting("Too fast.", frame), frame) == quoting("Too fast.", frame)
+    if len(text) <= 255:
+        message = read(sample("text", text=text))
+        assert message.refused("It is frozen.") == f"It is frozen. Your text: {shown}"
+
+
+@pytest.mark.parametrize("type_", sorted(set(CLIENT_TYPES) - {"text"}))
+def test_a_refusal_of_anything_else_quotes_nothing(type_: str) -> None:
+    assert read(sample(type_, avatar='"text":"x"')).refused("It is frozen.") == "It is frozen."
+    assert "Your text" not in refusal(sample(type_, id="x", text="x")).reason
+    assert quoting("Too fast.", json.dumps(sample(type_))) == "Too fast."
+
+
+@pytest.mark.parametrize(
+    "frame", ["", "x", '"text":"', '{"text":"', '{"text":"\\', '{"text":"\\ud83d', '{"text":1}', b"\xff"]
+)
+def test_anything_can_be_quoted(frame: str | bytes) -> None:
+    assert quoting("No.", frame).startswith("No.")
+    assert quoting("No.", frame).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("length", "limit", "words"),
+    [
+        (10_800_000, 5_000_000, "This photo has 8.1 MB; at most 3.7 MB can be sent here."),
+        (12_000_004, 12_000_000, "This photo has 9.1 MB; at most 9.0 MB can be sent here."),
+        (5_000_004, 5_000_000, "This photo has 3.8 MB; at most 3.7 MB can be sent here."),
+        (200_000, 100_000, "This photo has 150.0 kB; at most 75.0 kB can be sent here."),
+    ],
+)
+def test_a_photo_is_measured_as_its_file_is(length: int, limit: int, words: str) -> None:
+    reader = MessageParser(settings(max_image_raw_length=limit))
+    assert refusal(sample("image", image_data="a" * length), reader).reason == words
+    escaped = raw("image", image_data='"' + r"\/" * length + '"')
+    assert refusal(escaped, reader).reason == words
+    assert read(raw("image", image_data='"' + r"\/" * limit + '"'), reader).type == "image"
+
+
+def test_a_model_and_a_script_are_measured_too() -> None:
+    assert refusal(sample("model", raw_xml="x" * 1_000_001)).reason == (
+        "This model has 1.1 MB; at most 1.0 MB can be sent here."
+    )
+    assert refusal(sample("script", raw_pycode="é" * 3_000_000)).reason == (
+        "This script has 3.0 MB; at most 2.0 MB can be sent here."
+    )
+
+
+def test_any_word_can_be_shown() -> None:
+    everything = "".join(map(chr, range(0x300))) + "\u2066\u2069\ufeff\ufffe\U000e0001\U0010ffff\ud800"
+    for character in everything:
+        shown = excerpt(character * 100)
+        assert shown.isprintable()
+        assert len(shown) <= 42
+        shown.encode()
+
+
+def test_what_the_server_says_is_a_message_too() -> None:
+    told = strictly_parsed(messages.uncompliant("«Non»\n"))
+    contract.check(told)
+    assert (told["type"], told["reason"]) == ("uncompliant", "«Non»\n")
+    assert list(told) == [*HEAD, "reason"]
+
+
+@pytest.mark.parametrize("type_", ["newcomer", "exiter"])
+def test_a_nickname_is_found_in_what_names_one(type_: str) -> None:
+    assert nickname_of(read({"type": type_, type_: "jane"})) == "jane"

@@ -1,5 +1,0 @@
-"""The wire of the scripts' tests, for all tests of what runs inside Redis."""
-
-from tests.gischat.streams.test_scripts import start, wire
-
-__all__ = ["start", "wire"]

@@ -1,0 +1,237 @@
+"""What is done with a job, by its type: pure functions, of which two are large enough for the sandbox."""
+
+import pickle
+from typing import Any
+
+import msgspec
+import pytest
+
+from gischat.broker.entries import ANNOUNCEMENT, COUNT, HEARTBEAT, LEAVE, RESTORE, Job, Source
+from gischat.errors import Uncompliant
+from gischat.protocol.messages import HEAVY_TYPES
+from gischat.protocol.parsing import MessageParser
+from gischat.protocol.schemas import schemas
+from gischat.settings import Settings
+from tests.support.contract import sample
+from tests.support.layers import feature, layer, point, points
+from tests.support.pictures import TINY_PNG, as_base64, encoded, opened, quarters
+from tests.support.settings import settings
+from worker.effects import Acknowledge, Count, Effect, Exit, Leave, Like, Publish, Register, Restore
+from worker.handlers import HEAVY, LIGHT
+
+SETTINGS = settings(max_image_size=40, max_geojson_features=3)
+READER = MessageParser(SETTINGS)
+SOURCE = Source("front-1", 1, 1)
+
+CHEAT_CODES = [
+    "givemesomecheese",
+    "lookattheflickofqgis",
+    "iamarobot",
+    "its10oclock",
+    "qgisprolicense",
+    "wizz",
+    "spaceandtime",
+]
+
+
+def accepted(type_: str, **changes: Any) -> bytes:
+    """A message as the front lets it through."""
+    return READER.parse(msgspec.json.encode(sample(type_, **changes)).decode()).body
+
+
+def job(type_: str, body: bytes) -> Job:
+    return Job(SOURCE, type_, "", body)
+
+
+def light(type_: str, **changes: Any) -> Effect:
+    return LIGHT[type_](job(type_, accepted(type_, **changes)))
+
+
+def heavy(type_: str, body: bytes, limits: Settings = SETTINGS) -> bytes:
+    """As the sandbox does it: function, arguments and result travel between processes."""
+    function, *arguments = pickle.loads(pickle.dumps((HEAVY[type_], body, limits)))
+    result: bytes = pickle.loads(pickle.dumps(function(*arguments)))
+    return result
+
+
+def refusal(type_: str, body: bytes) -> str:
+    with pytest.raises(Uncompliant) as raised:
+        heavy(type_, body)
+    return raised.value.reason
+
+
+# The two tables
+
+
+def test_every_type_that_a_client_may_send_has_one_function() -> None:
+    own = {ANNOUNCEMENT, COUNT, LEAVE, RESTORE, HEARTBEAT}
+    assert set(HEAVY) == set(HEAVY_TYPES)
+    assert set(LIGHT) - own == set(schemas(SETTINGS)) - set(HEAVY)
+    assert own <= set(LIGHT)
+
+
+# The light lane
+
+
+@pytest.mark.parametrize("type_", ["text", "crs", "bbox", "position", "model", "script"])
+def test_what_everyone_shall_see_is_published_as_it_is_and_stored(type_: str) -> None:
+    body = accepted(type_)
+    assert LIGHT[type_](job(type_, body)) == Publish(body, stored=True)
+
+
+@pytest.mark.parametrize("text", CHEAT_CODES)
+def test_a_cheat_code_is_published_and_not_stored(text: str) -> None:
+    body = accepted("text", text=text)
+    assert LIGHT["text"](job("text", body)) == Publish(body, stored=False)
+
+
+@pytest.mark.parametrize("text", ["Wizz", " wizz", "wizz!", "wizz wizz", "cheese"])
+def test_what_only_looks_like_a_cheat_code_is_stored(text: str) -> None:
+    effect = light("text", text=text)
+    assert isinstance(effect, Publish)
+    assert effect.stored
+
+
+def test_a_cheat_code_elsewhere_than_in_a_text_is_stored() -> None:
+    for effect in (light("script", raw_pycode="wizz"), light("model", raw_xml="wizz", model_name="wizz")):
+        assert isinstance(effect, Publish)
+        assert effect.stored
+
+
+@pytest.mark.parametrize(
+    ("type_", "changes", "effect"),
+    [
+        ("newcomer", {"newcomer": "jane"}, Register("jane")),
+        ("exiter", {"exiter": "jane"}, Exit("jane")),
+        ("like", {"liked_author": "john", "liker_author": "jane"}, Like("john")),
+    ],
+)
+def test_what_is_about_a_nickname_names_it(type_: str, changes: dict[str, str], effect: Effect) -> None:
+    assert light(type_, **changes) == effect
+
+
+@pytest.mark.parametrize(
+    ("type_", "body", "effect"),
+    [
+        (COUNT, b'{"connections":7}', Count(7)),
+        (COUNT, b'{"connections":0}', Count(0)),
+        (RESTORE, b'{"restore":"jane"}', Restore("jane")),
+        (LEAVE, b"{}", Leave()),
+        (HEARTBEAT, b"{}", Acknowledge()),
+    ],
+)
+def test_what_fronts_tell_is_understood(type_: str, body: bytes, effect: Effect) -> None:
+    assert LIGHT[type_](job(type_, body)) == effect
+
+
+# The heavy lane
+
+
+def assert_only_differs_in(key: str, body: bytes, result: bytes) -> None:
+    before, after = msgspec.json.decode(body), msgspec.json.decode(result)
+    assert list(after) == list(before)
+    assert {name for name in before if after[name] != before[name]} <= {key}
+
+
+GIVEN = {
+    "id": "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11",
+    "timestamp": 1,
+    "in_reply_to_id": "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a12",
+}
+
+
+def test_an_image_is_scaled_and_all_else_in_its_message_kept() -> None:
+    photo = as_base64(encoded(quarters(400, 200), "JPEG"))
+    body = accepted("image", image_data=photo, avatar="mdi-account", **GIVEN)
+    result = heavy("image", body)
+    assert_only_differs_in("image_data", body, result)
+    assert opened(msgspec.json.decode(result)["image_data"]).size == (40, 20)
+
+
+def test_the_largest_image_allowed_is_that_of_the_settings() -> None:
+    body = accepted("image", image_data=TINY_PNG)  # 4 × 3 pixels
+    assert heavy("image", body, settings(max_image_pixels=12))
+    with pytest.raises(Uncompliant):
+        heavy("image", body, settings(max_image_pixels=11))
+
+
+@pytest.mark.parametrize("image_data", ["", "hello", "aGVsbG8=", TINY_PNG[:40], "\x00", "é"])
+def test_what_is_no_image_is_refused_in_words(image_data: str) -> None:
+    assert refusal("image", accepted("image", image_data=image_data)).isprintable()
+
+
+def test_a_layer_is_checked_and_all_in_its_message_kept() -> None:
+    style = "<qgis version='3.40'/>"
+    body = accepted("geojson", geojson=points(3), style=style, avatar="mdi-account", **GIVEN)
+    result = heavy("geojson", body)
+    assert_only_differs_in("nothing", body, result)
+
+
+def test_a_layer_keeps_its_numbers_and_members_as_they_are() -> None:
+    document = layer([feature(point(652000.1, 6862000, 1e-7), id=2**53 + 1, other=[1.0, -5, None])], name="Été")
+    body = accepted("geojson", geojson=document)
+    kept = msgspec.json.decode(heavy("geojson", body))["geojson"]
+    assert kept == document
+    assert [type(number) for number in kept["features"][0]["other"]] == [float, int, type(None)]
+
+
+def test_too_many_features_are_refused_in_the_contracts_words() -> None:
+    body = accepted("geojson", geojson=points(4))
+    assert refusal("geojson", body) == "Too many geojson features : 4 vs max 3 allowed"
+
+
+def with_document(document: str) -> bytes:
+    """A layer's message with a document that nobody has read before: the front only sees that it is JSON."""
+    message = msgspec.json.encode(sample("geojson", geojson="?")).decode()
+    return READER.parse(message.replace('"geojson":"?"', f'"geojson":{document}')).body
+
+
+EMPTY = '{"type":"FeatureCollection","features":[]%s}'
+
+
+def of_features(*features: str) -> str:
+    return EMPTY.replace("[]", f"[{','.join(features)}]") % ""
+
+
+A_POINT = '{"type":"Feature","geometry":{"type":"Point","coordinates":[6.5,7.5]},"properties":null}'
+
+UNFIT = {
+    "null": "null",
+    "a text": '"FeatureCollection"',
+    "a number": "1",
+    "a list": "[]",
+    "an empty object": "{}",
+    "a feature": '{"type":"Feature","geometry":null,"properties":{}}',
+    "a number beyond a double": EMPTY % ',"n":1e999',
+    "a number of thousands of digits": EMPTY % (',"n":' + "1" * 5000),
+    "a number of 400 digits": EMPTY % (',"n":' + "1" * 400),
+    "hundreds of lists in each other": EMPTY % (',"n":' + "[" * 900 + "]" * 900),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_what_is_json_and_no_layer_is_refused_in_words(name: str) -> None:
+    reason = refusal("geojson", with_document(UNFIT[name]))
+    assert reason.isprintable()
+    assert "Error" not in reason
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" * 400])
+def test_an_infinite_coordinate_is_refused_by_its_place(number: str) -> None:
+    wrong = of_features(A_POINT, A_POINT.replace("7.5", number))
+    assert refusal("geojson", with_document(wrong)).startswith("Feature 2: point has no finite y. Remove")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (EMPTY % ',"height":[6.1,46.2,null]', EMPTY % ',"height":[6.1,46.2,null]'),
+        (of_features(A_POINT.replace("7.5]", "7.5,null]"), A_POINT), of_features(A_POINT, A_POINT)),
+        (EMPTY % ',"a":1,"a":2', EMPTY % ',"a":2'),
+        (' { "type" : "FeatureCollection" ,\n "features" : [ ] } ', EMPTY % ""),
+        (EMPTY % ',"a":"\\u00e9\\ud83d\\uddfa"', EMPTY % ',"a":"é🗺"'),
+    ],
+)
+def test_a_layer_is_written_anew_for_readers_who_could_take_it_otherwise(given: str, kept: str) -> None:
+    result = msgspec.json.decode(heavy("geojson", with_document(given)), type=dict[str, msgspec.Raw])
+    assert bytes(result["geojson"]).decode() == kept

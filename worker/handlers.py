@@ -1,0 +1,140 @@
+"""What is done with a job, by its type. Pure: no Redis, no clock of its own.
+
+LIGHT   type -> function of the job, at once
+HEAVY   type -> function of the body, in the sandbox: it may take long, or all memory, or be made to do so
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from gischat.broker.entries import ANNOUNCEMENT, COUNT, HEARTBEAT, LEAVE, RESTORE, Job
+from gischat.errors import Uncompliant
+from gischat.settings import Settings
+from worker.effects import Acknowledge, Count, Effect, Exit, Leave, Like, Publish, Register, Restore
+from worker.fairness import estimated_seconds
+from worker.image_costs import TakesLonger
+
+# Texts that make QChat do something funny: shown, never stored.
+CHEAT_CODES = frozenset(
+    {
+        "givemesomecheese",
+        "lookattheflickofqgis",
+        "iamarobot",
+        "its10oclock",
+        "qgisprolicense",
+        "wizz",
+        "spaceandtime",
+    }
+)
+
+
+def text(job: Job) -> Effect:
+    return Publish(job.body, stored=_content(job.body)["text"] not in CHEAT_CODES)
+
+
+def passthrough(job: Job) -> Effect:
+    return Publish(job.body)
+
+
+def newcomer(job: Job) -> Effect:
+    return Register(_content(job.body)["newcomer"])
+
+
+def restore(job: Job) -> Effect:
+    return Restore(_content(job.body)[RESTORE])
+
+
+def exiter(job: Job) -> Effect:
+    return Exit(_content(job.body)["exiter"])
+
+
+def like(job: Job) -> Effect:
+    return Like(_content(job.body)["liked_author"])
+
+
+def count(job: Job) -> Effect:
+    return Count(_content(job.body)["connections"])
+
+
+LIGHT: Mapping[str, Callable[[Job], Effect]] = {
+    "text": text,
+    "crs": passthrough,
+    "bbox": passthrough,
+    "position": passthrough,
+    "model": passthrough,
+    "script": passthrough,
+    "newcomer": newcomer,
+    "exiter": exiter,
+    "like": like,
+    ANNOUNCEMENT: passthrough,
+    COUNT: count,
+    LEAVE: lambda job: Leave(),
+    RESTORE: restore,
+    HEARTBEAT: lambda job: Acknowledge(),
+}
+
+
+def image(body: bytes, settings: Settings, most_seconds: float = math.inf) -> bytes:
+    """The message with its picture scaled to fit.
+
+    Raises:
+        Uncompliant: it is no picture that we take.
+        TakesLonger: than `most_seconds`, as is predicted before it is begun.
+    """
+    from worker import images  # the sandbox's child has loaded it; its parent has no use for Pillow
+
+    content = _content(body)
+    content["image_data"] = images.fit(
+        content["image_data"],
+        max_size=settings.max_image_size,
+        max_pixels=settings.max_image_pixels,
+        most_seconds=most_seconds,
+    )
+    return msgspec.json.encode(content)
+
+
+def geojson(body: bytes, settings: Settings, most_seconds: float = math.inf) -> bytes:
+    """The message with its GeoJSON checked, repaired and written anew: no key twice, no number that a reader could
+    not hold.
+
+    Raises:
+        Uncompliant: it is no FeatureCollection, too large a one, or holds what no reader can show.
+        TakesLonger: see `image`.
+    """
+    from worker import geojson
+
+    if (seconds := estimated_seconds(len(body))) > most_seconds:
+        raise TakesLonger(seconds)
+    content = _layer_content(body)
+    geojson.check(content["geojson"], max_features=settings.max_geojson_features)
+    return msgspec.json.encode(content)
+
+
+HEAVY: Mapping[str, Callable[[bytes, Settings, float], bytes]] = {"image": image, "geojson": geojson}
+
+
+def _content(body: bytes) -> dict[str, Any]:
+    content: dict[str, Any] = msgspec.json.decode(body)
+    return content
+
+
+_infinities = msgspec.json.Decoder(float_hook=float)
+
+
+def _layer_content(body: bytes) -> dict[str, Any]:
+    """The front has seen well-formed JSON; what a number comes to, or how deep it goes, shows only here."""
+    try:
+        return _content(body)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        content: dict[str, Any] = _infinities.decode(body)  # slower; reads 1e999, so that it is refused by its place
+    except (msgspec.DecodeError, RecursionError):
+        raise Uncompliant(
+            "The layer holds a number of thousands of digits, or is nested too deeply."
+            " Change or remove that value and send the layer again."
+        ) from None
+    return content

@@ -1,0 +1,84 @@
+"""What heavy workers did lately, and for whom: each of them writes it down, and hears of the others'.
+
+It lies in Redis, beside the channels. Should it be lost, all begin as equals.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from gischat.broker.client import Redis
+from gischat.broker.keys import charges_key
+from gischat.protocol.messages import new_id
+from gischat.settings import Settings
+from worker.fairness import Charge, Person
+
+MAX_CHARGES = 5_000  # about 1 MB of Redis' memory, and more than a minute of hard work
+READ_AT_ONCE = 1_000
+AGE = 2 * 60  # seconds: how long it stays when nobody works any more
+
+
+class SharedCharges:
+    """The charges of all workers of an instance."""
+
+    def __init__(self, settings: Settings, redis: Redis) -> None:
+        self._key = charges_key(settings.instance_id)
+        self._redis = redis
+        self._writer = new_id()
+        self._seen: bytes | None = None  # the newest charge
+
+    def write(self, charge: Charge) -> None:
+        """Tells the others. Should it not get through, they count a little less."""
+        address, connection = charge.person
+        fields = (
+            "writer",
+            self._writer,
+            "address",
+            address,
+            "connection",
+            connection,
+            "seconds",
+            f"{charge.seconds:.3f}",
+        )
+        told = self._redis.call("XADD", self._key, "MAXLEN", "~", MAX_CHARGES, "*", *fields, key=self._key)
+        kept = self._redis.call("EXPIRE", self._key, AGE, key=self._key)
+        for answer in (told, kept):
+            answer.add_done_callback(_forgive)
+
+    async def read(self) -> list[tuple[float, Charge]]:
+        """What the others have written since the last time, oldest first, each with its age in seconds.
+
+        Raises:
+            ConnectionError, Refused, RedisError: nothing was read; ask again.
+        """
+        entries = await self._read()
+        if not entries:
+            return []
+        self._seen = newest = entries[-1][0]
+        charges = ((entry, fields[1::2]) for entry, fields in entries)
+        return [
+            (_seconds_between(entry, newest), Charge(Person(address.decode(), connection.decode()), float(seconds)))
+            for entry, (writer, address, connection, seconds) in charges
+            if writer != self._writer.encode()
+        ]
+
+    async def _read(self) -> Sequence[Any]:
+        if self._seen is None:
+            newest_first = await self._redis.call(
+                "XREVRANGE", self._key, "+", "-", "COUNT", READ_AT_ONCE, key=self._key
+            )
+            return list(reversed(newest_first))
+        after = b"(" + self._seen
+        found: Sequence[Any] = await self._redis.call(
+            "XRANGE", self._key, after, "+", "COUNT", READ_AT_ONCE, key=self._key
+        )
+        return found
+
+
+def _forgive(answer: "asyncio.Future[Any]") -> None:
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _seconds_between(entry: bytes, later: bytes) -> float:
+    return (int(later.partition(b"-")[0]) - int(entry.partition(b"-")[0])) / 1000
