@@ -254,7 +254,8 @@ class Guest(Peer):
 
     @property
     def is_registered(self) -> bool:
-        return self.session is not None and self._named_in is self.session and not self.session.is_over
+        session = self.session
+        return session is not None and self._named_in is session and not session.is_over and not session.is_taken
 
     async def come(self) -> None:
         await super().come()
@@ -291,6 +292,8 @@ class Guest(Peer):
     def hear(self, message: Message) -> None:
         if message["type"] == "newcomer" and message["newcomer"] == self.name:
             self._named_in = self.session
+            if self.session is not None:
+                self.session.is_taken = False
         elif message["type"] == "exiter" and message["exiter"] == self.name:
             self._named_in = None if self._named_in is self.session else self._named_in
 

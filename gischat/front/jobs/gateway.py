@@ -181,7 +181,7 @@ class Gateway:
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
 
     def enqueue(
-        self, channel: str, lane: Lane, job: Job, heard: int, *, again: bool = False
+        self, channel: str, lane: Lane, job: Job, heard: int, preceding: str = "", *, again: bool = False
     ) -> "asyncio.Future[int | bytes]":
         """Puts a job into its inbox; the future has one of the answers above.
 
@@ -190,20 +190,23 @@ class Gateway:
 
         Args:
             heard: the number of the last publication in the channel that this front has heard.
+            preceding: the id of what the same connection said before, if it was published lately. A Redis that has lost
+                it may have counted past `heard` since.
             again: it was taken before, and is put there once more, for it may have been lost: a freeze comes too late.
         """
         if lane is Lane.HEAVY:
-            bring = partial(self._enqueue_in_parts, channel, job, heard, again)
+            bring = partial(self._enqueue_in_parts, channel, job, heard, preceding, again)
             return self.line.enter(job.client, job.size, bring) if job.size > PART_BYTES else self.line.pass_by(bring)
         keys = self._keys[channel].for_script(lane)
-        return self._ask_to_take(lane, keys, job, job.body, heard, again)
+        return self._ask_to_take(lane, keys, job, job.body, heard, preceding, again)
 
     def _ask_to_take(
-        self, lane: Lane, keys: Sequence[str], job: Job, body: bytes, heard: int, again: bool
+        self, lane: Lane, keys: Sequence[str], job: Job, body: bytes, heard: int, preceding: str, again: bool
     ) -> "asyncio.Future[int | bytes]":
         arguments = (
             self.front,
             heard,
+            preceding,
             int(again),
             str(job.source),
             job.type,
@@ -216,7 +219,7 @@ class Gateway:
         # Asked again by itself, a second answer (full, frozen, an error) would not tell what became of the first.
         return self._lanes[lane].run(self._scripts.enqueue, keys, arguments, resends=False)
 
-    async def _enqueue_in_parts(self, channel: str, job: Job, heard: int, again: bool) -> int | bytes:
+    async def _enqueue_in_parts(self, channel: str, job: Job, heard: int, preceding: str, again: bool) -> int | bytes:
         """Brings the body part by part: neither this process nor Redis has all of it in hand at once."""
         keys, redis = self._keys[channel], self._lanes[Lane.HEAVY]
         places = range(0, job.size, PART_BYTES)
@@ -231,7 +234,7 @@ class Gateway:
                     except InDoubt as error:
                         raise ResponseError(str(error)) from None  # whatever is there: the job was not taken
             for_script = (*keys.for_script(Lane.HEAVY), *parts)
-            answer = await self._ask_to_take(Lane.HEAVY, for_script, job, b"", heard, again)
+            answer = await self._ask_to_take(Lane.HEAVY, for_script, job, b"", heard, preceding, again)
             if answer != INCOMPLETE:
                 return answer
         return FULL

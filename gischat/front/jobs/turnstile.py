@@ -7,6 +7,7 @@ of what waits is in number and bytes; beyond it the sender is told, and nothing 
 import asyncio
 import itertools
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Container, Sequence
 from functools import partial
@@ -86,6 +87,7 @@ class Turnstile:
         "_lost_since",
         "_passing",
         "_place",
+        "_preceding",
         "_waiting",
         "channel",
         "client",
@@ -110,6 +112,7 @@ class Turnstile:
         self._place = b""  # … and where it stands in the inbox, if that is known
         self._looked_at: float | None = None  # when that was, or it was last asked what became of it; None: it is asked
         self._lost_since: float | None = None  # there is nothing of it in Redis
+        self._preceding = ("", -math.inf)  # the id of the last that was published, and when
         self._waiting: list[Turn] = []  # short; a deque would take 600 bytes of each who says nothing
 
     @property
@@ -147,6 +150,8 @@ class Turnstile:
         turn, self._passing = self._passing, None
         if not ending.is_refusal:
             self._gate.note(self, turn.message)
+        if ending.outcome in (Outcome.PUBLISHED, Outcome.REPEATED) and turn.message.type not in TOLD_BY_PRESENCE:
+            self._preceding = turn.message.id, asyncio.get_running_loop().time()
         self._tell(turn, ending)
         self._advance()
 
@@ -170,6 +175,7 @@ class Turnstile:
         if self._passing is not None:
             turns.append(self._passing._replace(objection=None, is_resent=True))  # it was let through
             self._passing = None
+        self._preceding = ("", -math.inf)  # it may be lost, and then it is one of these or too old to be said again
         self._waiting[:0] = turns
         self._count_bytes(sum(len(turn.message.body) for turn in turns))
         self._advance()
@@ -192,7 +198,10 @@ class Turnstile:
             self._passing = turn
             self._count += 1
             self._place, self._lost_since, self._looked_at = b"", None, asyncio.get_running_loop().time()
-            self._enqueue(turn.message, self._enqueued)
+            if turn.is_new and not turn.is_resent:
+                self._enqueue(turn.message, self._enqueued)
+            else:  # a refusal does not say that it was not sent
+                self._enqueue(turn.message, self._enqueued_again, again=True)
 
     def _count_bytes(self, size: int) -> None:
         self._bytes += size
@@ -239,7 +248,9 @@ class Turnstile:
         self, message: Message, answered: Callable[[int, "asyncio.Future[int | bytes]"], None], *, again: bool = False
     ) -> None:
         self._is_enqueued = False
-        taken = self._gate.enqueue(self.channel, message.lane, self._job(message), again=again)
+        id, at = self._preceding
+        preceding = id if at > asyncio.get_running_loop().time() - self._gate.timings.replay else ""
+        taken = self._gate.enqueue(self.channel, message.lane, self._job(message), preceding, again=again)
         taken.add_done_callback(partial(answered, self._count))
 
     def _enqueued(self, number: int, taken: "asyncio.Future[int | bytes]") -> None:
@@ -354,8 +365,10 @@ class Turnstiles:
         """Whether so many bytes more may wait, over all connections."""
         return self.waiting_bytes + size <= self._most_waiting_bytes
 
-    def enqueue(self, channel: str, lane: Lane, job: Job, *, again: bool) -> "asyncio.Future[int | bytes]":
-        return self._gateway.enqueue(channel, lane, job, self.heard.get(channel, 0), again=again)
+    def enqueue(
+        self, channel: str, lane: Lane, job: Job, preceding: str, *, again: bool
+    ) -> "asyncio.Future[int | bytes]":
+        return self._gateway.enqueue(channel, lane, job, self.heard.get(channel, 0), preceding, again=again)
 
     def inquire(self, channel: str, lane: Lane, job: Job, place: bytes, cancels: bool) -> Awaitable[Inquiry]:
         cancels_to = self.followed.get(channel, 0) if cancels else None

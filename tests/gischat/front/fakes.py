@@ -26,6 +26,7 @@ class Asked:
     lane: Lane
     job: Job
     taken: "asyncio.Future[int]"
+    preceding: str = ""
 
 
 @dataclass(slots=True)
@@ -54,11 +55,13 @@ class FakeGateway:
     def jobs(self) -> list[Job]:
         return [asked.job for asked in self.enqueued]
 
-    def enqueue(self, channel: str, lane: Lane, job: Job, heard: int, *, again: bool = False) -> "asyncio.Future[int]":
+    def enqueue(
+        self, channel: str, lane: Lane, job: Job, heard: int, preceding: str = "", *, again: bool = False
+    ) -> "asyncio.Future[int]":
         taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         if self.answers:
             taken.set_result(1)
-        self.enqueued.append(Asked(channel, lane, job, taken))
+        self.enqueued.append(Asked(channel, lane, job, taken, preceding))
         return taken
 
     async def inquire(
