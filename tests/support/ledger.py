@@ -6,8 +6,9 @@ was there hears it once, or its sender is told that it was not sent.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,30 @@ class Balance:
 
     def __str__(self) -> str:
         return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in dataclasses.asdict(self).items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """The nicknames of a channel's list of users, against those of the people who are there; what stands below
+    `registered` must be zero."""
+
+    registered: int
+    missing: int  # somebody is there under it, and it is not in the list
+    strange: int  # nobody is there under it (any more)
+    doubled: int  # it stands in the list more than once
+
+    @classmethod
+    def compare(cls, there: Collection[str], told: Sequence[str]) -> Self:
+        return cls(
+            registered=len(there),
+            missing=len(set(there) - set(told)),
+            strange=len(set(told) - set(there)),
+            doubled=len(told) - len(set(told)),
+        )
+
+    @property
+    def are_right(self) -> bool:
+        return not (self.missing or self.strange or self.doubled)
 
 
 class Ledger:

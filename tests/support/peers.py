@@ -2,7 +2,7 @@
 
 Peer      hears everything; comes back with `?after=` the last message that it has seen
 Talker    … and sends bursts of texts and photos; what it does not know the end of, it sends again, under the same id
-Guest     … and is registered under its own name, again whenever it has come back
+Guest     hears everything, and is registered under its own name, again whenever it has come back
 """
 
 import asyncio
@@ -25,7 +25,6 @@ from tests.support.pictures import as_base64, encoded, quarters
 from tests.support.waiting import DEADLINE
 
 RETURN_SECONDS = 0.1
-TAKEN_SECONDS = 0.5
 
 TAKEN = "already registered"
 MISSED = "What you missed is no longer kept"
@@ -267,22 +266,15 @@ class Guest(Peer):
         await super().leave()
 
     async def _keep_named(self) -> None:
+        """Says it once in each connection, as QGIS does: a wish for a nickname that another has, or that comes at a bad
+        time, is kept."""
         while True:
             await self.wait_long(lambda: self.session is not None and not self.session.is_over and self.session.is_in)
             session = self.session
             assert session is not None
-            session.refusals.clear()
-            session.is_taken = False
             with contextlib.suppress(ConnectionClosed):
                 await session.send(sample("newcomer", newcomer=self.name))
-            await self.wait_long(
-                functools.partial(lambda of: of.is_over or of.is_taken or of.refusals or self._named_in is of, session)
-            )
-            if self._named_in is session:
-                await self.wait_long(functools.partial(lambda of: of.is_over, session))
-            else:
-                # Its own ghost, perhaps, of a front that has died: it is swept away soon.
-                await asyncio.sleep(TAKEN_SECONDS)
+            await self.wait_long(functools.partial(lambda of: of.is_over, session))
 
     async def wait_long(self, condition: Callable[[], object]) -> None:
         while not condition():
