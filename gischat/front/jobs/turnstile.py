@@ -70,6 +70,11 @@ class Turn(NamedTuple):
     is_new: bool = True  # its end has not been counted
     is_resent: bool = False  # it was on its way when Redis lost something
 
+    @property
+    def was_let_through(self) -> bool:
+        """Whether it is said again, and may be published already, whatever becomes of it now."""
+        return self.is_resent or not self.is_new
+
 
 def _nobody(_: Ending) -> None:
     """Who had sent it has been told before."""
@@ -163,9 +168,9 @@ class Turnstile:
         turn.ended(ending)
 
     def refuse_waiting(self, refusal: Refused) -> None:
-        """Ends what waits, unsent; what is on its way is in Redis, and stays there."""
-        while self._waiting:
-            turn = self._waiting.pop(0)
+        """Ends what waits, unsent; what is on its way is in Redis, and stays there, and so may what is said again."""
+        for turn in [turn for turn in self._waiting if not turn.was_let_through]:
+            self._waiting.remove(turn)
             self._count_bytes(-len(turn.message.body))
             self._tell(turn, Ending.of(refusal, turn.message))
 
@@ -198,10 +203,8 @@ class Turnstile:
             self._passing = turn
             self._count += 1
             self._place, self._lost_since, self._looked_at = b"", None, asyncio.get_running_loop().time()
-            if turn.is_new and not turn.is_resent:
-                self._enqueue(turn.message, self._enqueued)
-            else:  # a refusal does not say that it was not sent
-                self._enqueue(turn.message, self._enqueued_again, again=True)
+            again = turn.was_let_through
+            self._enqueue(turn.message, self._enqueued_again if again else self._enqueued, again=again)
 
     def _count_bytes(self, size: int) -> None:
         self._bytes += size

@@ -775,6 +775,23 @@ async def test_what_is_said_once_more_is_not_refused_but_tried_until_its_end_is_
     assert scene.turnstiles.are_idle
 
 
+@virtual_time
+async def test_a_front_that_stops_does_not_refuse_what_is_said_once_more() -> None:
+    # Given three messages: one has ended and one is on its way, and they are said again before the one that waits
+    scene = Scene()
+    scene.submit(scene.open(), *(message(str(number)) for number in range(3)))
+    scene.end(scene.gateway.jobs[0])
+    scene.turnstiles.repeat(CHANNEL, since=0)
+    # When the front stops
+    scene.turnstiles.refuse_waiting(Refused("No."))
+    for _ in range(2):
+        scene.end(scene.gateway.jobs[-1])
+    # Then only that one is refused
+    assert [ending.outcome for _, ending in scene.told] == [Outcome.PUBLISHED, Outcome.REFUSED, Outcome.PUBLISHED]
+    assert scene.turnstiles.are_idle
+    assert scene.turnstiles.waiting_bytes == 0
+
+
 # All of it together
 
 
