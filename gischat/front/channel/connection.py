@@ -570,20 +570,28 @@ class Connection:
         self._turnstile.submit(Message(LEAVE, "", b"{}"), ended, bounded=False)
 
     def restore(self) -> None:
-        """Tells Redis again, when it has lost it, the nickname that it has, and then the one that it waits for."""
+        """Tells Redis again, when it has lost it, the nickname that it has, and then the one that it waits for.
+
+        That comes before whatever it says next: nobody else shall get the nickname while it is writing.
+        """
         self._wish_later()  # who has it shall be the first to say so
-        if self.nickname is None:
+        nickname = self.nickname
+        if nickname is None:
             return
+
+        def objection() -> str | None:
+            return None if self._bears(nickname) else "It was given up meanwhile."
 
         def ended(ending: Ending) -> None:
             if not ending.is_refusal:
                 return
             if ending.cause is Cause.UNPROCESSABLE:  # somebody has taken it meanwhile
-                self._wanted = self._wanted or newcomer_message(str(self.nickname))
+                self._wanted = self._wanted or newcomer_message(nickname)
                 self.nickname = None
                 self.send(ending.body)
             elif not (self._is_closing or self._stream.closed()):
                 asyncio.get_running_loop().call_later(self.room.timings.retry, self.restore)
 
-        body = msgspec.json.encode({RESTORE: self.nickname})
-        self._turnstile.submit(Message(RESTORE, new_id(), body), ended, bounded=False)
+        body = msgspec.json.encode({RESTORE: nickname})
+        message = Message(RESTORE, new_id(), body)
+        self._turnstile.submit(message, ended, bounded=False, objection=objection, is_ahead=True)

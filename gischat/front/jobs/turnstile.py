@@ -131,8 +131,12 @@ class Turnstile:
         *,
         bounded: bool = True,
         objection: Callable[[], str | None] | None = None,
+        is_ahead: bool = False,
     ) -> None:
         """Takes a message; `ended` is called once, when its job has ended. For `objection` see `Turn`.
+
+        Args:
+            is_ahead: it passes all that waits, but for what is said again.
 
         Raises:
             Refused: too much is waiting. What the front itself has to say is not `bounded`.
@@ -144,7 +148,10 @@ class Turnstile:
             raise Refused(TOO_MANY_WAIT, Cause.QUEUE_FULL)
         if bounded and not self.is_idle and not self._gate.has_room_for(len(message.body)):
             raise Refused(INBOX_FULL, Cause.QUEUE_FULL)
-        self._waiting.append(Turn(message, ended, objection))
+        place = len(self._waiting)
+        if is_ahead:
+            place = next((at for at, turn in enumerate(self._waiting) if not turn.was_let_through), place)
+        self._waiting.insert(place, Turn(message, ended, objection))
         self._count_bytes(len(message.body))
         self._advance()
 
