@@ -110,6 +110,14 @@ def test_an_echo_of_what_was_sent_again_is_no_duplicate() -> None:
     assert sorted(ledger.duplicated()) == [("anna", "1"), ("ben", "1")]
 
 
+def test_only_what_was_refused_may_come_behind_what_its_sender_said_after_it() -> None:
+    ledger = _ledger("1", "2", "3")
+    ledger.send_again("1", was_refused=True)
+    ledger.send_again("2")
+    _hear(ledger, "ben", "3", "1", "2")
+    assert ledger.out_of_order() == [("ben", "2")]
+
+
 def test_a_list_of_users_is_held_against_those_who_are_there() -> None:
     assert Names.compare(["ann", "ben"], ["ann", "ben"]).are_right
     for told, wrong in (

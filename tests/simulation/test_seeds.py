@@ -12,6 +12,7 @@ from tests.simulation.world import World
 # Those that showed a fault once, with the kinds of its faults (all, if none are named), and what was wrong
 SHOWED = [
     (19, "front_frozen redis_loses", "a redis that had lost something counted past what a front had heard"),
+    (20, "redis_loses people_moved", "what was refused, and sent again by its sender, had to come in the row"),
     (5219, "", "what was said again was refused, though it was in its inbox before"),
     (5327, "", "somebody whose nickname a ghost had counted as registered"),
 ]

@@ -190,6 +190,7 @@ class Talker(Peer):
             self._ledger.send(message["id"], self.name, message["type"])
         waiting = {message["id"]: message for message in messages}
         said: set[str] = set()
+        refused_before: set[str] = set()  # perhaps, in connections that have ended since
         while True:
             session = await self._session(wait_until_in=self._dice.random() < 0.5)
             waiting = {id: message for id, message in waiting.items() if not self._ledger.has_heard(self.name, id)}
@@ -197,7 +198,7 @@ class Talker(Peer):
             with contextlib.suppress(ConnectionClosed):
                 for id, message in waiting.items():
                     if id in said:
-                        self._ledger.send_again(id)
+                        self._ledger.send_again(id, was_refused=id in refused_before)
                     said.add(id)
                     await session.send(message)
             await self.wait(
@@ -205,6 +206,8 @@ class Talker(Peer):
             )
             if len(session.refusals) >= len(refused := self._unresolved(waiting)):
                 break
+            if session.refusals:
+                refused_before.update(refused)
         for id in refused:
             self._ledger.refuse(id)
 
