@@ -150,7 +150,7 @@ SHOWN: dict[str, Sequence[int]] = {
     "a nickname is restored": (29, 3, 13),
     "what redis has lost is said again": (22, 6, 58),
     "it is said again under its id": (1, 3, 2),
-    "it is said again before what comes behind it": (19,),
+    "it is said again before what comes behind it": (19, 197),
     "a gap is told": (411, 589, 658, 1535),
     "a history waits for its front": (10, 52),
     "nothing is delivered twice": (3, 6, 0),
