@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from gischat.broker.keys import GROUP, ChannelKeys
 from gischat.protocol.messages import Lane
 from tests.support import waiting
-from tests.support.ledger import Balance, Ledger
+from tests.support.ledger import Balance, Ledger, Names
 from tests.support.peers import Guest, Peer, Talker
 from tests.support.processes import Process, Stack
 from tests.support.rest import Rest
@@ -93,6 +93,11 @@ class Scene:
         """Brings people in, who stay to the end."""
         self.peers += peers
         await asyncio.gather(*(peer.come() for peer in peers))
+
+    async def leave(self, peer: Peer) -> None:
+        """Lets somebody go for good, who has a ledger of its own."""
+        self.peers.remove(peer)
+        await peer.leave()
 
     def peer(
         self,
@@ -266,15 +271,15 @@ class Scene:
         finally:
             rest.close()
 
-    async def ghosts(self) -> int:
-        """By how many connections and nicknames what the fronts tell differs from who is there."""
-        names, wrong = {guest.name for guest in self.guests}, 0
+    async def told(self) -> list[tuple[int, Names]]:
+        """What each front tells: how many connections there are, and its list of users beside who is there."""
+        found = []
         for url in self.urls:
             rest = Rest(url)
-            wrong += abs(await rest.nb_connected_users(CHANNEL) - len(self.peers))
-            wrong += len(names ^ set(await rest.users(CHANNEL)))
+            number, users = await rest.nb_connected_users(CHANNEL), await rest.users(CHANNEL)
+            found.append((number, Names.compare([guest.name for guest in self.guests], users)))
             rest.close()
-        return wrong
+        return found
 
     async def healthy(self, number: int = 0) -> None:
         """Waits until a front says that messages go round."""

@@ -46,7 +46,10 @@ async def test_a_deaf_front_says_so_reconnects_and_ends_in_the_end(make_scene: M
 
 async def test_a_front_that_hears_again_over_a_new_connection_goes_on(make_scene: MakeScene, valkey: Valkey) -> None:
     # Given fronts that give a new connection some time
-    async with Proxy(valkey.port) as proxy, make_scene(redis_url=proxy.url, timings={"subscriber_stalled": 12.0}) as scene:
+    async with (
+        Proxy(valkey.port) as proxy,
+        make_scene(redis_url=proxy.url, timings={"subscriber_stalled": 12.0}) as scene,
+    ):
         await scene.talk()
         await scene.flow(20)
 

@@ -1,6 +1,6 @@
 """The ledger itself: it finds what it is there to find."""
 
-from tests.support.ledger import Ledger
+from tests.support.ledger import Ledger, Names
 
 
 def _ledger(*messages: str) -> Ledger:
@@ -108,3 +108,22 @@ def test_an_echo_of_what_was_sent_again_is_no_duplicate() -> None:
     assert ledger.duplicated() == [("ben", "1")]
     ledger.hear("anna", "1")
     assert sorted(ledger.duplicated()) == [("anna", "1"), ("ben", "1")]
+
+
+def test_only_what_was_refused_may_come_behind_what_its_sender_said_after_it() -> None:
+    ledger = _ledger("1", "2", "3")
+    ledger.send_again("1", was_refused=True)
+    ledger.send_again("2")
+    _hear(ledger, "ben", "3", "1", "2")
+    assert ledger.out_of_order() == [("ben", "2")]
+
+
+def test_a_list_of_users_is_held_against_those_who_are_there() -> None:
+    assert Names.compare(["ann", "ben"], ["ann", "ben"]).are_right
+    for told, wrong in (
+        (["ann"], Names(registered=2, missing=1, strange=0, doubled=0)),
+        (["ann", "ben", "cid"], Names(registered=2, missing=0, strange=1, doubled=0)),
+        (["ann", "ben", "ben"], Names(registered=2, missing=0, strange=0, doubled=1)),
+    ):
+        assert Names.compare(["ann", "ben"], told) == wrong
+        assert not wrong.are_right

@@ -80,13 +80,13 @@ class Door(asyncio.Protocol):
         self._server = server
         self._transport = transport
         self._connection: Any = None
-        self._entry: Any = None
+        self._permit: Any = None
 
     def data_received(self, data: bytes) -> None:
         if self._connection is None:
             self._open(data.decode())
             return
-        self._connection.last_heard = self._server.loop.time()
+        self._connection.last_received_at = self._server.loop.time()
         if data != PONG.encode():
             self._connection.receive(data.decode())
 
@@ -97,11 +97,11 @@ class Door(asyncio.Protocol):
             self._transport.write(close_frame(1001, "stopping"))
             self._transport.close()
             return
-        self._entry = front.connection_limiter.acquire(address)
+        self._permit = front.connection_limiter.acquire(address)
         self._transport.write(OPENED)
         stream: Any = Stream(self._transport, self._server.loop)
         self._connection = front.accept_client(
-            front.rooms[channel], stream, self._close, self._entry.pace, after or None, address
+            front.rooms[channel], stream, self._close, self._permit.rate_limiter, after or None, address
         )
 
     def _close(self, code: int, reason: str) -> None:
@@ -109,10 +109,10 @@ class Door(asyncio.Protocol):
         self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self._entry is not None:
-            self._entry.leave()
+        if self._permit is not None:
+            self._permit.release()
         if self._connection is not None:
-            self._connection.ended()
+            self._connection.on_socket_closed()
 
 
 class FrontServer:
@@ -134,7 +134,7 @@ class FrontServer:
     def stop(self) -> None:
         self.network.stop_listening(self._name)
 
-    async def answer_late(self) -> None:
+    async def wait_idle(self) -> None:
         pass
 
     async def close_all_connections(self) -> None:

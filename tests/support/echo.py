@@ -25,8 +25,8 @@ class Echo:
     """An endpoint without limits."""
 
     def __init__(self, handler: WebSocketHandler, stream: IOStream) -> None:
-        self.last_heard = 0.0
-        self.pause = 0.0
+        self.last_received_at = 0.0
+        self.read_pause = 0.0
         self._handler = handler
         self._stream = stream
 
@@ -40,7 +40,7 @@ class Echo:
         else:
             self.write(bytes([BINARY]) + text_frame(frame)[1:])
 
-    def hear(self, *, answer: bool = False) -> bool:
+    def on_control_frame(self, *, answer: bool = False) -> bool:
         return True
 
     def receive_oversized(self, size: int, most: int) -> None:

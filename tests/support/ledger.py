@@ -6,8 +6,9 @@ was there hears it once, or its sender is told that it was not sent.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,30 @@ class Balance:
         return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in dataclasses.asdict(self).items())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """The nicknames of a channel's list of users, against those of the people who are there; what stands below
+    `registered` must be zero."""
+
+    registered: int
+    missing: int  # somebody is there under it, and it is not in the list
+    strange: int  # nobody is there under it (any more)
+    doubled: int  # it stands in the list more than once
+
+    @classmethod
+    def compare(cls, there: Collection[str], told: Sequence[str]) -> Self:
+        return cls(
+            registered=len(there),
+            missing=len(set(there) - set(told)),
+            strange=len(set(told) - set(there)),
+            doubled=len(told) - len(set(told)),
+        )
+
+    @property
+    def are_right(self) -> bool:
+        return not (self.missing or self.strange or self.doubled)
+
+
 class Ledger:
     """All messages of a channel that tests send, by their ids."""
 
@@ -58,6 +83,7 @@ class Ledger:
         self._heard: dict[str, Heard] = {}
         self._numbers: Counter[str] = Counter()
         self._sent_again: set[str] = set()
+        self.may_be_late: set[str] = set()  # refused perhaps, and sent again behind later ones
         self._echoes: Counter[str] = Counter()  # that a sender may hear besides, by the id
 
     def join(self, receiver: str) -> None:
@@ -68,9 +94,15 @@ class Ledger:
         self._numbers[sender] += 1
         self.sent[id] = Sent(sender, self._numbers[sender], type, len(self.sent))
 
-    def send_again(self, id: str) -> None:
+    def send_again(self, id: str, *, was_refused: bool = False) -> None:
         """Its sender does not know whether it was published: if it was, an echo says so, to nobody else. A refusal says
-        nothing of the first."""
+        nothing of the first.
+
+        Args:
+            was_refused: perhaps. Then it was not in the row, and what its sender said after it was published before.
+        """
+        if was_refused:
+            self.may_be_late.add(id)
         self._echoes[id] += 1
         self._sent_again.add(id)
 
@@ -108,7 +140,7 @@ class Ledger:
     def _check_order(self, heard: Heard, id: str) -> None:
         sent = self.sent[id]
         # What comes late to one who was told of a gap fills it.
-        if sent.number < heard.last[sent.sender] and sent.place >= heard.excused:
+        if sent.number < heard.last[sent.sender] and sent.place >= heard.excused and id not in self.may_be_late:
             heard.overtaken.append(id)
         heard.last[sent.sender] = max(heard.last[sent.sender], sent.number)
 

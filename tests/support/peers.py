@@ -2,7 +2,7 @@
 
 Peer      hears everything; comes back with `?after=` the last message that it has seen
 Talker    … and sends bursts of texts and photos; what it does not know the end of, it sends again, under the same id
-Guest     … and is registered under its own name, again whenever it has come back
+Guest     hears everything, and is registered under its own name, again whenever it has come back
 """
 
 import asyncio
@@ -25,7 +25,6 @@ from tests.support.pictures import as_base64, encoded, quarters
 from tests.support.waiting import DEADLINE
 
 RETURN_SECONDS = 0.1
-TAKEN_SECONDS = 0.5
 
 TAKEN = "already registered"
 MISSED = "What you missed is no longer kept"
@@ -193,6 +192,7 @@ class Talker(Peer):
             self._ledger.send(message["id"], self.name, message["type"])
         waiting = {message["id"]: message for message in messages}
         said: set[str] = set()
+        refused_before: set[str] = set()  # perhaps, in connections that have ended since
         while True:
             session = await self._session(wait_until_in=self._dice.random() < 0.5)
             waiting = {id: message for id, message in waiting.items() if not self._ledger.has_heard(self.name, id)}
@@ -200,7 +200,7 @@ class Talker(Peer):
             with contextlib.suppress(ConnectionClosed):
                 for id, message in waiting.items():
                     if id in said:
-                        self._ledger.send_again(id)
+                        self._ledger.send_again(id, was_refused=id in refused_before)
                     said.add(id)
                     await session.send(message)
             await self.wait(
@@ -208,6 +208,8 @@ class Talker(Peer):
             )
             if len(session.refusals) >= len(refused := self._unresolved(waiting)):
                 break
+            if session.refusals:
+                refused_before.update(refused)
         for id in refused:
             self._ledger.refuse(id)
 
@@ -256,7 +258,8 @@ class Guest(Peer):
 
     @property
     def is_registered(self) -> bool:
-        return self.session is not None and self._named_in is self.session and not self.session.is_over
+        session = self.session
+        return session is not None and self._named_in is session and not session.is_over and not session.is_taken
 
     async def come(self) -> None:
         await super().come()
@@ -268,22 +271,15 @@ class Guest(Peer):
         await super().leave()
 
     async def _keep_named(self) -> None:
+        """Says it once in each connection, as QGIS does: a wish for a nickname that another has, or that comes at a bad
+        time, is kept."""
         while True:
             await self.wait_long(lambda: self.session is not None and not self.session.is_over and self.session.is_in)
             session = self.session
             assert session is not None
-            session.refusals.clear()
-            session.is_taken = False
             with contextlib.suppress(ConnectionClosed):
                 await session.send(sample("newcomer", newcomer=self.name))
-            await self.wait_long(
-                functools.partial(lambda of: of.is_over or of.is_taken or of.refusals or self._named_in is of, session)
-            )
-            if self._named_in is session:
-                await self.wait_long(functools.partial(lambda of: of.is_over, session))
-            else:
-                # Its own ghost, perhaps, of a front that has died: it is swept away soon.
-                await asyncio.sleep(TAKEN_SECONDS)
+            await self.wait_long(functools.partial(lambda of: of.is_over, session))
 
     async def wait_long(self, condition: Callable[[], object]) -> None:
         while not condition():
@@ -293,6 +289,8 @@ class Guest(Peer):
     def hear(self, message: Message) -> None:
         if message["type"] == "newcomer" and message["newcomer"] == self.name:
             self._named_in = self.session
+            if self.session is not None:
+                self.session.is_taken = False
         elif message["type"] == "exiter" and message["exiter"] == self.name:
             self._named_in = None if self._named_in is self.session else self._named_in
 

@@ -2,8 +2,8 @@
 -- front has said or heard before: that has to be said again first, for the control to hold; -2 when the channel is frozen,
 -- and the job (which was not taken before, `again`) is one that has to wait for a thaw; -3 when chunks of the body are not
 -- there (any more); -4 when too much of its client's waits; -5 when a key of the channel is damaged. `size` is that of the whole body, which is empty here when it
--- is kept chunked_size.
-local front, heard, again, source, kind, id, body, size, client, sender = unpack(ARGV)
+-- is kept in chunks; for `heard` and `preceding`: see `Gateway.enqueue`.
+local front, heard, preceding, again, source, kind, id, body, size, client, sender = unpack(ARGV)
 
 -- Who comes and goes is told in a frozen channel, too. But anybody may say `exiter`, and under any name that is free: that
 -- of a connection without a nickname tells of nobody, and would be one more way to write.
@@ -21,10 +21,17 @@ local function forget_counters()
   end
 end
 
+local function has_lost(id)
+  if id == '' or redis.call('ZSCORE', IDS, id) or redis.call('HEXISTS', SENDERS, id) == 1 then return false end
+  return redis.call('ZCARD', IDS) < IDS_NUMBER -- else it may have been trimmed
+end
+
 local function refusal()
   local published, frozen, broken = unpack(redis.call('HMGET', COUNTERS, 'published', 'frozen', 'broken'))
   if broken then return -5 end
-  if tonumber(published or 0) < tonumber(heard) or not is_known(front) then return -1 end
+  if tonumber(published or 0) < tonumber(heard) or not is_known(front) or has_lost(preceding) then
+    return -1
+  end
   if frozen and again == '0' and not passes_freeze() then return -2 end
   local waiting = redis.call('XLEN', INBOX)
   local bytes = tonumber(redis.call('GET', INBOX_BYTES) or 0)

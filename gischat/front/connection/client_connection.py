@@ -574,20 +574,28 @@ class ClientConnection:
         self._job_queue.submit(Message(LEAVE, "", b"{}"), ended, bounded=False)
 
     def restore_nickname(self) -> None:
-        """Tells Redis again, when it has lost it, the nickname that it has, and then the one that it waits for."""
+        """Tells Redis again, when it has lost it, the nickname that it has, and then the one that it waits for.
+
+        That comes before whatever it says next: nobody else shall get the nickname while it is writing.
+        """
         self._retry_nickname_later()  # who has it shall be the first to say so
-        if self.nickname is None:
+        nickname = self.nickname
+        if nickname is None:
             return
 
-        def ended(ending: JobResult) -> None:
-            if not ending.is_refusal:
+        def precondition() -> str | None:
+            return None if self._is_registered_as(nickname) else "It was given up meanwhile."
+
+        def on_done(result: JobResult) -> None:
+            if not result.is_refusal:
                 return
-            if ending.refusal_reason is RefusalReason.UNPROCESSABLE:  # somebody has taken it meanwhile
-                self._requested = self._requested or newcomer_message(str(self.nickname))
+            if result.refusal_reason is RefusalReason.UNPROCESSABLE:  # somebody has taken it meanwhile
+                self._requested = self._requested or newcomer_message(nickname)
                 self.nickname = None
-                self.send(ending.body)
+                self.send(result.body)
             elif not (self._is_closing or self._stream.closed()):
                 asyncio.get_running_loop().call_later(self.room.timings.retry, self.restore_nickname)
 
-        body = msgspec.json.encode({RESTORE: self.nickname})
-        self._job_queue.submit(Message(RESTORE, new_id(), body), ended, bounded=False)
+        body = msgspec.json.encode({RESTORE: nickname})
+        message = Message(RESTORE, new_id(), body)
+        self._job_queue.submit(message, on_done, bounded=False, precondition=precondition, is_ahead=True)

@@ -7,6 +7,7 @@ of what waits is in number and bytes; beyond it the sender is told, and nothing 
 import asyncio
 import itertools
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Container, Sequence
 from functools import partial
@@ -73,6 +74,11 @@ class QueuedJob(NamedTuple):
     is_new: bool = True  # its end has not been counted
     is_resent: bool = False  # it was on its way when Redis lost something
 
+    @property
+    def was_let_through(self) -> bool:
+        """Whether it is said again, and may be published already, whatever becomes of it now."""
+        return self.is_resent or not self.is_new
+
 
 def _ignore_result(_: JobResult) -> None:
     """Who had sent it has been told before."""
@@ -91,6 +97,7 @@ class JobQueue:
         "_is_enqueued",
         "_missing_since",
         "_pending",
+        "_preceding",
         "channel",
         "client",
         "id",
@@ -112,10 +119,10 @@ class JobQueue:
         self._in_flight: QueuedJob | None = None
         self._is_enqueued = False  # Redis has said that it took the one that is passing
         self._entry_id = b""  # … and where it stands in the inbox, if that is known
-        self._checked_at: float | None = (
-            None  # when that was, or it was last asked what became of it; None: it is asked
-        )
+        # When that was, or it was last asked what became of it; None: it is asked
+        self._checked_at: float | None = None
         self._missing_since: float | None = None  # there is nothing of it in Redis
+        self._preceding = ("", -math.inf)  # the id of the last that was published, and when
         self._pending: list[QueuedJob] = []  # short; a deque would take 600 bytes of each who says nothing
 
     @property
@@ -129,11 +136,15 @@ class JobQueue:
         *,
         bounded: bool = True,
         precondition: Callable[[], str | None] | None = None,
+        is_ahead: bool = False,
     ) -> None:
-        """Takes a message; `ended` is called once, when its job has ended. For `objection` see `Turn`.
+        """Takes a message; `on_done` is called once, when its job has ended. For `precondition` see `QueuedJob`.
+
+        Args:
+            is_ahead: it passes all that waits, but for what is said again.
 
         Raises:
-            Refused: too much is waiting. What the front itself has to say is not `bounded`.
+            Unavailable: too much is waiting. What the front itself has to say is not `bounded`.
         """
         full = len(self._pending) >= self._dispatcher.max_messages or (
             self._pending and self._bytes + len(message.body) > self._dispatcher.max_bytes
@@ -142,7 +153,10 @@ class JobQueue:
             raise Unavailable(TOO_MANY_PENDING, RefusalReason.QUEUE_FULL)
         if bounded and not self.is_idle and not self._dispatcher.fits(len(message.body)):
             raise Unavailable(INBOX_FULL, RefusalReason.QUEUE_FULL)
-        self._pending.append(QueuedJob(message, on_done, precondition))
+        place = len(self._pending)
+        if is_ahead:
+            place = next((at for at, turn in enumerate(self._pending) if not turn.was_let_through), place)
+        self._pending.insert(place, QueuedJob(message, on_done, precondition))
         self._count_bytes(len(message.body))
         self._advance()
 
@@ -153,6 +167,8 @@ class JobQueue:
         turn, self._in_flight = self._in_flight, None
         if not ending.is_refusal:
             self._dispatcher.record(self, turn.message)
+        if ending.outcome in (Outcome.PUBLISHED, Outcome.DUPLICATE) and turn.message.type not in NOT_REPLAYED:
+            self._preceding = turn.message.id, asyncio.get_running_loop().time()
         self._report(turn, ending)
         self._advance()
 
@@ -166,9 +182,9 @@ class JobQueue:
         turn.on_done(ending)
 
     def reject_pending(self, refusal: Unavailable) -> None:
-        """Ends what waits, unsent; what is on its way is in Redis, and stays there."""
-        while self._pending:
-            turn = self._pending.pop(0)
+        """Ends what waits, unsent; what is on its way is in Redis, and stays there, and so may what is said again."""
+        for turn in [turn for turn in self._pending if not turn.was_let_through]:
+            self._pending.remove(turn)
             self._count_bytes(-len(turn.message.body))
             self._report(turn, JobResult.of(refusal, turn.message))
 
@@ -178,6 +194,7 @@ class JobQueue:
         if self._in_flight is not None:
             turns.append(self._in_flight._replace(precondition=None, is_resent=True))  # it was let through
             self._in_flight = None
+        self._preceding = ("", -math.inf)  # it may be lost, and then it is one of these or too old to be said again
         self._pending[:0] = turns
         self._count_bytes(sum(len(turn.message.body) for turn in turns))
         self._advance()
@@ -200,7 +217,8 @@ class JobQueue:
             self._in_flight = turn
             self._count += 1
             self._entry_id, self._missing_since, self._checked_at = b"", None, asyncio.get_running_loop().time()
-            self._enqueue(turn.message, self._on_enqueued)
+            again = turn.was_let_through
+            self._enqueue(turn.message, self._on_resent if again else self._on_enqueued, again=again)
 
     def _count_bytes(self, size: int) -> None:
         self._bytes += size
@@ -249,7 +267,9 @@ class JobQueue:
         self, message: Message, answered: Callable[[int, "asyncio.Future[int | bytes]"], None], *, again: bool = False
     ) -> None:
         self._is_enqueued = False
-        taken = self._dispatcher.enqueue(self.channel, message.lane, self._job(message), again=again)
+        id, at = self._preceding
+        preceding = id if at > asyncio.get_running_loop().time() - self._dispatcher.timings.replay else ""
+        taken = self._dispatcher.enqueue(self.channel, message.lane, self._job(message), preceding, again=again)
         taken.add_done_callback(partial(answered, self._count))
 
     def _on_enqueued(self, number: int, taken: "asyncio.Future[int | bytes]") -> None:
@@ -366,8 +386,10 @@ class Dispatcher:
         """Whether so many bytes more may wait, over all connections."""
         return self.pending_bytes + size <= self._max_pending_bytes
 
-    def enqueue(self, channel: str, lane: Lane, job: Job, *, again: bool) -> "asyncio.Future[int | bytes]":
-        return self._gateway.enqueue(channel, lane, job, self.last_offset.get(channel, 0), again=again)
+    def enqueue(
+        self, channel: str, lane: Lane, job: Job, preceding: str, *, again: bool
+    ) -> "asyncio.Future[int | bytes]":
+        return self._gateway.enqueue(channel, lane, job, self.last_offset.get(channel, 0), preceding, again=again)
 
     def job_status(self, channel: str, lane: Lane, job: Job, place: bytes, cancels: bool) -> Awaitable[JobStatus]:
         cancels_to = self.delivered_offset.get(channel, 0) if cancels else None

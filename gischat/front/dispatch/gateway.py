@@ -181,7 +181,7 @@ class Gateway:
         self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
 
     def enqueue(
-        self, channel: str, lane: Lane, job: Job, last_offset: int, *, again: bool = False
+        self, channel: str, lane: Lane, job: Job, last_offset: int, preceding: str = "", *, again: bool = False
     ) -> "asyncio.Future[int | bytes]":
         """Puts a job into its inbox; the future has one of the answers above.
 
@@ -190,24 +190,27 @@ class Gateway:
 
         Args:
             heard: the number of the last publication in the channel that this front has heard.
+            preceding: the id of what the same connection said before, if it was published lately. A Redis that has lost
+                it may have counted past `last_offset` since.
             again: it was taken before, and is put there once more, for it may have been lost: a freeze comes too late.
         """
         if lane is Lane.HEAVY:
-            bring = partial(self._enqueue_in_chunks, channel, job, last_offset, again)
+            bring = partial(self._enqueue_in_chunks, channel, job, last_offset, preceding, again)
             return (
                 self.uploads.submit(job.client, job.size, bring)
                 if job.size > CHUNK_BYTES
                 else self.uploads.submit_small(bring)
             )
         keys = self._keys[channel].for_script(lane)
-        return self._run_enqueue(lane, keys, job, job.body, last_offset, again)
+        return self._run_enqueue(lane, keys, job, job.body, last_offset, preceding, again)
 
     def _run_enqueue(
-        self, lane: Lane, keys: Sequence[str], job: Job, body: bytes, heard: int, again: bool
+        self, lane: Lane, keys: Sequence[str], job: Job, body: bytes, last_offset: int, preceding: str, again: bool
     ) -> "asyncio.Future[int | bytes]":
         arguments = (
             self.front,
-            heard,
+            last_offset,
+            preceding,
             int(again),
             str(job.source),
             job.type,
@@ -220,7 +223,9 @@ class Gateway:
         # Asked again by itself, a second answer (full, frozen, an error) would not tell what became of the first.
         return self._lanes[lane].run(self._scripts.enqueue, keys, arguments, resends=False)
 
-    async def _enqueue_in_chunks(self, channel: str, job: Job, heard: int, again: bool) -> int | bytes:
+    async def _enqueue_in_chunks(
+        self, channel: str, job: Job, last_offset: int, preceding: str, again: bool
+    ) -> int | bytes:
         """Brings the body part by part: neither this process nor Redis has all of it in hand at once."""
         keys, redis = self._keys[channel], self._lanes[Lane.HEAVY]
         places = range(0, job.size, CHUNK_BYTES)
@@ -235,7 +240,7 @@ class Gateway:
                     except InDoubt as error:
                         raise ResponseError(str(error)) from None  # whatever is there: the job was not taken
             for_script = (*keys.for_script(Lane.HEAVY), *parts)
-            answer = await self._run_enqueue(Lane.HEAVY, for_script, job, b"", heard, again)
+            answer = await self._run_enqueue(Lane.HEAVY, for_script, job, b"", last_offset, preceding, again)
             if answer != INCOMPLETE:
                 return answer
         return FULL

@@ -281,6 +281,17 @@ async def test_a_front_that_has_heard_more_than_redis_knows_is_told_so(wire: Wir
         assert took(await wire.front.enqueue(CHANNEL, Lane.LIGHT, wire.job(), heard)) == TAKEN
 
 
+async def test_a_connection_whose_last_message_redis_has_lost_is_told_so_however_far_it_counts(wire: Wire) -> None:
+    await wire.front.renew_lease(CHANNEL, ALIVE)
+    said = (await wire.end(Publish(b"{}"), id=new_id())).id
+    for preceding, answer in ((new_id(), FORGOTTEN), (said, TAKEN), ("", TAKEN)):
+        assert took(await wire.front.enqueue(CHANNEL, Lane.LIGHT, wire.job(), 0, preceding)) == answer
+    # One of the two keys that know of it is enough, for an operator may have removed the other
+    for name, answer in (("ids", TAKEN), ("senders", FORGOTTEN)):
+        assert await wire.redis.call("DEL", wire.key(name), key=wire.key(name))
+        assert took(await wire.front.enqueue(CHANNEL, Lane.LIGHT, wire.job(), 0, said)) == answer
+
+
 # A job ends once
 
 

@@ -26,6 +26,7 @@ class Asked:
     lane: Lane
     job: Job
     taken: "asyncio.Future[int]"
+    preceding: str = ""
 
 
 @dataclass(slots=True)
@@ -54,20 +55,22 @@ class FakeGateway:
     def jobs(self) -> list[Job]:
         return [asked.job for asked in self.enqueued]
 
-    def enqueue(self, channel: str, lane: Lane, job: Job, heard: int, *, again: bool = False) -> "asyncio.Future[int]":
+    def enqueue(
+        self, channel: str, lane: Lane, job: Job, heard: int, preceding: str = "", *, again: bool = False
+    ) -> "asyncio.Future[int]":
         taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         if self.answers:
             taken.set_result(1)
-        self.enqueued.append(Asked(channel, lane, job, taken))
+        self.enqueued.append(Asked(channel, lane, job, taken, preceding))
         return taken
 
-    async def inquire(
+    async def job_status(
         self, channel: str, lane: Lane, job: Job, place: bytes, heard: int, cancels_to: int | None = None
     ) -> JobStatus:
         self.inquiries.append(Inquired(job, place, cancels_to, asyncio.get_running_loop().create_future()))
         return await self.inquiries[-1].found
 
-    async def damage(self, channel: str) -> list[str]:
+    async def find_damage(self, channel: str) -> list[str]:
         return []
 
     async def snapshot(self, channel: str) -> Snapshot:
@@ -109,9 +112,9 @@ class FakeOutbox:
 
 @dataclass(eq=False)
 class FakeMember:
-    """In place of a `Connection`: keeps what it is sent."""
+    """In place of a `ClientConnection`: keeps what it is sent."""
 
-    number: int
+    id: int
     is_draining: bool = False
     written: list[bytes] = field(default_factory=list)
     closed_with: list[tuple[int, str]] = field(default_factory=list)
@@ -132,15 +135,15 @@ class FakeMember:
         self.closed_with.append((code, reason))
         self.told.append(told or reason)
 
-    def dismiss(self, code: int, reason: str, told: str = "") -> None:
+    def kick(self, code: int, reason: str, told: str = "") -> None:
         self.close(code, reason, told)
 
-    def restore(self) -> None: ...
+    def restore_nickname(self) -> None: ...
 
-    def grant(self, newcomer: bytes) -> None:
+    def grant_nickname(self, newcomer: bytes) -> None:
         self.granted.append(newcomer)
 
-    def wish_again(self) -> None:
+    def retry_nickname(self) -> None:
         self.wishes += 1
 
     def received(self) -> list[str]:

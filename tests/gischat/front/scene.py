@@ -120,7 +120,7 @@ class Scene:
         self.memory = MemoryBudget(settings(**limits).max_front_bytes, self.drops)
         self.audience = Fanout()
         room: Any = SimpleNamespace(
-            channel=CHANNEL, leave=self.left.append, bans=Bans(), audience=self.audience, timings=HASTY
+            channel=CHANNEL, leave=self.left.append, bans=Bans(), fanout=self.audience, timings=HASTY
         )
         self.connection = ClientConnection(
             room,

@@ -58,7 +58,7 @@ async def test_all_addresses_of_a_customer_count_as_one() -> None:
 
 
 async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin_auth, "ADDRESSES", 3)
+    monkeypatch.setattr(admin_auth, "MAX_TRACKED_ADDRESSES", 3)
     door = AdminAuth(TOKEN, HASTY)
     for number in range(10):
         await door.record_failure(f"203.0.113.{number}")

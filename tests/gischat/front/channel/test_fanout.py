@@ -30,7 +30,7 @@ class Scripted:
     def write(self, data: bytes) -> None:
         self.written.append(data)
 
-    def go_on(self, data: bytes, sent: int) -> None:
+    def finish_write(self, data: bytes, sent: int) -> None:
         self.rest.append(sent)
 
 
@@ -105,7 +105,7 @@ def test_an_audience_may_change_while_it_is_sent_to() -> None:
     audience = Fanout()
     listeners = [Scripted(lambda data: 1) for _ in range(10)]
     for listener in listeners:
-        listener.go_on = lambda data, sent, gone=listener: audience.discard(gone)  # type: ignore[method-assign]
+        listener.finish_write = lambda data, sent, gone=listener: audience.discard(gone)  # type: ignore[method-assign]
         audience.add(listener)
     audience.send(b"hello")
     assert len(audience) == 0

@@ -21,7 +21,7 @@ class Holder:
     address = OWN
     nickname = "jane"
     answers = False
-    is_unreachable = False
+    is_peer_unreachable = False
 
     def __init__(self) -> None:
         self.pings = 0
@@ -30,7 +30,7 @@ class Holder:
     def ping(self) -> None:
         self.pings += 1
 
-    def is_silent(self, seconds: float) -> bool:
+    def pong_overdue(self, seconds: float) -> bool:
         return not self.answers
 
     def yield_nickname(self) -> None:
@@ -41,11 +41,11 @@ class Scene:
     def __init__(self) -> None:
         self.holder = Holder()
         found = {f"{FRONT}/1": self.holder}
-        self.room: Any = SimpleNamespace(member_at=found.get)
+        self.room: Any = SimpleNamespace(member_of=found.get)
         Challenges({CHANNEL: self.room})
 
     def challenge(self, client: str, connection: str = f"{FRONT}/1") -> None:
-        self.room.challenged(msgspec.json.encode(Challenge(connection, client)))
+        self.room.on_challenge(msgspec.json.encode(Challenge(connection, client)))
 
 
 @virtual_time
@@ -82,7 +82,7 @@ async def test_a_qgis_that_computes_has_longer_before_a_stranger_gets_its_nickna
 @virtual_time
 async def test_one_whose_system_does_not_answer_either_has_no_longer_than_its_own_ghost() -> None:
     scene = Scene()
-    scene.holder.is_unreachable = True
+    scene.holder.is_peer_unreachable = True
     scene.challenge(OTHER)
     await pass_time(OWN_SECONDS + 0.1)
     assert scene.holder.yields == 1

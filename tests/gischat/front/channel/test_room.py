@@ -308,7 +308,7 @@ async def test_a_history_shorter_than_what_was_published_meanwhile_leaves_no_hol
 
 @virtual_time
 async def test_what_waits_for_a_history_that_does_not_come_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gischat.front.channel.join_buffer.WAITING_BYTES", 1500)
+    monkeypatch.setattr("gischat.front.channel.join_buffer.MAX_BUFFERED_BYTES", 1500)
     async with Scene() as scene:
         joiner = await scene.enter()
         await scene.publish(scene.next("x" * 900))
@@ -462,7 +462,7 @@ async def test_a_front_that_begins_while_what_redis_lost_is_said_again_does_not_
         scene.room.start_at(0, {}, intact=1.0)
         # Given that another front says again what stood behind a message before that is said again itself
         first, second = scene.next("first"), scene.next("second")
-        await scene.publish(replace(second, number=1), replace(first, number=2))
+        await scene.publish(replace(second, offset=1), replace(first, offset=2))
         # When somebody comes back who has the first alone, then it is not told that it missed nothing
         joiner = await scene.come_back(first)
         scene.retain()
@@ -483,7 +483,7 @@ async def test_a_front_that_begins_while_what_redis_lost_is_said_again_does_not_
 async def test_who_has_heard_last_what_came_twice_may_have_heard_it_the_first_time() -> None:
     async with Scene() as scene:
         come = presence(scene, "newcomer")
-        await scene.publish(come, presence(scene, "exiter"), replace(come, number=scene.next().offset))
+        await scene.publish(come, presence(scene, "exiter"), replace(come, offset=scene.next().offset))
         await scene.publish(scene.next("new"))
         joiner = await scene.come_back(come)
         scene.retain()
@@ -902,7 +902,7 @@ async def test_a_nickname_that_somebody_gets_who_has_gone_is_given_up() -> None:
         await scene.enter_wholly(1)
         await scene.publish(granted(scene, f"{FRONT}/7"), granted(scene, "front-2/7"))
         left = [job for job in scene.gateway.jobs if job.type == LEAVE]
-        assert [job.source.address for job in left] == [f"{FRONT}/7"]
+        assert [job.source.connection_id for job in left] == [f"{FRONT}/7"]
 
 
 @virtual_time
@@ -910,13 +910,13 @@ async def test_nicknames_are_known_in_the_order_in_which_they_were_published() -
     async with Scene() as scene:
         (member,) = await scene.enter_wholly(1)
         order: list[str] = []
-        member.grant = lambda newcomer: order.append("granted")  # type: ignore[method-assign]
+        member.grant_nickname = lambda newcomer: order.append("granted")  # type: ignore[method-assign]
         job_queue = scene.dispatcher.open(CHANNEL)
         job_queue.submit(message(), lambda ending: order.append("own end"))
         await settle()
         end = scene.next("bye", source=scene.gateway.jobs[-1].source)
         scene._published -= 1
-        await scene.publish(granted(scene, f"{FRONT}/1"), replace(end, number=end.offset + 1))
+        await scene.publish(granted(scene, f"{FRONT}/1"), replace(end, offset=end.offset + 1))
         assert order == ["granted", "own end"]
 
 
@@ -938,7 +938,7 @@ async def test_who_was_said_to_be_gone_after_it_had_come_is_said_to_be_there() -
         come = presence(scene, "newcomer")
         await scene.publish(come, presence(scene, "exiter", id=new_id()))
         # What was heard is not told again, unless the room was told the contrary since
-        await scene.publish(again := replace(come, number=scene.next().offset), replace(again, number=again.offset + 1))
+        await scene.publish(again := replace(come, offset=scene.next().offset), replace(again, offset=again.offset + 1))
         assert types_of(member) == ["newcomer", "exiter", "newcomer"]
 
 

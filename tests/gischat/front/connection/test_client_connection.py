@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import random
 import struct
 import sys
@@ -427,7 +428,7 @@ async def test_a_fault_of_ours_is_answered_and_logged_without_the_words(
         raise ZeroDivisionError("a bug of ours")
 
     scene = start()
-    monkeypatch.setattr(MessageParser, "read", fail)
+    monkeypatch.setattr(MessageParser, "parse", fail)
     scene.connection.receive(msgspec.json.encode(sample("text")).decode())
     assert await scene.client.refusal()
     assert "a bug of ours" in caplog.text
@@ -496,6 +497,32 @@ async def test_a_nickname_that_redis_has_lost_is_told_again(start: Start) -> Non
     scene.end()
     scene.connection.restore_nickname()
     assert scene.jobs()[-1] == {"type": RESTORE, RESTORE: "jane"}
+
+
+async def test_a_nickname_that_redis_has_lost_is_told_again_before_what_its_client_says_next(start: Start) -> None:
+    # Given a client of whose messages one is on its way and two wait
+    scene = start()
+    say(scene, "newcomer", newcomer="jane")
+    scene.end()
+    for text in ("on its way", "next", "then"):
+        say(scene, "text", text=text)
+    said = len(scene.jobs())
+    # When Redis has lost the nickname, and what was on its way
+    scene.dispatcher.replay(CHANNEL, since=math.inf)
+    scene.connection.restore_nickname()
+    for _ in range(3):
+        scene.end()
+    assert [job.get("text", job["type"]) for job in scene.jobs()[said:]] == ["on its way", RESTORE, "next", "then"]
+
+
+async def test_a_nickname_that_was_given_up_is_not_told_again(start: Start) -> None:
+    scene = start()
+    say(scene, "newcomer", newcomer="jane")
+    scene.end()
+    say(scene, "exiter", exiter="jane")
+    scene.connection.restore_nickname()
+    scene.end()
+    assert [job["type"] for job in scene.jobs()] == ["newcomer", "exiter"]
 
 
 async def test_a_nickname_that_somebody_took_meanwhile_is_lost_in_words(start: Start) -> None:

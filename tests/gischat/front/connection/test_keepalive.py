@@ -20,7 +20,7 @@ class Pinged:
     """A connection whose client answers a ping `late` seconds later, or never."""
 
     def __init__(self, number: int, *, late: float | None = 0.1) -> None:
-        self.number = number
+        self.id = number
         self.pinged: list[float] = []
         self.closed: list[tuple[float, int, str]] = []
         self.told: list[str] = []
@@ -28,10 +28,10 @@ class Pinged:
         self._late = late
 
     @property
-    def owes_answer(self) -> bool:
+    def awaiting_pong(self) -> bool:
         return self._asked_at is not None and not self.closed
 
-    def is_silent(self, seconds: float) -> bool:
+    def pong_overdue(self, seconds: float) -> bool:
         return self._asked_at is not None and asyncio.get_running_loop().time() - self._asked_at >= seconds
 
     def ping(self) -> None:
@@ -52,7 +52,7 @@ class Pinged:
 
 @contextlib.asynccontextmanager
 async def pulse(*members: Pinged, interval: float = INTERVAL, answer_within: float = TIMEOUT) -> AsyncIterator[None]:
-    connections = {member.number: member for member in members}
+    connections = {member.id: member for member in members}
     rooms = cast(Any, {"QGIS": SimpleNamespace(connections=connections)})
     running = asyncio.create_task(Keepalive(rooms, interval, answer_within).run())
     try:

@@ -527,7 +527,7 @@ async def test_a_sender_is_told_of_what_is_lost_for_good_within_a_bound_and_as_s
     await settle()
     # Then its sender is told, in time, and what comes behind it passes
     assert [reason.partition(" Your")[0] for reason in scene.refusals()] == [MESSAGE_LOST]
-    assert scene.told[0][1].refusal_reason is RefusalReason.STATE_LOST
+    assert scene.told[0][1].refusal_reason is RefusalReason.MESSAGE_LOST
     assert asyncio.get_running_loop().time() - began < scene.timings.light_end
     assert scene.gateway.jobs[-1].body == follower.body
 
@@ -731,6 +731,72 @@ async def test_what_was_refused_is_not_said_once_more(outcome: Outcome) -> None:
     scene.end(scene.gateway.jobs[0], outcome, uncompliant("No."))
     scene.dispatcher.replay(CHANNEL, since=0)
     assert len(scene.jobs()) == 1
+
+
+@virtual_time
+async def test_what_is_enqueued_names_what_its_connection_said_before() -> None:
+    # Given a connection of whose messages one is published, one is refused, and one is published long after
+    scene = Scene()
+    job_queue = scene.open()
+    messages = [message(str(number)) for number in range(4)]
+    scene.submit(job_queue, *messages[:3])
+    for outcome in (Outcome.PUBLISHED, Outcome.REFUSED, Outcome.PUBLISHED):
+        scene.end(scene.gateway.jobs[-1], outcome)
+    await pass_time(scene.dispatcher.timings.replay)
+    scene.submit(job_queue, messages[3])
+    # Then each names the one that was published before it, as long as that would be said again
+    assert [asked.preceding for asked in scene.gateway.enqueued] == ["", messages[0].id, messages[0].id, ""]
+
+
+@virtual_time
+async def test_what_is_said_once_more_names_nothing_that_is_lost() -> None:
+    # Given a connection of whose messages one is published and one on its way
+    scene = Scene()
+    messages = [message(str(number)) for number in range(2)]
+    scene.submit(scene.open(), *messages)
+    scene.end(scene.gateway.jobs[0])
+    # When both are said again
+    scene.dispatcher.replay(CHANNEL, since=0)
+    scene.end(scene.gateway.jobs[-1])
+    assert [asked.preceding for asked in scene.gateway.enqueued[2:]] == ["", messages[0].id]
+
+
+@virtual_time
+@pytest.mark.parametrize("answer", [FULL, Unavailable("Redis is away.")], ids=["full", "away"])
+async def test_what_is_said_once_more_is_not_refused_but_tried_until_its_end_is_known(answer: int | Exception) -> None:
+    # Given two messages that are said again, the first for it has ended, the second for it was on its way
+    scene = Scene()
+    scene.submit(scene.open(), *(message(str(number)) for number in range(2)))
+    scene.end(scene.gateway.jobs[0])
+    scene.gateway.answers = False
+    scene.dispatcher.replay(CHANNEL, since=0)
+    # When Redis takes each of them when it is asked once more
+    for _ in range(2):
+        asked = scene.gateway.enqueued[-1]
+        asked.taken.set_result(answer) if isinstance(answer, int) else asked.taken.set_exception(answer)
+        await pass_time(1)
+        assert scene.gateway.jobs[-1] == asked.job
+        scene.end(scene.gateway.jobs[-1])
+    # Then both are published, and nobody was told otherwise
+    assert [ending.outcome for _, ending in scene.told] == [Outcome.PUBLISHED] * 2
+    assert scene.dispatcher.are_idle
+
+
+@virtual_time
+async def test_a_front_that_stops_does_not_refuse_what_is_said_once_more() -> None:
+    # Given three messages: one has ended and one is on its way, and they are said again before the one that waits
+    scene = Scene()
+    scene.submit(scene.open(), *(message(str(number)) for number in range(3)))
+    scene.end(scene.gateway.jobs[0])
+    scene.dispatcher.replay(CHANNEL, since=0)
+    # When the front stops
+    scene.dispatcher.reject_pending(Unavailable("No."))
+    for _ in range(2):
+        scene.end(scene.gateway.jobs[-1])
+    # Then only that one is refused
+    assert [ending.outcome for _, ending in scene.told] == [Outcome.PUBLISHED, Outcome.REFUSED, Outcome.PUBLISHED]
+    assert scene.dispatcher.are_idle
+    assert scene.dispatcher.pending_bytes == 0
 
 
 # All of it together

@@ -83,7 +83,7 @@ async def test_requests_of_an_address_are_limited() -> None:
 
 @virtual_time
 async def test_a_flood_of_addresses_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "KNOWN_ADDRESSES", 100)
+    monkeypatch.setattr(module, "MAX_TRACKED_ADDRESSES", 100)
     door = admission(max_address_requests_per_minute=60)
     # Given somebody who is here, and one who was refused
     entry = door.acquire(HERE)

@@ -21,7 +21,7 @@ class Client:
     def read(self) -> None:
         self.memory.release_data(self, self.waits.pop(0))
 
-    def let_go(self) -> None:
+    def evict(self) -> None:
         self.is_gone = True
         while self.waits:
             self.read()
@@ -86,7 +86,7 @@ class Uploader:
         self.memory.reserve_incoming(self, self.address, size - self.size)
         self.size = size
 
-    def let_go(self) -> None:
+    def evict(self) -> None:
         self.is_gone = True
         self.hold(0)
 

@@ -35,7 +35,7 @@ class Gateway(FakeGateway):
         self.may_answer.set()
         self.restored: list[ModerationState] = []
 
-    async def restrictions(self, channel: str) -> ModerationState:
+    async def moderation_state(self, channel: str) -> ModerationState:
         self.reads += 1
         found = self.stored
         await self.may_answer.wait()
@@ -43,7 +43,7 @@ class Gateway(FakeGateway):
             raise self.faults.pop(0)
         return found
 
-    async def restrict_again(self, channel: str, known: ModerationState) -> bool:
+    async def restore_moderation(self, channel: str, known: ModerationState) -> bool:
         self.restored.append(known)
         self.stored = known
         return True
@@ -74,7 +74,7 @@ class Scene:
 
     def enter(self, **member: Any) -> Member:
         one = Member(len(self.room.connections) + 1, **member)
-        self.room.connections[one.number] = one
+        self.room.connections[one.id] = one
         return one
 
     def order(self, kind: str, body: Any, *, missed: int = 0) -> None:

@@ -20,22 +20,22 @@ class Scene:
         self._renewals = iter(renewals)
         self.told_again: list[str] = []
         said = self.told_again.append
-        user_count = SimpleNamespace(tell_again=lambda: said("count"), differs_from=bool)
+        user_count = SimpleNamespace(republish=lambda: said("count"), differs_from=bool)
         room = SimpleNamespace(
-            channel=CHANNEL, published=5, connections={}, user_count=user_count, begin_anew=lambda: said("all")
+            channel=CHANNEL, offset=5, connections={}, user_count=user_count, reset=lambda: said("all")
         )
-        dispatcher = SimpleNamespace(repeat=lambda channel, since: said("messages"))
-        subscriber = SimpleNamespace(compare=lambda heard, published: set(), go_back=self.go_back)
+        dispatcher = SimpleNamespace(replay=lambda channel, since: said("messages"))
+        subscriber = SimpleNamespace(check_lag=lambda heard, published: set(), rewind=self.go_back)
         parts: list[Any] = [self, {CHANNEL: room}, dispatcher, subscriber]
         self.presence = LeaseKeeper(*parts)
 
     async def go_back(self, channel: str) -> None:
         self.told_again.append("place")
 
-    async def damage(self, channel: str) -> list[str]:
+    async def find_damage(self, channel: str) -> list[str]:
         return []
 
-    async def renew(self, channel: str, lease: float, *, is_forgotten: bool = False) -> Renewal:
+    async def renew_lease(self, channel: str, lease: float, *, is_forgotten: bool = False) -> Renewal:
         return Renewal(True, 5) if is_forgotten else next(self._renewals)
 
 

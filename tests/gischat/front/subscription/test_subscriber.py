@@ -85,12 +85,12 @@ async def test_a_read_that_began_before_we_went_back_does_not_skip_what_comes_be
     """Its connection is being made anew just then: it waits to be sent, with the old position."""
     entries = [Entry(b"%d-0" % number, publication(number, said(str(number)))) for number in range(1, 4)]
     gateway: Any = FakeGateway()
-    room: Any = SimpleNamespace(begin=nothing, deliver=nothing, settle_nickname=nothing, caught_up_at=0.0)
-    dispatcher: Any = SimpleNamespace(end=nothing)
+    room: Any = SimpleNamespace(start_at=nothing, deliver=nothing, settle_nickname=nothing, caught_up_at=0.0)
+    dispatcher: Any = SimpleNamespace(complete=nothing)
     outbox: Any = Outbox()
     subscriber = Subscriber(gateway, [outbox], {CHANNEL: room}, dispatcher)
     gateway.tail = answers((Entry(b"99-0", entries[0].publication), {}, 0.0))
-    gateway.last_entry, gateway.newest_places = answers(entries[-1]), answers([entry.id for entry in entries])
+    gateway.last_entry, gateway.newest_entry_ids = answers(entries[-1]), answers([entry.id for entry in entries])
     await subscriber.seek_to_tail()
     reading = asyncio.create_task(subscriber.run())
     await settle()
@@ -118,7 +118,7 @@ async def test_what_is_not_in_the_outbox_any_more_is_not_waited_for(
 ) -> None:
     # Given a front that has heard all up to a place
     gateway, skipped = FakeGateway(), list[int]()
-    room: Any = SimpleNamespace(begin=lambda *_: None, skip_to=skipped.append)
+    room: Any = SimpleNamespace(start_at=lambda *_: None, skip_to=skipped.append)
     ten, twelve = (Entry(b"%d-0" % number, publication(number)) for number in (10, 12))
     gateway.newest = ten
     subscriber = Subscriber(cast(Any, gateway), [], {CHANNEL: room}, cast(Any, None))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gischat.front.limits.rejection_log import RejectionLog
-from gischat.front.transport.acceptor import ACCEPTS_PER_TURN, Acceptor
+from gischat.front.transport.acceptor import ACCEPTS_PER_TURN, MAX_BACKLOG, Acceptor
 from gischat.observability.metrics import RejectReason
 from gischat.timings import Timings
 from tests.support.waiting import DEADLINE
@@ -125,12 +125,12 @@ async def test_who_comes_without_end_does_not_keep_a_front_from_stopping() -> No
         accepted.append(one)
         clients.pop().close()
         one.close()
-        assert len(accepted) <= acceptor.MAX_BACKLOG
+        assert len(accepted) <= MAX_BACKLOG
         clients.append(socket.create_connection(listening.socket.getsockname()))
 
     acceptor = Acceptor(listening, one_goes_and_the_next_comes, RejectionLog())  # type: ignore[arg-type]
     acceptor.stop()
-    assert len(accepted) == acceptor.MAX_BACKLOG
+    assert len(accepted) == MAX_BACKLOG
     for one in (*clients, listening.socket):
         one.close()
 

@@ -56,8 +56,8 @@ class Scene:
         self.oversized: list[int] = []
         self.memory = memory
         self.uploads = uploads
-        self.last_heard = 0.0
-        self.pause = 0.0
+        self.last_received_at = 0.0
+        self.read_pause = 0.0
         handler = SimpleNamespace(
             on_ws_connection_close=lambda *_: self._ended(),
             log_exception=lambda _, error, __: self.faults.append(error),
@@ -84,7 +84,7 @@ class Scene:
     def receive(self, message: str) -> None:
         self.on_message(message)
 
-    def hear(self, *, answer: bool = False) -> bool:
+    def on_control_frame(self, *, answer: bool = False) -> bool:
         self.paced.append(answer)
         return self.is_within_rates
 
@@ -221,7 +221,7 @@ async def test_every_byte_that_comes_is_a_sign_of_life() -> None:
         for byte in frame(text(2000), fin=False)[:5]:
             before = asyncio.get_running_loop().time()
             await scene.send(bytes([byte]))
-            await until(lambda: scene.last_heard > before)  # noqa: B023 - it is awaited here
+            await until(lambda: scene.last_received_at > before)  # noqa: B023 - it is awaited here
         assert scene.heard == []
 
 
@@ -407,7 +407,7 @@ async def test_who_is_told_to_pause_is_read_no_more_for_that_long() -> None:
 
         def receive(message: str) -> None:
             scene.heard.append(message)
-            scene.pause = pauses.pop() if pauses else 0.0
+            scene.read_pause = pauses.pop() if pauses else 0.0
 
         scene.on_message = receive
         loop = asyncio.get_running_loop()
@@ -426,7 +426,7 @@ async def test_who_is_told_to_pause_is_read_no_more_for_that_long() -> None:
             await scene.send(frame(b"wrong") + frame(b"next") + frame(b"last"))
             # Then the rest waits, and counts, until the pause is over
             await until(lambda: bool(sleeps))
-            assert (scene.heard, sleeps, scene.pause) == (["wrong"], [60.0], 0.0)
+            assert (scene.heard, sleeps, scene.read_pause) == (["wrong"], [60.0], 0.0)
             assert scene.memory.used > 0
             asleep.set_result(None)
             await until(lambda: len(scene.heard) == 3)
