@@ -187,11 +187,6 @@ class Scene:
         """The messages in an inbox."""
         return {fields[b"id"].decode() for _, fields in self.redis.xrange(self.inbox(lane)) if fields[b"id"]}
 
-    def jobs_waiting(self, lane: str, type_: str) -> list[dict[bytes, bytes]]:
-        """The jobs of a type that are in an inbox."""
-        jobs = [fields for _, fields in self.redis.xrange(self.inbox(lane))]
-        return [fields for fields in jobs if fields[b"type"] == type_.encode()]
-
     def ids_published(self) -> set[str]:
         """The messages in the outbox."""
         return {fields[b"id"].decode() for _, fields in self.redis.xrange(self.keys.outbox) if fields[b"id"]}

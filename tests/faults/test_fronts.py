@@ -70,20 +70,6 @@ async def test_a_front_that_takes_the_place_of_a_dead_one_frees_its_nicknames_at
         await scene.settle()
 
 
-async def test_people_come_back_from_a_front_that_dies_and_miss_nothing(make_scene: MakeScene) -> None:
-    async with make_scene() as scene:
-        await scene.talk()
-        await scene.flow(20)
-
-        # When one front dies, and then the other, in the midst of talk
-        for front in scene.stack.fronts:
-            front.kill()
-            await scene.flow(30)
-
-        # Then those who come back, and say again what they do not know the end of, hear everything once
-        await scene.settle()
-
-
 async def test_a_front_that_was_frozen_for_too_long_comes_back(make_scene: MakeScene) -> None:
     async with make_scene() as scene:
         await scene.talk()

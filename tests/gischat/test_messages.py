@@ -26,7 +26,6 @@ CLIENT_TYPES = [type_ for type_ in KEYS if type_ not in ("nb_users", "uncomplian
 
 ID = "0B3C5f0e-0000-1000-8000-00805f9b34fb"  # in mixed case: it is kept as it was written
 NOTHING_TO_READ = "There is nothing to read in this text: write something."
-OTHER_ID = "00000000-0000-0000-0000-000000000000"
 
 HEAD = ["type", "id", "timestamp"]
 SIGNED = ["author", "avatar"]
