@@ -473,7 +473,7 @@ def test_bytes_that_are_no_utf8_are_refused_wherever_they_stand(key: str) -> Non
         assert refusal(other).reason == "The message is not written in UTF-8."
 
 
-@pytest.mark.parametrize("depth", [1_000, 100_000, 1_000_000])
+@pytest.mark.parametrize("depth", [20_000, 1_000_000])  # Python 3.11 refuses 1000 already, 3.13 takes 10 000
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 def test_bottomless_json_is_refused_in_words(depth: int, opening: str) -> None:
     nested = opening * depth + "1" + {"[": "]"}.get(opening, "}") * depth
