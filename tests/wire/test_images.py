@@ -96,10 +96,16 @@ async def test_the_usual_formats_are_taken_and_come_as_png_or_jpeg(channel: str,
         assert _alike(_corners(picture), UPRIGHT), format_
 
 
+def _jpeg_of(share: float) -> bytes:
+    """As much of a photo."""
+    file = encoded(quarters(1000, 800), "JPEG")
+    return file[: int(len(file) * share)]
+
+
 async def test_a_photo_whose_end_is_missing_is_shown(channel: str, join: Join) -> None:
     client = await join(channel)
 
-    await client.send(**sample("image", image_data=as_base64(_JPEG[: len(_JPEG) * 9 // 10])))
+    await client.send(**sample("image", image_data=as_base64(_jpeg_of(0.9))))
 
     picture = opened((await client.until(type="image"))["image_data"])
     assert picture.size == (800, 640)
@@ -109,7 +115,7 @@ async def test_a_photo_whose_end_is_missing_is_shown(channel: str, join: Join) -
 async def test_of_too_little_of_a_photo_its_sender_reads_how_much_arrived(channel: str, join: Join) -> None:
     client = await join(channel)
 
-    await client.send(**sample("image", image_data=as_base64(_JPEG[: len(_JPEG) // 5])))
+    await client.send(**sample("image", image_data=as_base64(_jpeg_of(0.2))))
 
     assert re.fullmatch(r"Only \d+ % of this photo arrived: please send it again\.", await client.refusal())
 
@@ -138,9 +144,6 @@ async def test_of_an_animation_the_first_frame_is_shown(channel: str, join: Join
     assert getattr(picture, "n_frames", 1) == 1
     assert _alike(_corners(picture), [RED] * 4)
 
-
-_JPEG = encoded(quarters(1000, 800), "JPEG")
-_PNG = encoded(quarters(1000, 800), "PNG")
 
 NO_IMAGES = {  # tests/worker/test_images.py has many more
     "not base64": f"{CANARY}!!!",

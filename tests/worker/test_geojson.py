@@ -4,7 +4,6 @@ QGIS is 3.22 and its exporter (QgsJsonExporter), GDAL is 2.4, 3.6, 3.9 and 3.12 
 every shape below. GDAL is what QGIS opens a layer with.
 """
 
-import pickle
 from copy import deepcopy
 from math import inf, nan
 from typing import Any
@@ -505,97 +504,24 @@ def test_a_clients_text_comes_back_short_and_printable(text: str) -> None:
         assert len(reason) < 300
 
 
-ABYSS = within_lists(100_000)
-
-BOTTOMLESS = {
-    "geometry collections": (
-        feature(within_collections(100_000, POINT)),
-        f"Feature 1: geometry collection holds geometries more than 8 collections deep{SPLIT}",
-    ),
-    "a property": (
-        feature(POINT, properties={"p": ABYSS}),
-        f"Feature 1: property 'p' is nested more than 32 levels deep{CHANGE}",
-    ),
-    "a coordinate": (
-        feature(geometry("LineString", [[0, 0], [ABYSS, 0]])),
-        f"Feature 1: line, vertex 2: x must be a number, not a list{ANEW}",
-    ),
-    "the ends of a ring": (
-        feature(geometry("Polygon", [[ABYSS, [0, 0], [0, 0], within_lists(100_000)]])),
-        f"Feature 1: polygon, ring 1, vertex 1: x must be a number, not a list{ANEW}",
-    ),
-    "a member of another geometry's": (
-        feature(POINT | {"geometries": ABYSS}),
-        f"Feature 1: point: member 'geometries' is nested more than 32 levels deep{CHANGE}",
-    ),
-    "a type": (feature(POINT, type=ABYSS), f"Feature 1 type must be Feature, not a list{ANEW}"),
-}
-
-
-@pytest.mark.parametrize("place", BOTTOMLESS)
-def test_bottomless_nesting_is_refused_in_words(place: str) -> None:
-    deep, reason = BOTTOMLESS[place]
-    assert verdict(layer([deep])) == reason
-
-
-# Rubbish in every place of a layer that has everything
-
-EVERYTHING = msgspec.json.encode(
-    layer(
-        [
-            *(feature(shape, id=number) for number, shape in enumerate(GEOMETRIES.values())),
-            feature(POINT, bbox=[0, 0, 1, 1], properties={"a": "b", "c": {"d": [1, {"e": 2.5}]}}),
-        ],
-        bbox=[0.0, 0.0, 1.0, 1.0],
-        crs={"type": "name", "properties": {"name": "EPSG:2154"}},
-    )
-)
-
-RUBBISH: list[Any] = [
-    None, True, 0, -1.5, nan, inf, UNWRITABLE, "", "Point", "Polygon", "x" * 100, "\x00",
-    [], [[]], [[[]]], [0], [0, 0], [[0, 0]], RING, [None], [0, 0, None], [[None, None]],
-    [[0, 0, None], [2**64, 0]], {}, {"type": "Point"}, POINT, {"": nan},
-]  # fmt: skip
-
-
-def places(document: Any) -> list[tuple[Any, Any]]:
-    """Where each value inside `document` stands: (its container, its key or index)."""
-    keys = list(document) if isinstance(document, dict) else range(len(document))
-    found = [(document, key) for key in keys]
-    for key in keys:
-        if isinstance(document[key], dict | list):
-            found += places(document[key])
-    return found
-
-
-def copied(document: Any) -> Any:
-    """As deepcopy, ten times as fast."""
-    return pickle.loads(pickle.dumps(document))
-
-
-def test_rubbish_anywhere_is_harmless_or_repaired_or_refused_in_words() -> None:
-    # Given good layers, each of a feature
-    everything = msgspec.json.decode(EVERYTHING)
-    good_layers = [everything | {"features": [one]} for one in everything["features"]]
-    assert [verdict(document) for document in good_layers] == [None] * len(good_layers)
-    taken, reasons = [], set()
-    # When each of their values gives way to each piece of rubbish in turn
-    for document in good_layers:
-        for container, key in places(document):
-            good = container[key]
-            for rubbish in RUBBISH:
-                container[key] = rubbish
-                reason = verdict(wrong := copied(document))
-                if reason is None:
-                    taken.append(wrong)
-                else:
-                    reasons.add(reason)
-            container[key] = good
-    # Then some is taken, and leaves nothing to repair
-    assert len(taken) > 100
-    before = copied(taken)
-    assert {verdict(document) for document in taken} == {None}
-    assert taken == before
-    # Then some is refused, in words that are fit to be read
-    assert len(reasons) > 1000
-    assert all(reason.isprintable() and len(reason) < 350 for reason in reasons)
+def test_bottomless_nesting_is_refused_in_words() -> None:
+    abyss, other = within_lists(100_000), within_lists(100_000)
+    nested = "is nested more than 32 levels deep"
+    for deep, reason in (
+        (
+            feature(within_collections(100_000, POINT)),
+            f"geometry collection holds geometries more than 8 collections deep{SPLIT}",
+        ),
+        (feature(POINT, properties={"p": abyss}), f"property 'p' {nested}{CHANGE}"),
+        (
+            feature(geometry("LineString", [[0, 0], [abyss, 0]])),
+            f"line, vertex 2: x must be a number, not a list{ANEW}",
+        ),
+        (
+            feature(geometry("Polygon", [[abyss, [0, 0], [0, 0], other]])),
+            f"polygon, ring 1, vertex 1: x must be a number, not a list{ANEW}",
+        ),
+        (feature(POINT | {"geometries": abyss}), f"point: member 'geometries' {nested}{CHANGE}"),
+    ):
+        assert verdict(layer([deep])) == f"Feature 1: {reason}"
+    assert verdict(layer([feature(POINT, type=abyss)])) == f"Feature 1 type must be Feature, not a list{ANEW}"
