@@ -63,6 +63,7 @@ class Scene:
         self.peers: list[Peer] = []
         self.urls = [front.url for front in stack.fronts]
         self.keys = ChannelKeys(stack.settings["instance_id"], CHANNEL)
+        self._lanes = list(Lane) if stack.heavy else [Lane.LIGHT]
         self._cleanup = contextlib.AsyncExitStack()
         self._talks: list[asyncio.Task[None]] = []
         self._is_ending = False
@@ -118,7 +119,12 @@ class Scene:
             await asyncio.sleep(LOOK)
 
     async def talk(self, *, talkers: int = 4, guests: int = 2, **habits: float) -> None:
-        """Lets people come, on all fronts in turn, and begin to talk. `habits` are attributes of the talkers."""
+        """Lets people come, on all fronts in turn, and begin to talk; with photos where there is a worker for them.
+
+        `habits` are attributes of the talkers.
+        """
+        if Lane.HEAVY not in self._lanes:
+            habits["photos"] = 0.0
         fronts = len(self.urls)
         people = [self.peer(Guest, f"guest-{number}", front=number % fronts) for number in range(guests)]
         people += [self.peer(Talker, f"talker-{number}", front=number % fronts) for number in range(talkers)]
@@ -214,7 +220,7 @@ class Scene:
     def _is_drained(self) -> bool:
         # A heartbeat may be on its way at any moment; nothing else is, when all is said.
         try:
-            for lane in Lane:
+            for lane in self._lanes:
                 inbox = self.inbox(lane)
                 if self.redis.xlen(inbox) or self.redis.xpending(inbox, GROUP)["pending"]:
                     return False

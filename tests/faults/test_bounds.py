@@ -20,7 +20,7 @@ async def _without_workers(scene: Scene) -> None:
 
 
 async def test_an_inbox_is_bounded_in_number(make_scene: MakeScene) -> None:
-    async with make_scene(fronts=1, heavy=0, max_inbox_messages=20) as scene:
+    async with make_scene(fronts=1, max_inbox_messages=20) as scene:
         clients = [await Client.connect(scene.urls[0], CHANNEL) for _ in range(40)]
         await _without_workers(scene)
 

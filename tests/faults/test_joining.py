@@ -65,7 +65,7 @@ async def test_who_comes_back_too_late_is_told_so_and_gets_the_history(make_scen
 
 async def test_a_message_of_the_same_id_is_published_once(make_scene: MakeScene) -> None:
     """On two fronts at once, again on the same connection, and after coming back."""
-    async with make_scene() as scene:
+    async with make_scene(heavy=1) as scene:
         await scene.talk(talkers=2, guests=1)
         witnesses = [await Client.connect(url, CHANNEL) for url in scene.urls]
         listener = await Client.connect(scene.urls[0], CHANNEL)

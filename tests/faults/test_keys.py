@@ -14,7 +14,7 @@ OTHER = "Other"
 
 
 async def test_any_key_is_removed(make_scene: MakeScene) -> None:
-    async with make_scene() as scene:
+    async with make_scene(heavy=1) as scene:
         await scene.talk(photos=0.2)
         await scene.flow(20)
         for key in scene.keys.types:
@@ -28,8 +28,8 @@ async def test_any_key_is_removed(make_scene: MakeScene) -> None:
 async def test_a_message_whose_inbox_is_removed_is_published(make_scene: MakeScene) -> None:
     # Given messages in an inbox whose worker is frozen
     lane = Lane.LIGHT
-    async with make_scene(fronts=1, heavy=0) as scene:
-        await scene.talk(talkers=3, guests=1, photos=0.0)
+    async with make_scene(fronts=1) as scene:
+        await scene.talk(talkers=3, guests=1)
         await scene.flow(10)
         (worker,) = scene.stack.light
         await scene.freeze_with_job(worker, lane)

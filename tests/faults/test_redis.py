@@ -18,7 +18,7 @@ from tests.support.rest import Rest
 
 
 async def test_redis_is_killed_and_comes_back_with_its_data(make_scene: MakeScene, server: Server) -> None:
-    async with make_scene(redis_url=server.url, client=server.client) as scene:
+    async with make_scene(redis_url=server.url, client=server.client, heavy=1) as scene:
         await scene.talk()
         await scene.flow(30)
 
@@ -96,7 +96,7 @@ async def test_redis_is_flushed_and_its_clock_goes_back(make_scene: MakeScene, s
 
 async def test_who_is_registered_may_write_although_redis_has_lost_it(make_scene: MakeScene, server: Server) -> None:
     """Where only registered nicknames may write."""
-    async with make_scene(redis_url=server.url, client=server.client, heavy=0, require_registration=True) as scene:
+    async with make_scene(redis_url=server.url, client=server.client, require_registration=True) as scene:
         jane, john = [await Client.connect(url, CHANNEL) for url in scene.urls]
         await jane.register("jane")
 
@@ -215,7 +215,7 @@ async def test_a_script_of_somebody_elses_is_told_to_senders_and_seldom_to_the_l
     make_scene: MakeScene, server: Server
 ) -> None:
     server.client.config_set("busy-reply-threshold", 50)
-    async with make_scene(fronts=1, heavy=0, redis_url=server.url, client=server.client) as scene:
+    async with make_scene(fronts=1, redis_url=server.url, client=server.client) as scene:
         client, rest = await Client.connect(scene.urls[0], CHANNEL), Rest(scene.urls[0])
         await client.count(1)
         # When Redis answers BUSY to everything

@@ -8,7 +8,7 @@ from tests.faults.scene import until
 
 async def test_the_only_worker_of_a_lane_is_killed_again_and_again(make_scene: MakeScene) -> None:
     # Given one worker for each lane
-    async with make_scene() as scene:
+    async with make_scene(heavy=1) as scene:
         await scene.talk(large_photos=0.3)
         (worker,) = scene.stack.heavy
 
@@ -29,7 +29,7 @@ async def test_what_dead_and_frozen_workers_held_is_taken_over_and_comes_once(ma
     # Given three workers of the lane
     lane = "light"
     async with make_scene(light=3) as scene:
-        await scene.talk(photos=0.1, large_photos=0.1)
+        await scene.talk()
         await scene.flow(20)
         dead, frozen, living = scene.stack.light
 
@@ -71,7 +71,7 @@ async def test_workers_are_rolled_and_nobody_is_refused(make_scene: MakeScene) -
 async def test_without_workers_messages_wait_up_to_the_bound_and_then_are_refused(make_scene: MakeScene) -> None:
     # Given no light worker, and little room
     async with make_scene(light=2, max_inbox_messages=5) as scene:
-        await scene.talk(talkers=8, guests=0, photos=0.0)
+        await scene.talk(talkers=8, guests=0)
         await scene.flow(20)
         for worker in scene.stack.light:
             scene.keeper.leaves_alone.add(worker)
