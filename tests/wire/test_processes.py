@@ -222,7 +222,9 @@ async def test_fronts_that_share_a_port_share_its_people(io_loop: IOLoop, start_
 async def test_settings_reach_clients_and_limits(io_loop: IOLoop, start_stack: StartStack) -> None:
     # Given an instance with settings of its own
     stack = start_stack(
-        **ONE_WORKER,
+        light=0,
+        heavy=0,
+        both=1,
         channels="Karten, Été",
         rules="Soyez gentils.",
         main_lang="fr",
