@@ -44,10 +44,6 @@ def without(document: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in document.items() if key != name}
 
 
-def named(table: dict[str, Any]) -> list[Any]:
-    return [pytest.param(value, id=name) for name, value in table.items()]
-
-
 FIX = (
     ". Remove this feature or fix its geometry (in QGIS: Vector > Geometry Tools > Check Validity),"
     " then send the layer again."
@@ -161,29 +157,25 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("shape", named(GEOMETRIES))
-def test_every_geometry_of_the_rfc_is_taken(shape: Any) -> None:
-    assert verdict(layer([feature(shape)])) is None
+def test_every_geometry_of_the_rfc_is_taken_inside_a_collection_too() -> None:
+    for name, shape in GEOMETRIES.items():
+        assert verdict(layer([feature(shape)])) is None, name
+        assert verdict(layer([feature(geometries(POINT, shape))])) is None, name
 
 
-@pytest.mark.parametrize("shape", named(GEOMETRIES))
-def test_every_geometry_is_taken_inside_a_collection(shape: Any) -> None:
-    assert verdict(layer([feature(geometries(POINT, shape))])) is None
+def test_every_layer_that_is_read_is_taken_as_it_is() -> None:
+    for name, document in LAYERS.items():
+        before = deepcopy(document)
+        assert verdict(document) is None, name
+        assert document == before, name
 
 
-@pytest.mark.parametrize("document", named(LAYERS))
-def test_every_layer_that_is_read_is_taken_as_it_is(document: Any) -> None:
-    before = deepcopy(document)
-    assert verdict(document) is None
-    assert document == before
-
-
-@pytest.mark.parametrize(("shape", "read_by_gdal_as"), DEGENERATE)
-def test_degenerate_geometries_are_taken_as_they_are(shape: Any, read_by_gdal_as: str) -> None:
-    document = layer([feature(shape)])
-    before = deepcopy(document)
-    assert verdict(document) is None
-    assert document == before
+def test_degenerate_geometries_are_taken_as_they_are() -> None:
+    for shape, read_by_gdal_as in DEGENERATE:
+        document = layer([feature(shape)])
+        before = deepcopy(document)
+        assert verdict(document) is None, read_by_gdal_as
+        assert document == before
 
 
 def test_a_layer_is_taken_as_qgis_writes_it() -> None:
@@ -360,17 +352,14 @@ WRONG_GEOMETRY_COLLECTIONS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("shape", "reason"),
-    [
+def test_a_wrong_geometry_is_refused_with_its_place_its_fault_and_the_remedy() -> None:
+    for shape, reason in (
         *WRONG_GEOMETRIES,
         *((shape, fault + FIX) for shape, fault in UNSHOWABLE),
         *((shape, fault + ANEW) for shape, fault in MALFORMED_COORDINATES),
         *WRONG_GEOMETRY_COLLECTIONS,
-    ],
-)
-def test_a_wrong_geometry_is_refused_with_its_place_its_fault_and_the_remedy(shape: Any, reason: str) -> None:
-    assert verdict(layer([feature(deepcopy(shape))])) == f"Feature 1: {reason}"
+    ):
+        assert verdict(layer([feature(deepcopy(shape))])) == f"Feature 1: {reason}"
 
 
 WRONG_FEATURES = [
@@ -403,14 +392,13 @@ WRONG_FEATURES = [
 ]
 
 
-@pytest.mark.parametrize(("wrong", "reason"), WRONG_FEATURES)
-def test_a_wrong_feature_is_refused_with_its_number(wrong: Any, reason: str) -> None:
-    assert verdict(layer([feature(POINT), wrong])) == f"Feature 2{reason}"
+def test_a_wrong_feature_is_refused_with_its_number() -> None:
+    for wrong, reason in WRONG_FEATURES:
+        assert verdict(layer([feature(POINT), wrong])) == f"Feature 2{reason}"
 
 
-@pytest.mark.parametrize(
-    ("members", "name"),
-    [
+def test_a_refused_feature_goes_by_its_id_or_else_its_number_from_1() -> None:
+    for members, name in (
         ({}, "13"),
         ({"id": None}, "13"),
         ({"id": ""}, "13"),
@@ -423,11 +411,9 @@ def test_a_wrong_feature_is_refused_with_its_number(wrong: Any, reason: str) -> 
         ({"id": "x" * 100}, f"'{'x' * 39}…' (its id)"),
         ({"id": "a\nb"}, "'a\N{REPLACEMENT CHARACTER}b' (its id)"),
         ({"id": 10**300}, "13"),
-    ],
-)
-def test_a_refused_feature_goes_by_its_id_or_else_its_number_from_1(members: dict[str, Any], name: str) -> None:
-    document = layer([*[feature(POINT)] * 12, feature(geometry("Point", [1, None]), **members)])
-    assert verdict(document) == f"Feature {name}: point has no finite y{FIX}"
+    ):
+        document = layer([*[feature(POINT)] * 12, feature(geometry("Point", [1, None]), **members)])
+        assert verdict(document) == f"Feature {name}: point has no finite y{FIX}"
 
 
 def put_into_a_collection(type_: str) -> str:
@@ -458,9 +444,9 @@ WRONG_LAYERS = [
 ]
 
 
-@pytest.mark.parametrize(("document", "reason"), WRONG_LAYERS)
-def test_what_is_no_layer_is_refused(document: Any, reason: str) -> None:
-    assert verdict(document) == reason
+def test_what_is_no_layer_is_refused() -> None:
+    for document, reason in WRONG_LAYERS:
+        assert verdict(document) == reason
 
 
 def test_the_first_wrong_feature_is_the_one_named() -> None:
