@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import random
 from functools import partial
 from typing import Any, cast
 
@@ -10,12 +9,11 @@ import msgspec
 import pytest
 
 from gischat.errors import Cause, Refused
-from gischat.front.jobs.gateway import DAMAGED, FORGOTTEN, FULL, TAKEN, Inquiry, State
+from gischat.front.jobs.gateway import DAMAGED, FORGOTTEN, FULL, Inquiry, State
 from gischat.front.jobs.turnstile import INBOX_FULL, LOST, TOO_MANY_WAIT, Ending, Turnstile, Turnstiles
 from gischat.messages import Lane, Message, uncompliant
 from gischat.streams.answers import ResponseError
 from gischat.streams.entries import COUNT, HEARTBEAT, RESTORE, Job, Outcome, Source
-from gischat.streams.multiplexer import Lost
 from tests.gischat.front.fakes import CHANNEL, FRONT, FakeGateway, Inquired, message, publication
 from tests.support.contract import check
 from tests.support.settings import settings
@@ -724,54 +722,3 @@ async def test_what_was_refused_is_not_said_once_more(outcome: Outcome) -> None:
     scene.end(scene.gateway.jobs[0], outcome, uncompliant("No."))
     scene.turnstiles.repeat(CHANNEL, since=0)
     assert len(scene.jobs()) == 1
-
-
-# All of it together
-
-
-@pytest.mark.parametrize("seed", range(40))
-@virtual_time
-async def test_whatever_happens_each_is_told_once_and_in_order(seed: int) -> None:
-    # Given connections that send while Redis answers early, late, with faults, and ends come twice
-    chance = random.Random(seed)
-    scene = Scene(answers=False, max_waiting_messages=10)
-    turnstiles = [scene.open() for _ in range(3)]
-    submitted: dict[int, list[Message]] = {turnstile.number: [] for turnstile in turnstiles}
-
-    def submit() -> None:
-        turnstile = chance.choice(turnstiles)
-        one = message(str(chance.random()))
-        try:
-            scene.submit(turnstile, one)
-        except Refused:
-            return
-        submitted[turnstile.number].append(one)
-
-    def answer() -> None:
-        unanswered = [asked.taken for asked in scene.gateway.enqueued if not asked.taken.done()]
-        for taken in chance.sample(unanswered, min(2, len(unanswered))):
-            said = chance.choice([TAKEN, FULL, FORGOTTEN, None])
-            if said is None:
-                taken.set_exception(chance.choice([Refused("Redis is away"), Lost("cut off"), ResponseError("OOM")]))
-            else:
-                taken.set_result(said)
-
-    def end() -> None:
-        for job in scene.gateway.jobs[-chance.randint(1, 6) :]:
-            scene.end(job)
-
-    for _ in range(150):
-        chance.choice([submit, submit, answer, end, scene.turnstiles.enqueue_again])()
-        await asyncio.sleep(0)
-    # When everything that is on its way comes to its end at last
-    scene.gateway.answers = True
-    while not scene.turnstiles.are_idle:
-        scene.end(scene.gateway.jobs[-1])
-        for job in list(scene.gateway.jobs):
-            scene.end(job)
-    await pass_time(10)
-    # Then of each connection every message was told of once, in the order in which it was taken
-    told = scene.ended()
-    for messages in submitted.values():
-        assert [one for one in told if one in messages] == messages
-    assert len(told) == sum(map(len, submitted.values())) > 20
