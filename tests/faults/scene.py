@@ -104,10 +104,15 @@ class Scene:
         urls: Sequence[str] | None = None,
         ledger: Ledger | None = None,
     ) -> Any:
-        """Someone who begins on that front, and may come back to any; a late comer has a `ledger` of its own."""
+        """Someone who begins on that front, and may come back to any; a late comer has a `ledger` of its own.
+
+        They send photos where there is a worker for them.
+        """
         own = urls or [*self.urls[front:], *self.urls[:front]]
         person = kind(name, own, CHANNEL, ledger or self.ledger, random.Random(self.dice.random()))
         person.was_published = lambda id: id in self._published
+        if isinstance(person, Talker) and Lane.HEAVY not in self._lanes:
+            person.photos = 0.0
         return person
 
     async def _follow_published(self) -> None:
@@ -119,12 +124,7 @@ class Scene:
             await asyncio.sleep(LOOK)
 
     async def talk(self, *, talkers: int = 4, guests: int = 2, **habits: float) -> None:
-        """Lets people come, on all fronts in turn, and begin to talk; with photos where there is a worker for them.
-
-        `habits` are attributes of the talkers.
-        """
-        if Lane.HEAVY not in self._lanes:
-            habits["photos"] = 0.0
+        """Lets people come, on all fronts in turn, and begin to talk. `habits` are attributes of the talkers."""
         fronts = len(self.urls)
         people = [self.peer(Guest, f"guest-{number}", front=number % fronts) for number in range(guests)]
         people += [self.peer(Talker, f"talker-{number}", front=number % fronts) for number in range(talkers)]
