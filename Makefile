@@ -12,6 +12,8 @@ SEEDS ?= 10000
 ROUNDS ?= 1
 
 export PYTHON
+# What one of the tests' processes has compiled, the others need not.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -45,6 +47,7 @@ status: .venv/.installed-run
 
 test: .venv/.installed-dev
 	@tests/install-tools
+	@[ -e tests/__pycache__ ] || $(BIN)/python -m pytest --collect-only -qq >/dev/null || : # compiles once, not in each process
 	@$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal $(PYTEST_ARGS)
 
 test-unit: .venv/.installed-dev

@@ -1,5 +1,6 @@
 """Fixtures of all tests that need real processes, what a failing test shows of their logs, and who may start them."""
 
+import itertools
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
@@ -50,12 +51,14 @@ _may_start = True
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what starts processes: all that is no unit test, or has a stack or a server of its own. Others do it."""
-    for item in items:
-        is_unit = any(map(item.path.is_relative_to, UNIT_TESTS)) and item.path not in STARTING_TESTS
-        if not is_unit or {"open_stack", "server"} & {*getattr(item, "fixturenames", ())}:
-            item.add_marker("processes")
-        if item.path in SLOW_TESTS:
-            item.add_marker("slow")
+    of_unit, starting, slow = {*map(str, UNIT_TESTS)}, {*map(str, STARTING_TESTS)}, {*map(str, SLOW_TESTS)}
+    for path, of_file in itertools.groupby(items, key=lambda item: str(item.path)):
+        is_unit = path not in starting and (path in of_unit or any(path.startswith(f"{one}/") for one in of_unit))
+        for item in of_file:
+            if not is_unit or {"open_stack", "server"} & {*getattr(item, "fixturenames", ())}:
+                item.add_marker("processes")
+            if path in slow:
+                item.add_marker("slow")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -119,7 +119,7 @@ class Gateway:
         Asked within the turn of the loop in which it is called, as `begin_read`.
 
         Raises:
-            ConnectionError, Refused: jobs may have been delivered without an answer: see `own`.
+            ConnectionError, Unavailable: jobs may have been delivered without an answer: see `own`.
             ResponseError: NOGROUP: see `found_groups`.
         """
         return await self._fetched(self.deliveries(await self.begin_read(channels, count=count, wait=wait)))
@@ -147,7 +147,7 @@ class Gateway:
         """Takes a job that no worker holds; why not, if it cannot be had.
 
         Raises:
-            ConnectionError, Refused: it may be this worker's without an answer: see `own`.
+            ConnectionError, Unavailable: it may be this worker's without an answer: see `own`.
             ResponseError: NOGROUP: see `found_groups`.
         """
         keys = self._keys[channel].for_script(self.lane)

@@ -39,7 +39,7 @@ class InboxReader:
             channels: where to look; None: everywhere.
 
         Raises:
-            ConnectionError, Refused, RedisError: nothing was read; ask again.
+            ConnectionError, Unavailable, RedisError: nothing was read; ask again.
         """
         self._seen.update(dict.fromkeys(self._anew, FIRST))
         self._anew.clear()

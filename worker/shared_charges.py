@@ -49,7 +49,7 @@ class SharedCharges:
         """What the others have written since the last time, oldest first, each with its age in seconds.
 
         Raises:
-            ConnectionError, Refused, RedisError: nothing was read; ask again.
+            ConnectionError, Unavailable, RedisError: nothing was read; ask again.
         """
         entries = await self._read()
         if not entries:

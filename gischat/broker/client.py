@@ -60,7 +60,7 @@ class PendingCommand:
 
     `sent_at` is when it was last sent; `is_sent`, that the server may be at it; `is_in_doubt`, that it was sent over a
     connection that was lost: then it may have been carried out, and is sent again until that is known, or, where it is
-    not to be (`resends`), fails as `Lost`.
+    not to be (`resends`), fails as `ConnectionLost`.
     """
 
     __slots__ = ("answer", "command", "is_in_doubt", "is_sent", "key", "resends", "script", "sent_at", "since")
@@ -111,8 +111,9 @@ class Redis(Protocol):
     def call(self, *command: Argument, key: str) -> "asyncio.Future[Any]":
         """Sends a command that is about `key`; the future has Redis' answer.
 
-        It fails with `Refused` when the command could not be sent in time, with `ResponseError` when Redis
-        answers an error (`InDoubt` when that says nothing about the first time), with `Lost` when the connection ended
+        It fails with `Unavailable` when the command could not be sent in time, with `ResponseError` when Redis
+        answers an error (`InDoubt` when that says nothing about the first time), with `ConnectionLost` when the
+        connection ended
         and commands are not to be sent again.
         """
 
@@ -122,7 +123,7 @@ class Redis(Protocol):
         """Runs a script.
 
         Args:
-            resends: it is sent again when it may have been carried out; if not, it fails as `Lost`.
+            resends: it is sent again when it may have been carried out; if not, it fails as `ConnectionLost`.
         """
 
     def disconnect(self) -> None:
@@ -146,7 +147,8 @@ class Multiplexer:
         Args:
             dial: says where to connect to, each time anew: the connection, not made yet.
             name: what logs call it.
-            resends: whether unanswered commands are sent again over a new connection; if not, they fail as `Lost`.
+            resends: whether unanswered commands are sent again over a new connection; if not, they fail as
+            `ConnectionLost`.
             answer_seconds: for how long a server that owes an answer may say nothing, by default as the timings say;
                 for blocking reads, more than they block.
             give_back: takes the calls that this server does not answer, for another to do; if there is none, they
@@ -193,7 +195,7 @@ class Multiplexer:
         self._tending = asyncio.create_task(self._run(), name=self._name)
 
     async def stop(self) -> None:
-        """Ends the connection; what has no answer fails as `Lost`."""
+        """Ends the connection; what has no answer fails as `ConnectionLost`."""
         assert self._tending is not None
         # A loss in the same turn may take the cancellation's place; the flag stays.
         self._is_stopping = True

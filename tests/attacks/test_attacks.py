@@ -148,8 +148,8 @@ async def test_nobody_but_a_trusted_proxy_says_where_somebody_comes_from(
 # Messages
 
 
-@pytest.mark.parametrize("payload", ["{}", f'{{"type": "text", "author": "mallory", "text": "{CANARY}"}}'])
-async def test_a_flood_of_messages_is_answered_and_then_closed(payload: str, house: House) -> None:
+async def test_a_flood_of_messages_is_answered_and_then_closed(house: House) -> None:
+    payload = f'{{"type": "text", "author": "mallory", "text": "{CANARY}"}}'
     async with house.user() as user:
         flood = await house.endures("flood", user, address=house.address(), payload=payload)
         # Each message that was refused was answered, and the goodbye said why; much more was sent, and nothing was
@@ -202,7 +202,6 @@ async def test_a_flood_of_requests_to_publish_is_answered_by_429(house: House) -
     [
         ("unmasked", {}),
         ("announced_too_large", {"size": 8 * 16 * 2**20 + 1}),
-        ("announced_too_large", {"size": 2**63 - 1}),
         ("endless", {"size": 0}),
         ("endless", {"size": 2**19}),
     ],

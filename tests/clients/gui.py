@@ -108,11 +108,6 @@ class GuiClient:
             self._writer.close()
         self._raise_failure()
 
-    @property
-    def close_code(self) -> int | None:
-        """With what the server closed; no user sees it."""
-        return self._protocol.close_code
-
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """The GUI thread does something else."""

@@ -12,7 +12,7 @@ from tests.clients.qchat import TEMP, QChat, written
 from tests.conftest import StackFactory
 from tests.support.client import Client
 from tests.support.contract import words
-from tests.support.layers import feature, geometry, layer, point
+from tests.support.layers import feature, layer, point
 from tests.support.processes import Stack
 from tests.support.rest import eventually
 from tests.support.settings import settings
@@ -57,67 +57,6 @@ async def test_it_talks_in_channels_of_any_name(qgis: ConnectClient) -> None:
 # --- nicknames ---
 
 
-async def test_a_refused_nickname_is_given_when_it_is_free(qgis: ConnectClient, channel: str) -> None:
-    """The second window of the same person; the plugin asks once."""
-    first, other = await qgis(channel, "jane"), await qgis(channel, "john")
-    await first.heard(type="newcomer", newcomer="john")
-    second = await qgis(channel, "jane")
-    assert "already registered" in await second.red_bar()
-
-    await first.close()
-    await other.heard(type="exiter", exiter="jane")
-    await second.heard(type="newcomer", newcomer="jane")
-    await eventually(lambda: asyncio.to_thread(second.users), ["jane", "john"])
-
-    other.send_message("like", liker_author="john", liked_author="jane", message="welcome back")
-    await second.until(lambda: second.liked == ["welcome back"], "a like")
-
-
-async def test_the_oldest_wish_of_those_who_are_there_is_granted(qgis: ConnectClient, channel: str) -> None:
-    holder = await qgis(channel, "jane")
-    await holder.heard(type="newcomer", newcomer="jane")
-    gone, oldest, youngest = [await _refused(qgis, channel, "jane") for _ in range(3)]
-    await gone.close()
-    await holder.close()
-    oldest.send_message("like", liker_author="x-y-z", liked_author="jane", message="it is you")
-    await oldest.heard(type="newcomer", newcomer="jane")
-
-    youngest.send_message("like", liker_author="x-y-z", liked_author="jane", message="it is you")
-    await oldest.until(lambda: oldest.liked, "the like for whoever is jane")
-    youngest.say(marker := words())
-    await youngest.row(text=marker)
-    assert not youngest.liked
-
-
-async def _refused(qgis: ConnectClient, channel: str, nickname: str) -> QChat:
-    client: QChat = await qgis(channel, nickname)
-    assert "already registered" in await client.red_bar()
-    return client
-
-
-async def test_a_sleeping_laptop_loses_its_nickname_to_whoever_asks_for_it(qgis: ConnectClient, channel: str) -> None:
-    """The same person comes back over another network; the old connection answers nothing and does not end."""
-    asleep, other = await qgis(channel, "jane"), await qgis(channel, "john")
-    await other.heard(type="newcomer", newcomer="john")
-    with asleep.held():
-        back = await qgis(channel, "jane")
-        await back.heard(type="newcomer", newcomer="jane")
-        await eventually(lambda: asyncio.to_thread(back.users), ["jane", "john"])
-
-
-async def test_newcomer_again_under_the_same_name_is_silently_right(qgis: ConnectClient, channel: str) -> None:
-    jane, john = await qgis(channel, "jane"), await qgis(channel, "john")
-    await john.heard(type="newcomer", newcomer="john")
-    for _ in range(26):
-        jane.register()
-    jane.say(marker := words())
-    await john.row(text=marker)
-
-    assert not jane.red_bars
-    others = [m for m in john.last_words if m.get("newcomer") == "jane" or m.get("exiter") == "jane"]
-    assert len(others) <= 1  # the first, when john was there already
-
-
 async def test_after_a_front_was_killed_the_same_nickname_registers_again(start_stack: StackFactory) -> None:
     stack = start_stack(channels="QGIS", heavy=0, fronts=1)
     url = stack.fronts[0].url
@@ -154,24 +93,6 @@ async def test_the_last_count_arrives_and_completions_are_right_then(
 
 
 # --- how a connection ends ---
-
-
-async def test_an_unknown_channel_is_said_before_the_close(stack: Stack, qgis: ConnectClient) -> None:
-    client = await qgis("Nowhere")
-    assert "Nowhere" in await client.red_bar()
-    await client.ended()
-    assert client.close_code == 1008
-
-
-async def test_a_server_that_stops_says_so_before_it_closes(start_stack: StackFactory) -> None:
-    stack = start_stack(channels="QGIS", heavy=0)
-    client = QChat(stack.fronts[0].url, "jane")
-    await client.connect("QGIS")
-    await client.heard(type="newcomer", newcomer="jane")
-    await stack.fronts[0].stopped()
-    assert "connect again" in await client.red_bar()
-    await client.ended()
-    assert client.close_code == 1001
 
 
 async def test_one_who_is_silent_for_too_long_reads_why_when_he_wakes(start_stack: StackFactory) -> None:
@@ -254,61 +175,6 @@ async def test_whatever_name_is_sent_the_plugin_writes_into_its_directory_alone(
                 assert path.stem.upper() not in ("CON", "CON_STYLE")
                 assert path.stem.removesuffix("_style") == path.stem.removesuffix("_style").strip()
                 assert path.name.isprintable(), name
-
-
-async def test_a_name_that_is_none_of_these_stays_as_it_is(qgis: ConnectClient, channel: str) -> None:
-    jane = await qgis(channel)
-    for name in ("Été à la mer, 2024 (v2.1)", "bâtiments", "wells; depth under 10 m", "道路"):
-        message_id = jane.send_message("geojson", **JANE, **NAMED["geojson"](name))
-        assert (await jane.row(id=message_id)).layer_name == name
-
-
-# --- what QGIS writes ---
-
-NOTHING = 1.7976931348623157e308  # QgsRectangle.setMinimal()
-
-
-async def test_an_extent_that_is_none_is_refused_in_words(qgis: ConnectClient, channel: str) -> None:
-    jane = await qgis(channel)
-    jane.send_message("bbox", **JANE, **CRS, xmin=NOTHING, xmax=-NOTHING, ymin=NOTHING, ymax=-NOTHING)
-    assert await jane.red_bar() == "The extent is empty: add a layer first."
-
-
-async def test_a_text_of_nothing_but_blanks_is_refused(qgis: ConnectClient, channel: str) -> None:
-    jane = await qgis(channel)
-    jane.say(" \t ")
-    assert await jane.red_bar()
-    jane.say(text := words())
-    await jane.row(text=text)
-    assert len(jane.rows) == 1
-
-
-async def test_a_vertex_without_height_and_an_empty_part_pass_without_what_gdal_cannot_read(
-    qgis: ConnectClient, channel: str
-) -> None:
-    line = [[6.1, 46.2, None], [6.2, 46.3, 400.5]]
-    jane, john = await qgis(channel, "jane"), await qgis(channel, "john")
-    features = [
-        feature(geometry("Point", [6.1, 46.2, None])),
-        feature(geometry("LineString", line)),
-        feature(geometry("MultiPoint", [[6.1, 46.2], [None, None]])),
-        feature(geometry("LineString", [[6.1, 46.2]])),  # one vertex: QGIS writes it and GDAL reads it
-        feature(None),
-    ]
-    message_id = jane.send_message("geojson", **JANE, layer_name="3D", **CRS, geojson=layer(features), style="<qgis/>")
-    shown = await john.row(id=message_id)
-    found = [entry["geometry"] and entry["geometry"]["coordinates"] for entry in shown.geojson["features"]]
-    assert found[0] == [6.1, 46.2]
-    assert [vertex[:2] for vertex in found[1]] == [vertex[:2] for vertex in line]
-    assert None not in [value for vertex in found[1] for value in vertex]
-    assert found[2:] == [[[6.1, 46.2]], [[6.1, 46.2]], None]
-
-
-async def test_a_point_without_place_is_refused_by_the_features_number(qgis: ConnectClient, channel: str) -> None:
-    jane = await qgis(channel)
-    features = [feature(point(6.1, 46.2)), feature(geometry("Point", [None, 46.2]))]
-    jane.send_message("geojson", **JANE, layer_name="wells", **CRS, geojson=layer(features), style=None)
-    assert "2" in await jane.red_bar()
 
 
 # --- what comes beside the plugin ---

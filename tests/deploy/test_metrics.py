@@ -14,14 +14,14 @@ from tests.deploy.deployment import HOST, Deployment
 from tests.support.processes import free_port
 from tests.support.scrape import Scrape
 
-ALL = ("redis:valkey", "heavy:heavy-1", "light:light-1", "light:light-2", "fronts:front-1", "fronts:front-2")
+ALL = ("redis:valkey", "light:light-1", "light:light-2", "fronts:front-1", "fronts:front-2")
 NAMES = {name.partition(":")[2] for name in ALL} - {"valkey"}
 
 
 @pytest.fixture(scope="module")
 def chat(short_directory: Path) -> Iterator[Deployment]:
-    """Two fronts, two light workers, a heavy one."""
-    with running(short_directory, "metrics", ALL, FRONTS="2", LIGHT_WORKERS="2") as deployment:
+    """Two fronts, two workers."""
+    with running(short_directory, "metrics", ALL, FRONTS="2", LIGHT_WORKERS="2", HEAVY_WORKERS="0") as deployment:
         yield deployment
 
 
@@ -86,7 +86,7 @@ def test_who_has_gone_is_not_told_of(chat: Deployment) -> None:
 def test_a_machine_with_workers_only_has_a_port_for_it(deployment: Deploy) -> None:
     # Given a machine without fronts, which has run before
     port = free_port()
-    workers = deployment(FRONTS="0", LIGHT_WORKERS="2", METRICS_PORT=str(port))
+    workers = deployment(FRONTS="0", LIGHT_WORKERS="2", HEAVY_WORKERS="0", METRICS_PORT=str(port))
     stale = workers.state_dir / "metrics" / "counter_light-9.db"
     stale.parent.mkdir(parents=True)
     stale.write_bytes(b"of another version, perhaps")
@@ -95,7 +95,7 @@ def test_a_machine_with_workers_only_has_a_port_for_it(deployment: Deploy) -> No
     workers.start()
 
     # Then its workers answer, each for all, and what was left behind is gone
-    workers.wait_until(lambda: tells_of(port, {"light-1", "light-2", "heavy-1"}))
+    workers.wait_until(lambda: tells_of(port, {"light-1", "light-2"}))
     assert not stale.exists()
 
 

@@ -1,8 +1,6 @@
 """One deployment that runs: what it starts, scales and starts again."""
 
 import http.client
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,7 +83,6 @@ def test_status_tells_when_the_chat_does_not_work_though_all_run(chat: Deploymen
     [
         ("fronts", ["fronts:front-1", "fronts:front-2", "fronts:front-3"]),
         ("light", ["light:light-1", "light:light-2", "light:light-3"]),
-        ("heavy", ["heavy:heavy-1", "heavy:heavy-2", "heavy:heavy-3"]),
     ],
 )
 def test_scaling_a_group_leaves_all_others_alone(chat: Deployment, group: str, names: list[str]) -> None:
@@ -147,19 +144,6 @@ def test_scaling_what_cannot_be_scaled_is_refused_in_words(chat: Deployment, arg
     assert refused.returncode != 0
     assert refused.stdout == "ERROR: scale <group> <number>, where group is one of fronts, light, heavy\n"
     assert chat.pids() == before
-
-
-@pytest.mark.parametrize("name", ["light:light-1", "heavy:heavy-1", "fronts:front-1"])
-def test_a_process_that_dies_is_started_again(chat: Deployment, name: str) -> None:
-    before = chat.pids()
-
-    # When one is killed
-    os.kill(before[name], signal.SIGKILL)
-
-    # Then another takes its place, and the chat works
-    chat.wait_until(lambda: chat.pids().get(name) not in (0, before[name]) and chat.runs(*ALL))
-    chat.wait_until(lambda: _status_of(chat, "/readyz") == 200)
-    assert {other for other, pid in chat.pids().items() if before[other] != pid} == {name}
 
 
 def test_a_second_run_is_refused_and_harms_nobody(chat: Deployment) -> None:

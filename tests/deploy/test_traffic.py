@@ -19,7 +19,7 @@ CHANNEL = "QGIS"
 MESSAGES = 20  # before and after each death
 LARGE_PHOTOS = 0.3  # of the photos: they take long enough to be killed over
 
-KILLED = ("light:light-1", "heavy:heavy-1", "fronts:front-1", "light:light-2", "fronts:front-2", "redis:valkey")
+KILLED = ("light:light-1", "heavy:heavy-1", "fronts:front-1", "redis:valkey")
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 

@@ -42,10 +42,15 @@ def dice(request: pytest.FixtureRequest, repetition: int) -> random.Random:
 
 @pytest.fixture
 def make_scene(io_loop: Any, valkey: Valkey, open_stack: Callable[..., Stack], dice: random.Random) -> MakeScene:
-    """Makes scenes, not yet begun: `async with make_scene(fronts=2, light=1) as scene`."""
+    """Makes scenes, not yet begun: `async with make_scene(fronts=2, light=1) as scene`.
+
+    Without a heavy worker, if none is asked for: its sandbox costs more than all the rest.
+    """
 
     def make(*, redis_url: str | None = None, client: Any = None, **options: Any) -> Scene:
-        stack = open_stack(redis_url=redis_url or valkey.url, **{"fronts": 2, "channels": CHANNEL, **options})
+        stack = open_stack(
+            redis_url=redis_url or valkey.url, **{"fronts": 2, "heavy": 0, "channels": CHANNEL, **options}
+        )
         return Scene(stack, client or redis.Redis(host=HOST, port=valkey.port, socket_timeout=DEADLINE), dice)
 
     return make

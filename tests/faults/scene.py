@@ -63,6 +63,7 @@ class Scene:
         self.peers: list[Peer] = []
         self.urls = [front.url for front in stack.fronts]
         self.keys = ChannelKeys(stack.settings["instance_id"], CHANNEL)
+        self._lanes = list(Lane) if stack.heavy else [Lane.LIGHT]
         self._cleanup = contextlib.AsyncExitStack()
         self._talks: list[asyncio.Task[None]] = []
         self._is_ending = False
@@ -108,10 +109,15 @@ class Scene:
         urls: Sequence[str] | None = None,
         ledger: Ledger | None = None,
     ) -> Any:
-        """Someone who begins on that front, and may come back to any; a late comer has a `ledger` of its own."""
+        """Someone who begins on that front, and may come back to any; a late comer has a `ledger` of its own.
+
+        They send photos where there is a worker for them.
+        """
         own = urls or [*self.urls[front:], *self.urls[:front]]
         person = kind(name, own, CHANNEL, ledger or self.ledger, random.Random(self.dice.random()))
         person.was_published = lambda id: id in self._published
+        if isinstance(person, Talker) and Lane.HEAVY not in self._lanes:
+            person.photos = 0.0
         return person
 
     async def _follow_published(self) -> None:
@@ -192,11 +198,6 @@ class Scene:
         """The messages in an inbox."""
         return {fields[b"id"].decode() for _, fields in self.redis.xrange(self.inbox(lane)) if fields[b"id"]}
 
-    def jobs_waiting(self, lane: str, type_: str) -> list[dict[bytes, bytes]]:
-        """The jobs of a type that are in an inbox."""
-        jobs = [fields for _, fields in self.redis.xrange(self.inbox(lane))]
-        return [fields for fields in jobs if fields[b"type"] == type_.encode()]
-
     def ids_published(self) -> set[str]:
         """The messages in the outbox."""
         return {fields[b"id"].decode() for _, fields in self.redis.xrange(self.keys.outbox) if fields[b"id"]}
@@ -224,7 +225,7 @@ class Scene:
     def _is_drained(self) -> bool:
         # A heartbeat may be on its way at any moment; nothing else is, when all is said.
         try:
-            for lane in Lane:
+            for lane in self._lanes:
                 inbox = self.inbox(lane)
                 if self.redis.xlen(inbox) or self.redis.xpending(inbox, GROUP)["pending"]:
                     return False

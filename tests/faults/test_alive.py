@@ -17,7 +17,7 @@ async def test_a_deaf_front_says_so_reconnects_and_ends_in_the_end(make_scene: M
     timings = {"heartbeat": 0.5, "heartbeat_lost": 2.0, "subscriber_stalled": 10.0}
     async with (
         Proxy(valkey.port) as proxy,
-        make_scene(redis_url=proxy.url, fronts=1, heavy=0, timings=timings) as scene,
+        make_scene(redis_url=proxy.url, fronts=1, timings=timings) as scene,
     ):
         front = scene.stack.fronts[0]
         rest = Rest(front.url)

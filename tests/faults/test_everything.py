@@ -6,7 +6,7 @@ from tests.support.redis_servers import Server
 
 
 async def test_everything_is_killed_at_once_and_starts_again(make_scene: MakeScene, server: Server) -> None:
-    async with make_scene(redis_url=server.url, client=server.client) as scene:
+    async with make_scene(redis_url=server.url, client=server.client, heavy=1) as scene:
         await scene.talk(large_photos=0.2)
         await scene.flow(30)
 

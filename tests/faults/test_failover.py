@@ -72,7 +72,7 @@ async def test_a_sentinel_failover_loses_nothing(make_scene: MakeScene, sentinel
 
 async def test_a_cluster_failover_loses_nothing(make_scene: MakeScene, cluster: Cluster) -> None:
     client = RedisCluster(host=HOST, port=cluster.masters[0].port)
-    scene = make_scene(redis_url=cluster.url, client=client, channels=CHANNELS)
+    scene = make_scene(redis_url=cluster.url, client=client, channels=CHANNELS, heavy=1)
     async with scene, bystanders(scene) as others:
         await scene.talk()
         await scene.flow(30)

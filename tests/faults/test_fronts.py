@@ -70,20 +70,6 @@ async def test_a_front_that_takes_the_place_of_a_dead_one_frees_its_nicknames_at
         await scene.settle()
 
 
-async def test_people_come_back_from_a_front_that_dies_and_miss_nothing(make_scene: MakeScene) -> None:
-    async with make_scene() as scene:
-        await scene.talk()
-        await scene.flow(20)
-
-        # When one front dies, and then the other, in the midst of talk
-        for front in scene.stack.fronts:
-            front.kill()
-            await scene.flow(30)
-
-        # Then those who come back, and say again what they do not know the end of, hear everything once
-        await scene.settle()
-
-
 async def test_a_front_that_was_frozen_for_too_long_comes_back(make_scene: MakeScene) -> None:
     async with make_scene() as scene:
         await scene.talk()
@@ -129,7 +115,7 @@ async def test_clients_that_do_not_read_are_closed_and_harm_nobody(make_scene: M
     async with make_scene(fronts=1, max_unread_bytes=bound, ws_ping_interval=0) as scene:
         front = scene.stack.fronts[0]
         deaf = [_socket_that_does_not_read(front.port) for _ in range(count)]
-        await scene.talk(talkers=1, guests=1, photos=0.0)
+        await scene.talk(talkers=1, guests=1)
         await until(lambda: scene.peers[0].nb_users == count + 2, "everyone to be counted")
         before = _memory(front.pid)
         highest = before
@@ -190,7 +176,7 @@ def _memory(pid: int) -> int:
 async def test_a_client_behind_a_dead_link_is_found(make_scene: MakeScene) -> None:
     # Given someone whose way to the front leads through a proxy
     async with (
-        make_scene(fronts=1, heavy=0, ws_ping_interval=1, ws_ping_timeout=8) as scene,
+        make_scene(fronts=1, ws_ping_interval=1, ws_ping_timeout=8) as scene,
         Proxy(scene.stack.fronts[0].port) as proxy,
     ):
         witness = await Client.connect(scene.urls[0], CHANNEL)
@@ -211,7 +197,7 @@ async def test_a_client_behind_a_dead_link_is_found(make_scene: MakeScene) -> No
 
 async def test_a_client_on_a_slow_link_is_given_the_time_it_needs(make_scene: MakeScene) -> None:
     # Given a channel with much to tell, and pings that are missed before it has told half of that
-    async with make_scene(fronts=1, heavy=0, ws_ping_interval=1, ws_ping_timeout=5) as scene:
+    async with make_scene(fronts=1, ws_ping_interval=1, ws_ping_timeout=5) as scene:
         front = scene.stack.fronts[0]
         speaker = await Client.connect(front.url, CHANNEL)
         last = ""
@@ -234,7 +220,7 @@ async def test_a_client_on_a_slow_link_is_given_the_time_it_needs(make_scene: Ma
 
 async def test_who_sends_something_over_a_slow_link_is_given_the_time_it_needs(make_scene: MakeScene) -> None:
     """Its answer to a ping waits behind what it sends: the bytes that come are an answer, too."""
-    async with make_scene(fronts=1, heavy=0, ws_ping_interval=1, ws_ping_timeout=5) as scene:
+    async with make_scene(fronts=1, ws_ping_interval=1, ws_ping_timeout=5) as scene:
         raw = _socket_that_does_not_read(scene.stack.fronts[0].port, buffer=2**18)
         payload = json.dumps(sample("text", text="slowly", more="x" * 60_000)).encode()
         sent = b"\x81\xff" + len(payload).to_bytes(8) + bytes(4) + payload

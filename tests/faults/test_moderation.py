@@ -49,7 +49,7 @@ def _reasons(client: Client) -> str:
 
 
 async def test_bans_and_freezes_outlive_a_flush(make_scene: MakeScene, server: Server) -> None:
-    async with make_scene(redis_url=server.url, client=server.client, heavy=0, **MODERATED) as scene:
+    async with make_scene(redis_url=server.url, client=server.client, **MODERATED) as scene:
         # Given a ban, a ban that was lifted, and a channel that is frozen
         admin = Admin(scene.urls[0])
         for name in ("pest", "friend"):
@@ -78,7 +78,7 @@ async def test_bans_and_freezes_outlive_a_flush(make_scene: MakeScene, server: S
 async def test_an_act_right_after_a_flush_loses_nothing_of_what_was_decided_before(
     make_scene: MakeScene, server: Server
 ) -> None:
-    async with make_scene(redis_url=server.url, client=server.client, heavy=0, **MODERATED) as scene:
+    async with make_scene(redis_url=server.url, client=server.client, **MODERATED) as scene:
         admin = Admin(scene.urls[0])
         await admin.act("POST", "bans", {"nickname": "pest", "seconds": 600})
         await eventually(lambda: restrictions(scene), [(False, ["pest"])] * 2)
@@ -92,7 +92,7 @@ async def test_an_act_right_after_a_flush_loses_nothing_of_what_was_decided_befo
 
 async def test_what_was_decided_in_the_lost_second_is_decided_still(make_scene: MakeScene, server: Server) -> None:
     """As when the machine of Redis dies: its last second is gone, and the fronts know better."""
-    async with make_scene(redis_url=server.url, client=server.client, heavy=0, **MODERATED) as scene:
+    async with make_scene(redis_url=server.url, client=server.client, **MODERATED) as scene:
         admin = Admin(scene.urls[0])
         await admin.act("POST", "bans", {"nickname": "friend", "seconds": 600})
         await admin.act("PUT", below(CHANNEL, "freeze"))
@@ -119,7 +119,7 @@ async def test_a_deleted_message_does_not_come_back_with_what_is_said_again(
     make_scene: MakeScene, server: Server, lost: str
 ) -> None:
     """Fronts say again what Redis may have lost: not what was deleted."""
-    async with make_scene(redis_url=server.url, client=server.client, heavy=0, **MODERATED) as scene:
+    async with make_scene(redis_url=server.url, client=server.client, **MODERATED) as scene:
         admin, rest = Admin(scene.urls[0]), Rest(scene.urls[1])
         jane, john = [await Client.connect(url, CHANNEL) for url in scene.urls]
         # Given a message that was said between others, and deleted

@@ -25,7 +25,7 @@ def laborious() -> str:
 async def test_a_picture_that_kills_workers_is_buried_and_nothing_else_suffers(
     make_scene: MakeScene, laborious: str
 ) -> None:
-    async with make_scene(fronts=1) as scene:
+    async with make_scene(fronts=1, heavy=1) as scene:
         await scene.talk(talkers=2, guests=1)
         await scene.flow(10)
         worker = scene.stack.heavy[0]
@@ -58,7 +58,7 @@ async def test_a_picture_that_kills_workers_is_buried_and_nothing_else_suffers(
 
 
 async def test_a_picture_that_crashes_its_computation_is_buried(make_scene: MakeScene, laborious: str) -> None:
-    async with make_scene(fronts=1) as scene:
+    async with make_scene(fronts=1, heavy=1) as scene:
         await scene.talk(talkers=2, guests=1)
         await scene.flow(10)
         worker = scene.stack.heavy[0]
@@ -88,7 +88,7 @@ async def test_a_picture_that_crashes_its_computation_is_buried(make_scene: Make
 
 async def test_a_picture_that_takes_too_long_is_buried_at_once(make_scene: MakeScene, laborious: str) -> None:
     """It would take as long again, and hold up all others meanwhile."""
-    async with make_scene(fronts=1, job_seconds=0.2) as scene:
+    async with make_scene(fronts=1, heavy=1, job_seconds=0.2) as scene:
         victim = await Client.connect(scene.urls[0], CHANNEL)
         await victim.send(**sample("image", image_data=laborious))
         assert await victim.refusal() == (

@@ -2,18 +2,15 @@
 
 import signal
 
-import pytest
-
 from tests.faults.conftest import MakeScene
 from tests.faults.scene import until
 
 
-@pytest.mark.parametrize("lane", ["light", "heavy"])
-async def test_the_only_worker_of_a_lane_is_killed_again_and_again(make_scene: MakeScene, lane: str) -> None:
+async def test_the_only_worker_of_a_lane_is_killed_again_and_again(make_scene: MakeScene) -> None:
     # Given one worker for each lane
-    async with make_scene() as scene:
+    async with make_scene(heavy=1) as scene:
         await scene.talk(large_photos=0.3)
-        worker = getattr(scene.stack, lane)[0]
+        (worker,) = scene.stack.heavy
 
         # When it dies in the midst of its work, three times, and is started again
         for _ in range(3):
@@ -28,13 +25,13 @@ async def test_the_only_worker_of_a_lane_is_killed_again_and_again(make_scene: M
         assert scene.keeper.ends[worker.name] == [-signal.SIGKILL] * 3
 
 
-@pytest.mark.parametrize("lane", ["light", "heavy"])
-async def test_what_dead_and_frozen_workers_held_is_taken_over_and_comes_once(make_scene: MakeScene, lane: str) -> None:
+async def test_what_dead_and_frozen_workers_held_is_taken_over_and_comes_once(make_scene: MakeScene) -> None:
     # Given three workers of the lane
-    async with make_scene(**{lane: 3}) as scene:
-        await scene.talk(photos=0.5 if lane == "heavy" else 0.1, large_photos=0.1)
+    lane = "light"
+    async with make_scene(light=3) as scene:
+        await scene.talk()
         await scene.flow(20)
-        dead, frozen, living = getattr(scene.stack, lane)
+        dead, frozen, living = scene.stack.light
 
         # When one dies for good, and one freezes, both with jobs in their hands
         scene.keeper.leaves_alone.add(dead)
@@ -74,7 +71,7 @@ async def test_workers_are_rolled_and_nobody_is_refused(make_scene: MakeScene) -
 async def test_without_workers_messages_wait_up_to_the_bound_and_then_are_refused(make_scene: MakeScene) -> None:
     # Given no light worker, and little room
     async with make_scene(light=2, max_inbox_messages=5) as scene:
-        await scene.talk(talkers=8, guests=0, photos=0.0)
+        await scene.talk(talkers=8, guests=0)
         await scene.flow(20)
         for worker in scene.stack.light:
             scene.keeper.leaves_alone.add(worker)

@@ -10,7 +10,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 # On a busy machine anything may be slow.
 COMMON = settings(deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 
-settings.register_profile("quick", COMMON, derandomize=True, max_examples=60)
+settings.register_profile("quick", COMMON, derandomize=True, max_examples=25)
 settings.register_profile("long", COMMON, max_examples=200)
 
 

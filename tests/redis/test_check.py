@@ -21,7 +21,6 @@ from tests.support.waiting import DEADLINE
 
 Check = Callable[..., Awaitable[list[Finding]]]
 
-GIB = 2**30
 PATIENT = Timings(redis_connect=DEADLINE, redis_answer=DEADLINE)
 
 

@@ -75,7 +75,9 @@ BROKEN = [
         "front_frozen redis_fails_over redis_loses",
         parts={f"{DISPATCHER}._trim_replay_buffer": lambda *_: []},
     ),
-    Broken("it is said again under its id", "redis_loses", parts={f"{DISPATCHER}._trim_replay_buffer": _under_other_ids}),
+    Broken(
+        "it is said again under its id", "redis_loses", parts={f"{DISPATCHER}._trim_replay_buffer": _under_other_ids}
+    ),
     Broken(
         "it is said again before what comes behind it",
         "front_frozen redis_loses",

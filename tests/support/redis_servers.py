@@ -33,14 +33,6 @@ class Server(Valkey):
         for name, value in own.items():
             self._command += [f"--{name.replace('_', '-')}", value]
 
-    @property
-    def is_there(self) -> bool:
-        """Whether it answers, and has loaded its data."""
-        try:
-            return bool(self.client.ping())
-        except RedisError:
-            return False
-
     def forget(self) -> None:
         """Throws the data away; it must not be running."""
         shutil.rmtree(self._data / "appendonlydir", ignore_errors=True)

@@ -43,7 +43,7 @@ class Stacks:
         if self._stack is None or len(self.fresh_channels) < CHANNELS_OF_A_TEST:
             self._current.close()
             channels = ",".join(NAMED_CHANNELS + FRESH_CHANNELS)
-            self._stack = self._open_stack(fronts=2, light=2, heavy=2, channels=channels)
+            self._stack = self._open_stack(fronts=2, light=2, heavy=1, channels=channels)
             self._current.callback(self._stack.assert_quiet_logs)
             self._current.enter_context(self._stack)
             self._stack.forget_logs()

@@ -16,7 +16,6 @@ from tests.support.rest import Rest, eventually
 
 StartStack = Callable[..., Stack]
 
-ONE_WORKER = {"light": 0, "heavy": 0, "both": 1}
 
 GET = b"GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n"
 TEXT = b'{"author": "jane", "text": "late"}'
@@ -98,7 +97,7 @@ async def test_workers_that_are_stopped_end_in_order_and_others_go_on(io_loop: I
 
 
 async def test_a_worker_that_serves_all_lanes_is_enough(io_loop: IOLoop, start_stack: StartStack) -> None:
-    stack = start_stack(**ONE_WORKER)
+    stack = start_stack(light=0, heavy=0, both=1)
     client = await _joined(stack.fronts[0].url)
 
     for type_ in ("text", "image", "geojson"):
@@ -156,7 +155,7 @@ def _until(holds: Callable[[], bool], within: float = 60.0) -> None:
 
 
 async def test_redis_may_be_named_by_host_and_port(io_loop: IOLoop, valkey: Valkey, start_stack: StartStack) -> None:
-    stack = start_stack(**ONE_WORKER, redis_url=None, redis_host="127.0.0.1", redis_port=valkey.port)
+    stack = start_stack(heavy=0, redis_url=None, redis_host="127.0.0.1", redis_port=valkey.port)
 
     client = await _joined(stack.fronts[0].url)
     await client.until(text=await client.say())
@@ -164,7 +163,7 @@ async def test_redis_may_be_named_by_host_and_port(io_loop: IOLoop, valkey: Valk
 
 
 async def test_a_redis_url_wins_over_host_and_port(io_loop: IOLoop, start_stack: StartStack) -> None:
-    stack = start_stack(**ONE_WORKER, redis_host="127.0.0.1", redis_port=1)
+    stack = start_stack(heavy=0, redis_host="127.0.0.1", redis_port=1)
 
     client = await _joined(stack.fronts[0].url)
     await client.until(text=await client.say())
@@ -173,7 +172,7 @@ async def test_a_redis_url_wins_over_host_and_port(io_loop: IOLoop, start_stack:
 
 async def test_two_instances_on_one_redis_do_not_see_each_other(io_loop: IOLoop, start_stack: StartStack) -> None:
     # Given two instances with the same channels, and jane in the one
-    ours, theirs = start_stack(**ONE_WORKER), start_stack(**ONE_WORKER)
+    ours, theirs = start_stack(heavy=0), start_stack(heavy=0)
     jane = await _joined(ours.fronts[0].url, nickname="jane")
     here = await jane.say()
     await jane.until(text=here)
@@ -196,7 +195,7 @@ async def test_two_instances_on_one_redis_do_not_see_each_other(io_loop: IOLoop,
 
 async def test_fronts_that_share_a_port_share_its_people(io_loop: IOLoop, start_stack: StartStack) -> None:
     # Given two fronts on one port, and people who connect to it
-    stack = start_stack(**ONE_WORKER, fronts=2, shared_port=True)
+    stack = start_stack(heavy=0, fronts=2, shared_port=True)
     for front in stack.fronts:  # one may have answered for both that they are healthy
         _until(lambda front=front: "serving on" in front.new_log())
     url = stack.fronts[0].url
@@ -223,7 +222,9 @@ async def test_fronts_that_share_a_port_share_its_people(io_loop: IOLoop, start_
 async def test_settings_reach_clients_and_limits(io_loop: IOLoop, start_stack: StartStack) -> None:
     # Given an instance with settings of its own
     stack = start_stack(
-        **ONE_WORKER,
+        light=0,
+        heavy=0,
+        both=1,
         channels="Karten, Été",
         rules="Soyez gentils.",
         main_lang="fr",
@@ -269,7 +270,7 @@ async def _texts(rest: Rest, channel: str) -> list[str]:
 
 
 async def test_no_history_is_kept_where_none_is_wanted(io_loop: IOLoop, start_stack: StartStack) -> None:
-    stack = start_stack(**ONE_WORKER, max_stored_messages=0)
+    stack = start_stack(heavy=0, max_stored_messages=0)
     client = await _joined(stack.fronts[0].url)
 
     await client.until(text=await client.say())

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import cache
 
 import msgspec
 import pytest
@@ -34,8 +35,17 @@ TIMINGS = Timings(reclaim_heavy=600.0, consumer_stalled=600.0, maintenance=0.1, 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
 JANE, JOHN, MALLORY, MURIEL = (f"192.0.2.{number}" for number in range(1, 5))
-ORDINARY = as_base64(encoded(quarters(400, 300), "JPEG"))
-COSTLY = as_base64(jpeg_of_many_scans(2000, 2000, 50))  # a third of a second of a worker's time
+
+
+@cache
+def ordinary() -> str:
+    return as_base64(encoded(quarters(400, 300), "JPEG"))
+
+
+@cache
+def costly() -> str:
+    """A third of a second of a worker's time."""
+    return as_base64(jpeg_of_many_scans(2000, 2000, 50))
 
 
 class HeavyLane:
@@ -47,9 +57,9 @@ class HeavyLane:
         self._sandboxes = iter(sandboxes)
         self._names: dict[str, str] = {}  # by their sources
 
-    def job(self, name: str, client: str, image_data: str = ORDINARY, *, connection: int = 0) -> Job:
+    def job(self, name: str, client: str, image_data: str = "", *, connection: int = 0) -> Job:
         id = new_id()
-        body = msgspec.json.encode(sample("image", id=id, timestamp=1_700_000_000, image_data=image_data))
+        body = msgspec.json.encode(sample("image", id=id, timestamp=1_700_000_000, image_data=image_data or ordinary()))
         connection = connection or len(self._names) + 1
         job = replace(self.wire.job(body, type="image", id=id, connection=connection), client=client)
         self._names[str(job.source)] = name
@@ -107,8 +117,8 @@ def lane(wire: Wire, valkey: Valkey, sandboxes: list[Sandbox]) -> HeavyLane:
 async def test_what_is_costly_waits_for_what_is_ordinary_though_it_came_before(lane: HeavyLane) -> None:
     """By what is in it: it has fewer bytes than a photo."""
     await lane.send(
-        lane.job("mallory's", MALLORY, COSTLY),
-        lane.job("muriel's", MURIEL, COSTLY),
+        lane.job("mallory's", MALLORY, costly()),
+        lane.job("muriel's", MURIEL, costly()),
         lane.job("jane's", JANE),
         lane.job("john's", JOHN),
     )

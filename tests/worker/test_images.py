@@ -233,19 +233,22 @@ def test_an_alpha_channel_that_is_wholly_opaque_is_no_transparency(size: tuple[i
 
 # Which side of the scene the file's first row and first column hold (EXIF 2.32 §4.6.4, tag 274).
 @pytest.mark.parametrize(
-    ("orientation", "first_row", "first_column"),
+    ("orientation", "first_row", "first_column", "format_"),
     [
-        (1, "top", "left"),
-        (2, "top", "right"),
-        (3, "bottom", "right"),
-        (4, "bottom", "left"),
-        (5, "left", "top"),
-        (6, "right", "top"),
-        (7, "right", "bottom"),
-        (8, "left", "bottom"),
+        (1, "top", "left", "JPEG"),
+        (2, "top", "right", "JPEG"),
+        (3, "bottom", "right", "JPEG"),
+        (4, "bottom", "left", "JPEG"),
+        (5, "left", "top", "JPEG"),
+        (6, "right", "top", "JPEG"),
+        (7, "right", "bottom", "JPEG"),
+        (8, "left", "bottom", "JPEG"),
+        (6, "right", "top", "PNG"),
+        (8, "left", "bottom", "WEBP"),
+        (3, "bottom", "right", "TIFF"),
+        (5, "left", "top", "AVIF"),
     ],
 )
-@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("scale", [1, 6])
 def test_a_picture_is_turned_upright(
     orientation: int, first_row: str, first_column: str, format_: str, scale: int
@@ -313,8 +316,7 @@ def laden(format_: str, picture: Image.Image) -> bytes:
             return encoded(picture, "TIFF", tiffinfo={270: WORD, 315: WORD, 700: WORD.encode()}, exif=exif)
 
 
-@pytest.mark.parametrize("scene", [photo, drawing])
-@pytest.mark.parametrize("size", [(300, 200), (820, 600)])
+@pytest.mark.parametrize(("scene", "size"), [(photo, (300, 200)), (drawing, (820, 600))])
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "GIF", "TIFF"])
 def test_nothing_but_pixels_arrives(
     format_: str, size: tuple[int, int], scene: Callable[[int, int], Image.Image]
@@ -343,8 +345,9 @@ def p3_to_srgb(colour: tuple[int, int, int]) -> tuple[int, ...]:
     return tuple(round(255 * (1.055 * v ** (1 / 2.4) - 0.055)) for v in mixed)
 
 
-@pytest.mark.parametrize("colour", [(200, 100, 90), (90, 180, 110), (128, 128, 128)])
-@pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize(
+    ("colour", "format_"), [((200, 100, 90), "PNG"), ((90, 180, 110), "JPEG"), ((128, 128, 128), "WEBP")]
+)
 def test_a_phones_wide_colours_arrive_as_srgb(colour: tuple[int, int, int], format_: str) -> None:
     options = {"quality": 95} | ({"lossless": True} if format_ == "WEBP" else {})
     sent = encoded(Image.new("RGB", (1000, 500), colour), format_, icc_profile=display_p3(), **options)
@@ -362,8 +365,7 @@ def lab_profile() -> bytes:
 
 
 @pytest.mark.parametrize("profile", [b"rubbish", b"", display_p3()[:200], lab_profile()])
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
-@pytest.mark.parametrize("format_", ["PNG", "TIFF"])
+@pytest.mark.parametrize(("mode", "format_"), [("L", "PNG"), ("RGB", "TIFF"), ("RGBA", "PNG")])
 def test_a_bad_profile_is_no_profile(profile: bytes, mode: str, format_: str) -> None:
     sent = Image.new("RGBA", (30, 20), (80, 80, 80, 60)).convert(mode)
     arrives = fitted(encoded(sent, format_, icc_profile=profile))
@@ -537,7 +539,7 @@ def heic(picture: Image.Image, **options: Any) -> bytes:
     return encoded(picture, "HEIF", **options)
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("orientation", [1, 6])
 def test_an_iphones_photo_is_turned_once_and_says_nothing_of_its_maker(orientation: int) -> None:
     exif = Image.Exif()
     exif[ORIENTATION], exif[0x010E] = orientation, WORD
@@ -550,7 +552,7 @@ def test_an_iphones_photo_is_turned_once_and_says_nothing_of_its_maker(orientati
     text = fit(as_base64(sent), max_size=800, max_pixels=MAX_PIXELS)
     arrives = opened(text).convert("RGB")
 
-    first_row = {1: "top", 3: "bottom", 6: "right", 8: "left"}[orientation]
+    first_row = {1: "top", 6: "right"}[orientation]
     assert arrives.size == ((600, 800) if orientation >= 6 else (800, 600))
     assert is_near(arrives.getpixel(middle_of(first_row, arrives)), RED, within=30)
     assert WORD.encode() not in base64.b64decode(text)
@@ -776,7 +778,7 @@ def test_a_file_that_is_not_what_it_says_is_refused(file: bytes) -> None:
     )
 
 
-BOMB = zlib.compress(bytes(50_000_000))
+BOMB = zlib.compress(bytes(50_000_000), 1)
 
 
 @pytest.mark.parametrize(

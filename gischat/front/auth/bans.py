@@ -93,7 +93,7 @@ class Bans:
         """Sees to it that nobody speaks, or registers, under a name that may not be borne.
 
         Raises:
-            Refused: somebody does.
+            Unavailable: somebody does.
         """
         nickname = message.author or (nickname_of(message) if message.type == "newcomer" else "")
         reason = self.ban_reason(nickname) if nickname else None

@@ -1,4 +1,4 @@
-"""Gathering: what happens often is told first at once, and then at most once in an interval."""
+"""Throttle: what happens often is told first at once, and then at most once in an interval."""
 
 import asyncio
 from collections.abc import Callable

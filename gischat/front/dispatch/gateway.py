@@ -134,7 +134,7 @@ class OutboxReader:
         """What was published after the given places, there; waits for it, empty when nothing came for a while.
 
         Raises:
-            ConnectionError, Refused, RedisError: nothing was read; ask again for the same.
+            ConnectionError, Unavailable, RedisError: nothing was read; ask again for the same.
         """
         channels = [channel for channel in self.channels if channel in positions]
         keys = [self._keys[channel] for channel in channels]
@@ -185,7 +185,8 @@ class Gateway:
     ) -> "asyncio.Future[int | bytes]":
         """Puts a job into its inbox; the future has one of the answers above.
 
-        It fails with `Refused` when Redis is out of reach, with `RedisError` when it answers that, with `Lost` when the
+        It fails with `Unavailable` when Redis is out of reach, with `RedisError` when it answers that, with
+        `ConnectionLost` when the
         job may have been taken: to be asked for `again`, until it is known.
 
         Args:

@@ -53,7 +53,7 @@ class UploadQueue:
     def submit(self, address: str, size: int, bring: Upload) -> "asyncio.Future[int | bytes]":
         """Calls `bring` when it is its turn, for a body of so many bytes; the future has what it returns.
 
-        It fails with `Refused` when the line is too long, or Redis was found to be out of reach meanwhile.
+        It fails with `Unavailable` when the line is too long, or Redis was found to be out of reach meanwhile.
         """
         task = asyncio.create_task(self._wait_and_upload(address, size, bring))
         self._pending.add(task)

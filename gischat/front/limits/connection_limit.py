@@ -93,7 +93,7 @@ class ConnectionLimiter:
         """Takes a message that comes from an address without a connection.
 
         Raises:
-            TooOften: it is one too many.
+            RateLimitExceeded: it is one too many.
         """
         try:
             self._state_of(address).acquire_message(size, self._rates.now())

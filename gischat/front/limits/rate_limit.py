@@ -106,7 +106,7 @@ class AddressState:
         """Takes a message of so many bytes.
 
         Raises:
-            TooOften: it is one too many.
+            RateLimitExceeded: it is one too many.
         """
         rate = self.limits.address_messages
         wait = rate.delay(self._messages, now)
@@ -148,7 +148,7 @@ class ConnectionRateLimiter:
         """Takes a frame of so many bytes (about: characters will do) before anybody looks into it.
 
         Raises:
-            TooOften: it is one too many, of this connection or of its address.
+            RateLimitExceeded: it is one too many, of this connection or of its address.
         """
         rates = self._limits
         now = rates.now()
@@ -162,7 +162,7 @@ class ConnectionRateLimiter:
         """Takes what the frame holds, when that is work for the heavy lane.
 
         Raises:
-            TooOften: it is one too many.
+            RateLimitExceeded: it is one too many.
         """
         now, rate = self._limits.now(), self._limits.heavy
         wait = rate.delay(self._heavy, now)
@@ -171,7 +171,7 @@ class ConnectionRateLimiter:
         self._heavy = rate.acquire(self._heavy, now)
 
     def record_refusal(self) -> float:
-        """See `Visitors.refuse`."""
+        """See `AddressState.refuse`."""
         return self._address_state.record_refusal()
 
     def limit_exceeded_repeatedly(self) -> bool:

@@ -78,7 +78,7 @@ class Subscriber:
         the places are made of the time, and what is published would not be heard until the clock has caught up.
 
         Raises:
-            ConnectionError, Refused, RedisError: it could not be asked.
+            ConnectionError, Unavailable, RedisError: it could not be asked.
         """
         newest = await self._gateway.last_entry(channel)
         if newest is not None and _sort_key(newest.id) >= _sort_key(self._positions[channel]):
@@ -146,7 +146,7 @@ class Subscriber:
         """Goes on behind what cannot be heard any more: so much was published, and the outbox does not have it.
 
         Raises:
-            ConnectionError, Refused, RedisError: it could not be asked.
+            ConnectionError, Unavailable, RedisError: it could not be asked.
         """
         newest = await self._gateway.last_entry(channel)
         if newest is None or _sort_key(newest.id) <= _sort_key(self._positions[channel]):

@@ -19,7 +19,7 @@ from gischat.broker.discovery import connect
 from gischat.broker.entries import STATE_LOST, Job, Outcome, Publication, Source
 from gischat.broker.keys import GROUP, ChannelKeys
 from gischat.front.dispatch import gateway
-from gischat.front.dispatch.gateway import FORGOTTEN, TAKEN, Renewal, Snapshot
+from gischat.front.dispatch.gateway import FORGOTTEN, TAKEN, Renewal
 from gischat.front.dispatch.gateway import Gateway as FrontGateway
 from gischat.protocol.messages import Lane, new_id
 from gischat.protocol.parsing import MessageParser
@@ -454,15 +454,6 @@ async def test_old_ids_are_removed_by_and_by(start: Start, monkeypatch: pytest.M
 # The history
 
 
-async def test_the_history_holds_the_newest_messages_oldest_first(start: Start) -> None:
-    wire = start(max_stored_messages=3)
-    for number in range(5):
-        await wire.end(Publish(b"%d" % number))
-        await wire.end(Publish(b'"not stored"', stored=False))
-    snapshot = await wire.front.snapshot(CHANNEL)
-    assert (snapshot.history, snapshot.offset) == ([b"2", b"3", b"4"], 10)
-
-
 async def test_without_a_history_nothing_is_stored_or_shown(start: Start) -> None:
     wire = start(max_stored_messages=0)
     await wire.end(Publish(b"1"))
@@ -480,10 +471,6 @@ async def test_a_history_that_shall_be_shorter_is_shorter_at_once(start: Start, 
     # When its instance is started again with a lower limit
     wire.settings = settings(instance_id=wire.settings.instance_id, channels=(CHANNEL,), max_stored_messages=length)
     assert (await wire.new_front("front-2").snapshot(CHANNEL)).history == [b"3", b"4"][2 - length :]
-
-
-async def test_a_channel_without_anything_has_an_empty_history(wire: Wire) -> None:
-    assert await wire.front.snapshot(CHANNEL) == Snapshot(0, [])
 
 
 # The outbox and its bounds
@@ -584,16 +571,6 @@ async def test_what_is_too_old_is_not_retained(start: Start) -> None:
 # Nicknames
 
 
-async def test_a_nickname_is_registered_and_everyone_told(wire: Wire) -> None:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
-    job = await wire.register("jane")
-    assert await wire.outbox() == [
-        Publication(1, job.source, Outcome.PUBLISHED, "", "newcomer", job.id.encode(), job.body)
-    ]
-    assert await wire.nicknames() == ["jane"]
-    assert await wire.history() == []
-
-
 async def test_a_nickname_that_is_taken_is_refused_in_the_contracts_words(wire: Wire) -> None:
     await wire.front.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane")
@@ -605,25 +582,6 @@ async def test_a_nickname_that_is_taken_is_refused_in_the_contracts_words(wire: 
     assert (challenge.outcome, challenge.type) == (Outcome.CONTROL, "challenge")
     assert msgspec.json.decode(challenge.body) == {"connection": "front-1/1", "client": ""}
     await assert_presence_is_right(wire, {"jane": "front-1/1"})
-
-
-async def test_who_registers_another_nickname_gives_up_the_first(wire: Wire) -> None:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
-    await wire.register("jane")
-    await wire.news()
-    job = await wire.register("joan")
-    exiter, newcomer = await wire.news()
-    assert shown([exiter, newcomer]) == [("exiter", "jane"), ("newcomer", "joan")]
-    assert (exiter.source, newcomer.source) == (None, job.source)
-    await assert_presence_is_right(wire, {"joan": "front-1/1"})
-
-
-async def test_who_is_refused_another_nickname_keeps_the_first(wire: Wire) -> None:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
-    await wire.register("jane")
-    await wire.register("john", connection=2)
-    await wire.register("john")
-    await assert_presence_is_right(wire, {"jane": "front-1/1", "john": "front-1/2"})
 
 
 async def test_a_registration_that_comes_twice_is_told_once(wire: Wire) -> None:
@@ -657,16 +615,6 @@ async def test_what_a_front_says_counts_though_its_lease_has_run_out_until_it_is
     # And is swept if it does not
     await wire.front.renew_lease(CHANNEL, DEAD)
     await wire.worker.reap(CHANNEL, "front-1")
-    await assert_presence_is_right(wire, {})
-
-
-async def test_an_exiter_gives_up_the_senders_own_nickname(wire: Wire) -> None:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
-    await wire.register("jane")
-    await wire.news()
-    id = new_id()
-    job = await wire.end(Exit("jane"), encoded("exiter", id=id, exiter="jane"), id=id)
-    assert await wire.news() == [Publication(2, job.source, Outcome.PUBLISHED, "", "exiter", id.encode(), job.body)]
     await assert_presence_is_right(wire, {})
 
 
@@ -709,18 +657,6 @@ async def test_an_exiter_that_comes_twice_is_told_once(wire: Wire) -> None:
         await wire.end(Exit("jane"), encoded("exiter", id=id, exiter="jane"), id=id)
     outcomes = [one.outcome for one in await wire.outbox()]
     assert outcomes == [Outcome.PUBLISHED, Outcome.PUBLISHED, Outcome.DUPLICATE]
-
-
-async def test_a_connection_that_ends_gives_up_its_nickname(wire: Wire) -> None:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
-    for connection, nickname in enumerate(("jane", "joan"), 1):
-        await wire.register(nickname, connection=connection)
-    await wire.news()
-    job = await wire.end(Leave())
-    (told,) = await wire.news()
-    assert (told.source, told.is_broadcast) == (job.source, True)
-    assert shown([told]) == [("exiter", "jane")]
-    await assert_presence_is_right(wire, {"joan": "front-1/2"})
 
 
 async def test_a_connection_without_a_nickname_ends_in_silence(wire: Wire) -> None:
@@ -792,24 +728,6 @@ async def test_a_restored_nickname_leaves_no_ghost_of_one_that_was_registered_si
 # Likes
 
 
-async def test_a_like_goes_to_the_connection_of_the_liked_author(wire: Wire) -> None:
-    await wire.new_front("front-2").renew_lease(CHANNEL, ALIVE)
-    await wire.register("jane", front="front-2", connection=4)
-    await wire.news()
-    id, body = new_id(), encoded("like")
-    job = await wire.end(Like("jane"), body, id=id)
-    (told,) = await wire.news()
-    assert (told.to, told.body, told.source, told.outcome) == ("front-2/4", body, job.source, Outcome.DONE)
-    assert not told.is_broadcast
-    assert await wire.history() == []
-
-
-async def test_a_like_of_nobody_goes_to_nobody(wire: Wire) -> None:
-    job = await wire.end(Like("jane"), encoded("like"), id=new_id())
-    (ended,) = await wire.outbox()
-    assert (ended.source, ended.outcome, ended.to, ended.body) == (job.source, Outcome.DONE, "", b"")
-
-
 async def test_a_like_that_comes_twice_is_told_once(wire: Wire) -> None:
     await wire.front.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane")
@@ -866,16 +784,6 @@ async def test_where_nobody_has_to_be_registered_an_author_is_but_a_word(wire: W
 
 
 # Counts and leases
-
-
-async def test_everyone_is_told_how_many_are_there_over_all_living_fronts(wire: Wire) -> None:
-    for front, connections in (("front-1", 2), ("front-2", 3), ("front-1", 5)):
-        await wire.new_front(front).renew_lease(CHANNEL, ALIVE)
-        await wire.end(Count(connections), type="count", front=front)
-    published = await wire.outbox()
-    assert shown(published) == [("nb_users", 2), ("nb_users", 5), ("nb_users", 8)]
-    assert all(one.is_broadcast for one in published)
-    assert await wire.front.user_counts([CHANNEL]) == [8]
 
 
 async def test_a_front_whose_connections_have_gone_counts_none(wire: Wire) -> None:

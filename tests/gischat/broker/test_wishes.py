@@ -159,13 +159,6 @@ async def test_nicknames_are_passed_on_as_long_as_somebody_waits(wire: Wire) -> 
     await assert_presence_is_right(wire, {"jane": "front-1/2", "joan": "front-1/3"})
 
 
-async def test_ones_own_nickname_again_is_silently_right(taken: Wire) -> None:
-    job = await taken.register("jane", connection=1)
-    (told,) = await taken.news()
-    assert (told.outcome, told.source, told.body) == (Outcome.DONE, job.source, b"")
-    await assert_presence_is_right(taken, {"jane": "front-1/1"})
-
-
 async def test_a_newcomer_under_an_id_that_was_published_before_registers_nobody_in_silence(wire: Wire) -> None:
     await wire.front.renew_lease(CHANNEL, ALIVE)
     id = new_id()

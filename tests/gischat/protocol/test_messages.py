@@ -26,7 +26,6 @@ CLIENT_TYPES = [type_ for type_ in KEYS if type_ not in ("nb_users", "uncomplian
 
 ID = "0B3C5f0e-0000-1000-8000-00805f9b34fb"  # in mixed case: it is kept as it was written
 NOTHING_TO_READ = "There is nothing to read in this text: write something."
-OTHER_ID = "00000000-0000-0000-0000-000000000000"
 
 HEAD = ["type", "id", "timestamp"]
 SIGNED = ["author", "avatar"]
@@ -123,24 +122,6 @@ def test_a_reply_keeps_what_it_replies_to_as_its_last_key(type_: str) -> None:
     assert completed["in_reply_to_id"] == ID
 
 
-@pytest.mark.parametrize("type_", sorted(set(CLIENT_TYPES) - set(REPLYABLE)))
-def test_what_cannot_be_a_reply_loses_the_key(type_: str) -> None:
-    assert list(content(sample(type_, in_reply_to_id="no UUID even"))) == HEAD + ORDER[type_]
-
-
-@pytest.mark.parametrize("type_", CLIENT_TYPES)
-def test_unknown_keys_are_dropped_unread(type_: str) -> None:
-    text = raw(type_, nb_users="1e999", reason='"be quiet"', **{"": "[" * 50 + "]" * 50})
-    assert list(content(text)) == HEAD + ORDER[type_]
-
-
-@pytest.mark.parametrize("type_", CLIENT_TYPES)
-def test_the_order_in_which_keys_come_does_not_matter(type_: str) -> None:
-    given = sample(type_, id=ID, timestamp=1_700_000_000)
-    turned = dict(reversed(given.items()))
-    assert read(turned).body == read(given).body
-
-
 @pytest.mark.parametrize("type_", CLIENT_TYPES)
 def test_a_message_names_its_type_and_id_beside_its_body(type_: str) -> None:
     message = read(sample(type_))
@@ -153,13 +134,6 @@ def test_the_slow_types_have_a_lane_of_their_own() -> None:
     assert set(HEAVY_TYPES) == {"image", "geojson"}
 
 
-@pytest.mark.parametrize("type_", CLIENT_TYPES)
-def test_bytes_are_read_as_their_text_is(type_: str) -> None:
-    given = sample(type_, id=ID, timestamp=1)
-    text = json.dumps(given, ensure_ascii=False)
-    assert read(text.encode()) == read(text)
-
-
 # Ids and timestamps: the client's own, or ours
 
 
@@ -170,12 +144,6 @@ def test_without_an_id_and_a_timestamp_a_message_gets_them(monkeypatch: pytest.M
     assert first["id"] != second["id"]
     for completed in (first, second):
         assert str(uuid.UUID(completed["id"])) == completed["id"]
-
-
-@pytest.mark.parametrize("type_", CLIENT_TYPES)
-def test_a_clients_own_id_and_timestamp_are_kept(type_: str) -> None:
-    completed = content(sample(type_, id=ID, timestamp=0))
-    assert (completed["id"], completed["timestamp"]) == (ID, 0)
 
 
 NO_UUIDS = [
@@ -238,13 +206,6 @@ def test_an_optional_field_may_be_null_or_absent_and_is_null_then(type_: str) ->
     given = sample(type_, id=ID, timestamp=1)
     assert read({**given, **dict.fromkeys(optional)}).body == read(given).body
     assert all(content(given)[key] is None for key in optional)
-
-
-@pytest.mark.parametrize("type_", REPLYABLE)
-def test_a_null_id_timestamp_or_reply_means_none_was_given(type_: str) -> None:
-    completed = content(sample(type_, **dict.fromkeys(NULL_IS_ABSENT)))
-    assert list(completed) == HEAD + ORDER[type_]
-    contract.check(completed)
 
 
 @pytest.mark.parametrize("type_", CLIENT_TYPES)
@@ -474,7 +435,7 @@ def test_bytes_that_are_no_utf8_are_refused_wherever_they_stand(key: str) -> Non
         assert refusal(other).reason == "The message is not written in UTF-8."
 
 
-@pytest.mark.parametrize("depth", [1_000, 100_000, 1_000_000])
+@pytest.mark.parametrize("depth", [20_000, 1_000_000])  # Python 3.11 refuses 1000 already, 3.13 takes 10 000
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 def test_bottomless_json_is_refused_in_words(depth: int, opening: str) -> None:
     nested = opening * depth + "1" + {"[": "]"}.get(opening, "}") * depth

@@ -1,4 +1,4 @@
-"""Gathering: the first at once, the others together. Time is virtual: no test waits."""
+"""Throttle: the first at once, the others together. Time is virtual: no test waits."""
 
 import asyncio
 

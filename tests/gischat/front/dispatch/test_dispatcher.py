@@ -2,14 +2,12 @@
 
 import asyncio
 import gc
-import random
 from functools import partial
 from typing import Any, cast
 
 import msgspec
 import pytest
 
-from gischat.broker.client import ConnectionLost
 from gischat.broker.entries import COUNT, HEARTBEAT, RESTORE, Job, Outcome, Source
 from gischat.broker.resp_errors import ResponseError
 from gischat.errors import RefusalReason, Unavailable
@@ -21,7 +19,7 @@ from gischat.front.dispatch.dispatcher import (
     JobQueue,
     JobResult,
 )
-from gischat.front.dispatch.gateway import DAMAGED, FORGOTTEN, FULL, TAKEN, JobState, JobStatus
+from gischat.front.dispatch.gateway import DAMAGED, FORGOTTEN, FULL, JobState, JobStatus
 from gischat.protocol.messages import Lane, Message, uncompliant
 from tests.gischat.front.fakes import CHANNEL, FRONT, FakeGateway, Inquired, message, publication
 from tests.support.contract import check
@@ -800,53 +798,3 @@ async def test_a_front_that_stops_does_not_refuse_what_is_said_once_more() -> No
 
 
 # All of it together
-
-
-@pytest.mark.parametrize("seed", range(40))
-@virtual_time
-async def test_whatever_happens_each_is_told_once_and_in_order(seed: int) -> None:
-    # Given connections that send while Redis answers early, late, with faults, and ends come twice
-    chance = random.Random(seed)
-    scene = Scene(answers=False, max_waiting_messages=10)
-    dispatcher = [scene.open() for _ in range(3)]
-    submitted: dict[int, list[Message]] = {job_queue.id: [] for job_queue in dispatcher}
-
-    def submit() -> None:
-        job_queue = chance.choice(dispatcher)
-        one = message(str(chance.random()))
-        try:
-            scene.submit(job_queue, one)
-        except Unavailable:
-            return
-        submitted[job_queue.id].append(one)
-
-    def answer() -> None:
-        unanswered = [asked.taken for asked in scene.gateway.enqueued if not asked.taken.done()]
-        for taken in chance.sample(unanswered, min(2, len(unanswered))):
-            said = chance.choice([TAKEN, FULL, FORGOTTEN, None])
-            if said is None:
-                taken.set_exception(
-                    chance.choice([Unavailable("Redis is away"), ConnectionLost("cut off"), ResponseError("OOM")])
-                )
-            else:
-                taken.set_result(said)
-
-    def end() -> None:
-        for job in scene.gateway.jobs[-chance.randint(1, 6) :]:
-            scene.end(job)
-
-    for _ in range(150):
-        chance.choice([submit, submit, answer, end, scene.dispatcher.resend_in_flight])()
-        await asyncio.sleep(0)
-    # When everything that is on its way comes to its end at last
-    scene.gateway.answers = True
-    while not scene.dispatcher.are_idle:
-        scene.end(scene.gateway.jobs[-1])
-        for job in list(scene.gateway.jobs):
-            scene.end(job)
-    await pass_time(10)
-    # Then of each connection every message was told of once, in the order in which it was taken
-    told = scene.ended()
-    for messages in submitted.values():
-        assert [one for one in told if one in messages] == messages
-    assert len(told) == sum(map(len, submitted.values())) > 20
