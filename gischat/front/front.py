@@ -33,13 +33,15 @@ from gischat.front.sockets.drops import Drops
 from gischat.front.sockets.memory import Memory
 from gischat.front.sockets.turns import Turns
 from gischat.front.sockets.uploads import Uploads
-from gischat.messages import Message
+from gischat.messages import Lane, Message
 from gischat.metrics import Closing, Delay, Unwelcome
 from gischat.reading import Messages
 from gischat.settings import Settings
 from gischat.streams.answers import RedisError
 from gischat.streams.multiplexer import Redis
 from gischat.timings import Timings
+
+NO_HEAVY_WORKER = "pictures and layers wait: is a heavy worker running?"
 
 
 class Front:
@@ -93,6 +95,7 @@ class Front:
         for delay in Delay:
             metrics.READING_DELAYED.labels(delay)
         self.is_draining = False
+        self._lacks_heavy_worker = False  # when the status was last read
         self._head_counts = dict.fromkeys(settings.channels, 0)
 
     def _recent_messages(self) -> RecentMessages:
@@ -161,7 +164,8 @@ class Front:
 
     async def _encode_status(self) -> bytes:
         counts = await self.head_counts()
-        healthy = self.circle.is_closed and not self.presence.damaged
+        await self._look_for_heavy_worker()
+        healthy = self.circle.is_closed and not self.degradations()
         return msgspec.json.encode(
             {
                 "status": "ok" if healthy else "degraded",
@@ -180,12 +184,32 @@ class Front:
         }
         return [reason for reason, holds in reasons.items() if holds]
 
-    def damages(self) -> list[str]:
-        """What is wrong with single channels, which an operator has to repair."""
-        return [
+    async def _look_for_heavy_worker(self) -> None:
+        """Notes whether jobs wait in the heavy lane and no worker of it is alive.
+
+        A worker that lives takes a job of some channel at once, and renews its claim several times before it would be
+        taken for dead.
+        """
+        with contextlib.suppress(Refused, RedisError):
+            backlogs = await self.gateway.backlogs([Lane.HEAVY])
+            patience = self.timings.reclaim_heavy
+            self._lacks_heavy_worker = (
+                max(one.age for one in backlogs) > patience and min(one.idle for one in backlogs) > patience
+            )
+
+    async def look_for_degradations(self) -> None:
+        """Brings `degradations` up to date, together with all who ask for the status; not for long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.timings.scrape):
+                await self.status.get()
+
+    def degradations(self) -> list[str]:
+        """What does not work although clients are welcome: single channels, the heavy lane. For an operator to mend."""
+        damages = [
             f"channel {channel}: in redis, these keys are of a wrong type: {', '.join(keys)}"
             for channel, keys in self.presence.damaged.items()
         ]
+        return damages + [NO_HEAVY_WORKER] * self._lacks_heavy_worker
 
     async def drain(self) -> None:
         """Lets what was sent before be published, then says goodbye to everyone and tells the channels."""

@@ -150,9 +150,10 @@ class Alive(JsonHandler):
 class Ready(JsonHandler):
     """`/readyz`: messages go round, and new clients are welcome."""
 
-    def get(self) -> None:
-        reasons = self.front.reasons_not_ready()
-        self.answer({"ready": not reasons, "reasons": reasons + self.front.damages()}, 503 if reasons else 200)
+    async def get(self) -> None:
+        if not (reasons := self.front.reasons_not_ready()):
+            await self.front.look_for_degradations()
+        self.answer({"ready": not reasons, "reasons": reasons + self.front.degradations()}, 503 if reasons else 200)
 
 
 class Users(ChannelHandler):
