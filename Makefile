@@ -15,7 +15,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check status test test-unit test-long check-alerts check-qgis simulate soak bench lint audit lock format clean
+.PHONY: help run check status test test-unit test-long check-alerts check-qgis simulate soak bench lint audit lock release format clean
 
 help:
 	@echo "make run      the chat, in the foreground; Ctrl-C stops it"
@@ -32,6 +32,7 @@ help:
 	@echo "make lint     ruff and mypy"
 	@echo "make audit    known vulnerabilities in what is installed (asks PyPI's advisories)"
 	@echo "make lock     constraints.txt anew: the newest versions of all dependencies"
+	@echo "make release  builds, checks and tags the version of gischat/__init__.py and CHANGELOG.md"
 	@echo "make format   what ruff can put right by itself"
 	@echo "make clean    remove what make has made; the chat's data (.state) stays"
 
@@ -91,6 +92,9 @@ audit: .venv/.installed-audit
 lock: .venv/.installed-lock
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-annotate \
 		--custom-compile-command "make lock" --output-file constraints.txt setup.py
+
+release: .venv/.installed-release
+	@deploy/release
 
 format: .venv/.installed-dev
 	@$(BIN)/ruff check --fix .

