@@ -14,7 +14,7 @@ from tornado.routing import URLSpec
 
 from gischat.front.front import Front
 from gischat.front.handlers.answers import FOR_SWAGGER_UI
-from gischat.front.handlers.rest import Page, PublicHandler
+from gischat.front.handlers.rest import Moved, Page, PublicHandler
 from gischat.settings import Settings
 
 
@@ -22,7 +22,8 @@ def routes(front: Front) -> list[URLSpec]:
     """The paths of the documentation."""
     return [
         URLSpec(r"/openapi\.json", OpenApi, {"front": front}),
-        URLSpec(r"/docs/?()", Docs, {"path": str(Path(__file__).parents[2] / "web")}),
+        URLSpec(r"/docs/", Moved, {"url": "../docs"}),  # where the page's relative addresses hold
+        URLSpec(r"/docs()", Docs, {"path": str(Path(__file__).parents[2] / "web")}),
         URLSpec(r"/docs/(swagger-ui\.css|swagger-ui-bundle\.js)", Page, {"path": str(_swagger_ui())}),
     ]
 

@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from tornado.web import HTTPError, StaticFileHandler
+from tornado.web import HTTPError, RedirectHandler, StaticFileHandler
 
 from gischat import __version__
 from gischat.errors import Cause, Refused, Uncompliant
@@ -234,6 +234,10 @@ class OneTooMany(JsonHandler):
 class NotFound(JsonHandler):
     def prepare(self) -> None:
         self.answer({"detail": "Not Found"}, 404)
+
+
+class Moved(Handler, RedirectHandler):
+    """Sends a browser on to where the page is."""
 
 
 class Page(Handler, StaticFileHandler):
