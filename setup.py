@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 
 # What operators need goes into the package, where gischat/supervision/files.py finds it.
 SHIPPED = ("supervisord.conf", ".env.example", "deploy")
-OF_A_CLONE = ("install", "release", "docker", "README.md", "__pycache__")
+OF_A_CLONE = ("install", "release", "docker", "deb", "README.md", "__pycache__")
 
 
 class BuildWithFiles(build_py):
