@@ -15,7 +15,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check status test test-unit test-long check-alerts check-qgis simulate soak bench lint audit lock release format clean
+.PHONY: help run check status test test-unit test-long check-alerts check-qgis simulate soak bench lint audit lock release deb check-deb format clean
 
 help:
 	@echo "make run      the chat, in the foreground; Ctrl-C stops it"
@@ -33,6 +33,8 @@ help:
 	@echo "make audit    known vulnerabilities in what is installed (asks PyPI's advisories)"
 	@echo "make lock     constraints.txt anew: the newest versions of all dependencies"
 	@echo "make release  builds, checks and tags the version of gischat/__init__.py and CHANGELOG.md"
+	@echo "make deb      dist/gischat_VERSION_ARCH.deb, for this Debian"
+	@echo "make check-deb   … and installs, upgrades and purges it in a Debian of its own, as root"
 	@echo "make format   what ruff can put right by itself"
 	@echo "make clean    remove what make has made; the chat's data (.state) stays"
 
@@ -95,6 +97,14 @@ lock: .venv/.installed-lock
 
 release: .venv/.installed-release
 	@deploy/release
+
+deb: .venv/.installed-release
+	@deploy/deb/build
+
+# Apart from the tests, for a Debian takes minutes.
+check-deb: deb
+	@tests/install-tools deb
+	@deploy/deb/check dist/gischat_*.deb
 
 format: .venv/.installed-dev
 	@$(BIN)/ruff check --fix .

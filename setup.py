@@ -50,6 +50,7 @@ setup(
     description="A chat server for people who work with maps: the server of QGIS's QChat plugin and of QField's",
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
+    author="The gischat authors",
     license="MIT",
     license_files=["LICENSE"],
     keywords=["chat", "gis", "qgis", "qchat", "qfield", "geojson", "websocket"],
@@ -79,6 +80,7 @@ setup(
     extras_require={
         "heic": ["pillow-heif>=1.8.1,<2"],
         "test": [
+            "ansible-core>=2.19,<3",
             "axe-playwright-python>=0.1.8,<0.2",  # for the axe.min.js in it, the newest that PyPI has
             "build>=1.3,<2",
             "helm-python-sdk>=0.2.2,<0.3",  # Helm itself, as a library
