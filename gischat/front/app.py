@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -43,7 +44,11 @@ def routes(front: Services) -> list[URLSpec]:
     """Every path that a front answers."""
     parts = {"front": front}
     web = {"path": str(WEB)}
+    base = front.settings.base_path
+    # The page's addresses are relative: they hold behind a slash.
+    moved = [URLSpec(re.escape(base), rest.Moved, {"url": f"{base}/"})] if base else []
     return [
+        *moved,
         URLSpec(r"/()", rest.Page, web | {"default_filename": "index.html"}),
         URLSpec(r"/web/(.+)", rest.Page, web),
         URLSpec(r"/version", rest.Version, parts),
@@ -82,7 +87,7 @@ class FrontApplication(Application):
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         identify(request, is_vouched_for=self._proxies.resolve_client(request))
-        request.path = _normalized_path(request.path)
+        request.path = _normalized_path(request.path, self._front.settings.base_path)
         found = self._cached.find(request) or super().find_handler(request, **kwargs)
         if issubclass(found.handler_class, RATE_LIMIT_EXEMPT):
             return found
@@ -94,15 +99,16 @@ class FrontApplication(Application):
         return self.get_handler_delegate(request, rest.TooManyRequests, {"front": self._front, "refusal": refusal})
 
 
-def _normalized_path(path: str) -> str:
-    """A request's path: where people end an instance's address with a slash, clients ask for paths that begin with two.
+def _normalized_path(path: str, base: str) -> str:
+    """A request's path below the instance's base, if it has one: a proxy may strip that or leave it.
 
-    Operators' paths are never spelled so: whatever stands before a front keeps them from the world by their names.
+    Where people end an instance's address with a slash, clients ask for paths that begin with two. Operators' paths are
+    never spelled so, and have no base: whatever stands before a front keeps them from the world by their names.
     """
-    if not path.startswith("//"):
-        return path
-    with_one = "/" + path.lstrip("/")
-    return path if with_one.startswith(OPERATOR_PATHS) else with_one
+    below = path.removeprefix(base) if path.startswith(f"{base}/") else path
+    if below.startswith("//"):
+        below = "/" + below.lstrip("/")
+    return path if below.startswith(OPERATOR_PATHS) else below
 
 
 def application(front: Services) -> Application:

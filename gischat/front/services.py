@@ -36,10 +36,12 @@ from gischat.front.transport.read_scheduler import ReadScheduler
 from gischat.front.transport.upload_watch import UploadWatch
 from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason, Delay, RejectReason
-from gischat.protocol.messages import Message
+from gischat.protocol.messages import Lane, Message
 from gischat.protocol.parsing import MessageParser
 from gischat.settings import Settings
 from gischat.timings import Timings
+
+NO_HEAVY_WORKER = "pictures and layers wait: is a heavy worker running?"
 
 
 class Services:
@@ -101,6 +103,7 @@ class Services:
         for delay in Delay:
             metrics.READING_DELAYED.labels(delay)
         self.is_draining = False
+        self._lacks_heavy_worker = False  # when the status was last read
         self._user_counts = dict.fromkeys(settings.channels, 0)
 
     def _recent_messages(self) -> RecentMessages:
@@ -169,7 +172,8 @@ class Services:
 
     async def _encode_status(self) -> bytes:
         counts = await self.user_counts()
-        healthy = self.probe.is_healthy and not self.leases.damaged
+        await self._look_for_heavy_worker()
+        healthy = self.probe.is_healthy and not self.degradations()
         return msgspec.json.encode(
             {
                 "status": "ok" if healthy else "degraded",
@@ -188,12 +192,32 @@ class Services:
         }
         return [reason for reason, holds in reasons.items() if holds]
 
-    def damaged_channels(self) -> list[str]:
-        """What is wrong with single channels, which an operator has to repair."""
-        return [
+    async def _look_for_heavy_worker(self) -> None:
+        """Notes whether jobs wait in the heavy lane and no worker of it is alive.
+
+        A worker that lives takes a job of some channel at once, and renews its claim several times before it would be
+        taken for dead.
+        """
+        with contextlib.suppress(Unavailable, RedisError):
+            backlogs = await self.gateway.backlogs([Lane.HEAVY])
+            patience = self.timings.reclaim_heavy
+            self._lacks_heavy_worker = (
+                max(one.age for one in backlogs) > patience and min(one.idle for one in backlogs) > patience
+            )
+
+    async def look_for_degradations(self) -> None:
+        """Brings `degradations` up to date, together with all who ask for the status; not for long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.timings.scrape):
+                await self.status.get()
+
+    def degradations(self) -> list[str]:
+        """What does not work although clients are welcome: single channels, the heavy lane. For an operator to mend."""
+        damages = [
             f"channel {channel}: in redis, these keys are of a wrong type: {', '.join(keys)}"
             for channel, keys in self.leases.damaged.items()
         ]
+        return damages + [NO_HEAVY_WORKER] * self._lacks_heavy_worker
 
     async def drain(self) -> None:
         """Lets what was sent before be published, then says goodbye to everyone and tells the channels."""

@@ -20,16 +20,22 @@ def url(host: str, port: int) -> str:
 
 def lacking(host: str, port: int) -> str | None:
     """Why the chat does not work; None if it does."""
+    is_ready, reasons = _readiness(host, port)
+    return None if is_ready else reasons
+
+
+def _readiness(host: str, port: int) -> tuple[bool, str]:
+    """Whether the chat works; and what does not, which may be a part of it."""
     connection = http.client.HTTPConnection(LOOPBACK.get(host, host), port, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", "/readyz")
         answer = connection.getresponse()
         body = answer.read()
     except (OSError, http.client.HTTPException):
-        return f"no front answers on port {port}"
+        return False, f"no front answers on port {port}"
     finally:
         connection.close()
-    return None if answer.status == http.HTTPStatus.OK else _reasons(body)
+    return answer.status == http.HTTPStatus.OK, _reasons(body)
 
 
 def print_health(control_socket: Path) -> bool:
@@ -41,15 +47,16 @@ def print_health(control_socket: Path) -> bool:
     remote = supervisord(control_socket)
     host, port = remote.gischat.address()
     numbers = Counter(process["group"] for process in remote.supervisor.getAllProcessInfo())
-    lack = lacking(host, int(port)) if numbers["fronts"] else None
+    is_ready, reasons = _readiness(host, int(port)) if numbers["fronts"] else (True, "")
     if not numbers["fronts"]:
         print("gischat: no front here; one elsewhere says whether the chat is well (/readyz)")
     else:
-        print(f"gischat: {url(host, int(port))} — {f'NOT WELL: {lack}' if lack else 'well'}")
+        found = ("well, but " if is_ready else "NOT WELL: ") + reasons if reasons else "well"
+        print(f"gischat: {url(host, int(port))} — {found}")
     if not numbers["heavy"]:
         print("gischat: no heavy worker here: pictures and layers wait, unless another machine has one")
     sys.stdout.flush()  # before supervisorctl's own lines
-    return lack is None
+    return is_ready
 
 
 def _reasons(body: bytes) -> str:

@@ -1,4 +1,4 @@
-/** What the page asks the server over HTTP, and where its websocket is. */
+/** What the page asks the server over HTTP, and where its websocket is. All addresses are relative to the page's. */
 
 import { token } from "./tokens.js";
 
@@ -13,11 +13,11 @@ async function getJson(path, headers) {
   return response.json();
 }
 
-const channelPath = (channel, rest) => `/channel/${encodeURIComponent(channel)}/${rest}`;
+const channelPath = (channel, rest) => `channel/${encodeURIComponent(channel)}/${rest}`;
 
-export const rules = () => getJson("/rules");
-export const channels = () => getJson("/channels");
-export const status = () => getJson("/status");
+export const rules = () => getJson("rules");
+export const channels = () => getJson("channels");
+export const status = () => getJson("status");
 export const users = (channel) => getJson(channelPath(channel, "users"), authorization(channel));
 
 /** Whether the server lets us into a channel, by the token that we have or without one. If it does not answer: yes. */
@@ -45,7 +45,7 @@ let imageLimit;
 /** How many characters of base64 a picture may have. Only the API's own description tells it, so it is asked when
  *  the first picture is picked, and not by those who only talk. */
 export function maxImageLength() {
-  imageLimit ??= getJson("/openapi.json").then(
+  imageLimit ??= getJson("openapi.json").then(
     (document) => document.components.schemas.SendImage.properties.image_data.maxLength,
   );
   imageLimit.catch(() => { imageLimit = undefined; });

@@ -1,7 +1,7 @@
 /* global SwaggerUIBundle */
 
 SwaggerUIBundle({
-  url: "/openapi.json",
+  url: "openapi.json",
   domNode: document.getElementById("documentation"),
   deepLinking: true,
   validatorUrl: null, // its badge would send the document's address to swagger.io

@@ -1,4 +1,4 @@
-"""A real nginx, with the site that we ship or with another."""
+"""Real proxies: what they have in common, and nginx with the site that we ship or with another."""
 
 import http.client
 import os
@@ -37,19 +37,12 @@ http {{
 """
 
 
-class Nginx(Process):
-    """nginx with one site file, which listens on these ports."""
+class ProxyServer(Process):
+    """A proxy that listens on these ports as long as it is entered."""
 
-    HABITS = ""  # what operators say for all of their sites
-
-    def __init__(self, directory: Path, site: str, *ports: Port) -> None:
+    def __init__(self, directory: Path, command: Sequence[str], *ports: Port) -> None:
         self._ports = ports
-        (directory / "site.conf").write_text(site)
-        user = "user root root;" if os.geteuid() == 0 else ""
-        configuration = directory / "nginx.conf"
-        configuration.write_text(AROUND.format(directory=directory, user=user, habits=self.HABITS))
-        command = [executable(), "-p", str(directory), "-e", "stderr", "-c", str(configuration)]
-        super().__init__("nginx", command, {}, directory)
+        super().__init__(Path(command[0]).name, list(command), {}, directory)
 
     @property
     def url(self) -> str:
@@ -67,23 +60,25 @@ class Nginx(Process):
         self.stop()
 
 
-class Site(Nginx):
-    """The site that we ship, before fronts at these addresses; `settings` as those of the fronts, in capitals."""
+class Nginx(ProxyServer):
+    """nginx with one site file."""
 
-    HABITS = "charset utf-8; charset_types *; gzip on; gzip_types *;"
+    HABITS = ""  # what operators say for all of their sites
 
-    def __init__(self, directory: Path, fronts: Sequence[str], **settings: str) -> None:
-        http_port, https_port = Port(), Port()
-        self.http_port, self.https_port = http_port.number, https_port.number
-        self.webroot = directory / "webroot"
-        self.webroot.mkdir()
-        self.access_log = directory / "gischat.log"
-        self.authority = trustme.CA()
-        _certify(self.authority, directory)
-        arguments = [NAME, *fronts, "--certificates", str(directory), "--logs", str(directory)]
-        arguments += ["--webroot", str(self.webroot)]
-        arguments += ["--http-port", str(self.http_port), "--https-port", str(self.https_port)]
-        super().__init__(directory, site(*arguments, **settings), http_port, https_port)
+    def __init__(self, directory: Path, site: str, *ports: Port) -> None:
+        (directory / "site.conf").write_text(site)
+        user = "user root root;" if os.geteuid() == 0 else ""
+        configuration = directory / "nginx.conf"
+        configuration.write_text(AROUND.format(directory=directory, user=user, habits=self.HABITS))
+        command = [executable(), "-p", str(directory), "-e", "stderr", "-c", str(configuration)]
+        super().__init__(directory, command, *ports)
+
+
+class Https:
+    """What a proxy answers over HTTPS, with a certificate of this authority."""
+
+    https_port: int
+    authority: trustme.CA
 
     @property
     def url(self) -> str:
@@ -114,10 +109,29 @@ class Site(Nginx):
             connection.close()
 
 
-def executable() -> str:
-    """Debian keeps it where only root looks."""
-    found = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
-    assert found, "there is no nginx: tests/install-tools installs it"
+class Site(Https, Nginx):
+    """The site that we ship, before fronts at these addresses; `settings` as those of the fronts, in capitals."""
+
+    HABITS = "charset utf-8; charset_types *; gzip on; gzip_types *;"
+
+    def __init__(self, directory: Path, fronts: Sequence[str], **settings: str) -> None:
+        http_port, https_port = Port(), Port()
+        self.http_port, self.https_port = http_port.number, https_port.number
+        self.webroot = directory / "webroot"
+        self.webroot.mkdir()
+        self.access_log = directory / "gischat.log"
+        self.authority = trustme.CA()
+        certify(self.authority, directory)
+        arguments = [NAME, *fronts, "--certificates", str(directory), "--logs", str(directory)]
+        arguments += ["--webroot", str(self.webroot)]
+        arguments += ["--http-port", str(self.http_port), "--https-port", str(self.https_port)]
+        super().__init__(directory, site(*arguments, **settings), http_port, https_port)
+
+
+def executable(name: str = "nginx") -> str:
+    """Debian keeps servers where only root looks."""
+    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
+    assert found, f"there is no {name}: tests/install-tools installs it"
     return found
 
 
@@ -128,7 +142,8 @@ def site(*arguments: str, **settings: str) -> str:
     return ran.stdout
 
 
-def _certify(authority: trustme.CA, directory: Path) -> None:
+def certify(authority: trustme.CA, directory: Path) -> None:
+    """Puts fullchain.pem and privkey.pem into a directory."""
     certificate = authority.issue_cert(NAME)
     for blob in certificate.cert_chain_pems:
         blob.write_to_path(directory / "fullchain.pem", append=True)

@@ -10,20 +10,18 @@ import shlex
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
-from importlib.metadata import requires, version
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from gischat.__main__ import COMMANDS
 from gischat.settings import variables
 from tests.deploy.deployment import ROOT
 from tests.deploy.nginx import Nginx
+from tests.deploy.test_locked import PYTHONS
 from tests.support.client import Client
 from tests.support.processes import HOST, Port, Stack
 from tests.support.settings import settings
@@ -48,12 +46,6 @@ def instructions(name: str) -> list[str]:
 def copied() -> list[str]:
     """What of the project gets into the image."""
     return [path for copy in instructions("COPY") if "--from" not in copy for path in copy.split()[:-1]]
-
-
-def pins() -> dict[str, str]:
-    lines = (ROOT / "deploy/docker/constraints.txt").read_text("utf-8").splitlines()
-    pairs = [line.split("==") for line in lines if not line.startswith("#")]
-    return {canonicalize_name(name): pin for name, pin in pairs}
 
 
 # --- the image
@@ -86,43 +78,9 @@ def test_it_does_not_run_as_root() -> None:
     assert f"--uid {user} " in DOCKERFILE
 
 
-IMAGE = {"python_version": "3.13", "python_full_version": "3.13.0"}  # what markers see there, whatever runs the tests
-
-
-def test_the_image_has_the_python_that_its_packages_are_chosen_for() -> None:
-    assert (ROOT / "Dockerfile").read_text("utf-8").count(f"FROM python:{IMAGE['python_version']}-slim") == 2
-
-
-def _requirements() -> Iterator[Requirement]:
-    lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
-    yield from (Requirement(line) for line in lines if line and not line.startswith("#"))
-
-
-def _all_requirements(unread: list[Requirement]) -> Iterator[Requirement]:
-    """With what these need themselves, and so on."""
-    known = set()
-    while unread:
-        one = unread.pop()
-        yield one
-        extras = one.extras or {""}
-        if (one.name, *extras) not in known:
-            known.add((one.name, *extras))
-            needed = [Requirement(line) for line in requires(one.name) or []]
-            unread += [
-                r for r in needed if not r.marker or any(r.marker.evaluate(IMAGE | {"extra": e}) for e in extras)
-            ]
-
-
-def test_every_package_of_the_image_has_a_version() -> None:
-    pinned = pins()
-    loose = {str(one) for one in _all_requirements(list(_requirements())) if canonicalize_name(one.name) not in pinned}
-    assert loose == set(), "make them anew: deploy/docker/pin"
-
-
-@pytest.mark.parametrize("requirement", list(_requirements()), ids=lambda requirement: requirement.name)
-def test_the_versions_are_such_as_we_ask_for(requirement: Requirement) -> None:
-    assert requirement.specifier.contains(pins()[canonicalize_name(requirement.name)])
-    assert requirement.specifier.contains(version(requirement.name))
+def test_the_image_has_a_python_that_the_versions_are_locked_for() -> None:
+    (tag,) = {line.split()[0] for line in instructions("FROM")}
+    assert tag.removeprefix("python:").removesuffix("-slim-trixie") in {python.rpartition(".")[0] for python in PYTHONS}
 
 
 # --- compose

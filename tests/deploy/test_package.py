@@ -29,15 +29,20 @@ def run(*command: str | Path, cwd: Path) -> str:
     return ran.stdout
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from the source distribution, so that this is whole, too."""
-    clone, made = tmp_path_factory.mktemp("clone"), tmp_path_factory.mktemp("made")
+def copy_clone(target: Path) -> Path:
+    """What git has and would have of this project."""
     tracked = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=ROOT).split("\0")
     for name in filter(None, tracked):
         if (ROOT / name).is_file():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, clone / name)
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target / name)
+    return target
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from the source distribution, so that this is whole, too."""
+    clone, made = copy_clone(tmp_path_factory.mktemp("clone")), tmp_path_factory.mktemp("made")
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", made, clone, cwd=made)
     (built,) = made.glob("*.whl")
     return built
@@ -115,3 +120,39 @@ def test_a_clone_writes_them_out_too_and_over_nothing(tmp_path: Path) -> None:
     assert chat.gischat("files", str(tmp_path / "new")).returncode == 0
     refused = chat.gischat("files", str(tmp_path / "new"))
     assert (refused.returncode, refused.stderr) == (1, f"gischat: {tmp_path}/new is not an empty directory\n")
+
+
+def test_a_release_is_of_what_is_committed_and_of_one_version(tmp_path: Path) -> None:
+    # Given a clone with another version
+    clone = copy_clone(tmp_path / "clone")
+    (clone / "gischat/__init__.py").write_text('__version__ = "9.8.7"\n')
+
+    def git(*arguments: str) -> str:
+        return run("git", "-c", "user.name=jane", "-c", "user.email=jane@example.org", *arguments, cwd=clone).strip()
+
+    def release() -> "subprocess.CompletedProcess[str]":
+        # … whose tag needs a name, too
+        environment = os.environ | {"PYTHON": sys.executable, "EMAIL": "jane@example.org", "GIT_COMMITTER_NAME": "jane"}
+        return subprocess.run(
+            clone / "deploy/release", env=environment, capture_output=True, text=True, timeout=BUILD_SECONDS
+        )
+
+    git("init", "--quiet")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "Begin")
+    changelog = clone / "CHANGELOG.md"
+
+    # When the changelog does not say that version, or says it and is not committed, then there is no release
+    assert "CHANGELOG.md begins with '## Unreleased' instead of '## 9.8.7 - " in release().stderr
+    changelog.write_text(changelog.read_text("utf-8").replace("## Unreleased", "## 9.8.7 - 2026-11-28", 1), "utf-8")
+    assert "not committed" in release().stderr
+
+    # When all say the same, then the packages and the tag are of that version
+    git("commit", "--quiet", "--all", "--message", "Release")
+    made = release()
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert {path.name for path in clone.glob("dist/*")} == {"gischat-9.8.7.tar.gz", "gischat-9.8.7-py3-none-any.whl"}
+    assert git("describe") == "v9.8.7"
+
+    # … and it is made once
+    assert "v9.8.7 exists" in release().stderr

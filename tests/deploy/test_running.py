@@ -8,6 +8,9 @@ import pytest
 
 from tests.deploy.conftest import running
 from tests.deploy.deployment import HOST, Deployment
+from tests.support.client import Client
+from tests.support.contract import sample
+from tests.support.rest import Rest, eventually
 
 ALL = ("redis:valkey", "heavy:heavy-1", "light:light-1", "fronts:front-1")
 
@@ -111,6 +114,36 @@ def test_a_group_can_shrink_to_nothing_and_come_back(chat: Deployment) -> None:
     assert chat.gischat("scale", "heavy", "1").returncode == 0
     assert chat.runs(*ALL)
     assert {name for name, pid in chat.pids().items() if before[name] != pid} == {"heavy:heavy-1"}
+
+
+async def test_pictures_that_wait_for_a_worker_are_told_and_take_no_front_out_of_service(chat: Deployment) -> None:
+    # Given no heavy worker, and a picture
+    url = f"http://{HOST}:{chat.port}"
+    assert chat.gischat("scale", "heavy", "0").returncode == 0
+    jane = await Client.connect(url, "QGIS")
+    await jane.send(**sample("image"))
+
+    # When it has waited for longer than a worker that lives lets it, then the front says so, and stays in service
+    rest = Rest(url)
+
+    async def reasons() -> list[str]:
+        told: dict[str, list[str]] = await rest.get("/readyz")
+        return told["reasons"]
+
+    await eventually(reasons, ["pictures and layers wait: is a heavy worker running?"])
+    status = await rest.get("/status")
+    assert (status["status"], status["healthy"]) == ("degraded", False)
+    answer = chat.gischat("status")
+    assert answer.returncode == 0
+    assert answer.stdout.startswith(f"gischat: {url}/ — well, but pictures and layers wait")
+
+    # Until there is one again
+    assert chat.gischat("scale", "heavy", "1").returncode == 0
+    await jane.until(type="image")
+    await eventually(reasons, [])
+    assert (await rest.get("/status"))["status"] == "ok"
+    await jane.leave()
+    rest.close()
 
 
 def test_a_process_that_was_stopped_by_hand_is_started_by_scaling(chat: Deployment) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property, partial
@@ -98,6 +98,7 @@ class Backlog(NamedTuple):
     size: int  # bytes
     age: float  # seconds since the oldest came; 0 when nothing waits
     dead_letters: int  # of the channel, whatever their lane
+    idle: float  # seconds since a worker took one of them or showed that it works on one; infinite if none ever did
 
 
 class Entry(NamedTuple):
@@ -369,16 +370,16 @@ class Gateway:
         asked = [self._redis.run(self._scripts.user_count, self._keys[name].for_script(), ()) for name in channels]
         return list(await asyncio.gather(*asked))
 
-    async def backlogs(self) -> list[Backlog]:
-        """What waits, in every channel and lane of the instance."""
+    async def backlogs(self, lanes: Iterable[Lane] = Lane) -> list[Backlog]:
+        """What waits, in every channel of the instance and each of these lanes."""
         asked = {
             (channel, lane): self._redis.run(self._scripts.backlog, keys.for_script(lane), ())
-            for (channel, keys), lane in itertools.product(self._keys.items(), Lane)
+            for (channel, keys), lane in itertools.product(self._keys.items(), lanes)
         }
         answers = await asyncio.gather(*asked.values())
         return [
-            Backlog(channel, lane, jobs, size, milliseconds / 1000, dead_letters)
-            for (channel, lane), (jobs, size, milliseconds, dead_letters) in zip(asked, answers, strict=True)
+            Backlog(channel, lane, jobs, size, age / 1000, dead_letters, math.inf if idle < 0 else idle / 1000)
+            for (channel, lane), (jobs, size, age, dead_letters, idle) in zip(asked, answers, strict=True)
         ]
 
     async def nicknames(self, channel: str) -> list[str]:

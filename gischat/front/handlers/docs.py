@@ -13,7 +13,7 @@ import msgspec
 from tornado.routing import URLSpec
 
 from gischat.front.handlers.base import FOR_SWAGGER_UI
-from gischat.front.handlers.rest import Page, PublicHandler
+from gischat.front.handlers.rest import Moved, Page, PublicHandler
 from gischat.front.services import Services
 from gischat.settings import Settings
 
@@ -22,7 +22,8 @@ def routes(front: Services) -> list[URLSpec]:
     """The paths of the documentation."""
     return [
         URLSpec(r"/openapi\.json", OpenApi, {"front": front}),
-        URLSpec(r"/docs/?()", Docs, {"path": str(Path(__file__).parents[2] / "web")}),
+        URLSpec(r"/docs/", Moved, {"url": "../docs"}),  # where the page's relative addresses hold
+        URLSpec(r"/docs()", Docs, {"path": str(Path(__file__).parents[2] / "web")}),
         URLSpec(r"/docs/(swagger-ui\.css|swagger-ui-bundle\.js)", Page, {"path": str(_swagger_ui())}),
     ]
 

@@ -371,7 +371,9 @@ ADMIN_PATHS: dict[str, JsonObject] = {
 def document(settings: Settings) -> dict[str, object]:
     """The OpenAPI document of one instance: its channels and limits are the settings'."""
     plugin = Plugin()
-    spec = APISpec("gischat", __version__, "3.1.0", [plugin], info={"description": ABOUT})
+    base = settings.base_path
+    servers = {"servers": [{"url": base}]} if base else {}
+    spec = APISpec("gischat", __version__, "3.1.0", [plugin], info={"description": ABOUT}, **servers)
     assert plugin.converter is not None  # APISpec has given it one
     for name, schema in _message_components(plugin.converter, settings).items():
         spec.components.schema(name, schema)
@@ -386,6 +388,8 @@ def document(settings: Settings) -> dict[str, object]:
         spec.components.schema("AnnouncementRequest", schema=admin_schemas.announcement_request(settings))
     for path, operations in (PATHS | (ADMIN_PATHS if settings.admin_token else {})).items():
         secured = _secured(path, deepcopy(operations), settings)  # apispec writes into it
+        if base and path.startswith(("/admin", "/metrics")):  # which have no base
+            secured = {method: {**operation, "servers": [{"url": "/"}]} for method, operation in secured.items()}
         spec.path(path, operations=secured, parameters=_parameters(path, settings))
     described: dict[str, object] = spec.to_dict()
     return described

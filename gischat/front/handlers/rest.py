@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from tornado.web import HTTPError, StaticFileHandler
+from tornado.web import HTTPError, RedirectHandler, StaticFileHandler
 
 from gischat import __version__
 from gischat.broker.client import TOO_BUSY
@@ -156,9 +156,10 @@ class Alive(JsonHandler):
 class Ready(JsonHandler):
     """`/readyz`: messages go round, and new clients are welcome."""
 
-    def get(self) -> None:
-        reasons = self.front.reasons_not_ready()
-        self.answer({"ready": not reasons, "reasons": reasons + self.front.damaged_channels()}, 503 if reasons else 200)
+    async def get(self) -> None:
+        if not (reasons := self.front.reasons_not_ready()):
+            await self.front.look_for_degradations()
+        self.answer({"ready": not reasons, "reasons": reasons + self.front.degradations()}, 503 if reasons else 200)
 
 
 class Users(ChannelHandler):
@@ -239,6 +240,10 @@ class TooManyRequests(JsonHandler):
 class NotFound(JsonHandler):
     def prepare(self) -> None:
         self.answer({"detail": "Not Found"}, 404)
+
+
+class Moved(Handler, RedirectHandler):
+    """Sends a browser on to where the page is."""
 
 
 class Page(Handler, StaticFileHandler):

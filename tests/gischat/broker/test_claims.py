@@ -1,6 +1,7 @@
 """A heavy worker sees what waits, and takes what it chooses: each job goes to one worker, and none is lost."""
 
 import asyncio
+import math
 import uuid
 
 import pytest
@@ -161,6 +162,16 @@ async def test_the_age_of_the_backlog_is_that_of_the_oldest_whether_it_is_held_o
     inbox = wire.keys.inbox(Lane.HEAVY)
     ((entry, _),) = await wire.redis.call("XRANGE", inbox, "-", "+", "COUNT", 1, key=inbox)
     assert entry == first.entry
+
+
+async def test_the_backlog_tells_how_long_no_worker_has_shown_itself(wire: Wire) -> None:
+    async def idle() -> float:
+        return next(one.idle for one in await wire.front.backlogs([Lane.HEAVY]))
+
+    (arrival,) = await arrivals(wire)
+    assert await idle() == math.inf
+    await claimed(await worker(wire), arrival.entry)
+    assert await idle() < math.inf
 
 
 # Shares

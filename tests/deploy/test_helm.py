@@ -1,0 +1,115 @@
+"""The chart, as Helm renders it, against the schemas of Kubernetes, and against what the image and the settings are."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import helm_python as helm
+import kubernetes_validate
+import pytest
+import yaml
+
+from gischat import __version__
+from gischat.__main__ import COMMANDS
+from gischat.settings import variables
+from tests.deploy.deployment import ROOT
+
+CHART = ROOT / "deploy/helm/gischat"
+KUBERNETES = ("1.25", "1.37")  # the oldest that it asks for, the newest that there is
+
+ALL = {"Deployment": 3, "PodDisruptionBudget": 3, "Service": 2, "StatefulSet": 1, "NetworkPolicy": 4}
+ALL |= {"ConfigMap": 1, "Secret": 1, "HorizontalPodAutoscaler": 1}
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "everything": {
+        "ingress": {"host": "chat.example.org"},
+        "existingSecret": "mine",
+        "secrets": {"ADMIN_TOKEN": "0123456789abcdef"},
+        "settings": {"BASE_PATH": "/chat", "MAX_IMAGE_SIZE": 900},
+        "redis": {"storageClass": "fast"},
+        "light": {"autoscaling": {"min": 2, "max": 6, "backlog": 500}},
+        "heavy": {"autoscaling": {"min": 1, "max": 8, "backlog": 4}},
+        "networkPolicy": {"fronts": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}]},
+    },
+    "another Redis": {
+        "redis": {"url": "rediss://redis.example.org:6380/0"},
+        "fronts": {"autoscaling": None},
+        "networkPolicy": {"enabled": False},
+    },
+}
+
+
+def rendered(values: dict[str, Any]) -> list[dict[str, Any]]:
+    with helm.Chart.load(CHART) as chart:
+        files = chart.render(values, name="chat", namespace="maps")
+    return [one for text in files.values() for one in yaml.safe_load_all(text) if one]
+
+
+def of(kind: str, resources: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    yield from (one for one in resources if one["kind"] == kind)
+
+
+def test_helm_finds_no_fault_with_it() -> None:
+    report = helm.lint(CHART, strict=True)
+    assert [one for one in report["messages"] if one["severity"] > 1] == report["errors"] == []
+
+
+@pytest.mark.parametrize("kubernetes", KUBERNETES)
+@pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
+def test_kubernetes_takes_all_of_it(values: dict[str, Any], kubernetes: str) -> None:
+    for resource in rendered(values):
+        kubernetes_validate.validate(resource, kubernetes, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("variant", "differs"),
+    [
+        ("as it is", {}),
+        ("everything", {"Ingress": 1, "HorizontalPodAutoscaler": 3}),
+        ("another Redis", {"StatefulSet": 0, "Service": 1, "NetworkPolicy": 0, "HorizontalPodAutoscaler": 0}),
+    ],
+)
+def test_it_has_what_the_values_ask_for(variant: str, differs: dict[str, int]) -> None:
+    kinds = [one["kind"] for one in rendered(VARIANTS[variant])]
+    assert {kind: kinds.count(kind) for kind in {*ALL, *differs, *kinds}} == ALL | differs
+
+
+def test_what_it_runs_and_sets_is_ours() -> None:
+    resources = rendered(VARIANTS["everything"])
+    for deployment in of("Deployment", resources):
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        program, command, *_ = container["command"]
+        assert program == "gischat"
+        assert command in COMMANDS
+        assert {one["name"] for one in container["env"]} <= set(variables())
+    (settings,), (secret,) = of("ConfigMap", resources), of("Secret", resources)
+    assert {*settings["data"], *secret["stringData"]} <= set(variables())
+    assert secret["stringData"]["REDIS_URL"] == "redis://chat-gischat-redis:6379/0"
+    assert settings["data"]["MAX_IMAGE_SIZE"] == "900"
+
+
+def test_a_pod_drains_before_it_is_killed() -> None:
+    fronts, *workers = sorted(of("Deployment", rendered({})), key=lambda one: "fronts" not in one["metadata"]["name"])
+    pod = fronts["spec"]["template"]["spec"]
+    assert pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", "5"]
+    assert [pod["containers"][0][f"{probe}Probe"]["httpGet"]["path"] for probe in ("liveness", "readiness")] == [
+        "/livez",
+        "/readyz",
+    ]
+    assert pod["terminationGracePeriodSeconds"] >= 5 + 20  # as compose gives it
+    assert all(one["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] >= 30 for one in workers)
+
+
+def test_pods_are_who_the_image_is_and_may_nothing() -> None:
+    (user,) = re.findall(r"^USER (\d+)$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    for deployment in of("Deployment", rendered({})):
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsUser"] == int(user)
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_its_version_is_ours() -> None:
+    with helm.Chart.load(CHART) as chart:
+        assert chart.metadata["appVersion"] == __version__

@@ -1,0 +1,80 @@
+"""constraints.txt: one version of everything that we need and that this needs, on every Python that we run on."""
+
+import functools
+import re
+import runpy
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Any
+from unittest import mock
+
+import pytest
+import setuptools
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.deploy.deployment import ROOT
+
+PYTHONS = ("3.11.2", "3.12.0", "3.13.0")  # the oldest of each: of 3.11 Debian 12's, which lacks what 3.11.3 brings
+
+
+def locked(environment: Mapping[str, str]) -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    return {
+        canonicalize_name(pin.name): str(pin.specifier).removeprefix("==")
+        for pin in pins
+        if pin.marker is None or pin.marker.evaluate(dict(environment))
+    }
+
+
+@functools.cache
+def asked_for() -> dict[str, list[Requirement]]:
+    """By extra, what setup.py asks for; that to run under the empty name."""
+    with mock.patch.object(setuptools, "setup") as setup:
+        runpy.run_path(str(ROOT / "setup.py"))
+    told: dict[str, Any] = setup.call_args.kwargs
+    extras = {"": told["install_requires"], **told["extras_require"]}
+    return {extra: [Requirement(line) for line in lines] for extra, lines in extras.items()}
+
+
+def with_all_that_they_need(unread: list[Requirement], environment: Mapping[str, str]) -> Iterator[Requirement]:
+    known = set()
+    while unread:
+        one = unread.pop()
+        yield one
+        extras = one.extras or {""}
+        if (one.name, *extras) not in known:
+            known.add((one.name, *extras))
+            try:
+                needed = [Requirement(line) for line in requires(one.name) or []]
+            except PackageNotFoundError:  # needed elsewhere, or by an extra that the tests do without
+                continue
+            unread += [
+                r for r in needed if not r.marker or any(r.marker.evaluate({**environment, "extra": e}) for e in extras)
+            ]
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_everything_has_a_version_that_suits_all_who_need_it(python: str) -> None:
+    environment = {"python_version": python.rpartition(".")[0], "python_full_version": python}
+    pins = locked(environment)
+    everything = [requirement for extra in asked_for().values() for requirement in extra]
+    wrong = [
+        str(one)
+        for one in with_all_that_they_need(everything, environment)
+        if not one.specifier.contains(pins.get(canonicalize_name(one.name), "0"), prereleases=True)
+    ]
+    assert wrong == [], "make lock"
+
+
+@pytest.mark.parametrize("requirement", asked_for()[""], ids=lambda requirement: requirement.name)
+def test_the_tests_run_with_what_is_locked(requirement: Requirement) -> None:
+    assert version(requirement.name) == locked({})[canonicalize_name(requirement.name)]
+
+
+def test_all_who_install_use_it() -> None:
+    for installer in ("deploy/install", "Dockerfile"):
+        assert re.search(r"--constraint constraints\.txt", (ROOT / installer).read_text("utf-8")), installer
+    # … and so does make, by which tests, CI and audit install
+    assert "constraints.txt deploy/install" in (ROOT / "Makefile").read_text("utf-8")

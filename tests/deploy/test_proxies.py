@@ -1,0 +1,227 @@
+"""The files for other proxies than nginx, in a real Caddy and a real Apache; HTTP/2, gzip and a path, nginx too."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+import yaml
+from websockets.exceptions import InvalidStatus
+
+from tests.deploy.deployment import ROOT
+from tests.deploy.nginx import NAME, Https, Nginx, ProxyServer, Site, certify, executable
+from tests.support.client import Client
+from tests.support.processes import HOST, Port, Stack
+from tests.support.rest import Rest
+from tests.support.settings import settings
+
+StackFactory = Callable[..., Stack]
+
+ELSEWHERE = "127.0.0.9"  # an address of this machine that nobody else here has
+BELOW = "/chat"
+
+TYPES = {"/openapi.json": "application/json", "/web/connection.js": "text/javascript", "/": "text/html"}
+
+# What Debian's apache2.conf says around a site, as far as it takes to run without root.
+APACHE = """
+ServerRoot {directory}
+PidFile {directory}/pid
+Mutex file:{directory} default
+Define APACHE_LOG_DIR {directory}
+ErrorLog /dev/stderr
+{user}
+{modules}
+TypesConfig /dev/null
+Listen {port}
+{site}
+"""
+MODULES = (
+    "mpm_event authz_core mime ssl http2 proxy proxy_http proxy_wstunnel headers deflate filter alias socache_shmcb"
+)
+
+
+class Caddy(Https, ProxyServer):
+    def __init__(self, directory: Path, fronts: list[str], *, below: bool = False) -> None:
+        port, self.authority = Port(), trustme.CA()
+        self.https_port = port.number
+        certify(self.authority, directory)
+        site = shipped("Caddyfile")
+        host = "chat.example.org {"
+        if below:
+            site = re.sub(r"^#\t?", "", site.partition("# Below a path")[2].partition("\n")[2], flags=re.MULTILINE)
+            site, host = site.replace("...", ""), "www.example.org {"
+        assert host in site
+        tls = f"https://{NAME}:{self.https_port} {{\n\ttls {directory}/fullchain.pem {directory}/privkey.pem"
+        site = site.replace(host, tls).replace("127.0.0.1:8000", " ".join(fronts))
+        (directory / "Caddyfile").write_text("{\n\tadmin off\n\tauto_https off\n}\n" + site)
+        super().__init__(directory, [executable("caddy"), "run", "--config", str(directory / "Caddyfile")], port)
+        self._environment = {"HOME": str(directory)}
+
+
+class Apache(Https, ProxyServer):
+    def __init__(self, directory: Path, fronts: list[str], *, below: bool = False) -> None:
+        port, self.authority = Port(), trustme.CA()
+        self.https_port = port.number
+        certify(self.authority, directory)
+        site = shipped("apache.conf").partition("</VirtualHost>\n")[2]
+        if below:
+            moved, passed = re.findall(r"^    #   (RedirectMatch .*|ProxyPass .*)$", site, re.MULTILINE)
+            site = re.sub(r"^    ProxyPass / .*$", f"{moved}\n{passed}", site, flags=re.MULTILINE)
+        for name, value in {
+            "*:443": f"*:{self.https_port}",
+            "chat.example.org\n": f"{NAME}\n",
+            "/etc/letsencrypt/live/chat.example.org": str(directory),
+            "127.0.0.1:8000": fronts[0],
+        }.items():
+            assert name in site
+            site = site.replace(name, value)
+        modules = "\n".join(
+            f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so" for name in MODULES.split()
+        )
+        user = "User www-data\nGroup www-data" if os.geteuid() == 0 else ""
+        configuration = directory / "apache.conf"
+        configuration.write_text(
+            APACHE.format(directory=directory, user=user, modules=modules, port=self.https_port, site=site)
+        )
+        super().__init__(directory, [executable("apache2"), "-DFOREGROUND", "-f", str(configuration)], port)
+
+
+def shipped(name: str) -> str:
+    return (ROOT / "deploy/proxies" / name).read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def stack(open_stack: StackFactory) -> Iterator[Stack]:
+    with open_stack(fronts=2, heavy=0, trusted_proxies=HOST, base_path=BELOW) as stack:
+        yield stack
+
+
+def addresses(stack: Stack) -> list[str]:
+    return [f"{HOST}:{front.port}" for front in stack.fronts]
+
+
+@pytest.fixture(scope="module", params=[Caddy, Apache], ids=["caddy", "apache"])
+def proxy(request: pytest.FixtureRequest, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with request.param(tmp_path_factory.mktemp("proxy"), addresses(stack)) as proxy:
+        yield proxy
+
+
+@asynccontextmanager
+async def joined(proxy: Https, path: str = "", **options: Any) -> AsyncIterator[Client]:
+    client = await Client.connect(proxy.url + path, "QGIS", ssl=proxy.trusting, **options)
+    try:
+        yield client
+    finally:
+        await client.leave()
+
+
+async def test_people_talk_through_it(proxy: Https) -> None:
+    async with joined(proxy) as jane, joined(proxy) as john:
+        text = await jane.say()
+        await john.until(text=text)
+    for path, status in [("/channels", 200), ("/channel/QGIS/users", 200), ("/channel/a%2Fb/users", 404)]:
+        answered, headers, body = proxy.ask(path)
+        assert (answered, headers.get_all("Content-Type")) == (status, ["application/json"]), path
+    assert json.loads(body) == {"detail": "Channel 'a/b' not registered"}
+
+
+async def test_a_browser_is_let_in_by_our_own_page_and_by_no_other(proxy: Https) -> None:
+    async with joined(proxy, origin=proxy.url) as browser:
+        await browser.say()
+    with pytest.raises(InvalidStatus, match="403"):
+        await Client.connect(proxy.url, "QGIS", ssl=proxy.trusting, origin="https://elsewhere.example.org")
+
+
+async def test_fronts_see_the_clients_address_and_the_proxy_logs_no_token(stack: Stack, proxy: Any) -> None:
+    forged = {"additional_headers": {"X-Forwarded-For": "192.0.2.66"}}
+    async with joined(proxy, local_addr=(ELSEWHERE, 0), query="?token=Sesame", **forged) as client:
+        await client.until(text=await client.say())
+    said = "".join(front.new_log() for front in stack.fronts)
+    assert (ELSEWHERE in said, "192.0.2.66" in said) == (True, False)
+    assert proxy.stop() == 0
+    log = proxy.log.parent / "gischat.log"
+    logged = proxy.whole_log() + (log.read_text() if log.exists() else "")
+    assert ("/channel/QGIS/ws" in logged, "Sesame" in logged) == (True, False)
+    proxy.__enter__()
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/admin", "/admin/channels", "//metrics", "/%6detrics", "/x/../admin/x"])
+def test_what_is_for_operators_is_not_for_the_world(proxy: Https, path: str) -> None:
+    status, _, body = proxy.ask(path)
+    assert status in (403, 404)
+    assert b"python_info" not in body
+
+
+def test_it_takes_what_a_front_takes(proxy: Https) -> None:
+    status, body = proxy.get("/channel/QGIS/text", method="PUT", body=b" " * settings().max_body_size)
+    assert (status, list(json.loads(body))) == (422, ["detail"])
+
+
+@pytest.mark.parametrize("made", [Caddy, Apache, Site], ids=["caddy", "apache", "nginx"])
+def test_pages_and_data_come_by_http_2_and_compressed(made: Any, stack: Stack, tmp_path: Path) -> None:
+    with made(tmp_path, addresses(stack)) as proxy:
+        proxy.authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+
+        def curl(path: str, *more: str) -> str:
+            command = ["curl", "--silent", "--http2", "--compressed", "--cacert", tmp_path / "authority.pem", *more]
+            command += ["--dump-header", "-", "--output", "/dev/null", proxy.url + path]
+            return subprocess.run(command, capture_output=True, check=True, text=True, timeout=60).stdout.lower()
+
+        for path, type_ in TYPES.items():
+            headers = curl(path)
+            assert headers.startswith("http/2 200"), headers
+            assert "content-encoding: gzip" in headers, path
+            assert f"content-type: {type_}" in headers, path
+            # … and what a browser has already does not come again
+            etag = re.search(r"^etag: (.*)$", headers, re.MULTILINE)
+            if etag is not None:
+                assert curl(path, "--header", f"If-None-Match: {etag[1].strip()}").startswith("http/2 304"), path
+        assert re.search(r"^content-type: application/json\r?$", curl("/channels"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("made", [Caddy, Apache], ids=["caddy", "apache"])
+def test_where_no_front_answers_it_says_so_in_json(made: Any, tmp_path: Path) -> None:
+    nobody = Port()
+    with made(tmp_path, [f"{HOST}:{nobody.number}"]) as proxy:
+        status, body = proxy.get("/channels")
+        assert (status, list(json.loads(body))) == (503 if made is Apache else 502, ["detail"])
+
+
+# --- below a path of another site
+
+
+@pytest.mark.parametrize("made", [Caddy, Apache], ids=["caddy", "apache"])
+async def test_it_may_have_a_path(made: Any, stack: Stack, tmp_path: Path) -> None:
+    with made(tmp_path, addresses(stack)[:1], below=True) as proxy:
+        async with joined(proxy, BELOW) as jane:
+            await jane.until(text=await jane.say())
+        assert proxy.ask(BELOW)[1]["Location"].removeprefix(proxy.url) == BELOW + "/"
+        assert json.loads(proxy.get(BELOW + "/channels")[1]) == ["QGIS", "Geotribu"]
+        assert proxy.get(BELOW + "/metrics")[0] == 404
+
+
+async def test_it_may_have_a_path_behind_nginx(stack: Stack, tmp_path: Path) -> None:
+    port = Port()
+    locations = shipped("nginx-path.conf").replace("127.0.0.1:8000", addresses(stack)[0])
+    with Nginx(tmp_path, f"server {{ listen {port.number}; {locations} }}", port) as nginx:
+        jane = await Client.connect(nginx.url + BELOW, "QGIS")
+        await jane.until(text=await jane.say())
+        await jane.leave()
+        rest = Rest(nginx.url + BELOW)
+        assert await rest.get("/channels") == ["QGIS", "Geotribu"]
+        assert (await rest.fetch("/metrics")).code == 404
+        rest.close()
+
+
+def test_the_file_for_traefik_can_be_read() -> None:
+    """No more: there is no Traefik to be had here."""
+    told = yaml.safe_load(shipped("traefik.yml"))["http"]
+    for router in told["routers"].values():
+        assert router["service"] in told["services"]
+        assert set(router["middlewares"]) <= set(told["middlewares"])
