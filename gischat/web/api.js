@@ -2,10 +2,11 @@
 
 import { token } from "./tokens.js";
 
-const get = (path, headers) => fetch(path, {
-  headers: { Accept: "application/json", ...headers },
-  cache: "no-store",
-});
+const get = (path, headers) =>
+  fetch(path, {
+    headers: { Accept: "application/json", ...headers },
+    cache: "no-store",
+  });
 
 async function getJson(path, headers) {
   const response = await get(path, headers);
@@ -48,6 +49,8 @@ export function maxImageLength() {
   imageLimit ??= getJson("/openapi.json").then(
     (document) => document.components.schemas.SendImage.properties.image_data.maxLength,
   );
-  imageLimit.catch(() => { imageLimit = undefined; });
+  imageLimit.catch(() => {
+    imageLimit = undefined;
+  });
   return imageLimit;
 }

@@ -65,6 +65,7 @@ export class Composer {
     event.preventDefault();
     if (byId("send").disabled) return;
     const text = this.#text.value.trim();
+    /** @type {Record<string, unknown>[]} */
     const messages = [];
     if (this.#picture) messages.push({ type: "image", image_data: this.#picture });
     if (text) messages.push({ type: "text", text });

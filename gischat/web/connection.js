@@ -48,7 +48,7 @@ export class Connection {
   restart = () => {
     if (this.#timer !== null) return; // given up already
     this.#abandon();
-    this.#closed({ code: ABNORMAL });
+    this.#closed({ code: ABNORMAL, reason: "" });
   };
 
   close() {

@@ -1,5 +1,6 @@
 /** The page's elements and new ones. Strings become text nodes, so people's words can never become markup. */
 
+/** The page's element of that id. Of whatever kind: that stands in index.html. @type {(id: string) => any} */
 export const byId = (id) => document.getElementById(id);
 
 /** A new element; `properties` are DOM properties (className, href, …), `children` are nodes or strings. */

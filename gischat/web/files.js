@@ -2,6 +2,7 @@
 
 import { element } from "./dom.js";
 
+/** @type {[string, number[]][]} */
 const SIGNATURES = [
   ["image/png", [0x89, 0x50, 0x4e, 0x47]],
   ["image/jpeg", [0xff, 0xd8, 0xff]],
@@ -62,7 +63,10 @@ async function scaled(file, size) {
 function base64(blob) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
-    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
+    reader.onload = () => {
+      const url = /** @type {string} */ (reader.result);
+      resolve(url.slice(url.indexOf(",") + 1));
+    };
     reader.onerror = () => reject(reader.error);
     reader.readAsDataURL(blob);
   });

@@ -99,7 +99,7 @@ export class Lobby {
   }
 }
 
-const chosen = () => document.querySelector("#channels input:checked")?.value;
+const chosen = () => /** @type {HTMLInputElement | null} */ (document.querySelector("#channels input:checked"))?.value;
 
 function choice(name, count, checked) {
   const radio = element("input", { type: "radio", name: "channel", value: name, checked, required: true });

@@ -31,7 +31,9 @@ export class Log {
     return this.#seen.has(id);
   }
 
-  /** Shows a message's element below the others, and its day where a new one begins. */
+  /** Shows a message's element below the others, and its day where a new one begins.
+   *  @param {{node: HTMLElement, entry?: {id: string, author: string, excerpt: string}}} shown
+   *  @param {number} timestamp */
   add({ node, entry }, timestamp) {
     const today = day(timestamp);
     if (today !== this.#day) this.#append(element("h2", { className: "day" }, today));

@@ -34,27 +34,30 @@ const CONTENT = new Map(Object.entries({
 
   crs: (message) => summary(`the coordinate reference system ${crsName(message)}`),
 
-  bbox: (message) => summary(
-    "an extent",
-    `x ${number(message.xmin)} … ${number(message.xmax)}, y ${number(message.ymin)} … ${number(message.ymax)}`
-    + ` (${crsName(message)})`,
-  ),
+  bbox: (message) =>
+    summary(
+      "an extent",
+      `x ${number(message.xmin)} … ${number(message.xmax)}, y ${number(message.ymin)} … ${number(message.ymax)}` +
+        ` (${crsName(message)})`,
+    ),
 
   position: (message) => summary("a position", `${number(message.x)}, ${number(message.y)} (${crsName(message)})`),
 
-  model: ({ model_name, model_group, raw_xml }) => summary(
-    `the model “${model_name}”`,
-    model_group ? `(${model_group})` : "",
-    [download(model_name, ".model3", raw_xml)],
-    "A model runs programs on your computer: use it only if you trust who made it.",
-  ),
+  model: ({ model_name, model_group, raw_xml }) =>
+    summary(
+      `the model “${model_name}”`,
+      model_group ? `(${model_group})` : "",
+      [download(model_name, ".model3", raw_xml)],
+      "A model runs programs on your computer: use it only if you trust who made it.",
+    ),
 
-  script: ({ name, raw_pycode }) => summary(
-    `the script “${name}”`,
-    "",
-    [download(name, ".py", raw_pycode)],
-    "A script is a program: run it only if you trust who made it.",
-  ),
+  script: ({ name, raw_pycode }) =>
+    summary(
+      `the script “${name}”`,
+      "",
+      [download(name, ".py", raw_pycode)],
+      "A script is a program: run it only if you trust who made it.",
+    ),
 }));
 
 const LINES = new Map(Object.entries({
@@ -141,9 +144,7 @@ function picture(author, data) {
 /** The text's nodes, its web addresses as links. Nothing but http and https ever becomes one. */
 function linked(text) {
   return text.split(/(https?:\/\/[^\s<>"“”]*[^\s<>"“”.,;:!?)\]}'’])/u).map((part, index) => (
-    index % 2 === 0
-      ? part
-      : element("a", { href: part, target: "_blank", rel: "noopener noreferrer nofollow" }, part)
+    index % 2 === 0 ? part : element("a", { href: part, target: "_blank", rel: "noopener noreferrer nofollow" }, part)
   ));
 }
 

@@ -138,9 +138,10 @@ export class Room {
       me: this.#me,
       quoted: (id) => this.#log.find(id),
       onReply: (entry) => this.#composer.replyTo(entry),
-      onLike: ({ author, excerpt }) => this.#connection.send(
-        { type: "like", liker_author: this.#me, liked_author: author, message: excerpt },
-      ),
+      onLike: ({ author, excerpt }) =>
+        this.#connection.send(
+          { type: "like", liker_author: this.#me, liked_author: author, message: excerpt },
+        ),
     };
   }
 
