@@ -5,6 +5,7 @@ nothing is framed, and no address of ours, which may hold a token, is told to th
 """
 
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,6 +20,8 @@ EVERYWHERE = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+
+WEB = Path(__file__).parents[2] / "web"
 
 # Byte for byte: the QGIS plugin compares it, and RFC 8259 §11 knows no charset.
 JSON = "application/json"

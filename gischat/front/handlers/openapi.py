@@ -92,6 +92,12 @@ class Status(Answer):
     channels = fields.List(fields.Nested(ChannelStatus), required=True)
 
 
+class Map(Answer):
+    code = fields.String(required=True, allow_none=True, metadata={"description": "The path of the map's script."})
+    tiles = fields.String(required=True, allow_none=True, metadata={"description": "The operator's tiles, as XYZ."})
+    attribution = fields.String(required=True, metadata={"description": "Whose tiles they are."})
+
+
 class Alive(Answer):
     alive = fields.Boolean(required=True)
 
@@ -170,6 +176,7 @@ PATHS: dict[str, JsonObject] = {
     "/rules": _get(HOUSE, "The rules of the house and its limits", Rules),
     "/channels": _get(HOUSE, "The names of the channels", NAMES),
     "/status": _get(HOUSE, "Whether messages go round, and how many people each channel has", Status),
+    "/map": _get(HOUSE, "What the page's map needs", Map),
     "/livez": _get(OPERATION, "Whether the process answers", Alive),
     "/readyz": _get(
         OPERATION,

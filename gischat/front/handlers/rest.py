@@ -240,6 +240,13 @@ class Page(Handler, StaticFileHandler):
 
     CONTENT_SECURITY_POLICY = FOR_OUR_PAGE
 
+    def initialize(self, *, images: str = "", **options: Any) -> None:  # type: ignore[override]  # Tornado's way
+        """`images` is a source of images besides our own."""
+        super().initialize(**options)
+        if images:
+            policy = self.CONTENT_SECURITY_POLICY.replace("img-src ", f"img-src {images} ")
+            self.set_header("Content-Security-Policy", policy)
+
     def parse_url_path(self, url_path: str) -> str:
         if not url_path.isprintable():
             raise HTTPError(404)
