@@ -1,8 +1,10 @@
 /** The map beside the talk: loaded when it is opened for the first time. */
 
 import { mapSettings } from "./api.js";
-import { button, byId, element } from "./dom.js";
+import { button, byId, drawing, element } from "./dom.js";
 import { t } from "./i18n.js";
+
+const FOLDED = "M3 6l6-2 6 2 6-2v14l-6 2-6-2-6 2zM9 4v14M15 6v14";
 
 export class Atlas {
   #toggle;
@@ -11,8 +13,9 @@ export class Atlas {
   #loading = null;
 
   constructor() {
-    this.#toggle = button("secondary", () => void this.toggle(), t("map"));
+    this.#toggle = button("secondary", () => void this.toggle(), drawing(FOLDED), element("span", {}, t("map")));
     this.#toggle.id = "map-toggle";
+    this.#toggle.ariaLabel = t("map");
     this.#toggle.hidden = true;
     this.#toggle.ariaExpanded = "false";
     byId("people-toggle").before(this.#toggle);

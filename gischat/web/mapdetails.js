@@ -2,7 +2,7 @@
 
 import { placeFile } from "./api.js";
 import { button, element, isolated } from "./dom.js";
-import { download, save } from "./files.js";
+import { download, fileName, save } from "./files.js";
 import { geoUri, lonLat, middle, wkt } from "./geo.js";
 import { t } from "./i18n.js";
 import { nameOf } from "./maplist.js";
@@ -63,6 +63,7 @@ const text = (value) => (value === null ? "NULL" : typeof value === "object" ? J
 
 function copies({ geometry, properties }, state) {
   const center = middle(geometry);
+  /** @type {[string, () => string][]} */
   const forms = [
     ["lon, lat", () => lonLat(center)],
     ["geo:", () => geoUri(center)],
@@ -107,7 +108,7 @@ function downloads(message, channel, state) {
 async function fetchFile(channel, id, name, extension, state) {
   state.textContent = "";
   try {
-    save(name, extension, await placeFile(channel, id, extension));
+    save(fileName(name, extension), await placeFile(channel, id, extension));
   } catch {
     state.textContent = t("map_no_file");
   }

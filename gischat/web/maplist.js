@@ -5,7 +5,7 @@ import { t } from "./i18n.js";
 import { time } from "./time.js";
 
 const LONGEST = 200; // features of one layer
-const NAMED = /^(name|nom|nombre|nome|title|titre|label|id|fid)$/i; // properties by which people know a thing
+const NAMES = ["name", "nom", "nombre", "nome", "title", "titre", "label", "id", "fid"]; // by which people know a thing
 const SHORT = 60; // characters
 
 /** What a message is, as nodes. */
@@ -17,7 +17,8 @@ export function titleOf({ type, layer_name, crs_authid }) {
 
 /** A feature's name, by its properties or its number. */
 export function nameOf({ properties, geometry }, index) {
-  const [, name] = Object.entries(properties).find(([key, value]) => NAMED.test(key) && (value ?? "") !== "") ?? [];
+  const lower = Object.fromEntries(Object.entries(properties).map(([key, value]) => [key.toLowerCase(), value]));
+  const name = NAMES.map((key) => lower[key]).find((value) => (value ?? "") !== "");
   const number = t("map_feature", { number: String(index + 1), kind: geometry?.type ?? t("map_no_geometry") });
   return name === undefined ? number : shorten(String(name), SHORT);
 }

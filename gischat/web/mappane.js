@@ -1,6 +1,6 @@
 /** The map with what stands around it: its tools, the list of what is on it, what is known of the thing that was chosen. */
 
-import { button, element, isolated } from "./dom.js";
+import { button, drawing, element, isolated } from "./dom.js";
 import { inWorld, lonLat } from "./geo.js";
 import { t } from "./i18n.js";
 import { details } from "./mapdetails.js";
@@ -35,7 +35,8 @@ export class MapPane {
       onZoom: (steps) => this.#map.zoomBy(steps),
       attribution: tiles ? attribution : "",
     });
-    section.hidden = false; // a map needs a size
+    section.hidden = false;
+    document.body.classList.add("has-map"); // a map needs a size
     this.#map = new WorldMap(this.#parts.canvas, {
       look: look(section),
       tiles,
@@ -45,7 +46,6 @@ export class MapPane {
         onMove: () => {},
       },
     });
-    section.hidden = true;
     DARK.addEventListener("change", () => this.#map.setLook(look(section)));
     new ResizeObserver(() => this.isOpen && this.#map.resize()).observe(section);
     section.addEventListener("keydown", (event) => this.#key(event, onClose));
@@ -263,18 +263,6 @@ function look(section) {
   };
 }
 
-const SVG = "http://www.w3.org/2000/svg";
-
-function drawing(path) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("aria-hidden", "true");
-  const strokes = document.createElementNS(SVG, "path");
-  strokes.setAttribute("d", path);
-  svg.append(strokes);
-  return svg;
-}
-
 function build(section, { onClose, onAll, onList, onZoom, attribution }) {
   const tool = (key, path, onclick) => {
     const made = button("tool-button", onclick, drawing(path));
@@ -304,7 +292,7 @@ function build(section, { onClose, onAll, onList, onZoom, attribution }) {
   const empty = element("p", { className: "map-empty" }, t("map_empty"));
   const hint = element("p", { className: "map-hint", role: "status", hidden: true }, t("map_pick"));
   const source = element("p", { className: "map-source" }, ...credited(attribution), "Natural Earth");
-  section.append(canvas, tools, empty, hint, list, card, pointer, source);
+  section.append(canvas, tools, empty, hint, pointer, source, list, card);
   return { canvas, tools, list, listToggle, card, pointer, empty, hint, count, close };
 }
 

@@ -1,6 +1,6 @@
 /** What one may share besides words and pictures: a layer from a file, one's position, the map's extent, a point on it. */
 
-import { button, byId, element, isolated } from "./dom.js";
+import { button, byId, drawing, element, isolated } from "./dom.js";
 import { lonLat } from "./geo.js";
 import { understand, WGS84 } from "./geojsonfile.js";
 import { t } from "./i18n.js";
@@ -10,6 +10,8 @@ const WGS84_WKT = 'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,29
   'AUTHORITY["EPSG","6326"]],PRIMEM["Greenwich",0,AUTHORITY["EPSG","8901"]],UNIT["degree",0.0174532925199433,' +
   'AUTHORITY["EPSG","9122"]],AXIS["Latitude",NORTH],AXIS["Longitude",EAST],AUTHORITY["EPSG","4326"]]';
 const IN_WGS84 = { crs_wkt: WGS84_WKT, crs_authid: WGS84 };
+
+const PIN = "M12 21c-4-5-6-8-6-11a6 6 0 0 1 12 0c0 3-2 6-6 11zM12 7.5v5M9.5 10h5";
 
 const LAYER = /\.(geo)?json$/i;
 const OTHER_LAYER = /\.(gpkg|zip|shp|kml|kmz|gml|fgb|dxf|gpx|csv|parquet)$/i;
@@ -25,10 +27,10 @@ export class Share {
   #file = element("input", { type: "file", accept: ".geojson,.json,application/geo+json", hidden: true });
   #pending = 0; // what was asked for last: an answer to what came before it comes too late
 
-  /** `page` has: room, the one in sight, or null; limits, the answer of /rules; atlas. */
+  /** `page` has: room(), the one in sight, or null; limits(), the answer of /rules; atlas. */
   constructor(page) {
     this.#page = page;
-    const open = button("picture", () => this.#offer(), plus());
+    const open = button("picture", () => this.#offer(), drawing(PIN));
     open.id = "share";
     open.ariaLabel = open.title = t("share");
     byId("picture").before(open);
@@ -60,7 +62,7 @@ export class Share {
   }
 
   get #canSend() {
-    return Boolean(this.#page.room?.me);
+    return Boolean(this.#page.room()?.me);
   }
 
   #paste(event) {
@@ -89,7 +91,7 @@ export class Share {
       offer("share_extent", () => void this.#takeExtent()),
       offer("share_point", () => void this.#takePoint()),
     ];
-    const { room } = this.#page;
+    const room = this.#page.room();
     this.#show(
       element("h2", {}, t("share_in", { channel: room.channel })),
       element("div", { className: "offers" }, ...offers),
@@ -108,7 +110,7 @@ export class Share {
 
   /** Says what is to be shared, [[name, value], …], and shares `message()` if one agrees. */
   #confirm(title, facts, message, ...more) {
-    const { room } = this.#page; // another may be in sight by then
+    const room = this.#page.room(); // another may be in sight by then
     const list = element("dl", {}, ...facts.flatMap(([name, value]) => [
       element("dt", {}, name),
       element("dd", {}, isolated(String(value))),
@@ -143,7 +145,7 @@ export class Share {
 
   #showLayer(text, name) {
     const { geojson, crs, count, problem } = understand(text);
-    const most = this.#page.limits.max_geojson_features;
+    const most = this.#page.limits().max_geojson_features;
     if (problem) this.#problem(t(problem));
     else if (count > most) this.#problem(t("share_too_many_features", { count, most }));
     else this.#confirmLayer(geojson, crs, count, text.length, name);
@@ -196,11 +198,11 @@ export class Share {
   }
 
   async #takeExtent() {
-    const { atlas, room } = this.#page;
+    const { atlas } = this.#page;
     if (!atlas.extent) {
       this.#sheet.close();
       await atlas.open();
-      if (atlas.extent) room.notice(t("share_extent_first"));
+      if (atlas.extent) this.#page.room()?.notice(t("share_extent_first"));
       return;
     }
     const [xmin, ymin, xmax, ymax] = atlas.extent.map(rounded);
@@ -224,16 +226,4 @@ function field(input, words) {
 
 function inBytes(size) {
   return size < 1e6 ? `${Math.ceil(size / 1e3)} kB` : `${(size / 1e6).toFixed(1)} MB`;
-}
-
-const SVG = "http://www.w3.org/2000/svg";
-
-function plus() {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", "M12 21c-4-5-6-8-6-11a6 6 0 0 1 12 0c0 3-2 6-6 11zM12 7.5v5M9.5 10h5");
-  svg.append(path);
-  return svg;
 }

@@ -15,6 +15,7 @@ import Fill from "ol/style/Fill.js";
 import Stroke from "ol/style/Stroke.js";
 import Style from "ol/style/Style.js";
 import Text from "ol/style/Text.js";
+import { textHeights } from "ol/render/canvas.js";
 import TileLayer from "ol/layer/Tile.js";
 import VectorImageLayer from "ol/layer/VectorImage.js";
 import VectorLayer from "ol/layer/Vector.js";
@@ -31,7 +32,10 @@ const FLIGHT = 350; // milliseconds
 const NEAREST = 16; // zoom; a point is shown with what is around it
 const PADDING = 48; // pixels around what is shown
 const TOLERANCE = 6; // pixels beside a thing that still hit it
-const FONT = '500 12px system-ui, "Noto Sans", sans-serif';
+const FONT = "500 12px system-ui, sans-serif";
+const GRID_FONT = "11px system-ui, sans-serif";
+// OpenLayers would measure them by an element's innerHTML, which the page's policy (Trusted Types) forbids.
+Object.assign(textHeights, { [FONT]: 15, [GRID_FONT]: 14 });
 
 const format = new GeoJSON({ featureProjection: "EPSG:3857" });
 
@@ -148,14 +152,15 @@ export class WorldMap {
 
   #graticule() {
     const { grid, label } = this.#look;
-    const text = { font: '11px system-ui, "Noto Sans", sans-serif', fill: new Fill({ color: label }) };
+    const text = { font: GRID_FONT, fill: new Fill({ color: label }) };
     return new Graticule({
       strokeStyle: new Stroke({ color: grid, width: 0.8 }),
       targetSize: 120,
       showLabels: true,
       wrapX: true,
       lonLabelStyle: new Text({ ...text, textBaseline: "bottom" }),
-      latLabelStyle: new Text({ ...text, textAlign: "end" }),
+      latLabelPosition: 0, // at the left: the tools are at the right
+      latLabelStyle: new Text({ ...text, textAlign: "start" }),
     });
   }
 
