@@ -19,6 +19,16 @@ const channelPath = (channel, rest) => `/channel/${encodeURIComponent(channel)}/
 export const rules = () => getJson("/rules");
 export const channels = () => getJson("/channels");
 export const status = () => getJson("/status");
+
+/** Whether messages go round, as far as the server says. */
+export async function isWell() {
+  const [told, ready] = await Promise.all([
+    status().catch(() => ({ healthy: false })),
+    get("/readyz").catch(() => null),
+  ]);
+  return told.healthy && ready?.status !== 503;
+}
+
 export const users = (channel) => getJson(channelPath(channel, "users"), authorization(channel));
 
 /** Whether the server lets us into a channel, by the token that we have or without one. If it does not answer: yes. */
@@ -27,8 +37,10 @@ export async function isAdmitted(channel) {
   return answer?.status !== 401;
 }
 
-export function socketUrl(channel) {
+/** The channel's websocket; with the id of the last message that we have, what came after it follows. */
+export function socketUrl(channel, after = null) {
   const url = new URL(channelPath(channel, "ws"), location.href);
+  if (after) url.searchParams.set("after", after);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   if (token(channel)) url.searchParams.set("token", token(channel)); // a browser lets us send no header here
   return url;

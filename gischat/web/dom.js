@@ -10,6 +10,13 @@ export function element(tag, properties = {}, ...children) {
   return node;
 }
 
+/** A button that does something; `properties` as those of `element`. */
+export const button = (className, onclick, ...children) =>
+  element("button", { type: "button", className, onclick }, ...children);
+
+/** Somebody's own words within ours: their direction, and what they hold of controls, stays theirs (UAX #9). */
+export const isolated = (text, className = "") => element("bdi", { className }, text);
+
 /** Text counted as the server counts it: in characters, not in UTF-16 units. */
 export const characters = (text) => [...text].length;
 
@@ -18,5 +25,3 @@ export function shorten(text, limit) {
   const all = [...text];
   return all.length > limit ? `${all.slice(0, limit - 1).join("")}…` : text;
 }
-
-export const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;
