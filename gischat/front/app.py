@@ -14,7 +14,7 @@ from tornado.web import Application
 
 from gischat.front.door.addresses import Proxies
 from gischat.front.front import Front
-from gischat.front.handlers import docs, rest
+from gischat.front.handlers import docs, features, rest
 from gischat.front.handlers.answers import WEB
 from gischat.front.handlers.cached import CachedReads
 from gischat.front.handlers.map import Map, image_source
@@ -58,6 +58,10 @@ def routes(front: Front) -> list[URLSpec]:
         URLSpec(r"/channel/([^/]+)/users", rest.Users, parts),
         URLSpec(r"/channel/([^/]+)/last", rest.Last, parts),
         URLSpec(r"/channel/([^/]+)/text", rest.PutText, parts),
+        URLSpec(r"/channel/([^/]+)/features\.geojson", features.Features, parts),
+        URLSpec(r"/channel/([^/]+)/messages/([^/]+)\.json", features.MessageAsJson, parts),
+        URLSpec(r"/channel/([^/]+)/messages/([^/]+)\.geojson", features.MessageAsGeoJson, parts),
+        URLSpec(r"/channel/([^/]+)/messages/([^/]+)\.gpkg", features.MessageAsGeoPackage, parts),
         URLSpec(r"/channel/([^/]+)/ws", ChannelSocket, parts),
     ]
 

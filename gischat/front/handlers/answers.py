@@ -42,6 +42,7 @@ class Handler(RequestHandler):
     __slots__ = ()  # see ChannelSocket
 
     CONTENT_SECURITY_POLICY = FOR_DATA
+    MEDIA_TYPE = JSON
 
     def set_default_headers(self) -> None:
         for name, value in EVERYWHERE.items():
@@ -56,10 +57,11 @@ class Handler(RequestHandler):
 
     def answer(self, content: Any, status: int = 200) -> None:
         self.set_status(status)
-        self.answer_json(msgspec.json.encode(content))
+        self.set_header("Content-Type", JSON)
+        self.finish(msgspec.json.encode(content))
 
     def answer_json(self, body: bytes) -> None:
-        self.set_header("Content-Type", JSON)
+        self.set_header("Content-Type", self.MEDIA_TYPE)
         self.finish(body)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
