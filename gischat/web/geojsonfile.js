@@ -48,7 +48,8 @@ function featuresOf(content) {
 export function authid(name) {
   if (/\bCRS84$/.test(name)) return WGS84; // the same, longitude first, as everywhere in GeoJSON
   const [, authority, code] =
-    /^(?:urn:ogc:def:crs:|https?:\/\/www\.opengis\.net\/def\/crs\/)?([A-Za-z]+)[:/](?:[\d.]*[:/])?(\d+)$/.exec(name) ?? [];
+    /^(?:urn:ogc:def:crs:|https?:\/\/www\.opengis\.net\/def\/crs\/)?([A-Za-z]+)[:/](?:[\d.]*[:/])?(\d+)$/.exec(name) ??
+      [];
   return code ? `${authority.toUpperCase()}:${code}` : null;
 }
 

@@ -52,7 +52,12 @@ function table(pairs) {
     if (value === null) cell.className = "null";
     return element("tr", {}, element("th", { scope: "row" }, isolated(name)), cell);
   });
-  const scroller = element("div", { className: "map-table", tabIndex: 0, role: "region", ariaLabel: t("map_attributes") });
+  const scroller = element("div", {
+    className: "map-table",
+    tabIndex: 0,
+    role: "region",
+    ariaLabel: t("map_attributes"),
+  });
   scroller.append(element("table", {}, element("tbody", {}, ...made)));
   return scroller;
 }

@@ -270,7 +270,12 @@ function build(section, { onClose, onAll, onList, onZoom, attribution }) {
     made.title = t(key);
     return made;
   };
-  const canvas = element("div", { className: "map-canvas", tabIndex: 0, role: "application", ariaLabel: t("map_keys") });
+  const canvas = element("div", {
+    className: "map-canvas",
+    tabIndex: 0,
+    role: "application",
+    ariaLabel: t("map_keys"),
+  });
   const count = element("span", {}, "0");
   const listToggle = button("tool-button wide", onList, drawing("M4 6h16M4 12h16M4 18h10"), count);
   listToggle.ariaLabel = t("map_list");
@@ -300,7 +305,9 @@ function build(section, { onClose, onAll, onList, onZoom, attribution }) {
 function credited(attribution) {
   if (!attribution) return [];
   const parts = attribution.split(/(https?:\/\/\S+)/u).map((part, index) =>
-    index % 2 === 0 ? part : element("a", { href: part, target: "_blank", rel: "noopener noreferrer" }, new URL(part).host)
+    index % 2 === 0
+      ? part
+      : element("a", { href: part, target: "_blank", rel: "noopener noreferrer" }, new URL(part).host)
   );
   return [...parts, " · "];
 }

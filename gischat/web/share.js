@@ -6,7 +6,8 @@ import { understand, WGS84 } from "./geojsonfile.js";
 import { t } from "./i18n.js";
 
 // As QGIS writes it
-const WGS84_WKT = 'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563,AUTHORITY["EPSG","7030"]],' +
+const WGS84_WKT =
+  'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563,AUTHORITY["EPSG","7030"]],' +
   'AUTHORITY["EPSG","6326"]],PRIMEM["Greenwich",0,AUTHORITY["EPSG","8901"]],UNIT["degree",0.0174532925199433,' +
   'AUTHORITY["EPSG","9122"]],AXIS["Latitude",NORTH],AXIS["Longitude",EAST],AUTHORITY["EPSG","4326"]]';
 const IN_WGS84 = { crs_wkt: WGS84_WKT, crs_authid: WGS84 };
@@ -111,10 +112,14 @@ export class Share {
   /** Says what is to be shared, [[name, value], …], and shares `message()` if one agrees. */
   #confirm(title, facts, message, ...more) {
     const room = this.#page.room(); // another may be in sight by then
-    const list = element("dl", {}, ...facts.flatMap(([name, value]) => [
-      element("dt", {}, name),
-      element("dd", {}, isolated(String(value))),
-    ]));
+    const list = element(
+      "dl",
+      {},
+      ...facts.flatMap(([name, value]) => [
+        element("dt", {}, name),
+        element("dd", {}, isolated(String(value))),
+      ]),
+    );
     const send = button("", () => {
       const made = message();
       if (!made) return;
@@ -153,7 +158,12 @@ export class Share {
 
   #confirmLayer(geojson, crs, count, size, name) {
     const named = element("input", { id: "share-name", value: name, maxLength: LONGEST_NAME, required: true });
-    const inCrs = element("input", { id: "share-crs", value: crs || "EPSG:", pattern: "[A-Za-z]+:[0-9]+", required: true });
+    const inCrs = element("input", {
+      id: "share-crs",
+      value: crs || "EPSG:",
+      pattern: "[A-Za-z]+:[0-9]+",
+      required: true,
+    });
     const facts = [[t("share_features"), count], [t("share_size"), inBytes(size)]];
     const message = () => {
       if (!named.reportValidity() || !inCrs.reportValidity()) return null;
@@ -183,7 +193,10 @@ export class Share {
       return;
     }
     const { longitude, latitude, accuracy } = found;
-    this.#confirmPosition(t("share_position"), [longitude, latitude], [[t("share_accuracy"), `± ${Math.ceil(accuracy)} m`]]);
+    this.#confirmPosition(t("share_position"), [longitude, latitude], [[
+      t("share_accuracy"),
+      `± ${Math.ceil(accuracy)} m`,
+    ]]);
   }
 
   async #takePoint() {
