@@ -77,6 +77,12 @@ def find(wkt: str, authid: str) -> Crs | None:
     return Crs(operations, _area(crs, authid)) if operations else None
 
 
+def definition(authid: str) -> str:
+    """The WKT of a CRS that an authority has named; "" for one that is unknown."""
+    crs = _named(authid)
+    return "" if crs is None else crs.to_wkt()
+
+
 def _read(wkt: str) -> CRS | None:
     try:
         return CRS.from_wkt(wkt)

@@ -6,6 +6,7 @@ import { button, element } from "./dom.js";
 import { t } from "./i18n.js";
 
 const PLACED = new Set(["geojson", "crs", "bbox", "position"]);
+const MANY = 3; // beyond that, all are asked for: the server has that answer at hand
 const PAUSE = 150; // milliseconds in which what comes together is asked for together
 const LONGEST = 500; // messages, as many as the log shows
 
@@ -70,7 +71,7 @@ export class Places {
     const { code } = await mapSettings();
     if (!code) return;
     const since = Math.min(...[...wanted.values()].map(({ message }) => message.timestamp));
-    const answer = await places(this.#channel, since).catch(() => null);
+    const answer = await places(this.#channel, wanted.size > MANY ? null : since).catch(() => null);
     if (!answer) return;
     const features = byMessage(answer);
     for (const [id, { message, node }] of wanted) {
