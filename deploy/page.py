@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WEB = ROOT / "gischat/web"
 BUILT = WEB / "built"
 STAMP = BUILT / "sources.sha256"
-ENTRY = WEB / "map/map.js"
+ENTRIES = (WEB / "map/map.js", WEB / "map/thumbnail.js")
 SECONDS = 300
 
 
@@ -44,7 +44,7 @@ def bundle() -> None:
     with tempfile.TemporaryDirectory(dir=WEB, prefix=".built-") as directory:
         fresh = Path(directory, "built")
         options = ("--quiet", "--frozen", "--minify", "--platform=browser", "--code-splitting", f"--outdir={fresh}")
-        _run(_deno(), "bundle", *options, ENTRY)
+        _run(_deno(), "bundle", *options, *ENTRIES)
         (fresh / STAMP.name).write_text(state, "utf-8")
         shutil.rmtree(BUILT, ignore_errors=True)
         fresh.rename(BUILT)
@@ -66,7 +66,7 @@ def environment(base: Mapping[str, str] = os.environ) -> dict[str, str]:
 def _sources() -> Iterator[Path]:
     yield from (ROOT / "deno.json", ROOT / "deno.lock", Path(__file__))
     yield from sorted(WEB.glob("*.js"))  # some of which the map imports, too
-    yield from sorted(ENTRY.parent.rglob("*.js"))
+    yield from sorted((WEB / "map").rglob("*.js"))
 
 
 def _state_of_sources() -> str:
@@ -98,8 +98,8 @@ def _run(*command: str | Path) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NotBundled(str(error)) from error
     if ran.returncode != 0:
-        lines = [line.strip() for line in ran.stderr.splitlines() if line.strip()] or ["no reason given"]
-        raise NotBundled(next((line for line in lines if line.lower().startswith("error")), lines[-1]))
+        said = " ".join(ran.stderr.partition("error: ")[2].partition("Stack backtrace")[0].split())
+        raise NotBundled(said[:500] or "no reason given")
 
 
 def main(arguments: list[str]) -> int:

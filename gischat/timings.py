@@ -67,6 +67,7 @@ class Timings:
     wrong_token: float = 1.0  # that the answer to a wrong token takes
     wrong_tokens: float = 60.0  # in which an address may show only so many of them
     come_back: float = 30.0  # when to try again where nobody knows better
+    geopackage: float = 60.0  # for a GeoPackage to be made, by the clock
     preflight: float = 600.0  # that a browser may remember what it was told of methods and headers
     scrape: float = 1.0  # for what Redis is asked during a scrape, which Prometheus waits ten seconds for
     drops_quiet: float = 60.0  # between two lines of the log about the same kind of client that is turned away

@@ -19,13 +19,14 @@ from gischat.messages import Lane
 from gischat.settings import Settings
 from gischat.streams.answers import WRONG_TYPE, RedisError, ResponseError
 from gischat.timings import Timings
-from worker import presence, process
+from worker import placing, presence, process
 from worker.attempts import Attempt, Postpone, attempt
-from worker.effects import Bury, Effect, Missing, Refuse, Undoing
+from worker.effects import Bury, Effect, Missing, Publish, Refuse, Undoing
 from worker.fairness import ORDINARY_SECONDS, Charge, FairQueue, Ledger, Person, Waiting, estimated_seconds
 from worker.gateway import Gateway, Held, Unavailable
 from worker.inbox import InboxReader
-from worker.sandbox import Crashed, OutOfMemory, Sandbox, StartFailed, TimedOut
+from worker.placing import Placer
+from worker.sandbox import Crashed, OutOfMemory, Sandbox, SandboxError, StartFailed, TimedOut
 from worker.workbook import WorkBook
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,17 @@ class Consumer(ABC):
             if type in self._measured:
                 self._measured[type](took, number)
 
+    async def _keep(self, held: Held) -> None:
+        """While a job is being worked on, nobody takes it for abandoned: several such signs may fail."""
+        while True:
+            await asyncio.sleep(self._reclaim / 4)
+            with contextlib.suppress(ConnectionError, Refused, ResponseError):
+                await self.gateway.keep(held)
+            if self.waits_for_jobs:
+                self.turned_at = time.monotonic()
+
     batch: int
+    waits_for_jobs: bool  # its loop goes on when a job has ended
 
     @property
     @abstractmethod
@@ -132,12 +143,18 @@ class Consumer(ABC):
 
 
 class LightConsumer(Consumer):
-    """Ends whole batches: one read for many jobs, and all that comes of them in one write with the next read."""
+    """Ends whole batches: one read for many jobs, and all that comes of them in one write with the next read.
+
+    A message whose CRS is not known yet ends by itself, when that has been looked up.
+    """
 
     batch = 128
+    waits_for_jobs = False
 
-    def __init__(self, gateway: Gateway, timings: Timings = Timings()) -> None:
+    def __init__(self, gateway: Gateway, placer: Placer, timings: Timings = Timings()) -> None:
         super().__init__(gateway, timings)
+        self._placer = placer
+        self._placing: dict[tuple[str, bytes], asyncio.Task[None]] = {}  # by channel and entry
         self._ends: list[asyncio.Future[int]] = []  # of the last batch, on their way
         self._batch: Sequence[Held] = ()
         self._since = 0.0  # when it was begun
@@ -149,6 +166,7 @@ class LightConsumer(Consumer):
 
     async def run(self, stop: asyncio.Event) -> None:
         await super().run(stop)
+        await asyncio.gather(*self._placing.values())
         for error in await self._errors_of_ends():
             log.warning("the end of a job could not be told: %s", error)
 
@@ -162,7 +180,7 @@ class LightConsumer(Consumer):
         if errors:
             raise errors[0]
         self._batch, self._since = held, time.monotonic()
-        self._ends = [self.gateway.carry_out(one, _light_effect(one), before_reading=True) for one in held]
+        self._ends = self._carry_out(held, before_reading=True)
 
     async def _errors_of_ends(self) -> list[BaseException]:
         ends, self._ends = self._ends, []
@@ -174,11 +192,41 @@ class LightConsumer(Consumer):
 
     async def _work(self, held: Sequence[Held]) -> None:
         since = time.monotonic()
-        ended = [self.gateway.carry_out(one, _light_effect(one)) for one in held]
-        for error in await asyncio.gather(*ended, return_exceptions=True):
+        for error in await asyncio.gather(*self._carry_out(held, before_reading=False), return_exceptions=True):
             if isinstance(error, BaseException):
                 raise error
         self._measure(held, since)
+
+    def _carry_out(self, held: Sequence[Held], *, before_reading: bool) -> "list[asyncio.Future[int]]":
+        """Ends what can be ended now."""
+        ends = []
+        for one in held:
+            if (one.channel, one.entry) in self._placing:  # it was not ended in time, and is seen again
+                continue
+            effect = _light_effect(one)
+            if isinstance(effect, Publish) and one.job.type in placing.TYPES:
+                placed = self._placer.now(one.job, effect)
+                if placed is None:
+                    task = asyncio.create_task(self._end_later(one, effect))
+                    self._placing[one.channel, one.entry] = task
+                    continue
+                effect = placed
+                placing.count(one.job.type, effect)
+            ends.append(self.gateway.carry_out(one, effect, before_reading=before_reading))
+        return ends
+
+    async def _end_later(self, held: Held, effect: Publish) -> None:
+        keeping = asyncio.create_task(self._keep(held))
+        try:
+            effect = await self._placer.later(held.job, effect)
+            placing.count(held.job.type, effect)
+            await self.gateway.carry_out(held, effect)
+        except (ConnectionError, Refused, RedisError) as error:
+            log.debug("redis was lost in between: %s", error)
+            self._may_hold_more = True
+        finally:
+            keeping.cancel()
+            del self._placing[held.channel, held.entry]
 
     async def _keep_house(self) -> None:
         await super()._keep_house()
@@ -196,6 +244,7 @@ class HeavyConsumer(Consumer):
     """
 
     batch = 1
+    waits_for_jobs = True
 
     def __init__(
         self,
@@ -310,6 +359,8 @@ class HeavyConsumer(Consumer):
             effect, seconds = await self._attempt(held, most_seconds)
         finally:
             keeping.cancel()
+        if held.job.type == "geojson":
+            placing.count(held.job.type, effect)
         if isinstance(effect, Postpone):
             self._charge(Charge(person, seconds - charged))
             await self.gateway.release(held)
@@ -328,14 +379,6 @@ class HeavyConsumer(Consumer):
         self._ledger.charge(charge, time.monotonic())
         self._workbook.write(charge)
 
-    async def _keep(self, held: Held) -> None:
-        """While a job is being worked on, nobody takes it for abandoned."""
-        while True:
-            await asyncio.sleep(self._timings.heavy_renewal)
-            with contextlib.suppress(ConnectionError, Refused, ResponseError):
-                await self.gateway.keep(held)
-            self.turned_at = time.monotonic()
-
     async def _attempt(self, held: Held, most_seconds: float | None) -> Attempt:
         """What a job comes to: see `worker.attempts`. Where the child did not say what it took, it was all the time."""
         since = time.monotonic()
@@ -351,9 +394,16 @@ class HeavyConsumer(Consumer):
         if held.deliveries > MOST_DELIVERIES:
             return _given_up(held)
         reason = ""
+        job = held.job
+        if job.type == "geojson":
+            try:
+                return await self._sandbox.run(
+                    attempt, job.type, job.body, self._settings, most_seconds, is_placed=True
+                )
+            except SandboxError as error:  # it may be its CRS, and the layer itself be sound
+                log.warning("a layer is done without its place: %s", error, extra=_named(held))
         for _ in range(MOST_DELIVERIES):
             try:
-                job = held.job
                 return await self._sandbox.run(attempt, job.type, job.body, self._settings, most_seconds)
             except OutOfMemory:
                 log.warning("a job took too much memory", extra=_named(held))

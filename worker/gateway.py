@@ -283,12 +283,12 @@ def _message_of(held: Held) -> tuple[Argument, ...]:
 
 
 def _publish(held: Held, effect: Publish) -> Carried:
-    published = (Outcome.PUBLISHED, held.job.type, effect.body, int(effect.stored))
+    published = (Outcome.PUBLISHED, held.job.type, effect.body, int(effect.stored), effect.place)
     return "finish", (*_message_of(held), *published, uncompliant(ID_USED))
 
 
 def _refuse(held: Held, effect: Refuse) -> Carried:
-    return "finish", ("", "", "", Outcome.REFUSED, "uncompliant", uncompliant(effect.reason), 0, b"")
+    return "finish", ("", "", "", Outcome.REFUSED, "uncompliant", uncompliant(effect.reason), 0, b"", b"")
 
 
 def _missing(held: Held, effect: Missing) -> Carried:
@@ -296,7 +296,7 @@ def _missing(held: Held, effect: Missing) -> Carried:
 
 
 def _acknowledge(held: Held, effect: Acknowledge) -> Carried:
-    return "finish", ("", "", "", Outcome.DONE, held.job.type, b"", 0, b"")
+    return "finish", ("", "", "", Outcome.DONE, held.job.type, b"", 0, b"", b"")
 
 
 def _register(held: Held, effect: Register) -> Carried:

@@ -5,7 +5,6 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
@@ -15,8 +14,10 @@ from tornado.web import Application
 
 from gischat.front.door.addresses import Proxies
 from gischat.front.front import Front
-from gischat.front.handlers import docs, rest
+from gischat.front.handlers import docs, features, rest
+from gischat.front.handlers.answers import WEB
 from gischat.front.handlers.cached import CachedReads
+from gischat.front.handlers.map import Map, image_source
 from gischat.front.handlers.requests import identify, log_request
 from gischat.front.handlers.scrape import Metrics
 from gischat.front.handlers.websocket import ChannelSocket
@@ -29,8 +30,6 @@ from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
-WEB = Path(__file__).parents[1] / "web"
-
 OWN_DESCRIPTORS = 64  # logs, Redis, the loop's
 
 FOR_OPERATORS = ("/admin", "/metrics")
@@ -42,7 +41,7 @@ AS_OFTEN_AS_YOU_LIKE = (rest.Page, rest.Alive, rest.Ready)
 def routes(front: Front) -> list[URLSpec]:
     """Every path that a front answers."""
     parts = {"front": front}
-    web = {"path": str(WEB)}
+    web = {"path": str(WEB), "images": image_source(front.settings)}
     return [
         URLSpec(r"/()", rest.Page, web | {"default_filename": "index.html"}),
         URLSpec(r"/web/(.+)", rest.Page, web),
@@ -50,6 +49,7 @@ def routes(front: Front) -> list[URLSpec]:
         URLSpec(r"/channels", rest.Channels, parts),
         URLSpec(r"/rules", rest.Rules, parts),
         URLSpec(r"/status", rest.Status, parts),
+        URLSpec(r"/map", Map, parts),
         *docs.routes(front),
         *_admin_routes(front),
         URLSpec(r"/livez", rest.Alive, parts),
@@ -58,6 +58,10 @@ def routes(front: Front) -> list[URLSpec]:
         URLSpec(r"/channel/([^/]+)/users", rest.Users, parts),
         URLSpec(r"/channel/([^/]+)/last", rest.Last, parts),
         URLSpec(r"/channel/([^/]+)/text", rest.PutText, parts),
+        URLSpec(r"/channel/([^/]+)/features\.geojson", features.Features, parts),
+        URLSpec(r"/channel/([^/]+)/messages/([^/]+)\.json", features.MessageAsJson, parts),
+        URLSpec(r"/channel/([^/]+)/messages/([^/]+)\.geojson", features.MessageAsGeoJson, parts),
+        URLSpec(r"/channel/([^/]+)/messages/([^/]+)\.gpkg", features.MessageAsGeoPackage, parts),
         URLSpec(r"/channel/([^/]+)/ws", ChannelSocket, parts),
     ]
 

@@ -14,6 +14,7 @@ from gischat.front.channel.cache import CachedAnswer, ReadPace
 from gischat.front.channel.challenge import Challenges
 from gischat.front.channel.closing import STOPPING
 from gischat.front.channel.connection import GOING_AWAY, Connection
+from gischat.front.channel.geopackages import GeoPackages
 from gischat.front.channel.moderation import Moderation
 from gischat.front.channel.presence import Presence
 from gischat.front.channel.pulse import Pulse
@@ -71,6 +72,7 @@ class Front:
             name: Room(name, self.gateway, self.turnstiles, pace, self._recent_messages(), replays, timings)
             for name in settings.channels
         }
+        self.geopackages = GeoPackages(timings)
         self.status = CachedAnswer(self._encode_status, seconds=timings.answer_kept)
         for room in self.rooms.values():
             room.counted = self.status.invalidate

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
 
+from gischat.protocol import places
 from gischat.settings import Settings
 from gischat.streams.entries import PASSES_FREEZE
 from gischat.streams.keys import GROUP
@@ -71,6 +72,7 @@ class Scripts:
     forget_consumers: Script
     tail: Script
     snapshot: Script
+    message: Script
     head_count: Script
     bury: Script
     retained: Script
@@ -120,6 +122,7 @@ def _limits(settings: Settings, timings: Timings) -> str:
         "GROUP": GROUP,
         "CANCELLED_DIGEST": CANCELLED_DIGEST,
         "PASSES_FREEZE": f" {' '.join(sorted(PASSES_FREEZE))} ",
+        "PLACED": f" {' '.join(sorted(places.TYPES))} ",
     }
     lines += [f"local {name} = '{value}'" for name, value in words.items()]
     return "\n".join(lines) + "\n"

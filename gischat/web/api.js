@@ -53,6 +53,31 @@ function authorization(channel) {
   return { Authorization: `Bearer ${String.fromCharCode(...bytes)}` };
 }
 
+/** Where stored messages are, those of `since` and later: a FeatureCollection in WGS 84. */
+export const places = (channel, since) =>
+  getJson(channelPath(channel, `features.geojson?since=${since}`), authorization(channel));
+
+/** One message's place as a file, ".geojson" or ".gpkg". */
+export async function placeFile(channel, id, extension) {
+  const response = await get(channelPath(channel, `messages/${id}${extension}`), {
+    ...authorization(channel),
+    Accept: "*/*",
+  });
+  if (!response.ok) throw new Error(`${extension} answered ${response.status}`);
+  return response.blob();
+}
+
+let asked;
+
+/** What the map needs: {code, tiles, attribution}; `code` is null where there is no map. */
+export function mapSettings() {
+  asked ??= getJson("/map");
+  return asked.catch(() => {
+    asked = undefined;
+    return { code: null, tiles: null, attribution: "" };
+  });
+}
+
 let imageLimit;
 
 /** How many characters of base64 a picture may have. Only the API's own description tells it, so it is asked when

@@ -1,6 +1,6 @@
 /** Portraits: an icon of our own for each name that QGIS' plugin and QField's know an icon under, or a letter. */
 
-import { element } from "./dom.js";
+import { drawing, element } from "./dom.js";
 
 const CIRCLE = (x, y, radius) =>
   `M${x - radius} ${y}a${radius} ${radius} 0 1 0 ${2 * radius} 0a${radius} ${radius} 0 1 0 ${-2 * radius} 0`;
@@ -38,8 +38,6 @@ export const AVATARS = new Map([
   ["mIconXyz.svg", ["globe", `${CIRCLE(12, 12, 8.5)}M3.5 12h17M12 3.5c-5.5 5-5.5 12 0 17M12 3.5c5.5 5 5.5 12 0 17`]],
 ]);
 
-const SVG = "http://www.w3.org/2000/svg";
-
 /** A round icon or initial, in a colour that is always the same for one nickname. */
 export function portrait(name, avatar = null) {
   const node = element(
@@ -61,12 +59,5 @@ export function hue(name) {
 /** The icon of a name as an element, or null for one that we have not drawn. */
 export function icon(avatar) {
   const strokes = AVATARS.get(avatar)?.[1];
-  if (!strokes) return null;
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", strokes);
-  svg.append(path);
-  return svg;
+  return strokes ? drawing(strokes) : null;
 }

@@ -1,6 +1,7 @@
 /** The page: the lobby, the channels that are open in this tab, and which of them is in sight. */
 
 import * as api from "./api.js";
+import { Atlas } from "./atlas.js";
 import { Composer } from "./composer.js";
 import { button, byId, element } from "./dom.js";
 import { loadLanguage, t } from "./i18n.js";
@@ -8,6 +9,7 @@ import { keepForOffline } from "./install.js";
 import { Lobby } from "./lobby.js";
 import { Room } from "./room.js";
 import { avatar, openSettings } from "./settings.js";
+import { Share } from "./share.js";
 import { recallInTab, recallJson, remember, rememberInTab } from "./storage.js";
 import { takeFromAddress } from "./tokens.js";
 
@@ -21,10 +23,12 @@ class Page {
   #nickname = null; // under which one is here; null before
   #lobby = new Lobby((channel, nickname, limits) => this.#join(channel, nickname, limits));
   composer = new Composer();
+  atlas = new Atlas();
   avatar = avatar;
 
   async start() {
     this.#listen();
+    new Share({ atlas: this.atlas, room: () => this.#active, limits: () => this.#limits });
     takeFromAddress();
     const { rooms = [], active } = recallJson(SESSION, {}, recallInTab);
     const limits = rooms.length > 0 ? await this.#rules() : null;
@@ -94,6 +98,7 @@ class Page {
     byId("room").hidden = false;
     this.#togglePeople(false);
     room.open();
+    this.atlas.show(room);
     if (room.me) this.composer.open(room.draft, this.#limits, this.#writing(room));
     room.focus();
     if (isNew && wanted().channel !== room.channel) {
@@ -113,6 +118,7 @@ class Page {
 
   #close() {
     this.#active?.close();
+    this.atlas.show(null);
     this.composer.close();
     this.#active = null;
   }

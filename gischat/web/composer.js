@@ -1,13 +1,16 @@
 /** Where one writes: the text, a picture, what it replies to. Knows limits, but neither the line nor the log. */
 
 import { maxImageLength } from "./api.js";
-import { byId, characters, isolated } from "./dom.js";
+import { byId, characters, element, isolated } from "./dom.js";
+import { takenAt } from "./exif.js";
 import { pictureToSend, pictureUrl } from "./files.js";
+import { lonLat } from "./geo.js";
 import { nodes, t } from "./i18n.js";
 import { Completion } from "./mentions.js";
 import { forgetLarge, recallJson, recallLarge, remember, rememberLarge } from "./storage.js";
 
 const WARN = 40; // characters left from which on they are counted
+const EXIF_BYTES = 2 ** 17; // at a photograph's beginning: in these it says where it was taken
 
 /** What somebody is writing in one channel. It survives a reload. */
 export class Draft {
@@ -173,8 +176,9 @@ export class Composer {
     draft.reading = file;
     this.#showPicture();
     const { data, problem } = await this.#read(file);
+    const place = await placeOf(file);
     if (draft.reading !== file) return; // taken away, or replaced, meanwhile
-    draft.setPicture(data ? { data, name: file.name } : null);
+    draft.setPicture(data ? { data, name: file.name, place } : null);
     if (problem) onProblem(problem);
     if (this.#draft !== draft) return;
     this.#showPicture();
@@ -191,6 +195,17 @@ export class Composer {
     }
   }
 
+  /** The server takes the place out of a photograph: whoever wants to share it may. */
+  #offerPlace(picture) {
+    byId("attachment-place")?.remove();
+    if (!picture?.place) return;
+    const check = element("input", { type: "checkbox", checked: Boolean(picture.takenAt) });
+    check.onchange = () => this.#draft.setPicture({ ...picture, takenAt: check.checked ? picture.place : null });
+    const words = t("share_taken_at", { place: lonLat(picture.place.map((degrees) => Number(degrees.toFixed(5)))) });
+    const offer = element("label", { id: "attachment-place", className: "check" }, check, " ", words);
+    byId("attachment-remove").before(offer);
+  }
+
   #detach() {
     this.#draft.setPicture(null);
     this.#showPicture();
@@ -205,10 +220,17 @@ export class Composer {
     if (src) image.src = src;
     else image.removeAttribute("src");
     byId("attachment").hidden = !picture && !reading;
+    this.#offerPlace(picture);
     byId("attachment-text").textContent = reading ? t("reading") : picture?.name ?? "";
     byId("picture").value = ""; // so that the same file can be picked again
     this.#measure();
   }
+}
+
+/** Where a photograph was taken, [longitude, latitude], or null. */
+async function placeOf(file) {
+  const start = await file.slice(0, EXIF_BYTES).arrayBuffer().catch(() => new ArrayBuffer(0));
+  return takenAt(start);
 }
 
 function preview(picture, reading) {

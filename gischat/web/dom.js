@@ -14,6 +14,19 @@ export function element(tag, properties = {}, ...children) {
 export const button = (className, onclick, ...children) =>
   element("button", { type: "button", className, onclick }, ...children);
 
+const SVG = "http://www.w3.org/2000/svg";
+
+/** A drawing of one path, on a square of 24, for the eyes alone. */
+export function drawing(path) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  const strokes = document.createElementNS(SVG, "path");
+  strokes.setAttribute("d", path);
+  svg.append(strokes);
+  return svg;
+}
+
 /** Somebody's own words within ours: their direction, and what they hold of controls, stays theirs (UAX #9). */
 export const isolated = (text, className = "") => element("bdi", { className }, text);
 

@@ -22,15 +22,19 @@ export function pictureUrl(base64) {
 /** A button that saves what `content()` returns as `name` with `extension`. It is asked for only when somebody wants it:
  *  to write down a large layer takes longer than to show all the rest. Its type is none that a browser opens: see above. */
 export function download(name, extension, content) {
-  const bare = name.endsWith(extension) ? name.slice(0, -extension.length) : name;
-  const safe = bare.replace(/[^\p{L}\p{N}_ .-]+/gu, "_").replace(/^[. ]+/, "").slice(0, 80) || "shared";
-  const file = safe + extension;
+  const file = fileName(name, extension);
   const made = button("download", () => save(file, content()), isolated(file));
   made.dataset.file = file;
   return made;
 }
 
-function save(file, content) {
+/** A name that every system takes. */
+export function fileName(name, extension) {
+  const bare = name.endsWith(extension) ? name.slice(0, -extension.length) : name;
+  return (bare.replace(/[^\p{L}\p{N}_ .-]+/gu, "_").replace(/^[. ]+/, "").slice(0, 80) || "shared") + extension;
+}
+
+export function save(file, content) {
   const href = URL.createObjectURL(new Blob([content], { type: "application/octet-stream" }));
   element("a", { href, download: file }).click();
   setTimeout(() => URL.revokeObjectURL(href), SAVING);

@@ -12,7 +12,9 @@ import { call } from "./notify.js";
 import { Outbox, uuid } from "./outbox.js";
 import { ownIds } from "./own.js";
 import { People } from "./people.js";
+import { Places } from "./places.js";
 import { mark, quietLine, render, renderPost, showLikes } from "./render.js";
+import { positionMessage } from "./share.js";
 
 // How an `uncompliant` begins that says what is missing, and that refuses nothing that was sent
 const MISSED = "What you missed is no longer kept: some messages may be missing. The last ones follow.";
@@ -40,6 +42,7 @@ export class Room {
   mentions = 0;
   draft;
   people;
+  places;
   #page;
   #log = new Log();
   #outbox;
@@ -73,7 +76,7 @@ export class Room {
    *   onLeft(room, words)   it is over, with the reason when it was not the person's wish
    *   onNews(room)          unread messages, or mentions, or what is not sent
    *   show(room)            puts the room on the page
-   *   composer, showPicture(src, alt), avatar()
+   *   composer, atlas, showPicture(src, alt), avatar()
    */
   constructor(channel, nickname, page, hadNickname = false) {
     this.channel = channel;
@@ -82,6 +85,7 @@ export class Room {
     this.#hadNickname = hadNickname;
     const key = `${channel}\n${nickname}`;
     this.draft = new Draft(key);
+    this.places = new Places(channel, (id) => void page.atlas.open(id));
     this.people = new People(nickname, this.#avatars, () => this.#judgeAll());
     this.#outbox = new Outbox(key, {
       send: (message) => this.#connection.send(message),
@@ -209,6 +213,7 @@ export class Room {
     this.#log.add(() => {
       const shown = render(message, isLive ? this.#view : { ...this.#view, judge: () => ["", ""] });
       if (isLive && shown?.entry && !isOwn && !this.people.isKnown) this.#unjudged.push([message.author, shown.node]);
+      if (shown) this.places.add(message, shown.node);
       return shown;
     }, message.timestamp);
     if (message.author) this.#authors.add(message.author);
@@ -342,6 +347,7 @@ export class Room {
   say({ text, replyTo, picture }, reasonKey = "") {
     const messages = [];
     if (picture) messages.push({ type: "image", image_data: picture.data });
+    if (picture?.takenAt) messages.push(positionMessage(picture.takenAt));
     if (text) messages.push({ type: "text", text });
     this.send(messages, { replyTo, name: picture?.name, reasonKey });
   }

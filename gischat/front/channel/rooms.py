@@ -23,6 +23,7 @@ from gischat.front.jobs.turnstile import Turnstiles
 from gischat.front.sockets.frames import text_frame
 from gischat.messages import folded, uncompliant
 from gischat.metrics import Gathered
+from gischat.protocol import places
 from gischat.streams.answers import RedisError
 from gischat.streams.entries import CHALLENGE, LOST, NAMES, Outcome, Publication
 from gischat.timings import Timings
@@ -90,6 +91,8 @@ class Room:
         self.stored = SharedRead(lambda: gateway.snapshot(channel))
         self.last = CachedAnswer(self._encode_last, pace, timings.answer_kept)
         self.users = CachedAnswer(self._encode_users, seconds=timings.answer_kept)
+        self.stored_places = SharedRead(lambda: gateway.places(channel))
+        self.features = CachedAnswer(self._encode_features, pace, timings.answer_kept)
         self.recent = recent or RecentMessages(timings=timings)
         self._replays = replays or ReadPace(REPLAYED_BYTES_PER_SECOND)
         self._retained = SharedRead(self._read_retained)
@@ -167,6 +170,7 @@ class Room:
             self.counted()
             return
         self.last.invalidate()
+        self.features.invalidate()
         if publication.type in ("newcomer", "exiter"):
             self.users.invalidate()
 
@@ -481,6 +485,9 @@ class Room:
     async def _encode_last(self) -> bytes:
         # The messages are stored as JSON: nothing is parsed to be written again.
         return b"[" + b",".join((await self.stored.get()).history) + b"]"
+
+    async def _encode_features(self) -> bytes:
+        return places.collection(map(places.decode, await self.stored_places.get()))
 
     async def _encode_users(self) -> bytes:
         nicknames = await self._gateway.nicknames(self.channel)

@@ -5,6 +5,7 @@ nothing is framed, and no address of ours, which may hold a token, is told to th
 """
 
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,6 +20,8 @@ EVERYWHERE = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+
+WEB = Path(__file__).parents[2] / "web"
 
 # Byte for byte: the QGIS plugin compares it, and RFC 8259 §11 knows no charset.
 JSON = "application/json"
@@ -43,6 +46,7 @@ class Handler(RequestHandler):
     __slots__ = ()  # see ChannelSocket
 
     CONTENT_SECURITY_POLICY = FOR_DATA
+    MEDIA_TYPE = JSON
 
     def set_default_headers(self) -> None:
         for name, value in EVERYWHERE.items():
@@ -57,10 +61,11 @@ class Handler(RequestHandler):
 
     def answer(self, content: Any, status: int = 200) -> None:
         self.set_status(status)
-        self.answer_json(msgspec.json.encode(content))
+        self.set_header("Content-Type", JSON)
+        self.finish(msgspec.json.encode(content))
 
     def answer_json(self, body: bytes) -> None:
-        self.set_header("Content-Type", JSON)
+        self.set_header("Content-Type", self.MEDIA_TYPE)
         self.finish(body)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:

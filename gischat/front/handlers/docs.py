@@ -13,7 +13,7 @@ import msgspec
 from tornado.routing import URLSpec
 
 from gischat.front.front import Front
-from gischat.front.handlers.answers import FOR_SWAGGER_UI
+from gischat.front.handlers.answers import FOR_SWAGGER_UI, WEB
 from gischat.front.handlers.rest import Page, PublicHandler
 from gischat.settings import Settings
 
@@ -22,7 +22,7 @@ def routes(front: Front) -> list[URLSpec]:
     """The paths of the documentation."""
     return [
         URLSpec(r"/openapi\.json", OpenApi, {"front": front}),
-        URLSpec(r"/docs/?()", Docs, {"path": str(Path(__file__).parents[2] / "web")}),
+        URLSpec(r"/docs/?()", Docs, {"path": str(WEB)}),
         URLSpec(r"/docs/(swagger-ui\.css|swagger-ui-bundle\.js)", Page, {"path": str(_swagger_ui())}),
     ]
 

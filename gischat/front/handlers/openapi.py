@@ -17,6 +17,8 @@ from marshmallow import Schema, fields, validate
 from gischat import __version__
 from gischat.front.door.access import TOKEN
 from gischat.front.handlers import admin_schemas
+from gischat.front.handlers.features import GEOJSON, GEOPACKAGE
+from gischat.protocol import places
 from gischat.protocol import schemas as protocol
 from gischat.protocol.words import VISIBLE
 from gischat.reading import NULL_IS_ABSENT
@@ -90,6 +92,12 @@ class Status(Answer):
     status = fields.String(required=True, validate=validate.OneOf(["ok", "degraded"]))
     healthy = fields.Boolean(required=True, metadata={"description": "Whether messages go round."})
     channels = fields.List(fields.Nested(ChannelStatus), required=True)
+
+
+class Map(Answer):
+    code = fields.String(required=True, allow_none=True, metadata={"description": "The path of the map's script."})
+    tiles = fields.String(required=True, allow_none=True, metadata={"description": "The operator's tiles, as XYZ."})
+    attribution = fields.String(required=True, metadata={"description": "Whose tiles they are."})
 
 
 class Alive(Answer):
@@ -170,6 +178,7 @@ PATHS: dict[str, JsonObject] = {
     "/rules": _get(HOUSE, "The rules of the house and its limits", Rules),
     "/channels": _get(HOUSE, "The names of the channels", NAMES),
     "/status": _get(HOUSE, "Whether messages go round, and how many people each channel has", Status),
+    "/map": _get(HOUSE, "What the page's map needs", Map),
     "/livez": _get(OPERATION, "Whether the process answers", Alive),
     "/readyz": _get(
         OPERATION,
@@ -195,6 +204,23 @@ PATHS: dict[str, JsonObject] = {
         "The stored messages, oldest first",
         _list_of(_reference("StoredMessage")),
         BANNED | PRIVATE | UNKNOWN | UNABLE,
+    ),
+    "/channel/{channel}/features.geojson": _file(
+        "What the stored messages show on a map, oldest message first, as GeoJSON in WGS 84",
+        {GEOJSON: _reference("Places")},
+        parameters=[TYPES, SINCE, BOX],
+        errors={"422": _answer("A parameter is not as described", Faults)},
+    ),
+    "/channel/{channel}/messages/{id}.json": _file(
+        "A stored message, as on the wire", {"application/json": _reference("StoredMessage")}, errors=NO_MESSAGE
+    ),
+    "/channel/{channel}/messages/{id}.geojson": _file(
+        "What a stored message shows on a map, in WGS 84", {GEOJSON: _reference("Places")}, errors=NO_MESSAGE
+    ),
+    "/channel/{channel}/messages/{id}.gpkg": _file(
+        "The layer, extent or position of a stored message as a GeoPackage 1.3, in its own CRS",
+        {GEOPACKAGE: {"type": "string", "format": "binary"}},
+        errors={**NO_MESSAGE, "500": _answer("It could not be written", Problem)},
     ),
     "/channel/{channel}/text": {
         "put": {
@@ -471,6 +497,7 @@ def _message_components(converter: OpenAPIConverter, settings: Settings) -> dict
         **{_name("Send", type_): _as_sent(_requiring(schema, {"type"})) for type_, schema in sent.items()},
         **{_name("Receive", type_): _complete(schema) for type_, schema in received.items()},
         "FeatureCollection": _feature_collection(settings),
+        "Places": PLACES,
     }
     # Swagger UI calls the alternatives of a schema by their titles.
     return {name: {"title": name, **schema} for name, schema in components.items()}
@@ -518,6 +545,54 @@ def _one_of(direction: str, types: Iterable[str]) -> JsonObject:
 
 def _name(direction: str, type_: str) -> str:
     return direction + "".join(word.capitalize() for word in type_.split("_"))
+
+
+# Of what messages show on a map
+
+_OF_MESSAGES: JsonObject = {
+    "id": {"type": "string", "description": "The message's."},
+    "type": {"type": "string", "enum": list(places.TYPES)},
+    "author": {"type": "string"},
+    "timestamp": {"type": "integer"},
+    "layer_name": {"type": ["string", "null"]},
+    "crs_authid": {"type": "string"},
+}
+PLACES: JsonObject = {
+    "type": "object",
+    "description": "RFC 7946 §3.3, in WGS 84. A feature's id is its message's; of a layer, with the feature's number "
+    "behind a dot. A layer's features have their own properties beside those of the message. Where a layer has one of "
+    f"the same name, the message's bears the prefix `{places.PREFIX}` in all features of that layer.",
+    "required": ["type", "features"],
+    "additionalProperties": False,
+    "properties": {
+        "type": {"type": "string", "const": "FeatureCollection"},
+        "features": _list_of(
+            {
+                "type": "object",
+                "required": ["type", "id", "geometry", "properties"],
+                "additionalProperties": False,
+                "properties": {
+                    "type": {"type": "string", "const": "Feature"},
+                    "id": {"type": "string"},
+                    "geometry": {"type": ["object", "null"], "required": ["type"]},
+                    "properties": {
+                        "type": "object",
+                        "allOf": [
+                            {
+                                "anyOf": [
+                                    {"required": [name], "properties": {name: described}},
+                                    {"required": [prefixed], "properties": {prefixed: described}},
+                                ]
+                            }
+                            for name, described in _OF_MESSAGES.items()
+                            for prefixed in [places.PREFIX + name]
+                        ],
+                    },
+                },
+            }
+        ),
+    },
+}
 
 
 def _feature_collection(settings: Settings) -> JsonObject:

@@ -1,14 +1,15 @@
 """The REST endpoints."""
 
+from collections.abc import Awaitable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from tornado.web import HTTPError, StaticFileHandler
 
 from gischat import __version__
 from gischat.errors import Cause, Refused, Uncompliant
-from gischat.front.channel.cache import CachedAnswer
+from gischat.front.channel.cache import Answer, CachedAnswer
 from gischat.front.door.addresses import counted_as
 from gischat.front.door.admission import Refusal
 from gischat.front.door.origins import FOREIGN
@@ -18,6 +19,8 @@ from gischat.front.handlers.answers import FOR_OUR_PAGE, Handler, allowed_method
 from gischat.front.handlers.requests import was_turned_away
 from gischat.streams.answers import RedisError
 from gischat.streams.multiplexer import TOO_BUSY
+
+T = TypeVar("T")
 
 REFUSAL_STATUS = {Cause.ID_USED: 409, Cause.NOT_REGISTERED: 403, Cause.FROZEN: 403}  # all else may be tried again
 NOBODY_IS_REGISTERED = (
@@ -56,16 +59,27 @@ class JsonHandler(Handler):
 
     async def answer_from(self, cached: CachedAnswer) -> None:
         """Answers what many ask for."""
+        self.answer_with(await self.redis(cached.get()))
+
+    def answer_with(self, answer: Answer) -> None:
+        if not self.is_known(answer.etag):
+            self.answer_json(answer.body)
+
+    def is_known(self, etag: str) -> bool:
+        """Whether the client has what has this tag, and is told so (RFC 9110 §13.1.2)."""
+        self.set_header("Etag", etag)
+        if not self.check_etag_header():
+            return False
+        self.set_status(HTTPStatus.NOT_MODIFIED)
+        self.finish()
+        return True
+
+    async def redis(self, reading: Awaitable[T]) -> T:
+        """What is read from Redis; 503 while that cannot be."""
         try:
-            answer = await cached.get()
+            return await reading
         except (Refused, RedisError):
             raise HTTPError(503, TOO_BUSY) from None
-        self.set_header("Etag", answer.etag)
-        if self.check_etag_header():
-            self.set_status(304)
-            self.finish()
-        else:
-            self.answer_json(answer.body)
 
 
 class PublicHandler(JsonHandler):
@@ -239,6 +253,13 @@ class Page(Handler, StaticFileHandler):
     """The web client and its assets."""
 
     CONTENT_SECURITY_POLICY = FOR_OUR_PAGE
+
+    def initialize(self, *, images: str = "", **options: Any) -> None:  # type: ignore[override]  # Tornado's way
+        """`images` is a source of images besides our own."""
+        super().initialize(**options)
+        if images:
+            policy = self.CONTENT_SECURITY_POLICY.replace("img-src ", f"img-src {images} ")
+            self.set_header("Content-Security-Policy", policy)
 
     def parse_url_path(self, url_path: str) -> str:
         if not url_path.isprintable():

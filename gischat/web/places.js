@@ -1,0 +1,112 @@
+/** Where a channel's messages are: asked of the server, which knows every CRS, and kept while the page is open. */
+
+import { mapSettings, places } from "./api.js";
+import { hue } from "./avatars.js";
+import { button, element } from "./dom.js";
+import { t } from "./i18n.js";
+
+const PLACED = new Set(["geojson", "crs", "bbox", "position"]);
+const PAUSE = 150; // milliseconds in which what comes together is asked for together
+const LONGEST = 500; // messages, as many as the log shows
+
+// What the server says of a message in each of its features; the rest is a layer's own. See its documentation.
+const OF_THE_MESSAGE = ["id", "type", "author", "timestamp", "layer_name", "crs_authid"];
+const PREFIX = "gischat_";
+
+/** A layer's own properties. */
+function ownProperties(properties) {
+  const isOwn = (key) => {
+    if (OF_THE_MESSAGE.includes(key)) return PREFIX + key in properties;
+    return !(key.startsWith(PREFIX) && OF_THE_MESSAGE.includes(key.slice(PREFIX.length)));
+  };
+  return Object.fromEntries(Object.entries(properties).filter(([key]) => isOwn(key)));
+}
+
+/** The features of a collection by the id of their message, each as {geometry, properties}. */
+export function byMessage({ features }) {
+  const found = new Map();
+  for (const { geometry, properties } of features) {
+    const id = properties[`${PREFIX}id`] ?? properties.id;
+    if (!found.has(id)) found.set(id, []);
+    found.get(id).push({ geometry, properties: ownProperties(properties) });
+  }
+  return found;
+}
+
+/** Those of one channel. */
+export class Places {
+  #channel;
+  #known = new Map(); // id of a message -> {message, hue, features}
+  #wanted = new Map(); // id -> {message, node} of what is to be asked for
+  #timer = null;
+  #onShow;
+  onChange = () => {};
+
+  /** `onShow(id)`: somebody wants to see a message on the map. */
+  constructor(channel, onShow) {
+    this.#channel = channel;
+    this.#onShow = onShow;
+  }
+
+  /** A message has come, and is shown as `node`; as soon as it is known where it is, that is shown there, too. */
+  add(message, node) {
+    if (!PLACED.has(message.type)) return;
+    this.#wanted.set(message.id, { message: withoutData(message), node });
+    this.#timer ??= setTimeout(() => void this.#ask(), PAUSE);
+  }
+
+  get all() {
+    return [...this.#known.values()];
+  }
+
+  find(id) {
+    return this.#known.get(id);
+  }
+
+  async #ask() {
+    const wanted = this.#wanted;
+    this.#wanted = new Map();
+    this.#timer = null;
+    const { code } = await mapSettings();
+    if (!code) return;
+    const since = Math.min(...[...wanted.values()].map(({ message }) => message.timestamp));
+    const answer = await places(this.#channel, since).catch(() => null);
+    if (!answer) return;
+    const features = byMessage(answer);
+    for (const [id, { message, node }] of wanted) {
+      if (features.has(id)) await this.#found({ message, hue: hue(message.author), features: features.get(id) }, node);
+    }
+    this.onChange();
+  }
+
+  async #found(place, node) {
+    const { id } = place.message;
+    this.#known.set(id, place);
+    if (this.#known.size > LONGEST) this.#known.delete(this.#known.keys().next().value);
+    const { drawThumbnail } = await import("/web/built/thumbnail.js");
+    const canvas = element("canvas");
+    const shown = button("thumbnail", () => this.#onShow(id), canvas);
+    shown.ariaLabel = t("show_on_map");
+    shown.title = t("show_on_map");
+    node.querySelector(".body").append(shown);
+    node.dispatchEvent(new Event("load")); // it has grown, as with a picture
+    const draw = () => canvas.isConnected && drawThumbnail(canvas, place.features, thumbnailLook(canvas, place.hue));
+    requestAnimationFrame(draw);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  }
+}
+
+/** What is told of a message on the map. A layer's own data come from the server again, in WGS 84. */
+function withoutData(message) {
+  const { geojson: _, ...rest } = message;
+  return rest;
+}
+
+function thumbnailLook(node, hue) {
+  const css = getComputedStyle(node);
+  const color = (name) => css.getPropertyValue(`--map-${name}`).trim();
+  const isDark = color("scheme") === "dark";
+  const stroke = `hsl(${hue}, ${isDark ? "70%, 62%" : "72%, 36%"})`;
+  const fill = `hsla(${hue}, ${isDark ? "70%, 62%" : "72%, 36%"}, .3)`;
+  return { sea: color("sea"), land: color("land"), coast: color("coast"), halo: color("halo"), stroke, fill };
+}
