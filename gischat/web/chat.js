@@ -5,6 +5,7 @@ import { Atlas } from "./atlas.js";
 import { Composer } from "./composer.js";
 import { button, byId, element } from "./dom.js";
 import { loadLanguage, t } from "./i18n.js";
+import { keepForOffline } from "./install.js";
 import { Lobby } from "./lobby.js";
 import { Room } from "./room.js";
 import { avatar, openSettings } from "./settings.js";
@@ -255,3 +256,4 @@ function wanted() {
 
 await loadLanguage();
 await new Page().start();
+await keepForOffline();

@@ -14,7 +14,6 @@ const LONGEST = 500; // elements; a page that is open for weeks must not grow fo
 const REMEMBERED = 2_000; // ids of what was said; after a reconnection the history comes again
 const NEAR = 60; // pixels from the bottom that count as being there
 const BUDGET = 25; // milliseconds of a frame for making elements; what is left follows in the next
-const SETTLING = 5; // frames
 const HIDDEN_PAUSE = 200; // milliseconds; a page that nobody sees has no frames
 
 export class Log {
@@ -213,15 +212,7 @@ export class Log {
     if (this.#atBottom) this.#newest.hidden = true;
   }
 
-  /** What comes into sight there for the first time gets its true height then: the next frames look again. */
-  #toBottom(frames = SETTLING) {
-    if (!this.#root.isConnected || !this.#atBottom) return;
-    this.#root.scrollTop = this.#root.scrollHeight;
-    if (frames > 0) requestAnimationFrame(() => this.#isAway && this.#toBottom(frames - 1));
-  }
-
-  get #isAway() {
-    const { scrollHeight, scrollTop, clientHeight } = this.#root;
-    return scrollHeight - scrollTop - clientHeight > 1;
+  #toBottom() {
+    if (this.#root.isConnected) this.#root.scrollTop = this.#root.scrollHeight;
   }
 }

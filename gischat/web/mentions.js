@@ -18,7 +18,7 @@ export function isFor(text, me) {
 
 export const isMe = (name, me) => Boolean(me) && [me.toLowerCase(), ALL].includes(name.toLowerCase());
 
-/** The list below a text field that completes what begins with @ (an ARIA combobox: the focus stays in the text). */
+/** The list below a text field that completes what begins with @ (the focus stays in the text). */
 export class Completion {
   #field;
   #list = byId("completions");
@@ -54,7 +54,6 @@ export class Completion {
   close() {
     this.#choices = [];
     this.#list.hidden = true;
-    this.#field.setAttribute("aria-expanded", "false");
     this.#field.removeAttribute("aria-activedescendant");
   }
 
@@ -68,7 +67,6 @@ export class Completion {
     }
     this.#list.replaceChildren(...this.#choices.map((name, index) => this.#option(name, index)));
     this.#list.hidden = false;
-    this.#field.setAttribute("aria-expanded", "true");
     this.#choose(0);
   }
 

@@ -137,7 +137,7 @@ export function renderPost(post, view) {
   node.append(portrait(view.me, messages[0].avatar), head);
   if (replyTo) node.append(quotation(replyTo, view));
   const body = messages.flatMap((message) => CONTENT.get(message.type)(message, view).body);
-  node.append(element("div", { className: "body" }, ...body));
+  node.append(framed(body));
   if (why) {
     const reason = element("p", { className: "reason", role: refused ? "alert" : "status" }, why);
     if (!post.reasonKey) reason.lang = "en";
@@ -179,9 +179,14 @@ function bubble(message, { body, excerpt, liked }, view) {
   const head = element("header", {}, strong(author), time(timestamp), tools(entry, view));
   const node = element("article", { className: isOwn ? "message own" : "message" }, portrait(author, avatar), head);
   if (in_reply_to_id) node.append(quotation(view.quoted(in_reply_to_id), view));
-  node.append(element("div", { className: "body" }, ...body));
+  node.append(framed(body));
   if (!isOwn) mark(node, view.judge(author));
   return { node, entry };
+}
+
+function framed(body) {
+  const isPicture = body.some(({ className }) => className === "picture-link");
+  return element("div", { className: isPicture ? "body pictured" : "body" }, ...body);
 }
 
 function quotation(quoted, view) {

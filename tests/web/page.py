@@ -210,6 +210,7 @@ class Page:
     def join(self, channel: str, nickname: str = "") -> None:
         """Go into a channel, by keyboard alone; wait until the page is there, and registered."""
         self.choose(channel)
+        self.find("#nickname").clear()
         self.find("#nickname").send_keys(nickname, Keys.ENTER)
         if nickname:
             self.until_shown(f"{nickname} joined")

@@ -33,7 +33,11 @@ _OF_OUR_OWN = ("script-src 'self'", "style-src 'self'", "img-src 'self' data: bl
 FOR_DATA = "; ".join(_EMBEDDED_BY_NOBODY)
 FOR_SWAGGER_UI = "; ".join((*_EMBEDDED_BY_NOBODY, *_OF_OUR_OWN))
 # Our own page makes its elements one by one: a string that is to become markup is a fault, and the browser stops it.
-FOR_OUR_PAGE = f"{FOR_SWAGGER_UI}; require-trusted-types-for 'script'; trusted-types 'none'"
+# The one policy names the worker that keeps the page for when there is no network; see web/install.js.
+FOR_OUR_PAGE = (
+    f"{FOR_SWAGGER_UI}; manifest-src 'self'; worker-src 'self'; require-trusted-types-for 'script';"
+    " trusted-types gischat-worker"
+)
 
 
 class Handler(RequestHandler):

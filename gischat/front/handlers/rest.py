@@ -269,3 +269,5 @@ class Page(Handler, StaticFileHandler):
     def set_extra_headers(self, path: str) -> None:
         # Asked for again each time, answered 304 while it is the same: a new version is seen at once.
         self.set_header("Cache-Control", "no-cache")
+        if path == "sw.js":
+            self.set_header("Service-Worker-Allowed", "/")  # else it may answer for what is below /web/ alone
