@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 TYPES = frozenset({"position", "bbox", "crs"})
 
-CRS_SECONDS = 1.0  # of the processor's time, to read a CRS: the worst that PROJ knows takes a twentieth
 CRS_MEMORY = 2**29  # bytes of address space
 KEPT = 256  # CRS
 MAX_WAITING = 64

@@ -50,8 +50,8 @@ def light(type_: str, **changes: Any) -> Effect:
 def heavy(type_: str, body: bytes, limits: Settings = SETTINGS) -> bytes:
     """As the sandbox does it: function, arguments and result travel between processes."""
     function, *arguments = pickle.loads(pickle.dumps((HEAVY[type_], body, limits)))
-    result: bytes = pickle.loads(pickle.dumps(function(*arguments)))
-    return result
+    result: Publish = pickle.loads(pickle.dumps(function(*arguments)))
+    return result.body
 
 
 def refusal(type_: str, body: bytes) -> str:
