@@ -54,9 +54,8 @@ def parks() -> GeoJson:
     x, y = Transformer.from_crs(4326, 2154, always_xy=True).transform(2.3522, 48.8566)
     ring = [[x - 900, y - 900], [x + 900, y - 900], [x + 900, y + 900], [x - 900, y + 900], [x - 900, y - 900]]
     square = feature(geometry("Polygon", [ring]), properties={"name": "Île", "area": 324.5, "note": None, "id": 7})
-    fountain = feature(
-        point(x + 450, y + 450), properties={"name": "Fountain <b>", "area": None, "note": "dry", "id": 8}
-    )
+    of_fountain = {"name": "Fountain <b>", "area": None, "note": "dry", "id": 8}
+    fountain = feature(point(x + 450, y + 450), properties=of_fountain)
     described = {"layer_name": "Parks", "crs_wkt": CRS(2154).to_wkt(), "crs_authid": "EPSG:2154", "style": "<qgis/>"}
     return {"type": "geojson", "geojson": layer([square, fountain]), **described}
 
@@ -106,7 +105,7 @@ class Map:
     def marked(self) -> tuple[float, float] | None:
         """The middle of what is marked, in pixels of the map, as it is drawn."""
         picture = Image.open(io.BytesIO(self.canvas.screenshot_as_png)).convert("RGB")
-        width, height = picture.size
+        width = picture.width
         seen = [
             (index % width, index // width)
             for index, color in enumerate(picture.getdata())
@@ -126,9 +125,8 @@ class Map:
     def told(self) -> dict[str, str]:
         """The attributes in the table."""
         rows = self.page.find(".map-details").find_elements("css selector", "tr")
-        return {
-            row.find_element("css selector", "th").text: row.find_element("css selector", "td").text for row in rows
-        }
+        cells = [[row.find_element("css selector", tag).text for tag in ("th", "td")] for row in rows]
+        return dict(cells)
 
     def until_titled(self, words: str) -> None:
         self.page.until_shown(words, within=".map-details")
