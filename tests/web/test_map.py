@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 from pyproj import CRS, Transformer
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -105,16 +105,10 @@ class Map:
     def marked(self) -> tuple[float, float] | None:
         """The middle of what is marked, in pixels of the map, as it is drawn."""
         picture = Image.open(io.BytesIO(self.canvas.screenshot_as_png)).convert("RGB")
-        width = picture.width
-        seen = [
-            (index % width, index // width)
-            for index, color in enumerate(picture.getdata())
-            if all(abs(part - wanted) < 40 for part, wanted in zip(color, CHOSEN, strict=True))
-        ]
-        if not seen:
-            return None
-        xs, ys = [x for x, _ in seen], [y for _, y in seen]
-        return (min(xs) + max(xs) + 1) / 2, (min(ys) + max(ys) + 1) / 2
+        off = ImageChops.difference(picture, Image.new("RGB", picture.size, CHOSEN)).split()
+        farthest = ImageChops.lighter(ImageChops.lighter(off[0], off[1]), off[2])
+        found = farthest.point(lambda value: 255 if value < 40 else 0).getbbox()
+        return ((found[0] + found[2]) / 2, (found[1] + found[3]) / 2) if found else None
 
     def click(self, lon: float, lat: float) -> None:
         x, y = self.pixel(lon, lat)
@@ -188,6 +182,10 @@ async def test_a_layer_in_lambert_93_an_extent_in_britain_and_an_area_of_use(
     chart.click(*to_wgs84.transform(x - 450, y - 450))
     chart.until_titled("Île")
     assert chart.told() == {"name": "Île", "area": "324.5", "note": "NULL", "id": "7"}
+    # Under the pointer, in WGS 84 and in the layer's own CRS
+    page.wait(lambda: "EPSG:2154" in page.find(".map-pointer").text, "its own coordinates")
+    metres = page.find(".map-pointer").text.split("EPSG:2154 ")[1].split(", ")
+    assert [float(part) for part in metres] == pytest.approx([x - 450, y - 450], abs=20)
     chart.click(*to_wgs84.transform(x + 450, y + 450))
     chart.until_titled("1 of 2")
     assert chart.told() == {"name": "Fountain <b>", "area": "NULL", "note": "dry", "id": "8"}
