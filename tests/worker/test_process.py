@@ -175,6 +175,22 @@ def test_a_layer_keeps_its_numbers_and_members_as_they_are() -> None:
     assert [type(number) for number in kept["features"][0]["other"]] == [float, int, type(None)]
 
 
+@pytest.mark.parametrize(
+    ("wkt", "authid", "name"),
+    [
+        ("", "EPSG:2154", "RGF93 v1 / Lambert-93"),
+        (" ", "epsg:27700", "OSGB36 / British National Grid"),
+        ("", "EPSG:999999", None),
+        ('PROJCS["mine"]', "EPSG:2154", None),
+    ],
+)
+def test_a_layer_whose_crs_is_only_named_gets_its_text(wkt: str, authid: str, name: str | None) -> None:
+    body = accepted("geojson", crs_wkt=wkt, crs_authid=authid)
+    published = msgspec.json.decode(HEAVY["geojson"](body, SETTINGS, is_placed=True).body)
+    found = published["crs_wkt"]
+    assert f'["{name}"' in found if name else found == wkt
+
+
 def test_too_many_features_are_refused_in_the_contracts_words() -> None:
     body = accepted("geojson", geojson=points(4))
     assert refusal("geojson", body) == "Too many geojson features : 4 vs max 3 allowed"
