@@ -227,6 +227,7 @@ export class WorldMap {
     if (!found) return;
     const options = { padding: padding.map((covered) => covered + PADDING), maxZoom: NEAREST, duration: FLIGHT };
     this.#map.updateSize();
+    this.#view.cancelAnimations(); // two flights at once end nowhere
     this.#view.fit(transformExtent(limited(found), WGS84, "EPSG:3857"), options);
   }
 
