@@ -382,7 +382,9 @@ export class Room {
     const { messages, replyTo, name } = post;
     const text = messages.find(({ type }) => type === "text")?.text ?? "";
     const data = messages.find(({ type }) => type === "image")?.image_data;
-    this.draft.put({ text, replyTo, picture: data ? { data, name } : null });
+    const at = messages.find(({ type }) => type === "position");
+    const place = at ? [at.x, at.y] : null; // where the picture was taken
+    this.draft.put({ text, replyTo, picture: data ? { data, name, place, takenAt: place } : null });
     this.draft.save();
     this.#page.composer.show();
     this.#page.composer.focus();
