@@ -92,7 +92,7 @@ export class Room {
       onPost: (post) => this.#showPost(post),
       onSilence: () => this.#connection.restart(),
     });
-    if (nickname) void this.#outbox.restore();
+    if (nickname) void this.#outbox.restore((id) => this.#log.hasShown(id));
     this.#connection = new Connection(() => socketUrl(channel, this.#after), {
       onConnecting: () => this.#state(t("connecting")),
       onOpen: () => this.#opened(),
@@ -189,6 +189,7 @@ export class Room {
   #receive(message) {
     const { id, type } = message;
     if (this.#log.hasShown(id)) {
+      this.#outbox.settle(id);
       this.#bridge();
       return;
     }
