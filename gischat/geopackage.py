@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-SECONDS = 20  # of the processor's time
+CPU_LIMIT = 20  # seconds of the processor's time
 MEMORY = 2**30  # bytes of address space
 
 APPLICATION_ID, USER_VERSION = 0x47504B47, 10300  # "GPKG", 1.3.0 (§1.1.1.1.1)
@@ -302,7 +302,7 @@ def _quoted(name: str) -> str:
 def _confine() -> None:
     os.nice(10)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT, CPU_LIMIT))
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 

@@ -97,6 +97,7 @@ class Timings:
     reclaim_heavy: float = 12.0  # … which says several times in between that it still works on it
     housekeeping: float = 1.0  # between two looks for such jobs, and for fronts that are gone
     heal: float = 30.0  # between two looks through all nicknames of a channel: milliseconds of Redis for thousands
+    crs: float = 1.0  # of the processor's time, to read a CRS: the worst of the known ones takes a twentieth
     job_held: float = 1.0  # after which a job is asked for again that another worker held: it may have given it back
     work_heard: float = 0.1  # between two looks at what other heavy workers did
     consumers: float = 600.0  # between two looks for the names of workers that are gone …

@@ -21,7 +21,7 @@ from gischat.timings import Timings
 from worker.consumer import Consumer, HeavyConsumer, LightConsumer
 from worker.gateway import Gateway
 from worker.inbox import InboxReader
-from worker.placing import CRS_MEMORY, CRS_SECONDS, Placer
+from worker.placing import CRS_MEMORY, Placer
 from worker.sandbox import Sandbox
 from worker.workbook import WorkBook
 
@@ -56,7 +56,7 @@ async def work(lanes: list[Lane], name: str, settings: Settings, timings: Timing
         if Lane.LIGHT in lanes:
             groups = reading_groups(settings.redis_url, settings.channels)
             crs_reader = Sandbox(
-                seconds=CRS_SECONDS, memory=CRS_MEMORY, preload=("worker.crs",)
+                seconds=timings.crs, memory=CRS_MEMORY, preload=("worker.crs",)
             )  # starts when it is needed
             stack.push_async_callback(crs_reader.close)
             placer = Placer(crs_reader)

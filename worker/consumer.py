@@ -179,8 +179,10 @@ class LightConsumer(Consumer):
         held = self.gateway.held(await reading)
         if errors:
             raise errors[0]
-        self._batch, self._since = held, time.monotonic()
-        self._ends = self._carry_out(held, before_reading=True)
+        self._since = time.monotonic()
+        effects = self._effects(held)
+        self._batch = [one for one, _ in effects]
+        self._ends = [self.gateway.carry_out(one, effect, before_reading=True) for one, effect in effects]
 
     async def _errors_of_ends(self) -> list[BaseException]:
         ends, self._ends = self._ends, []
@@ -192,14 +194,16 @@ class LightConsumer(Consumer):
 
     async def _work(self, held: Sequence[Held]) -> None:
         since = time.monotonic()
-        for error in await asyncio.gather(*self._carry_out(held, before_reading=False), return_exceptions=True):
+        effects = self._effects(held)
+        ended = [self.gateway.carry_out(one, effect) for one, effect in effects]
+        for error in await asyncio.gather(*ended, return_exceptions=True):
             if isinstance(error, BaseException):
                 raise error
-        self._measure(held, since)
+        self._measure([one for one, _ in effects], since)
 
-    def _carry_out(self, held: Sequence[Held], *, before_reading: bool) -> "list[asyncio.Future[int]]":
-        """Ends what can be ended now."""
-        ends = []
+    def _effects(self, held: Sequence[Held]) -> list[tuple[Held, Effect]]:
+        """What jobs come to that can be ended now; the others are begun."""
+        effects = []
         for one in held:
             if (one.channel, one.entry) in self._placing:  # it was not ended in time, and is seen again
                 continue
@@ -212,15 +216,18 @@ class LightConsumer(Consumer):
                     continue
                 effect = placed
                 placing.count(one.job.type, effect)
-            ends.append(self.gateway.carry_out(one, effect, before_reading=before_reading))
-        return ends
+            effects.append((one, effect))
+        return effects
 
     async def _end_later(self, held: Held, effect: Publish) -> None:
+        """Ends a job whose CRS has to be looked up first."""
+        since = time.monotonic()
         keeping = asyncio.create_task(self._keep(held))
         try:
             effect = await self._placer.later(held.job, effect)
             placing.count(held.job.type, effect)
             await self.gateway.carry_out(held, effect)
+            self._measure([held], since)
         except (ConnectionError, Refused, RedisError) as error:
             log.debug("redis was lost in between: %s", error)
             self._may_hold_more = True

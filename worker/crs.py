@@ -47,7 +47,8 @@ class Box(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """A way from a CRS to WGS 84, as a PROJ pipeline from x and y to degrees; `area` is where it is meant for."""
+    """A way from a CRS to WGS 84, as a PROJ pipeline from x and y to degrees; `area` is where it is meant for, None where
+    nothing else is."""
 
     definition: str
     area: Box | None
@@ -73,8 +74,26 @@ def find(wkt: str, authid: str) -> Crs | None:
             ways = TransformerGroup(crs, "EPSG:4326", always_xy=True).transformers[:MAX_OPERATIONS]
     except (CRSError, ProjError):
         return None
-    operations = tuple(Operation(way.definition, _box(way)) for way in ways)
-    return Crs(operations, _area(crs, authid)) if operations else None
+    if not ways:
+        return None
+    # PROJ prefers, of those that are meant for a place, the most accurate, then the most local. What is a guess, of
+    # which it knows no accuracy, is only for where nothing else is; and the widest is for where none is meant for.
+    ways = sorted([way for way in ways if way.accuracy >= 0] or ways, key=lambda way: (way.accuracy, _size(way)))
+    everywhere = Operation(max(ways, key=_size).definition, None)
+    local = [Operation(way.definition, _box(way)) for way in ways] if len(ways) > 1 else []
+    return Crs((*local, everywhere), _area(crs, authid))
+
+
+def _size(way: Transformer) -> float:
+    """Of the area that an operation is meant for, in square degrees: small enough to compare two."""
+    box = _box(way) or Box(-180, -90, 180, 90)
+    return ((box.east - box.west) % 360 or 360) * (box.north - box.south)
+
+
+def definition(authid: str) -> str:
+    """The WKT of a CRS that an authority has named; "" for one that is unknown."""
+    crs = _named(authid)
+    return "" if crs is None else crs.to_wkt()
 
 
 def _read(wkt: str) -> CRS | None:
@@ -125,8 +144,7 @@ def _in_steps(definition: str) -> str:
 
 
 class Projector:
-    """From a CRS to WGS 84, by the operation that is best at a place: the first one whose area that is in, as PROJ
-    does."""
+    """From a CRS to WGS 84, by the operation that is best at a place: the first one whose area that is in."""
 
     def __init__(self, crs: Crs) -> None:
         self._operations = crs.operations
@@ -144,13 +162,8 @@ class Projector:
         _transformer(_in_steps(self._best(*around)[0])).transform(xs, ys, inplace=True, errcheck=False)
 
     def _best(self, x: float, y: float) -> tuple[str, tuple[float, float]]:
-        fallback = self._operations[0].definition, (inf, inf)
         for definition, area in self._operations:
             lon, lat = _transformer(definition).transform(x, y, errcheck=False)
-            if not isfinite(lon) or not isfinite(lat):
-                continue
-            if area is None or area.contains(lon, lat):
+            if isfinite(lon) and isfinite(lat) and (area is None or area.contains(lon, lat)):
                 return definition, (lon, lat)
-            if fallback[1][0] == inf:
-                fallback = definition, (lon, lat)
-        return fallback
+        return self._operations[-1].definition, (inf, inf)

@@ -16,7 +16,7 @@ should.
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from math import floor, hypot, isfinite
+from math import floor, hypot, inf, isfinite
 
 Point = tuple[float, float]
 Path = list[Point]
@@ -31,7 +31,9 @@ PIECES = 16
 MAX_STEP = 60.0
 """Degrees of longitude between two points of a path, as far as halving it some times helps."""
 
-_HALVINGS = 8
+_HALVINGS = 5
+_FARTHEST = 3600.0  # degrees of longitude: what leads more often round the earth is no place on it
+_NOWHERE = (inf, inf)
 _POLE_TOLERANCE = 1e-6  # beyond 90°: what a computation may add
 _WHOLE_EARTH = 360.0
 
@@ -169,7 +171,7 @@ def _halved(start: Point, end: Point, begin: Point, finish: Point, project: Proj
 def _projected(points: Sequence[Point], project: Project) -> Path:
     xs, ys = array("d", [x for x, _ in points]), array("d", [y for _, y in points])
     project(xs, ys)
-    return list(zip(xs, ys, strict=True))
+    return [(lon, lat) if abs(lon) <= _FARTHEST else _NOWHERE for lon, lat in zip(xs, ys, strict=True)]
 
 
 def _pairs(items: Sequence[Point]) -> Iterable[tuple[Point, Point]]:

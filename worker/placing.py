@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 TYPES = frozenset({"position", "bbox", "crs"})
 
-CRS_SECONDS = 1.0  # of the processor's time, to read a CRS: the worst that PROJ knows takes a twentieth
 CRS_MEMORY = 2**29  # bytes of address space
 KEPT = 256  # CRS
 MAX_WAITING = 64
@@ -56,12 +55,12 @@ class Placer:
             return None
         from worker import places
 
-        message = places.read(job.body)
-        key = message.crs_wkt, message.crs_authid
-        if key not in self._known:
-            return None
-        self._known.move_to_end(key)
         try:
+            message = places.read(job.body)
+            key = message.crs_wkt, message.crs_authid
+            if key not in self._known:
+                return None
+            self._known.move_to_end(key)
             return replace(effect, place=places.of_light(message, self._known[key]))
         except Exception as error:
             log.error("a message is published without its place", exc_info=error)

@@ -110,11 +110,13 @@ def layer(body: bytes, settings: Settings, most_seconds: float = math.inf, *, is
         raise TakesLonger(seconds)
     content = _layer_content(body)
     geojson.check(content["geojson"], max_features=settings.max_geojson_features)
-    published = msgspec.json.encode(content)
     if not is_placed:
-        return Publish(published)
-    from worker import places  # brings PROJ along
+        return Publish(msgspec.json.encode(content))
+    from worker import crs, places  # brings PROJ along
 
+    if not content["crs_wkt"].strip():  # a browser knows the name alone, from a file; QGIS reads the text alone
+        content["crs_wkt"] = crs.definition(content["crs_authid"])
+    published = msgspec.json.encode(content)
     try:
         return Publish(published, place=places.of_layer(content))
     except MemoryError:

@@ -53,9 +53,9 @@ function authorization(channel) {
   return { Authorization: `Bearer ${String.fromCharCode(...bytes)}` };
 }
 
-/** Where stored messages are, those of `since` and later: a FeatureCollection in WGS 84. */
-export const places = (channel, since) =>
-  getJson(channelPath(channel, `features.geojson?since=${since}`), authorization(channel));
+/** Where stored messages are, all or those of `since` and later: a FeatureCollection in WGS 84. */
+export const places = (channel, since = null) =>
+  getJson(channelPath(channel, `features.geojson${since === null ? "" : `?since=${since}`}`), authorization(channel));
 
 /** One message's place as a file, ".geojson" or ".gpkg". */
 export async function placeFile(channel, id, extension) {

@@ -6,6 +6,7 @@ import { button, element } from "./dom.js";
 import { t } from "./i18n.js";
 
 const PLACED = new Set(["geojson", "crs", "bbox", "position"]);
+const MANY = 3; // beyond that, all are asked for: the server has that answer at hand
 const PAUSE = 150; // milliseconds in which what comes together is asked for together
 const LONGEST = 500; // messages, as many as the log shows
 
@@ -70,30 +71,48 @@ export class Places {
     const { code } = await mapSettings();
     if (!code) return;
     const since = Math.min(...[...wanted.values()].map(({ message }) => message.timestamp));
-    const answer = await places(this.#channel, since).catch(() => null);
+    const answer = await places(this.#channel, wanted.size > MANY ? null : since).catch(() => null);
     if (!answer) return;
     const features = byMessage(answer);
     for (const [id, { message, node }] of wanted) {
-      if (features.has(id)) await this.#found({ message, hue: hue(message.author), features: features.get(id) }, node);
+      if (features.has(id)) this.#found({ message, hue: hue(message.author), features: features.get(id) }, node);
     }
     this.onChange();
   }
 
-  async #found(place, node) {
+  #found(place, node) {
     const { id } = place.message;
     this.#known.set(id, place);
     if (this.#known.size > LONGEST) this.#known.delete(this.#known.keys().next().value);
-    const { drawThumbnail } = await import("/web/built/thumbnail.js");
     const canvas = element("canvas");
     const shown = button("thumbnail", () => this.#onShow(id), canvas);
-    shown.ariaLabel = t("show_on_map");
-    shown.title = t("show_on_map");
+    shown.ariaLabel = shown.title = t("show_on_map");
+    drawings.set(canvas, place);
+    seen.observe(canvas);
     node.querySelector(".body").append(shown);
     node.dispatchEvent(new Event("load")); // it has grown, as with a picture
-    const draw = () => canvas.isConnected && drawThumbnail(canvas, place.features, thumbnailLook(canvas, place.hue));
-    requestAnimationFrame(draw);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   }
+}
+
+const drawings = new WeakMap(); // canvas of a small map -> the place that it shows
+
+// Drawn when somebody sees it for the first time, which may be when another channel is left.
+const seen = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (!isIntersecting) continue;
+    seen.unobserve(target);
+    void draw(target);
+  }
+});
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  for (const canvas of document.querySelectorAll(".thumbnail canvas")) seen.observe(canvas);
+});
+
+async function draw(canvas) {
+  const { drawThumbnail } = await import("/web/built/thumbnail.js");
+  const { features, hue } = drawings.get(canvas);
+  drawThumbnail(canvas, features, thumbnailLook(canvas, hue));
 }
 
 /** What is told of a message on the map. A layer's own data come from the server again, in WGS 84. */

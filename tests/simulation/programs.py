@@ -20,6 +20,7 @@ from gischat.messages import Lane
 from gischat.protocol.schemas import schemas
 from gischat.settings import Settings
 from gischat.streams import scripts
+from gischat.streams.entries import Job
 from gischat.timings import Timings
 from tests.simulation import sockets
 from tests.simulation.loop import PROCESS, Loop, Process
@@ -31,6 +32,9 @@ from worker.effects import Publish
 
 STOP_SECONDS = 20.0  # after which supervisord ends one that was told to stop
 START_SECONDS = 0.7
+
+
+PLACE = b'["position",0,[]]'
 
 
 class Sandbox:
@@ -45,7 +49,21 @@ class Sandbox:
     async def run(self, function: object, type: str, body: bytes, *_: object) -> Attempt:
         seconds = asyncio.get_running_loop().dice.expovariate(4)  # type: ignore[attr-defined]
         await asyncio.sleep(seconds)
-        return Attempt(Publish(body), seconds)
+        return Attempt(Publish(body, place=PLACE if type == "geojson" else b""), seconds)
+
+
+class Placer:
+    """In place of the light lane's: some CRS are known, some are looked up for a while, and some places are found."""
+
+    def __init__(self, _: object) -> None: ...
+
+    def now(self, job: Job, effect: Publish) -> Publish | None:
+        dice = asyncio.get_running_loop().dice  # type: ignore[attr-defined]
+        return replace(effect, place=dice.choice([b"", PLACE])) if dice.random() < 0.5 else None
+
+    async def later(self, job: Job, effect: Publish) -> Publish:
+        await asyncio.sleep(asyncio.get_running_loop().dice.expovariate(4))  # type: ignore[attr-defined]
+        return replace(effect, place=PLACE)
 
 
 class Program:
@@ -164,6 +182,7 @@ def no_machine(loop: Loop, network: Network, fronts: dict[str, Front], *, on_one
         "gischat.front.jobs.gateway.identity": identity,
         "gischat.front.jobs.gateway.is_gone": is_gone,
         "worker.__main__.Sandbox": Sandbox,
+        "worker.__main__.Placer": Placer,
         "tests.support.peers.connect": sockets.connect,
     }
     with ExitStack() as stack:

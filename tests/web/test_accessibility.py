@@ -167,3 +167,24 @@ async def test_the_room_for_who_reads_along(browse: Browse, join: Join, channel:
     page.join(channel)
     page.until_shown(text)
     audit.look(page, "reading along")
+
+
+async def test_the_map(browse: Browse, join: Join, channel: str, audit: Audit) -> None:
+    jane, page = await join(channel, "jane"), browse()
+    page.join(channel, "john")
+    page.find("#map-toggle").click()
+    page.find(".map-empty")
+    audit.look(page, "empty map")
+    for type_ in ("geojson", "crs", "bbox", "position"):
+        await jane.send(**sample(type_, crs_wkt="", crs_authid="EPSG:2154"))
+    page.wait(lambda: len(page.all(".thumbnail")) == 4, "four small maps")
+    page.find(".map-tools .wide").click()
+    page.find(".map-list summary, .map-list .map-item").click()
+    audit.look(page, "what is on the map")
+    page.all(".thumbnail")[0].click()
+    page.find(".map-details")
+    audit.look(page, "what was chosen")
+    page.find("#map .map-tools button:last-child").click()
+    page.find("#share").click()
+    page.find("dialog[open] .offers")
+    audit.look(page, "what may be shared")

@@ -11,6 +11,7 @@ from gischat.streams.entries import Job, Source
 from worker.consumer import LightConsumer
 from worker.effects import Effect
 from worker.gateway import Held
+from worker.placing import Placer
 
 
 def held(type: str = "text") -> Held:
@@ -67,7 +68,7 @@ def gateway() -> FakeGateway:
 
 @pytest.fixture
 def consumer(gateway: FakeGateway) -> LightConsumer:
-    return LightConsumer(cast(Any, gateway))
+    return LightConsumer(cast(Any, gateway), Placer(cast(Any, None)))
 
 
 def number_measured(type: str) -> float:
@@ -75,13 +76,13 @@ def number_measured(type: str) -> float:
 
 
 async def test_every_job_of_a_batch_is_measured_by_its_type(consumer: LightConsumer, gateway: FakeGateway) -> None:
-    before = {type: number_measured(type) for type in ("text", "crs")}
-    gateway.new = [held("text"), held("crs"), held("text"), held("of another version")]
+    before = {type: number_measured(type) for type in ("text", "model")}
+    gateway.new = [held("text"), held("model"), held("text"), held("of another version")]
     await consumer._turn()
     await consumer._turn()  # in which the ends of the first have been told
     assert len(gateway.ended) == 4
     assert number_measured("text") == before["text"] + 2
-    assert number_measured("crs") == before["crs"] + 1
+    assert number_measured("model") == before["model"] + 1
 
 
 async def test_jobs_that_are_taken_over_are_counted(consumer: LightConsumer, gateway: FakeGateway) -> None:

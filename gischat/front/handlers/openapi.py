@@ -173,6 +173,42 @@ AFTER = {
     "was published since. Where that is no longer known, an `uncompliant` says so, and the history follows.",
 }
 
+TYPES = {
+    "name": "type",
+    "in": "query",
+    "style": "form",
+    "explode": False,
+    "schema": _list_of({"type": "string", "enum": list(places.TYPES)}) | {"minItems": 1},
+    "description": "Of these types alone.",
+}
+SINCE = {
+    "name": "since",
+    "in": "query",
+    "schema": {"type": "integer", "minimum": 0, "maximum": 999_999_999_999},
+    "description": "Of messages with this timestamp or a later one alone.",
+}
+BOX = {
+    "name": "bbox",
+    "in": "query",
+    "style": "form",
+    "explode": False,
+    "schema": _list_of({"type": "number"}) | {"minItems": 4, "maxItems": 4},
+    "description": "West, south, east, north (RFC 7946 §5): only features that touch this box.",
+}
+NO_MESSAGE = {"404": _answer("There is no such channel, message, or nothing of it to show so", Problem)}
+NOT_MODIFIED = {"304": {"description": "It is what `If-None-Match` names"}}
+
+
+def _file(
+    summary: str, content: Mapping[str, JsonObject], *, errors: JsonObject, parameters: Iterable[JsonObject] = ()
+) -> JsonObject:
+    """A file of a channel, in one or another format."""
+    found = {"description": summary, "content": {kind: {"schema": schema} for kind, schema in content.items()}}
+    responses = {"200": found, **NOT_MODIFIED, **BANNED, **PRIVATE, **UNKNOWN, **UNABLE, **errors, **TOO_MANY}
+    operation = {"tags": [CHANNEL], "summary": summary, "responses": responses}
+    return {"get": operation | ({"parameters": list(parameters)} if parameters else {})}
+
+
 PATHS: dict[str, JsonObject] = {
     "/version": _get(HOUSE, "The version of the server", Version),
     "/rules": _get(HOUSE, "The rules of the house and its limits", Rules),

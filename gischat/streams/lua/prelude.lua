@@ -142,7 +142,7 @@ local function count_history()
   local bytes, is_there, places = 0, {}, redis.call('HGETALL', PLACES)
   for _, body in ipairs(redis.call('LRANGE', HISTORY, 0, -1)) do
     bytes = bytes + #body
-    is_there[body:match('"id":"(.-)"')] = true
+    is_there[body:match('"id":"(.-)"') or ''] = true
   end
   for index = 1, #places, 2 do
     if is_there[places[index]] then
