@@ -30,7 +30,8 @@ class Page {
     this.#listen();
     new Share({ atlas: this.atlas, room: () => this.#active, limits: () => this.#limits });
     takeFromAddress();
-    const { rooms = [], active } = recallJson(SESSION, {}, recallInTab);
+    // Where no channel is in the address, somebody came anew: a reload keeps it.
+    const { rooms = [], active } = wanted().channel ? recallJson(SESSION, {}, recallInTab) : {};
     const limits = rooms.length > 0 ? await this.#rules() : null;
     if (!limits) {
       await this.#lobby.open("", wanted().channel);

@@ -57,11 +57,12 @@ export class Outbox {
   }
 
   /** Takes up what an earlier page has left. What may be published by now, or is no news any more, waits for its
-   *  author. */
-  async restore() {
+   *  author; `isPublished(id)` knows what has come meanwhile. */
+  async restore(isPublished) {
     this.#kept = recallJson(this.#key, []);
     const found = await Promise.all(this.#kept.map(withLarge));
     this.#kept = [];
+    for (const post of found) post.messages = post.messages.filter(({ id }) => !isPublished(id));
     const left = found.filter(({ messages }) => messages.length > 0);
     for (const post of left) {
       if (!post.refused && Date.now() - (post.sentAt ?? post.at) > ID_MEMORY) refuse(post, "", reasonOf(post));

@@ -145,7 +145,7 @@ export function renderPost(post, view) {
   }
   if (refused || why) {
     const act = (key, onclick) => button("secondary small", () => onclick(id), t(key));
-    const canEdit = messages.every(({ type }) => ["text", "image"].includes(type));
+    const canEdit = isWritten(messages);
     const choices = [
       act("retry", view.onRetry),
       ...(canEdit ? [act("edit", view.onEdit)] : []),
@@ -154,6 +154,13 @@ export function renderPost(post, view) {
     node.append(element("div", { className: "choices" }, ...choices));
   }
   return node;
+}
+
+/** Whether all of it comes from the composer; there, a position belongs to a picture. */
+function isWritten(messages) {
+  const types = messages.map(({ type }) => type);
+  const written = types.includes("image") ? ["image", "position", "text"] : ["text"];
+  return types.every((type) => written.includes(type));
 }
 
 /** Marks an author whom the server does not know under that name. @type {(node: HTMLElement, verdict: string[]) => void} */

@@ -92,7 +92,7 @@ export class Room {
       onPost: (post) => this.#showPost(post),
       onSilence: () => this.#connection.restart(),
     });
-    if (nickname) void this.#outbox.restore();
+    if (nickname) void this.#outbox.restore((id) => this.#log.hasShown(id));
     this.#connection = new Connection(() => socketUrl(channel, this.#after), {
       onConnecting: () => this.#state(t("connecting")),
       onOpen: () => this.#opened(),
@@ -189,6 +189,7 @@ export class Room {
   #receive(message) {
     const { id, type } = message;
     if (this.#log.hasShown(id)) {
+      this.#outbox.settle(id);
       this.#bridge();
       return;
     }
@@ -382,7 +383,9 @@ export class Room {
     const { messages, replyTo, name } = post;
     const text = messages.find(({ type }) => type === "text")?.text ?? "";
     const data = messages.find(({ type }) => type === "image")?.image_data;
-    this.draft.put({ text, replyTo, picture: data ? { data, name } : null });
+    const at = messages.find(({ type }) => type === "position");
+    const place = at ? [at.x, at.y] : null; // where the picture was taken
+    this.draft.put({ text, replyTo, picture: data ? { data, name, place, takenAt: place } : null });
     this.draft.save();
     this.#page.composer.show();
     this.#page.composer.focus();

@@ -40,7 +40,8 @@ class Page:
         self.browser.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
         self.forget()
         self.resize(1200, 800)
-        self._log("performance")  # the browser's own start page
+        for kind in ("performance", "browser"):  # the browser's own start page, and what came after the last page's end
+            self._log(kind)
         self.browser.get(self.base_url + path)
 
     def forget(self) -> None:
@@ -61,8 +62,11 @@ class Page:
         self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
     def show_in(self, scheme: str) -> None:
-        """Prefer `light` or `dark` colours."""
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        """Prefer `light` or `dark` colours, without any in between."""
+        features = [
+            {"name": "prefers-color-scheme", "value": scheme},
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]
         self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
     def lose_network(self) -> None:

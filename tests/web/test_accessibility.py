@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from selenium.webdriver import Keys
 
 from tests.support.contract import BROADCAST, sample, words
 from tests.support.pictures import phone_photo
@@ -113,8 +114,25 @@ async def test_the_room(browse: Browse, join: Join, channel: str, audit: Audit, 
     bad.write_bytes(b"no picture")
     page.pick(bad)
     page.find("#send").click()
-    page.find("#notice")
+    page.unsent()
     audit.look(page, "refused")
+    page.find("#text").send_keys(Keys.CONTROL, "a")
+    page.find("#text").send_keys("@ja")
+    page.find("#completions")
+    audit.look(page, "completing a mention")
+    page.find("#text").send_keys(Keys.ESCAPE)
+    page.find(".picture-link").click()
+    page.find("#large img")
+    audit.look(page, "large picture")
+    page.find("#large-close").click()
+    page.find("#leave").click()
+    page.find("#question")
+    audit.look(page, "leaving with something unsent")
+    page.find("#question button[autofocus]").click()
+    page.find("#settings-open").click()
+    page.find("#settings")
+    audit.look(page, "settings")
+    page.find("#settings form > button").click()
     page.resize(*PHONE)
     page.find("#people-toggle").click()
     page.find("#people")
@@ -123,6 +141,24 @@ async def test_the_room(browse: Browse, join: Join, channel: str, audit: Audit, 
     page.lose_network()
     page.until_shown("Not connected", within="#connection")
     audit.look(page, "connection lost")
+
+
+async def test_several_rooms(browse: Browse, join: Join, fresh_channels: Iterator[str], audit: Audit) -> None:
+    first, second = next(fresh_channels), next(fresh_channels)
+    john, page = await join(first, "john"), browse()
+    page.join(first, "jane")
+    page.find("#more-rooms").click()
+    page.find("#back")
+    audit.look(page, "lobby with a room to go back to")
+    page.join(second, "jane")
+    await john.say(f"@jane {words()}", author="john")
+    page.find(".badge.mentioned")
+    audit.look(page, "two rooms, one with a mention")
+    page.find("#rooms .tab:first-child").click()
+    stranger = await join(first)
+    page.message(await stranger.say(author="harry"))
+    page.message(await stranger.say(author="Jane"))
+    audit.look(page, "authors who are not registered")
 
 
 async def test_the_room_for_who_reads_along(browse: Browse, join: Join, channel: str, audit: Audit) -> None:
