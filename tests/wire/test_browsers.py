@@ -19,6 +19,7 @@ MAPS = "https://maps.example.org"
 EVIL = "https://evil.example"
 
 READ = ["/version", "/channels", "/rules", "/status", "/openapi.json", "/channel/QGIS/users", "/channel/QGIS/last"]
+READ += ["/channel/QGIS/features.geojson", "/channel/QGIS/features.geojson?type=bbox"]
 EVERYTHING = [
     *READ,
     "/",
