@@ -92,7 +92,7 @@ async def test_what_is_shared_is_on_the_map_on_every_front(channel: str, join: J
         ("since", "since=-1"),
         ("bbox", "bbox=1,2,3"),
         ("bbox", "bbox=1,2,3,nan"),
-        ("bbox", "bbox=0,10,10,0"),
+        ("bbox", "bbox=a,b,c,d"),
     ],
 )
 async def test_a_question_that_makes_no_sense_is_told_why(channel: str, rest: Rest, name: str, query: str) -> None:

@@ -93,7 +93,7 @@ def _box(text: str) -> Box:
         west, south, east, north = map(float, text.split(","))
     except ValueError:
         west = south = east = north = float("nan")
-    if not all(map(isfinite, (west, south, east, north))) or south > north:
+    if not all(map(isfinite, (west, south, east, north))):
         raise ValueError("West, south, east and north in degrees of WGS 84, separated by commas.")
     return west, south, east, north
 
