@@ -166,7 +166,10 @@ class LightConsumer(Consumer):
 
     async def run(self, stop: asyncio.Event) -> None:
         await super().run(stop)
-        await asyncio.gather(*self._placing.values())
+        if self._placing:  # those that do not end soon are for whoever comes next
+            await asyncio.wait(self._placing.values(), timeout=self._timings.inbox_read)
+            for task in list(self._placing.values()):
+                task.cancel()
         for error in await self._errors_of_ends():
             log.warning("the end of a job could not be told: %s", error)
 

@@ -57,8 +57,7 @@ class Features(ChannelHandler):
         if wanted == places.ALL:
             await self.answer_from(room.features)
             return
-        stored = await self.redis(room.stored_places.get())
-        self.answer_with(Answer.of(places.collection(map(places.decode, stored), wanted)))
+        self.answer_with(Answer.of(await self.redis(room.chosen_features(wanted))))
 
     def _wanted(self) -> Wanted:
         return Wanted(self._query("type", _types), self._query("since", _timestamp), self._query("bbox", _box))
