@@ -19,13 +19,9 @@ MAPS = "https://maps.example.org"
 EVIL = "https://evil.example"
 TILES = "https://{a-c}.tiles.example.org/{z}/{x}/{y}.png"
 
-<<<<<<< HEAD
-OF_QGIS = ["/channel/QGIS/users", "/channel/QGIS/last"]
-READ = ["/version", "/channels", "/rules", "/status", "/map", "/openapi.json", *OF_QGIS]
-=======
-READ = ["/version", "/channels", "/rules", "/status", "/openapi.json", "/channel/QGIS/users", "/channel/QGIS/last"]
-READ += ["/channel/QGIS/features.geojson", "/channel/QGIS/features.geojson?type=bbox"]
->>>>>>> places
+OF_QGIS = ["users", "last", "features.geojson", "features.geojson?type=bbox"]
+READ = ["/version", "/channels", "/rules", "/status", "/map", "/openapi.json"]
+READ += [f"/channel/QGIS/{name}" for name in OF_QGIS]
 EVERYTHING = [
     *READ,
     "/",
