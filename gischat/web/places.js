@@ -70,9 +70,12 @@ export class Places {
     this.#timer = null;
     const { code } = await mapSettings();
     if (!code) return;
-    const since = Math.min(...[...wanted.values()].map(({ message }) => message.timestamp));
+    const since = Math.max(0, Math.min(...[...wanted.values()].map(({ message }) => message.timestamp)));
     const answer = await places(this.#channel, wanted.size > MANY ? null : since).catch(() => null);
-    if (!answer) return;
+    if (!answer) {
+      this.#wanted = new Map([...wanted, ...this.#wanted].slice(-LONGEST)); // asked for with what comes next
+      return;
+    }
     const features = byMessage(answer);
     for (const [id, { message, node }] of wanted) {
       if (features.has(id)) this.#found({ message, hue: hue(message.author), features: features.get(id) }, node);
