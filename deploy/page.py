@@ -9,7 +9,9 @@ npm, its registry is used; NPM_CONFIG_REGISTRY names another.
 """
 
 import hashlib
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,6 +47,7 @@ def bundle() -> None:
         fresh = Path(directory, "built")
         options = ("--quiet", "--frozen", "--minify", "--platform=browser", "--code-splitting", f"--outdir={fresh}")
         _run(_deno(), "bundle", *options, *ENTRIES)
+        (fresh / "LICENSES.txt").write_text("\n\n".join(_licenses()), "utf-8")
         (fresh / STAMP.name).write_text(state, "utf-8")
         shutil.rmtree(BUILT, ignore_errors=True)
         fresh.rename(BUILT)
@@ -61,6 +64,15 @@ def environment(base: Mapping[str, str] = os.environ) -> dict[str, str]:
         if asked.stdout.startswith("http"):
             env["NPM_CONFIG_REGISTRY"] = asked.stdout.strip()
     return env
+
+
+def _licenses() -> Iterator[str]:
+    """Those of the packages that the bundle may hold parts of: they ask to be handed on with it."""
+    cache = Path(environment()["DENO_DIR"])
+    for package in sorted(json.loads((ROOT / "deno.lock").read_text("utf-8"))["npm"]):
+        name, version = re.findall(r"(@?[^@]+)@([^_]+)", package)[0]  # behind a _ stands what it was resolved with
+        for path in sorted(cache.glob(f"npm/*/{name}/{version}/LICEN[CS]E*")):
+            yield f"{name} {version}\n\n{path.read_text('utf-8', 'replace').strip()}\n"
 
 
 def _sources() -> Iterator[Path]:

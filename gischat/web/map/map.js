@@ -22,9 +22,9 @@ import VectorLayer from "ol/layer/Vector.js";
 import VectorSource from "ol/source/Vector.js";
 import View from "ol/View.js";
 import XYZ from "ol/source/XYZ.js";
-import { extent, inWorld } from "../geo.js";
+import { extent, inWorld, parts } from "../geo.js";
 import { byAuthor, chosen } from "./styles.js";
-import { detailedWorld, world } from "./world.js";
+import { countries, detailedWorld, world } from "./world.js";
 
 const WGS84 = "EPSG:4326";
 const DETAILED = 3000; // metres a pixel: nearer, the coarse coasts are seen to be coarse
@@ -32,6 +32,7 @@ const FLIGHT = 350; // milliseconds
 const NEAREST = 16; // zoom; a point is shown with what is around it
 const PADDING = 48; // pixels around what is shown
 const TOLERANCE = 6; // pixels beside a thing that still hit it
+const LETTER = 5; // pixels; a country gets its name where there is room for it
 const FONT = "500 12px system-ui, sans-serif";
 const GRID_FONT = "11px system-ui, sans-serif";
 // OpenLayers would measure them by an element's innerHTML, which the page's policy (Trusted Types) forbids.
@@ -39,18 +40,17 @@ Object.assign(textHeights, { [FONT]: 15, [GRID_FONT]: 14 });
 
 const format = new GeoJSON({ featureProjection: "EPSG:3857" });
 
-/** Where OpenLayers draws the world again, and where it does not: a few features that never change. */
-const basemapSource = () => new VectorSource({ wrapX: true });
+/** A source whose features are drawn many at once: where they overlap, nobody sees which came first. */
+const fastSource = () => new VectorSource({ overlaps: false });
 
 export class WorldMap {
   #handlers;
   #target;
   #view = new View({ center: [0, 2e6], zoom: 1, maxZoom: 20, enableRotation: false, multiWorld: true });
-  #features = new VectorSource();
+  #features = fastSource();
   #marked = new VectorSource();
-  #land = basemapSource();
-  #borders = basemapSource();
-  #countries = basemapSource();
+  #land = fastSource();
+  #borders = fastSource();
   #layers;
   #map;
   #hidden = new Set(); // ids of messages
@@ -75,7 +75,7 @@ export class WorldMap {
       ...(tiles ? { tiles: new TileLayer({ source: new XYZ({ url: tiles }) }) } : {}),
       graticule: null,
       features: new VectorImageLayer({ source: this.#features, imageRatio: 1.5 }),
-      countries: new VectorLayer({ source: this.#countries, declutter: true, visible: !tiles }),
+      countries: new VectorLayer({ source: countryNames(), declutter: true, visible: !tiles }),
       marked: new VectorLayer({ source: this.#marked, updateWhileAnimating: true }),
     };
     this.#fillWorld(world);
@@ -141,11 +141,12 @@ export class WorldMap {
       font: FONT,
       fill: new Fill({ color: label }),
       stroke: new Stroke({ color: labelHalo, width: 3 }),
-      overflow: false,
     });
     const style = new Style({ text });
-    return (feature) => {
-      text.setText(feature.get("name"));
+    return (feature, resolution) => {
+      const { name, width } = feature.getProperties();
+      if (width / resolution < name.length * LETTER) return undefined;
+      text.setText(name);
       return style;
     };
   }
@@ -164,22 +165,11 @@ export class WorldMap {
     });
   }
 
-  #fillWorld({ land, borders, countries }) {
-    const fill = (source, features) => {
+  #fillWorld({ land, borders }) {
+    for (const [source, geometries] of [[this.#land, land], [this.#borders, borders]]) {
       source.clear(true);
-      source.addFeatures(features);
-    };
-    const geometry = (drawn) => new Feature(format.readGeometry(drawn));
-    fill(this.#land, [geometry(land)]);
-    fill(this.#borders, [geometry(borders)]);
-    fill(
-      this.#countries,
-      countries.map(({ geometry, properties: { name } }) => {
-        const feature = new Feature(format.readGeometry(geometry));
-        feature.set("name", name, true);
-        return feature;
-      }),
-    );
+      source.addFeatures(geometries.map((geometry) => new Feature(format.readGeometry(geometry))));
+    }
   }
 
   /** Draws the coasts as they are, once somebody comes near enough to see it. */
@@ -237,6 +227,7 @@ export class WorldMap {
     if (!found) return;
     const options = { padding: padding.map((covered) => covered + PADDING), maxZoom: NEAREST, duration: FLIGHT };
     this.#map.updateSize();
+    this.#view.cancelAnimations(); // two flights at once end nowhere
     this.#view.fit(transformExtent(limited(found), WGS84, "EPSG:3857"), options);
   }
 
@@ -302,6 +293,19 @@ export class WorldMap {
   pixelOf(position) {
     return this.#map.getPixelFromCoordinate(fromLonLat(position));
   }
+}
+
+/** Where the names of countries stand: in the largest part of each, the largest country first. */
+function countryNames() {
+  const named = countries.map(([name, geometry]) => {
+    const [largest] = [...parts(geometry)].map((part) => /** @type {any} */ (format.readGeometry(part)))
+      .sort((one, other) => other.getArea() - one.getArea());
+    const [west, , east] = largest.getExtent();
+    const feature = new Feature(largest.getInteriorPoint());
+    feature.setProperties({ name, width: east - west, area: largest.getArea() }, true);
+    return feature;
+  });
+  return new VectorSource({ features: named.sort((one, other) => other.get("area") - one.get("area")) });
 }
 
 /** Points come before lines, lines before areas, small areas before large ones. */

@@ -1,12 +1,13 @@
 /** A small picture of where something is: drawn on a canvas, without OpenLayers. A bundle of its own: built/thumbnail.js. */
 
-import { extent, parts } from "../geo.js";
+import { extent, parts, positions } from "../geo.js";
 import { world } from "./world.js";
 
 const MARGIN = 0.16; // of the picture, around what is shown
 const SMALLEST = 18 / 360; // of the world's width: less would show no coast to know the place by
 const STEP = 0.6; // pixels; nearer vertices are left out
-const DOT = 4.5; // pixels
+const DOT = 4.5; // pixels, the radius of what would be too small to be seen
+const MOST_DOTS = 200;
 
 let land = null; // the land's path, in a world of width 1
 
@@ -26,7 +27,7 @@ export function drawThumbnail(canvas, features, look) {
   ) => [scale * density, 0, 0, scale * density, -frame.x * scale * density, -frame.y * scale * density];
   context.fillStyle = look.sea;
   context.fillRect(0, 0, canvas.width, canvas.height);
-  land ??= path([world.land]);
+  land ??= path(world.land);
   for (const turn of [-1, 0, 1]) { // what lies beyond the antimeridian
     const [a, b, c, d, x, y] = toPixel(frame.scale);
     context.setTransform(a, b, c, d, x + turn * a, y);
@@ -38,9 +39,14 @@ export function drawThumbnail(canvas, features, look) {
   }
   context.setTransform(density, 0, 0, density, 0, 0);
   Object.assign(context, { strokeStyle: look.stroke, fillStyle: look.fill, lineWidth: 1.8, lineJoin: "round" });
-  for (const { geometry } of features) {
-    for (const part of parts(geometry)) drawPart(context, part, frame, look);
-  }
+  const bounds = [Infinity, Infinity, -Infinity, -Infinity];
+  const all = features.flatMap(({ geometry }) => [...parts(geometry)]);
+  for (const part of all) drawPart(context, part, frame, bounds);
+  const isSmall = Math.max(bounds[2] - bounds[0], bounds[3] - bounds[1]) < 2 * DOT;
+  if (isSmall && all.length > 0) drawDot(context, bounds, look);
+  else {all.filter(({ type }) => type === "Point").slice(0, MOST_DOTS).forEach((part) =>
+      drawDot(context, pixelOf(part, frame), look)
+    );}
 }
 
 const radians = Math.PI / 180;
@@ -60,7 +66,7 @@ function framed(features, width, height) {
   const scale = (1 - 2 * MARGIN) * Math.min(width / across, height / Math.max(bottom - top, SMALLEST / 2));
   const fitted = Math.max(scale, height); // no more than one world, from top to bottom
   const middle = Math.max(height / fitted / 2, Math.min(1 - height / fitted / 2, (top + bottom) / 2));
-  return { scale: fitted, x: (left + right) / 2 - width / fitted / 2, y: middle - height / fitted / 2 };
+  return { scale: fitted, x: (left + right) / 2 - width / fitted / 2, y: middle - height / fitted / 2, width };
 }
 
 function path(geometries) {
@@ -79,22 +85,27 @@ function path(geometries) {
   return drawn;
 }
 
-function drawPart(context, { type, coordinates }, frame, look) {
-  const [west, , east] = extent([{ type, coordinates }]);
-  const [center] = project([(west + east) / 2, 0]);
-  const turn = Math.round(frame.x + context.canvas.clientWidth / 2 / frame.scale - center); // to the nearest world
-  const pixel = (position) => {
+/** A function from positions of a part to pixels, in the world that is nearest to what is shown. */
+function projection({ coordinates }, { scale, x: left, y: top, width }) {
+  const [first] = positions(coordinates);
+  const turn = Math.round(left + width / 2 / scale - project(first)[0]);
+  return (position) => {
     const [x, y] = project(position);
-    return [(x + turn - frame.x) * frame.scale, (y - frame.y) * frame.scale];
+    return [(x + turn - left) * scale, (y - top) * scale];
   };
-  const lines = type === "Polygon" ? coordinates : type === "LineString" ? [coordinates] : [];
-  const bounds = [Infinity, Infinity, -Infinity, -Infinity];
+}
+
+const pixelOf = (part, frame) => projection(part, frame)(part.coordinates);
+
+/** Draws a line or an area, and enlarges `bounds` by it. */
+function drawPart(context, part, frame, bounds) {
+  const { type, coordinates } = part;
+  const pixel = projection(part, frame);
+  const lines = type === "Polygon" ? coordinates : [type === "Point" ? [coordinates] : coordinates];
   context.beginPath();
   for (const line of lines) drawLine(context, line, pixel, bounds);
   if (type === "Polygon") context.fill("evenodd");
-  if (lines.length > 0) context.stroke();
-  if (type === "Point") drawDot(context, pixel(coordinates), look);
-  else if (Math.max(bounds[2] - bounds[0], bounds[3] - bounds[1]) < DOT) drawDot(context, bounds, look);
+  if (type !== "Point") context.stroke();
 }
 
 function drawLine(context, line, pixel, bounds) {

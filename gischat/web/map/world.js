@@ -1,16 +1,13 @@
 /** The land and its borders: Natural Earth, in the topology of world-atlas. */
 
 import { feature, mesh } from "topojson-client";
+import { parts } from "../geo.js";
 import coarse from "world-atlas/countries-110m.json" with { type: "json" };
 
-/** What is drawn of a topology, as geometries and features of GeoJSON. */
+/** What is drawn of a topology, as geometries of GeoJSON; a part each, for what is out of sight is not drawn. */
 const drawn = (world) => ({
-  land: unwrapped(feature(world, world.objects.land).features[0].geometry),
-  borders: unwrapped(mesh(world, world.objects.countries, (one, other) => one !== other)),
-  countries: feature(world, world.objects.countries).features.map((country) => ({
-    ...country,
-    geometry: unwrapped(country.geometry),
-  })),
+  land: [...parts(unwrapped(feature(world, world.objects.land).features[0].geometry))],
+  borders: [...parts(unwrapped(mesh(world, world.objects.countries, (one, other) => one !== other)))],
 });
 
 /** A geometry whose lines go on beyond the antimeridian, where those of the topology jump to the world's other side. */
@@ -39,6 +36,12 @@ function ring(positions) {
 }
 
 export const world = drawn(coarse);
+
+/** The countries as [name, geometry]. */
+export const countries = feature(coarse, coarse.objects.countries).features.map(({ geometry, properties }) => [
+  properties.name,
+  unwrapped(geometry),
+]);
 
 /** The same in more detail; 240 kB, for those who look closer. */
 export async function detailedWorld() {
