@@ -101,6 +101,7 @@ export class Log {
     this.#atBottom = false;
     node.scrollIntoView({ block: "center" });
     node.focus({ preventScroll: true });
+    this.#scrolled(); // it may be the last one
     return true;
   }
 

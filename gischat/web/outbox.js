@@ -46,6 +46,11 @@ export class Outbox {
     this.#handlers = handlers;
   }
 
+  /** Whether what is written goes out at once. */
+  get isReady() {
+    return this.#ready;
+  }
+
   /** How many messages are on their way. */
   get pending() {
     return this.#posts.filter(({ refused }) => !refused).reduce((sum, { messages }) => sum + messages.length, 0);
@@ -101,6 +106,7 @@ export class Outbox {
   resume() {
     this.#ready = true;
     this.#asked = null;
+    this.#changed(...this.#posts);
     this.#next();
   }
 
@@ -110,6 +116,7 @@ export class Outbox {
     clearTimeout(this.#timer);
     if (told || this.#tries >= MAX_TRIES) this.refuse(told);
     this.#asked = null;
+    this.#changed(...this.#posts);
   }
 
   /** The server has broadcast the message of this id. */

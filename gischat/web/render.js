@@ -123,7 +123,8 @@ export function quietLine({ type, timestamp }, children) {
 }
 
 /**
- * What was written here and is not published, as an element; null when nothing is left of it.
+ * What was written here and is not published, as an element; null when nothing is left of it. `post` is as in the
+ * outbox, and isHeld while there is no line.
  *
  * `view` as above, and onRetry(id), onEdit(id), onRemove(id).
  */
@@ -131,7 +132,12 @@ export function renderPost(post, view) {
   if (post.messages.length === 0) return null;
   const { id, refused, replyTo, messages } = post;
   const why = post.reasonKey ? t(post.reasonKey) : post.reason;
-  const state = element("span", { className: "state" }, t(refused ? "not_sent" : why ? "sent_later" : "sending_it"));
+  const isWaiting = post.isHeld || Boolean(why);
+  const state = element(
+    "span",
+    { className: "state" },
+    t(refused ? "not_sent" : isWaiting ? "sent_later" : "sending_it"),
+  );
   const head = element("header", {}, strong(view.me), state);
   const node = element("article", { className: `message own unsent${refused ? " refused" : ""}` });
   node.append(portrait(view.me, messages[0].avatar), head);
@@ -143,11 +149,11 @@ export function renderPost(post, view) {
     if (!post.reasonKey) reason.lang = "en";
     node.append(reason);
   }
-  if (refused || why) {
+  if (refused || isWaiting) {
     const act = (key, onclick) => button("secondary small", () => onclick(id), t(key));
     const canEdit = isWritten(messages);
     const choices = [
-      act("retry", view.onRetry),
+      ...(why ? [act("retry", view.onRetry)] : []),
       ...(canEdit ? [act("edit", view.onEdit)] : []),
       act("remove", view.onRemove),
     ];

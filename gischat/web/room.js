@@ -369,7 +369,7 @@ export class Room {
   #showPost(post) {
     const restored = { isRestored: post.at < started, timestamp: Math.floor(post.at / 1000) };
     // What is shown later shall be the post as it is now.
-    const now = { ...post, messages: [...post.messages] };
+    const now = { ...post, messages: [...post.messages], isHeld: !this.#outbox.isReady };
     this.#log.put(post.id, () => renderPost(now, this.#view), restored);
     this.#showSending();
     this.#page.onNews(this);

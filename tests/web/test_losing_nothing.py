@@ -16,7 +16,7 @@ from gischat.front.channel.rooms import GAP
 from gischat.front.door.rates import please_wait
 from tests.support.client import Client
 from tests.support.contract import words
-from tests.support.pictures import phone_photo
+from tests.support.pictures import opened, phone_photo
 from tests.support.processes import Stack
 from tests.web.conftest import Browse, Join
 from tests.web.page import LOST_LINE, Page
@@ -220,19 +220,26 @@ async def test_what_was_written_offline_outlives_a_reload_and_is_sent(
     john = await join(channel)
     page = browse()
     page.join(channel, "jane")
-    lose(page)
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(phone_photo(160, 120, orientation=6, description="home"))
-    page.browser.execute_script("window.fetch = () => Promise.reject(new Error())")  # as offline as it is
-    page.say(text := words())
-    page.wait(lambda: page.all(".unsent"), "the message to wait")
+    page.pick(photo)
+    lose(page)
+    page.say(caption := words())
+    page.say(mistake := words())
+    page.wait(lambda: len(page.all(".unsent .choices")) == 2, "both messages to wait")
+    choose(page.all(".unsent")[1], "Remove")
+    page.wait(lambda: len(page.all(".unsent")) == 1, "one to be removed")
 
     page.regain_network()
     page.reload()
 
-    await john.until(type="text", text=text)
-    page.message(text)
-    assert page.all(".unsent") == []
+    assert opened((await john.until(type="image"))["image_data"]).size == (120, 160)
+    await john.until(type="text", text=caption)
+    page.message(caption)
+    page.wait(lambda: not page.all(".unsent"), "nothing to wait any more")
+    page.say(marker := words())
+    await john.until(type="text", text=marker)
+    assert mistake not in john.texts()
 
 
 def test_a_draft_outlives_a_reload(browse: Browse, channel: str, tmp_path: Path) -> None:
