@@ -23,7 +23,7 @@ from worker.footprints import Path, Point, Polygon, is_right_handed, normal_poin
 
 _BENT = 1e-4  # of an extent: what a side may be off, a tenth of a pixel where the extent fills a screen
 _THINNED = 1 / 8192  # of a layer's extent: vertices that are nearer are left out first where there are too many
-_THINNINGS = 6
+_THINNINGS = 4
 
 Coordinates = list[Any]
 Geometry = dict[str, Any]
@@ -117,14 +117,17 @@ def _encoded(message: dict[str, Any], found: Sequence[Located], own: Sequence[Pr
     west, south, east, north = (
         extreme(side) for extreme, side in zip(_EXTREMES, zip(*boxes, strict=True), strict=True)
     )
-    distance = _THINNED * max(east - west, north - south)
-    for _ in range(_THINNINGS):
-        found = [(_thinned(geometry, distance), box) for geometry, box in found]
-        for kept in (own, [None] * len(own)):
-            encoded = _encoded_features(message, found, kept)
+    nothing: list[Located] = [(None, None)] * len(found)
+    for properties in (own, [None] * len(own)):
+        if len(_encoded_features(message, nothing, properties)) > MAX_PLACE_BYTES:
+            continue  # however few vertices there are
+        distance, thinned = _THINNED * max(east - west, north - south), found
+        for _ in range(_THINNINGS):
+            thinned = [(_thinned(geometry, distance), box) for geometry, box in thinned]
+            encoded = _encoded_features(message, thinned, properties)
             if len(encoded) <= MAX_PLACE_BYTES:
                 return encoded
-        distance *= 4
+            distance *= 8
     extent = _surface(footprints.box(west, south, east, north))
     return _encoded_features(message, [(extent, _box(extent))], [None])
 
