@@ -123,6 +123,7 @@ async def test_a_flood_of_new_crs_is_published_without_places(
     async def test(placer: Placer) -> None:
         await later(placer, job())
         monkeypatch.setattr(placing, "MAX_WAITING", 1)
+        monkeypatch.setattr(crs, "find", hang)
         waiting = asyncio.create_task(later(placer, job(wkt="one")))
         while not placer._asked:
             await asyncio.sleep(LOOK)
@@ -130,7 +131,7 @@ async def test_a_flood_of_new_crs_is_published_without_places(
         assert (refused.place, bool(refused.unplaced)) == (b"", True)
         assert (await waiting).unplaced == ""
 
-    await with_placer(test)
+    await with_placer(test, seconds=1.0)
 
 
 async def test_only_so_many_crs_are_kept(with_placer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
