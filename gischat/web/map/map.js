@@ -280,6 +280,11 @@ export class WorldMap {
       hitTolerance: TOLERANCE,
       layerFilter: (layer) => layer === this.#layers.features,
     });
+    // What is seen hides what it lies in.
+    const place = fromLonLat(this.#lonLat(this.#map.getCoordinateFromPixel(pixel)));
+    for (const feature of this.#features.getFeaturesAtCoordinate(place)) {
+      if (!this.#hidden.has(feature.get("message").id)) found.set(feature, size(feature));
+    }
     const smallestFirst = [...found].sort(([, one], [, other]) => one - other);
     return smallestFirst.map(([feature]) => [feature.get("message").id, feature.get("index")]);
   }
