@@ -96,7 +96,7 @@ async def test_the_room(browse: Browse, join: Join, channel: str, audit: Audit, 
     page.say(own := words())
     page.until_shown(own)
     await jane.send(type="like", liker_author="jane", liked_author="john", message=own)
-    page.until_shown("likes")
+    page.wait(lambda: "♥ jane" in page.message(own).text, "the like to be shown")
     adam = await join(channel, "adam")
     await adam.leave()
     page.until_shown("adam left")
