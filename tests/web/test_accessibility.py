@@ -94,7 +94,7 @@ async def test_the_room(browse: Browse, join: Join, channel: str, audit: Audit, 
     await jane.send(type="text", text=f"{words()} https://example.org/ 🗺️", **reply)
     await jane.send(type="text", text=words(), author="jane", in_reply_to_id="8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11")
     page.say(own := words())
-    page.until_shown(own)
+    page.message(own)
     await jane.send(type="like", liker_author="jane", liked_author="john", message=own)
     page.wait(lambda: "♥ jane" in page.message(own).text, "the like to be shown")
     adam = await join(channel, "adam")
