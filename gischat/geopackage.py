@@ -92,10 +92,11 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
 
 
 def _column_type(values: Iterable[Any]) -> str:
-    kinds = {type(value) for value in values} - {type(None)}
+    given = [value for value in values if value is not None]
+    kinds = set(map(type, given))
     if kinds == {bool}:
         return "BOOLEAN"
-    if kinds == {int}:
+    if kinds == {int} and min(given) >= -(2**63) and max(given) < 2**63:
         return "INTEGER"
     return "DOUBLE" if kinds and kinds <= {int, float} else "TEXT"
 
@@ -105,7 +106,7 @@ def _cell(value: Any, column: Column) -> Any:
         return value
     if column.type == "TEXT":
         return json.dumps(value, ensure_ascii=False)
-    return float(value) if column.type == "DOUBLE" or abs(value) >= 2**63 else value
+    return float(value) if column.type == "DOUBLE" else value
 
 
 # Geometries: GeoPackage's header, then well-known binary

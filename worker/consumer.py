@@ -26,7 +26,7 @@ from worker.fairness import ORDINARY_SECONDS, Charge, FairQueue, Ledger, Person,
 from worker.gateway import Gateway, Held, Unavailable
 from worker.inbox import InboxReader
 from worker.placing import Placer
-from worker.sandbox import Crashed, OutOfMemory, Sandbox, SandboxError, StartFailed, TimedOut
+from worker.sandbox import OutOfMemory, Sandbox, SandboxError, StartFailed, TimedOut
 from worker.workbook import WorkBook
 
 log = logging.getLogger(__name__)
@@ -166,7 +166,10 @@ class LightConsumer(Consumer):
 
     async def run(self, stop: asyncio.Event) -> None:
         await super().run(stop)
-        await asyncio.gather(*self._placing.values())
+        if self._placing:  # those that do not end soon are for whoever comes next
+            await asyncio.wait(self._placing.values(), timeout=self._timings.inbox_read)
+            for task in list(self._placing.values()):
+                task.cancel()
         for error in await self._errors_of_ends():
             log.warning("the end of a job could not be told: %s", error)
 
@@ -402,24 +405,23 @@ class HeavyConsumer(Consumer):
             return _given_up(held)
         reason = ""
         job = held.job
-        if job.type == "geojson":
+        is_placed = job.type == "geojson"
+        for _ in range(MOST_DELIVERIES + is_placed):
             try:
-                return await self._sandbox.run(
-                    attempt, job.type, job.body, self._settings, most_seconds, is_placed=True
-                )
-            except SandboxError as error:  # it may be its CRS, and the layer itself be sound
-                log.warning("a layer is done without its place: %s", error, extra=_named(held))
-        for _ in range(MOST_DELIVERIES):
-            try:
-                return await self._sandbox.run(attempt, job.type, job.body, self._settings, most_seconds)
-            except OutOfMemory:
-                log.warning("a job took too much memory", extra=_named(held))
-                return Refuse(TAKES_TOO_MUCH)
-            except TimedOut as error:
-                # It would take as long again, and hold up all others' pictures meanwhile.
-                log.error("a job is buried: it %s", error, extra=_named(held))
-                return Bury(f"It {error}.", TOOK_TOO_LONG, cause=Undoing.TIMED_OUT)
-            except Crashed as error:
+                arguments = job.type, job.body, self._settings, most_seconds
+                return await self._sandbox.run(attempt, *arguments, is_placed=is_placed)
+            except SandboxError as error:
+                if is_placed:  # it may be its CRS that breaks what reads it, and the layer itself be sound
+                    log.warning("a layer is done without its place: %s", error, extra=_named(held))
+                    is_placed = False
+                    continue
+                if isinstance(error, OutOfMemory):
+                    log.warning("a job took too much memory", extra=_named(held))
+                    return Refuse(TAKES_TOO_MUCH)
+                if isinstance(error, TimedOut):
+                    # It would take as long again, and hold up all others' pictures meanwhile.
+                    log.error("a job is buried: it %s", error, extra=_named(held))
+                    return Bury(f"It {error}.", TOOK_TOO_LONG, cause=Undoing.TIMED_OUT)
                 reason = f"{type(error).__name__}: {error}"
                 log.error("a job ended the sandbox: %s", reason, extra=_named(held))
             except StartFailed:

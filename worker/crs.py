@@ -47,8 +47,8 @@ class Box(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """A way from a CRS to WGS 84, as a PROJ pipeline from x and y to degrees; `area` is where it is meant for, None where
-    nothing else is."""
+    """A way from a CRS to WGS 84, as a PROJ pipeline from x and y to degrees; `area` is where it is meant for, None is
+    where no other is."""
 
     definition: str
     area: Box | None

@@ -21,7 +21,6 @@ from math import floor, hypot, inf, isfinite
 Point = tuple[float, float]
 Path = list[Point]
 Polygon = list[Path]
-Geometry = dict[str, object]
 Project = Callable[["array[float]", "array[float]"], None]
 """Makes x and y, many at once and in place, longitudes and latitudes; infinite where there is none."""
 

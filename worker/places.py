@@ -11,8 +11,7 @@ What cannot be placed has no place, and is published all the same.
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain, repeat
-from operator import truediv
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -24,7 +23,7 @@ from worker.footprints import Path, Point, Polygon, is_right_handed, normal_poin
 
 _BENT = 1e-4  # of an extent: what a side may be off, a tenth of a pixel where the extent fills a screen
 _THINNED = 1 / 8192  # of a layer's extent: vertices that are nearer are left out first where there are too many
-_THINNINGS = 6
+_THINNINGS = 4
 
 Coordinates = list[Any]
 Geometry = dict[str, Any]
@@ -118,14 +117,17 @@ def _encoded(message: dict[str, Any], found: Sequence[Located], own: Sequence[Pr
     west, south, east, north = (
         extreme(side) for extreme, side in zip(_EXTREMES, zip(*boxes, strict=True), strict=True)
     )
-    distance = _THINNED * max(east - west, north - south)
-    for _ in range(_THINNINGS):
-        found = [(_thinned(geometry, distance), box) for geometry, box in found]
-        for kept in (own, [None] * len(own)):
-            encoded = _encoded_features(message, found, kept)
+    nothing: list[Located] = [(None, None)] * len(found)
+    for properties in (own, [None] * len(own)):
+        if len(_encoded_features(message, nothing, properties)) > MAX_PLACE_BYTES:
+            continue  # however few vertices there are
+        distance, thinned = _THINNED * max(east - west, north - south), found
+        for _ in range(_THINNINGS):
+            thinned = [(_thinned(geometry, distance), box) for geometry, box in thinned]
+            encoded = _encoded_features(message, thinned, properties)
             if len(encoded) <= MAX_PLACE_BYTES:
                 return encoded
-        distance *= 4
+            distance *= 8
     extent = _surface(footprints.box(west, south, east, north))
     return _encoded_features(message, [(extent, _box(extent))], [None])
 
@@ -175,8 +177,9 @@ def _paths(geometry: Geometry | None) -> Iterator[Coordinates]:
 
 
 def _coordinates(positions: Sequence[Coordinates]) -> "tuple[array[float], array[float]]":
-    if set(map(len, positions)) == {2}:
-        flat = array("d", list(chain.from_iterable(positions)))
+    numbers = list(chain.from_iterable(positions))
+    if len(numbers) == 2 * len(positions):  # none has fewer
+        flat = array("d", numbers)
         return flat[0::2], flat[1::2]
     return array("d", [position[0] for position in positions]), array("d", [position[1] for position in positions])
 
@@ -198,7 +201,7 @@ class _Layer:
         self._lons, self._lats = lons.tolist(), lats.tolist()
         self._at = 0
         self._is_plain = True
-        self._points = list(zip(_in_degrees(self._lons), _in_degrees(self._lats), strict=True))
+        self._points = [(lon / STEPS, lat / STEPS) for lon, lat in zip(self._lons, self._lats, strict=True)]
 
     def located(self, geometry: Geometry | None) -> Located:
         """The next geometry, which must be that, with its box; None where nothing is left of it."""
@@ -212,8 +215,8 @@ class _Layer:
             return None, None
         if not self._is_plain:
             return found, _box(found)
-        west, south, east, north = _in_degrees(box)
-        return found, (west, south, east, north)
+        west, south, east, north = box
+        return found, (west / STEPS, south / STEPS, east / STEPS, north / STEPS)
 
     def next(self, geometry: Geometry) -> Geometry | None:
         """The next geometry, which must be that; None where nothing is left of it."""
@@ -283,10 +286,6 @@ def _are_plain(box: Box | None) -> bool:
     west, south, east, north = box
     side = 180 * STEPS
     return east - west < side and -side <= west and east <= side and -side / 2 <= south and north <= side / 2
-
-
-def _in_degrees(steps: Iterable[float]) -> Iterator[float]:
-    return map(truediv, steps, repeat(STEPS))
 
 
 def _rounded(points: Iterable[Point]) -> Path:

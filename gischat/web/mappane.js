@@ -108,7 +108,7 @@ export class MapPane {
     const places = visible.some(({ message }) => message.type !== "crs")
       ? visible.filter(({ message }) => message.type !== "crs")
       : visible;
-    this.#map.show(places.flatMap(geometries));
+    this.#map.show(places.flatMap(geometries), this.#covered());
   }
 
   /** Goes to a message, or to one of its features, and tells of it. */
@@ -120,11 +120,11 @@ export class MapPane {
     this.#map.show(index === undefined ? geometries(place) : [place.features[index].geometry], this.#covered());
   }
 
-  /** What the cards cover, as pixels at each side. */
+  /** What the card and the tools cover, as pixels at each side: top, right, bottom, left. */
   #covered() {
-    const { card } = this.#parts;
-    if (card.hidden) return [0, 0, 0, 0];
-    return NARROW.matches ? [0, 0, card.offsetHeight, 0] : [0, 0, 0, card.offsetWidth];
+    const { card, tools } = this.#parts;
+    if (NARROW.matches) return [0, 0, card.offsetHeight, 0];
+    return [0, tools.offsetWidth, 0, card.offsetWidth];
   }
 
   get extent() {

@@ -3,6 +3,7 @@
 import { mapSettings, places } from "./api.js";
 import { hue } from "./avatars.js";
 import { button, element } from "./dom.js";
+import { byMessage } from "./feed.js";
 import { t } from "./i18n.js";
 
 const PLACED = new Set(["geojson", "crs", "bbox", "position"]);
@@ -10,31 +11,6 @@ const MANY = 3; // beyond that, all are asked for: the server has that answer at
 const PAUSE = 150; // milliseconds in which what comes together is asked for together
 const LONGEST = 500; // messages, as many as the log shows
 
-// What the server says of a message in each of its features; the rest is a layer's own. See its documentation.
-const OF_THE_MESSAGE = ["id", "type", "author", "timestamp", "layer_name", "crs_authid"];
-const PREFIX = "gischat_";
-
-/** A layer's own properties. */
-function ownProperties(properties) {
-  const isOwn = (key) => {
-    if (OF_THE_MESSAGE.includes(key)) return PREFIX + key in properties;
-    return !(key.startsWith(PREFIX) && OF_THE_MESSAGE.includes(key.slice(PREFIX.length)));
-  };
-  return Object.fromEntries(Object.entries(properties).filter(([key]) => isOwn(key)));
-}
-
-/** The features of a collection by the id of their message, each as {geometry, properties}. */
-export function byMessage({ features }) {
-  const found = new Map();
-  for (const { geometry, properties } of features) {
-    const id = properties[`${PREFIX}id`] ?? properties.id;
-    if (!found.has(id)) found.set(id, []);
-    found.get(id).push({ geometry, properties: ownProperties(properties) });
-  }
-  return found;
-}
-
-/** Those of one channel. */
 export class Places {
   #channel;
   #known = new Map(); // id of a message -> {message, hue, features}
@@ -70,9 +46,12 @@ export class Places {
     this.#timer = null;
     const { code } = await mapSettings();
     if (!code) return;
-    const since = Math.min(...[...wanted.values()].map(({ message }) => message.timestamp));
+    const since = Math.max(0, Math.min(...[...wanted.values()].map(({ message }) => message.timestamp)));
     const answer = await places(this.#channel, wanted.size > MANY ? null : since).catch(() => null);
-    if (!answer) return;
+    if (!answer) {
+      this.#wanted = new Map([...wanted, ...this.#wanted].slice(-LONGEST)); // asked for with what comes next
+      return;
+    }
     const features = byMessage(answer);
     for (const [id, { message, node }] of wanted) {
       if (features.has(id)) this.#found({ message, hue: hue(message.author), features: features.get(id) }, node);

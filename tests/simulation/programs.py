@@ -46,7 +46,7 @@ class Sandbox:
 
     async def close(self) -> None: ...
 
-    async def run(self, function: object, type: str, body: bytes, *_: object) -> Attempt:
+    async def run(self, function: object, type: str, body: bytes, *_: object, **__: object) -> Attempt:
         seconds = asyncio.get_running_loop().dice.expovariate(4)  # type: ignore[attr-defined]
         await asyncio.sleep(seconds)
         return Attempt(Publish(body, place=PLACE if type == "geojson" else b""), seconds)

@@ -22,6 +22,7 @@ from tests.web.page import Page
 
 MERCATOR = Transformer.from_crs(4326, 3857, always_xy=True)
 CHOSEN = (0xE8, 0x59, 0x0C)  # the colour of what is marked: --map-chosen
+READBACK = ("willReadFrequently",)  # OpenLayers tries which way of reading is faster, and the browser gives advice
 CUSTOM = "+proj=laea +lat_0=10 +lon_0=-75 +x_0=500000 +y_0=0 +ellps=GRS80 +units=m +no_defs"
 
 # A CRS, a longitude and a latitude within its area of use
@@ -65,6 +66,7 @@ class Map:
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        page.expected_errors += READBACK
         self._extent = ""
 
     @property

@@ -19,8 +19,9 @@ MAPS = "https://maps.example.org"
 EVIL = "https://evil.example"
 TILES = "https://{a-c}.tiles.example.org/{z}/{x}/{y}.png"
 
-OF_QGIS = ["/channel/QGIS/users", "/channel/QGIS/last"]
-READ = ["/version", "/channels", "/rules", "/status", "/map", "/openapi.json", *OF_QGIS]
+OF_QGIS = ["users", "last", "features.geojson", "features.geojson?type=bbox"]
+READ = ["/version", "/channels", "/rules", "/status", "/map", "/openapi.json"]
+READ += [f"/channel/QGIS/{name}" for name in OF_QGIS]
 EVERYTHING = [
     *READ,
     "/",

@@ -1,6 +1,7 @@
 """What a consumer counts of its jobs; Redis is a fake that hands it what the test wants."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
@@ -8,10 +9,13 @@ import pytest
 from gischat import metrics
 from gischat.messages import Lane, new_id
 from gischat.streams.entries import Job, Source
-from worker.consumer import LightConsumer
-from worker.effects import Effect
+from tests.support.settings import settings
+from worker.attempts import Attempt
+from worker.consumer import HeavyConsumer, LightConsumer
+from worker.effects import Bury, Effect, Publish, Undoing
 from worker.gateway import Held
 from worker.placing import Placer
+from worker.sandbox import Crashed, OutOfMemory, TimedOut
 
 
 def held(type: str = "text") -> Held:
@@ -91,3 +95,52 @@ async def test_jobs_that_are_taken_over_are_counted(consumer: LightConsumer, gat
     await consumer._turn()
     assert len(gateway.ended) == 2
     assert metrics.JOBS_RECLAIMED.labels("light").amount == before + 2
+
+
+# A layer whose place breaks what works it out
+
+
+class FakeSandbox:
+    """In place of a `Sandbox`: each run comes out as the test wants."""
+
+    def __init__(self, outcomes: Sequence[Attempt | Exception]) -> None:
+        self._outcomes = iter(outcomes)
+        self.placed: list[bool] = []  # of each run, whether a place was asked for
+
+    async def run(self, function: object, *arguments: object, is_placed: bool) -> Attempt:
+        self.placed.append(is_placed)
+        outcome = next(self._outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+DONE = Attempt(Publish(b"{}"), 0.1)
+CRASHED = Crashed("ended by signal 11")
+
+
+@pytest.mark.parametrize(
+    ("type_", "outcomes", "cause", "placed"),
+    [
+        ("geojson", [DONE], None, [True]),
+        ("geojson", [TimedOut("took too long"), DONE], None, [True, False]),
+        ("geojson", [OutOfMemory("needed too much"), DONE], None, [True, False]),
+        ("geojson", [CRASHED, CRASHED, DONE], None, [True, False, False]),
+        ("geojson", [CRASHED] * 4, Undoing.CRASHED, [True, False, False, False]),
+        ("geojson", [TimedOut("took too long")] * 2, Undoing.TIMED_OUT, [True, False]),
+        ("geojson", [ValueError("a bug")], Undoing.FAILED, [True]),
+        ("image", [CRASHED] * 3, Undoing.CRASHED, [False] * 3),
+    ],
+)
+async def test_a_layer_that_breaks_the_sandbox_is_done_without_its_place(
+    gateway: FakeGateway, type_: str, outcomes: list[Any], cause: Undoing | None, placed: list[bool]
+) -> None:
+    sandbox = FakeSandbox(outcomes)
+    consumer = HeavyConsumer(cast(Any, gateway), settings(), cast(Any, sandbox), [], cast(Any, None))
+    attempt = await consumer._attempt(held(type_), None)
+    assert sandbox.placed == placed
+    if cause is None:
+        assert attempt == DONE
+    else:
+        assert isinstance(attempt.effect, Bury)
+        assert attempt.effect.cause is cause

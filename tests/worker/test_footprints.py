@@ -1,6 +1,7 @@
 """Geometries in WGS 84: what bends, what crosses the antimeridian, what holds a pole, and what is nowhere."""
 
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ def square(x: float, y: float, radius: float) -> Path:
 
 def area(ring: Path) -> float:
     """In square degrees, positive where it is counter-clockwise."""
-    return sum(x * to_y - to_x * y for (x, y), (to_x, to_y) in zip(ring, ring[1:], strict=False)) / 2
+    return sum(x * to_y - to_x * y for (x, y), (to_x, to_y) in pairwise(ring)) / 2
 
 
 def total(pieces: list[Polygon]) -> float:

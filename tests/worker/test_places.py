@@ -1,6 +1,7 @@
 """Where messages are, against PROJ asked directly: twelve CRS from the corners, and what has no place."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -101,7 +102,7 @@ def away(place: tuple[float, float], ring: list[list[float]]) -> float:
     """Metres from a place to the nearest point of a ring."""
     scale = math.cos(math.radians(place[1]))
     near = []
-    for (x, y), (to_x, to_y) in zip(ring, ring[1:], strict=False):
+    for (x, y), (to_x, to_y) in pairwise(ring):
         dx, dy = (to_x - x) * scale, to_y - y
         px, py = (place[0] - x) * scale, place[1] - y
         share = max(0.0, min(1.0, (px * dx + py * dy) / (dx * dx + dy * dy))) if dx or dy else 0.0

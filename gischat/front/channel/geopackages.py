@@ -16,8 +16,8 @@ from gischat.errors import Refused
 from gischat.timings import Timings
 
 COMMAND = (sys.executable, "-P", str(Path(geopackage.__file__)))
-MAX_WAITING = 8  # requests, with the one whose file is being made: some seconds of work
-KEPT_BYTES = 16 * 2**20
+MAX_WAITING = 4  # requests, with the one whose file is being made: some seconds of work
+KEPT_BYTES = 4 * 2**20
 
 BUSY = "Too many files are asked for at the moment. Please try again in some seconds."
 FAILED = "This message could not be written as a GeoPackage."

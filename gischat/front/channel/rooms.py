@@ -91,7 +91,9 @@ class Room:
         self.stored = SharedRead(lambda: gateway.snapshot(channel))
         self.last = CachedAnswer(self._encode_last, pace, timings.answer_kept)
         self.users = CachedAnswer(self._encode_users, seconds=timings.answer_kept)
-        self.stored_places = SharedRead(lambda: gateway.places(channel))
+        self._places = SharedRead(lambda: gateway.places(channel))
+        self._places_bytes = 0  # of the last read
+        self._pace = pace
         self.features = CachedAnswer(self._encode_features, pace, timings.answer_kept)
         self.recent = recent or RecentMessages(timings=timings)
         self._replays = replays or ReadPace(REPLAYED_BYTES_PER_SECOND)
@@ -486,8 +488,16 @@ class Room:
         # The messages are stored as JSON: nothing is parsed to be written again.
         return b"[" + b",".join((await self.stored.get()).history) + b"]"
 
-    async def _encode_features(self) -> bytes:
-        return places.collection(map(places.decode, await self.stored_places.get()))
+    async def chosen_features(self, wanted: places.Wanted) -> bytes:
+        """What the stored messages show on a map, of that what is wanted, as GeoJSON."""
+        if self._pace is not None:
+            await self._pace.wait(self._places_bytes)
+        return await self._encode_features(wanted)
+
+    async def _encode_features(self, wanted: places.Wanted = places.ALL) -> bytes:
+        stored = await self._places.get()
+        self._places_bytes = sum(map(len, stored))
+        return places.collection(map(places.decode, stored), wanted)
 
     async def _encode_users(self) -> bytes:
         nicknames = await self._gateway.nicknames(self.channel)

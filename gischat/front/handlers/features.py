@@ -57,8 +57,7 @@ class Features(ChannelHandler):
         if wanted == places.ALL:
             await self.answer_from(room.features)
             return
-        stored = await self.redis(room.stored_places.get())
-        self.answer_with(Answer.of(places.collection(map(places.decode, stored), wanted)))
+        self.answer_with(Answer.of(await self.redis(room.chosen_features(wanted))))
 
     def _wanted(self) -> Wanted:
         return Wanted(self._query("type", _types), self._query("since", _timestamp), self._query("bbox", _box))
@@ -93,7 +92,7 @@ def _box(text: str) -> Box:
         west, south, east, north = map(float, text.split(","))
     except ValueError:
         west = south = east = north = float("nan")
-    if not all(map(isfinite, (west, south, east, north))) or south > north:
+    if not all(map(isfinite, (west, south, east, north))):
         raise ValueError("West, south, east and north in degrees of WGS 84, separated by commas.")
     return west, south, east, north
 
