@@ -34,7 +34,7 @@ class Page {
     const { rooms = [], active } = wanted().channel ? recallJson(SESSION, {}, recallInTab) : {};
     const limits = rooms.length > 0 ? await this.#rules() : null;
     if (!limits) {
-      await this.#lobby.open("", wanted().channel);
+      await this.#lobby.open("", wanted().channel ?? "");
       return;
     }
     this.#limits = limits;
@@ -156,7 +156,7 @@ class Page {
   }
 
   /** The lobby, from which one may come back to the rooms that are open. */
-  async #openLobby(words = "", channel = undefined) {
+  async #openLobby(words = "", channel = "") {
     byId("room").hidden = true;
     byId("back").hidden = !this.#active;
     byId("back").textContent = t("back_to", { name: this.#active?.channel ?? "" });

@@ -28,8 +28,9 @@ export class Lobby {
     return !byId("lobby").hidden;
   }
 
-  /** Shows the lobby, with `words` on why one is here again, and a channel chosen, if there is one of that name. */
-  async open(words = "", channel = chosen()) {
+  /** Shows the lobby, with `words` on why one is here again, and a channel chosen, if there is one of that name; else
+   *  the one that is chosen by then: people may be faster than the server. */
+  async open(words = "", channel = "") {
     document.title = "gischat";
     byId("lobby").hidden = false;
     this.#say(words);
@@ -39,7 +40,7 @@ export class Lobby {
         api.channels(),
         api.status().catch(() => null),
       ]);
-      this.#fill(rules, channels, status, channel);
+      this.#fill(rules, channels, status, channel || chosen());
       this.#reveal(true);
       if (!words && channel && !channels.includes(channel)) this.#say(t("no_such_channel", { name: channel }));
       byId("nickname").focus();

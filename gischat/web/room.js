@@ -204,8 +204,8 @@ export class Room {
       if (!this.#isCatchingUp && this.#isOpen) play(message, (words) => this.notice(words));
       return;
     }
-    if (type === "like" && this.#showLike(message)) return;
-    this.#show(message);
+    if (type === "like") this.#log.add(() => this.#likeOf(message), message.timestamp);
+    else this.#show(message);
   }
 
   #show(message) {
@@ -270,15 +270,16 @@ export class Room {
     this.#page.onNews(this);
   }
 
-  /** Shows a like at the message that it means; whether that is in sight. */
-  #showLike({ liker_author, message }) {
+  /** Shows a like at the message that it means; as a line of its own where that is not in sight. */
+  #likeOf(like) {
+    const { liker_author, message } = like;
     const isMeant = ({ isOwn, liked, excerpt }) => isOwn && [liked, excerpt].includes(message);
     const found = this.#log.findLast(isMeant);
-    if (!found) return false;
+    if (!found) return render(like, this.#view);
     const names = this.#likers.get(found.id) ?? new Set();
     this.#likers.set(found.id, names.add(liker_author));
     showLikes(found.node, [...names]);
-    return true;
+    return null;
   }
 
   // What is missing

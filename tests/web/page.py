@@ -206,8 +206,13 @@ class Page:
         assert name
         link.click()
         file = self.downloads / name
-        self.wait(file.exists, f"{name} to be saved")
+        # A browser may begin with an empty file under that name.
+        self.wait(lambda: file.exists() and file.stat().st_size > 0 and not self._is_saving, f"{name} to be saved")
         return file.read_text("utf-8")
+
+    @property
+    def _is_saving(self) -> bool:
+        return any(self.downloads.glob("*.crdownload"))
 
     # Doing
 
