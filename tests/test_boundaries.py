@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 # Who must not import what, itself or by the way of other modules of ours
 FORBIDDEN = {
-    "gischat": ("worker", "tests"),
+    "gischat": ("worker", "pyproj", "tests"),  # PROJ is the workers'
     "worker": ("gischat.front", "gischat.reading", "gischat.supervision", "marshmallow", "tests"),
     "gischat.front": ("gischat.supervision",),
     "gischat.streams": ("gischat.front",),
@@ -35,6 +35,8 @@ FORBIDDEN = {
     "worker.process": ("asyncio", "tornado"),
     "worker.images": ("asyncio", "tornado", "gischat.streams"),
     "worker.geojson": ("asyncio", "tornado", "gischat.streams"),
+    "worker.places": ("asyncio", "tornado", "gischat.streams"),
+    "worker.footprints": ("asyncio", "tornado", "gischat", "pyproj"),
     "worker.effects": ("gischat", "asyncio"),
 }
 
@@ -145,7 +147,11 @@ def test_a_floor_of_the_front_imports_those_below_it_alone(floor: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["worker.process", "worker.images", "worker.geojson", "worker.effects", "worker.fairness"]
+    "module",
+    [
+        f"worker.{name}"
+        for name in ("process", "images", "geojson", "places", "footprints", "crs", "effects", "fairness")
+    ],
 )
 def test_what_is_pure_has_no_clock_and_no_chance_of_its_own(module: str) -> None:
     impure = ("time", "datetime", "random", "secrets", "uuid", "os", "socket", "threading")
@@ -222,6 +228,7 @@ STARTS = {
     "gischat.supervision.records, gischat.supervision.rolling",
 }
 HEAVY_MODULES = (
+    *("pyproj", "sqlite3"),
     *("redis", "valkey", "sentry_sdk", "prometheus_client", "apispec", "swagger_ui", "environs", "dotenv", "pydantic"),
     *(
         "gischat.streams.cluster",
@@ -235,7 +242,7 @@ HEAVY_MODULES = (
 OF_THE_WEB = ("tornado", "http", "email")
 OF_THE_LOOP = ("asyncio", "ssl", "hiredis", "uvloop")
 NEVER_LOADED = {
-    "front": (*HEAVY_MODULES, "PIL"),
+    "front": (*HEAVY_MODULES, "PIL", "gischat.geopackage"),
     "worker": (*HEAVY_MODULES, *OF_THE_WEB, "marshmallow", "PIL", "worker.images", "worker.geojson", "worker.dead"),
     "sandbox's child": (*HEAVY_MODULES, *OF_THE_WEB, *OF_THE_LOOP, "marshmallow", "pillow_heif"),
     "supervisord's child": (*OF_THE_WEB, *OF_THE_LOOP, "gischat", "json", "logging", "subprocess"),

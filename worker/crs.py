@@ -67,6 +67,8 @@ def find(wkt: str, authid: str) -> Crs | None:
     or where it is no place on the earth (a CRS of a building site, of heights)."""
     set_network_enabled(False)
     crs = _read(wkt) or _named(authid)
+    if crs is not None and crs.is_compound:  # with heights, of which there are none here
+        crs = crs.sub_crs_list[0]
     if crs is None or crs.is_geocentric or crs.is_vertical or crs.is_engineering:
         return None
     try:

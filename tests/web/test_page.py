@@ -553,6 +553,10 @@ async def test_the_documentation_shows_every_endpoint_and_can_be_tried_out(
         ("GET", "/metrics"),
         ("GET", "/channel/{channel}/users"),
         ("GET", "/channel/{channel}/last"),
+        ("GET", "/channel/{channel}/features.geojson"),
+        ("GET", "/channel/{channel}/messages/{id}.json"),
+        ("GET", "/channel/{channel}/messages/{id}.geojson"),
+        ("GET", "/channel/{channel}/messages/{id}.gpkg"),
         ("PUT", "/channel/{channel}/text"),
         ("GET", "/channel/{channel}/ws"),
     }

@@ -33,6 +33,8 @@ CORNERS: dict[str, tuple[str | int, float, float]] = {
     "Web Mercator": (3857, 179.99, -16.8),
     "feet": (2263, -73.97, 40.78),
     "RD New": (28992, 4.9, 52.37),
+    "with heights": (7415, 4.9, 52.37),
+    "grads, from Paris": (4807, 0.5, 48.86),
     "northing before easting": (2193, 174.78, -41.29),
     "Krovak": (5514, 14.42, 50.09),
     "an old datum of a continent": (4230, 12.5, 41.9),

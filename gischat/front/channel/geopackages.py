@@ -11,11 +11,11 @@ import sys
 from collections import OrderedDict
 from pathlib import Path
 
-from gischat import geopackage, metrics
+from gischat import metrics
 from gischat.errors import Refused
 from gischat.timings import Timings
 
-COMMAND = (sys.executable, "-P", str(Path(geopackage.__file__)))
+COMMAND = (sys.executable, "-P", str(Path(__file__).parents[2] / "geopackage.py"))
 MAX_WAITING = 4  # requests, with the one whose file is being made: some seconds of work
 KEPT_BYTES = 4 * 2**20
 
