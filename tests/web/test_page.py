@@ -548,6 +548,7 @@ async def test_the_documentation_shows_every_endpoint_and_can_be_tried_out(
         ("GET", "/rules"),
         ("GET", "/channels"),
         ("GET", "/status"),
+        ("GET", "/map"),
         ("GET", "/livez"),
         ("GET", "/readyz"),
         ("GET", "/metrics"),
