@@ -19,7 +19,6 @@ export class Atlas {
     this.#toggle.hidden = true;
     this.#toggle.ariaExpanded = "false";
     byId("people-toggle").before(this.#toggle);
-    void mapSettings().then(({ code }) => (this.#toggle.hidden = !code));
   }
 
   get isOpen() {
@@ -29,6 +28,7 @@ export class Atlas {
   /** A channel has come into sight; null: none is. */
   show(room) {
     this.#room = room;
+    if (room) void mapSettings().then(({ code }) => (this.#toggle.hidden = !code));
     if (!this.isOpen) return;
     if (room) this.#pane.show(room);
     else this.close();
