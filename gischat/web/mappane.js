@@ -219,7 +219,7 @@ export class MapPane {
     if (!position) return;
     const [longitude, latitude] = position;
     const own = this.#own?.project?.([inWorld(longitude), latitude]);
-    pointer.replaceChildren(element("span", {}, `${WGS84} ${lonLat(position.map(rounded))}`));
+    pointer.replaceChildren(element("span", {}, `WGS 84 ${lonLat(position.map(rounded))}`));
     if (own) pointer.append(element("span", {}, isolated(this.#own.name), ` ${own.map(written).join(", ")}`));
   }
 
