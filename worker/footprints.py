@@ -257,7 +257,8 @@ def cut_polygon(rings: Sequence[Path]) -> list[Polygon]:
     open_chains: dict[int, list[Path]] = {}
     turns = [round((ring[-1][0] - ring[0][0]) / 360) for ring in rings]
     for number, (ring, turn) in enumerate(zip(rings, turns, strict=True)):
-        chains = _chains(ring)
+        # What was added up on the way round may be off by a last digit.
+        chains = _chains(ring if turn else [*ring[:-1], ring[0]])
         if not chains:
             continue
         first, last = chains[0], chains[-1]

@@ -1,13 +1,16 @@
 """Whatever crosses the antimeridian or a pole: its pieces are on the earth, and together what was cut."""
 
+import functools
 import math
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyproj import CRS
 
-from worker.footprints import Path, Polygon, cut_line, cut_polygon
+from worker.crs import Projector, find
+from worker.footprints import Path, Polygon, cut_line, cut_polygon, extent
 
 lons, lats = st.floats(-400, 400), st.floats(-90, 90)
 # Now and then exactly on an antimeridian, or at a pole
@@ -73,3 +76,24 @@ def test_a_cap_holds_its_pole(start: float, is_north: bool, heights: list[float]
     assert {(-180.0, sign * 90.0), (180.0, sign * 90.0)} <= set(pieces[0][0])
     under = sum((abs(x - to_x)) * (180 - abs(y) - abs(to_y)) / 2 for (x, y), (to_x, to_y) in pairwise(ring))
     assert covered == pytest.approx(under, rel=1e-9)
+
+
+CRS_CODES = [2154, 3031, 3413, 3832, 3857, 4326, 27700, 32735]
+coordinates = st.floats(-1e8, 1e8) | st.floats(-200, 200) | st.floats(allow_nan=False, allow_infinity=False)
+
+
+@functools.cache
+def projector(code: int) -> Projector:
+    crs = find(CRS.from_epsg(code).to_wkt(), "")
+    assert crs is not None
+    return Projector(crs)
+
+
+@given(st.sampled_from(CRS_CODES), st.tuples(coordinates, coordinates), st.tuples(coordinates, coordinates))
+def test_any_extent_is_somewhere_on_the_earth_or_nowhere(
+    code: int, xs: tuple[float, float], ys: tuple[float, float]
+) -> None:
+    project = functools.partial(projector(code).points, around=(sum(xs) / 2, sum(ys) / 2))
+    pieces = extent(min(xs), min(ys), max(xs), max(ys), project)
+    assert all(-180 <= lon <= 180 and -90 <= lat <= 90 for piece in pieces for ring in piece for lon, lat in ring)
+    assert all(ring[0] == ring[-1] and len(ring) >= 4 for piece in pieces for ring in piece)
