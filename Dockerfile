@@ -15,7 +15,7 @@ RUN python -m venv --without-pip /venv && \
     python -m pip --python /venv install --no-cache-dir --no-compile --only-binary :all: \
         --constraint constraints.txt --requirement requirements.txt
 
-COPY setup.py MANIFEST.in README.md LICENSE .env.example supervisord.conf ./
+COPY setup.py pyproject.toml deno.json deno.lock MANIFEST.in README.md LICENSE .env.example supervisord.conf ./
 COPY gischat gischat
 COPY worker worker
 COPY deploy deploy

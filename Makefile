@@ -11,6 +11,10 @@ SEED ?= 1
 SEEDS ?= 10000
 ROUNDS ?= 1
 
+DENO := $(BIN)/python deploy/page.py deno
+# The page's map, bundled
+MAP := gischat/web/built/sources.sha256
+
 export PYTHON
 # What one of the tests' processes has compiled, the others need not.
 unexport PYTHONDONTWRITEBYTECODE
@@ -31,16 +35,16 @@ help:
 	@echo "make simulate thousands of orders of events and faults, in virtual time: SEEDS=10000"
 	@echo "make soak     all faults, mixed at random: SECONDS=600 SEED=1"
 	@echo "make bench    what a message, a photo, a client costs: ROUNDS=3, QUICK=1, RECORD=1"
-	@echo "make lint     ruff and mypy"
+	@echo "make lint     ruff and mypy; deno for the page's code"
 	@echo "make audit    known vulnerabilities in what is installed (asks PyPI's advisories)"
 	@echo "make lock     constraints.txt anew: the newest versions of all dependencies"
 	@echo "make release  builds, checks and tags the version of gischat/__init__.py and CHANGELOG.md"
 	@echo "make deb      dist/gischat_VERSION_ARCH.deb, for this Debian"
 	@echo "make check-deb   … and installs, upgrades and purges it in a Debian of its own, as root"
-	@echo "make format   what ruff can put right by itself"
+	@echo "make format   what ruff and deno can put right by themselves"
 	@echo "make clean    remove what make has made; the chat's data (.state) stays"
 
-run: .venv/.installed-run
+run: .venv/.installed-run $(MAP)
 	@$(BIN)/python -m gischat up
 
 check: .venv/.installed-run
@@ -49,7 +53,7 @@ check: .venv/.installed-run
 status: .venv/.installed-run
 	@$(BIN)/python -m gischat status
 
-test: .venv/.installed-dev
+test: .venv/.installed-dev $(MAP)
 	@tests/install-tools
 	@[ -e tests/__pycache__ ] || $(BIN)/python -m pytest --collect-only -qq >/dev/null || : # compiles once, not in each process
 	@$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal $(PYTEST_ARGS)
@@ -83,10 +87,13 @@ simulate: .venv/.installed-dev
 soak: .venv/.installed-dev
 	@$(BIN)/python -m tests.faults.soak --seconds $(SECONDS) --seed $(SEED)
 
-lint: .venv/.installed-dev
+lint: .venv/.installed-dev $(MAP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy gischat worker
+	@$(DENO) lint --quiet
+	@$(DENO) fmt --quiet --check
+	@$(DENO) check --quiet gischat/web tests/web
 
 # Strictly: what could not be looked up counts as a fault, not as fine.
 audit: .venv/.installed-audit
@@ -112,9 +119,13 @@ check-deb: deb
 format: .venv/.installed-dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+	@$(DENO) fmt --quiet
 
 clean:
-	rm -rf .venv .cache *.egg-info build dist
+	rm -rf .venv .cache *.egg-info build dist gischat/web/built
 
 .venv/.installed-%: setup.py requirements.txt constraints.txt deploy/install
 	@deploy/install $*
+
+$(MAP): deno.json deno.lock deploy/page.py $(wildcard gischat/web/*.js gischat/web/map/*.js)
+	@$(BIN)/python deploy/page.py bundle

@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 
 # What operators need goes into the package, where gischat/supervision/files.py finds it.
 SHIPPED = ("supervisord.conf", ".env.example", "deploy")
-OF_A_CLONE = ("install", "release", "docker", "deb", "README.md", "__pycache__")
+OF_A_CLONE = ("install", "release", "page.py", "build_backend.py", "docker", "deb", "README.md", "__pycache__")
 
 
 class BuildWithFiles(build_py):
@@ -84,6 +84,7 @@ setup(
             "axe-playwright-python>=0.1.8,<0.2",  # for the axe.min.js in it, the newest that PyPI has
             "build>=1.3,<2",
             "helm-python-sdk>=0.2.2,<0.3",  # Helm itself, as a library
+            "deno>=2.9,<3",  # what deploy/page.py runs
             "hypothesis>=6.170,<7",
             "jsonschema>=4.26,<5",
             "kosoku>=0.1,<0.2",

@@ -41,6 +41,8 @@ class Settings:
     channels: tuple[str, ...]
     rules: str
     main_lang: str
+    map_tiles_url: str  # empty: the map's own land and borders are all that there is
+    map_attribution: str
     # Limits of the contract; lengths are characters, sizes of pictures pixels
     min_author_length: int
     max_author_length: int
@@ -153,6 +155,8 @@ def _read(env: Environment) -> dict[str, Any]:
         "channels": channels,
         "rules": env.text("RULES", "Be kind."),
         "main_lang": env.text("MAIN_LANG", "en"),
+        "map_tiles_url": env.text("MAP_TILES_URL", "", like(_TILES_URL, _TILES_URL_FORM)),
+        "map_attribution": env.text("MAP_ATTRIBUTION", ""),
         "min_author_length": count("MIN_AUTHOR_LENGTH", 3),
         "max_author_length": count("MAX_AUTHOR_LENGTH", 32),
         "max_message_length": count("MAX_MESSAGE_LENGTH", 255),
@@ -221,6 +225,10 @@ _BEARER_TOKEN = like(
     "At least 16 letters, digits or -._~+/ are needed; `openssl rand -hex 32` makes a good one.",
     re.ASCII,
 )
+
+# {z}, {x} and {y} (or {-y}: counted from the south) in any order; a host may begin with a range of letters
+_TILES_URL = r"""\Z|(?=\S*\{z\})(?=\S*\{x\})(?=\S*\{-?y\})(https?://(\{\w-\w\}\.)?[\w.-]+(:\d+)?|)/[^\s'"]+\Z"""
+_TILES_URL_FORM = "Like https://tiles.example.org/{z}/{x}/{y}.png."
 
 _INSTANCE_ID = "Letters, digits, '_', '.' and '-' only: it becomes part of every Redis key."
 

@@ -67,6 +67,7 @@ class Timings:
     wrong_token: float = 1.0  # that the answer to a wrong token takes
     wrong_tokens: float = 60.0  # in which an address may show only so many of them
     retry_after: float = 30.0  # when to try again where nobody knows better
+    geopackage: float = 60.0  # for a GeoPackage to be made, by the clock
     preflight: float = 600.0  # that a browser may remember what it was told of methods and headers
     scrape: float = 1.0  # for what Redis is asked during a scrape, which Prometheus waits ten seconds for
     drops_quiet: float = 60.0  # between two lines of the log about the same kind of client that is turned away
@@ -98,6 +99,7 @@ class Timings:
     nickname_repair: float = (
         30.0  # between two looks through all nicknames of a channel: milliseconds of Redis for thousands
     )
+    crs: float = 1.0  # of the processor's time, to read a CRS: the worst of the known ones takes a twentieth
     job_held: float = 1.0  # after which a job is asked for again that another worker held: it may have given it back
     work_heard: float = 0.1  # between two looks at what other heavy workers did
     consumers: float = 600.0  # between two looks for the names of workers that are gone …

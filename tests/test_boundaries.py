@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 # Who must not import what, itself or by the way of other modules of ours
 FORBIDDEN = {
-    "gischat": ("worker", "tests"),
+    "gischat": ("worker", "pyproj", "tests"),  # PROJ is the workers'
     "worker": ("gischat.front", "gischat.protocol.parsing", "gischat.supervision", "marshmallow", "tests"),
     "gischat.front": ("gischat.supervision",),
     "gischat.broker": ("gischat.front",),
@@ -35,6 +35,8 @@ FORBIDDEN = {
     "worker.handlers": ("asyncio", "tornado"),
     "worker.images": ("asyncio", "tornado", "gischat.broker"),
     "worker.geojson": ("asyncio", "tornado", "gischat.broker"),
+    "worker.places": ("asyncio", "tornado", "gischat.broker"),
+    "worker.footprints": ("asyncio", "tornado", "gischat", "pyproj"),
     "worker.effects": ("gischat", "asyncio"),
 }
 
@@ -170,7 +172,11 @@ def test_a_floor_of_the_front_imports_those_below_it_alone(floor: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["worker.handlers", "worker.images", "worker.geojson", "worker.effects", "worker.fairness"]
+    "module",
+    [
+        f"worker.{name}"
+        for name in ("handlers", "images", "geojson", "places", "footprints", "crs", "effects", "fairness")
+    ],
 )
 def test_what_is_pure_has_no_clock_and_no_chance_of_its_own(module: str) -> None:
     impure = ("time", "datetime", "random", "secrets", "uuid", "os", "socket", "threading")
@@ -248,11 +254,12 @@ STARTS = {
     "front": "import gischat.__main__, gischat.commands.front",
     "worker": "import worker.__main__",
     "sandbox's child": "import worker.sandbox_child, " + ", ".join(PRELOAD),
-    "supervisord's child": "import sys; sys.path[0] = 'gischat/supervision'; import child",
+    "supervisord's child": "import sys; sys.path[0] = 'gischat/supervision'; import exec_child",
     "supervisord": "import gischat.supervision.rpc, gischat.supervision.sighup, "
     "gischat.supervision.supervisord_log, gischat.supervision.rolling",
 }
 HEAVY_MODULES = (
+    *("pyproj", "sqlite3"),
     *("redis", "valkey", "sentry_sdk", "prometheus_client", "apispec", "swagger_ui", "environs", "dotenv", "pydantic"),
     *(
         "gischat.broker.cluster",
@@ -266,7 +273,7 @@ HEAVY_MODULES = (
 OF_THE_WEB = ("tornado", "http", "email")
 OF_THE_LOOP = ("asyncio", "ssl", "hiredis", "uvloop")
 NEVER_LOADED = {
-    "front": (*HEAVY_MODULES, "PIL"),
+    "front": (*HEAVY_MODULES, "PIL", "gischat.geopackage"),
     "worker": (
         *HEAVY_MODULES,
         *OF_THE_WEB,

@@ -21,6 +21,7 @@ from gischat.timings import Timings
 from worker.consumer import Consumer, HeavyConsumer, LightConsumer
 from worker.gateway import Gateway
 from worker.inbox_reader import InboxReader
+from worker.placing import CRS_MEMORY, Placer
 from worker.sandbox import Sandbox
 from worker.shared_charges import SharedCharges
 
@@ -54,8 +55,14 @@ async def work(lanes: list[Lane], name: str, settings: Settings, timings: Timing
         consumers: list[Consumer] = []
         if Lane.LIGHT in lanes:
             groups = reading_groups(settings.redis_url, settings.channels)
+            crs_reader = Sandbox(
+                seconds=timings.crs, memory=CRS_MEMORY, preload=("worker.crs",)
+            )  # starts when it is needed
+            stack.push_async_callback(crs_reader.close)
+            placer = Placer(crs_reader)
             consumers += [
-                await stack.enter_async_context(_light(channels, name, settings, timings)) for channels in groups
+                await stack.enter_async_context(_light(channels, name, settings, placer, timings))
+                for channels in groups
             ]
         if Lane.HEAVY in lanes:
             consumers.append(await stack.enter_async_context(_heavy(name, settings, timings, sandbox)))
@@ -88,11 +95,11 @@ async def _end(consumer: Consumer, run: "asyncio.Task[None]", away: float) -> No
 
 @contextlib.asynccontextmanager
 async def _light(
-    channels: Sequence[str], name: str, settings: Settings, timings: Timings
+    channels: Sequence[str], name: str, settings: Settings, placer: Placer, timings: Timings
 ) -> AsyncIterator[LightConsumer]:
     async with _connected(Lane.LIGHT, settings, timings) as redis, _reading(Lane.LIGHT, settings, timings) as reader:
         gateway = Gateway(settings, Lane.LIGHT, channels, name, redis=redis, reader=reader, timings=timings)
-        yield LightConsumer(gateway, timings)
+        yield LightConsumer(gateway, placer, timings)
 
 
 @contextlib.asynccontextmanager

@@ -1,12 +1,13 @@
 """What the sandbox runs: a job of the heavy lane, measured; or a look at what it will take."""
 
+import gc
 import math
 import time
 from typing import NamedTuple
 
 from gischat.errors import Uncompliant
 from gischat.settings import Settings
-from worker.effects import Effect, Publish, Refuse
+from worker.effects import Effect, Refuse
 from worker.handlers import HEAVY
 from worker.image_costs import TakesLonger
 
@@ -24,16 +25,29 @@ class Attempt(NamedTuple):
     seconds: float
 
 
-def attempt(type: str, body: bytes, settings: Settings, most_seconds: float | None) -> Attempt:
-    """Does a job of the heavy lane, unless it is predicted to take more than `most_seconds` (None: whatever)."""
+def attempt(
+    type: str, body: bytes, settings: Settings, most_seconds: float | None, *, is_placed: bool = False
+) -> Attempt:
+    """Does a job of the heavy lane, unless it is predicted to take more than `most_seconds` (None: whatever).
+
+    Args:
+        is_placed: a layer gets its place.
+    """
     since = time.process_time()
-    effect = _attempted(type, body, settings, most_seconds)
+    gc.disable()  # nothing in a job has to be looked for, and looking takes a fifth of a large layer's time
+    try:
+        effect = _attempted(type, body, settings, most_seconds, is_placed)
+    finally:
+        gc.enable()
     return Attempt(effect, time.process_time() - since)
 
 
-def _attempted(type: str, body: bytes, settings: Settings, most_seconds: float | None) -> Effect | Postpone:
+def _attempted(
+    type: str, body: bytes, settings: Settings, most_seconds: float | None, is_placed: bool
+) -> Effect | Postpone:
+    most = math.inf if most_seconds is None else most_seconds
     try:
-        return Publish(HEAVY[type](body, settings, math.inf if most_seconds is None else most_seconds))
+        return HEAVY[type](body, settings, most, is_placed=is_placed)
     except TakesLonger as foretold:
         return Postpone(foretold.seconds)
     except Uncompliant as error:

@@ -19,13 +19,14 @@ from gischat.observability import metrics
 from gischat.protocol.messages import Lane
 from gischat.settings import Settings
 from gischat.timings import Timings
-from worker import handlers, reaper
+from worker import handlers, placing, reaper
 from worker.attempts import Attempt, Postpone, attempt
-from worker.effects import BodyMissing, DeadLetter, Effect, FailureReason, Refuse
+from worker.effects import BodyMissing, DeadLetter, Effect, FailureReason, Publish, Refuse
 from worker.fairness import ORDINARY_SECONDS, Charge, FairQueue, Ledger, Person, WaitingJob, estimated_seconds
 from worker.gateway import ClaimFailure, Delivery, Gateway
 from worker.inbox_reader import InboxReader
-from worker.sandbox import Crashed, OutOfMemory, Sandbox, StartFailed, TimedOut
+from worker.placing import Placer
+from worker.sandbox import OutOfMemory, Sandbox, SandboxError, StartFailed, TimedOut
 from worker.shared_charges import SharedCharges
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,17 @@ class Consumer(ABC):
             if type in self._measured:
                 self._measured[type](took, number)
 
+    async def _renew_claim(self, held: Delivery) -> None:
+        """While a job is being worked on, nobody takes it for abandoned: several such signs may fail."""
+        while True:
+            await asyncio.sleep(self._reclaim / 4)
+            with contextlib.suppress(ConnectionError, Unavailable, ResponseError):
+                await self.gateway.renew_claim(held)
+            if self.waits_for_jobs:
+                self.last_progress_at = time.monotonic()
+
     batch: int
+    waits_for_jobs: bool  # its loop goes on when a job has ended
 
     @property
     @abstractmethod
@@ -132,12 +143,18 @@ class Consumer(ABC):
 
 
 class LightConsumer(Consumer):
-    """Ends whole batches: one read for many jobs, and all that comes of them in one write with the next read."""
+    """Ends whole batches: one read for many jobs, and all that comes of them in one write with the next read.
+
+    A message whose CRS is not known yet ends by itself, when that has been looked up.
+    """
 
     batch = 128
+    waits_for_jobs = False
 
-    def __init__(self, gateway: Gateway, timings: Timings = Timings()) -> None:
+    def __init__(self, gateway: Gateway, placer: Placer, timings: Timings = Timings()) -> None:
         super().__init__(gateway, timings)
+        self._placer = placer
+        self._placing: dict[tuple[str, bytes], asyncio.Task[None]] = {}  # by channel and entry
         self._ends: list[asyncio.Future[int]] = []  # of the last batch, on their way
         self._batch: Sequence[Delivery] = ()
         self._since = 0.0  # when it was begun
@@ -149,6 +166,10 @@ class LightConsumer(Consumer):
 
     async def run(self, stop: asyncio.Event) -> None:
         await super().run(stop)
+        if self._placing:  # those that do not end soon are for whoever comes next
+            await asyncio.wait(self._placing.values(), timeout=self._timings.inbox_read)
+            for task in list(self._placing.values()):
+                task.cancel()
         for error in await self._errors_of_ends():
             log.warning("the end of a job could not be told: %s", error)
 
@@ -161,8 +182,10 @@ class LightConsumer(Consumer):
         held = self.gateway.deliveries(await reading)
         if errors:
             raise errors[0]
-        self._batch, self._since = held, time.monotonic()
-        self._ends = [self.gateway.commit(one, _light_effect(one), before_reading=True) for one in held]
+        self._since = time.monotonic()
+        effects = self._effects(held)
+        self._batch = [one for one, _ in effects]
+        self._ends = [self.gateway.commit(one, effect, before_reading=True) for one, effect in effects]
 
     async def _errors_of_ends(self) -> list[BaseException]:
         ends, self._ends = self._ends, []
@@ -174,11 +197,46 @@ class LightConsumer(Consumer):
 
     async def _work(self, held: Sequence[Delivery]) -> None:
         since = time.monotonic()
-        ended = [self.gateway.commit(one, _light_effect(one)) for one in held]
+        effects = self._effects(held)
+        ended = [self.gateway.commit(one, effect) for one, effect in effects]
         for error in await asyncio.gather(*ended, return_exceptions=True):
             if isinstance(error, BaseException):
                 raise error
-        self._measure(held, since)
+        self._measure([one for one, _ in effects], since)
+
+    def _effects(self, held: Sequence[Delivery]) -> list[tuple[Delivery, Effect]]:
+        """What jobs come to that can be ended now; the others are begun."""
+        effects = []
+        for one in held:
+            if (one.channel, one.entry) in self._placing:  # it was not ended in time, and is seen again
+                continue
+            effect = _light_effect(one)
+            if isinstance(effect, Publish) and one.job.type in placing.TYPES:
+                placed = self._placer.now(one.job, effect)
+                if placed is None:
+                    task = asyncio.create_task(self._end_later(one, effect))
+                    self._placing[one.channel, one.entry] = task
+                    continue
+                effect = placed
+                placing.count(one.job.type, effect)
+            effects.append((one, effect))
+        return effects
+
+    async def _end_later(self, held: Delivery, effect: Publish) -> None:
+        """Ends a job whose CRS has to be looked up first."""
+        since = time.monotonic()
+        keeping = asyncio.create_task(self._renew_claim(held))
+        try:
+            effect = await self._placer.later(held.job, effect)
+            placing.count(held.job.type, effect)
+            await self.gateway.commit(held, effect)
+            self._measure([held], since)
+        except (ConnectionError, Unavailable, RedisError) as error:
+            log.debug("redis was lost in between: %s", error)
+            self._recover_pending = True
+        finally:
+            keeping.cancel()
+            del self._placing[held.channel, held.entry]
 
     async def _maintenance(self) -> None:
         await super()._maintenance()
@@ -196,6 +254,7 @@ class HeavyConsumer(Consumer):
     """
 
     batch = 1
+    waits_for_jobs = True
 
     def __init__(
         self,
@@ -310,6 +369,8 @@ class HeavyConsumer(Consumer):
             effect, seconds = await self._attempt(held, most_seconds)
         finally:
             keeping.cancel()
+        if held.job.type == "geojson":
+            placing.count(held.job.type, effect)
         if isinstance(effect, Postpone):
             self._charge(Charge(person, seconds - charged))
             await self.gateway.release(held)
@@ -328,14 +389,6 @@ class HeavyConsumer(Consumer):
         self._ledger.charge(charge, time.monotonic())
         self._shared_charges.write(charge)
 
-    async def _renew_claim(self, held: Delivery) -> None:
-        """While a job is being worked on, nobody takes it for abandoned."""
-        while True:
-            await asyncio.sleep(self._timings.heavy_renewal)
-            with contextlib.suppress(ConnectionError, Unavailable, ResponseError):
-                await self.gateway.renew_claim(held)
-            self.turned_at = time.monotonic()
-
     async def _attempt(self, held: Delivery, most_seconds: float | None) -> Attempt:
         """What a job comes to: see `worker.attempts`. Where the child did not say what it took, it was all the time."""
         since = time.monotonic()
@@ -351,18 +404,24 @@ class HeavyConsumer(Consumer):
         if held.deliveries > MAX_DELIVERIES:
             return _given_up(held)
         reason = ""
-        for _ in range(MAX_DELIVERIES):
+        job = held.job
+        is_placed = job.type == "geojson"
+        for _ in range(MAX_DELIVERIES + is_placed):
             try:
-                job = held.job
-                return await self._sandbox.run(attempt, job.type, job.body, self._settings, most_seconds)
-            except OutOfMemory:
-                log.warning("a job took too much memory", extra=_log_fields(held))
-                return Refuse(TAKES_TOO_MUCH)
-            except TimedOut as error:
-                # It would take as long again, and hold up all others' pictures meanwhile.
-                log.error("a job is buried: it %s", error, extra=_log_fields(held))
-                return DeadLetter(f"It {error}.", TOOK_TOO_LONG, failure=FailureReason.TIMED_OUT)
-            except Crashed as error:
+                arguments = job.type, job.body, self._settings, most_seconds
+                return await self._sandbox.run(attempt, *arguments, is_placed=is_placed)
+            except SandboxError as error:
+                if is_placed:  # it may be its CRS that breaks what reads it, and the layer itself be sound
+                    log.warning("a layer is done without its place: %s", error, extra=_log_fields(held))
+                    is_placed = False
+                    continue
+                if isinstance(error, OutOfMemory):
+                    log.warning("a job took too much memory", extra=_log_fields(held))
+                    return Refuse(TAKES_TOO_MUCH)
+                if isinstance(error, TimedOut):
+                    # It would take as long again, and hold up all others' pictures meanwhile.
+                    log.error("a job is buried: it %s", error, extra=_log_fields(held))
+                    return DeadLetter(f"It {error}.", TOOK_TOO_LONG, failure=FailureReason.TIMED_OUT)
                 reason = f"{type(error).__name__}: {error}"
                 log.error("a job ended the sandbox: %s", reason, extra=_log_fields(held))
             except StartFailed:

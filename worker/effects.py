@@ -6,10 +6,12 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """To everyone in the channel; into the history if `stored`."""
+    """To everyone in the channel; into the history if `stored`, with its place (see `worker.places`), if it has one."""
 
     body: bytes
     stored: bool = True
+    place: bytes = b""
+    unplaced: str = ""  # what went wrong, if it has no place for that reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -285,12 +285,12 @@ def _message_of(held: Delivery) -> tuple[Argument, ...]:
 
 
 def _publish(held: Delivery, effect: Publish) -> Commit:
-    published = (Outcome.PUBLISHED, held.job.type, effect.body, int(effect.stored))
+    published = (Outcome.PUBLISHED, held.job.type, effect.body, int(effect.stored), effect.place)
     return "commit", (*_message_of(held), *published, uncompliant(ID_USED))
 
 
 def _refuse(held: Delivery, effect: Refuse) -> Commit:
-    return "commit", ("", "", "", Outcome.REFUSED, "uncompliant", uncompliant(effect.reason), 0, b"")
+    return "commit", ("", "", "", Outcome.REFUSED, "uncompliant", uncompliant(effect.reason), 0, b"", b"")
 
 
 def _body_missing(held: Delivery, effect: BodyMissing) -> Commit:
@@ -298,7 +298,7 @@ def _body_missing(held: Delivery, effect: BodyMissing) -> Commit:
 
 
 def _acknowledge(held: Delivery, effect: Acknowledge) -> Commit:
-    return "commit", ("", "", "", Outcome.DONE, held.job.type, b"", 0, b"")
+    return "commit", ("", "", "", Outcome.DONE, held.job.type, b"", 0, b"", b"")
 
 
 def _register(held: Delivery, effect: Register) -> Commit:

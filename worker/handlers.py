@@ -77,7 +77,7 @@ LIGHT: Mapping[str, Callable[[Job], Effect]] = {
 }
 
 
-def image(body: bytes, settings: Settings, most_seconds: float = math.inf) -> bytes:
+def image(body: bytes, settings: Settings, most_seconds: float = math.inf, *, is_placed: bool = False) -> Publish:
     """The message with its picture scaled to fit.
 
     Raises:
@@ -93,12 +93,12 @@ def image(body: bytes, settings: Settings, most_seconds: float = math.inf) -> by
         max_pixels=settings.max_image_pixels,
         most_seconds=most_seconds,
     )
-    return msgspec.json.encode(content)
+    return Publish(msgspec.json.encode(content))
 
 
-def geojson(body: bytes, settings: Settings, most_seconds: float = math.inf) -> bytes:
+def layer(body: bytes, settings: Settings, most_seconds: float = math.inf, *, is_placed: bool = False) -> Publish:
     """The message with its GeoJSON checked, repaired and written anew: no key twice, no number that a reader could
-    not hold.
+    not hold. And, if it is to be placed, where it is on the map.
 
     Raises:
         Uncompliant: it is no FeatureCollection, too large a one, or holds what no reader can show.
@@ -110,10 +110,22 @@ def geojson(body: bytes, settings: Settings, most_seconds: float = math.inf) -> 
         raise TakesLonger(seconds)
     content = _layer_content(body)
     geojson.check(content["geojson"], max_features=settings.max_geojson_features)
-    return msgspec.json.encode(content)
+    if not is_placed:
+        return Publish(msgspec.json.encode(content))
+    from worker import crs, places  # brings PROJ along
+
+    if not content["crs_wkt"].strip():  # a browser knows the name alone, from a file; QGIS reads the text alone
+        content["crs_wkt"] = crs.definition(content["crs_authid"])
+    published = msgspec.json.encode(content)
+    try:
+        return Publish(published, place=places.of_layer(content))
+    except MemoryError:
+        raise
+    except Exception as error:
+        return Publish(published, unplaced=repr(error))
 
 
-HEAVY: Mapping[str, Callable[[bytes, Settings, float], bytes]] = {"image": image, "geojson": geojson}
+HEAVY: Mapping[str, Callable[..., Publish]] = {"image": image, "geojson": layer}
 
 
 def _content(body: bytes) -> dict[str, Any]:

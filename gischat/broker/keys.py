@@ -34,6 +34,12 @@ class ChannelKeys:
         return self._key("outbox")
 
     @property
+    def places(self) -> str:
+        """Hash of the places of stored messages, by message id: "entry place", the message's entry in the outbox, and
+        what `gischat.protocol.places` encodes."""
+        return self._key("places")
+
+    @property
     def ids(self) -> str:
         """Sorted set of the ids published lately, by milliseconds."""
         return self._key("ids")
@@ -122,6 +128,7 @@ def _for_script(keys: ChannelKeys, lane: Lane) -> tuple[str, ...]:
         keys.dead,
         keys._key("reaped"),  # set: addresses that lost their nickname to a sweep
         keys._key("senders"),  # hash: message id -> who used it, and for what: see prelude.lua
+        keys.places,
     )
 
 
@@ -148,7 +155,9 @@ _TYPES = {
     **dict.fromkeys(("outbox", "dead"), "stream"),
     **dict.fromkeys(("outbox:sizes", "history"), "list"),
     **dict.fromkeys(("ids", "fronts", "deleted", "wishes"), "zset"),
-    **dict.fromkeys(("counters", "counts", "users", "nicknames", "senders", "bans", "wishers", "processes"), "hash"),
+    **dict.fromkeys(
+        ("counters", "counts", "users", "nicknames", "senders", "places", "bans", "wishers", "processes"), "hash"
+    ),
     "reaped": "set",
 }
 

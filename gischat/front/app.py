@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
@@ -17,9 +16,11 @@ from tornado.web import Application
 from gischat.broker.discovery import connect, reading_groups
 from gischat.front.auth.client_address import TrustedProxies
 from gischat.front.dispatch.gateway import OutboxReader
-from gischat.front.handlers import docs, rest
+from gischat.front.handlers import docs, features, rest
 from gischat.front.handlers.access_log import identify, log_request
+from gischat.front.handlers.base import WEB
 from gischat.front.handlers.cached import CachedReads
+from gischat.front.handlers.map import Map, image_source
 from gischat.front.handlers.metrics import MetricsHandler
 from gischat.front.handlers.websocket import ChannelSocket
 from gischat.front.services import Services
@@ -29,8 +30,6 @@ from gischat.settings import Settings
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
-
-WEB = Path(__file__).parents[1] / "web"
 
 RESERVED_DESCRIPTORS = 64  # logs, Redis, the loop's
 
@@ -43,7 +42,7 @@ RATE_LIMIT_EXEMPT = (rest.Page, rest.Alive, rest.Ready)
 def routes(front: Services) -> list[URLSpec]:
     """Every path that a front answers."""
     parts = {"front": front}
-    web = {"path": str(WEB)}
+    web = {"path": str(WEB), "images": image_source(front.settings)}
     base = front.settings.base_path
     # The page's addresses are relative: they hold behind a slash.
     moved = [URLSpec(re.escape(base), rest.Moved, {"url": f"{base}/"})] if base else []
@@ -55,6 +54,7 @@ def routes(front: Services) -> list[URLSpec]:
         URLSpec(r"/channels", rest.Channels, parts),
         URLSpec(r"/rules", rest.Rules, parts),
         URLSpec(r"/status", rest.Status, parts),
+        URLSpec(r"/map", Map, parts),
         *docs.routes(front),
         *_admin_routes(front),
         URLSpec(r"/livez", rest.Alive, parts),
@@ -63,6 +63,10 @@ def routes(front: Services) -> list[URLSpec]:
         URLSpec(r"/channel/([^/]+)/users", rest.Users, parts),
         URLSpec(r"/channel/([^/]+)/last", rest.Last, parts),
         URLSpec(r"/channel/([^/]+)/text", rest.PutText, parts),
+        URLSpec(r"/channel/([^/]+)/features\.geojson", features.Features, parts),
+        URLSpec(r"/channel/([^/]+)/messages/([^/]+)\.json", features.MessageAsJson, parts),
+        URLSpec(r"/channel/([^/]+)/messages/([^/]+)\.geojson", features.MessageAsGeoJson, parts),
+        URLSpec(r"/channel/([^/]+)/messages/([^/]+)\.gpkg", features.MessageAsGeoPackage, parts),
         URLSpec(r"/channel/([^/]+)/ws", ChannelSocket, parts),
     ]
 

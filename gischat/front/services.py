@@ -15,6 +15,7 @@ from gischat.front.auth.admin_auth import AdminAuth
 from gischat.front.auth.channel_auth import ChannelAuth
 from gischat.front.auth.origins import Origins
 from gischat.front.channel.cache import CachedAnswer, ReadPacer
+from gischat.front.channel.geopackages import GeoPackages
 from gischat.front.channel.nickname_challenge import Challenges
 from gischat.front.channel.recent_messages import MAX_BYTES, RecentMessages
 from gischat.front.channel.room import REPLAYED_BYTES_PER_SECOND, Room
@@ -73,6 +74,7 @@ class Services:
             name: Room(name, self.gateway, self.dispatcher, pace, self._recent_messages(), replays, timings)
             for name in settings.channels
         }
+        self.geopackages = GeoPackages(timings)
         self.status = CachedAnswer(self._encode_status, seconds=timings.answer_kept)
         for room in self.rooms.values():
             room.on_count = self.status.invalidate

@@ -146,6 +146,8 @@ JOB_SECONDS = _histogram(
 JOBS_DEAD_LETTERED = _counter(
     "jobs_dead_lettered_total", "Jobs that could not be done and went to the dead letters.", "reason"
 )
+GEOPACKAGES = _counter("geopackages_total", "GeoPackages that were asked for, by what came of it.", "outcome")
+PLACES = _counter("places_total", "Messages that could have a place on the map, by what came of it.", "type", "outcome")
 JOBS_RECLAIMED = _counter("jobs_reclaimed_total", "Jobs taken over from a worker that was gone.", "lane")
 
 # The process and its surroundings

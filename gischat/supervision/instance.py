@@ -82,7 +82,7 @@ class Instance:
             "STATE_DIR": str(self.state_dir),
             "RUN_DIR": str(self.run_dir),
             "GISCHAT_PYTHON": sys.executable,
-            "GISCHAT_CHILD": str(Path(__file__).with_name("child.py")),
+            "GISCHAT_CHILD": str(Path(__file__).with_name("exec_child.py")),
             "NOTIFY_SOCKET": str(self.run_dir / "notify.sock"),
             "PROMETHEUS_MULTIPROC_DIR": str(self.metrics_dir),
             "NODE_NAME": _node_name(self.state_dir),

@@ -80,7 +80,7 @@ def _refuse_second_run(instance: Instance) -> None:
 
 def _await_leftovers(instance: Instance) -> None:
     """Waits for what an earlier run has left. A killed supervisord leaves its processes to finish by themselves (see
-    child.py): two servers on one data directory would spoil it, two workers of one name would do the same work."""
+    exec_child.py): two servers on one data directory would spoil it, two workers of one name would do the same work."""
     with suppress(CommandError):
         wait_for_processes(instance, 0)
         return

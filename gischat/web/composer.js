@@ -1,41 +1,112 @@
 /** Where one writes: the text, a picture, what it replies to. Knows limits, but neither the line nor the log. */
 
 import { maxImageLength } from "./api.js";
-import { byId, characters, counted } from "./dom.js";
-import { pictureToSend } from "./files.js";
+import { byId, characters, element, isolated } from "./dom.js";
+import { takenAt } from "./exif.js";
+import { pictureToSend, pictureUrl } from "./files.js";
+import { lonLat } from "./geo.js";
+import { nodes, t } from "./i18n.js";
+import { Completion } from "./mentions.js";
+import { forgetLarge, recallJson, recallLarge, remember, rememberLarge } from "./storage.js";
 
 const WARN = 40; // characters left from which on they are counted
+const EXIF_BYTES = 2 ** 17; // at a photograph's beginning: in these it says where it was taken
 
+/** What somebody is writing in one channel. It survives a reload. */
+export class Draft {
+  text = "";
+  replyTo = null; // {id, author, excerpt}
+  picture = null; // {data, name}: its base64
+  reading = null; // the file that is being read
+  #key;
+
+  constructor(key) {
+    this.#key = `gischat.draft.${key}`;
+    const { text = "", replyTo = null } = recallJson(this.#key, {});
+    Object.assign(this, { text, replyTo });
+  }
+
+  /** Takes up the picture that an earlier page has left. */
+  async restore() {
+    if (recallJson(this.#key, {}).hasPicture) this.picture ??= (await recallLarge(this.#key)) ?? null;
+  }
+
+  get isEmpty() {
+    return !this.text.trim() && !this.picture && !this.reading;
+  }
+
+  save() {
+    const { text, replyTo } = this;
+    const hasPicture = Boolean(this.picture);
+    remember(this.#key, text || replyTo || hasPicture ? JSON.stringify({ text, replyTo, hasPicture }) : "");
+  }
+
+  setPicture(picture) {
+    this.picture = picture;
+    this.reading = null;
+    void (picture ? rememberLarge(this.#key, picture) : forgetLarge(this.#key));
+    this.save();
+  }
+
+  /** Takes all that is written, and leaves nothing. */
+  take() {
+    const { text, replyTo, picture } = this;
+    Object.assign(this, { text: "", replyTo: null });
+    this.setPicture(null);
+    return { text: text.trim(), replyTo, picture };
+  }
+
+  put({ text, replyTo, picture }) {
+    Object.assign(this, { text, replyTo });
+    this.setPicture(picture);
+  }
+}
+
+/** The form, of which the page has one: it shows the draft of the channel that is open. */
 export class Composer {
-  #limits;
-  #handlers;
+  #limits = null;
+  #handlers = null;
+  #draft = null;
   #text = byId("text");
-  #picture = null; // its base64, as soon as it has been read
-  #reading = null; // the file that is being read
-  #replyTo = null;
-  #listening = new AbortController();
+  #completion;
 
-  /**
-   * `limits` is the answer of /rules. Handlers:
-   *   onSend(message)    {type, …} without id and author
-   *   onProblem(words)   why something cannot be sent
-   */
-  constructor(limits, handlers) {
-    this.#limits = limits;
-    this.#handlers = handlers;
-    const { signal } = this.#listening;
-    const on = (id, type, listener) => byId(id).addEventListener(type, listener, { signal });
+  constructor() {
+    const on = (id, type, listener) => byId(id).addEventListener(type, listener);
+    this.#completion = new Completion(this.#text);
     on("composer", "submit", (event) => this.#submit(event));
-    on("text", "input", () => this.#measure());
+    on("text", "input", () => this.#write());
     on("text", "keydown", (event) => this.#key(event));
     on("picture", "change", ({ target }) => this.#attach(target.files[0]));
     on("attachment-remove", "click", () => this.#detach());
     on("reply-cancel", "click", () => this.replyTo(null));
-    document.addEventListener("paste", (event) => this.#paste(event), { signal });
-    this.#text.value = "";
-    this.#detach();
-    this.replyTo(null);
-    this.#measure();
+    document.addEventListener("paste", (event) => this.#paste(event));
+  }
+
+  /**
+   * Shows a draft. `limits` is the answer of /rules. Handlers:
+   *   onSend({text, replyTo, picture})   somebody is done
+   *   onProblem(words)                   why something cannot be sent
+   *   names()                            the nicknames that may be mentioned
+   */
+  open(draft, limits, handlers) {
+    this.#draft = draft;
+    this.#limits = limits;
+    this.#handlers = handlers;
+    this.#completion.offer(() => handlers.names());
+    this.show();
+    void draft.restore().then(() => this.#draft === draft && this.#showPicture());
+  }
+
+  /** Shows the draft as it is by now. */
+  show() {
+    this.#text.value = this.#draft.text;
+    this.#showReply();
+    this.#showPicture();
+  }
+
+  close() {
+    this.#draft = null;
+    this.#completion.close();
   }
 
   focus() {
@@ -43,109 +114,130 @@ export class Composer {
   }
 
   replyTo(entry) {
-    this.#replyTo = entry;
-    byId("reply").hidden = !entry;
-    byId("reply-text").textContent = entry ? `Replying to ${entry.author}: ${entry.excerpt}` : "";
+    this.#draft.replyTo = entry && { id: entry.id, author: entry.author, excerpt: entry.excerpt };
+    this.#draft.save();
+    this.#showReply();
     if (entry) this.focus();
   }
 
-  /** Puts a text that could not be delivered back under the hand, unless the next one is already being written. */
-  giveBack({ type, text }) {
-    if (type !== "text" || this.#text.value !== "") return;
-    this.#text.value = text;
-    this.#measure();
-  }
-
-  close() {
-    this.#listening.abort();
-    this.#detach();
+  #showReply() {
+    const entry = this.#draft.replyTo;
+    byId("reply").hidden = !entry;
+    const words = entry ? { name: isolated(entry.author), words: isolated(entry.excerpt) } : {};
+    byId("reply-text").replaceChildren(...(entry ? nodes("replying_to", words) : []));
   }
 
   #submit(event) {
     event.preventDefault();
-    if (byId("send").disabled) return;
-    const text = this.#text.value.trim();
-    const messages = [];
-    if (this.#picture) messages.push({ type: "image", image_data: this.#picture });
-    if (text) messages.push({ type: "text", text });
-    if (messages.length === 0) return;
-    if (this.#replyTo) messages.at(-1).in_reply_to_id = this.#replyTo.id;
-    for (const message of messages) this.#handlers.onSend(message);
-    this.#text.value = "";
-    this.#detach();
-    this.replyTo(null);
-    this.#measure();
+    if (byId("send").disabled || this.#draft.isEmpty) return;
+    const written = this.#draft.take();
+    this.show();
+    this.#handlers.onSend(written);
   }
 
   #key(event) {
+    if (this.#completion.takes(event)) return;
     if (event.key === "Escape") this.replyTo(null);
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return; // composing: Enter chooses a word
     event.preventDefault();
     byId("composer").requestSubmit();
   }
 
+  #write() {
+    this.#draft.text = this.#text.value;
+    this.#draft.save();
+    this.#measure();
+  }
+
   #measure() {
     const left = this.#limits.max_message_length - characters(this.#text.value.trim());
-    byId("length").textContent = left > WARN ? "" : remaining(left);
+    byId("length").textContent = left > WARN
+      ? ""
+      : t(left >= 0 ? "left_to_write" : "too_many", { count: Math.abs(left) });
     byId("length").classList.toggle("wrong", left < 0);
-    byId("send").disabled = left < 0 || this.#reading !== null;
+    byId("send").disabled = left < 0 || this.#draft.reading !== null;
     this.#text.style.height = "auto";
     this.#text.style.height = `${this.#text.scrollHeight}px`;
   }
 
   #paste(event) {
     const file = [...event.clipboardData.files].find(({ type }) => type.startsWith("image/"));
-    if (!file || byId("composer").hidden) return;
+    if (!file || !this.#draft || byId("composer").hidden) return;
     event.preventDefault();
-    this.#attach(file);
+    void this.#attach(file);
   }
 
+  /** Reads a picture into the draft that is open now, whichever is open when it is read. */
   async #attach(file) {
     if (!file) return;
-    this.#detach();
-    this.#reading = file;
-    this.#measure();
-    byId("attachment-image").src = URL.createObjectURL(file);
-    byId("attachment-text").textContent = "Reading…";
-    byId("attachment").hidden = false;
+    const draft = this.#draft;
+    const { onProblem } = this.#handlers;
+    draft.setPicture(null);
+    draft.reading = file;
+    this.#showPicture();
     const { data, problem } = await this.#read(file);
-    if (this.#reading !== file) return; // taken away, or replaced, meanwhile
-    if (problem) {
-      this.#detach();
-      this.#handlers.onProblem(problem);
-      return;
-    }
-    this.#reading = null;
-    this.#picture = data;
-    byId("attachment-text").textContent = file.name;
-    this.#measure();
-    this.focus();
+    const place = await placeOf(file);
+    if (draft.reading !== file) return; // taken away, or replaced, meanwhile
+    draft.setPicture(data ? { data, name: file.name, place } : null);
+    if (problem) onProblem(problem);
+    if (this.#draft !== draft) return;
+    this.#showPicture();
+    if (!problem) this.focus();
   }
 
   /** The picture as {data}, its base64, or the {problem} that keeps it from being sent. */
   async #read(file) {
     try {
       const data = await pictureToSend(file, await maxImageLength(), this.#limits.max_image_size);
-      return data ? { data } : { problem: "This picture is too large to be sent. Make it smaller first." };
+      return data ? { data } : { problem: t("picture_too_large") };
     } catch {
-      return { problem: "This picture could not be read. Please try again." };
+      return { problem: t("picture_unread") };
     }
   }
 
+  /** The server takes the place out of a photograph: whoever wants to share it may. */
+  #offerPlace(picture) {
+    byId("attachment-place")?.remove();
+    if (!picture?.place) return;
+    const check = element("input", { type: "checkbox", checked: Boolean(picture.takenAt) });
+    check.onchange = () => this.#draft.setPicture({ ...picture, takenAt: check.checked ? picture.place : null });
+    const words = t("share_taken_at", { place: lonLat(picture.place.map((degrees) => Number(degrees.toFixed(5)))) });
+    const offer = element("label", { id: "attachment-place", className: "check" }, check, " ", words);
+    byId("attachment-remove").before(offer);
+  }
+
   #detach() {
+    this.#draft.setPicture(null);
+    this.#showPicture();
+  }
+
+  #showPicture() {
+    const { picture, reading } = this.#draft;
     const image = byId("attachment-image");
     URL.revokeObjectURL(image.src);
-    image.removeAttribute("src");
-    byId("attachment").hidden = true;
+    const src = preview(picture, reading);
+    image.hidden = !src;
+    if (src) image.src = src;
+    else image.removeAttribute("src");
+    byId("attachment").hidden = !picture && !reading;
+    this.#offerPlace(picture);
+    byId("attachment-text").textContent = reading ? t("reading") : picture?.name ?? "";
     byId("picture").value = ""; // so that the same file can be picked again
-    this.#picture = null;
-    this.#reading = null;
     this.#measure();
   }
 }
 
-const remaining = (left) => (
-  left >= 0
-    ? `${counted(left, "character", "characters")} left`
-    : `${counted(-left, "character", "characters")} too many`
-);
+/** Where a photograph was taken, [longitude, latitude], or null. */
+async function placeOf(file) {
+  const start = await file.slice(0, EXIF_BYTES).arrayBuffer().catch(() => new ArrayBuffer(0));
+  return takenAt(start);
+}
+
+function preview(picture, reading) {
+  if (reading) return URL.createObjectURL(reading);
+  try {
+    return picture && pictureUrl(picture.data);
+  } catch {
+    return null; // a format that the server reads and browsers do not show from bytes of unknown origin
+  }
+}

@@ -3,15 +3,26 @@
 const FIRST_DELAY = 1_000; // milliseconds
 const LONGEST_DELAY = 30_000;
 const GOODBYE_PAUSE = 300; // milliseconds in which a close follows the `uncompliant` that tells its reason
+const TOO_FAST_DELAY = 60_000;
 // Close codes of RFC 6455 §7.4.1
-const POLICY_VIOLATION = 1008; // the server's word for a channel that it does not have: trying again would not help
 const ABNORMAL = 1006;
+const POLICY_VIOLATION = 1008; // mostly the server's word for a channel that is not for us: trying again would not help
+const TOO_LARGE = 1009;
+// … but after these reasons it is worth it: the connection was at fault
+const TIMED_OUT = "No answer to our ping.";
+const TOO_SLOW = "Too slow: what was sent to you was not read.";
+const SLOW_UPLOAD = "A message has begun, and makes no progress.";
+const TOO_FAST = "You went on sending too fast after you were told to wait.";
+const WORTH_RETURNING = [TIMED_OUT, TOO_SLOW, SLOW_UPLOAD, TOO_FAST];
 
 /** Exponential, and spread over half of its length: a thousand clients of a restarted server do not return at once. */
 function delayBefore(attempt) {
   const longest = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** attempt);
   return longest * (0.5 + Math.random() / 2);
 }
+
+/** Whether the server closed because of the message that was on its way: it will not take it next time either. */
+const isAboutMessage = (code, reason) => code === TOO_LARGE || reason === SLOW_UPLOAD;
 
 export class Connection {
   #url;
@@ -23,12 +34,13 @@ export class Connection {
   #toldTimer = null;
 
   /**
-   * Connects at once. Handlers:
-   *   onOpen()              connected, first or again
-   *   onMessage(message)    one parsed message
-   *   onLost(seconds)       the connection broke; the next try is in `seconds`
-   *   onConnecting()        that try begins
-   *   onRefused(reason)     the server does not want this connection; it is over
+   * Connects at once, to `url()`. Handlers:
+   *   onOpen()                  connected, first or again
+   *   onMessage(message)        one parsed message
+   *   onLost(seconds, refused)  the connection broke; the next try is in `seconds`; `refused` are the server's words if
+   *                             it was for the message on its way, else ""
+   *   onConnecting()            that try begins
+   *   onRefused(reason)         the server does not want this connection; it is over
    */
   constructor(url, handlers) {
     this.#url = url;
@@ -48,7 +60,7 @@ export class Connection {
   restart = () => {
     if (this.#timer !== null) return; // given up already
     this.#abandon();
-    this.#closed({ code: ABNORMAL });
+    this.#closed({ code: ABNORMAL, reason: "" });
   };
 
   close() {
@@ -68,7 +80,7 @@ export class Connection {
   #connect() {
     this.#handlers.onConnecting();
     this.#timer = null;
-    const socket = new WebSocket(this.#url);
+    const socket = new WebSocket(this.#url());
     this.#socket = socket;
     socket.onopen = () => this.#handlers.onOpen();
     socket.onmessage = ({ data }) => this.#receive(data);
@@ -102,14 +114,14 @@ export class Connection {
   }
 
   #closed({ code, reason }) {
-    const told = this.#goodbye();
-    if (code === POLICY_VIOLATION) {
+    const told = this.#goodbye()?.reason ?? reason;
+    if (code === POLICY_VIOLATION && !WORTH_RETURNING.includes(reason)) {
       this.close();
-      this.#handlers.onRefused(told?.reason ?? reason);
+      this.#handlers.onRefused(told);
       return;
     }
-    const delay = delayBefore(this.#attempt++);
-    this.#handlers.onLost(Math.ceil(delay / 1000));
+    const delay = reason === TOO_FAST ? TOO_FAST_DELAY : delayBefore(this.#attempt++);
+    this.#handlers.onLost(Math.ceil(delay / 1000), isAboutMessage(code, reason) ? told : "");
     this.#timer = setTimeout(() => this.#connect(), delay);
   }
 

@@ -1,6 +1,4 @@
-/* global SwaggerUIBundle */
-
-SwaggerUIBundle({
+/** @type {any} */ (globalThis).SwaggerUIBundle({
   url: "openapi.json",
   domNode: document.getElementById("documentation"),
   deepLinking: true,

@@ -1,7 +1,10 @@
 /** Files in and out: pictures to base64 and back, and what people share as downloads. */
 
-import { element } from "./dom.js";
+import { button, element, isolated } from "./dom.js";
 
+const SAVING = 60_000; // milliseconds in which a browser has begun to save a file
+
+/** @type {[string, number[]][]} */
 const SIGNATURES = [
   ["image/png", [0x89, 0x50, 0x4e, 0x47]],
   ["image/jpeg", [0xff, 0xd8, 0xff]],
@@ -16,17 +19,29 @@ export function pictureUrl(base64) {
   return URL.createObjectURL(new Blob([bytes], { type: found[0] }));
 }
 
-/** A link that saves `content` as `name` with `extension`. Its type is none that a browser opens: see above. */
+/** A button that saves what `content()` returns as `name` with `extension`. It is asked for only when somebody wants it:
+ *  to write down a large layer takes longer than to show all the rest. Its type is none that a browser opens: see above. */
 export function download(name, extension, content) {
+  const file = fileName(name, extension);
+  const made = button("download", () => save(file, content()), isolated(file));
+  made.dataset.file = file;
+  return made;
+}
+
+/** A name that every system takes. */
+export function fileName(name, extension) {
   const bare = name.endsWith(extension) ? name.slice(0, -extension.length) : name;
-  const safe = bare.replace(/[^\p{L}\p{N}_ .-]+/gu, "_").replace(/^[. ]+/, "").slice(0, 80) || "shared";
+  return (bare.replace(/[^\p{L}\p{N}_ .-]+/gu, "_").replace(/^[. ]+/, "").slice(0, 80) || "shared") + extension;
+}
+
+export function save(file, content) {
   const href = URL.createObjectURL(new Blob([content], { type: "application/octet-stream" }));
-  return element("a", { href, download: safe + extension, className: "download" }, safe + extension);
+  element("a", { href, download: file }).click();
+  setTimeout(() => URL.revokeObjectURL(href), SAVING);
 }
 
 /** Gives back the memory of all that was shown or offered below `node`. */
 export function release(node) {
-  for (const link of node.querySelectorAll("a[href^='blob:']")) URL.revokeObjectURL(link.href);
   for (const image of node.querySelectorAll("img[src^='blob:']")) URL.revokeObjectURL(image.src);
 }
 
@@ -62,7 +77,10 @@ async function scaled(file, size) {
 function base64(blob) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
-    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
+    reader.onload = () => {
+      const url = /** @type {string} */ (reader.result);
+      resolve(url.slice(url.indexOf(",") + 1));
+    };
     reader.onerror = () => reject(reader.error);
     reader.readAsDataURL(blob);
   });

@@ -1,14 +1,19 @@
 /** The way in: the channels, the house rules, a nickname. */
 
 import * as api from "./api.js";
-import { byId, counted, element } from "./dom.js";
-import { keep, takeFromAddress, token } from "./tokens.js";
+import { byId, element } from "./dom.js";
+import { t } from "./i18n.js";
+import { recall, remember } from "./storage.js";
+import { keep, token } from "./tokens.js";
 
 const REMEMBERED = "gischat.nickname";
+const REFRESH = 15_000; // milliseconds
 
 export class Lobby {
   #onJoin;
   #limits = null;
+  #timer = null;
+  #words = "";
 
   /** `onJoin(channel, nickname, limits)`: nickname is "" for reading along, limits is the answer of /rules. */
   constructor(onJoin) {
@@ -16,32 +21,64 @@ export class Lobby {
     byId("join").addEventListener("submit", (event) => this.#join(event));
     byId("retry").addEventListener("click", () => this.open());
     byId("channels").addEventListener("change", () => this.#askForToken(false));
-    addEventListener("hashchange", takeFromAddress);
-    takeFromAddress();
-    byId("nickname").value = recall();
+    byId("nickname").value = recall(REMEMBERED);
   }
 
-  /** Shows the lobby, with `words` on why one is here again. */
-  async open(words = "") {
+  get isOpen() {
+    return !byId("lobby").hidden;
+  }
+
+  /** Shows the lobby, with `words` on why one is here again, and a channel chosen, if there is one of that name; else
+   *  the one that is chosen by then: people may be faster than the server. */
+  async open(words = "", channel = "") {
     document.title = "gischat";
     byId("lobby").hidden = false;
     this.#say(words);
     try {
-      const [rules, channels, status] = await Promise.all([api.rules(), api.channels(), api.status()]);
-      this.#fill(rules, channels, status);
+      const [rules, channels, status] = await Promise.all([
+        api.rules(),
+        api.channels(),
+        api.status().catch(() => null),
+      ]);
+      this.#fill(rules, channels, status, channel || chosen());
       this.#reveal(true);
-      if (!words && !status.healthy) this.#say("The server is not well just now: messages may not arrive.");
+      if (!words && channel && !channels.includes(channel)) this.#say(t("no_such_channel", { name: channel }));
       byId("nickname").focus();
+      await this.#refresh();
     } catch {
       this.#reveal(false);
-      this.#say("The chat cannot be reached at the moment.");
+      this.#say(t("unreachable"));
     }
   }
 
-  #fill(rules, channels, status) {
+  close() {
+    clearTimeout(this.#timer);
+    byId("lobby").hidden = true;
+  }
+
+  /** The channels change what is said about them while somebody is looking, and so does the server's health. */
+  async #refresh() {
+    clearTimeout(this.#timer);
+    const isWell = await api.isWell();
+    if (!this.isOpen) return;
+    const trouble = t("unwell");
+    if (!isWell && !this.#words) this.#say(trouble);
+    else if (isWell && this.#words === trouble) this.#say("");
+    this.#timer = setTimeout(() => this.#recount(), REFRESH);
+  }
+
+  async #recount() {
+    const status = await api.status().catch(() => null);
+    for (const { name, nb_connected_users: count } of status?.channels ?? []) {
+      const found = [...byId("channels").querySelectorAll("input")].find(({ value }) => value === name);
+      if (found) found.parentElement.querySelector("small").textContent = t("people", { count });
+    }
+    if (this.isOpen) await this.#refresh();
+  }
+
+  #fill(rules, channels, status, wanted) {
     this.#limits = rules;
-    const present = new Map(status.channels.map((channel) => [channel.name, channel.nb_connected_users]));
-    const wanted = chosen() ?? new URLSearchParams(location.hash.slice(1)).get("channel");
+    const present = new Map((status?.channels ?? []).map((channel) => [channel.name, channel.nb_connected_users]));
     const preset = channels.includes(wanted) ? wanted : channels[0];
     byId("channels").replaceChildren(...channels.map((name) => choice(name, present.get(name) ?? 0, name === preset)));
     byId("rules").textContent = rules.rules;
@@ -50,10 +87,10 @@ export class Lobby {
   }
 
   #limitNickname({ min_author_length: least, max_author_length: most }) {
-    const words = `${least} to ${most} letters, digits, “-” or “_”, without accents`;
+    const words = t("nickname_rule", { least, most });
     byId("nickname").pattern = `[A-Za-z0-9_\\-]{${least},${most}}`;
     byId("nickname").title = words;
-    byId("nickname-hint").textContent = `${words}. Leave it empty to read along unseen.`;
+    byId("nickname-hint").textContent = `${words} ${t("empty_nickname")}`;
   }
 
   #reveal(reachable) {
@@ -63,6 +100,7 @@ export class Lobby {
   }
 
   #say(words) {
+    this.#words = words;
     byId("lobby-notice").textContent = words;
     byId("lobby-notice").hidden = !words;
   }
@@ -76,18 +114,17 @@ export class Lobby {
     const isAdmitted = await api.isAdmitted(channel);
     byId("enter").disabled = false;
     if (!isAdmitted) {
-      this.#refused(channel);
+      this.askForToken(channel);
       return;
     }
     this.#askForToken(false);
-    remember(nickname);
-    history.replaceState(null, "", `#${new URLSearchParams({ channel })}`); // a reload, or a link, leads here again
-    byId("lobby").hidden = true;
+    remember(REMEMBERED, nickname);
     this.#onJoin(channel, nickname, this.#limits);
   }
 
-  #refused(channel) {
-    this.#say(token(channel) ? "This token does not open the channel." : "This channel is private: it takes a token.");
+  /** Says that a channel takes a token, or another one. */
+  askForToken(channel) {
+    this.#say(t(token(channel) ? "wrong_token" : "private_channel"));
     keep(channel, "");
     this.#askForToken(true);
   }
@@ -99,28 +136,10 @@ export class Lobby {
   }
 }
 
-const chosen = () => document.querySelector("#channels input:checked")?.value;
+const chosen = () => /** @type {HTMLInputElement | null} */ (document.querySelector("#channels input:checked"))?.value;
 
 function choice(name, count, checked) {
   const radio = element("input", { type: "radio", name: "channel", value: name, checked, required: true });
-  const people = counted(count, "person", "people");
-  return element("label", {}, radio, element("span", {}, name), element("small", {}, people));
-}
-
-// A browser may forbid storage, by setting or in private windows; then nothing is remembered.
-
-function recall() {
-  try {
-    return localStorage.getItem(REMEMBERED) ?? "";
-  } catch {
-    return "";
-  }
-}
-
-function remember(nickname) {
-  try {
-    localStorage.setItem(REMEMBERED, nickname);
-  } catch {
-    // see above
-  }
+  const label = element("span", { dir: "auto" }, name);
+  return element("label", {}, radio, label, element("small", {}, t("people", { count })));
 }

@@ -3,148 +3,274 @@
  *
  * CONTENT are the messages that somebody wrote; each function returns
  *   body      nodes to show
- *   excerpt   the message in a few words, for a quotation and for a like
+ *   excerpt   the message in a few words, for a quotation
+ *   liked     the words by which a like means it, the same in every language
  * LINES are the quiet ones between them; each function returns nodes.
  * A type in neither table is not shown. People's words reach the page through `element` alone.
  */
 
-import { counted, element, shorten } from "./dom.js";
+import { portrait } from "./avatars.js";
+import { button, element, isolated, shorten } from "./dom.js";
 import { download, pictureUrl } from "./files.js";
-import { portrait } from "./people.js";
+import { nodes, t } from "./i18n.js";
+import { isMe, mentioned } from "./mentions.js";
+import { time } from "./time.js";
 
 const EXCERPT = 80; // characters
+const LONGEST_READING = 200_000; // characters of a program that are shown before it is downloaded
 
 const CONTENT = new Map(Object.entries({
-  text: ({ text }) => ({
-    body: [element("p", { className: "words" }, ...linked(text))],
+  text: ({ text }, view) => ({
+    body: [element("p", { className: "words", dir: "auto" }, ...linked(text, view))],
     excerpt: text,
+    liked: text,
   }),
 
-  image: ({ author, image_data }) => ({
-    body: [picture(author, image_data)],
-    excerpt: "a picture",
+  image: ({ author, image_data }, view) => ({
+    body: [picture(author, image_data, view)],
+    excerpt: t("a_picture"),
+    liked: "a picture",
   }),
 
   geojson: (message) => {
-    const features = counted(message.geojson.features.length, "feature", "features");
-    const links = [download(message.layer_name, ".geojson", JSON.stringify(withCrs(message)))];
-    if (message.style !== null) links.push(download(message.layer_name, ".qml", message.style));
-    return summary(`the layer “${message.layer_name}”`, `(${features}, ${crsName(message)})`, links);
+    const { layer_name, style, geojson } = message;
+    const links = [download(layer_name, ".geojson", () => JSON.stringify(withCrs(message)))];
+    if (style !== null) links.push(download(layer_name, ".qml", () => style));
+    const values = { name: isolated(layer_name), count: geojson.features.length, crs: crsName(message) };
+    return {
+      body: summary("shared_layer", values, links),
+      excerpt: t("the_layer", { name: layer_name }),
+      liked: `the layer “${layer_name}”`,
+    };
   },
 
-  crs: (message) => summary(`the coordinate reference system ${crsName(message)}`),
+  crs: (message) => ({
+    body: summary("shared_crs", { crs: crsName(message) }),
+    excerpt: t("the_crs", { crs: crsText(message) }),
+    liked: `the coordinate reference system ${crsText(message)}`,
+  }),
 
-  bbox: (message) => summary(
-    "an extent",
-    `x ${number(message.xmin)} … ${number(message.xmax)}, y ${number(message.ymin)} … ${number(message.ymax)}`
-    + ` (${crsName(message)})`,
-  ),
+  bbox: (message) => ({
+    body: summary("shared_extent", {
+      xmin: number(message.xmin),
+      xmax: number(message.xmax),
+      ymin: number(message.ymin),
+      ymax: number(message.ymax),
+      crs: crsName(message),
+    }),
+    excerpt: t("an_extent"),
+    liked: "an extent",
+  }),
 
-  position: (message) => summary("a position", `${number(message.x)}, ${number(message.y)} (${crsName(message)})`),
+  position: (message) => ({
+    body: summary("shared_position", { x: number(message.x), y: number(message.y), crs: crsName(message) }),
+    excerpt: t("a_position"),
+    liked: "a position",
+  }),
 
-  model: ({ model_name, model_group, raw_xml }) => summary(
-    `the model “${model_name}”`,
-    model_group ? `(${model_group})` : "",
-    [download(model_name, ".model3", raw_xml)],
-    "A model runs programs on your computer: use it only if you trust who made it.",
-  ),
+  model: ({ model_name, model_group, raw_xml }) => ({
+    body: [
+      ...summary(
+        model_group ? "shared_grouped_model" : "shared_model",
+        { name: isolated(model_name), group: isolated(model_group ?? "") },
+        [download(model_name, ".model3", () => raw_xml)],
+      ),
+      ...program("model_caution", raw_xml),
+    ],
+    excerpt: t("the_model", { name: model_name }),
+    liked: `the model “${model_name}”`,
+  }),
 
-  script: ({ name, raw_pycode }) => summary(
-    `the script “${name}”`,
-    "",
-    [download(name, ".py", raw_pycode)],
-    "A script is a program: run it only if you trust who made it.",
-  ),
+  script: ({ name, raw_pycode }) => ({
+    body: [
+      ...summary("shared_script", { name: isolated(name) }, [download(name, ".py", () => raw_pycode)]),
+      ...program("script_caution", raw_pycode),
+    ],
+    excerpt: t("the_script", { name }),
+    liked: `the script “${name}”`,
+  }),
 }));
 
 const LINES = new Map(Object.entries({
-  newcomer: ({ newcomer }) => [strong(newcomer), " joined"],
-  exiter: ({ exiter }) => [strong(exiter), " left"],
-  like: ({ liker_author, message }) => ["♥ ", strong(liker_author), ` likes “${shorten(message, EXCERPT)}”`],
+  newcomer: ({ newcomer }) => nodes("joined", { name: strong(newcomer) }),
+  exiter: ({ exiter }) => nodes("left", { name: strong(exiter) }),
+  like: ({ liker_author, message }) =>
+    nodes("liked", { name: strong(liker_author), words: isolated(shorten(message, EXCERPT)) }),
 }));
 
 /**
- * A message as {node, entry}, or null for one that is not shown; the entry is {id, author, excerpt} of what somebody
- * wrote, and undefined for the quiet lines.
+ * A message as {node, entry}, or null for one that is not shown; the entry is {id, author, excerpt, liked, isOwn} of
+ * what somebody wrote, and undefined for the quiet lines.
  *
  * `view` is what the rendering needs to know of the page:
  *   me                              own nickname, "" when incognito
+ *   isOwn(id)                       whether this page, or one before it, sent the message
+ *   judge(author)                   whether an author is who the name says: see `People`; of what was said just now
  *   quoted(id)                      the {author, excerpt, node} of a message in sight, or undefined
- *   onReply(entry), onLike(entry)   what the buttons do
+ *   knows(name)                     whether somebody of that nickname is, or was, here
+ *   onReply(entry), onLike(entry), onLink(entry), onPicture(src, alt), onJump(id)   what the buttons do
  */
 export function render(message, view) {
   const content = CONTENT.get(message.type);
-  if (content) return bubble(message, content(message), view);
+  if (content) return bubble(message, content(message, view), view);
   const line = LINES.get(message.type);
   return line ? quietLine(message, line(message)) : null;
 }
 
 /** A line between the messages, of a server's message or (type "note") of the page's own. */
-export function quietLine({ type, timestamp }, nodes) {
-  return { node: element("p", { className: `quiet ${type}` }, element("span", {}, ...nodes), " ", time(timestamp)) };
+export function quietLine({ type, timestamp }, children) {
+  return { node: element("p", { className: `quiet ${type}` }, element("span", {}, ...children), " ", time(timestamp)) };
 }
 
-function bubble(message, { body, excerpt }, view) {
-  const { id, author, timestamp } = message;
-  const own = author === view.me;
-  const entry = { id, author, excerpt: shorten(excerpt, EXCERPT) };
-  const head = element("header", {}, strong(author), time(timestamp), ...(view.me ? [tools(entry, own, view)] : []));
-  const node = element("article", { className: own ? "message own" : "message" }, portrait(author), head);
-  if (message.in_reply_to_id) node.append(quotation(view.quoted(message.in_reply_to_id)));
-  node.append(element("div", { className: "body" }, ...body));
+/**
+ * What was written here and is not published, as an element; null when nothing is left of it. `post` is as in the
+ * outbox, and isHeld while there is no line.
+ *
+ * `view` as above, and onRetry(id), onEdit(id), onRemove(id).
+ */
+export function renderPost(post, view) {
+  if (post.messages.length === 0) return null;
+  const { id, refused, replyTo, messages } = post;
+  const why = post.reasonKey ? t(post.reasonKey) : post.reason;
+  const isWaiting = post.isHeld || Boolean(why);
+  const state = element(
+    "span",
+    { className: "state" },
+    t(refused ? "not_sent" : isWaiting ? "sent_later" : "sending_it"),
+  );
+  const head = element("header", {}, strong(view.me), state);
+  const node = element("article", { className: `message own unsent${refused ? " refused" : ""}` });
+  node.append(portrait(view.me, messages[0].avatar), head);
+  if (replyTo) node.append(quotation(replyTo, view));
+  const body = messages.flatMap((message) => CONTENT.get(message.type)(message, view).body);
+  node.append(framed(body));
+  if (why) {
+    const reason = element("p", { className: "reason", role: refused ? "alert" : "status" }, why);
+    if (!post.reasonKey) reason.lang = "en";
+    node.append(reason);
+  }
+  if (refused || isWaiting) {
+    const act = (key, onclick) => button("secondary small", () => onclick(id), t(key));
+    const canEdit = isWritten(messages);
+    const choices = [
+      ...(why ? [act("retry", view.onRetry)] : []),
+      ...(canEdit ? [act("edit", view.onEdit)] : []),
+      act("remove", view.onRemove),
+    ];
+    node.append(element("div", { className: "choices" }, ...choices));
+  }
+  return node;
+}
+
+/** Whether all of it comes from the composer; there, a position belongs to a picture. */
+function isWritten(messages) {
+  const types = messages.map(({ type }) => type);
+  const written = types.includes("image") ? ["image", "position", "text"] : ["text"];
+  return types.every((type) => written.includes(type));
+}
+
+/** Marks an author whom the server does not know under that name. @type {(node: HTMLElement, verdict: string[]) => void} */
+export function mark(node, [verdict, nickname]) {
+  const name = node.querySelector("header strong");
+  name.parentElement.querySelector(".verdict")?.remove();
+  if (!verdict) return;
+  node.classList.toggle("lookalike", verdict === "lookalike");
+  name.after(element("span", { className: "verdict" }, t(verdict, { name: nickname })));
+}
+
+/** Shows at a message who likes it. */
+export function showLikes(node, names) {
+  let line = node.querySelector(".likes");
+  if (!line) node.append(line = element("p", { className: "likes" }));
+  line.replaceChildren("♥ ", ...nodes("liked_by", { names: isolated(names.join(", ")) }));
+}
+
+function bubble(message, { body, excerpt, liked }, view) {
+  const { id, author, timestamp, avatar, in_reply_to_id } = message;
+  const isOwn = view.isOwn(id);
+  const entry = { id, author, excerpt: shorten(excerpt, EXCERPT), liked, isOwn };
+  const head = element("header", {}, strong(author), time(timestamp), tools(entry, view));
+  const node = element("article", { className: isOwn ? "message own" : "message" }, portrait(author, avatar), head);
+  if (in_reply_to_id) node.append(quotation(view.quoted(in_reply_to_id), view));
+  node.append(framed(body));
+  if (!isOwn) mark(node, view.judge(author));
   return { node, entry };
 }
 
-function quotation(quoted) {
-  if (!quoted) return element("p", { className: "quotation" }, "in reply to an earlier message");
-  const jump = () => {
-    quoted.node.scrollIntoView({ block: "center" });
-    quoted.node.focus();
-  };
-  const button = element("button", { type: "button", className: "quotation", onclick: jump });
-  button.append(strong(quoted.author), ` ${quoted.excerpt}`);
-  return button;
+function framed(body) {
+  const isPicture = body.some(({ className }) => className === "picture-link");
+  return element("div", { className: isPicture ? "body pictured" : "body" }, ...body);
 }
 
-function tools(entry, own, view) {
-  const reply = element("button", { type: "button", className: "tool", onclick: () => view.onReply(entry) }, "Reply");
-  reply.ariaLabel = `Reply to ${entry.author}`;
-  if (own) return element("span", { className: "tools" }, reply);
-  const like = element("button", { type: "button", className: "tool", ariaPressed: "false" }, "Like");
-  like.ariaLabel = `Like what ${entry.author} wrote`;
-  like.onclick = () => {
-    view.onLike(entry);
-    like.disabled = true;
-    like.ariaPressed = "true";
-    like.textContent = "♥ Liked";
-  };
-  return element("span", { className: "tools" }, reply, like);
+function quotation(quoted, view) {
+  if (!quoted) return element("p", { className: "quotation" }, t("earlier_message"));
+  const words = isolated(` ${quoted.excerpt}`);
+  return button("quotation", () => view.onJump(quoted.id), strong(quoted.author), words);
 }
 
-function summary(what, details = "", links = [], caution = "") {
-  const body = [element("p", { className: "words" }, `shared ${what}${details ? ` ${details}` : ""}`)];
+function tools(entry, view) {
+  const { author: name, isOwn } = entry;
+  const tool = (key, onclick) => {
+    const made = button("tool", onclick, t(key));
+    made.ariaLabel = t(`${key}_to`, { name });
+    return made;
+  };
+  const shown = [tool("link", () => view.onLink(entry))];
+  if (view.me && !isOwn) {
+    const like = tool("like", () => {
+      view.onLike(entry);
+      like.disabled = true;
+      like.ariaPressed = "true";
+      like.textContent = t("liked_it");
+    });
+    like.ariaPressed = "false";
+    shown.unshift(like);
+  }
+  if (view.me) shown.unshift(tool("reply", () => view.onReply(entry)));
+  return element("span", { className: "tools" }, ...shown);
+}
+
+function summary(key, values, links = []) {
+  const body = [element("p", { className: "words" }, ...nodes(key, values))];
   if (links.length > 0) body.push(element("p", { className: "downloads" }, ...links));
-  if (caution) body.push(element("p", { className: "hint" }, caution));
-  return { body, excerpt: what };
+  return body;
 }
 
-function picture(author, data) {
+/** A program, to be read before it is run. */
+function program(caution, code) {
+  const text = element("pre", { tabIndex: 0 });
+  const reading = element("details", { className: "program" }, element("summary", {}, t("read_it")), text);
+  reading.ontoggle = () => {
+    if (text.firstChild) return;
+    text.textContent = code.slice(0, LONGEST_READING);
+    if (code.length > LONGEST_READING) text.append("\n…\n", t("too_long_to_read"));
+  };
+  return [reading, element("p", { className: "hint" }, t(caution))];
+}
+
+function picture(author, data, view) {
+  const alt = t("picture_of", { name: author });
   try {
     const src = pictureUrl(data);
-    const image = element("img", { src, alt: `Picture from ${author}` });
-    return element("a", { href: src, target: "_blank", rel: "noopener", className: "picture-link" }, image);
+    const image = element("img", { src, alt });
+    return button("picture-link", () => view.onPicture(src, alt), image);
   } catch {
-    return element("p", { className: "hint" }, "a picture that cannot be shown");
+    return element("p", { className: "hint" }, t("unreadable_picture"));
   }
 }
 
 /** The text's nodes, its web addresses as links. Nothing but http and https ever becomes one. */
-function linked(text) {
-  return text.split(/(https?:\/\/[^\s<>"“”]*[^\s<>"“”.,;:!?)\]}'’])/u).map((part, index) => (
+function linked(text, view) {
+  return text.split(/(https?:\/\/[^\s<>"“”]*[^\s<>"“”.,;:!?)\]}'’])/u).flatMap((part, index) => (
     index % 2 === 0
-      ? part
+      ? mentioned(part).map(([words, name]) => mention(words, name, view))
       : element("a", { href: part, target: "_blank", rel: "noopener noreferrer nofollow" }, part)
   ));
+}
+
+function mention(words, name, view) {
+  if (name && isMe(name, view.me)) return element("mark", { className: "mention" }, words);
+  return name && view.knows(name) ? element("span", { className: "mention" }, words) : words;
 }
 
 /** The layer with its CRS written in. RFC 7946 dropped the member "crs" of the 2008 specification, but what QGIS sends
@@ -155,30 +281,10 @@ function withCrs({ geojson, crs_authid }) {
   return { ...geojson, crs: { type: "name", properties: { name: `urn:ogc:def:crs:${authority}::${code}` } } };
 }
 
-const crsName = ({ crs_authid }) => crs_authid || "a CRS of its own";
+const crsText = ({ crs_authid }) => crs_authid || t("own_crs");
+const crsName = (message) => isolated(crsText(message));
 
 // Not in the reader's own notation: "700,000.123, 44,5" would leave open which comma parts what.
 const number = (value) => String(Number(value.toFixed(6)));
 
-const strong = (text) => element("strong", {}, text);
-
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-const calendar = new Intl.DateTimeFormat(undefined, { dateStyle: "full" });
-
-/** The moment of a message, or null: clients may send their own timestamp, and any integer is one. */
-function moment(timestamp) {
-  const date = new Date(timestamp * 1000);
-  return Number.isNaN(date.getTime()) ? null : date;
-}
-
-function time(timestamp) {
-  const date = moment(timestamp);
-  if (!date) return "";
-  return element("time", { dateTime: date.toISOString(), title: date.toLocaleString() }, clock.format(date));
-}
-
-/** The day of a message in words, "" when unknown. */
-export function day(timestamp) {
-  const date = moment(timestamp);
-  return date ? calendar.format(date) : "";
-}
+const strong = (text) => element("strong", {}, isolated(text));

@@ -1,153 +1,323 @@
 /** One channel, joined: what comes is shown, what is written goes out, until the person leaves. */
 
 import { socketUrl, users } from "./api.js";
-import { Composer } from "./composer.js";
+import { isCheat, play } from "./cheats.js";
+import { Draft } from "./composer.js";
 import { Connection } from "./connection.js";
-import { byId, counted } from "./dom.js";
+import { byId, isolated } from "./dom.js";
+import { t } from "./i18n.js";
 import { Log } from "./log.js";
+import { isFor } from "./mentions.js";
+import { call } from "./notify.js";
 import { Outbox, uuid } from "./outbox.js";
+import { ownIds } from "./own.js";
 import { People } from "./people.js";
-import { quietLine, render } from "./render.js";
+import { Places } from "./places.js";
+import { mark, quietLine, render, renderPost, showLikes } from "./render.js";
+import { positionMessage } from "./share.js";
 
-// How an `uncompliant` begins that refuses nothing that was sent
-const ANNOUNCED = ["The server was cut off for a moment: some messages may be missing.", "Your nickname '"];
+// How an `uncompliant` begins that says what is missing, and that refuses nothing that was sent
+const MISSED = "What you missed is no longer kept: some messages may be missing. The last ones follow.";
+const GAP = "The server was cut off for a moment: some messages may be missing.";
+const ANNOUNCED = "Your nickname '";
+const NO_MESSAGE = "00000000-0000-0000-0000-000000000000"; // nobody's id
+// What everyone gets: its id tells the server where we were
+const PUBLIC = new Set([
+  "text",
+  "image",
+  "geojson",
+  "crs",
+  "bbox",
+  "position",
+  "model",
+  "script",
+  "newcomer",
+  "exiter",
+]);
 
 export class Room {
-  #channel;
-  #me;
-  #onLeave;
-  #people;
+  channel;
+  me;
+  unread = 0;
+  mentions = 0;
+  draft;
+  people;
+  places;
+  #page;
   #log = new Log();
-  #composer;
   #outbox;
   #connection;
+  #isOpen = false;
   #registration = null; // id of the newcomer message that has not been answered yet
-  #wasHere = false;
-  #hadNickname = false;
+  #hadNickname;
   #waits = false; // for a nickname that somebody else has
-  #unread = 0;
-  #listening = new AbortController();
+  #lastId = null; // of the last message that everyone got
+  #after = null; // where the server shall go on from; null when we are here for the first time
+  #isCatchingUp = true; // what comes was said before
+  #gap = null; // the line that says something may be missing, while the history follows
+  #avatars = new Map(); // author -> icon
+  #authors = new Set(); // who has said something
+  #unjudged = []; // [author, element] of what was said while it was not known who is registered
+  #likers = new Map(); // id -> nicknames
+  #wanted = null; // the id of a message that a link leads to
+  #status = ["", false];
+  #notice = "";
 
   /** What a message changes on the page besides its line in the log: type -> function. */
   #effects = new Map(Object.entries({
-    nb_users: ({ nb_users }) => this.#people.count(nb_users),
+    nb_users: ({ nb_users }) => this.#counted(nb_users),
     newcomer: ({ newcomer, id }) => this.#came(newcomer, id),
-    exiter: ({ exiter }) => this.#people.went(exiter),
+    exiter: ({ exiter }) => this.people.went(exiter),
     uncompliant: ({ reason }) => this.#refused(reason),
   }));
 
-  /** `nickname` is "" for reading along; `limits` is the answer of /rules; `onLeave(words)` is called at the end,
-   *  with the reason when it was not the person's wish. */
-  constructor(channel, nickname, limits, onLeave) {
-    this.#me = nickname;
-    this.#channel = channel;
-    this.#onLeave = onLeave;
-    this.#people = new People(nickname);
-    this.#composer = new Composer(limits, {
-      onSend: (message) => this.#say(message),
-      onProblem: (words) => this.#notice(words),
-    });
-    this.#listen();
-    this.#show();
-    this.#outbox = new Outbox({
+  /**
+   * `nickname` is "" for reading along; `hadNickname`: it was ours before, so it is worth waiting for. `page` has
+   *   onLeft(room, words)   it is over, with the reason when it was not the person's wish
+   *   onNews(room)          unread messages, or mentions, or what is not sent
+   *   show(room)            puts the room on the page
+   *   composer, atlas, showPicture(src, alt), avatar()
+   */
+  constructor(channel, nickname, page, hadNickname = false) {
+    this.channel = channel;
+    this.me = nickname;
+    this.#page = page;
+    this.#hadNickname = hadNickname;
+    const key = `${channel}\n${nickname}`;
+    this.draft = new Draft(key);
+    this.places = new Places(channel, (id) => void page.atlas.open(id));
+    this.people = new People(nickname, this.#avatars, () => this.#judgeAll());
+    this.#outbox = new Outbox(key, {
       send: (message) => this.#connection.send(message),
-      onChange: (count) => this.#waiting(count),
+      onPost: (post) => this.#showPost(post),
       onSilence: () => this.#connection.restart(),
-      onGivenUp: (message) => this.#undelivered(message),
     });
-    this.#connection = new Connection(socketUrl(channel), {
-      onConnecting: () => this.#state("Connecting…"),
+    if (nickname) void this.#outbox.restore((id) => this.#log.hasShown(id));
+    this.#connection = new Connection(() => socketUrl(channel, this.#after), {
+      onConnecting: () => this.#state(t("connecting")),
       onOpen: () => this.#opened(),
       onMessage: (message) => this.#receive(message),
-      onLost: (seconds) => this.#lost(seconds),
-      onRefused: (reason) => this.leave(reason),
+      onLost: (seconds, refused) => this.#lost(seconds, refused),
+      onRefused: (reason) => this.#over(reason),
     });
   }
 
-  leave(words = "") {
-    this.#listening.abort();
+  // On the page
+
+  open() {
+    this.#isOpen = true;
+    byId("channel-name").textContent = this.channel;
+    byId("composer").hidden = !this.me;
+    byId("reading").hidden = Boolean(this.me);
+    this.#log.open();
+    this.people.open();
+    this.#showState();
+    this.#showNotice();
+    this.#showSending();
+    this.read();
+  }
+
+  close() {
+    this.#isOpen = false;
+    this.#log.close();
+    this.people.close();
+  }
+
+  focus() {
+    if (this.me) this.#page.composer.focus();
+    else this.#log.focus();
+  }
+
+  /** Somebody looks at it. */
+  read() {
+    if (document.hidden || !this.#isOpen) return;
+    this.unread = this.mentions = 0;
+    this.#page.onNews(this);
+  }
+
+  get unsent() {
+    return this.#outbox.unsent;
+  }
+
+  leave() {
+    this.#over("");
+  }
+
+  /** Brings a message into sight, as soon as all that was said before has come. */
+  seek(id) {
+    this.#wanted = id;
+    if (!this.#isCatchingUp) this.#reveal();
+  }
+
+  #reveal() {
+    this.#log.afterwards(() => {
+      if (this.#wanted && !this.#log.reveal(this.#wanted)) this.notice(t("no_such_message"));
+      this.#wanted = null;
+    });
+  }
+
+  #over(words) {
     this.#outbox.pause();
     this.#connection.close();
-    this.#composer.close();
-    this.#log.close();
-    this.#people.close();
-    byId("room").hidden = true;
-    this.#onLeave(words);
-  }
-
-  #listen() {
-    const { signal } = this.#listening;
-    const on = (target, type, listener) => target.addEventListener(type, listener, { signal });
-    on(byId("leave"), "click", () => this.leave());
-    on(byId("notice-close"), "click", () => this.#notice(""));
-    on(byId("people-toggle"), "click", () => this.#togglePeople());
-    on(document, "visibilitychange", () => this.#title(0));
-  }
-
-  #show() {
-    byId("channel-name").textContent = this.#channel;
-    byId("composer").hidden = !this.#me;
-    byId("reading").hidden = Boolean(this.#me);
-    this.#notice("");
-    this.#title(0);
-    this.#togglePeople(false);
-    byId("room").hidden = false;
-    (this.#me ? this.#composer : byId("log")).focus();
-  }
-
-  /** Only on a narrow screen: a wide one always shows who is here. */
-  #togglePeople(wanted) {
-    const open = byId("people").classList.toggle("open", wanted);
-    byId("people-toggle").ariaExpanded = String(open);
+    this.#log.end();
+    this.people.end();
+    this.#page.onLeft(this, words);
   }
 
   // The line
 
   #opened() {
-    if (this.#wasHere) this.#note("Connected again. Messages of the meantime may be missing.");
-    this.#wasHere = true;
-    this.#people.load(() => users(this.#channel));
+    this.#isCatchingUp = true;
+    void this.people.load(() => users(this.channel));
     this.#state("");
-    if (this.#me) this.#register();
+    if (this.me) this.#register();
   }
 
   #register() {
     this.#registration = uuid();
     this.#waits = false;
-    this.#connection.send({ type: "newcomer", id: this.#registration, newcomer: this.#me });
+    this.#connection.send({ type: "newcomer", id: this.#registration, newcomer: this.me });
   }
 
-  #lost(seconds) {
+  #lost(seconds, refused) {
     this.#registration = null;
-    this.#outbox.pause();
-    this.#state(`Not connected. Trying again in ${seconds} s`, true);
+    this.#after = this.#lastId ?? (this.#isCatchingUp ? null : NO_MESSAGE);
+    this.#outbox.pause(refused);
+    this.#state(t("not_connected", { count: seconds }), true);
   }
 
   #receive(message) {
-    if (this.#log.hasShown(message.id)) return;
-    this.#effects.get(message.type)?.(message);
-    this.#outbox.settle(message.id);
-    const shown = render(message, this.#view);
-    if (!shown) return;
-    this.#log.add(shown, message.timestamp);
-    if (document.hidden) this.#title(this.#unread + 1);
+    const { id, type } = message;
+    if (this.#log.hasShown(id)) {
+      this.#outbox.settle(id);
+      this.#bridge();
+      return;
+    }
+    this.#effects.get(type)?.(message);
+    if (PUBLIC.has(type)) {
+      this.#log.note(id);
+      this.#lastId = id;
+    }
+    this.#outbox.settle(id);
+    if (message.avatar) this.#avatars.set(message.author, message.avatar);
+    if (isCheat(message)) {
+      if (!this.#isCatchingUp && this.#isOpen) play(message, (words) => this.notice(words));
+      return;
+    }
+    if (type === "like") this.#log.add(() => this.#likeOf(message), message.timestamp);
+    else this.#show(message);
+  }
+
+  #show(message) {
+    const isLive = !this.#isCatchingUp;
+    const isOwn = ownIds.has(message.id);
+    this.#log.add(() => {
+      const shown = render(message, isLive ? this.#view : { ...this.#view, judge: () => ["", ""] });
+      if (isLive && shown?.entry && !isOwn && !this.people.isKnown) this.#unjudged.push([message.author, shown.node]);
+      if (shown) this.places.add(message, shown.node);
+      return shown;
+    }, message.timestamp);
+    if (message.author) this.#authors.add(message.author);
+    const isNews = isLive || this.#after !== null;
+    if (isNews && !isOwn && message.author && (document.hidden || !this.#isOpen)) this.#announce(message);
   }
 
   get #view() {
     return {
-      me: this.#me,
+      me: this.me,
+      isOwn: (id) => ownIds.has(id),
+      judge: (author) => this.people.judge(author),
+      knows: (name) => this.#names.some((known) => known.toLowerCase() === name.toLowerCase()),
       quoted: (id) => this.#log.find(id),
-      onReply: (entry) => this.#composer.replyTo(entry),
-      onLike: ({ author, excerpt }) => this.#connection.send(
-        { type: "like", liker_author: this.#me, liked_author: author, message: excerpt },
-      ),
+      onJump: (id) => this.#log.reveal(id),
+      onReply: (entry) => this.#page.composer.replyTo(entry),
+      onLike: ({ author, liked }) =>
+        this.#connection.send({ type: "like", liker_author: this.me, liked_author: author, message: liked }),
+      onLink: (entry) => this.#copyLink(entry),
+      onPicture: (src, alt) => this.#page.showPicture(src, alt),
+      onRetry: (id) => this.#outbox.retry(id),
+      onEdit: (id) => this.#edit(id),
+      onRemove: (id) => this.#outbox.remove(id),
     };
+  }
+
+  get #names() {
+    return [...new Set([...this.people.names, ...this.#authors])];
+  }
+
+  /** Nicknames that may be mentioned. */
+  get others() {
+    return this.#names.filter((name) => name !== this.me);
+  }
+
+  async #copyLink({ id }) {
+    const link = new URL(`#${new URLSearchParams({ channel: this.channel, message: id })}`, location.href).href;
+    try {
+      await navigator.clipboard.writeText(link);
+      this.notice(t("link_copied"));
+    } catch {
+      this.notice(link); // over plain http a page may not write to the clipboard
+    }
+  }
+
+  /** Something unread that somebody said. */
+  #announce({ type, author, text }) {
+    this.unread += 1;
+    if (type === "text" && isFor(text, this.me)) {
+      this.mentions += 1;
+      call(t("mentioned_in", { name: author, channel: this.channel }), text, () => this.#page.show(this));
+    }
+    this.#page.onNews(this);
+  }
+
+  /** Shows a like at the message that it means; as a line of its own where that is not in sight. */
+  #likeOf(like) {
+    const { liker_author, message } = like;
+    const isMeant = ({ isOwn, liked, excerpt }) => isOwn && [liked, excerpt].includes(message);
+    const found = this.#log.findLast(isMeant);
+    if (!found) return render(like, this.#view);
+    const names = this.#likers.get(found.id) ?? new Set();
+    this.#likers.set(found.id, names.add(liker_author));
+    showLikes(found.node, [...names]);
+    return null;
+  }
+
+  // What is missing
+
+  /** The server says that something may be missing. What it still has follows: if we had any of it, nothing is. */
+  #missed(reason) {
+    const now = Math.floor(Date.now() / 1000);
+    const { node } = quietLine({ type: "gap", timestamp: now }, [reason]);
+    node.lang = "en";
+    this.#gap = this.#isCatchingUp ? node : null;
+    this.#log.add(() => ({ node }), now);
+  }
+
+  #bridge() {
+    const gap = this.#gap;
+    if (gap) this.#log.afterwards(() => gap.remove());
+    this.#gap = null;
   }
 
   // Presence
 
+  /** The first count on a connection comes after all that was said before. */
+  #counted(total) {
+    this.people.count(total);
+    if (!this.#isCatchingUp) return;
+    this.#isCatchingUp = false;
+    this.#gap = null;
+    if (this.#wanted) this.#reveal();
+  }
+
+  #judgeAll() {
+    this.#log.afterwards(() => {
+      for (const [author, node] of this.#unjudged.splice(0)) mark(node, this.people.judge(author));
+    });
+  }
+
   #came(nickname, id) {
-    this.#people.came(nickname);
+    this.people.came(nickname);
     if (id !== this.#registration) return;
     this.#registration = null;
     this.#hadNickname = true; // it is ours, so after a reconnection it is worth waiting for
@@ -156,67 +326,102 @@ export class Room {
   }
 
   #refused(reason) {
-    if (ANNOUNCED.some((words) => reason.startsWith(words))) {
-      this.#notice(reason);
-      return;
-    }
-    if (this.#registration && !this.#waits) {
-      this.#nicknameRefused(reason);
-      return;
-    }
-    const message = this.#outbox.refuse();
-    if (message) this.#composer.giveBack(message);
-    this.#notice(reason);
+    if ([MISSED, GAP].includes(reason)) this.#missed(reason);
+    else if (reason.startsWith(ANNOUNCED)) this.notice(reason);
+    else if (this.#registration && !this.#waits) this.#nicknameRefused(reason);
+    else if (!this.#outbox.refuse(reason)) this.notice(reason);
   }
 
   /** Refused at first, the nickname is somebody else's. After a reconnection it is most likely still held by our own
    *  broken connection: the server gives it to us, under the id that we asked with, the moment it is free. */
   #nicknameRefused(reason) {
     if (!this.#hadNickname) {
-      this.leave(reason);
+      this.#over(reason);
       return;
     }
     this.#waits = true;
-    this.#state("Waiting for your nickname to become free…", true);
+    this.#state(t("waiting_for_nickname"), true);
   }
 
   // Talking
 
-  #say(message) {
-    this.#notice("");
-    this.#log.follow();
-    this.#outbox.push({ ...message, id: uuid(), author: this.#me, avatar: null });
+  /** Sends what somebody has written, {text, replyTo, picture}. */
+  say({ text, replyTo, picture }, reasonKey = "") {
+    const messages = [];
+    if (picture) messages.push({ type: "image", image_data: picture.data });
+    if (picture?.takenAt) messages.push(positionMessage(picture.takenAt));
+    if (text) messages.push({ type: "text", text });
+    this.send(messages, { replyTo, name: picture?.name, reasonKey });
   }
 
-  #undelivered(message) {
-    this.#composer.giveBack(message);
-    this.#notice("The server has not confirmed your message: it may not have arrived.");
+  /** Sends messages, {type, …} without id and author, that belong together; the last replies to an entry, if given.
+   *  With a `reasonKey` they wait in the log for their author. */
+  send(messages, { replyTo = null, name = "", reasonKey = "" } = {}) {
+    if (replyTo) messages.at(-1).in_reply_to_id = replyTo.id;
+    this.notice("");
+    this.#log.follow();
+    const sender = { author: this.me, avatar: this.#page.avatar() };
+    const whole = messages.map((message) => ({ ...message, ...sender, id: uuid() }));
+    for (const { id } of whole) ownIds.add(id);
+    const state = { refused: Boolean(reasonKey), reason: "", reasonKey, sentAt: null };
+    this.#outbox.push({ id: uuid(), at: Date.now(), replyTo, name, messages: whole, ...state });
+  }
+
+  #showPost(post) {
+    const restored = { isRestored: post.at < started, timestamp: Math.floor(post.at / 1000) };
+    // What is shown later shall be the post as it is now.
+    const now = { ...post, messages: [...post.messages], isHeld: !this.#outbox.isReady };
+    this.#log.put(post.id, () => renderPost(now, this.#view), restored);
+    this.#showSending();
+    this.#page.onNews(this);
+  }
+
+  /** Puts a post back under the hand; what is being written there waits in its place. */
+  #edit(id) {
+    const post = this.#outbox.remove(id);
+    if (!post) return;
+    if (!this.draft.isEmpty) this.say(this.draft.take(), "set_aside");
+    const { messages, replyTo, name } = post;
+    const text = messages.find(({ type }) => type === "text")?.text ?? "";
+    const data = messages.find(({ type }) => type === "image")?.image_data;
+    const at = messages.find(({ type }) => type === "position");
+    const place = at ? [at.x, at.y] : null; // where the picture was taken
+    this.draft.put({ text, replyTo, picture: data ? { data, name, place, takenAt: place } : null });
+    this.draft.save();
+    this.#page.composer.show();
+    this.#page.composer.focus();
   }
 
   // Words to the person
 
   #state(words, wrong = false) {
+    this.#status = [words, wrong];
+    this.#showState();
+  }
+
+  #showState() {
+    if (!this.#isOpen) return;
+    const [words, wrong] = this.#status;
     byId("connection").textContent = words;
     byId("connection").classList.toggle("wrong", wrong);
   }
 
-  #waiting(count) {
-    byId("sending").textContent = count > 0 ? `Sending ${counted(count, "message", "messages")}…` : "";
+  #showSending() {
+    if (!this.#isOpen) return;
+    const count = this.#outbox.pending;
+    byId("sending").textContent = count > 0 ? t("sending", { count }) : "";
   }
 
-  #notice(words) {
-    byId("notice-text").textContent = words;
-    byId("notice").hidden = !words;
+  notice(words) {
+    this.#notice = words;
+    this.#showNotice();
   }
 
-  #note(words) {
-    const now = Math.floor(Date.now() / 1000);
-    this.#log.add(quietLine({ type: "note", timestamp: now }, [words]), now);
-  }
-
-  /** The page's title counts what came while nobody looked. */
-  #title(unread) {
-    this.#unread = unread;
-    document.title = `${unread > 0 ? `(${unread}) ` : ""}${this.#channel} · gischat`;
+  #showNotice() {
+    if (!this.#isOpen) return;
+    byId("notice-text").replaceChildren(isolated(this.#notice));
+    byId("notice").hidden = !this.#notice;
   }
 }
+
+const started = Date.now();

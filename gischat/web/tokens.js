@@ -1,27 +1,13 @@
 /** The tokens of private channels: kept as long as the tab is open, and never left in the address. */
 
+import { recallInTab, rememberInTab } from "./storage.js";
+
 const key = (channel) => `gischat.token.${channel}`;
 
-// A browser may forbid storage; then a token lasts until the page is loaded again.
-const unstored = new Map();
-
-export function token(channel) {
-  try {
-    return sessionStorage.getItem(key(channel)) ?? "";
-  } catch {
-    return unstored.get(channel) ?? "";
-  }
-}
+export const token = (channel) => recallInTab(key(channel));
 
 /** Keeps the token of a channel; "" forgets it. */
-export function keep(channel, token) {
-  try {
-    if (token) sessionStorage.setItem(key(channel), token);
-    else sessionStorage.removeItem(key(channel));
-  } catch {
-    unstored.set(channel, token);
-  }
-}
+export const keep = (channel, token) => rememberInTab(key(channel), token);
 
 /** Takes a token out of a link, `#channel=…&token=…`. What stands behind the # is not sent to any server. */
 export function takeFromAddress() {

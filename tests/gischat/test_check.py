@@ -168,7 +168,7 @@ def test_where_something_is_wrong_the_status_is_1(port: int) -> None:
     answer = json.loads(told.stdout)
     assert answer["well"] is False
     found = answer["findings"][-1]
-    assert found.keys() == {"level", "subject", "says", "remedy"}
+    assert found.keys() == {"level", "subject", "message", "remedy"}
     assert (found["level"], found["subject"]) == ("wrong", f"redis {HOST}:{port}")
     assert "secret" not in told.stdout + told.stderr
 

@@ -57,7 +57,7 @@ layers = st.lists(features, max_size=4).map(layer)
 def outcome(document: Any) -> Any:
     """The layer that arrives, or the reason why none does."""
     try:
-        body = processed(json.dumps(sample("geojson", geojson=document)).encode(), SETTINGS)
+        body = processed(json.dumps(sample("geojson", geojson=document)).encode(), SETTINGS).body
     except Uncompliant as refusal:
         return in_words(refusal, most=400)
     return msgspec.json.decode(body)["geojson"]

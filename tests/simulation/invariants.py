@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from gischat.broker.keys import GROUP
-from gischat.protocol.messages import Lane
+from gischat.protocol.messages import Lane, id_of
 from tests.simulation.loop import until
 from tests.simulation.people import Named
 from tests.simulation.redis_types import Stream
@@ -120,11 +120,16 @@ class Books:
         """What Redis has added up, by what there is."""
         world, found = self._world, []
         inbox, outbox, sizes, meters, _, history, *_ = world.keys.for_script()
-        meter = self._value(meters, dict)
+        meter, stored, places = (
+            self._value(*of) for of in ((meters, dict), (history, list), (world.keys.places, dict))
+        )
         sums = {
             b"outbox_bytes": sum(len(fields[-1]) for fields in self._value(outbox, Stream).entries.values()),
-            b"history_bytes": sum(map(len, self._value(history, list))),
+            b"history_bytes": sum(map(len, (*stored, *places.values()))),
+            b"places": len(places),
         }
+        if lost := places.keys() - set(map(id_of, stored)):
+            found.append(f"places without their messages: {lost}")
         for name, right in sums.items():
             if int(meter.get(name, 0)) != right:
                 found.append(f"{name.decode()} are {meter.get(name)}, not {right}")

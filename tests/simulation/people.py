@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from tests.support.contract import Message, sample
 from tests.support.peers import GAP, MISSED, Guest, Peer, Session, Talker
 
 
@@ -60,7 +61,15 @@ class Watcher(Witness):
 
 
 class Speaker(Witness, Talker):
-    """Sends bursts of texts, now and then a photo."""
+    """Sends bursts of texts, now and then a photo, a position or a layer."""
+
+    def _message(self) -> Message:
+        message = super()._message()
+        if message["type"] == "text" and int(message["id"][0], 16) < 2:
+            return sample("position", id=message["id"], author=self.name)
+        if message["type"] == "image" and int(message["id"][0], 16) < 8:
+            return sample("geojson", id=message["id"], author=self.name)
+        return message
 
 
 class Named(Witness, Guest):

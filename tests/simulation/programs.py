@@ -15,6 +15,7 @@ from typing import Any
 from unittest.mock import patch
 
 from gischat.broker import scripts
+from gischat.broker.entries import Job
 from gischat.commands.front import serve
 from gischat.front.services import Services
 from gischat.protocol.messages import Lane
@@ -33,6 +34,9 @@ STOP_SECONDS = 20.0  # after which supervisord ends one that was told to stop
 START_SECONDS = 0.7
 
 
+PLACE = b'["position",0,[]]'
+
+
 class Sandbox:
     """In place of the heavy lane's: the picture is as it is, after a while."""
 
@@ -42,10 +46,24 @@ class Sandbox:
 
     async def close(self) -> None: ...
 
-    async def run(self, function: object, type: str, body: bytes, *_: object) -> Attempt:
+    async def run(self, function: object, type: str, body: bytes, *_: object, **__: object) -> Attempt:
         seconds = asyncio.get_running_loop().dice.expovariate(4)  # type: ignore[attr-defined]
         await asyncio.sleep(seconds)
-        return Attempt(Publish(body), seconds)
+        return Attempt(Publish(body, place=PLACE if type == "geojson" else b""), seconds)
+
+
+class Placer:
+    """In place of the light lane's: some CRS are known, some are looked up for a while, and some places are found."""
+
+    def __init__(self, _: object) -> None: ...
+
+    def now(self, job: Job, effect: Publish) -> Publish | None:
+        dice = asyncio.get_running_loop().dice  # type: ignore[attr-defined]
+        return replace(effect, place=dice.choice([b"", PLACE])) if dice.random() < 0.5 else None
+
+    async def later(self, job: Job, effect: Publish) -> Publish:
+        await asyncio.sleep(asyncio.get_running_loop().dice.expovariate(4))  # type: ignore[attr-defined]
+        return replace(effect, place=PLACE)
 
 
 class Program:
@@ -164,6 +182,7 @@ def no_machine(loop: Loop, network: Network, fronts: dict[str, Services], *, on_
         "gischat.front.dispatch.gateway.identity": identity,
         "gischat.front.dispatch.gateway.is_gone": is_gone,
         "worker.__main__.Sandbox": Sandbox,
+        "worker.__main__.Placer": Placer,
         "tests.support.peers.connect": sockets.connect,
     }
     with ExitStack() as stack:

@@ -36,7 +36,7 @@ def test_where_nothing_breaks_everything_is_delivered() -> None:
     assert not world.run()
     types = {sent.type for sent in world.ledger.sent.values()}
     balance = world.ledger.balance()
-    assert types == {"text", "image"}
+    assert types == {"text", "image", "position", "geojson"}
     assert (balance.delivered, balance.refused, balance.gaps) == (balance.sent, 0, 0)
 
 

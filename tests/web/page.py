@@ -16,6 +16,9 @@ DEADLINE = 40.0  # seconds, on a busy machine too; only a test that fails waits 
 # Said by the browser itself whenever a server is away, and not to be prevented.
 LOST_LINE = "WebSocket connection to"
 
+# Messages that the server has broadcast: others wait, or were refused.
+PUBLISHED = ".message:not(.unsent)"
+
 T = TypeVar("T")
 
 
@@ -35,11 +38,23 @@ class Page:
         self.downloads.mkdir(exist_ok=True)
         behaviour = {"behavior": "allow", "downloadPath": str(self.downloads)}
         self.browser.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
-        remembered = {"origin": self.base_url, "storageTypes": "local_storage"}
-        self.browser.execute_cdp_cmd("Storage.clearDataForOrigin", remembered)
+        self.forget()
         self.resize(1200, 800)
-        self._log("performance")  # the browser's own start page
+        for kind in ("performance", "browser"):  # the browser's own start page, and what came after the last page's end
+            self._log(kind)
         self.browser.get(self.base_url + path)
+
+    def forget(self) -> None:
+        """Take away all that the browser keeps of the page, and leave it: what a tab keeps goes from within."""
+        if self.browser.current_url.startswith(self.base_url):
+            self.browser.execute_script("sessionStorage.clear()")
+            self.browser.get("about:blank")
+        remembered = {"origin": self.base_url, "storageTypes": "local_storage,indexeddb,cache_storage,service_workers"}
+        self.browser.execute_cdp_cmd("Storage.clearDataForOrigin", remembered)
+
+    def reload(self) -> None:
+        """Load the page again, in the same tab."""
+        self.browser.refresh()
 
     def resize(self, width: int, height: int) -> None:
         """Show the page on a screen of that size."""
@@ -47,8 +62,11 @@ class Page:
         self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
     def show_in(self, scheme: str) -> None:
-        """Prefer `light` or `dark` colours."""
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        """Prefer `light` or `dark` colours, without any in between."""
+        features = [
+            {"name": "prefers-color-scheme", "value": scheme},
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]
         self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
     def lose_network(self) -> None:
@@ -67,6 +85,7 @@ class Page:
         """Leave the page: its connection ends."""
         self._read_logs()
         self.regain_network()
+        self.forget()
         self.browser.get("about:blank")
 
     # What happens behind the scenes
@@ -127,20 +146,28 @@ class Page:
     # Reading
 
     def message(self, words: str) -> WebElement:
-        """The message in which these words can be read."""
+        """The message in which these words can be read, as soon as it is published."""
 
         def saying() -> WebElement | None:
-            return next((message for message in self.all(".message") if words in message.text), None)
+            return next((message for message in self.all(PUBLISHED) if words in message.text), None)
 
         return self.wait(saying, f"a message with {words!r}")
 
     def texts(self) -> list[str]:
-        """The messages' bodies, from top to bottom."""
-        return [body.text for body in self.all(".message .body")]
+        """The bodies of the messages that are published, from top to bottom."""
+        return [body.text for body in self.all(f"{PUBLISHED} .body")]
+
+    def unsent(self, words: str = "") -> WebElement:
+        """What was written here, and refused, in which these words can be read."""
+
+        def waiting() -> WebElement | None:
+            return next((message for message in self.all(".message.refused") if words in message.text), None)
+
+        return self.wait(waiting, f"a message that was not sent, with {words!r}")
 
     def people(self) -> list[str]:
         """The nicknames on the list, as they stand there."""
-        return [name.text for name in self.all("#nicknames li span:nth-child(2)")]
+        return [name.text for name in self.all("#nicknames li bdi")]
 
     def until_people(self, *names: str) -> None:
         """Wait until the list has these names and no others."""
@@ -175,18 +202,24 @@ class Page:
 
     def downloaded(self, link: WebElement) -> str:
         """Click a download and return the saved file's content."""
-        name = link.get_attribute("download")
+        name = link.get_attribute("data-file")
         assert name
         link.click()
         file = self.downloads / name
-        self.wait(file.exists, f"{name} to be saved")
+        # A browser may begin with an empty file under that name.
+        self.wait(lambda: file.exists() and file.stat().st_size > 0 and not self._is_saving, f"{name} to be saved")
         return file.read_text("utf-8")
+
+    @property
+    def _is_saving(self) -> bool:
+        return any(self.downloads.glob("*.crdownload"))
 
     # Doing
 
     def join(self, channel: str, nickname: str = "") -> None:
         """Go into a channel, by keyboard alone; wait until the page is there, and registered."""
         self.choose(channel)
+        self.find("#nickname").clear()
         self.find("#nickname").send_keys(nickname, Keys.ENTER)
         if nickname:
             self.until_shown(f"{nickname} joined")

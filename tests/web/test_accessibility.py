@@ -6,11 +6,13 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from selenium.webdriver import Keys
 
 from tests.support.contract import BROADCAST, sample, words
 from tests.support.pictures import phone_photo
 from tests.web.conftest import Browse, Join
 from tests.web.page import LOST_LINE, Page
+from tests.web.test_map import READBACK
 
 AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
 RUN = """
@@ -93,9 +95,9 @@ async def test_the_room(browse: Browse, join: Join, channel: str, audit: Audit, 
     await jane.send(type="text", text=f"{words()} https://example.org/ 🗺️", **reply)
     await jane.send(type="text", text=words(), author="jane", in_reply_to_id="8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11")
     page.say(own := words())
-    page.until_shown(own)
+    page.message(own)
     await jane.send(type="like", liker_author="jane", liked_author="john", message=own)
-    page.until_shown("likes")
+    page.wait(lambda: "♥ jane" in page.message(own).text, "the like to be shown")
     adam = await join(channel, "adam")
     await adam.leave()
     page.until_shown("adam left")
@@ -113,8 +115,25 @@ async def test_the_room(browse: Browse, join: Join, channel: str, audit: Audit, 
     bad.write_bytes(b"no picture")
     page.pick(bad)
     page.find("#send").click()
-    page.find("#notice")
+    page.unsent()
     audit.look(page, "refused")
+    page.find("#text").send_keys(Keys.CONTROL, "a")
+    page.find("#text").send_keys("@ja")
+    page.find("#completions")
+    audit.look(page, "completing a mention")
+    page.find("#text").send_keys(Keys.ESCAPE)
+    page.find(".picture-link").click()
+    page.find("#large img")
+    audit.look(page, "large picture")
+    page.find("#large-close").click()
+    page.find("#leave").click()
+    page.find("#question")
+    audit.look(page, "leaving with something unsent")
+    page.find("#question button[autofocus]").click()
+    page.find("#settings-open").click()
+    page.find("#settings")
+    audit.look(page, "settings")
+    page.find("#settings form > button").click()
     page.resize(*PHONE)
     page.find("#people-toggle").click()
     page.find("#people")
@@ -125,9 +144,49 @@ async def test_the_room(browse: Browse, join: Join, channel: str, audit: Audit, 
     audit.look(page, "connection lost")
 
 
+async def test_several_rooms(browse: Browse, join: Join, fresh_channels: Iterator[str], audit: Audit) -> None:
+    first, second = next(fresh_channels), next(fresh_channels)
+    john, page = await join(first, "john"), browse()
+    page.join(first, "jane")
+    page.find("#more-rooms").click()
+    page.find("#back")
+    audit.look(page, "lobby with a room to go back to")
+    page.join(second, "jane")
+    await john.say(f"@jane {words()}", author="john")
+    page.find(".badge.mentioned")
+    audit.look(page, "two rooms, one with a mention")
+    page.find("#rooms .tab:first-child").click()
+    stranger = await join(first)
+    page.message(await stranger.say(author="harry"))
+    page.message(await stranger.say(author="Jane"))
+    audit.look(page, "authors who are not registered")
+
+
 async def test_the_room_for_who_reads_along(browse: Browse, join: Join, channel: str, audit: Audit) -> None:
     jane, page = await join(channel, "jane"), browse()
     await jane.say(text := words())
     page.join(channel)
     page.until_shown(text)
     audit.look(page, "reading along")
+
+
+async def test_the_map(browse: Browse, join: Join, channel: str, audit: Audit) -> None:
+    jane, page = await join(channel, "jane"), browse()
+    page.join(channel, "john")
+    page.find("#map-toggle").click()
+    page.expected_errors = READBACK
+    page.find(".map-empty")
+    audit.look(page, "empty map")
+    for type_ in ("geojson", "crs", "bbox", "position"):
+        await jane.send(**sample(type_, crs_wkt="", crs_authid="EPSG:2154"))
+    page.wait(lambda: len(page.all(".thumbnail")) == 4, "four small maps")
+    page.find(".map-tools .wide").click()
+    page.find(".map-list summary, .map-list .map-item").click()
+    audit.look(page, "what is on the map")
+    page.all(".thumbnail")[0].click()
+    page.find(".map-details")
+    audit.look(page, "what was chosen")
+    page.find("#map .map-tools button:last-child").click()
+    page.find("#share").click()
+    page.find("dialog[open] .offers")
+    audit.look(page, "what may be shared")

@@ -21,6 +21,7 @@ TEMPLATE = "/channel/{channel}/"
 METRICS = "/metrics"
 GETS = [path for path, item in PATHS.items() if "get" in item and not path.endswith("/ws") and path != METRICS]
 OF_A_CHANNEL = [path for path in GETS if path.startswith(TEMPLATE)]
+OF_A_MESSAGE = [path for path in GETS if "{id}" in path]
 PUT_TEXT = TEMPLATE + "text"
 REPLIED = "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11"
 
@@ -38,20 +39,26 @@ async def described(rest: Rest) -> Description:
     return Description(await rest.get("/openapi.json"))
 
 
-async def ask(rest: Rest, method: str, path: str, channel: str, body: str | None = None) -> tuple[str, list[str]]:
+async def ask(
+    rest: Rest, method: str, template: str, channel: str, body: str | None = None, id: str = REPLIED
+) -> tuple[str, list[str]]:
     """The status of an answer, and what is wrong with it by the server's own description."""
+    path = template.replace("{id}", id)
     description = await described(rest)
     concrete = channel_path(channel, path.removeprefix(TEMPLATE)) if path.startswith(TEMPLATE) else path
     answer = await rest.fetch(concrete, method, body)
     status = str(answer.code)
-    return status, answer_faults(description, description.operation(method, path), status, answer.body)
+    return status, answer_faults(description, description.operation(method, template), status, answer.body)
 
 
 def answer_faults(description: Description, operation: Operation, status: str, body: bytes) -> list[str]:
     """What is wrong with an answer: a status or a body that the operation does not name."""
     if status not in operation.responses:
         return [f"{status} is not described"]
-    schema = operation.responses[status]["content"]["application/json"]["schema"]
+    (content,) = operation.responses[status]["content"].values()
+    schema = content["schema"]
+    if schema.get("format") == "binary":
+        return []
     return description.faults_by(schema, json.loads(body))
 
 
@@ -59,8 +66,14 @@ async def test_what_is_got_is_as_described(rest: Rest, join: Join, channel: str)
     # So that no list is empty, and one of everything is stored.
     john = await join(channel, "john")
     await send_all(john, [sample(type_) for type_ in BROADCAST])
+    shared = next(message for message in john.received if message["type"] == "position")
     for path in GETS:
-        assert await ask(rest, "GET", path, channel) == ("200", []), path
+        assert await ask(rest, "GET", path, channel, id=shared["id"]) == ("200", []), path
+
+
+async def test_a_message_that_is_not_stored_is_answered_as_described(rest: Rest, channel: str) -> None:
+    for path in OF_A_MESSAGE:
+        assert await ask(rest, "GET", path, channel) == ("404", []), path
 
 
 async def test_an_unknown_channel_is_answered_as_described(rest: Rest) -> None:

@@ -17,8 +17,11 @@ from tests.wire.conftest import Join
 
 MAPS = "https://maps.example.org"
 EVIL = "https://evil.example"
+TILES = "https://{a-c}.tiles.example.org/{z}/{x}/{y}.png"
 
-READ = ["/version", "/channels", "/rules", "/status", "/openapi.json", "/channel/QGIS/users", "/channel/QGIS/last"]
+OF_QGIS = ["users", "last", "features.geojson", "features.geojson?type=bbox"]
+READ = ["/version", "/channels", "/rules", "/status", "/map", "/openapi.json"]
+READ += [f"/channel/QGIS/{name}" for name in OF_QGIS]
 EVERYTHING = [
     *READ,
     "/",
@@ -37,7 +40,7 @@ EVERYTHING = [
 @pytest.fixture(scope="module")
 def open_house(open_stack: StackFactory) -> Iterator[Stack]:
     """A front that admits the pages of one other site."""
-    with open_stack(heavy=0, allowed_origins=MAPS) as stack:
+    with open_stack(heavy=0, allowed_origins=MAPS, map_tiles_url=TILES, map_attribution="Ours") as stack:
         yield stack
 
 
@@ -66,6 +69,17 @@ async def test_every_answer_says_what_may_be_done_with_it(rest: Rest) -> None:
         assert headers["Server"] == "gischat"
         # Data may load nothing at all
         assert path not in READ or "'self'" not in policy
+
+
+async def test_only_an_operators_own_tiles_may_come_from_elsewhere(rest: Rest, house: Rest) -> None:
+    for path in ("/", "/web/chat.js"):
+        assert "tiles" not in (await rest.fetch(path)).headers["Content-Security-Policy"]
+        policy = (await house.fetch(path)).headers["Content-Security-Policy"]
+        assert "; img-src https://*.tiles.example.org 'self' data: blob:; connect-src 'self'; " in policy
+    assert (await rest.get("/map"), await house.get("/map")) == (
+        {"code": "/web/built/map.js", "tiles": None, "attribution": ""},
+        {"code": "/web/built/map.js", "tiles": TILES, "attribution": "Ours"},
+    )
 
 
 @pytest.mark.parametrize(("method", "status"), [("POST", 405), ("PATCH", 405), ("PUT", 422)])

@@ -99,7 +99,10 @@ async def test_an_open_channel_is_open_whatever_token_comes(enter: Enter) -> Non
     await plain.until(text=await with_token.say())
 
 
-@pytest.mark.parametrize(("method", "end"), [("GET", "users"), ("GET", "last"), ("PUT", "text")])
+HTTP = [("GET", "users"), ("GET", "last"), ("GET", "features.geojson"), ("PUT", "text")]
+
+
+@pytest.mark.parametrize(("method", "end"), HTTP)
 async def test_http_asks_for_it_as_well(rest: Rest, enter: Enter, method: str, end: str) -> None:
     member = await enter()
     await member.until(text=await member.say())

@@ -1,6 +1,7 @@
 """What a consumer counts of its jobs; Redis is a fake that hands it what the test wants."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
@@ -8,9 +9,13 @@ import pytest
 from gischat.broker.entries import Job, Source
 from gischat.observability import metrics
 from gischat.protocol.messages import Lane, new_id
-from worker.consumer import LightConsumer
-from worker.effects import Effect
+from tests.support.settings import settings
+from worker.attempts import Attempt
+from worker.consumer import HeavyConsumer, LightConsumer
+from worker.effects import DeadLetter, Effect, FailureReason, Publish
 from worker.gateway import Delivery
+from worker.placing import Placer
+from worker.sandbox import Crashed, OutOfMemory, TimedOut
 
 
 def held(type: str = "text") -> Delivery:
@@ -33,27 +38,27 @@ class FakeGateway:
     async def load_scripts(self) -> None:
         pass
 
-    async def own(self, channel: str, count: int) -> list[Delivery]:
+    async def claim_own(self, channel: str, count: int) -> list[Delivery]:
         return []
 
     async def begin_read(self, channels: object, *, count: int, wait: float) -> list[Delivery]:
         new, self.new = self.new, []
         return new
 
-    def held(self, answer: list[Delivery]) -> list[Delivery]:
+    def deliveries(self, answer: list[Delivery]) -> list[Delivery]:
         return answer
 
-    async def look_for_damage(self) -> None:
+    async def exclude_damaged(self) -> None:
         pass
 
-    async def abandoned(self, channel: str, idle: float, count: int) -> list[Delivery]:
+    async def claim_stale(self, channel: str, idle: float, count: int) -> list[Delivery]:
         left, self.left = self.left, []
         return left
 
-    async def forget_consumers(self, channel: str, idle: float) -> int:
+    async def delete_idle_consumers(self, channel: str, idle: float) -> int:
         return 0
 
-    def carry_out(self, held: Delivery, effect: Effect, *, before_reading: bool = False) -> "asyncio.Future[int]":
+    def commit(self, held: Delivery, effect: Effect, *, before_reading: bool = False) -> "asyncio.Future[int]":
         self.ended.append(held)
         ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         ended.set_result(1)
@@ -67,7 +72,7 @@ def gateway() -> FakeGateway:
 
 @pytest.fixture
 def consumer(gateway: FakeGateway) -> LightConsumer:
-    return LightConsumer(cast(Any, gateway))
+    return LightConsumer(cast(Any, gateway), Placer(cast(Any, None)))
 
 
 def number_measured(type: str) -> float:
@@ -75,13 +80,13 @@ def number_measured(type: str) -> float:
 
 
 async def test_every_job_of_a_batch_is_measured_by_its_type(consumer: LightConsumer, gateway: FakeGateway) -> None:
-    before = {type: number_measured(type) for type in ("text", "crs")}
-    gateway.new = [held("text"), held("crs"), held("text"), held("of another version")]
+    before = {type: number_measured(type) for type in ("text", "model")}
+    gateway.new = [held("text"), held("model"), held("text"), held("of another version")]
     await consumer._run_once()
     await consumer._run_once()  # in which the ends of the first have been told
     assert len(gateway.ended) == 4
     assert number_measured("text") == before["text"] + 2
-    assert number_measured("crs") == before["crs"] + 1
+    assert number_measured("model") == before["model"] + 1
 
 
 async def test_jobs_that_are_taken_over_are_counted(consumer: LightConsumer, gateway: FakeGateway) -> None:
@@ -90,3 +95,52 @@ async def test_jobs_that_are_taken_over_are_counted(consumer: LightConsumer, gat
     await consumer._run_once()
     assert len(gateway.ended) == 2
     assert metrics.JOBS_RECLAIMED.labels("light").amount == before + 2
+
+
+# A layer whose place breaks what works it out
+
+
+class FakeSandbox:
+    """In place of a `Sandbox`: each run comes out as the test wants."""
+
+    def __init__(self, outcomes: Sequence[Attempt | Exception]) -> None:
+        self._outcomes = iter(outcomes)
+        self.placed: list[bool] = []  # of each run, whether a place was asked for
+
+    async def run(self, function: object, *arguments: object, is_placed: bool) -> Attempt:
+        self.placed.append(is_placed)
+        outcome = next(self._outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+DONE = Attempt(Publish(b"{}"), 0.1)
+CRASHED = Crashed("ended by signal 11")
+
+
+@pytest.mark.parametrize(
+    ("type_", "outcomes", "cause", "placed"),
+    [
+        ("geojson", [DONE], None, [True]),
+        ("geojson", [TimedOut("took too long"), DONE], None, [True, False]),
+        ("geojson", [OutOfMemory("needed too much"), DONE], None, [True, False]),
+        ("geojson", [CRASHED, CRASHED, DONE], None, [True, False, False]),
+        ("geojson", [CRASHED] * 4, FailureReason.CRASHED, [True, False, False, False]),
+        ("geojson", [TimedOut("took too long")] * 2, FailureReason.TIMED_OUT, [True, False]),
+        ("geojson", [ValueError("a bug")], FailureReason.EXCEPTION, [True]),
+        ("image", [CRASHED] * 3, FailureReason.CRASHED, [False] * 3),
+    ],
+)
+async def test_a_layer_that_breaks_the_sandbox_is_done_without_its_place(
+    gateway: FakeGateway, type_: str, outcomes: list[Any], cause: FailureReason | None, placed: list[bool]
+) -> None:
+    sandbox = FakeSandbox(outcomes)
+    consumer = HeavyConsumer(cast(Any, gateway), settings(), cast(Any, sandbox), [], cast(Any, None))
+    attempt = await consumer._attempt(held(type_), None)
+    assert sandbox.placed == placed
+    if cause is None:
+        assert attempt == DONE
+    else:
+        assert isinstance(attempt.effect, DeadLetter)
+        assert attempt.effect.failure is cause

@@ -50,8 +50,8 @@ def light(type_: str, **changes: Any) -> Effect:
 def heavy(type_: str, body: bytes, limits: Settings = SETTINGS) -> bytes:
     """As the sandbox does it: function, arguments and result travel between processes."""
     function, *arguments = pickle.loads(pickle.dumps((HEAVY[type_], body, limits)))
-    result: bytes = pickle.loads(pickle.dumps(function(*arguments)))
-    return result
+    result: Publish = pickle.loads(pickle.dumps(function(*arguments)))
+    return result.body
 
 
 def refusal(type_: str, body: bytes) -> str:
@@ -173,6 +173,22 @@ def test_a_layer_keeps_its_numbers_and_members_as_they_are() -> None:
     kept = msgspec.json.decode(heavy("geojson", body))["geojson"]
     assert kept == document
     assert [type(number) for number in kept["features"][0]["other"]] == [float, int, type(None)]
+
+
+@pytest.mark.parametrize(
+    ("wkt", "authid", "name"),
+    [
+        ("", "EPSG:2154", "RGF93 v1 / Lambert-93"),
+        (" ", "epsg:27700", "OSGB36 / British National Grid"),
+        ("", "EPSG:999999", None),
+        ('PROJCS["mine"]', "EPSG:2154", None),
+    ],
+)
+def test_a_layer_whose_crs_is_only_named_gets_its_text(wkt: str, authid: str, name: str | None) -> None:
+    body = accepted("geojson", crs_wkt=wkt, crs_authid=authid)
+    published = msgspec.json.decode(HEAVY["geojson"](body, SETTINGS, is_placed=True).body)
+    found = published["crs_wkt"]
+    assert f'["{name}"' in found if name else found == wkt
 
 
 def test_too_many_features_are_refused_in_the_contracts_words() -> None:

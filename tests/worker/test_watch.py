@@ -16,7 +16,7 @@ class Consumer:
     """A consumer whose loop stands still from its beginning on."""
 
     def __init__(self) -> None:
-        self.turned_at = asyncio.get_running_loop().time()
+        self.last_progress_at = asyncio.get_running_loop().time()
         self.may_answer = asyncio.Event()
         self.gateway = SimpleNamespace(lane="light", answers=self._answers)
 
@@ -47,7 +47,7 @@ async def test_one_that_stood_still_while_redis_was_away_is_not() -> None:
     await pass_time(DEAF_SECONDS - 0.1)
     # Then it is not deaf yet, and if it goes on, not at all
     assert not watch.done()
-    consumer.turned_at = asyncio.get_running_loop().time()
+    consumer.last_progress_at = asyncio.get_running_loop().time()
     await pass_time(DEAF_SECONDS - 0.1)
     assert not watch.done()
     watch.cancel()

@@ -1,7 +1,8 @@
 -- Ends a job with one publication: acknowledge, publish and store, all or nothing. A message that was published before is
--- not published again: its sender is told what was, or why that is not so. Where people have to be registered, `not_yours`
--- is what a sender is told who is not the `author`, of whose nickname that is the key.
-local entry, size, source, id, sender, digest, outcome, kind, body, stored, used, not_yours, author = unpack(ARGV)
+-- not published again: its sender is told what was, or why that is not so. `located` is where it is on the map, '' if nowhere.
+-- Where people have to be registered, `not_yours` is what a sender is told who is not the `author`, of whose nickname that is
+-- the key.
+local entry, size, source, id, sender, digest, outcome, kind, body, stored, located, used, not_yours, author = unpack(ARGV)
 
 if not ack(entry, size) then return 0 end
 local verdict, own_id = judge(source, sender, id, digest)
@@ -15,6 +16,10 @@ else
   body = under_id(body, id, own_id)
   local place = publish(source, outcome, '', kind, own_id, body)
   note_sender(source, sender, own_id, digest, place)
-  if stored == '1' then store(body) end
+  if stored == '1' then
+    -- The message's id stands in each of its features.
+    if id ~= own_id then located = located:gsub(id:gsub('%-', '%%-'), own_id) end
+    store(body, own_id, located ~= '' and place .. ' ' .. located)
+  end
 end
 return 1

@@ -10,7 +10,7 @@ for _, body in ipairs(redis.call('LRANGE', HISTORY, 0, -1)) do
   local id = body:match('"id":"(.-)"')
   if is_all or is_wanted[id] then
     redis.call('LREM', HISTORY, 1, body)
-    redis.call('HINCRBY', COUNTERS, 'history_bytes', -#body)
+    redis.call('HINCRBY', COUNTERS, 'history_bytes', -forget_message(body))
     is_wanted[id] = nil
     table.insert(found, id)
   end
@@ -22,6 +22,8 @@ end
 if #found == 0 and not is_all then return 0 end
 
 if is_all then
+  redis.call('DEL', PLACES)
+  redis.call('HDEL', COUNTERS, 'places')
   redis.call('HSET', COUNTERS, 'deleted_to', redis.call('HGET', COUNTERS, 'published') or 0)
 else
   local at = milliseconds()

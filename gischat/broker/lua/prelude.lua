@@ -4,11 +4,11 @@
 -- answer before it has made unnecessary.
 
 local INBOX, OUTBOX, OUTBOX_SIZES, COUNTERS, INBOX_BYTES, HISTORY, IDS, FRONTS, COUNTS, USERS, NICKNAMES, DEAD, REAPED,
-  SENDERS = unpack(KEYS)
+  SENDERS, PLACES = unpack(KEYS)
 
--- Behind these stand the keys that only some scripts are handed, and then, where a job's body is kept chunked_size, those of its
+-- Behind these stand the keys that only some scripts are handed, and then, where a job's body is kept in chunks, those of its
 -- chunks.
-local FIRST_OWN = 15
+local FIRST_OWN = 16
 local FIRST_CHUNK = FIRST_OWN + OWN_KEYS
 local chunks = #KEYS + 1 - FIRST_CHUNK
 
@@ -126,22 +126,55 @@ local function publish(source, outcome, to, kind, id, body)
   return place
 end
 
--- The newest always stays.
-local function store(body)
+-- A message that is stored no more takes its place along. Returns how many bytes both had; most have no place.
+local function forget_message(body)
+  local kind, id = body:match('^{"type":"(%a+)","id":"(.-)"')
+  if not kind or not PLACED:find(' ' .. kind .. ' ', 1, true) then return #body end
+  local place = redis.call('HGET', PLACES, id)
+  if not place then return #body end
+  redis.call('HDEL', PLACES, id)
+  redis.call('HINCRBY', COUNTERS, 'places', -1)
+  return #body + #place
+end
+
+-- The bytes of all that is stored, counted anew; places without a message go.
+local function count_history()
+  local bytes, is_there, places = 0, {}, redis.call('HGETALL', PLACES)
+  for _, body in ipairs(redis.call('LRANGE', HISTORY, 0, -1)) do
+    bytes = bytes + #body
+    is_there[body:match('"id":"(.-)"') or ''] = true
+  end
+  for index = 1, #places, 2 do
+    if is_there[places[index]] then
+      bytes = bytes + #places[index + 1]
+    else
+      redis.call('HDEL', PLACES, places[index])
+    end
+  end
+  redis.call('HSET', COUNTERS, 'history_bytes', bytes, 'places', redis.call('HLEN', PLACES))
+  return bytes
+end
+
+-- Stores the place of a message. Whether all that was counted before is still there.
+local function store_place(id, place)
+  local is_new = redis.call('HSET', PLACES, id, place)
+  return redis.call('HINCRBY', COUNTERS, 'places', is_new) == redis.call('HLEN', PLACES) and is_new == 1
+end
+
+-- A message, and its place where it has one: both count towards the bounds. The newest always stays.
+local function store(body, id, place)
   if HISTORY_MESSAGES == 0 then return end
-  local length, grown = redis.call('RPUSH', HISTORY, body), #body
+  local length, grown = redis.call('RPUSH', HISTORY, body), #body + (place and #place or 0)
+  local is_counted = not place or store_place(id, place)
   if length > HISTORY_MESSAGES then -- as a rule, one goes for one that comes
-    grown = grown - #redis.call('LPOP', HISTORY)
+    grown = grown - forget_message(redis.call('LPOP', HISTORY))
     length = length - 1
   end
   local bytes = redis.call('HINCRBY', COUNTERS, 'history_bytes', grown)
-  if length == 1 or bytes == grown or bytes < 0 then -- the history is gone, or what was counted
-    bytes = 0
-    for _, stored in ipairs(redis.call('LRANGE', HISTORY, 0, -1)) do bytes = bytes + #stored end
-    redis.call('HSET', COUNTERS, 'history_bytes', bytes)
-  end
+  -- The history is gone, or its places, or what was counted.
+  if length == 1 or bytes == grown or bytes < 0 or not is_counted then bytes = count_history() end
   while length > 1 and (length > HISTORY_MESSAGES or bytes > HISTORY_BYTES) do
-    bytes = redis.call('HINCRBY', COUNTERS, 'history_bytes', -#redis.call('LPOP', HISTORY))
+    bytes = redis.call('HINCRBY', COUNTERS, 'history_bytes', -forget_message(redis.call('LPOP', HISTORY)))
     length = length - 1
   end
 end

@@ -58,6 +58,10 @@ class CachedBody(NamedTuple):
     body: bytes
     etag: str
 
+    @classmethod
+    def of(cls, body: bytes) -> "CachedBody":
+        return cls(body, f'"{blake2b(body, digest_size=16).hexdigest()}"')
+
 
 class ReadPacer:
     """Spreads large reads over time: so many bytes a second, whichever channels they are of.
@@ -123,7 +127,7 @@ class CachedAnswer:
         version = self._version_read = self._version
         body = await self._read()
         self._size = len(body)
-        answer = CachedBody(body, f'"{blake2b(body, digest_size=16).hexdigest()}"')
+        answer = CachedBody.of(body)
         if version == self._version:
             self.fresh = answer
             asyncio.get_running_loop().call_later(self._seconds, self._drop, answer)

@@ -24,6 +24,7 @@ from gischat.front.dispatch.gateway import Gateway, Snapshot
 from gischat.front.transport.frames import text_frame
 from gischat.observability import metrics
 from gischat.observability.metrics import BufferedCounter
+from gischat.protocol import places
 from gischat.protocol.messages import folded, uncompliant
 from gischat.timings import Timings
 
@@ -90,6 +91,10 @@ class Room:
         self.stored = SharedRead(lambda: gateway.snapshot(channel))
         self.last = CachedAnswer(self._encode_last, pace, timings.answer_kept)
         self.users = CachedAnswer(self._encode_users, seconds=timings.answer_kept)
+        self._places = SharedRead(lambda: gateway.places(channel))
+        self._places_bytes = 0  # of the last read
+        self._pace = pace
+        self.features = CachedAnswer(self._encode_features, pace, timings.answer_kept)
         self.recent = recent or RecentMessages(timings=timings)
         self._replays = replays or ReadPacer(REPLAYED_BYTES_PER_SECOND)
         self._retained = SharedRead(self._read_retained)
@@ -167,6 +172,7 @@ class Room:
             self.on_count()
             return
         self.last.invalidate()
+        self.features.invalidate()
         if publication.type in ("newcomer", "exiter"):
             self.users.invalidate()
 
@@ -483,6 +489,17 @@ class Room:
     async def _encode_last(self) -> bytes:
         # The messages are stored as JSON: nothing is parsed to be written again.
         return b"[" + b",".join((await self.stored.get()).history) + b"]"
+
+    async def chosen_features(self, wanted: places.Wanted) -> bytes:
+        """What the stored messages show on a map, of that what is wanted, as GeoJSON."""
+        if self._pace is not None:
+            await self._pace.wait(self._places_bytes)
+        return await self._encode_features(wanted)
+
+    async def _encode_features(self, wanted: places.Wanted = places.ALL) -> bytes:
+        stored = await self._places.get()
+        self._places_bytes = sum(map(len, stored))
+        return places.collection(map(places.decode, stored), wanted)
 
     async def _encode_users(self) -> bytes:
         nicknames = await self._gateway.nicknames(self.channel)

@@ -121,6 +121,12 @@ def _age(place: bytes, now: int) -> float:
     return max(now - int(place.partition(b"-")[0]), 0) / 1000
 
 
+def _entry_and_place(held: bytes) -> tuple[tuple[int, ...], bytes]:
+    """The place of a message's entry in the outbox, by which messages are in order, and its place on the map."""
+    entry, _, place = held.partition(b" ")
+    return tuple(map(int, entry.split(b"-"))), place
+
+
 class OutboxReader:
     """Reads the outboxes of some channels over a connection of its own, for a read waits."""
 
@@ -275,6 +281,24 @@ class Gateway:
         """The stored messages."""
         published, history = await self._read(self._scripts.snapshot, channel)
         return Snapshot(published, history)
+
+    async def message(self, channel: str, id: str) -> bytes | None:
+        """A stored message; None where it is not stored (any more)."""
+        keys = self._keys[channel].for_script()
+        found: bytes | None = await self._answered(self._histories.run(self._scripts.message, keys, (id,)))
+        return found
+
+    async def places(self, channel: str) -> list[bytes]:
+        """Where the stored messages are, oldest first, as `gischat.protocol.places` encodes it."""
+        key = self._keys[channel].places
+        held = await self._answered(self._histories.call("HGETALL", key, key=key))
+        return [place for _, place in sorted(map(_entry_and_place, held[1::2]))]
+
+    async def place(self, channel: str, id: str) -> bytes | None:
+        """Where a stored message is; None where it has no place, or is not stored (any more)."""
+        key = self._keys[channel].places
+        held = await self._answered(self._histories.call("HGET", key, id, key=key))
+        return None if held is None else _entry_and_place(held)[1]
 
     async def retained(self, channel: str, up_to: int, max_bytes: int) -> list[Entry]:
         """The publications that Redis retains up to that number, oldest first: what can be told those that come back.

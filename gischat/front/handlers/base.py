@@ -5,6 +5,7 @@ nothing is framed, and no address of ours, which may hold a token, is told to th
 """
 
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,6 +21,8 @@ COMMON_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
+WEB = Path(__file__).parents[2] / "web"
+
 # Byte for byte: the QGIS plugin compares it, and RFC 8259 §11 knows no charset.
 JSON = "application/json"
 
@@ -30,7 +33,11 @@ _OF_OUR_OWN = ("script-src 'self'", "style-src 'self'", "img-src 'self' data: bl
 FOR_DATA = "; ".join(_EMBEDDED_BY_NOBODY)
 FOR_SWAGGER_UI = "; ".join((*_EMBEDDED_BY_NOBODY, *_OF_OUR_OWN))
 # Our own page makes its elements one by one: a string that is to become markup is a fault, and the browser stops it.
-FOR_OUR_PAGE = f"{FOR_SWAGGER_UI}; require-trusted-types-for 'script'; trusted-types 'none'"
+# The one policy names the worker that keeps the page for when there is no network; see web/install.js.
+FOR_OUR_PAGE = (
+    f"{FOR_SWAGGER_UI}; manifest-src 'self'; worker-src 'self'; require-trusted-types-for 'script';"
+    " trusted-types gischat-worker"
+)
 
 
 class Handler(RequestHandler):
@@ -39,6 +46,7 @@ class Handler(RequestHandler):
     __slots__ = ()  # see ChannelSocket
 
     CONTENT_SECURITY_POLICY = FOR_DATA
+    MEDIA_TYPE = JSON
 
     def set_default_headers(self) -> None:
         for name, value in COMMON_HEADERS.items():
@@ -53,10 +61,11 @@ class Handler(RequestHandler):
 
     def answer(self, content: Any, status: int = 200) -> None:
         self.set_status(status)
-        self.answer_json(msgspec.json.encode(content))
+        self.set_header("Content-Type", JSON)
+        self.finish(msgspec.json.encode(content))
 
     def answer_json(self, body: bytes) -> None:
-        self.set_header("Content-Type", JSON)
+        self.set_header("Content-Type", self.MEDIA_TYPE)
         self.finish(body)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from tornado.routing import URLSpec
 
-from gischat.front.handlers.base import FOR_SWAGGER_UI
+from gischat.front.handlers.base import FOR_SWAGGER_UI, WEB
 from gischat.front.handlers.rest import Moved, Page, PublicHandler
 from gischat.front.services import Services
 from gischat.settings import Settings
@@ -23,7 +23,7 @@ def routes(front: Services) -> list[URLSpec]:
     return [
         URLSpec(r"/openapi\.json", OpenApi, {"front": front}),
         URLSpec(r"/docs/", Moved, {"url": "../docs"}),  # where the page's relative addresses hold
-        URLSpec(r"/docs()", Docs, {"path": str(Path(__file__).parents[2] / "web")}),
+        URLSpec(r"/docs()", Docs, {"path": str(WEB)}),
         URLSpec(r"/docs/(swagger-ui\.css|swagger-ui-bundle\.js)", Page, {"path": str(_swagger_ui())}),
     ]
 

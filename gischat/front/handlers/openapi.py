@@ -17,6 +17,8 @@ from marshmallow import Schema, fields, validate
 from gischat import __version__
 from gischat.front.auth.channel_auth import TOKEN_PARAMETER
 from gischat.front.handlers import admin_schemas
+from gischat.front.handlers.features import GEOJSON, GEOPACKAGE
+from gischat.protocol import places
 from gischat.protocol import schemas as protocol
 from gischat.protocol.parsing import NULL_IS_ABSENT
 from gischat.protocol.wording import VISIBLE
@@ -92,6 +94,12 @@ class Status(Answer):
     channels = fields.List(fields.Nested(ChannelStatus), required=True)
 
 
+class Map(Answer):
+    code = fields.String(required=True, allow_none=True, metadata={"description": "The path of the map's script."})
+    tiles = fields.String(required=True, allow_none=True, metadata={"description": "The operator's tiles, as XYZ."})
+    attribution = fields.String(required=True, metadata={"description": "Whose tiles they are."})
+
+
 class Alive(Answer):
     alive = fields.Boolean(required=True)
 
@@ -165,11 +173,48 @@ AFTER = {
     "was published since. Where that is no longer known, an `uncompliant` says so, and the history follows.",
 }
 
+TYPES = {
+    "name": "type",
+    "in": "query",
+    "style": "form",
+    "explode": False,
+    "schema": _list_of({"type": "string", "enum": list(places.TYPES)}) | {"minItems": 1},
+    "description": "Of these types alone.",
+}
+SINCE = {
+    "name": "since",
+    "in": "query",
+    "schema": {"type": "integer", "minimum": 0, "maximum": 999_999_999_999},
+    "description": "Of messages with this timestamp or a later one alone.",
+}
+BOX = {
+    "name": "bbox",
+    "in": "query",
+    "style": "form",
+    "explode": False,
+    "schema": _list_of({"type": "number"}) | {"minItems": 4, "maxItems": 4},
+    "description": "West, south, east, north (RFC 7946 §5): only features that touch this box.",
+}
+NO_MESSAGE = {"404": _answer("There is no such channel, message, or nothing of it to show so", Problem)}
+NOT_MODIFIED = {"304": {"description": "It is what `If-None-Match` names"}}
+
+
+def _file(
+    summary: str, content: Mapping[str, JsonObject], *, errors: JsonObject, parameters: Iterable[JsonObject] = ()
+) -> JsonObject:
+    """A file of a channel, in one or another format."""
+    found = {"description": summary, "content": {kind: {"schema": schema} for kind, schema in content.items()}}
+    responses = {"200": found, **NOT_MODIFIED, **BANNED, **PRIVATE, **UNKNOWN, **UNABLE, **errors, **TOO_MANY}
+    operation = {"tags": [CHANNEL], "summary": summary, "responses": responses}
+    return {"get": operation | ({"parameters": list(parameters)} if parameters else {})}
+
+
 PATHS: dict[str, JsonObject] = {
     "/version": _get(HOUSE, "The version of the server", Version),
     "/rules": _get(HOUSE, "The rules of the house and its limits", Rules),
     "/channels": _get(HOUSE, "The names of the channels", NAMES),
     "/status": _get(HOUSE, "Whether messages go round, and how many people each channel has", Status),
+    "/map": _get(HOUSE, "What the page's map needs", Map),
     "/livez": _get(OPERATION, "Whether the process answers", Alive),
     "/readyz": _get(
         OPERATION,
@@ -195,6 +240,23 @@ PATHS: dict[str, JsonObject] = {
         "The stored messages, oldest first",
         _list_of(_reference("StoredMessage")),
         BANNED | PRIVATE | UNKNOWN | UNABLE,
+    ),
+    "/channel/{channel}/features.geojson": _file(
+        "What the stored messages show on a map, oldest message first, as GeoJSON in WGS 84",
+        {GEOJSON: _reference("Places")},
+        parameters=[TYPES, SINCE, BOX],
+        errors={"422": _answer("A parameter is not as described", Faults)},
+    ),
+    "/channel/{channel}/messages/{id}.json": _file(
+        "A stored message, as on the wire", {"application/json": _reference("StoredMessage")}, errors=NO_MESSAGE
+    ),
+    "/channel/{channel}/messages/{id}.geojson": _file(
+        "What a stored message shows on a map, in WGS 84", {GEOJSON: _reference("Places")}, errors=NO_MESSAGE
+    ),
+    "/channel/{channel}/messages/{id}.gpkg": _file(
+        "The layer, extent or position of a stored message as a GeoPackage 1.3, in its own CRS",
+        {GEOPACKAGE: {"type": "string", "format": "binary"}},
+        errors={**NO_MESSAGE, "500": _answer("It could not be written", Problem)},
     ),
     "/channel/{channel}/text": {
         "put": {
@@ -483,6 +545,7 @@ def _message_components(converter: OpenAPIConverter, settings: Settings) -> dict
         **{_name("Send", type_): _as_sent(_requiring(schema, {"type"})) for type_, schema in sent.items()},
         **{_name("Receive", type_): _complete(schema) for type_, schema in received.items()},
         "FeatureCollection": _feature_collection(settings),
+        "Places": PLACES,
     }
     # Swagger UI calls the alternatives of a schema by their titles.
     return {name: {"title": name, **schema} for name, schema in components.items()}
@@ -530,6 +593,54 @@ def _one_of(direction: str, types: Iterable[str]) -> JsonObject:
 
 def _name(direction: str, type_: str) -> str:
     return direction + "".join(word.capitalize() for word in type_.split("_"))
+
+
+# Of what messages show on a map
+
+_OF_MESSAGES: JsonObject = {
+    "id": {"type": "string", "description": "The message's."},
+    "type": {"type": "string", "enum": list(places.TYPES)},
+    "author": {"type": "string"},
+    "timestamp": {"type": "integer"},
+    "layer_name": {"type": ["string", "null"]},
+    "crs_authid": {"type": "string"},
+}
+PLACES: JsonObject = {
+    "type": "object",
+    "description": "RFC 7946 §3.3, in WGS 84. A feature's id is its message's; of a layer, with the feature's number "
+    "behind a dot. A layer's features have their own properties beside those of the message. Where a layer has one of "
+    f"the same name, the message's bears the prefix `{places.PREFIX}` in all features of that layer.",
+    "required": ["type", "features"],
+    "additionalProperties": False,
+    "properties": {
+        "type": {"type": "string", "const": "FeatureCollection"},
+        "features": _list_of(
+            {
+                "type": "object",
+                "required": ["type", "id", "geometry", "properties"],
+                "additionalProperties": False,
+                "properties": {
+                    "type": {"type": "string", "const": "Feature"},
+                    "id": {"type": "string"},
+                    "geometry": {"type": ["object", "null"], "required": ["type"]},
+                    "properties": {
+                        "type": "object",
+                        "allOf": [
+                            {
+                                "anyOf": [
+                                    {"required": [name], "properties": {name: described}},
+                                    {"required": [prefixed], "properties": {prefixed: described}},
+                                ]
+                            }
+                            for name, described in _OF_MESSAGES.items()
+                            for prefixed in [places.PREFIX + name]
+                        ],
+                    },
+                },
+            }
+        ),
+    },
+}
 
 
 def _feature_collection(settings: Settings) -> JsonObject:

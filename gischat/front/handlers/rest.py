@@ -1,7 +1,8 @@
 """The REST endpoints."""
 
+from collections.abc import Awaitable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from tornado.web import HTTPError, RedirectHandler, StaticFileHandler
@@ -12,12 +13,14 @@ from gischat.broker.resp_errors import RedisError
 from gischat.errors import RefusalReason, Unavailable, Uncompliant
 from gischat.front.auth.client_address import address_key
 from gischat.front.auth.origins import FOREIGN_ORIGIN
-from gischat.front.channel.cache import CachedAnswer
+from gischat.front.channel.cache import CachedAnswer, CachedBody
 from gischat.front.handlers.access_log import mark_rejected
 from gischat.front.handlers.base import FOR_OUR_PAGE, Handler, allowed_methods
 from gischat.front.limits.connection_limit import Rejection
 from gischat.front.limits.rate_limit import RateLimitExceeded
 from gischat.front.services import Services
+
+T = TypeVar("T")
 
 REFUSAL_STATUS = {
     RefusalReason.DUPLICATE_ID: 409,
@@ -60,16 +63,27 @@ class JsonHandler(Handler):
 
     async def answer_from(self, cached: CachedAnswer) -> None:
         """Answers what many ask for."""
+        self.answer_with(await self.redis(cached.get()))
+
+    def answer_with(self, answer: CachedBody) -> None:
+        if not self.is_known(answer.etag):
+            self.answer_json(answer.body)
+
+    def is_known(self, etag: str) -> bool:
+        """Whether the client has what has this tag, and is told so (RFC 9110 §13.1.2)."""
+        self.set_header("Etag", etag)
+        if not self.check_etag_header():
+            return False
+        self.set_status(HTTPStatus.NOT_MODIFIED)
+        self.finish()
+        return True
+
+    async def redis(self, reading: Awaitable[T]) -> T:
+        """What is read from Redis; 503 while that cannot be."""
         try:
-            answer = await cached.get()
+            return await reading
         except (Unavailable, RedisError):
             raise HTTPError(503, TOO_BUSY) from None
-        self.set_header("Etag", answer.etag)
-        if self.check_etag_header():
-            self.set_status(304)
-            self.finish()
-        else:
-            self.answer_json(answer.body)
 
 
 class PublicHandler(JsonHandler):
@@ -251,6 +265,13 @@ class Page(Handler, StaticFileHandler):
 
     CONTENT_SECURITY_POLICY = FOR_OUR_PAGE
 
+    def initialize(self, *, images: str = "", **options: Any) -> None:  # type: ignore[override]  # Tornado's way
+        """`images` is a source of images besides our own."""
+        super().initialize(**options)
+        if images:
+            policy = self.CONTENT_SECURITY_POLICY.replace("img-src ", f"img-src {images} ")
+            self.set_header("Content-Security-Policy", policy)
+
     def parse_url_path(self, url_path: str) -> str:
         if not url_path.isprintable():
             raise HTTPError(404)
@@ -259,3 +280,5 @@ class Page(Handler, StaticFileHandler):
     def set_extra_headers(self, path: str) -> None:
         # Asked for again each time, answered 304 while it is the same: a new version is seen at once.
         self.set_header("Cache-Control", "no-cache")
+        if path == "sw.js":
+            self.set_header("Service-Worker-Allowed", "/")  # else it may answer for what is below /web/ alone

@@ -349,7 +349,7 @@ async def test_what_a_server_has_no_room_for_waits_until_it_has(server: Valkey) 
         # Given a server that reads no more, and more than the system takes in its place
         server.signal(signal.SIGSTOP)
         large = ask(redis, "ECHO", b"x" * 30_000_000)
-        await until(lambda: redis._wire.is_full)
+        await until(lambda: redis._transport.is_full)
         # When something else is asked, it is not written on top of that
         small = ask(redis, "ECHO", "small")
         for _ in range(3):

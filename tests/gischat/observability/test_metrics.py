@@ -20,7 +20,7 @@ COUNTING = """
 import sys
 from gischat.observability import metrics
 directory, kind, name, clients = sys.argv[1:]
-with metrics.sharing(directory, kind, name) as name:
+with metrics.multiprocess(directory, kind, name) as name:
     metrics.CLIENTS.labels("QGIS").set(int(clients))
     metrics.DELIVERIES.labels("QGIS").inc(10)
     metrics.JOB_SECONDS.labels("text").observe(0.02)

@@ -36,7 +36,7 @@ async def get(self):
     raise error
 
 rest.Rules.get = get
-sys.exit(handlers.run("front", serve))
+sys.exit(process.run("front", serve))
 """
 
 FAULTY_WORKER = """
@@ -254,7 +254,7 @@ from gischat.observability import process
 async def main(settings, timings, stop):
     print("sentry_sdk" in sys.modules, threading.active_count())
 
-sys.exit(handlers.run("front", main))
+sys.exit(process.run("front", main))
 """
 
 

@@ -19,10 +19,10 @@ from tests.support.waiting import DEADLINE
 
 ALLOW = """
 import logging, resource, sys
-from gischat.front.transport.acceptor import allow_descriptors
+from gischat.front.transport.acceptor import raise_nofile_limit
 logging.basicConfig(format="%(message)s", stream=sys.stdout)
 resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))
-allow_descriptors(int(sys.argv[1]))
+raise_nofile_limit(int(sys.argv[1]))
 print(resource.getrlimit(resource.RLIMIT_NOFILE))
 """
 

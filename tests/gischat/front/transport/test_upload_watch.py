@@ -24,7 +24,7 @@ class Sender:
     def progress(self) -> int:
         return int(self._progress(asyncio.get_running_loop().time()))
 
-    def cut_slow_upload(self) -> None:
+    def abort_slow_upload(self) -> None:
         self.cut_at = asyncio.get_running_loop().time()
 
 

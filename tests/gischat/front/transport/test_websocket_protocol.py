@@ -343,7 +343,7 @@ async def test_a_message_that_is_not_complete_is_watched_until_it_is() -> None:
         # And who makes no progress with one is told so
         await scene.send(whole[:3000])
         await until(lambda: bool(scene.uploads._windows))
-        scene.protocol.cut_slow_upload()
+        scene.protocol.abort_slow_upload()
         await scene.send(whole[3000:] + frame(struct.pack("!H", 1008), Opcode.CLOSE))
         (closing,) = frames_in(await scene.received())
         assert closing.data == struct.pack("!H", 1008) + b"Too slow."
@@ -392,8 +392,8 @@ async def test_what_was_sent_is_heard_though_its_sender_is_gone_when_its_turn_co
         async def wait(_: str) -> None:
             await until(scene.stream.closed)
 
-        monkeypatch.setattr(scene.protocol._turns, "take", lambda _: False)
-        monkeypatch.setattr(scene.protocol._turns, "wait", wait)
+        monkeypatch.setattr(scene.protocol._scheduler, "try_acquire", lambda _: False)
+        monkeypatch.setattr(scene.protocol._scheduler, "acquire", wait)
         await scene.send(frame(b"one") + frame(b"two"))
         scene.client.close()
         await until(scene.has_ended.is_set)

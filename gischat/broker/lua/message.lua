@@ -1,0 +1,13 @@
+-- A stored message; false where it is not stored (any more). The newest are looked at first: they are asked for most.
+local wanted = ARGV[1]
+local BATCH = 16
+
+local last = -1
+while true do
+  local batch = redis.call('LRANGE', HISTORY, last - BATCH + 1, last)
+  for index = #batch, 1, -1 do
+    if batch[index]:match('"id":"(.-)"') == wanted then return batch[index] end
+  end
+  if #batch < BATCH then return false end
+  last = last - BATCH
+end

@@ -1,0 +1,165 @@
+"""What is on the map: all that a channel's messages show there, and one message at a time, as files that GIS programs
+open.
+
+Workers have made the features: a front chooses among them and hands them on. A GeoPackage is made when it is asked
+for, by a child process: see `geopackages`.
+"""
+
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from math import isfinite
+from typing import TypeVar
+from urllib.parse import quote
+
+import msgspec
+from tornado.web import HTTPError
+
+from gischat.errors import Unavailable
+from gischat.front.channel.cache import CachedBody
+from gischat.front.channel.geopackages import FAILED, Failed
+from gischat.front.handlers.rest import ChannelHandler
+from gischat.protocol import places
+from gischat.protocol.file_names import file_name
+from gischat.protocol.places import Box, Wanted
+
+GEOJSON = "application/geo+json"  # RFC 7946 §12
+GEOPACKAGE = "application/geopackage+sqlite3"
+NOT_STORED = "There is no such message, or it is not stored any more."
+NO_PLACE = "This message has no place on the map."
+NO_LAYER = "This message has no geometries to make a GeoPackage of."
+WITH_GEOMETRY = frozenset({"geojson", "bbox", "position"})
+
+T = TypeVar("T")
+
+
+class Unfit(Exception):
+    """A parameter of the query is not what it should be."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(reason)
+        self.name, self.reason = name, reason
+
+
+class Features(ChannelHandler):
+    """`/channel/{channel}/features.geojson`: all places of the stored messages."""
+
+    MEDIA_TYPE = GEOJSON
+
+    async def get(self, _: str) -> None:
+        try:
+            wanted = self._wanted()
+        except Unfit as unfit:
+            fault = {"loc": ["query", unfit.name], "msg": unfit.reason, "type": "value_error"}
+            self.answer({"detail": [fault]}, HTTPStatus.UNPROCESSABLE_ENTITY)
+            return
+        room = self.front.rooms[self.channel]
+        if wanted == places.ALL:
+            await self.answer_from(room.features)
+            return
+        self.answer_with(CachedBody.of(await self.redis(room.chosen_features(wanted))))
+
+    def _wanted(self) -> Wanted:
+        return Wanted(self._query("type", _types), self._query("since", _timestamp), self._query("bbox", _box))
+
+    def _query(self, name: str, parse: Callable[[str], T]) -> T | None:
+        """A parameter that may be given; the last one of its name counts."""
+        given = self.get_query_argument(name, None)
+        if given is None:
+            return None
+        try:
+            return parse(given)
+        except ValueError as error:
+            raise Unfit(name, str(error)) from None
+
+
+def _types(text: str) -> frozenset[str]:
+    types = frozenset(text.split(","))
+    if not types <= set(places.TYPES):
+        raise ValueError(f"One or more of {', '.join(places.TYPES)}, separated by commas.")
+    return types
+
+
+def _timestamp(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,12}", text):
+        raise ValueError("Seconds since the epoch, as in a message's timestamp.")
+    return int(text)
+
+
+def _box(text: str) -> Box:
+    """RFC 7946 §5: west, south, east, north."""
+    try:
+        west, south, east, north = map(float, text.split(","))
+    except ValueError:
+        west = south = east = north = float("nan")
+    if not all(map(isfinite, (west, south, east, north))):
+        raise ValueError("West, south, east and north in degrees of WGS 84, separated by commas.")
+    return west, south, east, north
+
+
+class StoredMessage(ChannelHandler):
+    """One stored message, in one form or another."""
+
+    async def stored(self, id: str) -> bytes:
+        """Its body.
+
+        Raises:
+            HTTPError: it is not stored.
+        """
+        found = await self.redis(self.front.gateway.message(self.channel, id))
+        if found is None:
+            raise HTTPError(404, NOT_STORED)
+        return found
+
+
+class MessageAsJson(StoredMessage):
+    """`/channel/{channel}/messages/{id}.json`: as on the wire."""
+
+    async def get(self, _: str, id: str) -> None:
+        self.answer_with(CachedBody.of(await self.stored(id)))
+
+
+class MessageAsGeoJson(StoredMessage):
+    """`/channel/{channel}/messages/{id}.geojson`: in WGS 84."""
+
+    MEDIA_TYPE = GEOJSON
+
+    async def get(self, _: str, id: str) -> None:
+        place = await self.redis(self.front.gateway.place(self.channel, id))
+        if place is None:
+            await self.stored(id)
+            raise HTTPError(404, NO_PLACE)
+        self.answer_with(CachedBody.of(places.collection([places.decode(place)])))
+
+
+class MessageAsGeoPackage(StoredMessage):
+    """`/channel/{channel}/messages/{id}.gpkg`: in its own CRS."""
+
+    async def get(self, _: str, id: str) -> None:
+        message = CachedBody.of(await self.stored(id))
+        kind = msgspec.json.decode(message.body, type=Described)
+        if kind.type not in WITH_GEOMETRY:
+            raise HTTPError(404, NO_LAYER)
+        if self.is_known(message.etag):
+            return
+        try:
+            made = await self.front.geopackages.get(message.etag, message.body)
+        except Unavailable as refused:
+            raise HTTPError(503, refused.reason) from None
+        except Failed:
+            raise HTTPError(500, FAILED) from None
+        self.set_header("Content-Type", GEOPACKAGE)
+        self.set_header("Content-Disposition", _attachment(f"{kind.layer_name or kind.type}.gpkg"))
+        self.finish(made)
+
+
+class Described(msgspec.Struct):
+    """A message's keys that say what file it makes."""
+
+    type: str
+    layer_name: str | None = None
+
+
+def _attachment(name: str) -> str:
+    """RFC 6266: whatever letters are in it."""
+    return f"attachment; filename*=UTF-8''{quote(file_name(name), safe='')}"

@@ -1,0 +1,318 @@
+"""Writes a message's layer as a GeoPackage 1.3 (OGC 12-128r17), in its own CRS: `python geopackage.py < message >
+file`.
+
+Runs as a process of its own, for some tenths of a second that nobody else shall wait; knows nothing of the rest. Its
+time and memory are bounded. A position becomes a layer of one point, an extent one of one polygon.
+"""
+
+import json
+import os
+import re
+import resource
+import sqlite3
+import struct
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import msgspec
+
+CPU_LIMIT = 20  # seconds of the processor's time
+MEMORY = 2**30  # bytes of address space
+
+APPLICATION_ID, USER_VERSION = 0x47504B47, 10300  # "GPKG", 1.3.0 (§1.1.1.1.1)
+MAX_COLUMNS = 1000  # of properties; what there is beyond is left out (SQLite takes 2000)
+UNDEFINED, OWN = -1, 100_000  # srs_id of no CRS, and of one that no authority has
+
+_TYPES = {
+    "Point": 1,
+    "LineString": 2,
+    "Polygon": 3,
+    "MultiPoint": 4,
+    "MultiLineString": 5,
+    "MultiPolygon": 6,
+    "GeometryCollection": 7,
+}
+"""Geometry type -> its number in well-known binary (OGC 06-103r4 §8.2.8)."""
+
+_WKT_1 = re.compile(r"\s*(?:(?:PROJ|GEOG|GEOC|LOCAL_)CS|COMPD_CS)\s*\[", re.I)
+_WKT_2 = re.compile(r"\s*(?:(?:BOUND|PROJ|GEOG|GEOD|COMPOUND|ENG)|PROJECTED|GEOGRAPHIC|GEODETIC)CRS\s*\[", re.I)
+_DATUM = re.compile(r"DATUM|ENSEMBLE", re.I)  # what none can do without
+_ROOT_IN_EPSG = re.compile(r'(?:AUTHORITY|ID)\["EPSG",\s*"?(\d{1,9})"?\]\s*\]\s*\Z', re.I)
+
+Geometry = dict[str, Any]
+
+
+class Srs(NamedTuple):
+    """A row of gpkg_spatial_ref_sys: in WKT 1, or in WKT 2 (Annex F.10)."""
+
+    name: str
+    id: int
+    organization: str
+    code: int
+    wkt_1: str
+    wkt_2: str
+
+
+def srs_of(wkt: str, authid: str) -> Srs:
+    """What `crs_wkt` says; a reader takes the code of EPSG before the text, so it is named only where the text names
+    it. Where there is no text, `crs_authid` is all there is."""
+    name = match[1] if (match := re.search(r'"([^"]*)"', wkt)) else authid or "unknown"
+    is_readable = bool(_DATUM.search(wkt)) and wkt.count("[") == wkt.count("]")
+    is_wkt_1, is_wkt_2 = (is_readable and bool(form.match(wkt)) for form in (_WKT_1, _WKT_2))
+    epsg = _ROOT_IN_EPSG.search(wkt) if is_wkt_1 or is_wkt_2 else re.fullmatch(r"EPSG:(\d{1,9})", authid)
+    if not (is_wkt_1 or is_wkt_2 or epsg):
+        return Srs("Undefined", UNDEFINED, "NONE", UNDEFINED, "undefined", "undefined")
+    wkt_1, wkt_2 = wkt if is_wkt_1 else "undefined", wkt if is_wkt_2 else "undefined"
+    if epsg:
+        return Srs(name, int(epsg[1]), "EPSG", int(epsg[1]), wkt_1, wkt_2)
+    return Srs(name, OWN, "NONE", OWN, wkt_1, wkt_2)
+
+
+class Column(NamedTuple):
+    """A property, under a name that no other column has, whatever their case."""
+
+    key: str
+    name: str
+    type: str
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+    columns, taken = [], {"fid", "geom"}
+    for key in list(dict.fromkeys(chain.from_iterable(rows)))[:MAX_COLUMNS]:
+        plain = key.replace("\0", "").strip() or "property"
+        name, number = plain, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{plain}_{number}"
+        taken.add(name.casefold())
+        columns.append(Column(key, name, _column_type(row[key] for row in rows if key in row)))
+    return columns
+
+
+def _column_type(values: Iterable[Any]) -> str:
+    given = [value for value in values if value is not None]
+    kinds = set(map(type, given))
+    if kinds == {bool}:
+        return "BOOLEAN"
+    if kinds == {int} and min(given) >= -(2**63) and max(given) < 2**63:
+        return "INTEGER"
+    return "DOUBLE" if kinds and kinds <= {int, float} else "TEXT"
+
+
+def _cell(value: Any, column: Column) -> Any:
+    if value is None or isinstance(value, str):
+        return value
+    if column.type == "TEXT":
+        return json.dumps(value, ensure_ascii=False)
+    return float(value) if column.type == "DOUBLE" else value
+
+
+# Geometries: GeoPackage's header, then well-known binary
+
+
+def blob(geometry: Geometry | None, srs_id: int) -> bytes | None:
+    """§2.1.3: little-endian, with its extent."""
+    positions = list(_positions(geometry))
+    if geometry is None or not positions:
+        return None
+    envelope = struct.pack("<4d", *_extent(positions))
+    has_height = any(len(position) > 2 for position in positions)
+    return b"GP" + struct.pack("<BBi", 0, 0b11, srs_id) + envelope + _wkb(geometry, has_height)
+
+
+def _positions(geometry: Geometry | None) -> Iterator[Sequence[float]]:
+    if geometry is None:
+        return
+    if geometry["type"] == "GeometryCollection":
+        yield from chain.from_iterable(map(_positions, geometry["geometries"]))
+        return
+    level = [geometry["coordinates"]]
+    while level and not _is_position(level[0]):
+        level = [item for item in chain.from_iterable(level) if item]
+    yield from filter(None, level)
+
+
+def _is_position(item: Sequence[Any]) -> bool:
+    return bool(item) and not isinstance(item[0], list)
+
+
+def _extent(positions: Sequence[Sequence[float]]) -> tuple[float, float, float, float]:
+    """Minimum and maximum of x, then of y."""
+    xs, ys = [position[0] for position in positions], [position[1] for position in positions]
+    return min(xs), max(xs), min(ys), max(ys)
+
+
+def _wkb(geometry: Geometry, has_height: bool) -> bytes:
+    kind = geometry["type"]
+    head = struct.pack("<BI", 1, _TYPES[kind] + 1000 * has_height)
+    if kind == "GeometryCollection":
+        parts = [part for part in geometry["geometries"] if any(True for _ in _positions(part))]
+        return head + struct.pack("<I", len(parts)) + b"".join(_wkb(part, has_height) for part in parts)
+    coordinates = geometry["coordinates"]
+    if kind == "Point":
+        return head + _vertices([coordinates], has_height)
+    if kind == "LineString":
+        return head + _counted(coordinates, has_height)
+    if kind == "Polygon":
+        rings = [_closed(ring) for ring in coordinates if ring]
+        return head + struct.pack("<I", len(rings)) + b"".join(_counted(ring, has_height) for ring in rings)
+    single = kind.removeprefix("Multi")
+    parts = [{"type": single, "coordinates": part} for part in coordinates if part]
+    return head + struct.pack("<I", len(parts)) + b"".join(_wkb(part, has_height) for part in parts)
+
+
+def _closed(ring: Sequence[Sequence[float]]) -> Sequence[Sequence[float]]:
+    return ring if ring[0] == ring[-1] else [*ring, ring[0]]
+
+
+def _counted(positions: Sequence[Sequence[float]], has_height: bool) -> bytes:
+    return struct.pack("<I", len(positions)) + _vertices(positions, has_height)
+
+
+def _vertices(positions: Sequence[Sequence[float]], has_height: bool) -> bytes:
+    size = 2 + has_height
+    numbers = list(chain.from_iterable((*position, 0.0)[:size] for position in positions))
+    return struct.pack(f"<{len(numbers)}d", *numbers)
+
+
+def _with_one_type(geometries: Sequence[Geometry | None]) -> tuple[str, list[Geometry | None]]:
+    """The type of all, as a table has it; where single ones stand beside multiple ones, all become multiple."""
+    kinds = {geometry["type"] for geometry in geometries if geometry}
+    if len(kinds) == 1:
+        return kinds.pop().upper(), list(geometries)
+    bases = {kind.removeprefix("Multi") for kind in kinds}
+    if len(bases) != 1:
+        return "GEOMETRY", list(geometries)
+    multiple = f"Multi{bases.pop()}"
+    return multiple.upper(), [
+        {"type": multiple, "coordinates": [geometry["coordinates"]] if geometry["coordinates"] else []}
+        if geometry and geometry["type"] != multiple
+        else geometry
+        for geometry in geometries
+    ]
+
+
+# The file
+
+_TABLES = """
+CREATE TABLE gpkg_spatial_ref_sys (
+  srs_name TEXT NOT NULL, srs_id INTEGER PRIMARY KEY, organization TEXT NOT NULL,
+  organization_coordsys_id INTEGER NOT NULL, definition TEXT NOT NULL, description TEXT,
+  definition_12_063 TEXT NOT NULL DEFAULT 'undefined'
+);
+CREATE TABLE gpkg_contents (
+  table_name TEXT NOT NULL PRIMARY KEY, data_type TEXT NOT NULL, identifier TEXT UNIQUE, description TEXT DEFAULT '',
+  last_change DATETIME NOT NULL, min_x DOUBLE, min_y DOUBLE, max_x DOUBLE, max_y DOUBLE, srs_id INTEGER,
+  FOREIGN KEY (srs_id) REFERENCES gpkg_spatial_ref_sys(srs_id)
+);
+CREATE TABLE gpkg_geometry_columns (
+  table_name TEXT NOT NULL, column_name TEXT NOT NULL, geometry_type_name TEXT NOT NULL, srs_id INTEGER NOT NULL,
+  z TINYINT NOT NULL, m TINYINT NOT NULL, PRIMARY KEY (table_name, column_name), UNIQUE (table_name),
+  FOREIGN KEY (table_name) REFERENCES gpkg_contents(table_name),
+  FOREIGN KEY (srs_id) REFERENCES gpkg_spatial_ref_sys (srs_id)
+);
+CREATE TABLE gpkg_extensions (
+  table_name TEXT, column_name TEXT, extension_name TEXT NOT NULL, definition TEXT NOT NULL, scope TEXT NOT NULL,
+  UNIQUE (table_name, column_name, extension_name)
+);
+"""
+_CRS_WKT = (
+    *("gpkg_spatial_ref_sys", "definition_12_063"),
+    *("gpkg_crs_wkt", "http://www.geopackage.org/spec130/#extension_crs_wkt", "read-write"),
+)
+
+_WGS_84 = (
+    'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563,AUTHORITY["EPSG","7030"]],'
+    'AUTHORITY["EPSG","6326"]],PRIMEM["Greenwich",0,AUTHORITY["EPSG","8901"]],'
+    'UNIT["degree",0.0174532925199433,AUTHORITY["EPSG","9122"]],AUTHORITY["EPSG","4326"]]'
+)
+_ALWAYS_THERE = (  # §1.1.2.1.2
+    Srs("Undefined Cartesian SRS", -1, "NONE", -1, "undefined", "undefined"),
+    Srs("Undefined geographic SRS", 0, "NONE", 0, "undefined", "undefined"),
+    Srs("WGS 84", 4326, "EPSG", 4326, _WGS_84, "undefined"),
+)
+
+
+def geopackage(message: Mapping[str, Any]) -> bytes:
+    """The file's bytes. `message` is a layer, an extent or a position, as on the wire."""
+    features = _features(message)
+    srs = srs_of(message["crs_wkt"], message["crs_authid"])
+    kind, geometries = _with_one_type([feature["geometry"] for feature in features])
+    rows = [feature["properties"] or {} for feature in features]
+    columns = columns_of(rows)
+    table = _table_name(message.get("layer_name") or message["type"])
+    positions = list(chain.from_iterable(map(_positions, geometries)))
+    min_x, max_x, min_y, max_y = _extent(positions) if positions else (None,) * 4
+    has_height = any(len(position) > 2 for position in positions)
+    database = sqlite3.connect(":memory:")
+    database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    database.execute(f"PRAGMA user_version = {USER_VERSION}")
+    database.executescript(_TABLES)
+    for one in {srs.id: srs, **{one.id: one for one in _ALWAYS_THERE}}.values():
+        written = (one.name, one.id, one.organization, one.code, one.wkt_1, "", one.wkt_2)
+        database.execute("INSERT INTO gpkg_spatial_ref_sys VALUES (?, ?, ?, ?, ?, ?, ?)", written)
+    database.execute("INSERT INTO gpkg_extensions VALUES (?, ?, ?, ?, ?)", _CRS_WKT)
+    database.execute(
+        "INSERT INTO gpkg_contents VALUES (?, 'features', ?, '', strftime('%Y-%m-%dT%H:%M:%fZ', ?, 'unixepoch'), "
+        "?, ?, ?, ?, ?)",
+        (table, table, message["timestamp"], min_x, min_y, max_x, max_y, srs.id),
+    )
+    database.execute(
+        "INSERT INTO gpkg_geometry_columns VALUES (?, 'geom', ?, ?, ?, 0)", (table, kind, srs.id, 2 * has_height)
+    )
+    defined = "".join(f", {_quoted(column.name)} {column.type}" for column in columns)
+    database.execute(
+        f"CREATE TABLE {_quoted(table)} (fid INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, geom {kind}{defined})"
+    )
+    database.executemany(
+        f"INSERT INTO {_quoted(table)} VALUES (NULL, ?{', ?' * len(columns)})",
+        (
+            (blob(geometry, srs.id), *(_cell(row.get(column.key), column) for column in columns))
+            for geometry, row in zip(geometries, rows, strict=True)
+        ),
+    )
+    database.commit()
+    return database.serialize()
+
+
+def _features(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if message["type"] == "geojson":
+        found: list[dict[str, Any]] = message["geojson"]["features"]
+        return found
+    if message["type"] == "position":
+        geometry = {"type": "Point", "coordinates": [message["x"], message["y"]]}
+    else:
+        west, south, east, north = (message[name] for name in ("xmin", "ymin", "xmax", "ymax"))
+        ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+        geometry = {"type": "Polygon", "coordinates": [ring]}
+    return [{"geometry": geometry, "properties": {"author": message["author"]}}]
+
+
+def _table_name(name: str) -> str:
+    """Readers take tables of some beginnings for their own or SQLite's."""
+    plain = name.replace("\0", "").strip() or "layer"
+    return f"layer_{plain}" if re.match(r"(gpkg|sqlite|rtree)_", plain, re.I) else plain
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _confine() -> None:
+    os.nice(10)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT, CPU_LIMIT))
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+
+def main() -> None:
+    _confine()
+    message = msgspec.json.decode(sys.stdin.buffer.read())
+    sys.stdout.buffer.write(geopackage(message))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,334 @@
+/**
+ * The map: OpenLayers, and nothing of the page but its colours. Bundled into built/map.js, which the page loads when
+ * somebody opens it.
+ *
+ * What is given to it and comes from it is in WGS 84, longitude first; it shows Web Mercator.
+ */
+
+import { defaults as defaultInteractions } from "ol/interaction/defaults.js";
+import Feature from "ol/Feature.js";
+import GeoJSON from "ol/format/GeoJSON.js";
+import Graticule from "ol/layer/Graticule.js";
+import OpenLayersMap from "ol/Map.js";
+import { fromLonLat, toLonLat, transformExtent } from "ol/proj.js";
+import Fill from "ol/style/Fill.js";
+import Stroke from "ol/style/Stroke.js";
+import Style from "ol/style/Style.js";
+import Text from "ol/style/Text.js";
+import { textHeights } from "ol/render/canvas.js";
+import TileLayer from "ol/layer/Tile.js";
+import VectorImageLayer from "ol/layer/VectorImage.js";
+import VectorLayer from "ol/layer/Vector.js";
+import VectorSource from "ol/source/Vector.js";
+import View from "ol/View.js";
+import XYZ from "ol/source/XYZ.js";
+import { extent, inWorld, parts } from "../geo.js";
+import { byAuthor, chosen } from "./styles.js";
+import { countries, detailedWorld, world } from "./world.js";
+
+const WGS84 = "EPSG:4326";
+const DETAILED = 3000; // metres a pixel: nearer, the coarse coasts are seen to be coarse
+const FLIGHT = 350; // milliseconds
+const NEAREST = 16; // zoom; a point is shown with what is around it
+const PADDING = 48; // pixels around what is shown
+const TOLERANCE = 6; // pixels beside a thing that still hit it
+const LETTER = 5; // pixels; a country gets its name where there is room for it
+const FONT = "500 12px system-ui, sans-serif";
+const GRID_FONT = "11px system-ui, sans-serif";
+// OpenLayers would measure them by an element's innerHTML, which the page's policy (Trusted Types) forbids.
+Object.assign(textHeights, { [FONT]: 15, [GRID_FONT]: 14 });
+
+const format = new GeoJSON({ featureProjection: "EPSG:3857" });
+
+/** A source whose features are drawn many at once: where they overlap, nobody sees which came first. */
+const fastSource = () => new VectorSource({ overlaps: false });
+
+export class WorldMap {
+  #handlers;
+  #target;
+  #view = new View({ center: [0, 2e6], zoom: 1, maxZoom: 20, enableRotation: false, multiWorld: true });
+  #features = fastSource();
+  #marked = new VectorSource();
+  #land = fastSource();
+  #borders = fastSource();
+  #layers;
+  #map;
+  #hidden = new Set(); // ids of messages
+  #byMessage = new Map(); // id -> features
+  #styleOf;
+  #look;
+  #detail = null; // the promise of the detailed world
+  #onPlace = null; // somebody is asked for a place
+
+  /**
+   * `look` are CSS colours: land, coast, border, grid, label, halo, chosen, and `isDark`. Handlers:
+   *   onPick(found)        [[message's id, index of the feature], …] at the place that was clicked, the smallest first
+   *   onPointer(position)  where the pointer is, or null
+   *   onMove()             another part of the world is in view
+   */
+  constructor(target, { look, tiles, handlers }) {
+    this.#target = target;
+    this.#handlers = handlers;
+    this.#layers = {
+      land: new VectorImageLayer({ source: this.#land, imageRatio: 1.5 }),
+      borders: new VectorImageLayer({ source: this.#borders, imageRatio: 1.5 }),
+      ...(tiles ? { tiles: new TileLayer({ source: new XYZ({ url: tiles }) }) } : {}),
+      graticule: null,
+      features: new VectorImageLayer({ source: this.#features, imageRatio: 1.5 }),
+      countries: new VectorLayer({ source: countryNames(), declutter: true, visible: !tiles }),
+      marked: new VectorLayer({ source: this.#marked, updateWhileAnimating: true }),
+    };
+    this.#fillWorld(world);
+    this.#map = new OpenLayersMap({
+      target,
+      view: this.#view,
+      controls: [],
+      interactions: defaultInteractions({ altShiftDragRotate: false, pinchRotate: false }),
+    });
+    this.setLook(look);
+    this.#listen();
+  }
+
+  #listen() {
+    const map = this.#map;
+    map.on("singleclick", (event) => this.#clicked(event));
+    map.on("pointermove", (event) => {
+      if (event.dragging) return;
+      this.#handlers.onPointer(this.#lonLat(event.coordinate));
+      this.#target.style.cursor = this.#onPlace ? "crosshair" : this.#at(event.pixel).length > 0 ? "pointer" : "";
+    });
+    this.#target.addEventListener("pointerleave", () => this.#handlers.onPointer(null));
+    map.on("moveend", () => {
+      this.#refine();
+      this.#target.dataset.extent = this.extent().join(" ");
+      this.#handlers.onMove();
+    });
+    map.on("rendercomplete", () => {
+      this.#target.dataset.drawn = String(this.#features.getFeatures().length);
+    });
+  }
+
+  destroy() {
+    this.#map.setTarget(undefined);
+    this.#map.dispose();
+  }
+
+  // How it looks
+
+  /** Other colours: somebody's evening has come. */
+  setLook(look) {
+    this.#look = look;
+    this.#styleOf = byAuthor(look.isDark);
+    const { land, borders, countries, features, marked } = this.#layers;
+    const coast = new Stroke({ color: look.coast, width: 1 });
+    land.setStyle(new Style({ fill: new Fill({ color: look.land }), stroke: coast }));
+    borders.setStyle(new Style({ stroke: new Stroke({ color: look.border, width: 1, lineDash: [4, 3] }) }));
+    countries.setStyle(this.#label());
+    features.setStyle((feature) => this.#style(feature));
+    marked.setStyle(chosen(look));
+    this.#layers.graticule = this.#graticule();
+    this.#map.setLayers(Object.values(this.#layers).filter(Boolean));
+  }
+
+  #style(feature) {
+    const { id, hue, type } = feature.get("message");
+    return this.#hidden.has(id) ? undefined : this.#styleOf(hue, type);
+  }
+
+  #label() {
+    const { label, labelHalo } = this.#look;
+    const text = new Text({
+      font: FONT,
+      fill: new Fill({ color: label }),
+      stroke: new Stroke({ color: labelHalo, width: 3 }),
+    });
+    const style = new Style({ text });
+    return (feature, resolution) => {
+      const { name, width } = feature.getProperties();
+      if (width / resolution < name.length * LETTER) return undefined;
+      text.setText(name);
+      return style;
+    };
+  }
+
+  #graticule() {
+    const { grid, label } = this.#look;
+    const text = { font: GRID_FONT, fill: new Fill({ color: label }) };
+    return new Graticule({
+      strokeStyle: new Stroke({ color: grid, width: 0.8 }),
+      targetSize: 120,
+      showLabels: true,
+      wrapX: true,
+      lonLabelStyle: new Text({ ...text, textBaseline: "bottom" }),
+      latLabelPosition: 0, // at the left: the tools are at the right
+      latLabelStyle: new Text({ ...text, textAlign: "start" }),
+    });
+  }
+
+  #fillWorld({ land, borders }) {
+    for (const [source, geometries] of [[this.#land, land], [this.#borders, borders]]) {
+      source.clear(true);
+      source.addFeatures(geometries.map((geometry) => new Feature(format.readGeometry(geometry))));
+    }
+  }
+
+  /** Draws the coasts as they are, once somebody comes near enough to see it. */
+  #refine() {
+    if (this.#detail || this.#view.getResolution() > DETAILED) return;
+    this.#detail = detailedWorld().then((detailed) => this.#fillWorld(detailed), () => (this.#detail = null));
+  }
+
+  // What is on it
+
+  /** Shows the features of a message, `{id, type, hue}`. */
+  add(message, features) {
+    this.remove(message.id);
+    const made = features.map((feature, index) => {
+      const drawn = new Feature(feature.geometry ? format.readGeometry(feature.geometry) : undefined);
+      drawn.setProperties({ message, index }, true);
+      return drawn;
+    });
+    this.#byMessage.set(message.id, made);
+    this.#features.addFeatures(made);
+  }
+
+  remove(id) {
+    this.#features.removeFeatures(this.#byMessage.get(id) ?? []);
+    this.#byMessage.delete(id);
+    this.#hidden.delete(id);
+  }
+
+  clear() {
+    this.#features.clear(true);
+    this.#byMessage.clear();
+    this.#hidden.clear();
+    this.mark(null);
+  }
+
+  setVisible(id, isVisible) {
+    if (isVisible) this.#hidden.delete(id);
+    else this.#hidden.add(id);
+    this.#features.changed();
+  }
+
+  /** Marks a feature, all of a message (without an index), or nothing (null). */
+  mark(id, index = undefined) {
+    this.#marked.clear(true);
+    const features = this.#byMessage.get(id) ?? [];
+    const wanted = index === undefined ? (features.length === 1 ? features : []) : [features[index]];
+    this.#marked.addFeatures(wanted.filter(Boolean).map((feature) => new Feature(feature.getGeometry())));
+  }
+
+  // Where one looks
+
+  /** Goes to geometries. `padding` are pixels that something else covers: top, right, bottom, left. */
+  show(geometries, padding = [0, 0, 0, 0]) {
+    const found = extent(geometries);
+    if (!found) return;
+    const options = { padding: padding.map((covered) => covered + PADDING), maxZoom: NEAREST, duration: FLIGHT };
+    this.#map.updateSize();
+    this.#view.cancelAnimations(); // two flights at once end nowhere
+    this.#view.fit(transformExtent(limited(found), WGS84, "EPSG:3857"), options);
+  }
+
+  zoomBy(steps) {
+    this.#view.animate({ zoom: this.#view.getZoom() + steps, duration: 200 });
+  }
+
+  resize() {
+    this.#map.updateSize();
+  }
+
+  /** The part of the world in view, [west, south, east, north]. */
+  extent() {
+    const [west, south, east, north] = transformExtent(this.#view.calculateExtent(), "EPSG:3857", WGS84);
+    if (east - west >= 360) return [-180, south, 180, north];
+    return [inWorld(west), south, inWorld(west) + east - west, north];
+  }
+
+  // Clicks
+
+  /** Asks for a place: resolves to the position that is clicked next, or to null. */
+  pick() {
+    this.cancelPick();
+    return new Promise((resolve) => {
+      this.#onPlace = resolve;
+      this.#target.style.cursor = "crosshair";
+    });
+  }
+
+  cancelPick() {
+    this.#onPlace?.(null);
+    this.#onPlace = null;
+    this.#target.style.cursor = "";
+  }
+
+  #clicked({ coordinate, pixel }) {
+    const position = this.#lonLat(coordinate);
+    if (this.#onPlace) {
+      this.#onPlace(position);
+      this.#onPlace = null;
+      this.#target.style.cursor = "";
+    } else {
+      this.#handlers.onPick(this.#at(pixel));
+    }
+  }
+
+  #at(pixel) {
+    const found = new Map();
+    this.#map.forEachFeatureAtPixel(pixel, (feature) => found.set(feature, size(feature)), {
+      hitTolerance: TOLERANCE,
+      layerFilter: (layer) => layer === this.#layers.features,
+    });
+    // What is seen hides what it lies in.
+    const place = fromLonLat(this.#lonLat(this.#map.getCoordinateFromPixel(pixel)));
+    for (const feature of this.#features.getFeaturesAtCoordinate(place)) {
+      if (!this.#hidden.has(feature.get("message").id)) found.set(feature, size(feature));
+    }
+    const smallestFirst = [...found].sort(([, one], [, other]) => one - other);
+    return smallestFirst.map(([feature]) => [feature.get("message").id, feature.get("index")]);
+  }
+
+  #lonLat(coordinate) {
+    const [longitude, latitude] = toLonLat(coordinate);
+    return [inWorld(longitude), latitude];
+  }
+
+  /** Where a position lies on the target, in CSS pixels. */
+  pixelOf(position) {
+    return this.#map.getPixelFromCoordinate(fromLonLat(position));
+  }
+}
+
+/** Where the names of countries stand: in the largest part of each, the largest country first. */
+function countryNames() {
+  const named = countries.map(([name, geometry]) => {
+    const [largest] = [...parts(geometry)].map((part) => /** @type {any} */ (format.readGeometry(part)))
+      .sort((one, other) => other.getArea() - one.getArea());
+    const [west, , east] = largest.getExtent();
+    const feature = new Feature(largest.getInteriorPoint());
+    feature.setProperties({ name, width: east - west, area: largest.getArea() }, true);
+    return feature;
+  });
+  return new VectorSource({ features: named.sort((one, other) => other.get("area") - one.get("area")) });
+}
+
+/** Points come before lines, lines before areas, small areas before large ones. */
+function size(feature) {
+  const geometry = feature.getGeometry();
+  const kind = geometry.getType();
+  if (kind.endsWith("Point")) return 0;
+  return kind.endsWith("LineString") ? 1 : 1 + geometry.getArea?.();
+}
+
+/** Within what Web Mercator shows. @param {number[]} extent */
+function limited([west, south, east, north]) {
+  const within = (latitude) => Math.max(-85, Math.min(85, latitude));
+  return [west, within(south), east, within(north)];
+}
+
+/** See `crs.js`, which is loaded when it is needed. */
+export async function projector(wkt) {
+  const crs = await import("./crs.js");
+  return crs.projector(wkt);
+}

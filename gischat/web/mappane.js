@@ -1,0 +1,313 @@
+/** The map with what stands around it: its tools, the list of what is on it, what is known of the thing that was chosen. */
+
+import { button, drawing, element, isolated } from "./dom.js";
+import { inWorld, lonLat } from "./geo.js";
+import { t } from "./i18n.js";
+import { details } from "./mapdetails.js";
+import { listOf, titleOf } from "./maplist.js";
+
+const COLORS = ["land", "coast", "border", "grid", "label", "label-halo", "halo", "chosen"];
+const DARK = matchMedia("(prefers-color-scheme: dark)");
+const WGS84 = "EPSG:4326";
+const NARROW = matchMedia("(max-width: 64rem)"); // as in map.css: the map lies over the talk
+
+export class MapPane {
+  isOpen = false;
+  #section;
+  #room = null;
+  #map;
+  #parts;
+  #projector; // of the bundle
+  #own = null; // {name, project}: the CRS of what was chosen
+  #pointer = null;
+  #shown = new Set(); // ids of messages that are on the map
+  #hidden = new Set(); // … and switched off
+  #chosen = null; // {found, at}: what was hit, and which of it is shown
+
+  /** `WorldMap` and `projector` are those of the bundle; `attribution` is shown for `tiles`. */
+  constructor(section, { WorldMap, projector, tiles, attribution, onClose }) {
+    this.#section = section;
+    this.#projector = projector;
+    this.#parts = build(section, {
+      onClose,
+      onAll: () => this.showAll(),
+      onList: () => this.#toggleList(),
+      onZoom: (steps) => this.#map.zoomBy(steps),
+      attribution: tiles ? attribution : "",
+    });
+    section.hidden = false;
+    document.body.classList.add("has-map"); // a map needs a size
+    this.#map = new WorldMap(this.#parts.canvas, {
+      look: look(section),
+      tiles,
+      handlers: {
+        onPick: (found) => this.#choose(found),
+        onPointer: (position) => this.#point(position),
+        onMove: () => {},
+      },
+    });
+    DARK.addEventListener("change", () => this.#map.setLook(look(section)));
+    new ResizeObserver(() => this.isOpen && this.#map.resize()).observe(section);
+    section.addEventListener("keydown", (event) => this.#key(event, onClose));
+  }
+
+  // Open and closed
+
+  open(room) {
+    this.isOpen = true;
+    this.#section.hidden = false;
+    document.body.classList.add("has-map");
+    this.show(room);
+    this.#parts.canvas.focus({ preventScroll: true });
+  }
+
+  close() {
+    this.isOpen = false;
+    this.#section.hidden = true;
+    document.body.classList.remove("has-map");
+    this.#map.cancelPick();
+    if (this.#room) this.#room.places.onChange = () => {};
+    this.#room = null;
+  }
+
+  /** Shows the places of a channel. */
+  show(room) {
+    if (this.#room === room) return;
+    if (this.#room) this.#room.places.onChange = () => {};
+    this.#room = room;
+    this.#map.clear();
+    this.#shown.clear();
+    this.#hidden.clear();
+    this.#choose([]);
+    room.places.onChange = () => this.#update();
+    this.#update();
+    this.#map.resize();
+    this.showAll();
+  }
+
+  #update() {
+    const places = this.#room.places.all;
+    const present = new Set(places.map(({ message }) => message.id));
+    for (const id of this.#shown) {
+      if (!present.has(id)) this.#map.remove(id);
+    }
+    for (const { message, hue, features } of places) {
+      if (!this.#shown.has(message.id)) this.#map.add({ id: message.id, type: message.type, hue }, features);
+    }
+    this.#shown = present;
+    this.#parts.count.textContent = String(places.length);
+    this.#parts.empty.hidden = places.length > 0;
+    if (!this.#parts.list.hidden) this.#fillList();
+  }
+
+  // Where one looks
+
+  showAll() {
+    const visible = this.#room.places.all.filter(({ message }) => !this.#hidden.has(message.id));
+    // A CRS may reach around the world: it is shown by itself.
+    const places = visible.some(({ message }) => message.type !== "crs")
+      ? visible.filter(({ message }) => message.type !== "crs")
+      : visible;
+    this.#map.show(places.flatMap(geometries), this.#covered());
+  }
+
+  /** Goes to a message, or to one of its features, and tells of it. */
+  choose(id, index = undefined) {
+    const place = this.#room.places.find(id);
+    if (!place) return;
+    this.#setVisible(id, true);
+    this.#choose([[id, index ?? (place.features.length === 1 ? 0 : undefined)]]);
+    this.#map.show(index === undefined ? geometries(place) : [place.features[index].geometry], this.#covered());
+  }
+
+  /** What the card and the tools cover, as pixels at each side: top, right, bottom, left. */
+  #covered() {
+    const { card, tools } = this.#parts;
+    if (NARROW.matches) return [0, 0, card.offsetHeight, 0];
+    return [0, tools.offsetWidth, 0, card.offsetWidth];
+  }
+
+  get extent() {
+    return this.#map.extent();
+  }
+
+  /** [longitude, latitude] of where somebody clicks, or null. */
+  async pick() {
+    this.#parts.hint.hidden = false;
+    const position = await this.#map.pick();
+    this.#parts.hint.hidden = true;
+    return position;
+  }
+
+  // What is on it
+
+  #toggleList() {
+    const { list, listToggle } = this.#parts;
+    list.hidden = !list.hidden;
+    listToggle.ariaExpanded = String(!list.hidden);
+    if (list.hidden) return;
+    this.#choose([]);
+    this.#fillList();
+  }
+
+  #fillList() {
+    const shown = listOf(this.#room.places.all, {
+      isVisible: (id) => !this.#hidden.has(id),
+      onVisible: (id, isVisible) => this.#setVisible(id, isVisible),
+      onChoose: (id, index) => this.choose(id, index),
+    });
+    this.#parts.list.replaceChildren(shown);
+  }
+
+  #setVisible(id, isVisible) {
+    if (isVisible === !this.#hidden.has(id)) return;
+    if (isVisible) this.#hidden.delete(id);
+    else this.#hidden.add(id);
+    this.#map.setVisible(id, isVisible);
+  }
+
+  // What was chosen
+
+  /** Tells of the first of what was hit, [[id, index], …]. */
+  #choose(found) {
+    this.#chosen = found.length > 0 ? { found, at: 0 } : null;
+    this.#showChosen();
+  }
+
+  #showChosen() {
+    const { card, list, listToggle } = this.#parts;
+    const [id, index] = this.#chosen?.found[this.#chosen.at] ?? [null];
+    const place = id === null ? null : this.#room?.places.find(id);
+    card.hidden = !place;
+    this.#map.mark(id, index);
+    this.#setOwn(place?.message);
+    if (!place) return;
+    list.hidden = true;
+    listToggle.ariaExpanded = "false";
+    const { found, at } = this.#chosen;
+    const others = found.length > 1
+      ? [button("secondary small", () => this.#next(), t("map_next", { at: at + 1, count: found.length }))]
+      : [];
+    const close = button("plain", () => this.#choose([]), "×");
+    close.ariaLabel = t("close");
+    const head = element("header", {}, element("h2", {}, ...titleOf(place.message)), ...others, close);
+    const told = details(place, index, {
+      channel: this.#room.channel,
+      onZoom: () => this.choose(id, index),
+      onMessage: () => this.#goToMessage(id),
+    });
+    card.replaceChildren(head, ...told);
+  }
+
+  #next() {
+    this.#chosen.at = (this.#chosen.at + 1) % this.#chosen.found.length;
+    this.#showChosen();
+  }
+
+  #goToMessage(id) {
+    const room = this.#room;
+    if (NARROW.matches) this.#parts.close.click();
+    room.seek(id);
+  }
+
+  // Coordinates
+
+  #point(position) {
+    this.#pointer = position;
+    const { pointer } = this.#parts;
+    pointer.hidden = !position;
+    if (!position) return;
+    const [longitude, latitude] = position;
+    const own = this.#own?.project?.([inWorld(longitude), latitude]);
+    pointer.replaceChildren(element("span", {}, `WGS 84 ${lonLat(position.map(rounded))}`));
+    if (own) pointer.append(element("span", {}, isolated(this.#own.name), ` ${own.map(written).join(", ")}`));
+  }
+
+  /** Computes with the CRS of what was chosen from now on, if that can be done here. */
+  async #setOwn(message) {
+    const { crs_wkt: wkt = "", crs_authid: name = "" } = message ?? {};
+    if (!wkt || name === WGS84) {
+      this.#own = null;
+      return;
+    }
+    const own = { name: name || t("own_crs"), project: null };
+    this.#own = own;
+    own.project = await this.#projector(wkt).catch(() => null);
+    if (this.#own === own) this.#point(this.#pointer);
+  }
+
+  #key(event, onClose) {
+    if (event.key !== "Escape") return;
+    event.stopPropagation();
+    if (!this.#parts.hint.hidden) this.#map.cancelPick();
+    else if (this.#chosen) this.#choose([]);
+    else if (!this.#parts.list.hidden) this.#toggleList();
+    else onClose();
+  }
+}
+
+const geometries = ({ features }) => features.map(({ geometry }) => geometry);
+
+const rounded = (degrees) => Number(degrees.toFixed(5));
+
+/** Degrees and metres differ in what a digit is worth. */
+const written = (value) => String(Number(value.toFixed(Math.abs(value) > 360 ? 1 : 5)));
+
+function look(section) {
+  const css = getComputedStyle(section);
+  const color = (name) => css.getPropertyValue(`--map-${name}`).trim();
+  const camel = (name) => name.replace(/-(\w)/, (_, letter) => letter.toUpperCase());
+  return {
+    isDark: color("scheme") === "dark",
+    ...Object.fromEntries(COLORS.map((name) => [camel(name), color(name)])),
+  };
+}
+
+function build(section, { onClose, onAll, onList, onZoom, attribution }) {
+  const tool = (key, path, onclick) => {
+    const made = button("tool-button", onclick, drawing(path));
+    made.ariaLabel = t(key);
+    made.title = t(key);
+    return made;
+  };
+  const canvas = element("div", {
+    className: "map-canvas",
+    tabIndex: 0,
+    role: "application",
+    ariaLabel: t("map_keys"),
+  });
+  const count = element("span", {}, "0");
+  const listToggle = button("tool-button wide", onList, drawing("M4 6h16M4 12h16M4 18h10"), count);
+  listToggle.ariaLabel = t("map_list");
+  listToggle.title = t("map_list");
+  listToggle.ariaExpanded = "false";
+  const close = tool("close", "M6 6l12 12M18 6L6 18", onClose);
+  const tools = element(
+    "div",
+    { className: "map-tools" },
+    listToggle,
+    tool("map_all", "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5", onAll),
+    tool("map_closer", "M12 5v14M5 12h14", () => onZoom(1)),
+    tool("map_further", "M5 12h14", () => onZoom(-1)),
+    close,
+  );
+  const list = element("div", { className: "map-card map-list", hidden: true });
+  const card = element("div", { className: "map-card map-details", hidden: true });
+  const pointer = element("p", { className: "map-pointer", hidden: true });
+  const empty = element("p", { className: "map-empty" }, t("map_empty"));
+  const hint = element("p", { className: "map-hint", role: "status", hidden: true }, t("map_pick"));
+  const source = element("p", { className: "map-source" }, ...credited(attribution), "Natural Earth");
+  section.append(canvas, tools, empty, hint, pointer, source, list, card);
+  return { canvas, tools, list, listToggle, card, pointer, empty, hint, count, close };
+}
+
+/** Whose tiles they are; an address is a link. */
+function credited(attribution) {
+  if (!attribution) return [];
+  const parts = attribution.split(/(https?:\/\/\S+)/u).map((part, index) =>
+    index % 2 === 0
+      ? part
+      : element("a", { href: part, target: "_blank", rel: "noopener noreferrer" }, new URL(part).host)
+  );
+  return [...parts, " · "];
+}

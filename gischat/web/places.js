@@ -1,0 +1,110 @@
+/** Where a channel's messages are: asked of the server, which knows every CRS, and kept while the page is open. */
+
+import { mapSettings, places } from "./api.js";
+import { hue } from "./avatars.js";
+import { button, element } from "./dom.js";
+import { byMessage } from "./feed.js";
+import { t } from "./i18n.js";
+
+const PLACED = new Set(["geojson", "crs", "bbox", "position"]);
+const MANY = 3; // beyond that, all are asked for: the server has that answer at hand
+const PAUSE = 150; // milliseconds in which what comes together is asked for together
+const LONGEST = 500; // messages, as many as the log shows
+
+export class Places {
+  #channel;
+  #known = new Map(); // id of a message -> {message, hue, features}
+  #wanted = new Map(); // id -> {message, node} of what is to be asked for
+  #timer = null;
+  #onShow;
+  onChange = () => {};
+
+  /** `onShow(id)`: somebody wants to see a message on the map. */
+  constructor(channel, onShow) {
+    this.#channel = channel;
+    this.#onShow = onShow;
+  }
+
+  /** A message has come, and is shown as `node`; as soon as it is known where it is, that is shown there, too. */
+  add(message, node) {
+    if (!PLACED.has(message.type)) return;
+    this.#wanted.set(message.id, { message: withoutData(message), node });
+    this.#timer ??= setTimeout(() => void this.#ask(), PAUSE);
+  }
+
+  get all() {
+    return [...this.#known.values()];
+  }
+
+  find(id) {
+    return this.#known.get(id);
+  }
+
+  async #ask() {
+    const wanted = this.#wanted;
+    this.#wanted = new Map();
+    this.#timer = null;
+    const { code } = await mapSettings();
+    if (!code) return;
+    const since = Math.max(0, Math.min(...[...wanted.values()].map(({ message }) => message.timestamp)));
+    const answer = await places(this.#channel, wanted.size > MANY ? null : since).catch(() => null);
+    if (!answer) {
+      this.#wanted = new Map([...wanted, ...this.#wanted].slice(-LONGEST)); // asked for with what comes next
+      return;
+    }
+    const features = byMessage(answer);
+    for (const [id, { message, node }] of wanted) {
+      if (features.has(id)) this.#found({ message, hue: hue(message.author), features: features.get(id) }, node);
+    }
+    this.onChange();
+  }
+
+  #found(place, node) {
+    const { id } = place.message;
+    this.#known.set(id, place);
+    if (this.#known.size > LONGEST) this.#known.delete(this.#known.keys().next().value);
+    const canvas = element("canvas");
+    const shown = button("thumbnail", () => this.#onShow(id), canvas);
+    shown.ariaLabel = shown.title = t("show_on_map");
+    drawings.set(canvas, place);
+    seen.observe(canvas);
+    node.querySelector(".body").append(shown);
+    node.dispatchEvent(new Event("load")); // it has grown, as with a picture
+  }
+}
+
+const drawings = new WeakMap(); // canvas of a small map -> the place that it shows
+
+// Drawn when somebody sees it for the first time, which may be when another channel is left.
+const seen = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (!isIntersecting) continue;
+    seen.unobserve(target);
+    void draw(target);
+  }
+});
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  for (const canvas of document.querySelectorAll(".thumbnail canvas")) seen.observe(canvas);
+});
+
+async function draw(canvas) {
+  const { drawThumbnail } = await import("/web/built/thumbnail.js");
+  const { features, hue } = drawings.get(canvas);
+  drawThumbnail(canvas, features, thumbnailLook(canvas, hue));
+}
+
+/** What is told of a message on the map. A layer's own data come from the server again, in WGS 84. */
+function withoutData(message) {
+  const { geojson: _, ...rest } = message;
+  return rest;
+}
+
+function thumbnailLook(node, hue) {
+  const css = getComputedStyle(node);
+  const color = (name) => css.getPropertyValue(`--map-${name}`).trim();
+  const isDark = color("scheme") === "dark";
+  const stroke = `hsl(${hue}, ${isDark ? "70%, 62%" : "72%, 36%"})`;
+  const fill = `hsla(${hue}, ${isDark ? "70%, 62%" : "72%, 36%"}, .3)`;
+  return { sea: color("sea"), land: color("land"), coast: color("coast"), halo: color("halo"), stroke, fill };
+}

@@ -1,0 +1,384 @@
+"""The map beside the talk: what people share lies on it where PROJ says, and can be asked, copied, saved and shared."""
+
+import io
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageChops
+from pyproj import CRS, Transformer
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.remote.webelement import WebElement
+
+from tests.support.client import Client
+from tests.support.contract import Message
+from tests.support.layers import GeoJson, feature, geometry, layer, point
+from tests.support.pictures import phone_photo
+from tests.web.conftest import Browse, Join
+from tests.web.page import Page
+
+MERCATOR = Transformer.from_crs(4326, 3857, always_xy=True)
+CHOSEN = (0xE8, 0x59, 0x0C)  # the colour of what is marked: --map-chosen
+READBACK = ("willReadFrequently",)  # OpenLayers tries which way of reading is faster, and the browser gives advice
+CUSTOM = "+proj=laea +lat_0=10 +lon_0=-75 +x_0=500000 +y_0=0 +ellps=GRS80 +units=m +no_defs"
+
+# A CRS, a longitude and a latitude within its area of use
+ANYWHERE: list[tuple[Any, float, float]] = [
+    ("EPSG:4326", 2.3522, 48.8566),
+    ("EPSG:3857", -122.4194, 37.7749),
+    ("EPSG:2154", 2.3522, 48.8566),
+    ("EPSG:27700", -5.5, 50.1),  # British National Grid
+    ("EPSG:32723", -43.2105, -22.9519),  # UTM, south
+    ("EPSG:2056", 7.4386, 46.9511),  # LV95
+    ("EPSG:3031", 166.67, -77.85),  # Antarctic, polar
+    ("EPSG:3413", -50.7, 67.0),  # Arctic, polar
+    ("EPSG:2263", -73.9857, 40.7484),  # in feet
+    ("EPSG:2193", 174.78, -41.29),  # northing first, by its authority
+    ("EPSG:3832", -179.2, -8.5),  # beyond the antimeridian
+    (CUSTOM, -74.08, 4.6),
+]
+
+
+def placed(crs: Any, lon: float, lat: float) -> GeoJson:
+    """A position as QGIS sends it."""
+    system = CRS(crs)
+    x, y = Transformer.from_crs(4326, system, always_xy=True).transform(lon, lat)
+    authid = crs if crs.startswith("EPSG") else ""
+    return {"type": "position", "crs_wkt": system.to_wkt(), "crs_authid": authid, "x": x, "y": y}
+
+
+def parks() -> GeoJson:
+    """A layer in Lambert-93, of a square and a point in it that knows less of itself."""
+    x, y = Transformer.from_crs(4326, 2154, always_xy=True).transform(2.3522, 48.8566)
+    ring = [[x - 900, y - 900], [x + 900, y - 900], [x + 900, y + 900], [x - 900, y + 900], [x - 900, y - 900]]
+    square = feature(geometry("Polygon", [ring]), properties={"name": "Île", "area": 324.5, "note": None, "id": 7})
+    of_fountain = {"name": "Fountain <b>", "area": None, "note": "dry", "id": 8}
+    fountain = feature(point(x + 450, y + 450), properties=of_fountain)
+    described = {"layer_name": "Parks", "crs_wkt": CRS(2154).to_wkt(), "crs_authid": "EPSG:2154", "style": "<qgis/>"}
+    return {"type": "geojson", "geojson": layer([square, fountain]), **described}
+
+
+class Map:
+    """The map on a page."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        page.expected_errors += READBACK
+        self._extent = ""
+
+    @property
+    def canvas(self) -> WebElement:
+        return self.page.find(".map-canvas")
+
+    def open(self) -> "Map":
+        """Open it by its button; wait until it is drawn."""
+        self.page.find("#map-toggle").click()
+        self.until_drawn()
+        return self
+
+    def until_drawn(self) -> None:
+        self.page.wait(lambda: self.canvas.get_attribute("data-extent"), "the map to be drawn")
+
+    def until_there(self) -> None:
+        """Wait until it has come to where it goes, and shows what is marked."""
+
+        def has_come() -> bool:
+            extent, before = self.canvas.get_attribute("data-extent") or "", self._extent
+            self._extent = extent
+            return bool(extent) and extent == before and self.marked() is not None
+
+        self.page.wait(has_come, "the map to come to rest")
+
+    def pixel(self, lon: float, lat: float) -> tuple[float, float]:
+        """Where PROJ says that a place is, in pixels of the map."""
+        west, south, east, north = map(float, str(self.canvas.get_attribute("data-extent")).split())
+        (left, bottom), (right, top) = MERCATOR.transform(west, south), MERCATOR.transform(east, north)
+        if east > 180:
+            right += 2 * MERCATOR.transform(180, 0)[0]
+        x, y = MERCATOR.transform(lon, lat)
+        if x < left:
+            x += 2 * MERCATOR.transform(180, 0)[0]
+        size = self.canvas.size
+        return (x - left) / (right - left) * size["width"], (top - y) / (top - bottom) * size["height"]
+
+    def marked(self) -> tuple[float, float] | None:
+        """The middle of what is marked, in pixels of the map, as it is drawn."""
+        picture = Image.open(io.BytesIO(self.canvas.screenshot_as_png)).convert("RGB")
+        off = ImageChops.difference(picture, Image.new("RGB", picture.size, CHOSEN)).split()
+        farthest = ImageChops.lighter(ImageChops.lighter(off[0], off[1]), off[2])
+        found = farthest.point(lambda value: 255 if value < 40 else 0).getbbox()
+        return ((found[0] + found[2]) / 2, (found[1] + found[3]) / 2) if found else None
+
+    def click(self, lon: float, lat: float) -> None:
+        x, y = self.pixel(lon, lat)
+        size = self.canvas.size
+        offset = round(x - size["width"] / 2), round(y - size["height"] / 2)
+        ActionChains(self.page.browser).move_to_element_with_offset(self.canvas, *offset).click().perform()
+
+    def told(self) -> dict[str, str]:
+        """The attributes in the table."""
+        rows = self.page.find(".map-details").find_elements("css selector", "tr")
+        cells = [[row.find_element("css selector", tag).text for tag in ("th", "td")] for row in rows]
+        return dict(cells)
+
+    def until_titled(self, words: str) -> None:
+        self.page.until_shown(words, within=".map-details")
+
+
+async def share(page: Page, client: Client, **message: Any) -> Message:
+    """Let somebody else share something; wait until the page shows where it is."""
+    before = len(page.all(".thumbnail"))
+    await client.send(author="john", **message)
+    published = await client.until(type=message["type"])
+    page.wait(lambda: len(page.all(".thumbnail")) > before, "a small map in the message")
+    return published
+
+
+async def test_positions_in_twelve_crs_lie_where_proj_says(browse: Browse, join: Join, channel: str) -> None:
+    john, page = await join(channel, "john"), browse()
+    page.join(channel, "jane")
+    found = {}
+    for crs, lon, lat in ANYWHERE:
+        await share(page, john, **placed(crs, lon, lat))
+        page.all(".thumbnail")[-1].click()
+        chart = Map(page)
+        chart.until_there()
+        chart.until_titled("john")
+        (x, y), (wanted_x, wanted_y) = chart.marked() or (0, 0), chart.pixel(lon, lat)
+        found[crs] = math.hypot(x - wanted_x, y - wanted_y)
+        page.find(".map-details header .plain").click()
+    assert {crs: off for crs, off in found.items() if off > 1} == {}
+
+
+async def test_a_layer_in_lambert_93_an_extent_in_britain_and_an_area_of_use(
+    browse: Browse, join: Join, channel: str
+) -> None:
+    john, page = await join(channel, "john"), browse()
+    page.join(channel, "jane")
+    await share(page, john, **parks())
+    grid = Transformer.from_crs(4326, 27700, always_xy=True)
+    (xmin, ymin), (xmax, ymax) = grid.transform(-5.0, 50.2), grid.transform(-3.5, 51.0)
+    sides = {"xmin": xmin, "ymin": ymin, "xmax": xmax, "ymax": ymax}
+    await share(page, john, type="bbox", crs_wkt=CRS(27700).to_wkt(), crs_authid="EPSG:27700", **sides)
+    await share(page, john, type="crs", crs_wkt=CRS(2056).to_wkt(), crs_authid="EPSG:2056")
+    chart = Map(page)
+    for title, lon, lat in (("Extent", -4.25, 50.6), ("EPSG:2056", 8.2, 46.8)):
+        page.all(".thumbnail")[1 if title == "Extent" else 2].click()
+        chart.until_titled(title)
+        chart.until_there()
+        x, y = chart.marked() or (0, 0)
+        # In the middle, as far as the sides bend
+        assert math.dist((x, y), chart.pixel(lon, lat)) < 20
+    # In the layer a click finds the thing, and the point before the square in which it lies
+    page.all(".thumbnail")[0].click()
+    chart.until_titled("Parks")
+    assert chart.told() == {"Features": "2", "CRS": "EPSG:2154"}
+    page.find(".map-details header .plain").click()
+    lon, lat = 2.3522, 48.8566
+    to_wgs84 = Transformer.from_crs(2154, 4326, always_xy=True)
+    x, y = Transformer.from_crs(4326, 2154, always_xy=True).transform(lon, lat)
+    page.wait(lambda: len(page.all(".map-details:not([hidden])")) == 0, "the card to close")
+    chart.click(*to_wgs84.transform(x - 450, y - 450))
+    chart.until_titled("Île")
+    assert chart.told() == {"name": "Île", "area": "324.5", "note": "NULL", "id": "7"}
+    # Under the pointer, in WGS 84 and in the layer's own CRS
+    page.wait(lambda: "EPSG:2154" in page.find(".map-pointer").text, "its own coordinates")
+    metres = page.find(".map-pointer").text.split("EPSG:2154 ")[1].split(", ")
+    assert [float(part) for part in metres] == pytest.approx([x - 450, y - 450], abs=20)
+    chart.click(*to_wgs84.transform(x + 450, y + 450))
+    chart.until_titled("1 of 2")
+    assert chart.told() == {"name": "Fountain <b>", "area": "NULL", "note": "dry", "id": "8"}
+    chart.until_there()
+    assert math.dist(chart.marked() or (0, 0), chart.pixel(*to_wgs84.transform(x + 450, y + 450))) <= 1
+
+
+async def test_what_is_shared_goes_on_into_other_programs(browse: Browse, join: Join, channel: str) -> None:
+    john, page = await join(channel, "john"), browse()
+    page.join(channel, "jane")
+    await share(page, john, **parks())
+    page.all(".thumbnail")[0].click()
+    chart = Map(page)
+    chart.until_titled("Parks")
+    for name in ("geojson", "gpkg", "Parks.qml"):
+        next(made for made in page.all(".map-details .download") if made.text.endswith(name)).click()
+        page.wait((page.downloads / f"Parks.{name.rpartition('.')[2]}").exists, f"{name} to be saved")
+    page.wait(lambda: json.loads((page.downloads / "Parks.geojson").read_text())["features"], "the layer")
+    assert (page.downloads / "Parks.gpkg").read_bytes().startswith(b"SQLite format 3")
+    # Copied: what the clipboard gets
+    page.find(".map-tools .wide").click()
+    page.find(".map-list summary").click()
+    page.wait(lambda: [item for item in page.all(".map-list details .map-item") if "Fountain" in item.text], "features")
+    page.all(".map-list details .map-item")[1].click()
+    chart.until_titled("Fountain")
+    page.browser.execute_script(
+        "globalThis.copied = []; navigator.clipboard.writeText = async (words) => copied.push(words);"
+    )
+    for choice in page.all(".map-details .choices")[1].find_elements("css selector", "button"):
+        choice.click()
+    copied = page.wait(
+        lambda: len(found := page.browser.execute_script("return copied")) == 4 and found, "four forms to be copied"
+    )
+    position, uri, text, made = copied
+    lon, lat = position.split(", ")
+    assert (uri, text) == (f"geo:{lat},{lon}", f"POINT ({lon} {lat})")
+    assert json.loads(made)["properties"]["name"] == "Fountain <b>"
+    page.until_shown("GeoJSON is copied", within=".map-details")
+
+
+async def test_the_list_is_the_map_for_the_keyboard(browse: Browse, join: Join, channel: str) -> None:
+    john, page = await join(channel, "john"), browse()
+    page.join(channel, "jane")
+    await share(page, john, **placed("EPSG:2154", 2.3522, 48.8566))
+    chart = Map(page).open()
+    # What comes while the map is open is on it, too
+    await share(page, john, **placed("EPSG:32723", -43.2105, -22.9519))
+    page.find(".map-tools .wide").send_keys(Keys.ENTER)
+    page.wait(lambda: len(page.all(".map-list .map-item")) == 2, "two things on the list")
+    page.all(".map-list .map-item")[1].send_keys(Keys.ENTER)
+    chart.until_titled("EPSG:2154")
+    chart.until_there()
+    # Switched off, it is not found any more
+    page.find(".map-canvas").send_keys(Keys.ESCAPE)
+    page.find(".map-tools .wide").send_keys(Keys.ENTER)
+    page.wait(lambda: len(page.all(".map-list input")) == 2, "the list again")
+    page.all(".map-list input")[1].send_keys(Keys.SPACE)
+    page.all(".map-list .map-item")[0].send_keys(Keys.ENTER)
+    chart.until_titled("EPSG:32723")
+    page.find(".map-canvas").send_keys(Keys.ESCAPE)
+    page.find(".map-canvas").send_keys(Keys.ESCAPE)
+    page.wait(lambda: not page.all("#map:not([hidden])"), "the map to close")
+    assert page.browser.execute_script("return document.activeElement.id") == "map-toggle"
+
+
+async def test_on_a_phone_the_map_lies_over_the_talk_and_leads_back(browse: Browse, join: Join, channel: str) -> None:
+    john, page = await join(channel, "john"), browse()
+    page.resize(390, 844)
+    page.join(channel, "jane")
+    await share(page, john, **placed("EPSG:2056", 7.4386, 46.9511))
+    page.all(".thumbnail")[0].click()
+    chart = Map(page)
+    chart.until_titled("EPSG:2056")
+    chart.until_there()
+    assert chart.canvas.size["width"] == 390
+    page.all(".map-details .choices button")[1].click()
+    page.wait(lambda: not page.all("#map:not([hidden])"), "the map to close")
+    assert page.all(".message")[-1] == page.browser.switch_to.active_element
+
+
+# Sharing from the page
+
+
+def offer(page: Page, words: str) -> None:
+    """Choose something on the sheet of what can be shared."""
+    page.find("#share").click()
+    next(made for made in page.all("dialog[open] .offers button") if words in made.text).click()
+
+
+def agree(page: Page) -> None:
+    page.find("dialog[open] .choices button").click()
+
+
+@pytest.fixture
+def located(browse: Browse) -> Iterator[Page]:
+    """A page in a browser that knows where it is."""
+    page = browse()
+    page.browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["geolocation"], "origin": page.base_url})
+    where = {"latitude": 48.858370123, "longitude": 2.294481, "accuracy": 11.4}
+    page.browser.execute_cdp_cmd("Emulation.setGeolocationOverride", where)
+    yield page
+    page.browser.execute_cdp_cmd("Emulation.clearGeolocationOverride", {})
+    page.browser.execute_cdp_cmd("Browser.resetPermissions", {})
+
+
+async def test_my_position_the_extent_in_view_and_a_point(join: Join, channel: str, located: Page) -> None:
+    john, page = await join(channel, "john"), located
+    page.join(channel, "jane")
+    offer(page, "My position")
+    page.until_shown("± 12 m", within="dialog[open]")
+    agree(page)
+    said = await john.until(type="position")
+    assert (said["x"], said["y"], said["crs_authid"]) == (2.294481, 48.8583701, "EPSG:4326")
+    assert CRS(said["crs_wkt"]) == CRS(4326)
+    # The extent, as soon as there is a map
+    offer(page, "extent in view")
+    page.until_shown("Move the map", within="#notice")
+    chart = Map(page)
+    chart.until_drawn()
+    offer(page, "extent in view")
+    page.find("dialog[open] dl")
+    shown = [float(side) for side in str(chart.canvas.get_attribute("data-extent")).split()]
+    agree(page)
+    extent = await john.until(type="bbox")
+    assert [extent[side] for side in ("xmin", "ymin", "xmax", "ymax")] == pytest.approx(shown, abs=1e-6)
+    # A point that is clicked
+    offer(page, "point on the map")
+    page.until_shown("Click the place", within=".map-hint")
+    chart.click(2.2945, 48.8584)
+    page.find("dialog[open] dl")
+    agree(page)
+    clicked = await john.until(type="position")
+    assert math.dist(chart.pixel(clicked["x"], clicked["y"]), chart.pixel(2.2945, 48.8584)) < 1.5
+
+
+async def test_a_geojson_file_is_shared_in_its_own_crs(
+    browse: Browse, join: Join, channel: str, tmp_path: Path
+) -> None:
+    john, page = await join(channel, "john"), browse()
+    page.join(channel, "jane")
+    shared = parks()["geojson"]
+    member = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::2154"}}
+    file = tmp_path / "Parcs d'Île.geojson"
+    file.write_text(json.dumps({**shared, "crs": member}))
+    page.all("dialog input[type=file]")[0].send_keys(str(file))
+    page.until_shown("Features\n2", within="dialog[open]")
+    agree(page)
+    said = await john.until(type="geojson")
+    assert (said["layer_name"], said["crs_authid"]) == ("Parcs d'Île", "EPSG:2154")
+    assert CRS(said["crs_wkt"]) == CRS(2154)  # which the page does not know, and QGIS needs
+    assert len(said["geojson"]["features"]) == 2
+    page.wait(lambda: page.all(".thumbnail"), "a small map in the message")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("parks.gpkg", b"SQLite format 3\0", "Share it from QGIS"),
+        ("parks.zip", b"PK\3\4", "Share it from QGIS"),
+        ("parks.geojson", b"{", "cannot be read as JSON"),
+        ("parks.json", b'{"type": "Topology"}', "no FeatureCollection"),
+    ],
+)
+async def test_other_files_are_refused_with_a_hint(
+    browse: Browse, channel: str, tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    page = browse()
+    page.join(channel, "jane")
+    (tmp_path / name).write_bytes(content)
+    page.all("dialog input[type=file]")[0].send_keys(str(tmp_path / name))
+    page.until_shown(words, within="dialog[open]")
+    page.find("dialog[open] button").click()
+
+
+async def test_a_photograph_tells_where_it_was_taken_if_one_wants(
+    browse: Browse, join: Join, channel: str, tmp_path: Path
+) -> None:
+    john, page = await join(channel, "john"), browse()
+    page.join(channel, "jane")
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(phone_photo(40, 30, orientation=1, description="a well"))
+    page.pick(photo)
+    page.find("#attachment-place input").click()
+    page.find("#send").click()
+    await john.until(type="image")
+    said = await john.until(type="position")
+    assert (said["x"], said["y"]) == (2.3508333, 48.8566667)
+    # Without asking for it, it stays here
+    page.pick(photo)
+    page.find("#send").click()
+    await john.until(type="image")
+    page.say("and no place")
+    await john.until(type="text", text="and no place")
+    assert not [message for message in john.unread if message["type"] == "position"]

@@ -1,0 +1,299 @@
+"""Where messages are, against PROJ asked directly: twelve CRS from the corners, and what has no place."""
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+from pyproj import CRS, Transformer
+
+from gischat.protocol.places import MAX_PLACE_BYTES, PREFIX, RESERVED, Place, decode
+from tests.support.contract import sample
+from tests.support.layers import feature, geometry, layer, point
+from worker import places
+from worker.crs import find
+
+ID = "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11"
+PIXEL = 40_075_016.68 / 256 / 2**17  # metres at zoom 17, on which houses are seen: 1.2
+
+CUSTOM = (
+    'PROJCS["mine",GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563]],PRIMEM["Greenwich",0],'
+    'UNIT["degree",0.0174532925199433]],PROJECTION["Transverse_Mercator"],PARAMETER["latitude_of_origin",-20],'
+    'PARAMETER["central_meridian",47.5],PARAMETER["scale_factor",1.0003],PARAMETER["false_easting",1234],'
+    'PARAMETER["false_northing",-5678],UNIT["US survey foot",0.304800609601219]]'
+)
+CORNERS: dict[str, tuple[str | int, float, float]] = {
+    "LV95": (2056, 8.55, 47.37),
+    "Lambert-93": (2154, 2.35, 48.86),
+    "British National Grid, without its grid": (27700, -0.1276, 51.5072),
+    "UTM south": (32735, 27.9, -26.2),
+    "Antarctic polar stereographic": (3031, 166.67, -77.85),
+    "Arctic polar stereographic": (3413, -51.7, 64.18),
+    "Web Mercator": (3857, 179.99, -16.8),
+    "feet": (2263, -73.97, 40.78),
+    "RD New": (28992, 4.9, 52.37),
+    "with heights": (7415, 4.9, 52.37),
+    "grads, from Paris": (4807, 0.5, 48.86),
+    "northing before easting": (2193, 174.78, -41.29),
+    "Krovak": (5514, 14.42, 50.09),
+    "an old datum of a continent": (4230, 12.5, 41.9),
+    "text of its own, in feet": (CUSTOM, 47.5, -18.9),
+}
+
+
+def message(type_: str, **changes: Any) -> dict[str, Any]:
+    """As a front lets it through."""
+    return {"avatar": None, **sample(type_, id=ID, timestamp=1_700_000_000, **changes)}
+
+
+def placed(message: dict[str, Any]) -> Place | None:
+    if message["type"] == "geojson":
+        stored = places.of_layer(message)
+    else:
+        read = places.read(msgspec.json.encode(message))
+        stored = places.of_light(read, find(read.crs_wkt, read.crs_authid))
+    return decode(stored) if stored else None
+
+
+def features(message: dict[str, Any]) -> list[dict[str, Any]]:
+    place = placed(message)
+    assert place is not None
+    assert (place.type, place.timestamp) == (message["type"], message["timestamp"])
+    return [msgspec.json.decode(one) for _, one in place.features]
+
+
+def metres(one: tuple[float, float], other: tuple[float, float]) -> float:
+    east = (one[0] - other[0]) * math.cos(math.radians(one[1]))
+    return 111_320 * math.hypot(east, one[1] - other[1])
+
+
+def text_of(crs: str | int) -> str:
+    return crs if isinstance(crs, str) else CRS.from_epsg(crs).to_wkt("WKT1_GDAL")
+
+
+@pytest.mark.parametrize("corner", CORNERS)
+def test_a_place_is_where_proj_says_it_is(corner: str) -> None:
+    crs, lon, lat = CORNERS[corner]
+    there = Transformer.from_crs("EPSG:4326", CRS(crs), always_xy=True)
+    back = Transformer.from_crs(CRS(crs), "EPSG:4326", always_xy=True)
+    x, y = there.transform(lon, lat)
+    expected = back.transform(x, y)
+    assert metres(expected, (lon, lat)) < PIXEL
+    of_it = {"crs_wkt": text_of(crs), "crs_authid": ""}
+
+    (position,) = features(message("position", **of_it, x=x, y=y))
+    (shape,) = features(message("geojson", **of_it, geojson=layer([feature(point(x, y))])))
+    for found in (position, shape):
+        assert found["geometry"]["type"] == "Point"
+        assert metres(found["geometry"]["coordinates"], expected) < 0.02, "seven decimals"
+
+    # The sides of an extent of 20 km bend with the CRS
+    size = 20_000 if CRS(crs).is_projected else 0.2
+    (extent,) = features(message("bbox", **of_it, xmin=x - size, xmax=x + size, ymin=y - size, ymax=y + size))
+    polygons = extent["geometry"]["coordinates"]
+    rings = [polygons[0]] if extent["geometry"]["type"] == "Polygon" else [polygon[0] for polygon in polygons]
+    for share in range(17):
+        side = x - size + 2 * size * share / 16
+        on_side = back.transform(side, y + size)
+        nearest = min(away(on_side, ring) for ring in rings)
+        assert nearest < 40, "a thousandth of the extent"
+
+
+def away(place: tuple[float, float], ring: list[list[float]]) -> float:
+    """Metres from a place to the nearest point of a ring."""
+    scale = math.cos(math.radians(place[1]))
+    near = []
+    for (x, y), (to_x, to_y) in pairwise(ring):
+        dx, dy = (to_x - x) * scale, to_y - y
+        px, py = (place[0] - x) * scale, place[1] - y
+        share = max(0.0, min(1.0, (px * dx + py * dy) / (dx * dx + dy * dy))) if dx or dy else 0.0
+        near.append(math.hypot(px - share * dx, py - share * dy))
+    return 111_320 * min(near)
+
+
+def test_a_crs_shows_where_it_is_used() -> None:
+    (shown,) = features(message("crs", crs_wkt=text_of(2154), crs_authid="EPSG:2154"))
+    assert shown["geometry"] == {
+        "type": "Polygon",
+        "coordinates": [[[-9.86, 41.15], [10.38, 41.15], [10.38, 51.56], [-9.86, 51.56], [-9.86, 41.15]]],
+    }
+    # One that is used on both sides of the antimeridian
+    (shown,) = features(message("crs", crs_wkt=text_of(3832), crs_authid="EPSG:3832"))
+    assert shown["geometry"]["type"] == "MultiPolygon"
+
+
+# Which CRS
+
+
+def test_the_text_decides_and_the_name_only_where_it_cannot_be_read() -> None:
+    x, y = 652381.4, 6862047.1
+    right = features(message("position", crs_wkt=text_of(2154), crs_authid="EPSG:32735", x=x, y=y))
+    named = features(message("position", crs_wkt="PROJCS[", crs_authid="EPSG:2154", x=x, y=y))
+    assert right[0]["geometry"] == named[0]["geometry"]
+    assert metres(right[0]["geometry"]["coordinates"], (2.3510045, 48.8567)) < 0.02
+
+
+@pytest.mark.parametrize(
+    "crs",
+    [
+        {"crs_wkt": "", "crs_authid": ""},
+        {"crs_wkt": "EPSG:2154", "crs_authid": "USER:100001"},
+        {"crs_wkt": "+proj=longlat", "crs_authid": "+proj=longlat"},
+        {"crs_wkt": 'LOCAL_CS["a building site",UNIT["metre",1]]', "crs_authid": ""},
+        {"crs_wkt": CRS.from_epsg(5773).to_wkt(), "crs_authid": ""},  # heights
+        {"crs_wkt": CRS.from_epsg(4978).to_wkt(), "crs_authid": ""},  # from the centre of the earth
+        {"crs_wkt": "[" * 10_000, "crs_authid": "[" * 50},
+        {"crs_wkt": 'PROJCRS["a",BASEGEOGCRS["b",' * 350, "crs_authid": ""},
+        {"crs_wkt": "BOUNDCRS[SOURCECRS[" * 526, "crs_authid": "EPSG:" + "9" * 45},
+    ],
+    ids=lambda crs: crs["crs_wkt"][:20],
+)
+def test_what_is_in_no_crs_of_the_earth_has_no_place(crs: dict[str, str]) -> None:
+    for type_ in ("position", "bbox", "crs", "geojson"):
+        assert placed(message(type_, **crs)) is None
+
+
+@pytest.mark.parametrize(("x", "y"), [(0.0, 95.0), (1e300, 1e300), (-1e300, 0.0)])
+def test_what_is_outside_of_the_earth_has_no_place(x: float, y: float) -> None:
+    for crs in (text_of(4326), text_of(32735)):
+        found = placed(message("position", crs_wkt=crs, x=x, y=y))
+        if found is not None:  # some projections have a place for any numbers
+            (box, _) = found.features[0]
+            assert box is not None
+            assert all(map(math.isfinite, box))
+    assert placed(message("position", crs_wkt=text_of(4326), x=0.0, y=95.0)) is None
+    assert placed(message("position", crs_wkt=text_of(32735), x=1e300, y=1e300)) is None
+
+
+# Features
+
+
+def geographic(*shown: dict[str, Any]) -> dict[str, Any]:
+    return message("geojson", crs_wkt=text_of(4326), crs_authid="EPSG:4326", geojson=layer(list(shown)))
+
+
+def shapes(*given: Any) -> list[Any]:
+    return [found["geometry"] for found in features(geographic(*map(feature, given)))]
+
+
+SQUARE = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]]
+
+
+def test_each_kind_of_geometry_stays_what_it_is() -> None:
+    given = [
+        point(1.5, 2.5),
+        geometry("MultiPoint", [[1.0, 2.0], [3.0, 4.0]]),
+        geometry("LineString", [[1.0, 2.0], [3.0, 4.0]]),
+        geometry("MultiLineString", [[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [7.0, 8.0]]]),
+        geometry("Polygon", [SQUARE]),
+        geometry("MultiPolygon", [[SQUARE], [[[5.0, 5.0], [6.0, 5.0], [6.0, 6.0], [5.0, 5.0]]]]),
+        {
+            "type": "GeometryCollection",
+            "geometries": [point(1.0, 2.0), geometry("LineString", [[1.0, 2.0], [3.0, 4.0]])],
+        },
+        None,
+    ]
+    assert shapes(*given) == given
+
+
+def test_it_is_as_rfc_7946_wants_it() -> None:
+    """Without heights, with seven decimals, closed and right-handed."""
+    heights, clockwise, unclosed, precise = shapes(
+        point(1.0, 2.0, 300.0),
+        geometry("Polygon", [SQUARE[::-1]]),
+        geometry("Polygon", [SQUARE[:-1]]),
+        point(1.123456789, -0.00000001),
+    )
+    assert heights == point(1.0, 2.0)
+    assert clockwise == geometry("Polygon", [SQUARE]) or clockwise["coordinates"][0][0] == SQUARE[-1]
+    assert unclosed == geometry("Polygon", [SQUARE])
+    assert precise == point(1.1234568, 0.0)
+
+
+def test_what_is_nowhere_is_left_out_and_the_rest_stays() -> None:
+    assert shapes(
+        point(1.0, 2.0),
+        geometry("Point", []),
+        geometry("LineString", [[1.0, 2.0]]),
+        geometry("Polygon", [[[1.0, 2.0], [3.0, 4.0]]]),
+        geometry("MultiPoint", [[1.0, 2.0], [1.0, 99.0]]),
+        geometry("LineString", [[1e300, 0.0], [1.0, 0.0], [2.0, 0.0]]),
+        geometry("LineString", [[179.0, 0.0], [181.0, 0.0]]),
+    ) == [
+        point(1.0, 2.0),
+        None,
+        None,
+        None,
+        geometry("MultiPoint", [[1.0, 2.0]]),
+        geometry("LineString", [[1.0, 0.0], [2.0, 0.0]]),
+        geometry("MultiLineString", [[[179.0, 0.0], [180.0, 0.0]], [[-180.0, 0.0], [-179.0, 0.0]]]),
+    ]
+    assert placed(geographic(feature(None), feature(point(0.0, 91.0)))) is None
+
+
+# What stands beside the geometry: the contract with whoever shows it
+
+
+def test_a_feature_has_the_properties_of_its_message() -> None:
+    (found,) = features(message("position", crs_wkt=text_of(4326), crs_authid="EPSG:4326", x=1.0, y=2.0))
+    assert found == {
+        "type": "Feature",
+        "id": ID,
+        "geometry": point(1.0, 2.0),
+        "properties": {
+            "id": ID,
+            "type": "position",
+            "author": "jane",
+            "timestamp": 1_700_000_000,
+            "layer_name": None,
+            "crs_authid": "EPSG:4326",
+        },
+    }
+
+
+def test_a_layers_feature_has_its_own_beside_them_under_their_names() -> None:
+    own = {"Höhe": 12.5, "note": None, "tags": ["a", {"b": 1}]}
+    first, second = features(geographic(feature(point(1.0, 2.0), properties=own), feature(None, properties=None)))
+    assert (first["id"], second["id"]) == (f"{ID}.1", f"{ID}.2")
+    assert {name: first["properties"][name] for name in own} == own
+    assert first["properties"]["id"] == second["properties"]["id"] == ID
+    assert first["properties"]["layer_name"]
+
+
+def test_where_a_layer_has_the_same_name_the_messages_bears_a_prefix() -> None:
+    """In all of its features, and nobody can pass for another."""
+    own = {"id": 7, "type": "oak", PREFIX + "id": "forged", PREFIX + "author": "forged"}
+    for found in features(geographic(feature(point(1.0, 2.0), properties=own), feature(point(3.0, 4.0)))):
+        properties = found["properties"]
+        assert (properties[PREFIX + "id"], properties[PREFIX + "type"]) == (ID, "geojson")
+        assert properties["author"] == "jane"
+        assert properties.get("id") in (7, None)
+        assert properties.keys() & RESERVED == {PREFIX + "id", PREFIX + "type"}
+
+
+# Bounds
+
+
+def test_a_large_layer_is_shown_with_fewer_vertices_then_without_its_properties_then_as_its_extent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bound = MAX_PLACE_BYTES // 100
+    monkeypatch.setattr(places, "MAX_PLACE_BYTES", bound)
+    ring = [[math.cos(step / 1000 * math.tau), math.sin(step / 1000 * math.tau)] for step in range(1000)]
+    many = [feature(geometry("Polygon", [ring]), properties={"name": number}) for number in range(4)]
+    place = places.of_layer(geographic(*many))
+    assert len(place) <= bound
+    found = [msgspec.json.decode(one) for _, one in decode(place).features]
+    assert [one["properties"]["name"] for one in found] == list(range(4))
+    assert 100 < len(found[0]["geometry"]["coordinates"][0]) < 1000
+
+    heavy = [feature(point(number / 100, 2.0), properties={"text": "x" * 5000}) for number in range(10)]
+    place = places.of_layer(geographic(*heavy))
+    assert len(place) <= bound
+    found = [msgspec.json.decode(one) for _, one in decode(place).features]
+    assert (len(found), "text" in found[0]["properties"]) == (10, False)
+
+    endless = [feature(geometry("MultiLineString", [[[0, 0], [1, 1]]] * 3000))]
+    (shown,) = (msgspec.json.decode(one) for _, one in decode(places.of_layer(geographic(*endless))).features)
+    assert shown["geometry"]["coordinates"] == [SQUARE]

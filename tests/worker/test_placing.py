@@ -1,0 +1,155 @@
+"""How the light lane's messages get their places: at once where the CRS is known, and never at the cost of others."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from pyproj import CRS
+
+from gischat.broker.entries import Job, Source
+from gischat.observability import metrics
+from gischat.protocol.places import decode
+from tests.support.contract import sample
+from tests.support.waiting import DEADLINE, LOOK
+from worker import crs, placing
+from worker.effects import Publish
+from worker.placing import FAILED, PLACED, UNPLACED, Placer
+from worker.sandbox import Sandbox
+
+pytestmark = [pytest.mark.usefixtures("io_loop"), pytest.mark.processes]
+
+LAMBERT_93 = CRS.from_epsg(2154).to_wkt("WKT1_GDAL")
+
+
+def job(type_: str = "position", wkt: str = LAMBERT_93, **changes: Any) -> Job:
+    body = sample(type_, id="1", timestamp=1, crs_wkt=wkt, crs_authid="", **changes)
+    return Job(Source("front", 1, 1), type_, "1", msgspec.json.encode(body))
+
+
+def published(job: Job) -> Publish:
+    return Publish(job.body)
+
+
+async def later(placer: Placer, job: Job) -> Publish:
+    async with asyncio.timeout(DEADLINE):
+        return await placer.later(job, published(job))
+
+
+@pytest.fixture
+def with_placer(io_loop: object) -> Callable[..., Any]:
+    """Runs a test with a placer and the sandbox behind it."""
+
+    async def run(test: Callable[[Placer], Any], seconds: float = 5.0) -> None:
+        sandbox = Sandbox(seconds=seconds, memory=2**30, preload=("worker.crs",))
+        try:
+            await test(Placer(sandbox))
+        finally:
+            await sandbox.close()
+
+    return run
+
+
+async def test_a_crs_is_looked_up_once_and_then_known(with_placer: Callable[..., Any]) -> None:
+    async def test(placer: Placer) -> None:
+        first = job(x=652381.4, y=6862047.1)
+        assert placer.now(first, published(first)) is None
+        looked_up = await asyncio.gather(*(later(placer, first) for _ in range(3)))
+        for effect in looked_up:
+            (box, _) = decode(effect.place).features[0]
+            assert box == pytest.approx((2.351, 48.857, 2.351, 48.857), abs=1e-3)
+        for type_ in ("position", "bbox", "crs"):
+            another = job(type_)
+            effect = placer.now(another, published(another))
+            assert effect is not None
+            assert effect.body == another.body
+        assert len(placer._known) == 1
+
+    await with_placer(test)
+
+
+async def test_what_is_no_crs_is_known_to_be_none(with_placer: Callable[..., Any]) -> None:
+    async def test(placer: Placer) -> None:
+        wrong = job(wkt="[" * 10_000)
+        assert await later(placer, wrong) == published(wrong)
+        assert placer.now(wrong, published(wrong)) == published(wrong)
+
+    await with_placer(test)
+
+
+def hang(*_: str) -> None:
+    while True:
+        pass
+
+
+def crash(*_: str) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def hoard(*_: str) -> None:
+    bytearray(2**40)
+
+
+@pytest.mark.parametrize("attack", [hang, crash, hoard])
+async def test_a_crs_that_breaks_its_reader_is_read_once_and_costs_nobody_else(
+    with_placer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, attack: Callable[..., None]
+) -> None:
+    async def test(placer: Placer) -> None:
+        honest = job()
+        assert (await later(placer, honest)).place
+        with monkeypatch.context() as attacked:
+            attacked.setattr(crs, "find", attack)
+            hostile = job(wkt="hostile")
+            attacking = asyncio.create_task(later(placer, hostile))
+            # Meanwhile
+            effect = placer.now(honest, published(honest))
+            assert effect is not None
+            assert effect.place
+            assert await attacking == published(hostile)
+        # It is not read again, and others are
+        assert placer.now(hostile, published(hostile)) == published(hostile)
+        another = job(wkt=CRS.from_epsg(32735).to_wkt("WKT1_GDAL"))
+        assert (await later(placer, another)).place
+
+    await with_placer(test, seconds=0.5 if attack is hang else 5.0)
+
+
+async def test_a_flood_of_new_crs_is_published_without_places(
+    with_placer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(placer: Placer) -> None:
+        await later(placer, job())
+        monkeypatch.setattr(placing, "MAX_WAITING", 1)
+        monkeypatch.setattr(crs, "find", hang)
+        waiting = asyncio.create_task(later(placer, job(wkt="one")))
+        while not placer._asked:
+            await asyncio.sleep(LOOK)
+        refused = await later(placer, job(wkt="two"))
+        assert (refused.place, bool(refused.unplaced)) == (b"", True)
+        assert (await waiting).unplaced == ""
+
+    await with_placer(test, seconds=1.0)
+
+
+async def test_only_so_many_crs_are_kept(with_placer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placing, "KEPT", 2)
+
+    async def test(placer: Placer) -> None:
+        for wkt in ("one", "two", LAMBERT_93):
+            await later(placer, job(wkt=wkt))
+        assert [key[0] for key in placer._known] == ["two", LAMBERT_93]
+
+    await with_placer(test)
+
+
+def test_what_came_of_it_is_counted() -> None:
+    def counted() -> list[float]:
+        return [metrics.PLACES.labels("position", outcome).amount for outcome in (PLACED, UNPLACED, FAILED)]
+
+    before = counted()
+    for effect in (Publish(b"", place=b"x"), Publish(b""), Publish(b"", unplaced="why")):
+        placing.count("position", effect)
+    assert counted() == [number + 1 for number in before]
