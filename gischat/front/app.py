@@ -147,7 +147,7 @@ async def lifespan(settings: Settings, timings: Timings = Timings()) -> AsyncIte
             readers.append(OutboxReader(settings, channels, reader, timings))
         front = Services(settings, redis, heavy, histories, readers, timings)
         for connection in connections:
-            connection.reconnected = front.dispatcher.resend_in_flight
+            connection.reconnected = front.dispatcher.reports.reconnected
         # A part that fails ends the group, and so the process: better a new front than one that does not hear.
         group = await stack.enter_async_context(asyncio.TaskGroup())
         await front.subscriber.seek_to_tail()

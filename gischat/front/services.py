@@ -22,9 +22,10 @@ from gischat.front.channel.room import REPLAYED_BYTES_PER_SECOND, Room
 from gischat.front.close_status import SHUTTING_DOWN
 from gischat.front.connection.client_connection import RESTARTING, ClientConnection
 from gischat.front.connection.keepalive import Keepalive
-from gischat.front.dispatch.dispatcher import Dispatcher, JobResult
+from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.gateway import Gateway, OutboxReader
 from gischat.front.dispatch.health_probe import RoundTripProbe
+from gischat.front.dispatch.job_result import JobResult
 from gischat.front.gauges import Gauges
 from gischat.front.limits.connection_limit import ConnectionLimiter
 from gischat.front.limits.memory_budget import MemoryBudget
@@ -32,6 +33,7 @@ from gischat.front.limits.rate_limit import ConnectionRateLimiter
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.moderation.service import ModerationService
 from gischat.front.subscription.lease import LeaseKeeper
+from gischat.front.subscription.recovery import Parts, Recovery
 from gischat.front.subscription.subscriber import Subscriber
 from gischat.front.transport.read_scheduler import ReadScheduler
 from gischat.front.transport.upload_watch import UploadWatch
@@ -83,6 +85,7 @@ class Services:
         self.challenges = Challenges(self.rooms, timings)
         self.admin_auth = AdminAuth(settings.admin_token, timings)
         self.moderation = ModerationService(settings, self.gateway, self.rooms, self.dispatcher, timings)
+        recovery = Recovery(Parts(self.rooms, self.dispatcher, self.subscriber, self.leases, self.moderation))
         self.probe = RoundTripProbe(settings.channels[0], self.dispatcher, timings)
         pulse = Keepalive(self.rooms, settings.ws_ping_interval, settings.ws_ping_timeout, timings)
         gauges = Gauges(settings.process_name, self.rooms, self.reasons_not_ready, timings)
@@ -92,6 +95,7 @@ class Services:
         self.background_services = (
             self.subscriber,
             self.leases,
+            recovery,
             self.dispatcher,
             self.probe,
             pulse,

@@ -16,13 +16,13 @@ from unittest.mock import patch
 import pytest
 
 from gischat.broker import scripts
-from gischat.front.dispatch.dispatcher import CompletedJob, Dispatcher
+from gischat.front.dispatch.replay_buffer import CompletedJob, ReplayBuffer
 from gischat.protocol.messages import new_id
 from tests.simulation.world import World
 
 SEARCHED = range(100)
 _read = scripts._read
-_forget = Dispatcher._trim_replay_buffer
+_take = ReplayBuffer.take
 
 
 def _nothing(*_: Any, **__: Any) -> None: ...
@@ -36,8 +36,8 @@ def _always(*_: Any) -> bool:
     return True
 
 
-def _under_other_ids(self: Dispatcher, channel: str, since: float) -> list[CompletedJob]:
-    said = _forget(self, channel, since)
+def _under_other_ids(self: ReplayBuffer, channel: str, since: float) -> list[CompletedJob]:
+    said = _take(self, channel, since)
     return [one._replace(message=replace(one.message, id=new_id())) for one in said]
 
 
@@ -50,9 +50,11 @@ class Broken(NamedTuple):
     parts: Mapping[str, Any] = MappingProxyType({})
 
 
-DISPATCHER = "gischat.front.dispatch.dispatcher.Dispatcher"
+REPLAY = "gischat.front.dispatch.replay_buffer.ReplayBuffer"
 RECENT = "gischat.front.channel.recent_messages.RecentMessages"
 ROOM = "gischat.front.channel.room.Room"
+DEDUPLICATOR = "gischat.front.channel.deduplicator.Deduplicator"
+JOINING = "gischat.front.channel.joining.Joining"
 UNCHECKED = "redis.call('XACK', INBOX, GROUP, entry)"
 FREES = "redis.call('HDEL', USERS, key)"
 ACK = f"if {UNCHECKED} == 0 then return false end"
@@ -73,11 +75,9 @@ BROKEN = [
     Broken(
         "what redis has lost is said again",
         "front_frozen redis_fails_over redis_loses",
-        parts={f"{DISPATCHER}._trim_replay_buffer": lambda *_: []},
+        parts={f"{REPLAY}.take": lambda *_: []},
     ),
-    Broken(
-        "it is said again under its id", "redis_loses", parts={f"{DISPATCHER}._trim_replay_buffer": _under_other_ids}
-    ),
+    Broken("it is said again under its id", "redis_loses", parts={f"{REPLAY}.take": _under_other_ids}),
     Broken(
         "it is said again before what comes behind it",
         "front_frozen redis_loses",
@@ -87,9 +87,9 @@ BROKEN = [
     Broken(
         "a history waits for its front",
         "front_frozen people_moved redis_loses redis_flushed",
-        parts={f"{ROOM}._has_delivered": _always},
+        parts={f"{JOINING}._has_delivered": _always},
     ),
-    Broken("nothing is delivered twice", "redis_loses", parts={f"{ROOM}.has_seen": lambda *_: False}),
+    Broken("nothing is delivered twice", "redis_loses", parts={f"{DEDUPLICATOR}.has_seen": lambda *_: False}),
     Broken(
         "what a worker left is taken over",
         "worker_killed network_stalled",

@@ -72,6 +72,7 @@ class JoinBuffer:
     count_version: int  # the head count's change that it made: earlier counts do not know of it
     since: float  # when it came, by the loop's clock
     after: bytes | None = None  # the id of the message that it had last, if it comes back
+    replay: bytes | None = None  # the frames that it has missed since, where that is known
     snapshot: Snapshot | None = None
     has_history: bool = False
     has_count: bool = False  # it was told a count that includes it

@@ -10,6 +10,7 @@ from functools import partial
 
 import msgspec
 
+from gischat.broker.entries import CHALLENGE
 from gischat.front.auth.client_address import address_key
 from gischat.front.channel.join_buffer import Member
 from gischat.front.channel.room import Room
@@ -32,11 +33,11 @@ class Challenges:
         self._asking: set[asyncio.Task[None]] = set()  # else nothing would hold them
         self._under_way: set[tuple[Member, bool]] = set()  # who is asked, and whether by the own address
         for room in rooms.values():
-            room.on_challenge = partial(self._begin, room)
+            room.control_handlers[CHALLENGE] = partial(self._begin, room)
 
     def _begin(self, room: Room, body: bytes) -> None:
         challenge = msgspec.json.decode(body, type=Challenge)
-        member = room.member_of(challenge.connection)
+        member = room.nicknames.member_of(challenge.connection)
         if member is None:
             return
         is_own = address_key(member.address) == challenge.client

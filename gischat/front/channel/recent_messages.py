@@ -133,7 +133,7 @@ class RecentMessages:
         self._entries.append(entry)
         self._bytes += len(entry.frame) + ENTRY_BYTES
         self._end += len(entry.frame)
-        # What came twice (see `Room._is_news_of_presence`) says no more what somebody has who has it.
+        # What came twice (see `Deduplicator.changes_presence`) says no more what somebody has who has it.
         if entry.id and self._places.pop(entry.id, None) is None:
             self._places[entry.id] = _Index(self._dropped + len(self._entries) - 1, self._end)
         self._joined = None

@@ -3,34 +3,33 @@
 import asyncio
 import logging
 import math
-from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from gischat.broker.entries import CHALLENGE, NICKNAMES, STATE_LOST, Outcome, Publication
-from gischat.broker.resp_errors import RedisError
-from gischat.errors import Unavailable
+from gischat.broker.entries import NICKNAMES, STATE_LOST, Outcome, Publication
 from gischat.front.auth.bans import Bans
 from gischat.front.channel.cache import CachedAnswer, ReadPacer, SharedRead
+from gischat.front.channel.deduplicator import PRESENCE_TYPES, Deduplicator
 from gischat.front.channel.fanout import Fanout
 from gischat.front.channel.join_buffer import JoinBuffer, Member
-from gischat.front.channel.recent_messages import RecentMessage, RecentMessages
+from gischat.front.channel.joining import Joining
+from gischat.front.channel.local_nicknames import LocalNicknames
+from gischat.front.channel.recent_messages import RecentMessages
 from gischat.front.channel.throttle import Throttle
 from gischat.front.channel.user_count import UserCount
 from gischat.front.dispatch.dispatcher import Dispatcher
-from gischat.front.dispatch.gateway import Gateway, Snapshot
+from gischat.front.dispatch.gateway import Gateway
+from gischat.front.dispatch.stream_position import Continuity
 from gischat.front.transport.frames import text_frame
 from gischat.observability import metrics
 from gischat.observability.metrics import BufferedCounter
 from gischat.protocol import places
-from gischat.protocol.messages import folded, uncompliant
+from gischat.protocol.messages import uncompliant
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
-MAX_SEEN_IDS = 4096  # more than a channel publishes in the second that a Redis may lose
 REPLAYED_BYTES_PER_SECOND = 100e6  # to those that come back: a tenth of this process' time
 
 GAP = "The server was cut off for a moment: some messages may be missing."
@@ -38,11 +37,6 @@ GAP = "The server was cut off for a moment: some messages may be missing."
 
 class _Count(msgspec.Struct):
     nb_users: int = 0
-
-
-class _Nickname(msgspec.Struct):
-    newcomer: str = ""
-    exiter: str = ""
 
 
 class Room:
@@ -69,26 +63,16 @@ class Room:
         self.user_count = UserCount(channel, dispatcher, timings)
         self.connections: dict[int, Member] = {}  # all, by number
         self.fanout = Fanout()  # those that are wholly in
-        self._joining: dict[Member, JoinBuffer] = {}
         self.bans = Bans()
-        self.on_control: Callable[[Publication], None] = lambda publication: None  # called with what fronts shall do
-        self.on_challenge: Callable[[bytes], None] = lambda body: None  # called when somebody wants a nickname
-        self.on_gap: Callable[[], None] = lambda: None  # called when orders may be among what was not heard
-        self.on_state_lost: Callable[[], None] = lambda: None  # called when Redis may have lost orders
         self.on_count: Callable[[], None] = lambda: None  # called with every count that is heard
-        self.offset = 0  # the number of the last publication that was delivered
-        self._losses = 0  # how often Redis is known to have lost something
-        self.caught_up_at = asyncio.get_running_loop().time()  # until then, all was heard
-        # The ids of the last messages that were delivered, and when; as long as Redis knows them
-        self._seen_ids: OrderedDict[bytes, float] = OrderedDict()
-        self._recent_joins: deque[tuple[float, Member]] = deque()  # who got their history, and when
-        self._last_presence: OrderedDict[str, str] = OrderedDict()  # by nickname, whether it came or went last
+        self._position = dispatcher.positions[channel]
+        self.caught_up_at = _now()  # until then, all was heard
+        self._deduplicator = Deduplicator(timings.seen)
         self._dispatcher = dispatcher
         self._gateway = gateway
         self._newest_count: bytes | None = None
         self._counts = Throttle(timings.count, self._deliver_count)
         self._total_users = 0  # as the newest count says, over all fronts
-        self.stored = SharedRead(lambda: gateway.snapshot(channel))
         self.last = CachedAnswer(self._encode_last, pace, timings.answer_kept)
         self.users = CachedAnswer(self._encode_users, seconds=timings.answer_kept)
         self._places = SharedRead(lambda: gateway.places(channel))
@@ -96,11 +80,28 @@ class Room:
         self._pace = pace
         self.features = CachedAnswer(self._encode_features, pace, timings.answer_kept)
         self.recent = recent or RecentMessages(timings=timings)
-        self._replays = replays or ReadPacer(REPLAYED_BYTES_PER_SECOND)
-        self._retained = SharedRead(self._read_retained)
         self.received_bytes = BufferedCounter(metrics.RECEIVED_BYTES.labels(channel))
         self._sent_bytes = BufferedCounter(metrics.SENT_BYTES.labels(channel))
         self._delivered = BufferedCounter(metrics.DELIVERIES.labels(channel))
+        self._joining = Joining(
+            channel,
+            gateway,
+            self._position,
+            self._deduplicator,
+            self.recent,
+            self.user_count,
+            replays or ReadPacer(REPLAYED_BYTES_PER_SECOND),
+            self._admit,
+            self._sent_bytes,
+            timings,
+        )
+        self.stored = self._joining.stored
+        self.nicknames = LocalNicknames(channel, self.connections, dispatcher, self.has_seen)
+        # What fronts are told to do, by type: moderation and challenges add theirs.
+        self.control_handlers: dict[str, Callable[[bytes], None]] = {
+            STATE_LOST: lambda _: self._announce_loss(),
+            NICKNAMES: self.nicknames.restore,
+        }
         self._entered = metrics.CONNECTIONS.labels(channel).inc
         self._missed = metrics.PUBLICATIONS_MISSED.labels(channel).inc
 
@@ -110,19 +111,15 @@ class Room:
         Instead of the history, one that comes back gets what it missed `after` the message of that id, if that is
         retained; if it is not, an `uncompliant` says so, and the history follows.
         """
-        now = asyncio.get_running_loop().time()
-        joiner = JoinBuffer(member, self.user_count.add(+1), now, None if after is None else after.encode())
         self.connections[member.id] = member
-        self._joining[member] = joiner
         self._entered()
-        task = asyncio.create_task(self._load_history(joiner))
-        task.add_done_callback(_log_failure)
+        self._joining.add(member, self.user_count.add(+1), after)
 
     def leave(self, member: Member) -> None:
         """Lets a connection go; what has gone already may go again."""
         if self.connections.pop(member.id, None) is not None:
             self.fanout.discard(member)
-            self._joining.pop(member, None)
+            self._joining.discard(member)
             self.user_count.add(-1)
 
     def deliver(self, publications: Sequence[Publication]) -> None:
@@ -136,30 +133,29 @@ class Room:
                 self._on_count(publication.body)
                 has_count = True
                 self._record(publication)
-            elif self._is_duplicate(publication):
+            elif self._deduplicator.is_duplicate(publication, _now()):
                 continue
-            elif publication.is_broadcast or self._changes_presence(publication):
-                if publication.type in ("newcomer", "exiter"):
-                    self._remember(self._last_presence, _nickname_in(publication), publication.type)
+            elif publication.is_broadcast or self._deduplicator.changes_presence(publication):
+                self._deduplicator.record_presence(publication)
                 frame = text_frame(publication.body)
                 frames.append((publication.id, frame))
                 self._record(publication, frame)
             elif publication.to:
                 self._deliver_to(publication)
                 self._record(publication)
-            elif publication.type == STATE_LOST:
-                self._announce_loss()
-            elif publication.type == CHALLENGE:
-                self.on_challenge(publication.body)
-            elif publication.type == NICKNAMES:
-                self._restore_nicknames(publication.body)
             elif publication.outcome is Outcome.CONTROL:
-                self.on_control(publication)
+                self._handle_control(publication)
         if frames:
             self._broadcast(frames)
         if has_count:
             self._counts.trigger()
-        self._promote_joiners()
+        self._joining.promote()
+
+    def _handle_control(self, publication: Publication) -> None:
+        try:
+            self.control_handlers[publication.type](publication.body)
+        except Exception:
+            log.exception("an order could not be carried out", extra=self._log_fields)
 
     def _record(self, publication: Publication, frame: bytes = b"") -> None:
         # All that was published before we were caught up was heard before: this front may have been frozen since.
@@ -173,45 +169,36 @@ class Room:
             return
         self.last.invalidate()
         self.features.invalidate()
-        if publication.type in ("newcomer", "exiter"):
+        if publication.type in PRESENCE_TYPES:
             self.users.invalidate()
 
     def _check_sequence(self, number: int) -> None:
-        """Notices what was missed (then the ends of our jobs may be among it, and they are enqueued again), and what
-        was lost."""
-        if number != self.offset + 1:
-            if number > self.offset:
-                self._on_gap(number - 1)
-            else:
-                log.warning("begins anew: redis has lost what was published before", extra=self._log_fields)
-                self._announce_loss()
-                self._dispatcher.on_state_lost(self.channel)
-            self._dispatcher.resend_in_flight(self.channel)
-        self._advance_to(number)
-
-    def _on_gap(self, last: int) -> None:
-        """What was published up to that number was not heard."""
-        self._missed(last - self.offset)
-        log.warning("missed %d publications: trimmed", last - self.offset, extra=self._log_fields)
-        self.recent.reset(last)
-        self._send_to_all(uncompliant(GAP))
-        for member in self.connections.values():
-            member.retry_nickname()  # what was missed may have granted it
-            member.restore_nickname()  # or Redis has got an old copy of its data back, which may count further
-        self.user_count.republish()
-        self.on_gap()
+        """Notices what was missed, and what was lost."""
+        continuity = self._position.compare(number)
+        if continuity is Continuity.GAP:
+            self.skip_to(number - 1)
+        elif continuity is Continuity.RESTARTED:
+            log.warning("begins anew: redis has lost what was published before", extra=self._log_fields)
+            self._announce_loss()
+            self._dispatcher.reports.state_lost(self.channel)
+        self._position.advance(number)
 
     def skip_to(self, number: int) -> None:
-        """What was published up to that number will not be heard: it is not in the outbox any more."""
-        if number > self.offset:
-            self._on_gap(number)
-            self._advance_to(number)
-            self._dispatcher.resend_in_flight(self.channel)
+        """What was published up to that number was not heard, and will not be: it is not in the outbox any more."""
+        missed = number - self.offset
+        if missed <= 0:
+            return
+        self._missed(missed)
+        log.warning("missed %d publications: trimmed", missed, extra=self._log_fields)
+        self.recent.reset(number)
+        self._send_to_all(uncompliant(GAP))
+        self._position.advance(number)
+        self._dispatcher.reports.gap(self.channel)
 
-    def _advance_to(self, number: int) -> None:
-        self.offset = self._dispatcher.delivered_offset[self.channel] = number
-        # Never lowered here: until all has been said again that Redis has lost, it must take nothing that is newer.
-        self._dispatcher.last_offset[self.channel] = max(number, self._dispatcher.last_offset.get(self.channel, 0))
+    @property
+    def offset(self) -> int:
+        """The number of the last publication that was delivered."""
+        return self._position.offset
 
     def start_at(self, published: int, ids: Mapping[bytes, float], intact: float = math.inf) -> None:
         """So much was published before this front was there, and these ids with the age of each: who comes has those
@@ -220,18 +207,17 @@ class Room:
         Args:
             intact: seconds for which Redis has not lost anything; what it lost then may be said again yet.
         """
-        self.offset = self._dispatcher.delivered_offset[self.channel] = published
+        self._position.start_at(published)
         self.recent.reset(published, intact)
         self.seed_seen(ids)
 
     def seed_seen(self, ids: Mapping[bytes, float]) -> None:
         """These messages count as heard, as if that had been so long ago."""
-        now = asyncio.get_running_loop().time()
-        self._seen_ids.update({id: now - age for id, age in ids.items()})
+        self._deduplicator.seed(ids, _now())
 
     def reset(self) -> None:
         """Redis has lost what was published before: numbers that were heard already come again."""
-        self._dispatcher.last_offset[self.channel] = 0
+        self._position.reset()
         self._announce_loss()
 
     def _announce_loss(self) -> None:
@@ -242,45 +228,13 @@ class Room:
         the room does not deliver twice.
         """
         self.recent.on_state_lost()
-        now = asyncio.get_running_loop().time()
-        if now - self.caught_up_at > self.timings.redis_loss:
+        now = _now()
+        heard_nothing = now - self.caught_up_at > self.timings.redis_loss
+        if heard_nothing:
             self._send_to_all(uncompliant(GAP))
-        else:
-            frame = text_frame(uncompliant(GAP))
-            for at, member in self._recent_joins:
-                if at > now - self.timings.redis_loss and member.id in self.connections:
-                    member.write(frame)
-        self._recent_joins.clear()
-        self._losses += 1
-        for joiner in self._joining.values():
-            joiner.snapshot = None  # it is read again
+        self._joining.on_state_lost(self.connections, b"" if heard_nothing else text_frame(uncompliant(GAP)))
+        self._position.start_epoch()
         self.caught_up_at = now
-
-    def _is_duplicate(self, publication: Publication) -> bool:
-        """Whether this message was delivered before: a Redis that lost its last second makes workers publish again.
-
-        Who comes and goes is told again where the room was told the contrary since: what was lost may be done again in
-        another order, and whoever was said to be gone last, and is there, would be gone for ever.
-        """
-        id = publication.id
-        if not id:
-            return False
-        if self.has_seen(id) and not self._changes_presence(publication):
-            return True
-        self._remember(self._seen_ids, id, asyncio.get_running_loop().time())
-        return False
-
-    def _changes_presence(self, publication: Publication) -> bool:
-        if publication.type not in ("newcomer", "exiter") or not publication.body:
-            return False
-        return self._last_presence.get(_nickname_in(publication), publication.type) != publication.type
-
-    @staticmethod
-    def _remember(known: "OrderedDict[Any, Any]", key: Any, value: Any) -> None:
-        known[key] = value
-        known.move_to_end(key)
-        if len(known) > MAX_SEEN_IDS:
-            known.popitem(last=False)
 
     def _send_to_all(self, body: bytes) -> None:
         """Those who are on their way in as well."""
@@ -291,9 +245,7 @@ class Room:
     def _broadcast(self, frames: Sequence[tuple[bytes, bytes]]) -> None:
         data = b"".join(frame for _, frame in frames)
         self.fanout.send(data)
-        for joiner in list(self._joining.values()):
-            for id, frame in frames:
-                joiner.write(id, frame)
+        self._joining.write(frames)
         self._count(len(self.connections), len(frames), len(data))
 
     def _count(self, clients: int, messages: int, size: int) -> None:
@@ -301,51 +253,12 @@ class Room:
         self._delivered.total += clients * messages
         self._sent_bytes.total += clients * size
 
-    def settle_nickname(self, publication: Publication) -> None:
-        """Sees to it that who has a nickname knows it, and is here: called for each publication, with the ends of jobs.
-
-        A newcomer may be done twice, the second time when its connection has gone, which nobody would ever say again.
-        """
-        source = publication.source
-        if publication.outcome is Outcome.GRANTED:
-            address = publication.to
-        elif publication.type == "newcomer" and publication.outcome is Outcome.PUBLISHED and source is not None:
-            address = source.connection_id
-        else:
-            return
-        number = self._local_id(address)
-        member = None if number is None else self.connections.get(number)
-        if member is not None:
-            if publication.outcome is Outcome.GRANTED and not self.has_seen(publication.id):
-                member.grant_nickname(publication.body)
-        elif number is not None and not self._dispatcher.is_open(number):
-            self._dispatcher.leave(self.channel, number)
-
-    def _restore_nicknames(self, in_doubt: bytes) -> None:
-        for member in self.connections.values():
-            member.restore_nickname()
-        for address in in_doubt.decode().split():
-            number = self._local_id(address)
-            if number is not None and number not in self.connections and not self._dispatcher.is_open(number):
-                self._dispatcher.leave(self.channel, number)
-
     def has_seen(self, id: bytes) -> bool:
         """Whether a message of this id was delivered lately."""
-        now = asyncio.get_running_loop().time()
-        return now - self._seen_ids.get(id, -math.inf) < self.timings.seen
-
-    def member_of(self, address: str) -> Member | None:
-        """The connection at an address (`front/number`), if it is here."""
-        number = self._local_id(address)
-        return None if number is None else self.connections.get(number)
-
-    def _local_id(self, address: str) -> int | None:
-        """The number of a connection of this front."""
-        front, _, number = address.partition("/")
-        return int(number) if front == self._gateway.front else None
+        return self._deduplicator.has_seen(id, _now())
 
     def _deliver_to(self, publication: Publication) -> None:
-        member = self.member_of(publication.to)
+        member = self.nicknames.member_of(publication.to)
         if member is not None:
             frame = text_frame(publication.body)
             member.write(frame)
@@ -368,123 +281,18 @@ class Room:
             return
         frame = text_frame(self._newest_count)
         self.fanout.send(frame)
-        counted = [
-            joiner for joiner in self._joining.values() if joiner.count_version <= self.user_count.published_version
-        ]
-        for joiner in counted:
-            joiner.write(None, frame)
-            joiner.has_count = True
-        self._count(len(self.fanout) + len(counted), 1, len(frame))
-        self._promote_joiners()
+        counted = self._joining.write_count(frame)
+        self._count(len(self.fanout) + counted, 1, len(frame))
+        self._joining.promote()
 
-    def _promote_joiners(self) -> None:
-        for joiner in list(self._joining.values()):
-            self._promote(joiner)
-
-    def _promote(self, joiner: JoinBuffer) -> None:
-        """Who has the history and is counted becomes a member like all others."""
-        if not joiner.has_history and joiner.snapshot is not None:
-            self._send_history(joiner, joiner.snapshot)
-        if joiner.has_history and joiner.count_version <= self.user_count.published_version:
-            del self._joining[joiner.member]
-            self.fanout.add(joiner.member)
-            if not joiner.has_count:
-                self._send_count(joiner.member)
-
-    def _send_history(self, joiner: JoinBuffer, snapshot: Snapshot) -> None:
-        # The message that one had last may be newer than all that this front had heard when it came back.
-        missed = None if joiner.after is None else self.recent.since(joiner.after)
-        if missed is not None:
-            self._sent_bytes.total += joiner.send_replay(missed)
-        elif self._has_delivered(snapshot, joiner.since):
-            self._sent_bytes.total += joiner.send_history()
-            self._record_join(joiner.member)
-
-    def _record_join(self, member: Member) -> None:
-        now = asyncio.get_running_loop().time()
-        self._recent_joins.append((now, member))
-        while self._recent_joins[0][0] < now - self.timings.redis_loss:
-            self._recent_joins.popleft()
-
-    def _has_delivered(self, snapshot: Snapshot, since: float) -> bool:
-        """Whether nothing in a history can come once more.
-
-        Some of it may never be heard: what was trimmed before, or is older than what is remembered.
-        """
-        if self.offset < snapshot.offset:
-            return False
-        if all(id in self._seen_ids for id in reversed(snapshot.ids)):
-            return True
-        now = asyncio.get_running_loop().time()
-        if now < since + self.timings.redis_loss:
-            return False
-        for id in snapshot.ids:
-            self._seen_ids.setdefault(id, now)
-        return True
-
-    def _send_count(self, member: Member) -> None:
-        """The count that all others are told later: nobody waits to be let in until a full room may be told."""
-        if self._newest_count is not None:
+    def _admit(self, joiner: JoinBuffer) -> None:
+        """Takes in who has its history and is counted; who was not told is told the count at once: nobody waits to be
+        let in until a full room may be told."""
+        self.fanout.add(joiner.member)
+        if not joiner.has_count and self._newest_count is not None:
             frame = text_frame(self._newest_count)
-            member.write(frame)
+            joiner.member.write(frame)
             self._count(1, 1, len(frame))
-
-    async def _load_history(self, joiner: JoinBuffer) -> None:
-        missed = await self._replay_for(joiner)
-        if missed is not None and joiner.member in self._joining:
-            self._sent_bytes.total += joiner.send_replay(missed)
-            self._promote(joiner)
-        elif missed is None:
-            await self._load_stored(joiner)
-
-    async def _load_stored(self, joiner: JoinBuffer) -> None:
-        while joiner.member in self._joining and not joiner.has_history:
-            losses = self._losses
-            snapshot = await self._read_patiently(self.stored.get)
-            if losses != self._losses:
-                continue  # it may have been read before
-            if joiner.member in self._joining:
-                joiner.snapshot = snapshot
-                self._promote(joiner)
-            if not joiner.has_history:
-                # As a rule it comes with what is heard next. But Redis may have lost what is in it.
-                await asyncio.sleep(self.timings.retry)
-
-    async def _replay_for(self, joiner: JoinBuffer) -> bytes | None:
-        """The frames that one that comes back has missed until now; None where that is not known."""
-        after = joiner.after
-        if after is None:
-            return None
-        if after not in self.recent and not self.recent.reaches_back:
-            await self._read_patiently(lambda: self._retained.get(joins_current=True))
-        size = self.recent.size_since(after)
-        if size is not None:
-            await self._replays.wait(size)
-        return self.recent.since(after)
-
-    async def _read_retained(self) -> Snapshot:
-        """Completes the recent messages, once, by those of which this front has not heard, for it is young."""
-        while not self.recent.reaches_back:
-            version = self.recent.version
-            found = await self._gateway.retained(self.channel, self.recent.floor, self.recent.max_bytes)
-            if version == self.recent.version:
-                now = asyncio.get_running_loop().time()
-                self.recent.extend_back(
-                    RecentMessage(now - entry.age, entry.publication.id, _frame_for_everyone(entry.publication))
-                    for entry in found
-                )
-        return Snapshot(self.offset, [])
-
-    async def _read_patiently(self, read: Callable[[], Awaitable[Snapshot]]) -> Snapshot:
-        while self._joining:
-            try:
-                return await read()
-            except Unavailable:
-                log.debug("a history waits for redis", extra=self._log_fields)
-            except RedisError as error:
-                log.debug("a history could not be read: %s", error, extra=self._log_fields)
-                await asyncio.sleep(self.timings.retry)
-        return Snapshot(0, [])  # nobody waits for it any more
 
     async def _encode_last(self) -> bytes:
         # The messages are stored as JSON: nothing is parsed to be written again.
@@ -511,18 +319,5 @@ class Room:
         return {"channel": self.channel}
 
 
-def _frame_for_everyone(publication: Publication) -> bytes:
-    """Empty where there is none."""
-    is_told = publication.is_broadcast and publication.body and publication.type != "nb_users"
-    return text_frame(publication.body) if is_told else b""
-
-
-def _log_failure(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("a history could not be read", exc_info=task.exception())
-
-
-def _nickname_in(publication: Publication) -> str:
-    """Of a `newcomer` or an `exiter`, as nicknames are compared."""
-    named = msgspec.json.decode(publication.body, type=_Nickname)
-    return folded(named.newcomer or named.exiter)
+def _now() -> float:
+    return asyncio.get_running_loop().time()

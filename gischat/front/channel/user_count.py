@@ -6,7 +6,8 @@ import msgspec
 
 from gischat.broker.entries import COUNT
 from gischat.front.channel.throttle import Throttle
-from gischat.front.dispatch.dispatcher import Dispatcher, JobResult
+from gischat.front.dispatch.dispatcher import Dispatcher
+from gischat.front.dispatch.job_result import JobResult
 from gischat.protocol.messages import Message, new_id
 from gischat.timings import Timings
 

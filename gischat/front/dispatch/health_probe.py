@@ -8,7 +8,8 @@ import asyncio
 import time
 
 from gischat.broker.entries import HEARTBEAT
-from gischat.front.dispatch.dispatcher import Dispatcher, JobResult
+from gischat.front.dispatch.dispatcher import Dispatcher
+from gischat.front.dispatch.job_result import JobResult
 from gischat.observability import metrics
 from gischat.protocol.messages import Message
 from gischat.timings import Timings

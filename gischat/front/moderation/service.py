@@ -18,7 +18,6 @@ from typing import Any
 import msgspec
 
 from gischat.broker.client import TOO_BUSY
-from gischat.broker.entries import Publication
 from gischat.broker.resp_errors import WRONG_TYPE, RedisError
 from gischat.errors import Unavailable
 from gischat.front.auth.bans import Ban, Bans, Freeze, ModerationState
@@ -108,9 +107,8 @@ class ModerationService:
         self._readers: dict[str, asyncio.Task[None]] = {}  # that read them
         self._background_tasks: set[asyncio.Task[None]] = set()  # else nothing would hold them
         for room in rooms.values():
-            room.on_control = partial(self._on_control, room)
-            room.on_gap = partial(self._reload, room)
-            room.on_state_lost = partial(self._on_state_lost, room)
+            for type, handler in CONTROL_HANDLERS.items():
+                room.control_handlers[type] = partial(handler, self, room)
 
     async def load(self) -> None:
         """Reads what restricts each channel, which must be known before the first connection; waits for Redis."""
@@ -121,7 +119,7 @@ class ModerationService:
                     break
                 except (Unavailable, RedisError) as error:
                     if str(error).startswith(WRONG_TYPE):  # nothing is said there until it is repaired, and read then
-                        self._reload(room)
+                        self.reload(room)
                         break
                     log.debug("waiting for redis")
                     await asyncio.sleep(self._timings.retry)
@@ -190,12 +188,6 @@ class ModerationService:
 
     # What every front does
 
-    def _on_control(self, room: Room, order: Publication) -> None:
-        try:
-            CONTROL_HANDLERS[order.type](self, room, order.body)
-        except Exception:
-            log.exception("an order could not be carried out")
-
     def _on_deletion(self, room: Room, body: bytes) -> None:
         withdrawal = msgspec.json.decode(body, type=Deletion)
         self._dispatcher.delete_messages(room.channel, None if withdrawal.all else set(withdrawal.ids))
@@ -226,7 +218,7 @@ class ModerationService:
 
     # What restricts the channels
 
-    def _reload(self, room: Room, _: bytes = b"") -> None:
+    def reload(self, room: Room, _: bytes = b"") -> None:
         """Reads what restricts a channel; what is asked for while a reading is on its way, is read after it."""
         self._stale.add(room.channel)
         if room.channel not in self._readers:
@@ -266,9 +258,9 @@ class ModerationService:
             if (reason := _ban_reason(room.bans, member)) is not None:
                 member.kick(1008, reason)
 
-    def _on_state_lost(self, room: Room) -> None:
+    def restore_lost(self, room: Room) -> None:
         """Redis has lost something: maybe that messages were withdrawn, or what restricts the channel."""
-        self._reload(room)
+        self.reload(room)
         if withdrawn := list(self._deleted[room.channel]):
             self._run_in_background(self._repeat_deletion(room.channel, withdrawn))
 
@@ -289,7 +281,7 @@ class ModerationService:
 
 
 CONTROL_HANDLERS: Mapping[str, Callable[[ModerationService, Room, bytes], Any]] = {
-    "moderation": ModerationService._reload,
+    "moderation": ModerationService.reload,
     "deleted": ModerationService._on_deletion,
     "disconnect": ModerationService._on_disconnection,
     "survey": ModerationService._on_survey,

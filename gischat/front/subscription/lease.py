@@ -23,7 +23,10 @@ log = logging.getLogger(__name__)
 
 
 class LeaseKeeper:
-    """Renews the leases of a front, and sees by the answers whether Redis has lost it, or it Redis."""
+    """Renews the leases of a front, and sees by the answers whether Redis has lost it, or it Redis.
+
+    `has_ended` says that the leases have been given back; `damaged` has, by channel, the keys of a wrong type.
+    """
 
     def __init__(
         self,
@@ -35,18 +38,16 @@ class LeaseKeeper:
     ) -> None:
         self._gateway = gateway
         self._rooms = rooms
-        self._dispatcher = dispatcher
         self._subscriber = subscriber
         self._timings = timings
-        self._has_ended = False
+        self.has_ended = False
         self._renewed_at = 0.0  # when Redis was last known to be what it was
-        self.damaged: dict[str, list[str]] = {}  # by channel, the keys of a wrong type
+        self.damaged: dict[str, list[str]] = {}
         self._damage = LogThrottle(
             "keys in redis are damaged, and have to be removed or restored", timings, patience=0.0
         )
         self._nicknames_missing: set[str] = set()  # channels where Redis had fewer of ours than are here
-        self._recovering: dict[str, asyncio.Task[None]] = {}
-        dispatcher.on_state_lost = self._recover
+        self._state_lost = dispatcher.reports.state_lost
 
     async def acquire(self) -> None:
         """The first lease, which must be there before the first connection; waits for Redis.
@@ -73,7 +74,7 @@ class LeaseKeeper:
         """
         while True:
             await asyncio.sleep(self._timings.lease_renewal)
-            if self._has_ended:
+            if self.has_ended:
                 return
             heard = {channel: room.offset for channel, room in self._rooms.items()}
             try:
@@ -85,7 +86,7 @@ class LeaseKeeper:
                 continue
             for channel, renewal in renewals.items():
                 if not renewal.was_known or renewal.offset < heard[channel]:
-                    self._recover(channel)
+                    self._state_lost(channel)
                 elif renewal.had_expired or self._rooms[channel].user_count.differs_from(renewal.connections):
                     # Redis was away for long, or this process frozen: what was told meanwhile left it out. Or it was
                     # lost.
@@ -112,12 +113,11 @@ class LeaseKeeper:
             self._nicknames_missing.add(room.channel)
         else:
             self._nicknames_missing.discard(room.channel)
-            for member in room.connections.values():
-                member.restore_nickname()
+            room.nicknames.restore()
 
     async def release(self) -> None:
         """Gives the leases back; where that fails they run out by themselves."""
-        self._has_ended = True
+        self.has_ended = True
         with contextlib.suppress(Unavailable, RedisError, TimeoutError):
             async with asyncio.timeout(self._timings.lease_renewal):
                 await asyncio.gather(*(self._gateway.release_lease(channel) for channel in self._rooms))
@@ -145,28 +145,15 @@ class LeaseKeeper:
             raise renewal
         return renewal
 
-    def _recover(self, channel: str) -> None:
-        """Renews a lease at once, and tells what Redis is known to have lost."""
-        if channel not in self._recovering and not self._has_ended:
-            since = self._renewed_at - self._timings.redis_loss
-            task = self._recovering[channel] = asyncio.create_task(self._renew_and_report(channel, since))
-            task.add_done_callback(lambda _: self._recovering.pop(channel))
+    @property
+    def intact_until(self) -> float:
+        """What happened before that time, Redis has not lost."""
+        return self._renewed_at - self._timings.redis_loss
 
-    async def _renew_and_report(self, channel: str, since: float) -> None:
-        try:
-            await self._gateway.renew_lease(channel, self._timings.lease, is_forgotten=True)
-            await self._subscriber.rewind(channel)
-        except (ConnectionError, Unavailable, RedisError) as error:
-            log.warning("what redis has lost could not be told again: %s", described(error), extra={"channel": channel})
-        else:
-            self._replay_state(self._rooms[channel], since)
+    async def renew_lost(self, channel: str) -> None:
+        """Renews a lease at once, and has every front told that Redis has lost something.
 
-    def _replay_state(self, room: Room, since: float) -> None:
-        connections = len(room.connections)
-        log.warning("redis had lost this front in a channel", extra={"channel": room.channel, "here": connections})
-        room.reset()
-        self._dispatcher.replay(room.channel, since)
-        room.user_count.republish()
-        for connection in room.connections.values():
-            connection.restore_nickname()
-        room.on_state_lost()
+        Raises:
+            ConnectionError, Unavailable, RedisError: it could not be asked.
+        """
+        await self._gateway.renew_lease(channel, self._timings.lease, is_forgotten=True)

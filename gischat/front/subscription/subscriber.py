@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from gischat.broker.resp_errors import WRONG_TYPE, RedisError
 from gischat.errors import Unavailable
-from gischat.front.channel.room import MAX_SEEN_IDS, Room
+from gischat.front.channel.deduplicator import MAX_SEEN_IDS
+from gischat.front.channel.room import Room
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.gateway import READ_ENTRIES, Entry, Gateway, OutboxReader
 from gischat.timings import Timings
@@ -190,7 +191,7 @@ class Subscriber:
         for publication in publications:
             try:
                 self._dispatcher.complete(publication)
-                self._rooms[channel].settle_nickname(publication)
+                self._rooms[channel].nicknames.settle(publication)
             except Exception:
                 log.exception("the end of a job could not be told", extra={"channel": channel})
         try:

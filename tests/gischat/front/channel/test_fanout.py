@@ -217,6 +217,6 @@ def together(people: list[Scene]) -> Fanout:
     """All of them in one room's audience."""
     audience = people[0].audience
     for scene in people:
-        scene.connection.room.fanout = audience
+        scene.connection._fanout = audience
         audience.add(scene.connection)
     return audience

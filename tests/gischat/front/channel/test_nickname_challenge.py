@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from gischat.broker.entries import CHALLENGE
 from gischat.front.channel.nickname_challenge import Challenge, Challenges
 from gischat.timings import Timings
 from tests.gischat.front.fakes import CHANNEL, FRONT
@@ -41,11 +42,11 @@ class Scene:
     def __init__(self) -> None:
         self.holder = Holder()
         found = {f"{FRONT}/1": self.holder}
-        self.room: Any = SimpleNamespace(member_of=found.get)
+        self.room: Any = SimpleNamespace(control_handlers={}, nicknames=SimpleNamespace(member_of=found.get))
         Challenges({CHANNEL: self.room})
 
     def challenge(self, client: str, connection: str = f"{FRONT}/1") -> None:
-        self.room.on_challenge(msgspec.json.encode(Challenge(connection, client)))
+        self.room.control_handlers[CHALLENGE](msgspec.json.encode(Challenge(connection, client)))
 
 
 @virtual_time

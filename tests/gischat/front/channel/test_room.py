@@ -21,6 +21,7 @@ from gischat.front.channel.room import Room
 from gischat.front.close_status import HISTORY_TIMEOUT
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.gateway import Entry, Snapshot
+from gischat.front.dispatch.state_reports import Incident, Report
 from gischat.front.limits.memory_budget import MemoryBudget
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.subscription.subscriber import Subscriber
@@ -750,23 +751,15 @@ async def test_a_message_that_is_published_a_second_time_is_heard_once() -> None
 
 
 @virtual_time
-async def test_publications_that_were_missed_are_told_of_and_what_is_on_its_way_is_enqueued_again() -> None:
+async def test_publications_that_were_missed_are_told_of_and_reported() -> None:
     async with Scene() as scene:
         (member,) = await scene.enter_wholly(1)
-        job_queue = scene.dispatcher.open(CHANNEL)
-        job_queue.submit(message(), lambda ending: None)
-        await settle()
         scene.next()  # published, and trimmed before this front could read it
         await scene.publish(scene.next("hello"))
         gap, hello = member.received()
         assert "may be missing" in gap
         assert hello == "hello"
-        # Among what was missed may be the end of our job
-        texts = [job for job in scene.gateway.jobs if job.type == "text"]
-        assert len(texts) == 2
-        assert texts[0] == texts[1]
-        # or a nickname that was granted
-        assert member.wishes == 1
+        assert await scene.dispatcher.reports.next() == Report(Incident.GAP, CHANNEL)
 
 
 @virtual_time
@@ -835,10 +828,10 @@ async def test_nothing_newer_is_enqueued_before_what_redis_has_lost_is_said_agai
         scene.begin_anew()
         await scene.publish(scene.next("hello"), scene.next("again"))
         # Then this front still says what it had heard, until it begins anew itself
-        assert scene.dispatcher.last_offset[CHANNEL] == 10
+        assert scene.dispatcher.positions[CHANNEL].required == 10
         scene.room.reset()
         await scene.publish(scene.next("and again"))
-        assert scene.dispatcher.last_offset[CHANNEL] == 3
+        assert scene.dispatcher.positions[CHANNEL].required == 3
 
 
 @virtual_time

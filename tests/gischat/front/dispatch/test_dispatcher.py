@@ -11,15 +11,11 @@ import pytest
 from gischat.broker.entries import COUNT, HEARTBEAT, RESTORE, Job, Outcome, Source
 from gischat.broker.resp_errors import ResponseError
 from gischat.errors import RefusalReason, Unavailable
-from gischat.front.dispatch.dispatcher import (
-    INBOX_FULL,
-    MESSAGE_LOST,
-    TOO_MANY_PENDING,
-    Dispatcher,
-    JobQueue,
-    JobResult,
-)
+from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.gateway import DAMAGED, FORGOTTEN, FULL, JobState, JobStatus
+from gischat.front.dispatch.job_queue import MESSAGE_LOST, TOO_MANY_PENDING, JobQueue
+from gischat.front.dispatch.job_result import INBOX_FULL, JobResult
+from gischat.front.dispatch.state_reports import Incident, Report
 from gischat.protocol.messages import Lane, Message, uncompliant
 from tests.gischat.front.fakes import CHANNEL, FRONT, FakeGateway, Inquired, message, publication
 from tests.support.contract import check
@@ -439,7 +435,7 @@ class Watched(Scene):
     def __init__(self) -> None:
         super().__init__()
         self.timings = self.dispatcher.timings
-        self.dispatcher.delivered_offset[CHANNEL] = 7
+        self.dispatcher.positions[CHANNEL].offset = 7
         self.job_queue = self.open()
         self.message = message("hello")
         self.submit(self.job_queue, self.message)
@@ -485,7 +481,7 @@ async def test_what_is_gone_is_enqueued_again_when_its_end_cannot_be_on_its_way(
     await scene.found(JobState.MISSING, published=8)
     assert len(scene.gateway.jobs) == 1
     # When they are heard
-    scene.dispatcher.delivered_offset[CHANNEL] = 8
+    scene.dispatcher.positions[CHANNEL].offset = 8
     await scene.found(JobState.MISSING, published=8)
     # Then it is enqueued again, and ends
     assert scene.gateway.jobs == [scene.gateway.jobs[0]] * 2
@@ -660,13 +656,11 @@ async def test_what_waits_in_a_front_that_stops_is_refused_and_what_is_on_its_wa
 async def test_a_redis_that_has_forgotten_this_front_is_told_so_and_asked_again() -> None:
     # Given a job that Redis does not take, for it has lost what this front said before
     scene = Scene(answers=False)
-    forgotten: list[str] = []
-    scene.dispatcher.on_state_lost = forgotten.append
     scene.submit(scene.open(), message())
     scene.gateway.enqueued[0].taken.set_result(FORGOTTEN)
     await settle()
     # Then the front hears of it, and the sender hears nothing but the end
-    assert forgotten == [CHANNEL]
+    assert await scene.dispatcher.reports.next() == Report(Incident.STATE_LOST, CHANNEL)
     assert scene.told == []
     await pass_time(5)
     assert scene.gateway.jobs[0] == scene.gateway.jobs[1]

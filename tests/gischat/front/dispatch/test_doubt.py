@@ -13,8 +13,9 @@ from gischat.broker.discovery import connect
 from gischat.broker.entries import Outcome, Source
 from gischat.broker.scripts import CHUNK_BYTES
 from gischat.errors import RefusalReason
-from gischat.front.dispatch.dispatcher import Dispatcher, JobResult
+from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.gateway import Gateway
+from gischat.front.dispatch.job_result import JobResult
 from gischat.protocol.messages import Message
 from gischat.timings import Timings
 from tests.gischat.front.fakes import CHANNEL, message, publication

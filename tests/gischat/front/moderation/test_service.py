@@ -53,7 +53,7 @@ class Gateway(FakeGateway):
 class Member(FakeMember):
     nickname: str | None = None
     address: str = "203.0.113.7"
-    since: int = 0
+    connected_at: int = 0
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def close(self, code: int, reason: str, told: str = "") -> None:
@@ -77,8 +77,8 @@ class Scene:
         self.room.connections[one.id] = one
         return one
 
-    def order(self, kind: str, body: Any, *, missed: int = 0) -> None:
-        self.published += 1 + missed
+    def order(self, kind: str, body: Any) -> None:
+        self.published += 1
         encoded = msgspec.json.encode(body)
         self.room.deliver([Publication(self.published, None, Outcome.CONTROL, "", kind, b"", encoded)])
 
@@ -131,19 +131,12 @@ async def test_what_could_not_be_read_is_read_again(scene: Scene, fault: Excepti
     assert scene.gateway.reads == 3
 
 
-async def test_who_missed_publications_may_have_missed_an_order(scene: Scene) -> None:
-    scene.order("survey", {})  # so that there is something to be missed after
-    scene.gateway.stored = ModerationState(1, None, (ban("pest"),))
-    scene.order("unheard-of", {}, missed=3)
-    await until(lambda: scene.room.bans.ban_reason("pest") is not None)
-
-
 async def test_what_redis_has_lost_is_set_again(scene: Scene) -> None:
     known = ModerationState(5, Freeze(1, "anna"), (ban("pest"),))
     scene.gateway.stored = known
     await scene.moderation.load()
     scene.gateway.stored = ModerationState()
-    scene.room.on_state_lost()
+    scene.moderation.restore_lost(scene.room)
     await until(lambda: scene.gateway.stored == known)
     assert scene.gateway.restored == [known]
 
@@ -153,7 +146,7 @@ async def test_what_redis_has_not_lost_is_not_set_again(scene: Scene) -> None:
     scene.gateway.stored = ModerationState(5, None, (ban("pest"),))
     await scene.moderation.load()
     scene.gateway.stored = ModerationState(6)
-    scene.room.on_state_lost()
+    scene.moderation.restore_lost(scene.room)
     await until(lambda: scene.room.bans.ban_reason("pest") is None)
     assert scene.gateway.restored == []
 

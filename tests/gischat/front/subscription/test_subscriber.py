@@ -85,7 +85,9 @@ async def test_a_read_that_began_before_we_went_back_does_not_skip_what_comes_be
     """Its connection is being made anew just then: it waits to be sent, with the old position."""
     entries = [Entry(b"%d-0" % number, publication(number, said(str(number)))) for number in range(1, 4)]
     gateway: Any = FakeGateway()
-    room: Any = SimpleNamespace(start_at=nothing, deliver=nothing, settle_nickname=nothing, caught_up_at=0.0)
+    room: Any = SimpleNamespace(
+        start_at=nothing, deliver=nothing, nicknames=SimpleNamespace(settle=nothing), caught_up_at=0.0
+    )
     dispatcher: Any = SimpleNamespace(complete=nothing)
     outbox: Any = Outbox()
     subscriber = Subscriber(gateway, [outbox], {CHANNEL: room}, dispatcher)

@@ -312,7 +312,7 @@ async def test_who_sends_much_at_once_leaves_the_turns_of_the_loop_to_others() -
         events: list[str] = []
         flood = frame(b"", Opcode.PING) * 3000
         for scene in floods:
-            scene.hear = lambda **_: events.append("ping") or True  # type: ignore[method-assign, func-returns-value]
+            scene.on_control_frame = lambda **_: events.append("ping") or True  # type: ignore[method-assign, func-returns-value]
             scene.write = lambda _: None  # type: ignore[method-assign]
 
         async def others() -> None:

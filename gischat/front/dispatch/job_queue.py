@@ -1,0 +1,277 @@
+"""A connection's queue of messages: one job of it is in flight at a time, the rest wait.
+
+Workers run in parallel, so only a job that has ended may be followed by the next one of the same connection. The bound
+of what waits is in number and bytes; beyond it the sender is told, and nothing that was taken is dropped.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from gischat.broker.entries import Job, Outcome, Source
+from gischat.errors import RefusalReason, Unavailable
+from gischat.front.dispatch.gateway import JobState, JobStatus
+from gischat.front.dispatch.job_result import INBOX_FULL, JobResult, enqueue_refusal, is_in_doubt, is_state_lost
+from gischat.front.dispatch.replay_buffer import NOT_REPLAYED
+from gischat.protocol.messages import Message
+
+if TYPE_CHECKING:
+    from gischat.front.dispatch.dispatcher import Dispatcher
+
+MESSAGE_LOST = "The server has lost this message. It was not sent: please send it again."
+TOO_MANY_PENDING = "Too many of your messages are waiting to be published. Please send it again later."
+NOTHING_PRECEDES = ("", -math.inf)
+
+
+class QueuedJob(NamedTuple):
+    """A message that waits, and whom to tell of its end.
+
+    `precondition` is asked when its turn has come, and says why it may not pass; None if it may.
+    """
+
+    message: Message
+    on_done: Callable[[JobResult], None]
+    precondition: Callable[[], str | None] | None = None
+    is_new: bool = True  # its end has not been counted
+    is_resent: bool = False  # it was on its way when Redis lost something
+
+    @property
+    def was_let_through(self) -> bool:
+        """Whether it is said again, and may be published already, whatever becomes of it now."""
+        return self.is_resent or not self.is_new
+
+
+def _ignore_result(_: JobResult) -> None:
+    """Who had sent it has been told before."""
+
+
+class JobQueue:
+    """Lets the jobs of one connection through, one at a time."""
+
+    __slots__ = (
+        "_bytes",
+        "_checked_at",
+        "_count",
+        "_dispatcher",
+        "_entry_id",
+        "_in_flight",
+        "_is_enqueued",
+        "_missing_since",
+        "_pending",
+        "_preceding",
+        "channel",
+        "client",
+        "id",
+        "is_abandoned",
+        "sender",
+    )
+
+    def __init__(
+        self, dispatcher: "Dispatcher", channel: str, number: int, client: str, sender: str, *, count: int = 0
+    ) -> None:
+        self.channel = channel
+        self.id = number
+        self.client = client
+        self.sender = sender
+        self.is_abandoned = False  # nobody hears any more what becomes of its jobs
+        self._dispatcher = dispatcher
+        self._count = count
+        self._bytes = 0
+        self._in_flight: QueuedJob | None = None
+        self._is_enqueued = False  # Redis has said that it took the one that is passing
+        self._entry_id = b""  # … and where it stands in the inbox, if that is known
+        # When that was, or it was last asked what became of it; None: it is asked
+        self._checked_at: float | None = None
+        self._missing_since: float | None = None  # there is nothing of it in Redis
+        self._preceding = NOTHING_PRECEDES  # the id of the last that was published, and when
+        self._pending: list[QueuedJob] = []  # short; a deque would take 600 bytes of each who says nothing
+
+    @property
+    def is_idle(self) -> bool:
+        return self._in_flight is None and not self._pending
+
+    def submit(
+        self,
+        message: Message,
+        on_done: Callable[[JobResult], None],
+        *,
+        bounded: bool = True,
+        precondition: Callable[[], str | None] | None = None,
+        is_ahead: bool = False,
+    ) -> None:
+        """Takes a message; `on_done` is called once, when its job has ended. For `precondition` see `QueuedJob`.
+
+        Args:
+            is_ahead: it passes all that waits, but for what is said again.
+
+        Raises:
+            Unavailable: too much is waiting. What the front itself has to say is not `bounded`.
+        """
+        full = len(self._pending) >= self._dispatcher.max_messages or (
+            self._pending and self._bytes + len(message.body) > self._dispatcher.max_bytes
+        )
+        if bounded and full:
+            raise Unavailable(TOO_MANY_PENDING, RefusalReason.QUEUE_FULL)
+        if bounded and not self.is_idle and not self._dispatcher.fits(len(message.body)):
+            raise Unavailable(INBOX_FULL, RefusalReason.QUEUE_FULL)
+        place = len(self._pending)
+        if is_ahead:
+            place = next((at for at, turn in enumerate(self._pending) if not turn.was_let_through), place)
+        self._pending.insert(place, QueuedJob(message, on_done, precondition))
+        self._count_bytes(len(message.body))
+        self._advance()
+
+    def complete(self, number: int, ending: JobResult) -> None:
+        """Ends the job of that number and lets the next one through; what has ended already ends no second time."""
+        if self._in_flight is None or number != self._count:
+            return
+        turn, self._in_flight = self._in_flight, None
+        if not ending.is_refusal:
+            self._dispatcher.record(self, turn.message)
+        if ending.outcome in (Outcome.PUBLISHED, Outcome.DUPLICATE) and turn.message.type not in NOT_REPLAYED:
+            self._preceding = turn.message.id, asyncio.get_running_loop().time()
+        self._report(turn, ending)
+        self._advance()
+
+    def _report(self, turn: QueuedJob, ending: JobResult) -> None:
+        if turn.is_resent and ending.outcome is Outcome.DUPLICATE:
+            ending = ending._replace(
+                is_broadcast=True
+            )  # Redis has not lost it: its connection hears it with all others
+        if turn.is_new:
+            self._dispatcher.counters.count_result(turn.message.type, ending.outcome, ending.refusal_reason)
+        turn.on_done(ending)
+
+    def reject_pending(self, refusal: Unavailable) -> None:
+        """Ends what waits, unsent; what is on its way is in Redis, and stays there, and so may what is said again."""
+        for turn in [turn for turn in self._pending if not turn.was_let_through]:
+            self._pending.remove(turn)
+            self._count_bytes(-len(turn.message.body))
+            self._report(turn, JobResult.of(refusal, turn.message))
+
+    def replay(self, messages: Sequence[Message], on_done: Callable[[JobResult], None] = _ignore_result) -> None:
+        """Lets these through once more, and what is on its way behind them, before all that waits."""
+        turns = [QueuedJob(message, on_done, is_new=False) for message in messages]
+        if self._in_flight is not None:
+            turns.append(self._in_flight._replace(precondition=None, is_resent=True))  # it was let through
+            self._in_flight = None
+        self._preceding = NOTHING_PRECEDES  # it may be lost, and then it is one of these or too old to be said again
+        self._pending[:0] = turns
+        self._count_bytes(sum(len(turn.message.body) for turn in turns))
+        self._advance()
+
+    def resend_in_flight(self) -> None:
+        """Enqueues what is on its way once more, for it or its end may be lost.
+
+        If nothing was lost, the second does nothing: its id has been published, or its number has ended.
+        """
+        if self._in_flight is not None and self._is_enqueued and self._checked_at is not None:
+            self._enqueue(self._in_flight.message, self._on_resent, again=True)
+
+    def _advance(self) -> None:
+        while self._in_flight is None and self._pending:
+            turn = self._pending.pop(0)
+            self._count_bytes(-len(turn.message.body))
+            if turn.precondition is not None and (reason := turn.precondition()) is not None:
+                self._report(turn, JobResult.of(Unavailable(reason, RefusalReason.NOT_REGISTERED), turn.message))
+                continue
+            self._in_flight = turn
+            self._count += 1
+            self._entry_id, self._missing_since, self._checked_at = b"", None, asyncio.get_running_loop().time()
+            again = turn.was_let_through
+            self._enqueue(turn.message, self._on_resent if again else self._on_enqueued, again=again)
+
+    def _count_bytes(self, size: int) -> None:
+        self._bytes += size
+        self._dispatcher.pending_bytes += size
+
+    def check_overdue(self, now: float) -> None:
+        """Asks what became of the job in flight, if its end is overdue."""
+        timings = self._dispatcher.timings
+        if self._in_flight is None or not self._is_enqueued or self._checked_at is None:
+            return
+        if now - self._checked_at < timings.overdue:
+            return
+        self._checked_at = None
+        cancels = self._missing_since is not None and now - self._missing_since >= timings.give_up
+        message = self._in_flight.message
+        inquiry = self._dispatcher.job_status(self.channel, message.lane, self._job(message), self._entry_id, cancels)
+        asyncio.ensure_future(inquiry).add_done_callback(partial(self._on_status, self._count))
+
+    def _on_status(self, number: int, found: "asyncio.Future[JobStatus]") -> None:
+        now = asyncio.get_running_loop().time()
+        if number != self._count or self._in_flight is None:
+            return
+        self._checked_at = now
+        if found.cancelled() or found.exception() is not None:
+            return  # of what else is asked of Redis is said what is wrong with it
+        state, published = found.result()
+        if state is JobState.PENDING:
+            self._missing_since = None
+        elif state is JobState.STATE_LOST:
+            self._dispatcher.reports.state_lost(self.channel)
+        elif state is JobState.CANCELLED:
+            self.complete(
+                number, JobResult.of(Unavailable(MESSAGE_LOST, RefusalReason.MESSAGE_LOST), self._in_flight.message)
+            )
+        elif self._dispatcher.positions[self.channel].offset >= published:  # else its end may be on its way
+            if self._missing_since is None:
+                self._missing_since = now
+                self._dispatcher.loss_log.report(LookupError(f"one of channel {self.channel}, which is enqueued again"))
+            self.resend_in_flight()
+
+    def _job(self, message: Message) -> Job:
+        source = Source(self._dispatcher.front, self.id, self._count)
+        return Job(source, message.type, message.id, message.body, self.client, self.sender)
+
+    def _enqueue(
+        self, message: Message, answered: Callable[[int, "asyncio.Future[int | bytes]"], None], *, again: bool = False
+    ) -> None:
+        self._is_enqueued = False
+        id, at = self._preceding
+        preceding = id if at > asyncio.get_running_loop().time() - self._dispatcher.timings.replay else ""
+        taken = self._dispatcher.enqueue(self.channel, message.lane, self._job(message), preceding, again=again)
+        taken.add_done_callback(partial(answered, self._count))
+
+    def _on_enqueued(self, number: int, taken: "asyncio.Future[int | bytes]") -> None:
+        refusal = enqueue_refusal(taken)
+        if is_state_lost(taken) or is_in_doubt(taken):
+            self._on_resent(number, taken)
+        elif refusal is not None:
+            if self._in_flight is not None:
+                if self.is_abandoned:
+                    # Its client sends again what it has not heard the end of: nothing shall overtake this one.
+                    self.reject_pending(refusal)
+                self.complete(number, JobResult.of(refusal, self._in_flight.message))
+        elif number == self._count:
+            self._mark_enqueued(taken)
+
+    def _on_resent(self, number: int, taken: "asyncio.Future[int | bytes]") -> None:
+        refusal = enqueue_refusal(taken)
+        if number != self._count or self._in_flight is None:
+            return
+        if is_in_doubt(taken):
+            self._enqueue(self._in_flight.message, self._on_resent, again=True)
+            return
+        self._is_enqueued = True
+        if is_state_lost(taken):
+            self._dispatcher.reports.state_lost(self.channel)
+        if refusal is None:
+            self._mark_enqueued(taken)
+        else:
+            if self._missing_since is None:
+                self._missing_since = asyncio.get_running_loop().time()
+            # It cannot be refused, for the first may have got through: it is tried until it is known.
+            asyncio.get_running_loop().call_later(self._dispatcher.timings.resend, self._resend_if_current, number)
+
+    def _mark_enqueued(self, taken: "asyncio.Future[int | bytes]") -> None:
+        self._is_enqueued = True
+        self._checked_at = asyncio.get_running_loop().time()
+        place = taken.result()
+        self._entry_id = place if isinstance(place, bytes) else b""
+
+    def _resend_if_current(self, number: int) -> None:
+        if number == self._count:
+            self.resend_in_flight()

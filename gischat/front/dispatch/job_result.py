@@ -1,0 +1,70 @@
+"""How a job ends, and what comes of enqueueing it, in words for its sender."""
+
+import asyncio
+import logging
+from typing import NamedTuple, Self
+
+from gischat.broker.client import TOO_BUSY, ConnectionLost
+from gischat.broker.entries import Outcome
+from gischat.broker.resp_errors import RedisError
+from gischat.errors import RefusalReason, Unavailable
+from gischat.front.dispatch.gateway import CROWDED, DAMAGED, FORGOTTEN, FROZEN, TAKEN
+from gischat.front.dispatch.upload_queue import TOO_MANY_OF_ADDRESS
+from gischat.protocol.messages import Message, uncompliant
+
+log = logging.getLogger(__name__)
+
+INBOX_FULL = "The server has too much to do at the moment. Please send it again later."
+CHANNEL_FROZEN = "This channel is frozen: it can be read, but nobody can write in it at the moment. It was not sent."
+CHANNEL_DAMAGED = (
+    "This channel's data on the server is damaged: nothing can be sent here until its operator has repaired it. "
+    "It was not sent."
+)
+
+
+class JobResult(NamedTuple):
+    """How a job ended; `body` is what was published, or the `uncompliant` that tells its sender why it was not."""
+
+    outcome: Outcome
+    body: bytes
+    refusal_reason: RefusalReason = RefusalReason.UNPROCESSABLE  # of a refusal
+    is_broadcast: bool = False  # the connection gets the body as all others do
+
+    @classmethod
+    def of(cls, refusal: Unavailable, message: Message) -> Self:
+        return cls(Outcome.REFUSED, uncompliant(message.refused(refusal.reason)), refusal.cause)
+
+    @property
+    def is_refusal(self) -> bool:
+        return self.outcome in (Outcome.REFUSED, Outcome.DEAD_LETTERED)
+
+
+def enqueue_refusal(taken: "asyncio.Future[int | bytes]") -> Unavailable | None:
+    """Why a job was not enqueued, in words for its sender; None when it was."""
+    if taken.cancelled():
+        return Unavailable(INBOX_FULL, RefusalReason.SHUTTING_DOWN)
+    error = taken.exception()
+    if isinstance(error, Unavailable):
+        return error
+    if isinstance(error, RedisError | ConnectionLost):  # which the connection to it complains of
+        return Unavailable(TOO_BUSY)
+    if error is not None:
+        log.error("a job could not be enqueued", exc_info=error)
+        return Unavailable(INBOX_FULL, RefusalReason.INTERNAL_ERROR)
+    if taken.result() == FROZEN:
+        return Unavailable(CHANNEL_FROZEN, RefusalReason.FROZEN)
+    if taken.result() == CROWDED:
+        return Unavailable(TOO_MANY_OF_ADDRESS, RefusalReason.ADDRESS_QUEUE_FULL)
+    if taken.result() == DAMAGED:
+        return Unavailable(CHANNEL_DAMAGED, RefusalReason.DAMAGED)
+    is_taken = taken.result() == TAKEN or isinstance(taken.result(), bytes)
+    return None if is_taken else Unavailable(INBOX_FULL, RefusalReason.INBOX_FULL)
+
+
+def is_state_lost(taken: "asyncio.Future[int | bytes]") -> bool:
+    return not taken.cancelled() and taken.exception() is None and taken.result() == FORGOTTEN
+
+
+def is_in_doubt(taken: "asyncio.Future[int | bytes]") -> bool:
+    """Whether the job may have been taken: the connection was lost before the answer came."""
+    return not taken.cancelled() and isinstance(taken.exception(), ConnectionLost)
