@@ -1,7 +1,7 @@
 """Whose fault it is.
 
     Uncompliant     the client's: `reason` goes back to it, its connection lives on
-    Unavailable     nobody's: the house is full or Redis is away; nothing was accepted, the sender is told why
+    Unavailable     nobody's: the server is full or Redis is away; nothing was accepted, the sender is told why
 
 Everything else that is raised is a bug of ours and belongs in a traceback.
 """

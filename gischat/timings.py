@@ -123,7 +123,7 @@ class Timings:
             < self.light_end,
             "what is published again is recognised by its id": self.ids >= self.settling,
             "the system of somebody who does not answer is looked at first": self.challenge_other >= self.challenge_own,
-            "an answer to a roll call lives as long as it is waited for": self.survey_answer >= self.survey,
+            "an answer to a survey lives as long as it is waited for": self.survey_answer >= self.survey,
             "a worker that waits or works shows itself in time": self.consumer_stalled
             >= 2 * max(self.inbox_read, self.heavy_renewal),
         }

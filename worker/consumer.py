@@ -110,7 +110,7 @@ class Consumer(ABC):
                 await self.gateway.delete_idle_consumers(channel, self._timings.consumer_gone)
 
     def _measure(self, held: Sequence[Delivery], since: float) -> None:
-        """Counts jobs that were begun at that time and have ended; one of a type that is unknown here was buried."""
+        """Counts jobs that were begun at that time and have ended; one of an unknown type became a dead letter."""
         took = time.monotonic() - since
         for type, number in Counter(one.job.type for one in held).items():
             if type in self._measured:
@@ -420,7 +420,7 @@ class HeavyConsumer(Consumer):
                     return Refuse(TAKES_TOO_MUCH)
                 if isinstance(error, TimedOut):
                     # It would take as long again, and hold up all others' pictures meanwhile.
-                    log.error("a job is buried: it %s", error, extra=_log_fields(held))
+                    log.error("a job becomes a dead letter: it %s", error, extra=_log_fields(held))
                     return DeadLetter(f"It {error}.", TOOK_TOO_LONG, failure=FailureReason.TIMED_OUT)
                 reason = f"{type(error).__name__}: {error}"
                 log.error("a job ended the sandbox: %s", reason, extra=_log_fields(held))
@@ -443,12 +443,12 @@ def _light_effect(held: Delivery) -> Effect:
 
 
 def _given_up(held: Delivery) -> Effect:
-    log.error("a job is buried: %d workers did not end it", held.deliveries - 1, extra=_log_fields(held))
+    log.error("a job becomes a dead letter: %d workers did not end it", held.deliveries - 1, extra=_log_fields(held))
     return DeadLetter(f"{held.deliveries - 1} workers did not end it.", failure=FailureReason.ABANDONED)
 
 
 def _failed(held: Delivery, error: Exception) -> Effect:
-    log.error("a job is buried: it could not be processed", exc_info=error, extra=_log_fields(held))
+    log.error("a job becomes a dead letter: it could not be processed", exc_info=error, extra=_log_fields(held))
     return DeadLetter(f"{type(error).__name__} in the worker.")
 
 

@@ -1,4 +1,4 @@
-"""Who is there, kept true: the connections of fronts that died are swept away.
+"""Who is there, kept true: the connections of fronts that died are reaped.
 
 What living fronts tell (so many are here, this one is called so, that one has left) comes as jobs like all others.
 """

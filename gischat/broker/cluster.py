@@ -120,8 +120,8 @@ class Cluster:
                 self._log.report(error)
             except Exception:
                 log.exception("%s has a fault", self._name)
-            homeless, self._unrouted = drop_expired(self._unrouted, self._timings), []
-            for call in homeless:
+            waiting, self._unrouted = drop_expired(self._unrouted, self._timings), []
+            for call in waiting:
                 self._route(call)
             await asyncio.sleep(self._timings.redis_retry)
 

@@ -125,7 +125,7 @@ class Publication:
     `number` counts the channel's publications, so that a reader sees when it has missed some. `source` names the job
     that ends with this entry, if one does; `id` is that of the message in the body. The body goes to the connection at
     address `to` (but a nickname that is granted to it is told to everyone); to the job's own connection if it was
-    refused, buried or repeated; else, if there is one, to everyone in the channel.
+    refused, dead-lettered or a duplicate; else, if there is one, to everyone in the channel.
     """
 
     offset: int

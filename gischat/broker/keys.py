@@ -96,7 +96,7 @@ class ChannelKeys:
         return tuple(f"{head}:{source}:{part}" for part in range(number))
 
     def survey(self, call: str, front: str) -> str:
-        """What a front answers to a roll call. Its names are endless: none is remembered."""
+        """What a front answers to a survey. Its names are endless: none is remembered."""
         return f"{_key(self.instance, self.channel, 'roll')}:{call}:{front}"
 
     def _key(self, name: str) -> str:
@@ -126,7 +126,7 @@ def _for_script(keys: ChannelKeys, lane: Lane) -> tuple[str, ...]:
         keys.users,
         keys.nicknames_by_connection,
         keys.dead,
-        keys._key("reaped"),  # set: addresses that lost their nickname to a sweep
+        keys._key("reaped"),  # set: addresses that lost their nickname to the reaper
         keys._key("senders"),  # hash: message id -> who used it, and for what: see prelude.lua
         keys.places,
     )

@@ -348,8 +348,8 @@ def _check_slots(settings: Settings, slots: list[tuple[range, Node]]) -> Finding
     covered = sum(len(numbers) for numbers, _ in slots)
     if covered == SLOTS:
         return ok("cluster", f"{len(masters)} masters have all slots")
-    homeless = [channel for channel in settings.channels if not _has_home(settings, channel, slots)]
-    lost = f"channels {', '.join(homeless)}" if homeless else "none of our channels"
+    unserved = [channel for channel in settings.channels if not _is_served(settings, channel, slots)]
+    lost = f"channels {', '.join(unserved)}" if unserved else "none of our channels"
     return problem(
         "cluster",
         f"{SLOTS - covered} slots have no master; of them {lost}",
@@ -357,7 +357,7 @@ def _check_slots(settings: Settings, slots: list[tuple[range, Node]]) -> Finding
     )
 
 
-def _has_home(settings: Settings, channel: str, slots: list[tuple[range, Node]]) -> bool:
+def _is_served(settings: Settings, channel: str, slots: list[tuple[range, Node]]) -> bool:
     slot = key_slot(ChannelKeys(settings.instance_id, channel).outbox)
     return any(slot in numbers for numbers, _ in slots)
 

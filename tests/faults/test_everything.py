@@ -45,7 +45,7 @@ async def test_what_was_accepted_comes_out_though_its_senders_are_gone(make_scen
         # Then it is published
         await until(lambda: taken <= scene.ids_published(), "what was taken to come out")
 
-        # And the dead are swept away
+        # And the dead are reaped
         await until(lambda: not server.client.hlen(scene.keys.users), "nicknames to be free")
         scene.keeper.leaves_alone.clear()
         await scene.flow(20)

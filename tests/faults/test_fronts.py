@@ -78,7 +78,7 @@ async def test_a_front_that_was_frozen_for_too_long_comes_back(make_scene: MakeS
         # When a front freezes until its people are taken for gone
         frozen = scene.stack.fronts[0]
         frozen.freeze()
-        await until(lambda: scene.redis.zcard(f"{_prefix(scene)}:fronts") == 1, "the front to be swept away")
+        await until(lambda: scene.redis.zcard(f"{_prefix(scene)}:fronts") == 1, "the front to be reaped")
         frozen.wake()
 
         # Then they are there again, and have missed nothing

@@ -191,7 +191,7 @@ local function is_alive(front)
   return ends and tonumber(ends) > milliseconds()
 end
 
--- A front that has not been swept. Its lease may have run out: it renews it yet, or a worker sweeps it with all that it
+-- A front that has not been reaped. Its lease may have run out: it renews it yet, or a worker reaps it with all that it
 -- has told by then.
 local function is_known(front)
   return redis.call('ZSCORE', FRONTS, front)

@@ -9,7 +9,7 @@ local connection = connection_of(source)
 local owner = owner_of(key)
 local verdict, own_id = judge(source, sender, id, digest)
 if not is_known(front) then
-  -- It was swept meanwhile: a nickname given now would be a ghost. If it lives, for it was only cut off, its client is
+  -- It was reaped meanwhile: a nickname given now would be a ghost. If it lives, for it was only cut off, its client is
   -- told.
   publish(source, 'refused', '', 'uncompliant', '', cut_off)
 elseif owner == connection then

@@ -15,7 +15,7 @@ local differing = redis.call('HLEN', USERS) - redis.call('HLEN', NICKNAMES)
 local wished = redis.call('ZCARD', WISHES)
 if differing == 0 and redis.call('HLEN', WISHERS) == wished and is_thorough == '0' then return 0 end
 
--- A front that is not there has the time of a lease to show itself; then it is swept with all that it has.
+-- A front that is not there has the time of a lease to show itself; then it is reaped with all that it has.
 local function expect(front)
   redis.call('ZADD', FRONTS, 'NX', milliseconds() + lease, front)
 end

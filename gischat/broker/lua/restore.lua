@@ -1,5 +1,5 @@
 -- A nickname that its front knows and Redis has lost: set again. The channel hears of it if it was told an exit: then the
--- front was swept. (Or what was lost was done again, the exit of an earlier connection last: who has heard that one, the
+-- front was reaped. (Or what was lost was done again, the exit of an earlier connection last: who has heard that one, the
 -- fronts know.) Where somebody else took the nickname meanwhile, its former owner is told, and gets
 -- it again when it is free.
 local entry, size, source, id, front, key, nickname, newcomer_id, taken = unpack(ARGV)

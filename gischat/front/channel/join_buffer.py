@@ -69,7 +69,7 @@ class JoinBuffer:
     """A connection on its way in."""
 
     member: Member
-    count_version: int  # the head count's change that it made: earlier counts do not know of it
+    count_version: int  # the version of the user count that it made: earlier counts do not know of it
     since: float  # when it came, by the loop's clock
     after: bytes | None = None  # the id of the message that it had last, if it comes back
     replay: bytes | None = None  # the frames that it has missed since, where that is known

@@ -464,7 +464,7 @@ class Gateway:
         return [front.decode() for front in await self._moderate(self._scripts.start_survey, channel, question)]
 
     async def answer_survey(self, channel: str, call: str, answer: bytes) -> None:
-        """This front's answer to a roll call."""
+        """This front's answer to a survey."""
         key = self._keys[channel].survey(call, self.front)
         await self._histories.call("SET", key, answer, "PX", int(self._timings.survey_answer * 1000), key=key)
 

@@ -45,7 +45,7 @@ without its token, is accepted and closed with 1008.
 
 MEANINGS = {
     "text": "Broadcast and stored.",
-    "image": "Scaled to fit the house's size, broadcast as JPEG or PNG, stored.",
+    "image": "Scaled to fit the size that the server allows, broadcast as JPEG or PNG, stored.",
     "geojson": "A layer, repaired where QGIS could not read it; broadcast, stored. In the layer's own CRS.",
     "crs": "A coordinate reference system; broadcast and stored.",
     "bbox": "An extent, not empty (`xmin` ≤ `xmax`, `ymin` ≤ `ymax`); broadcast and stored.",
@@ -75,7 +75,7 @@ class Version(Answer):
 
 class Rules(Answer):
     rules = fields.String(required=True)
-    main_lang = fields.String(required=True, metadata={"description": "The language of the house."})
+    main_lang = fields.String(required=True, metadata={"description": "The server's main language."})
     min_author_length = fields.Integer(required=True)
     max_author_length = fields.Integer(required=True)
     max_message_length = fields.Integer(required=True, metadata={"description": "In characters."})
@@ -145,7 +145,7 @@ def _get(tag: str, summary: str, schema: type[Schema] | JsonObject, errors: Json
     return {"get": {"tags": [tag], "summary": summary, "responses": responses}}
 
 
-HOUSE, CHANNEL, OPERATION = "The house", "A channel", "Operation"
+SERVER, CHANNEL, OPERATION = "The server", "A channel", "Operation"
 NAMES = _list_of({"type": "string"})
 RETRY_AFTER = {"headers": {"Retry-After": {"description": "In seconds.", "schema": {"type": "integer"}}}}
 TOO_MANY = {"429": _answer("Too many requests or connections from one address", Problem) | RETRY_AFTER}
@@ -210,11 +210,11 @@ def _file(
 
 
 PATHS: dict[str, JsonObject] = {
-    "/version": _get(HOUSE, "The version of the server", Version),
-    "/rules": _get(HOUSE, "The rules of the house and its limits", Rules),
-    "/channels": _get(HOUSE, "The names of the channels", NAMES),
-    "/status": _get(HOUSE, "Whether messages go round, and how many people each channel has", Status),
-    "/map": _get(HOUSE, "What the page's map needs", Map),
+    "/version": _get(SERVER, "The version of the server", Version),
+    "/rules": _get(SERVER, "The server's rules and limits", Rules),
+    "/channels": _get(SERVER, "The names of the channels", NAMES),
+    "/status": _get(SERVER, "Whether messages go round, and how many people each channel has", Status),
+    "/map": _get(SERVER, "What the page's map needs", Map),
     "/livez": _get(OPERATION, "Whether the process answers", Alive),
     "/readyz": _get(
         OPERATION,

@@ -49,7 +49,7 @@ class Connected(msgspec.Struct, frozen=True):
 
 
 class FrontConnections(msgspec.Struct, frozen=True):
-    """What a front answers to a roll call."""
+    """What a front answers to a survey."""
 
     front: str
     host: str
@@ -214,7 +214,7 @@ class ModerationService:
         try:
             await self._gateway.answer_survey(channel, call, answer)
         except (ConnectionError, Unavailable, RedisError) as error:
-            log.warning("a roll call could not be answered: %s", error)  # whoever asks is told that we are missing
+            log.warning("a survey could not be answered: %s", error)  # whoever asks is told that we are missing
 
     # What restricts the channels
 

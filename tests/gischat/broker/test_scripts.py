@@ -922,7 +922,7 @@ async def test_a_front_that_is_not_dead_is_not_swept(wire: Wire, lease: float | 
 
 
 async def test_people_of_a_front_that_was_swept_and_comes_back_are_announced_again(wire: Wire) -> None:
-    # Given a front that was frozen for so long that it was swept
+    # Given a front that was frozen for so long that it was reaped
     await dying_front(wire, people=1)
     await wire.worker.reap(CHANNEL, "front-1")
     await wire.news()

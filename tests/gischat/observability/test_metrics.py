@@ -178,7 +178,7 @@ def test_every_metric_has_a_label(metric: Metric[Any]) -> None:
 @pytest.mark.processes
 def test_importing_the_metrics_touches_no_file(directory: Path) -> None:
     directory.mkdir()
-    program = "from gischat import metrics; metrics.CLIENTS.labels('QGIS').set(1)"
+    program = "from gischat.observability import metrics; metrics.CLIENTS.labels('QGIS').set(1)"
     environment = {"PROMETHEUS_MULTIPROC_DIR": str(directory)}
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
     assert list(directory.iterdir()) == []

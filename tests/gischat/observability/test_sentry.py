@@ -173,7 +173,7 @@ async def test_faults_of_fronts_and_workers_arrive_without_peoples_words(stack: 
         assert exception["stacktrace"]["frames"]
     assert failed["extra"]["request"] == "named-by-our-proxy"
     assert failed["transaction"].endswith("get")
-    assert buried["logentry"]["message"] == "a job is buried: it could not be processed"
+    assert buried["logentry"]["message"] == "a job becomes a dead letter: it could not be processed"
     assert buried["extra"]["type"] == "text"
 
     # And transactions, if they were asked for
