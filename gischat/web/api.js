@@ -71,7 +71,7 @@ let asked;
 
 /** What the map needs: {code, tiles, attribution}; `code` is null where there is no map. */
 export function mapSettings() {
-  asked ??= getJson("/map");
+  asked ??= getJson("map");
   return asked.catch(() => {
     asked = undefined;
     return { code: null, tiles: null, attribution: "" };

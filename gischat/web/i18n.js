@@ -26,7 +26,7 @@ const primary = (tag) => tag.split("-")[0].toLowerCase();
 export async function loadLanguage() {
   const wanted = [recall(CHOICE), ...navigator.languages.map(primary), "en"];
   language = wanted.find((tag) => Object.hasOwn(LANGUAGES, tag));
-  const response = await fetch(`/web/i18n/${language}.json`, { cache: "no-cache" });
+  const response = await fetch(`web/i18n/${language}.json`, { cache: "no-cache" });
   sentences = await response.json();
   document.documentElement.lang = language;
   fill(document);

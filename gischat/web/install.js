@@ -4,10 +4,10 @@
 export async function keepForOffline() {
   if (!navigator.serviceWorker) return;
   try {
-    await navigator.serviceWorker.register(/** @type {string} */ (script("/web/sw.js")), { scope: "/" });
+    await navigator.serviceWorker.register(/** @type {string} */ (script("web/sw.js")), { scope: "./" });
     const { active } = await navigator.serviceWorker.ready;
     const loaded = performance.getEntriesByType("resource").map(({ name }) => name);
-    active.postMessage([new URL("/", location.href).href, ...loaded]);
+    active.postMessage([new URL(".", location.href).href, ...loaded]);
   } catch {
     // The next visit tries again.
   }

@@ -22,7 +22,7 @@ export function call(title, body, onClick) {
   if (wants(SOUNDS)) chirp([660, 880], "sine");
   if (!wants(NOTES) || !canNote() || Notification.permission !== "granted" || document.hasFocus()) return;
   try {
-    const note = new Notification(title, { body, icon: "/web/icons/icon-192.png" });
+    const note = new Notification(title, { body, icon: "web/icons/icon-192.png" });
     note.onclick = () => {
       globalThis.focus();
       note.close();

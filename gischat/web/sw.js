@@ -9,8 +9,11 @@ const SHELL = "gischat-shell";
 
 const worker = /** @type {any} */ (globalThis);
 
+// The page may live below a path.
+const home = new URL(worker.registration.scope).pathname;
+
 const isShell = ({ pathname, origin }) =>
-  origin === location.origin && (pathname === "/" || pathname.startsWith("/web/"));
+  origin === location.origin && (pathname === home || pathname.startsWith(`${home}web/`));
 
 worker.addEventListener("install", () => worker.skipWaiting());
 worker.addEventListener("activate", (event) => event.waitUntil(worker.clients.claim()));

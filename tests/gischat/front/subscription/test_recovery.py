@@ -26,9 +26,9 @@ from gischat.protocol.messages import Lane, Message, new_id
 from tests.gischat.front.fakes import CHANNEL, FakeGateway, FakeMember, FakeOutbox, message, publication, said
 from tests.support.settings import settings
 from tests.support.virtual_time import pass_time, settle, virtual_time
+from tests.support.waiting import LOOK
 
 HEARD = 10
-ROUND_TRIP = 0.1  # seconds, of what is asked
 
 
 class Redis(FakeGateway):
@@ -55,7 +55,7 @@ class Redis(FakeGateway):
         taken = super().enqueue(channel, lane, job, heard, preceding, again=again)
         if self.is_known and heard <= self.published:
             self.taken.append(job)
-            asyncio.get_running_loop().call_later(ROUND_TRIP / 10, self.work, job)
+            asyncio.get_running_loop().call_later(LOOK / 10, self.work, job)
             return taken
         self.refused += 1
         answer = asyncio.get_running_loop().create_future()
@@ -63,18 +63,18 @@ class Redis(FakeGateway):
         return answer
 
     async def renew_lease(self, channel: str, lease: float, *, is_forgotten: bool = False) -> Renewal:
-        await asyncio.sleep(ROUND_TRIP)
+        await asyncio.sleep(LOOK)
         if self.faults:
             raise self.faults.pop(0)
         was_known, self.is_known = self.is_known, self.is_known or is_forgotten
         return Renewal(was_known, self.published)
 
     async def last_entry(self, channel: str) -> Entry | None:
-        await asyncio.sleep(ROUND_TRIP)
+        await asyncio.sleep(LOOK)
         return self.newest
 
     async def newest_entry_ids(self, channel: str, number: int) -> list[bytes]:
-        await asyncio.sleep(ROUND_TRIP)
+        await asyncio.sleep(LOOK)
         return []
 
     async def moderation_state(self, channel: str) -> ModerationState:
@@ -162,7 +162,7 @@ async def recover(steps: Sequence[Step]) -> tuple[Scene, list[str]]:
     async with Scene(steps) as scene:
         scene.lose_everything()
         scene.dispatcher.reports.state_lost(CHANNEL)
-        await pass_time(1.5 * ROUND_TRIP)
+        await pass_time(1.5 * LOOK)
         scene.publish(HEARD + 2)
         await pass_time(0.35)  # before what Redis refused is tried again
         return scene, scene.taken
@@ -230,7 +230,7 @@ async def test_a_loss_that_many_notice_is_recovered_once_and_not_any_more_when_t
         scene.lose_everything()
         for _ in range(20):
             scene.dispatcher.reports.state_lost(CHANNEL)
-            await pass_time(ROUND_TRIP / 10)
+            await pass_time(LOOK / 10)
         await pass_time(1)
         assert scene.taken.count("newcomer") == 1
         scene.leases.has_ended = True
