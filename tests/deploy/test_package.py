@@ -20,6 +20,8 @@ BUILD_SECONDS = 300
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
+SKIPPED = {"__pycache__", "built"}  # chunks of the map are named after where they were bundled
+
 
 def run(*command: str | Path, cwd: Path) -> str:
     """What a command prints; it must succeed."""
@@ -81,8 +83,9 @@ def test_the_wheel_has_what_the_clone_has(wheel: Path) -> None:
     assert len(shipped) > 5
     assert {f"gischat/files/{path}" for path in [*shipped, Path("supervisord.conf")]} <= names
     for package in ("gischat", "worker"):
-        ours = [path for path in (ROOT / package).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+        ours = [path for path in (ROOT / package).rglob("*") if path.is_file() and not SKIPPED & set(path.parts)]
         assert {str(path.relative_to(ROOT)) for path in ours} <= names
+    assert "gischat/web/built/map.js" in names
     assert not [name for name in names if name.startswith(("tests/", "bench/"))]
 
 
