@@ -171,7 +171,9 @@ class Ready(JsonHandler):
     """`/readyz`: messages go round, and new clients are welcome."""
 
     async def get(self) -> None:
-        if not (reasons := self.front.reasons_not_ready()):
+        if reasons := self.front.reasons_not_ready():
+            self.front.status.invalidate()  # what is kept of it may be from before
+        else:
             await self.front.look_for_degradations()
         self.answer({"ready": not reasons, "reasons": reasons + self.front.degradations()}, 503 if reasons else 200)
 
