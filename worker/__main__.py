@@ -131,23 +131,23 @@ def _reading(lane: Lane, settings: Settings, timings: Timings) -> contextlib.Abs
     return connect(settings.redis_url, name=name, resends=False, answer_seconds=answer_seconds, timings=timings)
 
 
-async def _watch(consumers: list[Consumer], deaf: float) -> None:
+async def _watch(consumers: list[Consumer], stalled_after: float) -> None:
     """Sees to it that every loop goes on while Redis answers: one that does not for so many seconds is of no use.
 
     Raises:
-        Deaf: one does not.
+        ConsumerStalled: one does not.
     """
     now = asyncio.get_running_loop().time
     answering_since = now()
     while True:
-        await asyncio.sleep(deaf / 10)
+        await asyncio.sleep(stalled_after / 10)
         for consumer in consumers:
             asked_at = now()
             # While Redis is away a question may wait: the answer then says nothing of the time before.
-            if not await consumer.gateway.answers() or now() - asked_at > deaf / 10:
+            if not await consumer.gateway.answers() or now() - asked_at > stalled_after / 10:
                 answering_since = now()
             quiet_since = max(consumer.last_progress_at, answering_since)
-            if now() - quiet_since > deaf:
+            if now() - quiet_since > stalled_after:
                 raise ConsumerStalled(f"no jobs are taken from the {consumer.gateway.lane} lane although redis answers")
 
 

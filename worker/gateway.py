@@ -108,7 +108,7 @@ class Gateway:
             self._damage.resolve()
 
     async def load_scripts(self) -> None:
-        """Makes the scripts known, so that none has to be sent behind a read that waits: see `carry_out`."""
+        """Makes the scripts known, so that none has to be sent behind a read that waits: see `commit`."""
         outbox = self._keys[self._all_channels[0]].outbox  # where one channel is, all are: they are read by one command
         texts = [script.text for script in self._scripts.all]
         await asyncio.gather(*(self._redis.call("SCRIPT", "LOAD", text, key=outbox) for text in texts))
@@ -120,7 +120,7 @@ class Gateway:
 
         Raises:
             ConnectionError, Unavailable: jobs may have been delivered without an answer: see `own`.
-            ResponseError: NOGROUP: see `found_groups`.
+            ResponseError: NOGROUP: see `create_groups`.
         """
         return await self._fetched(self.deliveries(await self.begin_read(channels, count=count, wait=wait)))
 
@@ -148,7 +148,7 @@ class Gateway:
 
         Raises:
             ConnectionError, Unavailable: it may be this worker's without an answer: see `own`.
-            ResponseError: NOGROUP: see `found_groups`.
+            ResponseError: NOGROUP: see `create_groups`.
         """
         keys = self._keys[channel].for_script(self.lane)
         found = await self._redis.run(self._scripts.claim, keys, (entry, self._name))

@@ -87,7 +87,7 @@ class Services:
         self.moderation = ModerationService(settings, self.gateway, self.rooms, self.dispatcher, timings)
         recovery = Recovery(Parts(self.rooms, self.dispatcher, self.subscriber, self.leases, self.moderation))
         self.probe = RoundTripProbe(settings.channels[0], self.dispatcher, timings)
-        pulse = Keepalive(self.rooms, settings.ws_ping_interval, settings.ws_ping_timeout, timings)
+        keepalive = Keepalive(self.rooms, settings.ws_ping_interval, settings.ws_ping_timeout, timings)
         gauges = Gauges(settings.process_name, self.rooms, self.reasons_not_ready, timings)
         self.read_scheduler = ReadScheduler()
         self.upload_watch = UploadWatch(timings)
@@ -98,14 +98,14 @@ class Services:
             recovery,
             self.dispatcher,
             self.probe,
-            pulse,
+            keepalive,
             gauges,
             self.upload_watch,
         )
-        for closing in CloseReason:  # so that the first of its kind is an increase
-            metrics.CONNECTIONS_CLOSED.labels(closing)
-        for unwelcome in RejectReason:
-            metrics.CONNECTIONS_REFUSED.labels(unwelcome)
+        for close_reason in CloseReason:  # so that the first of its kind is an increase
+            metrics.CONNECTIONS_CLOSED.labels(close_reason)
+        for reject_reason in RejectReason:
+            metrics.CONNECTIONS_REFUSED.labels(reject_reason)
         for delay in Delay:
             metrics.READING_DELAYED.labels(delay)
         self.is_draining = False

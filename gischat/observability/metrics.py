@@ -1,12 +1,12 @@
 """What a process counts for Prometheus: every metric, by name, label and unit; documented in docs/metrics.md.
 
 Counting costs some microseconds, which is nothing for what is rare: `CONNECTIONS_CLOSED.labels(reason).inc()`. What
-happens with every message is `Gathered`: an addition, told a little later. Labels have few values: channels are
+happens with every message is `BufferedCounter`: an addition, told a little later. Labels have few values: channels are
 configured, types are the contract's, reasons are enumerations.
 
 The processes of a host that are given one directory (`PROMETHEUS_MULTIPROC_DIR`) count in files in it, so that any of
-them tells of all: see `sharing`. Every metric has a label for that reason: a value begins with its labels, which is
-after the place is known, while one without labels would begin when this module is imported.
+them tells of all: see `multiprocess`. Every metric has a label for that reason: a value begins with its labels, which
+is after the place is known, while one without labels would begin when this module is imported.
 """
 
 import asyncio

@@ -430,7 +430,7 @@ class Gateway:
         return bool(await self._moderate(self._scripts.restore_moderation, channel, known.version, freeze, *bans))
 
     async def ban(self, channel: str, known: int, ban: Ban) -> int:
-        """Bans, or bans otherwise. 1; 0: there are too many; `FORGOTTEN`: see `restrict_again`.
+        """Bans, or bans otherwise. 1; 0: there are too many; `FORGOTTEN`: see `restore_moderation`.
 
         Args:
             known: the version of the restrictions that this front knows; so in the two that follow.

@@ -118,48 +118,47 @@ class JobQueue:
             raise Unavailable(INBOX_FULL, RefusalReason.QUEUE_FULL)
         place = len(self._pending)
         if is_ahead:
-            place = next((at for at, turn in enumerate(self._pending) if not turn.was_let_through), place)
+            place = next((at for at, queued in enumerate(self._pending) if not queued.was_let_through), place)
         self._pending.insert(place, QueuedJob(message, on_done, precondition))
         self._count_bytes(len(message.body))
         self._advance()
 
-    def complete(self, number: int, ending: JobResult) -> None:
+    def complete(self, number: int, result: JobResult) -> None:
         """Ends the job of that number and lets the next one through; what has ended already ends no second time."""
         if self._in_flight is None or number != self._count:
             return
-        turn, self._in_flight = self._in_flight, None
-        if not ending.is_refusal:
-            self._dispatcher.record(self, turn.message)
-        if ending.outcome in (Outcome.PUBLISHED, Outcome.DUPLICATE) and turn.message.type not in NOT_REPLAYED:
-            self._preceding = turn.message.id, asyncio.get_running_loop().time()
-        self._report(turn, ending)
+        queued, self._in_flight = self._in_flight, None
+        if not result.is_refusal:
+            self._dispatcher.record(self, queued.message)
+        if result.outcome in (Outcome.PUBLISHED, Outcome.DUPLICATE) and queued.message.type not in NOT_REPLAYED:
+            self._preceding = queued.message.id, asyncio.get_running_loop().time()
+        self._report(queued, result)
         self._advance()
 
-    def _report(self, turn: QueuedJob, ending: JobResult) -> None:
-        if turn.is_resent and ending.outcome is Outcome.DUPLICATE:
-            ending = ending._replace(
-                is_broadcast=True
-            )  # Redis has not lost it: its connection hears it with all others
-        if turn.is_new:
-            self._dispatcher.counters.count_result(turn.message.type, ending.outcome, ending.refusal_reason)
-        turn.on_done(ending)
+    def _report(self, queued: QueuedJob, result: JobResult) -> None:
+        if queued.is_resent and result.outcome is Outcome.DUPLICATE:
+            # Redis has not lost it: its connection hears it with all others.
+            result = result._replace(is_broadcast=True)
+        if queued.is_new:
+            self._dispatcher.counters.count_result(queued.message.type, result.outcome, result.refusal_reason)
+        queued.on_done(result)
 
     def reject_pending(self, refusal: Unavailable) -> None:
         """Ends what waits, unsent; what is on its way is in Redis, and stays there, and so may what is said again."""
-        for turn in [turn for turn in self._pending if not turn.was_let_through]:
-            self._pending.remove(turn)
-            self._count_bytes(-len(turn.message.body))
-            self._report(turn, JobResult.of(refusal, turn.message))
+        for queued in [queued for queued in self._pending if not queued.was_let_through]:
+            self._pending.remove(queued)
+            self._count_bytes(-len(queued.message.body))
+            self._report(queued, JobResult.of(refusal, queued.message))
 
     def replay(self, messages: Sequence[Message], on_done: Callable[[JobResult], None] = _ignore_result) -> None:
         """Lets these through once more, and what is on its way behind them, before all that waits."""
-        turns = [QueuedJob(message, on_done, is_new=False) for message in messages]
+        jobs = [QueuedJob(message, on_done, is_new=False) for message in messages]
         if self._in_flight is not None:
-            turns.append(self._in_flight._replace(precondition=None, is_resent=True))  # it was let through
+            jobs.append(self._in_flight._replace(precondition=None, is_resent=True))  # it was let through
             self._in_flight = None
         self._preceding = NOTHING_PRECEDES  # it may be lost, and then it is one of these or too old to be said again
-        self._pending[:0] = turns
-        self._count_bytes(sum(len(turn.message.body) for turn in turns))
+        self._pending[:0] = jobs
+        self._count_bytes(sum(len(queued.message.body) for queued in jobs))
         self._advance()
 
     def resend_in_flight(self) -> None:
@@ -172,16 +171,16 @@ class JobQueue:
 
     def _advance(self) -> None:
         while self._in_flight is None and self._pending:
-            turn = self._pending.pop(0)
-            self._count_bytes(-len(turn.message.body))
-            if turn.precondition is not None and (reason := turn.precondition()) is not None:
-                self._report(turn, JobResult.of(Unavailable(reason, RefusalReason.NOT_REGISTERED), turn.message))
+            queued = self._pending.pop(0)
+            self._count_bytes(-len(queued.message.body))
+            if queued.precondition is not None and (reason := queued.precondition()) is not None:
+                self._report(queued, JobResult.of(Unavailable(reason, RefusalReason.NOT_REGISTERED), queued.message))
                 continue
-            self._in_flight = turn
+            self._in_flight = queued
             self._count += 1
             self._entry_id, self._missing_since, self._checked_at = b"", None, asyncio.get_running_loop().time()
-            again = turn.was_let_through
-            self._enqueue(turn.message, self._on_resent if again else self._on_enqueued, again=again)
+            again = queued.was_let_through
+            self._enqueue(queued.message, self._on_resent if again else self._on_enqueued, again=again)
 
     def _count_bytes(self, size: int) -> None:
         self._bytes += size

@@ -56,7 +56,7 @@ class Handler(RequestHandler):
 
     @property
     def address(self) -> str:
-        """The client's, as far as somebody trustworthy says it: see `Proxies.locate`."""
+        """The client's, as far as somebody trustworthy says it: see `TrustedProxies.resolve_client`."""
         return str(self.request.remote_ip)
 
     def answer(self, content: Any, status: int = 200) -> None:

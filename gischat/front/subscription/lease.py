@@ -70,7 +70,7 @@ class LeaseKeeper:
         """Renews until it has ended.
 
         Raises:
-            Deaf: this front does not hear, whatever it tries.
+            SubscriberStalled: this front does not hear, whatever it tries.
         """
         while True:
             await asyncio.sleep(self._timings.lease_renewal)

@@ -160,7 +160,7 @@ class Subscriber:
         missing from the outbox.
 
         Raises:
-            Deaf: publications do not arrive although Redis answers, over a new connection neither.
+            SubscriberStalled: publications do not arrive although Redis answers, over a new connection neither.
         """
         now = asyncio.get_running_loop().time()
         late = {
