@@ -89,7 +89,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
 });
 
 async function draw(canvas) {
-  const { drawThumbnail } = await import("/web/built/thumbnail.js");
+  const { drawThumbnail } = await import(new URL("built/thumbnail.js", import.meta.url).href);
   const { features, hue } = drawings.get(canvas);
   drawThumbnail(canvas, features, thumbnailLook(canvas, hue));
 }

@@ -50,6 +50,7 @@ async def test_operators_ask_without_it(rest: Rest) -> None:
 async def test_the_description_says_it(rest: Rest) -> None:
     document = await rest.get(BASE + "/openapi.json")
     assert document["servers"] == [{"url": BASE}]
+    assert (await rest.get(BASE + "/map"))["code"] == f"{BASE}/web/built/map.js"
     assert document["paths"]["/metrics"]["get"]["servers"] == [{"url": "/"}]
     assert "servers" not in document["paths"]["/rules"]["get"]
 

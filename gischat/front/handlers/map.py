@@ -13,8 +13,8 @@ class Map(PublicHandler):
     """`GET /map`. Without a bundle, `code` is null: it is built at set-up, and the chat runs without it, too."""
 
     async def get(self) -> None:
-        code = f"/web/{BUNDLE}" if (WEB / BUNDLE).is_file() else None
         settings = self.settings_
+        code = f"{settings.base_path}/web/{BUNDLE}" if (WEB / BUNDLE).is_file() else None
         self.answer({"code": code, "tiles": settings.map_tiles_url or None, "attribution": settings.map_attribution})
 
 
