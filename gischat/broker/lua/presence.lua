@@ -55,6 +55,12 @@ local function unset_nickname(connection, key)
   redis.call('HDEL', USERS, key)
 end
 
+-- Takes a connection's nickname away and tells the channel, by a message of this id.
+local function announce_exit(source, connection, key, nickname, id)
+  unset_nickname(connection, key)
+  publish(source, 'published', '', 'exiter', id, announcement('exiter', id, nickname))
+end
+
 -- Gives a nickname that has become free to whoever has wanted it longest. That one gives up the nickname that it has, for
 -- which somebody may wait in turn: each time there is a wish less.
 local function grant(key)
@@ -63,9 +69,7 @@ local function grant(key)
     if not connection then return end
     local key_before, before = nickname_of(connection)
     if before then
-      unset_nickname(connection, key_before)
-      local exiter_id = unique_uuid('exiter ' .. connection)
-      publish('', 'published', '', 'exiter', exiter_id, announcement('exiter', exiter_id, before))
+      announce_exit('', connection, key_before, before, unique_uuid('exiter ' .. connection))
     end
     set_nickname(connection, key, nickname)
     if published_at(id) then id = unique_uuid('newcomer ' .. connection) end
@@ -79,9 +83,7 @@ end
 local function release_nickname(source, connection, name)
   local key, nickname = nickname_of(connection)
   if not key then return false end
-  unset_nickname(connection, key)
-  local id = uuid('exiter ' .. name)
-  publish(source, 'published', '', 'exiter', id, announcement('exiter', id, nickname))
+  announce_exit(source, connection, key, nickname, uuid('exiter ' .. name))
   grant(key)
   return true
 end
@@ -91,11 +93,9 @@ local function owner_of(key)
   local owner = redis.call('HGET', USERS, key)
   if not owner or redis.call('ZSCORE', FRONTS, front_of(owner)) ~= '0' then return owner end
   local _, nickname = nickname_of(owner)
-  unset_nickname(owner, key)
   redis.call('SADD', REAPED, owner)
   redis.call('EXPIRE', REAPED, REAPED_AGE)
-  local id = unique_uuid('exiter ' .. owner)
-  publish('', 'published', '', 'exiter', id, announcement('exiter', id, nickname))
+  announce_exit('', owner, key, nickname, unique_uuid('exiter ' .. owner))
   grant(key)
   return redis.call('HGET', USERS, key)
 end

@@ -26,9 +26,7 @@ else
   forget_wish(connection)
   local key_before, before = nickname_of(connection)
   if before then
-    unset_nickname(connection, key_before)
-    local exiter_id = uuid('exiter ' .. source)
-    publish('', 'published', '', 'exiter', exiter_id, announcement('exiter', exiter_id, before))
+    announce_exit('', connection, key_before, before, uuid('exiter ' .. source))
   end
   set_nickname(connection, key, nickname)
   local place = publish(source, 'published', '', 'newcomer', own_id, under_id(newcomer, id, own_id))
