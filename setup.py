@@ -1,8 +1,9 @@
 """Packaging. Requirements are in requirements.txt, the version in gischat/__init__.py."""
 
-import re
+import ast
 import shutil
 from pathlib import Path
+from typing import Any
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
@@ -11,7 +12,6 @@ HERE = Path(__file__).parent
 
 # What operators need goes into the package, where gischat/supervision/files.py finds it.
 SHIPPED = ("supervisord.conf", ".env.example", "deploy")
-OF_A_CLONE = ("install", "release", "page.py", "build_backend.py", "docker", "deb", "README.md", "__pycache__")
 
 
 class BuildWithFiles(build_py):
@@ -19,24 +19,24 @@ class BuildWithFiles(build_py):
         super().run()
         if self.editable_mode:  # a clone has them at its root
             return
+        left_out = shutil.ignore_patterns(*constant("gischat/commands/files.py", "OF_A_CLONE"))
         target = Path(self.build_lib, "gischat/files")
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
         for name in SHIPPED:
             source = HERE / name
             if source.is_dir():
-                shutil.copytree(source, target / name, ignore=shutil.ignore_patterns(*OF_A_CLONE))
+                shutil.copytree(source, target / name, ignore=left_out)
             else:
                 shutil.copy(source, target)
 
 
-def version() -> str:
-    """Read, not imported: importing would need what is yet to be installed."""
-    source = (HERE / "gischat/__init__.py").read_text("utf-8")
-    found = re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE)
-    if not found:
-        raise RuntimeError("gischat/__init__.py has no __version__")
-    return found[1]
+def constant(path: str, name: str) -> Any:
+    """What a module calls so. Read, not imported: importing would need what is yet to be installed."""
+    for node in ast.parse((HERE / path).read_text("utf-8")).body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
+            return ast.literal_eval(node.value)
+    raise RuntimeError(f"{path} has no {name}")
 
 
 def requirements() -> list[str]:
@@ -46,7 +46,7 @@ def requirements() -> list[str]:
 
 setup(
     name="gischat",
-    version=version(),
+    version=constant("gischat/__init__.py", "__version__"),
     description="A chat server for people who work with maps: the server of QGIS's QChat plugin and of QField's",
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",

@@ -10,7 +10,8 @@ from gischat.commands import CommandError
 from gischat.supervision import files
 from gischat.timings import Timings
 
-OF_A_CLONE = ("install", "release", "docker", "deb", "README.md", "__pycache__")
+# Of `deploy/`, what only a clone can use: setup.py leaves it out of the package, too.
+OF_A_CLONE = ("install", "release", "page.py", "build_backend.py", "docker", "deb", "README.md", "__pycache__")
 
 # The units name the interpreter of docs/operating.md.
 DOCUMENTED_PYTHON = "/srv/gischat/.venv/bin/python"

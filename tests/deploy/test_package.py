@@ -122,6 +122,7 @@ def test_it_writes_out_what_operators_copy(installed: Path, tmp_path: Path) -> N
 def test_a_clone_writes_them_out_too_and_over_nothing(tmp_path: Path) -> None:
     chat = Deployment(tmp_path, **REDIS_ALONE)
     assert chat.gischat("files", str(tmp_path / "new")).returncode == 0
+    assert not list((tmp_path / "new").glob("*.py")), "what makes the package is of no use to an operator"
     refused = chat.gischat("files", str(tmp_path / "new"))
     assert (refused.returncode, refused.stderr) == (1, f"gischat: {tmp_path}/new is not an empty directory\n")
 
