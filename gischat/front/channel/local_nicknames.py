@@ -40,11 +40,11 @@ class LocalNicknames:
         if publication.outcome is Outcome.GRANTED:
             member = self.member_of(publication.to)
             if member is None:
-                self._leave_if_gone(publication.to)
+                self.leave_if_gone(publication.to)
             elif not self._has_seen(publication.id):
                 member.grant_nickname(publication.body)
         elif publication.type == "newcomer" and publication.outcome is Outcome.PUBLISHED and source is not None:
-            self._leave_if_gone(source.connection_id)
+            self.leave_if_gone(source.connection_id)
 
     def retry(self) -> None:
         """Has each ask again for the nickname that it waits for: what was not heard may have granted it."""
@@ -57,9 +57,9 @@ class LocalNicknames:
         for member in self._connections.values():
             member.restore_nickname()
         for address in in_doubt.decode().split():
-            self._leave_if_gone(address)
+            self.leave_if_gone(address)
 
-    def _leave_if_gone(self, address: str) -> None:
+    def leave_if_gone(self, address: str) -> None:
         """Tells that a connection is gone which Redis believes to be here."""
         number = self._local_id(address)
         if number is not None and number not in self._connections and not self._dispatcher.is_open(number):

@@ -38,7 +38,8 @@ class Challenges:
     def _begin(self, room: Room, body: bytes) -> None:
         challenge = msgspec.json.decode(body, type=Challenge)
         member = room.nicknames.member_of(challenge.connection)
-        if member is None:
+        if member is None:  # a Redis that has lost something may have brought it back
+            room.nicknames.leave_if_gone(challenge.connection)
             return
         is_own = address_key(member.address) == challenge.client
         if (member, is_own) in self._under_way:

@@ -42,7 +42,9 @@ class Scene:
     def __init__(self) -> None:
         self.holder = Holder()
         found = {f"{FRONT}/1": self.holder}
-        self.room: Any = SimpleNamespace(control_handlers={}, nicknames=SimpleNamespace(member_of=found.get))
+        self.gone: list[str] = []  # connections of which was told that they are, if they were this front's
+        nicknames = SimpleNamespace(member_of=found.get, leave_if_gone=self.gone.append)
+        self.room: Any = SimpleNamespace(control_handlers={}, nicknames=nicknames)
         Challenges({CHANNEL: self.room})
 
     def challenge(self, client: str, connection: str = f"{FRONT}/1") -> None:
@@ -128,3 +130,4 @@ async def test_who_is_not_here_is_not_asked(connection: str) -> None:
     scene = Scene()
     scene.challenge(OWN, connection)
     assert scene.holder.pings == 0
+    assert scene.gone == [connection], "a ghost of this front holds a nickname for ever"
