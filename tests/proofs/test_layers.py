@@ -16,7 +16,7 @@ from tests.support.contract import sample
 from tests.support.layers import feature, geometry, layer
 from tests.support.settings import settings
 from worker import geojson
-from worker.handlers import geojson as processed
+from worker.handlers import layer as processed
 
 SETTINGS = settings(max_geojson_features=4)
 

@@ -10,10 +10,10 @@ from selenium.webdriver import Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from gischat.front.channel import closing
 from gischat.front.channel.join_buffer import MISSED
 from gischat.front.channel.room import GAP
-from gischat.front.limits.rate_limit import please_wait
+from gischat.front.close_status import PING_TIMEOUT, RATE_LIMIT_ABUSE, SLOW_CLIENT, SLOW_UPLOAD
+from gischat.front.limits.rate_limit import wait_advice
 from tests.support.client import Client
 from tests.support.contract import words
 from tests.support.pictures import opened, phone_photo
@@ -97,7 +97,7 @@ def test_what_is_told_to_all_is_known_to_the_page() -> None:
 
 def test_the_page_knows_after_which_closes_it_is_worth_coming_back() -> None:
     connection = resources.files("gischat").joinpath("web/connection.js").read_text()
-    for status in (closing.TIMED_OUT, closing.TOO_SLOW, closing.SLOW_UPLOAD, closing.TOO_FAST_FOR_TOO_LONG):
+    for status in (PING_TIMEOUT, SLOW_CLIENT, SLOW_UPLOAD, RATE_LIMIT_ABUSE):
         assert json.dumps(status.reason) in connection
 
 
@@ -208,7 +208,7 @@ async def test_what_comes_too_often_waits_in_sight_and_is_sent_when_the_server_l
 def test_the_page_understands_how_long_it_shall_wait() -> None:
     outbox = resources.files("gischat").joinpath("web/outbox.js").read_text()
     assert r"/Please wait (\d+) seconds?\./" in outbox
-    assert (please_wait(1), please_wait(20)) == ("Please wait 1 second.", "Please wait 20 seconds.")
+    assert (wait_advice(1), wait_advice(20)) == ("Please wait 1 second.", "Please wait 20 seconds.")
 
 
 # What is not sent yet
