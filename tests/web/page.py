@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-DEADLINE = 40.0  # seconds, on a busy machine too; only a test that fails waits that long
+from tests.support.waiting import DEADLINE
 
 # Said by the browser itself whenever a server is away, and not to be prevented.
 LOST_LINE = "WebSocket connection to"
@@ -40,6 +40,8 @@ class Page:
         self.browser.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
         self.forget()
         self.resize(1200, 800)
+        self._emulate_media()
+        self.browser.execute_cdp_cmd("Page.resetNavigationHistory", {})  # Chromium drops entries from a full one
         for kind in ("performance", "browser"):  # the browser's own start page, and what came after the last page's end
             self._log(kind)
         self.browser.get(self.base_url + path)
@@ -63,11 +65,11 @@ class Page:
 
     def show_in(self, scheme: str) -> None:
         """Prefer `light` or `dark` colours, without any in between."""
-        features = [
-            {"name": "prefers-color-scheme", "value": scheme},
-            {"name": "prefers-reduced-motion", "value": "reduce"},
-        ]
-        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        self._emulate_media(**{"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"})
+
+    def _emulate_media(self, **features: str) -> None:
+        given = [{"name": name, "value": value} for name, value in features.items()]
+        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": given})
 
     def lose_network(self) -> None:
         """Cut the browser off."""

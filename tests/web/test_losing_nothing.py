@@ -26,9 +26,15 @@ StackFactory = Callable[..., Stack]
 OFFLINE = (LOST_LINE, "net::ERR_INTERNET_DISCONNECTED")
 
 
-def choose(message: WebElement, choice: str) -> None:
-    """Press a button of a message that was not sent."""
-    next(found for found in message.find_elements(By.CSS_SELECTOR, ".choices button") if found.text == choice).click()
+def choose(page: Page, message: Callable[[], WebElement], choice: str) -> None:
+    """Press a button of a message that was not sent; found anew if the page has just drawn it again."""
+
+    def press() -> bool:
+        buttons = message().find_elements(By.CSS_SELECTOR, ".choices button")
+        next(found for found in buttons if found.text == choice).click()
+        return True
+
+    page.wait(press, f"{choice!r} to be pressed")
 
 
 def lose(page: Page) -> None:
@@ -133,7 +139,7 @@ async def test_a_photo_its_caption_and_its_reply_stay_together(
     page.until_shown("jane joined")
 
     # Then it can be changed: the same words to the same person, with another picture
-    choose(refused(), "Edit")
+    choose(page, refused, "Edit")
     assert page.find("#text").get_property("value") == caption
     assert asked in page.find("#reply-text").text
     photo = tmp_path / "photo.jpg"
@@ -161,11 +167,11 @@ async def test_a_refused_message_can_be_sent_again_or_removed(browse: Browse, st
     assert page.texts() == []
 
     # When it is over, each goes its own way
-    choose(page.unsent(second), "Remove")
+    choose(page, lambda: page.unsent(second), "Remove")
     _freeze(stack, "DELETE")
     page.say(third := words())
     page.message(third)
-    choose(page.unsent(first), "Send again")
+    choose(page, lambda: page.unsent(first), "Send again")
 
     page.message(first)
     assert page.texts() == [third, first]
@@ -227,7 +233,7 @@ async def test_what_was_written_offline_outlives_a_reload_and_is_sent(
     page.say(caption := words())
     page.say(mistake := words())
     page.wait(lambda: len(page.all(".unsent .choices")) == 2, "both messages to wait")
-    choose(page.all(".unsent")[1], "Remove")
+    choose(page, lambda: page.all(".unsent")[1], "Remove")
     page.wait(lambda: len(page.all(".unsent")) == 1, "one to be removed")
 
     page.regain_network()

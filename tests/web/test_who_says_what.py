@@ -13,6 +13,9 @@ from tests.web.page import Page
 
 StackFactory = Callable[..., Stack]
 
+# The channel in the address
+CHOSEN = "return new URLSearchParams(location.hash.slice(1)).get('channel')"
+
 
 def verdict(page: Page, text: str) -> str:
     """How the author of a message is marked."""
@@ -206,8 +209,10 @@ async def test_back_and_forward_and_the_address_change_the_channel(
     page.until_people("jane (you)")
     page.browser.execute_script("location.hash = '#channel=Nowhere'")
     assert "no channel “Nowhere”" in page.notice()
-    for _ in range(4):
+    for earlier in (third, second, first):
         page.browser.back()
+        page.wait(lambda earlier=earlier: page.browser.execute_script(CHOSEN) == earlier, f"{earlier} to be chosen")
+    page.browser.back()
     page.find("#join")
 
 
