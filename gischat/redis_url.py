@@ -1,12 +1,12 @@
-"""What `REDIS_URL` says, read and checked; no connection is made here.
+"""Parser and checks of `REDIS_URL`; makes no connection.
 
     redis://user:password@host:port/db            one server; rediss:// with TLS, unix:///path?db=0 by a socket
     redis+sentinel://host:port,host:port/service  the master that the Sentinels name; with TLS rediss+sentinel://
     redis+cluster://host:port,host:port           a cluster, found through these nodes; with TLS rediss+cluster://
 
-What has a meaning in a URL is percent-encoded in user and password (RFC 3986 §2.1). Options follow as a query, see
-`OPTIONS`: `?ssl_ca_certs=/etc/ssl/redis.pem`. With TLS, the Sentinels are spoken to by TLS as well, unless
-`sentinel_ssl=no`; `sentinel_username` and `sentinel_password` are for them.
+Reserved characters in user and password are percent-encoded (RFC 3986 §2.1). Options follow as a query, see `OPTIONS`:
+`?ssl_ca_certs=/etc/ssl/redis.pem`. With TLS, connections to the Sentinels use TLS as well, unless `sentinel_ssl=no`;
+`sentinel_username` and `sentinel_password` authenticate to them.
 """
 
 import re
@@ -25,7 +25,7 @@ REDIS_PORT, SENTINEL_PORT = 6379, 26379
 
 
 class WrongUrl(ValueError):
-    """`str()` says why, without repeating a part of the URL in which a password may be."""
+    """The URL is invalid; `str()` says why without quoting any part that may contain a password."""
 
 
 class Kind(StrEnum):
@@ -35,7 +35,7 @@ class Kind(StrEnum):
 
 
 class Node(NamedTuple):
-    """Where a server is."""
+    """A server's host and port."""
 
     host: str
     port: int
@@ -46,32 +46,32 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """Where Redis is and how to speak with it."""
+    """A parsed `REDIS_URL`: the addresses of Redis and the options of its connections."""
 
     kind: Kind
     has_tls: bool
-    nodes: tuple[Node, ...]  # the server, the Sentinels, or some nodes of the cluster; none behind a unix socket
+    nodes: tuple[Node, ...]  # the server, the Sentinels, or some nodes of the cluster; empty for a unix socket
     path: str  # of the unix socket
-    service: str  # that the Sentinels know the master by
+    service: str  # name of the master, for the Sentinels
     options: Mapping[str, Any] = field(repr=False)  # username, password, db, ssl_*
     sentinel_options: Mapping[str, Any] = field(repr=False)  # the same, for the Sentinels
 
     def __str__(self) -> str:
-        """Where it is, for people to read; without secrets."""
+        """The address for people to read, without secrets."""
         return self.path or ", ".join(map(str, self.nodes))
 
 
 def parse(url: str) -> RedisUrl:
-    """Reads a URL.
+    """Parse a URL.
 
     Raises:
-        WrongUrl: it is wrong. That the files it names are good, `check_files` finds out.
+        WrongUrl: the URL is invalid. Files that it names are checked by `check_files`.
     """
     scheme = SCHEME.match(url)
     if scheme is None or not url.isprintable():
         raise WrongUrl("Starts with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.")
     kind, has_tls = Kind(scheme["kind"] or "server"), bool(scheme["tls"])
-    # Taken off first: to the standard library, several hosts with an address in brackets among them are no URL's.
+    # Split off first: urlsplit rejects several hosts when one of them is an address in brackets.
     location = HOSTS.match(url, scheme.end())
     assert location is not None
     parts = urlsplit("//" + url[location.end() :])
@@ -106,10 +106,10 @@ def parse(url: str) -> RedisUrl:
 
 
 def check_files(url: RedisUrl) -> None:
-    """Tries the files that TLS needs.
+    """Check that the files that TLS needs can be read and used.
 
     Raises:
-        WrongUrl: one is missing or cannot be used.
+        WrongUrl: a file is missing or unusable.
     """
     options = url.options
     for name in FILES & options.keys():
@@ -133,12 +133,12 @@ def check_files(url: RedisUrl) -> None:
 
 
 def tls_context(options: Mapping[str, Any]) -> "ssl.SSLContext":
-    """How TLS is spoken, as the options have it.
+    """The TLS context for a URL's options.
 
     Raises:
-        OSError: a file is missing or cannot be used.
+        OSError: a file is missing or unusable.
     """
-    import ssl  # only who needs it pays for it
+    import ssl  # slow to import, and needed only with TLS
 
     context = ssl.create_default_context()
     if options.get("ssl_cert_reqs") == "none":
@@ -147,7 +147,7 @@ def tls_context(options: Mapping[str, Any]) -> "ssl.SSLContext":
     else:
         context.check_hostname = options.get("ssl_check_hostname", True)
     if "ssl_certfile" in options:
-        # With a password, if an empty one: OpenSSL would ask the terminal for it.
+        # Never None: without a password OpenSSL would prompt for one on the terminal.
         password = options.get("ssl_password", "")
         context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"), password)
     if "ssl_ca_certs" in options or "ssl_ca_path" in options:
@@ -191,16 +191,16 @@ def _requirement(written: str) -> str:
     return written
 
 
-# What the query may say: how it is read. Those of TLS are the names that redis-py has for them.
+# Option of the query -> its parser. The TLS options are named as in redis-py.
 OPTIONS: dict[str, Callable[[str], Any]] = {
     "username": str,
     "password": str,
     "db": _number,
-    "ssl_ca_certs": str,  # file of the certificates that are trusted
-    "ssl_ca_path": str,  # or directory of them, as `openssl rehash` makes it
-    "ssl_certfile": str,  # our own certificate, where the server asks for one
+    "ssl_ca_certs": str,  # file of trusted CA certificates
+    "ssl_ca_path": str,  # or a directory of them, as made by `openssl rehash`
+    "ssl_certfile": str,  # client certificate, if the server asks for one
     "ssl_keyfile": str,
-    "ssl_password": str,  # of that key
+    "ssl_password": str,  # of ssl_keyfile
     "ssl_check_hostname": _switch,
     "ssl_cert_reqs": _requirement,
     "sentinel_username": str,

@@ -1,7 +1,7 @@
-"""The environment, parsed once into a frozen object.
+"""Settings: the environment variables, parsed once into a frozen object.
 
-Nothing else reads the environment: whoever needs a setting is handed the `Settings`. Defaults stand here and nowhere
-else. Every variable may also be given as a file, `REDIS_URL_FILE=/run/secrets/redis` (as container secrets come).
+No other module reads the environment; code that needs a setting is passed the `Settings`. Defaults are defined only
+here. Every variable can also be given as a file, as container secrets are: `REDIS_URL_FILE=/run/secrets/redis`.
 """
 
 import re
@@ -19,14 +19,14 @@ from gischat.redis_url import Node
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "json", "text")
 
-# A HOST that stands for all addresses of the machine, and one of them to reach it by.
+# Wildcard values of HOST, and for each the loopback address on which the server can be reached.
 LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
-WRONG_SETTINGS = 78  # the exit status (EX_CONFIG of sysexits.h): starting again does not help
+WRONG_SETTINGS = 78  # the exit status (EX_CONFIG of sysexits.h): a restart does not help
 
 
 class SettingsError(Exception):
-    """Some settings are wrong; `str()` names each one, a line apiece."""
+    """One or more settings are invalid; `str()` names each on a line of its own."""
 
     def __init__(self, wrong: Mapping[str, str]) -> None:
         super().__init__("\n".join(f"{name}: {reason}" for name, reason in wrong.items()))
@@ -41,7 +41,7 @@ class Settings:
     channels: tuple[str, ...]
     rules: str
     main_lang: str
-    map_tiles_url: str  # empty: the map's own land and borders are all that there is
+    map_tiles_url: str  # empty: the map shows only its built-in land and borders
     map_attribution: str
     # Limits of the contract; lengths are characters, sizes of pictures pixels
     min_author_length: int
@@ -55,41 +55,41 @@ class Settings:
     max_geojson_features: int
     max_stored_messages: int
     max_stored_bytes: int
-    # Where we are
+    # The instance and its addresses
     instance_id: str
     environment: str
-    redis_url: str = field(repr=False)  # as all that is secret
+    redis_url: str = field(repr=False)  # secret, like every field that `repr` leaves out
     host: str
     port: int
-    base_path: str  # before every path; empty, or as /chat
+    base_path: str  # prefix of every path: empty, or like /chat
     log_level: str
     log_format: str
     process_name: str
     sentry_dsn: str = field(repr=False)
     sentry_traces_sample_rate: float
-    # Who may speak for others
+    # Proxies whose X-Forwarded-* headers are honoured
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
-    # Who may come
-    allowed_origins: tuple[str, ...]  # of pages of other sites; `*` is all
-    channel_tokens: tuple[tuple[str, str], ...] = field(repr=False)  # channel, token; a channel may have several
+    # Access
+    allowed_origins: tuple[str, ...]  # origins of other sites' pages; `*`: any
+    channel_tokens: tuple[tuple[str, str], ...] = field(repr=False)  # (channel, token); a channel may have several
     require_registration: bool
-    # What is counted
-    metrics_token: str = field(repr=False)  # empty: this machine alone may read
-    metrics_port: int  # of workers; 0: none
+    # Metrics
+    metrics_token: str = field(repr=False)  # empty: readable only from this machine
+    metrics_port: int  # of workers; 0: workers serve no metrics
     prometheus_multiproc_dir: str
-    # All clients of one front; of connections, 0 is no limit
+    # All clients of one front; 0 connections: no limit
     max_connections: int
     max_pending_connections: int
     max_front_bytes: int
     handshake_seconds: float
-    # All clients of one address, on one front; 0 is no limit
+    # All clients of one address, on one front; 0: no limit
     max_connections_per_address: int
     max_address_messages_per_minute: int
     max_address_requests_per_minute: int
     # Moderation
-    admin_token: str = field(repr=False)  # empty: nobody moderates
-    admin_author: str  # in whose name announcements are made
-    admin_url: str  # where `gischat admin` asks; empty: the front of this machine
+    admin_token: str = field(repr=False)  # empty: moderation is off
+    admin_author: str  # author of announcements
+    admin_url: str  # server that `gischat admin` talks to; empty: the front of this machine
     # One client
     ws_ping_interval: float  # seconds; 0: no pings
     ws_ping_timeout: float  # seconds without a sign of life after a ping; 0: as long as the interval
@@ -106,9 +106,9 @@ class Settings:
     max_outbox_bytes: int
     max_outbox_age: int  # seconds
     # One job of the heavy lane
-    job_seconds: float  # of processor time; by the clock, see `worker.sandbox`
+    job_seconds: float  # CPU time; for the limit in wall-clock time see `worker.sandbox`
     job_memory: int  # bytes of address space
-    # What the supervisor runs
+    # Processes that the supervisor runs
     fronts: int
     light_workers: int
     heavy_workers: int
@@ -116,18 +116,18 @@ class Settings:
 
     @property
     def max_body_size(self) -> int:
-        """Bytes of a request's body: a text, each character as two escaped surrogates, and what stands around it."""
+        """Bytes of a request's body: a text with each character as two escaped surrogates, plus the JSON around it."""
         return 2**19 + 12 * self.max_message_length
 
 
 def load(file: Path | None = None) -> Settings:
-    """Reads the process' environment.
+    """Read the settings from the process' environment.
 
     Args:
-        file: one like .env, which completes the environment, if it is there.
+        file: a file like .env, whose variables are added to the environment if it exists.
 
     Raises:
-        SettingsError: one or more variables are wrong; all of them are named.
+        SettingsError: one or more variables are invalid; it names all of them.
     """
     env = Environment(file)
     values = _read(env)
@@ -139,7 +139,7 @@ def load(file: Path | None = None) -> Settings:
 
 
 def variables() -> list[str]:
-    """The names of all variables that are read, for the documentation and the test that holds it to this."""
+    """The names of all environment variables, against which a test checks the documentation."""
     return sorted({one.name.upper() for one in fields(Settings)} | {"REDIS_HOST", "REDIS_PORT", "NB_UVICORN_WORKERS"})
 
 
@@ -176,7 +176,7 @@ def _read(env: Environment) -> dict[str, Any]:
         "base_path": env.text("BASE_PATH", "", like(r"(/[\w.~-]+)*\Z", "Begins with a slash and ends in none: /chat.")),
         "log_level": env.text("LOG_LEVEL", "info", one_of(LOG_LEVELS)),
         "log_format": env.text("LOG_FORMAT", "auto", one_of(LOG_FORMATS)),
-        # What supervisord calls a process, it tells it
+        # supervisord sets SUPERVISOR_PROCESS_NAME
         "process_name": env.text("PROCESS_NAME", env.text("SUPERVISOR_PROCESS_NAME", "")),
         "sentry_dsn": env.text("SENTRY_DSN", "", rule(_SENTRY_DSN.match, _SENTRY_DSN_FORM)),
         "sentry_traces_sample_rate": env.number("SENTRY_TRACES_SAMPLE_RATE", 0.0, within(0, 1)),
@@ -226,7 +226,7 @@ _BEARER_TOKEN = like(
     re.ASCII,
 )
 
-# {z}, {x} and {y} (or {-y}: counted from the south) in any order; a host may begin with a range of letters
+# {z}, {x} and {y} (or {-y}, counted from the south) in any order; the host may begin with a range of letters
 _TILES_URL = r"""\Z|(?=\S*\{z\})(?=\S*\{x\})(?=\S*\{-?y\})(https?://(\{\w-\w\}\.)?[\w.-]+(:\d+)?|)/[^\s'"]+\Z"""
 _TILES_URL_FORM = "Like https://tiles.example.org/{z}/{x}/{y}.png."
 
@@ -270,7 +270,7 @@ def _allowed_origins(env: Environment) -> Any:
 
 
 def _channel_tokens(env: Environment, channels: tuple[str, ...] | None) -> Any:
-    """Pairs of a channel and a token. The reasons name no entry but by its place: all of it may be secret."""
+    """(channel, token) pairs. Error messages give only an entry's position, since all of its text may be secret."""
 
     def check(text: str) -> None:
         entries = _entries(text)
@@ -292,7 +292,7 @@ def _entries(text: str) -> list[str]:
 
 
 def _channel_and_token(entry: str, channels: tuple[str, ...]) -> tuple[str, str] | None:
-    """What an entry says, or None. Both may hold colons: the longest name that fits is meant."""
+    """Parse an entry; None if it is invalid. Both parts may contain colons: the longest matching channel wins."""
     for channel in sorted(channels, key=len, reverse=True):
         found = re.match(rf"{re.escape(channel)}\s*:\s*(.+)", entry)
         if found and found[1].isprintable():
@@ -315,7 +315,7 @@ def _redis_url_is_good(url: str) -> None:
 
 
 def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[str, str]:
-    """What is wrong between settings that are right in themselves."""
+    """Errors between settings that are each valid by themselves."""
     pairs = {
         "MAX_AUTHOR_LENGTH": ("max_author_length", "min_author_length", "Less than MIN_AUTHOR_LENGTH."),
     }
@@ -330,7 +330,7 @@ def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict
 
 
 def _wrong_admin_author(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[str, str]:
-    """It is a nickname like all others; where nobody moderates, it does not matter."""
+    """Check that ADMIN_AUTHOR is a valid nickname; without an ADMIN_TOKEN it is not used."""
     if not values["admin_token"] or wrong.keys() & {"MIN_AUTHOR_LENGTH", "MAX_AUTHOR_LENGTH"}:
         return {}
     shortest, longest, author = values["min_author_length"], values["max_author_length"], values["admin_author"]
