@@ -1,4 +1,4 @@
-"""Names in .env and in the environment that look like settings and are none."""
+"""Detection of misspelled settings in .env and in the environment."""
 
 import os
 from collections.abc import Iterator
@@ -14,9 +14,10 @@ ALIKE = 0.87  # as difflib measures it: CHANELS is like CHANNELS, HOSTNAME is no
 
 
 def unknown_settings() -> Iterator[str]:
-    """A complaint about each, with the nearest setting.
+    """Yield a message about each unknown name, with the most similar setting.
 
-    All names in .env must be settings. The environment is full of others' names: there only near misses count.
+    Every name in .env must be a setting. In the environment, which contains other programs' variables, only names that
+    closely resemble a setting are reported.
     """
     known = {name + suffix for name in (*variables(), *OF_THE_LAUNCHER) for suffix in ("", "_FILE")}
     in_file = set(filter(None, os.environ.get(FILE_NAMES, "").split(",")))
