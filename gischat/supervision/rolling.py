@@ -64,7 +64,7 @@ class RollCommand(ControllerPluginBase):  # type: ignore[misc] # supervisor has 
         try:
             names = _parse(arguments)
             for setting in self.ctl.get_server_proxy("gischat").reload():
-                self.ctl.output(f"{setting} has changed in .env and stays as it was: `gischat stop`, then `gischat up`")
+                self.ctl.output(f"{setting} in .env takes effect only after `gischat stop` and `gischat up`")
             for name in names:
                 self._roll(Group(self.ctl, name))
         except (ValueError, Fault, NotReady) as error:
@@ -72,7 +72,7 @@ class RollCommand(ControllerPluginBase):  # type: ignore[misc] # supervisor has 
             self.ctl.exitstatus = 1
 
     def help_roll(self) -> None:
-        self.ctl.output("roll [<group> ...]\tStart all anew, one by one; there is always a front")
+        self.ctl.output("roll [<group> ...]\tRestart all processes one by one; a front is always running")
 
     def _roll(self, group: Group) -> None:
         members = group.members()
@@ -87,7 +87,7 @@ class RollCommand(ControllerPluginBase):  # type: ignore[misc] # supervisor has 
             self._news()
             group.start(name)
             self._await_ready(group, name)
-            self.ctl.output(f"{group.name}:{name} has been started anew")
+            self.ctl.output(f"{group.name}:{name} has been restarted")
         if needs_stand_in:
             group.resize(len(members))
 
@@ -104,7 +104,7 @@ class RollCommand(ControllerPluginBase):  # type: ignore[misc] # supervisor has 
             pids.add(member["pid"])
             has_fallen = member["state"] in FALLEN or len(pids - {0}) > 1  # a second PID: supervisord has restarted it
             if has_fallen or time.monotonic() > deadline:
-                raise NotReady(f"{group.name}:{name} does not get ready (see the log); the rest runs as before")
+                raise NotReady(f"{group.name}:{name} does not become ready (see the log); the rest runs as before")
             time.sleep(POLL_SECONDS)
             ready |= self._news()
 
