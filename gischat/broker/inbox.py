@@ -199,7 +199,7 @@ class Inbox:
         }
         answers = await asyncio.gather(*asked.values())
         return [
-            Backlog(channel, lane, jobs, size, age / 1000, dead_letters, math.inf if idle < 0 else idle / 1000)
+            Backlog(channel, lane, jobs, size, age / 1000, dead_letters, math.inf if idle is None else idle / 1000)
             for (channel, lane), (jobs, size, age, dead_letters, idle) in zip(asked, answers, strict=True)
         ]
 
