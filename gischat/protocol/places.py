@@ -16,9 +16,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-TYPES = ("position", "bbox", "geojson", "crs")
-"""Types of the messages that may have a place."""
-
 MESSAGE_PROPERTIES = ("id", "type", "author", "timestamp", "layer_name", "crs_authid")
 PREFIX = "gischat_"
 

@@ -11,11 +11,12 @@ from supervisor.states import STOPPED_STATES
 from supervisor.xmlrpc import Faults, RPCError
 
 from gischat.commands import CommandError
+from gischat.protocol.types import LANES
 from gischat.settings import variables
 from gischat.supervision.instance import FILE_NAMES, read_file
 
 # Group -> the setting for the number of its processes.
-SETTINGS = {"fronts": "FRONTS", "light": "LIGHT_WORKERS", "heavy": "HEAVY_WORKERS"}
+SETTINGS = {"fronts": "FRONTS", **{str(lane): lane.setting for lane in LANES}}
 
 # Settings of the whole run, which `reload` cannot change: addresses, numbers of processes, logs.
 FIXED = frozenset(

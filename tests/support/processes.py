@@ -76,6 +76,10 @@ class Process:
         self._left_alone = True  # it has not been told to exit
         self._mark = 0
 
+    def starts_anew(self) -> None:
+        """It shall have an interpreter of its own, that has loaded none of these sources."""
+        self._command = ["/usr/bin/env", *self._command]
+
     def start(self) -> None:
         """Start it; its log is appended to that of an earlier run."""
         self._left_alone = True
@@ -299,6 +303,8 @@ class Stack:
         shared_port: bool = False,
         waits: bool = True,
         timings: Mapping[str, float] | None = None,
+        lanes: Sequence[str] = (),
+        tree: Path | None = None,
         **settings: Any,
     ) -> None:
         """Prepare the processes; `start` starts them.
@@ -310,24 +316,32 @@ class Stack:
             shared_port: all fronts listen on one port.
             waits: `start` waits until all fronts are healthy.
             timings: changes to the default `gischat.timings.Timings`.
+            lanes: further lanes, each of which gets a worker.
+            tree: directory of other sources, which all processes run.
         """
         self.directory = directory
         self.settings = {"instance_id": f"test-{uuid.uuid4()}", "host": HOST, **UNLIMITED, **settings}
         if redis_url is not None:
             self.settings["redis_url"] = redis_url
         environment = _environment(self.settings)
+        if tree is not None:
+            environment["PYTHONPATH"] = str(tree)
         self._ports = [Port() for _ in range(1 if shared_port else fronts)]
         numbers = [self._ports[i % len(self._ports)].number for i in range(fronts)]
         self.fronts = [Front(f"front-{i}", port, environment, directory, timings) for i, port in enumerate(numbers)]
         self.light = [_worker("light", i, environment, directory, timings) for i in range(light)]
         self.heavy = [_worker("heavy", i, environment, directory, timings) for i in range(heavy)]
         self.both = [_worker("all", i, environment, directory, timings) for i in range(both)]
+        self._others = [_worker(lane, 0, environment, directory, timings) for lane in lanes]
+        if tree is not None:
+            for process in self.processes:
+                process.starts_anew()
         self._waits = waits
 
     @property
     def workers(self) -> list[Process]:
         """All workers."""
-        return [*self.light, *self.heavy, *self.both]
+        return [*self.light, *self.heavy, *self.both, *self._others]
 
     @property
     def processes(self) -> list[Process]:
