@@ -119,58 +119,56 @@ def flush_buffered() -> None:
 
 CLIENTS = _gauge("clients", "Websocket connections, over all fronts of this host.", "channel")
 CONNECTIONS = _counter("connections_total", "Websocket connections that joined a channel.", "channel")
-CONNECTIONS_REFUSED = _counter("connections_refused_total", "Websockets and requests that were turned away.", "reason")
+CONNECTIONS_REFUSED = _counter("connections_refused_total", "Websockets and requests that were rejected.", "reason")
 CONNECTIONS_CLOSED = _counter("connections_closed_total", "Connections that the server closed.", "reason")
 
-READING_DELAYED = _counter("reading_delayed_total", "Times that a connection was not read for a moment.", "reason")
+READING_DELAYED = _counter("reading_delayed_total", "Times that reading from a connection was paused.", "reason")
 
 # Messages
 
-MESSAGES = _counter("messages_total", "Messages from clients, by how they ended.", "type", "outcome")
-MESSAGES_REFUSED = _counter("messages_refused_total", "Messages whose senders were told why not.", "reason")
-RECEIVED_BYTES = _counter("received_bytes_total", "Bytes that came from websocket clients.", "channel")
-SENT_BYTES = _counter("sent_bytes_total", "Bytes of websocket frames handed to clients.", "channel")
-DELIVERIES = _counter("deliveries_total", "Messages handed to clients, each counted once per client.", "channel")
+MESSAGES = _counter("messages_total", "Messages from clients, by outcome.", "type", "outcome")
+MESSAGES_REFUSED = _counter("messages_refused_total", "Messages that were refused, by reason.", "reason")
+RECEIVED_BYTES = _counter("received_bytes_total", "Bytes received from websocket clients.", "channel")
+SENT_BYTES = _counter("sent_bytes_total", "Bytes of websocket frames sent to clients.", "channel")
+DELIVERIES = _counter("deliveries_total", "Messages sent to clients, each counted once per client.", "channel")
 PUBLICATIONS_MISSED = _counter(
-    "publications_missed_total", "Publications that a front did not hear: trimmed before it could read them.", "channel"
+    "publications_missed_total", "Publications that a front missed: trimmed before it could read them.", "channel"
 )
 
 # Jobs
 
 JOB_SECONDS = _histogram(
     "job_duration_seconds",
-    "From the moment a worker had a job until it had ended.",
+    "Time that a worker takes for a job.",
     "type",
     buckets=(*UP_TO_FIVE_SECONDS, 10, 30),
 )
-JOBS_DEAD_LETTERED = _counter(
-    "jobs_dead_lettered_total", "Jobs that could not be done and went to the dead letters.", "reason"
-)
-GEOPACKAGES = _counter("geopackages_total", "GeoPackages that were asked for, by what came of it.", "outcome")
-PLACES = _counter("places_total", "Messages that could have a place on the map, by what came of it.", "type", "outcome")
-JOBS_RECLAIMED = _counter("jobs_reclaimed_total", "Jobs taken over from a worker that was gone.", "lane")
+JOBS_DEAD_LETTERED = _counter("jobs_dead_lettered_total", "Failed jobs that became dead letters.", "reason")
+GEOPACKAGES = _counter("geopackages_total", "GeoPackages requested, by outcome.", "outcome")
+PLACES = _counter("places_total", "Messages that can have a place on the map, by outcome.", "type", "outcome")
+JOBS_RECLAIMED = _counter("jobs_reclaimed_total", "Jobs reclaimed from dead workers.", "lane")
 
 # The process and its surroundings
 
 HEARTBEAT_SECONDS = _histogram(
     "heartbeat_duration_seconds",
-    "A front's heartbeat on its way through Redis and a light worker and back.",
+    "Round trip of a front's heartbeat through Redis and a light worker.",
     "channel",
     buckets=UP_TO_FIVE_SECONDS,
 )
-READY = _gauge("ready", "1 while messages go round through this front and it takes clients, else 0.", "process")
+READY = _gauge("ready", "1 while the front receives its heartbeats and accepts clients, else 0.", "process")
 REDIS_CONNECTIONS_LOST = _counter(
-    "redis_connections_lost_total", "Connections to Redis that ended without our wish; each is made anew.", "connection"
+    "redis_connections_lost_total", "Connections to Redis that were lost and re-established.", "connection"
 )
 LOOP_LAG_SECONDS = _histogram(
     "event_loop_lag_seconds",
-    "How much later than due the event loop wakes a sleeper.",
+    "Delay of timers in the event loop.",
     "process",
     buckets=UP_TO_FIVE_SECONDS,
 )
 CPU_SECONDS = _counter("process_cpu_seconds_total", "User and system time; without a heavy worker's child.", "process")
 MEMORY_BYTES = _gauge("process_resident_memory_bytes", "Resident memory; without a heavy worker's child.", "process")
-BUILD_INFO = _gauge("build_info", "1 for each process that runs.", "process", "version", "python")
+BUILD_INFO = _gauge("build_info", "1 for each running process.", "process", "version", "python")
 
 
 # Sampling

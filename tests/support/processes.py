@@ -77,7 +77,7 @@ class Process:
         self._mark = 0
 
     def starts_anew(self) -> None:
-        """It shall have an interpreter of its own, that has loaded none of these sources."""
+        """Start it in a new interpreter from now on, which has imported none of these sources."""
         self._command = ["/usr/bin/env", *self._command]
 
     def start(self) -> None:
