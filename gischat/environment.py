@@ -80,14 +80,14 @@ def _integer(written: str) -> int:
     try:
         return int(written)
     except ValueError:
-        raise Invalid("Not a valid integer.") from None
+        raise Invalid("Must be an integer.") from None
 
 
 def _number(written: str) -> float:
     try:
         value = float(written)
     except ValueError:
-        raise Invalid("Not a valid number.") from None
+        raise Invalid("Must be a number.") from None
     if not math.isfinite(value):
         raise Invalid("Must be a finite number.")
     return value

@@ -69,21 +69,21 @@ def parse(url: str) -> RedisUrl:
     """
     scheme = SCHEME.match(url)
     if scheme is None or not url.isprintable():
-        raise WrongUrl("Starts with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.")
+        raise WrongUrl("Must start with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.")
     kind, has_tls = Kind(scheme["kind"] or "server"), bool(scheme["tls"])
     # Split off first: urlsplit rejects several hosts when one of them is an address in brackets.
     location = HOSTS.match(url, scheme.end())
     assert location is not None
     parts = urlsplit("//" + url[location.end() :])
     if parts.fragment:
-        raise WrongUrl(f"Has a #. {ENCODE}")
+        raise WrongUrl(f"Must not contain a #. {ENCODE}")
     credentials, _, hosts = location[0].rpartition("@")
     options = _options(parts.query, kind, has_tls)
     sentinel_options = {name.removeprefix("sentinel_"): options.pop(name) for name in SENTINEL & options.keys()}
     path = unquote(parts.path).strip("/")
     service, _, database = path.partition("/") if kind is Kind.SENTINEL else ("", "", path)
     if kind is Kind.SENTINEL and not service:
-        raise WrongUrl("Names no service: redis+sentinel://host:port,host:port/service.")
+        raise WrongUrl("Must name a service: redis+sentinel://host:port,host:port/service.")
     if scheme["unix"]:
         nodes, database = [], ""
     else:
@@ -93,7 +93,7 @@ def parse(url: str) -> RedisUrl:
     if database:
         options.setdefault("db", _number(database))
     if kind is Kind.CLUSTER and options.get("db"):
-        raise WrongUrl("A cluster has no databases but 0.")
+        raise WrongUrl("A cluster has only database 0.")
     return RedisUrl(
         kind=kind,
         has_tls=has_tls,
@@ -123,12 +123,12 @@ def check_files(url: RedisUrl) -> None:
     try:
         tls_context({name: options[name] for name in options.keys() & {"ssl_ca_certs", "ssl_ca_path"}})
     except OSError:
-        raise WrongUrl("ssl_ca_certs, ssl_ca_path: hold no certificates in PEM form.") from None
+        raise WrongUrl("ssl_ca_certs, ssl_ca_path: contain no certificates in PEM format.") from None
     try:
         tls_context(options)
     except OSError:
         raise WrongUrl(
-            "ssl_certfile, ssl_keyfile: are no certificate and its key in PEM form, or ssl_password is not the key's."
+            "ssl_certfile, ssl_keyfile: no certificate with its key in PEM format, or ssl_password is wrong."
         ) from None
 
 
@@ -162,7 +162,7 @@ def _node(address: str, default_port: int) -> Node:
     match = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]*)(?::(\d+))?", address)
     port = int(match[2] or default_port) if match else 0
     if match is None or not 0 < port < 65536:
-        raise WrongUrl(f"A host:port in it has no port from 1 to 65535. {ENCODE}")
+        raise WrongUrl(f"A port must be from 1 to 65535, after host and colon. {ENCODE}")
     return Node(unquote(match[1]).strip("[]") or "localhost", port)
 
 
@@ -174,20 +174,20 @@ def _credentials(written: str) -> dict[str, Any]:
 
 def _number(written: str) -> int:
     if not re.fullmatch(r"\d{1,6}", written, re.ASCII):
-        raise WrongUrl(f"Its database is no number. {ENCODE}")
+        raise WrongUrl(f"The database must be a number. {ENCODE}")
     return int(written)
 
 
 def _switch(written: str) -> bool:
     known = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
     if written.lower() not in known:
-        raise WrongUrl("Is yes or no.")
+        raise WrongUrl("Must be yes or no.")
     return known[written.lower()]
 
 
 def _requirement(written: str) -> str:
     if written not in ("required", "none"):
-        raise WrongUrl("Is required or none.")
+        raise WrongUrl("Must be required or none.")
     return written
 
 
@@ -215,11 +215,11 @@ def _options(query: str, kind: Kind, has_tls: bool) -> dict[str, Any]:
     options = {}
     for name, written in parse_qsl(query, keep_blank_values=True):
         if name not in OPTIONS:
-            raise WrongUrl(f"Has an unknown option; known are {', '.join(OPTIONS)}. {ENCODE}")
+            raise WrongUrl(f"Contains an unknown option; known options are {', '.join(OPTIONS)}. {ENCODE}")
         if name.startswith("ssl_") and not has_tls:
-            raise WrongUrl(f"{name}: there is no TLS without rediss://.")
+            raise WrongUrl(f"{name}: only with rediss:// (TLS).")
         if name in SENTINEL and kind is not Kind.SENTINEL:
-            raise WrongUrl(f"{name}: there are no Sentinels without redis+sentinel://.")
+            raise WrongUrl(f"{name}: only with redis+sentinel://.")
         try:
             options[name] = OPTIONS[name](written)
         except WrongUrl as error:

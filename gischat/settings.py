@@ -177,7 +177,7 @@ def _read(env: Environment) -> dict[str, Any]:
         "redis_url": _redis_url(env),
         "host": env.text("HOST", "0.0.0.0"),
         "port": env.integer("PORT", 8000, within(0, 65535)),
-        "base_path": env.text("BASE_PATH", "", like(r"(/[\w.~-]+)*\Z", "Begins with a slash and ends in none: /chat.")),
+        "base_path": env.text("BASE_PATH", "", like(r"(/[\w.~-]+)*\Z", "Must begin but not end with a slash: /chat.")),
         "log_level": env.text("LOG_LEVEL", "info", one_of(LOG_LEVELS)),
         "log_format": env.text("LOG_FORMAT", "auto", one_of(LOG_FORMATS)),
         # supervisord sets SUPERVISOR_PROCESS_NAME
@@ -200,7 +200,7 @@ def _read(env: Environment) -> dict[str, Any]:
         "max_address_requests_per_minute": count("MAX_ADDRESS_REQUESTS_PER_MINUTE", 6000, least=0),
         "admin_token": env.text("ADMIN_TOKEN", "", _BEARER_TOKEN),
         "admin_author": env.text("ADMIN_AUTHOR", "gischat"),
-        "admin_url": env.text("ADMIN_URL", "", like(r"(https?://.+)?\Z", "Starts with https:// or http://.")),
+        "admin_url": env.text("ADMIN_URL", "", like(r"(https?://.+)?\Z", "Must start with https:// or http://.")),
         "ws_ping_interval": seconds("WS_PING_INTERVAL", 20, least=0),
         "ws_ping_timeout": seconds("WS_PING_TIMEOUT", 60, least=0),
         "max_frame_size": count("MAX_FRAME_SIZE", 16 * 2**20, least=1024),
@@ -225,26 +225,26 @@ def _read(env: Environment) -> dict[str, Any]:
 # The characters are those of a bearer token (RFC 6750 §2.1).
 _BEARER_TOKEN = like(
     r"([\w.~+/-]{16,}=*)?\Z",
-    "At least 16 letters, digits or -._~+/ are needed; `openssl rand -hex 32` makes a good one.",
+    "Must have at least 16 letters, digits or -._~+/; `openssl rand -hex 32` makes a good one.",
     re.ASCII,
 )
 
 # {z}, {x} and {y} (or {-y}, counted from the south) in any order; the host may begin with a range of letters
 _TILES_URL = r"""\Z|(?=\S*\{z\})(?=\S*\{x\})(?=\S*\{-?y\})(https?://(\{\w-\w\}\.)?[\w.-]+(:\d+)?|)/[^\s'"]+\Z"""
-_TILES_URL_FORM = "Like https://tiles.example.org/{z}/{x}/{y}.png."
+_TILES_URL_FORM = "Must be like https://tiles.example.org/{z}/{x}/{y}.png."
 
-_INSTANCE_ID = "Letters, digits, '_', '.' and '-' only: it becomes part of every Redis key."
+_INSTANCE_ID = "May contain only letters, digits, '_', '.' and '-', as it is part of every Redis key."
 
 
 _SENTRY_DSN = re.compile(r"(https?://[^@/\s]+@[^@/\s]+/(\S+/)?\d+)?\Z")
-_SENTRY_DSN_FORM = "As Sentry shows it: https://key@host/number."
+_SENTRY_DSN_FORM = "Must be as shown by Sentry: https://key@host/number."
 
 
 def _channels(env: Environment) -> Any:
     def are_names(names: list[str]) -> bool:
         return bool(names) and len(set(names)) == len(names) and all(name and name.isprintable() for name in names)
 
-    are_right = rule(are_names, "Names, comma-separated: at least one, none empty, none twice, in UTF-8.")
+    are_right = rule(are_names, "Must be comma-separated names in UTF-8: at least one, none empty, none twice.")
     names = env.words("CHANNELS", ["QGIS", "Geotribu"], are_right)
     return names and tuple(names)
 
@@ -255,7 +255,7 @@ def _networks(env: Environment, name: str) -> Any:
             try:
                 ip_network(word)
             except ValueError as error:
-                raise Invalid(f"Addresses or networks as 10.0.0.0/8, comma-separated: {error}.") from None
+                raise Invalid(f"Must be comma-separated addresses or networks like 10.0.0.0/8: {error}.") from None
 
     words = env.words(name, [], are_networks)
     return tuple(map(ip_network, words or ()))
@@ -266,7 +266,7 @@ def _allowed_origins(env: Environment) -> Any:
         return all(text == "*" or Origin.parse(text) for text in texts)
 
     are_right = rule(
-        are_origins, "Comma-separated, each like https://maps.example.org:8443 without a path; or *; or null."
+        are_origins, "Must be comma-separated, each like https://maps.example.org:8443 without a path; or *; or null."
     )
     texts = env.words("ALLOWED_ORIGINS", [], are_right)
     return tuple(texts or ())
@@ -278,11 +278,11 @@ def _channel_tokens(env: Environment, channels: tuple[str, ...] | None) -> Any:
     def check(text: str) -> None:
         entries = _entries(text)
         if not entries:
-            raise Invalid("There is none in it. Leave the setting out if all channels shall be open.")
+            raise Invalid("Must not be empty. Remove the setting to leave all channels open.")
         wrong = [str(place) for place, entry in enumerate(entries, 1) if not _channel_and_token(entry, channels or ())]
         if wrong and channels:
             raise Invalid(
-                f"Each is a channel of CHANNELS, a colon and a token, separated by commas or line breaks:"
+                f"Each entry must be a channel of CHANNELS, a colon and a token, separated by commas or line breaks:"
                 f" number {', '.join(wrong)} is not."
             )
 
@@ -320,7 +320,7 @@ def _redis_url_is_good(url: str) -> None:
 def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[str, str]:
     """Errors between settings that are each valid by themselves."""
     pairs = {
-        "MAX_AUTHOR_LENGTH": ("max_author_length", "min_author_length", "Less than MIN_AUTHOR_LENGTH."),
+        "MAX_AUTHOR_LENGTH": ("max_author_length", "min_author_length", "Must not be less than MIN_AUTHOR_LENGTH."),
     }
     found = _wrong_admin_author(values, wrong) | {
         name: reason
@@ -328,7 +328,7 @@ def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict
         if not wrong.keys() & {greater.upper(), lesser.upper()} and 0 < values[greater] < values[lesser]
     }
     if not wrong.keys() & {"PORT", "METRICS_PORT"} and 0 < values["metrics_port"] == values["port"]:
-        found["METRICS_PORT"] = "The same as PORT: workers would be given connections that are meant for fronts."
+        found["METRICS_PORT"] = "Must differ from PORT: workers would receive connections for fronts."
     return found
 
 
@@ -339,4 +339,4 @@ def _wrong_admin_author(values: Mapping[str, Any], wrong: Mapping[str, str]) -> 
     shortest, longest, author = values["min_author_length"], values["max_author_length"], values["admin_author"]
     if shortest <= len(author) <= longest and re.fullmatch(r"[A-Za-z0-9_-]+", author):
         return {}
-    return {"ADMIN_AUTHOR": f"Not a nickname: {shortest} to {longest} letters A-Z, digits, '_' and '-' are needed."}
+    return {"ADMIN_AUTHOR": f"Must be a nickname: {shortest} to {longest} letters A-Z, digits, '_' and '-'."}

@@ -49,7 +49,7 @@ def print_health(control_socket: Path) -> bool:
     numbers = Counter(process["group"] for process in remote.supervisor.getAllProcessInfo())
     is_ready, reasons = _readiness(host, int(port)) if numbers["fronts"] else (True, "")
     if not numbers["fronts"]:
-        print("gischat: no front here; one elsewhere says whether the chat is well (/readyz)")
+        print("gischat: no front here; ask one elsewhere whether the chat is well (/readyz)")
     else:
         found = ("well, but " if is_ready else "NOT WELL: ") + reasons if reasons else "well"
         print(f"gischat: {url(host, int(port))} — {found}")

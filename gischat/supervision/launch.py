@@ -75,7 +75,7 @@ def _refuse_second_run(instance: Instance) -> None:
     except CommandError:  # not running, or stopping
         return
     pid = instance.pid_file.read_text().strip() if instance.pid_file.exists() else "unknown"
-    raise CommandError(f"it runs already, with pid {pid} (`gischat stop` stops it)")
+    raise CommandError(f"already running, with pid {pid} (`gischat stop` stops it)")
 
 
 def _await_leftovers(instance: Instance) -> None:
@@ -119,7 +119,7 @@ def _is_alive(instance: Instance) -> bool:
 def _refuse_unusable_ports(settings: Settings) -> None:
     if settings.fronts:
         if settings.port == 0:
-            raise CommandError("PORT=0 would be another port for each front: name one")
+            raise CommandError("PORT=0 would be a different port for each front: set one")
         _refuse_unusable_port("PORT", settings.host, settings.port)
     if settings.metrics_port:
         _refuse_unusable_port("METRICS_PORT", settings.host, settings.metrics_port)

@@ -25,7 +25,7 @@ def supervisord(control_socket: Path) -> Any:
     try:
         state = proxy.supervisor.getState()["statename"]
     except OSError:
-        raise CommandError("it does not run here") from None
+        raise CommandError("not running here") from None
     if state != "RUNNING":
         raise CommandError("it is stopping")
     return proxy

@@ -23,7 +23,7 @@ def unknown_settings() -> Iterator[str]:
     in_file = set(filter(None, os.environ.get(FILE_NAMES, "").split(",")))
     for name in sorted(in_file - known):
         near = get_close_matches(name, known, 1)
-        yield f"{name} in .env is no setting" + (f": is {near[0]} meant?" if near else "")
+        yield f"{name} in .env is no setting" + (f": did you mean {near[0]}?" if near else "")
     for name in sorted(os.environ.keys() - in_file - known):
         if near := get_close_matches(name, known, 1, ALIKE):
-            yield f"{name} in the environment is no setting: is {near[0]} meant?"
+            yield f"{name} in the environment is no setting: did you mean {near[0]}?"
