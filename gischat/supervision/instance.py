@@ -70,7 +70,7 @@ class Instance:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             # In /tmp another user might have created it first, to eavesdrop.
             if not is_own(self.run_dir):
-                raise CommandError(f"{self.run_dir} belongs to somebody else: set another STATE_DIR")
+                raise CommandError(f"{self.run_dir} belongs to another user: set another STATE_DIR")
             self.run_dir.chmod(0o700)
             self.lock_file.touch(mode=0o600)
         except OSError as error:

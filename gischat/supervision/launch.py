@@ -100,7 +100,7 @@ def wait_for_processes(instance: Instance, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while _is_alive(instance):
         if time.monotonic() >= deadline:
-            raise CommandError("processes of an earlier run are still alive: end them first")
+            raise CommandError("processes of an earlier run are still running: stop them first")
         time.sleep(0.2)
 
 

@@ -20,7 +20,7 @@ def supervisord(control_socket: Path) -> Any:
     """
     directory = control_socket.parent
     if directory.parent == SHARED and directory.exists() and not is_own(directory):
-        raise CommandError(f"{directory} belongs to somebody else: set another STATE_DIR")
+        raise CommandError(f"{directory} belongs to another user: set another STATE_DIR")
     proxy: Any = ServerProxy("http://localhost", SupervisorTransport("gischat", "gischat", f"unix://{control_socket}"))
     try:
         state = proxy.supervisor.getState()["statename"]

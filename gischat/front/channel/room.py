@@ -155,7 +155,7 @@ class Room:
         try:
             self.control_handlers[publication.type](publication.body)
         except Exception:
-            log.exception("an order could not be carried out", extra=self._log_fields)
+            log.exception("a control message could not be handled", extra=self._log_fields)
 
     def _record(self, publication: Publication, frame: bytes = b"") -> None:
         # Until `caught_up_at` everything was received in order; since then this front may have been frozen.
