@@ -273,7 +273,18 @@ STARTS = {
 }
 HEAVY_MODULES = (
     *("pyproj", "sqlite3"),
-    *("redis", "valkey", "sentry_sdk", "prometheus_client", "apispec", "swagger_ui", "environs", "dotenv", "pydantic"),
+    *(
+        "opentelemetry",
+        "redis",
+        "valkey",
+        "sentry_sdk",
+        "prometheus_client",
+        "apispec",
+        "swagger_ui",
+        "environs",
+        "dotenv",
+        "pydantic",
+    ),
     *(
         "gischat.broker.cluster",
         "gischat.front.handlers.openapi",

@@ -77,7 +77,7 @@ async def work(lanes: list[Lane], name: str, settings: Settings, timings: Timing
             from gischat.observability.tracing import Tracing
 
             tracing = Tracing("worker", settings)
-            stack.push_async_callback(asyncio.to_thread, tracing.shut_down)
+            stack.push_async_callback(tracing.shut_down, timings.sentry_flush)
             for consumer in consumers:
                 tracing.trace_consumer(consumer)
         if settings.metrics_port:

@@ -150,7 +150,7 @@ async def lifespan(settings: Settings, timings: Timings = Timings()) -> AsyncIte
             from gischat.observability.tracing import Tracing
 
             tracing = Tracing("front", settings).trace_front(front)
-            stack.push_async_callback(asyncio.to_thread, tracing.shut_down)
+            stack.push_async_callback(tracing.shut_down, timings.sentry_flush)
         for connection in connections:
             connection.reconnected = front.dispatcher.reports.reconnected
         # A part that fails ends the group, and so the process: better a new front than one that does not hear.

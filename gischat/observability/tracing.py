@@ -12,6 +12,8 @@ what is traced is wrapped at the start of a process, and what is not traced has 
 The SDK reads its settings (OTEL_EXPORTER_OTLP_…, OTEL_TRACES_SAMPLER, OTEL_SERVICE_NAME, …) from the environment.
 """
 
+import asyncio
+import logging
 import os
 import socket
 import time
@@ -55,13 +57,18 @@ class Tracing:
         }
         # What the environment says goes before what we say.
         resource = Resource.create(ours).merge(OTELResourceDetector().detect())
+        self._exporter = OTLPSpanExporter()
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
+        # Each try that fails is a warning of five lines; that a batch was given up is an error.
+        logging.getLogger("opentelemetry").setLevel(logging.ERROR)
         self._tracer = self._provider.get_tracer("gischat", __version__)
 
-    def shut_down(self) -> None:
-        """Sends what waits to be sent; takes seconds where the collector does not answer."""
-        self._provider.shutdown()
+    async def shut_down(self, seconds: float) -> None:
+        """Sends what waits to be sent, for so long at the most."""
+        giving_up = asyncio.get_running_loop().call_later(seconds, self._exporter.shutdown)
+        await asyncio.to_thread(self._provider.shutdown)
+        giving_up.cancel()
 
     def trace_front(self, front: Any) -> Self:
         """Traces what a front (`gischat.front.services.Services`) sends to the workers, and gets from them."""
