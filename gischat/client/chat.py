@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -15,7 +15,20 @@ from gischat.client.connection import Connection
 from gischat.client.errors import ChatError, Refused
 from gischat.client.inbox import CUT_OFF, MISSED, Inbox
 from gischat.client.line import Line, open_line
-from gischat.client.messages import Message, Received, UncompliantMessage
+from gischat.client.messages import (
+    BboxMessage,
+    CrsMessage,
+    GeojsonMessage,
+    ImageMessage,
+    Message,
+    ModelMessage,
+    PositionMessage,
+    Received,
+    Said,
+    ScriptMessage,
+    TextMessage,
+    UncompliantMessage,
+)
 from gischat.client.outbox import Outbox
 from gischat.protocol.identifiers import new_id
 
@@ -24,6 +37,8 @@ MAX_MESSAGE_BYTES = 2**26
 
 NO_NICKNAME = "Who writes needs a nickname: connect(…, nickname=…)"
 YIELDED = "Your nickname '"  # how words begin that say that it has gone to somebody else for a while
+
+T = TypeVar("T", bound=Said)
 
 
 def connect(
@@ -90,6 +105,7 @@ class Chat:
         self._connection = connection
         self._outbox = Outbox(connection.write, connection.restart)
         self._writing: asyncio.Future[None] | None = None
+        self._returning: asyncio.Task[None] | None = None
         self._registration: str | None = None  # the id of a newcomer that has not been answered
 
     async def __aenter__(self) -> Self:
@@ -116,7 +132,9 @@ class Chat:
     async def close(self) -> None:
         """Leaves the channel; the server says `exiter` to the others."""
         self._inbox.end(None)
-        await self._outbox.close()
+        self._outbox.end(ChatError("The chat is closed."))
+        if self._returning is not None:
+            self._returning.cancel()
         await self._connection.close()
 
     @property
@@ -128,9 +146,14 @@ class Chat:
         return self
 
     async def __anext__(self) -> Message:
-        if self._inbox.is_drained and self._outbox.is_idle:
-            self._connection.restart()
+        if self._inbox.is_drained and (self._returning is None or self._returning.done()):
+            self._returning = asyncio.create_task(self._fetch_rest())
         return await self._inbox.get()
+
+    async def _fetch_rest(self) -> None:
+        async with self._outbox.between():
+            if self._inbox.is_drained:  # no reconnection has happened meanwhile
+                self._connection.restart()
 
     # Sending
 
@@ -144,18 +167,23 @@ class Chat:
         id = new_id()
         return await self._outbox.send(id, _json({"type": type, "id": id, **content}), has_echo=has_echo)
 
-    async def _say(self, type: str, **content: Any) -> Received:
+    async def _say(self, kind: type[T], content: Mapping[str, Any], reply_to: str | None = None) -> T:
         if self.nickname is None:
             raise ValueError(NO_NICKNAME)
-        return await self.send(type, author=self.nickname, avatar=self._avatar, **content)
+        said = {"author": self.nickname, "avatar": self._avatar, **content}
+        if reply_to is not None:
+            said["in_reply_to_id"] = reply_to
+        echo = await self._send(str(kind.__struct_config__.tag), said)
+        assert isinstance(echo, kind)
+        return echo
 
-    async def send_text(self, text: str, *, reply_to: str | None = None) -> Received:
-        return await self._say("text", text=text, **_replying(reply_to))
+    async def send_text(self, text: str, *, reply_to: str | None = None) -> TextMessage:
+        return await self._say(TextMessage, {"text": text}, reply_to)
 
-    async def send_image(self, picture: bytes | Path, *, reply_to: str | None = None) -> Received:
+    async def send_image(self, picture: bytes | Path, *, reply_to: str | None = None) -> ImageMessage:
         """Sends a picture: the bytes of a file, or its path."""
         data = picture if isinstance(picture, bytes) else await asyncio.to_thread(picture.read_bytes)
-        return await self._say("image", image_data=base64.b64encode(data).decode(), **_replying(reply_to))
+        return await self._say(ImageMessage, {"image_data": base64.b64encode(data).decode()}, reply_to)
 
     async def send_geojson(
         self,
@@ -165,30 +193,32 @@ class Chat:
         *,
         style: str = "",
         reply_to: str | None = None,
-    ) -> Received:
+    ) -> GeojsonMessage:
         """Sends a layer, a FeatureCollection in its CRS. QGIS cannot load one whose style is null."""
-        content = {"layer_name": layer_name, "geojson": geojson, "style": style}
-        return await self._say("geojson", **content, **_in(crs), **_replying(reply_to))
+        content = {"layer_name": layer_name, **_in(crs), "geojson": geojson, "style": style}
+        return await self._say(GeojsonMessage, content, reply_to)
 
-    async def send_crs(self, crs: Crs, *, reply_to: str | None = None) -> Received:
-        return await self._say("crs", **_in(crs), **_replying(reply_to))
+    async def send_crs(self, crs: Crs, *, reply_to: str | None = None) -> CrsMessage:
+        return await self._say(CrsMessage, _in(crs), reply_to)
 
     async def send_bbox(
         self, xmin: float, ymin: float, xmax: float, ymax: float, crs: Crs = WGS84, *, reply_to: str | None = None
-    ) -> Received:
+    ) -> BboxMessage:
         """Sends an extent."""
         sides = {"xmin": xmin, "xmax": xmax, "ymin": ymin, "ymax": ymax}
-        return await self._say("bbox", **sides, **_in(crs), **_replying(reply_to))
+        return await self._say(BboxMessage, {**_in(crs), **sides}, reply_to)
 
-    async def send_position(self, x: float, y: float, crs: Crs = WGS84, *, reply_to: str | None = None) -> Received:
+    async def send_position(
+        self, x: float, y: float, crs: Crs = WGS84, *, reply_to: str | None = None
+    ) -> PositionMessage:
         """Sends a place: x is east, y is north."""
-        return await self._say("position", x=x, y=y, **_in(crs), **_replying(reply_to))
+        return await self._say(PositionMessage, {**_in(crs), "x": x, "y": y}, reply_to)
 
-    async def send_model(self, model_name: str, raw_xml: str, *, model_group: str | None = None) -> Received:
-        return await self._say("model", model_name=model_name, model_group=model_group, raw_xml=raw_xml)
+    async def send_model(self, model_name: str, raw_xml: str, *, model_group: str | None = None) -> ModelMessage:
+        return await self._say(ModelMessage, {"model_name": model_name, "model_group": model_group, "raw_xml": raw_xml})
 
-    async def send_script(self, name: str, raw_pycode: str) -> Received:
-        return await self._say("script", name=name, raw_pycode=raw_pycode)
+    async def send_script(self, name: str, raw_pycode: str) -> ScriptMessage:
+        return await self._say(ScriptMessage, {"name": name, "raw_pycode": raw_pycode})
 
     async def like(self, author: str, text: str) -> None:
         """Tells an author that one likes a text of theirs; nobody hears of it where they are not registered."""
@@ -258,7 +288,3 @@ def _json(content: Mapping[str, Any]) -> str:
 
 def _in(crs: Crs) -> dict[str, str]:
     return {"crs_wkt": crs.wkt, "crs_authid": crs.authid}
-
-
-def _replying(id: str | None) -> dict[str, str]:
-    return {} if id is None else {"in_reply_to_id": id}

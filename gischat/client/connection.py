@@ -121,18 +121,20 @@ class Connection:
         return self._on_over(*(line.ending if reader.done() else (None, "")))
 
     async def _read(self, line: Line) -> None:
-        while (frame := await line.read()) is not None:
+        try:
+            while (frame := await line.read()) is not None:
+                if line is self._line:
+                    self._receive(frame)
+        finally:
             if line is self._line:
-                self._receive(frame)
-        if line is self._line:
-            self._line_over.set()
+                self._line_over.set()
 
     def _receive(self, frame: str | bytes) -> None:
         """The server tells why it closes in an `uncompliant`, its last message: that refuses nothing that was sent."""
         self._deliver_told()  # it was none: more has come
         try:
             message = parse(frame)
-        except DecodeError:
+        except (DecodeError, RecursionError):
             self.fail(Unreachable("What answers there is no gischat: it says what is no message."))
             return
         if isinstance(message, UncompliantMessage):

@@ -1,5 +1,6 @@
 """One websocket to the server, on Tornado's client: it answers pings, pings itself, and knows close codes."""
 
+import asyncio
 import contextlib
 from ssl import SSLContext
 
@@ -13,6 +14,7 @@ from gischat.client.errors import Refused, Unreachable
 CONNECT_SECONDS = 20.0
 # Tornado takes a line for dead when no pong comes: one that waits behind a picture on a slow network must be in time.
 PING_SECONDS = 60.0
+MAX_RETRY_AFTER = 3600.0  # seconds
 FINAL = (400, 401, 403)  # answers to the handshake that will not change by asking again
 
 
@@ -62,6 +64,11 @@ async def open_line(url: str, *, token: str | None, ssl: SSLContext | None, max_
         raise Unreachable(f"The server cannot be reached: {error or type(error).__name__}") from error
 
 
+def _close(opening: "asyncio.Future[WebSocketClientConnection]") -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
 def _words(error: HTTPClientError) -> str:
     """What the server says is wrong; a proxy's page says nothing to anybody."""
     body = error.response.body if error.response is not None else b""
@@ -73,4 +80,4 @@ def _words(error: HTTPClientError) -> str:
 
 def _retry_after(error: HTTPClientError) -> float:
     value = error.response.headers.get("Retry-After", "") if error.response is not None else ""
-    return float(value) if value.isdecimal() else 0.0
+    return min(float(value), MAX_RETRY_AFTER) if value.isdecimal() else 0.0

@@ -19,12 +19,14 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
         return str(self.__struct_config__.tag)
 
 
-class _Said(_Head, frozen=True, kw_only=True):
+class Said(_Head, frozen=True, kw_only=True):
+    """What somebody has written."""
+
     author: str
     avatar: str | None = None
 
 
-class _Replyable(_Said, frozen=True, kw_only=True):
+class _Replyable(Said, frozen=True, kw_only=True):
     in_reply_to_id: str | None = None
 
 
@@ -63,13 +65,13 @@ class PositionMessage(_Located, frozen=True, kw_only=True, tag="position"):
     y: float
 
 
-class ModelMessage(_Said, frozen=True, kw_only=True, tag="model"):
+class ModelMessage(Said, frozen=True, kw_only=True, tag="model"):
     model_name: str
     model_group: str | None = None
     raw_xml: str
 
 
-class ScriptMessage(_Said, frozen=True, kw_only=True, tag="script"):
+class ScriptMessage(Said, frozen=True, kw_only=True, tag="script"):
     name: str
     raw_pycode: str
 

@@ -6,9 +6,10 @@ the same id: the server publishes an id once within ten minutes.
 """
 
 import asyncio
+import contextlib
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -19,7 +20,7 @@ PATIENCE = 45.0  # seconds; the server gives a picture up to 30
 QUIET = 1.0  # seconds without a refusal after which what has no echo, a like, is taken for accepted
 MAX_TRIES = 4  # connections that ended before there was an answer
 ID_MEMORY = 570.0  # seconds in which the server knows an id again, a little less than its ten minutes
-PLEASE_WAIT = re.compile(r"Please wait (\d+) seconds?\.")  # how the server says that it was too often
+PLEASE_WAIT = re.compile(r"Please wait (\d{1,4}) seconds?\.")  # how the server says that it was too often
 # … and that the same may be sent at once: its own front goes down, or Redis has lost what it held
 SEND_AGAIN = ("The server is about to restart.", "The server has lost this message.")
 
@@ -70,12 +71,14 @@ class Outbox:
         self._current: _Sending | None = None
         self._deliveries: set[asyncio.Task[Received | None]] = set()
         self._end: ChatError | None = None
+        self._over = asyncio.Event()
         self._resent: dict[str, None] = {}
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is on its way."""
-        return self._current is None
+    @contextlib.asynccontextmanager
+    async def between(self) -> AsyncIterator[None]:
+        """A moment in which nothing is on its way."""
+        async with self._turn:
+            yield
 
     async def send(self, id: str, frame: str, *, has_echo: bool = True) -> Received | None:
         """Sends a message; returns it as it was published, or None where it has no echo.
@@ -116,7 +119,7 @@ class Outbox:
             if sending.echo is not None:
                 return sending.echo
             if self._end is not None:
-                raise self._end if sent_at is None else Unconfirmed(f"The chat has ended: {self._end}") from self._end
+                raise self._end if sent_at is None else Unconfirmed(str(self._end))
             if sending.is_abandoned or tries == MAX_TRIES or (sent_at and time.monotonic() > sent_at + ID_MEMORY):
                 raise Unconfirmed("The server has not said whether the message was published.")
             if tries:
@@ -130,7 +133,7 @@ class Outbox:
                     if wait is None or tries == MAX_TRIES:
                         raise refusal
                     sent_at = None
-                    await asyncio.sleep(wait)
+                    await self._rest(wait)
                 case _Lost.SILENCE if not sending.has_echo:
                     return None
                 case _Lost.SILENCE:
@@ -150,6 +153,11 @@ class Outbox:
                 return await sending.answer
         except TimeoutError:
             return _Lost.SILENCE
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
 
     def _resend(self, id: str) -> None:
         self._resent[id] = None
@@ -191,10 +199,5 @@ class Outbox:
         """The chat is over."""
         self.pause()
         self._end = error
+        self._over.set()
         self._ready.set()
-
-    async def close(self) -> None:
-        """Gives up what is on its way."""
-        for delivery in list(self._deliveries):
-            delivery.cancel()
-        await asyncio.gather(*self._deliveries, return_exceptions=True)
