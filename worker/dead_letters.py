@@ -15,7 +15,7 @@ from gischat.broker.discovery import connect
 from gischat.broker.keys import ChannelKeys
 from gischat.broker.scripts import Scripts
 from gischat.errors import Unavailable
-from gischat.protocol.messages import HEAVY_TYPES, Lane
+from gischat.protocol.types import TYPES, Lane
 from gischat.settings import Settings, SettingsError, load
 from gischat.timings import Timings
 
@@ -70,7 +70,7 @@ class DeadLetters:
 
     async def retry(self, letter: DeadLetter) -> None:
         """Gives it to the workers once more, as a new job."""
-        lane = Lane.HEAVY if letter.type in HEAVY_TYPES else Lane.LIGHT
+        lane = TYPES[letter.type].lane if letter.type in TYPES else Lane.LIGHT
         keys = self._keys[letter.channel].for_script(lane)
         await self._redis.run(self._scripts.retry, keys, (letter.place,))
 

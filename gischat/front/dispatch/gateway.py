@@ -179,7 +179,7 @@ class Gateway:
         """
         self.front = front
         self._redis = redis
-        self._lanes = {Lane.LIGHT: redis, Lane.HEAVY: heavy}
+        self._lanes = {lane: heavy if lane.is_sandboxed else redis for lane in Lane}
         self._histories = histories
         self.uploads = UploadQueue(settings.max_front_bytes)
         self._scripts = Scripts(settings, timings)
@@ -202,8 +202,8 @@ class Gateway:
                 it may have counted past `last_offset` since.
             again: it was taken before, and is put there once more, for it may have been lost: a freeze comes too late.
         """
-        if lane is Lane.HEAVY:
-            bring = partial(self._enqueue_in_chunks, channel, job, last_offset, preceding, again)
+        if lane.is_sandboxed:
+            bring = partial(self._enqueue_in_chunks, channel, lane, job, last_offset, preceding, again)
             return (
                 self.uploads.submit(job.client, job.size, bring)
                 if job.size > CHUNK_BYTES
@@ -232,10 +232,10 @@ class Gateway:
         return self._lanes[lane].run(self._scripts.enqueue, keys, arguments, resends=False)
 
     async def _enqueue_in_chunks(
-        self, channel: str, job: Job, last_offset: int, preceding: str, again: bool
+        self, channel: str, lane: Lane, job: Job, last_offset: int, preceding: str, again: bool
     ) -> int | bytes:
         """Brings the body part by part: neither this process nor Redis has all of it in hand at once."""
-        keys, redis = self._keys[channel], self._lanes[Lane.HEAVY]
+        keys, redis = self._keys[channel], self._lanes[lane]
         places = range(0, job.size, CHUNK_BYTES)
         parts = keys.chunks(str(job.source), len(places))
         for attempt in range(UPLOAD_ATTEMPTS):
@@ -247,8 +247,8 @@ class Gateway:
                         await redis.call("SET", part, chunk, "NX", "PX", int(self._timings.body_chunk * 1000), key=part)
                     except InDoubt as error:
                         raise ResponseError(str(error)) from None  # whatever is there: the job was not taken
-            for_script = (*keys.for_script(Lane.HEAVY), *parts)
-            answer = await self._run_enqueue(Lane.HEAVY, for_script, job, b"", last_offset, preceding, again)
+            for_script = (*keys.for_script(lane), *parts)
+            answer = await self._run_enqueue(lane, for_script, job, b"", last_offset, preceding, again)
             if answer != INCOMPLETE:
                 return answer
         return FULL
@@ -264,7 +264,7 @@ class Gateway:
         """
         keys = self._keys[channel]
         names = keys.for_script(lane)
-        if lane is Lane.HEAVY:
+        if lane.is_sandboxed:
             names += keys.chunks(str(job.source), -(-job.size // CHUNK_BYTES))
         what = (place, str(job.source), job.id, job.sender, job.size)
         arguments = (self.front, heard, -1 if cancels_to is None else cancels_to, *what)
