@@ -275,10 +275,11 @@ class Chat:
             return False
         if self._registration is None:
             return self._outbox.refuse(reason)
-        # After a reconnection it is most likely still held by our own broken connection: the server gives it to us,
-        # under the id that we asked with, the moment it is free.
-        if not self._connection.is_established:
-            self._connection.fail(Refused(reason))
+        if self._connection.is_established:
+            # The nickname is most likely still held by our own broken connection: the server gives it to us, under the
+            # id that we asked with, the moment it is free. If it is somebody else's now, the program shall know.
+            return False
+        self._connection.fail(Refused(reason))
         return True
 
 
