@@ -29,6 +29,7 @@ FORBIDDEN = {
     "gischat.protocol.messages": ("gischat.front", "gischat.broker", "tornado", "marshmallow", "asyncio"),
     "gischat.protocol.parsing": ("gischat.front", "gischat.broker", "tornado", "asyncio"),
     "gischat.protocol": ("gischat.front", "gischat.broker", "tornado", "asyncio"),
+    "gischat.client": ("gischat.front", "gischat.broker", "gischat.settings", "gischat.observability", "marshmallow"),
     "gischat.settings": ("gischat.front", "gischat.broker", "tornado", "marshmallow", "asyncio"),
     "gischat.front.transport": ("gischat.protocol.messages", "gischat.broker"),
     "gischat.front.transport.frames": ("tornado", "asyncio"),
