@@ -24,7 +24,7 @@ from gischat.client.inbox import CUT_OFF, MISSED, Inbox
 from gischat.front.channel import join_buffer, room
 from tests.conftest import StackFactory
 from tests.support.admin import TOKEN, Admin
-from tests.support.contract import KEYS, REPLYABLE, words
+from tests.support.contract import BROADCAST, KEYS, REPLYABLE, words
 from tests.support.processes import HOST, ROOT, Stack
 from tests.support.proxy import Proxy, everyone
 from tests.support.waiting import DEADLINE
@@ -44,14 +44,12 @@ def house(open_stack: StackFactory) -> Iterator[Stack]:
         stack.assert_quiet_logs()
 
 
-@pytest.fixture(scope="module")
-def _rooms() -> Iterator[str]:
-    return iter(CHANNELS[2:])
+FRESH = iter(CHANNELS[2:])
 
 
 @pytest.fixture
-def channel(_rooms: Iterator[str]) -> str:
-    return next(_rooms)
+def channel() -> str:
+    return next(FRESH)
 
 
 def enter(house: Stack, channel: str, nickname: str | None = None, **options: Any) -> Chat:
@@ -78,10 +76,10 @@ async def first(chat: Chat, kind: type[Any]) -> Any:
 
 def test_its_messages_are_those_of_the_contract() -> None:
     kinds = {kind.__struct_config__.tag: kind for kind in messages._OfTheWire.__args__}
-    assert set(kinds) == set(KEYS)
+    assert {*BROADCAST, "newcomer", "exiter", "like", "nb_users", "uncompliant"} == set(kinds)
     for name, kind in kinds.items():
-        keys = {"id", "timestamp"} | KEYS[name] | ({"in_reply_to_id"} if name in REPLYABLE else set())
-        assert {*kind.__struct_fields__} == keys | {*kind.__struct_fields__} & {"in_reply_to_id"}
+        replies = {"in_reply_to_id"} if name in REPLYABLE else set()
+        assert {*kind.__struct_fields__} == {"id", "timestamp"} | KEYS[name] | replies
 
 
 def test_a_type_and_a_key_that_it_does_not_know_break_nothing() -> None:

@@ -33,8 +33,7 @@ QUERY: JsonObject = {
     "after": {"type": "string", "description": openapi.AFTER["description"]},
     "types": {
         "type": "string",
-        "description": "Types, separated by commas, that the server sends only to those who ask for them; this version "
-        "has none.",
+        "description": "Types, separated by commas, that only those connections get which ask for them.",
     },
 }
 TOKEN: JsonObject = {TOKEN_PARAMETER: {"type": "string", "description": "The token of a private channel."}}
