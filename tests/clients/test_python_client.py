@@ -30,7 +30,7 @@ from tests.support.proxy import Proxy, everyone
 from tests.support.waiting import DEADLINE
 
 SECRET = "kanarienvogel:é"
-CHANNELS = ["Été à la mer", "Secret", *(f"room {number}" for number in range(10))]
+CHANNELS = ["Été à la mer", "Secret", "Door", *(f"room {number}" for number in range(12))]
 NOBODY = "5d5b2c7e-58a5-4a0f-9a7a-6a53f1b1b6c1"  # an id that no message has
 
 
@@ -44,7 +44,7 @@ def house(open_stack: StackFactory) -> Iterator[Stack]:
         stack.assert_quiet_logs()
 
 
-FRESH = iter(CHANNELS[2:])
+FRESH = iter(CHANNELS[3:])
 
 
 @pytest.fixture
@@ -190,15 +190,15 @@ async def test_who_gives_up_waiting_leaves_the_next_message_alone(house: Stack, 
     [
         ("nowhere", None, "", Refused, "Channel 'nowhere' does not exist. Choose another one."),
         ("Secret", None, "", Refused, "Channel 'Secret' is private"),
-        ("room 9", "taken", "", Refused, "User 'taken' already registered in channel room 9"),
-        ("room 9", "no!", "", Refused, "no '!'"),
-        ("room 9", None, "/no/such/path", Unreachable, "404"),
+        ("Door", "taken", "", Refused, "User 'taken' already registered in channel Door"),
+        ("Door", "no!", "", Refused, "no '!'"),
+        ("Door", None, "/no/such/path", Unreachable, "404"),
     ],
 )
 async def test_who_may_not_come_in_is_told_why(
     house: Stack, channel_name: str, nickname: str | None, path: str, kind: type[ChatError], told: str
 ) -> None:
-    async with enter(house, "room 9", "taken"):
+    async with enter(house, "Door", "taken"):
         with pytest.raises(kind) as raised:
             async with connect(house.fronts[0].url + path, channel_name, nickname=nickname):
                 pass
