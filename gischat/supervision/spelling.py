@@ -10,7 +10,7 @@ from gischat.supervision.instance import FILE_NAMES
 # Read by `gischat up` and by compose.yaml, not by the processes.
 OF_THE_LAUNCHER = ("ENV_FILE", "LOG_FILE", "GISCHAT_IMAGE", "GISCHAT_SUBNET")
 
-OF_A_LIBRARY = "OTEL_"  # OpenTelemetry reads many more than we do
+OF_A_LIBRARY = "OTEL_"  # OpenTelemetry's SDK reads many more than we do
 
 ALIKE = 0.87  # as difflib measures it: CHANELS is like CHANNELS, HOSTNAME is not like HOST
 
