@@ -243,7 +243,7 @@ _SENTRY_DSN_FORM = "Must be as shown by Sentry: https://key@host/number."
 
 
 def _traces_can_be_sent(endpoint: str) -> None:
-    like(r"(https?://\S+)?\Z", "Starts with http:// or https://: https://collector:4318.")(endpoint)
+    like(r"(https?://\S+)?\Z", "Must start with http:// or https://: https://collector:4318.")(endpoint)
     if endpoint:
         from importlib.util import find_spec
 
