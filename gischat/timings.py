@@ -65,7 +65,8 @@ class Timings:
     answer_kept: float = 1.0  # that an answer is kept for all who ask, if its front does not hear of what changes it
     publish: float = 15.0  # that a PUT waits for its message to be published
     wrong_token: float = 1.0  # that the answer to a wrong token takes
-    wrong_tokens: float = 60.0  # in which an address may show only so many of them
+    wrong_tokens: float = 60.0  # in which an address may show only so many of them, or of wrong keys
+    key_check: float = 3600.0  # at the latest, after which it is looked again whether a key has ended
     retry_after: float = 30.0  # when to try again where nobody knows better
     geopackage: float = 60.0  # for a GeoPackage to be made, by the clock
     preflight: float = 600.0  # that a browser may remember what it was told of methods and headers

@@ -58,6 +58,7 @@ class RejectReason(StrEnum):
     ACCEPT = "accept"  # no descriptor or memory was left to accept it; each is a pause in which none is accepted
     UNKNOWN_CHANNEL = "unknown_channel"
     TOKEN = "token"  # the channel is private, and its token was not shown
+    KEY = "key"  # the key in its address is none, or not any more
     ORIGIN = "origin"  # a page of another site
     BANNED = "banned"  # its address
 

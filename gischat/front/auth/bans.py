@@ -8,6 +8,7 @@ from ipaddress import IPv6Network, ip_network
 
 import msgspec
 
+from gischat.broker.access_keys import AccessKey
 from gischat.errors import RefusalReason, Unavailable
 from gischat.front.auth.client_address import IPV6_KEY_BITS, Address, Network, parse_address
 from gischat.protocol.messages import Message, folded, nickname_of
@@ -57,6 +58,7 @@ class ModerationState:
     version: int = 0
     freeze: Freeze | None = None
     bans: tuple[Ban, ...] = ()
+    keys: tuple[AccessKey, ...] = ()
 
 
 class Bans:

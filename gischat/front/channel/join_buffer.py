@@ -9,6 +9,7 @@ counts on from an earlier number, and what it had lost comes under others.)
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gischat.broker.access_keys import AccessKey
 from gischat.front.channel.fanout import Receiver
 from gischat.front.close_status import HISTORY_TIMEOUT
 from gischat.front.dispatch.gateway import Snapshot
@@ -28,6 +29,7 @@ class Member(Receiver, Protocol):
     id: int
     nickname: str | None  # that it is registered under
     address: str  # that it comes from
+    access_key: AccessKey | None  # that it came with, in its instance's address
     connected_at: int  # when it came, in seconds since the epoch
     is_draining: bool
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from gischat.broker.access_keys import AccessKey
 from gischat.broker.client import TOO_BUSY, ConnectionLost, InDoubt, Redis
 from gischat.broker.entries import Job, Publication
 from gischat.broker.keys import ChannelKeys
@@ -415,19 +416,21 @@ class Gateway:
     # Moderation
 
     async def moderation_state(self, channel: str) -> ModerationState:
-        """The channel's bans and its freeze."""
-        version, freeze, bans = await self._moderate(self._scripts.moderation_state, channel)
+        """The channel's bans, its freeze and its keys."""
+        version, freeze, bans, keys = await self._moderate(self._scripts.moderation_state, channel)
         return ModerationState(
             version,
             msgspec.json.decode(freeze, type=Freeze) if freeze else None,
             tuple(msgspec.json.decode(ban, type=Ban) for ban in bans),
+            tuple(msgspec.json.decode(key, type=AccessKey) for key in keys),
         )
 
     async def restore_moderation(self, channel: str, known: ModerationState) -> bool:
         """Sets what restricts a channel as this front knows it, if Redis has lost some of it."""
-        bans = [argument for ban in known.bans for argument in (ban.id, ban.until * 1000, msgspec.json.encode(ban))]
+        bans, keys = _arguments(known.bans), _arguments(known.keys)
         freeze = msgspec.json.encode(known.freeze) if known.freeze else b""
-        return bool(await self._moderate(self._scripts.restore_moderation, channel, known.version, freeze, *bans))
+        arguments = (known.version, freeze, len(bans), *bans, *keys)
+        return bool(await self._moderate(self._scripts.restore_moderation, channel, *arguments))
 
     async def ban(self, channel: str, known: int, ban: Ban) -> int:
         """Bans, or bans otherwise. 1; 0: there are too many; `FORGOTTEN`: see `restore_moderation`.
@@ -435,12 +438,19 @@ class Gateway:
         Args:
             known: the version of the restrictions that this front knows; so in the two that follow.
         """
-        arguments = (known, ban.id, ban.until * 1000, msgspec.json.encode(ban))
-        return int(await self._moderate(self._scripts.ban, channel, *arguments))
+        return int(await self._moderate(self._scripts.ban, channel, known, *_arguments([ban])))
 
     async def unban(self, channel: str, known: int, id: str) -> int:
         """Lifts a ban. 1; 0: there is none; `FORGOTTEN`."""
         return int(await self._moderate(self._scripts.unban, channel, known, id))
+
+    async def grant_key(self, channel: str, known: int, key: AccessKey) -> int:
+        """Lets a key open the channel. 1; 0: there are too many; `FORGOTTEN`."""
+        return int(await self._moderate(self._scripts.grant_key, channel, known, *_arguments([key])))
+
+    async def revoke_key(self, channel: str, known: int, id: str) -> int:
+        """Ends a key. 1; 0: there is none; `FORGOTTEN`."""
+        return int(await self._moderate(self._scripts.revoke_key, channel, known, id))
 
     async def freeze(self, channel: str, known: int, freeze: Freeze | None) -> int:
         """Freezes a channel or, with None, thaws it. 1; 0: it was so before; `FORGOTTEN`."""
@@ -475,3 +485,8 @@ class Gateway:
 
     async def _moderate(self, script: Script, channel: str, *arguments: Argument) -> Any:
         return await self._redis.run(script, self._keys[channel].for_moderation(), arguments)
+
+
+def _arguments(entries: Iterable[Ban | AccessKey]) -> list[Argument]:
+    """Of each its id, its end in milliseconds, and itself."""
+    return [argument for one in entries for argument in (one.id, one.until * 1000, msgspec.json.encode(one))]

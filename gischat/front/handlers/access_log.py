@@ -12,11 +12,14 @@ from urllib.parse import parse_qsl, quote
 from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler
 
+from gischat.front.auth.access_keys import REDACTED, shown_key
+
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("gischat.access")
 
 REQUEST_ID = "X-Request-ID"
 REQUEST_ID_FORM = re.compile(r"[\w.:-]{8,128}", re.ASCII)
+LIKE_A_KEY = re.compile(r"(?<!/channel)(/k/+)[^/]+", re.IGNORECASE)  # one that was mistyped, or stands there twice
 MESSAGE_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
@@ -141,12 +144,14 @@ def log_failure(handler: RequestHandler, error: object) -> None:
 
 
 def shown_path(request: HTTPServerRequest) -> str:
-    """The path and what may be known of the query.
+    """The path without a key, and what may be known of the query.
 
     A query holds what is secret (`token`), and people's mistakes put into it what should stand elsewhere. So of the
     parameters only those are named that are ours, and only a message's id (`after`) is shown.
     """
-    path = quote(request.path[:MAX_PATH], safe="/%:@!$&'()*+,;=")
+    path = LIKE_A_KEY.sub(r"\1…", quote(request.path[:MAX_PATH], safe="/%:@!$&'()*+,;="))
+    if shown_key(request) is not None:
+        path = REDACTED + path
     return f"{path}?{_shown_query(request.query)}" if request.query else path
 
 

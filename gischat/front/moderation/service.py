@@ -1,6 +1,6 @@
 """Moderation: what moderators want, on whichever front they say it, and every front does.
 
-What restricts a channel (bans, a freeze) lies in Redis. Each front holds a copy, which it reads at its start and anew
+What restricts a channel (bans, a freeze), and which keys open it, lies in Redis. Each front holds a copy, which it reads at its start and anew
 whenever an order in the channel's outbox says that it has changed. What else is to be done comes as an order itself.
 Restrictions that Redis has lost, the fronts set again: of what they know, the newest stands.
 """
@@ -17,14 +17,17 @@ from typing import Any
 
 import msgspec
 
+from gischat.broker.access_keys import AccessKey
 from gischat.broker.client import TOO_BUSY
 from gischat.broker.resp_errors import WRONG_TYPE, RedisError
 from gischat.errors import Unavailable
 from gischat.front.auth.bans import Ban, Bans, Freeze, ModerationState
+from gischat.front.auth.channel_auth import ChannelAuth
 from gischat.front.channel.join_buffer import Member
 from gischat.front.channel.room import Room
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.gateway import FORGOTTEN, Gateway
+from gischat.front.moderation.ended_keys import EndedKeys
 from gischat.protocol.messages import folded, new_id
 from gischat.settings import Settings
 from gischat.timings import Timings
@@ -94,11 +97,13 @@ class ModerationService:
         gateway: Gateway,
         rooms: Mapping[str, Room],
         dispatcher: Dispatcher,
+        channel_auth: ChannelAuth,
         timings: Timings = Timings(),
     ) -> None:
         self._gateway = gateway
         self._rooms = rooms
         self._dispatcher = dispatcher
+        self._ended_keys = EndedKeys(rooms, channel_auth, timings)
         self._timings = timings
         self._reserved = settings.admin_author if settings.admin_token else ""
         self._states = dict.fromkeys(rooms, ModerationState())
@@ -144,6 +149,14 @@ class ModerationService:
     async def unban(self, channel: str, id: str) -> bool:
         """Lifts a ban in a channel; False when there is none."""
         return bool(await self._change(channel, lambda known: self._gateway.unban(channel, known, id)))
+
+    async def grant_key(self, channel: str, key: AccessKey) -> bool:
+        """Lets a key open a channel; False when there are too many."""
+        return bool(await self._change(channel, lambda known: self._gateway.grant_key(channel, known, key)))
+
+    async def revoke_key(self, channel: str, id: str) -> bool:
+        """Ends a key in a channel; False when there is none."""
+        return bool(await self._change(channel, lambda known: self._gateway.revoke_key(channel, known, id)))
 
     async def freeze(self, channel: str, freeze: Freeze | None) -> bool:
         """Freezes a channel or, with None, thaws it; False when it was so before."""
@@ -257,6 +270,7 @@ class ModerationService:
         for member in list(room.connections.values()):
             if (reason := _ban_reason(room.bans, member)) is not None:
                 member.kick(1008, reason)
+        self._ended_keys.adopt(room.channel, restrictions.keys)
 
     def restore_lost(self, room: Room) -> None:
         """Redis has lost something: maybe that messages were withdrawn, or what restricts the channel."""
