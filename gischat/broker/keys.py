@@ -156,21 +156,8 @@ _TYPES = {
     **dict.fromkeys(("outbox", "dead"), "stream"),
     **dict.fromkeys(("outbox:sizes", "history"), "list"),
     **dict.fromkeys(("ids", "fronts", "deleted", "wishes"), "zset"),
-    **dict.fromkeys(
-        (
-            "counters",
-            "counts",
-            "users",
-            "nicknames",
-            "senders",
-            "places",
-            "bans",
-            "access_keys",
-            "wishers",
-            "processes",
-        ),
-        "hash",
-    ),
+    **dict.fromkeys(("counters", "counts", "users", "nicknames", "senders", "places", "wishers", "processes"), "hash"),
+    **dict.fromkeys(("bans", "access_keys"), "hash"),
     "reaped": "set",
 }
 

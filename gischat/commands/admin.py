@@ -92,6 +92,20 @@ def unban(given: argparse.Namespace) -> Call:
     )
 
 
+def keys(_: argparse.Namespace) -> Call:
+    return Call("GET", "/admin/keys", _keys)
+
+
+def make_key(given: argparse.Namespace) -> Call:
+    body = {"channels": given.channels, "seconds": given.seconds, "note": given.note}
+    return Call("POST", "/admin/keys", _made_key, body)
+
+
+def revoke_key(given: argparse.Namespace) -> Call:
+    path = f"/admin/keys/{quote(given.id, safe='')}"
+    return Call("DELETE", path, lambda answer: f"Revoked: {answer['revoked']}. Who came by it is disconnected.")
+
+
 def announce(given: argparse.Namespace) -> Call:
     return Call("POST", _channel(given, "announcements"), _announced, {"text": given.text})
 
@@ -171,6 +185,22 @@ def _bans(answer: Any) -> str:
     return table(("BANNED", "CHANNEL", "UNTIL (UTC)", "BY", "REASON"), rows)
 
 
+def _keys(answer: Any) -> str:
+    rows = [
+        (one["id"], ", ".join(one["channels"]), _time(one["until"]), one["by"] or "-", one["note"] or "-")
+        for one in answer
+    ]
+    return table(("KEY", "CHANNELS", "UNTIL (UTC)", "BY", "NOTE"), rows)
+
+
+def _made_key(answer: Any) -> str:
+    return (
+        f"Key {answer['id']} opens {', '.join(answer['channels'])} until {_time(answer['until'])} UTC.\n"
+        f"Give people this behind the instance's address, as https://chat.example.org{answer['path']}\n"
+        "It is shown this once: the server keeps no copy."
+    )
+
+
 def _deleted(answer: Any) -> str:
     return f"{answer['deleted']} deleted."
 
@@ -247,10 +277,26 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--for", dest="seconds", type=_duration, default="1d", metavar="TIME", help="30m, 12h, 7d (1d)")
     one.add_argument("--reason", help="what they are told")
     command(unban, "Lifts a ban.", in_one=True).add_argument("subject", help="as bans shows it")
+    _add_keys(command(keys, "The keys that open private channels; with make and revoke, changes them."))
     command(announce, "Says a text as the instance; in frozen channels, too.", in_one=True).add_argument("text")
     command(freeze, "Freezes a channel: it can be read, nobody can write.").add_argument("channel")
     command(thaw, "Ends a freeze.").add_argument("channel")
     return parser
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    """What is done with keys; without any of it they are listed."""
+    acts = parser.add_subparsers(metavar="ACT")
+    make = acts.add_parser("make", help="makes one, and shows it once")
+    make.add_argument("channels", nargs="+", metavar="channel", help="a private channel that it opens")
+    make.add_argument("--for", dest="seconds", type=_duration, default="365d", metavar="TIME", help="12h, 90d (365d)")
+    make.add_argument("--note", default="", help="who has it, and what for")
+    make.set_defaults(call=make_key)
+    revoke = acts.add_parser("revoke", help="ends one, and disconnects who came by it")
+    revoke.add_argument("id", help="as keys shows it")
+    revoke.set_defaults(call=revoke_key)
+    for act in (make, revoke):
+        _add_common(act, default=argparse.SUPPRESS)
 
 
 def _add_common(parser: argparse.ArgumentParser, default: str | None = None) -> None:

@@ -1,7 +1,7 @@
 """Private channels: who hears and speaks there shows a token of the operator's, or a key of the moderators'."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import NamedTuple
 

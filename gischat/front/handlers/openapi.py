@@ -34,8 +34,8 @@ one a text frame. What they may send is the schema `ClientMessage`, what they re
 What answers GET answers HEAD. A path may begin with two slashes.
 
 All of this but `/admin` and `/metrics` is also there below `/k/{key}`, where a key that moderators have made opens
-private channels: `/k/{key}/channels` lists the public channels and those of the key. A key that is wrong or has ended is
-answered with 401, on the websocket by `uncompliant` and 1008.
+private channels: `/k/{key}/channels` lists the public channels and those of the key. A key that is wrong or has ended
+is answered with 401, on the websocket by `uncompliant` and 1008.
 """
 
 WEBSOCKET = """\
