@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
@@ -25,8 +24,6 @@ from gischat.front.handlers.cached import CachedReads
 from gischat.front.handlers.map import Map, image_source
 from gischat.front.handlers.metrics import MetricsHandler
 from gischat.front.handlers.websocket import ChannelSocket
-from gischat.front.limits.connection_limit import Rejection
-from gischat.front.limits.rate_limit import wait_advice
 from gischat.front.services import Services
 from gischat.front.transport.acceptor import raise_nofile_limit
 from gischat.front.transport.http_server import FrontHTTPServer
@@ -129,14 +126,13 @@ class FrontApplication(Application):
         address, attempts = str(request.remote_ip), self._front.wrong_keys
         self._front.rejections.record(RejectReason.KEY, "a wrong key in an address, from %s", address)
         if seconds := attempts.retry_after(address):
-            reason = f"{keyed.TOO_MANY_WRONG_KEYS} {wait_advice(seconds)}"
-            return self._rejected(request, Rejection(HTTPStatus.TOO_MANY_REQUESTS, reason, seconds))
+            return self._rejected(request, keyed.too_many_wrong_keys(seconds))
         attempts.record(address)
         if issubclass(found.handler_class, ChannelSocket):
             return found  # which tells it in an `uncompliant`: of a refused handshake clients show nothing
         return self.get_handler_delegate(request, keyed.WrongKey, {"front": self._front})
 
-    def _rejected(self, request: HTTPServerRequest, refusal: Rejection) -> Any:
+    def _rejected(self, request: HTTPServerRequest, refusal: Any) -> Any:
         return self.get_handler_delegate(request, rest.TooManyRequests, {"front": self._front, "refusal": refusal})
 
 

@@ -1,11 +1,20 @@
 """What is answered below `/k/<key>/` in the place of what was asked for; see `gischat.front.auth.access_keys`."""
 
+from http import HTTPStatus
+
 from gischat.front.auth.access_keys import PREFIX, shown_key
 from gischat.front.auth.channel_auth import INVALID_TOKEN, WRONG_KEY
 from gischat.front.handlers.base import Handler
 from gischat.front.handlers.rest import PublicHandler
+from gischat.front.limits.connection_limit import Rejection
+from gischat.front.limits.rate_limit import wait_advice
 
 TOO_MANY_WRONG_KEYS = f"{WRONG_KEY} Too many wrong ones came from your network address."
+
+
+def too_many_wrong_keys(seconds: int) -> Rejection:
+    """The answer to one more, for so long."""
+    return Rejection(HTTPStatus.TOO_MANY_REQUESTS, f"{TOO_MANY_WRONG_KEYS} {wait_advice(seconds)}", seconds)
 
 
 class WrongKey(PublicHandler):

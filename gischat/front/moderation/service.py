@@ -1,8 +1,8 @@
 """Moderation: what moderators want, on whichever front they say it, and every front does.
 
-What restricts a channel (bans, a freeze) and the keys that open it lie in Redis. Each front holds a copy, which it reads
-at its start and anew whenever an order in the channel's outbox says that it has changed. What else is to be done comes
-as an order itself. Restrictions that Redis has lost, the fronts set again: of what they know, the newest stands.
+What restricts a channel (bans, a freeze) and the keys that open it lie in Redis. Each front holds a copy, which it
+reads at its start and anew whenever an order in the channel's outbox says that it has changed. What else is to be done
+comes as an order itself. Restrictions that Redis has lost, the fronts set again: of what they know, the newest stands.
 """
 
 import asyncio

@@ -13,6 +13,7 @@ from gischat.broker.entries import COUNT, RESTORE, Job
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable
 from gischat.front.auth.bans import Freeze, ModerationState
+from gischat.front.auth.channel_auth import ChannelAuth
 from gischat.front.channel.room import Room
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.gateway import FORGOTTEN, Entry, Renewal
@@ -115,7 +116,8 @@ class Scene:
         readers: Any = [self.reader]
         self.subscriber = Subscriber(self.redis, readers, rooms, self.dispatcher)
         self.leases = LeaseKeeper(self.redis, rooms, self.dispatcher, self.subscriber)
-        self.moderation = ModerationService(settings(channels=(CHANNEL,)), self.redis, rooms, self.dispatcher)
+        chosen = settings(channels=(CHANNEL,))
+        self.moderation = ModerationService(chosen, self.redis, rooms, self.dispatcher, ChannelAuth(chosen))
         parts = Parts(rooms, self.dispatcher, self.subscriber, self.leases, self.moderation)
         self._recovery = Recovery(parts, state_lost, gap)
 
