@@ -24,6 +24,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest, HTTPResponse
 
+from gischat.broker.access_keys import ID_LENGTH, digest_of
 from gischat.settings import LOOPBACK, WRONG_SETTINGS, Settings, SettingsError, load
 from gischat.timings import Timings
 
@@ -102,7 +103,10 @@ def make_key(given: argparse.Namespace) -> Call:
 
 
 def revoke_key(given: argparse.Namespace) -> Call:
-    path = f"/admin/keys/{quote(given.id, safe='')}"
+    # The id of a key, where somebody has that or the address: it goes over no wire, and into no log.
+    last = given.id.rstrip("/").rpartition("/")[2]
+    id = last if len(last) <= ID_LENGTH else digest_of(last)[:ID_LENGTH]
+    path = f"/admin/keys/{quote(id, safe='')}"
     return Call("DELETE", path, lambda answer: f"Revoked: {answer['revoked']}. Who came by it is disconnected.")
 
 
@@ -293,7 +297,7 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
     make.add_argument("--note", default="", help="who has it, and what for")
     make.set_defaults(call=make_key)
     revoke = acts.add_parser("revoke", help="ends one, and disconnects who came by it")
-    revoke.add_argument("id", help="as keys shows it")
+    revoke.add_argument("id", help="as keys shows it; or the key, or an address with it")
     revoke.set_defaults(call=revoke_key)
     for act in (make, revoke):
         _add_common(act, default=argparse.SUPPRESS)

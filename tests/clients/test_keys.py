@@ -57,12 +57,12 @@ async def test_qt_and_qgis_come_by_a_key_and_see_it_end(
     await admin.act("DELETE", f"keys/{key['id']}")
     told = await client.message(type="uncompliant")
     assert "ask the people who gave it to you" in told["reason"]
-    assert (await client.until(event="closed"))["code"] == 1008
+    assert (await client.until(event="disconnected"))["code"] == 1008
     # … and whoever tries it again: listing and joining
     reply = await client.get(f"{url}{key['path']}/rules")
     assert (reply.status, "ask the people who gave it" in reply.body) == (401, True)
     again = await qt()
     await again.open(f"{url}{key['path']}/channel/{PRIVATE}/ws".replace("http", "ws", 1))
     assert "ask the people who gave it" in (await again.message(type="uncompliant"))["reason"]
-    assert (await again.until(event="closed"))["code"] == 1008
+    assert (await again.until(event="disconnected"))["code"] == 1008
     admin.close()

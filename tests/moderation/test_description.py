@@ -53,7 +53,7 @@ async def test_what_moderators_are_answered_is_as_described(
 
 def filled(path: str, channel: str, key: str = "") -> str:
     """A path with values in its places, as it stands behind /admin."""
-    id = key or "pest" if "bans" in path else "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11"
+    id = key or ("pest" if "bans" in path else "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11")
     below_channel = path.replace("/admin/channels/{channel}/", "")
     nickname = "jane" if channel != "nowhere" else "nobody"
     end = below_channel.removeprefix("/admin/").replace("{id}", id).replace("{nickname}", nickname)

@@ -19,7 +19,8 @@ access_log = logging.getLogger("gischat.access")
 
 REQUEST_ID = "X-Request-ID"
 REQUEST_ID_FORM = re.compile(r"[\w.:-]{8,128}", re.ASCII)
-LIKE_A_KEY = re.compile(r"(?<!/channel)(/k/+)[^/]+", re.IGNORECASE)  # one that was mistyped, or stands there twice
+# One that was mistyped, stands there twice, or in the place of its id
+LIKE_A_KEY = re.compile(r"((?<!/channel)/k/+|/admin/keys/+(?=[^/]{13}))[^/]+", re.IGNORECASE)
 MESSAGE_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})

@@ -8,7 +8,7 @@ from typing import Any
 
 from tornado.routing import URLSpec
 
-from gischat.broker.access_keys import AccessKey, access_key, new_secret
+from gischat.broker.access_keys import ID_LENGTH, AccessKey, access_key, new_secret
 from gischat.front.auth.access_keys import PREFIX
 from gischat.front.handlers import admin_schemas
 from gischat.front.handlers.admin import AdminError, AdminHandler
@@ -52,10 +52,10 @@ class Keys(AdminHandler):
 class KeyById(AdminHandler):
     async def delete(self, id: str) -> None:
         done = await self.act_in_each(
-            "revoke key", list(self.front.rooms), lambda name: self.moderation.revoke_key(name, id), key=id
+            "revoke key", list(self.front.rooms), lambda name: self.moderation.revoke_key(name, id), key=id[:ID_LENGTH]
         )
         if not any(done.values()):
-            raise AdminError(404, f"There is no key '{id}', or not any more.")
+            raise AdminError(404, "There is no key of this id, or not any more.")
         self.answer({"revoked": id})
 
 

@@ -34,6 +34,8 @@ def request(uri: str = "/", **headers: str) -> HTTPServerRequest:
         ("/K/opensesame/rules", "/K/…/rules"),
         ("/k/opensesame/k/opensesame/rules", "/k/…/k/…/rules"),
         ("/a/path/k/opensesame", "/a/path/k/…"),
+        ("/admin/keys/" + 10 * "opensesame", "/admin/keys/…"),
+        ("/admin/keys/0123456789ab", "/admin/keys/0123456789ab"),
         ("/channel/k/users", "/channel/k/users"),
         ('/a"b\\c', "/a%22b%5Cc"),
         ("/" + 300 * "a", "/" + 199 * "a"),
