@@ -1,16 +1,17 @@
-/** What the page asks the server over HTTP, and where its websocket is. All addresses are relative to the page's. */
+/** What the page asks the server over HTTP, and where its websocket is. All addresses are relative to the page's, and below
+ *  the key that somebody came with. */
 
-import { token } from "./tokens.js";
+import { keyed, token } from "./tokens.js";
 
 const get = (path, headers) =>
-  fetch(path, {
+  fetch(keyed(path), {
     headers: { Accept: "application/json", ...headers },
     cache: "no-store",
   });
 
 async function getJson(path, headers) {
   const response = await get(path, headers);
-  if (!response.ok) throw new Error(`${path} answered ${response.status}`);
+  if (!response.ok) throw Object.assign(new Error(`${path} answered ${response.status}`), { status: response.status });
   return response.json();
 }
 
@@ -39,7 +40,7 @@ export async function isAdmitted(channel) {
 
 /** The channel's websocket; with the id of the last message that we have, what came after it follows. */
 export function socketUrl(channel, after = null) {
-  const url = new URL(channelPath(channel, "ws"), location.href);
+  const url = new URL(keyed(channelPath(channel, "ws")), location.href);
   if (after) url.searchParams.set("after", after);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   if (token(channel)) url.searchParams.set("token", token(channel)); // a browser lets us send no header here

@@ -82,10 +82,8 @@ async def test_keys_are_made_listed_and_revoked(url: str, tmp_path: Path) -> Non
 
     # Shown once
     told = await done("make", PRIVATE_CHANNEL, "--for", "2h", "--note", "Équipe Nord")
-    (id,), (key,) = (
-        re.findall(r"^Key (\w{12}) opens Entre nous until 20", told),
-        re.findall(r"/k/(\w{40})$", told, re.M),
-    )
+    (id,) = re.findall(r"^Key (\w{12}) opens Entre nous until 20", told)
+    (key,) = re.findall(r"/k/(\w{40})\n", told)
     listed = await done()
     (row,) = [line for line in listed.splitlines() if line.startswith(id)]
     assert re.split(r"  +", row)[1::3] == [PRIVATE_CHANNEL, "Équipe Nord"]
