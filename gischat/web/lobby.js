@@ -49,7 +49,7 @@ export class Lobby {
       byId("nickname").focus();
       await this.#refresh();
     } catch (error) {
-      if (error.status === UNAUTHORIZED && key()) {
+      if (hasKeyEnded(error)) {
         forgetKey();
         await this.open(t("key_ended"), channel);
         return;
@@ -76,7 +76,12 @@ export class Lobby {
   }
 
   async #recount() {
-    const status = await api.status().catch(() => null);
+    let status;
+    try {
+      status = await api.status();
+    } catch (error) {
+      if (hasKeyEnded(error) && this.isOpen) return this.open();
+    }
     for (const { name, nb_connected_users: count } of status?.channels ?? []) {
       const found = [...byId("channels").querySelectorAll("input")].find(({ value }) => value === name);
       if (found) found.parentElement.querySelector("small").textContent = t("people", { count });
@@ -146,6 +151,8 @@ export class Lobby {
 }
 
 const chosen = () => /** @type {HTMLInputElement | null} */ (document.querySelector("#channels input:checked"))?.value;
+
+const hasKeyEnded = (error) => error.status === UNAUTHORIZED && key() !== "";
 
 function choice(name, count, checked) {
   const radio = element("input", { type: "radio", name: "channel", value: name, checked, required: true });

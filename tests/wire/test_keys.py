@@ -1,7 +1,9 @@
 """Keys in the address: what they open, whom they are told to, and how they end."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -168,6 +170,38 @@ async def test_keys_outlive_fronts_and_what_redis_loses(
         return key["id"] in {one["id"] for one in await admin.act("GET", "keys")}
 
     await eventually(listed, True)
+
+
+ASKED = [
+    b"GET /k/KEY/nowhere HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET //k//KEY//k/KEY/rules?token=KEY&KEY HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"BREW /K/KEY/channel/k/KEY/ws HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"DELETE /k/KEY/channel/Field/text HTTP/1.1\r\nHost: x\r\nOrigin: https://elsewhere.example.org\r\n\r\n",
+    b"GET /k/KEY/channel/Field/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    b"GET /k/KEY/with spaces HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /k/KEY/rules HTTP/1.1\r\nno header\r\n\r\n",
+    b"GET /k/KEY/rules HTTP/1.1\r\n\r\n",
+    b"GET /k/KEY/rules HTTP/7.3\r\nHost: x\r\n\r\n",
+    b"PUT /k/KEY/channel/QGIS/text HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n",
+    b"GET http://x/k/KEY/rules HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"DELETE /admin/keys/KEY HTTP/1.1\r\nHost: x\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("request_", ASKED, ids=lambda asked: asked.partition(b"\r")[0].decode())
+async def test_no_log_and_no_answer_has_a_key_whatever_is_asked_with_it(
+    admin: Admin, stack: Stack, rests: list[Rest], request_: bytes
+) -> None:
+    """What is in the logs, the fixture of the stack looks at in the end."""
+    key = await made(admin, "Field")
+    await known(rests, key)
+    reader, writer = await asyncio.open_connection(HOST, stack.fronts[0].port)
+    for secret in (key["key"], wrong(key["key"])):
+        writer.write(request_.replace(b"KEY", secret.encode()))
+    with suppress(OSError):  # the server has closed already
+        writer.write_eof()
+    assert key["key"].encode() not in await reader.read()
+    writer.close()
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ local function control(kind, body)
   publish('', 'control', '', kind, '', body)
 end
 
--- Restrictions: the channel's bans and keys, and whether it is frozen. Each change has a number, by which a front sees whether
--- Redis has lost one that it knows of.
+-- Restrictions: the channel's bans and keys, and whether it is frozen. Each change has a number, by which a front sees
+-- whether Redis has lost one that it knows of.
 local function moderation_version()
   return tonumber(redis.call('HGET', COUNTERS, 'moderation') or 0)
 end

@@ -1,5 +1,6 @@
 -- Sets the restrictions as a front knows them, if Redis has lost some: then, of all that fronts know, the newest stands.
--- So many arguments are about bans, as in ban: id, end, ban; and then come the keys. Returns whether there was something to set.
+-- Behind the first three arguments come the bans, as in ban (id, end, ban), in `of_bans` arguments, and then the keys.
+-- Returns whether there was something to set.
 local version, freeze, of_bans = ARGV[1], ARGV[2], ARGV[3]
 
 if moderation_version() >= tonumber(version) then return 0 end

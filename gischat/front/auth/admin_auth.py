@@ -20,11 +20,14 @@ class AdminAuth:
         self._digests = [bearer.digest(token)] if token else []
         self._delayed = 0
         self._failures = FailedAttempts(timings.wrong_tokens)
-        self.retry_after = self._failures.retry_after
 
     def is_authorized(self, headers: Mapping[str, str]) -> bool:
         """Whether a request's headers bear the token."""
         return bearer.matches(bearer.from_headers(headers), self._digests)
+
+    def retry_after(self, address: str) -> int:
+        """How long nothing is heard from an address; 0: it is heard."""
+        return self._failures.retry_after(address)
 
     async def record_failure(self, address: str) -> None:
         """Counts a wrong token, and lets its sender wait."""
