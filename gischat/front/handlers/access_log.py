@@ -20,7 +20,7 @@ access_log = logging.getLogger("gischat.access")
 REQUEST_ID = "X-Request-ID"
 REQUEST_ID_FORM = re.compile(r"[\w.:-]{8,128}", re.ASCII)
 # One in an address that was mistyped, that stands there twice, or in the place of its id
-LIKE_A_KEY = re.compile(r"(?<=/k)(/+)[^/]+|[0-9a-f]{40}", re.IGNORECASE)
+LIKE_A_KEY = re.compile(r"(?<=/k)(/+)[^/]+|(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])", re.IGNORECASE)
 MESSAGE_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
