@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote
 from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler
 
-from gischat.front.auth.access_keys import REDACTED, shown_key
+from gischat.front.auth.access_keys import REDACTED, has_wrong_key, shown_key
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("gischat.access")
@@ -152,7 +152,7 @@ def shown_path(request: HTTPServerRequest) -> str:
     """
     path = LIKE_A_KEY.sub(r"\1…", quote(request.path[:MAX_PATH], safe="/%:@!$&'()*+,;="))
     if shown_key(request) is not None:
-        path = REDACTED + path
+        path = REDACTED if has_wrong_key(request) else REDACTED + path  # what was taken may not be what was meant
     return f"{path}?{_shown_query(request.query)}" if request.query else path
 
 
