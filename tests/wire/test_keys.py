@@ -92,7 +92,7 @@ async def test_every_endpoint_is_below_a_key(admin: Admin, stack: Stack, rests: 
     # Nobody moderates or measures below a key, and the page is sent on with the key where no server sees it
     for path in ("/admin/keys", "/metrics"):
         assert (await rest.fetch(path)).code == 404
-    moved = await rest._client.fetch(url + "/", raise_error=False, follow_redirects=False)
+    moved = await rest.fetch("/", follow_redirects=False)
     assert (moved.code, moved.headers["Referrer-Policy"]) == (302, "no-referrer")
     assert moved.headers["Location"].lstrip("./") == f"#key={key['key']}"
     assert (await rest.fetch("/")).effective_url.partition("#")[0].rstrip("/").removesuffix(BASE) == stack.fronts[1].url
