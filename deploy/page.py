@@ -1,6 +1,6 @@
 """Deno for the page's code: bundles the map, lints, formats and tests.
 
-    python deploy/page.py bundle           bundles gischat/web/map/ with OpenLayers into gischat/web/built/, if a source
+    python deploy/page.py bundle           bundles gischat/web/map/ with its packages into gischat/web/built/, if a source
                                            has changed. If it fails, one line says why; the chat runs without a map.
     python deploy/page.py deno lint ...    runs Deno itself
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WEB = ROOT / "gischat/web"
 BUILT = WEB / "built"
 STAMP = BUILT / "sources.sha256"
-ENTRIES = (WEB / "map/map.js", WEB / "map/thumbnail.js")
+ENTRIES = (WEB / "map/map.js", WEB / "map/thumbnail.js", WEB / "map/qr.js")
 SECONDS = 300
 
 

@@ -44,6 +44,7 @@ class Settings:
     main_lang: str
     map_tiles_url: str  # empty: the map shows only its built-in land and borders
     map_attribution: str
+    qfield_plugin_url: str  # from where QField installs the plugin
     # Limits of the contract; lengths are characters, sizes of pictures pixels
     min_author_length: int
     max_author_length: int
@@ -162,6 +163,7 @@ def _read(env: Environment) -> dict[str, Any]:
         "main_lang": env.text("MAIN_LANG", "en"),
         "map_tiles_url": env.text("MAP_TILES_URL", "", like(_TILES_URL, _TILES_URL_FORM)),
         "map_attribution": env.text("MAP_ATTRIBUTION", ""),
+        "qfield_plugin_url": env.text("QFIELD_PLUGIN_URL", _QFIELD_PLUGIN, like(_WEB_ADDRESS, _WEB_ADDRESS_FORM)),
         "min_author_length": count("MIN_AUTHOR_LENGTH", 3),
         "max_author_length": count("MAX_AUTHOR_LENGTH", 32),
         "max_message_length": count("MAX_MESSAGE_LENGTH", 255),
@@ -234,6 +236,11 @@ _BEARER_TOKEN = like(
 # {z}, {x} and {y} (or {-y}, counted from the south) in any order; the host may begin with a range of letters
 _TILES_URL = r"""\Z|(?=\S*\{z\})(?=\S*\{x\})(?=\S*\{-?y\})(https?://(\{\w-\w\}\.)?[\w.-]+(:\d+)?|)/[^\s'"]+\Z"""
 _TILES_URL_FORM = "Must be like https://tiles.example.org/{z}/{x}/{y}.png."
+
+# The address that the plugin's own README gives for installing it
+_QFIELD_PLUGIN = "https://github.com/geotribu/qchat-qfield-plugin/releases/latest/download/qfchat-latest.zip"
+_WEB_ADDRESS = r"https?://[^\s/]+/[!-~]*\Z"
+_WEB_ADDRESS_FORM = "Like https://example.org/plugin.zip."
 
 _INSTANCE_ID = "May contain only letters, digits, '_', '.' and '-', as it is part of every Redis key."
 

@@ -68,7 +68,8 @@ class Timings:
     answer_kept: float = 1.0  # that a cached answer is served when the front is not notified of changes
     publish: float = 15.0  # that a PUT waits for its message to be published
     wrong_token: float = 1.0  # delay of the answer to a wrong token
-    wrong_tokens: float = 60.0  # window in which the wrong tokens of an address are counted
+    wrong_tokens: float = 60.0  # window in which the wrong tokens and keys of an address are counted
+    key_check: float = 3600.0  # longest interval between two checks for keys that have ended
     retry_after: float = 30.0  # Retry-After where nothing more exact is known
     geopackage: float = 60.0  # for writing a GeoPackage, in wall-clock time
     preflight: float = 600.0  # that a browser may cache a CORS preflight (Access-Control-Max-Age)

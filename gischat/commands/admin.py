@@ -26,6 +26,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest, HTTPResponse
 
+from gischat.broker.access_keys import ID_LENGTH, digest_of
 from gischat.settings import LOOPBACK, WRONG_SETTINGS, Settings, SettingsError, load
 from gischat.timings import Timings
 
@@ -92,6 +93,23 @@ def unban(given: argparse.Namespace) -> Call:
     return Call(
         "DELETE", f"/admin/bans/{id}" + _query(channel=given.channel), lambda answer: f"Lifted: {answer['lifted']}."
     )
+
+
+def keys(_: argparse.Namespace) -> Call:
+    return Call("GET", "/admin/keys", _keys)
+
+
+def make_key(given: argparse.Namespace) -> Call:
+    body = {"channels": given.channels, "seconds": given.seconds, "note": given.note}
+    return Call("POST", "/admin/keys", _made_key, body)
+
+
+def revoke_key(given: argparse.Namespace) -> Call:
+    # The id of a key, where somebody has that or the address: it goes over no wire, and into no log.
+    last = given.id.rstrip("/").rpartition("/")[2]
+    id = last if len(last) <= ID_LENGTH else digest_of(last)[:ID_LENGTH]
+    path = f"/admin/keys/{quote(id, safe='')}"
+    return Call("DELETE", path, lambda answer: f"Revoked: {answer['revoked']}. Who came by it is disconnected.")
 
 
 def announce(given: argparse.Namespace) -> Call:
@@ -173,6 +191,22 @@ def _bans(answer: Any) -> str:
     return table(("BANNED", "CHANNEL", "UNTIL (UTC)", "BY", "REASON"), rows)
 
 
+def _keys(answer: Any) -> str:
+    rows = [
+        (one["id"], ", ".join(one["channels"]), _time(one["until"]), one["by"] or "-", one["note"] or "-")
+        for one in answer
+    ]
+    return table(("KEY", "CHANNELS", "UNTIL (UTC)", "BY", "NOTE"), rows)
+
+
+def _made_key(answer: Any) -> str:
+    return (
+        f"Key {answer['id']} opens {', '.join(answer['channels'])} until {_time(answer['until'])} UTC.\n"
+        f"Give people this behind the instance's address, as https://chat.example.org{answer['path']}\n"
+        "It is shown this once: the server keeps no copy."
+    )
+
+
 def _deleted(answer: Any) -> str:
     return f"{answer['deleted']} deleted."
 
@@ -249,10 +283,26 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--for", dest="seconds", type=_duration, default="1d", metavar="TIME", help="30m, 12h, 7d (1d)")
     one.add_argument("--reason", help="shown to the user")
     command(unban, "Lifts a ban.", in_one=True).add_argument("subject", help="as listed by bans")
+    _add_keys(command(keys, "The keys that open private channels; with make and revoke, changes them."))
     command(announce, "Publishes a text as the instance, in frozen channels, too.", in_one=True).add_argument("text")
     command(freeze, "Freezes a channel: everybody can read, nobody can write.").add_argument("channel")
     command(thaw, "Lifts a freeze.").add_argument("channel")
     return parser
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    """What is done with keys; without any of it they are listed."""
+    acts = parser.add_subparsers(metavar="ACT")
+    make = acts.add_parser("make", help="makes one, and shows it once")
+    make.add_argument("channels", nargs="+", metavar="channel", help="a private channel that it opens")
+    make.add_argument("--for", dest="seconds", type=_duration, default="365d", metavar="TIME", help="12h, 90d (365d)")
+    make.add_argument("--note", default="", help="who has it, and what for")
+    make.set_defaults(call=make_key)
+    revoke = acts.add_parser("revoke", help="ends one, and disconnects who came by it")
+    revoke.add_argument("id", help="as keys shows it; or the key, or an address with it")
+    revoke.set_defaults(call=revoke_key)
+    for act in (make, revoke):
+        _add_common(act, default=argparse.SUPPRESS)
 
 
 def _add_common(parser: argparse.ArgumentParser, default: str | None = None) -> None:

@@ -16,6 +16,7 @@ from gischat.broker.resp_errors import RedisError
 from gischat.errors import RefusalReason, Unavailable
 from gischat.front.auth.admin_auth import AdminAuth
 from gischat.front.auth.channel_auth import ChannelAuth
+from gischat.front.auth.failed_attempts import FailedAttempts
 from gischat.front.auth.origins import Origins
 from gischat.front.channel.cache import CachedAnswer, ReadPacer
 from gischat.front.channel.geopackages import GeoPackages
@@ -66,6 +67,7 @@ class Services:
         self._redis = redis
         self.origins = Origins(settings)
         self.channel_auth = ChannelAuth(settings)
+        self.wrong_keys = FailedAttempts(timings.wrong_tokens)
         self.rejections = RejectionLog(timings)
         self.memory_budget = MemoryBudget(settings.max_front_bytes, self.rejections)
         self.connection_limiter = ConnectionLimiter(settings, self.rejections, timings)
@@ -86,7 +88,9 @@ class Services:
         self.leases = LeaseKeeper(self.broker, self.rooms, self.dispatcher, self.subscriber, timings)
         self.challenges = Challenges(self.rooms, timings)
         self.admin_auth = AdminAuth(settings.admin_token, timings)
-        self.moderation = ModerationService(settings, self.broker, self.rooms, self.dispatcher, timings)
+        self.moderation = ModerationService(
+            settings, self.broker, self.rooms, self.dispatcher, self.channel_auth, timings
+        )
         recovery = Recovery(Parts(self.rooms, self.dispatcher, self.subscriber, self.leases, self.moderation))
         self.probe = RoundTripProbe(settings.channels[0], self.dispatcher, timings)
         keepalive = Keepalive(self.rooms, settings.ws_ping_interval, settings.ws_ping_timeout, timings)

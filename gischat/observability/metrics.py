@@ -58,6 +58,7 @@ class RejectReason(StrEnum):
     ACCEPT = "accept"  # no file descriptor or memory left to accept it; counts pauses of the listener
     UNKNOWN_CHANNEL = "unknown_channel"
     TOKEN = "token"  # the token of a private channel is missing or wrong
+    KEY = "key"  # the key in its address is none, or not any more
     ORIGIN = "origin"  # a page of another site
     BANNED = "banned"  # the address is banned
 

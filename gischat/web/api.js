@@ -1,16 +1,16 @@
-/** The page's HTTP requests, and the websocket's URL. All URLs are relative to the page's. */
+/** The page's HTTP requests, and the websocket's URL. All URLs are relative to the page's, and below the key in its address. */
 
-import { token } from "./tokens.js";
+import { keyed, token } from "./tokens.js";
 
 const get = (path, headers) =>
-  fetch(path, {
+  fetch(keyed(path), {
     headers: { Accept: "application/json", ...headers },
     cache: "no-store",
   });
 
 async function getJson(path, headers) {
   const response = await get(path, headers);
-  if (!response.ok) throw new Error(`${path} answered ${response.status}`);
+  if (!response.ok) throw Object.assign(new Error(`${path} answered ${response.status}`), { status: response.status });
   return response.json();
 }
 
@@ -39,7 +39,7 @@ export async function isAdmitted(channel) {
 
 /** The URL of a channel's websocket. With `after`, the id of the last message that we have, later ones follow. */
 export function socketUrl(channel, after = null) {
-  const url = new URL(channelPath(channel, "ws"), location.href);
+  const url = new URL(keyed(channelPath(channel, "ws")), location.href);
   if (after) url.searchParams.set("after", after);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   if (token(channel)) url.searchParams.set("token", token(channel)); // browsers cannot send headers here

@@ -17,14 +17,14 @@ export const button = (className, onclick, ...children) =>
 const SVG = "http://www.w3.org/2000/svg";
 
 /** A decorative drawing of one path, on a square of 24. */
-export function drawing(path) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("aria-hidden", "true");
-  const strokes = document.createElementNS(SVG, "path");
-  strokes.setAttribute("d", path);
-  svg.append(strokes);
-  return svg;
+export const drawing = (path) => svg("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, svg("path", { d: path }));
+
+/** A new element of a drawing. */
+export function svg(tag, attributes, ...children) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
 }
 
 /** A user's text within ours, isolated so that its direction and controls do not affect ours (UAX #9). */

@@ -1,13 +1,15 @@
 /** The lobby: choice of channel and nickname, and the server's rules. */
 
 import * as api from "./api.js";
+import { guide } from "./connect.js";
 import { byId, element } from "./dom.js";
 import { t } from "./i18n.js";
 import { recall, remember } from "./storage.js";
-import { keep, token } from "./tokens.js";
+import { forgetKey, keep, key, token } from "./tokens.js";
 
 const REMEMBERED = "gischat.nickname";
 const REFRESH = 15_000; // milliseconds
+const UNAUTHORIZED = 401; // to a page that has a key: it holds no more
 
 export class Lobby {
   #onJoin;
@@ -22,6 +24,7 @@ export class Lobby {
     byId("retry").addEventListener("click", () => this.open());
     byId("channels").addEventListener("change", () => this.#askForToken(false));
     byId("nickname").value = recall(REMEMBERED);
+    guide(() => chosen() ?? "");
   }
 
   get isOpen() {
@@ -45,7 +48,12 @@ export class Lobby {
       if (!words && channel && !channels.includes(channel)) this.#say(t("no_such_channel", { name: channel }));
       byId("nickname").focus();
       await this.#refresh();
-    } catch {
+    } catch (error) {
+      if (hasKeyEnded(error)) {
+        forgetKey();
+        await this.open(t("key_ended"), channel);
+        return;
+      }
       this.#reveal(false);
       this.#say(t("unreachable"));
     }
@@ -68,7 +76,12 @@ export class Lobby {
   }
 
   async #recount() {
-    const status = await api.status().catch(() => null);
+    let status;
+    try {
+      status = await api.status();
+    } catch (error) {
+      if (hasKeyEnded(error) && this.isOpen) return this.open();
+    }
     for (const { name, nb_connected_users: count } of status?.channels ?? []) {
       const found = [...byId("channels").querySelectorAll("input")].find(({ value }) => value === name);
       if (found) found.parentElement.querySelector("small").textContent = t("people", { count });
@@ -96,6 +109,7 @@ export class Lobby {
   #reveal(reachable) {
     byId("join").hidden = !reachable;
     byId("house").hidden = !reachable || !byId("rules").textContent;
+    byId("connect").hidden = !reachable;
     byId("retry").hidden = reachable;
   }
 
@@ -137,6 +151,8 @@ export class Lobby {
 }
 
 const chosen = () => /** @type {HTMLInputElement | null} */ (document.querySelector("#channels input:checked"))?.value;
+
+const hasKeyEnded = (error) => error.status === UNAUTHORIZED && key() !== "";
 
 function choice(name, count, checked) {
   const radio = element("input", { type: "radio", name: "channel", value: name, checked, required: true });

@@ -71,6 +71,7 @@ async def test_fronts_and_nginx_log_the_clients_address_and_no_token(stack: Stac
     forged = {"additional_headers": {"X-Forwarded-For": "192.0.2.66"}}
     async with joined(nginx, local_addr=(ELSEWHERE, 0), query="?token=Sesame", **forged) as client:
         await client.say()
+        assert nginx.get("/k/Sesame/rules?Sesame")[0] == 401
 
     # Then a front and nginx have written where it comes from, and nothing of the query
     def lines() -> str:
@@ -83,6 +84,7 @@ async def test_fronts_and_nginx_log_the_clients_address_and_no_token(stack: Stac
     assert "Sesame" not in lines()
     assert f"{ELSEWHERE} [" in nginx.access_log.read_text()
     assert " GET /channel/QGIS/ws 101 " in nginx.access_log.read_text()
+    assert " GET /k/.../rules 401 " in nginx.access_log.read_text()
 
 
 async def test_a_browser_is_let_in_by_our_own_page_and_by_no_other(nginx: Site) -> None:

@@ -19,13 +19,24 @@ class Rest:
         self._client = AsyncHTTPClient(force_instance=True)
 
     async def fetch(
-        self, path: str, method: str = "GET", body: str | bytes | None = None, **headers: str
+        self,
+        path: str,
+        method: str = "GET",
+        body: str | bytes | None = None,
+        *,
+        follow_redirects: bool = True,
+        **headers: str,
     ) -> HTTPResponse:
         """Send a request with these headers (`Content_Type="…"`); returns the response, whatever its status."""
         given = {"Content-Type": "application/json"} if body is not None else {}
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
         return await self._client.fetch(
-            self.base_url + path, method=method, body=body, headers=given, raise_error=False
+            self.base_url + path,
+            method=method,
+            body=body,
+            headers=given,
+            follow_redirects=follow_redirects,
+            raise_error=False,
         )
 
     async def get(self, path: str) -> Any:

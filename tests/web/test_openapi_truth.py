@@ -13,13 +13,15 @@ from tests.support.contract import BROADCAST, REPLYABLE, sample, words
 from tests.support.description import Description, Operation, is_as_described
 from tests.support.processes import Stack
 from tests.support.rest import Rest, channel_path, eventually
+from tests.support.settings import settings
 from tests.web.conftest import Join
 
 StackFactory = Callable[..., Stack]
 
 TEMPLATE = "/channel/{channel}/"
 METRICS = "/metrics"
-GETS = [path for path, item in PATHS.items() if "get" in item and not path.endswith("/ws") and path != METRICS]
+ELSEWHERE = "/qfield"  # redirects to another site
+GETS = [path for path, item in PATHS.items() if "get" in item and path not in (METRICS, ELSEWHERE, TEMPLATE + "ws")]
 OF_A_CHANNEL = [path for path in GETS if path.startswith(TEMPLATE)]
 OF_A_MESSAGE = [path for path in GETS if "{id}" in path]
 PUT_TEXT = TEMPLATE + "text"
@@ -100,6 +102,12 @@ async def test_a_request_for_the_websocket_by_plain_http_is_answered_as_describe
     description = await described(rest)
     answer = await rest.fetch(channel_path(channel, "ws"))
     assert str(answer.code) in description.operation("GET", TEMPLATE + "ws").responses
+
+
+async def test_qfield_is_sent_to_its_plugin_as_described(rest: Rest) -> None:
+    answer = await rest.fetch(ELSEWHERE, follow_redirects=False)
+    assert str(answer.code) in (await described(rest)).operation("GET", ELSEWHERE).responses
+    assert answer.headers["Location"] == settings().qfield_plugin_url
 
 
 async def test_metrics_are_answered_as_described(rest: Rest) -> None:

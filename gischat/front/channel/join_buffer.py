@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
+from gischat.broker.access_keys import AccessKey
 from gischat.broker.history import Snapshot
 from gischat.front.channel.fanout import Receiver
 from gischat.front.close_status import HISTORY_TIMEOUT
@@ -38,6 +39,7 @@ class Member(Receiver, Protocol):
     id: int
     nickname: str | None  # registered one
     address: str
+    access_key: AccessKey | None  # that it came with, in its instance's address
     connected_at: int  # seconds since the epoch
     is_draining: bool
 

@@ -9,6 +9,7 @@ from functools import partial
 import msgspec
 from tornado.iostream import IOStream
 
+from gischat.broker.access_keys import AccessKey
 from gischat.broker.entries import LEAVE, Outcome
 from gischat.errors import RefusalReason, Unavailable, Uncompliant
 from gischat.front.channel.room import Room
@@ -64,6 +65,7 @@ class ClientConnection(SocketWriter):
         "_rate_limiter",
         "_rejections",
         "_requires_registration",
+        "access_key",
         "address",
         "connected_at",
         "id",
@@ -99,6 +101,7 @@ class ClientConnection(SocketWriter):
         super().__init__(stream, close, room.fanout, memory, max_unread_bytes)
         self.room = room
         self.nickname: str | None = None
+        self.access_key: AccessKey | None = None
         self._nickname_request: NicknameRequest | None = None
         self.address = address
         self.connected_at = now()

@@ -12,11 +12,15 @@ from urllib.parse import parse_qsl, quote
 from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler
 
+from gischat.front.auth.access_keys import REDACTED, has_wrong_key, shown_key
+
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("gischat.access")
 
 REQUEST_ID = "X-Request-ID"
 REQUEST_ID_FORM = re.compile(r"[\w.:-]{8,128}", re.ASCII)
+# One in an address that was mistyped, that stands there twice, or in the place of its id
+LIKE_A_KEY = re.compile(r"(?<=/k)(/+)[^/]+|(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])", re.IGNORECASE)
 MESSAGE_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
@@ -141,12 +145,14 @@ def log_failure(handler: RequestHandler, error: object) -> None:
 
 
 def shown_path(request: HTTPServerRequest) -> str:
-    """The path and what may be known of the query.
+    """The path without a key, and what may be known of the query.
 
     A query holds what is secret (`token`), and people's mistakes put into it what should stand elsewhere. So of the
     parameters only those are named that are ours, and only a message's id (`after`) is shown.
     """
-    path = quote(request.path[:MAX_PATH], safe="/%:@!$&'()*+,;=")
+    path = LIKE_A_KEY.sub(r"\1…", quote(request.path[:MAX_PATH], safe="/%:@!$&'()*+,;="))
+    if shown_key(request) is not None:
+        path = REDACTED if has_wrong_key(request) else REDACTED + path  # what was taken may not be what was meant
     return f"{path}?{_shown_query(request.query)}" if request.query else path
 
 

@@ -33,6 +33,10 @@ one a text frame. What they may send is the schema `ClientMessage`, what they re
 
 The websocket is described whole, as AsyncAPI 3, by [asyncapi.json](asyncapi.json). What answers GET answers HEAD. A
 path may begin with two slashes.
+
+All of this but `/admin` and `/metrics` is also there below `/k/{key}`, where a key that moderators have made opens
+private channels: `/k/{key}/channels` lists the public channels and those of the key. A key that is wrong or has ended
+is answered with 401, on the websocket by `uncompliant` and 1008.
 """
 
 WEBSOCKET = """\
@@ -195,6 +199,13 @@ PATHS: dict[str, JsonObject] = {
     "/rules": _get(SERVER, "The server's rules and limits", Rules),
     "/channels": _get(SERVER, "The names of the channels", NAMES),
     "/status": _get(SERVER, "Whether messages go round, and how many people each channel has", Status),
+    "/qfield": {
+        "get": {
+            "tags": [SERVER],
+            "summary": "Redirects to the address from which QField installs the plugin",
+            "responses": {"302": {"description": "It is in `Location`"}, **TOO_MANY},
+        }
+    },
     "/map": _get(SERVER, "What the page's map needs", Map),
     "/livez": _get(OPERATION, "Whether the process answers", Alive),
     "/readyz": _get(
@@ -408,6 +419,23 @@ ADMIN_PATHS: dict[str, JsonObject] = {
             query=[ONLY_IN],
         )
     },
+    "/admin/keys": {
+        "get": _moderates("The keys that hold", _list_of(_reference("Key"))),
+        "post": _moderates(
+            "Make a key that opens private channels",
+            admin_schemas.NewKey,
+            asks="KeyRequest",
+            errors={"409": _answer("There are too many keys", Problem)},
+            status="201",
+        ),
+    },
+    "/admin/keys/{id}": {
+        "delete": _moderates(
+            "Revoke a key, and disconnect who came by it",
+            admin_schemas.RevokedKey,
+            errors=_unknown("There is no such key"),
+        )
+    },
 }
 
 
@@ -425,9 +453,10 @@ def document(settings: Settings) -> dict[str, object]:
     if settings.admin_token:
         spec.components.security_scheme("adminToken", ADMIN_SCHEME)
         # Of these there are lists, which are described by reference.
-        for listed in (admin_schemas.ModeratedChannel, admin_schemas.Ban):
+        for listed in (admin_schemas.ModeratedChannel, admin_schemas.Ban, admin_schemas.Key):
             spec.components.schema(listed.__name__, schema=listed)
         spec.components.schema("BanRequest", ONE_SUBJECT, schema=admin_schemas.ban_request(settings))
+        spec.components.schema("KeyRequest", schema=admin_schemas.key_request(settings))
         spec.components.schema("AnnouncementRequest", schema=admin_schemas.announcement_request(settings))
     for path, operations in (PATHS | (ADMIN_PATHS if settings.admin_token else {})).items():
         secured = _secured(path, deepcopy(operations), settings)  # apispec writes into it
