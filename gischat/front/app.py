@@ -20,6 +20,7 @@ from gischat.front.handlers import docs, features, rest
 from gischat.front.handlers.access_log import identify, log_request
 from gischat.front.handlers.base import WEB
 from gischat.front.handlers.cached import CachedReads
+from gischat.front.handlers.events import Events
 from gischat.front.handlers.map import Map, image_source
 from gischat.front.handlers.metrics import MetricsHandler
 from gischat.front.handlers.websocket import ChannelSocket
@@ -67,6 +68,7 @@ def routes(front: Services) -> list[URLSpec]:
         URLSpec(r"/channel/([^/]+)/messages/([^/]+)\.json", features.MessageAsJson, parts),
         URLSpec(r"/channel/([^/]+)/messages/([^/]+)\.geojson", features.MessageAsGeoJson, parts),
         URLSpec(r"/channel/([^/]+)/messages/([^/]+)\.gpkg", features.MessageAsGeoPackage, parts),
+        URLSpec(r"/channel/([^/]+)/events", Events, parts),
         URLSpec(r"/channel/([^/]+)/ws", ChannelSocket, parts),
     ]
 

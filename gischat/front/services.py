@@ -21,6 +21,8 @@ from gischat.front.channel.recent_messages import MAX_BYTES, RecentMessages
 from gischat.front.channel.room import REPLAYED_BYTES_PER_SECOND, Room
 from gischat.front.close_status import SHUTTING_DOWN
 from gischat.front.connection.client_connection import RESTARTING, ClientConnection
+from gischat.front.connection.event_reader import EventReader
+from gischat.front.connection.event_stream import EventEncoder
 from gischat.front.connection.keepalive import Keepalive
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.gateway import Gateway, OutboxReader
@@ -91,6 +93,7 @@ class Services:
         gauges = Gauges(settings.process_name, self.rooms, self.reasons_not_ready, timings)
         self.read_scheduler = ReadScheduler()
         self.upload_watch = UploadWatch(timings)
+        self._event_encoder = EventEncoder()
         # Those that run as long as the front does.
         self.background_services = (
             self.subscriber,
@@ -147,6 +150,23 @@ class Services:
         )
         room.join(connection, after)
         return connection
+
+    def accept_reader(
+        self, room: Room, stream: IOStream, close: Callable[[int, str], None], after: str | None, address: str
+    ) -> EventReader:
+        """Somebody has come to a room to read; for `after` see `accept_client`."""
+        reader = EventReader(
+            room,
+            stream,
+            close,
+            id=self.dispatcher.new_id(),
+            encoder=self._event_encoder,
+            memory=self.memory_budget,
+            max_unread_bytes=self.settings.max_unread_bytes,
+            address=address,
+        )
+        room.join(reader, after)
+        return reader
 
     async def publish(self, channel: str, message: Message, *, client: str = "", sender: str = "") -> JobResult | None:
         """Says something that comes from no connection; None when its end was not heard of in time.

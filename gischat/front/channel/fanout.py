@@ -5,7 +5,8 @@ socket takes everything at once. Who is there lies in one table, by the very fun
 deliveries a processor's caches forget a connection, and each of its parts that had to be looked at (is it closing? does
 anything wait in its stream?) would have to be fetched from memory again; all that took as long as the kernel does.
 
-Whoever does not take everything, or has something waiting, or is closing, is beside: its own `write` knows what to do.
+Whoever does not take everything, has something waiting, is closing, or reads events is beside: its own `write` knows
+what to do.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,7 @@ class Receiver(Protocol):
     """Somebody in an audience."""
 
     send_now: Send  # one and the same as long as it is there
+    is_event_stream: bool  # it is sent events, not frames: its `write` makes them
     is_ready: bool  # nothing waits for it, and nothing keeps it from being sent to: `send_now` may be used
 
     def write(self, data: bytes) -> None:
@@ -41,7 +43,7 @@ class Fanout:
 
     def add(self, listener: Receiver) -> None:
         """Takes somebody in."""
-        if listener.is_ready:
+        if listener.is_ready and not listener.is_event_stream:
             self._ready[listener.send_now] = listener
         else:
             self._buffered.add(listener)

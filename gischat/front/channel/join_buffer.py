@@ -28,6 +28,7 @@ class Member(Receiver, Protocol):
     id: int
     nickname: str | None  # that it is registered under
     address: str  # that it comes from
+    is_event_stream: bool  # it only reads: it is nobody's company, and no count includes it
     connected_at: int  # when it came, in seconds since the epoch
     is_draining: bool
 

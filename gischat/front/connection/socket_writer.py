@@ -49,6 +49,9 @@ class SocketWriter:
         "send_now",
     )
 
+    is_event_stream = False
+    KEEP_ALIVE = PING
+
     def __init__(
         self,
         stream: IOStream,
@@ -172,7 +175,7 @@ class SocketWriter:
     def ping(self) -> None:
         """Asks whether the client is there: whatever bytes come from it are an answer."""
         is_first = not self.awaiting_pong
-        self.write(PING)
+        self._write(self.KEEP_ALIVE)
         if is_first:
             self._is_ping_deferred = False
             self._start_pong_timer()
@@ -233,8 +236,12 @@ class SocketWriter:
         self.close_status = code, reason
         # Behind all that waits, and beyond the bound for that: it is little, and the last.
         with contextlib.suppress(StreamClosedError):
-            self._stream.write(text_frame(uncompliant(told or reason)))
+            self._stream.write(self._goodbye(uncompliant(told or reason)))
         self._close(code, reason)
+
+    def _goodbye(self, body: bytes) -> bytes:
+        """The last message, as it goes over the wire."""
+        return text_frame(body)
 
     def _stop_writing(self) -> None:
         self._is_closing = True

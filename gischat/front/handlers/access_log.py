@@ -25,8 +25,8 @@ MAX_PATH, MAX_METHOD, MAX_HEADER = 200, 10, 120
 HIDDEN = "***"
 
 ANSWERED = "%(address)s %(method)s %(path)s %(status)d %(bytes)dB %(duration_ms).1fms"
-OPENED = "%(address)s websocket %(path)s opened as connection %(connection)d"
-ENDED = "%(address)s websocket of connection %(connection)d ended by %(by)s with %(code)d after %(seconds).1fs"
+OPENED = "%(address)s %(transport)s %(path)s opened as connection %(connection)d"
+ENDED = "%(address)s %(transport)s of connection %(connection)d ended by %(by)s with %(code)d after %(seconds).1fs"
 
 
 def identify(request: HTTPServerRequest, *, is_vouched_for: bool) -> None:
@@ -82,11 +82,12 @@ def mark_rejected(handler: RequestHandler) -> None:
     setattr(handler.request, REJECTED_STATUSES, True)
 
 
-def log_opened(request: HTTPServerRequest, channel: str, connection: int) -> None:
-    """A websocket is open: from here on its connection's number stands for it."""
+def log_opened(request: HTTPServerRequest, channel: str, connection: int, transport: str = "websocket") -> None:
+    """A websocket, or an event stream, is open: from here on its connection's number stands for it."""
     if access_log.isEnabledFor(logging.INFO):
         fields = {
             "address": request.remote_ip,
+            "transport": transport,
             "path": shown_path(request),
             "connection": connection,
             "channel": channel,
@@ -106,8 +107,9 @@ def log_ended(
     client_code: int | None,
     messages: int,
     bytes_in: int,
+    transport: str = "websocket",
 ) -> None:
-    """A websocket has ended; without a goodbye from either side the code is 1006 (RFC 6455 §7.1.5).
+    """A websocket, or an event stream, has ended; without a goodbye of either side by 1006 (RFC 6455 §7.1.5).
 
     Args:
         goodbye: the code and the reason that we have closed it with, if we have.
@@ -120,6 +122,7 @@ def log_ended(
         code, reason = goodbye or (client_code or 1006, "")
         fields = {
             "address": request.remote_ip,
+            "transport": transport,
             "connection": connection,
             "channel": channel,
             "by": by,

@@ -123,6 +123,7 @@ class FakeMember:
     told: list[str] = field(default_factory=list)  # before it was closed
 
     is_ready = True
+    is_event_stream = False
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
