@@ -23,6 +23,7 @@ class RefusalReason(StrEnum):
     RATE_LIMIT = "rate_limit"  # its connection sends too much
     HEAVY_RATE_LIMIT = "heavy_rate_limit"  # … too many images and layers
     ADDRESS_RATE_LIMIT = "address_rate_limit"  # all of its address together do
+    HOOK_RATE_LIMIT = "hook_rate_limit"  # its hook's key is used too often
     ADDRESS_QUEUE_FULL = "address_queue_full"  # … have too many images and layers waiting
     BANNED = "banned"  # its author's nickname
     FROZEN = "frozen"  # its channel

@@ -11,8 +11,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
-from gischat import redis_url
+from gischat import hook_settings, redis_url
 from gischat.environment import Environment, Invalid, like, one_of, rule, within
+from gischat.hook_settings import Hook, entries
 from gischat.origin import Origin
 from gischat.redis_url import Node
 
@@ -73,6 +74,12 @@ class Settings:
     allowed_origins: tuple[str, ...]  # of pages of other sites; `*` is all
     channel_tokens: tuple[tuple[str, str], ...] = field(repr=False)  # channel, token; a channel may have several
     require_registration: bool
+    # Hooks
+    hooks: tuple[tuple[Hook, str], ...] = field(repr=False)  # each with its key
+    max_hook_messages_per_minute: int  # of one hook, on one front; 0: no limit
+    outgoing_hooks: tuple[tuple[str, str], ...] = field(repr=False)  # channel, address
+    outgoing_hooks_secret: str = field(repr=False)
+    outgoing_hooks_allow_private: bool
     # What is counted
     metrics_token: str = field(repr=False)  # empty: this machine alone may read
     metrics_port: int  # of workers; 0: none
@@ -184,6 +191,11 @@ def _read(env: Environment) -> dict[str, Any]:
         "allowed_origins": _allowed_origins(env),
         "channel_tokens": _channel_tokens(env, channels),
         "require_registration": env.switch("REQUIRE_REGISTRATION", False),
+        "hooks": hook_settings.hooks(env, channels),
+        "max_hook_messages_per_minute": count("MAX_HOOK_MESSAGES_PER_MINUTE", 60, least=0),
+        "outgoing_hooks": hook_settings.outgoing_hooks(env, channels),
+        "outgoing_hooks_secret": env.text("OUTGOING_HOOKS_SECRET", "", _BEARER_TOKEN),
+        "outgoing_hooks_allow_private": env.switch("OUTGOING_HOOKS_ALLOW_PRIVATE", False),
         "metrics_token": env.text("METRICS_TOKEN", "", _BEARER_TOKEN),
         "metrics_port": env.integer("METRICS_PORT", 0, within(0, 65535)),
         "prometheus_multiproc_dir": env.text("PROMETHEUS_MULTIPROC_DIR", ""),
@@ -273,10 +285,10 @@ def _channel_tokens(env: Environment, channels: tuple[str, ...] | None) -> Any:
     """Pairs of a channel and a token. The reasons name no entry but by its place: all of it may be secret."""
 
     def check(text: str) -> None:
-        entries = _entries(text)
-        if not entries:
+        given = entries(text)
+        if not given:
             raise Invalid("There is none in it. Leave the setting out if all channels shall be open.")
-        wrong = [str(place) for place, entry in enumerate(entries, 1) if not _channel_and_token(entry, channels or ())]
+        wrong = [str(place) for place, entry in enumerate(given, 1) if not _channel_and_token(entry, channels or ())]
         if wrong and channels:
             raise Invalid(
                 f"Each is a channel of CHANNELS, a colon and a token, separated by commas or line breaks:"
@@ -284,11 +296,7 @@ def _channel_tokens(env: Environment, channels: tuple[str, ...] | None) -> Any:
             )
 
     text = env.text("CHANNEL_TOKENS", None, check)
-    return tuple(filter(None, (_channel_and_token(entry, channels or ()) for entry in _entries(text or ""))))
-
-
-def _entries(text: str) -> list[str]:
-    return [entry.strip() for entry in re.split(r"[,\n]", text) if entry.strip()]
+    return tuple(filter(None, (_channel_and_token(entry, channels or ()) for entry in entries(text or ""))))
 
 
 def _channel_and_token(entry: str, channels: tuple[str, ...]) -> tuple[str, str] | None:
@@ -319,11 +327,15 @@ def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict
     pairs = {
         "MAX_AUTHOR_LENGTH": ("max_author_length", "min_author_length", "Less than MIN_AUTHOR_LENGTH."),
     }
-    found = _wrong_admin_author(values, wrong) | {
-        name: reason
-        for name, (greater, lesser, reason) in pairs.items()
-        if not wrong.keys() & {greater.upper(), lesser.upper()} and 0 < values[greater] < values[lesser]
-    }
+    found = (
+        hook_settings.contradictions(values, wrong)
+        | _wrong_admin_author(values, wrong)
+        | {
+            name: reason
+            for name, (greater, lesser, reason) in pairs.items()
+            if not wrong.keys() & {greater.upper(), lesser.upper()} and 0 < values[greater] < values[lesser]
+        }
+    )
     if not wrong.keys() & {"PORT", "METRICS_PORT"} and 0 < values["metrics_port"] == values["port"]:
         found["METRICS_PORT"] = "The same as PORT: workers would be given connections that are meant for fronts."
     return found

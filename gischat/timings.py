@@ -63,6 +63,8 @@ class Timings:
     http_look: float = 0.5  # between two looks at who takes too long
     accept_pause: float = 0.5  # when no descriptor is left
     answer_kept: float = 1.0  # that an answer is kept for all who ask, if its front does not hear of what changes it
+    hook: float = 5.0  # that who posts to a hook waits for its messages to be published: GitHub gives up after ten
+    hook_body: float = 60.0  # for a picture that is posted to a hook to come
     publish: float = 15.0  # that a PUT waits for its message to be published
     wrong_token: float = 1.0  # that the answer to a wrong token takes
     wrong_tokens: float = 60.0  # in which an address may show only so many of them

@@ -21,6 +21,7 @@ from gischat.front.handlers.access_log import identify, log_request
 from gischat.front.handlers.base import WEB
 from gischat.front.handlers.cached import CachedReads
 from gischat.front.handlers.events import Events
+from gischat.front.handlers.hooks import PostToHook
 from gischat.front.handlers.map import Map, image_source
 from gischat.front.handlers.metrics import MetricsHandler
 from gischat.front.handlers.websocket import ChannelSocket
@@ -61,6 +62,7 @@ def routes(front: Services) -> list[URLSpec]:
         URLSpec(r"/livez", rest.Alive, parts),
         URLSpec(r"/readyz", rest.Ready, parts),
         URLSpec(r"/metrics", MetricsHandler, parts),
+        URLSpec(r"/hooks/([^/]+)", PostToHook, parts),
         URLSpec(r"/channel/([^/]+)/users", rest.Users, parts),
         URLSpec(r"/channel/([^/]+)/last", rest.Last, parts),
         URLSpec(r"/channel/([^/]+)/text", rest.PutText, parts),

@@ -19,7 +19,7 @@ StackFactory = Callable[..., Stack]
 
 TEMPLATE = "/channel/{channel}/"
 METRICS = "/metrics"
-GETS = [path for path, item in PATHS.items() if "get" in item and not path.endswith("/ws") and path != METRICS]
+GETS = [path for path, item in PATHS.items() if "get" in item and not path.endswith(("/ws", "/events", METRICS))]
 OF_A_CHANNEL = [path for path in GETS if path.startswith(TEMPLATE)]
 OF_A_MESSAGE = [path for path in GETS if "{id}" in path]
 PUT_TEXT = TEMPLATE + "text"

@@ -23,6 +23,7 @@ PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 REJECTED_STATUSES = "was_turned_away"
 MAX_PATH, MAX_METHOD, MAX_HEADER = 200, 10, 120
 HIDDEN = "***"
+HOOK_KEY = re.compile(r"(?<=/hooks/).+")  # whatever stands there: a mistyped key is nearly one
 
 ANSWERED = "%(address)s %(method)s %(path)s %(status)d %(bytes)dB %(duration_ms).1fms"
 OPENED = "%(address)s %(transport)s %(path)s opened as connection %(connection)d"
@@ -149,7 +150,7 @@ def shown_path(request: HTTPServerRequest) -> str:
     A query holds what is secret (`token`), and people's mistakes put into it what should stand elsewhere. So of the
     parameters only those are named that are ours, and only a message's id (`after`) is shown.
     """
-    path = quote(request.path[:MAX_PATH], safe="/%:@!$&'()*+,;=")
+    path = quote(HOOK_KEY.sub(HIDDEN, request.path[:MAX_PATH]), safe="/%:@!$&'()*+,;=")
     return f"{path}?{_shown_query(request.query)}" if request.query else path
 
 
