@@ -10,7 +10,6 @@ import msgspec
 from tornado.httputil import HTTPFile, HTTPInputError, parse_body_arguments
 
 from gischat.errors import Uncompliant
-from gischat.geopackage import WGS_84
 from gischat.hooks import alerts, github, odk, slack
 from gischat.hooks.fields import text
 from gischat.hooks.plain_text import first_line, pieces
@@ -27,6 +26,10 @@ NOT_IN_WGS_84 = (
 )
 TOO_MANY_FILES = "At most {} files may be sent at once."
 
+WGS_84 = (
+    'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563]],PRIMEM["Greenwich",0],'
+    'UNIT["degree",0.0174532925199433],AUTHORITY["EPSG","4326"]]'
+)
 MAX_FILES = 4
 MAX_USERNAME = 32
 DOCUMENTS = (".json", ".geojson")

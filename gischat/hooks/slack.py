@@ -41,5 +41,5 @@ def _block(node: Any, depth: int = 0) -> list[str]:
     for name in ("fields", "elements"):
         inner = [line for one in objects(node, name) for line in _block(one, depth + 1)]
         # A rich text's elements make one line together.
-        found += ["".join(inner)] if text(node, "type") == "rich_text_section" else inner
+        found += [" ".join(inner)] if text(node, "type") == "rich_text_section" else inner
     return found

@@ -177,7 +177,7 @@ async def test_who_does_not_read_is_closed_and_who_says_more_too(
     # Given one reader who takes nothing, and one who asks on
     port = stack.fronts[0].port
     request = f"GET {channel_path(channel, 'events')} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
-    deaf, deaf_writer = await asyncio.open_connection(HOST, port, limit=1024)
+    _, deaf_writer = await asyncio.open_connection(HOST, port, limit=1024)
     deaf_writer.write(request)
     chatty, chatty_writer = await asyncio.open_connection(HOST, port)
     chatty_writer.write(request + b"GET / HTTP/1.1\r\n\r\n")
