@@ -154,9 +154,7 @@ BODIES: list[tuple[str, dict[str, Any], str]] = [
         {
             "type": "submission.create",
             "id": "uuid:1",
-            "data": {
-                "xml": "<?xml version='1.0'?><data xmlns:o='x' id=\"trees\"><o:meta><o:instanceName>Oak</o:instanceName>"
-            },
+            "data": {"xml": "<data xmlns:o='x' id=\"trees\"><o:meta><o:instanceName>Oak</o:instanceName>"},
         },
         "New submission of trees: Oak",
     ),
