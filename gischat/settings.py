@@ -332,11 +332,15 @@ def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict
     pairs = {
         "MAX_AUTHOR_LENGTH": ("max_author_length", "min_author_length", "Less than MIN_AUTHOR_LENGTH."),
     }
-    found = _wrong_admin_author(values, wrong) | bridge_contradictions(values, wrong) | {
-        name: reason
-        for name, (greater, lesser, reason) in pairs.items()
-        if not wrong.keys() & {greater.upper(), lesser.upper()} and 0 < values[greater] < values[lesser]
-    }
+    found = (
+        _wrong_admin_author(values, wrong)
+        | bridge_contradictions(values, wrong)
+        | {
+            name: reason
+            for name, (greater, lesser, reason) in pairs.items()
+            if not wrong.keys() & {greater.upper(), lesser.upper()} and 0 < values[greater] < values[lesser]
+        }
+    )
     if not wrong.keys() & {"PORT", "METRICS_PORT"} and 0 < values["metrics_port"] == values["port"]:
         found["METRICS_PORT"] = "The same as PORT: workers would be given connections that are meant for fronts."
     return found

@@ -23,7 +23,7 @@ class Backoff:
 
     def next(self, at_least: float | None = None) -> float:
         """Seconds to wait after one more failure; not less than what the other side asked for."""
-        bound = min(self._first * 2 ** min(self.failures, 30), self._longest)
+        bound: float = min(self._first * 2 ** min(self.failures, 30), self._longest)
         self.failures += 1
         # Never at once: a half of it is certain.
         return max(at_least or 0.0, bound / 2) + bound / 2 * self._draw()

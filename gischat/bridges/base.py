@@ -26,6 +26,7 @@ from gischat.bridges.errors import Delayed, Rejected, Stopped
 from gischat.bridges.participant import REDIS_FAULTS, STREAM_START, Participant, sort_key
 from gischat.bridges.people import People, Person
 from gischat.bridges.store import BridgeStore, Link, Position
+from gischat.bridges.texts import MAX_PARTS
 from gischat.broker.entries import Outcome, Publication
 from gischat.broker.log_throttle import LogThrottle, described
 from gischat.broker.outbox import Entry
@@ -43,6 +44,7 @@ T = TypeVar("T")
 
 SHARED_TYPES = frozenset({"text", "image", "geojson", "crs", "bbox", "position", "model", "script"})
 COMING_AND_GOING = frozenset({"newcomer", "exiter"})
+MAX_EVENT_PARTS = MAX_PARTS + 2  # messages that an event can become: a file, a position, and its text
 PAGE = 20  # entries of an outbox that are read at a time: a picture may have megabytes
 NAMESPACE = uuid.UUID("0a3ee5d2-7c35-5d0c-9a55-6b1f8cf4d4a7")  # of the ids that are made of events' (RFC 9562 §5.5)
 TELLING_SECONDS = 60.0  # between two times that the same person is told the same
@@ -80,6 +82,7 @@ class Bridge(ABC):
         self.stop = asyncio.Event()
         self._parser = MessageParser(settings)
         self._missed = dict.fromkeys(channels, 0)
+        self._positions: dict[str, Position] = {}  # in the outboxes, by channel
         self._trouble = LogThrottle(f"the {self.kind} bridge cannot go on", timings, patience=0.0)
         self._up = metrics.BRIDGE_UP.labels(self.kind)
         participant.on_restore = lambda channel: self.people[channel].restore()
@@ -193,6 +196,10 @@ class Bridge(ABC):
     async def run(self, stop: asyncio.Event) -> None:
         """Passes messages on until it is told to stop; then ends what it has in hand, and lets its people go."""
         self._up.set(0)
+        try:
+            await self.attempt(self._load)
+        except Stopped:
+            return
         loops = [self._receive(), self._let_go(), *(self._relay(channel) for channel in self.channels)]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._until_stopped(loop)) for loop in loops]
@@ -210,14 +217,15 @@ class Bridge(ABC):
             await loop
 
     async def _receive(self) -> None:
-        await self.attempt(self._load)
         await self.attempt(self.connect)
+        log.info("the %s bridge is there", self.kind)
         while not self.stop.is_set():
             await self.attempt(self.receive)
 
     async def _load(self) -> None:
-        for links in self.links.values():
+        for channel, links in self.links.items():
             await links.load()
+            self._positions[channel] = await self._find_position(channel)
 
     async def _let_go(self) -> None:
         while True:
@@ -226,23 +234,22 @@ class Bridge(ABC):
                 await people.leave_silent()
 
     async def _relay(self, channel: str) -> None:
-        position = await self.attempt(lambda: self._find_position(channel))
         news = self.participant.news[channel]
         while not self.stop.is_set():
             news.clear()
-            entries = await self.attempt(lambda at=position: self._read(channel, at))  # type: ignore[misc]
+            entries = await self.attempt(lambda: self._read(channel))
             for entry in entries:
-                self._missed[channel] += max(entry.publication.offset - position.offset - 1, 0)
+                self._missed[channel] += max(entry.publication.offset - self._positions[channel].offset - 1, 0)
                 await self._relay_one(channel, entry)
-                position = Position(entry.id, entry.publication.offset)
+                self._positions[channel] = Position(entry.id, entry.publication.offset)
                 if self.stop.is_set():
                     break
             if entries:
-                await self.attempt(lambda at=position: self.store.save_channel_position(channel, at))  # type: ignore[misc]
+                await self.attempt(lambda: self.store.save_channel_position(channel, self._positions[channel]))
             else:
                 with contextlib.suppress(TimeoutError):
                     await self.until_stopped(asyncio.wait_for(news.wait(), self.timings.outbox_read))
-                position = await self.attempt(lambda at=position: self._rewound(channel, at))  # type: ignore[misc]
+                await self.attempt(lambda: self._rewind(channel))
 
     async def _find_position(self, channel: str) -> Position:
         """Where an earlier process was; at first, the end: what was said before is not passed on."""
@@ -253,14 +260,14 @@ class Bridge(ABC):
             await self.store.save_channel_position(channel, position)
         return position
 
-    async def _rewound(self, channel: str, position: Position) -> Position:
-        """The position; the outbox's beginning, where all that Redis has comes before it: it is another Redis."""
+    async def _rewind(self, channel: str) -> None:
+        """Begins at the outbox's beginning, where all that Redis has comes before our place: it is another Redis."""
         newest = await self.participant.broker.outbox.last_entry(channel)
-        is_behind = newest is not None and sort_key(newest.id) < sort_key(position.entry)
-        return Position(STREAM_START, newest.publication.offset) if newest and is_behind else position
+        if newest is not None and sort_key(newest.id) < sort_key(self._positions[channel].entry):
+            self._positions[channel] = Position(STREAM_START, newest.publication.offset)
 
-    async def _read(self, channel: str, position: Position) -> list[Entry]:
-        return await self.participant.broker.outbox.entries_after(channel, position.entry, PAGE)
+    async def _read(self, channel: str) -> list[Entry]:
+        return await self.participant.broker.outbox.entries_after(channel, self._positions[channel].entry, PAGE)
 
     async def _relay_one(self, channel: str, entry: Entry) -> None:
         publication = entry.publication
@@ -365,9 +372,6 @@ class Bridge(ABC):
 
     def _count(self, direction: str, outcome: str) -> None:
         metrics.BRIDGE_MESSAGES.labels(self.kind, direction, outcome).inc()
-
-
-MAX_EVENT_PARTS = 10
 
 
 def _published_id(result: JobResult) -> str:

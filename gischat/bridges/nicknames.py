@@ -12,9 +12,9 @@ DIGEST_LENGTHS = (4, 8)  # of hexadecimal digits that tell two people apart whos
 def candidates(person: str, *, shortest: int, longest: int) -> Iterator[str]:
     """The nicknames that somebody may bear, the best first; the later ones are for when that is taken.
 
-    `alice:example.org` is `alice-example-org`. The server stays in it: anybody may call himself alice on a server of his
-    own. Where letters had to be left out or cut off, or capitals matter, two people could be called the same: then a
-    digest of the whole identity follows, as it does in the later ones.
+    `alice:example.org` is `alice-example-org`. The server stays in it: anybody may be alice on a server of their own.
+    Where letters had to be left out or cut off, or capitals matter, two people could be called the same: then a digest
+    of the whole identity follows, as it does in the later ones.
 
     Args:
         person: what the other chat knows somebody by, and nobody else.

@@ -69,7 +69,9 @@ class Participant:
         self.dispatcher = Dispatcher(self.broker, settings, timings)
         self.bans = dict.fromkeys(channels, Bans())
         self.news = {channel: asyncio.Event() for channel in channels}  # set when something was published
-        self.on_restore: Callable[[str], None] = lambda _: None  # nicknames and counts of a channel are to be told again
+        self.on_restore: Callable[[str], None] = lambda _: (
+            None
+        )  # nicknames and counts of a channel are to be told again
         self._reserved = settings.admin_author if settings.admin_token else ""
         self._readers = readers
         self._timings = timings

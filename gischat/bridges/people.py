@@ -127,7 +127,7 @@ class People:
         self._tell_count()
 
     async def _register(self, id: str) -> Person:
-        """Tries the nicknames that somebody may bear; without one that is free the last of them is borne unregistered."""
+        """Tries the nicknames that somebody may bear; without a free one the last of them is borne unregistered."""
         dispatcher = self._participant.dispatcher
         job_queue = dispatcher.open(self.channel, sender=f"{self._participant.kind}:{digest_of(id)}")
         nickname = ""

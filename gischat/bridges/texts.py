@@ -81,5 +81,3 @@ class _Reader(HTMLParser):
     def handle_data(self, data: str) -> None:
         if not self._dropped:
             self.parts.append(data)
-
-

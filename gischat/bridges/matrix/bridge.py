@@ -40,7 +40,12 @@ class MatrixBridge(Bridge):
     kind = "matrix"
 
     def __init__(
-        self, rooms: Mapping[str, str], client: MatrixClient, participant: Participant, settings: Settings, timings: Timings
+        self,
+        rooms: Mapping[str, str],
+        client: MatrixClient,
+        participant: Participant,
+        settings: Settings,
+        timings: Timings,
     ) -> None:
         """
         Args:
@@ -258,9 +263,7 @@ class MatrixPing(Bridge):
 
     kind = "ping"
 
-    def __init__(
-        self, client: MatrixClient, participant: Participant, settings: Settings, timings: Timings
-    ) -> None:
+    def __init__(self, client: MatrixClient, participant: Participant, settings: Settings, timings: Timings) -> None:
         super().__init__(settings.channels, participant, settings, timings)
         self._client = client
         self._room = ""

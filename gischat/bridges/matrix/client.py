@@ -39,10 +39,6 @@ class MatrixClient:
         self._api = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_ANSWER_BYTES)
         self._files = SimpleAsyncHTTPClient(force_instance=True, max_body_size=max(max_file_bytes, 1), max_clients=4)
 
-    def close(self) -> None:
-        self._api.close()
-        self._files.close()
-
     async def whoami(self) -> str:
         """The account's user id."""
         return _text(await self._call("GET", f"{CLIENT}/account/whoami"), "user_id")
@@ -66,8 +62,8 @@ class MatrixClient:
         query = {"filter": json.dumps(only_messages), "timeout": int(wait * 1000) if since else 0}
         if since:
             query["since"] = since
-        timeout = self._timings.bridge_answer + wait
-        return await self._call("GET", f"{CLIENT}/sync?{urlencode(query)}", timeout=timeout)
+        seconds = self._timings.bridge_answer + wait
+        return await self._call("GET", f"{CLIENT}/sync?{urlencode(query)}", seconds=seconds)
 
     async def messages_before(self, room: str, token: str, until: str) -> dict[str, Any]:
         """A page of a room's events, newest first, from one token back to another."""
@@ -94,7 +90,7 @@ class MatrixClient:
             f"/_matrix/media/v3/upload?{urlencode({'filename': name})}",
             body=file,
             content_type=content_type,
-            timeout=self._timings.bridge_file,
+            seconds=self._timings.bridge_file,
         )
         return _text(_parsed(response), "content_uri")
 
@@ -115,7 +111,7 @@ class MatrixClient:
         return response.body
 
     async def _download(self, path: str) -> HTTPResponse:
-        return await self._fetch(self._files, "GET", path, timeout=self._timings.bridge_file)
+        return await self._fetch(self._files, "GET", path, seconds=self._timings.bridge_file)
 
     async def _call(
         self,
@@ -123,13 +119,13 @@ class MatrixClient:
         path: str,
         content: Mapping[str, Any] | None = None,
         *,
-        timeout: float | None = None,
+        seconds: float | None = None,
         of_room: bool = False,
     ) -> dict[str, Any]:
         body = None if content is None else msgspec.json.encode(content)
-        timeout = timeout or self._timings.bridge_answer
+        seconds = seconds or self._timings.bridge_answer
         return _parsed(
-            await self._fetch(self._api, method, path, body=body, content_type=JSON, timeout=timeout, of_room=of_room)
+            await self._fetch(self._api, method, path, body=body, content_type=JSON, seconds=seconds, of_room=of_room)
         )
 
     async def _fetch(
@@ -138,7 +134,7 @@ class MatrixClient:
         method: str,
         path: str,
         *,
-        timeout: float,
+        seconds: float,
         body: bytes | None = None,
         content_type: str = "",
         of_room: bool = False,
@@ -152,7 +148,7 @@ class MatrixClient:
             headers=headers,
             body=body,
             connect_timeout=self._timings.bridge_answer,
-            request_timeout=timeout,
+            request_timeout=seconds,
             follow_redirects=False,
             decompress_response=False,  # or a small answer could become a large one
         )

@@ -103,7 +103,9 @@ def _geojson(message: Mapping[str, Any], _: object) -> Outgoing:
         authority, _, code = message["crs_authid"].partition(":")
         urn = f"urn:ogc:def:crs:{authority}::{code}"
         document["crs"] = {"type": "name", "properties": {"name": urn}}
-    return _file(message, words, f"{message['layer_name']}.geojson", msgspec.json.encode(document), "application/geo+json")
+    return _file(
+        message, words, f"{message['layer_name']}.geojson", msgspec.json.encode(document), "application/geo+json"
+    )
 
 
 def _crs(message: Mapping[str, Any], _: object) -> Outgoing:
@@ -120,9 +122,7 @@ def _bbox(message: Mapping[str, Any], place: tuple[float, float, float, float] |
     return _located(message, f"a map extent, {sides} ({_crs_name(message)})", place)
 
 
-def _located(
-    message: Mapping[str, Any], words: str, place: tuple[float, float, float, float] | None
-) -> Outgoing:
+def _located(message: Mapping[str, Any], words: str, place: tuple[float, float, float, float] | None) -> Outgoing:
     said = _said(message["author"], words)
     if place is None:
         return Outgoing(said)
