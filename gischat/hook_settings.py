@@ -72,6 +72,8 @@ def _list(
     env: Environment, name: str, parse: Callable[[str], T | None], form: str, channels: tuple[str, ...] | None
 ) -> tuple[T, ...] | None:
     def check(text: str) -> None:
+        if text and not entries(text):
+            raise Invalid("There is none in it. Leave the setting out if there shall be none.")
         wrong = [str(place) for place, entry in enumerate(entries(text), 1) if parse(entry) is None]
         if wrong and channels:  # else it is those that are wrong
             raise Invalid(f"{form}: number {', '.join(wrong)} is not.")

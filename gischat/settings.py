@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from gischat import hook_settings, redis_url
+from gischat.bridge_settings import contradictions as bridge_contradictions
+from gischat.bridge_settings import read as read_bridges
 from gischat.environment import Environment, Invalid, like, one_of, rule, within
 from gischat.hook_settings import Hook, entries
 from gischat.origin import Origin
@@ -115,7 +117,17 @@ class Settings:
     # One job of the heavy lane
     job_seconds: float  # of processor time; by the clock, see `worker.sandbox`
     job_memory: int  # bytes of address space
+    # Bridges to other chats
+    matrix_bridges: tuple[tuple[str, str], ...]  # channel, room; each at most once
+    matrix_homeserver: str
+    matrix_token: str = field(repr=False)
+    matrix_notices: bool  # who joins and leaves a channel is told
+    matrix_ping_message_prefix: str
+    matrix_ping_homeserver: str
+    matrix_ping_roomid: str
+    matrix_ping_token: str = field(repr=False)
     # What the supervisor runs
+    bridges: int  # 0 or 1
     fronts: int
     light_workers: int
     heavy_workers: int
@@ -193,7 +205,6 @@ def _read(env: Environment) -> dict[str, Any]:
         "require_registration": env.switch("REQUIRE_REGISTRATION", False),
         "hooks": hook_settings.hooks(env, channels),
         "max_hook_messages_per_minute": count("MAX_HOOK_MESSAGES_PER_MINUTE", 60, least=0),
-        "outgoing_hooks": hook_settings.outgoing_hooks(env, channels),
         "outgoing_hooks_secret": env.text("OUTGOING_HOOKS_SECRET", "", _BEARER_TOKEN),
         "outgoing_hooks_allow_private": env.switch("OUTGOING_HOOKS_ALLOW_PRIVATE", False),
         "metrics_token": env.text("METRICS_TOKEN", "", _BEARER_TOKEN),
@@ -224,6 +235,7 @@ def _read(env: Environment) -> dict[str, Any]:
         "max_outbox_age": count("MAX_OUTBOX_AGE", 600),
         "job_seconds": seconds("JOB_SECONDS", 10),
         "job_memory": count("JOB_MEMORY", 2 * 2**30, least=2**28),
+        **read_bridges(env, channels or ()),
         "fronts": env.integer("FRONTS", env.integer("NB_UVICORN_WORKERS", 1, within(0)), within(0)),
         "light_workers": count("LIGHT_WORKERS", 1, least=0),
         "heavy_workers": count("HEAVY_WORKERS", 1, least=0),
@@ -328,8 +340,9 @@ def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict
         "MAX_AUTHOR_LENGTH": ("max_author_length", "min_author_length", "Less than MIN_AUTHOR_LENGTH."),
     }
     found = (
-        hook_settings.contradictions(values, wrong)
-        | _wrong_admin_author(values, wrong)
+        _wrong_admin_author(values, wrong)
+        | bridge_contradictions(values, wrong)
+        | hook_settings.contradictions(values, wrong)
         | {
             name: reason
             for name, (greater, lesser, reason) in pairs.items()

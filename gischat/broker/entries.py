@@ -35,6 +35,8 @@ class Source(NamedTuple):
         return cls(front, int(connection), int(number))
 
 
+OPERATOR = Source("operator", 0, 0)  # of a message that an operator sends on its way again: no front has this name
+
 # Jobs of the fronts themselves, beside those that carry a client's message and bear its type.
 COUNT = "count"  # so many connections of a front are in the channel now
 LEAVE = "leave"  # a connection has ended

@@ -13,6 +13,7 @@ from gischat.errors import Uncompliant
 from gischat.hooks import alerts, github, odk, slack
 from gischat.hooks.fields import text
 from gischat.hooks.plain_text import first_line, pieces
+from gischat.protocol.places import WGS_84_WKT
 
 NO_TEXT = (
     'There is nothing to say in this. Send {"text": "…"}, or what GitHub, Grafana, Alertmanager, ODK Central, '
@@ -20,17 +21,7 @@ NO_TEXT = (
 )
 NOT_JSON = 'This is not JSON: send an object such as {"text": "…"}.'
 NOT_A_FORM = "This form cannot be read."
-NOT_IN_WGS_84 = (
-    "The coordinates of this GeoJSON are in another CRS, and it does not hold its definition: save it in WGS 84 "
-    "(EPSG:4326), as RFC 7946 §4 demands."
-)
-TOO_MANY_FILES = "At most {} files may be sent at once."
-
-WGS_84 = (
-    'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563]],PRIMEM["Greenwich",0],'
-    'UNIT["degree",0.0174532925199433],AUTHORITY["EPSG","4326"]]'
-)
-MAX_FILES = 4
+NOT_IN_MAX_FILES = 4
 MAX_USERNAME = 32
 DOCUMENTS = (".json", ".geojson")
 CRS_84 = ("CRS84", ":4326")  # what the names of WGS 84 end in
@@ -142,7 +133,7 @@ def _file(file: HTTPFile) -> dict[str, Any]:
     path = PurePath(file.filename)
     if path.suffix.lower() in DOCUMENTS or "json" in file.content_type:
         _check_crs(file.body)
-        layer = {"layer_name": path.stem or "layer", "crs_wkt": WGS_84, "crs_authid": "EPSG:4326"}
+        layer = {"layer_name": path.stem or "layer", "crs_wkt": WGS_84_WKT, "crs_authid": "EPSG:4326"}
         return {"type": "geojson", **layer, "geojson": msgspec.Raw(file.body)}
     return {"type": "image", "image_data": base64.b64encode(file.body).decode()}
 

@@ -45,7 +45,8 @@ class HookLetters:
         self._keys = {name: ChannelKeys(settings.instance_id, name).bridge(KIND, "dead") for name in settings.channels}
 
     async def add(self, channel: str, url: str, type: str, reason: str, body: bytes) -> None:
-        key, values = self._keys[channel], (target_of(url), type, reason, body)
+        key = self._keys[channel]
+        values: tuple[str | bytes, ...] = (target_of(url), type, reason, body)
         fields = [part for pair in zip(FIELDS, values, strict=True) for part in pair]
         await self._redis.call("XADD", key, "MAXLEN", MAX_LETTERS, "*", *fields, key=key)
         await self._redis.call("EXPIRE", key, int(self._timings.dead_letters), key=key)

@@ -93,9 +93,9 @@ class _Hook:
             entries = await self._redis(lambda at=position: self._outbox.entries_after(self._channel, at.entry, PAGE))  # type: ignore[misc]
             for entry in entries:
                 self._count("missed", max(entry.publication.offset - position.offset - 1, 0))
-                if entry.publication.is_broadcast and entry.publication.type not in NOT_SAID:
-                    if not await self._post(entry, stop):
-                        return
+                is_said = entry.publication.is_broadcast and entry.publication.type not in NOT_SAID
+                if is_said and not await self._post(entry, stop):
+                    return
                 position = Position(entry.id, entry.publication.offset)
                 await self._redis(lambda at=position: self._store.save_channel_position(self._channel, at))  # type: ignore[misc]
             if not entries:

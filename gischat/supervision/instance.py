@@ -90,6 +90,7 @@ class Instance:
             "HOST": settings.host,
             "PORT": str(settings.port),
             "FRONTS": str(settings.fronts),
+            "BRIDGES": str(settings.bridges),
             "LIGHT_WORKERS": str(settings.light_workers),
             "HEAVY_WORKERS": str(settings.heavy_workers),
             "HEAVY_STOP_SECONDS": str(math.ceil(settings.job_seconds) + WORKERS_STOP_MARGIN),

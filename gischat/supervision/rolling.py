@@ -23,7 +23,7 @@ from supervisor.supervisorctl import ControllerPluginBase
 from gischat.supervision.health import lacking
 from gischat.supervision.scaling import POLL_SECONDS, Group
 
-ORDER = ("heavy", "light", "fronts")
+ORDER = ("heavy", "light", "bridges", "fronts")
 READY_SECONDS = 60
 FALLEN = (ProcessStates.BACKOFF, *STOPPED_STATES)
 MAX_NOTICE_BYTES = 4096

@@ -15,7 +15,7 @@ from gischat.settings import variables
 from gischat.supervision.instance import FILE_NAMES, read_file
 
 # A group's name, and the setting that says how many of it run.
-SETTINGS = {"fronts": "FRONTS", "light": "LIGHT_WORKERS", "heavy": "HEAVY_WORKERS"}
+SETTINGS = {"fronts": "FRONTS", "light": "LIGHT_WORKERS", "heavy": "HEAVY_WORKERS", "bridges": "BRIDGES"}
 
 # What cannot change while everything runs: where it is, what it runs, where its logs go.
 FIXED = frozenset(

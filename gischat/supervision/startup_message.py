@@ -43,6 +43,7 @@ def _headline(settings: Settings) -> str:
         _counted(settings.fronts, "front"),
         _counted(settings.light_workers, "light worker"),
         _counted(settings.heavy_workers, "heavy worker"),
+        *([_counted(settings.bridges, "bridge")] if settings.bridges else []),
     ]
     return f"{where} — {', '.join(numbers)} (Ctrl-C stops)"
 
