@@ -21,7 +21,13 @@ NO_TEXT = (
 )
 NOT_JSON = 'This is not JSON: send an object such as {"text": "…"}.'
 NOT_A_FORM = "This form cannot be read."
-NOT_IN_MAX_FILES = 4
+NOT_IN_WGS_84 = (
+    "The coordinates of this GeoJSON are in another CRS, and it does not hold its definition: save it in WGS 84 "
+    "(EPSG:4326), as RFC 7946 §4 demands."
+)
+TOO_MANY_FILES = "At most {} files may be sent at once."
+
+MAX_FILES = 4
 MAX_USERNAME = 32
 DOCUMENTS = (".json", ".geojson")
 CRS_84 = ("CRS84", ":4326")  # what the names of WGS 84 end in
