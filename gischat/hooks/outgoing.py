@@ -84,11 +84,13 @@ class _Hook:
         self._store = BridgeStore(settings.instance_id, f"{KIND}:{target_of(url)}", participant.redis)
         self._timings = timings
         self._max_age = RETAINED * settings.max_outbox_age
-        host = urlsplit(url).hostname
-        self._trouble = LogThrottle(f"what is said in {channel} cannot be posted to {host}", timings, patience=0.0)
+        self._host = urlsplit(url).hostname  # the rest may be secret
+        words = f"what is said in {channel} cannot be posted to {self._host}"
+        self._trouble = LogThrottle(words, timings, patience=0.0)
 
     async def run(self, stop: asyncio.Event) -> None:
         position = await self._redis(self._find_position)
+        log.info("what is said is posted to %s from now on", self._host, extra={"channel": self._channel})
         while not stop.is_set():
             entries = await self._redis(lambda at=position: self._outbox.entries_after(self._channel, at.entry, PAGE))  # type: ignore[misc]
             for entry in entries:
