@@ -10,7 +10,6 @@ from tornado.web import HTTPError, stream_request_body
 
 from gischat.errors import RefusalReason, Unavailable, Uncompliant
 from gischat.front.auth.client_address import address_key
-from gischat.front.dispatch.job_result import JobResult
 from gischat.front.handlers.rest import REFUSAL_STATUS, JsonHandler, details, refuse
 from gischat.front.limits.connection_limit import Rejection
 from gischat.front.limits.rate_limit import UNIT_BYTES, RateLimitExceeded
@@ -87,7 +86,10 @@ class PostToHook(JsonHandler):
             self.answer({"detail": details(error)}, 422)
             return
         self.front.hooks.charge(self._hook, len(messages) - 1 + self._size // UNIT_BYTES)
-        publishing = asyncio.create_task(self._publish(self._hook, messages))
+        hook, client = self._hook, address_key(self.address)
+        publishing = asyncio.create_task(
+            self.front.publish_all(hook.channel, messages, client=client, sender=f"hook/{hook.name}")
+        )
         publishing.add_done_callback(self.front.publishing.discard)
         self.front.publishing.add(publishing)
         await asyncio.wait([publishing], timeout=self.front.timings.hook)
@@ -117,16 +119,12 @@ class PostToHook(JsonHandler):
             self.front.rooms[hook.channel].bans.check(message)
         return messages
 
-    async def _publish(self, hook: Hook, messages: list[Message]) -> list[JobResult]:
-        client = address_key(self.address)
-        return await self.front.publish_all(hook.channel, messages, client=client, sender=f"hook/{hook.name}")
-
-    def _refuse(self, ending: JobResult, published: int) -> None:
+    def _refuse(self, ending: Any, published: int) -> None:
         reason = msgspec.json.decode(ending.body)["reason"]
         rest = f" {published} of its messages were published." if published else ""
         self.answer({"detail": reason + rest}, STATUS.get(ending.refusal_reason, 503))
 
-    def _log_late(self, publishing: "asyncio.Task[list[JobResult]]") -> None:
+    def _log_late(self, publishing: "asyncio.Task[Any]") -> None:
         """Whoever posted this believes that it will be published, and cannot be told that it was not."""
         causes = {str(ending.refusal_reason) for ending in publishing.result() if ending.is_refusal}
         if causes:
