@@ -142,8 +142,8 @@ async def test_what_is_wrong_is_refused_in_words(post: Post, listener: Listen, t
         405: (KEYS["grafana"],),
         413: (KEYS["grafana"], "--form", f"a=@{tmp_path}/huge;filename=huge.png"),
     }
-    for status, (key, *arguments) in refused.items():
-        answer = await post(key, *arguments)
+    for status, (key, *given) in refused.items():
+        answer = await post(key, *given)
         assert (answer.status, list(answer.body)) == (status, ["detail"]), answer
     # … and read to its end where nobody waits for the word to go on
     answer = await post(KEYS["grafana"], "--header", "Expect:", "--data-binary", f"@{tmp_path}/huge")

@@ -83,7 +83,7 @@ async def test_each_address_gets_all_in_order_whatever_dies(
 
         # Then each has all, in order; what was on its way when it was killed may come twice, with the same id
         for path in (fast, slow):
-            await until(lambda path=path: said[-1] in [one.text for one in receiver.received if one.path == path])  # type: ignore[misc]
+            await until(lambda path=path: said[-1] in [one.text for one in receiver.received if one.path == path])
             texts = [one.text for one in receiver.received if one.path == path]
             assert list(dict.fromkeys(texts)) == said
             assert len(texts) <= len(said) + 1
@@ -149,6 +149,6 @@ async def letters(stack: Stack, *act: str, fails: bool = False) -> str:
     """What `gischat dead-letters --hooks` says."""
     command = [sys.executable, "-m", "gischat", "dead-letters", "--hooks", *act]
     given = {"env": _environment(stack.settings), "cwd": ROOT, "capture_output": True, "text": True}
-    ran = await asyncio.to_thread(subprocess.run, command, **given)  # type: ignore[call-overload]
+    ran = await asyncio.to_thread(subprocess.run, command, **given)
     assert ran.returncode == int(fails), ran.stderr
     return ran.stderr if fails else ran.stdout
