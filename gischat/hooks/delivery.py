@@ -6,6 +6,7 @@ time (DNS rebinding) gains nothing. Redirects are not followed, a proxy of the e
 
 import hashlib
 import hmac
+import re
 import socket
 import time
 from email.utils import parsedate_to_datetime
@@ -28,6 +29,7 @@ ID, TIMESTAMP, SIGNATURE = "X-Gischat-Id", "X-Gischat-Timestamp", "X-Gischat-Sig
 MAX_ANSWER = 2**20  # bytes of an answer, which are dropped as they come
 MAX_HEADERS = 2**14
 PASSING = frozenset({408, 425, 429})  # of the statuses that say that the request is wrong: these pass
+_STATUS = re.compile(r"\AHTTP/1\.[01] ([1-5]\d\d)\b")
 NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1: the last four bytes are an IPv4 address
 
 
@@ -108,13 +110,16 @@ class Delivery:
             follow_redirects=False,
             decompress_response=False,
             streaming_callback=lambda _: None,
+            header_callback=lambda line: statuses.extend(map(int, _STATUS.findall(line))),
         )
-        host = urlsplit(url).hostname
+        host, statuses = urlsplit(url).hostname, list[int]()
         try:
             answer = await self._client.fetch(request, raise_error=False)
         except Rejected:
             raise
         except Exception as error:  # of the network, of TLS, of an answer that is none: whatever it is, it was no yes
+            if statuses and 200 <= statuses[-1] < 300:
+                return  # it has taken it, whatever was wrong with the rest of its answer
             # Not its text, which may hold the address.
             raise Delayed(Trouble.UNREACHABLE, f"{host} does not answer ({type(error).__name__})") from None
         _check(answer, f"{host} answers {answer.code}")

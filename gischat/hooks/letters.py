@@ -15,7 +15,8 @@ from gischat.settings import Settings
 from gischat.timings import Timings
 
 KIND = "hooks"
-MAX_LETTERS = 1000  # of a channel; beyond, the oldest go
+MAX_LETTERS = 500  # of a channel; beyond, the oldest go
+PAGE = 20  # that are read at a time: a picture may have megabytes
 FIELDS = ("target", "type", "reason", "body")
 
 
@@ -55,11 +56,10 @@ class HookLetters:
         """By channel, oldest first."""
         letters = []
         for channel, key in self._keys.items():
-            for place, fields in await self._redis.call("XRANGE", key, "-", "+", key=key):
-                target, type, reason, body = fields[1::2]
-                letters.append(
-                    HookLetter(channel, place.decode(), target.decode(), type.decode(), reason.decode(), body)
-                )
+            start = "-"
+            while page := await self._redis.call("XRANGE", key, start, "+", "COUNT", PAGE, key=key):
+                letters += [_letter(channel, place, fields) for place, fields in page]
+                start = "(" + letters[-1].place
         return letters
 
     async def find(self, place: str) -> HookLetter:
@@ -94,6 +94,11 @@ class HookLetters:
     async def delete(self, letter: HookLetter) -> bool:
         key = self._keys[letter.channel]
         return bool(await self._redis.call("XDEL", key, letter.place, key=key))
+
+
+def _letter(channel: str, place: bytes, fields: Sequence[bytes]) -> HookLetter:
+    target, type, reason, body = fields[1::2]
+    return HookLetter(channel, place.decode(), target.decode(), type.decode(), reason.decode(), body)
 
 
 def target_of(url: str) -> str:

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 UNKNOWN = "There is no hook with this key. Ask the people who run the chat for the right address."
 TOO_LARGE = "This is too large: at most {:.0f} MB can be posted here. Nothing of it was sent."
+MAX_TEXT_BODY = 2**22  # bytes of what is no form with files: GitHub lists every file of a push
 DROPPED = 8  # times the largest body are read and dropped, so that who sends it reads why; beyond, it is cut off
 
 STATUS = REFUSAL_STATUS | {RefusalReason.UNPROCESSABLE: 422}
@@ -38,6 +39,8 @@ class PostToHook(JsonHandler):
         super().initialize(front)
         self._chunks: list[bytes] = []
         self._size = 0
+        is_form = self.request.headers.get("Content-Type", "").startswith("multipart/")
+        self._max_size = front.settings.max_frame_size if is_form else MAX_TEXT_BODY
 
     def prepare(self) -> None:
         super().prepare()
@@ -65,10 +68,10 @@ class PostToHook(JsonHandler):
             self._check_size(self._size)
 
     def _check_size(self, size: int) -> None:
-        if size > self.settings_.max_frame_size:
+        if size > self._max_size:
             self._chunks.clear()
             self._count(RefusalReason.TOO_LARGE)
-            self.answer({"detail": TOO_LARGE.format(self.settings_.max_frame_size / 1e6)}, 413)
+            self.answer({"detail": TOO_LARGE.format(self._max_size / 1e6)}, 413)
 
     async def post(self, _: str) -> None:
         try:
