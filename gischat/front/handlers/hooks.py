@@ -74,6 +74,8 @@ class PostToHook(JsonHandler):
             self.answer({"detail": TOO_LARGE.format(self._max_size / 1e6)}, 413)
 
     async def post(self, _: str) -> None:
+        if self._finished:
+            return  # what came was too large
         try:
             messages = self._messages(self._hook)
         except RateLimitExceeded as error:
