@@ -59,23 +59,24 @@ class PostToHook(JsonHandler):
         connection.set_max_body_size(DROPPED * self.settings_.max_frame_size)
         connection.set_body_timeout(self.front.timings.hook_body)
         length = self.request.headers.get("Content-Length", "")
-        self._check_size(int(length) if length.isdecimal() else 0)
+        if length.isdecimal() and int(length) > self._max_size:
+            self._refuse_size()
 
     def data_received(self, chunk: bytes) -> None:
-        if not self._finished:
+        self._size += len(chunk)
+        if self._size <= self._max_size:
             self._chunks.append(chunk)
-            self._size += len(chunk)
-            self._check_size(self._size)
-
-    def _check_size(self, size: int) -> None:
-        if size > self._max_size:
+        else:
             self._chunks.clear()
-            self._count(RefusalReason.TOO_LARGE)
-            self.answer({"detail": TOO_LARGE.format(self._max_size / 1e6)}, 413)
+
+    def _refuse_size(self) -> None:
+        self._count(RefusalReason.TOO_LARGE)
+        self.answer({"detail": TOO_LARGE.format(self._max_size / 1e6)}, 413)
 
     async def post(self, _: str) -> None:
-        if self._finished:
-            return  # what came was too large
+        if self._size > self._max_size:  # its length was not told before
+            self._refuse_size()
+            return
         try:
             messages = self._messages(self._hook)
         except RateLimitExceeded as error:
