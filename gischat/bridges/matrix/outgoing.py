@@ -96,7 +96,8 @@ def _image(message: Mapping[str, Any], _: object) -> Outgoing:
 def _geojson(message: Mapping[str, Any], _: object) -> Outgoing:
     features = message["geojson"].get("features") or ()
     crs = message["crs_authid"] or "its own CRS"
-    words = f"the layer {message['layer_name']} ({len(features)} features, {crs})"
+    number = f"{len(features)} feature{'' if len(features) == 1 else 's'}"
+    words = f"the layer {message['layer_name']} ({number}, {crs})"
     document = {**message["geojson"]}
     if message["crs_authid"] and message["crs_authid"] != "EPSG:4326":
         # What GDAL reads, and RFC 7946 has no more (§4): without it the coordinates would be taken for degrees.
