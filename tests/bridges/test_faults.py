@@ -6,26 +6,34 @@ from typing import Any
 
 import pytest
 
+from gischat.bridges.matrix.client import TIMELINE_EVENTS
 from tests.bridges.conftest import Bridged, OpenBridged, bridge_of, wait_there
 from tests.support.contract import words
-from tests.support.processes import free_port
+from tests.support.processes import Valkey, free_port
 from tests.support.waiting import LOOK, until
 
 
 @pytest.fixture(scope="module")
-def bridged(open_bridged: OpenBridged) -> Iterator[Bridged]:
-    with open_bridged(matrix_notices="yes") as bridged:
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """One to be killed; it forgets everything then."""
+    with Valkey(tmp_path_factory.mktemp("redis")) as redis:
+        yield redis
+
+
+@pytest.fixture(scope="module")
+def bridged(open_bridged: OpenBridged, redis: Valkey) -> Iterator[Bridged]:
+    with open_bridged(redis_url=redis.url, matrix_notices="yes") as bridged:
         yield bridged
 
 
-async def test_everything_comes_once_and_in_order_whatever_is_killed(bridged: Bridged) -> None:
+async def test_everything_comes_once_and_in_order_whatever_is_killed(bridged: Bridged, redis: Valkey) -> None:
     alice, stack = bridged.alice, bridged.stack
     async with bridged.joined("jane") as (jane,):
         from_qgis = [f"q{number:02} {words()}" for number in range(20)]
         from_room = [f"r{number:02} {words()}" for number in range(20)]
 
         async def kill() -> None:
-            for process in (bridged.bridge, stack.light[0], bridged.synapse):
+            for process in (bridged.bridge, stack.light[0], bridged.synapse, redis):
                 await asyncio.sleep(0)  # what was said before is somewhere on its way
                 await asyncio.to_thread(process.kill)
                 await asyncio.to_thread(process.start)
@@ -34,6 +42,7 @@ async def test_everything_comes_once_and_in_order_whatever_is_killed(bridged: Br
             for text in from_qgis:
                 await jane.say(text)
                 await jane.until(text=text)
+                await alice.until(body=f"jane: {text}")
 
         async def talk_in_the_room() -> None:
             for text in from_room:
@@ -76,10 +85,14 @@ async def test_a_bridge_that_is_told_to_stop_drains_and_lets_its_people_go(bridg
         # What is said meanwhile waits
         await jane.say(later := words())
         await jane.until(text=later)
-        await bridged.alice.say(answer := words())
+        # … in the room, too, and more of it than the homeserver tells at once
+        answers = [f"{number} {words()}" for number in range(TIMELINE_EVENTS + 10)]
+        for answer in answers:
+            await bridged.alice.say(answer)
         bridged.bridge.start()
         await bridged.alice.until(body=f"jane: {later}")
-        assert (await jane.until(text=answer))["author"] == bridged.alice.nickname
+        assert (await jane.until(text=answers[-1]))["author"] == bridged.alice.nickname
+        assert [text for text in jane.texts() if text in answers] == answers
 
 
 @pytest.mark.parametrize(

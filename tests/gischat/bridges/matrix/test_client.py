@@ -45,8 +45,8 @@ def homeserver(io_loop: Any) -> Iterator[Homeserver]:
     homeserver.server.stop()
 
 
-def client(homeserver: Homeserver, **timings: float) -> MatrixClient:
-    return MatrixClient(homeserver.url, TOKEN, Timings(**timings), max_file_bytes=1000)
+def client(homeserver: Homeserver, answer_seconds: float = 20.0) -> MatrixClient:
+    return MatrixClient(homeserver.url, TOKEN, Timings(bridge_answer=answer_seconds), max_file_bytes=1000)
 
 
 def answering(status: int, content: Any = None, **headers: str) -> Answer:
@@ -95,7 +95,7 @@ async def test_what_will_never_pass_is_rejected(homeserver: Homeserver) -> None:
 async def test_an_answer_that_does_not_come_is_not_waited_for_without_end(homeserver: Homeserver) -> None:
     homeserver.answer = lambda handler: setattr(handler, "_finished", True)  # and so nothing is sent
     with pytest.raises(Delayed) as caught:
-        await client(homeserver, bridge_answer=0.1).whoami()
+        await client(homeserver, answer_seconds=0.1).whoami()
     assert caught.value.trouble is Trouble.UNREACHABLE
 
 

@@ -77,7 +77,7 @@ def test_files_that_a_channel_has_a_type_for_are_fetched() -> None:
         found = said({"msgtype": "m.file", "body": name, "url": "mxc://a/b", "info": {"size": 7}}, 255)
         assert found is not None
         assert found.attachment is None or found.attachment == Attachment(found.attachment.type, "mxc://a/b", name, 7)
-        return found.attachment and found.attachment.type
+        return None if found.attachment is None else found.attachment.type
 
     assert [becomes(name) for name in ("a.geojson", "b.GEOJSON", "c.model3", "d.py", "e.exe", "")] == [
         *("geojson", "geojson", "model", "script", None, None)
