@@ -34,8 +34,9 @@ from gischat.errors import Uncompliant
 from gischat.front.dispatch.job_result import JobResult
 from gischat.front.limits.rate_limit import TokenBucket
 from gischat.observability import metrics
-from gischat.protocol.messages import HEAVY_TYPES, id_of
+from gischat.protocol.messages import id_of
 from gischat.protocol.parsing import MessageParser
+from gischat.protocol.types import TYPES
 from gischat.settings import Settings
 from gischat.timings import Timings
 
@@ -263,7 +264,7 @@ class Bridge(ABC):
         self, incoming: Incoming, person: Person, event: str, content: Mapping[str, Any]
     ) -> tuple[str, Link]:
         """Why a message was refused, or nothing; and the link that says that its event is done with."""
-        channel, is_heavy = incoming.channel, content["type"] in HEAVY_TYPES
+        channel, is_heavy = incoming.channel, TYPES[content["type"]].lane.is_sandboxed
         id = self._id(channel, event)
         if self.people[channel].allow(person, is_heavy=is_heavy) > 0:
             self.count("in", "refused")

@@ -17,13 +17,14 @@ from gischat.bridges.participant import REDIS_FAULTS, STREAM_START, sort_key
 from gischat.bridges.store import Link, Position
 from gischat.broker.entries import Outcome, Publication
 from gischat.broker.outbox import Entry
+from gischat.protocol.types import TYPES
 
 if TYPE_CHECKING:
     from gischat.bridges.base import Bridge
 
 log = logging.getLogger(__name__)
 
-SHARED_TYPES = frozenset({"text", "image", "geojson", "crs", "bbox", "position", "model", "script"})
+SHARED_TYPES = frozenset(row.name for row in TYPES.values() if row.stored)
 COMING_AND_GOING = frozenset({"newcomer", "exiter"})
 PAGE = 20  # entries of an outbox that are read at a time: a layer may have megabytes
 

@@ -29,6 +29,7 @@ from gischat.broker.log_throttle import LogThrottle
 from gischat.observability import metrics
 from gischat.protocol import places
 from gischat.protocol.file_names import file_name
+from gischat.protocol.types import PLACED_TYPES
 from gischat.settings import Settings
 from gischat.timings import Timings
 
@@ -142,7 +143,7 @@ class MatrixBridge(Bridge):
 
     async def _place(self, channel: str, message: Mapping[str, Any]) -> places.Box | None:
         """Where a message is, as a worker has found out."""
-        if message["type"] not in places.TYPES:
+        if message["type"] not in PLACED_TYPES:
             return None
         stored = None
         with contextlib.suppress(*REDIS_FAULTS):
