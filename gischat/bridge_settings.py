@@ -7,7 +7,8 @@ from typing import Any
 from gischat import hook_settings
 from gischat.environment import Environment, Invalid, like, within
 
-_HOMESERVER = like(r"(https?://[^/\s?#@]+/*)?\Z", "Like https://matrix.example.org, without a path.")
+_HOMESERVER = like(r"((https?://)?[^/\s?#@]+/*)?\Z", "Like https://matrix.example.org, without a path.")
+_TOKEN = like(r"[!-~]*\Z", "An access token has neither blanks nor other letters than ASCII.")
 _ROOM = re.compile(r"[!#][^\s:,=]+(:[^\s,=]+)?\Z")
 _PAIRS = "Like QGIS=!room:example.org, comma-separated: each a channel of CHANNELS, = and a room's id or alias."
 
@@ -20,12 +21,12 @@ def read(env: Environment, channels: Sequence[str]) -> dict[str, Any]:
     return {
         "matrix_bridges": matrix,
         "matrix_homeserver": _address(env, "MATRIX_HOMESERVER"),
-        "matrix_token": env.text("MATRIX_TOKEN", ""),
+        "matrix_token": env.text("MATRIX_TOKEN", "", _TOKEN),
         "matrix_notices": env.switch("MATRIX_NOTICES", False),
         "matrix_ping_message_prefix": env.text("MATRIX_PING_MESSAGE_PREFIX", ""),
         "matrix_ping_homeserver": _address(env, "MATRIX_PING_HOMESERVER"),
         "matrix_ping_roomid": ping_room,
-        "matrix_ping_token": env.text("MATRIX_PING_TOKEN", ""),
+        "matrix_ping_token": env.text("MATRIX_PING_TOKEN", "", _TOKEN),
         "outgoing_hooks": outgoing,  # posted by a bridge's process
         "bridges": env.integer("BRIDGES", int(bool(matrix or ping_room or outgoing)), within(0, 1)),
     }
@@ -46,8 +47,12 @@ def contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[
 
 
 def _address(env: Environment, name: str) -> Any:
+    """Without a scheme, HTTPS is meant."""
     given = env.text(name, "", _HOMESERVER)
-    return given and given.rstrip("/")
+    if not given:
+        return given
+    address = given.rstrip("/")
+    return address if "://" in address else f"https://{address}"
 
 
 def _matrix_bridges(env: Environment, channels: Sequence[str]) -> Any:
@@ -65,5 +70,5 @@ def _matrix_bridges(env: Environment, channels: Sequence[str]) -> Any:
 
 def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
     """Rooms hold no =, channels may."""
-    parts = [word.rpartition("=") for word in words if word]
+    parts = [word.rpartition("=") for word in words]
     return [(channel.strip(), room.strip()) for channel, _, room in parts]

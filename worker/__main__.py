@@ -1,4 +1,4 @@
-"""`python -m worker --lane light|heavy|all` starts one worker; `python -m worker dead` shows the dead letters."""
+"""`python -m worker --lane <lane>|all` starts one worker; `python -m worker dead` shows the dead letters."""
 
 import argparse
 import asyncio
@@ -39,7 +39,7 @@ class ConsumerStalled(Exception):
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="gischat worker", description="Starts one gischat worker.")
-    parser.add_argument("--lane", choices=("light", "heavy", "all"), required=True, help="the jobs it takes")
+    parser.add_argument("--lane", choices=(*Lane, "all"), required=True, help="the jobs it takes")
     parser.add_argument(
         "--name",
         default=f"{socket.gethostname()}-{os.getpid()}",
@@ -53,10 +53,10 @@ async def work(lanes: list[Lane], name: str, settings: Settings, timings: Timing
     async with contextlib.AsyncExitStack() as stack:
         sandbox = Sandbox(seconds=settings.job_seconds, memory=settings.job_memory, preload=PRELOAD)
         stack.push_async_callback(sandbox.close)
-        if Lane.HEAVY in lanes:
+        if any(lane.is_sandboxed for lane in lanes):
             await sandbox.start()
         consumers: list[Consumer] = []
-        if Lane.LIGHT in lanes:
+        if quick := [lane for lane in lanes if not lane.is_sandboxed]:
             groups = reading_groups(settings.redis_url, settings.channels)
             crs_reader = Sandbox(
                 seconds=timings.crs, memory=CRS_MEMORY, preload=("worker.crs",)
@@ -64,11 +64,15 @@ async def work(lanes: list[Lane], name: str, settings: Settings, timings: Timing
             stack.push_async_callback(crs_reader.close)
             placer = Placer(crs_reader)
             consumers += [
-                await stack.enter_async_context(_light(channels, name, settings, placer, timings))
+                await stack.enter_async_context(_light(lane, channels, name, settings, placer, timings))
+                for lane in quick
                 for channels in groups
             ]
-        if Lane.HEAVY in lanes:
-            consumers.append(await stack.enter_async_context(_heavy(name, settings, timings, sandbox)))
+        consumers += [
+            await stack.enter_async_context(_heavy(lane, name, settings, timings, sandbox))
+            for lane in lanes
+            if lane.is_sandboxed
+        ]
         if settings.metrics_port:
             from gischat.observability import scraping
 
@@ -98,12 +102,12 @@ async def _end(consumer: Consumer, run: "asyncio.Task[None]", away: float) -> No
 
 @contextlib.asynccontextmanager
 async def _light(
-    channels: Sequence[str], name: str, settings: Settings, placer: Placer, timings: Timings
+    lane: Lane, channels: Sequence[str], name: str, settings: Settings, placer: Placer, timings: Timings
 ) -> AsyncIterator[LightConsumer]:
-    async with _connected(Lane.LIGHT, settings, timings) as redis, _reading(Lane.LIGHT, settings, timings) as reader:
+    async with _connected(lane, settings, timings) as redis, _reading(lane, settings, timings) as reader:
         namespace = Namespace(settings, timings)
         yield LightConsumer(
-            InboxConsumer(namespace, Lane.LIGHT, channels, name, redis=redis, reader=reader),
+            InboxConsumer(namespace, lane, channels, name, redis=redis, reader=reader),
             Committer(namespace, redis=redis, reader=reader),
             Presence(namespace, name, redis),
             placer,
@@ -112,17 +116,19 @@ async def _light(
 
 
 @contextlib.asynccontextmanager
-async def _heavy(name: str, settings: Settings, timings: Timings, sandbox: Sandbox) -> AsyncIterator[HeavyConsumer]:
+async def _heavy(
+    lane: Lane, name: str, settings: Settings, timings: Timings, sandbox: Sandbox
+) -> AsyncIterator[HeavyConsumer]:
     """One for all channels, or nobody could choose among their jobs; in a cluster it reads each by itself."""
     async with contextlib.AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(_connected(Lane.HEAVY, settings, timings))
+        redis = await stack.enter_async_context(_connected(lane, settings, timings))
         namespace = Namespace(settings, timings)
         readers = []
         for channels in reading_groups(settings.redis_url, settings.channels):
-            reading = await stack.enter_async_context(_reading(Lane.HEAVY, settings, timings))
-            readers.append(InboxReader(settings, Lane.HEAVY, channels, reading))
+            reading = await stack.enter_async_context(_reading(lane, settings, timings))
+            readers.append(InboxReader(settings, lane, channels, reading))
         yield HeavyConsumer(
-            InboxConsumer(namespace, Lane.HEAVY, settings.channels, name, redis=redis, reader=redis),
+            InboxConsumer(namespace, lane, settings.channels, name, redis=redis, reader=redis),
             Committer(namespace, redis=redis, reader=redis),
             settings,
             sandbox,

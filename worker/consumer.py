@@ -18,7 +18,7 @@ from gischat.broker.presence import Presence
 from gischat.broker.resp_errors import WRONG_TYPE, RedisError, ResponseError
 from gischat.errors import Unavailable, Uncompliant
 from gischat.observability import metrics
-from gischat.protocol.messages import Lane
+from gischat.protocol.types import PLACED_TYPES
 from gischat.settings import Settings
 from gischat.timings import Timings
 from worker import handlers, placing, reaper
@@ -53,7 +53,7 @@ class Consumer(ABC):
         self.last_progress_at = time.monotonic()  # when the loop was last seen to go on
         self._recover_pending = True  # jobs delivered under our name that we do not know of
         self._reclaimed = metrics.JOBS_RECLAIMED.labels(inbox.lane).inc
-        types = handlers.LIGHT if inbox.lane is Lane.LIGHT else handlers.HEAVY
+        types = handlers.HEAVY if inbox.lane.is_sandboxed else handlers.LIGHT
         self._measured = {type: metrics.JOB_SECONDS.labels(type).observe_many for type in types}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -222,7 +222,7 @@ class LightConsumer(Consumer):
             if (one.channel, one.entry) in self._placing:  # it was not ended in time, and is seen again
                 continue
             effect = _light_effect(one)
-            if isinstance(effect, Publish) and one.job.type in placing.TYPES:
+            if isinstance(effect, Publish) and one.job.type in PLACED_TYPES:
                 placed = self._placer.now(one.job, effect)
                 if placed is None:
                     task = asyncio.create_task(self._end_later(one, effect))

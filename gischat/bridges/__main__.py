@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gischat.bridges.matrix import bridge as matrix
+from gischat.bridges.matrix import ping
 from gischat.bridges.participant import REDIS_FAULTS, Participant
 from gischat.bridges.store import BridgeStore
 from gischat.hooks.outgoing import OutgoingHooks
@@ -29,9 +30,9 @@ class Runs(Protocol):
 Make = Callable[[Participant, Settings, Timings], Runs]
 KINDS: dict[str, tuple[Callable[[Settings], Sequence[str]], Make]] = {
     matrix.MatrixBridge.kind: (lambda settings: [name for name, _ in settings.matrix_bridges], matrix.make_bridge),
-    matrix.MatrixPing.kind: (
+    ping.MatrixPing.kind: (
         lambda settings: settings.channels if settings.matrix_ping_roomid else (),
-        matrix.make_ping,
+        ping.make_ping,
     ),
     OutgoingHooks.kind: (
         lambda settings: list(dict.fromkeys(channel for channel, _ in settings.outgoing_hooks)),
@@ -61,6 +62,8 @@ async def _serve_one(
         store = BridgeStore(settings.instance_id, kind, participant.redis)
         if not await _wait_for_lock(store, participant.front, timings, stop):
             return
+        with contextlib.suppress(*REDIS_FAULTS):
+            await participant.take_over()
         log.info("the %s bridge runs, for %d channels", kind, len(channels))
         keeping = asyncio.create_task(_keep_lock(store, participant.front, timings))
         running = asyncio.create_task(make(participant, settings, timings).run(stop))

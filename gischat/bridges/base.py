@@ -1,7 +1,6 @@
 """What all bridges do alike; a subclass speaks the other chat's language.
 
-Out   each channel's outbox is read by position, at the pace of the other chat: while that is away, the outbox is the
-      backlog, with its own bounds, and what falls out of it is said.
+Out   what is published in a channel is read from its outbox: see `relay`.
 In    what comes is enqueued as everybody's messages are. Its id is made of the event's, so what comes twice (after a
       restart, a lost connection) is published once.
 
@@ -17,24 +16,27 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
 from gischat.bridges.backoff import Backoff
-from gischat.bridges.errors import Delayed, Rejected, Stopped
-from gischat.bridges.participant import REDIS_FAULTS, STREAM_START, Participant, sort_key
+from gischat.bridges.errors import OUT_OF_REACH, Delayed, Rejected, Stopped, Trouble
+from gischat.bridges.participant import REDIS_FAULTS, Participant
 from gischat.bridges.people import People, Person
-from gischat.bridges.store import BridgeStore, Link, Position
+from gischat.bridges.relay import COMING_AND_GOING, Relay
+from gischat.bridges.store import BridgeStore, Link
 from gischat.bridges.texts import MAX_PARTS
-from gischat.broker.entries import Outcome, Publication
+from gischat.broker.entries import Publication
 from gischat.broker.log_throttle import LogThrottle, described
-from gischat.broker.outbox import Entry
 from gischat.errors import Uncompliant
 from gischat.front.dispatch.job_result import JobResult
+from gischat.front.limits.rate_limit import TokenBucket
 from gischat.observability import metrics
-from gischat.protocol.messages import HEAVY_TYPES, id_of
+from gischat.protocol.messages import id_of
 from gischat.protocol.parsing import MessageParser
+from gischat.protocol.types import TYPES
 from gischat.settings import Settings
 from gischat.timings import Timings
 
@@ -42,14 +44,12 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SHARED_TYPES = frozenset({"text", "image", "geojson", "crs", "bbox", "position", "model", "script"})
-COMING_AND_GOING = frozenset({"newcomer", "exiter"})
 MAX_EVENT_PARTS = MAX_PARTS + 2  # messages that an event can become: a file, a position, and its text
-PAGE = 20  # entries of an outbox that are read at a time: a picture may have megabytes
+MAX_RETRACTED = 1000  # events that are remembered
 NAMESPACE = uuid.UUID("0a3ee5d2-7c35-5d0c-9a55-6b1f8cf4d4a7")  # of the ids that are made of events' (RFC 9562 §5.5)
-TELLING_SECONDS = 60.0  # between two times that the same person is told the same
+TELLINGS = TokenBucket(6)  # a minute, that somebody is told why something was refused
 
-TOO_FAST = "You are writing too fast for the chat: some of your messages were not passed on."
+TOO_FAST = "You are writing too fast."
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,8 @@ class Bridge(ABC):
         self.links = {name: self.store.links(name) for name in channels}
         self.stop = asyncio.Event()
         self._parser = MessageParser(settings)
-        self._missed = dict.fromkeys(channels, 0)
-        self._positions: dict[str, Position] = {}  # in the outboxes, by channel
-        self._trouble = LogThrottle(f"the {self.kind} bridge cannot go on", timings, patience=0.0)
+        self._retracted: dict[str, None] = {}  # events that were taken back in the other chat
+        self._relays = [Relay(self, channel) for channel in channels]
         self._up = metrics.BRIDGE_UP.labels(self.kind)
         participant.on_restore = lambda channel: self.people[channel].restore()
 
@@ -139,11 +138,30 @@ class Bridge(ABC):
         await self.publish(incoming)
 
     async def retract(self, channel: str, event: str) -> None:
-        """Takes back what an event had said, and its further parts, as far as clients have not shown it yet."""
+        """Takes back what an event had said: from the history, for clients have no word for what they show already.
+
+        What was said in the channel is not taken back from the other chat: it has moderators of its own.
+        """
         links = self.links[channel]
-        ids = [link.message for part in self._parts(event) for link in links.of_event(part)]
+        parts = [part for part in self._parts(event) if links.of_event(part)]
+        ids = [
+            link.message for part in parts for link in links.of_event(part) if link.message == self._id(channel, part)
+        ]
         if ids:
+            self._retracted[event] = None
+            while len(self._retracted) > MAX_RETRACTED:
+                del self._retracted[next(iter(self._retracted))]
             await self.participant.broker.moderation.delete_messages(channel, ids)
+
+    def is_retracted(self, event: str) -> bool:
+        """Whether it was taken back in the other chat."""
+        return event.partition("#")[0] in self._retracted
+
+    def wants(self, publication: Publication) -> bool:
+        """Whether something that all in the channel see is passed on."""
+        return self.tells_coming_and_going or publication.type not in COMING_AND_GOING
+
+    tells_coming_and_going = False
 
     async def until_stopped(self, work: Coroutine[Any, Any, T]) -> T:
         """What work comes to.
@@ -172,13 +190,15 @@ class Bridge(ABC):
             Stopped: the process is to stop.
         """
         backoff = Backoff(self.timings.bridge_retry, self.timings.bridge_retry_longest)
+        trouble = LogThrottle(f"the {self.kind} bridge has to wait", self.timings, patience=0.0)
         while True:
             try:
                 result = await what()
             except Delayed as delayed:
                 metrics.BRIDGE_RETRIES.labels(self.kind, delayed.trouble).inc()
-                self._up.set(0)
-                self._trouble.report(delayed)
+                if delayed.trouble in OUT_OF_REACH:
+                    self._up.set(0)
+                trouble.report(delayed)
                 wait = backoff.next(delayed.after)
                 if time.time() + wait > until:
                     raise
@@ -187,8 +207,6 @@ class Bridge(ABC):
                 log.debug("redis is awaited: %s", described(error))
                 await self.until_stopped(asyncio.sleep(self.timings.retry))
             else:
-                self._up.set(1)
-                self._trouble.resolve()
                 return result
 
     # The work
@@ -200,7 +218,7 @@ class Bridge(ABC):
             await self.attempt(self._load)
         except Stopped:
             return
-        loops = [self._receive(), self._let_go(), *(self._relay(channel) for channel in self.channels)]
+        loops = [self._receive(), self._let_go(), *(relay.run() for relay in self._relays)]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._until_stopped(loop)) for loop in loops]
             await stop.wait()
@@ -217,15 +235,24 @@ class Bridge(ABC):
             await loop
 
     async def _receive(self) -> None:
-        await self.attempt(self.connect)
+        await self.attempt(partial(self._not_rejected, self.connect))
         log.info("the %s bridge is there", self.kind)
         while not self.stop.is_set():
-            await self.attempt(self.receive)
+            self._up.set(1)
+            await self.attempt(partial(self._not_rejected, self.receive))
+
+    async def _not_rejected(self, what: Callable[[], Awaitable[None]]) -> None:
+        """Of these nothing depends on one message: what is wrong is tried again."""
+        try:
+            await what()
+        except Rejected as error:
+            raise Delayed(Trouble.SERVER_ERROR, str(error)) from None
 
     async def _load(self) -> None:
-        for channel, links in self.links.items():
+        for links in self.links.values():
             await links.load()
-            self._positions[channel] = await self._find_position(channel)
+        for relay in self._relays:
+            await relay.load()
 
     async def _let_go(self) -> None:
         while True:
@@ -233,114 +260,14 @@ class Bridge(ABC):
             for people in self.people.values():
                 await people.leave_silent()
 
-    async def _relay(self, channel: str) -> None:
-        news = self.participant.news[channel]
-        while not self.stop.is_set():
-            news.clear()
-            entries = await self.attempt(lambda: self._read(channel))
-            for entry in entries:
-                self._missed[channel] += max(entry.publication.offset - self._positions[channel].offset - 1, 0)
-                await self._relay_one(channel, entry)
-                self._positions[channel] = Position(entry.id, entry.publication.offset)
-                if self.stop.is_set():
-                    break
-            if entries:
-                await self.attempt(lambda: self.store.save_channel_position(channel, self._positions[channel]))
-            else:
-                with contextlib.suppress(TimeoutError):
-                    await self.until_stopped(asyncio.wait_for(news.wait(), self.timings.outbox_read))
-                await self.attempt(lambda: self._rewind(channel))
-
-    async def _find_position(self, channel: str) -> Position:
-        """Where an earlier process was; at first, the end: what was said before is not passed on."""
-        position = await self.store.channel_position(channel)
-        if position is None:
-            newest = await self.participant.broker.outbox.last_entry(channel)
-            position = Position(newest.id, newest.publication.offset) if newest else Position(STREAM_START, 0)
-            await self.store.save_channel_position(channel, position)
-        return position
-
-    async def _rewind(self, channel: str) -> None:
-        """Begins at the outbox's beginning, where all that Redis has comes before our place: it is another Redis."""
-        newest = await self.participant.broker.outbox.last_entry(channel)
-        if newest is not None and sort_key(newest.id) < sort_key(self._positions[channel].entry):
-            self._positions[channel] = Position(STREAM_START, newest.publication.offset)
-
-    async def _read(self, channel: str) -> list[Entry]:
-        return await self.participant.broker.outbox.entries_after(channel, self._positions[channel].entry, PAGE)
-
-    async def _relay_one(self, channel: str, entry: Entry) -> None:
-        publication = entry.publication
-        until = int(entry.id.partition(b"-")[0]) / 1000 + self.settings.max_outbox_age
-        try:
-            if publication.outcome is Outcome.CONTROL:
-                if publication.type == "deleted":
-                    await self._relay_deletion(channel, publication)
-            elif publication.type == "like":
-                await self._relay_like(channel, publication, until)
-            elif self._is_wanted(channel, publication):
-                await self._relay_message(channel, publication, until)
-        except Rejected as error:
-            self._count("out", "refused")
-            log.warning("a message was not passed on: %s", error, extra={"channel": channel, "type": publication.type})
-        except Delayed:
-            self._missed[channel] += 1
-            self._count("out", "missed")
-
-    def _is_wanted(self, channel: str, publication: Publication) -> bool:
-        if not publication.is_broadcast or self.participant.is_own(publication):
-            return False
-        if publication.type in COMING_AND_GOING:
-            return self.tells_coming_and_going
-        return publication.type in SHARED_TYPES
-
-    tells_coming_and_going = False
-
-    async def _relay_message(self, channel: str, publication: Publication, until: float) -> None:
-        message = msgspec.json.decode(publication.body)
-        if publication.type in COMING_AND_GOING and self.people[channel].bears(message[publication.type]):
-            return
-        if self.links[channel].of_message(message["id"]):
-            return  # by the process before this one
-        if self._missed[channel]:
-            words = f"Up to {self._missed[channel]} messages could not be passed on from the channel {channel}."
-            await self.attempt(lambda: self.tell(channel, words), until)
-            self._missed[channel] = 0
-        events = await self.attempt(lambda: self.send(channel, message), until)
-        self._count("out", "passed")
-        author, text = message.get("author", ""), message.get("text", "")
-        for event in events:
-            link = Link(event, message["id"], author, Link.digest_of(text))
-            await self.attempt(lambda link=link: self.links[channel].add(link))  # type: ignore[misc]
-
-    async def _relay_like(self, channel: str, publication: Publication, until: float) -> None:
-        if not publication.to.startswith(f"{self.participant.kind}-"):
-            return  # it is for a client
-        like = msgspec.json.decode(publication.body)
-        link = self.links[channel].find(like["liked_author"], like["message"])
-        if link is not None:
-            event = link.event.partition("#")[0]
-            await self.attempt(lambda: self.send_like(channel, like["liker_author"], event), until)
-            self._count("out", "passed")
-
-    async def _relay_deletion(self, channel: str, publication: Publication) -> None:
-        """A moderator has taken messages back."""
-        deletion = msgspec.json.decode(publication.body)
-        until = time.time() + self.timings.bridge_patience
-        if deletion["all"]:
-            words = f"A moderator has deleted all messages of the channel {channel}."
-            await self.attempt(lambda: self.tell(channel, words), until)
-        for link in [link for id in deletion["ids"] for link in self.links[channel].of_message(id)]:
-            await self.attempt(lambda link=link: self.delete(channel, link.event), until)  # type: ignore[misc]
-
     async def _publish_one(
         self, incoming: Incoming, person: Person, event: str, content: Mapping[str, Any]
     ) -> tuple[str, Link]:
         """Why a message was refused, or nothing; and the link that says that its event is done with."""
-        channel, is_heavy = incoming.channel, content["type"] in HEAVY_TYPES
-        id = str(uuid.uuid5(NAMESPACE, f"{self.kind} {channel} {event}"))
+        channel, is_heavy = incoming.channel, TYPES[content["type"]].lane.is_sandboxed
+        id = self._id(channel, event)
         if self.people[channel].allow(person, is_heavy=is_heavy) > 0:
-            self._count("in", "refused")
+            self.count("in", "refused")
             return TOO_FAST, Link(event, id, person.nickname)
         author = "liker_author" if content["type"] == "like" else "author"
         timestamp = max(min(incoming.timestamp, int(time.time())), 0)
@@ -351,26 +278,30 @@ class Bridge(ABC):
         try:
             result = await self.participant.submit(person.job_queue, self._parser.parse(msgspec.json.encode(whole)))
         except Uncompliant as error:
-            self._count("in", "refused")
+            self.count("in", "refused")
             return error.reason, Link(event, id, person.nickname)
-        self._count("in", "refused" if result.is_refusal else "passed")
+        self.count("in", "refused" if result.is_refusal else "passed")
         id = _published_id(result) or id
         digest = Link.digest_of(content.get("text", ""))
         return _reason(result), Link(event, id, person.nickname, digest)
 
     async def _tell_refusal(self, incoming: Incoming, person: Person, reason: str) -> None:
+        """Not without end: who is wrong all the time is not told each time."""
         now = asyncio.get_running_loop().time()
-        if reason == TOO_FAST:
-            if now - person.told_at < TELLING_SECONDS:
-                return
-            person.told_at = now
+        if TELLINGS.delay(person.tellings, now) > 0:
+            return
+        person.tellings = TELLINGS.acquire(person.tellings, now)
         await self.tell(incoming.channel, f"Not passed on to the channel {incoming.channel}: {reason}", incoming.event)
+
+    def _id(self, channel: str, event: str) -> str:
+        """A message's id: the same, however often its event comes."""
+        return str(uuid.uuid5(NAMESPACE, f"{self.kind} {channel} {event}"))
 
     def _parts(self, event: str) -> list[str]:
         """An event, and what stands for its further parts."""
         return [event, *(f"{event}#{number}" for number in range(1, MAX_EVENT_PARTS))]
 
-    def _count(self, direction: str, outcome: str) -> None:
+    def count(self, direction: str, outcome: str) -> None:
         metrics.BRIDGE_MESSAGES.labels(self.kind, direction, outcome).inc()
 
 

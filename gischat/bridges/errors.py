@@ -13,6 +13,9 @@ class Trouble(StrEnum):
     NO_ROOM = "no_room"  # the room is unknown, or not to be entered
 
 
+OUT_OF_REACH = frozenset((Trouble.UNREACHABLE, Trouble.SERVER_ERROR, Trouble.UNAUTHORIZED))
+
+
 class Delayed(Exception):
     """The other chat cannot do it now; `str()` says why, without a secret. It is tried again."""
 

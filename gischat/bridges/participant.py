@@ -116,7 +116,16 @@ class Participant:
 
     def is_own(self, publication: Publication) -> bool:
         """Whether a bridge of this kind has said it, this one or one before it."""
-        return publication.source is not None and publication.source.front.startswith(f"{self.kind}-")
+        return publication.source is not None and self.is_of_own_people(publication.source.front)
+
+    def is_of_own_people(self, address: str) -> bool:
+        """Whether a connection's address is that of somebody of the other chat, now or before a restart."""
+        return address.startswith(f"{self.kind}-")
+
+    async def take_over(self) -> None:
+        """Frees the nicknames that are held for a process before this one, if it ran on this machine and was killed."""
+        for channel in self.channels:
+            await self.broker.presence.release_leases_of_dead_fronts(channel)
 
     async def submit(self, job_queue: JobQueue, message: Message) -> JobResult:
         """Sends a message and waits for its end; what is refused for reasons that pass is sent again.
@@ -147,7 +156,6 @@ class Participant:
                     newest = await self.broker.outbox.last_entry(channel)
                     await self._load_bans(channel)
                     await self.broker.presence.renew_lease(channel, self._timings.lease)
-                    await self.broker.presence.release_leases_of_dead_fronts(channel)
                 except REDIS_FAULTS as error:
                     log.debug("waiting for redis: %s", described(error))
                     await asyncio.sleep(self._timings.retry)

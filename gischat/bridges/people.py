@@ -6,9 +6,9 @@ lately: a room of ten thousand would bury the channel.
 
 import asyncio
 import logging
-import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -16,6 +16,7 @@ from gischat.bridges.nicknames import candidates
 from gischat.bridges.participant import REDIS_FAULTS, Participant
 from gischat.bridges.store import BridgeStore, digest_of
 from gischat.broker.entries import COUNT, LEAVE, RESTORE
+from gischat.errors import RefusalReason
 from gischat.front.dispatch.job_queue import JobQueue
 from gischat.front.dispatch.job_result import JobResult
 from gischat.front.limits.rate_limit import TokenBucket
@@ -39,7 +40,7 @@ class Person:
     spoke_at: float
     messages: float = 0.0  # when the bucket of each limit is full again
     heavy: float = 0.0
-    told_at: float = -math.inf  # that something was not passed on
+    tellings: float = 0.0
 
 
 class People:
@@ -123,8 +124,14 @@ class People:
         for person in self._people.values():
             if person.is_registered:
                 message = Message(RESTORE, new_id(), msgspec.json.encode({RESTORE: person.nickname}))
-                person.job_queue.submit(message, _ignore, bounded=False, is_ahead=True)
+                person.job_queue.submit(message, partial(self._on_restored, person), bounded=False, is_ahead=True)
         self._tell_count()
+
+    def _on_restored(self, person: Person, result: JobResult) -> None:
+        if result.is_refusal and result.refusal_reason is RefusalReason.UNPROCESSABLE:
+            # Somebody has taken the nickname meanwhile: the next message brings another one.
+            self._people.pop(person.id, None)
+            self._participant.dispatcher.close(person.job_queue)
 
     async def _register(self, id: str) -> Person:
         """Tries the nicknames that somebody may bear; without a free one the last of them is borne unregistered."""
@@ -144,13 +151,14 @@ class People:
         be a wish, which is kept."""
         settings = self._settings
         possible = candidates(id, shortest=settings.min_author_length, longest=settings.max_author_length)
-        names = dict.fromkeys([await self._store.nickname(self.channel, id), *possible])
-        names.pop("", None)
+        last = await self._store.nickname(self.channel, id)
+        names = dict.fromkeys([last, *possible] if last else possible)
         try:
             taken = {folded(name) for name in await self._participant.broker.presence.nicknames(self.channel)}
         except REDIS_FAULTS:
             taken = set()
-        free = [name for name in names if folded(name) not in taken]
+        # What somebody was called last may still be held for the process before this one.
+        free = [name for name in names if name == last or folded(name) not in taken]
         return free or [list(names)[-1]]
 
     def _tell_count(self) -> None:

@@ -9,7 +9,8 @@ import msgspec
 from gischat.broker.client import Redis
 from gischat.broker.entries import OPERATOR
 from gischat.broker.namespace import Namespace
-from gischat.protocol.messages import HEAVY_TYPES, Lane, author_of
+from gischat.protocol.messages import author_of
+from gischat.protocol.types import TYPES, Lane
 
 READ_LETTERS = 100
 
@@ -73,7 +74,7 @@ class DeadLetters:
         What has an author was his when he sent it. His connection may have gone since, and his nickname to somebody
         else: the job comes from the operator then.
         """
-        lane = Lane.HEAVY if letter.type in HEAVY_TYPES else Lane.LIGHT
+        lane = TYPES[letter.type].lane if letter.type in TYPES else Lane.LIGHT
         keys = self._keys[letter.channel].for_script(lane)
         source = str(OPERATOR) if letter.has_author else ""
         return bool(await self._redis.run(self._scripts.retry, keys, (letter.place, source)))

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Self
 
+from gischat.protocol.types import TYPES
+
 
 class Source(NamedTuple):
     """Where a job comes from, and so where its end is to be told."""
@@ -46,7 +48,8 @@ HEARTBEAT = "heartbeat"  # goes round the circle and does nothing
 ANNOUNCEMENT = "announcement"  # a text of the instance itself
 
 PRESENCE = frozenset({COUNT, LEAVE, RESTORE, HEARTBEAT, "newcomer", "exiter"})  # who comes and goes
-PASSES_FREEZE = PRESENCE | {ANNOUNCEMENT}  # what is said in a channel that is frozen
+# What is said in a channel that is frozen
+PASSES_FREEZE = PRESENCE | {ANNOUNCEMENT} | {row.name for row in TYPES.values() if row.passes_freeze}
 
 
 @dataclass(frozen=True, slots=True)

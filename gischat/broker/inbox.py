@@ -90,7 +90,7 @@ class Inbox:
         self._chunk_milliseconds = int(namespace.timings.body_chunk * 1000)
         self._front = front
         self._redis = redis
-        self._lanes = {Lane.LIGHT: redis, Lane.HEAVY: heavy}
+        self._lanes = {lane: heavy if lane.is_sandboxed else redis for lane in Lane}
         self.uploads = UploadQueue(namespace.settings.max_front_bytes)
 
     def enqueue(
@@ -107,9 +107,9 @@ class Inbox:
                 it may have counted past `last_offset` since.
             again: it was enqueued before, and is once more, for it may have been lost: a freeze comes too late.
         """
-        if lane is Lane.LIGHT:
+        if not lane.is_sandboxed:
             return self._enqueue(channel, lane, job, job.body, last_offset, preceding, again)
-        upload = partial(self._enqueue_in_chunks, channel, job, last_offset, preceding, again)
+        upload = partial(self._enqueue_in_chunks, channel, lane, job, last_offset, preceding, again)
         if job.size > CHUNK_BYTES:
             return self.uploads.submit(job.client, job.size, upload)
         return self.uploads.submit_small(upload)
@@ -145,7 +145,7 @@ class Inbox:
         )
 
     async def _enqueue_in_chunks(
-        self, channel: str, job: Job, last_offset: int, preceding: str, again: bool
+        self, channel: str, lane: Lane, job: Job, last_offset: int, preceding: str, again: bool
     ) -> EnqueueResult:
         """Brings the body chunk by chunk: neither this process nor Redis has all of it in hand at once."""
         starts = range(0, job.size, CHUNK_BYTES)
@@ -153,16 +153,16 @@ class Inbox:
         for attempt in range(UPLOAD_ATTEMPTS):
             if attempt or not again:
                 for key, start in zip(chunk_keys, starts, strict=True):
-                    await self._upload(key, job.body[start : start + CHUNK_BYTES])
-            result = await self._enqueue(channel, Lane.HEAVY, job, b"", last_offset, preceding, again, chunk_keys)
+                    await self._upload(lane, key, job.body[start : start + CHUNK_BYTES])
+            result = await self._enqueue(channel, lane, job, b"", last_offset, preceding, again, chunk_keys)
             if result.status is not EnqueueStatus.BODY_INCOMPLETE:
                 return result
         return EnqueueResult(EnqueueStatus.FULL)
 
-    async def _upload(self, key: str, chunk: bytes) -> None:
+    async def _upload(self, lane: Lane, key: str, chunk: bytes) -> None:
         # What is there is the same; if its job has been enqueued, it must not expire.
         try:
-            await self._lanes[Lane.HEAVY].call("SET", key, chunk, "NX", "PX", self._chunk_milliseconds, key=key)
+            await self._lanes[lane].call("SET", key, chunk, "NX", "PX", self._chunk_milliseconds, key=key)
         except InDoubt as error:
             raise ResponseError(str(error)) from None  # whatever is there: the job was not enqueued
 
@@ -176,7 +176,7 @@ class Inbox:
             cancels_to: where nothing has become of it, nothing shall any more, if that is the newest publication.
         """
         keys = self._keys[channel].for_script(lane)
-        if lane is Lane.HEAVY:
+        if lane.is_sandboxed:
             keys += self._keys[channel].chunks(str(job.source), -(-job.size // CHUNK_BYTES))
         arguments = (
             self._front,
@@ -199,7 +199,7 @@ class Inbox:
         }
         answers = await asyncio.gather(*asked.values())
         return [
-            Backlog(channel, lane, jobs, size, age / 1000, dead_letters, math.inf if idle < 0 else idle / 1000)
+            Backlog(channel, lane, jobs, size, age / 1000, dead_letters, math.inf if idle is None else idle / 1000)
             for (channel, lane), (jobs, size, age, dead_letters, idle) in zip(asked, answers, strict=True)
         ]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,16 +31,27 @@ class Bridged:
     async def joined(self, *nicknames: str) -> AsyncIterator[list[Client]]:
         """People with QGIS, registered."""
         clients = [await Client.connect(self.stack.fronts[0].url, "QGIS") for _ in nicknames]
-        for client, nickname in zip(clients, nicknames, strict=True):
-            await client.register(nickname)
-        yield clients
-        await asyncio.gather(*(client.leave() for client in clients))
+        try:
+            for client, nickname in zip(clients, nicknames, strict=True):
+                await client.register(nickname)
+            yield clients
+        finally:
+            await asyncio.gather(*(client.leave() for client in clients))
 
 
-def bridge_of(stack: Stack, timings: dict[str, float] = TIMINGS, **settings: Any) -> Process:
+def bridge_of(stack: Stack, name: str = "bridge", **settings: Any) -> Process:
     """A bridge process of the stack, not yet started."""
     environment = _environment({**stack.settings, **settings})
-    return Process("bridge", [*_python("gischat", timings), "bridge"], environment, stack.directory)
+    return Process(name, [*_python("gischat", TIMINGS), "bridge"], environment, stack.directory)
+
+
+OpenBridged = Callable[..., AbstractContextManager[Bridged]]
+
+
+def wait_there(bridge: Process) -> None:
+    """Wait until it passes on what is said from now on."""
+    there = "the matrix bridge is there"
+    _wait(lambda: bool(bridge.records(message=there)), [bridge], "the bridge is not there")
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +64,7 @@ def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
 
 
 @pytest.fixture(scope="module")
-def open_bridged(request: pytest.FixtureRequest, open_stack: StackFactory, synapse: Synapse) -> Callable[..., Any]:
+def open_bridged(request: pytest.FixtureRequest, open_stack: StackFactory, synapse: Synapse) -> OpenBridged:
     known = request.config.stash[_processes]
 
     @contextmanager
@@ -66,7 +77,7 @@ def open_bridged(request: pytest.FixtureRequest, open_stack: StackFactory, synap
         with stack:
             known.append(bridge)
             bridge.start()
-            _wait(lambda: bridge.records(message="the matrix bridge is there"), [bridge], "the bridge is not there")
+            wait_there(bridge)
             try:
                 yield Bridged(stack, bridge, synapse, alice, bot)
                 assert bridge.stop() == 0

@@ -1,4 +1,4 @@
-"""The Matrix bridge, both ways; and the ping, which passes some texts to one room."""
+"""The Matrix bridge, both ways."""
 
 import asyncio
 import base64
@@ -13,12 +13,23 @@ import msgspec
 from gischat.bridges.base import Bridge, Incoming
 from gischat.bridges.errors import Delayed, Rejected, Stopped, Trouble
 from gischat.bridges.matrix.client import MatrixClient, TooLarge
-from gischat.bridges.matrix.incoming import Attachment, as_object, as_text, file_content, is_in_wgs84, said, unreadable
+from gischat.bridges.matrix.incoming import (
+    Attachment,
+    as_list,
+    as_object,
+    as_text,
+    file_content,
+    is_in_wgs84,
+    said,
+    unreadable,
+)
 from gischat.bridges.matrix.outgoing import LIKE, OWN_KEY, liked_text, notice, outgoing
 from gischat.bridges.participant import REDIS_FAULTS, Participant
-from gischat.broker.entries import Publication
+from gischat.broker.log_throttle import LogThrottle
+from gischat.observability import metrics
 from gischat.protocol import places
 from gischat.protocol.file_names import file_name
+from gischat.protocol.types import PLACED_TYPES
 from gischat.settings import Settings
 from gischat.timings import Timings
 
@@ -58,16 +69,33 @@ class MatrixBridge(Bridge):
         self._rooms: dict[str, str] = {}  # those that are entered, by channel
         self._entering: dict[str, asyncio.Lock] = {channel: asyncio.Lock() for channel in rooms}
         self._user = ""
-        self._since: str | None = None
+        self._since = ""  # a sync's token
+        self._outside = {
+            channel: LogThrottle(f"a room is not bridged, that of channel {channel}", timings, patience=0.0)
+            for channel in rooms
+        }
         self._encrypted: set[str] = set()
 
     # What is asked of Matrix
 
     async def connect(self) -> None:
         self._user = await self._client.whoami()
-        for channel in self._wanted:
-            with contextlib.suppress(Delayed):  # what is said there is tried again; the other rooms do not wait for it
+        self._since = await self.store.foreign_position()
+        if not self._since:  # what was said before the bridge was there is not passed on
+            answer = await self._client.sync("", 0)
+            await self._move_to(as_text(answer.get("next_batch")))
+        await self._enter_rooms()
+
+    async def _enter_rooms(self) -> None:
+        """Those that are not entered yet: what is wrong with one does not hold up the others."""
+        for channel in self._wanted.keys() - self._rooms.keys():
+            try:
                 await self._room(channel)
+            except Delayed as delayed:
+                metrics.BRIDGE_RETRIES.labels(self.kind, delayed.trouble).inc()
+                self._outside[channel].report(delayed)
+            else:
+                self._outside[channel].resolve()
 
     async def send(self, channel: str, message: Mapping[str, Any]) -> Sequence[str]:
         room = await self._room(channel)
@@ -77,13 +105,14 @@ class MatrixBridge(Bridge):
         if made.file is not None:
             url = await self._client.upload(made.file.data, made.file.content_type, file_name(made.file.name))
             made.content["url"] = url
-        return [await self._client.send(room, "m.room.message", f"gischat-{message['id']}", made.content)]
+        return [await self._say(channel, room, "m.room.message", f"gischat-{message['id']}", made.content)]
 
     async def send_like(self, channel: str, liker: str, event: str) -> None:
         # One account stands for all: its reactions to one event differ by who likes.
         relation = {"rel_type": "m.annotation", "event_id": event, "key": f"{LIKE} {liker}"}
         room = await self._room(channel)
-        await self._client.send(room, "m.reaction", f"gischat-like-{liker}-{event}", {"m.relates_to": relation})
+        content = {"m.relates_to": relation}
+        await self._say(channel, room, "m.reaction", f"gischat-like-{liker}-{event}", content)
 
     async def delete(self, channel: str, event: str) -> None:
         await self._client.redact(await self._room(channel), event.partition("#")[0], f"gischat-delete-{event}")
@@ -91,7 +120,15 @@ class MatrixBridge(Bridge):
     async def tell(self, channel: str, words: str, reply_to: str = "") -> None:
         room = await self._room(channel)
         transaction = f"gischat-notice-{reply_to}" if reply_to else f"gischat-notice-{time.time_ns()}"
-        await self._client.send(room, "m.room.message", transaction, notice(words, reply_to))
+        await self._say(channel, room, "m.room.message", transaction, notice(words, reply_to))
+
+    async def _say(self, channel: str, room: str, type: str, transaction: str, content: Mapping[str, Any]) -> str:
+        try:
+            return await self._client.send(room, type, transaction, content)
+        except Delayed as delayed:
+            if delayed.trouble is Trouble.NO_ROOM:  # it was thrown out: next time it enters anew, if it may
+                self._rooms.pop(channel, None)
+            raise
 
     async def _room(self, channel: str) -> str:
         """The id of the channel's room, which is entered where that has not been done."""
@@ -100,13 +137,13 @@ class MatrixBridge(Bridge):
                 try:
                     self._rooms[channel] = await self._client.join(self._wanted[channel])
                 except Rejected as error:
-                    reason = f"the room of channel {channel} cannot be entered: {error} (invite {self._user})"
+                    reason = f"it cannot be entered: {error} (is {self._user} invited?)"
                     raise Delayed(Trouble.NO_ROOM, reason) from None
             return self._rooms[channel]
 
     async def _place(self, channel: str, message: Mapping[str, Any]) -> places.Box | None:
         """Where a message is, as a worker has found out."""
-        if message["type"] not in places.TYPES:
+        if message["type"] not in PLACED_TYPES:
             return None
         stored = None
         with contextlib.suppress(*REDIS_FAULTS):
@@ -117,34 +154,35 @@ class MatrixBridge(Bridge):
     # What comes from Matrix
 
     async def receive(self) -> None:
-        if self._since is None:
-            self._since = await self.store.foreign_position()
         since = self._since
-        answer = await self.until_stopped(self._client.sync(since, self.timings.bridge_poll))
+        try:
+            answer = await self.until_stopped(self._client.sync(since, self.timings.bridge_poll))
+        except Rejected:
+            # The homeserver does not know the place any more: it was set up anew.
+            await self._move_to("")
+            await self.connect()
+            raise
         joined = as_object(as_object(answer.get("rooms")).get("join"))
-        invited = as_object(as_object(answer.get("rooms")).get("invite"))
         channels = {room: channel for channel, room in self._rooms.items()}
-        for channel in self._wanted.keys() - self._rooms.keys() if invited else ():
-            with contextlib.suppress(Delayed):
-                await self._room(channel)
-        if since:  # what was said before the bridge was there is not passed on
-            ended = await asyncio.gather(
-                *(
-                    self._take_timeline(channels[room], room, as_object(as_object(joined[room]).get("timeline")), since)
-                    for room in joined.keys() & channels.keys()
-                ),
-                return_exceptions=True,
-            )
-            for end in ended:
-                if end is not None:
-                    raise end
-        self._since = as_text(answer.get("next_batch")) or since
-        if self._since != since:
-            await self.store.save_foreign_position(self._since)
+        timelines = {room: as_object(as_object(joined[room]).get("timeline")) for room in joined.keys() & channels}
+        takes = [self._take_timeline(channels[room], room, timeline, since) for room, timeline in timelines.items()]
+        for end in await asyncio.gather(*takes, return_exceptions=True):
+            if end is not None:
+                raise end
+        await self._move_to(as_text(answer.get("next_batch")) or since)
+        await self._enter_rooms()
+
+    async def _move_to(self, since: str) -> None:
+        if since != self._since:
+            await self.store.save_foreign_position(since)
+        self._since = since
 
     async def _take_timeline(self, channel: str, room: str, timeline: Mapping[str, Any], since: str) -> None:
         events = [as_object(event) for event in as_list(timeline.get("events"))]
-        if timeline.get("limited") is True:
+        entered = [number for number, event in enumerate(events) if self._is_own_entry(event)]
+        if entered:
+            events = events[entered[-1] :]  # what was said before is not passed on
+        elif timeline.get("limited") is True:
             events = await self._earlier(channel, room, as_text(timeline.get("prev_batch")), since) + events
         for event in events:
             if self.stop.is_set():
@@ -158,13 +196,20 @@ class MatrixBridge(Bridge):
             except Exception:
                 log.exception("an event could not be read", extra={"channel": channel})
 
+    def _is_own_entry(self, event: Mapping[str, Any]) -> bool:
+        is_own = event.get("type") == "m.room.member" and event.get("state_key") == self._user
+        return is_own and as_object(event.get("content")).get("membership") == "join"
+
     async def _earlier(self, channel: str, room: str, token: str, since: str) -> list[dict[str, Any]]:
         """The events between a sync and those of the next that it left out."""
         found: list[dict[str, Any]] = []
         for _ in range(MAX_PAGES):
             if not token:
                 return found
-            page = await self._client.messages_before(room, token, since)
+            try:
+                page = await self._client.messages_before(room, token, since)
+            except Rejected:
+                break
             events = [as_object(event) for event in as_list(page.get("chunk"))]
             found = events[::-1] + found
             token = as_text(page.get("end"))
@@ -258,57 +303,7 @@ class MatrixBridge(Bridge):
             await people.speaker(person)
 
 
-class MatrixPing(Bridge):
-    """Texts of any channel that begin with a prefix go to one room."""
-
-    kind = "ping"
-
-    def __init__(self, client: MatrixClient, participant: Participant, settings: Settings, timings: Timings) -> None:
-        super().__init__(settings.channels, participant, settings, timings)
-        self._client = client
-        self._room = ""
-
-    async def connect(self) -> None:
-        with contextlib.suppress(Rejected):  # it may be there without a right to ask
-            self._room = await self._client.join(self.settings.matrix_ping_roomid)
-
-    async def receive(self) -> None:
-        await self.until_stopped(asyncio.sleep(3600))
-
-    async def send(self, channel: str, message: Mapping[str, Any]) -> Sequence[str]:
-        made = outgoing(message, None, "")
-        made.content["body"] += f" ({channel})"
-        made.content["formatted_body"] += f" <em>({channel})</em>"
-        room = self._room or self.settings.matrix_ping_roomid
-        return [await self._client.send(room, "m.room.message", f"gischat-ping-{message['id']}", made.content)]
-
-    async def send_like(self, channel: str, liker: str, event: str) -> None:
-        """Likes are not passed on."""
-
-    async def delete(self, channel: str, event: str) -> None:
-        await self._client.redact(self._room or self.settings.matrix_ping_roomid, event, f"gischat-delete-{event}")
-
-    async def tell(self, channel: str, words: str, reply_to: str = "") -> None:
-        room = self._room or self.settings.matrix_ping_roomid
-        await self._client.send(room, "m.room.message", f"gischat-notice-{time.time_ns()}", notice(words))
-
-    def _is_wanted(self, channel: str, publication: Publication) -> bool:
-        if publication.type != "text" or not super()._is_wanted(channel, publication):
-            return False
-        text: str = msgspec.json.decode(publication.body)["text"]
-        return text.lstrip().startswith(self.settings.matrix_ping_message_prefix)
-
-
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
 def make_bridge(participant: Participant, settings: Settings, timings: Timings) -> Bridge:
     most = max(settings.max_frame_size, settings.max_image_raw_length * 3 // 4)
     client = MatrixClient(settings.matrix_homeserver, settings.matrix_token, timings, most)
     return MatrixBridge(dict(settings.matrix_bridges), client, participant, settings, timings)
-
-
-def make_ping(participant: Participant, settings: Settings, timings: Timings) -> Bridge:
-    client = MatrixClient(settings.matrix_ping_homeserver, settings.matrix_ping_token, timings)
-    return MatrixPing(client, participant, settings, timings)

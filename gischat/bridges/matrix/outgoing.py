@@ -47,7 +47,7 @@ def outgoing(message: Mapping[str, Any], place: tuple[float, float, float, float
         place: west, south, east, north in WGS 84, if that is known.
         reply_to: the event that it answers, if that is known.
     """
-    made = _MAKERS[message["type"]](message, place)
+    made = _MAKERS.get(message["type"], _other)(message, place)
     made.content["m.mentions"] = {}  # nobody is called by what only looks like a name
     made.content[OWN_KEY] = {name: message[name] for name in ("id", "type", "author") if name in message}
     if reply_to:
@@ -96,7 +96,8 @@ def _image(message: Mapping[str, Any], _: object) -> Outgoing:
 def _geojson(message: Mapping[str, Any], _: object) -> Outgoing:
     features = message["geojson"].get("features") or ()
     crs = message["crs_authid"] or "its own CRS"
-    words = f"the layer {message['layer_name']} ({len(features)} features, {crs})"
+    number = f"{len(features)} feature{'' if len(features) == 1 else 's'}"
+    words = f"the layer {message['layer_name']} ({number}, {crs})"
     document = {**message["geojson"]}
     if message["crs_authid"] and message["crs_authid"] != "EPSG:4326":
         # What GDAL reads, and RFC 7946 has no more (§4): without it the coordinates would be taken for degrees.
@@ -169,6 +170,10 @@ def _newcomer(message: Mapping[str, Any], _: object) -> Outgoing:
 
 def _exiter(message: Mapping[str, Any], _: object) -> Outgoing:
     return Outgoing(notice(f"{message['exiter']} has left the channel."))
+
+
+def _other(message: Mapping[str, Any], _: object) -> Outgoing:
+    return Outgoing(_said(message["author"], f"a {message['type']}, which can be seen in the channel alone"))
 
 
 def _crs_name(message: Mapping[str, Any]) -> str:

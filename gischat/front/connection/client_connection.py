@@ -31,7 +31,6 @@ from gischat.front.transport.frame_parser import TEXT_NOT_UTF8
 from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason, Delay
 from gischat.protocol.messages import (
-    HEAVY_TYPES,
     Message,
     folded,
     nickname_of,
@@ -129,7 +128,7 @@ class ClientConnection(SocketWriter):
                 raise Uncompliant(BINARY_FRAME)
             message = self._messages.parse(frame)
             type = message.type
-            if type in HEAVY_TYPES:
+            if message.lane.is_sandboxed:
                 self._rate_limiter.acquire_heavy()
             if self.is_draining:
                 raise Unavailable(RESTARTING, RefusalReason.SHUTTING_DOWN)

@@ -22,6 +22,7 @@ from gischat.front.handlers.rest import ChannelHandler
 from gischat.protocol import places
 from gischat.protocol.file_names import file_name
 from gischat.protocol.places import Box, Wanted
+from gischat.protocol.types import PLACED_TYPES
 
 GEOJSON = "application/geo+json"  # RFC 7946 §12
 GEOPACKAGE = "application/geopackage+sqlite3"
@@ -75,8 +76,8 @@ class Features(ChannelHandler):
 
 def _types(text: str) -> frozenset[str]:
     types = frozenset(text.split(","))
-    if not types <= set(places.TYPES):
-        raise ValueError(f"One or more of {', '.join(places.TYPES)}, separated by commas.")
+    if not types <= set(PLACED_TYPES):
+        raise ValueError(f"One or more of {', '.join(PLACED_TYPES)}, separated by commas.")
     return types
 
 
