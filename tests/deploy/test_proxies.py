@@ -156,7 +156,8 @@ async def test_fronts_see_the_clients_address_and_the_proxy_logs_no_token(stack:
     forged = {"additional_headers": {"X-Forwarded-For": "192.0.2.66"}}
     async with joined(proxy, local_addr=(ELSEWHERE, 0), query="?token=Sesame", **forged) as client:
         await client.until(text=await client.say())
-    assert proxy.ask("/hooks/Sesame-0123456789")[0] == 404
+    for mistyped in ("/hooks", "/Hooks", "/elsewhere/hooks/"):
+        assert proxy.ask(f"{mistyped}/Sesame-0123456789")[0] == 404
     said = "".join(front.new_log() for front in stack.fronts)
     assert (ELSEWHERE in said, "192.0.2.66" in said, "Sesame" in said) == (True, False, False)
     assert proxy.stop() == 0

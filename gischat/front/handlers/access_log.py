@@ -23,7 +23,7 @@ PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 REJECTED_STATUSES = "was_turned_away"
 MAX_PATH, MAX_METHOD, MAX_HEADER = 200, 10, 120
 HIDDEN = "***"
-HOOK_KEY = re.compile(r"(?<=/hooks/).+")  # whatever stands there: a mistyped key is nearly one
+HOOK_KEY = re.compile(r"(?<=/hooks/).+", re.IGNORECASE)  # whatever stands there: a mistyped key is nearly one
 
 ANSWERED = "%(address)s %(method)s %(path)s %(status)d %(bytes)dB %(duration_ms).1fms"
 OPENED = "%(address)s %(transport)s %(path)s opened as connection %(connection)d"
