@@ -1,7 +1,8 @@
 """Deno for the page's code: bundles the map, lints, formats and tests.
 
-    python deploy/page.py bundle           bundles gischat/web/map/ with its packages into gischat/web/built/, if a source
-                                           has changed. If it fails, one line says why; the chat runs without a map.
+    python deploy/page.py bundle           bundles gischat/web/map/ with its packages into gischat/web/built/, if a
+                                           source has changed. If it fails, one line says why; the chat runs
+                                           without a map.
     python deploy/page.py deno lint ...    runs Deno itself
 
 Deno is installed from PyPI and fetches the packages in deno.lock; neither Node nor npm is needed. If npm is installed,

@@ -23,6 +23,7 @@ class RefusalReason(StrEnum):
     RATE_LIMIT = "rate_limit"  # the connection's messages
     HEAVY_RATE_LIMIT = "heavy_rate_limit"  # the connection's images and layers
     ADDRESS_RATE_LIMIT = "address_rate_limit"  # the messages of all connections of the address
+    HOOK_RATE_LIMIT = "hook_rate_limit"  # its hook's key is used too often
     ADDRESS_QUEUE_FULL = "address_queue_full"  # too many pending images and layers of the address
     BANNED = "banned"  # the author's nickname is banned
     FROZEN = "frozen"  # the channel is frozen

@@ -11,8 +11,11 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
-from gischat import redis_url
+from gischat import hook_settings, redis_url
+from gischat.bridge_settings import contradictions as bridge_contradictions
+from gischat.bridge_settings import read as read_bridges
 from gischat.environment import Environment, Invalid, like, one_of, rule, within
+from gischat.hook_settings import Hook, entries
 from gischat.origin import Origin
 from gischat.protocol.types import LANES, Lane
 from gischat.redis_url import Node
@@ -76,6 +79,12 @@ class Settings:
     allowed_origins: tuple[str, ...]  # origins of other sites' pages; `*`: any
     channel_tokens: tuple[tuple[str, str], ...] = field(repr=False)  # (channel, token); a channel may have several
     require_registration: bool
+    # Hooks
+    hooks: tuple[tuple[Hook, str], ...] = field(repr=False)  # each with its key
+    max_hook_messages_per_minute: int  # of one hook, on one front; 0: no limit
+    outgoing_hooks: tuple[tuple[str, str], ...] = field(repr=False)  # channel, address
+    outgoing_hooks_secret: str = field(repr=False)
+    outgoing_hooks_allow_private: bool
     # Metrics
     metrics_token: str = field(repr=False)  # empty: readable only from this machine
     metrics_port: int  # of workers; 0: workers serve no metrics
@@ -111,7 +120,17 @@ class Settings:
     # One job of the heavy lane
     job_seconds: float  # CPU time; for the limit in wall-clock time see `worker.sandbox`
     job_memory: int  # bytes of address space
+    # Bridges to other chats
+    matrix_bridges: tuple[tuple[str, str], ...]  # channel, room; each at most once
+    matrix_homeserver: str
+    matrix_token: str = field(repr=False)
+    matrix_notices: bool  # who joins and leaves a channel is told
+    matrix_ping_message_prefix: str
+    matrix_ping_homeserver: str
+    matrix_ping_roomid: str
+    matrix_ping_token: str = field(repr=False)
     # Processes that the supervisor runs
+    bridges: int  # 0 or 1
     fronts: int
     workers: tuple[int, ...]  # of each lane: see `workers_of`
     state_dir: str
@@ -192,6 +211,10 @@ def _read(env: Environment) -> dict[str, Any]:
         "allowed_origins": _allowed_origins(env),
         "channel_tokens": _channel_tokens(env, channels),
         "require_registration": env.switch("REQUIRE_REGISTRATION", False),
+        "hooks": hook_settings.hooks(env, channels),
+        "max_hook_messages_per_minute": count("MAX_HOOK_MESSAGES_PER_MINUTE", 60, least=0),
+        "outgoing_hooks_secret": env.text("OUTGOING_HOOKS_SECRET", "", _BEARER_TOKEN),
+        "outgoing_hooks_allow_private": env.switch("OUTGOING_HOOKS_ALLOW_PRIVATE", False),
         "metrics_token": env.text("METRICS_TOKEN", "", _BEARER_TOKEN),
         "metrics_port": env.integer("METRICS_PORT", 0, within(0, 65535)),
         "prometheus_multiproc_dir": env.text("PROMETHEUS_MULTIPROC_DIR", ""),
@@ -220,6 +243,7 @@ def _read(env: Environment) -> dict[str, Any]:
         "max_outbox_age": count("MAX_OUTBOX_AGE", 600),
         "job_seconds": seconds("JOB_SECONDS", 10),
         "job_memory": count("JOB_MEMORY", 2 * 2**30, least=2**28),
+        **read_bridges(env, channels or ()),
         "fronts": env.integer("FRONTS", env.integer("NB_UVICORN_WORKERS", 1, within(0)), within(0)),
         "workers": tuple(count(lane.setting, 1, least=0) for lane in LANES),
         "state_dir": env.text("STATE_DIR", ".state"),
@@ -297,10 +321,10 @@ def _channel_tokens(env: Environment, channels: tuple[str, ...] | None) -> Any:
     """(channel, token) pairs. Error messages give only an entry's position, since all of its text may be secret."""
 
     def check(text: str) -> None:
-        entries = _entries(text)
-        if not entries:
+        given = entries(text)
+        if not given:
             raise Invalid("Must not be empty. Remove the setting to leave all channels open.")
-        wrong = [str(place) for place, entry in enumerate(entries, 1) if not _channel_and_token(entry, channels or ())]
+        wrong = [str(place) for place, entry in enumerate(given, 1) if not _channel_and_token(entry, channels or ())]
         if wrong and channels:
             raise Invalid(
                 f"Each entry must be a channel of CHANNELS, a colon and a token, separated by commas or line breaks:"
@@ -308,11 +332,7 @@ def _channel_tokens(env: Environment, channels: tuple[str, ...] | None) -> Any:
             )
 
     text = env.text("CHANNEL_TOKENS", None, check)
-    return tuple(filter(None, (_channel_and_token(entry, channels or ()) for entry in _entries(text or ""))))
-
-
-def _entries(text: str) -> list[str]:
-    return [entry.strip() for entry in re.split(r"[,\n]", text) if entry.strip()]
+    return tuple(filter(None, (_channel_and_token(entry, channels or ()) for entry in entries(text or ""))))
 
 
 def _channel_and_token(entry: str, channels: tuple[str, ...]) -> tuple[str, str] | None:
@@ -343,11 +363,16 @@ def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict
     pairs = {
         "MAX_AUTHOR_LENGTH": ("max_author_length", "min_author_length", "Must not be less than MIN_AUTHOR_LENGTH."),
     }
-    found = _wrong_admin_author(values, wrong) | {
-        name: reason
-        for name, (greater, lesser, reason) in pairs.items()
-        if not wrong.keys() & {greater.upper(), lesser.upper()} and 0 < values[greater] < values[lesser]
-    }
+    found = (
+        _wrong_admin_author(values, wrong)
+        | bridge_contradictions(values, wrong)
+        | hook_settings.contradictions(values, wrong)
+        | {
+            name: reason
+            for name, (greater, lesser, reason) in pairs.items()
+            if not wrong.keys() & {greater.upper(), lesser.upper()} and 0 < values[greater] < values[lesser]
+        }
+    )
     if not wrong.keys() & {"PORT", "METRICS_PORT"} and 0 < values["metrics_port"] == values["port"]:
         found["METRICS_PORT"] = "Must differ from PORT: workers would receive connections for fronts."
     return found

@@ -66,6 +66,8 @@ class Timings:
     http_look: float = 0.5  # between two checks for slow requests
     accept_pause: float = 0.5  # before accepting again when no file descriptor was left
     answer_kept: float = 1.0  # that a cached answer is served when the front is not notified of changes
+    hook: float = 5.0  # that who posts to a hook waits for its messages to be published: GitHub gives up after ten
+    hook_body: float = 60.0  # for a picture that is posted to a hook to come
     publish: float = 15.0  # that a PUT waits for its message to be published
     wrong_token: float = 1.0  # delay of the answer to a wrong token
     wrong_tokens: float = 60.0  # window in which the wrong tokens and keys of an address are counted
@@ -106,6 +108,16 @@ class Timings:
     work_heard: float = 0.1  # between two reads of what other heavy workers have done
     consumers: float = 600.0  # between two searches for dead workers' consumer names …
     consumer_gone: float = 3600.0  # … that have been idle for so long
+
+    # A bridge to another chat
+    bridge_retry: float = 1.0  # before the first attempt after one that failed; it doubles …
+    bridge_retry_longest: float = 60.0  # … up to this
+    bridge_patience: float = 60.0  # that a message is sent again to a channel that is full
+    bridge_silent: float = 1800.0  # that somebody who says nothing stays registered
+    bridge_lock: float = 20.0  # that a bridge counts as running after its last sign of life
+    bridge_poll: float = 30.0  # that the other chat may wait for something to say
+    bridge_answer: float = 20.0  # … and for an answer to all else
+    bridge_file: float = 60.0  # … and for a file to go over
 
     # Timeouts of operators' commands
     check_front: float = 3.0  # on this machine

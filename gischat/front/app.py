@@ -21,6 +21,8 @@ from gischat.front.handlers import docs, features, keyed, rest
 from gischat.front.handlers.access_log import identify, log_request
 from gischat.front.handlers.base import WEB
 from gischat.front.handlers.cached import CachedReads
+from gischat.front.handlers.events import Events
+from gischat.front.handlers.hooks import PostToHook
 from gischat.front.handlers.map import Map, image_source
 from gischat.front.handlers.metrics import MetricsHandler
 from gischat.front.handlers.websocket import ChannelSocket
@@ -63,6 +65,7 @@ def routes(front: Services) -> list[URLSpec]:
         URLSpec(r"/livez", rest.Alive, parts),
         URLSpec(r"/readyz", rest.Ready, parts),
         URLSpec(r"/metrics", MetricsHandler, parts),
+        URLSpec(r"/hooks/([^/]+)", PostToHook, parts),
         URLSpec(r"/channel/([^/]+)/users", rest.Users, parts),
         URLSpec(r"/channel/([^/]+)/last", rest.Last, parts),
         URLSpec(r"/channel/([^/]+)/text", rest.PutText, parts),
@@ -70,6 +73,7 @@ def routes(front: Services) -> list[URLSpec]:
         URLSpec(r"/channel/([^/]+)/messages/([^/]+)\.json", features.MessageAsJson, parts),
         URLSpec(r"/channel/([^/]+)/messages/([^/]+)\.geojson", features.MessageAsGeoJson, parts),
         URLSpec(r"/channel/([^/]+)/messages/([^/]+)\.gpkg", features.MessageAsGeoPackage, parts),
+        URLSpec(r"/channel/([^/]+)/events", Events, parts),
         URLSpec(r"/channel/([^/]+)/ws", ChannelSocket, parts),
     ]
 

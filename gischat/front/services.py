@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 from tornado.iostream import IOStream
@@ -25,12 +26,15 @@ from gischat.front.channel.recent_messages import MAX_BYTES, RecentMessages
 from gischat.front.channel.room import REPLAYED_BYTES_PER_SECOND, Room
 from gischat.front.close_status import SHUTTING_DOWN
 from gischat.front.connection.client_connection import RESTARTING, ClientConnection
+from gischat.front.connection.event_reader import EventReader
+from gischat.front.connection.event_stream import EventEncoder
 from gischat.front.connection.keepalive import Keepalive
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.health_probe import RoundTripProbe
 from gischat.front.dispatch.job_result import JobResult
 from gischat.front.gauges import Gauges
 from gischat.front.limits.connection_limit import ConnectionLimiter
+from gischat.front.limits.hook_limit import Hooks
 from gischat.front.limits.memory_budget import MemoryBudget
 from gischat.front.limits.rate_limit import ConnectionRateLimiter
 from gischat.front.limits.rejection_log import RejectionLog
@@ -71,6 +75,7 @@ class Services:
         self.rejections = RejectionLog(timings)
         self.memory_budget = MemoryBudget(settings.max_front_bytes, self.rejections)
         self.connection_limiter = ConnectionLimiter(settings, self.rejections, timings)
+        self.hooks = Hooks(settings, self.rejections)
         self.messages = MessageParser(settings)
         self.broker = Broker.of(Namespace(settings, timings), secrets.token_hex(16), redis, heavy, histories)
         self.dispatcher = Dispatcher(self.broker, settings, timings)
@@ -97,6 +102,8 @@ class Services:
         gauges = Gauges(settings.process_name, self.rooms, self.reasons_not_ready, timings)
         self.read_scheduler = ReadScheduler()
         self.upload_watch = UploadWatch(timings)
+        self._event_encoder = EventEncoder()
+        self.publishing: set[asyncio.Task[list[JobResult]]] = set()  # that goes on when nobody waits for it
         # Those that run as long as the front does.
         self.background_services = (
             self.subscriber,
@@ -154,24 +161,52 @@ class Services:
         room.join(connection, after)
         return connection
 
+    def accept_reader(
+        self, room: Room, stream: IOStream, close: Callable[[int, str], None], after: str | None, address: str
+    ) -> EventReader:
+        """Somebody has come to a room to read; for `after` see `accept_client`."""
+        reader = EventReader(
+            room,
+            stream,
+            close,
+            id=self.dispatcher.new_id(),
+            encoder=self._event_encoder,
+            memory=self.memory_budget,
+            max_unread_bytes=self.settings.max_unread_bytes,
+            address=address,
+        )
+        room.join(reader, after)
+        return reader
+
     async def publish(self, channel: str, message: Message, *, client: str = "", sender: str = "") -> JobResult | None:
         """Says something that comes from no connection; None when its end was not heard of in time.
 
         Args:
             client, sender: see `Job`.
         """
-        if self.is_draining:  # its end might come when nobody is here to be told
-            refused = JobResult.of(Unavailable(RESTARTING, RefusalReason.SHUTTING_DOWN), message)
-            self.dispatcher.counters.count_result(message.type, refused.outcome, refused.refusal_reason)
-            return refused
-        ended: asyncio.Future[JobResult] = asyncio.get_running_loop().create_future()
-        job_queue = self.dispatcher.open(channel, client, sender)
         try:
-            job_queue.submit(message, lambda ending: None if ended.done() else ended.set_result(ending))
             async with asyncio.timeout(self.timings.publish):
-                return await ended
+                return (await self.publish_all(channel, [message], client=client, sender=sender))[0]
         except TimeoutError:
             return None
+
+    async def publish_all(
+        self, channel: str, messages: Sequence[Message], *, client: str = "", sender: str = ""
+    ) -> list[JobResult]:
+        """Says several things in their order; for what came of each, it waits as long as it takes."""
+        if self.is_draining:  # their ends might come when nobody is here to be told
+            refusals = [JobResult.of(Unavailable(RESTARTING, RefusalReason.SHUTTING_DOWN), one) for one in messages]
+            for message, refused in zip(messages, refusals, strict=True):
+                self.dispatcher.counters.count_result(message.type, refused.outcome, refused.refusal_reason)
+            return refusals
+        job_queue = self.dispatcher.open(channel, client, sender)
+        try:
+            ends: list[asyncio.Future[JobResult]] = []
+            for message in messages:
+                end: asyncio.Future[JobResult] = asyncio.get_running_loop().create_future()
+                job_queue.submit(message, partial(_set_result, end), bounded=not ends)
+                ends.append(end)
+            return [await end for end in ends]
         finally:
             self.dispatcher.close(job_queue)
 
@@ -263,3 +298,8 @@ class Services:
             async with asyncio.timeout(seconds):
                 while not holds():  # noqa: ASYNC110 - what holds is spread over many parts, and asked once in a life
                     await asyncio.sleep(0.02)
+
+
+def _set_result(end: "asyncio.Future[JobResult]", result: JobResult) -> None:
+    if not end.done():  # nobody waits for it any more
+        end.set_result(result)

@@ -149,6 +149,20 @@ GEOPACKAGES = _counter("geopackages_total", "GeoPackages requested, by outcome."
 PLACES = _counter("places_total", "Messages that can have a place on the map, by outcome.", "type", "outcome")
 JOBS_RECLAIMED = _counter("jobs_reclaimed_total", "Jobs reclaimed from dead workers.", "lane")
 
+# Bridges
+
+BRIDGE_UP = _gauge("bridge_up", "1 while a bridge reaches the other chat, else 0.", "bridge")
+BRIDGE_MESSAGES = _counter(
+    "bridge_messages_total",
+    "Messages between channels and other chats, by direction (in: to a channel) and by what came of it.",
+    "bridge",
+    "direction",
+    "outcome",
+)
+BRIDGE_RETRIES = _counter(
+    "bridge_retries_total", "Attempts to reach another chat that failed and are repeated.", "bridge", "reason"
+)
+
 # The process and its surroundings
 
 HEARTBEAT_SECONDS = _histogram(

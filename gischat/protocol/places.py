@@ -23,6 +23,12 @@ MAX_PLACE_BYTES = 4 * 2**20
 """Maximum size of a message's place. A larger layer is shown with fewer vertices, then without its properties, then as
 its extent. Places count towards MAX_STORED_BYTES, as messages do."""
 
+WGS_84_WKT = (
+    'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563,AUTHORITY["EPSG","7030"]],'
+    'AUTHORITY["EPSG","6326"]],PRIMEM["Greenwich",0,AUTHORITY["EPSG","8901"]],'
+    'UNIT["degree",0.0174532925199433,AUTHORITY["EPSG","9122"]],AUTHORITY["EPSG","4326"]]'
+)
+
 Box = tuple[float, float, float, float]  # west, south, east, north
 
 

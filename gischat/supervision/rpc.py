@@ -16,7 +16,7 @@ from gischat.settings import variables
 from gischat.supervision.instance import FILE_NAMES, read_file
 
 # Group -> the setting for the number of its processes.
-SETTINGS = {"fronts": "FRONTS", **{str(lane): lane.setting for lane in LANES}}
+SETTINGS = {"fronts": "FRONTS", **{str(lane): lane.setting for lane in LANES}, "bridges": "BRIDGES"}
 
 # Settings of the whole run, which `reload` cannot change: addresses, numbers of processes, logs.
 FIXED = frozenset(

@@ -5,7 +5,7 @@ the data. Ready connections are in a dict keyed by that very function: between t
 the CPU's caches, and checking its attributes (is it closing? is its buffer empty?) would fetch each from memory again,
 which took as long as the kernel's work.
 
-Clients with buffered output, or that are closing, are written to through their own `write`.
+Clients with buffered output, that are closing, or that read events, are written to through their own `write`.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,7 @@ class Receiver(Protocol):
     """A connection in a fan-out."""
 
     send_now: Send  # constant as long as it is in the fan-out
+    is_event_stream: bool  # it is sent events, not frames: its `write` makes them
     is_ready: bool  # its buffer is empty and it is not closing: `send_now` may be used
 
     def write(self, data: bytes) -> None:
@@ -41,7 +42,7 @@ class Fanout:
 
     def add(self, listener: Receiver) -> None:
         """Add a receiver."""
-        if listener.is_ready:
+        if listener.is_ready and not listener.is_event_stream:
             self._ready[listener.send_now] = listener
         else:
             self._buffered.add(listener)

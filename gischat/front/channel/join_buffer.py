@@ -41,6 +41,7 @@ class Member(Receiver, Protocol):
     address: str
     access_key: AccessKey | None  # that it came with, in its instance's address
     connected_at: int  # seconds since the epoch
+    is_event_stream: bool  # it only reads: it is nobody's company, and no count includes it
     is_draining: bool
 
     last_received_at: float  # time of the last bytes received, by the loop's clock

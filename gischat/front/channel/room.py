@@ -113,14 +113,17 @@ class Room:
         """
         self.connections[member.id] = member
         self._entered()
-        self._joining.add(member, self.user_count.add(+1), after)
+        # Who reads events is nobody's company: no count is to include it.
+        counted_from = 0 if member.is_event_stream else self.user_count.add(+1)
+        self._joining.add(member, counted_from, after)
 
     def leave(self, member: Member) -> None:
         """Remove a connection; idempotent."""
         if self.connections.pop(member.id, None) is not None:
             self.fanout.discard(member)
             self._joining.discard(member)
-            self.user_count.add(-1)
+            if not member.is_event_stream:
+                self.user_count.add(-1)
 
     def deliver(self, publications: Sequence[Publication]) -> None:
         """Deliver publications in order; frames for everyone are sent in one write."""

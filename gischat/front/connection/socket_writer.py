@@ -48,6 +48,9 @@ class SocketWriter:
         "send_now",
     )
 
+    is_event_stream = False
+    KEEP_ALIVE = PING
+
     def __init__(
         self,
         stream: IOStream,
@@ -171,7 +174,7 @@ class SocketWriter:
     def ping(self) -> None:
         """Send a ping; any received bytes are an answer."""
         is_first = not self.awaiting_pong
-        self.write(PING)
+        self._write(self.KEEP_ALIVE)
         if is_first:
             self._is_ping_deferred = False
             self._start_pong_timer()
@@ -232,8 +235,12 @@ class SocketWriter:
         self.close_status = code, reason
         # After all buffered data, and regardless of its limit: it is small, and the last.
         with contextlib.suppress(StreamClosedError):
-            self._stream.write(text_frame(uncompliant(told or reason)))
+            self._stream.write(self._goodbye(uncompliant(told or reason)))
         self._close(code, reason)
+
+    def _goodbye(self, body: bytes) -> bytes:
+        """The last message, as it goes over the wire."""
+        return text_frame(body)
 
     def _stop_writing(self) -> None:
         self._is_closing = True

@@ -48,6 +48,18 @@ for how long to wait; who goes on is closed with 1008. A channel that does not e
 without its token, is accepted and closed with 1008.
 """
 
+EVENTS = """\
+For whoever only reads: a dashboard, `curl -N`. An event's type is the message's, its data the message as on the
+websocket (`ServerMessage`), its id the message's, but for `nb_users` and `uncompliant`. Readers count among the
+connections and not among the users. The stream ends when the server restarts; browsers come back by themselves.
+"""
+
+HOOKS = """\
+Takes `{"text": …, "username": …}` as Slack and Mattermost do, with attachments and blocks, and what GitHub, Grafana,
+Alertmanager and ODK Central send. Markdown becomes plain text; a long text becomes up to four messages.
+"""
+
+
 # What is answered over HTTP: exactly the keys that are named.
 
 
@@ -108,6 +120,15 @@ class Faults(Answer):
     detail = fields.List(fields.Nested(Fault), required=True, validate=validate.Length(min=1))
 
 
+class HookTaken(Answer):
+    ok = fields.Boolean(required=True)
+    ids = fields.List(fields.String(), required=True, metadata={"description": "Of the messages, in their order."})
+
+
+class FaultsOrProblem(Answer):
+    detail = fields.Raw(required=True, metadata={"description": "What is wrong, in words, or fault by fault."})
+
+
 def _reference(name: str) -> JsonObject:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -156,6 +177,23 @@ AFTER = {
     "schema": {"type": "string"},
     "description": "The id of the last message that a client has which comes back: instead of the history it gets what "
     "was published since. Where that is no longer known, an `uncompliant` says so, and the history follows.",
+}
+
+LAST_EVENT_ID = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "The same, as browsers say it when they come back; it counts before `after`.",
+}
+POSTED: JsonObject = {"type": "object", "examples": [{"text": "The build is done.", "username": "ci"}]}
+POSTED_FORM: JsonObject = {
+    "type": "object",
+    "properties": {"payload": {"type": "string", "description": "The same as JSON."}, "text": {"type": "string"}},
+}
+POSTED_FILES: JsonObject = {
+    "type": "object",
+    "description": "Pictures, and GeoJSON in WGS 84, under any names; at most four.",
+    "properties": {"text": {"type": "string"}, "file": {"type": "string", "format": "binary"}},
 }
 
 TYPE = {
@@ -267,6 +305,55 @@ PATHS: dict[str, JsonObject] = {
                 "504": _answer("Accepted, but not published in time; it may still be", Problem),
                 **PRIVATE,
                 **UNKNOWN,
+                **TOO_MANY,
+                **UNABLE,
+            },
+        }
+    },
+    "/channel/{channel}/events": {
+        "get": {
+            "tags": [CHANNEL],
+            "summary": "The channel's messages as server-sent events",
+            "description": EVENTS,
+            "parameters": [AFTER, LAST_EVENT_ID],
+            "responses": {
+                "200": {
+                    "description": "The stored messages, then what is said from now on",
+                    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                },
+                **BANNED,
+                **PRIVATE,
+                **UNKNOWN,
+                **TOO_MANY,
+                **FULL,
+            },
+        }
+    },
+    "/hooks/{key}": {
+        "post": {
+            "tags": [CHANNEL],
+            "summary": "Say something in a channel, for another program",
+            "description": HOOKS,
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "application/json": {"schema": POSTED},
+                    "application/x-www-form-urlencoded": {"schema": POSTED_FORM},
+                    "multipart/form-data": {"schema": POSTED_FILES},
+                    "text/plain": {"schema": {"type": "string"}},
+                },
+            },
+            "responses": {
+                "200": _answer("It is published", HookTaken),
+                "202": _answer("It is accepted, and published soon: not to be sent again", HookTaken),
+                "403": _answer(
+                    "The channel is frozen; or the address, or the hook's name, is banned, or of a foreign page",
+                    Problem,
+                ),
+                "404": _answer("There is no hook with this key", Problem),
+                "409": _answer("This delivery's id has been used for something else", Problem),
+                "413": _answer("It is too large", Problem),
+                "422": _answer("There is nothing to say in it, or a file is not what it should be", FaultsOrProblem),
                 **TOO_MANY,
                 **UNABLE,
             },

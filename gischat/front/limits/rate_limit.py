@@ -71,6 +71,7 @@ class RateLimits:
         self.address_refusals = TokenBucket(ADDRESS_REFUSALS_PER_MINUTE)
         self.address_messages = TokenBucket(settings.max_address_messages_per_minute)
         self.address_requests = TokenBucket(settings.max_address_requests_per_minute)
+        self.hooks = TokenBucket(settings.max_hook_messages_per_minute)
 
 
 class AddressState:

@@ -133,6 +133,7 @@ class FakeMember:
     access_key: AccessKey | None = None
 
     is_ready = True
+    is_event_stream = False
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
