@@ -17,7 +17,7 @@ from gischat.bridges.matrix.incoming import (
     as_text,
     said,
 )
-from gischat.bridges.matrix.outgoing import LIKE, OWN_KEY, liked_text, notice, outgoing
+from gischat.bridges.matrix.outgoing import LIKE, OWN_KEY, liked_text, notice, outgoing, place_in_degrees
 from gischat.bridges.participant import REDIS_FAULTS, Participant
 from gischat.broker.log_throttle import LogThrottle
 from gischat.observability import metrics
@@ -143,7 +143,7 @@ class MatrixBridge(Bridge):
         with contextlib.suppress(*REDIS_FAULTS):
             stored = await self.participant.broker.history.place(channel, message["id"])
         boxes = [box for box, _ in places.decode(stored).features if box] if stored else []
-        return boxes[0] if boxes else None
+        return boxes[0] if boxes else place_in_degrees(message)
 
     # What comes from Matrix
 
