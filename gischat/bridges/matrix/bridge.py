@@ -19,6 +19,7 @@ from gischat.bridges.matrix.incoming import (
 )
 from gischat.bridges.matrix.outgoing import LIKE, OWN_KEY, liked_text, notice, outgoing, place_in_degrees
 from gischat.bridges.participant import REDIS_FAULTS, Participant
+from gischat.bridges.store import event_of
 from gischat.broker.log_throttle import LogThrottle
 from gischat.observability import metrics
 from gischat.protocol import places
@@ -94,7 +95,7 @@ class MatrixBridge(Bridge):
     async def send(self, channel: str, message: Mapping[str, Any]) -> Sequence[str]:
         room = await self._room(channel)
         replied = self.links[channel].of_message(message.get("in_reply_to_id", ""))
-        reply_to = replied[0].event.partition("#")[0] if replied else ""
+        reply_to = event_of(replied[0].event) if replied else ""
         made = outgoing(message, await self._place(channel, message), reply_to)
         if made.file is not None:
             url = await self._client.upload(made.file.data, made.file.content_type, file_name(made.file.name))
@@ -109,7 +110,7 @@ class MatrixBridge(Bridge):
         await self._say(channel, room, "m.reaction", f"gischat-like-{liker}-{event}", content)
 
     async def delete(self, channel: str, event: str) -> None:
-        await self._client.redact(await self._room(channel), event.partition("#")[0], f"gischat-delete-{event}")
+        await self._client.redact(await self._room(channel), event_of(event), f"gischat-delete-{event}")
 
     async def tell(self, channel: str, words: str, reply_to: str = "") -> None:
         room = await self._room(channel)
