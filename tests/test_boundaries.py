@@ -29,6 +29,7 @@ FORBIDDEN = {
     "gischat.protocol.messages": ("gischat.front", "gischat.broker", "tornado", "marshmallow", "asyncio"),
     "gischat.protocol.parsing": ("gischat.front", "gischat.broker", "tornado", "asyncio"),
     "gischat.protocol": ("gischat.front", "gischat.broker", "tornado", "asyncio"),
+    "gischat.client": ("gischat.front", "gischat.broker", "gischat.settings", "gischat.observability", "marshmallow"),
     "gischat.settings": ("gischat.front", "gischat.broker", "tornado", "marshmallow", "asyncio"),
     "gischat.front.transport": ("gischat.protocol.messages", "gischat.broker"),
     "gischat.front.transport.frames": ("tornado", "asyncio"),
@@ -273,7 +274,18 @@ STARTS = {
 }
 HEAVY_MODULES = (
     *("pyproj", "sqlite3"),
-    *("redis", "valkey", "sentry_sdk", "prometheus_client", "apispec", "swagger_ui", "environs", "dotenv", "pydantic"),
+    *(
+        "opentelemetry",
+        "redis",
+        "valkey",
+        "sentry_sdk",
+        "prometheus_client",
+        "apispec",
+        "swagger_ui",
+        "environs",
+        "dotenv",
+        "pydantic",
+    ),
     *(
         "gischat.broker.cluster",
         "gischat.front.handlers.openapi",

@@ -146,6 +146,11 @@ async def lifespan(settings: Settings, timings: Timings = Timings()) -> AsyncIte
             connections.append(await stack.enter_async_context(reader))
             readers.append(OutboxReader(settings, channels, reader, timings))
         front = Services(settings, redis, heavy, histories, readers, timings)
+        if settings.otel_exporter_otlp_endpoint:
+            from gischat.observability.tracing import Tracing
+
+            tracing = Tracing("front", settings).trace_front(front)
+            stack.push_async_callback(tracing.shut_down, timings.sentry_flush)
         for connection in connections:
             connection.reconnected = front.dispatcher.reports.reconnected
         # A part that fails ends the group, and so the process: better a new front than one that does not hear.

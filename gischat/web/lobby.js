@@ -1,4 +1,4 @@
-/** The way in: the channels, the house rules, a nickname. */
+/** The lobby: choice of channel and nickname, and the server's rules. */
 
 import * as api from "./api.js";
 import { byId, element } from "./dom.js";
@@ -15,7 +15,7 @@ export class Lobby {
   #timer = null;
   #words = "";
 
-  /** `onJoin(channel, nickname, limits)`: nickname is "" for reading along, limits is the answer of /rules. */
+  /** `onJoin(channel, nickname, limits)`: nickname is "" when incognito, limits is the answer of /rules. */
   constructor(onJoin) {
     this.#onJoin = onJoin;
     byId("join").addEventListener("submit", (event) => this.#join(event));
@@ -28,8 +28,8 @@ export class Lobby {
     return !byId("lobby").hidden;
   }
 
-  /** Shows the lobby, with `words` on why one is here again, and a channel chosen, if there is one of that name; else
-   *  the one that is chosen by then: people may be faster than the server. */
+  /** Shows the lobby, with `words` on why the user is back. Selects `channel` if it exists, else keeps the selection,
+   *  since users may be faster than the server. */
   async open(words = "", channel = "") {
     document.title = "gischat";
     byId("lobby").hidden = false;
@@ -56,7 +56,7 @@ export class Lobby {
     byId("lobby").hidden = true;
   }
 
-  /** The channels change what is said about them while somebody is looking, and so does the server's health. */
+  /** Updates the channels' user counts and the server's health periodically while the lobby is shown. */
   async #refresh() {
     clearTimeout(this.#timer);
     const isWell = await api.isWell();
@@ -110,7 +110,7 @@ export class Lobby {
     const nickname = byId("nickname").value;
     const channel = chosen();
     if (byId("token").value) keep(channel, byId("token").value);
-    byId("enter").disabled = true; // while the server is asked, once is enough
+    byId("enter").disabled = true; // until the server has answered
     const isAdmitted = await api.isAdmitted(channel);
     byId("enter").disabled = false;
     if (!isAdmitted) {
@@ -122,7 +122,7 @@ export class Lobby {
     this.#onJoin(channel, nickname, this.#limits);
   }
 
-  /** Says that a channel takes a token, or another one. */
+  /** Asks for a channel's token, or for another one if it was wrong. */
   askForToken(channel) {
     this.#say(t(token(channel) ? "wrong_token" : "private_channel"));
     keep(channel, "");

@@ -1,4 +1,4 @@
-/** The map with what stands around it: its tools, the list of what is on it, what is known of the thing that was chosen. */
+/** The map pane: the map with its tools, the list of its content, and the card of the selected feature. */
 
 import { button, drawing, element, isolated } from "./dom.js";
 import { inWorld, lonLat } from "./geo.js";
@@ -9,7 +9,7 @@ import { listOf, titleOf } from "./maplist.js";
 const COLORS = ["land", "coast", "border", "grid", "label", "label-halo", "halo", "chosen"];
 const DARK = matchMedia("(prefers-color-scheme: dark)");
 const WGS84 = "EPSG:4326";
-const NARROW = matchMedia("(max-width: 64rem)"); // as in map.css: the map lies over the talk
+const NARROW = matchMedia("(max-width: 64rem)"); // as in map.css: the map covers the chat
 
 export class MapPane {
   isOpen = false;
@@ -18,13 +18,13 @@ export class MapPane {
   #map;
   #parts;
   #projector; // of the bundle
-  #own = null; // {name, project}: the CRS of what was chosen
+  #own = null; // {name, project}: the CRS of the selected feature
   #pointer = null;
   #shown = new Set(); // ids of messages that are on the map
-  #hidden = new Set(); // … and switched off
-  #chosen = null; // {found, at}: what was hit, and which of it is shown
+  #hidden = new Set(); // … but hidden by the user
+  #chosen = null; // {found, at}: the features that were hit, and the index of the shown one
 
-  /** `WorldMap` and `projector` are those of the bundle; `attribution` is shown for `tiles`. */
+  /** `WorldMap` and `projector` come from the bundle; `attribution` is that of `tiles`. */
   constructor(section, { WorldMap, projector, tiles, attribution, onClose }) {
     this.#section = section;
     this.#projector = projector;
@@ -36,7 +36,7 @@ export class MapPane {
       attribution: tiles ? attribution : "",
     });
     section.hidden = false;
-    document.body.classList.add("has-map"); // a map needs a size
+    document.body.classList.add("has-map"); // the map needs a size
     this.#map = new WorldMap(this.#parts.canvas, {
       look: look(section),
       tiles,
@@ -51,7 +51,7 @@ export class MapPane {
     section.addEventListener("keydown", (event) => this.#key(event, onClose));
   }
 
-  // Open and closed
+  // Opening and closing
 
   open(room) {
     this.isOpen = true;
@@ -100,18 +100,18 @@ export class MapPane {
     if (!this.#parts.list.hidden) this.#fillList();
   }
 
-  // Where one looks
+  // View
 
   showAll() {
     const visible = this.#room.places.all.filter(({ message }) => !this.#hidden.has(message.id));
-    // A CRS may reach around the world: it is shown by itself.
+    // A CRS may cover the world, so it counts only if there is nothing else.
     const places = visible.some(({ message }) => message.type !== "crs")
       ? visible.filter(({ message }) => message.type !== "crs")
       : visible;
     this.#map.show(places.flatMap(geometries), this.#covered());
   }
 
-  /** Goes to a message, or to one of its features, and tells of it. */
+  /** Goes to a message or one of its features, and shows its details. */
   choose(id, index = undefined) {
     const place = this.#room.places.find(id);
     if (!place) return;
@@ -120,7 +120,7 @@ export class MapPane {
     this.#map.show(index === undefined ? geometries(place) : [place.features[index].geometry], this.#covered());
   }
 
-  /** What the card and the tools cover, as pixels at each side: top, right, bottom, left. */
+  /** The pixels that card and tools cover at each side: top, right, bottom, left. */
   #covered() {
     const { card, tools } = this.#parts;
     if (NARROW.matches) return [0, 0, card.offsetHeight, 0];
@@ -131,7 +131,7 @@ export class MapPane {
     return this.#map.extent();
   }
 
-  /** [longitude, latitude] of where somebody clicks, or null. */
+  /** Lets the user pick a place: resolves to [longitude, latitude], or null. */
   async pick() {
     this.#parts.hint.hidden = false;
     const position = await this.#map.pick();
@@ -139,7 +139,7 @@ export class MapPane {
     return position;
   }
 
-  // What is on it
+  // List
 
   #toggleList() {
     const { list, listToggle } = this.#parts;
@@ -166,9 +166,9 @@ export class MapPane {
     this.#map.setVisible(id, isVisible);
   }
 
-  // What was chosen
+  // Selection
 
-  /** Tells of the first of what was hit, [[id, index], …]. */
+  /** Selects the first of the features that were hit, [[id, index], …]. */
   #choose(found) {
     this.#chosen = found.length > 0 ? { found, at: 0 } : null;
     this.#showChosen();
@@ -223,7 +223,7 @@ export class MapPane {
     if (own) pointer.append(element("span", {}, isolated(this.#own.name), ` ${own.map(written).join(", ")}`));
   }
 
-  /** Computes with the CRS of what was chosen from now on, if that can be done here. */
+  /** Shows coordinates in the selected message's CRS from now on, if the browser can compute them. */
   async #setOwn(message) {
     const { crs_wkt: wkt = "", crs_authid: name = "" } = message ?? {};
     if (!wkt || name === WGS84) {
@@ -250,7 +250,7 @@ const geometries = ({ features }) => features.map(({ geometry }) => geometry);
 
 const rounded = (degrees) => Number(degrees.toFixed(5));
 
-/** Degrees and metres differ in what a digit is worth. */
+/** Formats a coordinate: metres, which are larger numbers, need fewer decimals than degrees. */
 const written = (value) => String(Number(value.toFixed(Math.abs(value) > 360 ? 1 : 5)));
 
 function look(section) {
@@ -301,7 +301,7 @@ function build(section, { onClose, onAll, onList, onZoom, attribution }) {
   return { canvas, tools, list, listToggle, card, pointer, empty, hint, count, close };
 }
 
-/** Whose tiles they are; an address is a link. */
+/** The tiles' attribution, with URLs as links. */
 function credited(attribution) {
   if (!attribution) return [];
   const parts = attribution.split(/(https?:\/\/\S+)/u).map((part, index) =>

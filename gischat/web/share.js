@@ -1,11 +1,11 @@
-/** What one may share besides words and pictures: a layer from a file, one's position, the map's extent, a point on it. */
+/** Sharing of places: a layer from a file, the user's position, the map's extent, a point on the map. */
 
 import { button, byId, drawing, element, isolated } from "./dom.js";
 import { lonLat } from "./geo.js";
 import { understand, WGS84 } from "./geojsonfile.js";
 import { t } from "./i18n.js";
 
-// As QGIS writes it
+// As written by QGIS
 const WGS84_WKT =
   'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563,AUTHORITY["EPSG","7030"]],' +
   'AUTHORITY["EPSG","6326"]],PRIMEM["Greenwich",0,AUTHORITY["EPSG","8901"]],UNIT["degree",0.0174532925199433,' +
@@ -17,7 +17,7 @@ const PIN = "M12 21c-4-5-6-8-6-11a6 6 0 0 1 12 0c0 3-2 6-6 11zM12 7.5v5M9.5 10h5
 const LAYER = /\.(geo)?json$/i;
 const OTHER_LAYER = /\.(gpkg|zip|shp|kml|kmz|gml|fgb|dxf|gpx|csv|parquet)$/i;
 const LOCATING = { enableHighAccuracy: true, timeout: 30_000, maximumAge: 10_000 };
-const LONGEST_NAME = 255; // characters, by the contract
+const LONGEST_NAME = 255; // characters, the protocol's limit
 const DECIMALS = 7;
 
 const rounded = (degrees) => Number(degrees.toFixed(DECIMALS));
@@ -26,9 +26,9 @@ export class Share {
   #page; // see below
   #sheet = element("dialog", { className: "sheet", ariaLabel: t("share") });
   #file = element("input", { type: "file", accept: ".geojson,.json,application/geo+json", hidden: true });
-  #pending = 0; // what was asked for last: an answer to what came before it comes too late
+  #pending = 0; // number of the last request; answers to earlier ones are ignored
 
-  /** `page` has: room(), the one in sight, or null; limits(), the answer of /rules; atlas. */
+  /** `page` has: room(), the shown one or null; limits(), the answer of /rules; atlas. */
   constructor(page) {
     this.#page = page;
     const open = button("picture", () => this.#offer(), drawing(PIN));
@@ -76,7 +76,7 @@ export class Share {
     event.preventDefault();
   }
 
-  // Steps, one on the sheet at a time
+  // Steps of the dialog, one at a time
 
   #show(...nodes) {
     this.#pending++;
@@ -109,9 +109,9 @@ export class Share {
     this.#show(element("p", { role: "alert" }, words), this.#cancel());
   }
 
-  /** Says what is to be shared, [[name, value], …], and shares `message()` if one agrees. */
+  /** Shows what will be shared, [[name, value], …], and sends `message()` if the user confirms. */
   #confirm(title, facts, message, ...more) {
-    const room = this.#page.room(); // another may be in sight by then
+    const room = this.#page.room(); // now, as another room may be shown later
     const list = element(
       "dl",
       {},
@@ -224,7 +224,7 @@ export class Share {
   }
 }
 
-/** Where a photograph was taken, as a message that may go with it. */
+/** A position as a message, sent with a photo taken there. */
 export function positionMessage(position) {
   const [x, y] = position.map(rounded);
   return { type: "position", ...IN_WGS84, x, y };

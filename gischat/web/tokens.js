@@ -1,4 +1,4 @@
-/** The tokens of private channels: kept as long as the tab is open, and never left in the address. */
+/** The tokens of private channels: kept as long as the tab is open, and removed from the address. */
 
 import { recallInTab, rememberInTab } from "./storage.js";
 
@@ -6,10 +6,10 @@ const key = (channel) => `gischat.token.${channel}`;
 
 export const token = (channel) => recallInTab(key(channel));
 
-/** Keeps the token of a channel; "" forgets it. */
+/** Stores the token of a channel; "" removes it. */
 export const keep = (channel, token) => rememberInTab(key(channel), token);
 
-/** Takes a token out of a link, `#channel=…&token=…`. What stands behind the # is not sent to any server. */
+/** Moves a token from a link, `#channel=…&token=…`, to the storage. Fragments are not sent to any server. */
 export function takeFromAddress() {
   const linked = new URLSearchParams(location.hash.slice(1));
   if (!linked.has("token")) return;

@@ -80,7 +80,7 @@ async def test_a_moderators_day(url: str, tmp_path: Path, channel: str, join: Jo
         (["delete", ANOTHER_CHANNEL, "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11"], 1, "There is no message"),
         (["messages", "nowhere"], 1, "Channel 'nowhere' not registered"),
         (["ban", "300.1.2.3"], 1, "address: Not an address or network"),
-        (["ban", "jane", "--for", "long"], 2, "'long' is no time"),
+        (["ban", "jane", "--for", "long"], 2, "'long' is no duration"),
         (["delete", ANOTHER_CHANNEL], 2, "required"),
         (["dance"], 2, "invalid choice"),
         (["--url", "http://127.0.0.1:1", "bans"], 69, "http://127.0.0.1:1 does not answer"),

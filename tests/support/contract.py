@@ -1,7 +1,7 @@
-"""The wire contract as a strict client knows it: the keys of every type, and one valid message of each.
+"""The wire contract of a strict client: the keys of every type, and one valid message of each.
 
-The QGIS plugin builds a strict dataclass from what it receives, so `check` refuses a missing key as well
-as an extra one.
+The QGIS plugin builds a strict dataclass from each message, so `check` fails for a missing key as well as for an extra
+one.
 """
 
 import uuid
@@ -12,7 +12,7 @@ from tests.support.pictures import TINY_PNG
 
 Message = dict[str, Any]
 
-# In everything that the tests send as a text, and in nothing else: it must never be found in a log.
+# Contained in all texts that tests send, and in nothing else: it must not appear in a log.
 CANARY = "kanarienvogel"
 
 KEYS: dict[str, set[str]] = {
@@ -70,7 +70,7 @@ def required(type_: str) -> list[str]:
 
 
 def words() -> str:
-    """A text that no other message has, and that holds the canary."""
+    """A unique text that contains the canary."""
     return f"{CANARY} {uuid.uuid4()}"
 
 

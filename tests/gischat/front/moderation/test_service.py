@@ -158,7 +158,7 @@ async def test_an_order_that_is_not_understood_costs_nothing(
     """As one of a newer version that shares our Redis."""
     jane = scene.enter(nickname="jane")
     scene.order(kind, body)
-    assert "an order could not be carried out" in caplog.text
+    assert "a control message could not be handled" in caplog.text
     scene.order("disconnect", {"nickname": "jane", "reason": "Bye."})
     assert jane.closed_with == [(1008, "Bye.")]
     assert jane.told == ["Bye. To come back, disconnect and connect again."]
