@@ -10,26 +10,24 @@ Which message is which event is kept (see `store.Links`): what was passed on is 
 import asyncio
 import contextlib
 import logging
-import math
 import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import msgspec
 
-from gischat.bridges.backoff import Backoff
-from gischat.bridges.errors import OUT_OF_REACH, Delayed, Rejected, Stopped, Trouble
+from gischat.bridges.errors import Delayed, Rejected, Stopped, Trouble
 from gischat.bridges.participant import REDIS_FAULTS, Participant
 from gischat.bridges.people import People, Person
 from gischat.bridges.relay import COMING_AND_GOING, Relay
-from gischat.bridges.store import BridgeStore, Link
+from gischat.bridges.retrying import Retrying
+from gischat.bridges.store import BridgeStore, Link, event_of, part_of
 from gischat.bridges.texts import MAX_PARTS
 from gischat.broker.entries import Publication
-from gischat.broker.log_throttle import LogThrottle, described
 from gischat.errors import Uncompliant
 from gischat.front.dispatch.job_result import JobResult
 from gischat.front.limits.rate_limit import TokenBucket
@@ -41,8 +39,6 @@ from gischat.settings import Settings
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 MAX_EVENT_PARTS = MAX_PARTS + 2  # messages that an event can become: a file, a position, and its text
 MAX_RETRACTED = 1000  # events that are remembered
@@ -64,7 +60,7 @@ class Incoming:
     reply_to: str = ""  # an event
 
 
-class Bridge(ABC):
+class Bridge(Retrying, ABC):
     """A bridge between channels and rooms of another chat."""
 
     kind: ClassVar[str]
@@ -72,18 +68,16 @@ class Bridge(ABC):
     def __init__(
         self, channels: Sequence[str], participant: Participant, settings: Settings, timings: Timings = Timings()
     ) -> None:
+        super().__init__(self.kind, timings)
         self.channels = channels
         self.settings = settings
-        self.timings = timings
         self.participant = participant
         self.store = BridgeStore(settings.instance_id, self.kind, participant.redis)
         self.people = {name: People(name, participant, self.store, settings, timings) for name in channels}
         self.links = {name: self.store.links(name) for name in channels}
-        self.stop = asyncio.Event()
         self._parser = MessageParser(settings)
         self._retracted: dict[str, None] = {}  # events that were taken back in the other chat
         self._relays = [Relay(self, channel) for channel in channels]
-        self._up = metrics.BRIDGE_UP.labels(self.kind)
         participant.on_restore = lambda channel: self.people[channel].restore()
 
     # What a subclass does. All raise `Delayed` where it cannot be done now.
@@ -116,20 +110,25 @@ class Bridge(ABC):
     async def tell(self, channel: str, words: str, reply_to: str = "") -> None:
         """Says something in the bridge's own name."""
 
+    async def try_to_tell(self, channel: str, words: str, reply_to: str = "") -> None:
+        """Says something in the bridge's own name, if that can be done: nothing else waits for it."""
+        with contextlib.suppress(Delayed, Rejected):
+            await self.tell(channel, words, reply_to)
+
     # What it is given
 
     async def publish(self, incoming: Incoming) -> None:
         """Says something in a channel, once; who said it is told why, if that is refused."""
         person = await self.people[incoming.channel].speaker(incoming.person)
         for number, content in enumerate(incoming.contents):
-            event = incoming.event if number == 0 else f"{incoming.event}#{number}"
+            event = part_of(incoming.event, number)
             links = self.links[incoming.channel]
             if links.of_event(event):
                 continue
-            refusal = await self._publish_one(incoming, person, event, content)
-            await links.add(refusal[1])
-            if refusal[0]:
-                await self._tell_refusal(incoming, person, refusal[0])
+            refusal, link = await self._publish_one(incoming, person, event, content)
+            await links.add(link)
+            if refusal:
+                await self._tell_refusal(incoming, person, refusal)
 
     async def like(self, channel: str, event: str, person: str, author: str, text: str) -> None:
         """Says that somebody likes a message of an author."""
@@ -155,7 +154,7 @@ class Bridge(ABC):
 
     def is_retracted(self, event: str) -> bool:
         """Whether it was taken back in the other chat."""
-        return event.partition("#")[0] in self._retracted
+        return event_of(event) in self._retracted
 
     def wants(self, publication: Publication) -> bool:
         """Whether something that all in the channel see is passed on."""
@@ -163,57 +162,11 @@ class Bridge(ABC):
 
     tells_coming_and_going = False
 
-    async def until_stopped(self, work: Coroutine[Any, Any, T]) -> T:
-        """What work comes to.
-
-        Raises:
-            Stopped: the process is to stop; the work is cancelled.
-        """
-        task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self.stop.wait())
-        try:
-            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise Stopped
-            return task.result()
-        finally:
-            task.cancel()
-            stopped.cancel()
-
-    async def attempt(self, what: Callable[[], Awaitable[T]], until: float = math.inf) -> T:
-        """Does something, again and again while it cannot be done.
-
-        Args:
-            until: by `time.time`, when it is given up.
-
-        Raises:
-            Delayed: that time has come.
-            Stopped: the process is to stop.
-        """
-        backoff = Backoff(self.timings.bridge_retry, self.timings.bridge_retry_longest)
-        trouble = LogThrottle(f"the {self.kind} bridge has to wait", self.timings, patience=0.0)
-        while True:
-            try:
-                result = await what()
-            except Delayed as delayed:
-                metrics.BRIDGE_RETRIES.labels(self.kind, delayed.trouble).inc()
-                if delayed.trouble in OUT_OF_REACH:
-                    self._up.set(0)
-                trouble.report(delayed)
-                wait = backoff.next(delayed.after)
-                if time.time() + wait > until:
-                    raise
-                await self.until_stopped(asyncio.sleep(wait))
-            except REDIS_FAULTS as error:
-                log.debug("redis is awaited: %s", described(error))
-                await self.until_stopped(asyncio.sleep(self.timings.retry))
-            else:
-                return result
-
     # The work
 
     async def run(self, stop: asyncio.Event) -> None:
         """Passes messages on until it is told to stop; then ends what it has in hand, and lets its people go."""
-        self._up.set(0)
+        self.up.set(0)
         try:
             await self.attempt(self._load)
         except Stopped:
@@ -238,7 +191,7 @@ class Bridge(ABC):
         await self.attempt(partial(self._not_rejected, self.connect))
         log.info("the %s bridge is there", self.kind)
         while not self.stop.is_set():
-            self._up.set(1)
+            self.up.set(1)
             await self.attempt(partial(self._not_rejected, self.receive))
 
     async def _not_rejected(self, what: Callable[[], Awaitable[None]]) -> None:
@@ -291,7 +244,8 @@ class Bridge(ABC):
         if TELLINGS.delay(person.tellings, now) > 0:
             return
         person.tellings = TELLINGS.acquire(person.tellings, now)
-        await self.tell(incoming.channel, f"Not passed on to the channel {incoming.channel}: {reason}", incoming.event)
+        words = f"Not passed on to the channel {incoming.channel}: {reason}"
+        await self.try_to_tell(incoming.channel, words, incoming.event)
 
     def _id(self, channel: str, event: str) -> str:
         """A message's id: the same, however often its event comes."""
@@ -299,7 +253,7 @@ class Bridge(ABC):
 
     def _parts(self, event: str) -> list[str]:
         """An event, and what stands for its further parts."""
-        return [event, *(f"{event}#{number}" for number in range(1, MAX_EVENT_PARTS))]
+        return [part_of(event, number) for number in range(MAX_EVENT_PARTS)]
 
     def count(self, direction: str, outcome: str) -> None:
         metrics.BRIDGE_MESSAGES.labels(self.kind, direction, outcome).inc()

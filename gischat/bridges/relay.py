@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gischat.bridges.errors import Delayed, Rejected
-from gischat.bridges.participant import REDIS_FAULTS, STREAM_START, sort_key
-from gischat.bridges.store import Link, Position
+from gischat.bridges.participant import STREAM_START, sort_key
+from gischat.bridges.store import Link, Position, event_of
 from gischat.broker.entries import Outcome, Publication
 from gischat.broker.outbox import Entry
 from gischat.protocol.types import TYPES
@@ -30,6 +30,7 @@ PAGE = 20  # entries of an outbox that are read at a time: a layer may have mega
 
 MISSED = "Up to {number} messages could not be passed on from the channel {channel}."
 REFUSED = "A message of the channel {channel} ({type}) could not be passed on."
+DELETED = "A moderator has deleted a message of {author} in the channel {channel}."
 ALL_DELETED = "A moderator has deleted all messages of the channel {channel}."
 
 
@@ -101,8 +102,7 @@ class Relay:
             log.warning(
                 "a message was not passed on: %s", error, extra={"channel": self._channel, "type": publication.type}
             )
-            with contextlib.suppress(Delayed, Rejected, *REDIS_FAULTS):
-                await bridge.tell(self._channel, REFUSED.format(channel=self._channel, type=publication.type))
+            await bridge.try_to_tell(self._channel, REFUSED.format(channel=self._channel, type=publication.type))
         except Delayed:
             self._missed += 1
             bridge.count("out", "missed")
@@ -138,7 +138,7 @@ class Relay:
         like = msgspec.json.decode(publication.body)
         link = self._links.find(like["liked_author"], like["message"])
         if link is not None:
-            event = link.event.partition("#")[0]
+            event = event_of(link.event)
             await bridge.attempt(lambda: bridge.send_like(self._channel, like["liker_author"], event), until)
             bridge.count("out", "passed")
 
@@ -151,5 +151,9 @@ class Relay:
             words = ALL_DELETED.format(channel=channel)
             await bridge.attempt(lambda: bridge.tell(channel, words), until)
         for link in [link for id in deletion["ids"] for link in self._links.of_message(id)]:
-            if not bridge.is_retracted(link.event):
+            if bridge.is_retracted(link.event):
+                continue
+            try:
                 await bridge.attempt(lambda link=link: bridge.delete(channel, link.event), until)  # type: ignore[misc]
+            except Rejected:  # what is not the bridge's own it may have no right to
+                await bridge.try_to_tell(channel, DELETED.format(channel=channel, author=link.author))

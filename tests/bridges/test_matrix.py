@@ -10,13 +10,14 @@ import pytest
 from tornado.httpclient import HTTPError
 
 from tests.bridges.conftest import Bridged, OpenBridged
+from tests.support.admin import TOKEN, Admin, below
 from tests.support.contract import sample, words
 from tests.support.pictures import encoded, opened, quarters
 
 
 @pytest.fixture(scope="module")
 def bridged(open_bridged: OpenBridged) -> Iterator[Bridged]:
-    with open_bridged() as bridged:
+    with open_bridged(admin_token=TOKEN) as bridged:
         yield bridged
 
 
@@ -142,6 +143,17 @@ async def test_edits_come_as_texts_and_redactions_delete(bridged: Bridged) -> No
     async with bridged.joined("john") as (john,):
         await john.until(text=marker)
         assert text not in john.texts()
+
+
+async def test_what_a_moderator_deletes_is_redacted(bridged: Bridged) -> None:
+    async with bridged.joined("jane") as (jane,):
+        await jane.say(text := words())
+        event = (await bridged.alice.until(body=f"jane: {text}"))["event_id"]
+        id = (await jane.until(text=text))["id"]
+        admin = Admin(bridged.stack.fronts[0].url)
+        await admin.act("DELETE", below("QGIS", f"messages/{id}"))
+        redaction = await bridged.alice.until(redacts=event)
+        assert redaction["sender"] == bridged.bot.user
 
 
 async def test_what_is_refused_is_said_in_the_room(bridged: Bridged) -> None:

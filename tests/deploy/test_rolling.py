@@ -76,5 +76,5 @@ def test_only_groups_that_are_there_can_be_rolled(deployment: Deploy, valkey: Va
 
     assert (refused.returncode, refused.stdout) == (
         1,
-        "ERROR: roll [<group> ...]: redis is none of heavy, light, fronts\n",
+        "ERROR: roll [<group> ...]: redis is none of heavy, light, bridges, fronts\n",
     )

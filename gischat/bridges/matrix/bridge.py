@@ -1,30 +1,25 @@
 """The Matrix bridge, both ways."""
 
 import asyncio
-import base64
 import contextlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from gischat.bridges.base import Bridge, Incoming
 from gischat.bridges.errors import Delayed, Rejected, Stopped, Trouble
-from gischat.bridges.matrix.client import MatrixClient, TooLarge
+from gischat.bridges.matrix.attachments import fetched, max_bytes
+from gischat.bridges.matrix.client import MatrixClient, UnknownPosition
 from gischat.bridges.matrix.incoming import (
-    Attachment,
     as_list,
     as_object,
     as_text,
-    file_content,
-    is_in_wgs84,
     said,
-    unreadable,
 )
-from gischat.bridges.matrix.outgoing import LIKE, OWN_KEY, liked_text, notice, outgoing
+from gischat.bridges.matrix.outgoing import LIKE, OWN_KEY, liked_text, notice, outgoing, place_in_degrees
 from gischat.bridges.participant import REDIS_FAULTS, Participant
+from gischat.bridges.store import event_of
 from gischat.broker.log_throttle import LogThrottle
 from gischat.observability import metrics
 from gischat.protocol import places
@@ -100,7 +95,7 @@ class MatrixBridge(Bridge):
     async def send(self, channel: str, message: Mapping[str, Any]) -> Sequence[str]:
         room = await self._room(channel)
         replied = self.links[channel].of_message(message.get("in_reply_to_id", ""))
-        reply_to = replied[0].event.partition("#")[0] if replied else ""
+        reply_to = event_of(replied[0].event) if replied else ""
         made = outgoing(message, await self._place(channel, message), reply_to)
         if made.file is not None:
             url = await self._client.upload(made.file.data, made.file.content_type, file_name(made.file.name))
@@ -115,7 +110,7 @@ class MatrixBridge(Bridge):
         await self._say(channel, room, "m.reaction", f"gischat-like-{liker}-{event}", content)
 
     async def delete(self, channel: str, event: str) -> None:
-        await self._client.redact(await self._room(channel), event.partition("#")[0], f"gischat-delete-{event}")
+        await self._client.redact(await self._room(channel), event_of(event), f"gischat-delete-{event}")
 
     async def tell(self, channel: str, words: str, reply_to: str = "") -> None:
         room = await self._room(channel)
@@ -149,7 +144,7 @@ class MatrixBridge(Bridge):
         with contextlib.suppress(*REDIS_FAULTS):
             stored = await self.participant.broker.history.place(channel, message["id"])
         boxes = [box for box, _ in places.decode(stored).features if box] if stored else []
-        return boxes[0] if boxes else None
+        return boxes[0] if boxes else place_in_degrees(message)
 
     # What comes from Matrix
 
@@ -157,8 +152,8 @@ class MatrixBridge(Bridge):
         since = self._since
         try:
             answer = await self.until_stopped(self._client.sync(since, self.timings.bridge_poll))
-        except Rejected:
-            # The homeserver does not know the place any more: it was set up anew.
+        except UnknownPosition:
+            log.warning("the homeserver does not know any more where the bridge was: it goes on from now")
             await self._move_to("")
             await self.connect()
             raise
@@ -197,8 +192,10 @@ class MatrixBridge(Bridge):
                 log.exception("an event could not be read", extra={"channel": channel})
 
     def _is_own_entry(self, event: Mapping[str, Any]) -> bool:
-        is_own = event.get("type") == "m.room.member" and event.get("state_key") == self._user
-        return is_own and as_object(event.get("content")).get("membership") == "join"
+        if event.get("type") != "m.room.member" or event.get("state_key") != self._user:
+            return False
+        before = as_object(as_object(event.get("unsigned")).get("prev_content")).get("membership")
+        return before != "join" and as_object(event.get("content")).get("membership") == "join"
 
     async def _earlier(self, channel: str, room: str, token: str, since: str) -> list[dict[str, Any]]:
         """The events between a sync and those of the next that it left out."""
@@ -215,7 +212,7 @@ class MatrixBridge(Bridge):
             token = as_text(page.get("end"))
             if not events:
                 return found
-        await self.tell(channel, MISSED.format(channel=channel))
+        await self.try_to_tell(channel, MISSED.format(channel=channel))
         return found
 
     async def _take(self, channel: str, room: str, event: Mapping[str, Any]) -> None:
@@ -234,55 +231,21 @@ class MatrixBridge(Bridge):
         elif type == "m.room.encrypted" and channel not in self._encrypted:
             self._encrypted.add(channel)
             log.warning("the room is encrypted: what is said there cannot be read", extra={"channel": channel})
-            await self.tell(channel, ENCRYPTED)
+            await self.try_to_tell(channel, ENCRYPTED)
 
     async def _take_message(
         self, channel: str, event: Mapping[str, Any], person: str, id: str, content: Mapping[str, Any]
     ) -> None:
-        if self.links[channel].of_event(id):
-            return
         found = said(content, self.settings.max_message_length)
         if found is None or (found.replaces and not self.links[channel].of_event(found.replaces)):
             return
         contents = list(found.contents)
         if found.attachment is not None:
-            contents = [*await self._fetched(found.attachment), *contents]
+            contents = [*await fetched(self, self._client, found.attachment), *contents]
         at = event.get("origin_server_ts")
         timestamp = at // 1000 if isinstance(at, int) and at > 0 else int(time.time())
         if contents:
             await self.publish(Incoming(channel, id, person, contents, timestamp, found.reply_to))
-
-    async def _fetched(self, attachment: Attachment) -> Sequence[Mapping[str, Any]]:
-        """A file as a message; a text that says why not, where it cannot be had or read."""
-        longest, most = self.settings.max_message_length, self.max_file_bytes(attachment.type)
-        too_large = f"too large, at most {most // 1000} kB can be passed on"
-        if attachment.announced_bytes > most:
-            return unreadable(attachment, too_large, longest)
-        until = time.time() + self.timings.bridge_patience
-        try:
-            data = await self.attempt(lambda: self._client.download(attachment.address), until)
-        except TooLarge:
-            return unreadable(attachment, too_large, longest)
-        except (Delayed, Rejected):
-            return unreadable(attachment, "it could not be fetched from the homeserver", longest)
-        if len(data) > most:
-            return unreadable(attachment, too_large, longest)
-        try:
-            if attachment.type == "image":
-                return [file_content(attachment, base64.b64encode(data).decode(), None)]
-            document = msgspec.json.decode(data) if attachment.type == "geojson" else None
-            if not is_in_wgs84(document):
-                return unreadable(attachment, "it is not in WGS 84: save it in EPSG:4326", longest)
-            return [file_content(attachment, data.decode(), document)]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return unreadable(attachment, "it is not what its name says", longest)
-
-    def max_file_bytes(self, type: str) -> int:
-        return {
-            "image": self.settings.max_image_raw_length * 3 // 4,
-            "model": self.settings.max_model_raw_length,
-            "script": self.settings.max_script_raw_length,
-        }.get(type, self.settings.max_frame_size)
 
     async def _take_reaction(self, channel: str, room: str, person: str, id: str, content: Mapping[str, Any]) -> None:
         """A reaction to what was said in the channel is a like for its author; people in the room see each other's."""
@@ -290,9 +253,9 @@ class MatrixBridge(Bridge):
         if not self.links[channel].of_event(target) or self.links[channel].of_event(id):
             return
         liked = await self._client.event(room, target)
-        if liked.get("sender") == self._user:
-            said_there = as_object(liked.get("content"))
-            author = as_text(as_object(said_there.get(OWN_KEY)).get("author"))
+        said_there = as_object(liked.get("content"))
+        author = as_text(as_object(said_there.get(OWN_KEY)).get("author"))
+        if liked.get("sender") == self._user and author:
             await self.like(channel, id, person, author, liked_text(said_there)[: self.settings.max_message_length])
 
     async def _take_membership(self, channel: str, person: str, content: Mapping[str, Any]) -> None:
@@ -304,6 +267,5 @@ class MatrixBridge(Bridge):
 
 
 def make_bridge(participant: Participant, settings: Settings, timings: Timings) -> Bridge:
-    most = max(settings.max_frame_size, settings.max_image_raw_length * 3 // 4)
-    client = MatrixClient(settings.matrix_homeserver, settings.matrix_token, timings, most)
+    client = MatrixClient(settings.matrix_homeserver, settings.matrix_token, timings, max_bytes(settings))
     return MatrixBridge(dict(settings.matrix_bridges), client, participant, settings, timings)

@@ -48,7 +48,11 @@ class MatrixClient:
         return _text(await self._call("POST", f"{CLIENT}/join/{_quoted(room)}", {}), "room_id")
 
     async def sync(self, since: str, wait: float) -> dict[str, Any]:
-        """What happened after a sync's token, waited for; without one, where everything is now."""
+        """What happened after a sync's token, waited for; without one, where everything is now.
+
+        Raises:
+            UnknownPosition: the homeserver was set up anew since.
+        """
         only_messages = {
             "presence": {"not_types": ["*"]},
             "account_data": {"not_types": ["*"]},
@@ -63,7 +67,10 @@ class MatrixClient:
         if since:
             query["since"] = since
         seconds = self._timings.bridge_answer + wait
-        return await self._call("GET", f"{CLIENT}/sync?{urlencode(query)}", seconds=seconds)
+        try:
+            return await self._call("GET", f"{CLIENT}/sync?{urlencode(query)}", seconds=seconds)
+        except BadRequest as error:
+            raise UnknownPosition(str(error)) from None
 
     async def messages_before(self, room: str, token: str, until: str) -> dict[str, Any]:
         """A page of a room's events, newest first, from one token back to another."""
@@ -167,6 +174,14 @@ class MatrixClient:
             raise Delayed(Trouble.UNREACHABLE, reason) from None
 
 
+class BadRequest(Rejected):
+    """The homeserver answers 400."""
+
+
+class UnknownPosition(Rejected):
+    """The homeserver does not know the token of a sync."""
+
+
 class Unrecognized(Rejected):
     """The homeserver does not know this endpoint."""
 
@@ -187,7 +202,7 @@ def _failure(error: HTTPClientError, *, of_room: bool) -> Exception:
         return Unrecognized(reason)
     if of_room and error.code in (403, 404):
         return Delayed(Trouble.NO_ROOM, f"{reason}: the bridge may not write in the room")
-    return Rejected(reason)
+    return BadRequest(reason) if error.code == 400 else Rejected(reason)
 
 
 def _retry_after(error: HTTPClientError, answer: Mapping[str, Any]) -> float | None:

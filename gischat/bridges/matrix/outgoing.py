@@ -12,6 +12,7 @@ import msgspec
 from PIL import Image
 
 LIKE = "👍"
+DEGREES = ("EPSG:4326", "OGC:CRS84")  # in the order of QGIS: x is the longitude
 DEGREE_METRES = 111_320  # along a meridian
 
 # Whose message it is and which, for those who read events by program; the bridge itself reads the author here.
@@ -35,9 +36,6 @@ class Outgoing:
 
     content: dict[str, Any]
     file: File | None = None
-
-
-Point = tuple[float, float]  # longitude and latitude, WGS 84
 
 
 def outgoing(message: Mapping[str, Any], place: tuple[float, float, float, float] | None, reply_to: str) -> Outgoing:
@@ -131,6 +129,16 @@ def _located(message: Mapping[str, Any], words: str, place: tuple[float, float, 
     said |= {"msgtype": "m.location", "geo_uri": address}
     del said["format"], said["formatted_body"]
     return Outgoing(said)
+
+
+def place_in_degrees(message: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+    """Where a message is that has its coordinates in WGS 84 anyway, for those that are not stored."""
+    if message["crs_authid"] not in DEGREES or message["type"] not in ("position", "bbox"):
+        return None
+    west, south = message.get("x", message.get("xmin")), message.get("y", message.get("ymin"))
+    east, north = message.get("x", message.get("xmax")), message.get("y", message.get("ymax"))
+    is_on_earth = -180 <= west <= east <= 180 and -90 <= south <= north <= 90
+    return (west, south, east, north) if is_on_earth else None
 
 
 def geo_uri(place: tuple[float, float, float, float]) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gischat.bridges.matrix.outgoing import geo_uri, liked_text, outgoing
+from gischat.bridges.matrix.outgoing import geo_uri, liked_text, outgoing, place_in_degrees
 from tests.support.contract import sample
 
 
@@ -49,3 +49,17 @@ def test_a_layer_is_a_file_that_names_its_crs() -> None:
 )
 def test_an_extent_is_its_middle_and_how_far_it_reaches(box: tuple[float, float, float, float], uri: str) -> None:
     assert geo_uri(box) == uri
+
+
+@pytest.mark.parametrize(
+    ("type", "changes", "place"),
+    [
+        ("position", {"crs_authid": "EPSG:4326", "x": 4, "y": 45}, (4, 45, 4, 45)),
+        ("position", {"crs_authid": "EPSG:4326", "x": 4, "y": 95}, None),
+        ("position", {"crs_authid": "EPSG:2154", "x": 4, "y": 45}, None),
+        ("bbox", {"crs_authid": "OGC:CRS84", "xmin": 1, "ymin": 2, "xmax": 3, "ymax": 4}, (1, 2, 3, 4)),
+        ("crs", {"crs_authid": "EPSG:4326"}, None),
+    ],
+)
+def test_what_is_in_degrees_needs_no_worker_to_be_found(type: str, changes: dict[str, object], place: object) -> None:
+    assert place_in_degrees(sample(type, **changes)) == place
