@@ -34,6 +34,8 @@ NO_LIMIT = 10**9
 COMING_SECONDS = 9.0  # a full room is told its count every three
 ROLLING_SECONDS = 8.0  # in which two workers end and start again, one after the other
 PASSERS = 10  # people a second who come and go
+MOVING = 1000  # people whose live position changes every second
+MOVING_SECONDS = 20.0  # what so many see of each other is gathered for several seconds
 HEADER_BYTES = 4  # of a frame as long as a text
 
 
@@ -309,6 +311,21 @@ def coming_and_going(ground: Ground, plan: Plan, floor: Program) -> Iterator[Mea
             yield Measured("asks fronts", cpu["fronts"] / asked.number * 1e6)
 
 
+def live(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """People who tell where they are once a second, in one channel, all of whom see all."""
+    with ground.house(heavy=0) as house, crowds(1) as (people,):
+        people.ask("join", MOVING, house.address._replace(query="?types=live_position"), AT_ONCE)
+        people.ask("register", "mover")
+        time.sleep(SETTLE_SECONDS)
+        for _ in range(plan.turns):
+            with house.cpu() as cpu:
+                start = time.perf_counter()
+                people.ask("move", "mover", max(MOVING_SECONDS, plan.seconds))
+                seconds = time.perf_counter() - start
+            yield Measured("live", cpu["fronts"] / seconds)
+            yield Measured("live valkey", cpu["valkey"] / seconds * 1e3)
+
+
 def two_fronts(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
     """A room that is spread over two fronts, half full and full."""
     with ground.house(fronts=2, heavy=0) as house, Room(house) as room:
@@ -367,6 +384,7 @@ OF_GOALS: tuple[Scene, ...] = (
     photographing,
     mapping,
     coming_and_going,
+    live,
     two_fronts,
     harming,
 )

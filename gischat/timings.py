@@ -37,6 +37,12 @@ class Timings:
     challenge_own: float = 10.0  # for an answer to somebody of the same address who wants one's nickname
     challenge_other: float = 30.0  # … to anybody else, when one's system has taken the ping: a QGIS that computes
 
+    # Live positions
+    live: float = 1.0  # between two times that a front tells what has changed, or a client is told
+    live_renewal: float = 15.0  # between two times that all are told, for fronts that came later
+    live_lost: float = 50.0  # that one holds which is not told any more: several renewals may fail
+    live_kept: float = 60.0  # that Redis keeps what fronts told each other last
+
     # What Redis may lose, and what is remembered for that case
     redis_loss: float = 3.0  # before it was last heard of (appendfsync everysec: two)
     replay: float = 30.0  # that a front remembers what its clients have said: a restart of Redis, and its loss
@@ -123,6 +129,7 @@ class Timings:
             < self.light_end,
             "what is published again is recognised by its id": self.ids >= self.settling,
             "the system of somebody who does not answer is looked at first": self.challenge_other >= self.challenge_own,
+            "several renewals of a live position may fail": self.live_lost >= 3 * self.live_renewal,
             "an answer to a survey lives as long as it is waited for": self.survey_answer >= self.survey,
             "a worker that waits or works shows itself in time": self.consumer_stalled
             >= 2 * max(self.inbox_read, self.heavy_renewal),
