@@ -40,6 +40,7 @@ export async function isAdmitted(channel) {
 /** The channel's websocket; with the id of the last message that we have, what came after it follows. */
 export function socketUrl(channel, after = null) {
   const url = new URL(channelPath(channel, "ws"), location.href);
+  url.searchParams.set("types", "live_position"); // which nobody gets unasked
   if (after) url.searchParams.set("after", after);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   if (token(channel)) url.searchParams.set("token", token(channel)); // a browser lets us send no header here

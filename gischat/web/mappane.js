@@ -4,11 +4,12 @@ import { button, drawing, element, isolated } from "./dom.js";
 import { inWorld, lonLat } from "./geo.js";
 import { t } from "./i18n.js";
 import { details } from "./mapdetails.js";
-import { listOf, titleOf } from "./maplist.js";
+import { listOf, peopleOf, titleOf } from "./maplist.js";
 
 const COLORS = ["land", "coast", "border", "grid", "label", "label-halo", "halo", "chosen"];
 const DARK = matchMedia("(prefers-color-scheme: dark)");
 const WGS84 = "EPSG:4326";
+const FADING = 5_000; // milliseconds between two looks at how old live positions are
 const NARROW = matchMedia("(max-width: 64rem)"); // as in map.css: the map lies over the talk
 
 export class MapPane {
@@ -20,7 +21,9 @@ export class MapPane {
   #projector; // of the bundle
   #own = null; // {name, project}: the CRS of what was chosen
   #pointer = null;
+  #drawing = null; // the next frame, in which live positions are drawn
   #shown = new Set(); // ids of messages that are on the map
+  #fading = null;
   #hidden = new Set(); // … and switched off
   #chosen = null; // {found, at}: what was hit, and which of it is shown
 
@@ -58,6 +61,7 @@ export class MapPane {
     this.#section.hidden = false;
     document.body.classList.add("has-map");
     this.show(room);
+    this.#fading = setInterval(() => this.#updateLive(), FADING);
     this.#parts.canvas.focus({ preventScroll: true });
   }
 
@@ -66,23 +70,53 @@ export class MapPane {
     this.#section.hidden = true;
     document.body.classList.remove("has-map");
     this.#map.cancelPick();
-    if (this.#room) this.#room.places.onChange = () => {};
+    clearInterval(this.#fading);
+    this.#leave();
     this.#room = null;
   }
 
   /** Shows the places of a channel. */
   show(room) {
     if (this.#room === room) return;
-    if (this.#room) this.#room.places.onChange = () => {};
+    this.#leave();
     this.#room = room;
     this.#map.clear();
     this.#shown.clear();
     this.#hidden.clear();
     this.#choose([]);
     room.places.onChange = () => this.#update();
+    room.sharers.onChange = () => this.#updateSoon();
     this.#update();
     this.#map.resize();
     this.showAll();
+  }
+
+  #leave() {
+    if (this.#room) this.#room.places.onChange = this.#room.sharers.onChange = () => {};
+  }
+
+  /** Live positions come many at once. */
+  #updateSoon() {
+    this.#drawing ??= requestAnimationFrame(() => this.#updateLive());
+  }
+
+  #updateLive() {
+    this.#drawing = null;
+    if (!this.#room) return;
+    const people = this.#room.sharers.all;
+    this.#map.setLive(people);
+    this.#tellNumber(people.length);
+    if (!this.#parts.list.hidden) this.#parts.people.replaceChildren(...this.#livePeople(people));
+  }
+
+  #livePeople(people) {
+    return peopleOf(people, ({ x, y }) => this.#map.show([{ type: "Point", coordinates: [x, y] }], this.#covered()));
+  }
+
+  #tellNumber(people) {
+    const number = this.#room.places.all.length + people;
+    this.#parts.count.textContent = String(number);
+    this.#parts.empty.hidden = number > 0;
   }
 
   #update() {
@@ -95,9 +129,8 @@ export class MapPane {
       if (!this.#shown.has(message.id)) this.#map.add({ id: message.id, type: message.type, hue }, features);
     }
     this.#shown = present;
-    this.#parts.count.textContent = String(places.length);
-    this.#parts.empty.hidden = places.length > 0;
     if (!this.#parts.list.hidden) this.#fillList();
+    this.#updateLive();
   }
 
   // Where one looks
@@ -108,7 +141,8 @@ export class MapPane {
     const places = visible.some(({ message }) => message.type !== "crs")
       ? visible.filter(({ message }) => message.type !== "crs")
       : visible;
-    this.#map.show(places.flatMap(geometries), this.#covered());
+    const people = this.#room.sharers.all.map(({ x, y }) => ({ type: "Point", coordinates: [x, y] }));
+    this.#map.show([...places.flatMap(geometries), ...people], this.#covered());
   }
 
   /** Goes to a message, or to one of its features, and tells of it. */
@@ -156,7 +190,9 @@ export class MapPane {
       onVisible: (id, isVisible) => this.#setVisible(id, isVisible),
       onChoose: (id, index) => this.choose(id, index),
     });
-    this.#parts.list.replaceChildren(shown);
+    const { list, people } = this.#parts;
+    people.replaceChildren(...this.#livePeople(this.#room.sharers.all));
+    list.replaceChildren(people, shown);
   }
 
   #setVisible(id, isVisible) {
@@ -292,13 +328,14 @@ function build(section, { onClose, onAll, onList, onZoom, attribution }) {
     close,
   );
   const list = element("div", { className: "map-card map-list", hidden: true });
+  const people = element("ul", { ariaLabel: t("live_people") });
   const card = element("div", { className: "map-card map-details", hidden: true });
   const pointer = element("p", { className: "map-pointer", hidden: true });
   const empty = element("p", { className: "map-empty" }, t("map_empty"));
   const hint = element("p", { className: "map-hint", role: "status", hidden: true }, t("map_pick"));
   const source = element("p", { className: "map-source" }, ...credited(attribution), "Natural Earth");
   section.append(canvas, tools, empty, hint, pointer, source, list, card);
-  return { canvas, tools, list, listToggle, card, pointer, empty, hint, count, close };
+  return { canvas, tools, list, people, listToggle, card, pointer, empty, hint, count, close };
 }
 
 /** Whose tiles they are; an address is a link. */
