@@ -79,7 +79,7 @@ GOALS: Mapping[str, Goal] = {
     "idle memory": Goal("idle client: memory of the front", "KiB", "≤", 15),
     "idle cpu": Goal("idle client: CPU beside its pings", "µs/s", "≤", 2),
     "one to all": Goal("one text to {room}: until the last has it", "ms", "≤", 60),
-    "live": Goal("1000 people move in one channel and see each other: of a core, the front", "", "≤", 0.33),
+    "live": Goal("1000 people move in one channel, 1000 see them: of a core, the front", "", "≤", 0.33),
     "two fronts": Goal("{fronts} clients on two fronts: CPU of a delivery", "µs", "≤", 1.2, True, "half as many"),
     "rolled": Goal("a text's longest delay while light workers are replaced", "ms", "≤", 1000),
     "redis again": Goal("Redis starts again: until a text comes", "s", "≤", 2),

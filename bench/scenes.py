@@ -312,16 +312,18 @@ def coming_and_going(ground: Ground, plan: Plan, floor: Program) -> Iterator[Mea
 
 
 def live(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """People who tell where they are once a second, in one channel, all of whom see all."""
-    with ground.house(heavy=0) as house, crowds(1) as (people,):
-        people.ask("join", MOVING, house.address._replace(query="?types=live_position"), AT_ONCE)
+    """People who tell where they are once a second, in one channel, and as many who see all of them."""
+    with ground.house(heavy=0) as house, crowds(2) as (people, watchers):
+        people.ask("join", MOVING, house.address, AT_ONCE)
         people.ask("register", "mover")
+        watchers.ask("join", MOVING, house.address._replace(query="?types=live_position"), AT_ONCE)
         time.sleep(SETTLE_SECONDS)
         for _ in range(plan.turns):
             with house.cpu() as cpu:
                 start = time.perf_counter()
-                people.ask("move", "mover", max(MOVING_SECONDS, plan.seconds))
+                moved = people.ask("move", "mover", MOVING_SECONDS)
                 seconds = time.perf_counter() - start
+            print(f"positions: {moved / seconds:.0f}/s", file=sys.stderr)  # fewer than a thousand: the load is too slow
             yield Measured("live", cpu["fronts"] / seconds)
             yield Measured("live valkey", cpu["valkey"] / seconds * 1e3)
 

@@ -97,7 +97,7 @@ export class Own {
   say() {
     if (!this.#position) return;
     const timestamp = Math.floor(Date.now() / 1000);
-    const until = this.endsAt ? Math.ceil(this.endsAt / 1000) : timestamp;
+    const until = this.endsAt ? Math.floor(this.endsAt / 1000) : timestamp;
     this.#handlers.send({ type: "live_position", ...this.#position, timestamp, until });
   }
 
