@@ -56,7 +56,12 @@ class LiveStream:
             "XREAD", "BLOCK", int(wait * 1000), "STREAMS", *streams, *after.values(), key=streams[0]
         )
         return [
-            LiveEntry(self._channels[stream], id, fields[1].decode(), fields[3])
+            self._entry(stream, id, dict(zip(fields[::2], fields[1::2], strict=False)))
             for stream, entries in answer or ()
             for id, fields in entries
         ]
+
+    def _entry(self, stream: bytes, id: bytes, said: Mapping[bytes, bytes]) -> LiveEntry:
+        """Of one that was not written by a front of ours, nothing."""
+        front = said.get(b"front", b"").decode(errors="replace")
+        return LiveEntry(self._channels[stream], id, front, said.get(b"body", b"[]"))

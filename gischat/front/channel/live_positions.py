@@ -40,6 +40,7 @@ class Sharer(Protocol):
     """Somebody who says where he is."""
 
     id: int
+    nickname: str | None
 
     def is_registered_as(self, nickname: str) -> bool: ...
 
@@ -97,7 +98,7 @@ class LivePositions:
         self._telling = Throttle(timings.live, self._tell)
         self._sending = Throttle(timings.live, self._send)
         self._renewal: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] | None = None  # that tells; one at a time, or an older one might come last
 
     def __len__(self) -> int:
         """How many connections of this front share theirs."""
@@ -119,9 +120,12 @@ class LivePositions:
         left = content.until - content.timestamp
         if left > MAX_LIVE_SECONDS:
             raise Uncompliant(TOO_LONG, {"until": TOO_LONG})
-        if left <= 0:
+        before = self._own.get(sharer.id)
+        if left <= 0 or (before is not None and not sharer.is_registered_as(before.author)):
             self.stop(sharer.id)
+        if left <= 0:
             return
+        content.author = sharer.nickname or content.author  # as all others know it
         content.timestamp = now()
         content.until = content.timestamp + left
         own = Own(sharer, content.author, msgspec.json.encode(content), _clock() + left)
@@ -144,7 +148,7 @@ class LivePositions:
         clock = _clock()
         for own in list(self._own.values()):
             if own.ends_at <= clock:
-                del self._own[own.sharer.id]  # everybody knows until when it was
+                del self._own[own.sharer.id]  # each front knows until when it was
             elif not own.sharer.is_registered_as(own.author):
                 self.stop(own.sharer.id)
             else:
@@ -155,12 +159,18 @@ class LivePositions:
             self._renewal = asyncio.get_running_loop().call_later(self._timings.live_renewal, self._renew)
 
     def _tell(self) -> None:
-        task = asyncio.create_task(self.flush())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._tell_all())
+            self._task.add_done_callback(lambda _: self._telling.trigger() if self._untold else None)
 
     async def flush(self) -> None:
-        """Tells the fronts what they have not been told; what cannot be told now is with the next."""
+        """Tells the fronts at once what they have not been told."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        await self._tell_all()
+
+    async def _tell_all(self) -> None:
+        """What cannot be told now is with the next."""
         if self.publish is None or not self._untold:
             return
         untold, self._untold = self._untold, {}
@@ -169,7 +179,6 @@ class LivePositions:
         except (ConnectionError, Unavailable, RedisError) as error:
             log.debug("live positions could not be told: %s", error)
             self._untold = untold | self._untold
-            self._telling.trigger()
 
     # Those who want to know
 
@@ -203,12 +212,10 @@ class LivePositions:
             self._sending.trigger()
 
     def expire(self) -> None:
-        """Forgets what is over; says so of what nobody tells any more. To be called now and then."""
+        """Says so of what is over, or is not told any more. To be called now and then."""
         clock = _clock()
         for key, known in list(self._known.items()):
-            if known.ends_at <= clock:
-                del self._known[key]
-            elif clock - known.heard_at > self._timings.live_lost:
+            if known.ends_at <= clock or clock - known.heard_at > self._timings.live_lost:
                 del self._known[key]
                 self._unsent[key] = _ended(known.body)
         if self._unsent:

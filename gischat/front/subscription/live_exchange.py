@@ -74,6 +74,7 @@ class LiveExchange:
             for entry in await stream.read(positions, self._timings.live):
                 positions[entry.channel] = entry.id
                 self._hear(entry.channel, entry.front, entry.body)
+                await asyncio.sleep(0)  # the first time, there may be many
         except (ConnectionError, Unavailable, RedisError) as error:
             log.debug("live positions could not be read: %s", error)
             await asyncio.sleep(self._timings.retry)
