@@ -346,15 +346,14 @@ async def test_people_see_where_others_are_while_they_want_to_be_seen(join: Join
         await john.send(type="live_position", author="john", **moved)
 
     def drawn() -> list[str]:
-        found = str(chart.canvas.get_attribute("data-live")).split()
-        return [" ".join(found[at : at + 3]) for at in range(0, len(found), 4)]
+        return [one.rpartition(",")[0] for one in str(chart.canvas.get_attribute("data-live")).split()]
 
-    page.wait(lambda: sorted(drawn()) == ["jane 2.294481 48.8583701", "john -4.25 50.5"], "both on the map")
+    page.wait(lambda: sorted(drawn()) == ["jane,2.294481,48.8583701", "john,-4.25,50.5"], "both on the map")
     page.find(".map-tools .wide").click()
     page.until_shown("john\n± 900 m, until", within=".map-list")
     # One stops, the other's tab is closed
     await john.leave()
-    page.wait(lambda: drawn() == ["jane 2.294481 48.8583701"], "john to be gone")
+    page.wait(lambda: drawn() == ["jane,2.294481,48.8583701"], "john to be gone")
     page.find("#live-stop").click()
     page.wait(lambda: drawn() == [], "jane to be gone")
     jim = await join(channel, "jim", query="?types=live_position")

@@ -216,7 +216,9 @@ export class WorldMap {
     this.#people = people;
     this.#live.clear(true);
     this.#live.addFeatures(people.flatMap((one) => this.#person(one)));
-    this.#target.dataset.live = people.map(({ author, x, y, opacity }) => [author, x, y, opacity.toFixed(2)]).join(" ");
+    this.#target.dataset.live = people.map((one) => `${one.author},${one.x},${one.y},${one.opacity.toFixed(2)}`).join(
+      " ",
+    );
   }
 
   #person(one) {
