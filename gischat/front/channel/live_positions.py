@@ -92,6 +92,7 @@ class LivePositions:
         self._behind: set[Subscriber] = set()  # those that have not read the last ones, and need all of them
         self._timings = timings
         self._own: dict[int, Own] = {}  # by the connection's number
+        self._sharer_ids: dict[str, int] = {}  # by the nickname's key: whose connection it is now
         self._untold: dict[str, tuple[float, msgspec.Raw]] = {}  # by the nickname's key
         self._known: dict[str, Known] = {}  # likewise; while somebody subscribes
         self._unsent: dict[str, bytes] = {}
@@ -129,8 +130,10 @@ class LivePositions:
         content.timestamp = now()
         content.until = content.timestamp + left
         own = Own(sharer, content.author, msgspec.json.encode(content), _clock() + left)
+        key = folded(own.author)
         self._own[sharer.id] = own
-        self._untold[folded(own.author)] = left, msgspec.Raw(own.body)
+        self._sharer_ids[key] = sharer.id
+        self._untold[key] = left, msgspec.Raw(own.body)
         self._telling.trigger()
         if self._renewal is None:
             self._renewal = asyncio.get_running_loop().call_later(self._timings.live_renewal, self._renew)
@@ -138,8 +141,9 @@ class LivePositions:
     def stop(self, sharer_id: int) -> None:
         """The connection has ended, or does not want to be seen any more."""
         own = self._own.pop(sharer_id, None)
-        if own is not None:
-            self._untold[folded(own.author)] = 0.0, msgspec.Raw(_ended(own.body))
+        if own is not None and self._sharer_ids.get(key := folded(own.author)) == sharer_id:
+            del self._sharer_ids[key]
+            self._untold[key] = 0.0, msgspec.Raw(_ended(own.body))
             self._telling.trigger()
 
     def _renew(self) -> None:
@@ -147,9 +151,7 @@ class LivePositions:
         self._renewal = None
         clock = _clock()
         for own in list(self._own.values()):
-            if own.ends_at <= clock:
-                del self._own[own.sharer.id]  # each front knows until when it was
-            elif not own.sharer.is_registered_as(own.author):
+            if own.ends_at <= clock or not own.sharer.is_registered_as(own.author):
                 self.stop(own.sharer.id)
             else:
                 self._untold.setdefault(folded(own.author), (own.ends_at - clock, msgspec.Raw(own.body)))

@@ -273,6 +273,18 @@ async def test_another_nickname_ends_what_was_said_under_the_first() -> None:
 
 
 @virtual_time
+async def test_who_lost_a_nickname_takes_nothing_from_whoever_has_it_now() -> None:
+    fronts, one, first = Fronts(1), Subscriber(), Sharer()
+    fronts.live[0].subscribe(one)
+    fronts.live[0].share(first, position(1))
+    first.nickname = "jim"
+    fronts.live[0].share(Sharer(2), position(2))
+    await pass_time(TIMINGS.live_renewal + 2)
+    assert len(fronts.live[0]) == 1
+    assert all(holds for _, _, holds in one.seen)
+
+
+@virtual_time
 async def test_how_long_is_read_by_the_senders_own_clock() -> None:
     fronts, one = Fronts(1), Subscriber()
     fronts.live[0].subscribe(one)
