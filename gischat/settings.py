@@ -68,6 +68,7 @@ class Settings:
     process_name: str
     sentry_dsn: str = field(repr=False)
     sentry_traces_sample_rate: float
+    otel_exporter_otlp_endpoint: str  # empty: messages are not traced
     # Who may speak for others
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     # Who may come
@@ -184,6 +185,7 @@ def _read(env: Environment) -> dict[str, Any]:
         "process_name": env.text("PROCESS_NAME", env.text("SUPERVISOR_PROCESS_NAME", "")),
         "sentry_dsn": env.text("SENTRY_DSN", "", rule(_SENTRY_DSN.match, _SENTRY_DSN_FORM)),
         "sentry_traces_sample_rate": env.number("SENTRY_TRACES_SAMPLE_RATE", 0.0, within(0, 1)),
+        "otel_exporter_otlp_endpoint": env.text("OTEL_EXPORTER_OTLP_ENDPOINT", "", _traces_can_be_sent),
         "trusted_proxies": _networks(env, "TRUSTED_PROXIES"),
         "allowed_origins": _allowed_origins(env),
         "channel_tokens": _channel_tokens(env, channels),
@@ -238,6 +240,18 @@ _INSTANCE_ID = "Letters, digits, '_', '.' and '-' only: it becomes part of every
 
 _SENTRY_DSN = re.compile(r"(https?://[^@/\s]+@[^@/\s]+/(\S+/)?\d+)?\Z")
 _SENTRY_DSN_FORM = "As Sentry shows it: https://key@host/number."
+
+
+def _traces_can_be_sent(endpoint: str) -> None:
+    like(r"(https?://\S+)?\Z", "Starts with http:// or https://: https://collector:4318.")(endpoint)
+    if endpoint:
+        from importlib.util import find_spec
+
+        try:
+            is_installed = find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+        except ModuleNotFoundError:
+            is_installed = False
+        rule(lambda _: is_installed, 'To send traces, pip install "gischat[otel]".')(endpoint)
 
 
 def _channels(env: Environment) -> Any:

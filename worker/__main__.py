@@ -14,12 +14,15 @@ from collections.abc import AsyncIterator, Sequence
 
 from gischat.broker.client import Redis
 from gischat.broker.discovery import connect, reading_groups
+from gischat.broker.inbox_consumer import InboxConsumer
+from gischat.broker.namespace import Namespace
+from gischat.broker.presence import Presence
 from gischat.observability import process, systemd
 from gischat.protocol.messages import Lane
 from gischat.settings import Settings
 from gischat.timings import Timings
+from worker.commit import Committer
 from worker.consumer import Consumer, HeavyConsumer, LightConsumer
-from worker.gateway import Gateway
 from worker.inbox_reader import InboxReader
 from worker.placing import CRS_MEMORY, Placer
 from worker.sandbox import Sandbox
@@ -70,6 +73,13 @@ async def work(lanes: list[Lane], name: str, settings: Settings, timings: Timing
             for lane in lanes
             if lane.is_sandboxed
         ]
+        if settings.otel_exporter_otlp_endpoint:
+            from gischat.observability.tracing import Tracing
+
+            tracing = Tracing("worker", settings)
+            stack.push_async_callback(tracing.shut_down, timings.sentry_flush)
+            for consumer in consumers:
+                tracing.trace_consumer(consumer)
         if settings.metrics_port:
             from gischat.observability import scraping
 
@@ -92,7 +102,7 @@ async def _end(consumer: Consumer, run: "asyncio.Task[None]", away: float) -> No
     there_at = time.monotonic()
     while not run.done() and time.monotonic() - there_at < away:
         await asyncio.wait([run], timeout=away / 10)
-        if consumer.gateway.connected_seconds:
+        if consumer.inbox.connected_seconds:
             there_at = time.monotonic()
     run.cancel()
 
@@ -102,8 +112,14 @@ async def _light(
     lane: Lane, channels: Sequence[str], name: str, settings: Settings, placer: Placer, timings: Timings
 ) -> AsyncIterator[LightConsumer]:
     async with _connected(lane, settings, timings) as redis, _reading(lane, settings, timings) as reader:
-        gateway = Gateway(settings, lane, channels, name, redis=redis, reader=reader, timings=timings)
-        yield LightConsumer(gateway, placer, timings)
+        namespace = Namespace(settings, timings)
+        yield LightConsumer(
+            InboxConsumer(namespace, lane, channels, name, redis=redis, reader=reader),
+            Committer(namespace, redis=redis, reader=reader),
+            Presence(namespace, name, redis),
+            placer,
+            timings,
+        )
 
 
 @contextlib.asynccontextmanager
@@ -113,12 +129,14 @@ async def _heavy(
     """One for all channels, or nobody could choose among their jobs; in a cluster it reads each by itself."""
     async with contextlib.AsyncExitStack() as stack:
         redis = await stack.enter_async_context(_connected(lane, settings, timings))
+        namespace = Namespace(settings, timings)
         readers = []
         for channels in reading_groups(settings.redis_url, settings.channels):
             reading = await stack.enter_async_context(_reading(lane, settings, timings))
             readers.append(InboxReader(settings, lane, channels, reading))
         yield HeavyConsumer(
-            Gateway(settings, lane, settings.channels, name, redis=redis, reader=redis, timings=timings),
+            InboxConsumer(namespace, lane, settings.channels, name, redis=redis, reader=redis),
+            Committer(namespace, redis=redis, reader=redis),
             settings,
             sandbox,
             readers,
@@ -150,11 +168,11 @@ async def _watch(consumers: list[Consumer], stalled_after: float) -> None:
         for consumer in consumers:
             asked_at = now()
             # While Redis is away a question may wait: the answer then says nothing of the time before.
-            if not await consumer.gateway.answers() or now() - asked_at > stalled_after / 10:
+            if not await consumer.inbox.answers() or now() - asked_at > stalled_after / 10:
                 answering_since = now()
             quiet_since = max(consumer.last_progress_at, answering_since)
             if now() - quiet_since > stalled_after:
-                raise ConsumerStalled(f"no jobs are taken from the {consumer.gateway.lane} lane although redis answers")
+                raise ConsumerStalled(f"no jobs are taken from the {consumer.inbox.lane} lane although redis answers")
 
 
 def main(arguments: Sequence[str] | None = None, timings: Timings = Timings()) -> int:

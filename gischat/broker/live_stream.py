@@ -3,11 +3,11 @@
 What is told there may be lost and is never repeated: the next position, or the next renewal, takes its place.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from gischat.broker.client import Redis
-from gischat.broker.keys import ChannelKeys
+from gischat.broker.namespace import Namespace
 
 MAX_ENTRIES = 64  # of a stream: some seconds of all fronts
 
@@ -24,14 +24,10 @@ class LiveEntry(NamedTuple):
 class LiveStream:
     """The streams of an instance's channels, over one connection."""
 
-    def __init__(self, instance_id: str, channels: Iterable[str], redis: Redis, kept: float) -> None:
-        """
-        Args:
-            kept: seconds after which a stream in which nothing comes is gone.
-        """
-        self._kept = int(kept)
+    def __init__(self, namespace: Namespace, redis: Redis) -> None:
         self._redis = redis
-        self._streams = {channel: ChannelKeys(instance_id, channel).live for channel in channels}
+        self._kept = int(namespace.timings.live_kept)
+        self._streams = {channel: keys.live for channel, keys in namespace.keys.items()}
         self._channels = {stream.encode(): channel for channel, stream in self._streams.items()}
 
     async def publish(self, channel: str, front: str, body: bytes) -> None:

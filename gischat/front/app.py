@@ -14,8 +14,8 @@ from tornado.routing import URLSpec
 from tornado.web import Application
 
 from gischat.broker.discovery import connect, reading_groups
+from gischat.broker.outbox import OutboxReader
 from gischat.front.auth.client_address import TrustedProxies
-from gischat.front.dispatch.gateway import OutboxReader
 from gischat.front.handlers import docs, features, rest
 from gischat.front.handlers.access_log import identify, log_request
 from gischat.front.handlers.base import WEB
@@ -146,6 +146,11 @@ async def lifespan(settings: Settings, timings: Timings = Timings()) -> AsyncIte
             connections.append(await stack.enter_async_context(reader))
             readers.append(OutboxReader(settings, channels, reader, timings))
         front = Services(settings, redis, heavy, histories, readers, timings)
+        if settings.otel_exporter_otlp_endpoint:
+            from gischat.observability.tracing import Tracing
+
+            tracing = Tracing("front", settings).trace_front(front)
+            stack.push_async_callback(tracing.shut_down, timings.sentry_flush)
         for connection in connections:
             connection.reconnected = front.dispatcher.reports.reconnected
         # A part that fails ends the group, and so the process: better a new front than one that does not hear.
@@ -161,7 +166,7 @@ async def lifespan(settings: Settings, timings: Timings = Timings()) -> AsyncIte
         )
         tasks.append(group.create_task(server.watch()))
         server.add_sockets(bind_sockets(settings.port, settings.host or None, reuse_port=True))
-        here = {"front": front.gateway.front}
+        here = {"front": front.broker.front}
         log.info("serving on http://%s:%d", settings.host, settings.port, extra=here)
         try:
             yield front

@@ -10,6 +10,8 @@ from gischat.supervision.instance import FILE_NAMES
 # Read by `gischat up` and by compose.yaml, not by the processes.
 OF_THE_LAUNCHER = ("ENV_FILE", "LOG_FILE", "GISCHAT_IMAGE", "GISCHAT_SUBNET")
 
+OF_A_LIBRARY = "OTEL_"  # OpenTelemetry reads many more than we do
+
 ALIKE = 0.87  # as difflib measures it: CHANELS is like CHANNELS, HOSTNAME is not like HOST
 
 
@@ -20,9 +22,10 @@ def unknown_settings() -> Iterator[str]:
     """
     known = {name + suffix for name in (*variables(), *OF_THE_LAUNCHER) for suffix in ("", "_FILE")}
     in_file = set(filter(None, os.environ.get(FILE_NAMES, "").split(",")))
-    for name in sorted(in_file - known):
+    given = {name for name in {*in_file, *os.environ} - known if not name.startswith(OF_A_LIBRARY)}
+    for name in sorted(in_file & given):
         near = get_close_matches(name, known, 1)
         yield f"{name} in .env is no setting" + (f": is {near[0]} meant?" if near else "")
-    for name in sorted(os.environ.keys() - in_file - known):
+    for name in sorted(given - in_file):
         if near := get_close_matches(name, known, 1, ALIKE):
             yield f"{name} in the environment is no setting: is {near[0]} meant?"

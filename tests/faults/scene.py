@@ -171,6 +171,20 @@ class Scene:
 
         await until(holds, f"{number} messages to be delivered or refused: {self.ledger.balance()}")
 
+    async def recover(self) -> None:
+        """Lets every talker's messages flow until what was said before a loss that has just happened is replayed.
+
+        A front notices a loss with the next message of anybody, and replays a connection's messages ahead of what that
+        says then: when its third from now has come to its end, its replay has.
+        """
+        numbers = {talker.name: self.ledger.resolved_of(talker.name) + 3 for talker in self.talkers}
+
+        def holds() -> bool:
+            return all(self.ledger.resolved_of(name) >= number for name, number in numbers.items())
+
+        await self.flow(1)
+        await until(holds, f"three messages of each to come to their end: {numbers}")
+
     async def settle(self, *, may_have_gaps: bool = False) -> Balance:
         """Ends the talk, waits until nothing is on its way, and checks the books and the presence."""
         await self.end_talk()

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it comes without types
+from jsonschema import Draft7Validator, Draft202012Validator  # type: ignore[import-untyped]  # it comes without types
 
 
 class Operation(NamedTuple):
@@ -43,3 +43,15 @@ class Description:
         checker = Draft202012Validator.FORMAT_CHECKER
         errors = Draft202012Validator(whole, format_checker=checker).iter_errors(value)
         return [f"{error.json_path}: {error.message[:200]}" for error in errors]
+
+
+def is_as_described(document: Any, operation: str, message: dict[str, Any]) -> bool:
+    """Whether a message is one of those that an operation of an AsyncAPI document names: "hear" or "say"."""
+
+    def holds(reference: dict[str, str]) -> bool:
+        name = reference["$ref"].rpartition("/")[2]
+        payload = document["components"]["messages"][name]["payload"]
+        whole = {"allOf": [payload], "components": document["components"]}
+        return bool(Draft7Validator(whole, format_checker=Draft7Validator.FORMAT_CHECKER).is_valid(message))
+
+    return [holds(reference) for reference in document["operations"][operation]["messages"]].count(True) == 1

@@ -160,6 +160,10 @@ class Ledger:
         """How many messages have come to an end, as far as is known."""
         return len(self.delivered | self._refused)
 
+    def resolved_of(self, sender: str) -> int:
+        """… of those that somebody has sent."""
+        return sum(self.sent[id].sender == sender for id in self.delivered | self._refused)
+
     def missing(self) -> dict[str, list[str]]:
         """By receiver, what was delivered to somebody, or never refused, and has not come here: nothing, in the end."""
         return {name: ids for name in self._heard if (ids := list(self._absent(name, excused=False)))}

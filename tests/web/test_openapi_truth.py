@@ -1,4 +1,4 @@
-"""`/openapi.json` describes what the server answers and sends: asked, and compared."""
+"""`/openapi.json` and `/asyncapi.json` describe what the server answers and sends: asked, and compared."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from tornado.ioloop import IOLoop
 from gischat.front.handlers.openapi import PATHS
 from tests.support.client import Client
 from tests.support.contract import BROADCAST, REPLYABLE, sample, words
-from tests.support.description import Description, Operation
+from tests.support.description import Description, Operation, is_as_described
 from tests.support.processes import Stack
 from tests.support.rest import Rest, channel_path, eventually
 from tests.web.conftest import Join
@@ -152,6 +152,10 @@ async def test_everything_that_clients_receive_is_as_described(rest: Rest, join:
     mapping = description.component("ServerMessage")["discriminator"]["mapping"]
     assert {message["type"] for message in received} == set(mapping)
     assert [fault for message in received for fault in description.faults("ServerMessage", message)] == []
+    of_the_websocket = await rest.get("/asyncapi.json")
+    assert [message for message in sent if not is_as_described(of_the_websocket, "hear", message)] == []
+    assert [message for message in received if not is_as_described(of_the_websocket, "say", message)] == []
+    assert not is_as_described(of_the_websocket, "say", {**received[0], "surprise": 1})
 
 
 async def send_all(client: Client, messages: list[dict[str, Any]]) -> None:

@@ -107,7 +107,7 @@ class StoredMessage(ChannelHandler):
         Raises:
             HTTPError: it is not stored.
         """
-        found = await self.redis(self.front.gateway.message(self.channel, id))
+        found = await self.redis(self.front.broker.history.message(self.channel, id))
         if found is None:
             raise HTTPError(404, NOT_STORED)
         return found
@@ -126,7 +126,7 @@ class MessageAsGeoJson(StoredMessage):
     MEDIA_TYPE = GEOJSON
 
     async def get(self, _: str, id: str) -> None:
-        place = await self.redis(self.front.gateway.place(self.channel, id))
+        place = await self.redis(self.front.broker.history.place(self.channel, id))
         if place is None:
             await self.stored(id)
             raise HTTPError(404, NO_PLACE)

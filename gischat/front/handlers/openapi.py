@@ -31,7 +31,8 @@ ABOUT = """\
 A chat for people who work with maps. Clients talk over a websocket, `/channel/{channel}/ws`, in JSON objects,
 one a text frame. What they may send is the schema `ClientMessage`, what they receive `ServerMessage`.
 
-What answers GET answers HEAD. A path may begin with two slashes.
+The websocket is described whole, as AsyncAPI 3, by [asyncapi.json](asyncapi.json). What answers GET answers HEAD. A
+path may begin with two slashes.
 """
 
 WEBSOCKET = """\
@@ -426,7 +427,7 @@ def document(settings: Settings) -> dict[str, object]:
     servers = {"servers": [{"url": base}]} if base else {}
     spec = APISpec("gischat", __version__, "3.1.0", [plugin], info={"description": ABOUT}, **servers)
     assert plugin.converter is not None  # APISpec has given it one
-    for name, schema in _message_components(plugin.converter, settings).items():
+    for name, schema in message_components(plugin.converter, settings).items():
         spec.components.schema(name, schema)
     for name, scheme in TOKEN_SCHEMES.items() if settings.channel_tokens else ():
         spec.components.security_scheme(name, scheme)
@@ -525,7 +526,8 @@ class Plugin(MarshmallowPlugin):
     Converter = Converter
 
 
-def _message_components(converter: OpenAPIConverter, settings: Settings) -> dict[str, JsonObject]:
+def message_components(converter: OpenAPIConverter, settings: Settings) -> dict[str, JsonObject]:
+    """The schemas of the websocket's messages and of what they hold, by name: `SendText`, `ReceiveText`, …"""
     sent = _described(converter, protocol.schemas(settings))
     received = sent | _described(converter, protocol.server_schemas(settings))
     components = {

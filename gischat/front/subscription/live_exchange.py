@@ -7,6 +7,7 @@ from functools import partial
 
 from gischat.broker.client import Redis
 from gischat.broker.live_stream import LiveStream
+from gischat.broker.namespace import Namespace
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable
 from gischat.front.channel.room import Room
@@ -22,9 +23,9 @@ class LiveExchange:
 
     def __init__(
         self,
-        instance_id: str,
         front: str,
         rooms: Mapping[str, Room],
+        namespace: Namespace,
         redis: Redis,
         reading: Sequence[tuple[Sequence[str], Callable[[], Redis]]],
         timings: Timings = Timings(),
@@ -33,12 +34,12 @@ class LiveExchange:
         Args:
             reading: groups of channels that one command can read, each with what makes a connection for that.
         """
-        self._instance_id = instance_id
+        self._namespace = namespace
         self._rooms = rooms
         self._reading = reading
         self._timings = timings
         self._subscribed = asyncio.Event()
-        stream = LiveStream(instance_id, rooms, redis, timings.live_kept)
+        stream = LiveStream(namespace, redis)
         for name, room in rooms.items():
             room.live.publish = partial(stream.publish, name, front)
             room.live.on_subscribed = self._subscribed.set
@@ -57,7 +58,7 @@ class LiveExchange:
     async def _follow(self, channels: Sequence[str], connect: Callable[[], Redis]) -> None:
         positions: dict[str, bytes] = {}
         async with connect() as redis:
-            stream = LiveStream(self._instance_id, channels, redis, self._timings.live_kept)
+            stream = LiveStream(self._namespace, redis)
             while True:
                 wanted = [channel for channel in channels if self._rooms[channel].live.subscribers]
                 if not wanted:

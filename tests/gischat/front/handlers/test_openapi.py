@@ -39,7 +39,7 @@ def test_the_document_is_valid_openapi(description: Description) -> None:
 def test_every_path_of_the_server_is_described_and_no_other(settings: Settings, description: Description) -> None:
     """But for the pages, which are for people."""
     front: Any = SimpleNamespace(settings=settings)
-    pages = {"/", "/docs", "/openapi.json"}
+    pages = {"/", "/docs", "/openapi.json", "/asyncapi.json"}
     patterns = {spec.regex.pattern for spec in app.routes(front)}
     served = {_template(pattern) for pattern in patterns if not pattern.startswith(("/web/", "/docs/"))}
     assert served - pages == set(description.document["paths"])
