@@ -8,6 +8,7 @@ import { listOf, peopleOf, titleOf } from "./maplist.js";
 
 const COLORS = ["land", "coast", "border", "grid", "label", "label-halo", "halo", "chosen"];
 const DARK = matchMedia("(prefers-color-scheme: dark)");
+const METRES = 111_320; // of a degree of latitude
 const WGS84 = "EPSG:4326";
 const FADING = 5_000; // milliseconds between two looks at how old live positions are
 const NARROW = matchMedia("(max-width: 64rem)"); // as in map.css: the map lies over the talk
@@ -110,7 +111,7 @@ export class MapPane {
   }
 
   #livePeople(people) {
-    return peopleOf(people, ({ x, y }) => this.#map.show([{ type: "Point", coordinates: [x, y] }], this.#covered()));
+    return peopleOf(people, (one) => this.#map.show([around(one)], this.#covered()));
   }
 
   #tellNumber(people) {
@@ -141,8 +142,7 @@ export class MapPane {
     const places = visible.some(({ message }) => message.type !== "crs")
       ? visible.filter(({ message }) => message.type !== "crs")
       : visible;
-    const people = this.#room.sharers.all.map(({ x, y }) => ({ type: "Point", coordinates: [x, y] }));
-    this.#map.show([...places.flatMap(geometries), ...people], this.#covered());
+    this.#map.show([...places.flatMap(geometries), ...this.#room.sharers.all.map(around)], this.#covered());
   }
 
   /** Goes to a message, or to one of its features, and tells of it. */
@@ -283,6 +283,13 @@ export class MapPane {
 }
 
 const geometries = ({ features }) => features.map(({ geometry }) => geometry);
+
+/** Two corners of where somebody may be. */
+function around({ x, y, accuracy }) {
+  const high = accuracy / METRES;
+  const wide = Math.min(high / Math.cos(y * Math.PI / 180), 180);
+  return { type: "MultiPoint", coordinates: [[x - wide, y - high], [x + wide, y + high]] };
+}
 
 const rounded = (degrees) => Number(degrees.toFixed(5));
 
