@@ -39,6 +39,7 @@ class Address(NamedTuple):
     channel: str = "QGIS"
     speaks_websocket: bool = True
     is_encrypted: bool = False
+    query: str = ""
 
 
 class Joined(NamedTuple):
@@ -198,6 +199,27 @@ class Clients:
             asker.close()
         return Asked(self.asked - before, time.perf_counter() - start)
 
+    async def register(self, name: str) -> None:
+        """Gives all clients nicknames, and waits until they are known."""
+        for number, client in enumerate(self._clients):
+            client.send(b'{"type":"newcomer","newcomer":"%s-%d"}' % (name.encode(), number))
+        await self._until(lambda: self.heard["newcomer"] >= len(self._clients) ** 2)
+
+    async def move(self, name: str, seconds: float) -> int:
+        """All clients tell where they are, once a second each; how many positions that were."""
+        start, sent = time.perf_counter(), 0
+        while (elapsed := time.perf_counter() - start) < seconds:
+            while sent < elapsed * len(self._clients):
+                number = sent % len(self._clients)
+                until = int(time.time()) + 900
+                self._clients[number].send(
+                    b'{"type":"live_position","author":"%s-%d","x":%.7f,"y":48.8566140,"accuracy":12.5,"until":%d}'
+                    % (name.encode(), number, 2 + sent / 1e6, until)
+                )
+                sent += 1
+            await asyncio.sleep(0.005)
+        return sent
+
     async def come_and_go(self, rate: float, seconds: float, address: Address) -> int:
         """Connect and register `rate` clients per second, each of which leaves after a second; returns their number."""
         start, here, number = time.perf_counter(), [], 0
@@ -282,7 +304,7 @@ class Client(asyncio.BufferedProtocol):
         if self._is_upgraded:
             self.ready.set_result(None)
         else:
-            transport.write(upgrade(self._address.channel))
+            transport.write(upgrade(self._address.channel, self._address.query))
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.ready.done():
@@ -383,10 +405,11 @@ class Asker(asyncio.Protocol):
             self._transport.write(self._request)
 
 
-def upgrade(channel: str) -> bytes:
+def upgrade(channel: str, query: str = "") -> bytes:
     """The handshake's request."""
     return (
-        f"GET /channel/{quote(channel)}/ws HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"GET /channel/{quote(channel)}/ws{query} HTTP/1.1\r\nHost: {HOST}\r\n"
+        "Upgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     ).encode()
 

@@ -35,6 +35,8 @@ NO_LIMIT = 10**9
 COMING_SECONDS = 9.0  # a full room receives its count every three
 ROLLING_SECONDS = 8.0  # in which two workers restart, one after the other
 PASSERS = 10  # users per second who come and go
+MOVING = 1000  # people whose live position changes every second
+MOVING_SECONDS = 20.0  # what so many see of each other is gathered for several seconds
 HEADER_BYTES = 4  # of a text's frame
 
 
@@ -310,6 +312,23 @@ def coming_and_going(ground: Ground, plan: Plan, floor: Program) -> Iterator[Mea
             yield Measured("asks fronts", cpu["fronts"] / asked.number * 1e6)
 
 
+def live(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """People who tell where they are once a second, in one channel, and as many who see all of them."""
+    with ground.house(heavy=0) as house, crowds(2) as (people, watchers):
+        people.ask("join", MOVING, house.address, AT_ONCE)
+        people.ask("register", "mover")
+        watchers.ask("join", MOVING, house.address._replace(query="?types=live_position"), AT_ONCE)
+        time.sleep(SETTLE_SECONDS)
+        for _ in range(plan.turns):
+            with house.cpu() as cpu:
+                start = time.perf_counter()
+                moved = people.ask("move", "mover", MOVING_SECONDS)
+                seconds = time.perf_counter() - start
+            print(f"positions: {moved / seconds:.0f}/s", file=sys.stderr)  # fewer than a thousand: the load is too slow
+            yield Measured("live", cpu["fronts"] / seconds)
+            yield Measured("live valkey", cpu["valkey"] / seconds * 1e3)
+
+
 def two_fronts(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
     """A room on two fronts, half full and full."""
     with ground.house(fronts=2, heavy=0) as house, Room(house) as room:
@@ -368,6 +387,7 @@ OF_GOALS: tuple[Scene, ...] = (
     photographing,
     mapping,
     coming_and_going,
+    live,
     two_fronts,
     harming,
 )

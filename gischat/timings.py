@@ -40,6 +40,12 @@ class Timings:
     # or when another address wants it and the owner's system has acknowledged the ping: its QGIS may be computing.
     challenge_other: float = 30.0
 
+    # Live positions
+    live: float = 1.0  # between two times that a front tells what has changed, or a client is told
+    live_renewal: float = 15.0  # between two times that all are told, for fronts that came later
+    live_lost: float = 50.0  # that one holds which is not told any more: several renewals may fail
+    live_kept: float = 60.0  # that Redis keeps what fronts told each other last
+
     # Recovery from what Redis loses
     redis_loss: float = 3.0  # of writes that a restarted Redis may lose (appendfsync everysec: two)
     replay: float = 30.0  # that a front keeps clients' messages for replay: a restart of Redis plus `redis_loss`
@@ -137,6 +143,7 @@ class Timings:
             < self.light_end,
             "what is published again is deduplicated by its id": self.ids >= self.settling,
             "a challenged owner's system is checked first": self.challenge_other >= self.challenge_own,
+            "several renewals of a live position may fail": self.live_lost >= 3 * self.live_renewal,
             "an answer to a survey lives until the survey ends": self.survey_answer >= self.survey,
             "a live worker makes progress in time": self.consumer_stalled
             >= 2 * max(self.inbox_read, self.heavy_renewal),

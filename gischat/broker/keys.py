@@ -40,6 +40,11 @@ class ChannelKeys:
         return self._key("places")
 
     @property
+    def live(self) -> str:
+        """Stream of live positions, which fronts tell each other: see `gischat.broker.live_stream`."""
+        return self._key("live")
+
+    @property
     def ids(self) -> str:
         """Sorted set of the ids published lately, by milliseconds."""
         return self._key("ids")

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import msgspec
@@ -11,6 +11,7 @@ from tornado.iostream import IOStream
 
 from gischat.broker.broker import Broker
 from gischat.broker.client import Redis
+from gischat.broker.discovery import connect, reading_groups
 from gischat.broker.namespace import Namespace
 from gischat.broker.outbox import OutboxReader
 from gischat.broker.resp_errors import RedisError
@@ -40,6 +41,7 @@ from gischat.front.limits.rate_limit import ConnectionRateLimiter
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.moderation.service import ModerationService
 from gischat.front.subscription.lease import LeaseKeeper
+from gischat.front.subscription.live_exchange import LiveExchange
 from gischat.front.subscription.recovery import Parts, Recovery
 from gischat.front.subscription.subscriber import Subscriber
 from gischat.front.transport.read_scheduler import ReadScheduler
@@ -48,6 +50,7 @@ from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason, Delay, RejectReason
 from gischat.protocol.messages import Lane, Message
 from gischat.protocol.parsing import MessageParser
+from gischat.protocol.types import LIVE_TYPES
 from gischat.settings import Settings
 from gischat.timings import Timings
 
@@ -77,7 +80,8 @@ class Services:
         self.connection_limiter = ConnectionLimiter(settings, self.rejections, timings)
         self.hooks = Hooks(settings, self.rejections)
         self.messages = MessageParser(settings)
-        self.broker = Broker.of(Namespace(settings, timings), secrets.token_hex(16), redis, heavy, histories)
+        namespace = Namespace(settings, timings)
+        self.broker = Broker.of(namespace, secrets.token_hex(16), redis, heavy, histories)
         self.dispatcher = Dispatcher(self.broker, settings, timings)
         pace = ReadPacer()
         replays = ReadPacer(REPLAYED_BYTES_PER_SECOND)
@@ -91,6 +95,8 @@ class Services:
             room.on_count = self.status.invalidate
         self.subscriber = Subscriber(self.broker, readers, self.rooms, self.dispatcher, timings)
         self.leases = LeaseKeeper(self.broker, self.rooms, self.dispatcher, self.subscriber, timings)
+        readers_of_live = _live_readers(settings, timings)
+        self.live = LiveExchange(self.broker.front, self.rooms, namespace, redis, readers_of_live, timings)
         self.challenges = Challenges(self.rooms, timings)
         self.admin_auth = AdminAuth(settings.admin_token, timings)
         self.moderation = ModerationService(
@@ -114,6 +120,7 @@ class Services:
             keepalive,
             gauges,
             self.upload_watch,
+            self.live,
         )
         for close_reason in CloseReason:  # so that the first of its kind is an increase
             metrics.CONNECTIONS_CLOSED.labels(close_reason)
@@ -141,9 +148,11 @@ class Services:
         close: Callable[[int, str], None],
         pace: ConnectionRateLimiter,
         after: str | None,
+        types: Iterable[str],
         address: str,
     ) -> ClientConnection:
-        """A client has come to a room; what it missed after the message of id `after`, it wants to be told."""
+        """A client has come to a room; what it missed after the message of id `after`, it wants to be told; and of
+        `types` those that nobody gets who does not ask for them."""
         connection = ClientConnection(
             room,
             stream,
@@ -159,6 +168,8 @@ class Services:
             address_key=pace.address_key,
         )
         room.join(connection, after)
+        if not LIVE_TYPES.isdisjoint(types):
+            room.live.subscribe(connection)
         return connection
 
     def accept_reader(
@@ -281,6 +292,7 @@ class Services:
             connection.close(*SHUTTING_DOWN)
             if number % 100 == 99:
                 await asyncio.sleep(self.timings.shutdown_spread * 100 / len(connections))
+        await self.live.flush()
         await self._wait_until(lambda: self._has_left, self.timings.leave)
         if self._has_left:
             await self.leases.release()
@@ -298,6 +310,12 @@ class Services:
             async with asyncio.timeout(seconds):
                 while not holds():  # noqa: ASYNC110 - what holds is spread over many parts, and asked once in a life
                     await asyncio.sleep(0.02)
+
+
+def _live_readers(settings: Settings, timings: Timings) -> list[tuple[Sequence[str], Callable[[], Redis]]]:
+    url, answer_seconds = settings.redis_url, timings.outbox_answer
+    dial = partial(connect, url, name="gischat-live", resends=False, answer_seconds=answer_seconds, timings=timings)
+    return [(channels, dial) for channels in reading_groups(url, settings.channels)]
 
 
 def _set_result(end: "asyncio.Future[JobResult]", result: JobResult) -> None:

@@ -119,6 +119,7 @@ def flush_buffered() -> None:
 # Clients
 
 CLIENTS = _gauge("clients", "Websocket connections, over all fronts of this host.", "channel")
+LIVE_POSITIONS = _gauge("live_positions", "Clients that share where they are, over all fronts of this host.", "channel")
 CONNECTIONS = _counter("connections_total", "Websocket connections that joined a channel.", "channel")
 CONNECTIONS_REFUSED = _counter("connections_refused_total", "Websockets and requests that were rejected.", "reason")
 CONNECTIONS_CLOSED = _counter("connections_closed_total", "Connections that the server closed.", "reason")

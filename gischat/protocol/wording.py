@@ -35,6 +35,8 @@ NOUNS = {
     "ymax": "extent's ymax",
     "x": "position's x",
     "y": "position's y",
+    "accuracy": "position's accuracy",
+    "until": "time until which the position is shared (until)",
     "model_name": "model's name",
     "model_group": "model's group",
     "raw_xml": "model",

@@ -40,6 +40,7 @@ export async function isAdmitted(channel) {
 /** The URL of a channel's websocket. With `after`, the id of the last message that we have, later ones follow. */
 export function socketUrl(channel, after = null) {
   const url = new URL(keyed(channelPath(channel, "ws")), location.href);
+  url.searchParams.set("types", "live_position"); // which nobody gets unasked
   if (after) url.searchParams.set("after", after);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   if (token(channel)) url.searchParams.set("token", token(channel)); // browsers cannot send headers here

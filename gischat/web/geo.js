@@ -63,7 +63,9 @@ export const inWorld = (longitude) => ((((longitude + 180) % 360) + 360) % 360) 
 
 const DECIMALS = 7; // a centimetre
 
-const number = (value) => String(Number(value.toFixed(DECIMALS)));
+export const rounded = (degrees) => Number(degrees.toFixed(DECIMALS));
+
+const number = (value) => String(rounded(value));
 
 /** "2.3522, 48.8566": longitude first, as everywhere in GIS. */
 export const lonLat = ([longitude, latitude]) => `${number(longitude)}, ${number(latitude)}`;

@@ -1,7 +1,7 @@
 /** The map's content as a list, for keyboard users and for hiding messages. */
 
 import { button, element, isolated, shorten } from "./dom.js";
-import { t } from "./i18n.js";
+import { nodes, t } from "./i18n.js";
 import { time } from "./time.js";
 
 const LONGEST = 200; // features of one layer
@@ -31,6 +31,18 @@ export function nameOf({ properties, geometry }, index) {
 export function listOf(places, handlers) {
   const items = [...places].reverse().map((place) => item(place, handlers));
   return element("ul", { ariaLabel: t("map_list") }, ...items);
+}
+
+/** Those who share where they are, as items of a list. */
+export function peopleOf(people, onGo) {
+  return people.map((one) => {
+    const swatch = element("span", { className: "swatch position", ariaHidden: "true" });
+    swatch.style.setProperty("--hue", one.hue);
+    const values = { metres: one.accuracy, time: time(Math.ceil(one.endsAt / 1000)) };
+    const about = element("small", {}, ...nodes("live_until", values));
+    const go = button("map-item", () => onGo(one), element("span", {}, isolated(one.author)), about);
+    return element("li", { className: "live-person" }, swatch, go);
+  });
 }
 
 function item({ message, hue, features }, { isVisible, onVisible, onChoose }) {

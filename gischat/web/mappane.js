@@ -4,11 +4,13 @@ import { button, drawing, element, isolated } from "./dom.js";
 import { inWorld, lonLat } from "./geo.js";
 import { t } from "./i18n.js";
 import { details } from "./mapdetails.js";
-import { listOf, titleOf } from "./maplist.js";
+import { listOf, peopleOf, titleOf } from "./maplist.js";
 
 const COLORS = ["land", "coast", "border", "grid", "label", "label-halo", "halo", "chosen"];
 const DARK = matchMedia("(prefers-color-scheme: dark)");
+const METRES = 111_320; // of a degree of latitude
 const WGS84 = "EPSG:4326";
+const FADING = 5_000; // milliseconds between two looks at how old live positions are
 const NARROW = matchMedia("(max-width: 64rem)"); // as in map.css: the map covers the chat
 
 export class MapPane {
@@ -20,7 +22,9 @@ export class MapPane {
   #projector; // of the bundle
   #own = null; // {name, project}: the CRS of the selected feature
   #pointer = null;
+  #drawing = null; // the next frame, in which live positions are drawn
   #shown = new Set(); // ids of messages that are on the map
+  #fading = null;
   #hidden = new Set(); // … but hidden by the user
   #chosen = null; // {found, at}: the features that were hit, and the index of the shown one
 
@@ -58,6 +62,7 @@ export class MapPane {
     this.#section.hidden = false;
     document.body.classList.add("has-map");
     this.show(room);
+    this.#fading = setInterval(() => this.#updateLive(), FADING);
     this.#parts.canvas.focus({ preventScroll: true });
   }
 
@@ -66,23 +71,53 @@ export class MapPane {
     this.#section.hidden = true;
     document.body.classList.remove("has-map");
     this.#map.cancelPick();
-    if (this.#room) this.#room.places.onChange = () => {};
+    clearInterval(this.#fading);
+    this.#leave();
     this.#room = null;
   }
 
   /** Shows the places of a channel. */
   show(room) {
     if (this.#room === room) return;
-    if (this.#room) this.#room.places.onChange = () => {};
+    this.#leave();
     this.#room = room;
     this.#map.clear();
     this.#shown.clear();
     this.#hidden.clear();
     this.#choose([]);
     room.places.onChange = () => this.#update();
+    room.sharers.onChange = () => this.#updateSoon();
     this.#update();
     this.#map.resize();
     this.showAll();
+  }
+
+  #leave() {
+    if (this.#room) this.#room.places.onChange = this.#room.sharers.onChange = () => {};
+  }
+
+  /** Live positions come many at once. */
+  #updateSoon() {
+    this.#drawing ??= requestAnimationFrame(() => this.#updateLive());
+  }
+
+  #updateLive() {
+    this.#drawing = null;
+    if (!this.#room) return;
+    const people = this.#room.sharers.all;
+    this.#map.setLive(people);
+    this.#tellNumber(people.length);
+    if (!this.#parts.list.hidden) this.#parts.people.replaceChildren(...this.#livePeople(people));
+  }
+
+  #livePeople(people) {
+    return peopleOf(people, (one) => this.#map.show([around(one)], this.#covered()));
+  }
+
+  #tellNumber(people) {
+    const number = this.#room.places.all.length + people;
+    this.#parts.count.textContent = String(number);
+    this.#parts.empty.hidden = number > 0;
   }
 
   #update() {
@@ -95,9 +130,8 @@ export class MapPane {
       if (!this.#shown.has(message.id)) this.#map.add({ id: message.id, type: message.type, hue }, features);
     }
     this.#shown = present;
-    this.#parts.count.textContent = String(places.length);
-    this.#parts.empty.hidden = places.length > 0;
     if (!this.#parts.list.hidden) this.#fillList();
+    this.#updateLive();
   }
 
   // View
@@ -108,7 +142,7 @@ export class MapPane {
     const places = visible.some(({ message }) => message.type !== "crs")
       ? visible.filter(({ message }) => message.type !== "crs")
       : visible;
-    this.#map.show(places.flatMap(geometries), this.#covered());
+    this.#map.show([...places.flatMap(geometries), ...this.#room.sharers.all.map(around)], this.#covered());
   }
 
   /** Goes to a message or one of its features, and shows its details. */
@@ -156,7 +190,9 @@ export class MapPane {
       onVisible: (id, isVisible) => this.#setVisible(id, isVisible),
       onChoose: (id, index) => this.choose(id, index),
     });
-    this.#parts.list.replaceChildren(shown);
+    const { list, people } = this.#parts;
+    people.replaceChildren(...this.#livePeople(this.#room.sharers.all));
+    list.replaceChildren(people, shown);
   }
 
   #setVisible(id, isVisible) {
@@ -248,6 +284,13 @@ export class MapPane {
 
 const geometries = ({ features }) => features.map(({ geometry }) => geometry);
 
+/** Two corners of where somebody may be. */
+function around({ x, y, accuracy }) {
+  const high = accuracy / METRES;
+  const wide = Math.min(high / Math.cos(y * Math.PI / 180), 180);
+  return { type: "MultiPoint", coordinates: [[x - wide, y - high], [x + wide, y + high]] };
+}
+
 const rounded = (degrees) => Number(degrees.toFixed(5));
 
 /** Formats a coordinate: metres, which are larger numbers, need fewer decimals than degrees. */
@@ -292,13 +335,14 @@ function build(section, { onClose, onAll, onList, onZoom, attribution }) {
     close,
   );
   const list = element("div", { className: "map-card map-list", hidden: true });
+  const people = element("ul", { ariaLabel: t("live_people") });
   const card = element("div", { className: "map-card map-details", hidden: true });
   const pointer = element("p", { className: "map-pointer", hidden: true });
   const empty = element("p", { className: "map-empty" }, t("map_empty"));
   const hint = element("p", { className: "map-hint", role: "status", hidden: true }, t("map_pick"));
   const source = element("p", { className: "map-source" }, ...credited(attribution), "Natural Earth");
   section.append(canvas, tools, empty, hint, pointer, source, list, card);
-  return { canvas, tools, list, listToggle, card, pointer, empty, hint, count, close };
+  return { canvas, tools, list, people, listToggle, card, pointer, empty, hint, count, close };
 }
 
 /** The tiles' attribution, with URLs as links. */

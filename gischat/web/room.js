@@ -5,7 +5,8 @@ import { isCheat, play } from "./cheats.js";
 import { Draft } from "./composer.js";
 import { Connection } from "./connection.js";
 import { byId, isolated } from "./dom.js";
-import { t } from "./i18n.js";
+import { nodes, t } from "./i18n.js";
+import { Own, Sharers } from "./live.js";
 import { Log } from "./log.js";
 import { isFor } from "./mentions.js";
 import { call } from "./notify.js";
@@ -15,6 +16,7 @@ import { People } from "./people.js";
 import { Places } from "./places.js";
 import { mark, quietLine, render, renderPost, showLikes } from "./render.js";
 import { positionMessage } from "./share.js";
+import { time } from "./time.js";
 
 // Beginnings of `uncompliant`s that refuse no message: some may be missing, or a nickname is challenged
 const MISSED = "What you missed is no longer kept: some messages may be missing. The last ones follow.";
@@ -32,12 +34,15 @@ export class Room {
   draft;
   people;
   places;
+  sharers = new Sharers();
+  live; // one's own position
   #page;
   #log = new Log();
   #outbox;
   #connection;
   #isOpen = false;
   #registration = null; // id of the newcomer message that has not been answered yet
+  #isRegistered = false;
   #hadNickname;
   #waits = false; // for a nickname that another connection holds
   #lastId = null; // id of the last message that everyone receives
@@ -76,6 +81,11 @@ export class Room {
     this.draft = new Draft(key);
     this.places = new Places(channel, (id) => void page.atlas.open(id));
     this.people = new People(nickname, this.#avatars, () => this.#judgeAll());
+    this.live = new Own({
+      send: (message) => this.#isRegistered && this.#connection.send({ ...message, author: this.me }),
+      onChange: () => this.#showLive(),
+      onDenied: () => this.notice(t("share_not_located")),
+    });
     this.#outbox = new Outbox(key, {
       send: (message) => this.#connection.send(message),
       onPost: (post) => this.#showPost(post),
@@ -103,6 +113,7 @@ export class Room {
     this.#showState();
     this.#showNotice();
     this.#showSending();
+    this.#showLive();
     this.read();
   }
 
@@ -146,6 +157,7 @@ export class Room {
   }
 
   #over(words) {
+    this.live.stop();
     this.#outbox.pause();
     this.#connection.close();
     this.#log.end();
@@ -170,6 +182,8 @@ export class Room {
 
   #lost(seconds, refused) {
     this.#registration = null;
+    this.#isRegistered = false;
+    this.sharers.forget();
     this.#after = this.#lastId ?? (this.#isCatchingUp ? null : NO_MESSAGE);
     this.#outbox.pause(refused);
     this.#state(t("not_connected", { count: seconds }), true);
@@ -177,6 +191,10 @@ export class Room {
 
   #receive(message) {
     const { id, type } = message;
+    if (type === "live_position") {
+      this.sharers.hear(message);
+      return;
+    }
     if (this.#log.hasShown(id)) {
       this.#outbox.settle(id);
       this.#bridge();
@@ -309,6 +327,8 @@ export class Room {
     this.people.came(nickname);
     if (id !== this.#registration) return;
     this.#registration = null;
+    this.#isRegistered = true;
+    this.live.say();
     this.#hadNickname = true; // it is ours, so after a reconnection we wait for it
     this.#state("");
     this.#outbox.resume();
@@ -399,6 +419,14 @@ export class Room {
     if (!this.#isOpen) return;
     const count = this.#outbox.pending;
     byId("sending").textContent = count > 0 ? t("sending", { count }) : "";
+  }
+
+  #showLive() {
+    if (!this.#isOpen) return;
+    const { endsAt } = this.live;
+    byId("live").hidden = !endsAt;
+    byId("live-text").replaceChildren(...nodes("live_on", { time: time(Math.ceil(endsAt / 1000)) }));
+    byId("live-stop").onclick = () => this.live.stop();
   }
 
   notice(words) {

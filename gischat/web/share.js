@@ -1,7 +1,7 @@
 /** Sharing of places: a layer from a file, the user's position, the map's extent, a point on the map. */
 
 import { button, byId, drawing, element, isolated } from "./dom.js";
-import { lonLat } from "./geo.js";
+import { lonLat, rounded } from "./geo.js";
 import { understand, WGS84 } from "./geojsonfile.js";
 import { t } from "./i18n.js";
 
@@ -18,9 +18,6 @@ const LAYER = /\.(geo)?json$/i;
 const OTHER_LAYER = /\.(gpkg|zip|shp|kml|kmz|gml|fgb|dxf|gpx|csv|parquet)$/i;
 const LOCATING = { enableHighAccuracy: true, timeout: 30_000, maximumAge: 10_000 };
 const LONGEST_NAME = 255; // characters, the protocol's limit
-const DECIMALS = 7;
-
-const rounded = (degrees) => Number(degrees.toFixed(DECIMALS));
 
 export class Share {
   #page; // see below
@@ -89,6 +86,7 @@ export class Share {
     const offers = [
       offer("share_file", () => this.#file.click()),
       offer("share_position", () => void this.#locate()),
+      offer("share_live", () => this.#offerLive()),
       offer("share_extent", () => void this.#takeExtent()),
       offer("share_point", () => void this.#takePoint()),
     ];
@@ -197,6 +195,28 @@ export class Share {
       t("share_accuracy"),
       `± ${Math.ceil(accuracy)} m`,
     ]]);
+  }
+
+  #offerLive() {
+    const { live } = this.#page.room();
+    const choice = (key, minutes) => button("secondary", () => this.#shareLive(live, minutes), t(key));
+    this.#show(
+      element("h2", {}, t("live_for")),
+      element(
+        "div",
+        { className: "offers" },
+        choice("live_quarter", 15),
+        choice("live_hour", 60),
+        choice("live_day", 480),
+      ),
+      element("p", { className: "hint" }, t("live_hint")),
+      this.#cancel(),
+    );
+  }
+
+  #shareLive(live, minutes) {
+    this.#sheet.close();
+    live.start(minutes);
   }
 
   async #takePoint() {

@@ -143,15 +143,17 @@ async def test_a_server_that_is_not_well_answers_as_described(io_loop: IOLoop, s
 
 async def test_everything_that_clients_receive_is_as_described(rest: Rest, join: Join, channel: str) -> None:
     description = await described(rest)
-    john = await join(channel, "john")
+    john = await join(channel, "john", query="?types=live_position")
     jane = await join(channel, "jane")
     sent = [sample(type_) for type_ in BROADCAST]
+    sent.append(sample("live_position", timestamp=1_700_000_000))
     sent += [sample(type_, in_reply_to_id=REPLIED) for type_ in REPLYABLE]
     assert [fault for message in sent for fault in description.faults("ClientMessage", message)] == []
 
     await send_all(jane, sent)
     await jane.send(type="like", liker_author="jane", liked_author="john", message="well said")
     await john.until(type="like")
+    await john.until(type="live_position")
     await jane.send_raw("not json")
     await jane.until(type="uncompliant")
     await jane.send(type="exiter", exiter="jane")

@@ -15,6 +15,7 @@ from gischat.front.channel.deduplicator import PRESENCE_TYPES, Deduplicator
 from gischat.front.channel.fanout import Fanout
 from gischat.front.channel.join_buffer import JoinBuffer, Member
 from gischat.front.channel.joining import Joining
+from gischat.front.channel.live_positions import LivePositions
 from gischat.front.channel.local_nicknames import LocalNicknames
 from gischat.front.channel.recent_messages import RecentMessages
 from gischat.front.channel.throttle import Throttle
@@ -83,6 +84,8 @@ class Room:
         self.received_bytes = BufferedCounter(metrics.RECEIVED_BYTES.labels(channel))
         self._sent_bytes = BufferedCounter(metrics.SENT_BYTES.labels(channel))
         self._delivered = BufferedCounter(metrics.DELIVERIES.labels(channel))
+        self.live = LivePositions(timings)
+        self.live.on_sent = self._count
         self._joining = Joining(
             channel,
             broker.history,
@@ -122,6 +125,8 @@ class Room:
         if self.connections.pop(member.id, None) is not None:
             self.fanout.discard(member)
             self._joining.discard(member)
+            self.live.unsubscribe(member)
+            self.live.stop(member.id)
             if not member.is_event_stream:
                 self.user_count.add(-1)
 

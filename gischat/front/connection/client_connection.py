@@ -39,6 +39,7 @@ from gischat.protocol.messages import (
     uncompliant,
 )
 from gischat.protocol.parsing import MessageParser
+from gischat.protocol.types import LIVE_TYPES
 from gischat.protocol.wording import quoting
 
 log = logging.getLogger(__name__)
@@ -136,6 +137,10 @@ class ClientConnection(SocketWriter):
                 raise Unavailable(RESTARTING, RefusalReason.SHUTTING_DOWN)
             if self.room.bans.concern_nicknames:
                 self.room.bans.check(message)
+            if type in LIVE_TYPES:
+                self.room.live.share(self, message)
+                self._dispatcher.counters.count_live(type)
+                return
             # The author is checked when the job is dispatched: by then a preceding newcomer is done.
             objection = partial(self._check_author, message) if self._requires_registration and message.author else None
             if type == "newcomer":
@@ -229,6 +234,7 @@ class ClientConnection(SocketWriter):
         elif message.type == "exiter":
             if ending.outcome is Outcome.PUBLISHED and self.is_registered_as(nickname_of(message)):
                 self.nickname = None
+                self.room.live.stop(self.id)
         elif ending.outcome is Outcome.DUPLICATE and ending.body and not ending.is_broadcast:
             self.send(ending.body)  # published before; the sender may have missed its echo
 

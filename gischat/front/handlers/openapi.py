@@ -21,7 +21,7 @@ from gischat.front.handlers.features import GEOJSON, GEOPACKAGE
 from gischat.protocol import places
 from gischat.protocol import schemas as protocol
 from gischat.protocol.parsing import NULL_IS_ABSENT
-from gischat.protocol.types import PLACED_TYPES, TYPES
+from gischat.protocol.types import LIVE_TYPES, PLACED_TYPES, TYPES
 from gischat.protocol.wording import VISIBLE
 from gischat.settings import Settings
 
@@ -177,6 +177,15 @@ AFTER = {
     "schema": {"type": "string"},
     "description": "The id of the last message that a client has which comes back: instead of the history it gets what "
     "was published since. Where that is no longer known, an `uncompliant` says so, and the history follows.",
+}
+
+ASKED = {
+    "name": "types",
+    "in": "query",
+    "style": "form",
+    "explode": False,
+    "schema": _list_of({"type": "string"}),
+    "description": "Types that only those connections get which ask for them: " + ", ".join(sorted(LIVE_TYPES)) + ".",
 }
 
 LAST_EVENT_ID = {
@@ -364,7 +373,7 @@ PATHS: dict[str, JsonObject] = {
             "tags": [CHANNEL],
             "summary": "The channel's websocket",
             "description": WEBSOCKET,
-            "parameters": [*HANDSHAKE, AFTER],
+            "parameters": [*HANDSHAKE, AFTER, ASKED],
             "responses": {
                 "101": {"description": "The connection is a websocket from now on"},
                 "400": _answer("The request does not ask for a websocket", Problem),
@@ -587,7 +596,6 @@ class Converter(OpenAPIConverter):
             "maximum": protocol.LAST_SECOND,
             "examples": [1_700_000_000],
         },
-        protocol.Number: {"type": "number"},
         protocol.Document: _reference("FeatureCollection"),
     }
 
@@ -596,6 +604,9 @@ class Converter(OpenAPIConverter):
             return {"type": "string", "const": field.constant}
         if own := self.OWN.get(type(field)):
             return own
+        if isinstance(field, protocol.Number):
+            bounds = zip(("minimum", "maximum"), field.bounds or (), strict=bool(field.bounds))
+            return {"type": "number", **dict(bounds)}
         described: JsonObject = super().field2property(field)
         if isinstance(field, protocol.Text):
             described |= _text(field)

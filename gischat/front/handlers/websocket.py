@@ -112,7 +112,8 @@ class ChannelSocket(Handler, WebSocketHandler):
             self._close(SHUTTING_DOWN)
         else:
             self.set_nodelay(True)
-            self._connection = self._front.accept_client(room, stream, self.close, pace, self._after(), self.address)
+            wanted = self._after(), self._types()
+            self._connection = self._front.accept_client(room, stream, self.close, pace, *wanted, self.address)
             self._connection.access_key = key_of(self.request)
             if self._reading is not None:
                 self._reading.endpoint = self._connection
@@ -153,6 +154,13 @@ class ChannelSocket(Handler, WebSocketHandler):
         self.request.arguments = self.request.query_arguments = {}
         self._headers.clear()
         self.ui.clear()  # what templates would call
+
+    def _types(self) -> list[str]:
+        """What it asks for that nobody gets unasked; what we do not know may be of a newer server."""
+        try:
+            return self.get_query_argument("types", "").split(",")
+        except HTTPError:
+            return []
 
     def _after(self) -> str | None:
         """The id of the last message that a client has which comes back; one that cannot be read is unknown."""

@@ -8,6 +8,7 @@
 import { defaults as defaultInteractions } from "ol/interaction/defaults.js";
 import Feature from "ol/Feature.js";
 import GeoJSON from "ol/format/GeoJSON.js";
+import { circular } from "ol/geom/Polygon.js";
 import Graticule from "ol/layer/Graticule.js";
 import OpenLayersMap from "ol/Map.js";
 import { fromLonLat, toLonLat, transformExtent } from "ol/proj.js";
@@ -20,10 +21,11 @@ import TileLayer from "ol/layer/Tile.js";
 import VectorImageLayer from "ol/layer/VectorImage.js";
 import VectorLayer from "ol/layer/Vector.js";
 import VectorSource from "ol/source/Vector.js";
+import Point from "ol/geom/Point.js";
 import View from "ol/View.js";
 import XYZ from "ol/source/XYZ.js";
 import { extent, inWorld, parts } from "../geo.js";
-import { byAuthor, chosen } from "./styles.js";
+import { byAuthor, chosen, person } from "./styles.js";
 import { countries, detailedWorld, world } from "./world.js";
 
 const WGS84 = "EPSG:4326";
@@ -49,6 +51,8 @@ export class WorldMap {
   #view = new View({ center: [0, 2e6], zoom: 1, maxZoom: 20, enableRotation: false, multiWorld: true });
   #features = fastSource();
   #marked = new VectorSource();
+  #live = new VectorSource();
+  #people = []; // as they were given
   #land = fastSource();
   #borders = fastSource();
   #layers;
@@ -75,6 +79,7 @@ export class WorldMap {
       ...(tiles ? { tiles: new TileLayer({ source: new XYZ({ url: tiles }) }) } : {}),
       graticule: null,
       features: new VectorImageLayer({ source: this.#features, imageRatio: 1.5 }),
+      live: new VectorLayer({ source: this.#live, updateWhileAnimating: true }),
       countries: new VectorLayer({ source: countryNames(), declutter: true, visible: !tiles }),
       marked: new VectorLayer({ source: this.#marked, updateWhileAnimating: true }),
     };
@@ -126,6 +131,7 @@ export class WorldMap {
     countries.setStyle(this.#label());
     features.setStyle((feature) => this.#style(feature));
     marked.setStyle(chosen(look));
+    this.setLive(this.#people);
     this.#layers.graticule = this.#graticule();
     this.#map.setLayers(Object.values(this.#layers).filter(Boolean));
   }
@@ -203,6 +209,26 @@ export class WorldMap {
     this.#byMessage.clear();
     this.#hidden.clear();
     this.mark(null);
+  }
+
+  /** Shows where people are: {author, hue, x, y, accuracy in metres, opacity}. */
+  setLive(people) {
+    this.#people = people;
+    this.#live.clear(true);
+    this.#live.addFeatures(people.flatMap((one) => this.#person(one)));
+    this.#target.dataset.live = people.map((one) => `${one.author},${one.x},${one.y},${one.opacity.toFixed(2)}`).join(
+      " ",
+    );
+  }
+
+  #person(one) {
+    const { dot, around } = person(one, this.#look, FONT);
+    const place = new Feature(new Point(fromLonLat([one.x, one.y])));
+    place.setStyle(dot);
+    if (!one.accuracy) return [place];
+    const circle = new Feature(circular([one.x, one.y], one.accuracy, 48).transform(WGS84, "EPSG:3857"));
+    circle.setStyle(around);
+    return [circle, place];
   }
 
   setVisible(id, isVisible) {

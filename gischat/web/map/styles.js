@@ -4,6 +4,7 @@ import CircleStyle from "ol/style/Circle.js";
 import Fill from "ol/style/Fill.js";
 import Stroke from "ol/style/Stroke.js";
 import Style from "ol/style/Style.js";
+import Text from "ol/style/Text.js";
 
 const DASHES = { bbox: [10, 6], crs: [2, 6] }; // extents and areas of use, unlike drawn features
 
@@ -30,6 +31,30 @@ function style(hue, type, isDark) {
       stroke: new Stroke({ color: isDark ? "#10181c" : "#fff", width: type === "position" ? 2.5 : 1.5 }),
     }),
   });
+}
+
+/** Somebody's live position, as faint as it is old, with its accuracy around it. */
+export function person({ hue, author, opacity }, look, font) {
+  const line = color(hue, look.isDark, opacity);
+  const text = new Text({
+    text: author,
+    font,
+    offsetY: -17,
+    fill: new Fill({ color: line }),
+    stroke: new Stroke({ color: look.labelHalo, width: 3 }),
+  });
+  const image = new CircleStyle({
+    radius: 7,
+    fill: new Fill({ color: line }),
+    stroke: new Stroke({ color: color(hue, look.isDark, opacity * 0.35), width: 7 }),
+  });
+  return {
+    dot: new Style({ image, text }),
+    around: new Style({
+      fill: new Fill({ color: color(hue, look.isDark, opacity * 0.12) }),
+      stroke: new Stroke({ color: color(hue, look.isDark, opacity * 0.5), width: 1 }),
+    }),
+  };
 }
 
 /** The style drawn over a selected feature: a halo, and its line again. */
