@@ -144,6 +144,7 @@ async def test_two_bridges_of_an_instance_double_nothing(bridged: Bridged) -> No
     finally:
         second.kill()
         bridged.bridge.start()
+        await asyncio.to_thread(wait_there, bridged.bridge)
 
 
 async def test_texts_with_the_prefix_are_passed_to_the_pinged_room(bridged: Bridged) -> None:
