@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import PurePath
 from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
@@ -27,6 +28,7 @@ NOT_IN_WGS_84 = (
 )
 TOO_MANY_FILES = "At most {} files may be sent at once."
 
+IDEMPOTENCY_KEY = "Idempotency-Key"  # draft-ietf-httpapi-idempotency-key-header
 MAX_FILES = 4
 MAX_USERNAME = 32
 DOCUMENTS = (".json", ".geojson")
@@ -113,7 +115,7 @@ def messages_of(
 ) -> list[dict[str, Any]]:
     """The messages, in order: the text in pieces, then the files.
 
-    What GitHub delivers bears an id, of which the messages' own are made: delivered again, it is published once.
+    Of a delivery's id the messages' own are made: delivered again, it is published once.
 
     Args:
         longest: characters of a text.
@@ -126,12 +128,24 @@ def messages_of(
     found = [{"type": "text", "text": piece} for piece in said] + [_file(one) for one in body.files]
     if not found:
         raise Uncompliant(NO_TEXT)
-    delivery = headers.get(github.DELIVERY)
+    delivery = _delivery(headers, body.content)
     for number, message in enumerate(found):
         message["author"] = name
         if delivery:
             message["id"] = str(uuid5(NAMESPACE_URL, f"{delivery_scope}/{delivery}/{number}"))
     return found
+
+
+def _delivery(headers: Mapping[str, str], content: dict[str, Any]) -> str:
+    """What is the same where a post comes again; empty where that cannot be told from another one of the same words.
+
+    Grafana and Alertmanager post again what was not answered, and give it no id; alerts say when they began.
+    """
+    if delivery := headers.get(github.DELIVERY) or headers.get(IDEMPOTENCY_KEY):
+        return delivery
+    if not isinstance(content.get("alerts"), list):
+        return ""
+    return sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
 
 
 def _file(file: HTTPFile) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import sys
 import time
 import urllib.request
 import uuid
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest
@@ -22,6 +23,8 @@ from tests.support.waiting import DEADLINE, LOOK
 SERVER = "example.test"
 SECRET = "registration"
 CLIENT = "/_matrix/client/v3"
+
+T = TypeVar("T")
 
 
 class Synapse(Process):
@@ -126,15 +129,13 @@ class Account:
     async def say(self, text: str, **content: Any) -> str:
         return await self.send(msgtype="m.text", body=text, **content)
 
+    async def send_surely(self, type: str = "m.room.message", **content: Any) -> str:
+        """Send an event once, however often the homeserver has to be asked; return its id."""
+        path = f"{CLIENT}/rooms/{quote(self.room)}/send/{type}/{uuid.uuid4()}"
+        return str((await surely(lambda: self.ask("PUT", path, content)))["event_id"])
+
     async def say_surely(self, text: str) -> None:
-        """Say it once, however often the homeserver has to be asked."""
-        path = f"{CLIENT}/rooms/{quote(self.room)}/send/m.room.message/{uuid.uuid4()}"
-        async with asyncio.timeout(DEADLINE):
-            while True:
-                with contextlib.suppress(OSError, HTTPError):
-                    await self.ask("PUT", path, {"msgtype": "m.text", "body": text})
-                    return
-                await asyncio.sleep(LOOK)
+        await self.send_surely(msgtype="m.text", body=text)
 
     async def leave(self) -> None:
         await self.ask("POST", f"{CLIENT}/rooms/{quote(self.room)}/leave", {})
@@ -176,6 +177,15 @@ class Account:
     def bodies(self) -> list[str]:
         """What was said, in order."""
         return [e["content"]["body"] for e in self.seen if "body" in e["content"] and e["type"] == "m.room.message"]
+
+
+async def surely(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask again while a server is away."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            with contextlib.suppress(OSError, HTTPError):
+                return await ask()
+            await asyncio.sleep(LOOK)
 
 
 async def _asked(url: str, method: str, path: str, content: Any = None, token: str = "") -> dict[str, Any]:

@@ -287,6 +287,18 @@ def test_a_delivery_of_github_has_the_same_ids_each_time() -> None:
     assert first[0]["id"] != other[0]["id"]
 
 
+def test_what_is_posted_again_has_the_same_ids_where_that_can_be_told() -> None:
+    def ids(content: Any, headers: dict[str, str] | None = None) -> list[str | None]:
+        return [one.get("id") for one in messages("application/json", json.dumps(content).encode(), headers)]
+
+    alert = {"title": "flood", "alerts": [{"status": "firing", "startsAt": "2026-01-01T00:00:00Z"}]}
+    later = {**alert, "alerts": [{"status": "firing", "startsAt": "2026-01-01T00:05:00Z"}]}
+    assert ids(alert) == ids(dict(reversed(alert.items()))) != ids(later)
+    assert ids({"text": "x"}, {"Idempotency-Key": "a"}) == ids({"text": "x"}, {"Idempotency-Key": "a"})
+    assert ids({"text": "x"}, {"Idempotency-Key": "a"}) != ids({"text": "x"}, {"Idempotency-Key": "b"})
+    assert ids({"text": "x"}) == [None]
+
+
 def form(*parts: tuple[str, str, str]) -> bytes:
     """A multipart body of (name, file name, content)."""
     written = ""
