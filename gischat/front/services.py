@@ -32,6 +32,7 @@ from gischat.front.connection.event_stream import EventEncoder
 from gischat.front.connection.keepalive import Keepalive
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.health_probe import RoundTripProbe
+from gischat.front.dispatch.job_queue import JobQueue
 from gischat.front.dispatch.job_result import JobResult
 from gischat.front.gauges import Gauges
 from gischat.front.limits.connection_limit import ConnectionLimiter
@@ -79,6 +80,7 @@ class Services:
         self.memory_budget = MemoryBudget(settings.max_front_bytes, self.rejections)
         self.connection_limiter = ConnectionLimiter(settings, self.rejections, timings)
         self.hooks = Hooks(settings, self.rejections)
+        self._job_queues: dict[tuple[str, str], JobQueue] = {}  # of hooks that have something on its way
         self.messages = MessageParser(settings)
         namespace = Namespace(settings, timings)
         self.broker = Broker.of(namespace, secrets.token_hex(16), redis, heavy, histories)
@@ -202,15 +204,20 @@ class Services:
             return None
 
     async def publish_all(
-        self, channel: str, messages: Sequence[Message], *, client: str = "", sender: str = ""
+        self, channel: str, messages: Sequence[Message], *, client: str = "", sender: str = "", in_order: bool = False
     ) -> list[JobResult]:
-        """Says several things in their order; for what came of each, it waits as long as it takes."""
+        """Says several things in their order; for what came of each, it waits as long as it takes.
+
+        Args:
+            in_order: behind what the same sender still has on its way.
+        """
         if self.is_draining:  # their ends might come when nobody is here to be told
-            refusals = [JobResult.of(Unavailable(RESTARTING, RefusalReason.SHUTTING_DOWN), one) for one in messages]
-            for message, refused in zip(messages, refusals, strict=True):
-                self.dispatcher.counters.count_result(message.type, refused.outcome, refused.refusal_reason)
-            return refusals
-        job_queue = self.dispatcher.open(channel, client, sender)
+            return self._refuse_all(messages, Unavailable(RESTARTING, RefusalReason.SHUTTING_DOWN))
+        key = channel, sender
+        job_queue = self._job_queues.get(key) if in_order else None
+        job_queue = job_queue or self.dispatcher.open(channel, client, sender)
+        if in_order:
+            self._job_queues[key] = job_queue
         try:
             ends: list[asyncio.Future[JobResult]] = []
             for message in messages:
@@ -218,8 +225,19 @@ class Services:
                 job_queue.submit(message, partial(_set_result, end), bounded=not ends)
                 ends.append(end)
             return [await end for end in ends]
+        except Unavailable as refusal:  # the first does not fit, and so none is taken
+            return self._refuse_all(messages, refusal)
         finally:
-            self.dispatcher.close(job_queue)
+            if not in_order or job_queue.is_idle:
+                self.dispatcher.close(job_queue)
+                if self._job_queues.get(key) is job_queue:
+                    del self._job_queues[key]
+
+    def _refuse_all(self, messages: Sequence[Message], refusal: Unavailable) -> list[JobResult]:
+        refusals = [JobResult.of(refusal, one) for one in messages]
+        for message, refused in zip(messages, refusals, strict=True):
+            self.dispatcher.counters.count_result(message.type, refused.outcome, refused.refusal_reason)
+        return refusals
 
     async def user_counts(self) -> dict[str, int]:
         """Connections by channel, over all fronts; the last that were known while Redis is out of reach."""

@@ -38,7 +38,7 @@ OF_JOHN = ["script", "text", "position", "text", "image", "like", "model", "bbox
 OF_ALICE = ["text", "position", "reply", "image", "geojson", "likes", "model", "script", "text", "liked"]
 OF_HOOK = ["text", "text", "image", "text", "geojson", "text", "text"]
 
-GREYS = {"crs_wkt": "", "crs_authid": "EPSG:4326"}
+WGS_84 = {"crs_wkt": "", "crs_authid": "EPSG:4326"}
 LAYER = layer([feature(point(2.5, 48.5))])
 FILES = {
     "geojson": (".geojson", json.dumps(LAYER).encode()),
@@ -61,10 +61,10 @@ def fields(type: str, number: int) -> dict[str, Any]:
     return {
         "text": {"text": name},
         "image": {"image_data": as_base64(picture(number))},
-        "geojson": {**GREYS, "layer_name": name, "geojson": LAYER},
+        "geojson": {**WGS_84, "layer_name": name, "geojson": LAYER},
         "crs": {"crs_wkt": f'PROJCS["{name}"]', "crs_authid": ""},
-        "bbox": {**GREYS, "xmin": number, "ymin": 1, "xmax": number + 1, "ymax": 2},
-        "position": {**GREYS, "x": number, "y": 46},
+        "bbox": {**WGS_84, "xmin": number, "ymin": 1, "xmax": number + 1, "ymax": 2},
+        "position": {**WGS_84, "x": number, "y": 46},
         "model": {"model_name": name},
         "script": {"name": name},
     }[type]
@@ -134,6 +134,8 @@ class Play:
         self._redis = redis
         self._to_kill = [stack.fronts[0], stack.both[0], bridged.bridge, redis, bridged.synapse]
         self._tasks = asyncio.TaskGroup()
+        self._reader: EventsReader | None = None
+        self._is_over = False
 
     # What is heard
 
@@ -210,8 +212,7 @@ class Play:
             answered = self.in_room("jane")[replied]["event_id"]
             content["m.relates_to"] = {"m.in_reply_to": {"event_id": answered}}
         elif type == "position":
-            content = {"msgtype": "m.location", "body": "here", "geo_uri": f"geo:46,{number}"}
-            content["body"] = content["geo_uri"]
+            content = {"msgtype": "m.location", "body": f"geo:46,{number}", "geo_uri": f"geo:46,{number}"}
         elif type == "image":
             url = await surely(lambda: self.alice.upload(picture(number), "image/png"))
             content = {"msgtype": "m.image", "body": f"no-{number}.png", "url": url}
@@ -296,29 +297,31 @@ class Play:
 
     async def _watch_events(self) -> None:
         url, last = self.stack.fronts[0].url + channel_path(CHANNEL, "events"), ""
-        while True:
-            reader = await EventsReader.open(url, *(["--header", f"Last-Event-ID: {last}"] if last else []))
-            try:
-                while (event := await reader.next()) is not None:
-                    last = event.id or last
-                    if event.type in BROADCAST:
-                        self.dashboard.append(heard_in_channel(event.data))
-            finally:
-                await reader.leave()
+        while not self._is_over:
+            self._reader = await EventsReader.open(url, *(["--header", f"Last-Event-ID: {last}"] if last else []))
+            while (event := await self._reader.next()) is not None:
+                last = event.id or last
+                if event.type in BROADCAST:
+                    self.dashboard.append(heard_in_channel(event.data))
+            await self._reader.leave()
             await asyncio.sleep(LOOK)
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Everybody is there."""
-        async with asyncio.TaskGroup() as watching:
-            watches = [watching.create_task(watch) for watch in (self._watch_room(), self._watch_events())]
-            try:
-                await asyncio.gather(self.jane.come(), self.john.come())
-                yield
-            finally:
-                await asyncio.gather(self.jane.leave(), self.john.leave())
-                for watch in watches:
-                    watch.cancel()
+        room, events = (asyncio.create_task(watch) for watch in (self._watch_room(), self._watch_events()))
+        try:
+            await asyncio.gather(self.jane.come(), self.john.come())
+            yield
+        finally:
+            await asyncio.gather(self.jane.leave(), self.john.leave())
+            room.cancel()
+            self._is_over = True
+            while not events.done():  # it may be coming back just now
+                if self._reader is not None:
+                    await self._reader.leave()
+                await asyncio.sleep(LOOK)
+        events.result()
 
     async def run(self) -> None:
         """Everybody says everything, and hears it."""

@@ -183,15 +183,21 @@ async def test_a_hook_can_be_banned_and_its_channel_frozen(post: Post, rest: Res
     await eventually(lambda: status("busy"), 200)
 
 
-async def test_who_would_wait_too_long_is_told_that_it_is_accepted(stack: Stack, post: Post, listener: Listen) -> None:
+async def test_who_would_wait_too_long_is_told_that_it_is_accepted(
+    stack: Stack, post: Post, listener: Listen, tmp_path: Path
+) -> None:
     client, said = await listener(), words()
-    stack.light[0].freeze()
+    (tmp_path / "photo.png").write_bytes(png_of_exactly(10_000))
+    stack.heavy[0].freeze()
     try:
-        answer = await post(KEYS["late"], *as_json({"text": said}))
-        assert (answer.status, answer.body["ok"]) == (202, True)
+        picture = await post(KEYS["late"], "--form", f"a=@{tmp_path}/photo.png")
+        # What is posted next comes behind it
+        text = await post(KEYS["late"], *as_json({"text": said}))
+        for answer in (picture, text):
+            assert (answer.status, answer.body["ok"]) == (202, True)
     finally:
-        stack.light[0].wake()
-    assert (await client.until(text=said))["id"] == answer.body["ids"][0]
+        stack.heavy[0].wake()
+    assert [(await client.until(author="late"))["id"] for _ in "12"] == picture.body["ids"] + text.body["ids"]
 
 
 @pytest.fixture

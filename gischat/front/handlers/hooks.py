@@ -94,7 +94,7 @@ class PostToHook(JsonHandler):
         self.front.hooks.charge(self._hook, len(messages) - 1 + self._size // UNIT_BYTES)
         hook, client = self._hook, address_key(self.address)
         publishing = asyncio.create_task(
-            self.front.publish_all(hook.channel, messages, client=client, sender=f"hook/{hook.name}")
+            self.front.publish_all(hook.channel, messages, client=client, sender=f"hook/{hook.name}", in_order=True)
         )
         publishing.add_done_callback(self.front.publishing.discard)
         self.front.publishing.add(publishing)
