@@ -18,7 +18,7 @@ export function isFor(text, me) {
 
 export const isMe = (name, me) => Boolean(me) && [me.toLowerCase(), ALL].includes(name.toLowerCase());
 
-/** The completion list of a text field for words that begin with @; the focus stays in the text. */
+/** The completion list of a text field for words that begin with an at sign; the focus stays in the text. */
 export class Completion {
   #field;
   #list = byId("completions");
