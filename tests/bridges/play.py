@@ -5,7 +5,7 @@ import contextlib
 import json
 import random
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -22,7 +22,7 @@ from tests.support.ledger import Ledger
 from tests.support.processes import Process
 from tests.support.redis_servers import Server
 from tests.support.rest import Rest, channel_path
-from tests.support.waiting import LOOK, until
+from tests.support.waiting import DEADLINE, LOOK
 
 CHANNEL = "QGIS"
 HOOK, KEY = "grafana", "0123456789abcdef-of-grafana"
@@ -55,6 +55,7 @@ class Play:
         self.replies: dict[int, int] = {}
         self.calm = asyncio.Lock()  # while somebody is liked nothing is killed: a like is for who is there
         self.killed: list[Process] = []
+        self._is_killing = False
         self._redis = redis
         self._to_kill = [stack.fronts[0], stack.both[0], bridged.bridge, redis, bridged.synapse]
         self._tasks = asyncio.TaskGroup()
@@ -90,7 +91,7 @@ class Play:
 
     async def begin(self, author: str, type: str) -> int:
         """The number of the next message, when most of what its author said before is everywhere."""
-        await until(lambda: self.behind(author) < AHEAD, f"what {author} said to be heard", every=LOOK)
+        await self._until(lambda: self.behind(author) < AHEAD, f"what {author} said to be heard")
         number = sum(map(len, self.said.values())) + 1
         self.said[author].append(Heard(author, type, number))
         if number % KILL_EVERY == 0 and self._to_kill:
@@ -108,7 +109,7 @@ class Play:
         if type != "reply":
             number = await self.begin(person.name, type)
             return sample(type, id=str(uuid.uuid4()), author=person.name, **fields(type, number))
-        await until(lambda: texts(person.heard, self.alice.nickname), "a text to answer", every=LOOK)
+        await self._until(lambda: texts(person.heard, self.alice.nickname), "a text to answer")
         replied = texts(person.heard, self.alice.nickname)[0]
         number = await self.begin(person.name, "text")
         self.replies[number] = replied
@@ -127,7 +128,7 @@ class Play:
     async def _alice_says(self, type: str) -> int:
         replied = 0
         if type == "reply":
-            await until(lambda: texts(self.room, "jane"), "a text to answer", every=LOOK)
+            await self._until(lambda: texts(self.room, "jane"), "a text to answer")
             replied = texts(self.room, "jane")[0]
         number = await self.begin(self.alice.nickname, "text" if replied else type)
         content: dict[str, Any] = {"msgtype": "m.text", "body": f"no-{number}"}
@@ -174,23 +175,23 @@ class Play:
         async with self.calm:
             await self.jane.wait(lambda: self.jane.is_registered, "its nickname")
             await self._like(self.john, "jane", "well said")
-            await until(lambda: ("john", "well said") in self.jane.likes, "john's like", every=LOOK)
+            await self._until(lambda: ("john", "well said") in self.jane.likes, "john's like")
 
     async def _alice_likes(self) -> None:
         async with self.calm:
             await self.jane.wait(lambda: self.jane.is_registered, "its nickname")
-            await until(lambda: texts(self.room, "jane"), "a text to like", every=LOOK)
+            await self._until(lambda: texts(self.room, "jane"), "a text to like")
             liked = self.in_room("jane")[texts(self.room, "jane")[0]]
             relation = {"rel_type": "m.annotation", "event_id": liked["event_id"], "key": "👍"}
             await self.alice.send_surely("m.reaction", **{"m.relates_to": relation})
-            await until(lambda: self._likes_of(self.alice.nickname), "alice's like", every=LOOK)
+            await self._until(lambda: self._likes_of(self.alice.nickname), "alice's like")
 
     async def _alice_is_liked(self) -> None:
         async with self.calm:
             number = await self._alice_says("text")
-            await until(lambda: number in self.jane.messages, "a text to like", every=LOOK)
+            await self._until(lambda: number in self.jane.messages, "a text to like")
             await self._like(self.jane, self.alice.nickname, f"no-{number}")
-            await until(lambda: self.of_bot("m.reaction"), "jane's like", every=LOOK)
+            await self._until(lambda: self.of_bot("m.reaction"), "jane's like")
 
     async def _like(self, person: Person, author: str, text: str) -> None:
         assert person.session is not None
@@ -201,14 +202,23 @@ class Play:
 
     # What happens meanwhile
 
+    async def _until(self, holds: Callable[[], object], what: str) -> None:
+        """As `until`; while something is killed and starts again the time does not count."""
+        left = DEADLINE
+        while not holds():
+            assert left > 0, f"waited for {what}; said {self.said}, heard {[*map(self.receivers, self.said)]}"
+            await asyncio.sleep(LOOK)
+            left = DEADLINE if self._is_killing else left - LOOK
+
     async def _kill(self, process: Process) -> None:
         async with self.calm:
-            session = self.jane.session
+            session, self._is_killing = self.jane.session, True
             await asyncio.to_thread(process.kill)
             await asyncio.to_thread(process.start)
             if process is self.stack.fronts[0]:
                 await self.jane.wait(lambda: self.jane.session is not session and self.jane.is_registered, "to be back")
             self.killed.append(process)
+            self._is_killing = False
 
     async def _watch_room(self) -> None:
         while True:
@@ -257,7 +267,7 @@ class Play:
         # What would come twice comes before what is said from now on
         await self._alice_says("text")
         await self.talk(self.jane, ["text"])
-        await until(lambda: not any(map(self.behind, self.said)), "all to be heard", every=LOOK)
+        await self._until(lambda: not any(map(self.behind, self.said)), "all to be heard")
 
     def is_drained(self) -> bool:
         keys = ChannelKeys(self.stack.settings["instance_id"], CHANNEL)

@@ -180,8 +180,8 @@ class Account:
 
 
 async def surely(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask again while a server is away."""
-    async with asyncio.timeout(DEADLINE):
+    """Ask again while a server is away, which may be starting."""
+    async with asyncio.timeout(START_WITHIN):
         while True:
             with contextlib.suppress(OSError, HTTPError):
                 return await ask()

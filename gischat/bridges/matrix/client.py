@@ -5,7 +5,7 @@ Why not matrix-nio: what it saves are these lines, and it brings another HTTP cl
 
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -149,6 +149,7 @@ class MatrixClient:
         headers = {"Authorization": f"Bearer {self._token}"}
         if content_type:
             headers["Content-Type"] = content_type
+        head: list[str] = []
         request = HTTPRequest(
             self._homeserver + path,
             method=method,
@@ -158,13 +159,14 @@ class MatrixClient:
             request_timeout=seconds,
             follow_redirects=False,
             decompress_response=False,  # or a small answer could become a large one
+            header_callback=head.append,
         )
         try:
             return await client.fetch(request)
         except HTTPTimeoutError:
             raise Delayed(Trouble.UNREACHABLE, "the homeserver does not answer in time") from None
         except HTTPStreamClosedError:
-            if client is self._files:  # also what happens when there is more than the bound
+            if client is self._files and _may_exceed(head, self._max_file_bytes):  # then the client closes it
                 raise TooLarge("its file is too large, or broke off") from None
             raise Delayed(Trouble.UNREACHABLE, "the homeserver closed the connection") from None
         except HTTPClientError as error:
@@ -184,6 +186,12 @@ class UnknownPosition(Rejected):
 
 class Unrecognized(Rejected):
     """The homeserver does not know this endpoint."""
+
+
+def _may_exceed(head: Sequence[str], most: int) -> bool:
+    """Whether an answer may have more bytes than that, by its head: without a length it may."""
+    lengths = [line.partition(":")[2].strip() for line in head if line.lower().startswith("content-length:")]
+    return bool(head) and not (lengths and lengths[0].isdecimal() and int(lengths[0]) <= most)
 
 
 def _failure(error: HTTPClientError, *, of_room: bool) -> Exception:

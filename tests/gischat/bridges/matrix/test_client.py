@@ -112,6 +112,17 @@ async def test_a_file_that_is_larger_than_it_may_be_is_not_taken(homeserver: Hom
         await client(homeserver).download("mxc://x/y")
 
 
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx"])
+async def test_a_file_that_breaks_off_is_asked_for_again(homeserver: Homeserver, sent: bytes) -> None:
+    def answer(handler: RequestHandler) -> None:
+        stream = handler.detach()
+        stream.write(sent).add_done_callback(lambda _: stream.close())
+
+    homeserver.answer = answer
+    with pytest.raises(Delayed):
+        await client(homeserver).download("mxc://x/y")
+
+
 async def test_a_file_that_is_small_and_says_that_it_is_packed_is_taken_as_it_is(homeserver: Homeserver) -> None:
     homeserver.answer = answering(200, b"packed", Content_Encoding="gzip")
     assert await client(homeserver).download("mxc://x/y") == b"packed"
