@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Self
 
-from bench import payloads
+from bench import payloads, quiz
 from bench.crowd import Address, Crowd, Joined, Spoken, crowds, together
 from bench.goals import Measured
 from bench.house import Ground, House
@@ -50,10 +50,11 @@ class Plan:
     proxied: int  # clients behind nginx
     qgis: int  # clients who ask for the list of users at every `nb_users`
     photo_rates: Sequence[float]  # photos a second, for the plot
+    quiz: tuple[int, int]  # people, and how often all of them answer
 
 
-FULL = Plan(2.0, 3, (50, 200, 1000, 2000, 5000), (500, 5000), 4000, 10_000, 1000, 300, (1, 2, 4, 8))
-QUICK = Plan(0.5, 1, (200, 1000), (500, 1000), 500, 1000, 200, 300, ())
+FULL = Plan(2.0, 3, (50, 200, 1000, 2000, 5000), (500, 5000), 4000, 10_000, 1000, 300, (1, 2, 4, 8), (1000, 10))
+QUICK = Plan(0.5, 1, (200, 1000), (500, 1000), 500, 1000, 200, 300, (), (1000, 2))
 
 Cpu = Mapping[str, float]  # seconds, by part: fronts, spare (fronts), workers, valkey
 Scene = Callable[[Ground, Plan, Program], Iterator[Measured]]
@@ -309,6 +310,14 @@ def coming_and_going(ground: Ground, plan: Plan, floor: Program) -> Iterator[Mea
             yield Measured("asks fronts", cpu["fronts"] / asked.number * 1e6)
 
 
+def quizzing(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """Everybody in a room answers within five seconds, and all see all answers, in one order; or it fails."""
+    people, rounds = plan.quiz
+    delays, cpu = quiz.play(ground, people, rounds)
+    yield Measured("quiz p99", p99(delays) * 1e3)
+    yield Measured("quiz delivery", cpu / (rounds * people * people) * 1e6)
+
+
 def two_fronts(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
     """A room that is spread over two fronts, half full and full."""
     with ground.house(fronts=2, heavy=0) as house, Room(house) as room:
@@ -367,6 +376,7 @@ OF_GOALS: tuple[Scene, ...] = (
     photographing,
     mapping,
     coming_and_going,
+    quizzing,
     two_fronts,
     harming,
 )
