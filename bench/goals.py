@@ -79,7 +79,7 @@ GOALS: Mapping[str, Goal] = {
         "1000 people answer within 5 s, again and again: delay (p99), all to all in order", "ms", "≤", 300
     ),
     "asks": Goal("lists of users asked for, one front", "/s", "≥", 5000),
-    "idle memory": Goal("idle client: memory of the front", "KiB", "≤", 15),
+    "idle memory": Goal("idle client: memory of the front", "KiB", "≤", 10),
     "idle cpu": Goal("idle client: CPU beside its pings", "µs/s", "≤", 2),
     "one to all": Goal("one text to {room}: until the last has it", "ms", "≤", 60),
     "two fronts": Goal("{fronts} clients on two fronts: CPU of a delivery", "µs", "≤", 1.2, True, "half as many"),
