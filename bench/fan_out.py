@@ -46,11 +46,11 @@ async def main(clients: int, size: int) -> None:
 
 async def _accepted(clients: int) -> Fanout:
     settings = load()
-    gateway: Any = SimpleNamespace(front="bench", enqueue=None)  # nobody speaks here
-    dispatcher, messages = Dispatcher(gateway, settings), MessageParser(settings)
+    broker: Any = SimpleNamespace(front="bench", inbox=None, history=None)  # nobody speaks here
+    dispatcher, messages = Dispatcher(broker, settings), MessageParser(settings)
     drops, pace = RejectionLog(), ConnectionRateLimiter(AddressState(HOST, RateLimits(settings)))
     memory = MemoryBudget(settings.max_front_bytes, drops)
-    room = Room(settings.channels[0], gateway, dispatcher)
+    room = Room(settings.channels[0], broker, dispatcher)
     with socket.create_server((HOST, 0), backlog=clients) as listener:
         print(listener.getsockname()[1], flush=True)
         for _ in range(clients):

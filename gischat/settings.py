@@ -14,6 +14,7 @@ from typing import Any
 from gischat import redis_url
 from gischat.environment import Environment, Invalid, like, one_of, rule, within
 from gischat.origin import Origin
+from gischat.protocol.types import LANES, Lane
 from gischat.redis_url import Node
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -110,9 +111,11 @@ class Settings:
     job_memory: int  # bytes of address space
     # What the supervisor runs
     fronts: int
-    light_workers: int
-    heavy_workers: int
+    workers: tuple[int, ...]  # of each lane: see `workers_of`
     state_dir: str
+
+    def workers_of(self, lane: Lane) -> int:
+        return self.workers[LANES.index(lane)]
 
     @property
     def max_body_size(self) -> int:
@@ -140,7 +143,8 @@ def load(file: Path | None = None) -> Settings:
 
 def variables() -> list[str]:
     """The names of all variables that are read, for the documentation and the test that holds it to this."""
-    return sorted({one.name.upper() for one in fields(Settings)} | {"REDIS_HOST", "REDIS_PORT", "NB_UVICORN_WORKERS"})
+    others = {lane.setting for lane in LANES} | {"REDIS_HOST", "REDIS_PORT", "NB_UVICORN_WORKERS"}
+    return sorted({one.name.upper() for one in fields(Settings) if one.name != "workers"} | others)
 
 
 def _read(env: Environment) -> dict[str, Any]:
@@ -213,8 +217,7 @@ def _read(env: Environment) -> dict[str, Any]:
         "job_seconds": seconds("JOB_SECONDS", 10),
         "job_memory": count("JOB_MEMORY", 2 * 2**30, least=2**28),
         "fronts": env.integer("FRONTS", env.integer("NB_UVICORN_WORKERS", 1, within(0)), within(0)),
-        "light_workers": count("LIGHT_WORKERS", 1, least=0),
-        "heavy_workers": count("HEAVY_WORKERS", 1, least=0),
+        "workers": tuple(count(lane.setting, 1, least=0) for lane in LANES),
         "state_dir": env.text("STATE_DIR", ".state"),
     }
 

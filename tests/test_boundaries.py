@@ -1,4 +1,4 @@
-"""Who may import whom: fronts and workers share the wire, and know nothing of each other.
+"""Who may import whom: fronts and workers share the broker, and know nothing of each other.
 
 Looked at twice: by reading the sources, which shows every import however it is hidden in a function, and by importing
 each side in a fresh interpreter, which shows what comes along.
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+from gischat.broker.scripts import Scripts
 from tests.support.syntax import parsed
 from worker.__main__ import PRELOAD
 
@@ -24,7 +25,7 @@ FORBIDDEN = {
     "gischat": ("worker", "pyproj", "tests"),  # PROJ is the workers'
     "worker": ("gischat.front", "gischat.protocol.parsing", "gischat.supervision", "marshmallow", "tests"),
     "gischat.front": ("gischat.supervision",),
-    "gischat.broker": ("gischat.front",),
+    "gischat.broker": ("gischat.front", "worker", "gischat.supervision", "tornado", "marshmallow"),
     "gischat.protocol.messages": ("gischat.front", "gischat.broker", "tornado", "marshmallow", "asyncio"),
     "gischat.protocol.parsing": ("gischat.front", "gischat.broker", "tornado", "asyncio"),
     "gischat.protocol": ("gischat.front", "gischat.broker", "tornado", "asyncio"),
@@ -42,13 +43,12 @@ FORBIDDEN = {
 
 # The front's floors, from the top, and what each imports of the others: only what stands below it
 FLOORS = {
-    "app": {"handlers", "services", "dispatch", "auth", "transport"},
+    "app": {"handlers", "services", "auth", "transport"},
     "handlers": {
         "services",
         "connection",
         "channel",
         "close_status",
-        "dispatch",
         "auth",
         "limits",
         "transport",
@@ -70,7 +70,7 @@ FLOORS = {
     "moderation": {"channel", "dispatch", "auth"},
     "connection": {"channel", "close_status", "dispatch", "limits", "transport"},
     "channel": {"close_status", "dispatch", "auth", "limits", "transport"},
-    "dispatch": {"auth", "transport"},
+    "dispatch": set(),
     "close_status": {"limits"},
     "transport": {"limits"},
     "limits": {"auth"},
@@ -169,6 +169,19 @@ def test_a_floor_of_the_front_imports_those_below_it_alone(floor: str) -> None:
     assert found.keys() & FLOORS.keys() - {floor} == FLOORS[floor], "\n".join(sorted(found.values()))
     below = list(FLOORS)[list(FLOORS).index(floor) + 1 :]
     assert FLOORS[floor] <= set(below)
+
+
+def test_each_script_is_run_by_one_function_of_the_broker() -> None:
+    """Its arguments have names, and its results types; nobody else hands it a list."""
+    run = [
+        (node.attr, module)
+        for module, path in SOURCES.items()
+        for node in ast.walk(parsed(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in Scripts.__annotations__
+        if ast.unparse(node.value).rpartition(".")[2] in ("scripts", "_scripts")
+    ]
+    assert sorted(name for name, _ in run) == sorted(Scripts.__annotations__)
+    assert [module for _, module in run if not is_within(module, "gischat.broker")] == []
 
 
 @pytest.mark.parametrize(

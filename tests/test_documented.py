@@ -9,6 +9,7 @@ from supervisor.supervisorctl import DefaultControllerPlugin
 
 from bench.report import DOCUMENTS, RECORDS, Record, shown_in
 from gischat import __main__ as commanding
+from gischat.protocol.types import Lane
 from gischat.settings import SettingsError, load, variables
 from gischat.supervision.rolling import RollCommand
 from gischat.supervision.scaling import ScaleCommand
@@ -32,6 +33,8 @@ COMPOSED = "REDIS_URL"  # of those, where it is not given
 
 
 def default(name: str) -> Any:
+    if name.endswith("_WORKERS") and name not in ALIASES:
+        return settings().workers_of(Lane(name.removesuffix("_WORKERS").lower()))
     return ALIASES[name] if name in ALIASES else getattr(settings(), name.lower())
 
 

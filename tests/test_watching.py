@@ -11,8 +11,8 @@ import yaml
 from prometheus_client.metrics_core import Metric
 
 from gischat.broker.entries import JOB_OUTCOMES
+from gischat.broker.inbox import Backlog
 from gischat.errors import RefusalReason
-from gischat.front.dispatch.gateway import Backlog
 from gischat.front.handlers.metrics import families
 from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason, Exposition, RejectReason

@@ -1,4 +1,4 @@
-"""`python -m worker --lane light|heavy|all` starts one worker; `python -m worker dead` shows the dead letters."""
+"""`python -m worker --lane <lane>|all` starts one worker; `python -m worker dead` shows the dead letters."""
 
 import argparse
 import asyncio
@@ -14,12 +14,15 @@ from collections.abc import AsyncIterator, Sequence
 
 from gischat.broker.client import Redis
 from gischat.broker.discovery import connect, reading_groups
+from gischat.broker.inbox_consumer import InboxConsumer
+from gischat.broker.namespace import Namespace
+from gischat.broker.presence import Presence
 from gischat.observability import process, systemd
 from gischat.protocol.messages import Lane
 from gischat.settings import Settings
 from gischat.timings import Timings
+from worker.commit import Committer
 from worker.consumer import Consumer, HeavyConsumer, LightConsumer
-from worker.gateway import Gateway
 from worker.inbox_reader import InboxReader
 from worker.placing import CRS_MEMORY, Placer
 from worker.sandbox import Sandbox
@@ -36,7 +39,7 @@ class ConsumerStalled(Exception):
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="gischat worker", description="Starts one gischat worker.")
-    parser.add_argument("--lane", choices=("light", "heavy", "all"), required=True, help="the jobs it takes")
+    parser.add_argument("--lane", choices=(*Lane, "all"), required=True, help="the jobs it takes")
     parser.add_argument(
         "--name",
         default=f"{socket.gethostname()}-{os.getpid()}",
@@ -50,10 +53,10 @@ async def work(lanes: list[Lane], name: str, settings: Settings, timings: Timing
     async with contextlib.AsyncExitStack() as stack:
         sandbox = Sandbox(seconds=settings.job_seconds, memory=settings.job_memory, preload=PRELOAD)
         stack.push_async_callback(sandbox.close)
-        if Lane.HEAVY in lanes:
+        if any(lane.is_sandboxed for lane in lanes):
             await sandbox.start()
         consumers: list[Consumer] = []
-        if Lane.LIGHT in lanes:
+        if quick := [lane for lane in lanes if not lane.is_sandboxed]:
             groups = reading_groups(settings.redis_url, settings.channels)
             crs_reader = Sandbox(
                 seconds=timings.crs, memory=CRS_MEMORY, preload=("worker.crs",)
@@ -61,11 +64,15 @@ async def work(lanes: list[Lane], name: str, settings: Settings, timings: Timing
             stack.push_async_callback(crs_reader.close)
             placer = Placer(crs_reader)
             consumers += [
-                await stack.enter_async_context(_light(channels, name, settings, placer, timings))
+                await stack.enter_async_context(_light(lane, channels, name, settings, placer, timings))
+                for lane in quick
                 for channels in groups
             ]
-        if Lane.HEAVY in lanes:
-            consumers.append(await stack.enter_async_context(_heavy(name, settings, timings, sandbox)))
+        consumers += [
+            await stack.enter_async_context(_heavy(lane, name, settings, timings, sandbox))
+            for lane in lanes
+            if lane.is_sandboxed
+        ]
         if settings.metrics_port:
             from gischat.observability import scraping
 
@@ -88,31 +95,41 @@ async def _end(consumer: Consumer, run: "asyncio.Task[None]", away: float) -> No
     there_at = time.monotonic()
     while not run.done() and time.monotonic() - there_at < away:
         await asyncio.wait([run], timeout=away / 10)
-        if consumer.gateway.connected_seconds:
+        if consumer.inbox.connected_seconds:
             there_at = time.monotonic()
     run.cancel()
 
 
 @contextlib.asynccontextmanager
 async def _light(
-    channels: Sequence[str], name: str, settings: Settings, placer: Placer, timings: Timings
+    lane: Lane, channels: Sequence[str], name: str, settings: Settings, placer: Placer, timings: Timings
 ) -> AsyncIterator[LightConsumer]:
-    async with _connected(Lane.LIGHT, settings, timings) as redis, _reading(Lane.LIGHT, settings, timings) as reader:
-        gateway = Gateway(settings, Lane.LIGHT, channels, name, redis=redis, reader=reader, timings=timings)
-        yield LightConsumer(gateway, placer, timings)
+    async with _connected(lane, settings, timings) as redis, _reading(lane, settings, timings) as reader:
+        namespace = Namespace(settings, timings)
+        yield LightConsumer(
+            InboxConsumer(namespace, lane, channels, name, redis=redis, reader=reader),
+            Committer(namespace, redis=redis, reader=reader),
+            Presence(namespace, name, redis),
+            placer,
+            timings,
+        )
 
 
 @contextlib.asynccontextmanager
-async def _heavy(name: str, settings: Settings, timings: Timings, sandbox: Sandbox) -> AsyncIterator[HeavyConsumer]:
+async def _heavy(
+    lane: Lane, name: str, settings: Settings, timings: Timings, sandbox: Sandbox
+) -> AsyncIterator[HeavyConsumer]:
     """One for all channels, or nobody could choose among their jobs; in a cluster it reads each by itself."""
     async with contextlib.AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(_connected(Lane.HEAVY, settings, timings))
+        redis = await stack.enter_async_context(_connected(lane, settings, timings))
+        namespace = Namespace(settings, timings)
         readers = []
         for channels in reading_groups(settings.redis_url, settings.channels):
-            reading = await stack.enter_async_context(_reading(Lane.HEAVY, settings, timings))
-            readers.append(InboxReader(settings, Lane.HEAVY, channels, reading))
+            reading = await stack.enter_async_context(_reading(lane, settings, timings))
+            readers.append(InboxReader(settings, lane, channels, reading))
         yield HeavyConsumer(
-            Gateway(settings, Lane.HEAVY, settings.channels, name, redis=redis, reader=redis, timings=timings),
+            InboxConsumer(namespace, lane, settings.channels, name, redis=redis, reader=redis),
+            Committer(namespace, redis=redis, reader=redis),
             settings,
             sandbox,
             readers,
@@ -144,11 +161,11 @@ async def _watch(consumers: list[Consumer], stalled_after: float) -> None:
         for consumer in consumers:
             asked_at = now()
             # While Redis is away a question may wait: the answer then says nothing of the time before.
-            if not await consumer.gateway.answers() or now() - asked_at > stalled_after / 10:
+            if not await consumer.inbox.answers() or now() - asked_at > stalled_after / 10:
                 answering_since = now()
             quiet_since = max(consumer.last_progress_at, answering_since)
             if now() - quiet_since > stalled_after:
-                raise ConsumerStalled(f"no jobs are taken from the {consumer.gateway.lane} lane although redis answers")
+                raise ConsumerStalled(f"no jobs are taken from the {consumer.inbox.lane} lane although redis answers")
 
 
 def main(arguments: Sequence[str] | None = None, timings: Timings = Timings()) -> int:

@@ -13,17 +13,19 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 
+from gischat.broker.inbox_consumer import ClaimFailure, Delivery, InboxConsumer
+from gischat.broker.presence import Presence
 from gischat.broker.resp_errors import WRONG_TYPE, RedisError, ResponseError
 from gischat.errors import Unavailable, Uncompliant
 from gischat.observability import metrics
-from gischat.protocol.messages import Lane
+from gischat.protocol.types import PLACED_TYPES
 from gischat.settings import Settings
 from gischat.timings import Timings
 from worker import handlers, placing, reaper
 from worker.attempts import Attempt, Postpone, attempt
+from worker.commit import Committer
 from worker.effects import BodyMissing, DeadLetter, Effect, FailureReason, Publish, Refuse
 from worker.fairness import ORDINARY_SECONDS, Charge, FairQueue, Ledger, Person, WaitingJob, estimated_seconds
-from worker.gateway import ClaimFailure, Delivery, Gateway
 from worker.inbox_reader import InboxReader
 from worker.placing import Placer
 from worker.sandbox import OutOfMemory, Sandbox, SandboxError, StartFailed, TimedOut
@@ -42,15 +44,16 @@ TAKES_TOO_MUCH = "This message takes too much memory to process. Please send som
 class Consumer(ABC):
     """A worker's loop over one lane."""
 
-    def __init__(self, gateway: Gateway, timings: Timings = Timings()) -> None:
-        self.gateway = gateway
+    def __init__(self, inbox: InboxConsumer, committer: Committer, timings: Timings = Timings()) -> None:
+        self.inbox = inbox
+        self.committer = committer
         self._timings = timings
         self._maintained_at = 0.0
         self._consumers_cleaned_at = -math.inf
         self.last_progress_at = time.monotonic()  # when the loop was last seen to go on
         self._recover_pending = True  # jobs delivered under our name that we do not know of
-        self._reclaimed = metrics.JOBS_RECLAIMED.labels(gateway.lane).inc
-        types = handlers.LIGHT if gateway.lane is Lane.LIGHT else handlers.HEAVY
+        self._reclaimed = metrics.JOBS_RECLAIMED.labels(inbox.lane).inc
+        types = handlers.HEAVY if inbox.lane.is_sandboxed else handlers.LIGHT
         self._measured = {type: metrics.JOB_SECONDS.labels(type).observe_many for type in types}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -71,14 +74,14 @@ class Consumer(ABC):
 
     async def _leave_damaged_alone(self) -> None:
         with contextlib.suppress(ConnectionError, Unavailable, RedisError):
-            await self.gateway.exclude_damaged()
+            await self.inbox.exclude_damaged()
         await asyncio.sleep(self._timings.read_pause)
 
     async def _run_once(self) -> None:
         if self._recover_pending:
-            await self.gateway.load_scripts()
-            for channel in self.gateway.channels:
-                while held := await self.gateway.claim_own(channel, self.batch):
+            await self.inbox.load_scripts()
+            for channel in self.inbox.channels:
+                while held := await self.inbox.claim_own(channel, self.batch):
                     await self._work(held)
             self._recover_pending = False
         if time.monotonic() - self._maintained_at > self._timings.maintenance:
@@ -93,21 +96,21 @@ class Consumer(ABC):
             log.debug("redis answered: %s", error)
             await asyncio.sleep(self._timings.read_fault_pause)
         try:
-            await self.gateway.create_groups()
+            await self.inbox.create_groups()
         except (ConnectionError, Unavailable, ResponseError) as failure:
             log.debug("the consumer groups could not be made: %s", failure)
 
     async def _maintenance(self) -> None:
-        await self.gateway.exclude_damaged()
-        for channel in self.gateway.channels:
-            while held := await self.gateway.claim_stale(channel, self._reclaim, self.batch):
+        await self.inbox.exclude_damaged()
+        for channel in self.inbox.channels:
+            while held := await self.inbox.claim_stale(channel, self._reclaim, self.batch):
                 log.warning("took over %d jobs of a worker that is gone", len(held), extra={"channel": channel})
                 self._reclaimed(len(held))
                 await self._work(held)
         if time.monotonic() - self._consumers_cleaned_at > self._timings.consumers:
             self._consumers_cleaned_at = time.monotonic()
-            for channel in self.gateway.channels:
-                await self.gateway.delete_idle_consumers(channel, self._timings.consumer_gone)
+            for channel in self.inbox.channels:
+                await self.inbox.delete_idle_consumers(channel, self._timings.consumer_gone)
 
     def _measure(self, held: Sequence[Delivery], since: float) -> None:
         """Counts jobs that were begun at that time and have ended; one of an unknown type became a dead letter."""
@@ -121,7 +124,7 @@ class Consumer(ABC):
         while True:
             await asyncio.sleep(self._reclaim / 4)
             with contextlib.suppress(ConnectionError, Unavailable, ResponseError):
-                await self.gateway.renew_claim(held)
+                await self.inbox.renew_claim(held)
             if self.waits_for_jobs:
                 self.last_progress_at = time.monotonic()
 
@@ -151,11 +154,19 @@ class LightConsumer(Consumer):
     batch = 128
     waits_for_jobs = False
 
-    def __init__(self, gateway: Gateway, placer: Placer, timings: Timings = Timings()) -> None:
-        super().__init__(gateway, timings)
+    def __init__(
+        self,
+        inbox: InboxConsumer,
+        committer: Committer,
+        presence: Presence,
+        placer: Placer,
+        timings: Timings = Timings(),
+    ) -> None:
+        super().__init__(inbox, committer, timings)
+        self._presence = presence
         self._placer = placer
         self._placing: dict[tuple[str, bytes], asyncio.Task[None]] = {}  # by channel and entry
-        self._ends: list[asyncio.Future[int]] = []  # of the last batch, on their way
+        self._ends: list[asyncio.Future[bool]] = []  # of the last batch, on their way
         self._batch: Sequence[Delivery] = ()
         self._since = 0.0  # when it was begun
         self._repaired_at = 0.0  # when all was looked through
@@ -174,18 +185,18 @@ class LightConsumer(Consumer):
             log.warning("the end of a job could not be told: %s", error)
 
     async def _read_and_work(self) -> None:
-        if not self.gateway.channels:
+        if not self.inbox.channels:
             await asyncio.sleep(self._timings.inbox_read)
             return
-        reading = self.gateway.begin_read(self.gateway.channels, count=self.batch, wait=self._timings.inbox_read)
+        reading = self.inbox.begin_read(self.inbox.channels, count=self.batch, wait=self._timings.inbox_read)
         errors = await self._errors_of_ends()
-        held = self.gateway.deliveries(await reading)
+        held = self.inbox.deliveries(await reading)
         if errors:
             raise errors[0]
         self._since = time.monotonic()
         effects = self._effects(held)
         self._batch = [one for one, _ in effects]
-        self._ends = [self.gateway.commit(one, effect, before_reading=True) for one, effect in effects]
+        self._ends = [self.committer.commit(one, effect, before_reading=True) for one, effect in effects]
 
     async def _errors_of_ends(self) -> list[BaseException]:
         ends, self._ends = self._ends, []
@@ -198,7 +209,7 @@ class LightConsumer(Consumer):
     async def _work(self, held: Sequence[Delivery]) -> None:
         since = time.monotonic()
         effects = self._effects(held)
-        ended = [self.gateway.commit(one, effect) for one, effect in effects]
+        ended = [self.committer.commit(one, effect) for one, effect in effects]
         for error in await asyncio.gather(*ended, return_exceptions=True):
             if isinstance(error, BaseException):
                 raise error
@@ -211,7 +222,7 @@ class LightConsumer(Consumer):
             if (one.channel, one.entry) in self._placing:  # it was not ended in time, and is seen again
                 continue
             effect = _light_effect(one)
-            if isinstance(effect, Publish) and one.job.type in placing.TYPES:
+            if isinstance(effect, Publish) and one.job.type in PLACED_TYPES:
                 placed = self._placer.now(one.job, effect)
                 if placed is None:
                     task = asyncio.create_task(self._end_later(one, effect))
@@ -229,7 +240,7 @@ class LightConsumer(Consumer):
         try:
             effect = await self._placer.later(held.job, effect)
             placing.count(held.job.type, effect)
-            await self.gateway.commit(held, effect)
+            await self.committer.commit(held, effect)
             self._measure([held], since)
         except (ConnectionError, Unavailable, RedisError) as error:
             log.debug("redis was lost in between: %s", error)
@@ -240,9 +251,9 @@ class LightConsumer(Consumer):
 
     async def _maintenance(self) -> None:
         await super()._maintenance()
-        await reaper.reap(self.gateway, self._timings)
+        await reaper.reap(self.inbox, self._presence, self._timings)
         is_thorough = time.monotonic() - self._repaired_at > self._timings.nickname_repair
-        await reaper.repair_nicknames(self.gateway, self._timings, is_thorough=is_thorough)
+        await reaper.repair_nicknames(self.inbox, self._presence, self._timings, is_thorough=is_thorough)
         if is_thorough:
             self._repaired_at = time.monotonic()
 
@@ -258,14 +269,15 @@ class HeavyConsumer(Consumer):
 
     def __init__(
         self,
-        gateway: Gateway,
+        inbox: InboxConsumer,
+        committer: Committer,
         settings: Settings,
         sandbox: Sandbox,
         readers: Sequence[InboxReader],
         shared_charges: SharedCharges,
         timings: Timings = Timings(),
     ) -> None:
-        super().__init__(gateway, timings)
+        super().__init__(inbox, committer, timings)
         self._settings = settings
         self._sandbox = sandbox
         self._readers = readers
@@ -290,7 +302,7 @@ class HeavyConsumer(Consumer):
         """Notes what comes, while a job is being worked on, too."""
         while True:
             try:
-                arrivals = await reader.read(self._timings.inbox_read, self.gateway.channels)
+                arrivals = await reader.read(self._timings.inbox_read, self.inbox.channels)
             except (ConnectionError, Unavailable) as error:
                 log.debug("redis was lost in between: %s", error)
                 await asyncio.sleep(self._timings.read_pause)
@@ -307,7 +319,7 @@ class HeavyConsumer(Consumer):
 
     async def _maintenance(self) -> None:
         await super()._maintenance()
-        for channel in self.gateway.channels:
+        for channel in self.inbox.channels:
             # In a Redis that was flushed meanwhile, what comes may have a place before all that was seen.
             if not self._queue.knows_of(channel):
                 for reader in self._readers:
@@ -322,8 +334,8 @@ class HeavyConsumer(Consumer):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._has_come.wait(), self._timings.inbox_read)
             return
-        is_damaged = waiting.channel not in self.gateway.channels
-        claimed = ClaimFailure.CLAIMED if is_damaged else await self.gateway.claim(waiting.channel, waiting.entry)
+        is_damaged = waiting.channel not in self.inbox.channels
+        claimed = ClaimFailure.CLAIMED if is_damaged else await self.inbox.claim(waiting.channel, waiting.entry)
         self._queue.remove(waiting)
         if isinstance(claimed, Delivery):
             await self._process_or_postpone(claimed, waiting)
@@ -373,10 +385,10 @@ class HeavyConsumer(Consumer):
             placing.count(held.job.type, effect)
         if isinstance(effect, Postpone):
             self._charge(Charge(person, seconds - charged))
-            await self.gateway.release(held)
+            await self.inbox.release(held)
             return effect.seconds
         self._charge(Charge(person, max(seconds, ORDINARY_SECONDS) - charged))
-        if not await self.gateway.commit(held, effect):
+        if not await self.committer.commit(held, effect):
             # Another has ended it; or Redis has lost that it was claimed, and then it is to be seen again.
             for reader in self._readers:
                 reader.reread(held.channel)

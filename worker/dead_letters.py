@@ -7,76 +7,13 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
-from typing import NamedTuple
 
-from gischat.broker.client import Redis
+from gischat.broker.dead_letters import DeadLetter, DeadLetters
 from gischat.broker.discovery import connect
-from gischat.broker.keys import ChannelKeys
-from gischat.broker.scripts import Scripts
+from gischat.broker.namespace import Namespace
 from gischat.errors import Unavailable
-from gischat.protocol.messages import HEAVY_TYPES, Lane
 from gischat.settings import Settings, SettingsError, load
 from gischat.timings import Timings
-
-READ_LETTERS = 100
-
-
-class DeadLetter(NamedTuple):
-    """A job that could not be done, and why."""
-
-    channel: str
-    place: str  # in the channel's stream of dead letters
-    type: str
-    reason: str
-    body: bytes
-
-    @property
-    def time(self) -> str:
-        seconds = int(self.place.partition("-")[0]) / 1000
-        return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="seconds")
-
-
-class DeadLetters:
-    """The dead letters of an instance."""
-
-    def __init__(self, settings: Settings, redis: Redis) -> None:
-        self._redis = redis
-        self._scripts = Scripts(settings)
-        self._keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
-
-    async def all(self) -> list[DeadLetter]:
-        """All of them, by channel, oldest first."""
-        letters: list[DeadLetter] = []
-        for channel, keys in self._keys.items():
-            start = "-"
-            while entries := await self._redis.call(
-                "XRANGE", keys.dead, start, "+", "COUNT", READ_LETTERS, key=keys.dead
-            ):
-                letters += [_letter(channel, place, fields) for place, fields in entries]
-                start = "(" + letters[-1].place
-        return letters
-
-    async def find(self, place: str) -> DeadLetter:
-        """The letter of that place; its channel is found.
-
-        Raises:
-            LookupError: there is none.
-        """
-        for letter in await self.all():
-            if letter.place == place:
-                return letter
-        raise LookupError(f"there is no dead letter {place}")
-
-    async def retry(self, letter: DeadLetter) -> None:
-        """Gives it to the workers once more, as a new job."""
-        lane = Lane.HEAVY if letter.type in HEAVY_TYPES else Lane.LIGHT
-        keys = self._keys[letter.channel].for_script(lane)
-        await self._redis.run(self._scripts.retry, keys, (letter.place,))
-
-    async def delete(self, letter: DeadLetter) -> None:
-        keys = self._keys[letter.channel].for_script()
-        await self._redis.run(self._scripts.discard, keys, (letter.place,))
 
 
 async def list_letters(letters: DeadLetters, _: Sequence[str]) -> None:
@@ -134,9 +71,4 @@ def main(arguments: Sequence[str], _: Timings = Timings()) -> int:
 
 async def _act(settings: Settings, act: str, places: Sequence[str]) -> None:
     async with connect(settings.redis_url, name="gischat-dead") as redis:
-        await ACTS[act](DeadLetters(settings, redis), places)
-
-
-def _letter(channel: str, place: bytes, fields: Sequence[bytes]) -> DeadLetter:
-    _, type, _, body, reason = fields[1::2]
-    return DeadLetter(channel, place.decode(), type.decode(), reason.decode(), body)
+        await ACTS[act](DeadLetters(Namespace(settings), redis), places)

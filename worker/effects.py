@@ -1,4 +1,4 @@
-"""What a job comes to: values that say what to publish, for the gateway to carry out in one step."""
+"""What a job comes to: values that say what to publish, for `worker.commit` to carry out in one step."""
 
 from dataclasses import dataclass
 from enum import StrEnum

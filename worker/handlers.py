@@ -12,6 +12,7 @@ import msgspec
 
 from gischat.broker.entries import ANNOUNCEMENT, COUNT, HEARTBEAT, LEAVE, RESTORE, Job
 from gischat.errors import Uncompliant
+from gischat.protocol.types import TYPES, types_of
 from gischat.settings import Settings
 from worker.effects import Acknowledge, Count, Effect, Exit, Leave, Like, Publish, Register, Restore
 from worker.fairness import estimated_seconds
@@ -36,6 +37,11 @@ def text(job: Job) -> Effect:
 
 
 def passthrough(job: Job) -> Effect:
+    """What is done with all that has no function of its own."""
+    return Publish(job.body, stored=TYPES[job.type].stored)
+
+
+def announcement(job: Job) -> Effect:
     return Publish(job.body)
 
 
@@ -60,21 +66,22 @@ def count(job: Job) -> Effect:
 
 
 LIGHT: Mapping[str, Callable[[Job], Effect]] = {
+    **dict.fromkeys(types_of(lambda lane: not lane.is_sandboxed), passthrough),
     "text": text,
-    "crs": passthrough,
-    "bbox": passthrough,
-    "position": passthrough,
-    "model": passthrough,
-    "script": passthrough,
     "newcomer": newcomer,
     "exiter": exiter,
     "like": like,
-    ANNOUNCEMENT: passthrough,
+    ANNOUNCEMENT: announcement,
     COUNT: count,
     LEAVE: lambda job: Leave(),
     RESTORE: restore,
     HEARTBEAT: lambda job: Acknowledge(),
 }
+
+
+def as_it_is(body: bytes, settings: Settings, most_seconds: float = math.inf, *, is_placed: bool = False) -> Publish:
+    """The message; a type that is only passed on has little to do in the sandbox."""
+    return Publish(body)
 
 
 def image(body: bytes, settings: Settings, most_seconds: float = math.inf, *, is_placed: bool = False) -> Publish:
@@ -125,7 +132,11 @@ def layer(body: bytes, settings: Settings, most_seconds: float = math.inf, *, is
         return Publish(published, unplaced=repr(error))
 
 
-HEAVY: Mapping[str, Callable[..., Publish]] = {"image": image, "geojson": layer}
+HEAVY: Mapping[str, Callable[..., Publish]] = {
+    **dict.fromkeys(types_of(lambda lane: lane.is_sandboxed), as_it_is),
+    "image": image,
+    "geojson": layer,
+}
 
 
 def _content(body: bytes) -> dict[str, Any]:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TYPES = frozenset({"position", "bbox", "crs"})
-
 CRS_MEMORY = 2**29  # bytes of address space
 KEPT = 256  # CRS
 MAX_WAITING = 64

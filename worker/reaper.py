@@ -6,27 +6,28 @@ What living fronts tell (so many are here, this one is called so, that one has l
 import asyncio
 import logging
 
+from gischat.broker.inbox_consumer import InboxConsumer
+from gischat.broker.presence import Presence
 from gischat.timings import Timings
-from worker.gateway import Gateway
 
 log = logging.getLogger(__name__)
 
 
-async def repair_nicknames(gateway: Gateway, timings: Timings, *, is_thorough: bool) -> None:
+async def repair_nicknames(inbox: InboxConsumer, presence: Presence, timings: Timings, *, is_thorough: bool) -> None:
     """Repairs what tells of nicknames. Any number of workers may do so at once."""
-    if gateway.connected_seconds < timings.reap_grace:
+    if inbox.connected_seconds < timings.reap_grace:
         return
-    for channel in gateway.channels:
-        if await gateway.repair_nicknames(channel, timings.lease, is_thorough=is_thorough):
+    for channel in inbox.channels:
+        if await presence.repair_nicknames(channel, timings.lease, is_thorough=is_thorough):
             log.warning("who has which nickname was wrong in redis: repaired", extra={"channel": channel})
 
 
-async def reap(gateway: Gateway, timings: Timings) -> None:
+async def reap(inbox: InboxConsumer, presence: Presence, timings: Timings) -> None:
     """Removes the fronts whose lease has run out. Any number of workers may do so at once: each front goes once."""
-    if gateway.connected_seconds < timings.reap_grace:
+    if inbox.connected_seconds < timings.reap_grace:
         return
-    dead = await asyncio.gather(*(gateway.expired_fronts(channel) for channel in gateway.channels))
-    for channel, fronts in zip(gateway.channels, dead, strict=True):
+    dead = await asyncio.gather(*(presence.expired_fronts(channel) for channel in inbox.channels))
+    for channel, fronts in zip(inbox.channels, dead, strict=True):
         for front in fronts:
             log.warning("front %s shows no sign of life: removed", front, extra={"channel": channel})
-            await gateway.reap(channel, front)
+            await presence.reap(channel, front)

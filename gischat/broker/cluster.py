@@ -11,10 +11,11 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Self
 
-from gischat.broker.client import ConnectionLost, Multiplexer, PendingCommand, drop_expired
+from gischat.broker.client import ConnectionLost, Decoder, PendingCommand
 from gischat.broker.connection import Connection, opened
 from gischat.broker.keys import key_slot
 from gischat.broker.log_throttle import LogThrottle
+from gischat.broker.multiplexer import Multiplexer, drop_expired
 from gischat.broker.resp_errors import RedisError
 from gischat.broker.scripts import Script
 from gischat.broker.transport import Argument
@@ -89,9 +90,15 @@ class Cluster:
         return self._route(PendingCommand(command, key))
 
     def run(
-        self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], *, resends: bool = True
+        self,
+        script: Script,
+        keys: Sequence[str],
+        arguments: Sequence[Argument],
+        *,
+        resends: bool = True,
+        decode: Decoder | None = None,
     ) -> "asyncio.Future[Any]":
-        return self._route(PendingCommand.of(script, keys, arguments, resends=resends))
+        return self._route(PendingCommand.of(script, keys, arguments, resends=resends, decode=decode))
 
     def disconnect(self) -> None:
         for node in self._nodes.values():

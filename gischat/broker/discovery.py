@@ -2,8 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from gischat.broker.client import Multiplexer, Redis
+from gischat.broker.client import Redis
 from gischat.broker.connection import Connection
+from gischat.broker.multiplexer import Multiplexer
 from gischat.broker.resp_errors import MasterNotFoundError
 from gischat.redis_url import Kind, Node, RedisUrl, parse
 from gischat.timings import Timings

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Self
 
+from gischat.protocol.types import TYPES
+
 
 class Source(NamedTuple):
     """Where a job comes from, and so where its end is to be told."""
@@ -35,6 +37,8 @@ class Source(NamedTuple):
         return cls(front, int(connection), int(number))
 
 
+OPERATOR = Source("operator", 0, 0)  # of a message that an operator sends on its way again: no front has this name
+
 # Jobs of the fronts themselves, beside those that carry a client's message and bear its type.
 COUNT = "count"  # so many connections of a front are in the channel now
 LEAVE = "leave"  # a connection has ended
@@ -44,7 +48,8 @@ HEARTBEAT = "heartbeat"  # goes round the circle and does nothing
 ANNOUNCEMENT = "announcement"  # a text of the instance itself
 
 PRESENCE = frozenset({COUNT, LEAVE, RESTORE, HEARTBEAT, "newcomer", "exiter"})  # who comes and goes
-PASSES_FREEZE = PRESENCE | {ANNOUNCEMENT}  # what is said in a channel that is frozen
+# What is said in a channel that is frozen
+PASSES_FREEZE = PRESENCE | {ANNOUNCEMENT} | {row.name for row in TYPES.values() if row.passes_freeze}
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,8 +144,9 @@ def _for_presence(keys: ChannelKeys) -> tuple[str, ...]:
 
 @functools.cache
 def _types(keys: ChannelKeys) -> Mapping[str, str]:
-    names = (*_for_script(keys, Lane.LIGHT), *keys.for_moderation(), *_for_presence(keys))
-    names += _for_script(keys, Lane.HEAVY)
+    names = [*keys.for_moderation(), *_for_presence(keys)]
+    for lane in Lane:
+        names += _for_script(keys, lane)
     return {name: _TYPES[name.partition("}:")[2]] for name in names}
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
 
-from gischat.broker.entries import PASSES_FREEZE
+from gischat.broker.entries import OPERATOR, PASSES_FREEZE
 from gischat.broker.keys import GROUP
-from gischat.protocol import places
+from gischat.protocol.types import PLACED_TYPES
 from gischat.settings import Settings
 from gischat.timings import Timings
 
@@ -132,8 +132,9 @@ def _limits(settings: Settings, timings: Timings) -> str:
     words = {
         "GROUP": GROUP,
         "CANCELLED_DIGEST": CANCELLED_DIGEST,
+        "OPERATOR": str(OPERATOR),
         "PASSES_FREEZE": f" {' '.join(sorted(PASSES_FREEZE))} ",
-        "PLACED": f" {' '.join(sorted(places.TYPES))} ",
+        "PLACED": f" {' '.join(sorted(PLACED_TYPES))} ",
     }
     lines += [f"local {name} = '{value}'" for name, value in words.items()]
     return "\n".join(lines) + "\n"

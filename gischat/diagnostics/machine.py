@@ -14,6 +14,7 @@ from pathlib import Path
 from gischat import __version__
 from gischat.diagnostics.capacity import total_bytes
 from gischat.diagnostics.findings import Finding, ok, problem, size, warning
+from gischat.protocol.types import LANES
 from gischat.redis_url import parse
 from gischat.settings import LOOPBACK, Settings
 from gischat.timings import Timings
@@ -138,11 +139,12 @@ def _connections(settings: Settings) -> int:
 def check_memory(settings: Settings) -> Iterator[Finding]:
     """The sandboxes of the heavy workers may take what they are allowed, all at once."""
     machine = _machine_memory()
-    sandboxes = settings.heavy_workers * settings.job_memory
+    heavy = sum(settings.workers_of(lane) for lane in LANES if lane.is_sandboxed)
+    sandboxes = heavy * settings.job_memory
     if sandboxes > machine:
         yield warning(
             "memory",
-            f"{settings.heavy_workers} heavy workers may take {size(sandboxes)}, this machine has {size(machine)}",
+            f"{heavy} heavy workers may take {size(sandboxes)}, this machine has {size(machine)}",
             "fewer HEAVY_WORKERS, or a lower JOB_MEMORY (large photos need it)",
         )
     else:

@@ -14,8 +14,8 @@ from tornado.routing import URLSpec
 from tornado.web import Application
 
 from gischat.broker.discovery import connect, reading_groups
+from gischat.broker.outbox import OutboxReader
 from gischat.front.auth.client_address import TrustedProxies
-from gischat.front.dispatch.gateway import OutboxReader
 from gischat.front.handlers import docs, features, rest
 from gischat.front.handlers.access_log import identify, log_request
 from gischat.front.handlers.base import WEB
@@ -161,7 +161,7 @@ async def lifespan(settings: Settings, timings: Timings = Timings()) -> AsyncIte
         )
         tasks.append(group.create_task(server.watch()))
         server.add_sockets(bind_sockets(settings.port, settings.host or None, reuse_port=True))
-        here = {"front": front.gateway.front}
+        here = {"front": front.broker.front}
         log.info("serving on http://%s:%d", settings.host, settings.port, extra=here)
         try:
             yield front

@@ -8,7 +8,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 from tornado.iostream import IOStream
 
+from gischat.broker.broker import Broker
 from gischat.broker.client import Redis
+from gischat.broker.namespace import Namespace
+from gischat.broker.outbox import OutboxReader
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import RefusalReason, Unavailable
 from gischat.front.auth.admin_auth import AdminAuth
@@ -23,7 +26,6 @@ from gischat.front.close_status import SHUTTING_DOWN
 from gischat.front.connection.client_connection import RESTARTING, ClientConnection
 from gischat.front.connection.keepalive import Keepalive
 from gischat.front.dispatch.dispatcher import Dispatcher
-from gischat.front.dispatch.gateway import Gateway, OutboxReader
 from gischat.front.dispatch.health_probe import RoundTripProbe
 from gischat.front.dispatch.job_result import JobResult
 from gischat.front.gauges import Gauges
@@ -68,23 +70,23 @@ class Services:
         self.memory_budget = MemoryBudget(settings.max_front_bytes, self.rejections)
         self.connection_limiter = ConnectionLimiter(settings, self.rejections, timings)
         self.messages = MessageParser(settings)
-        self.gateway = Gateway(settings, secrets.token_hex(16), redis, heavy, histories, timings)
-        self.dispatcher = Dispatcher(self.gateway, settings, timings)
+        self.broker = Broker.of(Namespace(settings, timings), secrets.token_hex(16), redis, heavy, histories)
+        self.dispatcher = Dispatcher(self.broker, settings, timings)
         pace = ReadPacer()
         replays = ReadPacer(REPLAYED_BYTES_PER_SECOND)
         self.rooms = {
-            name: Room(name, self.gateway, self.dispatcher, pace, self._recent_messages(), replays, timings)
+            name: Room(name, self.broker, self.dispatcher, pace, self._recent_messages(), replays, timings)
             for name in settings.channels
         }
         self.geopackages = GeoPackages(timings)
         self.status = CachedAnswer(self._encode_status, seconds=timings.answer_kept)
         for room in self.rooms.values():
             room.on_count = self.status.invalidate
-        self.subscriber = Subscriber(self.gateway, readers, self.rooms, self.dispatcher, timings)
-        self.leases = LeaseKeeper(self.gateway, self.rooms, self.dispatcher, self.subscriber, timings)
+        self.subscriber = Subscriber(self.broker, readers, self.rooms, self.dispatcher, timings)
+        self.leases = LeaseKeeper(self.broker, self.rooms, self.dispatcher, self.subscriber, timings)
         self.challenges = Challenges(self.rooms, timings)
         self.admin_auth = AdminAuth(settings.admin_token, timings)
-        self.moderation = ModerationService(settings, self.gateway, self.rooms, self.dispatcher, timings)
+        self.moderation = ModerationService(settings, self.broker, self.rooms, self.dispatcher, timings)
         recovery = Recovery(Parts(self.rooms, self.dispatcher, self.subscriber, self.leases, self.moderation))
         self.probe = RoundTripProbe(settings.channels[0], self.dispatcher, timings)
         keepalive = Keepalive(self.rooms, settings.ws_ping_interval, settings.ws_ping_timeout, timings)
@@ -172,7 +174,7 @@ class Services:
     async def user_counts(self) -> dict[str, int]:
         """Connections by channel, over all fronts; the last that were known while Redis is out of reach."""
         with contextlib.suppress(Unavailable, RedisError):
-            counts = await self.gateway.user_counts(self.settings.channels)
+            counts = await self.broker.presence.user_counts(self.settings.channels)
             self._user_counts = dict(zip(self.settings.channels, counts, strict=True))
         return self._user_counts
 
@@ -205,7 +207,7 @@ class Services:
         taken for dead.
         """
         with contextlib.suppress(Unavailable, RedisError):
-            backlogs = await self.gateway.backlogs([Lane.HEAVY])
+            backlogs = await self.broker.inbox.backlogs([Lane.HEAVY])
             patience = self.timings.reclaim_heavy
             self._lacks_heavy_worker = (
                 max(one.age for one in backlogs) > patience and min(one.idle for one in backlogs) > patience
@@ -234,7 +236,7 @@ class Services:
             connection.is_draining = True
         await self._wait_until(lambda: self.dispatcher.are_idle, self.timings.drain)
         self.dispatcher.reject_pending(Unavailable(RESTARTING, RefusalReason.SHUTTING_DOWN))
-        await self.gateway.uploads.cancel_pending()
+        await self.broker.inbox.uploads.cancel_pending()
         for number, connection in enumerate(connections):
             metrics.CONNECTIONS_CLOSED.labels(CloseReason.SHUTTING_DOWN).inc()
             connection.close(*SHUTTING_DOWN)

@@ -4,17 +4,16 @@ import base64
 import hashlib
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from gischat.protocol.identifiers import new_id, now
 from gischat.protocol.long_text import Pieces
+from gischat.protocol.types import TYPES, Lane
 from gischat.protocol.wording import quoting
 
 __all__ = [
-    "HEAVY_TYPES",
     "Lane",
     "Message",
     "author_of",
@@ -31,16 +30,6 @@ __all__ = [
 ]
 
 
-class Lane(StrEnum):
-    """Where a job waits: quick ones must never wait behind a picture."""
-
-    LIGHT = "light"
-    HEAVY = "heavy"
-
-
-HEAVY_TYPES = frozenset({"image", "geojson"})
-
-
 @dataclass(frozen=True, slots=True)
 class Message:
     """A message that keeps the contract. `body` is the whole JSON object: what receivers get if no worker alters it.
@@ -55,7 +44,8 @@ class Message:
 
     @property
     def lane(self) -> Lane:
-        return Lane.HEAVY if self.type in HEAVY_TYPES else Lane.LIGHT
+        row = TYPES.get(self.type)
+        return row.lane if row else Lane.LIGHT
 
     def refused(self, reason: str) -> str:
         """A reason why this message is not published, for its sender: of a text, with its beginning."""

@@ -15,10 +15,9 @@ from gischat.protocol.long_text import LongText, Pieces
 from gischat.protocol.messages import Message
 from gischat.protocol.schemas import QUOTES, schemas
 from gischat.protocol.strict_json import ObjectDecoder
+from gischat.protocol.types import SERVER_TYPES
 from gischat.protocol.wording import MISSING, beginning, excerpt, quoting, sentence
 from gischat.settings import Settings
-
-SERVER_TYPES = frozenset({"nb_users", "uncompliant"})
 
 # A null in these fields means what leaving them out means: clients that fill a class with all of its fields send it.
 NULL_IS_ABSENT = frozenset({"id", "timestamp", "in_reply_to_id"})

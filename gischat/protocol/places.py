@@ -19,9 +19,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-TYPES = ("position", "bbox", "geojson", "crs")
-"""Of the messages that have a place."""
-
 MESSAGE_PROPERTIES = ("id", "type", "author", "timestamp", "layer_name", "crs_authid")
 PREFIX = "gischat_"
 

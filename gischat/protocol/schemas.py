@@ -1,4 +1,4 @@
-"""What a client may send: one table maps a type to its fields, as the table of the wire contract does.
+"""What a client may send: the fields of the table of types (`protocol.types`), as marshmallow's.
 
 A field is read in two steps. `value_of` takes it from JSON and builds nothing that the field could not be, by its
 length and its type: no value costs more than its scan. `deserialize` checks it, in words for its sender.
@@ -16,7 +16,8 @@ import msgspec
 from gischat.protocol.file_names import file_name, icon_name
 from gischat.protocol.identifiers import new_id, now
 from gischat.protocol.lazy_patterns import compiled_when_used
-from gischat.protocol.wording import EMPTY_EXTENT, MISSING, SIDES, excerpt, is_blank, too_large, too_long
+from gischat.protocol.types import TYPES, MessageType
+from gischat.protocol.wording import MISSING, excerpt, is_blank, too_large, too_long
 from gischat.settings import Settings
 
 with compiled_when_used():
@@ -37,63 +38,40 @@ Row = dict[str, fields.Field[Any]]  # a type's own fields, in the order in which
 
 @functools.lru_cache(maxsize=1)
 def schemas(settings: Settings) -> dict[str, Schema]:
-    """The table: what a client may send, by type."""
-    nickname = Nickname(settings)
-    authid, wkt = Text(50), Text(10_000)
-
-    signed: Row = {"author": nickname, "avatar": IconName(255, optional=True)}
-    reply: Row = {"in_reply_to_id": Identifier()}
-    place: Row = {"crs_wkt": wkt, "crs_authid": authid}
-    sides: Row = {side: Number() for side in SIDES}
-    rows: dict[str, Row] = {
-        "text": signed | {"text": VisibleText(settings.max_message_length)} | reply,
-        "image": signed | {"image_data": Base64(settings.max_image_raw_length)} | reply,
-        "geojson": signed
-        | {"layer_name": FileName(255)}
-        | place
-        | {"geojson": Document(), "style": LongText(None, optional=True)}
-        | reply,
-        "crs": signed | place | reply,
-        "bbox": signed | place | sides | reply,
-        "position": signed | place | {"x": Number(), "y": Number()} | reply,
-        "model": signed
-        | {
-            "model_name": FileName(128),
-            "model_group": FileName(128, optional=True),
-            "raw_xml": LongText(settings.max_model_raw_length),
-        },
-        "script": signed | {"name": FileName(128), "raw_pycode": LongText(settings.max_script_raw_length)},
-        "newcomer": {"newcomer": nickname},
-        "exiter": {"exiter": nickname},
-        "like": {
-            "liker_author": nickname,
-            "liked_author": nickname,
-            "message": Text(settings.max_message_length),
-        },
-    }
-    return {type: _schema(type, row) for type, row in rows.items()}
+    """What a client may send, by type."""
+    return _schemas(settings, from_server=False)
 
 
-class ExtentSchema(Schema):
-    """The extent of a map. One without width or height is a place: QGIS pans to it."""
-
-    @validates_schema
-    def _check_sides(self, data: Mapping[str, Any], **_: Any) -> None:
-        xmin, xmax, ymin, ymax = (data[side] for side in SIDES)
-        # Of nothing, QGIS has the extent from the largest number to the smallest, or all zeros (QgsRectangle::isNull).
-        if xmin > xmax or ymin > ymax or not (xmin or xmax or ymin or ymax):
-            raise ValidationError(EMPTY_EXTENT, "xmin" if xmin > xmax else "ymin")
+def server_schemas(settings: Settings) -> dict[str, Schema]:
+    """What the server alone sends, by type."""
+    return _schemas(settings, from_server=True)
 
 
-def _schema(type: str, row: Row) -> Schema:
+def _schemas(settings: Settings, *, from_server: bool) -> dict[str, Schema]:
+    palette = Palette(settings)
+    rows = [row for row in TYPES.values() if row.from_server_only is from_server]
+    return {row.name: _schema(row, row.fields(palette)) for row in rows}
+
+
+def _schema(type: MessageType, row: Row) -> Schema:
     head: Row = {
-        "type": fields.Constant(type),
+        "type": fields.Constant(type.name),
         "id": Identifier(load_default=new_id),
         "timestamp": Timestamp(load_default=now),
     }
-    base = ExtentSchema if type == "bbox" else Schema
-    made = base.from_dict(head | row, name=f"{type.capitalize()}Message")
-    return made(unknown=EXCLUDE)
+    base = _checking(type.fault) if type.fault else Schema
+    return base.from_dict(head | row, name=f"{type.name.capitalize()}Message")(unknown=EXCLUDE)
+
+
+def _checking(fault: Callable[[Mapping[str, Any]], tuple[str, str] | None]) -> type[Schema]:
+    class Checking(Schema):
+        @validates_schema
+        def _check_all(self, data: Mapping[str, Any], **_: Any) -> None:
+            if found := fault(data):
+                name, reason = found
+                raise ValidationError(reason, name)
+
+    return Checking
 
 
 ErrorMessages = dict[str, str | list[Any] | dict[Any, Any]]
@@ -310,6 +288,21 @@ class Document(fields.Field[msgspec.Raw]):
 
     def value_of(self, raw: msgspec.Raw) -> Any:
         return raw
+
+
+class Palette:
+    """What the rows of the table of types are made of: fields, and groups of them that several types have."""
+
+    text, visible_text, long_text, base64, file_name = Text, VisibleText, LongText, Base64, FileName
+    number, document = Number, Document
+    integer, string = fields.Integer, fields.String  # of what the server says
+
+    def __init__(self, limits: Settings) -> None:
+        self.limits = limits
+        self.nickname = Nickname(limits)
+        self.signed: Row = {"author": self.nickname, "avatar": IconName(255, optional=True)}
+        self.crs: Row = {"crs_wkt": Text(10_000), "crs_authid": Text(50)}
+        self.reply: Row = {"in_reply_to_id": Identifier()}
 
 
 def _is_string(raw: msgspec.Raw) -> bool:

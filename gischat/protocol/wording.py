@@ -4,8 +4,7 @@ import re
 
 import msgspec
 
-SIDES = ("xmin", "xmax", "ymin", "ymax")
-EMPTY_EXTENT = "The extent is empty: add a layer first."
+from gischat.protocol.types import EMPTY_EXTENT, SIDES
 
 NOT_A_NUMBER = "Must not hold NaN."
 MISSING = "Missing."  # of a field; over HTTP such a fault has a type of its own
@@ -66,7 +65,7 @@ _VISIBLE = re.compile(VISIBLE)
 
 def sentence(name: str, fault: str) -> str:
     """What is wrong with a field, as a sentence: `Must be a text.` has no subject, all others are whole."""
-    noun = NOUNS.get(name, name)
+    noun = _noun(name)
     if name in SIDES and fault == NOT_A_NUMBER:  # newer QGIS' extent of nothing
         return EMPTY_EXTENT
     if fault == MISSING:
@@ -76,10 +75,14 @@ def sentence(name: str, fault: str) -> str:
     return fault
 
 
+def _noun(field: str) -> str:
+    return NOUNS.get(field, field)
+
+
 def too_long(name: str, length: int | None, longest: int) -> str:
     """Of characters; a length of None was not counted, for there are far too many."""
     has = "far too many" if length is None else length
-    return f"This {NOUNS[name]} has {has} characters; at most {longest} can be sent here."
+    return f"This {_noun(name)} has {has} characters; at most {longest} can be sent here."
 
 
 def too_large(name: str, size: int, largest: int) -> str:
@@ -88,9 +91,9 @@ def too_large(name: str, size: int, largest: int) -> str:
         (unit, step) for unit, step in (("MB", 100_000), ("kB", 100), ("bytes", 0)) if largest >= step * 10
     )
     if not step:
-        return f"This {NOUNS[name]} has {size} bytes; at most {largest} can be sent here."
+        return f"This {_noun(name)} has {size} bytes; at most {largest} can be sent here."
     tenths, most = -(-size // step), largest // step
-    return f"This {NOUNS[name]} has {_tenths(tenths)} {unit}; at most {_tenths(most)} {unit} can be sent here."
+    return f"This {_noun(name)} has {_tenths(tenths)} {unit}; at most {_tenths(most)} {unit} can be sent here."
 
 
 def _tenths(number: int) -> str:

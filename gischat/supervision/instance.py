@@ -17,6 +17,7 @@ from urllib.parse import quote
 from dotenv import dotenv_values
 
 from gischat.commands import CommandError
+from gischat.protocol.types import LANES
 from gischat.settings import WRONG_SETTINGS, Settings, SettingsError, load
 from gischat.supervision import files
 
@@ -90,8 +91,7 @@ class Instance:
             "HOST": settings.host,
             "PORT": str(settings.port),
             "FRONTS": str(settings.fronts),
-            "LIGHT_WORKERS": str(settings.light_workers),
-            "HEAVY_WORKERS": str(settings.heavy_workers),
+            **{lane.setting: str(settings.workers_of(lane)) for lane in LANES},
             "HEAVY_STOP_SECONDS": str(math.ceil(settings.job_seconds) + WORKERS_STOP_MARGIN),
         }
         if not files.PACKAGE.is_relative_to(Path.cwd()):

@@ -20,10 +20,11 @@ from supervisor import events
 from supervisor.states import STOPPED_STATES, ProcessStates
 from supervisor.supervisorctl import ControllerPluginBase
 
+from gischat.protocol.types import LANES
 from gischat.supervision.health import lacking
 from gischat.supervision.scaling import POLL_SECONDS, Group
 
-ORDER = ("heavy", "light", "fronts")
+ORDER = (*map(str, reversed(LANES)), "fronts")
 READY_SECONDS = 60
 FALLEN = (ProcessStates.BACKOFF, *STOPPED_STATES)
 MAX_NOTICE_BYTES = 4096

@@ -11,11 +11,12 @@ from supervisor.states import STOPPED_STATES
 from supervisor.xmlrpc import Faults, RPCError
 
 from gischat.commands import CommandError
+from gischat.protocol.types import LANES
 from gischat.settings import variables
 from gischat.supervision.instance import FILE_NAMES, read_file
 
 # A group's name, and the setting that says how many of it run.
-SETTINGS = {"fronts": "FRONTS", "light": "LIGHT_WORKERS", "heavy": "HEAVY_WORKERS"}
+SETTINGS = {"fronts": "FRONTS", **{str(lane): lane.setting for lane in LANES}}
 
 # What cannot change while everything runs: where it is, what it runs, where its logs go.
 FIXED = frozenset(

@@ -75,7 +75,7 @@ class ScaleCommand(ControllerPluginBase):  # type: ignore[misc] # supervisor has
             self.ctl.output(f"{name}: {count} running ({SETTINGS[name]}={count} in .env keeps it so)")
 
     def help_scale(self) -> None:
-        self.ctl.output("scale <group> <number>\tRun that many of fronts, light or heavy; the rest is left alone")
+        self.ctl.output(f"scale <group> <number>\tRun that many of {', '.join(SETTINGS)}; the rest is left alone")
 
 
 def make_scale_command(controller: Any) -> ScaleCommand:

@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import closing
 
+from gischat.protocol.types import LANES
 from gischat.settings import LOOPBACK, Settings, load
 from gischat.supervision.health import lacking, url
 from gischat.supervision.notices import tell
@@ -41,8 +42,7 @@ def _headline(settings: Settings) -> str:
     where = url(settings.host, settings.port) if settings.fronts else "no front here"
     numbers = [
         _counted(settings.fronts, "front"),
-        _counted(settings.light_workers, "light worker"),
-        _counted(settings.heavy_workers, "heavy worker"),
+        *(_counted(settings.workers_of(lane), f"{lane} worker") for lane in LANES),
     ]
     return f"{where} — {', '.join(numbers)} (Ctrl-C stops)"
 

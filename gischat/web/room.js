@@ -21,19 +21,8 @@ const MISSED = "What you missed is no longer kept: some messages may be missing.
 const GAP = "The server was cut off for a moment: some messages may be missing.";
 const ANNOUNCED = "Your nickname '";
 const NO_MESSAGE = "00000000-0000-0000-0000-000000000000"; // nobody's id
-// What everyone gets: its id tells the server where we were
-const PUBLIC = new Set([
-  "text",
-  "image",
-  "geojson",
-  "crs",
-  "bbox",
-  "position",
-  "model",
-  "script",
-  "newcomer",
-  "exiter",
-]);
+// What not everyone gets; the id of all else tells the server where we were
+const PRIVATE = new Set(["like", "nb_users", "uncompliant"]);
 
 export class Room {
   channel;
@@ -194,7 +183,7 @@ export class Room {
       return;
     }
     this.#effects.get(type)?.(message);
-    if (PUBLIC.has(type)) {
+    if (!PRIVATE.has(type)) {
       this.#log.note(id);
       this.#lastId = id;
     }

@@ -15,7 +15,7 @@ from redis import Redis
 from tornado.ioloop import IOLoop
 
 from gischat.broker.keys import ChannelKeys
-from gischat.front.dispatch.upload_queue import TOO_MANY_OF_ADDRESS
+from gischat.broker.upload_queue import TOO_MANY_OF_ADDRESS
 from gischat.protocol.messages import Lane
 from tests.attacks.attackers import CHANNEL
 from tests.attacks.conftest import HONEST, House, StackFactory

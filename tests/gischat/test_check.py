@@ -108,8 +108,8 @@ def test_too_few_open_files_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_more_memory_for_sandboxes_than_there_is_is_told() -> None:
-    assert only(machine.check_memory(settings(heavy_workers=0))).level is Level.OK
-    found = only(machine.check_memory(settings(heavy_workers=1000)))
+    assert only(machine.check_memory(settings(workers=(1, 0)))).level is Level.OK
+    found = only(machine.check_memory(settings(workers=(1, 1000))))
     assert found.level is Level.WARNING
     assert "2000 GiB" in found.message
     assert "HEAVY_WORKERS" in found.remedy

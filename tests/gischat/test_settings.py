@@ -125,8 +125,6 @@ GIVEN: list[tuple[str, str, Any]] = [
     ("WS_PING_TIMEOUT", "2.5", 2.5),
     ("SENTRY_TRACES_SAMPLE_RATE", "1", 1),
     ("FRONTS", "0", 0),
-    ("LIGHT_WORKERS", "0", 0),
-    ("HEAVY_WORKERS", "12", 12),
     ("STATE_DIR", "/var/lib/gischat", "/var/lib/gischat"),
     ("REDIS_URL", "rediss://user:secret@example.org:6380/3", "rediss://user:secret@example.org:6380/3"),
     ("REDIS_URL", "unix:///run/valkey.sock?db=1", "unix:///run/valkey.sock?db=1"),

@@ -13,7 +13,10 @@ from tornado.ioloop import IOLoop
 
 from gischat.broker.commands import CLUSTER_ONLY, COMMANDS, acl_name
 from gischat.broker.discovery import connect
+from gischat.broker.inbox_consumer import InboxConsumer
 from gischat.broker.keys import GROUP, ChannelKeys, charges_key
+from gischat.broker.namespace import Namespace
+from gischat.broker.presence import Presence
 from gischat.broker.scripts import CHUNK_BYTES
 from gischat.protocol.messages import Lane
 from gischat.timings import Timings
@@ -27,7 +30,6 @@ from tests.support.processes import ROOT, Process, Stack, run_to_end
 from tests.support.rest import Rest, eventually
 from tests.support.settings import settings
 from tests.support.syntax import parsed
-from worker.gateway import Gateway
 
 CHANNEL = "QGIS"
 NAMES = {acl_name(command) for command in COMMANDS}
@@ -165,11 +167,11 @@ async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
 
         # And the names of workers that are long gone are forgotten
         async with connect(valkey.url, name="test") as ours:
-            of_instance = settings(instance_id=instance, channels=(CHANNEL,))
-            gone = Gateway(of_instance, Lane.LIGHT, [CHANNEL], "gone", redis=ours, reader=ours)
+            namespace = Namespace(settings(instance_id=instance, channels=(CHANNEL,)))
+            gone = InboxConsumer(namespace, Lane.LIGHT, [CHANNEL], "gone", redis=ours, reader=ours)
             await gone.read([CHANNEL], count=1)
             assert await gone.delete_idle_consumers(CHANNEL, 0)
-            await gone.repair_nicknames(CHANNEL, Timings().lease, is_thorough=True)
+            await Presence(namespace, "gone", ours).repair_nicknames(CHANNEL, Timings().lease, is_thorough=True)
 
         # And connections are lost, and data
         valkey.admin.client_kill_filter(_type="normal", skipme=True)

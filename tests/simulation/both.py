@@ -15,6 +15,7 @@ from typing import Any
 import redis
 from redis.exceptions import ResponseError as RealError
 
+from gischat.broker.client import Decoder
 from gischat.broker.resp_errors import ResponseError
 from gischat.broker.scripts import Script
 from gischat.broker.transport import Argument
@@ -45,7 +46,7 @@ class Both:
     def entry_ids(self) -> int:
         return len(self._entry_ids[0])
 
-    def call(self, *command: Argument, key: str) -> "asyncio.Future[Any]":
+    def call(self, *command: Argument, key: str, decode: Decoder | None = None) -> "asyncio.Future[Any]":
         self.asked += 1
         self._milliseconds += 1
         if command[0] in ("EVAL", "XADD"):
@@ -58,13 +59,19 @@ class Both:
         if isinstance(answers[0], Exception):
             answered.set_exception(answers[0])
         else:
-            answered.set_result(answers[0])
+            answered.set_result(answers[0] if decode is None else decode(answers[0]))
         return answered
 
     def run(
-        self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], **_: object
+        self,
+        script: Script,
+        keys: Sequence[str],
+        arguments: Sequence[Argument],
+        *,
+        decode: Decoder | None = None,
+        **_: object,
     ) -> "asyncio.Future[Any]":
-        return self.call("EVAL", script.text, len(keys), *keys, *arguments, key=keys[0])
+        return self.call("EVAL", script.text, len(keys), *keys, *arguments, key=keys[0], decode=decode)
 
     def _ask_real(self, words: Sequence[bytes]) -> Any:
         self._real.send_command(*[self._own(word, 0) for word in words])

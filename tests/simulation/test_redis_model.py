@@ -9,18 +9,21 @@ from typing import Any
 import pytest
 
 from gischat.broker import commands
+from gischat.broker.broker import Broker
 from gischat.broker.entries import Job, Source
+from gischat.broker.inbox_consumer import Delivery, InboxConsumer
+from gischat.broker.moderation import Ban, Freeze
+from gischat.broker.namespace import Namespace
+from gischat.broker.presence import Presence
 from gischat.broker.resp_errors import ResponseError
-from gischat.front.auth.bans import Ban, Freeze
-from gischat.front.dispatch.gateway import Gateway as FrontGateway
 from gischat.protocol.messages import Lane, server_message
+from tests.gischat.broker.wire import Worker
 from tests.simulation.both import Both
 from tests.simulation.redis_data import COMMANDS
 from tests.support.processes import Valkey
 from tests.support.settings import settings
 from worker import effects
-from worker.gateway import Delivery
-from worker.gateway import Gateway as WorkerGateway
+from worker.commit import Committer
 
 CHANNEL = "QGIS"
 OF_SERVER = {"CLIENT", "SELECT", "PING", "CLUSTER", "EVAL", "EVALSHA", "SCRIPT"}  # what the model's server knows itself
@@ -98,19 +101,24 @@ class Instance:
             instance_id=f"model-{time.time_ns()}", channels=(CHANNEL,), max_outbox_messages=30, max_stored_messages=3
         )
         redis: Any = both
-        self.fronts = [FrontGateway(self.settings, name, redis, redis, redis) for name in ("f1", "f2")]
+        namespace = Namespace(self.settings)
+        self.fronts = [Broker.of(namespace, name, redis) for name in ("f1", "f2")]
         self.workers = [
-            WorkerGateway(self.settings, lane, [CHANNEL], name, redis=redis, reader=redis)
+            Worker(
+                InboxConsumer(namespace, lane, [CHANNEL], name, redis=redis, reader=redis),
+                Committer(namespace, redis=redis, reader=redis),
+                Presence(namespace, name, redis),
+            )
             for lane in Lane
             for name in ("w1", "w2")
         ]
         self.ids = [f"00000000-0000-4000-8000-{number:012}" for number in range(12)]
-        self.held: list[tuple[WorkerGateway, Delivery]] = []
+        self.held: list[tuple[Worker, Delivery]] = []
         self._number = 0
 
     async def begin(self) -> None:
         for worker in self.workers:
-            await worker.create_groups()
+            await worker.inbox.create_groups()
 
     async def act(self) -> None:
         acts = [self.enqueue] * 6 + [self.read] * 4 + [self.end] * 8 + [self.renew] * 2 + [self.look] * 3
@@ -124,11 +132,15 @@ class Instance:
         id = dice.choice([*self.ids, ""])
         body = server_message(type, author=dice.choice(["jane", "john"])).replace(b'"id":"', b'"id":"%b' % id.encode())
         job = Job(source, type, id, body, "net", dice.choice(["", "bot"]))
-        await front.enqueue(CHANNEL, lane, job, dice.choice([0, 0, 3, 10**6]), again=dice.random() < 0.2)
+        await front.inbox.enqueue(CHANNEL, lane, job, dice.choice([0, 0, 3, 10**6]), again=dice.random() < 0.2)
 
     async def read(self) -> None:
         worker = self.dice.choice(self.workers)
-        reads = [worker.read([CHANNEL], count=3), worker.claim_own(CHANNEL, 2), worker.claim_stale(CHANNEL, 0.0, 2)]
+        reads = [
+            worker.inbox.read([CHANNEL], count=3),
+            worker.inbox.claim_own(CHANNEL, 2),
+            worker.inbox.claim_stale(CHANNEL, 0.0, 2),
+        ]
         chosen = self.dice.randrange(len(reads))
         for number, one in enumerate(reads):
             if number == chosen:
@@ -159,28 +171,32 @@ class Instance:
                 effects.DeadLetter("It crashed."),
             ]
         )
-        await worker.renew_claim(held)
-        if worker.lane is Lane.HEAVY and dice.random() < 0.3:
-            await worker.release(held)
-            await worker.claim(CHANNEL, held.entry)
-        await worker.commit(held, effect)
+        await worker.inbox.renew_claim(held)
+        if worker.inbox.lane is Lane.HEAVY and dice.random() < 0.3:
+            await worker.inbox.release(held)
+            await worker.inbox.claim(CHANNEL, held.entry)
+        await worker.committer.commit(held, effect)
         if dice.random() < 0.2:
-            await worker.commit(held, effect)
+            await worker.committer.commit(held, effect)
 
     async def renew(self) -> None:
         front = self.dice.choice(self.fronts)
-        await front.renew_lease(
+        await front.presence.renew_lease(
             CHANNEL, self.dice.choice([600.0, 600.0, -600.0]), is_forgotten=self.dice.random() < 0.2
         )
 
     async def look(self) -> None:
         front = self.dice.choice(self.fronts)
         looks = [
-            front.snapshot(CHANNEL),
-            front.retained(CHANNEL, self.dice.choice([5, 10**6]), self.dice.choice([500, 10**6])),
-            front.user_counts([CHANNEL]),
+            front.history.snapshot(CHANNEL),
+            front.history.retained(CHANNEL, self.dice.choice([5, 10**6]), self.dice.choice([500, 10**6])),
+            front.presence.user_counts([CHANNEL]),
         ]
-        looks += [front.nicknames(CHANNEL), front.tail(CHANNEL, 5), front.newest_entry_ids(CHANNEL, 3)]
+        looks += [
+            front.presence.nicknames(CHANNEL),
+            front.outbox.tail(CHANNEL, 5),
+            front.outbox.newest_entry_ids(CHANNEL, 3),
+        ]
         for one in looks:
             await one
 
@@ -189,22 +205,22 @@ class Instance:
         ban = Ban("nickname", dice.choice("ab"), 0, int(time.time()) + 600, "", "", is_everywhere=False)
         known = dice.randint(0, 2)
         acts = [
-            front.ban(CHANNEL, known, ban),
-            front.unban(CHANNEL, known, dice.choice("ab")),
-            front.freeze(CHANNEL, known, dice.choice([None, None, Freeze(0, "")])),
-            front.delete_messages(CHANNEL, dice.sample(self.ids, 2), again=dice.random() < 0.3),
-            front.disconnect(CHANNEL, "jane", b"{}"),
-            front.moderation_state(CHANNEL),
+            front.moderation.ban(CHANNEL, known, ban),
+            front.moderation.unban(CHANNEL, known, dice.choice("ab")),
+            front.moderation.freeze(CHANNEL, known, dice.choice([None, None, Freeze(0, "")])),
+            front.moderation.delete_messages(CHANNEL, dice.sample(self.ids, 2), again=dice.random() < 0.3),
+            front.moderation.disconnect(CHANNEL, "jane", b"{}"),
+            front.moderation.moderation_state(CHANNEL),
         ]
         for one in acts:
             await one
 
     async def keep_house(self) -> None:
         worker = self.dice.choice(self.workers)
-        for front in await worker.expired_fronts(CHANNEL):
-            await worker.reap(CHANNEL, front)
-        await worker.delete_idle_consumers(CHANNEL, 3600)
-        await self.fronts[0].release_lease(CHANNEL)
+        for front in await worker.presence.expired_fronts(CHANNEL):
+            await worker.presence.reap(CHANNEL, front)
+        await worker.inbox.delete_idle_consumers(CHANNEL, 3600)
+        await self.fronts[0].presence.release_lease(CHANNEL)
 
 
 @pytest.mark.parametrize("seed", range(4))

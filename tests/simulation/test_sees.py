@@ -93,7 +93,7 @@ BROKEN = [
     Broken(
         "what a worker left is taken over",
         "worker_killed network_stalled",
-        parts={f"worker.gateway.Gateway.{name}": _none for name in ("claim_stale", "claim_own")},
+        parts={f"gischat.broker.inbox_consumer.InboxConsumer.{name}": _none for name in ("claim_stale", "claim_own")},
     ),
     Broken(
         "who leaves says so",

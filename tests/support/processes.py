@@ -76,6 +76,10 @@ class Process:
         self._left_alone = True  # nobody has told it to end
         self._mark = 0
 
+    def starts_anew(self) -> None:
+        """It shall have an interpreter of its own, that has loaded none of these sources."""
+        self._command = ["/usr/bin/env", *self._command]
+
     def start(self) -> None:
         """Start it; the log goes on where an earlier run left it."""
         self._left_alone = True
@@ -300,6 +304,8 @@ class Stack:
         shared_port: bool = False,
         waits: bool = True,
         timings: Mapping[str, float] | None = None,
+        lanes: Sequence[str] = (),
+        tree: Path | None = None,
         **settings: Any,
     ) -> None:
         """Prepare the processes; `start` starts them.
@@ -311,24 +317,32 @@ class Stack:
             shared_port: all fronts listen on one port.
             waits: `start` waits until messages go round.
             timings: what of `gischat.timings.Timings` is not as by default.
+            lanes: others, each of which gets a worker.
+            tree: where other sources than these are, which all of them run.
         """
         self.directory = directory
         self.settings = {"instance_id": f"test-{uuid.uuid4()}", "host": HOST, **UNLIMITED, **settings}
         if redis_url is not None:
             self.settings["redis_url"] = redis_url
         environment = _environment(self.settings)
+        if tree is not None:
+            environment["PYTHONPATH"] = str(tree)
         self._ports = [Port() for _ in range(1 if shared_port else fronts)]
         numbers = [self._ports[i % len(self._ports)].number for i in range(fronts)]
         self.fronts = [Front(f"front-{i}", port, environment, directory, timings) for i, port in enumerate(numbers)]
         self.light = [_worker("light", i, environment, directory, timings) for i in range(light)]
         self.heavy = [_worker("heavy", i, environment, directory, timings) for i in range(heavy)]
         self.both = [_worker("all", i, environment, directory, timings) for i in range(both)]
+        self._others = [_worker(lane, 0, environment, directory, timings) for lane in lanes]
+        if tree is not None:
+            for process in self.processes:
+                process.starts_anew()
         self._waits = waits
 
     @property
     def workers(self) -> list[Process]:
         """All workers."""
-        return [*self.light, *self.heavy, *self.both]
+        return [*self.light, *self.heavy, *self.both, *self._others]
 
     @property
     def processes(self) -> list[Process]:

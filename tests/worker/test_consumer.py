@@ -7,13 +7,13 @@ from typing import Any, cast
 import pytest
 
 from gischat.broker.entries import Job, Source
+from gischat.broker.inbox_consumer import Delivery
 from gischat.observability import metrics
 from gischat.protocol.messages import Lane, new_id
 from tests.support.settings import settings
 from worker.attempts import Attempt
 from worker.consumer import HeavyConsumer, LightConsumer
 from worker.effects import DeadLetter, Effect, FailureReason, Publish
-from worker.gateway import Delivery
 from worker.placing import Placer
 from worker.sandbox import Crashed, OutOfMemory, TimedOut
 
@@ -23,8 +23,8 @@ def held(type: str = "text") -> Delivery:
     return Delivery("QGIS", Lane.LIGHT, b"1-0", 1, Job(Source("front", 1, 1), type, new_id(), body))
 
 
-class FakeGateway:
-    """In place of a `Gateway`: jobs are new to it, or abandoned by another worker."""
+class FakeBroker:
+    """In place of a worker's inbox and committer: jobs are new to it, or abandoned by another worker."""
 
     lane = Lane.LIGHT
     channels = ("QGIS",)
@@ -58,42 +58,42 @@ class FakeGateway:
     async def delete_idle_consumers(self, channel: str, idle: float) -> int:
         return 0
 
-    def commit(self, held: Delivery, effect: Effect, *, before_reading: bool = False) -> "asyncio.Future[int]":
+    def commit(self, held: Delivery, effect: Effect, *, before_reading: bool = False) -> "asyncio.Future[bool]":
         self.ended.append(held)
-        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        ended.set_result(1)
+        ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        ended.set_result(True)
         return ended
 
 
 @pytest.fixture
-def gateway() -> FakeGateway:
-    return FakeGateway()
+def broker() -> FakeBroker:
+    return FakeBroker()
 
 
 @pytest.fixture
-def consumer(gateway: FakeGateway) -> LightConsumer:
-    return LightConsumer(cast(Any, gateway), Placer(cast(Any, None)))
+def consumer(broker: FakeBroker) -> LightConsumer:
+    return LightConsumer(cast(Any, broker), cast(Any, broker), cast(Any, None), Placer(cast(Any, None)))
 
 
 def number_measured(type: str) -> float:
     return sum(bucket.amount for bucket in metrics.JOB_SECONDS.labels(type).buckets)
 
 
-async def test_every_job_of_a_batch_is_measured_by_its_type(consumer: LightConsumer, gateway: FakeGateway) -> None:
+async def test_every_job_of_a_batch_is_measured_by_its_type(consumer: LightConsumer, broker: FakeBroker) -> None:
     before = {type: number_measured(type) for type in ("text", "model")}
-    gateway.new = [held("text"), held("model"), held("text"), held("of another version")]
+    broker.new = [held("text"), held("model"), held("text"), held("of another version")]
     await consumer._run_once()
     await consumer._run_once()  # in which the ends of the first have been told
-    assert len(gateway.ended) == 4
+    assert len(broker.ended) == 4
     assert number_measured("text") == before["text"] + 2
     assert number_measured("model") == before["model"] + 1
 
 
-async def test_jobs_that_are_taken_over_are_counted(consumer: LightConsumer, gateway: FakeGateway) -> None:
+async def test_jobs_that_are_taken_over_are_counted(consumer: LightConsumer, broker: FakeBroker) -> None:
     before = metrics.JOBS_RECLAIMED.labels("light").amount
-    gateway.left = [held(), held()]
+    broker.left = [held(), held()]
     await consumer._run_once()
-    assert len(gateway.ended) == 2
+    assert len(broker.ended) == 2
     assert metrics.JOBS_RECLAIMED.labels("light").amount == before + 2
 
 
@@ -133,10 +133,10 @@ CRASHED = Crashed("ended by signal 11")
     ],
 )
 async def test_a_layer_that_breaks_the_sandbox_is_done_without_its_place(
-    gateway: FakeGateway, type_: str, outcomes: list[Any], cause: FailureReason | None, placed: list[bool]
+    broker: FakeBroker, type_: str, outcomes: list[Any], cause: FailureReason | None, placed: list[bool]
 ) -> None:
     sandbox = FakeSandbox(outcomes)
-    consumer = HeavyConsumer(cast(Any, gateway), settings(), cast(Any, sandbox), [], cast(Any, None))
+    consumer = HeavyConsumer(cast(Any, broker), cast(Any, broker), settings(), cast(Any, sandbox), [], cast(Any, None))
     attempt = await consumer._attempt(held(type_), None)
     assert sandbox.placed == placed
     if cause is None:

@@ -11,18 +11,19 @@ import pytest
 
 from gischat.broker.discovery import connect
 from gischat.broker.entries import Job, Outcome, Publication
-from gischat.front.dispatch.gateway import TAKEN
+from gischat.broker.inbox import EnqueueStatus
+from gischat.broker.inbox_consumer import InboxConsumer
 from gischat.protocol.messages import Lane, new_id
 from gischat.timings import Timings
-from tests.gischat.broker.test_scripts import ALIVE, CHANNEL, Wire, start, took, wire
+from tests.gischat.broker.wire import ALIVE, CHANNEL, Wire, start, wire
 from tests.support.contract import sample
 from tests.support.pictures import as_base64, encoded, quarters
 from tests.support.processes import Valkey
 from tests.support.waiting import DEADLINE, LOOK
 from tests.worker.pictures import jpeg_of_many_scans
+from worker.commit import Committer
 from worker.consumer import HeavyConsumer
 from worker.fairness import Charge, Person
-from worker.gateway import Gateway
 from worker.inbox_reader import InboxReader
 from worker.sandbox import Sandbox
 from worker.shared_charges import SharedCharges
@@ -66,9 +67,9 @@ class HeavyLane:
         return job
 
     async def send(self, *jobs: Job) -> None:
-        await self.wire.front.renew_lease(CHANNEL, ALIVE)
+        await self.wire.front.presence.renew_lease(CHANNEL, ALIVE)
         for job in jobs:
-            assert took(await self.wire.front.enqueue(CHANNEL, Lane.HEAVY, job, 0)) == TAKEN
+            assert (await self.wire.front.inbox.enqueue(CHANNEL, Lane.HEAVY, job, 0)).status is EnqueueStatus.ENQUEUED
 
     async def done(self) -> list[str]:
         return [self._names[str(one.source)] for one in await self.ends()]
@@ -88,10 +89,11 @@ class HeavyLane:
         settings, stop = self.wire.settings, asyncio.Event()
         sandbox = next(self._sandboxes)
         async with connect(self._url, name=name) as redis, connect(self._url, name=f"{name}-reader") as reading:
-            gateway = Gateway(settings, Lane.HEAVY, [CHANNEL], name, redis=redis, reader=redis)
+            inbox = InboxConsumer(self.wire.namespace, Lane.HEAVY, [CHANNEL], name, redis=redis, reader=redis)
+            committer = Committer(self.wire.namespace, redis=redis, reader=redis)
             reader = InboxReader(settings, Lane.HEAVY, [CHANNEL], reading)
             book = SharedCharges(settings, redis)
-            consumer = HeavyConsumer(gateway, settings, sandbox, [reader], book, TIMINGS)
+            consumer = HeavyConsumer(inbox, committer, settings, sandbox, [reader], book, TIMINGS)
             run = asyncio.create_task(consumer.run(stop))
             try:
                 yield consumer

@@ -18,7 +18,7 @@ class Consumer:
     def __init__(self) -> None:
         self.last_progress_at = asyncio.get_running_loop().time()
         self.may_answer = asyncio.Event()
-        self.gateway = SimpleNamespace(lane="light", answers=self._answers)
+        self.inbox = SimpleNamespace(lane="light", answers=self._answers)
 
     async def _answers(self) -> bool:
         await self.may_answer.wait()

@@ -1,15 +1,15 @@
 -- What waits in an inbox: jobs, bytes, the milliseconds since the oldest came; the channel's dead letters; and the
--- milliseconds since any worker last took a job of this inbox or renewed its claim, -1 if none ever did.
+-- milliseconds since any worker last took a job of this inbox or renewed its claim, nil if none ever did.
 
 -- Whether a worker holds it or not: what has ended is not in the stream any more.
 local oldest = redis.call('XRANGE', INBOX, '-', '+', 'COUNT', 1)[1]
 local age = oldest and math.max(milliseconds() - tonumber(oldest[1]:match('%d+')), 0) or 0
-local idle = -1
+local idle = false
 local consumers = redis.pcall('XINFO', 'CONSUMERS', INBOX, GROUP) -- an error where there is no group
 for _, consumer in ipairs(consumers.err and {} or consumers) do
   for index = 1, #consumer, 2 do
     local value = consumer[index + 1]
-    if consumer[index] == 'idle' and (idle < 0 or value < idle) then idle = value end
+    if consumer[index] == 'idle' and (not idle or value < idle) then idle = value end
   end
 end
 return {redis.call('XLEN', INBOX), tonumber(redis.call('GET', INBOX_BYTES) or 0), age, redis.call('XLEN', DEAD), idle}

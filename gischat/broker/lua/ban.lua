@@ -1,9 +1,9 @@
--- A ban, in place of an earlier one of the same id. Returns 1; 0: there are too many; -1: Redis has lost restrictions that
--- the front knows of, which have to be restored first.
+-- A ban, in place of an earlier one of the same id. Returns 'changed'; 'unchanged': there are too many; 'state_lost': Redis has
+-- lost restrictions that the front knows of, which have to be restored first.
 local known, id, ends, ban = unpack(ARGV)
 
-if moderation_version() < tonumber(known) then return -1 end
-if #bans_that_hold() >= BANS_NUMBER and redis.call('HEXISTS', BANS, id) == 0 then return 0 end
+if moderation_version() < tonumber(known) then return 'state_lost' end
+if #bans_that_hold() >= BANS_NUMBER and redis.call('HEXISTS', BANS, id) == 0 then return 'unchanged' end
 put_ban(id, tonumber(ends), ban)
 restrictions_changed()
-return 1
+return 'changed'

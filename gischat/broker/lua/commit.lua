@@ -1,8 +1,9 @@
 -- Ends a job with one publication: acknowledge, publish and store, all or nothing. A message that was published before is
--- not published again: its sender is told what was, or why that is not so. `located` is where it is on the map, '' if nowhere.
--- Where people have to be registered, `not_yours` is what a sender is told who is not the `author`, of whose nickname that is
--- the key.
-local entry, size, source, id, sender, digest, outcome, kind, body, stored, located, used, not_yours, author = unpack(ARGV)
+-- not published again: its sender is told what was, or why that is not so. `located` is where it is on the map, '' if
+-- nowhere. Where people have to be registered, `author` is the key of the author's nickname, and `not_yours` what a sender
+-- is told who does not have it, while another does.
+local entry, size, source, id, sender, digest, outcome, kind, body, stored, located, used, not_yours, author =
+  unpack(ARGV)
 
 if not ack(entry, size) then return 0 end
 local verdict, own_id = judge(source, sender, id, digest)

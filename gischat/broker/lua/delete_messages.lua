@@ -7,7 +7,7 @@ for index = 2, #ARGV do is_wanted[ARGV[index]] = true end
 local is_all = #ARGV == 1
 
 for _, body in ipairs(redis.call('LRANGE', HISTORY, 0, -1)) do
-  local id = body:match('"id":"(.-)"')
+  local id = id_of(body)
   if is_all or is_wanted[id] then
     redis.call('LREM', HISTORY, 1, body)
     redis.call('HINCRBY', COUNTERS, 'history_bytes', -forget_message(body))

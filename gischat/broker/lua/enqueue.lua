@@ -1,8 +1,8 @@
--- A front's job into the inbox. Returns its entry when it was taken, 1 when it had been before, 0 when the inbox is full, -1 when Redis has lost what the
--- front has said or heard before: that has to be said again first, for the control to hold; -2 when the channel is frozen,
--- and the job (which was not taken before, `again`) is one that has to wait for a thaw; -3 when chunks of the body are not
--- there (any more); -4 when too much of its client's waits; -5 when a key of the channel is damaged. `size` is that of the whole body, which is empty here when it
--- is kept in chunks; for `heard` and `preceding`: see `Gateway.enqueue`.
+-- Puts a front's job into the inbox. Returns the id of its entry; 'enqueued' when it was there before; or why it was not
+-- (`EnqueueStatus`). 'state_lost': Redis has lost what the front has said or heard before, which has to be said again
+-- first, for the order to hold. 'frozen': the channel is, and the job (which was not enqueued before, `again`) has to wait
+-- for a thaw. `size` is that of the whole body, which is empty here when it is kept in chunks; for `heard` and `preceding`:
+-- see `Inbox.enqueue`.
 local front, heard, preceding, again, source, kind, id, body, size, client, sender = unpack(ARGV)
 
 -- Who comes and goes is told in a frozen channel, too. But anybody may say `exiter`, and under any name that is free: that
@@ -28,19 +28,19 @@ end
 
 local function refusal()
   local published, frozen, broken = unpack(redis.call('HMGET', COUNTERS, 'published', 'frozen', 'broken'))
-  if broken then return -5 end
+  if broken then return 'damaged' end
   if tonumber(published or 0) < tonumber(heard) or not is_known(front) or has_lost(preceding) then
-    return -1
+    return 'state_lost'
   end
-  if frozen and again == '0' and not passes_freeze() then return -2 end
+  if frozen and again == '0' and not passes_freeze() then return 'frozen' end
   local waiting = redis.call('XLEN', INBOX)
   local bytes = tonumber(redis.call('GET', INBOX_BYTES) or 0)
   if waiting == 0 and bytes ~= 0 then forget_counters() bytes = 0 end
-  if waiting >= INBOX_MESSAGES or (waiting > 0 and bytes + size > INBOX_MAX_BYTES) then return 0 end
+  if waiting >= INBOX_MESSAGES or (waiting > 0 and bytes + size > INBOX_MAX_BYTES) then return 'full' end
   if chunks > 0 and waiting > 0 and client ~= '' and again == '0' then
     -- Room for others is left: nobody has more waiting than is free then.
     local of_client = tonumber(redis.call('HGET', COUNTERS, heavy_bytes_field(client)) or 0)
-    if of_client > 0 and of_client + size > INBOX_MAX_BYTES - bytes - size then return -4 end
+    if of_client > 0 and of_client + size > INBOX_MAX_BYTES - bytes - size then return 'address_queue_full' end
   end
 end
 
@@ -49,8 +49,8 @@ end
 if chunks > 0 then
   for index = FIRST_CHUNK, #KEYS do
     local expires = redis.call('PTTL', KEYS[index])
-    if expires == -1 then return 1 end
-    if expires == -2 then return -3 end
+    if expires == -1 then return 'enqueued' end
+    if expires == -2 then return 'body_incomplete' end
   end
 end
 

@@ -1,5 +1,5 @@
 -- A client says that it goes: its nickname is free, the channel is told. Nobody can say it for another.
-local entry, size, source, id, sender, digest, key, exiter, not_yours, used = unpack(ARGV)
+local entry, size, source, id, sender, digest, key, written, exiter, not_yours, used = unpack(ARGV)
 
 if not ack(entry, size) then return 0 end
 local connection = connection_of(source)
@@ -17,7 +17,7 @@ elseif verdict == 'used' then
 else
   if mine then
     unset_nickname(connection, key)
-    exiter = exiter:gsub('("exiter":")[^"]+', '%1' .. nickname) -- as all others know it
+    exiter = with_text(exiter, 'exiter', written, nickname) -- as all others know it
   end
   local place = publish(source, 'published', '', 'exiter', own_id, under_id(exiter, id, own_id))
   note_sender(source, sender, own_id, digest, place)

@@ -47,23 +47,25 @@ local function note_sender(source, sender, id, digest, place)
   redis.call('HSET', SENDERS, id, table.concat({ digest, place, who, (nickname_of(connection)) }, ' '))
 end
 
--- The message as it is published under another id than its sender's: they begin with their type and their id.
+-- The message with `key` set to another text; as it is where it does not say `before`. Neither holds what JSON escapes.
+local function with_text(body, key, before, text)
+  if before == text then return body end
+  local head = '"' .. key .. '":"'
+  local first, last = body:find(head .. before .. '"', 1, true)
+  return first and body:sub(1, first - 1) .. head .. text .. body:sub(last) or body
+end
+
+-- The message as it is published under another id than its sender's.
 local function under_id(body, id, other)
-  if id == other then return body end
-  local head, rest = body:match('^({"type":"[a-z]+","id":")' .. id:gsub('%-', '%%-') .. '(".*)$')
-  return head and head .. other .. rest or body
+  return with_text(body, 'id', id, other)
 end
 
 -- What was published under an id; nil where it is retained no longer.
 local function published_body(id)
   local place = (redis.call('HGET', SENDERS, id) or ''):match('^%S+ (%S+)')
   local entry = place and redis.call('XRANGE', OUTBOX, place, place)[1]
-  if entry then
-    for index = 1, #entry[2], 2 do
-      if entry[2][index] == 'body' then return entry[2][index + 1] end
-    end
-  end
+  if entry then return field_of(entry, 'body') end
   for _, body in ipairs(redis.call('LRANGE', HISTORY, 0, -1)) do
-    if body:match('"id":"(.-)"') == id then return body end
+    if id_of(body) == id then return body end
   end
 end

@@ -1,11 +1,9 @@
--- What has become of a job whose end is overdue, which is in flight still. Returns one of the states below, and the number
+-- What has become of a job whose end is overdue, which is in flight still. Returns its state (`JobState`), and the number
 -- of the newest publication in the outbox: who has heard that, and not of the job's end, never will.
 -- `place` is that of its entry, '' where that is not known. `cancels_to`: where nothing has become of it, and nothing newer
 -- than that number is published, nothing is to become of it any more, should it come to light again (a key that an operator brings
 -- back): then its sender can be told so. -1 where that is not asked for.
 local front, heard, cancels_to, place, source, id, sender, size = unpack(ARGV)
-
-local GONE, WAITS, PUBLISHED, CANCELLED, FORGOTTEN = 0, 1, 2, 3, -1
 
 -- Any key may be of a wrong type here: then nothing is in it.
 local function tried(act, ...)
@@ -19,7 +17,7 @@ local function entry_in_inbox()
   while true do
     local page = redis.call('XRANGE', INBOX, after, '+', 'COUNT', 100)
     for _, entry in ipairs(page) do
-      if entry[2][2] == source then return entry[1] end
+      if field_of(entry, 'source') == source then return entry[1] end
     end
     if #page < 100 then return end
     after = '(' .. page[#page][1]
@@ -28,7 +26,7 @@ end
 
 local function newest_number()
   local newest = redis.call('XREVRANGE', OUTBOX, '+', '-', 'COUNT', 1)[1]
-  return newest and tonumber(newest[2][2])
+  return newest and tonumber(field_of(newest, 'offset'))
 end
 
 local function remove(entry)
@@ -49,20 +47,20 @@ if not are_there then counters = { heard, '1' } end
 local is_damaged, lost_at = counters[2], tonumber(counters[3] or 0)
 local newest = tried(newest_number) or 0
 local can_tell, is_there = pcall(is_known, front)
-if tonumber(counters[1] or 0) < tonumber(heard) or can_tell and not is_there then return { FORGOTTEN, newest } end
+if tonumber(counters[1] or 0) < tonumber(heard) or can_tell and not is_there then return { 'state_lost', newest } end
 
 local entry = tried(entry_in_inbox)
-if entry and not is_damaged then return { WAITS, newest } end -- in a damaged channel nobody takes it
+if entry and not is_damaged then return { 'pending', newest } end -- in a damaged channel nobody takes it
 if id ~= '' and tried(published_at, id) then
   local note = tried(redis.call, 'HGET', SENDERS, id) or ''
-  return { note:match('^%S+') == CANCELLED_DIGEST and CANCELLED or PUBLISHED, newest }
+  return { note:match('^%S+') == CANCELLED_DIGEST and 'cancelled' or 'published', newest }
 end
 local is_settling = milliseconds() - lost_at < SETTLING -- others may yet say again what Redis has lost
 if newest <= tonumber(cancels_to) and not is_settling then
   if entry then remove(entry) end
   delete_chunks()
   if id ~= '' then tried(use_up) end
-  return { CANCELLED, newest }
+  return { 'cancelled', newest }
 end
 if not entry then delete_chunks() end -- or, asked for again, it would seem to be taken
-return { GONE, newest }
+return { 'missing', newest }

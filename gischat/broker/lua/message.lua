@@ -6,7 +6,7 @@ local last = -1
 while true do
   local batch = redis.call('LRANGE', HISTORY, last - BATCH + 1, last)
   for index = #batch, 1, -1 do
-    if batch[index]:match('"id":"(.-)"') == wanted then return batch[index] end
+    if id_of(batch[index]) == wanted then return batch[index] end
   end
   if #batch < BATCH then return false end
   last = last - BATCH

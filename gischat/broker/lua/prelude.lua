@@ -16,6 +16,13 @@ local function delete_chunks()
   if chunks > 0 then redis.call('DEL', unpack(KEYS, FIRST_CHUNK)) end
 end
 
+-- A field of a stream's entry.
+local function field_of(entry, name)
+  for index = 1, #entry[2], 2 do
+    if entry[2][index] == name then return entry[2][index + 1] end
+  end
+end
+
 -- How many bytes of a client's wait in the heavy lane: a field of COUNTERS.
 local function heavy_bytes_field(client)
   return 'heavy_bytes:' .. client
@@ -25,11 +32,7 @@ end
 local function release_heavy_bytes(entry, size)
   local found = redis.call('XRANGE', INBOX, entry, entry)[1]
   if not found then return end
-  local client = ''
-  for index = 1, #found[2], 2 do
-    if found[2][index] == 'client' then client = found[2][index + 1] end
-  end
-  local share = heavy_bytes_field(client)
+  local share = heavy_bytes_field(field_of(found, 'client') or '')
   if redis.call('HINCRBY', COUNTERS, share, -size) <= 0 then redis.call('HDEL', COUNTERS, share) end
 end
 
@@ -126,11 +129,20 @@ local function publish(source, outcome, to, kind, id, body)
   return place
 end
 
+-- The id of a message, of which nothing but its type stands before it; its type stands first.
+local function id_of(body)
+  return body:match('"id":"(.-)"')
+end
+
+local function type_of(body)
+  return body:match('"type":"(%a+)"')
+end
+
 -- A message that is stored no more takes its place along. Returns how many bytes both had; most have no place.
 local function forget_message(body)
-  local kind, id = body:match('^{"type":"(%a+)","id":"(.-)"')
-  if not kind or not PLACED:find(' ' .. kind .. ' ', 1, true) then return #body end
-  local place = redis.call('HGET', PLACES, id)
+  if not PLACED:find(' ' .. (type_of(body) or '') .. ' ', 1, true) then return #body end
+  local id = id_of(body)
+  local place = id and redis.call('HGET', PLACES, id)
   if not place then return #body end
   redis.call('HDEL', PLACES, id)
   redis.call('HINCRBY', COUNTERS, 'places', -1)
@@ -142,7 +154,7 @@ local function count_history()
   local bytes, is_there, places = 0, {}, redis.call('HGETALL', PLACES)
   for _, body in ipairs(redis.call('LRANGE', HISTORY, 0, -1)) do
     bytes = bytes + #body
-    is_there[body:match('"id":"(.-)"') or ''] = true
+    is_there[id_of(body) or ''] = true
   end
   for index = 1, #places, 2 do
     if is_there[places[index]] then
@@ -220,19 +232,15 @@ local function user_count()
   return total
 end
 
--- `head` is the message up to the number.
-local function publish_count(source, head)
-  local id = head:match('"id":"(.-)"')
-  publish(source, 'published', '', 'nb_users', id, head .. string.format('%d', user_count()) .. '}')
+-- A message of the server's own. Its content, as JSON, has the type's name for a key.
+local function server_message(kind, id, content)
+  local seconds = string.format('%d', math.floor(milliseconds() / 1000))
+  return '{"type":"' .. kind .. '","id":"' .. id .. '","timestamp":' .. seconds .. ',"' .. kind .. '":' .. content .. '}'
 end
 
--- The source of a message that an operator sends on its way again: no front has this name.
-local OPERATOR = 'operator/0/0'
-
--- Who says to have written a message, or liked one. It is written as type, id, timestamp and then its author, in which
--- there is nothing that JSON escapes.
-local function author_of(body)
-  return body:match('^{"type":"[a-z]+","id":"[^"]+","timestamp":%d+,"[a-z_]*author":"([^"]+)"')
+-- `id` is that of the message.
+local function publish_count(source, id)
+  publish(source, 'published', '', 'nb_users', id, server_message('nb_users', id, string.format('%d', user_count())))
 end
 
 -- Whether a message's author (the key of the nickname) is registered by another connection than that of its source.
@@ -243,5 +251,5 @@ end
 
 local function discard(letter)
   redis.call('XDEL', DEAD, letter[1])
-  redis.call('HINCRBY', COUNTERS, 'dead_bytes', -#letter[2][8])
+  redis.call('HINCRBY', COUNTERS, 'dead_bytes', -#field_of(letter, 'body'))
 end

@@ -5,10 +5,9 @@
 
 local WISHES, WISHERS, PROCESSES = unpack(KEYS, FIRST_OWN)
 
--- A message of the server's own about a nickname, which holds nothing that JSON escapes.
+-- A `newcomer` or `exiter`. A nickname holds nothing that JSON escapes.
 local function announcement(kind, id, nickname)
-  local seconds = string.format('%d', math.floor(milliseconds() / 1000))
-  return '{"type":"' .. kind .. '","id":"' .. id .. '","timestamp":' .. seconds .. ',"' .. kind .. '":"' .. nickname .. '"}'
+  return server_message(kind, id, '"' .. nickname .. '"')
 end
 
 -- A wish: a connection wants a nickname that another has. It has one at a time; asked for again, it keeps its place.

@@ -1,5 +1,5 @@
 -- Removes a dead front with its connections, and tells the channel. Returns whether it was there to be removed.
-local front, count_head = ARGV[1], ARGV[2]
+local front, count_id = unpack(ARGV)
 
 if is_alive(front) or not is_known(front) then return 0 end
 
@@ -15,5 +15,5 @@ for _, connection in ipairs(connections) do
 end
 -- Should the front come back, for it was only frozen or cut off, the channel is told so: see restore.
 if #connections > 0 then redis.call('EXPIRE', REAPED, REAPED_AGE) end
-if redis.call('HDEL', COUNTS, front) == 1 then publish_count('', count_head) end
+if redis.call('HDEL', COUNTS, front) == 1 then publish_count('', count_id) end
 return 1

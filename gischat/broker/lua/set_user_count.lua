@@ -1,5 +1,5 @@
 -- So many connections of a front are in the channel now; everyone is told the sum over all fronts.
-local entry, size, source, id, front, connections, count_head = unpack(ARGV)
+local entry, size, source, id, front, connections, count_id = unpack(ARGV)
 
 if not ack(entry, size) then return 0 end
 if is_duplicate(id) then
@@ -15,5 +15,5 @@ if is_known(front) then
     redis.call('HSET', COUNTS, front, connections)
   end
 end
-publish_count(source, count_head)
+publish_count(source, count_id)
 return 1

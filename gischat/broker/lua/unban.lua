@@ -1,7 +1,7 @@
--- Ends a ban before its time. Returns 1; 0: there is none of this id; -1: as in ban.
+-- Ends a ban before its time. Returns 'changed'; 'unchanged': there is none of this id; 'state_lost': as in ban.
 local known, id = unpack(ARGV)
 
-if moderation_version() < tonumber(known) then return -1 end
-if redis.call('HDEL', BANS, id) == 0 then return 0 end
+if moderation_version() < tonumber(known) then return 'state_lost' end
+if redis.call('HDEL', BANS, id) == 0 then return 'unchanged' end
 restrictions_changed()
-return 1
+return 'changed'

@@ -1,13 +1,10 @@
-"""What restricts a channel: its freeze, and its bans, which are looked up for every handshake and every message."""
+"""A channel's bans, looked up for every handshake and every message."""
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from ipaddress import IPv6Network, ip_network
 
-import msgspec
-
+from gischat.broker.moderation import Ban
 from gischat.errors import RefusalReason, Unavailable
 from gischat.front.auth.client_address import IPV6_KEY_BITS, Address, Network, parse_address
 from gischat.protocol.messages import Message, folded, nickname_of
@@ -17,46 +14,6 @@ MAPPED_BITS = 96  # before an IPv4 address in IPv6 clothes, ::ffff:203.0.113.7
 
 # Wider networks are whole providers and countries: as a rule, somebody mistyped.
 MIN_PREFIX = {4: 8, 6: 19}
-
-
-class Freeze(msgspec.Struct, frozen=True):
-    """Nobody may say anything in the channel."""
-
-    since: int  # seconds since the epoch
-    by: str  # whoever a moderator says to be; may be empty
-
-
-class Ban(msgspec.Struct, frozen=True):
-    """A network that nobody may come from, or a nickname that nobody may bear."""
-
-    kind: str  # address or nickname
-    subject: str
-    since: int  # seconds since the epoch
-    until: int
-    by: str
-    reason: str  # for whoever is banned; may be empty
-    is_everywhere: bool  # in every channel; if not, in this one
-
-    @property
-    def id(self) -> str:
-        """Its subject, fit for a path. An address holds a dot or a colon, which no nickname does."""
-        return folded(self.subject.replace("/", "-"))
-
-    @property
-    def user_message(self) -> str:
-        """What is said to whoever is banned."""
-        until = datetime.fromtimestamp(self.until, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        whom = "Your address" if self.kind == "address" else f"The nickname {excerpt(self.subject)}"
-        return f"{whom} is banned until {until}." + (f" {self.reason}" if self.reason else "")
-
-
-@dataclass(frozen=True, slots=True)
-class ModerationState:
-    """A channel's, after the change of that number."""
-
-    version: int = 0
-    freeze: Freeze | None = None
-    bans: tuple[Ban, ...] = ()
 
 
 class Bans:

@@ -5,12 +5,12 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from gischat.broker.entries import Publication
+from gischat.broker.history import History
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable
 from gischat.front.channel.cache import ReadPacer, SharedRead
-from gischat.front.channel.join_buffer import JoinBuffer, Member
+from gischat.front.channel.join_buffer import JoinBuffer, JoinHistory, Member
 from gischat.front.channel.recent_messages import RecentMessage, RecentMessages
-from gischat.front.dispatch.gateway import Gateway, Snapshot
 from gischat.front.dispatch.stream_position import StreamPosition
 from gischat.front.transport.frames import text_frame
 from gischat.timings import Timings
@@ -24,7 +24,7 @@ class HistoryLoader:
     def __init__(
         self,
         channel: str,
-        gateway: Gateway,
+        history: History,
         joining: Mapping[Member, JoinBuffer],
         position: StreamPosition,
         recent: RecentMessages,
@@ -38,9 +38,9 @@ class HistoryLoader:
             replays: the pace of what is replayed, in all rooms together.
             promote: is called when a joiner's snapshot or replay has come.
         """
-        self.stored = SharedRead(lambda: gateway.snapshot(channel))
+        self.stored = SharedRead(self._read_stored)
         self._channel = channel
-        self._gateway = gateway
+        self._history = history
         self._joining = joining
         self._position = position
         self._recent = recent
@@ -85,20 +85,24 @@ class HistoryLoader:
             await self._replays.wait(size)
         return self._recent.since(after)
 
-    async def _read_retained(self) -> Snapshot:
+    async def _read_stored(self) -> JoinHistory:
+        snapshot = await self._history.snapshot(self._channel)
+        return JoinHistory(snapshot.offset, snapshot.history)
+
+    async def _read_retained(self) -> JoinHistory:
         """Completes the recent messages, once, by those of which this front has not heard, for it is young."""
         while not self._recent.reaches_back:
             version = self._recent.version
-            found = await self._gateway.retained(self._channel, self._recent.floor, self._recent.max_bytes)
+            found = await self._history.retained(self._channel, self._recent.floor, self._recent.max_bytes)
             if version == self._recent.version:
                 now = asyncio.get_running_loop().time()
                 self._recent.extend_back(
                     RecentMessage(now - entry.age, entry.publication.id, _frame_for_everyone(entry.publication))
                     for entry in found
                 )
-        return Snapshot(self._position.offset, [])
+        return JoinHistory(self._position.offset, [])
 
-    async def _read_patiently(self, read: Callable[[], Awaitable[Snapshot]]) -> Snapshot:
+    async def _read_patiently(self, read: Callable[[], Awaitable[JoinHistory]]) -> JoinHistory:
         while self._joining:
             try:
                 return await read()
@@ -107,7 +111,7 @@ class HistoryLoader:
             except RedisError as error:
                 log.debug("a history could not be read: %s", error, extra={"channel": self._channel})
                 await asyncio.sleep(self._timings.retry)
-        return Snapshot(0, [])  # nobody waits for it any more
+        return JoinHistory(0, [])  # nobody waits for it any more
 
 
 def _frame_for_everyone(publication: Publication) -> bytes:

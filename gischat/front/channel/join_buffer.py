@@ -7,11 +7,12 @@ counts on from an earlier number, and what it had lost comes under others.)
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
+from gischat.broker.history import Snapshot
 from gischat.front.channel.fanout import Receiver
 from gischat.front.close_status import HISTORY_TIMEOUT
-from gischat.front.dispatch.gateway import Snapshot
 from gischat.front.transport.frames import text_frame
 from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason
@@ -20,6 +21,15 @@ from gischat.protocol.messages import id_of, uncompliant
 MAX_BUFFERED_BYTES = 64 * 2**20  # of what waits for one joiner's history, at the most
 
 MISSED = "What you missed is no longer kept: some messages may be missing. The last ones follow."
+
+
+class JoinHistory(Snapshot):
+    """What a joiner is told first."""
+
+    @cached_property
+    def frames(self) -> bytes:
+        """All messages, as they go over the wire: made once for all who join together."""
+        return b"".join(map(text_frame, self.history))
 
 
 class Member(Receiver, Protocol):
@@ -73,7 +83,7 @@ class JoinBuffer:
     since: float  # when it came, by the loop's clock
     after: bytes | None = None  # the id of the message that it had last, if it comes back
     replay: bytes | None = None  # the frames that it has missed since, where that is known
-    snapshot: Snapshot | None = None
+    snapshot: JoinHistory | None = None
     has_history: bool = False
     has_count: bool = False  # it was told a count that includes it
     _buffered: list[tuple[bytes | None, bytes]] = field(default_factory=list)  # id (None: a count) and frame, in order

@@ -4,13 +4,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
+from gischat.broker.history import History, Snapshot
 from gischat.front.channel.cache import ReadPacer
 from gischat.front.channel.deduplicator import Deduplicator
 from gischat.front.channel.history_loader import HistoryLoader
 from gischat.front.channel.join_buffer import JoinBuffer, Member
 from gischat.front.channel.recent_messages import RecentMessages
 from gischat.front.channel.user_count import UserCount
-from gischat.front.dispatch.gateway import Gateway, Snapshot
 from gischat.front.dispatch.stream_position import StreamPosition
 from gischat.observability.metrics import BufferedCounter
 from gischat.timings import Timings
@@ -22,7 +22,7 @@ class Joining:
     def __init__(
         self,
         channel: str,
-        gateway: Gateway,
+        history: History,
         position: StreamPosition,
         deduplicator: Deduplicator,
         recent: RecentMessages,
@@ -47,7 +47,7 @@ class Joining:
         self._sent_bytes = sent_bytes
         self._redis_loss = timings.redis_loss
         self._histories = HistoryLoader(
-            channel, gateway, self._joiners, position, recent, replays, self._promote, timings
+            channel, history, self._joiners, position, recent, replays, self._promote, timings
         )
         self.stored = self._histories.stored
 

@@ -31,7 +31,7 @@ class _Index(NamedTuple):
 class RecentMessages:
     """The newest publications of a channel in their order, without a hole, bounded in bytes, number and age.
 
-    It holds no more than Redis could tell (see `Gateway.retained`), so it never has to be asked for what was dropped
+    It holds no more than Redis could tell (see `History.retained`), so it never has to be asked for what was dropped
     here. `reaches_back` is whether it holds all that Redis could tell; `floor` is the number of the last publication
     before it; `version` changes whenever something else than the next publication happens to it.
     """

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from gischat.broker.broker import Broker
 from gischat.broker.entries import NICKNAMES, STATE_LOST, Outcome, Publication
 from gischat.front.auth.bans import Bans
 from gischat.front.channel.cache import CachedAnswer, ReadPacer, SharedRead
@@ -19,7 +20,6 @@ from gischat.front.channel.recent_messages import RecentMessages
 from gischat.front.channel.throttle import Throttle
 from gischat.front.channel.user_count import UserCount
 from gischat.front.dispatch.dispatcher import Dispatcher
-from gischat.front.dispatch.gateway import Gateway
 from gischat.front.dispatch.stream_position import Continuity
 from gischat.front.transport.frames import text_frame
 from gischat.observability import metrics
@@ -45,7 +45,7 @@ class Room:
     def __init__(
         self,
         channel: str,
-        gateway: Gateway,
+        broker: Broker,
         dispatcher: Dispatcher,
         pace: ReadPacer | None = None,
         recent: RecentMessages | None = None,
@@ -69,13 +69,13 @@ class Room:
         self.caught_up_at = _now()  # until then, all was heard
         self._deduplicator = Deduplicator(timings.seen)
         self._dispatcher = dispatcher
-        self._gateway = gateway
+        self._broker = broker
         self._newest_count: bytes | None = None
         self._counts = Throttle(timings.count, self._deliver_count)
         self._total_users = 0  # as the newest count says, over all fronts
         self.last = CachedAnswer(self._encode_last, pace, timings.answer_kept)
         self.users = CachedAnswer(self._encode_users, seconds=timings.answer_kept)
-        self._places = SharedRead(lambda: gateway.places(channel))
+        self._places = SharedRead(lambda: broker.history.places(channel))
         self._places_bytes = 0  # of the last read
         self._pace = pace
         self.features = CachedAnswer(self._encode_features, pace, timings.answer_kept)
@@ -85,7 +85,7 @@ class Room:
         self._delivered = BufferedCounter(metrics.DELIVERIES.labels(channel))
         self._joining = Joining(
             channel,
-            gateway,
+            broker.history,
             self._position,
             self._deduplicator,
             self.recent,
@@ -310,7 +310,7 @@ class Room:
         return places.collection(map(places.decode, stored), wanted)
 
     async def _encode_users(self) -> bytes:
-        nicknames = await self._gateway.nicknames(self.channel)
+        nicknames = await self._broker.presence.nicknames(self.channel)
         return msgspec.json.encode(sorted(nicknames, key=lambda name: (name.casefold(), name)))
 
     @property

@@ -32,7 +32,6 @@ from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason, Delay
 from gischat.protocol.long_text import LongText
 from gischat.protocol.messages import (
-    HEAVY_TYPES,
     Message,
     folded,
     nickname_of,
@@ -130,7 +129,7 @@ class ClientConnection(SocketWriter):
                 raise Uncompliant(BINARY_FRAME)
             message = self._messages.parse_long(frame) if isinstance(frame, LongText) else self._messages.parse(frame)
             type = message.type
-            if type in HEAVY_TYPES:
+            if message.lane.is_sandboxed:
                 self._rate_limiter.acquire_heavy()
             if self.is_draining:
                 raise Unavailable(RESTARTING, RefusalReason.SHUTTING_DOWN)

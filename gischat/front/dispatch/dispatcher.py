@@ -5,10 +5,11 @@ import itertools
 from collections import defaultdict
 from collections.abc import Awaitable, Container, Sequence
 
+from gischat.broker.broker import Broker
 from gischat.broker.entries import LEAVE, Job, Publication
+from gischat.broker.inbox import EnqueueResult, JobStatus
 from gischat.broker.log_throttle import LogThrottle
 from gischat.errors import RefusalReason, Unavailable
-from gischat.front.dispatch.gateway import Gateway, JobStatus
 from gischat.front.dispatch.job_queue import JobQueue
 from gischat.front.dispatch.job_result import JobResult
 from gischat.front.dispatch.message_counters import MessageCounters
@@ -34,12 +35,12 @@ class Dispatcher:
     `positions` says, by channel, where this front is in what is published; `reports` takes what is noticed of losses.
     """
 
-    def __init__(self, gateway: Gateway, settings: Settings, timings: Timings = Timings()) -> None:
+    def __init__(self, broker: Broker, settings: Settings, timings: Timings = Timings()) -> None:
         self.timings = timings
-        self.front = gateway.front
+        self.front = broker.front
         self.positions: defaultdict[str, StreamPosition] = defaultdict(StreamPosition)
         self.reports = StateReports()
-        self._gateway = gateway
+        self._inbox = broker.inbox
         self.max_messages = settings.max_waiting_messages
         self.max_bytes = settings.max_waiting_bytes
         self._replay_buffer = ReplayBuffer(timings.replay, self.max_bytes)
@@ -62,13 +63,13 @@ class Dispatcher:
 
     def enqueue(
         self, channel: str, lane: Lane, job: Job, preceding: str, *, again: bool
-    ) -> "asyncio.Future[int | bytes]":
-        return self._gateway.enqueue(channel, lane, job, self.positions[channel].required, preceding, again=again)
+    ) -> "asyncio.Future[EnqueueResult]":
+        return self._inbox.enqueue(channel, lane, job, self.positions[channel].required, preceding, again=again)
 
     def job_status(self, channel: str, lane: Lane, job: Job, place: bytes, cancels: bool) -> Awaitable[JobStatus]:
         position = self.positions[channel]
         cancels_to = position.offset if cancels else None
-        return self._gateway.job_status(channel, lane, job, place, position.required, cancels_to)
+        return self._inbox.job_status(channel, lane, job, place, position.required, cancels_to)
 
     async def run(self) -> None:
         """Looks after what is in flight: a job whose end does not come is enqueued again, or its sender is told."""

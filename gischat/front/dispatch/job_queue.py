@@ -11,8 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from gischat.broker.entries import Job, Outcome, Source
+from gischat.broker.inbox import EnqueueResult, JobState, JobStatus
 from gischat.errors import RefusalReason, Unavailable
-from gischat.front.dispatch.gateway import JobState, JobStatus
 from gischat.front.dispatch.job_result import INBOX_FULL, JobResult, enqueue_refusal, is_in_doubt, is_state_lost
 from gischat.front.dispatch.replay_buffer import NOT_REPLAYED
 from gischat.protocol.messages import Message
@@ -227,7 +227,7 @@ class JobQueue:
         return Job(source, message.type, message.id, body, self.client, self.sender)
 
     def _enqueue(
-        self, message: Message, answered: Callable[[int, "asyncio.Future[int | bytes]"], None], *, again: bool = False
+        self, message: Message, answered: Callable[[int, "asyncio.Future[EnqueueResult]"], None], *, again: bool = False
     ) -> None:
         self._is_enqueued = False
         id, at = self._preceding
@@ -235,7 +235,7 @@ class JobQueue:
         taken = self._dispatcher.enqueue(self.channel, message.lane, self._job(message), preceding, again=again)
         taken.add_done_callback(partial(answered, self._count))
 
-    def _on_enqueued(self, number: int, taken: "asyncio.Future[int | bytes]") -> None:
+    def _on_enqueued(self, number: int, taken: "asyncio.Future[EnqueueResult]") -> None:
         refusal = enqueue_refusal(taken)
         if is_state_lost(taken) or is_in_doubt(taken):
             self._on_resent(number, taken)
@@ -248,7 +248,7 @@ class JobQueue:
         elif number == self._count:
             self._mark_enqueued(taken)
 
-    def _on_resent(self, number: int, taken: "asyncio.Future[int | bytes]") -> None:
+    def _on_resent(self, number: int, taken: "asyncio.Future[EnqueueResult]") -> None:
         refusal = enqueue_refusal(taken)
         if number != self._count or self._in_flight is None:
             return
@@ -266,11 +266,10 @@ class JobQueue:
             # It cannot be refused, for the first may have got through: it is tried until it is known.
             asyncio.get_running_loop().call_later(self._dispatcher.timings.resend, self._resend_if_current, number)
 
-    def _mark_enqueued(self, taken: "asyncio.Future[int | bytes]") -> None:
+    def _mark_enqueued(self, taken: "asyncio.Future[EnqueueResult]") -> None:
         self._is_enqueued = True
         self._checked_at = asyncio.get_running_loop().time()
-        place = taken.result()
-        self._entry_id = place if isinstance(place, bytes) else b""
+        self._entry_id = taken.result().entry_id
 
     def _resend_if_current(self, number: int) -> None:
         if number == self._count:

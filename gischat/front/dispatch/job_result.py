@@ -6,10 +6,10 @@ from typing import NamedTuple, Self
 
 from gischat.broker.client import TOO_BUSY, ConnectionLost
 from gischat.broker.entries import Outcome
+from gischat.broker.inbox import EnqueueResult, EnqueueStatus
 from gischat.broker.resp_errors import RedisError
+from gischat.broker.upload_queue import TOO_MANY_OF_ADDRESS
 from gischat.errors import RefusalReason, Unavailable
-from gischat.front.dispatch.gateway import CROWDED, DAMAGED, FORGOTTEN, FROZEN, TAKEN
-from gischat.front.dispatch.upload_queue import TOO_MANY_OF_ADDRESS
 from gischat.protocol.messages import Message, uncompliant
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class JobResult(NamedTuple):
         return self.outcome in (Outcome.REFUSED, Outcome.DEAD_LETTERED)
 
 
-def enqueue_refusal(taken: "asyncio.Future[int | bytes]") -> Unavailable | None:
+def enqueue_refusal(taken: "asyncio.Future[EnqueueResult]") -> Unavailable | None:
     """Why a job was not enqueued, in words for its sender; None when it was."""
     if taken.cancelled():
         return Unavailable(INBOX_FULL, RefusalReason.SHUTTING_DOWN)
@@ -51,20 +51,22 @@ def enqueue_refusal(taken: "asyncio.Future[int | bytes]") -> Unavailable | None:
     if error is not None:
         log.error("a job could not be enqueued", exc_info=error)
         return Unavailable(INBOX_FULL, RefusalReason.INTERNAL_ERROR)
-    if taken.result() == FROZEN:
-        return Unavailable(CHANNEL_FROZEN, RefusalReason.FROZEN)
-    if taken.result() == CROWDED:
-        return Unavailable(TOO_MANY_OF_ADDRESS, RefusalReason.ADDRESS_QUEUE_FULL)
-    if taken.result() == DAMAGED:
-        return Unavailable(CHANNEL_DAMAGED, RefusalReason.DAMAGED)
-    is_taken = taken.result() == TAKEN or isinstance(taken.result(), bytes)
-    return None if is_taken else Unavailable(INBOX_FULL, RefusalReason.INBOX_FULL)
+    if taken.result().is_enqueued:
+        return None
+    return Unavailable(*_REFUSALS.get(taken.result().status, (INBOX_FULL, RefusalReason.INBOX_FULL)))
 
 
-def is_state_lost(taken: "asyncio.Future[int | bytes]") -> bool:
-    return not taken.cancelled() and taken.exception() is None and taken.result() == FORGOTTEN
+_REFUSALS = {
+    EnqueueStatus.FROZEN: (CHANNEL_FROZEN, RefusalReason.FROZEN),
+    EnqueueStatus.ADDRESS_QUEUE_FULL: (TOO_MANY_OF_ADDRESS, RefusalReason.ADDRESS_QUEUE_FULL),
+    EnqueueStatus.DAMAGED: (CHANNEL_DAMAGED, RefusalReason.DAMAGED),
+}
 
 
-def is_in_doubt(taken: "asyncio.Future[int | bytes]") -> bool:
+def is_state_lost(taken: "asyncio.Future[EnqueueResult]") -> bool:
+    return not taken.cancelled() and taken.exception() is None and taken.result().status is EnqueueStatus.STATE_LOST
+
+
+def is_in_doubt(taken: "asyncio.Future[EnqueueResult]") -> bool:
     """Whether the job may have been taken: the connection was lost before the answer came."""
     return not taken.cancelled() and isinstance(taken.exception(), ConnectionLost)

@@ -19,9 +19,10 @@ from tornado.web import HTTPError
 
 from gischat.broker.client import TOO_BUSY, ConnectionLost
 from gischat.broker.entries import ANNOUNCEMENT
+from gischat.broker.moderation import Ban, Freeze
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable, Uncompliant
-from gischat.front.auth.bans import Ban, Freeze, ban_subject, network_of
+from gischat.front.auth.bans import ban_subject, network_of
 from gischat.front.handlers import admin_schemas
 from gischat.front.handlers.access_log import request_id
 from gischat.front.handlers.rest import NOT_PUBLISHED_YET, JsonHandler, details

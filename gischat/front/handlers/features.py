@@ -22,6 +22,7 @@ from gischat.front.handlers.rest import ChannelHandler
 from gischat.protocol import places
 from gischat.protocol.file_names import file_name
 from gischat.protocol.places import Box, Wanted
+from gischat.protocol.types import PLACED_TYPES
 
 GEOJSON = "application/geo+json"  # RFC 7946 §12
 GEOPACKAGE = "application/geopackage+sqlite3"
@@ -75,8 +76,8 @@ class Features(ChannelHandler):
 
 def _types(text: str) -> frozenset[str]:
     types = frozenset(text.split(","))
-    if not types <= set(places.TYPES):
-        raise ValueError(f"One or more of {', '.join(places.TYPES)}, separated by commas.")
+    if not types <= set(PLACED_TYPES):
+        raise ValueError(f"One or more of {', '.join(PLACED_TYPES)}, separated by commas.")
     return types
 
 
@@ -106,7 +107,7 @@ class StoredMessage(ChannelHandler):
         Raises:
             HTTPError: it is not stored.
         """
-        found = await self.redis(self.front.gateway.message(self.channel, id))
+        found = await self.redis(self.front.broker.history.message(self.channel, id))
         if found is None:
             raise HTTPError(404, NOT_STORED)
         return found
@@ -125,7 +126,7 @@ class MessageAsGeoJson(StoredMessage):
     MEDIA_TYPE = GEOJSON
 
     async def get(self, _: str, id: str) -> None:
-        place = await self.redis(self.front.gateway.place(self.channel, id))
+        place = await self.redis(self.front.broker.history.place(self.channel, id))
         if place is None:
             await self.stored(id)
             raise HTTPError(404, NO_PLACE)

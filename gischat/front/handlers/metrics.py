@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gischat.broker.inbox import Backlog, Inbox
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable
-from gischat.front.dispatch.gateway import Backlog, Gateway
 from gischat.front.handlers.rest import JsonHandler
 from gischat.observability import scraping
 
@@ -23,15 +23,15 @@ class MetricsHandler(JsonHandler):
             self.answer({"detail": scraping.FORBIDDEN}, 403)
             return
         await scraping.write_metrics(
-            self, self.settings_, await _ask_redis(self.front.gateway, self.front.timings.scrape)
+            self, self.settings_, await _ask_redis(self.front.broker.inbox, self.front.timings.scrape)
         )
 
 
-async def _ask_redis(gateway: Gateway, seconds: float) -> Callable[[], Iterable["Metric"]]:
+async def _ask_redis(inbox: Inbox, seconds: float) -> Callable[[], Iterable["Metric"]]:
     """What Redis knows; without it, that it is away."""
     try:
         async with asyncio.timeout(seconds):
-            return partial(families, await gateway.backlogs())
+            return partial(families, await inbox.backlogs())
     except (TimeoutError, ConnectionError, Unavailable, RedisError):
         return _without_redis
 

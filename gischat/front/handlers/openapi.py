@@ -21,11 +21,11 @@ from gischat.front.handlers.features import GEOJSON, GEOPACKAGE
 from gischat.protocol import places
 from gischat.protocol import schemas as protocol
 from gischat.protocol.parsing import NULL_IS_ABSENT
+from gischat.protocol.types import PLACED_TYPES, TYPES
 from gischat.protocol.wording import VISIBLE
 from gischat.settings import Settings
 
 JsonObject = dict[str, Any]
-Row = Mapping[str, fields.Field[Any]]
 
 ABOUT = """\
 A chat for people who work with maps. Clients talk over a websocket, `/channel/{channel}/ws`, in JSON objects,
@@ -42,26 +42,6 @@ that is too large ends the connection with 1009. Too many messages in a minute a
 for how long to wait; who goes on is closed with 1008. A channel that does not exist, or is private and was asked for
 without its token, is accepted and closed with 1008.
 """
-
-MEANINGS = {
-    "text": "Broadcast and stored.",
-    "image": "Scaled to fit the size that the server allows, broadcast as JPEG or PNG, stored.",
-    "geojson": "A layer, repaired where QGIS could not read it; broadcast, stored. In the layer's own CRS.",
-    "crs": "A coordinate reference system; broadcast and stored.",
-    "bbox": "An extent, not empty (`xmin` ≤ `xmax`, `ymin` ≤ `ymax`); broadcast and stored.",
-    "position": "A place; broadcast and stored.",
-    "model": "A QGIS processing model; broadcast and stored.",
-    "script": "A QGIS Python script; broadcast and stored.",
-    "newcomer": "Registers the connection's nickname in the channel, as soon as it is free; broadcast. To write, few "
-    "instances need it.",
-    "exiter": "Gives the nickname up; broadcast, also when a registered connection ends.",
-    "like": "Goes to the liked author alone, if registered.",
-    "nb_users": "How many connections the channel has; sent when that changes, in full rooms at most every 3 seconds.",
-    "uncompliant": "Why a message was refused, in words for its user; goes to its sender alone.",
-}
-
-NOT_STORED = frozenset({"newcomer", "exiter", "like"})
-
 
 # What is answered over HTTP: exactly the keys that are named.
 
@@ -173,12 +153,12 @@ AFTER = {
     "was published since. Where that is no longer known, an `uncompliant` says so, and the history follows.",
 }
 
-TYPES = {
+TYPE = {
     "name": "type",
     "in": "query",
     "style": "form",
     "explode": False,
-    "schema": _list_of({"type": "string", "enum": list(places.TYPES)}) | {"minItems": 1},
+    "schema": _list_of({"type": "string", "enum": list(PLACED_TYPES)}) | {"minItems": 1},
     "description": "Of these types alone.",
 }
 SINCE = {
@@ -244,7 +224,7 @@ PATHS: dict[str, JsonObject] = {
     "/channel/{channel}/features.geojson": _file(
         "What the stored messages show on a map, oldest message first, as GeoJSON in WGS 84",
         {GEOJSON: _reference("Places")},
-        parameters=[TYPES, SINCE, BOX],
+        parameters=[TYPE, SINCE, BOX],
         errors={"422": _answer("A parameter is not as described", Faults)},
     ),
     "/channel/{channel}/messages/{id}.json": _file(
@@ -536,11 +516,11 @@ class Plugin(MarshmallowPlugin):
 
 def _message_components(converter: OpenAPIConverter, settings: Settings) -> dict[str, JsonObject]:
     sent = _described(converter, protocol.schemas(settings))
-    received = sent | _described(converter, _server_schemas())
+    received = sent | _described(converter, protocol.server_schemas(settings))
     components = {
         "ClientMessage": _one_of("Send", sent),
         "ServerMessage": _one_of("Receive", received),
-        "StoredMessage": _one_of("Receive", [type_ for type_ in sent if type_ not in NOT_STORED]),
+        "StoredMessage": _one_of("Receive", [type_ for type_ in sent if TYPES[type_].stored]),
         "PutText": _as_sent(sent["text"]) | {"examples": [{"author": "jane", "text": "Hello"}]},
         **{_name("Send", type_): _as_sent(_requiring(schema, {"type"})) for type_, schema in sent.items()},
         **{_name("Receive", type_): _complete(schema) for type_, schema in received.items()},
@@ -551,18 +531,11 @@ def _message_components(converter: OpenAPIConverter, settings: Settings) -> dict
     return {name: {"title": name, **schema} for name, schema in components.items()}
 
 
-def _server_schemas() -> dict[str, Schema]:
-    """The messages that only the server sends."""
-    rows: dict[str, Row] = {"nb_users": {"nb_users": fields.Integer()}, "uncompliant": {"reason": fields.String()}}
-    head: Row = {"id": protocol.Identifier(), "timestamp": protocol.Timestamp()}
-    return {type_: Schema.from_dict({"type": fields.Constant(type_), **head, **row})() for type_, row in rows.items()}
-
-
 def _described(converter: OpenAPIConverter, schemas: Mapping[str, Schema]) -> dict[str, JsonObject]:
     described = {}
     for type_, schema in schemas.items():
         fields_: JsonObject = converter.schema2jsonschema(schema)  # type: ignore[no-untyped-call]
-        described[type_] = {**fields_, "description": MEANINGS[type_]}
+        described[type_] = {**fields_, "description": TYPES[type_].description}
     return described
 
 
@@ -599,7 +572,7 @@ def _name(direction: str, type_: str) -> str:
 
 _OF_MESSAGES: JsonObject = {
     "id": {"type": "string", "description": "The message's."},
-    "type": {"type": "string", "enum": list(places.TYPES)},
+    "type": {"type": "string", "enum": list(PLACED_TYPES)},
     "author": {"type": "string"},
     "timestamp": {"type": "integer"},
     "layer_name": {"type": ["string", "null"]},

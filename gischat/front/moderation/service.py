@@ -17,14 +17,15 @@ from typing import Any
 
 import msgspec
 
+from gischat.broker.broker import Broker
 from gischat.broker.client import TOO_BUSY
+from gischat.broker.moderation import Ban, Freeze, ModerationResult, ModerationState
 from gischat.broker.resp_errors import WRONG_TYPE, RedisError
 from gischat.errors import Unavailable
-from gischat.front.auth.bans import Ban, Bans, Freeze, ModerationState
+from gischat.front.auth.bans import Bans
 from gischat.front.channel.join_buffer import Member
 from gischat.front.channel.room import Room
 from gischat.front.dispatch.dispatcher import Dispatcher
-from gischat.front.dispatch.gateway import FORGOTTEN, Gateway
 from gischat.protocol.messages import folded, new_id
 from gischat.settings import Settings
 from gischat.timings import Timings
@@ -91,12 +92,13 @@ class ModerationService:
     def __init__(
         self,
         settings: Settings,
-        gateway: Gateway,
+        broker: Broker,
         rooms: Mapping[str, Room],
         dispatcher: Dispatcher,
         timings: Timings = Timings(),
     ) -> None:
-        self._gateway = gateway
+        self._front = broker.front
+        self._moderation = broker.moderation
         self._rooms = rooms
         self._dispatcher = dispatcher
         self._timings = timings
@@ -115,7 +117,7 @@ class ModerationService:
         for channel, room in self._rooms.items():
             while True:
                 try:
-                    self._adopt(room, await self._gateway.moderation_state(channel))
+                    self._adopt(room, await self._moderation.moderation_state(channel))
                     break
                 except (Unavailable, RedisError) as error:
                     if str(error).startswith(WRONG_TYPE):  # nothing is said there until it is repaired, and read then
@@ -133,56 +135,56 @@ class ModerationService:
             for ban in everywhere.values():
                 with contextlib.suppress(Unavailable):
                     await self.ban(channel, ban)
-            self._adopt(self._rooms[channel], await self._gateway.moderation_state(channel))
+            self._adopt(self._rooms[channel], await self._moderation.moderation_state(channel))
 
     # What moderators want
 
     async def ban(self, channel: str, ban: Ban) -> bool:
         """Bans in a channel; False when there are too many bans."""
-        return bool(await self._change(channel, lambda known: self._gateway.ban(channel, known, ban)))
+        return await self._change(channel, lambda known: self._moderation.ban(channel, known, ban))
 
     async def unban(self, channel: str, id: str) -> bool:
         """Lifts a ban in a channel; False when there is none."""
-        return bool(await self._change(channel, lambda known: self._gateway.unban(channel, known, id)))
+        return await self._change(channel, lambda known: self._moderation.unban(channel, known, id))
 
     async def freeze(self, channel: str, freeze: Freeze | None) -> bool:
         """Freezes a channel or, with None, thaws it; False when it was so before."""
-        return bool(await self._change(channel, lambda known: self._gateway.freeze(channel, known, freeze)))
+        return await self._change(channel, lambda known: self._moderation.freeze(channel, known, freeze))
 
     async def delete_messages(self, channel: str, ids: Iterable[str] = ()) -> int:
         """Takes messages back, all of the channel when no ids are given; returns how many there were."""
-        return await self._gateway.delete_messages(channel, list(ids))
+        return await self._moderation.delete_messages(channel, list(ids))
 
     async def disconnect(self, channel: str, nickname: str, reason: str) -> bool:
         """Has whoever is registered under a nickname disconnected; False when nobody is."""
         words = f"{DISCONNECTED} {reason}".strip()
-        return await self._gateway.disconnect(channel, nickname, msgspec.json.encode(Disconnection(nickname, words)))
+        return await self._moderation.disconnect(channel, nickname, msgspec.json.encode(Disconnection(nickname, words)))
 
     async def state(self, channel: str) -> ModerationState:
         """What restricts a channel now."""
-        return await self._gateway.moderation_state(channel)
+        return await self._moderation.moderation_state(channel)
 
     async def survey(self, channel: str | None = None) -> SurveyResult:
         """The connections of all fronts, in a channel or in all."""
         through = channel or next(iter(self._rooms))
         call = new_id()
-        fronts = await self._gateway.start_survey(through, msgspec.json.encode(SurveyRequest(call, channel)))
+        fronts = await self._moderation.start_survey(through, msgspec.json.encode(SurveyRequest(call, channel)))
         answers: list[bytes | None] = [None] * len(fronts)
         ends = self._now() + self._timings.survey
         while None in answers and self._now() < ends:
             await asyncio.sleep(self._timings.survey_poll)
-            answers = await self._gateway.survey_answers(through, call, fronts)
+            answers = await self._moderation.survey_answers(through, call, fronts)
         return SurveyResult(
             [msgspec.json.decode(answer, type=FrontConnections) for answer in answers if answer is not None],
             [front for front, answer in zip(fronts, answers, strict=True) if answer is None],
         )
 
-    async def _change(self, channel: str, act: Callable[[int], Awaitable[int]]) -> int:
+    async def _change(self, channel: str, act: Callable[[int], Awaitable[ModerationResult]]) -> bool:
         """Changes what restricts a channel; what Redis has lost of it is restored first."""
         for _ in range(MAX_RESTORES):
-            answer = await act(self._states[channel].version)
-            if answer != FORGOTTEN:
-                return answer
+            result = await act(self._states[channel].version)
+            if result is not ModerationResult.STATE_LOST:
+                return result is ModerationResult.CHANGED
             await self._restore(channel)
         raise Unavailable(TOO_BUSY)
 
@@ -207,12 +209,12 @@ class ModerationService:
         asked = msgspec.json.decode(body, type=SurveyRequest)
         rooms = self._rooms.values() if asked.channel is None else [room]
         present = [_connected(member, one.channel) for one in rooms for member in one.connections.values()]
-        answer = msgspec.json.encode(FrontConnections(self._gateway.front, socket.gethostname(), os.getpid(), present))
+        answer = msgspec.json.encode(FrontConnections(self._front, socket.gethostname(), os.getpid(), present))
         self._run_in_background(self._answer(room.channel, asked.call, answer))
 
     async def _answer(self, channel: str, call: str, answer: bytes) -> None:
         try:
-            await self._gateway.answer_survey(channel, call, answer)
+            await self._moderation.answer_survey(channel, call, answer)
         except (ConnectionError, Unavailable, RedisError) as error:
             log.warning("a survey could not be answered: %s", error)  # whoever asks is told that we are missing
 
@@ -235,7 +237,7 @@ class ModerationService:
         while room.channel in self._stale:
             self._stale.discard(room.channel)
             try:
-                restrictions = await self._gateway.moderation_state(room.channel)
+                restrictions = await self._moderation.moderation_state(room.channel)
                 if restrictions.version < self._states[room.channel].version:
                     await self._restore(room.channel)
                 else:
@@ -247,9 +249,9 @@ class ModerationService:
 
     async def _restore(self, channel: str) -> None:
         """Sets again what Redis has lost, or learns that another front knows better; every front then reads it."""
-        if await self._gateway.restore_moderation(channel, self._states[channel]):
+        if await self._moderation.restore_moderation(channel, self._states[channel]):
             log.warning("redis had lost what restricts a channel: set again")
-        self._adopt(self._rooms[channel], await self._gateway.moderation_state(channel))
+        self._adopt(self._rooms[channel], await self._moderation.moderation_state(channel))
 
     def _adopt(self, room: Room, restrictions: ModerationState) -> None:
         self._states[room.channel] = restrictions
@@ -266,7 +268,7 @@ class ModerationService:
 
     async def _repeat_deletion(self, channel: str, ids: list[str]) -> None:
         try:
-            await self._gateway.delete_messages(channel, ids, again=True)
+            await self._moderation.delete_messages(channel, ids, again=True)
         except (ConnectionError, Unavailable, RedisError) as error:
             log.error("messages could not be withdrawn again: %s", error)
 

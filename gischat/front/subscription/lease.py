@@ -10,12 +10,13 @@ import contextlib
 import logging
 from collections.abc import Mapping
 
+from gischat.broker.broker import Broker
 from gischat.broker.log_throttle import LogThrottle, described
+from gischat.broker.presence import Renewal
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable
 from gischat.front.channel.room import Room
 from gischat.front.dispatch.dispatcher import Dispatcher
-from gischat.front.dispatch.gateway import Gateway, Renewal
 from gischat.front.subscription.subscriber import Subscriber
 from gischat.timings import Timings
 
@@ -30,13 +31,13 @@ class LeaseKeeper:
 
     def __init__(
         self,
-        gateway: Gateway,
+        broker: Broker,
         rooms: Mapping[str, Room],
         dispatcher: Dispatcher,
         subscriber: Subscriber,
         timings: Timings = Timings(),
     ) -> None:
-        self._gateway = gateway
+        self._broker = broker
         self._rooms = rooms
         self._subscriber = subscriber
         self._timings = timings
@@ -59,7 +60,7 @@ class LeaseKeeper:
             try:
                 await self._renew()
                 for channel in self._rooms.keys() - self.damaged:
-                    if await self._gateway.release_leases_of_dead_fronts(channel):
+                    if await self._broker.presence.release_leases_of_dead_fronts(channel):
                         log.info("ended the lease of a front that is gone", extra={"channel": channel})
                 return
             except (Unavailable, RedisError):
@@ -120,7 +121,7 @@ class LeaseKeeper:
         self.has_ended = True
         with contextlib.suppress(Unavailable, RedisError, TimeoutError):
             async with asyncio.timeout(self._timings.lease_renewal):
-                await asyncio.gather(*(self._gateway.release_lease(channel) for channel in self._rooms))
+                await asyncio.gather(*(self._broker.presence.release_lease(channel) for channel in self._rooms))
 
     async def _renew(self) -> dict[str, Renewal]:
         """The answers, but for channels that are damaged: there it waits for an operator, and is said."""
@@ -132,8 +133,8 @@ class LeaseKeeper:
         return {channel: answer for channel, answer in zip(self._rooms, answers, strict=True) if answer is not None}
 
     async def _renew_one(self, channel: str) -> Renewal | None:
-        damage = self._gateway.find_damage(channel)
-        renewed = self._gateway.renew_lease(channel, self._timings.lease)
+        damage = self._broker.inbox.find_damage(channel)
+        renewed = self._broker.presence.renew_lease(channel, self._timings.lease)
         keys, renewal = await asyncio.gather(damage, renewed, return_exceptions=True)
         if isinstance(keys, BaseException):
             raise keys
@@ -156,4 +157,4 @@ class LeaseKeeper:
         Raises:
             ConnectionError, Unavailable, RedisError: it could not be asked.
         """
-        await self._gateway.renew_lease(channel, self._timings.lease, is_forgotten=True)
+        await self._broker.presence.renew_lease(channel, self._timings.lease, is_forgotten=True)

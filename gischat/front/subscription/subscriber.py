@@ -9,12 +9,13 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from gischat.broker.broker import Broker
+from gischat.broker.outbox import READ_ENTRIES, Entry, OutboxReader
 from gischat.broker.resp_errors import WRONG_TYPE, RedisError
 from gischat.errors import Unavailable
 from gischat.front.channel.deduplicator import MAX_SEEN_IDS
 from gischat.front.channel.room import Room
 from gischat.front.dispatch.dispatcher import Dispatcher
-from gischat.front.dispatch.gateway import READ_ENTRIES, Entry, Gateway, OutboxReader
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
@@ -39,13 +40,13 @@ class Subscriber:
 
     def __init__(
         self,
-        gateway: Gateway,
+        broker: Broker,
         readers: Sequence[OutboxReader],
         rooms: Mapping[str, Room],
         dispatcher: Dispatcher,
         timings: Timings = Timings(),
     ) -> None:
-        self._gateway = gateway
+        self._broker = broker
         self._readers = readers
         self._rooms = rooms
         self._dispatcher = dispatcher
@@ -68,7 +69,7 @@ class Subscriber:
 
     async def _seek_channel(self, channel: str) -> None:
         # At once, or what is published in between would be neither known nor heard.
-        newest, ids, intact = await self._gateway.tail(channel, MAX_SEEN_IDS)
+        newest, ids, intact = await self._broker.outbox.tail(channel, MAX_SEEN_IDS)
         self._rooms[channel].start_at(newest.publication.offset if newest else 0, ids, intact)
         self._positions[channel] = newest.id if newest else STREAM_START
 
@@ -81,10 +82,10 @@ class Subscriber:
         Raises:
             ConnectionError, Unavailable, RedisError: it could not be asked.
         """
-        newest = await self._gateway.last_entry(channel)
+        newest = await self._broker.outbox.last_entry(channel)
         if newest is not None and _sort_key(newest.id) >= _sort_key(self._positions[channel]):
             return
-        places = await self._gateway.newest_entry_ids(channel, REWIND_ENTRIES)
+        places = await self._broker.outbox.newest_entry_ids(channel, REWIND_ENTRIES)
         position = places[-1] if len(places) == REWIND_ENTRIES else STREAM_START
         if _sort_key(position) >= _sort_key(self._positions[channel]):
             return
@@ -133,12 +134,12 @@ class Subscriber:
         if str(error).startswith(WRONG_TYPE):
             with contextlib.suppress(ConnectionError, Unavailable, RedisError):
                 for channel in channels:
-                    if await self._gateway.find_damage(channel):
+                    if await self._broker.inbox.find_damage(channel):
                         self._damaged.add(channel)
 
     async def _resume_repaired(self, reader: OutboxReader) -> None:
         for channel in self._damaged & set(reader.channels):
-            if not await self._gateway.find_damage(channel):
+            if not await self._broker.inbox.find_damage(channel):
                 if channel not in self._positions:
                     await self._seek_channel(channel)
                 self._damaged.discard(channel)
@@ -149,7 +150,7 @@ class Subscriber:
         Raises:
             ConnectionError, Unavailable, RedisError: it could not be asked.
         """
-        newest = await self._gateway.last_entry(channel)
+        newest = await self._broker.outbox.last_entry(channel)
         if newest is None or _sort_key(newest.id) <= _sort_key(self._positions[channel]):
             self._rooms[channel].skip_to(published)
 

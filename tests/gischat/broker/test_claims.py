@@ -8,17 +8,17 @@ import pytest
 
 from gischat.broker.discovery import connect
 from gischat.broker.entries import Job
+from gischat.broker.inbox import EnqueueStatus
+from gischat.broker.inbox_consumer import ClaimFailure, Delivery
 from gischat.broker.keys import GROUP
 from gischat.broker.resp_errors import ResponseError
 from gischat.broker.scripts import CHUNK_BYTES
-from gischat.front.dispatch.gateway import CROWDED, TAKEN
 from gischat.protocol.messages import Lane
-from tests.gischat.broker.test_scripts import ALIVE, CHANNEL, Start, Wire, took
+from tests.gischat.broker.wire import ALIVE, CHANNEL, Start, Wire, Worker
 from tests.support.processes import Valkey
 from tests.support.settings import settings
 from worker.effects import Acknowledge
 from worker.fairness import Charge, Person
-from worker.gateway import ClaimFailure, Delivery, Gateway
 from worker.inbox_reader import Arrival, InboxReader
 from worker.shared_charges import SharedCharges
 
@@ -32,30 +32,30 @@ def photo(wire: Wire, client: str = JANE, size: int = 1000) -> Job:
     return Job(job.source, job.type, job.id, job.body, client)
 
 
-async def enqueue(wire: Wire, job: Job, *, again: bool = False) -> int:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
-    return took(await wire.front.enqueue(CHANNEL, Lane.HEAVY, job, 0, again=again))
+async def enqueue(wire: Wire, job: Job, *, again: bool = False) -> EnqueueStatus:
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
+    return (await wire.front.inbox.enqueue(CHANNEL, Lane.HEAVY, job, 0, again=again)).status
 
 
 def reader(wire: Wire) -> InboxReader:
     return InboxReader(wire.settings, Lane.HEAVY, [CHANNEL], wire.redis)
 
 
-async def worker(wire: Wire, name: str = "heavy-1") -> Gateway:
+async def worker(wire: Wire, name: str = "heavy-1") -> Worker:
     made = wire.new_worker(name, Lane.HEAVY)
-    await made.create_groups()
+    await made.inbox.create_groups()
     return made
 
 
 async def arrivals(wire: Wire, number: int = 1) -> list[Arrival]:
     """So many photos that wait, as a worker sees them."""
     for _ in range(number):
-        assert await enqueue(wire, photo(wire)) == TAKEN
+        assert await enqueue(wire, photo(wire)) == EnqueueStatus.ENQUEUED
     return await reader(wire).read(1)
 
 
-async def claimed(gateway: Gateway, entry: bytes) -> Delivery:
-    held = await gateway.claim(CHANNEL, entry)
+async def claimed(gateway: Worker, entry: bytes) -> Delivery:
+    held = await gateway.inbox.claim(CHANNEL, entry)
     assert isinstance(held, Delivery)
     return held
 
@@ -101,17 +101,17 @@ async def test_a_worker_takes_what_it_chooses_and_ends_it(wire: Wire) -> None:
     held = await claimed(gateway, second.entry)
     assert (held.job.body, held.deliveries, held.job.is_complete) == (b"x" * 1000, 1, True)
     assert await pending(wire) == [(second.entry, b"heavy-1", 1)]
-    assert await gateway.commit(held, Acknowledge())
+    assert await gateway.committer.commit(held, Acknowledge())
     # It is gone, and the others wait
-    assert await gateway.claim(CHANNEL, second.entry) is ClaimFailure.ENDED
+    assert await gateway.inbox.claim(CHANNEL, second.entry) is ClaimFailure.ENDED
     assert [one.entry for one in await reader(wire).read(1)] == [first.entry, third.entry]
     assert await wire.inbox_bytes(Lane.HEAVY) == 2000
 
 
 async def test_a_job_goes_to_one_of_many_workers(wire: Wire) -> None:
     (arrival,) = await arrivals(wire)
-    gateways = [await worker(wire, f"heavy-{number}") for number in range(5)]
-    answers = await asyncio.gather(*(gateway.claim(CHANNEL, arrival.entry) for gateway in gateways))
+    workers = [await worker(wire, f"heavy-{number}") for number in range(5)]
+    answers = await asyncio.gather(*(gateway.inbox.claim(CHANNEL, arrival.entry) for gateway in workers))
     assert sum(isinstance(answer, Delivery) for answer in answers) == 1
     assert answers.count(ClaimFailure.CLAIMED) == 4
 
@@ -128,36 +128,36 @@ async def test_a_job_that_is_given_back_waits_for_whoever_comes(wire: Wire) -> N
     (arrival,) = await arrivals(wire)
     gateway, other = await worker(wire), await worker(wire, "heavy-2")
     held = await claimed(gateway, arrival.entry)
-    await gateway.release(held)
+    await gateway.inbox.release(held)
     assert await pending(wire) == []
     taken = await claimed(other, arrival.entry)
     assert taken == held
     # Who gave it back, and says so again, takes it from nobody
-    await gateway.release(held)
+    await gateway.inbox.release(held)
     assert await pending(wire) == [(arrival.entry, b"heavy-2", 1)]
-    assert await gateway.commit(taken, Acknowledge())
+    assert await gateway.committer.commit(taken, Acknowledge())
 
 
 async def test_what_a_worker_held_when_it_died_goes_to_another_and_is_counted(wire: Wire) -> None:
     (arrival,) = await arrivals(wire)
     await claimed(await worker(wire, "dead"), arrival.entry)
-    (held,) = await (await worker(wire)).claim_stale(CHANNEL, 0, 1)
+    (held,) = await (await worker(wire)).inbox.claim_stale(CHANNEL, 0, 1)
     assert (held.entry, held.deliveries) == (arrival.entry, 2)
     # … and its successor of the same name finds it
-    (held,) = await wire.new_worker("heavy-1", Lane.HEAVY).claim_own(CHANNEL, 1)
+    (held,) = await wire.new_worker("heavy-1", Lane.HEAVY).inbox.claim_own(CHANNEL, 1)
     assert held.deliveries == 3
 
 
 async def test_where_the_group_was_flushed_away_the_worker_is_told_so(wire: Wire) -> None:
     (arrival,) = await arrivals(wire)
     with pytest.raises(ResponseError, match="NOGROUP"):
-        await wire.new_worker("heavy-1", Lane.HEAVY).claim(CHANNEL, arrival.entry)
+        await wire.new_worker("heavy-1", Lane.HEAVY).inbox.claim(CHANNEL, arrival.entry)
 
 
 async def test_the_age_of_the_backlog_is_that_of_the_oldest_whether_it_is_held_or_not(wire: Wire) -> None:
     first, second = await arrivals(wire, 2)
     await claimed(await worker(wire), second.entry)
-    (age,) = [one.age for one in await wire.front.backlogs() if one.lane is Lane.HEAVY]
+    (age,) = [one.age for one in await wire.front.inbox.backlogs() if one.lane is Lane.HEAVY]
     assert age > 0
     inbox = wire.keys.inbox(Lane.HEAVY)
     ((entry, _),) = await wire.redis.call("XRANGE", inbox, "-", "+", "COUNT", 1, key=inbox)
@@ -166,7 +166,7 @@ async def test_the_age_of_the_backlog_is_that_of_the_oldest_whether_it_is_held_o
 
 async def test_the_backlog_tells_how_long_no_worker_has_shown_itself(wire: Wire) -> None:
     async def idle() -> float:
-        return next(one.idle for one in await wire.front.backlogs([Lane.HEAVY]))
+        return next(one.idle for one in await wire.front.inbox.backlogs([Lane.HEAVY]))
 
     (arrival,) = await arrivals(wire)
     assert await idle() == math.inf
@@ -180,20 +180,24 @@ async def test_the_backlog_tells_how_long_no_worker_has_shown_itself(wire: Wire)
 async def test_an_address_may_have_as_much_waiting_as_is_free_for_others(start: Start) -> None:
     wire = start(max_inbox_bytes=10_000)
     answers = [await enqueue(wire, photo(wire, JANE)) for _ in range(7)]
-    assert answers == [TAKEN] * 5 + [CROWDED] * 2
-    assert [await enqueue(wire, photo(wire, JOHN)) for _ in range(4)] == [TAKEN] * 2 + [CROWDED] * 2
-    assert await enqueue(wire, photo(wire, "192.0.2.3")) == TAKEN
+    assert answers == [EnqueueStatus.ENQUEUED] * 5 + [EnqueueStatus.ADDRESS_QUEUE_FULL] * 2
+    assert [await enqueue(wire, photo(wire, JOHN)) for _ in range(4)] == [EnqueueStatus.ENQUEUED] * 2 + [
+        EnqueueStatus.ADDRESS_QUEUE_FULL
+    ] * 2
+    assert await enqueue(wire, photo(wire, "192.0.2.3")) == EnqueueStatus.ENQUEUED
     # What was taken before is not refused when it comes again
-    assert await enqueue(wire, photo(wire, JANE), again=True) == TAKEN
+    assert await enqueue(wire, photo(wire, JANE), again=True) == EnqueueStatus.ENQUEUED
 
 
 async def test_when_its_jobs_have_ended_an_address_has_its_share_again(start: Start) -> None:
     wire = start(max_inbox_bytes=10_000)
     gateway, reading = await worker(wire), reader(wire)
     for _ in range(3):
-        assert [await enqueue(wire, photo(wire, JANE)) for _ in range(6)] == [TAKEN] * 5 + [CROWDED]
+        assert [await enqueue(wire, photo(wire, JANE)) for _ in range(6)] == [EnqueueStatus.ENQUEUED] * 5 + [
+            EnqueueStatus.ADDRESS_QUEUE_FULL
+        ]
         for arrival in await reading.read(1):
-            await gateway.commit(await claimed(gateway, arrival.entry), Acknowledge())
+            await gateway.committer.commit(await claimed(gateway, arrival.entry), Acknowledge())
     # And nothing is kept of it
     assert not [
         field for field in await wire.redis.call("HKEYS", wire.key("counters"), key="") if JANE.encode() in field

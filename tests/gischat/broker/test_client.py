@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from gischat.broker.client import TOO_BUSY, ConnectionLost, Multiplexer, PendingCommand
+from gischat.broker.client import TOO_BUSY, ConnectionLost, PendingCommand
 from gischat.broker.discovery import connect
+from gischat.broker.multiplexer import Multiplexer
 from gischat.broker.resp_errors import ResponseError
 from gischat.broker.scripts import Script
 from gischat.errors import Unavailable

@@ -5,27 +5,27 @@ from typing import Any
 import pytest
 
 from gischat.broker.entries import LEAVE, NICKNAMES, Job, Outcome
+from gischat.broker.inbox import EnqueueResult, EnqueueStatus, JobState, JobStatus
 from gischat.broker.scripts import CHUNK_BYTES
-from gischat.front.dispatch.gateway import DAMAGED, JobState, JobStatus
 from gischat.protocol.messages import Lane, new_id
-from tests.gischat.broker.test_scripts import ALIVE, CHANNEL, DEAD, Start, Wire, encoded
+from tests.gischat.broker.wire import ALIVE, CHANNEL, DEAD, Start, Wire, encoded
+from worker.commit import ID_USED
 from worker.effects import Count, DeadLetter, Leave, Publish
-from worker.gateway import ID_USED
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
 LARGE = b"x" * (CHUNK_BYTES + 1)
 
 
-async def enqueue(wire: Wire, job: Job, lane: Lane = Lane.LIGHT, *, again: bool = False) -> Any:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
-    return await wire.front.enqueue(CHANNEL, lane, job, 0, again=again)
+async def enqueue(wire: Wire, job: Job, lane: Lane = Lane.LIGHT, *, again: bool = False) -> EnqueueResult:
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
+    return await wire.front.inbox.enqueue(CHANNEL, lane, job, 0, again=again)
 
 
 async def inquire(
     wire: Wire, job: Job, place: bytes = b"", lane: Lane = Lane.LIGHT, *, cancels_to: int | None = None
 ) -> JobState:
-    inquiry: JobStatus = await wire.front.job_status(CHANNEL, lane, job, place, 0, cancels_to)
+    inquiry: JobStatus = await wire.front.inbox.job_status(CHANNEL, lane, job, place, 0, cancels_to)
     return inquiry.state
 
 
@@ -54,18 +54,18 @@ async def test_a_job_that_waits_or_is_worked_on_is_found_in_its_inbox(
     wire: Wire, lane: Lane, is_place_known: bool
 ) -> None:
     worker = wire.new_worker("one", lane)
-    await worker.create_groups()
+    await worker.inbox.create_groups()
     for _ in range(120):
         await enqueue(wire, message(wire))
     job = message(wire)
-    place = await enqueue(wire, job, lane)
+    place = (await enqueue(wire, job, lane)).entry_id
     place = place if is_place_known else b""
     assert await inquire(wire, job, place, lane) == JobState.PENDING
-    held = (await worker.read([CHANNEL], count=200))[-1]
+    held = (await worker.inbox.read([CHANNEL], count=200))[-1]
     assert await inquire(wire, job, place, lane) == JobState.PENDING
     # However late it is, it is not cancelled
     assert await inquire(wire, job, place, lane, cancels_to=99) == JobState.PENDING
-    await worker.commit(held, Publish(held.job.body))
+    await worker.committer.commit(held, Publish(held.job.body))
     assert await inquire(wire, job, place, lane) == JobState.PUBLISHED
     assert await inquire(wire, job, place, lane, cancels_to=99) == JobState.PUBLISHED
 
@@ -73,17 +73,17 @@ async def test_a_job_that_waits_or_is_worked_on_is_found_in_its_inbox(
 @pytest.mark.parametrize(("lane", "body"), [(Lane.LIGHT, b"{}"), (Lane.HEAVY, b"{}"), (Lane.HEAVY, LARGE)])
 async def test_a_job_whose_inbox_is_gone_is_enqueued_again(wire: Wire, lane: Lane, body: bytes) -> None:
     job = wire.job(body, id=new_id(), type="text" if lane is Lane.LIGHT else "image")
-    place = await enqueue(wire, job, lane)
+    place = (await enqueue(wire, job, lane)).entry_id
     await delete(wire, wire.keys.inbox(lane))
     assert await inquire(wire, job, place, lane) == JobState.MISSING
-    assert isinstance(await enqueue(wire, job, lane, again=True), bytes)
+    assert (await enqueue(wire, job, lane, again=True)).entry_id
     # All of it, and it is counted once
     worker = wire.new_worker("one", lane)
-    await worker.create_groups()
-    (held,) = await worker.read([CHANNEL], count=10)
+    await worker.inbox.create_groups()
+    (held,) = await worker.inbox.read([CHANNEL], count=10)
     assert held.job.body == body
     assert await wire.inbox_bytes(lane) == len(body)
-    assert await worker.commit(held, Publish(b"{}"))
+    assert await worker.committer.commit(held, Publish(b"{}"))
     assert await wire.inbox_bytes(lane) == 0
     assert not any(field.startswith("heavy_bytes") for field in await wire.hash("counters"))
 
@@ -91,8 +91,8 @@ async def test_a_job_whose_inbox_is_gone_is_enqueued_again(wire: Wire, lane: Lan
 async def test_what_was_cancelled_is_not_published_should_it_come_to_light_again(wire: Wire) -> None:
     # Given a job whose inbox is moved away, and that is cancelled, twice for the answer was lost
     job = message(wire)
-    place = await enqueue(wire, job)
-    await wire.worker.create_groups()
+    place = (await enqueue(wire, job)).entry_id
+    await wire.worker.inbox.create_groups()
     inbox = wire.keys.inbox(Lane.LIGHT)
     await wire.redis.call("RENAME", inbox, inbox + ":away", key=inbox)
     published = await wire.meter("published")
@@ -100,8 +100,8 @@ async def test_what_was_cancelled_is_not_published_should_it_come_to_light_again
     assert await inquire(wire, job, place, cancels_to=published) == JobState.CANCELLED
     # When the inbox comes back
     await wire.redis.call("RENAME", inbox + ":away", inbox, key=inbox)
-    (held,) = await wire.worker.read([CHANNEL], count=10)
-    assert await wire.worker.commit(held, Publish(job.body))
+    (held,) = await wire.worker.inbox.read([CHANNEL], count=10)
+    assert await wire.worker.committer.commit(held, Publish(job.body))
     # Then nobody sees it
     (told,) = await wire.outbox()
     assert (told.outcome, told.body) == (Outcome.REFUSED, uncompliant_of(ID_USED, told.body))
@@ -137,7 +137,7 @@ async def test_every_key_has_its_type(wire: Wire) -> None:
     # Given a channel in which all has happened
     await wire.register("jane")
     await wire.end(DeadLetter("It crashed."), type="image")
-    assert await wire.front.find_damage(CHANNEL) == []
+    assert await wire.front.inbox.find_damage(CHANNEL) == []
     found = {key: (await wire.redis.call("TYPE", key, key=key)).decode() for key in wire.keys.types}
     assert {key: type for key, type in found.items() if type not in ("none", wire.keys.types[key])} == {}
 
@@ -148,19 +148,21 @@ async def test_whatever_key_is_damaged_it_is_named_and_senders_are_told(start: S
         key = key.replace(start_of(key), start_of(wire.keys.outbox))
         await wire.register("jane", front="front-1")
         job = message(wire)
-        place = await enqueue(wire, job)
+        place = (await enqueue(wire, job)).entry_id
         # When a key is damaged
         await break_key(wire, key)
-        assert await wire.front.find_damage(CHANNEL) == [key]
+        assert await wire.front.inbox.find_damage(CHANNEL) == [key]
         # Then nothing more is taken
         if key != wire.key("counters"):  # without meters, every script fails
-            assert await wire.front.enqueue(CHANNEL, Lane.LIGHT, message(wire), 0) == DAMAGED, key
+            assert (
+                await wire.front.inbox.enqueue(CHANNEL, Lane.LIGHT, message(wire), 0)
+            ).status is EnqueueStatus.DAMAGED, key
         # And what is in flight is cancelled, for nobody can end it
         assert await inquire(wire, job, place, cancels_to=99) == JobState.CANCELLED, key
         # When the key is removed, all goes on
         await delete(wire, key)
-        assert await wire.front.find_damage(CHANNEL) == []
-        assert isinstance(await enqueue(wire, message(wire)), bytes), key
+        assert await wire.front.inbox.find_damage(CHANNEL) == []
+        assert (await enqueue(wire, message(wire))).is_enqueued, key
 
 
 def start_of(key: str) -> str:
@@ -169,23 +171,23 @@ def start_of(key: str) -> str:
 
 async def test_workers_leave_a_damaged_channel_alone_until_it_is_repaired(wire: Wire) -> None:
     await break_key(wire, wire.keys.ids)
-    await wire.worker.exclude_damaged()
-    assert wire.worker.channels == []
+    await wire.worker.inbox.exclude_damaged()
+    assert wire.worker.inbox.channels == []
     await delete(wire, wire.keys.ids)
-    await wire.worker.exclude_damaged()
-    assert wire.worker.channels == [CHANNEL]
+    await wire.worker.inbox.exclude_damaged()
+    assert wire.worker.inbox.channels == [CHANNEL]
 
 
 # A key that is gone
 
 
 async def heal(wire: Wire) -> bool:
-    return await wire.worker.repair_nicknames(CHANNEL, ALIVE, is_thorough=False)
+    return await wire.worker.presence.repair_nicknames(CHANNEL, ALIVE, is_thorough=False)
 
 
 @pytest.mark.parametrize("name", ["users", "nicknames"])
 async def test_a_nickname_does_not_stay_taken_when_one_key_is_lost(wire: Wire, name: str) -> None:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("Jane", connection=1)
     await delete(wire, wire.key(name))
     # When that is seen, and fronts say again what is lost
@@ -201,18 +203,18 @@ async def test_a_nickname_does_not_stay_taken_when_one_key_is_lost(wire: Wire, n
 
 async def test_a_nickname_of_a_front_that_is_not_there_is_swept(wire: Wire) -> None:
     # Given nicknames of a front without a lease, as an old copy of a key brings them back
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("Jane")
     await delete(wire, wire.keys.fronts)
-    await wire.worker.repair_nicknames(CHANNEL, DEAD, is_thorough=True)
+    await wire.worker.presence.repair_nicknames(CHANNEL, DEAD, is_thorough=True)
     # Then it is swept as any front that is gone
-    assert await wire.worker.expired_fronts(CHANNEL) == ["front-1"]
-    await wire.worker.reap(CHANNEL, "front-1")
+    assert await wire.worker.presence.expired_fronts(CHANNEL) == ["front-1"]
+    await wire.worker.presence.reap(CHANNEL, "front-1")
     assert await wire.nicknames() == []
 
 
 async def test_two_of_one_nickname_become_one(wire: Wire) -> None:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("Jane", connection=1)
     await delete(wire, wire.key("users"))
     await wire.register("Jane", connection=2)
@@ -225,11 +227,11 @@ async def test_two_of_one_nickname_become_one(wire: Wire) -> None:
 
 
 async def test_a_front_sees_that_its_count_is_lost(wire: Wire) -> None:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.end(Count(3), type="count", id=new_id())
-    assert (await wire.front.renew_lease(CHANNEL, ALIVE)).connections == 3
+    assert (await wire.front.presence.renew_lease(CHANNEL, ALIVE)).connections == 3
     await delete(wire, wire.key("counts"))
-    assert (await wire.front.renew_lease(CHANNEL, ALIVE)).connections == 0
+    assert (await wire.front.presence.renew_lease(CHANNEL, ALIVE)).connections == 0
 
 
 @pytest.mark.parametrize("name", ["outbox", "outbox:sizes", "history", "counters", "ids", "senders"])
@@ -251,8 +253,8 @@ async def test_what_is_kept_stays_within_its_bounds_when_one_key_is_lost(start: 
 async def test_what_cannot_be_heard_any_more_is_not_waited_for(wire: Wire) -> None:
     # Given a job that was published, and an outbox that is gone before its front has read it
     job = await wire.end(Publish(b"{}"), type="text", id=new_id())
-    assert (await wire.front.job_status(CHANNEL, Lane.LIGHT, job, b"", 0)).offset == 1
+    assert (await wire.front.inbox.job_status(CHANNEL, Lane.LIGHT, job, b"", 0)).offset == 1
     await delete(wire, wire.keys.outbox)
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     # Then nothing is left to be heard first
-    assert await wire.front.job_status(CHANNEL, Lane.LIGHT, job, b"", 0) == JobStatus(JobState.PUBLISHED, 0)
+    assert await wire.front.inbox.job_status(CHANNEL, Lane.LIGHT, job, b"", 0) == JobStatus(JobState.PUBLISHED, 0)

@@ -10,10 +10,10 @@ from gischat.broker import scripts
 from gischat.broker.entries import Job, Outcome, Publication
 from gischat.protocol.messages import content_digest, new_id
 from gischat.protocol.parsing import MessageParser
-from tests.gischat.broker.test_scripts import ALIVE, CHANNEL, Start, Wire, encoded
+from tests.gischat.broker.wire import ALIVE, CHANNEL, Start, Wire, encoded
 from tests.support.settings import settings
+from worker.commit import ID_USED
 from worker.effects import BodyMissing, Like, Publish
-from worker.gateway import ID_USED
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
@@ -70,7 +70,7 @@ async def test_an_id_that_was_foretold_silences_nobody(wire: Wire) -> None:
         await say(wire, used, "mallory's", connection=2)
     # When the bot sends it
     held = await wire.hold(Job(wire.job().source, "text", id, body, "192.0.2.7", sender))
-    await wire.worker.commit(held, Publish(body))
+    await wire.worker.committer.commit(held, Publish(body))
     # Then it is published all the same
     told = (await wire.outbox())[-1]
     assert (told.outcome, content(told)[1]) == (Outcome.PUBLISHED, "the dam has broken")
@@ -94,7 +94,7 @@ async def test_a_sender_is_told_that_it_has_used_an_id_for_something_else(wire: 
 
 async def test_one_who_comes_back_under_her_nickname_is_the_same_sender(wire: Wire) -> None:
     # Given jane, who has used an id
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     id = new_id()
     await wire.register("jane", connection=1)
     await say(wire, id, "first", connection=1)
@@ -115,7 +115,7 @@ async def test_who_sends_over_http_is_known_by_more_than_a_connection(wire: Wire
         body = written(wire, "text", id=id, text=text)
         job = wire.job(body, id=id, connection=connection)
         held = await wire.hold(Job(job.source, "text", id, body, "192.0.2.7", sender))
-        await wire.worker.commit(held, Publish(body))
+        await wire.worker.committer.commit(held, Publish(body))
         return (await wire.outbox())[-1].outcome
 
     id = new_id()
@@ -146,7 +146,7 @@ async def test_the_echo_is_as_good_as_what_is_retained(start: Start, stored: int
 
 
 async def test_a_like_under_a_used_id_arrives(wire: Wire) -> None:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane")
     id = new_id()
     await say(wire, id, "first", connection=2)

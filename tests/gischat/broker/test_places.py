@@ -7,11 +7,9 @@ import pytest
 
 from gischat.protocol.messages import new_id
 from gischat.protocol.places import decode
-from tests.gischat.broker.test_scripts import CHANNEL, Start, Wire, encoded, start, wire
+from tests.gischat.broker.wire import CHANNEL, Start, Wire, encoded
 from tests.support.contract import sample
 from worker.effects import Publish
-
-__all__ = ["start", "wire"]  # fixtures
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
@@ -35,7 +33,7 @@ async def places(wire: Wire) -> list[str]:
     """Whose places there are, oldest first, as a front reads them."""
     return [
         msgspec.json.decode(feature)["id"]
-        for stored in await wire.front.places(CHANNEL)
+        for stored in await wire.front.history.places(CHANNEL)
         for _, feature in decode(stored).features
     ]
 
@@ -52,18 +50,18 @@ async def test_a_place_lives_as_long_as_its_message(start: Start) -> None:
     wire = start(max_stored_messages=3)
     first, second = await share(wire), await share(wire)
     assert await places(wire) == [first, second]
-    assert await wire.front.place(CHANNEL, first) == place_of(first)
+    assert await wire.front.history.place(CHANNEL, first) == place_of(first)
     for _ in range(2):
         await wire.end(Publish(encoded("text", id=new_id())))
         assert await is_sound(wire)
     assert await places(wire) == [second]
-    assert await wire.front.place(CHANNEL, first) is None
+    assert await wire.front.history.place(CHANNEL, first) is None
 
 
 async def test_what_has_no_place_is_stored_without_one(wire: Wire) -> None:
     id = await share(wire, place=False)
     assert await places(wire) == []
-    assert await wire.front.message(CHANNEL, id) is not None
+    assert await wire.front.history.message(CHANNEL, id) is not None
     assert await is_sound(wire)
 
 
@@ -80,10 +78,10 @@ async def test_places_count_towards_the_bytes_that_may_be_stored(start: Start) -
 
 async def test_a_message_that_is_deleted_takes_its_place_along(wire: Wire) -> None:
     first, second, third = [await share(wire) for _ in range(3)]
-    assert await wire.front.delete_messages(CHANNEL, [second]) == 1
+    assert await wire.front.moderation.delete_messages(CHANNEL, [second]) == 1
     assert await places(wire) == [first, third]
     assert await is_sound(wire)
-    assert await wire.front.delete_messages(CHANNEL, []) == 2
+    assert await wire.front.moderation.delete_messages(CHANNEL, []) == 2
     assert await places(wire) == []
     assert await is_sound(wire)
 
@@ -95,7 +93,7 @@ async def test_a_place_bears_the_id_under_which_its_message_is_published(wire: W
     mine, other = await places(wire)
     assert mine == id
     assert other != id
-    assert await wire.front.message(CHANNEL, other) is not None
+    assert await wire.front.history.message(CHANNEL, other) is not None
     assert set(await wire.hash("places")) == {id, other}
 
 
@@ -117,7 +115,7 @@ async def test_a_stored_message_is_found_by_its_id(start: Start) -> None:
     wire = start(max_stored_messages=50)
     ids = [await share(wire) for _ in range(40)]
     for id in (ids[0], ids[17], ids[-1]):
-        found = await wire.front.message(CHANNEL, id)
+        found = await wire.front.history.message(CHANNEL, id)
         assert found is not None
         assert msgspec.json.decode(found)["id"] == id
-    assert await wire.front.message(CHANNEL, new_id()) is None
+    assert await wire.front.history.message(CHANNEL, new_id()) is None

@@ -8,7 +8,7 @@ from tornado.ioloop import IOLoop
 
 from gischat.broker.entries import Outcome
 from gischat.protocol.messages import new_id
-from tests.gischat.broker.test_scripts import (
+from tests.gischat.broker.wire import (
     ALIVE,
     CHANNEL,
     DEAD,
@@ -31,7 +31,7 @@ def taken(io_loop: IOLoop, wire: Wire) -> Wire:
 
     async def wish() -> None:
         for name in ("front-1", "front-2"):
-            await wire.new_front(name).renew_lease(CHANNEL, ALIVE)
+            await wire.new_front(name).presence.renew_lease(CHANNEL, ALIVE)
         await wire.register("jane", connection=1)
         await wire.register("jane", connection=2)
         await wire.register("jane", connection=3, front="front-2")
@@ -85,7 +85,7 @@ async def test_who_asks_again_keeps_the_place(taken: Wire) -> None:
 
 
 async def test_the_newcomer_that_is_granted_has_the_id_that_its_sender_gave_it(wire: Wire) -> None:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane", connection=1)
     await wire.register("jane", connection=2, id=(id := new_id()))
     await wire.end(Leave(), connection=1)
@@ -121,8 +121,8 @@ async def test_a_wish_ends(taken: Wire, ended: Any) -> None:
 
 async def test_the_wishes_of_a_dead_front_end_with_it(taken: Wire) -> None:
     await taken.end(Leave(), connection=2)
-    await taken.new_front("front-2").renew_lease(CHANNEL, DEAD)
-    await taken.worker.reap(CHANNEL, "front-2")
+    await taken.new_front("front-2").presence.renew_lease(CHANNEL, DEAD)
+    await taken.worker.presence.reap(CHANNEL, "front-2")
     await taken.end(Leave(), connection=1)
     assert await grants(taken) == []
     for name in ("wishes", "wishers", "users", "nicknames"):
@@ -132,14 +132,14 @@ async def test_the_wishes_of_a_dead_front_end_with_it(taken: Wire) -> None:
 
 async def test_a_nickname_of_a_dead_front_goes_to_who_waits_for_it(taken: Wire) -> None:
     await taken.end(Leave(), connection=2)
-    await taken.new_front("front-1").renew_lease(CHANNEL, DEAD)
-    await taken.worker.reap(CHANNEL, "front-1")
+    await taken.new_front("front-1").presence.renew_lease(CHANNEL, DEAD)
+    await taken.worker.presence.reap(CHANNEL, "front-1")
     assert await grants(taken) == [("front-2/3", "jane")]
 
 
 async def test_nicknames_are_passed_on_as_long_as_somebody_waits(wire: Wire) -> None:
     # Given three who have a nickname, of whom each wants that of the one before
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     for connection, nickname in enumerate(("jane", "joan", "john"), 1):
         await wire.register(nickname, connection=connection)
     await wire.register("jane", connection=2)
@@ -160,7 +160,7 @@ async def test_nicknames_are_passed_on_as_long_as_somebody_waits(wire: Wire) -> 
 
 
 async def test_a_newcomer_under_an_id_that_was_published_before_registers_nobody_in_silence(wire: Wire) -> None:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     id = new_id()
     await wire.register("jane", id=id)
     await wire.end(Leave(), connection=1)
@@ -173,7 +173,7 @@ async def test_a_newcomer_under_an_id_that_was_published_before_registers_nobody
 
 
 async def test_a_newcomer_under_somebody_elses_id_registers(wire: Wire) -> None:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     id = new_id()
     await wire.register("jane", id=id)
     await wire.news()
@@ -185,7 +185,7 @@ async def test_a_newcomer_under_somebody_elses_id_registers(wire: Wire) -> None:
 async def test_the_nicknames_of_a_front_whose_process_is_gone_are_free_at_once(wire: Wire) -> None:
     # Given a front whose process is known to be gone, and that nobody has swept
     for name in ("front-1", "front-2"):
-        await wire.new_front(name).renew_lease(CHANNEL, ALIVE)
+        await wire.new_front(name).presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane")
     await wire.redis.call("ZADD", wire.keys.fronts, "XX", 0, "front-1", key=wire.keys.fronts)
     await wire.news()
@@ -207,7 +207,7 @@ async def test_who_waits_for_a_nickname_of_a_gone_front_is_not_overtaken(taken: 
 
 async def test_nobody_can_know_the_id_of_a_grant_before(wire: Wire) -> None:
     """What bears an id that was published before is not delivered: whoever could foretell it would register unseen."""
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     ids = set()
     for _ in range(3):
         await wire.register("jane", connection=1)
@@ -223,7 +223,7 @@ async def test_nobody_can_know_the_id_of_a_grant_before(wire: Wire) -> None:
 
 async def test_who_lost_a_nickname_with_redis_gets_it_back_when_it_is_free(wire: Wire) -> None:
     # Given one who takes a nickname before its former owner can tell it again
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane", connection=2)
     await wire.end(Restore("jane"), type="restore", id=new_id(), connection=1)
     assert shown((await wire.outbox())[-1:]) == [TAKEN]
@@ -238,7 +238,7 @@ async def test_who_lost_a_nickname_with_redis_gets_it_back_when_it_is_free(wire:
 
 
 async def test_a_nickname_in_another_case_is_taken_and_granted_as_its_next_holder_writes_it(wire: Wire) -> None:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("Jane", connection=1)
     await wire.register("JANE", connection=2)
     refused = (await wire.outbox())[-2:]
@@ -246,22 +246,22 @@ async def test_a_nickname_in_another_case_is_taken_and_granted_as_its_next_holde
         (Outcome.CONTROL, "challenge"),
         (Outcome.REFUSED, "uncompliant"),
     ]
-    assert await wire.front.nicknames(CHANNEL) == ["Jane"]
+    assert await wire.front.presence.nicknames(CHANNEL) == ["Jane"]
     # When its holder leaves
     await wire.news()
     await wire.end(Leave(), connection=1)
     # Then the list, and what is told, has it as each has written it
     assert shown([one for one in await wire.news() if one.body]) == [("exiter", "Jane"), ("newcomer", "JANE")]
-    assert await wire.front.nicknames(CHANNEL) == ["JANE"]
+    assert await wire.front.presence.nicknames(CHANNEL) == ["JANE"]
     await assert_presence_is_right(wire, {"jane": "front-1/2"})
 
 
 async def test_ones_own_nickname_in_another_case_is_silently_right_and_stays_as_it_is(wire: Wire) -> None:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("Jane", connection=1)
     await wire.register("jane", connection=1)
     assert [one.outcome for one in await wire.outbox()] == [Outcome.PUBLISHED, Outcome.DONE]
-    assert await wire.front.nicknames(CHANNEL) == ["Jane"]
+    assert await wire.front.presence.nicknames(CHANNEL) == ["Jane"]
     # And given up in a third case, the others are told of the one that they know
     id = new_id()
     await wire.end(Exit("JANE"), encoded("exiter", id=id, exiter="JANE"), type="exiter", id=id, connection=1)
@@ -270,23 +270,23 @@ async def test_ones_own_nickname_in_another_case_is_silently_right_and_stays_as_
 
 
 async def test_who_lost_a_nickname_to_another_case_of_it_waits_for_it(wire: Wire) -> None:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane", connection=2)
     await wire.end(Restore("Jane"), type="restore", id=new_id(), connection=1)
     await wire.end(Leave(), connection=2)
-    assert await wire.front.nicknames(CHANNEL) == ["Jane"]
+    assert await wire.front.presence.nicknames(CHANNEL) == ["Jane"]
 
 
 async def test_a_nickname_is_found_in_whatever_case(start: Start) -> None:
     wire = start(require_registration=True)
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("Jane", connection=1)
     # By whoever likes what its holder said, …
     like = encoded("like", liker_author="john", liked_author="jane")
     await wire.end(Like("jane"), like, type="like", id=new_id(), connection=2)
     assert (await wire.outbox())[-1].to == "front-1/1"
     # … by a moderator, …
-    assert await wire.front.disconnect(CHANNEL, "JANE", b"{}")
+    assert await wire.front.moderation.disconnect(CHANNEL, "JANE", b"{}")
     # … and by who would write in its name
     for connection, outcome in ((2, Outcome.REFUSED), (1, Outcome.PUBLISHED)):
         body = encoded("text", author="jANE", id=(id := new_id()))
@@ -295,7 +295,7 @@ async def test_a_nickname_is_found_in_whatever_case(start: Start) -> None:
 
 
 async def test_an_id_is_its_senders_who_comes_back_in_another_case(wire: Wire) -> None:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     id = new_id()
     for connection, nickname in ((1, "Jane"), (2, "jane")):
         await wire.register(nickname, connection=connection)

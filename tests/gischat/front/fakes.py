@@ -11,21 +11,27 @@ from websockets.frames import Frame
 from websockets.streams import StreamReader
 
 from gischat.broker.entries import Job, Outcome, Publication, Source
-from gischat.front.dispatch.gateway import Entry, JobStatus, Snapshot, Tail
+from gischat.broker.history import Snapshot
+from gischat.broker.inbox import EnqueueResult, EnqueueStatus, JobStatus
+from gischat.broker.outbox import Entry, Tail
 from gischat.protocol.messages import Lane, Message, new_id
 
 FRONT = "front-1"
 CHANNEL = "QGIS"
 
+ENQUEUED, FULL, STATE_LOST, DAMAGED = (
+    EnqueueResult(EnqueueStatus(status)) for status in ("enqueued", "full", "state_lost", "damaged")
+)
+
 
 @dataclass(slots=True)
 class Asked:
-    """A job that was enqueued: the test says by `taken` what became of it, 1 (taken) or 0 (full) or an error."""
+    """A job that was enqueued: the test says by `taken` what became of it."""
 
     channel: str
     lane: Lane
     job: Job
-    taken: "asyncio.Future[int]"
+    taken: "asyncio.Future[EnqueueResult]"
     preceding: str = ""
 
 
@@ -40,10 +46,12 @@ class Inquired:
 
 
 class FakeGateway:
-    """In place of a `Gateway`. Jobs are taken at once, or, while `answers` is False, when the test says so."""
+    """In place of a `Broker` and all of its parts. Jobs are enqueued at once, or, without `answers`, when the test says
+    so."""
 
     def __init__(self, *, answers: bool = True) -> None:
         self.front = FRONT
+        self.inbox = self.outbox = self.history = self.presence = self.moderation = self
         self.answers = answers
         self.enqueued: list[Asked] = []
         self.newest: Entry | None = None  # publication
@@ -57,10 +65,10 @@ class FakeGateway:
 
     def enqueue(
         self, channel: str, lane: Lane, job: Job, heard: int, preceding: str = "", *, again: bool = False
-    ) -> "asyncio.Future[int]":
-        taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    ) -> "asyncio.Future[EnqueueResult]":
+        taken: asyncio.Future[EnqueueResult] = asyncio.get_running_loop().create_future()
         if self.answers:
-            taken.set_result(1)
+            taken.set_result(ENQUEUED)
         self.enqueued.append(Asked(channel, lane, job, taken, preceding))
         return taken
 

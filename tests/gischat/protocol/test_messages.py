@@ -14,7 +14,7 @@ import pytest
 from gischat.errors import Uncompliant
 from gischat.protocol import messages
 from gischat.protocol import wording as words_
-from gischat.protocol.messages import HEAVY_TYPES, Lane, Message, nickname_of
+from gischat.protocol.messages import Lane, Message, nickname_of
 from gischat.protocol.parsing import MessageParser
 from gischat.protocol.schemas import LAST_SECOND
 from gischat.protocol.wording import excerpt, quoting
@@ -127,11 +127,7 @@ def test_a_message_names_its_type_and_id_beside_its_body(type_: str) -> None:
     message = read(sample(type_))
     completed = strictly_parsed(message.body)
     assert (message.type, message.id) == (type_, completed["id"])
-    assert message.lane is (Lane.HEAVY if type_ in HEAVY_TYPES else Lane.LIGHT)
-
-
-def test_the_slow_types_have_a_lane_of_their_own() -> None:
-    assert set(HEAVY_TYPES) == {"image", "geojson"}
+    assert message.lane is (Lane.HEAVY if type_ in ("image", "geojson") else Lane.LIGHT)
 
 
 # Ids and timestamps: the client's own, or ours

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from gischat.broker.moderation import Ban
 from gischat.errors import Unavailable
-from gischat.front.auth.bans import Ban, Bans, ban_subject, network_of
+from gischat.front.auth.bans import Bans, ban_subject, network_of
 from gischat.protocol.messages import Message
 from gischat.protocol.parsing import MessageParser
 from tests.support.contract import sample

@@ -14,13 +14,14 @@ import msgspec
 import pytest
 
 from gischat.broker.entries import LEAVE, STATE_LOST, Outcome, Publication, Source
+from gischat.broker.history import Snapshot
+from gischat.broker.outbox import Entry
 from gischat.broker.resp_errors import ResponseError
 from gischat.errors import Unavailable
 from gischat.front.channel.recent_messages import ENTRY_BYTES, RecentMessages
 from gischat.front.channel.room import Room
 from gischat.front.close_status import HISTORY_TIMEOUT
 from gischat.front.dispatch.dispatcher import Dispatcher
-from gischat.front.dispatch.gateway import Entry, Snapshot
 from gischat.front.dispatch.state_reports import Incident, Report
 from gischat.front.limits.memory_budget import MemoryBudget
 from gischat.front.limits.rejection_log import RejectionLog

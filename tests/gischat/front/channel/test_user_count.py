@@ -6,11 +6,12 @@ import msgspec
 import pytest
 
 from gischat.broker.entries import COUNT, Outcome
+from gischat.broker.inbox import EnqueueResult
 from gischat.errors import Unavailable
 from gischat.front.channel.user_count import UserCount
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.protocol.messages import Lane, uncompliant
-from tests.gischat.front.fakes import CHANNEL, FRONT, FakeGateway, publication
+from tests.gischat.front.fakes import CHANNEL, ENQUEUED, FRONT, FULL, FakeGateway, publication
 from tests.support.settings import settings
 from tests.support.virtual_time import pass_time, settle, virtual_time
 
@@ -108,14 +109,14 @@ async def test_a_count_can_be_told_again_though_nothing_has_changed() -> None:
 
 
 @virtual_time
-@pytest.mark.parametrize("answer", [0, Unavailable("Redis is away")])
-async def test_a_count_that_was_not_taken_is_told_again_as_it_is_by_then(answer: int | Exception) -> None:
+@pytest.mark.parametrize("answer", [FULL, Unavailable("Redis is away")])
+async def test_a_count_that_was_not_taken_is_told_again_as_it_is_by_then(answer: EnqueueResult | Exception) -> None:
     # Given a count that cannot be enqueued, again and again
     scene = Scene(answers=False)
     scene.user_count.add(+1)
     for _ in range(3):
         taken = scene.gateway.enqueued[-1].taken
-        if isinstance(answer, int):
+        if isinstance(answer, EnqueueResult):
             taken.set_result(answer)
         else:
             taken.set_exception(answer)
@@ -125,7 +126,7 @@ async def test_a_count_that_was_not_taken_is_told_again_as_it_is_by_then(answer:
         await pass_time(A_WHILE)
     # When it can be, then the number is the newest
     assert scene.told()[-1] == 4
-    scene.gateway.enqueued[-1].taken.set_result(1)
+    scene.gateway.enqueued[-1].taken.set_result(ENQUEUED)
     scene.end()
     assert scene.user_count.published_version == scene.user_count.version
     # And all is said

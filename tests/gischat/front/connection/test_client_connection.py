@@ -16,14 +16,13 @@ from tornado.iostream import IOStream, StreamBufferFullError
 from gischat.broker.entries import LEAVE, RESTORE, Outcome
 from gischat.errors import RefusalReason
 from gischat.front.close_status import MEMORY_FULL, RATE_LIMIT_ABUSE, SHUTTING_DOWN, SLOW_CLIENT, SLOW_UPLOAD
-from gischat.front.dispatch.gateway import FULL, TAKEN
 from gischat.front.limits import rate_limit
 from gischat.front.limits.rate_limit import LIMIT_EXCEEDED_REPEATEDLY, REFUSALS_PER_MINUTE
 from gischat.front.transport.frames import PING, text_frame
 from gischat.observability.metrics import CloseReason, Delay
 from gischat.protocol.messages import new_id, uncompliant
 from gischat.protocol.parsing import MessageParser
-from tests.gischat.front.fakes import CHANNEL, frames_in
+from tests.gischat.front.fakes import CHANNEL, ENQUEUED, FULL, frames_in
 from tests.gischat.front.scene import MAX_UNREAD, Client, Scene, Start, close_frame
 from tests.support.contract import CANARY, check, sample
 from tests.support.waiting import DEADLINE, until
@@ -581,7 +580,7 @@ async def test_a_nickname_that_could_not_be_asked_for_is_asked_for_until_it_is_k
     # And it is asked for again, however often that takes
     for number in (2, 3, 4):
         await until(lambda: len(newcomers(scene)) == number)  # noqa: B023 - it is awaited here
-        scene.gateway.enqueued[-1].taken.set_result(FULL if number < 4 else TAKEN)
+        scene.gateway.enqueued[-1].taken.set_result(FULL if number < 4 else ENQUEUED)
     await asyncio.sleep(0)
     scene.end()
     assert (scene.connection.nickname, scene.connection.requested_nickname) == ("jane", None)
@@ -688,7 +687,7 @@ async def test_giving_up_a_nickname_is_tried_until_it_is_done(start: Start) -> N
     scene.end()
     scene.gateway.answers = False
     scene.connection.on_socket_closed()
-    for answer in (FULL, FULL, FULL, TAKEN):
+    for answer in (FULL, FULL, FULL, ENQUEUED):
         await until(lambda: not scene.gateway.enqueued[-1].taken.done())
         scene.gateway.enqueued[-1].taken.set_result(answer)
     scene.end()

@@ -9,15 +9,26 @@ import msgspec
 import pytest
 
 from gischat.broker.entries import COUNT, HEARTBEAT, RESTORE, Job, Outcome, Source
+from gischat.broker.inbox import EnqueueResult, JobState, JobStatus
 from gischat.broker.resp_errors import ResponseError
 from gischat.errors import RefusalReason, Unavailable
 from gischat.front.dispatch.dispatcher import Dispatcher
-from gischat.front.dispatch.gateway import DAMAGED, FORGOTTEN, FULL, JobState, JobStatus
 from gischat.front.dispatch.job_queue import MESSAGE_LOST, TOO_MANY_PENDING, JobQueue
 from gischat.front.dispatch.job_result import INBOX_FULL, JobResult
 from gischat.front.dispatch.state_reports import Incident, Report
 from gischat.protocol.messages import Lane, Message, uncompliant
-from tests.gischat.front.fakes import CHANNEL, FRONT, FakeGateway, Inquired, message, publication
+from tests.gischat.front.fakes import (
+    CHANNEL,
+    DAMAGED,
+    ENQUEUED,
+    FRONT,
+    FULL,
+    STATE_LOST,
+    FakeGateway,
+    Inquired,
+    message,
+    publication,
+)
 from tests.support.contract import check
 from tests.support.settings import settings
 from tests.support.virtual_time import pass_time, settle, virtual_time
@@ -283,7 +294,7 @@ async def test_a_full_inbox_is_told_to_the_sender_and_the_next_has_its_turn() ->
     job_queue = scene.open()
     first, second = message("1"), message("2")
     scene.submit(job_queue, first, second)
-    scene.gateway.enqueued[0].taken.set_result(0)
+    scene.gateway.enqueued[0].taken.set_result(FULL)
     await settle()
     assert scene.ended() == [first]
     assert scene.refusals() == [f"{INBOX_FULL} Your text: '1'"]
@@ -368,8 +379,8 @@ async def test_an_end_of_what_is_not_on_its_way_ends_nothing() -> None:
 
 
 @virtual_time
-@pytest.mark.parametrize("answer", [1, 0, Unavailable("too late"), ZeroDivisionError("too late")])
-async def test_an_end_may_come_before_redis_says_that_it_took_the_job(answer: int | Exception) -> None:
+@pytest.mark.parametrize("answer", [ENQUEUED, FULL, Unavailable("too late"), ZeroDivisionError("too late")])
+async def test_an_end_may_come_before_redis_says_that_it_took_the_job(answer: EnqueueResult | Exception) -> None:
     # Given a job whose end is heard first
     scene = Scene(answers=False)
     job_queue = scene.open()
@@ -378,7 +389,7 @@ async def test_an_end_may_come_before_redis_says_that_it_took_the_job(answer: in
     scene.end(scene.gateway.jobs[0])
     # When the answer comes after all, whatever it is
     taken = scene.gateway.enqueued[0].taken
-    if isinstance(answer, int):
+    if isinstance(answer, EnqueueResult):
         taken.set_result(answer)
     else:
         taken.set_exception(answer)
@@ -492,7 +503,7 @@ async def test_what_is_gone_is_enqueued_again_when_its_end_cannot_be_on_its_way(
 @pytest.mark.parametrize("answer", [FULL, DAMAGED, ResponseError("WRONGTYPE")])
 @virtual_time
 async def test_a_sender_is_told_of_what_is_lost_for_good_within_a_bound_and_as_soon_as_that_is_certain(
-    answer: int | Exception,
+    answer: EnqueueResult | Exception,
 ) -> None:
     scene = Watched()
     follower = message("behind it")
@@ -534,7 +545,7 @@ async def test_a_question_without_an_answer_is_asked_again() -> None:
     assert (len(scene.gateway.jobs), scene.told) == (1, [])
 
 
-def _answer(taken: "asyncio.Future[int]", answer: int | Exception) -> None:
+def _answer(taken: "asyncio.Future[EnqueueResult]", answer: EnqueueResult | Exception) -> None:
     if isinstance(answer, Exception):
         taken.set_exception(answer)
     else:
@@ -582,8 +593,10 @@ async def test_what_redis_has_not_taken_yet_is_not_enqueued_again() -> None:
 
 
 @virtual_time
-@pytest.mark.parametrize("answer", [0, Unavailable("Redis is away")])
-async def test_what_is_enqueued_again_is_not_refused_but_tried_until_its_end_is_known(answer: int | Exception) -> None:
+@pytest.mark.parametrize("answer", [FULL, Unavailable("Redis is away")])
+async def test_what_is_enqueued_again_is_not_refused_but_tried_until_its_end_is_known(
+    answer: EnqueueResult | Exception,
+) -> None:
     # Given a job that Redis took, and then nobody knows
     scene = Scene()
     job_queue = scene.open()
@@ -595,7 +608,7 @@ async def test_what_is_enqueued_again_is_not_refused_but_tried_until_its_end_is_
     for tries in (2, 3, 4):
         assert len(scene.jobs()) == tries
         taken = scene.gateway.enqueued[-1].taken
-        if isinstance(answer, int):
+        if isinstance(answer, EnqueueResult):
             taken.set_result(answer)
         else:
             taken.set_exception(answer)
@@ -657,7 +670,7 @@ async def test_a_redis_that_has_forgotten_this_front_is_told_so_and_asked_again(
     # Given a job that Redis does not take, for it has lost what this front said before
     scene = Scene(answers=False)
     scene.submit(scene.open(), message())
-    scene.gateway.enqueued[0].taken.set_result(FORGOTTEN)
+    scene.gateway.enqueued[0].taken.set_result(STATE_LOST)
     await settle()
     # Then the front hears of it, and the sender hears nothing but the end
     assert await scene.dispatcher.reports.next() == Report(Incident.STATE_LOST, CHANNEL)
@@ -755,7 +768,9 @@ async def test_what_is_said_once_more_names_nothing_that_is_lost() -> None:
 
 @virtual_time
 @pytest.mark.parametrize("answer", [FULL, Unavailable("Redis is away.")], ids=["full", "away"])
-async def test_what_is_said_once_more_is_not_refused_but_tried_until_its_end_is_known(answer: int | Exception) -> None:
+async def test_what_is_said_once_more_is_not_refused_but_tried_until_its_end_is_known(
+    answer: EnqueueResult | Exception,
+) -> None:
     # Given two messages that are said again, the first for it has ended, the second for it was on its way
     scene = Scene()
     scene.submit(scene.open(), *(message(str(number)) for number in range(2)))
@@ -765,7 +780,10 @@ async def test_what_is_said_once_more_is_not_refused_but_tried_until_its_end_is_
     # When Redis takes each of them when it is asked once more
     for _ in range(2):
         asked = scene.gateway.enqueued[-1]
-        asked.taken.set_result(answer) if isinstance(answer, int) else asked.taken.set_exception(answer)
+        if isinstance(answer, EnqueueResult):
+            asked.taken.set_result(answer)
+        else:
+            asked.taken.set_exception(answer)
         await pass_time(1)
         assert scene.gateway.jobs[-1] == asked.job
         scene.end(scene.gateway.jobs[-1])

@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
+from gischat.broker.broker import Broker
 from gischat.broker.client import TOO_BUSY
 from gischat.broker.discovery import connect
 from gischat.broker.entries import Outcome, Source
+from gischat.broker.namespace import Namespace
 from gischat.broker.scripts import CHUNK_BYTES
 from gischat.errors import RefusalReason
 from gischat.front.dispatch.dispatcher import Dispatcher
-from gischat.front.dispatch.gateway import Gateway
 from gischat.front.dispatch.job_result import JobResult
 from gischat.protocol.messages import Message
 from gischat.timings import Timings
@@ -42,7 +43,7 @@ ELSEWHERE = [
     b"-LOADING Redis is loading the dataset in memory\r\n",
     b"-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n",
 ]
-NOT_TAKEN = [b":0\r\n", b":-2\r\n", b":-4\r\n"]  # full, frozen, too much of its address
+NOT_TAKEN = [b"+full\r\n", b"+frozen\r\n", b"+address_queue_full\r\n"]
 
 
 # All is tried again much sooner than in life.
@@ -65,9 +66,8 @@ class Scene:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         async with self.server.serving() as url, connect(url, name="test-front", timings=IMPATIENT) as redis:
-            self._dispatcher = Dispatcher(
-                Gateway(settings(), "front-1", redis, redis, redis, IMPATIENT), settings(), IMPATIENT
-            )
+            broker = Broker.of(Namespace(settings(), IMPATIENT), "front-1", redis)
+            self._dispatcher = Dispatcher(broker, settings(), IMPATIENT)
             yield
 
     def submit(self, *messages: Message) -> None:
@@ -94,7 +94,7 @@ async def until(holds: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("said", [*STATES, *ELSEWHERE, *NOT_TAKEN])
 async def test_who_may_be_published_is_not_refused(said: bytes, size: int) -> None:
     # Given a job that Redis takes, and whose answer is lost; the next answers say no
-    scene = Scene([CLOSE, said, said, b":1\r\n"])
+    scene = Scene([CLOSE, said, said, b"+enqueued\r\n"])
     async with scene.running():
         scene.submit(message(type="image" if size else "text", size=size))
         # When it is known at last

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from gischat.broker.entries import Outcome, Publication
+from gischat.broker.moderation import Ban, Freeze, ModerationState
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable
-from gischat.front.auth.bans import Ban, Freeze, ModerationState
 from gischat.front.channel.room import Room
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.moderation.service import ModerationService
@@ -23,7 +23,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.usefixtures("io_loop")
 
 
-class Gateway(FakeGateway):
+class ModerationGateway(FakeGateway):
     """Redis, which answers with what restricts the channel, or with a fault, when the test lets it."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Member(FakeMember):
 
 class Scene:
     def __init__(self) -> None:
-        self.gateway: Any = Gateway()
+        self.gateway: Any = ModerationGateway()
         self.dispatcher = Dispatcher(self.gateway, settings())
         self.room = Room(CHANNEL, self.gateway, self.dispatcher)
         moderated = settings(channels=(CHANNEL,), admin_token="0123456789abcdef")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gischat.front.dispatch.gateway import Renewal
+from gischat.broker.presence import Renewal
 from gischat.front.subscription.lease import LeaseKeeper
 from gischat.timings import Timings
 from tests.gischat.front.fakes import CHANNEL
@@ -23,7 +23,8 @@ class Scene:
         room = SimpleNamespace(channel=CHANNEL, offset=5, connections={}, user_count=user_count)
         reports = SimpleNamespace(state_lost=lambda channel: self.said.append("loss"))
         subscriber = SimpleNamespace(check_lag=lambda heard, published: set())
-        parts: list[Any] = [self, {CHANNEL: room}, SimpleNamespace(reports=reports), subscriber]
+        broker = SimpleNamespace(inbox=self, presence=self)
+        parts: list[Any] = [broker, {CHANNEL: room}, SimpleNamespace(reports=reports), subscriber]
         self.leases = LeaseKeeper(*parts)
 
     async def find_damage(self, channel: str) -> list[str]:

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from gischat.broker.entries import COUNT, RESTORE, Job
+from gischat.broker.moderation import Freeze, ModerationState
+from gischat.broker.outbox import Entry
+from gischat.broker.presence import Renewal
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable
-from gischat.front.auth.bans import Freeze, ModerationState
 from gischat.front.channel.room import Room
 from gischat.front.dispatch.dispatcher import Dispatcher
-from gischat.front.dispatch.gateway import FORGOTTEN, Entry, Renewal
 from gischat.front.dispatch.job_queue import JobQueue
 from gischat.front.moderation.service import ModerationService
 from gischat.front.subscription import recovery
@@ -23,6 +24,7 @@ from gischat.front.subscription.lease import LeaseKeeper
 from gischat.front.subscription.recovery import GAP, STATE_LOST, Parts, Recovery, Step
 from gischat.front.subscription.subscriber import Subscriber
 from gischat.protocol.messages import Lane, Message, new_id
+from tests.gischat.front import fakes
 from tests.gischat.front.fakes import CHANNEL, FakeGateway, FakeMember, FakeOutbox, message, publication, said
 from tests.support.settings import settings
 from tests.support.virtual_time import pass_time, settle, virtual_time
@@ -59,7 +61,7 @@ class Redis(FakeGateway):
             return taken
         self.refused += 1
         answer = asyncio.get_running_loop().create_future()
-        answer.set_result(FORGOTTEN)
+        answer.set_result(fakes.STATE_LOST)
         return answer
 
     async def renew_lease(self, channel: str, lease: float, *, is_forgotten: bool = False) -> Renewal:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from gischat.front.dispatch.gateway import Entry
+from gischat.broker.outbox import Entry
 from gischat.front.subscription.subscriber import STREAM_START, Subscriber, SubscriberStalled
 from gischat.timings import Timings
 from tests.gischat.front.fakes import CHANNEL, FakeGateway, publication, said

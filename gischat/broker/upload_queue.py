@@ -22,7 +22,7 @@ TOO_MANY_OF_ADDRESS = (
     "please send it again later."
 )
 
-Upload = Callable[[], Awaitable[int | bytes]]  # a body; returns what Redis answers
+Upload = Callable[[], Awaitable[Any]]  # a body; returns what comes of it
 
 
 class _QueuedUpload(NamedTuple):
@@ -50,7 +50,7 @@ class UploadQueue:
         self._finish: dict[str, int] = {}  # where the last body of an address will end
         self._failed_at = 0.0  # when one could not be brought
 
-    def submit(self, address: str, size: int, bring: Upload) -> "asyncio.Future[int | bytes]":
+    def submit(self, address: str, size: int, bring: Upload) -> "asyncio.Future[Any]":
         """Calls `bring` when it is its turn, for a body of so many bytes; the future has what it returns.
 
         It fails with `Unavailable` when the line is too long, or Redis was found to be out of reach meanwhile.
@@ -60,7 +60,7 @@ class UploadQueue:
         task.add_done_callback(self._pending.discard)
         return task
 
-    def submit_small(self, bring: Upload) -> "asyncio.Future[int | bytes]":
+    def submit_small(self, bring: Upload) -> "asyncio.Future[Any]":
         """Calls `bring` at once, for a body that is too small to stand in line."""
         task = asyncio.ensure_future(bring())
         self._small_uploads.add(task)
@@ -75,7 +75,7 @@ class UploadQueue:
         if waiting:
             await asyncio.wait(waiting)
 
-    async def _wait_and_upload(self, address: str, size: int, bring: Upload) -> int | bytes:
+    async def _wait_and_upload(self, address: str, size: int, bring: Upload) -> Any:
         self._check_capacity(address, size)
         self._count(address, size)
         try:
@@ -97,7 +97,7 @@ class UploadQueue:
         if not self._bytes[address]:
             del self._bytes[address]
 
-    async def _upload_in_turn(self, address: str, size: int, bring: Upload) -> int | bytes:
+    async def _upload_in_turn(self, address: str, size: int, bring: Upload) -> Any:
         now = asyncio.get_running_loop().time
         began = now()
         async with self._take_turn(address, size):

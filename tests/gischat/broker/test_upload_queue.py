@@ -6,8 +6,8 @@ from collections.abc import Awaitable
 import pytest
 from tornado.ioloop import IOLoop
 
+from gischat.broker.upload_queue import TOO_MANY_OF_ADDRESS, UploadQueue
 from gischat.errors import RefusalReason, Unavailable
-from gischat.front.dispatch.upload_queue import TOO_MANY_OF_ADDRESS, UploadQueue
 
 MEGABYTE = 10**6
 MALLORY, JANE, JOHN = "192.0.2.1", "192.0.2.2", "192.0.2.3"

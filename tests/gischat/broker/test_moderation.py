@@ -8,11 +8,11 @@ import pytest
 
 from gischat.broker import scripts
 from gischat.broker.entries import PASSES_FREEZE, Outcome
-from gischat.front.auth.bans import Ban, Freeze, ModerationState
-from gischat.front.dispatch.gateway import FORGOTTEN, FROZEN, TAKEN
+from gischat.broker.inbox import EnqueueStatus
+from gischat.broker.moderation import Ban, Freeze, ModerationResult, ModerationState
 from gischat.protocol.messages import Lane, new_id
 from gischat.timings import Timings
-from tests.gischat.broker.test_scripts import ALIVE, CHANNEL, Start, Wire, assert_meters_are_right, encoded, took
+from tests.gischat.broker.wire import ALIVE, CHANNEL, Start, Wire, assert_meters_are_right, encoded
 from worker.effects import Publish
 
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -38,7 +38,7 @@ async def history(wire: Wire) -> list[str]:
 
 
 async def since(wire: Wire, id: str) -> list[str]:
-    publications = [entry.publication for entry in await wire.front.retained(CHANNEL, 10**9, 2**20)]
+    publications = [entry.publication for entry in await wire.front.history.retained(CHANNEL, 10**9, 2**20)]
     ids = [one.id.decode() for one in publications]
     return [one.id.decode() for one in publications[ids.index(id) + 1 :] if one.is_broadcast and one.body]
 
@@ -56,19 +56,19 @@ async def orders(wire: Wire) -> list[tuple[str, Any]]:
 async def test_a_withdrawn_message_leaves_the_history_and_every_front_hears_of_it(wire: Wire) -> None:
     ids = await say(wire, 5)
     await orders(wire)
-    assert await wire.front.delete_messages(CHANNEL, [ids[2]]) == 1
+    assert await wire.front.moderation.delete_messages(CHANNEL, [ids[2]]) == 1
     assert await history(wire) == [*ids[:2], *ids[3:]]
     assert await since(wire, ids[0]) == [ids[1], *ids[3:]]
     assert await orders(wire) == [("deleted", {"all": False, "ids": [ids[2]]})]
     # And is not there a second time
-    assert await wire.front.delete_messages(CHANNEL, [ids[2]]) == 0
+    assert await wire.front.moderation.delete_messages(CHANNEL, [ids[2]]) == 0
     assert await orders(wire) == []
 
 
 async def test_no_number_is_missing_in_the_outbox(wire: Wire) -> None:
     ids = await say(wire, 5)
-    await wire.front.delete_messages(CHANNEL, [ids[1]])
-    await wire.front.delete_messages(CHANNEL, [])
+    await wire.front.moderation.delete_messages(CHANNEL, [ids[1]])
+    await wire.front.moderation.delete_messages(CHANNEL, [])
     numbers = [one.offset for one in await wire.outbox()]
     assert numbers == list(range(1, len(numbers) + 1))
     await assert_meters_are_right(wire)
@@ -77,30 +77,30 @@ async def test_no_number_is_missing_in_the_outbox(wire: Wire) -> None:
 async def test_what_the_history_does_not_hold_any_more_is_withdrawn_from_who_comes_back(start: Start) -> None:
     wire = start(max_stored_messages=1)
     ids = await say(wire, 4)
-    assert await wire.front.delete_messages(CHANNEL, [ids[1]]) == 1
+    assert await wire.front.moderation.delete_messages(CHANNEL, [ids[1]]) == 1
     assert await since(wire, ids[0]) == ids[2:]
 
 
 async def test_all_is_withdrawn_that_was_said_before(wire: Wire) -> None:
     before = await say(wire, 7)
     await orders(wire)
-    assert await wire.front.delete_messages(CHANNEL, []) == 5
+    assert await wire.front.moderation.delete_messages(CHANNEL, []) == 5
     assert await orders(wire) == [("deleted", {"all": True, "ids": before[2:]})]
     after = await say(wire, 2)
     assert await history(wire) == after
     assert await since(wire, before[0]) == after
     # An empty channel has nothing to withdraw
-    await wire.front.delete_messages(CHANNEL, [])
+    await wire.front.moderation.delete_messages(CHANNEL, [])
     await orders(wire)
-    assert await wire.front.delete_messages(CHANNEL, []) == 0
+    assert await wire.front.moderation.delete_messages(CHANNEL, []) == 0
     assert await orders(wire) == [("deleted", {"all": True, "ids": []})]
 
 
 async def test_the_bytes_of_the_history_are_counted_along(wire: Wire) -> None:
     ids = await say(wire, 4)
-    await wire.front.delete_messages(CHANNEL, ids[:2])
+    await wire.front.moderation.delete_messages(CHANNEL, ids[:2])
     assert await wire.meter("history_bytes") == sum(map(len, await wire.history())) > 0
-    await wire.front.delete_messages(CHANNEL, [])
+    await wire.front.moderation.delete_messages(CHANNEL, [])
     assert await wire.meter("history_bytes") == 0
 
 
@@ -108,7 +108,7 @@ async def test_the_ids_that_were_withdrawn_are_bounded(start: Start, monkeypatch
     monkeypatch.setattr(scripts, "IDS_NUMBER", 3)
     wire = start()
     for id in await say(wire, 5):
-        await wire.front.delete_messages(CHANNEL, [id])
+        await wire.front.moderation.delete_messages(CHANNEL, [id])
     key = next(key for key in wire.keys.for_moderation() if key.endswith(":deleted"))
     assert await wire.redis.call("ZCARD", key, key=key) == 3
     assert 0 < await wire.redis.call("PTTL", key, key=key) <= Timings().ids * 1000
@@ -117,11 +117,11 @@ async def test_the_ids_that_were_withdrawn_are_bounded(start: Start, monkeypatch
 async def test_what_a_front_says_again_is_withdrawn_if_it_is_back(wire: Wire) -> None:
     """Redis has lost that it was withdrawn."""
     ids = await say(wire, 3)
-    assert await wire.front.delete_messages(CHANNEL, [ids[0], new_id()], again=True) == 1
+    assert await wire.front.moderation.delete_messages(CHANNEL, [ids[0], new_id()], again=True) == 1
     assert await history(wire) == ids[1:]
     await orders(wire)
     # What is not back is no news
-    assert await wire.front.delete_messages(CHANNEL, [ids[0], new_id()], again=True) == 0
+    assert await wire.front.moderation.delete_messages(CHANNEL, [ids[0], new_id()], again=True) == 0
     assert await orders(wire) == []
 
 
@@ -129,36 +129,36 @@ async def test_what_a_front_says_again_is_withdrawn_if_it_is_back(wire: Wire) ->
 
 
 async def test_what_restricts_a_channel_is_told_as_it_was_set(wire: Wire) -> None:
-    assert await wire.front.moderation_state(CHANNEL) == ModerationState()
+    assert await wire.front.moderation.moderation_state(CHANNEL) == ModerationState()
     bans = [ban("jane"), ban("203.0.113.0/24")]
     for number, one in enumerate(bans):
-        assert await wire.front.ban(CHANNEL, number, one) == 1
-    assert await wire.front.freeze(CHANNEL, 2, FREEZE) == 1
-    told = await wire.front.moderation_state(CHANNEL)
+        assert await wire.front.moderation.ban(CHANNEL, number, one) is ModerationResult.CHANGED
+    assert await wire.front.moderation.freeze(CHANNEL, 2, FREEZE) is ModerationResult.CHANGED
+    told = await wire.front.moderation.moderation_state(CHANNEL)
     assert (told.version, told.freeze) == (3, FREEZE)
     assert set(told.bans) == set(bans)
     # And each change was told to the fronts
     assert await orders(wire) == [("moderation", number) for number in (1, 2, 3)]
-    assert await wire.front.unban(CHANNEL, 3, bans[0].id) == 1
-    assert await wire.front.freeze(CHANNEL, 4, None) == 1
-    assert await wire.front.moderation_state(CHANNEL) == ModerationState(5, None, (bans[1],))
+    assert await wire.front.moderation.unban(CHANNEL, 3, bans[0].id) is ModerationResult.CHANGED
+    assert await wire.front.moderation.freeze(CHANNEL, 4, None) is ModerationResult.CHANGED
+    assert await wire.front.moderation.moderation_state(CHANNEL) == ModerationState(5, None, (bans[1],))
 
 
 async def test_what_changes_nothing_is_no_news(wire: Wire) -> None:
-    assert await wire.front.unban(CHANNEL, 0, "nobody") == 0
-    assert await wire.front.freeze(CHANNEL, 0, None) == 0
-    await wire.front.freeze(CHANNEL, 0, FREEZE)
+    assert await wire.front.moderation.unban(CHANNEL, 0, "nobody") is ModerationResult.UNCHANGED
+    assert await wire.front.moderation.freeze(CHANNEL, 0, None) is ModerationResult.UNCHANGED
+    await wire.front.moderation.freeze(CHANNEL, 0, FREEZE)
     await orders(wire)
-    assert await wire.front.freeze(CHANNEL, 1, Freeze(1, "otto")) == 0
+    assert await wire.front.moderation.freeze(CHANNEL, 1, Freeze(1, "otto")) is ModerationResult.UNCHANGED
     assert await orders(wire) == []
-    assert (await wire.front.moderation_state(CHANNEL)).freeze == FREEZE
+    assert (await wire.front.moderation.moderation_state(CHANNEL)).freeze == FREEZE
 
 
 async def test_a_ban_stands_in_place_of_an_earlier_one(wire: Wire) -> None:
-    await wire.front.ban(CHANNEL, 0, ban("Jane", seconds=600))
+    await wire.front.moderation.ban(CHANNEL, 0, ban("Jane", seconds=600))
     later = ban("jane", seconds=10)
-    await wire.front.ban(CHANNEL, 1, later)
-    assert (await wire.front.moderation_state(CHANNEL)).bans == (later,)
+    await wire.front.moderation.ban(CHANNEL, 1, later)
+    assert (await wire.front.moderation.moderation_state(CHANNEL)).bans == (later,)
 
 
 async def test_bans_are_bounded_and_those_that_are_over_do_not_count(
@@ -167,105 +167,109 @@ async def test_bans_are_bounded_and_those_that_are_over_do_not_count(
 ) -> None:
     monkeypatch.setattr(scripts, "BANS_NUMBER", 2)
     wire = start()
-    assert await wire.front.ban(CHANNEL, 0, ban("over", seconds=-1)) == 1
-    assert [await wire.front.ban(CHANNEL, 0, ban(name)) for name in ("jane", "john", "joan")] == [1, 1, 0]
+    assert await wire.front.moderation.ban(CHANNEL, 0, ban("over", seconds=-1)) is ModerationResult.CHANGED
+    assert [await wire.front.moderation.ban(CHANNEL, 0, ban(name)) for name in ("jane", "john", "joan")] == [
+        ModerationResult.CHANGED,
+        ModerationResult.CHANGED,
+        ModerationResult.UNCHANGED,
+    ]
     # One that is there can be changed
-    assert await wire.front.ban(CHANNEL, 0, ban("john", seconds=5)) == 1
-    assert {one.subject for one in (await wire.front.moderation_state(CHANNEL)).bans} == {"jane", "john"}
+    assert await wire.front.moderation.ban(CHANNEL, 0, ban("john", seconds=5)) is ModerationResult.CHANGED
+    assert {one.subject for one in (await wire.front.moderation.moderation_state(CHANNEL)).bans} == {"jane", "john"}
 
 
 async def test_bans_that_are_over_leave_nothing_in_redis(wire: Wire) -> None:
-    await wire.front.ban(CHANNEL, 0, ban("jane", seconds=100))
-    await wire.front.ban(CHANNEL, 0, ban("john", seconds=10))
+    await wire.front.moderation.ban(CHANNEL, 0, ban("jane", seconds=100))
+    await wire.front.moderation.ban(CHANNEL, 0, ban("john", seconds=10))
     key = next(key for key in wire.keys.for_moderation() if key.endswith(":bans"))
     assert 90_000 < await wire.redis.call("PTTL", key, key=key) <= 100_000
-    await wire.front.ban(CHANNEL, 0, ban("joan", seconds=-5))
-    assert "joan" not in {one.subject for one in (await wire.front.moderation_state(CHANNEL)).bans}
+    await wire.front.moderation.ban(CHANNEL, 0, ban("joan", seconds=-5))
+    assert "joan" not in {one.subject for one in (await wire.front.moderation.moderation_state(CHANNEL)).bans}
     assert await wire.redis.call("HLEN", key, key=key) == 2
 
 
 async def test_nothing_is_changed_before_what_was_lost_is_there_again(wire: Wire) -> None:
     # Given a front that knows of more changes than Redis
     for act in (
-        wire.front.ban(CHANNEL, 1, ban()),
-        wire.front.unban(CHANNEL, 1, "jane"),
-        wire.front.freeze(CHANNEL, 1, FREEZE),
+        wire.front.moderation.ban(CHANNEL, 1, ban()),
+        wire.front.moderation.unban(CHANNEL, 1, "jane"),
+        wire.front.moderation.freeze(CHANNEL, 1, FREEZE),
     ):
-        assert await act == FORGOTTEN
-    assert await wire.front.moderation_state(CHANNEL) == ModerationState()
+        assert await act is ModerationResult.STATE_LOST
+    assert await wire.front.moderation.moderation_state(CHANNEL) == ModerationState()
     # When it says them again
     known = ModerationState(7, FREEZE, (ban("jane"), ban("over", seconds=-1)))
-    assert await wire.front.restore_moderation(CHANNEL, known)
+    assert await wire.front.moderation.restore_moderation(CHANNEL, known)
     # Then they stand, but for what has run out, and every front hears of it
-    assert await wire.front.moderation_state(CHANNEL) == ModerationState(7, FREEZE, known.bans[:1])
+    assert await wire.front.moderation.moderation_state(CHANNEL) == ModerationState(7, FREEZE, known.bans[:1])
     assert await orders(wire) == [("moderation", 7)]
-    assert await wire.front.ban(CHANNEL, 7, ban("john")) == 1
+    assert await wire.front.moderation.ban(CHANNEL, 7, ban("john")) is ModerationResult.CHANGED
 
 
 async def test_of_what_fronts_know_the_newest_stands(wire: Wire) -> None:
     old, new = ModerationState(3, FREEZE, (ban("jane"),)), ModerationState(5, None, (ban("john"),))
     for told in (old, new, old):
-        await wire.front.restore_moderation(CHANNEL, told)
-    assert await wire.front.moderation_state(CHANNEL) == new
+        await wire.front.moderation.restore_moderation(CHANNEL, told)
+    assert await wire.front.moderation.moderation_state(CHANNEL) == new
 
 
 # Frozen
 
 
-async def enqueued(wire: Wire, type_: str, *, again: bool = False) -> int:
-    return took(await wire.front.enqueue(CHANNEL, Lane.LIGHT, wire.job(type=type_), 0, again=again))
+async def enqueued(wire: Wire, type_: str, *, again: bool = False) -> EnqueueStatus:
+    return (await wire.front.inbox.enqueue(CHANNEL, Lane.LIGHT, wire.job(type=type_), 0, again=again)).status
 
 
 async def test_a_frozen_channel_takes_who_comes_and_goes_and_nothing_that_is_said(wire: Wire) -> None:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
-    await wire.front.freeze(CHANNEL, 0, FREEZE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
+    await wire.front.moderation.freeze(CHANNEL, 0, FREEZE)
     for type_ in ("text", "image", "geojson", "crs", "bbox", "position", "model", "script", "like", "count2", "e"):
-        assert await enqueued(wire, type_) == FROZEN
+        assert await enqueued(wire, type_) == EnqueueStatus.FROZEN
     assert await wire.size("inbox:light") == 0
     for type_ in PASSES_FREEZE - {"exiter"}:
-        assert await enqueued(wire, type_) == TAKEN
+        assert await enqueued(wire, type_) == EnqueueStatus.ENQUEUED
     # What had been taken before is not lost
-    assert await enqueued(wire, "text", again=True) == TAKEN
-    await wire.front.freeze(CHANNEL, 1, None)
-    assert await enqueued(wire, "text") == TAKEN
+    assert await enqueued(wire, "text", again=True) == EnqueueStatus.ENQUEUED
+    await wire.front.moderation.freeze(CHANNEL, 1, None)
+    assert await enqueued(wire, "text") == EnqueueStatus.ENQUEUED
     await assert_meters_are_right(wire)
 
 
 async def test_in_a_frozen_channel_only_who_has_a_nickname_gives_one_up(wire: Wire) -> None:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane", connection=1)
-    await wire.front.freeze(CHANNEL, 0, FREEZE)
-    for connection, answer in ((1, TAKEN), (2, FROZEN)):
+    await wire.front.moderation.freeze(CHANNEL, 0, FREEZE)
+    for connection, answer in ((1, EnqueueStatus.ENQUEUED), (2, EnqueueStatus.FROZEN)):
         job = wire.job(type="exiter", connection=connection)
-        assert took(await wire.front.enqueue(CHANNEL, Lane.LIGHT, job, 0)) == answer
+        assert (await wire.front.inbox.enqueue(CHANNEL, Lane.LIGHT, job, 0)).status is answer
 
 
 # Orders
 
 
 async def test_only_who_is_registered_is_disconnected(wire: Wire) -> None:
-    await wire.front.renew_lease(CHANNEL, ALIVE)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane")
     await orders(wire)
-    assert not await wire.front.disconnect(CHANNEL, "john", b'{"nickname":"john"}')
-    assert await wire.front.disconnect(CHANNEL, "jane", b'{"nickname":"jane"}')
+    assert not await wire.front.moderation.disconnect(CHANNEL, "john", b'{"nickname":"john"}')
+    assert await wire.front.moderation.disconnect(CHANNEL, "jane", b'{"nickname":"jane"}')
     assert await orders(wire) == [("disconnect", {"nickname": "jane"})]
 
 
 async def test_the_roll_is_called_of_those_who_live(wire: Wire) -> None:
     for name, lease in (("front-1", ALIVE), ("front-2", ALIVE), ("front-3", -1.0)):
-        await wire.new_front(name).renew_lease(CHANNEL, lease)
-    assert sorted(await wire.front.start_survey(CHANNEL, b'{"call":"c"}')) == ["front-1", "front-2"]
+        await wire.new_front(name).presence.renew_lease(CHANNEL, lease)
+    assert sorted(await wire.front.moderation.start_survey(CHANNEL, b'{"call":"c"}')) == ["front-1", "front-2"]
     assert await orders(wire) == [("survey", {"call": "c"})]
-    await wire.new_front("front-2").answer_survey(CHANNEL, "c", b"here")
-    assert await wire.front.survey_answers(CHANNEL, "c", ["front-1", "front-2"]) == [None, b"here"]
-    assert await wire.front.survey_answers(CHANNEL, "d", ["front-2"]) == [None]
-    assert await wire.front.survey_answers(CHANNEL, "c", []) == []
+    await wire.new_front("front-2").moderation.answer_survey(CHANNEL, "c", b"here")
+    assert await wire.front.moderation.survey_answers(CHANNEL, "c", ["front-1", "front-2"]) == [None, b"here"]
+    assert await wire.front.moderation.survey_answers(CHANNEL, "d", ["front-2"]) == [None]
+    assert await wire.front.moderation.survey_answers(CHANNEL, "c", []) == []
 
 
 async def test_an_order_is_told_to_nobody_who_comes_back(wire: Wire) -> None:
     (first,) = await say(wire)
-    await wire.front.ban(CHANNEL, 0, ban())
-    await wire.front.start_survey(CHANNEL, b'{"call":"c"}')
+    await wire.front.moderation.ban(CHANNEL, 0, ban())
+    await wire.front.moderation.start_survey(CHANNEL, b'{"call":"c"}')
     (second,) = await say(wire)
     assert await since(wire, first) == [second]

@@ -1,0 +1,133 @@
+"""A channel's history: the messages that are stored, and the publications that the outbox retains."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from gischat.broker.client import TOO_BUSY, ConnectionLost, Redis
+from gischat.broker.entries import Publication
+from gischat.broker.namespace import Namespace
+from gischat.broker.outbox import Entry
+from gischat.errors import Unavailable
+from gischat.protocol.messages import id_of
+
+# A page of what is retained: some entries, then so many as will have about so many bytes.
+FIRST_PAGE, PAGE_ENTRIES, PAGE_BYTES = 20, 200, 2**18
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The stored messages, as they were when the channel had seen `offset` publications."""
+
+    offset: int
+    history: Sequence[bytes]
+
+    @cached_property
+    def ids(self) -> Sequence[bytes]:
+        """Of the messages: looked at for each who joins."""
+        return [id_of(body) for body in self.history]
+
+
+class _Retention(NamedTuple):
+    """What has to be known to read from the outbox what clients may be told that come back."""
+
+    now: int  # milliseconds
+    oldest: int  # milliseconds: what was published before counts no more
+    deleted_to: int  # publications up to this offset are deleted
+    deleted: frozenset[bytes]  # ids of messages that are deleted
+
+
+class History:
+    """The histories; over a connection on which large answers keep nobody waiting.
+
+    What is asked here is not asked again when the connection is lost, for nobody may be waiting for it any more: then
+    it fails with `Unavailable`.
+    """
+
+    def __init__(self, namespace: Namespace, redis: Redis) -> None:
+        self._scripts = namespace.scripts
+        self._keys = namespace.keys
+        self._redis = redis
+
+    async def snapshot(self, channel: str) -> Snapshot:
+        """The stored messages."""
+        keys = self._keys[channel].for_moderation()
+        offset, history = await _answered(self._redis.run(self._scripts.snapshot, keys, ()))
+        return Snapshot(offset, history)
+
+    async def message(self, channel: str, id: str) -> bytes | None:
+        """A stored message; None where it is not stored (any more)."""
+        keys = self._keys[channel].for_script()
+        found: bytes | None = await _answered(self._redis.run(self._scripts.message, keys, (id,)))
+        return found
+
+    async def places(self, channel: str) -> list[bytes]:
+        """Where the stored messages are, oldest first, as `gischat.protocol.places` encodes it."""
+        key = self._keys[channel].places
+        held = await _answered(self._redis.call("HGETALL", key, key=key))
+        return [place for _, place in sorted(map(_entry_and_place, held[1::2]))]
+
+    async def place(self, channel: str, id: str) -> bytes | None:
+        """Where a stored message is; None where it has no place, or is not stored (any more)."""
+        key = self._keys[channel].places
+        held = await _answered(self._redis.call("HGET", key, id, key=key))
+        return None if held is None else _entry_and_place(held)[1]
+
+    async def retained(self, channel: str, up_to: int, max_bytes: int) -> list[Entry]:
+        """The publications that Redis retains up to that offset, oldest first: what can be told those that come back.
+
+        Those that were deleted have no body. Read from the newest on, in pages, until there are so many bytes; who
+        asks Redis for something else meanwhile waits for one page at the most.
+        """
+        retention = await self._retention(channel)
+        found: list[Entry] = []
+        newest, count, size = b"+", FIRST_PAGE, 0
+        while size <= max_bytes:
+            page = await self._page(channel, newest, retention, count)
+            for entry in page:
+                if entry.publication.offset <= up_to:
+                    found.append(_without_deleted(entry, retention))
+                    size += len(found[-1].publication.body)
+            if len(page) < count:
+                break
+            newest = b"(" + page[-1].id
+            mean = sum(len(entry.publication.body) for entry in page) / count
+            count = min(max(int(PAGE_BYTES / (mean + 1)), 1), PAGE_ENTRIES)
+        return found[::-1]
+
+    async def _retention(self, channel: str) -> _Retention:
+        keys = self._keys[channel].for_moderation()
+        now, oldest, deleted_to, deleted = await _answered(self._redis.run(self._scripts.retained, keys, ()))
+        return _Retention(now, oldest, deleted_to, frozenset(deleted))
+
+    async def _page(self, channel: str, newest: bytes, retention: _Retention, count: int) -> list[Entry]:
+        outbox = self._keys[channel].outbox
+        reading = self._redis.call("XREVRANGE", outbox, newest, retention.oldest, "COUNT", count, key=outbox)
+        return [
+            Entry(id, Publication.parse(fields), _age(id, retention.now)) for id, fields in await _answered(reading)
+        ]
+
+
+def _without_deleted(entry: Entry, retention: _Retention) -> Entry:
+    publication = entry.publication
+    is_deleted = publication.offset <= retention.deleted_to or publication.id in retention.deleted
+    return entry._replace(publication=replace(publication, body=b"")) if is_deleted else entry
+
+
+async def _answered(answer: "asyncio.Future[Any]") -> Any:
+    try:
+        return await answer
+    except ConnectionLost:
+        raise Unavailable(TOO_BUSY) from None
+
+
+def _entry_and_place(held: bytes) -> tuple[tuple[int, ...], bytes]:
+    """The id of a message's entry in the outbox, by which messages are in order, and its place on the map."""
+    entry, _, place = held.partition(b" ")
+    return tuple(map(int, entry.split(b"-"))), place
+
+
+def _age(entry_id: bytes, now: int) -> float:
+    return max(now - int(entry_id.partition(b"-")[0]), 0) / 1000

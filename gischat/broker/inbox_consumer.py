@@ -1,0 +1,188 @@
+"""A lane's inboxes, read as one consumer of the group of all its workers: jobs are delivered, claimed and released."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from gischat.broker.client import Redis
+from gischat.broker.entries import Job
+from gischat.broker.inbox import find_damage
+from gischat.broker.keys import GROUP, ChannelKeys
+from gischat.broker.log_throttle import LogThrottle
+from gischat.broker.namespace import Namespace
+from gischat.broker.resp_errors import RedisError, ResponseError
+from gischat.broker.transport import Argument
+from gischat.errors import Unavailable
+from gischat.protocol.messages import Lane
+
+
+class Delivery(NamedTuple):
+    """A job that this worker holds: delivered to it and not acknowledged yet."""
+
+    channel: str
+    lane: Lane
+    entry: bytes
+    deliveries: int
+    job: Job
+
+
+class ClaimFailure(StrEnum):
+    """Why a job cannot be claimed."""
+
+    CLAIMED = "claimed"  # another worker has it
+    ENDED = "ended"  # or Redis has lost it
+
+
+class InboxConsumer:
+    """A lane's inboxes, for one worker: `redis` for what is answered at once, `reader` for the reads that wait."""
+
+    def __init__(
+        self, namespace: Namespace, lane: Lane, channels: Sequence[str], name: str, *, redis: Redis, reader: Redis
+    ) -> None:
+        self.lane = lane
+        self.channels = channels  # those that are not damaged
+        self._all_channels = channels
+        self._damage = LogThrottle(
+            "channels whose keys in redis are damaged are left alone", namespace.timings, patience=0.0
+        )
+        self._name = name
+        self._redis = redis
+        self._reader = reader
+        self._scripts = namespace.scripts
+        self._keys: Mapping[str, ChannelKeys] = namespace.keys
+        self._inboxes = {self._keys[channel].inbox(lane).encode(): channel for channel in channels}
+
+    async def create_groups(self) -> None:
+        """Makes the consumer groups that are not there: at the first start, and when Redis was flushed or replaced."""
+        inboxes = [self._keys[channel].inbox(self.lane) for channel in self.channels]
+        created = [self._redis.call("XGROUP", "CREATE", inbox, GROUP, "0", "MKSTREAM", key=inbox) for inbox in inboxes]
+        for answer in await asyncio.gather(*created, return_exceptions=True):
+            if isinstance(answer, ResponseError) and str(answer).startswith("BUSYGROUP"):
+                continue
+            if isinstance(answer, BaseException):
+                raise answer
+
+    async def exclude_damaged(self) -> None:
+        """Leaves the channels alone that have a key of a wrong type: nothing is begun there that could not be ended."""
+        asked = [find_damage(self._redis, self._scripts, self._keys[channel]) for channel in self._all_channels]
+        found = dict(zip(self._all_channels, await asyncio.gather(*asked), strict=True))
+        self.channels = [channel for channel, keys in found.items() if not keys]
+        if damaged := [key for keys in found.values() for key in keys]:
+            self._damage.report(TypeError(", ".join(damaged)))
+        else:
+            self._damage.resolve()
+
+    async def load_scripts(self) -> None:
+        """Makes the scripts known to Redis, so that none has to be sent whole behind a read that waits."""
+        outbox = self._keys[self._all_channels[0]].outbox  # where one channel is, all are: they are read by one command
+        texts = [script.text for script in self._scripts.all]
+        await asyncio.gather(*(self._redis.call("SCRIPT", "LOAD", text, key=outbox) for text in texts))
+
+    async def read(self, channels: Sequence[str], *, count: int, wait: float = 0) -> list[Delivery]:
+        """New jobs of these channels, up to `count` of each; waits up to `wait` seconds for the first.
+
+        Asked within the turn of the loop in which it is called, as `begin_read`.
+
+        Raises:
+            ConnectionError, Unavailable: jobs may have been delivered without an answer: see `claim_own`.
+            ResponseError: NOGROUP: see `create_groups`.
+        """
+        return await self._with_bodies(self.deliveries(await self.begin_read(channels, count=count, wait=wait)))
+
+    def begin_read(self, channels: Sequence[str], *, count: int, wait: float = 0) -> "asyncio.Future[Any]":
+        """Asks for what `read` returns; `deliveries` makes it of the answer."""
+        block: tuple[Argument, ...] = ("BLOCK", int(wait * 1000)) if wait else ()
+        streams = [self._keys[channel].inbox(self.lane) for channel in channels]
+        group = ("GROUP", GROUP, self._name, "COUNT", count)
+        newest = [">"] * len(streams)
+        return self._reader.call("XREADGROUP", *group, *block, "STREAMS", *streams, *newest, key=streams[0])
+
+    def deliveries(self, answer: Any) -> list[Delivery]:
+        """The jobs in the answer to a read; of the heavy ones, some without their bodies."""
+        return [
+            Delivery(self._inboxes[stream], self.lane, entry, 1, Job.parse(fields))
+            for stream, entries in answer or ()
+            for entry, fields in entries
+        ]
+
+    async def claim(self, channel: str, entry: bytes) -> Delivery | ClaimFailure:
+        """Takes a job that no worker holds; why not, if it cannot be had.
+
+        Raises:
+            ConnectionError, Unavailable: it may be this worker's without an answer: see `claim_own`.
+            ResponseError: NOGROUP: see `create_groups`.
+        """
+        keys = self._keys[channel].for_script(self.lane)
+        found = await self._redis.run(self._scripts.claim, keys, (entry, self._name))
+        if isinstance(found, bytes):
+            return ClaimFailure(found.decode())
+        return await self._with_body(Delivery(channel, self.lane, entry, 1, Job.parse(found)))
+
+    async def release(self, delivery: Delivery) -> bool:
+        """Gives a job back that was not begun: whoever claims it next has it. False when it was not this worker's."""
+        keys = self._keys[delivery.channel].for_script(delivery.lane)
+        return bool(await self._redis.run(self._scripts.release, keys, (delivery.entry, self._name)))
+
+    async def claim_own(self, channel: str, count: int) -> list[Delivery]:
+        """Jobs that were delivered to this worker (or its predecessor of the same name) and not done."""
+        return await self._claim(channel, 0, count, "-", "+", count, self._name)
+
+    async def claim_stale(self, channel: str, idle: float, count: int) -> list[Delivery]:
+        """Jobs that some worker has held for longer than `idle` seconds; they are this worker's now."""
+        milliseconds = int(idle * 1000)
+        return await self._claim(channel, milliseconds, count, "IDLE", milliseconds, "-", "+", count)
+
+    async def _claim(self, channel: str, idle: int, count: int, *which: Argument) -> list[Delivery]:
+        inbox = self._keys[channel].inbox(self.lane)
+        pending = await self._redis.call("XPENDING", inbox, GROUP, *which, key=inbox)
+        if not pending:
+            return []
+        deliveries = {entry: times + 1 for entry, _, _, times in pending}
+        claimed = await self._redis.call("XCLAIM", inbox, GROUP, self._name, idle, *deliveries, key=inbox)
+        return await self._with_bodies(
+            [
+                Delivery(channel, self.lane, item[0], deliveries[item[0]], Job.parse(item[1]))
+                for item in claimed
+                if item is not None and item[1] is not None
+            ]
+        )
+
+    async def _with_bodies(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """The same jobs, with their bodies; one whose body is not there stays without."""
+        return [await self._with_body(one) for one in deliveries]
+
+    async def _with_body(self, delivery: Delivery) -> Delivery:
+        """Fetches the body as its front brought it, by chunks: all others would wait for an answer that held it all."""
+        if delivery.job.is_complete:
+            return delivery
+        chunks: list[bytes] = []
+        for key in self._keys[delivery.channel].chunks(str(delivery.job.source), delivery.job.chunks):
+            chunk = await self._redis.call("GET", key, key=key)
+            if chunk is None:
+                return delivery
+            chunks.append(chunk)
+        return delivery._replace(job=replace(delivery.job, body=b"".join(chunks)))
+
+    async def renew_claim(self, delivery: Delivery) -> None:
+        """Shows that a job is being worked on: its time with this worker counts from now."""
+        inbox = self._keys[delivery.channel].inbox(delivery.lane)
+        await self._redis.call("XCLAIM", inbox, GROUP, self._name, 0, delivery.entry, "JUSTID", key=inbox)
+
+    async def delete_idle_consumers(self, channel: str, idle: float) -> int:
+        """Removes the names of workers that hold no jobs and have not asked for any in so many seconds; how many."""
+        keys = self._keys[channel].for_script(self.lane)
+        return int(await self._redis.run(self._scripts.delete_idle_consumers, keys, (int(idle * 1000),)))
+
+    async def answers(self) -> bool:
+        """Whether Redis answers, over the connection that is not for reading jobs."""
+        try:
+            return bool(await self._redis.call("PING", key=self._keys[self._all_channels[0]].outbox))
+        except (ConnectionError, Unavailable, RedisError):
+            return False
+
+    @property
+    def connected_seconds(self) -> float:
+        """How long this worker has been connected to Redis without a break."""
+        return self._redis.connected_seconds

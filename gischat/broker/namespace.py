@@ -1,0 +1,16 @@
+"""An instance in Redis: the keys of its channels, and the scripts that hold its limits."""
+
+from gischat.broker.keys import ChannelKeys
+from gischat.broker.scripts import Scripts
+from gischat.settings import Settings
+from gischat.timings import Timings
+
+
+class Namespace:
+    """What the classes of this package share. Each of them asks Redis about one subject, whoever uses it."""
+
+    def __init__(self, settings: Settings, timings: Timings = Timings()) -> None:
+        self.settings = settings
+        self.timings = timings
+        self.keys = {channel: ChannelKeys(settings.instance_id, channel) for channel in settings.channels}
+        self.scripts = Scripts(settings, timings)

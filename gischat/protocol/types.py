@@ -1,0 +1,183 @@
+"""The one table of message types, and the one of lanes: all else about them derives from these.
+
+A type that is only passed on is one row here. One with work of its own also has a function in `worker.handlers`. A lane
+is one row here and one program in supervisord.conf.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+SIDES = ("xmin", "xmax", "ymin", "ymax")
+EMPTY_EXTENT = "The extent is empty: add a layer first."
+
+Row = dict[str, Any]  # marshmallow's fields; workers share this table and do not load marshmallow
+
+
+class Lane(StrEnum):
+    """The table of lanes: where jobs wait, each with workers of its own.
+
+    What may take long is sandboxed: its jobs are done one by one in a process that has limits, are shared out fairly
+    among people, have a rate limit of their own, and travel to Redis in chunks. Quick jobs must never wait behind them.
+    """
+
+    is_sandboxed: bool
+
+    def __new__(cls, name: str, is_sandboxed: bool = False) -> Self:
+        lane = str.__new__(cls, name)
+        lane._value_ = name
+        lane.is_sandboxed = is_sandboxed
+        return lane
+
+    LIGHT = "light"
+    HEAVY = "heavy", True
+
+    @property
+    def setting(self) -> str:
+        """Which variable says how many of its workers supervisord runs."""
+        return f"{self.upper()}_WORKERS"
+
+
+LANES = tuple(Lane)
+
+
+def _extent_fault(content: Mapping[str, Any]) -> tuple[str, str] | None:
+    """An extent without width or height is a place: QGIS pans to it."""
+    xmin, xmax, ymin, ymax = (content[side] for side in SIDES)
+    # Of nothing, QGIS has the extent from the largest number to the smallest, or all zeros (QgsRectangle::isNull).
+    if xmin > xmax or ymin > ymax or not (xmin or xmax or ymin or ymax):
+        return ("xmin" if xmin > xmax else "ymin"), EMPTY_EXTENT
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageType:
+    """One row of the table."""
+
+    name: str
+    description: str  # for the programming interface
+    fields: Callable[[Any], Row]  # of a `schemas.Palette`, its own fields, in the order in which they are sent
+    lane: Lane = Lane.LIGHT
+    stored: bool = True
+    passes_freeze: bool = False  # it is said in a channel that is frozen, too
+    has_place: bool = False  # a worker looks where it is on the map
+    from_server_only: bool = False
+    fault: Callable[[Mapping[str, Any]], tuple[str, str] | None] | None = None
+    """What is wrong between fields that are right in themselves: a field's name, and words for the sender."""
+
+
+TYPES: Mapping[str, MessageType] = {
+    row.name: row
+    for row in (
+        MessageType(
+            "text",
+            "Broadcast and stored.",
+            lambda of: of.signed | {"text": of.visible_text(of.limits.max_message_length)} | of.reply,
+        ),
+        MessageType(
+            "image",
+            "Scaled to fit the size that the server allows, broadcast as JPEG or PNG, stored.",
+            lambda of: of.signed | {"image_data": of.base64(of.limits.max_image_raw_length)} | of.reply,
+            lane=Lane.HEAVY,
+        ),
+        MessageType(
+            "geojson",
+            "A layer, repaired where QGIS could not read it; broadcast, stored. In the layer's own CRS.",
+            lambda of: (
+                of.signed
+                | {"layer_name": of.file_name(255)}
+                | of.crs
+                | {"geojson": of.document(), "style": of.long_text(None, optional=True)}
+                | of.reply
+            ),
+            lane=Lane.HEAVY,
+            has_place=True,
+        ),
+        MessageType(
+            "crs",
+            "A coordinate reference system; broadcast and stored.",
+            lambda of: of.signed | of.crs | of.reply,
+            has_place=True,
+        ),
+        MessageType(
+            "bbox",
+            "An extent, not empty (`xmin` ≤ `xmax`, `ymin` ≤ `ymax`); broadcast and stored.",
+            lambda of: of.signed | of.crs | {side: of.number() for side in SIDES} | of.reply,
+            has_place=True,
+            fault=_extent_fault,
+        ),
+        MessageType(
+            "position",
+            "A place; broadcast and stored.",
+            lambda of: of.signed | of.crs | {"x": of.number(), "y": of.number()} | of.reply,
+            has_place=True,
+        ),
+        MessageType(
+            "model",
+            "A QGIS processing model; broadcast and stored.",
+            lambda of: (
+                of.signed
+                | {
+                    "model_name": of.file_name(128),
+                    "model_group": of.file_name(128, optional=True),
+                    "raw_xml": of.long_text(of.limits.max_model_raw_length),
+                }
+            ),
+        ),
+        MessageType(
+            "script",
+            "A QGIS Python script; broadcast and stored.",
+            lambda of: (
+                of.signed | {"name": of.file_name(128), "raw_pycode": of.long_text(of.limits.max_script_raw_length)}
+            ),
+        ),
+        MessageType(
+            "newcomer",
+            "Registers the connection's nickname in the channel, as soon as it is free; broadcast. To write, few "
+            "instances need it.",
+            lambda of: {"newcomer": of.nickname},
+            stored=False,
+            passes_freeze=True,
+        ),
+        MessageType(
+            "exiter",
+            "Gives the nickname up; broadcast, also when a registered connection ends.",
+            lambda of: {"exiter": of.nickname},
+            stored=False,
+            passes_freeze=True,
+        ),
+        MessageType(
+            "like",
+            "Goes to the liked author alone, if registered.",
+            lambda of: {
+                "liker_author": of.nickname,
+                "liked_author": of.nickname,
+                "message": of.text(of.limits.max_message_length),
+            },
+            stored=False,
+        ),
+        MessageType(
+            "nb_users",
+            "How many connections the channel has; sent when that changes, in full rooms at most every 3 seconds.",
+            lambda of: {"nb_users": of.integer()},
+            stored=False,
+            from_server_only=True,
+        ),
+        MessageType(
+            "uncompliant",
+            "Why a message was refused, in words for its user; goes to its sender alone.",
+            lambda of: {"reason": of.string()},
+            stored=False,
+            from_server_only=True,
+        ),
+    )
+}
+
+SERVER_TYPES = frozenset(row.name for row in TYPES.values() if row.from_server_only)
+PLACED_TYPES = tuple(row.name for row in TYPES.values() if row.has_place)
+
+
+def types_of(lanes: Callable[[Lane], bool]) -> list[str]:
+    """What clients may send that goes to such lanes."""
+    return [row.name for row in TYPES.values() if not row.from_server_only and lanes(row.lane)]

@@ -1,0 +1,70 @@
+"""The outbox: its numbers, its bounds, its end."""
+
+import pytest
+
+from gischat.timings import Timings
+from tests.gischat.broker.wire import (
+    ALIVE,
+    CHANNEL,
+    Start,
+    Wire,
+    assert_meters_are_right,
+)
+from worker.effects import (
+    Acknowledge,
+    Count,
+    DeadLetter,
+    Leave,
+    Publish,
+    Refuse,
+)
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+
+
+async def test_publications_are_numbered_without_gaps(wire: Wire) -> None:
+    for effect in (Publish(b"{}"), Refuse("No."), Acknowledge(), DeadLetter("It crashed."), Leave(), Count(1)):
+        await wire.end(effect)
+    assert [one.offset for one in await wire.outbox()] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_the_outbox_is_bounded_in_number(start: Start) -> None:
+    wire = start(max_outbox_messages=3)
+    for number in range(10):
+        await wire.end(Publish(b"%d" % number))
+    assert [one.body for one in await wire.outbox()] == [b"7", b"8", b"9"]
+    await assert_meters_are_right(wire)
+
+
+async def test_the_outbox_is_bounded_in_bytes_and_the_newest_always_stays(start: Start) -> None:
+    wire = start(max_outbox_bytes=1000)
+    for size in (400, 400, 200, 300, 5000, 10, 900):
+        await wire.end(Publish(b"x" * size))
+        await assert_meters_are_right(wire)
+        sizes = [len(one.body) for one in await wire.outbox()]
+        assert sizes[-1] == size
+        assert sum(sizes) <= 1000 or len(sizes) == 1
+    assert sizes == [10, 900]
+
+
+async def test_the_outbox_is_bounded_in_age_and_the_newest_always_stays(start: Start) -> None:
+    wire = start(max_outbox_age=0)
+    for number in range(3):
+        await wire.end(Publish(b"%d" % number))
+        await wire.let_a_moment_pass()
+    assert [one.body for one in await wire.outbox()] == [b"2"]
+    await assert_meters_are_right(wire)
+
+
+async def test_what_is_young_enough_is_retained(start: Start) -> None:
+    wire = start(max_outbox_age=60)
+    for number in range(3):
+        await wire.end(Publish(b"%d" % number))
+        await wire.let_a_moment_pass()
+    assert len(await wire.outbox()) == 3
+
+
+async def test_who_begins_knows_how_long_ago_redis_has_lost_something(wire: Wire) -> None:
+    assert (await wire.front.outbox.tail(CHANNEL, 1)).intact > Timings().settling
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE, is_forgotten=True)
+    assert (await wire.front.outbox.tail(CHANNEL, 1)).intact < Timings().settling

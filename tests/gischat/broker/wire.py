@@ -1,0 +1,213 @@
+"""One channel of an instance of its own in a real Valkey, for tests of what the broker does there.
+
+The scripts are called as fronts and workers call them, through the broker's classes.
+"""
+
+import itertools
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+from tornado.ioloop import IOLoop
+
+from gischat.broker.broker import Broker
+from gischat.broker.client import Redis
+from gischat.broker.discovery import connect
+from gischat.broker.entries import Job, Publication, Source
+from gischat.broker.inbox_consumer import Delivery, InboxConsumer
+from gischat.broker.keys import ChannelKeys
+from gischat.broker.namespace import Namespace
+from gischat.broker.presence import Presence
+from gischat.protocol.messages import Lane, new_id
+from gischat.timings import Timings
+from tests.support.contract import check, sample
+from tests.support.processes import Valkey
+from tests.support.settings import settings
+from worker.commit import Committer
+from worker.effects import Effect, Register
+
+FORGETFUL = Timings(ids=0, settling=0)  # of ids
+CHANNEL = "Été à la mer: {nord}"
+AGE = 60.0  # seconds; so old is nothing that a test has just published
+ALIVE = 60.0  # seconds of a lease that does not run out
+DEAD = -1.0  # … and of one that has
+
+
+class Worker(NamedTuple):
+    """What a worker has of the broker, with its committer."""
+
+    inbox: InboxConsumer
+    committer: Committer
+    presence: Presence
+
+
+class Wire:
+    """One channel of an instance of its own, with the fronts' and the workers' ways to it."""
+
+    def __init__(self, redis: Redis, timings: Timings = Timings(), **limits: Any) -> None:
+        self.settings = settings(instance_id=f"test-{uuid.uuid4()}", channels=(CHANNEL,), **limits)
+        self.keys = ChannelKeys(self.settings.instance_id, CHANNEL)
+        self.redis = redis
+        self._timings = timings
+        self.worker = self.new_worker("worker-1")
+        self.front = self.new_front("front-1")
+        self._carrier = self.new_front("carrier")
+        self._numbers = itertools.count(1)
+        self._read = 0
+
+    @property
+    def namespace(self) -> Namespace:
+        return Namespace(self.settings, self._timings)
+
+    def new_worker(self, name: str, lane: Lane = Lane.LIGHT) -> Worker:
+        return Worker(
+            InboxConsumer(self.namespace, lane, [CHANNEL], name, redis=self.redis, reader=self.redis),
+            Committer(self.namespace, redis=self.redis, reader=self.redis),
+            Presence(self.namespace, name, self.redis),
+        )
+
+    def new_front(self, name: str) -> Broker:
+        return Broker.of(self.namespace, name, self.redis)
+
+    def job(
+        self, body: bytes = b"{}", *, type: str = "text", id: str = "", front: str = "front-1", connection: int = 1
+    ) -> Job:
+        return Job(Source(front, connection, next(self._numbers)), type, id, body)
+
+    async def enqueue(self, job: Job, lane: Lane = Lane.LIGHT) -> bool:
+        """Has a front that is alive enqueue the job, wherever it comes from; whether it was taken."""
+        await self._carrier.presence.renew_lease(CHANNEL, ALIVE)
+        return (await self._carrier.inbox.enqueue(CHANNEL, lane, job, 0)).is_enqueued
+
+    async def hold(self, job: Job) -> Delivery:
+        """Has the job enqueued, and delivered to the worker, who has not ended it yet."""
+        await self.worker.inbox.create_groups()
+        assert await self.enqueue(job)
+        (held,) = await self.worker.inbox.read([CHANNEL], count=10)
+        assert held.job == job
+        return held
+
+    async def end(self, effect: Effect, body: bytes = b"{}", **job: Any) -> Job:
+        """Has a job enqueued, delivered and ended."""
+        held = await self.hold(self.job(body, **job))
+        assert await self.worker.committer.commit(held, effect)
+        return held.job
+
+    async def register(self, nickname: str, *, id: str = "", front: str = "front-1", connection: int = 1) -> Job:
+        id = id or new_id()
+        body = encoded("newcomer", id=id, newcomer=nickname)
+        return await self.end(Register(nickname), body, type="newcomer", id=id, front=front, connection=connection)
+
+    async def outbox(self) -> list[Publication]:
+        """All publications that are retained."""
+        entries = await self.redis.call("XRANGE", self.keys.outbox, "-", "+", key=self.keys.outbox)
+        return [Publication.parse(fields) for _, fields in entries]
+
+    async def news(self) -> list[Publication]:
+        """What was published since this was asked before."""
+        found = [one for one in await self.outbox() if one.offset > self._read]
+        self._read = found[-1].offset if found else self._read
+        return found
+
+    async def history(self) -> list[bytes]:
+        return (await self.front.history.snapshot(CHANNEL)).history
+
+    async def nicknames(self) -> list[str]:
+        return sorted(await self.front.presence.nicknames(CHANNEL))
+
+    def key(self, name: str) -> str:
+        """One of the scripts' keys, by the name that it ends with."""
+        return next(key for key in self.keys.for_script() if key.endswith("}:" + name))
+
+    async def size(self, name: str) -> int:
+        """How many entries a stream has."""
+        return int(await self.redis.call("XLEN", self.key(name), key=self.key(name)))
+
+    async def hash(self, name: str) -> dict[str, str]:
+        found = [value.decode() for value in await self.redis.call("HGETALL", self.key(name), key=self.key(name))]
+        return dict(zip(found[::2], found[1::2], strict=True))
+
+    async def meter(self, name: str) -> int:
+        return int((await self.hash("counters")).get(name, 0))
+
+    async def inbox_bytes(self, lane: Lane = Lane.LIGHT) -> int:
+        key = self.keys.inbox(lane) + ":bytes"
+        return int(await self.redis.call("GET", key, key=key) or 0)
+
+    async def time(self) -> int:
+        """Redis' own clock, in milliseconds."""
+        seconds, microseconds = await self.redis.call("TIME", key=self.keys.outbox)
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    async def let_a_moment_pass(self) -> None:
+        """Waits until Redis' clock has moved on."""
+        before = await self.time()
+        while await self.time() == before:
+            pass
+
+
+@pytest.fixture
+def start(io_loop: IOLoop, valkey: Valkey) -> Iterator[Callable[..., Wire]]:
+    """Makes wires over one connection, with the limits that a test asks for: `start(max_stored_messages=2)`."""
+    redis = connect(valkey.url, name="test-scripts")
+    io_loop.run_sync(redis.__aenter__)
+    yield lambda **limits: Wire(redis, **limits)
+    io_loop.run_sync(redis.__aexit__)
+
+
+@pytest.fixture
+def wire(start: Callable[..., Wire]) -> Wire:
+    return start()
+
+
+Start = Callable[..., Wire]
+
+
+def encoded(type_: str, **changes: Any) -> bytes:
+    """A message that keeps the contract, as JSON."""
+    return msgspec.json.encode(sample(type_, **({"id": new_id(), "timestamp": 1_700_000_000} | changes)))
+
+
+def decoded(publications: list[Publication]) -> list[dict[str, Any]]:
+    """The messages in publications, each of which keeps the contract."""
+    found = [msgspec.json.decode(one.body) for one in publications if one.body]
+    for message in found:
+        check({"avatar": None, **message} if message["type"] == "text" else message)
+    return found
+
+
+def shown(publications: list[Publication]) -> list[tuple[str, Any]]:
+    """Type and what it is about, of each message in publications."""
+    keys = {"newcomer": "newcomer", "exiter": "exiter", "nb_users": "nb_users", "uncompliant": "reason", "text": "text"}
+    return [(message["type"], message[keys[message["type"]]]) for message in decoded(publications)]
+
+
+async def letters(wire: Wire) -> list[dict[bytes, bytes]]:
+    entries = await wire.redis.call("XRANGE", wire.keys.dead, "-", "+", key=wire.keys.dead)
+    return [dict(zip(fields[::2], fields[1::2], strict=True)) for _, fields in entries]
+
+
+async def assert_meters_are_right(wire: Wire) -> None:
+    """What is counted along is what is there."""
+    published = await wire.outbox()
+    assert await wire.meter("outbox_bytes") == sum(len(one.body) for one in published)
+    sizes = await wire.redis.call("LRANGE", wire.key("outbox:sizes"), 0, -1, key=wire.key("outbox:sizes"))
+    assert [int(size.split()[1]) for size in sizes] == [len(one.body) for one in published]
+    assert await wire.meter("dead_bytes") == sum(len(letter[b"body"]) for letter in await letters(wire))
+    inbox = await wire.redis.call("XRANGE", wire.key("inbox:light"), "-", "+", key=wire.key("inbox:light"))
+    assert await wire.inbox_bytes() == sum(Job.parse(fields).size for _, fields in inbox)
+
+
+async def assert_presence_is_right(wire: Wire, expected: dict[str, str] | None = None) -> None:
+    """Each nickname belongs to one connection, and each connection has one nickname at the most."""
+    users, addresses = await wire.hash("users"), await wire.hash("nicknames")
+    assert {nickname.split()[0]: address for address, nickname in addresses.items()} == users
+    if expected is not None:
+        assert users == expected
+
+
+async def everything(wire: Wire) -> list[bytes | None]:
+    """All that is stored of the channel, as Redis writes it down."""
+    return [await wire.redis.call("DUMP", key, key=key) for key in wire.keys.for_script()]
