@@ -19,18 +19,18 @@ from bench.crowd import Client, Clients, Crowd, crowds, together
 from bench.house import Ground, House, wait_until
 from bench.report import machine
 
-FRONTS = 4
 CROWDS = 4
 BATCHES = 10  # of people who come at once
 AT_ONCE = 50  # connections that a process is opening at a time
-MORE_FILES = 1000  # than there are people: at the worst, all come to one front
+MORE_FILES = 1000  # than connections, in a process
 SETTLE_SECONDS = 5.0  # until what joining leaves behind has been cleared away
 BACK_SECONDS = 300.0
 RETRY_SECONDS = 0.5
 LISTENS = "0A"  # in /proc/net/tcp
 TOO_FEW_FILES = (
-    "{} people need {} open files in a process. Run this as root, or raise the limit before: LimitNOFILE= of a systemd "
-    "unit, nofile in /etc/security/limits.conf, docker run --ulimit nofile=…; above fs.nr_open (sysctl), that, too."
+    "{} people need {} open files in a process. Run this with more --fronts, or as root (with CAP_SYS_RESOURCE), or "
+    "raise the limit before: LimitNOFILE= of a systemd unit, nofile in /etc/security/limits.conf, docker run --ulimit "
+    "nofile=…; above fs.nr_open (sysctl), that, too."
 )
 
 
@@ -97,10 +97,10 @@ class Memory(NamedTuple):
         return cls(-_available_bytes(), fronts, sum(_resident_bytes(crowd.pid) for crowd in load))
 
 
-def play(ground: Ground, people: int) -> Iterator[str]:
+def play(ground: Ground, people: int, fronts: int) -> Iterator[str]:
     """What was measured, line by line."""
     batch = people // BATCHES
-    with ground.house(fronts=FRONTS, heavy=0) as house, crowds(CROWDS, People) as load:
+    with ground.house(fronts=fronts, heavy=0) as house, crowds(CROWDS, People) as load:
         before, rates = Memory.now(house, load), []
         for number in range(BATCHES):
             rates.append(_join(house, load, batch, number))
@@ -118,7 +118,7 @@ def play(ground: Ground, people: int) -> Iterator[str]:
             front.stop()
             stopped = time.perf_counter() - began
             front.start()
-            wait_until(lambda: _listeners(house.port) == FRONTS, "all fronts listen again")
+            wait_until(lambda: _listeners(house.port) == fronts, "all fronts listen again")
             returns = _until_back(load, people)
             took = time.perf_counter() - began
             yield f"a front anew: it stops within {stopped:.1f} s, all are back after {took:.1f}, {returns} so far"
@@ -173,12 +173,15 @@ def _resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def _raise_files(people: int) -> None:
+def _raise_files(people: int, fronts: int) -> None:
     """Raises the limit of open files, the hard one, too, where that is allowed; children inherit it."""
-    needed = people + MORE_FILES
-    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < needed:
+    # When all fronts start anew, one by one, each one's people go to all others: the last has the most.
+    most = people / fronts * (fronts / max(fronts - 1, 1)) ** (fronts - 1)
+    needed = int(max(most, people / CROWDS)) + MORE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < needed:
         try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, needed))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, max(needed, hard)))
         except (ValueError, OSError):
             sys.exit(TOO_FEW_FILES.format(people, needed))
 
@@ -186,13 +189,15 @@ def _raise_files(people: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.many", description=__doc__)
     parser.add_argument("--people", type=int, default=100_000, help="a multiple of 40")
-    people = parser.parse_args().people
+    parser.add_argument("--fronts", type=int, default=4, help="more of them need fewer open files each")
+    given = parser.parse_args()
+    people: int = given.people
     if people % (BATCHES * CROWDS):
         parser.error(f"{people} are no multiple of {BATCHES * CROWDS}")
-    _raise_files(people)
+    _raise_files(people, given.fronts)
     print(", ".join(f"{name}: {value}" for name, value in machine().items()), flush=True)
     with Ground() as ground:
-        for line in play(ground, people):
+        for line in play(ground, people, given.fronts):
             print(line, flush=True)
 
 

@@ -15,6 +15,9 @@ from typing import NamedTuple
 
 PIECE_BYTES = 2**16  # neither an object for each tiny fragment, nor one that has to grow
 MIN_PIECES = 2  # that are taken out: of less, the whole is read as fast
+MAX_REST_BYTES = (
+    2**18
+)  # beside them, far more than a photo has: what is no photo may have to be read once more as a whole
 PROBE_BYTES = 64  # most that is not base64 shows it at once
 BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 
@@ -103,12 +106,12 @@ class LongTextBuilder:
         Raises:
             UnicodeDecodeError: it is no UTF-8.
         """
-        first, stop = self._first, self._stop
-        if stop - first < MIN_PIECES:
+        taken = self._pieces[self._first : self._stop]
+        if len(taken) < MIN_PIECES or self.size - sum(map(len, taken)) > MAX_REST_BYTES:
             return self.data().decode()
-        before, after = b"".join(self._pieces[:first]), b"".join(self._pieces[stop:])
+        before, after = b"".join(self._pieces[: self._first]), b"".join(self._pieces[self._stop :])
         mark = secrets.token_hex().encode()
-        return LongText(before, self._pieces[first:stop], after, (before + mark + after).decode(), mark)
+        return LongText(before, taken, after, (before + mark + after).decode(), mark)
 
 
 def _is_base64(piece: bytearray) -> bool:

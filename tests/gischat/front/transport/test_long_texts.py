@@ -70,6 +70,11 @@ def test_a_long_text_is_read_in_pieces_as_it_is_as_a_whole(text: str) -> None:
     assert said_of(parser.parse_long, taken) == said_of(parser.parse, text)
 
 
+def test_what_is_mostly_no_base64_is_read_once_as_a_whole() -> None:
+    layer = msgspec.json.encode({"style": RUN, "geojson": list(range(100_000))}).decode()
+    assert in_pieces(layer) == layer
+
+
 def test_of_a_photo_in_pieces_any_slice_is_as_of_the_whole() -> None:
     message = MessageParser(settings()).parse_long(in_pieces(WRITTEN["a photo"]))  # type: ignore[arg-type]
     assert isinstance(message.body, Pieces)
