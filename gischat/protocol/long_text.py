@@ -15,9 +15,8 @@ from typing import NamedTuple
 
 PIECE_BYTES = 2**16  # neither an object for each tiny fragment, nor one that has to grow
 MIN_PIECES = 2  # that are taken out: of less, the whole is read as fast
-MAX_REST_BYTES = (
-    2**18
-)  # beside them, far more than a photo has: what is no photo may have to be read once more as a whole
+# Beside them, far more than a photo has: what is no photo may have to be read once more, as a whole.
+MAX_REST_BYTES = 2**19
 PROBE_BYTES = 64  # most that is not base64 shows it at once
 BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 
