@@ -123,7 +123,7 @@ def play(ground: Ground, people: int, fronts: int) -> Iterator[str]:
             wait_until(lambda: _listeners(house.port) == fronts, "all fronts listen again")
             returns = _until_back(load, people)
             took = time.perf_counter() - began
-            yield f"a front anew: stopped within {stopped:.1f} s, all are back after {took:.1f}, {returns} returns so far"
+            yield f"a front anew: stopped within {stopped:.1f} s, all back after {took:.1f}, {returns} returns so far"
         yield f"all fronts anew: {time.perf_counter() - start:.1f} s, {returns / people:.2f} returns of each"
         wait_until(lambda: house.people() == people, f"{people} are counted")
         time.sleep(SETTLE_SECONDS)
