@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import resource
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -197,6 +198,7 @@ def main() -> None:
     if people % (BATCHES * CROWDS):
         parser.error(f"{people} are no multiple of {BATCHES * CROWDS}")
     _raise_files(people, given.fronts)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is stopped, as by Ctrl-C
     print(", ".join(f"{name}: {value}" for name, value in machine().items()), flush=True)
     with Ground() as ground:
         for line in play(ground, people, given.fronts):
