@@ -79,6 +79,7 @@ setup(
     install_requires=requirements(),
     extras_require={
         "heic": ["pillow-heif>=1.8.1,<2"],
+        "otel": ["opentelemetry-exporter-otlp-proto-http>=1.45,<2", "opentelemetry-sdk>=1.45,<2"],
         "test": [
             "ansible-core>=2.19,<3",
             "axe-playwright-python>=0.1.8,<0.2",  # for the axe.min.js in it, the newest that PyPI has
@@ -90,7 +91,10 @@ setup(
             "kosoku>=0.1,<0.2",
             "kubernetes-validate>=1.37,<2",  # the schemas of Kubernetes
             "lupa>=2.8,<3",  # a Lua for the simulation's Redis
+            "matrix-synapse>=1.163,<2",  # the homeserver that the bridge is tested with
             "openapi-spec-validator>=0.9,<1",
+            "opentelemetry-exporter-otlp-proto-http>=1.45,<2",
+            "opentelemetry-sdk>=1.45,<2",
             "packaging>=26",
             "pillow-heif>=1.8.1,<2",
             "psutil>=7,<8",

@@ -29,6 +29,7 @@ FORBIDDEN = {
     "gischat.protocol.messages": ("gischat.front", "gischat.broker", "tornado", "marshmallow", "asyncio"),
     "gischat.protocol.parsing": ("gischat.front", "gischat.broker", "tornado", "asyncio"),
     "gischat.protocol": ("gischat.front", "gischat.broker", "tornado", "asyncio"),
+    "gischat.client": ("gischat.front", "gischat.broker", "gischat.settings", "gischat.observability", "marshmallow"),
     "gischat.settings": ("gischat.front", "gischat.broker", "tornado", "marshmallow", "asyncio"),
     "gischat.front.transport": ("gischat.protocol.messages", "gischat.broker"),
     "gischat.front.transport.frames": ("tornado", "asyncio"),
@@ -44,6 +45,7 @@ FORBIDDEN = {
 # The front's floors, from the top, and what each imports of the others: only what stands below it
 FLOORS = {
     "app": {"handlers", "services", "auth", "transport"},
+    "descriptions": {"handlers", "close_status", "auth"},  # loaded by name, when they are first asked for
     "handlers": {
         "services",
         "connection",
@@ -67,7 +69,7 @@ FLOORS = {
     },
     "gauges": {"channel"},
     "subscription": {"moderation", "channel", "dispatch"},
-    "moderation": {"channel", "dispatch", "auth"},
+    "moderation": {"channel", "close_status", "dispatch", "auth"},
     "connection": {"channel", "close_status", "dispatch", "limits", "transport"},
     "channel": {"close_status", "dispatch", "auth", "limits", "transport"},
     "dispatch": set(),
@@ -273,10 +275,21 @@ STARTS = {
 }
 HEAVY_MODULES = (
     *("pyproj", "sqlite3"),
-    *("redis", "valkey", "sentry_sdk", "prometheus_client", "apispec", "swagger_ui", "environs", "dotenv", "pydantic"),
+    *(
+        "opentelemetry",
+        "redis",
+        "valkey",
+        "sentry_sdk",
+        "prometheus_client",
+        "apispec",
+        "swagger_ui",
+        "environs",
+        "dotenv",
+        "pydantic",
+    ),
     *(
         "gischat.broker.cluster",
-        "gischat.front.handlers.openapi",
+        "gischat.front.descriptions",
         "gischat.front.handlers.admin",
         "gischat.diagnostics",
         "gischat.commands.admin",

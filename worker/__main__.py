@@ -73,6 +73,13 @@ async def work(lanes: list[Lane], name: str, settings: Settings, timings: Timing
             for lane in lanes
             if lane.is_sandboxed
         ]
+        if settings.otel_exporter_otlp_endpoint:
+            from gischat.observability.tracing import Tracing
+
+            tracing = Tracing("worker", settings)
+            stack.push_async_callback(tracing.shut_down, timings.sentry_flush)
+            for consumer in consumers:
+                tracing.trace_consumer(consumer)
         if settings.metrics_port:
             from gischat.observability import scraping
 

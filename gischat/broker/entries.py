@@ -15,13 +15,20 @@ from typing import NamedTuple, Self
 
 from gischat.protocol.types import TYPES
 
+TRACE_MARK = ";"  # no "/": what stands before the last one is the connection, for scripts too
+
 
 class Source(NamedTuple):
-    """Where a job comes from, and so where its end is to be told."""
+    """Where a job comes from, and so where its end is to be told.
+
+    `trace` is, where messages are traced, the context of the job's span as in a `traceparent` header of W3C Trace
+    Context, behind a mark: in all that is written of the job it goes along with its source. Else it is empty.
+    """
 
     front: str
     connection: int
     number: int
+    trace: str = ""
 
     @property
     def connection_id(self) -> str:
@@ -29,12 +36,16 @@ class Source(NamedTuple):
         return f"{self.front}/{self.connection}"
 
     def __str__(self) -> str:
-        return f"{self.front}/{self.connection}/{self.number}"
+        return f"{self.front}/{self.connection}/{self.number}{self.trace}"
 
     @classmethod
     def parse(cls, text: bytes) -> Self:
         front, connection, number = text.decode().split("/")
-        return cls(front, int(connection), int(number))
+        try:
+            return cls(front, int(connection), int(number))
+        except ValueError:  # nothing is asked of what bears no trace
+            number, mark, context = number.partition(TRACE_MARK)
+            return cls(front, int(connection), int(number), mark + context)
 
 
 OPERATOR = Source("operator", 0, 0)  # of a message that an operator sends on its way again: no front has this name

@@ -40,6 +40,11 @@ class ChannelKeys:
         return self._key("places")
 
     @property
+    def live(self) -> str:
+        """Stream of live positions, which fronts tell each other: see `gischat.broker.live_stream`."""
+        return self._key("live")
+
+    @property
     def ids(self) -> str:
         """Sorted set of the ids published lately, by milliseconds."""
         return self._key("ids")
@@ -74,6 +79,7 @@ class ChannelKeys:
             *self.for_script(),
             self._key("bans"),  # hash: id -> "milliseconds ban", the time at which it ends
             self._key("deleted"),  # sorted set: ids of messages that were withdrawn lately, by milliseconds
+            self._key("access_keys"),  # hash: id -> "milliseconds key", as bans
         )
 
     @property
@@ -99,6 +105,11 @@ class ChannelKeys:
         """What a front answers to a survey. Its names are endless: none is remembered."""
         return f"{_key(self.instance, self.channel, 'roll')}:{call}:{front}"
 
+    def bridge(self, kind: str, name: str) -> str:
+        """What a bridge to another chat keeps of the channel: see `gischat.bridges.store`. Not remembered: some names
+        are people's."""
+        return f"{_key(self.instance, self.channel, 'bridge')}:{kind}:{name}"
+
     def _key(self, name: str) -> str:
         return _key(self.instance, self.channel, name)
 
@@ -106,6 +117,11 @@ class ChannelKeys:
 def charges_key(instance: str) -> str:
     """Stream of the heavy lane's work of the last minutes, and for whom it was done; in a slot of its own."""
     return _key(instance, "", "work")
+
+
+def bridge_key(instance: str, kind: str, name: str) -> str:
+    """What a bridge keeps of the other chat as a whole: see `gischat.bridges.store`; in a slot of its own."""
+    return _key(instance, "", f"bridge:{kind}:{name}")
 
 
 # Every call of a script names them all, and the settings know them all: they are put together once.
@@ -156,9 +172,8 @@ _TYPES = {
     **dict.fromkeys(("outbox", "dead"), "stream"),
     **dict.fromkeys(("outbox:sizes", "history"), "list"),
     **dict.fromkeys(("ids", "fronts", "deleted", "wishes"), "zset"),
-    **dict.fromkeys(
-        ("counters", "counts", "users", "nicknames", "senders", "places", "bans", "wishers", "processes"), "hash"
-    ),
+    **dict.fromkeys(("counters", "counts", "users", "nicknames", "senders", "places", "wishers", "processes"), "hash"),
+    **dict.fromkeys(("bans", "access_keys"), "hash"),
     "reaped": "set",
 }
 

@@ -175,7 +175,7 @@ def test_scaling_what_cannot_be_scaled_is_refused_in_words(chat: Deployment, arg
     refused = chat.gischat("scale", *arguments)
 
     assert refused.returncode != 0
-    assert refused.stdout == "ERROR: scale <group> <number>, where group is one of fronts, light, heavy\n"
+    assert refused.stdout == "ERROR: scale <group> <number>, where group is one of fronts, light, heavy, bridges\n"
     assert chat.pids() == before
 
 
@@ -185,7 +185,7 @@ def test_a_second_run_is_refused_and_harms_nobody(chat: Deployment) -> None:
     refused = chat.gischat("up")
 
     assert refused.returncode == 1
-    assert refused.stderr == f"gischat: it runs already, with pid {chat.pid} (`gischat stop` stops it)\n"
+    assert refused.stderr == f"gischat: already running, with pid {chat.pid} (`gischat stop` stops it)\n"
     assert chat.pids() == before
 
 

@@ -1,8 +1,8 @@
-"""An OpenAPI document, asked whether something is as it says."""
+"""Validation against an OpenAPI document."""
 
 from typing import Any, NamedTuple
 
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it comes without types
+from jsonschema import Draft7Validator, Draft202012Validator  # type: ignore[import-untyped]  # it comes without types
 
 
 class Operation(NamedTuple):
@@ -14,13 +14,13 @@ class Operation(NamedTuple):
 
 
 class Description:
-    """Reads a document whose references all lead to its own components."""
+    """A document whose references all point to its own components."""
 
     def __init__(self, document: Any) -> None:
         self.document = document
 
     def operation(self, method: str, path: str) -> Operation:
-        """One method of one path, as it stands in the document."""
+        """One method of one path."""
         return Operation(method, path, self.document["paths"][path][method.lower()]["responses"])
 
     def component(self, name: str) -> dict[str, Any]:
@@ -29,17 +29,29 @@ class Description:
         return schema
 
     def message(self, direction: str, type_: str) -> dict[str, Any]:
-        """The component schema of a message type, found as a client finds it: `direction` is Send or Receive."""
+        """The component schema of a message type, found as by a client; `direction` is Send or Receive."""
         union = self.component({"Send": "ClientMessage", "Receive": "ServerMessage"}[direction])
         return self.component(union["discriminator"]["mapping"][type_].rpartition("/")[2])
 
     def faults(self, name: str, value: Any) -> list[str]:
-        """What is wrong with the value, by the component schema."""
+        """The faults of a value by a component schema."""
         return self.faults_by({"$ref": f"#/components/schemas/{name}"}, value)
 
     def faults_by(self, schema: dict[str, Any], value: Any) -> list[str]:
-        """What is wrong with the value, by a schema of the document."""
+        """The faults of a value by a schema of the document."""
         whole = {"allOf": [schema], "components": self.document["components"]}
         checker = Draft202012Validator.FORMAT_CHECKER
         errors = Draft202012Validator(whole, format_checker=checker).iter_errors(value)
         return [f"{error.json_path}: {error.message[:200]}" for error in errors]
+
+
+def is_as_described(document: Any, operation: str, message: dict[str, Any]) -> bool:
+    """Whether a message is one of those that an operation of an AsyncAPI document names: "hear" or "say"."""
+
+    def holds(reference: dict[str, str]) -> bool:
+        name = reference["$ref"].rpartition("/")[2]
+        payload = document["components"]["messages"][name]["payload"]
+        whole = {"allOf": [payload], "components": document["components"]}
+        return bool(Draft7Validator(whole, format_checker=Draft7Validator.FORMAT_CHECKER).is_valid(message))
+
+    return [holds(reference) for reference in document["operations"][operation]["messages"]].count(True) == 1

@@ -1,4 +1,5 @@
-"""`/openapi.json`, and `/docs`, which shows it with Swagger UI: on a page of our own, with nothing from elsewhere.
+"""`/openapi.json`, `/asyncapi.json`, and `/docs`, which shows the first with Swagger UI: on a page of our own, with
+nothing from elsewhere.
 
 Two files of Swagger UI are served from the package swagger-ui-py, which carries the official release. Its templates
 are not used: they need inline scripts, and our content security policy allows none.
@@ -6,6 +7,7 @@ are not used: they need inline scripts, and our content security policy allows n
 
 import asyncio
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +24,7 @@ def routes(front: Services) -> list[URLSpec]:
     """The paths of the documentation."""
     return [
         URLSpec(r"/openapi\.json", OpenApi, {"front": front}),
+        URLSpec(r"/asyncapi\.json", AsyncApi, {"front": front}),
         URLSpec(r"/docs/", Moved, {"url": "../docs"}),  # where the page's relative addresses hold
         URLSpec(r"/docs()", Docs, {"path": str(WEB)}),
         URLSpec(r"/docs/(swagger-ui\.css|swagger-ui-bundle\.js)", Page, {"path": str(_swagger_ui())}),
@@ -37,16 +40,21 @@ def _swagger_ui() -> Path:
 
 
 class OpenApi(PublicHandler):
+    MODULE = "openapi"
+
     async def get(self) -> None:
         # Made when it is first asked for, in a thread: nobody else waits for it.
-        self.answer_json(await asyncio.to_thread(_encoded, self.settings_))
+        self.answer_json(await asyncio.to_thread(_encoded, self.MODULE, self.settings_))
+
+
+class AsyncApi(OpenApi):
+    MODULE = "asyncapi"
 
 
 @cache
-def _encoded(settings: Settings) -> bytes:
-    from gischat.front.handlers.openapi import document  # with apispec, which most fronts never need
-
-    return msgspec.json.encode(document(settings))
+def _encoded(module: str, settings: Settings) -> bytes:
+    describing = import_module(f"gischat.front.descriptions.{module}")  # with apispec, which most fronts never need
+    return msgspec.json.encode(describing.document(settings))
 
 
 class Docs(Page):

@@ -9,6 +9,7 @@ from tornado.httputil import HTTPHeaders
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
+from gischat.front.auth.access_keys import forget_secret, has_wrong_key, key_of
 from gischat.front.auth.origins import FOREIGN_ORIGIN
 from gischat.front.close_status import SHUTTING_DOWN, CloseStatus, private_channel, unknown_channel
 from gischat.front.connection.client_connection import ClientConnection
@@ -106,14 +107,17 @@ class ChannelSocket(Handler, WebSocketHandler):
             metrics.CONNECTIONS_REFUSED.labels(RejectReason.UNKNOWN_CHANNEL).inc()
             self._close(unknown_channel(channel))
         elif denial := self._front.channel_auth.denial(channel, self.request):
-            metrics.CONNECTIONS_REFUSED.labels(RejectReason.TOKEN).inc()
+            if not has_wrong_key(self.request):  # which has been counted
+                metrics.CONNECTIONS_REFUSED.labels(RejectReason.TOKEN).inc()
             # Like an unknown channel, not by a status: clients show their users an `uncompliant`.
-            self._close(private_channel(denial.reason))
+            self._close(private_channel(denial.reason, denial.advice))
         elif self._front.is_draining:
             self._close(SHUTTING_DOWN)
         else:
             self.set_nodelay(True)
-            self._connection = self._front.accept_client(room, stream, self.close, pace, self._after(), self.address)
+            wanted = self._after(), self.address, self._types()
+            self._connection = self._front.accept_client(room, stream, self.close, pace, *wanted)
+            self._connection.access_key = key_of(self.request)
             if self._reading is not None:
                 self._reading.endpoint = self._connection
             log_opened(self.request, channel, self._connection.id)
@@ -151,9 +155,17 @@ class ChannelSocket(Handler, WebSocketHandler):
         self.request.headers = self._headers = NO_HEADERS
         # What HTTP knows of a request that is over: a kilobyte and a half, nowhere else referred to.
         self.request.connection = self.request.server_connection = None
+        forget_secret(self.request)
         self.request.uri, self.request.query = self.request.path, ""
         self.request.arguments = self.request.query_arguments = {}
         self.ui.clear()  # what templates would call
+
+    def _types(self) -> list[str]:
+        """What it asks for that nobody gets unasked; what we do not know may be of a newer server."""
+        try:
+            return self.get_query_argument("types", "").split(",")
+        except HTTPError:
+            return []
 
     def _after(self) -> str | None:
         """The id of the last message that a client has which comes back; one that cannot be read is unknown."""

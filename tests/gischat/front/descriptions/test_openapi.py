@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it comes without types
 
 from gischat.front import app
-from gischat.front.handlers.openapi import document
+from gischat.front.descriptions.openapi import document
 from gischat.settings import Settings, load
 from tests.support.contract import KEYS, REPLYABLE, required, sample
 from tests.support.description import Description
@@ -39,7 +39,7 @@ def test_the_document_is_valid_openapi(description: Description) -> None:
 def test_every_path_of_the_server_is_described_and_no_other(settings: Settings, description: Description) -> None:
     """But for the pages, which are for people."""
     front: Any = SimpleNamespace(settings=settings)
-    pages = {"/", "/docs", "/openapi.json"}
+    pages = {"/", "/docs", "/openapi.json", "/asyncapi.json"}
     patterns = {spec.regex.pattern for spec in app.routes(front)}
     served = {_template(pattern) for pattern in patterns if not pattern.startswith(("/web/", "/docs/"))}
     assert served - pages == set(description.document["paths"])
@@ -146,4 +146,5 @@ def test_the_example_of_a_text_may_be_sent(description: Description) -> None:
 def _template(pattern: str) -> str:
     r"""A route's pattern as OpenAPI writes it: `/channel/([^/]+)/ws$` is `/channel/{channel}/ws`."""
     plain = pattern.removesuffix("$").replace("\\", "").replace("()", "")
+    plain = plain.replace("/hooks/([^/]+)", "/hooks/{key}")
     return re.sub(r"\([^)]+\)", "{id}", re.sub(r"\([^)]+\)", "{channel}", plain, count=1))

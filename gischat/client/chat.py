@@ -1,0 +1,291 @@
+"""A channel, joined: messages come and go, and the connection comes back by itself."""
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Mapping, Sequence
+from pathlib import Path
+from ssl import SSLContext
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from gischat.client.address import WGS84, Crs, websocket_url
+from gischat.client.connection import Connection
+from gischat.client.errors import ChatError, Refused
+from gischat.client.inbox import CUT_OFF, MISSED, Inbox
+from gischat.client.line import Line, open_line
+from gischat.client.messages import (
+    BboxMessage,
+    CrsMessage,
+    GeojsonMessage,
+    ImageMessage,
+    Message,
+    ModelMessage,
+    PositionMessage,
+    Received,
+    Said,
+    ScriptMessage,
+    TextMessage,
+    UncompliantMessage,
+)
+from gischat.client.outbox import Outbox
+from gischat.protocol.identifiers import new_id
+
+MAX_UNREAD_BYTES = 2**25
+MAX_MESSAGE_BYTES = 2**26
+
+NO_NICKNAME = "Who writes needs a nickname: connect(…, nickname=…)"
+YIELDED = "Your nickname '"  # how words begin that say that it has gone to somebody else for a while
+
+T = TypeVar("T", bound=Said)
+
+
+def connect(
+    instance: str,
+    channel: str,
+    *,
+    nickname: str | None = None,
+    avatar: str | None = None,
+    token: str | None = None,
+    after: str | None = None,
+    history: bool = True,
+    types: Sequence[str] = (),
+    ssl: SSLContext | None = None,
+    max_unread_bytes: int = MAX_UNREAD_BYTES,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+) -> "Chat":
+    """A chat to be entered: `async with connect(…) as chat`.
+
+    Args:
+        instance: its address, as one enters it in QGIS.
+        nickname: under which to write; without one, a program can read alone.
+        avatar: the name of an icon of QGIS.
+        token: of a private channel.
+        after: the `position` of an earlier chat, to go on from there. Where the server no longer has what has come
+            since, a `Gap` says so.
+        history: whether what was said before is read, too.
+        types: what the server sends to those alone who ask for it.
+        ssl: how to check the server's certificate, if not as usual.
+        max_unread_bytes: what waits in memory to be read, about. What comes beyond is left at the server, and fetched
+            when that is read.
+        max_message_bytes: of one message; must be at least the server's `MAX_FRAME_SIZE`.
+
+    Raises:
+        ValueError: the address is none.
+    """
+    inbox = Inbox(max_unread_bytes, after, with_history=history)
+    websocket_url(instance, channel)  # raises now, not within
+
+    def opening() -> Awaitable[Line]:
+        url = websocket_url(instance, channel, after=inbox.after, types=types)
+        return open_line(url, token=token, ssl=ssl, max_message_bytes=max_message_bytes)
+
+    return Chat(channel, nickname, avatar, inbox, Connection(opening))
+
+
+class Chat:
+    """A channel that a program is in. Made by `connect`.
+
+    Sending returns the message as everyone gets it, once it is published, and raises `Refused`, with the server's
+    words, or `Unconfirmed`. Messages are sent one after the other, in the order of the calls. While there is no
+    connection they wait: `asyncio.timeout` ends that. Who cancels a call may have been too late.
+
+    Iterating yields what comes, `async for message in chat`, each message once and in order, one's own too, and a
+    `Gap` where some may be missing. It raises `Refused` when the server does not let the program in again.
+    """
+
+    def __init__(
+        self, channel: str, nickname: str | None, avatar: str | None, inbox: Inbox, connection: Connection
+    ) -> None:
+        self.channel = channel
+        self.nickname = nickname
+        self._avatar = avatar
+        self._inbox = inbox
+        self._connection = connection
+        self._outbox = Outbox(connection.write, connection.restart)
+        self._writing: asyncio.Future[None] | None = None
+        self._returning: asyncio.Task[None] | None = None
+        self._registration: str | None = None  # the id of a newcomer that has not been answered
+
+    async def __aenter__(self) -> Self:
+        """Connects, and registers the nickname.
+
+        Raises:
+            Refused: there is no such channel, the nickname is taken, or whatever else the server says.
+            Unreachable: there is no way to the server.
+        """
+        self._opened = asyncio.get_running_loop().create_future()
+        self._connection.start(self)
+        try:
+            await self._opened
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Leaves the channel; the server says `exiter` to the others."""
+        self._inbox.end(None)
+        self._outbox.end(ChatError("The chat is closed."))
+        if self._returning is not None:
+            self._returning.cancel()
+        await self._connection.close()
+
+    @property
+    def position(self) -> str | None:
+        """The id of the last message that was read, of those that everyone got: for `after` in another process."""
+        return self._inbox.position
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        if self._inbox.is_drained and (self._returning is None or self._returning.done()):
+            self._returning = asyncio.create_task(self._fetch_rest())
+        return await self._inbox.get()
+
+    async def _fetch_rest(self) -> None:
+        async with self._outbox.between():
+            if self._inbox.is_drained:  # no reconnection has happened meanwhile
+                self._connection.restart()
+
+    # Sending
+
+    async def send(self, type: str, **content: Any) -> Received:
+        """Sends a message of any type that has an echo, with these keys."""
+        echo = await self._send(type, content)
+        assert echo is not None
+        return echo
+
+    async def _send(self, type: str, content: Mapping[str, Any], *, has_echo: bool = True) -> Received | None:
+        id = new_id()
+        return await self._outbox.send(id, _json({"type": type, "id": id, **content}), has_echo=has_echo)
+
+    async def _say(self, kind: type[T], content: Mapping[str, Any], reply_to: str | None = None) -> T:
+        if self.nickname is None:
+            raise ValueError(NO_NICKNAME)
+        said = {"author": self.nickname, "avatar": self._avatar, **content}
+        if reply_to is not None:
+            said["in_reply_to_id"] = reply_to
+        echo = await self._send(str(kind.__struct_config__.tag), said)
+        assert isinstance(echo, kind)
+        return echo
+
+    async def send_text(self, text: str, *, reply_to: str | None = None) -> TextMessage:
+        return await self._say(TextMessage, {"text": text}, reply_to)
+
+    async def send_image(self, picture: bytes | Path, *, reply_to: str | None = None) -> ImageMessage:
+        """Sends a picture: the bytes of a file, or its path."""
+        data = picture if isinstance(picture, bytes) else await asyncio.to_thread(picture.read_bytes)
+        return await self._say(ImageMessage, {"image_data": base64.b64encode(data).decode()}, reply_to)
+
+    async def send_geojson(
+        self,
+        layer_name: str,
+        geojson: Mapping[str, Any],
+        crs: Crs = WGS84,
+        *,
+        style: str = "",
+        reply_to: str | None = None,
+    ) -> GeojsonMessage:
+        """Sends a layer, a FeatureCollection in its CRS. QGIS cannot load one whose style is null."""
+        content = {"layer_name": layer_name, **_in(crs), "geojson": geojson, "style": style}
+        return await self._say(GeojsonMessage, content, reply_to)
+
+    async def send_crs(self, crs: Crs, *, reply_to: str | None = None) -> CrsMessage:
+        return await self._say(CrsMessage, _in(crs), reply_to)
+
+    async def send_bbox(
+        self, xmin: float, ymin: float, xmax: float, ymax: float, crs: Crs = WGS84, *, reply_to: str | None = None
+    ) -> BboxMessage:
+        """Sends an extent."""
+        sides = {"xmin": xmin, "xmax": xmax, "ymin": ymin, "ymax": ymax}
+        return await self._say(BboxMessage, {**_in(crs), **sides}, reply_to)
+
+    async def send_position(
+        self, x: float, y: float, crs: Crs = WGS84, *, reply_to: str | None = None
+    ) -> PositionMessage:
+        """Sends a place: x is east, y is north."""
+        return await self._say(PositionMessage, {**_in(crs), "x": x, "y": y}, reply_to)
+
+    async def send_model(self, model_name: str, raw_xml: str, *, model_group: str | None = None) -> ModelMessage:
+        return await self._say(ModelMessage, {"model_name": model_name, "model_group": model_group, "raw_xml": raw_xml})
+
+    async def send_script(self, name: str, raw_pycode: str) -> ScriptMessage:
+        return await self._say(ScriptMessage, {"name": name, "raw_pycode": raw_pycode})
+
+    async def like(self, author: str, text: str) -> None:
+        """Tells an author that one likes a text of theirs; nobody hears of it where they are not registered."""
+        if self.nickname is None:
+            raise ValueError(NO_NICKNAME)
+        content = {"liker_author": self.nickname, "liked_author": author, "message": text}
+        await self._send("like", content, has_echo=False)
+
+    # What the connection tells
+
+    def on_open(self) -> None:
+        self._inbox.begin()
+
+    def on_message(self, message: Received, size: int) -> None:
+        if isinstance(message, UncompliantMessage) and self._is_refusal(message.reason):
+            return
+        was_caught_up = self._inbox.is_caught_up
+        self._inbox.put(message, size, is_answer=self._outbox.may_be_answer(message.id))
+        self._outbox.settle(message)
+        if self._inbox.is_caught_up and not was_caught_up:
+            self._register()
+        elif message.id == self._registration:
+            self._ready()
+
+    def on_lost(self, told: str) -> None:
+        self._registration = None
+        self._outbox.pause(told)
+
+    def on_end(self, error: ChatError) -> None:
+        self._inbox.end(error)
+        self._outbox.end(error)
+        if not self._opened.done():
+            self._opened.set_exception(error)
+
+    def _register(self) -> None:
+        """Not before all is there that was said meanwhile: what comes in answer shall come behind it."""
+        if self.nickname is None:
+            self._ready()
+            return
+        self._registration = new_id()
+        newcomer = {"type": "newcomer", "id": self._registration, "newcomer": self.nickname}
+        self._writing = asyncio.ensure_future(self._connection.write(_json(newcomer)))
+
+    def _ready(self) -> None:
+        self._registration = None
+        self._connection.is_established = True
+        self._outbox.resume()
+        if not self._opened.done():
+            self._opened.set_result(None)
+
+    def _is_refusal(self, reason: str) -> bool:
+        """Whether words are about what we have sent, and have been told to whom they concern."""
+        if reason in (MISSED, CUT_OFF) or reason.startswith(YIELDED):
+            return False
+        if self._registration is None:
+            return self._outbox.refuse(reason)
+        if self._connection.is_established:
+            # The nickname is most likely still held by our own broken connection: the server gives it to us, under the
+            # id that we asked with, the moment it is free. If it is somebody else's now, the program shall know.
+            return False
+        self._connection.fail(Refused(reason))
+        return True
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(content).decode()
+
+
+def _in(crs: Crs) -> dict[str, str]:
+    return {"crs_wkt": crs.wkt, "crs_authid": crs.authid}

@@ -1,0 +1,299 @@
+"""The Python client against real processes: when all is well, when a front dies, and when it may not come in."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from gischat.client import (
+    Chat,
+    ChatError,
+    ExiterMessage,
+    Gap,
+    LikeMessage,
+    Refused,
+    TextMessage,
+    Unreachable,
+    connect,
+    messages,
+)
+from gischat.client.inbox import CUT_OFF, MISSED, Inbox
+from gischat.front.channel import join_buffer, room
+from tests.conftest import StackFactory
+from tests.support.admin import TOKEN, Admin
+from tests.support.contract import BROADCAST, KEYS, REPLYABLE, words
+from tests.support.processes import HOST, ROOT, Stack
+from tests.support.proxy import Proxy, everyone
+from tests.support.waiting import DEADLINE
+
+SECRET = "kanarienvogel:é"
+CHANNELS = ["Été à la mer", "Secret", "Door", *(f"room {number}" for number in range(12))]
+NOBODY = "5d5b2c7e-58a5-4a0f-9a7a-6a53f1b1b6c1"  # an id that no message has
+
+
+@pytest.fixture(scope="module")
+def house(open_stack: StackFactory) -> Iterator[Stack]:
+    """One front that may be killed, and a worker."""
+    with open_stack(
+        heavy=0, channels=",".join(CHANNELS), channel_tokens=f"Secret:{SECRET}", admin_token=TOKEN
+    ) as stack:
+        yield stack
+        stack.assert_quiet_logs()
+
+
+FRESH = iter(CHANNELS[3:])
+
+
+@pytest.fixture
+def channel() -> str:
+    return next(FRESH)
+
+
+def enter(house: Stack, channel: str, nickname: str | None = None, **options: Any) -> Chat:
+    return connect(house.fronts[0].url, channel, nickname=nickname, **options)
+
+
+async def texts(chat: Chat, until: str) -> list[str]:
+    """The texts that a chat yields, to that one."""
+    found: list[str] = []
+    async with asyncio.timeout(DEADLINE):
+        async for message in chat:
+            assert not isinstance(message, Gap)
+            if isinstance(message, TextMessage):
+                found.append(message.text)
+            if found[-1:] == [until]:
+                break
+    return found
+
+
+async def first(chat: Chat, kind: type[Any]) -> Any:
+    async with asyncio.timeout(DEADLINE):
+        return await anext(message async for message in chat if isinstance(message, kind))
+
+
+def test_its_messages_are_those_of_the_contract() -> None:
+    kinds = {kind.__struct_config__.tag: kind for kind in messages._OfTheWire.__args__}
+    assert {*BROADCAST, "newcomer", "exiter", "like", "nb_users", "uncompliant"} == set(kinds)
+    for name, kind in kinds.items():
+        replies = {"in_reply_to_id"} if name in REPLYABLE else set()
+        assert {*kind.__struct_fields__} == {"id", "timestamp"} | KEYS[name] | replies
+
+
+def test_a_type_and_a_key_that_it_does_not_know_break_nothing() -> None:
+    head = '"id": "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11", "timestamp": 1'
+    new = messages.parse(f'{{"type": "reaction", {head}, "emoji": "👍"}}')
+    assert isinstance(new, messages.OtherMessage)
+    assert (new.type, new.content["emoji"]) == ("reaction", "👍")
+    assert messages.parse(f'{{"type": "nb_users", {head}, "nb_users": 2, "more": 1}}').type == "nb_users"
+
+
+def test_it_knows_the_words_by_which_the_server_says_that_something_is_missing() -> None:
+    assert (MISSED, CUT_OFF) == (join_buffer.MISSED, room.GAP)
+
+
+async def test_a_message_comes_back_as_it_was_published_and_reaches_the_others(house: Stack) -> None:
+    channel = "Été à la mer"
+    # An address that ends in a slash, as people enter it
+    url = f"{house.fronts[0].url}/"
+    async with connect(url, channel, nickname="jane") as jane, connect(url, channel, nickname="john") as john:
+        echo = await jane.send_text(text := words())
+        answer = await john.send_text(words(), reply_to=echo.id)
+        await jane.like("john", "well said")
+
+        assert await first(john, TextMessage) == echo
+        assert await first(john, TextMessage) == answer
+        assert (await first(john, LikeMessage)).message == "well said"
+        assert await texts(jane, answer.text) == [text, answer.text]
+        assert answer.in_reply_to_id == echo.id
+        assert jane.position == answer.id
+
+
+@pytest.mark.parametrize("nickname", ["jane", None])
+async def test_nothing_is_lost_or_doubled_when_the_front_is_killed_or_restarted(
+    house: Stack, channel: str, nickname: str | None
+) -> None:
+    """A listener without a nickname, and one that must wait until the server knows that its dead connection is dead."""
+    front, said = house.fronts[0], [words() for _ in range(40)]
+    async with enter(house, channel, "talker") as talker, enter(house, channel, nickname) as listener:
+        for number, text in enumerate(said):
+            if number in (10, 25):
+                sending = asyncio.create_task(talker.send_text(text))
+                await (asyncio.to_thread(front.kill) if number == 10 else front.stopped())
+                await asyncio.to_thread(front.start)
+                await sending
+            else:
+                await talker.send_text(text)
+        assert await texts(listener, said[-1]) == said
+        assert await texts(talker, said[-1]) == said
+
+
+async def test_a_message_whose_echo_is_lost_is_published_once_and_still_confirmed(house: Stack, channel: str) -> None:
+    async with (
+        Proxy(house.fronts[0].port) as proxy,
+        connect(f"http://{HOST}:{proxy.port}", channel, nickname="talker") as talker,
+        enter(house, channel) as listener,
+    ):
+        said = [(await talker.send_text(words())).text]
+        assert await texts(listener, said[0]) == said
+        for _ in range(3):
+            proxy.swallow(to_client=everyone)
+            sending = asyncio.create_task(talker.send_text(text := words()))
+            assert await texts(listener, text) == [text]
+            proxy.cut()
+            proxy.heal()
+            said.append((await sending).text)
+        assert await texts(talker, said[-1]) == said
+        end = await talker.send_text(words())
+        assert await texts(listener, end.text) == [end.text]
+
+
+async def test_what_does_not_fit_into_memory_is_fetched_when_the_rest_is_read(house: Stack, channel: str) -> None:
+    async with enter(house, channel, "talker", max_unread_bytes=5000) as talker:
+        said = [(await talker.send_text(words())).text for _ in range(60)]
+        assert talker._inbox._bytes <= 5000
+        assert await texts(talker, said[-1]) == said
+
+
+async def test_it_goes_on_in_another_process_where_it_was(house: Stack, channel: str) -> None:
+    async with enter(house, channel, "talker") as talker:
+        said = [(await talker.send_text(words())).text for _ in range(4)]
+        assert await texts(talker, said[1]) == said[:2]
+        position = talker.position
+        async with enter(house, channel, after=position) as later:
+            assert await texts(later, said[-1]) == said[2:]
+        async with enter(house, channel, after=NOBODY) as lost:
+            assert isinstance(await anext(lost), Gap)
+            assert await texts(lost, said[-1]) == said
+        async with enter(house, channel, history=False) as fresh:
+            said.append((await talker.send_text(words())).text)
+            assert await texts(fresh, said[-1]) == said[-1:]
+
+
+async def test_who_gives_up_waiting_leaves_the_next_message_alone(house: Stack, channel: str) -> None:
+    async with enter(house, channel, "talker") as talker:
+        house.light[0].freeze()
+        try:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await talker.send("text", author="no", text="refused")
+            sending = asyncio.create_task(talker.send_text(text := words()))
+        finally:
+            house.light[0].wake()
+        assert (await sending).text == text
+
+
+@pytest.mark.parametrize(
+    ("channel_name", "nickname", "path", "kind", "told"),
+    [
+        ("nowhere", None, "", Refused, "Channel 'nowhere' does not exist. Choose another one."),
+        ("Secret", None, "", Refused, "Channel 'Secret' is private"),
+        ("Door", "taken", "", Refused, "User 'taken' already registered in channel Door"),
+        ("Door", "no!", "", Refused, "no '!'"),
+        ("Door", None, "/no/such/path", Unreachable, "404"),
+    ],
+)
+async def test_who_may_not_come_in_is_told_why(
+    house: Stack, channel_name: str, nickname: str | None, path: str, kind: type[ChatError], told: str
+) -> None:
+    async with enter(house, "Door", "taken"):
+        with pytest.raises(kind) as raised:
+            async with connect(house.fronts[0].url + path, channel_name, nickname=nickname):
+                pass
+    assert told in str(raised.value)
+
+
+async def test_where_nobody_listens_the_program_is_told_at_once() -> None:
+    with pytest.raises(Unreachable):
+        async with connect("http://127.0.0.1:9", "QGIS"):
+            pass
+    with pytest.raises(ValueError, match="no address"):
+        connect("chat.example.org", "QGIS")
+
+
+async def test_a_private_channel_opens_to_its_token(house: Stack) -> None:
+    async with enter(house, "Secret", "jane", token=SECRET) as chat:
+        await chat.send_text(words())
+
+
+async def test_a_refusal_is_raised_where_the_message_was_sent(house: Stack, channel: str) -> None:
+    admin, path = Admin(house.fronts[0].url), f"channels/{quote(channel)}"
+    async with enter(house, channel, "jane") as chat:
+        with pytest.raises(Refused, match="at most 255"):
+            await chat.send_text("x" * 256)
+        await admin.act("PUT", f"{path}/freeze")
+        with pytest.raises(Refused, match="frozen"):
+            await chat.send_text(words())
+        await admin.act("DELETE", f"{path}/freeze")
+        await chat.send_text(words())
+        # Who is put out is told so where the next message would come, behind all that had come
+        await admin.act("DELETE", f"{path}/users/jane?reason=Enough.")
+        with pytest.raises(Refused, match="Enough"):
+            await texts(chat, "")
+        with pytest.raises(Refused, match="Enough"):
+            await chat.send_text(words())
+    admin.close()
+
+
+async def test_leaving_says_so_to_the_others_and_ends_the_iteration(house: Stack, channel: str) -> None:
+    async with enter(house, channel) as witness:
+        async with enter(house, channel, "jane") as jane:
+            pass
+        assert [message.type async for message in jane if not isinstance(message, Gap)][-1:] == ["newcomer"]
+        assert (await first(witness, ExiterMessage)).exiter == "jane"
+
+
+async def test_the_documented_example_runs(house: Stack, channel: str) -> None:
+    page = (ROOT / "docs/python-client.md").read_text("utf-8")
+    example = page.partition("```python\n")[2].partition("```")[0]
+    example = example.replace("https://chat.example.org", house.fronts[0].url).replace('"QGIS"', f'"{channel}"')
+    program: dict[str, Any] = {"__name__": "example"}
+    exec(example, program)
+    async with enter(house, channel, "jane") as jane:
+        await jane.send_text("!echo from before")
+        running = asyncio.create_task(program["main"]())
+        assert await texts(jane, "I repeat what follows !echo") == ["!echo from before", "I repeat what follows !echo"]
+        question = await jane.send_text("!echo hello")
+        await first(jane, TextMessage)
+        answer = await first(jane, TextMessage)
+        assert (answer.text, answer.author, answer.in_reply_to_id) == ("hello", "echo-bot", question.id)
+        await jane.send_text("!stop")
+        await running
+
+
+# What is missing
+
+
+def message(id: str, type: str = "text") -> Any:
+    if type == "nb_users":
+        return messages.NbUsersMessage(id=id, timestamp=1, nb_users=1)
+    if type == "uncompliant":
+        return messages.UncompliantMessage(id=id, timestamp=1, reason=MISSED)
+    return TextMessage(id=id, timestamp=1, author="jane", text=id)
+
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        (["b", "c", "d"], ["c", "d"]),  # it begins with what the program has: nothing is missing
+        (["c", "d"], ["gap", "c", "d"]),
+        ([], ["gap"]),
+    ],
+)
+async def test_a_gap_is_told_only_where_something_may_be_missing(history: list[str], expected: list[str]) -> None:
+    inbox = Inbox(10_000, None, with_history=True)
+    for one in (message("a"), message("b"), message("n1", "nb_users")):
+        inbox.put(one, 10)
+        await inbox.get()
+    inbox.begin()
+    for one in (message("u", "uncompliant"), *map(message, history), message("n2", "nb_users")):
+        inbox.put(one, 10)
+    inbox.end(None)
+    came = []
+    with contextlib.suppress(StopAsyncIteration):
+        while True:
+            one = await inbox.get()
+            came.append("gap" if isinstance(one, Gap) else one.id)
+    assert came == [*expected, "n2"]
