@@ -236,7 +236,7 @@ class PutText(ChannelHandler):
             status = REFUSAL_STATUS.get(ending.refusal_reason, 503)
             raise HTTPError(status, msgspec.json.decode(ending.body)["reason"])
         # A repeated id is published no second time; asking for it again is no error, and told what was published.
-        self.answer_json(ending.body or message.body)
+        self.answer_json(ending.body or bytes(message.body))
 
 
 def details(error: Uncompliant) -> list[dict[str, Any]]:
