@@ -91,6 +91,7 @@ setup(
             "kosoku>=0.1,<0.2",
             "kubernetes-validate>=1.37,<2",  # the schemas of Kubernetes
             "lupa>=2.8,<3",  # a Lua for the simulation's Redis
+            "matrix-synapse>=1.163,<2",  # the homeserver that the bridge is tested with
             "openapi-spec-validator>=0.9,<1",
             "opentelemetry-exporter-otlp-proto-http>=1.45,<2",
             "opentelemetry-sdk>=1.45,<2",

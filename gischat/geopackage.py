@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from gischat.protocol.places import WGS_84_WKT
+
 CPU_LIMIT = 20  # seconds of the processor's time
 MEMORY = 2**30  # bytes of address space
 
@@ -223,15 +225,10 @@ _CRS_WKT = (
     *("gpkg_crs_wkt", "http://www.geopackage.org/spec130/#extension_crs_wkt", "read-write"),
 )
 
-_WGS_84 = (
-    'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563,AUTHORITY["EPSG","7030"]],'
-    'AUTHORITY["EPSG","6326"]],PRIMEM["Greenwich",0,AUTHORITY["EPSG","8901"]],'
-    'UNIT["degree",0.0174532925199433,AUTHORITY["EPSG","9122"]],AUTHORITY["EPSG","4326"]]'
-)
 _ALWAYS_THERE = (  # §1.1.2.1.2
     Srs("Undefined Cartesian SRS", -1, "NONE", -1, "undefined", "undefined"),
     Srs("Undefined geographic SRS", 0, "NONE", 0, "undefined", "undefined"),
-    Srs("WGS 84", 4326, "EPSG", 4326, _WGS_84, "undefined"),
+    Srs("WGS 84", 4326, "EPSG", 4326, WGS_84_WKT, "undefined"),
 )
 
 

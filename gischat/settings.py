@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from gischat import redis_url
+from gischat.bridge_settings import contradictions as bridge_contradictions
+from gischat.bridge_settings import read as read_bridges
 from gischat.environment import Environment, Invalid, like, one_of, rule, within
 from gischat.origin import Origin
 from gischat.protocol.types import LANES, Lane
@@ -110,7 +112,17 @@ class Settings:
     # One job of the heavy lane
     job_seconds: float  # of processor time; by the clock, see `worker.sandbox`
     job_memory: int  # bytes of address space
+    # Bridges to other chats
+    matrix_bridges: tuple[tuple[str, str], ...]  # channel, room; each at most once
+    matrix_homeserver: str
+    matrix_token: str = field(repr=False)
+    matrix_notices: bool  # who joins and leaves a channel is told
+    matrix_ping_message_prefix: str
+    matrix_ping_homeserver: str
+    matrix_ping_roomid: str
+    matrix_ping_token: str = field(repr=False)
     # What the supervisor runs
+    bridges: int  # 0 or 1
     fronts: int
     workers: tuple[int, ...]  # of each lane: see `workers_of`
     state_dir: str
@@ -218,6 +230,7 @@ def _read(env: Environment) -> dict[str, Any]:
         "max_outbox_age": count("MAX_OUTBOX_AGE", 600),
         "job_seconds": seconds("JOB_SECONDS", 10),
         "job_memory": count("JOB_MEMORY", 2 * 2**30, least=2**28),
+        **read_bridges(env, channels or ()),
         "fronts": env.integer("FRONTS", env.integer("NB_UVICORN_WORKERS", 1, within(0)), within(0)),
         "workers": tuple(count(lane.setting, 1, least=0) for lane in LANES),
         "state_dir": env.text("STATE_DIR", ".state"),
@@ -336,11 +349,15 @@ def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict
     pairs = {
         "MAX_AUTHOR_LENGTH": ("max_author_length", "min_author_length", "Less than MIN_AUTHOR_LENGTH."),
     }
-    found = _wrong_admin_author(values, wrong) | {
-        name: reason
-        for name, (greater, lesser, reason) in pairs.items()
-        if not wrong.keys() & {greater.upper(), lesser.upper()} and 0 < values[greater] < values[lesser]
-    }
+    found = (
+        _wrong_admin_author(values, wrong)
+        | bridge_contradictions(values, wrong)
+        | {
+            name: reason
+            for name, (greater, lesser, reason) in pairs.items()
+            if not wrong.keys() & {greater.upper(), lesser.upper()} and 0 < values[greater] < values[lesser]
+        }
+    )
     if not wrong.keys() & {"PORT", "METRICS_PORT"} and 0 < values["metrics_port"] == values["port"]:
         found["METRICS_PORT"] = "The same as PORT: workers would be given connections that are meant for fronts."
     return found

@@ -105,6 +105,16 @@ class Timings:
     consumers: float = 600.0  # between two looks for the names of workers that are gone …
     consumer_gone: float = 3600.0  # … which have not asked for jobs in so long
 
+    # A bridge to another chat
+    bridge_retry: float = 1.0  # before the first attempt after one that failed; it doubles …
+    bridge_retry_longest: float = 60.0  # … up to this
+    bridge_patience: float = 60.0  # that a message is sent again to a channel that is full
+    bridge_silent: float = 1800.0  # that somebody who says nothing stays registered
+    bridge_lock: float = 20.0  # that a bridge counts as running after its last sign of life
+    bridge_poll: float = 30.0  # that the other chat may wait for something to say
+    bridge_answer: float = 20.0  # … and for an answer to all else
+    bridge_file: float = 60.0  # … and for a file to go over
+
     # What an operator's command waits for
     check_front: float = 3.0  # on this machine
     check_address: float = 10.0  # through the proxy, from wherever

@@ -99,6 +99,11 @@ class ChannelKeys:
         """What a front answers to a survey. Its names are endless: none is remembered."""
         return f"{_key(self.instance, self.channel, 'roll')}:{call}:{front}"
 
+    def bridge(self, kind: str, name: str) -> str:
+        """What a bridge to another chat keeps of the channel: see `gischat.bridges.store`. Not remembered: some names
+        are people's."""
+        return f"{_key(self.instance, self.channel, 'bridge')}:{kind}:{name}"
+
     def _key(self, name: str) -> str:
         return _key(self.instance, self.channel, name)
 
@@ -106,6 +111,11 @@ class ChannelKeys:
 def charges_key(instance: str) -> str:
     """Stream of the heavy lane's work of the last minutes, and for whom it was done; in a slot of its own."""
     return _key(instance, "", "work")
+
+
+def bridge_key(instance: str, kind: str, name: str) -> str:
+    """What a bridge keeps of the other chat as a whole: see `gischat.bridges.store`; in a slot of its own."""
+    return _key(instance, "", f"bridge:{kind}:{name}")
 
 
 # Every call of a script names them all, and the settings know them all: they are put together once.

@@ -78,6 +78,13 @@ class Outbox:
         newest = await self._redis.call("XREVRANGE", outbox, "+", "-", "COUNT", 1, key=outbox)
         return Entry(newest[0][0], Publication.parse(newest[0][1])) if newest else None
 
+    async def entries_after(self, channel: str, position: bytes, number: int) -> list[Entry]:
+        """What was published after the given entry, so many at the most, oldest first; does not wait."""
+        outbox = self._keys[channel].outbox
+        after = b"(" + position  # exclusive
+        answer = await self._bulk.call("XRANGE", outbox, after, "+", "COUNT", number, key=outbox)
+        return [Entry(id, Publication.parse(fields)) for id, fields in answer]
+
     async def newest_entry_ids(self, channel: str, number: int) -> list[bytes]:
         """The ids of the newest entries, so many at the most, newest first."""
         outbox = self._keys[channel].outbox

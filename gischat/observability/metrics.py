@@ -150,6 +150,20 @@ GEOPACKAGES = _counter("geopackages_total", "GeoPackages that were asked for, by
 PLACES = _counter("places_total", "Messages that could have a place on the map, by what came of it.", "type", "outcome")
 JOBS_RECLAIMED = _counter("jobs_reclaimed_total", "Jobs taken over from a worker that was gone.", "lane")
 
+# Bridges
+
+BRIDGE_UP = _gauge("bridge_up", "1 while a bridge reaches the other chat, else 0.", "bridge")
+BRIDGE_MESSAGES = _counter(
+    "bridge_messages_total",
+    "Messages between channels and other chats, by direction (in: to a channel) and by what came of it.",
+    "bridge",
+    "direction",
+    "outcome",
+)
+BRIDGE_RETRIES = _counter(
+    "bridge_retries_total", "Attempts to reach another chat that failed and are repeated.", "bridge", "reason"
+)
+
 # The process and its surroundings
 
 HEARTBEAT_SECONDS = _histogram(

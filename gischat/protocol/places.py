@@ -26,6 +26,12 @@ MAX_PLACE_BYTES = 4 * 2**20
 """Of one message's place. A layer that needs more is shown with fewer vertices, then without its properties, then as
 its extent. What is stored counts towards MAX_STORED_BYTES, as the message itself."""
 
+WGS_84_WKT = (
+    'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563,AUTHORITY["EPSG","7030"]],'
+    'AUTHORITY["EPSG","6326"]],PRIMEM["Greenwich",0,AUTHORITY["EPSG","8901"]],'
+    'UNIT["degree",0.0174532925199433,AUTHORITY["EPSG","9122"]],AUTHORITY["EPSG","4326"]]'
+)
+
 Box = tuple[float, float, float, float]  # west, south, east, north
 
 

@@ -91,6 +91,7 @@ class Instance:
             "HOST": settings.host,
             "PORT": str(settings.port),
             "FRONTS": str(settings.fronts),
+            "BRIDGES": str(settings.bridges),
             **{lane.setting: str(settings.workers_of(lane)) for lane in LANES},
             "HEAVY_STOP_SECONDS": str(math.ceil(settings.job_seconds) + WORKERS_STOP_MARGIN),
         }

@@ -24,7 +24,7 @@ from gischat.protocol.types import LANES
 from gischat.supervision.health import lacking
 from gischat.supervision.scaling import POLL_SECONDS, Group
 
-ORDER = (*map(str, reversed(LANES)), "fronts")
+ORDER = (*map(str, reversed(LANES)), "bridges", "fronts")
 READY_SECONDS = 60
 FALLEN = (ProcessStates.BACKOFF, *STOPPED_STATES)
 MAX_NOTICE_BYTES = 4096

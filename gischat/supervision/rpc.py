@@ -16,7 +16,7 @@ from gischat.settings import variables
 from gischat.supervision.instance import FILE_NAMES, read_file
 
 # A group's name, and the setting that says how many of it run.
-SETTINGS = {"fronts": "FRONTS", **{str(lane): lane.setting for lane in LANES}}
+SETTINGS = {"fronts": "FRONTS", **{str(lane): lane.setting for lane in LANES}, "bridges": "BRIDGES"}
 
 # What cannot change while everything runs: where it is, what it runs, where its logs go.
 FIXED = frozenset(

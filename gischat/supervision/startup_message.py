@@ -43,6 +43,7 @@ def _headline(settings: Settings) -> str:
     numbers = [
         _counted(settings.fronts, "front"),
         *(_counted(settings.workers_of(lane), f"{lane} worker") for lane in LANES),
+        *([_counted(settings.bridges, "bridge")] if settings.bridges else []),
     ]
     return f"{where} — {', '.join(numbers)} (Ctrl-C stops)"
 

@@ -29,7 +29,7 @@ from tests.support.settings import settings
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ("front", "light", "heavy")
+OURS = ("front", "light", "heavy", "bridge")
 
 # What setup.py puts into the package, and finds beside itself
 SHIPPED = ("supervisord.conf", ".env.example", "deploy", "README.md", "LICENSE")
@@ -91,7 +91,7 @@ def test_a_service_runs_what_exists(name: str) -> None:
     python, flag, module, *arguments = SERVICES[name]["command"]
     assert (python, flag) == ("python", "-m")
     assert importlib.util.find_spec(f"{module}.__main__")
-    assert arguments == ([] if name == "front" else ["--lane", name])
+    assert arguments == {"front": [], "bridge": ["bridge"]}.get(name, ["--lane", name])
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -19,6 +19,7 @@ KUBERNETES = ("1.25", "1.37")  # the oldest that it asks for, the newest that th
 
 ALL = {"Deployment": 3, "PodDisruptionBudget": 3, "Service": 2, "StatefulSet": 1, "NetworkPolicy": 4}
 ALL |= {"ConfigMap": 1, "Secret": 1, "HorizontalPodAutoscaler": 1}
+BRIDGED = {"Deployment": 4, "PodDisruptionBudget": 4, "NetworkPolicy": 5}
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "as it is": {},
@@ -30,6 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "redis": {"storageClass": "fast"},
         "light": {"autoscaling": {"min": 2, "max": 6, "backlog": 500}},
         "heavy": {"autoscaling": {"min": 1, "max": 8, "backlog": 4}},
+        "bridges": {"replicas": 1},
         "networkPolicy": {"fronts": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}]},
     },
     "another Redis": {
@@ -66,7 +68,7 @@ def test_kubernetes_takes_all_of_it(values: dict[str, Any], kubernetes: str) -> 
     ("variant", "differs"),
     [
         ("as it is", {}),
-        ("everything", {"Ingress": 1, "HorizontalPodAutoscaler": 3}),
+        ("everything", {"Ingress": 1, "HorizontalPodAutoscaler": 3} | BRIDGED),
         ("another Redis", {"StatefulSet": 0, "Service": 1, "NetworkPolicy": 0, "HorizontalPodAutoscaler": 0}),
     ],
 )

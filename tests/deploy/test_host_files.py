@@ -40,15 +40,16 @@ def test_the_units_are_confined(units: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("unit", "module"), [("front", "gischat"), ("light", "worker"), ("heavy", "worker"), (None, "gischat")]
+    ("unit", "module"),
+    [("front@", "gischat"), ("light@", "worker"), ("heavy@", "worker"), ("bridge", "gischat"), (None, "gischat")],
 )
 def test_the_units_start_what_is_there(unit: str | None, module: str) -> None:
-    text = (SYSTEMD / (f"gischat-{unit}@.service" if unit else "gischat.service")).read_text("utf-8")
+    text = (SYSTEMD / (f"gischat-{unit}.service" if unit else "gischat.service")).read_text("utf-8")
     (command,) = [line for line in text.splitlines() if line.startswith("ExecStart=")]
     assert command.startswith(f"ExecStart=/srv/gischat/.venv/bin/python -m {module}")
     assert (ROOT / module / "__main__.py").exists()
     for lane in ("light", "heavy"):
-        assert (f"--lane {lane}" in command) == (unit == lane)
+        assert (f"--lane {lane}" in command) == (unit == f"{lane}@")
 
 
 def test_logrotate_turns_a_log_over_that_goes_on_being_written(tmp_path: Path) -> None:

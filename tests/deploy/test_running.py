@@ -175,7 +175,7 @@ def test_scaling_what_cannot_be_scaled_is_refused_in_words(chat: Deployment, arg
     refused = chat.gischat("scale", *arguments)
 
     assert refused.returncode != 0
-    assert refused.stdout == "ERROR: scale <group> <number>, where group is one of fronts, light, heavy\n"
+    assert refused.stdout == "ERROR: scale <group> <number>, where group is one of fronts, light, heavy, bridges\n"
     assert chat.pids() == before
 
 

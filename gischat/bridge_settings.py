@@ -1,0 +1,71 @@
+"""The settings of bridges to other chats."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gischat.environment import Environment, Invalid, like, within
+
+_HOMESERVER = like(r"((https?://)?[^/\s?#@]+/*)?\Z", "Like https://matrix.example.org, without a path.")
+_TOKEN = like(r"[!-~]*\Z", "An access token has neither blanks nor other letters than ASCII.")
+_ROOM = re.compile(r"[!#][^\s:,=]+(:[^\s,=]+)?\Z")
+_PAIRS = "Like QGIS=!room:example.org, comma-separated: each a channel of CHANNELS, = and a room's id or alias."
+
+
+def read(env: Environment, channels: Sequence[str]) -> dict[str, Any]:
+    """The values of the settings, by their fields."""
+    matrix = _matrix_bridges(env, channels)
+    ping_room = env.text("MATRIX_PING_ROOMID", "", like(rf"({_ROOM.pattern})?\Z", "Like !room:example.org."))
+    return {
+        "matrix_bridges": matrix,
+        "matrix_homeserver": _address(env, "MATRIX_HOMESERVER"),
+        "matrix_token": env.text("MATRIX_TOKEN", "", _TOKEN),
+        "matrix_notices": env.switch("MATRIX_NOTICES", False),
+        "matrix_ping_message_prefix": env.text("MATRIX_PING_MESSAGE_PREFIX", ""),
+        "matrix_ping_homeserver": _address(env, "MATRIX_PING_HOMESERVER"),
+        "matrix_ping_roomid": ping_room,
+        "matrix_ping_token": env.text("MATRIX_PING_TOKEN", "", _TOKEN),
+        "bridges": env.integer("BRIDGES", int(bool(matrix or ping_room)), within(0, 1)),
+    }
+
+
+def contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[str, str]:
+    """What is missing to the settings that are there."""
+    needs = {
+        "matrix_bridges": ("matrix_homeserver", "matrix_token"),
+        "matrix_ping_roomid": ("matrix_ping_message_prefix", "matrix_ping_homeserver", "matrix_ping_token"),
+    }
+    return {
+        needed.upper(): f"Missing: {name.upper()} needs it."
+        for name, all_needed in needs.items()
+        for needed in all_needed
+        if values[name] and not values[needed] and needed.upper() not in wrong
+    }
+
+
+def _address(env: Environment, name: str) -> Any:
+    """Without a scheme, HTTPS is meant."""
+    given = env.text(name, "", _HOMESERVER)
+    if not given:
+        return given
+    address = given.rstrip("/")
+    return address if "://" in address else f"https://{address}"
+
+
+def _matrix_bridges(env: Environment, channels: Sequence[str]) -> Any:
+    def check(words: list[str]) -> None:
+        pairs = _pairs(words)
+        if not all(channel in channels and _ROOM.match(room) for channel, room in pairs) and channels:
+            raise Invalid(_PAIRS)
+        for ends in zip(*pairs, strict=True):
+            if len(set(ends)) < len(ends):
+                raise Invalid("Each channel and each room may be in it only once.")
+
+    words = env.words("MATRIX_BRIDGES", [], check)
+    return words if words is None else tuple(_pairs(words))
+
+
+def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
+    """Rooms hold no =, channels may."""
+    parts = [word.rpartition("=") for word in words]
+    return [(channel.strip(), room.strip()) for channel, _, room in parts]

@@ -1,0 +1,1 @@
+"""Bridges: participants beside fronts and workers that pass messages between channels and other chats."""

@@ -1,0 +1,271 @@
+"""What all bridges do alike; a subclass speaks the other chat's language.
+
+Out   what is published in a channel is read from its outbox: see `relay`.
+In    what comes is enqueued as everybody's messages are. Its id is made of the event's, so what comes twice (after a
+      restart, a lost connection) is published once.
+
+Which message is which event is kept (see `store.Links`): what was passed on is not passed on again, nor passed back.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import msgspec
+
+from gischat.bridges.errors import Delayed, Rejected, Stopped, Trouble
+from gischat.bridges.participant import REDIS_FAULTS, Participant
+from gischat.bridges.people import People, Person
+from gischat.bridges.relay import COMING_AND_GOING, Relay
+from gischat.bridges.retrying import Retrying
+from gischat.bridges.store import BridgeStore, Link
+from gischat.bridges.texts import MAX_PARTS
+from gischat.broker.entries import Publication
+from gischat.errors import Uncompliant
+from gischat.front.dispatch.job_result import JobResult
+from gischat.front.limits.rate_limit import TokenBucket
+from gischat.observability import metrics
+from gischat.protocol.messages import id_of
+from gischat.protocol.parsing import MessageParser
+from gischat.protocol.types import TYPES
+from gischat.settings import Settings
+from gischat.timings import Timings
+
+log = logging.getLogger(__name__)
+
+MAX_EVENT_PARTS = MAX_PARTS + 2  # messages that an event can become: a file, a position, and its text
+MAX_RETRACTED = 1000  # events that are remembered
+NAMESPACE = uuid.UUID("0a3ee5d2-7c35-5d0c-9a55-6b1f8cf4d4a7")  # of the ids that are made of events' (RFC 9562 §5.5)
+TELLINGS = TokenBucket(6)  # a minute, that somebody is told why something was refused
+
+TOO_FAST = "You are writing too fast."
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """Something that was said in the other chat, and what it is in the channel."""
+
+    channel: str
+    event: str  # the other chat's id of it
+    person: str  # the other chat's id of who said it
+    contents: Sequence[Mapping[str, Any]]  # messages of the contract, without id, timestamp, author and in_reply_to_id
+    timestamp: int  # seconds since the epoch, as the other chat says
+    reply_to: str = ""  # an event
+
+
+class Bridge(Retrying, ABC):
+    """A bridge between channels and rooms of another chat."""
+
+    kind: ClassVar[str]
+
+    def __init__(
+        self, channels: Sequence[str], participant: Participant, settings: Settings, timings: Timings = Timings()
+    ) -> None:
+        super().__init__(self.kind, timings)
+        self.channels = channels
+        self.settings = settings
+        self.participant = participant
+        self.store = BridgeStore(settings.instance_id, self.kind, participant.redis)
+        self.people = {name: People(name, participant, self.store, settings, timings) for name in channels}
+        self.links = {name: self.store.links(name) for name in channels}
+        self._parser = MessageParser(settings)
+        self._retracted: dict[str, None] = {}  # events that were taken back in the other chat
+        self._relays = [Relay(self, channel) for channel in channels]
+        participant.on_restore = lambda channel: self.people[channel].restore()
+
+    # What a subclass does. All raise `Delayed` where it cannot be done now.
+
+    @abstractmethod
+    async def connect(self) -> None:
+        """Finds out who the bridge is in the other chat, and enters its rooms."""
+
+    @abstractmethod
+    async def receive(self) -> None:
+        """Waits (`until_stopped`) for what comes next, hands it to `publish` or `like`, and keeps its position."""
+
+    @abstractmethod
+    async def send(self, channel: str, message: Mapping[str, Any]) -> Sequence[str]:
+        """Passes a message on; returns the events that it became.
+
+        Raises:
+            Rejected: it will never be taken.
+        """
+
+    @abstractmethod
+    async def send_like(self, channel: str, liker: str, event: str) -> None:
+        """Passes on that somebody likes what an event says."""
+
+    @abstractmethod
+    async def delete(self, channel: str, event: str) -> None:
+        """Takes an event back that this bridge has sent."""
+
+    @abstractmethod
+    async def tell(self, channel: str, words: str, reply_to: str = "") -> None:
+        """Says something in the bridge's own name."""
+
+    async def try_to_tell(self, channel: str, words: str, reply_to: str = "") -> None:
+        """Says something in the bridge's own name, if that can be done: nothing else waits for it."""
+        with contextlib.suppress(Delayed, Rejected):
+            await self.tell(channel, words, reply_to)
+
+    # What it is given
+
+    async def publish(self, incoming: Incoming) -> None:
+        """Says something in a channel, once; who said it is told why, if that is refused."""
+        person = await self.people[incoming.channel].speaker(incoming.person)
+        for number, content in enumerate(incoming.contents):
+            event = incoming.event if number == 0 else f"{incoming.event}#{number}"
+            links = self.links[incoming.channel]
+            if links.of_event(event):
+                continue
+            refusal, link = await self._publish_one(incoming, person, event, content)
+            await links.add(link)
+            if refusal:
+                await self._tell_refusal(incoming, person, refusal)
+
+    async def like(self, channel: str, event: str, person: str, author: str, text: str) -> None:
+        """Says that somebody likes a message of an author."""
+        content = {"type": "like", "liked_author": author, "message": text}
+        incoming = Incoming(channel, event, person, [content], int(time.time()))
+        await self.publish(incoming)
+
+    async def retract(self, channel: str, event: str) -> None:
+        """Takes back what an event had said: from the history, for clients have no word for what they show already.
+
+        What was said in the channel is not taken back from the other chat: it has moderators of its own.
+        """
+        links = self.links[channel]
+        parts = [part for part in self._parts(event) if links.of_event(part)]
+        ids = [
+            link.message for part in parts for link in links.of_event(part) if link.message == self._id(channel, part)
+        ]
+        if ids:
+            self._retracted[event] = None
+            while len(self._retracted) > MAX_RETRACTED:
+                del self._retracted[next(iter(self._retracted))]
+            await self.participant.broker.moderation.delete_messages(channel, ids)
+
+    def is_retracted(self, event: str) -> bool:
+        """Whether it was taken back in the other chat."""
+        return event.partition("#")[0] in self._retracted
+
+    def wants(self, publication: Publication) -> bool:
+        """Whether something that all in the channel see is passed on."""
+        return self.tells_coming_and_going or publication.type not in COMING_AND_GOING
+
+    tells_coming_and_going = False
+
+    # The work
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Passes messages on until it is told to stop; then ends what it has in hand, and lets its people go."""
+        self.up.set(0)
+        try:
+            await self.attempt(self._load)
+        except Stopped:
+            return
+        loops = [self._receive(), self._let_go(), *(relay.run() for relay in self._relays)]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._until_stopped(loop)) for loop in loops]
+            await stop.wait()
+            self.stop.set()
+            await asyncio.wait(tasks, timeout=self.timings.drain)
+            for task in tasks:
+                task.cancel()
+        with contextlib.suppress(TimeoutError, *REDIS_FAULTS):
+            async with asyncio.timeout(self.timings.leave):
+                await asyncio.gather(*(people.leave_all() for people in self.people.values()))
+
+    async def _until_stopped(self, loop: Coroutine[Any, Any, None]) -> None:
+        with contextlib.suppress(Stopped):
+            await loop
+
+    async def _receive(self) -> None:
+        await self.attempt(partial(self._not_rejected, self.connect))
+        log.info("the %s bridge is there", self.kind)
+        while not self.stop.is_set():
+            self.up.set(1)
+            await self.attempt(partial(self._not_rejected, self.receive))
+
+    async def _not_rejected(self, what: Callable[[], Awaitable[None]]) -> None:
+        """Of these nothing depends on one message: what is wrong is tried again."""
+        try:
+            await what()
+        except Rejected as error:
+            raise Delayed(Trouble.SERVER_ERROR, str(error)) from None
+
+    async def _load(self) -> None:
+        for links in self.links.values():
+            await links.load()
+        for relay in self._relays:
+            await relay.load()
+
+    async def _let_go(self) -> None:
+        while True:
+            await self.until_stopped(asyncio.sleep(self.timings.bridge_silent / 30))
+            for people in self.people.values():
+                await people.leave_silent()
+
+    async def _publish_one(
+        self, incoming: Incoming, person: Person, event: str, content: Mapping[str, Any]
+    ) -> tuple[str, Link]:
+        """Why a message was refused, or nothing; and the link that says that its event is done with."""
+        channel, is_heavy = incoming.channel, TYPES[content["type"]].lane.is_sandboxed
+        id = self._id(channel, event)
+        if self.people[channel].allow(person, is_heavy=is_heavy) > 0:
+            self.count("in", "refused")
+            return TOO_FAST, Link(event, id, person.nickname)
+        author = "liker_author" if content["type"] == "like" else "author"
+        timestamp = max(min(incoming.timestamp, int(time.time())), 0)
+        whole = {**content, "id": id, "timestamp": timestamp, author: person.nickname}
+        replied = self.links[channel].of_event(incoming.reply_to)
+        if replied:
+            whole["in_reply_to_id"] = replied[0].message
+        try:
+            result = await self.participant.submit(person.job_queue, self._parser.parse(msgspec.json.encode(whole)))
+        except Uncompliant as error:
+            self.count("in", "refused")
+            return error.reason, Link(event, id, person.nickname)
+        self.count("in", "refused" if result.is_refusal else "passed")
+        id = _published_id(result) or id
+        digest = Link.digest_of(content.get("text", ""))
+        return _reason(result), Link(event, id, person.nickname, digest)
+
+    async def _tell_refusal(self, incoming: Incoming, person: Person, reason: str) -> None:
+        """Not without end: who is wrong all the time is not told each time."""
+        now = asyncio.get_running_loop().time()
+        if TELLINGS.delay(person.tellings, now) > 0:
+            return
+        person.tellings = TELLINGS.acquire(person.tellings, now)
+        words = f"Not passed on to the channel {incoming.channel}: {reason}"
+        await self.try_to_tell(incoming.channel, words, incoming.event)
+
+    def _id(self, channel: str, event: str) -> str:
+        """A message's id: the same, however often its event comes."""
+        return str(uuid.uuid5(NAMESPACE, f"{self.kind} {channel} {event}"))
+
+    def _parts(self, event: str) -> list[str]:
+        """An event, and what stands for its further parts."""
+        return [event, *(f"{event}#{number}" for number in range(1, MAX_EVENT_PARTS))]
+
+    def count(self, direction: str, outcome: str) -> None:
+        metrics.BRIDGE_MESSAGES.labels(self.kind, direction, outcome).inc()
+
+
+def _published_id(result: JobResult) -> str:
+    """Under which id a message was published: another one, where somebody else has used its own."""
+    return "" if result.is_refusal or not result.body else id_of(result.body).decode()
+
+
+def _reason(result: JobResult) -> str:
+    if not result.is_refusal or not result.body:
+        return ""
+    reason: str = msgspec.json.decode(result.body).get("reason", "")
+    return reason

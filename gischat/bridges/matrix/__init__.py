@@ -1,0 +1,1 @@
+"""Matrix, by its client-server API: https://spec.matrix.org/latest/client-server-api/."""

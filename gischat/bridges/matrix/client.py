@@ -1,0 +1,244 @@
+"""The part of Matrix's client-server API that a bridge needs, over plain HTTP.
+
+Why not matrix-nio: what it saves are these lines, and it brings another HTTP client, a state store and encryption.
+"""
+
+import json
+import ssl
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+from tornado.httpclient import HTTPClientError, HTTPRequest, HTTPResponse
+from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError, SimpleAsyncHTTPClient
+
+from gischat.bridges.errors import Delayed, Rejected, Trouble
+from gischat.timings import Timings
+
+MAX_ANSWER_BYTES = 32 * 2**20  # of JSON: a sync of many rooms after a night
+TIMELINE_EVENTS = 100  # of a room in one sync; the rest is asked for
+CLIENT = "/_matrix/client/v3"
+
+JSON = "application/json"
+
+
+class TooLarge(Rejected):
+    """A file has more bytes than it may."""
+
+
+class MatrixClient:
+    """One account on one homeserver. Its token goes to that address alone: redirects are not followed."""
+
+    def __init__(self, homeserver: str, token: str, timings: Timings = Timings(), max_file_bytes: int = 0) -> None:
+        self._homeserver = homeserver
+        self._token = token
+        self._timings = timings
+        self._max_file_bytes = max_file_bytes
+        # One of its own for files, for its bound; neither waits for the other.
+        self._api = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_ANSWER_BYTES)
+        self._files = SimpleAsyncHTTPClient(force_instance=True, max_body_size=max(max_file_bytes, 1), max_clients=4)
+
+    async def whoami(self) -> str:
+        """The account's user id."""
+        return _text(await self._call("GET", f"{CLIENT}/account/whoami"), "user_id")
+
+    async def join(self, room: str) -> str:
+        """Enters a room, or is in it already; returns its id."""
+        return _text(await self._call("POST", f"{CLIENT}/join/{_quoted(room)}", {}), "room_id")
+
+    async def sync(self, since: str, wait: float) -> dict[str, Any]:
+        """What happened after a sync's token, waited for; without one, where everything is now.
+
+        Raises:
+            UnknownPosition: the homeserver was set up anew since.
+        """
+        only_messages = {
+            "presence": {"not_types": ["*"]},
+            "account_data": {"not_types": ["*"]},
+            "room": {
+                "timeline": {"limit": TIMELINE_EVENTS if since else 1},
+                "state": {"not_types": ["*"]},
+                "ephemeral": {"not_types": ["*"]},
+                "account_data": {"not_types": ["*"]},
+            },
+        }
+        query = {"filter": json.dumps(only_messages), "timeout": int(wait * 1000) if since else 0}
+        if since:
+            query["since"] = since
+        seconds = self._timings.bridge_answer + wait
+        try:
+            return await self._call("GET", f"{CLIENT}/sync?{urlencode(query)}", seconds=seconds)
+        except BadRequest as error:
+            raise UnknownPosition(str(error)) from None
+
+    async def messages_before(self, room: str, token: str, until: str) -> dict[str, Any]:
+        """A page of a room's events, newest first, from one token back to another."""
+        query = {"dir": "b", "from": token, "to": until, "limit": TIMELINE_EVENTS}
+        return await self._call("GET", f"{CLIENT}/rooms/{_quoted(room)}/messages?{urlencode(query)}")
+
+    async def event(self, room: str, event: str) -> dict[str, Any]:
+        return await self._call("GET", f"{CLIENT}/rooms/{_quoted(room)}/event/{_quoted(event)}")
+
+    async def send(self, room: str, type: str, transaction: str, content: Mapping[str, Any]) -> str:
+        """Says something in a room; the same transaction, asked for again, says it once. Returns the event's id."""
+        path = f"{CLIENT}/rooms/{_quoted(room)}/send/{type}/{_quoted(transaction)}"
+        return _text(await self._call("PUT", path, content, of_room=True), "event_id")
+
+    async def redact(self, room: str, event: str, transaction: str) -> None:
+        path = f"{CLIENT}/rooms/{_quoted(room)}/redact/{_quoted(event)}/{_quoted(transaction)}"
+        await self._call("PUT", path, {})
+
+    async def upload(self, file: bytes, content_type: str, name: str) -> str:
+        """Puts a file into the media repository; returns its mxc: address."""
+        response = await self._fetch(
+            self._api,
+            "POST",
+            f"/_matrix/media/v3/upload?{urlencode({'filename': name})}",
+            body=file,
+            content_type=content_type,
+            seconds=self._timings.bridge_file,
+        )
+        return _text(_parsed(response), "content_uri")
+
+    async def download(self, address: str) -> bytes:
+        """A file of the media repository, by its mxc: address.
+
+        Raises:
+            TooLarge: it has more bytes than a file may have here, whatever its event says.
+        """
+        server, _, media = address.removeprefix("mxc://").partition("/")
+        if not address.startswith("mxc://") or not server or not media or "/" in media:
+            raise Rejected("its file has no address")
+        where = f"{_quoted(server)}/{_quoted(media)}?timeout_ms={int(self._timings.bridge_answer * 500)}"
+        try:
+            response = await self._download(f"/_matrix/client/v1/media/download/{where}")
+        except Unrecognized:  # a server before Matrix 1.11
+            response = await self._download(f"/_matrix/media/v3/download/{where}&allow_redirect=false")
+        return response.body
+
+    async def _download(self, path: str) -> HTTPResponse:
+        return await self._fetch(self._files, "GET", path, seconds=self._timings.bridge_file)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        content: Mapping[str, Any] | None = None,
+        *,
+        seconds: float | None = None,
+        of_room: bool = False,
+    ) -> dict[str, Any]:
+        body = None if content is None else msgspec.json.encode(content)
+        seconds = seconds or self._timings.bridge_answer
+        return _parsed(
+            await self._fetch(self._api, method, path, body=body, content_type=JSON, seconds=seconds, of_room=of_room)
+        )
+
+    async def _fetch(
+        self,
+        client: SimpleAsyncHTTPClient,
+        method: str,
+        path: str,
+        *,
+        seconds: float,
+        body: bytes | None = None,
+        content_type: str = "",
+        of_room: bool = False,
+    ) -> HTTPResponse:
+        headers = {"Authorization": f"Bearer {self._token}"}
+        if content_type:
+            headers["Content-Type"] = content_type
+        request = HTTPRequest(
+            self._homeserver + path,
+            method=method,
+            headers=headers,
+            body=body,
+            connect_timeout=self._timings.bridge_answer,
+            request_timeout=seconds,
+            follow_redirects=False,
+            decompress_response=False,  # or a small answer could become a large one
+        )
+        try:
+            return await client.fetch(request)
+        except HTTPTimeoutError:
+            raise Delayed(Trouble.UNREACHABLE, "the homeserver does not answer in time") from None
+        except HTTPStreamClosedError:
+            if client is self._files:  # also what happens when there is more than the bound
+                raise TooLarge("its file is too large, or broke off") from None
+            raise Delayed(Trouble.UNREACHABLE, "the homeserver closed the connection") from None
+        except HTTPClientError as error:
+            raise _failure(error, of_room=of_room) from None
+        except (OSError, ssl.SSLError, ValueError, UnicodeError) as error:
+            reason = f"the homeserver cannot be reached: {type(error).__name__}"
+            raise Delayed(Trouble.UNREACHABLE, reason) from None
+
+
+class BadRequest(Rejected):
+    """The homeserver answers 400."""
+
+
+class UnknownPosition(Rejected):
+    """The homeserver does not know the token of a sync."""
+
+
+class Unrecognized(Rejected):
+    """The homeserver does not know this endpoint."""
+
+
+def _failure(error: HTTPClientError, *, of_room: bool) -> Exception:
+    """What an answer that is not 200 means. Its words are not repeated: they may quote what somebody wrote."""
+    answer = _json(error.response.body if error.response else b"")
+    code = answer.get("errcode")
+    code = code if isinstance(code, str) and code.replace("_", "").isalnum() and len(code) < 60 else ""
+    reason = f"the homeserver answers {error.code} {code}".strip()
+    if error.code == 429:
+        return Delayed(Trouble.RATE_LIMITED, reason, _retry_after(error, answer))
+    if error.code == 401:
+        return Delayed(Trouble.UNAUTHORIZED, f"{reason}: the token is wrong or has ended")
+    if error.code >= 500 or 300 <= error.code < 400 or error.code == 408:
+        return Delayed(Trouble.SERVER_ERROR, reason)
+    if error.code == 404 and code in ("M_UNRECOGNIZED", ""):
+        return Unrecognized(reason)
+    if of_room and error.code in (403, 404):
+        return Delayed(Trouble.NO_ROOM, f"{reason}: the bridge may not write in the room")
+    return BadRequest(reason) if error.code == 400 else Rejected(reason)
+
+
+def _retry_after(error: HTTPClientError, answer: Mapping[str, Any]) -> float | None:
+    """Seconds: in the body (before Matrix 1.10), or the header; bounded, whoever says it."""
+    after = answer.get("retry_after_ms")
+    seconds = after / 1000 if isinstance(after, int | float) else None
+    header = error.response.headers.get("Retry-After", "") if error.response else ""
+    if header.isdecimal():
+        seconds = float(header)
+    return None if seconds is None else min(max(seconds, 0.0), 600.0)
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _parsed(response: HTTPResponse) -> dict[str, Any]:
+    try:
+        answer = msgspec.json.decode(response.body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise Delayed(Trouble.SERVER_ERROR, "the homeserver answers something that is no JSON object")
+    return answer
+
+
+def _text(answer: Mapping[str, Any], name: str) -> str:
+    value = answer.get(name)
+    if not isinstance(value, str) or not value:
+        raise Delayed(Trouble.SERVER_ERROR, f"the homeserver's answer has no {name}")
+    return value
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")

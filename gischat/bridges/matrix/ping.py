@@ -1,0 +1,64 @@
+"""The ping: texts of any channel that begin with a prefix go to one room of Matrix."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from gischat.bridges.base import Bridge
+from gischat.bridges.errors import Rejected
+from gischat.bridges.matrix.client import MatrixClient
+from gischat.bridges.matrix.outgoing import notice, outgoing
+from gischat.bridges.participant import Participant
+from gischat.broker.entries import Publication
+from gischat.settings import Settings
+from gischat.timings import Timings
+
+
+class MatrixPing(Bridge):
+    """Texts of any channel that begin with a prefix go to one room."""
+
+    kind = "ping"
+
+    def __init__(self, client: MatrixClient, participant: Participant, settings: Settings, timings: Timings) -> None:
+        super().__init__(settings.channels, participant, settings, timings)
+        self._client = client
+        self._room = ""
+
+    async def connect(self) -> None:
+        with contextlib.suppress(Rejected):  # it may be there without a right to ask
+            self._room = await self._client.join(self.settings.matrix_ping_roomid)
+
+    async def receive(self) -> None:
+        await self.until_stopped(asyncio.sleep(3600))
+
+    async def send(self, channel: str, message: Mapping[str, Any]) -> Sequence[str]:
+        made = outgoing(message, None, "")
+        made.content["body"] += f" ({channel})"
+        made.content["formatted_body"] += f" <em>({channel})</em>"
+        room = self._room or self.settings.matrix_ping_roomid
+        return [await self._client.send(room, "m.room.message", f"gischat-ping-{message['id']}", made.content)]
+
+    async def send_like(self, channel: str, liker: str, event: str) -> None:
+        """Likes are not passed on."""
+
+    async def delete(self, channel: str, event: str) -> None:
+        await self._client.redact(self._room or self.settings.matrix_ping_roomid, event, f"gischat-delete-{event}")
+
+    async def tell(self, channel: str, words: str, reply_to: str = "") -> None:
+        room = self._room or self.settings.matrix_ping_roomid
+        await self._client.send(room, "m.room.message", f"gischat-notice-{time.time_ns()}", notice(words))
+
+    def wants(self, publication: Publication) -> bool:
+        if publication.type != "text":
+            return False
+        text: str = msgspec.json.decode(publication.body)["text"]
+        return text.lstrip().startswith(self.settings.matrix_ping_message_prefix)
+
+
+def make_ping(participant: Participant, settings: Settings, timings: Timings) -> Bridge:
+    client = MatrixClient(settings.matrix_ping_homeserver, settings.matrix_ping_token, timings)
+    return MatrixPing(client, participant, settings, timings)

@@ -1,0 +1,262 @@
+"""A bridge as a participant of some channels: it enqueues jobs, hears how they end, and shows that it is alive.
+
+It does what a front does without clients: it holds a lease, reads the outboxes by position, and says again what Redis
+has lost. What is to be passed on it does not keep: the bridge reads that from the outbox at its own pace.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from typing import Self
+
+from gischat.broker.broker import Broker
+from gischat.broker.client import Redis
+from gischat.broker.discovery import connect, reading_groups
+from gischat.broker.entries import NICKNAMES, STATE_LOST, Outcome, Publication
+from gischat.broker.log_throttle import described
+from gischat.broker.namespace import Namespace
+from gischat.broker.outbox import OutboxReader
+from gischat.broker.resp_errors import RedisError
+from gischat.errors import RefusalReason, Unavailable
+from gischat.front.auth.bans import Bans
+from gischat.front.dispatch.dispatcher import Dispatcher
+from gischat.front.dispatch.job_queue import JobQueue
+from gischat.front.dispatch.job_result import JobResult
+from gischat.front.dispatch.state_reports import Incident
+from gischat.front.dispatch.stream_position import Continuity
+from gischat.protocol.messages import Message
+from gischat.settings import Settings
+from gischat.timings import Timings
+
+log = logging.getLogger(__name__)
+
+STREAM_START = b"0-0"
+REDIS_FAULTS = (ConnectionError, Unavailable, RedisError)
+
+# What passes by itself: the message is sent again, as long as that makes sense.
+PASSING = frozenset(
+    (
+        RefusalReason.QUEUE_FULL,
+        RefusalReason.INBOX_FULL,
+        RefusalReason.ADDRESS_QUEUE_FULL,
+        RefusalReason.REDIS_UNAVAILABLE,
+        RefusalReason.MESSAGE_LOST,
+    )
+)
+
+
+class Participant:
+    """One per bridge. `kind` begins its id, by which its own messages are known as such after a restart, too."""
+
+    def __init__(
+        self,
+        kind: str,
+        channels: Sequence[str],
+        settings: Settings,
+        redis: Redis,
+        heavy: Redis,
+        readers: Sequence[OutboxReader],
+        timings: Timings = Timings(),
+    ) -> None:
+        self.kind = kind
+        self.channels = channels
+        self.front = f"{kind}-{secrets.token_hex(8)}"
+        self.redis = redis
+        self.broker = Broker.of(Namespace(settings, timings), self.front, redis, heavy)
+        self.dispatcher = Dispatcher(self.broker, settings, timings)
+        self.bans = dict.fromkeys(channels, Bans())
+        self.news = {channel: asyncio.Event() for channel in channels}  # set when something was published
+        self.on_restore: Callable[[str], None] = lambda _: (
+            None
+        )  # nicknames and counts of a channel are to be told again
+        self._reserved = settings.admin_author if settings.admin_token else ""
+        self._readers = readers
+        self._timings = timings
+        self._entries: dict[str, bytes] = {}  # the last that was read of each outbox
+        self._intact_until = 0.0  # until then Redis was known to have lost nothing
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def connected(
+        cls, kind: str, channels: Sequence[str], settings: Settings, timings: Timings
+    ) -> AsyncIterator[Self]:
+        """A participant that hears and is heard, as soon as Redis is there."""
+        async with contextlib.AsyncExitStack() as stack:
+            open_redis = partial(connect, settings.redis_url, timings=timings)
+            redis = await stack.enter_async_context(open_redis(name="gischat-bridge"))
+            heavy = await stack.enter_async_context(open_redis(name="gischat-bridge-heavy"))
+            connections, readers = [redis, heavy], []
+            for group in reading_groups(settings.redis_url, channels):
+                reading = open_redis(name="gischat-bridge-reader", resends=False, answer_seconds=timings.outbox_answer)
+                connections.append(await stack.enter_async_context(reading))
+                readers.append(OutboxReader(settings, group, connections[-1], timings))
+            participant = cls(kind, channels, settings, redis, heavy, readers, timings)
+            for connection in connections:
+                connection.reconnected = participant.dispatcher.reports.reconnected
+            await participant._join()
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            running = [
+                tasks.create_task(run)
+                for run in (
+                    *(participant._read(reader) for reader in readers),
+                    participant._renew_leases(),
+                    participant._recover(),
+                    participant.dispatcher.run(),
+                )
+            ]
+            try:
+                yield participant
+            finally:
+                await participant._leave()
+                for task in running:
+                    task.cancel()
+
+    def is_own(self, publication: Publication) -> bool:
+        """Whether a bridge of this kind has said it, this one or one before it."""
+        return publication.source is not None and self.is_of_own_people(publication.source.front)
+
+    def is_of_own_people(self, address: str) -> bool:
+        """Whether a connection's address is that of somebody of the other chat, now or before a restart."""
+        return address.startswith(f"{self.kind}-")
+
+    async def take_over(self) -> None:
+        """Frees the nicknames that are held for a process before this one, if it ran on this machine and was killed."""
+        for channel in self.channels:
+            await self.broker.presence.release_leases_of_dead_fronts(channel)
+
+    async def submit(self, job_queue: JobQueue, message: Message) -> JobResult:
+        """Sends a message and waits for its end; what is refused for reasons that pass is sent again.
+
+        Its end is certain: where it is not known, Redis is asked (see `JobQueue`).
+        """
+        deadline = asyncio.get_running_loop().time() + self._timings.bridge_patience
+        while True:
+            ended: asyncio.Future[JobResult] = asyncio.get_running_loop().create_future()
+            try:
+                self.bans[job_queue.channel].check(message)
+                job_queue.submit(message, lambda result, to=ended: None if to.done() else to.set_result(result))  # type: ignore[misc]
+                result = await ended
+            except Unavailable as refusal:
+                result = JobResult.of(refusal, message)
+            is_passing = result.is_refusal and result.refusal_reason in PASSING
+            if not is_passing or asyncio.get_running_loop().time() > deadline:
+                return result
+            await asyncio.sleep(self._timings.retry)
+
+    # Life
+
+    async def _join(self) -> None:
+        """Leases, bans, and a place in each outbox; waits for Redis."""
+        for channel in self.channels:
+            while channel not in self._entries:
+                try:
+                    newest = await self.broker.outbox.last_entry(channel)
+                    await self._load_bans(channel)
+                    await self.broker.presence.renew_lease(channel, self._timings.lease)
+                except REDIS_FAULTS as error:
+                    log.debug("waiting for redis: %s", described(error))
+                    await asyncio.sleep(self._timings.retry)
+                else:
+                    self.dispatcher.positions[channel].start_at(newest.publication.offset if newest else 0)
+                    self._entries[channel] = newest.id if newest else STREAM_START
+        self._intact_until = asyncio.get_running_loop().time()
+
+    async def _leave(self) -> None:
+        with contextlib.suppress(*REDIS_FAULTS, TimeoutError):
+            async with asyncio.timeout(self._timings.leave):
+                for channel in self.channels:
+                    await self.broker.presence.release_lease(channel)
+
+    async def _renew_leases(self) -> None:
+        while True:
+            await asyncio.sleep(self._timings.lease_renewal)
+            for channel in self.channels:
+                heard = self.dispatcher.positions[channel].offset
+                try:
+                    renewal = await self.broker.presence.renew_lease(channel, self._timings.lease)
+                except REDIS_FAULTS as error:
+                    log.debug("a lease could not be renewed: %s", described(error))
+                    break
+                if not renewal.was_known or renewal.offset < heard:
+                    self.dispatcher.reports.state_lost(channel)
+                elif renewal.had_expired:
+                    self.on_restore(channel)
+            else:
+                self._intact_until = asyncio.get_running_loop().time()
+
+    async def _recover(self) -> None:
+        """Says again what Redis has lost."""
+        while True:
+            report = await self.dispatcher.reports.next()
+            if report.incident is not Incident.STATE_LOST:
+                self.dispatcher.resend_in_flight(report.channel or None)
+                continue
+            channel = report.channel
+            since = self._intact_until - self._timings.redis_loss
+            try:
+                await self.broker.presence.renew_lease(channel, self._timings.lease, is_forgotten=True)
+                await self._rewind(channel)
+            except REDIS_FAULTS as error:
+                log.warning("what redis has lost could not be told again: %s", described(error))
+                continue  # what is still wrong will be noticed again
+            log.warning("redis had lost this bridge in a channel", extra={"channel": channel})
+            self.dispatcher.positions[channel].reset()
+            self.dispatcher.replay(channel, since)
+            self.on_restore(channel)
+            await self._load_bans(channel)
+
+    async def _rewind(self, channel: str) -> None:
+        """Where the outbox begins anew before our place, it is read again."""
+        newest = await self.broker.outbox.last_entry(channel)
+        if newest is None or sort_key(newest.id) < sort_key(self._entries[channel]):
+            self._entries[channel] = STREAM_START
+            for reader in self._readers:
+                if channel in reader.channels:
+                    reader.reconnect()
+
+    # Hearing
+
+    async def _read(self, reader: OutboxReader) -> None:
+        while True:
+            positions = {channel: self._entries[channel] for channel in reader.channels}
+            try:
+                read = await reader.read(positions)
+            except REDIS_FAULTS as error:
+                log.debug("the outboxes could not be read: %s", described(error))
+                await asyncio.sleep(self._timings.read_pause)
+                continue
+            for channel, entries in read:
+                if self._entries[channel] != positions[channel]:
+                    continue  # it is read again from an earlier place
+                for entry in entries:
+                    await self._hear(channel, entry.publication)
+                self._entries[channel] = entries[-1].id
+                self.news[channel].set()
+
+    async def _hear(self, channel: str, publication: Publication) -> None:
+        position = self.dispatcher.positions[channel]
+        continuity = position.compare(publication.offset)
+        if continuity is Continuity.GAP:
+            self.dispatcher.reports.gap(channel)
+        elif continuity is Continuity.RESTARTED:
+            self.dispatcher.reports.state_lost(channel)
+        position.advance(publication.offset)
+        self.dispatcher.complete(publication)
+        if publication.outcome is Outcome.CONTROL:
+            if publication.type == "moderation":
+                await self._load_bans(channel)
+            elif publication.type in (STATE_LOST, NICKNAMES):
+                self.on_restore(channel)
+
+    async def _load_bans(self, channel: str) -> None:
+        with contextlib.suppress(*REDIS_FAULTS):
+            state = await self.broker.moderation.moderation_state(channel)
+            self.bans[channel] = Bans(state.bans, reserved=self._reserved)
+
+
+def sort_key(entry: bytes) -> tuple[int, int]:
+    milliseconds, _, number = entry.partition(b"-")
+    return int(milliseconds), int(number)

@@ -1,0 +1,159 @@
+"""A channel's messages on their way to the other chat.
+
+The outbox is read by position, at the pace of the other chat: while that is away, the outbox is the backlog, with its
+own bounds (`MAX_OUTBOX_…`), and what falls out of it is said.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gischat.bridges.errors import Delayed, Rejected
+from gischat.bridges.participant import STREAM_START, sort_key
+from gischat.bridges.store import Link, Position
+from gischat.broker.entries import Outcome, Publication
+from gischat.broker.outbox import Entry
+from gischat.protocol.types import TYPES
+
+if TYPE_CHECKING:
+    from gischat.bridges.base import Bridge
+
+log = logging.getLogger(__name__)
+
+SHARED_TYPES = frozenset(row.name for row in TYPES.values() if row.stored)
+COMING_AND_GOING = frozenset({"newcomer", "exiter"})
+PAGE = 20  # entries of an outbox that are read at a time: a layer may have megabytes
+
+MISSED = "Up to {number} messages could not be passed on from the channel {channel}."
+REFUSED = "A message of the channel {channel} ({type}) could not be passed on."
+DELETED = "A moderator has deleted a message of {author} in the channel {channel}."
+ALL_DELETED = "A moderator has deleted all messages of the channel {channel}."
+
+
+class Relay:
+    """Of one channel."""
+
+    def __init__(self, bridge: "Bridge", channel: str) -> None:
+        self._bridge = bridge
+        self._channel = channel
+        self._links = bridge.links[channel]
+        self._outbox = bridge.participant.broker.outbox
+        self._position = Position(STREAM_START, 0)
+        self._missed = 0  # publications that nobody has been told of yet
+
+    async def load(self) -> None:
+        """Finds where an earlier process was; at first, the end: what was said before is not passed on."""
+        position = await self._bridge.store.channel_position(self._channel)
+        if position is None:
+            newest = await self._outbox.last_entry(self._channel)
+            position = Position(newest.id, newest.publication.offset) if newest else Position(STREAM_START, 0)
+            await self._bridge.store.save_channel_position(self._channel, position)
+        self._position = position
+
+    async def run(self) -> None:
+        """Passes on until the bridge is to stop; a message that is on its way then comes to its end."""
+        news, stop = self._bridge.participant.news[self._channel], self._bridge.stop
+        while not stop.is_set():
+            news.clear()
+            entries = await self._bridge.attempt(self._read)
+            for entry in entries:
+                await self._pass_on(entry)
+                if stop.is_set():
+                    break
+            if entries:
+                await self._bridge.attempt(self._save)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    wait = self._bridge.timings.outbox_read
+                    await self._bridge.until_stopped(asyncio.wait_for(news.wait(), wait))
+                await self._bridge.attempt(self._rewind)
+
+    async def _read(self) -> list[Entry]:
+        return await self._outbox.entries_after(self._channel, self._position.entry, PAGE)
+
+    async def _save(self) -> None:
+        await self._bridge.store.save_channel_position(self._channel, self._position)
+
+    async def _rewind(self) -> None:
+        """Begins at the outbox's beginning, where all that Redis has comes before our place: it is another Redis."""
+        newest = await self._outbox.last_entry(self._channel)
+        if newest is not None and sort_key(newest.id) < sort_key(self._position.entry):
+            self._position = Position(STREAM_START, newest.publication.offset)
+
+    async def _pass_on(self, entry: Entry) -> None:
+        publication, bridge = entry.publication, self._bridge
+        self._missed += max(publication.offset - self._position.offset - 1, 0)
+        # As long as it is in the outbox, at the most: who comes back is told nothing older, either.
+        until = int(entry.id.partition(b"-")[0]) / 1000 + bridge.settings.max_outbox_age
+        try:
+            if publication.outcome is Outcome.CONTROL:
+                if publication.type == "deleted":
+                    await self._delete(publication)
+            elif publication.type == "like":
+                await self._like(publication, until)
+            elif self._is_for_all(publication) and bridge.wants(publication):
+                await self._send(publication, until)
+        except Rejected as error:
+            bridge.count("out", "refused")
+            log.warning(
+                "a message was not passed on: %s", error, extra={"channel": self._channel, "type": publication.type}
+            )
+            await bridge.try_to_tell(self._channel, REFUSED.format(channel=self._channel, type=publication.type))
+        except Delayed:
+            self._missed += 1
+            bridge.count("out", "missed")
+        self._position = Position(entry.id, publication.offset)
+
+    def _is_for_all(self, publication: Publication) -> bool:
+        if not publication.is_broadcast or self._bridge.participant.is_own(publication):
+            return False
+        return publication.type in SHARED_TYPES | COMING_AND_GOING
+
+    async def _send(self, publication: Publication, until: float) -> None:
+        bridge, channel = self._bridge, self._channel
+        message = msgspec.json.decode(publication.body)
+        if publication.type in COMING_AND_GOING and bridge.people[channel].bears(message[publication.type]):
+            return
+        if self._links.of_message(message["id"]):
+            return  # by the process before this one
+        if self._missed:
+            words = MISSED.format(number=self._missed, channel=channel)
+            await bridge.attempt(lambda: bridge.tell(channel, words), until)
+            self._missed = 0
+        events = await bridge.attempt(lambda: bridge.send(channel, message), until)
+        bridge.count("out", "passed")
+        author, digest = message.get("author", ""), Link.digest_of(message.get("text", ""))
+        for event in events:
+            link = Link(event, message["id"], author, digest)
+            await bridge.attempt(lambda link=link: self._links.add(link))  # type: ignore[misc]
+
+    async def _like(self, publication: Publication, until: float) -> None:
+        bridge = self._bridge
+        if not bridge.participant.is_of_own_people(publication.to):
+            return  # it is for a client
+        like = msgspec.json.decode(publication.body)
+        link = self._links.find(like["liked_author"], like["message"])
+        if link is not None:
+            event = link.event.partition("#")[0]
+            await bridge.attempt(lambda: bridge.send_like(self._channel, like["liker_author"], event), until)
+            bridge.count("out", "passed")
+
+    async def _delete(self, publication: Publication) -> None:
+        """A moderator has taken messages back."""
+        bridge, channel = self._bridge, self._channel
+        deletion = msgspec.json.decode(publication.body)
+        until = time.time() + bridge.timings.bridge_patience
+        if deletion["all"]:
+            words = ALL_DELETED.format(channel=channel)
+            await bridge.attempt(lambda: bridge.tell(channel, words), until)
+        for link in [link for id in deletion["ids"] for link in self._links.of_message(id)]:
+            if bridge.is_retracted(link.event):
+                continue
+            try:
+                await bridge.attempt(lambda link=link: bridge.delete(channel, link.event), until)  # type: ignore[misc]
+            except Rejected:  # what is not the bridge's own it may have no right to
+                await bridge.try_to_tell(channel, DELETED.format(channel=channel, author=link.author))

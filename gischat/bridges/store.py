@@ -1,0 +1,172 @@
+"""What a bridge must know after a restart, in Redis: where it was on either side, and which message is which.
+
+position    the last of a stream that was passed on: the other chat's token, or "entry offset" of a channel's outbox
+links       which message of the channel is which event of the other chat, as a stream bounded in number and age
+nickname    what a person was called last
+lock        which process is the bridge: there is one
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+from gischat.broker.client import Redis
+from gischat.broker.keys import ChannelKeys, bridge_key
+from gischat.protocol.messages import folded
+
+MAX_LINKS = 2000  # of a channel: to these events can be replied, or they can be liked, edited and deleted
+MAX_AGE = 7 * 24 * 3600  # seconds that links are kept
+NICKNAME_AGE = 90 * 24 * 3600  # seconds that a person is remembered after the last message
+
+
+class Position(NamedTuple):
+    """Where a bridge is in a channel's outbox: the last entry that was passed on, and its offset."""
+
+    entry: bytes
+    offset: int
+
+    @classmethod
+    def parse(cls, stored: bytes) -> Self:
+        entry, _, offset = stored.partition(b" ")
+        return cls(entry, int(offset))
+
+    def __bytes__(self) -> bytes:
+        return b"%b %d" % (self.entry, self.offset)
+
+
+class Link(NamedTuple):
+    """A message of the channel and the event of the other chat that are one.
+
+    People's words are not kept: by the `digest` of a text it is found again, for likes name an author and a text.
+    """
+
+    event: str
+    message: str  # id
+    author: str  # nickname
+    digest: str = ""
+
+    @staticmethod
+    def digest_of(text: str) -> str:
+        return digest_of(text.strip())
+
+
+class Links:
+    """The links of one channel: in memory, and in Redis for the next process."""
+
+    def __init__(self, redis: Redis, key: str) -> None:
+        self._redis = redis
+        self._key = key
+        self._links: dict[tuple[str, str], Link] = {}  # by event and message, oldest first
+        self._by_event: dict[str, list[Link]] = {}
+        self._by_message: dict[str, list[Link]] = {}
+
+    async def load(self) -> None:
+        entries = await self._redis.call("XRANGE", self._key, "-", "+", key=self._key)
+        for _, fields in entries or ():
+            values = dict(zip(fields[::2], fields[1::2], strict=True))
+            self._remember(Link(*(values.get(name.encode(), b"").decode() for name in Link._fields)))
+
+    async def add(self, link: Link) -> None:
+        self._remember(link)
+        fields = [part for name, value in zip(Link._fields, link, strict=True) for part in (name, value)]
+        await self._redis.call("XADD", self._key, "MAXLEN", "~", MAX_LINKS, "*", *fields, key=self._key)
+        await self._redis.call("EXPIRE", self._key, MAX_AGE, key=self._key)
+
+    def of_event(self, event: str) -> Sequence[Link]:
+        """The messages that an event is (a long text is several), oldest first."""
+        return self._by_event.get(event, ())
+
+    def of_message(self, message: str) -> Sequence[Link]:
+        return self._by_message.get(message, ())
+
+    def find(self, author: str, text: str) -> Link | None:
+        """The newest message of an author with that text."""
+        who, digest = folded(author), Link.digest_of(text)
+        found = (link for link in reversed(self._links.values()) if link.digest == digest)
+        return next((link for link in found if folded(link.author) == who), None)
+
+    def _remember(self, link: Link) -> None:
+        if link[:2] in self._links:
+            return
+        self._links[link.event, link.message] = link
+        self._by_event.setdefault(link.event, []).append(link)
+        self._by_message.setdefault(link.message, []).append(link)
+        while len(self._links) > MAX_LINKS:
+            self._forget(next(iter(self._links)))
+
+    def _forget(self, key: tuple[str, str]) -> None:
+        link = self._links.pop(key)
+        for links, name in ((self._by_event, link.event), (self._by_message, link.message)):
+            links[name].remove(link)
+            if not links[name]:
+                del links[name]
+
+
+class BridgeStore:
+    """All that the bridge of a kind keeps."""
+
+    def __init__(self, instance: str, kind: str, redis: Redis) -> None:
+        self._instance = instance
+        self._kind = kind
+        self._redis = redis
+
+    def links(self, channel: str) -> Links:
+        return Links(self._redis, self._channel_key(channel, "links"))
+
+    async def channel_position(self, channel: str) -> Position | None:
+        """Where the bridge was in the channel's outbox; None before it first was there."""
+        key = self._channel_key(channel, "position")
+        stored = await self._redis.call("GET", key, key=key)
+        return Position.parse(stored) if stored else None
+
+    async def save_channel_position(self, channel: str, position: Position) -> None:
+        key = self._channel_key(channel, "position")
+        await self._redis.call("SET", key, bytes(position), key=key)
+
+    async def foreign_position(self) -> str:
+        """Where the bridge was in the other chat; empty before it first was there."""
+        key = bridge_key(self._instance, self._kind, "position")
+        return (await self._redis.call("GET", key, key=key) or b"").decode()
+
+    async def save_foreign_position(self, position: str) -> None:
+        key = bridge_key(self._instance, self._kind, "position")
+        await self._redis.call("SET", key, position, key=key)
+
+    async def nickname(self, channel: str, person: str) -> str:
+        """What a person was called; empty where that is not known."""
+        key = self._nickname_key(channel, person)
+        return (await self._redis.call("GET", key, key=key) or b"").decode()
+
+    async def save_nickname(self, channel: str, person: str, nickname: str) -> None:
+        key = self._nickname_key(channel, person)
+        await self._redis.call("SET", key, nickname, "EX", NICKNAME_AGE, key=key)
+
+    async def take_lock(self, owner: str, seconds: float) -> bool:
+        """Takes or renews the lock; False while another process has it.
+
+        Between the question and the renewal another one could take it that ran out: then both work for a moment, which
+        doubles nothing, for what they make bears the same ids.
+        """
+        key = bridge_key(self._instance, self._kind, "lock")
+        milliseconds = int(seconds * 1000)
+        if await self._redis.call("SET", key, owner, "NX", "PX", milliseconds, key=key):
+            return True
+        if await self._redis.call("GET", key, key=key) != owner.encode():
+            return False
+        await self._redis.call("SET", key, owner, "PX", milliseconds, key=key)
+        return True
+
+    async def release_lock(self, owner: str) -> None:
+        key = bridge_key(self._instance, self._kind, "lock")
+        if await self._redis.call("GET", key, key=key) == owner.encode():
+            await self._redis.call("SET", key, owner, "PX", 1, key=key)
+
+    def _channel_key(self, channel: str, name: str) -> str:
+        return ChannelKeys(self._instance, channel).bridge(self._kind, name)
+
+    def _nickname_key(self, channel: str, person: str) -> str:
+        return self._channel_key(channel, f"nickname:{digest_of(person)}")
+
+
+def digest_of(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()

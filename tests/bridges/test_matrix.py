@@ -1,0 +1,194 @@
+"""The Matrix bridge, between clients and a real Synapse."""
+
+import base64
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tornado.httpclient import HTTPError
+
+from tests.bridges.conftest import Bridged, OpenBridged
+from tests.support.admin import TOKEN, Admin, below
+from tests.support.contract import sample, words
+from tests.support.pictures import encoded, opened, quarters
+
+
+@pytest.fixture(scope="module")
+def bridged(open_bridged: OpenBridged) -> Iterator[Bridged]:
+    with open_bridged(admin_token=TOKEN) as bridged:
+        yield bridged
+
+
+async def test_texts_and_replies_go_both_ways(bridged: Bridged) -> None:
+    async with bridged.joined("jane") as (jane,):
+        # Given a text from QGIS
+        text = await jane.say()
+        in_the_room = await bridged.alice.until(body=f"jane: {text}")
+        assert in_the_room["sender"] == bridged.bot.user
+
+        # When somebody in the room answers it, as clients do: formatted, and with the old quotation
+        answer = words()
+        formatted = {"format": "org.matrix.custom.html", "formatted_body": f"<mx-reply>x</mx-reply><b>{answer}</b>"}
+        reply = {"m.relates_to": {"m.in_reply_to": {"event_id": in_the_room["event_id"]}}}
+        event = await bridged.alice.say(f"> <@bot> jane: {text}\n\n**{answer}**", **formatted, **reply)
+
+        # Then it is a reply to that text, by somebody whose name tells where they are, and who is registered
+        heard = await jane.until(type="text", text=answer)
+        said = next(m for m in jane.received if m.get("text") == text)
+        assert (heard["author"], heard["in_reply_to_id"]) == (bridged.alice.nickname, said["id"])
+
+        # And an answer to that is a reply in the room
+        await jane.send(type="text", author="jane", text=(last := words()), in_reply_to_id=heard["id"])
+        found = await bridged.alice.until(body=f"jane: {last}")
+        assert found["content"]["m.relates_to"] == {"m.in_reply_to": {"event_id": event}}
+        # And nothing that came from the room has come back to it
+        assert not [body for body in bridged.alice.bodies() if body.endswith(f": {answer}")]
+
+
+async def test_a_long_text_is_split_and_keeps_its_order(bridged: Bridged) -> None:
+    async with bridged.joined("jane") as (jane,):
+        start, marker = words(), words()
+        long = " ".join(f"{number:05}" for number in range(200))
+        for text in (start, long, marker):
+            await bridged.alice.say(text)
+        await jane.until(text=marker)
+        texts = jane.texts()
+        assert " ".join(texts[texts.index(start) + 1 : -1]) == long
+
+
+async def test_pictures_go_both_ways(bridged: Bridged) -> None:
+    async with bridged.joined("jane") as (jane,):
+        # To the room: as it is shown, with its size
+        picture = encoded(quarters(1600, 400), "PNG")
+        await jane.send(**sample("image", author="jane", image_data=base64.b64encode(picture).decode()))
+        shown = await jane.until(type="image", author="jane")
+        content = (await bridged.alice.until(msgtype="m.image"))["content"]
+        assert (content["body"], content["info"]["w"], content["info"]["h"]) == ("jane: a picture", 800, 200)
+        assert await bridged.alice.download(content["url"]) == base64.b64decode(shown["image_data"])
+
+        # From the room: scaled as everybody's, and with its caption
+        url = await bridged.alice.upload(picture, "image/png")
+        caption = words()
+        await bridged.alice.send(msgtype="m.image", body=caption, filename="field.png", url=url, info={"size": 1})
+        taken = await jane.until(type="image", author=bridged.alice.nickname)
+        assert opened(taken["image_data"]).size == (800, 200)
+        await jane.until(type="text", text=caption)
+
+
+async def test_likes_and_reactions_are_the_same(bridged: Bridged) -> None:
+    async with bridged.joined("jane") as (jane,):
+        # A reaction to what jane said is a like
+        text = await jane.say()
+        event = (await bridged.alice.until(body=f"jane: {text}"))["event_id"]
+        relation = {"rel_type": "m.annotation", "event_id": event, "key": "👍"}
+        await bridged.alice.send("m.reaction", **{"m.relates_to": relation})
+        like = await jane.until(type="like")
+        assert (like["liker_author"], like["liked_author"], like["message"]) == (bridged.alice.nickname, "jane", text)
+
+        # A like of what somebody in the room said is a reaction
+        said = words()
+        event = await bridged.alice.say(said)
+        await jane.until(text=said)
+        await jane.send(type="like", liker_author="jane", liked_author=bridged.alice.nickname, message=said)
+        expected = {"rel_type": "m.annotation", "event_id": event, "key": "👍 jane"}
+        await bridged.alice.until(**{"m.relates_to": expected})
+
+
+async def test_places_go_both_ways(bridged: Bridged) -> None:
+    async with bridged.joined("jane") as (jane,):
+        # To the room: in degrees, wherever the map has its coordinates
+        lambert = {"crs_authid": "EPSG:2154", "crs_wkt": ""}
+        await jane.send(**sample("position", author="jane", **lambert, x=700_000, y=6_600_000))
+        content = (await bridged.alice.until(msgtype="m.location"))["content"]
+        assert content["geo_uri"] == "geo:46.500000,3.000000"
+        assert content["body"] == "jane: a position, 700000 6600000 (EPSG:2154)"
+
+        # From the room
+        await bridged.alice.send(msgtype="m.location", body="Location geo:45.76,4.84", geo_uri="geo:45.76,4.84;u=10")
+        there = await jane.until(type="position", author=bridged.alice.nickname)
+        assert (there["x"], there["y"], there["crs_authid"]) == (4.84, 45.76, "EPSG:4326")
+        assert there["crs_wkt"].startswith('GEOGCS["WGS 84"')
+
+
+async def test_layers_go_both_ways_as_files(bridged: Bridged) -> None:
+    async with bridged.joined("jane") as (jane,):
+        layer = sample("geojson", author="jane", layer_name="wells")
+        await jane.send(**layer)
+        event = await bridged.alice.until(msgtype="m.file", filename="wells.geojson")
+        data = await bridged.alice.download(event["content"]["url"])
+        assert json.loads(data)["features"] == layer["geojson"]["features"]
+
+        collection = {"type": "FeatureCollection", "features": layer["geojson"]["features"]}
+        url = await bridged.alice.upload(json.dumps(collection).encode(), "application/geo+json")
+        await bridged.alice.send(msgtype="m.file", body="Roads 2026.geojson", url=url)
+        taken = await jane.until(type="geojson", author=bridged.alice.nickname)
+        assert (taken["layer_name"], taken["crs_authid"]) == ("Roads 2026", "EPSG:4326")
+
+
+async def test_edits_come_as_texts_and_redactions_delete(bridged: Bridged) -> None:
+    async with bridged.joined("jane") as (jane,):
+        event = await bridged.alice.say(text := words())
+        heard = await jane.until(text=text)
+        edit = {"m.new_content": {"msgtype": "m.text", "body": "better"}}
+        relation = {"m.relates_to": {"rel_type": "m.replace", "event_id": event}}
+        await bridged.alice.say("* better", **edit, **relation)
+        edited = await jane.until(text="(edited) better")
+        assert edited["in_reply_to_id"] == heard["id"]
+
+        await bridged.alice.redact(event)
+        await bridged.alice.say(marker := words())
+        await jane.until(text=marker)
+    async with bridged.joined("john") as (john,):
+        await john.until(text=marker)
+        assert text not in john.texts()
+
+
+async def test_what_a_moderator_deletes_is_redacted(bridged: Bridged) -> None:
+    async with bridged.joined("jane") as (jane,):
+        await jane.say(text := words())
+        event = (await bridged.alice.until(body=f"jane: {text}"))["event_id"]
+        id = (await jane.until(text=text))["id"]
+        admin = Admin(bridged.stack.fronts[0].url)
+        await admin.act("DELETE", below("QGIS", f"messages/{id}"))
+        redaction = await bridged.alice.until(redacts=event)
+        assert redaction["sender"] == bridged.bot.user
+
+
+async def test_what_is_refused_is_said_in_the_room(bridged: Bridged) -> None:
+    url = await bridged.alice.upload(b"not a picture", "image/png")
+    event = await bridged.alice.send(msgtype="m.image", body="x.png", url=url)
+    expected = {"m.in_reply_to": {"event_id": event}}
+    notice = (await bridged.alice.until(**{"m.relates_to": expected, "msgtype": "m.notice"}))["content"]["body"]
+    assert notice.startswith("Not passed on to the channel QGIS: ")
+
+
+GARBAGE: list[dict[str, Any]] = [
+    {},
+    {"msgtype": 1, "body": []},
+    {"msgtype": "m.text", "body": {"a": 1}, "format": "org.matrix.custom.html", "formatted_body": 7},
+    {"msgtype": "m.image", "body": "x.png", "url": "mxc://"},
+    {"msgtype": "m.image", "body": "x.png", "url": "http://127.0.0.1/x"},
+    {"msgtype": "m.image", "body": "huge.png", "url": "mxc://example.test/x", "info": {"size": 50_000_000}},
+    {"msgtype": "m.file", "body": "../../etc/passwd.geojson", "url": "mxc://example.test/nothing"},
+    {"msgtype": "m.location", "body": "there", "geo_uri": "geo:1e999,NaN"},
+    {"msgtype": "m.location", "geo_uri": "geo:91,181"},
+    {"msgtype": "m.text", "body": "\u200b"},
+    {"msgtype": "m.text", "body": "<script>" * 9000},
+    {"msgtype": "m.text", "body": "x", "m.relates_to": "nothing"},
+    {"msgtype": "m.text", "body": "x", "m.relates_to": {"rel_type": "m.replace", "event_id": "$nothing"}},
+    {"m.relates_to": {"rel_type": "m.annotation", "event_id": ["$a"], "key": 3}},
+]
+
+
+async def test_events_of_any_shape_do_no_harm(bridged: Bridged) -> None:
+    async with bridged.joined("jane") as (jane,):
+        for content in GARBAGE:
+            for type in ("m.room.message", "m.reaction"):
+                with contextlib.suppress(HTTPError):  # some of them Synapse does not take, either
+                    await bridged.alice.send(type, **content)
+        await bridged.alice.say(marker := words())
+        await jane.until(text=marker)
+        bridged.stack.assert_quiet_logs()
+        assert "Traceback" not in bridged.bridge.whole_log()
