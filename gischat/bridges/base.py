@@ -23,6 +23,7 @@ import msgspec
 from gischat.bridges.errors import Delayed, Rejected, Stopped, Trouble
 from gischat.bridges.participant import REDIS_FAULTS, Participant
 from gischat.bridges.people import People, Person
+from gischat.bridges.places import place_in_degrees
 from gischat.bridges.relay import COMING_AND_GOING, Relay
 from gischat.bridges.retrying import Retrying
 from gischat.bridges.store import BridgeStore, Link
@@ -34,7 +35,8 @@ from gischat.front.limits.rate_limit import TokenBucket
 from gischat.observability import metrics
 from gischat.protocol.messages import id_of
 from gischat.protocol.parsing import MessageParser
-from gischat.protocol.types import TYPES
+from gischat.protocol.places import Box, decode
+from gischat.protocol.types import PLACED_TYPES, TYPES
 from gischat.settings import Settings
 from gischat.timings import Timings
 
@@ -114,6 +116,16 @@ class Bridge(Retrying, ABC):
         """Says something in the bridge's own name, if that can be done: nothing else waits for it."""
         with contextlib.suppress(Delayed, Rejected):
             await self.tell(channel, words, reply_to)
+
+    async def place_of(self, channel: str, message: Mapping[str, Any]) -> Box | None:
+        """Where a message is, as a worker has found out."""
+        if message["type"] not in PLACED_TYPES:
+            return None
+        stored = None
+        with contextlib.suppress(*REDIS_FAULTS):
+            stored = await self.participant.broker.history.place(channel, message["id"])
+        boxes = [box for box, _ in decode(stored).features if box] if stored else []
+        return boxes[0] if boxes else place_in_degrees(message)
 
     # What it is given
 
