@@ -60,6 +60,7 @@ class Incoming:
     contents: Sequence[Mapping[str, Any]]  # messages of the contract, without id, timestamp, author and in_reply_to_id
     timestamp: int  # seconds since the epoch, as the other chat says
     reply_to: str = ""  # an event
+    name: str = ""  # what the person is called there, where the id does not say it
 
 
 class Bridge(Retrying, ABC):
@@ -131,7 +132,7 @@ class Bridge(Retrying, ABC):
 
     async def publish(self, incoming: Incoming) -> None:
         """Says something in a channel, once; who said it is told why, if that is refused."""
-        person = await self.people[incoming.channel].speaker(incoming.person)
+        person = await self.people[incoming.channel].speaker(incoming.person, incoming.name)
         for number, content in enumerate(incoming.contents):
             event = incoming.event if number == 0 else f"{incoming.event}#{number}"
             links = self.links[incoming.channel]
@@ -142,10 +143,10 @@ class Bridge(Retrying, ABC):
             if refusal:
                 await self._tell_refusal(incoming, person, refusal)
 
-    async def like(self, channel: str, event: str, person: str, author: str, text: str) -> None:
+    async def like(self, channel: str, event: str, person: str, author: str, text: str, name: str = "") -> None:
         """Says that somebody likes a message of an author."""
         content = {"type": "like", "liked_author": author, "message": text}
-        incoming = Incoming(channel, event, person, [content], int(time.time()))
+        incoming = Incoming(channel, event, person, [content], int(time.time()), name=name)
         await self.publish(incoming)
 
     async def retract(self, channel: str, event: str) -> None:

@@ -40,11 +40,9 @@ def said(content: Any, longest: int) -> Said | None:
     if relation.get("rel_type") == "m.replace":
         edited = as_text(relation.get("event_id"))
         text = _text(as_object(content.get("m.new_content")))
-        return (
-            Said(text_messages(f"(edited) {text}", longest), reply_to=edited, replaces=edited)
-            if text and edited
-            else None
-        )
+        if not text or not edited:
+            return None
+        return Said(text_messages(f"(edited) {text}", longest), reply_to=edited, replaces=edited)
     type = as_text(content.get("msgtype"))
     if type == "m.location":
         return Said(_location(content, longest), reply_to=reply_to)
