@@ -43,6 +43,6 @@ def place_in_degrees(message: Mapping[str, Any]) -> Box | None:
 
 def position_message(latitude: float, longitude: float) -> dict[str, Any] | None:
     """A `position`; None where that is nowhere on earth."""
-    if not (math.isfinite(latitude) and abs(latitude) <= 90 and abs(longitude) <= 180):
+    if not (abs(latitude) <= 90 and abs(longitude) <= 180):
         return None
     return {"type": "position", **WGS_84, "x": longitude, "y": latitude}
