@@ -20,13 +20,14 @@ from gischat.bridges.telegram.client import Migrated, TelegramClient
 from gischat.bridges.telegram.incoming import Sender, named, said, sender, text_of, topic_of
 from gischat.bridges.telegram.outgoing import Call, as_document, outgoing, quiet, reply
 from gischat.bridges.telegram.updates import Updates
-from gischat.bridges.texts import shortened, text_messages
+from gischat.bridges.texts import split, text_messages
 from gischat.bridges.wording import LIKE, words
 from gischat.settings import Settings
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
+MAX_WORDS = 200
 MAX_UNBRIDGED = 100  # groups that are named in the log once: anybody may add a bot to a group
 
 LIKES = "{liker} likes this."
@@ -54,6 +55,7 @@ class TelegramBridge(Bridge):
         self._bot = 0
         # Of the message that is on its way in each channel: its id, and what is sent of it
         self._begun: dict[str, tuple[str, list[str]]] = {}
+        self._words: dict[str, str] = {}  # of the messages that were sent last, for what likes call them
         self._unbridged: set[int] = set()
 
     # What is asked of Telegram
@@ -72,9 +74,8 @@ class TelegramBridge(Bridge):
         try:
             member = await self._call(channel, "getChatMember", {"user_id": self._bot})
         except (Delayed, Rejected) as error:
-            if isinstance(error, Migrated):
-                return await self._look_at_group(channel, sees_all=sees_all)
-            if isinstance(error, Delayed) and error.trouble is not Trouble.NO_ROOM:
+            is_passing = isinstance(error, Delayed) and error.trouble is not Trouble.NO_ROOM
+            if is_passing or isinstance(error, Migrated):
                 raise
             log.warning("a group is not bridged: %s", error, extra={"channel": channel})
         else:
@@ -93,7 +94,11 @@ class TelegramBridge(Bridge):
         for call in calls[len(events) :]:
             to = self._message_of(channel, events[0]) if events else answered
             events.append(await self._send(channel, call, to))
-        return [event for event in events if event]
+        events = [event for event in events if event]
+        self._words |= dict.fromkeys(events, words(message))
+        while len(self._words) > MAX_WORDS:
+            del self._words[next(iter(self._words))]
+        return events
 
     async def send_like(self, channel: str, liker: str, event: str) -> None:
         # A bot has one reaction to a message: who likes it cannot be seen.
@@ -199,19 +204,18 @@ class TelegramBridge(Bridge):
         message = _message(update)
         event = f"{as_integer(as_object(message.get('chat')).get('id'))}/{as_integer(message.get('message_id'))}"
         if "message_reaction" in update:
-            return await self._take_reaction(channel, event, message)
+            await self._take_reaction(channel, event, message)
+            return
         who = sender(message)
         if who is None or who.id == str(self._bot):
-            return None
+            return
         await self._take_coming_and_going(channel, message)
-        if "edited_message" in update:
-            await self._take_edit(channel, event, who, message)
-        else:
-            await self._take_message(channel, event, who, message)
+        take = self._take_edit if "edited_message" in update else self._take_message
+        await take(channel, event, who, message)
 
     async def _take_message(self, channel: str, event: str, who: Sender, message: Mapping[str, Any]) -> None:
         found = said(message, self.settings.max_message_length, self.settings.max_image_size)
-        if found is None or self.links[channel].of_event(event):
+        if found is None:
             return
         contents = list(found.contents)
         if found.attachment is not None:
@@ -221,9 +225,9 @@ class TelegramBridge(Bridge):
 
     async def _take_edit(self, channel: str, event: str, who: Sender, message: Mapping[str, Any]) -> None:
         """A new wording. Other edits (a live location that moves, a link's preview) leave the words as they are."""
-        before = self.links[channel].of_event(event)
+        before = {link.digest for part in self._parts(event) for link in self.links[channel].of_event(part)}
         text, longest = text_of(message), self.settings.max_message_length
-        if not before or not text or before[0].digest == Link.digest_of(shortened(text, longest)):
+        if not before or not text or Link.digest_of(split(text, longest)[0]) in before:
             return
         contents = text_messages(f"(edited) {text}", longest)
         await self._publish(channel, f"{event}~{Link.digest_of(text)}", who, contents, message, event)
@@ -248,14 +252,14 @@ class TelegramBridge(Bridge):
         link = self.links[channel].of_event(event)[0]
         if who is None or after <= before or link.message == self._id(channel, event):
             return
-        text = await self._words_of(channel, link)
+        text = self._words.get(event) or await self._words_of(channel, link)
+        text = text[: self.settings.max_message_length]
         await self.like(channel, f"{event}~{who.id}", who.id, link.author, text, who.name)
 
     async def _words_of(self, channel: str, link: Link) -> str:
         """What a like calls a message, which Telegram does not say."""
         body = await self.participant.broker.history.message(channel, link.message)
-        text = words(msgspec.json.decode(body)) if body else "a message"
-        return shortened(text, self.settings.max_message_length)
+        return words(msgspec.json.decode(body)) if body else "a message"
 
     async def _take_coming_and_going(self, channel: str, message: Mapping[str, Any]) -> None:
         people = self.people[channel]

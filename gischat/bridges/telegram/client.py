@@ -21,7 +21,7 @@ from gischat.timings import Timings
 
 MAX_ANSWER_BYTES = 16 * 2**20  # of JSON: a hundred updates
 MAX_FILE_BYTES = 20_000_000  # of a file that a bot can fetch
-MAX_WAIT = 600.0  # seconds between two attempts, whatever the API asks for
+MAX_WAIT = 600  # seconds between two attempts, whatever the API asks for
 UPDATES = ("message", "edited_message", "message_reaction")  # the last is for administrators alone
 
 JSON = "application/json"
@@ -62,8 +62,8 @@ class TelegramClient:
         )
 
     async def updates(self, offset: int, wait: float) -> list[dict[str, Any]]:
-        """What happened from an update on, waited for; all before it is forgotten. With -1, the newest; with 0, all that
-        is not forgotten."""
+        """What happened from an update on, waited for; all before it is forgotten. With -1, the newest; with 0, all
+        that is not forgotten."""
         asked = {"timeout": int(wait), "allowed_updates": UPDATES} | ({"offset": offset} if offset else {})
         result = await self._call(self._polling, "getUpdates", asked, self._timings.bridge_answer + wait)
         if not isinstance(result, list):
@@ -139,6 +139,8 @@ class TelegramClient:
                 raise TooLarge("its file is too large, or broke off") from None
             raise Delayed(Trouble.UNREACHABLE, "the Bot API closed the connection") from None
         except HTTPClientError as error:
+            if client is self._files and error.code == 404:
+                raise Rejected("its file is not there any more") from None
             raise self._failure(error.code, _json(error.response.body if error.response else b"")) from None
         except (OSError, ssl.SSLError, ValueError, UnicodeError) as error:
             reason = f"the Bot API cannot be reached: {type(error).__name__}"
@@ -152,9 +154,8 @@ class TelegramClient:
         if moved := as_integer(parameters.get("migrate_to_chat_id")):
             return Migrated(reason, moved)
         if code == 429:
-            after = parameters.get("retry_after")
-            is_number = isinstance(after, int | float)
-            return Delayed(Trouble.RATE_LIMITED, reason, min(max(after, 0), MAX_WAIT) if is_number else None)
+            after = min(max(as_integer(parameters.get("retry_after")), 0), MAX_WAIT)
+            return Delayed(Trouble.RATE_LIMITED, reason, after)
         if code in (401, 404):  # 404 where what stands for the token cannot be one
             return Delayed(Trouble.UNAUTHORIZED, f"{reason}: the token is wrong or has ended")
         if code == 409:

@@ -38,7 +38,7 @@ def outgoing(message: Mapping[str, Any], place: Box | None) -> Sequence[Call]:
         caption = next(iter(cut(f"{author}: {said}", MAX_CAPTION)))
         return [Call(method, {"caption": caption, "caption_entities": [_bold(author)]}, field, file)]
     first, *rest = cut(f"{author}: {said}", MAX_TEXT)
-    texts = [{"text": first, "entities": [_bold(author)]}, *({"text": part} for part in rest)]
+    texts: list[dict[str, Any]] = [{"text": first, "entities": [_bold(author)]}, *({"text": part} for part in rest)]
     calls = [Call("sendMessage", text) for text in texts]
     if place is not None and message["type"] in ("position", "bbox"):
         calls.append(Call("sendLocation", _location(place)))

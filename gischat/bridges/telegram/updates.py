@@ -61,10 +61,10 @@ class Updates:
         if batch.updates:
             await self._move_to(batch.next)
 
-    async def _move_to(self, next: int) -> None:
+    async def _move_to(self, number: int) -> None:
         now = int(time.time())
-        await self._store.save_foreign_position(f"{next} {now}")
-        self._next, self._heard_at = next, now
+        await self._store.save_foreign_position(f"{number} {now}")
+        self._next, self._heard_at = number, now
 
 
 def _number(update: dict[str, Any]) -> int:
