@@ -48,9 +48,9 @@ def bridge_of(stack: Stack, name: str = "bridge", **settings: Any) -> Process:
 OpenBridged = Callable[..., AbstractContextManager[Bridged]]
 
 
-def wait_there(bridge: Process) -> None:
+def wait_there(bridge: Process, kind: str = "matrix") -> None:
     """Wait until it passes on what is said from now on."""
-    there = "the matrix bridge is there"
+    there = f"the {kind} bridge is there"
     _wait(lambda: bool(bridge.records(message=there)), [bridge], "the bridge is not there")
 
 
