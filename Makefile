@@ -1,22 +1,22 @@
-# Everything is installed into .venv, and again whenever setup.py or requirements.txt have changed.
+# Everything is installed into .venv, and again when setup.py or requirements.txt has changed.
 PYTHON ?= python3
 BIN := .venv/bin
-# Tests mostly wait, for processes of their own: more of them at once than there are cores.
+# Tests mostly wait for their processes, so more run at once than there are cores.
 TESTS_AT_ONCE ?= 4
 UNIT_TESTS := tests/gischat tests/worker $(wildcard tests/test_*.py)
 SECONDS ?= 600
-# Seconds that each of some twenty proofs takes in test-long, two at once
+# Seconds for each of some twenty proofs in test-long, two of which run at once
 LONG ?= 60
 SEED ?= 1
 SEEDS ?= 10000
 ROUNDS ?= 1
 
 DENO := $(BIN)/python deploy/page.py deno
-# The page's map, bundled
+# The page's bundled map
 MAP := gischat/web/built/sources.sha256
 
 export PYTHON
-# What one of the tests' processes has compiled, the others need not.
+# So that the tests' processes share compiled modules
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -24,25 +24,25 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help run check status test test-unit test-long check-alerts check-qgis simulate soak bench lint audit lock release deb check-deb format clean
 
 help:
-	@echo "make run      the chat, in the foreground; Ctrl-C stops it"
-	@echo "make check    will it run here, and if not, what to mend"
-	@echo "make status   is it well, and what runs (scale it with: .venv/bin/gischat scale light 3)"
-	@echo "make test     all tests"
-	@echo "make test-unit   those that start no processes, in some seconds: for while you type"
-	@echo "make test-long   what is proved at random, for longer: LONG=60 seconds each; reports in .cache/reports"
-	@echo "make check-alerts   the alert rules, by promtool and a real Prometheus"
-	@echo "make check-qgis QCHAT_PLUGIN=~/.../plugins/qchat   with a real QGIS and that plugin"
-	@echo "make simulate thousands of orders of events and faults, in virtual time: SEEDS=10000"
-	@echo "make soak     all faults, mixed at random: SECONDS=600 SEED=1"
-	@echo "make bench    what a message, a photo, a client costs: ROUNDS=3, QUICK=1, RECORD=1"
-	@echo "make lint     ruff and mypy; deno for the page's code"
-	@echo "make audit    known vulnerabilities in what is installed (asks PyPI's advisories)"
-	@echo "make lock     constraints.txt anew: the newest versions of all dependencies"
-	@echo "make release  builds, checks and tags the version of gischat/__init__.py and CHANGELOG.md"
-	@echo "make deb      dist/gischat_VERSION_ARCH.deb, for this Debian"
-	@echo "make check-deb   … and installs, upgrades and purges it in a Debian of its own, as root"
-	@echo "make format   what ruff and deno can put right by themselves"
-	@echo "make clean    remove what make has made; the chat's data (.state) stays"
+	@echo "make run      run the chat in the foreground; Ctrl-C stops it"
+	@echo "make check    check whether it will run here, and say what to fix"
+	@echo "make status   show its health and processes (scale it with: .venv/bin/gischat scale light 3)"
+	@echo "make test     run all tests"
+	@echo "make test-unit   run the tests that start no processes, in some seconds"
+	@echo "make test-long   run the randomised proofs for longer: LONG=60 seconds each; reports in .cache/reports"
+	@echo "make check-alerts   test the alert rules, with promtool and a real Prometheus"
+	@echo "make check-qgis QCHAT_PLUGIN=~/.../plugins/qchat   test with a real QGIS and that plugin"
+	@echo "make simulate run thousands of orders of events and faults, in virtual time: SEEDS=10000"
+	@echo "make soak     inject all faults at random: SECONDS=600 SEED=1"
+	@echo "make bench    measure the cost of messages, photos and clients: ROUNDS=3, QUICK=1, RECORD=1"
+	@echo "make lint     run ruff and mypy; deno for the page's code"
+	@echo "make audit    find known vulnerabilities in installed packages (asks PyPI's advisories)"
+	@echo "make lock     update constraints.txt to the newest versions of all dependencies"
+	@echo "make release  build, check and tag the version of gischat/__init__.py and CHANGELOG.md"
+	@echo "make deb      build dist/gischat_VERSION_ARCH.deb, for this Debian"
+	@echo "make check-deb   … and install, upgrade and purge it in a Debian of its own, as root"
+	@echo "make format   fix what ruff and deno can fix"
+	@echo "make clean    remove everything that make has made; the chat's data (.state) stays"
 
 run: .venv/.installed-run $(MAP)
 	@$(BIN)/python -m gischat up
@@ -67,14 +67,14 @@ test-long: .venv/.installed-dev
 	@$(BIN)/python -m pytest -n 2 --long $(LONG) --hypothesis-show-statistics --junit-xml .cache/reports/test-long.xml \
 		tests/proofs tests/web/test_accessibility.py tests/gischat/front/transport/test_conformance.py $(PYTEST_ARGS)
 
-# Apart from the tests, for installing Prometheus starts a service of that name.
+# Not part of `make test`, since installing Prometheus starts a service of that name.
 check-alerts: .venv/.installed-dev
 	@tests/install-tools alerts
 	@promtool check config deploy/prometheus/prometheus.yml
 	@promtool test rules tests/prometheus/alerts_test.yml
 	@$(BIN)/python -m pytest -q tests/prometheus/check_prometheus.py
 
-# Apart from the tests, for QGIS and the plugin are not everywhere; nothing is installed for it.
+# Not part of `make test`, since it needs QGIS and the plugin, which it does not install.
 check-qgis: .venv/.installed-dev
 	@$(BIN)/python -m tests.clients.check_qgis "$(QCHAT_PLUGIN)"
 
@@ -95,12 +95,12 @@ lint: .venv/.installed-dev $(MAP)
 	@$(DENO) fmt --quiet --check
 	@$(DENO) check --quiet gischat/web tests/web
 
-# Strictly: what could not be looked up counts as a fault, not as fine.
+# Strict: a package that cannot be looked up is a failure.
 audit: .venv/.installed-audit
 	@$(BIN)/python -m pip freeze --exclude-editable >.venv/frozen.txt
 	@$(BIN)/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r .venv/frozen.txt
 
-# For every Python that we run on, with markers where they differ.
+# For all supported versions of Python, with markers where they differ.
 lock: .venv/.installed-lock
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-annotate \
 		--custom-compile-command "make lock" --output-file constraints.txt setup.py
@@ -111,7 +111,7 @@ release: .venv/.installed-release
 deb: .venv/.installed-release
 	@deploy/deb/build
 
-# Apart from the tests, for a Debian takes minutes.
+# Not part of `make test`, since setting up a Debian takes minutes.
 check-deb: deb
 	@tests/install-tools deb
 	@deploy/deb/check dist/gischat_*.deb

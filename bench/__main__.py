@@ -17,7 +17,7 @@ RESULTS = ROOT / ".cache/bench"
 
 def main() -> None:
     given = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is stopped, as by Ctrl-C
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # stops all processes, as by Ctrl-C
     record = Record.load(given.show) if given.show else _measure(given)
     shown = (report.where(record), report.goals_table(record), report.costs_table(record))
     print(*filter(None, shown), sep="\n\n")
@@ -49,15 +49,15 @@ def _measure(given: argparse.Namespace) -> Record:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures what a full room costs.")
-    parser.add_argument("--quick", action="store_true", help="the goals alone, in smaller rooms: a minute")
-    parser.add_argument("--rounds", type=int, default=1, help="how often everything is measured; medians are shown")
+    parser.add_argument("--quick", action="store_true", help="only the goals, in smaller rooms; takes a minute")
+    parser.add_argument("--rounds", type=int, default=1, help="number of repetitions; medians are shown")
     parser.add_argument("--only", nargs="+", choices=[scene.__name__ for scene in scenes.SCENES], metavar="SCENE")
-    parser.add_argument("--save", type=Path, default=RESULTS, help="where bench.json and bench.svg go")
-    parser.add_argument("--show", type=Path, metavar="BENCH.JSON", help="measure nothing, show what was measured then")
-    parser.add_argument("--record", action="store_true", help="put it into docs/ and the tables of the documents")
+    parser.add_argument("--save", type=Path, default=RESULTS, help="directory of bench.json and bench.svg")
+    parser.add_argument("--show", type=Path, metavar="BENCH.JSON", help="show an earlier measurement")
+    parser.add_argument("--record", action="store_true", help="update docs/ and the documents' tables")
     given = parser.parse_args()
     if given.record and (given.quick or given.only):
-        parser.error("only a whole measurement is recorded")
+        parser.error("only a complete measurement can be recorded")
     return given
 
 

@@ -1,8 +1,8 @@
-"""The load: processes with many websocket clients each, which join, speak, listen and count.
+"""Load generator: processes with many websocket clients each, which join, send, receive and count.
 
-A client is a small protocol over asyncio, not a library's: it reads the floor's bare sockets in the same way as the
-server's websockets, so that both send to the same readers, and it costs 3 µs a frame, so that a process holds
-thousands. CPU time of these processes is counted nowhere.
+A client is a small asyncio protocol instead of a library's: it also reads the baseline's bare sockets, so that both
+senders have the same readers, and it takes 3 µs per frame, so that a process can run thousands. The CPU time of these
+processes is not measured.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from bench.limits import raise_open_files
 
 HOST = "127.0.0.1"
 BUFFER_BYTES = 2**18
-DEADLINE = 60.0  # seconds; what takes longer is a failure of the bench
+DEADLINE = 60.0  # seconds; beyond it the benchmark fails
 
 PING, TEXT, CLOSE = 0x89, 0x81, 0x88
 KIND = re.compile(rb'"type":"(\w+)"')
@@ -33,23 +33,24 @@ SENT_AT = re.compile(rb'"sent at (\d+)')
 
 
 class Address(NamedTuple):
-    """Where to connect to."""
+    """The address to connect to."""
 
     port: int
     channel: str = "QGIS"
     speaks_websocket: bool = True
     is_encrypted: bool = False
+    query: str = ""
 
 
 class Joined(NamedTuple):
-    """How joining went."""
+    """The result of `join`."""
 
-    seconds: float  # until the last one had its first `nb_users`
-    counts: tuple[int, int]  # of `nb_users` that one client received meanwhile: the least and the most
+    seconds: float  # until the last client received its first `nb_users`
+    counts: tuple[int, int]  # number of `nb_users` per client meanwhile: minimum and maximum
 
 
 class Spoken(NamedTuple):
-    """How speaking went."""
+    """The result of `speak`."""
 
     sent: int
     seconds: float  # from the first text's sending to the last one's arrival at the first client
@@ -57,14 +58,14 @@ class Spoken(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """How asking over HTTP went."""
+    """The result of `ask`: requests over HTTP."""
 
     number: int
     seconds: float
 
 
 class Crowd:
-    """A process full of clients, seen from outside: what is asked of it, it does, one thing at a time."""
+    """A process with many clients; it executes commands one at a time."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -74,7 +75,7 @@ class Crowd:
         theirs.close()
 
     def begin(self, what: str, *arguments: Any) -> Callable[[], Any]:
-        """Asks for something; the function that is returned waits for the answer."""
+        """Start a command; the returned function waits for the result."""
         self._pipe.send((what, arguments))
         return self._answer
 
@@ -98,17 +99,17 @@ class Crowd:
 
 @contextlib.contextmanager
 def crowds(number: int) -> Iterator[list[Crowd]]:
-    """So many processes of clients; their connections end with them."""
+    """Run processes of clients; their connections end with the context."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(Crowd()) for _ in range(number)]
 
 
 def together(begun: list[Callable[[], Any]]) -> list[Any]:
-    """The answers to what was begun in several crowds at once."""
+    """Await the results of commands started in several crowds."""
     return [answer() for answer in begun]
 
 
-# What follows runs in the process.
+# Code of the process
 
 
 def _run(pipe: Connection) -> None:
@@ -134,13 +135,13 @@ async def _serve(pipe: Connection) -> None:
 
 
 class Clients:
-    """The clients of one process; each coroutine is something that a crowd can be asked for."""
+    """The clients of one process; its coroutines are the commands of a crowd."""
 
     def __init__(self) -> None:
-        self.buffer = memoryview(bytearray(BUFFER_BYTES))  # one for all: what is read is used at once
+        self.buffer = memoryview(bytearray(BUFFER_BYTES))  # shared by all clients, as data is processed at once
         self.heard: Counter[str] = Counter()  # messages by type, over all clients
         self.heard_bytes: Counter[str] = Counter()
-        self.heard_at = 0.0  # when the last text or picture came to any of them
+        self.heard_at = 0.0  # arrival of the last text or picture at any client
         self.latencies: list[float] = []  # seconds from a text's sending to its arrival at the first client
         self.counted = 0  # clients that have received an `nb_users`
         self.asked = 0  # answers to requests for the list of users
@@ -149,7 +150,7 @@ class Clients:
         self._news = asyncio.Event()
 
     async def join(self, number: int, address: Address, at_once: int) -> Joined:
-        """Brings so many clients in, `at_once` of them at a time; waits until all have been counted."""
+        """Connect clients, `at_once` at a time; wait until each has received an `nb_users`."""
         start = time.perf_counter()
         door = asyncio.Semaphore(at_once)
         came = await asyncio.gather(*(self._connect(address, door) for _ in range(number)))
@@ -160,7 +161,7 @@ class Clients:
         return Joined(time.perf_counter() - start, (min(counts), max(counts)))
 
     async def speak(self, rate: float, seconds: float, window: int) -> Spoken:
-        """Lets the clients say texts in turn, `rate` a second; fewer while `window` are on their way."""
+        """Send texts from the clients in turn, `rate` per second; fewer while `window` are in flight."""
         self.latencies.clear()
         start, sent, elapsed = time.perf_counter(), 0, 0.0
         while not sent or elapsed < seconds:
@@ -174,7 +175,7 @@ class Clients:
         return Spoken(sent, time.perf_counter() - start, list(self.latencies))
 
     async def say(self, payload: bytes, kind: str, times: int, rate: float) -> float:
-        """Lets the clients say this in turn, `rate` a second; seconds from the first until all have heard all."""
+        """Send a payload from the clients in turn, `rate` per second; seconds until all clients received all."""
         awaited, start = self.heard[kind] + times * len(self._clients), time.perf_counter()
         for turn in range(times):
             await asyncio.sleep(start + turn / rate - time.perf_counter())
@@ -183,12 +184,12 @@ class Clients:
         return self.heard_at - start
 
     async def ask_at_counts(self, address: Address) -> None:
-        """From now on each client is a QGIS: at every `nb_users` it asks for the list of users, one after the other."""
+        """From now on behave like QGIS: each client requests the list of users at every `nb_users`, one by one."""
         for client in self._clients:
             client.asker = await self._asker(address)
 
     async def ask(self, connections: int, seconds: float, address: Address) -> Asked:
-        """Asks for the list of users without a pause."""
+        """Request the list of users without a pause."""
         before, start = self.asked, time.perf_counter()
         askers = [await self._asker(address) for _ in range(connections)]
         for asker in askers:
@@ -198,8 +199,29 @@ class Clients:
             asker.close()
         return Asked(self.asked - before, time.perf_counter() - start)
 
+    async def register(self, name: str) -> None:
+        """Gives all clients nicknames, and waits until they are known."""
+        for number, client in enumerate(self._clients):
+            client.send(b'{"type":"newcomer","newcomer":"%s-%d"}' % (name.encode(), number))
+        await self._until(lambda: self.heard["newcomer"] >= len(self._clients) ** 2)
+
+    async def move(self, name: str, seconds: float) -> int:
+        """All clients tell where they are, once a second each; how many positions that were."""
+        start, sent = time.perf_counter(), 0
+        while (elapsed := time.perf_counter() - start) < seconds:
+            while sent < elapsed * len(self._clients):
+                number = sent % len(self._clients)
+                until = int(time.time()) + 900
+                self._clients[number].send(
+                    b'{"type":"live_position","author":"%s-%d","x":%.7f,"y":48.8566140,"accuracy":12.5,"until":%d}'
+                    % (name.encode(), number, 2 + sent / 1e6, until)
+                )
+                sent += 1
+            await asyncio.sleep(0.005)
+        return sent
+
     async def come_and_go(self, rate: float, seconds: float, address: Address) -> int:
-        """Lets `rate` people a second come, register, and go after a second; how many times a list was asked for."""
+        """Connect and register `rate` clients per second, each of which leaves after a second; returns their number."""
         start, here, number = time.perf_counter(), [], 0
         while (elapsed := time.perf_counter() - start) < seconds:
             if number < elapsed * rate:
@@ -215,7 +237,7 @@ class Clients:
         return number
 
     async def asked_until_now(self) -> int:
-        """How often all clients have asked for the list of users, and were answered."""
+        """The number of answered requests for the list of users, over all clients."""
         return self.asked
 
     async def _asker(self, address: Address) -> "Asker":
@@ -224,12 +246,12 @@ class Clients:
         return asker
 
     async def until_heard(self, kind: str, number: int) -> float:
-        """Waits until so many messages of that type have come, over all clients; returns when the last one did."""
+        """Wait until so many messages of a type have arrived, over all clients; returns the time of the last."""
         await self._until(lambda: self.heard[kind] >= number)
         return self.heard_at
 
     async def report(self) -> dict[str, tuple[int, int]]:
-        """How many messages all clients have received, and their bytes, by type."""
+        """The number and bytes of messages received by all clients, by type."""
         return {kind: (number, self.heard_bytes[kind]) for kind, number in self.heard.items()}
 
     def hear(self, client: "Client", payload: bytes) -> None:
@@ -264,17 +286,17 @@ class Clients:
 
 
 class Client(asyncio.BufferedProtocol):
-    """One connection: a websocket's, or a bare one that is sent frames."""
+    """A connection: a websocket, or a bare socket that receives frames."""
 
     def __init__(self, clients: Clients, address: Address) -> None:
         self._all = clients
         self._address = address
         self._is_upgraded = not address.speaks_websocket
-        self._rest = bytearray()  # of a frame that has not come wholly
+        self._rest = bytearray()  # of an incomplete frame
         self._needed = 0
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.counts = 0  # how many `nb_users` came
-        self.asker: Asker | None = None  # asks for the list of users at each of them
+        self.counts = 0  # number of `nb_users` received
+        self.asker: Asker | None = None  # requests the list of users at each of them
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -282,7 +304,7 @@ class Client(asyncio.BufferedProtocol):
         if self._is_upgraded:
             self.ready.set_result(None)
         else:
-            transport.write(upgrade(self._address.channel))
+            transport.write(upgrade(self._address.channel, self._address.query))
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.ready.done():
@@ -310,7 +332,7 @@ class Client(asyncio.BufferedProtocol):
             self._rest += whole[len(whole) - left :]
 
     def _read(self, data: memoryview) -> int:
-        """Takes whole frames from the beginning; returns how many bytes are left."""
+        """Process whole frames from the beginning; returns the number of bytes left."""
         at = 0 if self._is_upgraded else self._read_answer(data)
         size = len(data)
         while self._is_upgraded and size - at >= 2:
@@ -329,7 +351,7 @@ class Client(asyncio.BufferedProtocol):
         return size - at
 
     def _read_answer(self, data: memoryview) -> int:
-        """The answer to the handshake; returns where it ends."""
+        """Read the answer to the handshake; returns its end."""
         head, end, _ = bytes(data[:4096]).partition(b"\r\n\r\n")
         if not end:
             return 0
@@ -349,7 +371,7 @@ class Client(asyncio.BufferedProtocol):
 
 
 class Asker(asyncio.Protocol):
-    """A connection that asks for the list of users, one request after the other."""
+    """A connection that requests the list of users, one request after the other."""
 
     def __init__(self, clients: Clients, address: Address) -> None:
         self._all = clients
@@ -383,16 +405,17 @@ class Asker(asyncio.Protocol):
             self._transport.write(self._request)
 
 
-def upgrade(channel: str) -> bytes:
+def upgrade(channel: str, query: str = "") -> bytes:
     """The handshake's request."""
     return (
-        f"GET /channel/{quote(channel)}/ws HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"GET /channel/{quote(channel)}/ws{query} HTTP/1.1\r\nHost: {HOST}\r\n"
+        "Upgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     ).encode()
 
 
 def masked_frame(opcode: int, payload: bytes) -> bytes:
-    """A client's frame. The mask is zero: the server has the same work with it, the bench has less."""
+    """A client's frame. A mask of zero is the same work for the server, and less for the benchmark."""
     size = len(payload)
     if size < 126:
         header = struct.pack("!BB", opcode, 0x80 | size)
@@ -404,14 +427,14 @@ def masked_frame(opcode: int, payload: bytes) -> bytes:
 
 
 def text() -> bytes:
-    """A text as people write them, with the time of its sending in it."""
+    """A typical text, with the time of sending in it."""
     at = time.perf_counter_ns()
     return b'{"type":"text","author":"jane_doe","text":"sent at %d: the bridge on sheet 12 is gone"}' % at
 
 
 @functools.cache
 def _trusting() -> ssl.SSLContext:
-    """The bench's certificate is its own."""
+    """A context that accepts the benchmark's self-signed certificate."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

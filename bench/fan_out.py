@@ -1,7 +1,7 @@
-"""The fan-out alone, in one process, without Redis: the front's own audience of its own connections.
+"""The fan-out alone, in one process, without Redis: the front's own Fanout and connections.
 
-A sender as senders.py describes it: `python -m bench.fan_out CLIENTS BYTES`. It takes bare TCP connections, on which
-only the handshake is missing: what the front does after it is done here.
+A sender as described in senders.py: `python -m bench.fan_out CLIENTS BYTES`. It accepts bare TCP connections; except
+for the handshake, it does what a front does.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ async def main(clients: int, size: int) -> None:
 
 async def _accepted(clients: int) -> Fanout:
     settings = load()
-    broker: Any = SimpleNamespace(front="bench", inbox=None, history=None)  # nobody speaks here
+    broker: Any = SimpleNamespace(front="bench", inbox=None, history=None)  # no client sends anything
     dispatcher, messages = Dispatcher(broker, settings), MessageParser(settings)
     drops, pace = RejectionLog(), ConnectionRateLimiter(AddressState(HOST, RateLimits(settings)))
     memory = MemoryBudget(settings.max_front_bytes, drops)

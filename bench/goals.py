@@ -1,6 +1,6 @@
-"""The goals, and what a measurement says to each; and the costs that an operator reckons with.
+"""Goals and their verdicts, and the costs for capacity planning.
 
-A goal is what the server was built to keep. A cost is judged by nobody; docs/capacity-planning.md reckons with it.
+A goal is a bound that the server was built to keep. A cost has no bound; docs/capacity-planning.md calculates with it.
 """
 
 import os
@@ -14,15 +14,15 @@ CORES = len(os.sched_getaffinity(0))
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A bound for what is measured: for the value itself, or for its ratio to the value that it is held against."""
+    """A bound for a measured value, or for its ratio to a value measured for comparison."""
 
     what: str
     unit: str
     bound: Literal["≤", "≥"]
     limit: float
     is_ratio: bool = False
-    against: str = "floor"  # what the second value is, where there is one
-    cores: int = 1  # with fewer, nothing can be said
+    against: str = "floor"  # name of the second value, if there is one
+    cores: int = 1  # with fewer, there is no verdict
 
     @property
     def words(self) -> str:
@@ -34,9 +34,9 @@ class Goal:
 
 
 class Measured(NamedTuple):
-    """One measurement: a value, and one that was measured beside it in the same run."""
+    """One measurement: a value, and perhaps one measured for comparison in the same run."""
 
-    name: str  # of a goal, of a cost, or with a number: of a point in a plot
+    name: str  # of a goal or a cost, or with a number, of a point in a plot
     value: float
     against: float | None = None
 
@@ -46,7 +46,7 @@ class Measured(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The medians of all rounds, and whether they meet the goal; None where that cannot be said here."""
+    """The medians of all rounds, and whether they meet the goal; None if that cannot be judged here."""
 
     goal: Goal
     value: float
@@ -79,6 +79,7 @@ GOALS: Mapping[str, Goal] = {
     "idle memory": Goal("idle client: memory of the front", "KiB", "≤", 15),
     "idle cpu": Goal("idle client: CPU beside its pings", "µs/s", "≤", 2),
     "one to all": Goal("one text to {room}: until the last has it", "ms", "≤", 60),
+    "live": Goal("1000 people move in one channel, 1000 see them: of a core, the front", "", "≤", 0.33),
     "two fronts": Goal("{fronts} clients on two fronts: CPU of a delivery", "µs", "≤", 1.2, True, "half as many"),
     "rolled": Goal("a text's longest delay while light workers are replaced", "ms", "≤", 1000),
     "redis again": Goal("Redis starts again: until a text comes", "s", "≤", 2),
@@ -87,7 +88,7 @@ GOALS: Mapping[str, Goal] = {
 
 
 class Cost(NamedTuple):
-    """Something that costs, for docs/capacity-planning.md."""
+    """A cost, for docs/capacity-planning.md."""
 
     what: str
     unit: str
@@ -119,6 +120,7 @@ COSTS: Mapping[str, Cost] = {
     "idle memory": Cost("an idle client: memory of the front", "KiB"),
     "front memory": Cost("a front with a hundred clients: memory", "MiB"),
     "redis memory": Cost("a text in Redis, while it is retained", "B"),
+    "live valkey": Cost("1000 people who move in one channel: CPU of Redis", "ms/s"),
     "nginx delivery": Cost("nginx before the front: CPU of nginx, a delivery", "µs"),
     "nginx memory": Cost("… memory of nginx, an idle client", "KiB"),
     "nginx tls delivery": Cost("nginx with TLS: CPU of nginx, a delivery", "µs"),
@@ -128,7 +130,7 @@ COSTS: Mapping[str, Cost] = {
 
 
 def verdicts(measured: Iterable[Measured], sizes: Mapping[str, int], cores: int) -> list[Verdict]:
-    """What all rounds together say, goal by goal; a goal that nothing was measured for is left out."""
+    """The verdicts on all rounds, goal by goal; goals without measurements are left out."""
     by_goal: dict[str, list[Measured]] = {}
     for one in measured:
         by_goal.setdefault(one.name, []).append(one)
@@ -136,7 +138,7 @@ def verdicts(measured: Iterable[Measured], sizes: Mapping[str, int], cores: int)
 
 
 def costs(measured: Iterable[Measured]) -> list[tuple[Cost, float]]:
-    """The medians of all rounds; what was not measured is left out."""
+    """The medians of all rounds; costs without measurements are left out."""
     values: dict[str, list[float]] = {}
     for one in measured:
         values.setdefault(one.name, []).append(one.value)

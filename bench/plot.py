@@ -1,4 +1,4 @@
-"""Lines in plots, as SVG. Nothing else is plotted here, so nothing else is needed."""
+"""Line plots as SVG."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Some series of points (x, y), by their names; y begins at 0, x may be logarithmic."""
+    """Series of points (x, y) by name; y begins at 0, x may be logarithmic."""
 
     title: str
     x_name: str
@@ -24,7 +24,7 @@ class Plot:
 
 
 def draw(plots: Sequence[Plot]) -> str:
-    """The plots, side by side."""
+    """Draw plots side by side, as an SVG document."""
     places = [f'<g transform="translate({WIDTH * number} 0)">' for number in range(len(plots))]
     groups = [line for place, plot in zip(places, plots, strict=True) for line in (place, *_parts(plot), "</g>")]
     width = WIDTH * len(plots)
@@ -62,7 +62,7 @@ def _parts(plot: Plot) -> Sequence[str]:
 
 
 def _step(highest: float) -> float:
-    """A round distance of lines, so that there are four to ten of them."""
+    """A round distance between grid lines, so that there are four to ten of them."""
     power = 10.0 ** math.floor(math.log10(highest))
     return next(power * part for part in (1.0, 0.5, 0.2, 0.1) if highest / (power * part) >= 4)
 

@@ -1,4 +1,4 @@
-"""nginx before a front, as operators put it there: one worker, plain and TLS. Only what a proxied websocket needs."""
+"""nginx before a front: one worker, with and without TLS, configured only as far as proxied websockets need."""
 
 import contextlib
 import os
@@ -44,7 +44,7 @@ http {{
 
 
 class Proxy(NamedTuple):
-    """A running nginx, and where it takes clients."""
+    """A running nginx, and its addresses."""
 
     process: Process
     plain: Address
@@ -57,7 +57,7 @@ def can_run() -> bool:
 
 @contextlib.contextmanager
 def proxy(front: Address, files: int) -> Iterator[Proxy]:
-    """nginx before a front, with so many files to open; ends with the context."""
+    """Run nginx before a front, with a limit of `files` open files."""
     plain, encrypted = Address(free_port()), Address(free_port(), is_encrypted=True)
     with tempfile.TemporaryDirectory(prefix="gischat-nginx-") as directory:
         _make_certificate(directory)
@@ -88,7 +88,7 @@ def _answers(address: Address) -> bool:
 
 
 def _make_certificate(directory: str) -> None:
-    """Elliptic, as Let's Encrypt's are by default."""
+    """Make a certificate with an elliptic-curve key, as Let's Encrypt's are by default."""
     key, certificate = f"{directory}/key.pem", f"{directory}/certificate.pem"
     kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost"]
     command = ["openssl", "req", "-x509", *kind, "-days", "1", "-keyout", key, "-out", certificate]

@@ -1,4 +1,4 @@
-"""What is shown of what was measured: two tables, a plot, and everything as JSON."""
+"""Reports of measurements: two tables, a plot, and everything as JSON."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from bench.goals import CORES, Cost, Measured, Verdict, costs, verdicts
 from bench.house import ROOT
 from bench.plot import Plot, draw
 
-RECORDS = ROOT / "docs"  # what was measured for a release, and what is shown of it
+RECORDS = ROOT / "docs"  # a release's measurements and their plots
 DOCUMENTS = (RECORDS / "performance.md", RECORDS / "capacity-planning.md")
 NAME = "bench"  # of the files
 
@@ -23,11 +23,11 @@ COSTS_HEAD = ("what", "cost")
 
 
 class Record(NamedTuple):
-    """All that was measured, and where."""
+    """All measurements of a run, and the machine."""
 
     machine: Mapping[str, str | int]
     rounds: int
-    sizes: Mapping[str, int]  # of what the goals speak of
+    sizes: Mapping[str, int]  # numbers of clients, for the goals' texts
     measured: Sequence[Measured]
 
     @classmethod
@@ -36,7 +36,7 @@ class Record(NamedTuple):
         return cls(**content | {"measured": [Measured(**one) for one in content["measured"]]})
 
     def save(self, directory: Path) -> None:
-        """Writes it as JSON, and the plot."""
+        """Write the record as JSON, and the plots."""
         directory.mkdir(parents=True, exist_ok=True)
         content = self._asdict() | {"measured": [one._asdict() for one in self.measured]}
         (directory / f"{NAME}.json").write_text(json.dumps(content, indent=1) + "\n")
@@ -45,7 +45,7 @@ class Record(NamedTuple):
 
 
 def machine() -> dict[str, str | int]:
-    """Where it is measured."""
+    """A description of this machine."""
     names = (line.partition(":")[2].strip() for line in _cpu_info() if line.startswith("model name"))
     return {
         "cores": CORES,
@@ -62,7 +62,7 @@ def _cpu_info() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-# The tables: readable as they are, and Markdown
+# Tables, in Markdown that is readable as plain text
 
 
 def goals_table(record: Record) -> str:
@@ -110,23 +110,23 @@ def _cost_cells(cost: Cost, value: float) -> Sequence[str]:
 
 
 def _number(value: float) -> str:
-    """With as many digits as the measurements are worth."""
+    """Format a value with its significant digits."""
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
     return f"{value:.{digits}f}"
 
 
-# What documents show of it, between marks
+# Tables in documents, between markers
 
 
 def publish(record: Record) -> None:
-    """Keeps a record in the repository, with all that the documents show of it."""
+    """Save a record in the repository, and update the documents."""
     record.save(RECORDS)
     for document in DOCUMENTS:
         document.write_text(shown_in(document.read_text(), record))
 
 
 def shown_in(text: str, record: Record) -> str:
-    """A document, with what lies between `<!-- bench: goals -->` and `<!-- end -->` as the record has it."""
+    """Fill in a document's tables between markers like `<!-- bench: goals -->` and `<!-- end -->`."""
     parts = {"goals": goals_table, "costs": costs_table, "where": where}
 
     def part(mark: re.Match[str]) -> str:
@@ -135,11 +135,11 @@ def shown_in(text: str, record: Record) -> str:
     return re.sub(r"(?P<begin><!-- bench: (?P<name>\w+) -->)\n.*?(?P<end><!-- end -->)", part, text, flags=re.DOTALL)
 
 
-# The plots
+# Plots
 
 
 def _delivery(measured: Sequence[Measured]) -> Plot | None:
-    """CPU of a delivery by clients."""
+    """CPU per delivery, by number of clients."""
     ours = _medians(measured, "delivery ")
     floor = _medians([one._replace(value=one.against) for one in measured if one.against is not None], "delivery ")
     if len(ours) < 3:
@@ -154,7 +154,7 @@ def _delivery(measured: Sequence[Measured]) -> Plot | None:
 
 
 def _photos(measured: Sequence[Measured]) -> Plot | None:
-    """Texts' delay by photos a second."""
+    """Delay of texts, by photos per second."""
     delays = _medians(measured, "p99 with photos ")
     if len(delays) < 3:
         return None
@@ -168,7 +168,7 @@ def _photos(measured: Sequence[Measured]) -> Plot | None:
 
 
 def _medians(measured: Iterable[Measured], prefix: str) -> list[tuple[float, float]]:
-    """The medians of those whose name is that prefix and a number, by the number."""
+    """The medians of the measurements whose name is that prefix and a number, by the number."""
     values: dict[float, list[float]] = {}
     for one in measured:
         number = one.name.removeprefix(prefix)

@@ -1,8 +1,9 @@
-"""What is played to measure the goals.
+"""Scenarios that measure the goals and costs.
 
-What is compared is measured in turns, so that a noisy machine is noisy to both. CPU time is that of all fronts, workers
-(with their sandboxes) and Valkey together; the load's own is counted nowhere. A text's delay is from its sending to its
-arrival at one of ten clients that speak in turn and have a process of their own; the rest of a room listens, in others.
+Values that are compared are measured alternately, so that noise affects both. CPU time is the sum of all fronts,
+workers (with their sandboxes) and Valkey, without the load generator. A text's delay is the time from sending to
+arrival at one of ten clients that send in turn, in a process of their own; a room's other clients only receive, in
+other processes.
 """
 
 import contextlib
@@ -24,32 +25,34 @@ from bench.senders import Program, sender
 
 SPEAKERS = 10
 SPARE = 2  # fronts without clients
-CHANNELS = 200  # in which nobody says anything
-LISTENERS = 2500  # in one process
-AT_ONCE = 200  # connections that a process is opening at a time
-DELIVERIES = 20_000  # a second, in a room of any size: no more than the load bears beside the server
-MAX_TEXTS = 400  # a second, in rooms that are so small that it would be more
-SETTLE_SECONDS = 2.0  # until what joining leaves behind has been cleared away
+CHANNELS = 200  # silent ones
+LISTENERS = 2500  # per process
+AT_ONCE = 200  # connections that a process opens at a time
+DELIVERIES = 20_000  # per second, in a room of any size: what the load generator can handle beside the server
+MAX_TEXTS = 400  # per second, for small rooms
+SETTLE_SECONDS = 2.0  # after joining, until garbage has been collected
 NO_LIMIT = 10**9
-COMING_SECONDS = 9.0  # a full room is told its count every three
-ROLLING_SECONDS = 8.0  # in which two workers end and start again, one after the other
-PASSERS = 10  # people a second who come and go
-HEADER_BYTES = 4  # of a frame as long as a text
+COMING_SECONDS = 9.0  # a full room receives its count every three
+ROLLING_SECONDS = 8.0  # in which two workers restart, one after the other
+PASSERS = 10  # users per second who come and go
+MOVING = 1000  # people whose live position changes every second
+MOVING_SECONDS = 20.0  # what so many see of each other is gathered for several seconds
+HEADER_BYTES = 4  # of a text's frame
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured."""
+    """The extent of a measurement."""
 
     seconds: float  # of one turn
     turns: int  # of each side that is compared
     rooms: Sequence[int]  # clients
-    joins: Sequence[int]  # people who join at once, from few to many
-    idle: int  # clients who say nothing
+    joins: Sequence[int]  # clients that join at once, from few to many
+    idle: int  # idle clients
     on_two_fronts: int  # clients
     proxied: int  # clients behind nginx
-    qgis: int  # clients who ask for the list of users at every `nb_users`
-    photo_rates: Sequence[float]  # photos a second, for the plot
+    qgis: int  # clients that request the list of users at every `nb_users`
+    photo_rates: Sequence[float]  # photos per second, for the plot
 
 
 FULL = Plan(2.0, 3, (50, 200, 1000, 2000, 5000), (500, 5000), 4000, 10_000, 1000, 300, (1, 2, 4, 8))
@@ -60,12 +63,12 @@ Scene = Callable[[Ground, Plan, Program], Iterator[Measured]]
 
 
 class Room(contextlib.ExitStack):
-    """The people in a channel of a house: ten who speak, and as many who listen as asked for."""
+    """The clients in a channel of a house: ten that send, and any number that only receive."""
 
     def __init__(self, house: House, address: Address | None = None) -> None:
         """
         Args:
-            address: the way in, if it is not the fronts' own.
+            address: where to connect, if not directly to the fronts.
         """
         super().__init__()
         self._house = house
@@ -91,7 +94,7 @@ class Room(contextlib.ExitStack):
         return self._crowds[0]
 
     def grow(self, size: int) -> None:
-        """Brings in those who are missing."""
+        """Connect clients until there are `size`."""
         while self.size < size:
             (crowd,) = self.enter_context(crowds(1))
             number = min(LISTENERS, size - self.size) if self._crowds else SPEAKERS
@@ -100,7 +103,7 @@ class Room(contextlib.ExitStack):
             self._sizes.append(number)
 
     def speak(self, rate: float, seconds: float, window: int = NO_LIMIT) -> tuple[Spoken, Cpu]:
-        """Texts to everyone; how it went, and the house's CPU seconds for each, until everyone had them all."""
+        """Send texts until everyone has received all; returns the result, and the house's CPU seconds per text."""
         before = self._texts()
         with self._house.cpu() as cpu:
             spoken: Spoken = self.speakers.ask("speak", rate, seconds, window)
@@ -108,13 +111,13 @@ class Room(contextlib.ExitStack):
         return spoken, {part: used / spoken.sent for part, used in cpu.items()}
 
     def seconds_to_all(self) -> float:
-        """One text; seconds until the last one has it."""
+        """Send one text; returns the seconds until the last client has it."""
         before, start = self._texts(), time.perf_counter()
         self.speakers.ask("speak", 1, 0, NO_LIMIT)
         return self._wait(before, 1) - start
 
     def frame_bytes(self) -> int:
-        """The size of a text's frame, as it comes."""
+        """The size of a text's frame, as received."""
         self.seconds_to_all()
         number, size = self.speakers.ask("report")["text"]
         return HEADER_BYTES + int(size) // int(number)
@@ -123,14 +126,14 @@ class Room(contextlib.ExitStack):
         return [crowd.ask("report").get("text", (0, 0))[0] for crowd in self._crowds]
 
     def _wait(self, before: list[int], number: int) -> float:
-        """Waits until everyone has heard so many texts more; returns when the last one had."""
+        """Wait until everyone has received so many more texts; returns the time of the last arrival."""
         awaited = [heard + number * size for heard, size in zip(before, self._sizes, strict=True)]
         waiting = zip(self._crowds, awaited, strict=True)
         return float(max(together([crowd.begin("until_heard", "text", until) for crowd, until in waiting])))
 
 
 def small_room(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """Few people who talk much."""
+    """A few clients that send many texts."""
     with ground.house(heavy=0) as house, Room(house) as room:
         yield Measured("idle house", _cpu_per_second(house, plan.seconds) * 1e3)
         for _ in range(plan.turns):
@@ -148,7 +151,7 @@ def small_room(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]
 
 
 def hearing(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """What fronts cost that hear all and have nobody to tell; and what Redis keeps."""
+    """The cost of fronts without clients, and Redis' memory per text."""
     one, more = ground.house(heavy=0), ground.house(heavy=0, spare=SPARE)
     with one, more, Room(one) as alone, Room(more) as room:
         for _ in range(plan.turns):
@@ -161,9 +164,9 @@ def hearing(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
 
 
 def many_channels(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """What a channel costs in which nobody says anything: fronts and workers read all of them at once."""
+    """The cost of a silent channel: fronts and workers read all channels at once."""
     idle, all_parts, valkey = [], [], []
-    for silent in (0, CHANNELS):  # one after the other, for they share a Valkey
+    for silent in (0, CHANNELS):  # one after the other, as they share a Valkey
         channels = ",".join(["QGIS", "Geotribu", *map(str, range(silent))])
         with ground.house(heavy=0, channels=channels) as house, Room(house) as room:
             idle.append(_cpu_per_second(house, 2 * plan.seconds))
@@ -176,7 +179,7 @@ def many_channels(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measur
 
 
 def rooms(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """One room that grows, beside bare sends to as many."""
+    """A growing room, compared with bare sends to as many sockets."""
     with ground.house(heavy=0) as house, Room(house) as room:
         frame = room.frame_bytes()
         yield Measured("text bytes", frame)
@@ -195,7 +198,7 @@ def rooms(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
 
 
 def fan_out_alone(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """The front's fan-out without anything around it, beside bare sends."""
+    """The front's fan-out alone, compared with bare sends."""
     ours = (sys.executable, "-m", "bench.fan_out")
     with contextlib.ExitStack() as stack:
         for size in (200, 2000):
@@ -208,7 +211,7 @@ def fan_out_alone(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measur
 
 
 def joining(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """So many who come at once, to an empty room."""
+    """Many clients that join an empty room at once."""
     costs: list[float] = []
     with ground.house(heavy=0) as house:
         for number in plan.joins:
@@ -226,7 +229,7 @@ def joining(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
 
 
 def idling(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """Clients who say nothing, once without pings and once with many."""
+    """Idle clients, without pings and with frequent ones."""
     *_, silent = _idle(ground, plan, ping_seconds=0)
     front, memory, pinged = _idle(ground, plan, ping_seconds=2)
     yield Measured("front memory", front / 2**20)
@@ -236,11 +239,11 @@ def idling(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
 
 
 def _idle(ground: Ground, plan: Plan, ping_seconds: int) -> tuple[float, float, float]:
-    """Bytes of a front with a hundred clients; what each of many more costs: bytes, CPU seconds in a second."""
+    """Bytes of a front with a hundred clients; and for each further client, bytes and CPU seconds per second."""
     house = ground.house(heavy=0, ws_ping_interval=ping_seconds, ws_ping_timeout=ping_seconds)
     with house, crowds(2) as (first, rest):
         (front,) = house.fronts
-        first.ask("join", 100, house.address, AT_ONCE)  # what the first of all bring along is not each one's
+        first.ask("join", 100, house.address, AT_ONCE)  # one-time costs are not counted per client
         time.sleep(SETTLE_SECONDS)
         memory, cpu = front.resident_bytes(), _cpu_per_second(house, 2 * plan.seconds)
         rest.ask("join", plan.idle, house.address, AT_ONCE)
@@ -251,7 +254,7 @@ def _idle(ground: Ground, plan: Plan, ping_seconds: int) -> tuple[float, float, 
 
 
 def photographing(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """Photos while others talk; and with a second heavy worker."""
+    """Photos while others send texts; and with a second heavy worker."""
     photo = payloads.photo()
     one, two = ground.house(heavy=1), ground.house(heavy=2)
     with one, two, Room(one) as room, crowds(2) as (at_one, at_two):
@@ -274,7 +277,7 @@ def photographing(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measur
 
 
 def mapping(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """Large layers while others talk, in the same channel and in another one."""
+    """Large layers while others send texts, in the same channel and in another one."""
     layer = payloads.layer()
     for name, channel in (("layer p99", "Geotribu"), ("layer p99 here", "QGIS")):
         with ground.house() as house, Room(house) as room, crowds(1) as (mapper,):
@@ -291,7 +294,7 @@ def mapping(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
 
 
 def coming_and_going(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """A room of QGIS, each of which asks for the list of users at every `nb_users`, while people come and go."""
+    """A room of QGIS clients, which request the list of users at every `nb_users`, while users come and go."""
     with ground.house(heavy=0) as house, Room(house) as room, crowds(2) as (qgis, passers):
         qgis.ask("join", plan.qgis, house.address, AT_ONCE)
         qgis.ask("ask_at_counts", house.address)
@@ -309,8 +312,25 @@ def coming_and_going(ground: Ground, plan: Plan, floor: Program) -> Iterator[Mea
             yield Measured("asks fronts", cpu["fronts"] / asked.number * 1e6)
 
 
+def live(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """People who tell where they are once a second, in one channel, and as many who see all of them."""
+    with ground.house(heavy=0) as house, crowds(2) as (people, watchers):
+        people.ask("join", MOVING, house.address, AT_ONCE)
+        people.ask("register", "mover")
+        watchers.ask("join", MOVING, house.address._replace(query="?types=live_position"), AT_ONCE)
+        time.sleep(SETTLE_SECONDS)
+        for _ in range(plan.turns):
+            with house.cpu() as cpu:
+                start = time.perf_counter()
+                moved = people.ask("move", "mover", MOVING_SECONDS)
+                seconds = time.perf_counter() - start
+            print(f"positions: {moved / seconds:.0f}/s", file=sys.stderr)  # fewer than a thousand: the load is too slow
+            yield Measured("live", cpu["fronts"] / seconds)
+            yield Measured("live valkey", cpu["valkey"] / seconds * 1e3)
+
+
 def two_fronts(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """A room that is spread over two fronts, half full and full."""
+    """A room on two fronts, half full and full."""
     with ground.house(fronts=2, heavy=0) as house, Room(house) as room:
         costs = []
         for size in (plan.on_two_fronts // 2, plan.on_two_fronts):
@@ -321,14 +341,14 @@ def two_fronts(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]
 
 
 def proxied(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """Clients who come through nginx, without and with TLS."""
+    """Clients behind nginx, without and with TLS."""
     if not can_run():
-        print("nginx or openssl is not installed: what they add is not measured", file=sys.stderr)
+        print("nginx or openssl is not installed: their costs are not measured", file=sys.stderr)
         return
     with ground.house(heavy=0) as house, proxy(house.address, files=MAX_OPEN_FILES) as nginx:
         for name, address in (("nginx", nginx.plain), ("nginx tls", nginx.encrypted)):
             with Room(house, address) as room:
-                room.grow(100)  # what the first of all bring along is not each one's
+                room.grow(100)  # one-time costs are not counted per client
                 memory, cpu = nginx.process.resident_bytes(), nginx.process.cpu_seconds()
                 room.grow(100 + plan.proxied)
                 yield Measured(f"{name} memory", (nginx.process.resident_bytes() - memory) / plan.proxied / 2**10)
@@ -341,7 +361,7 @@ def proxied(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
 
 
 def harming(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """What people notice of processes that end: workers in order, Redis in order, a front without a word."""
+    """What users notice of processes that stop: workers and Redis gracefully, a front killed."""
     with ground.house(spare=1, light=2, heavy=0) as house, Room(house) as room:
         speaking = room.speakers.begin("speak", 100, ROLLING_SECONDS, NO_LIMIT)
         for worker in house.workers:
@@ -367,10 +387,11 @@ OF_GOALS: tuple[Scene, ...] = (
     photographing,
     mapping,
     coming_and_going,
+    live,
     two_fronts,
     harming,
 )
-OF_COSTS: tuple[Scene, ...] = (hearing, many_channels, proxied)  # beside those that the others tell
+OF_COSTS: tuple[Scene, ...] = (hearing, many_channels, proxied)  # besides those measured by the others
 SCENES = OF_GOALS + OF_COSTS
 
 
@@ -379,7 +400,7 @@ def p99(delays: Sequence[float]) -> float:
 
 
 def _delays(room: Room, seconds: float, others: Callable[[], float] | None = None) -> list[float]:
-    """The delays of a hundred texts a second; if the others are done sooner, of those that were said until then."""
+    """The delays of a hundred texts per second, of those sent before `others` were done."""
     spoken, _ = room.speak(100, seconds)
     until = seconds if others is None else min(seconds, others())
     return spoken.latencies[: math.ceil(until * 100)]

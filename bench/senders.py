@@ -1,8 +1,8 @@
-"""What the server is held against: programs that send the same bytes to as many sockets, and say what it cost them.
+"""Baselines: programs that send the same bytes to as many sockets, and report their CPU time.
 
-A sender prints the port that it listens on, takes its clients, prints "ready"; then each line "ROUNDS PAUSE" that it is
-given lets it send to all of them, ROUNDS times, every PAUSE microseconds; it answers how many sends that were, and how
-many nanoseconds of its CPU time they took.
+A sender prints the port that it listens on, accepts its clients, and prints "ready". On each input line "ROUNDS PAUSE"
+it sends to all of them, ROUNDS times, every PAUSE microseconds; then it prints the number of sends, and the nanoseconds
+of CPU time they took.
 """
 
 import contextlib
@@ -16,9 +16,9 @@ from pathlib import Path
 from bench.crowd import Address, crowds, together
 
 HERE = Path(__file__).parent
-CLIENTS = 2500  # of one process
+CLIENTS = 2500  # per process
 
-Program = Sequence[str]  # a sender's command, to which the number of clients and the size of frames are added
+Program = Sequence[str]  # a sender's command, without the number of clients and the size of frames
 
 
 class Sender:
@@ -28,7 +28,7 @@ class Sender:
         self._process = process
 
     def microseconds_per_send(self, rate: float, seconds: float) -> float:
-        """CPU time of a send, when everyone is sent to `rate` times a second."""
+        """CPU time per send, with `rate` sends per second to each client."""
         sends, nanoseconds = self._ask(f"{max(1, round(rate * seconds))} {round(1e6 / rate)}").split()
         return int(nanoseconds) / int(sends) / 1000
 
@@ -41,7 +41,7 @@ class Sender:
 
 @contextlib.contextmanager
 def sender(program: Program, clients: int, size: int) -> Iterator[Sender]:
-    """A running sender with so many clients, who read frames of `size` bytes."""
+    """Run a sender with so many clients, which read frames of `size` bytes."""
     command = [*program, str(clients), str(size)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE.parent)
     assert process.stdout is not None
@@ -60,10 +60,10 @@ def sender(program: Program, clients: int, size: int) -> Iterator[Sender]:
 
 @contextlib.contextmanager
 def floor_program() -> Iterator[Program]:
-    """floor.c, compiled."""
+    """Compile floor.c, the baseline in C."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None:
-        raise SystemExit("the bench holds the server against a C program: install a C compiler (apt-get install gcc)")
+        raise SystemExit("the bench compares the server with a C program: install a C compiler (apt-get install gcc)")
     with tempfile.TemporaryDirectory(prefix="gischat-floor-") as directory:
         program = f"{directory}/floor"
         subprocess.run([compiler, "-O2", "-o", program, str(HERE / "floor.c")], check=True)

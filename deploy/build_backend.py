@@ -1,4 +1,7 @@
-"""setuptools, with the map bundled into the package; an editable installation needs none, deploy/install bundles it."""
+"""PEP 517 build backend: setuptools, plus bundling of the map.
+
+An editable installation does not bundle it; deploy/install does.
+"""
 
 from typing import Any
 

@@ -1,11 +1,12 @@
-"""Deno for the page's code: it bundles the map, checks, formats and tests.
+"""Deno for the page's code: bundles the map, lints, formats and tests.
 
-    python deploy/page.py bundle           gischat/web/map/ with OpenLayers into gischat/web/built/, when a source
-                                           has changed. If it fails, one line says why; the chat runs without a map.
-    python deploy/page.py deno lint ...    Deno itself
+    python deploy/page.py bundle           bundles gischat/web/map/ with its packages into gischat/web/built/, if a
+                                           source has changed. If it fails, one line says why; the chat runs
+                                           without a map.
+    python deploy/page.py deno lint ...    runs Deno itself
 
-Deno comes from PyPI and fetches the packages that deno.lock names; neither Node nor npm is needed. Where there is an
-npm, its registry is used; NPM_CONFIG_REGISTRY names another.
+Deno is installed from PyPI and fetches the packages in deno.lock; neither Node nor npm is needed. If npm is installed,
+its registry is used; NPM_CONFIG_REGISTRY overrides it.
 """
 
 import hashlib
@@ -25,23 +26,23 @@ ROOT = Path(__file__).resolve().parents[1]
 WEB = ROOT / "gischat/web"
 BUILT = WEB / "built"
 STAMP = BUILT / "sources.sha256"
-ENTRIES = (WEB / "map/map.js", WEB / "map/thumbnail.js")
+ENTRIES = (WEB / "map/map.js", WEB / "map/thumbnail.js", WEB / "map/qr.js")
 SECONDS = 300
 
 
 class NotBundled(Exception):
-    """There is no new bundle; `str()` says why, in one line."""
+    """Bundling failed; `str()` says why in one line."""
 
 
 def bundle() -> None:
-    """Brings gischat/web/built/ up to date.
+    """Bring gischat/web/built/ up to date.
 
     Raises:
-        NotBundled: what is there, if anything is, stays.
+        NotBundled: bundling failed; an existing bundle is kept.
     """
     state = _state_of_sources()
     if STAMP.is_file() and STAMP.read_text("utf-8") == state:
-        STAMP.touch()  # make compares times
+        STAMP.touch()  # make compares modification times
         return
     with tempfile.TemporaryDirectory(dir=WEB, prefix=".built-") as directory:
         fresh = Path(directory, "built")
@@ -54,7 +55,7 @@ def bundle() -> None:
 
 
 def environment(base: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What Deno needs to know: the registry, the machine's own certificates, and a cache that goes with the clone."""
+    """Deno's environment: the registry, the machine's own certificates, and a cache inside the clone."""
     env = {"DENO_TLS_CA_STORE": "system,mozilla", "DENO_DIR": str(ROOT / ".cache/deno"), **base}
     env |= {"NO_COLOR": "1", "DENO_NO_UPDATE_CHECK": "1"}
     npm = shutil.which("npm")
@@ -67,22 +68,22 @@ def environment(base: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def _licenses() -> Iterator[str]:
-    """Those of the packages that the bundle may hold parts of: they ask to be handed on with it."""
+    """The licenses of the bundled packages, which require that they be distributed with the bundle."""
     cache = Path(environment()["DENO_DIR"])
     for package in sorted(json.loads((ROOT / "deno.lock").read_text("utf-8"))["npm"]):
-        name, version = re.findall(r"(@?[^@]+)@([^_]+)", package)[0]  # behind a _ stands what it was resolved with
+        name, version = re.findall(r"(@?[^@]+)@([^_]+)", package)[0]  # after a _ follow its peer dependencies
         for path in sorted(cache.glob(f"npm/*/{name}/{version}/LICEN[CS]E*")):
             yield f"{name} {version}\n\n{path.read_text('utf-8', 'replace').strip()}\n"
 
 
 def _sources() -> Iterator[Path]:
     yield from (ROOT / "deno.json", ROOT / "deno.lock", Path(__file__))
-    yield from sorted(WEB.glob("*.js"))  # some of which the map imports, too
+    yield from sorted(WEB.glob("*.js"))  # the map imports some of these, too
     yield from sorted((WEB / "map").rglob("*.js"))
 
 
 def _state_of_sources() -> str:
-    """A digest that changes with any of them."""
+    """A digest of all sources."""
     digest = hashlib.sha256()
     for path in _sources():
         content = path.read_bytes()
@@ -91,7 +92,7 @@ def _state_of_sources() -> str:
 
 
 def _deno() -> str:
-    """The program: this environment's own, which is installed if it is not there, or the machine's."""
+    """The path of deno: this environment's, or the machine's; installs it into a virtual environment if missing."""
     beside = Path(sysconfig.get_path("scripts"))
     found = shutil.which("deno", path=f"{beside}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
     if found:

@@ -29,7 +29,9 @@ COMMANDS = {
     "roll": Command("gischat.commands.ctl", "restart the processes one by one while people talk", ("roll",)),
     "check": Command("gischat.commands.check", "check settings, Redis and machine, and say what to fix"),
     "admin": Command("gischat.commands.admin", "moderate: connections, bans, deletions, announcements, freezes"),
-    "dead-letters": Command("worker.dead_letters", "show, retry or delete jobs that failed"),
+    "dead-letters": Command(
+        "worker.dead_letters", "show, retry or delete jobs that failed, and what was not posted (--hooks)"
+    ),
     "front": Command("gischat.commands.front", "run one front (the default)"),
     "worker": Command("worker.__main__", "run one worker: --lane light|heavy|all"),
     "bridge": Command("gischat.bridges.__main__", "run the bridges to other chats (Matrix) that the settings name"),

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gischat import hook_settings
 from gischat.environment import Environment, Invalid, like, within
 
 _SERVER = like(r"((https?://)?[^/\s?#@]+/*)?\Z", "Like https://matrix.example.org, without a path.")
@@ -30,6 +31,7 @@ def read(env: Environment, channels: Sequence[str]) -> dict[str, Any]:
     """The values of the settings, by their fields."""
     matrix = _matrix_bridges(env, channels)
     telegram = _telegram_bridges(env, channels)
+    outgoing = hook_settings.outgoing_hooks(env, tuple(channels))
     ping_room = env.text("MATRIX_PING_ROOMID", "", like(rf"({_ROOM.pattern})?\Z", "Like !room:example.org."))
     return {
         "matrix_bridges": matrix,
@@ -44,7 +46,8 @@ def read(env: Environment, channels: Sequence[str]) -> dict[str, Any]:
         "telegram_token": env.text("TELEGRAM_TOKEN", "", _BOT_TOKEN),
         "telegram_api": _address(env, "TELEGRAM_API", "https://api.telegram.org"),
         "telegram_notices": env.switch("TELEGRAM_NOTICES", False),
-        "bridges": env.integer("BRIDGES", int(bool(matrix or telegram or ping_room)), within(0, 1)),
+        "outgoing_hooks": outgoing,  # posted by a bridge's process
+        "bridges": env.integer("BRIDGES", int(bool(matrix or telegram or ping_room or outgoing)), within(0, 1)),
     }
 
 

@@ -1,7 +1,7 @@
-"""Reads variables of the environment, or of files that they name, and notes all that is wrong with them.
+"""Typed reading of environment variables, or of the files that they name; collects all errors.
 
-Why not a library: environs brings marshmallow, whose patterns for addresses and URLs, compiled on import, are a third
-of what a worker's start would cost.
+Why not a library: environs imports marshmallow, whose patterns for addresses and URLs are compiled on import. That
+would be a third of a worker's start-up time.
 """
 
 import math
@@ -11,20 +11,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-Check = Callable[[Any], None]  # of a value; raises Invalid
+Check = Callable[[Any], None]  # takes a value; raises Invalid
 
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
 
 
 class Invalid(ValueError):
-    """`str()` says why, without repeating a value: it may be a secret."""
+    """A variable's value is invalid; `str()` says why without quoting the value, which may be secret."""
 
 
 class Environment:
-    """The process' environment, completed by a file like .env; `NAME_FILE` names a file with the value of `NAME`.
+    """The process' environment, plus a file like .env; `NAME_FILE` names a file that contains the value of `NAME`.
 
-    A value that is wrong is None, and noted in `wrong` with its reason. A default is taken as it is, unchecked.
+    An invalid value is read as None, and `wrong` maps its variable to the reason. Defaults are not checked.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -49,7 +49,7 @@ class Environment:
         return self._value(name, default, _switch, None)
 
     def words(self, name: str, default: list[str], check: Check | None = None) -> Any:
-        """A list, separated by commas, without the blanks around each."""
+        """A comma-separated list; surrounding whitespace is stripped from each item."""
         return self._value(name, default, _words, check)
 
     def _value(self, name: str, default: Any, read: Callable[[str], Any], check: Check | None) -> Any:
@@ -80,14 +80,14 @@ def _integer(written: str) -> int:
     try:
         return int(written)
     except ValueError:
-        raise Invalid("Not a valid integer.") from None
+        raise Invalid("Must be an integer.") from None
 
 
 def _number(written: str) -> float:
     try:
         value = float(written)
     except ValueError:
-        raise Invalid("Not a valid number.") from None
+        raise Invalid("Must be a number.") from None
     if not math.isfinite(value):
         raise Invalid("Must be a finite number.")
     return value
@@ -104,7 +104,7 @@ def _words(written: str) -> list[str]:
 
 
 def within(least: float, most: float = math.inf) -> Check:
-    """Numbers from `least` to `most`."""
+    """Check that a number is from `least` to `most`, both included."""
 
     def check(value: Any) -> None:
         if value < least:
@@ -120,7 +120,7 @@ def one_of(words: tuple[str, ...]) -> Check:
 
 
 def like(pattern: str, reason: str, flags: int = 0) -> Check:
-    """Texts that match from their beginning."""
+    """Check that a text matches `pattern` from its beginning."""
     return rule(lambda text: re.match(pattern, text, flags), reason)
 
 

@@ -1,9 +1,9 @@
-"""Whose fault it is.
+"""Errors that a message's sender is told about.
 
-    Uncompliant     the client's: `reason` goes back to it, its connection lives on
-    Unavailable     nobody's: the server is full or Redis is away; nothing was accepted, the sender is told why
+    Uncompliant     the client's fault: it receives `reason`, and its connection stays open
+    Unavailable     the server cannot accept a valid message now (queue full, Redis down); it was not enqueued
 
-Everything else that is raised is a bug of ours and belongs in a traceback.
+Any other exception is a bug in the server and belongs in a traceback.
 """
 
 from collections.abc import Mapping
@@ -11,32 +11,33 @@ from enum import StrEnum
 
 
 class RefusalReason(StrEnum):
-    """Why a message was refused, in a word for the operator's counts."""
+    """Why a message was refused: values of the metric's label `reason`."""
 
-    INVALID = "invalid"  # it breaks the contract
-    TOO_LARGE = "too_large"  # it was longer than a message may be, and was not kept
-    UNPROCESSABLE = "unprocessable"  # a worker found it so: a picture that is none, a nickname that is taken
-    DUPLICATE_ID = "duplicate_id"  # its sender has used its id for something else
-    QUEUE_FULL = "queue_full"  # too many of its connection's messages wait
-    INBOX_FULL = "inbox_full"  # too many of its channel's messages wait for the workers
-    NOT_REGISTERED = "not_registered"  # REQUIRE_REGISTRATION: its author is not its connection's nickname
-    RATE_LIMIT = "rate_limit"  # its connection sends too much
-    HEAVY_RATE_LIMIT = "heavy_rate_limit"  # … too many images and layers
-    ADDRESS_RATE_LIMIT = "address_rate_limit"  # all of its address together do
-    ADDRESS_QUEUE_FULL = "address_queue_full"  # … have too many images and layers waiting
-    BANNED = "banned"  # its author's nickname
-    FROZEN = "frozen"  # its channel
-    DAMAGED = "damaged"  # a key of its channel in Redis
-    MESSAGE_LOST = "message_lost"  # it was taken, and Redis has lost it
+    INVALID = "invalid"  # breaks the contract
+    TOO_LARGE = "too_large"  # longer than the maximum frame; its payload was discarded
+    UNPROCESSABLE = "unprocessable"  # refused by a worker: a broken picture, a nickname that is taken
+    DUPLICATE_ID = "duplicate_id"  # the sender has used the id for another message
+    QUEUE_FULL = "queue_full"  # the connection's job queue is full
+    INBOX_FULL = "inbox_full"  # the channel's inbox is full
+    NOT_REGISTERED = "not_registered"  # REQUIRE_REGISTRATION: the author is not the connection's nickname
+    RATE_LIMIT = "rate_limit"  # the connection's messages
+    HEAVY_RATE_LIMIT = "heavy_rate_limit"  # the connection's images and layers
+    ADDRESS_RATE_LIMIT = "address_rate_limit"  # the messages of all connections of the address
+    HOOK_RATE_LIMIT = "hook_rate_limit"  # its hook's key is used too often
+    ADDRESS_QUEUE_FULL = "address_queue_full"  # too many pending images and layers of the address
+    BANNED = "banned"  # the author's nickname is banned
+    FROZEN = "frozen"  # the channel is frozen
+    DAMAGED = "damaged"  # a key of the channel in Redis is damaged
+    MESSAGE_LOST = "message_lost"  # accepted, then lost by Redis
     REDIS_UNAVAILABLE = "redis_unavailable"
-    SHUTTING_DOWN = "shutting_down"  # the front was told to stop
-    INTERNAL_ERROR = "internal_error"  # a bug of ours
+    SHUTTING_DOWN = "shutting_down"  # the front is shutting down
+    INTERNAL_ERROR = "internal_error"  # a bug in the server
 
 
 class Uncompliant(Exception):
-    """What a client sent breaks the contract; `reason` tells its user so in plain words.
+    """A client's message breaks the contract; `reason` says so in words for its user.
 
-    `fields` maps each field at fault to its own reason, where single fields are.
+    `fields` maps each invalid field to its reason; empty if the fault lies in no single field.
     """
 
     cause = RefusalReason.INVALID
@@ -48,7 +49,7 @@ class Uncompliant(Exception):
 
 
 class Unavailable(Exception):
-    """What a client sent is right but cannot be taken now; it is certain that it was not taken."""
+    """A valid message cannot be accepted now. It was certainly not enqueued, so the client can safely retry."""
 
     def __init__(self, reason: str, cause: RefusalReason = RefusalReason.REDIS_UNAVAILABLE) -> None:
         super().__init__(reason)

@@ -1,8 +1,7 @@
-"""Writes a message's layer as a GeoPackage 1.3 (OGC 12-128r17), in its own CRS: `python geopackage.py < message >
-file`.
+"""GeoPackage 1.3 writer (OGC 12-128r17) for a message's layer, in its own CRS: `python geopackage.py < message > file`.
 
-Runs as a process of its own, for some tenths of a second that nobody else shall wait; knows nothing of the rest. Its
-time and memory are bounded. A position becomes a layer of one point, an extent one of one polygon.
+Runs as a separate process, with bounded time and memory, so that its tenths of a second do not block a front; imports
+nothing else of gischat. A position becomes a layer of one point, an extent a layer of one polygon.
 """
 
 import json
@@ -20,12 +19,12 @@ import msgspec
 
 from gischat.protocol.places import WGS_84_WKT
 
-CPU_LIMIT = 20  # seconds of the processor's time
+CPU_LIMIT = 20  # seconds of CPU time
 MEMORY = 2**30  # bytes of address space
 
 APPLICATION_ID, USER_VERSION = 0x47504B47, 10300  # "GPKG", 1.3.0 (§1.1.1.1.1)
-MAX_COLUMNS = 1000  # of properties; what there is beyond is left out (SQLite takes 2000)
-UNDEFINED, OWN = -1, 100_000  # srs_id of no CRS, and of one that no authority has
+MAX_COLUMNS = 1000  # of properties; further ones are left out (SQLite allows 2000)
+UNDEFINED, OWN = -1, 100_000  # srs_id of an undefined CRS, and of one without an authority
 
 _TYPES = {
     "Point": 1,
@@ -40,7 +39,7 @@ _TYPES = {
 
 _WKT_1 = re.compile(r"\s*(?:(?:PROJ|GEOG|GEOC|LOCAL_)CS|COMPD_CS)\s*\[", re.I)
 _WKT_2 = re.compile(r"\s*(?:(?:BOUND|PROJ|GEOG|GEOD|COMPOUND|ENG)|PROJECTED|GEOGRAPHIC|GEODETIC)CRS\s*\[", re.I)
-_DATUM = re.compile(r"DATUM|ENSEMBLE", re.I)  # what none can do without
+_DATUM = re.compile(r"DATUM|ENSEMBLE", re.I)  # one is mandatory in every CRS
 _ROOT_IN_EPSG = re.compile(r'(?:AUTHORITY|ID)\["EPSG",\s*"?(\d{1,9})"?\]\s*\]\s*\Z', re.I)
 
 Geometry = dict[str, Any]
@@ -58,8 +57,11 @@ class Srs(NamedTuple):
 
 
 def srs_of(wkt: str, authid: str) -> Srs:
-    """What `crs_wkt` says; a reader takes the code of EPSG before the text, so it is named only where the text names
-    it. Where there is no text, `crs_authid` is all there is."""
+    """The SRS of a message's CRS.
+
+    Readers prefer the EPSG code to the WKT, so the code is given only if `crs_wkt` itself contains it, or if `crs_wkt`
+    cannot be read and `crs_authid` is an EPSG code.
+    """
     name = match[1] if (match := re.search(r'"([^"]*)"', wkt)) else authid or "unknown"
     is_readable = bool(_DATUM.search(wkt)) and wkt.count("[") == wkt.count("]")
     is_wkt_1, is_wkt_2 = (is_readable and bool(form.match(wkt)) for form in (_WKT_1, _WKT_2))
@@ -73,7 +75,7 @@ def srs_of(wkt: str, authid: str) -> Srs:
 
 
 class Column(NamedTuple):
-    """A property, under a name that no other column has, whatever their case."""
+    """A property's column; its name is unique in the table, ignoring case."""
 
     key: str
     name: str
@@ -115,7 +117,7 @@ def _cell(value: Any, column: Column) -> Any:
 
 
 def blob(geometry: Geometry | None, srs_id: int) -> bytes | None:
-    """§2.1.3: little-endian, with its extent."""
+    """A geometry as a GeoPackage blob (§2.1.3): little-endian, with its envelope; None if it is empty."""
     positions = list(_positions(geometry))
     if geometry is None or not positions:
         return None
@@ -180,7 +182,7 @@ def _vertices(positions: Sequence[Sequence[float]], has_height: bool) -> bytes:
 
 
 def _with_one_type(geometries: Sequence[Geometry | None]) -> tuple[str, list[Geometry | None]]:
-    """The type of all, as a table has it; where single ones stand beside multiple ones, all become multiple."""
+    """The table's geometry type, and the geometries; if single and multi geometries are mixed, all become multi."""
     kinds = {geometry["type"] for geometry in geometries if geometry}
     if len(kinds) == 1:
         return kinds.pop().upper(), list(geometries)
@@ -233,7 +235,7 @@ _ALWAYS_THERE = (  # §1.1.2.1.2
 
 
 def geopackage(message: Mapping[str, Any]) -> bytes:
-    """The file's bytes. `message` is a layer, an extent or a position, as on the wire."""
+    """A GeoPackage file's bytes for a `geojson`, `bbox` or `position` message, as on the wire."""
     features = _features(message)
     srs = srs_of(message["crs_wkt"], message["crs_authid"])
     kind, geometries = _with_one_type([feature["geometry"] for feature in features])
@@ -288,7 +290,7 @@ def _features(message: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _table_name(name: str) -> str:
-    """Readers take tables of some beginnings for their own or SQLite's."""
+    """A valid table name; readers take names with some prefixes for tables of their own or of SQLite."""
     plain = name.replace("\0", "").strip() or "layer"
     return f"layer_{plain}" if re.match(r"(gpkg|sqlite|rtree)_", plain, re.I) else plain
 

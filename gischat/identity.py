@@ -1,4 +1,4 @@
-"""Which process is which, so that another one on the same machine can see whether it still runs."""
+"""Process identities, by which another process on the same machine can tell whether one still runs."""
 
 import os
 import sys
@@ -8,9 +8,9 @@ _PROC = Path("/proc")
 
 
 def identity() -> str:
-    """This process: its machine since it was booted, its number there, and when it began. Empty if that is not known.
+    """This process' identity: boot id and PID namespace, PID, and start time. Empty where they cannot be read.
 
-    A container has process numbers of its own: it counts as a machine of its own.
+    A container has a PID namespace of its own and so counts as a machine of its own.
     """
     if sys.platform != "linux":
         return ""
@@ -21,7 +21,7 @@ def identity() -> str:
 
 
 def is_gone(other: str) -> bool:
-    """Whether the process of that identity has ended; False where that cannot be known from here."""
+    """Whether the process with that identity has ended; False if this cannot be determined here."""
     try:
         machine, number, began = other.split(" ")
         if machine != _machine() or not number.isdecimal():
@@ -30,17 +30,17 @@ def is_gone(other: str) -> bool:
         return False
     try:
         return _began(int(number)) != began
-    except OSError:  # it has ended, or a hardened service hides others' processes (hidepid, user namespaces)
+    except OSError:  # ended, or hidden by a hardened service (hidepid, user namespaces)
         return not _exists(int(number))
 
 
 def _exists(number: int) -> bool:
-    """Whether there is such a process; signal 0 is only checked, never sent (kill(2))."""
+    """Whether a process with that PID exists; signal 0 is checked but never sent (kill(2))."""
     try:
         os.kill(number, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it is somebody else's
+    except OSError:  # another user's process
         return True
     return True
 
@@ -51,10 +51,10 @@ def _machine() -> str:
 
 
 def _began(number: int) -> str | None:
-    """When a process began, in ticks since the machine was booted: field 22 of proc_pid_stat(5); None if it has ended.
+    """A process' start time in ticks since boot, field 22 of proc_pid_stat(5); None if it has ended.
 
-    The second field is the program's name, in parentheses, and may hold anything.
+    The second field is the program's name in parentheses, which may contain anything.
     """
     fields = (_PROC / str(number) / "stat").read_text(errors="replace").rpartition(")")[2].split()
-    # Nobody may have asked yet for the exit status of one that has ended.
+    # Z, X: the process has ended, but its parent has not reaped it yet.
     return None if fields[0] in ("Z", "X") else fields[19]

@@ -1,4 +1,4 @@
-"""An origin: who wrote the page that asks, in a browser's words (RFC 6454)."""
+"""Web origins (RFC 6454): the scheme, host and port of the page that makes a request."""
 
 import ipaddress
 import re
@@ -6,12 +6,15 @@ from typing import NamedTuple, Self
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-# RFC 6454 §6.2, more strictly: what browsers send. A host may be missing, as in file://
+# What browsers send, stricter than RFC 6454 §6.2. The host may be empty, as in file://
 _FORM = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._~-]*|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII)
 
 
 class Origin(NamedTuple):
-    """Equal to another if scheme, host and port are (RFC 6454 §5); `port` is None where the scheme has no default."""
+    """A web origin; equal to another if scheme, host and port are (RFC 6454 §5).
+
+    `port` is None if the scheme has no default port.
+    """
 
     scheme: str
     host: str
@@ -19,9 +22,9 @@ class Origin(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """What a header or an operator says; None if it is no origin."""
+        """Parse an `Origin` header or an entry of ALLOWED_ORIGINS; None if it is no origin."""
         if text == "null":
-            return cls("null", "", None)  # of a page that has none: from a file, in a sandbox
+            return cls("null", "", None)  # a page without an origin: loaded from a file, or sandboxed
         found = _FORM.fullmatch(text.lower())
         if found is None:
             return None

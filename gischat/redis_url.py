@@ -1,12 +1,12 @@
-"""What `REDIS_URL` says, read and checked; no connection is made here.
+"""Parser and checks of `REDIS_URL`; makes no connection.
 
     redis://user:password@host:port/db            one server; rediss:// with TLS, unix:///path?db=0 by a socket
     redis+sentinel://host:port,host:port/service  the master that the Sentinels name; with TLS rediss+sentinel://
     redis+cluster://host:port,host:port           a cluster, found through these nodes; with TLS rediss+cluster://
 
-What has a meaning in a URL is percent-encoded in user and password (RFC 3986 §2.1). Options follow as a query, see
-`OPTIONS`: `?ssl_ca_certs=/etc/ssl/redis.pem`. With TLS, the Sentinels are spoken to by TLS as well, unless
-`sentinel_ssl=no`; `sentinel_username` and `sentinel_password` are for them.
+Reserved characters in user and password are percent-encoded (RFC 3986 §2.1). Options follow as a query, see `OPTIONS`:
+`?ssl_ca_certs=/etc/ssl/redis.pem`. With TLS, connections to the Sentinels use TLS as well, unless `sentinel_ssl=no`;
+`sentinel_username` and `sentinel_password` authenticate to them.
 """
 
 import re
@@ -25,7 +25,7 @@ REDIS_PORT, SENTINEL_PORT = 6379, 26379
 
 
 class WrongUrl(ValueError):
-    """`str()` says why, without repeating a part of the URL in which a password may be."""
+    """The URL is invalid; `str()` says why without quoting any part that may contain a password."""
 
 
 class Kind(StrEnum):
@@ -35,7 +35,7 @@ class Kind(StrEnum):
 
 
 class Node(NamedTuple):
-    """Where a server is."""
+    """A server's host and port."""
 
     host: str
     port: int
@@ -46,44 +46,44 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """Where Redis is and how to speak with it."""
+    """A parsed `REDIS_URL`: the addresses of Redis and the options of its connections."""
 
     kind: Kind
     has_tls: bool
-    nodes: tuple[Node, ...]  # the server, the Sentinels, or some nodes of the cluster; none behind a unix socket
+    nodes: tuple[Node, ...]  # the server, the Sentinels, or some nodes of the cluster; empty for a unix socket
     path: str  # of the unix socket
-    service: str  # that the Sentinels know the master by
+    service: str  # name of the master, for the Sentinels
     options: Mapping[str, Any] = field(repr=False)  # username, password, db, ssl_*
     sentinel_options: Mapping[str, Any] = field(repr=False)  # the same, for the Sentinels
 
     def __str__(self) -> str:
-        """Where it is, for people to read; without secrets."""
+        """The address for people to read, without secrets."""
         return self.path or ", ".join(map(str, self.nodes))
 
 
 def parse(url: str) -> RedisUrl:
-    """Reads a URL.
+    """Parse a URL.
 
     Raises:
-        WrongUrl: it is wrong. That the files it names are good, `check_files` finds out.
+        WrongUrl: the URL is invalid. Files that it names are checked by `check_files`.
     """
     scheme = SCHEME.match(url)
     if scheme is None or not url.isprintable():
-        raise WrongUrl("Starts with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.")
+        raise WrongUrl("Must start with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.")
     kind, has_tls = Kind(scheme["kind"] or "server"), bool(scheme["tls"])
-    # Taken off first: to the standard library, several hosts with an address in brackets among them are no URL's.
+    # Split off first: urlsplit rejects several hosts when one of them is an address in brackets.
     location = HOSTS.match(url, scheme.end())
     assert location is not None
     parts = urlsplit("//" + url[location.end() :])
     if parts.fragment:
-        raise WrongUrl(f"Has a #. {ENCODE}")
+        raise WrongUrl(f"Must not contain a #. {ENCODE}")
     credentials, _, hosts = location[0].rpartition("@")
     options = _options(parts.query, kind, has_tls)
     sentinel_options = {name.removeprefix("sentinel_"): options.pop(name) for name in SENTINEL & options.keys()}
     path = unquote(parts.path).strip("/")
     service, _, database = path.partition("/") if kind is Kind.SENTINEL else ("", "", path)
     if kind is Kind.SENTINEL and not service:
-        raise WrongUrl("Names no service: redis+sentinel://host:port,host:port/service.")
+        raise WrongUrl("Must name a service: redis+sentinel://host:port,host:port/service.")
     if scheme["unix"]:
         nodes, database = [], ""
     else:
@@ -93,7 +93,7 @@ def parse(url: str) -> RedisUrl:
     if database:
         options.setdefault("db", _number(database))
     if kind is Kind.CLUSTER and options.get("db"):
-        raise WrongUrl("A cluster has no databases but 0.")
+        raise WrongUrl("A cluster has only database 0.")
     return RedisUrl(
         kind=kind,
         has_tls=has_tls,
@@ -106,10 +106,10 @@ def parse(url: str) -> RedisUrl:
 
 
 def check_files(url: RedisUrl) -> None:
-    """Tries the files that TLS needs.
+    """Check that the files that TLS needs can be read and used.
 
     Raises:
-        WrongUrl: one is missing or cannot be used.
+        WrongUrl: a file is missing or unusable.
     """
     options = url.options
     for name in FILES & options.keys():
@@ -123,22 +123,22 @@ def check_files(url: RedisUrl) -> None:
     try:
         tls_context({name: options[name] for name in options.keys() & {"ssl_ca_certs", "ssl_ca_path"}})
     except OSError:
-        raise WrongUrl("ssl_ca_certs, ssl_ca_path: hold no certificates in PEM form.") from None
+        raise WrongUrl("ssl_ca_certs, ssl_ca_path: contain no certificates in PEM format.") from None
     try:
         tls_context(options)
     except OSError:
         raise WrongUrl(
-            "ssl_certfile, ssl_keyfile: are no certificate and its key in PEM form, or ssl_password is not the key's."
+            "ssl_certfile, ssl_keyfile: no certificate with its key in PEM format, or ssl_password is wrong."
         ) from None
 
 
 def tls_context(options: Mapping[str, Any]) -> "ssl.SSLContext":
-    """How TLS is spoken, as the options have it.
+    """The TLS context for a URL's options.
 
     Raises:
-        OSError: a file is missing or cannot be used.
+        OSError: a file is missing or unusable.
     """
-    import ssl  # only who needs it pays for it
+    import ssl  # slow to import, and needed only with TLS
 
     context = ssl.create_default_context()
     if options.get("ssl_cert_reqs") == "none":
@@ -147,7 +147,7 @@ def tls_context(options: Mapping[str, Any]) -> "ssl.SSLContext":
     else:
         context.check_hostname = options.get("ssl_check_hostname", True)
     if "ssl_certfile" in options:
-        # With a password, if an empty one: OpenSSL would ask the terminal for it.
+        # Never None: without a password OpenSSL would prompt for one on the terminal.
         password = options.get("ssl_password", "")
         context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"), password)
     if "ssl_ca_certs" in options or "ssl_ca_path" in options:
@@ -162,7 +162,7 @@ def _node(address: str, default_port: int) -> Node:
     match = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]*)(?::(\d+))?", address)
     port = int(match[2] or default_port) if match else 0
     if match is None or not 0 < port < 65536:
-        raise WrongUrl(f"A host:port in it has no port from 1 to 65535. {ENCODE}")
+        raise WrongUrl(f"A port must be from 1 to 65535, after host and colon. {ENCODE}")
     return Node(unquote(match[1]).strip("[]") or "localhost", port)
 
 
@@ -174,33 +174,33 @@ def _credentials(written: str) -> dict[str, Any]:
 
 def _number(written: str) -> int:
     if not re.fullmatch(r"\d{1,6}", written, re.ASCII):
-        raise WrongUrl(f"Its database is no number. {ENCODE}")
+        raise WrongUrl(f"The database must be a number. {ENCODE}")
     return int(written)
 
 
 def _switch(written: str) -> bool:
     known = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
     if written.lower() not in known:
-        raise WrongUrl("Is yes or no.")
+        raise WrongUrl("Must be yes or no.")
     return known[written.lower()]
 
 
 def _requirement(written: str) -> str:
     if written not in ("required", "none"):
-        raise WrongUrl("Is required or none.")
+        raise WrongUrl("Must be required or none.")
     return written
 
 
-# What the query may say: how it is read. Those of TLS are the names that redis-py has for them.
+# Option of the query -> its parser. The TLS options are named as in redis-py.
 OPTIONS: dict[str, Callable[[str], Any]] = {
     "username": str,
     "password": str,
     "db": _number,
-    "ssl_ca_certs": str,  # file of the certificates that are trusted
-    "ssl_ca_path": str,  # or directory of them, as `openssl rehash` makes it
-    "ssl_certfile": str,  # our own certificate, where the server asks for one
+    "ssl_ca_certs": str,  # file of trusted CA certificates
+    "ssl_ca_path": str,  # or a directory of them, as made by `openssl rehash`
+    "ssl_certfile": str,  # client certificate, if the server asks for one
     "ssl_keyfile": str,
-    "ssl_password": str,  # of that key
+    "ssl_password": str,  # of ssl_keyfile
     "ssl_check_hostname": _switch,
     "ssl_cert_reqs": _requirement,
     "sentinel_username": str,
@@ -215,11 +215,11 @@ def _options(query: str, kind: Kind, has_tls: bool) -> dict[str, Any]:
     options = {}
     for name, written in parse_qsl(query, keep_blank_values=True):
         if name not in OPTIONS:
-            raise WrongUrl(f"Has an unknown option; known are {', '.join(OPTIONS)}. {ENCODE}")
+            raise WrongUrl(f"Contains an unknown option; known options are {', '.join(OPTIONS)}. {ENCODE}")
         if name.startswith("ssl_") and not has_tls:
-            raise WrongUrl(f"{name}: there is no TLS without rediss://.")
+            raise WrongUrl(f"{name}: only with rediss:// (TLS).")
         if name in SENTINEL and kind is not Kind.SENTINEL:
-            raise WrongUrl(f"{name}: there are no Sentinels without redis+sentinel://.")
+            raise WrongUrl(f"{name}: only with redis+sentinel://.")
         try:
             options[name] = OPTIONS[name](written)
         except WrongUrl as error:

@@ -1,7 +1,7 @@
-"""The environment, parsed once into a frozen object.
+"""Settings: the environment variables, parsed once into a frozen object.
 
-Nothing else reads the environment: whoever needs a setting is handed the `Settings`. Defaults stand here and nowhere
-else. Every variable may also be given as a file, `REDIS_URL_FILE=/run/secrets/redis` (as container secrets come).
+No other module reads the environment; code that needs a setting is passed the `Settings`. Defaults are defined only
+here. Every variable can also be given as a file, as container secrets are: `REDIS_URL_FILE=/run/secrets/redis`.
 """
 
 import re
@@ -11,11 +11,12 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
-from gischat import redis_url
+from gischat import hook_settings, redis_url
 from gischat.bridge_settings import TelegramChat
 from gischat.bridge_settings import contradictions as bridge_contradictions
 from gischat.bridge_settings import read as read_bridges
 from gischat.environment import Environment, Invalid, like, one_of, rule, within
+from gischat.hook_settings import Hook, entries
 from gischat.origin import Origin
 from gischat.protocol.types import LANES, Lane
 from gischat.redis_url import Node
@@ -23,14 +24,14 @@ from gischat.redis_url import Node
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "json", "text")
 
-# A HOST that stands for all addresses of the machine, and one of them to reach it by.
+# Wildcard values of HOST, and for each the loopback address on which the server can be reached.
 LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
-WRONG_SETTINGS = 78  # the exit status (EX_CONFIG of sysexits.h): starting again does not help
+WRONG_SETTINGS = 78  # the exit status (EX_CONFIG of sysexits.h): a restart does not help
 
 
 class SettingsError(Exception):
-    """Some settings are wrong; `str()` names each one, a line apiece."""
+    """One or more settings are invalid; `str()` names each on a line of its own."""
 
     def __init__(self, wrong: Mapping[str, str]) -> None:
         super().__init__("\n".join(f"{name}: {reason}" for name, reason in wrong.items()))
@@ -45,8 +46,9 @@ class Settings:
     channels: tuple[str, ...]
     rules: str
     main_lang: str
-    map_tiles_url: str  # empty: the map's own land and borders are all that there is
+    map_tiles_url: str  # empty: the map shows only its built-in land and borders
     map_attribution: str
+    qfield_plugin_url: str  # from where QField installs the plugin
     # Limits of the contract; lengths are characters, sizes of pictures pixels
     min_author_length: int
     max_author_length: int
@@ -59,42 +61,48 @@ class Settings:
     max_geojson_features: int
     max_stored_messages: int
     max_stored_bytes: int
-    # Where we are
+    # The instance and its addresses
     instance_id: str
     environment: str
-    redis_url: str = field(repr=False)  # as all that is secret
+    redis_url: str = field(repr=False)  # secret, like every field that `repr` leaves out
     host: str
     port: int
-    base_path: str  # before every path; empty, or as /chat
+    base_path: str  # prefix of every path: empty, or like /chat
     log_level: str
     log_format: str
     process_name: str
     sentry_dsn: str = field(repr=False)
     sentry_traces_sample_rate: float
     otel_exporter_otlp_endpoint: str  # empty: messages are not traced
-    # Who may speak for others
+    # Proxies whose X-Forwarded-* headers are honoured
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
-    # Who may come
-    allowed_origins: tuple[str, ...]  # of pages of other sites; `*` is all
-    channel_tokens: tuple[tuple[str, str], ...] = field(repr=False)  # channel, token; a channel may have several
+    # Access
+    allowed_origins: tuple[str, ...]  # origins of other sites' pages; `*`: any
+    channel_tokens: tuple[tuple[str, str], ...] = field(repr=False)  # (channel, token); a channel may have several
     require_registration: bool
-    # What is counted
-    metrics_token: str = field(repr=False)  # empty: this machine alone may read
-    metrics_port: int  # of workers; 0: none
+    # Hooks
+    hooks: tuple[tuple[Hook, str], ...] = field(repr=False)  # each with its key
+    max_hook_messages_per_minute: int  # of one hook, on one front; 0: no limit
+    outgoing_hooks: tuple[tuple[str, str], ...] = field(repr=False)  # channel, address
+    outgoing_hooks_secret: str = field(repr=False)
+    outgoing_hooks_allow_private: bool
+    # Metrics
+    metrics_token: str = field(repr=False)  # empty: readable only from this machine
+    metrics_port: int  # of workers; 0: workers serve no metrics
     prometheus_multiproc_dir: str
-    # All clients of one front; of connections, 0 is no limit
+    # All clients of one front; 0 connections: no limit
     max_connections: int
     max_pending_connections: int
     max_front_bytes: int
     handshake_seconds: float
-    # All clients of one address, on one front; 0 is no limit
+    # All clients of one address, on one front; 0: no limit
     max_connections_per_address: int
     max_address_messages_per_minute: int
     max_address_requests_per_minute: int
     # Moderation
-    admin_token: str = field(repr=False)  # empty: nobody moderates
-    admin_author: str  # in whose name announcements are made
-    admin_url: str  # where `gischat admin` asks; empty: the front of this machine
+    admin_token: str = field(repr=False)  # empty: moderation is off
+    admin_author: str  # author of announcements
+    admin_url: str  # server that `gischat admin` talks to; empty: the front of this machine
     # One client
     ws_ping_interval: float  # seconds; 0: no pings
     ws_ping_timeout: float  # seconds without a sign of life after a ping; 0: as long as the interval
@@ -111,7 +119,7 @@ class Settings:
     max_outbox_bytes: int
     max_outbox_age: int  # seconds
     # One job of the heavy lane
-    job_seconds: float  # of processor time; by the clock, see `worker.sandbox`
+    job_seconds: float  # CPU time; for the limit in wall-clock time see `worker.sandbox`
     job_memory: int  # bytes of address space
     # Bridges to other chats
     matrix_bridges: tuple[tuple[str, str], ...]  # channel, room; each at most once
@@ -126,7 +134,7 @@ class Settings:
     telegram_token: str = field(repr=False)
     telegram_api: str
     telegram_notices: bool  # who joins and leaves a channel is told
-    # What the supervisor runs
+    # Processes that the supervisor runs
     bridges: int  # 0 or 1
     fronts: int
     workers: tuple[int, ...]  # of each lane: see `workers_of`
@@ -137,18 +145,18 @@ class Settings:
 
     @property
     def max_body_size(self) -> int:
-        """Bytes of a request's body: a text, each character as two escaped surrogates, and what stands around it."""
+        """Bytes of a request's body: a text with each character as two escaped surrogates, plus the JSON around it."""
         return 2**19 + 12 * self.max_message_length
 
 
 def load(file: Path | None = None) -> Settings:
-    """Reads the process' environment.
+    """Read the settings from the process' environment.
 
     Args:
-        file: one like .env, which completes the environment, if it is there.
+        file: a file like .env, whose variables are added to the environment if it exists.
 
     Raises:
-        SettingsError: one or more variables are wrong; all of them are named.
+        SettingsError: one or more variables are invalid; it names all of them.
     """
     env = Environment(file)
     values = _read(env)
@@ -160,7 +168,7 @@ def load(file: Path | None = None) -> Settings:
 
 
 def variables() -> list[str]:
-    """The names of all variables that are read, for the documentation and the test that holds it to this."""
+    """The names of all environment variables, against which a test checks the documentation."""
     others = {lane.setting for lane in LANES} | {"REDIS_HOST", "REDIS_PORT", "NB_UVICORN_WORKERS"}
     return sorted({one.name.upper() for one in fields(Settings) if one.name != "workers"} | others)
 
@@ -179,6 +187,7 @@ def _read(env: Environment) -> dict[str, Any]:
         "main_lang": env.text("MAIN_LANG", "en"),
         "map_tiles_url": env.text("MAP_TILES_URL", "", like(_TILES_URL, _TILES_URL_FORM)),
         "map_attribution": env.text("MAP_ATTRIBUTION", ""),
+        "qfield_plugin_url": env.text("QFIELD_PLUGIN_URL", _QFIELD_PLUGIN, like(_WEB_ADDRESS, _WEB_ADDRESS_FORM)),
         "min_author_length": count("MIN_AUTHOR_LENGTH", 3),
         "max_author_length": count("MAX_AUTHOR_LENGTH", 32),
         "max_message_length": count("MAX_MESSAGE_LENGTH", 255),
@@ -195,10 +204,10 @@ def _read(env: Environment) -> dict[str, Any]:
         "redis_url": _redis_url(env),
         "host": env.text("HOST", "0.0.0.0"),
         "port": env.integer("PORT", 8000, within(0, 65535)),
-        "base_path": env.text("BASE_PATH", "", like(r"(/[\w.~-]+)*\Z", "Begins with a slash and ends in none: /chat.")),
+        "base_path": env.text("BASE_PATH", "", like(r"(/[\w.~-]+)*\Z", "Must begin but not end with a slash: /chat.")),
         "log_level": env.text("LOG_LEVEL", "info", one_of(LOG_LEVELS)),
         "log_format": env.text("LOG_FORMAT", "auto", one_of(LOG_FORMATS)),
-        # What supervisord calls a process, it tells it
+        # supervisord sets SUPERVISOR_PROCESS_NAME
         "process_name": env.text("PROCESS_NAME", env.text("SUPERVISOR_PROCESS_NAME", "")),
         "sentry_dsn": env.text("SENTRY_DSN", "", rule(_SENTRY_DSN.match, _SENTRY_DSN_FORM)),
         "sentry_traces_sample_rate": env.number("SENTRY_TRACES_SAMPLE_RATE", 0.0, within(0, 1)),
@@ -207,6 +216,10 @@ def _read(env: Environment) -> dict[str, Any]:
         "allowed_origins": _allowed_origins(env),
         "channel_tokens": _channel_tokens(env, channels),
         "require_registration": env.switch("REQUIRE_REGISTRATION", False),
+        "hooks": hook_settings.hooks(env, channels),
+        "max_hook_messages_per_minute": count("MAX_HOOK_MESSAGES_PER_MINUTE", 60, least=0),
+        "outgoing_hooks_secret": env.text("OUTGOING_HOOKS_SECRET", "", _BEARER_TOKEN),
+        "outgoing_hooks_allow_private": env.switch("OUTGOING_HOOKS_ALLOW_PRIVATE", False),
         "metrics_token": env.text("METRICS_TOKEN", "", _BEARER_TOKEN),
         "metrics_port": env.integer("METRICS_PORT", 0, within(0, 65535)),
         "prometheus_multiproc_dir": env.text("PROMETHEUS_MULTIPROC_DIR", ""),
@@ -219,7 +232,7 @@ def _read(env: Environment) -> dict[str, Any]:
         "max_address_requests_per_minute": count("MAX_ADDRESS_REQUESTS_PER_MINUTE", 6000, least=0),
         "admin_token": env.text("ADMIN_TOKEN", "", _BEARER_TOKEN),
         "admin_author": env.text("ADMIN_AUTHOR", "gischat"),
-        "admin_url": env.text("ADMIN_URL", "", like(r"(https?://.+)?\Z", "Starts with https:// or http://.")),
+        "admin_url": env.text("ADMIN_URL", "", like(r"(https?://.+)?\Z", "Must start with https:// or http://.")),
         "ws_ping_interval": seconds("WS_PING_INTERVAL", 20, least=0),
         "ws_ping_timeout": seconds("WS_PING_TIMEOUT", 60, least=0),
         "max_frame_size": count("MAX_FRAME_SIZE", 16 * 2**20, least=1024),
@@ -245,23 +258,28 @@ def _read(env: Environment) -> dict[str, Any]:
 # The characters are those of a bearer token (RFC 6750 §2.1).
 _BEARER_TOKEN = like(
     r"([\w.~+/-]{16,}=*)?\Z",
-    "At least 16 letters, digits or -._~+/ are needed; `openssl rand -hex 32` makes a good one.",
+    "Must have at least 16 letters, digits or -._~+/; `openssl rand -hex 32` makes a good one.",
     re.ASCII,
 )
 
-# {z}, {x} and {y} (or {-y}: counted from the south) in any order; a host may begin with a range of letters
+# {z}, {x} and {y} (or {-y}, counted from the south) in any order; the host may begin with a range of letters
 _TILES_URL = r"""\Z|(?=\S*\{z\})(?=\S*\{x\})(?=\S*\{-?y\})(https?://(\{\w-\w\}\.)?[\w.-]+(:\d+)?|)/[^\s'"]+\Z"""
-_TILES_URL_FORM = "Like https://tiles.example.org/{z}/{x}/{y}.png."
+_TILES_URL_FORM = "Must be like https://tiles.example.org/{z}/{x}/{y}.png."
 
-_INSTANCE_ID = "Letters, digits, '_', '.' and '-' only: it becomes part of every Redis key."
+# The address that the plugin's own README gives for installing it
+_QFIELD_PLUGIN = "https://github.com/geotribu/qchat-qfield-plugin/releases/latest/download/qfchat-latest.zip"
+_WEB_ADDRESS = r"https?://[^\s/]+/[!-~]*\Z"
+_WEB_ADDRESS_FORM = "Like https://example.org/plugin.zip."
+
+_INSTANCE_ID = "May contain only letters, digits, '_', '.' and '-', as it is part of every Redis key."
 
 
 _SENTRY_DSN = re.compile(r"(https?://[^@/\s]+@[^@/\s]+/(\S+/)?\d+)?\Z")
-_SENTRY_DSN_FORM = "As Sentry shows it: https://key@host/number."
+_SENTRY_DSN_FORM = "Must be as shown by Sentry: https://key@host/number."
 
 
 def _traces_can_be_sent(endpoint: str) -> None:
-    like(r"(https?://\S+)?\Z", "Starts with http:// or https://: https://collector:4318.")(endpoint)
+    like(r"(https?://\S+)?\Z", "Must start with http:// or https://: https://collector:4318.")(endpoint)
     if endpoint:
         from importlib.util import find_spec
 
@@ -276,7 +294,7 @@ def _channels(env: Environment) -> Any:
     def are_names(names: list[str]) -> bool:
         return bool(names) and len(set(names)) == len(names) and all(name and name.isprintable() for name in names)
 
-    are_right = rule(are_names, "Names, comma-separated: at least one, none empty, none twice, in UTF-8.")
+    are_right = rule(are_names, "Must be comma-separated names in UTF-8: at least one, none empty, none twice.")
     names = env.words("CHANNELS", ["QGIS", "Geotribu"], are_right)
     return names and tuple(names)
 
@@ -287,7 +305,7 @@ def _networks(env: Environment, name: str) -> Any:
             try:
                 ip_network(word)
             except ValueError as error:
-                raise Invalid(f"Addresses or networks as 10.0.0.0/8, comma-separated: {error}.") from None
+                raise Invalid(f"Must be comma-separated addresses or networks like 10.0.0.0/8: {error}.") from None
 
     words = env.words(name, [], are_networks)
     return tuple(map(ip_network, words or ()))
@@ -298,36 +316,32 @@ def _allowed_origins(env: Environment) -> Any:
         return all(text == "*" or Origin.parse(text) for text in texts)
 
     are_right = rule(
-        are_origins, "Comma-separated, each like https://maps.example.org:8443 without a path; or *; or null."
+        are_origins, "Must be comma-separated, each like https://maps.example.org:8443 without a path; or *; or null."
     )
     texts = env.words("ALLOWED_ORIGINS", [], are_right)
     return tuple(texts or ())
 
 
 def _channel_tokens(env: Environment, channels: tuple[str, ...] | None) -> Any:
-    """Pairs of a channel and a token. The reasons name no entry but by its place: all of it may be secret."""
+    """(channel, token) pairs. Error messages give only an entry's position, since all of its text may be secret."""
 
     def check(text: str) -> None:
-        entries = _entries(text)
-        if not entries:
-            raise Invalid("There is none in it. Leave the setting out if all channels shall be open.")
-        wrong = [str(place) for place, entry in enumerate(entries, 1) if not _channel_and_token(entry, channels or ())]
+        given = entries(text)
+        if not given:
+            raise Invalid("Must not be empty. Remove the setting to leave all channels open.")
+        wrong = [str(place) for place, entry in enumerate(given, 1) if not _channel_and_token(entry, channels or ())]
         if wrong and channels:
             raise Invalid(
-                f"Each is a channel of CHANNELS, a colon and a token, separated by commas or line breaks:"
+                f"Each entry must be a channel of CHANNELS, a colon and a token, separated by commas or line breaks:"
                 f" number {', '.join(wrong)} is not."
             )
 
     text = env.text("CHANNEL_TOKENS", None, check)
-    return tuple(filter(None, (_channel_and_token(entry, channels or ()) for entry in _entries(text or ""))))
-
-
-def _entries(text: str) -> list[str]:
-    return [entry.strip() for entry in re.split(r"[,\n]", text) if entry.strip()]
+    return tuple(filter(None, (_channel_and_token(entry, channels or ()) for entry in entries(text or ""))))
 
 
 def _channel_and_token(entry: str, channels: tuple[str, ...]) -> tuple[str, str] | None:
-    """What an entry says, or None. Both may hold colons: the longest name that fits is meant."""
+    """Parse an entry; None if it is invalid. Both parts may contain colons: the longest matching channel wins."""
     for channel in sorted(channels, key=len, reverse=True):
         found = re.match(rf"{re.escape(channel)}\s*:\s*(.+)", entry)
         if found and found[1].isprintable():
@@ -350,13 +364,14 @@ def _redis_url_is_good(url: str) -> None:
 
 
 def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[str, str]:
-    """What is wrong between settings that are right in themselves."""
+    """Errors between settings that are each valid by themselves."""
     pairs = {
-        "MAX_AUTHOR_LENGTH": ("max_author_length", "min_author_length", "Less than MIN_AUTHOR_LENGTH."),
+        "MAX_AUTHOR_LENGTH": ("max_author_length", "min_author_length", "Must not be less than MIN_AUTHOR_LENGTH."),
     }
     found = (
         _wrong_admin_author(values, wrong)
         | bridge_contradictions(values, wrong)
+        | hook_settings.contradictions(values, wrong)
         | {
             name: reason
             for name, (greater, lesser, reason) in pairs.items()
@@ -364,15 +379,15 @@ def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict
         }
     )
     if not wrong.keys() & {"PORT", "METRICS_PORT"} and 0 < values["metrics_port"] == values["port"]:
-        found["METRICS_PORT"] = "The same as PORT: workers would be given connections that are meant for fronts."
+        found["METRICS_PORT"] = "Must differ from PORT: workers would receive connections for fronts."
     return found
 
 
 def _wrong_admin_author(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[str, str]:
-    """It is a nickname like all others; where nobody moderates, it does not matter."""
+    """Check that ADMIN_AUTHOR is a valid nickname; without an ADMIN_TOKEN it is not used."""
     if not values["admin_token"] or wrong.keys() & {"MIN_AUTHOR_LENGTH", "MAX_AUTHOR_LENGTH"}:
         return {}
     shortest, longest, author = values["min_author_length"], values["max_author_length"], values["admin_author"]
     if shortest <= len(author) <= longest and re.fullmatch(r"[A-Za-z0-9_-]+", author):
         return {}
-    return {"ADMIN_AUTHOR": f"Not a nickname: {shortest} to {longest} letters A-Z, digits, '_' and '-' are needed."}
+    return {"ADMIN_AUTHOR": f"Must be a nickname: {shortest} to {longest} letters A-Z, digits, '_' and '-'."}

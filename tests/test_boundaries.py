@@ -68,7 +68,7 @@ FLOORS = {
     },
     "gauges": {"channel"},
     "subscription": {"moderation", "channel", "dispatch"},
-    "moderation": {"channel", "dispatch", "auth"},
+    "moderation": {"channel", "close_status", "dispatch", "auth"},
     "connection": {"channel", "close_status", "dispatch", "limits", "transport"},
     "channel": {"close_status", "dispatch", "auth", "limits", "transport"},
     "dispatch": set(),

@@ -1,4 +1,4 @@
-"""What the sandbox runs: a job of the heavy lane, measured; or a look at what it will take."""
+"""Attempts at heavy jobs, run in the sandbox: a job is done and measured, or postponed for its predicted cost."""
 
 import gc
 import math
@@ -13,13 +13,13 @@ from worker.image_costs import TakesLonger
 
 
 class Postpone(NamedTuple):
-    """A job that was not begun, for others wait: it will take so many seconds."""
+    """A job was not started, since its predicted seconds are too many while others wait."""
 
     seconds: float
 
 
 class Attempt(NamedTuple):
-    """What came of a job of the heavy lane, and the processor's time that it took, in seconds."""
+    """The effect of a job of the heavy lane, and the CPU time that it took, in seconds."""
 
     effect: Effect | Postpone
     seconds: float
@@ -28,13 +28,13 @@ class Attempt(NamedTuple):
 def attempt(
     type: str, body: bytes, settings: Settings, most_seconds: float | None, *, is_placed: bool = False
 ) -> Attempt:
-    """Does a job of the heavy lane, unless it is predicted to take more than `most_seconds` (None: whatever).
+    """Do a job of the heavy lane, unless it is predicted to take more than `most_seconds` (None: no limit).
 
     Args:
-        is_placed: a layer gets its place.
+        is_placed: compute a layer's place, too.
     """
     since = time.process_time()
-    gc.disable()  # nothing in a job has to be looked for, and looking takes a fifth of a large layer's time
+    gc.disable()  # a job makes no cyclic garbage, and collections take a fifth of a large layer's time
     try:
         effect = _attempted(type, body, settings, most_seconds, is_placed)
     finally:

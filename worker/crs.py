@@ -1,9 +1,8 @@
-"""What a coordinate reference system means on the earth: how its coordinates become WGS 84, and where it is used.
+"""Coordinate reference systems: their transformation to WGS 84 and their area of use, by PROJ (pyproj).
 
-PROJ (by pyproj) knows. To read somebody's WKT is work for the sandbox: it may be made to take long, or all memory, or
-to break what reads it. What comes out of it is `Crs`, short texts of PROJ's own making, from which any process of
-ours makes its transformations in half a millisecond. PROJ asks no network for grids: what it has is what is
-installed.
+Parse WKT only in a sandbox: it may be crafted to take long, to exhaust memory, or to crash the parser. The result is a
+`Crs`, short texts made by PROJ itself, from which any process creates its transformations in half a millisecond. PROJ's
+network access is off: only installed grids are used.
 
 Axis order is that of QGIS, x east and y north, whatever the authority says.
 """
@@ -21,17 +20,17 @@ from pyproj.network import set_network_enabled  # type: ignore[attr-defined]  # 
 from pyproj.transformer import TransformerGroup
 
 MAX_OPERATIONS = 64
-"""Of a CRS, best first: most have one to four, an old datum of a continent (NAD27, ED50) has 35."""
+"""Of a CRS, best first: most have one to four, an old continental datum (NAD27, ED50) has 35."""
 
 STEPS = 10_000_000
-"""In a degree: coordinates have seven decimals, a centimetre on the ground."""
+"""Per degree: coordinates have seven decimals, a centimetre on the ground."""
 
 _AUTHORITY_AND_CODE = re.compile(r"([A-Za-z_]+):([\w.-]+)\Z", re.ASCII)
-_TRANSFORMERS = 128  # that are kept ready: some 20 kB each
+_TRANSFORMERS = 128  # in the cache: some 20 kB each
 
 
 class Box(NamedTuple):
-    """In degrees of WGS 84; west is greater than east where it crosses the antimeridian (RFC 7946 §5.2)."""
+    """A bounding box in degrees of WGS 84; west > east if it crosses the antimeridian (RFC 7946 §5.2)."""
 
     west: float
     south: float
@@ -47,15 +46,17 @@ class Box(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """A way from a CRS to WGS 84, as a PROJ pipeline from x and y to degrees; `area` is where it is meant for, None is
-    where no other is."""
+    """A transformation from a CRS to WGS 84, as a PROJ pipeline from x and y to degrees.
+
+    `area` is the area it is meant for; None is everywhere that no other operation covers.
+    """
 
     definition: str
     area: Box | None
 
 
 class Crs(NamedTuple):
-    """What is needed of a CRS; `area` is its area of use, if it is known."""
+    """A CRS' operations and its area of use, if known."""
 
     operations: tuple[Operation, ...]
     area: Box | None
@@ -63,23 +64,25 @@ class Crs(NamedTuple):
 
 @lru_cache(maxsize=128)
 def find(wkt: str, authid: str) -> Crs | None:
-    """What a message's `crs_wkt` means, or its `crs_authid` where the text cannot be read; None where neither can be,
-    or where it is no place on the earth (a CRS of a building site, of heights)."""
+    """Look up the CRS of a message by its `crs_wkt`, or if that cannot be parsed, by its `crs_authid`.
+
+    None if neither can be parsed, or if the CRS has no position on the earth (a CRS of a building site, of heights).
+    """
     set_network_enabled(False)
     crs = _read(wkt) or _named(authid)
-    if crs is not None and crs.is_compound:  # with heights, of which there are none here
+    if crs is not None and crs.is_compound:  # the horizontal part; heights are not used
         crs = crs.sub_crs_list[0]
     if crs is None or crs.is_geocentric or crs.is_vertical or crs.is_engineering:
         return None
     try:
-        with warnings.catch_warnings(action="ignore"):  # that a grid would do better
+        with warnings.catch_warnings(action="ignore"):  # that a missing grid would be more accurate
             ways = TransformerGroup(crs, "EPSG:4326", always_xy=True).transformers[:MAX_OPERATIONS]
     except (CRSError, ProjError):
         return None
     if not ways:
         return None
-    # PROJ prefers, of those that are meant for a place, the most accurate, then the most local. What is a guess, of
-    # which it knows no accuracy, is only for where nothing else is; and the widest is for where none is meant for.
+    # Among the operations for a place, PROJ prefers the most accurate, then the most local. Those of unknown accuracy
+    # are used only if there are no others; the one with the widest area serves places that no operation covers.
     ways = sorted([way for way in ways if way.accuracy >= 0] or ways, key=lambda way: (way.accuracy, _size(way)))
     everywhere = Operation(max(ways, key=_size).definition, None)
     local = [Operation(way.definition, _box(way)) for way in ways] if len(ways) > 1 else []
@@ -87,13 +90,13 @@ def find(wkt: str, authid: str) -> Crs | None:
 
 
 def _size(way: Transformer) -> float:
-    """Of the area that an operation is meant for, in square degrees: small enough to compare two."""
+    """The size of an operation's area in square degrees, for comparisons."""
     box = _box(way) or Box(-180, -90, 180, 90)
     return ((box.east - box.west) % 360 or 360) * (box.north - box.south)
 
 
 def definition(authid: str) -> str:
-    """The WKT of a CRS that an authority has named; "" for one that is unknown."""
+    """The WKT of an authority's CRS; "" if it is unknown."""
     crs = _named(authid)
     return "" if crs is None else crs.to_wkt()
 
@@ -114,8 +117,7 @@ def _named(authid: str) -> CRS | None:
 
 
 def _area(crs: CRS, authid: str) -> Box | None:
-    """The area of use. WKT 1, which QGIS writes as a rule, does not tell it: then the authority does, of the same
-    CRS."""
+    """The area of use. WKT 1, which QGIS usually writes, lacks it: then the authority's entry, if for the same CRS."""
     if crs.area_of_use is None:
         named = _named(authid)
         if named is None or not (named.name == crs.name or named.equals(crs, ignore_axis_order=True)):
@@ -134,33 +136,33 @@ def _transformer(definition: str) -> Transformer:
     return Transformer.from_pipeline(definition)
 
 
-# Adding it to a double leaves no room for decimals: so PROJ rounds, in a twentieth of the time that Python needs.
+# Adding this to a double leaves no decimals: so PROJ rounds, in a twentieth of the time that Python would take.
 _NO_DECIMALS = 3 * 2**51
 
 
 def _in_steps(definition: str) -> str:
-    """The same pipeline, to whole numbers of `STEPS`."""
+    """The same pipeline with results in whole numbers of 1/STEPS degrees."""
     pipeline = definition if definition.startswith("proj=pipeline") else f"proj=pipeline step {definition}"
     there = f"step proj=affine s11={STEPS} s22={STEPS} xoff={_NO_DECIMALS} yoff={_NO_DECIMALS}"
     return f"{pipeline} {there} step proj=affine xoff=-{_NO_DECIMALS} yoff=-{_NO_DECIMALS}"
 
 
 class Projector:
-    """From a CRS to WGS 84, by the operation that is best at a place: the first one whose area that is in."""
+    """Transformation from a CRS to WGS 84, by the best operation at a place: the first whose area contains it."""
 
     def __init__(self, crs: Crs) -> None:
         self._operations = crs.operations
 
     def point(self, x: float, y: float) -> tuple[float, float]:
-        """Longitude and latitude in degrees; infinite where the CRS does not reach."""
+        """Longitude and latitude in degrees; infinite outside the CRS."""
         return self._best(x, y)[1]
 
     def points(self, xs: "array[float]", ys: "array[float]", around: tuple[float, float]) -> None:
-        """Makes them longitudes and latitudes in place, all by the operation that is best around a point of the CRS."""
+        """Transform to longitudes and latitudes in place, all by the operation that is best at the point `around`."""
         _transformer(self._best(*around)[0]).transform(xs, ys, inplace=True, errcheck=False)
 
     def steps(self, xs: "array[float]", ys: "array[float]", around: tuple[float, float]) -> None:
-        """As `points`, rounded, in numbers of `STEPS`."""
+        """Like `points`, but rounded to whole numbers of 1/STEPS degrees."""
         _transformer(_in_steps(self._best(*around)[0])).transform(xs, ys, inplace=True, errcheck=False)
 
     def _best(self, x: float, y: float) -> tuple[str, tuple[float, float]]:

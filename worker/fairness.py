@@ -1,13 +1,12 @@
-"""Whose job is next in the heavy lane: by person first, then by arrival. Pure: no Redis, no clock of its own.
+"""Fair queueing in the heavy lane: by address and connection first, then by arrival. Pure: no Redis, no clock.
 
-Whoever has had the least work done for him in the last minute goes first, and of those who had none whoever asks for
-the least: the rank of a job is the work of its address plus what the job is predicted to cost, less a little for its
-waiting, so that nobody waits for ever. Within an address it is the same by connection. Channels have no say: who floods
-one is in nobody's way in it or in another.
+A job's rank is the work done for its address in the last minute, plus the job's predicted cost, minus a little for its
+waiting time so that no job starves; the lowest rank is next. Within an address, connections are ranked likewise.
+Channels play no role: a flood in one channel delays nobody else, in that channel or another.
 
-Ledger      what was done for whom in the last minute
-Waiting     a job that no worker holds, as far as is known
-FairQueue   all that wait, and which of them is next
+Ledger      the work done per address and connection in the last minute
+WaitingJob  a job that no worker holds, as far as is known
+FairQueue   all waiting jobs, and the choice of the next
 """
 
 from collections import defaultdict, deque
@@ -17,22 +16,22 @@ from typing import NamedTuple
 from gischat.broker.entries import Job
 
 WINDOW_SECONDS = 60.0
-# An ordinary photo on a slow machine. No job counts as less work: many small ones are a flood, too. And what is
-# predicted to take longer waits for all who have only ordinary ones.
+# An ordinary photo on a slow machine. No job counts as less work, since many small ones are a flood, too. Jobs that are
+# predicted to take longer wait for clients that have only ordinary ones.
 ORDINARY_SECONDS = 0.25
-# So much of its cost is forgiven for each second that a job waits. It is little, or whoever fills the lane with jobs
-# that wait for long would have them before everybody else's.
+# Reduction of a job's rank per second of waiting. It is small, so that old jobs of a client that floods the lane do not
+# get ahead of everybody else's.
 FORGIVEN_SHARE = 0.01
 _SECONDS_PER_BYTE = 2.5e-8
 
 
 def estimated_seconds(size: int) -> float:
-    """What a photo or layer of so many bytes takes as a rule. It says nothing of a picture's pixels and scans."""
+    """The usual cost of a photo or layer of that size. It does not consider a picture's pixels and scans."""
     return size * _SECONDS_PER_BYTE
 
 
 class Person(NamedTuple):
-    """Whose work is counted: a connection of a network address (see `Job.client`)."""
+    """The client to whom work is charged: a connection of a network address (see `Job.client`)."""
 
     address: str
     connection: str
@@ -43,7 +42,7 @@ class Person(NamedTuple):
 
 
 class Charge(NamedTuple):
-    """So many seconds of work for somebody; what was charged too much is taken back by less than none."""
+    """Seconds of work for a client; negative to take back an overcharge."""
 
     person: Person
     seconds: float
@@ -55,52 +54,52 @@ class Ledger:
     def __init__(self) -> None:
         self._charges: deque[tuple[float, Charge]] = deque()  # oldest first
         self._work: defaultdict[str | Person, float] = defaultdict(float)
-        self._charged: defaultdict[str | Person, int] = defaultdict(int)  # how many charges there are for each
+        self._charged: defaultdict[str | Person, int] = defaultdict(int)  # number of charges for each
 
     def charge(self, charge: Charge, at: float) -> None:
-        """Notes work that was done then; not earlier than what was noted before, or it is forgotten later."""
+        """Record work done at a time; charges should come in order, since one out of order is forgotten late."""
         self._charges.append((at, charge))
         for whose in (charge.person.address, charge.person):
             self._work[whose] += charge.seconds
             self._charged[whose] += 1
 
     def forget(self, now: float) -> None:
-        """Drops what was done more than a minute ago."""
+        """Drop charges older than a minute."""
         while self._charges and self._charges[0][0] < now - WINDOW_SECONDS:
             _, charge = self._charges.popleft()
             for whose in (charge.person.address, charge.person):
                 self._work[whose] -= charge.seconds
                 self._charged[whose] -= 1
-                if not self._charged[whose]:  # what is left of a sum of floats is no work
+                if not self._charged[whose]:  # do not keep the rounding error of the sum
                     del self._work[whose], self._charged[whose]
 
     def work(self, whose: str | Person) -> float:
-        # What was taken back is remembered a little longer than what it was taken from.
+        # Negative when a charge has expired, and the later one that takes it back has not.
         return max(self._work.get(whose, 0.0), 0.0)
 
 
 @dataclass(slots=True)
 class WaitingJob:
-    """A job's place and what is known of it without its body."""
+    """A job's entry and what is known of it without its body."""
 
     channel: str
     entry: bytes
     person: Person
-    since: float  # when it came, or was first seen
-    seconds: float  # that it takes, as far as is known
-    is_predicted: bool = False  # by what is in it, not by its size
-    not_before: float = 0.0  # another worker held it: until then it is not asked for
+    since: float  # time when it was enqueued, or first seen
+    seconds: float  # estimated cost
+    is_predicted: bool = False  # estimated by its content, not by its size
+    not_before: float = 0.0  # do not ask for it earlier, since another worker held it
 
 
 class FairQueue:
-    """The jobs that no worker holds, as far as is known: others take some of them meanwhile."""
+    """The jobs that no worker holds, as far as is known; other workers may take some of them meanwhile."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._waiting: dict[tuple[str, bytes], WaitingJob] = {}
 
     def add(self, channel: str, entry: bytes, job: Job, now: float) -> None:
-        """Notes a job; one that is known stays as it is known."""
+        """Add a job unless it is known already."""
         if (channel, entry) not in self._waiting:
             seconds = estimated_seconds(job.size)
             self._waiting[channel, entry] = WaitingJob(channel, entry, Person.of(job), now, seconds)
@@ -118,9 +117,9 @@ class FairQueue:
         return len(self._waiting)
 
     def next(self, now: float) -> WaitingJob | None:
-        """The job that is to be done next; None when there is none to ask for."""
+        """The job to do next; None if there is none to ask for."""
         self._ledger.forget(now)
-        best: dict[str, tuple[float, WaitingJob]] = {}  # of each address
+        best: dict[str, tuple[float, WaitingJob]] = {}  # by address
         for waiting in self._waiting.values():
             if waiting.not_before > now:
                 continue

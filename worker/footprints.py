@@ -1,16 +1,14 @@
-"""Geometries in WGS 84 as RFC 7946 wants them: cut at the antimeridian (§3.1.9), right at the poles, rings
-right-handed.
+"""Geometries in WGS 84 by RFC 7946: cut at the antimeridian (§3.1.9), correct at the poles, rings right-handed.
 
-Pure: how coordinates become longitudes and latitudes is handed in. Angles are degrees; a point is (lon, lat).
+Pure: the transformation to longitudes and latitudes is passed in. Angles are in degrees; a point is (lon, lat).
 
-A line that is straight in its CRS may jump by 360° of longitude where it passes the antimeridian. So a path is
-unwrapped first: its longitudes go on beyond ±180. Where two vertices are too far apart to tell which way it went,
-points between them are asked for. Then it is cut, and its pieces are put back between -180 and 180.
+A line that is straight in its CRS may jump by 360° of longitude at the antimeridian. So a path is first unwrapped: its
+longitudes continue beyond ±180. Where two vertices are too far apart to tell which way round the earth the path goes,
+points between them are projected. Then the path is cut, and its pieces are shifted back between -180 and 180.
 
-A polygon is cut as one is clipped by a rectangle that holds the whole earth (Weiler and Atherton, 1977): each piece
-of a ring that ends at the antimeridian goes on along the rectangle's border, counter-clockwise, to where the next one
-begins. Where a pole is inside, that way leads along the border of its latitude, so a polar cap comes out as it
-should.
+A polygon is clipped by the rectangle of the whole earth (Weiler and Atherton, 1977): each piece of a ring that ends at
+the antimeridian continues along the rectangle's border, counter-clockwise, to the beginning of the next piece. If a
+pole is inside, the border at its latitude is included, which makes polar caps correct.
 """
 
 from array import array
@@ -22,30 +20,30 @@ Point = tuple[float, float]
 Path = list[Point]
 Polygon = list[Path]
 Project = Callable[["array[float]", "array[float]"], None]
-"""Makes x and y, many at once and in place, longitudes and latitudes; infinite where there is none."""
+"""Transforms arrays of x and y in place to longitudes and latitudes; infinite where undefined."""
 
 PIECES = 16
-"""Into which a side of an extent is divided, for it bends; and a step that may lead either way round the earth."""
+"""Parts of a side of an extent, which bends, and of a step that may lead either way round the earth."""
 
 MAX_STEP = 60.0
-"""Degrees of longitude between two points of a path, as far as halving it some times helps."""
+"""Degrees of longitude between two points of a path; longer steps are halved, some times."""
 
 _HALVINGS = 5
-_FARTHEST = 3600.0  # degrees of longitude: what leads more often round the earth is no place on it
+_FARTHEST = 3600.0  # degrees of longitude; beyond that a result is taken as undefined
 _NOWHERE = (inf, inf)
-_POLE_TOLERANCE = 1e-6  # beyond 90°: what a computation may add
+_POLE_TOLERANCE = 1e-6  # degrees beyond 90°, for rounding errors
 _WHOLE_EARTH = 360.0
 
 
 def is_right_handed(path: Path, at: int | None = None) -> bool:
-    """Whether a closed ring is counter-clockwise; so is one without an area.
+    """Whether a closed ring is counter-clockwise; True for a ring without area.
 
     Args:
-        at: where in it one of its westernmost points is, if that is known.
+        at: index of one of its westernmost points, if known.
     """
     if at is None:
         at = path.index(min(path))
-    # A corner of its hull: there it turns as the whole does.
+    # A corner of the convex hull, where the ring turns in its overall direction.
     (x, y), (from_x, from_y), (to_x, to_y) = path[at], path[at - 1 if at else -2], path[(at + 1) % len(path)]
     turn = (x - from_x) * (to_y - y) - (y - from_y) * (to_x - x)
     return turn > 0 if turn else _area(path) >= 0
@@ -56,7 +54,7 @@ def _area(path: Path) -> float:
 
 
 def normal_point(lon: float, lat: float) -> Point | None:
-    """The same place with a longitude between -180 and 180; None where it is no place on the earth."""
+    """The same place with a longitude between -180 and 180; None if it is not on the earth."""
     if not isfinite(lon) or not isfinite(lat) or abs(lat) > 90 + _POLE_TOLERANCE:
         return None
     if abs(lon) > 180:
@@ -68,18 +66,20 @@ def normal_point(lon: float, lat: float) -> Point | None:
 
 
 def line(vertices: Sequence[Point], project: Project) -> list[Path]:
-    """A line of a CRS, in one or more pieces; none where it is nowhere on the earth."""
+    """Transform a line; returns one or more pieces, none if no part of it is on the earth."""
     return cut_line(_unwrapped(_traced(vertices, project, 1)))
 
 
 def polygon(rings: Sequence[Sequence[Point]], project: Project) -> list[Polygon]:
-    """A polygon of a CRS: its rings, the outer one first; in one or more pieces."""
+    """Transform a polygon, given as its rings with the outer one first; returns one or more pieces."""
     return _cut_rings(rings, project, 1)
 
 
 def extent(xmin: float, ymin: float, xmax: float, ymax: float, project: Project) -> list[Polygon]:
-    """A rectangle of a CRS: its sides bend. Where a part of them is nowhere on the earth, it is what lies between the
-    outermost meridians and parallels of the rest."""
+    """Transform a rectangle, whose sides bend.
+
+    If parts of its sides are not on the earth, the result is the bounding box of the rest, in meridians and parallels.
+    """
     corners = [(xmin, ymin), (xmax, ymin), (xmax, ymax), (xmin, ymax), (xmin, ymin)]
     if not all(map(isfinite, (xmin, ymin, xmax, ymax))):
         return []
@@ -95,7 +95,7 @@ def extent(xmin: float, ymin: float, xmax: float, ymax: float, project: Project)
 
 
 def box(west: float, south: float, east: float, north: float) -> list[Polygon]:
-    """What lies between meridians and parallels; across the antimeridian where west is greater than east."""
+    """The area between meridians and parallels; it crosses the antimeridian if west > east."""
     if west > east:
         east += _WHOLE_EARTH
     return cut_polygon([[(west, south), (east, south), (east, north), (west, north), (west, south)]])
@@ -121,7 +121,7 @@ def _cut_rings(rings: Sequence[Sequence[Point]], project: Project, pieces: int) 
         ring = _closed(vertices)
         if len(ring) < 4:
             continue
-        # Outer rings counter-clockwise, holes clockwise: in the CRS, for on the earth they may go round a pole.
+        # Outer rings counter-clockwise, holes clockwise: done in the CRS, since on the earth a ring may enclose a pole.
         if is_right_handed(ring) != (number == 0):
             ring.reverse()
         path = _unwrapped(_traced(ring, project, pieces))
@@ -140,8 +140,10 @@ def _closed(vertices: Sequence[Point]) -> Path:
 
 
 def _traced(vertices: Sequence[Point], project: Project, pieces: int) -> Path:
-    """The vertices on the earth, with points between them: so many pieces a side, and more where it is in doubt which
-    way round the earth a side goes. What is nowhere on the earth is infinite, or beyond a pole."""
+    """Transform vertices, dividing each side into `pieces`, or more where its way round the earth is ambiguous.
+
+    Points that are not on the earth are infinite, or beyond a pole.
+    """
     found = _projected(vertices, project)
     traced = found[:1]
     for (start, end), (begin, finish) in zip(_pairs(vertices), _pairs(found), strict=True):
@@ -158,7 +160,7 @@ def _traced(vertices: Sequence[Point], project: Project, pieces: int) -> Path:
 
 
 def _halved(start: Point, end: Point, begin: Point, finish: Point, project: Project, times: int) -> Path:
-    """What lies behind `begin` up to `finish`, in steps that are short enough."""
+    """The points after `begin` up to `finish`, in steps of at most MAX_STEP if `times` halvings suffice."""
     if abs(_turn(begin[0], finish[0])) <= MAX_STEP or not times:
         return [finish]
     middle = _between(start, end, 0.5)
@@ -182,7 +184,7 @@ def _between(start: Point, end: Point, share: float) -> Point:
 
 
 def _turn(begin: float, end: float) -> float:
-    """The shorter way from one longitude to another."""
+    """The signed difference between two longitudes the shorter way round."""
     difference = end - begin
     return difference - 360 * floor((difference + 180) / 360) if isfinite(difference) else 0.0
 
@@ -192,7 +194,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _unwrapped(path: Path) -> Path:
-    """A path whose longitudes go on beyond ±180, without the points that are nowhere on the earth."""
+    """Unwrap a path, so that its longitudes continue beyond ±180; drops points that are not on the earth."""
     unwrapped: Path = []
     for lon, lat in path:
         if not isfinite(lon) or not isfinite(lat):
@@ -206,12 +208,12 @@ def _unwrapped(path: Path) -> Path:
 
 
 def cut_line(path: Path) -> list[Path]:
-    """The pieces of an unwrapped path between -180 and 180."""
+    """Cut an unwrapped path at the antimeridian; the pieces lie between -180 and 180."""
     return [chain for _, chain in _chains(path)]
 
 
 def _chains(path: Path) -> list[tuple[int, Path]]:
-    """The pieces of an unwrapped path, each with the number of times that it is 360° away from where it belongs."""
+    """Cut an unwrapped path at the antimeridian; returns (cell, piece) pairs: each was shifted by cell × 360°."""
     chains: list[tuple[int, Path]] = []
     for start, end in _pairs(path):
         for begin, finish in _pairs([start, *_crossings(start, end), end]):
@@ -225,7 +227,7 @@ def _chains(path: Path) -> list[tuple[int, Path]]:
 
 
 def _crossings(start: Point, end: Point) -> Path:
-    """Where a step crosses the antimeridian, in its order."""
+    """The points where a step crosses the antimeridian, in its direction."""
     (west, _), (east, _) = sorted((start, end))
     cells = range(floor((west + 180) / 360) + 1, floor((east + 180) / 360) + 1)
     meridians = [360.0 * cell - 180 for cell in cells]
@@ -238,7 +240,7 @@ def _latitude_at(lon: float, start: Point, end: Point) -> float:
 
 
 def _cell(begin: Point, finish: Point) -> int:
-    """On which side of the antimeridians a step is; one along an antimeridian is where its left hand is."""
+    """The cell between antimeridians that contains a step; for a step along an antimeridian, the cell on its left."""
     middle = (begin[0] + finish[0]) / 2
     cell = floor((middle + 180) / 360)
     is_along = begin[0] == finish[0] == 360.0 * cell - 180
@@ -250,14 +252,16 @@ def _shifted(point: Point, cell: int) -> Point:
 
 
 def cut_polygon(rings: Sequence[Path]) -> list[Polygon]:
-    """The pieces of a polygon between -180 and 180. Its rings are unwrapped and closed (or lead round a pole, and end
-    360° from where they began); the inside is to the left."""
+    """Cut a polygon at the antimeridian; the pieces lie between -180 and 180.
+
+    Its rings are unwrapped and closed (or enclose a pole and end 360° from their beginning), their inside on the left.
+    """
     uncut: dict[int, list[Path]] = {}
     holes: list[tuple[int, Path]] = []
     open_chains: dict[int, list[Path]] = {}
     turns = [round((ring[-1][0] - ring[0][0]) / 360) for ring in rings]
     for number, (ring, turn) in enumerate(zip(rings, turns, strict=True)):
-        # What was added up on the way round may be off by a last digit.
+        # The last longitude may differ from the first by a rounding error.
         chains = _chains(ring if turn else [*ring[:-1], ring[0]])
         if not chains:
             continue
@@ -268,7 +272,7 @@ def cut_polygon(rings: Sequence[Path]) -> list[Polygon]:
             else:
                 uncut.setdefault(first[0], []).append(first[1])
             continue
-        if last[0] - turn == first[0] and len(chains) > 1:  # its beginning is somewhere in between
+        if last[0] - turn == first[0] and len(chains) > 1:  # the ring begins within a piece
             chains[0] = first[0], last[1] + first[1][1:]
             chains.pop()
         for cell, chain in chains:
@@ -288,11 +292,11 @@ _RIGHT, _TOP, _LEFT, _BOTTOM = (
     540.0,
     720.0,
     1080.0,
-)  # where the sides of the border end, from its lower right corner
+)  # ends of the border's sides, as distances from its lower right corner
 
 
 def _border_place(point: Point) -> float:
-    """Where on the border of the earth a point is, counter-clockwise from the lower right corner."""
+    """A point's distance along the border of the earth, counter-clockwise from the lower right corner."""
     return point[1] + 90 if point[0] > 0 else _TOP + 90 - point[1]
 
 
@@ -305,7 +309,7 @@ _CORNERS: list[tuple[float, Point]] = [
 
 
 def _joined(chains: list[Path]) -> list[Path]:
-    """Closed rings of chains that begin and end on the border, with the inside to their left."""
+    """Join chains that begin and end on the border, with the inside on their left, to closed rings."""
     begins = sorted((_border_place(chain[0]), number) for number, chain in enumerate(chains))
     left = set(range(len(chains)))
     rings = []
@@ -332,17 +336,17 @@ def _without_repeats(path: Path) -> Path:
 
 
 def _right_handed(rings: Polygon) -> Polygon:
-    """RFC 7946 §3.1.6: outer rings are counter-clockwise, holes clockwise."""
+    """Orient rings by RFC 7946 §3.1.6: outer rings counter-clockwise, holes clockwise."""
     return [ring if is_right_handed(ring) == (number == 0) else ring[::-1] for number, ring in enumerate(rings)]
 
 
 def _inner_point(ring: Path) -> Point:
-    """In the middle of a ring's first side, which does not touch another ring where polygons are valid."""
+    """The middle of a ring's first side, which touches no other ring of a valid polygon."""
     return _between(ring[0], ring[1], 0.5)
 
 
 def _is_inside(point: Point, ring: Path) -> bool:
-    """By crossings with a ray to the east."""
+    """Whether a point is inside a ring, by counting crossings of a ray to the east."""
     is_inside = False
     for start, end in _pairs(ring):
         if (start[1] > point[1]) != (end[1] > point[1]):
@@ -351,12 +355,14 @@ def _is_inside(point: Point, ring: Path) -> bool:
     return is_inside
 
 
-# Fewer points
+# Simplification
 
 
 def straightened(path: Path, tolerance: float) -> Path:
-    """The path without points that are no farther than `tolerance` degrees from it (Douglas and Peucker, 1973); of a
-    path of some hundred points: it takes the square of their number at the worst."""
+    """Simplify a path to a tolerance in degrees (Douglas and Peucker, 1973).
+
+    For paths of some hundred points: the worst case is quadratic.
+    """
     kept = [False] * len(path)
     kept[0] = kept[-1] = True
     spans = [(0, len(path) - 1)]
@@ -377,12 +383,11 @@ def straightened(path: Path, tolerance: float) -> Path:
 
 
 def thinned(path: Sequence[Point], distance: float, at_least: int) -> Path:
-    """The path without points that are nearer than so many degrees to the one before; some stay, so that a ring is
-    one."""
+    """Drop points that are closer than `distance` degrees to the one before, but keep `at_least` points, for rings."""
     kept = [path[0]]
     for place, point in enumerate(path[1:-1], start=1):
         x, y = kept[-1]
-        left = len(path) - place  # with this one
+        left = len(path) - place  # including this one
         if abs(point[0] - x) > distance or abs(point[1] - y) > distance or len(kept) + left <= at_least:
             kept.append(point)
     return [*kept, path[-1]] if len(path) > 1 else kept

@@ -1,8 +1,8 @@
-"""Can QGIS read a GeoJSON layer? What it cannot is repaired or refused: with the feature, the fault and the remedy.
+"""GeoJSON checks: whatever QGIS cannot read is repaired, or refused with the feature, the fault and the remedy.
 
-A layer is checked by what its readers can read, not by RFC 7946 alone: a receiver's QGIS opens it with GDAL. The
-columns say what QGIS' own exporter (3.22) writes and what GDAL (2.4, 3.6, 3.9 and 3.12, where they differ: "by
-version") makes of it. "No geometry" is a feature that is in the table of attributes and not on the map.
+The measure is what readers accept, not RFC 7946 alone: a receiver's QGIS opens the layer with GDAL. The columns say
+what QGIS' own exporter (3.22) writes and how GDAL reads it (2.4, 3.6, 3.9 and 3.12; "by version" where they differ).
+"No geometry" means that a feature appears in the attribute table but not on the map.
 
 ====================================================  ===========  =======================  =====================
 found                                                 QGIS writes  GDAL reads               the layer is
@@ -29,15 +29,15 @@ number that no double holds                           no           no layer, by 
 properties nested deeply                              no           yes; strict readers not  refused
 ====================================================  ===========  =======================  =====================
 
-Coordinates are in the layer's own CRS, so there is no limit to them but the doubles', the range that readers may
-count on (RFC 8259 §6). A height is null where QGIS knows none (NaN). Cut off, it reads as 0 if another vertex of
-the line has a height: GeoJSON has no better word for it.
+Coordinates are in the layer's own CRS, so their only limit is the range of doubles, on which readers may rely
+(RFC 8259 §6). QGIS writes null for an unknown height (NaN). Once cut off, it is read as 0 if another vertex of the line
+has a height; GeoJSON cannot express it better.
 
-Pure but for the repairs, which are made in place. Our own rather than a library's, for right answers in words that
-a map maker understands. On 500 features with 100 000 vertices (4 MB, 18 ms here) shapely takes twice as long and
-closes open rings unasked, geojson-pydantic takes 2.7 times as long and lets NaN and "2.35" pass for coordinates,
-geojson takes 10 times as long and fails on a text among them, marshmallow 23 times. Typed msgspec structs need two
-thirds of the time, but five times ours once their copy wakes the garbage collector, and let NaN pass.
+Pure except for the repairs, which are made in place. Why not a library: for correct answers in words that a map maker
+understands. On 500 features with 100 000 vertices (4 MB, 18 ms here), shapely takes twice as long and closes open rings
+unasked; geojson-pydantic takes 2.7 times as long and accepts NaN and "2.35" as coordinates; geojson takes 10 times as
+long and fails on a text among them; marshmallow takes 23 times as long. Typed msgspec structs take two thirds of the
+time, but five times as long when their copy triggers the garbage collector, and accept NaN.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
@@ -50,35 +50,35 @@ from gischat.errors import Uncompliant
 from gischat.protocol.wording import excerpt
 
 MAX_COLLECTIONS = 8
-"""How many geometry collections a geometry may lie in; RFC 7946 §3.1.8 advises against more than one."""
+"""Nesting of geometry collections; RFC 7946 §3.1.8 advises against more than one."""
 
 MAX_DEPTH = 32
-"""How many lists and objects a property may hold inside one another. With the message around it, that is well
-below what common JSON readers stop at: 64 in .NET, 1024 in Qt, about 1000 less the stack in use in Python."""
+"""Nesting of lists and objects in a property. Together with the message around it, this is well below the limits of
+common JSON readers: 64 in .NET, 1024 in Qt, about 1000 minus the current stack in Python."""
 
 FIX = (
     "Remove this feature or fix its geometry (in QGIS: Vector > Geometry Tools > Check Validity),"
     " then send the layer again."
 )
-"""The remedy for what a drawn geometry can have."""
+"""The remedy for faults that a drawn geometry can have."""
 
 ANEW = "Export the layer anew as GeoJSON (in QGIS: Export > Save Features As) and send that."
-"""The remedy for what no export of QGIS has."""
+"""The remedy for faults that no export of QGIS has."""
 
 CHANGE = "Change or remove that value and send the layer again."
 """The remedy for a value that JSON readers cannot hold."""
 
 Checker = Callable[[str, Any], None]
-"""Takes a place in the feature, in words, and the value found there; raises Uncompliant if no reader could read
-that. May repair the value, if it is a list."""
+"""Takes a position in the feature, in words, and the value there; raises Uncompliant if readers could not read it.
+May repair a list in place."""
 
 
 def check(collection: object, *, max_features: int) -> None:
     """Raise Uncompliant unless `collection`, parsed JSON, is a FeatureCollection of at most `max_features`.
 
-    What QGIS writes and GDAL cannot read is repaired in place. The features are counted before anything else is
-    looked at. After that the reason names the first thing found wrong and the remedy: "Feature 12: polygon, ring 1,
-    vertex 3 has no finite x. Remove this feature or …". A feature goes by its id, if it has one. Numbers count from 1.
+    What QGIS writes but GDAL cannot read is repaired in place. The number of features is checked first. Otherwise the
+    reason names the first fault and its remedy: "Feature 12: polygon, ring 1, vertex 3 has no finite x. Remove this
+    feature or …". Features are named by their id, if they have one. Numbers count from 1.
     """
     features = collection.get("features") if isinstance(collection, dict) else None
     if isinstance(features, list) and len(features) > max_features:
@@ -106,7 +106,7 @@ def _check_collection(where: str, collection: object) -> None:
 
 
 def _id_or_number(feature: object, number: int) -> str:
-    """What to call a feature. QGIS shows its ids as $id; one that is too long for a reason is none."""
+    """The name of a feature in a reason: its id, which QGIS shows as $id, or else its number."""
     identifier: Any = feature.get("id") if isinstance(feature, dict) else None
     if isinstance(identifier, str) and identifier.strip():
         return f"{excerpt(identifier)} (its id)"
@@ -116,7 +116,7 @@ def _id_or_number(feature: object, number: int) -> str:
 
 
 def _check_feature(feature: object) -> None:
-    """The reason lacks its beginning: "Feature 12", which is made up for a wrong one only."""
+    """Check a feature. The reason lacks its beginning, "Feature 12", which is added only when it is needed."""
     members = _object_of_type(["Feature"], "", feature)
     geometry, properties = _member("", members, "geometry"), _member("", members, "properties")
     if geometry is not None:
@@ -128,7 +128,7 @@ def _check_feature(feature: object) -> None:
 
 
 def _check_id(where: str, identifier: object) -> None:
-    """§3.2: a text or a number. QGIS writes null for a feature that it has not saved yet."""
+    """Check an id (§3.2): a text or a number. QGIS writes null for a feature that it has not saved yet."""
     if isinstance(identifier, str | None):
         return
     if type(identifier) not in _NUMBERS:
@@ -138,7 +138,7 @@ def _check_id(where: str, identifier: object) -> None:
 
 
 def _check_geometry(where: str, geometry: object) -> None:
-    """A geometry's content goes by its type alone: "Feature 12: polygon, ring 1, vertex 3 has no finite x"."""
+    """Check a geometry; its type gives the words of the reason: "polygon, ring 1, vertex 3 has no finite x"."""
     members = _object_of_type(_GEOMETRIES, f"{where} geometry", geometry)
     word, name, check_content = _GEOMETRIES[members["type"]]
     where = f"{where} {word}"
@@ -147,7 +147,7 @@ def _check_geometry(where: str, geometry: object) -> None:
 
 
 def _check_other_members(where: str, members: Mapping[str, Any], *, known: Set[str]) -> None:
-    """A bbox (§5) and foreign members (§6.1), another type's among them: readers look at none."""
+    """Check bbox (§5) and foreign members (§6.1), including other types': readers ignore them."""
     others = {name: value for name, value in members.items() if name not in known}
     _check_values(f"{where}: member", others)
 
@@ -156,7 +156,7 @@ def _check_other_members(where: str, members: Mapping[str, Any], *, known: Set[s
 
 
 def _each(noun: str, check_item: Checker) -> Checker:
-    """The checker of a list whose every item `check_item` takes; `noun` and a number tell an item's place."""
+    """Make a checker of lists that applies `check_item` to each item; `noun` and a number give the item's position."""
 
     def check_items(where: str, items: object) -> None:
         for number, item in enumerate(_list(where, items), start=1):
@@ -166,7 +166,7 @@ def _each(noun: str, check_item: Checker) -> Checker:
 
 
 def _check_vertices(where: str, vertices: object) -> None:
-    """Of a line or a ring: none, one or more, closed or not."""
+    """Check the vertices of a line or a ring: any number, closed or not."""
     found = _list(where, vertices)
     if not _are_positions(found):
         _cut_null_heights(found)
@@ -175,7 +175,7 @@ def _check_vertices(where: str, vertices: object) -> None:
 
 
 def _are_positions(found: list[Any]) -> bool:
-    """True only if `_check_position` would take every item as it is: one verdict for all, by loops that run in C."""
+    """True only if `_check_position` would accept every item unchanged; a fast check, whose loops run in C."""
     if set(map(type, found)) != {list} or min(map(len, found)) < 2:
         return False
     numbers = list(chain.from_iterable(found))
@@ -183,7 +183,7 @@ def _are_positions(found: list[Any]) -> bool:
 
 
 def _is_sum_within_64_bits(numbers: Iterable[float]) -> bool:
-    """Whether their sizes are so even together: then each is, and is finite."""
+    """Whether the sum of absolute values is within 64 bits: then each number is, and is finite."""
     try:
         return sum(map(abs, numbers)) <= _MOST_INT
     except OverflowError:  # a double plus an integer beyond the doubles
@@ -191,14 +191,14 @@ def _is_sum_within_64_bits(numbers: Iterable[float]) -> bool:
 
 
 def _cut_null_heights(positions: list[Any]) -> None:
-    """Cuts each position before the first null behind x and y: what follows a height cannot stand for it."""
+    """Cut each position before the first null after x and y; values after a height cannot replace it."""
     for position in positions:
         if isinstance(position, list) and None in position[2:]:
             del position[position.index(None, 2) :]
 
 
 def _check_position(where: str, position: object) -> None:
-    """§3.1.1: x and y, and more if any, in the layer's own CRS. Makes whole numbers beyond 64 bits doubles."""
+    """Check a position (§3.1.1): x, y, and perhaps more, in the layer's CRS. Makes integers beyond 64 bits doubles."""
     numbers = _list(where, position)
     for number, coordinate in enumerate(numbers):
         axis = _AXES[min(number, 3)]
@@ -222,7 +222,7 @@ def _check_point(where: str, position: object) -> None:
 
 
 def _check_multipoint(where: str, parts: object) -> None:
-    """Drops the empty parts, which QGIS writes as [null, null] or, with a height, [null, null, 0.0]."""
+    """Check a multipoint; drops empty parts, which QGIS writes as [null, null] or with a height [null, null, 0.0]."""
     found = _list(where, parts)
     if not _are_positions(found):
         _cut_null_heights(found)
@@ -239,7 +239,7 @@ def _is_empty_point(position: object) -> bool:
 
 
 def _check_geometries(where: str, geometries: object) -> None:
-    """The nesting is bounded before it is followed, so that no document exhausts the stack."""
+    """Check a geometry collection. Its depth is limited first, so that the recursion cannot exhaust the stack."""
     level = _list(where, geometries)
     for _ in range(MAX_COLLECTIONS):
         level = list(chain.from_iterable(map(_inner_geometries, level)))
@@ -269,14 +269,14 @@ _GEOMETRIES: dict[str, tuple[str, str, Checker]] = {
     "MultiPolygon": ("multipolygon", "coordinates", _each("part", _check_polygon)),
     "GeometryCollection": ("geometry collection", "geometries", _check_geometries),
 }
-"""type -> its word, the member that holds its content, and the checker of that (§3.1.2 to §3.1.8)."""
+"""Geometry type -> its word, the member with its content, and the checker of that (§3.1.2 to §3.1.8)."""
 
 
 # Any JSON: properties and foreign members
 
 
 def _check_values(where: str, values: Mapping[str, Any]) -> None:
-    """Values of any kind, but such that every client's JSON reader takes them."""
+    """Check that every client's JSON reader accepts these values, which may be of any type."""
     if _json_fault(values.values()):
         for name, value in values.items():
             if fault := _json_fault([value]):
@@ -284,7 +284,7 @@ def _check_values(where: str, values: Mapping[str, Any]) -> None:
 
 
 def _json_fault(values: Iterable[Any]) -> str | None:
-    """What is wrong with any of `values`; level by level, since a recursion would fail on what it looks for."""
+    """The first fault in `values`, or None. Goes level by level: a recursion would fail on deep nesting itself."""
     level = list(values)
     for _ in range(MAX_DEPTH + 1):
         if not _are_finite(value for value in level if type(value) in _NUMBERS):
@@ -296,11 +296,11 @@ def _json_fault(values: Iterable[Any]) -> str | None:
     return f"is nested more than {MAX_DEPTH} levels deep"
 
 
-# Single values, and the words for them
+# Single values, and words for them
 
 _NUMBERS = {int, float}  # compared with the exact type: a bool is an int to Python, not to JSON
 _CONTAINERS = {list, dict}
-_LEAST_INT, _MOST_INT = -(2**63), 2**63 - 1  # GDAL takes a coordinate beyond these for these
+_LEAST_INT, _MOST_INT = -(2**63), 2**63 - 1  # GDAL clamps coordinates to these
 _AXES = ("x", "y", "height", "measure")
 _KINDS = {
     dict: "an object",
@@ -313,7 +313,7 @@ _KINDS = {
 
 
 def _object_of_type(types: Collection[str], where: str, value: object) -> dict[str, Any]:
-    """`value` as an object whose `type` is one of `types`; upper and lower case count (RFC 7946 §1.4)."""
+    """Check that `value` is an object whose `type` is one of `types`, case-sensitively (RFC 7946 §1.4)."""
     members = _object(where, value)
     kind = _member(where, members, "type")
     if not isinstance(kind, str) or kind not in types:
@@ -340,10 +340,10 @@ def _list(where: str, value: object) -> list[Any]:
 
 
 def _are_finite(numbers: Iterable[Any]) -> bool:
-    """Whether all are finite in double precision, the range that RFC 8259 §6 lets readers count on."""
+    """Whether all are finite in double precision, the range on which readers may rely (RFC 8259 §6)."""
     try:
         return all(map(isfinite, numbers))
-    except OverflowError:  # an integer beyond it, which JSON text can spell
+    except OverflowError:  # an integer beyond that range, which JSON allows
         return False
 
 

@@ -1,11 +1,11 @@
-"""How long a picture takes, told from its headers before anything is decoded.
+"""Cost prediction: the CPU time that a picture will take, from its headers, before anything is decoded.
 
-Without it a file of some kilobytes costs what a photo of 60 megapixels does not: a progressive JPEG may have any number
-of scans, each a walk over the whole picture, and a few bytes may stand for a step of a loop in Python.
+A file of some kilobytes can cost more than a photo of 60 megapixels: a progressive JPEG may have any number of scans,
+each of which passes over the whole picture, and a few bytes may cause an iteration of a loop in Python.
 
-The figures are processor time on one core of an ordinary server of 2024 (a photo of 12 megapixels and 4 MB: 0.15 s).
-A true photo is foretold within a factor of two, a hostile file rather too high. Units may change with the libraries:
-take it for comparing pictures and for a bound, not for a clock.
+The figures are CPU time on one core of an ordinary server of 2024 (a photo of 12 megapixels and 4 MB: 0.15 s). For real
+photos the prediction is right within a factor of two, for hostile files rather too high. Costs may change with the
+libraries, so use it to compare pictures and to limit them, not as a clock.
 """
 
 import math
@@ -17,27 +17,27 @@ from dataclasses import dataclass, field, replace
 from worker import tiff
 
 _NANO = 1e-9
-_ALWAYS = 0.06  # base64, colour profile, and what is written
-_PER_ROW = 45 * _NANO  # however short it is
+_ALWAYS = 0.06  # base64, colour profile, and encoding
+_PER_ROW = 45 * _NANO  # however short
 _PER_TIFF_BLOCK = 15e-6
 _PER_TIFF_BYTE = 8
-_PER_FRACTION = 3.5e-6  # of TIFF and EXIF: an object of Python each
+_PER_FRACTION = 3.5e-6  # of TIFF and EXIF: each is a Python object
 _PER_JPEG2000_TILE = 20e-6
-_USUAL_SIZE = 800  # to which pictures are scaled: of a JPEG 2000 the finer detail is left out
-_PER_BYTE_OF_BOXES = 500 * _NANO  # of JPEG 2000: they may be as small as 8 bytes
-_PER_BYTE_SKIPPED = 200 * _NANO  # that Pillow looks at in Python
-_PER_BYTE_OF_TABLES = 100 * _NANO  # of JPEG: quantization tables and Photoshop's notes, which Pillow reads in Python
-_PER_DIFFERENCE = 60 * _NANO  # that is summed up in Python
-_PER_TAKEN = 120 * _NANO  # of the sums, which is kept
-_MAX_STEPS = 5000  # segments, blocks or boxes up to the pixels: a photo has a hundred, and Pillow walks in Python
+_USUAL_SIZE = 800  # pictures are scaled to it; of a JPEG 2000, finer levels are skipped
+_PER_BYTE_OF_BOXES = 500 * _NANO  # of JPEG 2000: a box may have only 8 bytes
+_PER_BYTE_SKIPPED = 200 * _NANO  # examined by Pillow in Python
+_PER_BYTE_OF_TABLES = 100 * _NANO  # of JPEG: quantization tables and Photoshop's notes, read by Pillow in Python
+_PER_DIFFERENCE = 60 * _NANO  # summed up in Python
+_PER_TAKEN = 120 * _NANO  # per sum that is kept
+_MAX_STEPS = 5000  # segments, blocks or boxes before the pixels, which Pillow reads in Python: a photo has a hundred
 
-# Of a JPEG's scan, nanoseconds per sample of its components, were it empty (libjpeg-turbo 3.2; measured on a picture of
-# one colour, each scan of Pillow's progressive files repeated: DC 0.6 to 0.8, AC 0.25 to 0.35, refinement 0.8 to 1.3).
+# Nanoseconds per sample of an empty JPEG scan's components (libjpeg-turbo 3.2; measured on a picture of one colour,
+# with each scan of Pillow's progressive files repeated: DC 0.6 to 0.8, AC 0.25 to 0.35, refinement 0.8 to 1.3).
 _DC_SCAN, _AC_SCAN, _REFINEMENT = 0.9, 0.35, 1.5
 _SEQUENTIAL_SCAN = 2.0
-_ARITHMETIC_SCAN = 30.0  # it has no way to be empty: without data it decodes zeros
+_ARITHMETIC_SCAN = 30.0  # never empty: without data it decodes zeros
 
-_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # in entropy-coded data none but true ones (ITU-T T.81 §B.1.1.5)
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # matches no entropy-coded data (ITU-T T.81 §B.1.1.5)
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _TABLES = frozenset({0xDB, 0xED})
@@ -48,21 +48,21 @@ _MAX_TIFF_JPEG_SCANS = 100  # libtiff's own limit for each strip or tile
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the headers say. The size is (0, 0) where nothing tells it before the file is opened."""
+    """A prediction from a file's headers. The size is (0, 0) if it is not known before the file is opened."""
 
     size: tuple[int, int] = (0, 0)
     seconds: float = _ALWAYS
     is_cut: bool = False  # a JPEG without its end marker
-    is_broken: bool = False  # no reader may try: nothing is known of what it costs
-    tiled: tuple[int, int] = (0, 0)  # a TIFF's size, rounded up to whole tiles: they are unpacked whole
+    is_broken: bool = False  # must not be decoded: its cost is unknown
+    tiled: tuple[int, int] = (0, 0)  # a TIFF's size, rounded up to whole tiles, which are decoded whole
 
 
 class _Endless(Exception):
-    """More steps up to the pixels than any picture takes."""
+    """The file has more segments, blocks or boxes before its pixels than any real picture."""
 
 
 class TakesLonger(Exception):
-    """A job was not begun: it is predicted to take `seconds`, which is more than it may take now."""
+    """A job was not started, since its predicted `seconds` exceed what it may take now."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
@@ -70,15 +70,15 @@ class TakesLonger(Exception):
 
 
 def predicted_seconds(data: bytes) -> float:
-    """The seconds that `worker.images.fit` will take for the file's bytes (not base64), whatever they are.
+    """Predict the seconds of `worker.images.fit` for any file's bytes (not base64).
 
-    It looks at headers, and at each marker of a JPEG: 1 ms for a megabyte of it, next to nothing for others.
+    It reads headers, and all markers of a JPEG: 1 ms per megabyte of JPEG, next to nothing for others.
     """
     return estimate(data).seconds
 
 
 def estimate(data: bytes) -> Estimate:
-    """The size and the seconds; what is no picture takes no time to speak of."""
+    """Predict a picture's size and cost; other files cost next to nothing."""
     for is_one, look in _LOOKS:
         if is_one(data):
             try:
@@ -91,7 +91,7 @@ def estimate(data: bytes) -> Estimate:
 
 
 def _estimate(size: tuple[int, int], *, per_pixel: float, per_byte: float, data: bytes, more: float = 0.0) -> Estimate:
-    """`per_pixel` and `per_byte` in nanoseconds, `more` in seconds."""
+    """Sum up a prediction; `per_pixel` and `per_byte` are in nanoseconds, `more` in seconds."""
     pixels = _NANO * size[0] * size[1] * per_pixel
     return Estimate(size, _ALWAYS + pixels + size[1] * _PER_ROW + _NANO * len(data) * per_byte + more)
 
@@ -108,7 +108,7 @@ class _Jpeg:
     seconds: float = 0.0
 
     def begin(self, marker: int, data: bytes, at: int) -> None:
-        """Reads a frame header (T.81 §B.2.2)."""
+        """Read a frame header (T.81 §B.2.2)."""
         height, width, number = struct.unpack_from(">HHB", data, at + 5)
         self.frame, self.size = marker, (width, height)
         components = [struct.unpack_from(">BB", data, at + 10 + 3 * place) for place in range(number)]
@@ -118,7 +118,7 @@ class _Jpeg:
             self.samples[name] = max(64 * mcus * (f >> 4) * (f & 15), self.samples.get(name, 0))
 
     def add_scan(self, data: bytes, at: int) -> None:
-        """Reads a scan header (T.81 §B.2.3)."""
+        """Read a scan header (T.81 §B.2.3)."""
         self.has_scan = True
         number = data[at + 4]
         samples = sum(self.samples.get(data[at + 5 + 2 * place], 0) for place in range(number))
@@ -151,14 +151,14 @@ def _look_at_jpeg(data: bytes) -> Estimate:
             elif marker == _START_OF_SCAN:
                 jpeg.add_scan(data, at)
         except (ValueError, struct.error, IndexError):
-            break  # cut within this header; what came before it is decoded all the same
+            break  # truncated within this header; the scans before it are decoded all the same
     per_byte = 40 if jpeg.frame in _PROGRESSIVE else 15
     found = _estimate(jpeg.size, per_pixel=4, per_byte=per_byte, data=data, more=jpeg.seconds)
     return replace(found, is_cut=jpeg.has_scan and marker != _END_OF_IMAGE)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Each marker of the first picture, where it is, and how many bytes before it belong to no segment."""
+    """Yield each marker of the first picture, its offset, and how many bytes before it belong to no segment."""
     at = 2
     while found := _MARKER.search(data, at):
         skipped, at = found.start() - at, found.start()
@@ -183,9 +183,9 @@ def _look_at_png(data: bytes) -> Estimate:
 
 
 def _look_at_gif(data: bytes) -> Estimate:
-    """The screen, and the first picture where it is larger: Pillow enlarges the screen to it (GIF89a §18, §20)."""
+    """Estimate by the screen, or the first picture if larger: Pillow enlarges the screen to it (GIF89a §18, §20)."""
     at = 13 + (6 << (data[10] & 7) if data[10] & 0x80 else 0)
-    is_within = False  # an extension: its label, then blocks up to an empty one (§24)
+    is_within = False  # within an extension: its label, then blocks up to an empty one (§24)
     for _ in range(_MAX_STEPS):
         if is_within:
             is_within = data[at] != 0
@@ -214,7 +214,7 @@ def _look_at_bmp(data: bytes) -> Estimate:
 
 
 def _look_at_webp(data: bytes) -> Estimate:
-    """RFC 9649 §2.5 to §2.7."""
+    """Estimate by the image header (RFC 9649 §2.5 to §2.7)."""
     match data[12:16]:
         case b"VP8X":
             size = 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
@@ -245,14 +245,14 @@ def _look_at_tiff(data: bytes) -> Estimate:
     tiled = -(-width // tile[0]) * tile[0], -(-length // tile[1]) * tile[1]
     planes = samples if tags.number(tiff.PLANAR, 1) == 2 else 1
     strips, tiles = len(tags.numbers(tiff.STRIP_OFFSETS)), len(tags.numbers(tiff.TILE_OFFSETS))
-    # Pillow unpacks each strip or tile that the directory lists, even if they lie upon each other.
+    # Pillow decodes each strip or tile in the directory, even if they overlap.
     listed = strips * width * min(strip, length) + tiles * min(tile[0], width) * min(tile[1], length)
     pixels = max(tiled[0] * tiled[1], listed // planes)
     more = (strips + tiles) * _PER_TIFF_BLOCK + tags.fractions * _PER_FRACTION
-    # The same bytes may stand for any number of strips, and are unpacked for each.
+    # Any number of strips may share the same bytes, which are decoded for each.
     named = sum(tags.numbers(tiff.STRIP_SIZES)) + sum(tags.numbers(tiff.TILE_SIZES))
     more += _NANO * _PER_TIFF_BYTE * max(0, named - len(data))
-    # Summed up in `worker.rasters`; in C for what is a photo without doubt.
+    # Differences are summed up in Python by `worker.rasters`, but in C for what is certainly a photo.
     is_photo = bits <= 8 and tags.number(tiff.PHOTOMETRIC, 1) == 2 and tiff.GDAL_NODATA not in tags
     if tags.number(tiff.PREDICTOR, 1) == 2 and samples > 1 and not (is_photo and tiff.SAMPLE_FORMAT not in tags):
         taken = min(width, 2 * _USUAL_SIZE)
@@ -270,7 +270,7 @@ def _look_at_tiff(data: bytes) -> Estimate:
 
 
 def _look_at_jpeg2000(data: bytes) -> Estimate:
-    """The SIZ segment of the codestream (ITU-T T.800 §A.5.1)."""
+    """Estimate by the SIZ segment of the codestream (ITU-T T.800 §A.5.1)."""
     at = _codestream(data)
     right, bottom, left, top, tile_width, tile_height = struct.unpack_from(">6I", data, at + 8)
     size = right - left, bottom - top
@@ -285,10 +285,10 @@ def _look_at_jpeg2000(data: bytes) -> Estimate:
 
 
 def jpeg2000_halvings(size: tuple[int, int], ratio: int, levels: int) -> int:
-    """How often a picture is halved, by leaving out its finest detail, that is to be shown `ratio` times smaller.
+    """How many of the finest resolution levels to skip for a picture that is shown `ratio` times smaller.
 
-    Each halving rounds a side up (ISO/IEC 15444-1 B-15); Pillow rounds once, to the nearest, and takes a picture that
-    is larger for broken: one of 3201 pixels that is halved twice.
+    Each level rounds a side up (ISO/IEC 15444-1 B-15). Pillow rounds once, to the nearest integer, and rejects a
+    picture that is larger, such as one of 3201 pixels that is halved twice.
     """
     halvings = min(max(ratio, 1).bit_length() - 1, levels)
     while any(0 < side % 2**halvings < 2**halvings // 2 for side in size):
@@ -297,13 +297,13 @@ def jpeg2000_halvings(size: tuple[int, int], ratio: int, levels: int) -> int:
 
 
 def jpeg2000_levels(data: bytes) -> int:
-    """How often the picture can be halved: the levels of its decomposition (§A.6.1)."""
+    """The number of decomposition levels: how often the picture can be halved (§A.6.1)."""
     at = data.find(b"\xff\x52", _codestream(data))
     return data[at + 9] if at >= 0 else 0
 
 
 def _codestream(data: bytes) -> int:
-    """Where the codestream begins, behind the boxes of a JP2 file (§I.4)."""
+    """The offset of the codestream, after the boxes of a JP2 file (§I.4)."""
     at = 0
     if data.startswith(b"\xff"):
         return at
@@ -316,9 +316,9 @@ def _codestream(data: bytes) -> int:
 
 
 def _look_at_heif(data: bytes) -> Estimate:
-    """The largest picture that an `ispe` box tells of (ISO/IEC 23008-12 §6.5.3): no tile is larger than the whole.
+    """Estimate by the largest `ispe` box (ISO/IEC 23008-12 §6.5.3), since no tile is larger than the whole picture.
 
-    They are in front of the pixels, or else behind them: among these the four letters come by chance.
+    The boxes come before the pixels, or else after them; within the pixels the four letters may occur by chance.
     """
     width = height = 0
     end = 1 << 20 if data.find(b"ispe", 0, 1 << 20) >= 0 else len(data)

@@ -1,8 +1,8 @@
-"""Which pictures can be read here, and in which words the others are refused.
+"""Supported image formats, and the reasons for refusing others.
 
-HEIC, which iPhones write, needs pillow-heif (`pip install "gischat[heic]"`). It is optional for what its wheel brings
-along: 26 MB, of which 23 are x265, an encoder that nobody needs here and that makes the wheel GPL v2 (libheif and
-libde265 are LGPL v3).
+HEIC, which iPhones write, needs pillow-heif (`pip install "gischat[heic]"`). It is optional because its wheel has
+26 MB, of which 23 are x265, an encoder that is not used here and makes the wheel GPL v2 (libheif and libde265 are LGPL
+v3).
 """
 
 import functools
@@ -25,21 +25,21 @@ from gischat.errors import Uncompliant
 from worker import tiff
 from worker.rasters import HOW_TO_EXPORT
 
-# Pillow's own limit warns at its value, raises at twice it, and is one for all callers. Ours is `max_pixels`.
+# Ours is `max_pixels`. Pillow's limit is global, warns at its value and raises only at twice the value.
 Image.MAX_IMAGE_PIXELS = None
-# Pillow logs what it finds in a file; people's files are not for our logs.
+# Pillow logs details of users' files, which do not belong in our logs.
 logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
-# A thread more is as fast where the cores are taken, and needs memory of its own.
+# A second thread is no faster when all cores are busy, and takes memory of its own.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
-# Imported by name, or Pillow imports every plugin that it has on meeting the first TIFF or WebP.
+# Imported explicitly: otherwise Pillow imports all of its plugins for the first TIFF or WebP.
 _READERS = (PngImageFile, JpegImageFile, WebPImageFile, GifImageFile, BmpImageFile, TiffImageFile)
 _OPTIONAL_READERS = (("avif", AvifImageFile), ("jpg_2000", Jpeg2KImageFile))
 
 
 @functools.cache
 def has_heif() -> bool:
-    """Whether pillow-heif is there; then Pillow reads HEIC through it. It is 4 MB, loaded when the first may be one."""
+    """Whether pillow-heif is installed, by which Pillow reads HEIC. It takes 4 MB, loaded for the first such file."""
     with suppress(ImportError):
         plugin = importlib.import_module("pillow_heif")
         plugin.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
@@ -81,12 +81,12 @@ _KNOWN: tuple[tuple[Callable[[bytes], bool], str], ...] = (
 
 
 def formats_for(data: bytes) -> tuple[str, ...]:
-    """The formats that a file may be of, as Pillow calls them."""
+    """Pillow's names of the formats to try for a file."""
     return (*_FORMATS, "HEIF") if _is_container(data) and has_heif() else _FORMATS
 
 
 def words_for(data: bytes) -> str | None:
-    """Why a file cannot be opened; None if its format is not known."""
+    """The reason why a file cannot be opened; None if its format is unknown."""
     if _is_container(data) and not has_heif() and (data[8:12] in _HEIC_BRANDS or b"heic" in data[8:64]):
         return _HEIC
     if tiff.is_tiff(data):
@@ -97,13 +97,17 @@ def words_for(data: bytes) -> str | None:
 
 
 def check_raw(data: bytes) -> None:
-    """Refuses a camera's raw file that is a TIFF too: its first picture may be one of 160 pixels."""
+    """Refuse a camera's raw file that is also a TIFF, whose first picture may be a thumbnail of 160 pixels.
+
+    Raises:
+        Uncompliant: it is a raw file.
+    """
     if tiff.is_tiff(data) and (data[8:10] == b"CR" or _DNG_VERSION in tiff.Directory(data)):
         raise Uncompliant(_RAW)
 
 
 def _is_container(data: bytes) -> bool:
-    """Whether a file is of the kind that HEIC, AVIF and videos are (ISO/IEC 14496-12)."""
+    """Whether a file is an ISO base media container, like HEIC, AVIF and videos (ISO/IEC 14496-12)."""
     return data[4:8] == b"ftyp"
 
 

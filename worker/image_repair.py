@@ -1,9 +1,9 @@
-"""Files that came in part, or carry more than a picture: what of them can be shown.
+"""Repair of truncated PNG and JPEG files, and removal of everything but the picture from a PNG.
 
-A viewer shows what has come of a photo or screenshot whose end is missing; so do we, from half of it on. Whole rows are
-counted: a PNG's by their bytes, a JPEG's by the plain grey that libjpeg puts where nothing came (of a progressive one:
-where not even the first, coarse scan did). The missing rows stay grey, so that everybody sees that it is not all.
-The other formats are shown whole or not at all, as Qt shows them.
+Like viewers, we show a photo or screenshot whose end is missing, if at least half of its rows arrived. A PNG's rows are
+counted by their bytes, a JPEG's by the plain grey that libjpeg puts where data is missing (in a progressive JPEG: where
+even the first, coarse scan is missing). Missing rows stay grey, so that everybody sees that the picture is incomplete.
+Other formats are shown whole or not at all, as in Qt.
 """
 
 import struct
@@ -20,21 +20,21 @@ JPEG_END = b"\xff\xd9"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\0\0\0\0IEND\xaeB\x60\x82"
 _MAX_CHUNKS = 50_000
-_MAX_METADATA = 1 << 20  # bytes, unpacked: Pillow's own limit, above which it refuses the picture
+_MAX_METADATA = 1 << 20  # bytes, uncompressed: Pillow's own limit, above which it refuses the picture
 _ONCE = frozenset({b"IHDR", b"PLTE", b"tRNS", b"iCCP", b"eXIf"})
-_EXIF_TEXT = b"Raw profile type exif\0"  # as ImageMagick has it
+_EXIF_TEXT = b"Raw profile type exif\0"  # as written by ImageMagick
 _GREY = 128
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type (PNG §6.1)
 
 
 def check_share(share: float) -> None:
-    """Raises Uncompliant if so little has come that there is nothing to see."""
+    """Raise Uncompliant if less than half of the picture arrived."""
     if share < _MIN_SHARE:
         raise Uncompliant(f"Only {int(100 * share)} % of this photo arrived: please send it again.")
 
 
 def share_of_jpeg(picture: Image.Image) -> float:
-    """How much of an incomplete JPEG came, from 0 to 1: all above the last rows of nothing but grey."""
+    """The share of a truncated JPEG that arrived, from 0 to 1: everything above the grey rows at its end."""
     nothing = Image.new(picture.mode, picture.size, (_GREY,) * len(picture.getbands()))
     differs = ImageChops.difference(picture, nothing).point(lambda value: 255 * (value > 1))
     box = differs.getbbox(alpha_only=False)
@@ -42,10 +42,10 @@ def share_of_jpeg(picture: Image.Image) -> float:
 
 
 def slim_png(data: bytes) -> bytes:
-    """A PNG's pixels, with its orientation and colour profile if they are of a sensible size, and nothing else.
+    """Reduce a PNG to its pixels, and its orientation and colour profile if they have a sensible size.
 
-    Of an animation the picture that stands for it; of what a PNG has once (PNG §5.6) the first. It has an end, even if
-    the file has none. Raises ValueError if it does not begin with its header.
+    Of an animation only the default image is kept; of chunks that may occur once (PNG §5.6), the first. An IEND chunk
+    is added if missing. Raises ValueError if the file does not begin with IHDR.
     """
     if data[12:16] != b"IHDR":
         raise ValueError("another chunk comes first")
@@ -56,16 +56,17 @@ def slim_png(data: bytes) -> bytes:
         if name == b"IDAT":
             pixels.append(chunk[8:-4])
         elif name not in seen and _is_known(name, chunk):
-            seen.add(name)  # whether it is kept or not: no second is unpacked
+            seen.add(name)  # even if it is not kept, so that no second one is uncompressed
             if _is_wanted(name, chunk[8:-4]):
                 kept.append(chunk)
     return b"".join([PNG_SIGNATURE, *kept, _chunk(b"IDAT", b"".join(pixels)), _PNG_END])
 
 
 def completed_png(slim: bytes) -> bytes | None:
-    """The slim PNG with what is missing at its end filled up; None where the fault is another.
+    """Fill up the missing rows of a truncated slim PNG; None if it is broken otherwise.
 
-    Raises Uncompliant if too little is there. Of an interlaced one each pass is missing everywhere: that is no picture.
+    Raises Uncompliant if too little arrived. Interlaced PNGs are not completed: their missing passes leave gaps in
+    every row.
     """
     chunks = list(_chunks(slim))
     width, height, depth, colour, interlaced = struct.unpack_from(">IIBBxxB", chunks[0][1], 8)
@@ -84,7 +85,7 @@ def completed_png(slim: bytes) -> bytes | None:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each chunk up to the end, whole with its length and checksum; the last of a cut file is filled up by four."""
+    """Yield each chunk with its length and checksum; four bytes are appended to the last chunk of a truncated file."""
     at = len(PNG_SIGNATURE)
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
@@ -96,7 +97,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _is_known(name: bytes, chunk: bytes) -> bool:
-    """Whether it may be kept: of texts those alone that are EXIF."""
+    """Whether a chunk may be kept; of text chunks, only those with EXIF."""
     return name in _ONCE or (name in (b"tEXt", b"zTXt") and chunk.startswith(_EXIF_TEXT, 8))
 
 

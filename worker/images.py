@@ -1,15 +1,15 @@
-"""A picture as a client sends it, made fit to be sent on: small, upright, and silent about its maker.
+"""Image processing: scales a client's picture, applies its orientation, and drops all metadata.
 
-Pure: base64 text in, base64 text out. All that a file says besides its pixels (EXIF, GPS, XMP, IPTC, ICC,
-comments) is left behind, because nothing but pixels is written anew.
+Pure: base64 text in, base64 text out. Metadata (EXIF, GPS, XMP, IPTC, ICC, comments) is dropped because only pixels are
+encoded again.
 
-`max_pixels` and a prediction of the time bound what it costs; but C libraries parse what strangers made, complaining
-of it on the standard error: call it in a `worker.sandbox.Sandbox`, which bounds and silences them.
+`max_pixels` and a predicted time bound the cost. But C libraries parse untrusted files here, and print complaints to
+the standard error: run this in a `worker.sandbox.Sandbox`, which limits and silences them.
 
-    formats     which files are read, and in which words others are refused
-    costs       what a file will take, by its headers
-    damage      files that came in part, or carry more than a picture
-    rasters     TIFFs of measurements, shown as QGIS shows them
+    image_formats   the formats that can be read, and the reasons for refusing others
+    image_costs     cost prediction from a file's headers
+    image_repair    incomplete files, and PNGs that contain more than a picture
+    rasters         TIFFs of measurements, rendered as in QGIS
 """
 
 import base64
@@ -43,14 +43,15 @@ _UPRIGHT = {
     8: Transpose.ROTATE_90,
 }
 
-_MAX_EXIF = 1 << 18  # bytes; a phone's, with a thumbnail, has 64 kB
+_MAX_EXIF = 1 << 18  # bytes; a phone's EXIF, with a thumbnail, has 64 kB
 
 _SRGB = ImageCms.createProfile("sRGB")
 _JPEG_QUALITIES = (85, 75, 65, 50)
-# By prediction. A phone's photo of 12 megapixels takes 0.2, one of 48 in HEIC or of 64 in a progressive JPEG nearly all
-# of it. The worst JPEGs that pass take 1.6: half of JOB_SECONDS' default where a core is three times slower.
+# Predicted CPU time. A phone's photo of 12 megapixels takes 0.2; one of 48 megapixels in HEIC, or of 64 in a
+# progressive JPEG, takes nearly 2. The worst JPEGs that pass take 1.6: half of JOB_SECONDS' default on a core three
+# times slower.
 _MAX_SECONDS = 2.0
-_TILES_BEYOND = 1.5  # times max_pixels: the tiles at two edges of a TIFF are not full
+_TILES_BEYOND = 1.5  # times max_pixels: the tiles at two edges of a TIFF are partly empty
 
 _NOT_BASE64 = "The image is not valid base64."
 _DAMAGED = "The image file is damaged or incomplete."
@@ -60,7 +61,7 @@ _TOO_LONG = "This picture takes too long to open here: save it as an ordinary JP
 
 @dataclass(frozen=True)
 class _Opened:
-    """A picture at its final size in mode L, LA, RGB, RGBA or CMYK, and what else its file says of its looks."""
+    """A picture at its final size in mode L, LA, RGB, RGBA or CMYK, with its file's colour profile and orientation."""
 
     picture: Image.Image
     profile: Any = None
@@ -69,27 +70,29 @@ class _Opened:
 
 
 def fit(image_data: str, *, max_size: int, max_pixels: int, most_seconds: float = math.inf) -> str:
-    """Returns the picture as a JPEG or PNG that fits max_size × max_size pixels, in base64 without line breaks.
+    """Scale a picture to fit max_size × max_size pixels; returns a JPEG or PNG in base64 without line breaks.
 
-    It is never enlarged, and keeps its aspect. Raises Uncompliant for what is no picture of a listed format,
-    what is broken or came for the lesser part only, and what has more than `max_pixels` pixels or would take too long,
-    which is known before they are decoded. Raises TakesLonger, before anything is decoded, for what is predicted to
-    take more than `most_seconds`.
+    It is never enlarged, and keeps its aspect ratio.
+
+    Raises:
+        Uncompliant: the file is of no listed format, is broken, lacks more than half, has more than `max_pixels`
+            pixels, or would take too long; the last two are found out before decoding.
+        TakesLonger: the predicted time exceeds `most_seconds`; nothing has been decoded.
     """
     data = _decode(image_data)
-    with warnings.catch_warnings(action="ignore"):  # they quote the file
+    with warnings.catch_warnings(action="ignore"):  # warnings quote the file
         opened = _opened(data, max_size, max_pixels, most_seconds)
         picture = _upright(_in_srgb(opened.picture, opened.profile), opened.orientation)
     picture.info.clear()
-    budget = 8192 + max_size * max_size * 3 // 8  # bytes: 3 bits a pixel of the largest picture, 250 kB at 800
+    budget = 8192 + max_size * max_size * 3 // 8  # bytes: 3 bits per pixel of the largest picture, 250 kB at 800
     encoded = _encoded(picture, budget, was_jpeg=opened.was_jpeg)
     return base64.b64encode(encoded).decode("ascii")
 
 
 def _decode(image_data: str) -> bytes:
-    """Base64 as RFC 4648 §4 has it, with or without the line breaks of MIME."""
+    """Decode base64 (RFC 4648 §4), with or without the line breaks of MIME."""
     try:
-        # Four times as fast as the standard library, which would need a seventh of the time that a photo takes.
+        # Four times as fast as the standard library, which would take a seventh of a photo's total time.
         data = msgspec.convert(image_data.replace("\r", "").replace("\n", ""), bytes)
     except (msgspec.ValidationError, UnicodeError):
         raise Uncompliant(_NOT_BASE64) from None
@@ -103,7 +106,7 @@ def _opened(data: bytes, max_size: int, max_pixels: int, most_seconds: float) ->
         foretold = estimate(data)
         if foretold.is_broken:
             raise UnidentifiedImageError
-        # WebP's and JPEG 2000's libraries reserve the whole picture, up to 2 GB, before Pillow learns of its size.
+        # WebP's and JPEG 2000's libraries allocate the whole picture, up to 2 GB, before Pillow knows its size.
         _check_size(foretold.size, max_pixels)
         if foretold.tiled[0] * foretold.tiled[1] > max_pixels * _TILES_BEYOND:
             raise Uncompliant(_TILES_TOO_LARGE)
@@ -134,16 +137,16 @@ def _scaled(data: bytes, max_size: int, foretold: Estimate) -> _Opened:
     if math.prod(source.size) > math.prod(foretold.size):
         raise ValueError("larger than its headers foretold")
     size = _fitted(source.size, max_size)
-    draft = source.draft(None, size)  # JPEG alone: libjpeg leaves out the detail that scaling would lose
+    draft = source.draft(None, size)  # only JPEG: libjpeg skips detail that scaling would lose
     if isinstance(source, Jpeg2KImageFile):
         source.reduce = _halvings(data, source.size, size)
     source.load()
     if foretold.is_cut:
         image_repair.check_share(image_repair.share_of_jpeg(source))
-    plain = _plain(source)  # palettes and transparency are the file's too, and may be broken
+    plain = _plain(source)  # may raise: palettes and transparency come from the file, too
     if plain.mode != "F":
         picture = plain.resize(size, Resampling.LANCZOS, draft and draft[1], reducing_gap=2.0)
-    elif isinstance(source, PngImageFile):  # light, which uses all 16 bits
+    elif isinstance(source, PngImageFile):  # brightness, which uses the full range of 16 bits
         picture = rasters.greys(plain.resize(size, Resampling.BOX), 0.0, 65535.0)
     else:
         picture = rasters.stretched(plain, size)
@@ -152,14 +155,14 @@ def _scaled(data: bytes, max_size: int, foretold: Estimate) -> _Opened:
 
 
 def _halvings(data: bytes, full: tuple[int, int], size: tuple[int, int]) -> int:
-    """How often a JPEG 2000 is halved by leaving out its finest detail, each time a third of the work."""
+    """How many of a JPEG 2000's finest resolution levels are skipped; each leaves a third of the work."""
     ratio = min(full[0] // size[0], full[1] // size[1])
     return jpeg2000_halvings(full, ratio, jpeg2000_levels(data))
 
 
 @contextmanager
 def _blaming_the_client(data: bytes) -> Iterator[None]:
-    """Whatever a parser raises about a client's bytes is said to the client; want of memory is no word on them."""
+    """Turn any exception of a parser into an Uncompliant, except MemoryError, which says nothing about the file."""
     try:
         yield
     except (Uncompliant, TakesLonger, MemoryError):
@@ -183,9 +186,9 @@ def _fitted(size: tuple[int, int], max_size: int) -> tuple[int, int]:
 
 
 def _plain(source: Image.Image) -> Image.Image:
-    """In a mode that can be resampled: L, RGB, RGBA if something shines through, CMYK (its profile comes later).
+    """Convert to a mode that can be resampled: L, RGB, RGBA if partly transparent, or CMYK.
 
-    What has more than 8 bits is in mode F.
+    Samples of more than 8 bits become mode F.
     """
     if source.mode.startswith(("I", "F")):
         return source.convert("F")
@@ -199,7 +202,7 @@ def _plain(source: Image.Image) -> Image.Image:
 
 
 def _in_srgb(picture: Image.Image, profile: Any) -> Image.Image:
-    """Phones write Display P3, and viewers without its profile would show it pale. A bad profile is no profile."""
+    """Convert to sRGB: without its profile a phone's Display P3 would look pale. A broken profile is ignored."""
     if picture.mode == "LA":
         return picture
     target = "RGBA" if picture.mode == "RGBA" else "RGB"
@@ -212,7 +215,7 @@ def _in_srgb(picture: Image.Image, profile: Any) -> Image.Image:
 
 
 def _orientation(source: Image.Image) -> Any:
-    """What the file says, if it can be read; a picture with broken EXIF, or without end, is still a picture."""
+    """The EXIF orientation; None if the EXIF data is broken or too large."""
     if len(source.info.get("exif", b"")) > _MAX_EXIF:
         return None
     try:
@@ -229,7 +232,7 @@ def _upright(picture: Image.Image, orientation: Any) -> Image.Image:
 
 
 def _encoded(picture: Image.Image, budget: int, *, was_jpeg: bool) -> bytes:
-    """PNG for transparency, and where its sharp letters and lines come cheap; else JPEG."""
+    """Encode as PNG if transparent, or if a PNG, which keeps letters and lines sharp, is small; else as JPEG."""
     if picture.mode in ("LA", "RGBA"):
         return _png(picture)
     jpeg = _jpeg(picture, budget)
@@ -240,9 +243,9 @@ def _encoded(picture: Image.Image, budget: int, *, was_jpeg: bool) -> bytes:
 
 
 def _jpeg(picture: Image.Image, budget: int) -> bytes:
-    """At the highest quality that keeps to the budget, which only grass and gravel exceed.
+    """Encode as JPEG at the highest quality within the budget, which only grass and gravel exceed.
 
-    Progressive, which takes time and spares a tenth: a room multiplies every byte.
+    Progressive takes longer but saves a tenth of the bytes, which are sent to everyone in the channel.
     """
     for quality in _JPEG_QUALITIES:
         encoded = _saved(picture, "JPEG", quality=quality, progressive=True)
@@ -252,7 +255,7 @@ def _jpeg(picture: Image.Image, budget: int) -> bytes:
 
 
 def _png(picture: Image.Image) -> bytes:
-    """With a palette where it holds every colour: Pillow's median cut gives each its own entry then."""
+    """Encode as PNG, with a palette if all colours fit: then Pillow's median cut gives each an entry of its own."""
     most = {"L": 16, "RGB": 256}.get(picture.mode, 0)
     if most and picture.getcolors(most):
         picture = picture.quantize(most, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)

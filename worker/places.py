@@ -1,11 +1,11 @@
-"""Where a message is on the map: its features in WGS 84, as they are stored beside it. Pure but for PROJ.
+"""Places: the features of a message in WGS 84, stored beside it for the map. Pure except for PROJ.
 
 position  a point
-bbox      a polygon, whose sides bend as they do in its CRS
-geojson   its features, without heights; vertices that are nowhere on the earth are left out
+bbox      a polygon, whose sides bend as in its CRS
+geojson   its features, without heights and without vertices that are not on the earth
 crs       the CRS' area of use
 
-What cannot be placed has no place, and is published all the same.
+A message that cannot be placed is published without a place.
 """
 
 from array import array
@@ -21,8 +21,8 @@ from worker import footprints
 from worker.crs import STEPS, Crs, Projector, find
 from worker.footprints import Path, Point, Polygon, is_right_handed, normal_point
 
-_BENT = 1e-4  # of an extent: what a side may be off, a tenth of a pixel where the extent fills a screen
-_THINNED = 1 / 8192  # of a layer's extent: vertices that are nearer are left out first where there are too many
+_BENT = 1e-4  # of an extent: tolerance of its sides, a tenth of a pixel if the extent fills a screen
+_THINNED = 1 / 8192  # of a layer's extent: distance below which vertices are dropped first, if there are too many
 _THINNINGS = 4
 
 Coordinates = list[Any]
@@ -32,7 +32,7 @@ Feature = tuple[Box | None, dict[str, Any]]
 
 
 class Placed(msgspec.Struct):
-    """A light message's keys that its place is made of."""
+    """The keys of a light message that its place is made of."""
 
     type: str
     id: str
@@ -56,7 +56,7 @@ def read(body: bytes) -> Placed:
 
 
 def of_light(message: Placed, crs: Crs | None) -> bytes:
-    """The place of a position, an extent or a CRS, encoded; empty where there is none."""
+    """The encoded place of a position, an extent or a CRS; empty if it has none."""
     geometry = _LIGHT[message.type](message, crs) if crs is not None else None
     if geometry is None:
         return b""
@@ -93,8 +93,7 @@ _LIGHT: Mapping[str, Callable[[Placed, Crs], Geometry | None]] = {
 
 
 def of_layer(message: dict[str, Any]) -> bytes:
-    """The place of a layer that was checked, encoded; empty where its CRS is not known, or nothing of it is on the
-    earth."""
+    """The encoded place of a checked layer; empty if its CRS is unknown, or no part of it is on the earth."""
     crs = find(message["crs_wkt"], message["crs_authid"])
     if crs is None:
         return b""
@@ -109,7 +108,7 @@ Properties = dict[str, Any] | None
 
 
 def _encoded(message: dict[str, Any], found: Sequence[Located], own: Sequence[Properties]) -> bytes:
-    """The features with the message's properties, in no more bytes than may be stored."""
+    """Encode the features with the message's properties, thinned out to at most MAX_PLACE_BYTES."""
     encoded = _encoded_features(message, found, own)
     if len(encoded) <= MAX_PLACE_BYTES:
         return encoded
@@ -120,7 +119,7 @@ def _encoded(message: dict[str, Any], found: Sequence[Located], own: Sequence[Pr
     nothing: list[Located] = [(None, None)] * len(found)
     for properties in (own, [None] * len(own)):
         if len(_encoded_features(message, nothing, properties)) > MAX_PLACE_BYTES:
-            continue  # however few vertices there are
+            continue  # too long even without vertices
         distance, thinned = _THINNED * max(east - west, north - south), found
         for _ in range(_THINNINGS):
             thinned = [(_thinned(geometry, distance), box) for geometry, box in thinned]
@@ -149,7 +148,7 @@ def _encoded_features(message: dict[str, Any], found: Sequence[Located], own: Se
 
 
 def _located(geometries: Sequence[Geometry | None], crs: Crs) -> list[Located]:
-    """The same geometries in WGS 84, without what is nowhere on the earth. All vertices go through PROJ in one call."""
+    """Transform geometries to WGS 84, without parts that are not on the earth; all vertices in one call to PROJ."""
     positions = list(chain.from_iterable(chain.from_iterable(map(_paths, geometries))))
     if not positions:
         return [(None, None)] * len(geometries)
@@ -158,7 +157,7 @@ def _located(geometries: Sequence[Geometry | None], crs: Crs) -> list[Located]:
 
 
 def _paths(geometry: Geometry | None) -> Iterator[Coordinates]:
-    """The lists of positions that a geometry is made of."""
+    """Yield the lists of positions of a geometry."""
     if geometry is None:
         return
     kind = geometry["type"]
@@ -178,17 +177,17 @@ def _paths(geometry: Geometry | None) -> Iterator[Coordinates]:
 
 def _coordinates(positions: Sequence[Coordinates]) -> "tuple[array[float], array[float]]":
     numbers = list(chain.from_iterable(positions))
-    if len(numbers) == 2 * len(positions):  # none has fewer
+    if len(numbers) == 2 * len(positions):  # none has fewer than two
         flat = array("d", numbers)
         return flat[0::2], flat[1::2]
     return array("d", [position[0] for position in positions]), array("d", [position[1] for position in positions])
 
 
 class _Layer:
-    """All vertices of a layer, in its CRS and in WGS 84; gives them back geometry by geometry.
+    """All vertices of a layer, in its CRS and in WGS 84; returns them geometry by geometry.
 
-    What is plainly on one side of the earth is taken as it is. The rest, near the antimeridian and the poles or partly
-    nowhere on the earth, is looked at vertex by vertex: see `footprints`.
+    Geometries that are clearly on one side of the earth are taken as transformed. Others (near the antimeridian or a
+    pole, or partly not on the earth) are processed vertex by vertex: see `footprints`.
     """
 
     def __init__(self, xs: "array[float]", ys: "array[float]", crs: Crs) -> None:
@@ -204,7 +203,7 @@ class _Layer:
         self._points = [(lon / STEPS, lat / STEPS) for lon, lat in zip(self._lons, self._lats, strict=True)]
 
     def located(self, geometry: Geometry | None) -> Located:
-        """The next geometry, which must be that, with its box; None where nothing is left of it."""
+        """The transformed `geometry`, which must be the next one, and its box; None if nothing is left of it."""
         if geometry is None:
             return None, None
         start, end = self._at, self._at + sum(map(len, _paths(geometry)))
@@ -219,7 +218,7 @@ class _Layer:
         return found, (west / STEPS, south / STEPS, east / STEPS, north / STEPS)
 
     def next(self, geometry: Geometry) -> Geometry | None:
-        """The next geometry, which must be that; None where nothing is left of it."""
+        """The transformed `geometry`, which must be the next one; None if nothing is left of it."""
         kind = geometry["type"]
         if kind == "GeometryCollection":
             parts = list(filter(None, map(self.next, geometry["geometries"])))
@@ -257,8 +256,7 @@ class _Layer:
         return [list(filter(None, found))] if found and found[0] else []
 
     def _ring(self, start: int, end: int, *, is_outer: bool) -> Path:
-        """RFC 7946 §3.1.6: closed, of four points or more, outer ones counter-clockwise, holes clockwise; else
-        empty."""
+        """A closed ring, oriented by RFC 7946 §3.1.6 (outer ones counter-clockwise); [] if below four points."""
         points = self._points[start:end]
         if points and points[0] != points[-1]:
             points.append(points[0])
@@ -280,7 +278,7 @@ def _extremes(lons: Sequence[float], lats: Sequence[float]) -> Box | None:
 
 
 def _are_plain(box: Box | None) -> bool:
-    """Whether all of it is on the earth, and less than half of it apart; in numbers of `STEPS`."""
+    """Whether a box (in 1/STEPS degrees) is entirely on the earth, and less than 180° wide."""
     if box is None:
         return True
     west, south, east, north = box
@@ -293,7 +291,7 @@ def _rounded(points: Iterable[Point]) -> Path:
 
 
 def _joined(kind: str, parts: Iterable[Any]) -> Geometry | None:
-    """One geometry of one or more parts."""
+    """One geometry, single or multi, of one or more parts; None if there are none."""
     found = list(parts)
     if not found:
         return None
@@ -326,7 +324,7 @@ def _thinned(geometry: Geometry | None, distance: float) -> Geometry | None:
 
 
 _PATH_DEPTHS = {"Point": -1, "MultiPoint": 0, "LineString": 0, "MultiLineString": 1, "Polygon": 1, "MultiPolygon": 2}
-"""How many lists there are around a path, by type."""
+"""Geometry type -> depth of the lists around a path."""
 
 
 def _thinned_parts(parts: Any, depth: int, distance: float) -> Any:

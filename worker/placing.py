@@ -1,8 +1,8 @@
-"""Gives the light lane's messages their places: at once where the CRS is known, else as soon as it has been looked up.
+"""Placing of the light lane's messages: at once if the CRS is cached, else after it has been looked up.
 
-Nobody else's message waits for a new CRS, which takes PROJ milliseconds, nor for one that is made to take long or to
-break what reads it: it is read in a sandbox. What comes of that is kept, of so many CRS as people use in a day. What
-cannot be placed is published all the same.
+A new CRS takes PROJ milliseconds, and a hostile one could take long or crash the parser. So it is parsed in a sandbox,
+while other messages go on. The cache holds as many CRS as people use in a day. A message that cannot be placed is
+published without a place.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ log = logging.getLogger(__name__)
 CRS_MEMORY = 2**29  # bytes of address space
 KEPT = 256  # CRS
 MAX_WAITING = 64
-"""CRS that are looked up or wait for it: a second of work. Beyond that a message is published without its place."""
+"""CRS being looked up or waiting for it: a second of work. Further messages are published without a place."""
 
-PLACED, UNPLACED, FAILED = "placed", "unplaced", "failed"  # how it ends, for the operator's counts
+PLACED, UNPLACED, FAILED = "placed", "unplaced", "failed"  # outcomes, for the metrics
 
 Key = tuple[str, str]  # a message's crs_wkt and crs_authid
 
 
 def count(type: str, effect: object) -> None:
-    """Counts a message that could have a place."""
+    """Count a message that can have a place, by its outcome."""
     if isinstance(effect, Publish):
         outcome = FAILED if effect.unplaced else PLACED if effect.place else UNPLACED
         metrics.PLACES.labels(type, outcome).inc()
@@ -44,12 +44,12 @@ class Placer:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
-        self._known: OrderedDict[Key, Crs | None] = OrderedDict()  # the one that was used last comes last
+        self._known: OrderedDict[Key, Crs | None] = OrderedDict()  # least recently used first
         self._asked: dict[Key, asyncio.Task[None]] = {}
 
     def now(self, job: Job, effect: Publish) -> Publish | None:
-        """The effect with its place; None where the CRS has to be looked up."""
-        if not self._known:  # nor has PROJ been loaded
+        """The effect with its place; None if the CRS has to be looked up."""
+        if not self._known:  # PROJ is not loaded yet
             return None
         from worker import places
 
@@ -65,7 +65,7 @@ class Placer:
             return replace(effect, unplaced=repr(error))
 
     async def later(self, job: Job, effect: Publish) -> Publish:
-        """The effect with its place, if there is one, once its CRS has been looked up."""
+        """Look up the CRS; returns the effect with its place, if it has one."""
         try:
             return await self._later(job, effect)
         except Exception as error:

@@ -1,18 +1,18 @@
-"""A TIFF of elevations, measurements or a satellite's bands as a picture, shown as QGIS shows a new raster layer.
+"""Rendering of TIFFs of elevations, measurements or satellite bands, like a new raster layer in QGIS.
 
-QGIS's ways: one band in greys, of several the first three as red, green and blue; each band with more than 8 bits
-stretched between its 2nd and 98th percentile; transparent where there is no data.
+QGIS shows one band in greys, and of several bands the first three as red, green and blue. It stretches bands of more
+than 8 bits between their 2nd and 98th percentiles, and leaves missing data transparent.
 
-What is no data: what GDAL's tag 42113 says; of signed numbers those that are used for it (_USUAL_NODATA), as many files
-lack the tag; and what is no finite number or beyond what is measured on Earth (a float's lowest, -3.4e38).
+Missing data (nodata) is: the value in GDAL's tag 42113; for signed numbers the usual values (_USUAL_NODATA), since many
+files lack the tag; and what is not finite or beyond any measurement on Earth (a float's lowest, -3.4e38).
 
-How it is read. Pillow knows one band of up to 32 bits, and of more bands 8 bits. So the directory is written anew
-until the file is such a one: a plane by itself, or all bytes of a row as so many grey pixels, which are then cut into
-samples here. libtiff unpacks them in either case.
+Pillow can read one band of up to 32 bits, or several bands of 8 bits. So we rewrite the directory until the file is one
+of these: a single plane, or all bytes of a row as grey pixels, which are split into samples here. libtiff decompresses
+both.
 
-    no predictor, or bytes that are not packed      the bytes of all rows
-    predictor, one sample a pixel                   one band, as Pillow reads it
-    predictor 2, several samples a pixel            the bytes of some rows, whose differences are summed up here
+    no predictor, or no compression             the bytes of all rows
+    predictor, one sample per pixel             one band, as Pillow reads it
+    predictor 2, several samples per pixel      the bytes of some rows, whose differences are summed up here
 """
 
 import io
@@ -38,21 +38,21 @@ _EXPORT_IT = f"This TIFF is of a kind that cannot be shown here. {HOW_TO_EXPORT}
 
 _PACKED_LOSSLESSLY = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})  # none, LZW, deflate, PackBits, old deflate, …
 _READABLE = frozenset({(8, 1), (8, 2), (16, 1), (16, 2), (32, 1), (32, 2), (32, 3), (64, 3)})  # bits, sample format
-_BITS = frozenset({8, 16, 32, 64})  # others are a scanner's, which Pillow knows
+_BITS = frozenset({8, 16, 32, 64})  # others come from scanners; Pillow can read them
 _ARRAYS = {8: "B", 16: "H", 32: "I"}
 _PHOTOMETRICS = frozenset({0, 1, 2})  # white is zero, black is zero, RGB
 _ALPHA = frozenset({1, 2})  # of ExtraSamples
 
-# -9999 and its like (Esri, ASCII grids), and the lowest numbers of 16 bits (SRTM).
+# -9999 and similar ones (Esri, ASCII grids), and the lowest 16-bit numbers (SRTM).
 _USUAL_NODATA = (-9999.0, -99999.0, -999999.0, -32767.0, -32768.0)
 _BEYOND_EARTH = 1e30
-_MAX_BYTES_PER_PIXEL = 16  # of all that is unpacked: eight bands of 16 bits
-_SAMPLED = 100_000  # values that the percentiles are taken from
+_MAX_BYTES_PER_PIXEL = 16  # uncompressed: eight bands of 16 bits
+_SAMPLED = 100_000  # values from which the percentiles are computed
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """What a TIFF's directory says of its samples."""
+    """The layout of a TIFF's samples, from its directory."""
 
     order: str
     size: tuple[int, int]
@@ -66,12 +66,12 @@ class _Layout:
     is_tiled: bool
     offsets: tuple[int, ...]
     sizes: tuple[int, ...]
-    alpha: int | None  # which of the samples says what shines through
+    alpha: int | None  # index of the alpha sample
     nodata: float | None
 
     @property
     def bands(self) -> tuple[int, ...]:
-        """Those that are shown."""
+        """The indices of the bands that are shown."""
         colours = self.samples - (self.alpha is not None)
         return (0, 1, 2) if colours >= 3 else (0,)
 
@@ -81,16 +81,16 @@ class _Layout:
 
 
 def read(data: bytes, size: tuple[int, int]) -> Image.Image | None:
-    """The raster at that size or less than twice of it, in mode L or RGB, LA or RGBA if there are gaps in it.
+    """Render a raster at that size, in mode L or RGB, or with missing data in LA or RGBA.
 
-    None: it is no such raster, and Pillow knows how to read it. Raises Uncompliant if nobody here does.
+    None if the file is no such raster, which is left to Pillow. Raises Uncompliant if neither can read it.
     """
     if not tiff.is_tiff(data):
         return None
     try:
         layout = _layout(data)
     except (ValueError, struct.error, ZeroDivisionError):
-        return None  # Pillow has the words for what is broken
+        return None  # broken: Pillow reports it
     if layout is None:
         return None
     if (layout.bits, layout.format) not in _READABLE or layout.compression not in _PACKED_LOSSLESSLY:
@@ -102,13 +102,13 @@ def read(data: bytes, size: tuple[int, int]) -> Image.Image | None:
 
 
 def orientation(data: bytes) -> int:
-    """How a raster in colours, a photo, is turned. Measurements lie as their rows do: GDAL, and so QGIS, ignores it."""
+    """The orientation of a colour raster, a photo; 1 for measurements, whose orientation GDAL and so QGIS ignore."""
     tags = tiff.Directory(data)
     return tags.number(tiff.ORIENTATION, 1) if tags.number(tiff.PHOTOMETRIC, 1) == 2 else 1
 
 
 def _layout(data: bytes) -> _Layout | None:
-    """None for a picture: what is meant to be looked at, not measured, as far as a TIFF says."""
+    """Read the layout of a raster of measurements; None if the tags say that the TIFF is an ordinary picture."""
     tags = tiff.Directory(data)
     bits, formats = tags.numbers(tiff.BITS) or (1,), tags.numbers(tiff.SAMPLE_FORMAT) or (1,)
     samples, photometric = tags.number(tiff.SAMPLES, 1), tags.number(tiff.PHOTOMETRIC, 1)
@@ -116,7 +116,7 @@ def _layout(data: bytes) -> _Layout | None:
     is_picture = bits[0] <= 8 and formats[0] == 1 and nodata is None and (photometric == 2 or samples < 3)
     if photometric not in _PHOTOMETRICS or is_picture or bits[0] not in _BITS or samples < 1:
         return None
-    if photometric == 2 and tiff.ICC_PROFILE in tags:  # a photo with 16 bits a colour
+    if photometric == 2 and tiff.ICC_PROFILE in tags:  # a photo with 16 bits per colour
         return None
     if bits[0] == 8 and tags.number(tiff.COMPRESSION, 1) not in _PACKED_LOSSLESSLY:
         return None
@@ -151,16 +151,16 @@ def _layout(data: bytes) -> _Layout | None:
 def _number(text: str) -> float | None:
     try:
         (rounded,) = struct.unpack("f", struct.pack("f", float(text)))
-    except (ValueError, OverflowError):  # a double's lowest is beyond Earth in any case
+    except (ValueError, OverflowError):  # such a double is beyond _BEYOND_EARTH in any case
         return None
     return float(rounded)
 
 
 def _bands(data: bytes, layout: _Layout, size: tuple[int, int]) -> tuple[list[Image.Image], Image.Image]:
-    """The bands that are shown, in mode F, and a mask in mode F of where they are valid: 1, or 0.
+    """The shown bands in mode F, and a mask in mode F: 1 where they are valid, else 0.
 
-    Of twice as many pixels as wanted, or all if there are fewer: single ones, as QGIS takes them, since a mean of
-    elevations and of what stands for none is neither.
+    At twice the wanted size, or the full one if smaller. Pixels are picked, not averaged, as in QGIS: a mean of
+    elevations and a nodata value would be neither.
     """
     sampled = min(layout.size[0], 2 * size[0]), min(layout.size[1], 2 * size[1])
     wanted = layout.bands if layout.alpha is None else (*layout.bands, layout.alpha)
@@ -188,7 +188,7 @@ def _computed(formula: Callable[[dict[str, Any]], Any], **pictures: Image.Image)
 
 
 def _samples(data: bytes, layout: _Layout, wanted: tuple[int, ...], sampled: tuple[int, int]) -> Iterable[Image.Image]:
-    """The wanted samples of each pixel that is taken, a picture in mode F for each."""
+    """The wanted samples of the picked pixels, one picture in mode F per sample."""
     is_single = layout.is_planar or layout.samples == 1
     if layout.predictor == 1:
         planes = wanted if layout.is_planar else (0,)
@@ -218,8 +218,8 @@ def _from_bytes(
 
 
 def _thinned(values: Image.Image, layout: _Layout, samples: int, band: int, sampled: tuple[int, int]) -> Image.Image:
-    """One sample of each pixel that is taken, of rows with some samples a pixel, and perhaps a rest of a tile."""
-    picked = (samples, 0, band + 0.5 - samples / 2, 0, 1, 0)  # of Pillow's, which reckons from the middle of pixels
+    """Pick one band from rows of interleaved samples, which may end with the unused part of a tile."""
+    picked = (samples, 0, band + 0.5 - samples / 2, 0, 1, 0)  # Pillow's coordinates refer to the centres of pixels
     one = values.transform((layout.size[0], sampled[1]), Transform.AFFINE, picked, Resampling.NEAREST)
     return one.resize(sampled, Resampling.NEAREST)
 
@@ -227,8 +227,10 @@ def _thinned(values: Image.Image, layout: _Layout, samples: int, band: int, samp
 def _from_differences(
     data: bytes, layout: _Layout, wanted: tuple[int, ...], sampled: tuple[int, int]
 ) -> Iterable[Image.Image]:
-    """Each sample is the difference to the one left of it in its tile or strip (TIFF 6.0 §14): half as many rows, as
-    this is slow."""
+    """Decode predictor 2: each sample is the difference to its left neighbour in its tile or strip (TIFF 6.0 §14).
+
+    Only half as many rows are decoded, since this is slow.
+    """
     packed = _opened(_as_bytes(data, layout, 0))
     width, length = layout.size
     rows = min(length, (sampled[1] + 1) // 2)
@@ -254,7 +256,7 @@ def _from_differences(
 
 
 def _one_band(data: bytes, layout: _Layout, plane: int) -> bytes:
-    """The file of one plane alone, its samples as they are."""
+    """Rewrite the file so that it contains one plane, with unchanged samples."""
     tags: dict[int, Sequence[int]] = {
         tiff.WIDTH: [layout.size[0]],
         tiff.BITS: [layout.bits],
@@ -265,7 +267,7 @@ def _one_band(data: bytes, layout: _Layout, plane: int) -> bytes:
 
 
 def _as_bytes(data: bytes, layout: _Layout, plane: int) -> bytes:
-    """The file with each byte of a row as a grey pixel; a row of tiles is as wide as its tiles."""
+    """Rewrite the file so that each byte of a row is a grey pixel; a row of tiles is as wide as its tiles."""
     bytes_per_pixel = layout.bits // 8 * (1 if layout.is_planar else layout.samples)
     width = -(-layout.size[0] // layout.block[0]) * layout.block[0]
     return _rewritten(data, layout, plane, {tiff.WIDTH: [width * bytes_per_pixel]}, layout.block[0] * bytes_per_pixel)
@@ -296,7 +298,7 @@ def _opened(file: bytes) -> Image.Image:
 
 
 def _picture(bands: list[Image.Image], valid: Image.Image, size: tuple[int, int], *, is_stretched: bool) -> Image.Image:
-    """The bands in greys at their final size, from what is valid of them, and what is not transparent."""
+    """Combine the bands into a picture of the final size; pixels without valid data are transparent."""
     weights = valid.resize(size, Resampling.BOX)
     gaps = _computed(lambda it: 255 * (1 - it["v"]), v=valid).convert("L")
     shades = []
@@ -313,18 +315,18 @@ def _picture(bands: list[Image.Image], valid: Image.Image, size: tuple[int, int]
 
 
 def stretched(deep: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """A picture of mode F without gaps in greys, between its percentiles."""
+    """Scale a complete picture of mode F and stretch it to greys between its percentiles."""
     return _picture([deep.resize(size, Resampling.BOX)], Image.new("F", size, 1.0), size, is_stretched=True)
 
 
 def greys(values: Image.Image, low: float, high: float) -> Image.Image:
-    """Finite values of mode F in mode L: black at `low` and below, white at `high` and above."""
+    """Convert finite values of mode F to mode L: black up to `low`, white from `high` on."""
     step = 255 / (high - low) if high > low else 0.0
     return values.point(lambda value: value * step + (0.5 - low * step)).convert("L")
 
 
 def _percentiles(values: Image.Image, weights: Image.Image) -> tuple[float, float]:
-    """The 2nd and the 98th, of a sample, which QGIS takes too."""
+    """The 2nd and 98th percentiles of a sample of the values, as in QGIS."""
     every = 1 + values.width * values.height // _SAMPLED
     pairs = zip(_floats(values)[::every], _floats(weights)[::every], strict=True)
     ordered = sorted(value for value, weight in pairs if weight) or [0.0]

@@ -1,29 +1,29 @@
-"""One child process that runs functions with their time and memory bounded.
+"""Sandbox: a child process that runs functions with limited time and memory.
 
-The heavy lane computes here, so that a decompression bomb, a hang or a segmentation fault in a C library costs this
-child and never the worker, whose event loop goes on meanwhile. It bounds accidents and rude input; it is no wall
-against code that an attacker has got to run.
+The heavy lane computes here, so that a decompression bomb, a hang or a segmentation fault in a C library kills only
+this child, and the worker's event loop goes on meanwhile. It contains accidents and hostile input, but not an attacker
+who can run code in it.
 
     SandboxError
-        TimedOut        the function took more than `seconds` of the processor's time, or by far too long by the clock
+        TimedOut        the function took more than `seconds` of CPU time, or far too long by the clock
         OutOfMemory     the function needed more than `memory`
-        Crashed         the child died of something else: a signal, an exit
+        Crashed         the child died otherwise: by a signal, or by exiting
 
-    StartFailed         the child did not get ready
-    Failed              the function raised what cannot travel between processes
+    StartFailed         the child did not become ready
+    SandboxedFailure    the function raised an exception that cannot be pickled
 
-Each SandboxError costs the child, and the next run starts a fresh one. What the function itself raises comes out of
-`run` as it was, with the child's traceback as a note. The last two are ours to mend.
+After a SandboxError the child is gone, and the next run starts a new one. Exceptions of the function itself are raised
+by `run`, with the child's traceback as a note. StartFailed and SandboxedFailure are bugs.
 
-Why not a library: concurrent.futures.ProcessPoolExecutor has no time limit and cannot end a job. Pebble's pool can, but
-gives a child that is stuck in C code three seconds more, polls its clock and its children from three threads, and
-knows neither a limit of memory nor the death of its parent. Both take 20 to 27 ms to carry 5 MB there and back; this
-takes 11.
+Why not a library: concurrent.futures.ProcessPoolExecutor has no time limit and cannot cancel a running job. Pebble's
+pool can, but gives a child that is stuck in C code three more seconds, polls its clock and its children from three
+threads, has no memory limit, and does not notice its parent's death. Both take 20 to 27 ms for a round trip of 5 MB;
+this takes 11.
 
-Why processor time: beside other load a photo takes ten times as long as on an idle machine, and is as honest. The
-clock bounds only what does not compute: a child that hangs, or gets next to nothing of the processor. Why the parent
-looks at the child's processor time and does not leave it to the kernel: RLIMIT_CPU counts whole seconds and from the
-child's start, ITIMER_PROF counts ticks (on a busy machine it came up to a sixth too early).
+Why CPU time: on a busy machine an honest photo takes ten times as long as on an idle one. The limit in wall-clock time
+is only for a child that does not compute: one that hangs, or gets almost no CPU. Why the parent polls the child's CPU
+time instead of using the kernel's limits: RLIMIT_CPU counts whole seconds, from the child's start, and ITIMER_PROF
+counts ticks (on a busy machine it fired up to a sixth too early).
 """
 
 import asyncio
@@ -46,19 +46,19 @@ __all__ = ["Crashed", "OutOfMemory", "Sandbox", "SandboxError", "SandboxedFailur
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# So long may a run take by the clock: with a sixth of a core. Beside four programs that never rest, on two cores, it
-# gets a seventh of one (see `worker.sandbox_child`), which is enough for all but the worst picture of a slow machine.
+# Wall-clock limit of a run, as a multiple of its CPU limit: suffices with a sixth of a core. Beside four busy programs
+# on two cores it gets a seventh (see `worker.sandbox_child`), enough for all but the worst picture on a slow machine.
 WALL_FACTOR = 6
 _WALL_STEPS = 10
 _MIN_LOOK_SECONDS = 0.01
 _START_SECONDS = 180  # only a child that hangs is not ready by then
 _CHILD = "from worker.sandbox_child import serve; serve()"
 _ROOT = str(Path(__file__).parents[1])
-_CPUCLOCK_SCHED = 2  # with the process' id, as clock_getcpuclockid(3) of Linux puts them together
+_CPUCLOCK_SCHED = 2  # combined with a PID as by Linux's clock_getcpuclockid(3)
 
 
 class TimedOut(SandboxError):
-    """The function took longer than its time limits."""
+    """The function exceeded its time limit."""
 
 
 class Crashed(SandboxError):
@@ -66,15 +66,17 @@ class Crashed(SandboxError):
 
 
 class StartFailed(Exception):
-    """The child did not get ready; if an import failed, the text is its traceback."""
+    """The child did not become ready; if an import failed, the text is its traceback."""
 
 
 class Sandbox:
-    """Runs one function at a time in a child process of its own; further calls wait their turn.
+    """Runs one function at a time in a child process; further calls wait their turn.
 
-    `seconds` of processor time per run; `wall_seconds` by the clock, WALL_FACTOR times as many if not given; `memory`
-    in bytes of the child's address space (not enforced on macOS); `preload` names the modules that a child imports
-    before its first run.
+    Args:
+        seconds: CPU time per run.
+        wall_seconds: wall-clock time per run; by default WALL_FACTOR times `seconds`.
+        memory: bytes of the child's address space (not enforced on macOS).
+        preload: names of the modules that a child imports before its first run.
     """
 
     def __init__(
@@ -89,15 +91,19 @@ class Sandbox:
         self._closed = False
 
     async def start(self) -> None:
-        """Has a child ready, so that the first run does not wait for its imports."""
+        """Start a child in advance, so that the first run does not wait for its imports."""
         async with self._turn:
             await self._ready()
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Returns what the function returns or raises what it raises, or a SandboxError.
+        """Run a function in the child; returns its result.
 
-        The function is found by its module and name, as pickle does; arguments and result are pickled.
-        Cancelling the call ends the child.
+        The function is pickled by module and name; arguments and result are pickled. Cancelling the call kills the
+        child.
+
+        Raises:
+            Exception: whatever the function raises.
+            SandboxError: the child exceeded a limit or died.
         """
         request = pickle.dumps((function, args, kwargs), pickle.HIGHEST_PROTOCOL)
         async with self._turn:
@@ -106,14 +112,14 @@ class Sandbox:
                 await self._within(self._seconds, self._wall_seconds, child, child.ask(request))
             )
             if outcome is OutOfMemory:
-                await self._discard()  # its heap is full and in pieces
+                await self._discard()  # its heap is full and fragmented
         if outcome is not None:
             raise value
         result: T = value
         return result
 
     async def close(self) -> None:
-        """Ends the child, after the run that is under way; a later run is a RuntimeError. May be repeated."""
+        """Kill the child after the current run; later runs raise RuntimeError. Idempotent."""
         self._closed = True
         async with self._turn:
             await self._discard()
@@ -125,7 +131,7 @@ class Sandbox:
             try:
                 self._child = _Child(self._memory, self._preload)
                 complaint = await self._within(math.inf, _START_SECONDS, self._child, self._child.greeting())
-            except (SandboxError, OSError) as error:  # of the system's: no memory, no process, no file left
+            except (SandboxError, OSError) as error:  # OSError: no memory, process or file left
                 raise StartFailed(str(error)) from None
             if complaint:
                 await self._discard()
@@ -135,19 +141,19 @@ class Sandbox:
     async def _within(
         self, seconds: float, wall_seconds: float, child: "_Child", answer: Coroutine[Any, Any, bytearray]
     ) -> bytearray:
-        """The child's answer; without one, for whatever reason, the child is gone."""
+        """Await the child's answer within the limits; if it does not come, for any reason, the child is killed."""
         answering = asyncio.create_task(answer)
         try:
             since, wall_left = child.cpu_seconds(), wall_seconds
             while wall_left > 0:
                 left = seconds - (child.cpu_seconds() - since)
                 if left <= 0:
-                    raise TimedOut(f"took more than {seconds:g} seconds of the processor's time")
+                    raise TimedOut(f"took more than {seconds:g} seconds of CPU time")
                 step = min(max(left, _MIN_LOOK_SECONDS), wall_seconds / _WALL_STEPS)
                 await asyncio.wait([answering], timeout=step)
                 if answering.done():
                     return answering.result()
-                wall_left -= step  # however late it is now: this process may have been frozen, or the machine asleep
+                wall_left -= step  # not by the clock: this process may have been frozen, or the machine asleep
             raise TimedOut(f"took longer than {wall_seconds:g} seconds")
         except (EOFError, OSError):
             raise Crashed(_describe(await self._discard(answering))) from None
@@ -162,12 +168,12 @@ class Sandbox:
         child.kill()
         if answering is not None:
             answering.cancel()
-            await asyncio.gather(answering, return_exceptions=True)  # the loop lets go of the socket
+            await asyncio.gather(answering, return_exceptions=True)  # until the loop no longer uses the socket
         return await child.reaped()
 
 
 class _Child:
-    """The parent's side of one child process: asks, listens, ends."""
+    """The parent's side of a child process."""
 
     def __init__(self, memory: int, preload: Sequence[str]) -> None:
         self._socket, theirs = socket.socketpair()
@@ -175,7 +181,7 @@ class _Child:
         with theirs:
             arguments = map(str, (theirs.fileno(), memory, os.getpid()))
             self._process = subprocess.Popen(
-                # It is given all paths and need not look for them (-S): a third of what an interpreter takes to start.
+                # PYTHONPATH has all paths, so -S can skip the search: saves a third of the interpreter's start.
                 [sys.executable, "-S", "-P", "-c", _CHILD, *arguments, *preload],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, [*sys.path, _ROOT]))},
                 stdin=subprocess.DEVNULL,
@@ -185,18 +191,18 @@ class _Child:
             )
 
     async def greeting(self) -> bytearray:
-        """Empty when the child is ready, else why it is not. Raises EOFError or OSError when it goes away."""
+        """Empty when the child is ready, else the reason why not. Raises EOFError or OSError if the child dies."""
         return await self._receive_frame()
 
     async def ask(self, request: bytes) -> bytearray:
-        """Raises EOFError or OSError when the child goes away."""
+        """Send a request and await the answer. Raises EOFError or OSError if the child dies."""
         loop = asyncio.get_running_loop()
         await loop.sock_sendall(self._socket, HEADER.pack(len(request)))
         await loop.sock_sendall(self._socket, request)
         return await self._receive_frame()
 
     def cpu_seconds(self) -> float:
-        """Its processor time, of all its threads; on macOS, which tells it nobody, the clock, which is never less."""
+        """CPU time of all its threads; on macOS, which does not expose it, wall-clock time, which is an upper bound."""
         if sys.platform != "linux":
             return time.monotonic()
         return time.clock_gettime(~self._process.pid << 3 | _CPUCLOCK_SCHED)
@@ -205,9 +211,9 @@ class _Child:
         self._process.kill()
 
     async def reaped(self) -> int:
-        """Its exit status once it has ended, or the signal that ended it as a negative number."""
+        """Wait for its end; returns its exit status, or the signal that killed it as a negative number."""
         self._socket.close()
-        return await asyncio.to_thread(self._process.wait)  # it takes the kernel a while to take down a large one
+        return await asyncio.to_thread(self._process.wait)  # the kernel takes a while to tear down a large process
 
     async def _receive_frame(self) -> bytearray:
         (size,) = HEADER.unpack(await self._receive(HEADER.size))

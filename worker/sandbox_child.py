@@ -1,6 +1,6 @@
-"""What runs in a sandbox's child: see `worker.sandbox`.
+"""The child's side of a sandbox: see `worker.sandbox`.
 
-It knows of no event loop and no network, so a child starts sooner and leaves more of its memory to the job.
+It imports neither an event loop nor networking, so that it starts faster and leaves more memory to the job.
 """
 
 import importlib
@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-HEADER = struct.Struct("!I")  # every frame: the length of its body, then the body
+HEADER = struct.Struct("!I")  # a frame is the length of its body, then the body
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 class SandboxError(Exception):
-    """The function was not carried out, and the child that tried is gone."""
+    """The function did not complete, and the child is gone."""
 
 
 class OutOfMemory(SandboxError):
@@ -32,7 +32,7 @@ class SandboxedFailure(Exception):
 
 
 def serve() -> None:
-    """The child's whole life: confines itself, imports, says that it is ready, answers until its parent goes."""
+    """Main function of the child: limits itself, imports modules, signals readiness, answers until its parent exits."""
     descriptor, memory, parent, *preload = sys.argv[1:]
     _die_with(int(parent))
     _confine(int(memory))
@@ -44,9 +44,9 @@ def serve() -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Without it a child that is stuck in a computation would outlive a worker that was killed.
+    """Get killed when the parent dies; otherwise a child in a long computation would outlive a killed worker.
 
-    Linux takes the thread that started the child for its parent: the event loop's, which lives as long as the worker.
+    To Linux the parent is the thread that started the child: the event loop's, which lives as long as the worker.
     """
     if sys.platform == "linux":
         with suppress(ImportError, OSError):
@@ -58,9 +58,9 @@ def _die_with(parent: int) -> None:
 
 
 def _confine(memory: int) -> None:
-    # So that photos delay no texts, and still get their share of a busy machine. Measured on one core: a front's 0.4 ms
-    # of work takes 0.6 ms alone, beside two sandboxes 0.9 (nice 10), 1.1 (nice 5), 2.4 (as they are, or SCHED_BATCH);
-    # beside two ordinary programs the sandbox gets 5 %, 14 %, 33 % of the core.
+    # Photos must not delay texts, but need their share of a busy machine. Measured on one core: a front's 0.4 ms of
+    # work takes 0.6 ms alone, and beside two sandboxes 0.9 (nice 10), 1.1 (nice 5) or 2.4 (nice 0, or SCHED_BATCH);
+    # beside two ordinary programs the sandbox gets 5 %, 14 % or 33 % of the core.
     os.nice(5)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(ValueError, OSError):  # macOS has no such limit to set
@@ -68,7 +68,7 @@ def _confine(memory: int) -> None:
 
 
 def _import(names: Sequence[str]) -> bytes:
-    """Imports; returns what went wrong, if something did. On the standard error it would lie across our log's lines."""
+    """Import modules; returns the traceback of a failure, which on the standard error would break up our log lines."""
     try:
         for name in names:
             importlib.import_module(name)
@@ -80,7 +80,7 @@ def _import(names: Sequence[str]) -> bytes:
 
 
 def _silence() -> None:
-    """C libraries write what they find in people's files to the standard error, which is our log."""
+    """Discard the standard error, our log, to which C libraries write details of users' files."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(null)
@@ -101,13 +101,13 @@ def _pickled(outcome: type[Exception] | None, value: Any) -> bytes:
 
 
 def _pickled_error(error: Exception) -> bytes:
-    import traceback  # what an ordinary job does without
+    import traceback  # not needed by most jobs
 
     text = "".join(traceback.format_exception(error)).rstrip()
     error.add_note(f"in the sandbox's child:\n{text}")
     try:
         answer = _pickled(Exception, error)
-        pickle.loads(answer)  # an __init__ with arguments of its own often pickles and then does not unpickle
+        pickle.loads(answer)  # exceptions with arguments of their own often pickle but do not unpickle
         return answer
     except Exception:
         return _pickled(Exception, SandboxedFailure(text))

@@ -1,6 +1,6 @@
-"""The first directory of a TIFF, read without its pixels, and written anew for a reader that knows fewer kinds.
+"""The first directory of a TIFF: reader, and writer of a simpler one for readers that support fewer kinds of TIFF.
 
-TIFF 6.0 (1992) §2; BigTIFF as libtiff has it. Raises ValueError or struct.error for what is none.
+TIFF 6.0 (1992) §2; BigTIFF as in libtiff. Raises ValueError or struct.error for other files.
 """
 
 import struct
@@ -11,9 +11,9 @@ STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_SIZES, PLANAR = 273, 
 PREDICTOR, TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_SIZES = 317, 322, 323, 324, 325
 EXTRA_SAMPLES, SAMPLE_FORMAT, ICC_PROFILE, GDAL_NODATA = 338, 339, 34675, 42113
 
-# With the bytes of the version swapped too: Pillow reads them.
+# Including swapped bytes of the version, which Pillow accepts.
 _MAGIC = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">", b"II\0*": "<", b"MM*\0": ">"}
-# A field's type, as struct has it. Bytes without a type are numbers to Pillow.
+# Field type -> struct's format. To Pillow, bytes of undefined type (7) are numbers.
 _NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q"}
 _FRACTIONS = frozenset({5, 10})
 _MAX_TAGS = 4096
@@ -24,7 +24,7 @@ def is_tiff(data: bytes) -> bool:
 
 
 class Directory:
-    """The tags of the first picture. `order` is "<" or ">", as struct writes a byte order."""
+    """The tags of the first picture. `order` is the byte order in struct's notation, "<" or ">"."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -36,9 +36,9 @@ class Directory:
         if number > _MAX_TAGS:
             raise ValueError("too many tags")
         start = first + struct.calcsize(count)
-        self._fields: dict[int, tuple[int, int, int]] = {}  # tag: type, count, where its value or offset is
+        self._fields: dict[int, tuple[int, int, int]] = {}  # tag: type, count, position of its value or offset
         self._repeated: set[int] = set()
-        self.fractions = 0  # how many there are in all tags, of which none can be asked for
+        self.fractions = 0  # number of fractions in all tags; their values cannot be read
         for place in range(start, start + number * entry, entry):
             tag, kind, length = self._unpack(head, place)
             if kind in _FRACTIONS:
@@ -48,9 +48,10 @@ class Directory:
             self._fields[tag] = (kind, length, place + struct.calcsize(self.order + head))
 
     def numbers(self, tag: int) -> tuple[int, ...]:
-        """The tag's integers, none if it is not there.
+        """A tag's integers; empty if the tag is missing.
 
-        None of a tag that comes twice: which of them counts, every reader decides by rules of its own.
+        Raises:
+            ValueError: the tag contains no integers, or occurs twice, in which case readers differ.
         """
         kind, count, place = self._fields.get(tag, (4, 0, 0))
         if tag in self._repeated:
@@ -73,7 +74,7 @@ class Directory:
         return tag in self._fields
 
     def _value(self, place: int, size: int) -> int:
-        """Where a value of that size is: in the field itself if it fits there."""
+        """The position of a value of that size, which is in the field itself if it fits."""
         if size <= (8 if self._is_big else 4):
             return place
         (offset,) = self._unpack("Q" if self._is_big else "I", place)
@@ -88,7 +89,7 @@ class Directory:
 
 
 def with_directory(data: bytes, order: str, tags: Mapping[int, Sequence[int]]) -> bytes:
-    """The file with these tags (as LONG) in place of its own first directory; offsets in it stay as they are."""
+    """Append a directory of these tags (as LONG) and make it the file's first; offsets in the file stay valid."""
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", len(data) + len(data) % 2)
     entries, values = [], b""
     behind = len(data) + len(data) % 2 + 2 + 12 * len(tags) + 4

@@ -5,21 +5,30 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from gischat.bridges.base import Bridge
 from gischat.bridges.matrix import bridge as matrix
 from gischat.bridges.matrix import ping
 from gischat.bridges.participant import REDIS_FAULTS, Participant
 from gischat.bridges.store import BridgeStore
 from gischat.bridges.telegram import bridge as telegram
+from gischat.hooks.outgoing import OutgoingHooks
 from gischat.observability import process, systemd
 from gischat.settings import Settings
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
+
+class Runs(Protocol):
+    """A bridge, or what else works as one."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until it is told to stop."""
+
+
 # By kind: which channels it bridges, and what makes it.
-Make = Callable[[Participant, Settings, Timings], Bridge]
+Make = Callable[[Participant, Settings, Timings], Runs]
 KINDS: dict[str, tuple[Callable[[Settings], Sequence[str]], Make]] = {
     matrix.MatrixBridge.kind: (lambda settings: [name for name, _ in settings.matrix_bridges], matrix.make_bridge),
     telegram.TelegramBridge.kind: (
@@ -29,6 +38,10 @@ KINDS: dict[str, tuple[Callable[[Settings], Sequence[str]], Make]] = {
     ping.MatrixPing.kind: (
         lambda settings: settings.channels if settings.matrix_ping_roomid else (),
         ping.make_ping,
+    ),
+    OutgoingHooks.kind: (
+        lambda settings: list(dict.fromkeys(channel for channel, _ in settings.outgoing_hooks)),
+        OutgoingHooks,
     ),
 }
 

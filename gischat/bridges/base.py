@@ -26,7 +26,7 @@ from gischat.bridges.people import People, Person
 from gischat.bridges.places import place_in_degrees
 from gischat.bridges.relay import COMING_AND_GOING, Relay
 from gischat.bridges.retrying import Retrying
-from gischat.bridges.store import BridgeStore, Link
+from gischat.bridges.store import BridgeStore, Link, event_of, part_of
 from gischat.bridges.texts import MAX_PARTS
 from gischat.broker.entries import Publication
 from gischat.errors import Uncompliant
@@ -134,7 +134,7 @@ class Bridge(Retrying, ABC):
         """Says something in a channel, once; who said it is told why, if that is refused."""
         person = await self.people[incoming.channel].speaker(incoming.person, incoming.name)
         for number, content in enumerate(incoming.contents):
-            event = incoming.event if number == 0 else f"{incoming.event}#{number}"
+            event = part_of(incoming.event, number)
             links = self.links[incoming.channel]
             if links.of_event(event):
                 continue
@@ -167,7 +167,7 @@ class Bridge(Retrying, ABC):
 
     def is_retracted(self, event: str) -> bool:
         """Whether it was taken back in the other chat."""
-        return event.partition("#")[0] in self._retracted
+        return event_of(event) in self._retracted
 
     def wants(self, publication: Publication) -> bool:
         """Whether something that all in the channel see is passed on."""
@@ -266,7 +266,7 @@ class Bridge(Retrying, ABC):
 
     def _parts(self, event: str) -> list[str]:
         """An event, and what stands for its further parts."""
-        return [event, *(f"{event}#{number}" for number in range(1, MAX_EVENT_PARTS))]
+        return [part_of(event, number) for number in range(MAX_EVENT_PARTS)]
 
     def count(self, direction: str, outcome: str) -> None:
         metrics.BRIDGE_MESSAGES.labels(self.kind, direction, outcome).inc()

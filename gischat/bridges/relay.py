@@ -14,7 +14,7 @@ import msgspec
 
 from gischat.bridges.errors import Delayed, Rejected
 from gischat.bridges.participant import STREAM_START, sort_key
-from gischat.bridges.store import Link, Position
+from gischat.bridges.store import Link, Position, event_of
 from gischat.broker.entries import Outcome, Publication
 from gischat.broker.outbox import Entry
 from gischat.protocol.types import TYPES
@@ -138,7 +138,7 @@ class Relay:
         like = msgspec.json.decode(publication.body)
         link = self._links.find(like["liked_author"], like["message"])
         if link is not None:
-            event = link.event.partition("#")[0]
+            event = event_of(link.event)
             await bridge.attempt(lambda: bridge.send_like(self._channel, like["liker_author"], event), until)
             bridge.count("out", "passed")
 

@@ -34,13 +34,23 @@ class Position(NamedTuple):
         return b"%b %d" % (self.entry, self.offset)
 
 
+def part_of(event: str, number: int) -> str:
+    """What stands for the n-th message that an event becomes: a long text is several. Events' ids hold no blank."""
+    return event if number == 0 else f"{event} {number}"
+
+
+def event_of(part: str) -> str:
+    """The event that a part is of."""
+    return part.partition(" ")[0]
+
+
 class Link(NamedTuple):
     """A message of the channel and the event of the other chat that are one.
 
     People's words are not kept: by the `digest` of a text it is found again, for likes name an author and a text.
     """
 
-    event: str
+    event: str  # or a part of one: see `part_of`
     message: str  # id
     author: str  # nickname
     digest: str = ""

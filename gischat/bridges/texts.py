@@ -1,6 +1,7 @@
 """Texts of other chats, as the contract takes them: plain, and no longer than a message may be. Pure."""
 
-from html.parser import HTMLParser
+import re
+from html import unescape
 from typing import Any
 
 MAX_PARTS = 8  # of one text: more would be a page, and hide what others say
@@ -8,7 +9,6 @@ ELLIPSIS = " […]"
 
 _BLOCKS = frozenset(("p", "div", "br", "li", "tr", "blockquote", "pre", "hr", *(f"h{level}" for level in range(1, 7))))
 _DROPPED = frozenset(("script", "style", "head", "title", "mx-reply"))
-MAX_HTML = 2**17  # characters; what is longer is cut before it is looked into
 
 
 def split(text: str, longest: int) -> list[str]:
@@ -47,43 +47,69 @@ def _cut(text: str, longest: int) -> tuple[str, str]:
 
 
 def from_html(html: str) -> str:
-    """What can be read of a formatted text; addresses of links stay, behind their words."""
+    """What can be read of a formatted text; addresses of links stay, behind their words.
+
+    Why not `html.parser`: for some texts of 64 KB (`<a <a <a`) it takes minutes. Here each character is looked at a few
+    times.
+    """
     reader = _Reader()
-    reader.feed(html[:MAX_HTML])
-    reader.close()
+    place, comments_end = 0, True
+    while (start := html.find("<", place)) >= 0:
+        reader.add_text(html[place:start])
+        if comments_end and html.startswith("<!--", start):
+            end = html.find("-->", start)
+            comments_end = end >= 0
+            place = end + len("-->") if comments_end else start + 1
+        elif found := _TAG.match(html, start):
+            reader.add_tag(found[2].lower(), found[3], is_end=bool(found[1]))
+            place = found.end()
+        else:
+            reader.add_text("<")
+            place = start + 1
+    reader.add_text(html[place:])
     lines = (" ".join(line.split()) for line in "".join(reader.parts).splitlines())
     return "\n".join(line for line in lines if line)
 
 
-class _Reader(HTMLParser):
+# Neither a tag nor its attributes hold another <: an attempt that fails goes no further than to the next.
+_TAG = re.compile(r"""<(/?)([A-Za-z][A-Za-z0-9-]*)((?:[^<>"']|"[^"<]*"|'[^'<]*')*)>""")
+_ATTRIBUTE = re.compile(r"""(?<![A-Za-z-])([A-Za-z-]+)=(?:"([^"]*)"|'([^']*)'|([^\s"']+))""")
+
+
+class _Reader:
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
         self.parts: list[str] = []
-        self._dropped = 0
+        self._dropped: list[str] = []  # the elements that are open whose content is not shown
         self._links: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _DROPPED:
-            self._dropped += 1
-        elif tag == "li":
-            self.parts.append("\n- ")
-        elif tag in _BLOCKS:
-            self.parts.append("\n")
-        elif tag == "a":
-            self._links.append(dict(attrs).get("href") or "")
-        elif tag == "img":
-            self.parts.append(dict(attrs).get("alt") or "")
+    def add_text(self, text: str) -> None:
+        if text and not self._dropped:
+            self.parts.append(unescape(text))
 
-    def handle_endtag(self, tag: str) -> None:
+    def add_tag(self, tag: str, attributes: str, *, is_end: bool) -> None:
         if tag in _DROPPED:
-            self._dropped = max(self._dropped - 1, 0)
+            if not is_end:
+                self._dropped.append(tag)
+            elif self._dropped and self._dropped[-1] == tag:
+                self._dropped.pop()
+        elif self._dropped:
+            return
         elif tag in _BLOCKS:
-            self.parts.append("\n")
-        elif tag == "a" and self._links:
+            self.parts.append("\n- " if tag == "li" and not is_end else "\n")
+        elif tag == "a":
+            self._add_link(attributes, is_end=is_end)
+        elif tag == "img":
+            self.parts.append(_attribute(attributes, "alt"))
+
+    def _add_link(self, attributes: str, *, is_end: bool) -> None:
+        if not is_end:
+            self._links.append(_attribute(attributes, "href"))
+        elif self._links:
             address = self._links.pop()
             if address.startswith(("http://", "https://")) and address not in self.parts[-1:]:
                 self.parts.append(f" ({address})")
 
-    def handle_data(self, data: str) -> None:
-        if not self._dropped:
-            self.parts.append(data)
+
+def _attribute(attributes: str, name: str) -> str:
+    found = (match for match in _ATTRIBUTE.finditer(attributes) if match[1].lower() == name)
+    return next((unescape(match[2] or match[3] or match[4] or "") for match in found), "")

@@ -40,6 +40,11 @@ class ChannelKeys:
         return self._key("places")
 
     @property
+    def live(self) -> str:
+        """Stream of live positions, which fronts tell each other: see `gischat.broker.live_stream`."""
+        return self._key("live")
+
+    @property
     def ids(self) -> str:
         """Sorted set of the ids published lately, by milliseconds."""
         return self._key("ids")
@@ -74,6 +79,7 @@ class ChannelKeys:
             *self.for_script(),
             self._key("bans"),  # hash: id -> "milliseconds ban", the time at which it ends
             self._key("deleted"),  # sorted set: ids of messages that were withdrawn lately, by milliseconds
+            self._key("access_keys"),  # hash: id -> "milliseconds key", as bans
         )
 
     @property
@@ -166,9 +172,8 @@ _TYPES = {
     **dict.fromkeys(("outbox", "dead"), "stream"),
     **dict.fromkeys(("outbox:sizes", "history"), "list"),
     **dict.fromkeys(("ids", "fronts", "deleted", "wishes"), "zset"),
-    **dict.fromkeys(
-        ("counters", "counts", "users", "nicknames", "senders", "places", "bans", "wishers", "processes"), "hash"
-    ),
+    **dict.fromkeys(("counters", "counts", "users", "nicknames", "senders", "places", "wishers", "processes"), "hash"),
+    **dict.fromkeys(("bans", "access_keys"), "hash"),
     "reaped": "set",
 }
 

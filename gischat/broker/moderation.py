@@ -4,7 +4,7 @@ The moderation state lies in Redis, under a version. A front that changes it say
 has a lower one it has lost something, which has to be restored first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from gischat.broker.access_keys import AccessKey
 from gischat.broker.client import Redis
 from gischat.broker.namespace import Namespace
 from gischat.broker.scripts import Script
@@ -58,13 +59,14 @@ class ModerationState:
     version: int = 0
     freeze: Freeze | None = None
     bans: tuple[Ban, ...] = ()
+    keys: tuple[AccessKey, ...] = ()
 
 
 class ModerationResult(StrEnum):
     """What comes of a change of the moderation state."""
 
     CHANGED = "changed"
-    UNCHANGED = "unchanged"  # there are too many bans, or there is no such ban, or the channel was frozen or thawed
+    UNCHANGED = "unchanged"  # too many bans or keys, or no such ban or key, or the channel was frozen or thawed
     STATE_LOST = "state_lost"  # Redis has lost what this front knows: see `restore`
 
 
@@ -80,32 +82,41 @@ class Moderation:
         self._bulk = bulk
 
     async def moderation_state(self, channel: str) -> ModerationState:
-        """The channel's bans and its freeze."""
-        version, freeze, bans = await self._run(self._scripts.moderation_state, channel)
+        """The channel's bans, its freeze and its keys."""
+        version, freeze, bans, keys = await self._run(self._scripts.moderation_state, channel)
         return ModerationState(
             version,
             msgspec.json.decode(freeze, type=Freeze) if freeze else None,
             tuple(msgspec.json.decode(ban, type=Ban) for ban in bans),
+            tuple(msgspec.json.decode(key, type=AccessKey) for key in keys),
         )
 
     async def restore_moderation(self, channel: str, known: ModerationState) -> bool:
         """Sets the moderation state as this front knows it, if Redis has lost some of it; whether it had."""
-        bans = [argument for ban in known.bans for argument in (ban.id, ban.until * 1000, msgspec.json.encode(ban))]
+        bans, keys = _arguments(known.bans), _arguments(known.keys)
         freeze = msgspec.json.encode(known.freeze) if known.freeze else b""
-        return bool(await self._run(self._scripts.restore_moderation, channel, known.version, freeze, *bans))
+        arguments = (known.version, freeze, len(bans), *bans, *keys)
+        return bool(await self._run(self._scripts.restore_moderation, channel, *arguments))
 
     async def ban(self, channel: str, known: int, ban: Ban) -> ModerationResult:
         """Bans, in place of an earlier ban of the same id; UNCHANGED when there are too many.
 
         Args:
-            known: the version of the moderation state that this front knows; so in the two that follow.
+            known: the version of the moderation state that this front knows; so in those that follow.
         """
-        arguments = (known, ban.id, ban.until * 1000, msgspec.json.encode(ban))
-        return await self._change(self._scripts.ban, channel, *arguments)
+        return await self._change(self._scripts.ban, channel, known, *_arguments([ban]))
 
     async def unban(self, channel: str, known: int, id: str) -> ModerationResult:
         """Lifts a ban; UNCHANGED when there is none."""
         return await self._change(self._scripts.unban, channel, known, id)
+
+    async def grant_key(self, channel: str, known: int, key: AccessKey) -> ModerationResult:
+        """Lets a key open the channel; UNCHANGED when there are too many."""
+        return await self._change(self._scripts.grant_key, channel, known, *_arguments([key]))
+
+    async def revoke_key(self, channel: str, known: int, id: str) -> ModerationResult:
+        """Ends a key; UNCHANGED when there is none."""
+        return await self._change(self._scripts.revoke_key, channel, known, id)
 
     async def freeze(self, channel: str, known: int, freeze: Freeze | None) -> ModerationResult:
         """Freezes a channel or, with None, thaws it; UNCHANGED when it was so before."""
@@ -142,3 +153,8 @@ class Moderation:
 
     async def _run(self, script: Script, channel: str, *arguments: Argument) -> Any:
         return await self._redis.run(script, self._keys[channel].for_moderation(), arguments)
+
+
+def _arguments(entries: Iterable[Ban | AccessKey]) -> list[Argument]:
+    """Of each its id, its end in milliseconds, and itself."""
+    return [argument for one in entries for argument in (one.id, one.until * 1000, msgspec.json.encode(one))]

@@ -18,7 +18,8 @@ SINCE_BYTES = 8 * 2**20  # of what a client that comes back can be told of what 
 CANCELLED_DIGEST = "cancelled"  # in place of that of a message, in `SENDERS`: its sender was told that it is not sent
 DEAD_LETTERS = 1000  # per channel, as what follows
 DEAD_BYTES = 64 * 2**20
-BANS_NUMBER = 1000  # per channel
+BANS_NUMBER = 1000  # per channel, as what follows
+ACCESS_KEYS_NUMBER = 1000
 
 
 _LUA = Path(__file__).with_name("lua")
@@ -27,6 +28,8 @@ MODERATION = frozenset(
     {
         "ban",
         "unban",
+        "grant_key",
+        "revoke_key",
         "freeze",
         "moderation_state",
         "restore_moderation",
@@ -42,7 +45,7 @@ PRESENCE = frozenset(
 SAID = frozenset({"commit", "like", "body_missing"})  # they end what a client has said; so do some of presence
 
 # How many keys of its own a script is handed behind those that all are: see `ChannelKeys`.
-_OWN_KEYS = dict.fromkeys(MODERATION | {"retained", "snapshot"}, 2) | dict.fromkeys(PRESENCE, 3)
+_OWN_KEYS = dict.fromkeys(MODERATION | {"retained", "snapshot"}, 3) | dict.fromkeys(PRESENCE, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,8 @@ class Scripts:
     backlog: Script
     ban: Script
     unban: Script
+    grant_key: Script
+    revoke_key: Script
     freeze: Script
     moderation_state: Script
     restore_moderation: Script
@@ -127,6 +132,7 @@ def _limits(settings: Settings, timings: Timings) -> str:
         "DEAD_BYTES": DEAD_BYTES,
         "DEAD_AGE": int(timings.dead_letters * 1000),
         "BANS_NUMBER": BANS_NUMBER,
+        "ACCESS_KEYS_NUMBER": ACCESS_KEYS_NUMBER,
     }
     lines = [f"local {name} = {value}" for name, value in limits.items()]
     words = {

@@ -1,16 +1,17 @@
-"""The subcommands of `gischat`, a module each; `gischat.__main__.COMMANDS` lists them.
+"""The subcommands of `gischat`, one module each; `gischat.__main__.COMMANDS` lists them.
 
-A module has `main(arguments, timings)`, which takes the command's own arguments and returns the exit status:
+Each module has a function `main(arguments, timings)`, which takes the command's own arguments and returns the exit
+status:
 
-    0    done; or told to stop, and stopped
-    1    not possible, or unhealthy; the reason has been printed
+    0    done, or stopped by a signal
+    1    failed, or unhealthy; the reason has been printed
     2    wrong arguments (argparse)
     78   wrong settings (EX_CONFIG of sysexits.h)
 """
 
 
 class CommandError(Exception):
-    """A command cannot do what it was asked for; `str()` tells the operator why."""
+    """A command failed; `str()` tells the operator why."""
 
     def __init__(self, reason: str, status: int = 1) -> None:
         super().__init__(reason)

@@ -1,11 +1,13 @@
-"""`gischat admin`: moderation from a terminal, by way of a front's `/admin`.
+"""`gischat admin`: moderation from a terminal, through a front's `/admin` API.
 
-0    done
-1    not done: there is no such message, ban, …, or the server cannot at the moment
-2    the arguments are wrong
-69   no server answers there (EX_UNAVAILABLE of sysexits.h)
-77   the token is not the server's (EX_NOPERM)
-78   the settings are wrong, or there is no token (EX_CONFIG)
+Exit status:
+
+    0    done
+    1    not done: there is no such message, ban, …, or the server is not able to at the moment
+    2    wrong arguments
+    69   no server answers (EX_UNAVAILABLE of sysexits.h)
+    77   wrong token (EX_NOPERM)
+    78   wrong settings, or no token (EX_CONFIG)
 """
 
 import argparse
@@ -24,18 +26,19 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest, HTTPResponse
 
+from gischat.broker.access_keys import ID_LENGTH, digest_of
 from gischat.settings import LOOPBACK, WRONG_SETTINGS, Settings, SettingsError, load
 from gischat.timings import Timings
 
 NOT_DONE, UNREACHABLE, NOT_PERMITTED = 1, 69, 77
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-SHOWN_FRONT = 8  # letters of a front's name: enough to tell one from another
+SHOWN_FRONT = 8  # characters of a front's id: enough to tell fronts apart
 SHOWN_TEXT = 60
 
 
 class Failed(Exception):
-    """It could not be done; the text says why, in an operator's words."""
+    """The command failed; `str()` tells the operator why."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -43,7 +46,7 @@ class Failed(Exception):
 
 
 class Call(NamedTuple):
-    """What a command asks of the server, and how its answer is shown."""
+    """A request to the admin API, and the function that formats its answer."""
 
     method: str
     path: str
@@ -51,7 +54,7 @@ class Call(NamedTuple):
     body: Mapping[str, Any] | None = None
 
 
-# What each command asks
+# Commands
 
 
 def connections(given: argparse.Namespace) -> Call:
@@ -92,6 +95,23 @@ def unban(given: argparse.Namespace) -> Call:
     )
 
 
+def keys(_: argparse.Namespace) -> Call:
+    return Call("GET", "/admin/keys", _keys)
+
+
+def make_key(given: argparse.Namespace) -> Call:
+    body = {"channels": given.channels, "seconds": given.seconds, "note": given.note}
+    return Call("POST", "/admin/keys", _made_key, body)
+
+
+def revoke_key(given: argparse.Namespace) -> Call:
+    # The id of a key, where somebody has that or the address: it goes over no wire, and into no log.
+    last = given.id.rstrip("/").rpartition("/")[2]
+    id = last if len(last) <= ID_LENGTH else digest_of(last)[:ID_LENGTH]
+    path = f"/admin/keys/{quote(id, safe='')}"
+    return Call("DELETE", path, lambda answer: f"Revoked: {answer['revoked']}. Who came by it is disconnected.")
+
+
 def announce(given: argparse.Namespace) -> Call:
     return Call("POST", _channel(given, "announcements"), _announced, {"text": given.text})
 
@@ -105,7 +125,7 @@ def thaw(given: argparse.Namespace) -> Call:
 
 
 def _channel(given: argparse.Namespace, end: str) -> str:
-    """A path below a channel, or for all of them."""
+    """The path of a resource of one channel, or of all channels."""
     return f"/admin/channels/{quote(given.channel, safe='')}/{end}" if given.channel else f"/admin/{end}"
 
 
@@ -115,11 +135,11 @@ def _query(**values: str | None) -> str:
 
 
 def _kind(subject: str) -> str:
-    """No nickname holds a dot or a colon, every address does."""
+    """Whether the subject is an address or a nickname: all addresses contain a dot or a colon, nicknames never do."""
     return "address" if re.search(r"[.:]", subject) else "nickname"
 
 
-# How each answer is shown
+# Formatting of answers
 
 
 def _connections(answer: Any) -> str:
@@ -171,6 +191,22 @@ def _bans(answer: Any) -> str:
     return table(("BANNED", "CHANNEL", "UNTIL (UTC)", "BY", "REASON"), rows)
 
 
+def _keys(answer: Any) -> str:
+    rows = [
+        (one["id"], ", ".join(one["channels"]), _time(one["until"]), one["by"] or "-", one["note"] or "-")
+        for one in answer
+    ]
+    return table(("KEY", "CHANNELS", "UNTIL (UTC)", "BY", "NOTE"), rows)
+
+
+def _made_key(answer: Any) -> str:
+    return (
+        f"Key {answer['id']} opens {', '.join(answer['channels'])} until {_time(answer['until'])} UTC.\n"
+        f"Give people this behind the instance's address, as https://chat.example.org{answer['path']}\n"
+        "It is shown this once: the server keeps no copy."
+    )
+
+
 def _deleted(answer: Any) -> str:
     return f"{answer['deleted']} deleted."
 
@@ -189,7 +225,7 @@ def _frozen(answer: Any) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns, as wide as they need to be; what people wrote cannot move the terminal's cursor."""
+    """A table with aligned columns; unprintable characters are replaced, so that no text can control the terminal."""
     lines = [head, *([_printable(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
@@ -213,7 +249,7 @@ def _time(seconds: int) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gischat admin",
-        description="Moderates a running instance. The token is ADMIN_TOKEN's, from the environment or the .env file.",
+        description="Moderates a running instance. The token is ADMIN_TOKEN, from the environment or the .env file.",
     )
     _add_common(parser)
     acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
@@ -222,51 +258,67 @@ def _parser() -> argparse.ArgumentParser:
         act: Callable[[argparse.Namespace], Call], purpose: str, *, in_one: bool = False
     ) -> argparse.ArgumentParser:
         added = acts.add_parser(act.__name__, help=purpose, description=purpose)
-        _add_common(added, default=argparse.SUPPRESS)  # or it would undo what was said before
+        _add_common(added, default=argparse.SUPPRESS)  # or it would reset options given before the command
         added.set_defaults(call=act)
         if in_one:
-            added.add_argument("--channel", metavar="CHANNEL", help="in this channel alone (in all)")
+            added.add_argument("--channel", metavar="CHANNEL", help="only in this channel (default: all)")
         return added
 
-    command(connections, "Who is connected, on all fronts.", in_one=True)
-    command(channels, "The channels: how many are connected, and which are frozen.")
-    command(messages, "The stored messages of a channel.").add_argument("channel")
-    one = command(delete, "Deletes a stored message, or all of a channel.")
+    command(connections, "Lists the connections to all fronts.", in_one=True)
+    command(channels, "Lists the channels, with their numbers of users, and which are frozen.")
+    command(messages, "Lists the stored messages of a channel.").add_argument("channel")
+    one = command(delete, "Deletes a stored message, or all messages of a channel.")
     one.add_argument("channel")
     which = one.add_mutually_exclusive_group(required=True)
     which.add_argument("id", nargs="?", help="the message's id: see messages")
     which.add_argument("--all", action="store_true", help="all messages of the channel")
-    one = command(disconnect, "Disconnects whoever is registered under a nickname.", in_one=True)
+    one = command(disconnect, "Disconnects the user registered under a nickname.", in_one=True)
     one.add_argument("nickname")
-    one.add_argument("--reason", help="what they are told")
-    command(bans, "The bans that hold.")
+    one.add_argument("--reason", help="shown to the user")
+    command(bans, "Lists the bans in force.")
     one = command(
-        ban, "Bans an address, a network or a nickname for a time; who is connected is disconnected.", in_one=True
+        ban, "Bans an address, a network or a nickname for a time, and disconnects its connections.", in_one=True
     )
     one.add_argument("subject", help="203.0.113.7, 203.0.113.0/24, 2001:db8::/64 or a nickname")
     one.add_argument("--for", dest="seconds", type=_duration, default="1d", metavar="TIME", help="30m, 12h, 7d (1d)")
-    one.add_argument("--reason", help="what they are told")
-    command(unban, "Lifts a ban.", in_one=True).add_argument("subject", help="as bans shows it")
-    command(announce, "Says a text as the instance; in frozen channels, too.", in_one=True).add_argument("text")
-    command(freeze, "Freezes a channel: it can be read, nobody can write.").add_argument("channel")
-    command(thaw, "Ends a freeze.").add_argument("channel")
+    one.add_argument("--reason", help="shown to the user")
+    command(unban, "Lifts a ban.", in_one=True).add_argument("subject", help="as listed by bans")
+    _add_keys(command(keys, "The keys that open private channels; with make and revoke, changes them."))
+    command(announce, "Publishes a text as the instance, in frozen channels, too.", in_one=True).add_argument("text")
+    command(freeze, "Freezes a channel: everybody can read, nobody can write.").add_argument("channel")
+    command(thaw, "Lifts a freeze.").add_argument("channel")
     return parser
 
 
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    """What is done with keys; without any of it they are listed."""
+    acts = parser.add_subparsers(metavar="ACT")
+    make = acts.add_parser("make", help="makes one, and shows it once")
+    make.add_argument("channels", nargs="+", metavar="channel", help="a private channel that it opens")
+    make.add_argument("--for", dest="seconds", type=_duration, default="365d", metavar="TIME", help="12h, 90d (365d)")
+    make.add_argument("--note", default="", help="who has it, and what for")
+    make.set_defaults(call=make_key)
+    revoke = acts.add_parser("revoke", help="ends one, and disconnects who came by it")
+    revoke.add_argument("id", help="as keys shows it; or the key, or an address with it")
+    revoke.set_defaults(call=revoke_key)
+    for act in (make, revoke):
+        _add_common(act, default=argparse.SUPPRESS)
+
+
 def _add_common(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    """Options that may stand before and behind the act."""
+    """Add the options that are allowed before and after the command."""
     add = functools.partial(parser.add_argument, default=default)
-    add("--url", help="a front, or the proxy before it (ADMIN_URL; by default the front of this machine)")
-    add("--env-file", type=Path, metavar="FILE", help="settings that the environment lacks (.env, if there is one)")
-    add("--token-file", type=Path, metavar="FILE", help="a file that holds the token, instead of ADMIN_TOKEN")
-    add("--as", dest="name", help="who you are, for the server's log (your login name)")
+    add("--url", help="a front, or the proxy before it (default: ADMIN_URL, or the front of this machine)")
+    add("--env-file", type=Path, metavar="FILE", help="further settings (default: .env, if it exists)")
+    add("--token-file", type=Path, metavar="FILE", help="file with the token, instead of ADMIN_TOKEN")
+    add("--as", dest="name", help="your name in the server's log (default: your login name)")
     parser.add_argument("--json", action="store_true", default=default or False, help="print the answer as JSON")
 
 
 def _duration(text: str) -> int:
     match = re.fullmatch(r"(\d{1,9})([smhd])", text)
     if not match:
-        raise argparse.ArgumentTypeError(f"'{text}' is no time: write 30m, 12h or 7d")
+        raise argparse.ArgumentTypeError(f"'{text}' is no duration: write 30m, 12h or 7d")
     return int(match[1]) * UNITS[match[2]]
 
 
@@ -356,7 +408,7 @@ def _complaint(response: HTTPResponse, answer: Any) -> str:
 
 
 def _name(given: argparse.Namespace) -> str:
-    """Who moderates, as far as a header can hold it."""
+    """The moderator's name, in ASCII for a header."""
     name = given.name
     if not name:
         with contextlib.suppress(OSError):  # no terminal

@@ -1,4 +1,4 @@
-"""`gischat check`: reads the settings, tries what they name, and says what is wrong and how to mend it."""
+"""`gischat check`: checks the settings, the machine and Redis, and says what is wrong and how to fix it."""
 
 import argparse
 import asyncio
@@ -23,12 +23,12 @@ INDENT = max(len(level) for level in Level) + 2
 def main(arguments: Sequence[str], timings: Timings) -> int:
     parser = argparse.ArgumentParser(
         prog="gischat check",
-        description="Says whether gischat will run here with the settings of this environment, and what to mend. "
-        "It changes nothing. Exit status: 0 well (there may be warnings), 1 something is wrong, 78 wrong settings.",
+        description="Checks whether gischat will run here with the settings of this environment, and what to fix. "
+        "Changes nothing. Exit status: 0 well (there may be warnings), 1 something is wrong, 78 wrong settings.",
     )
     parser.add_argument("--json", action="store_true", help="findings as JSON, for programs")
     parser.add_argument("--up", action="store_true", help="check what `gischat up` would run here, its Redis included")
-    parser.add_argument("--url", help="also what people type to reach it: does it work through the proxy?")
+    parser.add_argument("--url", help="also check the public address, through the proxy")
     given = parser.parse_args(arguments)
     try:
         embedded = embedded_directory(is_meant=given.up)
@@ -82,7 +82,7 @@ async def _findings(
 def _tell(finding: Finding) -> None:
     print(f"{finding.level:{INDENT}}{finding.subject}: {finding.message}")
     if finding.remedy:
-        print(f"{'':{INDENT}}mend: {finding.remedy}", flush=True)
+        print(f"{'':{INDENT}}fix: {finding.remedy}", flush=True)
 
 
 def _tell_wrong_settings(error: SettingsError, *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""`gischat ctl`: supervisorctl for what `gischat up` runs. `gischat scale` and `gischat roll` are commands of it."""
+"""`gischat ctl`: supervisorctl for the processes of `gischat up`; `gischat scale` and `gischat roll` use it too."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ def main(arguments: Sequence[str], _: Timings) -> int:
 
 
 def control(instance: Instance, arguments: Sequence[str]) -> int:
-    """Runs a command of supervisorctl; returns its exit status."""
+    """Run a command of supervisorctl and return its exit status."""
     instance.export()
     try:
         supervisorctl.main(["-c", str(files.path("supervisord.conf")), *arguments])

@@ -1,4 +1,4 @@
-"""`gischat exec COMMAND ...`: runs a command with the settings of what `gischat up` runs, its Redis included."""
+"""`gischat exec COMMAND ...`: runs a command with the settings of `gischat up`, its embedded Redis included."""
 
 import os
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`gischat files DIRECTORY`: writes out what operators copy: systemd units, nginx, alert rules, dashboards, an ACL."""
+"""`gischat files DIRECTORY`: writes operators' files: systemd units, nginx, alert rules, dashboards, a Redis ACL."""
 
 import argparse
 import shutil
@@ -10,10 +10,10 @@ from gischat.commands import CommandError
 from gischat.supervision import files
 from gischat.timings import Timings
 
-# Of `deploy/`, what only a clone can use: setup.py leaves it out of the package, too.
+# Files of `deploy/` that only a clone can use; setup.py leaves them out of the package, too.
 OF_A_CLONE = ("install", "release", "page.py", "build_backend.py", "docker", "deb", "README.md", "__pycache__")
 
-# The units name the interpreter of docs/operating.md.
+# The interpreter in the units, as in docs/operating.md; replaced by this one.
 DOCUMENTED_PYTHON = "/srv/gischat/.venv/bin/python"
 
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str], _: Timings) -> int:
         description="Writes the files that come with gischat into a directory: .env.example, systemd units (for this "
         "interpreter), nginx and logrotate configuration, a Redis ACL, Prometheus rules, a Grafana dashboard.",
     )
-    parser.add_argument("directory", type=Path, help="where to; it must be empty or not exist")
+    parser.add_argument("directory", type=Path, help="destination; must be empty or not exist")
     directory: Path = parser.parse_args(arguments).directory
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise CommandError(f"{directory} is not an empty directory")

@@ -1,4 +1,4 @@
-"""`gischat` alone: one front."""
+"""`gischat` without a subcommand: runs one front."""
 
 import asyncio
 import contextlib
@@ -12,17 +12,17 @@ from gischat.timings import Timings
 
 
 async def serve(settings: Settings, timings: Timings, stop: asyncio.Event) -> None:
-    """Serves until it is told to stop, then drains; where it still waits for Redis, it goes at once."""
+    """Serve until `stop` is set, then drain; while still waiting for Redis, stop at once."""
     async with _cancelled_by(stop) as starting, lifespan(settings, timings):
         starting.cancel()
         systemd.ready()
-        gc.freeze()  # what is there now stays: to look through all of it takes the collector 20 ms and more each time
+        gc.freeze()  # all objects so far are permanent: a collection of them takes 20 ms and more
         await stop.wait()
 
 
 @contextlib.asynccontextmanager
 async def _cancelled_by(stop: asyncio.Event) -> AsyncIterator[asyncio.Task[None]]:
-    """What runs within is cancelled when it is to stop, unless the task that is given has been cancelled before."""
+    """Cancel the body when `stop` is set, unless the yielded task has been cancelled before."""
     task = asyncio.current_task()
     assert task is not None
 

@@ -1,4 +1,4 @@
-"""`gischat ready`: whether this machine's front works, for health checks of containers; silent if it does."""
+"""`gischat ready`: container health check of this machine's front; prints nothing if the front works."""
 
 from collections.abc import Sequence
 

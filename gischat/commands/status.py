@@ -1,4 +1,4 @@
-"""`gischat status`: health and processes of what `gischat up` runs."""
+"""`gischat status`: health and processes of the chat that `gischat up` runs."""
 
 import argparse
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from gischat.timings import Timings
 def main(arguments: Sequence[str], _: Timings) -> int:
     parser = argparse.ArgumentParser(
         prog="gischat status",
-        description="Says whether the chat that `gischat up` runs here works, and shows its processes. "
+        description="Shows the health and the processes of the chat that `gischat up` runs here. "
         "Exit status: 0 healthy, 1 unhealthy or not running.",
     )
     parser.parse_args(arguments)

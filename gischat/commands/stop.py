@@ -1,4 +1,4 @@
-"""`gischat stop`: stops what `gischat up` runs, and waits until it has stopped."""
+"""`gischat stop`: stops the chat that `gischat up` runs, and waits until it has stopped."""
 
 import argparse
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ STOP_SECONDS = 150  # the groups stop one after another, Redis last
 def main(arguments: Sequence[str], _: Timings) -> int:
     parser = argparse.ArgumentParser(
         prog="gischat stop",
-        description="Stops what `gischat up` runs here, in order, and waits until everything has stopped.",
+        description="Stops the chat that `gischat up` runs here, in order, and waits until all processes have exited.",
     )
     parser.parse_args(arguments)
     instance = read_instance()

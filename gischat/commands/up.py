@@ -1,4 +1,4 @@
-"""`gischat up`: runs everything on this machine, in the foreground."""
+"""`gischat up`: runs all processes on this machine under supervisord, in the foreground."""
 
 import argparse
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""What `gischat check` looks at: each function takes what it needs and yields findings. Nothing is ever changed."""
+"""The checks of `gischat check`: functions that yield findings. They only read."""

@@ -1,4 +1,4 @@
-"""Whether clients can use the address that people are told, through all that stands before the fronts."""
+"""Check of the public address, through all proxies in front of the server."""
 
 import http.client
 import json
@@ -18,12 +18,12 @@ HANDSHAKE = {  # RFC 6455 §1.3
     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
     "Sec-WebSocket-Version": "13",
 }
-NO_CHANNEL = "/channel/%20/ws"  # so that nobody is told that somebody came; it is accepted, and then closed
+NO_CHANNEL = "/channel/%20/ws"  # an unknown channel is accepted and then closed, so nobody sees a user join
 UPGRADE = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"
 
 
 def check_address(url: str, timings: Timings = Timings()) -> Iterator[Finding]:
-    """Asks for the channels as QGIS does, then for a websocket as our own page does."""
+    """Request the channels and a websocket as QGIS does, then a websocket as our page does."""
     try:
         address = urlsplit(url)
     except ValueError:
@@ -39,26 +39,26 @@ def check_address(url: str, timings: Timings = Timings()) -> Iterator[Finding]:
             return
         if headers.get("Content-Type") != JSON:
             told = headers.get("Content-Type")
-            yield problem(url, f"has data of the type '{told}', and QGIS takes {JSON} alone", "in nginx: charset off;")
+            yield problem(url, f"answers with type '{told}', but QGIS accepts only {JSON}", "in nginx: charset off;")
             return
         json.loads(body)
         of_qgis, _, _ = ask(NO_CHANNEL, HANDSHAKE)
         of_page, _, _ = ask(NO_CHANNEL, HANDSHAKE | {"Origin": f"{address.scheme}://{address.netloc}"})
     except (OSError, http.client.HTTPException, ValueError) as error:
-        yield problem(url, f"has no chat: {error}", "a front, and whatever stands before it, have to run")
+        yield problem(url, f"has no chat: {error}", "start a front, and the proxies before it")
         return
     if of_qgis != 101:
         yield problem(url, f"has no websockets: {of_qgis}", f"in nginx, beside proxy_pass: {UPGRADE}")
     elif of_page != 101:
         yield problem(url, "refuses the chat's own page", f"in nginx, beside proxy_pass: {FORWARD_HOST_HINT}")
     else:
-        yield ok(url, "is an address for QGIS and for browsers")
+        yield ok(url, "works for QGIS and for browsers")
 
 
 def _remedy(status: int) -> str:
     if 300 <= status < 400:
-        return "people have to be told the address that it leads to: QGIS does not follow"
-    return "a front, and whatever stands before it, have to run"
+        return "publish the address that it redirects to: QGIS follows no redirects"
+    return "start a front, and the proxies before it"
 
 
 def _ask(

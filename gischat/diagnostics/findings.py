@@ -1,4 +1,4 @@
-"""What a check has found, in an operator's words."""
+"""Findings: the results of checks, worded for operators."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,14 +6,14 @@ from enum import StrEnum
 
 class Level(StrEnum):
     OK = "ok"
-    UNKNOWN = "unseen"  # not allowed to look; it may be well or not
-    WARNING = "warning"  # it runs, and there is something to know
-    ERROR = "wrong"  # it does not run, or loses messages
+    UNKNOWN = "unseen"  # could not be checked, for lack of permission
+    WARNING = "warning"  # works, but needs attention
+    ERROR = "wrong"  # does not work, or loses messages
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line, and what to do about it: `remedy` is empty where there is nothing to do."""
+    """One line of the report; `remedy` says what to do, and is empty if nothing needs to be done."""
 
     level: Level
     subject: str
@@ -38,7 +38,7 @@ def problem(subject: str, says: str, remedy: str) -> Finding:
 
 
 def size(number: float) -> str:
-    """Bytes as people say them: 1.3 GiB."""
+    """Format a number of bytes: 1.3 GiB."""
     for unit in ("bytes", "KiB", "MiB"):
         if number < 1024:
             return f"{number:.3g} {unit}"

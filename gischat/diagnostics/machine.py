@@ -1,4 +1,4 @@
-"""What a front and its workers need of the machine that they run on."""
+"""Checks of the settings and of the machine that fronts and workers run on."""
 
 import errno
 import http.client
@@ -19,15 +19,15 @@ from gischat.redis_url import parse
 from gischat.settings import LOOPBACK, Settings
 from gischat.timings import Timings
 
-BACKLOG = 128  # connections that wait to be accepted: tornado's default
-MANY = 10_000  # connections, where MAX_CONNECTIONS=0 sets no bound
-OWN_FILES = 64  # descriptors of a front beside its clients'
+BACKLOG = 128  # length of the listen queue: Tornado's default
+MANY = 10_000  # connections to check for if MAX_CONNECTIONS=0 sets no limit
+OWN_FILES = 64  # file descriptors of a front besides its clients'
 
 ALL_ADDRESSES = "HOST=0.0.0.0, which is all of them"
 
 
 def check_settings(settings: Settings) -> Iterator[Finding]:
-    """What is right by itself, and does not go together."""
+    """Check for settings that are valid but contradict each other."""
     yield ok("settings", f"are read: instance {settings.instance_id}, {len(settings.channels)} channels")
     longest = max(settings.max_image_raw_length, settings.max_model_raw_length, settings.max_script_raw_length)
     if settings.max_frame_size < longest:
@@ -39,20 +39,20 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
     if settings.max_frame_size > settings.max_waiting_bytes:
         yield warning(
             "settings",
-            "allow frames that are larger than what a connection may have waiting",
+            "allow frames that are larger than a connection's queue",
             "MAX_WAITING_BYTES at least as large as MAX_FRAME_SIZE",
         )
 
 
 def check_port(settings: Settings, timings: Timings = Timings()) -> Iterator[Finding]:
-    """Whether the fronts can listen, or do already."""
+    """Check whether the fronts can listen on the port, or already do."""
     host, port = settings.host, settings.port
     subject = f"port {port}"
     if not settings.fronts:
         yield ok(subject, "is not needed: FRONTS=0")
         return
     if port == 0:
-        yield warning(subject, "is another one for each front that starts", "name one: PORT=8000")
+        yield warning(subject, "is a different one for each front", "set one: PORT=8000")
         return
     try:
         _bind(host, port)
@@ -67,7 +67,7 @@ def check_port(settings: Settings, timings: Timings = Timings()) -> Iterator[Fin
 
 
 def _bind(host: str, port: int) -> None:
-    """Fronts share the port among themselves (SO_REUSEPORT), and would share it with strangers: this does not."""
+    """Try to bind without SO_REUSEPORT, with which fronts would share the port with other programs."""
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     for family, kind, protocol, _, address in found:
         with closing(socket.socket(family, kind, protocol)) as probe:
@@ -80,7 +80,7 @@ def _bind(host: str, port: int) -> None:
 def _explained(subject: str, settings: Settings, timings: Timings, error: OSError) -> Finding:
     if error.errno == errno.EACCES:
         return problem(
-            subject, "is for root alone, as all below 1024", "a PORT above 1023, behind a proxy such as nginx"
+            subject, "is reserved for root, like all below 1024", "a PORT above 1023, behind a proxy such as nginx"
         )
     if error.errno == errno.EADDRNOTAVAIL:
         return problem(subject, f"HOST={settings.host} is no address of this machine", ALL_ADDRESSES)
@@ -101,7 +101,7 @@ def _explained(subject: str, settings: Settings, timings: Timings, error: OSErro
 
 
 def _version(host: str, port: int, seconds: float) -> str | None:
-    """What a front that listens there says of itself."""
+    """The version of the front that listens there; None if there is none."""
     connection = http.client.HTTPConnection(host, port, timeout=seconds)
     try:
         connection.request("GET", "/version")
@@ -113,7 +113,7 @@ def _version(host: str, port: int, seconds: float) -> str | None:
 
 
 def check_descriptors(settings: Settings) -> Iterator[Finding]:
-    """Each connection is a file descriptor of its front; one more is refused, and so is everything else then."""
+    """Check the limit of file descriptors: a front needs one per connection, and fails without free ones."""
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     connections = _connections(settings)
     needed = connections + OWN_FILES + len(settings.channels)
@@ -137,7 +137,7 @@ def _connections(settings: Settings) -> int:
 
 
 def check_memory(settings: Settings) -> Iterator[Finding]:
-    """The sandboxes of the heavy workers may take what they are allowed, all at once."""
+    """Check that all heavy workers' sandboxes fit in memory at once."""
     machine = _machine_memory()
     heavy = sum(settings.workers_of(lane) for lane in LANES if lane.is_sandboxed)
     sandboxes = heavy * settings.job_memory
@@ -159,7 +159,7 @@ def check_memory(settings: Settings) -> Iterator[Finding]:
 
 
 def _machine_memory() -> int:
-    """Of the machine, or of the container where that is less."""
+    """Bytes of memory of the machine, or of the container if less."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     container = _number(Path("/sys/fs/cgroup/memory.max"))
     return min(physical, container or physical)
@@ -170,18 +170,18 @@ def check_kernel() -> Iterator[Finding]:
     if backlog is not None and backlog < BACKLOG:
         yield warning(
             "kernel",
-            f"net.core.somaxconn is {backlog}: of many who connect at once, some are refused",
+            f"net.core.somaxconn is {backlog}: when many clients connect at once, some are refused",
             f"sysctl -w net.core.somaxconn={BACKLOG}, and in /etc/sysctl.d/",
         )
 
 
 def check_embedded(settings: Settings, state_dir: Path) -> Iterator[Finding]:
-    """What the server that comes along needs: a directory, room in it, and a kernel that lets it fork."""
+    """Check what the embedded server needs: a writable directory, free disk space, and a kernel that lets it fork."""
     subject = f"directory {state_dir}"
     nearest = next(path for path in (state_dir, *state_dir.parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
         yield problem(
-            subject, f"{nearest} cannot be written to by this user", "chown it to this user, or another STATE_DIR"
+            subject, f"{nearest} is not writable for this user", "chown it to this user, or another STATE_DIR"
         )
         return
     free, needed = shutil.disk_usage(nearest).free, 2 * total_bytes(settings)
@@ -189,10 +189,10 @@ def check_embedded(settings: Settings, state_dir: Path) -> Iterator[Finding]:
         yield warning(
             subject,
             f"has {size(free)} free; full streams and their append-only file may take {size(needed)}",
-            "more room, another STATE_DIR, or lower MAX_INBOX_BYTES and MAX_OUTBOX_BYTES",
+            "more disk space, another STATE_DIR, or lower MAX_INBOX_BYTES and MAX_OUTBOX_BYTES",
         )
     else:
-        yield ok(subject, f"can be written to, {size(free)} are free")
+        yield ok(subject, f"is writable, {size(free)} are free")
     if _number(Path("/proc/sys/vm/overcommit_memory")) == 0:
         yield warning(
             "kernel",
@@ -202,13 +202,13 @@ def check_embedded(settings: Settings, state_dir: Path) -> Iterator[Finding]:
 
 
 def runs_embedded(settings: Settings) -> bool:
-    """Whether somebody listens on the embedded server's socket; its file may outlive it."""
+    """Whether the embedded server listens on its socket; the socket file alone proves nothing."""
     with closing(socket.socket(socket.AF_UNIX)) as probe:
         return probe.connect_ex(parse(settings.redis_url).path) == 0
 
 
 def _number(path: Path) -> int | None:
-    """What a file of the kernel's says; None if that is no number, or there is no such file."""
+    """The number in a file of /proc or /sys; None if it is no number or there is no such file."""
     try:
         return int(path.read_text("ascii"))
     except (OSError, ValueError):

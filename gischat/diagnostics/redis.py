@@ -1,4 +1,7 @@
-"""What we need of Redis, asked over connections that are made as those of fronts and workers. Nothing is changed."""
+"""Checks of the Redis server, Sentinels or cluster, over the same kind of connections as fronts and workers use.
+
+They only read.
+"""
 
 import asyncio
 import contextlib
@@ -29,20 +32,20 @@ from gischat.redis_url import ENCODE, Kind, Node, RedisUrl, parse
 from gischat.settings import Settings
 from gischat.timings import Timings
 
-NAME = "gischat-check"  # what CLIENT LIST shows
+NAME = "gischat-check"  # in CLIENT LIST
 MIN_REDIS, MIN_VALKEY = (6, 2), (8, 0)
-MAX_ROUND_TRIP = 0.05  # seconds; a message's way takes several
+MAX_ROUND_TRIP = 0.05  # seconds; each message takes several
 MAX_CLOCK_SKEW = 2.0  # seconds
 FULL = 0.9  # of a limit
 
-# Failures of a connection, and of a command that is not answered.
+# Errors of a connection, and of a command without an answer.
 FAILURES = (RedisError, OSError, TimeoutError)
 
 Dial = Callable[[], Awaitable[Connection]]
 
 
 async def check_redis(settings: Settings, timings: Timings = Timings()) -> AsyncIterator[Finding]:
-    """Everything about what `REDIS_URL` names."""
+    """Check whatever `REDIS_URL` names."""
     where = parse(settings.redis_url)
     if where.kind is Kind.CLUSTER:
         findings = _check_cluster(settings, timings, where)
@@ -58,7 +61,7 @@ async def check_redis(settings: Settings, timings: Timings = Timings()) -> Async
 
 
 class Server:
-    """A connection that is asked one thing at a time."""
+    """A connection with one command at a time."""
 
     def __init__(self, connection: Connection, answer_seconds: float) -> None:
         self._connection = connection
@@ -69,7 +72,7 @@ class Server:
             return await self._connection.ask(*command)
 
     async def look(self, *command: str) -> Any:
-        """As `ask`; None where we may not: managed services forbid or lack some commands."""
+        """Like `ask`, but None if the command is refused: managed services forbid or lack some commands."""
         try:
             return await self.ask(*command)
         except ResponseError:
@@ -110,11 +113,11 @@ async def _round_trip(subject: str, server: Server) -> Finding:
     says = f"answers in {min(taken) * 1000:.1f} ms"
     if min(taken) <= MAX_ROUND_TRIP:
         return ok(subject, says)
-    return warning(subject, f"{says}; a message's way takes several such trips", "a Redis nearer to fronts and workers")
+    return warning(subject, f"{says}; each message takes several round trips", "a Redis closer to fronts and workers")
 
 
 def _fields(info: bytes) -> dict[str, str]:
-    """INFO's answer: lines of name:value."""
+    """Parse the answer to INFO: lines of name:value."""
     lines = info.decode(errors="replace").splitlines()
     return {name: value for name, _, value in (line.partition(":") for line in lines) if value}
 
@@ -123,7 +126,7 @@ def _read_info(settings: Settings, subject: str, where: RedisUrl, info: Mapping[
     if "redis_version" not in info:
         yield undetermined(
             subject,
-            "does not let us see INFO: version, role, memory and persistence are not known",
+            "does not allow INFO: version, role, memory and persistence are not known",
             "look at its console, or allow +info (deploy/redis/users.acl)",
         )
         return
@@ -135,7 +138,7 @@ def _read_info(settings: Settings, subject: str, where: RedisUrl, info: Mapping[
 
 
 def _read_version(subject: str, info: Mapping[str, str]) -> Finding:
-    # A Valkey tells as its redis_version what it is compatible with.
+    # Valkey's redis_version is the Redis version that it is compatible with.
     name, least = ("Valkey", MIN_VALKEY) if "valkey_version" in info else ("Redis", MIN_REDIS)
     version = info.get("valkey_version") or info["redis_version"]
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
@@ -147,25 +150,25 @@ def _read_version(subject: str, info: Mapping[str, str]) -> Finding:
 
 def _read_role(subject: str, where: RedisUrl, info: Mapping[str, str]) -> Iterator[Finding]:
     if info.get("role") == "slave":
-        yield problem(subject, "is a replica, which takes no messages", "the master's address, or redis+sentinel://")
+        yield problem(subject, "is a replica, which accepts no messages", "the master's address, or redis+sentinel://")
     if info.get("cluster_enabled") == "1" and where.kind is not Kind.CLUSTER:
         yield problem(subject, "is a node of a cluster", "redis+cluster:// in REDIS_URL")
     if where.kind is not Kind.SERVER and info.get("connected_slaves") == "0":
-        yield warning(subject, "has no replica: when it dies, nothing takes its place", "a replica for it")
+        yield warning(subject, "has no replica: when it fails, there is no failover", "add a replica")
 
 
 def _read_eviction(subject: str, info: Mapping[str, str]) -> Finding:
     policy, limit = info.get("maxmemory_policy", ""), int(info.get("maxmemory", 0))
     remedy = "maxmemory-policy noeviction, in its configuration and by CONFIG SET"
     if policy == "noeviction":
-        return ok(subject, "throws nothing away (noeviction)")
+        return ok(subject, "never evicts data (noeviction)")
     if not policy:
-        return undetermined(subject, "does not say what it does when its memory is full", remedy)
+        return undetermined(subject, "does not say whether it evicts data when its memory is full", remedy)
     if policy.startswith("volatile-"):
-        return warning(subject, f"throws away what has a time to live when its memory is full ({policy})", remedy)
+        return warning(subject, f"evicts keys with a time to live when its memory is full ({policy})", remedy)
     if not limit:
-        return warning(subject, f"would throw messages away ({policy}) if it had a maxmemory", remedy)
-    return problem(subject, f"throws messages away when its memory is full ({policy})", remedy)
+        return warning(subject, f"would evict messages if it had a maxmemory ({policy})", remedy)
+    return problem(subject, f"evicts messages when its memory is full ({policy})", remedy)
 
 
 def _read_memory(settings: Settings, subject: str, info: Mapping[str, str]) -> Finding:
@@ -173,11 +176,11 @@ def _read_memory(settings: Settings, subject: str, info: Mapping[str, str]) -> F
     room, what = (limit, "its maxmemory is") if limit else (int(info.get("total_system_memory", 0)), "its machine has")
     used, needed = int(info.get("used_memory", 0)), total_bytes(settings)
     if not room:
-        return undetermined(subject, "does not say how much memory it may take")
+        return undetermined(subject, "does not say how much memory it may use")
     if limit and used > FULL * limit:
         return warning(
             subject,
-            f"has {size(used)} of {size(limit)} in use; when it is full, people are refused",
+            f"has {size(used)} of {size(limit)} in use; when it is full, messages are refused",
             "a higher maxmemory, or lower MAX_INBOX_BYTES and MAX_OUTBOX_BYTES",
         )
     if needed > room:
@@ -207,21 +210,21 @@ async def _check_persistence(subject: str, server: Server, info: Mapping[str, st
     if info["aof_enabled"] == "0":
         snapshots = await _configured(server, "save")
         kept = "" if snapshots is None else "; it keeps snapshots only" if snapshots else "; it keeps nothing"
-        yield warning(subject, f"has no append-only file: what is on its way is lost when it ends{kept}", remedy)
+        yield warning(subject, f"has no append-only file: what is on its way is lost when it stops{kept}", remedy)
     elif appendfsync == "no":
-        yield warning(subject, "leaves it to the system when its file is written: half a minute may be lost", remedy)
+        yield warning(subject, "lets the system decide when to write its file: half a minute may be lost", remedy)
     else:
-        yield ok(subject, f"has an append-only file (appendfsync {appendfsync or 'cannot be seen'})")
+        yield ok(subject, f"has an append-only file (appendfsync {appendfsync or 'unknown'})")
 
 
 async def _configured(server: Server, name: str) -> str | None:
-    """A value of its configuration; None where we may not look."""
+    """A value of its configuration; None if CONFIG is not allowed."""
     answer = await server.look("CONFIG", "GET", name)
     return answer[1].decode() if answer else None
 
 
 async def _check_clock(subject: str, server: Server) -> Finding:
-    """Leases, ids and ages go by Redis' clock alone; the times in messages go by those of fronts."""
+    """Compare Redis' clock, which leases, ids and ages use, with this machine's, which messages' times use."""
     before = time.time()
     seconds, microseconds = await server.ask("TIME")
     ours = (before + time.time()) / 2
@@ -236,7 +239,7 @@ async def _check_clock(subject: str, server: Server) -> Finding:
     )
 
 
-# Asks what this user may do, without doing it (Redis 7, Valkey).
+# Checks this user's permissions without executing the commands (Redis 7, Valkey).
 _ASK_PERMISSIONS = """
 if not redis.acl_check_cmd then return false end
 local refused = {}
@@ -253,23 +256,23 @@ async def _check_permissions(settings: Settings, subject: str, where: RedisUrl, 
     commands = [command for command in COMMANDS if where.kind is Kind.CLUSTER or command not in CLUSTER_ONLY]
     keys = [ChannelKeys(settings.instance_id, channel).outbox for channel in settings.channels]
     asked = [
-        [word.replace(KEY, key) for word in command.split(" ")]  # a channel's name may hold blanks
+        [word.replace(KEY, key) for word in command.split(" ")]  # a channel's name may contain spaces
         for command in commands
         for key in _tried(command, keys)
     ]
     try:
         refused = await server.ask("EVAL", _ASK_PERMISSIONS, "0", json.dumps(asked))
     except NoPermissionError:
-        return problem(subject, "does not let this user run scripts (EVAL)", remedy)
+        return problem(subject, "does not allow this user to run scripts (EVAL)", remedy)
     if refused is None:
         return undetermined(
-            subject, "is too old to say what this user may do", "start a front: its log tells what is refused"
+            subject, "is too old to report this user's permissions", "start a front: its log says what is refused"
         )
     if refused:
         names = sorted({acl_name(" ".join(asked[index - 1])) for index in refused})
         pattern = f"gischat:{{{settings.instance_id}:*"
-        return problem(subject, f"does not let this user do {', '.join(names)} on keys {pattern}", remedy)
-    return ok(subject, f"lets this user do all that we need on the keys of {len(keys)} channels")
+        return problem(subject, f"does not allow this user {', '.join(names)} on keys {pattern}", remedy)
+    return ok(subject, f"allows this user all that we need on the keys of {len(keys)} channels")
 
 
 # Sentinels
@@ -291,12 +294,12 @@ async def _check_sentinels(settings: Settings, timings: Timings, where: RedisUrl
                 masters.add(Node(found[0].decode(), int(found[1])))
                 yield await _quorum(subject, where, server)
         except AuthenticationError:
-            says = "wants a password of its own, or another user and password"
+            says = "requires a password of its own, or another user and password"
             failed.append(problem(subject, says, "sentinel_password=, and sentinel_username=, in REDIS_URL"))
         except FAILURES as error:
             failed.append(_explained(subject, where, error))
     for finding in failed:
-        # One that answers is enough to start with; the others are for the day when it does not.
+        # One that answers is enough for now, so the failures of others are only warnings.
         yield warning(finding.subject, finding.message, finding.remedy) if masters else finding
     if not masters:
         return
@@ -315,7 +318,7 @@ async def _quorum(subject: str, where: RedisUrl, server: Server) -> Finding:
     except ResponseError:
         return warning(
             subject,
-            "sees too few Sentinels to agree on a new master: when the master dies, nothing takes its place",
+            "sees too few Sentinels to elect a new master: when the master fails, there is no failover",
             "start the others; SENTINEL CKQUORUM says how many are missing",
         )
     return ok(subject, "answers, and sees a quorum")
@@ -347,7 +350,7 @@ def _check_slots(settings: Settings, slots: list[tuple[range, Node]]) -> Finding
     masters = {node for _, node in slots}
     covered = sum(len(numbers) for numbers, _ in slots)
     if covered == SLOTS:
-        return ok("cluster", f"{len(masters)} masters have all slots")
+        return ok("cluster", f"{len(masters)} masters serve all slots")
     unserved = [channel for channel in settings.channels if not _is_served(settings, channel, slots)]
     lost = f"channels {', '.join(unserved)}" if unserved else "none of our channels"
     return problem(
@@ -362,7 +365,7 @@ def _is_served(settings: Settings, channel: str, slots: list[tuple[range, Node]]
     return any(slot in numbers for numbers, _ in slots)
 
 
-# Failures in an operator's words
+# Explanations of errors for operators
 
 
 def _explained(subject: str, where: RedisUrl, error: BaseException) -> Finding:
@@ -374,23 +377,23 @@ def _explained(subject: str, where: RedisUrl, error: BaseException) -> Finding:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """What was raised, and what it was raised for, first cause last."""
+    """An exception and its chain of causes, the root cause last."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
-Explanation = tuple[str, str]  # what it says, remedy
+Explanation = tuple[str, str]  # message, remedy
 
 
 def _untrusted(_: RedisUrl, error: Any) -> Explanation:
-    return f"shows a certificate that is not trusted: {error.verify_message}", "ssl_ca_certs=FILE in REDIS_URL"
+    return f"has a certificate that is not trusted: {error.verify_message}", "ssl_ca_certs=FILE in REDIS_URL"
 
 
 def _no_tls(where: RedisUrl, error: Any) -> Explanation:
     if "REQUIRED" in str(error.reason):
-        return "wants a certificate of ours", "ssl_certfile=FILE and ssl_keyfile=FILE in REDIS_URL"
-    return f"cannot be spoken to by TLS ({error.reason})", "redis:// in place of rediss://, or its port for TLS"
+        return "requires a client certificate", "ssl_certfile=FILE and ssl_keyfile=FILE in REDIS_URL"
+    return f"does not speak TLS ({error.reason})", "redis:// instead of rediss://, or its port for TLS"
 
 
 def _wrong_password(where: RedisUrl, _: Any) -> Explanation:
@@ -402,7 +405,7 @@ def _wrong_password(where: RedisUrl, _: Any) -> Explanation:
 _EXPLANATIONS: tuple[tuple[type[BaseException], Callable[[RedisUrl, Any], Explanation]], ...] = (
     (ssl.SSLCertVerificationError, _untrusted),
     (ssl.SSLError, _no_tls),
-    (MasterNotFoundError, lambda *_: ("no Sentinel names a master that lives", "SENTINEL MASTERS, on each of them")),
+    (MasterNotFoundError, lambda *_: ("no Sentinel knows a live master", "SENTINEL MASTERS, on each of them")),
     (AuthenticationError, _wrong_password),
     (NoPermissionError, lambda *_: ("does not let this user connect", "+client|setname, as in deploy/redis/users.acl")),
     (BusyLoadingError, lambda *_: ("is loading its data", "wait")),
@@ -419,7 +422,7 @@ _EXPLANATIONS: tuple[tuple[type[BaseException], Callable[[RedisUrl, Any], Explan
 def _answered(error: ResponseError) -> Explanation:
     says = str(error)
     known = {
-        "cluster support disabled": ("is in no cluster", "redis:// in place of redis+cluster://"),
+        "cluster support disabled": ("is in no cluster", "redis:// instead of redis+cluster://"),
         "unknown command 'SENTINEL'": ("is no Sentinel", "the Sentinels' addresses (port 26379), or redis:// alone"),
         "DB index": ("has no database of this number", "the number at the end of REDIS_URL; 0 is always there"),
     }
@@ -429,12 +432,12 @@ def _answered(error: ResponseError) -> Explanation:
 
 def _connection_closed(where: RedisUrl) -> Explanation:
     if not where.has_tls:
-        return "hangs up", "rediss:// if it wants TLS; its log"
+        return "closes the connection", "rediss:// if it requires TLS; its log"
     if "ssl_certfile" not in where.options:
-        return "hangs up", "ssl_certfile=FILE and ssl_keyfile=FILE in REDIS_URL, if it wants a certificate; its log"
-    return "hangs up", "its log"
+        return "closes the connection", "ssl_certfile=FILE, ssl_keyfile=FILE in REDIS_URL, if it requires them; its log"
+    return "closes the connection", "its log"
 
 
 def _tried(command: str, keys: list[str]) -> list[str]:
-    """Keys to try a command with: where it has none, once."""
+    """Keys to check a command with; a command without a key is checked once."""
     return keys if KEY in command else keys[:1]

@@ -15,17 +15,21 @@ from tornado.web import Application
 
 from gischat.broker.discovery import connect, reading_groups
 from gischat.broker.outbox import OutboxReader
+from gischat.front.auth.access_keys import has_wrong_key, key_of, shown_key, take_from_path
 from gischat.front.auth.client_address import TrustedProxies
-from gischat.front.handlers import docs, features, rest
+from gischat.front.handlers import docs, features, keyed, rest
 from gischat.front.handlers.access_log import identify, log_request
 from gischat.front.handlers.base import WEB
 from gischat.front.handlers.cached import CachedReads
+from gischat.front.handlers.events import Events
+from gischat.front.handlers.hooks import PostToHook
 from gischat.front.handlers.map import Map, image_source
 from gischat.front.handlers.metrics import MetricsHandler
 from gischat.front.handlers.websocket import ChannelSocket
 from gischat.front.services import Services
 from gischat.front.transport.acceptor import raise_nofile_limit
 from gischat.front.transport.http_server import FrontHTTPServer
+from gischat.observability.metrics import RejectReason
 from gischat.settings import Settings
 from gischat.timings import Timings
 
@@ -55,11 +59,13 @@ def routes(front: Services) -> list[URLSpec]:
         URLSpec(r"/rules", rest.Rules, parts),
         URLSpec(r"/status", rest.Status, parts),
         URLSpec(r"/map", Map, parts),
+        URLSpec(r"/qfield", rest.QField, parts),
         *docs.routes(front),
         *_admin_routes(front),
         URLSpec(r"/livez", rest.Alive, parts),
         URLSpec(r"/readyz", rest.Ready, parts),
         URLSpec(r"/metrics", MetricsHandler, parts),
+        URLSpec(r"/hooks/([^/]+)", PostToHook, parts),
         URLSpec(r"/channel/([^/]+)/users", rest.Users, parts),
         URLSpec(r"/channel/([^/]+)/last", rest.Last, parts),
         URLSpec(r"/channel/([^/]+)/text", rest.PutText, parts),
@@ -67,6 +73,7 @@ def routes(front: Services) -> list[URLSpec]:
         URLSpec(r"/channel/([^/]+)/messages/([^/]+)\.json", features.MessageAsJson, parts),
         URLSpec(r"/channel/([^/]+)/messages/([^/]+)\.geojson", features.MessageAsGeoJson, parts),
         URLSpec(r"/channel/([^/]+)/messages/([^/]+)\.gpkg", features.MessageAsGeoPackage, parts),
+        URLSpec(r"/channel/([^/]+)/events", Events, parts),
         URLSpec(r"/channel/([^/]+)/ws", ChannelSocket, parts),
     ]
 
@@ -75,9 +82,9 @@ def _admin_routes(front: Services) -> list[URLSpec]:
     """The paths of moderation; none where nobody moderates."""
     if not front.settings.admin_token:
         return []
-    from gischat.front.handlers import admin  # with its schemas a thirtieth of a start
+    from gischat.front.handlers import admin, admin_keys  # with their schemas a thirtieth of a start
 
-    return admin.routes(front)
+    return admin.routes(front) + admin_keys.routes(front)
 
 
 class FrontApplication(Application):
@@ -91,8 +98,13 @@ class FrontApplication(Application):
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         identify(request, is_vouched_for=self._proxies.resolve_client(request))
-        request.path = _normalized_path(request.path, self._front.settings.base_path)
-        found = self._cached.find(request) or super().find_handler(request, **kwargs)
+        asked = request.path
+        request.path = _normalized_path(asked, self._front.settings.base_path)
+        take_from_path(request, self._front.channel_auth.keys)
+        found = self._find_keyed(request, asked) or self._cached.find(request)
+        found = found or super().find_handler(request, **kwargs)
+        if has_wrong_key(request):
+            found = self._refuse_key(request, found)
         if issubclass(found.handler_class, RATE_LIMIT_EXEMPT):
             return found
         is_plain = request.method == "GET" and "If-None-Match" not in request.headers
@@ -100,6 +112,31 @@ class FrontApplication(Application):
         refusal = self._front.connection_limiter.check_request(str(request.remote_ip), cost)
         if refusal is None:
             return found
+        return self._rejected(request, refusal)
+
+    def _find_keyed(self, request: HTTPServerRequest, asked: str) -> Any:
+        """What is other below a key: nobody moderates there, and the page moves the key out of its address."""
+        if shown_key(request) is None:
+            return None
+        if request.path.startswith(OPERATOR_PATHS):
+            return self.get_handler_delegate(request, rest.NotFound, {"front": self._front})
+        if key_of(request) is not None and request.path == "/":
+            return self.get_handler_delegate(request, keyed.KeyedPage, {"ups": keyed.ups_from(asked)})
+        return None
+
+    def _refuse_key(self, request: HTTPServerRequest, found: Any) -> Any:
+        """Who answers a request with a wrong key. One that is right is always heard, whatever comes from its address
+        besides: nobody guesses 160 random bits, and a hall full of people may have an ended one."""
+        address, attempts = str(request.remote_ip), self._front.wrong_keys
+        self._front.rejections.record(RejectReason.KEY, "a wrong key in an address, from %s", address)
+        if seconds := attempts.retry_after(address):
+            return self._rejected(request, keyed.too_many_wrong_keys(seconds))
+        attempts.record(address)
+        if issubclass(found.handler_class, ChannelSocket):
+            return found  # which tells it in an `uncompliant`: of a refused handshake clients show nothing
+        return self.get_handler_delegate(request, keyed.WrongKey, {"front": self._front})
+
+    def _rejected(self, request: HTTPServerRequest, refusal: Any) -> Any:
         return self.get_handler_delegate(request, rest.TooManyRequests, {"front": self._front, "refusal": refusal})
 
 

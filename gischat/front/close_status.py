@@ -49,6 +49,12 @@ MEMORY_FULL = CloseStatus(
     "Too much is being sent to the server at the moment, most of it from your network address. Your message was not"
     " sent, and the server has disconnected you: disconnect and connect again in a moment, and send it again.",
 )
+KEY_ENDED = CloseStatus(
+    1008,
+    "The key of this connection has ended.",
+    "The key in your instance's address has ended, and the server has disconnected you:"
+    " ask the people who gave it to you for a new one.",
+)
 HISTORY_TIMEOUT = CloseStatus(
     1013,
     "The history could not be read in time.",
@@ -67,8 +73,8 @@ def unknown_channel(channel: str) -> CloseStatus:
     return CloseStatus(1008, reason, f"{reason} Choose another one.")
 
 
-def private_channel(reason: str) -> CloseStatus:
-    return CloseStatus(1008, reason, f"{reason} Ask the people who run it for one.")
+def private_channel(reason: str, advice: str) -> CloseStatus:
+    return CloseStatus(1008, reason, f"{reason} {advice}".strip())
 
 
 def oversized_words(size: int, most: int) -> str:

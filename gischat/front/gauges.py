@@ -20,6 +20,7 @@ class Gauges:
     ) -> None:
         self._interval = timings.gauges
         self._clients = [(room, metrics.CLIENTS.labels(name)) for name, room in rooms.items()]
+        self._live = [(room.live, metrics.LIVE_POSITIONS.labels(name)) for name, room in rooms.items()]
         self._ready = metrics.READY.labels(process)
         self._reasons_not_ready = reasons_not_ready
 
@@ -29,4 +30,6 @@ class Gauges:
             self._ready.set(not self._reasons_not_ready())
             for room, clients in self._clients:
                 clients.set(len(room.connections))
+            for live, shared in self._live:
+                shared.set(len(live))
             await asyncio.sleep(self._interval)

@@ -3,19 +3,22 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import msgspec
 from tornado.iostream import IOStream
 
 from gischat.broker.broker import Broker
 from gischat.broker.client import Redis
+from gischat.broker.discovery import connect, reading_groups
 from gischat.broker.namespace import Namespace
 from gischat.broker.outbox import OutboxReader
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import RefusalReason, Unavailable
 from gischat.front.auth.admin_auth import AdminAuth
 from gischat.front.auth.channel_auth import ChannelAuth
+from gischat.front.auth.failed_attempts import FailedAttempts
 from gischat.front.auth.origins import Origins
 from gischat.front.channel.cache import CachedAnswer, ReadPacer
 from gischat.front.channel.geopackages import GeoPackages
@@ -24,17 +27,21 @@ from gischat.front.channel.recent_messages import MAX_BYTES, RecentMessages
 from gischat.front.channel.room import REPLAYED_BYTES_PER_SECOND, Room
 from gischat.front.close_status import SHUTTING_DOWN
 from gischat.front.connection.client_connection import RESTARTING, ClientConnection
+from gischat.front.connection.event_reader import EventReader
+from gischat.front.connection.event_stream import EventEncoder
 from gischat.front.connection.keepalive import Keepalive
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.health_probe import RoundTripProbe
 from gischat.front.dispatch.job_result import JobResult
 from gischat.front.gauges import Gauges
 from gischat.front.limits.connection_limit import ConnectionLimiter
+from gischat.front.limits.hook_limit import Hooks
 from gischat.front.limits.memory_budget import MemoryBudget
 from gischat.front.limits.rate_limit import ConnectionRateLimiter
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.moderation.service import ModerationService
 from gischat.front.subscription.lease import LeaseKeeper
+from gischat.front.subscription.live_exchange import LiveExchange
 from gischat.front.subscription.recovery import Parts, Recovery
 from gischat.front.subscription.subscriber import Subscriber
 from gischat.front.transport.read_scheduler import ReadScheduler
@@ -43,6 +50,7 @@ from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason, Delay, RejectReason
 from gischat.protocol.messages import Lane, Message
 from gischat.protocol.parsing import MessageParser
+from gischat.protocol.types import LIVE_TYPES
 from gischat.settings import Settings
 from gischat.timings import Timings
 
@@ -66,11 +74,14 @@ class Services:
         self._redis = redis
         self.origins = Origins(settings)
         self.channel_auth = ChannelAuth(settings)
+        self.wrong_keys = FailedAttempts(timings.wrong_tokens)
         self.rejections = RejectionLog(timings)
         self.memory_budget = MemoryBudget(settings.max_front_bytes, self.rejections)
         self.connection_limiter = ConnectionLimiter(settings, self.rejections, timings)
+        self.hooks = Hooks(settings, self.rejections)
         self.messages = MessageParser(settings)
-        self.broker = Broker.of(Namespace(settings, timings), secrets.token_hex(16), redis, heavy, histories)
+        namespace = Namespace(settings, timings)
+        self.broker = Broker.of(namespace, secrets.token_hex(16), redis, heavy, histories)
         self.dispatcher = Dispatcher(self.broker, settings, timings)
         pace = ReadPacer()
         replays = ReadPacer(REPLAYED_BYTES_PER_SECOND)
@@ -84,15 +95,21 @@ class Services:
             room.on_count = self.status.invalidate
         self.subscriber = Subscriber(self.broker, readers, self.rooms, self.dispatcher, timings)
         self.leases = LeaseKeeper(self.broker, self.rooms, self.dispatcher, self.subscriber, timings)
+        readers_of_live = _live_readers(settings, timings)
+        self.live = LiveExchange(self.broker.front, self.rooms, namespace, redis, readers_of_live, timings)
         self.challenges = Challenges(self.rooms, timings)
         self.admin_auth = AdminAuth(settings.admin_token, timings)
-        self.moderation = ModerationService(settings, self.broker, self.rooms, self.dispatcher, timings)
+        self.moderation = ModerationService(
+            settings, self.broker, self.rooms, self.dispatcher, self.channel_auth, timings
+        )
         recovery = Recovery(Parts(self.rooms, self.dispatcher, self.subscriber, self.leases, self.moderation))
         self.probe = RoundTripProbe(settings.channels[0], self.dispatcher, timings)
         keepalive = Keepalive(self.rooms, settings.ws_ping_interval, settings.ws_ping_timeout, timings)
         gauges = Gauges(settings.process_name, self.rooms, self.reasons_not_ready, timings)
         self.read_scheduler = ReadScheduler()
         self.upload_watch = UploadWatch(timings)
+        self._event_encoder = EventEncoder()
+        self.publishing: set[asyncio.Task[list[JobResult]]] = set()  # that goes on when nobody waits for it
         # Those that run as long as the front does.
         self.background_services = (
             self.subscriber,
@@ -103,6 +120,7 @@ class Services:
             keepalive,
             gauges,
             self.upload_watch,
+            self.live,
         )
         for close_reason in CloseReason:  # so that the first of its kind is an increase
             metrics.CONNECTIONS_CLOSED.labels(close_reason)
@@ -130,9 +148,11 @@ class Services:
         close: Callable[[int, str], None],
         pace: ConnectionRateLimiter,
         after: str | None,
+        types: Iterable[str],
         address: str,
     ) -> ClientConnection:
-        """A client has come to a room; what it missed after the message of id `after`, it wants to be told."""
+        """A client has come to a room; what it missed after the message of id `after`, it wants to be told; and of
+        `types` those that nobody gets who does not ask for them."""
         connection = ClientConnection(
             room,
             stream,
@@ -148,7 +168,26 @@ class Services:
             address_key=pace.address_key,
         )
         room.join(connection, after)
+        if not LIVE_TYPES.isdisjoint(types):
+            room.live.subscribe(connection)
         return connection
+
+    def accept_reader(
+        self, room: Room, stream: IOStream, close: Callable[[int, str], None], after: str | None, address: str
+    ) -> EventReader:
+        """Somebody has come to a room to read; for `after` see `accept_client`."""
+        reader = EventReader(
+            room,
+            stream,
+            close,
+            id=self.dispatcher.new_id(),
+            encoder=self._event_encoder,
+            memory=self.memory_budget,
+            max_unread_bytes=self.settings.max_unread_bytes,
+            address=address,
+        )
+        room.join(reader, after)
+        return reader
 
     async def publish(self, channel: str, message: Message, *, client: str = "", sender: str = "") -> JobResult | None:
         """Says something that comes from no connection; None when its end was not heard of in time.
@@ -156,18 +195,29 @@ class Services:
         Args:
             client, sender: see `Job`.
         """
-        if self.is_draining:  # its end might come when nobody is here to be told
-            refused = JobResult.of(Unavailable(RESTARTING, RefusalReason.SHUTTING_DOWN), message)
-            self.dispatcher.counters.count_result(message.type, refused.outcome, refused.refusal_reason)
-            return refused
-        ended: asyncio.Future[JobResult] = asyncio.get_running_loop().create_future()
-        job_queue = self.dispatcher.open(channel, client, sender)
         try:
-            job_queue.submit(message, lambda ending: None if ended.done() else ended.set_result(ending))
             async with asyncio.timeout(self.timings.publish):
-                return await ended
+                return (await self.publish_all(channel, [message], client=client, sender=sender))[0]
         except TimeoutError:
             return None
+
+    async def publish_all(
+        self, channel: str, messages: Sequence[Message], *, client: str = "", sender: str = ""
+    ) -> list[JobResult]:
+        """Says several things in their order; for what came of each, it waits as long as it takes."""
+        if self.is_draining:  # their ends might come when nobody is here to be told
+            refusals = [JobResult.of(Unavailable(RESTARTING, RefusalReason.SHUTTING_DOWN), one) for one in messages]
+            for message, refused in zip(messages, refusals, strict=True):
+                self.dispatcher.counters.count_result(message.type, refused.outcome, refused.refusal_reason)
+            return refusals
+        job_queue = self.dispatcher.open(channel, client, sender)
+        try:
+            ends: list[asyncio.Future[JobResult]] = []
+            for message in messages:
+                end: asyncio.Future[JobResult] = asyncio.get_running_loop().create_future()
+                job_queue.submit(message, partial(_set_result, end), bounded=not ends)
+                ends.append(end)
+            return [await end for end in ends]
         finally:
             self.dispatcher.close(job_queue)
 
@@ -242,6 +292,7 @@ class Services:
             connection.close(*SHUTTING_DOWN)
             if number % 100 == 99:
                 await asyncio.sleep(self.timings.shutdown_spread * 100 / len(connections))
+        await self.live.flush()
         await self._wait_until(lambda: self._has_left, self.timings.leave)
         if self._has_left:
             await self.leases.release()
@@ -259,3 +310,14 @@ class Services:
             async with asyncio.timeout(seconds):
                 while not holds():  # noqa: ASYNC110 - what holds is spread over many parts, and asked once in a life
                     await asyncio.sleep(0.02)
+
+
+def _live_readers(settings: Settings, timings: Timings) -> list[tuple[Sequence[str], Callable[[], Redis]]]:
+    url, answer_seconds = settings.redis_url, timings.outbox_answer
+    dial = partial(connect, url, name="gischat-live", resends=False, answer_seconds=answer_seconds, timings=timings)
+    return [(channels, dial) for channels in reading_groups(url, settings.channels)]
+
+
+def _set_result(end: "asyncio.Future[JobResult]", result: JobResult) -> None:
+    if not end.done():  # nobody waits for it any more
+        end.set_result(result)

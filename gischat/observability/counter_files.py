@@ -1,8 +1,8 @@
-"""Counters, gauges and histograms, whose values are in memory, or in files that any process of the host can read.
+"""Counters, gauges and histograms, with values in memory or in memory-mapped files shared by the host's processes.
 
-The files are in the form of prometheus_client's own (`prometheus_client.mmap_dict`), which adds them up for whoever
-asks: see `gischat.observability.metrics`. Why not its counters: with them comes all that it can do (two web servers, a
-decorator), which is a tenth of a process' start and 3 MB; whoever asks for metrics brings it in.
+The files have the format of `prometheus_client.mmap_dict`, so prometheus_client can add them up on a scrape: see
+`gischat.observability.metrics`. Why not its own counters: importing it (with two web servers and a decorator) takes a
+tenth of a process' start-up time and 3 MB. It is imported on the first scrape.
 """
 
 import bisect
@@ -17,7 +17,7 @@ from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-FILE_BYTES = 2**16  # to begin with
+FILE_BYTES = 2**16  # initial size; doubled as needed
 _INTEGER = struct.Struct("i")
 _DOUBLE = struct.Struct("d")
 
@@ -25,7 +25,7 @@ Kind = TypeVar("Kind")
 
 
 class Value:
-    """A number, and its place in a file if it has one. Changed by one thread alone."""
+    """A number, mirrored in a file if metrics are shared. Only one thread may change it."""
 
     __slots__ = ("_file", "_place", "amount")
 
@@ -57,13 +57,13 @@ class Observations:
         self.observe_many(amount, 1)
 
     def observe_many(self, amount: float, number: int) -> None:
-        """Many that took as long are one addition."""
+        """Count `number` observations of the same amount in one addition."""
         self.sum.inc(amount * number)
         self.buckets[bisect.bisect_left(self._bounds, amount)].inc(number)
 
 
 class Sample(NamedTuple):
-    """What is told of a value."""
+    """A value as it is exposed."""
 
     name: str
     labels: dict[str, str]
@@ -71,22 +71,22 @@ class Sample(NamedTuple):
 
 
 class Metric(ABC, Generic[Kind]):
-    """Something that is counted, by labels. Values begin with their labels, and stand where `share` said before."""
+    """A metric with labels. Each set of labels gets a value on first use: in a file if `share` was called before."""
 
     kind: ClassVar[str]
-    file: ClassVar[str]  # of its kind's files, what their names begin with
+    file: ClassVar[str]  # prefix of the file names of its kind
 
     def __init__(self, name: str, meaning: str, labels: Sequence[str]) -> None:
-        self.name = name.removesuffix("_total")  # of the family: a counter's samples alone end so
+        self.name = name.removesuffix("_total")  # the family's name; only a counter's samples end in _total
         self.meaning = meaning
         self.label_names = tuple(labels)
         self._by_labels: dict[tuple[str, ...], Kind] = {}
 
     def labels(self, *given: str) -> Kind:
-        """What is counted for these values of the labels, in their order.
+        """The value for these values of the labels, in the labels' order.
 
         Raises:
-            ValueError: they are too many or too few.
+            ValueError: too many or too few.
         """
         values = tuple(map(str, given))
         if values not in self._by_labels:
@@ -96,7 +96,7 @@ class Metric(ABC, Generic[Kind]):
         return self._by_labels[values]
 
     def samples(self) -> Iterator[Sample]:
-        for values, counted in list(self._by_labels.items()):  # told by a thread, while others may begin
+        for values, counted in list(self._by_labels.items()):  # a copy: read in a thread, while new values may be added
             yield from self._samples(dict(zip(self.label_names, values, strict=True)), counted)
 
     def _value(self, name: str, labels: Mapping[str, str]) -> Value:
@@ -113,7 +113,7 @@ class Metric(ABC, Generic[Kind]):
 
 
 class Counter(Metric[Value]):
-    """What only grows."""
+    """A number that only grows."""
 
     kind = file = "counter"
 
@@ -125,7 +125,7 @@ class Counter(Metric[Value]):
 
 
 class Gauge(Metric[Value]):
-    """What is so at the moment; added up over living processes, those of the dead are left out."""
+    """A momentary number; summed over live processes, without those of dead ones."""
 
     kind = "gauge"
     file = "gauge_livesum"
@@ -138,7 +138,7 @@ class Gauge(Metric[Value]):
 
 
 class Histogram(Metric[Observations]):
-    """How often something was of which size; each bucket has what is at most as large as its bound."""
+    """A distribution; each bucket counts the observations up to its bound."""
 
     kind = file = "histogram"
 
@@ -166,10 +166,11 @@ class Histogram(Metric[Observations]):
 
 
 class ValuesFile:
-    """Numbers by their keys, written where the kernel keeps them though the process be killed.
+    """Numbers by key in a memory-mapped file, which survives the process being killed.
 
-    A 4-byte integer: how many bytes are used; 4 bytes of nothing; then for each value a 4-byte integer, the length of
-    its key; the key in UTF-8; 1 to 8 blanks up to a multiple of 8 bytes; the value as a double; a time, not used here.
+    Format: the number of used bytes as a 4-byte integer; 4 unused bytes; then for each value: the length of its key as
+    a 4-byte integer; the key in UTF-8; 1 to 8 spaces up to a multiple of 8 bytes; the value as a double; a timestamp,
+    unused here.
     """
 
     def __init__(self, path: Path) -> None:
@@ -182,7 +183,7 @@ class ValuesFile:
         self._places = dict(self._found())
 
     def place_of(self, key: str) -> int:
-        """Where the value of the key stands; a new one is 0."""
+        """The offset of a key's value; a new key is appended with the value 0."""
         if key not in self._places:
             self._places[key] = self._append(key.encode())
         return self._places[key]
@@ -192,7 +193,7 @@ class ValuesFile:
         return float(amount)
 
     def write(self, place: int, amount: float) -> None:
-        # In one step: who reads meanwhile sees the one or the other.
+        # A single copy: a concurrent reader sees the old or the new value.
         self._map[place : place + 8] = _DOUBLE.pack(amount)
 
     def _found(self) -> Iterator[tuple[str, int]]:
@@ -212,17 +213,17 @@ class ValuesFile:
             self._file.truncate(2 * len(self._map))
             self._map = mmap.mmap(self._file.fileno(), 0)
         self._map[start : self._used] = entry
-        self._map[:4] = _INTEGER.pack(self._used)  # from here on it is read
+        self._map[:4] = _INTEGER.pack(self._used)  # last, so that readers see only whole entries
         return start + len(entry) - 16
 
 
 def _padded(length: int) -> int:
-    """A key's length with its blanks: at least one, until its number and it are a multiple of 8 bytes."""
+    """A key's padded length: at least one space, so that the length field and the key fill a multiple of 8 bytes."""
     return length + 8 - (length + 4) % 8
 
 
 class _Files:
-    """One process' files in a directory, one for each kind of metric."""
+    """The files of one process in a directory, one per kind of metric."""
 
     def __init__(self, directory: Path, process: str) -> None:
         self._directory = directory
@@ -239,6 +240,6 @@ _files: _Files | None = None
 
 
 def share(directory: Path, process: str) -> None:
-    """From here on, values that begin are in files of the process of this name."""
+    """Keep values that are created from now on in the files of the process with this name."""
     global _files
     _files = _Files(directory, process)

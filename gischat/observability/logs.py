@@ -1,14 +1,14 @@
-"""Logs: records on the standard error, as JSON for machines or as text for people.
+"""Logging to the standard error, as JSON for machines or as text for people.
 
     json    one object a line, RFC 8259: timestamp (RFC 3339, UTC), level, logger, kind, process, pid, message, then the
-            record's own fields (connection, request, channel, …) and, of a fault of ours, `exception`
+            record's own fields (connection, request, channel, …) and, for a bug, `exception`
     text    timestamp level process[pid] logger: message field=value …; a traceback follows, each line behind a margin
 
-A client may have chosen any part of a line (a path, a user agent): what is not printable is escaped, in both formats,
-so that nobody writes lines, or orders to a terminal, into our log. Nor does anybody fill the disk: see `Flood`.
+Clients choose parts of log lines (a path, a user agent), so unprintable characters are escaped in both formats: nobody
+can inject lines or terminal escape sequences. Nor can anybody fill the disk: see `RateLimitFilter`.
 
-python-json-logger does the JSON, for it is a formatter of the standard library's logging, which Tornado, asyncio and
-redis-py use as well. structlog would be a second way to log, with a bridge for theirs.
+python-json-logger formats the JSON: it is a formatter of the standard library's logging, which Tornado, asyncio and
+redis-py use as well. structlog would be a second logging system, bridged to theirs.
 """
 
 import json
@@ -33,7 +33,7 @@ MIN_SECRET_LENGTH = 6  # characters; shorter ones are parts of ordinary words
 
 
 class Process(NamedTuple):
-    """Who speaks."""
+    """The process named in each log line."""
 
     kind: str  # front, worker, launcher
     name: str  # front-1
@@ -41,7 +41,7 @@ class Process(NamedTuple):
 
 
 def set_up(process: Process, settings: Settings, stream: TextIO | None = None) -> None:
-    """From here on all that is logged goes to the stream (the standard error), Python's warnings too."""
+    """Send all log records and Python warnings to the stream, by default the standard error."""
     handler = logging.StreamHandler(stream or sys.stderr)
     form = JsonFormatter if is_json(settings.log_format, handler.stream) else TextFormatter
     handler.setFormatter(form(process, secrets_of(settings)))
@@ -52,12 +52,12 @@ def set_up(process: Process, settings: Settings, stream: TextIO | None = None) -
 
 
 def is_json(log_format: str, stream: TextIO) -> bool:
-    """What `LOG_FORMAT` comes to; `auto` is text where a person looks at a terminal."""
+    """Whether `LOG_FORMAT` means JSON; `auto` is text on a terminal, else JSON."""
     return log_format == "json" or (log_format == "auto" and not stream.isatty())
 
 
 def secrets_of(settings: Settings) -> re.Pattern[str]:
-    """What no line may show, whoever has written it into a message: passwords and tokens, as given and as quoted."""
+    """A pattern of all passwords and tokens in the settings (raw, unquoted, JSON-escaped), for redaction."""
     redis = urlsplit(settings.redis_url)
     given = {redis.netloc.rpartition("@")[0].partition(":")[2]}
     given |= {value for name, value in parse_qsl(redis.query) if "password" in name}
@@ -72,7 +72,7 @@ def secrets_of(settings: Settings) -> re.Pattern[str]:
 
 
 def printable(text: str) -> str:
-    """The text with everything escaped that is not printable: control characters, line ends, changes of direction."""
+    """Escape unprintable characters: control characters, line ends, changes of text direction."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
@@ -100,7 +100,7 @@ class JsonFormatter(pythonjsonlogger_json.JsonFormatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A line; a traceback behind a margin, so that nothing in an exception's message looks like a line of ours."""
+    """One line; a traceback follows behind a margin, so that no exception's message can pass for a log line."""
 
     def __init__(self, process: Process, secrets: re.Pattern[str]) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ def _timestamp(record: logging.LogRecord) -> str:
 
 
 def _fields(record: logging.LogRecord) -> list[str]:
-    """A record's own fields, but for those that the message names itself."""
+    """A record's own fields, except those already in its message."""
     told = record.args if isinstance(record.args, dict) else {}
     return [
         f"{name}={_value(value)}"
@@ -130,14 +130,14 @@ def _fields(record: logging.LogRecord) -> list[str]:
 
 
 def _value(value: object) -> str:
-    """A value that reads as one: quoted where it could be taken for something else."""
+    """A field's value, quoted where it would be ambiguous."""
     text = str(value)
     is_plain = bool(text) and not any(char.isspace() or char in '"=' for char in text)
     return text if is_plain else json.dumps(text, ensure_ascii=False)
 
 
 def _redact_tornado(record: logging.LogRecord) -> bool:
-    """Tornado says what it cannot read of a request: a header with a token in it, a body. Its complaint is enough."""
+    """Cut what Tornado quotes of a malformed request (a header with a token, a body); keep its complaint."""
     if record.name.startswith("tornado.") and isinstance(record.args, tuple):
         record.args = tuple(
             re.split(r""":|b?['"]""", str(arg))[0].strip() if isinstance(arg, Exception) else arg for arg in record.args
@@ -146,17 +146,17 @@ def _redact_tornado(record: logging.LogRecord) -> bool:
 
 
 class Limit(NamedTuple):
-    """So many at once, and then one more each so many seconds."""
+    """A token bucket's size: a burst, and the seconds for one more."""
 
     burst: int
     seconds: float
 
 
 class RateLimitFilter(logging.Filter):
-    """Lets only so many records of one place in the code through; the next one says how many were left out.
+    """Rate limit per place in the code; the next record that passes says how many were suppressed.
 
-    Enough for a hall that joins at once, and for a failing disk to be noticed; not enough to fill one. What `LOG_LEVEL`
-    must be set to `debug` for is not limited: who asks for everything gets it.
+    Enough for a hall full of people who join at once, and for a failing disk to be noticed, but not to fill a disk.
+    Debug records are not limited.
     """
 
     FAULTS = Limit(30, 10.0)

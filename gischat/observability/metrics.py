@@ -1,12 +1,12 @@
-"""What a process counts for Prometheus: every metric, by name, label and unit; documented in docs/metrics.md.
+"""Prometheus metrics: every metric with its name, labels and unit; documented in docs/metrics.md.
 
-Counting costs some microseconds, which is nothing for what is rare: `CONNECTIONS_CLOSED.labels(reason).inc()`. What
-happens with every message is `BufferedCounter`: an addition, told a little later. Labels have few values: channels are
-configured, types are the contract's, reasons are enumerations.
+An increment takes some microseconds, which is fine for rare events: `CONNECTIONS_CLOSED.labels(reason).inc()`. What is
+counted for every message uses a `BufferedCounter`: an addition, flushed a little later. Labels have few values:
+configured channels, the contract's types, enumerated reasons.
 
-The processes of a host that are given one directory (`PROMETHEUS_MULTIPROC_DIR`) count in files in it, so that any of
-them tells of all: see `multiprocess`. Every metric has a label for that reason: a value begins with its labels, which
-is after the place is known, while one without labels would begin when this module is imported.
+Processes of a host that share a directory (`PROMETHEUS_MULTIPROC_DIR`) keep their values in files in it, so that each
+of them can report the metrics of all: see `multiprocess`. For this reason every metric has a label: a value is created
+with its labels, when the directory is known; one without labels would be created on import.
 """
 
 import asyncio
@@ -35,37 +35,38 @@ if TYPE_CHECKING:
 class CloseReason(StrEnum):
     """Why the server closed a client's connection."""
 
-    SLOW_CLIENT = "slow_client"  # it did not read what was sent to it
+    SLOW_CLIENT = "slow_client"  # did not read what was sent to it
     PING_TIMEOUT = "ping_timeout"
-    HISTORY_TIMEOUT = "history_timeout"  # its history could not be read while more than can wait was published
-    MODERATOR = "moderator"  # it was banned, or disconnected
-    SHUTTING_DOWN = "shutting_down"  # the front was told to stop
-    RATE_LIMIT_ABUSE = "rate_limit_abuse"  # it went on sending too fast after it was told to wait
-    TOO_LARGE = "too_large"  # it announced a message that is too long even to be read and dropped
-    SLOW_UPLOAD = "slow_upload"  # a message that it had begun made no progress
-    PROTOCOL_ERROR = "protocol_error"  # it broke RFC 6455
-    MEMORY = "memory"  # of all clients, most was held for it when that was too much
+    HISTORY_TIMEOUT = "history_timeout"  # the join buffer overflowed before the history could be read
+    MODERATOR = "moderator"  # banned or kicked
+    SHUTTING_DOWN = "shutting_down"  # the front is shutting down
+    RATE_LIMIT_ABUSE = "rate_limit_abuse"  # kept exceeding the rate limit after being told to wait
+    TOO_LARGE = "too_large"  # announced a frame too long even to be read and discarded
+    SLOW_UPLOAD = "slow_upload"  # a message under way made no progress
+    PROTOCOL_ERROR = "protocol_error"  # violated RFC 6455
+    MEMORY = "memory"  # had the most buffered of all clients when the memory budget was exhausted
 
 
 class RejectReason(StrEnum):
-    """Why a request or a websocket was refused, or a connection that was none yet was closed."""
+    """Why a request or a websocket was rejected, or a connection was closed before it made a request."""
 
-    CONNECTIONS = "connections"  # the front has as many websockets as it may
-    ADDRESS_CONNECTIONS = "address_connections"  # its address has
-    ADDRESS_REQUESTS = "address_requests"  # its address asks too often
-    PENDING_CONNECTIONS = "pending_connections"  # too many connections ask for nothing, and it longest
-    SLOW_REQUEST = "slow_request"  # its request, or the reading of the answer, took too long
-    ACCEPT = "accept"  # no descriptor or memory was left to accept it; each is a pause in which none is accepted
+    CONNECTIONS = "connections"  # the front's connection limit
+    ADDRESS_CONNECTIONS = "address_connections"  # the address' connection limit
+    ADDRESS_REQUESTS = "address_requests"  # the address' request rate limit
+    PENDING_CONNECTIONS = "pending_connections"  # too many idle connections, of which this was the oldest
+    SLOW_REQUEST = "slow_request"  # the client sent its request, or read the answer, too slowly
+    ACCEPT = "accept"  # no file descriptor or memory left to accept it; counts pauses of the listener
     UNKNOWN_CHANNEL = "unknown_channel"
-    TOKEN = "token"  # the channel is private, and its token was not shown
+    TOKEN = "token"  # the token of a private channel is missing or wrong
+    KEY = "key"  # the key in its address is none, or not any more
     ORIGIN = "origin"  # a page of another site
-    BANNED = "banned"  # its address
+    BANNED = "banned"  # the address is banned
 
 
 class Delay(StrEnum):
-    """Why a connection was not read for a moment."""
+    """Why reading from a connection was paused."""
 
-    ADDRESS_REFUSALS = "address_refusals"  # too much of what its address sent was refused
+    ADDRESS_REFUSALS = "address_refusals"  # too many of its address' messages were refused
 
 
 METRICS: list[Counter | Gauge | Histogram] = []
@@ -90,7 +91,7 @@ def _histogram(name: str, meaning: str, *labels: str, buckets: Sequence[float]) 
 
 
 class BufferedCounter:
-    """A counter of what happens with every message: `total` is added to, and told with all others of this process."""
+    """A counter for the hot path: add to `total`; `flush_buffered` passes the increase on to the metric."""
 
     __slots__ = ("__weakref__", "_counter", "_flushed", "total")
 
@@ -110,7 +111,7 @@ _buffered: "weakref.WeakSet[BufferedCounter]" = weakref.WeakSet()
 
 
 def flush_buffered() -> None:
-    """Tells what this process has gathered; in the thread in which it gathers."""
+    """Flush all buffered counters of this process; call it in the thread that adds to them."""
     for counter in _buffered:
         counter.flush()
 
@@ -118,37 +119,36 @@ def flush_buffered() -> None:
 # Clients
 
 CLIENTS = _gauge("clients", "Websocket connections, over all fronts of this host.", "channel")
+LIVE_POSITIONS = _gauge("live_positions", "Clients that share where they are, over all fronts of this host.", "channel")
 CONNECTIONS = _counter("connections_total", "Websocket connections that joined a channel.", "channel")
-CONNECTIONS_REFUSED = _counter("connections_refused_total", "Websockets and requests that were turned away.", "reason")
+CONNECTIONS_REFUSED = _counter("connections_refused_total", "Websockets and requests that were rejected.", "reason")
 CONNECTIONS_CLOSED = _counter("connections_closed_total", "Connections that the server closed.", "reason")
 
-READING_DELAYED = _counter("reading_delayed_total", "Times that a connection was not read for a moment.", "reason")
+READING_DELAYED = _counter("reading_delayed_total", "Times that reading from a connection was paused.", "reason")
 
 # Messages
 
-MESSAGES = _counter("messages_total", "Messages from clients, by how they ended.", "type", "outcome")
-MESSAGES_REFUSED = _counter("messages_refused_total", "Messages whose senders were told why not.", "reason")
-RECEIVED_BYTES = _counter("received_bytes_total", "Bytes that came from websocket clients.", "channel")
-SENT_BYTES = _counter("sent_bytes_total", "Bytes of websocket frames handed to clients.", "channel")
-DELIVERIES = _counter("deliveries_total", "Messages handed to clients, each counted once per client.", "channel")
+MESSAGES = _counter("messages_total", "Messages from clients, by outcome.", "type", "outcome")
+MESSAGES_REFUSED = _counter("messages_refused_total", "Messages that were refused, by reason.", "reason")
+RECEIVED_BYTES = _counter("received_bytes_total", "Bytes received from websocket clients.", "channel")
+SENT_BYTES = _counter("sent_bytes_total", "Bytes of websocket frames sent to clients.", "channel")
+DELIVERIES = _counter("deliveries_total", "Messages sent to clients, each counted once per client.", "channel")
 PUBLICATIONS_MISSED = _counter(
-    "publications_missed_total", "Publications that a front did not hear: trimmed before it could read them.", "channel"
+    "publications_missed_total", "Publications that a front missed: trimmed before it could read them.", "channel"
 )
 
 # Jobs
 
 JOB_SECONDS = _histogram(
     "job_duration_seconds",
-    "From the moment a worker had a job until it had ended.",
+    "Time that a worker takes for a job.",
     "type",
     buckets=(*UP_TO_FIVE_SECONDS, 10, 30),
 )
-JOBS_DEAD_LETTERED = _counter(
-    "jobs_dead_lettered_total", "Jobs that could not be done and went to the dead letters.", "reason"
-)
-GEOPACKAGES = _counter("geopackages_total", "GeoPackages that were asked for, by what came of it.", "outcome")
-PLACES = _counter("places_total", "Messages that could have a place on the map, by what came of it.", "type", "outcome")
-JOBS_RECLAIMED = _counter("jobs_reclaimed_total", "Jobs taken over from a worker that was gone.", "lane")
+JOBS_DEAD_LETTERED = _counter("jobs_dead_lettered_total", "Failed jobs that became dead letters.", "reason")
+GEOPACKAGES = _counter("geopackages_total", "GeoPackages requested, by outcome.", "outcome")
+PLACES = _counter("places_total", "Messages that can have a place on the map, by outcome.", "type", "outcome")
+JOBS_RECLAIMED = _counter("jobs_reclaimed_total", "Jobs reclaimed from dead workers.", "lane")
 
 # Bridges
 
@@ -168,30 +168,30 @@ BRIDGE_RETRIES = _counter(
 
 HEARTBEAT_SECONDS = _histogram(
     "heartbeat_duration_seconds",
-    "A front's heartbeat on its way through Redis and a light worker and back.",
+    "Round trip of a front's heartbeat through Redis and a light worker.",
     "channel",
     buckets=UP_TO_FIVE_SECONDS,
 )
-READY = _gauge("ready", "1 while messages go round through this front and it takes clients, else 0.", "process")
+READY = _gauge("ready", "1 while the front receives its heartbeats and accepts clients, else 0.", "process")
 REDIS_CONNECTIONS_LOST = _counter(
-    "redis_connections_lost_total", "Connections to Redis that ended without our wish; each is made anew.", "connection"
+    "redis_connections_lost_total", "Connections to Redis that were lost and re-established.", "connection"
 )
 LOOP_LAG_SECONDS = _histogram(
     "event_loop_lag_seconds",
-    "How much later than due the event loop wakes a sleeper.",
+    "Delay of timers in the event loop.",
     "process",
     buckets=UP_TO_FIVE_SECONDS,
 )
 CPU_SECONDS = _counter("process_cpu_seconds_total", "User and system time; without a heavy worker's child.", "process")
 MEMORY_BYTES = _gauge("process_resident_memory_bytes", "Resident memory; without a heavy worker's child.", "process")
-BUILD_INFO = _gauge("build_info", "1 for each process that runs.", "process", "version", "python")
+BUILD_INFO = _gauge("build_info", "1 for each running process.", "process", "version", "python")
 
 
 # Sampling
 
 
 async def sample_process(name: str, interval: float) -> None:
-    """Measures this process, by its name, and tells what it gathers, once in an interval until it is cancelled."""
+    """Measure this process and flush its counters, once per interval, until cancelled."""
     BUILD_INFO.labels(name, __version__, platform.python_version()).set(1)
     lag, cpu, memory = LOOP_LAG_SECONDS.labels(name), CPU_SECONDS.labels(name), MEMORY_BYTES.labels(name)
     used = 0.0
@@ -212,22 +212,22 @@ async def sample_process(name: str, interval: float) -> None:
 def _resident_bytes() -> int:
     if sys.platform == "linux":
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # the most that it ever was; macOS counts bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # the peak so far; in bytes on macOS
 
 
-# Sharing
+# Multiprocess
 
 
 @contextlib.contextmanager
 def multiprocess(directory: str, kind: str, name: str = "") -> Iterator[str]:
-    """While it lasts, what this process counts is in files in `directory`, beside those of the host's other processes.
+    """Keep this process' metrics in files in `directory`, beside those of the host's other processes.
 
-    Gives the name under which it counts: `name` (of letters, digits, `.` and `-`), or where that is taken or not given,
-    the first of kind-1, kind-2, … that is free. A process that takes the place of another goes on with its counts, so
-    the files stay few and no count is lost by a restart. What it was at the time (gauges) ends with a process.
+    Yields the name of the files: `name` (letters, digits, `.` and `-`), or if that is taken or empty, the first free
+    one of kind-1, kind-2, …. A process that reuses a dead one's name continues its counters, so the files stay few and
+    a restart loses no counts. Gauges end with their process.
 
     Raises:
-        OSError: the directory cannot be made or written.
+        OSError: the directory cannot be created or written.
     """
     Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
     with _take_name(directory, kind, name) as lock:
@@ -239,9 +239,9 @@ def multiprocess(directory: str, kind: str, name: str = "") -> Iterator[str]:
 
 
 def _take_name(directory: str, kind: str, name: str) -> IO[str]:
-    """The file whose lock says that the name is taken; the kernel gives it back, however its process ends."""
+    """Lock a free name; returns the lock file. The kernel releases the lock however the process ends."""
     numbered = (f"{kind}-{number}" for number in itertools.count(1))
-    wished = [re.sub(r"[^A-Za-z0-9.-]", "-", name)] if name else []  # the library parts a file's name at each `_`
+    wished = [re.sub(r"[^A-Za-z0-9.-]", "-", name)] if name else []  # the library splits file names at each `_`
     with _looking(directory, fcntl.LOCK_EX):
         for candidate in itertools.chain(wished, numbered):
             lock = Path(directory, f"{candidate}.lock").open("a")  # noqa: SIM115 - open as long as it is ours
@@ -252,7 +252,7 @@ def _take_name(directory: str, kind: str, name: str) -> IO[str]:
 
 
 def _living(directory: str) -> set[str]:
-    """The names of the processes that live."""
+    """The names of the live processes."""
     living = set()
     with _looking(directory, fcntl.LOCK_SH):
         for path in Path(directory).glob("*.lock"):
@@ -264,7 +264,7 @@ def _living(directory: str) -> set[str]:
 
 @contextlib.contextmanager
 def _looking(directory: str, how: int) -> Iterator[None]:
-    """Keeps those who look for the living, which takes locks for a moment, from those who take names."""
+    """Lock the directory: `_living` tries the names' locks for a moment, which must not disturb `_take_name`."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, how)
@@ -281,16 +281,16 @@ def _lock(file: IO[str], how: int) -> bool:
     return True
 
 
-# Telling
+# Exposition
 
 
 class Exposition:
-    """All that is known to the processes that share a directory; to this process alone where there is none."""
+    """The metrics of all processes that share a directory, or without one, of this process alone."""
 
     def __init__(self, directory: str, others: Callable[[], Iterable["Metric"]] = list) -> None:
         """
         Args:
-            others: makes what is told besides: asked of Redis, not counted here.
+            others: makes further metrics, which are read from Redis.
         """
         self._directory = directory
         self._others = others
@@ -300,9 +300,9 @@ class Exposition:
         yield from self._others()
 
     def encode(self, accept: str) -> tuple[bytes, str]:
-        """The text in the format that an `Accept` header asks for, and its content type.
+        """The metrics in the format that an `Accept` header asks for, and its content type.
 
-        prometheus_client is loaded when the first asks: that takes as long as a tenth of a process' start.
+        prometheus_client is imported on the first scrape: it takes a tenth of a process' start-up time.
         """
         from prometheus_client import CollectorRegistry
         from prometheus_client.exposition import choose_encoder

@@ -1,8 +1,8 @@
-"""What all our processes do alike: settings, logs, signals, exit status.
+"""Entry point of every process: settings, logs, metrics, signals, watchdog, exit status.
 
-0    told to stop (SIGTERM, SIGINT) and done
-1    a fault of ours; the supervisor starts it again
-78   wrong settings (EX_CONFIG of sysexits.h): starting again does not help
+0    stopped by SIGTERM or SIGINT, after a clean shutdown
+1    a bug in the server; the supervisor restarts it
+78   wrong settings (EX_CONFIG of sysexits.h): a restart does not help
 """
 
 import asyncio
@@ -29,12 +29,12 @@ Main = Callable[[Settings, Timings, asyncio.Event], Awaitable[None]]
 
 
 def run(kind: str, main: Main, timings: Timings = Timings(), *, name: str = "") -> int:
-    """Runs a process to its end; returns its exit status.
+    """Run a process to its end and return its exit status.
 
     Args:
-        kind: `front`, `worker`: what the process is called in logs.
-        main: is handed the settings, the timings and an event that is set when the process is to stop.
-        name: what it is called among its kind, where `PROCESS_NAME` does not say.
+        kind: `front` or `worker`, for the logs.
+        main: takes the settings, the timings, and an event that is set when the process must stop.
+        name: the process' name, unless `PROCESS_NAME` is set.
     """
     try:
         with _counting(load(), kind, name) as settings:
@@ -46,10 +46,12 @@ def run(kind: str, main: Main, timings: Timings = Timings(), *, name: str = "") 
 
 @contextlib.contextmanager
 def _counting(settings: Settings, kind: str, name: str) -> Iterator[Settings]:
-    """Counts alone, or with the host's other processes; gives the settings with the name that the process has then.
+    """Set up the metrics, shared with the host's other processes if so configured.
+
+    Yields the settings with the final `process_name`.
 
     Raises:
-        SettingsError: there is no such directory to count in.
+        SettingsError: PROMETHEUS_MULTIPROC_DIR is unusable.
     """
     directory = settings.prometheus_multiproc_dir
     if not directory:
@@ -68,7 +70,7 @@ def _run_to_end(kind: str, settings: Settings, timings: Timings, main: Main) -> 
     logs.set_up(process, settings)
     sentry.set_up(process, settings)
     try:
-        # uvloop takes a tenth off what a message costs, and more off a worker: docs/capacity-planning.md
+        # uvloop saves a tenth of the CPU per message, and more in a worker: docs/capacity-planning.md
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(settings, timings, main))
     except Exception:
@@ -98,15 +100,15 @@ async def _run(settings: Settings, timings: Timings, main: Main) -> None:
 
 
 def handle_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What no task was there to raise goes to the log, as ever, but for one thing that is nobody's fault."""
-    # The server still spoke when we closed a connection with TLS: asyncio lets that pass, uvloop cries out.
+    """Log exceptions that no task raised, except one that is no fault."""
+    # Redis sent data while we closed a TLS connection: asyncio ignores that, uvloop reports it.
     is_late_word = "SSL protocol" in context.get("message", "") and "closed" in str(context.get("exception"))
     if not is_late_word:
         loop.default_exception_handler(context)
 
 
 async def _feed_watchdog(hung: float) -> None:
-    """A loop that hangs cannot end its own process: a thread of the interpreter does, and shows where it hung."""
+    """Watchdog: when the event loop hangs, a thread of the interpreter dumps its traceback and ends the process."""
     while True:
         faulthandler.dump_traceback_later(hung, exit=True)
         await asyncio.sleep(hung / 10)

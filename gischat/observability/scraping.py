@@ -1,4 +1,4 @@
-"""Who may read the metrics, and a worker's own way to tell them: a front has `/metrics` among its other paths."""
+"""`/metrics`: access control, and the HTTP server of a worker. A front serves it among its other paths."""
 
 import asyncio
 import contextlib
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# By any of these a proxy says for whom it asks: then it is not this machine that does.
+# A request with any of these headers came through a proxy, so its loopback address is not the client's.
 FORWARDING_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
 
 FORBIDDEN = "Metrics are told to this machine itself, or with the bearer token of METRICS_TOKEN."
 
 
 def is_allowed(request: HTTPServerRequest, token: str) -> bool:
-    """Whether the request comes from this machine itself, through no proxy, or brings the token."""
+    """Whether a request has the token, or comes directly from this machine, through no proxy."""
     if token and bearer.matches(bearer.from_headers(request.headers), [bearer.digest(token)]):
         return True
     return _is_loopback(request.remote_ip) and not any(name in request.headers for name in FORWARDING_HEADERS)
@@ -46,10 +46,10 @@ def _is_loopback(text: str | None) -> bool:
 async def write_metrics(
     handler: RequestHandler, settings: Settings, others: Callable[[], Iterable["Metric"]] = list
 ) -> None:
-    """Answers with all that the processes of this host count, and the `others`, which are made in a thread."""
+    """Answer a scrape with the metrics of all processes of this host, and the `others`, which are made in a thread."""
     flush_buffered()
     exposition = Exposition(settings.prometheus_multiproc_dir, others)
-    # Reading what many processes count takes some milliseconds, which the clients shall not wait.
+    # Reading many processes' files takes milliseconds, which would block the event loop.
     body, content_type = await asyncio.to_thread(exposition.encode, handler.request.headers.get("Accept", ""))
     handler.set_header("Content-Type", content_type)
     handler.set_header("Cache-Control", "no-store")
@@ -72,7 +72,7 @@ class WorkerMetrics(RequestHandler):
 
 @contextlib.asynccontextmanager
 async def serve_metrics(settings: Settings) -> AsyncIterator[None]:
-    """While it lasts, a worker answers on METRICS_PORT, which all workers of a host share."""
+    """Serve `/metrics` of a worker on METRICS_PORT, a port shared by all workers of a host."""
     server = HTTPServer(
         Application([("/metrics", WorkerMetrics, {"settings": settings})], log_function=lambda _: None),
         max_body_size=0,

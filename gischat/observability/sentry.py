@@ -1,8 +1,8 @@
-"""Faults of ours go to Sentry, without what people wrote.
+"""Sentry reports of our bugs, without users' text.
 
-Nothing is taken out of an event: a new one is made of the few things that are known to be ours, so that what a later
-version of the SDK adds stays here until somebody lets it out. An exception's own text is not ours: it may quote what it
-could not read. Its type, and the lines of code that it came through, tell nearly as much.
+Events are scrubbed by an allow-list: a new event is made from the few fields known to be ours, so that a field which a
+later version of the SDK adds is not sent until it is allowed. An exception's message is left out, since it may quote
+input; its type and stack tell nearly as much.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from gischat import __version__
 from gischat.observability.logs import Process
 from gischat.settings import Settings
 
-# What is ours in an event or a transaction, at its top …
+# Allowed fields of an event or a transaction, at its top level …
 OURS = (
     *("type", "event_id", "timestamp", "start_timestamp", "level", "platform", "logger", "release", "environment"),
     *("server_name", "tags", "sdk", "transaction", "transaction_info"),
@@ -26,14 +26,14 @@ OF_A_RECORD = ("connection", "request", "channel", "type", "lane")
 
 
 def set_up(process: Process, settings: Settings) -> None:
-    """Starts reporting, if there is a `SENTRY_DSN`; without one the SDK is not even imported."""
+    """Start reporting if `SENTRY_DSN` is set; otherwise the SDK is not imported."""
     if not settings.sentry_dsn:
         return
     import sentry_sdk
     from sentry_sdk.integrations.dedupe import DedupeIntegration
     from sentry_sdk.integrations.logging import LoggingIntegration
 
-    # Those that would enable themselves look at every command to Redis, with its arguments.
+    # Auto-enabling ones would record every Redis command with its arguments.
     integrations: list[Any] = [DedupeIntegration(), LoggingIntegration(level=None, sentry_logs_level=None)]
     if process.kind == "front":
         from sentry_sdk.integrations.tornado import TornadoIntegration
@@ -53,7 +53,7 @@ def set_up(process: Process, settings: Settings) -> None:
         include_local_variables=False,
         max_request_body_size="never",
         max_breadcrumbs=0,
-        # Each would start a thread of its own.
+        # Each of these would start a thread.
         auto_session_tracking=False,
         enable_backpressure_handling=False,
         enable_metrics=False,
@@ -62,7 +62,7 @@ def set_up(process: Process, settings: Settings) -> None:
 
 
 def flush(settings: Settings, seconds: float) -> None:
-    """Sends what waits to be sent, for so long at the most."""
+    """Send pending events, for at most `seconds`."""
     if settings.sentry_dsn:
         import sentry_sdk
 
@@ -70,12 +70,12 @@ def flush(settings: Settings, seconds: float) -> None:
 
 
 def scrubbed(event: Any, _: object = None) -> Any:
-    """What of an event (or a transaction) goes to Sentry."""
+    """The part of an event or a transaction that is sent to Sentry."""
     ours = _only(event, OURS)
     if "exception" in event:
         ours["exception"] = {"values": [_exception(one) for one in event["exception"].get("values", ())]}
     if str(event.get("logger", "")).partition(".")[0] in ("gischat", "worker"):
-        # The words of the code; what was put into them is not sent. Others' log lines are not made like that.
+        # The log line's format string without its arguments; other libraries may format theirs beforehand.
         ours["logentry"] = {"message": event.get("logentry", {}).get("message", "")}
     contexts = event.get("contexts") or {}
     ours["contexts"] = {"runtime": contexts.get("runtime", {}), "trace": _only(contexts.get("trace", {}), OF_A_TRACE)}

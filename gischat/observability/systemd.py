@@ -1,4 +1,4 @@
-"""Tells whoever started this process that it is ready: systemd, or our supervisord (deploy/rolling.py)."""
+"""Readiness notification to systemd, or to our supervisord (gischat/supervision/rolling.py)."""
 
 import os
 import socket
@@ -6,11 +6,11 @@ from contextlib import suppress
 
 
 def ready() -> None:
-    """Says so once, if anybody wants to know; the protocol is that of sd_notify(3)."""
+    """Send READY=1 to NOTIFY_SOCKET, if it is set, by the protocol of sd_notify(3)."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
-    if address.startswith("@"):  # a name in Linux' abstract namespace
+    if address.startswith("@"):  # a name in Linux's abstract namespace
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier, suppress(OSError):
         notifier.setblocking(False)

@@ -1,13 +1,13 @@
-"""Traces of messages, by OpenTelemetry: one from the front that takes a message to all that send it out.
+"""Tracing of messages by OpenTelemetry: one trace per message, from the sender's front to all delivering fronts.
 
     send {channel}/inbox/{lane}         the front, until the job is in its inbox
-      process {channel}/inbox/{lane}    the worker, from taking the job to its end
+      process {channel}/inbox/{lane}    the worker, from reading the job to its end
         send {channel}/outbox           … until it is published
       process {channel}/outbox          each front, until the frame is written to its sockets
 
-Spans are named by the semantic conventions for messaging, and say nothing of what people wrote. The context rides in
-the entries of the streams (see `Source.trace`), never on the wire. Nothing here is loaded unless a setting asks for it:
-what is traced is wrapped at the start of a process, and what is not traced has not changed.
+Spans follow the semantic conventions for messaging and contain no users' text. The trace context is part of the
+streams' entries (see `Source.trace`), never of messages to clients. This module is imported only if tracing is enabled:
+then the traced methods are wrapped when a process starts.
 
 The SDK reads its settings (OTEL_EXPORTER_OTLP_…, OTEL_TRACES_SAMPLER, OTEL_SERVICE_NAME, …) from the environment.
 """
@@ -37,8 +37,8 @@ from gischat.broker.inbox_consumer import Delivery
 from gischat.broker.keys import GROUP
 from gischat.settings import Settings
 
-INTERNAL = frozenset({COUNT, LEAVE, RESTORE, HEARTBEAT})  # nobody has said these
-MAX_REMEMBERED = 10_000  # jobs in flight of a front, or with a worker
+INTERNAL = frozenset({COUNT, LEAVE, RESTORE, HEARTBEAT})  # not sent by clients
+MAX_REMEMBERED = 10_000  # jobs in flight, per front or worker
 
 INBOX, OUTBOX = "inbox/{lane}", "outbox"
 
@@ -55,40 +55,40 @@ class Tracing:
             "service.version": __version__,
             "service.instance.id": f"{settings.process_name}@{socket.gethostname()}/{os.getpid()}",
         }
-        # What the environment says goes before what we say.
+        # The environment takes precedence.
         resource = Resource.create(ours).merge(OTELResourceDetector().detect())
         self._exporter = OTLPSpanExporter()
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
-        # Each try that fails is a warning of five lines; that a batch was given up is an error.
+        # Each failed attempt is a warning of five lines; giving up a batch is an error.
         logging.getLogger("opentelemetry").setLevel(logging.ERROR)
         self._tracer = self._provider.get_tracer("gischat", __version__)
 
     async def shut_down(self, seconds: float) -> None:
-        """Sends what waits to be sent, for so long at the most."""
+        """Send pending spans, for at most `seconds`."""
         giving_up = asyncio.get_running_loop().call_later(seconds, self._exporter.shutdown)
         await asyncio.to_thread(self._provider.shutdown)
         giving_up.cancel()
 
     def trace_front(self, front: Any) -> Self:
-        """Traces what a front (`gischat.front.services.Services`) sends to the workers, and gets from them."""
+        """Trace a front's jobs and deliveries (`gischat.front.services.Services`)."""
         Sending(self._tracer, front.broker.inbox)
         for channel, room in front.rooms.items():
             room.deliver = Delivering(self._tracer, channel, room.deliver)
         return self
 
     def trace_consumer(self, consumer: Any) -> None:
-        """Traces what a worker's consumer (`worker.consumer.Consumer`) does."""
+        """Trace the jobs of a worker's consumer (`worker.consumer.Consumer`)."""
         Processing(self._tracer, consumer.inbox, consumer.committer)
 
 
 class Sending:
-    """In the place of an inbox' `enqueue` and `job_status`: begins a trace with each message."""
+    """Wraps an inbox' `enqueue` and `job_status`: starts a trace for each message."""
 
     def __init__(self, tracer: Tracer, inbox: Any) -> None:
         self._tracer = tracer
         self._enqueue, self._job_status = inbox.enqueue, inbox.job_status
-        self._in_flight: dict[int, Source] = {}  # by connection: each has one job in flight
+        self._in_flight: dict[int, Source] = {}  # by connection, which has at most one job in flight
         inbox.enqueue, inbox.job_status = self.enqueue, self.job_status
 
     def enqueue(self, channel: str, lane: str, job: Job, *position: Any, again: bool = False) -> Any:
@@ -108,13 +108,13 @@ class Sending:
         return self._job_status(channel, lane, self._as_sent(job), *which)
 
     def _as_sent(self, job: Job) -> Job:
-        """A job that was sent before has the same source still."""
+        """The job with the source of its first attempt, if it is a repetition."""
         sent = self._in_flight.get(job.source.connection)
         return replace(job, source=sent) if sent is not None and sent[:3] == job.source[:3] else job
 
 
 class Delivering:
-    """In the place of a room's `deliver`: ends the trace of what goes out to sockets."""
+    """Wraps a room's `deliver`: adds the last span of a trace."""
 
     def __init__(self, tracer: Tracer, channel: str, deliver: Callable[[Sequence[Publication]], None]) -> None:
         self._tracer = tracer
@@ -132,7 +132,7 @@ class Delivering:
 
 
 class Processing:
-    """In the place of what gives a consumer its jobs, and ends them: traces what lies between."""
+    """Wraps the methods that give a consumer its jobs and commit them: traces the time between."""
 
     def __init__(self, tracer: Tracer, inbox: Any, committer: Any) -> None:
         self._tracer = tracer
@@ -150,7 +150,7 @@ class Processing:
     def _take(self, claimed: Any) -> Any:
         if isinstance(claimed, Delivery) and claimed.job.source.trace:
             self._taken[claimed.channel, claimed.entry] = time.time_ns()
-            if len(self._taken) > MAX_REMEMBERED:  # what was given back, or taken by others
+            if len(self._taken) > MAX_REMEMBERED:  # released, or claimed by other workers
                 del self._taken[next(iter(self._taken))]
         return claimed
 
@@ -201,7 +201,7 @@ def _start(
 
 
 def _end(span: Span, answered: Any) -> None:
-    """Ends a span with what was asked of Redis."""
+    """End a span when a command to Redis is done."""
     error = None if answered.cancelled() else answered.exception()
     if error is not None:
         span.set_attribute("error.type", type(error).__name__)
@@ -210,7 +210,7 @@ def _end(span: Span, answered: Any) -> None:
 
 
 def _written(span: Span) -> str:
-    """A span's context for the entries of streams; empty where it is not sampled."""
+    """A span's context, for stream entries; empty if it is not sampled."""
     if not span.get_span_context().trace_flags.sampled:
         return ""
     carrier: dict[str, str] = {}

@@ -1,15 +1,16 @@
-r"""Names that clients make files of: in a temporary directory, with nothing but an extension added.
+r"""Sanitising of names that clients use as file names: in a temporary directory, with only an extension added.
 
-A slash in them would write where their sender likes. What no file name may hold on some system becomes `_`:
+A slash would let the sender choose the directory. Everything that is invalid in a file name on some system becomes `_`:
 
     / \ : * ? " < > |           Windows, https://learn.microsoft.com/windows/win32/fileio/naming-a-file
     control characters          everywhere
     . at the start, or two      hidden files, the parent directory
-    . and blanks at the end     Windows drops them
-    CON, NUL, COM1 …            devices of Windows, with any extension: the last letter goes
-    directions, zero width      a name that looks like another: `wells\u202egnp.exe` (UTS #39)
+    . and spaces at the end     Windows drops them
+    CON, NUL, COM1 …            devices of Windows, with any extension: the last letter is replaced
+    directions, zero width      names that look like others: `wells\u202egnp.exe` (UTS #39)
 
-All else stays, in any script; a joiner does where it joins (Persian, emoji). A harmless name stays as it is.
+All other characters of any script are kept, and joiners where they join (Persian, emoji). So a harmless name is
+unchanged.
 """
 
 import re
@@ -40,16 +41,16 @@ _HARMFUL = re.compile(
 
 
 def file_name(text: str) -> str:
-    """The name as no system could misread it; one of which nothing can be seen is `UNNAMED`."""
+    """Sanitise a file name; a name without visible characters becomes `UNNAMED`."""
     return UNNAMED if is_blank(text) else _harmless(text)
 
 
 @lru_cache(1000)
 def icon_name(text: str) -> str:
-    """An icon's name or path within the icons, `/mIconFolder.svg`: each of its parts as no system could misread it.
+    """Sanitise each part of an icon's name or path, `/mIconFolder.svg`.
 
-    Clients read the file of this name below their icons, or among their Qt resources (`:/`), and nowhere else: a path
-    that leads to `/dev/zero` would hang them.
+    So clients read the file only below their icons' directory or among their Qt resources (`:/`); a path that leads to
+    `/dev/zero` would hang them.
     """
     inside = text.removeprefix(RESOURCES)
     return text[: len(text) - len(inside)] + "/".join(map(_harmless, inside.split("/")))

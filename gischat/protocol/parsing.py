@@ -1,7 +1,7 @@
-"""What a client may send, checked and completed.
+"""Parser of client messages: decodes, validates and completes them.
 
-JSON is read strictly (see `protocol.strict_json`), and its fields by the table of `protocol.schemas`. A large document
-inside a message (a GeoJSON layer) is only scanned here, not built: that is a worker's job.
+JSON is decoded strictly (see `protocol.strict_json`), and its fields by the table of `protocol.schemas`. A large
+document inside a message (a GeoJSON layer) is only scanned here; a worker decodes it.
 """
 
 from typing import Any
@@ -17,16 +17,16 @@ from gischat.protocol.types import SERVER_TYPES
 from gischat.protocol.wording import MISSING, beginning, excerpt, quoting, sentence
 from gischat.settings import Settings
 
-# A null in these fields means what leaving them out means: clients that fill a class with all of its fields send it.
+# In these fields null means absent: clients that serialise a class with all of its fields send it.
 NULL_IS_ABSENT = frozenset({"id", "timestamp", "in_reply_to_id"})
 
 
 class MessageParser:
-    """Reads and checks what clients send."""
+    """Parses and validates client messages."""
 
     def __init__(self, settings: Settings) -> None:
         self.schemas = schemas(settings)
-        # By type, the fields' names and what takes each out of JSON.
+        # Type -> names of its fields, and the function that decodes each.
         self._readers = {
             type: [(name, field.value_of) for name, field in schema.fields.items() if name != "type"]  # type: ignore[attr-defined]
             for type, schema in self.schemas.items()
@@ -35,14 +35,14 @@ class MessageParser:
         self._object = ObjectDecoder({name for schema in self.schemas.values() for name in schema.fields})
 
     def parse(self, frame: str | bytes, *, type: str | None = None) -> Message:
-        """Checks one JSON object and completes it with `id`, `timestamp` and empty optional fields.
+        """Parse one JSON object and add `id`, `timestamp` and empty optional fields.
 
         Args:
             frame: the text of a websocket frame or of a request's body.
-            type: the only type allowed, taken for granted when the object does not name it.
+            type: the only type allowed, and the default if the object has none.
 
         Raises:
-            Uncompliant: with a reason for its sender, and `fields` when single fields are at fault.
+            Uncompliant: the message is invalid; `fields` is set if single fields are.
         """
         try:
             members = self._object.decode(frame)
@@ -76,7 +76,7 @@ class MessageParser:
         raise Uncompliant(reason, {"type": reason})
 
     def _given(self, members: Any, type: str) -> dict[str, Any]:
-        """The values of the type's fields; what else a client sends is dropped unread."""
+        """The decoded values of the type's fields; other members are dropped undecoded."""
         given: dict[str, Any] = {}
         for name, value_of in self._readers[type]:
             raw = getattr(members, name)

@@ -1,17 +1,14 @@
-"""Where messages are on the map: features of GeoJSON in WGS 84 (RFC 7946), as workers store them and fronts hand them
-out.
+"""Places: messages on the map as GeoJSON features in WGS 84 (RFC 7946), stored by workers and served by fronts.
 
-A place is stored beside its message, under the same id, as JSON: `[type, timestamp, [[bbox, feature], …]]`, where a
-bbox is west, south, east, north of a feature, or null where it has no geometry. So a front chooses among features and
-hands them on without reading them.
+A place is stored beside its message, under the same id, as JSON: `[type, timestamp, [[bbox, feature], …]]`, where bbox
+is west, south, east, north, or null for a feature without geometry. So a front selects features without decoding them.
 
-A feature's properties are those of the message (`MESSAGE_PROPERTIES`) and, of a layer, its own under their own names.
-Where a layer has a property of its own of such a name, the message's bears a prefix in all features of that layer:
-`gischat_id` beside an `id` of the layer's. A layer's own property whose name is one of those with a prefix is left
-out, so whoever reads `gischat_id` where there is one, and else `id`, has the message's.
+A feature has the properties of the message (`MESSAGE_PROPERTIES`), and in a layer its own. If a layer has a property of
+the same name as one of the message's, the latter gets a prefix in all features of the layer: `gischat_id` beside the
+layer's `id`. Properties of a layer that already have such a prefixed name are dropped, so `gischat_id` if present, and
+else `id`, is always the message's.
 
-The feature's own id (RFC 7946 §3.2) is that of the message; of a layer with its number, which counts from 1, behind a
-dot.
+A feature's id (RFC 7946 §3.2) is the message's; in a layer, a dot and the feature's number, counted from 1, follow.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,8 +20,8 @@ MESSAGE_PROPERTIES = ("id", "type", "author", "timestamp", "layer_name", "crs_au
 PREFIX = "gischat_"
 
 MAX_PLACE_BYTES = 4 * 2**20
-"""Of one message's place. A layer that needs more is shown with fewer vertices, then without its properties, then as
-its extent. What is stored counts towards MAX_STORED_BYTES, as the message itself."""
+"""Maximum size of a message's place. A larger layer is shown with fewer vertices, then without its properties, then as
+its extent. Places count towards MAX_STORED_BYTES, as messages do."""
 
 WGS_84_WKT = (
     'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563,AUTHORITY["EPSG","7030"]],'
@@ -44,7 +41,7 @@ class Place(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """Which features are asked for; None is all. A box whose west is greater than its east crosses the antimeridian."""
+    """A filter of features; None means all. A box with west > east crosses the antimeridian."""
 
     types: frozenset[str] | None = None
     since: int | None = None
@@ -59,7 +56,7 @@ _decoder = msgspec.json.Decoder(tuple[str, int, list[tuple[Box | None, msgspec.R
 
 
 def decode(stored: bytes) -> Place:
-    """What was stored; the features are parts of it, and not copied."""
+    """Decode a stored place; its features are views of `stored`, not copies."""
     return Place(*_decoder.decode(stored))
 
 
@@ -67,7 +64,7 @@ ALL = Wanted()
 
 
 def collection(places: Iterable[Place], wanted: Wanted = ALL) -> bytes:
-    """The features that are asked for as a FeatureCollection."""
+    """The selected features as a FeatureCollection."""
     features = b",".join(feature for place in places for feature in _chosen(place, wanted))
     return b'{"type":"FeatureCollection","features":[%b]}' % features
 
@@ -92,7 +89,7 @@ def _overlap(box: Box, wanted: Box) -> bool:
 
 
 def properties_of(message: dict[str, Any], own_names: Iterable[str] = ()) -> dict[str, Any]:
-    """The message's properties in its features, under the names that they bear beside a layer's own."""
+    """The message's properties for its features, prefixed where a layer has properties of the same name."""
     taken = set(own_names)
     return {PREFIX + name if name in taken else name: message.get(name) for name in MESSAGE_PROPERTIES}
 

@@ -250,6 +250,8 @@ def whole(value: Any) -> int | None:
 class Timestamp(fields.Field[int]):
     """Whole seconds since the epoch."""
 
+    default_error_messages = REQUIRED
+
     def value_of(self, raw: msgspec.Raw) -> Any:
         return _decoded(raw, _number, MAX_TIMESTAMP_BYTES)
 
@@ -261,12 +263,14 @@ class Timestamp(fields.Field[int]):
 
 
 class Number(fields.Field[float]):
-    """A finite number, kept as its sender wrote it: integer or not."""
+    """A finite number, kept as its sender wrote it: integer or not. Outside its bounds it is refused with the hint."""
 
     default_error_messages = REQUIRED
 
-    def __init__(self) -> None:
+    def __init__(self, least: float | None = None, most: float | None = None, hint: str = "") -> None:
         super().__init__(required=True)
+        self.bounds = None if least is None or most is None else (least, most)
+        self._hint = hint
 
     def value_of(self, raw: msgspec.Raw) -> Any:
         return _decoded(raw, _number, MAX_NUMBER_BYTES)
@@ -274,6 +278,9 @@ class Number(fields.Field[float]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> float:
         if type(value) not in (int, float) or not _is_finite(value):
             raise ValidationError("Must be a finite number.")
+        if self.bounds is not None and not self.bounds[0] <= value <= self.bounds[1]:
+            least, most = self.bounds
+            raise ValidationError(f"Must lie between {least:g} and {most:g}: {self._hint}.")
         number: float = value
         return number
 
@@ -294,7 +301,7 @@ class Palette:
     """What the rows of the table of types are made of: fields, and groups of them that several types have."""
 
     text, visible_text, long_text, base64, file_name = Text, VisibleText, LongText, Base64, FileName
-    number, document = Number, Document
+    number, timestamp, document = Number, Timestamp, Document
     integer, string = fields.Integer, fields.String  # of what the server says
 
     def __init__(self, limits: Settings) -> None:

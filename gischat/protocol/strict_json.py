@@ -1,8 +1,8 @@
-"""JSON objects, read strictly (RFC 8259): no NaN, no lone surrogates, bounded depth; and what is wrong with others.
+"""Strict decoder of JSON objects (RFC 8259): no NaN, no lone surrogates, limited depth; and diagnosis of invalid ones.
 
-Only known members are kept, as they were written; all else is scanned and nothing built of it. On a slow core, a scan
-takes half a nanosecond a byte of letters, 5 of the densest brackets, 8 of the shortest unknown keys, and 20 where a
-known one comes a million times.
+Only known members are kept, undecoded; everything else is scanned without building objects. On a slow core, scanning
+takes half a nanosecond per byte of letters, 5 of the densest brackets, 8 of the shortest unknown keys, and 20 if a
+known key is repeated a million times.
 """
 
 import re
@@ -19,7 +19,7 @@ NO_JSON = "The message is not valid JSON"
 TOO_DEEP = "The message is nested too deeply."
 NO_UTF8 = "The message is not written in UTF-8."
 
-MAX_DIAGNOSED_BYTES = 2**14  # of longer messages, not every reason names the field: looking takes milliseconds
+MAX_DIAGNOSED_BYTES = 2**14  # for longer messages, reasons may not name the field: the search takes milliseconds
 MAX_DIAGNOSED_MEMBERS = 16  # more than any type has; each takes two microseconds
 
 _BYTE_ORDER_MARK = "\ufeff"
@@ -30,23 +30,23 @@ _HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u)")
 
 
 class ObjectDecoder:
-    """Reads objects, of which it keeps the members that it knows."""
+    """Decodes objects and keeps their known members."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        # A key is compared with one name after the other: those that are repeated the fastest come first.
+        # A key is compared with one name after the other. The shortest, which can be repeated most, come first.
         members = [(name, msgspec.Raw, None) for name in sorted(names, key=len)]
         self._decoder = msgspec.json.Decoder(msgspec.defstruct("Members", members, gc=False))
 
     def decode(self, frame: str | bytes) -> Any:
-        """The members, attributes of one object: each as it was written, a `msgspec.Raw`, or None where it is absent.
+        """Decode an object; its members are attributes of the result, each an undecoded `msgspec.Raw`, or None.
 
-        Of a key that comes twice, the last counts. A byte order mark is skipped.
+        The last of duplicate keys counts. A byte order mark is skipped.
 
         Raises:
-            Uncompliant: it is no JSON object, or no text at all.
+            Uncompliant: the frame is no JSON object, or not UTF-8.
         """
         try:
-            # What is only scanned is not looked at letter by letter: that bytes are UTF-8 is seen here.
+            # Decoded first, since msgspec does not check the UTF-8 of members that it only scans.
             text = frame.decode() if isinstance(frame, bytes) else frame
             return self._decoder.decode(text[1:] if text.startswith(_BYTE_ORDER_MARK) else text)
         except msgspec.ValidationError:
@@ -55,7 +55,7 @@ class ObjectDecoder:
             raise Uncompliant(TOO_DEEP) from None
         except UnicodeDecodeError as error:
             raise _undecodable(error) from None
-        except UnicodeEncodeError:  # no text that came from anywhere: half a pair in a Python string
+        except UnicodeEncodeError:  # a lone surrogate in a Python string; never received
             raise Uncompliant(NO_UTF8) from None
         except msgspec.DecodeError as error:
             raise _explained(text.removeprefix(_BYTE_ORDER_MARK).encode(), str(error)) from None
@@ -77,7 +77,7 @@ def _explained(data: bytes, error: str) -> Uncompliant:
     field, start = None, 0
     if len(data) <= MAX_DIAGNOSED_BYTES:
         field, start = _unfinished(data)
-        # A first half without a second one, msgspec takes for the end of the data, or of an escape.
+        # msgspec reports a high surrogate without a low one as the end of the data, or of an escape.
         is_half |= (found is None or "hex escape" in error) and _has_half_pair(data[start : place + 1])
     if is_half:
         half = "half of an emoji or letter (a lone surrogate)"
@@ -89,7 +89,7 @@ def _explained(data: bytes, error: str) -> Uncompliant:
 
 
 def _unfinished(data: bytes) -> tuple[str | None, int]:
-    """The known member whose value is broken, or ends with the data, and where that value begins; or no such."""
+    """The known member whose value is invalid or truncated, and that value's offset; (None, 0) if there is none."""
     place = 0
     for _ in range(MAX_DIAGNOSED_MEMBERS):
         key = _KEY.match(data, place)
@@ -105,17 +105,17 @@ def _unfinished(data: bytes) -> tuple[str | None, int]:
             if trailing is None:
                 name = key[1].decode(errors="replace")
                 return (name if name in NOUNS else None), key.end()
-            place = key.end() + int(trailing[1]) - 1  # of the character behind the value
+            place = key.end() + int(trailing[1]) - 1  # the character after the value
     return None, 0
 
 
 def _has_half_pair(data: bytes) -> bool:
-    """Whether the first half of a surrogate pair is escaped, and no second follows; `\\\\ud83d` is no such half."""
+    """Whether there is an escaped high surrogate without a low one; `\\\\ud83d` is none."""
     return any(_is_escape(data, found.start()) for found in _HALF_PAIR.finditer(data))
 
 
 def _is_escape(data: bytes, place: int) -> bool:
-    """Whether a backslash is not itself escaped: an even number of others stands before it."""
+    """Whether a backslash is not itself escaped: it follows an even number of others."""
     before = data[max(place - 1000, 0) : place]
     return (len(before) - len(before.rstrip(b"\\"))) % 2 == 0
 

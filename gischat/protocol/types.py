@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 SIDES = ("xmin", "xmax", "ymin", "ymax")
+MAX_LIVE_SECONDS = 8 * 3600  # for which a live position is shared at a time
 EMPTY_EXTENT = "The extent is empty: add a layer first."
 
 Row = dict[str, Any]  # marshmallow's fields; workers share this table and do not load marshmallow
@@ -63,6 +64,9 @@ class MessageType:
     passes_freeze: bool = False  # it is said in a channel that is frozen, too
     has_place: bool = False  # a worker looks where it is on the map
     from_server_only: bool = False
+    is_live: bool = False
+    """It takes no job: fronts tell each other the newest of each sender, and those of their clients that asked for the
+    type (`?types=`)."""
     fault: Callable[[Mapping[str, Any]], tuple[str, str] | None] | None = None
     """What is wrong between fields that are right in themselves: a field's name, and words for the sender."""
 
@@ -133,6 +137,23 @@ TYPES: Mapping[str, MessageType] = {
             ),
         ),
         MessageType(
+            "live_position",
+            "Where somebody is until that time, in WGS 84, with the accuracy in metres; under the connection's "
+            "registered nickname. The newest takes the place of all before; others get it at most once a second. Never "
+            "stored. Goes to connections that asked for it: `?types=live_position`. One whose `until` is not after its "
+            "`timestamp` ends it; so does the connection's end.",
+            lambda of: {
+                "author": of.nickname,
+                "x": of.number(-180, 180, "it is a longitude in WGS 84"),
+                "y": of.number(-90, 90, "it is a latitude in WGS 84"),
+                "accuracy": of.number(0, 1e7, "it is in metres"),
+                "until": of.timestamp(required=True),
+            },
+            stored=False,
+            passes_freeze=True,
+            is_live=True,
+        ),
+        MessageType(
             "newcomer",
             "Registers the connection's nickname in the channel, as soon as it is free; broadcast. To write, few "
             "instances need it.",
@@ -175,9 +196,10 @@ TYPES: Mapping[str, MessageType] = {
 }
 
 SERVER_TYPES = frozenset(row.name for row in TYPES.values() if row.from_server_only)
+LIVE_TYPES = frozenset(row.name for row in TYPES.values() if row.is_live)
 PLACED_TYPES = tuple(row.name for row in TYPES.values() if row.has_place)
 
 
 def types_of(lanes: Callable[[Lane], bool]) -> list[str]:
     """What clients may send that goes to such lanes."""
-    return [row.name for row in TYPES.values() if not row.from_server_only and lanes(row.lane)]
+    return [row.name for row in TYPES.values() if not (row.from_server_only or row.is_live) and lanes(row.lane)]

@@ -1,4 +1,4 @@
-"""Reasons in words for people: sizes, lengths, and which message is meant."""
+"""Wording of reasons for users: fields, sizes, lengths, and which message is meant."""
 
 import re
 
@@ -7,9 +7,9 @@ import msgspec
 from gischat.protocol.types import EMPTY_EXTENT, SIDES
 
 NOT_A_NUMBER = "Must not hold NaN."
-MISSING = "Missing."  # of a field; over HTTP such a fault has a type of its own
+MISSING = "Missing."  # of a field; in HTTP answers such faults have their own type
 
-# What a field is called to people, after "the" or "this".
+# Field -> its name for users, after "the" or "this".
 NOUNS = {
     "type": "type",
     "id": "message's id",
@@ -35,6 +35,8 @@ NOUNS = {
     "ymax": "extent's ymax",
     "x": "position's x",
     "y": "position's y",
+    "accuracy": "position's accuracy",
+    "until": "time until which the position is shared (until)",
     "model_name": "model's name",
     "model_group": "model's group",
     "raw_xml": "model",
@@ -43,17 +45,17 @@ NOUNS = {
 }
 
 MAX_EXCERPT = 40  # characters
-EXCERPT_BYTES = 12 * MAX_EXCERPT + 24  # enough for as many, each written as two escaped surrogates, and for the rest
-HEAD_LENGTH = 4000  # characters of a message in which its text is looked for
+EXCERPT_BYTES = 12 * MAX_EXCERPT + 24  # enough if each character is written as two escaped surrogates
+HEAD_LENGTH = 4000  # characters of a message that are searched for its text
 
 _IS_TEXT = re.compile(r'"type"\s*:\s*"text"')
 _TEXT = re.compile(r'"text"\s*:\s*"')
 _STRING = re.compile(r'(?:[^"\\]|\\.)*', re.DOTALL)
 _QUOTED = " Your text: "
 
-# A character that shows something, as a regular expression of any dialect. All others are blanks, control and format
-# characters (Unicode's Z and C, as of version 16), and the letters and marks that show nothing: braille blank, fillers,
-# grapheme joiner, variation selectors.
+# A visible character, as a regular expression of any dialect. All others are spaces, control and format characters
+# (Unicode's Z and C, as of version 16), and invisible letters and marks: braille blank, fillers, grapheme joiner,
+# variation selectors.
 VISIBLE = (
     "[^\0-\x20\x7f-\xa0\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u1680\u17b4\u17b5"
     "\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
@@ -64,7 +66,7 @@ _VISIBLE = re.compile(VISIBLE)
 
 
 def sentence(name: str, fault: str) -> str:
-    """What is wrong with a field, as a sentence: `Must be a text.` has no subject, all others are whole."""
+    """A field's fault as a whole sentence: adds the subject to faults like `Must be a text.`"""
     noun = _noun(name)
     if name in SIDES and fault == NOT_A_NUMBER:  # newer QGIS' extent of nothing
         return EMPTY_EXTENT
@@ -80,13 +82,13 @@ def _noun(field: str) -> str:
 
 
 def too_long(name: str, length: int | None, longest: int) -> str:
-    """Of characters; a length of None was not counted, for there are far too many."""
+    """The reason for too many characters; a length of None was not counted, as there are far too many."""
     has = "far too many" if length is None else length
     return f"This {_noun(name)} has {has} characters; at most {longest} can be sent here."
 
 
 def too_large(name: str, size: int, largest: int) -> str:
-    """Of bytes, as a file manager counts them: MB are 10⁶. Rounded so that the size is never as large as the limit."""
+    """The reason for too many bytes, in MB of 10⁶ as in file managers, rounded so that the size exceeds the limit."""
     unit, step = next(
         (unit, step) for unit, step in (("MB", 100_000), ("kB", 100), ("bytes", 0)) if largest >= step * 10
     )
@@ -101,16 +103,16 @@ def _tenths(number: int) -> str:
 
 
 def excerpt(text: str, length: int = MAX_EXCERPT) -> str:
-    """A client's own word, quoted, short and printable: fit to stand in a reason."""
+    """Quote a client's text for a reason: shortened and printable."""
     shown = text if len(text) <= length else text[: length - 1] + "…"
     return "'" + "".join(character if character.isprintable() else "�" for character in shown) + "'"
 
 
 def quoting(reason: str, said: str | bytes) -> str:
-    """A refusal's reason with the beginning of the text that was refused: its sender may have said several.
+    """Append the beginning of the refused text to a reason, since its sender may have sent several.
 
     Args:
-        said: the message, as it came or as it would be published; one in which no text is found adds nothing.
+        said: the message, as received or as it would be published; without a text in it, the reason is unchanged.
     """
     cut = said[:HEAD_LENGTH]
     head = cut if isinstance(cut, str) else cut.decode(errors="replace")
@@ -122,11 +124,11 @@ def quoting(reason: str, said: str | bytes) -> str:
 
 
 def beginning(written: str | bytes | memoryview) -> str:
-    """What a JSON string begins with, from its writing after the first quotation mark, whole or cut anywhere."""
+    """Decode the beginning of a JSON string, given without its opening quotation mark, and possibly truncated."""
     head = written[:EXCERPT_BYTES]
     letters = _STRING.match(head if isinstance(head, str) else bytes(head).decode(errors="ignore"))
     inside = letters[0] if letters else ""
-    for end in range(len(inside), max(len(inside) - 12, 0), -1):  # an escape, or half a pair, may have been cut
+    for end in range(len(inside), max(len(inside) - 12, 0), -1):  # an escape or a surrogate pair may be truncated
         try:
             return str(msgspec.json.decode(f'"{inside[:end]}"'))
         except (msgspec.DecodeError, UnicodeError):
@@ -135,5 +137,5 @@ def beginning(written: str | bytes | memoryview) -> str:
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing of it can be seen: blanks of any script, formatting, fillers, or no character at all."""
+    """Whether a text has no visible character: only spaces of any script, formatting, fillers, or nothing."""
     return _VISIBLE.search(text) is None

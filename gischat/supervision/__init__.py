@@ -1,1 +1,1 @@
-"""Running everything on one machine: `gischat up`, and our plugins of supervisord and supervisorctl."""
+"""Running everything on one machine: `gischat up`, and plugins for supervisord and supervisorctl."""

@@ -1,11 +1,10 @@
-"""python -m gischat.supervision.exec_child COMMAND ...: what supervisord starts, tied to it for life.
+"""Wrapper of each of supervisord's children: python -m gischat.supervision.exec_child COMMAND ...
 
-A process that supervisord starts would outlive it when it is killed: the port stays taken, the embedded
-server goes on writing, and the next start meets them. So before it becomes COMMAND, this process
+Children of a killed supervisord would outlive it: they would keep the port and the embedded server's data in use when
+the next run starts. So before it executes COMMAND, this process
 
-- asks the kernel for a SIGTERM at its parent's death (Linux; elsewhere only the lock holds), which ends each
-  process in its orderly way;
-- shares the instance's lock for as long as it lives, which the next start waits for.
+- asks the kernel for a SIGTERM when its parent dies (Linux only), for a graceful shutdown;
+- holds a shared lock on the instance's lock file for its lifetime; the next start waits for the lock.
 """
 
 import ctypes

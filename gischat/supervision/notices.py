@@ -1,4 +1,4 @@
-"""What the launcher has to say while it starts: a line for people, or a record where the log is one of records."""
+"""Messages of the launcher during start-up: plain lines for people, or JSON log records."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def tell(settings: Settings, message: str) -> None:
-    """Says it on the standard output."""
+    """Write a message to the standard output."""
     if logs.is_json(settings.log_format, sys.stdout):
         logs.set_up(logs.Process("launcher", "launcher", os.getpid()), settings, sys.stdout)
         log.info(message)

@@ -1,4 +1,4 @@
-"""The supervisord of `gischat up`, as other commands in the same directory reach it."""
+"""Client of the supervisord that `gischat up` runs, for other commands in the same directory."""
 
 import os
 from pathlib import Path
@@ -13,28 +13,29 @@ from gischat.supervision.rpc import SETTING_NAMES
 
 
 def supervisord(control_socket: Path) -> Any:
-    """Its remote procedures.
+    """A proxy for supervisord's remote procedures.
 
     Raises:
-        CommandError: it does not run, or is about to stop; or somebody else is there in its place.
+        CommandError: supervisord does not run, or is stopping; or its directory belongs to another user.
     """
     directory = control_socket.parent
     if directory.parent == SHARED and directory.exists() and not is_own(directory):
-        raise CommandError(f"{directory} belongs to somebody else: set another STATE_DIR")
+        raise CommandError(f"{directory} belongs to another user: set another STATE_DIR")
     proxy: Any = ServerProxy("http://localhost", SupervisorTransport("gischat", "gischat", f"unix://{control_socket}"))
     try:
         state = proxy.supervisor.getState()["statename"]
     except OSError:
-        raise CommandError("it does not run here") from None
+        raise CommandError("not running here") from None
     if state != "RUNNING":
         raise CommandError("it is stopping")
     return proxy
 
 
 def adopt_environment() -> None:
-    """Completes the environment from what `gischat up` runs here, then from .env; the environment wins.
+    """Add the settings of the instance that `gischat up` runs here, or else of .env, to the environment.
 
-    So a command in a second terminal finds the embedded Redis, and settings that were given to `gischat up` alone.
+    Variables that are already set take precedence. So a command in a second terminal finds the embedded Redis, and
+    settings that only `gischat up` was given.
 
     Raises:
         CommandError: `ENV_FILE` names no file, or the file cannot be read.

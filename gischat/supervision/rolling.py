@@ -1,11 +1,12 @@
-"""Restarts the processes one by one while people talk: `gischat roll [group ...]`, a command of supervisorctl.
+"""Rolling restart of the processes: `gischat roll [group ...]`, a command of supervisorctl.
 
-For a new version of the code, or changed settings. Workers come first: a new one understands an old front, which may
-not hold the other way round. A process that does not get ready ends the roll, so a version that does not start costs
-one process.
+It deploys a new version of the code, or changed settings. Workers are restarted first: a new worker understands an old
+front, but maybe not the reverse. The roll stops at the first process that does not become ready, so a version that
+does not start costs one process.
 
-RUNNING says only that a process has lived for a second, and a shared port is answered by any front. So each process
-says by itself when it is ready (gischat/observability/systemd.py), and `Readiness`, inside supervisord, hears it.
+supervisord's RUNNING means only that a process has lived for a second, and any front may answer on the shared port. So
+each process notifies us when it is ready (gischat/observability/systemd.py), and `Readiness`, inside supervisord,
+receives this.
 """
 
 import os
@@ -31,7 +32,7 @@ MAX_NOTICE_BYTES = 4096
 
 
 class NotReady(Exception):
-    """A process that was started anew is of no use; `str()` tells which."""
+    """A restarted process does not become ready; `str()` names it."""
 
 
 class Readiness:
@@ -46,7 +47,7 @@ class Readiness:
         events.subscribe(events.SupervisorStoppingEvent, lambda _: address.unlink(missing_ok=True))
 
     def news(self) -> list[int]:
-        """The ids of the processes that have become ready since this was last asked."""
+        """The PIDs of the processes that have become ready since the last call."""
         found = []
         with suppress(BlockingIOError):
             while True:
@@ -64,7 +65,7 @@ class RollCommand(ControllerPluginBase):  # type: ignore[misc] # supervisor has 
         try:
             names = _parse(arguments)
             for setting in self.ctl.get_server_proxy("gischat").reload():
-                self.ctl.output(f"{setting} has changed in .env and stays as it was: `gischat stop`, then `gischat up`")
+                self.ctl.output(f"{setting} in .env takes effect only after `gischat stop` and `gischat up`")
             for name in names:
                 self._roll(Group(self.ctl, name))
         except (ValueError, Fault, NotReady) as error:
@@ -72,7 +73,7 @@ class RollCommand(ControllerPluginBase):  # type: ignore[misc] # supervisor has 
             self.ctl.exitstatus = 1
 
     def help_roll(self) -> None:
-        self.ctl.output("roll [<group> ...]\tStart all anew, one by one; there is always a front")
+        self.ctl.output("roll [<group> ...]\tRestart all processes one by one; a front is always running")
 
     def _roll(self, group: Group) -> None:
         members = group.members()
@@ -87,23 +88,24 @@ class RollCommand(ControllerPluginBase):  # type: ignore[misc] # supervisor has 
             self._news()
             group.start(name)
             self._await_ready(group, name)
-            self.ctl.output(f"{group.name}:{name} has been started anew")
+            self.ctl.output(f"{group.name}:{name} has been restarted")
         if needs_stand_in:
             group.resize(len(members))
 
     def _await_ready(self, group: Group, name: str) -> None:
-        """
+        """Wait until a process is ready.
+
         Raises:
-            NotReady: the process has ended instead, or takes too long.
+            NotReady: the process has exited, or takes too long.
         """
         deadline = time.monotonic() + READY_SECONDS
         ready: set[int] = set()
         pids: set[int] = set()
         while (member := group.member(name))["pid"] not in ready or not self._is_well(group):
             pids.add(member["pid"])
-            has_fallen = member["state"] in FALLEN or len(pids - {0}) > 1  # it may have been started again since
+            has_fallen = member["state"] in FALLEN or len(pids - {0}) > 1  # a second PID: supervisord has restarted it
             if has_fallen or time.monotonic() > deadline:
-                raise NotReady(f"{group.name}:{name} does not get ready (see the log); the rest runs as before")
+                raise NotReady(f"{group.name}:{name} does not become ready (see the log); the rest runs as before")
             time.sleep(POLL_SECONDS)
             ready |= self._news()
 

@@ -1,7 +1,7 @@
-"""Our remote procedures inside supervisord, which names them `gischat.*` (see supervisord.conf).
+"""Remote procedures `gischat.*` inside supervisord (see supervisord.conf).
 
-supervisord takes the number of a group's processes from its configuration, and its own way to change it, `update`,
-restarts the whole group. `resize` reads the configuration with another number and adds or removes members.
+supervisord reads the number of a group's processes from its configuration; its own way to change it, `update`,
+restarts the whole group. `resize` reads the configuration with another number and only adds or removes members.
 """
 
 import os
@@ -15,10 +15,10 @@ from gischat.protocol.types import LANES
 from gischat.settings import variables
 from gischat.supervision.instance import FILE_NAMES, read_file
 
-# A group's name, and the setting that says how many of it run.
+# Group -> the setting for the number of its processes.
 SETTINGS = {"fronts": "FRONTS", **{str(lane): lane.setting for lane in LANES}, "bridges": "BRIDGES"}
 
-# What cannot change while everything runs: where it is, what it runs, where its logs go.
+# Settings of the whole run, which `reload` cannot change: addresses, numbers of processes, logs.
 FIXED = frozenset(
     name + suffix
     for name in f"""HOST PORT METRICS_PORT STATE_DIR ENV_FILE LOG_FILE LOG_FORMAT PROMETHEUS_MULTIPROC_DIR INSTANCE_ID
@@ -26,7 +26,7 @@ FIXED = frozenset(
     for suffix in ("", "_FILE")
 )
 
-# EMBEDDED_REDIS is none, but tells `gischat check` what REDIS_URL is.
+# EMBEDDED_REDIS is no setting; it tells `gischat check` that REDIS_URL is the embedded server.
 SETTING_NAMES = frozenset(name + suffix for name in (*variables(), "EMBEDDED_REDIS") for suffix in ("", "_FILE"))
 
 
@@ -37,14 +37,14 @@ class RemoteCalls:
         self.supervisord = supervisord
         try:
             self._at_start = read_file()
-        except CommandError:  # it is gone again
+        except CommandError:  # the file has been removed
             self._at_start = {}
 
     def resize(self, name: str, count: int) -> bool:
-        """Gives the group `name` its first `count` members; new ones start by themselves.
+        """Set the members of the group `name` to its first `count`; new ones start automatically.
 
         Raises:
-            RPCError: no such group; or a member that would go is still running.
+            RPCError: there is no such group, or a surplus member still runs.
         """
         if name not in SETTINGS or count < 0:
             raise RPCError(Faults.BAD_NAME, name)
@@ -59,25 +59,25 @@ class RemoteCalls:
         for member in members:
             if member not in group.processes:
                 group.processes[member] = members[member].make_process(group)
-        group.config = configuration  # or `update` would take the change for one to undo
+        group.config = configuration  # so that `update` does not undo the change
         return True
 
     def address(self) -> list[str]:
-        """Host and port of the fronts of this run, whatever the settings of who asks are."""
+        """Host and port of this run's fronts, whatever the caller's settings."""
         return [os.environ["HOST"], os.environ["PORT"]]
 
     def environment(self) -> dict[str, str]:
-        """The settings of this run, by their variables."""
+        """This run's settings, as environment variables."""
         return {name: value for name, value in os.environ.items() if name in SETTING_NAMES}
 
     def reload(self) -> list[str]:
-        """Reads the .env file again, for the processes that start from now on.
+        """Reload the .env file, for processes that start from now on.
 
         Returns:
-            The settings that have changed there and stay as they are, since they concern the whole run.
+            The settings that were changed there but stay as they are, since they concern the whole run.
 
         Raises:
-            RPCError: it cannot be read; all settings stay as they are.
+            RPCError: the file cannot be read; all settings stay as they are.
         """
         try:
             values = read_file()

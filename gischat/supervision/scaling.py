@@ -1,6 +1,6 @@
-"""Changes the number of fronts or workers while they run: `gischat scale light 3`, a command of supervisorctl.
+"""Scaling of fronts and workers at run time: `gischat scale light 3`, a command of supervisorctl.
 
-The number holds until supervisord ends; the setting of that name makes it permanent.
+The number lasts until supervisord exits; the setting (such as LIGHT_WORKERS) makes it permanent.
 """
 
 import time
@@ -17,14 +17,14 @@ POLL_SECONDS = 0.2
 
 
 class Group:
-    """One of the groups; what commands inside supervisorctl share."""
+    """A group of supervisord's processes, as commands inside supervisorctl use it."""
 
     def __init__(self, controller: Any, name: str) -> None:
         self.name = name
         self._controller = controller
 
     def members(self) -> list[dict[str, Any]]:
-        """In the order of their numbers."""
+        """The members' process infos, in the order of their numbers."""
         members = [info for info in self._supervisor.getAllProcessInfo() if info["group"] == self.name]
         return sorted(members, key=lambda member: int(member["name"].rpartition("-")[2]))
 
@@ -39,13 +39,13 @@ class Group:
         self._supervisor.stopProcess(f"{self.name}:{name}", wait)
 
     def resize(self, count: int) -> None:
-        """Leaves it with that many running members: the surplus ends in its own time, what is new is waited for."""
+        """Stop the surplus members gracefully, or start missing ones; returns when `count` members run."""
         for member in self.members()[count:]:
             if member["state"] not in STOPPED_STATES:
                 self.stop(member["name"])
         self._await(lambda members: all(each["state"] in STOPPED_STATES for each in members[count:]))
         self._controller.get_server_proxy("gischat").resize(self.name, count)
-        for member in self.members():  # one that was there, but stopped by hand
+        for member in self.members():  # already there, but stopped by hand
             if member["state"] in STOPPED_STATES and member["start"]:
                 self.start(member["name"])
         self._await(lambda members: all(each["state"] == ProcessStates.RUNNING for each in members))
@@ -75,7 +75,7 @@ class ScaleCommand(ControllerPluginBase):  # type: ignore[misc] # supervisor has
             self.ctl.output(f"{name}: {count} running ({SETTINGS[name]}={count} in .env keeps it so)")
 
     def help_scale(self) -> None:
-        self.ctl.output(f"scale <group> <number>\tRun that many of {', '.join(SETTINGS)}; the rest is left alone")
+        self.ctl.output(f"scale <group> <number>\tRun that many of {', '.join(SETTINGS)}; the others keep running")
 
 
 def make_scale_command(controller: Any) -> ScaleCommand:

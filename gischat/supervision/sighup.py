@@ -1,7 +1,7 @@
-"""A closed terminal ends the chat, as it ends other programs that run in the foreground.
+"""SIGHUP handler for supervisord: closing the terminal stops the chat, as it does other foreground programs.
 
-supervisord takes the terminal's SIGHUP for "read your configuration and start everything anew", and would then
-go on with nobody at the other end. `gischat ctl reload` does that on demand. Under nohup a hangup is ignored.
+supervisord's own handler would reload its configuration, restart everything and go on without a terminal. For a
+reload there is `gischat ctl reload`. Under nohup, SIGHUP is ignored.
 """
 
 import os
@@ -12,13 +12,13 @@ from supervisor import events
 
 
 def make_plugin(_: Any) -> object:
-    """Named in supervisord.conf as an RPC interface, which is how supervisord lets plugins in; it has no calls."""
+    """Install the handler. supervisord.conf names this function as an RPC interface, supervisord's plugin hook."""
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
     def replace_handler(_: Any) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else _end)
 
-    events.subscribe(events.SupervisorRunningEvent, replace_handler)  # supervisord's own handlers stand by then
+    events.subscribe(events.SupervisorRunningEvent, replace_handler)  # after supervisord sets its own
     return object()
 
 

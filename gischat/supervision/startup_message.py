@@ -1,4 +1,4 @@
-"""Says in one line where the chat is, once it is there. The launcher leaves it running beside supervisord."""
+"""Start-up message: prints the chat's address once it works. The launcher starts this process beside supervisord."""
 
 import os
 import socket
@@ -11,13 +11,13 @@ from gischat.settings import LOOPBACK, Settings, load
 from gischat.supervision.health import lacking, url
 from gischat.supervision.notices import tell
 
-PATIENCE_SECONDS = 15  # before it says what is still missing
+PATIENCE_SECONDS = 15  # until it says what is still missing
 POLL_SECONDS = 0.2
-OUTSIDE = "192.0.2.1"  # TEST-NET-1 (RFC 5737): no machine has it
+OUTSIDE = "192.0.2.1"  # TEST-NET-1 (RFC 5737), assigned to no machine
 
 
 def main(supervisord: int) -> None:
-    """Waits until the chat works, or until supervisord, our parent of that process id, has gone."""
+    """Wait until the chat works and print the message; stop if supervisord, our parent with that PID, has exited."""
     settings = load()
     if not settings.fronts or _works(settings, supervisord):
         tell(settings, _headline(settings))
@@ -26,7 +26,7 @@ def main(supervisord: int) -> None:
 
 
 def _works(settings: Settings, supervisord: int) -> bool:
-    """Waits until it does; False when it never will, since it was ended meanwhile."""
+    """Wait until the chat works; False if supervisord has exited."""
     patience_ends = time.monotonic() + PATIENCE_SECONDS
     while lack := lacking(settings.host, settings.port):
         if os.getppid() != supervisord:
@@ -49,7 +49,7 @@ def _headline(settings: Settings) -> str:
 
 
 def _reach(settings: Settings) -> str | None:
-    """Who else can open the chat, where that is more than this machine."""
+    """The address for other machines; None if the chat listens only on this one."""
     if not settings.fronts or settings.host not in LOOPBACK:
         return None
     address = _own_address()
@@ -65,7 +65,7 @@ def _reach(settings: Settings) -> str | None:
 
 
 def _own_address() -> str | None:
-    """The address from which this machine reaches others. Connecting a UDP socket sends nothing."""
+    """This machine's address towards others; connecting a UDP socket sends no packet."""
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
         try:
             probe.connect((OUTSIDE, 9))

@@ -1,4 +1,4 @@
-"""supervisord's own lines, as all others' are: by the same formatters, in the same format."""
+"""Log format of supervisord's own lines: the same formatters as for all other processes."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ LEVELS = {"CRIT": logging.CRITICAL, "ERRO": logging.ERROR, "WARN": logging.WARNI
 
 
 def make_plugin(supervisord: Any) -> object:
-    """Named in supervisord.conf as an RPC interface, which is how supervisord lets plugins in; it has no calls."""
+    """Set the formatters. supervisord.conf names this function as an RPC interface, supervisord's plugin hook."""
     format_ = Format()
     for handler in supervisord.options.logger.handlers:
         handler.setFormat(format_)
@@ -20,13 +20,13 @@ def make_plugin(supervisord: Any) -> object:
 
 
 class Format:
-    """Stands where supervisord has a format string, and writes `format % values`."""
+    """A replacement for supervisord's format string: formats a record on `format % values`."""
 
     def __init__(self) -> None:
         settings = load()
         form = (
             logs.JsonFormatter if settings.log_format == "json" else logs.TextFormatter
-        )  # the launcher has decided what `auto` is
+        )  # the launcher has resolved `auto`
         self._formatter = form(logs.Process("supervisord", "supervisord", os.getpid()), logs.secrets_of(settings))
 
     def __mod__(self, values: Mapping[str, str]) -> str:

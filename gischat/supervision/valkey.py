@@ -1,8 +1,8 @@
-"""python -m gischat.supervision.valkey SERVER ...: what supervisord starts as the embedded server.
+"""The embedded Valkey server, as started by supervisord: python -m gischat.supervision.valkey SERVER ...
 
-Valkey does not start over an append-only file that is damaged in the middle (a disk error, a full disk), and
-supervisord would start it again for ever. So if the last start failed, the file is cut at its last good command first,
-as `valkey-check-aof --fix` does, and the original is kept.
+Valkey does not start with an append-only file that is corrupt in the middle (a disk error, a full disk), and
+supervisord would restart it for ever. So if the last start failed, the file is first truncated after its last valid
+command, as `valkey-check-aof --fix` does; a copy of the original is kept.
 """
 
 import os
@@ -18,16 +18,16 @@ from gischat.settings import load
 from gischat.supervision import exec_child
 from gischat.supervision.notices import tell
 
-FAILED_WITHIN = 20.0  # seconds: a server that ended so soon after its start has not loaded its data
+FAILED_WITHIN = 20.0  # seconds: a server that exits so soon after its start did not load its data
 
 DIRECTORY = "appendonlydir"
 MANIFEST = "appendonly.aof.manifest"
-MAX_HEADER_BYTES = 64  # bytes of a `*3` or `$120` line, generously
+MAX_HEADER_BYTES = 64  # more than any `*3` or `$120` line has
 
 
 def main(command: list[str]) -> None:
     started, listening = (Path(os.environ["RUN_DIR"], name) for name in ("valkey.started", "valkey.sock"))
-    # One that was told to end removes its socket.
+    # After an orderly shutdown the socket is gone.
     if _is_recent(started) and listening.exists():
         for message in repair(Path(os.environ["STATE_DIR"])):
             tell(load(), message)
@@ -40,7 +40,7 @@ def _is_recent(marker: Path) -> bool:
 
 
 def repair(state_dir: Path) -> Iterator[str]:
-    """Cuts damaged append-only files; says what was done, or what to do."""
+    """Truncate corrupt append-only files; yields messages about what was done, or what to do."""
     directory = state_dir / DIRECTORY
     is_damaged = False
     for file in _increments(directory):
@@ -69,7 +69,7 @@ def repair(state_dir: Path) -> Iterator[str]:
 
 
 def _increments(directory: Path) -> list[Path]:
-    """The files of commands, in the order of the manifest; the base file is a snapshot, which cannot be cut."""
+    """The incremental files, in the manifest's order; the base file is a snapshot, which cannot be truncated."""
     try:
         manifest = (directory / MANIFEST).read_text("utf-8", "replace")
     except OSError:
@@ -79,9 +79,9 @@ def _increments(directory: Path) -> list[Path]:
 
 
 def good_end(content: BinaryIO) -> int | None:
-    """Where the last good command ends, if what follows is not the beginning of one; else None.
+    """The end of the last valid command if a corrupt one follows; else None.
 
-    A file that merely ends in the middle of a command is no fault: Valkey itself cuts that off.
+    A file that merely ends within a command is not corrupt: Valkey itself truncates it.
     """
     size = content.seek(0, os.SEEK_END)
     content.seek(0)
@@ -94,7 +94,7 @@ def good_end(content: BinaryIO) -> int | None:
 
 
 def _skip_command(content: BinaryIO, size: int) -> bool:
-    """Reads past one command (RESP: an array of bulk strings); false if it is damaged."""
+    """Read past one command (RESP: an array of bulk strings); False if it is corrupt."""
     header = content.readline(MAX_HEADER_BYTES)
     if header.startswith(b"#"):  # an annotation
         return header.endswith(b"\n")

@@ -1,16 +1,16 @@
-/** What the page asks the server over HTTP, and where its websocket is. All addresses are relative to the page's. */
+/** The page's HTTP requests, and the websocket's URL. All URLs are relative to the page's, and below the key in its address. */
 
-import { token } from "./tokens.js";
+import { keyed, token } from "./tokens.js";
 
 const get = (path, headers) =>
-  fetch(path, {
+  fetch(keyed(path), {
     headers: { Accept: "application/json", ...headers },
     cache: "no-store",
   });
 
 async function getJson(path, headers) {
   const response = await get(path, headers);
-  if (!response.ok) throw new Error(`${path} answered ${response.status}`);
+  if (!response.ok) throw Object.assign(new Error(`${path} answered ${response.status}`), { status: response.status });
   return response.json();
 }
 
@@ -20,7 +20,7 @@ export const rules = () => getJson("rules");
 export const channels = () => getJson("channels");
 export const status = () => getJson("status");
 
-/** Whether messages go round, as far as the server says. */
+/** Whether the server says that it is healthy. */
 export async function isWell() {
   const [told, ready] = await Promise.all([
     status().catch(() => ({ healthy: false })),
@@ -31,29 +31,30 @@ export async function isWell() {
 
 export const users = (channel) => getJson(channelPath(channel, "users"), authorization(channel));
 
-/** Whether the server lets us into a channel, by the token that we have or without one. If it does not answer: yes. */
+/** Whether the server admits us to a channel, with our token or without one; true if it does not answer. */
 export async function isAdmitted(channel) {
   const answer = await get(channelPath(channel, "users"), authorization(channel)).catch(() => null);
   return answer?.status !== 401;
 }
 
-/** The channel's websocket; with the id of the last message that we have, what came after it follows. */
+/** The URL of a channel's websocket. With `after`, the id of the last message that we have, later ones follow. */
 export function socketUrl(channel, after = null) {
-  const url = new URL(channelPath(channel, "ws"), location.href);
+  const url = new URL(keyed(channelPath(channel, "ws")), location.href);
+  url.searchParams.set("types", "live_position"); // which nobody gets unasked
   if (after) url.searchParams.set("after", after);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  if (token(channel)) url.searchParams.set("token", token(channel)); // a browser lets us send no header here
+  if (token(channel)) url.searchParams.set("token", token(channel)); // browsers cannot send headers here
   return url;
 }
 
 function authorization(channel) {
   if (!token(channel)) return {};
-  // A header is bytes, which fetch takes as characters below 256: these are those of the token in UTF-8.
+  // fetch takes a header's bytes as characters below 256: here the token's in UTF-8.
   const bytes = new TextEncoder().encode(token(channel));
   return { Authorization: `Bearer ${String.fromCharCode(...bytes)}` };
 }
 
-/** Where stored messages are, all or those of `since` and later: a FeatureCollection in WGS 84. */
+/** The places of the stored messages, all or from `since` on: a FeatureCollection in WGS 84. */
 export const places = (channel, since = null) =>
   getJson(channelPath(channel, `features.geojson${since === null ? "" : `?since=${since}`}`), authorization(channel));
 
@@ -69,7 +70,7 @@ export async function placeFile(channel, id, extension) {
 
 let asked;
 
-/** What the map needs: {code, tiles, attribution}; `code` is null where there is no map. */
+/** The map's settings: {code, tiles, attribution}; `code` is null if there is no map. */
 export function mapSettings() {
   asked ??= getJson("map");
   return asked.catch(() => {
@@ -80,8 +81,8 @@ export function mapSettings() {
 
 let imageLimit;
 
-/** How many characters of base64 a picture may have. Only the API's own description tells it, so it is asked when
- *  the first picture is picked, and not by those who only talk. */
+/** The maximum number of characters of a picture's base64. Only the API's description has it, so it is fetched when the
+ *  first picture is picked. */
 export function maxImageLength() {
   imageLimit ??= getJson("openapi.json").then(
     (document) => document.components.schemas.SendImage.properties.image_data.maxLength,

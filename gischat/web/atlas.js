@@ -1,4 +1,4 @@
-/** The map beside the talk: loaded when it is opened for the first time. */
+/** The map beside the chat; loaded when it is first opened. */
 
 import { mapSettings } from "./api.js";
 import { button, byId, drawing, element } from "./dom.js";
@@ -25,7 +25,7 @@ export class Atlas {
     return Boolean(this.#pane?.isOpen);
   }
 
-  /** A channel has come into sight; null: none is. */
+  /** Switches to a channel's room, or with null to none. */
   show(room) {
     this.#room = room;
     if (room) void mapSettings().then(({ code }) => (this.#toggle.hidden = !code));
@@ -39,7 +39,7 @@ export class Atlas {
     else await this.open();
   }
 
-  /** Opens the map, and goes to a message if there is one. */
+  /** Opens the map, and goes to a message if one is given. */
   async open(id = undefined) {
     const pane = await this.#load();
     if (!pane || !this.#room) return;
@@ -54,7 +54,7 @@ export class Atlas {
     if (!this.#toggle.hidden) this.#toggle.focus();
   }
 
-  /** Asks for a place on the map: [longitude, latitude], or null. */
+  /** Lets the user pick a place on the map: resolves to [longitude, latitude], or null. */
   async pick() {
     await this.open();
     return this.#pane ? this.#pane.pick() : null;
@@ -71,7 +71,7 @@ export class Atlas {
     try {
       this.#pane = await this.#loading;
     } catch {
-      this.#loading = null; // to be tried again
+      this.#loading = null; // retry next time
       this.#room?.notice(t("map_unreachable"));
     }
     return this.#pane;

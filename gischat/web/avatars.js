@@ -1,11 +1,11 @@
-/** Portraits: an icon of our own for each name that QGIS' plugin and QField's know an icon under, or a letter. */
+/** Avatars: our own icon for each icon name of the QGIS and QField plugins, or else a letter. */
 
 import { drawing, element } from "./dom.js";
 
 const CIRCLE = (x, y, radius) =>
   `M${x - radius} ${y}a${radius} ${radius} 0 1 0 ${2 * radius} 0a${radius} ${radius} 0 1 0 ${-2 * radius} 0`;
 
-// name on the wire -> [what it shows, in a key of the sentences; its strokes, on a square of 24]
+// name on the wire -> [key of its description in the sentences, its strokes on a square of 24]
 export const AVATARS = new Map([
   ["mActionArrowUp.svg", ["arrow", "M12 20V5M6 11l6-6 6 6"]],
   ["cadtools/cad.svg", ["drawing", "M4 20h16L4 6zM8 16h4l-4-4z"]],
@@ -38,7 +38,7 @@ export const AVATARS = new Map([
   ["mIconXyz.svg", ["globe", `${CIRCLE(12, 12, 8.5)}M3.5 12h17M12 3.5c-5.5 5-5.5 12 0 17M12 3.5c5.5 5 5.5 12 0 17`]],
 ]);
 
-/** A round icon or initial, in a colour that is always the same for one nickname. */
+/** A round icon or initial, in a colour derived from the nickname. */
 export function portrait(name, avatar = null) {
   const node = element(
     "span",
@@ -56,7 +56,7 @@ export function hue(name) {
   return hash;
 }
 
-/** The icon of a name as an element, or null for one that we have not drawn. */
+/** The icon of a name as an element, or null if we have none for it. */
 export function icon(avatar) {
   const strokes = AVATARS.get(avatar)?.[1];
   return strokes ? drawing(strokes) : null;

@@ -1,4 +1,4 @@
-/** The page: the lobby, the channels that are open in this tab, and which of them is in sight. */
+/** The page: the lobby, the channels open in this tab, and which of them is shown. */
 
 import * as api from "./api.js";
 import { Atlas } from "./atlas.js";
@@ -13,14 +13,14 @@ import { Share } from "./share.js";
 import { recallInTab, recallJson, remember, rememberInTab } from "./storage.js";
 import { takeFromAddress } from "./tokens.js";
 
-const SESSION = "gischat.session"; // {rooms: [[channel, nickname]], active}: what a reload of this tab brings back
-const RULES = "gischat.rules"; // for a reload while the server is away
+const SESSION = "gischat.session"; // {rooms: [[channel, nickname]], active}: restored when this tab is reloaded
+const RULES = "gischat.rules"; // for a reload while the server is down
 
 class Page {
-  #rooms = new Map(); // channel -> Room, in the order in which they were opened
+  #rooms = new Map(); // channel -> Room, in the order of opening
   #active = null;
   #limits = null;
-  #nickname = null; // under which one is here; null before
+  #nickname = null; // null before joining
   #lobby = new Lobby((channel, nickname, limits) => this.#join(channel, nickname, limits));
   composer = new Composer();
   atlas = new Atlas();
@@ -30,7 +30,7 @@ class Page {
     this.#listen();
     new Share({ atlas: this.atlas, room: () => this.#active, limits: () => this.#limits });
     takeFromAddress();
-    // Where no channel is in the address, somebody came anew: a reload keeps it.
+    // Without a channel in the address this is a new visit, since a reload keeps it.
     const { rooms = [], active } = wanted().channel ? recallJson(SESSION, {}, recallInTab) : {};
     const limits = rooms.length > 0 ? await this.#rules() : null;
     if (!limits) {
@@ -44,7 +44,7 @@ class Page {
     await this.#route();
   }
 
-  /** The server's rules, or those that it had when it was there last. */
+  /** The server's rules, or if it is down, its last known ones. */
   async #rules() {
     const rules = await api.rules().catch(() => recallJson(RULES, null));
     if (rules) remember(RULES, JSON.stringify(rules));
@@ -91,7 +91,7 @@ class Page {
     return room;
   }
 
-  /** Puts a room on the page, and into the address, unless that is where it comes from. */
+  /** Shows a room and, unless it was opened by the address, puts it into the address. */
   show(room, isNew = true) {
     this.#lobby.close();
     if (this.#active !== room) this.#close();
@@ -124,7 +124,7 @@ class Page {
     this.#active = null;
   }
 
-  /** Goes where the address says: somebody went back or forward, changed it, or came by a link. */
+  /** Follows the address, after the user went back or forward, changed it, or came by a link. */
   async #route() {
     const { channel, message } = wanted();
     if (!channel) {
@@ -155,7 +155,7 @@ class Page {
     return undefined;
   }
 
-  /** The lobby, from which one may come back to the rooms that are open. */
+  /** Shows the lobby, with a way back to the open rooms. */
   async #openLobby(words = "", channel = "") {
     byId("room").hidden = true;
     byId("back").hidden = !this.#active;
@@ -201,7 +201,7 @@ class Page {
     rememberInTab(SESSION, rooms.length > 0 ? JSON.stringify({ rooms, active: this.#active?.channel }) : "");
   }
 
-  // What the page shows of all rooms
+  // All rooms
 
   onNews() {
     this.#showRooms();
@@ -232,7 +232,7 @@ class Page {
     return tab;
   }
 
-  /** Only on a narrow screen: a wide one always shows who is here. */
+  /** Shows or hides the list of users; only on narrow screens, as wide ones always show it. */
   #togglePeople(wanted) {
     const open = byId("people").classList.toggle("open", wanted);
     byId("people-toggle").ariaExpanded = String(open);

@@ -1,6 +1,6 @@
 /**
- * Texts that QChat takes for a joke: it plays them and does not show them. What it does with the window of QGIS, or
- * QField with the phone, happens to the page here; who wants less motion gets none.
+ * Cheat codes: texts that QChat plays as a joke instead of showing them. What it does to QGIS' window, or QField to the
+ * phone, happens to the page here, unless the user prefers reduced motion.
  */
 
 import { t } from "./i18n.js";
@@ -16,7 +16,7 @@ const move = (className, duration = PLAYING) => () => {
 
 const shake = move("wizz", WIZZ);
 
-// text -> what it does, with a function that shows a sentence
+// text -> its action, which takes a function that shows a sentence
 const CHEATS = new Map(Object.entries({
   givemesomecheese: move("dizzy"),
   lookattheflickofqgis: move("flick"),

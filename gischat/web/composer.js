@@ -1,4 +1,4 @@
-/** Where one writes: the text, a picture, what it replies to. Knows limits, but neither the line nor the log. */
+/** The composer: text, picture, and the message replied to. It checks limits; it does not know connection or log. */
 
 import { maxImageLength } from "./api.js";
 import { byId, characters, element, isolated } from "./dom.js";
@@ -9,15 +9,15 @@ import { nodes, t } from "./i18n.js";
 import { Completion } from "./mentions.js";
 import { forgetLarge, recallJson, recallLarge, remember, rememberLarge } from "./storage.js";
 
-const WARN = 40; // characters left from which on they are counted
-const EXIF_BYTES = 2 ** 17; // at a photograph's beginning: in these it says where it was taken
+const WARN = 40; // characters left below which their number is shown
+const EXIF_BYTES = 2 ** 17; // from a photo's beginning, which contain its GPS position
 
-/** What somebody is writing in one channel. It survives a reload. */
+/** A draft: an unsent message in one channel. It survives a reload. */
 export class Draft {
   text = "";
   replyTo = null; // {id, author, excerpt}
   picture = null; // {data, name}: its base64
-  reading = null; // the file that is being read
+  reading = null; // the file being read
   #key;
 
   constructor(key) {
@@ -26,7 +26,7 @@ export class Draft {
     Object.assign(this, { text, replyTo });
   }
 
-  /** Takes up the picture that an earlier page has left. */
+  /** Restores the picture from before a reload. */
   async restore() {
     if (recallJson(this.#key, {}).hasPicture) this.picture ??= (await recallLarge(this.#key)) ?? null;
   }
@@ -48,7 +48,7 @@ export class Draft {
     this.save();
   }
 
-  /** Takes all that is written, and leaves nothing. */
+  /** Returns the draft's content and empties it. */
   take() {
     const { text, replyTo, picture } = this;
     Object.assign(this, { text: "", replyTo: null });
@@ -62,7 +62,7 @@ export class Draft {
   }
 }
 
-/** The form, of which the page has one: it shows the draft of the channel that is open. */
+/** The page's form, which shows the draft of the open channel. */
 export class Composer {
   #limits = null;
   #handlers = null;
@@ -84,9 +84,9 @@ export class Composer {
 
   /**
    * Shows a draft. `limits` is the answer of /rules. Handlers:
-   *   onSend({text, replyTo, picture})   somebody is done
-   *   onProblem(words)                   why something cannot be sent
-   *   names()                            the nicknames that may be mentioned
+   *   onSend({text, replyTo, picture})   the user sends the draft
+   *   onProblem(words)                   something cannot be sent, for this reason
+   *   names()                            returns the nicknames that can be mentioned
    */
   open(draft, limits, handlers) {
     this.#draft = draft;
@@ -97,7 +97,7 @@ export class Composer {
     void draft.restore().then(() => this.#draft === draft && this.#showPicture());
   }
 
-  /** Shows the draft as it is by now. */
+  /** Shows the draft's current content. */
   show() {
     this.#text.value = this.#draft.text;
     this.#showReply();
@@ -167,7 +167,7 @@ export class Composer {
     void this.#attach(file);
   }
 
-  /** Reads a picture into the draft that is open now, whichever is open when it is read. */
+  /** Reads a picture into the draft that is open now, even if another one is open when it has been read. */
   async #attach(file) {
     if (!file) return;
     const draft = this.#draft;
@@ -177,7 +177,7 @@ export class Composer {
     this.#showPicture();
     const { data, problem } = await this.#read(file);
     const place = await placeOf(file);
-    if (draft.reading !== file) return; // taken away, or replaced, meanwhile
+    if (draft.reading !== file) return; // removed or replaced meanwhile
     draft.setPicture(data ? { data, name: file.name, place } : null);
     if (problem) onProblem(problem);
     if (this.#draft !== draft) return;
@@ -185,7 +185,7 @@ export class Composer {
     if (!problem) this.focus();
   }
 
-  /** The picture as {data}, its base64, or the {problem} that keeps it from being sent. */
+  /** The picture as {data}, its base64, or {problem} if it cannot be sent. */
   async #read(file) {
     try {
       const data = await pictureToSend(file, await maxImageLength(), this.#limits.max_image_size);
@@ -195,7 +195,7 @@ export class Composer {
     }
   }
 
-  /** The server takes the place out of a photograph: whoever wants to share it may. */
+  /** Offers to share the place of a photo, since the server removes it from the file. */
   #offerPlace(picture) {
     byId("attachment-place")?.remove();
     if (!picture?.place) return;
@@ -227,7 +227,7 @@ export class Composer {
   }
 }
 
-/** Where a photograph was taken, [longitude, latitude], or null. */
+/** Where a photo was taken, [longitude, latitude], or null. */
 async function placeOf(file) {
   const start = await file.slice(0, EXIF_BYTES).arrayBuffer().catch(() => new ArrayBuffer(0));
   return takenAt(start);
@@ -238,6 +238,6 @@ function preview(picture, reading) {
   try {
     return picture && pictureUrl(picture.data);
   } catch {
-    return null; // a format that the server reads and browsers do not show from bytes of unknown origin
+    return null; // a format that the server can read, but that browsers do not show from raw bytes
   }
 }

@@ -1,27 +1,27 @@
-/** A websocket that comes back by itself. */
+/** A websocket that reconnects automatically. */
 
 const FIRST_DELAY = 1_000; // milliseconds
 const LONGEST_DELAY = 30_000;
-const GOODBYE_PAUSE = 300; // milliseconds in which a close follows the `uncompliant` that tells its reason
+const GOODBYE_PAUSE = 300; // milliseconds within which a close follows the `uncompliant` with its reason
 const TOO_FAST_DELAY = 60_000;
 // Close codes of RFC 6455 §7.4.1
 const ABNORMAL = 1006;
-const POLICY_VIOLATION = 1008; // mostly the server's word for a channel that is not for us: trying again would not help
+const POLICY_VIOLATION = 1008; // mostly: we may not join this channel, so a retry would not help
 const TOO_LARGE = 1009;
-// … but after these reasons it is worth it: the connection was at fault
+// … except with these reasons, where the connection was at fault
 const TIMED_OUT = "No answer to our ping.";
 const TOO_SLOW = "Too slow: what was sent to you was not read.";
 const SLOW_UPLOAD = "A message has begun, and makes no progress.";
 const TOO_FAST = "You went on sending too fast after you were told to wait.";
 const WORTH_RETURNING = [TIMED_OUT, TOO_SLOW, SLOW_UPLOAD, TOO_FAST];
 
-/** Exponential, and spread over half of its length: a thousand clients of a restarted server do not return at once. */
+/** Exponential backoff with jitter, so that a thousand clients of a restarted server do not reconnect at once. */
 function delayBefore(attempt) {
   const longest = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** attempt);
   return longest * (0.5 + Math.random() / 2);
 }
 
-/** Whether the server closed because of the message that was on its way: it will not take it next time either. */
+/** Whether the server closed because of the message in flight, which it would refuse again. */
 const isAboutMessage = (code, reason) => code === TOO_LARGE || reason === SLOW_UPLOAD;
 
 export class Connection {
@@ -30,17 +30,17 @@ export class Connection {
   #socket = null;
   #timer = null;
   #attempt = 0;
-  #told = null; // an `uncompliant` that may be the server's goodbye
+  #told = null; // an `uncompliant` that may be the reason of a close
   #toldTimer = null;
 
   /**
    * Connects at once, to `url()`. Handlers:
-   *   onOpen()                  connected, first or again
-   *   onMessage(message)        one parsed message
-   *   onLost(seconds, refused)  the connection broke; the next try is in `seconds`; `refused` are the server's words if
-   *                             it was for the message on its way, else ""
-   *   onConnecting()            that try begins
-   *   onRefused(reason)         the server does not want this connection; it is over
+   *   onOpen()                  connected or reconnected
+   *   onMessage(message)        a parsed message
+   *   onLost(seconds, refused)  the connection broke; the next attempt is in `seconds`; `refused` is the
+   *                             server's reason if it refused the message in flight, else ""
+   *   onConnecting()            that attempt begins
+   *   onRefused(reason)         the server rejects us for good
    */
   constructor(url, handlers) {
     this.#url = url;
@@ -51,14 +51,14 @@ export class Connection {
     this.#connect();
   }
 
-  /** Puts a message on the line; without a line it is lost, and `onLost` has said or will say so. */
+  /** Sends a message; without a connection it is lost, which `onLost` has reported or will report. */
   send(message) {
     if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
   }
 
-  /** Gives up a line that seems dead; a new one follows. Its own `close` event might take minutes to come. */
+  /** Abandons a connection that seems dead and reconnects; its own `close` event might take minutes. */
   restart = () => {
-    if (this.#timer !== null) return; // given up already
+    if (this.#timer !== null) return; // already abandoned
     this.#abandon();
     this.#closed({ code: ABNORMAL, reason: "" });
   };
@@ -87,9 +87,9 @@ export class Connection {
     socket.onclose = (event) => this.#closed(event);
   }
 
-  /** The server tells why it closes in an `uncompliant`, its last message: that refuses nothing that was sent. */
+  /** Before closing, the server sends the reason in a last `uncompliant`, which refuses no message of ours. */
   #receive(data) {
-    this.#deliver(this.#goodbye()); // it was none: more has come
+    this.#deliver(this.#goodbye()); // it was not the last message
     const message = JSON.parse(data);
     if (message.type === "uncompliant") {
       this.#told = message;
@@ -101,11 +101,11 @@ export class Connection {
 
   #deliver(message) {
     if (!message) return;
-    this.#attempt = 0; // only now: a server that accepts and closes at once must not be hammered
+    this.#attempt = 0; // not before: a server that accepts and closes at once must not be hammered
     this.#handlers.onMessage(message);
   }
 
-  /** Takes the last `uncompliant`, if it may be the goodbye. */
+  /** Returns and clears the `uncompliant` that may be the reason of a close. */
   #goodbye() {
     const told = this.#told;
     clearTimeout(this.#toldTimer);
@@ -125,7 +125,7 @@ export class Connection {
     this.#timer = setTimeout(() => this.#connect(), delay);
   }
 
-  /** The network is back, or somebody looks at the page again: no reason to wait out the delay. */
+  /** Reconnects without waiting for the delay, when the network is back or the page is visible again. */
   #retryNow = () => {
     if (this.#timer === null || document.hidden) return;
     clearTimeout(this.#timer);

@@ -1,24 +1,24 @@
-/** Where a photograph was taken, as its camera wrote it (Exif 2.32, §4.6.6). Pure. */
+/** The GPS position in a photo's EXIF data (Exif 2.32, §4.6.6). Pure. */
 
 const START_OF_IMAGE = 0xffd8;
 const APP1 = 0xffe1;
 const START_OF_SCAN = 0xffda;
-const EXIF = 0x45786966; // "Exif", and two zeros behind it
+const EXIF = 0x45786966; // "Exif", followed by two zeros
 const GPS = 0x8825; // the tag of the directory with the position
 const [LATITUDE_SIDE, LATITUDE, LONGITUDE_SIDE, LONGITUDE] = [1, 2, 3, 4];
 
-/** [longitude, latitude] of a JPEG, given as an ArrayBuffer with its beginning; null where there is none. */
+/** [longitude, latitude] from the beginning of a JPEG, an ArrayBuffer; null if there is none. */
 export function takenAt(buffer) {
   try {
     const view = new DataView(buffer);
     const tiff = findTiff(view);
     return tiff === null ? null : position(view, tiff);
   } catch {
-    return null; // shorter than it says, or damaged
+    return null; // truncated or damaged
   }
 }
 
-/** Where the TIFF within the Exif segment begins. */
+/** The offset of the TIFF in the Exif segment. */
 function findTiff(view) {
   if (view.getUint16(0) !== START_OF_IMAGE) return null;
   for (let at = 2; at + 4 <= view.byteLength; at += 2 + view.getUint16(at + 2)) {
@@ -30,11 +30,11 @@ function findTiff(view) {
 }
 
 function position(view, tiff) {
-  const isLittle = view.getUint16(tiff) === 0x4949; // "II", as Intel's
+  const isLittle = view.getUint16(tiff) === 0x4949; // "II"
   const short = (at) => view.getUint16(tiff + at, isLittle);
   const long = (at) => view.getUint32(tiff + at, isLittle);
   const entries = (at) => {
-    const found = new Map(); // tag -> where its value, or the offset of it, stands
+    const found = new Map(); // tag -> position of its value, or of the value's offset
     for (let index = 0; index < short(at); index++) found.set(short(at + 2 + 12 * index), at + 10 + 12 * index);
     return found;
   };
@@ -53,5 +53,5 @@ function position(view, tiff) {
   return found.every(Number.isFinite) && found.some((value) => value !== 0) ? found : null;
 }
 
-/** Seconds that nobody knows are written as 0/0. */
+/** Division, except that unknown seconds, written as 0/0, are 0. */
 const rational = (numerator, denominator) => (numerator === 0 ? 0 : numerator / denominator);

@@ -1,6 +1,6 @@
-/** The feed of features: whose message each is of, and what is the layer's own. Pure. */
+/** The server's feed of features: tells a message's properties from a layer's own. Pure. */
 
-// What the server says of a message in each of its features; the rest is a layer's own. See its documentation.
+// A message's properties in each of its features; the others are the layer's own. See the server's documentation.
 const OF_THE_MESSAGE = ["id", "type", "author", "timestamp", "layer_name", "crs_authid"];
 const PREFIX = "gischat_";
 
@@ -13,7 +13,7 @@ function ownProperties(properties) {
   return Object.fromEntries(Object.entries(properties).filter(([key]) => isOwn(key)));
 }
 
-/** The features of a collection by the id of their message, each as {geometry, properties}. */
+/** The features of a collection by message id, each as {geometry, properties}. */
 export function byMessage({ features }) {
   const found = new Map();
   for (const { geometry, properties } of features) {

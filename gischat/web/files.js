@@ -1,8 +1,8 @@
-/** Files in and out: pictures to base64 and back, and what people share as downloads. */
+/** Files: pictures from and to base64, and downloads of shared content. */
 
 import { button, element, isolated } from "./dom.js";
 
-const SAVING = 60_000; // milliseconds in which a browser has begun to save a file
+const SAVING = 60_000; // milliseconds until a browser has certainly begun to save a file
 
 /** @type {[string, number[]][]} */
 const SIGNATURES = [
@@ -10,8 +10,8 @@ const SIGNATURES = [
   ["image/jpeg", [0xff, 0xd8, 0xff]],
 ];
 
-/** A picture to show, as a blob: URL. Only what really starts like a PNG or a JPEG gets a type: a blob opened in a
- *  tab of its own has the page's origin, and as SVG or HTML it could run a script there. */
+/** A picture's blob: URL. Only data that starts like a PNG or a JPEG gets a type, since a blob that is opened in a tab
+ *  has the page's origin, and as SVG or HTML could run a script there. */
 export function pictureUrl(base64) {
   const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
   const found = SIGNATURES.find(([, start]) => start.every((byte, index) => bytes[index] === byte));
@@ -19,8 +19,8 @@ export function pictureUrl(base64) {
   return URL.createObjectURL(new Blob([bytes], { type: found[0] }));
 }
 
-/** A button that saves what `content()` returns as `name` with `extension`. It is asked for only when somebody wants it:
- *  to write down a large layer takes longer than to show all the rest. Its type is none that a browser opens: see above. */
+/** A button that saves the result of `content()` as `name` with `extension`. It is called on a click, since serialising
+ *  a large layer takes longer than rendering everything else. Its type is one that no browser opens: see above. */
 export function download(name, extension, content) {
   const file = fileName(name, extension);
   const made = button("download", () => save(file, content()), isolated(file));
@@ -28,7 +28,7 @@ export function download(name, extension, content) {
   return made;
 }
 
-/** A name that every system takes. */
+/** A file name that is valid on every system. */
 export function fileName(name, extension) {
   const bare = name.endsWith(extension) ? name.slice(0, -extension.length) : name;
   return (bare.replace(/[^\p{L}\p{N}_ .-]+/gu, "_").replace(/^[. ]+/, "").slice(0, 80) || "shared") + extension;
@@ -40,7 +40,7 @@ export function save(file, content) {
   setTimeout(() => URL.revokeObjectURL(href), SAVING);
 }
 
-/** Gives back the memory of all that was shown or offered below `node`. */
+/** Revokes the blob: URLs of all pictures below `node`, which frees their memory. */
 export function release(node) {
   for (const image of node.querySelectorAll("img[src^='blob:']")) URL.revokeObjectURL(image.src);
 }
@@ -48,10 +48,10 @@ export function release(node) {
 const base64Length = (bytes) => Math.ceil(bytes / 3) * 4;
 
 /**
- * The base64 of a picture file, of at most `limit` characters; undefined when that cannot be.
+ * The base64 of a picture file, of at most `limit` characters; undefined if that is impossible.
  *
- * A file that is too large is scaled here to `size` pixels, which the server would do anyhow: photographs of phones
- * are often larger than a message may be.
+ * A file that is too large is scaled to `size` pixels, as the server would do anyhow: phones' photos are often larger
+ * than a message may be.
  */
 export async function pictureToSend(file, limit, size) {
   const blob = base64Length(file.size) <= limit ? file : await scaled(file, size);
@@ -59,7 +59,7 @@ export async function pictureToSend(file, limit, size) {
 }
 
 async function scaled(file, size) {
-  const bitmap = await createImageBitmap(file).catch(() => null); // a format that the server reads and browsers do not
+  const bitmap = await createImageBitmap(file).catch(() => null); // a format that only the server can read
   if (!bitmap) return undefined;
   const factor = Math.min(1, size / Math.max(bitmap.width, bitmap.height));
   const canvas = element("canvas", {
@@ -70,7 +70,7 @@ async function scaled(file, size) {
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   bitmap.close();
-  const type = file.type === "image/jpeg" ? "image/jpeg" : "image/png"; // the others may be transparent
+  const type = file.type === "image/jpeg" ? "image/jpeg" : "image/png"; // others may be transparent
   return new Promise((resolve) => canvas.toBlob(resolve, type, 0.9));
 }
 

@@ -1,6 +1,6 @@
-/** Geometries of GeoJSON, in WGS 84: how far they reach, and how people write them. Pure. */
+/** GeoJSON geometries in WGS 84: extents, and text forms. Pure. */
 
-/** The parts of a geometry: points, lines and polygons. A collection's and a null's too. */
+/** The single points, lines and polygons of a geometry, which may be a collection or null. */
 export function* parts(geometry) {
   const { type = "", coordinates = [], geometries = [] } = geometry ?? {};
   for (const member of geometries) yield* parts(member);
@@ -18,13 +18,13 @@ export function* positions(coordinates) {
 }
 
 /**
- * How far geometries reach, [west, south, east, north] in degrees; null for nothing.
+ * The extent of geometries, [west, south, east, north] in degrees; null if they are empty.
  *
- * What is cut at the antimeridian (RFC 7946 §3.1.9) is put together again: then `east` is above 180.
+ * Geometries that are cut at the antimeridian (RFC 7946 §3.1.9) are rejoined: then `east` is above 180.
  */
 export function extent(geometries) {
   const plain = [Infinity, Infinity, -Infinity, -Infinity];
-  const shifted = [Infinity, Infinity, -Infinity, -Infinity]; // the western hemisphere lies behind the eastern one
+  const shifted = [Infinity, Infinity, -Infinity, -Infinity]; // with the western hemisphere east of the eastern one
   for (const geometry of geometries) {
     for (const { coordinates } of parts(geometry)) {
       const [west, south, east, north] = box(coordinates);
@@ -49,7 +49,7 @@ function enlarge(box, west, south, east, north) {
   if (north > box[3]) box[3] = north;
 }
 
-/** A position that stands for a geometry: itself, or the middle of its extent. */
+/** A representative position of a geometry: the point itself, or the middle of its extent. */
 export function middle(geometry) {
   if (geometry?.type === "Point") return geometry.coordinates.slice(0, 2);
   const found = extent([geometry]);
@@ -58,20 +58,22 @@ export function middle(geometry) {
   return [inWorld((west + east) / 2), (south + north) / 2];
 }
 
-/** A longitude of any world as one of this one. */
+/** A longitude, normalised to -180 to 180. */
 export const inWorld = (longitude) => ((((longitude + 180) % 360) + 360) % 360) - 180;
 
 const DECIMALS = 7; // a centimetre
 
-const number = (value) => String(Number(value.toFixed(DECIMALS)));
+export const rounded = (degrees) => Number(degrees.toFixed(DECIMALS));
+
+const number = (value) => String(rounded(value));
 
 /** "2.3522, 48.8566": longitude first, as everywhere in GIS. */
 export const lonLat = ([longitude, latitude]) => `${number(longitude)}, ${number(latitude)}`;
 
-/** A geo: URI (RFC 5870), which is latitude first. */
+/** A geo: URI (RFC 5870), latitude first. */
 export const geoUri = ([longitude, latitude]) => `geo:${number(latitude)},${number(longitude)}`;
 
-/** Well-known text (OGC 06-103r4), in two dimensions. */
+/** Well-known text (OGC 06-103r4) in two dimensions. */
 export function wkt(geometry) {
   const { type, coordinates, geometries } = geometry;
   const tag = type.toUpperCase();

@@ -1,4 +1,4 @@
-/** GeoJSON that somebody wants to share: what it is, and in which CRS. Pure. */
+/** Reading of a GeoJSON file to share: its features and its CRS. Pure. */
 
 import { positions } from "./geo.js";
 
@@ -15,10 +15,10 @@ const GEOMETRIES = new Set([
 ]);
 
 /**
- * A file's text as {geojson, crs, count}, or {problem}, the key of a sentence.
+ * Parses a file's text; returns {geojson, crs, count}, or {problem}, the key of a sentence.
  *
- * `geojson` is a FeatureCollection. `crs` is like EPSG:2154, by the member that the specification of 2008 had (RFC 7946
- * §4 is WGS 84 alone); "" where it has none and coordinates are none of WGS 84.
+ * `geojson` is a FeatureCollection. `crs` is like EPSG:2154, from the member "crs" of the 2008 specification (RFC 7946
+ * §4 allows only WGS 84); "" if that is missing and the coordinates cannot be WGS 84.
  */
 export function understand(text) {
   let content;
@@ -44,9 +44,9 @@ function featuresOf(content) {
   return GEOMETRIES.has(type) ? [{ type: "Feature", properties: {}, geometry: content }] : null;
 }
 
-/** "EPSG:2154", of urn:ogc:def:crs:EPSG::2154, of a URL, or of itself; null for another's words. */
+/** The "EPSG:2154" in urn:ogc:def:crs:EPSG::2154, in a URL, or in itself; null for other names. */
 export function authid(name) {
-  if (/\bCRS84$/.test(name)) return WGS84; // the same, longitude first, as everywhere in GeoJSON
+  if (/\bCRS84$/.test(name)) return WGS84; // the same with longitude first, as always in GeoJSON
   const [, authority, code] =
     /^(?:urn:ogc:def:crs:|https?:\/\/www\.opengis\.net\/def\/crs\/)?([A-Za-z]+)[:/](?:[\d.]*[:/])?(\d+)$/.exec(name) ??
       [];

@@ -1,8 +1,8 @@
 /**
- * The page's words in its reader's language: `i18n/<language>.json`, one file a language for translators to edit.
+ * Translations of the page: `i18n/<language>.json`, one file per language for translators to edit.
  *
  * A sentence is a string, or an object by plural category (https://www.unicode.org/reports/tr35/tr35-numbers.html,
- * "one", "other", …) of its `{count}`. `{name}` stands for a value. What the server says is English.
+ * "one", "other", …) of its `{count}`. `{name}` is replaced by a value. The server's own messages are in English.
  */
 
 import { recall } from "./storage.js";
@@ -22,7 +22,7 @@ let language = "en";
 
 const primary = (tag) => tag.split("-")[0].toLowerCase();
 
-/** Loads the sentences of the chosen language, else of the browser's first that there is, and fills the page. */
+/** Loads the chosen language, or else the first of the browser's languages that we have, and fills the page. */
 export async function loadLanguage() {
   const wanted = [recall(CHOICE), ...navigator.languages.map(primary), "en"];
   language = wanted.find((tag) => Object.hasOwn(LANGUAGES, tag));
@@ -32,7 +32,7 @@ export async function loadLanguage() {
   fill(document);
 }
 
-/** The reader's locale for dates: the browser's own, where it is of the page's language. */
+/** The locale for dates: the browser's, if it matches the page's language. */
 export const locale = () => navigator.languages.find((tag) => primary(tag) === language) ?? language;
 
 export const currentLanguage = () => language;
@@ -40,13 +40,13 @@ export const currentLanguage = () => language;
 /** A sentence as text. @type {(key: string, values?: Record<string, any>) => string} */
 export const t = (key, values = {}) => sentence(key, values).replace(/\{(\w+)\}/g, (_, name) => shown(values[name]));
 
-/** A sentence as nodes: its values may be elements. @type {(key: string, values?: Record<string, any>) => any[]} */
+/** A sentence as nodes; its values may be elements. @type {(key: string, values?: Record<string, any>) => any[]} */
 export const nodes = (key, values = {}) =>
   sentence(key, values)
     .split(/\{(\w+)\}/)
     .map((part, index) => (index % 2 === 0 ? part : values[part] instanceof Node ? values[part] : shown(values[part])));
 
-/** Writes the sentences into elements that name one: data-t is their text, data-t-<attribute> an attribute's. */
+/** Fills elements with the sentences they name: data-t is their text, data-t-<attribute> an attribute's. */
 export function fill(root) {
   for (const node of root.querySelectorAll("[data-t]")) node.textContent = t(node.dataset.t);
   for (const attribute of ["aria-label", "placeholder", "title"]) {

@@ -1,6 +1,6 @@
-/** Lets the page be installed, and open without a network; over plain http a browser allows neither. */
+/** Registration of the service worker, which makes the page installable and usable offline; requires https. */
 
-/** Hands the page's own files to a worker that keeps them. */
+/** Passes the list of the page's own files to the service worker, which caches them. */
 export async function keepForOffline() {
   if (!navigator.serviceWorker) return;
   try {
@@ -13,7 +13,7 @@ export async function keepForOffline() {
   }
 }
 
-/** The worker's address, as a browser that checks scripts' addresses wants it: see the content security policy. */
+/** The service worker's URL as a TrustedScriptURL, which the content security policy requires. */
 function script(path) {
   const { trustedTypes } = /** @type {any} */ (globalThis);
   const policy = trustedTypes?.createPolicy("gischat-worker", { createScriptURL: () => path });

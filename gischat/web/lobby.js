@@ -1,13 +1,15 @@
-/** The way in: the channels, the house rules, a nickname. */
+/** The lobby: choice of channel and nickname, and the server's rules. */
 
 import * as api from "./api.js";
+import { guide } from "./connect.js";
 import { byId, element } from "./dom.js";
 import { t } from "./i18n.js";
 import { recall, remember } from "./storage.js";
-import { keep, token } from "./tokens.js";
+import { forgetKey, keep, key, token } from "./tokens.js";
 
 const REMEMBERED = "gischat.nickname";
 const REFRESH = 15_000; // milliseconds
+const UNAUTHORIZED = 401; // to a page that has a key: it holds no more
 
 export class Lobby {
   #onJoin;
@@ -15,21 +17,22 @@ export class Lobby {
   #timer = null;
   #words = "";
 
-  /** `onJoin(channel, nickname, limits)`: nickname is "" for reading along, limits is the answer of /rules. */
+  /** `onJoin(channel, nickname, limits)`: nickname is "" when incognito, limits is the answer of /rules. */
   constructor(onJoin) {
     this.#onJoin = onJoin;
     byId("join").addEventListener("submit", (event) => this.#join(event));
     byId("retry").addEventListener("click", () => this.open());
     byId("channels").addEventListener("change", () => this.#askForToken(false));
     byId("nickname").value = recall(REMEMBERED);
+    guide(() => chosen() ?? "");
   }
 
   get isOpen() {
     return !byId("lobby").hidden;
   }
 
-  /** Shows the lobby, with `words` on why one is here again, and a channel chosen, if there is one of that name; else
-   *  the one that is chosen by then: people may be faster than the server. */
+  /** Shows the lobby, with `words` on why the user is back. Selects `channel` if it exists, else keeps the selection,
+   *  since users may be faster than the server. */
   async open(words = "", channel = "") {
     document.title = "gischat";
     byId("lobby").hidden = false;
@@ -45,7 +48,12 @@ export class Lobby {
       if (!words && channel && !channels.includes(channel)) this.#say(t("no_such_channel", { name: channel }));
       byId("nickname").focus();
       await this.#refresh();
-    } catch {
+    } catch (error) {
+      if (hasKeyEnded(error)) {
+        forgetKey();
+        await this.open(t("key_ended"), channel);
+        return;
+      }
       this.#reveal(false);
       this.#say(t("unreachable"));
     }
@@ -56,7 +64,7 @@ export class Lobby {
     byId("lobby").hidden = true;
   }
 
-  /** The channels change what is said about them while somebody is looking, and so does the server's health. */
+  /** Updates the channels' user counts and the server's health periodically while the lobby is shown. */
   async #refresh() {
     clearTimeout(this.#timer);
     const isWell = await api.isWell();
@@ -68,7 +76,12 @@ export class Lobby {
   }
 
   async #recount() {
-    const status = await api.status().catch(() => null);
+    let status;
+    try {
+      status = await api.status();
+    } catch (error) {
+      if (hasKeyEnded(error) && this.isOpen) return this.open();
+    }
     for (const { name, nb_connected_users: count } of status?.channels ?? []) {
       const found = [...byId("channels").querySelectorAll("input")].find(({ value }) => value === name);
       if (found) found.parentElement.querySelector("small").textContent = t("people", { count });
@@ -96,6 +109,7 @@ export class Lobby {
   #reveal(reachable) {
     byId("join").hidden = !reachable;
     byId("house").hidden = !reachable || !byId("rules").textContent;
+    byId("connect").hidden = !reachable;
     byId("retry").hidden = reachable;
   }
 
@@ -110,7 +124,7 @@ export class Lobby {
     const nickname = byId("nickname").value;
     const channel = chosen();
     if (byId("token").value) keep(channel, byId("token").value);
-    byId("enter").disabled = true; // while the server is asked, once is enough
+    byId("enter").disabled = true; // until the server has answered
     const isAdmitted = await api.isAdmitted(channel);
     byId("enter").disabled = false;
     if (!isAdmitted) {
@@ -122,7 +136,7 @@ export class Lobby {
     this.#onJoin(channel, nickname, this.#limits);
   }
 
-  /** Says that a channel takes a token, or another one. */
+  /** Asks for a channel's token, or for another one if it was wrong. */
   askForToken(channel) {
     this.#say(t(token(channel) ? "wrong_token" : "private_channel"));
     keep(channel, "");
@@ -137,6 +151,8 @@ export class Lobby {
 }
 
 const chosen = () => /** @type {HTMLInputElement | null} */ (document.querySelector("#channels input:checked"))?.value;
+
+const hasKeyEnded = (error) => error.status === UNAUTHORIZED && key() !== "";
 
 function choice(name, count, checked) {
   const radio = element("input", { type: "radio", name: "channel", value: name, checked, required: true });

@@ -1,8 +1,8 @@
 /**
- * The messages in sight: the newest at the bottom, which stays in sight unless somebody scrolled up to read.
+ * The message log: the newest messages at the bottom, to which it scrolls unless the user has scrolled up.
  *
- * What comes is shown with the next frame, and what comes together is laid out once: each element that were appended
- * by itself would have the whole log laid out anew.
+ * Messages are rendered in batches, once per animation frame: each element appended by itself would cause a layout of
+ * the whole log.
  */
 
 import { button, byId, element } from "./dom.js";
@@ -11,20 +11,20 @@ import { t } from "./i18n.js";
 import { day } from "./time.js";
 
 const LONGEST = 500; // elements; a page that is open for weeks must not grow for ever
-const REMEMBERED = 2_000; // ids of what was said; after a reconnection the history comes again
-const NEAR = 60; // pixels from the bottom that count as being there
-const BUDGET = 25; // milliseconds of a frame for making elements; what is left follows in the next
-const HIDDEN_PAUSE = 200; // milliseconds; a page that nobody sees has no frames
+const REMEMBERED = 2_000; // message ids; the history is sent again after a reconnection
+const NEAR = 60; // pixels from the bottom that count as the bottom
+const BUDGET = 25; // milliseconds per frame for making elements; the rest follows in the next frame
+const HIDDEN_PAUSE = 200; // milliseconds; a hidden page has no frames
 
 export class Log {
   #root = element("div", { className: "log", role: "log", tabIndex: 0, ariaLabel: t("messages") });
   #newest = button("newest", () => this.follow(), t("new_messages"));
-  #waiting = []; // {make, timestamp} of what is to be shown, or {update} of what is
+  #waiting = []; // {make, timestamp} of messages to be shown, or {update}
   #isScheduled = false;
   #seen = new Set();
-  #lastDay = null; // the key of the newest day that has a line
-  #entries = new Map(); // id -> {id, author, excerpt, …, node} of what somebody wrote and is still in sight
-  #posts = new Map(); // id -> element of a post that is not sent yet
+  #lastDay = null; // the key of the newest day with a line
+  #entries = new Map(); // id -> {id, author, excerpt, …, node} of users' messages that are still in the log
+  #posts = new Map(); // id -> element of an unsent post
   #atBottom = true;
   #scrollTop = 0;
   #resized = new ResizeObserver(() => this.#atBottom && this.#toBottom());
@@ -42,17 +42,17 @@ export class Log {
     byId("talk").prepend(this.#root, this.#newest);
     if (this.#atBottom) this.#toBottom();
     else this.#root.scrollTop = this.#scrollTop;
-    this.#resized.observe(this.#root); // a keyboard comes up, a window is turned
+    this.#resized.observe(this.#root); // an on-screen keyboard opens, a phone is turned
   }
 
-  /** Takes it off the page, as it is. */
+  /** Removes the log from the page, unchanged. */
   close() {
     this.#resized.disconnect();
     this.#root.remove();
     this.#newest.remove();
   }
 
-  /** Gives back what its pictures hold. */
+  /** Closes the log for good and frees its pictures. */
   end() {
     this.close();
     release(this.#root);
@@ -62,29 +62,29 @@ export class Log {
     this.#root.focus();
   }
 
-  /** Whether what was said under this id has come before, though it may be out of sight by now. */
+  /** Whether the message with this id has been received, even if it is no longer in the log. */
   hasShown(id) {
     return this.#seen.has(id);
   }
 
-  /** Notes that what was said under this id has come. */
+  /** Records that the message with this id has been received. */
   note(id) {
     this.#seen.add(id);
     if (this.#seen.size > REMEMBERED) this.#seen.delete(this.#seen.values().next().value);
   }
 
-  /** Shows what `make()` returns, {node, entry} or null, below the others, and its day where a new one begins. */
+  /** Appends the result of `make()`, {node, entry} or null, with a line for its day if a new one begins. */
   add(make, timestamp) {
     this.#wait({ make, timestamp });
   }
 
-  /** Shows what somebody has written here and is not published: `make()` returns its element, or null when it is done.
-   *  It stays where it was written; of an earlier page (`isRestored`) it stays below all that is older. */
+  /** Shows or updates an unpublished post: `make()` returns its element, or null when it is done. It stays where it was
+   *  first shown; if restored from an earlier page (`isRestored`), it stays below all older messages. */
   put(id, make, { isRestored = false, timestamp = 0 } = {}) {
     this.#wait({ update: () => this.#put(id, make(), isRestored, timestamp) });
   }
 
-  /** What somebody wrote under this id, {id, author, excerpt, …, node}, or undefined when it is no longer here. */
+  /** The entry of a message, {id, author, excerpt, …, node}, or undefined if it is no longer in the log. */
   find(id) {
     return this.#entries.get(id);
   }
@@ -94,23 +94,23 @@ export class Log {
     return [...this.#entries.values()].reverse().find(isMeant);
   }
 
-  /** Brings the message of this id into sight; whether it is here. */
+  /** Scrolls to a message; returns whether it is in the log. */
   reveal(id) {
     const node = this.#entries.get(id)?.node;
     if (!node) return false;
     this.#atBottom = false;
     node.scrollIntoView({ block: "center" });
     node.focus({ preventScroll: true });
-    this.#scrolled(); // it may be the last one
+    this.#scrolled(); // it may be the last message
     return true;
   }
 
-  /** Does something with the log as soon as all that has come is shown. */
+  /** Calls `act` as soon as all received messages are shown. */
   afterwards(act) {
     this.#wait({ update: act });
   }
 
-  /** Back to the newest messages, and there until somebody scrolls up again. */
+  /** Scrolls to the newest messages and stays there until the user scrolls up. */
   follow() {
     this.#atBottom = true;
     this.#newest.hidden = true;
@@ -131,7 +131,7 @@ export class Log {
   #flush() {
     this.#isScheduled = false;
     const end = performance.now() + BUDGET;
-    // Of what came while nobody looked, only what fits is made at all.
+    // Of the messages received while the page was hidden, only those that fit are made.
     const isLate = this.#waiting.length > LONGEST;
     if (isLate) {
       this.#waiting = this.#waiting.filter(({ update }, index) => update || index >= this.#waiting.length - LONGEST);
@@ -161,11 +161,11 @@ export class Log {
       node.dataset.id = entry.id;
       this.#entries.set(entry.id, { ...entry, node });
     }
-    node.tabIndex = -1; // a quotation can put the focus on it
+    node.tabIndex = -1; // a quotation can move the focus to it
     this.#root.insertBefore(node, place);
   }
 
-  /** Before which element a message comes: at the end, but before what an earlier page has left and is newer. */
+  /** The element before which a message is inserted: null for the end, or a restored post that is newer. */
   #placeFor(timestamp) {
     let place = null;
     for (
@@ -207,7 +207,7 @@ export class Log {
     const { scrollHeight, scrollTop, clientHeight } = this.#root;
     if (!this.#root.isConnected) return;
     const near = scrollHeight - scrollTop - clientHeight < NEAR;
-    // A picture that just got its height puts the bottom out of reach as well: only going up means to stay up.
+    // A picture that just got its height moves the bottom away, too, so only scrolling up counts as leaving it.
     this.#atBottom = near || (this.#atBottom && scrollTop >= this.#scrollTop);
     this.#scrollTop = scrollTop;
     if (this.#atBottom) this.#newest.hidden = true;

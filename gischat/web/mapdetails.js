@@ -1,4 +1,4 @@
-/** What is known of a thing on the map, and what one may do with it. */
+/** Details of a feature on the map, with its actions. */
 
 import { placeFile } from "./api.js";
 import { button, element, isolated } from "./dom.js";
@@ -9,9 +9,9 @@ import { nameOf } from "./maplist.js";
 import { time } from "./time.js";
 
 /**
- * Nodes that tell of a message's feature, or (without an index) of all of them.
+ * Nodes with the details of a message's feature, or (without an index) of all its features.
  *
- * `handlers`: onZoom(), onMessage(); `channel` is where it was shared.
+ * Handlers: onZoom(), onMessage(); `channel` is the message's.
  */
 export function details(place, index, { channel, onZoom, onMessage }) {
   const { message, features } = place;
@@ -35,7 +35,7 @@ function sharedBy({ author, timestamp }) {
   return [isolated(author), " · ", time(timestamp)];
 }
 
-/** [name, value] of what the table shows. */
+/** The rows of the table, as [name, value]. */
 function rows(message, feature, features) {
   const { type, crs_authid, x, y, xmin, xmax, ymin, ymax } = message;
   const crs = [t("map_crs"), crs_authid || t("own_crs")];
@@ -64,7 +64,7 @@ function table(pairs) {
 
 const text = (value) => (value === null ? "NULL" : typeof value === "object" ? JSON.stringify(value) : String(value));
 
-// Out of the page
+// Copies and downloads
 
 function copies({ geometry, properties }, state) {
   const center = middle(geometry);
@@ -88,7 +88,7 @@ async function copy(words, name, state) {
   state.textContent = t("map_copied", { name });
 }
 
-/** Over plain http there is no clipboard but that of a selection. */
+/** Copies by a selection: over plain http there is no clipboard API. */
 function copyOverHttp(words) {
   const field = element("textarea", { value: words, className: "visually-hidden" });
   document.body.append(field);
@@ -109,7 +109,7 @@ function downloads(message, channel, state) {
   return element("p", { className: "downloads" }, ...offered);
 }
 
-/** By a request of our own: a link could not show the token of a private channel. */
+/** Downloads by fetch, since a link could not send the token of a private channel. */
 async function fetchFile(channel, id, name, extension, state) {
   state.textContent = "";
   try {

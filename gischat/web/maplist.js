@@ -1,21 +1,21 @@
-/** What is on the map as a list: for those who do not point at things, or want to switch some off. */
+/** The map's content as a list, for keyboard users and for hiding messages. */
 
 import { button, element, isolated, shorten } from "./dom.js";
-import { t } from "./i18n.js";
+import { nodes, t } from "./i18n.js";
 import { time } from "./time.js";
 
 const LONGEST = 200; // features of one layer
-const NAMES = ["name", "nom", "nombre", "nome", "title", "titre", "label", "id", "fid"]; // by which people know a thing
+const NAMES = ["name", "nom", "nombre", "nome", "title", "titre", "label", "id", "fid"]; // name properties
 const SHORT = 60; // characters
 
-/** What a message is, as nodes. */
+/** A message's title, as nodes. */
 export function titleOf({ type, layer_name, crs_authid }) {
   if (type === "geojson") return [isolated(layer_name)];
   if (type === "crs") return [isolated(crs_authid || t("own_crs"))];
   return [t(type === "bbox" ? "map_extent" : "map_position")];
 }
 
-/** A feature's name, by its properties or its number. */
+/** A feature's name: from its properties, or else its number. */
 export function nameOf({ properties, geometry }, index) {
   const lower = Object.fromEntries(Object.entries(properties).map(([key, value]) => [key.toLowerCase(), value]));
   const name = NAMES.map((key) => lower[key]).find((value) => (value ?? "") !== "");
@@ -24,13 +24,25 @@ export function nameOf({ properties, geometry }, index) {
 }
 
 /**
- * The list as an element, the newest first. `handlers`:
- *   isVisible(id), onVisible(id, isVisible)   whether a message is drawn
- *   onChoose(id, index)                       goes there; without an index to the whole message
+ * The list as an element, the newest message first. Handlers:
+ *   isVisible(id), onVisible(id, isVisible)   get and set whether a message is drawn
+ *   onChoose(id, index)                       goes to a feature, or without an index to the whole message
  */
 export function listOf(places, handlers) {
   const items = [...places].reverse().map((place) => item(place, handlers));
   return element("ul", { ariaLabel: t("map_list") }, ...items);
+}
+
+/** Those who share where they are, as items of a list. */
+export function peopleOf(people, onGo) {
+  return people.map((one) => {
+    const swatch = element("span", { className: "swatch position", ariaHidden: "true" });
+    swatch.style.setProperty("--hue", one.hue);
+    const values = { metres: one.accuracy, time: time(Math.ceil(one.endsAt / 1000)) };
+    const about = element("small", {}, ...nodes("live_until", values));
+    const go = button("map-item", () => onGo(one), element("span", {}, isolated(one.author)), about);
+    return element("li", { className: "live-person" }, swatch, go);
+  });
 }
 
 function item({ message, hue, features }, { isVisible, onVisible, onChoose }) {
@@ -48,7 +60,7 @@ function item({ message, hue, features }, { isVisible, onVisible, onChoose }) {
   return shown;
 }
 
-/** A layer's features, made when somebody asks for them. */
+/** A layer's features, rendered when the list is unfolded. */
 function members(id, features, onChoose) {
   const folded = element("details", {}, element("summary", {}, t("map_features", { count: features.length })));
   folded.ontoggle = () => {

@@ -1,15 +1,17 @@
-/** The map with what stands around it: its tools, the list of what is on it, what is known of the thing that was chosen. */
+/** The map pane: the map with its tools, the list of its content, and the card of the selected feature. */
 
 import { button, drawing, element, isolated } from "./dom.js";
 import { inWorld, lonLat } from "./geo.js";
 import { t } from "./i18n.js";
 import { details } from "./mapdetails.js";
-import { listOf, titleOf } from "./maplist.js";
+import { listOf, peopleOf, titleOf } from "./maplist.js";
 
 const COLORS = ["land", "coast", "border", "grid", "label", "label-halo", "halo", "chosen"];
 const DARK = matchMedia("(prefers-color-scheme: dark)");
+const METRES = 111_320; // of a degree of latitude
 const WGS84 = "EPSG:4326";
-const NARROW = matchMedia("(max-width: 64rem)"); // as in map.css: the map lies over the talk
+const FADING = 5_000; // milliseconds between two looks at how old live positions are
+const NARROW = matchMedia("(max-width: 64rem)"); // as in map.css: the map covers the chat
 
 export class MapPane {
   isOpen = false;
@@ -18,13 +20,15 @@ export class MapPane {
   #map;
   #parts;
   #projector; // of the bundle
-  #own = null; // {name, project}: the CRS of what was chosen
+  #own = null; // {name, project}: the CRS of the selected feature
   #pointer = null;
+  #drawing = null; // the next frame, in which live positions are drawn
   #shown = new Set(); // ids of messages that are on the map
-  #hidden = new Set(); // … and switched off
-  #chosen = null; // {found, at}: what was hit, and which of it is shown
+  #fading = null;
+  #hidden = new Set(); // … but hidden by the user
+  #chosen = null; // {found, at}: the features that were hit, and the index of the shown one
 
-  /** `WorldMap` and `projector` are those of the bundle; `attribution` is shown for `tiles`. */
+  /** `WorldMap` and `projector` come from the bundle; `attribution` is that of `tiles`. */
   constructor(section, { WorldMap, projector, tiles, attribution, onClose }) {
     this.#section = section;
     this.#projector = projector;
@@ -36,7 +40,7 @@ export class MapPane {
       attribution: tiles ? attribution : "",
     });
     section.hidden = false;
-    document.body.classList.add("has-map"); // a map needs a size
+    document.body.classList.add("has-map"); // the map needs a size
     this.#map = new WorldMap(this.#parts.canvas, {
       look: look(section),
       tiles,
@@ -51,13 +55,14 @@ export class MapPane {
     section.addEventListener("keydown", (event) => this.#key(event, onClose));
   }
 
-  // Open and closed
+  // Opening and closing
 
   open(room) {
     this.isOpen = true;
     this.#section.hidden = false;
     document.body.classList.add("has-map");
     this.show(room);
+    this.#fading = setInterval(() => this.#updateLive(), FADING);
     this.#parts.canvas.focus({ preventScroll: true });
   }
 
@@ -66,23 +71,53 @@ export class MapPane {
     this.#section.hidden = true;
     document.body.classList.remove("has-map");
     this.#map.cancelPick();
-    if (this.#room) this.#room.places.onChange = () => {};
+    clearInterval(this.#fading);
+    this.#leave();
     this.#room = null;
   }
 
   /** Shows the places of a channel. */
   show(room) {
     if (this.#room === room) return;
-    if (this.#room) this.#room.places.onChange = () => {};
+    this.#leave();
     this.#room = room;
     this.#map.clear();
     this.#shown.clear();
     this.#hidden.clear();
     this.#choose([]);
     room.places.onChange = () => this.#update();
+    room.sharers.onChange = () => this.#updateSoon();
     this.#update();
     this.#map.resize();
     this.showAll();
+  }
+
+  #leave() {
+    if (this.#room) this.#room.places.onChange = this.#room.sharers.onChange = () => {};
+  }
+
+  /** Live positions come many at once. */
+  #updateSoon() {
+    this.#drawing ??= requestAnimationFrame(() => this.#updateLive());
+  }
+
+  #updateLive() {
+    this.#drawing = null;
+    if (!this.#room) return;
+    const people = this.#room.sharers.all;
+    this.#map.setLive(people);
+    this.#tellNumber(people.length);
+    if (!this.#parts.list.hidden) this.#parts.people.replaceChildren(...this.#livePeople(people));
+  }
+
+  #livePeople(people) {
+    return peopleOf(people, (one) => this.#map.show([around(one)], this.#covered()));
+  }
+
+  #tellNumber(people) {
+    const number = this.#room.places.all.length + people;
+    this.#parts.count.textContent = String(number);
+    this.#parts.empty.hidden = number > 0;
   }
 
   #update() {
@@ -95,23 +130,22 @@ export class MapPane {
       if (!this.#shown.has(message.id)) this.#map.add({ id: message.id, type: message.type, hue }, features);
     }
     this.#shown = present;
-    this.#parts.count.textContent = String(places.length);
-    this.#parts.empty.hidden = places.length > 0;
     if (!this.#parts.list.hidden) this.#fillList();
+    this.#updateLive();
   }
 
-  // Where one looks
+  // View
 
   showAll() {
     const visible = this.#room.places.all.filter(({ message }) => !this.#hidden.has(message.id));
-    // A CRS may reach around the world: it is shown by itself.
+    // A CRS may cover the world, so it counts only if there is nothing else.
     const places = visible.some(({ message }) => message.type !== "crs")
       ? visible.filter(({ message }) => message.type !== "crs")
       : visible;
-    this.#map.show(places.flatMap(geometries), this.#covered());
+    this.#map.show([...places.flatMap(geometries), ...this.#room.sharers.all.map(around)], this.#covered());
   }
 
-  /** Goes to a message, or to one of its features, and tells of it. */
+  /** Goes to a message or one of its features, and shows its details. */
   choose(id, index = undefined) {
     const place = this.#room.places.find(id);
     if (!place) return;
@@ -120,7 +154,7 @@ export class MapPane {
     this.#map.show(index === undefined ? geometries(place) : [place.features[index].geometry], this.#covered());
   }
 
-  /** What the card and the tools cover, as pixels at each side: top, right, bottom, left. */
+  /** The pixels that card and tools cover at each side: top, right, bottom, left. */
   #covered() {
     const { card, tools } = this.#parts;
     if (NARROW.matches) return [0, 0, card.offsetHeight, 0];
@@ -131,7 +165,7 @@ export class MapPane {
     return this.#map.extent();
   }
 
-  /** [longitude, latitude] of where somebody clicks, or null. */
+  /** Lets the user pick a place: resolves to [longitude, latitude], or null. */
   async pick() {
     this.#parts.hint.hidden = false;
     const position = await this.#map.pick();
@@ -139,7 +173,7 @@ export class MapPane {
     return position;
   }
 
-  // What is on it
+  // List
 
   #toggleList() {
     const { list, listToggle } = this.#parts;
@@ -156,7 +190,9 @@ export class MapPane {
       onVisible: (id, isVisible) => this.#setVisible(id, isVisible),
       onChoose: (id, index) => this.choose(id, index),
     });
-    this.#parts.list.replaceChildren(shown);
+    const { list, people } = this.#parts;
+    people.replaceChildren(...this.#livePeople(this.#room.sharers.all));
+    list.replaceChildren(people, shown);
   }
 
   #setVisible(id, isVisible) {
@@ -166,9 +202,9 @@ export class MapPane {
     this.#map.setVisible(id, isVisible);
   }
 
-  // What was chosen
+  // Selection
 
-  /** Tells of the first of what was hit, [[id, index], …]. */
+  /** Selects the first of the features that were hit, [[id, index], …]. */
   #choose(found) {
     this.#chosen = found.length > 0 ? { found, at: 0 } : null;
     this.#showChosen();
@@ -223,7 +259,7 @@ export class MapPane {
     if (own) pointer.append(element("span", {}, isolated(this.#own.name), ` ${own.map(written).join(", ")}`));
   }
 
-  /** Computes with the CRS of what was chosen from now on, if that can be done here. */
+  /** Shows coordinates in the selected message's CRS from now on, if the browser can compute them. */
   async #setOwn(message) {
     const { crs_wkt: wkt = "", crs_authid: name = "" } = message ?? {};
     if (!wkt || name === WGS84) {
@@ -248,9 +284,16 @@ export class MapPane {
 
 const geometries = ({ features }) => features.map(({ geometry }) => geometry);
 
+/** Two corners of where somebody may be. */
+function around({ x, y, accuracy }) {
+  const high = accuracy / METRES;
+  const wide = Math.min(high / Math.cos(y * Math.PI / 180), 180);
+  return { type: "MultiPoint", coordinates: [[x - wide, y - high], [x + wide, y + high]] };
+}
+
 const rounded = (degrees) => Number(degrees.toFixed(5));
 
-/** Degrees and metres differ in what a digit is worth. */
+/** Formats a coordinate: metres, which are larger numbers, need fewer decimals than degrees. */
 const written = (value) => String(Number(value.toFixed(Math.abs(value) > 360 ? 1 : 5)));
 
 function look(section) {
@@ -292,16 +335,17 @@ function build(section, { onClose, onAll, onList, onZoom, attribution }) {
     close,
   );
   const list = element("div", { className: "map-card map-list", hidden: true });
+  const people = element("ul", { ariaLabel: t("live_people") });
   const card = element("div", { className: "map-card map-details", hidden: true });
   const pointer = element("p", { className: "map-pointer", hidden: true });
   const empty = element("p", { className: "map-empty" }, t("map_empty"));
   const hint = element("p", { className: "map-hint", role: "status", hidden: true }, t("map_pick"));
   const source = element("p", { className: "map-source" }, ...credited(attribution), "Natural Earth");
   section.append(canvas, tools, empty, hint, pointer, source, list, card);
-  return { canvas, tools, list, listToggle, card, pointer, empty, hint, count, close };
+  return { canvas, tools, list, people, listToggle, card, pointer, empty, hint, count, close };
 }
 
-/** Whose tiles they are; an address is a link. */
+/** The tiles' attribution, with URLs as links. */
 function credited(attribution) {
   if (!attribution) return [];
   const parts = attribution.split(/(https?:\/\/\S+)/u).map((part, index) =>

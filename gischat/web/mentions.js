@@ -1,16 +1,16 @@
-/** `@nickname`: found in what is said, and completed while one writes it. */
+/** Mentions, `@nickname`: found in messages, and completed while typing. */
 
 import { byId, element, isolated } from "./dom.js";
 
-const ALL = "all"; // everybody, as QField has it
+const ALL = "all"; // everybody, as in QField
 const MENTION = /(@[A-Za-z0-9_-]+)/;
 const MAX_CHOICES = 8;
 
-/** The text's parts, [words, nickname]: the nickname is "" where nobody is mentioned. */
+/** A text's parts as [words, nickname]; the nickname is "" in parts that are no mention. */
 export const mentioned = (text) =>
   text.split(MENTION).map((part, index) => [part, index % 2 === 1 ? part.slice(1) : ""]);
 
-/** Whether a text is meant for somebody in particular. */
+/** Whether a text mentions me. */
 export function isFor(text, me) {
   if (!me) return false;
   return mentioned(text).some(([, name]) => name && isMe(name, me));
@@ -18,7 +18,7 @@ export function isFor(text, me) {
 
 export const isMe = (name, me) => Boolean(me) && [me.toLowerCase(), ALL].includes(name.toLowerCase());
 
-/** The list below a text field that completes what begins with @ (the focus stays in the text). */
+/** The completion list of a text field for words that begin with an at sign; the focus stays in the text. */
 export class Completion {
   #field;
   #list = byId("completions");
@@ -33,13 +33,13 @@ export class Completion {
     field.addEventListener("click", () => this.#update(), { signal });
   }
 
-  /** `names()` are the nicknames that may be mentioned. */
+  /** Offers the nicknames that `names()` returns. */
   offer(names) {
     this.#names = names;
     this.close();
   }
 
-  /** Whether a key was for the list. */
+  /** Handles a key press if it is for the list; returns whether it was. */
   takes(event) {
     if (this.#choices.length === 0 || event.isComposing) return false;
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
@@ -85,7 +85,7 @@ export class Completion {
     this.#field.setAttribute("aria-activedescendant", `completion-${index}`);
   }
 
-  /** What stands between an @ and the cursor; null when the cursor is not in a mention. */
+  /** The text between an @ and the cursor; null if the cursor is not in a mention. */
   #begun() {
     const { value, selectionStart } = this.#field;
     return value.slice(0, selectionStart).match(/(?:^|[^A-Za-z0-9_-])@([A-Za-z0-9_-]*)$/)?.[1] ?? null;

@@ -1,4 +1,4 @@
-/** How the page calls somebody who looks elsewhere: a note of the system's and a sound, where they are wanted. */
+/** Notifications: the system's notifications and sounds, if enabled. */
 
 import { recall, remember } from "./storage.js";
 
@@ -10,14 +10,14 @@ export const canNote = () => "Notification" in globalThis && isSecureContext;
 
 export const wants = (what) => recall(what) === "on";
 
-/** Keeps a wish; notes need the browser's permission, which it asks for. Whether it is granted. */
+/** Enables or disables notifications or sounds, asking for the browser's permission; returns whether it was granted. */
 export async function wish(what, isWanted) {
   const isGranted = !isWanted || what !== NOTES || (await Notification.requestPermission()) === "granted";
   remember(what, isWanted && isGranted ? "on" : "");
   return isGranted;
 }
 
-/** Calls, by what is wanted; `onClick()` when somebody comes. */
+/** Notifies the user as enabled; `onClick()` is called on a click. */
 export function call(title, body, onClick) {
   if (wants(SOUNDS)) chirp([660, 880], "sine");
   if (!wants(NOTES) || !canNote() || Notification.permission !== "granted" || document.hasFocus()) return;
@@ -29,13 +29,13 @@ export function call(title, body, onClick) {
       onClick();
     };
   } catch {
-    // Android's Chromium shows notes of service workers only.
+    // Chromium on Android shows only notifications of service workers.
   }
 }
 
 let context;
 
-/** Plays some tones, in hertz, one after the other; silent where the browser has not been touched yet. */
+/** Plays tones, in hertz, one after the other; browsers stay silent before the first user gesture. */
 export function chirp(tones, type) {
   if (!wants(SOUNDS)) return;
   context ??= new AudioContext();

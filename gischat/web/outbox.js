@@ -1,68 +1,68 @@
 /**
- * What this page sends, one message at a time, until the server has answered each.
+ * The outbox: sends messages one at a time and waits for the server's answer to each.
  *
- * A post is what somebody wrote at once: a picture, its caption and what they reply to stay together. It is
+ * A post is sent as a whole: a picture, its caption and the reply stay together. It is
  *   {id, at, replyTo, messages, refused, reason, reasonKey, sentAt}
- *   at         when it was written, sentAt when it first went out (null: never), milliseconds since the epoch
- *   messages   what is not published yet, in the order in which it is sent
- *   refused    it waits for its author: to try again, change or remove it; `reason` says why, in the server's words, or
- *              `reasonKey` in the page's
+ *   at         when it was written; sentAt when it was first sent (null: never); milliseconds since the epoch
+ *   messages   those not yet published, in order
+ *   refused    it waits for its author to retry, edit or remove it; `reason` is the server's reason, or `reasonKey` the
+ *              key of the page's
  *
- * The answer to a message is its echo, known by the id that the page gave it, or a refusal, which names no message:
- * with only one on its way there is no doubt which is meant. After a reconnection the one on its way is sent again
- * under the same id, and the server publishes an id once within ten minutes.
+ * A message is answered by its echo, recognised by the id that the page gave it, or by a refusal, which names no
+ * message: with only one message in flight it is clear which is meant. After a reconnection the message in flight is
+ * sent again under the same id; the server publishes an id only once within ten minutes.
  *
- * The browser keeps all posts, by channel and nickname: whoever holds the nickname is the only one to send them.
+ * The browser stores all posts by channel and nickname; only the holder of the nickname sends them.
  */
 
 import { forgetLarge, recallJson, recallLarge, remember, rememberLarge } from "./storage.js";
 
 const PATIENCE = 45_000; // milliseconds; the server gives a picture up to 30 s
-const MAX_TRIES = 4; // connections that ended before there was an answer
-export const ID_MEMORY = 570_000; // milliseconds in which the server knows an id again, a little less than its ten minutes
-const SMALL = 4_000; // characters; what is larger goes to where large things are kept
-// How the server says that it was too often: the wait it asks for is kept, and then the message goes out again.
+const MAX_TRIES = 4; // connections that ended without an answer
+export const ID_MEMORY = 570_000; // milliseconds in which the server recognises an id: its ten minutes, less a margin
+const SMALL = 4_000; // characters; larger messages are kept in IndexedDB
+// The server's advice when a rate limit is exceeded: the message is sent again after that time.
 export const PLEASE_WAIT = /Please wait (\d+) seconds?\./;
 
 export class Outbox {
   #key;
   #posts = [];
-  #kept = []; // posts of an earlier page that are being read
-  #ready = false; // the line is up and this connection may talk
-  #asked = null; // the post whose first message is on its way
+  #kept = []; // posts of an earlier page that are being restored
+  #ready = false; // connected, and allowed to send
+  #asked = null; // the post whose first message is in flight
   #tries = 0;
   #timer = null;
   #heldUntil = 0;
   #handlers;
 
   /**
-   * `key` tells whose posts these are. Handlers:
-   *   send(message)       puts it on the line
-   *   onPost(post)        a post is new, or has changed; one without messages is done
-   *   onSilence()         no answer: the line may be dead
+   * `key` identifies channel and nickname. Handlers:
+   *   send(message)       sends it
+   *   onPost(post)        a post is new or has changed; one without messages is done
+   *   onSilence()         no answer came: the connection may be dead
    */
   constructor(key, handlers) {
     this.#key = `gischat.outbox.${key}`;
     this.#handlers = handlers;
   }
 
-  /** Whether what is written goes out at once. */
+  /** Whether posts are sent at once. */
   get isReady() {
     return this.#ready;
   }
 
-  /** How many messages are on their way. */
+  /** The number of messages in flight or waiting to be sent. */
   get pending() {
     return this.#posts.filter(({ refused }) => !refused).reduce((sum, { messages }) => sum + messages.length, 0);
   }
 
-  /** How many posts are neither published nor removed. */
+  /** The number of posts that are neither published nor removed. */
   get unsent() {
     return this.#posts.length;
   }
 
-  /** Takes up what an earlier page has left. What may be published by now, or is no news any more, waits for its
-   *  author; `isPublished(id)` knows what has come meanwhile. */
+  /** Restores an earlier page's posts. Those that may have been published, or are old, wait for their author;
+   *  `isPublished(id)` tells which messages have been received since. */
   async restore(isPublished) {
     this.#kept = recallJson(this.#key, []);
     const found = await Promise.all(this.#kept.map(withLarge));
@@ -83,7 +83,7 @@ export class Outbox {
     this.#next();
   }
 
-  /** Sends a refused post again, at once. */
+  /** Sends a refused post again. */
   retry(id) {
     const post = this.#find(id);
     if (!post) return;
@@ -93,7 +93,7 @@ export class Outbox {
     this.#next();
   }
 
-  /** Takes a post out; returns it, or undefined when it is gone already. */
+  /** Removes a post; returns it, or undefined if it is already gone. */
   remove(id) {
     const post = this.#find(id);
     if (!post) return undefined;
@@ -102,7 +102,7 @@ export class Outbox {
     return taken;
   }
 
-  /** The line is ready; what was on its way is sent again. */
+  /** Connected: starts sending, the message in flight first. */
   resume() {
     this.#ready = true;
     this.#asked = null;
@@ -110,7 +110,7 @@ export class Outbox {
     this.#next();
   }
 
-  /** The line broke; `told` are the server's words, if it said that what was on its way is not taken. */
+  /** Disconnected: stops sending; `told` is the server's reason if it refused the message in flight. */
   pause(told = "") {
     this.#ready = false;
     clearTimeout(this.#timer);
@@ -119,7 +119,7 @@ export class Outbox {
     this.#changed(...this.#posts);
   }
 
-  /** The server has broadcast the message of this id. */
+  /** The server has broadcast the message with this id. */
   settle(id) {
     const post = this.#posts.find(({ messages }) => messages.some((message) => message.id === id));
     if (!post) return;
@@ -131,7 +131,7 @@ export class Outbox {
     this.#next();
   }
 
-  /** The server refused what was on its way; returns its post, or undefined when nothing was. */
+  /** The server refused the message in flight; returns its post, or undefined if there was none. */
   refuse(reason) {
     const post = this.#asked;
     if (!post) return undefined;
@@ -204,7 +204,7 @@ function refuse(post, reason, reasonKey) {
 
 const reasonOf = ({ sentAt }) => (sentAt ? "unconfirmed" : "left_before_sent");
 
-const isKept = new Set(); // ids of messages that are where large things are kept
+const isKept = new Set(); // ids of messages in IndexedDB
 
 function withoutLarge(message) {
   if (!Object.values(message).some(isLarge)) return message;
@@ -224,7 +224,7 @@ async function withLarge(post) {
   return { ...post, messages: messages.filter(Boolean) };
 }
 
-/** A random UUID. `crypto.randomUUID` exists over https only, and many chats run on a plain http LAN. */
+/** A random UUID. `crypto.randomUUID` exists only over https, but many chats run over http in a LAN. */
 export function uuid() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40; // version 4

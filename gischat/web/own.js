@@ -1,4 +1,4 @@
-/** The ids of what this browser has sent: an author's name proves nothing, anybody may write under it. */
+/** The ids of messages sent by this browser: an author's name proves nothing, as anybody can use it. */
 
 import { recallJson, remember } from "./storage.js";
 

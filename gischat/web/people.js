@@ -1,26 +1,26 @@
-/** Who is here: the registered nicknames, and how many more are incognito. */
+/** The users of a channel: the registered nicknames, and how many more are incognito. */
 
 import { portrait } from "./avatars.js";
 import { byId, element, isolated } from "./dom.js";
 import { t } from "./i18n.js";
 
-// What eyes take for the same: the server holds upper and lower case for the same, and so are these.
+// Characters that look alike; the server already treats upper and lower case as the same.
 const LOOKALIKES = { 0: "o", 1: "l", i: "l", "-": "_" };
 
-/** What a nickname looks like: two with the same look may be mistaken for one another. */
+/** A nickname's look: two nicknames with the same look can be mistaken for each other. */
 export const look = (name) => name.toLowerCase().replace(/[01i-]/g, (character) => LOOKALIKES[character]);
 
 export class People {
   #nicknames = new Set();
-  isKnown = false; // whether the server's list has come
+  isKnown = false; // whether the server's list has been received
   #total = 0;
-  #meanwhile = null; // comings and goings since the list was asked for
+  #meanwhile = null; // joins and leaves since the list was requested
   #isOpen = false;
   #me;
   #avatars;
   #onList;
 
-  /** `avatars` is a Map nickname -> icon; `onList()` is called whenever the server's list has come. */
+  /** `avatars` is a Map nickname -> icon; `onList()` is called whenever the server's list has been received. */
   constructor(me, avatars, onList) {
     this.#me = me;
     this.#avatars = avatars;
@@ -36,14 +36,14 @@ export class People {
     this.#isOpen = false;
   }
 
-  /** Takes the server's list. Asked for once per connection and kept by the messages: if everyone asked again
-   *  whenever somebody came, a room of a thousand would ask a million times. Without an answer the list is what was
-   *  seen of comings and goings. */
+  /** Loads the server's list. It is requested once per connection and then updated by messages: if every client
+   *  requested it for each user who joins, a room of a thousand would make a million requests. Without an answer the
+   *  list contains only those seen joining. */
   async load(ask) {
     const meanwhile = [];
     this.#meanwhile = meanwhile;
     const nicknames = await ask().catch(() => null);
-    if (this.#meanwhile !== meanwhile) return; // a newer request is under way, or nobody looks any more
+    if (this.#meanwhile !== meanwhile) return; // superseded by a newer request, or closed
     this.#meanwhile = null;
     if (nicknames) this.#nicknames = new Set(nicknames);
     this.isKnown = nicknames !== null;
@@ -57,14 +57,14 @@ export class People {
     this.close();
   }
 
-  /** The nicknames that are registered, as far as they are known. */
+  /** The registered nicknames, as far as known. */
   get names() {
     return [...this.#nicknames];
   }
 
   /**
-   * Whether an author is who the name says: "" if that name is registered, or it is not known who is; "unregistered", or
-   * "lookalike", with the nickname that it looks like, as [verdict, nickname].
+   * Judges whether an author's name is genuine; returns [verdict, nickname]: "" if it is registered or the list is not
+   * known, "unregistered", or "lookalike" with the nickname that it resembles.
    */
   judge(author) {
     if (!this.isKnown || this.#nicknames.has(author)) return ["", ""];

@@ -1,4 +1,4 @@
-/** Where a channel's messages are: asked of the server, which knows every CRS, and kept while the page is open. */
+/** The places of a channel's messages: fetched from the server, which knows every CRS, and cached by the page. */
 
 import { mapSettings, places } from "./api.js";
 import { hue } from "./avatars.js";
@@ -7,25 +7,25 @@ import { byMessage } from "./feed.js";
 import { t } from "./i18n.js";
 
 const PLACED = new Set(["geojson", "crs", "bbox", "position"]);
-const MANY = 3; // beyond that, all are asked for: the server has that answer at hand
-const PAUSE = 150; // milliseconds in which what comes together is asked for together
+const MANY = 3; // messages; for more, all places are fetched, which the server has cached
+const PAUSE = 150; // milliseconds in which requests are collected
 const LONGEST = 500; // messages, as many as the log shows
 
 export class Places {
   #channel;
   #known = new Map(); // id of a message -> {message, hue, features}
-  #wanted = new Map(); // id -> {message, node} of what is to be asked for
+  #wanted = new Map(); // id -> {message, node} of messages to be fetched
   #timer = null;
   #onShow;
   onChange = () => {};
 
-  /** `onShow(id)`: somebody wants to see a message on the map. */
+  /** `onShow(id)`: the user wants to see a message on the map. */
   constructor(channel, onShow) {
     this.#channel = channel;
     this.#onShow = onShow;
   }
 
-  /** A message has come, and is shown as `node`; as soon as it is known where it is, that is shown there, too. */
+  /** Adds a message, shown as `node`; its place is shown there as soon as it is known. */
   add(message, node) {
     if (!PLACED.has(message.type)) return;
     this.#wanted.set(message.id, { message: withoutData(message), node });
@@ -49,7 +49,7 @@ export class Places {
     const since = Math.max(0, Math.min(...[...wanted.values()].map(({ message }) => message.timestamp)));
     const answer = await places(this.#channel, wanted.size > MANY ? null : since).catch(() => null);
     if (!answer) {
-      this.#wanted = new Map([...wanted, ...this.#wanted].slice(-LONGEST)); // asked for with what comes next
+      this.#wanted = new Map([...wanted, ...this.#wanted].slice(-LONGEST)); // fetched with the next ones
       return;
     }
     const features = byMessage(answer);
@@ -69,13 +69,13 @@ export class Places {
     drawings.set(canvas, place);
     seen.observe(canvas);
     node.querySelector(".body").append(shown);
-    node.dispatchEvent(new Event("load")); // it has grown, as with a picture
+    node.dispatchEvent(new Event("load")); // it has grown, as by a picture
   }
 }
 
-const drawings = new WeakMap(); // canvas of a small map -> the place that it shows
+const drawings = new WeakMap(); // canvas of a thumbnail -> the place that it shows
 
-// Drawn when somebody sees it for the first time, which may be when another channel is left.
+// Thumbnails are drawn when they are first visible, which may be when the user returns to their channel.
 const seen = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
     if (!isIntersecting) continue;
@@ -94,7 +94,7 @@ async function draw(canvas) {
   drawThumbnail(canvas, features, thumbnailLook(canvas, hue));
 }
 
-/** What is told of a message on the map. A layer's own data come from the server again, in WGS 84. */
+/** A message without its layer's data, which the server sends again in WGS 84. */
 function withoutData(message) {
   const { geojson: _, ...rest } = message;
   return rest;

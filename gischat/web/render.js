@@ -1,12 +1,12 @@
 /**
- * Messages as elements: one table a kind, type -> function.
+ * Rendering of messages as elements, by two tables: type -> function.
  *
- * CONTENT are the messages that somebody wrote; each function returns
+ * CONTENT is for users' messages; each function returns
  *   body      nodes to show
- *   excerpt   the message in a few words, for a quotation
- *   liked     the words by which a like means it, the same in every language
- * LINES are the quiet ones between them; each function returns nodes.
- * A type in neither table is not shown. People's words reach the page through `element` alone.
+ *   excerpt   a short text for quotations
+ *   liked     the text by which a like refers to it, the same in every language
+ * LINES is for the quiet lines between them; each function returns nodes.
+ * Other types are not shown. Users' text reaches the page only through `element`.
  */
 
 import { portrait } from "./avatars.js";
@@ -17,7 +17,7 @@ import { isMe, mentioned } from "./mentions.js";
 import { time } from "./time.js";
 
 const EXCERPT = 80; // characters
-const LONGEST_READING = 200_000; // characters of a program that are shown before it is downloaded
+const LONGEST_READING = 200_000; // characters of a program that are shown in the page
 
 const CONTENT = new Map(Object.entries({
   text: ({ text }, view) => ({
@@ -99,16 +99,16 @@ const LINES = new Map(Object.entries({
 }));
 
 /**
- * A message as {node, entry}, or null for one that is not shown; the entry is {id, author, excerpt, liked, isOwn} of
- * what somebody wrote, and undefined for the quiet lines.
+ * Renders a message as {node, entry}, or null if it is not shown; the entry is {id, author, excerpt, liked, isOwn} for
+ * users' messages, and undefined for quiet lines.
  *
- * `view` is what the rendering needs to know of the page:
+ * `view` is the rendering's interface to the page:
  *   me                              own nickname, "" when incognito
- *   isOwn(id)                       whether this page, or one before it, sent the message
- *   judge(author)                   whether an author is who the name says: see `People`; of what was said just now
- *   quoted(id)                      the {author, excerpt, node} of a message in sight, or undefined
- *   knows(name)                     whether somebody of that nickname is, or was, here
- *   onReply(entry), onLike(entry), onLink(entry), onPicture(src, alt), onJump(id)   what the buttons do
+ *   isOwn(id)                       whether this browser sent the message
+ *   judge(author)                   the verdict of `People` on the author of a new message
+ *   quoted(id)                      the {author, excerpt, node} of a message in the log, or undefined
+ *   knows(name)                     whether a user of that nickname is or was here
+ *   onReply(entry), onLike(entry), onLink(entry), onPicture(src, alt), onJump(id)   the buttons' actions
  */
 export function render(message, view) {
   const content = CONTENT.get(message.type);
@@ -117,14 +117,14 @@ export function render(message, view) {
   return line ? quietLine(message, line(message)) : null;
 }
 
-/** A line between the messages, of a server's message or (type "note") of the page's own. */
+/** A quiet line between messages, for a message of the server or (type "note") of the page. */
 export function quietLine({ type, timestamp }, children) {
   return { node: element("p", { className: `quiet ${type}` }, element("span", {}, ...children), " ", time(timestamp)) };
 }
 
 /**
- * What was written here and is not published, as an element; null when nothing is left of it. `post` is as in the
- * outbox, and isHeld while there is no line.
+ * Renders an unpublished post as an element; null if none of its messages is left. `post` is as in the outbox, plus
+ * isHeld while disconnected.
  *
  * `view` as above, and onRetry(id), onEdit(id), onRemove(id).
  */
@@ -162,14 +162,14 @@ export function renderPost(post, view) {
   return node;
 }
 
-/** Whether all of it comes from the composer; there, a position belongs to a picture. */
+/** Whether all messages come from the composer, where a position belongs to a picture. */
 function isWritten(messages) {
   const types = messages.map(({ type }) => type);
   const written = types.includes("image") ? ["image", "position", "text"] : ["text"];
   return types.every((type) => written.includes(type));
 }
 
-/** Marks an author whom the server does not know under that name. @type {(node: HTMLElement, verdict: string[]) => void} */
+/** Marks an author whose nickname is not registered. @type {(node: HTMLElement, verdict: string[]) => void} */
 export function mark(node, [verdict, nickname]) {
   const name = node.querySelector("header strong");
   name.parentElement.querySelector(".verdict")?.remove();
@@ -178,7 +178,7 @@ export function mark(node, [verdict, nickname]) {
   name.after(element("span", { className: "verdict" }, t(verdict, { name: nickname })));
 }
 
-/** Shows at a message who likes it. */
+/** Shows the nicknames of those who like a message. */
 export function showLikes(node, names) {
   let line = node.querySelector(".likes");
   if (!line) node.append(line = element("p", { className: "likes" }));
@@ -236,7 +236,7 @@ function summary(key, values, links = []) {
   return body;
 }
 
-/** A program, to be read before it is run. */
+/** A program's source, to be read before it is run. */
 function program(caution, code) {
   const text = element("pre", { tabIndex: 0 });
   const reading = element("details", { className: "program" }, element("summary", {}, t("read_it")), text);
@@ -259,7 +259,7 @@ function picture(author, data, view) {
   }
 }
 
-/** The text's nodes, its web addresses as links. Nothing but http and https ever becomes one. */
+/** A text's nodes, with http and https URLs (and nothing else) as links. */
 function linked(text, view) {
   return text.split(/(https?:\/\/[^\s<>"“”]*[^\s<>"“”.,;:!?)\]}'’])/u).flatMap((part, index) => (
     index % 2 === 0
@@ -273,8 +273,8 @@ function mention(words, name, view) {
   return name && view.knows(name) ? element("span", { className: "mention" }, words) : words;
 }
 
-/** The layer with its CRS written in. RFC 7946 dropped the member "crs" of the 2008 specification, but what QGIS sends
- *  is in the layer's own CRS, and QGIS and GDAL still read the member: without it the file opens in the wrong place. */
+/** A layer with its CRS in the member "crs" of the 2008 specification, which RFC 7946 dropped. QGIS sends layers in
+ *  their own CRS, and QGIS and GDAL still read the member: without it the file opens in the wrong place. */
 function withCrs({ geojson, crs_authid }) {
   const [authority, code] = (crs_authid ?? "").split(":");
   if (geojson.crs || !code) return geojson;
@@ -284,7 +284,7 @@ function withCrs({ geojson, crs_authid }) {
 const crsText = ({ crs_authid }) => crs_authid || t("own_crs");
 const crsName = (message) => isolated(crsText(message));
 
-// Not in the reader's own notation: "700,000.123, 44,5" would leave open which comma parts what.
+// Not localised: in "700,000.123, 44,5" the commas would be ambiguous.
 const number = (value) => String(Number(value.toFixed(6)));
 
 const strong = (text) => element("strong", {}, isolated(text));

@@ -1,11 +1,12 @@
-/** One channel, joined: what comes is shown, what is written goes out, until the person leaves. */
+/** A joined channel: shows received messages and sends the user's, until the user leaves. */
 
 import { socketUrl, users } from "./api.js";
 import { isCheat, play } from "./cheats.js";
 import { Draft } from "./composer.js";
 import { Connection } from "./connection.js";
 import { byId, isolated } from "./dom.js";
-import { t } from "./i18n.js";
+import { nodes, t } from "./i18n.js";
+import { Own, Sharers } from "./live.js";
 import { Log } from "./log.js";
 import { isFor } from "./mentions.js";
 import { call } from "./notify.js";
@@ -15,13 +16,14 @@ import { People } from "./people.js";
 import { Places } from "./places.js";
 import { mark, quietLine, render, renderPost, showLikes } from "./render.js";
 import { positionMessage } from "./share.js";
+import { time } from "./time.js";
 
-// How an `uncompliant` begins that says what is missing, and that refuses nothing that was sent
+// Beginnings of `uncompliant`s that refuse no message: some may be missing, or a nickname is challenged
 const MISSED = "What you missed is no longer kept: some messages may be missing. The last ones follow.";
 const GAP = "The server was cut off for a moment: some messages may be missing.";
 const ANNOUNCED = "Your nickname '";
-const NO_MESSAGE = "00000000-0000-0000-0000-000000000000"; // nobody's id
-// What not everyone gets; the id of all else tells the server where we were
+const NO_MESSAGE = "00000000-0000-0000-0000-000000000000"; // the id of no message
+// Types that not everyone receives; the id of the last message of another type tells the server our position
 const PRIVATE = new Set(["like", "nb_users", "uncompliant"]);
 
 export class Room {
@@ -32,27 +34,30 @@ export class Room {
   draft;
   people;
   places;
+  sharers = new Sharers();
+  live; // one's own position
   #page;
   #log = new Log();
   #outbox;
   #connection;
   #isOpen = false;
   #registration = null; // id of the newcomer message that has not been answered yet
+  #isRegistered = false;
   #hadNickname;
-  #waits = false; // for a nickname that somebody else has
-  #lastId = null; // of the last message that everyone got
-  #after = null; // where the server shall go on from; null when we are here for the first time
-  #isCatchingUp = true; // what comes was said before
-  #gap = null; // the line that says something may be missing, while the history follows
+  #waits = false; // for a nickname that another connection holds
+  #lastId = null; // id of the last message that everyone receives
+  #after = null; // id after which the server continues; null on the first connection
+  #isCatchingUp = true; // still receiving older messages
+  #gap = null; // the line that says that messages may be missing, while the history follows
   #avatars = new Map(); // author -> icon
-  #authors = new Set(); // who has said something
-  #unjudged = []; // [author, element] of what was said while it was not known who is registered
+  #authors = new Set(); // everyone who has sent a message
+  #unjudged = []; // [author, element] of messages received before the list of users
   #likers = new Map(); // id -> nicknames
-  #wanted = null; // the id of a message that a link leads to
+  #wanted = null; // id of the message that a link leads to
   #status = ["", false];
   #notice = "";
 
-  /** What a message changes on the page besides its line in the log: type -> function. */
+  /** Effects of messages besides their line in the log: type -> function. */
   #effects = new Map(Object.entries({
     nb_users: ({ nb_users }) => this.#counted(nb_users),
     newcomer: ({ newcomer, id }) => this.#came(newcomer, id),
@@ -61,10 +66,10 @@ export class Room {
   }));
 
   /**
-   * `nickname` is "" for reading along; `hadNickname`: it was ours before, so it is worth waiting for. `page` has
-   *   onLeft(room, words)   it is over, with the reason when it was not the person's wish
-   *   onNews(room)          unread messages, or mentions, or what is not sent
-   *   show(room)            puts the room on the page
+   * `nickname` is "" when incognito; `hadNickname`: it was ours before, so we wait if it is taken. `page` has
+   *   onLeft(room, words)   the room was left, with the reason if it was not the user's wish
+   *   onNews(room)          unread messages, mentions or unsent posts have changed
+   *   show(room)            shows the room
    *   composer, atlas, showPicture(src, alt), avatar()
    */
   constructor(channel, nickname, page, hadNickname = false) {
@@ -76,6 +81,11 @@ export class Room {
     this.draft = new Draft(key);
     this.places = new Places(channel, (id) => void page.atlas.open(id));
     this.people = new People(nickname, this.#avatars, () => this.#judgeAll());
+    this.live = new Own({
+      send: (message) => this.#isRegistered && this.#connection.send({ ...message, author: this.me }),
+      onChange: () => this.#showLive(),
+      onDenied: () => this.notice(t("share_not_located")),
+    });
     this.#outbox = new Outbox(key, {
       send: (message) => this.#connection.send(message),
       onPost: (post) => this.#showPost(post),
@@ -91,7 +101,7 @@ export class Room {
     });
   }
 
-  // On the page
+  // Showing
 
   open() {
     this.#isOpen = true;
@@ -103,6 +113,7 @@ export class Room {
     this.#showState();
     this.#showNotice();
     this.#showSending();
+    this.#showLive();
     this.read();
   }
 
@@ -117,7 +128,7 @@ export class Room {
     else this.#log.focus();
   }
 
-  /** Somebody looks at it. */
+  /** Marks everything as read if the room is visible. */
   read() {
     if (document.hidden || !this.#isOpen) return;
     this.unread = this.mentions = 0;
@@ -132,7 +143,7 @@ export class Room {
     this.#over("");
   }
 
-  /** Brings a message into sight, as soon as all that was said before has come. */
+  /** Scrolls to a message as soon as the history has been received. */
   seek(id) {
     this.#wanted = id;
     if (!this.#isCatchingUp) this.#reveal();
@@ -146,6 +157,7 @@ export class Room {
   }
 
   #over(words) {
+    this.live.stop();
     this.#outbox.pause();
     this.#connection.close();
     this.#log.end();
@@ -153,7 +165,7 @@ export class Room {
     this.#page.onLeft(this, words);
   }
 
-  // The line
+  // Connection
 
   #opened() {
     this.#isCatchingUp = true;
@@ -170,6 +182,8 @@ export class Room {
 
   #lost(seconds, refused) {
     this.#registration = null;
+    this.#isRegistered = false;
+    this.sharers.forget();
     this.#after = this.#lastId ?? (this.#isCatchingUp ? null : NO_MESSAGE);
     this.#outbox.pause(refused);
     this.#state(t("not_connected", { count: seconds }), true);
@@ -177,6 +191,10 @@ export class Room {
 
   #receive(message) {
     const { id, type } = message;
+    if (type === "live_position") {
+      this.sharers.hear(message);
+      return;
+    }
     if (this.#log.hasShown(id)) {
       this.#outbox.settle(id);
       this.#bridge();
@@ -234,7 +252,7 @@ export class Room {
     return [...new Set([...this.people.names, ...this.#authors])];
   }
 
-  /** Nicknames that may be mentioned. */
+  /** Nicknames that can be mentioned. */
   get others() {
     return this.#names.filter((name) => name !== this.me);
   }
@@ -245,11 +263,11 @@ export class Room {
       await navigator.clipboard.writeText(link);
       this.notice(t("link_copied"));
     } catch {
-      this.notice(link); // over plain http a page may not write to the clipboard
+      this.notice(link); // over plain http there is no clipboard API
     }
   }
 
-  /** Something unread that somebody said. */
+  /** Counts an unread message and notifies the user. */
   #announce({ type, author, text }) {
     this.unread += 1;
     if (type === "text" && isFor(text, this.me)) {
@@ -259,7 +277,7 @@ export class Room {
     this.#page.onNews(this);
   }
 
-  /** Shows a like at the message that it means; as a line of its own where that is not in sight. */
+  /** Shows a like at its message, or as a line of its own if that is not in the log. */
   #likeOf(like) {
     const { liker_author, message } = like;
     const isMeant = ({ isOwn, liked, excerpt }) => isOwn && [liked, excerpt].includes(message);
@@ -271,9 +289,9 @@ export class Room {
     return null;
   }
 
-  // What is missing
+  // Gaps
 
-  /** The server says that something may be missing. What it still has follows: if we had any of it, nothing is. */
+  /** The server says that messages may be missing. Its history follows: if we know any of it, nothing is missing. */
   #missed(reason) {
     const now = Math.floor(Date.now() / 1000);
     const { node } = quietLine({ type: "gap", timestamp: now }, [reason]);
@@ -290,7 +308,7 @@ export class Room {
 
   // Presence
 
-  /** The first count on a connection comes after all that was said before. */
+  /** Shows the number of users; on each connection the first count marks the end of the history. */
   #counted(total) {
     this.people.count(total);
     if (!this.#isCatchingUp) return;
@@ -309,7 +327,9 @@ export class Room {
     this.people.came(nickname);
     if (id !== this.#registration) return;
     this.#registration = null;
-    this.#hadNickname = true; // it is ours, so after a reconnection it is worth waiting for
+    this.#isRegistered = true;
+    this.live.say();
+    this.#hadNickname = true; // it is ours, so after a reconnection we wait for it
     this.#state("");
     this.#outbox.resume();
   }
@@ -321,8 +341,8 @@ export class Room {
     else if (!this.#outbox.refuse(reason)) this.notice(reason);
   }
 
-  /** Refused at first, the nickname is somebody else's. After a reconnection it is most likely still held by our own
-   *  broken connection: the server gives it to us, under the id that we asked with, the moment it is free. */
+  /** The nickname is taken. On the first connection another user has it. After a reconnection it is most likely held by
+   *  our own broken connection; then the server registers us, under the id of our request, as soon as it is free. */
   #nicknameRefused(reason) {
     if (!this.#hadNickname) {
       this.#over(reason);
@@ -332,9 +352,9 @@ export class Room {
     this.#state(t("waiting_for_nickname"), true);
   }
 
-  // Talking
+  // Sending
 
-  /** Sends what somebody has written, {text, replyTo, picture}. */
+  /** Sends a draft's content, {text, replyTo, picture}. */
   say({ text, replyTo, picture }, reasonKey = "") {
     const messages = [];
     if (picture) messages.push({ type: "image", image_data: picture.data });
@@ -343,8 +363,8 @@ export class Room {
     this.send(messages, { replyTo, name: picture?.name, reasonKey });
   }
 
-  /** Sends messages, {type, …} without id and author, that belong together; the last replies to an entry, if given.
-   *  With a `reasonKey` they wait in the log for their author. */
+  /** Sends messages, {type, …} without id and author, as one post; the last one replies to an entry, if given. With a
+   *  `reasonKey` the post waits in the log for its author. */
   send(messages, { replyTo = null, name = "", reasonKey = "" } = {}) {
     if (replyTo) messages.at(-1).in_reply_to_id = replyTo.id;
     this.notice("");
@@ -358,14 +378,14 @@ export class Room {
 
   #showPost(post) {
     const restored = { isRestored: post.at < started, timestamp: Math.floor(post.at / 1000) };
-    // What is shown later shall be the post as it is now.
+    // A copy: the log renders it later, when the post may have changed.
     const now = { ...post, messages: [...post.messages], isHeld: !this.#outbox.isReady };
     this.#log.put(post.id, () => renderPost(now, this.#view), restored);
     this.#showSending();
     this.#page.onNews(this);
   }
 
-  /** Puts a post back under the hand; what is being written there waits in its place. */
+  /** Moves a post back to the composer; the current draft takes its place among the posts. */
   #edit(id) {
     const post = this.#outbox.remove(id);
     if (!post) return;
@@ -381,7 +401,7 @@ export class Room {
     this.#page.composer.focus();
   }
 
-  // Words to the person
+  // Status line
 
   #state(words, wrong = false) {
     this.#status = [words, wrong];
@@ -399,6 +419,14 @@ export class Room {
     if (!this.#isOpen) return;
     const count = this.#outbox.pending;
     byId("sending").textContent = count > 0 ? t("sending", { count }) : "";
+  }
+
+  #showLive() {
+    if (!this.#isOpen) return;
+    const { endsAt } = this.live;
+    byId("live").hidden = !endsAt;
+    byId("live-text").replaceChildren(...nodes("live_on", { time: time(Math.ceil(endsAt / 1000)) }));
+    byId("live-stop").onclick = () => this.live.stop();
   }
 
   notice(words) {

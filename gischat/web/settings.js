@@ -1,4 +1,4 @@
-/** What a person chooses: language, portrait, how to be called. */
+/** The user's settings: language, avatar, notifications. */
 
 import { AVATARS, icon, portrait } from "./avatars.js";
 import { byId, element } from "./dom.js";
@@ -8,7 +8,7 @@ import { recall, remember } from "./storage.js";
 
 const AVATAR = "gischat.avatar";
 
-/** The chosen icon's name, null for the letter. */
+/** The name of the chosen icon, or null for the letter. */
 export const avatar = () => recall(AVATAR) || null;
 
 export function openSettings() {
@@ -17,7 +17,7 @@ export function openSettings() {
   byId("language").value = currentLanguage();
   byId("language").onchange = ({ target }) => {
     remember(CHOICE, target.value);
-    location.reload(); // what is open comes back
+    location.reload(); // restores the open channels
   };
   byId("avatars").replaceChildren(
     choice("", t("letter")),

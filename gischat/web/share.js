@@ -1,11 +1,11 @@
-/** What one may share besides words and pictures: a layer from a file, one's position, the map's extent, a point on it. */
+/** Sharing of places: a layer from a file, the user's position, the map's extent, a point on the map. */
 
 import { button, byId, drawing, element, isolated } from "./dom.js";
-import { lonLat } from "./geo.js";
+import { lonLat, rounded } from "./geo.js";
 import { understand, WGS84 } from "./geojsonfile.js";
 import { t } from "./i18n.js";
 
-// As QGIS writes it
+// As written by QGIS
 const WGS84_WKT =
   'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563,AUTHORITY["EPSG","7030"]],' +
   'AUTHORITY["EPSG","6326"]],PRIMEM["Greenwich",0,AUTHORITY["EPSG","8901"]],UNIT["degree",0.0174532925199433,' +
@@ -17,18 +17,15 @@ const PIN = "M12 21c-4-5-6-8-6-11a6 6 0 0 1 12 0c0 3-2 6-6 11zM12 7.5v5M9.5 10h5
 const LAYER = /\.(geo)?json$/i;
 const OTHER_LAYER = /\.(gpkg|zip|shp|kml|kmz|gml|fgb|dxf|gpx|csv|parquet)$/i;
 const LOCATING = { enableHighAccuracy: true, timeout: 30_000, maximumAge: 10_000 };
-const LONGEST_NAME = 255; // characters, by the contract
-const DECIMALS = 7;
-
-const rounded = (degrees) => Number(degrees.toFixed(DECIMALS));
+const LONGEST_NAME = 255; // characters, the protocol's limit
 
 export class Share {
   #page; // see below
   #sheet = element("dialog", { className: "sheet", ariaLabel: t("share") });
   #file = element("input", { type: "file", accept: ".geojson,.json,application/geo+json", hidden: true });
-  #pending = 0; // what was asked for last: an answer to what came before it comes too late
+  #pending = 0; // number of the last request; answers to earlier ones are ignored
 
-  /** `page` has: room(), the one in sight, or null; limits(), the answer of /rules; atlas. */
+  /** `page` has: room(), the shown one or null; limits(), the answer of /rules; atlas. */
   constructor(page) {
     this.#page = page;
     const open = button("picture", () => this.#offer(), drawing(PIN));
@@ -76,7 +73,7 @@ export class Share {
     event.preventDefault();
   }
 
-  // Steps, one on the sheet at a time
+  // Steps of the dialog, one at a time
 
   #show(...nodes) {
     this.#pending++;
@@ -89,6 +86,7 @@ export class Share {
     const offers = [
       offer("share_file", () => this.#file.click()),
       offer("share_position", () => void this.#locate()),
+      offer("share_live", () => this.#offerLive()),
       offer("share_extent", () => void this.#takeExtent()),
       offer("share_point", () => void this.#takePoint()),
     ];
@@ -109,9 +107,9 @@ export class Share {
     this.#show(element("p", { role: "alert" }, words), this.#cancel());
   }
 
-  /** Says what is to be shared, [[name, value], …], and shares `message()` if one agrees. */
+  /** Shows what will be shared, [[name, value], …], and sends `message()` if the user confirms. */
   #confirm(title, facts, message, ...more) {
-    const room = this.#page.room(); // another may be in sight by then
+    const room = this.#page.room(); // now, as another room may be shown later
     const list = element(
       "dl",
       {},
@@ -199,6 +197,28 @@ export class Share {
     ]]);
   }
 
+  #offerLive() {
+    const { live } = this.#page.room();
+    const choice = (key, minutes) => button("secondary", () => this.#shareLive(live, minutes), t(key));
+    this.#show(
+      element("h2", {}, t("live_for")),
+      element(
+        "div",
+        { className: "offers" },
+        choice("live_quarter", 15),
+        choice("live_hour", 60),
+        choice("live_day", 480),
+      ),
+      element("p", { className: "hint" }, t("live_hint")),
+      this.#cancel(),
+    );
+  }
+
+  #shareLive(live, minutes) {
+    this.#sheet.close();
+    live.start(minutes);
+  }
+
   async #takePoint() {
     this.#sheet.close();
     const found = await this.#page.atlas.pick();
@@ -224,7 +244,7 @@ export class Share {
   }
 }
 
-/** Where a photograph was taken, as a message that may go with it. */
+/** A position as a message, sent with a photo taken there. */
 export function positionMessage(position) {
   const [x, y] = position.map(rounded);
   return { type: "position", ...IN_WGS84, x, y };

@@ -1,9 +1,9 @@
 /**
- * What the page keeps in the browser. A browser may forbid storage, by setting or in private windows, and storage may
- * be full: then what is kept lasts as long as the page.
+ * Storage in the browser. A browser may forbid it, by a setting or in private windows, and it may be full: then values
+ * last as long as the page.
  *
- * Small things are written at once (localStorage: this browser; sessionStorage: this tab), so that a reload a moment
- * later finds them; pictures and layers go to IndexedDB under the id of their message.
+ * Small values are written synchronously (localStorage: this browser; sessionStorage: this tab), so that an immediate
+ * reload finds them; pictures and layers go to IndexedDB under their message's id.
  */
 
 const unstored = { local: new Map(), session: new Map() };
@@ -28,15 +28,15 @@ function write(kind, key, text) {
   }
 }
 
-/** What this browser keeps under a key; "" when nothing. */
+/** The value that this browser keeps under a key; "" if none. */
 export const recall = (key) => read("local", key) ?? "";
 export const remember = (key, text) => write("local", key, text || null);
 
-/** What this tab keeps under a key; "" when nothing. */
+/** The value that this tab keeps under a key; "" if none. */
 export const recallInTab = (key) => read("session", key) ?? "";
 export const rememberInTab = (key, text) => write("session", key, text || null);
 
-/** A kept value of any shape, or `otherwise` where there is none that can be read. */
+/** A JSON value, or `otherwise` if there is none or it cannot be parsed. */
 export function recallJson(key, otherwise, recalled = recall) {
   try {
     return JSON.parse(recalled(key)) ?? otherwise;
@@ -45,7 +45,7 @@ export function recallJson(key, otherwise, recalled = recall) {
   }
 }
 
-// Large things
+// Large values
 
 const STORE = "large";
 let database;
@@ -70,11 +70,11 @@ async function transact(mode, act) {
       transaction.onabort = () => reject(transaction.error);
     });
   } catch {
-    return undefined; // kept by the page alone
+    return undefined; // only the page keeps it
   }
 }
 
-/** What is kept under an id, or undefined. */
+/** The large value under an id, or undefined. */
 export const recallLarge = (id) => transact("readonly", (store) => store.get(id));
 export const rememberLarge = (id, value) => transact("readwrite", (store) => store.put(value, id));
 export const forgetLarge = (id) => transact("readwrite", (store) => store.delete(id));

@@ -1,15 +1,15 @@
 /**
- * The offline shell: the page opens without a server, shows what is not sent, and says that it is not connected.
+ * The service worker: caches the page as an offline shell, so that it opens without a server and shows unsent posts.
  *
- * The server's own answer comes first, so a new version is seen at once; what it answered last is for when it is away.
- * Nothing but the page's own files is kept: what people say is not.
+ * Network first, so that a new version is used at once; the cached answer is for when the server is down. Only the
+ * page's own files are cached, no messages.
  */
 
 const SHELL = "gischat-shell";
 
 const worker = /** @type {any} */ (globalThis);
 
-// The page may live below a path.
+// The page may be served below a path.
 const home = new URL(worker.registration.scope).pathname;
 
 const isShell = ({ pathname, origin }) =>
@@ -18,7 +18,7 @@ const isShell = ({ pathname, origin }) =>
 worker.addEventListener("install", () => worker.skipWaiting());
 worker.addEventListener("activate", (event) => event.waitUntil(worker.clients.claim()));
 
-// The page tells what it is made of: it was loaded before there was anybody to see it.
+// The page sends the list of its files, which it loaded before this worker was active.
 worker.addEventListener("message", (event) => event.waitUntil(keep(event.data)));
 
 worker.addEventListener("fetch", (event) => {
@@ -29,7 +29,7 @@ worker.addEventListener("fetch", (event) => {
 async function keep(urls) {
   const cache = await caches.open(SHELL);
   const wanted = urls.map((url) => new URL(url)).filter(isShell).map(({ pathname }) => pathname);
-  await Promise.all(wanted.map((path) => cache.add(path).catch(() => {}))); // what fails is tried with the next visit
+  await Promise.all(wanted.map((path) => cache.add(path).catch(() => {}))); // failures are retried on the next visit
 }
 
 async function answer(request, path) {

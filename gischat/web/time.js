@@ -1,5 +1,5 @@
-/** Moments in the reader's words. Clients may send their own timestamp, and any integer is one: a clock that is wrong
- *  by years tells nothing. */
+/** Dates and times in the reader's language. Clients send their own timestamps, any integer; those that are wrong by
+ *  years are not shown. */
 
 import { element } from "./dom.js";
 import { locale } from "./i18n.js";
@@ -7,13 +7,13 @@ import { locale } from "./i18n.js";
 const EARLIEST = Date.UTC(2020);
 const AHEAD = 26 * 3_600_000; // milliseconds; a clock in the wrong time zone
 
-/** The moment of a message, or null where its clock is wrong. */
+/** A message's timestamp as a Date, or null if its clock is wrong. */
 function moment(timestamp) {
   const milliseconds = timestamp * 1000;
   return milliseconds >= EARLIEST && milliseconds <= Date.now() + AHEAD ? new Date(milliseconds) : null;
 }
 
-/** A message's time of day, its date when one points at it; "" when unknown. */
+/** A message's time of day, with its date as a tooltip; "" if unknown. */
 export function time(timestamp) {
   const date = moment(timestamp);
   if (!date) return "";
@@ -21,7 +21,7 @@ export function time(timestamp) {
   return element("time", properties, date.toLocaleTimeString(locale(), { hour: "2-digit", minute: "2-digit" }));
 }
 
-/** The day of a message: {key} sorts, {words} are read; null when unknown. */
+/** A message's day: {key} for sorting, {words} for display; null if unknown. */
 export function day(timestamp) {
   const date = moment(timestamp);
   if (!date) return null;

@@ -85,9 +85,8 @@ class Group:
 
     async def until_reply(self, message: int) -> Message:
         """Wait until the bot has answered a message."""
-        found: list[Message] = []
-        await until(lambda: found.extend(self._replies(message)) or found, "a reply", every=LOOK)
-        return found[0]
+        await until(lambda: self._replies(message), "a reply", every=LOOK)
+        return self._replies(message)[0]
 
     def texts(self) -> list[str]:
         return [_text(one) for one in self.messages]
@@ -115,7 +114,7 @@ class BotApi:
         self.groups: dict[int, Group] = {}
         self.files: dict[str, bytes] = {}  # by id
         self.faults: dict[str, list[Callable[[RequestHandler], None]]] = {}
-        self.refusals: list[tuple[str, str]] = []  # methods, and why they were refused
+        self.refusals: list[str] = []  # methods, and why they were refused
         self.webhook = False
         self._updates: list[Message] = []
         self._number = 1000
@@ -315,7 +314,7 @@ class _Handler(RequestHandler):
             files = {name: uploaded[0]["body"] for name, uploaded in self.request.files.items()}
             result = await self.api.answer(method, self._given(), files)
         except Refusal as refusal:
-            self.api.refusals.append((method, str(refusal)))
+            self.api.refusals.append(f"{method}: {refusal}")
             return self._refuse(refusal)
         return self.write({"ok": True, "result": result})
 

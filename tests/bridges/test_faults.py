@@ -170,17 +170,23 @@ async def test_texts_with_the_prefix_are_passed_to_the_pinged_room(bridged: Brid
         ping.kill()
 
 
-async def test_what_fell_out_of_the_backlog_is_said(open_bridged: OpenBridged) -> None:
-    # Given a bridge that is away while more is said than the outbox keeps
+@pytest.fixture
+def forgetful(open_bridged: OpenBridged) -> Iterator[Bridged]:
     with open_bridged(max_outbox_messages=5) as bridged:
-        async with bridged.joined("jane") as (jane,):
-            assert await bridged.bridge.stopped() == 0
-            texts = [await jane.say() for _ in range(12)]
-            await jane.until(text=texts[-1])
-            # When it is there again
-            bridged.bridge.start()
-            # Then the newest comes, and before it the room is told that something is missing
-            await bridged.alice.until(body=f"jane: {texts[-1]}")
-            told = next(body for body in bridged.alice.bodies() if body.endswith("from the channel QGIS."))
-            assert told.startswith("Up to ")
-            assert f"jane: {texts[0]}" not in bridged.alice.bodies()
+        yield bridged
+
+
+async def test_what_fell_out_of_the_backlog_is_said(forgetful: Bridged) -> None:
+    # Given a bridge that is away while more is said than the outbox keeps
+    alice, bridge = forgetful.alice, forgetful.bridge
+    async with forgetful.joined("jane") as (jane,):
+        assert await bridge.stopped() == 0
+        texts = [await jane.say() for _ in range(12)]
+        await jane.until(text=texts[-1])
+        # When it is there again
+        bridge.start()
+        # Then the newest comes, and before it the room is told that something is missing
+        await alice.until(body=f"jane: {texts[-1]}")
+        told = next(body for body in alice.bodies() if body.endswith("from the channel QGIS."))
+        assert told.startswith("Up to ")
+        assert f"jane: {texts[0]}" not in alice.bodies()

@@ -25,6 +25,16 @@ from tests.support.waiting import LOOK, until
 GROUP, FORUM, TOPIC = -1001, -1002, 5
 ALICE = "alice_b-telegram"
 
+EXPECTED_REFUSALS = {
+    "getFile: Bad Request: file is too big",
+    "getFile: Bad Request: invalid file_id",
+    "sendPhoto: Bad Request: PHOTO_INVALID_DIMENSIONS",
+    "sendMessage: Forbidden: bot was kicked from the supergroup chat",
+    "getChatMember: Bad Request: group chat was upgraded to a supergroup chat",
+    "sendMessage: Bad Request: group chat was upgraded to a supergroup chat",
+    "getUpdates: Conflict: terminated by other getUpdates request",
+}
+
 
 @dataclass
 class Bridged:
@@ -68,6 +78,7 @@ def bridged(request: pytest.FixtureRequest, open_stack: StackFactory) -> Iterato
             yield Bridged(stack, bridge, api, group, forum)
             assert bridge.stop() == 0
             stack.assert_quiet_logs()
+            assert {*api.refusals} <= EXPECTED_REFUSALS  # the bridge asks for nothing that is not taken
             for secret in (TOKEN, TOKEN.partition(":")[2], CANARY, "Traceback"):
                 assert secret not in bridge.whole_log()
     finally:
@@ -227,6 +238,16 @@ async def test_a_topic_is_a_channel_of_its_own(bridged: Bridged) -> None:
         await john.until(text=here)
         assert not {elsewhere, in_thread} & set(john.texts())
     assert f"jane: {text}" not in bridged.group.texts()
+
+
+async def test_what_is_said_while_the_bot_is_thrown_out_waits(bridged: Bridged) -> None:
+    bridged.group.status = "kicked"
+    async with bridged.joined() as jane:
+        await jane.say(text := words())
+        said = "403 Forbidden: bot was kicked from the supergroup chat: the bot may not write in the group"
+        await until(lambda: said in bridged.bridge.whole_log(), said, every=LOOK)
+        bridged.group.status = "administrator"
+        await bridged.group.until(f"jane: {text}")
 
 
 async def test_a_group_that_becomes_a_supergroup_stays_bridged(bridged: Bridged) -> None:

@@ -31,7 +31,7 @@ async def test_a_host_with_workers_only_works_for_the_front_of_another(
         answer = await to_thread(workers.gischat, "status")
         assert answer.returncode == 0
         headline, *processes = answer.stdout.splitlines()
-        assert headline == "gischat: no front here; one elsewhere says whether the chat is well (/readyz)"
+        assert headline == "gischat: no front here; ask one elsewhere whether the chat is well (/readyz)"
         assert [line.split()[:2] for line in processes] == [["heavy:heavy-1", "RUNNING"], ["light:light-1", "RUNNING"]]
         ready = await to_thread(workers.gischat, "ready")
         assert (ready.returncode, ready.stderr) == (0, "")

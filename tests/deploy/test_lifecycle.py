@@ -192,7 +192,7 @@ def test_a_port_that_another_program_has_is_refused_even_if_it_would_share(deplo
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"PORT": "0"}, "PORT=0 would be another port for each front: name one"),
+        ({"PORT": "0"}, "PORT=0 would be a different port for each front: set one"),
         ({"STATE_DIR": "/proc/state"}, "STATE_DIR=/proc/state: /proc/state: No such file or directory"),
         ({"LOG_FILE": "/nowhere/log"}, "LOG_FILE=/nowhere/log: No such file or directory"),
         ({"HOST": "192.0.2.1", "PORT": "8000"}, "cannot listen on 192.0.2.1, port 8000"),
@@ -223,9 +223,9 @@ def test_a_misspelt_setting_is_named_with_the_right_one(deployment: Deploy) -> N
     checked = chat.gischat("check").stdout
 
     for complaint in (
-        "CHANELS in .env is no setting: is CHANNELS meant?",
+        "CHANELS in .env is no setting: did you mean CHANNELS?",
         "LOG_FILE_FORMAT in .env is no setting",
-        "MAX_MESAGE_LENGTH in the environment is no setting: is MAX_MESSAGE_LENGTH meant?",
+        "MAX_MESAGE_LENGTH in the environment is no setting: did you mean MAX_MESSAGE_LENGTH?",
     ):
         assert complaint in chat.log_text()
         assert complaint in checked
@@ -242,11 +242,11 @@ def test_stop_waits_until_everything_has_stopped(deployment: Deploy) -> None:
 
     # Then it can start again at once
     assert (stopped.returncode, stopped.stdout) == (0, "gischat: stopped\n")
-    assert chat.gischat("status").stderr == "gischat: it does not run here\n"
+    assert chat.gischat("status").stderr == "gischat: not running here\n"
     assert chat.gischat("stop").returncode == 1
     again = deployment("again", state_dir=chat.state_dir, **REDIS_ALONE).start()
     again.wait_until(again.announced)
-    assert "runs already" not in again.log_text()
+    assert "already running" not in again.log_text()
 
 
 def test_a_damaged_append_only_file_is_cut_at_its_last_good_command_and_kept(deployment: Deploy) -> None:
@@ -287,7 +287,7 @@ def test_a_command_in_another_terminal_finds_the_settings_of_what_runs(deploymen
 def test_status_tells_when_nothing_runs(deployment: Deploy) -> None:
     answer = deployment().gischat("status")
 
-    assert (answer.returncode, answer.stderr) == (1, "gischat: it does not run here\n")
+    assert (answer.returncode, answer.stderr) == (1, "gischat: not running here\n")
 
 
 # --- output

@@ -20,6 +20,7 @@ from gischat.front.auth.origins import FORWARD_HOST_HINT
 from gischat.supervision.nginx_site import idle_timeout
 from tests.deploy.nginx import NAME, Nginx, Site, executable, site
 from tests.support.client import Client
+from tests.support.events import EventsReader
 from tests.support.processes import HOST, Front, Port, Stack
 from tests.support.settings import settings
 
@@ -71,6 +72,9 @@ async def test_fronts_and_nginx_log_the_clients_address_and_no_token(stack: Stac
     forged = {"additional_headers": {"X-Forwarded-For": "192.0.2.66"}}
     async with joined(nginx, local_addr=(ELSEWHERE, 0), query="?token=Sesame", **forged) as client:
         await client.say()
+    for mistyped in ("/hooks", "//hooks", "/Hooks", "/elsewhere/hooks/"):
+        assert nginx.get(f"{mistyped}/Sesame-0123456789")[0] == 404
+        assert nginx.get("/k/Sesame/rules?Sesame")[0] == 401
 
     # Then a front and nginx have written where it comes from, and nothing of the query
     def lines() -> str:
@@ -83,6 +87,18 @@ async def test_fronts_and_nginx_log_the_clients_address_and_no_token(stack: Stac
     assert "Sesame" not in lines()
     assert f"{ELSEWHERE} [" in nginx.access_log.read_text()
     assert " GET /channel/QGIS/ws 101 " in nginx.access_log.read_text()
+    assert " GET /k/.../rules 401 " in nginx.access_log.read_text()
+
+
+async def test_an_event_stream_comes_as_it_is_said_and_is_not_compressed(nginx: Site, tmp_path: Path) -> None:
+    nginx.authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    trust = ("--cacert", str(tmp_path / "authority.pem"))
+    reader = await EventsReader.open(nginx.url + "/channel/QGIS/events", "--compressed", *trust)
+    assert "content-encoding" not in reader.head.lower()
+    async with joined(nginx) as jane:
+        for _ in range(2):
+            await reader.until(text=await jane.say())
+    await reader.leave()
 
 
 async def test_a_browser_is_let_in_by_our_own_page_and_by_no_other(nginx: Site) -> None:

@@ -16,9 +16,11 @@ from websockets.exceptions import InvalidStatus
 
 from tests.deploy.deployment import ROOT
 from tests.deploy.nginx import NAME, Https, Nginx, ProxyServer, Site, certify, executable
+from tests.support.admin import TOKEN, Admin
 from tests.support.client import Client
+from tests.support.events import EventsReader
 from tests.support.processes import HOST, Port, Stack
-from tests.support.rest import Rest
+from tests.support.rest import Rest, eventually
 from tests.support.settings import settings
 
 StackFactory = Callable[..., Stack]
@@ -42,7 +44,8 @@ Listen {port}
 {site}
 """
 MODULES = (
-    "mpm_event authz_core mime ssl http2 proxy proxy_http proxy_wstunnel headers deflate filter alias socache_shmcb"
+    "mpm_event authz_core mime ssl http2 proxy proxy_http proxy_wstunnel headers deflate filter alias setenvif"
+    " socache_shmcb"
 )
 
 
@@ -98,7 +101,8 @@ def shipped(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def stack(open_stack: StackFactory) -> Iterator[Stack]:
-    with open_stack(fronts=2, heavy=0, trusted_proxies=HOST, base_path=BELOW) as stack:
+    private = {"channel_tokens": "Geotribu:another", "admin_token": TOKEN}
+    with open_stack(fronts=2, heavy=0, trusted_proxies=HOST, base_path=BELOW, **private) as stack:
         yield stack
 
 
@@ -131,6 +135,19 @@ async def test_people_talk_through_it(proxy: Https) -> None:
     assert json.loads(body) == {"detail": "Channel 'a/b' not registered"}
 
 
+async def test_an_event_stream_comes_as_it_is_said_and_is_not_compressed(proxy: Any, tmp_path: Path) -> None:
+    proxy.authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    reader = await EventsReader.open(
+        proxy.url + "/channel/QGIS/events", "--compressed", "--cacert", str(tmp_path / "authority.pem")
+    )
+    assert reader.status == 200
+    assert "content-encoding" not in reader.head.lower()
+    async with joined(proxy) as jane:
+        for _ in range(2):
+            await reader.until(text=await jane.say())
+    await reader.leave()
+
+
 async def test_a_browser_is_let_in_by_our_own_page_and_by_no_other(proxy: Https) -> None:
     async with joined(proxy, origin=proxy.url) as browser:
         await browser.say()
@@ -142,13 +159,36 @@ async def test_fronts_see_the_clients_address_and_the_proxy_logs_no_token(stack:
     forged = {"additional_headers": {"X-Forwarded-For": "192.0.2.66"}}
     async with joined(proxy, local_addr=(ELSEWHERE, 0), query="?token=Sesame", **forged) as client:
         await client.until(text=await client.say())
+    for mistyped in ("/hooks", "/Hooks", "/elsewhere/hooks/"):
+        assert proxy.ask(f"{mistyped}/Sesame-0123456789")[0] == 404
+    # … a wrong key, and a right one, which the page's address brings
+    for key in ("Sesame", (await made_key(stack))):
+        assert proxy.ask(f"/k/{key}/rules?token=Sesame")[0] == (401 if key == "Sesame" else 200)
+    assert proxy.ask(f"/k/{key}/")[1]["Location"].endswith(f"#key={key}")
     said = "".join(front.new_log() for front in stack.fronts)
-    assert (ELSEWHERE in said, "192.0.2.66" in said) == (True, False)
+    assert (ELSEWHERE in said, "192.0.2.66" in said, "Sesame" in said) == (True, False, False)
     assert proxy.stop() == 0
     log = proxy.log.parent / "gischat.log"
     logged = proxy.whole_log() + (log.read_text() if log.exists() else "")
-    assert ("/channel/QGIS/ws" in logged, "Sesame" in logged) == (True, False)
+    assert ("/channel/QGIS/ws" in logged, "/rules" in logged) == (True, True)
+    assert [secret for secret in ("Sesame", key) if secret in logged + said] == []
     proxy.__enter__()
+
+
+async def made_key(stack: Stack) -> str:
+    """A key that both fronts know."""
+    admin = Admin(stack.fronts[0].url)
+    key = await admin.act("POST", "keys", {"channels": ["Geotribu"]})
+    for front in stack.fronts:
+        rest = Rest(front.url)
+
+        async def is_heard(rest: Rest = rest) -> bool:
+            return (await rest.fetch(key["path"] + "/rules")).code == 200
+
+        await eventually(is_heard, True)
+        rest.close()
+    admin.close()
+    return str(key["key"])
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/admin", "/admin/channels", "//metrics", "/%6detrics", "/x/../admin/x"])

@@ -1,4 +1,4 @@
-"""Every process is started anew, one after another, while people talk."""
+"""Rolling restart: every process is restarted, one after another, while people talk."""
 
 import asyncio
 from asyncio import to_thread
@@ -35,7 +35,7 @@ async def test_a_roll_starts_all_anew_while_people_talk(deployment: Deploy, valk
         await asyncio.sleep(0.05)  # leaves the machine to those who start
     rolled = await rolling
     assert rolled.returncode == 0, rolled.stdout + rolled.stderr
-    assert rolled.stdout.splitlines() == [f"{name} has been started anew" for name in ALL]
+    assert rolled.stdout.splitlines() == [f"{name} has been restarted" for name in ALL]
     assert joins
 
     # And none of the processes is the old one, nor more than before; who was there has been told to come back
@@ -63,7 +63,7 @@ def test_a_version_that_does_not_run_costs_one_process(deployment: Deploy, valke
 
     # Then it ends at the first, and says so; all others run on
     assert rolled.returncode == 1
-    reason = "light:light-1 does not get ready (see the log); the rest runs as before"
+    reason = "light:light-1 does not become ready (see the log); the rest runs as before"
     assert rolled.stdout == f"ERROR: {reason}\n"
     assert {name for name, pid in chat.pids().items() if pid != before[name]} == {"light:light-1"}
 
@@ -76,5 +76,5 @@ def test_only_groups_that_are_there_can_be_rolled(deployment: Deploy, valkey: Va
 
     assert (refused.returncode, refused.stdout) == (
         1,
-        "ERROR: roll [<group> ...]: redis is none of heavy, light, fronts\n",
+        "ERROR: roll [<group> ...]: redis is none of heavy, light, bridges, fronts\n",
     )

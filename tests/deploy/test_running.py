@@ -185,7 +185,7 @@ def test_a_second_run_is_refused_and_harms_nobody(chat: Deployment) -> None:
     refused = chat.gischat("up")
 
     assert refused.returncode == 1
-    assert refused.stderr == f"gischat: it runs already, with pid {chat.pid} (`gischat stop` stops it)\n"
+    assert refused.stderr == f"gischat: already running, with pid {chat.pid} (`gischat stop` stops it)\n"
     assert chat.pids() == before
 
 

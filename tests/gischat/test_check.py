@@ -157,7 +157,7 @@ def test_where_all_is_well_the_status_is_0_in_spite_of_warnings(valkey: Valkey, 
     assert "ok       settings: are read: instance gischat, 2 channels" in lines
     # The tests' server keeps nothing
     warned = next(number for number, line in enumerate(lines) if line.startswith("warning  redis"))
-    assert lines[warned + 1].startswith("         mend: appendonly yes")
+    assert lines[warned + 1].startswith("         fix: appendonly yes")
     assert lines[-1].startswith("gischat: 0 wrong, ")
 
 

@@ -14,6 +14,7 @@ from tests.wire.conftest import Join, join, quiet_logs, rest, rests  # noqa: F40
 
 CHANNELS = [f"Salle {number:02}/été" for number in range(1, 61)]
 ANOTHER_CHANNEL = CHANNELS[-1]  # which no test has for its own: there are fewer of them
+PRIVATE_CHANNEL = "Entre nous"
 
 Visit = Callable[..., Any]
 
@@ -21,7 +22,8 @@ Visit = Callable[..., Any]
 @pytest.fixture(scope="package")
 def stack(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
     """Two fronts and two workers, moderated."""
-    stack = open_stack(fronts=2, light=2, heavy=1, channels=",".join(CHANNELS), admin_token=TOKEN)
+    channels, tokens = ",".join([*CHANNELS, PRIVATE_CHANNEL]), f"{PRIVATE_CHANNEL}:s3cret"
+    stack = open_stack(fronts=2, light=2, heavy=1, channels=channels, channel_tokens=tokens, admin_token=TOKEN)
     with stack:
         yield stack
     stack.assert_quiet_logs()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.moderation.conftest import ANOTHER_CHANNEL, Join
+from tests.moderation.conftest import ANOTHER_CHANNEL, PRIVATE_CHANNEL, Join
 from tests.support.admin import TOKEN, Ran, gischat_admin
 from tests.support.processes import Stack
 from tests.support.rest import Rest
@@ -74,14 +74,37 @@ async def test_a_moderators_day(url: str, tmp_path: Path, channel: str, join: Jo
     assert await done("thaw", channel) == f"{channel} is not frozen, as it was before.\n"
 
 
+async def test_keys_are_made_listed_and_revoked(url: str, tmp_path: Path) -> None:
+    async def done(*arguments: str) -> str:
+        ran = await run(url, tmp_path, "keys", *arguments)
+        assert (ran.status, ran.err) == (0, ""), arguments
+        return ran.out
+
+    # Shown once
+    told = await done("make", PRIVATE_CHANNEL, "--for", "2h", "--note", "Équipe Nord")
+    (id,) = re.findall(r"^Key (\w{12}) opens Entre nous until 20", told)
+    (key,) = re.findall(r"/k/(\w{40})\n", told)
+    listed = await done()
+    (row,) = [line for line in listed.splitlines() if line.startswith(id)]
+    assert re.split(r"  +", row)[1::3] == [PRIVATE_CHANNEL, "Équipe Nord"]
+    assert key not in listed
+    # By its id, or by what people have
+    assert (await done("revoke", id)).startswith(f"Revoked: {id}.")
+    other = json.loads(await done("make", PRIVATE_CHANNEL, "--json"))
+    assert other["id"] in await done("revoke", f"https://chat.example.org/k/{other['key']}/")
+    assert {id, other["id"]}.isdisjoint(one["id"] for one in json.loads(await done("--json")))
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
         (["delete", ANOTHER_CHANNEL, "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11"], 1, "There is no message"),
         (["messages", "nowhere"], 1, "Channel 'nowhere' not registered"),
         (["ban", "300.1.2.3"], 1, "address: Not an address or network"),
-        (["ban", "jane", "--for", "long"], 2, "'long' is no time"),
+        (["ban", "jane", "--for", "long"], 2, "'long' is no duration"),
         (["delete", ANOTHER_CHANNEL], 2, "required"),
+        (["keys", "make", ANOTHER_CHANNEL], 1, f"'{ANOTHER_CHANNEL}' is no private channel"),
+        (["keys", "revoke", "0123456789ab"], 1, "There is no key"),
         (["dance"], 2, "invalid choice"),
         (["--url", "http://127.0.0.1:1", "bans"], 69, "http://127.0.0.1:1 does not answer"),
         (["--url", "chat.example.org", "bans"], 78, "is no address of a server"),

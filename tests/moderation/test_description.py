@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gischat.front.handlers.openapi import ADMIN_PATHS
-from tests.moderation.conftest import Join
+from tests.moderation.conftest import PRIVATE_CHANNEL, Join
 from tests.support.admin import Admin, below
 from tests.support.contract import sample, words
 from tests.support.description import Description
@@ -16,6 +16,7 @@ OPERATIONS = [(method.upper(), path) for path, item in ADMIN_PATHS.items() for m
 BODIES: dict[str, Any] = {
     "/admin/bans": {"nickname": "nobody-else", "seconds": 60, "reason": "A reason."},
     "/admin/channels/{channel}/announcements": {"text": "hello"},
+    "/admin/keys": {"channels": [PRIVATE_CHANNEL], "note": "For the test."},
     "/admin/announcements": {"text": "x" * 1000},  # for all: refused, so that no other test hears it
 }
 
@@ -30,10 +31,11 @@ async def test_what_moderators_are_answered_is_as_described(
     await jane.until(type="text")
     if "bans" in path:
         await admin.act("POST", "bans", {"nickname": "pest", "channel": channel})
+    key = await admin.act("POST", "keys", {"channels": [PRIVATE_CHANNEL]}) if "keys" in path else {"id": ""}
     # When it is asked for
     described = Description(await admin.get("/openapi.json"))
     body = BODIES.get(path) if method == "POST" else None
-    concrete = filled(path, channel)
+    concrete = filled(path, channel, key["id"])
     answer = await admin.ask(method, concrete, body)
     # Then the answer has the shape that is described, and most are good
     assert faults(described, method, path, answer) == []
@@ -49,9 +51,9 @@ async def test_what_moderators_are_answered_is_as_described(
     await admin.ask("DELETE", "bans/pest")
 
 
-def filled(path: str, channel: str) -> str:
+def filled(path: str, channel: str, key: str = "") -> str:
     """A path with values in its places, as it stands behind /admin."""
-    id = "pest" if "bans" in path else "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11"
+    id = key or ("pest" if "bans" in path else "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11")
     below_channel = path.replace("/admin/channels/{channel}/", "")
     nickname = "jane" if channel != "nowhere" else "nobody"
     end = below_channel.removeprefix("/admin/").replace("{id}", id).replace("{nickname}", nickname)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from tornado.ioloop import IOLoop
 
-from gischat.front.auth.admin_auth import MAX_FAILURES
+from gischat.front.auth.failed_attempts import MAX_FAILURES
 from gischat.timings import Timings
 from tests.support.admin import TOKEN, Admin
 from tests.support.processes import Stack, run_to_end

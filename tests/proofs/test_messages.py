@@ -47,6 +47,8 @@ def field(name: str) -> st.SearchStrategy[Any]:
         return nicknames
     if name in NUMBERS:
         return st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**63), 2**64)
+    if name == "until":
+        return st.integers(0, LAST_SECOND)
     if name == "geojson":
         return st.just(sample("geojson")["geojson"])
     if name == "text":
@@ -67,6 +69,9 @@ def valid(draw: st.DrawFn) -> dict[str, Any]:
         for low, high in (("xmin", "xmax"), ("ymin", "ymax")):
             content[low], content[high] = sorted([content[low], content[high]])
         content["xmax"] = content["xmax"] or 1  # all zeros are the extent of nothing
+    if type_ == "live_position":
+        bounds = {"x": (-180, 180), "y": (-90, 90), "accuracy": (0, 1e7)}
+        content |= {name: draw(st.floats(*limits) | st.just(limits[0])) for name, limits in bounds.items()}
     return {"type": type_, **content}
 
 

@@ -44,7 +44,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def said(findings: list[Finding], *levels: Level) -> str:
-    """What was found of these levels, and how to mend it."""
+    """The findings of these levels, and how to fix them."""
     return "\n".join(f"{found.message} | {found.remedy}" for found in findings if found.level in levels)
 
 
@@ -60,7 +60,7 @@ async def test_a_redis_that_is_well_is_found_well_and_left_alone(check: Check, s
 @pytest.mark.parametrize(
     ("changes", "level", "words"),
     [
-        ({"maxmemory-policy": "allkeys-lru"}, Level.ERROR, ("throws messages away", "allkeys-lru", "noeviction")),
+        ({"maxmemory-policy": "allkeys-lru"}, Level.ERROR, ("evicts messages", "allkeys-lru", "noeviction")),
         ({"maxmemory-policy": "volatile-ttl"}, Level.WARNING, ("volatile-ttl", "noeviction")),
         ({"maxmemory-policy": "allkeys-lfu", "maxmemory": "0"}, Level.WARNING, ("would", "noeviction")),
         ({"maxmemory": "100mb"}, Level.WARNING, ("1.27 GiB", "100 MiB", "MAX_INBOX_BYTES")),

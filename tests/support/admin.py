@@ -1,4 +1,4 @@
-"""A moderator, over HTTP as by the command line."""
+"""Client of the admin API, over HTTP and by the command line."""
 
 import asyncio
 import json
@@ -16,14 +16,14 @@ TOKEN = "a-token-that-nobody-guesses"
 
 
 class Admin(Rest):
-    """Requests to `/admin` of one front; every path begins behind that."""
+    """Requests to `/admin` of one front; paths are relative to that."""
 
     def __init__(self, base_url: str, token: str | None = TOKEN, name: str = "anna") -> None:
         super().__init__(base_url)
         self.headers = {"X-Moderator": name, **({"Authorization": f"Bearer {token}"} if token is not None else {})}
 
     async def ask(self, method: str, path: str, body: Any = None) -> HTTPResponse:
-        """One request; every status is an answer."""
+        """Send a request; returns the response, whatever its status."""
         return await self._client.fetch(
             f"{self.base_url}/admin/{path}",
             method=method,
@@ -34,19 +34,19 @@ class Admin(Rest):
         )
 
     async def act(self, method: str, path: str, body: Any = None) -> Any:
-        """The answer of what could be done."""
+        """Send a request that succeeds; returns the answer."""
         response = await self.ask(method, path, body)
         assert response.code in (200, 201), f"{method} {path}: {response.code} {response.body[:500]!r}"
         return json.loads(response.body)
 
     async def refused(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """The status and the reason of what could not be done."""
+        """Send a request that fails; returns the status and the reason."""
         response = await self.ask(method, path, body)
         return response.code, json.loads(response.body)["detail"]
 
 
 class Ran(NamedTuple):
-    """What a command has come to."""
+    """The result of a command."""
 
     status: int
     out: str
@@ -54,7 +54,7 @@ class Ran(NamedTuple):
 
 
 async def gischat_admin(url: str, *arguments: str, directory: Path, **environment: str) -> Ran:
-    """Runs `gischat admin` as a process of its own; the token is in its environment unless that says otherwise."""
+    """Run `gischat admin` in a process, by default with the token in its environment."""
     given = {"ADMIN_TOKEN": TOKEN, "ADMIN_URL": url} | environment
     given = {name: value for name, value in given.items() if value}
     ran = await asyncio.to_thread(run, "-m", "gischat", "admin", *arguments, directory=directory, **given)
@@ -62,12 +62,12 @@ async def gischat_admin(url: str, *arguments: str, directory: Path, **environmen
 
 
 def acts(front: Process) -> list[dict[str, Any]]:
-    """The acts that a front has logged since its mark."""
+    """The moderators' acts that a front has logged since its mark."""
     lines = [json.loads(line) for line in front.new_log().splitlines() if '"message": "moderation: ' in line]
     assert all(line["level"] == "INFO" and line["logger"] == "gischat.front.handlers.admin" for line in lines)
     return lines
 
 
 def below(channel: str, end: str) -> str:
-    """A path of a channel's."""
+    """A path of a channel."""
     return f"channels/{quote(channel, safe='')}/{end}"

@@ -1,4 +1,4 @@
-"""A certificate authority of the test's own, and what it has signed."""
+"""Certificates of a test certificate authority."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import trustme
 
 
 class Certificates:
-    """PEM files: the authority's, and one certificate for the loopback that serves servers and clients alike."""
+    """PEM files: the authority's certificate, and one for the loopback that both servers and clients use."""
 
     def __init__(self, directory: Path) -> None:
         self.authority = directory / "authority.pem"

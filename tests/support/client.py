@@ -1,4 +1,4 @@
-"""A websocket client as strict as the QGIS plugin, with the waiting that tests need."""
+"""A websocket client as strict as the QGIS plugin, with methods that wait."""
 
 import asyncio
 import json
@@ -22,16 +22,16 @@ T = TypeVar("T")
 class Client:
     """One connection to a channel.
 
-    What it receives is kept twice: `received` is the log of everything, `unread` is a mailbox from which
-    `until` takes the first message that matches and leaves the others where they are. Every message is
-    checked against the contract as it comes; a breach is raised by whatever the test does next.
+    Received messages are kept twice: `received` is the log of all, `unread` is a mailbox from which `until` takes the
+    first message that matches. Every message is checked against the contract on arrival; a breach is raised by the
+    test's next call.
     """
 
     def __init__(self, connection: ClientConnection) -> None:
         self.received: list[Message] = []
         self.unread: list[Message] = []
         self.nb_users = 0
-        self.there_before: frozenset[str] = frozenset()  # nicknames that were registered before it joined
+        self.there_before: frozenset[str] = frozenset()  # nicknames registered before it joined
         self.connection = connection
         self._breach: AssertionError | None = None
         self._news = asyncio.Event()
@@ -48,22 +48,22 @@ class Client:
         await self.send_raw(json.dumps(message))
 
     async def send_raw(self, data: str | bytes) -> None:
-        """Send one frame as it is: a text frame for a str, a binary frame for bytes."""
+        """Send one frame unchanged: a text frame for a str, a binary frame for bytes."""
         await self.connection.send(data)
 
     async def say(self, text: str | None = None, *, author: str = "jane") -> str:
-        """Send a text, by default one that nobody else says; return it."""
+        """Send a text, by default a unique one; return it."""
         text = words() if text is None else text
         await self.send(type="text", author=author, text=text)
         return text
 
     async def register(self, nickname: str) -> Message:
-        """Register the nickname and wait until the channel hears of it."""
+        """Register a nickname and wait for its `newcomer`."""
         await self.send(type="newcomer", newcomer=nickname)
         return await self.until(type="newcomer", newcomer=nickname)
 
     async def until(self, **conditions: Any) -> Message:
-        """Take the first unread message, there or still to come, whose values are those."""
+        """Wait for the first unread message with these values and take it out of the mailbox."""
 
         def matching() -> Message | None:
             return next((m for m in self.unread if all(m.get(k) == v for k, v in conditions.items())), None)
@@ -73,15 +73,15 @@ class Client:
         return message
 
     async def count(self, nb_users: int) -> None:
-        """Wait until the last `nb_users` that came is that one: counts are gathered, so some never come."""
+        """Wait until the latest `nb_users` is that number: counts are throttled, so some are never sent."""
         await self._wait_for(lambda: self.nb_users == nb_users, f"nb_users to become {nb_users}")
 
     async def nothing_before(self, marker: str) -> None:
         """Wait for the text `marker` and assert that it is the first unread message.
 
-        `nb_users` do not count: they come at their own pace. Nor does who had registered before this client joined:
-        its front may have heard of it a moment later. The marker must have been sent after what must
-        not come, over the connection that might have caused it.
+        `nb_users` are ignored, as they are throttled. So are `newcomer`s of nicknames that were registered before this
+        client joined, as its front may have received them later. The marker must be sent after whatever must not
+        arrive, over the connection that might have caused it.
         """
         message = await self.until(type="text", text=marker)
         earlier = [m for m in self.received[: self.received.index(message)] if m in self.unread]
@@ -104,13 +104,13 @@ class Client:
         return self.connection.close_code, self.connection.close_reason
 
     async def leave(self) -> None:
-        """Close as a well-behaved client does; raise what was found wrong with what it received."""
+        """Close the connection properly; raise a breach of the contract in what was received."""
         await self.connection.close()
         await self._reader
         self._raise_breach()
 
     def reset(self) -> None:
-        """End the TCP connection with a reset, as a phone that loses its network may do, if it has not ended yet."""
+        """Reset the TCP connection if it is open, as when a phone loses its network."""
         transport = self.connection.transport
         if not transport.is_closing():
             raw: socket.socket = transport.get_extra_info("socket")
@@ -172,7 +172,7 @@ def _not_json(constant: str) -> NoReturn:
 
 
 def _shown(messages: list[Message]) -> str:
-    """The messages, one a line, long values cut: what a failing test prints."""
+    """Messages for a failing test's output, one per line, with long values truncated."""
 
     def cut(value: Any) -> Any:
         return f"{value:.80}…" if isinstance(value, str) and len(value) > 80 else value

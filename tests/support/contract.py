@@ -1,7 +1,7 @@
-"""The wire contract as a strict client knows it: the keys of every type, and one valid message of each.
+"""The wire contract of a strict client: the keys of every type, and one valid message of each.
 
-The QGIS plugin builds a strict dataclass from what it receives, so `check` refuses a missing key as well
-as an extra one.
+The QGIS plugin builds a strict dataclass from each message, so `check` fails for a missing key as well as for an extra
+one.
 """
 
 import uuid
@@ -12,7 +12,7 @@ from tests.support.pictures import TINY_PNG
 
 Message = dict[str, Any]
 
-# In everything that the tests send as a text, and in nothing else: it must never be found in a log.
+# Contained in all texts that tests send, and in nothing else: it must not appear in a log.
 CANARY = "kanarienvogel"
 
 KEYS: dict[str, set[str]] = {
@@ -24,6 +24,7 @@ KEYS: dict[str, set[str]] = {
     "position": {"author", "avatar", "crs_wkt", "crs_authid", "x", "y"},
     "model": {"author", "avatar", "model_name", "model_group", "raw_xml"},
     "script": {"author", "avatar", "name", "raw_pycode"},
+    "live_position": {"author", "x", "y", "accuracy", "until"},
     "newcomer": {"newcomer"},
     "exiter": {"exiter"},
     "like": {"liker_author", "liked_author", "message"},
@@ -35,7 +36,7 @@ BROADCAST = ("text", "image", "geojson", "crs", "bbox", "position", "model", "sc
 REPLYABLE = ("text", "image", "geojson", "crs", "bbox", "position")
 OPTIONAL = {"avatar", "style", "model_group"}
 NICKNAMES = {"author", "newcomer", "exiter", "liker_author", "liked_author"}
-NUMBERS = {"xmin", "xmax", "ymin", "ymax", "x", "y"}
+NUMBERS = {"xmin", "xmax", "ymin", "ymax", "x", "y", "accuracy"}
 
 _LAMBERT = {"crs_wkt": f'PROJCS["{CANARY}"]', "crs_authid": "EPSG:2154"}
 
@@ -53,6 +54,7 @@ _SAMPLES: dict[str, Message] = {
     "position": {"author": "jane", **_LAMBERT, "x": 652000.25, "y": -0.1},
     "model": {"author": "jane", "model_name": "buffers", "raw_xml": f"<!DOCTYPE model><{CANARY}/>"},
     "script": {"author": "jane", "name": "hello.py", "raw_pycode": f"print('{CANARY}')\n"},
+    "live_position": {"author": "jane", "x": 2.35, "y": -48.5, "accuracy": 12, "until": 1_700_000_900},
     "newcomer": {"newcomer": "jane"},
     "exiter": {"exiter": "jane"},
     "like": {"liker_author": "jane", "liked_author": "john", "message": f"{CANARY}: well said"},
@@ -70,7 +72,7 @@ def required(type_: str) -> list[str]:
 
 
 def words() -> str:
-    """A text that no other message has, and that holds the canary."""
+    """A unique text that contains the canary."""
     return f"{CANARY} {uuid.uuid4()}"
 
 
@@ -93,4 +95,4 @@ def check(message: Message) -> None:
 def _expected_type(key: str) -> tuple[type, ...]:
     if key in NUMBERS:
         return (int, float)
-    return {"geojson": (dict,), "nb_users": (int,)}.get(key, (str,))
+    return {"geojson": (dict,), "nb_users": (int,), "until": (int,)}.get(key, (str,))

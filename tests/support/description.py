@@ -1,4 +1,4 @@
-"""An OpenAPI document, asked whether something is as it says."""
+"""Validation against an OpenAPI document."""
 
 from typing import Any, NamedTuple
 
@@ -14,13 +14,13 @@ class Operation(NamedTuple):
 
 
 class Description:
-    """Reads a document whose references all lead to its own components."""
+    """A document whose references all point to its own components."""
 
     def __init__(self, document: Any) -> None:
         self.document = document
 
     def operation(self, method: str, path: str) -> Operation:
-        """One method of one path, as it stands in the document."""
+        """One method of one path."""
         return Operation(method, path, self.document["paths"][path][method.lower()]["responses"])
 
     def component(self, name: str) -> dict[str, Any]:
@@ -29,16 +29,16 @@ class Description:
         return schema
 
     def message(self, direction: str, type_: str) -> dict[str, Any]:
-        """The component schema of a message type, found as a client finds it: `direction` is Send or Receive."""
+        """The component schema of a message type, found as by a client; `direction` is Send or Receive."""
         union = self.component({"Send": "ClientMessage", "Receive": "ServerMessage"}[direction])
         return self.component(union["discriminator"]["mapping"][type_].rpartition("/")[2])
 
     def faults(self, name: str, value: Any) -> list[str]:
-        """What is wrong with the value, by the component schema."""
+        """The faults of a value by a component schema."""
         return self.faults_by({"$ref": f"#/components/schemas/{name}"}, value)
 
     def faults_by(self, schema: dict[str, Any], value: Any) -> list[str]:
-        """What is wrong with the value, by a schema of the document."""
+        """The faults of a value by a schema of the document."""
         whole = {"allOf": [schema], "components": self.document["components"]}
         checker = Draft202012Validator.FORMAT_CHECKER
         errors = Draft202012Validator(whole, format_checker=checker).iter_errors(value)

@@ -1,4 +1,4 @@
-"""A websocket server that sends back what it is sent: the front's own reader, with nothing of the chat behind it."""
+"""A websocket echo server: the front's own websocket reader, without the chat."""
 
 import contextlib
 from collections.abc import Iterator
@@ -81,7 +81,7 @@ class EchoSocket(WebSocketHandler):
 
 @contextlib.contextmanager
 def echo_server() -> Iterator[str]:
-    """Serves in the loop that runs; gives its URL."""
+    """Serve in the running loop; yields the URL."""
     shared = {"memory": MemoryBudget(2**30, RejectionLog()), "turns": ReadScheduler(), "uploads": UploadWatch()}
     application = Application([(r"/.*", EchoSocket, shared)], websocket_max_message_size=MAX_MESSAGE)
     server = HTTPServer(application)

@@ -1,8 +1,8 @@
-"""Python processes without the start of an interpreter: forked from one that has loaded the server's code.
+"""Fork server: starts Python processes by forking one that has already imported the server's code.
 
-Most of what `python -m gischat` costs before it serves is imports, and the tests start it a thousand times. A fork
-server imports once. What it forks runs the same program from its first line, in a process, an environment and a
-directory of its own. That it runs in an interpreter of its own, too, is shown by tests/deploy: supervisord starts it.
+Imports are most of the start-up time of `python -m gischat`, and the tests start it a thousand times. A forked process
+runs the same program from its first line, in its own process, environment and directory. tests/deploy covers the start
+in a new interpreter, by supervisord.
 """
 
 import atexit
@@ -27,7 +27,7 @@ from typing import IO, NamedTuple, NoReturn
 
 ROOT = Path(__file__).parents[2]
 
-# What a process gets of the tests' own environment, and what our Python needs
+# The part of the tests' environment that processes inherit, and what our Python needs
 BARE_ENVIRONMENT = {
     **{name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ},
     "PYTHONPATH": str(ROOT),
@@ -49,10 +49,10 @@ _PRELOADED = (
 
 
 class ForkedProcess:
-    """A process that the fork server has started; as much of `subprocess.Popen` as the tests use."""
+    """A process started by the fork server, with the methods of `subprocess.Popen` that the tests use."""
 
     def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection  # brings the pid, then the exit status; the process does not outlive it
+        self._connection = connection  # receives the PID, then the exit status; the process does not outlive it
         self._lines = connection.makefile("r")
         self._lock = threading.Lock()
         self.returncode: int | None = None
@@ -68,10 +68,10 @@ class ForkedProcess:
         return self.returncode
 
     def wait(self, timeout: float) -> int:
-        """The exit status, when there is one.
+        """Wait for the exit status.
 
         Raises:
-            subprocess.TimeoutExpired: it has not ended within so many seconds.
+            subprocess.TimeoutExpired: it has not exited within so many seconds.
         """
         deadline = time.monotonic() + timeout
         while (status := self.poll()) is None:
@@ -83,7 +83,7 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """The tests' end of one; it starts when it is needed."""
+    """The tests' end of a fork server, which is started on first use."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -101,7 +101,7 @@ class ForkServer:
     ) -> ForkedProcess:
         """Run Python with these arguments: `-m MODULE …` or `-c PROGRAM …`.
 
-        By default stderr goes where stdout does, and there is nothing to be read from stdin.
+        By default stderr goes to `stdout`, and stdin is empty.
         """
         sys.audit(STARTS)
         ours, theirs = socket.socketpair()
@@ -113,7 +113,7 @@ class ForkServer:
         return ForkedProcess(ours)
 
     def run(self, *arguments: str, directory: Path = ROOT, **environment: str) -> "subprocess.CompletedProcess[str]":
-        """Run Python with these arguments, and this in its environment, to its end."""
+        """Run Python with these arguments and environment variables to its end."""
         with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
             process = self.start(arguments, BARE_ENVIRONMENT | environment, directory, stdout, stderr)
             status = process.wait(RUN_WITHIN)
@@ -122,7 +122,7 @@ class ForkServer:
             return subprocess.CompletedProcess(arguments, status, stdout.read().decode(), stderr.read().decode())
 
     def stop(self) -> None:
-        """End it, and all that it has started."""
+        """Stop it, and all processes that it has started."""
         if self._requests is not None and self._process is not None:
             self._requests.close()
             self._process.wait()
@@ -143,7 +143,7 @@ class ForkServer:
             return self._requests
 
 
-_shared = ForkServer()  # by all tests of this process
+_shared = ForkServer()  # for all tests of this process
 start, run, stop = _shared.start, _shared.run, _shared.stop
 
 
@@ -151,7 +151,7 @@ start, run, stop = _shared.start, _shared.run, _shared.stop
 
 
 class Request(NamedTuple):
-    """What a new process is to be."""
+    """A request for a new process."""
 
     arguments: list[str]
     environment: dict[str, str]
@@ -159,7 +159,7 @@ class Request(NamedTuple):
     files: list[int]  # descriptors: stdin, stdout, stderr
 
     def become(self) -> NoReturn:
-        """Run the program as a new interpreter does, and end as one, but for taking down what was loaded before."""
+        """Run the program and exit, as a new interpreter does, but without tearing down the modules loaded before."""
         status = 0
         try:
             self._run()
@@ -177,7 +177,7 @@ class Request(NamedTuple):
             status = 1
         threading._shutdown()  # type: ignore[attr-defined]  # waits for threads
         atexit._run_exitfuncs()
-        gc.collect()  # what complains when it is thrown away does
+        gc.collect()  # so that finalizers can complain
         sys.stdout.flush()
         os._exit(status)
 
@@ -202,11 +202,11 @@ class Request(NamedTuple):
 
 
 def serve(requests: socket.socket) -> Request | None:
-    """Fork a process for each request and report its end; kill those that nobody waits for any more.
+    """Fork a process for each request and report its exit; kill processes that nobody waits for any more.
 
-    Returns in each process that was forked, with its request; and with None when the tests are over.
+    Returns in each forked process, with its request; and with None when the tests are over.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests, and for what they have started
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests and their processes
     signal.signal(signal.SIGCHLD, lambda *_: None)
     awake, waker = socket.socketpair()
     waker.setblocking(False)
@@ -253,11 +253,11 @@ def _report_ends(running: dict[int, socket.socket]) -> None:
 
 
 def main() -> None:
-    """Load what the processes need, then serve."""
+    """Import what the processes need, then serve."""
     for module in _PRELOADED:
         importlib.import_module(module)
         if module.endswith("__main__"):
-            del sys.modules[module]  # it is run anew, under that name
+            del sys.modules[module]  # it is run again under that name
     assert threading.active_count() == 1, "a process with threads must not fork"
     gc.freeze()
     request = serve(socket.socket(fileno=int(sys.argv[1])))

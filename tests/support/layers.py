@@ -1,4 +1,4 @@
-"""GeoJSON to send: small parts that make a FeatureCollection."""
+"""GeoJSON builders."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def layer(features: list[Any], **members: Any) -> GeoJson:
 
 
 def points(number: int) -> GeoJson:
-    """A layer of that many points, with properties as QGIS exports them."""
+    """A layer of that many points, with properties as exported by QGIS."""
 
     def building(i: int) -> GeoJson:
         properties = {"fid": i, "nom": f"Bâtiment {i}", "area": i / 11, "listed": i % 2 == 0, "note": None}

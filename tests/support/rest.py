@@ -1,4 +1,4 @@
-"""The HTTP side of the contract, as a bot calls it."""
+"""Client of the HTTP API, as used by a bot."""
 
 import asyncio
 import json
@@ -19,17 +19,28 @@ class Rest:
         self._client = AsyncHTTPClient(force_instance=True)
 
     async def fetch(
-        self, path: str, method: str = "GET", body: str | bytes | None = None, **headers: str
+        self,
+        path: str,
+        method: str = "GET",
+        body: str | bytes | None = None,
+        *,
+        follow_redirects: bool = True,
+        **headers: str,
     ) -> HTTPResponse:
-        """One request, with these headers (`Content_Type="…"`); every status is an answer."""
+        """Send a request with these headers (`Content_Type="…"`); returns the response, whatever its status."""
         given = {"Content-Type": "application/json"} if body is not None else {}
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
         return await self._client.fetch(
-            self.base_url + path, method=method, body=body, headers=given, raise_error=False
+            self.base_url + path,
+            method=method,
+            body=body,
+            headers=given,
+            follow_redirects=follow_redirects,
+            raise_error=False,
         )
 
     async def get(self, path: str) -> Any:
-        """The JSON that a GET answers with 200."""
+        """The JSON answer of a GET, which must have status 200."""
         response = await self.fetch(path)
         assert response.code == 200, f"{path}: {response.code} {response.body[:300]!r}"
         return json.loads(response.body)
@@ -43,7 +54,7 @@ class Rest:
         return await self.get(channel_path(channel, "last"))
 
     async def put_text(self, channel: str, body: Any) -> HTTPResponse:
-        """PUT a text; a str or bytes goes as it is, anything else as JSON."""
+        """PUT a text; a str or bytes is sent unchanged, anything else as JSON."""
         raw = body if isinstance(body, str | bytes) else json.dumps(body)
         return await self.fetch(channel_path(channel, "text"), "PUT", raw)
 
@@ -53,7 +64,7 @@ class Rest:
         return next(int(entry["nb_connected_users"]) for entry in channels if entry["name"] == channel)
 
     def close(self) -> None:
-        """Give up the client's sockets."""
+        """Close the client's sockets."""
         self._client.close()
 
 
@@ -63,7 +74,7 @@ def channel_path(channel: str, end: str) -> str:
 
 
 async def eventually(ask: Callable[[], Awaitable[Any]], expected: Any) -> None:
-    """Ask again until the answer is the expected one: for what becomes true soon and is told to nobody."""
+    """Poll until the answer is the expected one: for conditions without a notification."""
     answer = None
     try:
         async with asyncio.timeout(DEADLINE):

@@ -1,4 +1,4 @@
-"""A Redis of a few lines, which says what a test wants: that it is loading, no master any more, or nothing."""
+"""A fake Redis with scripted replies: that it is loading, no longer a master, or none at all."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,21 +9,20 @@ CLOSE = b""  # instead of a reply
 
 
 class ScriptedServer:
-    """Says to each command what the test wants: `replies(connection, command)`.
+    """Answers each command with `replies(connection, command)`.
 
-    None: nothing. `CLOSE`: the connection ends. Connections are counted from 1; their handshakes are answered as
-    Redis does, unless the test wants otherwise.
+    None means no reply, `CLOSE` closes the connection, HANDSHAKE answers like Redis. Connections are counted from 1.
     """
 
     def __init__(self, replies: Callable[[int, list[bytes]], Reply | str]) -> None:
-        self.commands: list[tuple[int, list[bytes]]] = []  # with the number of their connection, but for handshakes
+        self.commands: list[tuple[int, list[bytes]]] = []  # with their connection's number; without handshakes
         self._replies = replies
         self._connections = 0
         self._serving: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
 
     @asynccontextmanager
     async def serving(self, path: str | None = None) -> AsyncIterator[str]:
-        """Serves on a port of the loopback, or on a unix socket; its URL."""
+        """Serve on a port of the loopback, or on a unix socket; yields the URL."""
         if path is None:
             server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
             url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
@@ -60,7 +59,7 @@ class ScriptedServer:
 
     @staticmethod
     async def _read(reader: asyncio.StreamReader) -> list[bytes]:
-        """One command: an array of bulk strings, as every client sends it."""
+        """Read one command, an array of bulk strings."""
         length = int((await reader.readline())[1:] or _ended())
         parts = []
         for _ in range(length):

@@ -1,4 +1,4 @@
-"""Settings for tests of single parts."""
+"""Settings for unit tests."""
 
 import os
 from dataclasses import replace
@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from gischat.settings import Settings, load
 
-# For tests that send and connect as nobody does; those of the limits set their own.
+# Without rate limits, for tests that send and connect a lot; tests of the limits set their own.
 UNLIMITED = dict.fromkeys(
     (
         "max_messages_per_minute",
@@ -22,12 +22,12 @@ UNLIMITED = dict.fromkeys(
 
 
 def settings(**changes: Any) -> Settings:
-    """The defaults but for these changes, whatever the environment of the tests holds."""
+    """The default settings with these changes, independent of the tests' environment."""
     return replace(_defaults(), **changes)
 
 
 @cache
 def _defaults() -> Settings:
-    """Frozen, and read once: a test may take them a thousand times."""
+    """The default settings, read once, as a test may use them a thousand times."""
     with patch.dict(os.environ, clear=True):
         return load()

@@ -1,11 +1,11 @@
-"""Sources of ours, as syntax trees."""
+"""Syntax trees of our sources."""
 
 import ast
 import gc
 
 
 def parsed(source: str) -> ast.Module:
-    """Parses with no garbage collected meanwhile: on Python 3.11 a finalizer that runs then is a SystemError."""
+    """Parse without garbage collection: on Python 3.11 a finalizer that runs meanwhile causes a SystemError."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

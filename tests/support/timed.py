@@ -1,7 +1,6 @@
-"""Starts a process of ours with other timings: `python -m tests.support.timed TIMINGS gischat|worker ARGUMENTS…`.
+"""Launcher of a process with other timings: `python -m tests.support.timed TIMINGS gischat|worker ARGUMENTS…`.
 
-TIMINGS is a JSON object, of what differs from the defaults. All else is as with `python -m gischat` and
-`python -m worker`.
+TIMINGS is a JSON object of changes to the defaults. Otherwise it is like `python -m gischat` and `python -m worker`.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Redis servers that speak TLS alone, with those who show a certificate: Debian's Redis, for ours has no TLS."""
+"""Redis servers with mutual TLS only: Debian's Redis, as the embedded Valkey has no TLS."""
 
 import contextlib
 import shutil
@@ -19,7 +19,7 @@ PASSWORD = "secret"
 
 
 class TlsRedis(Valkey):
-    """A Redis with a directory of its own."""
+    """A Redis that accepts only TLS with a client certificate, in a directory of its own."""
 
     def __init__(self, directory: Path, certificates: Certificates, *options: str) -> None:
         directory.mkdir()
@@ -57,7 +57,7 @@ class TlsRedis(Valkey):
 
 
 def _program(directory: Path) -> str:
-    """redis-server; in Debian's redis-tools it goes by another name, and does what it is called by."""
+    """The path of redis-server; in Debian's redis-tools the binary has another name, and acts by how it is called."""
     found = shutil.which("redis-server")
     if found is None:
         (directory / "redis-server").symlink_to(shutil.which("redis-check-rdb") or "missing: see tests/install-tools")
@@ -73,7 +73,7 @@ def one_server(directory: Path, certificates: Certificates) -> Iterator[str]:
 
 @contextlib.contextmanager
 def sentinel(directory: Path, certificates: Certificates) -> Iterator[str]:
-    """A master, and a Sentinel with a password of its own."""
+    """A master, and a Sentinel with its own password."""
     with TlsRedis(directory / "redis", certificates) as master:
         watch = TlsRedis(directory / "sentinel", certificates, "--sentinel")
         lines = (
@@ -116,6 +116,6 @@ def _is_whole(node: TlsRedis) -> bool:
 
 
 def query(certificates: Certificates, names: Sequence[str] = ("authority", "certificate", "key")) -> str:
-    """The options of a URL that name these files."""
+    """The query of a URL with the options for these files."""
     options = {"authority": "ssl_ca_certs", "certificate": "ssl_certfile", "key": "ssl_keyfile"}
     return "&".join(f"{options[name]}={getattr(certificates, name)}" for name in names)

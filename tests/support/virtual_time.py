@@ -1,6 +1,6 @@
-"""An event loop whose clock moves only when there is nothing else to do: a test that lets minutes pass takes none.
+"""Virtual time: an event loop whose clock advances only when nothing else is left to do, so that minutes take no time.
 
-It is for parts that wait for timers and for what the test itself does; sockets and processes live in real time.
+It is for code that waits for timers and for the test itself; sockets and processes need real time.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ P = ParamSpec("P")
 
 
 class _Selector(selectors.DefaultSelector):
-    """Where the loop would wait for a timer, time passes instead."""
+    """Advances the clock instead of waiting for a timer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 def virtual_time(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
-    """Makes a test of a coroutine function, which runs in a loop of its own."""
+    """Decorator of a coroutine function: runs the test in a loop with virtual time."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -49,15 +49,15 @@ def virtual_time(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
 
 
 async def pass_time(seconds: float) -> None:
-    """Lets everything happen that happens within so many seconds."""
+    """Let so many seconds pass, with all timers that are due."""
     await asyncio.sleep(seconds)
 
 
 async def settle() -> None:
-    """Lets everything happen that does not wait for a timer: only then does time pass, a very little."""
+    """Let everything run that does not wait for a timer; then a microsecond passes."""
     await pass_time(1e-6)
 
 
 def freeze(seconds: float) -> None:
-    """As if the process had stood still for so long: timers are due before anything else has happened."""
+    """Simulate a frozen process: the clock jumps, and timers are due before anything else has happened."""
     asyncio.get_running_loop()._clock.now += seconds  # type: ignore[attr-defined]

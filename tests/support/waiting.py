@@ -1,19 +1,19 @@
-"""How tests wait: for a condition, with one deadline that only a test that fails comes to.
+"""Waiting for conditions, with one deadline that only failing tests reach.
 
-It is generous, for it says nothing of how fast anything is: machines may be slow, and busy. That something does not
-happen, a test shows in virtual time, or by something else that comes later in the same order.
+It is generous, since it is no measure of speed: machines may be slow and busy. To show that something does not happen,
+a test uses virtual time, or something else that comes later in the same order.
 """
 
 import asyncio
 from collections.abc import Callable
 
 DEADLINE = 120.0  # seconds
-LOOK = 0.05  # seconds between two looks at what other processes do
-TURN = 0.001  # … and at what the test's own loop does
+LOOK = 0.05  # seconds between two polls of other processes
+TURN = 0.001  # … of the test's own process
 
 
 async def until(holds: Callable[[], object], what: str = "a condition", *, every: float = TURN) -> None:
-    """Waits for what can only be looked at."""
+    """Poll until a condition holds."""
     try:
         async with asyncio.timeout(DEADLINE):
             while not holds():

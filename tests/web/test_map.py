@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -321,6 +322,47 @@ async def test_my_position_the_extent_in_view_and_a_point(join: Join, channel: s
     agree(page)
     clicked = await john.until(type="position")
     assert math.dist(chart.pixel(clicked["x"], clicked["y"]), chart.pixel(2.2945, 48.8584)) < 1.5
+
+
+async def test_people_see_where_others_are_while_they_want_to_be_seen(join: Join, channel: str, located: Page) -> None:
+    john, page = await join(channel, "john", query="?types=live_position"), located
+    page.join(channel, "jane")
+    chart = Map(page).open()
+
+    def choose(words: str) -> None:
+        next(made for made in page.all("dialog[open] .offers button") if made.text == words).click()
+
+    offer(page, "Where I am, live")
+    page.until_shown("15 minutes", within="dialog[open]")
+    choose("15 minutes")
+    seen = await john.until(type="live_position", author="jane")
+    assert (seen["x"], seen["y"], seen["accuracy"]) == (2.294481, 48.8583701, 12)
+    assert 0 < seen["until"] - seen["timestamp"] <= 15 * 60
+    page.until_shown("You share where you are until", within="#live")
+    # Another one moves, and is drawn and listed
+    now = int(time.time())
+    for x in (-4.5, -4.25):
+        moved = {"x": x, "y": 50.5, "accuracy": 900, "timestamp": now, "until": now + 60}
+        await john.send(type="live_position", author="john", **moved)
+
+    def drawn() -> list[str]:
+        return [one.rpartition(",")[0] for one in str(chart.canvas.get_attribute("data-live")).split()]
+
+    page.wait(lambda: sorted(drawn()) == ["jane,2.294481,48.8583701", "john,-4.25,50.5"], "both on the map")
+    page.find(".map-tools .wide").click()
+    page.until_shown("john\n± 900 m, until", within=".map-list")
+    # One stops, the other's tab is closed
+    await john.leave()
+    page.wait(lambda: drawn() == ["jane,2.294481,48.8583701"], "john to be gone")
+    page.find("#live-stop").click()
+    page.wait(lambda: drawn() == [], "jane to be gone")
+    jim = await join(channel, "jim", query="?types=live_position")
+    offer(page, "Where I am, live")
+    choose("8 hours")
+    seen = await jim.until(type="live_position", author="jane")
+    page.forget()
+    while seen["until"] > seen["timestamp"]:
+        seen = await jim.until(type="live_position", author="jane")
 
 
 async def test_a_geojson_file_is_shared_in_its_own_crs(

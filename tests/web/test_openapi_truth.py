@@ -13,13 +13,16 @@ from tests.support.contract import BROADCAST, REPLYABLE, sample, words
 from tests.support.description import Description, Operation, is_as_described
 from tests.support.processes import Stack
 from tests.support.rest import Rest, channel_path, eventually
+from tests.support.settings import settings
 from tests.web.conftest import Join
 
 StackFactory = Callable[..., Stack]
 
 TEMPLATE = "/channel/{channel}/"
 METRICS = "/metrics"
-GETS = [path for path, item in PATHS.items() if "get" in item and not path.endswith("/ws") and path != METRICS]
+ELSEWHERE = "/qfield"  # redirects to another site
+NOT_ASKED = ("/ws", "/events", METRICS, ELSEWHERE)
+GETS = [path for path, item in PATHS.items() if "get" in item and not path.endswith(NOT_ASKED)]
 OF_A_CHANNEL = [path for path in GETS if path.startswith(TEMPLATE)]
 OF_A_MESSAGE = [path for path in GETS if "{id}" in path]
 PUT_TEXT = TEMPLATE + "text"
@@ -102,6 +105,12 @@ async def test_a_request_for_the_websocket_by_plain_http_is_answered_as_describe
     assert str(answer.code) in description.operation("GET", TEMPLATE + "ws").responses
 
 
+async def test_qfield_is_sent_to_its_plugin_as_described(rest: Rest) -> None:
+    answer = await rest.fetch(ELSEWHERE, follow_redirects=False)
+    assert str(answer.code) in (await described(rest)).operation("GET", ELSEWHERE).responses
+    assert answer.headers["Location"] == settings().qfield_plugin_url
+
+
 async def test_metrics_are_answered_as_described(rest: Rest) -> None:
     described_as = (await described(rest)).operation("GET", METRICS).responses
     answer = await rest.fetch(METRICS)
@@ -134,15 +143,17 @@ async def test_a_server_that_is_not_well_answers_as_described(io_loop: IOLoop, s
 
 async def test_everything_that_clients_receive_is_as_described(rest: Rest, join: Join, channel: str) -> None:
     description = await described(rest)
-    john = await join(channel, "john")
+    john = await join(channel, "john", query="?types=live_position")
     jane = await join(channel, "jane")
     sent = [sample(type_) for type_ in BROADCAST]
+    sent.append(sample("live_position", timestamp=1_700_000_000))
     sent += [sample(type_, in_reply_to_id=REPLIED) for type_ in REPLYABLE]
     assert [fault for message in sent for fault in description.faults("ClientMessage", message)] == []
 
     await send_all(jane, sent)
     await jane.send(type="like", liker_author="jane", liked_author="john", message="well said")
     await john.until(type="like")
+    await john.until(type="live_position")
     await jane.send_raw("not json")
     await jane.until(type="uncompliant")
     await jane.send(type="exiter", exiter="jane")

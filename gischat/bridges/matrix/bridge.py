@@ -14,6 +14,7 @@ from gischat.bridges.matrix.incoming import said
 from gischat.bridges.matrix.outgoing import OWN_KEY, liked_text, notice, outgoing
 from gischat.bridges.participant import REDIS_FAULTS, Participant
 from gischat.bridges.shapes import as_list, as_object, as_text
+from gischat.bridges.store import event_of
 from gischat.bridges.wording import LIKE
 from gischat.broker.log_throttle import LogThrottle
 from gischat.observability import metrics
@@ -88,7 +89,7 @@ class MatrixBridge(Bridge):
     async def send(self, channel: str, message: Mapping[str, Any]) -> Sequence[str]:
         room = await self._room(channel)
         replied = self.links[channel].of_message(message.get("in_reply_to_id", ""))
-        reply_to = replied[0].event.partition("#")[0] if replied else ""
+        reply_to = event_of(replied[0].event) if replied else ""
         made = outgoing(message, await self.place_of(channel, message), reply_to)
         if made.file is not None:
             url = await self._client.upload(made.file.data, made.file.content_type, file_name(made.file.name))
@@ -103,7 +104,7 @@ class MatrixBridge(Bridge):
         await self._say(channel, room, "m.reaction", f"gischat-like-{liker}-{event}", content)
 
     async def delete(self, channel: str, event: str) -> None:
-        await self._client.redact(await self._room(channel), event.partition("#")[0], f"gischat-delete-{event}")
+        await self._client.redact(await self._room(channel), event_of(event), f"gischat-delete-{event}")
 
     async def tell(self, channel: str, words: str, reply_to: str = "") -> None:
         room = await self._room(channel)

@@ -15,7 +15,6 @@ HTML = "org.matrix.custom.html"
 KINDS = {"m.audio": "a recording", "m.video": "a video", "m.file": "a file", "m.image": "a picture"}
 
 _GEO = re.compile(r"(?i:geo):(-?[0-9.]{1,20}),(-?[0-9.]{1,20})(?:,-?[0-9.]{1,20})?((?:;[^;]*)*)\Z", re.ASCII)
-_FALLBACK = re.compile(r"(?:> [^\n]*\n)+\n?")  # of a reply, before Matrix 1.13
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,14 @@ def _text(content: Mapping[str, Any], *, is_reply: bool = False) -> str:
     body = as_text(content.get("body"))
     if content.get("format") == HTML and (formatted := from_html(as_text(content.get("formatted_body")))):
         return formatted
-    return _FALLBACK.sub("", body, count=1).strip() if is_reply else body.strip()
+    return (_without_quotation(body) if is_reply else body).strip()
+
+
+def _without_quotation(body: str) -> str:
+    """A reply without what it answers, which stands before it (before Matrix 1.13)."""
+    lines = body.split("\n")
+    first = next((number for number, line in enumerate(lines) if not line.startswith("> ")), len(lines))
+    return "\n".join(lines[first:]) if first < len(lines) else body
 
 
 def _location(content: Mapping[str, Any], longest: int) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from gischat.bridges.errors import Delayed, Rejected, Stopped, Trouble
 from gischat.bridges.files import fetched, max_bytes
 from gischat.bridges.participant import REDIS_FAULTS, Participant
 from gischat.bridges.shapes import as_integer, as_list, as_object
-from gischat.bridges.store import Link
+from gischat.bridges.store import Link, event_of
 from gischat.bridges.telegram.client import Migrated, TelegramClient
 from gischat.bridges.telegram.incoming import Sender, named, said, sender, text_of, topic_of
 from gischat.bridges.telegram.outgoing import Call, as_document, outgoing, quiet, reply
@@ -142,7 +142,7 @@ class TelegramBridge(Bridge):
 
     def _message_of(self, channel: str, event: str) -> int:
         """Of an event its message in the channel's group; 0 where it is in none, or was in one before a migration."""
-        chat, _, message = event.partition("#")[0].partition("~")[0].partition("/")
+        chat, _, message = event_of(event).partition("~")[0].partition("/")
         return int(message) if chat == str(self._chats[channel].id) and message.isdecimal() else 0
 
     def _migrate(self, old: int, new: int) -> None:

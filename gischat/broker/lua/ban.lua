@@ -3,7 +3,7 @@
 local known, id, ends, ban = unpack(ARGV)
 
 if moderation_version() < tonumber(known) then return 'state_lost' end
-if #bans_that_hold() >= BANS_NUMBER and redis.call('HEXISTS', BANS, id) == 0 then return 'unchanged' end
-put_ban(id, tonumber(ends), ban)
+if #that_hold(BANS) >= BANS_NUMBER and redis.call('HEXISTS', BANS, id) == 0 then return 'unchanged' end
+put(BANS, id, tonumber(ends), ban)
 restrictions_changed()
 return 'changed'

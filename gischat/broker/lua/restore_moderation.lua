@@ -1,12 +1,14 @@
 -- Sets the restrictions as a front knows them, if Redis has lost some: then, of all that fronts know, the newest stands.
--- The bans follow as in ban: id, end, ban. Returns whether there was something to set.
-local version, freeze = ARGV[1], ARGV[2]
+-- Behind the first three arguments come the bans, as in ban (id, end, ban), in `of_bans` arguments, and then the keys.
+-- Returns whether there was something to set.
+local version, freeze, of_bans = ARGV[1], ARGV[2], ARGV[3]
 
 if moderation_version() >= tonumber(version) then return 0 end
-redis.call('DEL', BANS)
+redis.call('DEL', BANS, ACCESS_KEYS)
 local now = milliseconds()
-for index = 3, #ARGV, 3 do
-  if tonumber(ARGV[index + 1]) > now then put_ban(ARGV[index], tonumber(ARGV[index + 1]), ARGV[index + 2]) end
+for index = 4, #ARGV, 3 do
+  local hash = index < 4 + of_bans and BANS or ACCESS_KEYS
+  if tonumber(ARGV[index + 1]) > now then put(hash, ARGV[index], tonumber(ARGV[index + 1]), ARGV[index + 2]) end
 end
 if freeze == '' then
   redis.call('HDEL', COUNTERS, 'frozen')

@@ -1,1 +1,1 @@
-"""A channel, as far as this front has it: its connections, the room that they are in, who is there and who must go."""
+"""A channel on this front: its connections, joining, delivery, nicknames, user count."""

@@ -1,4 +1,4 @@
-"""What many ask for at once: read once for all of them, and kept for a moment as it goes over the wire."""
+"""Request coalescing and caching: concurrent requests share one read, and the encoded answer is cached briefly."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from gischat.timings import Timings
 
-BYTES_PER_SECOND = 20e6  # to read and encode a megabyte is 3 ms of work of this process, and as much of Redis'
+BYTES_PER_SECOND = 20e6  # reading and encoding a megabyte takes 3 ms of this process, and as much of Redis
 
 SMALL_BYTES = 100_000
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class SharedRead(Generic[T]):
-    """Request coalescing: one read is under way at a time, and all who ask meanwhile share the next."""
+    """Request coalescing: one read at a time; all requests that arrive meanwhile share the next one."""
 
     def __init__(self, read: Callable[[], Awaitable[T]]) -> None:
         self._read = read
@@ -23,10 +23,10 @@ class SharedRead(Generic[T]):
         self._next: asyncio.Task[T] | None = None
 
     async def get(self, *, joins_current: bool = False) -> T:
-        """What is read from now on; it fails for all as the read does.
+        """The result of a read that starts from now on; its error is raised for all.
 
         Args:
-            joins_current: what a read finds that is under way will do.
+            joins_current: the result of the current read, if any, will do.
         """
         if joins_current and self._current is not None:
             return await asyncio.shield(self._current)
@@ -38,22 +38,22 @@ class SharedRead(Generic[T]):
     async def _read_after(self, reading: "asyncio.Task[T] | None") -> T:
         if reading is not None:
             await asyncio.wait([reading])
-        # From here on the answer may be older than whoever asks.
+        # For requests from here on, this read's answer may be too old.
         self._current, self._next = self._next, None
         try:
             return await self._read()
         finally:
-            self._current = None  # what was read may be large, and is for those who wait for it
+            self._current = None  # drops the result, which may be large
 
 
 def _end(reading: "asyncio.Task[T]") -> None:
-    """Whoever waited may be gone: a failure that nobody asks for is none to complain about."""
+    """Retrieve the exception of a read whose requesters may all be gone, so that asyncio does not log it."""
     if not reading.cancelled():
         reading.exception()
 
 
 class CachedBody(NamedTuple):
-    """A body of JSON, the same bytes for all, and its entity tag (RFC 9110 §8.8.3)."""
+    """A JSON body, shared by all answers, and its entity tag (RFC 9110 §8.8.3)."""
 
     body: bytes
     etag: str
@@ -64,9 +64,9 @@ class CachedBody(NamedTuple):
 
 
 class ReadPacer:
-    """Spreads large reads over time: so many bytes a second, whichever channels they are of.
+    """Limits large reads of all channels together to a number of bytes per second.
 
-    What is kept of them for a moment is bounded by that, too.
+    That also limits the memory of their cached results.
     """
 
     def __init__(self, bytes_per_second: float = BYTES_PER_SECOND) -> None:
@@ -74,7 +74,7 @@ class ReadPacer:
         self._free_at = 0.0
 
     async def wait(self, size: int) -> None:
-        """Waits until something of about that size may be read; what is small never waits behind what is large."""
+        """Wait until about `size` bytes may be read; small reads never wait."""
         if size <= SMALL_BYTES:
             return
         now = asyncio.get_running_loop().time()
@@ -85,9 +85,9 @@ class ReadPacer:
 
 
 class CachedAnswer:
-    """An answer that is read and encoded once for all who ask within a moment.
+    """A cached answer, read and encoded once for concurrent requests.
 
-    What happens meanwhile invalidates it: nobody is answered with less than what the front has told its clients.
+    Changes invalidate it, so that no answer is older than what the front has delivered to its clients.
     """
 
     def __init__(
@@ -98,25 +98,25 @@ class CachedAnswer:
     ) -> None:
         """
         Args:
-            pace: of reads that may be large.
-            seconds: how long it is kept, for the case that something happens of which this front does not hear.
+            pace: paces reads that may be large.
+            seconds: lifetime of the answer, for changes of which the front is not notified.
         """
         self.fresh: CachedBody | None = None
         self._read = read
         self._seconds = seconds
         self._shared = SharedRead(self._read_and_keep)
-        self._version = 0  # how often it was invalidated
+        self._version = 0  # number of invalidations
         self._pace = pace
-        self._size = 0  # of what was read last
-        self._version_read = -1  # of the read that is, or was last, under way
+        self._size = 0  # of the last answer
+        self._version_read = -1  # version of the current or last read
 
     def invalidate(self) -> None:
-        """Something has happened: whoever asks from now on must be told."""
+        """Invalidate the answer for requests from now on."""
         self.fresh = None
         self._version += 1
 
     async def get(self) -> CachedBody:
-        """The answer; it fails as reading does."""
+        """The answer; raises the error of its read."""
         if self.fresh is not None:
             return self.fresh
         return await self._shared.get(joins_current=self._version_read == self._version)

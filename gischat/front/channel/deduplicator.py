@@ -1,6 +1,6 @@
-"""Which messages a room has delivered: nothing is delivered twice. Pure; times are handed in, in seconds.
+"""Deduplication: remembers the messages that a room has delivered. Pure; times are passed in, in seconds.
 
-A Redis that lost its last second makes workers publish again what everyone has heard.
+After Redis lost its last second, workers publish messages again that everyone has received.
 """
 
 import math
@@ -26,34 +26,34 @@ class _Nickname(msgspec.Struct):
 
 
 class Deduplicator:
-    """Remembers the newest ids, and of each nickname whether it came or went last."""
+    """Remembers the newest ids, and for each nickname whether it last joined or left."""
 
     def __init__(self, seconds: float) -> None:
         """
         Args:
-            seconds: for which an id that was delivered is not delivered again: as long as Redis knows it.
+            seconds: for which a delivered id is not delivered again: as long as Redis remembers it.
         """
         self._seconds = seconds
-        self._seen: OrderedDict[bytes, float] = OrderedDict()  # when, by id
-        self._presence: OrderedDict[str, str] = OrderedDict()  # the type, by nickname
+        self._seen: OrderedDict[bytes, float] = OrderedDict()  # id -> time
+        self._presence: OrderedDict[str, str] = OrderedDict()  # nickname -> type
 
     def __contains__(self, id: bytes) -> bool:
-        """Whether a message of this id is remembered, however long ago it was delivered."""
+        """Whether a message with this id is remembered, however long ago it was delivered."""
         return id in self._seen
 
     def has_seen(self, id: bytes, now: float) -> bool:
-        """Whether a message of this id was delivered lately."""
+        """Whether a message with this id was delivered recently."""
         return now - self._seen.get(id, -math.inf) < self._seconds
 
     def seed(self, ages: Mapping[bytes, float], now: float) -> None:
-        """These messages count as delivered, each so many seconds ago."""
+        """Record messages as delivered, each so many seconds ago."""
         self._seen.update({id: now - age for id, age in ages.items()})
 
     def is_duplicate(self, publication: Publication, now: float) -> bool:
-        """Whether this message was delivered before; one that was not counts as delivered from now on.
+        """Whether this message was delivered before; if not, record it as delivered.
 
-        Who comes and goes is told again where the room was told the contrary since: what was lost may be done again in
-        another order, and whoever was said to be gone last, and is there, would be gone for ever.
+        A repeated newcomer or exiter is delivered if it contradicts the last one: after a loss, jobs may be repeated in
+        another order, and a present user whose exiter came last would seem gone forever.
         """
         id = publication.id
         if not id:
@@ -64,13 +64,13 @@ class Deduplicator:
         return False
 
     def changes_presence(self, publication: Publication) -> bool:
-        """Whether somebody comes who was said to have gone last, or the other way round."""
+        """Whether a newcomer or exiter contradicts the last one of its nickname."""
         if publication.type not in PRESENCE_TYPES or not publication.body:
             return False
         return self._presence.get(_nickname_in(publication), publication.type) != publication.type
 
     def record_presence(self, publication: Publication) -> None:
-        """Everyone is told who came or went."""
+        """Record a delivered newcomer or exiter."""
         if publication.type in PRESENCE_TYPES:
             _remember(self._presence, _nickname_in(publication), publication.type)
 
@@ -83,6 +83,6 @@ def _remember(known: "OrderedDict[K, V]", key: K, value: V) -> None:
 
 
 def _nickname_in(publication: Publication) -> str:
-    """Of a `newcomer` or an `exiter`, as nicknames are compared."""
+    """The nickname of a `newcomer` or an `exiter`, folded for comparison."""
     named = msgspec.json.decode(publication.body, type=_Nickname)
     return folded(named.newcomer or named.exiter)

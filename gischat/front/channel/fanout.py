@@ -1,36 +1,37 @@
-"""The fan-out: the same bytes to everyone who hears a channel on this front. The fast path, walked for each delivery.
+"""Fan-out: sends the same bytes to all of a channel's connections on this front. The fast path of every delivery.
 
-What a delivery costs here is what a room multiplies. So it is a `send()` on the socket and nothing else, as long as the
-socket takes everything at once. Who is there lies in one table, by the very function that is called: between two
-deliveries a processor's caches forget a connection, and each of its parts that had to be looked at (is it closing? does
-anything wait in its stream?) would have to be fetched from memory again; all that took as long as the kernel does.
+A room multiplies the cost of a delivery, so it is a single `send()` on the socket, as long as the socket accepts all of
+the data. Ready connections are in a dict keyed by that very function: between two deliveries a connection drops out of
+the CPU's caches, and checking its attributes (is it closing? is its buffer empty?) would fetch each from memory again,
+which took as long as the kernel's work.
 
-Whoever does not take everything, or has something waiting, or is closing, is beside: its own `write` knows what to do.
+Clients with buffered output, that are closing, or that read events, are written to through their own `write`.
 """
 
 from collections.abc import Callable
 from typing import Protocol
 
-Send = Callable[[bytes], int]  # a non-blocking socket's; it may take a part only, or raise OSError
+Send = Callable[[bytes], int]  # of a non-blocking socket; may accept only a part, or raise OSError
 
-BROKEN = -1  # in place of a number of bytes: the socket takes no more at all
+BROKEN = -1  # instead of a number of bytes: the socket is unusable
 
 
 class Receiver(Protocol):
-    """Somebody in an audience."""
+    """A connection in a fan-out."""
 
-    send_now: Send  # one and the same as long as it is there
-    is_ready: bool  # nothing waits for it, and nothing keeps it from being sent to: `send_now` may be used
+    send_now: Send  # constant as long as it is in the fan-out
+    is_event_stream: bool  # it is sent events, not frames: its `write` makes them
+    is_ready: bool  # its buffer is empty and it is not closing: `send_now` may be used
 
     def write(self, data: bytes) -> None:
-        """Sends whole frames, or keeps them until it can."""
+        """Send whole frames, or buffer them."""
 
     def finish_write(self, data: bytes, sent: int) -> None:
-        """Sends the rest of whole frames, of which so many bytes have gone out; or sees what is `BROKEN`."""
+        """Send the rest of whole frames, of which `sent` bytes were sent; or handle `BROKEN`."""
 
 
 class Fanout:
-    """Listeners: those who are ready, and those who are not."""
+    """The receivers of a channel: ready ones, and those with buffered output."""
 
     def __init__(self) -> None:
         self._ready: dict[Send, Receiver] = {}
@@ -40,25 +41,25 @@ class Fanout:
         return len(self._ready) + len(self._buffered)
 
     def add(self, listener: Receiver) -> None:
-        """Takes somebody in."""
-        if listener.is_ready:
+        """Add a receiver."""
+        if listener.is_ready and not listener.is_event_stream:
             self._ready[listener.send_now] = listener
         else:
             self._buffered.add(listener)
 
     def discard(self, listener: Receiver) -> None:
-        """Lets somebody go, if it is here."""
+        """Remove a receiver, if present."""
         self._ready.pop(listener.send_now, None)
         self._buffered.discard(listener)
 
     def update(self, listener: Receiver) -> None:
-        """Somebody who may be here has become ready, or is no longer."""
+        """Update a receiver, if present, whose `is_ready` has changed."""
         if listener.send_now in self._ready or listener in self._buffered:
             self.discard(listener)
             self.add(listener)
 
     def send(self, data: bytes) -> None:
-        """Sends to everyone. Nobody is awaited, and who takes no more harms nobody else."""
+        """Send to all receivers, without awaiting any: a slow or broken one affects no other."""
         size = len(data)
         rest: list[tuple[Receiver, int]] = []
         for send in self._ready:
@@ -72,6 +73,6 @@ class Fanout:
                 rest.append((self._ready[send], sent))
         for listener in list(self._buffered):
             listener.write(data)
-        # Last, for it moves them, and a table that is walked through must not change.
+        # Last, since it moves them between the collections that are iterated above.
         for listener, sent in rest:
             listener.finish_write(data, sent)

@@ -1,9 +1,8 @@
-"""GeoPackages on demand: each is made by a child process, one at a time, and kept for a moment.
+"""GeoPackages on demand: made by a child process, one at a time, and cached.
 
-Not by a worker: what is downloaded would have to travel through Redis once more, and photos would wait for downloads,
-or a lane and its queue would stand there for what is asked for once a day. Not in the front's own process: packing a
-large layer takes half a second, in which nobody would hear anything. A child costs a front one call, and its time and
-memory are bounded by the system: see `gischat.geopackage`.
+Why not by a worker: the data would pass through Redis once more, and photos would wait for downloads, or a further lane
+would be needed for a request a day. Why not in the front's process: packing a large layer would block it for half a
+second. A child is simple, and the system limits its time and memory: see `gischat.geopackage`.
 """
 
 import asyncio
@@ -16,7 +15,7 @@ from gischat.observability import metrics
 from gischat.timings import Timings
 
 COMMAND = (sys.executable, "-P", str(Path(__file__).parents[2] / "geopackage.py"))
-MAX_WAITING = 4  # requests, with the one whose file is being made: some seconds of work
+MAX_WAITING = 4  # requests, including the current one: some seconds of work
 KEPT_BYTES = 4 * 2**20
 
 BUSY = "Too many files are asked for at the moment. Please try again in some seconds."
@@ -24,23 +23,23 @@ FAILED = "This message could not be written as a GeoPackage."
 
 
 class Failed(Exception):
-    """The child did not make the file."""
+    """The child failed to make the file."""
 
 
 class GeoPackages:
-    """Makes them of messages, and keeps the last ones."""
+    """Makes GeoPackages of messages, and caches the last ones."""
 
     def __init__(self, timings: Timings = Timings()) -> None:
         self._seconds = timings.geopackage
         self._turn = asyncio.Lock()
         self._waiting = 0
-        self._kept: OrderedDict[str, bytes] = OrderedDict()  # by entity tag; the one asked for last comes last
+        self._kept: OrderedDict[str, bytes] = OrderedDict()  # by entity tag, least recently used first
 
     async def get(self, tag: str, message: bytes) -> bytes:
-        """The file of a message whose body has this tag.
+        """The file for a message whose body has this entity tag.
 
         Raises:
-            Unavailable: too many are asked for.
+            Unavailable: too many requests wait.
             Failed: it cannot be made.
         """
         if tag not in self._kept:
@@ -49,7 +48,7 @@ class GeoPackages:
             self._waiting += 1
             try:
                 async with self._turn:
-                    if tag not in self._kept:  # the one before may have asked for the same
+                    if tag not in self._kept:  # the request before may have been for the same
                         self._keep(tag, await self._made(message))
             finally:
                 self._waiting -= 1
@@ -75,7 +74,7 @@ class GeoPackages:
         return made
 
     def _keep(self, tag: str, made: bytes) -> None:
-        """The newest stays whatever its size."""
+        """Cache a file; the newest one stays whatever its size."""
         self._kept[tag] = made
         while len(self._kept) > 1 and sum(map(len, self._kept.values())) > KEPT_BYTES:
             self._kept.popitem(last=False)

@@ -1,4 +1,4 @@
-"""What a joiner is told first: the stored messages, or what it has missed since it was here last."""
+"""History loader: reads the stored messages for a joiner, or those it has missed since its last connection."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class HistoryLoader:
-    """Reads for the joiners of one channel; those who join together share a read."""
+    """Loads histories for the joiners of one channel, which share reads."""
 
     def __init__(
         self,
@@ -34,9 +34,9 @@ class HistoryLoader:
     ) -> None:
         """
         Args:
-            joining: who waits for it: nothing is read for those who have gone.
-            replays: the pace of what is replayed, in all rooms together.
-            promote: is called when a joiner's snapshot or replay has come.
+            joining: the current joiners; nothing is read for those that have left.
+            replays: the pace of replays, in all rooms together.
+            promote: called when a joiner's snapshot or replay has been read.
         """
         self.stored = SharedRead(self._read_stored)
         self._channel = channel
@@ -50,7 +50,7 @@ class HistoryLoader:
         self._retained = SharedRead(self._read_retained)
 
     def start(self, joiner: JoinBuffer) -> None:
-        """Begins to load what a joiner is told first."""
+        """Start loading a joiner's history."""
         asyncio.create_task(self._load(joiner)).add_done_callback(_log_failure)
 
     async def _load(self, joiner: JoinBuffer) -> None:
@@ -65,16 +65,16 @@ class HistoryLoader:
             epoch = self._position.epoch
             snapshot = await self._read_patiently(self.stored.get)
             if epoch != self._position.epoch:
-                continue  # it may have been read before
+                continue  # it may be from the epoch before
             if joiner.member in self._joining:
                 joiner.snapshot = snapshot
                 self._promote(joiner)
             if not joiner.has_history:
-                # As a rule it comes with what is heard next. But Redis may have lost what is in it.
+                # Usually it is sent after the next delivery. But Redis may have lost messages in it.
                 await asyncio.sleep(self._timings.retry)
 
     async def _replay_for(self, joiner: JoinBuffer) -> bytes | None:
-        """The frames that one that comes back has missed until now; None where that is not known."""
+        """The frames that a reconnecting client has missed so far; None if unknown."""
         after = joiner.after
         if after is None:
             return None
@@ -90,7 +90,7 @@ class HistoryLoader:
         return JoinHistory(snapshot.offset, snapshot.history)
 
     async def _read_retained(self) -> JoinHistory:
-        """Completes the recent messages, once, by those of which this front has not heard, for it is young."""
+        """Complete the recent messages, once, by those from before this front started."""
         while not self._recent.reaches_back:
             version = self._recent.version
             found = await self._history.retained(self._channel, self._recent.floor, self._recent.max_bytes)
@@ -111,11 +111,11 @@ class HistoryLoader:
             except RedisError as error:
                 log.debug("a history could not be read: %s", error, extra={"channel": self._channel})
                 await asyncio.sleep(self._timings.retry)
-        return JoinHistory(0, [])  # nobody waits for it any more
+        return JoinHistory(0, [])  # no joiner waits any more
 
 
 def _frame_for_everyone(publication: Publication) -> bytes:
-    """Empty where there is none."""
+    """The frame that everyone received; empty if there is none."""
     is_told = publication.is_broadcast and publication.body and publication.type != "nb_users"
     return text_frame(publication.body) if is_told else b""
 

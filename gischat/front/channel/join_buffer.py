@@ -1,15 +1,16 @@
-"""A connection's way in: no hole, nothing twice, and everything in its order.
+"""Join: history first, then live messages, without gaps, duplicates or reordering.
 
-From its first moment all that is published waits for it. Its history is sent as soon as the room has heard every
-message in it: then what of the history waits as well is left out of the history, and what waits follows, in the order
-in which it was published. (The number of publications when it was read would not do: a Redis that lost its last second
-counts on from an earlier number, and what it had lost comes under others.)
+From the start, all publications are buffered for a joiner. The history is sent once the room has received every message
+in it: messages that are also buffered are left out of the history, and the buffer follows, in the order of publication.
+(The offset at which the history was read is not enough: after Redis lost its last second, offsets continue from an
+earlier one, and lost messages are published again under others.)
 """
 
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
+from gischat.broker.access_keys import AccessKey
 from gischat.broker.history import Snapshot
 from gischat.front.channel.fanout import Receiver
 from gischat.front.close_status import HISTORY_TIMEOUT
@@ -18,37 +19,39 @@ from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason
 from gischat.protocol.messages import id_of, uncompliant
 
-MAX_BUFFERED_BYTES = 64 * 2**20  # of what waits for one joiner's history, at the most
+MAX_BUFFERED_BYTES = 64 * 2**20  # per joiner, while it waits for its history
 
 MISSED = "What you missed is no longer kept: some messages may be missing. The last ones follow."
 
 
 class JoinHistory(Snapshot):
-    """What a joiner is told first."""
+    """The stored messages for joiners."""
 
     @cached_property
     def frames(self) -> bytes:
-        """All messages, as they go over the wire: made once for all who join together."""
+        """All messages as frames, made once for all who join together."""
         return b"".join(map(text_frame, self.history))
 
 
 class Member(Receiver, Protocol):
-    """What a room needs of a connection."""
+    """A room's interface to a connection."""
 
     id: int
-    nickname: str | None  # that it is registered under
-    address: str  # that it comes from
-    connected_at: int  # when it came, in seconds since the epoch
+    nickname: str | None  # registered one
+    address: str
+    access_key: AccessKey | None  # that it came with, in its instance's address
+    connected_at: int  # seconds since the epoch
+    is_event_stream: bool  # it only reads: it is nobody's company, and no count includes it
     is_draining: bool
 
-    last_received_at: float  # when bytes came from it last, by the loop's clock
+    last_received_at: float  # time of the last bytes received, by the loop's clock
 
     @property
     def awaiting_pong(self) -> bool:
-        """Whether nothing at all has come since a ping."""
+        """Whether nothing has been received since a ping."""
 
     def pong_overdue(self, seconds: float) -> bool:
-        """Whether a ping was not answered for so long."""
+        """Whether a ping has been unanswered for so long."""
 
     @property
     def is_peer_unreachable(self) -> bool: ...
@@ -56,46 +59,46 @@ class Member(Receiver, Protocol):
     def ping(self) -> None: ...
 
     def close(self, code: int, reason: str, told: str = "") -> None:
-        """Tells its user why, by default in the words of the reason, and closes it."""
+        """Tell the user why, by default with the reason, and close the connection."""
 
     def kick(self, code: int, reason: str, told: str = "") -> None:
-        """Closes it, and publishes nothing of what it has sent that waits its turn."""
+        """Close the connection without publishing its pending messages."""
 
     def restore_nickname(self) -> None:
-        """Tells Redis again what it has lost of this connection."""
+        """Restore the nickname in Redis after a loss."""
 
     def grant_nickname(self, newcomer: bytes) -> None:
-        """The nickname that it waited for is its own now."""
+        """The client got the nickname that it waited for."""
 
     def retry_nickname(self) -> None:
-        """Asks once more for the nickname that it waits for, if it does."""
+        """Request the nickname again, if the connection waits for one."""
 
     def yield_nickname(self) -> None:
-        """Gives its nickname to whoever waits for it, and waits for it in turn."""
+        """Give up the nickname to the client that waits for it, and wait for it in turn."""
 
 
 @dataclass(slots=True)
 class JoinBuffer:
-    """A connection on its way in."""
+    """A joiner: a connection with the messages buffered for it."""
 
     member: Member
-    count_version: int  # the version of the user count that it made: earlier counts do not know of it
-    since: float  # when it came, by the loop's clock
-    after: bytes | None = None  # the id of the message that it had last, if it comes back
-    replay: bytes | None = None  # the frames that it has missed since, where that is known
+    count_version: int  # the first version of the user count that includes it
+    since: float  # time of joining, by the loop's clock
+    after: bytes | None = None  # id of the last message that the client has, if it reconnects
+    replay: bytes | None = None  # frames that it has missed since then, if known
     snapshot: JoinHistory | None = None
     has_history: bool = False
-    has_count: bool = False  # it was told a count that includes it
+    has_count: bool = False  # a count that includes it has been sent
     _buffered: list[tuple[bytes | None, bytes]] = field(default_factory=list)  # id (None: a count) and frame, in order
     _buffered_bytes: int = 0
 
     def write(self, id: bytes | None, frame: bytes) -> None:
-        """Sends what was published, or keeps it until the history has been sent."""
+        """Send a publication, or buffer it until the history has been sent."""
         if self.has_history:
             self.member.write(frame)
             return
         if self._buffered_bytes > MAX_BUFFERED_BYTES:
-            return  # it is being closed
+            return  # it is closing
         self._buffered.append((id, frame))
         self._buffered_bytes += len(frame)
         if self._buffered_bytes > MAX_BUFFERED_BYTES:
@@ -103,9 +106,9 @@ class JoinBuffer:
             self.member.close(*HISTORY_TIMEOUT)
 
     def send_replay(self, missed: bytes) -> int:
-        """Sends the frames of all that it missed, up to now: what waits for it is among them, but for counts.
+        """Send the frames of all missed messages up to now, which include the buffered ones except counts.
 
-        Returns their bytes.
+        Returns the number of bytes.
         """
         self.has_history = True
         counts = b"".join(frame for id, frame in self._buffered if id is None)
@@ -115,7 +118,7 @@ class JoinBuffer:
         return len(missed)
 
     def send_history(self) -> int:
-        """Sends the history, and what waits. Returns the bytes of the history that were sent."""
+        """Send the history and the buffered messages; returns the number of bytes of the history sent."""
         assert self.snapshot is not None
         self.has_history = True
         live = {id for id, _ in self._buffered}
@@ -126,6 +129,6 @@ class JoinBuffer:
         since = b"".join(frame for _, frame in self._buffered)
         self._buffered.clear()
         if missing or history or since:
-            # As a rule there is only a history, and that is the same bytes for all who join together.
+            # Usually there is only the history, whose bytes are shared by all who join together.
             self.member.write(missing + history + since if missing or since else history)
         return len(history)

@@ -1,4 +1,4 @@
-"""Everyone who is on the way into a room: the history first, then what is live, without a hole, nothing twice."""
+"""Joining a room: history first, then live messages, without gaps or duplicates."""
 
 import asyncio
 from collections import deque
@@ -17,7 +17,7 @@ from gischat.timings import Timings
 
 
 class Joining:
-    """The joiners of one channel, each with what waits for it until it has its history and is counted."""
+    """The joiners of one channel, each with a buffer until it has its history and is included in the count."""
 
     def __init__(
         self,
@@ -34,11 +34,11 @@ class Joining:
     ) -> None:
         """
         Args:
-            replays: the pace of what is replayed, in all rooms together.
-            admit: takes in a joiner who has its history and is counted.
+            replays: the pace of replays, in all rooms together.
+            admit: takes a joiner that has its history and is included in the count.
         """
         self._joiners: dict[Member, JoinBuffer] = {}
-        self._recent_joins: deque[tuple[float, Member]] = deque()  # who got their history, and when
+        self._recent_joins: deque[tuple[float, Member]] = deque()  # (time of the history, member)
         self._position = position
         self._deduplicator = deduplicator
         self._recent = recent
@@ -52,23 +52,23 @@ class Joining:
         self.stored = self._histories.stored
 
     def add(self, member: Member, count_version: int, after: str | None) -> None:
-        """Somebody joins, whom counts from that version on include; see `Room.join`."""
+        """Start joining a connection, which counts from that version on include; see `Room.join`."""
         joiner = JoinBuffer(member, count_version, _now(), None if after is None else after.encode())
         self._joiners[member] = joiner
         self._histories.start(joiner)
 
     def discard(self, member: Member) -> None:
-        """Lets somebody go, if it is here."""
+        """Remove a joiner, if present."""
         self._joiners.pop(member, None)
 
     def write(self, frames: Sequence[tuple[bytes, bytes]]) -> None:
-        """Sends everyone what was published, by id, or keeps it until the history has been sent."""
+        """Send publications (id, frame) to all joiners, or buffer them until the history has been sent."""
         for joiner in list(self._joiners.values()):
             for id, frame in frames:
                 joiner.write(id, frame)
 
     def write_count(self, frame: bytes) -> int:
-        """Sends the count to those whom it includes. Returns how many."""
+        """Send the count to the joiners that it includes; returns their number."""
         counted = [joiner for joiner in self._joiners.values() if self._is_counted(joiner)]
         for joiner in counted:
             joiner.write(None, frame)
@@ -76,13 +76,12 @@ class Joining:
         return len(counted)
 
     def promote(self) -> None:
-        """Lets everyone go on as far as is possible after what was delivered."""
+        """Promote joiners as far as possible, after a delivery."""
         for joiner in list(self._joiners.values()):
             self._promote(joiner)
 
     def on_state_lost(self, connections: Mapping[int, Member], notice: bytes) -> None:
-        """Redis has lost something: histories are read again, and those who got theirs lately are told, by a notice
-        that may be empty."""
+        """After a loss in Redis, read histories again, and send a notice (if not empty) to recent joiners."""
         now = _now()
         for at, member in self._recent_joins:
             if notice and at > now - self._redis_loss and member.id in connections:
@@ -95,7 +94,7 @@ class Joining:
         return joiner.count_version <= self._user_count.published_version
 
     def _promote(self, joiner: JoinBuffer) -> None:
-        """Who has the history and is counted becomes a member like all others."""
+        """Send the history if possible; admit the joiner if it has its history and is included in the count."""
         if not joiner.has_history:
             self._send_history(joiner)
         if joiner.has_history and self._is_counted(joiner):
@@ -103,7 +102,7 @@ class Joining:
             self._admit(joiner)
 
     def _send_history(self, joiner: JoinBuffer) -> None:
-        # The message that one had last may be newer than all that this front had heard when it came back.
+        # When the client reconnected, its last message may have been newer than all that this front had received.
         missed = joiner.replay
         if missed is None and joiner.snapshot is not None and joiner.after is not None:
             missed = self._recent.since(joiner.after)
@@ -120,9 +119,9 @@ class Joining:
             self._recent_joins.popleft()
 
     def _has_delivered(self, snapshot: Snapshot, since: float) -> bool:
-        """Whether nothing in a history can come once more.
+        """Whether no message of a history can still be delivered.
 
-        Some of it may never be heard: what was trimmed before, or is older than what is remembered.
+        Some of them are never received: those trimmed before, or older than the deduplicator remembers.
         """
         if self._position.offset < snapshot.offset:
             return False

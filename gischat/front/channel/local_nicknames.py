@@ -1,4 +1,4 @@
-"""The registered nicknames of this front's connections in a channel, and what Redis believes of them."""
+"""The registered nicknames of this front's connections in a channel, kept consistent with Redis."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,7 +8,7 @@ from gischat.front.dispatch.dispatcher import Dispatcher
 
 
 class LocalNicknames:
-    """Finds connections by their addresses, and sees to it that who has a nickname knows it, and is here."""
+    """Finds connections by their id; grants nicknames to them, and releases those of connections that are gone."""
 
     def __init__(
         self,
@@ -19,7 +19,7 @@ class LocalNicknames:
     ) -> None:
         """
         Args:
-            has_seen: whether a message of an id was delivered lately.
+            has_seen: whether a message with that id was delivered recently.
         """
         self._channel = channel
         self._connections = connections
@@ -27,14 +27,14 @@ class LocalNicknames:
         self._has_seen = has_seen
 
     def member_of(self, address: str) -> Member | None:
-        """The connection at an address (`front/number`), if it is here."""
+        """The connection with that id (`front/number`), if it is on this front."""
         number = self._local_id(address)
         return None if number is None else self._connections.get(number)
 
     def settle(self, publication: Publication) -> None:
-        """Called for each publication, with the ends of jobs.
+        """Apply a publication to the nicknames: grant, or release if the connection is gone.
 
-        A newcomer may be done twice, the second time when its connection has gone, which nobody would ever say again.
+        A newcomer may be processed a second time after its connection has left; nothing else would release it then.
         """
         source = publication.source
         if publication.outcome is Outcome.GRANTED:
@@ -47,25 +47,24 @@ class LocalNicknames:
             self.leave_if_gone(source.connection_id)
 
     def retry(self) -> None:
-        """Has each ask again for the nickname that it waits for: what was not heard may have granted it."""
+        """Let all connections retry their nickname requests, since a missed publication may have granted one."""
         for member in self._connections.values():
             member.retry_nickname()
 
     def restore(self, in_doubt: bytes = b"") -> None:
-        """Has each tell Redis again which nickname it has; of the addresses in doubt, those that are gone are said to
-        be."""
+        """Restore all connections' nicknames in Redis; of those in doubt, release the ones whose connection is gone."""
         for member in self._connections.values():
             member.restore_nickname()
         for address in in_doubt.decode().split():
             self.leave_if_gone(address)
 
     def leave_if_gone(self, address: str) -> None:
-        """Tells that a connection is gone which Redis believes to be here."""
+        """Release the nickname of a connection that Redis believes to be here, if it is gone."""
         number = self._local_id(address)
         if number is not None and number not in self._connections and not self._dispatcher.is_open(number):
             self._dispatcher.leave(self._channel, number)
 
     def _local_id(self, address: str) -> int | None:
-        """The number of a connection of this front."""
+        """The number of a connection of this front; None for other fronts'."""
         front, _, number = address.partition("/")
         return int(number) if front == self._dispatcher.front else None

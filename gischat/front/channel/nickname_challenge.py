@@ -1,7 +1,8 @@
-"""Who has a nickname that somebody else wants is asked whether it is still there; if it is not, the other one gets it.
+"""Nickname challenge: pings the holder of a nickname that another client requests; a dead holder loses it.
 
-A phone that leaves its Wi-Fi and a laptop that falls asleep say no goodbye. Their users come back and find their own
-nickname taken by their own ghost. Pings find that out, but only after a minute: a QGIS that computes answers that late.
+A phone that leaves its Wi-Fi and a laptop that is suspended do not close their connections. When their users return,
+their own dead connections hold their nicknames. The keepalive notices that only after a minute, since a QGIS that
+computes answers that late.
 """
 
 import asyncio
@@ -19,26 +20,26 @@ from gischat.timings import Timings
 
 
 class Challenge(msgspec.Struct, frozen=True):
-    """Somebody of the network `client` wants the nickname of the connection at an address (`front/number`)."""
+    """A client of the network `client` requests the nickname of the connection with that id (`front/number`)."""
 
     connection: str
     client: str
 
 
 class Challenges:
-    """Those that are under way on this front."""
+    """The challenges in progress on this front."""
 
     def __init__(self, rooms: Mapping[str, Room], timings: Timings = Timings()) -> None:
         self._timings = timings
-        self._asking: set[asyncio.Task[None]] = set()  # else nothing would hold them
-        self._under_way: set[tuple[Member, bool]] = set()  # who is asked, and whether by the own address
+        self._asking: set[asyncio.Task[None]] = set()  # keeps the tasks alive
+        self._under_way: set[tuple[Member, bool]] = set()  # (holder, whether the request is from its own address)
         for room in rooms.values():
             room.control_handlers[CHALLENGE] = partial(self._begin, room)
 
     def _begin(self, room: Room, body: bytes) -> None:
         challenge = msgspec.json.decode(body, type=Challenge)
         member = room.nicknames.member_of(challenge.connection)
-        if member is None:  # a Redis that has lost something may have brought it back
+        if member is None:  # gone; a loss in Redis may have restored its nickname
             room.nicknames.leave_if_gone(challenge.connection)
             return
         is_own = address_key(member.address) == challenge.client
@@ -63,6 +64,6 @@ class Challenges:
             self._under_way.discard((member, is_own))
 
     async def _sleep(self, seconds: float) -> None:
-        """Sleeps, and if that was too long, for a moment more, in which is read what has come meanwhile."""
+        """Sleep; after a late wake-up sleep a little more, so that data that arrived meanwhile is read."""
         while not await sleeps_on_time(seconds, self._timings.late):
             seconds = self._timings.late

@@ -1,4 +1,4 @@
-"""What a channel's clients were told lately, as it went over the wire: replayed to those that come back."""
+"""Replay buffer: a channel's recent messages as frames, for clients that reconnect."""
 
 import asyncio
 import math
@@ -11,12 +11,12 @@ from gischat.broker.scripts import SINCE_BYTES
 from gischat.front.limits.memory_budget import MemoryBudget
 from gischat.timings import Timings
 
-ENTRY_BYTES = 300  # that Python needs for an entry, beside its frame
+ENTRY_BYTES = 300  # Python's overhead per entry, besides its frame
 MAX_BYTES = SINCE_BYTES + 10_000 * ENTRY_BYTES
 
 
 class RecentMessage(NamedTuple):
-    """A publication; the frame is empty where not everyone gets it (any more), but somebody may have its id."""
+    """A publication; the frame is empty if not everyone gets it (any more), but a client may have its id."""
 
     at: float  # by the loop's clock
     id: bytes
@@ -24,8 +24,8 @@ class RecentMessage(NamedTuple):
 
 
 class _Index(NamedTuple):
-    number: int  # of entries that came before
-    end: int  # bytes of all frames so far, this one included
+    number: int  # of entries before it
+    end: int  # bytes of all frames so far, including this one
 
 
 class RecentMessages:
@@ -46,18 +46,18 @@ class RecentMessages:
     ) -> None:
         """
         Args:
-            memory: counts what is held.
+            memory: counts the buffered bytes.
         """
         self.max_bytes = max_bytes
         self._max_entries = max_entries
         self._memory = memory
         self._timings = timings
         self._entries: deque[RecentMessage] = deque()
-        self._dropped = 0  # entries, ever
+        self._dropped = 0  # total number of dropped entries
         self._places: dict[bytes, _Index] = {}
-        self._bytes = 0  # that are held
-        self._end = 0  # bytes of all frames, ever
-        self._joined: tuple[bytes, int, bytes] | None = None  # what was asked for last: after which id, up to which end
+        self._bytes = 0  # currently buffered
+        self._end = 0  # total bytes of all frames ever
+        self._joined: tuple[bytes, int, bytes] | None = None  # the last answer of `since`: id, end, frames
         self.floor = 0
         self.reaches_back = False
         self.version = 0
@@ -67,31 +67,33 @@ class RecentMessages:
         return self.size_since(id) is not None
 
     def reset(self, floor: int, intact: float = math.inf) -> None:
-        """The next publication is the one after that number; what came before is not here, and may be in Redis.
+        """Start anew after the publication `floor`; earlier ones may be in Redis.
 
         Args:
-            intact: for how many seconds Redis has not lost anything; what it had lost then is still being said again.
+            intact: seconds since Redis last lost data; after a recent loss, messages are still being replayed.
         """
         self._clear()
         self.floor, self.reaches_back = floor, False
         self.settled_at = max(self.settled_at, self._now() + self._timings.settling - intact)
 
     def on_state_lost(self) -> None:
-        """Redis has lost something. It is said again by each front for itself: what stands behind a message is not all
-        that came after. So what came before does not count any more, nor shall be recorded what is published before
-        `settled_at`."""
+        """Clear the buffer after a loss in Redis, and record nothing until `settled_at`.
+
+        Each front replays its lost messages by itself, so meanwhile the order of publications is not the original one,
+        and those after a message are not all that a client with that message has missed.
+        """
         self._clear()
         self.reaches_back = True
         self.settled_at = self._now() + self._timings.settling
 
     def record(self, id: bytes, frame: bytes = b"") -> None:
-        """The next publication that has an id, or a frame for everyone."""
+        """Append the next publication that has an id or a frame for everyone."""
         now = self._now()
         self._append(RecentMessage(now, id, frame))
         self._trim(now)
 
     def extend_back(self, entries: Iterable[RecentMessage]) -> None:
-        """What Redis has of the time up to the floor, oldest first; from then on all is here that it could tell."""
+        """Prepend the publications that Redis retains up to the floor, oldest first."""
         if self.reaches_back:
             return
         newer = list(self._entries)
@@ -102,7 +104,7 @@ class RecentMessages:
         self._trim(self._now())
 
     def delete_messages(self, ids: Container[bytes] | None) -> None:
-        """These messages (None: all so far) are told nobody any more; they keep their places."""
+        """Empty the frames of these messages (None: all so far), which are not replayed any more; positions stay."""
         kept = list(self._entries)
         reaches_back = self.reaches_back
         self._clear()
@@ -111,15 +113,15 @@ class RecentMessages:
         self.reaches_back = reaches_back
 
     def size_since(self, id: bytes) -> int | None:
-        """The bytes that were told everyone after the message of that id; None where that is not known."""
+        """The bytes of all frames after the message with that id; None if unknown."""
         self._trim(self._now())
         place = self._places.get(id)
         return None if place is None else self._end - place.end
 
     def since(self, id: bytes) -> bytes | None:
-        """The frames of what was told everyone after the message of that id; None where that is not known.
+        """The frames after the message with that id; None if unknown.
 
-        Those that come back together, as after a proxy's restart, get the same bytes.
+        Clients that reconnect together, as after a proxy's restart, share the same bytes.
         """
         if self.size_since(id) is None:
             return None
@@ -133,7 +135,7 @@ class RecentMessages:
         self._entries.append(entry)
         self._bytes += len(entry.frame) + ENTRY_BYTES
         self._end += len(entry.frame)
-        # What came twice (see `Deduplicator.changes_presence`) says no more what somebody has who has it.
+        # An id that occurs twice (see `Deduplicator.changes_presence`) is no unambiguous position.
         if entry.id and self._places.pop(entry.id, None) is None:
             self._places[entry.id] = _Index(self._dropped + len(self._entries) - 1, self._end)
         self._joined = None
@@ -141,18 +143,18 @@ class RecentMessages:
             self._memory.account(len(entry.frame) + ENTRY_BYTES)
 
     def _trim(self, now: float) -> None:
-        """The newest stays as long as it is not too old."""
+        """Drop entries beyond the limits; the newest one stays until it is too old."""
         while self._entries and (
             self._entries[0].at < now - self._timings.ids
             or (len(self._entries) > 1 and (self._bytes > self.max_bytes or len(self._entries) > self._max_entries))
         ):
             self._drop()
-            self.reaches_back = True  # nor would Redis tell more
+            self.reaches_back = True  # Redis retains no more either
 
     def _drop(self) -> None:
         entry = self._entries.popleft()
         place = self._places.get(entry.id)
-        if place is not None and place.number == self._dropped:  # else it came again
+        if place is not None and place.number == self._dropped:  # else the id occurred again
             del self._places[entry.id]
         self._dropped += 1
         self._bytes -= len(entry.frame) + ENTRY_BYTES

@@ -1,4 +1,4 @@
-"""Rooms: the sockets of a channel on this front."""
+"""Rooms: the connections of a channel on this front, and delivery to them."""
 
 import asyncio
 import logging
@@ -15,6 +15,7 @@ from gischat.front.channel.deduplicator import PRESENCE_TYPES, Deduplicator
 from gischat.front.channel.fanout import Fanout
 from gischat.front.channel.join_buffer import JoinBuffer, Member
 from gischat.front.channel.joining import Joining
+from gischat.front.channel.live_positions import LivePositions
 from gischat.front.channel.local_nicknames import LocalNicknames
 from gischat.front.channel.recent_messages import RecentMessages
 from gischat.front.channel.throttle import Throttle
@@ -30,7 +31,7 @@ from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
-REPLAYED_BYTES_PER_SECOND = 100e6  # to those that come back: a tenth of this process' time
+REPLAYED_BYTES_PER_SECOND = 100e6  # to reconnecting clients: a tenth of this process' time
 
 GAP = "The server was cut off for a moment: some messages may be missing."
 
@@ -54,25 +55,25 @@ class Room:
     ) -> None:
         """
         Args:
-            pace: of the histories that are asked for over HTTP, in all rooms together.
-            recent: empty; with its bounds.
-            replays: the pace of what is replayed of it, in all rooms together.
+            pace: the pace of histories requested over HTTP, in all rooms together.
+            recent: an empty replay buffer.
+            replays: the pace of replays, in all rooms together.
         """
         self.channel = channel
         self.timings = timings
         self.user_count = UserCount(channel, dispatcher, timings)
-        self.connections: dict[int, Member] = {}  # all, by number
-        self.fanout = Fanout()  # those that are wholly in
+        self.connections: dict[int, Member] = {}  # all, including joiners, by id
+        self.fanout = Fanout()  # those that have joined completely
         self.bans = Bans()
-        self.on_count: Callable[[], None] = lambda: None  # called with every count that is heard
+        self.on_count: Callable[[], None] = lambda: None  # called for every received count
         self._position = dispatcher.positions[channel]
-        self.caught_up_at = _now()  # until then, all was heard
+        self.caught_up_at = _now()  # everything published until then has been received
         self._deduplicator = Deduplicator(timings.seen)
         self._dispatcher = dispatcher
         self._broker = broker
         self._newest_count: bytes | None = None
         self._counts = Throttle(timings.count, self._deliver_count)
-        self._total_users = 0  # as the newest count says, over all fronts
+        self._total_users = 0  # over all fronts, from the newest count
         self.last = CachedAnswer(self._encode_last, pace, timings.answer_kept)
         self.users = CachedAnswer(self._encode_users, seconds=timings.answer_kept)
         self._places = SharedRead(lambda: broker.history.places(channel))
@@ -83,6 +84,8 @@ class Room:
         self.received_bytes = BufferedCounter(metrics.RECEIVED_BYTES.labels(channel))
         self._sent_bytes = BufferedCounter(metrics.SENT_BYTES.labels(channel))
         self._delivered = BufferedCounter(metrics.DELIVERIES.labels(channel))
+        self.live = LivePositions(timings)
+        self.live.on_sent = self._count
         self._joining = Joining(
             channel,
             broker.history,
@@ -97,7 +100,7 @@ class Room:
         )
         self.stored = self._joining.stored
         self.nicknames = LocalNicknames(channel, self.connections, dispatcher, self.has_seen)
-        # What fronts are told to do, by type: moderation and challenges add theirs.
+        # Handlers of control messages, by type; moderation and challenges add theirs.
         self.control_handlers: dict[str, Callable[[bytes], None]] = {
             STATE_LOST: lambda _: self._announce_loss(),
             NICKNAMES: self.nicknames.restore,
@@ -106,24 +109,29 @@ class Room:
         self._missed = metrics.PUBLICATIONS_MISSED.labels(channel).inc
 
     def join(self, member: Member, after: str | None = None) -> None:
-        """Takes a connection in: it gets the history, the next count that includes it, and all that comes after.
+        """Add a connection: it receives the history, the next count that includes it, and all later messages.
 
-        Instead of the history, one that comes back gets what it missed `after` the message of that id, if that is
-        retained; if it is not, an `uncompliant` says so, and the history follows.
+        With `after`, the id of the last message that the client has, it receives the messages after that one instead of
+        the history; if they are not retained, an `uncompliant` that says so, then the history.
         """
         self.connections[member.id] = member
         self._entered()
-        self._joining.add(member, self.user_count.add(+1), after)
+        # Who reads events is nobody's company: no count is to include it.
+        counted_from = 0 if member.is_event_stream else self.user_count.add(+1)
+        self._joining.add(member, counted_from, after)
 
     def leave(self, member: Member) -> None:
-        """Lets a connection go; what has gone already may go again."""
+        """Remove a connection; idempotent."""
         if self.connections.pop(member.id, None) is not None:
             self.fanout.discard(member)
             self._joining.discard(member)
-            self.user_count.add(-1)
+            self.live.unsubscribe(member)
+            self.live.stop(member.id)
+            if not member.is_event_stream:
+                self.user_count.add(-1)
 
     def deliver(self, publications: Sequence[Publication]) -> None:
-        """Sends what was published, in order: frames that are due together go out in one write."""
+        """Deliver publications in order; frames for everyone are sent in one write."""
         frames: list[tuple[bytes, bytes]] = []
         has_count = False
         for publication in publications:
@@ -155,15 +163,15 @@ class Room:
         try:
             self.control_handlers[publication.type](publication.body)
         except Exception:
-            log.exception("an order could not be carried out", extra=self._log_fields)
+            log.exception("a control message could not be handled", extra=self._log_fields)
 
     def _record(self, publication: Publication, frame: bytes = b"") -> None:
-        # All that was published before we were caught up was heard before: this front may have been frozen since.
+        # Until `caught_up_at` everything was received in order; since then this front may have been frozen.
         if (publication.id or frame) and self.caught_up_at >= self.recent.settled_at:
             self.recent.record(publication.id, frame)
 
     def _invalidate(self, publication: Publication) -> None:
-        """What is answered over HTTP must not be older than what is delivered now."""
+        """Invalidate cached HTTP answers, which must not be older than what is delivered now."""
         if publication.type == "nb_users":
             self.on_count()
             return
@@ -173,18 +181,18 @@ class Room:
             self.users.invalidate()
 
     def _check_sequence(self, number: int) -> None:
-        """Notices what was missed, and what was lost."""
+        """Check the offset: detect gaps, and a new epoch after a loss in Redis."""
         continuity = self._position.compare(number)
         if continuity is Continuity.GAP:
             self.skip_to(number - 1)
         elif continuity is Continuity.RESTARTED:
-            log.warning("begins anew: redis has lost what was published before", extra=self._log_fields)
+            log.warning("new epoch: redis has lost earlier publications", extra=self._log_fields)
             self._announce_loss()
             self._dispatcher.reports.state_lost(self.channel)
         self._position.advance(number)
 
     def skip_to(self, number: int) -> None:
-        """What was published up to that number was not heard, and will not be: it is not in the outbox any more."""
+        """Skip publications up to that offset, which were trimmed from the outbox before this front read them."""
         missed = number - self.offset
         if missed <= 0:
             return
@@ -197,35 +205,34 @@ class Room:
 
     @property
     def offset(self) -> int:
-        """The number of the last publication that was delivered."""
+        """The offset of the last delivered publication."""
         return self._position.offset
 
     def start_at(self, published: int, ids: Mapping[bytes, float], intact: float = math.inf) -> None:
-        """So much was published before this front was there, and these ids with the age of each: who comes has those
-        messages, or does not want them.
+        """Start after the publication with offset `published`, with the ids of recent ones and their ages in seconds.
 
         Args:
-            intact: seconds for which Redis has not lost anything; what it lost then may be said again yet.
+            intact: seconds since Redis last lost data; after a recent loss, messages may still be replayed.
         """
         self._position.start_at(published)
         self.recent.reset(published, intact)
         self.seed_seen(ids)
 
     def seed_seen(self, ids: Mapping[bytes, float]) -> None:
-        """These messages count as heard, as if that had been so long ago."""
+        """Record messages as delivered, each so many seconds ago."""
         self._deduplicator.seed(ids, _now())
 
     def reset(self) -> None:
-        """Redis has lost what was published before: numbers that were heard already come again."""
+        """Start a new epoch after Redis lost its publications: offsets start again."""
         self._position.reset()
         self._announce_loss()
 
     def _announce_loss(self) -> None:
-        """Redis has lost what was published shortly before. To be called before what came after counts as caught up.
+        """Handle a loss of recent publications in Redis. Call it before `caught_up_at` is advanced.
 
-        The fronts publish again what was lost lately. But what was published while this front heard nothing may be gone
-        for good. And a client that has just come finds it neither in its history nor in what is published again, which
-        the room does not deliver twice.
+        The fronts replay recently lost messages. But messages published while this front received nothing may be lost
+        for good: then clients are told. So are clients that have just joined: a lost message is missing from their
+        history, and the room does not deliver its replay a second time.
         """
         self.recent.on_state_lost()
         now = _now()
@@ -237,7 +244,7 @@ class Room:
         self.caught_up_at = now
 
     def _send_to_all(self, body: bytes) -> None:
-        """Those who are on their way in as well."""
+        """Send to all connections, including joiners."""
         frame = text_frame(body)
         for member in self.connections.values():
             member.write(frame)
@@ -249,12 +256,12 @@ class Room:
         self._count(len(self.connections), len(frames), len(data))
 
     def _count(self, clients: int, messages: int, size: int) -> None:
-        """Counts what many are sent at once: nothing is done for each of them."""
+        """Count deliveries to many clients at once, without a loop over them."""
         self._delivered.total += clients * messages
         self._sent_bytes.total += clients * size
 
     def has_seen(self, id: bytes) -> bool:
-        """Whether a message of this id was delivered lately."""
+        """Whether a message with this id was delivered recently."""
         return self._deduplicator.has_seen(id, _now())
 
     def _deliver_to(self, publication: Publication) -> None:
@@ -286,8 +293,10 @@ class Room:
         self._joining.promote()
 
     def _admit(self, joiner: JoinBuffer) -> None:
-        """Takes in who has its history and is counted; who was not told is told the count at once: nobody waits to be
-        let in until a full room may be told."""
+        """Add a joiner that is done to the fan-out.
+
+        It receives the count at once if it has not yet, without waiting for the room's throttled one.
+        """
         self.fanout.add(joiner.member)
         if not joiner.has_count and self._newest_count is not None:
             frame = text_frame(self._newest_count)
@@ -295,11 +304,11 @@ class Room:
             self._count(1, 1, len(frame))
 
     async def _encode_last(self) -> bytes:
-        # The messages are stored as JSON: nothing is parsed to be written again.
+        # The messages are stored as JSON, so nothing is decoded.
         return b"[" + b",".join((await self.stored.get()).history) + b"]"
 
     async def chosen_features(self, wanted: places.Wanted) -> bytes:
-        """What the stored messages show on a map, of that what is wanted, as GeoJSON."""
+        """The selected features of the stored messages, as GeoJSON."""
         if self._pace is not None:
             await self._pace.wait(self._places_bytes)
         return await self._encode_features(wanted)
@@ -315,7 +324,7 @@ class Room:
 
     @property
     def _log_fields(self) -> dict[str, object]:
-        """What log lines about it bear."""
+        """The fields of log lines about this room."""
         return {"channel": self.channel}
 
 

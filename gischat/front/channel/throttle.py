@@ -1,13 +1,13 @@
-"""Throttle: what happens often is told first at once, and then at most once in an interval."""
+"""Throttle with leading and trailing edge: the first call at once, then at most one per interval."""
 
 import asyncio
 from collections.abc import Callable
 
 
 class Throttle:
-    """Calls an action for one or many `ask()`s: the first at once, those of the next `interval` seconds together.
+    """Calls an action on `trigger`: the first time at once, then once for all triggers of the next `interval` seconds.
 
-    An `interval` that is set anew holds after the next call.
+    A changed `interval` takes effect after the next call.
     """
 
     __slots__ = ("_action", "_is_triggered", "_timer", "interval")

@@ -1,4 +1,4 @@
-"""How many connections of this front are in a channel, told to the workers."""
+"""User count: publishes the number of this front's connections in a channel, versioned and throttled."""
 
 import asyncio
 
@@ -13,28 +13,28 @@ from gischat.timings import Timings
 
 
 class UserCount:
-    """Tells changes, gathered: a thousand people who join together are four jobs, not a thousand.
+    """Publishes the count, throttled: a thousand people who join at once cause four jobs, not a thousand.
 
-    Every change has a number; `told` is the last that the channel has been told of. Who joined with change n is part of
-    a published count as soon as `told >= n`.
+    Every change increments `version`; `published_version` is the last one published. A client that joined with version
+    n is included in the published count as soon as `published_version >= n`.
     """
 
     def __init__(self, channel: str, dispatcher: Dispatcher, timings: Timings = Timings()) -> None:
         self.connections = 0
         self.version = 0
         self.published_version = 0
-        self._published_connections = 0  # connections, when it was told last
+        self._published_connections = 0  # `connections` when last published
         self._job_queue = dispatcher.open(channel)
         self._throttle = Throttle(timings.count, self._publish)
         self._retry = timings.retry
 
     def add(self, difference: int) -> int:
-        """Counts connections that came (or, negative, went); returns the change's number."""
+        """Count connections that joined (or, if negative, left); returns the version."""
         self.connections += difference
         return self.republish()
 
     def differs_from(self, connections: int) -> bool:
-        """Whether Redis has another number than it was told, and nothing newer is on its way."""
+        """Whether Redis has another number than was published, and no newer one is in flight."""
         return (
             self.published_version == self.version
             and self._job_queue.is_idle
@@ -47,7 +47,7 @@ class UserCount:
         return self.version
 
     def _publish(self) -> None:
-        # While one is on its way, nothing: its end asks again if there is more to tell.
+        # While one is in flight, do nothing: its end triggers again if there is a newer version.
         if self._job_queue.is_idle:
             self._submit(self.version)
 

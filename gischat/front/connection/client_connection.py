@@ -1,4 +1,4 @@
-"""One client's connection: what it sends is checked, queued and answered."""
+"""A client's connection: checks, queues and answers its messages."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,7 @@ from functools import partial
 import msgspec
 from tornado.iostream import IOStream
 
+from gischat.broker.access_keys import AccessKey
 from gischat.broker.entries import LEAVE, Outcome
 from gischat.errors import RefusalReason, Unavailable, Uncompliant
 from gischat.front.channel.room import Room
@@ -38,11 +39,12 @@ from gischat.protocol.messages import (
     uncompliant,
 )
 from gischat.protocol.parsing import MessageParser
+from gischat.protocol.types import LIVE_TYPES
 from gischat.protocol.wording import quoting
 
 log = logging.getLogger(__name__)
 
-MAX_NEWCOMER_LENGTH = 500  # characters; a longer one has more in it than a nickname
+MAX_NEWCOMER_LENGTH = 500  # characters; a longer message contains more than a nickname
 
 BINARY_FRAME = "Binary frames are not understood: send JSON as text."
 NOT_UTF8 = "The message is not valid UTF-8. It was not sent, and the connection ends: connect again."
@@ -52,9 +54,8 @@ RESTARTING = "The server is about to restart. Please send it again in a moment."
 class ClientConnection(SocketWriter):
     """A client in a room.
 
-    `nickname` is the one that the workers have registered for it, if any; `address` is where it comes from,
-    `connected_at` when it came, in seconds since the epoch; `messages_received` counts the messages that it has sent,
-    good and bad; `read_pause` is for how many seconds nothing more is to be read.
+    `nickname` is its registered nickname, if any; `connected_at` is in seconds since the epoch; `messages_received`
+    counts its messages, valid or not; `read_pause` is the number of seconds for which reading must pause.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class ClientConnection(SocketWriter):
         "_rate_limiter",
         "_rejections",
         "_requires_registration",
+        "access_key",
         "address",
         "connected_at",
         "id",
@@ -93,13 +95,14 @@ class ClientConnection(SocketWriter):
     ) -> None:
         """
         Args:
-            address_key: the network that limits count the address as.
+            address_key: the key under which the limits count the address.
             stream, close, max_unread_bytes: see `SocketWriter`.
-            requires_registration: it may write under its registered nickname alone.
+            requires_registration: the client may write only under its registered nickname.
         """
         super().__init__(stream, close, room.fanout, memory, max_unread_bytes)
         self.room = room
         self.nickname: str | None = None
+        self.access_key: AccessKey | None = None
         self._nickname_request: NicknameRequest | None = None
         self.address = address
         self.connected_at = now()
@@ -114,12 +117,12 @@ class ClientConnection(SocketWriter):
         self._requires_registration = requires_registration
         self.id = self._job_queue.id
 
-    # What comes in
+    # Receiving
 
     def receive(self, frame: str | bytes) -> None:
-        """Checks a frame and sends it on its way; whatever is wrong with it is answered, never raised."""
+        """Check a frame and queue its message; faults are answered, never raised."""
         if self._is_closing:
-            return  # after a goodbye nothing is taken, for nothing could be answered
+            return  # it could not be answered any more
         self.messages_received += 1
         type = UNKNOWN_TYPE
         try:
@@ -134,7 +137,11 @@ class ClientConnection(SocketWriter):
                 raise Unavailable(RESTARTING, RefusalReason.SHUTTING_DOWN)
             if self.room.bans.concern_nicknames:
                 self.room.bans.check(message)
-            # Whose nickname it bears is asked at its turn: a newcomer that came right before it has ended by then.
+            if type in LIVE_TYPES:
+                self.room.live.share(self, message)
+                self._dispatcher.counters.count_live(type)
+                return
+            # The author is checked when the job is dispatched: by then a preceding newcomer is done.
             objection = partial(self._check_author, message) if self._requires_registration and message.author else None
             if type == "newcomer":
                 self._request().requested = message
@@ -158,10 +165,10 @@ class ClientConnection(SocketWriter):
             self._on_rate_limited(refusal)
         is_text = type in ("text", UNKNOWN_TYPE)
         reason = quoting(refusal.reason, frame) if is_text else refusal.reason
-        self.send(uncompliant(reason))  # no more after a goodbye, which says the same
+        self.send(uncompliant(reason))  # dropped if the connection is closing, which has said why
 
     def receive_oversized(self, size: int, most: int) -> None:
-        """A message of `size` bytes has come that was longer than `most`, and of which nothing was kept."""
+        """Refuse a message of `size` bytes, more than `most`, which has been read and discarded."""
         if self._is_closing:
             return
         self.messages_received += 1
@@ -172,7 +179,7 @@ class ClientConnection(SocketWriter):
             self._send_refusal(refusal)
 
     def _check_author(self, message: Message) -> str | None:
-        """Why the message may not be sent under its author's name; that nobody else has it now, a worker sees."""
+        """Why the message must not be sent under its author's name; a worker checks that no other client has it."""
         if self.is_registered_as(message.author):
             return None
         if self.nickname is None:
@@ -180,13 +187,13 @@ class ClientConnection(SocketWriter):
         return f"You are registered as '{self.nickname}': you cannot write as '{message.author}'."
 
     def on_control_frame(self, *, answer: bool = False) -> bool:
-        """A control frame or some fragments have come: who sends them without end is closed as if they were messages.
+        """Count a control frame or some fragments towards the rate limit; a flood of them closes the connection.
 
         Args:
-            answer: they belong to a message, whose sender is to be told that it was not sent.
+            answer: they belong to a message; tell its sender if it is refused.
 
         Returns:
-            Whether they are within the rates.
+            Whether they are within the limit.
         """
         try:
             self._rate_limiter.acquire_message(0)
@@ -200,21 +207,21 @@ class ClientConnection(SocketWriter):
         return True
 
     def _slow_down(self) -> None:
-        """Something was refused: where that is the rule at its address, the next is not read at once."""
+        """Count a refusal; pause reading if the address causes too many."""
         self.read_pause = self._rate_limiter.record_refusal()
         if self.read_pause:
-            what = "much of what comes from %s is refused: each of its connections is read once a second"
+            what = "many messages from %s are refused: each of its connections is read once a second"
             self._rejections.record(Delay.ADDRESS_REFUSALS, what, self._rate_limiter.address_key)
 
     def _on_rate_limited(self, refusal: RateLimitExceeded) -> None:
-        """Each message that is refused is answered, and so that a flood does not make us write one: up to a number."""
+        """Close the connection after too many refusals for its rate, since each of them is answered."""
         self._rejections.record(refusal.cause, "connection %d sends too fast", self.id)
         if self._rate_limiter.limit_exceeded_repeatedly():
             self._rejections.record(
                 CloseReason.RATE_LIMIT_ABUSE, "connection %d went on sending too fast, closed", self.id
             )
             self.close(*RATE_LIMIT_ABUSE)
-            # What it sends until it has read that is dropped; it has not for ever.
+            # Until the client has read that, its messages are dropped, for a limited time.
             asyncio.get_running_loop().call_later(self.room.timings.flood_close, self._stream.close)
 
     def _on_job_done(self, message: Message, ending: JobResult) -> None:
@@ -227,18 +234,19 @@ class ClientConnection(SocketWriter):
         elif message.type == "exiter":
             if ending.outcome is Outcome.PUBLISHED and self.is_registered_as(nickname_of(message)):
                 self.nickname = None
+                self.room.live.stop(self.id)
         elif ending.outcome is Outcome.DUPLICATE and ending.body and not ending.is_broadcast:
-            self.send(ending.body)  # it was published before, and its sender may not have heard of it
+            self.send(ending.body)  # published before; the sender may have missed its echo
 
-    # The nickname
+    # Nickname
 
     @property
     def requested_nickname(self) -> str | None:
-        """The nickname that it wants and has not got, if there is one."""
+        """The nickname that the client waits for, if any."""
         return None if self._nickname_request is None else self._nickname_request.nickname
 
     def is_registered_as(self, nickname: str) -> bool:
-        """Whether that is its nickname, in whatever case."""
+        """Whether that is its nickname, ignoring case."""
         return self.nickname is not None and folded(self.nickname) == folded(nickname)
 
     def _request(self) -> NicknameRequest:
@@ -247,11 +255,11 @@ class ClientConnection(SocketWriter):
         return self._nickname_request
 
     def grant_nickname(self, newcomer: bytes) -> None:
-        """The nickname that it waited for is its own now."""
+        """The client got the nickname that it waited for."""
         self._request().grant(str(msgspec.json.decode(newcomer)["newcomer"]))
 
     def _keep_requested_nickname(self, type: str, frame: str | bytes) -> None:
-        """A newcomer that came at a bad time is not said again; one that was refused for its pace was not read yet."""
+        """Keep the nickname of a refused newcomer, which clients do not repeat; if rate-limited, parse it first."""
         if type == UNKNOWN_TYPE and isinstance(frame, str) and '"newcomer"' in frame[:MAX_NEWCOMER_LENGTH]:
             with contextlib.suppress(Uncompliant, Unavailable):
                 message = self._messages.parse(frame[:MAX_NEWCOMER_LENGTH], type="newcomer")
@@ -273,11 +281,11 @@ class ClientConnection(SocketWriter):
         if self._nickname_request is not None:
             self._nickname_request.restore()
 
-    # How it begins and ends
+    # Closing
 
     def fail(self, code: int, reason: str) -> None:
-        """Fails the connection, as RFC 6455 §7.1.7 demands: with a close frame alone, for who breaks the protocol
-        understands no message. Only text that is not UTF-8 (§8.1) may be a program's slip, and is told in words."""
+        """Fail the connection (RFC 6455 §7.1.7), with only a close frame, since a client that violates the protocol
+        would not understand a message. Invalid UTF-8 (§8.1), which may be a client's slip, gets an `uncompliant`."""
         self._rejections.record(CloseReason.PROTOCOL_ERROR, "connection %d broke the protocol: %s", self.id, reason)
         if reason == TEXT_NOT_UTF8:
             self.send(uncompliant(NOT_UTF8))
@@ -286,22 +294,22 @@ class ClientConnection(SocketWriter):
         self._close(code, reason)
 
     def close_oversized(self, size: int, most: int) -> None:
-        """A message of `size` bytes was announced, which is more than is read even to be dropped."""
+        """Close for an announced message of `size` bytes, too many even to read and discard."""
         self.messages_received += 1
         self._rejections.record(CloseReason.TOO_LARGE, "connection %d announced %d bytes in a message", self.id, size)
         self.close(*message_too_long(size, most))
 
     def close_slow_upload(self) -> None:
-        """A message has begun, and makes no progress."""
+        """Close for a message under way that makes no progress."""
         self._rejections.record(CloseReason.SLOW_UPLOAD, "connection %d makes no progress with a message", self.id)
         self.close(*SLOW_UPLOAD)
 
     def close_for_memory(self) -> None:
-        """The front has no memory for what its address has begun; who is closed has been counted."""
+        """Close for the memory budget, which has already counted it."""
         self.close(*MEMORY_FULL)
 
     def kick(self, code: int, reason: str, told: str = "") -> None:
-        """Says goodbye to somebody who may not be here: of what he has sent, what waits its turn is not published."""
+        """Close for a moderator; the client's pending messages are not published."""
         metrics.CONNECTIONS_CLOSED.labels(CloseReason.MODERATOR).inc()
         self.close(code, reason, told)
         self._job_queue.reject_pending(Unavailable(reason, RefusalReason.BANNED))
@@ -311,7 +319,7 @@ class ClientConnection(SocketWriter):
         return {"connection": self.id, "channel": self.room.channel}
 
     def on_socket_closed(self) -> None:
-        """The socket is closed. What it sent before is still published; then its nickname is given up."""
+        """The socket is closed: leave the room. Pending messages are still published; then the nickname is released."""
         self.room.leave(self)
         self._job_queue.is_abandoned = True
         if self._nickname_request is not None or not self._job_queue.is_idle:
@@ -322,7 +330,7 @@ class ClientConnection(SocketWriter):
     def _unregister(self) -> None:
         def ended(ending: JobResult) -> None:
             if ending.is_refusal:
-                # A nickname that nobody gives up would be a ghost: again, until it is done or this front is gone.
+                # Retry until it succeeds or this front is gone: a nickname that is not released would be a ghost.
                 asyncio.get_running_loop().call_later(self.room.timings.retry, self._unregister)
             else:
                 self._dispatcher.close(self._job_queue)

@@ -1,8 +1,8 @@
-"""Pings: who is gone without a word (a phone in a tunnel) is noticed, and proxies see that a connection is in use.
+"""Keepalive: pings detect silently lost connections (a phone in a tunnel), and keep proxies from closing idle ones.
 
-One clock for all connections; Tornado's own, a task for each, would take two kilobytes of each who is silent.
+One timer serves all connections; Tornado's own pings take a task and two kilobytes per idle connection.
 
-The time for an answer may be longer than the interval: QGIS answers from the thread that a long computation holds.
+The timeout may be longer than the interval: QGIS answers from its main thread, which a computation can block for long.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason
 from gischat.timings import Timings
 
-SLICES = 20  # an interval has so many, each with its share of the connections: not all are to answer at once
+SLICES = 20  # per interval, each with its share of the connections, so that not all answer at once
 
 
 class Keepalive:
-    """Pings every connection once in an interval, and closes those of which nothing comes in time.
+    """Pings every connection once per interval, and closes those that do not answer in time.
 
-    The first ping that is not answered counts, and whatever comes is an answer: a part of a photo on a slow link, too.
+    The timeout begins with the first unanswered ping. Any received bytes are an answer, even a part of a photo.
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class Keepalive:
         self._interval = interval
         self._timeout = timeout or interval
         self._late = timings.late
-        self._awaiting: set[Member] = set()  # that have not answered, as far as is known
+        self._awaiting: set[Member] = set()  # not known to have answered
 
     async def run(self) -> None:
-        """Pings until it is cancelled."""
+        """Ping until cancelled."""
         if not self._interval:
             return
         for part in itertools.cycle(range(SLICES)):
@@ -52,7 +52,7 @@ class Keepalive:
                     self._awaiting.add(member)
 
     async def _watch_for(self, seconds: float) -> None:
-        """Lets so much time pass, and closes those meanwhile who are silent."""
+        """Wait for `seconds`, closing connections whose pong is overdue meanwhile."""
         now = asyncio.get_running_loop().time
         ends = now() + seconds
         while (left := ends - now()) > 0:

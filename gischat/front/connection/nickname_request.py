@@ -1,6 +1,6 @@
-"""A connection's nickname: asked for until it is got, kept, given way, and told Redis again when it has lost it.
+"""A connection's nickname: requested until granted, held, yielded, and restored in Redis after a loss.
 
-Clients send a newcomer once; what they want then they want until they say otherwise.
+Clients send a newcomer once, and it remains valid until they send another one or an exiter.
 """
 
 import asyncio
@@ -33,9 +33,9 @@ NICKNAME_YIELDED = (
 
 
 class NicknameRequest:
-    """What a connection wants to be called; there is none for those who never said.
+    """The nickname request of a connection; only for connections that have sent a newcomer.
 
-    `requested` is the newcomer that has not got its nickname yet.
+    `requested` is the newcomer that is not granted yet, if any.
     """
 
     __slots__ = ("_connection", "_job_queue", "_retry", "requested")
@@ -44,25 +44,25 @@ class NicknameRequest:
         self.requested: Message | None = None
         self._connection = connection
         self._job_queue = job_queue
-        self._retry: asyncio.TimerHandle | None = None  # that asks for it again
+        self._retry: asyncio.TimerHandle | None = None  # timer of the next attempt
 
     @property
     def nickname(self) -> str | None:
-        """The nickname that it wants and has not got, if there is one."""
+        """The requested nickname that is not granted yet, if any."""
         return None if self.requested is None else nickname_of(self.requested)
 
     def grant(self, nickname: str) -> None:
-        """That nickname is its own now."""
+        """The connection has got a nickname."""
         connection = self._connection
         if not connection.is_registered_as(nickname):
             connection.nickname = nickname
         if self.nickname is not None and folded(self.nickname) == folded(nickname):
             self.requested = None
         if (reason := connection.room.bans.ban_reason(nickname)) is not None:
-            connection.kick(1008, reason)  # banned while it was on its way
+            connection.kick(1008, reason)  # banned meanwhile
 
     def retry_unless_taken(self, ending: JobResult) -> None:
-        """Of a nickname that is taken Redis knows who waits for it; all else passes (Redis away, an inbox full)."""
+        """Retry later after a temporary refusal (Redis down, inbox full); Redis keeps requests for taken nicknames."""
         if ending.refusal_reason not in (RefusalReason.UNPROCESSABLE, RefusalReason.DUPLICATE_ID):
             self.retry_later()
 
@@ -71,12 +71,12 @@ class NicknameRequest:
             self._retry = self._call_later(self.retry)
 
     def retry(self) -> None:
-        """Asks once more for the nickname that it waits for, if it does; nothing is said to it but of its success.
+        """Request the nickname again, if the connection waits for one; the client is told only of success.
 
-        It is the same message again: by its id the client knows what it is granted.
+        The message has the same id, by which the client recognises what is granted.
         """
         if self._retry is not None:
-            self._retry.cancel()  # a gap asks earlier
+            self._retry.cancel()  # retried early, after a gap
             self._retry = None
         requested, nickname = self.requested, self.nickname
         if requested is None or nickname is None or self._connection.is_gone:
@@ -93,14 +93,14 @@ class NicknameRequest:
         self._job_queue.submit(requested, ended, bounded=False)
 
     def _retry_when_responsive(self, since: float) -> None:
-        """Who does not answer asks for no nickname: two who are both gone would pass one to and fro without end."""
+        """Retry once the client has answered: two dead clients would pass a nickname back and forth for ever."""
         if self._connection.last_received_at > since:
             self.retry()
         elif not self._connection.is_gone:
             self._call_later(self._retry_when_responsive, since)
 
     def yield_nickname(self) -> None:
-        """Gives the nickname that it has to whoever waits for it, and waits for it in turn."""
+        """Give up the nickname to the client that waits for it, and wait for it in turn."""
         connection, nickname = self._connection, self._connection.nickname
         if nickname is None:
             return
@@ -114,11 +114,11 @@ class NicknameRequest:
         self._job_queue.submit(exiter_message(nickname), ended, bounded=False)
 
     def restore(self) -> None:
-        """Tells Redis again, when it has lost it, the nickname that it has, and then the one that it waits for.
+        """Restore the held nickname in Redis after a loss, and later request the one that the connection waits for.
 
-        That comes before whatever it says next: nobody else shall get the nickname while it is writing.
+        It goes ahead of the connection's next messages, so that nobody else gets the nickname meanwhile.
         """
-        self.retry_later()  # who has it shall be the first to say so
+        self.retry_later()  # later, so that its holder can restore it first
         connection, nickname = self._connection, self._connection.nickname
         if nickname is None:
             return
@@ -129,7 +129,7 @@ class NicknameRequest:
         def ended(ending: JobResult) -> None:
             if not ending.is_refusal:
                 return
-            if ending.refusal_reason is RefusalReason.UNPROCESSABLE:  # somebody has taken it meanwhile
+            if ending.refusal_reason is RefusalReason.UNPROCESSABLE:  # taken by another client meanwhile
                 self.requested = self.requested or newcomer_message(nickname)
                 connection.nickname = None
                 connection.send(ending.body)

@@ -53,9 +53,13 @@ class Dispatcher:
 
     def open(self, channel: str, client: str = "", sender: str = "") -> JobQueue:
         """A queue for one connection, or for one message from elsewhere; `client` and `sender`: see `Job`."""
-        number = next(self._ids)
+        number = self.new_id()
         job_queue = self._open[number] = JobQueue(self, channel, number, client, sender)
         return job_queue
+
+    def new_id(self) -> int:
+        """The number of a connection, which no other of this front has."""
+        return next(self._ids)
 
     def fits(self, size: int) -> bool:
         """Whether so many bytes more may wait, over all connections."""

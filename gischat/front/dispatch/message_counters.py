@@ -35,6 +35,10 @@ class MessageCounters:
         if outcome is Outcome.REFUSED:
             metrics.MESSAGES_REFUSED.labels(cause).inc()
 
+    def count_live(self, type: str) -> None:
+        """A message that takes no job was accepted."""
+        self._ended[type, Outcome.PUBLISHED].total += 1
+
     def count_refusal(self, cause: RefusalReason, type: str = UNKNOWN_TYPE) -> None:
         """A message has become no job."""
         metrics.MESSAGES.labels(type, Outcome.REFUSED).inc()

@@ -12,21 +12,26 @@ from urllib.parse import parse_qsl, quote
 from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler
 
+from gischat.front.auth.access_keys import REDACTED, has_wrong_key, shown_key
+
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("gischat.access")
 
 REQUEST_ID = "X-Request-ID"
 REQUEST_ID_FORM = re.compile(r"[\w.:-]{8,128}", re.ASCII)
+# One in an address that was mistyped, that stands there twice, or in the place of its id
+LIKE_A_KEY = re.compile(r"(?<=/k)(/+)[^/]+|(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])", re.IGNORECASE)
 MESSAGE_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 REJECTED_STATUSES = "was_turned_away"
 MAX_PATH, MAX_METHOD, MAX_HEADER = 200, 10, 120
 HIDDEN = "***"
+HOOK_KEY = re.compile(r"(?<=/hooks/).+", re.IGNORECASE)  # whatever stands there: a mistyped key is nearly one
 
 ANSWERED = "%(address)s %(method)s %(path)s %(status)d %(bytes)dB %(duration_ms).1fms"
-OPENED = "%(address)s websocket %(path)s opened as connection %(connection)d"
-ENDED = "%(address)s websocket of connection %(connection)d ended by %(by)s with %(code)d after %(seconds).1fs"
+OPENED = "%(address)s %(transport)s %(path)s opened as connection %(connection)d"
+ENDED = "%(address)s %(transport)s of connection %(connection)d ended by %(by)s with %(code)d after %(seconds).1fs"
 
 
 def identify(request: HTTPServerRequest, *, is_vouched_for: bool) -> None:
@@ -82,11 +87,12 @@ def mark_rejected(handler: RequestHandler) -> None:
     setattr(handler.request, REJECTED_STATUSES, True)
 
 
-def log_opened(request: HTTPServerRequest, channel: str, connection: int) -> None:
-    """A websocket is open: from here on its connection's number stands for it."""
+def log_opened(request: HTTPServerRequest, channel: str, connection: int, transport: str = "websocket") -> None:
+    """A websocket, or an event stream, is open: from here on its connection's number stands for it."""
     if access_log.isEnabledFor(logging.INFO):
         fields = {
             "address": request.remote_ip,
+            "transport": transport,
             "path": shown_path(request),
             "connection": connection,
             "channel": channel,
@@ -106,8 +112,9 @@ def log_ended(
     client_code: int | None,
     messages: int,
     bytes_in: int,
+    transport: str = "websocket",
 ) -> None:
-    """A websocket has ended; without a goodbye from either side the code is 1006 (RFC 6455 §7.1.5).
+    """A websocket, or an event stream, has ended; without a goodbye of either side by 1006 (RFC 6455 §7.1.5).
 
     Args:
         goodbye: the code and the reason that we have closed it with, if we have.
@@ -120,6 +127,7 @@ def log_ended(
         code, reason = goodbye or (client_code or 1006, "")
         fields = {
             "address": request.remote_ip,
+            "transport": transport,
             "connection": connection,
             "channel": channel,
             "by": by,
@@ -141,12 +149,14 @@ def log_failure(handler: RequestHandler, error: object) -> None:
 
 
 def shown_path(request: HTTPServerRequest) -> str:
-    """The path and what may be known of the query.
+    """The path without a key, and what may be known of the query.
 
     A query holds what is secret (`token`), and people's mistakes put into it what should stand elsewhere. So of the
     parameters only those are named that are ours, and only a message's id (`after`) is shown.
     """
-    path = quote(request.path[:MAX_PATH], safe="/%:@!$&'()*+,;=")
+    path = LIKE_A_KEY.sub(r"\1…", quote(HOOK_KEY.sub(HIDDEN, request.path[:MAX_PATH]), safe="/%:@!$&'()*+,;="))
+    if shown_key(request) is not None:
+        path = REDACTED if has_wrong_key(request) else REDACTED + path  # what was taken may not be what was meant
     return f"{path}?{_shown_query(request.query)}" if request.query else path
 
 

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -115,7 +116,7 @@ class AdminHandler(JsonHandler):
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             raise AdminError(422, details(Uncompliant("The body must be a JSON object."))) from None
         except ValidationError as error:
-            broken = {name: " ".join(map(str, reasons)) for name, reasons in error.messages_dict.items()}
+            broken = {name: " ".join(_flat(reasons)) for name, reasons in error.messages_dict.items()}
             raise AdminError(422, details(Uncompliant("", broken))) from None
         return content
 
@@ -309,6 +310,11 @@ class BanById(AdminHandler):
         if not any(done.values()):
             raise AdminError(404, f"There is no ban '{id}', or not any more.")
         self.answer({"lifted": id})
+
+
+def _flat(reasons: Any) -> list[str]:
+    """What is wrong with a field; with a list, of each entry."""
+    return list(chain.from_iterable(reasons.values())) if isinstance(reasons, dict) else list(map(str, reasons))
 
 
 def _where(done: Iterable[str], failed: Iterable[str], in_doubt: Iterable[str]) -> str:

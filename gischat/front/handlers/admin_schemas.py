@@ -10,6 +10,9 @@ from gischat.settings import Settings
 
 MAX_BAN_SECONDS = 365 * 24 * 3600  # seconds
 DEFAULT_BAN_SECONDS = 24 * 3600  # seconds
+MAX_KEY_SECONDS = 10 * 365 * 24 * 3600  # seconds
+DEFAULT_KEY_SECONDS = 365 * 24 * 3600  # seconds: none opens a channel for ever because somebody forgot it
+MAX_NOTE_LENGTH = 200  # characters
 MAX_REASON_LENGTH = 80  # characters: a closing frame holds 123 bytes, and not this alone
 
 ONE_SUBJECT = "Either an address or a nickname has to be given."
@@ -76,6 +79,27 @@ def ban_request(settings: Settings) -> Schema:
     return BanRequest.from_dict({"channel": channel}, name=BanRequest.__name__)()
 
 
+class KeyRequest(Strict):
+    seconds = Seconds(
+        load_default=DEFAULT_KEY_SECONDS, validate=validate.Range(1, MAX_KEY_SECONDS), metadata={"examples": [86400]}
+    )
+    note = fields.String(
+        load_default="",
+        validate=validate.Length(max=MAX_NOTE_LENGTH),
+        metadata={"description": "For moderators: who has the key, what it is for."},
+    )
+
+
+def key_request(settings: Settings) -> Schema:
+    """A key to private channels of an instance's."""
+    private = list(dict.fromkeys(channel for channel, _ in settings.channel_tokens))
+    one = fields.String(
+        validate=validate.OneOf(private, error="'{input}' is no private channel of this server: see CHANNEL_TOKENS.")
+    )
+    channels = fields.List(one, required=True, validate=validate.Length(min=1))
+    return KeyRequest.from_dict({"channels": channels}, name=KeyRequest.__name__)()
+
+
 class AnnouncementRequest(Strict):
     id = Identifier(
         metadata={"description": "Of the message. What is asked for again with the same id is published once."}
@@ -101,6 +125,24 @@ class Ban(Strict):
 
 class UnbannedSchema(Strict):
     lifted = fields.String(required=True, metadata={"description": "The ban's id."})
+
+
+class Key(Strict):
+    id = fields.String(required=True, metadata={"description": "By which it is revoked."})
+    channels = fields.List(fields.String(), required=True, metadata={"description": "Those that it opens."})
+    since = fields.Integer(required=True, metadata={"description": "Seconds since the epoch."})
+    until = fields.Integer(required=True, metadata={"description": "Seconds since the epoch."})
+    by = fields.String(required=True, metadata={"description": "The moderator's X-Moderator; may be empty."})
+    note = fields.String(required=True)
+
+
+class NewKey(Key):
+    key = fields.String(required=True, metadata={"description": "Itself, which is shown here and never again."})
+    path = fields.String(required=True, metadata={"description": "What stands behind the instance's address."})
+
+
+class RevokedKey(Strict):
+    revoked = fields.String(required=True, metadata={"description": "The key's id."})
 
 
 class ModeratedChannel(Strict):

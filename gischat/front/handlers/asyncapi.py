@@ -36,7 +36,12 @@ QUERY: JsonObject = {
         "description": "Types, separated by commas, that only those connections get which ask for them.",
     },
 }
-TOKEN: JsonObject = {TOKEN_PARAMETER: {"type": "string", "description": "The token of a private channel."}}
+TOKEN: JsonObject = {
+    TOKEN_PARAMETER: {
+        "type": "string",
+        "description": "The token of a private channel; not needed where a key stands before the address: `/k/{key}`.",
+    }
+}
 
 # Of RFC 6455 §7.4.1, where the server has no words of its own
 PROTOCOL_CLOSES = {

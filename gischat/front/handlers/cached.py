@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, ResponseStartLine, format_timestamp
 
+from gischat.front.auth.access_keys import key_of
 from gischat.front.channel.cache import CachedAnswer, CachedBody
 from gischat.front.channel.room import Room
 from gischat.front.handlers import rest
@@ -46,7 +47,9 @@ class CachedReads:
     def find(self, request: HTTPServerRequest) -> "CachedRead | None":
         """Who answers a request; None where a handler has to."""
         read = self._reads.get(request.path)
-        if read is None or read.cached.fresh is None or request.method != "GET" or "If-None-Match" in request.headers:
+        if read is None or (read.room is None and key_of(request) is not None):  # it is told of fewer channels
+            return None
+        if read.cached.fresh is None or request.method != "GET" or "If-None-Match" in request.headers:
             return None
         if read.room is not None and read.room.bans.of_address(str(request.remote_ip)) is not None:
             return None

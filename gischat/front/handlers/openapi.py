@@ -21,7 +21,7 @@ from gischat.front.handlers.features import GEOJSON, GEOPACKAGE
 from gischat.protocol import places
 from gischat.protocol import schemas as protocol
 from gischat.protocol.parsing import NULL_IS_ABSENT
-from gischat.protocol.types import PLACED_TYPES, TYPES
+from gischat.protocol.types import LIVE_TYPES, PLACED_TYPES, TYPES
 from gischat.protocol.wording import VISIBLE
 from gischat.settings import Settings
 
@@ -33,6 +33,10 @@ one a text frame. What they may send is the schema `ClientMessage`, what they re
 
 The websocket is described whole, as AsyncAPI 3, by [asyncapi.json](asyncapi.json). What answers GET answers HEAD. A
 path may begin with two slashes.
+
+All of this but `/admin` and `/metrics` is also there below `/k/{key}`, where a key that moderators have made opens
+private channels: `/k/{key}/channels` lists the public channels and those of the key. A key that is wrong or has ended
+is answered with 401, on the websocket by `uncompliant` and 1008.
 """
 
 WEBSOCKET = """\
@@ -43,6 +47,18 @@ that is too large ends the connection with 1009. Too many messages in a minute a
 for how long to wait; who goes on is closed with 1008. A channel that does not exist, or is private and was asked for
 without its token, is accepted and closed with 1008.
 """
+
+EVENTS = """\
+For whoever only reads: a dashboard, `curl -N`. An event's type is the message's, its data the message as on the
+websocket (`ServerMessage`), its id the message's, but for `nb_users` and `uncompliant`. Readers count among the
+connections and not among the users. The stream ends when the server restarts; browsers come back by themselves.
+"""
+
+HOOKS = """\
+Takes `{"text": …, "username": …}` as Slack and Mattermost do, with attachments and blocks, and what GitHub, Grafana,
+Alertmanager and ODK Central send. Markdown becomes plain text; a long text becomes up to four messages.
+"""
+
 
 # What is answered over HTTP: exactly the keys that are named.
 
@@ -104,6 +120,15 @@ class Faults(Answer):
     detail = fields.List(fields.Nested(Fault), required=True, validate=validate.Length(min=1))
 
 
+class HookTaken(Answer):
+    ok = fields.Boolean(required=True)
+    ids = fields.List(fields.String(), required=True, metadata={"description": "Of the messages, in their order."})
+
+
+class FaultsOrProblem(Answer):
+    detail = fields.Raw(required=True, metadata={"description": "What is wrong, in words, or fault by fault."})
+
+
 def _reference(name: str) -> JsonObject:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -154,6 +179,32 @@ AFTER = {
     "was published since. Where that is no longer known, an `uncompliant` says so, and the history follows.",
 }
 
+ASKED = {
+    "name": "types",
+    "in": "query",
+    "style": "form",
+    "explode": False,
+    "schema": _list_of({"type": "string"}),
+    "description": "Types that only those connections get which ask for them: " + ", ".join(sorted(LIVE_TYPES)) + ".",
+}
+
+LAST_EVENT_ID = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "The same, as browsers say it when they come back; it counts before `after`.",
+}
+POSTED: JsonObject = {"type": "object", "examples": [{"text": "The build is done.", "username": "ci"}]}
+POSTED_FORM: JsonObject = {
+    "type": "object",
+    "properties": {"payload": {"type": "string", "description": "The same as JSON."}, "text": {"type": "string"}},
+}
+POSTED_FILES: JsonObject = {
+    "type": "object",
+    "description": "Pictures, and GeoJSON in WGS 84, under any names; at most four.",
+    "properties": {"text": {"type": "string"}, "file": {"type": "string", "format": "binary"}},
+}
+
 TYPE = {
     "name": "type",
     "in": "query",
@@ -195,6 +246,13 @@ PATHS: dict[str, JsonObject] = {
     "/rules": _get(SERVER, "The server's rules and limits", Rules),
     "/channels": _get(SERVER, "The names of the channels", NAMES),
     "/status": _get(SERVER, "Whether messages go round, and how many people each channel has", Status),
+    "/qfield": {
+        "get": {
+            "tags": [SERVER],
+            "summary": "Redirects to the address from which QField installs the plugin",
+            "responses": {"302": {"description": "It is in `Location`"}, **TOO_MANY},
+        }
+    },
     "/map": _get(SERVER, "What the page's map needs", Map),
     "/livez": _get(OPERATION, "Whether the process answers", Alive),
     "/readyz": _get(
@@ -261,12 +319,61 @@ PATHS: dict[str, JsonObject] = {
             },
         }
     },
+    "/channel/{channel}/events": {
+        "get": {
+            "tags": [CHANNEL],
+            "summary": "The channel's messages as server-sent events",
+            "description": EVENTS,
+            "parameters": [AFTER, LAST_EVENT_ID],
+            "responses": {
+                "200": {
+                    "description": "The stored messages, then what is said from now on",
+                    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                },
+                **BANNED,
+                **PRIVATE,
+                **UNKNOWN,
+                **TOO_MANY,
+                **FULL,
+            },
+        }
+    },
+    "/hooks/{key}": {
+        "post": {
+            "tags": [CHANNEL],
+            "summary": "Say something in a channel, for another program",
+            "description": HOOKS,
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "application/json": {"schema": POSTED},
+                    "application/x-www-form-urlencoded": {"schema": POSTED_FORM},
+                    "multipart/form-data": {"schema": POSTED_FILES},
+                    "text/plain": {"schema": {"type": "string"}},
+                },
+            },
+            "responses": {
+                "200": _answer("It is published", HookTaken),
+                "202": _answer("It is accepted, and published soon: not to be sent again", HookTaken),
+                "403": _answer(
+                    "The channel is frozen; or the address, or the hook's name, is banned, or of a foreign page",
+                    Problem,
+                ),
+                "404": _answer("There is no hook with this key", Problem),
+                "409": _answer("This delivery's id has been used for something else", Problem),
+                "413": _answer("It is too large", Problem),
+                "422": _answer("There is nothing to say in it, or a file is not what it should be", FaultsOrProblem),
+                **TOO_MANY,
+                **UNABLE,
+            },
+        }
+    },
     "/channel/{channel}/ws": {
         "get": {
             "tags": [CHANNEL],
             "summary": "The channel's websocket",
             "description": WEBSOCKET,
-            "parameters": [*HANDSHAKE, AFTER],
+            "parameters": [*HANDSHAKE, AFTER, ASKED],
             "responses": {
                 "101": {"description": "The connection is a websocket from now on"},
                 "400": _answer("The request does not ask for a websocket", Problem),
@@ -408,6 +515,23 @@ ADMIN_PATHS: dict[str, JsonObject] = {
             query=[ONLY_IN],
         )
     },
+    "/admin/keys": {
+        "get": _moderates("The keys that hold", _list_of(_reference("Key"))),
+        "post": _moderates(
+            "Make a key that opens private channels",
+            admin_schemas.NewKey,
+            asks="KeyRequest",
+            errors={"409": _answer("There are too many keys", Problem)},
+            status="201",
+        ),
+    },
+    "/admin/keys/{id}": {
+        "delete": _moderates(
+            "Revoke a key, and disconnect who came by it",
+            admin_schemas.RevokedKey,
+            errors=_unknown("There is no such key"),
+        )
+    },
 }
 
 
@@ -425,9 +549,10 @@ def document(settings: Settings) -> dict[str, object]:
     if settings.admin_token:
         spec.components.security_scheme("adminToken", ADMIN_SCHEME)
         # Of these there are lists, which are described by reference.
-        for listed in (admin_schemas.ModeratedChannel, admin_schemas.Ban):
+        for listed in (admin_schemas.ModeratedChannel, admin_schemas.Ban, admin_schemas.Key):
             spec.components.schema(listed.__name__, schema=listed)
         spec.components.schema("BanRequest", ONE_SUBJECT, schema=admin_schemas.ban_request(settings))
+        spec.components.schema("KeyRequest", schema=admin_schemas.key_request(settings))
         spec.components.schema("AnnouncementRequest", schema=admin_schemas.announcement_request(settings))
     for path, operations in (PATHS | (ADMIN_PATHS if settings.admin_token else {})).items():
         secured = _secured(path, deepcopy(operations), settings)  # apispec writes into it
@@ -471,7 +596,6 @@ class Converter(OpenAPIConverter):
             "maximum": protocol.LAST_SECOND,
             "examples": [1_700_000_000],
         },
-        protocol.Number: {"type": "number"},
         protocol.Document: _reference("FeatureCollection"),
     }
 
@@ -480,6 +604,9 @@ class Converter(OpenAPIConverter):
             return {"type": "string", "const": field.constant}
         if own := self.OWN.get(type(field)):
             return own
+        if isinstance(field, protocol.Number):
+            bounds = zip(("minimum", "maximum"), field.bounds or (), strict=bool(field.bounds))
+            return {"type": "number", **dict(bounds)}
         described: JsonObject = super().field2property(field)
         if isinstance(field, protocol.Text):
             described |= _text(field)

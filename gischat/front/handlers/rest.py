@@ -11,6 +11,7 @@ from gischat import __version__
 from gischat.broker.client import TOO_BUSY
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import RefusalReason, Unavailable, Uncompliant
+from gischat.front.auth.access_keys import key_of
 from gischat.front.auth.client_address import address_key
 from gischat.front.auth.origins import FOREIGN_ORIGIN
 from gischat.front.channel.cache import CachedAnswer, CachedBody
@@ -134,7 +135,7 @@ class Version(PublicHandler):
 
 class Channels(PublicHandler):
     def get(self) -> None:
-        self.answer(self.settings_.channels)
+        self.answer(self.front.channel_auth.listed(self.settings_.channels, self.request))
 
 
 class Rules(PublicHandler):
@@ -157,7 +158,20 @@ class Status(PublicHandler):
     IS_QUIET = True
 
     async def get(self) -> None:
-        await self.answer_from(self.front.status)
+        if key_of(self.request) is None:
+            await self.answer_from(self.front.status)
+            return
+        status = msgspec.json.decode((await self.redis(self.front.status.get())).body)
+        listed = self.front.channel_auth.listed(self.settings_.channels, self.request)
+        status["channels"] = [one for one in status["channels"] if one["name"] in listed]
+        self.answer(status)
+
+
+class QField(PublicHandler):
+    """`/qfield`: a phone that scans it gets what QField installs a plugin from."""
+
+    def get(self) -> None:
+        self.redirect(self.settings_.qfield_plugin_url, status=302)
 
 
 class Alive(JsonHandler):

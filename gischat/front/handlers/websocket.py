@@ -8,6 +8,7 @@ import msgspec
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
+from gischat.front.auth.access_keys import forget_secret, has_wrong_key, key_of
 from gischat.front.auth.origins import FOREIGN_ORIGIN
 from gischat.front.close_status import SHUTTING_DOWN, CloseStatus, private_channel, unknown_channel
 from gischat.front.connection.client_connection import ClientConnection
@@ -103,14 +104,17 @@ class ChannelSocket(Handler, WebSocketHandler):
             metrics.CONNECTIONS_REFUSED.labels(RejectReason.UNKNOWN_CHANNEL).inc()
             self._close(unknown_channel(channel))
         elif denial := self._front.channel_auth.denial(channel, self.request):
-            metrics.CONNECTIONS_REFUSED.labels(RejectReason.TOKEN).inc()
+            if not has_wrong_key(self.request):  # which has been counted
+                metrics.CONNECTIONS_REFUSED.labels(RejectReason.TOKEN).inc()
             # Like an unknown channel, not by a status: clients show their users an `uncompliant`.
-            self._close(private_channel(denial.reason))
+            self._close(private_channel(denial.reason, denial.advice))
         elif self._front.is_draining:
             self._close(SHUTTING_DOWN)
         else:
             self.set_nodelay(True)
-            self._connection = self._front.accept_client(room, stream, self.close, pace, self._after(), self.address)
+            wanted = self._after(), self._types()
+            self._connection = self._front.accept_client(room, stream, self.close, pace, *wanted, self.address)
+            self._connection.access_key = key_of(self.request)
             if self._reading is not None:
                 self._reading.endpoint = self._connection
             log_opened(self.request, channel, self._connection.id)
@@ -145,10 +149,18 @@ class ChannelSocket(Handler, WebSocketHandler):
         if self.ws_connection is not None and self.ws_connection.stream is not None:
             unbound_header_lines(self.ws_connection.stream)
         self.request.headers.clear()
+        forget_secret(self.request)
         self.request.uri, self.request.query = self.request.path, ""
         self.request.arguments = self.request.query_arguments = {}
         self._headers.clear()
         self.ui.clear()  # what templates would call
+
+    def _types(self) -> list[str]:
+        """What it asks for that nobody gets unasked; what we do not know may be of a newer server."""
+        try:
+            return self.get_query_argument("types", "").split(",")
+        except HTTPError:
+            return []
 
     def _after(self) -> str | None:
         """The id of the last message that a client has which comes back; one that cannot be read is unknown."""

@@ -1,4 +1,4 @@
-"""Who may come in: bounds on requests and connections, by address and in all, each with its HTTP status."""
+"""Connection limiter: limits of requests and connections, per address and in total, with the HTTP status of each."""
 
 import math
 from http import HTTPStatus
@@ -21,19 +21,19 @@ from gischat.timings import Timings
 SERVER_FULL = "The server is full at the moment. Please try again later."
 ADDRESS_FULL = "There are too many connections from your network address. Please try again later."
 TOO_MANY_REQUESTS = "There are too many requests from your network address."
-MAX_TRACKED_ADDRESSES = 4096  # more, and those that need not be known are forgotten
+MAX_TRACKED_ADDRESSES = 4096  # beyond that, idle ones are evicted
 
 
 class Rejection(NamedTuple):
-    """Why somebody may not come in, for HTTP."""
+    """Why a request or connection is rejected, for the HTTP response."""
 
     status: HTTPStatus
     reason: str
-    retry_after: int  # after which it is worth another try
+    retry_after: int  # seconds
 
 
 class ConnectionLimiter:
-    """Who is here, by address."""
+    """Counts a front's connections and limits requests, connections and messages, per address and in total."""
 
     def __init__(self, settings: Settings, drops: RejectionLog, timings: Timings = Timings()) -> None:
         self._retry_after = round(timings.retry_after)
@@ -46,10 +46,10 @@ class ConnectionLimiter:
         self.connections = 0
 
     def check_request(self, address: str, cost: float = 1.0) -> Rejection | None:
-        """Takes a request from an address, unless it is one too many.
+        """Count a request from an address; returns a Rejection if it exceeds the limit.
 
         Args:
-            cost: how many it counts as.
+            cost: how many requests it counts as.
         """
         visitors = self._state_of(address)
         wait = visitors.allow_request(cost)
@@ -61,39 +61,39 @@ class ConnectionLimiter:
         return Rejection(HTTPStatus.TOO_MANY_REQUESTS, f"{TOO_MANY_REQUESTS} {wait_advice(seconds)}", seconds)
 
     def check_connection(self, address: str) -> Rejection | None:
-        """Why a connection from an address may not `enter` now; None if it may."""
+        """Why a connection from an address must be rejected; None if it may `acquire` a permit."""
         if 0 < self._max_connections <= self.connections:
-            self._drops.record(RejectReason.CONNECTIONS, "MAX_CONNECTIONS (%d) are open", self._max_connections)
+            self._drops.record(RejectReason.CONNECTIONS, "MAX_CONNECTIONS (%d) reached", self._max_connections)
             return Rejection(HTTPStatus.SERVICE_UNAVAILABLE, SERVER_FULL, self._retry_after)
         visitors = self._state_of(address)
         if 0 < self._max_per_address <= visitors.connections:
-            what = "MAX_CONNECTIONS_PER_ADDRESS (%d) are open from %s%s"
+            what = "MAX_CONNECTIONS_PER_ADDRESS (%d) reached by %s%s"
             known = (self._max_per_address, visitors.address, _proxy_hint(address))
             self._drops.record(RejectReason.ADDRESS_CONNECTIONS, what, *known)
             return Rejection(HTTPStatus.TOO_MANY_REQUESTS, ADDRESS_FULL, self._retry_after)
         return None
 
     def acquire(self, address: str) -> "ConnectionPermit":
-        """A connection has come in; it must leave."""
+        """Count a new connection; its permit must be released when it ends."""
         visitors = self._state_of(address)
         visitors.connections += 1
         self.connections += 1
         return ConnectionPermit(self, visitors)
 
     def key_of(self, address: str) -> str:
-        """What an address counts as, one and the same text for all who come from there."""
+        """The key under which an address is counted; the same string object for all its connections."""
         return self._state_of(address).address
 
     def release(self, visitors: AddressState) -> None:
-        """One of their connections has ended."""
+        """Uncount a connection of an address; called by its permit."""
         visitors.connections -= 1
         self.connections -= 1
 
     def check_message(self, address: str, size: int) -> None:
-        """Takes a message that comes from an address without a connection.
+        """Count a message that an address sent without a websocket (by PUT).
 
         Raises:
-            RateLimitExceeded: it is one too many.
+            RateLimitExceeded: the address exceeds its limit.
         """
         try:
             self._state_of(address).acquire_message(size, self._rates.now())
@@ -111,15 +111,15 @@ class ConnectionLimiter:
         return visitors
 
     def _evict_idle(self) -> None:
-        """Forgets whom nothing is to be known of. Each time it takes twice as many to do it again, at the least, so
-        that a flood of addresses does not make us walk through all of them for each."""
+        """Drop idle addresses. The threshold is at least doubled each time, so that a flood of addresses does not cause
+        a scan of all of them for each new one."""
         now = self._rates.now()
         self._states = {key: one for key, one in self._states.items() if not one.is_idle(now)}
         self._evict_at = max(MAX_TRACKED_ADDRESSES, 2 * len(self._states))
 
 
 class ConnectionPermit:
-    """A connection's place; it is given back once, however often it leaves."""
+    """A connection's slot in the limiter; `release` is idempotent."""
 
     __slots__ = ("_limiter", "_state", "rate_limiter")
 
@@ -129,12 +129,12 @@ class ConnectionPermit:
         self.rate_limiter = ConnectionRateLimiter(visitors)
 
     def release(self) -> None:
-        """The connection has ended."""
+        """Give back the slot when the connection has ended."""
         if self._limiter is not None:
             self._limiter.release(self._state)
             self._limiter = None
 
 
 def _proxy_hint(address: str) -> str:
-    """What an operator may have forgotten: everybody seems to come from a proxy that is not trusted."""
+    """A hint for the operator's log: with an untrusted proxy, all clients seem to have its private address."""
     return "; if that is a proxy of yours, name it in TRUSTED_PROXIES" if ip_address(address).is_private else ""

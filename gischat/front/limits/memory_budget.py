@@ -1,12 +1,12 @@
-"""What a front holds in memory for all of its clients together: what they do not read, and what they do not finish.
+"""Memory budget of a front: the bytes buffered for all clients together, incoming (unfinished) and outgoing (unread).
 
-Each connection has bounds of its own, but thousands of them at those would be more than a machine has. When all is more
-than the front may hold, connections are closed, one after the other, until it is not: of what is more, unfinished
-messages or unread ones.
+Each connection has its own limits, but thousands of connections at their limits would exceed a machine's memory. When
+the total exceeds the budget, connections are closed one after the other until it does not: those with incoming data if
+that is more than the outgoing, else those with outgoing data.
 
-What is unfinished is judged by address: somebody who uploads a photo holds more than each of a thousand connections
-that hold back the ends of small messages, but not more than all of them together. What is unread is judged by
-connection: a channel's messages wait for each of its members alike, and say nothing about their addresses.
+Incoming data is compared by address: an uploaded photo takes more than each of a thousand connections that hold back
+the ends of small messages, but less than all of these together. Outgoing data is compared by connection: a channel's
+messages are buffered for each of its members alike, whatever their addresses.
 """
 
 import asyncio
@@ -21,39 +21,39 @@ from tornado.iostream import IOStream
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.observability.metrics import CloseReason
 
-COPIED_BYTES = 2048  # Tornado's stream copies what is no longer than this, and keeps what is by reference
-WRITE_BYTES = 700  # that Python needs for a write that waits: its future, its place in the queue, whom to tell
+COPIED_BYTES = 2048  # Tornado's stream copies data up to this size, and references longer data
+WRITE_BYTES = 700  # Python's overhead per pending write: future, queue entry, callback
 
 Data = bytes | memoryview
 
 
 class BufferOwner(Protocol):
-    """Somebody for whom something is held."""
+    """A connection with buffered data."""
 
     def evict(self) -> None:
-        """Ends the connection. What is held of its unfinished message is released before this returns; what it has not
-        read, when those who wait for its end run."""
+        """Close the connection. Its incoming data is released before this returns, its outgoing data when the callbacks
+        of its close run."""
 
 
 class MemoryBudget:
-    """Counts what is held. The same bytes for many clients are there once, and count once."""
+    """Counts buffered bytes; a buffer shared by many clients counts once."""
 
     def __init__(self, most_bytes: int, drops: RejectionLog) -> None:
         self.used = 0
         self._max_bytes = most_bytes
         self._drops = drops
-        self._held: dict[BufferOwner, int] = {}  # unread, for each as if it had all for itself
-        self._incoming: dict[str, dict[BufferOwner, int]] = {}  # unfinished, by address
-        self._incoming_of: Counter[str] = Counter()  # the same, for all of an address together
+        self._held: dict[BufferOwner, int] = {}  # outgoing, per connection, shared buffers included
+        self._incoming: dict[str, dict[BufferOwner, int]] = {}  # by address
+        self._incoming_of: Counter[str] = Counter()  # totals by address
         self._incoming_in_all = 0
-        self._waiting_for: dict[int, int] = {}  # how many wait for the same bytes, by their identity
+        self._waiting_for: dict[int, int] = {}  # number of connections that share a buffer, by its id()
         self._is_letting_go = False
 
     def reserve_incoming(self, holder: BufferOwner, address_key: str, size: int) -> None:
-        """So much more (or less, below 0) is held of a message or body that has begun and not ended.
+        """Add bytes (or, if negative, release them) of an unfinished message or request body.
 
         Args:
-            address_key: the network that limits count its sender's address as.
+            address_key: the key under which the limits count the sender's address.
         """
         holders = self._incoming.setdefault(address_key, {})
         holders[holder] = holders.get(holder, 0) + size
@@ -66,19 +66,19 @@ class MemoryBudget:
         self._use(size)
 
     def reserve(self, holder: BufferOwner, size: int) -> None:
-        """So much more waits for somebody; if that is too much in all, somebody goes soon."""
+        """Add outgoing bytes of a connection; if the budget is exceeded, connections are evicted soon."""
         self._add(holder, size, size)
 
     def release(self, holder: BufferOwner, size: int) -> None:
-        """So much less waits for somebody."""
+        """Release outgoing bytes of a connection."""
         self._add(holder, -size, -size)
 
     def account(self, size: int) -> None:
-        """So much more (or, negative, less) is held for nobody alone."""
+        """Add (or, if negative, release) bytes that belong to no single connection."""
         self._use(size)
 
     def reserve_data(self, holder: BufferOwner, data: Data) -> None:
-        """These bytes wait to be written to somebody. Whoever gives them back keeps them until then."""
+        """Add a pending write; the caller keeps `data` alive until it releases it, as buffers are known by id()."""
         size, owner = len(data), _owner(data)
         if size <= COPIED_BYTES:
             self._add(holder, size, size + WRITE_BYTES)
@@ -88,7 +88,7 @@ class MemoryBudget:
         self._add(holder, size, WRITE_BYTES if waiting else WRITE_BYTES + len(owner))
 
     def release_data(self, holder: BufferOwner, data: Data) -> None:
-        """These bytes have been written, or never will be."""
+        """Release a pending write that is done or cancelled."""
         size, owner = len(data), _owner(data)
         if size <= COPIED_BYTES:
             self._add(holder, -size, -size - WRITE_BYTES)
@@ -110,7 +110,7 @@ class MemoryBudget:
         self.used += size
         if self.used > self._max_bytes and not self._is_letting_go:
             self._is_letting_go = True
-            # Later, for this may be in the midst of a walk through a room.
+            # Deferred, since this may run during an iteration over a room.
             asyncio.get_running_loop().call_soon(self._evict_largest)
 
     def _evict_largest(self) -> None:
@@ -121,27 +121,29 @@ class MemoryBudget:
             address, _ = self._incoming_of.most_common(1)[0]
             holders = self._incoming[address]
             worst = max(holders, key=holders.__getitem__)
-            what = "MAX_FRONT_BYTES (%d) are held; of all addresses, %s has most in unfinished messages (%d in %d)"
+            what = "MAX_FRONT_BYTES (%d) exceeded; %s has the most bytes of unfinished messages (%d in %d connections)"
             self._drops.record(
                 CloseReason.MEMORY, what, self._max_bytes, address, self._incoming_of[address], len(holders)
             )
         else:
             worst = max(self._held, key=self._held.__getitem__)
-            what = "MAX_FRONT_BYTES (%d) are held; of all clients, one has read least (%d wait for it)"
+            what = "MAX_FRONT_BYTES (%d) exceeded; one client has the most unread bytes (%d)"
             self._drops.record(CloseReason.MEMORY, what, self._max_bytes, self._held.pop(worst))
         worst.evict()
-        # What it had is given back by then.
+        # By then its data has been released.
         asyncio.get_running_loop().call_soon(self._evict_largest)
 
 
 def abort(stream: IOStream) -> None:
-    """Closes a connection with a reset: the kernel, too, gives up at once what it holds for a client that does not
-    read, where an ordinary end would wait behind all of that (socket(7): SO_LINGER)."""
+    """Close a connection with a reset, so that the kernel drops its send buffer at once (socket(7): SO_LINGER).
+
+    After an ordinary close it would keep the data for a client that does not read.
+    """
     with contextlib.suppress(OSError, AttributeError):  # closed already
         stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     stream.close()
 
 
 def _owner(data: Data) -> bytes:
-    """The bytes that are kept as long as any part of them is."""
-    return data.obj if isinstance(data, memoryview) else data  # type: ignore[return-value]  # nobody else has views
+    """The bytes object that stays alive as long as any view of it."""
+    return data.obj if isinstance(data, memoryview) else data  # type: ignore[return-value]  # all views are of bytes

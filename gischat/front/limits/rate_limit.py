@@ -1,8 +1,7 @@
-"""How often is too often.
+"""Rate limits: token buckets of n per minute with a burst of n, as GCRA.
 
-A limit is so much in a minute, all at once if it comes so: a token bucket that a minute fills. Its whole state is the
-time at which it is full again (the virtual scheduling of ITU-T I.371's generic cell rate algorithm), so that a
-connection that says nothing costs nothing, and nothing has to be filled.
+The state of a bucket is one number, the time at which it is full again (virtual scheduling, ITU-T I.371's generic cell
+rate algorithm). So idle connections cost nothing, and no timer refills buckets.
 """
 
 import asyncio
@@ -12,12 +11,12 @@ from gischat.errors import RefusalReason, Unavailable
 from gischat.settings import Settings
 
 SECONDS = 60.0
-UNIT_BYTES = 2**17  # of a frame are another message's worth: large ones cost more, whatever is in them
-REFUSALS_PER_MINUTE = 100  # of one connection, each of them answered; who goes on after so many is closed
-# Of all connections of an address, for whatever reason, before they are read more slowly. A refusal costs as much as a
-# text, and an attacker has thousands of connections. But an office or a conference hall is one address, too: a hundred
-# people who are wrong once a second, all the time, or two thousand three times a minute, are within it. And more than
-# that delays whoever is wrong by a second, which is no harm.
+UNIT_BYTES = 2**17  # of a frame count as one more message: large frames cost more, whatever they contain
+REFUSALS_PER_MINUTE = 100  # answered per connection; a connection that exceeds it is closed
+# Refusals of all connections of an address before they are read more slowly. A refusal costs as much as a text, and an
+# attacker may have thousands of connections. But an office or a conference hall is one address, too: the limit allows a
+# hundred people one invalid message per second each, or two thousand people three per minute. Beyond it, each further
+# one delays its sender by a second, which does no harm.
 ADDRESS_REFUSALS_PER_MINUTE = 6000
 PAUSE_SECONDS = 1.0
 
@@ -28,7 +27,7 @@ LIMIT_EXCEEDED_REPEATEDLY = "You went on sending too fast after you were told to
 
 
 class RateLimitExceeded(Unavailable):
-    """A limit is reached; the reason says for how long."""
+    """A rate limit is exceeded; the reason says how long to wait."""
 
     def __init__(self, cause: RefusalReason, reason: str, seconds: float) -> None:
         self.seconds = max(1, math.ceil(seconds))
@@ -36,36 +35,33 @@ class RateLimitExceeded(Unavailable):
 
 
 def wait_advice(seconds: int) -> str:
-    """The same words wherever somebody is told when to go on."""
+    """The sentence that tells a user how long to wait."""
     return f"Please wait {seconds} second{'s' if seconds > 1 else ''}."
 
 
 class TokenBucket:
-    """A limit of so many in a minute; 0 is none.
+    """A limit per minute; 0 is no limit.
 
-    It has no state: who is limited keeps the time at which its bucket is full again, which begins as 0.
+    It is stateless: each limited client keeps the time at which its bucket is full again, initially 0.
     """
 
     __slots__ = ("_each", "_room")
 
     def __init__(self, per_minute: int) -> None:
         self._each = SECONDS / per_minute if per_minute else 0.0
-        self._room = SECONDS - self._each + 1e-6  # floats do not add up to a minute
+        self._room = SECONDS - self._each + 1e-6  # tolerance for rounding errors
 
     def delay(self, full_at: float, now: float) -> float:
-        """Seconds until another may come; 0 or less when it may come now."""
+        """Seconds until the next one is allowed; 0 or less if it is allowed now."""
         return full_at - now - self._room
 
     def acquire(self, full_at: float, now: float, number: float = 1.0) -> float:
-        """When the bucket is full again after so many are taken.
-
-        More than there are may be taken: what is owed delays the next.
-        """
+        """The new `full_at` after taking `number` tokens. Taking more than available delays the next one."""
         return max(full_at, now) + number * self._each
 
 
 class RateLimits:
-    """The limits of a front."""
+    """The rate limits of a front."""
 
     def __init__(self, settings: Settings) -> None:
         self.now = asyncio.get_running_loop().time
@@ -75,10 +71,11 @@ class RateLimits:
         self.address_refusals = TokenBucket(ADDRESS_REFUSALS_PER_MINUTE)
         self.address_messages = TokenBucket(settings.max_address_messages_per_minute)
         self.address_requests = TokenBucket(settings.max_address_requests_per_minute)
+        self.hooks = TokenBucket(settings.max_hook_messages_per_minute)
 
 
 class AddressState:
-    """All who come from one address: connections, bots, browsers."""
+    """The state of one address: the number of its connections, and its rate limits."""
 
     __slots__ = ("_messages", "_refusals", "_requests", "address", "connections", "limits")
 
@@ -91,10 +88,10 @@ class AddressState:
         self._requests = 0.0
 
     def allow_request(self, cost: float = 1.0) -> float:
-        """Takes a request, if one may come; returns the seconds to wait, 0 or less if it was taken.
+        """Count a request if the limit allows it; returns the seconds to wait, 0 or less if it was allowed.
 
         Args:
-            cost: how many it counts as.
+            cost: how many requests it counts as.
         """
         now, rate = self.limits.now(), self.limits.address_requests
         wait = rate.delay(self._requests, now)
@@ -103,10 +100,10 @@ class AddressState:
         return wait
 
     def acquire_message(self, size: int, now: float) -> None:
-        """Takes a message of so many bytes.
+        """Count a message of `size` bytes.
 
         Raises:
-            RateLimitExceeded: it is one too many.
+            RateLimitExceeded: the address exceeds its limit.
         """
         rate = self.limits.address_messages
         wait = rate.delay(self._messages, now)
@@ -115,7 +112,7 @@ class AddressState:
         self._messages = rate.acquire(self._messages, now, 1 + size // UNIT_BYTES)
 
     def record_refusal(self) -> float:
-        """Notes that something was refused; returns for how many seconds its connection is read no more, mostly 0."""
+        """Count a refusal; returns the seconds for which reading from its connection must pause, mostly 0."""
         now, rate = self.limits.now(), self.limits.address_refusals
         if rate.delay(self._refusals, now) > 0:
             return PAUSE_SECONDS
@@ -123,12 +120,12 @@ class AddressState:
         return 0.0
 
     def is_idle(self, now: float) -> bool:
-        """Whether nothing is to be known of them any more."""
+        """Whether the address has no connections and full buckets, so that its state can be dropped."""
         return not self.connections and max(self._messages, self._refusals, self._requests) <= now
 
 
 class ConnectionRateLimiter:
-    """How fast one connection speaks."""
+    """The rate limits of one connection."""
 
     __slots__ = ("_address_state", "_heavy", "_limits", "_messages", "_refusals")
 
@@ -141,14 +138,14 @@ class ConnectionRateLimiter:
 
     @property
     def address_key(self) -> str:
-        """The network that the connection's address counts as, one and the same text for all who come from there."""
+        """The key under which the connection's address is counted; one string object for all its connections."""
         return self._address_state.address
 
     def acquire_message(self, size: int) -> None:
-        """Takes a frame of so many bytes (about: characters will do) before anybody looks into it.
+        """Count a frame of about `size` bytes (characters will do) before it is parsed.
 
         Raises:
-            RateLimitExceeded: it is one too many, of this connection or of its address.
+            RateLimitExceeded: the connection or its address exceeds its limit.
         """
         rates = self._limits
         now = rates.now()
@@ -159,10 +156,10 @@ class ConnectionRateLimiter:
         self._messages = rates.messages.acquire(self._messages, now, 1 + size // UNIT_BYTES)
 
     def acquire_heavy(self) -> None:
-        """Takes what the frame holds, when that is work for the heavy lane.
+        """Count a message of the heavy lane, in addition to its frame.
 
         Raises:
-            RateLimitExceeded: it is one too many.
+            RateLimitExceeded: the connection exceeds its limit.
         """
         now, rate = self._limits.now(), self._limits.heavy
         wait = rate.delay(self._heavy, now)
@@ -171,11 +168,11 @@ class ConnectionRateLimiter:
         self._heavy = rate.acquire(self._heavy, now)
 
     def record_refusal(self) -> float:
-        """See `AddressState.refuse`."""
+        """See `AddressState.record_refusal`."""
         return self._address_state.record_refusal()
 
     def limit_exceeded_repeatedly(self) -> bool:
-        """Notes that something was refused for being too often; whether that has been said often enough."""
+        """Count a refusal for the rate limit; returns whether there were too many, so that the connection is closed."""
         now, rate = self._limits.now(), self._limits.refusals
         if rate.delay(self._refusals, now) > 0:
             return True

@@ -1,4 +1,4 @@
-"""What is turned away: it is counted by its name, and the log has it without being filled by it."""
+"""Rejection log: counts rejections, refusals and closes by reason, and logs them with a rate limit."""
 
 import asyncio
 import logging
@@ -12,14 +12,14 @@ from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
-HARMLESS = frozenset({RejectReason.SLOW_REQUEST})  # browsers open connections for requests that they may make
+HARMLESS = frozenset({RejectReason.SLOW_REQUEST})  # browsers open connections in advance
 
 
 Name = CloseReason | RejectReason | Delay | RefusalReason
 
 
 class RejectionLog:
-    """The log hears of each name at once, and then at most once a minute with how many there were."""
+    """Logs the first event of each name at once, then at most one line per minute, with the number since the last."""
 
     def __init__(self, timings: Timings = Timings()) -> None:
         self._quiet = timings.drops_quiet
@@ -29,7 +29,7 @@ class RejectionLog:
         self._logged: Counter[Name] = Counter()
 
     def record(self, name: Name, what: str, *arguments: object) -> None:
-        """Counts one; `what` says with its arguments what happened, as for `logging`."""
+        """Count an event; `what` and its arguments describe it, as for `logging`."""
         self.counts[name] += 1
         if isinstance(name, CloseReason):
             metrics.CONNECTIONS_CLOSED.labels(name).inc()
@@ -43,7 +43,7 @@ class RejectionLog:
         now = self._now()
         if now - self._logged_at.get(name, -math.inf) >= self._quiet:
             more = self.counts[name] - self._logged[name] - 1
-            since = f" ({more} more since this was last said)" if more else ""
+            since = f" ({more} more since the last such line)" if more else ""
             level = logging.INFO if name in HARMLESS else logging.WARNING
             log.log(level, f"{name}: {what}{since}", *arguments)
             self._logged_at[name], self._logged[name] = now, self.counts[name]

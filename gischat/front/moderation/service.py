@@ -1,8 +1,8 @@
 """Moderation: what moderators want, on whichever front they say it, and every front does.
 
-What restricts a channel (bans, a freeze) lies in Redis. Each front holds a copy, which it reads at its start and anew
-whenever an order in the channel's outbox says that it has changed. What else is to be done comes as an order itself.
-Restrictions that Redis has lost, the fronts set again: of what they know, the newest stands.
+What restricts a channel (bans, a freeze) and the keys that open it lie in Redis. Each front holds a copy, which it
+reads at its start and anew whenever an order in the channel's outbox says that it has changed. What else is to be done
+comes as an order itself. Restrictions that Redis has lost, the fronts set again: of what they know, the newest stands.
 """
 
 import asyncio
@@ -17,15 +17,18 @@ from typing import Any
 
 import msgspec
 
+from gischat.broker.access_keys import AccessKey
 from gischat.broker.broker import Broker
 from gischat.broker.client import TOO_BUSY
 from gischat.broker.moderation import Ban, Freeze, ModerationResult, ModerationState
 from gischat.broker.resp_errors import WRONG_TYPE, RedisError
 from gischat.errors import Unavailable
 from gischat.front.auth.bans import Bans
+from gischat.front.auth.channel_auth import ChannelAuth
 from gischat.front.channel.join_buffer import Member
 from gischat.front.channel.room import Room
 from gischat.front.dispatch.dispatcher import Dispatcher
+from gischat.front.moderation.ended_keys import EndedKeys
 from gischat.protocol.messages import folded, new_id
 from gischat.settings import Settings
 from gischat.timings import Timings
@@ -95,12 +98,14 @@ class ModerationService:
         broker: Broker,
         rooms: Mapping[str, Room],
         dispatcher: Dispatcher,
+        channel_auth: ChannelAuth,
         timings: Timings = Timings(),
     ) -> None:
         self._front = broker.front
         self._moderation = broker.moderation
         self._rooms = rooms
         self._dispatcher = dispatcher
+        self._ended_keys = EndedKeys(rooms, channel_auth, timings)
         self._timings = timings
         self._reserved = settings.admin_author if settings.admin_token else ""
         self._states = dict.fromkeys(rooms, ModerationState())
@@ -146,6 +151,14 @@ class ModerationService:
     async def unban(self, channel: str, id: str) -> bool:
         """Lifts a ban in a channel; False when there is none."""
         return await self._change(channel, lambda known: self._moderation.unban(channel, known, id))
+
+    async def grant_key(self, channel: str, key: AccessKey) -> bool:
+        """Lets a key open a channel; False when there are too many."""
+        return await self._change(channel, lambda known: self._moderation.grant_key(channel, known, key))
+
+    async def revoke_key(self, channel: str, id: str) -> bool:
+        """Ends a key in a channel; False when there is none."""
+        return await self._change(channel, lambda known: self._moderation.revoke_key(channel, known, id))
 
     async def freeze(self, channel: str, freeze: Freeze | None) -> bool:
         """Freezes a channel or, with None, thaws it; False when it was so before."""
@@ -259,6 +272,7 @@ class ModerationService:
         for member in list(room.connections.values()):
             if (reason := _ban_reason(room.bans, member)) is not None:
                 member.kick(1008, reason)
+        self._ended_keys.adopt(room.channel, restrictions.keys)
 
     def restore_lost(self, room: Room) -> None:
         """Redis has lost something: maybe that messages were withdrawn, or what restricts the channel."""

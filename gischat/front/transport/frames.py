@@ -1,6 +1,7 @@
 """Websocket frames as they go over the wire, from server to client (RFC 6455 §5.2): final, unmasked, uncompressed."""
 
 import struct
+from collections.abc import Iterator
 
 TEXT = 0x81  # FIN and opcode 1
 CLOSE = 0x88
@@ -33,3 +34,18 @@ def close_frame(code: int | None, reason: str = "") -> bytes:
         return bytes((CLOSE, 0))
     payload = struct.pack("!H", code) + reason.encode()[:REASON_BYTES].decode(errors="ignore").encode()
     return bytes((CLOSE, len(payload))) + payload
+
+
+def text_payloads(frames: bytes) -> Iterator[bytes]:
+    """The messages in frames that `text_frame` has made, one behind the other; what else is among them is left out."""
+    start = 0
+    while start < len(frames):
+        opcode, size = frames[start], frames[start + 1]
+        start += 2
+        if size >= 126:
+            width = 2 if size == 126 else 8
+            size = int.from_bytes(frames[start : start + width])
+            start += width
+        if opcode == TEXT:
+            yield frames[start : start + size]
+        start += size

@@ -31,7 +31,8 @@ from gischat.timings import Timings
 
 MAX_HEADER_BYTES = 2**14
 MAX_HEADER_LINES = 100
-MAX_BODY_PIECES = 256  # that a body may come in: pieces of the stream, or chunks (RFC 9112 §7.1)
+MAX_BODY_PIECES = 256  # that a body may come in: pieces of the stream, or chunks (RFC 9112 §7.1) …
+PIECE_BYTES = 1024  # … and one more for each so many of its bytes: a network's packets are larger
 TOO_MANY_HEADERS = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 JOINED_BYTES = 2**16  # of a body, at the most, that are copied behind its headers
 
@@ -203,7 +204,9 @@ class _Request(HTTPMessageDelegate):
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         self._pieces += 1
-        if self._pieces > MAX_BODY_PIECES:  # chunks of a byte each, which cost as much as large ones
+        if (
+            self._pieces > MAX_BODY_PIECES + self._held // PIECE_BYTES
+        ):  # chunks of a byte each, which cost as much as large ones
             self.evict()
         self._hold(len(chunk))
         return self.delegate.data_received(chunk)

@@ -44,6 +44,11 @@ def mark_delivered(socket_: socket.socket, mark: AckMark) -> AckMark | None:
     return mark._replace(acknowledged=acknowledged) if mark.acknowledged < acknowledged < mark.place else None
 
 
+def is_delivered(socket_: socket.socket, mark: AckMark) -> bool:
+    """Whether the other end's system has all that stands before the mark."""
+    return _acknowledged(socket_) >= mark.place
+
+
 def is_unreachable(socket_: socket.socket) -> bool:
     """Whether the other end's system does not answer either; False where ours does not tell.
 

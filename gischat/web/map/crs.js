@@ -1,11 +1,11 @@
-/** Coordinates in a layer's own CRS, as far as its definition can be computed with in a browser. A chunk of its own. */
+/** Coordinates in a layer's own CRS, by PROJ4JS. A separate chunk. */
 
 import proj4 from "proj4";
 
 /**
- * A function from [longitude, latitude] to [x, y] in a CRS, x to the east; null where PROJ4JS cannot do it.
+ * A function from [longitude, latitude] to [x, y] in a CRS, x to the east; null if PROJ4JS does not support the CRS.
  *
- * Without the grids of datum shifts: it may be some metres beside what PROJ says.
+ * It uses no datum grids, so results may differ from PROJ's by some metres.
  */
 export function projector(wkt) {
   try {
@@ -21,6 +21,6 @@ function guarded(forward, position) {
     const found = forward([...position]);
     return found.every(Number.isFinite) ? found : null;
   } catch {
-    return null; // outside of what the projection is defined for
+    return null; // outside the projection's domain
   }
 }

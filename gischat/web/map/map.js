@@ -1,13 +1,14 @@
 /**
- * The map: OpenLayers, and nothing of the page but its colours. Bundled into built/map.js, which the page loads when
- * somebody opens it.
+ * The map: OpenLayers, independent of the page except for its colours. Bundled into built/map.js, which is loaded when
+ * the map is first opened.
  *
- * What is given to it and comes from it is in WGS 84, longitude first; it shows Web Mercator.
+ * All input and output is in WGS 84, longitude first; the view is in Web Mercator.
  */
 
 import { defaults as defaultInteractions } from "ol/interaction/defaults.js";
 import Feature from "ol/Feature.js";
 import GeoJSON from "ol/format/GeoJSON.js";
+import { circular } from "ol/geom/Polygon.js";
 import Graticule from "ol/layer/Graticule.js";
 import OpenLayersMap from "ol/Map.js";
 import { fromLonLat, toLonLat, transformExtent } from "ol/proj.js";
@@ -20,27 +21,28 @@ import TileLayer from "ol/layer/Tile.js";
 import VectorImageLayer from "ol/layer/VectorImage.js";
 import VectorLayer from "ol/layer/Vector.js";
 import VectorSource from "ol/source/Vector.js";
+import Point from "ol/geom/Point.js";
 import View from "ol/View.js";
 import XYZ from "ol/source/XYZ.js";
 import { extent, inWorld, parts } from "../geo.js";
-import { byAuthor, chosen } from "./styles.js";
+import { byAuthor, chosen, person } from "./styles.js";
 import { countries, detailedWorld, world } from "./world.js";
 
 const WGS84 = "EPSG:4326";
-const DETAILED = 3000; // metres a pixel: nearer, the coarse coasts are seen to be coarse
+const DETAILED = 3000; // metres per pixel, below which the coarse coasts would look coarse
 const FLIGHT = 350; // milliseconds
-const NEAREST = 16; // zoom; a point is shown with what is around it
+const NEAREST = 16; // maximum zoom, so that a point is shown with its surroundings
 const PADDING = 48; // pixels around what is shown
-const TOLERANCE = 6; // pixels beside a thing that still hit it
-const LETTER = 5; // pixels; a country gets its name where there is room for it
+const TOLERANCE = 6; // pixels around a feature that still hit it
+const LETTER = 5; // pixels per letter that a country must have to show its name
 const FONT = "500 12px system-ui, sans-serif";
 const GRID_FONT = "11px system-ui, sans-serif";
-// OpenLayers would measure them by an element's innerHTML, which the page's policy (Trusted Types) forbids.
+// OpenLayers would measure them by setting innerHTML, which the page's policy (Trusted Types) forbids.
 Object.assign(textHeights, { [FONT]: 15, [GRID_FONT]: 14 });
 
 const format = new GeoJSON({ featureProjection: "EPSG:3857" });
 
-/** A source whose features are drawn many at once: where they overlap, nobody sees which came first. */
+/** A source whose features are drawn in batches, since the order of overlapping ones does not show. */
 const fastSource = () => new VectorSource({ overlaps: false });
 
 export class WorldMap {
@@ -49,6 +51,8 @@ export class WorldMap {
   #view = new View({ center: [0, 2e6], zoom: 1, maxZoom: 20, enableRotation: false, multiWorld: true });
   #features = fastSource();
   #marked = new VectorSource();
+  #live = new VectorSource();
+  #people = []; // as they were given
   #land = fastSource();
   #borders = fastSource();
   #layers;
@@ -58,13 +62,13 @@ export class WorldMap {
   #styleOf;
   #look;
   #detail = null; // the promise of the detailed world
-  #onPlace = null; // somebody is asked for a place
+  #onPlace = null; // set while the user is asked for a place
 
   /**
    * `look` are CSS colours: land, coast, border, grid, label, halo, chosen, and `isDark`. Handlers:
-   *   onPick(found)        [[message's id, index of the feature], …] at the place that was clicked, the smallest first
-   *   onPointer(position)  where the pointer is, or null
-   *   onMove()             another part of the world is in view
+   *   onPick(found)        [[message id, index of the feature], …] at the clicked position, the smallest first
+   *   onPointer(position)  the pointer's position, or null
+   *   onMove()             the view has changed
    */
   constructor(target, { look, tiles, handlers }) {
     this.#target = target;
@@ -75,6 +79,7 @@ export class WorldMap {
       ...(tiles ? { tiles: new TileLayer({ source: new XYZ({ url: tiles }) }) } : {}),
       graticule: null,
       features: new VectorImageLayer({ source: this.#features, imageRatio: 1.5 }),
+      live: new VectorLayer({ source: this.#live, updateWhileAnimating: true }),
       countries: new VectorLayer({ source: countryNames(), declutter: true, visible: !tiles }),
       marked: new VectorLayer({ source: this.#marked, updateWhileAnimating: true }),
     };
@@ -113,9 +118,9 @@ export class WorldMap {
     this.#map.dispose();
   }
 
-  // How it looks
+  // Look
 
-  /** Other colours: somebody's evening has come. */
+  /** Changes the colours, as for dark mode. */
   setLook(look) {
     this.#look = look;
     this.#styleOf = byAuthor(look.isDark);
@@ -126,6 +131,7 @@ export class WorldMap {
     countries.setStyle(this.#label());
     features.setStyle((feature) => this.#style(feature));
     marked.setStyle(chosen(look));
+    this.setLive(this.#people);
     this.#layers.graticule = this.#graticule();
     this.#map.setLayers(Object.values(this.#layers).filter(Boolean));
   }
@@ -160,7 +166,7 @@ export class WorldMap {
       showLabels: true,
       wrapX: true,
       lonLabelStyle: new Text({ ...text, textBaseline: "bottom" }),
-      latLabelPosition: 0, // at the left: the tools are at the right
+      latLabelPosition: 0, // at the left, since the tools are at the right
       latLabelStyle: new Text({ ...text, textAlign: "start" }),
     });
   }
@@ -172,13 +178,13 @@ export class WorldMap {
     }
   }
 
-  /** Draws the coasts as they are, once somebody comes near enough to see it. */
+  /** Loads the detailed coasts once the user has zoomed in enough. */
   #refine() {
     if (this.#detail || this.#view.getResolution() > DETAILED) return;
     this.#detail = detailedWorld().then((detailed) => this.#fillWorld(detailed), () => (this.#detail = null));
   }
 
-  // What is on it
+  // Features
 
   /** Shows the features of a message, `{id, type, hue}`. */
   add(message, features) {
@@ -205,6 +211,26 @@ export class WorldMap {
     this.mark(null);
   }
 
+  /** Shows where people are: {author, hue, x, y, accuracy in metres, opacity}. */
+  setLive(people) {
+    this.#people = people;
+    this.#live.clear(true);
+    this.#live.addFeatures(people.flatMap((one) => this.#person(one)));
+    this.#target.dataset.live = people.map((one) => `${one.author},${one.x},${one.y},${one.opacity.toFixed(2)}`).join(
+      " ",
+    );
+  }
+
+  #person(one) {
+    const { dot, around } = person(one, this.#look, FONT);
+    const place = new Feature(new Point(fromLonLat([one.x, one.y])));
+    place.setStyle(dot);
+    if (!one.accuracy) return [place];
+    const circle = new Feature(circular([one.x, one.y], one.accuracy, 48).transform(WGS84, "EPSG:3857"));
+    circle.setStyle(around);
+    return [circle, place];
+  }
+
   setVisible(id, isVisible) {
     if (isVisible) this.#hidden.delete(id);
     else this.#hidden.add(id);
@@ -219,15 +245,15 @@ export class WorldMap {
     this.#marked.addFeatures(wanted.filter(Boolean).map((feature) => new Feature(feature.getGeometry())));
   }
 
-  // Where one looks
+  // View
 
-  /** Goes to geometries. `padding` are pixels that something else covers: top, right, bottom, left. */
+  /** Moves the view to geometries. `padding` are the covered pixels at each side: top, right, bottom, left. */
   show(geometries, padding = [0, 0, 0, 0]) {
     const found = extent(geometries);
     if (!found) return;
     const options = { padding: padding.map((covered) => covered + PADDING), maxZoom: NEAREST, duration: FLIGHT };
     this.#map.updateSize();
-    this.#view.cancelAnimations(); // two flights at once end nowhere
+    this.#view.cancelAnimations(); // two at once would disturb each other
     this.#view.fit(transformExtent(limited(found), WGS84, "EPSG:3857"), options);
   }
 
@@ -239,7 +265,7 @@ export class WorldMap {
     this.#map.updateSize();
   }
 
-  /** The part of the world in view, [west, south, east, north]. */
+  /** The extent of the view, [west, south, east, north]. */
   extent() {
     const [west, south, east, north] = transformExtent(this.#view.calculateExtent(), "EPSG:3857", WGS84);
     if (east - west >= 360) return [-180, south, 180, north];
@@ -248,7 +274,7 @@ export class WorldMap {
 
   // Clicks
 
-  /** Asks for a place: resolves to the position that is clicked next, or to null. */
+  /** Lets the user pick a place: resolves to the position of the next click, or to null. */
   pick() {
     this.cancelPick();
     return new Promise((resolve) => {
@@ -280,7 +306,7 @@ export class WorldMap {
       hitTolerance: TOLERANCE,
       layerFilter: (layer) => layer === this.#layers.features,
     });
-    // What is seen hides what it lies in.
+    // A feature that is hit precedes areas that contain it.
     const place = fromLonLat(this.#lonLat(this.#map.getCoordinateFromPixel(pixel)));
     for (const feature of this.#features.getFeaturesAtCoordinate(place)) {
       if (!this.#hidden.has(feature.get("message").id)) found.set(feature, size(feature));
@@ -294,13 +320,13 @@ export class WorldMap {
     return [inWorld(longitude), latitude];
   }
 
-  /** Where a position lies on the target, in CSS pixels. */
+  /** A position's CSS pixels on the target. */
   pixelOf(position) {
     return this.#map.getPixelFromCoordinate(fromLonLat(position));
   }
 }
 
-/** Where the names of countries stand: in the largest part of each, the largest country first. */
+/** The positions of countries' names: in the largest part of each, the largest country first. */
 function countryNames() {
   const named = countries.map(([name, geometry]) => {
     const [largest] = [...parts(geometry)].map((part) => /** @type {any} */ (format.readGeometry(part)))
@@ -313,7 +339,7 @@ function countryNames() {
   return new VectorSource({ features: named.sort((one, other) => other.get("area") - one.get("area")) });
 }
 
-/** Points come before lines, lines before areas, small areas before large ones. */
+/** Sort key: points before lines, lines before areas, small areas before large ones. */
 function size(feature) {
   const geometry = feature.getGeometry();
   const kind = geometry.getType();
@@ -321,13 +347,13 @@ function size(feature) {
   return kind.endsWith("LineString") ? 1 : 1 + geometry.getArea?.();
 }
 
-/** Within what Web Mercator shows. @param {number[]} extent */
+/** Limits an extent to Web Mercator's latitudes. @param {number[]} extent */
 function limited([west, south, east, north]) {
   const within = (latitude) => Math.max(-85, Math.min(85, latitude));
   return [west, within(south), east, within(north)];
 }
 
-/** See `crs.js`, which is loaded when it is needed. */
+/** See `crs.js`, which is loaded on first use. */
 export async function projector(wkt) {
   const crs = await import("./crs.js");
   return crs.projector(wkt);

@@ -1,13 +1,14 @@
-/** How features look: by the hue of their author, by what they are, and whether they are chosen. */
+/** Styles of features: by their author's hue, their message's type, and whether they are selected. */
 
 import CircleStyle from "ol/style/Circle.js";
 import Fill from "ol/style/Fill.js";
 import Stroke from "ol/style/Stroke.js";
 import Style from "ol/style/Style.js";
+import Text from "ol/style/Text.js";
 
-const DASHES = { bbox: [10, 6], crs: [2, 6] }; // what was not drawn by hand
+const DASHES = { bbox: [10, 6], crs: [2, 6] }; // extents and areas of use, unlike drawn features
 
-/** A function from (hue, type of message) to a style, each made once. */
+/** A cached function from (hue, type of message) to a style. */
 export function byAuthor(isDark) {
   const made = new Map();
   return (hue, type) => {
@@ -32,7 +33,31 @@ function style(hue, type, isDark) {
   });
 }
 
-/** What lies over the chosen feature: a halo, and its line again. */
+/** Somebody's live position, as faint as it is old, with its accuracy around it. */
+export function person({ hue, author, opacity }, look, font) {
+  const line = color(hue, look.isDark, opacity);
+  const text = new Text({
+    text: author,
+    font,
+    offsetY: -17,
+    fill: new Fill({ color: line }),
+    stroke: new Stroke({ color: look.labelHalo, width: 3 }),
+  });
+  const image = new CircleStyle({
+    radius: 7,
+    fill: new Fill({ color: line }),
+    stroke: new Stroke({ color: color(hue, look.isDark, opacity * 0.35), width: 7 }),
+  });
+  return {
+    dot: new Style({ image, text }),
+    around: new Style({
+      fill: new Fill({ color: color(hue, look.isDark, opacity * 0.12) }),
+      stroke: new Stroke({ color: color(hue, look.isDark, opacity * 0.5), width: 1 }),
+    }),
+  };
+}
+
+/** The style drawn over a selected feature: a halo, and its line again. */
 export function chosen(look) {
   const fill = new Fill({ color: look.halo });
   const strokes = [{ color: look.chosen, width: 6 }, { color: look.halo, width: 2.5 }];

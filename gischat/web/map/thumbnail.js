@@ -1,15 +1,15 @@
-/** A small picture of where something is: drawn on a canvas, without OpenLayers. A bundle of its own: built/thumbnail.js. */
+/** Map thumbnails, drawn on a canvas without OpenLayers. A separate bundle, built/thumbnail.js. */
 
 import { extent, parts, positions } from "../geo.js";
 import { world } from "./world.js";
 
-const MARGIN = 0.16; // of the picture, around what is shown
-const SMALLEST = 18 / 360; // of the world's width: less would show no coast to know the place by
-const STEP = 0.6; // pixels; nearer vertices are left out
-const DOT = 4.5; // pixels, the radius of what would be too small to be seen
+const MARGIN = 0.16; // of the picture, around the features
+const SMALLEST = 18 / 360; // of the world's width: less would show no coast to recognise the place by
+const STEP = 0.6; // pixels; closer vertices are left out
+const DOT = 4.5; // pixels, the radius of a feature that would be too small to see
 const MOST_DOTS = 200;
 
-let land = null; // the land's path, in a world of width 1
+let land = null; // path of the land, in a world of width 1
 
 /**
  * Draws features of GeoJSON, in WGS 84, onto a canvas.
@@ -28,7 +28,7 @@ export function drawThumbnail(canvas, features, look) {
   context.fillStyle = look.sea;
   context.fillRect(0, 0, canvas.width, canvas.height);
   land ??= path(world.land);
-  for (const turn of [-1, 0, 1]) { // what lies beyond the antimeridian
+  for (const turn of [-1, 0, 1]) { // also beyond the antimeridian
     const [a, b, c, d, x, y] = toPixel(frame.scale);
     context.setTransform(a, b, c, d, x + turn * a, y);
     context.fillStyle = look.land;
@@ -51,20 +51,20 @@ export function drawThumbnail(canvas, features, look) {
 
 const radians = Math.PI / 180;
 
-/** Web Mercator, the world as a square of width 1, y downwards. */
+/** Web Mercator; the world is a square of width 1, y downwards. */
 function project([longitude, latitude]) {
   const limited = Math.max(-85.06, Math.min(85.06, latitude));
   return [longitude / 360 + 0.5, 0.5 - Math.asinh(Math.tan(limited * radians)) / (2 * Math.PI)];
 }
 
-/** Which part of the world is shown: pixels are (projected - x) * scale. */
+/** The frame around features: a pixel is (projected - x) * scale. */
 function framed(features, width, height) {
   const [west, south, east, north] = extent(features.map(({ geometry }) => geometry)) ?? [-180, -60, 180, 75];
   const [left, top] = project([west, north]);
   const [right, bottom] = project([east, south]);
   const across = Math.max(right - left, SMALLEST);
   const scale = (1 - 2 * MARGIN) * Math.min(width / across, height / Math.max(bottom - top, SMALLEST / 2));
-  const fitted = Math.max(scale, height); // no more than one world, from top to bottom
+  const fitted = Math.max(scale, height); // at most one world from top to bottom
   const middle = Math.max(height / fitted / 2, Math.min(1 - height / fitted / 2, (top + bottom) / 2));
   return { scale: fitted, x: (left + right) / 2 - width / fitted / 2, y: middle - height / fitted / 2, width };
 }
@@ -85,7 +85,7 @@ function path(geometries) {
   return drawn;
 }
 
-/** A function from positions of a part to pixels, in the world that is nearest to what is shown. */
+/** A function from a part's positions to pixels, in the copy of the world nearest to the frame. */
 function projection({ coordinates }, { scale, x: left, y: top, width }) {
   const [first] = positions(coordinates);
   const turn = Math.round(left + width / 2 / scale - project(first)[0]);
@@ -97,7 +97,7 @@ function projection({ coordinates }, { scale, x: left, y: top, width }) {
 
 const pixelOf = (part, frame) => projection(part, frame)(part.coordinates);
 
-/** Draws a line or an area, and enlarges `bounds` by it. */
+/** Draws a part and extends `bounds` by it. */
 function drawPart(context, part, frame, bounds) {
   const { type, coordinates } = part;
   const pixel = projection(part, frame);

@@ -1,16 +1,16 @@
-/** The land and its borders: Natural Earth, in the topology of world-atlas. */
+/** Land and borders: Natural Earth, as TopoJSON of world-atlas. */
 
 import { feature, mesh } from "topojson-client";
 import { parts } from "../geo.js";
 import coarse from "world-atlas/countries-110m.json" with { type: "json" };
 
-/** What is drawn of a topology, as geometries of GeoJSON; a part each, for what is out of sight is not drawn. */
+/** A topology's land and borders as GeoJSON geometries, in single parts, so that those out of view are not drawn. */
 const drawn = (world) => ({
   land: [...parts(unwrapped(feature(world, world.objects.land).features[0].geometry))],
   borders: [...parts(unwrapped(mesh(world, world.objects.countries, (one, other) => one !== other)))],
 });
 
-/** A geometry whose lines go on beyond the antimeridian, where those of the topology jump to the world's other side. */
+/** Unwraps a geometry: its lines continue beyond the antimeridian instead of jumping to the other side. */
 function unwrapped({ type, coordinates }) {
   if (type.startsWith("Multi")) {
     const parts = coordinates.map((part) => unwrapped({ type: type.slice("Multi".length), coordinates: part }));
@@ -28,7 +28,7 @@ function line(positions) {
   });
 }
 
-/** A ring that goes around a pole does not end where it began: Antarctica. */
+/** Unwraps a ring, and closes one around a pole (Antarctica), which does not end where it began. */
 function ring(positions) {
   const found = line(positions);
   const [first, last] = [found[0], found.at(-1)];
@@ -37,13 +37,13 @@ function ring(positions) {
 
 export const world = drawn(coarse);
 
-/** The countries as [name, geometry]. */
+/** The countries, as [name, geometry]. */
 export const countries = feature(coarse, coarse.objects.countries).features.map(({ geometry, properties }) => [
   properties.name,
   unwrapped(geometry),
 ]);
 
-/** The same in more detail; 240 kB, for those who look closer. */
+/** The same in more detail, 240 kB, for closer views. */
 export async function detailedWorld() {
   const { default: fine } = await import("world-atlas/countries-50m.json", { with: { type: "json" } });
   return drawn(fine);

@@ -48,3 +48,12 @@ def test_what_is_shortened_has_a_mark() -> None:
 )
 def test_html_is_reduced_to_text(html: str, text: str) -> None:
     assert from_html(html) == text
+
+
+@pytest.mark.parametrize(
+    "piece", ["<!--", "<a ", "</", "<![CDATA[", "<a href='", "<a b=", "<x y='>", "&#", "<div>", "b"]
+)
+def test_no_text_takes_longer_than_its_length(piece: str) -> None:
+    """A parser that looks behind each < to the end takes minutes of this, and the test never ends."""
+    from_html(piece * 250_000)
+    from_html(f"<a {piece.strip('<') * 250_000}>")

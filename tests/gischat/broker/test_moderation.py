@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from gischat.broker import scripts
+from gischat.broker.access_keys import AccessKey, access_key, new_secret
 from gischat.broker.entries import PASSES_FREEZE, Outcome
 from gischat.broker.inbox import EnqueueStatus
 from gischat.broker.moderation import Ban, Freeze, ModerationResult, ModerationState
@@ -23,6 +24,11 @@ FREEZE = Freeze(1_700_000_000, "anna")
 def ban(subject: str = "jane", *, seconds: int = 60) -> Ban:
     now = int(time.time())
     return Ban("nickname", subject, now, now + seconds, "anna", "Été: \"{'}\\", True)
+
+
+def key(*, seconds: int = 60) -> AccessKey:
+    now = int(time.time())
+    return access_key(new_secret(), since=now, until=now + seconds, by="anna", note="Été: \"{'}\\")
 
 
 async def say(wire: Wire, number: int = 1) -> list[str]:
@@ -194,14 +200,17 @@ async def test_nothing_is_changed_before_what_was_lost_is_there_again(wire: Wire
         wire.front.moderation.ban(CHANNEL, 1, ban()),
         wire.front.moderation.unban(CHANNEL, 1, "jane"),
         wire.front.moderation.freeze(CHANNEL, 1, FREEZE),
+        wire.front.moderation.grant_key(CHANNEL, 1, key()),
+        wire.front.moderation.revoke_key(CHANNEL, 1, "x"),
     ):
         assert await act is ModerationResult.STATE_LOST
     assert await wire.front.moderation.moderation_state(CHANNEL) == ModerationState()
     # When it says them again
-    known = ModerationState(7, FREEZE, (ban("jane"), ban("over", seconds=-1)))
+    known = ModerationState(7, FREEZE, (ban("jane"), ban("over", seconds=-1)), (key(), key(seconds=-1), key()))
     assert await wire.front.moderation.restore_moderation(CHANNEL, known)
     # Then they stand, but for what has run out, and every front hears of it
-    assert await wire.front.moderation.moderation_state(CHANNEL) == ModerationState(7, FREEZE, known.bans[:1])
+    left = ModerationState(7, FREEZE, known.bans[:1], known.keys[::2])
+    assert await wire.front.moderation.moderation_state(CHANNEL) == left
     assert await orders(wire) == [("moderation", 7)]
     assert await wire.front.moderation.ban(CHANNEL, 7, ban("john")) is ModerationResult.CHANGED
 
@@ -211,6 +220,23 @@ async def test_of_what_fronts_know_the_newest_stands(wire: Wire) -> None:
     for told in (old, new, old):
         await wire.front.moderation.restore_moderation(CHANNEL, told)
     assert await wire.front.moderation.moderation_state(CHANNEL) == new
+
+
+# Keys
+
+
+async def test_keys_are_granted_and_revoked_and_every_front_hears_of_it(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scripts, "ACCESS_KEYS_NUMBER", 2)
+    wire, keys = start(), [key(), key(), key()]
+    changed, unchanged = ModerationResult.CHANGED, ModerationResult.UNCHANGED
+    assert [await wire.front.moderation.grant_key(CHANNEL, 0, one) for one in keys] == [changed, changed, unchanged]
+    assert set((await wire.front.moderation.moderation_state(CHANNEL)).keys) == set(keys[:2])
+    assert await wire.front.moderation.revoke_key(CHANNEL, 2, keys[0].id) is changed
+    assert await wire.front.moderation.revoke_key(CHANNEL, 3, keys[0].id) is unchanged
+    assert (await wire.front.moderation.moderation_state(CHANNEL)).keys == (keys[1],)
+    assert await orders(wire) == [("moderation", 1), ("moderation", 2), ("moderation", 3)]
 
 
 # Frozen

@@ -10,6 +10,7 @@ import msgspec
 from websockets.frames import Frame
 from websockets.streams import StreamReader
 
+from gischat.broker.access_keys import AccessKey
 from gischat.broker.entries import Job, Outcome, Publication, Source
 from gischat.broker.history import Snapshot
 from gischat.broker.inbox import EnqueueResult, EnqueueStatus, JobStatus
@@ -129,8 +130,10 @@ class FakeMember:
     granted: list[bytes] = field(default_factory=list)  # the newcomers that gave it a nickname
     wishes: int = 0  # how often it was told to ask again for the nickname that it waits for
     told: list[str] = field(default_factory=list)  # before it was closed
+    access_key: AccessKey | None = None
 
     is_ready = True
+    is_event_stream = False
 
     def write(self, data: bytes) -> None:
         self.written.append(data)

@@ -18,6 +18,7 @@ from tornado.iostream import IOStream
 from gischat.broker.entries import Outcome
 from gischat.front.auth.bans import Bans
 from gischat.front.channel.fanout import Fanout
+from gischat.front.channel.live_positions import LivePositions
 from gischat.front.connection.client_connection import ClientConnection
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.limits.memory_budget import MemoryBudget
@@ -120,7 +121,12 @@ class Scene:
         self.memory = MemoryBudget(settings(**limits).max_front_bytes, self.drops)
         self.audience = Fanout()
         room: Any = SimpleNamespace(
-            channel=CHANNEL, leave=self.left.append, bans=Bans(), fanout=self.audience, timings=HASTY
+            live=LivePositions(),
+            channel=CHANNEL,
+            leave=self.left.append,
+            bans=Bans(),
+            fanout=self.audience,
+            timings=HASTY,
         )
         self.connection = ClientConnection(
             room,

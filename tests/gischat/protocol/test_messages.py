@@ -40,6 +40,7 @@ ORDER = {
     "position": [*SIGNED, *PLACE, "x", "y"],
     "model": [*SIGNED, "model_name", "model_group", "raw_xml"],
     "script": [*SIGNED, "name", "raw_pycode"],
+    "live_position": ["author", "x", "y", "accuracy", "until"],
     "newcomer": ["newcomer"],
     "exiter": ["exiter"],
     "like": ["liker_author", "liked_author", "message"],
@@ -327,16 +328,30 @@ def test_a_nickname_is_of_the_allowed_letters_and_length(type_: str, key: str) -
 
 
 NUMBERS = [(type_, key) for type_ in CLIENT_TYPES for key in ORDER[type_] if key in contract.NUMBERS]
+UNBOUND = [(type_, key) for type_, key in NUMBERS if type_ != "live_position"]
 
 LARGEST = int(sys.float_info.max)
 
 
-@pytest.mark.parametrize(("type_", "key"), NUMBERS)
+@pytest.mark.parametrize(("type_", "key"), UNBOUND)
 def test_a_number_is_kept_as_it_was_given(type_: str, key: str) -> None:
     widest = {side: -LARGEST if side.endswith("min") else LARGEST for side in KEYS[type_] & contract.NUMBERS}
     for number in (0, -1, 0.1, -652000.25, 5e-324, 1.7976931348623157e308, 2**53, 2**63, -(2**63), 2**64 - 1, LARGEST):
         kept = content(sample(type_, **widest | {key: number}))[key]
         assert (kept, type(kept)) == (number, type(number))
+
+
+@pytest.mark.parametrize(
+    ("key", "number", "reason"),
+    [
+        ("x", 180.5, "The position's x must lie between -180 and 180: it is a longitude in WGS 84."),
+        ("y", -6862000, "The position's y must lie between -90 and 90: it is a latitude in WGS 84."),
+        ("accuracy", -1, "The position's accuracy must lie between 0 and 1e+07: it is in metres."),
+        ("until", 1.5, "The time until which the position is shared (until) must be whole seconds since the epoch."),
+    ],
+)
+def test_a_live_position_is_on_the_earth(key: str, number: float, reason: str) -> None:
+    assert refusal(sample("live_position", **{key: number})).reason == reason
 
 
 @pytest.mark.parametrize(("type_", "key"), NUMBERS)

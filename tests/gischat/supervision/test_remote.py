@@ -78,7 +78,7 @@ def test_nobody_else_is_believed_who_has_made_the_directory_first(
 
     # Then it is not sent there, and nothing else is asked of him
     assert "ADMIN_URL" not in os.environ
-    with pytest.raises(CommandError, match="belongs to somebody else"):
+    with pytest.raises(CommandError, match="belongs to another user"):
         remote.supervisord(path / "supervisor.sock")
 
 

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from gischat.front.auth import admin_auth
-from gischat.front.auth.admin_auth import MAX_DELAYED_REJECTIONS, MAX_FAILURES, AdminAuth
+from gischat.front.auth import failed_attempts
+from gischat.front.auth.admin_auth import MAX_DELAYED_REJECTIONS, AdminAuth
+from gischat.front.auth.failed_attempts import MAX_FAILURES, FailedAttempts
 from gischat.timings import Timings
 
 TOKEN = "0123456789abcdef"
@@ -34,7 +35,7 @@ async def test_without_a_token_nobody_is_admitted(header: str) -> None:
 
 async def test_an_address_that_guesses_has_to_wait_and_others_have_not(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(admin_auth, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(failed_attempts, "time", SimpleNamespace(monotonic=lambda: now))
     door = AdminAuth(TOKEN, HASTY)
     for _ in range(MAX_FAILURES - 1):
         await door.record_failure("203.0.113.7")
@@ -58,11 +59,11 @@ async def test_all_addresses_of_a_customer_count_as_one() -> None:
 
 
 async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin_auth, "MAX_TRACKED_ADDRESSES", 3)
-    door = AdminAuth(TOKEN, HASTY)
+    monkeypatch.setattr(failed_attempts, "MAX_TRACKED_ADDRESSES", 3)
+    attempts = FailedAttempts(60.0)
     for number in range(10):
-        await door.record_failure(f"203.0.113.{number}")
-    assert len(door._failures) == 3
+        attempts.record(f"203.0.113.{number}")
+    assert len(attempts._failures) == 3
 
 
 async def test_only_so_many_are_kept_waiting() -> None:

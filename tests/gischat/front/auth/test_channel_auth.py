@@ -1,11 +1,14 @@
 """Who may enter a private channel, by the token that a request shows."""
 
+import time
 from urllib.parse import quote
 
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from gischat.front.auth.channel_auth import ChannelAuth
+from gischat.broker.access_keys import access_key, new_secret
+from gischat.front.auth.access_keys import has_wrong_key, key_of, take_from_path
+from gischat.front.auth.channel_auth import INVALID_TOKEN, WRONG_KEY, ChannelAuth
 from tests.support.contract import CANARY
 from tests.support.settings import settings
 
@@ -91,3 +94,53 @@ def test_a_wrong_token_is_told_in_the_log_without_it(access: ChannelAuth, caplog
 def test_a_missing_token_is_no_line_in_the_log(access: ChannelAuth, caplog: pytest.LogCaptureFixture) -> None:
     access.denial("Other", request())
     assert caplog.records == []
+
+
+# Keys in the address
+
+
+def key_for(access: ChannelAuth, *channels: str, seconds: float = 60) -> str:
+    secret, until = new_secret(), int(time.time() + seconds)
+    for channel in channels:
+        access.keys.replace(channel, [access_key(secret, since=0, until=until, by="", note="")])
+    return secret
+
+
+def keyed(access: ChannelAuth, path: str) -> HTTPServerRequest:
+    headers = HTTPHeaders({"Host": "chat.example.org"})
+    asked = HTTPServerRequest(start_line=RequestStartLine("GET", path, "HTTP/1.1"), headers=headers)
+    take_from_path(asked, access.keys)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("path", "below"),
+    [("/k/{}", "/"), ("/k/{}/", "/"), ("/k/{}/rules", "/rules"), ("/k/{}//channel/x/ws?a=/k/b", "/channel/x/ws")],
+)
+def test_a_key_is_taken_off_the_path(access: ChannelAuth, path: str, below: str) -> None:
+    secret = key_for(access, PRIVATE)
+    asked = keyed(access, path.format(secret))
+    assert (asked.path, key_of(asked) is not None, secret in str(asked.uri)) == (below, True, False)
+
+
+def test_a_key_opens_its_channels_and_lists_them_with_the_public_ones(access: ChannelAuth) -> None:
+    asked = keyed(access, f"/k/{key_for(access, PRIVATE)}/channels")
+    assert access.denial(PRIVATE, asked) is None
+    assert access.denial("QGIS", asked) is None
+    denied = access.denial("Other", asked)
+    assert denied is not None
+    assert "your key is not for it" in denied.reason
+    assert access.listed(("QGIS", PRIVATE, "Other"), asked) == ["QGIS", PRIVATE]
+    assert access.listed(("QGIS", PRIVATE, "Other"), request()) == ["QGIS", PRIVATE, "Other"]
+
+
+@pytest.mark.parametrize("seconds", [60, 0], ids=["tampered", "ended"])
+def test_a_key_that_is_none_opens_nothing_not_even_what_is_public(access: ChannelAuth, seconds: float) -> None:
+    secret = key_for(access, PRIVATE, seconds=seconds)
+    asked = keyed(access, f"/k/{secret if not seconds else secret[:-1] + 'x'}/rules")
+    assert has_wrong_key(asked)
+    assert {access.denial(channel, asked) for channel in (PRIVATE, "QGIS")} == {(WRONG_KEY, INVALID_TOKEN, "")}
+
+
+def test_a_token_is_no_key(access: ChannelAuth) -> None:
+    assert has_wrong_key(keyed(access, "/k/another/channel/Other/ws"))

@@ -24,6 +24,7 @@ class Scripted:
 
     send_now: Send
     is_ready: bool = True
+    is_event_stream: bool = False
     written: list[bytes] = field(default_factory=list)
     rest: list[int] = field(default_factory=list)
 

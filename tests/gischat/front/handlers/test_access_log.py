@@ -1,8 +1,11 @@
 """What a request's log line may show, and the ids of requests."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
+from gischat.front.auth.access_keys import AccessKeys, take_from_path
 from gischat.front.handlers.access_log import REQUEST_ID, identify, request_id, shown_path
 
 
@@ -27,12 +30,33 @@ def request(uri: str = "/", **headers: str) -> HTTPServerRequest:
         ("/channel/QGIS/ws?TOKEN=opensesame&after=0b8a", "/channel/QGIS/ws?after=0b8a&***"),
         ("/channel/QGIS/ws?token=%ff%fe;token=opensesame", "/channel/QGIS/ws?token=***"),
         ("/channel/QGIS/ws?&&", "/channel/QGIS/ws?***"),
+        # Keys: taken off as they should be, mistyped, twice, and in the place of their id
+        ("/k/opensesame/channel/QGIS/ws?after=0b8a", "/k/…?after=0b8a"),
+        ("/k//opensesame", "/k/…"),
+        ("/K/opensesame/rules", "/K/…/rules"),
+        ("/k/opensesame/k/opensesame/rules", "/k/…"),
+        ("/a/path/k/opensesame", "/a/path/k/…"),
+        ("/k" + 4 * "0123456789" + "/rules", "/k…/rules"),
+        ("/admin/keys/" + 4 * "0123456789", "/admin/keys/…"),
+        ("/admin/keys/0123456789ab", "/admin/keys/0123456789ab"),
         ('/a"b\\c', "/a%22b%5Cc"),
         ("/" + 300 * "a", "/" + 199 * "a"),
     ],
 )
 def test_a_query_shows_nothing_that_may_be_secret(uri: str, shown: str) -> None:
-    assert shown_path(request(uri)) == shown
+    asked = request(uri)
+    take_from_path(asked, AccessKeys())
+    assert shown_path(asked) == shown
+
+
+SEGMENTS = st.lists(st.text("kK/%. é~", max_size=6), max_size=4).map("/".join)
+
+
+@given(before=SEGMENTS, slashes=st.text("/", min_size=1, max_size=3), key=st.sampled_from("kK"), after=SEGMENTS)
+def test_no_path_shows_a_key(before: str, slashes: str, key: str, after: str) -> None:
+    asked = request(f"/{before}/{key}{slashes}opensesame/{after}")
+    take_from_path(asked, AccessKeys())
+    assert "opensesame" not in shown_path(asked)
 
 
 def test_every_request_has_an_id_of_its_own() -> None:

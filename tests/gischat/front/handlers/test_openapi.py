@@ -146,4 +146,5 @@ def test_the_example_of_a_text_may_be_sent(description: Description) -> None:
 def _template(pattern: str) -> str:
     r"""A route's pattern as OpenAPI writes it: `/channel/([^/]+)/ws$` is `/channel/{channel}/ws`."""
     plain = pattern.removesuffix("$").replace("\\", "").replace("()", "")
+    plain = plain.replace("/hooks/([^/]+)", "/hooks/{key}")
     return re.sub(r"\([^)]+\)", "{id}", re.sub(r"\([^)]+\)", "{channel}", plain, count=1))

@@ -113,7 +113,7 @@ async def test_the_log_hears_of_a_flood_once_a_minute(caplog: pytest.LogCaptureF
     assert [record.getMessage() for record in caplog.records] == [
         "connections: no room for 0",
         "memory: something else",
-        "connections: no room for the last (999 more since this was last said)",
+        "connections: no room for the last (999 more since the last such line)",
     ]
 
 

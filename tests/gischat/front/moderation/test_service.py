@@ -3,16 +3,21 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
+from gischat.broker.access_keys import access_key, new_secret
 from gischat.broker.entries import Outcome, Publication
 from gischat.broker.moderation import Ban, Freeze, ModerationState
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable
+from gischat.front.auth import access_keys
+from gischat.front.auth.channel_auth import ChannelAuth
 from gischat.front.channel.room import Room
+from gischat.front.close_status import KEY_ENDED
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.moderation.service import ModerationService
 from gischat.timings import Timings
@@ -68,7 +73,12 @@ class Scene:
         self.room = Room(CHANNEL, self.gateway, self.dispatcher)
         moderated = settings(channels=(CHANNEL,), admin_token="0123456789abcdef")
         self.moderation = ModerationService(
-            moderated, self.gateway, {CHANNEL: self.room}, self.dispatcher, Timings(retry=0.0)
+            moderated,
+            self.gateway,
+            {CHANNEL: self.room},
+            self.dispatcher,
+            ChannelAuth(moderated),
+            Timings(retry=0.0, key_check=0.0),
         )
         self.published = 0
 
@@ -151,6 +161,33 @@ async def test_what_redis_has_not_lost_is_not_set_again(scene: Scene) -> None:
     assert scene.gateway.restored == []
 
 
+async def test_who_came_by_a_key_goes_when_it_is_revoked(scene: Scene) -> None:
+    keys = [access_key(new_secret(), since=0, until=int(time.time()) + 60, by="", note="") for _ in range(2)]
+    scene.gateway.stored = ModerationState(1, keys=tuple(keys))
+    await scene.moderation.load()
+    jane, john, guest = scene.enter(access_key=keys[0]), scene.enter(access_key=keys[1]), scene.enter()
+    scene.gateway.stored = ModerationState(2, keys=(keys[1],))
+    scene.order("moderation", 2)
+    await jane.closed.wait()
+    assert jane.closed_with == [KEY_ENDED[:2]]
+    assert jane.told == [KEY_ENDED.user_message]
+    assert john.closed_with == guest.closed_with == []
+
+
+async def test_who_came_by_a_key_goes_when_it_ends(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(access_keys, "time", SimpleNamespace(time=lambda: now))
+    keys = [access_key(new_secret(), since=0, until=until, by="", note="") for until in (1060, 1061)]
+    scene.gateway.stored = ModerationState(1, keys=tuple(keys))
+    await scene.moderation.load()
+    jane, john = scene.enter(access_key=keys[0]), scene.enter(access_key=keys[1])
+    now = 1060.0
+    await jane.closed.wait()
+    assert john.closed_with == []
+    now = 1061.0
+    await john.closed.wait()
+
+
 @pytest.mark.parametrize(("kind", "body"), [("dance", {}), ("disconnect", []), ("deleted", {"ids": 1})])
 async def test_an_order_that_is_not_understood_costs_nothing(
     scene: Scene, kind: str, body: Any, caplog: pytest.LogCaptureFixture
@@ -158,7 +195,7 @@ async def test_an_order_that_is_not_understood_costs_nothing(
     """As one of a newer version that shares our Redis."""
     jane = scene.enter(nickname="jane")
     scene.order(kind, body)
-    assert "an order could not be carried out" in caplog.text
+    assert "a control message could not be handled" in caplog.text
     scene.order("disconnect", {"nickname": "jane", "reason": "Bye."})
     assert jane.closed_with == [(1008, "Bye.")]
     assert jane.told == ["Bye. To come back, disconnect and connect again."]

@@ -15,6 +15,7 @@ from gischat.broker.outbox import Entry
 from gischat.broker.presence import Renewal
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable
+from gischat.front.auth.channel_auth import ChannelAuth
 from gischat.front.channel.room import Room
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.job_queue import JobQueue
@@ -117,7 +118,8 @@ class Scene:
         readers: Any = [self.reader]
         self.subscriber = Subscriber(self.redis, readers, rooms, self.dispatcher)
         self.leases = LeaseKeeper(self.redis, rooms, self.dispatcher, self.subscriber)
-        self.moderation = ModerationService(settings(channels=(CHANNEL,)), self.redis, rooms, self.dispatcher)
+        chosen = settings(channels=(CHANNEL,))
+        self.moderation = ModerationService(chosen, self.redis, rooms, self.dispatcher, ChannelAuth(chosen))
         parts = Parts(rooms, self.dispatcher, self.subscriber, self.leases, self.moderation)
         self._recovery = Recovery(parts, state_lost, gap)
 

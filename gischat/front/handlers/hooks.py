@@ -1,0 +1,141 @@
+"""`/hooks/{key}`: what another program has to say in a channel."""
+
+import asyncio
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from tornado.web import HTTPError, stream_request_body
+
+from gischat.errors import RefusalReason, Unavailable, Uncompliant
+from gischat.front.auth.client_address import address_key
+from gischat.front.handlers.rest import REFUSAL_STATUS, JsonHandler, details, refuse
+from gischat.front.limits.connection_limit import Rejection
+from gischat.front.limits.rate_limit import UNIT_BYTES, RateLimitExceeded
+from gischat.hook_settings import Hook
+from gischat.hooks.incoming import decode, messages_of
+from gischat.protocol.messages import Message
+
+log = logging.getLogger(__name__)
+
+UNKNOWN = "There is no hook with this key. Ask the people who run the chat for the right address."
+TOO_LARGE = "This is too large: at most {:.0f} MB can be posted here. Nothing of it was sent."
+MAX_TEXT_BODY = 2**22  # bytes of what is no form with files: GitHub lists every file of a push
+DROPPED = 8  # times the largest body are read and dropped, so that who sends it reads why; beyond, it is cut off
+
+STATUS = REFUSAL_STATUS | {RefusalReason.UNPROCESSABLE: 422}
+
+
+@stream_request_body
+class PostToHook(JsonHandler):
+    """Validates and enqueues, and answers when all is published.
+
+    Who waits longer than some seconds for it gets 202: everything is in the queue then, and sent again it would be
+    published twice. A key is as good as a token: it opens a private channel, and needs no registered nickname.
+    """
+
+    def initialize(self, front: Any) -> None:
+        super().initialize(front)
+        self._chunks: list[bytes] = []
+        self._size = 0
+        is_form = self.request.headers.get("Content-Type", "").startswith("multipart/")
+        self._max_size = front.settings.max_frame_size if is_form else MAX_TEXT_BODY
+
+    def prepare(self) -> None:
+        super().prepare()
+        hook = self.front.hooks.find(self.path_args[0])
+        if hook is None:
+            raise HTTPError(404, UNKNOWN)
+        self._hook = hook
+        if (ban := self.front.rooms[hook.channel].bans.of_address(self.address)) is not None:
+            self.answer({"detail": ban.user_message}, 403)
+            return
+        if (rejection := self.front.hooks.acquire(hook)) is not None:
+            self._count(RefusalReason.HOOK_RATE_LIMIT)
+            refuse(self, rejection)
+            return
+        connection: Any = self.request.connection
+        connection.set_max_body_size(DROPPED * self.settings_.max_frame_size)
+        connection.set_body_timeout(self.front.timings.hook_body)
+        length = self.request.headers.get("Content-Length", "")
+        if length.isdecimal() and int(length) > self._max_size:
+            self._refuse_size()
+
+    def data_received(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self._size <= self._max_size:
+            self._chunks.append(chunk)
+        else:
+            self._chunks.clear()
+
+    def _refuse_size(self) -> None:
+        self._count(RefusalReason.TOO_LARGE)
+        self.answer({"detail": TOO_LARGE.format(self._max_size / 1e6)}, 413)
+
+    async def post(self, _: str) -> None:
+        if self._size > self._max_size:  # its length was not told before
+            self._refuse_size()
+            return
+        try:
+            messages = self._messages(self._hook)
+        except RateLimitExceeded as error:
+            self._count(error.cause)
+            refuse(self, Rejection(HTTPStatus.TOO_MANY_REQUESTS, error.reason, error.seconds))
+            return
+        except Unavailable as refusal:
+            self._count(refusal.cause)
+            self.answer({"detail": refusal.reason}, 403)
+            return
+        except Uncompliant as error:
+            self._count(error.cause)
+            self.answer({"detail": details(error)}, 422)
+            return
+        self.front.hooks.charge(self._hook, len(messages) - 1 + self._size // UNIT_BYTES)
+        hook, client = self._hook, address_key(self.address)
+        publishing = asyncio.create_task(
+            self.front.publish_all(hook.channel, messages, client=client, sender=f"hook/{hook.name}")
+        )
+        publishing.add_done_callback(self.front.publishing.discard)
+        self.front.publishing.add(publishing)
+        await asyncio.wait([publishing], timeout=self.front.timings.hook)
+        answered = {"ok": True, "ids": [message.id for message in messages]}  # "ok": what Slack's clients look for
+        if not publishing.done():
+            publishing.add_done_callback(self._log_late)
+            self.answer(answered, 202)
+        elif refusals := [ending for ending in publishing.result() if ending.is_refusal]:
+            self._refuse(refusals[0], len(messages) - len(refusals))
+        else:
+            self.answer(answered)
+
+    def _messages(self, hook: Hook) -> list[Message]:
+        """What was posted, checked."""
+        body = b"".join(self._chunks)
+        self._chunks.clear()
+        self.front.connection_limiter.check_message(self.address, len(body))
+        made = messages_of(
+            self.request.headers,
+            decode(self.request.headers.get("Content-Type", ""), body),
+            name=hook.name,
+            longest=self.settings_.max_message_length,
+            delivery_scope=f"{self.settings_.instance_id}/{hook.channel}/{hook.name}",
+        )
+        messages = [self.front.messages.parse(msgspec.json.encode(one)) for one in made]
+        for message in messages:
+            self.front.rooms[hook.channel].bans.check(message)
+        return messages
+
+    def _refuse(self, ending: Any, published: int) -> None:
+        reason = msgspec.json.decode(ending.body)["reason"]
+        rest = f" {published} of its messages were published." if published else ""
+        self.answer({"detail": reason + rest}, STATUS.get(ending.refusal_reason, 503))
+
+    def _log_late(self, publishing: "asyncio.Task[Any]") -> None:
+        """Whoever posted this believes that it will be published, and cannot be told that it was not."""
+        causes = {str(ending.refusal_reason) for ending in publishing.result() if ending.is_refusal}
+        if causes:
+            extra = {"channel": self._hook.channel, "hook": self._hook.name}
+            log.warning("what a hook was told is accepted was not published: %s", ", ".join(causes), extra=extra)
+
+    def _count(self, cause: RefusalReason) -> None:
+        self.front.dispatcher.counters.count_refusal(cause, "text")

@@ -1,0 +1,45 @@
+"""The hooks, found by the keys that are shown, and how often each may speak."""
+
+import hmac
+import math
+from http import HTTPStatus
+
+from gischat import bearer
+from gischat.errors import RefusalReason
+from gischat.front.limits.connection_limit import Rejection
+from gischat.front.limits.rate_limit import RateLimits, wait_advice
+from gischat.front.limits.rejection_log import RejectionLog
+from gischat.hook_settings import Hook
+from gischat.settings import Settings
+
+TOO_OFTEN = "This hook speaks too often: nothing of this was sent."
+
+
+class Hooks:
+    """All hooks of the settings. Of their keys there are digests here alone."""
+
+    def __init__(self, settings: Settings, drops: RejectionLog) -> None:
+        self._hooks = [(bearer.digest(key), hook) for hook, key in settings.hooks]
+        self._limits = RateLimits(settings)
+        self._full_at: dict[Hook, float] = {}  # when each may speak as often again as it ever may
+        self._drops = drops
+
+    def find(self, key: str) -> Hook | None:
+        """The hook of a key. All are compared, whichever is right."""
+        given = bearer.digest(key)
+        found = [hook for digest, hook in self._hooks if hmac.compare_digest(digest, given)]
+        return found[0] if found else None
+
+    def acquire(self, hook: Hook) -> Rejection | None:
+        """Takes a message of a hook, before it is read; None if it was taken."""
+        wait = self._limits.hooks.delay(self._full_at.get(hook, 0.0), self._limits.now())
+        if wait <= 0:
+            self.charge(hook, 1)
+            return None
+        self._drops.record(RefusalReason.HOOK_RATE_LIMIT, "the hook %s of channel %s", hook.name, hook.channel)
+        seconds = math.ceil(wait)
+        return Rejection(HTTPStatus.TOO_MANY_REQUESTS, f"{TOO_OFTEN} {wait_advice(seconds)}", seconds)
+
+    def charge(self, hook: Hook, number: int) -> None:
+        """What was taken is worth so many more: the next has to wait for it."""
+        self._full_at[hook] = self._limits.hooks.acquire(self._full_at.get(hook, 0.0), self._limits.now(), number)

@@ -1,0 +1,40 @@
+"""Disconnects whoever came by a key that was revoked, or has come to its end."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+
+from gischat.broker.access_keys import AccessKey
+from gischat.front.auth.channel_auth import ChannelAuth
+from gischat.front.channel.room import Room
+from gischat.front.close_status import KEY_ENDED
+from gischat.timings import Timings
+
+
+class EndedKeys:
+    """Keeps the keys of `ChannelAuth` up to date, and the connections in accordance with them."""
+
+    def __init__(self, rooms: Mapping[str, Room], channel_auth: ChannelAuth, timings: Timings) -> None:
+        self._rooms = rooms
+        self._auth = channel_auth
+        self._interval = timings.key_check
+        self._next_check: asyncio.TimerHandle | None = None
+
+    def adopt(self, channel: str, keys: Iterable[AccessKey]) -> None:
+        """A channel's keys are these now."""
+        if self._auth.keys.replace(channel, keys):
+            self._check()
+
+    def _check(self) -> None:
+        """Disconnects, now and whenever the next key ends."""
+        for room in self._rooms.values():
+            for member in list(room.connections.values()):
+                if member.access_key is not None and not self._auth.admits(room.channel, member.access_key):
+                    member.kick(*KEY_ENDED)
+        if self._next_check is not None:
+            self._next_check.cancel()
+        ends = self._auth.keys.next_end
+        if ends is not None:
+            # The loop's clock knows nothing of one that is set, or of a machine that sleeps: so not too late.
+            seconds = min(max(ends - time.time(), 0), self._interval)
+            self._next_check = asyncio.get_running_loop().call_later(seconds, self._check)

@@ -1,0 +1,43 @@
+"""What Grafana and Alertmanager send to a webhook.
+
+https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/
+https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
+"""
+
+from typing import Any
+
+from gischat.hooks.fields import objects, pairs, text
+from gischat.hooks.plain_text import joined, linked
+
+MAX_ALERTS = 10
+MAX_LABELS = 5
+PLACES = ("panelURL", "dashboardURL", "generatorURL")  # where an alert can be looked at, the best first
+WORDS = ("summary", "description", "message")  # annotations that say what it is
+
+
+def lines(content: dict[str, Any]) -> str:
+    """A title, and a line for each alert."""
+    alerts = objects(content, "alerts")
+    status = text(content, "status")
+    name = text(content, "groupLabels", "alertname") or text(content, "commonLabels", "alertname")
+    title = text(content, "title") or f"[{status.upper() or 'ALERT'}:{len(alerts)}] {name}"
+    told = [_alert(one, status) for one in alerts[:MAX_ALERTS]]
+    if len(alerts) > MAX_ALERTS:
+        told.append(f"… and {len(alerts) - MAX_ALERTS} more")
+    return joined(
+        [linked(title, text(content, "externalURL")) if not any("http" in line for line in told) else title, *told]
+    )
+
+
+def old_lines(content: dict[str, Any]) -> str:
+    """What Grafana before 9 sends of one rule."""
+    title = text(content, "title") or text(content, "ruleName")
+    return joined([linked(title, text(content, "ruleUrl")), text(content, "message")])
+
+
+def _alert(one: dict[str, Any], status: str) -> str:
+    said = next(filter(None, (text(one, "annotations", word) for word in WORDS)), "")
+    said = said or ", ".join(pairs(one, "labels", MAX_LABELS))
+    state = text(one, "status")
+    prefix = f"{state}: " if state and state != status else ""
+    return f"- {prefix}{linked(said, next(filter(None, (text(one, place) for place in PLACES)), ''))}"

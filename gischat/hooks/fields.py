@@ -1,0 +1,28 @@
+"""Looks into JSON of which nothing is known: what is not there, or is something else, is empty."""
+
+from typing import Any
+
+MAX_FIELD = 20_000  # characters of one field that are read
+
+
+def text(content: Any, *path: str) -> str:
+    """The text, or number, that is found by these keys, one in the other."""
+    for name in path:
+        content = content.get(name) if isinstance(content, dict) else None
+    if isinstance(content, bool):
+        return ""
+    return str(content)[:MAX_FIELD].strip() if isinstance(content, str | int | float) else ""
+
+
+def objects(content: Any, name: str) -> list[dict[str, Any]]:
+    """The objects in a list of that name."""
+    listed = content.get(name) if isinstance(content, dict) else None
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+
+
+def pairs(content: Any, name: str, most: int) -> list[str]:
+    """The members of an object of that name that are texts or numbers, `name: value` each."""
+    found = content.get(name) if isinstance(content, dict) else None
+    members = found if isinstance(found, dict) else {}
+    told = [f"{key[:100]}: {value}" for key in members if (value := text(members, key))]
+    return told[:most]

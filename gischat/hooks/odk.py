@@ -1,0 +1,31 @@
+"""What ODK Central's triggers send, as https://github.com/hotosm/central-webhook installs them."""
+
+import re
+from typing import Any
+
+from gischat.hooks.fields import pairs, text
+from gischat.hooks.plain_text import joined
+
+MAX_PROPERTIES = 8
+EVENTS = ("submission.", "entity.")
+
+# Of a submission's XML (https://getodk.github.io/xforms-spec/#metadata) these two are looked for, and no more is read.
+_FORM = re.compile(r"<(?:\w+:)?\w+\s[^<>]{0,1000}?\bid=[\"']([^\"'<>]{1,200})[\"']")
+_NAME = re.compile(r"<(?:\w+:)?instanceName>([^<>]{1,200})<")
+
+
+def lines(content: dict[str, Any]) -> str:
+    """Which submission, or entity; and what is known of it."""
+    what, _, did = text(content, "type").partition(".")
+    id = text(content, "id").removeprefix("uuid:")
+    if what == "submission":
+        xml = text(content, "data", "xml")
+        form, name = _FORM.search(xml), _NAME.search(xml)
+        of_form = f" of {form[1]}" if form else ""
+        new = "New submission" if did == "create" else "Submission"
+        state = text(content, "data", "reviewState")
+        return f"{new}{of_form}: {name[1] if name else id}{f': {state}' if state else ''}"
+    verb = {"create": "New entity", "delete": "Deleted entity"}.get(did.partition(".")[0], "Changed entity")
+    return joined(
+        [f"{verb}: {text(content, 'data', 'label') or id}", ", ".join(pairs(content, "data", MAX_PROPERTIES))]
+    )

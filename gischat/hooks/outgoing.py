@@ -1,0 +1,174 @@
+"""Posts what is said in channels to addresses outside: each address gets a channel's messages in order, at its pace.
+
+The outbox is read by position, and is the backlog. A message is posted again until it is about to leave the outbox;
+then it becomes a dead letter, and so do those behind it, each at its own time, until the address answers again.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from gischat.bridges.backoff import Backoff
+from gischat.bridges.errors import Delayed, Rejected
+from gischat.bridges.participant import REDIS_FAULTS, STREAM_START, Participant, sort_key
+from gischat.bridges.store import BridgeStore, Position
+from gischat.broker.log_throttle import LogThrottle
+from gischat.broker.outbox import Entry
+from gischat.hooks.delivery import Delivery
+from gischat.hooks.letters import KIND, HookLetters, target_of
+from gischat.observability import metrics
+from gischat.settings import Settings
+from gischat.timings import Timings
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PAGE = 20  # entries that are read at a time: a picture may have megabytes
+RETAINED = 0.9  # of the outbox's age: then a message is given up, before it is trimmed unread
+NOT_SAID = frozenset({"nb_users", "newcomer", "exiter"})
+
+
+class OutgoingHooks:
+    """All outgoing hooks of the settings."""
+
+    kind = KIND
+
+    def __init__(self, participant: Participant, settings: Settings, timings: Timings = Timings()) -> None:
+        self._participant = participant
+        self._settings = settings
+        self._timings = timings
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Posts until it is told to stop; then ends what is on its way, if that does not take long."""
+        delivery = Delivery(self._settings, self._timings)
+        hooks = [_Hook(*one, self._participant, delivery, self._settings, self._timings) for one in self._hooks()]
+        tasks = [asyncio.create_task(hook.run(stop)) for hook in hooks]
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            await asyncio.wait(tasks, timeout=self._timings.drain)
+        finally:
+            for task in (*tasks, stopping):
+                task.cancel()
+            delivery.close()
+
+    def _hooks(self) -> list[tuple[str, str]]:
+        return list(dict.fromkeys(self._settings.outgoing_hooks))
+
+
+class _Hook:
+    """One channel's messages for one address."""
+
+    def __init__(
+        self,
+        channel: str,
+        url: str,
+        participant: Participant,
+        delivery: Delivery,
+        settings: Settings,
+        timings: Timings,
+    ) -> None:
+        self._channel = channel
+        self._url = url
+        self._outbox = participant.broker.outbox
+        self._news = participant.news[channel]
+        self._delivery = delivery
+        self._letters = HookLetters(settings, participant.redis, timings)
+        self._store = BridgeStore(settings.instance_id, f"{KIND}:{target_of(url)}", participant.redis)
+        self._timings = timings
+        self._max_age = RETAINED * settings.max_outbox_age
+        self._host = urlsplit(url).hostname  # the rest may be secret
+        words = f"what is said in {channel} cannot be posted to {self._host}"
+        self._trouble = LogThrottle(words, timings, patience=0.0)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        position = await self._redis(self._find_position)
+        log.info("what is said is posted to %s from now on", self._host, extra={"channel": self._channel})
+        while not stop.is_set():
+            entries = await self._redis(lambda at=position: self._outbox.entries_after(self._channel, at.entry, PAGE))  # type: ignore[misc]
+            for entry in entries:
+                self._count("missed", max(entry.publication.offset - position.offset - 1, 0))
+                is_said = entry.publication.is_broadcast and entry.publication.type not in NOT_SAID
+                if is_said and not await self._post(entry, stop):
+                    return
+                position = Position(entry.id, entry.publication.offset)
+                await self._redis(lambda at=position: self._store.save_channel_position(self._channel, at))  # type: ignore[misc]
+            if not entries:
+                await self._wait_for_news(stop)
+                position = await self._redis(lambda at=position: self._rewound(at))  # type: ignore[misc]
+
+    async def _post(self, entry: Entry, stop: asyncio.Event) -> bool:
+        """Posts until it is taken, or given up; False when the process is to stop before."""
+        publication = entry.publication
+        backoff = Backoff(self._timings.bridge_retry, self._timings.bridge_retry_longest)
+        until = int(entry.id.partition(b"-")[0]) / 1000 + self._max_age
+        while True:
+            try:
+                await self._delivery.post(self._url, self._channel, publication.id.decode(), publication.body)
+            except Rejected as error:
+                return await self._give_up(entry, str(error))
+            except Delayed as error:
+                metrics.BRIDGE_RETRIES.labels(KIND, error.trouble).inc()
+                self._trouble.report(error)
+                wait = backoff.next(error.after)
+                if time.time() + wait > until:
+                    return await self._give_up(entry, str(error))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), wait)
+                    return False
+            else:
+                self._trouble.resolve()
+                self._count("passed", 1)
+                return True
+
+    async def _give_up(self, entry: Entry, reason: str) -> bool:
+        publication = entry.publication
+        await self._redis(
+            lambda: self._letters.add(self._channel, self._url, publication.type, reason, publication.body)
+        )
+        self._count("refused", 1)
+        extra = {"channel": self._channel, "type": publication.type}
+        log.warning("a message was not posted, and is a dead letter now: %s", reason, extra=extra)
+        return True
+
+    async def _wait_for_news(self, stop: asyncio.Event) -> None:
+        """Not for long: several hooks of a channel share its news."""
+        waits = [asyncio.ensure_future(one.wait()) for one in (self._news, stop)]
+        await asyncio.wait(waits, timeout=self._timings.outbox_read, return_when=asyncio.FIRST_COMPLETED)
+        for one in waits:
+            one.cancel()
+        self._news.clear()
+
+    async def _find_position(self) -> Position:
+        """Where an earlier process was; at first, the end: what was said before is not posted."""
+        position = await self._store.channel_position(self._channel)
+        if position is None:
+            newest = await self._outbox.last_entry(self._channel)
+            position = Position(newest.id, newest.publication.offset) if newest else Position(STREAM_START, 0)
+            await self._store.save_channel_position(self._channel, position)
+        return position
+
+    async def _rewound(self, position: Position) -> Position:
+        """The position; the outbox's beginning, where all that Redis has comes before it: it is another Redis."""
+        newest = await self._outbox.last_entry(self._channel)
+        is_behind = newest is not None and sort_key(newest.id) < sort_key(position.entry)
+        return Position(STREAM_START, newest.publication.offset) if newest and is_behind else position
+
+    async def _redis(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What Redis answers, as soon as it does."""
+        while True:
+            try:
+                return await ask()
+            except REDIS_FAULTS:
+                await asyncio.sleep(self._timings.retry)
+
+    def _count(self, outcome: str, number: int) -> None:
+        if number:
+            metrics.BRIDGE_MESSAGES.labels(KIND, "out", outcome).inc(number)

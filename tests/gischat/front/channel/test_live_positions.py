@@ -1,0 +1,309 @@
+"""Live positions: the newest of each, to those who asked. Time is virtual: no test waits."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from gischat.errors import Unavailable, Uncompliant
+from gischat.front.channel.live_positions import NOT_REGISTERED, TOO_LONG, LivePositions
+from gischat.protocol.messages import Message, folded
+from gischat.protocol.parsing import MessageParser
+from gischat.timings import Timings
+from tests.support.contract import check, sample
+from tests.support.settings import settings
+from tests.support.virtual_time import pass_time, settle, virtual_time
+
+READER = MessageParser(settings())
+TIMINGS = Timings()
+A_QUARTER = 900
+
+
+class Sharer:
+    def __init__(self, id: int = 1, nickname: str = "jane") -> None:
+        self.id, self.nickname = id, nickname
+
+    def is_registered_as(self, nickname: str) -> bool:
+        return folded(self.nickname) == folded(nickname)
+
+
+class Subscriber:
+    """Reads frames of less than 64 KiB."""
+
+    def __init__(self) -> None:
+        self.is_ready = True
+        self.writes: list[list[dict[str, Any]]] = []
+
+    def write(self, data: bytes) -> None:
+        messages = []
+        while data:
+            assert data[:2] == b"\x81\x7e"
+            size = int.from_bytes(data[2:4])
+            messages.append(msgspec.json.decode(data[4 : 4 + size]))
+            check(messages[-1])
+            data = data[4 + size :]
+        self.writes.append(messages)
+
+    @property
+    def seen(self) -> list[tuple[str, float, bool]]:
+        """Author, x, and whether it holds, of all that came."""
+        return [(m["author"], m["x"], m["until"] > m["timestamp"]) for write in self.writes for m in write]
+
+
+class Fronts:
+    """Fronts that hear each other."""
+
+    def __init__(self, number: int = 2) -> None:
+        self.is_away = False
+        self.told: list[bytes] = []
+        self.live = [LivePositions(TIMINGS) for _ in range(number)]
+        for index, live in enumerate(self.live):
+            live.publish = lambda body, front=f"front-{index}": self._publish(front, body)
+
+    async def _publish(self, front: str, body: bytes) -> None:
+        if self.is_away:
+            raise Unavailable("away")
+        self.told.append(body)
+        for live in self.live:
+            if live.subscribers:
+                live.hear(front, body)
+
+
+def position(x: float = 1.5, *, seconds: int = A_QUARTER, author: str = "jane", clock: int = 1_700_000_000) -> Message:
+    said = sample("live_position", author=author, x=x, timestamp=clock, until=clock + seconds)
+    return READER.parse(msgspec.json.encode(said).decode())
+
+
+@virtual_time
+async def test_the_newest_is_told_at_once_and_then_once_a_second() -> None:
+    fronts, here, there = Fronts(), Subscriber(), Subscriber()
+    fronts.live[0].subscribe(here)
+    fronts.live[1].subscribe(there)
+    for x in range(30):
+        fronts.live[0].share(Sharer(), position(x))
+        await pass_time(0.1)
+    await pass_time(2)
+    assert here.seen == there.seen
+    assert [x for _, x, _ in here.seen] == sorted({x for _, x, _ in here.seen})
+    assert here.seen[0] == ("jane", 0, True)
+    assert here.seen[-1] == ("jane", 29, True)
+    assert len(here.seen) <= 5
+    assert len(fronts.told) <= 5
+
+
+@virtual_time
+async def test_many_go_out_in_one_write_and_nothing_to_those_who_did_not_ask() -> None:
+    fronts, one = Fronts(1), Subscriber()
+    fronts.live[0].subscribe(one)
+    fronts.live[0].share(Sharer(), position())
+    for number in range(2, 500):
+        fronts.live[0].share(Sharer(number, f"p-{number}"), position(author=f"p-{number}"))
+    await pass_time(3)
+    assert [len(write) for write in one.writes] == [499]
+
+
+@virtual_time
+async def test_somebody_who_comes_sees_those_that_hold() -> None:
+    fronts, before, later = Fronts(), Subscriber(), Subscriber()
+    fronts.live[1].subscribe(before)
+    fronts.live[0].share(Sharer(), position(1))
+    fronts.live[0].share(Sharer(2, "john"), position(2, author="john"))
+    await pass_time(2)
+    fronts.live[0].stop(2)
+    await pass_time(2)
+    fronts.live[1].subscribe(later)
+    assert later.seen == [("jane", 1, True)]
+
+
+@virtual_time
+async def test_a_front_that_comes_later_hears_of_all_soon() -> None:
+    fronts, one = Fronts(), Subscriber()
+    fronts.live[0].share(Sharer(), position())
+    await pass_time(5)
+    fronts.live[1].subscribe(one)
+    assert one.seen == []
+    await pass_time(TIMINGS.live_renewal)
+    assert one.seen == [("jane", 1.5, True)]
+    await pass_time(3 * TIMINGS.live_renewal)
+    assert len(one.seen) == 1  # what is told again is no news
+
+
+@pytest.mark.parametrize("way", ["sender", "connection", "nickname"])
+def test_it_ends_by_its_sender_and_with_connection_and_nickname(way: str) -> None:
+    @virtual_time
+    async def test() -> None:
+        fronts, one, jane = Fronts(), Subscriber(), Sharer()
+        fronts.live[1].subscribe(one)
+        fronts.live[0].share(jane, position())
+        await pass_time(2)
+        if way == "sender":
+            fronts.live[0].share(jane, position(seconds=0))
+        elif way == "connection":
+            fronts.live[0].stop(jane.id)
+        else:
+            jane.nickname = "jim"
+        await pass_time(TIMINGS.live_renewal + 1)
+        assert one.seen == [("jane", 1.5, True), ("jane", 1.5, False)]
+        assert len(fronts.live[0]) == 0
+        told = len(fronts.told)
+        await pass_time(5 * TIMINGS.live_renewal)
+        assert len(fronts.told) == told
+
+    test()
+
+
+@virtual_time
+async def test_it_ends_when_it_was_meant_to() -> None:
+    fronts, one, later = Fronts(), Subscriber(), Subscriber()
+    fronts.live[1].subscribe(one)
+    fronts.live[0].share(Sharer(), position(seconds=60))
+    await pass_time(61 + TIMINGS.live_renewal)
+    fronts.live[1].expire()
+    fronts.live[1].subscribe(later)
+    await settle()
+    assert [holds for _, _, holds in one.seen] == [True, False]
+    assert (later.seen[:-1], len(fronts.live[0])) == ([], 0)
+
+
+@virtual_time
+async def test_those_of_a_front_that_is_gone_end_within_a_minute() -> None:
+    fronts, one = Fronts(), Subscriber()
+    fronts.live[1].subscribe(one)
+    fronts.live[1].hear("gone", msgspec.json.encode([("jane", 900.0, msgspec.Raw(position().body))]))
+    await pass_time(TIMINGS.live_lost - 1)
+    fronts.live[1].expire()
+    await settle()
+    assert len(one.seen) == 1
+    await pass_time(2)
+    fronts.live[1].expire()
+    await settle()
+    assert one.seen[-1] == ("jane", 1.5, False)
+
+
+@virtual_time
+async def test_a_late_end_takes_nothing_from_whoever_has_the_nickname_now() -> None:
+    fronts, one = Fronts(), Subscriber()
+    fronts.live[1].subscribe(one)
+    for front, left in (("first", 9.0), ("second", 9.0), ("first", 0.0)):
+        fronts.live[1].hear(front, msgspec.json.encode([("jane", left, msgspec.Raw(position().body))]))
+        await pass_time(2)
+    assert all(holds for _, _, holds in one.seen)
+
+
+@virtual_time
+async def test_a_client_that_does_not_read_gets_the_newest_of_all_when_it_does() -> None:
+    fronts, slow = Fronts(1), Subscriber()
+    fronts.live[0].subscribe(slow)
+    fronts.live[0].share(Sharer(2, "john"), position(7, author="john"))
+    await pass_time(2)
+    slow.is_ready = False
+    for x in range(20):
+        fronts.live[0].share(Sharer(), position(x))
+        await pass_time(1)
+    assert slow.seen == [("john", 7, True)]
+    slow.is_ready = True
+    fronts.live[0].share(Sharer(), position(20))
+    await pass_time(2)
+    assert sorted(slow.seen[1:]) == [("jane", 20, True), ("john", 7, True)]
+
+
+@virtual_time
+async def test_where_very_much_is_to_be_sent_it_is_sent_less_often() -> None:
+    fronts = Fronts(1)
+    sizes: list[int] = []
+    newest, others = Subscriber(), 3000
+    fronts.live[0].subscribe(newest)
+    for _ in range(others):
+        other = Subscriber()
+        other.write = lambda data: sizes.append(len(data))  # type: ignore[method-assign]
+        fronts.live[0].subscribe(other)
+    for x in range(20):
+        for number in range(100):
+            fronts.live[0].share(Sharer(number, f"p-{number}"), position(x, author=f"p-{number}"))
+        await pass_time(1)
+    assert 10 * 20e6 < sum(sizes) < 20 * 25e6
+    await pass_time(10)
+    assert [message["x"] for message in newest.writes[-1]] == [19] * 100
+
+
+@virtual_time
+async def test_what_cannot_be_told_is_told_with_the_next() -> None:
+    fronts, one = Fronts(1), Subscriber()
+    fronts.live[0].subscribe(one)
+    fronts.is_away = True
+    fronts.live[0].share(Sharer(), position(1))
+    await pass_time(5)
+    fronts.live[0].share(Sharer(), position(2))
+    fronts.is_away = False
+    await pass_time(2)
+    assert one.seen == [("jane", 2, True)]
+
+
+@virtual_time
+async def test_one_position_is_told_at_a_time() -> None:
+    """Or an older one, for which Redis took its time, might come last."""
+    live, one, answers = LivePositions(TIMINGS), Subscriber(), asyncio.Semaphore(0)
+    live.subscribe(one)
+
+    async def publish(body: bytes) -> None:
+        await answers.acquire()
+        live.hear("front", body)
+
+    live.publish = publish
+    for x in range(5):
+        live.share(Sharer(), position(x))
+        await pass_time(2)
+    for _ in range(5):
+        answers.release()
+    await pass_time(20)
+    assert [x for _, x, _ in one.seen] == [0, 4]
+
+
+@virtual_time
+async def test_another_nickname_ends_what_was_said_under_the_first() -> None:
+    fronts, one, jane = Fronts(1), Subscriber(), Sharer()
+    fronts.live[0].subscribe(one)
+    fronts.live[0].share(jane, position(author="JANE"))
+    await pass_time(2)
+    jane.nickname = "jim"
+    fronts.live[0].share(jane, position(author="jim"))
+    await pass_time(2)
+    assert sorted(one.seen) == [("jane", 1.5, False), ("jane", 1.5, True), ("jim", 1.5, True)]
+
+
+@virtual_time
+async def test_who_lost_a_nickname_takes_nothing_from_whoever_has_it_now() -> None:
+    fronts, one, first = Fronts(1), Subscriber(), Sharer()
+    fronts.live[0].subscribe(one)
+    fronts.live[0].share(first, position(1))
+    first.nickname = "jim"
+    fronts.live[0].share(Sharer(2), position(2))
+    await pass_time(TIMINGS.live_renewal + 2)
+    assert len(fronts.live[0]) == 1
+    assert all(holds for _, _, holds in one.seen)
+
+
+@virtual_time
+async def test_how_long_is_read_by_the_senders_own_clock() -> None:
+    fronts, one = Fronts(1), Subscriber()
+    fronts.live[0].subscribe(one)
+    fronts.live[0].share(Sharer(), position(clock=5))  # in 1970
+    await settle()
+    ((told,),) = one.writes
+    assert told["timestamp"] > 1_700_000_000
+    assert told["until"] - told["timestamp"] == A_QUARTER
+
+
+@virtual_time
+async def test_what_may_not_be_shared_is_refused_in_words() -> None:
+    fronts = Fronts(1)
+    for sharer, said, reason in (
+        (Sharer(nickname=""), position(), NOT_REGISTERED),
+        (Sharer(nickname="john"), position(), NOT_REGISTERED),
+        (Sharer(), position(seconds=8 * 3600 + 1), TOO_LONG),
+    ):
+        with pytest.raises(Uncompliant) as refused:
+            fronts.live[0].share(sharer, said)
+        assert refused.value.reason == reason
+    fronts.live[0].share(Sharer(), position(seconds=8 * 3600))

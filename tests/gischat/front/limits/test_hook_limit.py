@@ -1,0 +1,34 @@
+"""Hooks: found by their keys, and how often each may speak, in virtual time."""
+
+import asyncio
+
+from gischat.front.limits.hook_limit import Hooks
+from gischat.front.limits.rejection_log import RejectionLog
+from gischat.hook_settings import Hook
+from tests.support.settings import settings
+from tests.support.virtual_time import virtual_time
+
+ONE, OTHER = Hook("QGIS", "one"), Hook("QGIS", "other")
+KEYS = ((ONE, "0123456789abcdef"), (OTHER, "fedcba9876543210"))
+
+
+@virtual_time
+async def test_a_hook_is_found_by_its_whole_key_alone() -> None:
+    hooks = Hooks(settings(hooks=KEYS), RejectionLog())
+    assert [hooks.find(key) for _, key in KEYS] == [ONE, OTHER]
+    assert [hooks.find(key) for key in ("", "0123456789abcde", "0123456789abcdeF", "é")] == [None] * 4
+
+
+@virtual_time
+async def test_a_hook_may_speak_so_often_in_a_minute_and_no_other_waits_for_it() -> None:
+    hooks = Hooks(settings(hooks=KEYS, max_hook_messages_per_minute=6), RejectionLog())
+    assert hooks.acquire(ONE) is None
+    hooks.charge(ONE, 5)  # a long text
+    refused = hooks.acquire(ONE)
+    assert refused is not None
+    assert (refused.status, refused.retry_after) == (429, 10)
+    assert "wait 10 seconds" in refused.reason
+    assert hooks.acquire(OTHER) is None
+    await asyncio.sleep(10)
+    assert hooks.acquire(ONE) is None
+    assert hooks.acquire(ONE) is not None

@@ -1,0 +1,201 @@
+"""Posting to a hook, by the real `curl`, as the programs do that are told its address."""
+
+import asyncio
+import json
+from asyncio.subprocess import PIPE
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from tests.support.client import Client
+from tests.support.contract import CANARY, words
+from tests.support.pictures import png_of_exactly
+from tests.support.processes import Stack
+from tests.support.rest import Rest, eventually
+
+OPEN, PRIVATE = "QGIS", "Été: à la mer"
+KEYS = {name: f"{CANARY}-{name}-0123456789" for name in ("grafana", "github", "field", "busy", "late")}
+
+Post = Callable[..., Awaitable["Answer"]]
+
+
+class Answer(NamedTuple):
+    status: int
+    body: Any
+    retry_after: str
+
+
+@pytest.fixture(scope="module")
+def stack(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
+    hooks = [f"{PRIVATE if name == 'field' else OPEN}:{key}:{name}" for name, key in KEYS.items()]
+    with open_stack(
+        channels=f"{OPEN},{PRIVATE}",
+        channel_tokens=f"{PRIVATE}:{CANARY}-token",
+        hooks=",".join(hooks),
+        require_registration=True,
+        admin_token=f"{CANARY}-moderator-0123",
+        max_hook_messages_per_minute=0,
+        max_stored_messages=0,
+        log_level="debug",
+    ) as stack:
+        yield stack
+    for process in stack.processes:
+        assert (CANARY in process.whole_log(), "Traceback" in process.whole_log()) == (False, False)
+
+
+@pytest.fixture
+def post(stack: Stack) -> Post:
+    async def post(key: str, *arguments: str, path: str = "/hooks/") -> Answer:
+        """POST with these arguments of curl."""
+        command = ["curl", "--silent", "--write-out", "\n%{http_code} %header{retry-after}", *arguments]
+        process = await asyncio.create_subprocess_exec(*command, stack.fronts[0].url + path + key, stdout=PIPE)
+        body, _, status = (await process.communicate())[0].rpartition(b"\n")
+        code, _, retry_after = status.decode().partition(" ")
+        return Answer(int(code), json.loads(body) if body else None, retry_after)
+
+    return post
+
+
+@pytest.fixture
+def listener(io_loop: IOLoop, stack: Stack) -> Iterator[Callable[..., Awaitable[Client]]]:
+    clients = []
+
+    async def listen(channel: str = OPEN, query: str = "") -> Client:
+        clients.append(await Client.connect(stack.fronts[0].url, channel, query=query))
+        return clients[-1]
+
+    async def leave() -> None:
+        await asyncio.gather(*(client.leave() for client in clients))
+
+    yield listen
+    io_loop.run_sync(leave)
+
+
+Listen = Callable[..., Awaitable[Client]]
+
+
+def as_json(content: Any) -> tuple[str, ...]:
+    return "--header", "Content-Type: application/json", "--data", json.dumps(content)
+
+
+async def test_what_is_posted_is_said_under_the_hooks_name(post: Post, listener: Listen) -> None:
+    client, said = await listener(), words()
+
+    # As Slack's clients do, and as people do who forget the type
+    for arguments in (as_json({"text": said}), ("--data", json.dumps({"text": said}))):
+        answer = await post(KEYS["grafana"], *arguments)
+        assert (answer.status, answer.body["ok"]) == (200, True)
+        message = await client.until(type="text")
+        assert (message["author"], message["text"], [message["id"]]) == ("grafana", said, answer.body["ids"])
+
+    # By a form, which Slack allows; below two slashes, as people end an address
+    assert (
+        await post(KEYS["grafana"], "--data-urlencode", f"payload={json.dumps({'text': said})}", path="//hooks/")
+    ).status == 200
+    assert (await client.until(type="text"))["text"] == said
+
+    # A long text, in order
+    long = " ".join(words() for _ in range(20))
+    answer = await post(KEYS["grafana"], *as_json({"text": long}))
+    parts = [await client.until(type="text") for _ in range(4)]
+    assert [part["id"] for part in parts] == answer.body["ids"]
+    assert long.startswith(" ".join(part["text"].removesuffix("…") for part in parts))
+
+
+async def test_what_github_delivers_again_is_said_once(post: Post, listener: Listen) -> None:
+    client = await listener()
+    event = ("--header", "X-GitHub-Event: ping", "--header", f"X-GitHub-Delivery: {words()}")
+    first = await post(KEYS["github"], *event, *as_json({"zen": words()}))
+    message = await client.until(type="text", author="github")
+    again = await post(KEYS["github"], *event, *as_json({"zen": message["text"].partition("on. ")[2]}))
+    assert (again.status, again.body) == (200, first.body)
+    last = words()
+    assert (await post(KEYS["grafana"], *as_json({"text": last}))).status == 200
+    await client.nothing_before(last)
+
+
+async def test_a_picture_and_a_layer_come_into_a_private_channel(post: Post, listener: Listen, tmp_path: Path) -> None:
+    client = await listener(PRIVATE, f"?token={CANARY}-token")
+    (tmp_path / "photo.png").write_bytes(png_of_exactly(6_000_000))
+    points = [{"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [7, 46]}}]
+    (tmp_path / "trees.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": points}))
+    said = words()
+    files = ("--form", f"a=@{tmp_path}/photo.png", "--form", f"b=@{tmp_path}/trees.geojson")
+    answer = await post(KEYS["field"], "--form", f"text={said}", *files)
+    assert answer.status in (200, 202)  # a picture may take its time
+    types = [(await client.until(author="field"))["type"] for _ in range(3)]
+    assert types == ["text", "image", "geojson"]
+    layer = client.received[-1]
+    assert (layer["layer_name"], layer["crs_authid"]) == ("trees", "EPSG:4326")
+
+
+async def test_what_is_wrong_is_refused_in_words(post: Post, listener: Listen, tmp_path: Path, rest: Rest) -> None:
+    client = await listener()
+    (tmp_path / "none.png").write_text("no picture")
+    with (tmp_path / "huge").open("wb") as huge:
+        huge.truncate(50_000_000)
+    refused = {
+        404: (CANARY, *as_json({"text": "x"})),
+        405: (KEYS["grafana"],),
+        413: (KEYS["grafana"], "--form", f"a=@{tmp_path}/huge;filename=huge.png"),
+    }
+    for status, (key, *given) in refused.items():
+        answer = await post(key, *given)
+        assert (answer.status, list(answer.body)) == (status, ["detail"]), answer
+    # … and read to its end where nobody waits for the word to go on
+    for more in ("Expect:", "Transfer-Encoding: chunked"):  # of a length that is known, or is not
+        answer = await post(
+            KEYS["grafana"], "--header", "Expect:", "--header", more, "--data-binary", f"@{tmp_path}/huge"
+        )
+        assert answer.status == 413
+    for arguments in (
+        as_json({}),
+        as_json([]),
+        as_json({"text": " \u2800"}),
+        ("--data", "<p>hello</p>"),
+        ("--form", f"a=@{tmp_path}/none.png"),
+        ("--form", f"a=@{tmp_path}/none.png;filename=none.geojson"),
+    ):
+        answer = await post(KEYS["grafana"], *arguments)
+        assert (answer.status, bool(answer.body["detail"])) == (422, True), answer
+    last = words()
+    assert (await post(KEYS["grafana"], *as_json({"text": last}))).status == 200
+    await client.nothing_before(last)
+
+
+async def test_a_hook_can_be_banned_and_its_channel_frozen(post: Post, rest: Rest) -> None:
+    moderator = {"Authorization": f"Bearer {CANARY}-moderator-0123"}
+    ban = json.dumps({"nickname": "late", "seconds": 300})
+    assert (await rest.fetch("/admin/bans", "POST", ban, **moderator)).code == 201
+    assert (await rest.fetch(f"/admin/channels/{OPEN}/freeze", "PUT", b"", **moderator)).code == 200
+
+    async def status(name: str) -> int:
+        return (await post(KEYS[name], *as_json({"text": "x"}))).status
+
+    await eventually(lambda: status("late"), 403)
+    await eventually(lambda: status("busy"), 403)
+    assert "banned" in (await post(KEYS["late"], *as_json({"text": "x"}))).body["detail"]
+    assert (await rest.fetch("/admin/bans/late", "DELETE", **moderator)).code == 200
+    assert (await rest.fetch(f"/admin/channels/{OPEN}/freeze", "DELETE", **moderator)).code == 200
+    await eventually(lambda: status("busy"), 200)
+
+
+async def test_who_would_wait_too_long_is_told_that_it_is_accepted(stack: Stack, post: Post, listener: Listen) -> None:
+    client, said = await listener(), words()
+    stack.light[0].freeze()
+    try:
+        answer = await post(KEYS["late"], *as_json({"text": said}))
+        assert (answer.status, answer.body["ok"]) == (202, True)
+    finally:
+        stack.light[0].wake()
+    assert (await client.until(text=said))["id"] == answer.body["ids"][0]
+
+
+@pytest.fixture
+def rest(io_loop: IOLoop, stack: Stack) -> Iterator[Rest]:
+    client = Rest(stack.fronts[0].url)
+    yield client
+    client.close()

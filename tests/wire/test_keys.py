@@ -1,0 +1,219 @@
+"""Keys in the address: what they open, whom they are told to, and how they end."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import redis
+from tornado.ioloop import IOLoop
+
+from gischat.front.auth.failed_attempts import MAX_FAILURES
+from tests.support.admin import TOKEN, Admin
+from tests.support.client import Client
+from tests.support.contract import words
+from tests.support.processes import HOST, Stack, Valkey
+from tests.support.rest import Rest, channel_path, eventually
+
+BASE = "/chat"
+CHANNELS = ["QGIS", "Field", "Été à la mer"]
+GUESSER = "203.0.113.9"  # whom a proxy tells of
+OPERATORS_TOKEN = "the-operators-own"
+
+secrets: list[str] = []  # every key that a test was given or has tried
+
+
+@pytest.fixture(scope="module")
+def stack(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
+    """Two fronts with two private channels; and what no process may have logged."""
+    tokens = ",".join(f"{channel}:{OPERATORS_TOKEN}" for channel in CHANNELS[1:])
+    options = {"channels": ",".join(CHANNELS), "channel_tokens": tokens, "admin_token": TOKEN, "log_level": "debug"}
+    with open_stack(fronts=2, heavy=0, base_path=BASE, trusted_proxies=HOST, **options) as stack:
+        yield stack
+    for process in stack.processes:
+        log = process.whole_log()
+        assert [secret for secret in secrets if secret in log] == [], process.name
+        assert ("/k/…/" in log) == (process in stack.fronts)
+
+
+@pytest.fixture
+def admin(io_loop: IOLoop, stack: Stack) -> Iterator[Admin]:
+    client = Admin(stack.fronts[0].url)
+    yield client
+    client.close()
+
+
+async def made(admin: Admin, *channels: str, **given: Any) -> dict[str, Any]:
+    key: dict[str, Any] = await admin.act("POST", "keys", {"channels": channels, **given})
+    secrets.append(key["key"])
+    return key
+
+
+async def known(rests: list[Rest], key: dict[str, Any], *, holds: bool = True) -> None:
+    """Wait until every front knows of a key, or of its end."""
+    for rest in rests:
+
+        async def is_heard(rest: Rest = rest) -> bool:
+            return (await rest.fetch(key["path"] + "/rules")).code == 200
+
+        await eventually(is_heard, holds)
+
+
+def wrong(key: str) -> str:
+    """Another key, that nobody has."""
+    tampered = key[:-1] + ("0" if key[-1] != "0" else "1")
+    secrets.append(tampered)
+    return tampered
+
+
+@pytest.mark.parametrize("where", ["{}", "{}/", f"{BASE}{{}}", f"{BASE}/{{}}/"])
+async def test_every_endpoint_is_below_a_key(admin: Admin, stack: Stack, rests: list[Rest], where: str) -> None:
+    key = await made(admin, "Field")
+    await known(rests, key)
+    url = stack.fronts[1].url + where.format(key["path"])
+    rest = Rest(url)
+    # It lists the public channels and its own, and opens these
+    assert await rest.get("/channels") == ["QGIS", "Field"]
+    assert [one["name"] for one in (await rest.get("/status"))["channels"]] == ["QGIS", "Field"]
+    assert (await rest.get("/rules"))["main_lang"] == "en"
+    client = await Client.connect(url, "Field")
+    public = await Client.connect(url, "QGIS")
+    text = await client.say()
+    await client.until(text=text)
+    body = {"author": "bot", "text": words()}
+    assert (await rest.put_text("Field", body)).code == 200
+    assert [one["text"] for one in await rest.last("Field")][-2:] == [text, body["text"]]
+    assert await rest.users("QGIS") == []
+    # … not others: it is told so
+    answer = await rest.fetch(channel_path(CHANNELS[2], "users"))
+    assert (answer.code, "your key is not for it" in answer.body.decode()) == (401, True)
+    # Nobody moderates or measures below a key, and the page is sent on with the key where no server sees it
+    for path in ("/admin/keys", "/metrics"):
+        assert (await rest.fetch(path)).code == 404
+    moved = await rest.fetch("/", follow_redirects=False)
+    assert (moved.code, moved.headers["Referrer-Policy"]) == (302, "no-referrer")
+    assert moved.headers["Location"].lstrip("./") == f"#key={key['key']}"
+    assert (await rest.fetch("/")).effective_url.partition("#")[0].rstrip("/").removesuffix(BASE) == stack.fronts[1].url
+    described = (await rest.fetch("/openapi.json")).body.decode()
+    assert key["key"] not in described
+    rest.close()
+    for one in (client, public):
+        await one.leave()
+
+
+async def test_a_key_that_is_wrong_is_told_in_words(admin: Admin, stack: Stack, rests: list[Rest]) -> None:
+    key = await made(admin, "Field")
+    await known(rests, key)
+    url = f"{stack.fronts[0].url}/k/{wrong(key['key'])}"
+    rest = Rest(url)
+    for path in ("/rules", "/channels", channel_path("QGIS", "users"), "/", "/web/chat.js", "/nowhere"):
+        answer = await rest.fetch(path, X_Forwarded_For=GUESSER)
+        assert answer.code == 401, path
+        assert "ask the people who gave it to you" in json.loads(answer.body)["detail"]
+        assert answer.headers["Content-Type"] == "application/json"
+    for channel in ("Field", "QGIS"):
+        client = await Client.connect(url, channel, additional_headers={"X-Forwarded-For": GUESSER})
+        assert "ask the people who gave it to you" in await client.refusal()
+        assert (await client.closed())[0] == 1008
+        await client.leave()
+    # Who goes on is told to wait; the right key is heard all the same, for others may share the address
+    for _ in range(MAX_FAILURES):
+        answer = await rest.fetch("/rules", X_Forwarded_For=GUESSER)
+    assert (answer.code, int(answer.headers["Retry-After"]) > 0, b"Please wait" in answer.body) == (429, True, True)
+    assert (await rests[0].fetch(key["path"] + "/rules", X_Forwarded_For=GUESSER)).code == 200
+    rest.close()
+
+
+async def test_a_revoked_key_disconnects_who_came_by_it(admin: Admin, stack: Stack, rests: list[Rest]) -> None:
+    key, other = await made(admin, "Field", CHANNELS[2], note="Été"), await made(admin, "Field")
+    for one in (key, other):
+        await known(rests, one)
+    urls = [front.url + key["path"] for front in stack.fronts]
+    gone = [await Client.connect(urls[0], "Field"), await Client.connect(urls[1], "QGIS")]
+    stays = [
+        await Client.connect(stack.fronts[1].url + other["path"], "Field"),
+        await Client.connect(urls[1], "Field", query=f"?token={OPERATORS_TOKEN}"),
+    ]
+    listed = {one["id"]: one for one in await admin.act("GET", "keys")}
+    assert (listed[key["id"]]["channels"], listed[key["id"]]["note"]) == (["Field", CHANNELS[2]], "Été")
+    assert not {"key", "digest"} & listed[key["id"]].keys()
+
+    assert await admin.act("DELETE", f"keys/{key['id']}") == {"revoked": key["id"]}
+
+    for client in [*gone, stays.pop()]:
+        assert "ask the people who gave it to you" in await client.refusal()
+        assert await client.closed() == (1008, "The key of this connection has ended.")
+        await client.leave()
+    await stays[0].until(text=await stays[0].say())
+    await stays[0].leave()
+    await known(rests, key, holds=False)
+    assert key["id"] not in {one["id"] for one in await admin.act("GET", "keys")}
+    assert (await admin.refused("DELETE", f"keys/{key['id']}"))[0] == 404
+
+
+async def test_keys_outlive_fronts_and_what_redis_loses(
+    admin: Admin, stack: Stack, rests: list[Rest], valkey: Valkey
+) -> None:
+    key = await made(admin, "Field")
+    await known(rests, key)
+    stack.fronts[1].restart()
+    stack.wait_healthy(stack.fronts[1])
+    await known(rests, key)
+    # When Redis loses everything
+    with redis.Redis.from_url(valkey.url) as client:
+        for lost in client.scan_iter(f"gischat:{{{stack.settings['instance_id']}:*"):
+            client.delete(lost)
+
+    async def listed() -> bool:
+        return key["id"] in {one["id"] for one in await admin.act("GET", "keys")}
+
+    await eventually(listed, True)
+
+
+ASKED = [
+    b"GET /k/KEY/nowhere HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET //k//KEY//k/KEY/rules?token=KEY&KEY HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"BREW /K/KEY/channel/k/KEY/ws HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"DELETE /k/KEY/channel/Field/text HTTP/1.1\r\nHost: x\r\nOrigin: https://elsewhere.example.org\r\n\r\n",
+    b"GET /k/KEY/channel/Field/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    b"GET /k/KEY/with spaces HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /k/KEY/rules HTTP/1.1\r\nno header\r\n\r\n",
+    b"GET /k/KEY/rules HTTP/1.1\r\n\r\n",
+    b"GET /k/KEY/rules HTTP/7.3\r\nHost: x\r\n\r\n",
+    b"PUT /k/KEY/channel/QGIS/text HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n",
+    b"GET http://x/k/KEY/rules HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"DELETE /admin/keys/KEY HTTP/1.1\r\nHost: x\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("request_", ASKED, ids=lambda asked: asked.partition(b"\r")[0].decode())
+async def test_no_log_and_no_answer_has_a_key_whatever_is_asked_with_it(
+    admin: Admin, stack: Stack, rests: list[Rest], request_: bytes
+) -> None:
+    """What is in the logs, the fixture of the stack looks at in the end."""
+    key = await made(admin, "Field")
+    await known(rests, key)
+    reader, writer = await asyncio.open_connection(HOST, stack.fronts[0].port)
+    for secret in (key["key"], wrong(key["key"])):
+        writer.write(request_.replace(b"KEY", secret.encode()))
+    with suppress(OSError):  # the server has closed already
+        writer.write_eof()
+    assert key["key"].encode() not in await reader.read()
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"channels": ["QGIS"]}, "no private channel"),
+        ({"channels": []}, "1"),
+        ({}, "Missing"),
+        ({"channels": ["Field"], "seconds": 0}, "1"),
+        ({"channels": ["Field"], "note": "x" * 201}, "200"),
+    ],
+)
+async def test_what_is_no_key_is_said(admin: Admin, body: dict[str, Any], said: str) -> None:
+    status, detail = await admin.refused("POST", "keys", body)
+    assert (status, said in json.dumps(detail)) == (422, True), detail

@@ -1,0 +1,78 @@
+"""Live positions, by real fronts: to those who asked, over all fronts, and gone with the connection."""
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.support.contract import Message
+from tests.support.rest import Rest
+from tests.wire.conftest import Join
+
+ASKED = "?types=live_position,of_tomorrow"
+A_QUARTER = 900
+
+
+def position(author: str = "jane", x: float = 2.35, seconds: float = A_QUARTER) -> dict[str, Any]:
+    until = int(time.time() + seconds)
+    return {"type": "live_position", "author": author, "x": x, "y": 48.85, "accuracy": 7.5, "until": until}
+
+
+def ended(message: Message) -> bool:
+    return bool(message["until"] <= message["timestamp"])
+
+
+async def test_those_who_asked_see_it_on_every_front_and_nobody_else(join: Join, channel: str, rest: Rest) -> None:
+    jane = await join(channel, nickname="jane")
+    here, there = await join(channel, query=ASKED), await join(channel, front=1, query=ASKED)
+    await jane.send(**position())
+    for one in (here, there):
+        seen = await one.until(type="live_position", author="jane")
+        assert (seen["x"], seen["y"], seen["accuracy"]) == (2.35, 48.85, 7.5)
+        assert 0 < seen["until"] - seen["timestamp"] <= A_QUARTER
+    # Nor is it stored, or has gone to one who did not ask, before what comes after it
+    text = await jane.say()
+    await jane.until(type="text", text=text)
+    assert [message["type"] for message in await rest.last(channel)] == ["text"]
+    assert not [message for message in jane.received if message["type"] == "live_position"]
+
+
+async def test_somebody_who_comes_sees_where_people_are_until_they_go(join: Join, channel: str) -> None:
+    jane, first = await join(channel, nickname="jane"), await join(channel, front=1, query=ASKED)
+    await jane.send(**position(x=1))
+    await first.until(type="live_position", x=1)
+    later = await join(channel, front=1, query=ASKED)
+    assert not ended(await later.until(type="live_position", x=1))
+    await jane.leave()
+    for one in (first, later):
+        assert ended(await one.until(type="live_position", x=1))
+
+
+async def test_its_sender_ends_it(join: Join, channel: str) -> None:
+    jane = await join(channel, nickname="jane", query=ASKED)
+    await jane.send(**position())
+    assert not ended(await jane.until(type="live_position"))
+    await jane.send(**position(seconds=-5))
+    assert ended(await jane.until(type="live_position"))
+    await jane.send(**position(x=3))
+    assert not ended(await jane.until(type="live_position", x=3))
+    await jane.send(type="exiter", exiter="jane")
+    assert ended(await jane.until(type="live_position", x=3))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"author": "john"}, "Register your nickname first: a live position is shared under it alone."),
+        ({"seconds": 9 * 3600}, "A live position can be shared for at most 8 hours at a time: share it for less."),
+        ({"x": 652000.0}, "The position's x must lie between -180 and 180: it is a longitude in WGS 84."),
+    ],
+)
+async def test_what_may_not_be_shared_is_refused_in_words(
+    join: Join, channel: str, changes: dict[str, Any], reason: str
+) -> None:
+    jane = await join(channel, nickname="jane", query=ASKED)
+    await jane.send(**position(**changes))
+    await jane.until(type="uncompliant", reason=reason)
+    await jane.send(**position())
+    assert (await jane.until(type="live_position"))["author"] == "jane"
