@@ -143,6 +143,8 @@ class People:
             if not result.is_refusal:
                 await self._store.save_nickname(self.channel, id, nickname)
                 return Person(id, nickname, job_queue, is_registered=True, spoke_at=0.0)
+            if result.refusal_reason is RefusalReason.BANNED:
+                break  # another nickname would be a way around it: under this one, all that follows is refused
         log.warning("somebody of the other chat could not be registered", extra={"channel": self.channel})
         return Person(id, nickname, job_queue, is_registered=False, spoke_at=0.0)
 

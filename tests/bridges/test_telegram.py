@@ -227,6 +227,27 @@ async def test_edits_come_as_texts_and_a_moderator_deletes(bridged: Bridged) -> 
         await until(lambda: f"jane: {wrong}" not in group.texts(), "the deletion", every=LOOK)
 
 
+async def test_who_is_banned_does_not_come_back_under_another_nickname(bridged: Bridged) -> None:
+    group, admin = bridged.group, Admin(bridged.stack.fronts[0].url)
+    mallory = person(666, "mallory")
+    async with bridged.joined() as jane:
+        # Given somebody who was here, and has been banned since
+        group.say(text := words(), mallory)
+        await jane.until(type="text", text=text, author="mallory-telegram")
+        group.say(left_chat_member=mallory)
+        await jane.until(type="exiter", exiter="mallory-telegram")
+        ban = await admin.act("POST", "bans", {"nickname": "mallory-telegram"})
+        await jane.say(marker := words())
+        await group.until(f"jane: {marker}")
+        # When they say something again, they are told why nobody hears it
+        message = group.say(again := words(), mallory)
+        assert (await group.until_reply(message))["text"].startswith("Not passed on to the channel QGIS: ")
+        group.say(marker := words())
+        await jane.until(text=marker)
+        assert again not in jane.texts()
+        await admin.act("DELETE", f"bans/{ban['id']}")
+
+
 async def test_a_topic_is_a_channel_of_its_own(bridged: Bridged) -> None:
     forum = bridged.forum
     async with bridged.joined("john", "Geotribu") as john:
