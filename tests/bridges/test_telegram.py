@@ -1,94 +1,21 @@
 """The Telegram bridge, between clients and a stand-in of the Bot API."""
 
-import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
-import pytest
-
-from tests.bridges.bot_api import TOKEN, BotApi, Group, person, refusing
-from tests.bridges.conftest import bridge_of, wait_there
-from tests.conftest import StackFactory, _processes
-from tests.support.admin import TOKEN as ADMIN_TOKEN
+from tests.bridges.bot_api import refusing
+from tests.bridges.telegram_groups import person
+from tests.bridges.telegram_stack import ALICE, GROUP, TOPIC, BridgedGroups
 from tests.support.admin import Admin, below
-from tests.support.client import Client
-from tests.support.contract import CANARY, sample, words
+from tests.support.contract import sample, words
 from tests.support.pictures import encoded, opened, quarters
-from tests.support.processes import Process, Stack
 from tests.support.waiting import LOOK, until
 
-GROUP, FORUM, TOPIC = -1001, -1002, 5
-ALICE = "alice_b-telegram"
 
-EXPECTED_REFUSALS = {
-    "getFile: Bad Request: file is too big",
-    "getFile: Bad Request: invalid file_id",
-    "sendPhoto: Bad Request: PHOTO_INVALID_DIMENSIONS",
-    "sendMessage: Forbidden: bot was kicked from the supergroup chat",
-    "getChatMember: Bad Request: group chat was upgraded to a supergroup chat",
-    "sendMessage: Bad Request: group chat was upgraded to a supergroup chat",
-    "getUpdates: Conflict: terminated by other getUpdates request",
-}
-
-
-@dataclass
-class Bridged:
-    """A stack whose channels are bridged with a group and a topic of a forum."""
-
-    stack: Stack
-    bridge: Process
-    api: BotApi
-    group: Group
-    forum: Group
-
-    @asynccontextmanager
-    async def joined(self, nickname: str = "jane", channel: str = "QGIS") -> AsyncIterator[Client]:
-        client = await Client.connect(self.stack.fronts[0].url, channel)
-        try:
-            await client.register(nickname)
-            yield client
-        finally:
-            await client.leave()
-
-
-@pytest.fixture(scope="module")
-def bridged(request: pytest.FixtureRequest, open_stack: StackFactory) -> Iterator[Bridged]:
-    api = BotApi()
-    group, forum = api.group(GROUP), api.group(FORUM, topics=(TOPIC,))
-    api.start()
-    stack = open_stack(
-        telegram_bridges=f"QGIS={GROUP},Geotribu={FORUM}/{TOPIC}",
-        telegram_api=api.url,
-        telegram_token=TOKEN,
-        telegram_notices="yes",
-        admin_token=ADMIN_TOKEN,
-    )
-    bridge = bridge_of(stack)
-    try:
-        with stack:
-            request.config.stash[_processes].append(bridge)
-            group.say("before the bridge was there")
-            bridge.start()
-            wait_there(bridge, "telegram")
-            yield Bridged(stack, bridge, api, group, forum)
-            assert bridge.stop() == 0
-            stack.assert_quiet_logs()
-            assert {*api.refusals} <= EXPECTED_REFUSALS  # the bridge asks for nothing that is not taken
-            for secret in (TOKEN, TOKEN.partition(":")[2], CANARY, "Traceback"):
-                assert secret not in bridge.whole_log()
-    finally:
-        bridge.kill()
-        api.close()
-
-
-async def test_texts_and_replies_go_both_ways(bridged: Bridged) -> None:
-    group = bridged.group
-    async with bridged.joined() as jane:
+async def test_texts_and_replies_go_both_ways(telegram: BridgedGroups) -> None:
+    group = telegram.group
+    async with telegram.joined() as jane:
         # To the group: with the author in bold, whatever script and planes the text is in
         await jane.say(text := f"שלום 𝒳 🗺️ <b>*_{words()}")
         sent = await group.until(f"jane: {text}")
@@ -111,15 +38,15 @@ async def test_texts_and_replies_go_both_ways(bridged: Bridged) -> None:
         assert "before the bridge was there" not in jane.texts()
 
 
-async def test_people_are_told_apart_whatever_they_are_called(bridged: Bridged) -> None:
-    async with bridged.joined() as jane:
+async def test_people_are_told_apart_whatever_they_are_called(telegram: BridgedGroups) -> None:
+    async with telegram.joined() as jane:
         twins = [person(7, "", first_name="李雷"), person(8, "", first_name="李雷")]
         anonymous: dict[str, Any] = {"sender_chat": {"id": GROUP, "title": "A group"}}
         texts = [words() for _ in range(4)]
         for text, by in zip(texts, twins, strict=False):
-            bridged.group.say(text, by)
-        bridged.group.say(texts[2], person(1087968824, "GroupAnonymousBot"), **anonymous)
-        bridged.group.say(texts[3], person(7, "renamed"))
+            telegram.group.say(text, by)
+        telegram.group.say(texts[2], person(1087968824, "GroupAnonymousBot"), **anonymous)
+        telegram.group.say(texts[3], person(7, "renamed"))
         authors = [(await jane.until(type="text", text=text))["author"] for text in texts]
         assert all(author.startswith("telegram-") for author in authors[:2])
         assert authors[2].startswith("A-group-telegram-")
@@ -127,9 +54,9 @@ async def test_people_are_told_apart_whatever_they_are_called(bridged: Bridged) 
         assert authors[3] == authors[0]  # a nickname is kept
 
 
-async def test_pictures_and_layers_go_both_ways_as_files(bridged: Bridged) -> None:
-    group, api = bridged.group, bridged.api
-    async with bridged.joined() as jane:
+async def test_pictures_and_layers_go_both_ways_as_files(telegram: BridgedGroups) -> None:
+    group, api = telegram.group, telegram.api
+    async with telegram.joined() as jane:
         picture = encoded(quarters(1600, 400), "PNG")
         await jane.send(**sample("image", author="jane", image_data=base64.b64encode(picture).decode()))
         shown = await jane.until(type="image", author="jane")
@@ -165,9 +92,9 @@ async def test_pictures_and_layers_go_both_ways_as_files(bridged: Bridged) -> No
         await jane.until(type="text", text="(a file: plan.pdf)")
 
 
-async def test_likes_and_reactions_are_the_same(bridged: Bridged) -> None:
-    group = bridged.group
-    async with bridged.joined() as jane:
+async def test_likes_and_reactions_are_the_same(telegram: BridgedGroups) -> None:
+    group = telegram.group
+    async with telegram.joined() as jane:
         text = await jane.say()
         message = (await group.until(f"jane: {text}"))["message_id"]
         group.react(message)
@@ -186,16 +113,16 @@ async def test_likes_and_reactions_are_the_same(bridged: Bridged) -> None:
         await until(lambda: group.reactions, "the reaction", every=LOOK)
         assert group.reactions[0]["message_id"] == message
         # Where reactions are forbidden, words say it
-        bridged.api.faults["setMessageReaction"] = [refusing(400, "Bad Request: REACTION_INVALID")]
+        telegram.api.faults["setMessageReaction"] = [refusing(400, "Bad Request: REACTION_INVALID")]
         await jane.send(type="like", liker_author="jane", liked_author=ALICE, message=said)
         assert (await group.until_reply(message))["text"] == "jane likes this."
 
 
-async def test_places_go_both_ways(bridged: Bridged) -> None:
-    group = bridged.group
-    async with bridged.joined() as jane:
+async def test_places_go_both_ways(telegram: BridgedGroups) -> None:
+    group = telegram.group
+    async with telegram.joined() as jane:
         # A second message waits when the API wants that, and the first is not repeated
-        bridged.api.faults["sendLocation"] = [refusing(429, "Too Many Requests: retry after 1", retry_after=1)]
+        telegram.api.faults["sendLocation"] = [refusing(429, "Too Many Requests: retry after 1", retry_after=1)]
         lambert = {"crs_authid": "EPSG:2154", "crs_wkt": ""}
         await jane.send(**sample("position", author="jane", **lambert, x=700_000, y=6_600_000))
         told = await group.until("jane: a position, 700000 6600000 (EPSG:2154)")
@@ -209,9 +136,9 @@ async def test_places_go_both_ways(bridged: Bridged) -> None:
         await jane.until(type="text", text="Lyon")
 
 
-async def test_edits_come_as_texts_and_a_moderator_deletes(bridged: Bridged) -> None:
-    group = bridged.group
-    async with bridged.joined() as jane:
+async def test_edits_come_as_texts_and_a_moderator_deletes(telegram: BridgedGroups) -> None:
+    group = telegram.group
+    async with telegram.joined() as jane:
         message = group.say(text := words())
         heard = await jane.until(text=text)
         group.edit(message, text)  # Telegram tells of edits that change no word
@@ -223,14 +150,14 @@ async def test_edits_come_as_texts_and_a_moderator_deletes(bridged: Bridged) -> 
         await jane.say(wrong := words())
         await group.until(f"jane: {wrong}")
         id = (await jane.until(text=wrong))["id"]
-        await Admin(bridged.stack.fronts[0].url).act("DELETE", below("QGIS", f"messages/{id}"))
+        await Admin(telegram.stack.fronts[0].url).act("DELETE", below("QGIS", f"messages/{id}"))
         await until(lambda: f"jane: {wrong}" not in group.texts(), "the deletion", every=LOOK)
 
 
-async def test_who_is_banned_does_not_come_back_under_another_nickname(bridged: Bridged) -> None:
-    group, admin = bridged.group, Admin(bridged.stack.fronts[0].url)
+async def test_who_is_banned_does_not_come_back_under_another_nickname(telegram: BridgedGroups) -> None:
+    group, admin = telegram.group, Admin(telegram.stack.fronts[0].url)
     mallory = person(666, "mallory")
-    async with bridged.joined() as jane:
+    async with telegram.joined() as jane:
         # Given somebody who was here, and has been banned since
         group.say(text := words(), mallory)
         await jane.until(type="text", text=text, author="mallory-telegram")
@@ -248,9 +175,9 @@ async def test_who_is_banned_does_not_come_back_under_another_nickname(bridged: 
         await admin.act("DELETE", f"bans/{ban['id']}")
 
 
-async def test_a_topic_is_a_channel_of_its_own(bridged: Bridged) -> None:
-    forum = bridged.forum
-    async with bridged.joined("john", "Geotribu") as john:
+async def test_a_topic_is_a_channel_of_its_own(telegram: BridgedGroups) -> None:
+    forum = telegram.forum
+    async with telegram.joined("john", "Geotribu") as john:
         await john.say(text := words(), author="john")
         assert (await forum.until(f"john: {text}"))["message_thread_id"] == TOPIC
         forum.say(elsewhere := words())
@@ -258,131 +185,4 @@ async def test_a_topic_is_a_channel_of_its_own(bridged: Bridged) -> None:
         forum.say(here := words(), topic=TOPIC)
         await john.until(text=here)
         assert not {elsewhere, in_thread} & set(john.texts())
-    assert f"jane: {text}" not in bridged.group.texts()
-
-
-async def test_what_is_said_while_the_bot_is_thrown_out_waits(bridged: Bridged) -> None:
-    bridged.group.status = "kicked"
-    async with bridged.joined() as jane:
-        await jane.say(text := words())
-        said = "403 Forbidden: bot was kicked from the supergroup chat: the bot may not write in the group"
-        await until(lambda: said in bridged.bridge.whole_log(), said, every=LOOK)
-        bridged.group.status = "administrator"
-        await bridged.group.until(f"jane: {text}")
-
-
-async def test_a_group_that_becomes_a_supergroup_stays_bridged(bridged: Bridged) -> None:
-    new = bridged.api.group(-1003)
-    bridged.group.moved_to = new.id
-    async with bridged.joined() as jane:
-        await jane.say(text := words())
-        await new.until(f"jane: {text}")
-        new.say(answer := words())
-        await jane.until(text=answer)
-    assert "write -1003 for -1001 in TELEGRAM_BRIDGES" in bridged.bridge.whole_log()
-    bridged.group = new
-    # Somebody who comes and goes is told, where that is wanted
-    async with bridged.joined("newton") as newton:
-        await new.until("newton has joined the channel.")
-        new.say(new_chat_members=[person(77, "bob99")])
-        await newton.until(type="newcomer", newcomer="bob99-telegram")
-        new.say(left_chat_member=person(77, "bob99"))
-        await newton.until(type="exiter", exiter="bob99-telegram")
-
-
-GARBAGE: list[dict[str, Any]] = [
-    {},
-    {"message": 7},
-    {"message": {"chat": {"id": []}, "from": {"id": 1}, "text": "x"}},
-    {"message": {"chat": {"id": GROUP}}},
-    {"message": {"chat": {"id": -9, "title": "Somebody else's"}, "from": {"id": 1}, "message_id": 1, "text": CANARY}},
-    {"edited_message": {"chat": {"id": GROUP}, "from": {"id": 1}, "message_id": 1, "text": "x"}},
-    {"message_reaction": {"chat": {"id": GROUP}, "message_id": 1, "new_reaction": 3}},
-    {"message_reaction": {"chat": {"id": GROUP}, "message_id": 1, "new_reaction": [3], "user": "x"}},
-]
-CONTENTS: list[dict[str, Any]] = [
-    {"photo": [{"file_id": "nothing", "width": "x"}, 3]},
-    {"photo": []},
-    {"document": {"file_id": 3, "file_name": ["x.geojson"]}},
-    {"document": {"file_id": "nothing", "file_name": "../../etc/passwd.geojson"}},
-    {"location": {"latitude": 1e308, "longitude": "x"}},
-    {"location": {"latitude": 10**400, "longitude": 4}},
-    {"sticker": {"emoji": 3}},
-    {"poll": []},
-    {"text": "x" * 100_000},
-    {"text": "\u200b"},
-    {"text": "ab", "entities": [{"type": "text_link", "offset": 1, "length": 10**30, "url": "https://x"}, 7]},
-    {"text": "ab", "reply_to_message": {"message_id": "x"}, "sender_chat": 3},
-    {"unknown": {"kind": True}},
-]
-
-
-async def test_updates_of_any_shape_do_no_harm(bridged: Bridged) -> None:
-    async with bridged.joined() as jane:
-        for update in GARBAGE:
-            bridged.api.tell(**update)
-        for content in CONTENTS:
-            bridged.group.say(**content)
-        bridged.group.say(marker := words())
-        await jane.until(text=marker)
-    assert "not bridged: -9" in bridged.bridge.whole_log()
-    assert "could not be read" not in bridged.bridge.whole_log()
-
-
-async def test_everything_comes_in_order_whatever_fails(bridged: Bridged) -> None:
-    group, api = bridged.group, bridged.api
-    async with bridged.joined() as jane:
-        from_qgis = [f"q{number:02} {words()}" for number in range(15)]
-        from_group = [f"g{number:02} {words()}" for number in range(15)]
-
-        async def break_things() -> None:
-            for process in (bridged.bridge, bridged.stack.light[0]):
-                await asyncio.to_thread(process.kill)
-                await asyncio.to_thread(process.start)
-            await asyncio.to_thread(api.stop)
-            await asyncio.to_thread(api.start)
-            api.faults["sendMessage"] = [
-                refusing(429, "Too Many Requests: retry after 1", retry_after=1),
-                refusing(502, f"Bad Gateway {TOKEN}"),
-                lambda handler: handler.write("[" * 1000),
-                lambda handler: handler.redirect("http://127.0.0.1:1/"),
-            ]
-            api.faults["getUpdates"] = [
-                refusing(409, "Conflict: terminated by other getUpdates request"),
-                refusing(401, f"Unauthorized: {TOKEN}"),
-                lambda handler: handler.write({"ok": True, "result": "nonsense"}),
-            ]
-
-        async def talk_in_qgis() -> None:
-            for text in from_qgis:
-                await jane.say(text)
-                await group.until(f"jane: {text}")
-
-        async def talk_in_the_group() -> None:
-            for text in from_group:
-                group.say(text)
-                await asyncio.sleep(0)
-
-        await asyncio.gather(break_things(), talk_in_qgis(), talk_in_the_group())
-        for text in from_group:
-            assert (await jane.until(type="text", text=text))["author"] == ALICE
-        assert [text for text in jane.texts() if text in from_group] == from_group
-        expected = [f"jane: {text}" for text in from_qgis]
-        # Telegram cannot be asked what it has taken: what was on its way when the bridge was killed may come twice.
-        assert [text for text, _ in groupby(text for text in group.texts() if text in expected)] == expected
-        assert not [text for text in group.texts() if text in from_group]
-
-
-async def test_a_bridge_that_is_stopped_goes_on_where_it_was(bridged: Bridged) -> None:
-    async with bridged.joined() as jane:
-        assert await bridged.bridge.stopped() == 0
-        texts, answers = [await jane.say() for _ in range(3)], [words() for _ in range(3)]
-        for answer in answers:
-            bridged.group.say(answer)
-        bridged.bridge.start()
-        await bridged.group.until(f"jane: {texts[-1]}")
-        await jane.until(text=answers[-1])
-        assert [text for text in jane.texts() if text in answers] == answers
-        assert [one for one in bridged.group.texts() if one.removeprefix("jane: ") in texts] == [
-            f"jane: {text}" for text in texts
-        ]
+    assert f"jane: {text}" not in telegram.group.texts()

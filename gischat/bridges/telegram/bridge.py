@@ -103,9 +103,11 @@ class TelegramBridge(Bridge):
     async def send_like(self, channel: str, liker: str, event: str) -> None:
         # A bot has one reaction to a message: who likes it cannot be seen.
         message = self._message_of(channel, event)
-        reaction = {"message_id": message, "reaction": [{"type": "emoji", "emoji": LIKE}]}
+        if not message:
+            return
         try:
-            await self._call(channel, "setMessageReaction", reaction)
+            reaction = [{"type": "emoji", "emoji": LIKE}]
+            await self._call(channel, "setMessageReaction", {"message_id": message, "reaction": reaction})
         except Rejected:  # the group may have forbidden it
             await self.tell(channel, LIKES.format(liker=liker), event)
 
