@@ -136,8 +136,10 @@ async def test_everything_comes_in_order_whatever_fails(telegram: BridgedGroups)
 
 async def test_a_bridge_that_is_stopped_goes_on_where_it_was(telegram: BridgedGroups) -> None:
     async with telegram.joined() as jane:
+        before = await jane.say()
+        sent = await telegram.group.until(f"jane: {before}")
         assert await telegram.bridge.stopped() == 0
-        texts, answers = [await jane.say() for _ in range(3)], [words() for _ in range(3)]
+        texts, answers = [await jane.say() for _ in range(2)], [words() for _ in range(2)]
         for answer in answers:
             telegram.group.say(answer)
         telegram.bridge.start()
@@ -147,3 +149,6 @@ async def test_a_bridge_that_is_stopped_goes_on_where_it_was(telegram: BridgedGr
         assert [one for one in telegram.group.texts() if one.removeprefix("jane: ") in texts] == [
             f"jane: {text}" for text in texts
         ]
+        # What a reaction is to, it finds in the history
+        telegram.group.react(sent["message_id"])
+        assert (await jane.until(type="like"))["message"] == before
