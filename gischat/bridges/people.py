@@ -86,11 +86,11 @@ class People:
             person.heavy = self._heavy.acquire(person.heavy, now)
         return 0.0
 
-    async def speaker(self, id: str) -> Person:
-        """Somebody who speaks now: registered, where a nickname is free."""
+    async def speaker(self, id: str, name: str = "") -> Person:
+        """Somebody who speaks now: registered, where a nickname is free; a new one is made of the name (or the id)."""
         person = self._people.get(id)
         if person is None:
-            person = await self._register(id)
+            person = await self._register(id, name)
             self._people[id] = person
             while len(self._people) > MAX_PEOPLE:
                 await self.leave(next(iter(self._people)))
@@ -133,24 +133,26 @@ class People:
             self._people.pop(person.id, None)
             self._participant.dispatcher.close(person.job_queue)
 
-    async def _register(self, id: str) -> Person:
+    async def _register(self, id: str, name: str) -> Person:
         """Tries the nicknames that somebody may bear; without a free one the last of them is borne unregistered."""
         dispatcher = self._participant.dispatcher
         job_queue = dispatcher.open(self.channel, sender=f"{self._participant.kind}:{digest_of(id)}")
         nickname = ""
-        for nickname in await self._wanted(id):
+        for nickname in await self._wanted(id, name):
             result = await self._participant.submit(job_queue, newcomer_message(nickname))
             if not result.is_refusal:
                 await self._store.save_nickname(self.channel, id, nickname)
                 return Person(id, nickname, job_queue, is_registered=True, spoke_at=0.0)
+            if result.refusal_reason is RefusalReason.BANNED:
+                break  # another nickname would be a way around it: under this one, all that follows is refused
         log.warning("somebody of the other chat could not be registered", extra={"channel": self.channel})
         return Person(id, nickname, job_queue, is_registered=False, spoke_at=0.0)
 
-    async def _wanted(self, id: str) -> list[str]:
+    async def _wanted(self, id: str, name: str) -> list[str]:
         """First what somebody was called last; then by preference. What another one has is not asked for: that would
         be a wish, which is kept."""
         settings = self._settings
-        possible = candidates(id, shortest=settings.min_author_length, longest=settings.max_author_length)
+        possible = candidates(id, name, shortest=settings.min_author_length, longest=settings.max_author_length)
         last = await self._store.nickname(self.channel, id)
         names = dict.fromkeys([last, *possible] if last else possible)
         try:
