@@ -120,6 +120,9 @@ class Relay:
             return
         if self._links.of_message(message["id"]):
             return  # by the process before this one
+        history = bridge.participant.broker.history
+        if await bridge.attempt(lambda: history.is_deleted(channel, publication)):
+            return
         if self._missed:
             words = MISSED.format(number=self._missed, channel=channel)
             await bridge.attempt(lambda: bridge.tell(channel, words), until)

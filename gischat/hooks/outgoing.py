@@ -78,6 +78,7 @@ class _Hook:
         self._channel = channel
         self._url = url
         self._outbox = participant.broker.outbox
+        self._history = participant.broker.history
         self._news = participant.news[channel]
         self._delivery = delivery
         self._letters = HookLetters(settings, participant.redis, timings)
@@ -105,11 +106,11 @@ class _Hook:
                 position = await self._redis(lambda at=position: self._rewound(at))  # type: ignore[misc]
 
     async def _post(self, entry: Entry, stop: asyncio.Event) -> bool:
-        """Posts until it is taken, or given up; False when the process is to stop before."""
+        """Posts until it is taken, given up, or deleted by a moderator; False when the process is to stop before."""
         publication = entry.publication
         backoff = Backoff(self._timings.bridge_retry, self._timings.bridge_retry_longest)
         until = int(entry.id.partition(b"-")[0]) / 1000 + self._max_age
-        while True:
+        while not await self._redis(lambda: self._history.is_deleted(self._channel, publication)):
             try:
                 await self._delivery.post(self._url, self._channel, publication.id.decode(), publication.body)
             except Rejected as error:
@@ -127,6 +128,7 @@ class _Hook:
                 self._trouble.resolve()
                 self._count("passed", 1)
                 return True
+        return True
 
     async def _give_up(self, entry: Entry, reason: str) -> bool:
         publication = entry.publication
