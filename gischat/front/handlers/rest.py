@@ -102,7 +102,7 @@ class PublicHandler(JsonHandler):
         """A browser asks before it sends what is more than a plain GET (https://fetch.spec.whatwg.org)."""
         self.set_header("Allow", allowed_methods(type(self)))
         self.set_header("Access-Control-Allow-Methods", self.METHOD)
-        self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
+        self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID")
         self.set_header("Access-Control-Max-Age", round(self.front.timings.preflight))
         self.clear_header("Content-Type")
         self.set_status(204)
