@@ -15,7 +15,7 @@ import msgspec
 from gischat.bridges.errors import Delayed, Rejected
 from gischat.bridges.participant import STREAM_START, sort_key
 from gischat.bridges.store import Link, Position, event_of
-from gischat.broker.entries import Outcome, Publication
+from gischat.broker.entries import ANNOUNCEMENT, Outcome, Publication
 from gischat.broker.outbox import Entry
 from gischat.protocol.types import TYPES
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SHARED_TYPES = frozenset(row.name for row in TYPES.values() if row.stored)
+SHARED_TYPES = {ANNOUNCEMENT} | {row.name for row in TYPES.values() if row.stored}
 COMING_AND_GOING = frozenset({"newcomer", "exiter"})
 PAGE = 20  # entries of an outbox that are read at a time: a layer may have megabytes
 

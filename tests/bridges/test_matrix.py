@@ -166,6 +166,8 @@ async def test_what_is_refused_is_said_in_the_room(bridged: Bridged) -> None:
 
 async def test_moderators_reach_people_of_the_room(bridged: Bridged) -> None:
     admin, alice = Admin(bridged.stack.fronts[0].url), bridged.alice
+    await admin.act("POST", below("QGIS", "announcements"), {"text": (text := words())})
+    await alice.until(body=f"gischat: {text}")
     async with bridged.joined("jane") as (jane,):
         # Given somebody of the room who has spoken
         await alice.say(text := words())
