@@ -14,6 +14,7 @@ from typing import Self
 
 import msgspec
 
+from gischat.bridges.cursor import STREAM_START, sort_key
 from gischat.broker.broker import Broker
 from gischat.broker.client import Redis
 from gischat.broker.discovery import connect, reading_groups
@@ -36,7 +37,6 @@ from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
-STREAM_START = b"0-0"
 REDIS_FAULTS = (ConnectionError, Unavailable, RedisError)
 
 # What passes by itself: the message is sent again, as long as that makes sense.
@@ -287,8 +287,3 @@ ORDERS: Mapping[str, Callable[[Participant, str, bytes], Awaitable[None]]] = {
     STATE_LOST: Participant._restore,
     NICKNAMES: Participant._restore,
 }
-
-
-def sort_key(entry: bytes) -> tuple[int, int]:
-    milliseconds, _, number = entry.partition(b"-")
-    return int(milliseconds), int(number)
