@@ -26,6 +26,7 @@ from gischat.front.auth.bans import Bans
 from gischat.front.auth.channel_auth import ChannelAuth
 from gischat.front.channel.join_buffer import Member
 from gischat.front.channel.room import Room
+from gischat.front.close_status import DISCONNECTED
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.moderation.ended_keys import EndedKeys
 from gischat.protocol.messages import folded, new_id
@@ -37,7 +38,6 @@ log = logging.getLogger(__name__)
 MAX_RESTORES = 5  # so often restrictions are restored for one act: more than there are fronts that know better
 MAX_DELETED_IDS = 1000  # that are remembered, for the case that Redis loses that they were withdrawn; per channel
 
-DISCONNECTED = "Disconnected by a moderator."
 COME_BACK = "To come back, disconnect and connect again."
 
 
