@@ -140,6 +140,7 @@ class Participant:
         deadline = asyncio.get_running_loop().time() + self._timings.bridge_patience
         while True:
             ended: asyncio.Future[JobResult] = asyncio.get_running_loop().create_future()
+            self.dispatcher.reopen(job_queue)  # whoever speaks may be gone by now: see `People.leave`
             try:
                 self.bans[job_queue.channel].check(message)
                 job_queue.submit(message, lambda result, to=ended: None if to.done() else to.set_result(result))  # type: ignore[misc]
