@@ -82,6 +82,8 @@ class Bridge(Retrying, ABC):
         self._retracted: dict[str, None] = {}  # events that were taken back in the other chat
         self._relays = [Relay(self, channel) for channel in channels]
         participant.on_restore = lambda channel: self.people[channel].restore()
+        participant.on_dismissal = lambda channel, is_meant: self.people[channel].dismiss(is_meant)
+        participant.people_of = lambda channel: self.people[channel].connected
 
     # What a subclass does. All raise `Delayed` where it cannot be done now.
 
