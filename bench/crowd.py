@@ -307,7 +307,7 @@ class Client(asyncio.BufferedProtocol):
     def reset(self) -> None:
         """Nothing has come yet; it may connect, or do so again."""
         self._is_upgraded = not self._address.speaks_websocket
-        self._rest = bytearray()  # of a frame that has not come wholly
+        self._rest = bytearray()  # of an incomplete frame
         self._needed = 0
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
