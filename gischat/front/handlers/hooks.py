@@ -39,7 +39,7 @@ class PostToHook(JsonHandler):
         super().initialize(front)
         self._chunks: list[bytes] = []
         self._size = 0
-        is_form = self.request.headers.get("Content-Type", "").startswith("multipart/")
+        is_form = self.request.headers.get("Content-Type", "").lower().startswith("multipart/")
         self._max_size = front.settings.max_frame_size if is_form else MAX_TEXT_BODY
 
     def prepare(self) -> None:
