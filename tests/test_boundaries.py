@@ -45,6 +45,7 @@ FORBIDDEN = {
 # The front's floors, from the top, and what each imports of the others: only what stands below it
 FLOORS = {
     "app": {"handlers", "services", "auth", "transport"},
+    "descriptions": {"handlers", "close_status", "auth"},  # loaded by name, when they are first asked for
     "handlers": {
         "services",
         "connection",
@@ -288,7 +289,7 @@ HEAVY_MODULES = (
     ),
     *(
         "gischat.broker.cluster",
-        "gischat.front.handlers.openapi",
+        "gischat.front.descriptions",
         "gischat.front.handlers.admin",
         "gischat.diagnostics",
         "gischat.commands.admin",

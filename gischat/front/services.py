@@ -148,8 +148,8 @@ class Services:
         close: Callable[[int, str], None],
         pace: ConnectionRateLimiter,
         after: str | None,
-        types: Iterable[str],
         address: str,
+        types: Iterable[str] = (),
     ) -> ClientConnection:
         """A client has come to a room; what it missed after the message of id `after`, it wants to be told; and of
         `types` those that nobody gets who does not ask for them."""

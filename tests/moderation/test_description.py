@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gischat.front.handlers.openapi import ADMIN_PATHS
+from gischat.front.descriptions.admin_paths import ADMIN_PATHS
 from tests.moderation.conftest import PRIVATE_CHANNEL, Join
 from tests.support.admin import Admin, below
 from tests.support.contract import sample, words

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gischat.errors import Uncompliant
-from gischat.front.handlers.openapi import document
+from gischat.front.descriptions.openapi import document
 from gischat.protocol.file_names import file_name, icon_name
 from gischat.protocol.messages import Message, content_digest
 from gischat.protocol.parsing import NULL_IS_ABSENT, MessageParser

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from gischat.front.handlers.openapi import PATHS
+from gischat.front.descriptions.paths import PATHS
 from tests.support.client import Client
 from tests.support.contract import BROADCAST, REPLYABLE, sample, words
 from tests.support.description import Description, Operation, is_as_described

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from gischat.diagnostics.address import HANDSHAKE
-from gischat.front.handlers.openapi import PATHS
+from gischat.front.descriptions.paths import PATHS
 from tests.support.client import Client
 from tests.support.contract import sample
 from tests.support.processes import HOST, Stack

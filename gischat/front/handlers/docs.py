@@ -53,7 +53,7 @@ class AsyncApi(OpenApi):
 
 @cache
 def _encoded(module: str, settings: Settings) -> bytes:
-    describing = import_module(f"gischat.front.handlers.{module}")  # with apispec, which most fronts never need
+    describing = import_module(f"gischat.front.descriptions.{module}")  # with apispec, which most fronts never need
     return msgspec.json.encode(describing.document(settings))
 
 

@@ -112,8 +112,8 @@ class ChannelSocket(Handler, WebSocketHandler):
             self._close(SHUTTING_DOWN)
         else:
             self.set_nodelay(True)
-            wanted = self._after(), self._types()
-            self._connection = self._front.accept_client(room, stream, self.close, pace, *wanted, self.address)
+            wanted = self._after(), self.address, self._types()
+            self._connection = self._front.accept_client(room, stream, self.close, pace, *wanted)
             self._connection.access_key = key_of(self.request)
             if self._reading is not None:
                 self._reading.endpoint = self._connection

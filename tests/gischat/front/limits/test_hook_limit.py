@@ -1,12 +1,10 @@
 """Hooks: found by their keys, and how often each may speak, in virtual time."""
 
-import asyncio
-
 from gischat.front.limits.hook_limit import Hooks
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.hook_settings import Hook
 from tests.support.settings import settings
-from tests.support.virtual_time import virtual_time
+from tests.support.virtual_time import pass_time, virtual_time
 
 ONE, OTHER = Hook("QGIS", "one"), Hook("QGIS", "other")
 KEYS = ((ONE, "0123456789abcdef"), (OTHER, "fedcba9876543210"))
@@ -29,6 +27,6 @@ async def test_a_hook_may_speak_so_often_in_a_minute_and_no_other_waits_for_it()
     assert (refused.status, refused.retry_after) == (429, 10)
     assert "wait 10 seconds" in refused.reason
     assert hooks.acquire(OTHER) is None
-    await asyncio.sleep(10)
+    await pass_time(refused.retry_after)
     assert hooks.acquire(ONE) is None
     assert hooks.acquire(ONE) is not None

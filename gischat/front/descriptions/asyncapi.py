@@ -9,7 +9,8 @@ from gischat import __version__
 from gischat.front import close_status
 from gischat.front.auth.channel_auth import TOKEN_PARAMETER
 from gischat.front.close_status import CloseStatus
-from gischat.front.handlers import openapi
+from gischat.front.descriptions.messages import Plugin, message_components
+from gischat.front.descriptions.paths import AFTER
 from gischat.settings import Settings
 
 JsonObject = dict[str, Any]
@@ -30,7 +31,7 @@ once within ten minutes.
 """
 
 QUERY: JsonObject = {
-    "after": {"type": "string", "description": openapi.AFTER["description"]},
+    "after": {"type": "string", "description": AFTER["description"]},
     "types": {
         "type": "string",
         "description": "Types, separated by commas, that only those connections get which ask for them.",
@@ -94,10 +95,10 @@ def document(settings: Settings) -> dict[str, object]:
 
 
 def _schemas(settings: Settings) -> dict[str, JsonObject]:
-    plugin = openapi.Plugin()
+    plugin = Plugin()
     APISpec("gischat", __version__, "3.1.0", [plugin])
     assert plugin.converter is not None  # APISpec has given it one
-    components = openapi.message_components(plugin.converter, settings)
+    components = message_components(plugin.converter, settings)
     return {
         name: schema
         for name, schema in components.items()

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it comes without types
 
 from gischat.front import app
-from gischat.front.handlers.openapi import document
+from gischat.front.descriptions.openapi import document
 from gischat.settings import Settings, load
 from tests.support.contract import KEYS, REPLYABLE, required, sample
 from tests.support.description import Description

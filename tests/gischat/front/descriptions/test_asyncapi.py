@@ -11,8 +11,8 @@ import pytest
 from jsonschema import Draft7Validator  # type: ignore[import-untyped]  # it comes without types
 
 from gischat.front import close_status
-from gischat.front.handlers import openapi
-from gischat.front.handlers.asyncapi import document
+from gischat.front.descriptions import openapi
+from gischat.front.descriptions.asyncapi import document
 from gischat.settings import Settings, load
 from tests.support.contract import KEYS
 

@@ -1,0 +1,1 @@
+"""Descriptions of the programming interface, for people and for programs: OpenAPI and AsyncAPI."""

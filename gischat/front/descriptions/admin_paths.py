@@ -1,0 +1,148 @@
+"""The paths of moderation, `/admin`."""
+
+from collections.abc import Iterable
+
+from marshmallow import Schema
+
+from gischat.front.descriptions.answers import (
+    UNKNOWN,
+    Faults,
+    JsonObject,
+    Problem,
+    answer,
+    json_content,
+    list_of,
+    reference,
+)
+from gischat.front.handlers import admin_schemas
+
+MODERATION = "Moderation"
+SECURITY: list[JsonObject] = [{"adminToken": []}]
+ADMIN_SCHEME: JsonObject = {"type": "http", "scheme": "bearer", "description": "The instance's `ADMIN_TOKEN`."}
+TURNED_AWAY = {
+    "401": answer("The token is missing or wrong", Problem),
+    "429": answer("Too many wrong tokens came from this address; see Retry-After", Problem),
+}
+PARTLY = {"503": answer("Not possible just now, or not in every channel: the text says where it was done", Problem)}
+UNFIT = {"422": answer("The body is not as described", Faults)}
+ONLY_IN = {"name": "channel", "in": "query", "schema": {"type": "string"}, "description": "In this channel alone."}
+REASON = {"name": "reason", "in": "query", "schema": {"type": "string"}, "description": "What the user is told."}
+
+
+ONE_SUBJECT = {"oneOf": [{"required": ["address"]}, {"required": ["nickname"]}]}
+
+
+def _moderates(
+    summary: str,
+    schema: type[Schema] | JsonObject,
+    *,
+    errors: JsonObject | None = None,
+    asks: str | None = None,
+    query: Iterable[JsonObject] = (),
+    status: str = "200",
+) -> JsonObject:
+    """An operation for moderators alone."""
+    operation: JsonObject = {
+        "tags": [MODERATION],
+        "summary": summary,
+        "security": SECURITY,
+        "responses": {status: answer(summary, schema), **TURNED_AWAY, **PARTLY, **(errors or {})},
+    }
+    if asks is not None:
+        operation |= {"requestBody": {"required": True, **json_content(reference(asks))}}
+        operation["responses"] |= UNFIT
+    if query:
+        operation |= {"parameters": list(query)}
+    return operation
+
+
+def _unknown(what: str) -> JsonObject:
+    return {"404": answer(what, Problem)}
+
+
+NO_USER = _unknown("Nobody is registered under this nickname, or there is no such channel")
+
+ADMIN_PATHS: dict[str, JsonObject] = {
+    "/admin/channels": {
+        "get": _moderates("The channels, and which are frozen", list_of(reference("ModeratedChannel")))
+    },
+    "/admin/channels/{channel}/messages": {
+        "get": _moderates("The stored messages, oldest first", list_of(reference("StoredMessage")), errors=UNKNOWN),
+        "delete": _moderates("Delete all messages said so far", admin_schemas.Deleted, errors=UNKNOWN),
+    },
+    "/admin/channels/{channel}/messages/{id}": {
+        "delete": _moderates(
+            "Delete a message: nobody who comes, or comes back, is told it",
+            admin_schemas.Deleted,
+            errors=_unknown("There is no such message, or channel"),
+        )
+    },
+    "/admin/channels/{channel}/freeze": {
+        "put": _moderates("Freeze: it can be read, but nobody can write", admin_schemas.Frozen, errors=UNKNOWN),
+        "delete": _moderates("Thaw", admin_schemas.Frozen, errors=UNKNOWN),
+    },
+    "/admin/channels/{channel}/announcements": {
+        "post": _moderates(
+            "Say a text as the instance", admin_schemas.Announced, asks="AnnouncementRequest", errors=UNKNOWN
+        )
+    },
+    "/admin/announcements": {
+        "post": _moderates(
+            "Say a text as the instance, in every channel", admin_schemas.Announced, asks="AnnouncementRequest"
+        )
+    },
+    "/admin/channels/{channel}/users/{nickname}": {
+        "delete": _moderates(
+            "Disconnect whoever is registered under a nickname",
+            admin_schemas.Disconnected,
+            errors=NO_USER,
+            query=[REASON],
+        )
+    },
+    "/admin/users/{nickname}": {
+        "delete": _moderates(
+            "Disconnect whoever is registered under a nickname, in every channel",
+            admin_schemas.Disconnected,
+            errors=NO_USER,
+            query=[REASON],
+        )
+    },
+    "/admin/connections": {
+        "get": _moderates("Who is connected, on all fronts", admin_schemas.Connections, errors=UNKNOWN, query=[ONLY_IN])
+    },
+    "/admin/bans": {
+        "get": _moderates("The bans that hold", list_of(reference("Ban"))),
+        "post": _moderates(
+            "Ban an address, a network or a nickname for a time",
+            admin_schemas.Ban,
+            asks="BanRequest",
+            errors={"409": answer("There are too many bans", Problem)},
+            status="201",
+        ),
+    },
+    "/admin/bans/{id}": {
+        "delete": _moderates(
+            "Lift a ban",
+            admin_schemas.UnbannedSchema,
+            errors=_unknown("There is no such ban, or channel"),
+            query=[ONLY_IN],
+        )
+    },
+    "/admin/keys": {
+        "get": _moderates("The keys that hold", list_of(reference("Key"))),
+        "post": _moderates(
+            "Make a key that opens private channels",
+            admin_schemas.NewKey,
+            asks="KeyRequest",
+            errors={"409": answer("There are too many keys", Problem)},
+            status="201",
+        ),
+    },
+    "/admin/keys/{id}": {
+        "delete": _moderates(
+            "Revoke a key, and disconnect who came by it",
+            admin_schemas.RevokedKey,
+            errors=_unknown("There is no such key"),
+        )
+    },
+}

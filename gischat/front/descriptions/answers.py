@@ -1,0 +1,110 @@
+"""What is answered over HTTP, by exactly the keys that are named; and how an answer is described."""
+
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+from gischat.front.handlers import admin_schemas
+
+JsonObject = dict[str, Any]
+
+# What is answered over HTTP: exactly the keys that are named.
+
+
+Answer = admin_schemas.Strict
+
+
+class Version(Answer):
+    version = fields.String(required=True)
+
+
+class Rules(Answer):
+    rules = fields.String(required=True)
+    main_lang = fields.String(required=True, metadata={"description": "The server's main language."})
+    min_author_length = fields.Integer(required=True)
+    max_author_length = fields.Integer(required=True)
+    max_message_length = fields.Integer(required=True, metadata={"description": "In characters."})
+    max_image_size = fields.Integer(required=True, metadata={"description": "The longest side, in pixels."})
+    max_geojson_features = fields.Integer(required=True)
+
+
+class ChannelStatus(Answer):
+    name = fields.String(required=True)
+    nb_connected_users = fields.Integer(required=True)
+
+
+class Status(Answer):
+    status = fields.String(required=True, validate=validate.OneOf(["ok", "degraded"]))
+    healthy = fields.Boolean(required=True, metadata={"description": "Whether messages go round."})
+    channels = fields.List(fields.Nested(ChannelStatus), required=True)
+
+
+class Map(Answer):
+    code = fields.String(required=True, allow_none=True, metadata={"description": "The path of the map's script."})
+    tiles = fields.String(required=True, allow_none=True, metadata={"description": "The operator's tiles, as XYZ."})
+    attribution = fields.String(required=True, metadata={"description": "Whose tiles they are."})
+
+
+class Alive(Answer):
+    alive = fields.Boolean(required=True)
+
+
+class Ready(Answer):
+    ready = fields.Boolean(required=True)
+    reasons = fields.List(fields.String(), required=True, metadata={"description": "Why it is not ready."})
+
+
+class Problem(Answer):
+    detail = fields.String(required=True, metadata={"description": "What is wrong, in words."})
+
+
+class Fault(Answer):
+    loc = fields.List(fields.String(), required=True, metadata={"description": "`body`, and the field."})
+    msg = fields.String(required=True)
+    type = fields.String(required=True)
+
+
+class Faults(Answer):
+    detail = fields.List(fields.Nested(Fault), required=True, validate=validate.Length(min=1))
+
+
+class HookTaken(Answer):
+    ok = fields.Boolean(required=True)
+    ids = fields.List(fields.String(), required=True, metadata={"description": "Of the messages, in their order."})
+
+
+class FaultsOrProblem(Answer):
+    detail = fields.Raw(required=True, metadata={"description": "What is wrong, in words, or fault by fault."})
+
+
+def reference(name: str) -> JsonObject:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def list_of(items: JsonObject) -> JsonObject:
+    return {"type": "array", "items": items}
+
+
+def json_content(schema: type[Schema] | JsonObject) -> JsonObject:
+    return {"content": {"application/json": {"schema": schema}}}
+
+
+def answer(description: str, schema: type[Schema] | JsonObject) -> JsonObject:
+    return {"description": description, **json_content(schema)}
+
+
+def get(tag: str, summary: str, schema: type[Schema] | JsonObject, errors: JsonObject | None = None) -> JsonObject:
+    limits = {} if tag == OPERATION else TOO_MANY
+    responses = {"200": answer(summary, schema), **(errors or {}), **limits}
+    return {"get": {"tags": [tag], "summary": summary, "responses": responses}}
+
+
+SERVER, CHANNEL, OPERATION = "The server", "A channel", "Operation"
+NAMES = list_of({"type": "string"})
+RETRY_AFTER = {"headers": {"Retry-After": {"description": "In seconds.", "schema": {"type": "integer"}}}}
+TOO_MANY = {"429": answer("Too many requests or connections from one address", Problem) | RETRY_AFTER}
+FULL = {"503": answer("The server has as many connections as it may have", Problem) | RETRY_AFTER}
+UNKNOWN = {"404": answer("The channel does not exist", Problem)}
+PRIVATE = {"401": answer("The channel is private, and no token of it was shown", Problem)}
+UNABLE = {"503": answer("Not possible just now; nothing has been done", Problem)}
+BANNED = {"403": answer("The client's address, or the author's nickname, is banned", Problem)}
