@@ -47,8 +47,10 @@ class OutgoingHooks:
         """Posts until it is told to stop; then ends what is on its way, if that does not take long."""
         delivery = Delivery(self._settings, self._timings)
         letters = HookLetters(self._settings, self._participant.redis, self._timings)
-        parts = self._participant, delivery, letters, self._settings, self._timings
-        hooks = [_Hook(*one, *parts) for one in self._hooks()]
+        hooks = [
+            _Hook(channel, url, self._participant, delivery, letters, self._settings, self._timings)
+            for channel, url in self._hooks()
+        ]
         tasks = [asyncio.create_task(hook.run(stop)) for hook in hooks]
         stopping = asyncio.create_task(stop.wait())
         try:

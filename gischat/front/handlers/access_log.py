@@ -28,7 +28,7 @@ REJECTED_STATUSES = "was_turned_away"
 MAX_PATH, MAX_METHOD, MAX_HEADER = 200, 10, 120
 HIDDEN = "***"
 # Whatever stands there: a mistyped key is nearly one, and so is one in a mistyped address
-HOOK_KEY = re.compile(r"(hooks?/*).+", re.IGNORECASE)
+HOOK_KEY = re.compile(r"(/(?:web)?hooks?/*).+", re.IGNORECASE)
 
 ANSWERED = "%(address)s %(method)s %(path)s %(status)d %(bytes)dB %(duration_ms).1fms"
 OPENED = "%(address)s %(transport)s %(path)s opened as connection %(connection)d"
