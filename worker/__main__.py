@@ -150,9 +150,9 @@ def _connected(lane: Lane, settings: Settings, timings: Timings) -> contextlib.A
 
 
 def _reading(lane: Lane, settings: Settings, timings: Timings) -> contextlib.AbstractAsyncContextManager[Redis]:
-    """A connection for reads that wait."""
-    name, answer_seconds = f"gischat-reader-{lane}", timings.inbox_answer
-    return connect(settings.redis_url, name=name, resends=False, answer_seconds=answer_seconds, timings=timings)
+    """A connection for reads that wait; a light worker's commits go out with them."""
+    name, seconds = f"gischat-reader-{lane}", timings.inbox_answer
+    return connect(settings.redis_url, name=name, resends=False, answer_seconds=seconds, holds=True, timings=timings)
 
 
 async def _watch(consumers: list[Consumer], stalled_after: float) -> None:

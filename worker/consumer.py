@@ -200,8 +200,12 @@ class LightConsumer(Consumer):
 
     async def _errors_of_ends(self) -> list[BaseException]:
         ends, self._ends = self._ends, []
-        answers = await asyncio.gather(*ends, return_exceptions=True)
-        errors = [answer for answer in answers if isinstance(answer, BaseException)]
+        errors: list[BaseException] = []
+        for end in ends:  # they come together: `gather` would take a turn of the loop more
+            try:
+                await end
+            except Exception as error:
+                errors.append(error)
         if ends and not errors:
             self._measure(self._batch, self._since)
         return errors

@@ -16,13 +16,14 @@ def connect(
     name: str,
     resends: bool = True,
     answer_seconds: float | None = None,
+    holds: bool = False,
     timings: Timings = Timings(),
 ) -> Redis:
     """The `Redis` of a URL, to be used as an asynchronous context.
 
     Args:
         name: what `CLIENT LIST` shows.
-        resends, answer_seconds, timings: as a `Multiplexer` takes them.
+        resends, answer_seconds, holds, timings: as a `Multiplexer` takes them; nothing is held in a cluster.
     """
     where = parse(url)
     if where.kind is Kind.CLUSTER:
@@ -33,7 +34,7 @@ def connect(
             where.nodes, dial_node, name=name, resends=resends, answer_seconds=answer_seconds, timings=timings
         )
     dial = dialer(where, name, timings)
-    return Multiplexer(dial, name=name, resends=resends, answer_seconds=answer_seconds, timings=timings)
+    return Multiplexer(dial, name=name, resends=resends, answer_seconds=answer_seconds, holds=holds, timings=timings)
 
 
 def reading_groups(url: str, channels: Sequence[str]) -> list[Sequence[str]]:

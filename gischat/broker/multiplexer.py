@@ -1,7 +1,8 @@
 """One lean connection to Redis that a whole process shares.
 
-What is asked within one turn of the event loop goes out in one write; answers come back in order. A client
-with a pool and a lock per command would cost more than all the rest of a message's way.
+What is asked within one turn of the event loop goes out in one write. Only the first after a pause goes at once, for
+the end of the turn is a wake-up more; and so does a read that waits, behind which nothing is answered. Answers come
+back in order. A client with a pool and a lock per command would cost more than all the rest of a message's way.
 
 A lost connection is taken up again, and what had been sent without an answer is sent once more, in the same order. So
 commands given here must bear being carried out twice; every script of ours does. What had not been sent yet waits for a
@@ -12,6 +13,7 @@ act. An error that answers a command sent before says nothing about the first ti
 import asyncio
 import contextlib
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Self
@@ -39,6 +41,9 @@ from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
+PAUSE_SECONDS = 0.001  # without a write: less than one in it, and commands come too close for a write each
+BLOCKING_READS = ("XREAD", "XREADGROUP")  # nothing else is answered until they are
+
 # Answers that say: not this server, or not yet. The command was not carried out; it goes to the next connection.
 NOT_HERE = (ReadOnlyError, BusyLoadingError, MasterDownError)
 # … and in a cluster: another server, for this key.
@@ -56,6 +61,7 @@ class Multiplexer:
         resends: bool = True,
         answer_seconds: float | None = None,
         give_back: Callable[[Sequence[PendingCommand]], None] | None = None,
+        holds: bool = False,
         timings: Timings = Timings(),
     ) -> None:
         """
@@ -68,6 +74,7 @@ class Multiplexer:
                 for blocking reads, more than they block.
             give_back: takes the calls that this server does not answer, for another to do; if there is none, they
                 wait for the next connection.
+            holds: what is asked waits a moment for a read that waits, and goes out with it.
         """
         self._connect_transport = dial
         self._name = name
@@ -80,6 +87,9 @@ class Multiplexer:
         self._unanswered: deque[PendingCommand] = deque()
         self._transport: RespTransport | None = None
         self._is_flush_scheduled = False
+        self._flushed_at = -math.inf
+        self._holds = holds
+        self._holding: asyncio.TimerHandle | None = None
         self._tending: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._connected_since: float | None = None
@@ -146,7 +156,14 @@ class Multiplexer:
     def submit(self, call: PendingCommand) -> "asyncio.Future[Any]":
         """Takes a call; it goes out in this turn of the loop, or when there is a connection again."""
         self._unsent.append(call)
-        self._schedule_flush()
+        if call.command[0] in BLOCKING_READS:
+            self._flush()
+        elif self._holds:
+            self._flush_later()
+        elif not self._is_flush_scheduled and call.since >= self._flushed_at + PAUSE_SECONDS:
+            self._flush()
+        else:
+            self._schedule_flush()
         return call.answer
 
     async def _run(self) -> None:
@@ -210,17 +227,28 @@ class Multiplexer:
     def _schedule_flush(self) -> None:
         if not self._is_flush_scheduled:
             self._is_flush_scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self._flush_scheduled)
+
+    def _flush_scheduled(self) -> None:
+        self._is_flush_scheduled = False
+        self._flush()
+
+    def _flush_later(self) -> None:
+        """A read should follow, and take along what waits; should none, that goes alone."""
+        if self._holding is None:
+            self._holding = asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._flush)
 
     def _flush(self) -> None:
-        """Sends what has come together in a turn of the loop."""
-        self._is_flush_scheduled = False
+        """Sends what has come together."""
+        if self._holding is not None:
+            self._holding.cancel()
+            self._holding = None
         if self._transport is not None and not self._transport.is_full and self._unsent:
             self._transport.write(self._pack_unsent())
 
     def _pack_unsent(self) -> bytes:
         """All that is to be sent, which from now on waits for its answers."""
-        now = asyncio.get_running_loop().time()
+        now = self._flushed_at = asyncio.get_running_loop().time()
         packed: list[bytes] = []
         while self._unsent:
             call = self._unsent.popleft()

@@ -1,6 +1,5 @@
 """One websocket to the server, on Tornado's client: it answers pings, pings itself, and knows close codes."""
 
-import asyncio
 import contextlib
 from ssl import SSLContext
 
@@ -62,11 +61,6 @@ async def open_line(url: str, *, token: str | None, ssl: SSLContext | None, max_
         raise Unreachable(f"The server answered {error.code}: {said}", _retry_after(error)) from error
     except Exception as error:  # of the network, of TLS, of whatever answers there and is no server of ours
         raise Unreachable(f"The server cannot be reached: {error or type(error).__name__}") from error
-
-
-def _close(opening: "asyncio.Future[WebSocketClientConnection]") -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()
 
 
 def _words(error: HTTPClientError) -> str:

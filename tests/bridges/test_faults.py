@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from gischat.bridges.matrix.client import TIMELINE_EVENTS
-from tests.bridges.conftest import Bridged, OpenBridged, bridge_of, wait_there
+from tests.bridges.conftest import Bridged, OpenBridged
+from tests.bridges.processes import bridge_of, wait_there
 from tests.support.contract import words
 from tests.support.processes import Valkey, free_port
 from tests.support.waiting import LOOK, until
@@ -37,6 +38,8 @@ async def test_everything_comes_once_and_in_order_whatever_is_killed(bridged: Br
                 await asyncio.sleep(0)  # what was said before is somewhere on its way
                 await asyncio.to_thread(process.kill)
                 await asyncio.to_thread(process.start)
+                if process is bridged.bridge:  # what it knows is in Redis, which is to forget everything
+                    await asyncio.to_thread(wait_there, process)
 
         async def talk_in_qgis() -> None:
             for text in from_qgis:
@@ -142,6 +145,7 @@ async def test_two_bridges_of_an_instance_double_nothing(bridged: Bridged) -> No
     finally:
         second.kill()
         bridged.bridge.start()
+        await asyncio.to_thread(wait_there, bridged.bridge)
 
 
 async def test_texts_with_the_prefix_are_passed_to_the_pinged_room(bridged: Bridged) -> None:

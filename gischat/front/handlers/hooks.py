@@ -95,10 +95,10 @@ class PostToHook(JsonHandler):
         self.front.hooks.charge(self._hook, len(messages) - 1)
         hook, client = self._hook, address_key(self.address)
         publishing = asyncio.create_task(
-            self.front.publish_all(hook.channel, messages, client=client, sender=f"hook/{hook.name}")
+            self.front.publisher.publish_all(hook.channel, messages, client=client, sender=f"hook/{hook.name}")
         )
-        publishing.add_done_callback(self.front.publishing.discard)
-        self.front.publishing.add(publishing)
+        publishing.add_done_callback(self.front.publisher.in_background.discard)
+        self.front.publisher.in_background.add(publishing)
         await asyncio.wait([publishing], timeout=self.front.timings.hook)
         answered = {"ok": True, "ids": [message.id for message in messages]}  # "ok": what Slack's clients look for
         if not publishing.done():

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
+from gischat.broker import multiplexer
 from gischat.broker.client import TOO_BUSY, ConnectionLost, PendingCommand
 from gischat.broker.discovery import connect
 from gischat.broker.multiplexer import Multiplexer
@@ -93,11 +94,16 @@ async def test_each_call_gets_its_own_answer_however_many_there_are(valkey: Valk
         await asyncio.gather(*(echoes(redis, who) for who in range(50)))
 
 
-async def test_what_is_asked_in_one_turn_of_the_loop_goes_out_in_one_write(server: Valkey) -> None:
-    async def reads(redis: Any) -> int:
-        """How often the server has read something from a client, this question included."""
-        lines = (await answer(ask(redis, "INFO", "stats"))).decode().splitlines()
-        return int(next(line for line in lines if line.startswith("total_reads_processed:")).partition(":")[2])
+async def reads(redis: Any) -> int:
+    """How often the server has read something from a client, this question included."""
+    lines = (await answer(ask(redis, "INFO", "stats"))).decode().splitlines()
+    return int(next(line for line in lines if line.startswith("total_reads_processed:")).partition(":")[2])
+
+
+async def test_what_is_asked_in_one_turn_of_the_loop_goes_out_in_one_write(
+    server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multiplexer, "PAUSE_SECONDS", 3600.0)  # the first of them does not come after a pause
 
     async with connected(server.url) as redis:
         before = await reads(redis)
@@ -106,6 +112,19 @@ async def test_what_is_asked_in_one_turn_of_the_loop_goes_out_in_one_write(serve
         ]
         after = await reads(redis)
     assert after - before == 2  # the two hundred, and the question
+
+
+async def test_what_is_held_goes_out_with_the_read_that_follows_or_after_a_moment(
+    server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(server.url) as other, connected(server.url, holds=True) as redis:
+        assert await answer(ask(redis, "ECHO", "alone")) == b"alone"
+        monkeypatch.setattr(multiplexer, "PAUSE_SECONDS", 3600.0)
+        before = await reads(other)
+        held = [ask(redis, "ECHO", str(number)) for number in range(3)]
+        await answer(ask(redis, "XREAD", "BLOCK", 1, "STREAMS", "stream", "$"))
+        assert await asyncio.gather(*held) == [b"0", b"1", b"2"]
+        assert await reads(other) - before == 2  # all of them, and the question
 
 
 async def test_an_error_is_the_answer_to_its_own_call_alone(valkey: Valkey) -> None:
