@@ -8,7 +8,7 @@ from typing import Any
 from gischat import hook_settings
 from gischat.environment import Environment, Invalid, like, within
 
-_SERVER = like(r"((https?://)?[^/\s?#@]+/*)?\Z", "Like https://matrix.example.org, without a path.")
+_SERVER = "Like https://matrix.example.org, without a path."
 _TOKEN = like(r"[!-~]*\Z", "An access token has neither blanks nor other letters than ASCII.")
 _ROOM = re.compile(r"[!#][^\s:,=]+(:[^\s,=]+)?\Z")
 _PAIRS = "Like QGIS=!room:example.org, comma-separated: each a channel of CHANNELS, = and a room's id or alias."
@@ -68,11 +68,17 @@ def contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[
 
 def _address(env: Environment, name: str, default: str = "") -> Any:
     """Without a scheme, HTTPS is meant."""
-    given = env.text(name, default, _SERVER)
-    if not given:
-        return given
-    address = given.rstrip("/")
-    return address if "://" in address else f"https://{address}"
+
+    def whole(given: str) -> str:
+        return (given if "://" in given else f"https://{given}").rstrip("/")
+
+    def check(given: str) -> None:
+        parts = re.fullmatch(r"\w+://[^/?#]+", whole(given))
+        if given and not (parts and hook_settings.is_url(whole(given))):
+            raise Invalid(_SERVER)
+
+    given = env.text(name, default, check)
+    return whole(given) if given else given
 
 
 def _matrix_bridges(env: Environment, channels: Sequence[str]) -> Any:

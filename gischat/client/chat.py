@@ -13,7 +13,7 @@ import msgspec
 
 from gischat.client.address import WGS84, Crs, websocket_url
 from gischat.client.connection import Connection
-from gischat.client.errors import ChatError, Refused
+from gischat.client.errors import ChatError, Refused, Unconfirmed
 from gischat.client.inbox import CUT_OFF, MISSED, Inbox
 from gischat.client.line import Line, open_line
 from gischat.client.messages import (
@@ -173,7 +173,8 @@ class Chat:
         if reply_to is not None:
             said["in_reply_to_id"] = reply_to
         echo = await self._send(str(kind.__struct_config__.tag), said)
-        assert isinstance(echo, kind)
+        if not isinstance(echo, kind):
+            raise Unconfirmed("The server has answered with another message than was sent.")
         return echo
 
     def _author(self) -> str:

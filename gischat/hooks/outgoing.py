@@ -46,7 +46,11 @@ class OutgoingHooks:
     async def run(self, stop: asyncio.Event) -> None:
         """Posts until it is told to stop; then ends what is on its way, if that does not take long."""
         delivery = Delivery(self._settings, self._timings)
-        hooks = [_Hook(*one, self._participant, delivery, self._settings, self._timings) for one in self._hooks()]
+        letters = HookLetters(self._settings, self._participant.redis, self._timings)
+        hooks = [
+            _Hook(channel, url, self._participant, delivery, letters, self._settings, self._timings)
+            for channel, url in self._hooks()
+        ]
         tasks = [asyncio.create_task(hook.run(stop)) for hook in hooks]
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -72,6 +76,7 @@ class _Hook:
         url: str,
         participant: Participant,
         delivery: Delivery,
+        letters: HookLetters,
         settings: Settings,
         timings: Timings,
     ) -> None:
@@ -80,7 +85,7 @@ class _Hook:
         self._history = participant.broker.history
         self._news = participant.news[channel]
         self._delivery = delivery
-        self._letters = HookLetters(settings, participant.redis, timings)
+        self._letters = letters
         store = BridgeStore(settings.instance_id, f"{KIND}:{target_of(url)}", participant.redis)
         self._cursor = OutboxCursor(channel, participant.broker.outbox, store)
         self._timings = timings

@@ -227,6 +227,28 @@ async def test_where_nobody_listens_the_program_is_told_at_once() -> None:
         connect("chat.example.org", "QGIS")
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'401 No\r\nContent-Length: 14\r\n\r\n{"detail":"\xff"}',
+        b"401 No\r\nContent-Length: 100000\r\n\r\n" + b"[" * 100_000,
+        b"101 Yes\r\nUpgrade: h2\r\n\r\n",
+        b"\xff",
+    ],
+)
+async def test_whatever_answers_there_the_program_does_not_wait_for_ever(answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 " + answer)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, HOST, 0) as server, asyncio.timeout(DEADLINE):
+        with pytest.raises(ChatError):
+            async with connect(f"http://{HOST}:{server.sockets[0].getsockname()[1]}", "QGIS"):
+                pass
+
+
 async def test_a_private_channel_opens_to_its_token(house: Stack) -> None:
     async with enter(house, "Secret", "jane", token=SECRET) as chat:
         await chat.send_text(words())

@@ -88,6 +88,8 @@ def test_every_variable_that_is_read_is_listed(environment: Environment) -> None
 
 GIVEN: list[tuple[str, str, Any]] = [
     ("ALLOWED_ORIGINS", "*", ("*",)),
+    ("MATRIX_HOMESERVER", "matrix.example.org:8448/", "https://matrix.example.org:8448"),
+    ("MATRIX_HOMESERVER", "http://[::1]:8008", "http://[::1]:8008"),
     (
         "ALLOWED_ORIGINS",
         "https://maps.example.org, http://[::1]:8000,null",
@@ -168,6 +170,11 @@ WRONG = [
     ("MAP_TILES_URL", "https://example.org/{z}/{x}.png"),
     ("MAP_TILES_URL", "ftp://example.org/{z}/{x}/{y}"),
     ("MAP_TILES_URL", "https://example.org; script-src *; /{z}/{x}/{y}"),
+    *(
+        ("MATRIX_HOMESERVER", value)
+        for value in ("http://", "https://", "x:99999", "x:port", "https://[::1", "a..b", "x/path", "ftp://x", "u@x")
+    ),
+    *(("OUTGOING_HOOKS", f"QGIS={url}") for url in ("https://", "https://:p@x/", "https://a..b/", "x.example/path")),
     *(
         ("TELEGRAM_BRIDGES", value)
         for value in ("QGIS", "QGIS=1", "QGIS=@a", "qgis=-1", "QGIS=-1/", "QGIS=-1,QGIS=-2", "QGIS=-1/1,Geotribu=-1")
