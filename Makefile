@@ -10,6 +10,7 @@ LONG ?= 60
 SEED ?= 1
 SEEDS ?= 10000
 ROUNDS ?= 1
+PEOPLE ?= 100000
 
 DENO := $(BIN)/python deploy/page.py deno
 # The page's bundled map
@@ -21,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check status test test-unit test-long check-alerts check-qgis simulate soak bench lint audit lock release deb check-deb format clean
+.PHONY: help run check status test test-unit test-long check-alerts check-qgis simulate soak bench bench-100k lint audit lock release deb check-deb format clean
 
 help:
 	@echo "make run      run the chat in the foreground; Ctrl-C stops it"
@@ -35,6 +36,7 @@ help:
 	@echo "make simulate run thousands of orders of events and faults, in virtual time: SEEDS=10000"
 	@echo "make soak     inject all faults at random: SECONDS=600 SEED=1"
 	@echo "make bench    measure the cost of messages, photos and clients: ROUNDS=3, QUICK=1, RECORD=1"
+	@echo "make bench-100k   connect a hundred thousand people to this machine, as root: PEOPLE=100000"
 	@echo "make lint     run ruff and mypy; deno for the page's code"
 	@echo "make audit    find known vulnerabilities in installed packages (asks PyPI's advisories)"
 	@echo "make lock     update constraints.txt to the newest versions of all dependencies"
@@ -80,6 +82,9 @@ check-qgis: .venv/.installed-dev
 
 bench: .venv/.installed-run
 	@$(BIN)/python -m bench --rounds $(ROUNDS) $(if $(QUICK),--quick) $(if $(RECORD),--record)
+
+bench-100k: .venv/.installed-run
+	@$(BIN)/python -m bench.many --people $(PEOPLE)
 
 simulate: .venv/.installed-dev
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)

@@ -39,6 +39,7 @@ class Address(NamedTuple):
     channel: str = "QGIS"
     speaks_websocket: bool = True
     is_encrypted: bool = False
+    source: str = ""  # a loopback address to come from: each has ports of its own
     query: str = ""
 
 
@@ -67,12 +68,21 @@ class Asked(NamedTuple):
 class Crowd:
     """A process with many clients; it executes commands one at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: "type[Clients] | None" = None) -> None:
+        """
+        Args:
+            kind: who its clients are, if they are not those of this module.
+        """
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_run, args=(theirs,), daemon=True)
+        self._process = context.Process(target=_run, args=(theirs, kind or Clients), daemon=True)
         self._process.start()
         theirs.close()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
 
     def begin(self, what: str, *arguments: Any) -> Callable[[], Any]:
         """Start a command; the returned function waits for the result."""
@@ -98,10 +108,10 @@ class Crowd:
 
 
 @contextlib.contextmanager
-def crowds(number: int) -> Iterator[list[Crowd]]:
+def crowds(number: int, kind: "type[Clients] | None" = None) -> Iterator[list[Crowd]]:
     """Run processes of clients; their connections end with the context."""
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(Crowd()) for _ in range(number)]
+        yield [stack.enter_context(Crowd(kind)) for _ in range(number)]
 
 
 def together(begun: list[Callable[[], Any]]) -> list[Any]:
@@ -112,14 +122,13 @@ def together(begun: list[Callable[[], Any]]) -> list[Any]:
 # Code of the process
 
 
-def _run(pipe: Connection) -> None:
+def _run(pipe: Connection, kind: "type[Clients]") -> None:
     raise_open_files()
     with contextlib.suppress(EOFError, KeyboardInterrupt):
-        asyncio.run(_serve(pipe))
+        asyncio.run(_serve(pipe, kind()))
 
 
-async def _serve(pipe: Connection) -> None:
-    clients = Clients()
+async def _serve(pipe: Connection, clients: "Clients") -> None:
     loop = asyncio.get_running_loop()
     while True:
         asked = asyncio.Event()
@@ -136,6 +145,8 @@ async def _serve(pipe: Connection) -> None:
 
 class Clients:
     """The clients of one process; its coroutines are the commands of a crowd."""
+
+    kind: "type[Client]"
 
     def __init__(self) -> None:
         self.buffer = memoryview(bytearray(BUFFER_BYTES))  # shared by all clients, as data is processed at once
@@ -156,7 +167,7 @@ class Clients:
         came = await asyncio.gather(*(self._connect(address, door) for _ in range(number)))
         self._clients += came
         if address.speaks_websocket:
-            await self._until(lambda: self.counted == len(self._clients))
+            await self._until(lambda: self.counted >= len(self._clients))
         counts = [client.counts for client in came]
         return Joined(time.perf_counter() - start, (min(counts), max(counts)))
 
@@ -271,13 +282,11 @@ class Clients:
         self._news.set()
 
     async def _connect(self, address: Address, door: asyncio.Semaphore) -> "Client":
+        client = self.kind(self, address)
+        self._first = self._first or client
         async with door:
-            client = Client(self, address)
-            self._first = self._first or client
-            context = _trusting() if address.is_encrypted else None
-            await asyncio.get_running_loop().create_connection(lambda: client, HOST, address.port, ssl=context)
-            await client.ready
-            return client
+            await client.connect()
+        return client
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         while not holds():
@@ -291,16 +300,28 @@ class Client(asyncio.BufferedProtocol):
     def __init__(self, clients: Clients, address: Address) -> None:
         self._all = clients
         self._address = address
-        self._is_upgraded = not address.speaks_websocket
+        self.counts = 0  # how many `nb_users` came
+        self.asker: Asker | None = None  # asks for the list of users at each of them
+        self.reset()
+
+    def reset(self) -> None:
+        """Nothing has come yet; it may connect, or do so again."""
+        self._is_upgraded = not self._address.speaks_websocket
         self._rest = bytearray()  # of an incomplete frame
         self._needed = 0
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.counts = 0  # number of `nb_users` received
-        self.asker: Asker | None = None  # requests the list of users at each of them
+
+    async def connect(self) -> None:
+        address = self._address
+        context = _trusting() if address.is_encrypted else None
+        source = (address.source, 0) if address.source else None
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: self, HOST, address.port, ssl=context, local_addr=source)
+        await self.ready
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self.transport = transport
         if self._is_upgraded:
             self.ready.set_result(None)
         else:
@@ -311,10 +332,10 @@ class Client(asyncio.BufferedProtocol):
             self.ready.set_exception(error or ConnectionError("closed before it was open"))
 
     def send(self, payload: bytes) -> None:
-        self._transport.write(masked_frame(TEXT, payload))
+        self.transport.write(masked_frame(TEXT, payload))
 
     def leave(self) -> None:
-        self._transport.close()
+        self.transport.close()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._all.buffer
@@ -365,9 +386,12 @@ class Client(asyncio.BufferedProtocol):
         if opcode == TEXT:
             self._all.hear(self, payload)
         elif opcode == PING:
-            self._transport.write(masked_frame(0x8A, payload))
+            self.transport.write(masked_frame(0x8A, payload))
         elif opcode == CLOSE:
-            self._transport.close()
+            self.transport.close()
+
+
+Clients.kind = Client
 
 
 class Asker(asyncio.Protocol):
@@ -381,15 +405,15 @@ class Asker(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self.transport = transport
 
     def ask(self, times: int = 1) -> None:
         if not self._due:
-            self._transport.write(self._request)
+            self.transport.write(self._request)
         self._due += times
 
     def close(self) -> None:
-        self._transport.close()
+        self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         self._rest += data
@@ -402,7 +426,7 @@ class Asker(asyncio.Protocol):
         self._all.asked += 1
         self._due -= 1
         if self._due:
-            self._transport.write(self._request)
+            self.transport.write(self._request)
 
 
 def upgrade(channel: str, query: str = "") -> bytes:
@@ -426,10 +450,10 @@ def masked_frame(opcode: int, payload: bytes) -> bytes:
     return header + bytes(4) + payload
 
 
-def text() -> bytes:
+def text(author: bytes = b"jane_doe") -> bytes:
     """A typical text, with the time of sending in it."""
     at = time.perf_counter_ns()
-    return b'{"type":"text","author":"jane_doe","text":"sent at %d: the bridge on sheet 12 is gone"}' % at
+    return b'{"type":"text","author":"%s","text":"sent at %d: the bridge on sheet 12 is gone"}' % (author, at)
 
 
 @functools.cache

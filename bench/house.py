@@ -154,6 +154,10 @@ class House:
             lambda: not any(room["nb_connected_users"] for room in self._status(port)["channels"]), "everyone has left"
         )
 
+    def people(self) -> int:
+        """How many are in all channels, as far as the fronts know."""
+        return sum(room["nb_connected_users"] for room in self._status(self.port)["channels"])
+
     def _status(self, port: int) -> Any:
         connection = http.client.HTTPConnection(HOST, port, timeout=2)
         with contextlib.closing(connection):
@@ -229,17 +233,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(holds: Callable[[], bool], what: str) -> None:
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
     """Wait for a condition.
 
     Raises:
         TimeoutError: it did not become true in time; names it.
     """
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
             if holds():
                 return
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {START_SECONDS:g} seconds until {what}")
+            raise TimeoutError(f"waited {seconds:g} seconds until {what}")
         time.sleep(0.05)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Self
 
-from bench import payloads
+from bench import payloads, quiz
 from bench.crowd import Address, Crowd, Joined, Spoken, crowds, together
 from bench.goals import Measured
 from bench.house import Ground, House
@@ -53,10 +53,11 @@ class Plan:
     proxied: int  # clients behind nginx
     qgis: int  # clients that request the list of users at every `nb_users`
     photo_rates: Sequence[float]  # photos per second, for the plot
+    quiz: tuple[int, int]  # people, and how often all of them answer
 
 
-FULL = Plan(2.0, 3, (50, 200, 1000, 2000, 5000), (500, 5000), 4000, 10_000, 1000, 300, (1, 2, 4, 8))
-QUICK = Plan(0.5, 1, (200, 1000), (500, 1000), 500, 1000, 200, 300, ())
+FULL = Plan(2.0, 3, (50, 200, 1000, 2000, 5000), (500, 5000), 4000, 10_000, 1000, 300, (1, 2, 4, 8), (1000, 10))
+QUICK = Plan(0.5, 1, (200, 1000), (500, 1000), 500, 1000, 200, 300, (), (1000, 2))
 
 Cpu = Mapping[str, float]  # seconds, by part: fronts, spare (fronts), workers, valkey
 Scene = Callable[[Ground, Plan, Program], Iterator[Measured]]
@@ -312,6 +313,14 @@ def coming_and_going(ground: Ground, plan: Plan, floor: Program) -> Iterator[Mea
             yield Measured("asks fronts", cpu["fronts"] / asked.number * 1e6)
 
 
+def quizzing(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """Everybody in a room answers within five seconds, and all see all answers, in one order; or it fails."""
+    people, rounds = plan.quiz
+    delays, cpu = quiz.play(ground, people, rounds)
+    yield Measured("quiz p99", p99(delays) * 1e3)
+    yield Measured("quiz delivery", cpu / (rounds * people * people) * 1e6)
+
+
 def live(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
     """People who tell where they are once a second, in one channel, and as many who see all of them."""
     with ground.house(heavy=0) as house, crowds(2) as (people, watchers):
@@ -387,6 +396,7 @@ OF_GOALS: tuple[Scene, ...] = (
     photographing,
     mapping,
     coming_and_going,
+    quizzing,
     live,
     two_fronts,
     harming,

@@ -51,20 +51,26 @@ def outgoing_hooks(env: Environment, channels: tuple[str, ...] | None) -> Any:
 
     def parse(entry: str) -> tuple[str, str] | None:
         channel, _, url = entry.partition("=")
-        return (channel.strip(), url.strip()) if channel.strip() in (channels or ()) and _is_url(url.strip()) else None
+        return (channel.strip(), url.strip()) if channel.strip() in (channels or ()) and is_url(url.strip()) else None
 
     form = "Each is a channel of CHANNELS and an address, as QGIS=https://example.org/path, separated by commas"
     return _list(env, "OUTGOING_HOOKS", parse, form, channels)
 
 
-def _is_url(url: str) -> bool:
+def is_url(url: str) -> bool:
+    """Whether that is an address to which something can be sent: its host is a name or number, its port one."""
     try:
         parts = urlsplit(url)
+        (parts.hostname or "").encode("idna")  # as is done to look it up: no label is empty or too long
         is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
     return (
-        is_whole and url.isascii() and url.isprintable() and " " not in url and not (parts.username or parts.fragment)
+        is_whole
+        and url.isascii()
+        and url.isprintable()
+        and " " not in url
+        and not ("@" in parts.netloc or parts.fragment)
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gischat import hook_settings, redis_url
+from gischat.bridge_settings import TelegramChat
 from gischat.bridge_settings import contradictions as bridge_contradictions
 from gischat.bridge_settings import read as read_bridges
 from gischat.environment import Environment, Invalid, like, one_of, rule, within
@@ -129,6 +130,10 @@ class Settings:
     matrix_ping_homeserver: str
     matrix_ping_roomid: str
     matrix_ping_token: str = field(repr=False)
+    telegram_bridges: tuple[tuple[str, TelegramChat], ...]  # by channel; each at most once
+    telegram_token: str = field(repr=False)
+    telegram_api: str
+    telegram_notices: bool  # who joins and leaves a channel is told
     # Processes that the supervisor runs
     bridges: int  # 0 or 1
     fronts: int

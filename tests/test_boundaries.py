@@ -57,6 +57,7 @@ FLOORS = {
     },
     "services": {
         "gauges",
+        "publisher",
         "moderation",
         "subscription",
         "connection",
@@ -68,6 +69,7 @@ FLOORS = {
         "transport",
     },
     "gauges": {"channel"},
+    "publisher": {"connection", "dispatch"},
     "subscription": {"moderation", "channel", "dispatch"},
     "moderation": {"channel", "close_status", "dispatch", "auth"},
     "connection": {"channel", "close_status", "dispatch", "limits", "transport"},

@@ -101,7 +101,8 @@ class FairQueue:
     def add(self, channel: str, entry: bytes, job: Job, now: float) -> None:
         """Add a job unless it is known already."""
         if (channel, entry) not in self._waiting:
-            seconds = estimated_seconds(job.size)
+            # By its size alone nothing is known to be more than ordinary: it waits for no second job of somebody else.
+            seconds = min(estimated_seconds(job.size), ORDINARY_SECONDS)
             self._waiting[channel, entry] = WaitingJob(channel, entry, Person.of(job), now, seconds)
 
     def remove(self, waiting: WaitingJob) -> None:

@@ -11,6 +11,7 @@ from gischat.bridges.matrix import bridge as matrix
 from gischat.bridges.matrix import ping
 from gischat.bridges.participant import REDIS_FAULTS, Participant
 from gischat.bridges.store import BridgeStore
+from gischat.bridges.telegram import bridge as telegram
 from gischat.hooks.outgoing import OutgoingHooks
 from gischat.observability import process, systemd
 from gischat.settings import Settings
@@ -30,6 +31,10 @@ class Runs(Protocol):
 Make = Callable[[Participant, Settings, Timings], Runs]
 KINDS: dict[str, tuple[Callable[[Settings], Sequence[str]], Make]] = {
     matrix.MatrixBridge.kind: (lambda settings: [name for name, _ in settings.matrix_bridges], matrix.make_bridge),
+    telegram.TelegramBridge.kind: (
+        lambda settings: [name for name, _ in settings.telegram_bridges],
+        telegram.make_bridge,
+    ),
     ping.MatrixPing.kind: (
         lambda settings: settings.channels if settings.matrix_ping_roomid else (),
         ping.make_ping,

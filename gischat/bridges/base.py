@@ -23,6 +23,7 @@ import msgspec
 from gischat.bridges.errors import Delayed, Rejected, Stopped, Trouble
 from gischat.bridges.participant import REDIS_FAULTS, Participant
 from gischat.bridges.people import People, Person
+from gischat.bridges.places import place_in_degrees
 from gischat.bridges.relay import COMING_AND_GOING, Relay
 from gischat.bridges.retrying import Retrying
 from gischat.bridges.store import BridgeStore, Link, event_of, part_of
@@ -34,7 +35,8 @@ from gischat.front.limits.rate_limit import TokenBucket
 from gischat.observability import metrics
 from gischat.protocol.messages import id_of
 from gischat.protocol.parsing import MessageParser
-from gischat.protocol.types import TYPES
+from gischat.protocol.places import Box, decode
+from gischat.protocol.types import PLACED_TYPES, TYPES
 from gischat.settings import Settings
 from gischat.timings import Timings
 
@@ -58,6 +60,7 @@ class Incoming:
     contents: Sequence[Mapping[str, Any]]  # messages of the contract, without id, timestamp, author and in_reply_to_id
     timestamp: int  # seconds since the epoch, as the other chat says
     reply_to: str = ""  # an event
+    name: str = ""  # what the person is called there, where the id does not say it
 
 
 class Bridge(Retrying, ABC):
@@ -79,6 +82,8 @@ class Bridge(Retrying, ABC):
         self._retracted: dict[str, None] = {}  # events that were taken back in the other chat
         self._relays = [Relay(self, channel) for channel in channels]
         participant.on_restore = lambda channel: self.people[channel].restore()
+        participant.on_dismissal = lambda channel, is_meant: self.people[channel].dismiss(is_meant)
+        participant.people_of = lambda channel: self.people[channel].connected
 
     # What a subclass does. All raise `Delayed` where it cannot be done now.
 
@@ -115,11 +120,21 @@ class Bridge(Retrying, ABC):
         with contextlib.suppress(Delayed, Rejected):
             await self.tell(channel, words, reply_to)
 
+    async def place_of(self, channel: str, message: Mapping[str, Any]) -> Box | None:
+        """Where a message is, as a worker has found out."""
+        if message["type"] not in PLACED_TYPES:
+            return None
+        stored = None
+        with contextlib.suppress(*REDIS_FAULTS):
+            stored = await self.participant.broker.history.place(channel, message["id"])
+        boxes = [box for box, _ in decode(stored).features if box] if stored else []
+        return boxes[0] if boxes else place_in_degrees(message)
+
     # What it is given
 
     async def publish(self, incoming: Incoming) -> None:
         """Says something in a channel, once; who said it is told why, if that is refused."""
-        person = await self.people[incoming.channel].speaker(incoming.person)
+        person = await self.people[incoming.channel].speaker(incoming.person, incoming.name)
         for number, content in enumerate(incoming.contents):
             event = part_of(incoming.event, number)
             links = self.links[incoming.channel]
@@ -130,10 +145,10 @@ class Bridge(Retrying, ABC):
             if refusal:
                 await self._tell_refusal(incoming, person, refusal)
 
-    async def like(self, channel: str, event: str, person: str, author: str, text: str) -> None:
+    async def like(self, channel: str, event: str, person: str, author: str, text: str, name: str = "") -> None:
         """Says that somebody likes a message of an author."""
         content = {"type": "like", "liked_author": author, "message": text}
-        incoming = Incoming(channel, event, person, [content], int(time.time()))
+        incoming = Incoming(channel, event, person, [content], int(time.time()), name=name)
         await self.publish(incoming)
 
     async def retract(self, channel: str, event: str) -> None:

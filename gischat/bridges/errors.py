@@ -11,9 +11,10 @@ class Trouble(StrEnum):
     RATE_LIMITED = "rate_limited"
     UNAUTHORIZED = "unauthorized"  # the token is wrong, or has ended
     NO_ROOM = "no_room"  # the room is unknown, or not to be entered
+    CONFLICT = "conflict"  # another program receives what is meant for the bridge
 
 
-OUT_OF_REACH = frozenset((Trouble.UNREACHABLE, Trouble.SERVER_ERROR, Trouble.UNAUTHORIZED))
+OUT_OF_REACH = frozenset((Trouble.UNREACHABLE, Trouble.SERVER_ERROR, Trouble.UNAUTHORIZED, Trouble.CONFLICT))
 
 
 class Delayed(Exception):
@@ -31,6 +32,10 @@ class Delayed(Exception):
 
 class Rejected(Exception):
     """The other chat will never take this one message; `str()` says why."""
+
+
+class TooLarge(Rejected):
+    """A file has more bytes than it may."""
 
 
 class Stopped(Exception):

@@ -9,7 +9,7 @@ _OTHER = re.compile(r"[^A-Za-z0-9_-]+")
 DIGEST_LENGTHS = (4, 8)  # of hexadecimal digits that tell two people apart whose nicknames would be one
 
 
-def candidates(person: str, *, shortest: int, longest: int) -> Iterator[str]:
+def candidates(person: str, name: str = "", *, shortest: int, longest: int) -> Iterator[str]:
     """The nicknames that somebody may bear, the best first; the later ones are for when that is taken.
 
     `alice:example.org` is `alice-example-org`. The server stays in it: anybody may be alice on a server of their own.
@@ -18,11 +18,13 @@ def candidates(person: str, *, shortest: int, longest: int) -> Iterator[str]:
 
     Args:
         person: what the other chat knows somebody by, and nobody else.
+        name: what they are called there, where that is something else: a nickname and a server, which nobody else has
+            at the time, or any words.
         shortest, longest: characters of a nickname.
     """
-    spelled = unicodedata.normalize("NFKD", person)
+    spelled = unicodedata.normalize("NFKD", name or person)
     plain = _OTHER.sub("-", spelled.encode("ascii", "ignore").decode()).strip("-")
-    if _is_unique(person, plain) and shortest <= len(plain) <= longest:
+    if _is_unique(name or person, plain) and shortest <= len(plain) <= longest:
         yield plain
     digest = hashlib.blake2b(person.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
     for length in DIGEST_LENGTHS:

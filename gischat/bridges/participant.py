@@ -8,16 +8,20 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Self
 
+import msgspec
+
+from gischat.bridges.cursor import STREAM_START, sort_key
 from gischat.broker.broker import Broker
 from gischat.broker.client import Redis
 from gischat.broker.discovery import connect, reading_groups
 from gischat.broker.entries import NICKNAMES, STATE_LOST, Outcome, Publication
 from gischat.broker.log_throttle import described
 from gischat.broker.namespace import Namespace
+from gischat.broker.orders import Connected, Deletion, Disconnection, SurveyRequest, survey_answer
 from gischat.broker.outbox import OutboxReader
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import RefusalReason, Unavailable
@@ -27,13 +31,12 @@ from gischat.front.dispatch.job_queue import JobQueue
 from gischat.front.dispatch.job_result import JobResult
 from gischat.front.dispatch.state_reports import Incident
 from gischat.front.dispatch.stream_position import Continuity
-from gischat.protocol.messages import Message
+from gischat.protocol.messages import Message, folded
 from gischat.settings import Settings
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
-STREAM_START = b"0-0"
 REDIS_FAULTS = (ConnectionError, Unavailable, RedisError)
 
 # What passes by itself: the message is sent again, as long as that makes sense.
@@ -69,9 +72,11 @@ class Participant:
         self.dispatcher = Dispatcher(self.broker, settings, timings)
         self.bans = dict.fromkeys(channels, Bans())
         self.news = {channel: asyncio.Event() for channel in channels}  # set when something was published
-        self.on_restore: Callable[[str], None] = lambda _: (
-            None
-        )  # nicknames and counts of a channel are to be told again
+        # Nicknames and counts of a channel are to be told again.
+        self.on_restore: Callable[[str], None] = lambda _: None
+        # Moderators want nobody in a channel whose nickname is such a one.
+        self.on_dismissal: Callable[[str, Callable[[str], bool]], None] = lambda channel, is_meant: None
+        self.people_of: Callable[[str], Sequence[Connected]] = lambda _: ()
         self._reserved = settings.admin_author if settings.admin_token else ""
         self._readers = readers
         self._timings = timings
@@ -135,6 +140,7 @@ class Participant:
         deadline = asyncio.get_running_loop().time() + self._timings.bridge_patience
         while True:
             ended: asyncio.Future[JobResult] = asyncio.get_running_loop().create_future()
+            self.dispatcher.reopen(job_queue)  # whoever speaks may be gone by now: see `People.leave`
             try:
                 self.bans[job_queue.channel].check(message)
                 job_queue.submit(message, lambda result, to=ended: None if to.done() else to.set_result(result))  # type: ignore[misc]
@@ -245,18 +251,40 @@ class Participant:
             self.dispatcher.reports.state_lost(channel)
         position.advance(publication.offset)
         self.dispatcher.complete(publication)
-        if publication.outcome is Outcome.CONTROL:
-            if publication.type == "moderation":
-                await self._load_bans(channel)
-            elif publication.type in (STATE_LOST, NICKNAMES):
-                self.on_restore(channel)
+        if publication.outcome is Outcome.CONTROL and publication.type in ORDERS:
+            await ORDERS[publication.type](self, channel, publication.body)
 
-    async def _load_bans(self, channel: str) -> None:
+    # What every front does, and a bridge for its people
+
+    async def _load_bans(self, channel: str, _: bytes = b"") -> None:
         with contextlib.suppress(*REDIS_FAULTS):
             state = await self.broker.moderation.moderation_state(channel)
-            self.bans[channel] = Bans(state.bans, reserved=self._reserved)
+            bans = self.bans[channel] = Bans(state.bans, reserved=self._reserved)
+            self.on_dismissal(channel, lambda nickname: bans.ban_reason(nickname) is not None)
+
+    async def _restore(self, channel: str, _: bytes) -> None:
+        self.on_restore(channel)
+
+    async def _disconnect(self, channel: str, body: bytes) -> None:
+        unwanted = folded(msgspec.json.decode(body, type=Disconnection).nickname)
+        self.on_dismissal(channel, lambda nickname: folded(nickname) == unwanted)
+
+    async def _forget_deleted(self, channel: str, body: bytes) -> None:
+        deletion = msgspec.json.decode(body, type=Deletion)
+        self.dispatcher.delete_messages(channel, None if deletion.all else set(deletion.ids))
+
+    async def _answer_survey(self, channel: str, body: bytes) -> None:
+        asked = msgspec.json.decode(body, type=SurveyRequest)
+        people = [one for name in self.channels if asked.channel in (None, name) for one in self.people_of(name)]
+        with contextlib.suppress(*REDIS_FAULTS):  # whoever asks is told that we are missing
+            await self.broker.moderation.answer_survey(channel, asked.call, survey_answer(self.front, people))
 
 
-def sort_key(entry: bytes) -> tuple[int, int]:
-    milliseconds, _, number = entry.partition(b"-")
-    return int(milliseconds), int(number)
+ORDERS: Mapping[str, Callable[[Participant, str, bytes], Awaitable[None]]] = {
+    "moderation": Participant._load_bans,
+    "deleted": Participant._forget_deleted,
+    "disconnect": Participant._disconnect,
+    "survey": Participant._answer_survey,
+    STATE_LOST: Participant._restore,
+    NICKNAMES: Participant._restore,
+}

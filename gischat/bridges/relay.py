@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gischat.bridges.cursor import OutboxCursor
 from gischat.bridges.errors import Delayed, Rejected
-from gischat.bridges.participant import STREAM_START, sort_key
-from gischat.bridges.store import Link, Position, event_of
-from gischat.broker.entries import Outcome, Publication
+from gischat.bridges.store import Link, event_of
+from gischat.broker.entries import ANNOUNCEMENT, Outcome, Publication
 from gischat.broker.outbox import Entry
 from gischat.protocol.types import TYPES
 
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SHARED_TYPES = frozenset(row.name for row in TYPES.values() if row.stored)
+SHARED_TYPES = {ANNOUNCEMENT} | {row.name for row in TYPES.values() if row.stored}
 COMING_AND_GOING = frozenset({"newcomer", "exiter"})
-PAGE = 20  # entries of an outbox that are read at a time: a layer may have megabytes
 
 MISSED = "Up to {number} messages could not be passed on from the channel {channel}."
 REFUSED = "A message of the channel {channel} ({type}) could not be passed on."
@@ -41,52 +40,31 @@ class Relay:
         self._bridge = bridge
         self._channel = channel
         self._links = bridge.links[channel]
-        self._outbox = bridge.participant.broker.outbox
-        self._position = Position(STREAM_START, 0)
+        self._cursor = OutboxCursor(channel, bridge.participant.broker.outbox, bridge.store)
+        self.load = self._cursor.load
         self._missed = 0  # publications that nobody has been told of yet
-
-    async def load(self) -> None:
-        """Finds where an earlier process was; at first, the end: what was said before is not passed on."""
-        position = await self._bridge.store.channel_position(self._channel)
-        if position is None:
-            newest = await self._outbox.last_entry(self._channel)
-            position = Position(newest.id, newest.publication.offset) if newest else Position(STREAM_START, 0)
-            await self._bridge.store.save_channel_position(self._channel, position)
-        self._position = position
 
     async def run(self) -> None:
         """Passes on until the bridge is to stop; a message that is on its way then comes to its end."""
         news, stop = self._bridge.participant.news[self._channel], self._bridge.stop
         while not stop.is_set():
             news.clear()
-            entries = await self._bridge.attempt(self._read)
+            entries = await self._bridge.attempt(self._cursor.read)
             for entry in entries:
                 await self._pass_on(entry)
                 if stop.is_set():
                     break
             if entries:
-                await self._bridge.attempt(self._save)
+                await self._bridge.attempt(self._cursor.save)
             else:
                 with contextlib.suppress(TimeoutError):
                     wait = self._bridge.timings.outbox_read
                     await self._bridge.until_stopped(asyncio.wait_for(news.wait(), wait))
-                await self._bridge.attempt(self._rewind)
-
-    async def _read(self) -> list[Entry]:
-        return await self._outbox.entries_after(self._channel, self._position.entry, PAGE)
-
-    async def _save(self) -> None:
-        await self._bridge.store.save_channel_position(self._channel, self._position)
-
-    async def _rewind(self) -> None:
-        """Begins at the outbox's beginning, where all that Redis has comes before our place: it is another Redis."""
-        newest = await self._outbox.last_entry(self._channel)
-        if newest is not None and sort_key(newest.id) < sort_key(self._position.entry):
-            self._position = Position(STREAM_START, newest.publication.offset)
+                await self._bridge.attempt(self._cursor.rewind)
 
     async def _pass_on(self, entry: Entry) -> None:
         publication, bridge = entry.publication, self._bridge
-        self._missed += max(publication.offset - self._position.offset - 1, 0)
+        self._missed += self._cursor.missed_before(entry)
         # As long as it is in the outbox, at the most: who comes back is told nothing older, either.
         until = int(entry.id.partition(b"-")[0]) / 1000 + bridge.settings.max_outbox_age
         try:
@@ -106,7 +84,7 @@ class Relay:
         except Delayed:
             self._missed += 1
             bridge.count("out", "missed")
-        self._position = Position(entry.id, publication.offset)
+        self._cursor.advance(entry)
 
     def _is_for_all(self, publication: Publication) -> bool:
         if not publication.is_broadcast or self._bridge.participant.is_own(publication):
@@ -120,6 +98,9 @@ class Relay:
             return
         if self._links.of_message(message["id"]):
             return  # by the process before this one
+        history = bridge.participant.broker.history
+        if await bridge.attempt(lambda: history.is_deleted(channel, publication)):
+            return
         if self._missed:
             words = MISSED.format(number=self._missed, channel=channel)
             await bridge.attempt(lambda: bridge.tell(channel, words), until)

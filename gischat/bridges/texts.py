@@ -2,6 +2,7 @@
 
 import re
 from html import unescape
+from typing import Any
 
 MAX_PARTS = 8  # of one text: more would be a page, and hide what others say
 ELLIPSIS = " […]"
@@ -23,6 +24,11 @@ def split(text: str, longest: int) -> list[str]:
     if rest and parts:
         parts[-1] = shortened(parts[-1] + " " * longest, longest)
     return parts
+
+
+def text_messages(text: str, longest: int) -> list[dict[str, Any]]:
+    """A text as one message or several."""
+    return [{"type": "text", "text": part} for part in split(text, longest)]
 
 
 def shortened(text: str, longest: int) -> str:

@@ -97,6 +97,10 @@ class History:
             count = min(max(int(PAGE_BYTES / (mean + 1)), 1), PAGE_ENTRIES)
         return found[::-1]
 
+    async def is_deleted(self, channel: str, publication: Publication) -> bool:
+        """Whether a moderator has taken it back lately."""
+        return _is_deleted(publication, await self._retention(channel))
+
     async def _retention(self, channel: str) -> _Retention:
         keys = self._keys[channel].for_moderation()
         now, oldest, deleted_to, deleted = await _answered(self._redis.run(self._scripts.retained, keys, ()))
@@ -111,9 +115,12 @@ class History:
 
 
 def _without_deleted(entry: Entry, retention: _Retention) -> Entry:
-    publication = entry.publication
-    is_deleted = publication.offset <= retention.deleted_to or publication.id in retention.deleted
-    return entry._replace(publication=replace(publication, body=b"")) if is_deleted else entry
+    is_deleted = _is_deleted(entry.publication, retention)
+    return entry._replace(publication=replace(entry.publication, body=b"")) if is_deleted else entry
+
+
+def _is_deleted(publication: Publication, retention: _Retention) -> bool:
+    return publication.offset <= retention.deleted_to or publication.id in retention.deleted
 
 
 async def _answered(answer: "asyncio.Future[Any]") -> Any:

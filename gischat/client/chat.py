@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import time
 from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from ssl import SSLContext
@@ -12,7 +13,7 @@ import msgspec
 
 from gischat.client.address import WGS84, Crs, websocket_url
 from gischat.client.connection import Connection
-from gischat.client.errors import ChatError, Refused
+from gischat.client.errors import ChatError, Refused, Unconfirmed
 from gischat.client.inbox import CUT_OFF, MISSED, Inbox
 from gischat.client.line import Line, open_line
 from gischat.client.messages import (
@@ -168,14 +169,18 @@ class Chat:
         return await self._outbox.send(id, _json({"type": type, "id": id, **content}), has_echo=has_echo)
 
     async def _say(self, kind: type[T], content: Mapping[str, Any], reply_to: str | None = None) -> T:
-        if self.nickname is None:
-            raise ValueError(NO_NICKNAME)
-        said = {"author": self.nickname, "avatar": self._avatar, **content}
+        said = {"author": self._author(), "avatar": self._avatar, **content}
         if reply_to is not None:
             said["in_reply_to_id"] = reply_to
         echo = await self._send(str(kind.__struct_config__.tag), said)
-        assert isinstance(echo, kind)
+        if not isinstance(echo, kind):
+            raise Unconfirmed("The server has answered with another message than was sent.")
         return echo
+
+    def _author(self) -> str:
+        if self.nickname is None:
+            raise ValueError(NO_NICKNAME)
+        return self.nickname
 
     async def send_text(self, text: str, *, reply_to: str | None = None) -> TextMessage:
         return await self._say(TextMessage, {"text": text}, reply_to)
@@ -214,6 +219,12 @@ class Chat:
         """Sends a place: x is east, y is north."""
         return await self._say(PositionMessage, {**_in(crs), "x": x, "y": y}, reply_to)
 
+    async def send_live_position(self, x: float, y: float, *, accuracy: float = 0.0, seconds: int = 900) -> None:
+        """Shares for so long where one is, in WGS 84: x is east. The next takes its place; one of 0 seconds ends it."""
+        until = (at := int(time.time())) + seconds
+        content = {"author": self._author(), "x": x, "y": y, "accuracy": accuracy, "timestamp": at, "until": until}
+        await self._send("live_position", content, has_echo=False)
+
     async def send_model(self, model_name: str, raw_xml: str, *, model_group: str | None = None) -> ModelMessage:
         return await self._say(ModelMessage, {"model_name": model_name, "model_group": model_group, "raw_xml": raw_xml})
 
@@ -222,9 +233,7 @@ class Chat:
 
     async def like(self, author: str, text: str) -> None:
         """Tells an author that one likes a text of theirs; nobody hears of it where they are not registered."""
-        if self.nickname is None:
-            raise ValueError(NO_NICKNAME)
-        content = {"liker_author": self.nickname, "liked_author": author, "message": text}
+        content = {"liker_author": self._author(), "liked_author": author, "message": text}
         await self._send("like", content, has_echo=False)
 
     # What the connection tells

@@ -134,7 +134,7 @@ class Connection:
         self._deliver_told()  # it was none: more has come
         try:
             message = parse(frame)
-        except (DecodeError, RecursionError):
+        except (DecodeError, UnicodeDecodeError, RecursionError):
             self.fail(Unreachable("What answers there is no gischat: it says what is no message."))
             return
         if isinstance(message, UncompliantMessage):

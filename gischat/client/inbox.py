@@ -8,7 +8,15 @@ import asyncio
 from collections import deque
 
 from gischat.client.errors import ChatError
-from gischat.client.messages import PRIVATE, Gap, Message, NbUsersMessage, Received, UncompliantMessage
+from gischat.client.messages import (
+    PRIVATE,
+    Gap,
+    LivePositionMessage,
+    Message,
+    NbUsersMessage,
+    Received,
+    UncompliantMessage,
+)
 
 # How the server says that something is missing
 MISSED = "What you missed is no longer kept: some messages may be missing. The last ones follow."
@@ -65,6 +73,12 @@ class Inbox:
         """
         if isinstance(message, UncompliantMessage) and message.reason in (MISSED, CUT_OFF):
             self._miss(Gap(reason=message.reason), is_certain=message.reason == CUT_OFF)
+            return
+        if isinstance(
+            message, LivePositionMessage
+        ):  # its end bears its id; the next takes its place if it does not fit
+            if self._fits(size):
+                self._append(message, size)
             return
         is_live, is_public = self.is_caught_up, not isinstance(message, PRIVATE)
         if isinstance(message, NbUsersMessage):

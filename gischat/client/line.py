@@ -1,13 +1,12 @@
 """One websocket to the server, on Tornado's client: it answers pings, pings itself, and knows close codes."""
 
-import asyncio
 import contextlib
 from ssl import SSLContext
 
 from msgspec import DecodeError, json
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.iostream import StreamClosedError
-from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, WebSocketError, websocket_connect
+from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
 from gischat.client.errors import Refused, Unreachable
 
@@ -60,13 +59,8 @@ async def open_line(url: str, *, token: str | None, ssl: SSLContext | None, max_
         if error.code in FINAL:
             raise Refused(said) from error
         raise Unreachable(f"The server answered {error.code}: {said}", _retry_after(error)) from error
-    except (OSError, StreamClosedError, WebSocketError) as error:
+    except Exception as error:  # of the network, of TLS, of whatever answers there and is no server of ours
         raise Unreachable(f"The server cannot be reached: {error or type(error).__name__}") from error
-
-
-def _close(opening: "asyncio.Future[WebSocketClientConnection]") -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()
 
 
 def _words(error: HTTPClientError) -> str:
@@ -74,7 +68,7 @@ def _words(error: HTTPClientError) -> str:
     body = error.response.body if error.response is not None else b""
     try:
         return str(json.decode(body)["detail"])
-    except (DecodeError, KeyError, TypeError):
+    except (DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
         return error.message
 
 

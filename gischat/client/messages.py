@@ -90,6 +90,16 @@ class LikeMessage(_Head, frozen=True, kw_only=True, tag="like"):
     message: str
 
 
+class LivePositionMessage(_Head, frozen=True, kw_only=True, tag="live_position"):
+    """Where somebody is, in place of all before: for those alone who ask for `types=["live_position"]`."""
+
+    author: str
+    x: float  # longitude in WGS 84
+    y: float  # latitude
+    accuracy: float  # metres
+    until: int  # seconds since the epoch; not after `timestamp`: it is shared no more
+
+
 class NbUsersMessage(_Head, frozen=True, kw_only=True, tag="nb_users"):
     nb_users: int
 
@@ -125,6 +135,7 @@ _OfTheWire = (
     | NewcomerMessage
     | ExiterMessage
     | LikeMessage
+    | LivePositionMessage
     | NbUsersMessage
     | UncompliantMessage
 )
@@ -133,7 +144,7 @@ Message = Received | Gap
 
 # What goes to single connections: its id tells the server nothing of where a client was. Nor is it known of an
 # `OtherMessage`.
-PRIVATE = (LikeMessage, NbUsersMessage, UncompliantMessage, OtherMessage)
+PRIVATE = (LikeMessage, LivePositionMessage, NbUsersMessage, UncompliantMessage, OtherMessage)
 
 _decoder: msgspec.json.Decoder[_OfTheWire] = msgspec.json.Decoder(_OfTheWire)
 _any = msgspec.json.Decoder(dict[str, Any])

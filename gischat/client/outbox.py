@@ -17,7 +17,7 @@ from gischat.client.errors import ChatError, Refused, Unconfirmed
 from gischat.client.messages import Received
 
 PATIENCE = 45.0  # seconds; the server gives a picture up to 30
-QUIET = 1.0  # seconds without a refusal after which what has no echo, a like, is taken for accepted
+QUIET = 1.0  # seconds without a refusal after which what has no echo, as a like, is taken for accepted
 MAX_TRIES = 4  # connections that ended before there was an answer
 ID_MEMORY = 570.0  # seconds in which the server knows an id again, a little less than its ten minutes
 PLEASE_WAIT = re.compile(r"Please wait (\d{1,4}) seconds?\.")  # how the server says that it was too often

@@ -61,6 +61,8 @@ HISTORY_TIMEOUT = CloseStatus(
     "The channel's last messages could not be read in time: disconnect and connect again in a moment.",
 )
 
+DISCONNECTED = "Disconnected by a moderator."  # and the moderator's reason
+
 
 def message_too_long(size: int, most: int) -> CloseStatus:
     """For a message that is not read to its end."""

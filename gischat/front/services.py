@@ -32,8 +32,6 @@ from gischat.front.connection.event_stream import EventEncoder
 from gischat.front.connection.keepalive import Keepalive
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.health_probe import RoundTripProbe
-from gischat.front.dispatch.job_queue import JobQueue
-from gischat.front.dispatch.job_result import JobResult
 from gischat.front.gauges import Gauges
 from gischat.front.limits.connection_limit import ConnectionLimiter
 from gischat.front.limits.hook_limit import Hooks
@@ -41,6 +39,7 @@ from gischat.front.limits.memory_budget import MemoryBudget
 from gischat.front.limits.rate_limit import ConnectionRateLimiter
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.moderation.service import ModerationService
+from gischat.front.publisher import Publisher
 from gischat.front.subscription.lease import LeaseKeeper
 from gischat.front.subscription.live_exchange import LiveExchange
 from gischat.front.subscription.recovery import Parts, Recovery
@@ -49,7 +48,7 @@ from gischat.front.transport.read_scheduler import ReadScheduler
 from gischat.front.transport.upload_watch import UploadWatch
 from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason, Delay, RejectReason
-from gischat.protocol.messages import Lane, Message
+from gischat.protocol.messages import Lane
 from gischat.protocol.parsing import MessageParser
 from gischat.protocol.types import LIVE_TYPES
 from gischat.settings import Settings
@@ -80,7 +79,6 @@ class Services:
         self.memory_budget = MemoryBudget(settings.max_front_bytes, self.rejections)
         self.connection_limiter = ConnectionLimiter(settings, self.rejections, timings)
         self.hooks = Hooks(settings, self.rejections)
-        self._job_queues: dict[tuple[str, str], JobQueue] = {}  # of hooks that have something on its way
         self.messages = MessageParser(settings)
         namespace = Namespace(settings, timings)
         self.broker = Broker.of(namespace, secrets.token_hex(16), redis, heavy, histories)
@@ -111,7 +109,7 @@ class Services:
         self.read_scheduler = ReadScheduler()
         self.upload_watch = UploadWatch(timings)
         self._event_encoder = EventEncoder()
-        self.publishing: set[asyncio.Task[list[JobResult]]] = set()  # that goes on when nobody waits for it
+        self.publisher = Publisher(self.dispatcher, timings)
         # Those that run as long as the front does.
         self.background_services = (
             self.subscriber,
@@ -191,54 +189,6 @@ class Services:
         room.join(reader, after)
         return reader
 
-    async def publish(self, channel: str, message: Message, *, client: str = "", sender: str = "") -> JobResult | None:
-        """Says something that comes from no connection; None when its end was not heard of in time.
-
-        Args:
-            client, sender: see `Job`.
-        """
-        try:
-            async with asyncio.timeout(self.timings.publish):
-                return (await self.publish_all(channel, [message], client=client, sender=sender))[0]
-        except TimeoutError:
-            return None
-
-    async def publish_all(
-        self, channel: str, messages: Sequence[Message], *, client: str = "", sender: str = "", in_order: bool = False
-    ) -> list[JobResult]:
-        """Says several things in their order; for what came of each, it waits as long as it takes.
-
-        Args:
-            in_order: behind what the same sender still has on its way.
-        """
-        if self.is_draining:  # their ends might come when nobody is here to be told
-            return self._refuse_all(messages, Unavailable(RESTARTING, RefusalReason.SHUTTING_DOWN))
-        key = channel, sender
-        job_queue = self._job_queues.get(key) if in_order else None
-        job_queue = job_queue or self.dispatcher.open(channel, client, sender)
-        if in_order:
-            self._job_queues[key] = job_queue
-        try:
-            ends: list[asyncio.Future[JobResult]] = []
-            for message in messages:
-                end: asyncio.Future[JobResult] = asyncio.get_running_loop().create_future()
-                job_queue.submit(message, partial(_set_result, end), bounded=not ends)
-                ends.append(end)
-            return [await end for end in ends]
-        except Unavailable as refusal:  # the first does not fit, and so none is taken
-            return self._refuse_all(messages, refusal)
-        finally:
-            if not in_order or job_queue.is_idle:
-                self.dispatcher.close(job_queue)
-                if self._job_queues.get(key) is job_queue:
-                    del self._job_queues[key]
-
-    def _refuse_all(self, messages: Sequence[Message], refusal: Unavailable) -> list[JobResult]:
-        refusals = [JobResult.of(refusal, one) for one in messages]
-        for message, refused in zip(messages, refusals, strict=True):
-            self.dispatcher.counters.count_result(message.type, refused.outcome, refused.refusal_reason)
-        return refusals
-
     async def user_counts(self) -> dict[str, int]:
         """Connections by channel, over all fronts; the last that were known while Redis is out of reach."""
         with contextlib.suppress(Unavailable, RedisError):
@@ -297,7 +247,7 @@ class Services:
 
     async def drain(self) -> None:
         """Lets what was sent before be published, then says goodbye to everyone and tells the channels."""
-        self.is_draining = True
+        self.is_draining = self.publisher.is_draining = True
         self.probe.stop()
         connections = [member for room in self.rooms.values() for member in room.connections.values()]
         for connection in connections:
@@ -334,8 +284,3 @@ def _live_readers(settings: Settings, timings: Timings) -> list[tuple[Sequence[s
     url, answer_seconds = settings.redis_url, timings.outbox_answer
     dial = partial(connect, url, name="gischat-live", resends=False, answer_seconds=answer_seconds, timings=timings)
     return [(channels, dial) for channels in reading_groups(url, settings.channels)]
-
-
-def _set_result(end: "asyncio.Future[JobResult]", result: JobResult) -> None:
-    if not end.done():  # nobody waits for it any more
-        end.set_result(result)

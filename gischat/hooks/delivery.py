@@ -30,6 +30,7 @@ MAX_ANSWER = 2**20  # bytes of an answer, which are dropped as they come
 MAX_HEADERS = 2**14
 PASSING = frozenset({408, 425, 429})  # of the statuses that say that the request is wrong: these pass
 _STATUS = re.compile(r"\AHTTP/1\.[01] ([1-5]\d\d)\b")
+GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291 §2.4: nothing else is given out; Python knows not all exceptions
 NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1: the last four bytes are an IPv4 address
 
 
@@ -50,6 +51,8 @@ def is_public(address: str) -> bool:
                 return is_public(str(inner))
         if parsed in NAT64:
             return is_public(str(IPv4Address(int(parsed) & 0xFFFFFFFF)))
+        if parsed not in GLOBAL_UNICAST:
+            return False
     return parsed.is_global and not parsed.is_multicast
 
 

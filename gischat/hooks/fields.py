@@ -1,5 +1,6 @@
 """Looks into JSON of which nothing is known: what is not there, or is something else, is empty."""
 
+from itertools import islice
 from typing import Any
 
 MAX_FIELD = 20_000  # characters of one field that are read
@@ -24,5 +25,5 @@ def pairs(content: Any, name: str, most: int) -> list[str]:
     """The members of an object of that name that are texts or numbers, `name: value` each."""
     found = content.get(name) if isinstance(content, dict) else None
     members = found if isinstance(found, dict) else {}
-    told = [f"{key[:100]}: {value}" for key in members if (value := text(members, key))]
-    return told[:most]
+    told = (f"{key[:100]}: {value}" for key in members if (value := text(members, key)))
+    return list(islice(told, most))

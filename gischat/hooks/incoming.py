@@ -1,6 +1,7 @@
 """A POST to a hook, as the messages that it makes: texts by the sender's kind, pictures and layers from its files."""
 
 import base64
+import codecs
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import PurePath
@@ -22,14 +23,17 @@ NO_TEXT = (
 )
 NOT_JSON = 'This is not JSON: send an object such as {"text": "…"}.'
 NOT_A_FORM = "This form cannot be read."
+TOO_MANY_PARTS = "This has too many parts to be read: send less at once."
 NOT_IN_WGS_84 = (
     "The coordinates of this GeoJSON are in another CRS, and it does not hold its definition: save it in WGS 84 "
     "(EPSG:4326), as RFC 7946 §4 demands."
 )
+NOT_A_LAYER = "The file {} is not JSON: save it as GeoJSON again, or send it as a picture."
 TOO_MANY_FILES = "At most {} files may be sent at once."
 
 IDEMPOTENCY_KEY = "Idempotency-Key"  # draft-ietf-httpapi-idempotency-key-header
 MAX_FILES = 4
+MAX_PARTS = 100_000  # objects, lists and members of a body: each takes a microsecond and more, and some hundred bytes
 MAX_USERNAME = 32
 DOCUMENTS = (".json", ".geojson")
 CRS_84 = ("CRS84", ":4326")  # what the names of WGS 84 end in
@@ -85,6 +89,8 @@ def _form(content_type: str, body: bytes) -> Body:
 
 
 def _object(body: bytes) -> dict[str, Any]:
+    if sum(map(body.count, (b"{", b"[", b":"))) > MAX_PARTS:  # those in texts, too: nobody writes so many
+        raise Uncompliant(TOO_MANY_PARTS)
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -152,17 +158,27 @@ def _file(file: HTTPFile) -> dict[str, Any]:
     """A layer where it is JSON; all else is a picture, or found to be none by a worker."""
     path = PurePath(file.filename)
     if path.suffix.lower() in DOCUMENTS or "json" in file.content_type:
-        _check_crs(file.body)
+        document = _document(file)
         layer = {"layer_name": path.stem or "layer", "crs_wkt": WGS_84_WKT, "crs_authid": "EPSG:4326"}
-        return {"type": "geojson", **layer, "geojson": msgspec.Raw(file.body)}
+        return {"type": "geojson", **layer, "geojson": document}
     return {"type": "image", "image_data": base64.b64encode(file.body).decode()}
 
 
-def _check_crs(document: bytes) -> None:
-    """GDAL still writes the `crs` of GeoJSON 2008, which RFC 7946 §4 has taken out, for all that is not in WGS 84."""
+def _document(file: HTTPFile) -> msgspec.Raw:
+    """A file's JSON, to stand in a message as it is.
+
+    It is one whole value: what goes on behind its end would be read as more fields of the message.
+    GDAL still writes the `crs` of GeoJSON 2008, which RFC 7946 §4 has taken out, for all that is not in WGS 84.
+    """
+    document = file.body.removeprefix(codecs.BOM_UTF8)
+    try:
+        raw = msgspec.json.decode(document, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        raise Uncompliant(NOT_A_LAYER.format(file.filename)) from None
     try:
         crs = msgspec.json.decode(document, type=_Layer).crs
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return  # what is wrong with it is said where it is checked
+        return raw  # what is wrong with it is said where it is checked
     if crs is not None and (name := text(crs.properties, "name")) and not name.endswith(CRS_84):
         raise Uncompliant(NOT_IN_WGS_84)
+    return raw

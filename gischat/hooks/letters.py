@@ -1,7 +1,7 @@
 """What could not be posted to an outgoing hook, kept with its reason: `gischat dead-letters --hooks`."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -15,7 +15,8 @@ from gischat.settings import Settings
 from gischat.timings import Timings
 
 KIND = "hooks"
-MAX_LETTERS = 500  # of a channel; beyond, the oldest go
+MAX_LETTERS = 500  # of a channel, and their bytes, of all hooks; beyond, the oldest go
+MAX_BYTES = 64 * 2**20
 PAGE = 20  # that are read at a time: a picture may have megabytes
 FIELDS = ("target", "type", "reason", "body")
 
@@ -43,24 +44,35 @@ class HookLetters:
         self._settings = settings
         self._redis = redis
         self._timings = timings
+        self._sizes: dict[str, dict[str, int]] = {}  # of the letters of a channel, by place
         self._keys = {name: ChannelKeys(settings.instance_id, name).bridge(KIND, "dead") for name in settings.channels}
 
     async def add(self, channel: str, url: str, type: str, reason: str, body: bytes) -> None:
         key = self._keys[channel]
         values: tuple[str | bytes, ...] = (target_of(url), type, reason, body)
         fields = [part for pair in zip(FIELDS, values, strict=True) for part in pair]
-        await self._redis.call("XADD", key, "MAXLEN", MAX_LETTERS, "*", *fields, key=key)
+        if channel not in self._sizes:
+            known = {letter.place: len(letter.body) async for letter in self._of(channel)}
+            self._sizes.setdefault(channel, known)
+        place = await self._redis.call("XADD", key, "MAXLEN", MAX_LETTERS, "*", *fields, key=key)
         await self._redis.call("EXPIRE", key, int(self._timings.dead_letters), key=key)
+        sizes = self._sizes[channel]
+        sizes[place.decode()] = len(body)
+        while len(sizes) > 1 and (len(sizes) > MAX_LETTERS or sum(sizes.values()) > MAX_BYTES):
+            oldest = next(iter(sizes))
+            del sizes[oldest]
+            await self._redis.call("XDEL", key, oldest, key=key)
 
     async def all(self) -> list[HookLetter]:
         """By channel, oldest first."""
-        letters = []
-        for channel, key in self._keys.items():
-            start = "-"
-            while page := await self._redis.call("XRANGE", key, start, "+", "COUNT", PAGE, key=key):
-                letters += [_letter(channel, place, fields) for place, fields in page]
-                start = "(" + letters[-1].place
-        return letters
+        return [letter for channel in self._keys async for letter in self._of(channel)]
+
+    async def _of(self, channel: str) -> AsyncIterator[HookLetter]:
+        key, start = self._keys[channel], "-"
+        while page := await self._redis.call("XRANGE", key, start, "+", "COUNT", PAGE, key=key):
+            for place, fields in page:
+                yield _letter(channel, place, fields)
+            start = "(" + page[-1][0].decode()
 
     async def find(self, place: str) -> HookLetter:
         """

@@ -13,9 +13,10 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from gischat.bridges.backoff import Backoff
+from gischat.bridges.cursor import OutboxCursor
 from gischat.bridges.errors import Delayed, Rejected
-from gischat.bridges.participant import REDIS_FAULTS, STREAM_START, Participant, sort_key
-from gischat.bridges.store import BridgeStore, Position
+from gischat.bridges.participant import REDIS_FAULTS, Participant
+from gischat.bridges.store import BridgeStore
 from gischat.broker.log_throttle import LogThrottle
 from gischat.broker.outbox import Entry
 from gischat.hooks.delivery import Delivery
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PAGE = 20  # entries that are read at a time: a picture may have megabytes
 RETAINED = 0.9  # of the outbox's age: then a message is given up, before it is trimmed unread
 NOT_SAID = frozenset({"nb_users", "newcomer", "exiter"})
 
@@ -46,7 +46,11 @@ class OutgoingHooks:
     async def run(self, stop: asyncio.Event) -> None:
         """Posts until it is told to stop; then ends what is on its way, if that does not take long."""
         delivery = Delivery(self._settings, self._timings)
-        hooks = [_Hook(*one, self._participant, delivery, self._settings, self._timings) for one in self._hooks()]
+        letters = HookLetters(self._settings, self._participant.redis, self._timings)
+        hooks = [
+            _Hook(channel, url, self._participant, delivery, letters, self._settings, self._timings)
+            for channel, url in self._hooks()
+        ]
         tasks = [asyncio.create_task(hook.run(stop)) for hook in hooks]
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -72,16 +76,18 @@ class _Hook:
         url: str,
         participant: Participant,
         delivery: Delivery,
+        letters: HookLetters,
         settings: Settings,
         timings: Timings,
     ) -> None:
         self._channel = channel
         self._url = url
-        self._outbox = participant.broker.outbox
+        self._history = participant.broker.history
         self._news = participant.news[channel]
         self._delivery = delivery
-        self._letters = HookLetters(settings, participant.redis, timings)
-        self._store = BridgeStore(settings.instance_id, f"{KIND}:{target_of(url)}", participant.redis)
+        self._letters = letters
+        store = BridgeStore(settings.instance_id, f"{KIND}:{target_of(url)}", participant.redis)
+        self._cursor = OutboxCursor(channel, participant.broker.outbox, store)
         self._timings = timings
         self._max_age = RETAINED * settings.max_outbox_age
         self._host = urlsplit(url).hostname  # the rest may be secret
@@ -89,27 +95,27 @@ class _Hook:
         self._trouble = LogThrottle(words, timings, patience=0.0)
 
     async def run(self, stop: asyncio.Event) -> None:
-        position = await self._redis(self._find_position)
+        await self._redis(self._cursor.load)
         log.info("what is said is posted to %s from now on", self._host, extra={"channel": self._channel})
         while not stop.is_set():
-            entries = await self._redis(lambda at=position: self._outbox.entries_after(self._channel, at.entry, PAGE))  # type: ignore[misc]
+            entries = await self._redis(self._cursor.read)
             for entry in entries:
-                self._count("missed", max(entry.publication.offset - position.offset - 1, 0))
+                self._count("missed", self._cursor.missed_before(entry))
                 is_said = entry.publication.is_broadcast and entry.publication.type not in NOT_SAID
                 if is_said and not await self._post(entry, stop):
                     return
-                position = Position(entry.id, entry.publication.offset)
-                await self._redis(lambda at=position: self._store.save_channel_position(self._channel, at))  # type: ignore[misc]
+                self._cursor.advance(entry)
+                await self._redis(self._cursor.save)
             if not entries:
                 await self._wait_for_news(stop)
-                position = await self._redis(lambda at=position: self._rewound(at))  # type: ignore[misc]
+                await self._redis(self._cursor.rewind)
 
     async def _post(self, entry: Entry, stop: asyncio.Event) -> bool:
-        """Posts until it is taken, or given up; False when the process is to stop before."""
+        """Posts until it is taken, given up, or deleted by a moderator; False when the process is to stop before."""
         publication = entry.publication
         backoff = Backoff(self._timings.bridge_retry, self._timings.bridge_retry_longest)
         until = int(entry.id.partition(b"-")[0]) / 1000 + self._max_age
-        while True:
+        while not await self._redis(lambda: self._history.is_deleted(self._channel, publication)):
             try:
                 await self._delivery.post(self._url, self._channel, publication.id.decode(), publication.body)
             except Rejected as error:
@@ -127,6 +133,7 @@ class _Hook:
                 self._trouble.resolve()
                 self._count("passed", 1)
                 return True
+        return True
 
     async def _give_up(self, entry: Entry, reason: str) -> bool:
         publication = entry.publication
@@ -145,21 +152,6 @@ class _Hook:
         for one in waits:
             one.cancel()
         self._news.clear()
-
-    async def _find_position(self) -> Position:
-        """Where an earlier process was; at first, the end: what was said before is not posted."""
-        position = await self._store.channel_position(self._channel)
-        if position is None:
-            newest = await self._outbox.last_entry(self._channel)
-            position = Position(newest.id, newest.publication.offset) if newest else Position(STREAM_START, 0)
-            await self._store.save_channel_position(self._channel, position)
-        return position
-
-    async def _rewound(self, position: Position) -> Position:
-        """The position; the outbox's beginning, where all that Redis has comes before it: it is another Redis."""
-        newest = await self._outbox.last_entry(self._channel)
-        is_behind = newest is not None and sort_key(newest.id) < sort_key(position.entry)
-        return Position(STREAM_START, newest.publication.offset) if newest and is_behind else position
 
     async def _redis(self, ask: Callable[[], Awaitable[T]]) -> T:
         """What Redis answers, as soon as it does."""

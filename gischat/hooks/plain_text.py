@@ -7,6 +7,7 @@ from gischat.protocol.wording import is_blank
 
 MAX_PIECES = 4  # that a text becomes at the most
 MAX_MARKUP = 10_000  # characters of Markdown that are read
+PIECE_COST = 20  # characters that each piece of Markdown counts as, besides its own
 ELLIPSIS = "…"
 
 _CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
@@ -40,6 +41,28 @@ def plain(markdown: str) -> str:
     parts[::2] = [_without_marks(part) for part in parts[::2]]
     parts[1::2] = [_LANGUAGE.sub("", part.strip("`")) for part in parts[1::2]]
     return joined("".join(parts).split("\n"))
+
+
+class Reader:
+    """Reads the Markdown of one body: many pieces, and no more of all together than of one.
+
+    More would not be said, and whoever posts decides how many there are.
+    """
+
+    def __init__(self) -> None:
+        self._left = MAX_MARKUP
+
+    @property
+    def is_over(self) -> bool:
+        return self._left <= 0
+
+    def plain(self, markdown: str) -> str:
+        taken = markdown[: max(0, self._left)]
+        self.spend(len(taken))
+        return plain(taken)
+
+    def spend(self, length: int = 0) -> None:
+        self._left -= length + PIECE_COST
 
 
 def _without_marks(markdown: str) -> str:

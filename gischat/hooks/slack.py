@@ -6,7 +6,7 @@ https://api.slack.com/messaging/webhooks, https://developers.mattermost.com/inte
 from typing import Any
 
 from gischat.hooks.fields import objects, text
-from gischat.hooks.plain_text import joined, linked, plain
+from gischat.hooks.plain_text import Reader, joined, linked
 
 MAX_ATTACHMENTS = 10
 MAX_DEPTH = 8  # of the elements of a block
@@ -14,32 +14,38 @@ MAX_DEPTH = 8  # of the elements of a block
 
 def lines(content: dict[str, Any]) -> str:
     """All that it says; a block's words only where there is no text, which then says the same."""
-    said = plain(text(content, "text"))
+    reader = Reader()
+    said = reader.plain(text(content, "text"))
     if not said:
-        said = joined([line for block in objects(content, "blocks") for line in _block(block)])
-    attached = [line for one in objects(content, "attachments")[:MAX_ATTACHMENTS] for line in _attachment(one)]
+        said = joined([line for block in objects(content, "blocks") for line in _block(block, reader)])
+    attached = [line for one in objects(content, "attachments")[:MAX_ATTACHMENTS] for line in _attachment(one, reader)]
     return joined([said, *attached])
 
 
-def _attachment(one: dict[str, Any]) -> list[str]:
-    title = linked(plain(text(one, "title")), text(one, "title_link"))
-    told = [plain(text(one, "pretext")), title, plain(text(one, "text"))]
-    told += [
-        ": ".join(filter(None, (text(field, "title"), plain(text(field, "value"))))) for field in objects(one, "fields")
-    ]
+def _attachment(one: dict[str, Any], reader: Reader) -> list[str]:
+    pretext, title, said = (reader.plain(text(one, name)) for name in ("pretext", "title", "text"))
+    told = [pretext, linked(title, text(one, "title_link")), said]
+    for field in objects(one, "fields"):
+        if reader.is_over:
+            break
+        told.append(": ".join(filter(None, (text(field, "title"), reader.plain(text(field, "value"))))))
     if not any(told):
-        told = [plain(text(one, "fallback"))]
+        told = [reader.plain(text(one, "fallback"))]
     return [*told, text(one, "image_url")]
 
 
-def _block(node: Any, depth: int = 0) -> list[str]:
+def _block(node: Any, reader: Reader, depth: int = 0) -> list[str]:
     """https://api.slack.com/reference/block-kit/blocks: words are in `text`, `fields` and `elements`, at any depth."""
-    if not isinstance(node, dict) or depth > MAX_DEPTH:
+    if not isinstance(node, dict) or depth > MAX_DEPTH or reader.is_over:
         return []
+    reader.spend()
     written, url = node.get("text"), text(node, "url") or text(node, "image_url")
-    found = [linked(plain(text(node, "text")), url)] if not isinstance(written, dict) else _block(written, depth + 1)
+    if isinstance(written, dict):
+        found = _block(written, reader, depth + 1)
+    else:
+        found = [linked(reader.plain(text(node, "text")), url)]
     for name in ("fields", "elements"):
-        inner = [line for one in objects(node, name) for line in _block(one, depth + 1)]
+        inner = [line for one in objects(node, name) for line in _block(one, reader, depth + 1)]
         # A rich text's elements make one line together.
         found += [" ".join(inner)] if text(node, "type") == "rich_text_section" else inner
     return found

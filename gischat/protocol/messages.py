@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from gischat.protocol.identifiers import new_id, now
+from gischat.protocol.long_text import Pieces
 from gischat.protocol.types import TYPES, Lane
 from gischat.protocol.wording import quoting
 
@@ -38,7 +39,7 @@ class Message:
 
     type: str
     id: str
-    body: bytes
+    body: bytes | Pieces  # in pieces: a photo
     author: str = ""
 
     @property
@@ -48,7 +49,7 @@ class Message:
 
     def refused(self, reason: str) -> str:
         """A reason why this message is not published, for its sender: of a text, with its beginning."""
-        return quoting(reason, self.body) if self.type == "text" else reason
+        return quoting(reason, bytes(self.body)) if self.type == "text" else reason
 
 
 def id_of(body: bytes) -> bytes:
@@ -76,7 +77,7 @@ _HEAD_BYTES = 128  # in which a message's type, id and timestamp stand, in this 
 
 def nickname_of(message: Message) -> str:
     """The nickname in a `newcomer` or `exiter`, where the key is named as the type is."""
-    nickname: str = msgspec.json.decode(message.body)[message.type]
+    nickname: str = msgspec.json.decode(bytes(message.body))[message.type]
     return nickname
 
 

@@ -4,14 +4,16 @@ JSON is decoded strictly (see `protocol.strict_json`), and its fields by the tab
 document inside a message (a GeoJSON layer) is only scanned here; a worker decodes it.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 from marshmallow import ValidationError
 
 from gischat.errors import Uncompliant
+from gischat.protocol.long_text import LongText, Pieces
 from gischat.protocol.messages import Message
-from gischat.protocol.schemas import schemas
+from gischat.protocol.schemas import QUOTES, schemas
 from gischat.protocol.strict_json import ObjectDecoder
 from gischat.protocol.types import SERVER_TYPES
 from gischat.protocol.wording import MISSING, beginning, excerpt, quoting, sentence
@@ -50,9 +52,32 @@ class MessageParser:
             raise Uncompliant(quoting(error.reason, frame), error.fields) from None
         type = self._type_of(members.type, type)
         try:
-            content: dict[str, Any] = self.schemas[type].load(self._given(members, type))
+            return self._message(members, type)
         except ValidationError as error:
             raise _uncompliant(error, frame if type == "text" else "") from None
+
+    def parse_long(self, frame: LongText) -> Message:
+        """As `parse` does. A photo whose pieces have been looked at is not read as a whole; anything else is."""
+        try:
+            return self._photo(frame) or self.parse(frame.whole())
+        except (Uncompliant, ValidationError):
+            return self.parse(frame.whole())  # in words that tell of the whole
+
+    def _photo(self, frame: LongText) -> Message | None:
+        """The message, if it is a photo that holds the pieces that were taken out; None if it is not."""
+        members = self._object.decode(frame.text)
+        written = members.image_data
+        if self._type_of(members.type, None) != "image" or written is None or frame.mark not in bytes(written):
+            return None
+        longest = self.schemas["image"].fields["image_data"].longest  # type: ignore[attr-defined]
+        if len(written) - len(frame.mark) + frame.piece_bytes > longest + QUOTES:
+            return None
+        message = self._message(members, "image")
+        before, after = bytes(message.body).split(frame.mark)
+        return replace(message, body=Pieces([before, *frame.pieces, after]))
+
+    def _message(self, members: Any, type: str) -> Message:
+        content: dict[str, Any] = self.schemas[type].load(self._given(members, type))
         author = content.get("author") or content.get("liker_author", "")
         return Message(content["type"], content["id"], msgspec.json.encode(content), author)
 

@@ -28,7 +28,7 @@ from tests.worker.pictures import jpeg_of_many_scans
 
 CHANNELS = [CHANNEL, "QField", "Geotribu"]
 ROUNDS = 3
-EACH = 2  # that a connection of the flood sends; the front puts them in line, one behind the other
+EACH = 2  # that a connection of the flood sends, as a rule; the front puts them in line, one behind the other
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
@@ -36,11 +36,12 @@ pytestmark = pytest.mark.usefixtures("io_loop")
 class Flood:
     """Connections that have sent more photos than one worker can do while a test lasts."""
 
-    def __init__(self, house: House, redis: Any, channels: Sequence[str], photo: str) -> None:
+    def __init__(self, house: House, redis: Any, channels: Sequence[str], photo: str, each: int = EACH) -> None:
         self._house = house
         self._redis = redis
         self._channels = channels
         self._photo = photo
+        self._each = each
         self._keys = [ChannelKeys(house.stack.settings["instance_id"], channel) for channel in channels]
 
     async def begin(self, stack: AsyncExitStack, addresses: Sequence[str]) -> None:
@@ -56,7 +57,7 @@ class Flood:
             await asyncio.gather(*(self._send(client) for client in clients))
 
     async def _send(self, client: Client) -> None:
-        for _ in range(EACH):
+        for _ in range(self._each):
             await client.send(**sample("image", image_data=self._photo))
 
     async def done_before_another_of(self, client: Client) -> int:
@@ -112,6 +113,25 @@ async def test_an_ordinary_photo_waits_for_one_job_at_the_most_whoever_floods(
             jane = (await stack.enter_async_context(house.user())).client
             # Then each waits for the photo that was begun before
             assert await flood.done_before_another_of(jane) <= 1, f"photo {number}"
+
+
+@pytest.mark.parametrize("channels", [CHANNELS[:1], CHANNELS[:2]], ids=["one channel", "two channels"])
+async def test_sixty_photos_of_one_person_delay_anothers_by_one_job_at_the_most(
+    io_loop: IOLoop, start_stack: StackFactory, valkey: Valkey, channels: Sequence[str]
+) -> None:
+    # Given one worker, and somebody who sends what takes it the least, over a connection in each channel
+    house = House(start_stack(channels=",".join(CHANNELS), trusted_proxies="127.0.0.1", **HONEST))
+    address = house.address()
+    async with AsyncExitStack() as stack:
+        redis = stack.enter_context(Redis.from_url(valkey.url))
+        flood = Flood(house, redis, channels, as_base64(png_of_exactly(2_000)), each=60 // len(channels))
+        await flood.begin(stack, [address] * len(channels))
+        # When others send a photo each, of the same network address and of another
+        for one, channel in [(address, channels[0]), (house.address(), channels[-1])]:
+            john = await Client.connect(house.front.url, channel, additional_headers={"X-Forwarded-For": one})
+            stack.push_async_callback(john.leave)
+            # Then each waits for the photo that was begun before
+            assert await flood.done_before_another_of(john) <= 1, (one, channel)
 
 
 async def test_an_address_leaves_room_for_others_photos(

@@ -1,4 +1,4 @@
-"""A Synapse, and stacks with a bridge to it."""
+"""A Synapse, a Bot API, and stacks with bridges to them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
+from tests.bridges.processes import bridge_of, wait_there
 from tests.bridges.synapse import Account, Synapse
+from tests.bridges.telegram_stack import BridgedGroups, open_groups
 from tests.conftest import StackFactory, _processes
 from tests.support.client import Client
-from tests.support.processes import Process, Stack, _environment, _python, _wait
-
-# A bridge that has failed tries again soon.
-TIMINGS = {"bridge_retry": 0.2, "bridge_retry_longest": 1.0, "bridge_lock": 4.0}
+from tests.support.processes import Process, Stack
 
 
 @dataclass
@@ -39,19 +38,7 @@ class Bridged:
             await asyncio.gather(*(client.leave() for client in clients))
 
 
-def bridge_of(stack: Stack, name: str = "bridge", **settings: Any) -> Process:
-    """A bridge process of the stack, not yet started."""
-    environment = _environment({**stack.settings, **settings})
-    return Process(name, [*_python("gischat", TIMINGS), "bridge"], environment, stack.directory)
-
-
 OpenBridged = Callable[..., AbstractContextManager[Bridged]]
-
-
-def wait_there(bridge: Process) -> None:
-    """Wait until it passes on what is said from now on."""
-    there = "the matrix bridge is there"
-    _wait(lambda: bool(bridge.records(message=there)), [bridge], "the bridge is not there")
 
 
 @pytest.fixture(scope="session")
@@ -91,3 +78,10 @@ async def _accounts(synapse: Synapse) -> tuple[Account, Account]:
     alice, bot = await synapse.register("alice"), await synapse.register("bot")
     await alice.create_room()
     return alice, bot
+
+
+@pytest.fixture(scope="package")
+def telegram(request: pytest.FixtureRequest, open_stack: StackFactory) -> Iterator[BridgedGroups]:
+    """One for all: what a test changes in it holds for the next."""
+    with open_groups(open_stack, request.config.stash[_processes]) as groups:
+        yield groups

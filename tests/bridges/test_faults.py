@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from gischat.bridges.matrix.client import TIMELINE_EVENTS
-from tests.bridges.conftest import Bridged, OpenBridged, bridge_of, wait_there
+from tests.bridges.conftest import Bridged, OpenBridged
+from tests.bridges.processes import bridge_of, wait_there
 from tests.support.contract import words
 from tests.support.processes import Valkey, free_port
 from tests.support.waiting import LOOK, until

@@ -164,6 +164,36 @@ async def test_what_is_refused_is_said_in_the_room(bridged: Bridged) -> None:
     assert notice.startswith("Not passed on to the channel QGIS: ")
 
 
+async def test_moderators_reach_people_of_the_room(bridged: Bridged) -> None:
+    admin, alice = Admin(bridged.stack.fronts[0].url), bridged.alice
+    await admin.act("POST", below("QGIS", "announcements"), {"text": (text := words())})
+    await alice.until(body=f"gischat: {text}")
+    async with bridged.joined("jane") as (jane,):
+        # Given somebody of the room who has spoken
+        await alice.say(text := words())
+        await jane.until(type="text", text=text)
+        answer = await admin.act("GET", "connections?channel=QGIS")
+        people = {one["nickname"]: one["address"] for one in answer["connections"]}
+        assert (people[alice.nickname], answer["missing"]) == ("matrix", [])
+
+        # When she is disconnected, she may come back
+        await admin.act("DELETE", below("QGIS", f"users/{alice.nickname}"))
+        await jane.until(type="exiter", exiter=alice.nickname)
+        await alice.say(text := words())
+        await jane.until(type="newcomer", newcomer=alice.nickname)
+        await jane.until(type="text", text=text)
+
+        # When she is banned, not under another nickname, either
+        await admin.act("POST", "bans", {"nickname": alice.nickname, "seconds": 600, "channel": "QGIS"})
+        await jane.until(type="exiter", exiter=alice.nickname)
+        event = await alice.say(words())
+        answered = {"m.relates_to": {"m.in_reply_to": {"event_id": event}}, "msgtype": "m.notice"}
+        assert "is banned until" in (await alice.until(**answered))["content"]["body"]
+        await admin.act("DELETE", f"bans/{alice.nickname}")
+        await alice.say(text := words())
+        assert (await jane.until(type="text", text=text))["author"] == alice.nickname
+
+
 GARBAGE: list[dict[str, Any]] = [
     {},
     {"msgtype": 1, "body": []},

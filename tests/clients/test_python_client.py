@@ -14,6 +14,7 @@ from gischat.client import (
     ExiterMessage,
     Gap,
     LikeMessage,
+    LivePositionMessage,
     Refused,
     TextMessage,
     Unreachable,
@@ -30,7 +31,7 @@ from tests.support.proxy import Proxy, everyone
 from tests.support.waiting import DEADLINE
 
 SECRET = "kanarienvogel:é"
-CHANNELS = ["Été à la mer", "Secret", "Door", *(f"room {number}" for number in range(12))]
+CHANNELS = ["Été à la mer", "Secret", "Door", *(f"room {number}" for number in range(13))]
 NOBODY = "5d5b2c7e-58a5-4a0f-9a7a-6a53f1b1b6c1"  # an id that no message has
 
 
@@ -76,7 +77,7 @@ async def first(chat: Chat, kind: type[Any]) -> Any:
 
 def test_its_messages_are_those_of_the_contract() -> None:
     kinds = {kind.__struct_config__.tag: kind for kind in messages._OfTheWire.__args__}
-    assert {*BROADCAST, "newcomer", "exiter", "like", "nb_users", "uncompliant"} == set(kinds)
+    assert {*BROADCAST, "newcomer", "exiter", "like", "live_position", "nb_users", "uncompliant"} == set(kinds)
     for name, kind in kinds.items():
         replies = {"in_reply_to_id"} if name in REPLYABLE else set()
         assert {*kind.__struct_fields__} == {"id", "timestamp"} | KEYS[name] | replies
@@ -109,6 +110,19 @@ async def test_a_message_comes_back_as_it_was_published_and_reaches_the_others(h
         assert await texts(jane, answer.text) == [text, answer.text]
         assert answer.in_reply_to_id == echo.id
         assert jane.position == answer.id
+
+
+async def test_a_live_position_is_heard_and_so_is_its_end(house: Stack, channel: str) -> None:
+    async with (
+        enter(house, channel, "jane") as jane,
+        enter(house, channel, history=False, types=["live_position"]) as john,
+    ):
+        await jane.send_live_position(2.35, 48.85, accuracy=12)
+        shared = await first(john, LivePositionMessage)
+        assert (shared.author, shared.x, shared.until) == ("jane", 2.35, shared.timestamp + 900)
+        await jane.send_live_position(2.35, 48.85, seconds=0)
+        ended = await first(john, LivePositionMessage)
+        assert (ended.id, ended.until) == (shared.id, ended.timestamp)
 
 
 @pytest.mark.parametrize("nickname", ["jane", None])
@@ -211,6 +225,28 @@ async def test_where_nobody_listens_the_program_is_told_at_once() -> None:
             pass
     with pytest.raises(ValueError, match="no address"):
         connect("chat.example.org", "QGIS")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'401 No\r\nContent-Length: 14\r\n\r\n{"detail":"\xff"}',
+        b"401 No\r\nContent-Length: 100000\r\n\r\n" + b"[" * 100_000,
+        b"101 Yes\r\nUpgrade: h2\r\n\r\n",
+        b"\xff",
+    ],
+)
+async def test_whatever_answers_there_the_program_does_not_wait_for_ever(answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 " + answer)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, HOST, 0) as server, asyncio.timeout(DEADLINE):
+        with pytest.raises(ChatError):
+            async with connect(f"http://{HOST}:{server.sockets[0].getsockname()[1]}", "QGIS"):
+                pass
 
 
 async def test_a_private_channel_opens_to_its_token(house: Stack) -> None:

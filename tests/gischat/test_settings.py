@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gischat.bridge_settings import TelegramChat
 from gischat.settings import Settings, SettingsError, load, variables
 
 Environment = Callable[..., None]
@@ -87,6 +88,8 @@ def test_every_variable_that_is_read_is_listed(environment: Environment) -> None
 
 GIVEN: list[tuple[str, str, Any]] = [
     ("ALLOWED_ORIGINS", "*", ("*",)),
+    ("MATRIX_HOMESERVER", "matrix.example.org:8448/", "https://matrix.example.org:8448"),
+    ("MATRIX_HOMESERVER", "http://[::1]:8008", "http://[::1]:8008"),
     (
         "ALLOWED_ORIGINS",
         "https://maps.example.org, http://[::1]:8000,null",
@@ -167,6 +170,17 @@ WRONG = [
     ("MAP_TILES_URL", "https://example.org/{z}/{x}.png"),
     ("MAP_TILES_URL", "ftp://example.org/{z}/{x}/{y}"),
     ("MAP_TILES_URL", "https://example.org; script-src *; /{z}/{x}/{y}"),
+    *(
+        ("MATRIX_HOMESERVER", value)
+        for value in ("http://", "https://", "x:99999", "x:port", "https://[::1", "a..b", "x/path", "ftp://x", "u@x")
+    ),
+    *(("OUTGOING_HOOKS", f"QGIS={url}") for url in ("https://", "https://:p@x/", "https://a..b/", "x.example/path")),
+    *(
+        ("TELEGRAM_BRIDGES", value)
+        for value in ("QGIS", "QGIS=1", "QGIS=@a", "qgis=-1", "QGIS=-1/", "QGIS=-1,QGIS=-2", "QGIS=-1/1,Geotribu=-1")
+    ),
+    *(("TELEGRAM_TOKEN", value) for value in ("123", "123:a/b", "123:a b", "123:a?b")),
+    *(("TELEGRAM_API", value) for value in ("https://example.org/path", "https://a:b@example.org", "ftp://x")),
     ("PORT", "65536"),
     *(("METRICS_TOKEN", value) for value in ("short", "sixteen letters!", "x" * 20 + "\n", "é" * 20)),
     *(("METRICS_PORT", value) for value in ("", "x", "-1", "65536")),
@@ -205,8 +219,14 @@ def test_the_nickname_of_who_announces_fits_the_lengths_that_are_set(environment
 
 
 def test_no_token_is_shown_with_the_settings(environment: Environment) -> None:
-    environment(ADMIN_TOKEN="0123456789abcdef")
+    environment(ADMIN_TOKEN="0123456789abcdef", TELEGRAM_TOKEN="1:0123456789abcdef")
     assert "0123456789abcdef" not in repr(load())
+
+
+def test_a_group_and_its_topic_general_are_one(environment: Environment) -> None:
+    environment(TELEGRAM_BRIDGES="QGIS=-1001234/1,Geotribu=-1001234/5", TELEGRAM_TOKEN="1:a")
+    assert load().telegram_bridges == (("QGIS", TelegramChat(-1001234, 0)), ("Geotribu", TelegramChat(-1001234, 5)))
+    assert load().bridges == 1
 
 
 def test_a_file_completes_the_environment(environment: Environment, tmp_path: Path) -> None:
@@ -297,6 +317,7 @@ def test_wrong_channels_are_not_blamed_on_their_tokens(environment: Environment)
         ({"MAX_AUTHOR_LENGTH": "2"}, "MAX_AUTHOR_LENGTH", "MIN_AUTHOR_LENGTH"),
         ({"MIN_AUTHOR_LENGTH": "33"}, "MAX_AUTHOR_LENGTH", "MIN_AUTHOR_LENGTH"),
         ({"METRICS_PORT": "8000"}, "METRICS_PORT", "PORT"),
+        ({"TELEGRAM_BRIDGES": "QGIS=-1"}, "TELEGRAM_TOKEN", "TELEGRAM_BRIDGES"),
     ],
 )
 def test_a_contradiction_is_named_with_both_settings(

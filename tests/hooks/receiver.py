@@ -30,6 +30,7 @@ class Receiver:
         self.port = Port()
         self.port.release()
         self.received: list[Received] = []
+        self.refused: list[Received] = []  # what got one of `answers`
         self.answers: dict[str, list[bytes]] = {}
         self._server: asyncio.Server | None = None
 
@@ -55,11 +56,13 @@ class Receiver:
         body = await reader.readexactly(int(headers["content-length"]))
         verify(headers, body)
         path = head[0].split()[1]
+        received = Received(path, headers, json.loads(body))
         waiting = self.answers.get(path)
         if waiting:
+            self.refused.append(received)
             writer.write(waiting.pop(0))
         else:
-            self.received.append(Received(path, headers, json.loads(body)))
+            self.received.append(received)
             writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
         writer.close()
 

@@ -12,6 +12,7 @@ from tests.support.contract import CANARY, sample
 from tests.support.events import EventsReader
 from tests.support.processes import HOST, Stack
 from tests.support.rest import Rest, channel_path, eventually
+from tests.support.scrape import Scrape
 
 PRIVATE = "Été"
 TOKEN = f"{CANARY}-token"
@@ -151,6 +152,9 @@ async def test_a_private_channel_and_one_that_is_not_are_refused_in_words(read: 
     assert (await read(PRIVATE, "--header", f"Authorization: Bearer {TOKEN}")).status == 200
     unknown = await read("nowhere")
     assert (unknown.status, await unknown.body()) == (404, {"detail": "Channel 'nowhere' not registered"})
+    counted = Scrape((await rest.fetch("/metrics")).body.decode())
+    for reason in ("token", "unknown_channel"):
+        assert counted.value("gischat_connections_refused_total", reason=reason) > 0
     head = await rest.fetch(channel_path("c0", "events"), "HEAD")
     assert (head.code, head.headers["Content-Type"]) == (200, "text/event-stream")
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.bridges.conftest import bridge_of
 from tests.hooks.receiver import SECRET, Receiver, answer
+from tests.support.admin import TOKEN, Admin, below
 from tests.support.client import Client
 from tests.support.contract import CANARY, sample
 from tests.support.processes import HOST, ROOT, Process, Stack, _environment
@@ -19,7 +20,7 @@ from tests.support.waiting import DEADLINE, LOOK, until
 HIDDEN = f"/{CANARY}"  # addresses hold secrets
 
 
-CHANNELS = ["first", "second", "third"]  # a test has one
+CHANNELS = ["first", "second", "third", "fourth"]  # a test has one
 
 
 @dataclass
@@ -65,7 +66,7 @@ Start = Callable[..., Posting]
 
 @pytest.fixture(scope="module")
 def stack(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
-    with open_stack(heavy=0, channels=",".join(CHANNELS), max_stored_messages=0) as stack:
+    with open_stack(heavy=0, admin_token=TOKEN, channels=",".join(CHANNELS), max_stored_messages=0) as stack:
         yield stack
 
 
@@ -170,6 +171,32 @@ async def test_nothing_private_is_posted_to_unless_that_is_allowed(start: Start,
         assert all("is not on the internet" in line for line in listed)
         assert receiver.received == []
         assert posting.process.running
+        await jane.leave()
+
+
+async def test_what_a_moderator_deletes_is_posted_no_more(start: Start, receiver: Receiver) -> None:
+    # Given a message that an address does not take yet
+    path = HIDDEN + "/late"
+    receiver.answers[path] = [answer("503 Busy")] * 10_000
+    posting = start("fourth", receiver.url(path))
+    async with receiver:
+        jane = await posting.join()
+        text = await jane.say()
+        await until(lambda: bool(receiver.refused))
+
+        # When a moderator deletes it, and another one is said
+        admin = Admin(posting.stack.fronts[0].url)
+        await admin.act("DELETE", below("fourth", f"messages/{(await jane.until(text=text))['id']}"))
+        last = await jane.say()
+        await until(lambda: receiver.refused[-1].text == last)
+
+        # Then that one alone is posted
+        receiver.answers.clear()
+        assert await receiver.texts(path, 1) == [last]
+        # And the process answers moderators, who are told of none that is missing
+        found = await admin.act("GET", "connections?channel=fourth")
+        assert found["missing"] == []
+        assert any(one["front"].startswith("hooks-") for one in found["fronts"])
         await jane.leave()
 
 

@@ -127,7 +127,7 @@ async def test_a_browser_that_asks_first_is_told_what_it_may(path: str, method: 
     assert (answer.code, answer.body) == (204, b"")
     assert answer.headers["Access-Control-Allow-Origin"] == MAPS
     assert answer.headers["Access-Control-Allow-Methods"] == method
-    assert answer.headers["Access-Control-Allow-Headers"] == "Authorization, Content-Type"
+    assert answer.headers["Access-Control-Allow-Headers"] == "Authorization, Content-Type, Last-Event-ID"
     assert int(answer.headers["Access-Control-Max-Age"]) > 0
 
     refused = await house.fetch(path, "OPTIONS", Origin=EVIL, **asked)

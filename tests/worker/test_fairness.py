@@ -85,6 +85,15 @@ def test_sixty_photos_of_one_person_delay_anothers_by_one_at_the_most(
     assert done.index("john") == 1
 
 
+def test_a_photo_as_large_as_we_take_waits_for_no_second_small_one(lane: Lane) -> None:
+    for number in range(3):
+        lane.send(f"jane-{number}", JANE, seconds=estimated_seconds(2_000))
+    lane.do()
+    large = Job(Source("front", 2, 1), "image", "john", b"", JOHN, chunks=48, chunked_size=12_000_000)
+    lane.queue.add("QGIS", b"john", large, lane.now)
+    assert lane.do() == "john"
+
+
 def test_twenty_addresses_that_go_on_with_the_shortest_jobs_go_before_nobody(lane: Lane) -> None:
     for number in range(20):
         lane.send(f"first-{number}", f"198.51.100.{number}", seconds=0.001)

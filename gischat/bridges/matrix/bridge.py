@@ -1,7 +1,6 @@
 """The Matrix bridge, both ways."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -9,22 +8,17 @@ from typing import Any
 
 from gischat.bridges.base import Bridge, Incoming
 from gischat.bridges.errors import Delayed, Rejected, Stopped, Trouble
-from gischat.bridges.matrix.attachments import fetched, max_bytes
+from gischat.bridges.files import fetched, max_bytes
 from gischat.bridges.matrix.client import MatrixClient, UnknownPosition
-from gischat.bridges.matrix.incoming import (
-    as_list,
-    as_object,
-    as_text,
-    said,
-)
-from gischat.bridges.matrix.outgoing import LIKE, OWN_KEY, liked_text, notice, outgoing, place_in_degrees
+from gischat.bridges.matrix.incoming import said
+from gischat.bridges.matrix.outgoing import OWN_KEY, liked_text, notice, outgoing
 from gischat.bridges.participant import REDIS_FAULTS, Participant
+from gischat.bridges.shapes import as_list, as_object, as_text
 from gischat.bridges.store import event_of
+from gischat.bridges.wording import LIKE
 from gischat.broker.log_throttle import LogThrottle
 from gischat.observability import metrics
-from gischat.protocol import places
 from gischat.protocol.file_names import file_name
-from gischat.protocol.types import PLACED_TYPES
 from gischat.settings import Settings
 from gischat.timings import Timings
 
@@ -96,7 +90,7 @@ class MatrixBridge(Bridge):
         room = await self._room(channel)
         replied = self.links[channel].of_message(message.get("in_reply_to_id", ""))
         reply_to = event_of(replied[0].event) if replied else ""
-        made = outgoing(message, await self._place(channel, message), reply_to)
+        made = outgoing(message, await self.place_of(channel, message), reply_to)
         if made.file is not None:
             url = await self._client.upload(made.file.data, made.file.content_type, file_name(made.file.name))
             made.content["url"] = url
@@ -135,16 +129,6 @@ class MatrixBridge(Bridge):
                     reason = f"it cannot be entered: {error} (is {self._user} invited?)"
                     raise Delayed(Trouble.NO_ROOM, reason) from None
             return self._rooms[channel]
-
-    async def _place(self, channel: str, message: Mapping[str, Any]) -> places.Box | None:
-        """Where a message is, as a worker has found out."""
-        if message["type"] not in PLACED_TYPES:
-            return None
-        stored = None
-        with contextlib.suppress(*REDIS_FAULTS):
-            stored = await self.participant.broker.history.place(channel, message["id"])
-        boxes = [box for box, _ in places.decode(stored).features if box] if stored else []
-        return boxes[0] if boxes else place_in_degrees(message)
 
     # What comes from Matrix
 
@@ -241,7 +225,7 @@ class MatrixBridge(Bridge):
             return
         contents = list(found.contents)
         if found.attachment is not None:
-            contents = [*await fetched(self, self._client, found.attachment), *contents]
+            contents = [*await fetched(self, self._client.download, found.attachment), *contents]
         at = event.get("origin_server_ts")
         timestamp = at // 1000 if isinstance(at, int) and at > 0 else int(time.time())
         if contents:

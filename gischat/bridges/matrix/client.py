@@ -13,7 +13,7 @@ import msgspec
 from tornado.httpclient import HTTPClientError, HTTPRequest, HTTPResponse
 from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError, SimpleAsyncHTTPClient
 
-from gischat.bridges.errors import Delayed, Rejected, Trouble
+from gischat.bridges.errors import Delayed, Rejected, TooLarge, Trouble
 from gischat.timings import Timings
 
 MAX_ANSWER_BYTES = 32 * 2**20  # of JSON: a sync of many rooms after a night
@@ -21,10 +21,6 @@ TIMELINE_EVENTS = 100  # of a room in one sync; the rest is asked for
 CLIENT = "/_matrix/client/v3"
 
 JSON = "application/json"
-
-
-class TooLarge(Rejected):
-    """A file has more bytes than it may."""
 
 
 class MatrixClient:

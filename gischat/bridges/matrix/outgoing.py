@@ -1,33 +1,19 @@
 """The contract's messages as Matrix events. Pure."""
 
-import base64
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from io import BytesIO
 from typing import Any
 
-import msgspec
 from PIL import Image
 
-LIKE = "👍"
-DEGREES = ("EPSG:4326", "OGC:CRS84")  # in the order of QGIS: x is the longitude
-DEGREE_METRES = 111_320  # along a meridian
+from gischat.bridges.places import centre
+from gischat.bridges.wording import COMING_AND_GOING, File, file_of, words
+from gischat.protocol.places import Box
 
 # Whose message it is and which, for those who read events by program; the bridge itself reads the author here.
 OWN_KEY = "org.gischat"
-
-PICTURES = {"JPEG": ("image/jpeg", "jpg"), "PNG": ("image/png", "png")}
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """A file that is uploaded before its event is sent."""
-
-    data: bytes
-    content_type: str
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +24,14 @@ class Outgoing:
     file: File | None = None
 
 
-def outgoing(message: Mapping[str, Any], place: tuple[float, float, float, float] | None, reply_to: str) -> Outgoing:
+def outgoing(message: Mapping[str, Any], place: Box | None, reply_to: str) -> Outgoing:
     """A message as an event.
 
     Args:
-        place: west, south, east, north in WGS 84, if that is known.
+        place: of a position or an extent, in WGS 84, if that is known.
         reply_to: the event that it answers, if that is known.
     """
-    made = _MAKERS.get(message["type"], _other)(message, place)
+    made = _made(message, place)
     made.content["m.mentions"] = {}  # nobody is called by what only looks like a name
     made.content[OWN_KEY] = {name: message[name] for name in ("id", "type", "author") if name in message}
     if reply_to:
@@ -67,6 +53,27 @@ def liked_text(content: Mapping[str, Any]) -> str:
     return str(body).removeprefix(f"{author}: ")
 
 
+def geo_uri(place: Box) -> str:
+    """The middle of a box in WGS 84 as a geo: URI (RFC 5870); of an extent with half its diagonal as uncertainty."""
+    latitude, longitude, radius = centre(place)
+    return f"geo:{latitude:.6f},{longitude:.6f}" + (f";u={radius:.0f}" if radius >= 1 else "")
+
+
+def _made(message: Mapping[str, Any], place: Box | None) -> Outgoing:
+    if message["type"] in COMING_AND_GOING:
+        return Outgoing(notice(words(message)))
+    said = _said(message["author"], words(message))
+    if (file := file_of(message)) is not None:
+        is_picture = message["type"] == "image"
+        info = {"mimetype": file.content_type, "size": len(file.data), **(_size(file) if is_picture else {})}
+        type = "m.image" if is_picture else "m.file"
+        return Outgoing(said | {"msgtype": type, "filename": file.name, "info": info}, file)
+    if place is not None and message["type"] in ("position", "bbox"):
+        del said["format"], said["formatted_body"]
+        return Outgoing(said | {"msgtype": "m.location", "geo_uri": geo_uri(place)})
+    return Outgoing(said)
+
+
 def _said(author: str, text: str) -> dict[str, Any]:
     html = escape(text, quote=False).replace("\n", "<br>")
     return {
@@ -77,130 +84,6 @@ def _said(author: str, text: str) -> dict[str, Any]:
     }
 
 
-def _text(message: Mapping[str, Any], _: object) -> Outgoing:
-    return Outgoing(_said(message["author"], message["text"]))
-
-
-def _image(message: Mapping[str, Any], _: object) -> Outgoing:
-    data = base64.b64decode(message["image_data"])
-    with Image.open(BytesIO(data)) as picture:  # a worker's: small, and sound
-        content_type, ending = PICTURES.get(picture.format or "", ("application/octet-stream", "bin"))
-        info = {"mimetype": content_type, "size": len(data), "w": picture.width, "h": picture.height}
-    name = f"{message['author']}.{ending}"
-    said = _said(message["author"], "a picture")
-    return Outgoing(said | {"msgtype": "m.image", "filename": name, "info": info}, File(data, content_type, name))
-
-
-def _geojson(message: Mapping[str, Any], _: object) -> Outgoing:
-    features = message["geojson"].get("features") or ()
-    crs = message["crs_authid"] or "its own CRS"
-    number = f"{len(features)} feature{'' if len(features) == 1 else 's'}"
-    words = f"the layer {message['layer_name']} ({number}, {crs})"
-    document = {**message["geojson"]}
-    if message["crs_authid"] and message["crs_authid"] != "EPSG:4326":
-        # What GDAL reads, and RFC 7946 has no more (§4): without it the coordinates would be taken for degrees.
-        authority, _, code = message["crs_authid"].partition(":")
-        urn = f"urn:ogc:def:crs:{authority}::{code}"
-        document["crs"] = {"type": "name", "properties": {"name": urn}}
-    return _file(
-        message, words, f"{message['layer_name']}.geojson", msgspec.json.encode(document), "application/geo+json"
-    )
-
-
-def _crs(message: Mapping[str, Any], _: object) -> Outgoing:
-    return Outgoing(_said(message["author"], f"the coordinate reference system {_crs_name(message)}"))
-
-
-def _position(message: Mapping[str, Any], place: tuple[float, float, float, float] | None) -> Outgoing:
-    words = f"a position, {message['x']:.12g} {message['y']:.12g} ({_crs_name(message)})"
-    return _located(message, words, place)
-
-
-def _bbox(message: Mapping[str, Any], place: tuple[float, float, float, float] | None) -> Outgoing:
-    sides = " ".join(f"{message[side]:.12g}" for side in ("xmin", "ymin", "xmax", "ymax"))
-    return _located(message, f"a map extent, {sides} ({_crs_name(message)})", place)
-
-
-def _located(message: Mapping[str, Any], words: str, place: tuple[float, float, float, float] | None) -> Outgoing:
-    said = _said(message["author"], words)
-    if place is None:
-        return Outgoing(said)
-    address = geo_uri(place)
-    said |= {"msgtype": "m.location", "geo_uri": address}
-    del said["format"], said["formatted_body"]
-    return Outgoing(said)
-
-
-def place_in_degrees(message: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
-    """Where a message is that has its coordinates in WGS 84 anyway, for those that are not stored."""
-    if message["crs_authid"] not in DEGREES or message["type"] not in ("position", "bbox"):
-        return None
-    west, south = message.get("x", message.get("xmin")), message.get("y", message.get("ymin"))
-    east, north = message.get("x", message.get("xmax")), message.get("y", message.get("ymax"))
-    is_on_earth = -180 <= west <= east <= 180 and -90 <= south <= north <= 90
-    return (west, south, east, north) if is_on_earth else None
-
-
-def geo_uri(place: tuple[float, float, float, float]) -> str:
-    """The middle of a box in WGS 84 as a geo: URI (RFC 5870); of an extent with half its diagonal as uncertainty."""
-    west, south, east, north = place
-    if east < west:  # across the antimeridian
-        east += 360
-    longitude, latitude = (west + east) / 2, (south + north) / 2
-    if longitude > 180:
-        longitude -= 360
-    across = (east - west) * math.cos(math.radians(latitude))
-    radius = math.hypot(across, north - south) / 2 * DEGREE_METRES
-    return f"geo:{latitude:.6f},{longitude:.6f}" + (f";u={radius:.0f}" if radius >= 1 else "")
-
-
-def _model(message: Mapping[str, Any], _: object) -> Outgoing:
-    name = message["model_name"]
-    data = message["raw_xml"].encode()
-    return _file(message, f"the processing model {name}", f"{name}.model3", data, "application/xml")
-
-
-def _script(message: Mapping[str, Any], _: object) -> Outgoing:
-    name = message["name"].removesuffix(".py")
-    data = message["raw_pycode"].encode()
-    return _file(message, f"the script {name}", f"{name}.py", data, "text/x-python")
-
-
-def _file(message: Mapping[str, Any], words: str, name: str, data: bytes, content_type: str) -> Outgoing:
-    info = {"mimetype": content_type, "size": len(data)}
-    said = _said(message["author"], words)
-    return Outgoing(said | {"msgtype": "m.file", "filename": name, "info": info}, File(data, content_type, name))
-
-
-def _newcomer(message: Mapping[str, Any], _: object) -> Outgoing:
-    return Outgoing(notice(f"{message['newcomer']} has joined the channel."))
-
-
-def _exiter(message: Mapping[str, Any], _: object) -> Outgoing:
-    return Outgoing(notice(f"{message['exiter']} has left the channel."))
-
-
-def _other(message: Mapping[str, Any], _: object) -> Outgoing:
-    return Outgoing(_said(message["author"], f"a {message['type']}, which can be seen in the channel alone"))
-
-
-def _crs_name(message: Mapping[str, Any]) -> str:
-    """A CRS in words: its code, or the name in its definition."""
-    if message["crs_authid"]:
-        return str(message["crs_authid"])
-    _, _, behind = message["crs_wkt"].partition('"')
-    return behind.partition('"')[0] or "CRS unknown"
-
-
-_MAKERS = {
-    "text": _text,
-    "image": _image,
-    "geojson": _geojson,
-    "crs": _crs,
-    "position": _position,
-    "bbox": _bbox,
-    "model": _model,
-    "script": _script,
-    "newcomer": _newcomer,
-    "exiter": _exiter,
-}
+def _size(file: File) -> dict[str, int]:
+    with Image.open(BytesIO(file.data)) as picture:  # a worker's: small, and sound
+        return {"w": picture.width, "h": picture.height}

@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 
 TOKEN_PARAMETER = "token"  # the query parameter
 WRONG_KEY = "The key in this address is not valid, or not any more: ask the people who gave it to you for a new one."
+NO_TOKEN = "Channel '{}' is private: a token is needed."
+WRONG_TOKEN = "Channel '{}' is private: this token is not valid."
+OTHER_KEY = "Channel '{}' is private: your key is not for it."
 INVALID_TOKEN = 'Bearer realm="gischat", error="invalid_token"'
 
 
@@ -71,11 +74,11 @@ class ChannelAuth:
         if any(bearer.matches(token, digests) for token in shown):
             return None
         if key is not None and not shown:
-            return AccessDenied(f"Channel '{channel}' is private: your key is not for it.", INVALID_TOKEN)
+            return AccessDenied(OTHER_KEY.format(channel), INVALID_TOKEN)
         if not shown:
-            return AccessDenied(f"Channel '{channel}' is private: a token is needed.", 'Bearer realm="gischat"')
+            return AccessDenied(NO_TOKEN.format(channel), 'Bearer realm="gischat"')
         log.warning("a wrong token", extra={"channel": channel, "address": request.remote_ip})
-        return AccessDenied(f"Channel '{channel}' is private: this token is not valid.", INVALID_TOKEN)
+        return AccessDenied(WRONG_TOKEN.format(channel), INVALID_TOKEN)
 
 
 def _tokens(request: HTTPServerRequest) -> Iterator[bytes]:

@@ -115,7 +115,7 @@ class LivePositions:
         Raises:
             Uncompliant: the nickname is not the connection's own; or that is too long.
         """
-        content = _content.decode(message.body)
+        content = _content.decode(bytes(message.body))
         if not sharer.is_registered_as(content.author):
             raise Uncompliant(NOT_REGISTERED, {"author": NOT_REGISTERED})
         left = content.until - content.timestamp

@@ -31,6 +31,7 @@ from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.transport.frame_parser import TEXT_NOT_UTF8
 from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason, Delay
+from gischat.protocol.long_text import LongText
 from gischat.protocol.messages import (
     Message,
     folded,
@@ -119,17 +120,17 @@ class ClientConnection(SocketWriter):
 
     # Receiving
 
-    def receive(self, frame: str | bytes) -> None:
+    def receive(self, frame: str | LongText | bytes) -> None:
         """Check a frame and queue its message; faults are answered, never raised."""
         if self._is_closing:
             return  # it could not be answered any more
         self.messages_received += 1
         type = UNKNOWN_TYPE
         try:
-            self._rate_limiter.acquire_message(len(frame))
+            self._rate_limiter.acquire_message(frame.size if isinstance(frame, LongText) else len(frame))
             if isinstance(frame, bytes):
                 raise Uncompliant(BINARY_FRAME)
-            message = self._messages.parse(frame)
+            message = self._messages.parse_long(frame) if isinstance(frame, LongText) else self._messages.parse(frame)
             type = message.type
             if message.lane.is_sandboxed:
                 self._rate_limiter.acquire_heavy()
@@ -149,8 +150,9 @@ class ClientConnection(SocketWriter):
                 self._nickname_request.requested = None
             self._job_queue.submit(message, partial(self._on_job_done, message), precondition=objection)
         except (Uncompliant, Unavailable) as refusal:
-            self._send_refusal(refusal, type, frame)
-            self._keep_requested_nickname(type, frame)
+            beginning = frame.text if isinstance(frame, LongText) else frame
+            self._send_refusal(refusal, type, beginning)
+            self._keep_requested_nickname(type, beginning)
         except Exception:
             log.exception("a frame could not be handled", extra=self.log_fields)
             self._dispatcher.counters.count_refusal(RefusalReason.INTERNAL_ERROR, type)

@@ -7,8 +7,8 @@ from apispec import APISpec
 
 from gischat import __version__
 from gischat.front import close_status
-from gischat.front.auth.channel_auth import TOKEN_PARAMETER
-from gischat.front.close_status import CloseStatus
+from gischat.front.auth.channel_auth import NO_TOKEN, OTHER_KEY, TOKEN_PARAMETER, WRONG_KEY, WRONG_TOKEN
+from gischat.front.close_status import DISCONNECTED, CloseStatus
 from gischat.front.descriptions.messages import Plugin, message_components
 from gischat.front.descriptions.paths import AFTER
 from gischat.settings import Settings
@@ -44,6 +44,7 @@ TOKEN: JsonObject = {
     }
 }
 
+POLICY_VIOLATION = 1008
 # Of RFC 6455 §7.4.1, where the server has no words of its own
 PROTOCOL_CLOSES = {
     1000: ["The client has closed the connection."],
@@ -121,4 +122,6 @@ def _close_codes() -> dict[str, list[str]]:
     named = [value for value in vars(close_status).values() if isinstance(value, CloseStatus)]
     for status in (*named, close_status.message_too_long(0, 1), close_status.unknown_channel("…")):
         reasons[status.code].append(status.reason)
+    private = (reason.format("…") for reason in (NO_TOKEN, WRONG_TOKEN, OTHER_KEY))
+    reasons[POLICY_VIOLATION] += [*private, WRONG_KEY, DISCONNECTED, "… is banned until …"]
     return {str(code): reasons[code] for code in sorted(reasons)}

@@ -102,6 +102,10 @@ class Dispatcher:
         """Forgets a queue; of a job that is still on its way nobody is told."""
         self._open.pop(job_queue.id, None)
 
+    def reopen(self, job_queue: JobQueue) -> None:
+        """Knows a queue again, if it was closed: somebody still speaks through it, and waits to be told the end."""
+        self._open[job_queue.id] = job_queue
+
     def complete(self, publication: Publication) -> None:
         """Ends the job that the publication names, if it is one of ours."""
         source = publication.source

@@ -8,7 +8,7 @@ import asyncio
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from gischat.broker.entries import Job, Outcome, Source
 from gischat.broker.inbox import EnqueueResult, JobState, JobStatus
@@ -223,7 +223,8 @@ class JobQueue:
 
     def _job(self, message: Message) -> Job:
         source = Source(self._dispatcher.front, self.id, self._count)
-        return Job(source, message.type, message.id, message.body, self.client, self.sender)
+        body = cast(bytes, message.body)  # of pieces, which are of the heavy lane, slices are brought
+        return Job(source, message.type, message.id, body, self.client, self.sender)
 
     def _enqueue(
         self, message: Message, answered: Callable[[int, "asyncio.Future[EnqueueResult]"], None], *, again: bool = False

@@ -19,15 +19,16 @@ access_log = logging.getLogger("gischat.access")
 
 REQUEST_ID = "X-Request-ID"
 REQUEST_ID_FORM = re.compile(r"[\w.:-]{8,128}", re.ASCII)
-# One in an address that was mistyped, that stands there twice, or in the place of its id
-LIKE_A_KEY = re.compile(r"(?<=/k)(/+)[^/]+|(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])", re.IGNORECASE)
+# One in an address that was mistyped, that stands there twice, or in the place of its id; behind "%2f", too
+LIKE_A_KEY = re.compile(r"(?<=/k)(/+)[^/]+|[0-9a-f]{40,}", re.IGNORECASE)
 MESSAGE_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 REJECTED_STATUSES = "was_turned_away"
 MAX_PATH, MAX_METHOD, MAX_HEADER = 200, 10, 120
 HIDDEN = "***"
-HOOK_KEY = re.compile(r"(?<=/hooks/).+", re.IGNORECASE)  # whatever stands there: a mistyped key is nearly one
+# Whatever stands there: a mistyped key is nearly one, and so is one in a mistyped address
+HOOK_KEY = re.compile(r"(/(?:web)?hooks?/*).+", re.IGNORECASE)
 
 ANSWERED = "%(address)s %(method)s %(path)s %(status)d %(bytes)dB %(duration_ms).1fms"
 OPENED = "%(address)s %(transport)s %(path)s opened as connection %(connection)d"
@@ -154,7 +155,7 @@ def shown_path(request: HTTPServerRequest) -> str:
     A query holds what is secret (`token`), and people's mistakes put into it what should stand elsewhere. So of the
     parameters only those are named that are ours, and only a message's id (`after`) is shown.
     """
-    path = LIKE_A_KEY.sub(r"\1…", quote(HOOK_KEY.sub(HIDDEN, request.path[:MAX_PATH]), safe="/%:@!$&'()*+,;="))
+    path = LIKE_A_KEY.sub(r"\1…", quote(HOOK_KEY.sub(rf"\1{HIDDEN}", request.path[:MAX_PATH]), safe="/%:@!$&'()*+,;="))
     if shown_key(request) is not None:
         path = REDACTED if has_wrong_key(request) else REDACTED + path  # what was taken may not be what was meant
     return f"{path}?{_shown_query(request.query)}" if request.query else path

@@ -235,7 +235,7 @@ class Announcements(AdminHandler):
         return replace(message, type=ANNOUNCEMENT, author="")
 
     async def _announce(self, channel: str, id: str, text: str) -> None:
-        ending = await self.front.publish(channel, self._message(id, text))
+        ending = await self.front.publisher.publish(channel, self._message(id, text))
         if ending is None:
             raise ConnectionLost(NOT_PUBLISHED_YET)
         if ending.is_refusal:

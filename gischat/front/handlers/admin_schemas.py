@@ -181,7 +181,9 @@ class Connection(Strict):
     number = fields.Integer(required=True, metadata={"description": "Unique on its front."})
     channel = fields.String(required=True)
     nickname = fields.String(required=True, allow_none=True, metadata={"description": "Null: not registered."})
-    address = fields.String(required=True)
+    address = fields.String(
+        required=True, metadata={"description": "Of somebody whom a bridge has registered, the bridge's kind."}
+    )
     since = fields.Integer(required=True, metadata={"description": "Seconds since the epoch."})
 
 

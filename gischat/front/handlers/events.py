@@ -15,8 +15,11 @@ from gischat.front.handlers.access_log import log_ended, log_opened
 from gischat.front.handlers.rest import ChannelHandler, refuse
 from gischat.front.limits.connection_limit import ConnectionPermit
 from gischat.front.transport.http_server import unbound_header_lines
+from gischat.observability import metrics
+from gischat.observability.metrics import RejectReason
 
 TRANSPORT = "event stream"
+REFUSALS = {401: RejectReason.TOKEN, 403: RejectReason.BANNED, 404: RejectReason.UNKNOWN_CHANNEL}  # as of websockets
 
 
 class Events(ChannelHandler):
@@ -27,6 +30,11 @@ class Events(ChannelHandler):
     def set_default_headers(self) -> None:
         super().set_default_headers()
         self.set_header("X-Accel-Buffering", "no")  # nginx hands on each event as it comes
+
+    def prepare(self) -> None:
+        super().prepare()
+        if (reason := REFUSALS.get(self.get_status())) is not None:
+            metrics.CONNECTIONS_REFUSED.labels(reason).inc()
 
     def get(self, _: str) -> None:
         self.set_header("Content-Type", MEDIA_TYPE)

@@ -39,7 +39,7 @@ class PostToHook(JsonHandler):
         super().initialize(front)
         self._chunks: list[bytes] = []
         self._size = 0
-        is_form = self.request.headers.get("Content-Type", "").startswith("multipart/")
+        is_form = self.request.headers.get("Content-Type", "").lower().startswith("multipart/")
         self._max_size = front.settings.max_frame_size if is_form else MAX_TEXT_BODY
 
     def prepare(self) -> None:
@@ -77,6 +77,7 @@ class PostToHook(JsonHandler):
         if self._size > self._max_size:  # its length was not told before
             self._refuse_size()
             return
+        self.front.hooks.charge(self._hook, self._size // UNIT_BYTES)  # it is read, whatever is wrong with it
         try:
             messages = self._messages(self._hook)
         except RateLimitExceeded as error:
@@ -91,13 +92,15 @@ class PostToHook(JsonHandler):
             self._count(error.cause)
             self.answer({"detail": details(error)}, 422)
             return
-        self.front.hooks.charge(self._hook, len(messages) - 1 + self._size // UNIT_BYTES)
+        self.front.hooks.charge(self._hook, len(messages) - 1)
         hook, client = self._hook, address_key(self.address)
         publishing = asyncio.create_task(
-            self.front.publish_all(hook.channel, messages, client=client, sender=f"hook/{hook.name}", in_order=True)
+            self.front.publisher.publish_all(
+                hook.channel, messages, client=client, sender=f"hook/{hook.name}", in_order=True
+            )
         )
-        publishing.add_done_callback(self.front.publishing.discard)
-        self.front.publishing.add(publishing)
+        publishing.add_done_callback(self.front.publisher.in_background.discard)
+        self.front.publisher.in_background.add(publishing)
         await asyncio.wait([publishing], timeout=self.front.timings.hook)
         answered = {"ok": True, "ids": [message.id for message in messages]}  # "ok": what Slack's clients look for
         if not publishing.done():
@@ -120,7 +123,7 @@ class PostToHook(JsonHandler):
             longest=self.settings_.max_message_length,
             delivery_scope=f"{self.settings_.instance_id}/{hook.channel}/{hook.name}",
         )
-        messages = [self.front.messages.parse(msgspec.json.encode(one)) for one in made]
+        messages = [self.front.messages.parse(msgspec.json.encode(one), type=one["type"]) for one in made]
         for message in messages:
             self.front.rooms[hook.channel].bans.check(message)
         return messages

@@ -32,8 +32,6 @@ NOBODY_IS_REGISTERED = (
     "Here only registered nicknames may write, and nobody is registered over HTTP. A bot writes over the websocket, "
     "after a newcomer, or into a private channel, with its token."
 )
-
-
 NOT_PUBLISHED_YET = (
     "The message is not published yet, and may be soon: sent again with the same id, it is published once."
 )
@@ -102,7 +100,7 @@ class PublicHandler(JsonHandler):
         """A browser asks before it sends what is more than a plain GET (https://fetch.spec.whatwg.org)."""
         self.set_header("Allow", allowed_methods(type(self)))
         self.set_header("Access-Control-Allow-Methods", self.METHOD)
-        self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
+        self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID")
         self.set_header("Access-Control-Max-Age", round(self.front.timings.preflight))
         self.clear_header("Content-Type")
         self.set_status(204)
@@ -229,14 +227,15 @@ class PutText(ChannelHandler):
             self.answer({"detail": details(error)}, 422)
             return
         sender = self.front.channel_auth.sender(self.channel, self.request, message.author)
-        ending = await self.front.publish(self.channel, message, client=address_key(self.address), sender=sender)
+        client = address_key(self.address)
+        ending = await self.front.publisher.publish(self.channel, message, client=client, sender=sender)
         if ending is None:
             raise HTTPError(504, NOT_PUBLISHED_YET)
         if ending.is_refusal:
             status = REFUSAL_STATUS.get(ending.refusal_reason, 503)
             raise HTTPError(status, msgspec.json.decode(ending.body)["reason"])
         # A repeated id is published no second time; asking for it again is no error, and told what was published.
-        self.answer_json(ending.body or message.body)
+        self.answer_json(ending.body or bytes(message.body))
 
 
 def details(error: Uncompliant) -> list[dict[str, Any]]:

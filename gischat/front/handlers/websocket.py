@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
+from tornado.httputil import HTTPHeaders
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
@@ -24,6 +25,8 @@ from gischat.front.transport.websocket_protocol import BufferedWebSocketProtocol
 from gischat.observability import metrics
 from gischat.observability.metrics import RejectReason
 from gischat.protocol.messages import uncompliant
+
+NO_HEADERS = HTTPHeaders()
 
 
 class ChannelSocket(Handler, WebSocketHandler):
@@ -148,11 +151,13 @@ class ChannelSocket(Handler, WebSocketHandler):
         """What a browser says of itself would be kept as long as it stays, some kilobytes for each; and a token."""
         if self.ws_connection is not None and self.ws_connection.stream is not None:
             unbound_header_lines(self.ws_connection.stream)
-        self.request.headers.clear()
+        # Nobody looks at them any more, and a dictionary that was emptied is as large as before.
+        self.request.headers = self._headers = NO_HEADERS
+        # What HTTP knows of a request that is over: a kilobyte and a half, nowhere else referred to.
+        self.request.connection = self.request.server_connection = None
         forget_secret(self.request)
         self.request.uri, self.request.query = self.request.path, ""
         self.request.arguments = self.request.query_arguments = {}
-        self._headers.clear()
         self.ui.clear()  # what templates would call
 
     def _types(self) -> list[str]:

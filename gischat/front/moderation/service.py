@@ -8,8 +8,6 @@ comes as an order itself. Restrictions that Redis has lost, the fronts set again
 import asyncio
 import contextlib
 import logging
-import os
-import socket
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
@@ -21,12 +19,14 @@ from gischat.broker.access_keys import AccessKey
 from gischat.broker.broker import Broker
 from gischat.broker.client import TOO_BUSY
 from gischat.broker.moderation import Ban, Freeze, ModerationResult, ModerationState
+from gischat.broker.orders import Connected, Deletion, Disconnection, FrontConnections, SurveyRequest, survey_answer
 from gischat.broker.resp_errors import WRONG_TYPE, RedisError
 from gischat.errors import Unavailable
 from gischat.front.auth.bans import Bans
 from gischat.front.auth.channel_auth import ChannelAuth
 from gischat.front.channel.join_buffer import Member
 from gischat.front.channel.room import Room
+from gischat.front.close_status import DISCONNECTED
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.moderation.ended_keys import EndedKeys
 from gischat.protocol.messages import folded, new_id
@@ -38,27 +38,7 @@ log = logging.getLogger(__name__)
 MAX_RESTORES = 5  # so often restrictions are restored for one act: more than there are fronts that know better
 MAX_DELETED_IDS = 1000  # that are remembered, for the case that Redis loses that they were withdrawn; per channel
 
-DISCONNECTED = "Disconnected by a moderator."
 COME_BACK = "To come back, disconnect and connect again."
-
-
-class Connected(msgspec.Struct, frozen=True):
-    """A connection, as moderators see it."""
-
-    number: int  # of its front
-    channel: str
-    nickname: str | None
-    address: str
-    since: int  # seconds since the epoch
-
-
-class FrontConnections(msgspec.Struct, frozen=True):
-    """What a front answers to a survey."""
-
-    front: str
-    host: str
-    pid: int
-    connections: list[Connected]
 
 
 class SurveyResult(msgspec.Struct, frozen=True):
@@ -66,27 +46,6 @@ class SurveyResult(msgspec.Struct, frozen=True):
 
     fronts: list[FrontConnections]
     missing: list[str]  # fronts that live by what Redis knows, and have not answered in time
-
-
-class SurveyRequest(msgspec.Struct, frozen=True):
-    """A question to every front: who is connected? Of one channel, or of all."""
-
-    call: str
-    channel: str | None
-
-
-class Disconnection(msgspec.Struct, frozen=True):
-    """A connection to be closed."""
-
-    nickname: str
-    reason: str
-
-
-class Deletion(msgspec.Struct, frozen=True):
-    """Messages that are taken back; `all`: whatever was said in the channel before."""
-
-    all: bool
-    ids: list[str]
 
 
 class ModerationService:
@@ -222,7 +181,7 @@ class ModerationService:
         asked = msgspec.json.decode(body, type=SurveyRequest)
         rooms = self._rooms.values() if asked.channel is None else [room]
         present = [_connected(member, one.channel) for one in rooms for member in one.connections.values()]
-        answer = msgspec.json.encode(FrontConnections(self._front, socket.gethostname(), os.getpid(), present))
+        answer = survey_answer(self._front, present)
         self._run_in_background(self._answer(room.channel, asked.call, answer))
 
     async def _answer(self, channel: str, call: str, answer: bytes) -> None:

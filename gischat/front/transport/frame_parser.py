@@ -3,20 +3,23 @@
 Of a message that is too large nothing is kept; it is parsed to its end, and its size is yielded instead.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from tornado.util import _websocket_mask  # in C; the same in Python is forty times slower
 
+from gischat.protocol.long_text import LongText, LongTextBuilder
+
 WHOLE_BYTES = 4096  # a frame that is not longer waits until it is there in one piece
-FRAGMENT_BYTES = 2**16  # a message is kept in parts: neither an object for each tiny fragment, nor one that has to grow
 MAX_ANNOUNCED_BYTES = 8  # times the size that a message may have: up to there it is read to its end
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10  # opcodes
 FIN, RESERVED, OPCODE, CONTROL, MASKED, LENGTH = 0x80, 0x70, 0x0F, 0x08, 0x80, 0x7F  # bits of the first two bytes
 FINAL_TEXT = FIN | TEXT
 
+
+T = TypeVar("T")
 
 TEXT_NOT_UTF8 = "A text must be UTF-8."
 
@@ -57,7 +60,7 @@ class Fragment(Enum):
     COMPLETE = 1
 
 
-Event = str | bytes | Control | Dropped | Fragment  # str: a text message; bytes: a binary one
+Event = str | LongText | bytes | Control | Dropped | Fragment  # str, LongText: a text message; bytes: a binary one
 
 
 class FrameParser:
@@ -70,7 +73,6 @@ class FrameParser:
     __slots__ = (
         "_final",
         "_incomplete",
-        "_kept",
         "_left",
         "_mask",
         "_max_size",
@@ -88,8 +90,7 @@ class FrameParser:
         self._max_size = max_size
         self._incomplete = b""  # the beginning of a frame that is not understood yet
         self._opcode = 0  # of the message that is under way; 0: none is
-        self._parts: list[bytearray] | None = None  # what that message has, unmasked
-        self._kept = 0  # bytes of them
+        self._parts: LongTextBuilder | None = None  # what that message has, unmasked
         self.is_dropped = False
         self._left = 0  # bytes that the frame under way still misses
         self._mask = b""  # for the next of them
@@ -104,7 +105,7 @@ class FrameParser:
     @property
     def held(self) -> int:
         """Bytes that are kept."""
-        return len(self._incomplete) + self._kept
+        return len(self._incomplete) + (self._parts.size if self._parts else 0)
 
     @property
     def progress(self) -> int:
@@ -114,7 +115,7 @@ class FrameParser:
     def drop(self) -> None:
         """Forgets the message that is under way, if one is, and what will come of it."""
         self.is_dropped = bool(self._opcode)
-        self._parts, self._kept = None, 0
+        self._parts = None
 
     def clear(self) -> None:
         """Forgets everything: nothing more will be fed."""
@@ -161,7 +162,7 @@ class FrameParser:
                 yield Control(first & OPCODE, _websocket_mask(mask, data[start:stop]))
             elif first == FINAL_TEXT and stop <= end and length <= self._max_size:
                 at = stop
-                yield _text(_websocket_mask(mask, data[start:stop]))
+                yield _checked(_websocket_mask(mask, data[start:stop]).decode)
             else:
                 self._begin_frame(first, length, mask)
                 at = start
@@ -207,27 +208,22 @@ class FrameParser:
 
     def _keep(self, data: bytes) -> None:
         if self._parts is None:
-            self._parts = []
-        if self._parts and len(self._parts[-1]) + len(data) <= FRAGMENT_BYTES:
-            self._parts[-1] += data
-        else:
-            self._parts.append(bytearray(data))
-        self._kept += len(data)
+            self._parts = LongTextBuilder()
+        self._parts.add(data)
 
     def _end_frame(self) -> Event:
         if not self._final:
             return Fragment.COMPLETE
-        opcode, parts = self._opcode, self._parts
-        self._opcode, self._parts, self._kept = 0, None, 0
+        opcode, parts = self._opcode, self._parts or LongTextBuilder()
+        self._opcode, self._parts = 0, None
         if self.is_dropped:
             return Dropped(self.size)
-        data = b"".join(parts or ())
-        return _text(data) if opcode == TEXT else data
+        return _checked(parts.text) if opcode == TEXT else parts.data()
 
 
-def _text(data: bytes) -> str:
+def _checked(decode: Callable[[], T]) -> T:
     try:
-        return data.decode()
+        return decode()
     except UnicodeDecodeError:
         raise ProtocolError(1007, TEXT_NOT_UTF8) from None  # §8.1
 

@@ -28,6 +28,7 @@ from gischat.front.transport.frames import close_frame, pong_frame
 from gischat.front.transport.read_scheduler import MESSAGE_WORK, ReadScheduler
 from gischat.front.transport.upload_watch import UploadWatch
 from gischat.observability.metrics import BufferedCounter
+from gischat.protocol.long_text import LongText
 from gischat.timings import Timings
 
 CHUNK_BYTES = 2**16  # that are read at once; a message above that is large
@@ -50,7 +51,7 @@ class Endpoint(Protocol):
     def write(self, data: bytes) -> None:
         """Sends whole frames."""
 
-    def receive(self, frame: str | bytes) -> None:
+    def receive(self, frame: str | LongText | bytes) -> None:
         """A message has come: a text, or binary."""
 
     def on_control_frame(self, *, answer: bool = False) -> bool:
@@ -172,10 +173,11 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
                 if self.server_terminated:
                     work -= 1
                     await self._handle_last(event)
-                elif isinstance(event, (str, bytes)):
+                elif isinstance(event, (str, LongText, bytes)):
                     work -= MESSAGE_WORK
-                    if len(event) > CHUNK_BYTES:
-                        await self._pace_large_frame(len(event))
+                    size = event.size if isinstance(event, LongText) else len(event)
+                    if size > CHUNK_BYTES:
+                        await self._pace_large_frame(size)
                     self._handle_data(event)
                 else:
                     work -= 1
@@ -208,7 +210,7 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         self._reserve(size)
         await self._scheduler.acquire_large(self._address, size)
 
-    def _handle_data(self, message: str | bytes) -> None:
+    def _handle_data(self, message: str | LongText | bytes) -> None:
         self._end_upload()
         if self.endpoint is not None and not self.server_terminated:
             self.endpoint.receive(message)

@@ -20,6 +20,7 @@ from gischat.hooks.delivery import is_public, sign
         ),
         *("::1", "::", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:10.0.0.1"),
         *("64:ff9b::7f00:1", "2002:7f00:1::", "not an address", ""),
+        *("64:ff9b:1::7f00:1", "::ffff:0:127.0.0.1", "::127.0.0.1", "fec0::1", "5f00::1"),
     ],
 )
 def test_what_is_near_is_not_public(address: str) -> None:

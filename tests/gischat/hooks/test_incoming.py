@@ -1,5 +1,6 @@
 """What becomes of what other programs post: the words of each kind of sender, markdown, long texts, files."""
 
+import contextlib
 import json
 from typing import Any
 from urllib.parse import urlencode
@@ -225,6 +226,32 @@ def test_no_markdown_takes_long(evil: str) -> None:
     assert seconds(MAX_MARKUP) < 40 * seconds(MAX_MARKUP // 8) + 0.2
 
 
+@pytest.mark.parametrize(
+    ("start", "part", "end"),
+    [
+        ('"blocks":[', '{"text":"a"}', "]"),
+        ('"blocks":[', '{"text":{"text":{"text":{}}}}', "]"),
+        ('"blocks":[', '{"elements":[{},{},{},{}]}', "]"),
+        ('"attachments":[{"fields":[', '{"value":"' + "**a " * 100 + '"}', "]}]"),
+        ('"alerts":[{"labels":{', '"%d":""', "}}]"),
+        ('"text":"x","a":[', "[]", "]"),
+    ],
+)
+def test_no_number_of_parts_takes_long(start: str, part: str, end: str) -> None:
+    """A body of this size held up everybody for half a minute."""
+    import time
+
+    def seconds(size: int) -> float:
+        parts = ",".join(part % number if "%" in part else part for number in range(size // len(part)))
+        body = f"{{{start}{parts}{end}}}".encode()
+        started = time.process_time()
+        with contextlib.suppress(Uncompliant):
+            messages_of({}, decode("", body), name="build", longest=255, delivery_scope="")
+        return time.process_time() - started
+
+    assert seconds(2**22) < 0.4 + 20 * seconds(2**16)
+
+
 def test_a_long_text_becomes_up_to_four_messages() -> None:
     words = " ".join(f"word{number}" for number in range(1000))
     parts = pieces(words, 255)
@@ -266,13 +293,18 @@ def test_what_cannot_be_read_is_refused_in_words(kind: str, body: bytes) -> None
 
 def test_files_become_pictures_and_layers() -> None:
     layer = json.dumps({"type": "FeatureCollection", "features": []})
-    body = form(("text", "", "see"), ("a", "trees.geojson", layer), ("b", "p.png", "not really"))
+    body = form(("text", "", "see"), ("a", "trees.geojson", "\ufeff" + layer), ("b", "p.png", "not really"))
     made = messages("multipart/form-data; boundary=b", body)
     assert [message["type"] for message in made] == ["text", "geojson", "image"]
     assert (made[1]["layer_name"], made[1]["crs_authid"], made[1]["author"]) == ("trees", "EPSG:4326", "build")
 
     elsewhere = json.dumps({"crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::2056"}}})
-    for wrong, words in [(form(("a", "a.json", elsewhere)), "WGS 84"), (form(*[("a", "a.png", "x")] * 5), "At most 4")]:
+    broken = layer + ',"type":"newcomer","newcomer":"ghost","geojson":{}'
+    for wrong, words in [
+        (form(("a", "a.json", elsewhere)), "WGS 84"),
+        (form(*[("a", "a.png", "x")] * 5), "At most 4"),
+        (form(("a", "a.json", broken)), "a.json is not JSON"),  # its end would be fields of the message
+    ]:
         with pytest.raises(Uncompliant, match=words):
             messages("multipart/form-data; boundary=b", wrong)
 

@@ -7,8 +7,8 @@ import pytest
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
-from gischat.bridges.errors import Delayed, Rejected, Trouble
-from gischat.bridges.matrix.client import MatrixClient, TooLarge
+from gischat.bridges.errors import Delayed, Rejected, TooLarge, Trouble
+from gischat.bridges.matrix.client import MatrixClient
 from gischat.timings import Timings
 from tests.support.processes import HOST, free_port
 

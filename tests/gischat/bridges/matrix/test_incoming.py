@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gischat.bridges.matrix.incoming import Attachment, is_in_wgs84, said
+from gischat.bridges.files import Attachment, is_in_wgs84
+from gischat.bridges.matrix.incoming import said
 from gischat.protocol.schemas import schemas
 from tests.support.settings import settings
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gischat.bridges.matrix.outgoing import geo_uri, liked_text, outgoing, place_in_degrees
+from gischat.bridges.matrix.outgoing import geo_uri, liked_text, outgoing
+from gischat.bridges.places import place_in_degrees
 from tests.support.contract import sample
 
 

@@ -11,6 +11,7 @@ import pytest
 from jsonschema import Draft7Validator  # type: ignore[import-untyped]  # it comes without types
 
 from gischat.front import close_status
+from gischat.front.auth import channel_auth
 from gischat.front.descriptions import openapi
 from gischat.front.descriptions.asyncapi import document
 from gischat.settings import Settings, load
@@ -71,6 +72,7 @@ def test_the_address_and_its_parameters_are_those_of_the_settings(settings: Sett
 def test_every_reason_for_which_the_server_closes_is_there(described: Any) -> None:
     told = {reason for reasons in described["channels"]["chat"]["x-close-codes"].values() for reason in reasons}
     assert {close_status.PING_TIMEOUT.reason, close_status.MEMORY_FULL.reason, "The message is too long."} <= told
+    assert {channel_auth.WRONG_KEY, channel_auth.NO_TOKEN.format("…"), close_status.DISCONNECTED} <= told
 
 
 def _type_of(described: Any, reference: dict[str, str]) -> str:

@@ -401,6 +401,17 @@ async def test_an_end_may_come_before_redis_says_that_it_took_the_job(answer: En
 
 
 @virtual_time
+async def test_of_what_goes_through_a_queue_that_is_opened_again_its_sender_is_told() -> None:
+    scene = Scene()
+    job_queue = scene.open()
+    scene.dispatcher.close(job_queue)
+    scene.dispatcher.reopen(job_queue)
+    scene.submit(job_queue, one := message("late"))
+    scene.end(scene.gateway.jobs[-1])
+    assert scene.told == [(one, PUBLISHED)]
+
+
+@virtual_time
 async def test_of_what_is_on_its_way_through_a_closed_turnstile_nobody_is_told() -> None:
     scene = Scene()
     closed, open_ = scene.open(), scene.open()

@@ -38,9 +38,14 @@ def request(uri: str = "/", **headers: str) -> HTTPServerRequest:
         ("/a/path/k/opensesame", "/a/path/k/…"),
         ("/k" + 4 * "0123456789" + "/rules", "/k…/rules"),
         ("/admin/keys/" + 4 * "0123456789", "/admin/keys/…"),
+        ("/k%2f" + 4 * "0123456789" + "/rules", "/k%…/rules"),
         ("/admin/keys/0123456789ab", "/admin/keys/0123456789ab"),
+        ("/hooks/opensesame", "/hooks/***"),
+        ("/hooks%2fopensesame", "/hooks***"),
+        ("/a/Webhook/opensesame", "/a/Webhook/***"),
+        ("/channel/Fishhooks/last", "/channel/Fishhooks/last"),
         ('/a"b\\c', "/a%22b%5Cc"),
-        ("/" + 300 * "a", "/" + 199 * "a"),
+        ("/" + 300 * "z", "/" + 199 * "z"),
     ],
 )
 def test_a_query_shows_nothing_that_may_be_secret(uri: str, shown: str) -> None:

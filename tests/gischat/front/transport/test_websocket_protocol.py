@@ -24,6 +24,7 @@ from gischat.front.transport.upload_watch import UploadWatch
 from gischat.front.transport.websocket_protocol import CHUNK_BYTES, FRAGMENTS, BufferedWebSocketProtocol
 from gischat.observability import metrics
 from gischat.observability.metrics import BufferedCounter
+from gischat.protocol.long_text import LongText
 from gischat.timings import Timings
 from tests.gischat.front.fakes import frames_in
 from tests.support.waiting import DEADLINE, until
@@ -81,8 +82,8 @@ class Scene:
 
     # As an endpoint
 
-    def receive(self, message: str) -> None:
-        self.on_message(message)
+    def receive(self, message: str | LongText) -> None:
+        self.on_message(message.whole() if isinstance(message, LongText) else message)
 
     def on_control_frame(self, *, answer: bool = False) -> bool:
         self.paced.append(answer)

@@ -1,0 +1,114 @@
+"""Files of other chats: fetched, and made messages of, or words that say why not."""
+
+import base64
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
+
+from gischat.bridges.base import Bridge
+from gischat.bridges.errors import Delayed, Rejected, TooLarge
+from gischat.bridges.places import WGS_84
+from gischat.bridges.shapes import as_object, as_text
+from gischat.bridges.texts import shortened, text_messages
+from gischat.settings import Settings
+
+MAX_NAME = 120  # characters of a file's name that are shown
+
+# By a file's ending, what it becomes in a channel
+FILE_TYPES = {".geojson": "geojson", ".model3": "model", ".py": "script"}
+
+TOO_LARGE = "too large, at most {kilobytes} kB can be passed on"
+NOT_FETCHED = "it could not be fetched from the other chat"
+NOT_IN_WGS84 = "it is not in WGS 84: save it in EPSG:4326"
+UNREADABLE = "it is not what its name says"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that is to be fetched, and the type of the message that it becomes."""
+
+    type: str  # image, or one of FILE_TYPES
+    address: str  # the other chat's
+    name: str
+    announced_bytes: int  # as its sender says; 0 where nothing is said
+
+
+async def fetched(
+    bridge: Bridge, download: Callable[[str], Awaitable[bytes]], attachment: Attachment
+) -> Sequence[Mapping[str, Any]]:
+    """A file as a message; a text that says why not, where it cannot be had or read."""
+    longest, most = bridge.settings.max_message_length, _max_bytes_of(bridge.settings)[attachment.type]
+    too_large = TOO_LARGE.format(kilobytes=most // 1000)
+    if attachment.announced_bytes > most:
+        return unreadable(attachment, too_large, longest)
+    until = time.time() + bridge.timings.bridge_patience
+    try:
+        data = await bridge.attempt(lambda: download(attachment.address), until)
+    except TooLarge:
+        return unreadable(attachment, too_large, longest)
+    except (Delayed, Rejected):
+        return unreadable(attachment, NOT_FETCHED, longest)
+    if len(data) > most:
+        return unreadable(attachment, too_large, longest)
+    try:
+        if attachment.type == "image":
+            return [file_content(attachment, base64.b64encode(data).decode(), None)]
+        if attachment.type != "geojson":
+            return [file_content(attachment, data.decode(), None)]
+        document = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return unreadable(attachment, UNREADABLE, longest)
+    if not is_in_wgs84(document):
+        return unreadable(attachment, NOT_IN_WGS84, longest)
+    return [file_content(attachment, "", document)]
+
+
+def file_type(name: str) -> str:
+    """What a file of that name becomes; empty where a channel has no type for it."""
+    return FILE_TYPES.get(PurePosixPath(name).suffix.lower(), "")
+
+
+def file_content(attachment: Attachment, data: str, document: Any) -> Mapping[str, Any]:
+    """The message that a file becomes.
+
+    Args:
+        data: the file as the message has it: base64 of a picture, text of all else.
+        document: a GeoJSON file, parsed.
+    """
+    name = PurePosixPath(attachment.name).stem
+    if attachment.type == "image":
+        return {"type": "image", "image_data": data}
+    if attachment.type == "model":
+        return {"type": "model", "model_name": name[:128], "raw_xml": data}
+    if attachment.type == "script":
+        return {"type": "script", "name": name[:128], "raw_pycode": data}
+    return {"type": "geojson", "layer_name": name[:255], **WGS_84, "geojson": document}
+
+
+def unreadable(attachment: Attachment, why: str, longest: int) -> Sequence[Mapping[str, Any]]:
+    """A text in the place of a file that could not be had."""
+    return text_messages(shortened(f"({attachment.name or 'a file'}: {why})", longest), longest)
+
+
+def is_in_wgs84(document: Any) -> bool:
+    """Whether a GeoJSON file is in WGS 84, as it has to be (RFC 7946 §4); GDAL says so where it is not."""
+    name = as_text(as_object(as_object(as_object(document).get("crs")).get("properties")).get("name"))
+    return not name or name.endswith(("CRS84", "EPSG::4326", "EPSG:4326"))
+
+
+def max_bytes(settings: Settings) -> int:
+    """Of a file of any type."""
+    return max(_max_bytes_of(settings).values())
+
+
+def _max_bytes_of(settings: Settings) -> Mapping[str, int]:
+    return {
+        "image": settings.max_image_raw_length * 3 // 4,
+        "model": settings.max_model_raw_length,
+        "script": settings.max_script_raw_length,
+        "geojson": settings.max_frame_size,
+    }

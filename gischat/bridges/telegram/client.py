@@ -1,0 +1,195 @@
+"""The part of Telegram's Bot API that a bridge needs, over plain HTTP.
+
+The token is part of every address: no address, and nothing that may quote one, is in an error or a log.
+"""
+
+import secrets
+import ssl
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError, SimpleAsyncHTTPClient
+
+from gischat.bridges.errors import Delayed, Rejected, TooLarge, Trouble
+from gischat.bridges.shapes import as_integer, as_list, as_object, as_text
+from gischat.bridges.wording import File
+from gischat.protocol.file_names import file_name
+from gischat.timings import Timings
+
+MAX_ANSWER_BYTES = 16 * 2**20  # of JSON: a hundred updates
+MAX_FILE_BYTES = 20_000_000  # of a file that a bot can fetch
+MAX_WAIT = 600  # seconds between two attempts, whatever the API asks for
+UPDATES = ("message", "edited_message", "message_reaction")  # the last is for administrators alone
+
+JSON = "application/json"
+
+# What a 400 says about a whole group. All else is about one message, and holds nothing up.
+_NO_ROOM = (
+    "chat not found",
+    "group chat was deactivated",
+    "not enough rights to send text messages",
+    "have no rights to send a message",
+    "chat_write_forbidden",
+    "message thread not found",
+    "topic_closed",
+    "topic_deleted",
+)
+
+
+class Migrated(Delayed):
+    """The group has become a supergroup, which has another id."""
+
+    def __init__(self, reason: str, chat: int) -> None:
+        super().__init__(Trouble.NO_ROOM, reason)
+        self.chat = chat
+
+
+class TelegramClient:
+    """One bot. Its token goes to that address alone: redirects are not followed."""
+
+    def __init__(self, api: str, token: str, timings: Timings = Timings(), max_file_bytes: int = 0) -> None:
+        self._api = api
+        self._token = token
+        self._timings = timings
+        # One of its own for files, for its bound; and one for updates, for which everything else would wait.
+        self._polling = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_ANSWER_BYTES)
+        self._calling = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_ANSWER_BYTES)
+        self._files = SimpleAsyncHTTPClient(
+            force_instance=True, max_body_size=min(max(max_file_bytes, 1), MAX_FILE_BYTES), max_clients=4
+        )
+
+    async def updates(self, offset: int, wait: float) -> list[dict[str, Any]]:
+        """What happened from an update on, waited for; all before it is forgotten. With -1, the newest; with 0, all
+        that is not forgotten."""
+        asked = {"timeout": int(wait), "allowed_updates": UPDATES} | ({"offset": offset} if offset else {})
+        result = await self._call(self._polling, "getUpdates", asked, self._timings.bridge_answer + wait)
+        if not isinstance(result, list):
+            raise Delayed(Trouble.SERVER_ERROR, "the Bot API answers no list of updates")
+        return [as_object(one) for one in as_list(result)]
+
+    async def call(self, method: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Asks for something; an empty object where the result is none."""
+        return as_object(await self._call(self._calling, method, parameters, self._timings.bridge_answer))
+
+    async def send(self, method: str, parameters: Mapping[str, Any], field: str = "", file: File | None = None) -> int:
+        """Sends a message, with a file in a field; returns its id, or 0 where an answer that it is sent has none.
+
+        What has been asked for twice is sent twice: the API cannot be told, or asked, that it is the same.
+        """
+        body, content_type = (None, "") if file is None else multipart(parameters, field, file)
+        result = await self._call(self._calling, method, parameters, self._timings.bridge_file, body, content_type)
+        return as_integer(as_object(result).get("message_id"))
+
+    async def download(self, file: str) -> bytes:
+        """A file, by its id.
+
+        Raises:
+            TooLarge: it has more bytes than a file may have here, or than bots can have.
+        """
+        path = as_text((await self.call("getFile", {"file_id": file})).get("file_path"))
+        if not path or path.startswith("/") or ".." in path.split("/"):
+            raise Rejected("its file has no path")
+        return await self._fetch(self._files, f"file/bot{self._token}/{quote(path)}", self._timings.bridge_file)
+
+    async def _call(
+        self,
+        client: SimpleAsyncHTTPClient,
+        method: str,
+        parameters: Mapping[str, Any],
+        seconds: float,
+        body: bytes | None = None,
+        content_type: str = "",
+    ) -> Any:
+        if body is None:
+            body, content_type = msgspec.json.encode(parameters), JSON
+        answer = _json(await self._fetch(client, f"bot{self._token}/{method}", seconds, body, content_type))
+        if answer.get("ok") is True:
+            return answer.get("result")
+        if answer.get("ok") is False:
+            raise self._failure(as_integer(answer.get("error_code")), answer)
+        raise Delayed(Trouble.SERVER_ERROR, "the Bot API answers something that is no answer of a Bot API")
+
+    async def _fetch(
+        self,
+        client: SimpleAsyncHTTPClient,
+        path: str,
+        seconds: float,
+        body: bytes | None = None,
+        content_type: str = "",
+    ) -> bytes:
+        request = HTTPRequest(
+            f"{self._api}/{path}",
+            method="GET" if body is None else "POST",
+            headers={"Content-Type": content_type} if content_type else {},
+            body=body,
+            connect_timeout=self._timings.bridge_answer,
+            request_timeout=seconds,
+            follow_redirects=False,
+            decompress_response=False,  # or a small answer could become a large one
+        )
+        try:
+            return bytes((await client.fetch(request)).body)
+        except HTTPTimeoutError:
+            raise Delayed(Trouble.UNREACHABLE, "the Bot API does not answer in time") from None
+        except HTTPStreamClosedError:
+            if client is self._files:  # also what happens when there is more than the bound
+                raise TooLarge("its file is too large, or broke off") from None
+            raise Delayed(Trouble.UNREACHABLE, "the Bot API closed the connection") from None
+        except HTTPClientError as error:
+            if client is self._files and error.code == 404:
+                raise Rejected("its file is not there any more") from None
+            raise self._failure(error.code, _json(error.response.body if error.response else b"")) from None
+        except (OSError, ssl.SSLError, ValueError, UnicodeError) as error:
+            reason = f"the Bot API cannot be reached: {type(error).__name__}"
+            raise Delayed(Trouble.UNREACHABLE, reason) from None
+
+    def _failure(self, code: int, answer: Mapping[str, Any]) -> Exception:
+        """What an answer that is no success means."""
+        description = self._harmless(as_text(answer.get("description")))
+        said, reason = description.lower(), f"the Bot API answers {code} {description}".strip()
+        parameters = as_object(answer.get("parameters"))
+        if moved := as_integer(parameters.get("migrate_to_chat_id")):
+            return Migrated(reason, moved)
+        if code == 429:
+            after = min(max(as_integer(parameters.get("retry_after")), 0), MAX_WAIT)
+            return Delayed(Trouble.RATE_LIMITED, reason, after)
+        if code in (401, 404):  # 404 where what stands for the token cannot be one
+            return Delayed(Trouble.UNAUTHORIZED, f"{reason}: the token is wrong or has ended")
+        if code == 409:
+            return Delayed(Trouble.CONFLICT, f"{reason}: another program uses this bot")
+        if code == 403 or (code == 400 and any(one in said for one in _NO_ROOM)):
+            return Delayed(Trouble.NO_ROOM, f"{reason}: the bot may not write in the group")
+        if code == 400 and "file is too big" in said:
+            return TooLarge(reason)
+        return Rejected(reason) if 400 <= code < 500 and code != 408 else Delayed(Trouble.SERVER_ERROR, reason)
+
+    def _harmless(self, description: str) -> str:
+        """The API's words, as a log may have them."""
+        for secret in (self._token, quote(self._token), self._token.partition(":")[2]):
+            description = description.replace(secret, "…") if secret else description
+        return "".join(letter for letter in description if letter.isprintable())[:120]
+
+
+def multipart(parameters: Mapping[str, Any], field: str, file: File) -> tuple[bytes, str]:
+    """Parameters and a file as a body of multipart/form-data, and its type (RFC 7578); what is no text is JSON."""
+    boundary = secrets.token_hex(16)
+    parts = []
+    for name, value in parameters.items():
+        written = value.encode() if isinstance(value, str) else msgspec.json.encode(value)
+        parts.append(b'Content-Disposition: form-data; name="%b"\r\n\r\n%b' % (name.encode(), written))
+    name = file_name(file.name)  # without what could end the quotation
+    head = f'Content-Disposition: form-data; name="{field}"; filename="{name}"\r\nContent-Type: {file.content_type}'
+    parts.append(head.encode() + b"\r\n\r\n" + file.data)
+    between = b"--%b\r\n" % boundary.encode()
+    whole = b"".join(between + part + b"\r\n" for part in parts) + b"--%b--\r\n" % boundary.encode()
+    return whole, f"multipart/form-data; boundary={boundary}"
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        return as_object(msgspec.json.decode(body))
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return {}

@@ -1,0 +1,20 @@
+"""Processes of bridges."""
+
+from typing import Any
+
+from tests.support.processes import Process, Stack, _environment, _python, _wait
+
+# A bridge that has failed tries again soon.
+TIMINGS = {"bridge_retry": 0.2, "bridge_retry_longest": 1.0, "bridge_lock": 4.0}
+
+
+def bridge_of(stack: Stack, name: str = "bridge", **settings: Any) -> Process:
+    """A bridge process of the stack, not yet started."""
+    environment = _environment({**stack.settings, **settings})
+    return Process(name, [*_python("gischat", TIMINGS), "bridge"], environment, stack.directory)
+
+
+def wait_there(bridge: Process, kind: str = "matrix") -> None:
+    """Wait until it passes on what is said from now on."""
+    there = f"the {kind} bridge is there"
+    _wait(lambda: bool(bridge.records(message=there)), [bridge], "the bridge is not there")

@@ -1,0 +1,78 @@
+"""A stack with a bridge to a stand-in of the Bot API."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+from tests.bridges.bot_api import TOKEN, BotApi
+from tests.bridges.processes import bridge_of, wait_there
+from tests.bridges.telegram_groups import Group
+from tests.conftest import StackFactory
+from tests.support.admin import TOKEN as ADMIN_TOKEN
+from tests.support.client import Client
+from tests.support.contract import CANARY
+from tests.support.processes import Process, Stack
+
+GROUP, FORUM, TOPIC = -1001, -1002, 5
+ALICE = "alice_b-telegram"
+
+EXPECTED_REFUSALS = {
+    "getFile: Bad Request: file is too big",
+    "getFile: Bad Request: invalid file_id",
+    "sendPhoto: Bad Request: PHOTO_INVALID_DIMENSIONS",
+    "sendMessage: Forbidden: bot was kicked from the supergroup chat",
+    "getChatMember: Bad Request: group chat was upgraded to a supergroup chat",
+    "sendMessage: Bad Request: group chat was upgraded to a supergroup chat",
+    "getUpdates: Conflict: terminated by other getUpdates request",
+}
+
+
+@dataclass
+class BridgedGroups:
+    """A stack whose channels are bridged with a group and a topic of a forum."""
+
+    stack: Stack
+    bridge: Process
+    api: BotApi
+    group: Group
+    forum: Group
+
+    @asynccontextmanager
+    async def joined(self, nickname: str = "jane", channel: str = "QGIS") -> AsyncIterator[Client]:
+        client = await Client.connect(self.stack.fronts[0].url, channel)
+        try:
+            await client.register(nickname)
+            yield client
+        finally:
+            await client.leave()
+
+
+@contextmanager
+def open_groups(open_stack: StackFactory, known: list[Process]) -> Iterator[BridgedGroups]:
+    """Such a stack; `known` are the processes whose logs a failing test shows."""
+    api = BotApi()
+    group, forum = api.group(GROUP), api.group(FORUM, topics=(TOPIC,))
+    api.start()
+    stack = open_stack(
+        telegram_bridges=f"QGIS={GROUP},Geotribu={FORUM}/{TOPIC}",
+        telegram_api=api.url,
+        telegram_token=TOKEN,
+        telegram_notices="yes",
+        admin_token=ADMIN_TOKEN,
+    )
+    bridge = bridge_of(stack)
+    try:
+        with stack:
+            known.append(bridge)
+            group.say("before the bridge was there")
+            bridge.start()
+            wait_there(bridge, "telegram")
+            yield BridgedGroups(stack, bridge, api, group, forum)
+            assert bridge.stop() == 0
+            stack.assert_quiet_logs()
+            assert {*api.refusals} <= EXPECTED_REFUSALS  # the bridge asks for nothing that is not taken
+            for secret in (TOKEN, TOKEN.partition(":")[2], CANARY, "Traceback"):
+                assert secret not in bridge.whole_log()
+    finally:
+        bridge.kill()
+        api.close()

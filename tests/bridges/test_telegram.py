@@ -1,0 +1,188 @@
+"""The Telegram bridge, between clients and a stand-in of the Bot API."""
+
+import base64
+import json
+from typing import Any
+
+from tests.bridges.bot_api import refusing
+from tests.bridges.telegram_groups import person
+from tests.bridges.telegram_stack import ALICE, GROUP, TOPIC, BridgedGroups
+from tests.support.admin import Admin, below
+from tests.support.contract import sample, words
+from tests.support.pictures import encoded, opened, quarters
+from tests.support.waiting import LOOK, until
+
+
+async def test_texts_and_replies_go_both_ways(telegram: BridgedGroups) -> None:
+    group = telegram.group
+    async with telegram.joined() as jane:
+        # To the group: with the author in bold, whatever script and planes the text is in
+        await jane.say(text := f"שלום 𝒳 🗺️ <b>*_{words()}")
+        sent = await group.until(f"jane: {text}")
+        assert sent["entities"] == [{"type": "bold", "offset": 0, "length": 4}]
+
+        # From the group: as a reply, its links behind their words, which are counted in UTF-16
+        answer = words()
+        link = {"type": "text_link", "offset": 3, "length": len(answer), "url": "https://example.org/"}
+        reply: dict[str, Any] = {"reply_to_message": {"message_id": sent["message_id"]}, "entities": [link]}
+        message = group.say(f"🗺 {answer} ok", **reply)
+        heard = await jane.until(type="text", text=f"🗺 {answer} (https://example.org/) ok")
+        original = next(one for one in jane.received if one.get("text") == text)
+        assert (heard["author"], heard["in_reply_to_id"]) == (ALICE, original["id"])
+
+        # And an answer to that is a reply in the group
+        await jane.send(type="text", author="jane", text=(last := words()), in_reply_to_id=heard["id"])
+        assert (await group.until(f"jane: {last}"))["reply_parameters"]["message_id"] == message
+        # Nothing came back, and nothing from before the bridge was there
+        assert not [one for one in group.texts() if answer in one]
+        assert "before the bridge was there" not in jane.texts()
+
+
+async def test_people_are_told_apart_whatever_they_are_called(telegram: BridgedGroups) -> None:
+    async with telegram.joined() as jane:
+        twins = [person(7, "", first_name="李雷"), person(8, "", first_name="李雷")]
+        anonymous: dict[str, Any] = {"sender_chat": {"id": GROUP, "title": "A group"}}
+        texts = [words() for _ in range(4)]
+        for text, by in zip(texts, twins, strict=False):
+            telegram.group.say(text, by)
+        telegram.group.say(texts[2], person(1087968824, "GroupAnonymousBot"), **anonymous)
+        telegram.group.say(texts[3], person(7, "renamed"))
+        authors = [(await jane.until(type="text", text=text))["author"] for text in texts]
+        assert all(author.startswith("telegram-") for author in authors[:2])
+        assert authors[2].startswith("A-group-telegram-")
+        assert len(set(authors)) == 3
+        assert authors[3] == authors[0]  # a nickname is kept
+
+
+async def test_pictures_and_layers_go_both_ways_as_files(telegram: BridgedGroups) -> None:
+    group, api = telegram.group, telegram.api
+    async with telegram.joined() as jane:
+        picture = encoded(quarters(1600, 400), "PNG")
+        await jane.send(**sample("image", author="jane", image_data=base64.b64encode(picture).decode()))
+        shown = await jane.until(type="image", author="jane")
+        assert (await group.until("jane: a picture"))["photo"] == base64.b64decode(shown["image_data"])
+        # What is too narrow for a photo of Telegram's comes as a file
+        narrow = encoded(quarters(800, 8), "PNG")
+        await jane.send(**sample("image", author="jane", image_data=base64.b64encode(narrow).decode()))
+        await until(lambda: any("document" in one for one in group.messages), "the picture as a file", every=LOOK)
+
+        # From the group, the size that the channel shows is taken, and scaled; the caption comes behind it
+        sizes = [api.upload(b"none", width=320, height=80), api.upload(picture, width=1600, height=400)]
+        group.say(caption=(caption := words()), photo=sizes)
+        taken = await jane.until(type="image", author=ALICE)
+        assert opened(taken["image_data"]).size == (800, 200)
+        await jane.until(type="text", text=caption)
+
+        layer = sample("geojson", author="jane", layer_name="wells")
+        await jane.send(**layer)
+        sent = await group.until("jane: the layer wells (1 feature, EPSG:2154)")
+        assert json.loads(sent["document"])["features"] == layer["geojson"]["features"]
+        collection = {"type": "FeatureCollection", "features": layer["geojson"]["features"]}
+        group.say(document=api.upload(json.dumps(collection).encode(), file_name="Roads 2026.geojson"))
+        assert (await jane.until(type="geojson", author=ALICE))["layer_name"] == "Roads 2026"
+
+        # What cannot be had is named: too large for bots, whatever is said of its size; no picture; another file
+        huge = {"file_name": "huge.png", "mime_type": "image/png"}
+        group.say(document=api.upload(b"x" * 50_000_000, **huge) | {"file_size": 1})
+        assert "huge.png: too large" in (await jane.until(type="text", author=ALICE))["text"]
+        message = group.say(document=api.upload(b"no picture", **huge))
+        told = await group.until_reply(message)
+        assert told["text"].startswith("Not passed on to the channel QGIS: ")
+        group.say(document=api.upload(b"x", file_name="plan.pdf"))
+        await jane.until(type="text", text="(a file: plan.pdf)")
+
+
+async def test_likes_and_reactions_are_the_same(telegram: BridgedGroups) -> None:
+    group = telegram.group
+    async with telegram.joined() as jane:
+        text = await jane.say()
+        message = (await group.until(f"jane: {text}"))["message_id"]
+        group.react(message)
+        like = await jane.until(type="like")
+        assert (like["liker_author"], like["liked_author"], like["message"]) == (ALICE, "jane", text)
+        # Taken back and given again, it is no second one
+        group.react(message, ("🔥",), ())
+        group.react(message)
+        group.say(marker := words())
+        await jane.until(text=marker)
+        assert len([one for one in jane.received if one["type"] == "like"]) == 1
+
+        message = group.say(said := words())
+        await jane.until(text=said)
+        await jane.send(type="like", liker_author="jane", liked_author=ALICE, message=said)
+        await until(lambda: group.reactions, "the reaction", every=LOOK)
+        assert group.reactions[0]["message_id"] == message
+        # Where reactions are forbidden, words say it
+        telegram.api.faults["setMessageReaction"] = [refusing(400, "Bad Request: REACTION_INVALID")]
+        await jane.send(type="like", liker_author="jane", liked_author=ALICE, message=said)
+        assert (await group.until_reply(message))["text"] == "jane likes this."
+
+
+async def test_places_go_both_ways(telegram: BridgedGroups) -> None:
+    group = telegram.group
+    async with telegram.joined() as jane:
+        # A second message waits when the API wants that, and the first is not repeated
+        telegram.api.faults["sendLocation"] = [refusing(429, "Too Many Requests: retry after 1", retry_after=1)]
+        lambert = {"crs_authid": "EPSG:2154", "crs_wkt": ""}
+        await jane.send(**sample("position", author="jane", **lambert, x=700_000, y=6_600_000))
+        told = await group.until("jane: a position, 700000 6600000 (EPSG:2154)")
+        place = await group.until_reply(told["message_id"])
+        assert (place["latitude"], place["longitude"]) == (46.5, 3.0)
+        assert len([one for one in group.texts() if "700000 6600000" in one]) == 1
+
+        group.say(location={"latitude": 45.76, "longitude": 4.84, "live_period": 60}, venue={"title": "Lyon"})
+        there = await jane.until(type="position", author=ALICE)
+        assert (there["x"], there["y"], there["crs_authid"]) == (4.84, 45.76, "EPSG:4326")
+        await jane.until(type="text", text="Lyon")
+
+
+async def test_edits_come_as_texts_and_a_moderator_deletes(telegram: BridgedGroups) -> None:
+    group = telegram.group
+    async with telegram.joined() as jane:
+        message = group.say(text := words())
+        heard = await jane.until(text=text)
+        group.edit(message, text)  # Telegram tells of edits that change no word
+        group.edit(message, better := words())
+        edited = await jane.until(text=f"(edited) {better}")
+        assert edited["in_reply_to_id"] == heard["id"]
+        assert f"(edited) {text}" not in jane.texts()
+
+        await jane.say(wrong := words())
+        await group.until(f"jane: {wrong}")
+        id = (await jane.until(text=wrong))["id"]
+        await Admin(telegram.stack.fronts[0].url).act("DELETE", below("QGIS", f"messages/{id}"))
+        await until(lambda: f"jane: {wrong}" not in group.texts(), "the deletion", every=LOOK)
+
+
+async def test_who_is_banned_does_not_come_back_under_another_nickname(telegram: BridgedGroups) -> None:
+    group, admin = telegram.group, Admin(telegram.stack.fronts[0].url)
+    mallory = person(666, "mallory")
+    async with telegram.joined() as jane:
+        # Given somebody who was here, and has been banned since
+        group.say(text := words(), mallory)
+        await jane.until(type="text", text=text, author="mallory-telegram")
+        group.say(left_chat_member=mallory)
+        await jane.until(type="exiter", exiter="mallory-telegram")
+        ban = await admin.act("POST", "bans", {"nickname": "mallory-telegram"})
+        await jane.say(marker := words())
+        await group.until(f"jane: {marker}")
+        # When they say something again, they are told why nobody hears it
+        message = group.say(again := words(), mallory)
+        assert (await group.until_reply(message))["text"].startswith("Not passed on to the channel QGIS: ")
+        group.say(marker := words())
+        await jane.until(text=marker)
+        assert again not in jane.texts()
+        await admin.act("DELETE", f"bans/{ban['id']}")
+
+
+async def test_a_topic_is_a_channel_of_its_own(telegram: BridgedGroups) -> None:
+    forum = telegram.forum
+    async with telegram.joined("john", "Geotribu") as john:
+        await john.say(text := words(), author="john")
+        assert (await forum.until(f"john: {text}"))["message_thread_id"] == TOPIC
+        forum.say(elsewhere := words())
+        forum.say(in_thread := words(), message_thread_id=TOPIC)  # a row of replies, outside of topics
+        forum.say(here := words(), topic=TOPIC)
+        await john.until(text=here)
+        assert not {elsewhere, in_thread} & set(john.texts())
+    assert f"jane: {text}" not in telegram.group.texts()

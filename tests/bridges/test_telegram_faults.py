@@ -1,0 +1,154 @@
+"""The Telegram bridge while things go wrong, on both sides."""
+
+import asyncio
+from itertools import groupby
+from typing import Any
+
+from tests.bridges.bot_api import TOKEN, refusing
+from tests.bridges.telegram_groups import person
+from tests.bridges.telegram_stack import ALICE, BridgedGroups
+from tests.support.contract import CANARY, words
+from tests.support.waiting import LOOK, until
+
+
+async def test_what_is_said_while_the_bot_is_thrown_out_waits(telegram: BridgedGroups) -> None:
+    telegram.group.status = "kicked"
+    async with telegram.joined() as jane:
+        await jane.say(text := words())
+        said = "403 Forbidden: bot was kicked from the supergroup chat: the bot may not write in the group"
+        await until(lambda: said in telegram.bridge.whole_log(), said, every=LOOK)
+        telegram.group.status = "administrator"
+        await telegram.group.until(f"jane: {text}")
+
+
+async def test_a_group_that_becomes_a_supergroup_stays_bridged(telegram: BridgedGroups) -> None:
+    new = telegram.api.group(-1003)
+    telegram.group.moved_to = new.id
+    async with telegram.joined() as jane:
+        await jane.say(text := words())
+        await new.until(f"jane: {text}")
+        new.say(answer := words())
+        await jane.until(text=answer)
+    assert "write -1003 for -1001 in TELEGRAM_BRIDGES" in telegram.bridge.whole_log()
+    telegram.group = new
+    # Somebody who comes and goes is told, where that is wanted
+    async with telegram.joined("newton") as newton:
+        await new.until("newton has joined the channel.")
+        new.say(new_chat_members=[person(77, "bob99")])
+        await newton.until(type="newcomer", newcomer="bob99-telegram")
+        new.say(left_chat_member=person(77, "bob99"))
+        await newton.until(type="exiter", exiter="bob99-telegram")
+
+
+def garbage(group: int) -> list[dict[str, Any]]:
+    """Updates of a group."""
+    return [
+        {},
+        {"message": 7},
+        {"message": {"chat": {"id": []}, "from": {"id": 1}, "text": "x"}},
+        {"message": {"chat": {"id": group}}},
+        {
+            "message": {
+                "chat": {"id": -9, "title": "Somebody else's"},
+                "from": {"id": 1},
+                "message_id": 1,
+                "text": CANARY,
+            }
+        },
+        {"edited_message": {"chat": {"id": group}, "from": {"id": 1}, "message_id": 1, "text": "x"}},
+        {"message_reaction": {"chat": {"id": group}, "message_id": 1, "new_reaction": 3}},
+        {"message_reaction": {"chat": {"id": group}, "message_id": 1, "new_reaction": [3], "user": "x"}},
+    ]
+
+
+CONTENTS: list[dict[str, Any]] = [
+    {"photo": [{"file_id": "nothing", "width": "x"}, 3]},
+    {"photo": []},
+    {"document": {"file_id": 3, "file_name": ["x.geojson"]}},
+    {"document": {"file_id": "nothing", "file_name": "../../etc/passwd.geojson"}},
+    {"location": {"latitude": 1e308, "longitude": "x"}},
+    {"location": {"latitude": 10**400, "longitude": 4}},
+    {"sticker": {"emoji": 3}},
+    {"poll": []},
+    {"text": "x" * 100_000},
+    {"text": "\u200b"},
+    {"text": "ab", "entities": [{"type": "text_link", "offset": 1, "length": 10**30, "url": "https://x"}, 7]},
+    {"text": "ab", "reply_to_message": {"message_id": "x"}, "sender_chat": 3},
+    {"unknown": {"kind": True}},
+]
+
+
+async def test_updates_of_any_shape_do_no_harm(telegram: BridgedGroups) -> None:
+    async with telegram.joined() as jane:
+        for update in garbage(telegram.group.id):
+            telegram.api.tell(**update)
+        for content in CONTENTS:
+            telegram.group.say(**content)
+        telegram.group.say(marker := words())
+        await jane.until(text=marker)
+    assert "not bridged: -9" in telegram.bridge.whole_log()
+    assert "could not be read" not in telegram.bridge.whole_log()
+
+
+async def test_everything_comes_in_order_whatever_fails(telegram: BridgedGroups) -> None:
+    group, api = telegram.group, telegram.api
+    async with telegram.joined() as jane:
+        from_qgis = [f"q{number:02} {words()}" for number in range(15)]
+        from_group = [f"g{number:02} {words()}" for number in range(15)]
+
+        async def break_things() -> None:
+            for process in (telegram.bridge, telegram.stack.light[0]):
+                await asyncio.to_thread(process.kill)
+                await asyncio.to_thread(process.start)
+            await asyncio.to_thread(api.stop)
+            await asyncio.to_thread(api.start)
+            api.faults["sendMessage"] = [
+                refusing(429, "Too Many Requests: retry after 1", retry_after=1),
+                refusing(502, f"Bad Gateway {TOKEN}"),
+                lambda handler: handler.write("[" * 1000),
+                lambda handler: handler.redirect("http://127.0.0.1:1/"),
+            ]
+            api.faults["getUpdates"] = [
+                refusing(409, "Conflict: terminated by other getUpdates request"),
+                refusing(401, f"Unauthorized: {TOKEN}"),
+                lambda handler: handler.write({"ok": True, "result": "nonsense"}),
+            ]
+
+        async def talk_in_qgis() -> None:
+            for text in from_qgis:
+                await jane.say(text)
+                await group.until(f"jane: {text}")
+
+        async def talk_in_the_group() -> None:
+            for text in from_group:
+                group.say(text)
+                await asyncio.sleep(0)
+
+        await asyncio.gather(break_things(), talk_in_qgis(), talk_in_the_group())
+        for text in from_group:
+            assert (await jane.until(type="text", text=text))["author"] == ALICE
+        assert [text for text in jane.texts() if text in from_group] == from_group
+        expected = [f"jane: {text}" for text in from_qgis]
+        # Telegram cannot be asked what it has taken: what was on its way when the bridge was killed may come twice.
+        assert [text for text, _ in groupby(text for text in group.texts() if text in expected)] == expected
+        assert not [text for text in group.texts() if text in from_group]
+
+
+async def test_a_bridge_that_is_stopped_goes_on_where_it_was(telegram: BridgedGroups) -> None:
+    async with telegram.joined() as jane:
+        before = await jane.say()
+        sent = await telegram.group.until(f"jane: {before}")
+        assert await telegram.bridge.stopped() == 0
+        texts, answers = [await jane.say() for _ in range(2)], [words() for _ in range(2)]
+        for answer in answers:
+            telegram.group.say(answer)
+        telegram.bridge.start()
+        await telegram.group.until(f"jane: {texts[-1]}")
+        await jane.until(text=answers[-1])
+        assert [text for text in jane.texts() if text in answers] == answers
+        assert [one for one in telegram.group.texts() if one.removeprefix("jane: ") in texts] == [
+            f"jane: {text}" for text in texts
+        ]
+        # What a reaction is to, it finds in the history
+        telegram.group.react(sent["message_id"])
+        assert (await jane.until(type="like"))["message"] == before

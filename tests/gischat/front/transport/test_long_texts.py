@@ -1,0 +1,124 @@
+"""Photos are checked in pieces: what is read of them is the same, and no step of the event loop handles all of one."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from gischat.errors import Uncompliant
+from gischat.front.transport.frame_parser import FrameParser
+from gischat.protocol.long_text import PIECE_BYTES, LongText, Pieces
+from gischat.protocol.messages import Message
+from gischat.protocol.parsing import MessageParser
+from tests.gischat.front.transport.test_websocket_protocol import frame, scenes
+from tests.support.settings import settings
+from tests.support.waiting import until
+
+CHUNK = 2**18
+HEAD = {"id": "6e7ebd47-04a8-4e3f-9b8a-0d6b3b1f4f4e", "timestamp": 1}
+RUN = "iVBORw0KGgo/+8AB" * (3 * PIECE_BYTES // 16 + 5)
+PHOTO = {"type": "image", "author": "jane", "image_data": RUN} | HEAD
+TEXTS = {
+    "a photo": PHOTO,
+    "… with the data first": {"image_data": RUN, "type": "image", "author": "jane", "avatar": "é"} | HEAD,
+    "… whose data ends otherwise": PHOTO | {"image_data": RUN + '"\\é' + RUN},
+    "… that is too long": PHOTO | {"image_data": RUN * 9},
+    "… without an author": {"type": "image", "image_data": RUN} | HEAD,
+    "… whose author is as long": PHOTO | {"author": RUN},
+    "… that holds another thing as long": PHOTO | {"image_data": "iVBORw0K", "comment": RUN},
+    "… whose data is a list": PHOTO | {"image_data": [RUN]},
+    "a text": {"type": "text", "author": "jane", "text": RUN} | HEAD,
+    "a script": {"type": "script", "author": "jane", "name": "x.py", "raw_pycode": RUN} | HEAD,
+    "no object": [RUN],
+}
+WRITTEN = {name: msgspec.json.encode(text).decode() for name, text in TEXTS.items()} | {
+    "data that comes twice": f'{{"type":"image","author":"jane","image_data":"{RUN}","image_data":"iVBO"}}',
+    "a long number": f'{{"type":"image","author":"jane","image_data":{"1" * len(RUN)}}}',
+    "data that does not end": f'{{"type":"image","author":"jane","image_data":"{RUN}',
+    "base64 alone": RUN,
+}
+
+
+def in_pieces(text: str, step: int = 50_000) -> str | LongText | bytes:
+    parser, data = FrameParser(2**25), frame(text.encode())
+    (event,) = [event for at in range(0, len(data), step) for event in parser.feed(data[at : at + step])]
+    assert isinstance(event, (str, LongText))
+    return event
+
+
+def said_of(parse: Any, text: Any) -> object:
+    """What a parser makes of a text; `id` and `timestamp` are the text's own, or cut off."""
+    try:
+        message: Message = parse(text)
+    except Uncompliant as refusal:
+        return refusal.reason, refusal.fields
+    content = msgspec.json.decode(bytes(message.body)) | ({} if b'"timestamp":1,' in message.body[:] else HEAD)
+    return message.type, message.author, len(message.body) > 0, content
+
+
+@pytest.mark.parametrize("text", WRITTEN.values(), ids=WRITTEN)
+def test_a_long_text_is_read_in_pieces_as_it_is_as_a_whole(text: str) -> None:
+    parser = MessageParser(settings(max_image_raw_length=len(RUN) * 8))
+    taken = in_pieces(text)
+    assert isinstance(taken, LongText)
+    assert taken.whole() == text
+    assert taken.size == len(text.encode())
+    assert said_of(parser.parse_long, taken) == said_of(parser.parse, text)
+
+
+def test_what_is_mostly_no_base64_is_read_once_as_a_whole() -> None:
+    layer = msgspec.json.encode({"style": RUN, "geojson": list(range(100_000))}).decode()
+    assert in_pieces(layer) == layer
+
+
+def test_of_a_photo_in_pieces_any_slice_is_as_of_the_whole() -> None:
+    message = MessageParser(settings()).parse_long(in_pieces(WRITTEN["a photo"]))  # type: ignore[arg-type]
+    assert isinstance(message.body, Pieces)
+    whole = MessageParser(settings()).parse(WRITTEN["a photo"]).body
+    assert bytes(message.body) == whole
+    for start, stop in [(0, 10), (5, PIECE_BYTES), (PIECE_BYTES - 1, 3 * PIECE_BYTES), (0, None), (10**6, 10**7)]:
+        assert message.body[start:stop] == whole[start:stop]
+
+
+@contextmanager
+def watched() -> Iterator[list[float]]:
+    """The CPU seconds of the event loop's steps."""
+    steps: list[float] = []
+    run = asyncio.Handle._run
+
+    def watch(handle: asyncio.Handle) -> None:
+        since = time.thread_time()
+        run(handle)
+        steps.append(time.thread_time() - since)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio.Handle, "_run", watch)
+        yield steps
+
+
+async def test_no_step_of_the_loop_costs_what_a_photo_costs_as_a_whole() -> None:
+    parser, photo = MessageParser(settings()), WRITTEN["a photo"].replace(RUN, RUN * 20)
+    sent, ratios = frame(photo.encode()), list[float]()
+    async with scenes() as (scene,):
+        for _ in range(3):
+            bodies: list[Any] = []
+            scene.receive = lambda text, to=bodies: to.append(_parsed(parser, text).body)  # type: ignore[method-assign]
+            with watched() as steps:
+                for at in range(0, len(sent), CHUNK):
+                    await scene.send(sent[at : at + CHUNK])
+                await until(lambda has=bodies: bool(has))
+                for at in range(0, len(photo), CHUNK):  # as it is brought to Redis
+                    assert len(bodies[0][at : at + CHUNK]) <= CHUNK
+                    await asyncio.sleep(0)
+            since = time.thread_time()
+            parser.parse(photo.encode().decode())
+            ratios.append(max(steps) / (time.thread_time() - since))
+    assert min(ratios) < 0.25, ratios
+
+
+def _parsed(parser: MessageParser, text: str | LongText) -> Message:
+    return parser.parse_long(text) if isinstance(text, LongText) else parser.parse(text)
