@@ -18,9 +18,10 @@ from tests.wire.conftest import Join
 
 GETS = [path.replace("{channel}", "QGIS") for path, item in PATHS.items() if "get" in item and "{id}" not in path]
 TYPES = {"/channel/QGIS/features.geojson": "application/geo+json"}  # for all others, it is what QGIS demands
-DATA = [path for path in GETS if path not in ("/metrics", "/channel/QGIS/ws")] + ["/openapi.json"]
+NO_JSON = ("/metrics", "/qfield", "/channel/QGIS/ws", "/channel/QGIS/events")  # the last two have no end
+DATA = [path for path in GETS if path not in NO_JSON] + ["/openapi.json", "/asyncapi.json"]
 TEXT = channel_path("QGIS", "text")
-PAGES = ["/", "/docs", "/web/chat.js"]
+PAGES = ["/", "/docs", "/web/chat.js", "/qfield"]
 
 RULES = (
     b'{"rules":"Be kind.","main_lang":"en","min_author_length":3,"max_author_length":32,"max_message_length":255,'
