@@ -304,7 +304,7 @@ async def test_bodies_without_their_ends_are_bounded_in_memory(io_loop: IOLoop, 
         many = {"address": address, "number": 30, "size": size, "bearable": bearable}
         assert await house.endures("unfinished_bodies", user, **many) == bearable
         assert house.told("memory") == 1
-        assert f"{address} has most in unfinished messages" in house.front.whole_log()
+        assert f"{address} has the most bytes of unfinished messages" in house.front.whole_log()
 
 
 async def test_many_who_do_not_read_are_bounded_in_memory(io_loop: IOLoop, start_stack: StackFactory) -> None:

@@ -49,7 +49,7 @@ async def test_a_picture_that_kills_workers_is_buried_and_nothing_else_suffers(
         assert f'"id":"{id}"' in _dead(scene, "show", place)
 
         # And when it is tried again, and all is well now, it comes
-        assert "with the workers again" in _dead(scene, "retry", place)
+        assert "is on its way again" in _dead(scene, "retry", place)
         await victim.until(id=id)
         assert _dead(scene, "list") == "0 dead letters\n"
         await victim.leave()

@@ -102,5 +102,5 @@ async def test_who_guesses_is_not_heard_for_a_while(front: Stack) -> None:
 def test_a_token_that_is_none_is_found_at_the_start(tmp_path, token: str) -> None:  # type: ignore[no-untyped-def]
     process = run_to_end("gischat", directory=tmp_path, admin_token=token)
     assert process.exit_status == 78
-    assert "ADMIN_TOKEN: At least 16 letters" in process.whole_log()
+    assert "ADMIN_TOKEN: Must have at least 16 letters" in process.whole_log()
     assert token not in process.whole_log()

@@ -549,6 +549,7 @@ async def test_the_documentation_shows_every_endpoint_and_can_be_tried_out(
         ("GET", "/channels"),
         ("GET", "/status"),
         ("GET", "/map"),
+        ("GET", "/qfield"),
         ("GET", "/livez"),
         ("GET", "/readyz"),
         ("GET", "/metrics"),
@@ -560,6 +561,8 @@ async def test_the_documentation_shows_every_endpoint_and_can_be_tried_out(
         ("GET", "/channel/{channel}/messages/{id}.gpkg"),
         ("PUT", "/channel/{channel}/text"),
         ("GET", "/channel/{channel}/ws"),
+        ("GET", "/channel/{channel}/events"),
+        ("POST", "/hooks/{key}"),
     }
 
     page.find(".opblock-put .opblock-summary-control").click()

@@ -93,7 +93,7 @@ def test_supervisord_runs_workers_of_every_lane() -> None:
     conf = configparser.RawConfigParser(inline_comment_prefixes=(";",))
     conf.read(ROOT / "supervisord.conf", "utf-8")
     programs = {name.partition(":")[2] for name in conf.sections() if name.startswith("program:")}
-    assert programs - {"valkey", "front"} == set(LANES) == SETTINGS.keys() - {"fronts"}
+    assert programs - {"valkey", "front", "bridge"} == set(LANES) == SETTINGS.keys() - {"fronts", "bridges"}
     for lane in LANES:
         block = conf[f"program:{lane}"]
         assert f"--lane {lane} --name %(ENV_NODE_NAME)s-{lane}-%(process_num)d" in block["command"]

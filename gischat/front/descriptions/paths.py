@@ -81,6 +81,16 @@ ASKED = {
     "description": "Types that only those connections get which ask for them: " + ", ".join(sorted(LIVE_TYPES)) + ".",
 }
 
+# Of each event in the stream: OpenAPI 3.1 has no words for the whole of one.
+EVENT: JsonObject = {
+    "type": "object",
+    "properties": {
+        "event": {"type": "string", "description": "The message's type."},
+        "id": {"type": "string", "description": "The message's."},
+        "data": {"type": "string", "description": "The message, as JSON: a `ServerMessage`."},
+        "retry": {"type": "integer", "description": "After how many milliseconds to come back."},
+    },
+}
 LAST_EVENT_ID = {
     "name": "Last-Event-ID",
     "in": "header",
@@ -221,7 +231,7 @@ PATHS: dict[str, JsonObject] = {
             "responses": {
                 "200": {
                     "description": "The stored messages, then what is said from now on",
-                    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                    "content": {"text/event-stream": {"schema": EVENT}},
                 },
                 **BANNED,
                 **PRIVATE,
