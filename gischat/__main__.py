@@ -34,7 +34,7 @@ COMMANDS = {
     ),
     "front": Command("gischat.commands.front", "run one front (the default)"),
     "worker": Command("worker.__main__", "run one worker: --lane light|heavy|all"),
-    "bridge": Command("gischat.bridges.__main__", "run the bridges to other chats, and outgoing hooks, that the settings name"),
+    "bridge": Command("gischat.bridges.__main__", "run the bridges to other chats, and outgoing hooks"),
     "ctl": Command("gischat.commands.ctl", "supervisorctl for what `gischat up` runs"),
     "exec": Command("gischat.commands.execute", "run a command in the environment of what `gischat up` runs"),
     "ready": Command("gischat.commands.ready", "succeed if this machine's front works (for health checks)"),
