@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from tests.support import fork_server
 from tests.support.processes import Process, Stack, Valkey
@@ -15,6 +17,12 @@ from tests.support.processes import Process, Stack, Valkey
 TESTS = Path(__file__).parent
 
 StackFactory = Callable[..., Stack]
+
+# How Hypothesis tries a property. On a busy machine anything may be slow.
+PROPERTIES = settings(deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+
+settings.register_profile("quick", PROPERTIES, derandomize=True, max_examples=25)
+settings.register_profile("long", PROPERTIES, max_examples=200)
 
 _processes = pytest.StashKey[list[Process]]()
 
@@ -26,7 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep a list of the processes that tests start, and see to it that no others do."""
+    """Choose how properties are tried; keep a list of the processes that tests start, and see that no others do."""
+    set_hypothesis_home_dir(config.rootpath / ".cache/hypothesis")
+    settings.load_profile("long" if config.getoption("--long") else "quick")
     config.stash[_processes] = []
     sys.addaudithook(_guard)
 

@@ -230,9 +230,16 @@ class Page:
 
     def choose(self, channel: str) -> None:
         """Choose a channel in the lobby."""
+
+        def press() -> bool:
+            for radio in self.all("#channels input"):
+                if radio.get_attribute("value") == channel:
+                    radio.click()
+                    return True
+            return False
+
         self.find("#join")
-        radio = next(found for found in self.all("#channels input") if found.get_attribute("value") == channel)
-        radio.click()
+        self.wait(press, f"{channel} to be offered")
 
     def say(self, text: str) -> None:
         """Write a text and press Enter."""

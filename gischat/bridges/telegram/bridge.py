@@ -61,7 +61,7 @@ class TelegramBridge(Bridge):
     # What is asked of Telegram
 
     async def connect(self) -> None:
-        me = await self._client.call("getMe", {})
+        me = await self._client.invoke("getMe", {})
         self._bot = as_integer(me.get("id"))
         if not self._bot:
             raise Delayed(Trouble.SERVER_ERROR, "the Bot API does not say who the bot is")
@@ -137,7 +137,7 @@ class TelegramBridge(Bridge):
     async def _call(self, channel: str, method: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         chat = self._chats[channel]
         try:
-            return await self._client.call(method, {"chat_id": chat.id, **parameters})
+            return await self._client.invoke(method, {"chat_id": chat.id, **parameters})
         except Migrated as migrated:
             self._migrate(chat.id, migrated.chat)
             raise

@@ -65,14 +65,14 @@ class TelegramClient:
         """What happened from an update on, waited for; all before it is forgotten. With -1, the newest; with 0, all
         that is not forgotten."""
         asked = {"timeout": int(wait), "allowed_updates": UPDATES} | ({"offset": offset} if offset else {})
-        result = await self._call(self._polling, "getUpdates", asked, self._timings.bridge_answer + wait)
+        result = await self._invoke(self._polling, "getUpdates", asked, self._timings.bridge_answer + wait)
         if not isinstance(result, list):
             raise Delayed(Trouble.SERVER_ERROR, "the Bot API answers no list of updates")
         return [as_object(one) for one in as_list(result)]
 
-    async def call(self, method: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    async def invoke(self, method: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Asks for something; an empty object where the result is none."""
-        return as_object(await self._call(self._calling, method, parameters, self._timings.bridge_answer))
+        return as_object(await self._invoke(self._calling, method, parameters, self._timings.bridge_answer))
 
     async def send(self, method: str, parameters: Mapping[str, Any], field: str = "", file: File | None = None) -> int:
         """Sends a message, with a file in a field; returns its id, or 0 where an answer that it is sent has none.
@@ -80,7 +80,7 @@ class TelegramClient:
         What has been asked for twice is sent twice: the API cannot be told, or asked, that it is the same.
         """
         body, content_type = (None, "") if file is None else multipart(parameters, field, file)
-        result = await self._call(self._calling, method, parameters, self._timings.bridge_file, body, content_type)
+        result = await self._invoke(self._calling, method, parameters, self._timings.bridge_file, body, content_type)
         return as_integer(as_object(result).get("message_id"))
 
     async def download(self, file: str) -> bytes:
@@ -89,12 +89,12 @@ class TelegramClient:
         Raises:
             TooLarge: it has more bytes than a file may have here, or than bots can have.
         """
-        path = as_text((await self.call("getFile", {"file_id": file})).get("file_path"))
+        path = as_text((await self.invoke("getFile", {"file_id": file})).get("file_path"))
         if not path or path.startswith("/") or ".." in path.split("/"):
             raise Rejected("its file has no path")
         return await self._fetch(self._files, f"file/bot{self._token}/{quote(path)}", self._timings.bridge_file)
 
-    async def _call(
+    async def _invoke(
         self,
         client: SimpleAsyncHTTPClient,
         method: str,

@@ -94,7 +94,7 @@ async def test_an_api_that_is_not_there_or_silent_is_not_waited_for_without_end(
     api_elsewhere.url = f"http://127.0.0.1:{free_port()}"
     for one in (client(api, answer_seconds=0.1), client(api_elsewhere)):
         with pytest.raises(Delayed) as caught:
-            await one.call("getMe", {})
+            await one.invoke("getMe", {})
         assert caught.value.trouble is Trouble.UNREACHABLE
         assert_silent(caught.value)
 

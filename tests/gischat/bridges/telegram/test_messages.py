@@ -4,8 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gischat.bridges.nicknames import candidates
@@ -31,7 +30,6 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(KEYS, JSON, max_size=6))
-@hypothesis_settings(suppress_health_check=[HealthCheck.too_slow])
 def test_any_message_is_nothing_or_what_the_contract_takes(message: dict[str, Any]) -> None:
     sender(message)
     found = said(message, 255, 800)
