@@ -117,8 +117,7 @@ class Redis(Protocol):
 
         It fails with `Unavailable` when the command could not be sent in time, with `ResponseError` when Redis
         answers an error (`InDoubt` when that says nothing about the first time), with `ConnectionLost` when the
-        connection ended
-        and commands are not to be sent again.
+        connection ended and commands are not to be sent again.
         """
 
     def run(

@@ -15,6 +15,12 @@ from gischat.protocol.types import TYPES, Lane
 READ_LETTERS = 100
 
 
+def time_of(place: str) -> str:
+    """When an entry was added to a stream, in UTC."""
+    seconds = int(place.partition("-")[0]) / 1000
+    return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="seconds")
+
+
 class DeadLetter(NamedTuple):
     """A job that could not be done, and why."""
 
@@ -26,8 +32,7 @@ class DeadLetter(NamedTuple):
 
     @property
     def time(self) -> str:
-        seconds = int(self.place.partition("-")[0]) / 1000
-        return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="seconds")
+        return time_of(self.place)
 
     @property
     def has_author(self) -> bool:

@@ -2,11 +2,11 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from gischat.bridges.errors import Delayed, Rejected
 from gischat.broker.client import Redis
+from gischat.broker.dead_letters import time_of
 from gischat.broker.keys import ChannelKeys
 from gischat.errors import Unavailable
 from gischat.hooks.delivery import Delivery
@@ -33,8 +33,7 @@ class HookLetter(NamedTuple):
 
     @property
     def time(self) -> str:
-        seconds = int(self.place.partition("-")[0]) / 1000
-        return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="seconds")
+        return time_of(self.place)
 
 
 class HookLetters:

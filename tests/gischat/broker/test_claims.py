@@ -54,8 +54,8 @@ async def arrivals(wire: Wire, number: int = 1) -> list[Arrival]:
     return await reader(wire).read(1)
 
 
-async def claimed(gateway: Worker, entry: bytes) -> Delivery:
-    held = await gateway.inbox.claim(CHANNEL, entry)
+async def claimed(claimer: Worker, entry: bytes) -> Delivery:
+    held = await claimer.inbox.claim(CHANNEL, entry)
     assert isinstance(held, Delivery)
     return held
 
@@ -97,13 +97,13 @@ async def test_a_reader_that_begins_anew_sees_all_that_is_there(wire: Wire) -> N
 
 async def test_a_worker_takes_what_it_chooses_and_ends_it(wire: Wire) -> None:
     first, second, third = await arrivals(wire, 3)
-    gateway = await worker(wire)
-    held = await claimed(gateway, second.entry)
+    claimer = await worker(wire)
+    held = await claimed(claimer, second.entry)
     assert (held.job.body, held.deliveries, held.job.is_complete) == (b"x" * 1000, 1, True)
     assert await pending(wire) == [(second.entry, b"heavy-1", 1)]
-    assert await gateway.committer.commit(held, Acknowledge())
+    assert await claimer.committer.commit(held, Acknowledge())
     # It is gone, and the others wait
-    assert await gateway.inbox.claim(CHANNEL, second.entry) is ClaimFailure.ENDED
+    assert await claimer.inbox.claim(CHANNEL, second.entry) is ClaimFailure.ENDED
     assert [one.entry for one in await reader(wire).read(1)] == [first.entry, third.entry]
     assert await wire.inbox_bytes(Lane.HEAVY) == 2000
 
@@ -111,31 +111,31 @@ async def test_a_worker_takes_what_it_chooses_and_ends_it(wire: Wire) -> None:
 async def test_a_job_goes_to_one_of_many_workers(wire: Wire) -> None:
     (arrival,) = await arrivals(wire)
     workers = [await worker(wire, f"heavy-{number}") for number in range(5)]
-    answers = await asyncio.gather(*(gateway.inbox.claim(CHANNEL, arrival.entry) for gateway in workers))
+    answers = await asyncio.gather(*(claimer.inbox.claim(CHANNEL, arrival.entry) for claimer in workers))
     assert sum(isinstance(answer, Delivery) for answer in answers) == 1
     assert answers.count(ClaimFailure.CLAIMED) == 4
 
 
 async def test_who_asks_again_for_its_answer_was_lost_has_the_job(wire: Wire) -> None:
     (arrival,) = await arrivals(wire)
-    gateway = await worker(wire)
-    first = await claimed(gateway, arrival.entry)
-    assert await claimed(gateway, arrival.entry) == first
+    claimer = await worker(wire)
+    first = await claimed(claimer, arrival.entry)
+    assert await claimed(claimer, arrival.entry) == first
     assert await pending(wire) == [(arrival.entry, b"heavy-1", 1)]
 
 
 async def test_a_job_that_is_given_back_waits_for_whoever_comes(wire: Wire) -> None:
     (arrival,) = await arrivals(wire)
-    gateway, other = await worker(wire), await worker(wire, "heavy-2")
-    held = await claimed(gateway, arrival.entry)
-    await gateway.inbox.release(held)
+    claimer, other = await worker(wire), await worker(wire, "heavy-2")
+    held = await claimed(claimer, arrival.entry)
+    await claimer.inbox.release(held)
     assert await pending(wire) == []
     taken = await claimed(other, arrival.entry)
     assert taken == held
     # Who gave it back, and says so again, takes it from nobody
-    await gateway.inbox.release(held)
+    await claimer.inbox.release(held)
     assert await pending(wire) == [(arrival.entry, b"heavy-2", 1)]
-    assert await gateway.committer.commit(taken, Acknowledge())
+    assert await claimer.committer.commit(taken, Acknowledge())
 
 
 async def test_what_a_worker_held_when_it_died_goes_to_another_and_is_counted(wire: Wire) -> None:
@@ -191,13 +191,13 @@ async def test_an_address_may_have_as_much_waiting_as_is_free_for_others(start: 
 
 async def test_when_its_jobs_have_ended_an_address_has_its_share_again(start: Start) -> None:
     wire = start(max_inbox_bytes=10_000)
-    gateway, reading = await worker(wire), reader(wire)
+    claimer, reading = await worker(wire), reader(wire)
     for _ in range(3):
         assert [await enqueue(wire, photo(wire, JANE)) for _ in range(6)] == [EnqueueStatus.ENQUEUED] * 5 + [
             EnqueueStatus.ADDRESS_QUEUE_FULL
         ]
         for arrival in await reading.read(1):
-            await gateway.committer.commit(await claimed(gateway, arrival.entry), Acknowledge())
+            await claimer.committer.commit(await claimed(claimer, arrival.entry), Acknowledge())
     # And nothing is kept of it
     assert not [
         field for field in await wire.redis.call("HKEYS", wire.key("counters"), key="") if JANE.encode() in field

@@ -46,7 +46,7 @@ class Inquired:
     found: "asyncio.Future[JobStatus]"
 
 
-class FakeGateway:
+class FakeBroker:
     """In place of a `Broker` and all of its parts. Jobs are enqueued at once, or, without `answers`, when the test says
     so."""
 

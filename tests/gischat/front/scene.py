@@ -27,7 +27,7 @@ from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.transport.frames import text_frame
 from gischat.protocol.parsing import MessageParser
 from gischat.timings import Timings
-from tests.gischat.front.fakes import CHANNEL, FakeGateway, publication
+from tests.gischat.front.fakes import CHANNEL, FakeBroker, publication
 from tests.support.contract import check
 from tests.support.settings import UNLIMITED, settings
 from tests.support.waiting import DEADLINE
@@ -112,8 +112,8 @@ class Scene:
         stack.callback(self.stream.close)
         stack.callback(theirs.close)
         self.client = Client(theirs)
-        self.gateway = cast("Any", FakeGateway())
-        self.dispatcher = Dispatcher(self.gateway, settings(**limits))
+        self.broker = cast("Any", FakeBroker())
+        self.dispatcher = Dispatcher(self.broker, settings(**limits))
         self.left: list[ClientConnection] = []
         self.closed_with: list[tuple[int, str]] = []
         self.closed = asyncio.Event()
@@ -174,11 +174,11 @@ class Scene:
 
     def jobs(self) -> list[dict[str, Any]]:
         """What was sent on its way, by type and content."""
-        return [msgspec.json.decode(job.body) | {"type": job.type} for job in self.gateway.jobs]
+        return [msgspec.json.decode(job.body) | {"type": job.type} for job in self.broker.jobs]
 
     def end(self, outcome: Outcome = Outcome.PUBLISHED, body: bytes = b"{}") -> None:
         """A worker ends the last job."""
-        self.dispatcher.complete(publication(1, body, source=self.gateway.jobs[-1].source, outcome=outcome))
+        self.dispatcher.complete(publication(1, body, source=self.broker.jobs[-1].source, outcome=outcome))
 
 
 def _tcp_pair() -> tuple[socket.socket, socket.socket]:

@@ -31,7 +31,7 @@ from gischat.timings import Timings
 from tests.gischat.front.fakes import (
     CHANNEL,
     FRONT,
-    FakeGateway,
+    FakeBroker,
     FakeMember,
     FakeOutbox,
     frames_in,
@@ -49,11 +49,11 @@ class Scene:
     """A front with one room, to be used as a context."""
 
     def __init__(self) -> None:
-        self.gateway = cast("Any", FakeGateway())
+        self.broker = cast("Any", FakeBroker())
         self.outbox = cast("Any", FakeOutbox())
-        self.dispatcher = Dispatcher(self.gateway, settings())
-        self.room = Room(CHANNEL, self.gateway, self.dispatcher)
-        self._subscriber = Subscriber(self.gateway, [self.outbox], {CHANNEL: self.room}, self.dispatcher)
+        self.dispatcher = Dispatcher(self.broker, settings())
+        self.room = Room(CHANNEL, self.broker, self.dispatcher)
+        self._subscriber = Subscriber(self.broker, [self.outbox], {CHANNEL: self.room}, self.dispatcher)
         self._published = 0
 
     async def __aenter__(self) -> "Scene":
@@ -90,13 +90,13 @@ class Scene:
 
     def retain(self, *publications: Publication) -> None:
         """The answer to the last question for what Redis retains."""
-        self.gateway.retentions[-1].set_result([Entry(b"1-0", one) for one in publications])
+        self.broker.retentions[-1].set_result([Entry(b"1-0", one) for one in publications])
 
     def answer(self, *history: Publication | str, published: int | None = None) -> None:
         """The answer to the last question for a history: of what was published, or was so long before."""
         seen = self._published if published is None else published
         bodies = [one.body if isinstance(one, Publication) else self.said_long_ago(one) for one in history]
-        self.gateway.snapshots[-1].set_result(Snapshot(seen, bodies))
+        self.broker.snapshots[-1].set_result(Snapshot(seen, bodies))
 
     def said_long_ago(self, words: str) -> bytes:
         """A message that the front knew of when it began."""
@@ -111,7 +111,7 @@ class Scene:
 
     def own_count(self, words: str = "own count") -> Publication:
         """The end of the last count that this front told."""
-        return self.next(words, type="nb_users", source=self.gateway.jobs[-1].source)
+        return self.next(words, type="nb_users", source=self.broker.jobs[-1].source)
 
     def foreign_count(self, words: str = "count", people: int = 0) -> Publication:
         """What another front told meanwhile."""
@@ -244,13 +244,13 @@ async def test_many_who_come_together_share_one_reading_of_the_history() -> None
         for member in members:
             scene.room.join(member)
         await settle()
-        assert len(scene.gateway.snapshots) == 1
+        assert len(scene.broker.snapshots) == 1
         scene.answer("history")
         await settle()
         assert all(member.received() == ["history"] for member in members)
         # Who comes later gets a history of its own
         await scene.enter()
-        assert len(scene.gateway.snapshots) == 2
+        assert len(scene.broker.snapshots) == 2
 
 
 @virtual_time
@@ -259,7 +259,7 @@ async def test_a_history_that_redis_could_not_give_is_asked_for_again() -> None:
         joiner = await scene.enter()
         await scene.publish(scene.next("meanwhile"))
         for _ in range(3):
-            scene.gateway.snapshots[-1].set_exception(Unavailable("Redis is away"))
+            scene.broker.snapshots[-1].set_exception(Unavailable("Redis is away"))
             await settle()
         scene.answer("history", published=0)
         await settle()
@@ -271,10 +271,10 @@ async def test_a_client_whose_history_cannot_be_read_is_not_left_deaf() -> None:
     """A Redis beyond its memory, say, answers every script with an error."""
     async with Scene() as scene:
         joiner = await scene.enter()
-        scene.gateway.snapshots[-1].set_exception(ResponseError("OOM command not allowed"))
+        scene.broker.snapshots[-1].set_exception(ResponseError("OOM command not allowed"))
         await pass_time(10)
         # When it is asked for again, maybe, and something is published
-        for asked in scene.gateway.snapshots[1:]:
+        for asked in scene.broker.snapshots[1:]:
             asked.set_result(Snapshot(0, []))
         await scene.publish(scene.own_count(), scene.next("hello"))
         await pass_time(10)
@@ -343,7 +343,7 @@ async def test_who_comes_back_is_told_what_the_front_has_heard_and_redis_is_not_
         await scene.publish(scene.own_count(), scene.next("new"))
         await pass_time(A_WHILE)
         assert texts_of(member) == ["4", "new"]
-        assert scene.gateway.retentions == scene.gateway.snapshots == []
+        assert scene.broker.retentions == scene.broker.snapshots == []
 
 
 @virtual_time
@@ -360,7 +360,7 @@ async def test_many_who_come_back_to_a_young_front_share_one_reading_of_what_red
         # Then nobody needs to ask again, not even about a message that nobody knows
         assert texts_of(await scene.come_back(before[1])) == ["2", "3"]
         await scene.come_back(scene.next("unknown"))
-        assert len(scene.gateway.retentions) == 1
+        assert len(scene.broker.retentions) == 1
 
 
 @virtual_time
@@ -400,7 +400,7 @@ async def test_a_front_that_was_deaf_for_a_moment_does_not_leave_out_what_it_did
         joiner = await scene.come_back(before)
         scene.retain()
         await settle()
-        while not scene.gateway.snapshots[-1].done():
+        while not scene.broker.snapshots[-1].done():
             scene.answer(missed, after)
             await pass_time(2 * A_WHILE)
         assert joiner.received()[1:] == ["missed", "after"]
@@ -415,7 +415,7 @@ async def test_a_front_that_began_while_lost_messages_were_said_again_does_not_t
         new = scene.next("new")
         await scene.publish(new)
         await scene.come_back(new)
-        assert scene.gateway.retentions
+        assert scene.broker.retentions
         scene.retain()
         await pass_time(Timings().settling)
         await scene.catch_up()
@@ -455,7 +455,7 @@ async def test_what_stood_behind_a_message_when_redis_lost_something_does_not_co
         fourth = scene.next("fourth")
         await scene.publish(fourth, scene.next("fifth"))
         assert texts_of(await scene.come_back(fourth)) == ["fifth"]
-        assert scene.gateway.retentions == []
+        assert scene.broker.retentions == []
 
 
 @virtual_time
@@ -559,10 +559,10 @@ async def test_a_thousand_who_come_cost_each_a_few_counts() -> None:
         (member,) = await scene.enter_wholly(1)
         for number in range(2, 1002):
             scene.room.join(FakeMember(number))
-            if not scene.gateway.snapshots[-1].done():
+            if not scene.broker.snapshots[-1].done():
                 scene.answer()
             await pass_time(0.001)
-            if scene.gateway.jobs[-1].source.number > scene.room.user_count.published_version:
+            if scene.broker.jobs[-1].source.number > scene.room.user_count.published_version:
                 await scene.publish(scene.own_count())
         await pass_time(A_WHILE)
         assert 2 <= len(counts_of(member)) <= 12
@@ -684,7 +684,7 @@ async def test_a_job_has_ended_before_the_room_hears_of_it() -> None:
         heard: list[int] = []
         job_queue = scene.dispatcher.open(CHANNEL)
         job_queue.submit(message(), lambda ending: heard.append(len(member.received())))
-        await scene.publish(scene.next("hello", source=scene.gateway.jobs[-1].source))
+        await scene.publish(scene.next("hello", source=scene.broker.jobs[-1].source))
         assert heard == [0]
         assert member.received() == ["hello"]
 
@@ -792,7 +792,7 @@ async def test_a_history_that_is_never_heard_is_not_waited_for_without_end() -> 
         joiner = await scene.enter()
         trimmed = scene.next("trimmed")
         await scene.publish(scene.next("new"))
-        while not scene.gateway.snapshots[-1].done():
+        while not scene.broker.snapshots[-1].done():
             scene.answer(trimmed)
             await pass_time(2 * A_WHILE)
         assert texts_of(joiner)[-2:] == ["trimmed", "new"]
@@ -895,7 +895,7 @@ async def test_a_nickname_that_somebody_gets_who_has_gone_is_given_up() -> None:
     async with Scene() as scene:
         await scene.enter_wholly(1)
         await scene.publish(granted(scene, f"{FRONT}/7"), granted(scene, "front-2/7"))
-        left = [job for job in scene.gateway.jobs if job.type == LEAVE]
+        left = [job for job in scene.broker.jobs if job.type == LEAVE]
         assert [job.source.connection_id for job in left] == [f"{FRONT}/7"]
 
 
@@ -908,7 +908,7 @@ async def test_nicknames_are_known_in_the_order_in_which_they_were_published() -
         job_queue = scene.dispatcher.open(CHANNEL)
         job_queue.submit(message(), lambda ending: order.append("own end"))
         await settle()
-        end = scene.next("bye", source=scene.gateway.jobs[-1].source)
+        end = scene.next("bye", source=scene.broker.jobs[-1].source)
         scene._published -= 1
         await scene.publish(granted(scene, f"{FRONT}/1"), replace(end, offset=end.offset + 1))
         assert order == ["granted", "own end"]

@@ -11,7 +11,7 @@ from gischat.errors import Unavailable
 from gischat.front.channel.user_count import UserCount
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.protocol.messages import Lane, uncompliant
-from tests.gischat.front.fakes import CHANNEL, ENQUEUED, FRONT, FULL, FakeGateway, publication
+from tests.gischat.front.fakes import CHANNEL, ENQUEUED, FRONT, FULL, FakeBroker, publication
 from tests.support.settings import settings
 from tests.support.virtual_time import pass_time, settle, virtual_time
 
@@ -22,17 +22,17 @@ class Scene:
     """A channel's head count over a Redis that answers as the test says."""
 
     def __init__(self, *, answers: bool = True, **limits: int) -> None:
-        self.gateway = cast("Any", FakeGateway(answers=answers))
-        self.dispatcher = Dispatcher(self.gateway, settings(**limits))
+        self.broker = cast("Any", FakeBroker(answers=answers))
+        self.dispatcher = Dispatcher(self.broker, settings(**limits))
         self.user_count = UserCount(CHANNEL, self.dispatcher)
 
     def told(self) -> list[int]:
         """The numbers that the workers were told, in order."""
-        return [msgspec.json.decode(job.body)["connections"] for job in self.gateway.jobs]
+        return [msgspec.json.decode(job.body)["connections"] for job in self.broker.jobs]
 
     def end(self, outcome: Outcome = Outcome.PUBLISHED, body: bytes = b"{}") -> None:
         """A worker ends the last job."""
-        source = self.gateway.jobs[-1].source
+        source = self.broker.jobs[-1].source
         self.dispatcher.complete(publication(1, body, source=source, outcome=outcome, type="nb_users"))
 
 
@@ -41,7 +41,7 @@ async def test_who_comes_first_is_told_at_once() -> None:
     scene = Scene()
     change = scene.user_count.add(+1)
     assert scene.told() == [1]
-    (asked,) = scene.gateway.enqueued
+    (asked,) = scene.broker.enqueued
     assert (asked.channel, asked.lane, asked.job.type) == (CHANNEL, Lane.LIGHT, COUNT)
     assert asked.job.source.front == FRONT
     # The change counts as told when its publication is heard, not earlier
@@ -115,7 +115,7 @@ async def test_a_count_that_was_not_taken_is_told_again_as_it_is_by_then(answer:
     scene = Scene(answers=False)
     scene.user_count.add(+1)
     for _ in range(3):
-        taken = scene.gateway.enqueued[-1].taken
+        taken = scene.broker.enqueued[-1].taken
         if isinstance(answer, EnqueueResult):
             taken.set_result(answer)
         else:
@@ -126,7 +126,7 @@ async def test_a_count_that_was_not_taken_is_told_again_as_it_is_by_then(answer:
         await pass_time(A_WHILE)
     # When it can be, then the number is the newest
     assert scene.told()[-1] == 4
-    scene.gateway.enqueued[-1].taken.set_result(ENQUEUED)
+    scene.broker.enqueued[-1].taken.set_result(ENQUEUED)
     scene.end()
     assert scene.user_count.published_version == scene.user_count.version
     # And all is said

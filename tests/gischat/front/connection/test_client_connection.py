@@ -388,7 +388,7 @@ async def test_a_message_goes_on_its_way_completed(start: Start) -> None:
     (job,) = scene.jobs()
     check(job)
     assert job | given == job
-    assert (scene.gateway.enqueued[0].channel, scene.gateway.jobs[0].source.connection) == (
+    assert (scene.broker.enqueued[0].channel, scene.broker.jobs[0].source.connection) == (
         CHANNEL,
         scene.connection.id,
     )
@@ -538,11 +538,11 @@ async def test_a_nickname_that_could_not_be_told_again_is_told_until_it_is(start
     scene = start()
     say(scene, "newcomer", newcomer="jane")
     scene.end()
-    scene.gateway.answers = False
+    scene.broker.answers = False
     scene.connection.restore_nickname()
     for number in (1, 2):
         await until(lambda: [job["type"] for job in scene.jobs()].count(RESTORE) == number)  # noqa: B023 - awaited here
-        scene.gateway.enqueued[-1].taken.set_result(FULL)
+        scene.broker.enqueued[-1].taken.set_result(FULL)
     await until(lambda: [job["type"] for job in scene.jobs()].count(RESTORE) == 3)
     assert scene.connection.nickname == "jane"
 
@@ -572,15 +572,15 @@ async def test_a_wish_is_granted_later(start: Start) -> None:
 async def test_a_nickname_that_could_not_be_asked_for_is_asked_for_until_it_is_known(start: Start) -> None:
     """Redis was away, or had too much to do; clients say their newcomer once."""
     scene = start()
-    scene.gateway.answers = False
+    scene.broker.answers = False
     say(scene, "newcomer", newcomer="jane")
     # When it is refused for what passes, its client is told so once
-    scene.gateway.enqueued[-1].taken.set_result(FULL)
+    scene.broker.enqueued[-1].taken.set_result(FULL)
     assert "again later" in await scene.client.refusal()
     # And it is asked for again, however often that takes
     for number in (2, 3, 4):
         await until(lambda: len(newcomers(scene)) == number)  # noqa: B023 - it is awaited here
-        scene.gateway.enqueued[-1].taken.set_result(FULL if number < 4 else ENQUEUED)
+        scene.broker.enqueued[-1].taken.set_result(FULL if number < 4 else ENQUEUED)
     await asyncio.sleep(0)
     scene.end()
     assert (scene.connection.nickname, scene.connection.requested_nickname) == ("jane", None)
@@ -593,11 +593,11 @@ async def test_a_nickname_that_could_not_be_asked_for_is_asked_for_until_it_is_k
 async def test_a_nickname_that_is_asked_for_earlier_is_asked_for_once(start: Start) -> None:
     """Publications were missed while it waits to ask again: the grant may be among them."""
     scene = start()
-    scene.gateway.answers = False
+    scene.broker.answers = False
     say(scene, "newcomer", newcomer="jane")
-    scene.gateway.enqueued[-1].taken.set_result(FULL)
+    scene.broker.enqueued[-1].taken.set_result(FULL)
     await scene.client.refusal()
-    scene.gateway.answers = True
+    scene.broker.answers = True
     scene.connection.retry_nickname()
     marker = asyncio.Event()
     asyncio.get_running_loop().call_later(0.02, marker.set)  # later than what it would ask then
@@ -685,11 +685,11 @@ async def test_giving_up_a_nickname_is_tried_until_it_is_done(start: Start) -> N
     scene = start()
     say(scene, "newcomer", newcomer="jane")
     scene.end()
-    scene.gateway.answers = False
+    scene.broker.answers = False
     scene.connection.on_socket_closed()
     for answer in (FULL, FULL, FULL, ENQUEUED):
-        await until(lambda: not scene.gateway.enqueued[-1].taken.done())
-        scene.gateway.enqueued[-1].taken.set_result(answer)
+        await until(lambda: not scene.broker.enqueued[-1].taken.done())
+        scene.broker.enqueued[-1].taken.set_result(answer)
     scene.end()
     # Then it was tried until it was taken
     assert [job["type"] for job in scene.jobs()] == ["newcomer", *[LEAVE] * 4]
@@ -729,7 +729,7 @@ async def test_images_have_a_limit_of_their_own(start: Start) -> None:
     assert "too many images and layers" in await scene.client.refusal()
     assert scene.drops.counts == {RefusalReason.HEAVY_RATE_LIMIT: 1}
     scene.end()
-    assert [job.type for job in scene.gateway.jobs] == ["image", "text"]
+    assert [job.type for job in scene.broker.jobs] == ["image", "text"]
 
 
 async def test_a_flood_is_answered_up_to_a_number_and_then_closed(start: Start) -> None:

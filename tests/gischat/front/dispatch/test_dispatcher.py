@@ -24,7 +24,7 @@ from tests.gischat.front.fakes import (
     FRONT,
     FULL,
     STATE_LOST,
-    FakeGateway,
+    FakeBroker,
     Inquired,
     message,
     publication,
@@ -40,8 +40,8 @@ class Scene:
     """A front's dispatcher over a Redis that answers as the test says."""
 
     def __init__(self, *, answers: bool = True, **limits: int) -> None:
-        self.gateway = cast("Any", FakeGateway(answers=answers))
-        self.dispatcher = Dispatcher(self.gateway, settings(**limits))
+        self.broker = cast("Any", FakeBroker(answers=answers))
+        self.dispatcher = Dispatcher(self.broker, settings(**limits))
         self.told: list[tuple[Message, JobResult]] = []  # who was told of which end
 
     def open(self) -> JobQueue:
@@ -61,7 +61,7 @@ class Scene:
 
     def jobs(self) -> list[bytes]:
         """What was enqueued, in order."""
-        return [job.body for job in self.gateway.jobs]
+        return [job.body for job in self.broker.jobs]
 
     def ended(self) -> list[Message]:
         return [one for one, _ in self.told]
@@ -88,7 +88,7 @@ async def test_the_next_message_passes_when_the_one_before_has_ended() -> None:
         # When those before it have ended, and not earlier
         await settle()
         assert scene.jobs() == [earlier.body for earlier in messages[: number + 1]]
-        scene.end(scene.gateway.jobs[-1])
+        scene.end(scene.broker.jobs[-1])
         # Then its sender is told, once
         assert scene.told[number:] == [(one, PUBLISHED)]
     await settle()
@@ -102,7 +102,7 @@ async def test_connections_do_not_wait_for_each_other() -> None:
     first, second = scene.open(), scene.open()
     scene.submit(first, message("slow"), message("behind it"))
     scene.submit(second, message("quick"))
-    scene.end(scene.gateway.jobs[1])
+    scene.end(scene.broker.jobs[1])
     assert [msgspec.json.decode(body)["text"] for body in scene.jobs()] == ["slow", "quick"]
     assert not first.is_idle
     assert second.is_idle
@@ -114,15 +114,15 @@ async def test_a_job_carries_the_message_to_its_lane_and_names_where_it_came_fro
     first, second = scene.open(), scene.open()
     text, picture = message(), message(type="image")
     scene.submit(first, text)
-    scene.end(scene.gateway.jobs[0])
+    scene.end(scene.broker.jobs[0])
     scene.submit(first, picture)
     scene.submit(second, text)
-    assert [(asked.channel, asked.lane) for asked in scene.gateway.enqueued] == [
+    assert [(asked.channel, asked.lane) for asked in scene.broker.enqueued] == [
         (CHANNEL, Lane.LIGHT),
         (CHANNEL, Lane.HEAVY),
         (CHANNEL, Lane.LIGHT),
     ]
-    assert scene.gateway.jobs == [
+    assert scene.broker.jobs == [
         Job(Source(FRONT, first.id, 1), text.type, text.id, text.body),
         Job(Source(FRONT, first.id, 2), picture.type, picture.id, picture.body),
         Job(Source(FRONT, second.id, 1), text.type, text.id, text.body),
@@ -138,7 +138,7 @@ async def test_what_is_submitted_on_hearing_of_an_end_goes_behind_what_waits() -
     job_queue.submit(first, lambda ending: scene.submit(job_queue, third))
     scene.submit(job_queue, second)
     for _ in range(3):
-        scene.end(scene.gateway.jobs[-1])
+        scene.end(scene.broker.jobs[-1])
     assert scene.jobs() == [first.body, second.body, third.body]
 
 
@@ -149,9 +149,9 @@ async def test_a_front_is_idle_when_nothing_is_on_its_way() -> None:
     assert scene.dispatcher.are_idle
     for job_queue in dispatcher:
         scene.submit(job_queue, message())
-    scene.end(scene.gateway.jobs[0])
+    scene.end(scene.broker.jobs[0])
     assert not scene.dispatcher.are_idle
-    scene.end(scene.gateway.jobs[1])
+    scene.end(scene.broker.jobs[1])
     assert scene.dispatcher.are_idle
 
 
@@ -173,7 +173,7 @@ async def test_an_objection_is_asked_for_when_its_message_has_its_turn_and_not_b
     job_queue.submit(before, ended)
     job_queue.submit(after, lambda _: None, precondition=lambda: None if may_pass else "No.")
     # When that has ended
-    scene.end(scene.gateway.jobs[-1])
+    scene.end(scene.broker.jobs[-1])
     # Then it passes
     assert scene.jobs() == [before.body, after.body]
 
@@ -188,7 +188,7 @@ async def test_what_is_objected_to_is_told_to_its_sender_and_the_next_has_its_tu
     scene.submit(job_queue, right)
     assert scene.jobs() == [right.body]
     assert scene.refusals() == ["Not yours. Your text: 'wrong'"] * 3
-    scene.end(scene.gateway.jobs[-1])
+    scene.end(scene.broker.jobs[-1])
     assert job_queue.is_idle
 
 
@@ -220,11 +220,11 @@ async def test_more_messages_than_may_wait_are_refused_in_words_and_nothing_else
         scene.submit(job_queue, message("one too many"))
     assert refused.value.reason == TOO_MANY_PENDING
     # Then there is room again as soon as one has ended, and what was taken passes in order
-    scene.end(scene.gateway.jobs[0])
+    scene.end(scene.broker.jobs[0])
     last = message("last")
     scene.submit(job_queue, last)
     for _ in range(3):
-        scene.end(scene.gateway.jobs[-1])
+        scene.end(scene.broker.jobs[-1])
     assert scene.ended() == [*taken, last]
 
 
@@ -236,12 +236,12 @@ async def test_more_bytes_than_may_wait_are_refused_in_words() -> None:
     scene.submit(job_queue, message(size=600), message(size=400))
     with pytest.raises(Unavailable):
         scene.submit(job_queue, message(size=100))
-    scene.end(scene.gateway.jobs[0])
+    scene.end(scene.broker.jobs[0])
     scene.submit(job_queue, message(size=600))
     with pytest.raises(Unavailable):
         scene.submit(job_queue, message(size=100))
     for _ in range(4):
-        scene.end(scene.gateway.jobs[-1])
+        scene.end(scene.broker.jobs[-1])
     assert [len(body) for body in scene.jobs()] == [5000, 600, 400, 600]
 
 
@@ -252,7 +252,7 @@ async def test_a_message_beyond_the_bound_in_bytes_may_wait_alone() -> None:
     scene.submit(job_queue, message(), message(size=5000))
     with pytest.raises(Unavailable):
         scene.submit(job_queue, message())
-    scene.end(scene.gateway.jobs[0])
+    scene.end(scene.broker.jobs[0])
     assert len(scene.jobs()[1]) == 5000
 
 
@@ -268,7 +268,7 @@ async def test_what_waits_is_bounded_over_all_connections_too() -> None:
         scene.submit(third, message(size=100))
     assert refused.value.reason == INBOX_FULL
     # When what waits comes to its turn, or is refused, there is room again
-    scene.end(scene.gateway.jobs[0])
+    scene.end(scene.broker.jobs[0])
     other.reject_pending(Unavailable("because", RefusalReason.SHUTTING_DOWN))
     scene.submit(third, message(size=1000))
     assert scene.dispatcher.pending_bytes == 1000
@@ -281,7 +281,7 @@ async def test_what_the_front_itself_has_to_say_is_never_refused() -> None:
     for _ in range(5):
         scene.submit(job_queue, message(size=1000), bounded=False)
     for _ in range(5):
-        scene.end(scene.gateway.jobs[-1])
+        scene.end(scene.broker.jobs[-1])
     assert len(scene.told) == 5
 
 
@@ -294,7 +294,7 @@ async def test_a_full_inbox_is_told_to_the_sender_and_the_next_has_its_turn() ->
     job_queue = scene.open()
     first, second = message("1"), message("2")
     scene.submit(job_queue, first, second)
-    scene.gateway.enqueued[0].taken.set_result(FULL)
+    scene.broker.enqueued[0].taken.set_result(FULL)
     await settle()
     assert scene.ended() == [first]
     assert scene.refusals() == [f"{INBOX_FULL} Your text: '1'"]
@@ -306,7 +306,7 @@ async def test_a_redis_out_of_reach_is_told_to_the_sender_in_its_own_words() -> 
     scene = Scene(answers=False)
     job_queue = scene.open()
     scene.submit(job_queue, message("1"), message("2"))
-    scene.gateway.enqueued[0].taken.set_exception(Unavailable("Redis has gone fishing."))
+    scene.broker.enqueued[0].taken.set_exception(Unavailable("Redis has gone fishing."))
     await settle()
     assert scene.refusals() == ["Redis has gone fishing. Your text: '1'"]
     assert len(scene.jobs()) == 2
@@ -320,7 +320,7 @@ async def test_nothing_overtakes_what_was_refused_of_a_connection_that_is_gone()
     first, second = message("first", type="crs"), message("second", type="crs")
     scene.submit(job_queue, first, second)
     job_queue.is_abandoned = True
-    scene.gateway.enqueued[0].taken.set_exception(Unavailable("Redis is away"))
+    scene.broker.enqueued[0].taken.set_exception(Unavailable("Redis is away"))
     await settle()
     assert scene.jobs() == [first.body]
     assert scene.refusals() == ["Redis is away", "Redis is away"]
@@ -336,7 +336,7 @@ async def test_a_fault_of_ours_is_logged_and_told_in_words_that_betray_nothing(
     scene = Scene(answers=False)
     job_queue = scene.open()
     scene.submit(job_queue, message("1"), message("2"))
-    scene.gateway.enqueued[0].taken.set_exception(ZeroDivisionError("a bug of ours"))
+    scene.broker.enqueued[0].taken.set_exception(ZeroDivisionError("a bug of ours"))
     await settle()
     assert scene.refusals() == [f"{INBOX_FULL} Your text: '1'"]
     assert "a bug of ours" in caplog.text
@@ -352,7 +352,7 @@ async def test_an_end_that_comes_twice_ends_no_other_job() -> None:
     job_queue = scene.open()
     first, second = message("1"), message("2")
     scene.submit(job_queue, first, second)
-    job = scene.gateway.jobs[0]
+    job = scene.broker.jobs[0]
     for _ in range(3):
         scene.end(job)
     assert scene.ended() == [first]
@@ -386,9 +386,9 @@ async def test_an_end_may_come_before_redis_says_that_it_took_the_job(answer: En
     job_queue = scene.open()
     first, second = message("1"), message("2")
     scene.submit(job_queue, first, second)
-    scene.end(scene.gateway.jobs[0])
+    scene.end(scene.broker.jobs[0])
     # When the answer comes after all, whatever it is
-    taken = scene.gateway.enqueued[0].taken
+    taken = scene.broker.enqueued[0].taken
     if isinstance(answer, EnqueueResult):
         taken.set_result(answer)
     else:
@@ -396,7 +396,7 @@ async def test_an_end_may_come_before_redis_says_that_it_took_the_job(answer: En
     await settle()
     # Then it ends neither that job again nor the next
     assert scene.told == [(first, PUBLISHED)]
-    scene.end(scene.gateway.jobs[1])
+    scene.end(scene.broker.jobs[1])
     assert scene.told == [(first, PUBLISHED), (second, PUBLISHED)]
 
 
@@ -407,7 +407,7 @@ async def test_of_what_goes_through_a_queue_that_is_opened_again_its_sender_is_t
     scene.dispatcher.close(job_queue)
     scene.dispatcher.reopen(job_queue)
     scene.submit(job_queue, one := message("late"))
-    scene.end(scene.gateway.jobs[-1])
+    scene.end(scene.broker.jobs[-1])
     assert scene.told == [(one, PUBLISHED)]
 
 
@@ -420,7 +420,7 @@ async def test_of_what_is_on_its_way_through_a_closed_turnstile_nobody_is_told()
     scene.dispatcher.close(closed)
     scene.dispatcher.close(closed)
     assert not scene.dispatcher.are_idle
-    for job in scene.gateway.jobs:
+    for job in scene.broker.jobs:
         scene.end(job)
     assert len(scene.told) == 1
     assert scene.dispatcher.are_idle
@@ -442,7 +442,7 @@ async def test_every_outcome_lets_the_next_one_through(outcome: Outcome, is_refu
     job_queue = scene.open()
     first = message("1")
     scene.submit(job_queue, first, message("2"))
-    scene.end(scene.gateway.jobs[0], outcome, b'{"a": 1}')
+    scene.end(scene.broker.jobs[0], outcome, b'{"a": 1}')
     assert scene.told == [(first, JobResult(outcome, b'{"a": 1}'))]
     assert scene.told[0][1].is_refusal is is_refusal
     assert len(scene.jobs()) == 2
@@ -465,10 +465,10 @@ class Watched(Scene):
 
     async def asked(self) -> Inquired:
         """The next question of what became of it."""
-        number = len(self.gateway.inquiries)
-        while len(self.gateway.inquiries) == number:
+        number = len(self.broker.inquiries)
+        while len(self.broker.inquiries) == number:
             await pass_time(self.timings.overdue / 4)
-        return cast("Inquired", self.gateway.inquiries[-1])
+        return cast("Inquired", self.broker.inquiries[-1])
 
     async def found(self, state: JobState, published: int = 7) -> Inquired:
         """Answers the next question."""
@@ -482,9 +482,9 @@ class Watched(Scene):
 async def test_nobody_asks_what_became_of_a_job_that_ends_in_time() -> None:
     scene = Watched()
     await pass_time(scene.timings.overdue / 2)
-    scene.end(scene.gateway.jobs[-1])
+    scene.end(scene.broker.jobs[-1])
     await pass_time(10 * scene.timings.overdue)
-    assert scene.gateway.inquiries == []
+    assert scene.broker.inquiries == []
 
 
 @virtual_time
@@ -492,8 +492,8 @@ async def test_what_waits_in_its_inbox_is_left_there_however_long() -> None:
     scene = Watched()
     for _ in range(100):
         inquired = await scene.found(JobState.PENDING)
-        assert (inquired.job, inquired.cancels_to) == (scene.gateway.jobs[0], None)
-    assert (len(scene.gateway.jobs), scene.told) == (1, [])
+        assert (inquired.job, inquired.cancels_to) == (scene.broker.jobs[0], None)
+    assert (len(scene.broker.jobs), scene.told) == (1, [])
 
 
 @virtual_time
@@ -501,13 +501,13 @@ async def test_what_is_gone_is_enqueued_again_when_its_end_cannot_be_on_its_way(
     scene = Watched()
     # Given a job that is gone, and publications that were not heard yet, its end perhaps among them
     await scene.found(JobState.MISSING, published=8)
-    assert len(scene.gateway.jobs) == 1
+    assert len(scene.broker.jobs) == 1
     # When they are heard
     scene.dispatcher.positions[CHANNEL].offset = 8
     await scene.found(JobState.MISSING, published=8)
     # Then it is enqueued again, and ends
-    assert scene.gateway.jobs == [scene.gateway.jobs[0]] * 2
-    scene.end(scene.gateway.jobs[-1])
+    assert scene.broker.jobs == [scene.broker.jobs[0]] * 2
+    scene.end(scene.broker.jobs[-1])
     assert scene.told == [(scene.message, PUBLISHED)]
 
 
@@ -521,31 +521,31 @@ async def test_a_sender_is_told_of_what_is_lost_for_good_within_a_bound_and_as_s
     scene.submit(scene.job_queue, follower)
     began = asyncio.get_running_loop().time()
     # Given a job that is gone, and cannot be enqueued again
-    scene.gateway.answers = False
+    scene.broker.answers = False
     await scene.found(JobState.MISSING)
-    while scene.gateway.inquiries[-1].cancels_to is None:
-        asked = len(scene.gateway.inquiries)
-        while len(scene.gateway.inquiries) == asked:
-            for again in scene.gateway.enqueued:
+    while scene.broker.inquiries[-1].cancels_to is None:
+        asked = len(scene.broker.inquiries)
+        while len(scene.broker.inquiries) == asked:
+            for again in scene.broker.enqueued:
                 if not again.taken.done():
                     _answer(again.taken, answer)
             await pass_time(0.1)
         assert scene.told == []
-        if scene.gateway.inquiries[-1].cancels_to is None:
-            scene.gateway.inquiries[-1].found.set_result(JobStatus(JobState.MISSING, 7))
+        if scene.broker.inquiries[-1].cancels_to is None:
+            scene.broker.inquiries[-1].found.set_result(JobStatus(JobState.MISSING, 7))
             await settle()
     # When it is given up: nothing is enqueued while that is decided
-    assert scene.gateway.inquiries[-1].cancels_to == 7
-    number = len(scene.gateway.jobs)
+    assert scene.broker.inquiries[-1].cancels_to == 7
+    number = len(scene.broker.jobs)
     await pass_time(2 * scene.timings.resend)
-    assert len(scene.gateway.jobs) == number
-    scene.gateway.inquiries[-1].found.set_result(JobStatus(JobState.CANCELLED, 7))
+    assert len(scene.broker.jobs) == number
+    scene.broker.inquiries[-1].found.set_result(JobStatus(JobState.CANCELLED, 7))
     await settle()
     # Then its sender is told, in time, and what comes behind it passes
     assert [reason.partition(" Your")[0] for reason in scene.refusals()] == [MESSAGE_LOST]
     assert scene.told[0][1].refusal_reason is RefusalReason.MESSAGE_LOST
     assert asyncio.get_running_loop().time() - began < scene.timings.light_end
-    assert scene.gateway.jobs[-1].body == follower.body
+    assert scene.broker.jobs[-1].body == follower.body
 
 
 @virtual_time
@@ -553,7 +553,7 @@ async def test_a_question_without_an_answer_is_asked_again() -> None:
     scene = Watched()
     (await scene.asked()).found.set_exception(ResponseError("BUSY"))
     await scene.found(JobState.PENDING)
-    assert (len(scene.gateway.jobs), scene.told) == (1, [])
+    assert (len(scene.broker.jobs), scene.told) == (1, [])
 
 
 def _answer(taken: "asyncio.Future[EnqueueResult]", answer: EnqueueResult | Exception) -> None:
@@ -574,7 +574,7 @@ async def test_what_may_be_lost_is_enqueued_again_as_the_same_job() -> None:
     await settle()
     scene.dispatcher.resend_in_flight()
     await settle()
-    first, again = scene.gateway.jobs
+    first, again = scene.broker.jobs
     assert first == again
     # Both come to an end, of which the second says nothing
     scene.end(first)
@@ -613,12 +613,12 @@ async def test_what_is_enqueued_again_is_not_refused_but_tried_until_its_end_is_
     job_queue = scene.open()
     scene.submit(job_queue, message("1"), message("2"))
     await settle()
-    scene.gateway.answers = False
+    scene.broker.answers = False
     scene.dispatcher.resend_in_flight()
     # When it cannot be enqueued for a while
     for tries in (2, 3, 4):
         assert len(scene.jobs()) == tries
-        taken = scene.gateway.enqueued[-1].taken
+        taken = scene.broker.enqueued[-1].taken
         if isinstance(answer, EnqueueResult):
             taken.set_result(answer)
         else:
@@ -626,7 +626,7 @@ async def test_what_is_enqueued_again_is_not_refused_but_tried_until_its_end_is_
         await pass_time(5)
     # Then its sender is not told that it failed, for the first may have got through
     assert scene.told == []
-    scene.end(scene.gateway.jobs[-1])
+    scene.end(scene.broker.jobs[-1])
     assert [ending.outcome for _, ending in scene.told] == [Outcome.PUBLISHED]
     tries = len(scene.jobs())
     await pass_time(60)
@@ -642,13 +642,13 @@ async def test_a_refusal_that_comes_after_the_end_is_no_fault_of_ours(is_again: 
     scene = Scene(answers=is_again)
     scene.submit(scene.open(), message())
     await settle()
-    scene.gateway.answers = False
+    scene.broker.answers = False
     if is_again:
         scene.dispatcher.resend_in_flight()
-    scene.end(scene.gateway.jobs[0])
-    scene.gateway.enqueued[-1].taken.set_exception(Unavailable("Redis is away"))
+    scene.end(scene.broker.jobs[0])
+    scene.broker.enqueued[-1].taken.set_exception(Unavailable("Redis is away"))
     await settle()
-    scene.gateway.enqueued.clear()
+    scene.broker.enqueued.clear()
     gc.collect()
     assert faults == []
 
@@ -666,7 +666,7 @@ async def test_what_waits_in_a_front_that_stops_is_refused_and_what_is_on_its_wa
     scene.dispatcher.reject_pending(Unavailable("Bye."))
     assert scene.ended() == messages[1:3]
     assert scene.refusals() == ["Bye. Your text: '1'", "Bye. Your text: '2'"]
-    for job in list(scene.gateway.jobs):
+    for job in list(scene.broker.jobs):
         scene.end(job)
     assert scene.ended()[2:] == [messages[0], messages[3]]
     assert len(scene.jobs()) == 2
@@ -681,14 +681,14 @@ async def test_a_redis_that_has_forgotten_this_front_is_told_so_and_asked_again(
     # Given a job that Redis does not take, for it has lost what this front said before
     scene = Scene(answers=False)
     scene.submit(scene.open(), message())
-    scene.gateway.enqueued[0].taken.set_result(STATE_LOST)
+    scene.broker.enqueued[0].taken.set_result(STATE_LOST)
     await settle()
     # Then the front hears of it, and the sender hears nothing but the end
     assert await scene.dispatcher.reports.next() == Report(Incident.STATE_LOST, CHANNEL)
     assert scene.told == []
     await pass_time(5)
-    assert scene.gateway.jobs[0] == scene.gateway.jobs[1]
-    scene.end(scene.gateway.jobs[1])
+    assert scene.broker.jobs[0] == scene.broker.jobs[1]
+    scene.end(scene.broker.jobs[1])
     assert len(scene.told) == 1
 
 
@@ -699,15 +699,15 @@ async def test_what_has_ended_lately_is_said_once_more_before_all_that_waits() -
     job_queue = scene.open()
     messages = [message(str(number)) for number in range(4)]
     scene.submit(job_queue, messages[0])
-    scene.end(scene.gateway.jobs[-1])
+    scene.end(scene.broker.jobs[-1])
     await pass_time(10)
     scene.submit(job_queue, *messages[1:])
-    scene.end(scene.gateway.jobs[-1])
+    scene.end(scene.broker.jobs[-1])
     said = len(scene.jobs())
     # When Redis has lost what was lately
     scene.dispatcher.replay(CHANNEL, since=asyncio.get_running_loop().time() - 5)
     for _ in range(3):
-        scene.end(scene.gateway.jobs[-1])
+        scene.end(scene.broker.jobs[-1])
     # Then that is said again, then what was on its way, then what waited; who was told is not told again
     assert scene.jobs()[said:] == [one.body for one in messages[1:]]
     assert scene.ended() == messages
@@ -720,11 +720,11 @@ async def test_what_was_said_by_a_connection_that_has_gone_is_said_once_more_too
     job_queue = scene.open()
     scene.submit(job_queue, message("1"), message("2"))
     for _ in range(2):
-        scene.end(scene.gateway.jobs[-1])
+        scene.end(scene.broker.jobs[-1])
     scene.dispatcher.close(job_queue)
     scene.dispatcher.replay(CHANNEL, since=0)
     for _ in range(2):
-        scene.end(scene.gateway.jobs[-1])
+        scene.end(scene.broker.jobs[-1])
     assert [msgspec.json.decode(body)["text"] for body in scene.jobs()] == ["1", "2", "1", "2"]
     assert scene.dispatcher.are_idle
 
@@ -734,7 +734,7 @@ async def test_what_was_said_by_a_connection_that_has_gone_is_said_once_more_too
 async def test_what_the_front_tells_as_it_is_now_is_not_said_once_more_as_it_was(type_: str) -> None:
     scene = Scene()
     scene.submit(scene.open(), message(type=type_))
-    scene.end(scene.gateway.jobs[0])
+    scene.end(scene.broker.jobs[0])
     scene.dispatcher.replay(CHANNEL, since=0)
     assert len(scene.jobs()) == 1
 
@@ -744,7 +744,7 @@ async def test_what_the_front_tells_as_it_is_now_is_not_said_once_more_as_it_was
 async def test_what_was_refused_is_not_said_once_more(outcome: Outcome) -> None:
     scene = Scene()
     scene.submit(scene.open(), message())
-    scene.end(scene.gateway.jobs[0], outcome, uncompliant("No."))
+    scene.end(scene.broker.jobs[0], outcome, uncompliant("No."))
     scene.dispatcher.replay(CHANNEL, since=0)
     assert len(scene.jobs()) == 1
 
@@ -757,11 +757,11 @@ async def test_what_is_enqueued_names_what_its_connection_said_before() -> None:
     messages = [message(str(number)) for number in range(4)]
     scene.submit(job_queue, *messages[:3])
     for outcome in (Outcome.PUBLISHED, Outcome.REFUSED, Outcome.PUBLISHED):
-        scene.end(scene.gateway.jobs[-1], outcome)
+        scene.end(scene.broker.jobs[-1], outcome)
     await pass_time(scene.dispatcher.timings.replay)
     scene.submit(job_queue, messages[3])
     # Then each names the one that was published before it, as long as that would be said again
-    assert [asked.preceding for asked in scene.gateway.enqueued] == ["", messages[0].id, messages[0].id, ""]
+    assert [asked.preceding for asked in scene.broker.enqueued] == ["", messages[0].id, messages[0].id, ""]
 
 
 @virtual_time
@@ -770,11 +770,11 @@ async def test_what_is_said_once_more_names_nothing_that_is_lost() -> None:
     scene = Scene()
     messages = [message(str(number)) for number in range(2)]
     scene.submit(scene.open(), *messages)
-    scene.end(scene.gateway.jobs[0])
+    scene.end(scene.broker.jobs[0])
     # When both are said again
     scene.dispatcher.replay(CHANNEL, since=0)
-    scene.end(scene.gateway.jobs[-1])
-    assert [asked.preceding for asked in scene.gateway.enqueued[2:]] == ["", messages[0].id]
+    scene.end(scene.broker.jobs[-1])
+    assert [asked.preceding for asked in scene.broker.enqueued[2:]] == ["", messages[0].id]
 
 
 @virtual_time
@@ -785,19 +785,19 @@ async def test_what_is_said_once_more_is_not_refused_but_tried_until_its_end_is_
     # Given two messages that are said again, the first for it has ended, the second for it was on its way
     scene = Scene()
     scene.submit(scene.open(), *(message(str(number)) for number in range(2)))
-    scene.end(scene.gateway.jobs[0])
-    scene.gateway.answers = False
+    scene.end(scene.broker.jobs[0])
+    scene.broker.answers = False
     scene.dispatcher.replay(CHANNEL, since=0)
     # When Redis takes each of them when it is asked once more
     for _ in range(2):
-        asked = scene.gateway.enqueued[-1]
+        asked = scene.broker.enqueued[-1]
         if isinstance(answer, EnqueueResult):
             asked.taken.set_result(answer)
         else:
             asked.taken.set_exception(answer)
         await pass_time(1)
-        assert scene.gateway.jobs[-1] == asked.job
-        scene.end(scene.gateway.jobs[-1])
+        assert scene.broker.jobs[-1] == asked.job
+        scene.end(scene.broker.jobs[-1])
     # Then both are published, and nobody was told otherwise
     assert [ending.outcome for _, ending in scene.told] == [Outcome.PUBLISHED] * 2
     assert scene.dispatcher.are_idle
@@ -808,12 +808,12 @@ async def test_a_front_that_stops_does_not_refuse_what_is_said_once_more() -> No
     # Given three messages: one has ended and one is on its way, and they are said again before the one that waits
     scene = Scene()
     scene.submit(scene.open(), *(message(str(number)) for number in range(3)))
-    scene.end(scene.gateway.jobs[0])
+    scene.end(scene.broker.jobs[0])
     scene.dispatcher.replay(CHANNEL, since=0)
     # When the front stops
     scene.dispatcher.reject_pending(Unavailable("No."))
     for _ in range(2):
-        scene.end(scene.gateway.jobs[-1])
+        scene.end(scene.broker.jobs[-1])
     # Then only that one is refused
     assert [ending.outcome for _, ending in scene.told] == [Outcome.PUBLISHED, Outcome.REFUSED, Outcome.PUBLISHED]
     assert scene.dispatcher.are_idle

@@ -21,14 +21,14 @@ from gischat.front.close_status import KEY_ENDED
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.moderation.service import ModerationService
 from gischat.timings import Timings
-from tests.gischat.front.fakes import CHANNEL, FakeGateway, FakeMember
+from tests.gischat.front.fakes import CHANNEL, FakeBroker, FakeMember
 from tests.support.settings import settings
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
 
-class ModerationGateway(FakeGateway):
+class ModerationGateway(FakeBroker):
     """Redis, which answers with what restricts the channel, or with a fault, when the test lets it."""
 
     def __init__(self) -> None:
@@ -68,13 +68,13 @@ class Member(FakeMember):
 
 class Scene:
     def __init__(self) -> None:
-        self.gateway: Any = ModerationGateway()
-        self.dispatcher = Dispatcher(self.gateway, settings())
-        self.room = Room(CHANNEL, self.gateway, self.dispatcher)
+        self.broker: Any = ModerationGateway()
+        self.dispatcher = Dispatcher(self.broker, settings())
+        self.room = Room(CHANNEL, self.broker, self.dispatcher)
         moderated = settings(channels=(CHANNEL,), admin_token="0123456789abcdef")
         self.moderation = ModerationService(
             moderated,
-            self.gateway,
+            self.broker,
             {CHANNEL: self.room},
             self.dispatcher,
             ChannelAuth(moderated),
@@ -108,7 +108,7 @@ def ban(subject: str, kind: str = "nickname") -> Ban:
 
 async def test_an_order_has_the_restrictions_read_and_those_closed_who_are_banned(scene: Scene) -> None:
     jane, john, guest = scene.enter(nickname="jane"), scene.enter(nickname="john"), scene.enter(address="192.0.2.1")
-    scene.gateway.stored = ModerationState(1, None, (ban("JANE"), ban("192.0.2.0/24", "address")))
+    scene.broker.stored = ModerationState(1, None, (ban("JANE"), ban("192.0.2.0/24", "address")))
     scene.order("moderation", 1)
     await asyncio.gather(jane.closed.wait(), guest.closed.wait())
     assert [code for code, _ in jane.closed_with + guest.closed_with] == [1008, 1008]
@@ -117,56 +117,56 @@ async def test_an_order_has_the_restrictions_read_and_those_closed_who_are_banne
 
 
 async def test_an_order_that_comes_while_it_is_read_has_it_read_once_more(scene: Scene) -> None:
-    scene.gateway.may_answer.clear()
+    scene.broker.may_answer.clear()
     for version in (1, 2, 3):
-        scene.gateway.stored = ModerationState(version, None, (ban(f"pest-{version}"),))
+        scene.broker.stored = ModerationState(version, None, (ban(f"pest-{version}"),))
         scene.order("moderation", version)
         await asyncio.sleep(0)
-    scene.gateway.may_answer.set()
+    scene.broker.may_answer.set()
     await until(lambda: scene.room.bans.ban_reason("pest-3") is not None)
     # Once for the first, and once for all that came meanwhile
-    assert scene.gateway.reads == 2
+    assert scene.broker.reads == 2
     # And what comes right afterwards is not forgotten
-    scene.gateway.stored = ModerationState(4)
+    scene.broker.stored = ModerationState(4)
     scene.order("moderation", 4)
     await until(lambda: scene.room.bans.ban_reason("pest-3") is None)
 
 
 @pytest.mark.parametrize("fault", [Unavailable("Redis is away."), ConnectionError(), RedisError("BUSY")])
 async def test_what_could_not_be_read_is_read_again(scene: Scene, fault: Exception) -> None:
-    scene.gateway.faults = [fault, fault]
-    scene.gateway.stored = ModerationState(1, None, (ban("pest"),))
+    scene.broker.faults = [fault, fault]
+    scene.broker.stored = ModerationState(1, None, (ban("pest"),))
     scene.order("moderation", 1)
     await until(lambda: scene.room.bans.ban_reason("pest") is not None)
-    assert scene.gateway.reads == 3
+    assert scene.broker.reads == 3
 
 
 async def test_what_redis_has_lost_is_set_again(scene: Scene) -> None:
     known = ModerationState(5, Freeze(1, "anna"), (ban("pest"),))
-    scene.gateway.stored = known
+    scene.broker.stored = known
     await scene.moderation.load()
-    scene.gateway.stored = ModerationState()
+    scene.broker.stored = ModerationState()
     scene.moderation.restore_lost(scene.room)
-    await until(lambda: scene.gateway.stored == known)
-    assert scene.gateway.restored == [known]
+    await until(lambda: scene.broker.stored == known)
+    assert scene.broker.restored == [known]
 
 
 async def test_what_redis_has_not_lost_is_not_set_again(scene: Scene) -> None:
     """A front that was frozen, and taken for dead, does not know the newest."""
-    scene.gateway.stored = ModerationState(5, None, (ban("pest"),))
+    scene.broker.stored = ModerationState(5, None, (ban("pest"),))
     await scene.moderation.load()
-    scene.gateway.stored = ModerationState(6)
+    scene.broker.stored = ModerationState(6)
     scene.moderation.restore_lost(scene.room)
     await until(lambda: scene.room.bans.ban_reason("pest") is None)
-    assert scene.gateway.restored == []
+    assert scene.broker.restored == []
 
 
 async def test_who_came_by_a_key_goes_when_it_is_revoked(scene: Scene) -> None:
     keys = [access_key(new_secret(), since=0, until=int(time.time()) + 60, by="", note="") for _ in range(2)]
-    scene.gateway.stored = ModerationState(1, keys=tuple(keys))
+    scene.broker.stored = ModerationState(1, keys=tuple(keys))
     await scene.moderation.load()
     jane, john, guest = scene.enter(access_key=keys[0]), scene.enter(access_key=keys[1]), scene.enter()
-    scene.gateway.stored = ModerationState(2, keys=(keys[1],))
+    scene.broker.stored = ModerationState(2, keys=(keys[1],))
     scene.order("moderation", 2)
     await jane.closed.wait()
     assert jane.closed_with == [KEY_ENDED[:2]]
@@ -178,7 +178,7 @@ async def test_who_came_by_a_key_goes_when_it_ends(scene: Scene, monkeypatch: py
     now = 1000.0
     monkeypatch.setattr(access_keys, "time", SimpleNamespace(time=lambda: now))
     keys = [access_key(new_secret(), since=0, until=until, by="", note="") for until in (1060, 1061)]
-    scene.gateway.stored = ModerationState(1, keys=tuple(keys))
+    scene.broker.stored = ModerationState(1, keys=tuple(keys))
     await scene.moderation.load()
     jane, john = scene.enter(access_key=keys[0]), scene.enter(access_key=keys[1])
     now = 1060.0

@@ -26,7 +26,7 @@ from gischat.front.subscription.recovery import GAP, STATE_LOST, Parts, Recovery
 from gischat.front.subscription.subscriber import Subscriber
 from gischat.protocol.messages import Lane, Message, new_id
 from tests.gischat.front import fakes
-from tests.gischat.front.fakes import CHANNEL, FakeGateway, FakeMember, FakeOutbox, message, publication, said
+from tests.gischat.front.fakes import CHANNEL, FakeBroker, FakeMember, FakeOutbox, message, publication, said
 from tests.support.settings import settings
 from tests.support.virtual_time import pass_time, settle, virtual_time
 from tests.support.waiting import LOOK
@@ -34,7 +34,7 @@ from tests.support.waiting import LOOK
 HEARD = 10
 
 
-class Redis(FakeGateway):
+class Redis(FakeBroker):
     """Takes jobs of a front that it knows, and that has not heard more than it has published."""
 
     def __init__(self) -> None:

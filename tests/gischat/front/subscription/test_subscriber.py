@@ -10,7 +10,7 @@ import pytest
 from gischat.broker.outbox import Entry
 from gischat.front.subscription.subscriber import STREAM_START, Subscriber, SubscriberStalled
 from gischat.timings import Timings
-from tests.gischat.front.fakes import CHANNEL, FakeGateway, publication, said
+from tests.gischat.front.fakes import CHANNEL, FakeBroker, publication, said
 from tests.support.virtual_time import pass_time, settle, virtual_time
 
 
@@ -84,15 +84,15 @@ class Outbox:
 async def test_a_read_that_began_before_we_went_back_does_not_skip_what_comes_before_it() -> None:
     """Its connection is being made anew just then: it waits to be sent, with the old position."""
     entries = [Entry(b"%d-0" % number, publication(number, said(str(number)))) for number in range(1, 4)]
-    gateway: Any = FakeGateway()
+    broker: Any = FakeBroker()
     room: Any = SimpleNamespace(
         start_at=nothing, deliver=nothing, nicknames=SimpleNamespace(settle=nothing), caught_up_at=0.0
     )
     dispatcher: Any = SimpleNamespace(complete=nothing)
     outbox: Any = Outbox()
-    subscriber = Subscriber(gateway, [outbox], {CHANNEL: room}, dispatcher)
-    gateway.tail = answers((Entry(b"99-0", entries[0].publication), {}, 0.0))
-    gateway.last_entry, gateway.newest_entry_ids = answers(entries[-1]), answers([entry.id for entry in entries])
+    subscriber = Subscriber(broker, [outbox], {CHANNEL: room}, dispatcher)
+    broker.tail = answers((Entry(b"99-0", entries[0].publication), {}, 0.0))
+    broker.last_entry, broker.newest_entry_ids = answers(entries[-1]), answers([entry.id for entry in entries])
     await subscriber.seek_to_tail()
     reading = asyncio.create_task(subscriber.run())
     await settle()
@@ -119,14 +119,14 @@ async def test_what_is_not_in_the_outbox_any_more_is_not_waited_for(
     newest: bytes | None, skipped_to: list[int]
 ) -> None:
     # Given a front that has heard all up to a place
-    gateway, skipped = FakeGateway(), list[int]()
+    broker, skipped = FakeBroker(), list[int]()
     room: Any = SimpleNamespace(start_at=lambda *_: None, skip_to=skipped.append)
     ten, twelve = (Entry(b"%d-0" % number, publication(number)) for number in (10, 12))
-    gateway.newest = ten
-    subscriber = Subscriber(cast(Any, gateway), [], {CHANNEL: room}, cast(Any, None))
+    broker.newest = ten
+    subscriber = Subscriber(cast(Any, broker), [], {CHANNEL: room}, cast(Any, None))
     await subscriber.seek_to_tail()
     # When twelve were published, and the outbox has them, or not
-    gateway.newest = {None: None, ten.id: ten, twelve.id: twelve}[newest]
+    broker.newest = {None: None, ten.id: ten, twelve.id: twelve}[newest]
     await subscriber.skip_trimmed(CHANNEL, 12)
     # Then it goes on behind what is missing
     assert skipped == skipped_to
