@@ -328,6 +328,8 @@ class HeavyConsumer(Consumer):
     async def _read_and_work(self) -> None:
         if self._queue:
             await self._read_charges()
+        # A photo and the end of the last job may be read in one turn of the loop: the photo counts in the choice.
+        await asyncio.sleep(0)
         self._has_come.clear()
         waiting = self._queue.next(time.monotonic())
         if waiting is None:

@@ -1,19 +1,21 @@
 """What a consumer counts of its jobs; Redis is a fake that hands it what the test wants."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
 
 from gischat.broker.entries import Job, Source
-from gischat.broker.inbox_consumer import Delivery
+from gischat.broker.inbox_consumer import ClaimFailure, Delivery
 from gischat.observability import metrics
 from gischat.protocol.messages import Lane, new_id
 from tests.support.settings import settings
 from worker.attempts import Attempt
 from worker.consumer import HeavyConsumer, LightConsumer
 from worker.effects import DeadLetter, Effect, FailureReason, Publish
+from worker.fairness import Charge, Person
 from worker.placing import Placer
 from worker.sandbox import Crashed, OutOfMemory, TimedOut
 
@@ -34,6 +36,7 @@ class FakeBroker:
         self.new: list[Delivery] = []
         self.left: list[Delivery] = []
         self.ended: list[Delivery] = []
+        self.claimed: list[bytes] = []
 
     async def load_scripts(self) -> None:
         pass
@@ -57,6 +60,10 @@ class FakeBroker:
 
     async def delete_idle_consumers(self, channel: str, idle: float) -> int:
         return 0
+
+    async def claim(self, channel: str, entry: bytes) -> ClaimFailure:
+        self.claimed.append(entry)
+        return ClaimFailure.ENDED
 
     def commit(self, held: Delivery, effect: Effect, *, before_reading: bool = False) -> "asyncio.Future[bool]":
         self.ended.append(held)
@@ -95,6 +102,26 @@ async def test_jobs_that_are_taken_over_are_counted(consumer: LightConsumer, bro
     await consumer._run_once()
     assert len(broker.ended) == 2
     assert metrics.JOBS_RECLAIMED.labels("light").amount == before + 2
+
+
+class NoCharges:
+    async def read(self) -> list[Any]:
+        return []
+
+
+async def test_what_comes_together_with_the_end_of_a_job_counts_in_the_choice_of_the_next(broker: FakeBroker) -> None:
+    consumer = HeavyConsumer(
+        cast(Any, broker), cast(Any, broker), settings(), cast(Any, None), [], cast(Any, NoCharges())
+    )
+    # Given a photo of somebody for whom a job was done just now
+    jane, john = (Job(Source("front", number, 1), "image", new_id(), b"", f"192.0.2.{number}") for number in (1, 2))
+    consumer._ledger.charge(Charge(Person.of(jane), 1.0), time.monotonic())
+    consumer._queue.add("QGIS", b"1-0", jane, time.monotonic())
+    # When another's is seen in the turn of the loop in which the next is chosen
+    asyncio.get_running_loop().call_soon(consumer._queue.add, "QGIS", b"2-0", john, time.monotonic())
+    await consumer._read_and_work()
+    # Then it is next
+    assert broker.claimed == [b"2-0"]
 
 
 # A layer whose place breaks what works it out
