@@ -2,25 +2,18 @@
 
 Whose turn it is goes by start-time fair queueing (Goyal, Vin, Cheng 1996) over network addresses, with the least finish
 first: an address is owed as much as any other that has something to bring, and who brings little waits for no more than
-the one that is being brought, however many wait of another. What is brought, and whose job is not taken yet, is bounded
-by nothing else.
+the one that is being brought, however many wait of another. How much may wait is the caller's to say.
 """
 
 import asyncio
 import heapq
 import itertools
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from gischat.broker.client import TOO_BUSY
-from gischat.errors import RefusalReason, Unavailable
-
-TOO_MANY_OF_ADDRESS = (
-    "Too many photos and layers of your network address wait to be processed. This one was not sent: "
-    "please send it again later."
-)
+from gischat.errors import Unavailable
 
 Upload = Callable[[], Awaitable[Any]]  # a body; returns what comes of it
 
@@ -35,12 +28,9 @@ class _QueuedUpload(NamedTuple):
 
 
 class UploadQueue:
-    """Those whose bodies are brought or wait for it. Where Redis is far away it grows: it has its bound, too."""
+    """Those whose bodies are brought or wait for it."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._max_bytes = most_bytes
-        self._bytes: Counter[str] = Counter()  # by address
-        self._all_bytes = 0
+    def __init__(self) -> None:
         self._pending: set[asyncio.Task[Any]] = set()
         self._small_uploads: set[asyncio.Task[Any]] = set()
         self._queued: list[_QueuedUpload] = []  # a heap
@@ -53,9 +43,9 @@ class UploadQueue:
     def submit(self, address: str, size: int, bring: Upload) -> "asyncio.Future[Any]":
         """Calls `bring` when it is its turn, for a body of so many bytes; the future has what it returns.
 
-        It fails with `Unavailable` when the line is too long, or Redis was found to be out of reach meanwhile.
+        It fails with `Unavailable` when Redis was found to be out of reach meanwhile.
         """
-        task = asyncio.create_task(self._wait_and_upload(address, size, bring))
+        task = asyncio.create_task(self._upload_in_turn(address, size, bring))
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
         return task
@@ -74,28 +64,6 @@ class UploadQueue:
             task.cancel()
         if waiting:
             await asyncio.wait(waiting)
-
-    async def _wait_and_upload(self, address: str, size: int, bring: Upload) -> Any:
-        self._check_capacity(address, size)
-        self._count(address, size)
-        try:
-            return await self._upload_in_turn(address, size, bring)
-        finally:
-            self._count(address, -size)
-
-    def _check_capacity(self, address: str, size: int) -> None:
-        """Leaves room for others: an address may have as much in the line as is free yet. As in enqueue.lua."""
-        free = self._max_bytes - self._all_bytes
-        if self._all_bytes and size > free:
-            raise Unavailable(TOO_BUSY, RefusalReason.QUEUE_FULL)
-        if address and self._bytes[address] and self._bytes[address] + size > free - size:
-            raise Unavailable(TOO_MANY_OF_ADDRESS, RefusalReason.ADDRESS_QUEUE_FULL)
-
-    def _count(self, address: str, size: int) -> None:
-        self._all_bytes += size
-        self._bytes[address] += size
-        if not self._bytes[address]:
-            del self._bytes[address]
 
     async def _upload_in_turn(self, address: str, size: int, bring: Upload) -> Any:
         now = asyncio.get_running_loop().time

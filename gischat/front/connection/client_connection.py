@@ -25,6 +25,7 @@ from gischat.front.connection.socket_writer import SocketWriter
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.job_result import JobResult
 from gischat.front.dispatch.message_counters import UNKNOWN_TYPE
+from gischat.front.limits.admission import SERVER_FULL
 from gischat.front.limits.memory_budget import MemoryBudget
 from gischat.front.limits.rate_limit import ConnectionRateLimiter, RateLimitExceeded
 from gischat.front.limits.rejection_log import RejectionLog
@@ -171,14 +172,21 @@ class ClientConnection(SocketWriter):
 
     def receive_oversized(self, size: int, most: int) -> None:
         """Refuse a message of `size` bytes, more than `most`, which has been read and discarded."""
+        self._refuse_dropped(size, Unavailable(oversized_words(size, most), RefusalReason.TOO_LARGE))
+
+    def receive_unadmitted(self, size: int) -> None:
+        """Refuse a message that is being read, since the front has no room for it; the rest of it is discarded."""
+        self._refuse_dropped(size, Unavailable(*SERVER_FULL))
+
+    def _refuse_dropped(self, size: int, refusal: Unavailable) -> None:
         if self._is_closing:
             return
         self.messages_received += 1
         try:
             self._rate_limiter.acquire_message(size)
-            self._send_refusal(Unavailable(oversized_words(size, most), RefusalReason.TOO_LARGE))
-        except RateLimitExceeded as refusal:
             self._send_refusal(refusal)
+        except RateLimitExceeded as limited:
+            self._send_refusal(limited)
 
     def _check_author(self, message: Message) -> str | None:
         """Why the message must not be sent under its author's name; a worker checks that no other client has it."""

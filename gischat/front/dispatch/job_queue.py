@@ -1,7 +1,7 @@
 """A connection's queue of messages: one job of it is in flight at a time, the rest wait.
 
-Workers run in parallel, so only a job that has ended may be followed by the next one of the same connection. The bound
-of what waits is in number and bytes; beyond it the sender is told, and nothing that was taken is dropped.
+Workers run in parallel, so only a job that has ended may be followed by the next one of the same connection. Nothing
+that was admitted is dropped.
 """
 
 import asyncio
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from gischat.broker.entries import Job, Outcome, Source
 from gischat.broker.inbox import EnqueueResult, JobState, JobStatus
 from gischat.errors import RefusalReason, Unavailable
-from gischat.front.dispatch.job_result import INBOX_FULL, JobResult, enqueue_refusal, is_in_doubt, is_state_lost
+from gischat.front.dispatch.job_result import JobResult, enqueue_refusal, is_in_doubt, is_state_lost
 from gischat.front.dispatch.replay_buffer import NOT_REPLAYED
+from gischat.front.limits.admission import LARGE_BYTES
 from gischat.protocol.messages import Message
 
 if TYPE_CHECKING:
     from gischat.front.dispatch.dispatcher import Dispatcher
 
 MESSAGE_LOST = "The server has lost this message. It was not sent: please send it again."
-TOO_MANY_PENDING = "Too many of your messages are waiting to be published. Please send it again later."
 NOTHING_PRECEDES = ("", -math.inf)
 
 
@@ -36,6 +36,7 @@ class QueuedJob(NamedTuple):
     precondition: Callable[[], str | None] | None = None
     is_new: bool = True  # its end has not been counted
     is_resent: bool = False  # it was on its way when Redis lost something
+    held: int = 0  # bytes that the admission counts
 
     @property
     def was_let_through(self) -> bool:
@@ -78,7 +79,7 @@ class JobQueue:
         self.is_abandoned = False  # nobody hears any more what becomes of its jobs
         self._dispatcher = dispatcher
         self._count = count
-        self._bytes = 0
+        self._bytes = 0  # held of those that wait
         self._in_flight: QueuedJob | None = None
         self._is_enqueued = False  # Redis has said that it took the one that is passing
         self._entry_id = b""  # … and where it stands in the inbox, if that is known
@@ -107,20 +108,19 @@ class JobQueue:
             is_ahead: it passes all that waits, but for what is said again.
 
         Raises:
-            Unavailable: too much is waiting. What the front itself has to say is not `bounded`.
+            Unavailable: it is not admitted. What the front itself has to say is not `bounded`.
         """
-        full = len(self._pending) >= self._dispatcher.max_messages or (
-            self._pending and self._bytes + len(message.body) > self._dispatcher.max_bytes
-        )
-        if bounded and full:
-            raise Unavailable(TOO_MANY_PENDING, RefusalReason.QUEUE_FULL)
-        if bounded and not self.is_idle and not self._dispatcher.fits(len(message.body)):
-            raise Unavailable(INBOX_FULL, RefusalReason.QUEUE_FULL)
-        place = len(self._pending)
+        place, held = len(self._pending), len(message.body)
+        if held <= LARGE_BYTES and not place and self._in_flight is None:
+            held = 0
+        elif bounded:
+            self._dispatcher.admission.admit(self.client, held, place, self._bytes)
+        else:
+            self._dispatcher.admission.hold(self.client, held)
         if is_ahead:
             place = next((at for at, queued in enumerate(self._pending) if not queued.was_let_through), place)
-        self._pending.insert(place, QueuedJob(message, on_done, precondition))
-        self._count_bytes(len(message.body))
+        self._pending.insert(place, QueuedJob(message, on_done, precondition, held=held))
+        self._bytes += held
         self._advance()
 
     def complete(self, number: int, result: JobResult) -> None:
@@ -136,6 +136,8 @@ class JobQueue:
         self._advance()
 
     def _report(self, queued: QueuedJob, result: JobResult) -> None:
+        if queued.held:
+            self._dispatcher.admission.release(self.client, queued.held)
         if queued.is_resent and result.outcome is Outcome.DUPLICATE:
             # Redis has not lost it: its connection hears it with all others.
             result = result._replace(is_broadcast=True)
@@ -147,7 +149,7 @@ class JobQueue:
         """Ends what waits, unsent; what is on its way is in Redis, and stays there, and so may what is said again."""
         for queued in [queued for queued in self._pending if not queued.was_let_through]:
             self._pending.remove(queued)
-            self._count_bytes(-len(queued.message.body))
+            self._bytes -= queued.held
             self._report(queued, JobResult.of(refusal, queued.message))
 
     def replay(self, messages: Sequence[Message], on_done: Callable[[JobResult], None] = _ignore_result) -> None:
@@ -158,7 +160,7 @@ class JobQueue:
             self._in_flight = None
         self._preceding = NOTHING_PRECEDES  # it may be lost, and then it is one of these or too old to be said again
         self._pending[:0] = jobs
-        self._count_bytes(sum(len(queued.message.body) for queued in jobs))
+        self._bytes += sum(queued.held for queued in jobs)
         self._advance()
 
     def resend_in_flight(self) -> None:
@@ -172,7 +174,7 @@ class JobQueue:
     def _advance(self) -> None:
         while self._in_flight is None and self._pending:
             queued = self._pending.pop(0)
-            self._count_bytes(-len(queued.message.body))
+            self._bytes -= queued.held
             if queued.precondition is not None and (reason := queued.precondition()) is not None:
                 self._report(queued, JobResult.of(Unavailable(reason, RefusalReason.NOT_REGISTERED), queued.message))
                 continue
@@ -181,10 +183,6 @@ class JobQueue:
             self._entry_id, self._missing_since, self._checked_at = b"", None, asyncio.get_running_loop().time()
             again = queued.was_let_through
             self._enqueue(queued.message, self._on_resent if again else self._on_enqueued, again=again)
-
-    def _count_bytes(self, size: int) -> None:
-        self._bytes += size
-        self._dispatcher.pending_bytes += size
 
     def check_overdue(self, now: float) -> None:
         """Asks what became of the job in flight, if its end is overdue."""
@@ -267,6 +265,9 @@ class JobQueue:
             asyncio.get_running_loop().call_later(self._dispatcher.timings.resend, self._resend_if_current, number)
 
     def _mark_enqueued(self, taken: "asyncio.Future[EnqueueResult]") -> None:
+        if self._in_flight is not None and self._in_flight.held:
+            self._dispatcher.admission.release(self.client, self._in_flight.held)
+            self._in_flight = self._in_flight._replace(held=0)
         self._is_enqueued = True
         self._checked_at = asyncio.get_running_loop().time()
         self._entry_id = taken.result().entry_id

@@ -82,7 +82,7 @@ class ChannelSocket(Handler, WebSocketHandler):
             address_key=self._front.connection_limiter.key_of(self.address),
             # Who asks for a channel that does not exist is told so, and may send as much meanwhile as all others.
             received=room.received_bytes if room is not None else NullCounter(),
-            memory=self._front.memory_budget,
+            admission=self._front.admission,
             turns=self._front.read_scheduler,
             uploads=self._front.upload_watch,
             timings=self._front.timings,

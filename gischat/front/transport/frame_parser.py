@@ -112,10 +112,12 @@ class FrameParser:
         """Bytes that have come of what is under way."""
         return len(self._incomplete) + (self.size - self._left if self._opcode else 0)
 
-    def drop(self) -> None:
-        """Forgets the message that is under way, if one is, and what will come of it."""
+    def drop(self) -> int:
+        """Forgets the message that is under way, if one is, and what will come of it; returns the bytes that it had."""
+        size = self._parts.size if self._parts else 0
         self.is_dropped = bool(self._opcode)
         self._parts = None
+        return size
 
     def clear(self) -> None:
         """Forgets everything: nothing more will be fed."""

@@ -11,7 +11,8 @@ from typing import Protocol
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13, _WebSocketParams
 
-from gischat.front.limits.memory_budget import MemoryBudget, abort
+from gischat.front.limits.admission import Admission
+from gischat.front.limits.memory_budget import abort
 from gischat.front.transport.frame_parser import (
     CLOSE,
     PING,
@@ -70,8 +71,11 @@ class Endpoint(Protocol):
     def close_slow_upload(self) -> None:
         """A message has begun, and makes no progress: closes the connection."""
 
+    def receive_unadmitted(self, size: int) -> None:
+        """A message of which `size` bytes have come is dropped: the front has no room for it."""
+
     def close_for_memory(self) -> None:
-        """A message has begun, and the front has no memory for it: closes the connection."""
+        """Frames wait for their turn, and the front has no room for them: closes the connection."""
 
     def fail(self, code: int, reason: str) -> None:
         """The client broke the protocol: closes the connection with nothing but a close frame."""
@@ -83,13 +87,14 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
     # Tornado's has nearly as many attributes as Python shares the names of; more would cost a kilobyte.
     __slots__ = (
         "_address",
+        "_admission",
         "_close_answer",
         "_fragments",
         "_held",
+        "_in_hand",
         "_is_uploading",
         "_last_frames",
         "_max_size",
-        "_memory",
         "_parser",
         "_reading",
         "_received",
@@ -107,7 +112,7 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         *,
         address_key: str,
         received: BufferedCounter | NullCounter,
-        memory: MemoryBudget,
+        admission: Admission,
         turns: ReadScheduler,
         uploads: UploadWatch,
         timings: Timings = Timings(),
@@ -116,8 +121,7 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         Args:
             address_key: the network that limits count the client's address as.
             received: counts the bytes that come.
-            memory: what is held for all connections of the front.
-            turns, uploads: of all of them.
+            admission, turns, uploads: of all connections of the front.
         """
         super().__init__(handler, mask_outgoing=False, params=params)
         self.endpoint: Endpoint | None = None
@@ -126,13 +130,14 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         self._max_size = params.max_message_size
         self._parser = FrameParser(self._max_size)
         self._received = received
-        self._memory = memory
+        self._admission = admission
         self._scheduler = turns
         self._uploads = uploads
         self._close_answer = timings.close_answer
         self._is_uploading = False
         self._fragments = 0  # that have not been counted as a message
-        self._held = 0  # bytes that the memory knows of
+        self._held = 0  # bytes that the admission counts
+        self._in_hand = 0  # bytes of a large message that is complete and waits for its turn
         self._last_frames = 0  # frames that have come after our close frame
         self._timer: asyncio.TimerHandle | None = None
 
@@ -176,9 +181,8 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
                 elif isinstance(event, (str, LongText, bytes)):
                     work -= MESSAGE_WORK
                     size = event.size if isinstance(event, LongText) else len(event)
-                    if size > CHUNK_BYTES:
-                        await self._pace_large_frame(size)
-                    self._handle_data(event)
+                    if size <= CHUNK_BYTES or await self._pace_large_frame(size):
+                        self._handle_data(event)
                 else:
                     work -= 1
                     self._handle_other(event)
@@ -206,9 +210,14 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         await asyncio.sleep(pause)
         self._assert_open()
 
-    async def _pace_large_frame(self, size: int) -> None:
+    async def _pace_large_frame(self, size: int) -> bool:
+        """Waits until a large message may be handled; False if it was refused meanwhile."""
+        self._in_hand = size
         self._reserve(size)
         await self._scheduler.acquire_large(self._address, size)
+        is_kept, self._in_hand = bool(self._in_hand), 0
+        self._reserve(0)  # who handles it has it counted as long as it waits
+        return is_kept
 
     def _handle_data(self, message: str | LongText | bytes) -> None:
         self._end_upload()
@@ -289,7 +298,7 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         more = size - self._held
         if more:
             self._held = size
-            self._memory.reserve_incoming(self, self._address, more)
+            self._admission.reserve(self, self._address, more)
 
     @property
     def progress(self) -> int:
@@ -301,14 +310,21 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         if self.endpoint is not None and not self.server_terminated:
             self.endpoint.close_slow_upload()
 
-    def evict(self) -> None:
-        """Closes the connection: what its address has begun takes too much memory."""
-        self._parser.drop()
+    def evict(self) -> bool:
+        """Refuses the message that is under way or waits for its turn; returns whether the connection is closed.
+
+        It is where there is no such message: small ones that wait cannot be dropped, for each has to be answered.
+        """
+        size, self._in_hand = self._parser.drop() + self._in_hand, 0
         self._reserve(0)
         if self.endpoint is None or self.server_terminated:
             abort(self.stream)
+        elif size:
+            self.endpoint.receive_unadmitted(size)
+            return False
         else:
             self.endpoint.close_for_memory()
+        return True
 
     # The end
 

@@ -1,4 +1,4 @@
-"""Whose body is brought next, and whose has no room."""
+"""Whose body is brought next."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -6,8 +6,7 @@ from collections.abc import Awaitable
 import pytest
 from tornado.ioloop import IOLoop
 
-from gischat.broker.upload_queue import TOO_MANY_OF_ADDRESS, UploadQueue
-from gischat.errors import RefusalReason, Unavailable
+from gischat.broker.upload_queue import UploadQueue
 
 MEGABYTE = 10**6
 MALLORY, JANE, JOHN = "192.0.2.1", "192.0.2.2", "192.0.2.3"
@@ -16,8 +15,8 @@ MALLORY, JANE, JOHN = "192.0.2.1", "192.0.2.2", "192.0.2.3"
 class Scene:
     """A line whose bodies are brought when the test says so."""
 
-    def __init__(self, most_bytes: int = 1000 * MEGABYTE) -> None:
-        self.line = UploadQueue(most_bytes)
+    def __init__(self) -> None:
+        self.line = UploadQueue()
         self.brought: list[str] = []
         self._goes_on = asyncio.Semaphore(0)
 
@@ -99,25 +98,3 @@ async def test_who_is_called_and_leaves_in_the_same_moment_keeps_nobody_from_his
     await scene.bring_all([first, third])
     assert second.cancelled()
     assert scene.brought == ["third"]
-
-
-async def test_no_address_may_have_more_in_the_line_than_is_free(io_loop: IOLoop) -> None:
-    scene = Scene(100 * MEGABYTE)
-    flood = [scene.enter("flood", MALLORY, 10) for _ in range(20)]
-    await scene.begin()
-    refused = [body.exception() for body in flood if body.done()]
-    assert [(error.reason, error.cause) for error in refused if isinstance(error, Unavailable)] == [
-        (TOO_MANY_OF_ADDRESS, RefusalReason.ADDRESS_QUEUE_FULL)
-    ] * 15
-    # And so there is room for others, though for less of it
-    photos = [scene.enter("jane", JANE, 10) for _ in range(5)]
-    await scene.begin()
-    assert sum(body.done() for body in photos) == 3
-    await scene.bring_all([body for body in (*flood, *photos) if not body.done()])
-    # Until what is there has been brought
-    await scene.bring_all([scene.enter("flood", MALLORY, 10)])
-
-
-async def test_what_is_larger_than_the_line_may_be_has_its_turn_when_it_is_empty(io_loop: IOLoop) -> None:
-    scene = Scene(MEGABYTE)
-    assert await scene.bring_all([scene.enter("jane", JANE, 5)]) == [1]
