@@ -1,18 +1,14 @@
-"""Admission: whether a front takes a message, decided once, by the bytes of all that came and are not in Redis yet.
+"""Admission: whether a front takes a message, decided once, when it is complete and valid.
 
-These bytes are counted in one place, by network address, against MAX_FRONT_BYTES: those of messages that are being
-read; and those of messages that were admitted, until Redis has taken their jobs or they were refused. From then on they
-count in the inbox of their channel and lane, which all fronts share.
+MAX_FRONT_BYTES bounds what came and is not in Redis yet, counted by network address: messages that are being read, and
+those that were admitted, until Redis has taken or refused their jobs. From then on they count in their channel's inbox,
+which all fronts share. There (`enqueue.lua`), rule and words are the same: a message is refused that does not fit, and,
+to leave room for others, one whose address would have more admitted than is then free. One fits always: the only one.
 
-The rule is the same here and there (`broker/lua/enqueue.lua`): a message is refused that is larger than what is free;
-and, to leave room for others, one whose address would have more admitted than is free then. What comes when nothing
-else is there is admitted whatever its size. And so are the words and reasons.
-
-A message that is being read can still be refused, so it takes no room from one that is complete: when all together
-exceed the budget, the largest unfinished one goes, of the address that has most.
+Unfinished messages take no room from complete ones: when all exceed the budget, the largest of them is refused, of the
+address that has most.
 """
 
-import asyncio
 from collections import Counter
 from typing import Protocol
 
@@ -42,7 +38,7 @@ class Reader(Protocol):
     """A connection that a message is read from."""
 
     def evict(self) -> bool:
-        """Refuse what is held, which is released before this returns; returns whether that closes the connection."""
+        """Refuse what is held, and release it; returns whether that closes the connection."""
 
 
 class Admission:
@@ -58,7 +54,6 @@ class Admission:
         self._admitted_of: Counter[str] = Counter()  # by address
         self._reading: dict[str, dict[Reader, int]] = {}  # by address
         self._reading_of: Counter[str] = Counter()
-        self._is_evicting = False
 
     def admit(self, address: str, size: int, waiting: int, waiting_bytes: int) -> None:
         """Take a message of `size` bytes, to be released later.
@@ -107,19 +102,18 @@ class Admission:
 
     def _use(self, size: int) -> None:
         self.used += size
-        if self.used > self._max_bytes and self._reading and not self._is_evicting:
-            self._is_evicting = True
-            asyncio.get_running_loop().call_soon(self._evict_largest)  # not amid what its reader is doing
+        while size > 0 and self.used > self._max_bytes and self._evict_largest():
+            pass
 
-    def _evict_largest(self) -> None:
-        self._is_evicting = self.used > self._max_bytes and bool(self._reading)
-        if not self._is_evicting:
-            return
-        address = max(self._reading, key=lambda one: self._reading_of[one] + self._admitted_of[one])
-        readers, size = self._reading[address], self._reading_of[address]
+    def _evict_largest(self) -> bool:
+        """Returns whether that has made room."""
+        address = max(self._reading, key=lambda one: self._reading_of[one] + self._admitted_of[one], default="")
+        readers, size = self._reading.get(address, {}), self._reading_of[address]
+        if not readers:
+            return False
         number = len(readers)
         is_closed = max(readers, key=readers.__getitem__).evict()
         what = "MAX_FRONT_BYTES (%d) exceeded; %s has the most bytes of unfinished messages (%d in %d connections)"
         reason = CloseReason.MEMORY if is_closed else RefusalReason.SERVER_FULL
         self._rejections.record(reason, what, self._max_bytes, address, size, number)
-        asyncio.get_running_loop().call_soon(self._evict_largest)
+        return self._reading_of[address] < size

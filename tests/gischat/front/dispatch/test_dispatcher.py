@@ -246,36 +246,6 @@ async def test_more_bytes_than_may_wait_are_refused_in_words() -> None:
     assert [len(body) for body in scene.jobs()] == [5000, 600, 400, 600]
 
 
-@virtual_time
-async def test_a_message_beyond_the_bound_in_bytes_may_wait_alone() -> None:
-    scene = Scene(max_waiting_bytes=1000)
-    job_queue = scene.open()
-    scene.submit(job_queue, message(), message(size=5000))
-    with pytest.raises(Unavailable):
-        scene.submit(job_queue, message())
-    scene.end(scene.broker.jobs[0])
-    assert len(scene.jobs()[1]) == 5000
-
-
-@virtual_time
-async def test_what_waits_is_bounded_over_all_connections_too() -> None:
-    scene = Scene(max_front_bytes=1000)
-    one, other, third = (scene.open() for _ in range(3))
-    for job_queue in (one, other, third):
-        scene.submit(job_queue, message(size=900))  # on their way: they do not wait
-    scene.submit(one, message(size=600))
-    scene.submit(other, message(size=400))
-    with pytest.raises(Unavailable) as refused:
-        scene.submit(third, message(size=100))
-    assert refused.value.reason == SERVER_FULL[0]
-    # When what waits is in Redis, or is refused, there is room again
-    scene.end(scene.broker.jobs[0])
-    other.reject_pending(Unavailable("because", RefusalReason.SHUTTING_DOWN))
-    await settle()
-    scene.submit(third, message(size=1000))
-    assert scene.dispatcher.admission.used == 1000
-
-
 @pytest.mark.parametrize("answer", [ENQUEUED, FULL], ids=["taken", "refused"])
 @virtual_time
 async def test_what_is_large_counts_until_redis_has_taken_or_refused_it(answer: EnqueueResult) -> None:
