@@ -339,41 +339,35 @@ def _ended_by(attacker: Attacker, address: str, frames: Any) -> bool:
 # Memory
 
 
-def unfinished(attacker: Attacker, address: str, number: int, size: int, bearable: int) -> Any:
-    """Sends all but the last byte of something large, over and over; waits until the server bears no more of them."""
-    return _begun(frame(b"x" * size)[:-1], [attacker.websocket(address) for _ in range(number)], bearable)
+def unfinished(attacker: Attacker, address: str, number: int, size: int, enough: int) -> Any:
+    """Sends all but the end of a message, one on each of so many connections; waits until enough are refused.
 
-
-def held_back(attacker: Attacker, address: str, number: int, size: int, enough: int) -> Any:
-    """Sends all but the ends of messages, one on each of so many connections; waits until enough are closed in words.
-
-    Their closing codes are what comes of it."""
+    What they were told is what comes of it."""
     received = {attacker.websocket(address): b"" for _ in range(number)}
     for one in received:
         one.sendall(frame(b"x" * size, fin=False))
         one.setblocking(False)
-    codes: list[int] = []
+    reasons: list[str] = []
     deadline = time.monotonic() + PATIENCE
-    while len(codes) < enough and time.monotonic() < deadline:
+    while len(reasons) < enough and time.monotonic() < deadline:
         for one in received:
             received[one] += _received(one)
-        frames = [told for data in received.values() for told in _frames(data)]
-        codes = [struct.unpack("!H", data[:2])[0] for opcode, data in frames if opcode == Opcode.CLOSE]
+        told = [
+            json.loads(body) for data in received.values() for opcode, body in _frames(data) if opcode == Opcode.TEXT
+        ]
+        reasons = [one["reason"] for one in told if one["type"] == "uncompliant"]
         time.sleep(0.05)
-    return codes
+    return reasons
 
 
 def unfinished_bodies(attacker: Attacker, address: str, number: int, size: int, bearable: int) -> Any:
     """Sends all but the last byte of so many requests; waits until the server bears no more of them."""
     line = f"PUT /channel/{CHANNEL}/text HTTP/1.1\r\nHost: chat\r\nX-Forwarded-For: {address}\r\n"
     head = f"{line}Content-Length: {size + 1}\r\n\r\n"
-    return _begun(head.encode() + b"x" * size, [attacker.connect() for _ in range(number)], bearable)
-
-
-def _begun(begun: bytes, left: list[socket.socket], bearable: int) -> int:
+    left = [attacker.connect() for _ in range(number)]
     for one in left:
         with suppress(ConnectionError):
-            one.sendall(begun)
+            one.sendall(head.encode() + b"x" * size)
     for one in left:
         one.setblocking(False)
     deadline = time.monotonic() + PATIENCE
@@ -428,7 +422,7 @@ ATTACKS: dict[str, Callable[..., Any]] = {
     attack.__name__: attack
     for attack in (
         *(connections, resets, idle, slow_headers, slow_bodies, silent, flood, puts, wrong),
-        *(unmasked, announced_too_large, endless, in_fragments, unfinished, held_back, unfinished_bodies, returns),
+        *(unmasked, announced_too_large, endless, in_fragments, unfinished, unfinished_bodies, returns),
         *(slow_readers, unread_histories),
     )
 }

@@ -10,7 +10,7 @@ from tornado.ioloop import IOLoop
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Opcode
 
-from gischat.front.close_status import MEMORY_FULL
+from gischat.front.limits.admission import SERVER_FULL
 from gischat.front.limits.rate_limit import LIMIT_EXCEEDED_REPEATEDLY, REFUSALS_PER_MINUTE
 from tests.attacks.attackers import CHANNEL
 from tests.attacks.conftest import HONEST, LOW, House, StackFactory
@@ -252,12 +252,12 @@ async def test_messages_without_their_ends_are_bounded_in_memory(house: House) -
     async with house.user() as user:
         await user.talk(lambda: True)
         before, size, number = house.resident_bytes(), 2**21 + 2**18, 30
-        bearable = LOW["max_front_bytes"] // size
-        many = {"address": house.address(), "number": number, "size": size, "bearable": bearable}
-        assert await house.endures("unfinished", user, **many) == bearable
+        enough = number - LOW["max_front_bytes"] // size
+        many = {"address": house.address(), "number": number, "size": size, "enough": enough}
+        assert await house.endures("unfinished", user, **many) == [SERVER_FULL[0]] * enough
         # What the allocator keeps for later is its own affair; that all of it was held would be seen.
         assert house.resident_bytes() - before < number * size / 2
-        assert house.told("memory") == 1
+        assert house.told("server_full") == 1
 
 
 async def test_an_upload_is_not_cut_off_for_those_who_hold_back_the_ends_of_small_messages(
@@ -281,13 +281,13 @@ async def test_an_upload_is_not_cut_off_for_those_who_hold_back_the_ends_of_smal
         upload = asyncio.create_task(jane.client.connection.send(halves()))
         # When an address begins many small messages, until they are too much
         many = {"address": house.address(), "number": number, "size": size, "enough": number - bound // size}
-        async with house.attacked("held_back", **many) as attack:
+        async with house.attacked("unfinished", **many) as attack:
             await user.talk(attack.done)
-            # Then some of those are told so and closed, and what they have is bounded
-            codes = await attack
-            assert len(codes) >= many["enough"]
-            assert set(codes) == {MEMORY_FULL.code}
-            assert house.told("memory") == 1
+            # Then some of those are told so, and what they have is bounded
+            reasons = await attack
+            assert len(reasons) >= many["enough"]
+            assert set(reasons) == {SERVER_FULL[0]}
+            assert house.told("server_full") == 1
             assert house.resident_bytes() - before < 3 * bound
             # And she gets through
             goes_on.set()

@@ -36,7 +36,7 @@ class QueuedJob(NamedTuple):
     precondition: Callable[[], str | None] | None = None
     is_new: bool = True  # its end has not been counted
     is_resent: bool = False  # it was on its way when Redis lost something
-    held: int = 0  # bytes that the admission counts
+    held: int = 0  # bytes that the admission counts, as long as it waits
 
     @property
     def was_let_through(self) -> bool:
@@ -57,6 +57,7 @@ class JobQueue:
         "_count",
         "_dispatcher",
         "_entry_id",
+        "_held",
         "_in_flight",
         "_is_enqueued",
         "_missing_since",
@@ -79,7 +80,8 @@ class JobQueue:
         self.is_abandoned = False  # nobody hears any more what becomes of its jobs
         self._dispatcher = dispatcher
         self._count = count
-        self._bytes = 0  # held of those that wait
+        self._bytes = 0  # that the admission counts of those that wait
+        self._held = 0  # … and of the one that is passing, until Redis has taken it
         self._in_flight: QueuedJob | None = None
         self._is_enqueued = False  # Redis has said that it took the one that is passing
         self._entry_id = b""  # … and where it stands in the inbox, if that is known
@@ -128,6 +130,8 @@ class JobQueue:
         if self._in_flight is None or number != self._count:
             return
         queued, self._in_flight = self._in_flight, None
+        if self._held:
+            self._release()
         if not result.is_refusal:
             self._dispatcher.record(self, queued.message)
         if result.outcome in (Outcome.PUBLISHED, Outcome.DUPLICATE) and queued.message.type not in NOT_REPLAYED:
@@ -136,8 +140,6 @@ class JobQueue:
         self._advance()
 
     def _report(self, queued: QueuedJob, result: JobResult) -> None:
-        if queued.held:
-            self._dispatcher.admission.release(self.client, queued.held)
         if queued.is_resent and result.outcome is Outcome.DUPLICATE:
             # Redis has not lost it: its connection hears it with all others.
             result = result._replace(is_broadcast=True)
@@ -150,14 +152,16 @@ class JobQueue:
         for queued in [queued for queued in self._pending if not queued.was_let_through]:
             self._pending.remove(queued)
             self._bytes -= queued.held
+            self._dispatcher.admission.release(self.client, queued.held)
             self._report(queued, JobResult.of(refusal, queued.message))
 
     def replay(self, messages: Sequence[Message], on_done: Callable[[JobResult], None] = _ignore_result) -> None:
         """Lets these through once more, and what is on its way behind them, before all that waits."""
         jobs = [QueuedJob(message, on_done, is_new=False) for message in messages]
         if self._in_flight is not None:
-            jobs.append(self._in_flight._replace(precondition=None, is_resent=True))  # it was let through
-            self._in_flight = None
+            # It was let through
+            jobs.append(self._in_flight._replace(precondition=None, is_resent=True, held=self._held))
+            self._in_flight, self._held = None, 0
         self._preceding = NOTHING_PRECEDES  # it may be lost, and then it is one of these or too old to be said again
         self._pending[:0] = jobs
         self._bytes += sum(queued.held for queued in jobs)
@@ -175,7 +179,9 @@ class JobQueue:
         while self._in_flight is None and self._pending:
             queued = self._pending.pop(0)
             self._bytes -= queued.held
+            self._held = queued.held
             if queued.precondition is not None and (reason := queued.precondition()) is not None:
+                self._release()
                 self._report(queued, JobResult.of(Unavailable(reason, RefusalReason.NOT_REGISTERED), queued.message))
                 continue
             self._in_flight = queued
@@ -183,6 +189,10 @@ class JobQueue:
             self._entry_id, self._missing_since, self._checked_at = b"", None, asyncio.get_running_loop().time()
             again = queued.was_let_through
             self._enqueue(queued.message, self._on_resent if again else self._on_enqueued, again=again)
+
+    def _release(self) -> None:
+        self._dispatcher.admission.release(self.client, self._held)
+        self._held = 0
 
     def check_overdue(self, now: float) -> None:
         """Asks what became of the job in flight, if its end is overdue."""
@@ -265,9 +275,8 @@ class JobQueue:
             asyncio.get_running_loop().call_later(self._dispatcher.timings.resend, self._resend_if_current, number)
 
     def _mark_enqueued(self, taken: "asyncio.Future[EnqueueResult]") -> None:
-        if self._in_flight is not None and self._in_flight.held:
-            self._dispatcher.admission.release(self.client, self._in_flight.held)
-            self._in_flight = self._in_flight._replace(held=0)
+        if self._held:
+            self._release()
         self._is_enqueued = True
         self._checked_at = asyncio.get_running_loop().time()
         self._entry_id = taken.result().entry_id

@@ -51,7 +51,7 @@ class Admission:
         self._max_waiting_bytes = settings.max_waiting_bytes
         self._rejections = rejections
         self._admitted = 0
-        self._admitted_of: Counter[str] = Counter()  # by address
+        self._admitted_of: dict[str, int] = {}  # by address
         self._reading: dict[str, dict[Reader, int]] = {}  # by address
         self._reading_of: Counter[str] = Counter()
 
@@ -70,7 +70,7 @@ class Admission:
         free = self._max_bytes - self._admitted
         if self._admitted and size > free:
             raise Unavailable(*SERVER_FULL)
-        of_address = self._admitted_of[address]
+        of_address = self._admitted_of.get(address, 0)
         if address and of_address and of_address + size > free - size:
             raise Unavailable(*ADDRESS_FULL)
         self.hold(address, size)
@@ -78,16 +78,18 @@ class Admission:
     def hold(self, address: str, size: int) -> None:
         """Count a message that is taken in any case."""
         self._admitted += size
-        self._admitted_of[address] += size
-        self._use(size)
+        self._admitted_of[address] = self._admitted_of.get(address, 0) + size
+        self.used += size
+        if self.used > self._max_bytes:
+            self._make_room()
 
     def release(self, address: str, size: int) -> None:
         """A message is in Redis, or was refused."""
         self.used -= size
         self._admitted -= size
-        self._admitted_of[address] -= size
-        if not self._admitted_of[address]:
-            del self._admitted_of[address]
+        left = self._admitted_of.pop(address, 0) - size
+        if left:
+            self._admitted_of[address] = left
 
     def reserve(self, reader: Reader, address: str, size: int) -> None:
         """Add bytes (or, if negative, release them) of messages or of a request's body that are being read."""
@@ -98,22 +100,19 @@ class Admission:
             del readers[reader]
             if not readers:
                 del self._reading[address], self._reading_of[address]
-        self._use(size)
-
-    def _use(self, size: int) -> None:
         self.used += size
-        while size > 0 and self.used > self._max_bytes and self._evict_largest():
-            pass
+        if size > 0 and self.used > self._max_bytes:
+            self._make_room()
 
-    def _evict_largest(self) -> bool:
-        """Returns whether that has made room."""
-        address = max(self._reading, key=lambda one: self._reading_of[one] + self._admitted_of[one], default="")
-        readers, size = self._reading.get(address, {}), self._reading_of[address]
-        if not readers:
-            return False
-        number = len(readers)
-        is_closed = max(readers, key=readers.__getitem__).evict()
-        what = "MAX_FRONT_BYTES (%d) exceeded; %s has the most bytes of unfinished messages (%d in %d connections)"
-        reason = CloseReason.MEMORY if is_closed else RefusalReason.SERVER_FULL
-        self._rejections.record(reason, what, self._max_bytes, address, size, number)
-        return self._reading_of[address] < size
+    def _make_room(self) -> None:
+        while self.used > self._max_bytes and self._reading:
+            before = self.used
+            address = max(self._reading, key=lambda one: self._reading_of[one] + self._admitted_of.get(one, 0))
+            readers, size = self._reading[address], self._reading_of[address]
+            number = len(readers)
+            is_closed = max(readers, key=readers.__getitem__).evict()
+            what = "MAX_FRONT_BYTES (%d) exceeded; %s has the most bytes of unfinished messages (%d in %d connections)"
+            reason = CloseReason.MEMORY if is_closed else RefusalReason.SERVER_FULL
+            self._rejections.record(reason, what, self._max_bytes, address, size, number)
+            if self.used >= before:
+                return  # rather too much than no end
