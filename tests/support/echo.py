@@ -44,7 +44,7 @@ class Echo:
     def on_control_frame(self, *, answer: bool = False) -> bool:
         return True
 
-    def receive_oversized(self, size: int, most: int) -> None:
+    def receive_dropped(self, size: int, most: int | None = None) -> None:
         raise AssertionError(f"{size} bytes in a message")
 
     def close_oversized(self, size: int, most: int) -> None:
@@ -52,9 +52,6 @@ class Echo:
 
     def close_slow_upload(self) -> None:
         raise AssertionError("a slow upload")
-
-    def receive_unadmitted(self, size: int) -> None:
-        raise AssertionError("too much is held")
 
     def close_for_memory(self) -> None:
         raise AssertionError("too much is held")

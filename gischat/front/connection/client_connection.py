@@ -170,23 +170,17 @@ class ClientConnection(SocketWriter):
         reason = quoting(refusal.reason, frame) if is_text else refusal.reason
         self.send(uncompliant(reason))  # dropped if the connection is closing, which has said why
 
-    def receive_oversized(self, size: int, most: int) -> None:
-        """Refuse a message of `size` bytes, more than `most`, which has been read and discarded."""
-        self._refuse_dropped(size, Unavailable(oversized_words(size, most), RefusalReason.TOO_LARGE))
-
-    def receive_unadmitted(self, size: int) -> None:
-        """Refuse a message that is being read, since the front has no room for it; the rest of it is discarded."""
-        self._refuse_dropped(size, Unavailable(*SERVER_FULL))
-
-    def _refuse_dropped(self, size: int, refusal: Unavailable) -> None:
+    def receive_dropped(self, size: int, most: int | None = None) -> None:
+        """Refuse a message of `size` bytes which is discarded: it has more than `most`, or the front no room for it."""
         if self._is_closing:
             return
         self.messages_received += 1
         try:
             self._rate_limiter.acquire_message(size)
+            words = SERVER_FULL if most is None else (oversized_words(size, most), RefusalReason.TOO_LARGE)
+            self._send_refusal(Unavailable(*words))
+        except RateLimitExceeded as refusal:
             self._send_refusal(refusal)
-        except RateLimitExceeded as limited:
-            self._send_refusal(limited)
 
     def _check_author(self, message: Message) -> str | None:
         """Why the message must not be sent under its author's name; a worker checks that no other client has it."""

@@ -28,10 +28,7 @@ ADDRESS_FULL = (
     "This one was not sent: please send it again later.",
     RefusalReason.ADDRESS_QUEUE_FULL,
 )
-SERVER_FULL = (
-    "The server has too much to do at the moment. Please send it again later.",
-    RefusalReason.SERVER_FULL,
-)
+SERVER_FULL = ("The server has too much to do at the moment. Please send it again later.", RefusalReason.SERVER_FULL)
 
 
 class Reader(Protocol):

@@ -49,10 +49,6 @@ class MemoryBudget:
         """Release bytes of a connection."""
         self._add(holder, -size, -size)
 
-    def account(self, size: int) -> None:
-        """Add (or, if negative, release) bytes that belong to no single connection."""
-        self._use(size)
-
     def reserve_data(self, holder: BufferOwner, data: Data) -> None:
         """Add a pending write; the caller keeps `data` alive until it releases it, as buffers are known by id()."""
         size, owner = len(data), _owner(data)
@@ -80,9 +76,10 @@ class MemoryBudget:
             self._held[holder] = total
         else:
             self._held.pop(holder, None)
-        self._use(used)
+        self.account(used)
 
-    def _use(self, size: int) -> None:
+    def account(self, size: int) -> None:
+        """Add bytes, or, if negative, release them."""
         self.used += size
         if self.used > self._max_bytes and not self._is_letting_go:
             self._is_letting_go = True

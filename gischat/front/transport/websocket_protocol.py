@@ -62,17 +62,14 @@ class Endpoint(Protocol):
             answer: the client is to be told that its message was not sent.
         """
 
-    def receive_oversized(self, size: int, most: int) -> None:
-        """A message of `size` bytes has come, has not been kept, and was longer than `most`."""
+    def receive_dropped(self, size: int, most: int | None = None) -> None:
+        """`size` bytes of a message have come and are not kept: it is longer than `most`, or the front has no room."""
 
     def close_oversized(self, size: int, most: int) -> None:
         """A message of `size` bytes was announced, which is not read to its end: closes the connection."""
 
     def close_slow_upload(self) -> None:
         """A message has begun, and makes no progress: closes the connection."""
-
-    def receive_unadmitted(self, size: int) -> None:
-        """A message of which `size` bytes have come is dropped: the front has no room for it."""
 
     def close_for_memory(self) -> None:
         """Frames wait for their turn, and the front has no room for them: closes the connection."""
@@ -230,7 +227,7 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         elif isinstance(event, Dropped):
             self._end_upload()
             if self.endpoint is not None and event.size > self._max_size:
-                self.endpoint.receive_oversized(event.size, self._max_size)
+                self.endpoint.receive_dropped(event.size, self._max_size)
         else:
             self._fragments += 1
             if self._fragments >= FRAGMENTS:
@@ -320,7 +317,7 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         if self.endpoint is None or self.server_terminated:
             abort(self.stream)
         elif size:
-            self.endpoint.receive_unadmitted(size)
+            self.endpoint.receive_dropped(size)
             return False
         else:
             self.endpoint.close_for_memory()

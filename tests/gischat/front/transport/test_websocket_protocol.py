@@ -94,20 +94,17 @@ class Scene:
     def write(self, data: bytes) -> None:
         self.stream.write(data)
 
-    def receive_oversized(self, size: int, most: int) -> None:
-        assert most == MOST
-        self.oversized.append(size)
+    def receive_dropped(self, size: int, most: int | None = None) -> None:
+        assert most in (MOST, None)
+        (self.oversized if most else self.unadmitted).append(size)
 
     def close_oversized(self, size: int, most: int) -> None:
-        self.receive_oversized(size, most)
+        self.receive_dropped(size, most)
         self.write(text_frame(b"Too long."))
         self.protocol.close(1009, "Too long.")
 
     def close_slow_upload(self) -> None:
         self.protocol.close(1008, "Too slow.")
-
-    def receive_unadmitted(self, size: int) -> None:
-        self.unadmitted.append(size)
 
     def close_for_memory(self) -> None:
         self.protocol.close(1013, "Full.")
