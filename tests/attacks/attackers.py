@@ -234,7 +234,7 @@ def wrong(attacker: Attacker, address: str, number: int, each: int) -> Any:
 def _received(connection: socket.socket) -> bytes:
     """What has come until now."""
     received = b""
-    with suppress(BlockingIOError):
+    with suppress(BlockingIOError, ConnectionError):
         while part := connection.recv(2**16):
             received += part
     return received
