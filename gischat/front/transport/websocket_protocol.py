@@ -6,12 +6,12 @@ Tornado does the opening handshake; frames are ours. What is not complete is cou
 import asyncio
 import contextlib
 import socket
-from typing import Protocol
 
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13, _WebSocketParams
 
 from gischat.front.limits.memory_budget import MemoryBudget, abort
+from gischat.front.transport.endpoint import Endpoint
 from gischat.front.transport.frame_parser import (
     CLOSE,
     PING,
@@ -40,41 +40,6 @@ class NullCounter:
     """In place of a channel's counter, where there is no such channel."""
 
     total = 0
-
-
-class Endpoint(Protocol):
-    """Who is spoken to over the websocket."""
-
-    last_received_at: float  # when bytes came last, by the loop's clock
-    read_pause: float  # seconds for which nothing more is to be read of it, once
-
-    def write(self, data: bytes) -> None:
-        """Sends whole frames."""
-
-    def receive(self, frame: str | LongText | bytes) -> None:
-        """A message has come: a text, or binary."""
-
-    def on_control_frame(self, *, answer: bool = False) -> bool:
-        """A control frame, or so many fragments as are worth a message; False when it is one too many.
-
-        Args:
-            answer: the client is to be told that its message was not sent.
-        """
-
-    def receive_oversized(self, size: int, most: int) -> None:
-        """A message of `size` bytes has come, has not been kept, and was longer than `most`."""
-
-    def close_oversized(self, size: int, most: int) -> None:
-        """A message of `size` bytes was announced, which is not read to its end: closes the connection."""
-
-    def close_slow_upload(self) -> None:
-        """A message has begun, and makes no progress: closes the connection."""
-
-    def close_for_memory(self) -> None:
-        """A message has begun, and the front has no memory for it: closes the connection."""
-
-    def fail(self, code: int, reason: str) -> None:
-        """The client broke the protocol: closes the connection with nothing but a close frame."""
 
 
 class BufferedWebSocketProtocol(WebSocketProtocol13):
