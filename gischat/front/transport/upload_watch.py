@@ -33,7 +33,8 @@ class UploadWatch:
 
     def begin(self, upload: Upload) -> None:
         """Something has come of a message, and not all of it."""
-        self._windows[upload] = asyncio.get_running_loop().time(), 0
+        if upload not in self._windows:
+            self._windows[upload] = asyncio.get_running_loop().time(), 0
 
     def end(self, upload: Upload) -> None:
         """The message is complete, or its connection is gone."""
