@@ -82,9 +82,9 @@ def _admin_routes(front: Services) -> list[URLSpec]:
     """The paths of moderation; none where nobody moderates."""
     if not front.settings.admin_token:
         return []
-    from gischat.front.handlers import admin, admin_keys  # with their schemas a thirtieth of a start
+    from gischat.front.handlers import admin, admin_bans, admin_keys  # with their schemas a thirtieth of a start
 
-    return admin.routes(front) + admin_keys.routes(front)
+    return admin.routes(front) + admin_bans.routes(front) + admin_keys.routes(front)
 
 
 class FrontApplication(Application):
