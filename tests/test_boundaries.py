@@ -202,14 +202,12 @@ def test_what_is_pure_has_no_clock_and_no_chance_of_its_own(module: str) -> None
 
 
 # The sandbox hands the environment on to its child; NOTIFY_SOCKET is no setting, but between a process and its parent.
-# The metrics tell a library by the environment where to count.
 # What starts the processes makes their environment.
 OF_THE_ENVIRONMENT = (
     *(
         "worker.sandbox",
         "gischat.environment",
         "gischat.observability.systemd",
-        "gischat.observability.metrics",
         "gischat.commands.execute",
     ),
 )
