@@ -38,6 +38,7 @@ FORBIDDEN = {
     "worker.images": ("asyncio", "tornado", "gischat.broker"),
     "worker.geojson": ("asyncio", "tornado", "gischat.broker"),
     "worker.places": ("asyncio", "tornado", "gischat.broker"),
+    "worker.geometries": ("asyncio", "tornado", "gischat.broker"),
     "worker.footprints": ("asyncio", "tornado", "gischat", "pyproj"),
     "worker.effects": ("gischat", "asyncio"),
 }
@@ -191,8 +192,8 @@ def test_each_script_is_run_by_one_function_of_the_broker() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        f"worker.{name}"
-        for name in ("handlers", "images", "geojson", "places", "footprints", "crs", "effects", "fairness")
+        *("worker.handlers", "worker.images", "worker.geojson", "worker.places", "worker.geometries"),
+        *("worker.footprints", "worker.antimeridian", "worker.crs", "worker.effects", "worker.fairness"),
     ],
 )
 def test_what_is_pure_has_no_clock_and_no_chance_of_its_own(module: str) -> None:
