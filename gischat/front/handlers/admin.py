@@ -26,8 +26,8 @@ from gischat.front.handlers.access_log import request_id
 from gischat.front.handlers.rest import NOT_PUBLISHED_YET, JsonHandler, details
 from gischat.front.services import Services
 from gischat.protocol import messages
+from gischat.protocol.fields import Identifier
 from gischat.protocol.messages import new_id, now
-from gischat.protocol.schemas import Identifier
 
 log = logging.getLogger(__name__)
 
