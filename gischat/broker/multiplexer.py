@@ -1,12 +1,12 @@
-"""One lean connection to Redis that a whole process shares.
+"""A pipelined connection to one Redis server, shared by a whole process.
 
-What is asked within one turn of the event loop goes out in one write; answers come back in order. A client
-with a pool and a lock per command would cost more than all the rest of a message's way.
+All commands of one turn of the event loop are sent in one write; the answers come in the same order. A client with a
+pool and a lock per command would cost more than the rest of a message's path.
 
-A lost connection is taken up again, and what had been sent without an answer is sent once more, in the same order. So
-commands given here must bear being carried out twice; every script of ours does. What had not been sent yet waits for a
-short time and is then refused: of that, and of what Redis answers with an error at once, it is certain that it did not
-act. An error that answers a command sent before says nothing about the first time: see `InDoubt`.
+After the connection is lost, it is made again, and commands that were sent without an answer are sent again, in the
+same order. So all commands must be idempotent; our scripts are. Commands that could not be sent for a short time fail
+with `Unavailable`. These, and those that Redis answers with an error at once, certainly had no effect. An error that
+answers a resent command says nothing about its first attempt: see `InDoubt`.
 """
 
 import asyncio
@@ -39,14 +39,14 @@ from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
-# Answers that say: not this server, or not yet. The command was not carried out; it goes to the next connection.
+# Answers of a server that cannot execute commands, or not yet: the command had no effect; the next connection gets it.
 NOT_HERE = (ReadOnlyError, BusyLoadingError, MasterDownError)
-# … and in a cluster: another server, for this key.
+# Answers of a cluster's node that does not have the key: another node has.
 NOT_THIS_KEY = (MovedError, AskError, ClusterDownError, TryAgainError)
 
 
 class Multiplexer:
-    """A connection to one server that keeps itself alive: a `Redis` of its own, or a node of a cluster."""
+    """A connection to one server that reconnects by itself: a `Redis` of its own, or one node of a cluster."""
 
     def __init__(
         self,
@@ -58,16 +58,16 @@ class Multiplexer:
         give_back: Callable[[Sequence[PendingCommand]], None] | None = None,
         timings: Timings = Timings(),
     ) -> None:
-        """
+        """Create it; `start` connects.
+
         Args:
-            dial: says where to connect to, each time anew: the connection, not made yet.
-            name: what logs call it.
-            resends: whether unanswered commands are sent again over a new connection; if not, they fail as
-            `ConnectionLost`.
-            answer_seconds: for how long a server that owes an answer may say nothing, by default as the timings say;
-                for blocking reads, more than they block.
-            give_back: takes the calls that this server does not answer, for another to do; if there is none, they
-                wait for the next connection.
+            dial: creates the connection, not connected yet; called for each attempt, since the address may change.
+            name: its name in logs.
+            resends: send unanswered commands again on a new connection; if False, they fail with `ConnectionLost`.
+            answer_seconds: the timeout of an answer, by default that of the timings; for blocking reads, it must exceed
+                the time for which they block.
+            give_back: takes the commands that this server does not answer, to reroute them; if None, they wait for the
+                next connection.
         """
         self._connect_transport = dial
         self._name = name
@@ -83,13 +83,13 @@ class Multiplexer:
         self._tending: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._connected_since: float | None = None
-        self._is_sent_away = False  # by the server that was the last, with each command anew
+        self._is_sent_away = False  # by the last server, which accepts connections but executes no commands
         self._log = LogThrottle(f"{name} cannot connect", timings)
         self._errors = RedisErrorLog(name, timings)
         self.reconnections = 0
-        # A node's address is left out: in a cluster they come and go.
+        # Without a node's address: the nodes of a cluster change.
         self._on_connection_lost = metrics.REDIS_CONNECTIONS_LOST.labels(name.partition(" ")[0]).inc
-        self.reconnected: Callable[[], None] = lambda: None  # called when a lost connection is there again
+        self.reconnected: Callable[[], None] = lambda: None  # called after reconnecting
 
     @property
     def is_connected(self) -> bool:
@@ -97,7 +97,7 @@ class Multiplexer:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits for an answer."""
+        """Whether there are no unanswered commands."""
         return not self._unsent and not self._unanswered
 
     @property
@@ -106,13 +106,13 @@ class Multiplexer:
         return 0.0 if since is None else asyncio.get_running_loop().time() - since
 
     def start(self) -> None:
-        """Connects, and stays connected until `stop`."""
+        """Connect, and reconnect until `stop`."""
         self._tending = asyncio.create_task(self._run(), name=self._name)
 
     async def stop(self) -> None:
-        """Ends the connection; what has no answer fails as `ConnectionLost`."""
+        """Close the connection; unanswered commands fail with `ConnectionLost`."""
         assert self._tending is not None
-        # A loss in the same turn may take the cancellation's place; the flag stays.
+        # A connection lost in the same turn may swallow the cancellation; the flag remains.
         self._is_stopping = True
         self._tending.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -144,7 +144,7 @@ class Multiplexer:
             self._transport.end(ConnectionError("dropped"))
 
     def submit(self, call: PendingCommand) -> "asyncio.Future[Any]":
-        """Takes a call; it goes out in this turn of the loop, or when there is a connection again."""
+        """Send a command in this turn of the loop, or after reconnecting; returns the future of its answer."""
         self._unsent.append(call)
         self._schedule_flush()
         return call.answer
@@ -192,12 +192,12 @@ class Multiplexer:
         async with asyncio.timeout(2 * self._timings.redis_connect):
             self._connection = connection = await self._connect_transport()
             await connection.connect()
-            # A server that is still loading its data accepts connections, but knows nothing yet.
+            # A server that loads its data accepts connections, but answers with an error.
             await connection.ask("PING")
         return connection
 
     async def _work(self, connection: Connection) -> None:
-        """Raises what ended the connection."""
+        """Exchange commands and answers; raises the error that ended the connection."""
         self._transport = wire = RespTransport(connection, answered=self._answered, writable=self._schedule_flush)
         watch = asyncio.create_task(self._watch(wire))
         try:
@@ -213,13 +213,13 @@ class Multiplexer:
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Sends what has come together in a turn of the loop."""
+        """Send all commands of this turn of the loop."""
         self._is_flush_scheduled = False
         if self._transport is not None and not self._transport.is_full and self._unsent:
             self._transport.write(self._pack_unsent())
 
     def _pack_unsent(self) -> bytes:
-        """All that is to be sent, which from now on waits for its answers."""
+        """Encode all unsent commands, which then await their answers."""
         now = asyncio.get_running_loop().time()
         packed: list[bytes] = []
         while self._unsent:
@@ -228,14 +228,14 @@ class Multiplexer:
             try:
                 packed.append(pack(call.command))
             except (TypeError, ValueError) as error:
-                call.fail(error)  # a bug of its caller's, which shall hurt nobody else
+                call.fail(error)  # a bug of the caller, which must not affect other callers
             else:
                 self._unanswered.append(call)
         return b"".join(packed)
 
     def _answered(self, answer: Any) -> None:
         if isinstance(answer, NOT_HERE):
-            self._unanswered[0].is_sent = False  # of this one it is certain
+            self._unanswered[0].is_sent = False  # it had no effect
             raise answer
         if isinstance(answer, RedisError):
             self._answered_with(answer)
@@ -254,12 +254,12 @@ class Multiplexer:
             call.fail(InDoubt(str(error)) if call.is_in_doubt else error)
 
     async def _watch(self, wire: RespTransport) -> None:
-        """A link that is dead without a word (a cable, a firewall) shows by an answer that does not come."""
+        """End the connection if an answer is overdue: the network may be down (a cable, a firewall) without a FIN."""
         while True:
             if not await sleeps_on_time(self._answer_seconds / 5, self._timings.late):
                 continue
             now = asyncio.get_running_loop().time()
-            # One that has much to answer is not dead.
+            # A server that sends other answers, however many there are, is alive.
             if self._unanswered and now - max(self._unanswered[0].sent_at, wire.heard_at) > self._answer_seconds:
                 wire.end(TimeoutError(f"no answer for {self._answer_seconds:g} seconds"))
 
@@ -283,7 +283,7 @@ class Multiplexer:
 
 
 def drop_expired(waiting: Iterable[PendingCommand], timings: Timings) -> list[PendingCommand]:
-    """Refuses the calls that could not be sent for too long; returns the others."""
+    """Fail the commands that could not be sent in time; return the others."""
     too_long_ago = asyncio.get_running_loop().time() - timings.redis_command_timeout
     patient = []
     for call in waiting:
