@@ -203,7 +203,7 @@ class Participant:
             channel = report.channel
             since = self._intact_until - self._timings.redis_loss
             try:
-                await self.broker.presence.renew_lease(channel, self._timings.lease, is_forgotten=True)
+                await self.broker.presence.renew_lease(channel, self._timings.lease, is_state_lost=True)
                 await self._rewind(channel)
             except REDIS_FAULTS as error:
                 log.warning("what redis has lost could not be told again: %s", described(error))

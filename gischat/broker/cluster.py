@@ -56,7 +56,7 @@ class Cluster:
         self._nodes: dict[Node, Multiplexer] = {}
         self._unrouted: list[PendingCommand] = []
         self._is_outdated = asyncio.Event()
-        self._tending: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
         self.reconnected: Callable[[], None] = lambda: None
 
     @property
@@ -74,14 +74,14 @@ class Cluster:
 
     async def __aenter__(self) -> Self:
         self._is_outdated.set()
-        self._tending = asyncio.create_task(self._maintain(), name=self._name)
+        self._task = asyncio.create_task(self._maintain(), name=self._name)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._tending is not None
-        self._tending.cancel()
+        assert self._task is not None
+        self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await self._tending
+            await self._task
         for call in self._unrouted:
             call.fail(ConnectionLost("The connection was closed."))
         for multiplexer in self._nodes.values():
@@ -127,7 +127,7 @@ class Cluster:
             except (RedisError, OSError, TimeoutError) as error:
                 self._log.report(error)
             except Exception:
-                log.exception("%s has a fault", self._name)
+                log.exception("%s: unexpected error", self._name)
             waiting, self._unrouted = drop_expired(self._unrouted, self._timings), []
             for call in waiting:
                 self._route(call)
@@ -170,7 +170,7 @@ class Cluster:
                 name=f"{self._name} to {node.host}:{node.port}",
                 resends=self._resends,
                 answer_seconds=self._answer_seconds,
-                give_back=self._reroute,
+                reroute=self._reroute,
                 timings=self._timings,
             )
             multiplexer.reconnected = lambda: self.reconnected()

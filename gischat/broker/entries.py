@@ -97,20 +97,20 @@ class Job:
     @classmethod
     def parse(cls, fields: Sequence[bytes]) -> Self:
         """Decode an entry. One that no front has written becomes a job of the empty type, which fails."""
-        said = dict(zip(fields[::2], fields[1::2], strict=False))
+        by_name = dict(zip(fields[::2], fields[1::2], strict=False))
         try:
             return cls(
-                Source.parse(said[b"source"]),
-                said[b"type"].decode(),
-                said[b"id"].decode(),
-                said[b"body"],
-                said.get(b"client", b"").decode(),
-                said.get(b"sender", b"").decode(),
-                int(said.get(b"chunks", 0)),
-                int(said.get(b"chunked_size", 0)),
+                Source.parse(by_name[b"source"]),
+                by_name[b"type"].decode(),
+                by_name[b"id"].decode(),
+                by_name[b"body"],
+                by_name.get(b"client", b"").decode(),
+                by_name.get(b"sender", b"").decode(),
+                int(by_name.get(b"chunks", 0)),
+                int(by_name.get(b"chunked_size", 0)),
             )
         except (KeyError, ValueError):
-            return cls(Source("", 0, 0), "", "", said.get(b"body", b""))
+            return cls(Source("", 0, 0), "", "", by_name.get(b"body", b""))
 
 
 class Outcome(StrEnum):

@@ -66,14 +66,14 @@ class History:
     async def places(self, channel: str) -> list[bytes]:
         """Read the places of the stored messages, oldest first, encoded as in `gischat.protocol.places`."""
         key = self._keys[channel].places
-        held = await _answered(self._redis.call("HGETALL", key, key=key))
-        return [place for _, place in sorted(map(_entry_and_place, held[1::2]))]
+        values = await _answered(self._redis.call("HGETALL", key, key=key))
+        return [place for _, place in sorted(map(_entry_and_place, values[1::2]))]
 
     async def place(self, channel: str, id: str) -> bytes | None:
         """Read the place of a stored message; None if it has none, or is not stored (any more)."""
         key = self._keys[channel].places
-        held = await _answered(self._redis.call("HGET", key, id, key=key))
-        return None if held is None else _entry_and_place(held)[1]
+        value = await _answered(self._redis.call("HGET", key, id, key=key))
+        return None if value is None else _entry_and_place(value)[1]
 
     async def retained(self, channel: str, up_to: int, max_bytes: int) -> list[Entry]:
         """Read the retained publications up to an offset, oldest first, for a client that reconnects.
@@ -130,9 +130,9 @@ async def _answered(answer: "asyncio.Future[Any]") -> Any:
         raise Unavailable(TOO_BUSY) from None
 
 
-def _entry_and_place(held: bytes) -> tuple[tuple[int, ...], bytes]:
+def _entry_and_place(value: bytes) -> tuple[tuple[int, ...], bytes]:
     """Split into the message's entry id in the outbox, by which messages are ordered, and its encoded place."""
-    entry, _, place = held.partition(b" ")
+    entry, _, place = value.partition(b" ")
     return tuple(map(int, entry.split(b"-"))), place
 
 

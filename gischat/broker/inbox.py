@@ -195,14 +195,14 @@ class Inbox:
 
     async def backlogs(self, lanes: Iterable[Lane] = Lane) -> list[Backlog]:
         """The backlogs of all channels of the instance in these lanes."""
-        asked = {
+        pending = {
             (channel, lane): self._redis.run(self._scripts.backlog, keys.for_script(lane), ())
             for (channel, keys), lane in itertools.product(self._keys.items(), lanes)
         }
-        answers = await asyncio.gather(*asked.values())
+        answers = await asyncio.gather(*pending.values())
         return [
             Backlog(channel, lane, jobs, size, age / 1000, dead_letters, math.inf if idle is None else idle / 1000)
-            for (channel, lane), (jobs, size, age, dead_letters, idle) in zip(asked, answers, strict=True)
+            for (channel, lane), (jobs, size, age, dead_letters, idle) in zip(pending, answers, strict=True)
         ]
 
     async def find_damage(self, channel: str) -> list[str]:

@@ -66,8 +66,8 @@ class InboxConsumer:
 
     async def exclude_damaged(self) -> None:
         """Exclude channels that have a key of a wrong type: their jobs could be started, but not committed."""
-        asked = [find_damage(self._redis, self._scripts, self._keys[channel]) for channel in self._all_channels]
-        found = dict(zip(self._all_channels, await asyncio.gather(*asked), strict=True))
+        pending = [find_damage(self._redis, self._scripts, self._keys[channel]) for channel in self._all_channels]
+        found = dict(zip(self._all_channels, await asyncio.gather(*pending), strict=True))
         self.channels = [channel for channel, keys in found.items() if not keys]
         if damaged := [key for keys in found.values() for key in keys]:
             self._damage.report(TypeError(", ".join(damaged)))

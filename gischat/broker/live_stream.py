@@ -26,7 +26,7 @@ class LiveStream:
 
     def __init__(self, namespace: Namespace, redis: Redis) -> None:
         self._redis = redis
-        self._kept = int(namespace.timings.live_kept)
+        self._expiry = int(namespace.timings.live_kept)
         self._streams = {channel: keys.live for channel, keys in namespace.keys.items()}
         self._channels = {stream.encode(): channel for channel, stream in self._streams.items()}
 
@@ -37,10 +37,10 @@ class LiveStream:
             ConnectionError, Unavailable, RedisError: they may not have been published.
         """
         key = self._streams[channel]
-        told = self._redis.call("XADD", key, "MAXLEN", MAX_ENTRIES, "*", "front", front, "body", body, key=key)
-        kept = self._redis.call("EXPIRE", key, self._kept, key=key)
-        await told
-        await kept
+        added = self._redis.call("XADD", key, "MAXLEN", MAX_ENTRIES, "*", "front", front, "body", body, key=key)
+        expires = self._redis.call("EXPIRE", key, self._expiry, key=key)
+        await added
+        await expires
 
     async def read(self, after: Mapping[str, bytes], wait: float) -> list[LiveEntry]:
         """Read what follows the given entries, by channel; wait up to `wait` seconds for it.
@@ -58,7 +58,7 @@ class LiveStream:
             for id, fields in entries
         ]
 
-    def _entry(self, stream: bytes, id: bytes, said: Mapping[bytes, bytes]) -> LiveEntry:
+    def _entry(self, stream: bytes, id: bytes, by_name: Mapping[bytes, bytes]) -> LiveEntry:
         """Decode an entry; one that no front has written is empty."""
-        front = said.get(b"front", b"").decode(errors="replace")
-        return LiveEntry(self._channels[stream], id, front, said.get(b"body", b"[]"))
+        front = by_name.get(b"front", b"").decode(errors="replace")
+        return LiveEntry(self._channels[stream], id, front, by_name.get(b"body", b"[]"))

@@ -51,13 +51,13 @@ class RedisErrorLog:
         """Create it for one connection; `name` is the connection's."""
         self._timings = timings
         self._what = f"{name}: redis answers with an error"
-        self._complaints: dict[str, LogThrottle] = {}
+        self._throttles: dict[str, LogThrottle] = {}
 
     def record(self, error: BaseException) -> None:
         """Log an error that Redis answered, unless it is expected."""
         kind = type(error).__name__ + str(error).partition(" ")[0]  # with an own class, the text has no error code
         if not str(error).startswith(self.EXPECTED):
-            self._complaints.setdefault(kind, LogThrottle(self._what, self._timings, patience=0.0)).report(error)
+            self._throttles.setdefault(kind, LogThrottle(self._what, self._timings, patience=0.0)).report(error)
 
 
 def described(error: BaseException) -> str:

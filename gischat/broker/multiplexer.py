@@ -55,7 +55,7 @@ class Multiplexer:
         name: str,
         resends: bool = True,
         answer_seconds: float | None = None,
-        give_back: Callable[[Sequence[PendingCommand]], None] | None = None,
+        reroute: Callable[[Sequence[PendingCommand]], None] | None = None,
         timings: Timings = Timings(),
     ) -> None:
         """Create it; `start` connects.
@@ -66,24 +66,24 @@ class Multiplexer:
             resends: send unanswered commands again on a new connection; if False, they fail with `ConnectionLost`.
             answer_seconds: the timeout of an answer, by default that of the timings; for blocking reads, it must exceed
                 the time for which they block.
-            give_back: takes the commands that this server does not answer, to reroute them; if None, they wait for the
+            reroute: takes the commands that this server does not answer, to reroute them; if None, they wait for the
                 next connection.
         """
-        self._connect_transport = dial
+        self._dial = dial
         self._name = name
         self._connection: Connection | None = None
         self._resends = resends
         self._timings = timings
         self._answer_seconds = timings.redis_answer if answer_seconds is None else answer_seconds
-        self._reroute = give_back
+        self._reroute = reroute
         self._unsent: deque[PendingCommand] = deque()
         self._unanswered: deque[PendingCommand] = deque()
         self._transport: RespTransport | None = None
         self._is_flush_scheduled = False
-        self._tending: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._connected_since: float | None = None
-        self._is_sent_away = False  # by the last server, which accepts connections but executes no commands
+        self._is_rejected = False  # by the last server, which accepts connections but executes no commands
         self._log = LogThrottle(f"{name} cannot connect", timings)
         self._errors = RedisErrorLog(name, timings)
         self.reconnections = 0
@@ -107,16 +107,16 @@ class Multiplexer:
 
     def start(self) -> None:
         """Connect, and reconnect until `stop`."""
-        self._tending = asyncio.create_task(self._run(), name=self._name)
+        self._task = asyncio.create_task(self._run(), name=self._name)
 
     async def stop(self) -> None:
         """Close the connection; unanswered commands fail with `ConnectionLost`."""
-        assert self._tending is not None
+        assert self._task is not None
         # A connection lost in the same turn may swallow the cancellation; the flag remains.
         self._is_stopping = True
-        self._tending.cancel()
+        self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await self._tending
+            await self._task
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -163,7 +163,7 @@ class Multiplexer:
     async def _connect_and_work(self) -> None:
         try:
             connection = await self._connect()
-            if not self._is_sent_away:
+            if not self._is_rejected:
                 log.info("%s is connected", self._name)
             self._log.resolve()
             self._connected_since = asyncio.get_running_loop().time()
@@ -171,18 +171,18 @@ class Multiplexer:
                 self.reconnected()
             await self._work(connection)
         except (RedisError, OSError, TimeoutError) as error:
-            self._is_sent_away = self.is_connected and isinstance(error, NOT_HERE)
+            self._is_rejected = self.is_connected and isinstance(error, NOT_HERE)
             if self.is_connected:
                 self.reconnections += 1
                 self._on_connection_lost()
-                if self._is_sent_away:
+                if self._is_rejected:
                     self._errors.record(error)
                 else:
                     log.warning("%s is lost: %s", self._name, described(error))
             else:
                 self._log.report(error)
         except Exception:
-            log.exception("%s has a fault", self._name)
+            log.exception("%s: unexpected error", self._name)
         finally:
             self._connected_since = None
             if self._connection is not None:
@@ -190,7 +190,7 @@ class Multiplexer:
 
     async def _connect(self) -> Connection:
         async with asyncio.timeout(2 * self._timings.redis_connect):
-            self._connection = connection = await self._connect_transport()
+            self._connection = connection = await self._dial()
             await connection.connect()
             # A server that loads its data accepts connections, but answers with an error.
             await connection.ask("PING")
@@ -198,11 +198,11 @@ class Multiplexer:
 
     async def _work(self, connection: Connection) -> None:
         """Exchange commands and answers; raises the error that ended the connection."""
-        self._transport = wire = RespTransport(connection, answered=self._answered, writable=self._schedule_flush)
-        watch = asyncio.create_task(self._watch(wire))
+        self._transport = transport = RespTransport(connection, answered=self._answered, writable=self._schedule_flush)
+        watch = asyncio.create_task(self._watch(transport))
         try:
             self._schedule_flush()
-            await wire.wait_ended()
+            await transport.wait_ended()
         finally:
             watch.cancel()
             self._transport = None
@@ -253,15 +253,15 @@ class Multiplexer:
             self._errors.record(error)
             call.fail(InDoubt(str(error)) if call.is_in_doubt else error)
 
-    async def _watch(self, wire: RespTransport) -> None:
+    async def _watch(self, transport: RespTransport) -> None:
         """End the connection if an answer is overdue: the network may be down (a cable, a firewall) without a FIN."""
         while True:
             if not await sleeps_on_time(self._answer_seconds / 5, self._timings.late):
                 continue
             now = asyncio.get_running_loop().time()
             # A server that sends other answers, however many there are, is alive.
-            if self._unanswered and now - max(self._unanswered[0].sent_at, wire.heard_at) > self._answer_seconds:
-                wire.end(TimeoutError(f"no answer for {self._answer_seconds:g} seconds"))
+            if self._unanswered and now - max(self._unanswered[0].sent_at, transport.heard_at) > self._answer_seconds:
+                transport.end(TimeoutError(f"no answer for {self._answer_seconds:g} seconds"))
 
     def _return_unanswered(self) -> None:
         again = []

@@ -34,14 +34,14 @@ class Presence:
     def _process(self) -> str:
         return identity()
 
-    async def renew_lease(self, channel: str, lease: float, *, is_forgotten: bool = False) -> Renewal:
+    async def renew_lease(self, channel: str, lease: float, *, is_state_lost: bool = False) -> Renewal:
         """Extend this front's lease to `lease` seconds from now.
 
         Args:
-            is_forgotten: Redis has lost this front's state; the front sends it again after this call.
+            is_state_lost: Redis has lost this front's state; the front sends it again after this call.
         """
         keys = self._keys[channel].for_presence()
-        arguments = (self._front, int(lease * 1000), int(is_forgotten), self._process)
+        arguments = (self._front, int(lease * 1000), int(is_state_lost), self._process)
         known, offset, had_expired, connections, nicknames = await self._redis.run(
             self._scripts.renew_lease, keys, arguments
         )
@@ -65,8 +65,8 @@ class Presence:
 
     async def user_counts(self, channels: Sequence[str]) -> list[int]:
         """Count the connections in each channel, over all living fronts."""
-        asked = [self._redis.run(self._scripts.user_count, self._keys[name].for_script(), ()) for name in channels]
-        return list(await asyncio.gather(*asked))
+        pending = [self._redis.run(self._scripts.user_count, self._keys[name].for_script(), ()) for name in channels]
+        return list(await asyncio.gather(*pending))
 
     async def nicknames(self, channel: str) -> list[str]:
         """Read the registered nicknames as their holders spell them, unordered."""

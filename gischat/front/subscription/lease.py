@@ -157,4 +157,4 @@ class LeaseKeeper:
         Raises:
             ConnectionError, Unavailable, RedisError: it could not be asked.
         """
-        await self._broker.presence.renew_lease(channel, self._timings.lease, is_forgotten=True)
+        await self._broker.presence.renew_lease(channel, self._timings.lease, is_state_lost=True)
