@@ -85,6 +85,6 @@ class LiveExchange:
 
     def _receive(self, channel: str, front: str, body: bytes) -> None:
         try:
-            self._rooms[channel].live.hear(front, body)
+            self._rooms[channel].live.receive(front, body)
         except Exception:
             log.exception("live positions could not be decoded", extra={"channel": channel})
