@@ -72,6 +72,7 @@ class Bridge(Retrying, ABC):
         self, channels: Sequence[str], participant: Participant, settings: Settings, timings: Timings = Timings()
     ) -> None:
         super().__init__(self.kind, timings)
+        self.up = metrics.BRIDGE_UP.labels(self.kind)
         self.channels = channels
         self.settings = settings
         self.participant = participant
@@ -178,6 +179,9 @@ class Bridge(Retrying, ABC):
     tells_coming_and_going = False
 
     # The work
+
+    def on_out_of_reach(self) -> None:
+        self.up.set(0)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Passes messages on until it is told to stop; then ends what it has in hand, and lets its people go."""

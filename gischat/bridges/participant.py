@@ -203,10 +203,10 @@ class Participant:
             channel = report.channel
             since = self._intact_until - self._timings.redis_loss
             try:
-                await self.broker.presence.renew_lease(channel, self._timings.lease, is_forgotten=True)
+                await self.broker.presence.renew_lease(channel, self._timings.lease, is_state_lost=True)
                 await self._rewind(channel)
             except REDIS_FAULTS as error:
-                log.warning("what redis has lost could not be told again: %s", described(error))
+                log.warning("recovery failed, and will be retried: %s", described(error))
                 continue  # what is still wrong will be noticed again
             log.warning("redis had lost this bridge in a channel", extra={"channel": channel})
             self.dispatcher.positions[channel].reset()

@@ -1,4 +1,4 @@
-"""Attempts that are repeated, and waits that end when the process is to stop."""
+"""Attempts that are repeated, and waits that end when the process must stop."""
 
 import asyncio
 import logging
@@ -20,19 +20,30 @@ T = TypeVar("T")
 
 
 class Retrying:
-    """What a bridge does while the other chat, or Redis, is away. `stop` is set when the process is to stop."""
+    """A bridge, or an outgoing hook, that repeats attempts while the other side, or Redis, is away."""
 
-    def __init__(self, kind: str, timings: Timings) -> None:
+    def __init__(
+        self, kind: str, timings: Timings, stop: asyncio.Event | None = None, trouble: LogThrottle | None = None
+    ) -> None:
+        """
+        Args:
+            kind: the metrics' label.
+            stop: is set when the process must stop.
+            trouble: the log of all attempts together; without it each attempt has its own.
+        """
         self._kind = kind
         self.timings = timings
-        self.stop = asyncio.Event()
-        self.up = metrics.BRIDGE_UP.labels(kind)
+        self.stop = stop or asyncio.Event()
+        self._trouble = trouble
+
+    def on_out_of_reach(self) -> None:
+        """The other side cannot be reached."""
 
     async def until_stopped(self, work: Coroutine[Any, Any, T]) -> T:
-        """What work comes to.
+        """The result of the work.
 
         Raises:
-            Stopped: the process is to stop; the work is cancelled.
+            Stopped: the process must stop; the work is cancelled.
         """
         task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self.stop.wait())
         try:
@@ -45,24 +56,24 @@ class Retrying:
             stopped.cancel()
 
     async def attempt(self, what: Callable[[], Awaitable[T]], until: float = math.inf) -> T:
-        """Does something, again and again while it cannot be done.
+        """Do something; repeat it while it cannot be done.
 
         Args:
-            until: by `time.time`, when it is given up.
+            until: when to give up, by `time.time`.
 
         Raises:
-            Delayed: that time has come.
-            Stopped: the process is to stop.
+            Delayed: the next attempt would be after `until`.
+            Stopped: the process must stop.
         """
         backoff = Backoff(self.timings.bridge_retry, self.timings.bridge_retry_longest)
-        trouble = LogThrottle(f"the {self._kind} bridge has to wait", self.timings, patience=0.0)
+        trouble = self._trouble or LogThrottle(f"the {self._kind} bridge has to wait", self.timings, patience=0.0)
         while True:
             try:
                 result = await what()
             except Delayed as delayed:
                 metrics.BRIDGE_RETRIES.labels(self._kind, delayed.trouble).inc()
                 if delayed.trouble in OUT_OF_REACH:
-                    self.up.set(0)
+                    self.on_out_of_reach()
                 trouble.report(delayed)
                 wait = backoff.next(delayed.after)
                 if time.time() + wait > until:

@@ -1,4 +1,4 @@
-"""Attacks on a front, while an ordinary user of the same front goes on talking and hears every word of his."""
+"""Attacks on a front, while an ordinary user of the same front sends texts and receives every echo."""
 
 import asyncio
 import json
@@ -45,14 +45,14 @@ async def test_a_flood_from_many_addresses_fills_the_house_and_those_within_go_o
     async with house.user() as user:
         async with house.attacked("connections", addresses=addresses, each=20) as flood:
             await user.talk(flood.done)
-            taken = IN_ALL - 1  # the user has the first place
+            taken = IN_ALL - 1  # the user has one
             assert (await flood)["statuses"] == {"101": taken, "503": len(addresses) * 20 - taken}
-            # Who comes now is told so, and when to come back
+            # Further clients are refused, and told when to try again
             with pytest.raises(InvalidStatus) as refused:
                 await Client.connect(house.front.url, CHANNEL)
             assert refused.value.response.status_code == 503
             assert int(refused.value.response.headers["Retry-After"]) > 0
-        # And when the others have gone, there is room
+        # When the attackers have gone, there is room
         await user.client.count(1)
         async with house.user() as other:
             await other.talk(lambda: True)
@@ -66,7 +66,7 @@ async def test_connections_that_end_in_the_midst_of_anything_leave_no_place_take
         assert await house.endures("resets", user, address=address, number=400) == 400
         await until(lambda: house.descriptors() <= before, "the front to close what was reset")
         await user.client.count(1)
-        # Then all places are there again
+        # Then all places are free again
         flood = await house.endures("connections", user, addresses=[address], each=PER_ADDRESS + 1)
         assert flood["statuses"] == {"101": PER_ADDRESS, "429": 1}
 
@@ -74,7 +74,7 @@ async def test_connections_that_end_in_the_midst_of_anything_leave_no_place_take
 @pytest.mark.parametrize("attack", ["slow_headers", "slow_bodies"])
 async def test_requests_that_are_never_finished_are_ended(attack: str, house: House) -> None:
     async with house.user() as user, house.attacked(attack, number=3 * PENDING) as slow:
-        # Somebody who comes in the midst of it gets in
+        # A client that connects meanwhile is accepted
         async with house.user() as other:
             await other.talk(lambda: True)
         await user.talk(slow.done)
@@ -88,7 +88,7 @@ async def test_connections_that_ask_for_nothing_are_ended(house: House) -> None:
         before = house.descriptors()
         async with house.attacked("idle", number=2 * PENDING) as idle:
             await user.talk(idle.done)
-            # They are as many as may be, and soon none
+            # They are limited to the maximum, and soon closed
             assert house.descriptors() <= before + PENDING + 1
             await until(lambda: house.descriptors() <= before, "the front to close them")
 
@@ -100,7 +100,7 @@ async def test_connections_that_ask_for_nothing_more_are_no_more_than_may_be(hou
         async with house.attacked("idle", number=2 * PENDING, asks=True) as idle:
             await user.talk(idle.done)
             assert house.descriptors() <= before + PENDING + 1
-            # And who comes now gets in
+            # And a new client is accepted
             async with house.user() as other:
                 await other.talk(lambda: True)
 
@@ -117,14 +117,14 @@ async def test_a_front_without_descriptors_goes_on_with_who_is_there(
     house = House(start_stack(light=1, heavy=0, channels=CHANNEL, **HONEST))
     async with house.user() as user:
         await user.talk(lambda: True)
-        # Given a front that may open ten more
+        # Given a front that can open only ten more files
         most = house.descriptors() + 10
         resource.prlimit(house.front.pid, resource.RLIMIT_NOFILE, (most, most))
         async with house.attacked("idle", number=60) as idle:
             await user.talk(idle.done)
             await until(lambda: house.descriptors() == most, "the front to be full")
             await user.talk(lambda: house.told("accept") > 0)
-        # When they have gone, others get in; and the log was not filled
+        # When the attackers have gone, others are accepted; and the log was not filled
         async with house.user() as other:
             await other.talk(lambda: True)
         assert house.told("accept") == 1
@@ -136,12 +136,12 @@ async def test_a_front_without_descriptors_goes_on_with_who_is_there(
 async def test_nobody_but_a_trusted_proxy_says_where_somebody_comes_from(
     io_loop: IOLoop, start_stack: StackFactory
 ) -> None:
-    # Given a house without proxies, and an attacker who claims another address each time
+    # Given a server without trusted proxies, and an attacker that claims another address each time
     house = House(start_stack(light=1, heavy=0, channels=CHANNEL, **HONEST, max_connections_per_address=30))
     async with house.user() as user:
         addresses = [f"203.0.113.{number}" for number in range(1, 101)]
         flood = await house.endures("connections", user, addresses=addresses, each=1)
-        # Then all of them, and the user, come from the one address that is known
+        # Then the attacker and the user are counted under their one real address
         assert flood["statuses"] == {"101": 29, "429": 71}
         assert "429" not in "".join(line for line in house.front.new_log().splitlines() if "203.0.113" in line)
 
@@ -153,8 +153,8 @@ async def test_a_flood_of_messages_is_answered_and_then_closed(house: House) -> 
     payload = f'{{"type": "text", "author": "mallory", "text": "{CANARY}"}}'
     async with house.user() as user:
         flood = await house.endures("flood", user, address=house.address(), payload=payload)
-        # Each message that was refused was answered, and the goodbye said why; much more was sent, and nothing was
-        # written for it
+        # Each refused message was answered, and the close frame has the reason; much more was sent, and nothing was
+        # logged for it
         assert flood["refusals"] == REFUSALS_PER_MINUTE + 1
         assert flood["goodbyes"] == [[1008, LIMIT_EXCEEDED_REPEATEDLY]]
         assert flood["sent"] > AT_ONCE + REFUSALS_PER_MINUTE
@@ -169,11 +169,11 @@ async def test_what_is_wrong_from_hundreds_of_connections_of_an_address_is_read_
     async with house.user() as user:
         await user.talk(lambda: True)
         before = house.resident_bytes()
-        # When connections of one address send much that is wrong at once, none of them so much that it is closed
+        # When connections of one address send many invalid messages at once, none so many that it is closed
         many = {"number": 300, "each": REFUSALS_PER_MINUTE - 10}
         async with house.attacked("wrong", address=house.address(), **many):
             await user.talk(lambda: house.told("address_refusals") > 0)
-            # Then it is more than an address may have refused at once, and each of them is read more slowly
+            # Then the address exceeds its limit of refusals, and reading from its connections is delayed
             await user.talk(lambda: True)
             assert house.resident_bytes() - before < 2**26
         await user.client.count(1)
@@ -222,11 +222,11 @@ async def test_texts_in_thousands_of_fragments_are_read_without_delaying_others(
         assert await house.endures("in_fragments", user, **many) == 70
 
 
-# Coming back
+# Reconnecting
 
 
 async def test_who_comes_back_again_and_again_delays_nobody(io_loop: IOLoop, start_stack: StackFactory) -> None:
-    # Given a channel in which much was said
+    # Given a channel with many messages
     house = House(start_stack(light=1, heavy=0, channels=CHANNEL, max_waiting_messages=300, **UNLIMITED))
     first, *others = [await Client.connect(house.front.url, CHANNEL) for _ in range(10)]
     await first.say("first")
@@ -256,7 +256,7 @@ async def test_messages_without_their_ends_are_bounded_in_memory(house: House) -
         enough = number - LOW["max_front_bytes"] // size
         many = {"address": house.address(), "number": number, "size": size, "enough": enough}
         assert await house.endures("unfinished", user, **many) == [SERVER_FULL[0]] * enough
-        # What the allocator keeps for later is its own affair; that all of it was held would be seen.
+        # The allocator may keep freed memory; the assertion still detects that everything was buffered.
         assert house.resident_bytes() - before < number * size / 2
         assert house.told("server_full") == 1
 
@@ -270,7 +270,7 @@ async def test_an_upload_is_not_cut_off_for_those_who_hold_back_the_ends_of_smal
     async with house.user() as user, house.user() as jane:
         await user.talk(lambda: True)
         before = house.resident_bytes()
-        # Given somebody who has sent half of something large
+        # Given a client that has sent half of a large message
         message = json.dumps(sample("model", raw_xml="x" * 900_000, model_name="Jane's"))
         goes_on = asyncio.Event()
 
@@ -280,18 +280,17 @@ async def test_an_upload_is_not_cut_off_for_those_who_hold_back_the_ends_of_smal
             yield message[450_000:]
 
         upload = asyncio.create_task(jane.client.connection.send(halves()))
-        # When an address begins many small messages, until they are too much
+        # When an address starts small messages until they exceed the budget
         many = {"address": house.address(), "number": number, "size": size, "enough": number - bound // size}
         async with house.attacked("unfinished", **many) as attack:
             await user.talk(attack.done)
-            # Then some of those are told so, and what they have is bounded
+            # Then some of them are refused (or closed, if nothing was parsed yet), and the memory is bounded
             reasons = await attack
             assert len(reasons) >= many["enough"]
-            # (and those closed of whom nothing was parsed yet)
             assert set(reasons) <= {SERVER_FULL[0], MEMORY_FULL.user_message}
             assert house.told("server_full") + house.told("memory") > 0
             assert house.resident_bytes() - before < 3 * bound
-            # And she gets through
+            # And the client's message is published
             goes_on.set()
             await upload
             await user.client.until(type="model", model_name="Jane's")
@@ -328,7 +327,7 @@ async def test_histories_that_nobody_reads_are_bounded_in_memory(io_loop: IOLoop
             await user.client.send(**sample("model", model_name=str(number), raw_xml="x" * part))
             await user.client.until(type="model", model_name=str(number))
         before, most = house.resident_bytes(), 0
-        # When three hundred ask for it and do not read it, while others talk: no two histories need be the same
+        # When three hundred clients request it and do not read, while others send messages, so that histories differ
         async with house.attacked("unread_histories", number=300) as attack:
 
             def is_over() -> bool:
@@ -337,7 +336,7 @@ async def test_histories_that_nobody_reads_are_bounded_in_memory(io_loop: IOLoop
                 return attack.done()
 
             await user.talk(is_over)
-            # Then some are cut off, and the rest costs no more than the bound and what one history takes to be read
+            # Then some are closed, and the others take no more memory than the budget and one history during its read
             assert attack.result() > 0
         assert most - before < bound + 16 * 4 * part, (before, most)
         assert house.told("memory") == 1

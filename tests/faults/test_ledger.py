@@ -1,4 +1,4 @@
-"""The ledger itself: it finds what it is there to find."""
+"""The ledger detects the faults that it is made for."""
 
 from tests.support.ledger import Ledger, Names
 
@@ -74,7 +74,7 @@ def test_what_fills_a_gap_may_have_come_before_and_nothing_else_may() -> None:
     _hear(ledger, "ben", "b")
     assert ledger.balance().duplicated == 0
 
-    # What was sent after he was told; and what comes to somebody who was not
+    # A message sent after he was told, and one that arrives at a client that was not told
     ledger.hear("ben", "b", fills_gap=True)
     ledger.hear("ann", "a", fills_gap=True)
     assert ledger.balance().duplicated == 2

@@ -63,11 +63,11 @@ async def test_people_talk_below_it(house: Stack, slash: str) -> None:
 
 
 def test_the_page_and_the_documentation_live_below_it(house: Stack, browse: Browse) -> None:  # noqa: F811
-    # Given the address as people type it, without a slash at its end
+    # Given the address as people type it, without a trailing slash
     page = browse(BASE, base_url=house.fronts[0].url)
     assert page.browser.current_url == f"{house.fronts[0].url}{BASE}/"
 
-    # When somebody comes and speaks, then all that the page asks for is below that address
+    # When somebody opens the page and sends a message, then all requests of the page are below that address
     page.join("QGIS", "jane")
     page.say("below")
     page.until_shown("below")
@@ -77,7 +77,7 @@ def test_the_page_and_the_documentation_live_below_it(house: Stack, browse: Brow
     ]
     assert not [url for url in asked if url.startswith("http") and BASE not in url]
 
-    # … and so is the documentation, with a slash at its end, too
+    # … and the documentation, also with a trailing slash
     docs = browse(BASE + "/docs/", base_url=house.fronts[0].url)
     docs.find(".opblock")
     assert docs.browser.current_url == f"{house.fronts[0].url}{BASE}/docs"

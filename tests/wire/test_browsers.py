@@ -1,4 +1,4 @@
-"""What a browser is told: whose pages may read and write, and that an answer is nothing but what it says it is."""
+"""Security headers: whose pages may read and write, and that answers are not taken for pages or scripts."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ EVERYTHING = [
 
 @pytest.fixture(scope="module")
 def open_house(open_stack: StackFactory) -> Iterator[Stack]:
-    """A front that admits the pages of one other site."""
+    """A front that admits pages of one other site."""
     with open_stack(heavy=0, allowed_origins=MAPS, map_tiles_url=TILES, map_attribution="Ours") as stack:
         yield stack
 
@@ -67,7 +67,7 @@ async def test_every_answer_says_what_may_be_done_with_it(rest: Rest) -> None:
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
         assert headers["Server"] == "gischat"
-        # Data may load nothing at all
+        # Data may load nothing
         assert path not in READ or "'self'" not in policy
 
 

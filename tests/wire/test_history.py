@@ -1,4 +1,4 @@
-"""What a channel remembers."""
+"""The history of a channel."""
 
 import pytest
 
@@ -18,14 +18,14 @@ CHEAT_CODES = [
 
 
 async def test_the_newest_messages_are_kept_oldest_first(channel: str, join: Join, rests: list[Rest]) -> None:
-    # Given two fronts whose people said more than is kept
+    # Given two fronts, and more messages than are stored
     speakers = [await join(channel), await join(channel, front=1)]
     said = []
     for number in range(8):
         text = await speakers[number % 2].say()
         said.append(await speakers[number % 2].until(text=text))
 
-    # Then the five newest are remembered, as they were broadcast
+    # Then the five newest are stored, as they were broadcast
     for rest in rests:
         assert await rest.last(channel) == said[-5:]
     assert (await join(channel, settled=True)).received[:5] == said[-5:]

@@ -1,11 +1,11 @@
-"""The limit of every field: what reaches it is taken, what is one above is refused."""
+"""The limit of every field: a value at the limit is accepted, a longer one is refused."""
 
 from tests.support.contract import Message, sample
 from tests.support.layers import points
 from tests.support.pictures import as_base64, png_of_exactly
 from tests.wire.conftest import Join
 
-# (type, field, its longest value); tests/gischat/protocol/test_messages.py has every field
+# (type, field, longest value); tests/gischat/protocol/test_messages.py covers all fields
 LONGEST = [
     ("text", "text", 255),
     ("geojson", "layer_name", 255),
@@ -22,12 +22,12 @@ async def test_a_field_is_as_long_as_it_may_and_no_longer(channel: str, join: Jo
     sender, other = await join(channel), await join(channel, front=1)
 
     for type_, field, longest in LONGEST:
-        # What is as long as it may be arrives
+        # A value at the limit arrives
         await sender.send(**sample(type_, **{field: "x" * longest}))
         for receiver in (sender, other):
             assert (await receiver.until(type=type_))[field] == "x" * longest
 
-        # What is one longer is refused, to the sender alone
+        # A longer one is refused, and only the sender is told
         await sender.send(**sample(type_, **{field: "x" * (longest + 1)}))
         assert await sender.refusal()
         await other.nothing_before(await sender.say())

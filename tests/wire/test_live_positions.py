@@ -1,4 +1,4 @@
-"""Live positions, by real fronts: to those who asked, over all fronts, and gone with the connection."""
+"""Live positions through real fronts: sent to subscribers on all fronts, and ended with the connection."""
 
 import time
 from typing import Any
@@ -30,7 +30,7 @@ async def test_those_who_asked_see_it_on_every_front_and_nobody_else(join: Join,
         seen = await one.until(type="live_position", author="jane")
         assert (seen["x"], seen["y"], seen["accuracy"]) == (2.35, 48.85, 7.5)
         assert 0 < seen["until"] - seen["timestamp"] <= A_QUARTER
-    # Nor is it stored, or has gone to one who did not ask, before what comes after it
+    # It is not stored, nor was it sent to a client that is not subscribed before the following message
     text = await jane.say()
     await jane.until(type="text", text=text)
     assert [message["type"] for message in await rest.last(channel)] == ["text"]

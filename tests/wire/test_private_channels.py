@@ -1,4 +1,4 @@
-"""Private channels: without a token nobody hears, speaks or learns who is there."""
+"""Private channels: without a token nobody can read, write or list users."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from tests.support.processes import HOST, ROOT, Stack
 from tests.support.rest import Rest, channel_path
 
 PRIVATE = "Été: à la mer"
-TOKEN = f"{CANARY}:+/é"  # as awkward as a token may be, and never to be seen in a log
+TOKEN = f"{CANARY}:+/é"  # with all kinds of characters; no log may contain it
 OTHERS = f"{CANARY}-other"
 
 Enter = Callable[..., Awaitable[Client]]
@@ -46,7 +46,7 @@ def rest(io_loop: IOLoop, house: Stack) -> Iterator[Rest]:
 
 @pytest.fixture
 def enter(io_loop: IOLoop, house: Stack) -> Iterator[Enter]:
-    """Lets clients join with a bearer token, or without any; they leave when the test ends."""
+    """Joins clients with or without a bearer token; they leave when the test ends."""
     clients = []
 
     async def enter(channel: str = PRIVATE, token: str | None = TOKEN, *, front: int = 0, query: str = "") -> Client:
@@ -65,7 +65,7 @@ def enter(io_loop: IOLoop, house: Stack) -> Iterator[Enter]:
 
 
 def bearer(token: str) -> dict[str, str]:
-    """The header, of which the libraries send each character as a byte."""
+    """The header; libraries send each character as one byte."""
     return {"Authorization": "Bearer " + token.encode().decode("latin-1")}
 
 
@@ -157,4 +157,4 @@ async def test_a_wrong_token_is_in_the_log_with_whose_it_was_and_not_what_it_was
     await rest.fetch(channel_path("Other", "last") + f"?token={CANARY}")
     found = house.fronts[0].records(message="a wrong token", channel="Other")
     assert {record["address"] for record in found} == {HOST}
-    # That the token itself is in no log is seen when all is over.
+    # The fixture checks at the end that no log contains the token.

@@ -1,4 +1,4 @@
-"""REQUIRE_REGISTRATION: who writes or likes does it under the nickname that is registered for the connection."""
+"""REQUIRE_REGISTRATION: authors and likers must have registered their nickname."""
 
 import json
 from collections.abc import Awaitable, Callable, Iterator
@@ -30,13 +30,13 @@ def house(open_stack: StackFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def fresh_channels() -> Iterator[str]:
-    """The names of channels that no test has used."""
+    """The names of unused channels."""
     return iter(CHANNELS)
 
 
 @pytest.fixture
 def enter(io_loop: IOLoop, house: Stack) -> Iterator[Enter]:
-    """Lets clients join; they leave when the test ends."""
+    """Joins clients; they leave when the test ends."""
     clients = []
 
     async def enter(channel: str, nickname: str | None = None, *, front: int = 0, query: str = "") -> Client:
@@ -63,7 +63,7 @@ def rest(io_loop: IOLoop, house: Stack) -> Iterator[Rest]:
 
 
 async def test_a_text_right_behind_its_newcomer_is_published(channel: str, enter: Enter) -> None:
-    """So QGIS and QField send it, and wait for nothing."""
+    """QGIS and QField do so, without waiting for an answer."""
     jane = await enter(channel)
     await jane.send(type="newcomer", newcomer="jane")
     text = await jane.say(author="jane")
@@ -94,7 +94,7 @@ async def test_nobody_writes_under_the_nickname_of_another(channel: str, enter: 
 
 async def test_who_was_refused_the_nickname_cannot_write_under_it(channel: str, enter: Enter) -> None:
     jane, impostor = await enter(channel, "jane"), await enter(channel, front=1)
-    # Given one who sends a text right behind a newcomer that is going to be refused
+    # Given a client that sends a text directly after a newcomer that will be refused
     await impostor.send(type="newcomer", newcomer="jane")
     await impostor.say(author="jane")
     # Then both are refused
@@ -117,14 +117,14 @@ async def test_who_gave_the_nickname_up_cannot_write_under_it_any_more(channel: 
     await jane.send(type="exiter", exiter="jane")
     await jane.say(author="jane")
     assert "Register your nickname first" in await jane.refusal()
-    # Until it is taken again, by anyone
+    # Until anybody registers it again
     other = await enter(channel, "jane", front=1)
     await other.until(text=await other.say(author="jane"))
 
 
 async def test_a_nickname_that_changes_hands_is_never_two_peoples(channel: str, enter: Enter) -> None:
-    """Two connections pass a nickname to and fro as fast as they can, and write under it all the time."""
-    # Given what each sends: take it, write, give it up, write once more
+    """Two connections alternately register and give up a nickname as fast as possible, and always write under it."""
+    # Given the messages of each: register, write, give up, write again
     clients = [await enter(channel), await enter(channel, front=1)]
     witness = await enter(channel)
     for number in range(40):
@@ -133,12 +133,12 @@ async def test_a_nickname_that_changes_hands_is_never_two_peoples(channel: str, 
             await client.say(f"{index} {number}", author="jane")
             await client.send(type="exiter", exiter="jane")
             await client.say(f"{index} {number} too late", author="jane")
-    # When all of it has been answered: everything is either published or refused
+    # When all messages have been published or refused
     for index, client in enumerate(clients):
         await client.send(type="newcomer", newcomer=f"last-{index}")
         await client.say(f"last {index}", author=f"last-{index}")
         await witness.until(text=f"last {index}")
-    # Then between a newcomer and its exiter all texts are of one of them, and there are none elsewhere
+    # Then all texts between a newcomer and its exiter are from one connection, and there are no others
     writers: set[str] | None = None
     for message in witness.received:
         if message.get("newcomer") == "jane":

@@ -1,4 +1,4 @@
-"""What the QGIS plugin compares byte by byte: it asks over Qt's network classes, and raises when anything differs."""
+"""What the QGIS plugin compares byte by byte: it uses Qt's network classes, and fails if anything differs."""
 
 import http.client
 import json
@@ -17,8 +17,8 @@ from tests.support.rest import Rest, channel_path
 from tests.wire.conftest import Join
 
 GETS = [path.replace("{channel}", "QGIS") for path, item in PATHS.items() if "get" in item and "{id}" not in path]
-TYPES = {"/channel/QGIS/features.geojson": "application/geo+json"}  # for all others, it is what QGIS demands
-NO_JSON = ("/metrics", "/qfield", "/channel/QGIS/ws", "/channel/QGIS/events")  # the last two have no end
+TYPES = {"/channel/QGIS/features.geojson": "application/geo+json"}  # all others must be what QGIS expects
+NO_JSON = ("/metrics", "/qfield", "/channel/QGIS/ws", "/channel/QGIS/events")  # the last two never end
 DATA = [path for path in GETS if path not in NO_JSON] + ["/openapi.json", "/asyncapi.json"]
 TEXT = channel_path("QGIS", "text")
 PAGES = ["/", "/docs", "/web/chat.js", "/qfield"]
@@ -49,7 +49,7 @@ ERRORS = [
 
 @pytest.fixture
 def connection(stack: Stack) -> Iterator[http.client.HTTPConnection]:
-    """A connection to the first front that shows what came."""
+    """A connection to the first front that records the bytes received."""
     connection = http.client.HTTPConnection(HOST, stack.fronts[0].port, timeout=30)
     yield connection
     connection.close()
@@ -76,7 +76,7 @@ def test_so_is_what_went_wrong(connection: http.client.HTTPConnection) -> None:
 
         assert (answer.status, content_types(answer)) == (status, ["application/json"]), (method, path)
         json.loads(answer.read())
-        connection.close()  # the next request opens another
+        connection.close()  # the next request opens a new one
 
 
 HANDSHAKES = [
@@ -110,7 +110,7 @@ def test_what_is_no_http_is_answered_without_any_type(stack: Stack) -> None:
 
 @pytest.mark.parametrize("version", [10, 11])
 def test_the_rules_are_these_bytes(version: int, connection: http.client.HTTPConnection) -> None:
-    """In this order, limits as integers, whatever version of HTTP somebody speaks; and the connection serves again."""
+    """The keys in this order, limits as integers, in any version of HTTP; and the connection can be reused."""
     connection._http_vsn, connection._http_vsn_str = version, f"HTTP/1.{version % 10}"  # type: ignore[attr-defined]
     connection.request("GET", "/rules", headers={"Accept-Encoding": "gzip, deflate", "Connection": "keep-alive"})
     answer = connection.getresponse()
@@ -129,7 +129,7 @@ def test_the_status_is_in_this_order(connection: http.client.HTTPConnection) -> 
     assert all(type(channel["nb_connected_users"]) is int for channel in json.loads(body)["channels"])
 
 
-# Addresses that end in a slash
+# Addresses with a trailing slash
 
 
 @pytest.mark.parametrize("path", [*DATA, *PAGES, "/channel/QGIS/ws", "/channel/x/users", "/nowhere"])
@@ -144,7 +144,7 @@ def test_a_path_may_begin_with_two_slashes(path: str, connection: http.client.HT
 
 @pytest.mark.parametrize("path", ["//metrics", "//admin/channels", "///metrics"])
 def test_operators_paths_have_one_spelling(path: str, connection: http.client.HTTPConnection) -> None:
-    """Proxies keep these from the world by their names."""
+    """Proxies block these paths by their exact names."""
     connection.request("GET", path)
     answer = connection.getresponse()
     assert (answer.status, json.loads(answer.read())) == (404, {"detail": "Not Found"})
@@ -204,7 +204,7 @@ def test_a_websocket_is_not_opened_by_head(connection: http.client.HTTPConnectio
     assert (answer.status, answer.headers["Allow"]) == (405, "GET")
 
 
-# What is asked for again and again
+# Repeated requests
 
 
 @pytest.mark.parametrize("path", ["/channel/QGIS/users", "/status", "/channel/QGIS/last", "/rules"])
@@ -228,7 +228,7 @@ def test_an_answer_that_is_kept_has_the_headers_of_one_that_is_made(
     path: str, connection: http.client.HTTPConnection
 ) -> None:
     told = []
-    for headers in ({"If-None-Match": '"another"'}, {}):  # the first is made by a handler, the second is not
+    for headers in ({"If-None-Match": '"another"'}, {}):  # a handler answers the first request, the cache the second
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         answer.read()
@@ -239,7 +239,7 @@ def test_an_answer_that_is_kept_has_the_headers_of_one_that_is_made(
 
 
 async def test_whoever_has_registered_sees_itself_at_once(channel: str, join: Join, rest: Rest) -> None:
-    """However often others ask meanwhile."""
+    """Also if others send requests meanwhile."""
     for number in range(10):
         assert f"jane-{number}" not in await rest.users(channel)
         client = await join(channel, nickname=f"jane-{number}")
