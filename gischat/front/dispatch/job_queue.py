@@ -114,10 +114,11 @@ class JobQueue:
             Unavailable: the message is not admitted.
         """
         position, held = len(self._pending), len(message.body)
-        if held <= LARGE_BYTES and not position and self._in_flight is None:
+        ahead = position + (self._in_flight is not None)
+        if not ahead and held <= LARGE_BYTES:
             held = 0
         elif bounded:
-            self._dispatcher.admission.admit(self.client, held, position, self._bytes)
+            self._dispatcher.admission.admit(self.client, held, ahead, self._bytes)
         else:
             self._dispatcher.admission.hold(self.client, held)
         if is_ahead:

@@ -18,6 +18,7 @@ from gischat.observability.metrics import CloseReason
 from gischat.settings import Settings
 
 LARGE_BYTES = 2**16  # a message up to that size that goes to Redis at once is not counted
+AT_ONCE = 8  # this part of the budget is for messages that go to Redis at once: those that wait may do so for long
 
 CONNECTION_FULL = (
     "Too many of your messages are waiting to be published. Please send it again later.",
@@ -32,10 +33,10 @@ SERVER_FULL = ("The server has too much to do at the moment. Please send it agai
 
 
 class Reader(Protocol):
-    """A connection that a message is read from."""
+    """A connection that reads a message."""
 
     def evict(self) -> bool:
-        """Refuse what is held, and release it; returns whether that closes the connection."""
+        """Refuse the message and release its bytes; returns whether the connection is closed."""
 
 
 class Admission:
@@ -52,19 +53,20 @@ class Admission:
         self._reading: dict[str, dict[Reader, int]] = {}  # by address
         self._reading_of: Counter[str] = Counter()
 
-    def admit(self, address: str, size: int, waiting: int, waiting_bytes: int) -> None:
-        """Take a message of `size` bytes, to be released later.
+    def admit(self, address: str, size: int, ahead: int, waiting_bytes: int) -> None:
+        """Count a message of `size` bytes, until it is released.
 
         Args:
-            address: the key under which the limits count it; empty for what comes from no client.
-            waiting, waiting_bytes: what its connection has waiting, to which MAX_WAITING_… apply.
+            address: the key under which the limits count it; empty if it comes from no client.
+            ahead: how many messages of its connection are in flight or pending.
+            waiting_bytes: bytes of those that are pending.
 
         Raises:
             Unavailable: there is no room for it.
         """
-        if waiting >= self._max_waiting_messages or (waiting and waiting_bytes + size > self._max_waiting_bytes):
+        if ahead > self._max_waiting_messages or (waiting_bytes and waiting_bytes + size > self._max_waiting_bytes):
             raise Unavailable(*CONNECTION_FULL)
-        free = self._max_bytes - self._admitted
+        free = self._max_bytes - self._admitted - (self._max_bytes // AT_ONCE if ahead else 0)
         if self._admitted and size > free:
             raise Unavailable(*SERVER_FULL)
         of_address = self._admitted_of.get(address, 0)
@@ -73,7 +75,7 @@ class Admission:
         self.hold(address, size)
 
     def hold(self, address: str, size: int) -> None:
-        """Count a message that is taken in any case."""
+        """Count a message that is admitted in any case."""
         self._admitted += size
         self._admitted_of[address] = self._admitted_of.get(address, 0) + size
         self.used += size
@@ -81,7 +83,7 @@ class Admission:
             self._make_room()
 
     def release(self, address: str, size: int) -> None:
-        """A message is in Redis, or was refused."""
+        """Stop counting a message that is in Redis or was refused."""
         self.used -= size
         self._admitted -= size
         left = self._admitted_of.pop(address, 0) - size
@@ -89,7 +91,7 @@ class Admission:
             self._admitted_of[address] = left
 
     def reserve(self, reader: Reader, address: str, size: int) -> None:
-        """Add bytes (or, if negative, release them) of messages or of a request's body that are being read."""
+        """Add bytes (or, if negative, release them) of unfinished messages or request bodies, and of unparsed data."""
         readers = self._reading.setdefault(address, {})
         readers[reader] = readers.get(reader, 0) + size
         self._reading_of[address] += size
@@ -112,4 +114,4 @@ class Admission:
             reason = CloseReason.MEMORY if is_closed else RefusalReason.SERVER_FULL
             self._rejections.record(reason, what, self._max_bytes, address, size, number)
             if self.used >= before:
-                return  # rather too much than no end
+                return  # better too much than an endless loop

@@ -27,9 +27,9 @@ class Scene:
         self.rejections = RejectionLog()
         self.admission = Admission(settings(max_front_bytes=max_bytes, **limits), self.rejections)
 
-    def refusal(self, address: str, size: int, waiting: int = 0, waiting_bytes: int = 0) -> tuple[str, str] | None:
+    def refusal(self, address: str, size: int, ahead: int = 0, waiting_bytes: int = 0) -> tuple[str, str] | None:
         try:
-            self.admission.admit(address, size, waiting, waiting_bytes)
+            self.admission.admit(address, size, ahead, waiting_bytes)
         except Unavailable as refusal:
             return refusal.reason, refusal.cause
         return None
@@ -57,16 +57,27 @@ async def test_what_is_larger_than_all_is_admitted_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "waiting", "waiting_bytes", "is_refused"),
-    [(1, 1, 999, False), (1, 2, 2, True), (2, 1, 999, True), (5000, 0, 0, False), (1, 0, 5000, False)],
+    ("size", "ahead", "waiting_bytes", "is_refused"),
+    [(1, 2, 999, False), (1, 3, 2, True), (2, 2, 999, True), (5000, 1, 0, False), (5000, 0, 0, False)],
 )
 @virtual_time
 async def test_a_connection_may_have_so_many_waiting(
-    size: int, waiting: int, waiting_bytes: int, is_refused: bool
+    size: int, ahead: int, waiting_bytes: int, is_refused: bool
 ) -> None:
     scene = Scene(10**6, max_waiting_messages=2, max_waiting_bytes=1000)
-    refusal = scene.refusal(JANE, size, waiting, waiting_bytes)
+    refusal = scene.refusal(JANE, size, ahead, waiting_bytes)
     assert refusal == (admission.CONNECTION_FULL if is_refused else None)
+
+
+@virtual_time
+async def test_what_waits_for_long_leaves_room_for_what_goes_to_redis_at_once() -> None:
+    scene = Scene(8000)
+    # Given messages that wait behind others of their connections, of as many addresses as are admitted
+    for number in range(100):
+        scene.refusal(str(number), 100, ahead=1)
+    assert scene.refusal(JOHN, 100, ahead=1) == admission.SERVER_FULL
+    # Then another address' message that need not wait is admitted
+    assert scene.refusal(JANE, 1000) is None
 
 
 class Uploader:
