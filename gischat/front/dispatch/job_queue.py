@@ -34,9 +34,9 @@ class QueuedJob(NamedTuple):
     message: Message
     on_done: Callable[[JobResult], None]
     precondition: Callable[[], str | None] | None = None
+    held: int = 0  # bytes that the admission counts while it is pending
     is_new: bool = True  # its result has not been counted
     is_resent: bool = False  # it was in flight when Redis lost its state
-    held: int = 0  # bytes that the admission counts while it is pending
 
     @property
     def was_enqueued(self) -> bool:
@@ -115,15 +115,13 @@ class JobQueue:
         """
         position, held = len(self._pending), len(message.body)
         ahead = position + (self._in_flight is not None)
-        if not ahead and held <= LARGE_BYTES:
-            held = 0
-        elif bounded:
-            self._dispatcher.admission.admit(self.client, held, ahead, self._bytes)
+        if ahead or held > LARGE_BYTES:
+            self._dispatcher.admission.admit(self.client, held, ahead, self._bytes, bounded=bounded)
         else:
-            self._dispatcher.admission.hold(self.client, held)
+            held = 0
         if is_ahead:
             position = next((at for at, queued in enumerate(self._pending) if not queued.was_enqueued), position)
-        self._pending.insert(position, QueuedJob(message, on_done, precondition, held=held))
+        self._pending.insert(position, QueuedJob(message, on_done, precondition, held))
         self._bytes += held
         self._advance()
 

@@ -45,6 +45,7 @@ class Admission:
     def __init__(self, settings: Settings, rejections: RejectionLog) -> None:
         self.used = 0
         self._max_bytes = settings.max_front_bytes
+        self._at_once = settings.max_front_bytes // AT_ONCE
         self._max_waiting_messages = settings.max_waiting_messages
         self._max_waiting_bytes = settings.max_waiting_bytes
         self._rejections = rejections
@@ -53,31 +54,29 @@ class Admission:
         self._reading: dict[str, dict[Reader, int]] = {}  # by address
         self._reading_of: Counter[str] = Counter()
 
-    def admit(self, address: str, size: int, ahead: int, waiting_bytes: int) -> None:
+    def admit(self, address: str, size: int, ahead: int, waiting_bytes: int, *, bounded: bool = True) -> None:
         """Count a message of `size` bytes, until it is released.
 
         Args:
             address: the key under which the limits count it; empty if it comes from no client.
             ahead: how many messages of its connection are in flight or pending.
             waiting_bytes: bytes of those that are pending.
+            bounded: refuse it if there is no room.
 
         Raises:
             Unavailable: there is no room for it.
         """
-        if ahead > self._max_waiting_messages or (waiting_bytes and waiting_bytes + size > self._max_waiting_bytes):
-            raise Unavailable(*CONNECTION_FULL)
-        free = self._max_bytes - self._admitted - (self._max_bytes // AT_ONCE if ahead else 0)
-        if self._admitted and size > free:
-            raise Unavailable(*SERVER_FULL)
-        of_address = self._admitted_of.get(address, 0)
-        if address and of_address and of_address + size > free - size:
-            raise Unavailable(*ADDRESS_FULL)
-        self.hold(address, size)
-
-    def hold(self, address: str, size: int) -> None:
-        """Count a message that is admitted in any case."""
-        self._admitted += size
-        self._admitted_of[address] = self._admitted_of.get(address, 0) + size
+        admitted, of_address = self._admitted, self._admitted_of.get(address, 0)
+        if bounded:
+            if ahead > self._max_waiting_messages or (waiting_bytes and waiting_bytes + size > self._max_waiting_bytes):
+                raise Unavailable(*CONNECTION_FULL)
+            free = self._max_bytes - admitted - (self._at_once if ahead else 0)
+            if admitted and size > free:
+                raise Unavailable(*SERVER_FULL)
+            if of_address and of_address + size > free - size and address:
+                raise Unavailable(*ADDRESS_FULL)
+        self._admitted = admitted + size
+        self._admitted_of[address] = of_address + size
         self.used += size
         if self.used > self._max_bytes:
             self._make_room()
@@ -86,9 +85,11 @@ class Admission:
         """Stop counting a message that is in Redis or was refused."""
         self.used -= size
         self._admitted -= size
-        left = self._admitted_of.pop(address, 0) - size
+        left = self._admitted_of.get(address, 0) - size
         if left:
             self._admitted_of[address] = left
+        else:
+            self._admitted_of.pop(address, None)
 
     def reserve(self, reader: Reader, address: str, size: int) -> None:
         """Add bytes (or, if negative, release them) of unfinished messages or request bodies, and of unparsed data."""
