@@ -1,5 +1,6 @@
 """Connections to what `REDIS_URL` names: one server, the Sentinels' master or a cluster (see `gischat.redis_url`)."""
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from gischat.broker.client import Redis
@@ -97,7 +98,8 @@ async def _find_master(where: RedisUrl, timings: Timings) -> Node:
         raise MasterNotFoundError(str(error)) from error
     finally:
         for client in asked.sentinels:
-            await client.aclose()
+            with contextlib.suppress(Failure):  # a TLS connection that is slow to close has given its answer
+                await client.aclose()
     return Node(host, port)
 
 

@@ -13,6 +13,7 @@ from tests.support.client import Client
 from tests.support.contract import sample
 from tests.support.processes import Stack, Valkey
 from tests.support.rest import Rest, eventually
+from tests.support.waiting import DEADLINE
 
 StartStack = Callable[..., Stack]
 
@@ -138,6 +139,8 @@ def test_processes_may_be_stopped_while_redis_does_not_answer(tmp_path: Path, st
     with Valkey(tmp_path) as valkey:
         # Given a frozen Redis, and commands that have been sent to it
         stack = start_stack(redis_url=valkey.url)
+        for process in stack.processes:
+            _until(lambda process=process: "is connected" in process.whole_log())
         valkey.freeze()
         for worker in stack.workers:
             _until(lambda worker=worker: "is lost: no answer" in worker.new_log())
@@ -147,7 +150,7 @@ def test_processes_may_be_stopped_while_redis_does_not_answer(tmp_path: Path, st
         assert [list(process.problems_of_ending()) for process in stack.processes] == [[], [], []]
 
 
-def _until(holds: Callable[[], bool], within: float = 60.0) -> None:
+def _until(holds: Callable[[], bool], within: float = DEADLINE) -> None:
     deadline = time.monotonic() + within
     while not holds():
         assert time.monotonic() < deadline
