@@ -97,7 +97,7 @@ class Timings:
 
     # Health
     heartbeat: float = 1.0  # between two heartbeats of the round-trip probe
-    heartbeat_lost: float = 5.0  # without a heartbeat until a front counts as unready: messages do not go round
+    heartbeat_lost: float = 5.0  # without a heartbeat until a front counts as unready: messages are not delivered
     subscriber_stalled: float = 5.0  # until a publication must have arrived, or the subscriber reconnects
     consumer_stalled: float = 20.0  # until a worker's loop must make progress, or its process exits
     hung: float = 60.0  # until an event loop must turn, or its process exits: no callback takes a second

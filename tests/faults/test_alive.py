@@ -30,7 +30,7 @@ async def test_a_front_without_publications_reports_it_reconnects_and_then_ends(
 
         # Then it reports that while it is alive
         said = await _answers(rest, 503)
-        assert said["reasons"] == ["messages do not go round: is a light worker running?"]
+        assert said["reasons"] == ["messages are not delivered: is a light worker running?"]
         status = await rest.get("/status")
         assert (status["status"], status["healthy"]) == ("degraded", False)
         assert (await rest.fetch("/livez")).code == 200
