@@ -168,7 +168,7 @@ class House:
         try:
             for process in (*self.fronts, *self.spare, *self.workers):
                 process.start()
-            wait_until(lambda: bool(self._status(self.port)["healthy"]), "messages go round")
+            wait_until(lambda: bool(self._status(self.port)["healthy"]), "messages to be delivered")
         except BaseException:
             self.__exit__()
             print(*self._log.read_text().splitlines()[-20:], sep="\n", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Attempts that are repeated, and waits that end when the process is to stop."""
+"""Retries of failed operations, and waits that end when the process stops."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Retrying:
-    """What a bridge does while the other chat, or Redis, is away. `stop` is set when the process is to stop."""
+    """Retries while the other chat or Redis is away. `stop` is set when the process stops."""
 
     def __init__(self, kind: str, timings: Timings) -> None:
         self._kind = kind
@@ -29,10 +29,10 @@ class Retrying:
         self.up = metrics.BRIDGE_UP.labels(kind)
 
     async def until_stopped(self, work: Coroutine[Any, Any, T]) -> T:
-        """What work comes to.
+        """Await work; returns its result.
 
         Raises:
-            Stopped: the process is to stop; the work is cancelled.
+            Stopped: the process stops; the work was cancelled.
         """
         task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self.stop.wait())
         try:
@@ -45,14 +45,14 @@ class Retrying:
             stopped.cancel()
 
     async def attempt(self, what: Callable[[], Awaitable[T]], until: float = math.inf) -> T:
-        """Does something, again and again while it cannot be done.
+        """Call an operation until it succeeds.
 
         Args:
-            until: by `time.time`, when it is given up.
+            until: the time (`time.time`) when to give up.
 
         Raises:
-            Delayed: that time has come.
-            Stopped: the process is to stop.
+            Delayed: that time has passed.
+            Stopped: the process stops.
         """
         backoff = Backoff(self.timings.bridge_retry, self.timings.bridge_retry_longest)
         trouble = LogThrottle(f"the {self._kind} bridge has to wait", self.timings, patience=0.0)
