@@ -1,7 +1,8 @@
-"""Posts what is said in channels to addresses outside: each address gets a channel's messages in order, at its pace.
+"""Outgoing hooks: post a channel's messages to external addresses, to each in order and at its own pace.
 
-The outbox is read by position, and is the backlog. A message is posted again until it is about to leave the outbox;
-then it becomes a dead letter, and so do those behind it, each at its own time, until the address answers again.
+The outbox is read by position, and is the backlog. A failing post is repeated until the message is about to be trimmed
+from the outbox; then the message becomes a dead letter. So do later messages, each at its own time, until the address
+accepts posts again.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-RETAINED = 0.9  # of the outbox's age: then a message is given up, before it is trimmed unread
+RETAINED = 0.9  # of the outbox's age, after which a message is given up, before it is trimmed unread
 NOT_SAID = frozenset({"nb_users", "newcomer", "exiter"})
 
 
@@ -44,7 +45,7 @@ class OutgoingHooks:
         self._timings = timings
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Posts until it is told to stop; then ends what is on its way, if that does not take long."""
+        """Post messages until `stop` is set; then finish those in flight, within a timeout."""
         delivery = Delivery(self._settings, self._timings)
         letters = HookLetters(self._settings, self._participant.redis, self._timings)
         hooks = [
@@ -68,7 +69,7 @@ class OutgoingHooks:
 
 
 class _Hook:
-    """One channel's messages for one address."""
+    """One outgoing hook: the messages of a channel for one address."""
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class _Hook:
         self._cursor = OutboxCursor(channel, participant.broker.outbox, store)
         self._timings = timings
         self._max_age = RETAINED * settings.max_outbox_age
-        self._host = urlsplit(url).hostname  # the rest may be secret
+        self._host = urlsplit(url).hostname  # other parts may be secret
         words = f"what is said in {channel} cannot be posted to {self._host}"
         self._trouble = LogThrottle(words, timings, patience=0.0)
 
@@ -111,7 +112,7 @@ class _Hook:
                 await self._redis(self._cursor.rewind)
 
     async def _post(self, entry: Entry, stop: asyncio.Event) -> bool:
-        """Posts until it is taken, given up, or deleted by a moderator; False when the process is to stop before."""
+        """Post until success, until it is given up, or deleted by a moderator; False if the process stops before."""
         publication = entry.publication
         backoff = Backoff(self._timings.bridge_retry, self._timings.bridge_retry_longest)
         until = int(entry.id.partition(b"-")[0]) / 1000 + self._max_age
@@ -146,7 +147,7 @@ class _Hook:
         return True
 
     async def _wait_for_news(self, stop: asyncio.Event) -> None:
-        """Not for long: several hooks of a channel share its news."""
+        """Wait for publications, within a timeout, because several hooks of a channel share the event."""
         waits = [asyncio.ensure_future(one.wait()) for one in (self._news, stop)]
         await asyncio.wait(waits, timeout=self._timings.outbox_read, return_when=asyncio.FIRST_COMPLETED)
         for one in waits:
@@ -154,7 +155,7 @@ class _Hook:
         self._news.clear()
 
     async def _redis(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """What Redis answers, as soon as it does."""
+        """Query Redis until it answers."""
         while True:
             try:
                 return await ask()

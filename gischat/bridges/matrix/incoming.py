@@ -1,5 +1,5 @@
-"""Matrix events as the contract's messages. Pure. An event may be anything: whoever wrote it, a homeserver lets it
-through."""
+"""Matrix events as messages of the protocol. Pure. Events may contain anything, because homeservers do not validate
+them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,19 +19,19 @@ _GEO = re.compile(r"(?i:geo):(-?[0-9.]{1,20}),(-?[0-9.]{1,20})(?:,-?[0-9.]{1,20}
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What somebody has said."""
+    """The content of an event."""
 
-    contents: Sequence[Mapping[str, Any]]  # of texts and positions
-    attachment: Attachment | None = None  # comes before the contents
+    contents: Sequence[Mapping[str, Any]]  # texts and positions
+    attachment: Attachment | None = None  # precedes the contents
     reply_to: str = ""
-    replaces: str = ""  # an event that this is another wording of
+    replaces: str = ""  # the event that it edits
 
 
 def said(content: Any, longest: int) -> Said | None:
-    """What the content of a `m.room.message` says; None where that is nothing.
+    """Convert the content of an `m.room.message`; None if there is nothing to publish.
 
     Args:
-        longest: characters of a text in one message.
+        longest: maximum characters of a text per message.
     """
     content = as_object(content)
     relation = as_object(content.get("m.relates_to"))
@@ -59,14 +59,14 @@ def _text(content: Mapping[str, Any], *, is_reply: bool = False) -> str:
 
 
 def _without_quotation(body: str) -> str:
-    """A reply without what it answers, which stands before it (before Matrix 1.13)."""
+    """Remove the quotation that precedes a reply (before Matrix 1.13)."""
     lines = body.split("\n")
     first = next((number for number, line in enumerate(lines) if not line.startswith("> ")), len(lines))
     return "\n".join(lines[first:]) if first < len(lines) else body
 
 
 def _location(content: Mapping[str, Any], longest: int) -> list[dict[str, Any]]:
-    """A position where the address is one in WGS 84; and its description, where that says more than the address."""
+    """A position, if the URI is one in WGS 84; and the description, unless it only repeats the URI."""
     address = as_text(content.get("geo_uri"))
     text = _text(content)
     texts = text_messages(text, longest) if text and address not in text else []
@@ -81,7 +81,7 @@ def _location(content: Mapping[str, Any], longest: int) -> list[dict[str, Any]]:
 
 
 def _is_wgs84(parameters: str) -> bool:
-    """RFC 5870 §3.4.2: so it is where nothing else is said."""
+    """Whether the URI's CRS is WGS 84, which is the default (RFC 5870 §3.4.2)."""
     named = [one[4:] for one in parameters.lower().split(";") if one.startswith("crs=")]
     return named in ([], ["wgs84"])
 

@@ -1,4 +1,4 @@
-"""Telegram's messages as the contract's. Pure. A message may be anything: there are more kinds every month."""
+"""Telegram's messages as messages of the protocol. Pure. Messages may have unknown kinds, which Telegram often adds."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from gischat.bridges.places import position_message
 from gischat.bridges.shapes import as_integer, as_list, as_object, as_text
 from gischat.bridges.texts import shortened, text_messages
 
-# What a channel has no type for, and what is told of it
+# Kinds without a message type: their description, and the field with details
 KINDS = {
     "animation": ("an animation", "file_name"),
     "sticker": ("a sticker", "emoji"),
@@ -22,7 +22,7 @@ KINDS = {
     "dice": ("a throw", "emoji"),
     "contact": ("a contact", ""),
     "story": ("a story", ""),
-    "document": ("a file", "file_name"),  # the last: an animation is one, too
+    "document": ("a file", "file_name"),  # last, because an animation is a document, too
 }
 PICTURES = ("image/jpeg", "image/png", "image/webp")
 
@@ -31,7 +31,7 @@ _USERNAME = re.compile(r"[A-Za-z0-9_]{1,64}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Somebody; a group or channel where somebody speaks in its name."""
+    """A user, or a group or channel in whose name somebody writes."""
 
     id: str
     name: str  # see `nicknames.candidates`
@@ -39,19 +39,19 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What somebody has said."""
+    """The content of a message."""
 
-    contents: Sequence[Mapping[str, Any]]  # of texts and positions
-    attachment: Attachment | None = None  # comes before the contents
+    contents: Sequence[Mapping[str, Any]]  # texts and positions
+    attachment: Attachment | None = None  # precedes the contents
 
 
 def sender(message: Mapping[str, Any]) -> Sender | None:
-    """Who has sent it; an anonymous administrator is the group."""
+    """The sender of a message; for an anonymous administrator, the group."""
     return named(message.get("sender_chat")) or named(message.get("from"))
 
 
 def named(one: Any) -> Sender | None:
-    """A user or a chat. Nobody else has its username; it may have none, or only a name in any script."""
+    """A user or chat. A username is unique, but optional; other names may be any text."""
     one = as_object(one)
     id, username = as_integer(one.get("id")), as_text(one.get("username"))
     if not id:
@@ -63,11 +63,11 @@ def named(one: Any) -> Sender | None:
 
 
 def said(message: Mapping[str, Any], longest: int, pixels: int) -> Said | None:
-    """What a message says; None where that is nothing.
+    """Convert a message; None if there is nothing to publish.
 
     Args:
-        longest: characters of a text in one message.
-        pixels: of a picture's longest side: a larger one is not fetched where there is one of that size.
+        longest: maximum characters of a text per message.
+        pixels: the longest side of a picture; of several sizes, the smallest that suffices is downloaded.
     """
     texts = text_messages(text_of(message), longest)
     if photo := _photo(as_list(message.get("photo")), pixels):
@@ -87,7 +87,7 @@ def said(message: Mapping[str, Any], longest: int, pixels: int) -> Said | None:
 
 
 def text_of(message: Mapping[str, Any]) -> str:
-    """A text or a caption without its formatting; addresses of links stay, behind their words."""
+    """The text or caption without formatting; the URLs of links follow their texts."""
     name, entities = ("text", "entities") if as_text(message.get("text")) else ("caption", "caption_entities")
     units = _encoded(as_text(message.get(name)))
     links = [as_object(one) for one in as_list(message.get(entities))]
@@ -106,12 +106,12 @@ def _encoded(text: str) -> bytes:
 
 
 def topic_of(message: Mapping[str, Any]) -> int:
-    """The topic that a message is in; 0 outside of topics, where a thread is only a row of replies."""
+    """The topic of a message; 0 outside of topics, where a thread is only a series of replies."""
     return as_integer(message.get("message_thread_id")) if message.get("is_topic_message") is True else 0
 
 
 def _photo(sizes: Sequence[Any], pixels: int) -> Attachment | None:
-    """The smallest that needs no enlarging, or else the largest."""
+    """The smallest size that need not be enlarged; otherwise the largest."""
     known = [size for size in map(as_object, sizes) if as_text(size.get("file_id"))]
     if not known:
         return None
