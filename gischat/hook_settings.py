@@ -101,5 +101,5 @@ def contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[
                 )
     is_sent = not wrong.keys() & {"OUTGOING_HOOKS", "OUTGOING_HOOKS_SECRET"} and values["outgoing_hooks"]
     if is_sent and not values["outgoing_hooks_secret"]:
-        found["OUTGOING_HOOKS_SECRET"] = "Needed for OUTGOING_HOOKS: who is posted to sees by it that it is us."
+        found["OUTGOING_HOOKS_SECRET"] = "Required by OUTGOING_HOOKS: receivers verify posts by it."
     return found

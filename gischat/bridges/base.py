@@ -24,7 +24,7 @@ from gischat.bridges.errors import Delayed, Rejected, Stopped, Trouble
 from gischat.bridges.participant import REDIS_FAULTS, Participant
 from gischat.bridges.people import People, Person
 from gischat.bridges.places import place_in_degrees
-from gischat.bridges.relay import COMING_AND_GOING, Relay
+from gischat.bridges.relay import PRESENCE_TYPES, Relay
 from gischat.bridges.retrying import Retrying
 from gischat.bridges.store import BridgeStore, Link, event_of, part_of
 from gischat.bridges.texts import MAX_PARTS
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 MAX_EVENT_PARTS = MAX_PARTS + 2  # maximum of messages that an event becomes: a file, a position, and its text
 MAX_RETRACTED = 1000  # events that are remembered
 NAMESPACE = uuid.UUID("0a3ee5d2-7c35-5d0c-9a55-6b1f8cf4d4a7")  # of ids derived from events (RFC 9562 §5.5)
-TELLINGS = TokenBucket(6)  # notices per minute and person about refused messages
+NOTICES = TokenBucket(6)  # notices per minute and person about refused messages
 
 TOO_FAST = "You are writing too fast."
 
@@ -143,7 +143,7 @@ class Bridge(Retrying, ABC):
             refusal, link = await self._publish_one(incoming, person, event, content)
             await links.add(link)
             if refusal:
-                await self._tell_refusal(incoming, person, refusal)
+                await self._notify_of_refusal(incoming, person, refusal)
 
     async def like(self, channel: str, event: str, person: str, author: str, text: str, name: str = "") -> None:
         """Publish a like of an author's message."""
@@ -174,9 +174,9 @@ class Bridge(Retrying, ABC):
 
     def wants(self, publication: Publication) -> bool:
         """Whether a broadcast publication is sent to the other chat."""
-        return self.tells_coming_and_going or publication.type not in COMING_AND_GOING
+        return self.announces_presence or publication.type not in PRESENCE_TYPES
 
-    tells_coming_and_going = False
+    announces_presence = False
 
     # Running
 
@@ -187,7 +187,7 @@ class Bridge(Retrying, ABC):
             await self.attempt(self._load)
         except Stopped:
             return
-        loops = [self._receive(), self._let_go(), *(relay.run() for relay in self._relays)]
+        loops = [self._receive(), self._remove_silent(), *(relay.run() for relay in self._relays)]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._until_stopped(loop)) for loop in loops]
             await stop.wait()
@@ -223,7 +223,7 @@ class Bridge(Retrying, ABC):
         for relay in self._relays:
             await relay.load()
 
-    async def _let_go(self) -> None:
+    async def _remove_silent(self) -> None:
         while True:
             await self.until_stopped(asyncio.sleep(self.timings.bridge_silent / 30))
             for people in self.people.values():
@@ -254,12 +254,12 @@ class Bridge(Retrying, ABC):
         digest = Link.digest_of(content.get("text", ""))
         return _reason(result), Link(event, id, person.nickname, digest)
 
-    async def _tell_refusal(self, incoming: Incoming, person: Person, reason: str) -> None:
+    async def _notify_of_refusal(self, incoming: Incoming, person: Person, reason: str) -> None:
         """Notify the sender of a refused event, within a rate limit."""
         now = asyncio.get_running_loop().time()
-        if TELLINGS.delay(person.tellings, now) > 0:
+        if NOTICES.delay(person.notices, now) > 0:
             return
-        person.tellings = TELLINGS.acquire(person.tellings, now)
+        person.notices = NOTICES.acquire(person.notices, now)
         words = f"Not passed on to the channel {incoming.channel}: {reason}"
         await self.try_to_tell(incoming.channel, words, incoming.event)
 

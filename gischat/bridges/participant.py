@@ -139,12 +139,12 @@ class Participant:
         """
         deadline = asyncio.get_running_loop().time() + self._timings.bridge_patience
         while True:
-            ended: asyncio.Future[JobResult] = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[JobResult] = asyncio.get_running_loop().create_future()
             self.dispatcher.reopen(job_queue)  # the person may have left meanwhile: see `People.leave`
             try:
                 self.bans[job_queue.channel].check(message)
-                job_queue.submit(message, lambda result, to=ended: None if to.done() else to.set_result(result))  # type: ignore[misc]
-                result = await ended
+                job_queue.submit(message, lambda result, to=future: None if to.done() else to.set_result(result))  # type: ignore[misc]
+                result = await future
             except Unavailable as refusal:
                 result = JobResult.of(refusal, message)
             is_passing = result.is_refusal and result.refusal_reason in PASSING
@@ -180,13 +180,13 @@ class Participant:
         while True:
             await asyncio.sleep(self._timings.lease_renewal)
             for channel in self.channels:
-                heard = self.dispatcher.positions[channel].offset
+                received = self.dispatcher.positions[channel].offset
                 try:
                     renewal = await self.broker.presence.renew_lease(channel, self._timings.lease)
                 except REDIS_FAULTS as error:
                     log.debug("a lease could not be renewed: %s", described(error))
                     break
-                if not renewal.was_known or renewal.offset < heard:
+                if not renewal.was_known or renewal.offset < received:
                     self.dispatcher.reports.state_lost(channel)
                 elif renewal.had_expired:
                     self.on_restore(channel)
@@ -208,7 +208,7 @@ class Participant:
             except REDIS_FAULTS as error:
                 log.warning("recovery failed, and will be retried: %s", described(error))
                 continue  # the loss will be detected again
-            log.warning("redis had lost this bridge in a channel", extra={"channel": channel})
+            log.warning("redis has lost this bridge's state in a channel", extra={"channel": channel})
             self.dispatcher.positions[channel].reset()
             self.dispatcher.replay(channel, since)
             self.on_restore(channel)
@@ -238,11 +238,11 @@ class Participant:
                 if self._entries[channel] != positions[channel]:
                     continue  # rewound meanwhile
                 for entry in entries:
-                    await self._hear(channel, entry.publication)
+                    await self._receive(channel, entry.publication)
                 self._entries[channel] = entries[-1].id
                 self.news[channel].set()
 
-    async def _hear(self, channel: str, publication: Publication) -> None:
+    async def _receive(self, channel: str, publication: Publication) -> None:
         position = self.dispatcher.positions[channel]
         continuity = position.compare(publication.offset)
         if continuity is Continuity.GAP:
@@ -274,10 +274,10 @@ class Participant:
         self.dispatcher.delete_messages(channel, None if deletion.all else set(deletion.ids))
 
     async def _answer_survey(self, channel: str, body: bytes) -> None:
-        asked = msgspec.json.decode(body, type=SurveyRequest)
-        people = [one for name in self.channels if asked.channel in (None, name) for one in self.people_of(name)]
+        request = msgspec.json.decode(body, type=SurveyRequest)
+        people = [one for name in self.channels if request.channel in (None, name) for one in self.people_of(name)]
         with contextlib.suppress(*REDIS_FAULTS):  # the survey's result then lists this bridge as missing
-            await self.broker.moderation.answer_survey(channel, asked.call, survey_answer(self.front, people))
+            await self.broker.moderation.answer_survey(channel, request.call, survey_answer(self.front, people))
 
 
 ORDERS: Mapping[str, Callable[[Participant, str, bytes], Awaitable[None]]] = {

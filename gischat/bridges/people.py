@@ -42,7 +42,7 @@ class Person:
     spoke_at: float  # loop time of the last message
     messages: float = 0.0  # the time when the bucket of each limit is full again
     heavy: float = 0.0
-    tellings: float = 0.0
+    notices: float = 0.0
     since: int = field(default_factory=now)  # seconds since the epoch
 
 
@@ -66,7 +66,7 @@ class People:
     def is_here(self, person: str) -> bool:
         return person in self._people
 
-    def bears(self, nickname: str) -> bool:
+    def has_nickname(self, nickname: str) -> bool:
         """Whether one of them has that nickname."""
         return any(folded(one.nickname) == folded(nickname) for one in self._people.values())
 
@@ -98,7 +98,7 @@ class People:
             self._people[id] = person
             while len(self._people) > MAX_PEOPLE:
                 await self.leave(next(iter(self._people)))
-            self._tell_count()
+            self._send_count()
         person.spoke_at = asyncio.get_running_loop().time()
         self._people.move_to_end(id)
         return person
@@ -111,7 +111,7 @@ class People:
         if person.is_registered:
             await self._participant.submit(person.job_queue, Message(LEAVE, "", b"{}"))
         self._close(person.job_queue)
-        self._tell_count()
+        self._send_count()
 
     def dismiss(self, is_meant: Callable[[str], bool]) -> None:
         """Remove people whose nickname fulfils the condition; they may write again unless they are banned."""
@@ -146,14 +146,14 @@ class People:
             if person.is_registered:
                 message = Message(RESTORE, new_id(), msgspec.json.encode({RESTORE: person.nickname}))
                 person.job_queue.submit(message, partial(self._on_restored, person), bounded=False, is_ahead=True)
-        self._tell_count()
+        self._send_count()
 
     def _on_restored(self, person: Person, result: JobResult) -> None:
         if result.is_refusal and result.refusal_reason is RefusalReason.UNPROCESSABLE:
             # Somebody else has registered the nickname: the next message registers another one.
             self._people.pop(person.id, None)
             self._close(person.job_queue)
-            self._tell_count()
+            self._send_count()
 
     def _close(self, job_queue: JobQueue) -> None:
         """Close a queue as soon as it is idle, so that the results of its jobs are not dropped."""
@@ -167,7 +167,7 @@ class People:
         dispatcher = self._participant.dispatcher
         job_queue = dispatcher.open(self.channel, sender=f"{self._participant.kind}:{digest_of(id)}")
         nickname = ""
-        for nickname in await self._wanted(id, name):
+        for nickname in await self._possible_nicknames(id, name):
             result = await self._participant.submit(job_queue, newcomer_message(nickname))
             if not result.is_refusal:
                 await self._store.save_nickname(self.channel, id, nickname)
@@ -177,7 +177,7 @@ class People:
         log.warning("somebody of the other chat could not be registered", extra={"channel": self.channel})
         return Person(id, nickname, job_queue, is_registered=False, spoke_at=0.0)
 
-    async def _wanted(self, id: str, name: str) -> list[str]:
+    async def _possible_nicknames(self, id: str, name: str) -> list[str]:
         """The nicknames to try: the person's last one, then the others by preference. Taken ones are omitted, because
         trying one would request it."""
         settings = self._settings
@@ -194,7 +194,7 @@ class People:
         free = [name for name in names if name == last or folded(name) not in taken]
         return free or [list(names)[-1]]
 
-    def _tell_count(self) -> None:
+    def _send_count(self) -> None:
         body = msgspec.json.encode({"connections": len(self._people)})
         self._counting.submit(Message(COUNT, new_id(), body), _ignore, bounded=False)
 

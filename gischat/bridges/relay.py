@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHARED_TYPES = {ANNOUNCEMENT} | {row.name for row in TYPES.values() if row.stored}
-COMING_AND_GOING = frozenset({"newcomer", "exiter"})
+PRESENCE_TYPES = frozenset({"newcomer", "exiter"})
 
 MISSED = "Up to {number} messages could not be passed on from the channel {channel}."
 REFUSED = "A message of the channel {channel} ({type}) could not be passed on."
@@ -89,12 +89,12 @@ class Relay:
     def _is_for_all(self, publication: Publication) -> bool:
         if not publication.is_broadcast or self._bridge.participant.is_own(publication):
             return False
-        return publication.type in SHARED_TYPES | COMING_AND_GOING
+        return publication.type in SHARED_TYPES | PRESENCE_TYPES
 
     async def _send(self, publication: Publication, until: float) -> None:
         bridge, channel = self._bridge, self._channel
         message = msgspec.json.decode(publication.body)
-        if publication.type in COMING_AND_GOING and bridge.people[channel].bears(message[publication.type]):
+        if publication.type in PRESENCE_TYPES and bridge.people[channel].has_nickname(message[publication.type]):
             return
         if self._links.of_message(message["id"]):
             return  # an earlier process has sent it

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 LIKE = "👍"
-COMING_AND_GOING = {"newcomer": "{} has joined the channel.", "exiter": "{} has left the channel."}
+PRESENCE_TEXTS = {"newcomer": "{} has joined the channel.", "exiter": "{} has left the channel."}
 
 _PICTURES = ((b"\xff\xd8", "image/jpeg", "jpg"), (b"\x89PNG", "image/png", "png"))  # the formats that workers make
 
@@ -25,8 +25,8 @@ class File:
 def words(message: Mapping[str, Any]) -> str:
     """The text of a message, to follow its author's name; for joining and leaving a whole sentence."""
     type = message["type"]
-    if type in COMING_AND_GOING:
-        return COMING_AND_GOING[type].format(message[type])
+    if type in PRESENCE_TEXTS:
+        return PRESENCE_TEXTS[type].format(message[type])
     return _WORDS.get(type, _other)(message)
 
 

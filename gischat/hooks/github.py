@@ -29,7 +29,7 @@ def lines(event: str, content: dict[str, Any]) -> str:
     where = text(content, "repository", "full_name") or text(content, "organization", "login")
     prefix = f"[{where}] " if where else ""
     if event == "ping":
-        return f"{prefix}GitHub speaks here from now on. {text(content, 'zen')}"
+        return f"{prefix}GitHub posts here from now on. {text(content, 'zen')}"
     return prefix + (_push(content) if event == "push" else _action(event, content))
 
 

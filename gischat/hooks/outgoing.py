@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RETAINED = 0.9  # of the outbox's age, after which a message is given up, before it is trimmed unread
-NOT_SAID = frozenset({"nb_users", "newcomer", "exiter"})
+NOT_POSTED = frozenset({"nb_users", "newcomer", "exiter"})
 
 
 class OutgoingHooks:
@@ -92,18 +92,18 @@ class _Hook:
         self._timings = timings
         self._max_age = RETAINED * settings.max_outbox_age
         self._host = urlsplit(url).hostname  # other parts may be secret
-        words = f"what is said in {channel} cannot be posted to {self._host}"
+        words = f"messages of {channel} cannot be posted to {self._host}"
         self._trouble = LogThrottle(words, timings, patience=0.0)
 
     async def run(self, stop: asyncio.Event) -> None:
         await self._redis(self._cursor.load)
-        log.info("what is said is posted to %s from now on", self._host, extra={"channel": self._channel})
+        log.info("messages are posted to %s from now on", self._host, extra={"channel": self._channel})
         while not stop.is_set():
             entries = await self._redis(self._cursor.read)
             for entry in entries:
                 self._count("missed", self._cursor.missed_before(entry))
-                is_said = entry.publication.is_broadcast and entry.publication.type not in NOT_SAID
-                if is_said and not await self._post(entry, stop):
+                is_posted = entry.publication.is_broadcast and entry.publication.type not in NOT_POSTED
+                if is_posted and not await self._post(entry, stop):
                     return
                 self._cursor.advance(entry)
                 await self._redis(self._cursor.save)

@@ -10,7 +10,7 @@ from gischat.bridges.base import Bridge, Incoming
 from gischat.bridges.errors import Delayed, Rejected, Stopped, Trouble
 from gischat.bridges.files import fetched, max_bytes
 from gischat.bridges.matrix.client import MatrixClient, UnknownPosition
-from gischat.bridges.matrix.incoming import said
+from gischat.bridges.matrix.incoming import convert
 from gischat.bridges.matrix.outgoing import OWN_KEY, liked_text, notice, outgoing
 from gischat.bridges.participant import REDIS_FAULTS, Participant
 from gischat.bridges.shapes import as_list, as_object, as_text
@@ -49,7 +49,7 @@ class MatrixBridge(Bridge):
     ) -> None:
         """Create it; `rooms` are the ids or aliases of rooms, by channel."""
         super().__init__(list(rooms), participant, settings, timings)
-        self.tells_coming_and_going = settings.matrix_notices
+        self.announces_presence = settings.matrix_notices
         self._client = client
         self._wanted = rooms
         self._rooms: dict[str, str] = {}  # the ids of joined rooms, by channel
@@ -211,13 +211,13 @@ class MatrixBridge(Bridge):
             await self._take_membership(channel, as_text(event.get("state_key")).removeprefix("@"), content)
         elif type == "m.room.encrypted" and channel not in self._encrypted:
             self._encrypted.add(channel)
-            log.warning("the room is encrypted: what is said there cannot be read", extra={"channel": channel})
+            log.warning("the room is encrypted: its messages cannot be read", extra={"channel": channel})
             await self.try_to_tell(channel, ENCRYPTED)
 
     async def _take_message(
         self, channel: str, event: Mapping[str, Any], person: str, id: str, content: Mapping[str, Any]
     ) -> None:
-        found = said(content, self.settings.max_message_length)
+        found = convert(content, self.settings.max_message_length)
         if found is None or (found.replaces and not self.links[channel].of_event(found.replaces)):
             return
         contents = list(found.contents)
@@ -243,7 +243,7 @@ class MatrixBridge(Bridge):
         people = self.people[channel]
         if content.get("membership") in ("leave", "ban"):
             await people.leave(person)
-        elif content.get("membership") == "join" and self.tells_coming_and_going and not people.is_here(person):
+        elif content.get("membership") == "join" and self.announces_presence and not people.is_here(person):
             await people.speaker(person)
 
 

@@ -18,7 +18,7 @@ _GEO = re.compile(r"(?i:geo):(-?[0-9.]{1,20}),(-?[0-9.]{1,20})(?:,-?[0-9.]{1,20}
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Converted:
     """The content of an event."""
 
     contents: Sequence[Mapping[str, Any]]  # texts and positions
@@ -27,7 +27,7 @@ class Said:
     replaces: str = ""  # the event that it edits
 
 
-def said(content: Any, longest: int) -> Said | None:
+def convert(content: Any, longest: int) -> Converted | None:
     """Convert the content of an `m.room.message`; None if there is nothing to publish.
 
     Args:
@@ -41,14 +41,18 @@ def said(content: Any, longest: int) -> Said | None:
         text = _text(as_object(content.get("m.new_content")))
         if not text or not edited:
             return None
-        return Said(text_messages(f"(edited) {text}", longest), reply_to=edited, replaces=edited)
+        return Converted(text_messages(f"(edited) {text}", longest), reply_to=edited, replaces=edited)
     type = as_text(content.get("msgtype"))
     if type == "m.location":
-        return Said(_location(content, longest), reply_to=reply_to)
+        return Converted(_location(content, longest), reply_to=reply_to)
     if type in KINDS or "url" in content:
         return _file(content, type, longest, reply_to)
     text = _text(content, is_reply=bool(reply_to))
-    return Said(text_messages(f"* {text}" if type == "m.emote" else text, longest), reply_to=reply_to) if text else None
+    return (
+        Converted(text_messages(f"* {text}" if type == "m.emote" else text, longest), reply_to=reply_to)
+        if text
+        else None
+    )
 
 
 def _text(content: Mapping[str, Any], *, is_reply: bool = False) -> str:
@@ -86,7 +90,7 @@ def _is_wgs84(parameters: str) -> bool:
     return named in ([], ["wgs84"])
 
 
-def _file(content: Mapping[str, Any], type: str, longest: int, reply_to: str) -> Said:
+def _file(content: Mapping[str, Any], type: str, longest: int, reply_to: str) -> Converted:
     body, given = as_text(content.get("body")), as_text(content.get("filename"))
     name = shortened((given or body).strip(), MAX_NAME)
     caption = text_messages(_text(content), longest) if given and body != given else []
@@ -95,6 +99,6 @@ def _file(content: Mapping[str, Any], type: str, longest: int, reply_to: str) ->
     address = as_text(content.get("url"))
     becomes = "image" if type == "m.image" else file_type(name)
     if becomes and address:
-        return Said(caption, Attachment(becomes, address, name, announced), reply_to)
+        return Converted(caption, Attachment(becomes, address, name, announced), reply_to)
     words = f"({KINDS.get(type, 'a file')}: {name or 'without a name'})"
-    return Said(text_messages(shortened(words, longest), longest) + caption, reply_to=reply_to)
+    return Converted(text_messages(shortened(words, longest), longest) + caption, reply_to=reply_to)

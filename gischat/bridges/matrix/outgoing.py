@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from gischat.bridges.places import centre
-from gischat.bridges.wording import COMING_AND_GOING, File, file_of, words
+from gischat.bridges.wording import PRESENCE_TEXTS, File, file_of, words
 from gischat.protocol.places import Box
 
 # The key of the message's id, type and author, for programs that read events; the bridge itself reads the author.
@@ -60,21 +60,21 @@ def geo_uri(place: Box) -> str:
 
 
 def _made(message: Mapping[str, Any], place: Box | None) -> Outgoing:
-    if message["type"] in COMING_AND_GOING:
+    if message["type"] in PRESENCE_TEXTS:
         return Outgoing(notice(words(message)))
-    said = _said(message["author"], words(message))
+    content = _text_content(message["author"], words(message))
     if (file := file_of(message)) is not None:
         is_picture = message["type"] == "image"
         info = {"mimetype": file.content_type, "size": len(file.data), **(_size(file) if is_picture else {})}
         type = "m.image" if is_picture else "m.file"
-        return Outgoing(said | {"msgtype": type, "filename": file.name, "info": info}, file)
+        return Outgoing(content | {"msgtype": type, "filename": file.name, "info": info}, file)
     if place is not None and message["type"] in ("position", "bbox"):
-        del said["format"], said["formatted_body"]
-        return Outgoing(said | {"msgtype": "m.location", "geo_uri": geo_uri(place)})
-    return Outgoing(said)
+        del content["format"], content["formatted_body"]
+        return Outgoing(content | {"msgtype": "m.location", "geo_uri": geo_uri(place)})
+    return Outgoing(content)
 
 
-def _said(author: str, text: str) -> dict[str, Any]:
+def _text_content(author: str, text: str) -> dict[str, Any]:
     html = escape(text, quote=False).replace("\n", "<br>")
     return {
         "msgtype": "m.text",

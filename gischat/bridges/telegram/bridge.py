@@ -17,7 +17,7 @@ from gischat.bridges.participant import REDIS_FAULTS, Participant
 from gischat.bridges.shapes import as_integer, as_list, as_object
 from gischat.bridges.store import Link, event_of
 from gischat.bridges.telegram.client import Migrated, TelegramClient
-from gischat.bridges.telegram.incoming import Sender, named, said, sender, text_of, topic_of
+from gischat.bridges.telegram.incoming import Sender, convert, named, sender, text_of, topic_of
 from gischat.bridges.telegram.outgoing import Call, as_document, outgoing, quiet, reply
 from gischat.bridges.telegram.updates import Updates
 from gischat.bridges.texts import split, text_messages
@@ -48,7 +48,7 @@ class TelegramBridge(Bridge):
         timings: Timings,
     ) -> None:
         super().__init__(list(chats), participant, settings, timings)
-        self.tells_coming_and_going = settings.telegram_notices
+        self.announces_presence = settings.telegram_notices
         self._client = client
         self._chats = dict(chats)
         self._updates = Updates(client, self.store, timings)
@@ -211,12 +211,12 @@ class TelegramBridge(Bridge):
         who = sender(message)
         if who is None or who.id == str(self._bot):
             return
-        await self._take_coming_and_going(channel, message)
+        await self._take_presence(channel, message)
         take = self._take_edit if "edited_message" in update else self._take_message
         await take(channel, event, who, message)
 
     async def _take_message(self, channel: str, event: str, who: Sender, message: Mapping[str, Any]) -> None:
-        found = said(message, self.settings.max_message_length, self.settings.max_image_size)
+        found = convert(message, self.settings.max_message_length, self.settings.max_image_size)
         if found is None:
             return
         contents = list(found.contents)
@@ -263,12 +263,12 @@ class TelegramBridge(Bridge):
         body = await self.participant.broker.history.message(channel, link.message)
         return words(msgspec.json.decode(body)) if body else "a message"
 
-    async def _take_coming_and_going(self, channel: str, message: Mapping[str, Any]) -> None:
+    async def _take_presence(self, channel: str, message: Mapping[str, Any]) -> None:
         people = self.people[channel]
         if gone := named(message.get("left_chat_member")):
             await people.leave(gone.id)
         for come in map(named, as_list(message.get("new_chat_members"))):
-            if come and self.tells_coming_and_going and come.id != str(self._bot) and not people.is_here(come.id):
+            if come and self.announces_presence and come.id != str(self._bot) and not people.is_here(come.id):
                 await people.speaker(come.id, come.name)
 
 

@@ -38,7 +38,7 @@ class Sender:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Converted:
     """The content of a message."""
 
     contents: Sequence[Mapping[str, Any]]  # texts and positions
@@ -62,7 +62,7 @@ def named(one: Any) -> Sender | None:
     return Sender(str(id), f"{called[:64]} (telegram)")
 
 
-def said(message: Mapping[str, Any], longest: int, pixels: int) -> Said | None:
+def convert(message: Mapping[str, Any], longest: int, pixels: int) -> Converted | None:
     """Convert a message; None if there is nothing to publish.
 
     Args:
@@ -71,19 +71,19 @@ def said(message: Mapping[str, Any], longest: int, pixels: int) -> Said | None:
     """
     texts = text_messages(text_of(message), longest)
     if photo := _photo(as_list(message.get("photo")), pixels):
-        return Said(texts, photo)
+        return Converted(texts, photo)
     if document := _document(as_object(message.get("document"))):
-        return Said(texts, document)
+        return Converted(texts, document)
     if position := _position(as_object(message.get("location"))):
         venue = as_object(message.get("venue"))
         where = ", ".join(filter(None, (as_text(venue.get("title")), as_text(venue.get("address")))))
-        return Said([position, *text_messages(where, longest)])
+        return Converted([position, *text_messages(where, longest)])
     for kind, (name, detail) in KINDS.items():
         if isinstance(message.get(kind), dict):
             what = as_text(message[kind].get(detail)).strip()
             described = shortened(f"({name}: {what})" if what else f"({name})", longest)
-            return Said([*text_messages(described, longest), *texts])
-    return Said(texts) if texts else None
+            return Converted([*text_messages(described, longest), *texts])
+    return Converted(texts) if texts else None
 
 
 def text_of(message: Mapping[str, Any]) -> str:

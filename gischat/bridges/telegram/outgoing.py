@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gischat.bridges.places import centre
-from gischat.bridges.wording import COMING_AND_GOING, File, file_of, words
+from gischat.bridges.wording import PRESENCE_TEXTS, File, file_of, words
 from gischat.protocol.places import Box
 
 # In UTF-16 code units, like entities' offsets; other units give lower numbers
@@ -29,15 +29,15 @@ def outgoing(message: Mapping[str, Any], place: Box | None) -> Sequence[Call]:
     Args:
         place: of a position or extent, in WGS 84; None if unknown.
     """
-    said = words(message)
-    if message["type"] in COMING_AND_GOING:
-        return [Call("sendMessage", quiet(said))]
+    text = words(message)
+    if message["type"] in PRESENCE_TEXTS:
+        return [Call("sendMessage", quiet(text))]
     author = message["author"]
     if (file := file_of(message)) is not None:
         method, field = ("sendPhoto", "photo") if message["type"] == "image" else ("sendDocument", "document")
-        caption = next(iter(cut(f"{author}: {said}", MAX_CAPTION)))
+        caption = next(iter(cut(f"{author}: {text}", MAX_CAPTION)))
         return [Call(method, {"caption": caption, "caption_entities": [_bold(author)]}, field, file)]
-    first, *rest = cut(f"{author}: {said}", MAX_TEXT)
+    first, *rest = cut(f"{author}: {text}", MAX_TEXT)
     texts: list[dict[str, Any]] = [{"text": first, "entities": [_bold(author)]}, *({"text": part} for part in rest)]
     calls = [Call("sendMessage", text) for text in texts]
     if place is not None and message["type"] in ("position", "bbox"):
