@@ -1,6 +1,6 @@
-"""Reads jobs, reclaims those of workers that are gone, buries what cannot be done. Knows Redis, and no messages.
+"""The workers' loops: read jobs, reclaim those of dead workers, dead-letter failing ones. Know Redis, but no messages.
 
-LightConsumer    many jobs at once: each takes microseconds
+LightConsumer    many jobs at a time: each takes microseconds
 HeavyConsumer    one at a time, in the sandbox, and fairly: each may take seconds
 """
 
@@ -33,8 +33,8 @@ from worker.shared_charges import SharedCharges
 
 log = logging.getLogger(__name__)
 
-MIN_CHARGE_SECONDS = 0.01  # of work, too little to be written down
-MAX_DELIVERIES = 3  # a job that has taken so many workers with it gets no other
+MIN_CHARGE_SECONDS = 0.01  # less work is not charged
+MAX_DELIVERIES = 3  # to workers that died while they held the job; then it becomes a dead letter
 
 TOOK_TOO_LONG = "This message takes too long to process. Please send something smaller or simpler. It was not sent."
 BODY_LOST = "The server has lost this message. It was not sent: please send it again."
@@ -50,14 +50,14 @@ class Consumer(ABC):
         self._timings = timings
         self._maintained_at = 0.0
         self._consumers_cleaned_at = -math.inf
-        self.last_progress_at = time.monotonic()  # when the loop was last seen to go on
-        self._recover_pending = True  # jobs delivered under our name that we do not know of
+        self.last_progress_at = time.monotonic()  # when the loop last made progress
+        self._recover_pending = True  # whether jobs may have been delivered to this worker without an answer
         self._reclaimed = metrics.JOBS_RECLAIMED.labels(inbox.lane).inc
         types = handlers.HEAVY if inbox.lane.is_sandboxed else handlers.LIGHT
         self._measured = {type: metrics.JOB_SECONDS.labels(type).observe_many for type in types}
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop`, then ends what it holds and returns."""
+        """Work until `stop` is set, then end the jobs held, and return."""
         while not stop.is_set():
             try:
                 await self._run_once()
@@ -91,7 +91,7 @@ class Consumer(ABC):
         self.last_progress_at = time.monotonic()
 
     async def _recreate_groups(self, error: ResponseError) -> None:
-        # A flush takes the groups away, before a read (NOGROUP) or under a read that waits (UNBLOCKED).
+        # A flush deletes the groups, before a read (NOGROUP) or during a blocking one (UNBLOCKED).
         if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
             log.debug("redis answered: %s", error)
             await asyncio.sleep(self._timings.read_fault_pause)
@@ -113,14 +113,14 @@ class Consumer(ABC):
                 await self.inbox.delete_idle_consumers(channel, self._timings.consumer_gone)
 
     def _measure(self, held: Sequence[Delivery], since: float) -> None:
-        """Counts jobs that were begun at that time and have ended; one of an unknown type became a dead letter."""
+        """Record the duration of jobs that have ended; jobs of unknown types became dead letters."""
         took = time.monotonic() - since
         for type, number in Counter(one.job.type for one in held).items():
             if type in self._measured:
                 self._measured[type](took, number)
 
     async def _renew_claim(self, held: Delivery) -> None:
-        """While a job is being worked on, nobody takes it for abandoned: several such signs may fail."""
+        """Renew the claim of a job while it is being processed; several renewals may fail."""
         while True:
             await asyncio.sleep(self._reclaim / 4)
             with contextlib.suppress(ConnectionError, Unavailable, ResponseError):
@@ -129,26 +129,26 @@ class Consumer(ABC):
                 self.last_progress_at = time.monotonic()
 
     batch: int
-    waits_for_jobs: bool  # its loop goes on when a job has ended
+    waits_for_jobs: bool  # whether the loop waits for the end of each job
 
     @property
     @abstractmethod
     def _reclaim(self) -> float:
-        """A job that a worker has held for so many seconds, and said nothing of, is taken from it."""
+        """Seconds without a renewed claim after which another worker may reclaim a job."""
 
     @abstractmethod
     async def _read_and_work(self) -> None:
-        """Waits for new jobs, not for long, and does them."""
+        """Wait briefly for new jobs, and process them."""
 
     @abstractmethod
     async def _work(self, held: Sequence[Delivery]) -> None:
-        """Does jobs, and returns when they have ended."""
+        """Process jobs; returns when they have ended."""
 
 
 class LightConsumer(Consumer):
-    """Ends whole batches: one read for many jobs, and all that comes of them in one write with the next read.
+    """Processes batches: one read for many jobs, and one write for all their results, together with the next read.
 
-    A message whose CRS is not known yet ends by itself, when that has been looked up.
+    A message whose CRS is not known yet ends separately, after the CRS was looked up.
     """
 
     batch = 128
@@ -166,10 +166,10 @@ class LightConsumer(Consumer):
         self._presence = presence
         self._placer = placer
         self._placing: dict[tuple[str, bytes], asyncio.Task[None]] = {}  # by channel and entry
-        self._ends: list[asyncio.Future[bool]] = []  # of the last batch, on their way
+        self._ends: list[asyncio.Future[bool]] = []  # the commits of the last batch
         self._batch: Sequence[Delivery] = ()
-        self._since = 0.0  # when it was begun
-        self._repaired_at = 0.0  # when all was looked through
+        self._since = 0.0  # when it was started
+        self._repaired_at = 0.0  # when all nicknames were last checked
 
     @property
     def _reclaim(self) -> float:
@@ -177,7 +177,7 @@ class LightConsumer(Consumer):
 
     async def run(self, stop: asyncio.Event) -> None:
         await super().run(stop)
-        if self._placing:  # those that do not end soon are for whoever comes next
+        if self._placing:  # other workers claim those that do not end soon
             await asyncio.wait(self._placing.values(), timeout=self._timings.inbox_read)
             for task in list(self._placing.values()):
                 task.cancel()
@@ -216,10 +216,10 @@ class LightConsumer(Consumer):
         self._measure([one for one, _ in effects], since)
 
     def _effects(self, held: Sequence[Delivery]) -> list[tuple[Delivery, Effect]]:
-        """What jobs come to that can be ended now; the others are begun."""
+        """The effects of jobs that can be ended now; the others are started."""
         effects = []
         for one in held:
-            if (one.channel, one.entry) in self._placing:  # it was not ended in time, and is seen again
+            if (one.channel, one.entry) in self._placing:  # delivered again before it has ended
                 continue
             effect = _light_effect(one)
             if isinstance(effect, Publish) and one.job.type in PLACED_TYPES:
@@ -234,7 +234,7 @@ class LightConsumer(Consumer):
         return effects
 
     async def _end_later(self, held: Delivery, effect: Publish) -> None:
-        """Ends a job whose CRS has to be looked up first."""
+        """End a job after its CRS was looked up."""
         since = time.monotonic()
         keeping = asyncio.create_task(self._renew_claim(held))
         try:
@@ -259,9 +259,9 @@ class LightConsumer(Consumer):
 
 
 class HeavyConsumer(Consumer):
-    """Takes the job that is next by fairness, ends it, takes the next.
+    """Claims the next job by fairness, ends it, and claims the next.
 
-    It reads the inboxes without taking anything, and then claims what it chooses: see `worker.fairness`.
+    It reads the inboxes without claiming anything, and then claims the job that it chooses: see `worker.fairness`.
     """
 
     batch = 1
@@ -299,7 +299,7 @@ class HeavyConsumer(Consumer):
                 task.cancel()
 
     async def _watch(self, reader: InboxReader) -> None:
-        """Notes what comes, while a job is being worked on, too."""
+        """Record new jobs, also while a job is being processed."""
         while True:
             try:
                 arrivals = await reader.read(self._timings.inbox_read, self.inbox.channels)
@@ -308,7 +308,7 @@ class HeavyConsumer(Consumer):
                 await asyncio.sleep(self._timings.read_pause)
                 continue
             except RedisError as error:
-                if not str(error).startswith("UNBLOCKED"):  # as a failover or a flush does
+                if not str(error).startswith("UNBLOCKED"):  # caused by a failover or a flush
                     log.debug("redis answered: %s", error)
                 await asyncio.sleep(self._timings.read_fault_pause)
                 continue
@@ -320,7 +320,7 @@ class HeavyConsumer(Consumer):
     async def _maintenance(self) -> None:
         await super()._maintenance()
         for channel in self.inbox.channels:
-            # In a Redis that was flushed meanwhile, what comes may have a place before all that was seen.
+            # After a flush, new entries may have lower ids than those seen before.
             if not self._queue.knows_of(channel):
                 for reader in self._readers:
                     reader.reread(channel)
@@ -342,12 +342,12 @@ class HeavyConsumer(Consumer):
         if isinstance(claimed, Delivery):
             await self._process_or_postpone(claimed, waiting)
         elif claimed is ClaimFailure.CLAIMED:
-            # It may be given back.
+            # The other worker may release it.
             waiting.not_before = time.monotonic() + self._timings.job_held
             self._queue.put_back(waiting)
 
     async def _read_charges(self) -> None:
-        """Of what other workers did. Where that cannot be known now, it does without."""
+        """Read the other workers' charges; continue without them if that fails."""
         now = time.monotonic()
         if now < self._charges_read_at + self._timings.work_heard:
             return
@@ -361,7 +361,7 @@ class HeavyConsumer(Consumer):
         self._charges_read_at = now
 
     async def _process_or_postpone(self, held: Delivery, waiting: WaitingJob) -> None:
-        """Does a job, unless it turns out to be a long one while somebody else waits: then it is ranked anew."""
+        """Process a job, unless it turns out to be long while others wait: then it is ranked again."""
         most_seconds = None if waiting.is_predicted or not self._queue else ORDINARY_SECONDS
         seconds = await self._process(held, waiting.seconds, most_seconds)
         if seconds is not None:
@@ -373,11 +373,11 @@ class HeavyConsumer(Consumer):
             await self._process(one, estimated_seconds(one.job.size), None)
 
     async def _process(self, held: Delivery, expected_seconds: float, most_seconds: float | None) -> float | None:
-        """Ends a job. One that will take longer than `most_seconds` it gives back, and returns what it will take."""
+        """End a job. If it will take longer than `most_seconds`, release it instead, and return its predicted cost."""
         since = time.monotonic()
         person = Person.of(held.job)
         charged = max(expected_seconds, ORDINARY_SECONDS)
-        self._charge(Charge(person, charged))  # before it is done: other workers choose meanwhile
+        self._charge(Charge(person, charged))  # in advance, because other workers choose jobs meanwhile
         keeping = asyncio.create_task(self._renew_claim(held))
         try:
             effect, seconds = await self._attempt(held, most_seconds)
@@ -391,7 +391,7 @@ class HeavyConsumer(Consumer):
             return effect.seconds
         self._charge(Charge(person, max(seconds, ORDINARY_SECONDS) - charged))
         if not await self.committer.commit(held, effect):
-            # Another has ended it; or Redis has lost that it was claimed, and then it is to be seen again.
+            # Another worker has ended it, or Redis has lost the claim; in that case it must be read again.
             for reader in self._readers:
                 reader.reread(held.channel)
         self._measure([held], since)
@@ -404,7 +404,7 @@ class HeavyConsumer(Consumer):
         self._shared_charges.write(charge)
 
     async def _attempt(self, held: Delivery, most_seconds: float | None) -> Attempt:
-        """What a job comes to: see `worker.attempts`. Where the child did not say what it took, it was all the time."""
+        """The effect of a job: see `worker.attempts`. If the child did not report its time, all of it counts."""
         since = time.monotonic()
         done = await self._done(held, most_seconds)
         if isinstance(done, Attempt):
@@ -425,7 +425,7 @@ class HeavyConsumer(Consumer):
                 arguments = job.type, job.body, self._settings, most_seconds
                 return await self._sandbox.run(attempt, *arguments, is_placed=is_placed)
             except SandboxError as error:
-                if is_placed:  # it may be its CRS that breaks what reads it, and the layer itself be sound
+                if is_placed:  # its CRS may have crashed the sandbox, while the layer itself is valid
                     log.warning("a layer is done without its place: %s", error, extra=_log_fields(held))
                     is_placed = False
                     continue
@@ -433,13 +433,13 @@ class HeavyConsumer(Consumer):
                     log.warning("a job took too much memory", extra=_log_fields(held))
                     return Refuse(TAKES_TOO_MUCH)
                 if isinstance(error, TimedOut):
-                    # It would take as long again, and hold up all others' pictures meanwhile.
+                    # Another attempt would take as long, and delay all other pictures meanwhile.
                     log.error("a job becomes a dead letter: it %s", error, extra=_log_fields(held))
                     return DeadLetter(f"It {error}.", TOOK_TOO_LONG, failure=FailureReason.TIMED_OUT)
                 reason = f"{type(error).__name__}: {error}"
                 log.error("a job ended the sandbox: %s", reason, extra=_log_fields(held))
             except StartFailed:
-                raise  # not the job's fault: this worker can do none
+                raise  # not caused by the job: this worker cannot process any
             except Exception as error:
                 return _failed(held, error)
         return DeadLetter(f"{MAX_DELIVERIES} times {reason}", failure=FailureReason.CRASHED)
@@ -467,7 +467,7 @@ def _failed(held: Delivery, error: Exception) -> Effect:
 
 
 def _log_fields(held: Delivery) -> dict[str, object]:
-    """What log lines about a job bear: nothing of what is in it, but whose it is, as its front's own lines say."""
+    """The fields of log lines about a job: its source as in its front's own lines, but none of its content."""
     source = held.job.source
     return {
         "channel": held.channel,
