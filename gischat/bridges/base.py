@@ -205,7 +205,7 @@ class Bridge(Retrying, ABC):
 
     async def _receive(self) -> None:
         await self.attempt(partial(self._not_rejected, self.connect))
-        log.info("the %s bridge is there", self.kind)
+        log.info("the %s bridge is connected", self.kind)
         while not self.stop.is_set():
             self.up.set(1)
             await self.attempt(partial(self._not_rejected, self.receive))
