@@ -155,7 +155,7 @@ class House:
         )
 
     def people(self) -> int:
-        """How many are in all channels, as far as the fronts know."""
+        """The number of clients in all channels, according to the fronts."""
         return sum(room["nb_connected_users"] for room in self._status(self.port)["channels"])
 
     def _status(self, port: int) -> Any:
