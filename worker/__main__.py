@@ -22,8 +22,10 @@ from gischat.protocol.messages import Lane
 from gischat.settings import Settings
 from gischat.timings import Timings
 from worker.commit import Committer
-from worker.consumer import Consumer, HeavyConsumer, LightConsumer
+from worker.consumer import Consumer
+from worker.heavy_consumer import HeavyConsumer
 from worker.inbox_reader import InboxReader
+from worker.light_consumer import LightConsumer
 from worker.placing import CRS_MEMORY, Placer
 from worker.sandbox import Sandbox
 from worker.shared_charges import SharedCharges

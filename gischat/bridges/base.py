@@ -72,6 +72,7 @@ class Bridge(Retrying, ABC):
         self, channels: Sequence[str], participant: Participant, settings: Settings, timings: Timings = Timings()
     ) -> None:
         super().__init__(self.kind, timings)
+        self.up = metrics.BRIDGE_UP.labels(self.kind)
         self.channels = channels
         self.settings = settings
         self.participant = participant
@@ -179,6 +180,9 @@ class Bridge(Retrying, ABC):
     announces_presence = False
 
     # Running
+
+    def on_out_of_reach(self) -> None:
+        self.up.set(0)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Bridge until `stop` is set; then finish messages in flight, and free the people's nicknames."""

@@ -20,13 +20,24 @@ T = TypeVar("T")
 
 
 class Retrying:
-    """Retries while the other chat or Redis is away. `stop` is set when the process stops."""
+    """A bridge or an outgoing hook, which retries operations while the other side or Redis is unavailable."""
 
-    def __init__(self, kind: str, timings: Timings) -> None:
+    def __init__(
+        self, kind: str, timings: Timings, stop: asyncio.Event | None = None, trouble: LogThrottle | None = None
+    ) -> None:
+        """
+        Args:
+            kind: its label in metrics.
+            stop: set when the process stops.
+            trouble: the throttle for the failures of all operations; without it, each operation has its own.
+        """
         self._kind = kind
         self.timings = timings
-        self.stop = asyncio.Event()
-        self.up = metrics.BRIDGE_UP.labels(kind)
+        self.stop = stop or asyncio.Event()
+        self._trouble = trouble
+
+    def on_out_of_reach(self) -> None:
+        """Called when the other side cannot be reached."""
 
     async def until_stopped(self, work: Coroutine[Any, Any, T]) -> T:
         """Await work; returns its result.
@@ -51,18 +62,18 @@ class Retrying:
             until: the time (`time.time`) when to give up.
 
         Raises:
-            Delayed: that time has passed.
+            Delayed: the next attempt would be after that time.
             Stopped: the process stops.
         """
         backoff = Backoff(self.timings.bridge_retry, self.timings.bridge_retry_longest)
-        trouble = LogThrottle(f"the {self._kind} bridge has to wait", self.timings, patience=0.0)
+        trouble = self._trouble or LogThrottle(f"the {self._kind} bridge has to wait", self.timings, patience=0.0)
         while True:
             try:
                 result = await what()
             except Delayed as delayed:
                 metrics.BRIDGE_RETRIES.labels(self._kind, delayed.trouble).inc()
                 if delayed.trouble in OUT_OF_REACH:
-                    self.up.set(0)
+                    self.on_out_of_reach()
                 trouble.report(delayed)
                 wait = backoff.next(delayed.after)
                 if time.time() + wait > until:

@@ -82,9 +82,13 @@ def _admin_routes(front: Services) -> list[URLSpec]:
     """The paths for moderators; none without an admin token."""
     if not front.settings.admin_token:
         return []
-    from gischat.front.handlers import admin, admin_keys  # importing their schemas takes a thirtieth of the startup
+    from gischat.front.handlers import (  # importing their schemas takes a thirtieth of the startup
+        admin,
+        admin_bans,
+        admin_keys,
+    )
 
-    return admin.routes(front) + admin_keys.routes(front)
+    return admin.routes(front) + admin_bans.routes(front) + admin_keys.routes(front)
 
 
 class FrontApplication(Application):

@@ -98,7 +98,7 @@ BROKEN = [
     Broken(
         "who leaves says so",
         "people_moved",
-        parts={"gischat.front.connection.client_connection.ClientConnection._unregister": _nothing},
+        parts={"gischat.front.dispatch.dispatcher.Dispatcher.unregister": _nothing},
     ),
     Broken(
         "counts are told again",

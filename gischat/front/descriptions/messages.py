@@ -12,9 +12,10 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields
 
 from gischat.front.descriptions.answers import JsonObject, list_of, reference
+from gischat.protocol import fields as protocol
 from gischat.protocol import places
-from gischat.protocol import schemas as protocol
 from gischat.protocol.parsing import NULL_IS_ABSENT
+from gischat.protocol.schemas import schemas, server_schemas
 from gischat.protocol.types import PLACED_TYPES, TYPES
 from gischat.protocol.wording import VISIBLE
 from gischat.settings import Settings
@@ -86,8 +87,8 @@ class Plugin(MarshmallowPlugin):
 
 def message_components(converter: OpenAPIConverter, settings: Settings) -> dict[str, JsonObject]:
     """The schemas of the websocket's messages and their parts, by name: `SendText`, `ReceiveText`, …"""
-    sent = _described(converter, protocol.schemas(settings))
-    received = sent | _described(converter, protocol.server_schemas(settings))
+    sent = _described(converter, schemas(settings))
+    received = sent | _described(converter, server_schemas(settings))
     components = {
         "ClientMessage": _one_of("Send", sent),
         "ServerMessage": _one_of("Receive", received),

@@ -90,11 +90,17 @@ class Dispatcher:
     def leave(self, channel: str, number: int) -> None:
         """Enqueue the end of a connection that Redis still has, but this front does not."""
         job_queue = self._open[number] = JobQueue(self, channel, number, "", "", count=REPLAYED_JOB_NUMBERS)
+        self.unregister(job_queue)
+
+    def unregister(self, job_queue: JobQueue) -> None:
+        """Release the nickname of a connection that is gone, behind its pending messages; then close its queue."""
 
         def on_done(result: JobResult) -> None:
-            self.close(job_queue)
             if result.is_refusal:
-                asyncio.get_running_loop().call_later(self.timings.retry, self.leave, channel, number)
+                # Retry until it succeeds or this front is gone: a nickname that is not released would be a ghost.
+                asyncio.get_running_loop().call_later(self.timings.retry, self.unregister, job_queue)
+            else:
+                self.close(job_queue)
 
         job_queue.submit(Message(LEAVE, "", b"{}"), on_done, bounded=False)
 

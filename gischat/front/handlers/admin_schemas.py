@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates, validates_schema
 
 from gischat.front.auth.bans import network_of
-from gischat.protocol.schemas import Identifier, VisibleText, whole
+from gischat.protocol.fields import Identifier, VisibleText, whole
 from gischat.settings import Settings
 
 MAX_BAN_SECONDS = 365 * 24 * 3600  # seconds

@@ -41,7 +41,7 @@ class CachedReads:
         self._reads = {"/status": Read(front.status, rest.Status)}
         for channel, room in front.rooms.items():
             if not front.channel_auth.is_private(channel):
-                read = Read(room.users, rest.Users, room)
+                read = Read(room.answers.users, rest.Users, room)
                 for safe in AS_CHANNELS_ARE_WRITTEN:
                     self._reads[f"/channel/{quote(channel, safe=safe)}/users"] = read
 

@@ -55,9 +55,9 @@ class Features(ChannelHandler):
             return
         room = self.front.rooms[self.channel]
         if wanted == places.ALL:
-            await self.answer_from(room.features)
+            await self.answer_from(room.answers.features)
             return
-        self.answer_with(CachedBody.of(await self.redis(room.chosen_features(wanted))))
+        self.answer_with(CachedBody.of(await self.redis(room.answers.chosen_features(wanted))))
 
     def _wanted(self) -> Wanted:
         return Wanted(self._query("type", _types), self._query("since", _timestamp), self._query("bbox", _box))

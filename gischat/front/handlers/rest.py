@@ -195,12 +195,12 @@ class Users(ChannelHandler):
     IS_QUIET = True
 
     async def get(self, _: str) -> None:
-        await self.answer_from(self.front.rooms[self.channel].users)
+        await self.answer_from(self.front.rooms[self.channel].answers.users)
 
 
 class Last(ChannelHandler):
     async def get(self, _: str) -> None:
-        await self.answer_from(self.front.rooms[self.channel].last)
+        await self.answer_from(self.front.rooms[self.channel].answers.last)
 
 
 class PutText(ChannelHandler):

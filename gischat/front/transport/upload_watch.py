@@ -32,8 +32,9 @@ class UploadWatch:
         self._windows: dict[Upload, tuple[float, int]] = {}  # start (loop time), and progress at the start
 
     def begin(self, upload: Upload) -> None:
-        """Start to watch a message that has arrived in part."""
-        self._windows[upload] = asyncio.get_running_loop().time(), 0
+        """Start to watch a message that has arrived in part, unless it is watched."""
+        if upload not in self._windows:
+            self._windows[upload] = asyncio.get_running_loop().time(), 0
 
     def end(self, upload: Upload) -> None:
         """Stop to watch a message that is complete, or whose connection has ended."""
