@@ -13,10 +13,11 @@ TURN = 0.001  # … of the test's own process
 
 
 async def until(holds: Callable[[], object], what: str = "a condition", *, every: float = TURN) -> None:
-    """Poll until a condition holds."""
+    """Poll until a condition holds, more and more seldom."""
     try:
         async with asyncio.timeout(DEADLINE):
             while not holds():
                 await asyncio.sleep(every)
+                every = max(every, min(1.1 * every, LOOK))
     except TimeoutError:
         raise AssertionError(f"waited {DEADLINE:g} s for {what}") from None
