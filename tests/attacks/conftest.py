@@ -40,7 +40,7 @@ LOW = {
 }
 ADDRESSES = itertools.count()
 ROUNDS = 20  # that the ordinary user has at the least while he is attacked
-PAUSE_SECONDS = 0.02  # in which he thinks
+PAUSE_SECONDS = 0.05  # in which he thinks
 
 
 class User:

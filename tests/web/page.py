@@ -1,7 +1,6 @@
 """The page as its user sees it: what can be read on it, and what can be done with it."""
 
 import json
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,24 +11,24 @@ from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, awaited
 
 # Said by the browser itself whenever a server is away, and not to be prevented.
 LOST_LINE = "WebSocket connection to"
-
-# Seconds between two questions whether something holds: what lasts is asked for less and less often.
-FIRST_PAUSE, LAST_PAUSE = 0.03, 0.4
 
 # Messages that the server has broadcast: others wait, or were refused.
 PUBLISHED = ".message:not(.unsent)"
 
 # Asked in one go: the driver's own questions, for each element by itself, cost many times as much.
-_SEEN = "checkVisibility({opacityProperty: true, visibilityProperty: true})"
-FIRST_SEEN = f"return [...document.querySelectorAll(arguments[0])].find((one) => one.{_SEEN})"
-READS = """
-return [...document.querySelectorAll(arguments[0])].find((one) => one.innerText.includes(arguments[1]))
+LOOKING = """
+const isSeen = (one) =>
+    (one.closest("select") ?? one).checkVisibility({opacityProperty: true, visibilityProperty: true});
+const read = (one) => isSeen(one) ? one.innerText.replaceAll("\\u00a0", " ").trim() : "";
+const all = [...document.querySelectorAll(arguments[0])];
 """
-TEXTS = "return [...document.querySelectorAll(arguments[0])].map((one) => one.innerText.trim())"
+FIRST_SEEN = LOOKING + "return all.find(isSeen)"
+READS = LOOKING + "return all.find((one) => read(one).includes(arguments[1]))"
+TEXTS = LOOKING + "return all.map(read)"
 RADIO = "return [...document.querySelectorAll('#channels input')].find((one) => one.value === arguments[0])"
 
 T = TypeVar("T")
@@ -145,13 +144,14 @@ class Page:
 
     def wait(self, condition: Callable[[], T | None], what: str) -> T:
         """Wait until the condition holds, and return what it returned."""
-        deadline, pause = time.monotonic() + DEADLINE, FIRST_PAUSE
-        while time.monotonic() < deadline:
+
+        def found() -> T | None:
             with suppress(NoSuchElementException, StaleElementReferenceException):
-                if found := condition():
-                    return found
-            time.sleep(pause)
-            pause = min(1.2 * pause, LAST_PAUSE)
+                return condition()
+            return None
+
+        if it := awaited(found):
+            return it
         shown = self.browser.find_element(By.TAG_NAME, "body").text
         raise AssertionError(f"waited {DEADLINE} s for {what}; the page shows:\n{shown}")
 
