@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Consumer(ABC):
-    """A worker's loop over one lane."""
+    """A worker's loop over one lane; `last_progress_at` is when it last went on, by `time.monotonic`."""
 
     def __init__(self, inbox: InboxConsumer, committer: Committer, timings: Timings = Timings()) -> None:
         self.inbox = inbox
@@ -29,14 +29,14 @@ class Consumer(ABC):
         self._timings = timings
         self._maintained_at = 0.0
         self._consumers_cleaned_at = -math.inf
-        self.last_progress_at = time.monotonic()  # when the loop was last seen to go on
-        self._recover_pending = True  # jobs delivered under our name that we do not know of
+        self.last_progress_at = time.monotonic()
+        self._recover_pending = True  # jobs may be delivered under our name without our knowledge
         self._reclaimed = metrics.JOBS_RECLAIMED.labels(inbox.lane).inc
         types = handlers.HEAVY if inbox.lane.is_sandboxed else handlers.LIGHT
         self._measured = {type: metrics.JOB_SECONDS.labels(type).observe_many for type in types}
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop`, then ends what it holds and returns."""
+        """Work until `stop`, then end the jobs held and return."""
         while not stop.is_set():
             try:
                 await self._run_once()
@@ -92,14 +92,14 @@ class Consumer(ABC):
                 await self.inbox.delete_idle_consumers(channel, self._timings.consumer_gone)
 
     def _measure(self, held: Sequence[Delivery], since: float) -> None:
-        """Counts jobs that were begun at that time and have ended; one of an unknown type became a dead letter."""
+        """Measure ended jobs that were started at that time; those of unknown types became dead letters."""
         took = time.monotonic() - since
         for type, number in Counter(one.job.type for one in held).items():
             if type in self._measured:
                 self._measured[type](took, number)
 
     async def _renew_claim(self, held: Delivery) -> None:
-        """While a job is being worked on, nobody takes it for abandoned: several such signs may fail."""
+        """Keep other workers from reclaiming a job that is being processed; several renewals in a row may fail."""
         while True:
             await asyncio.sleep(self._reclaim / 4)
             with contextlib.suppress(ConnectionError, Unavailable, ResponseError):
@@ -108,17 +108,17 @@ class Consumer(ABC):
                 self.last_progress_at = time.monotonic()
 
     batch: int
-    waits_for_jobs: bool  # its loop goes on when a job has ended
+    waits_for_jobs: bool  # its loop goes on only when a job has ended
 
     @property
     @abstractmethod
     def _reclaim(self) -> float:
-        """A job that a worker has held for so many seconds, and said nothing of, is taken from it."""
+        """Seconds after which a job is reclaimed from a worker that did not renew its claim."""
 
     @abstractmethod
     async def _read_and_work(self) -> None:
-        """Waits for new jobs, not for long, and does them."""
+        """Wait for new jobs, for a limited time, and do them."""
 
     @abstractmethod
     async def _work(self, held: Sequence[Delivery]) -> None:
-        """Does jobs, and returns when they have ended."""
+        """Do jobs; returns when they have ended."""

@@ -7,7 +7,7 @@ from worker.effects import DeadLetter, Effect, FailureReason
 
 log = logging.getLogger(__name__)
 
-MAX_DELIVERIES = 3  # a job that has taken so many workers with it gets no other
+MAX_DELIVERIES = 3  # a job that did not end with so many workers gets no other
 
 
 def given_up(held: Delivery) -> Effect:
@@ -21,7 +21,7 @@ def failed(held: Delivery, error: Exception) -> Effect:
 
 
 def log_fields(held: Delivery) -> dict[str, object]:
-    """What log lines about a job bear: nothing of what is in it, but whose it is, as its front's own lines say."""
+    """The fields of log lines about a job: its connection, as in its front's own log lines, and none of its content."""
     source = held.job.source
     return {
         "channel": held.channel,

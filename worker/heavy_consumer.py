@@ -24,7 +24,7 @@ from worker.shared_charges import SharedCharges
 
 log = logging.getLogger(__name__)
 
-MIN_CHARGE_SECONDS = 0.01  # of work, too little to be written down
+MIN_CHARGE_SECONDS = 0.01  # of work; less is not recorded
 
 TOOK_TOO_LONG = "This message takes too long to process. Please send something smaller or simpler. It was not sent."
 BODY_LOST = "The server has lost this message. It was not sent: please send it again."
@@ -32,9 +32,9 @@ TAKES_TOO_MUCH = "This message takes too much memory to process. Please send som
 
 
 class HeavyConsumer(Consumer):
-    """Takes the job that is next by fairness, ends it, takes the next.
+    """Takes one job after another, in the order of `worker.fairness`.
 
-    It reads the inboxes without taking anything, and then claims what it chooses: see `worker.fairness`.
+    It reads the inboxes without claiming anything, and then claims the job that it chooses.
     """
 
     batch = 1
@@ -72,7 +72,7 @@ class HeavyConsumer(Consumer):
                 task.cancel()
 
     async def _watch(self, reader: InboxReader) -> None:
-        """Notes what comes, while a job is being worked on, too."""
+        """Queue arriving jobs, also while a job is being processed."""
         while True:
             try:
                 arrivals = await reader.read(self._timings.inbox_read, self.inbox.channels)
@@ -93,7 +93,7 @@ class HeavyConsumer(Consumer):
     async def _maintenance(self) -> None:
         await super()._maintenance()
         for channel in self.inbox.channels:
-            # In a Redis that was flushed meanwhile, what comes may have a place before all that was seen.
+            # In a Redis that was flushed meanwhile, new entries may have ids before those seen.
             if not self._queue.knows_of(channel):
                 for reader in self._readers:
                     reader.reread(channel)
@@ -101,7 +101,7 @@ class HeavyConsumer(Consumer):
     async def _read_and_work(self) -> None:
         if self._queue:
             await self._read_charges()
-        # A photo and the end of the last job may be read in one turn of the loop: the photo counts in the choice.
+        # A photo may arrive in the same turn of the loop as the end of the last job: include it in the choice.
         await asyncio.sleep(0)
         self._has_come.clear()
         waiting = self._queue.next(time.monotonic())
@@ -115,12 +115,12 @@ class HeavyConsumer(Consumer):
         if isinstance(claimed, Delivery):
             await self._process_or_postpone(claimed, waiting)
         elif claimed is ClaimFailure.CLAIMED:
-            # It may be given back.
+            # Its worker may release it.
             waiting.not_before = time.monotonic() + self._timings.job_held
             self._queue.put_back(waiting)
 
     async def _read_charges(self) -> None:
-        """Of what other workers did. Where that cannot be known now, it does without."""
+        """Read the charges of other workers; do without them if Redis does not answer."""
         now = time.monotonic()
         if now < self._charges_read_at + self._timings.work_heard:
             return
@@ -129,12 +129,12 @@ class HeavyConsumer(Consumer):
                 for age, charge in await self._shared_charges.read():
                     self._ledger.charge(charge, now - age)
         except (TimeoutError, ConnectionError, Unavailable, RedisError) as error:
-            log.debug("what others did could not be read: %s", error)
+            log.debug("the charges of other workers could not be read: %s", error)
             now += self._timings.inbox_read
         self._charges_read_at = now
 
     async def _process_or_postpone(self, held: Delivery, waiting: WaitingJob) -> None:
-        """Does a job, unless it turns out to be a long one while somebody else waits: then it is ranked anew."""
+        """Do a job, unless it is predicted to be long while another one waits: then rank it anew."""
         most_seconds = None if waiting.is_predicted or not self._queue else ORDINARY_SECONDS
         seconds = await self._process(held, waiting.seconds, most_seconds)
         if seconds is not None:
@@ -146,11 +146,14 @@ class HeavyConsumer(Consumer):
             await self._process(one, estimated_seconds(one.job.size), None)
 
     async def _process(self, held: Delivery, expected_seconds: float, most_seconds: float | None) -> float | None:
-        """Ends a job. One that will take longer than `most_seconds` it gives back, and returns what it will take."""
+        """Do and commit a job. One that is predicted to take longer than `most_seconds` is released instead.
+
+        Returns the predicted seconds of a released job.
+        """
         since = time.monotonic()
         person = Person.of(held.job)
         charged = max(expected_seconds, ORDINARY_SECONDS)
-        self._charge(Charge(person, charged))  # before it is done: other workers choose meanwhile
+        self._charge(Charge(person, charged))  # beforehand, since other workers choose meanwhile
         keeping = asyncio.create_task(self._renew_claim(held))
         try:
             effect, seconds = await self._attempt(held, most_seconds)
@@ -164,7 +167,7 @@ class HeavyConsumer(Consumer):
             return effect.seconds
         self._charge(Charge(person, max(seconds, ORDINARY_SECONDS) - charged))
         if not await self.committer.commit(held, effect):
-            # Another has ended it; or Redis has lost that it was claimed, and then it is to be seen again.
+            # Another worker has ended it; or Redis has lost our claim, and the entry must be read again.
             for reader in self._readers:
                 reader.reread(held.channel)
         self._measure([held], since)
@@ -177,7 +180,7 @@ class HeavyConsumer(Consumer):
         self._shared_charges.write(charge)
 
     async def _attempt(self, held: Delivery, most_seconds: float | None) -> Attempt:
-        """What a job comes to: see `worker.attempts`. Where the child did not say what it took, it was all the time."""
+        """The effect of a job and its time (see `worker.attempts`): the whole time if the child reported none."""
         since = time.monotonic()
         done = await self._done(held, most_seconds)
         if isinstance(done, Attempt):
@@ -198,7 +201,7 @@ class HeavyConsumer(Consumer):
                 arguments = job.type, job.body, self._settings, most_seconds
                 return await self._sandbox.run(attempt, *arguments, is_placed=is_placed)
             except SandboxError as error:
-                if is_placed:  # it may be its CRS that breaks what reads it, and the layer itself be sound
+                if is_placed:  # perhaps only its CRS breaks its reader
                     log.warning("a layer is done without its place: %s", error, extra=log_fields(held))
                     is_placed = False
                     continue
@@ -206,13 +209,13 @@ class HeavyConsumer(Consumer):
                     log.warning("a job took too much memory", extra=log_fields(held))
                     return Refuse(TAKES_TOO_MUCH)
                 if isinstance(error, TimedOut):
-                    # It would take as long again, and hold up all others' pictures meanwhile.
+                    # Another attempt would take as long, and delay all others' pictures.
                     log.error("a job becomes a dead letter: it %s", error, extra=log_fields(held))
                     return DeadLetter(f"It {error}.", TOOK_TOO_LONG, failure=FailureReason.TIMED_OUT)
                 reason = f"{type(error).__name__}: {error}"
                 log.error("a job ended the sandbox: %s", reason, extra=log_fields(held))
             except StartFailed:
-                raise  # not the job's fault: this worker can do none
+                raise  # not the job's fault: this worker cannot do any
             except Exception as error:
                 return failed(held, error)
         return DeadLetter(f"{MAX_DELIVERIES} times {reason}", failure=FailureReason.CRASHED)

@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 
 
 class LightConsumer(Consumer):
-    """Ends whole batches: one read for many jobs, and all that comes of them in one write with the next read.
+    """Commits whole batches: one read for many jobs, and one write for all of their effects with the next read.
 
-    A message whose CRS is not known yet ends by itself, when that has been looked up.
+    A message with an unknown CRS is committed by itself, after the CRS has been looked up.
     """
 
     batch = 128
@@ -42,10 +42,10 @@ class LightConsumer(Consumer):
         self._presence = presence
         self._placer = placer
         self._placing: dict[tuple[str, bytes], asyncio.Task[None]] = {}  # by channel and entry
-        self._ends: list[asyncio.Future[bool]] = []  # of the last batch, on their way
+        self._ends: list[asyncio.Future[bool]] = []  # commits of the last batch, in flight
         self._batch: Sequence[Delivery] = ()
-        self._since = 0.0  # when it was begun
-        self._repaired_at = 0.0  # when all was looked through
+        self._since = 0.0  # start of the batch
+        self._repaired_at = 0.0  # time of the last thorough repair of nicknames
 
     @property
     def _reclaim(self) -> float:
@@ -53,7 +53,7 @@ class LightConsumer(Consumer):
 
     async def run(self, stop: asyncio.Event) -> None:
         await super().run(stop)
-        if self._placing:  # those that do not end soon are for whoever comes next
+        if self._placing:  # the next worker reclaims those that do not end soon
             await asyncio.wait(self._placing.values(), timeout=self._timings.inbox_read)
             for task in list(self._placing.values()):
                 task.cancel()
@@ -92,10 +92,10 @@ class LightConsumer(Consumer):
         self._measure([one for one, _ in effects], since)
 
     def _effects(self, held: Sequence[Delivery]) -> list[tuple[Delivery, Effect]]:
-        """What jobs come to that can be ended now; the others are begun."""
+        """The effects of jobs that can be committed now; the others are started."""
         effects = []
         for one in held:
-            if (one.channel, one.entry) in self._placing:  # it was not ended in time, and is seen again
+            if (one.channel, one.entry) in self._placing:  # it takes long, and was reclaimed
                 continue
             effect = _light_effect(one)
             if isinstance(effect, Publish) and one.job.type in PLACED_TYPES:
@@ -110,7 +110,7 @@ class LightConsumer(Consumer):
         return effects
 
     async def _end_later(self, held: Delivery, effect: Publish) -> None:
-        """Ends a job whose CRS has to be looked up first."""
+        """Commit a job after looking up its CRS."""
         since = time.monotonic()
         keeping = asyncio.create_task(self._renew_claim(held))
         try:
