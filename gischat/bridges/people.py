@@ -70,13 +70,6 @@ class People:
         """Whether one of them is called so."""
         return any(folded(one.nickname) == folded(nickname) for one in self._people.values())
 
-    def by_connection(self, address: str) -> Person | None:
-        """Who stands behind a connection's address (`front/number`)."""
-        front, _, number = address.partition("/")
-        if front != self._participant.front:
-            return None
-        return next((one for one in self._people.values() if str(one.job_queue.id) == number), None)
-
     def allow(self, person: Person, *, is_heavy: bool) -> float:
         """Takes a message of somebody, as the limits of a connection allow it; returns the seconds to wait, or 0."""
         now = asyncio.get_running_loop().time()
