@@ -127,7 +127,7 @@ class Settings:
     matrix_bridges: tuple[tuple[str, str], ...]  # channel, room; each at most once
     matrix_homeserver: str
     matrix_token: str = field(repr=False)
-    matrix_notices: bool  # who joins and leaves a channel is told
+    matrix_notices: bool  # announce who joins and leaves a channel
     matrix_ping_message_prefix: str
     matrix_ping_homeserver: str
     matrix_ping_roomid: str
@@ -135,7 +135,7 @@ class Settings:
     telegram_bridges: tuple[tuple[str, TelegramChat], ...]  # by channel; each at most once
     telegram_token: str = field(repr=False)
     telegram_api: str
-    telegram_notices: bool  # who joins and leaves a channel is told
+    telegram_notices: bool  # announce who joins and leaves a channel
     # Processes that the supervisor runs
     bridges: int  # 0 or 1
     fronts: int

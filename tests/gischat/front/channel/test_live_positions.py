@@ -296,7 +296,7 @@ async def test_how_long_is_read_by_the_senders_own_clock() -> None:
 
 
 @virtual_time
-async def test_what_may_not_be_shared_is_refused_in_words() -> None:
+async def test_invalid_live_positions_are_refused_with_a_reason() -> None:
     fronts = Fronts(1)
     for sharer, said, reason in (
         (Sharer(nickname=""), position(), NOT_REGISTERED),
