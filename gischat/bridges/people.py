@@ -70,13 +70,6 @@ class People:
         """Whether one of them has that nickname."""
         return any(folded(one.nickname) == folded(nickname) for one in self._people.values())
 
-    def by_connection(self, address: str) -> Person | None:
-        """The person of a connection id (`front/number`)."""
-        front, _, number = address.partition("/")
-        if front != self._participant.front:
-            return None
-        return next((one for one in self._people.values() if str(one.job_queue.id) == number), None)
-
     def allow(self, person: Person, *, is_heavy: bool) -> float:
         """Count a message of a person, within the limits of a connection; returns the seconds to wait, 0 if allowed."""
         now = asyncio.get_running_loop().time()

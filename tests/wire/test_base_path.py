@@ -1,6 +1,5 @@
 """`BASE_PATH=/maps/chat`: the instance has an address with a path, whether a proxy strips it or not."""
 
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +9,6 @@ from tests.conftest import StackFactory
 from tests.support.client import Client
 from tests.support.processes import Stack
 from tests.support.rest import Rest
-from tests.web.conftest import Browse, browse, browser  # noqa: F401 - fixtures
 
 BASE = "/maps/chat"
 EVERY_PATH = ["/", "/web/chat.js", "/version", "/channels", "/rules", "/status", "/docs", "/docs/swagger-ui.css"]
@@ -60,24 +58,3 @@ async def test_messages_are_exchanged_below_the_base(house: Stack, slash: str) -
     jane = await Client.connect(house.fronts[0].url + BASE + slash, "QGIS")
     await jane.until(text=await jane.say())
     await jane.leave()
-
-
-def test_the_page_and_the_documentation_work_below_the_base(house: Stack, browse: Browse) -> None:  # noqa: F811
-    # Given the address as people type it, without a trailing slash
-    page = browse(BASE, base_url=house.fronts[0].url)
-    assert page.browser.current_url == f"{house.fronts[0].url}{BASE}/"
-
-    # When somebody opens the page and sends a message, then all requests of the page are below that address
-    page.join("QGIS", "jane")
-    page.say("below")
-    page.until_shown("below")
-    asked = [
-        json.loads(entry["message"])["message"]["params"].get("request", {}).get("url", BASE)
-        for entry in page.browser.get_log("performance")
-    ]
-    assert not [url for url in asked if url.startswith("http") and BASE not in url]
-
-    # … and the documentation, also with a trailing slash
-    docs = browse(BASE + "/docs/", base_url=house.fronts[0].url)
-    docs.find(".opblock")
-    assert docs.browser.current_url == f"{house.fronts[0].url}{BASE}/docs"
