@@ -127,7 +127,7 @@ class Settings:
     matrix_bridges: tuple[tuple[str, str], ...]  # channel, room; each at most once
     matrix_homeserver: str
     matrix_token: str = field(repr=False)
-    matrix_notices: bool  # who joins and leaves a channel is told
+    matrix_notices: bool  # announce who joins and leaves a channel
     matrix_ping_message_prefix: str
     matrix_ping_homeserver: str
     matrix_ping_roomid: str
@@ -135,7 +135,7 @@ class Settings:
     telegram_bridges: tuple[tuple[str, TelegramChat], ...]  # by channel; each at most once
     telegram_token: str = field(repr=False)
     telegram_api: str
-    telegram_notices: bool  # who joins and leaves a channel is told
+    telegram_notices: bool  # announce who joins and leaves a channel
     # Processes that the supervisor runs
     bridges: int  # 0 or 1
     fronts: int
@@ -259,29 +259,20 @@ def _read(env: Environment) -> dict[str, Any]:
 
 def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[str, str]:
     """Errors between settings that are each valid by themselves."""
-    pairs = {
-        "MAX_AUTHOR_LENGTH": ("max_author_length", "min_author_length", "Must not be less than MIN_AUTHOR_LENGTH."),
-    }
-    found = (
-        _wrong_admin_author(values, wrong)
-        | bridge_contradictions(values, wrong)
-        | hook_settings.contradictions(values, wrong)
-        | {
-            name: reason
-            for name, (greater, lesser, reason) in pairs.items()
-            if not wrong.keys() & {greater.upper(), lesser.upper()} and 0 < values[greater] < values[lesser]
-        }
-    )
+    found = _wrong_lengths(values, wrong)
+    found |= bridge_contradictions(values, wrong) | hook_settings.contradictions(values, wrong)
     if not wrong.keys() & {"PORT", "METRICS_PORT"} and 0 < values["metrics_port"] == values["port"]:
         found["METRICS_PORT"] = "Must differ from PORT: workers would receive connections for fronts."
     return found
 
 
-def _wrong_admin_author(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[str, str]:
-    """Check that ADMIN_AUTHOR is a valid nickname; without an ADMIN_TOKEN it is not used."""
-    if not values["admin_token"] or wrong.keys() & {"MIN_AUTHOR_LENGTH", "MAX_AUTHOR_LENGTH"}:
+def _wrong_lengths(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[str, str]:
+    """Check the lengths of nicknames, and that ADMIN_AUTHOR is one; without an ADMIN_TOKEN it is not used."""
+    if wrong.keys() & {"MIN_AUTHOR_LENGTH", "MAX_AUTHOR_LENGTH"}:
         return {}
     shortest, longest, author = values["min_author_length"], values["max_author_length"], values["admin_author"]
-    if shortest <= len(author) <= longest and re.fullmatch(r"[A-Za-z0-9_-]+", author):
+    if longest < shortest:
+        return {"MAX_AUTHOR_LENGTH": "Must not be less than MIN_AUTHOR_LENGTH."}
+    if not values["admin_token"] or (shortest <= len(author) <= longest and re.fullmatch(r"[A-Za-z0-9_-]+", author)):
         return {}
     return {"ADMIN_AUTHOR": f"Must be a nickname: {shortest} to {longest} letters A-Z, digits, '_' and '-'."}

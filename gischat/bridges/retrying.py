@@ -1,4 +1,4 @@
-"""Attempts that are repeated, and waits that end when the process must stop."""
+"""Retries of failed operations, and waits that end when the process stops."""
 
 import asyncio
 import logging
@@ -20,16 +20,16 @@ T = TypeVar("T")
 
 
 class Retrying:
-    """A bridge, or an outgoing hook, that repeats attempts while the other side, or Redis, is away."""
+    """A bridge or an outgoing hook, which retries operations while the other side or Redis is unavailable."""
 
     def __init__(
         self, kind: str, timings: Timings, stop: asyncio.Event | None = None, trouble: LogThrottle | None = None
     ) -> None:
         """
         Args:
-            kind: the metrics' label.
-            stop: is set when the process must stop.
-            trouble: the log of all attempts together; without it each attempt has its own.
+            kind: its label in metrics.
+            stop: set when the process stops.
+            trouble: the throttle for the failures of all operations; without it, each operation has its own.
         """
         self._kind = kind
         self.timings = timings
@@ -37,13 +37,13 @@ class Retrying:
         self._trouble = trouble
 
     def on_out_of_reach(self) -> None:
-        """The other side cannot be reached."""
+        """Called when the other side cannot be reached."""
 
     async def until_stopped(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of the work.
+        """Await work; returns its result.
 
         Raises:
-            Stopped: the process must stop; the work is cancelled.
+            Stopped: the process stops; the work was cancelled.
         """
         task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self.stop.wait())
         try:
@@ -56,14 +56,14 @@ class Retrying:
             stopped.cancel()
 
     async def attempt(self, what: Callable[[], Awaitable[T]], until: float = math.inf) -> T:
-        """Do something; repeat it while it cannot be done.
+        """Call an operation until it succeeds.
 
         Args:
-            until: when to give up, by `time.time`.
+            until: the time (`time.time`) when to give up.
 
         Raises:
-            Delayed: the next attempt would be after `until`.
-            Stopped: the process must stop.
+            Delayed: the next attempt would be after that time.
+            Stopped: the process stops.
         """
         backoff = Backoff(self.timings.bridge_retry, self.timings.bridge_retry_longest)
         trouble = self._trouble or LogThrottle(f"the {self._kind} bridge has to wait", self.timings, patience=0.0)

@@ -220,7 +220,7 @@ class Services:
         reasons = {
             "it is about to stop": self.is_draining,
             "redis is out of reach": not self._redis.is_connected,
-            "messages do not go round: is a light worker running?": not self.probe.is_healthy,
+            "messages are not delivered: is a light worker running?": not self.probe.is_healthy,
             "keys of every channel in redis are damaged": len(self.leases.damaged) == len(self.rooms),
         }
         return [reason for reason, holds in reasons.items() if holds]

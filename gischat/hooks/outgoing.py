@@ -1,7 +1,8 @@
-"""Outgoing hooks: the messages of channels, posted to addresses outside, to each in order and at its own pace.
+"""Outgoing hooks: post a channel's messages to external addresses, to each in order and at its own pace.
 
-The outbox is read by position, and is the backlog. A message is posted again until it is about to leave the outbox;
-then it becomes a dead letter, and so do those behind it, each at its own time, until the address answers again.
+The outbox is read by position, and is the backlog. A failing post is repeated until the message is about to be trimmed
+from the outbox; then the message becomes a dead letter. So do later messages, each at its own time, until the address
+accepts posts again.
 """
 
 import asyncio
@@ -26,8 +27,8 @@ from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
-RETAINED = 0.9  # of the outbox's age: then a message is given up, before it is trimmed unread
-NOT_SAID = frozenset({"nb_users", "newcomer", "exiter"})
+RETAINED = 0.9  # of the outbox's age, after which a message is given up, before it is trimmed unread
+NOT_POSTED = frozenset({"nb_users", "newcomer", "exiter"})
 
 
 class OutgoingHooks:
@@ -41,7 +42,7 @@ class OutgoingHooks:
         self._timings = timings
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Post until `stop`; then finish posts under way, for a limited time."""
+        """Post messages until `stop` is set; then finish those in flight, within a timeout."""
         delivery = Delivery(self._settings, self._timings)
         letters = HookLetters(self._settings, self._participant.redis, self._timings)
         hooks = [
@@ -62,7 +63,7 @@ class OutgoingHooks:
 
 
 class _Hook(Retrying):
-    """One channel's messages for one address."""
+    """One outgoing hook: the messages of a channel for one address."""
 
     def __init__(
         self,
@@ -75,8 +76,8 @@ class _Hook(Retrying):
         timings: Timings,
         stop: asyncio.Event,
     ) -> None:
-        self._host = urlsplit(url).hostname  # the rest may be secret
-        words = f"what is said in {channel} cannot be posted to {self._host}"
+        self._host = urlsplit(url).hostname  # other parts may be secret
+        words = f"messages of {channel} cannot be posted to {self._host}"
         self._refusals = LogThrottle(words, timings, patience=0.0)
         super().__init__(KIND, timings, stop, self._refusals)
         self._channel = channel
@@ -90,10 +91,10 @@ class _Hook(Retrying):
         self._max_age = RETAINED * settings.max_outbox_age
 
     async def run(self) -> None:
-        """Post until the process must stop."""
+        """Post messages until the process stops."""
         with contextlib.suppress(Stopped):
             await self.attempt(self._cursor.load)
-            log.info("what is said is posted to %s from now on", self._host, extra={"channel": self._channel})
+            log.info("messages are posted to %s from now on", self._host, extra={"channel": self._channel})
             while not self.stop.is_set():
                 await self._post_next()
 
@@ -101,12 +102,12 @@ class _Hook(Retrying):
         entries = await self.attempt(self._cursor.read)
         for entry in entries:
             self._count("missed", self._cursor.missed_before(entry))
-            if entry.publication.is_broadcast and entry.publication.type not in NOT_SAID:
+            if entry.publication.is_broadcast and entry.publication.type not in NOT_POSTED:
                 await self._post(entry)
             self._cursor.advance(entry)
             await self.attempt(self._cursor.save)
         if not entries:
-            with contextlib.suppress(TimeoutError):  # soon, since several hooks of a channel share its news
+            with contextlib.suppress(TimeoutError):  # a timeout, because several hooks of a channel share the event
                 await self.until_stopped(asyncio.wait_for(self._news.wait(), self.timings.outbox_read))
             self._news.clear()
             await self.attempt(self._cursor.rewind)

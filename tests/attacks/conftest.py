@@ -40,7 +40,7 @@ LOW = {
 }
 ADDRESSES = itertools.count()
 ROUNDS = 20  # minimum during an attack
-PAUSE_SECONDS = 0.02  # between two texts
+PAUSE_SECONDS = 0.05  # between two texts
 
 
 class User:

@@ -33,14 +33,14 @@ pytestmark = pytest.mark.usefixtures("io_loop")
 # Connections
 
 
-async def test_a_flood_of_connections_from_one_address_takes_its_own_places_only(house: House) -> None:
+async def test_a_flood_of_connections_from_one_address_is_limited_by_address(house: House) -> None:
     async with house.user() as user:
         flood = await house.endures("connections", user, addresses=[house.address()], each=PER_ADDRESS + 60)
         assert flood == {"statuses": {"101": PER_ADDRESS, "429": 60}, "retry_after": 60}
         assert house.told("address_connections") == 1
 
 
-async def test_a_flood_from_many_addresses_fills_the_house_and_those_within_go_on(house: House) -> None:
+async def test_a_flood_from_many_addresses_does_not_affect_open_connections(house: House) -> None:
     addresses = [house.address() for _ in range(6)]
     async with house.user() as user:
         async with house.attacked("connections", addresses=addresses, each=20) as flood:
@@ -58,7 +58,7 @@ async def test_a_flood_from_many_addresses_fills_the_house_and_those_within_go_o
             await other.talk(lambda: True)
 
 
-async def test_connections_that_end_in_the_midst_of_anything_leave_no_place_taken(house: House) -> None:
+async def test_connections_that_end_at_any_moment_release_their_permits(house: House) -> None:
     address = house.address()
     async with house.user() as user:
         await user.talk(lambda: True)
@@ -72,7 +72,7 @@ async def test_connections_that_end_in_the_midst_of_anything_leave_no_place_take
 
 
 @pytest.mark.parametrize("attack", ["slow_headers", "slow_bodies"])
-async def test_requests_that_are_never_finished_are_ended(attack: str, house: House) -> None:
+async def test_unfinished_requests_are_closed(attack: str, house: House) -> None:
     async with house.user() as user, house.attacked(attack, number=3 * PENDING) as slow:
         # A client that connects meanwhile is accepted
         async with house.user() as other:
@@ -82,7 +82,7 @@ async def test_requests_that_are_never_finished_are_ended(attack: str, house: Ho
         assert house.told("pending_connections") == 1
 
 
-async def test_connections_that_ask_for_nothing_are_ended(house: House) -> None:
+async def test_connections_without_a_request_are_closed(house: House) -> None:
     async with house.user() as user:
         await user.talk(lambda: True)
         before = house.descriptors()
@@ -93,7 +93,7 @@ async def test_connections_that_ask_for_nothing_are_ended(house: House) -> None:
             await until(lambda: house.descriptors() <= before, "the front to close them")
 
 
-async def test_connections_that_ask_for_nothing_more_are_no_more_than_may_be(house: House) -> None:
+async def test_idle_connections_are_bounded_in_number(house: House) -> None:
     async with house.user() as user:
         await user.talk(lambda: True)
         before = house.descriptors()
@@ -105,13 +105,13 @@ async def test_connections_that_ask_for_nothing_more_are_no_more_than_may_be(hou
                 await other.talk(lambda: True)
 
 
-async def test_half_open_sockets_are_noticed(house: House) -> None:
+async def test_half_open_connections_are_closed(house: House) -> None:
     async with house.user() as user:
         assert await house.endures("silent", user, address=house.address(), number=20) == 20
         await user.client.count(1)
 
 
-async def test_a_front_without_descriptors_goes_on_with_who_is_there(
+async def test_a_front_without_free_descriptors_serves_its_open_connections(
     io_loop: IOLoop, start_stack: StackFactory
 ) -> None:
     house = House(start_stack(light=1, heavy=0, channels=CHANNEL, **HONEST))
@@ -133,7 +133,7 @@ async def test_a_front_without_descriptors_goes_on_with_who_is_there(
 # Addresses
 
 
-async def test_nobody_but_a_trusted_proxy_says_where_somebody_comes_from(
+async def test_forwarded_addresses_are_honoured_from_trusted_proxies_only(
     io_loop: IOLoop, start_stack: StackFactory
 ) -> None:
     # Given a server without trusted proxies, and an attacker that claims another address each time
@@ -161,9 +161,7 @@ async def test_a_flood_of_messages_is_answered_and_then_closed(house: House) -> 
         assert house.told("rate_limit") == 1
 
 
-async def test_what_is_wrong_from_hundreds_of_connections_of_an_address_is_read_more_slowly(
-    io_loop: IOLoop, start_stack: StackFactory
-) -> None:
+async def test_invalid_messages_of_an_address_are_read_more_slowly(io_loop: IOLoop, start_stack: StackFactory) -> None:
     limits = HONEST | {"max_address_messages_per_minute": 12_000}  # the default
     house = House(start_stack(light=1, heavy=0, channels=CHANNEL, trusted_proxies="127.0.0.1", **limits))
     async with house.user() as user:
@@ -207,9 +205,7 @@ async def test_a_flood_of_requests_to_publish_is_answered_by_429(house: House) -
         ("endless", {"size": 2**19}),
     ],
 )
-async def test_frames_that_must_not_be_end_the_connection_that_sends_them(
-    attack: str, options: dict[str, int], house: House
-) -> None:
+async def test_invalid_frames_close_their_connection(attack: str, options: dict[str, int], house: House) -> None:
     async with house.user() as user:
         assert await house.endures(attack, user, address=house.address(), **options) is True
         await user.client.count(1)
@@ -225,7 +221,7 @@ async def test_texts_in_thousands_of_fragments_are_read_without_delaying_others(
 # Reconnecting
 
 
-async def test_who_comes_back_again_and_again_delays_nobody(io_loop: IOLoop, start_stack: StackFactory) -> None:
+async def test_repeated_reconnections_delay_nobody(io_loop: IOLoop, start_stack: StackFactory) -> None:
     # Given a channel with many messages
     house = House(start_stack(light=1, heavy=0, channels=CHANNEL, max_waiting_messages=300, **UNLIMITED))
     first, *others = [await Client.connect(house.front.url, CHANNEL) for _ in range(10)]
@@ -249,7 +245,7 @@ async def test_who_comes_back_again_and_again_delays_nobody(io_loop: IOLoop, sta
 # Memory
 
 
-async def test_messages_without_their_ends_are_bounded_in_memory(house: House) -> None:
+async def test_unfinished_messages_are_bounded_in_memory(house: House) -> None:
     async with house.user() as user:
         await user.talk(lambda: True)
         before, size, number = house.resident_bytes(), 2**21 + 2**18, 30
@@ -261,9 +257,7 @@ async def test_messages_without_their_ends_are_bounded_in_memory(house: House) -
         assert house.told("server_full") == 1
 
 
-async def test_an_upload_is_not_cut_off_for_those_who_hold_back_the_ends_of_small_messages(
-    io_loop: IOLoop, start_stack: StackFactory
-) -> None:
+async def test_an_upload_survives_many_unfinished_small_messages(io_loop: IOLoop, start_stack: StackFactory) -> None:
     bound, size, number = 2**24, 60_000, 300
     settings = {"channels": CHANNEL, "trusted_proxies": "127.0.0.1", "max_front_bytes": bound, **HONEST}
     house = House(start_stack(light=1, heavy=0, **settings))
@@ -296,7 +290,7 @@ async def test_an_upload_is_not_cut_off_for_those_who_hold_back_the_ends_of_smal
             await user.client.until(type="model", model_name="Jane's")
 
 
-async def test_bodies_without_their_ends_are_bounded_in_memory(io_loop: IOLoop, start_stack: StackFactory) -> None:
+async def test_unfinished_bodies_are_bounded_in_memory(io_loop: IOLoop, start_stack: StackFactory) -> None:
     settings = {"channels": CHANNEL, "trusted_proxies": "127.0.0.1", "max_front_bytes": LOW["max_front_bytes"]}
     house = House(start_stack(light=1, heavy=0, **settings, **HONEST))
     async with house.user() as user:
@@ -308,7 +302,7 @@ async def test_bodies_without_their_ends_are_bounded_in_memory(io_loop: IOLoop, 
         assert f"{address} has the most bytes of unfinished messages" in house.front.whole_log()
 
 
-async def test_many_who_do_not_read_are_bounded_in_memory(io_loop: IOLoop, start_stack: StackFactory) -> None:
+async def test_clients_that_do_not_read_are_bounded_in_memory(io_loop: IOLoop, start_stack: StackFactory) -> None:
     house = House(start_stack(light=1, heavy=0, channels=CHANNEL, **HONEST, max_front_bytes=LOW["max_front_bytes"]))
     async with house.user() as user:
         many = {"address": house.address(), "number": 20, "size": 60_000, "times": 300}
@@ -317,7 +311,7 @@ async def test_many_who_do_not_read_are_bounded_in_memory(io_loop: IOLoop, start
         assert house.told("memory") == 1
 
 
-async def test_histories_that_nobody_reads_are_bounded_in_memory(io_loop: IOLoop, start_stack: StackFactory) -> None:
+async def test_unread_histories_are_bounded_in_memory(io_loop: IOLoop, start_stack: StackFactory) -> None:
     # Given a channel with some megabytes of history
     bound, part = 8 * 2**20, 950_000
     settings = {"channels": CHANNEL, "max_front_bytes": bound, "max_stored_messages": 2000, **HONEST}

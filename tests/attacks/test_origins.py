@@ -35,7 +35,7 @@ FORGED = [
 ]
 
 
-async def test_no_forged_origin_gets_in_and_an_ordinary_user_does_not_notice(start_stack: StackFactory) -> None:
+async def test_forged_origins_are_refused_and_do_not_affect_others(start_stack: StackFactory) -> None:
     # Given an ordinary user
     stack = start_stack(heavy=0)
     front = stack.fronts[0]

@@ -98,7 +98,7 @@ class Flood:
         ]
 
 
-async def test_an_ordinary_photo_waits_for_one_job_at_the_most_whoever_floods(
+async def test_an_ordinary_photo_waits_for_at_most_one_job_of_a_flood(
     io_loop: IOLoop, start_stack: StackFactory, valkey: Valkey
 ) -> None:
     # Given one worker, and nine addresses that send the most expensive photos, in three channels
@@ -116,7 +116,7 @@ async def test_an_ordinary_photo_waits_for_one_job_at_the_most_whoever_floods(
 
 
 @pytest.mark.parametrize("channels", [CHANNELS[:1], CHANNELS[:2]], ids=["one channel", "two channels"])
-async def test_sixty_photos_of_one_person_delay_anothers_by_one_job_at_the_most(
+async def test_sixty_photos_of_one_client_delay_anothers_by_at_most_one_job(
     io_loop: IOLoop, start_stack: StackFactory, valkey: Valkey, channels: Sequence[str]
 ) -> None:
     # Given one worker, and a client that sends the cheapest photos, on a connection in each channel
@@ -134,7 +134,7 @@ async def test_sixty_photos_of_one_person_delay_anothers_by_one_job_at_the_most(
             assert await flood.done_before_another_of(john) <= 1, (one, channel)
 
 
-async def test_an_address_leaves_room_for_others_photos(
+async def test_an_address_cannot_use_the_whole_inbox(
     io_loop: IOLoop, start_stack: StackFactory, valkey: Valkey
 ) -> None:
     """A channel's waiting photos are bounded, and no address may use the whole bound."""

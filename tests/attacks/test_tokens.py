@@ -13,7 +13,7 @@ GUESSERS, GUESSES = 8, 25
 TOKEN = secrets.token_hex(16)
 
 
-async def test_guessing_a_token_costs_nobody_else_anything_and_leaves_none_in_the_log(
+async def test_guessing_a_token_affects_nobody_else_and_logs_no_token(
     start_stack: StackFactory,
 ) -> None:
     # Given a member of a private channel, and an ordinary user of another channel

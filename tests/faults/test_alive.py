@@ -12,7 +12,9 @@ from tests.support.rest import Rest
 from tests.support.waiting import DEADLINE, LOOK
 
 
-async def test_a_deaf_front_says_so_reconnects_and_ends_in_the_end(make_scene: MakeScene, valkey: Valkey) -> None:
+async def test_a_front_without_publications_reports_it_reconnects_and_then_ends(
+    make_scene: MakeScene, valkey: Valkey
+) -> None:
     # Given a healthy front that waits for some time before it ends
     timings = {"heartbeat": 0.5, "heartbeat_lost": 2.0, "subscriber_stalled": 10.0}
     async with (
@@ -28,7 +30,7 @@ async def test_a_deaf_front_says_so_reconnects_and_ends_in_the_end(make_scene: M
 
         # Then it reports that while it is alive
         said = await _answers(rest, 503)
-        assert said["reasons"] == ["messages do not go round: is a light worker running?"]
+        assert said["reasons"] == ["messages are not delivered: is a light worker running?"]
         status = await rest.get("/status")
         assert (status["status"], status["healthy"]) == ("degraded", False)
         assert (await rest.fetch("/livez")).code == 200
@@ -44,7 +46,9 @@ async def test_a_deaf_front_says_so_reconnects_and_ends_in_the_end(make_scene: M
         rest.close()
 
 
-async def test_a_front_that_hears_again_over_a_new_connection_goes_on(make_scene: MakeScene, valkey: Valkey) -> None:
+async def test_a_front_that_receives_publications_after_reconnecting_continues(
+    make_scene: MakeScene, valkey: Valkey
+) -> None:
     # Given fronts that wait for some time after a reconnection
     async with (
         Proxy(valkey.port) as proxy,
@@ -65,7 +69,7 @@ async def test_a_front_that_hears_again_over_a_new_connection_goes_on(make_scene
         assert not any(scene.keeper.ends.values())
 
 
-async def test_a_deaf_worker_ends(make_scene: MakeScene, valkey: Valkey) -> None:
+async def test_a_worker_that_receives_no_jobs_ends(make_scene: MakeScene, valkey: Valkey) -> None:
     async with (
         Proxy(valkey.port) as proxy,
         make_scene(redis_url=proxy.url, fronts=1, timings={"consumer_stalled": 10.0}) as scene,

@@ -25,7 +25,9 @@ async def test_everything_is_killed_at_once_and_starts_again(make_scene: MakeSce
         await scene.settle()
 
 
-async def test_what_was_accepted_comes_out_though_its_senders_are_gone(make_scene: MakeScene, server: Server) -> None:
+async def test_accepted_messages_are_published_although_their_senders_have_gone(
+    make_scene: MakeScene, server: Server
+) -> None:
     # Given accepted messages, and no worker for them
     async with make_scene(redis_url=server.url, client=server.client, fronts=1) as scene:
         await scene.talk(talkers=8, guests=2)

@@ -19,7 +19,7 @@ from tests.support.proxy import Proxy, everyone
 from tests.support.waiting import DEADLINE
 
 
-async def test_the_people_of_a_front_that_dies_are_gone_from_the_channel(make_scene: MakeScene) -> None:
+async def test_clients_of_a_dead_front_leave_the_channel(make_scene: MakeScene) -> None:
     # Given three registered clients on a front, and clients that send messages on another
     async with make_scene() as scene:
         dying, staying = scene.stack.fronts
@@ -50,7 +50,7 @@ async def test_the_people_of_a_front_that_dies_are_gone_from_the_channel(make_sc
         await scene.settle()
 
 
-async def test_a_front_that_takes_the_place_of_a_dead_one_frees_its_nicknames_at_once(make_scene: MakeScene) -> None:
+async def test_a_front_that_replaces_a_dead_one_frees_its_nicknames_at_once(make_scene: MakeScene) -> None:
     # Given jane, whose only front is killed
     async with make_scene(fronts=1) as scene:
         (front,) = scene.stack.fronts
@@ -70,7 +70,7 @@ async def test_a_front_that_takes_the_place_of_a_dead_one_frees_its_nicknames_at
         await scene.settle()
 
 
-async def test_a_front_that_was_frozen_for_too_long_comes_back(make_scene: MakeScene) -> None:
+async def test_a_front_recovers_after_it_was_frozen_for_too_long(make_scene: MakeScene) -> None:
     async with make_scene() as scene:
         await scene.talk()
         await scene.flow(20)
@@ -90,7 +90,7 @@ def _prefix(scene: Scene) -> str:
     return scene.keys.outbox.removesuffix(":outbox")
 
 
-async def test_a_front_that_is_stopped_delivers_what_was_sent_and_says_goodbye(make_scene: MakeScene) -> None:
+async def test_a_stopped_front_publishes_accepted_messages_and_notifies_its_clients(make_scene: MakeScene) -> None:
     async with make_scene() as scene:
         await scene.talk()
         await scene.flow(20)
@@ -109,7 +109,7 @@ async def test_a_front_that_is_stopped_delivers_what_was_sent_and_says_goodbye(m
         await scene.settle()
 
 
-async def test_clients_that_do_not_read_are_closed_and_harm_nobody(make_scene: MakeScene) -> None:
+async def test_clients_that_do_not_read_are_disconnected_and_affect_nobody(make_scene: MakeScene) -> None:
     # Given a small bound for unread data, and fifty clients that stop reading
     count, bound = 50, 2**20
     async with make_scene(fronts=1, max_unread_bytes=bound, ws_ping_interval=0) as scene:
@@ -173,7 +173,7 @@ def _memory(pid: int) -> int:
     return int(psutil.Process(pid).memory_info().rss)
 
 
-async def test_a_client_behind_a_dead_link_is_found(make_scene: MakeScene) -> None:
+async def test_a_client_behind_a_dead_link_is_disconnected(make_scene: MakeScene) -> None:
     # Given a client that is connected through a proxy
     async with (
         make_scene(fronts=1, ws_ping_interval=1, ws_ping_timeout=8) as scene,
@@ -195,7 +195,7 @@ async def test_a_client_behind_a_dead_link_is_found(make_scene: MakeScene) -> No
         await lonely.closed()
 
 
-async def test_a_client_on_a_slow_link_is_given_the_time_it_needs(make_scene: MakeScene) -> None:
+async def test_a_client_on_a_slow_link_receives_the_history(make_scene: MakeScene) -> None:
     # Given a channel with a large history, and a ping timeout shorter than the transfer of half of it
     async with make_scene(fronts=1, ws_ping_interval=1, ws_ping_timeout=5) as scene:
         front = scene.stack.fronts[0]
@@ -218,7 +218,7 @@ async def test_a_client_on_a_slow_link_is_given_the_time_it_needs(make_scene: Ma
         raw.close()
 
 
-async def test_who_sends_something_over_a_slow_link_is_given_the_time_it_needs(make_scene: MakeScene) -> None:
+async def test_a_client_on_a_slow_link_sends_a_large_message(make_scene: MakeScene) -> None:
     """Its pong waits behind the data that it sends, which must count as a sign of life, too."""
     async with make_scene(fronts=1, ws_ping_interval=1, ws_ping_timeout=5) as scene:
         raw = _socket_that_does_not_read(scene.stack.fronts[0].port, buffer=2**18)

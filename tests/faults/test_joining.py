@@ -12,7 +12,9 @@ from tests.support.contract import CANARY, Message, sample
 from tests.support.peers import MISSED, photo
 
 
-async def test_who_joins_hears_the_history_and_all_that_follows(make_scene: MakeScene, dice: random.Random) -> None:
+async def test_joining_clients_receive_the_history_and_all_later_messages(
+    make_scene: MakeScene, dice: random.Random
+) -> None:
     # Given clients that send messages without a pause
     async with make_scene() as scene:
         await scene.talk(talkers=6, pause=0.02)
@@ -44,7 +46,7 @@ async def test_who_joins_hears_the_history_and_all_that_follows(make_scene: Make
         await scene.settle()
 
 
-async def test_who_comes_back_too_late_is_told_so_and_gets_the_history(make_scene: MakeScene) -> None:
+async def test_reconnecting_too_late_is_reported_and_returns_the_history(make_scene: MakeScene) -> None:
     async with make_scene(fronts=1) as scene:
         await scene.talk(talkers=2, guests=0)
         await scene.flow(20)

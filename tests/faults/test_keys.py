@@ -13,7 +13,7 @@ from tests.support.client import Client
 OTHER = "Other"
 
 
-async def test_any_key_is_removed(make_scene: MakeScene) -> None:
+async def test_any_key_may_be_deleted(make_scene: MakeScene) -> None:
     async with make_scene(heavy=1) as scene:
         await scene.talk(photos=0.2)
         await scene.flow(20)
@@ -25,7 +25,7 @@ async def test_any_key_is_removed(make_scene: MakeScene) -> None:
         await scene.settle(may_have_gaps=True)
 
 
-async def test_a_message_whose_inbox_is_removed_is_published(make_scene: MakeScene) -> None:
+async def test_messages_of_a_deleted_inbox_are_published(make_scene: MakeScene) -> None:
     # Given messages in an inbox whose worker is frozen
     lane = Lane.LIGHT
     async with make_scene(fronts=1) as scene:
@@ -44,7 +44,7 @@ async def test_a_message_whose_inbox_is_removed_is_published(make_scene: MakeSce
 
 
 @pytest.mark.parametrize("name", ["inbox:light", "outbox"])
-async def test_a_damaged_channel_is_said_and_harms_no_other(make_scene: MakeScene, name: str) -> None:
+async def test_a_damaged_channel_is_reported_and_affects_no_other(make_scene: MakeScene, name: str) -> None:
     async with make_scene(fronts=1, channels=f"{CHANNEL},{OTHER}") as scene:
         damaged = ChannelKeys(scene.stack.settings["instance_id"], OTHER)
         (key,) = (key for key in damaged.types if key.endswith("}:" + name))

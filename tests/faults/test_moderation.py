@@ -75,9 +75,7 @@ async def test_bans_and_freezes_outlive_a_flush(make_scene: MakeScene, server: S
         admin.close()
 
 
-async def test_an_act_right_after_a_flush_loses_nothing_of_what_was_decided_before(
-    make_scene: MakeScene, server: Server
-) -> None:
+async def test_a_ban_right_after_a_flush_keeps_earlier_decisions(make_scene: MakeScene, server: Server) -> None:
     async with make_scene(redis_url=server.url, client=server.client, **MODERATED) as scene:
         admin = Admin(scene.urls[0])
         await admin.act("POST", "bans", {"nickname": "pest", "seconds": 600})
@@ -90,7 +88,7 @@ async def test_an_act_right_after_a_flush_loses_nothing_of_what_was_decided_befo
         admin.close()
 
 
-async def test_what_was_decided_in_the_lost_second_is_decided_still(make_scene: MakeScene, server: Server) -> None:
+async def test_decisions_of_the_lost_second_stay_in_force(make_scene: MakeScene, server: Server) -> None:
     """As when Redis' machine dies: Redis has lost its last second, which the fronts know."""
     async with make_scene(redis_url=server.url, client=server.client, **MODERATED) as scene:
         admin = Admin(scene.urls[0])
@@ -115,9 +113,7 @@ async def test_what_was_decided_in_the_lost_second_is_decided_still(make_scene: 
 
 
 @pytest.mark.parametrize("lost", ["that it was said", "that it was deleted"])
-async def test_a_deleted_message_does_not_come_back_with_what_is_said_again(
-    make_scene: MakeScene, server: Server, lost: str
-) -> None:
+async def test_a_deleted_message_is_not_replayed(make_scene: MakeScene, server: Server, lost: str) -> None:
     """Fronts replay what Redis may have lost, except for deleted messages."""
     async with make_scene(redis_url=server.url, client=server.client, **MODERATED) as scene:
         admin, rest = Admin(scene.urls[0]), Rest(scene.urls[1])
@@ -156,7 +152,7 @@ async def _stored(rest: Rest) -> list[str] | None:
     return [message["id"] for message in _decoded(response)] if response.code == 200 else None
 
 
-async def test_people_talk_while_moderators_act_and_redis_is_flushed(make_scene: MakeScene, server: Server) -> None:
+async def test_messages_survive_moderation_and_flushes_at_the_same_time(make_scene: MakeScene, server: Server) -> None:
     """Control messages are not sent to clients, and messages are neither lost, duplicated nor reordered by them."""
     # Given moderators who run surveys
     timings = {"survey": 60.0, "survey_answer": 60.0}

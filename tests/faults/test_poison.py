@@ -22,7 +22,7 @@ def laborious() -> str:
     return as_base64(jpeg_of_many_scans(6000, 6000, 28))
 
 
-async def test_a_picture_that_kills_workers_is_buried_and_nothing_else_suffers(
+async def test_a_picture_that_kills_workers_is_dead_lettered_and_affects_nothing_else(
     make_scene: MakeScene, laborious: str
 ) -> None:
     async with make_scene(fronts=1, heavy=1) as scene:
@@ -57,7 +57,7 @@ async def test_a_picture_that_kills_workers_is_buried_and_nothing_else_suffers(
         await scene.settle()
 
 
-async def test_a_picture_that_crashes_its_computation_is_buried(make_scene: MakeScene, laborious: str) -> None:
+async def test_a_picture_that_crashes_the_sandbox_is_dead_lettered(make_scene: MakeScene, laborious: str) -> None:
     async with make_scene(fronts=1, heavy=1) as scene:
         await scene.talk(talkers=2, guests=1)
         await scene.flow(10)
@@ -86,7 +86,7 @@ async def test_a_picture_that_crashes_its_computation_is_buried(make_scene: Make
         await scene.settle()
 
 
-async def test_a_picture_that_takes_too_long_is_buried_at_once(make_scene: MakeScene, laborious: str) -> None:
+async def test_a_picture_that_takes_too_long_is_dead_lettered_at_once(make_scene: MakeScene, laborious: str) -> None:
     """A retry would take as long, and delay all others meanwhile."""
     async with make_scene(fronts=1, heavy=1, job_seconds=0.2) as scene:
         victim = await Client.connect(scene.urls[0], CHANNEL)

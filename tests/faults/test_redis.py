@@ -94,7 +94,9 @@ async def test_redis_is_flushed_and_its_clock_goes_back(make_scene: MakeScene, s
         assert all(peer.sessions == 1 for peer in scene.peers)
 
 
-async def test_who_is_registered_may_write_although_redis_has_lost_it(make_scene: MakeScene, server: Server) -> None:
+async def test_registered_clients_can_write_although_redis_has_lost_their_nicknames(
+    make_scene: MakeScene, server: Server
+) -> None:
     """With REQUIRE_REGISTRATION."""
     async with make_scene(redis_url=server.url, client=server.client, require_registration=True) as scene:
         jane, john = [await Client.connect(url, CHANNEL) for url in scene.urls]
@@ -122,7 +124,7 @@ async def test_who_is_registered_may_write_although_redis_has_lost_it(make_scene
         await john.leave()
 
 
-async def test_redis_loses_what_it_had_not_written(make_scene: MakeScene, server: Server) -> None:
+async def test_redis_loses_its_last_second(make_scene: MakeScene, server: Server) -> None:
     """As `appendfsync everysec` may when the machine dies. Messages that everyone had received are not delivered again,
     and messages in flight are published."""
     async with make_scene(redis_url=server.url, client=server.client) as scene:
@@ -138,7 +140,9 @@ async def test_redis_loses_what_it_had_not_written(make_scene: MakeScene, server
         await scene.settle()
 
 
-async def test_who_came_and_went_in_the_lost_second_is_known(make_scene: MakeScene, server: Server) -> None:
+async def test_presence_is_right_after_joins_and_exits_in_the_lost_second(
+    make_scene: MakeScene, server: Server
+) -> None:
     async with make_scene(redis_url=server.url, client=server.client) as scene:
         # Given a client
         await scene.talk(talkers=2, guests=2)
@@ -211,9 +215,7 @@ async def test_the_network_swallows_answers(make_scene: MakeScene, server: Serve
         await scene.flow(10)
 
 
-async def test_a_script_of_somebody_elses_is_told_to_senders_and_seldom_to_the_log(
-    make_scene: MakeScene, server: Server
-) -> None:
+async def test_a_busy_redis_is_reported_to_senders_and_rarely_logged(make_scene: MakeScene, server: Server) -> None:
     server.client.config_set("busy-reply-threshold", 50)
     async with make_scene(fronts=1, redis_url=server.url, client=server.client) as scene:
         client, rest = await Client.connect(scene.urls[0], CHANNEL), Rest(scene.urls[0])

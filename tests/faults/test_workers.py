@@ -25,7 +25,7 @@ async def test_the_only_worker_of_a_lane_is_killed_again_and_again(make_scene: M
         assert scene.keeper.ends[worker.name] == [-signal.SIGKILL] * 3
 
 
-async def test_what_dead_and_frozen_workers_held_is_taken_over_and_comes_once(make_scene: MakeScene) -> None:
+async def test_jobs_of_dead_and_frozen_workers_are_claimed_and_published_once(make_scene: MakeScene) -> None:
     # Given three workers of the lane
     lane = "light"
     async with make_scene(light=3) as scene:
@@ -50,7 +50,7 @@ async def test_what_dead_and_frozen_workers_held_is_taken_over_and_comes_once(ma
         assert balance.refused == 0
 
 
-async def test_workers_are_rolled_and_nobody_is_refused(make_scene: MakeScene) -> None:
+async def test_a_rolling_restart_of_workers_refuses_nothing(make_scene: MakeScene) -> None:
     # Given two workers per lane
     async with make_scene(light=2, heavy=2) as scene:
         await scene.talk(longest_burst=2, pause=0.05)

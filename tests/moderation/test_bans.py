@@ -82,12 +82,12 @@ async def rest_status(rest: Rest, channel: str) -> int:
 
 
 async def test_a_ban_in_one_channel_is_none_in_others(
-    stack: Stack, channel: str, moderated_channels: Any, admin: Admin
+    stack: Stack, channel: str, fresh_channels: Any, admin: Admin
 ) -> None:
     async with banned(admin, address="127.0.0.21", channel=channel, seconds=600) as ban:
         assert ban["channel"] == channel
         await eventually(lambda: statuses(stack, channel, "127.0.0.21"), [403, 403])
-        assert await statuses(stack, next(moderated_channels), "127.0.0.21") == [101, 101]
+        assert await statuses(stack, next(fresh_channels), "127.0.0.21") == [101, 101]
 
 
 async def test_a_banned_nickname_may_not_be_borne(

@@ -52,9 +52,9 @@ async def test_a_nickname_is_disconnected_on_whichever_front_it_is(
 
 
 async def test_a_nickname_is_disconnected_in_all_channels(
-    channel: str, moderated_channels: Any, join: Join, admin: Admin
+    channel: str, fresh_channels: Any, join: Join, admin: Admin
 ) -> None:
-    others = [channel, next(moderated_channels)]
+    others = [channel, next(fresh_channels)]
     here = [await join(one, front=front, nickname="pest") for front, one in enumerate(others)]
     stays = await join(channel, nickname="friend")
     answer = await admin.act("DELETE", "users/pest")

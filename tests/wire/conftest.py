@@ -3,8 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -12,48 +11,17 @@ from tornado.ioloop import IOLoop
 from tests.support.client import Client
 from tests.support.processes import Stack
 from tests.support.rest import Rest
+from tests.support.stacks import AT_ONCE, Stacks
 
 NAMED_CHANNELS = ["QGIS", "Field and mobile", "Été à la mer", "R+D", "100%", "nord/sud"]
-FRESH_CHANNELS = [f"c{number:02}" for number in range(1, 61)]
-CHANNELS_OF_A_TEST = 2  # maximum per test
+FRESH_CHANNELS = [f"c{number:02}" for number in range(AT_ONCE)]
 
 Join = Callable[..., Awaitable[Client]]
 
 
-class Stacks:
-    """Shared stacks, one at a time: when a stack's channels are used up, the next one replaces it.
-
-    A single stack with a channel for every test would be slower, because a stack's work grows with its channels.
-    """
-
-    def __init__(self, open_stack: Callable[..., Stack]) -> None:
-        self._open_stack = open_stack
-        self._current = ExitStack()
-        self._stack: Stack | None = None
-        self.fresh_channels: list[str] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._current.close()
-
-    def with_room(self) -> Stack:
-        """The current stack, with enough fresh channels for another test."""
-        if self._stack is None or len(self.fresh_channels) < CHANNELS_OF_A_TEST:
-            self._current.close()
-            channels = ",".join(NAMED_CHANNELS + FRESH_CHANNELS)
-            self._stack = self._open_stack(fronts=2, light=2, heavy=1, channels=channels)
-            self._current.callback(self._stack.assert_quiet_logs)
-            self._current.enter_context(self._stack)
-            self._stack.forget_logs()
-            self.fresh_channels = list(FRESH_CHANNELS)
-        return self._stack
-
-
 @pytest.fixture(scope="package")
 def stacks(open_stack: Callable[..., Stack]) -> Iterator[Stacks]:
-    with Stacks(open_stack) as stacks:
+    with Stacks(open_stack, FRESH_CHANNELS, NAMED_CHANNELS, fronts=2, light=2, heavy=1) as stacks:
         yield stacks
 
 
@@ -75,7 +43,7 @@ def quiet_logs(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def fresh_channels(stacks: Stacks, stack: Stack) -> Iterator[str]:
     """The names of the stack's unused channels."""
-    return iter(stacks.fresh_channels.pop, None)
+    return stacks.fresh_channels()
 
 
 @pytest.fixture

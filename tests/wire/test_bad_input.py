@@ -106,7 +106,7 @@ async def john_and_another(channel: str, join: Join) -> tuple[Client, Client]:
     return client, other
 
 
-async def test_what_is_no_message_is_refused(channel: str, join: Join, rest: Rest) -> None:
+async def test_invalid_messages_are_refused(channel: str, join: Join, rest: Rest) -> None:
     client, other = await john_and_another(channel, join)
 
     await assert_refused(client, other, NO_MESSAGES)
@@ -124,7 +124,7 @@ async def test_an_unknown_type_is_refused(channel: str, join: Join) -> None:
     await assert_refused(client, other, [json.dumps(without)])
 
 
-async def test_only_the_server_counts_and_refuses(channel: str, join: Join) -> None:
+async def test_types_of_the_server_are_refused(channel: str, join: Join) -> None:
     client, other = await join(channel), await join(channel, front=1)
     await client.count(2)
     await other.count(2)
@@ -193,7 +193,7 @@ REASONS = [
 ]
 
 
-async def test_a_refusal_says_what_is_wrong_and_of_which_text(channel: str, join: Join) -> None:
+async def test_a_refusal_names_the_error_and_the_text(channel: str, join: Join) -> None:
     client = await join(channel)
 
     for type_, field, literal, reason in REASONS:
@@ -206,7 +206,7 @@ async def test_a_refusal_says_what_is_wrong_and_of_which_text(channel: str, join
             assert begins == f"'{CANARY}: hello'"
 
 
-async def test_an_endless_list_in_the_place_of_a_word_stops_nobody(channel: str, join: Join) -> None:
+async def test_an_endless_list_as_a_field_is_refused(channel: str, join: Join) -> None:
     """Invalid values are refused before they are built: see `test_no_value_is_built_that_its_field_could_not_be`."""
     client, other = await join(channel), await join(channel, front=1)
     endless = "[" + "[]," * 2_000_000 + "[]]"
@@ -215,7 +215,7 @@ async def test_an_endless_list_in_the_place_of_a_word_stops_nobody(channel: str,
     await assert_refused(client, other, frames)
 
 
-async def test_rubbish_in_a_layer_is_refused(channel: str, join: Join) -> None:
+async def test_invalid_layers_are_refused(channel: str, join: Join) -> None:
     client, other = await join(channel), await join(channel, front=1)
     good = feature(geometry("Point", [1, 2]))
     places = [
@@ -231,7 +231,7 @@ async def test_rubbish_in_a_layer_is_refused(channel: str, join: Join) -> None:
     await assert_refused(client, other, [frame.replace('"@@"', each) for frame in frames for each in rubbish])
 
 
-async def test_much_rubbish_at_once_costs_nothing(channel: str, join: Join, rests: list[Rest]) -> None:
+async def test_many_invalid_messages_at_once_are_answered_in_order(channel: str, join: Join, rests: list[Rest]) -> None:
     # Given a registered client, and a witness
     client, other = await john_and_another(channel, join)
     rubbish = [frame for frame in NO_MESSAGES if len(frame) < 1000]
@@ -263,7 +263,9 @@ NO_FRAMES = [
 ]
 
 
-async def test_one_who_breaks_the_websocket_protocol_harms_nobody_else(channel: str, join: Join, rest: Rest) -> None:
+async def test_a_client_that_violates_the_websocket_protocol_affects_nobody_else(
+    channel: str, join: Join, rest: Rest
+) -> None:
     witness = await join(channel, front=1)
     for rubbish in NO_FRAMES:
         # Given a registered client

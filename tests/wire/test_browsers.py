@@ -55,7 +55,7 @@ def house(io_loop: IOLoop, open_house: Stack) -> Iterator[Rest]:
 # Headers
 
 
-async def test_every_answer_says_what_may_be_done_with_it(rest: Rest) -> None:
+async def test_every_answer_has_the_security_headers(rest: Rest) -> None:
     for path in EVERYTHING:
         headers = (await rest.fetch(path)).headers
 
@@ -83,7 +83,7 @@ async def test_only_an_operators_own_tiles_may_come_from_elsewhere(rest: Rest, h
 
 
 @pytest.mark.parametrize(("method", "status"), [("POST", 405), ("PATCH", 405), ("PUT", 422)])
-async def test_a_refusal_bears_them_too(method: str, status: int, rest: Rest) -> None:
+async def test_a_refusal_has_the_security_headers(method: str, status: int, rest: Rest) -> None:
     answer = await rest.fetch("/channel/QGIS/text", method, "x")
     assert answer.code == status
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -112,7 +112,7 @@ async def test_a_page_of_an_allowed_site_can_read_errors_too(house: Rest) -> Non
         assert "Access-Control-Allow-Origin" not in stranger, path
 
 
-async def test_what_is_for_operators_and_for_our_own_page_is_for_no_other_sites(house: Rest) -> None:
+async def test_operators_paths_and_our_page_permit_no_other_sites(house: Rest) -> None:
     for path in ("/livez", "/readyz", "/", "/web/chat.js"):
         assert "Access-Control-Allow-Origin" not in (await house.fetch(path, Origin=MAPS)).headers, path
 
@@ -121,7 +121,7 @@ async def test_what_is_for_operators_and_for_our_own_page_is_for_no_other_sites(
 
 
 @pytest.mark.parametrize(("path", "method"), [*((path, "GET") for path in READ), ("/channel/QGIS/text", "PUT")])
-async def test_a_browser_that_asks_first_is_told_what_it_may(path: str, method: str, house: Rest) -> None:
+async def test_a_preflight_request_is_answered(path: str, method: str, house: Rest) -> None:
     asked = {"Access_Control_Request_Method": method, "Access_Control_Request_Headers": "authorization,content-type"}
     answer = await house.fetch(path, "OPTIONS", Origin=MAPS, **asked)
     assert (answer.code, answer.body) == (204, b"")

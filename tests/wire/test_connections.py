@@ -39,7 +39,7 @@ async def test_an_unknown_channel_with_an_endless_name_is_closed_too(stack: Stac
     assert reason
 
 
-async def test_what_is_said_to_an_unknown_channel_reaches_nobody(stack: Stack, channel: str, join: Join) -> None:
+async def test_messages_to_an_unknown_channel_reach_nobody(stack: Stack, channel: str, join: Join) -> None:
     witness = await join(channel)
 
     client = await Client.connect(stack.fronts[0].url, channel + "x")
@@ -113,7 +113,7 @@ async def test_a_larger_message_is_answered_in_megabytes_and_costs_no_connection
     await witness.nothing_before(await client.say())
 
 
-async def test_so_is_one_that_grows_too_large_in_fragments(channel: str, join: Join) -> None:
+async def test_a_fragmented_message_that_grows_too_large_is_refused(channel: str, join: Join) -> None:
     client = await join(channel)
     half = "x" * (MAX_FRAME_SIZE // 2 + 1)
 
@@ -124,9 +124,7 @@ async def test_so_is_one_that_grows_too_large_in_fragments(channel: str, join: J
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["announced", "being sent"])
-async def test_a_message_without_end_closes_the_connection_says_so_and_harms_nobody_else(
-    whole: bool, channel: str, join: Join
-) -> None:
+async def test_an_endless_message_closes_its_connection_with_a_reason(whole: bool, channel: str, join: Join) -> None:
     # Given a registered client, and a witness
     client, witness = await join(channel, nickname="john"), await join(channel, front=1)
     await witness.count(2)

@@ -110,7 +110,7 @@ NO_LAYERS: dict[str, Any] = {
 }
 
 
-async def test_what_is_no_layer_is_refused_to_its_sender_alone(channel: str, join: Join) -> None:
+async def test_invalid_layers_are_refused_to_the_sender_only(channel: str, join: Join) -> None:
     sender, other = await join(channel), await join(channel, front=1)
     for name, no_layer in NO_LAYERS.items():
         await sender.send(**sample("geojson", geojson=no_layer))

@@ -31,7 +31,7 @@ async def test_the_newest_messages_are_kept_oldest_first(channel: str, join: Joi
     assert (await join(channel, settled=True)).received[:5] == said[-5:]
 
 
-async def test_light_and_heavy_messages_share_one_memory(channel: str, join: Join, rest: Rest) -> None:
+async def test_light_and_heavy_messages_share_one_history(channel: str, join: Join, rest: Rest) -> None:
     client = await join(channel)
     types = ["text", "image", "geojson", "crs", "bbox", "position", "model", "script"]
 
@@ -66,7 +66,7 @@ async def test_a_text_that_only_resembles_a_cheat_code_is_kept(text: str, channe
     assert [message["text"] for message in await rest.last(channel)] == [text]
 
 
-async def test_comings_goings_and_likes_are_not_kept(channel: str, join: Join, rest: Rest) -> None:
+async def test_presence_and_likes_are_not_stored(channel: str, join: Join, rest: Rest) -> None:
     jane, john = await join(channel, nickname="jane"), await join(channel, front=1, nickname="john")
 
     await jane.send(**sample("like"))
@@ -79,7 +79,7 @@ async def test_comings_goings_and_likes_are_not_kept(channel: str, join: Join, r
     assert [message["text"] for message in await rest.last(channel)] == [marker]
 
 
-async def test_what_was_refused_is_not_kept(channel: str, join: Join, rest: Rest) -> None:
+async def test_refused_messages_are_not_stored(channel: str, join: Join, rest: Rest) -> None:
     client = await join(channel)
 
     await client.send(**sample("text", text="x" * 256))

@@ -112,7 +112,7 @@ async def test_a_photo_whose_end_is_missing_is_shown(channel: str, join: Join) -
     assert _alike(_corners(picture), UPRIGHT)
 
 
-async def test_of_too_little_of_a_photo_its_sender_reads_how_much_arrived(channel: str, join: Join) -> None:
+async def test_too_little_of_a_photo_is_refused_with_the_size_that_arrived(channel: str, join: Join) -> None:
     client = await join(channel)
 
     await client.send(**sample("image", image_data=as_base64(_jpeg_of(0.2))))
@@ -153,7 +153,7 @@ NO_IMAGES = {  # tests/worker/test_images.py has more
 }
 
 
-async def test_what_is_no_image_is_refused_to_its_sender_alone(channel: str, join: Join) -> None:
+async def test_invalid_images_are_refused_to_the_sender_only(channel: str, join: Join) -> None:
     sender, other = await join(channel), await join(channel, front=1)
     for name, no_image in NO_IMAGES.items():
         await sender.send(**sample("image", image_data=no_image))

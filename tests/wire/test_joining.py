@@ -31,7 +31,7 @@ async def test_a_newcomer_in_an_empty_channel_gets_the_count_alone(channel: str,
     assert [(m["type"], m["nb_users"]) for m in client.received] == [("nb_users", 1)]
 
 
-async def test_those_who_are_there_get_the_new_count(channel: str, join: Join) -> None:
+async def test_members_get_the_new_count(channel: str, join: Join) -> None:
     # Given a client alone in the channel
     jane = await join(channel, settled=True)
     assert jane.nb_users == 1
@@ -78,7 +78,7 @@ async def test_the_count_is_right_after_many_came_and_went_abruptly(
         await eventually(partial(rest.nb_connected_users, channel), 1)
 
 
-async def test_one_who_vanishes_while_joining_leaves_no_ghost(channel: str, stack: Stack, join: Join) -> None:
+async def test_a_connection_lost_while_joining_leaves_no_ghost(channel: str, stack: Stack, join: Join) -> None:
     witness = await join(channel)
 
     for number in range(20):
@@ -90,7 +90,7 @@ async def test_one_who_vanishes_while_joining_leaves_no_ghost(channel: str, stac
     await witness.count(2)
 
 
-async def test_joining_amid_talk_leaves_no_hole_and_repeats_nothing(channel: str, join: Join) -> None:
+async def test_joining_under_traffic_leaves_no_gap_and_no_duplicate(channel: str, join: Join) -> None:
     # Given a client that sends messages without a pause
     speaker = await join(channel)
     said = [f"{CANARY} {number}" for number in range(300)]
@@ -111,9 +111,7 @@ async def test_joining_amid_talk_leaves_no_hole_and_repeats_nothing(channel: str
         assert heard == said[said.index(heard[0]) :]
 
 
-async def test_who_registers_with_the_first_breath_is_told_of_it_and_tells_those_who_join(
-    channel: str, join: Join
-) -> None:
+async def test_registering_while_joining_is_published_to_all(channel: str, join: Join) -> None:
     """A `newcomer` is not stored, so one that is published while a history is read must not be lost."""
     witness = await join(channel, settled=True)
 
@@ -131,7 +129,7 @@ async def test_who_registers_with_the_first_breath_is_told_of_it_and_tells_those
         await witness.until(type="newcomer", newcomer=f"guest-{number}")
 
 
-async def test_a_crowd_that_joins_is_counted_in_fewer_frames_than_heads(channel: str, join: Join) -> None:
+async def test_counts_are_throttled_while_many_clients_join(channel: str, join: Join) -> None:
     """Counts are throttled: when many clients join, the others receive some counts, not one for each."""
     witness = await join(channel, settled=True)
 

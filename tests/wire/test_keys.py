@@ -103,7 +103,7 @@ async def test_every_endpoint_is_below_a_key(admin: Admin, stack: Stack, rests: 
         await one.leave()
 
 
-async def test_a_key_that_is_wrong_is_told_in_words(admin: Admin, stack: Stack, rests: list[Rest]) -> None:
+async def test_a_wrong_key_is_refused_with_a_reason(admin: Admin, stack: Stack, rests: list[Rest]) -> None:
     key = await made(admin, "Field")
     await known(rests, key)
     url = f"{stack.fronts[0].url}/k/{wrong(key['key'])}"
@@ -126,7 +126,7 @@ async def test_a_key_that_is_wrong_is_told_in_words(admin: Admin, stack: Stack, 
     rest.close()
 
 
-async def test_a_revoked_key_disconnects_who_came_by_it(admin: Admin, stack: Stack, rests: list[Rest]) -> None:
+async def test_a_revoked_key_disconnects_its_clients(admin: Admin, stack: Stack, rests: list[Rest]) -> None:
     key, other = await made(admin, "Field", CHANNELS[2], note="Été"), await made(admin, "Field")
     for one in (key, other):
         await known(rests, one)
@@ -214,6 +214,8 @@ async def test_no_log_and_no_answer_has_a_key_whatever_is_asked_with_it(
         ({"channels": ["Field"], "note": "x" * 201}, "200"),
     ],
 )
-async def test_what_is_no_key_is_said(admin: Admin, body: dict[str, Any], said: str) -> None:
+async def test_invalid_requests_for_keys_are_refused_with_a_reason(
+    admin: Admin, body: dict[str, Any], said: str
+) -> None:
     status, detail = await admin.refused("POST", "keys", body)
     assert (status, said in json.dumps(detail)) == (422, True), detail

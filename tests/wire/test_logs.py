@@ -24,7 +24,7 @@ async def until(condition: Callable[[], Any]) -> Any:
     return found
 
 
-async def test_nothing_that_people_say_is_logged(stack: Stack, channel: str, join: Join, rest: Rest) -> None:
+async def test_messages_are_not_logged(stack: Stack, channel: str, join: Join, rest: Rest) -> None:
     jane = await join(channel, nickname="janeDoe")
 
     # When a client sends valid and invalid messages of every type, and a bot does
@@ -93,7 +93,7 @@ async def test_every_kind_of_answer_bears_an_id(stack: Stack, path: str, status:
     assert record["request"] in answer
 
 
-async def test_probes_and_what_every_qgis_asks_for_are_not_worth_a_line(stack: Stack, rest: Rest) -> None:
+async def test_probes_and_polling_are_not_logged(stack: Stack, rest: Rest) -> None:
     for path in ("/livez", "/readyz", "/status", "/channel/QGIS/users", "/channel/QGIS/users", "/version"):
         await rest.get(path)
     await until(lambda: stack.fronts[0].records(path="/version"))
@@ -137,14 +137,14 @@ def _two(records: list[Any]) -> list[Any]:
     return records if len(records) == 2 else []
 
 
-async def test_a_websocket_that_is_lost_says_so(stack: Stack, channel: str, join: Join) -> None:
+async def test_a_lost_websocket_is_logged(stack: Stack, channel: str, join: Join) -> None:
     client = await join(channel)
     client.reset()
     records = await until(lambda: stack.fronts[0].records(by="loss", channel=channel))
     assert [record["code"] for record in records] == [1006]
 
 
-async def test_what_a_client_writes_makes_no_line(stack: Stack) -> None:
+async def test_clients_cannot_forge_log_lines(stack: Stack) -> None:
     front = stack.fronts[0]
     await raw(
         front,
@@ -159,7 +159,7 @@ async def test_what_a_client_writes_makes_no_line(stack: Stack) -> None:
     "header",
     [f"Authorization: Bearer {CANARY}\x01", f"{CANARY} x: 1", f"Host: <{CANARY}>", f"Content-Length: {CANARY}"],
 )
-async def test_what_cannot_be_read_of_a_request_is_not_quoted(stack: Stack, header: str) -> None:
+async def test_unreadable_requests_are_not_quoted(stack: Stack, header: str) -> None:
     front = stack.fronts[0]
     answer = await raw(front, f"GET / HTTP/1.1\r\n{header}\r\n\r\n")
     assert answer.startswith("HTTP/1.1 400 ")
@@ -168,7 +168,7 @@ async def test_what_cannot_be_read_of_a_request_is_not_quoted(stack: Stack, head
     assert CANARY not in json.dumps(record)
 
 
-async def test_why_redis_cannot_be_reached_is_said_aloud_without_the_password(
+async def test_why_redis_cannot_be_reached_is_logged_without_the_password(
     open_stack: Callable[..., Stack], valkey: Valkey
 ) -> None:
     # Given a wrong password

@@ -46,7 +46,7 @@ async def test_a_message_reaches_everyone_its_sender_included_and_is_stored(
 
 
 @pytest.mark.parametrize("type_", BROADCAST)
-async def test_what_may_be_given_is_kept(type_: str, channel: str, join: Join) -> None:
+async def test_optional_keys_are_kept(type_: str, channel: str, join: Join) -> None:
     client, other = await join(channel), await join(channel, front=1)
     given: dict[str, Any] = {"id": str(uuid.uuid4()), "timestamp": 1_600_000_000, "in_reply_to_id": str(uuid.uuid4())}
     for key in OPTIONAL & KEYS[type_]:
@@ -89,7 +89,7 @@ async def test_an_id_as_qt_writes_it_becomes_a_plain_one(channel: str, join: Joi
             assert (message["id"], message["in_reply_to_id"]) == (own, original)
 
 
-async def test_a_name_that_becomes_a_file_leads_nowhere(channel: str, join: Join) -> None:
+async def test_file_names_are_sanitised(channel: str, join: Join) -> None:
     client, other = await join(channel), await join(channel, front=1)
 
     for type_, key in (
@@ -134,7 +134,7 @@ async def test_a_repeated_id_is_not_published_again_and_its_sender_told_what_was
 
 
 @pytest.mark.parametrize("front", [0, 1])
-async def test_nobody_loses_a_message_because_another_has_used_its_id(front: int, channel: str, join: Join) -> None:
+async def test_a_message_with_anothers_id_is_published(front: int, channel: str, join: Join) -> None:
     # Given an id that mallory has used
     mallory, jane, guest = await join(channel), await join(channel, front=front), await join(channel, front=1)
     id = str(uuid.uuid4())
@@ -160,7 +160,7 @@ async def test_an_id_that_its_sender_has_used_for_something_else_is_refused_in_w
     assert (await client.refusal()).startswith("This id was used before")
 
 
-async def test_a_bot_that_puts_a_text_again_is_told_what_was_published(channel: str, join: Join, rest: Rest) -> None:
+async def test_a_text_put_again_is_answered_with_the_published_one(channel: str, join: Join, rest: Rest) -> None:
     listener = await join(channel)
     message = sample("text", author="bot", id=str(uuid.uuid4()))
     first = await rest.put_text(channel, message)
@@ -175,7 +175,7 @@ async def test_a_bot_that_puts_a_text_again_is_told_what_was_published(channel: 
     await listener.nothing_before(marker)
 
 
-async def test_a_text_that_is_put_under_somebody_elses_id_is_heard(channel: str, join: Join, rest: Rest) -> None:
+async def test_a_text_put_with_anothers_id_is_published(channel: str, join: Join, rest: Rest) -> None:
     mallory = await join(channel)
     id = str(uuid.uuid4())
     await mallory.send(**sample("text", author="mallory", id=id))
@@ -230,7 +230,7 @@ async def test_a_message_may_be_written_with_escapes(channel: str, join: Join) -
     assert (await client.until(type="text"))["text"] == f"{CANARY} é 🗺 /"
 
 
-async def test_compression_is_no_condition(channel: str, join: Join) -> None:
+async def test_compression_is_optional(channel: str, join: Join) -> None:
     browser = await join(channel, compression="deflate")
     qgis = await join(channel)
 

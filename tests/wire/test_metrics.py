@@ -55,7 +55,7 @@ def machine(tmp_path: Path, start_stack: StackFactory) -> Callable[..., Stack]:
     return start
 
 
-async def test_whichever_process_is_asked_tells_of_all(machine: Callable[..., Stack]) -> None:
+async def test_each_process_returns_the_metrics_of_all(machine: Callable[..., Stack]) -> None:
     port = Port()
     stack = machine(fronts=2, light=2, heavy=1, metrics_port=port.number)
     first, second = stack.fronts
@@ -119,7 +119,7 @@ async def test_whichever_process_is_asked_tells_of_all(machine: Callable[..., St
     port.release()
 
 
-async def test_what_waits_is_told_with_its_age(machine: Callable[..., Stack]) -> None:
+async def test_the_backlog_and_its_age_are_reported(machine: Callable[..., Stack]) -> None:
     # Given a lane whose only worker is frozen
     stack = machine()
     url = stack.fronts[0].url
@@ -146,7 +146,7 @@ async def test_what_waits_is_told_with_its_age(machine: Callable[..., Stack]) ->
         await client.leave()
 
 
-async def test_a_job_that_is_buried_is_counted_with_its_reason_and_is_a_dead_letter(
+async def test_a_dead_letter_is_counted_with_its_reason(
     machine: Callable[..., Stack],
 ) -> None:
     stack = machine(job_seconds=0.1)
@@ -164,7 +164,7 @@ async def test_a_job_that_is_buried_is_counted_with_its_reason_and_is_a_dead_let
     await jane.leave()
 
 
-async def test_while_redis_is_away_the_rest_is_told(tmp_path: Path, machine: Callable[..., Stack]) -> None:
+async def test_without_redis_the_other_metrics_are_reported(tmp_path: Path, machine: Callable[..., Stack]) -> None:
     with Valkey(tmp_path) as own:
         stack = machine(redis_url=own.url)
         url = stack.fronts[0].url
@@ -186,7 +186,7 @@ async def test_while_redis_is_away_the_rest_is_told(tmp_path: Path, machine: Cal
         await counted(url, 1, "gischat_ready")
 
 
-async def test_a_stranger_is_refused_with_the_reason(machine: Callable[..., Stack]) -> None:
+async def test_a_scrape_without_the_token_is_refused_with_the_reason(machine: Callable[..., Stack]) -> None:
     port = Port()
     stack = machine(heavy=0, metrics_token=TOKEN, metrics_port=port.number)
     for base_url in (stack.fronts[0].url, f"http://{HOST}:{port.number}"):
@@ -210,7 +210,7 @@ async def test_a_stranger_is_refused_with_the_reason(machine: Callable[..., Stac
     port.release()
 
 
-async def test_a_worker_has_nothing_else_to_say(machine: Callable[..., Stack]) -> None:
+async def test_a_worker_serves_metrics_only(machine: Callable[..., Stack]) -> None:
     port = Port()
     machine(fronts=1, heavy=0, metrics_port=port.number)
     rest = Rest(f"http://{HOST}:{port.number}")
@@ -220,7 +220,7 @@ async def test_a_worker_has_nothing_else_to_say(machine: Callable[..., Stack]) -
     port.release()
 
 
-async def test_without_a_directory_a_front_tells_of_itself(start_stack: StackFactory) -> None:
+async def test_without_a_directory_a_front_reports_its_own_metrics(start_stack: StackFactory) -> None:
     stack = start_stack(heavy=0, channels=CHANNEL)
     front: Front = stack.fronts[0]
     jane = await Client.connect(front.url, CHANNEL)

@@ -56,7 +56,7 @@ async def test_a_nickname_of_another_form_is_refused(channel: str, join: Join, r
     assert await rest.users(channel) == []
 
 
-async def test_registering_is_told_to_everyone(channel: str, join: Join) -> None:
+async def test_a_newcomer_is_published_to_everyone(channel: str, join: Join) -> None:
     jane, neighbour, distant = await join(channel), await join(channel), await join(channel, front=1)
 
     newcomer = await jane.register("jane")
@@ -66,7 +66,7 @@ async def test_registering_is_told_to_everyone(channel: str, join: Join) -> None
 
 
 @pytest.mark.parametrize("front", [0, 1])
-async def test_a_taken_nickname_is_refused_to_its_second_bearer_alone(
+async def test_a_taken_nickname_is_refused_to_the_second_client_only(
     front: int, channel: str, join: Join, rest: Rest
 ) -> None:
     # Given jane on the first front
@@ -87,7 +87,7 @@ async def test_a_nickname_is_taken_in_its_channel_only(join: Join, fresh_channel
         await join(channel, nickname="jane")
 
 
-async def test_of_many_who_register_a_nickname_at_once_one_gets_it(channel: str, join: Join, rest: Rest) -> None:
+async def test_one_of_many_concurrent_registrations_succeeds(channel: str, join: Join, rest: Rest) -> None:
     crowd = [await join(channel, front=number % 2) for number in range(10)]
 
     for client in crowd:
@@ -131,7 +131,9 @@ async def test_a_second_nickname_that_is_taken_leaves_the_first(channel: str, jo
     assert await rest.users(channel) == ["jane", "john"]
 
 
-async def test_one_who_registers_not_talks_and_leaves_unnamed(channel: str, join: Join, rest: Rest) -> None:
+async def test_a_client_without_a_nickname_can_write_and_leaves_without_an_exiter(
+    channel: str, join: Join, rest: Rest
+) -> None:
     # Given a client that has not registered, and uses any author
     witness, incognito = await join(channel, front=1), await join(channel)
     text = await incognito.say(author="a-stranger")
@@ -204,7 +206,7 @@ async def test_nobody_leaves_twice(channel: str, join: Join) -> None:
     assert [m["exiter"] for m in witness.received if m["type"] == "exiter"] == ["jane", "john"]
 
 
-async def test_nobody_can_send_another_away(channel: str, join: Join, rest: Rest) -> None:
+async def test_an_exiter_for_another_nickname_is_refused(channel: str, join: Join, rest: Rest) -> None:
     jane, other = await join(channel, nickname="jane"), await join(channel, front=1)
 
     await other.send(type="exiter", exiter="jane")
@@ -218,7 +220,7 @@ async def test_nobody_can_send_another_away(channel: str, join: Join, rest: Rest
 
 
 @pytest.mark.parametrize("front", [0, 1])
-async def test_a_refused_nickname_is_given_when_it_is_free(front: int, channel: str, join: Join, rest: Rest) -> None:
+async def test_a_refused_nickname_is_granted_when_it_is_free(front: int, channel: str, join: Join, rest: Rest) -> None:
     # Given two clients that were refused jane's nickname
     jane, witness = await join(channel, nickname="jane"), await join(channel, front=1)
     first, second = await join(channel, front=front), await join(channel)
@@ -245,7 +247,7 @@ async def test_a_refused_nickname_is_given_when_it_is_free(front: int, channel: 
     await eventually(lambda: rest.users(channel), [])
 
 
-async def test_ones_own_nickname_again_is_silently_right(channel: str, join: Join, rest: Rest) -> None:
+async def test_registering_ones_own_nickname_again_changes_nothing(channel: str, join: Join, rest: Rest) -> None:
     """QGIS sends one `newcomer` more after each loss of its connection."""
     jane, other = await join(channel, nickname="jane"), await join(channel, front=1)
 
@@ -258,7 +260,7 @@ async def test_ones_own_nickname_again_is_silently_right(channel: str, join: Joi
     assert await rest.users(channel) == ["jane"]
 
 
-async def test_who_no_longer_wants_a_nickname_does_not_get_it(channel: str, join: Join, rest: Rest) -> None:
+async def test_a_withdrawn_request_for_a_nickname_is_not_granted(channel: str, join: Join, rest: Rest) -> None:
     jane, other = await join(channel, nickname="jane"), await join(channel, front=1)
     await other.send(type="newcomer", newcomer="jane")
     await other.refusal()
@@ -273,7 +275,9 @@ async def test_who_no_longer_wants_a_nickname_does_not_get_it(channel: str, join
 
 
 @pytest.mark.parametrize("front", [0, 1])
-async def test_a_nickname_goes_from_a_ghost_to_who_comes_back(front: int, channel: str, join: Join, rest: Rest) -> None:
+async def test_a_reconnecting_client_gets_the_nickname_of_its_dead_connection(
+    front: int, channel: str, join: Join, rest: Rest
+) -> None:
     # Given jane, whose laptop sleeps: it answers no pings
     ghost, witness = await join(channel, nickname="jane"), await join(channel, front=1)
     ghost.connection.transport.pause_reading()
@@ -297,7 +301,7 @@ async def test_a_nickname_goes_from_a_ghost_to_who_comes_back(front: int, channe
     await eventually(lambda: rest.users(channel), ["jane"])
 
 
-async def test_who_answers_keeps_the_nickname_that_somebody_else_wants(channel: str, join: Join, rest: Rest) -> None:
+async def test_a_responsive_holder_keeps_its_nickname(channel: str, join: Join, rest: Rest) -> None:
     jane, other = await join(channel, nickname="jane"), await join(channel, front=1)
     await other.send(type="newcomer", newcomer="jane")
     await other.refusal()

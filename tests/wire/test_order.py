@@ -34,7 +34,7 @@ async def test_two_hundred_texts_sent_at_once_arrive_in_order_everywhere(channel
         assert client.texts() == texts
 
 
-async def test_many_who_talk_at_once_are_each_heard_in_order(channel: str, join: Join) -> None:
+async def test_concurrent_senders_messages_keep_their_order(channel: str, join: Join) -> None:
     # Given twenty clients on both fronts
     people = [await join(channel, front=number % 2) for number in range(20)]
 
@@ -74,7 +74,7 @@ async def test_pictures_layers_and_texts_of_one_connection_keep_their_order(chan
         assert _order(client, messages) == [message["id"] for message in messages]
 
 
-async def test_a_refusal_keeps_its_place_too(channel: str, join: Join) -> None:
+async def test_refusals_arrive_in_order(channel: str, join: Join) -> None:
     """A worker's refusals arrive in order, so that the sender knows which message each is about."""
     client = await join(channel)
 

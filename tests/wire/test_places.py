@@ -95,13 +95,13 @@ async def test_what_is_shared_is_on_the_map_on_every_front(channel: str, join: J
         ("bbox", "bbox=a,b,c,d"),
     ],
 )
-async def test_a_question_that_makes_no_sense_is_told_why(channel: str, rest: Rest, name: str, query: str) -> None:
+async def test_an_invalid_query_is_refused_with_a_reason(channel: str, rest: Rest, name: str, query: str) -> None:
     answer = await rest.fetch(channel_path(channel, f"{FEATURES}?{query}"))
     assert answer.code == 422
     assert json.loads(answer.body)["detail"][0]["loc"] == ["query", name]
 
 
-async def test_whoever_has_it_is_told_so_until_something_changes(channel: str, join: Join, rest: Rest) -> None:
+async def test_an_unchanged_feed_is_answered_by_304(channel: str, join: Join, rest: Rest) -> None:
     client = await join(channel)
     position = await share_position(client)
     paths = [channel_path(channel, FEATURES), channel_path(channel, f"{FEATURES}?type=position")]
@@ -162,7 +162,7 @@ async def test_gdal_reads_the_feed(channel: str, join: Join, rest: Rest, tmp_pat
         assert column in summary
 
 
-async def test_what_has_no_place_has_none_and_is_published(channel: str, join: Join, rest: Rest) -> None:
+async def test_messages_without_a_place_are_published(channel: str, join: Join, rest: Rest) -> None:
     client = await join(channel)
     text = await client.until(text=await client.say())
     nowhere = await share(client, "position", crs_wkt="[" * 10_000, crs_authid="")
@@ -180,7 +180,7 @@ async def test_what_has_no_place_has_none_and_is_published(channel: str, join: J
         assert answer.code == status, (message, form)
 
 
-async def test_places_go_with_their_messages(channel: str, join: Join, rest: Rest) -> None:
+async def test_places_are_deleted_with_their_messages(channel: str, join: Join, rest: Rest) -> None:
     client = await join(channel)
     position = await share_position(client)
     for _ in range(5):  # as many as are stored

@@ -31,7 +31,7 @@ async def _joined(url: str, channel: str = "QGIS", nickname: str | None = None) 
     return client
 
 
-async def test_a_front_that_is_stopped_says_goodbye_and_takes_its_people_with_it(
+async def test_a_stopped_front_notifies_its_clients_and_publishes_their_exits(
     io_loop: IOLoop, start_stack: StartStack
 ) -> None:
     # Given people on two fronts
@@ -56,7 +56,7 @@ async def test_a_front_that_is_stopped_says_goodbye_and_takes_its_people_with_it
 
 
 @pytest.mark.parametrize(("asked", "answered"), [(GET, 200), (PUT, 503)], ids=["read", "written"])
-def test_who_has_come_right_before_a_front_stops_is_answered(
+def test_connections_accepted_just_before_shutdown_are_served(
     start_stack: StartStack, asked: bytes, answered: int
 ) -> None:
     """Another front on the same port would have accepted the client: a shutdown must not affect it.
@@ -81,7 +81,7 @@ def _is_listening(host: str, port: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
-async def test_workers_that_are_stopped_end_in_order_and_others_go_on(io_loop: IOLoop, start_stack: StartStack) -> None:
+async def test_stopped_workers_exit_and_others_continue(io_loop: IOLoop, start_stack: StartStack) -> None:
     # Given two workers of each lane
     stack = start_stack(light=2, heavy=2)
     client = await _joined(stack.fronts[0].url)
@@ -196,7 +196,7 @@ async def test_two_instances_on_one_redis_do_not_see_each_other(io_loop: IOLoop,
     await namesake.leave()
 
 
-async def test_fronts_that_share_a_port_share_its_people(io_loop: IOLoop, start_stack: StartStack) -> None:
+async def test_fronts_on_one_port_share_its_clients(io_loop: IOLoop, start_stack: StartStack) -> None:
     # Given two fronts on one port, and clients that connect to it
     stack = start_stack(heavy=0, fronts=2, shared_port=True)
     for front in stack.fronts:  # one front may have answered both health checks
@@ -272,7 +272,7 @@ async def _texts(rest: Rest, channel: str) -> list[str]:
     return [message["text"] for message in await rest.last(channel)]
 
 
-async def test_no_history_is_kept_where_none_is_wanted(io_loop: IOLoop, start_stack: StartStack) -> None:
+async def test_no_history_is_stored_if_the_limit_is_zero(io_loop: IOLoop, start_stack: StartStack) -> None:
     stack = start_stack(heavy=0, max_stored_messages=0)
     client = await _joined(stack.fronts[0].url)
 

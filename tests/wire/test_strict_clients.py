@@ -69,7 +69,7 @@ def test_data_is_of_exactly_this_type(connection: http.client.HTTPConnection) ->
         json.loads(answer.read())
 
 
-def test_so_is_what_went_wrong(connection: http.client.HTTPConnection) -> None:
+def test_errors_are_of_exactly_this_type(connection: http.client.HTTPConnection) -> None:
     for method, path, body, status in ERRORS:
         connection.request(method, path, body)
         answer = connection.getresponse()
@@ -89,7 +89,7 @@ HANDSHAKES = [
 ]
 
 
-def test_a_handshake_that_fails_is_answered_so_too(connection: http.client.HTTPConnection) -> None:
+def test_a_failed_handshake_is_answered_with_this_type(connection: http.client.HTTPConnection) -> None:
     for headers in HANDSHAKES:
         connection.request("GET", channel_path("QGIS", "ws"), headers=headers)
         answer = connection.getresponse()
@@ -99,7 +99,7 @@ def test_a_handshake_that_fails_is_answered_so_too(connection: http.client.HTTPC
         connection.close()
 
 
-def test_what_is_no_http_is_answered_without_any_type(stack: Stack) -> None:
+def test_invalid_http_is_answered_without_a_type(stack: Stack) -> None:
     with socket.create_connection((HOST, stack.fronts[0].port), timeout=30) as client:
         client.sendall(b"GET\r\n\r\n")
         answer = client.makefile("rb").read()
@@ -150,7 +150,7 @@ def test_operators_paths_have_one_spelling(path: str, connection: http.client.HT
     assert (answer.status, json.loads(answer.read())) == (404, {"detail": "Not Found"})
 
 
-async def test_a_websocket_and_a_text_reach_a_channel_so_too(channel: str, stack: Stack, rest: Rest) -> None:
+async def test_a_path_of_a_channel_may_begin_with_two_slashes(channel: str, stack: Stack, rest: Rest) -> None:
     client = await Client.connect(stack.fronts[0].url + "/", channel)
     answer = await rest.fetch("/" + channel_path(channel, "text"), "PUT", json.dumps(sample("text")))
     assert answer.code == 200
@@ -208,7 +208,7 @@ def test_a_websocket_is_not_opened_by_head(connection: http.client.HTTPConnectio
 
 
 @pytest.mark.parametrize("path", ["/channel/QGIS/users", "/status", "/channel/QGIS/last", "/rules"])
-def test_what_has_not_changed_is_not_sent_again(path: str, connection: http.client.HTTPConnection) -> None:
+def test_an_unchanged_answer_is_not_sent_again(path: str, connection: http.client.HTTPConnection) -> None:
     connection.request("GET", path)
     answer = connection.getresponse()
     etag, body = answer.headers["ETag"], answer.read()
@@ -224,9 +224,7 @@ def test_what_has_not_changed_is_not_sent_again(path: str, connection: http.clie
 
 
 @pytest.mark.parametrize("path", ["/channel/QGIS/users", "/status"])
-def test_an_answer_that_is_kept_has_the_headers_of_one_that_is_made(
-    path: str, connection: http.client.HTTPConnection
-) -> None:
+def test_a_cached_answer_has_the_same_headers(path: str, connection: http.client.HTTPConnection) -> None:
     told = []
     for headers in ({"If-None-Match": '"another"'}, {}):  # a handler answers the first request, the cache the second
         connection.request("GET", path, headers=headers)
@@ -238,7 +236,7 @@ def test_an_answer_that_is_kept_has_the_headers_of_one_that_is_made(
     assert told[0] == told[1]
 
 
-async def test_whoever_has_registered_sees_itself_at_once(channel: str, join: Join, rest: Rest) -> None:
+async def test_a_registered_client_is_in_the_list_at_once(channel: str, join: Join, rest: Rest) -> None:
     """Also if others send requests meanwhile."""
     for number in range(10):
         assert f"jane-{number}" not in await rest.users(channel)
@@ -250,7 +248,7 @@ async def test_whoever_has_registered_sees_itself_at_once(channel: str, join: Jo
         assert await rest.users(channel) == []
 
 
-async def test_whoever_has_sent_a_text_reads_it_at_once(channel: str, join: Join, rest: Rest) -> None:
+async def test_a_sent_text_is_in_the_history_at_once(channel: str, join: Join, rest: Rest) -> None:
     client = await join(channel)
     for number in range(10):
         await client.say(text := str(uuid.uuid4()))

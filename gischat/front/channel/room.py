@@ -252,9 +252,7 @@ class Room:
     def _deliver_to(self, publication: Publication) -> None:
         member = self.nicknames.member_of(publication.to)
         if member is not None:
-            frame = text_frame(publication.body)
-            member.write(frame)
-            self._count(1, 1, len(frame))
+            self._send_to(member, publication.body)
 
     def _on_count(self, body: bytes) -> None:
         self.on_count()
@@ -285,9 +283,12 @@ class Room:
         """
         self.fanout.add(joiner.member)
         if not joiner.has_count and self._newest_count is not None:
-            frame = text_frame(self._newest_count)
-            joiner.member.write(frame)
-            self._count(1, 1, len(frame))
+            self._send_to(joiner.member, self._newest_count)
+
+    def _send_to(self, member: Member, body: bytes) -> None:
+        frame = text_frame(body)
+        member.write(frame)
+        self._count(1, 1, len(frame))
 
     @property
     def _log_fields(self) -> dict[str, object]:

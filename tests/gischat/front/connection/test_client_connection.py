@@ -145,7 +145,7 @@ async def test_who_answers_a_ping_is_not_silent(start: Start) -> None:
     assert not scene.connection.pong_overdue(LONG)
     assert scene.is_silent_after(LONG)
     # When any bytes come, be they of something else
-    scene.hear_something()
+    scene.receive_something()
     assert not scene.connection.awaiting_pong
     assert not scene.connection.pong_overdue(0)
 
@@ -158,7 +158,7 @@ async def test_the_first_ping_that_is_not_answered_counts(start: Start) -> None:
     assert scene.connection.pong_overdue(LONG)
     assert await scene.client.receive(4) == PING + PING
     # And after an answer, the next
-    scene.hear_something()
+    scene.receive_something()
     scene.connection.ping()
     assert not scene.connection.pong_overdue(LONG)
     assert scene.is_silent_after(LONG)
@@ -641,7 +641,7 @@ async def test_a_nickname_is_given_up_to_one_who_waits_and_waited_for_in_turn(st
     assert "'jane' has gone to somebody who asked for it" in await scene.client.refusal()
     # But not before anything is heard of it: two who are both gone would pass it to and fro
     assert newcomers(scene) == ["jane"]
-    scene.hear_something()
+    scene.receive_something()
     await until(lambda: newcomers(scene) == ["jane", "jane"])
 
 
