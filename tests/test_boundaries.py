@@ -75,7 +75,7 @@ FLOORS = {
     "moderation": {"channel", "close_status", "dispatch", "auth"},
     "connection": {"channel", "close_status", "dispatch", "limits", "transport"},
     "channel": {"close_status", "dispatch", "auth", "limits", "transport"},
-    "dispatch": set(),
+    "dispatch": {"limits"},
     "close_status": {"limits"},
     "transport": {"limits"},
     "limits": {"auth"},
