@@ -1,8 +1,8 @@
-"""Imported first, starts a process without OpenSSL if its settings need no TLS.
+"""Starts a process without OpenSSL if its settings need no TLS; must be imported first.
 
-asyncio, uvloop and Tornado import `ssl` for a few names, which here are placeholders: 4.5 MiB less in each process, a
-seventh of an idle worker, and a twentieth of its start. Any other name loads the real module, from which uvloop then
-accepts no context. Without effect where `ssl` is loaded already.
+asyncio, uvloop and Tornado import `ssl` for a few names. Here these are placeholders, which saves 4.5 MiB in each process,
+a seventh of an idle worker. Any other name loads the real module; uvloop then rejects its contexts. Has no effect if `ssl`
+is already loaded.
 """
 
 import importlib
@@ -43,8 +43,7 @@ class Placeholder(ModuleType):
 
 
 def needs_tls(env: Environment) -> bool:
-    """Whether a front or worker with this environment may speak TLS: with Redis, or with whoever collects errors and
-    traces."""
+    """Whether a front or worker may use TLS: to Redis, or to collectors of errors and traces."""
     url = env.text("REDIS_URL", "")
     collects = any(env.text(name, "") for name in ("SENTRY_DSN", "OTEL_EXPORTER_OTLP_ENDPOINT"))
     return "rediss" in url or "ssl" in url or collects

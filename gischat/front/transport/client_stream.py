@@ -1,17 +1,17 @@
-"""A client's stream, which asks the socket for more only when more may have come."""
+"""A connection's stream that reads its socket only when data may have arrived."""
 
 import socket
 
 from tornado.iostream import IOStream
 
-SMALL_BYTES = 2**12  # room for what comes next, where it is small as a rule: Tornado zeroes it before each read
+SMALL_BYTES = 2**12  # of buffer, which Tornado zeroes before each read; most messages are small
 LARGE_BYTES = 2**16
 
 
 class ClientStream(IOStream):
-    """Tornado tries to read before it waits, also right after a read that has emptied the socket; this one waits.
+    """Tornado reads before it waits, even right after a read that emptied the socket; this stream waits.
 
-    What came in between is not missed: the loop tells again and again that a socket can be read.
+    It misses nothing that arrives in between, because the event loop polls level-triggered.
     """
 
     __slots__ = ("_is_emptied",)
@@ -28,7 +28,7 @@ class ClientStream(IOStream):
         size = super().read_from_fd(buf)
         if size == room:
             self.read_chunk_size = LARGE_BYTES
-        elif size:  # 0: the end
+        elif size:  # neither the end (0) nor nothing (None)
             self._is_emptied = True
             if size < SMALL_BYTES:
                 self.read_chunk_size = SMALL_BYTES
