@@ -1,8 +1,8 @@
 """Starts a process without OpenSSL if its settings need no TLS; must be imported first.
 
-asyncio, uvloop and Tornado import `ssl` for a few names. Here these are placeholders, which saves 4.5 MiB in each process,
-a seventh of an idle worker. Any other name loads the real module; uvloop then rejects its contexts. Has no effect if `ssl`
-is already loaded.
+asyncio, uvloop and Tornado import `ssl` for a few names. Here these are placeholders, which saves 4.5 MiB in each
+process, a seventh of an idle worker. Any other name loads the real module; uvloop then rejects its contexts. Has no
+effect if `ssl` is already loaded.
 """
 
 import importlib
