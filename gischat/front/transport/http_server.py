@@ -6,6 +6,8 @@ an attacker holds open without requests (slowloris) soon end, while clients, whi
 """
 
 import asyncio
+import logging
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -25,10 +27,13 @@ from gischat.front.limits.admission import Admission
 from gischat.front.limits.memory_budget import MemoryBudget, abort
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.transport.acceptor import Acceptor
+from gischat.front.transport.client_stream import ClientStream
 from gischat.lateness import sleeps_on_time
 from gischat.observability.metrics import RejectReason
 from gischat.settings import Settings
 from gischat.timings import Timings
+
+log = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 2**14
 MAX_HEADER_LINES = 100
@@ -78,8 +83,14 @@ class FrontHTTPServer(HTTPServer):
         for listening in sockets:
             self._sockets[listening.fileno()] = listening
             self._handlers[listening.fileno()] = Acceptor(
-                listening, self._handle_connection, self._drops, self._timings
+                listening, self._take_connection, self._drops, self._timings
             ).stop
+
+    def _take_connection(self, connection: socket.socket, address: Any) -> None:
+        try:
+            self.handle_stream(ClientStream(connection), address)
+        except Exception:
+            log.exception("a connection could not be served")
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
         bound_header_lines(stream)

@@ -6,6 +6,8 @@ what Redis says when it is loading, has become a replica, or hangs.
 
 import asyncio
 import signal
+import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from hashlib import sha1
@@ -91,6 +93,20 @@ async def test_each_of_many_calls_gets_its_own_answer(valkey: Valkey) -> None:
 
     async with connected(valkey.url) as redis:
         await asyncio.gather(*(echoes(redis, who) for who in range(50)))
+
+
+async def test_a_blocking_read_is_sent_before_the_turn_of_the_loop_ends(server: Valkey) -> None:
+    async with connected(server.url) as redis:
+        await answer(ask(redis, "PING"))
+        with socket.create_connection(("127.0.0.1", server.port)) as other:
+            reading = ask(redis, "XREAD", "BLOCK", 0, "STREAMS", "key", "$")
+            until_blocked = time.monotonic() + DEADLINE
+            seen = b""
+            while b"blocked_clients:1" not in seen and time.monotonic() < until_blocked:  # the loop stands still
+                other.sendall(b"INFO clients\r\n")
+                seen = other.recv(65536)
+        assert b"blocked_clients:1" in seen
+        reading.cancel()
 
 
 async def test_calls_of_one_turn_of_the_loop_are_sent_in_one_write(server: Valkey) -> None:

@@ -10,13 +10,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from tornado.iostream import IOStream
 from tornado.websocket import _WebSocketParams
 from websockets.frames import Frame, Opcode
 
 from gischat.front.limits.admission import Admission
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.transport import websocket_protocol
+from gischat.front.transport.client_stream import ClientStream
 from gischat.front.transport.frame_parser import MAX_ANNOUNCED_BYTES
 from gischat.front.transport.frames import text_frame
 from gischat.front.transport.read_scheduler import TURN_WORK, ReadScheduler
@@ -77,7 +77,7 @@ class Scene:
             uploads=uploads,
             timings=timings,
         )
-        self.protocol.stream = self.stream = IOStream(ours)
+        self.protocol.stream = self.stream = ClientStream(ours)
         self.protocol.endpoint = self
         self.has_ended = asyncio.Event()
         self._beginning = asyncio.create_task(self.protocol._receive_frame_loop())
