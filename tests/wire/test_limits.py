@@ -33,17 +33,6 @@ async def test_a_field_is_as_long_as_it_may_and_no_longer(channel: str, join: Jo
         await other.nothing_before(await sender.say())
 
 
-async def test_a_length_is_counted_in_characters_not_in_bytes(channel: str, join: Join) -> None:
-    client = await join(channel)
-
-    for character in ("é", "漢", "🗺", '"'):
-        await client.send(**sample("text", text=character * 255))
-        assert (await client.until(type="text"))["text"] == character * 255
-
-        await client.send(**sample("text", text=character * 256))
-        assert await client.refusal()
-
-
 async def test_an_image_is_as_long_as_it_may_and_no_longer(channel: str, join: Join) -> None:
     # Given a picture of exactly 12 000 000 characters of base64, and one of the next possible length
     client = await join(channel)
@@ -55,27 +44,6 @@ async def test_an_image_is_as_long_as_it_may_and_no_longer(channel: str, join: J
 
     await client.send(**sample("image", image_data=too_long))
     assert await client.refusal() == "This photo has 9.1 MB; at most 9.0 MB can be sent here."
-
-
-async def test_a_like_is_as_long_as_it_may_and_no_longer(channel: str, join: Join) -> None:
-    jane, john = await join(channel), await join(channel, front=1, nickname="john")
-
-    await jane.send(**sample("like", message="x" * 255))
-    assert (await john.until(type="like"))["message"] == "x" * 255
-
-    await jane.send(**sample("like", message="x" * 256))
-    assert await jane.refusal()
-    await john.nothing_before(await jane.say())
-
-
-async def test_a_nickname_to_register_is_as_long_as_it_may_and_no_longer(channel: str, join: Join) -> None:
-    client = await join(channel)
-
-    for nickname in ("abc", "x" * 32):
-        await client.register(nickname)
-    for nickname in ("ab", "x" * 33):
-        await client.send(type="newcomer", newcomer=nickname)
-        assert await client.refusal()
 
 
 async def test_the_limit_on_features_is_told_exactly(channel: str, join: Join) -> None:
