@@ -155,7 +155,7 @@ class House:
         )
 
     def people(self) -> int:
-        """How many are in all channels, as far as the fronts know."""
+        """The number of clients in all channels, according to the fronts."""
         return sum(room["nb_connected_users"] for room in self._status(self.port)["channels"])
 
     def _status(self, port: int) -> Any:
@@ -168,7 +168,7 @@ class House:
         try:
             for process in (*self.fronts, *self.spare, *self.workers):
                 process.start()
-            wait_until(lambda: bool(self._status(self.port)["healthy"]), "messages go round")
+            wait_until(lambda: bool(self._status(self.port)["healthy"]), "messages to be delivered")
         except BaseException:
             self.__exit__()
             print(*self._log.read_text().splitlines()[-20:], sep="\n", file=sys.stderr)

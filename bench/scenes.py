@@ -35,8 +35,8 @@ NO_LIMIT = 10**9
 COMING_SECONDS = 9.0  # a full room receives its count every three
 ROLLING_SECONDS = 8.0  # in which two workers restart, one after the other
 PASSERS = 10  # users per second who come and go
-MOVING = 1000  # people whose live position changes every second
-MOVING_SECONDS = 20.0  # what so many see of each other is gathered for several seconds
+MOVING = 1000  # clients that send a live position every second
+MOVING_SECONDS = 20.0  # the front gathers that many positions for several seconds
 HEADER_BYTES = 4  # of a text's frame
 
 
@@ -53,7 +53,7 @@ class Plan:
     proxied: int  # clients behind nginx
     qgis: int  # clients that request the list of users at every `nb_users`
     photo_rates: Sequence[float]  # photos per second, for the plot
-    quiz: tuple[int, int]  # people, and how often all of them answer
+    quiz: tuple[int, int]  # clients, and rounds
 
 
 FULL = Plan(2.0, 3, (50, 200, 1000, 2000, 5000), (500, 5000), 4000, 10_000, 1000, 300, (1, 2, 4, 8), (1000, 10))
@@ -314,7 +314,7 @@ def coming_and_going(ground: Ground, plan: Plan, floor: Program) -> Iterator[Mea
 
 
 def quizzing(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """Everybody in a room answers within five seconds, and all see all answers, in one order; or it fails."""
+    """All clients of a room answer within five seconds, and receive all answers in the same order."""
     people, rounds = plan.quiz
     delays, cpu = quiz.play(ground, people, rounds)
     yield Measured("quiz p99", p99(delays) * 1e3)
@@ -322,7 +322,7 @@ def quizzing(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
 
 
 def live(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """People who tell where they are once a second, in one channel, and as many who see all of them."""
+    """Clients that send a live position once a second, in one channel, and as many that receive all of them."""
     with ground.house(heavy=0) as house, crowds(2) as (people, watchers):
         people.ask("join", MOVING, house.address, AT_ONCE)
         people.ask("register", "mover")

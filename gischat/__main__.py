@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None, timings: Timings = Timings()) -
 
 
 def _run(name: str, arguments: Sequence[str], timings: Timings) -> int:
-    """Loads only the command that is asked for, so that a front starts the sooner. None of it is garbage."""
+    """Run a command; only its module is loaded, so that fronts start faster, without collections of garbage."""
     command = COMMANDS[name]
     gc.disable()
     module = importlib.import_module(command.module)

@@ -1,4 +1,4 @@
-"""Errors that a message's sender is told about.
+"""Errors that are reported to a message's sender.
 
     Uncompliant     the client's fault: it receives `reason`, and its connection stays open
     Unavailable     the server cannot accept a valid message now (queue full, Redis down); it was not enqueued
@@ -13,7 +13,7 @@ from enum import StrEnum
 class RefusalReason(StrEnum):
     """Why a message was refused: values of the metric's label `reason`."""
 
-    INVALID = "invalid"  # breaks the contract
+    INVALID = "invalid"  # violates the protocol
     TOO_LARGE = "too_large"  # longer than the maximum frame; its payload was discarded
     UNPROCESSABLE = "unprocessable"  # refused by a worker: a broken picture, a nickname that is taken
     DUPLICATE_ID = "duplicate_id"  # the sender has used the id for another message
@@ -35,7 +35,7 @@ class RefusalReason(StrEnum):
 
 
 class Uncompliant(Exception):
-    """A client's message breaks the contract; `reason` says so in words for its user.
+    """A client's message violates the protocol; `reason` explains that to its user.
 
     `fields` maps each invalid field to its reason; empty if the fault lies in no single field.
     """

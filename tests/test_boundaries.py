@@ -38,6 +38,7 @@ FORBIDDEN = {
     "worker.images": ("asyncio", "tornado", "gischat.broker"),
     "worker.geojson": ("asyncio", "tornado", "gischat.broker"),
     "worker.places": ("asyncio", "tornado", "gischat.broker"),
+    "worker.geometries": ("asyncio", "tornado", "gischat.broker"),
     "worker.footprints": ("asyncio", "tornado", "gischat", "pyproj"),
     "worker.effects": ("gischat", "asyncio"),
 }
@@ -191,8 +192,8 @@ def test_each_script_is_run_by_one_function_of_the_broker() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        f"worker.{name}"
-        for name in ("handlers", "images", "geojson", "places", "footprints", "crs", "effects", "fairness")
+        *("worker.handlers", "worker.images", "worker.geojson", "worker.places", "worker.geometries"),
+        *("worker.footprints", "worker.antimeridian", "worker.crs", "worker.effects", "worker.fairness"),
     ],
 )
 def test_what_is_pure_has_no_clock_and_no_chance_of_its_own(module: str) -> None:
@@ -202,14 +203,12 @@ def test_what_is_pure_has_no_clock_and_no_chance_of_its_own(module: str) -> None
 
 
 # The sandbox hands the environment on to its child; NOTIFY_SOCKET is no setting, but between a process and its parent.
-# The metrics tell a library by the environment where to count.
 # What starts the processes makes their environment.
 OF_THE_ENVIRONMENT = (
     *(
         "worker.sandbox",
         "gischat.environment",
         "gischat.observability.systemd",
-        "gischat.observability.metrics",
         "gischat.commands.execute",
     ),
 )

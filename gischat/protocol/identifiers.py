@@ -1,4 +1,4 @@
-"""What every message bears: an id of its own, and when it was made."""
+"""The id and timestamp of a message."""
 
 import time
 import uuid

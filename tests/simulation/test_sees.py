@@ -71,7 +71,7 @@ BROKEN = [
     Broken("who is dead is swept", "front_killed", [("dead_fronts", "milliseconds()", "0")]),
     # … or what is left of it is repaired
     Broken("an exit frees the nickname", "people_moved", [("presence", FREES, ""), ("repair_nicknames", FREES, "")]),
-    Broken("a nickname is restored", "redis_flushed", [("restore", "set_nickname(address, key, nickname)", "")]),
+    Broken("a nickname is restored", "redis_flushed", [("restore", "set_nickname(connection, key, nickname)", "")]),
     Broken(
         "what redis has lost is said again",
         "front_frozen redis_fails_over redis_loses",
@@ -98,7 +98,7 @@ BROKEN = [
     Broken(
         "who leaves says so",
         "people_moved",
-        parts={"gischat.front.connection.client_connection.ClientConnection._unregister": _nothing},
+        parts={"gischat.front.dispatch.dispatcher.Dispatcher.unregister": _nothing},
     ),
     Broken(
         "counts are told again",

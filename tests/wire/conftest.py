@@ -1,4 +1,4 @@
-"""A stack that many tests share, a fresh channel for each of them, and clients that leave when it ends."""
+"""A shared stack, fresh channels for each test, and clients that leave at the end of a test."""
 
 import asyncio
 from collections import defaultdict
@@ -27,13 +27,13 @@ def stacks(open_stack: Callable[..., Stack]) -> Iterator[Stacks]:
 
 @pytest.fixture
 def stack(stacks: Stacks) -> Stack:
-    """Two fronts, two light and two heavy workers, with the default settings but for the channels."""
+    """Two fronts, two light workers and a heavy one, with default settings except for the channels."""
     return stacks.with_room()
 
 
 @pytest.fixture(autouse=True)
 def quiet_logs(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever a test sends: no traceback, and no word of it, gets into the logs."""
+    """Check after each test that the logs contain no traceback and no message text."""
     stack = request.getfixturevalue("stack") if "stack" in request.fixturenames else None
     yield
     if stack is not None:
@@ -42,22 +42,22 @@ def quiet_logs(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def fresh_channels(stacks: Stacks, stack: Stack) -> Iterator[str]:
-    """The names of channels of the stack that no test has used."""
+    """The names of the stack's unused channels."""
     return stacks.fresh_channels()
 
 
 @pytest.fixture
 def channel(fresh_channels: Iterator[str]) -> str:
-    """A channel that is this test's alone."""
+    """A channel that no other test uses."""
     return next(fresh_channels)
 
 
 @pytest.fixture
 def join(io_loop: IOLoop, stack: Stack) -> Iterator[Join]:
-    """Lets clients join, `await join(channel, front=1, nickname="jane")`; they leave when the test ends.
+    """Joins clients, `await join(channel, front=1, nickname="jane")`; they leave when the test ends.
 
-    Whoever is connected hears everything from then on. Only a test that looks at the first frames themselves needs
-    `settled=True`, which waits for the history and the count: counts are gathered and so take their time.
+    A joined client receives all later messages. Only tests of the first frames need `settled=True`, which waits for the
+    history and the count: counts are throttled, so that takes time.
     """
     clients: list[Client] = []
     registered: defaultdict[str, set[str]] = defaultdict(set)

@@ -29,7 +29,7 @@ def rest(io_loop: IOLoop, house: Stack) -> Iterator[Rest]:
     client.close()
 
 
-async def test_every_path_is_answered_below_it_and_without_it(rest: Rest) -> None:
+async def test_every_path_is_answered_with_and_without_the_base(rest: Rest) -> None:
     for path in EVERY_PATH:
         below, without = await rest.fetch(BASE + path), await rest.fetch(path)
         assert (below.code, below.body) == (200, without.body), path
@@ -37,7 +37,7 @@ async def test_every_path_is_answered_below_it_and_without_it(rest: Rest) -> Non
     assert (await rest.fetch("/maps/chatter/rules")).code == 404
 
 
-async def test_operators_ask_without_it(rest: Rest) -> None:
+async def test_operators_paths_have_no_base(rest: Rest) -> None:
     token = {"Authorization": "Bearer 0123456789abcdef"}
     for path, code in [("/metrics", 200), ("/admin/bans", 200)]:
         assert (await rest.fetch(path, **token)).code == code
@@ -45,7 +45,7 @@ async def test_operators_ask_without_it(rest: Rest) -> None:
             assert (await rest.fetch(hidden, **token)).code == 404, hidden
 
 
-async def test_the_description_says_it(rest: Rest) -> None:
+async def test_the_openapi_document_names_the_base(rest: Rest) -> None:
     document = await rest.get(BASE + "/openapi.json")
     assert document["servers"] == [{"url": BASE}]
     assert (await rest.get(BASE + "/map"))["code"] == f"{BASE}/web/built/map.js"
@@ -54,7 +54,7 @@ async def test_the_description_says_it(rest: Rest) -> None:
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-async def test_people_talk_below_it(house: Stack, slash: str) -> None:
+async def test_messages_are_exchanged_below_the_base(house: Stack, slash: str) -> None:
     jane = await Client.connect(house.fronts[0].url + BASE + slash, "QGIS")
     await jane.until(text=await jane.say())
     await jane.leave()

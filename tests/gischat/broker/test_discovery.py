@@ -3,11 +3,13 @@
 import asyncio
 
 import pytest
+from redis.asyncio import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from tornado.ioloop import IOLoop
 
 from gischat.broker.discovery import dialer
 from gischat.broker.resp_errors import MasterNotFoundError
-from gischat.redis_url import parse
+from gischat.redis_url import Node, parse
 from tests.support.processes import HOST
 
 
@@ -45,4 +47,44 @@ async def test_a_sentinel_that_answers_an_error_names_no_master(io_loop: IOLoop)
     # Then it is no fault of ours, with its traceback every 0.2 seconds, but the reason why we cannot connect
     with pytest.raises(MasterNotFoundError, match="not allowed"):
         await dialer(parse(f"redis+sentinel://{HOST}:{port}/chat"), "test")()
+    server.close()
+
+
+async def test_a_sentinel_that_is_slow_to_close_has_named_the_master(
+    io_loop: IOLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given one that answers, and does not let its connection be closed, as may happen to a busy one with TLS
+    async def name_master(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        state = [
+            b"name",
+            b"chat",
+            b"ip",
+            HOST.encode(),
+            b"port",
+            b"6379",
+            b"flags",
+            b"master",
+            b"num-other-sentinels",
+            b"0",
+        ]
+        masters = b"*1\r\n%%%d\r\n" % (len(state) // 2) + b"".join(
+            b"$%d\r\n%s\r\n" % (len(item), item) for item in state
+        )
+        while asked := (await reader.read(2**16)).upper():
+            introductions = asked.count(b"HELLO") + asked.count(b"CLIENT")
+            writer.write(b"+OK\r\n" * introductions)
+            if b"MASTERS" in asked:
+                writer.write(masters)
+                return
+
+    async def close_too_late(_: Redis) -> None:
+        raise RedisTimeoutError("Timed out closing connection after 1.0")
+
+    server = await asyncio.start_server(name_master, HOST, 0)
+    port = server.sockets[0].getsockname()[1]
+    monkeypatch.setattr(Redis, "aclose", close_too_late)
+
+    # Then its answer counts
+    connection = await dialer(parse(f"redis+sentinel://{HOST}:{port}/chat"), "test")()
+    assert connection._where == Node(HOST, 6379)
     server.close()

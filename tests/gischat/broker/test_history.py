@@ -82,7 +82,7 @@ async def test_what_is_retained_is_read_page_by_page(wire: Wire, monkeypatch: py
 async def test_what_stood_behind_a_message_before_redis_lost_something_counts_no_more(wire: Wire) -> None:
     """What it lost is said again by each front for itself: what stands behind a message is not all that came after."""
     await wire.end(Publish(b"0"))
-    await wire.front.presence.renew_lease(CHANNEL, ALIVE, is_forgotten=True)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE, is_state_lost=True)
     await wire.end(Publish(b"1"))
     assert await retained(wire) == []
     # Every front hears of that before it

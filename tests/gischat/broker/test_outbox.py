@@ -66,5 +66,5 @@ async def test_what_is_young_enough_is_retained(start: Start) -> None:
 
 async def test_who_begins_knows_how_long_ago_redis_has_lost_something(wire: Wire) -> None:
     assert (await wire.front.outbox.tail(CHANNEL, 1)).intact > Timings().settling
-    await wire.front.presence.renew_lease(CHANNEL, ALIVE, is_forgotten=True)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE, is_state_lost=True)
     assert (await wire.front.outbox.tail(CHANNEL, 1)).intact < Timings().settling

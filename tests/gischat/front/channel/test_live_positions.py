@@ -67,7 +67,7 @@ class Fronts:
         self.told.append(body)
         for live in self.live:
             if live.subscribers:
-                live.hear(front, body)
+                live.receive(front, body)
 
 
 def position(x: float = 1.5, *, seconds: int = A_QUARTER, author: str = "jane", clock: int = 1_700_000_000) -> Message:
@@ -170,7 +170,7 @@ async def test_it_ends_when_it_was_meant_to() -> None:
 async def test_those_of_a_front_that_is_gone_end_within_a_minute() -> None:
     fronts, one = Fronts(), Subscriber()
     fronts.live[1].subscribe(one)
-    fronts.live[1].hear("gone", msgspec.json.encode([("jane", 900.0, msgspec.Raw(position().body))]))
+    fronts.live[1].receive("gone", msgspec.json.encode([("jane", 900.0, msgspec.Raw(position().body))]))
     await pass_time(TIMINGS.live_lost - 1)
     fronts.live[1].expire()
     await settle()
@@ -186,7 +186,7 @@ async def test_a_late_end_takes_nothing_from_whoever_has_the_nickname_now() -> N
     fronts, one = Fronts(), Subscriber()
     fronts.live[1].subscribe(one)
     for front, left in (("first", 9.0), ("second", 9.0), ("first", 0.0)):
-        fronts.live[1].hear(front, msgspec.json.encode([("jane", left, msgspec.Raw(position().body))]))
+        fronts.live[1].receive(front, msgspec.json.encode([("jane", left, msgspec.Raw(position().body))]))
         await pass_time(2)
     assert all(holds for _, _, holds in one.seen)
 
@@ -248,7 +248,7 @@ async def test_one_position_is_told_at_a_time() -> None:
 
     async def publish(body: bytes) -> None:
         await answers.acquire()
-        live.hear("front", body)
+        live.receive("front", body)
 
     live.publish = publish
     for x in range(5):
@@ -296,7 +296,7 @@ async def test_how_long_is_read_by_the_senders_own_clock() -> None:
 
 
 @virtual_time
-async def test_what_may_not_be_shared_is_refused_in_words() -> None:
+async def test_invalid_live_positions_are_refused_with_a_reason() -> None:
     fronts = Fronts(1)
     for sharer, said, reason in (
         (Sharer(nickname=""), position(), NOT_REGISTERED),

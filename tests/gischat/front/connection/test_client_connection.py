@@ -564,9 +564,9 @@ async def test_a_wish_is_granted_later(start: Start) -> None:
     scene = start()
     say(scene, "newcomer", newcomer="jane")
     scene.end(Outcome.REFUSED, uncompliant("Taken."))
-    assert (scene.connection.nickname, scene.connection.requested_nickname) == (None, "jane")
+    assert (scene.connection.nickname, scene.connection.nickname_request.nickname) == (None, "jane")
     scene.connection.grant_nickname(b'{"type":"newcomer","newcomer":"jane"}')
-    assert (scene.connection.nickname, scene.connection.requested_nickname) == ("jane", None)
+    assert (scene.connection.nickname, scene.connection.nickname_request.nickname) == ("jane", None)
 
 
 async def test_a_nickname_that_could_not_be_asked_for_is_asked_for_until_it_is_known(start: Start) -> None:
@@ -583,7 +583,7 @@ async def test_a_nickname_that_could_not_be_asked_for_is_asked_for_until_it_is_k
         scene.broker.enqueued[-1].taken.set_result(FULL if number < 4 else ENQUEUED)
     await asyncio.sleep(0)
     scene.end()
-    assert (scene.connection.nickname, scene.connection.requested_nickname) == ("jane", None)
+    assert (scene.connection.nickname, scene.connection.nickname_request.nickname) == ("jane", None)
     say(scene, "text")
     assert newcomers(scene) == ["jane"] * 4
     # … by the same message each time: a client knows its newcomer by its id
@@ -612,7 +612,7 @@ async def test_ones_own_nickname_in_another_case_stays_as_it_is(start: Start) ->
     scene.end()
     say(scene, "newcomer", newcomer="JANE")
     scene.end(Outcome.DONE, b"")
-    assert (scene.connection.nickname, scene.connection.requested_nickname) == ("Jane", None)
+    assert (scene.connection.nickname, scene.connection.nickname_request.nickname) == ("Jane", None)
     say(scene, "exiter", exiter="jane")
     scene.end()
     assert scene.connection.nickname is None
@@ -636,7 +636,7 @@ async def test_a_nickname_is_given_up_to_one_who_waits_and_waited_for_in_turn(st
     scene.connection.yield_nickname()
     assert scene.jobs()[-1]["exiter"] == "jane"
     scene.end()
-    assert (scene.connection.nickname, scene.connection.requested_nickname) == (None, "jane")
+    assert (scene.connection.nickname, scene.connection.nickname_request.nickname) == (None, "jane")
     assert "'jane' has gone to somebody who asked for it" in await scene.client.refusal()
     # But not before anything is heard of it: two who are both gone would pass it to and fro
     assert newcomers(scene) == ["jane"]

@@ -30,7 +30,7 @@ class Scene:
     async def find_damage(self, channel: str) -> list[str]:
         return []
 
-    async def renew_lease(self, channel: str, lease: float, *, is_forgotten: bool = False) -> Renewal:
+    async def renew_lease(self, channel: str, lease: float, *, is_state_lost: bool = False) -> Renewal:
         return next(self._renewals)
 
 

@@ -65,11 +65,11 @@ class Redis(FakeBroker):
         answer.set_result(fakes.STATE_LOST)
         return answer
 
-    async def renew_lease(self, channel: str, lease: float, *, is_forgotten: bool = False) -> Renewal:
+    async def renew_lease(self, channel: str, lease: float, *, is_state_lost: bool = False) -> Renewal:
         await asyncio.sleep(LOOK)
         if self.faults:
             raise self.faults.pop(0)
-        was_known, self.is_known = self.is_known, self.is_known or is_forgotten
+        was_known, self.is_known = self.is_known, self.is_known or is_state_lost
         return Renewal(was_known, self.published)
 
     async def last_entry(self, channel: str) -> Entry | None:
