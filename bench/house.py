@@ -195,6 +195,11 @@ class Ground:
         with valkey.Valkey(unix_socket_path=f"{self.path}/valkey.sock") as client:
             return int(client.info("memory")["used_memory"])
 
+    def redis_commands(self) -> int:
+        """How many commands Valkey has carried out, those of scripts included."""
+        with valkey.Valkey(unix_socket_path=f"{self.path}/valkey.sock") as client:
+            return sum(command["calls"] for command in client.info("commandstats").values())
+
     def house(self, **options: Any) -> House:
         """A house with the options of `House`, to be used as a context manager."""
         return House(self.path, self.valkey, **options)

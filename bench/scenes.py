@@ -12,10 +12,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Self
 
-from bench import payloads, quiz
+from bench import counts, payloads, quiz
 from bench.crowd import Address, Crowd, Joined, Spoken, crowds, together
 from bench.goals import Measured
 from bench.house import Ground, House
@@ -177,6 +178,28 @@ def many_channels(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measur
     yield Measured("channel idle", (idle[1] - idle[0]) / CHANNELS * 1e6)
     yield Measured("channel", (all_parts[1] - all_parts[0]) / CHANNELS * 1e6)
     yield Measured("channel valkey", (valkey[1] - valkey[0]) / CHANNELS * 1e6)
+
+
+def singly(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """Idle processes, and what a text takes of them that comes singly."""
+    with ground.house() as house:
+        parts = {"fronts": house.fronts[0], "workers": house.workers[0], "valkey": ground.valkey}
+        time.sleep(SETTLE_SECONDS)
+        for name, process in (*parts.items(), ("heavy", house.workers[1])):
+            yield Measured(f"{name} idle", process.resident_bytes() / 2**20)
+        with Room(house) as room:
+            time.sleep(SETTLE_SECONDS)
+
+            def speak() -> int:
+                return room.speak(100, plan.seconds, window=1)[0].sent
+
+            yield Measured("text commands", counts.per_text(ground.redis_commands, speak, plan.seconds))
+            for name, process in parts.items():
+                woken = counts.per_text(partial(counts.wakings, process.pid), speak, plan.seconds)
+                yield Measured(f"text wakings {name}", woken)
+            with counts.system_calls({name: process.pid for name, process in parts.items()}) as called:
+                texts = speak()
+            yield from (Measured(f"text calls {name}", number / texts) for name, number in called.items())
 
 
 def rooms(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
@@ -390,6 +413,7 @@ def harming(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
 OF_GOALS: tuple[Scene, ...] = (
     fan_out_alone,
     small_room,
+    singly,
     rooms,
     joining,
     idling,

@@ -75,7 +75,7 @@ FLOORS = {
     "moderation": {"channel", "close_status", "dispatch", "auth"},
     "connection": {"channel", "close_status", "dispatch", "limits", "transport"},
     "channel": {"close_status", "dispatch", "auth", "limits", "transport"},
-    "dispatch": set(),
+    "dispatch": {"limits"},
     "close_status": {"limits"},
     "transport": {"limits"},
     "limits": {"auth"},
@@ -267,8 +267,8 @@ def test_what_runs_in_the_sandbox_brings_no_network_along(module: str) -> None:
 # What starts by the hundred, and what none of it has loaded when it is ready: each would take as long as a tenth of the
 # start, and megabytes. What asks for it (a URL of a cluster, a scrape, a page) loads it then.
 STARTS = {
-    "front": "import gischat.__main__, gischat.commands.front",
-    "worker": "import worker.__main__",
+    "front": "import gischat.__main__, gischat.without_tls, gischat.commands.front",
+    "worker": "from worker.__main__ import _parsed; _parsed(['--lane', 'light']); import worker.__main__",
     "sandbox's child": "import worker.sandbox_child, " + ", ".join(PRELOAD),
     "supervisord's child": "import sys; sys.path[0] = 'gischat/supervision'; import exec_child",
     "supervisord": "import gischat.supervision.rpc, gischat.supervision.sighup, "
@@ -299,10 +299,14 @@ HEAVY_MODULES = (
 )
 OF_THE_WEB = ("tornado", "http", "email")
 OF_THE_LOOP = ("asyncio", "ssl", "hiredis", "uvloop")
+OF_TLS = ("_ssl", "_hashlib")
+PRINT_LOADED = "; import sys; print('\\n'.join(name for name, module in sys.modules.items() if module))"
 NEVER_LOADED = {
-    "front": (*HEAVY_MODULES, "PIL", "gischat.geopackage"),
+    "front": (*HEAVY_MODULES, *OF_TLS, "_curses", "PIL", "gischat.geopackage"),
     "worker": (
         *HEAVY_MODULES,
+        *OF_TLS,
+        "shutil",
         *OF_THE_WEB,
         "marshmallow",
         "PIL",
@@ -319,7 +323,7 @@ NEVER_LOADED = {
 @pytest.mark.processes
 @pytest.mark.parametrize("process", STARTS)
 def test_a_start_loads_nothing_that_it_can_do_without(process: str) -> None:
-    loaded = loaded_by(STARTS[process] + "; import sys; print('\\n'.join(sys.modules))")
+    loaded = loaded_by(STARTS[process] + PRINT_LOADED)
     assert STARTS[process].split()[-1] in loaded
     unneeded = {name for name in loaded for package in NEVER_LOADED[process] if is_within(name, package)}
     assert not unneeded, f"at the start of a {process}: {', '.join(sorted(unneeded))}"

@@ -1,5 +1,9 @@
 """`python -m worker --lane <lane>|all` starts one worker; `python -m worker dead` shows the dead letters."""
 
+import gischat.without_tls  # noqa: F401 # before anything that imports `ssl`
+
+# isort: split
+
 import argparse
 import asyncio
 import contextlib
@@ -40,7 +44,8 @@ class ConsumerStalled(Exception):
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="gischat worker", description="Starts one gischat worker.")
+    layout = functools.partial(argparse.HelpFormatter, width=100)  # to ask for the terminal's would take 0.8 MiB
+    parser = argparse.ArgumentParser("gischat worker", description="Starts one gischat worker.", formatter_class=layout)
     parser.add_argument("--lane", choices=(*Lane, "all"), required=True, help="the jobs it takes")
     parser.add_argument(
         "--name",

@@ -43,7 +43,7 @@ REDIS_FAULTS = (ConnectionError, Unavailable, RedisError)
 PASSING = frozenset(
     (
         RefusalReason.QUEUE_FULL,
-        RefusalReason.INBOX_FULL,
+        RefusalReason.SERVER_FULL,
         RefusalReason.ADDRESS_QUEUE_FULL,
         RefusalReason.REDIS_UNAVAILABLE,
         RefusalReason.MESSAGE_LOST,

@@ -91,7 +91,7 @@ class Inbox:
         self._front = front
         self._redis = redis
         self._lanes = {lane: heavy if lane.is_sandboxed else redis for lane in Lane}
-        self.uploads = UploadQueue(namespace.settings.max_front_bytes)
+        self.uploads = UploadQueue()
 
     def enqueue(
         self, channel: str, lane: Lane, job: Job, last_offset: int, preceding: str = "", *, again: bool = False

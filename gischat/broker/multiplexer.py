@@ -39,6 +39,8 @@ from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
+BLOCKING_READS = ("XREAD", "XREADGROUP")
+
 # Answers of a server that cannot execute commands, or not yet: the command had no effect; the next connection gets it.
 NOT_HERE = (ReadOnlyError, BusyLoadingError, MasterDownError)
 # Answers of a cluster's node that does not have the key: another node has.
@@ -144,9 +146,15 @@ class Multiplexer:
             self._transport.end(ConnectionError("dropped"))
 
     def submit(self, call: PendingCommand) -> "asyncio.Future[Any]":
-        """Send a command in this turn of the loop, or after reconnecting; returns the future of its answer."""
+        """Send a command in this turn of the loop, or after reconnecting; returns the future of its answer.
+
+        A blocking read is sent at once: the server answers nothing that follows it on the connection before it.
+        """
         self._unsent.append(call)
-        self._schedule_flush()
+        if call.command[0] in BLOCKING_READS:
+            self._flush()
+        else:
+            self._schedule_flush()
         return call.answer
 
     async def _run(self) -> None:
@@ -213,7 +221,7 @@ class Multiplexer:
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Send all commands of this turn of the loop."""
+        """Send all commands that wait."""
         self._is_flush_scheduled = False
         if self._transport is not None and not self._transport.is_full and self._unsent:
             self._transport.write(self._pack_unsent())

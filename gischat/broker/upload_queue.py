@@ -2,24 +2,18 @@
 
 The order is start-time fair queueing (Goyal, Vin, Cheng 1996) over addresses, the least finish time first: all
 addresses with pending uploads get equal shares, and an address with a small upload waits for the current one at most,
-however many uploads of another address are pending. Nothing else bounds the bodies whose jobs are not enqueued yet.
+however many uploads of another address are pending. How much may be pending is for the caller to decide.
 """
 
 import asyncio
 import heapq
 import itertools
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from gischat.broker.client import TOO_BUSY
-from gischat.errors import RefusalReason, Unavailable
-
-TOO_MANY_OF_ADDRESS = (
-    "Too many photos and layers of your network address wait to be processed. This one was not sent: "
-    "please send it again later."
-)
+from gischat.errors import Unavailable
 
 Upload = Callable[[], Awaitable[Any]]  # uploads one body
 
@@ -34,12 +28,9 @@ class _QueuedUpload(NamedTuple):
 
 
 class UploadQueue:
-    """The current upload and the pending ones, bounded in bytes because a slow connection to Redis lets them grow."""
+    """The current upload and the pending ones."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._bytes: Counter[str] = Counter()  # by address
-        self._all_bytes = 0
+    def __init__(self) -> None:
         self._pending: set[asyncio.Task[Any]] = set()
         self._small_uploads: set[asyncio.Task[Any]] = set()
         self._queued: list[_QueuedUpload] = []  # a heap
@@ -52,9 +43,9 @@ class UploadQueue:
     def submit(self, address: str, size: int, upload: Upload) -> "asyncio.Future[Any]":
         """Queue an upload of `size` bytes; returns the future of its result.
 
-        The future fails with `Unavailable` if the queue is full, or if another upload failed while this one waited.
+        The future fails with `Unavailable` if another upload failed while this one waited.
         """
-        task = asyncio.create_task(self._wait_and_upload(address, size, upload))
+        task = asyncio.create_task(self._upload_in_turn(address, size, upload))
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
         return task
@@ -73,28 +64,6 @@ class UploadQueue:
             task.cancel()
         if waiting:
             await asyncio.wait(waiting)
-
-    async def _wait_and_upload(self, address: str, size: int, upload: Upload) -> Any:
-        self._check_capacity(address, size)
-        self._count(address, size)
-        try:
-            return await self._upload_in_turn(address, size, upload)
-        finally:
-            self._count(address, -size)
-
-    def _check_capacity(self, address: str, size: int) -> None:
-        """Keep room for others: an address may have as many bytes in the queue as remain free. Like enqueue.lua."""
-        free = self._max_bytes - self._all_bytes
-        if self._all_bytes and size > free:
-            raise Unavailable(TOO_BUSY, RefusalReason.QUEUE_FULL)
-        if address and self._bytes[address] and self._bytes[address] + size > free - size:
-            raise Unavailable(TOO_MANY_OF_ADDRESS, RefusalReason.ADDRESS_QUEUE_FULL)
-
-    def _count(self, address: str, size: int) -> None:
-        self._all_bytes += size
-        self._bytes[address] += size
-        if not self._bytes[address]:
-            del self._bytes[address]
 
     async def _upload_in_turn(self, address: str, size: int, upload: Upload) -> Any:
         now = asyncio.get_running_loop().time

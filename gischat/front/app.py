@@ -203,7 +203,7 @@ async def lifespan(settings: Settings, timings: Timings = Timings()) -> AsyncIte
         raise_nofile_limit(settings.max_connections + settings.max_pending_connections + RESERVED_DESCRIPTORS)
         address_key = TrustedProxies(settings.trusted_proxies).key_of
         server = FrontHTTPServer(
-            application(front), settings, front.rejections, front.memory_budget, address_key, timings
+            application(front), settings, front.rejections, front.memory_budget, front.admission, address_key, timings
         )
         tasks.append(group.create_task(server.watch()))
         server.add_sockets(bind_sockets(settings.port, settings.host or None, reuse_port=True))

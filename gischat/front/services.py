@@ -33,6 +33,7 @@ from gischat.front.connection.keepalive import Keepalive
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.health_probe import RoundTripProbe
 from gischat.front.gauges import Gauges
+from gischat.front.limits.admission import Admission
 from gischat.front.limits.connection_limit import ConnectionLimiter
 from gischat.front.limits.hook_limit import Hooks
 from gischat.front.limits.memory_budget import MemoryBudget
@@ -82,7 +83,8 @@ class Services:
         self.messages = MessageParser(settings)
         namespace = Namespace(settings, timings)
         self.broker = Broker.of(namespace, secrets.token_hex(16), redis, heavy, histories)
-        self.dispatcher = Dispatcher(self.broker, settings, timings)
+        self.admission = Admission(settings, self.rejections)
+        self.dispatcher = Dispatcher(self.broker, settings, timings, self.admission)
         pace = ReadPacer()
         replays = ReadPacer(REPLAYED_BYTES_PER_SECOND)
         self.rooms = {

@@ -234,7 +234,7 @@ def wrong(attacker: Attacker, address: str, number: int, each: int) -> Any:
 def _received(connection: socket.socket) -> bytes:
     """All data received until now."""
     received = b""
-    with suppress(BlockingIOError):
+    with suppress(BlockingIOError, ConnectionError):
         while part := connection.recv(2**16):
             received += part
     return received
@@ -339,41 +339,34 @@ def _ended_by(attacker: Attacker, address: str, frames: Any) -> bool:
 # Memory
 
 
-def unfinished(attacker: Attacker, address: str, number: int, size: int, bearable: int) -> Any:
-    """Send all but the last byte of large messages, repeatedly; wait until the server closes all but `bearable`."""
-    return _begun(frame(b"x" * size)[:-1], [attacker.websocket(address) for _ in range(number)], bearable)
+def unfinished(attacker: Attacker, address: str, number: int, size: int, enough: int) -> Any:
+    """Send all but the ends of messages, one on each connection; wait until `enough` are refused.
 
-
-def held_back(attacker: Attacker, address: str, number: int, size: int, enough: int) -> Any:
-    """Send all but the ends of messages, one on each connection; wait until `enough` have got a close frame.
-
-    Returns the codes of the close frames."""
+    Returns the reasons."""
     received = {attacker.websocket(address): b"" for _ in range(number)}
     for one in received:
         one.sendall(frame(b"x" * size, fin=False))
         one.setblocking(False)
-    codes: list[int] = []
+    reasons: list[str] = []
     deadline = time.monotonic() + PATIENCE
-    while len(codes) < enough and time.monotonic() < deadline:
+    while len(reasons) < enough and time.monotonic() < deadline:
         for one in received:
             received[one] += _received(one)
         frames = [told for data in received.values() for told in _frames(data)]
-        codes = [struct.unpack("!H", data[:2])[0] for opcode, data in frames if opcode == Opcode.CLOSE]
+        told = [json.loads(body) for opcode, body in frames if opcode == Opcode.TEXT]
+        reasons = [one["reason"] for one in told if one["type"] == "uncompliant"]
         time.sleep(0.05)
-    return codes
+    return reasons
 
 
 def unfinished_bodies(attacker: Attacker, address: str, number: int, size: int, bearable: int) -> Any:
     """Send all but the last byte of that many requests; wait until the server closes all but `bearable`."""
     line = f"PUT /channel/{CHANNEL}/text HTTP/1.1\r\nHost: chat\r\nX-Forwarded-For: {address}\r\n"
     head = f"{line}Content-Length: {size + 1}\r\n\r\n"
-    return _begun(head.encode() + b"x" * size, [attacker.connect() for _ in range(number)], bearable)
-
-
-def _begun(begun: bytes, left: list[socket.socket], bearable: int) -> int:
+    left = [attacker.connect() for _ in range(number)]
     for one in left:
         with suppress(ConnectionError):
-            one.sendall(begun)
+            one.sendall(head.encode() + b"x" * size)
     for one in left:
         one.setblocking(False)
     deadline = time.monotonic() + PATIENCE
@@ -428,7 +421,7 @@ ATTACKS: dict[str, Callable[..., Any]] = {
     attack.__name__: attack
     for attack in (
         *(connections, resets, idle, slow_headers, slow_bodies, silent, flood, puts, wrong),
-        *(unmasked, announced_too_large, endless, in_fragments, unfinished, held_back, unfinished_bodies, returns),
+        *(unmasked, announced_too_large, endless, in_fragments, unfinished, unfinished_bodies, returns),
         *(slow_readers, unread_histories),
     )
 }

@@ -15,7 +15,7 @@ from redis import Redis
 from tornado.ioloop import IOLoop
 
 from gischat.broker.keys import ChannelKeys
-from gischat.broker.upload_queue import TOO_MANY_OF_ADDRESS
+from gischat.front.limits.admission import ADDRESS_FULL
 from gischat.protocol.messages import Lane
 from tests.attacks.attackers import CHANNEL
 from tests.attacks.conftest import HONEST, House, StackFactory
@@ -153,7 +153,7 @@ async def test_an_address_cannot_use_the_whole_inbox(
             await client.send(**sample("image", image_data=photo))
         await until(lambda: len(refusals(clients)) + redis.xlen(inbox) == 10, "all to be taken or refused")
         # Then half of them are refused with a reason, and another address' photo is accepted
-        assert refusals(clients) == [TOO_MANY_OF_ADDRESS] * 5
+        assert refusals(clients) == [ADDRESS_FULL[0]] * 5
         jane = await Client.connect(house.front.url, CHANNEL, additional_headers={"X-Forwarded-For": house.address()})
         stack.push_async_callback(jane.leave)
         await jane.send(**sample("image", image_data=photo))

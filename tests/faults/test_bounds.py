@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 
+from gischat.front.limits.admission import SERVER_FULL
 from gischat.protocol.messages import Lane
 from tests.faults.conftest import MakeScene
 from tests.faults.scene import CHANNEL, Scene, until
@@ -10,7 +11,7 @@ from tests.support.client import Client
 from tests.support.contract import sample
 from tests.support.pictures import as_base64, encoded, quarters
 
-FULL = "The server has too much to do at the moment. Please send it again later."
+FULL, _ = SERVER_FULL
 
 
 async def _without_workers(scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""Stacks with a moderator, a fresh channel for each test."""
+"""Stacks with moderation, and a new channel for each test."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,11 +10,11 @@ from tests.support.admin import TOKEN, Admin
 from tests.support.processes import Stack
 from tests.support.stacks import AT_ONCE, Stacks
 
-# Fixtures of the same name and meaning.
+# Fixtures that are used under the same names.
 from tests.wire.conftest import Join, channel, fresh_channels, join, quiet_logs, rest, rests, stack  # noqa: F401
 
 FRESH_CHANNELS = [f"Salle {number:02}/été" for number in range(AT_ONCE)]
-ANOTHER_CHANNEL = "Autre salle"  # which no test has for its own
+ANOTHER_CHANNEL = "Autre salle"  # which no test uses alone
 PRIVATE_CHANNEL = "Entre nous"
 
 Visit = Callable[..., Any]
@@ -22,7 +22,7 @@ Visit = Callable[..., Any]
 
 @pytest.fixture(scope="package")
 def stacks(open_stack: Callable[..., Stack]) -> Iterator[Stacks]:
-    """Two fronts and two workers, moderated."""
+    """A stack of two fronts and two workers, with moderation."""
     others, tokens = [ANOTHER_CHANNEL, PRIVATE_CHANNEL], f"{PRIVATE_CHANNEL}:s3cret"
     options = {"fronts": 2, "light": 2, "heavy": 1, "channel_tokens": tokens, "admin_token": TOKEN}
     with Stacks(open_stack, FRESH_CHANNELS, others, **options) as stacks:
@@ -31,7 +31,7 @@ def stacks(open_stack: Callable[..., Stack]) -> Iterator[Stacks]:
 
 @pytest.fixture(scope="package")
 def house(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
-    """A second one, of two channels, for what concerns all."""
+    """A second stack with two channels, for requests that concern all channels."""
     with open_stack(fronts=2, light=1, heavy=0, channels="QGIS,Geotribu", admin_token=TOKEN) as house:
         yield house
     house.assert_quiet_logs()

@@ -19,6 +19,7 @@ from gischat.front.connection.socket_writer import SocketWriter
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.job_result import JobResult
 from gischat.front.dispatch.message_counters import UNKNOWN_TYPE
+from gischat.front.limits.admission import SERVER_FULL
 from gischat.front.limits.memory_budget import MemoryBudget
 from gischat.front.limits.rate_limit import ConnectionRateLimiter, RateLimitExceeded
 from gischat.front.limits.rejection_log import RejectionLog
@@ -157,14 +158,15 @@ class ClientConnection(SocketWriter):
         reason = quoting(refusal.reason, frame) if is_text else refusal.reason
         self.send(uncompliant(reason))  # dropped if the connection is closing, which has said why
 
-    def receive_oversized(self, size: int, most: int) -> None:
-        """Refuse a message of `size` bytes, more than `most`, which has been read and discarded."""
+    def receive_dropped(self, size: int, most: int | None = None) -> None:
+        """Refuse a message of `size` bytes which is discarded: it has more than `most`, or the front no room for it."""
         if self._is_closing:
             return
         self.messages_received += 1
         try:
             self._rate_limiter.acquire_message(size)
-            self._send_refusal(Unavailable(oversized_words(size, most), RefusalReason.TOO_LARGE))
+            words = SERVER_FULL if most is None else (oversized_words(size, most), RefusalReason.TOO_LARGE)
+            self._send_refusal(Unavailable(*words))
         except RateLimitExceeded as refusal:
             self._send_refusal(refusal)
 

@@ -16,6 +16,8 @@ from gischat.front.dispatch.message_counters import MessageCounters
 from gischat.front.dispatch.replay_buffer import CompletedJob, ReplayBuffer
 from gischat.front.dispatch.state_reports import StateReports
 from gischat.front.dispatch.stream_position import StreamPosition
+from gischat.front.limits.admission import Admission
+from gischat.front.limits.rejection_log import RejectionLog
 from gischat.protocol.messages import Lane, Message
 from gischat.protocol.schemas import schemas
 from gischat.settings import Settings
@@ -35,18 +37,17 @@ class Dispatcher:
         reports: takes reports of losses, gaps and reconnections.
     """
 
-    def __init__(self, broker: Broker, settings: Settings, timings: Timings = Timings()) -> None:
+    def __init__(
+        self, broker: Broker, settings: Settings, timings: Timings = Timings(), admission: Admission | None = None
+    ) -> None:
         self.timings = timings
         self.front = broker.front
         self.positions: defaultdict[str, StreamPosition] = defaultdict(StreamPosition)
         self.reports = StateReports()
         self._inbox = broker.inbox
-        self.max_messages = settings.max_waiting_messages
-        self.max_bytes = settings.max_waiting_bytes
-        self._replay_buffer = ReplayBuffer(timings.replay, self.max_bytes)
+        self.admission = admission or Admission(settings, RejectionLog(timings))
+        self._replay_buffer = ReplayBuffer(timings.replay, settings.max_waiting_bytes)
         self.counters = MessageCounters(schemas(settings))
-        self.pending_bytes = 0  # of all queues
-        self._max_pending_bytes = settings.max_front_bytes
         self._ids = itertools.count(1)
         self.loss_log = LogThrottle("redis has lost messages in flight", timings, patience=0.0)
         self._open: dict[int, JobQueue] = {}
@@ -60,10 +61,6 @@ class Dispatcher:
     def new_id(self) -> int:
         """A connection id, unique on this front."""
         return next(self._ids)
-
-    def fits(self, size: int) -> bool:
-        """Whether `size` more bytes may be pending, over all connections."""
-        return self.pending_bytes + size <= self._max_pending_bytes
 
     def enqueue(
         self, channel: str, lane: Lane, job: Job, preceding: str, *, again: bool

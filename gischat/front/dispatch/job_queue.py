@@ -1,7 +1,7 @@
 """A connection's job queue: one job in flight at a time, the others pending.
 
 Workers run in parallel, so the order within a connection requires that a job has ended before the next one is enqueued.
-Pending messages are bounded in number and bytes; further ones are refused, and accepted ones are never dropped.
+Admitted messages are never dropped.
 """
 
 import asyncio
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from gischat.broker.entries import Job, Outcome, Source
 from gischat.broker.inbox import EnqueueResult, JobState, JobStatus
 from gischat.errors import RefusalReason, Unavailable
-from gischat.front.dispatch.job_result import INBOX_FULL, JobResult, enqueue_refusal, is_in_doubt, is_state_lost
+from gischat.front.dispatch.job_result import JobResult, enqueue_refusal, is_in_doubt, is_state_lost
 from gischat.front.dispatch.replay_buffer import NOT_REPLAYED
+from gischat.front.limits.admission import LARGE_BYTES
 from gischat.protocol.messages import Message
 
 if TYPE_CHECKING:
     from gischat.front.dispatch.dispatcher import Dispatcher
 
 MESSAGE_LOST = "The server has lost this message. It was not sent: please send it again."
-TOO_MANY_PENDING = "Too many of your messages are waiting to be published. Please send it again later."
 NOTHING_PRECEDES = ("", -math.inf)
 
 
@@ -34,6 +34,7 @@ class QueuedJob(NamedTuple):
     message: Message
     on_done: Callable[[JobResult], None]
     precondition: Callable[[], str | None] | None = None
+    held: int = 0  # bytes that the admission counts while it is pending
     is_new: bool = True  # its result has not been counted
     is_resent: bool = False  # it was in flight when Redis lost its state
 
@@ -56,6 +57,7 @@ class JobQueue:
         "_count",
         "_dispatcher",
         "_entry_id",
+        "_held",
         "_in_flight",
         "_is_enqueued",
         "_missing_since",
@@ -78,7 +80,8 @@ class JobQueue:
         self.is_abandoned = False  # its client has gone: results are not delivered any more
         self._dispatcher = dispatcher
         self._count = count
-        self._bytes = 0
+        self._bytes = 0  # of pending messages, as the admission counts them
+        self._held = 0  # … and of the job in flight, until Redis has enqueued it
         self._in_flight: QueuedJob | None = None
         self._is_enqueued = False  # whether Redis has answered that it enqueued the job in flight
         self._entry_id = b""  # of the job in flight in the inbox; empty if unknown
@@ -108,20 +111,18 @@ class JobQueue:
             is_ahead: queue it ahead of all pending messages, except for those that are resent or replayed.
 
         Raises:
-            Unavailable: the queue is full.
+            Unavailable: the message is not admitted.
         """
-        full = len(self._pending) >= self._dispatcher.max_messages or (
-            self._pending and self._bytes + len(message.body) > self._dispatcher.max_bytes
-        )
-        if bounded and full:
-            raise Unavailable(TOO_MANY_PENDING, RefusalReason.QUEUE_FULL)
-        if bounded and not self.is_idle and not self._dispatcher.fits(len(message.body)):
-            raise Unavailable(INBOX_FULL, RefusalReason.QUEUE_FULL)
-        position = len(self._pending)
+        position, held = len(self._pending), len(message.body)
+        ahead = position + (self._in_flight is not None)
+        if ahead or held > LARGE_BYTES:
+            self._dispatcher.admission.admit(self.client, held, ahead, self._bytes, bounded=bounded)
+        else:
+            held = 0
         if is_ahead:
             position = next((at for at, queued in enumerate(self._pending) if not queued.was_enqueued), position)
-        self._pending.insert(position, QueuedJob(message, on_done, precondition))
-        self._count_bytes(len(message.body))
+        self._pending.insert(position, QueuedJob(message, on_done, precondition, held))
+        self._bytes += held
         self._advance()
 
     def complete(self, number: int, result: JobResult) -> None:
@@ -129,6 +130,8 @@ class JobQueue:
         if self._in_flight is None or number != self._count:
             return
         queued, self._in_flight = self._in_flight, None
+        if self._held:
+            self._release()
         if not result.is_refusal:
             self._dispatcher.record(self, queued.message)
         if result.outcome in (Outcome.PUBLISHED, Outcome.DUPLICATE) and queued.message.type not in NOT_REPLAYED:
@@ -148,18 +151,20 @@ class JobQueue:
         """Refuse pending messages, except for those that may have been published; the job in flight stays."""
         for queued in [queued for queued in self._pending if not queued.was_enqueued]:
             self._pending.remove(queued)
-            self._count_bytes(-len(queued.message.body))
+            self._bytes -= queued.held
+            self._dispatcher.admission.release(self.client, queued.held)
             self._report(queued, JobResult.of(refusal, queued.message))
 
     def replay(self, messages: Sequence[Message], on_done: Callable[[JobResult], None] = _ignore_result) -> None:
         """Enqueue these messages again, then the job in flight, ahead of everything pending."""
         jobs = [QueuedJob(message, on_done, is_new=False) for message in messages]
         if self._in_flight is not None:
-            jobs.append(self._in_flight._replace(precondition=None, is_resent=True))  # the precondition was met
-            self._in_flight = None
+            # The precondition was met
+            jobs.append(self._in_flight._replace(precondition=None, is_resent=True, held=self._held))
+            self._in_flight, self._held = None, 0
         self._preceding = NOTHING_PRECEDES  # if Redis has lost it, it is replayed now, or too old to be
         self._pending[:0] = jobs
-        self._count_bytes(sum(len(queued.message.body) for queued in jobs))
+        self._bytes += sum(queued.held for queued in jobs)
         self._advance()
 
     def resend_in_flight(self) -> None:
@@ -173,8 +178,10 @@ class JobQueue:
     def _advance(self) -> None:
         while self._in_flight is None and self._pending:
             queued = self._pending.pop(0)
-            self._count_bytes(-len(queued.message.body))
+            self._bytes -= queued.held
+            self._held = queued.held
             if queued.precondition is not None and (reason := queued.precondition()) is not None:
+                self._release()
                 self._report(queued, JobResult.of(Unavailable(reason, RefusalReason.NOT_REGISTERED), queued.message))
                 continue
             self._in_flight = queued
@@ -183,9 +190,9 @@ class JobQueue:
             again = queued.was_enqueued
             self._enqueue(queued.message, self._on_resent if again else self._on_enqueued, again=again)
 
-    def _count_bytes(self, size: int) -> None:
-        self._bytes += size
-        self._dispatcher.pending_bytes += size
+    def _release(self) -> None:
+        self._dispatcher.admission.release(self.client, self._held)
+        self._held = 0
 
     def check_overdue(self, now: float) -> None:
         """Query the state of the job in flight, if its result is overdue."""
@@ -268,6 +275,8 @@ class JobQueue:
             asyncio.get_running_loop().call_later(self._dispatcher.timings.resend, self._resend_if_current, number)
 
     def _mark_enqueued(self, enqueued: "asyncio.Future[EnqueueResult]") -> None:
+        if self._held:
+            self._release()
         self._is_enqueued = True
         self._checked_at = asyncio.get_running_loop().time()
         self._entry_id = enqueued.result().entry_id

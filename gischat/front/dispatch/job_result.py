@@ -8,13 +8,12 @@ from gischat.broker.client import TOO_BUSY, ConnectionLost
 from gischat.broker.entries import Outcome
 from gischat.broker.inbox import EnqueueResult, EnqueueStatus
 from gischat.broker.resp_errors import RedisError
-from gischat.broker.upload_queue import TOO_MANY_OF_ADDRESS
 from gischat.errors import RefusalReason, Unavailable
+from gischat.front.limits.admission import ADDRESS_FULL, SERVER_FULL
 from gischat.protocol.messages import Message, uncompliant
 
 log = logging.getLogger(__name__)
 
-INBOX_FULL = "The server has too much to do at the moment. Please send it again later."
 CHANNEL_FROZEN = "This channel is frozen: it can be read, but nobody can write in it at the moment. It was not sent."
 CHANNEL_DAMAGED = (
     "This channel's data on the server is damaged: nothing can be sent here until its operator has repaired it. "
@@ -42,7 +41,7 @@ class JobResult(NamedTuple):
 def enqueue_refusal(enqueued: "asyncio.Future[EnqueueResult]") -> Unavailable | None:
     """Why a job was not enqueued, worded for its sender; None if it was."""
     if enqueued.cancelled():
-        return Unavailable(INBOX_FULL, RefusalReason.SHUTTING_DOWN)
+        return Unavailable(SERVER_FULL[0], RefusalReason.SHUTTING_DOWN)
     error = enqueued.exception()
     if isinstance(error, Unavailable):
         return error
@@ -50,15 +49,15 @@ def enqueue_refusal(enqueued: "asyncio.Future[EnqueueResult]") -> Unavailable | 
         return Unavailable(TOO_BUSY)
     if error is not None:
         log.error("a job could not be enqueued", exc_info=error)
-        return Unavailable(INBOX_FULL, RefusalReason.INTERNAL_ERROR)
+        return Unavailable(SERVER_FULL[0], RefusalReason.INTERNAL_ERROR)
     if enqueued.result().is_enqueued:
         return None
-    return Unavailable(*_REFUSALS.get(enqueued.result().status, (INBOX_FULL, RefusalReason.INBOX_FULL)))
+    return Unavailable(*_REFUSALS.get(enqueued.result().status, SERVER_FULL))
 
 
 _REFUSALS = {
     EnqueueStatus.FROZEN: (CHANNEL_FROZEN, RefusalReason.FROZEN),
-    EnqueueStatus.ADDRESS_QUEUE_FULL: (TOO_MANY_OF_ADDRESS, RefusalReason.ADDRESS_QUEUE_FULL),
+    EnqueueStatus.ADDRESS_QUEUE_FULL: ADDRESS_FULL,
     EnqueueStatus.DAMAGED: (CHANNEL_DAMAGED, RefusalReason.DAMAGED),
 }
 

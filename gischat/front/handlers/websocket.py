@@ -83,7 +83,7 @@ class ChannelSocket(Handler, WebSocketHandler):
             address_key=self._front.connection_limiter.key_of(self.address),
             # A client of an unknown channel is only told so; what it sends meanwhile is counted for no channel.
             received=room.received_bytes if room is not None else NullCounter(),
-            memory=self._front.memory_budget,
+            admission=self._front.admission,
             turns=self._front.read_scheduler,
             uploads=self._front.upload_watch,
             timings=self._front.timings,

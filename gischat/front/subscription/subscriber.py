@@ -6,6 +6,7 @@ It reads streams by position, so it continues where it was, whatever happens to 
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -53,6 +54,7 @@ class Subscriber:
         self._timings = timings
         self._positions: dict[str, bytes] = {}
         self._watermarks: dict[str, Watermark] = {}
+        self._lag_checked_at = math.inf
         self._damaged: set[str] = set()  # channels that cannot be read, because a key has a wrong type
         self._reconnected_for: set[str] = set()  # channels that have received nothing since a reconnection
 
@@ -165,6 +167,11 @@ class Subscriber:
             SubscriberStalled: publications do not arrive although Redis answers, even after reconnecting.
         """
         now = asyncio.get_running_loop().time()
+        # Nothing arrives while Redis does not answer, and nothing is compared then: that time does not count.
+        away = now - self._lag_checked_at - 2 * self._timings.lease_renewal
+        if away > 0:
+            self._watermarks = {name: mark._replace(since=mark.since + away) for name, mark in self._watermarks.items()}
+        self._lag_checked_at = now
         late = {
             channel
             for channel, number in published.items()

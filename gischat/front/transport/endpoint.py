@@ -24,8 +24,8 @@ class Endpoint(Protocol):
             answer: tell the client that its message was not sent.
         """
 
-    def receive_oversized(self, size: int, most: int) -> None:
-        """Refuse a message of `size` bytes, more than `most`, which has been read and discarded."""
+    def receive_dropped(self, size: int, most: int | None = None) -> None:
+        """Refuse a message of `size` bytes which is discarded: it has more than `most`, or the front no room for it."""
 
     def close_oversized(self, size: int, most: int) -> None:
         """Close the connection for an announced message of `size` bytes, which is not read to its end."""
@@ -34,7 +34,7 @@ class Endpoint(Protocol):
         """Close the connection for a message under way that makes no progress."""
 
     def close_for_memory(self) -> None:
-        """Close the connection for a message under way that the front has no memory for."""
+        """Close the connection for frames that wait to be handled, which the front has no room for."""
 
     def fail(self, code: int, reason: str) -> None:
         """Close the connection for a violation of the protocol, with only a close frame."""

@@ -110,10 +110,12 @@ class FrameParser:
         """Bytes of the unfinished frame or message that have arrived."""
         return len(self._incomplete) + (self.size - self._left if self._opcode else 0)
 
-    def drop(self) -> None:
-        """Discard the unfinished message, if there is one; ignore the rest of it."""
+    def drop(self) -> int:
+        """Discard the unfinished message, if there is one; ignore the rest of it. Returns the bytes discarded."""
+        size = self._parts.size if self._parts else 0
         self.is_dropped = bool(self._opcode)
         self._parts = None
+        return size
 
     def clear(self) -> None:
         """Discard everything; nothing may be fed afterwards."""

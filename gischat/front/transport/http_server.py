@@ -6,6 +6,8 @@ an attacker holds open without requests (slowloris) soon end, while clients, whi
 """
 
 import asyncio
+import logging
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -21,13 +23,17 @@ from tornado.httputil import (
 )
 from tornado.iostream import IOStream, UnsatisfiableReadError
 
+from gischat.front.limits.admission import Admission
 from gischat.front.limits.memory_budget import MemoryBudget, abort
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.transport.acceptor import Acceptor
+from gischat.front.transport.client_stream import ClientStream
 from gischat.lateness import sleeps_on_time
 from gischat.observability.metrics import RejectReason
 from gischat.settings import Settings
 from gischat.timings import Timings
+
+log = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 2**14
 MAX_HEADER_LINES = 100
@@ -46,6 +52,7 @@ class FrontHTTPServer(HTTPServer):
         settings: Settings,
         drops: RejectionLog,
         memory: MemoryBudget,
+        admission: Admission,
         address_key: Callable[[str, HTTPHeaders], str],
         timings: Timings = Timings(),
     ) -> None:
@@ -64,6 +71,7 @@ class FrontHTTPServer(HTTPServer):
         self._handshake_seconds = settings.handshake_seconds
         self._drops = drops
         self._memory = memory
+        self._admission = admission
         self._address_key = address_key
         self._timings = timings
         # Connections by state, each until its deadline (loop time); the oldest first
@@ -75,8 +83,14 @@ class FrontHTTPServer(HTTPServer):
         for listening in sockets:
             self._sockets[listening.fileno()] = listening
             self._handlers[listening.fileno()] = Acceptor(
-                listening, self._handle_connection, self._drops, self._timings
+                listening, self._take_connection, self._drops, self._timings
             ).stop
+
+    def _take_connection(self, connection: socket.socket, address: Any) -> None:
+        try:
+            self.handle_stream(ClientStream(connection), address)
+        except Exception:
+            log.exception("a connection could not be served")
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
         bound_header_lines(stream)
@@ -117,7 +131,7 @@ class FrontHTTPServer(HTTPServer):
         else:
             self._evict_oldest()
             self._pending[connection] = self._now() + self._handshake_seconds
-        request = _Request(self, connection, self._memory)
+        request = _Request(self, connection, self._admission)
         answer = cast(HTTPConnection, _Answer(cast(HTTP1Connection, request_conn), request, self._memory))
         request.delegate = super().start_request(server_conn, answer)
         return request
@@ -179,21 +193,22 @@ class _Request(HTTPMessageDelegate):
 
     delegate: HTTPMessageDelegate
 
-    def __init__(self, server: FrontHTTPServer, connection: HTTP1ServerConnection, memory: MemoryBudget) -> None:
+    def __init__(self, server: FrontHTTPServer, connection: HTTP1ServerConnection, admission: Admission) -> None:
         self._server = server
         self._connection = connection
-        self._memory = memory
+        self._admission = admission
         self._address = ""  # the network that its body is counted for
         self._held = 0
         self._pieces = 0
 
-    def evict(self) -> None:
+    def evict(self) -> bool:
         """End the connection, because its body or an unread answer takes too much memory.
 
         No answer is sent: while unread data of the body arrives, closing resets the connection, which drops the answer.
         """
         self._hold(-self._held)
         abort(self._connection.stream)
+        return True
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
@@ -222,7 +237,7 @@ class _Request(HTTPMessageDelegate):
     def _hold(self, size: int) -> None:
         if size:
             self._held += size
-            self._memory.reserve_incoming(self, self._address, size)
+            self._admission.reserve(self, self._address, size)
 
 
 class _Answer:

@@ -11,7 +11,8 @@ import socket
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13, _WebSocketParams
 
-from gischat.front.limits.memory_budget import MemoryBudget, abort
+from gischat.front.limits.admission import Admission
+from gischat.front.limits.memory_budget import abort
 from gischat.front.transport.endpoint import Endpoint
 from gischat.front.transport.frame_parser import (
     CLOSE,
@@ -49,12 +50,13 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
     # Tornado's has nearly as many attributes as Python shares the names of; more would cost a kilobyte.
     __slots__ = (
         "_address",
+        "_admission",
         "_close_answer",
         "_fragments",
         "_held",
+        "_in_hand",
         "_last_frames",
         "_max_size",
-        "_memory",
         "_parser",
         "_reading",
         "_received",
@@ -72,7 +74,7 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         *,
         address_key: str,
         received: BufferedCounter | NullCounter,
-        memory: MemoryBudget,
+        admission: Admission,
         turns: ReadScheduler,
         uploads: UploadWatch,
         timings: Timings = Timings(),
@@ -81,7 +83,7 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         Args:
             address_key: the key under which the limits count the client's address.
             received: counts the bytes read.
-            memory, turns, uploads: shared by all connections of the front.
+            admission, turns, uploads: shared by all connections of the front.
         """
         super().__init__(handler, mask_outgoing=False, params=params)
         self.endpoint: Endpoint | None = None
@@ -90,12 +92,13 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         self._max_size = params.max_message_size
         self._parser = FrameParser(self._max_size)
         self._received = received
-        self._memory = memory
+        self._admission = admission
         self._scheduler = turns
         self._uploads = uploads
         self._close_answer = timings.close_answer
         self._fragments = 0  # not yet counted as a message
-        self._held = 0  # bytes reserved in the memory budget
+        self._held = 0  # bytes reserved
+        self._in_hand = 0  # bytes of a complete large message that waits for its turn
         self._last_frames = 0  # received after our close frame
         self._timer: asyncio.TimerHandle | None = None
 
@@ -139,10 +142,8 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
                 elif isinstance(event, (str, LongText, bytes)):
                     work -= MESSAGE_WORK
                     size = event.size if isinstance(event, LongText) else len(event)
-                    if size > CHUNK_BYTES:
-                        self._reserve(size)
-                        await self._scheduler.acquire_large(self._address, size)
-                    self._handle_data(event)
+                    if size <= CHUNK_BYTES or await self._pace_large_message(size):
+                        self._handle_data(event)
                 else:
                     work -= 1
                     self._handle_other(event)
@@ -171,6 +172,15 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         if self.stream.closed():
             raise StreamClosedError
 
+    async def _pace_large_message(self, size: int) -> bool:
+        """Wait until a large message may be handled; False if it was refused meanwhile."""
+        self._in_hand = size
+        self._reserve(size)
+        await self._scheduler.acquire_large(self._address, size)
+        is_kept, self._in_hand = bool(self._in_hand), 0
+        self._reserve(0)  # whoever handles it counts it from now on
+        return is_kept
+
     def _handle_data(self, message: str | LongText | bytes) -> None:
         self._uploads.end(self)
         if self.endpoint is not None and not self.server_terminated:
@@ -182,7 +192,7 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         elif isinstance(event, Dropped):
             self._uploads.end(self)
             if self.endpoint is not None and event.size > self._max_size:
-                self.endpoint.receive_oversized(event.size, self._max_size)
+                self.endpoint.receive_dropped(event.size, self._max_size)
         else:
             self._fragments += 1
             if self._fragments >= FRAGMENTS:
@@ -233,7 +243,7 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         more = size - self._held
         if more:
             self._held = size
-            self._memory.reserve_incoming(self, self._address, more)
+            self._admission.reserve(self, self._address, more)
 
     @property
     def progress(self) -> int:
@@ -245,14 +255,21 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         if self.endpoint is not None and not self.server_terminated:
             self.endpoint.close_slow_upload()
 
-    def evict(self) -> None:
-        """Close the connection, since the incomplete messages of its address take too much memory."""
-        self._parser.drop()
+    def evict(self) -> bool:
+        """Refuse the message that is incomplete or waits for its turn; returns whether the connection is closed.
+
+        It is closed if there is no such message: small ones that wait cannot be dropped, since each must be answered.
+        """
+        size, self._in_hand = self._parser.drop() + self._in_hand, 0
         self._reserve(0)
         if self.endpoint is None or self.server_terminated:
             abort(self.stream)
+        elif size:
+            self.endpoint.receive_dropped(size)
+            return False
         else:
             self.endpoint.close_for_memory()
+        return True
 
     # Closing
 

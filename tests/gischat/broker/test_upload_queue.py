@@ -1,4 +1,4 @@
-"""The upload queue: order, fairness by address, bounds and cancellation."""
+"""The upload queue: order, fairness by address and cancellation."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -6,8 +6,7 @@ from collections.abc import Awaitable
 import pytest
 from tornado.ioloop import IOLoop
 
-from gischat.broker.upload_queue import TOO_MANY_OF_ADDRESS, UploadQueue
-from gischat.errors import RefusalReason, Unavailable
+from gischat.broker.upload_queue import UploadQueue
 
 MEGABYTE = 10**6
 MALLORY, JANE, JOHN = "192.0.2.1", "192.0.2.2", "192.0.2.3"
@@ -16,8 +15,8 @@ MALLORY, JANE, JOHN = "192.0.2.1", "192.0.2.2", "192.0.2.3"
 class Scene:
     """An upload queue whose uploads end when the test releases them."""
 
-    def __init__(self, max_bytes: int = 1000 * MEGABYTE) -> None:
-        self.queue = UploadQueue(max_bytes)
+    def __init__(self) -> None:
+        self.queue = UploadQueue()
         self.started: list[str] = []
         self._released = asyncio.Semaphore(0)
 
@@ -99,25 +98,3 @@ async def test_an_upload_cancelled_at_the_moment_of_its_turn_is_skipped(scene: S
     await scene.finish_all([first, third])
     assert second.cancelled()
     assert scene.started == ["third"]
-
-
-async def test_no_address_may_queue_more_bytes_than_remain_free(io_loop: IOLoop) -> None:
-    scene = Scene(100 * MEGABYTE)
-    flood = [scene.submit("flood", MALLORY, 10) for _ in range(20)]
-    await scene.begin()
-    refused = [body.exception() for body in flood if body.done()]
-    assert [(error.reason, error.cause) for error in refused if isinstance(error, Unavailable)] == [
-        (TOO_MANY_OF_ADDRESS, RefusalReason.ADDRESS_QUEUE_FULL)
-    ] * 15
-    # Other addresses still have room, though less
-    photos = [scene.submit("jane", JANE, 10) for _ in range(5)]
-    await scene.begin()
-    assert sum(body.done() for body in photos) == 3
-    await scene.finish_all([body for body in (*flood, *photos) if not body.done()])
-    # After these uploads, the address has room again
-    await scene.finish_all([scene.submit("flood", MALLORY, 10)])
-
-
-async def test_an_upload_larger_than_the_bound_is_accepted_if_the_queue_is_empty(io_loop: IOLoop) -> None:
-    scene = Scene(MEGABYTE)
-    assert await scene.finish_all([scene.submit("jane", JANE, 5)]) == [1]

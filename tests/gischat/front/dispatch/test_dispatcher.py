@@ -13,9 +13,10 @@ from gischat.broker.inbox import EnqueueResult, JobState, JobStatus
 from gischat.broker.resp_errors import ResponseError
 from gischat.errors import RefusalReason, Unavailable
 from gischat.front.dispatch.dispatcher import Dispatcher
-from gischat.front.dispatch.job_queue import MESSAGE_LOST, TOO_MANY_PENDING, JobQueue
-from gischat.front.dispatch.job_result import INBOX_FULL, JobResult
+from gischat.front.dispatch.job_queue import MESSAGE_LOST, JobQueue
+from gischat.front.dispatch.job_result import JobResult
 from gischat.front.dispatch.state_reports import Incident, Report
+from gischat.front.limits.admission import ADDRESS_FULL, CONNECTION_FULL, LARGE_BYTES, SERVER_FULL
 from gischat.protocol.messages import Lane, Message, uncompliant
 from tests.gischat.front.fakes import (
     CHANNEL,
@@ -218,7 +219,7 @@ async def test_messages_beyond_the_limit_of_pending_ones_are_refused_and_no_othe
     # When one more is submitted, it is refused
     with pytest.raises(Unavailable) as refused:
         scene.submit(job_queue, message("one too many"))
-    assert refused.value.reason == TOO_MANY_PENDING
+    assert refused.value.reason == CONNECTION_FULL[0]
     # Then there is room again as soon as one has ended, and what was taken passes in order
     scene.end(scene.broker.jobs[0])
     last = message("last")
@@ -245,33 +246,52 @@ async def test_more_bytes_than_may_wait_are_refused_in_words() -> None:
     assert [len(body) for body in scene.jobs()] == [5000, 600, 400, 600]
 
 
+@pytest.mark.parametrize("answer", [ENQUEUED, FULL], ids=["taken", "refused"])
 @virtual_time
-async def test_a_message_beyond_the_bound_in_bytes_may_wait_alone() -> None:
-    scene = Scene(max_waiting_bytes=1000)
-    job_queue = scene.open()
-    scene.submit(job_queue, message(), message(size=5000))
-    with pytest.raises(Unavailable):
-        scene.submit(job_queue, message())
-    scene.end(scene.broker.jobs[0])
-    assert len(scene.jobs()[1]) == 5000
-
-
-@virtual_time
-async def test_what_waits_is_bounded_over_all_connections_too() -> None:
-    scene = Scene(max_front_bytes=1000)
-    one, other, third = (scene.open() for _ in range(3))
-    for job_queue in (one, other, third):
-        scene.submit(job_queue, message(size=900))  # on their way: they do not wait
-    scene.submit(one, message(size=600))
-    scene.submit(other, message(size=400))
+async def test_what_is_large_counts_until_redis_has_taken_or_refused_it(answer: EnqueueResult) -> None:
+    # Given a front whose budget is that of ten photos, and five of one address on their way, each of a connection
+    size = 2 * LARGE_BYTES
+    scene = Scene(answers=False, max_front_bytes=10 * size)
+    for _ in range(5):
+        scene.submit(scene.dispatcher.open(CHANNEL, "192.0.2.1"), message(type="image", size=size))
+    # When another comes from there, it is refused; a text is not counted at all
+    another = scene.dispatcher.open(CHANNEL, "192.0.2.1")
     with pytest.raises(Unavailable) as refused:
-        scene.submit(third, message(size=100))
-    assert refused.value.reason == INBOX_FULL
-    # When what waits comes to its turn, or is refused, there is room again
-    scene.end(scene.broker.jobs[0])
-    other.reject_pending(Unavailable("because", RefusalReason.SHUTTING_DOWN))
-    scene.submit(third, message(size=1000))
-    assert scene.dispatcher.pending_bytes == 1000
+        scene.submit(another, message(type="image", size=size))
+    assert (refused.value.reason, refused.value.cause) == ADDRESS_FULL
+    scene.submit(scene.dispatcher.open(CHANNEL, "192.0.2.1"), message("a text"))
+    assert scene.dispatcher.admission.used == 5 * size
+    # Then there is room again when Redis has answered for one, though that has not ended
+    scene.broker.enqueued[0].taken.set_result(answer)
+    await settle()
+    assert scene.dispatcher.admission.used == 4 * size
+    scene.submit(another, message(type="image", size=size))
+    # And when all have ended, nothing is held
+    for asked in scene.broker.enqueued[1:]:
+        asked.taken.set_result(ENQUEUED)
+        scene.end(asked.job)
+    await settle()
+    assert scene.dispatcher.admission.used == 0
+
+
+@virtual_time
+async def test_what_is_said_again_counts_as_long_as_redis_has_not_taken_it() -> None:
+    # Given a photo that is on its way when Redis loses something, and another behind it
+    size = 2 * LARGE_BYTES
+    scene = Scene(answers=False)
+    job_queue = scene.open()
+    scene.submit(job_queue, *(message(type="image", size=size) for _ in range(2)))
+    scene.broker.enqueued[0].taken.set_result(STATE_LOST)
+    await settle()
+    assert scene.dispatcher.admission.used == 2 * size
+    # When it is said again, and taken, then both have their turn, and nothing is held
+    scene.dispatcher.replay(CHANNEL, since=0)
+    for number, held in ((1, size), (2, 0)):
+        scene.broker.enqueued[number].taken.set_result(ENQUEUED)
+        await settle()
+        assert scene.dispatcher.admission.used == held
+        scene.end(scene.broker.jobs[number])
+    assert scene.dispatcher.are_idle
 
 
 @virtual_time
@@ -297,7 +317,7 @@ async def test_a_full_inbox_is_a_refusal_and_the_next_message_is_enqueued() -> N
     scene.broker.enqueued[0].taken.set_result(FULL)
     await settle()
     assert scene.ended() == [first]
-    assert scene.refusals() == [f"{INBOX_FULL} Your text: '1'"]
+    assert scene.refusals() == [f"{SERVER_FULL[0]} Your text: '1'"]
     assert scene.jobs() == [first.body, second.body]
 
 
@@ -338,7 +358,7 @@ async def test_a_bug_is_logged_and_the_refusal_contains_no_details(
     scene.submit(job_queue, message("1"), message("2"))
     scene.broker.enqueued[0].taken.set_exception(ZeroDivisionError("a bug of ours"))
     await settle()
-    assert scene.refusals() == [f"{INBOX_FULL} Your text: '1'"]
+    assert scene.refusals() == [f"{SERVER_FULL[0]} Your text: '1'"]
     assert "a bug of ours" in caplog.text
     assert len(scene.jobs()) == 2
 
@@ -817,7 +837,7 @@ async def test_a_stopping_front_does_not_refuse_replayed_messages() -> None:
     # Then only the pending one is refused
     assert [ending.outcome for _, ending in scene.results] == [Outcome.PUBLISHED, Outcome.REFUSED, Outcome.PUBLISHED]
     assert scene.dispatcher.are_idle
-    assert scene.dispatcher.pending_bytes == 0
+    assert scene.dispatcher.admission.used == 0
 
 
 # All of it together
