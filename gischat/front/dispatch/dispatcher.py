@@ -104,6 +104,7 @@ class Dispatcher:
     def close(self, job_queue: JobQueue) -> None:
         """Close a queue; the result of a job in flight is dropped."""
         self._open.pop(job_queue.id, None)
+        job_queue.release()
 
     def reopen(self, job_queue: JobQueue) -> None:
         """Open a queue again, if it was closed: its sender waits for another result."""

@@ -131,7 +131,7 @@ class JobQueue:
             return
         queued, self._in_flight = self._in_flight, None
         if self._held:
-            self._release()
+            self.release()
         if not result.is_refusal:
             self._dispatcher.record(self, queued.message)
         if result.outcome in (Outcome.PUBLISHED, Outcome.DUPLICATE) and queued.message.type not in NOT_REPLAYED:
@@ -181,7 +181,7 @@ class JobQueue:
             self._bytes -= queued.held
             self._held = queued.held
             if queued.precondition is not None and (reason := queued.precondition()) is not None:
-                self._release()
+                self.release()
                 self._report(queued, JobResult.of(Unavailable(reason, RefusalReason.NOT_REGISTERED), queued.message))
                 continue
             self._in_flight = queued
@@ -190,7 +190,8 @@ class JobQueue:
             again = queued.was_enqueued
             self._enqueue(queued.message, self._on_resent if again else self._on_enqueued, again=again)
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Stop counting the job in flight."""
         self._dispatcher.admission.release(self.client, self._held)
         self._held = 0
 
@@ -276,7 +277,7 @@ class JobQueue:
 
     def _mark_enqueued(self, enqueued: "asyncio.Future[EnqueueResult]") -> None:
         if self._held:
-            self._release()
+            self.release()
         self._is_enqueued = True
         self._checked_at = asyncio.get_running_loop().time()
         self._entry_id = enqueued.result().entry_id
