@@ -13,6 +13,7 @@ from gischat.front.close_status import SLOW_CLIENT
 from gischat.front.limits.memory_budget import COPIED_BYTES, MemoryBudget, abort
 from gischat.front.transport import tcp_info
 from gischat.front.transport.frames import PING, text_frame
+from gischat.front.transport.write_scheduler import PIECE_BYTES
 from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason
 from gischat.protocol.messages import uncompliant
@@ -100,7 +101,8 @@ class SocketWriter:
     def write(self, data: bytes) -> None:
         """Send whole frames: directly to the non-blocking socket if it accepts them, else through the stream's buffer.
 
-        Direct writes are used only while the stream's buffer is empty, so the order is kept.
+        Direct writes are used only while the stream's buffer is empty, so the order is kept. What is large goes through
+        the stream, by turns (see `write_scheduler`).
         """
         if len(data) > LARGE_BYTES and self.awaiting_pong:
             # Usually a history, sent after the ping. The client may not answer before it has received both.
@@ -114,7 +116,7 @@ class SocketWriter:
             self._write(data)
 
     def _write(self, data: bytes) -> None:
-        if not self.is_ready:
+        if not self.is_ready or len(data) > PIECE_BYTES:
             self._buffer(data)
             return
         try:
@@ -163,7 +165,7 @@ class SocketWriter:
         self._on_flushed(written)
 
     def _on_flushed(self, _: "asyncio.Future[None]") -> None:
-        if not (self._is_closing or self._stream.closed() or self._stream.writing()):
+        if not (self._is_closing or self._stream.closed() or self._unread or self._stream.writing()):
             self._set_ready(True)
 
     def _set_ready(self, is_ready: bool) -> None:

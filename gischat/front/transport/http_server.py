@@ -6,6 +6,7 @@ without asking for anything (slowloris) holds them shortly, while who asks at on
 """
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ from tornado.iostream import IOStream, UnsatisfiableReadError
 from gischat.front.limits.memory_budget import MemoryBudget, abort
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.transport.acceptor import Acceptor
+from gischat.front.transport.write_scheduler import ScheduledStream, WriteScheduler, has_unsent
 from gischat.lateness import sleeps_on_time
 from gischat.observability.metrics import RejectReason
 from gischat.settings import Settings
@@ -65,6 +67,7 @@ class FrontHTTPServer(HTTPServer):
         self._memory = memory
         self._address_key = address_key
         self._timings = timings
+        self._writes = WriteScheduler()
         # Each until then, and those first who have been there longest
         self._pending: dict[HTTP1ServerConnection, float] = {}  # for the headers of a first request
         self._busy: dict[HTTP1ServerConnection, float] = {}  # with a request
@@ -74,8 +77,11 @@ class FrontHTTPServer(HTTPServer):
         for listening in sockets:
             self._sockets[listening.fileno()] = listening
             self._handlers[listening.fileno()] = Acceptor(
-                listening, self._handle_connection, self._drops, self._timings
+                listening, self._accept, self._drops, self._timings
             ).stop
+
+    def _accept(self, connection: socket.socket, address: Any) -> None:
+        self.handle_stream(ScheduledStream(connection, self._writes), address)
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
         bound_header_lines(stream)
@@ -270,4 +276,4 @@ class _Answering:
     def _gone(self) -> "asyncio.Future[None] | None":
         """Done when all is gone that waits in the stream, or the connection is; None where nothing waits."""
         stream = self._connection.stream
-        return None if stream is None or stream.closed() or not stream.writing() else stream.write(b"")
+        return None if stream is None or stream.closed() or not has_unsent(stream) else stream.write(b"")

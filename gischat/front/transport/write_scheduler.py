@@ -1,0 +1,142 @@
+"""How the front's time is shared among the connections that large messages go out to: in pieces, a few in each turn.
+
+A layer of five megabytes for two hundred clients is a gigabyte to be copied into their sockets: in one go, all others
+would wait for a second. So what is large waits in its streams, as views of bytes that all receivers share, and goes out
+piece by piece. Between two turns the event loop does everything else: others' texts pass. What is written to the same
+stream meanwhile comes after it.
+"""
+
+import asyncio
+import heapq
+import itertools
+import socket
+from collections import deque
+from functools import partial
+from typing import Any, NamedTuple
+
+from tornado.iostream import IOStream, StreamClosedError
+
+PIECE_BYTES = 2**17  # of one stream at once, some 60 µs; what is no larger goes out at once
+TURN_BYTES = 2**19  # in one turn of the loop
+AGING = 2**8  # see `WriteScheduler`
+
+Written = asyncio.Future[None]
+
+
+class _QueuedStream(NamedTuple):
+    """The least has the next turn."""
+
+    rank: int  # bytes
+    number: int  # of arrival, among equals
+    stream: "ScheduledStream"
+
+
+class WriteScheduler:
+    """The turns of all streams of a front.
+
+    Those that have least left go first: a photo passes the layers, and of a layer's receivers one is done after the
+    other. So that none waits without end, of all that has been sent since it came a part counts in its favour.
+    """
+
+    def __init__(self) -> None:
+        self._queue: list[_QueuedStream] = []  # a heap
+        self._numbers = itertools.count()
+        self._sent = 0  # bytes ever, to all
+        self._is_scheduled = False
+
+    def add(self, stream: "ScheduledStream") -> None:
+        """Lets a stream send a piece when it is its turn."""
+        rank = stream.unsent_bytes + self._sent // AGING
+        heapq.heappush(self._queue, _QueuedStream(rank, next(self._numbers), stream))
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._is_scheduled = False
+        until = self._sent + TURN_BYTES
+        while self._queue and self._sent < until:
+            self._sent += heapq.heappop(self._queue).stream.send_piece()
+        if self._queue:
+            self._schedule()
+
+
+class ScheduledStream(IOStream):
+    """A stream whose large writes go out by turns; small ones at once, unless they are behind a large one."""
+
+    __slots__ = ("_scheduler", "_unsent", "unsent_bytes")
+
+    def __init__(self, connection: socket.socket, scheduler: WriteScheduler, **options: Any) -> None:
+        """
+        Args:
+            options: of Tornado's stream.
+        """
+        self._scheduler = scheduler
+        self._unsent: deque[tuple[memoryview, Written]] | None = None  # there only if something is in it
+        self.unsent_bytes = 0
+        super().__init__(connection, **options)
+
+    def write(self, data: bytes | memoryview) -> Written:
+        if self._unsent is None and len(data) <= PIECE_BYTES:
+            return super().write(data)
+        if self.closed():
+            raise StreamClosedError(real_error=self.error)
+        written: Written = asyncio.get_running_loop().create_future()
+        self.unsent_bytes += len(data)
+        if self._unsent is None:
+            self._unsent = deque()
+            self._scheduler.add(self)
+        self._unsent.append((memoryview(data), written))
+        return written
+
+    def send_piece(self) -> int:
+        """Hands a piece to the socket; if that takes all of it, the next turn may come. Returns the piece's bytes."""
+        if self._unsent is None:
+            return 0  # closed meanwhile
+        data, written = self._unsent.popleft()
+        piece, rest = data[:PIECE_BYTES], data[PIECE_BYTES:]
+        self.unsent_bytes -= len(piece)
+        if rest:
+            self._unsent.appendleft((rest, written))
+        sent = super().write(piece)
+        if not rest:
+            sent.add_done_callback(partial(_settle, written))
+        if not self._unsent:
+            self._unsent = None
+        elif sent.done():
+            self._scheduler.add(self)
+        else:
+            sent.add_done_callback(self._on_sent)
+        return len(piece)
+
+    def _on_sent(self, _: Written) -> None:
+        if self._unsent is not None:
+            self._scheduler.add(self)
+
+    def close(self, exc_info: Any = False) -> None:
+        super().close(exc_info)
+        unsent, self._unsent, self.unsent_bytes = self._unsent, None, 0
+        for _, written in unsent or ():
+            _fail(written, StreamClosedError(real_error=self.error))
+
+
+def has_unsent(stream: IOStream) -> bool:
+    """Whether something that was written waits for its turn or, which is all that `writing` tells, for the socket."""
+    return stream.writing() or (isinstance(stream, ScheduledStream) and stream.unsent_bytes > 0)
+
+
+def _settle(written: Written, sent: Written) -> None:
+    error = sent.exception()
+    if error is not None:
+        _fail(written, error)
+    elif not written.done():
+        written.set_result(None)
+
+
+def _fail(written: Written, error: BaseException) -> None:
+    if not written.done():
+        written.set_exception(error)
+        written.exception()  # that nobody waits for it is no mistake
