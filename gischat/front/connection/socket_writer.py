@@ -146,7 +146,7 @@ class SocketWriter:
         if self._is_closing:
             return  # nothing may follow the close frame (RFC 6455 §5.5.1)
         size = len(data)
-        # Do not disconnect a caught-up client over one message longer than the limit.
+        # Do not disconnect a caught-up client over one message longer than the limit, nor one whose turn has not come.
         if self._unread and self._stream.writing() and self._unread + size > self._max_unread:
             self._disconnect_slow()
             return

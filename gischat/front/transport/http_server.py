@@ -76,9 +76,7 @@ class FrontHTTPServer(HTTPServer):
     def add_sockets(self, sockets: Any) -> None:
         for listening in sockets:
             self._sockets[listening.fileno()] = listening
-            self._handlers[listening.fileno()] = Acceptor(
-                listening, self._accept, self._drops, self._timings
-            ).stop
+            self._handlers[listening.fileno()] = Acceptor(listening, self._accept, self._drops, self._timings).stop
 
     def _accept(self, connection: socket.socket, address: Any) -> None:
         self.handle_stream(ScheduledStream(connection, self._writes), address)

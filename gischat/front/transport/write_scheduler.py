@@ -24,9 +24,9 @@ Written = asyncio.Future[None]
 
 
 class _QueuedStream(NamedTuple):
-    """The least has the next turn."""
+    """The least comes first."""
 
-    rank: int  # bytes
+    rank: int
     number: int  # of arrival, among equals
     stream: "ScheduledStream"
 
@@ -35,19 +35,18 @@ class WriteScheduler:
     """The turns of all streams of a front.
 
     Those that have least left go first: a photo passes the layers, and of a layer's receivers one is done after the
-    other. So that none waits without end, of all that has been sent since it came a part counts in its favour.
+    other. None waits without end: of what has been sent to all, a part counts against those that come later.
     """
 
     def __init__(self) -> None:
         self._queue: list[_QueuedStream] = []  # a heap
         self._numbers = itertools.count()
-        self._sent = 0  # bytes ever, to all
         self._is_scheduled = False
+        self.sent = 0  # bytes ever, to all
 
     def add(self, stream: "ScheduledStream") -> None:
         """Lets a stream send a piece when it is its turn."""
-        rank = stream.unsent_bytes + self._sent // AGING
-        heapq.heappush(self._queue, _QueuedStream(rank, next(self._numbers), stream))
+        heapq.heappush(self._queue, _QueuedStream(stream.rank, next(self._numbers), stream))
         self._schedule()
 
     def _schedule(self) -> None:
@@ -57,9 +56,9 @@ class WriteScheduler:
 
     def _take_turn(self) -> None:
         self._is_scheduled = False
-        until = self._sent + TURN_BYTES
-        while self._queue and self._sent < until:
-            self._sent += heapq.heappop(self._queue).stream.send_piece()
+        until = self.sent + TURN_BYTES
+        while self._queue and self.sent < until:
+            self.sent += heapq.heappop(self._queue).stream.send_piece()
         if self._queue:
             self._schedule()
 
@@ -67,7 +66,7 @@ class WriteScheduler:
 class ScheduledStream(IOStream):
     """A stream whose large writes go out by turns; small ones at once, unless they are behind a large one."""
 
-    __slots__ = ("_scheduler", "_unsent", "unsent_bytes")
+    __slots__ = ("_scheduler", "_since", "_unsent", "unsent_bytes")
 
     def __init__(self, connection: socket.socket, scheduler: WriteScheduler, **options: Any) -> None:
         """
@@ -76,8 +75,14 @@ class ScheduledStream(IOStream):
         """
         self._scheduler = scheduler
         self._unsent: deque[tuple[memoryview, Written]] | None = None  # there only if something is in it
+        self._since = 0  # what had been sent to all when the first of it came
         self.unsent_bytes = 0
         super().__init__(connection, **options)
+
+    @property
+    def rank(self) -> int:
+        """The least has the next turn."""
+        return self.unsent_bytes + self._since // AGING
 
     def write(self, data: bytes | memoryview) -> Written:
         if self._unsent is None and len(data) <= PIECE_BYTES:
@@ -88,6 +93,7 @@ class ScheduledStream(IOStream):
         self.unsent_bytes += len(data)
         if self._unsent is None:
             self._unsent = deque()
+            self._since = self._scheduler.sent
             self._scheduler.add(self)
         self._unsent.append((memoryview(data), written))
         return written
