@@ -12,7 +12,7 @@ data goes to all of them so, in pieces.
 from collections.abc import Callable
 from typing import Protocol
 
-from gischat.front.transport.write_scheduler import PIECE_BYTES
+from gischat.front.transport.frames import PIECE_BYTES
 
 Send = Callable[[bytes], int]  # of a non-blocking socket; may accept only a part, or raise OSError
 

@@ -37,17 +37,12 @@ class EventEncoder:
     """Encodes what readers are sent. The same frames, sent to many in one turn of the loop, are encoded once."""
 
     def __init__(self) -> None:
-        self._frames = b""
-        self._events = b""
+        self._encoded: dict[int, tuple[bytes, bytes]] = {}  # by frames' identity: frames, which so stay, and events
 
     def encode(self, frames: bytes) -> bytes:
         """Whole frames as events, the same bytes for the same frames."""
-        if frames is not self._frames:
-            if not self._frames:
-                asyncio.get_running_loop().call_soon(self._forget)
-            self._frames, self._events = frames, b"".join(map(event, text_payloads(frames)))
-        return self._events
-
-    def _forget(self) -> None:
-        """A channel's pictures are kept no longer than they are needed."""
-        self._frames = self._events = b""
+        if id(frames) not in self._encoded:
+            if not self._encoded:  # a channel's pictures are kept no longer than they are needed
+                asyncio.get_running_loop().call_soon(self._encoded.clear)
+            self._encoded[id(frames)] = frames, b"".join(map(event, text_payloads(frames)))
+        return self._encoded[id(frames)][1]

@@ -12,8 +12,7 @@ from gischat.front.channel.fanout import BROKEN, Fanout, Send
 from gischat.front.close_status import SLOW_CLIENT
 from gischat.front.limits.memory_budget import COPIED_BYTES, MemoryBudget, abort
 from gischat.front.transport import tcp_info
-from gischat.front.transport.frames import PING, text_frame
-from gischat.front.transport.write_scheduler import PIECE_BYTES
+from gischat.front.transport.frames import PIECE_BYTES, PING, text_frame
 from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason
 from gischat.protocol.messages import uncompliant

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from tornado.iostream import IOStream, StreamClosedError
 
-PIECE_BYTES = 2**17  # of one stream at once, some 60 µs; what is no larger goes out at once
+from gischat.front.transport.frames import PIECE_BYTES
+
 TURN_BYTES = 2**19  # in one turn of the loop
 AGING = 2**8  # see `WriteScheduler`
 

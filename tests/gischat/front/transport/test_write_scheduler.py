@@ -17,8 +17,8 @@ from gischat.front.connection.socket_writer import SocketWriter
 from gischat.front.limits.memory_budget import MemoryBudget
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.transport import write_scheduler
-from gischat.front.transport.frames import close_frame, text_frame
-from gischat.front.transport.write_scheduler import PIECE_BYTES, TURN_BYTES, ScheduledStream, WriteScheduler
+from gischat.front.transport.frames import PIECE_BYTES, close_frame, text_frame
+from gischat.front.transport.write_scheduler import TURN_BYTES, ScheduledStream, WriteScheduler
 from tests.support.waiting import until
 
 LAYER = text_frame(b"layer " * 400_000)
