@@ -6,7 +6,7 @@ It reads the outboxes as streams, by position: whatever happens to the connectio
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gischat.broker.broker import Broker
@@ -16,6 +16,7 @@ from gischat.errors import Unavailable
 from gischat.front.channel.deduplicator import MAX_SEEN_IDS
 from gischat.front.channel.room import Room
 from gischat.front.dispatch.dispatcher import Dispatcher
+from gischat.front.transport.frames import PIECE_BYTES
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
@@ -121,13 +122,26 @@ class Subscriber:
                 continue
             if any(self._positions[channel] != position for channel, position in positions.items()):
                 continue  # we went back meanwhile: what comes before these entries is to be read first
-            for channel, entries in read:
-                self._dispatch(channel, entries)
-                self._positions[channel] = entries[-1].id
+            if not all([await self._take(channel, entries) for channel, entries in read]):
+                continue
             if all(len(entries) < READ_ENTRIES for _, entries in read):
                 for channel in reader.channels:
                     room = self._rooms[channel]
                     room.caught_up_at = max(room.caught_up_at, asked_at)
+
+    async def _take(self, channel: str, entries: Sequence[Entry]) -> bool:
+        """Dispatches what was read. Behind something large the loop has its turn, as if the rest were read later.
+
+        Returns False if we went back meanwhile: then the rest is read again.
+        """
+        for some in _in_steps(entries):
+            self._dispatch(channel, some)
+            position = self._positions[channel] = some[-1].id
+            if some[-1] is not entries[-1]:
+                await asyncio.sleep(0)
+                if self._positions[channel] != position:
+                    return False
+        return True
 
     async def _look_for_damage(self, channels: Iterable[str], error: BaseException) -> None:
         """One channel that cannot be read must not keep the others from being read: finds which it is."""
@@ -187,7 +201,7 @@ class Subscriber:
             return False
         return now - expected.since > self._timings.subscriber_stalled
 
-    def _dispatch(self, channel: str, entries: list[Entry]) -> None:
+    def _dispatch(self, channel: str, entries: Sequence[Entry]) -> None:
         publications = [entry.publication for entry in entries]
         for publication in publications:
             try:
@@ -199,6 +213,14 @@ class Subscriber:
             self._rooms[channel].deliver(publications)
         except Exception:
             log.exception("a publication could not be delivered", extra={"channel": channel})
+
+
+def _in_steps(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    start = 0
+    for end, entry in enumerate(entries, 1):
+        if len(entry.publication.body) > PIECE_BYTES or end == len(entries):
+            yield entries[start:end]
+            start = end
 
 
 def _is_reached(expected: Watermark, heard: int, published: int) -> bool:

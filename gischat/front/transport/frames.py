@@ -26,7 +26,7 @@ def text_frame(payload: bytes) -> bytes:
 
 
 def joined(frames: Iterable[bytes]) -> list[bytes]:
-    """The same bytes for fewer writes: small ones are joined, large ones stay as they are, for all who are sent them."""
+    """The same bytes for fewer writes: small frames are joined, large ones stay what others are sent, too."""
     writes: list[bytes] = []
     small: list[bytes] = []
     for frame in frames:
