@@ -194,11 +194,14 @@ class SocketWriter:
     def pong_overdue(self, seconds: float) -> bool:
         """Whether the first unanswered ping has been unanswered for so long; to be polled.
 
-        The timeout restarts as long as the client receives data from before the ping.
+        The timeout restarts as long as the client receives data from before the ping, or its turn to be sent that has
+        not come.
         """
         if not self.awaiting_pong:
             return False
         now = asyncio.get_running_loop().time()
+        if self._unread and not self._stream.writing():
+            self._pong_due_since = now
         if self._ping is not None:
             moved = tcp_info.mark_delivered(self._stream.socket, self._ping)
             if moved is not None:

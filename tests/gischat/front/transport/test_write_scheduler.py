@@ -17,7 +17,7 @@ from gischat.front.connection.socket_writer import SocketWriter
 from gischat.front.limits.memory_budget import MemoryBudget
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.transport import write_scheduler
-from gischat.front.transport.frames import PIECE_BYTES, close_frame, text_frame
+from gischat.front.transport.frames import PIECE_BYTES, PING, close_frame, text_frame
 from gischat.front.transport.write_scheduler import TURN_BYTES, ScheduledStream, WriteScheduler
 from tests.support.waiting import until
 
@@ -176,6 +176,20 @@ async def test_photos_that_come_without_a_pause_do_not_hold_up_a_layer_for_ever(
                 break
         else:
             pytest.fail("the layer has not come")
+
+
+async def test_a_client_whose_turn_has_not_come_is_not_taken_for_silent() -> None:
+    async with fronts() as front:
+        channel, (client,) = front.channel(1)
+        channel.send(LAYER)
+        client.writer.ping()
+        client.writer._pong_due_since -= 3600
+        client.writer.last_received_at -= 7200
+        assert not client.writer.pong_overdue(60)
+        await client.has(LAYER, PING)
+        await until(lambda: client.writer.is_ready)
+        client.writer._pong_due_since -= 3600
+        assert client.writer.pong_overdue(60)
 
 
 async def test_what_is_said_at_the_end_comes_behind_a_layer() -> None:
