@@ -7,6 +7,7 @@ stream meanwhile comes after it.
 """
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import socket
@@ -108,16 +109,26 @@ class ScheduledStream(IOStream):
         self.unsent_bytes -= len(piece)
         if rest:
             self._unsent.appendleft((rest, written))
-        sent = super().write(piece)
+        sent = self._send(piece)
         if not rest:
-            sent.add_done_callback(partial(_settle, written))
+            _settle(written, sent)
         if not self._unsent:
             self._unsent = None
-        elif sent.done():
+        elif sent is None:
             self._scheduler.add(self)
         else:
             sent.add_done_callback(self._on_sent)
         return len(piece)
+
+    def _send(self, piece: memoryview) -> Written | None:
+        """None if the socket has it all; else Tornado waits for the socket, and tells when it has it."""
+        size = 0
+        if not self.writing():
+            with contextlib.suppress(OSError):  # Tornado's own attempt tells what is wrong
+                size = self.socket.send(piece)
+            if size == len(piece):
+                return None
+        return super().write(piece[size:])
 
     def _on_sent(self, _: Written) -> None:
         if self._unsent is not None:
@@ -135,12 +146,17 @@ def has_unsent(stream: IOStream) -> bool:
     return stream.writing() or (isinstance(stream, ScheduledStream) and stream.unsent_bytes > 0)
 
 
-def _settle(written: Written, sent: Written) -> None:
-    error = sent.exception()
-    if error is not None:
+def _settle(written: Written, sent: Written | None) -> None:
+    """Ends a write as its last piece has ended, or ends."""
+    if sent is None:
+        if not written.done():
+            written.set_result(None)
+    elif not sent.done():
+        sent.add_done_callback(partial(_settle, written))
+    elif (error := sent.exception()) is not None:
         _fail(written, error)
-    elif not written.done():
-        written.set_result(None)
+    else:
+        _settle(written, None)
 
 
 def _fail(written: Written, error: BaseException) -> None:
