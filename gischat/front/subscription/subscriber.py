@@ -122,25 +122,26 @@ class Subscriber:
                 continue
             if any(self._positions[channel] != position for channel, position in positions.items()):
                 continue  # we went back meanwhile: what comes before these entries is to be read first
-            if not all([await self._take(channel, entries) for channel, entries in read]):
+            if not all([await self._take(channel, entries, positions[channel]) for channel, entries in read]):
                 continue
             if all(len(entries) < READ_ENTRIES for _, entries in read):
                 for channel in reader.channels:
                     room = self._rooms[channel]
                     room.caught_up_at = max(room.caught_up_at, asked_at)
 
-    async def _take(self, channel: str, entries: Sequence[Entry]) -> bool:
-        """Dispatches what was read. Behind something large the loop has its turn, as if the rest were read later.
+    async def _take(self, channel: str, entries: Sequence[Entry], position: bytes) -> bool:
+        """Dispatches what was read after a position. Behind something large the loop has its turn, as if the rest were
+        read later.
 
         Returns False if we went back meanwhile: then the rest is read again.
         """
         for some in _in_steps(entries):
+            if self._positions[channel] != position:
+                return False
             self._dispatch(channel, some)
             position = self._positions[channel] = some[-1].id
-            if some[-1] is not entries[-1]:
+            if _is_large(some[-1]):
                 await asyncio.sleep(0)
-                if self._positions[channel] != position:
-                    return False
         return True
 
     async def _look_for_damage(self, channels: Iterable[str], error: BaseException) -> None:
@@ -218,9 +219,13 @@ class Subscriber:
 def _in_steps(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
     start = 0
     for end, entry in enumerate(entries, 1):
-        if len(entry.publication.body) > PIECE_BYTES or end == len(entries):
+        if _is_large(entry) or end == len(entries):
             yield entries[start:end]
             start = end
+
+
+def _is_large(entry: Entry) -> bool:
+    return len(entry.publication.body) > PIECE_BYTES
 
 
 def _is_reached(expected: Watermark, heard: int, published: int) -> bool:
