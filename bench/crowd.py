@@ -72,7 +72,7 @@ class Crowd:
     def __init__(self, kind: "type[Clients] | None" = None) -> None:
         """
         Args:
-            kind: who its clients are, if they are not those of this module.
+            kind: the class of its clients; `Clients` by default.
         """
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
@@ -212,13 +212,13 @@ class Clients:
         return Asked(self.asked - before, time.perf_counter() - start)
 
     async def register(self, name: str) -> None:
-        """Gives all clients nicknames, and waits until they are known."""
+        """Register nicknames for all clients; wait until all clients have received all of them."""
         for number, client in enumerate(self._clients):
             client.send(b'{"type":"newcomer","newcomer":"%s-%d"}' % (name.encode(), number))
         await self._until(lambda: self.heard["newcomer"] >= len(self._clients) ** 2)
 
     async def move(self, name: str, seconds: float) -> int:
-        """All clients tell where they are, once a second each; how many positions that were."""
+        """Send a live position from each client once a second; returns the number of positions."""
         start, sent = time.perf_counter(), 0
         while (elapsed := time.perf_counter() - start) < seconds:
             while sent < elapsed * len(self._clients):
@@ -303,11 +303,11 @@ class Client(asyncio.BufferedProtocol):
         self._all = clients
         self._address = address
         self.counts = 0  # how many `nb_users` came
-        self.asker: Asker | None = None  # asks for the list of users at each of them
+        self.asker: Asker | None = None  # requests the list of users at each of them
         self.reset()
 
     def reset(self) -> None:
-        """Nothing has come yet; it may connect, or do so again."""
+        """Prepare for connecting, or for connecting again."""
         self._is_upgraded = not self._address.speaks_websocket
         self._rest = bytearray()  # of an incomplete frame
         self._needed = 0

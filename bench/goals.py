@@ -85,6 +85,9 @@ GOALS: Mapping[str, Goal] = {
         "1000 people answer within 5 s, again and again: delay (p99), all to all in order", "ms", "≤", 300
     ),
     "asks": Goal("lists of users asked for, one front", "/s", "≥", 5000),
+    "fronts idle": Goal("an idle front: memory", "MiB", "≤", 34),
+    "workers idle": Goal("an idle light worker: memory", "MiB", "≤", 28),
+    "heavy idle": Goal("an idle heavy worker with its sandbox: memory", "MiB", "≤", 55),
     "idle memory": Goal("idle client: memory of the front", "KiB", "≤", 10),
     "idle cpu": Goal("idle client: CPU beside its pings", "µs/s", "≤", 2),
     "one to all": Goal("one text to {room}: until the last has it", "ms", "≤", 60),
@@ -105,6 +108,13 @@ class Cost(NamedTuple):
 
 COSTS: Mapping[str, Cost] = {
     "idle house": Cost("CPU of a front, a light worker and Redis with nobody there", "ms/s"),
+    "text calls fronts": Cost("a text that comes singly, to ten clients: system calls of the front", ""),
+    "text calls workers": Cost("… of the light worker", ""),
+    "text calls valkey": Cost("… of Redis", ""),
+    "text commands": Cost("… commands in Redis, those of scripts included", ""),
+    "text wakings fronts": Cost("… how often the front is woken", ""),
+    "text wakings workers": Cost("… the light worker", ""),
+    "text wakings valkey": Cost("… Redis", ""),
     "message fronts": Cost("a text at 800/s, ten clients: CPU of the front", "µs"),
     "message workers": Cost("… of the light worker", "µs"),
     "message valkey": Cost("… of Redis", "µs"),

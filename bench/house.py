@@ -155,7 +155,7 @@ class House:
         )
 
     def people(self) -> int:
-        """How many are in all channels, as far as the fronts know."""
+        """The number of clients in all channels, according to the fronts."""
         return sum(room["nb_connected_users"] for room in self._status(self.port)["channels"])
 
     def _status(self, port: int) -> Any:
@@ -168,7 +168,7 @@ class House:
         try:
             for process in (*self.fronts, *self.spare, *self.workers):
                 process.start()
-            wait_until(lambda: bool(self._status(self.port)["healthy"]), "messages go round")
+            wait_until(lambda: bool(self._status(self.port)["healthy"]), "messages to be delivered")
         except BaseException:
             self.__exit__()
             print(*self._log.read_text().splitlines()[-20:], sep="\n", file=sys.stderr)
@@ -194,6 +194,11 @@ class Ground:
         """Valkey's used memory."""
         with valkey.Valkey(unix_socket_path=f"{self.path}/valkey.sock") as client:
             return int(client.info("memory")["used_memory"])
+
+    def redis_commands(self) -> int:
+        """How many commands Valkey has carried out, those of scripts included."""
+        with valkey.Valkey(unix_socket_path=f"{self.path}/valkey.sock") as client:
+            return sum(command["calls"] for command in client.info("commandstats").values())
 
     def house(self, **options: Any) -> House:
         """A house with the options of `House`, to be used as a context manager."""

@@ -1,8 +1,8 @@
-"""`python -m bench.many`: a hundred thousand people in one room, on one machine, with four fronts.
+"""`python -m bench.many`: a hundred thousand clients in one room, on one machine, with four fronts.
 
-They come, hear a text, are sent from front to front while all of these start anew, come back, and hear another text:
-everybody, or it fails. Each takes two descriptors here, one of a front and one of the load. Clients come from addresses
-127.0.x.y, for from one address no more than 28 000 can come to a port.
+The clients join, receive a text, reconnect while all fronts are restarted one by one, and receive another text; the
+benchmark fails if a client is missing. Each client uses two descriptors, one in a front and one in the load generator.
+The clients connect from addresses 127.0.x.y, because one address allows only 28 000 connections to a port.
 """
 
 import argparse
@@ -21,22 +21,22 @@ from bench.house import Ground, House, wait_until
 from bench.report import machine
 
 CROWDS = 4
-BATCHES = 10  # of people who come at once
-AT_ONCE = 50  # connections that a process is opening at a time
-MORE_FILES = 1000  # than connections, in a process
-SETTLE_SECONDS = 5.0  # until what joining leaves behind has been cleared away
+BATCHES = 10  # in which the clients join
+AT_ONCE = 50  # connections that a process opens at a time
+MORE_FILES = 1000  # open files of a process beyond its connections
+SETTLE_SECONDS = 5.0  # after joining, until garbage has been collected
 BACK_SECONDS = 300.0
 RETRY_SECONDS = 0.5
-LISTENS = "0A"  # in /proc/net/tcp
+LISTENS = "0A"  # the state LISTEN in /proc/net/tcp
 TOO_FEW_FILES = (
-    "{} people need {} open files in a process. Run this with more --fronts, or as root (with CAP_SYS_RESOURCE), or "
+    "{} clients need {} open files in a process. Run this with more --fronts, or as root (with CAP_SYS_RESOURCE), or "
     "raise the limit before: LimitNOFILE= of a systemd unit, nofile in /etc/security/limits.conf, docker run --ulimit "
-    "nofile=…; above fs.nr_open (sysctl), that, too."
+    "nofile=…; beyond fs.nr_open, raise that (sysctl), too."
 )
 
 
 class Person(Client):
-    """A client that comes back when its connection ends."""
+    """A client that reconnects when its connection ends."""
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.ready.done():
@@ -47,46 +47,46 @@ class Person(Client):
 
 
 class Here(NamedTuple):
-    """Who is there."""
+    """The number of connected clients, and of reconnections."""
 
-    people: int  # who have heard an `nb_users` since they came
-    returns: int  # how often somebody has come back
+    people: int  # clients that have received an `nb_users` since they connected
+    returns: int  # reconnections so far
 
 
 class People(Clients):
-    """The people of one process."""
+    """The clients of one process."""
 
     kind = Person
 
     def __init__(self) -> None:
         super().__init__()
-        self._door = asyncio.Semaphore(AT_ONCE)
-        self._coming: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._reconnecting: set[asyncio.Task[None]] = set()
         self._returns = 0
 
     def lose(self, person: Person) -> None:
-        coming = asyncio.create_task(self._bring_back(person))
-        self._coming.add(coming)
-        coming.add_done_callback(self._coming.discard)
+        task = asyncio.create_task(self._reconnect(person))
+        self._reconnecting.add(task)
+        task.add_done_callback(self._reconnecting.discard)
 
-    async def _bring_back(self, person: Person) -> None:
+    async def _reconnect(self, person: Person) -> None:
         person.counts = 0
-        async with self._door:
+        async with self._slots:
             while True:
                 person.reset()
-                with contextlib.suppress(OSError):  # it may have come to a front that ends, too
+                with contextlib.suppress(OSError):  # this front may be exiting, too
                     await person.connect()
                     break
                 await asyncio.sleep(RETRY_SECONDS)
         self._returns += 1
 
     async def here(self) -> Here:
-        """Who is there by now."""
+        """The current numbers."""
         return Here(sum(client.counts > 0 for client in self._clients), self._returns)
 
 
 class Memory(NamedTuple):
-    """Bytes: of all together, the kernel's sockets included; of the fronts; and of the load's processes."""
+    """Bytes used by the machine, including the kernel's sockets; by the fronts; and by the load generator."""
 
     all: int
     fronts: int
@@ -99,7 +99,7 @@ class Memory(NamedTuple):
 
 
 def play(ground: Ground, people: int, fronts: int) -> Iterator[str]:
-    """What was measured, line by line."""
+    """Run the benchmark; yields a line for each measurement."""
     batch = people // BATCHES
     with ground.house(fronts=fronts, heavy=0) as house, crowds(CROWDS, People) as load:
         before, rates = Memory.now(house, load), []
@@ -107,14 +107,14 @@ def play(ground: Ground, people: int, fronts: int) -> Iterator[str]:
             rates.append(_join(house, load, batch, number))
             yield f"joins up to {(number + 1) * batch}: {rates[-1]:.0f} /s"
         returns = _until_back(load, people)
-        yield f"lost and come back meanwhile: {returns}"
-        yield f"the last tenth's joins against the first's: {rates[-1] / rates[0]:.2f}"
+        yield f"reconnections meanwhile: {returns}"
+        yield f"joins per second, the last tenth against the first: {rates[-1] / rates[0]:.2f}"
         time.sleep(SETTLE_SECONDS)
         after = Memory.now(house, load)
         each = [(later - earlier) / people / 1024 for later, earlier in zip(after, before, strict=True)]
-        yield f"memory of each: {each[1]:.1f} KiB of a front, {each[2]:.1f} of the load, {each[0]:.1f} of all together"
-        yield f"memory of all together: {(after.all - before.all) / 2**30:.2f} GiB more than without people"
-        yield f"one text to everybody: {_text_to_all(load, people):.2f} s until the last one has it"
+        yield f"memory per client: {each[1]:.1f} KiB of a front, {each[2]:.1f} of the load, {each[0]:.1f} in all"
+        yield f"memory of the machine: {(after.all - before.all) / 2**30:.2f} GiB more than without clients"
+        yield f"one text to all: {_text_to_all(load, people):.2f} s until the last client has received it"
         start = time.perf_counter()
         for front in house.fronts:
             began = time.perf_counter()
@@ -124,15 +124,15 @@ def play(ground: Ground, people: int, fronts: int) -> Iterator[str]:
             wait_until(lambda: _listeners(house.port) == fronts, "all fronts listen again")
             returns = _until_back(load, people)
             took = time.perf_counter() - began
-            yield f"a front anew: stopped within {stopped:.1f} s, all back after {took:.1f}, {returns} returns so far"
-        yield f"all fronts anew: {time.perf_counter() - start:.1f} s, {returns / people:.2f} returns of each"
+            yield f"a front restarted: stopped in {stopped:.1f} s, all back after {took:.1f}, {returns} reconnections"
+        yield f"all fronts restarted: {time.perf_counter() - start:.1f} s, {returns / people:.2f} reconnections each"
         wait_until(lambda: house.people() == people, f"{people} are counted")
         time.sleep(SETTLE_SECONDS)
-        yield f"one text to everybody: {_text_to_all(load, people):.2f} s until the last one has it"
+        yield f"one text to all: {_text_to_all(load, people):.2f} s until the last client has received it"
 
 
 def _join(house: House, load: Sequence[Crowd], people: int, number: int) -> float:
-    """Lets so many come, each process' from an address of their own; returns how many a second."""
+    """Connect `people` clients, each process's from an address of its own; returns the joins per second."""
     start = time.perf_counter()
     addresses = [house.address._replace(source=f"127.0.{2 + number}.{2 + place}") for place in range(len(load))]
     share = people // len(load)
@@ -141,7 +141,7 @@ def _join(house: House, load: Sequence[Crowd], people: int, number: int) -> floa
 
 
 def _text_to_all(load: Sequence[Crowd], people: int) -> float:
-    """Seconds until everybody has heard a text."""
+    """Send a text; returns the seconds until all clients have received it."""
     before = [crowd.ask("report").get("text", (0, 0))[0] for crowd in load]
     start = time.perf_counter()
     load[0].ask("speak", 1, 0, 1)
@@ -151,7 +151,7 @@ def _text_to_all(load: Sequence[Crowd], people: int) -> float:
 
 
 def _until_back(load: Sequence[Crowd], people: int) -> int:
-    """Waits until everybody is there; how often somebody has come back by then."""
+    """Wait until all clients are connected; returns the number of reconnections so far."""
     here: list[Here] = []
 
     def all_here() -> bool:
@@ -177,8 +177,8 @@ def _resident_bytes(pid: int) -> int:
 
 
 def _raise_files(people: int, fronts: int) -> None:
-    """Raises the limit of open files, the hard one, too, where that is allowed; children inherit it."""
-    # When all fronts start anew, one by one, each one's people go to all others: the last has the most.
+    """Raise the limit of open files, and the hard limit if that is allowed; children inherit it."""
+    # While the fronts are restarted one by one, each one's clients move to all others: the last one has the most.
     most = people / fronts * (fronts / max(fronts - 1, 1)) ** (fronts - 1)
     needed = int(max(most, people / CROWDS)) + MORE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -192,13 +192,13 @@ def _raise_files(people: int, fronts: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.many", description=__doc__)
     parser.add_argument("--people", type=int, default=100_000, help="a multiple of 40")
-    parser.add_argument("--fronts", type=int, default=4, help="more of them need fewer open files each")
+    parser.add_argument("--fronts", type=int, default=4, help="more fronts need fewer open files each")
     given = parser.parse_args()
     people: int = given.people
     if people % (BATCHES * CROWDS):
-        parser.error(f"{people} are no multiple of {BATCHES * CROWDS}")
+        parser.error(f"{people} is not a multiple of {BATCHES * CROWDS}")
     _raise_files(people, given.fronts)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is stopped, as by Ctrl-C
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # stops all processes, as by Ctrl-C
     print(", ".join(f"{name}: {value}" for name, value in machine().items()), flush=True)
     with Ground() as ground:
         for line in play(ground, people, given.fronts):

@@ -1,7 +1,7 @@
-"""A quiz: everybody in a room answers within five seconds, again and again, and everybody sees all answers.
+"""A quiz: all clients of a room answer within five seconds, in several rounds, and receive all answers.
 
-Two hundred texts a second to a thousand clients are more than a load generator bears that reads each text of each
-client. So a few clients read at once, and their delays count; the others look ten times a second what has come.
+A load generator that reads each text of each client cannot handle two hundred texts a second to a thousand clients. So
+only a few clients, whose delays are measured, read at once; the others read their sockets ten times a second.
 """
 
 import asyncio
@@ -18,29 +18,29 @@ from bench.house import Ground
 ROUND_SECONDS = 5.0
 CROWDS = 2
 AT_ONCE = 200
-WATCHED = 50  # every so-manieth client reads at once
-LOOK_SECONDS = 0.1  # between two looks of the others: what comes meanwhile fits their sockets' buffers
+WATCHED = 50  # every 50th client reads at once
+LOOK_SECONDS = 0.1  # between two reads of the others: the data of this time fits into their sockets' buffers
 READ_BYTES = 2**18
 ANSWER = re.compile(rb'"author":"([^"]+)"[^{}]*"sent at (\d+):')
 
 
 class Disordered(Exception):
-    """Clients have heard the answers in different orders, or somebody's not in the order in which they were given."""
+    """Clients received the answers in different orders, or an author's answers not in the order of sending."""
 
 
 class Candidate:
-    """A client that answers, and hears the others."""
+    """A client that answers, and receives all answers."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.descriptor: int = client.transport.get_extra_info("socket").fileno()
         self.heard = 0
-        self.order = 0  # a digest of what it has heard, in the order in which it came
+        self.order = 0  # a digest of the received answers, in the order of arrival
         self.delays: list[float] = []
         self.is_ordered = True
-        self._latest: dict[bytes, int] = {}  # when each author's answer was sent that was heard last
-        self._rest = b""  # of an answer that has not come wholly
-        client.transport.pause_reading()  # what comes is read here from now on
+        self._latest: dict[bytes, int] = {}  # the sending time of each author's last received answer
+        self._rest = b""  # an incomplete answer
+        client.transport.pause_reading()  # `read` reads the socket from now on
 
     def read(self, *, is_watched: bool = False) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -65,7 +65,7 @@ class Candidates(Clients):
     """The candidates of one process."""
 
     async def begin(self) -> None:
-        """From now on the clients are candidates: pings are not answered any more."""
+        """Turn the clients into candidates, which do not answer pings."""
         self._candidates = [Candidate(client) for client in self._clients]
         self._watched = self._candidates[::WATCHED]
         loop = asyncio.get_running_loop()
@@ -74,7 +74,7 @@ class Candidates(Clients):
         self._looking = asyncio.create_task(self._look())
 
     async def _look(self) -> None:
-        """Reads what has come to those who do not read at once, spread over time."""
+        """Read the sockets of the candidates that do not read at once, spread over time."""
         others = [one for one in self._candidates if one not in self._watched]
         while True:
             for number, one in enumerate(others):
@@ -84,7 +84,7 @@ class Candidates(Clients):
             self._news.set()
 
     async def answer(self, seed: int) -> None:
-        """Lets each client answer once, at a time of its own within a round."""
+        """Let each client answer once, at a random time within a round."""
         start, chance = time.perf_counter(), random.Random(seed)
         turns = sorted((chance.uniform(0, ROUND_SECONDS), number) for number in range(len(self._clients)))
         for at, number in turns:
@@ -94,7 +94,14 @@ class Candidates(Clients):
         await asyncio.sleep(start + ROUND_SECONDS - time.perf_counter())
 
     async def heard_all(self, answers: int) -> tuple[list[float], set[int]]:
-        """Waits until each client has heard so many; delays, and digests of the orders in which they heard them."""
+        """Wait until each client has received `answers` answers.
+
+        Returns:
+            the delays in seconds, and the digests of the orders in which the clients received them.
+
+        Raises:
+            Disordered: a client received an author's answers in a wrong order, or too many.
+        """
         await self._until(lambda: all(one.heard >= answers for one in self._candidates))
         if not all(one.is_ordered and one.heard == answers for one in self._candidates):
             raise Disordered
@@ -103,10 +110,14 @@ class Candidates(Clients):
 
 
 def play(ground: Ground, people: int, rounds: int) -> tuple[list[float], float]:
-    """The delays of answers, and the house's CPU seconds for all that were delivered.
+    """Run a quiz.
+
+    Returns:
+        the delays of answers in seconds, and the house's CPU seconds for all deliveries.
 
     Raises:
-        RuntimeError, Disordered: an answer did not come to everybody, or not to everybody in the same order.
+        RuntimeError: a client did not receive all answers.
+        Disordered: clients received the answers in different orders.
     """
     with ground.house(heavy=0, ws_ping_interval=0) as house, crowds(CROWDS, Candidates) as both:
         together([crowd.begin("join", people // CROWDS, house.address, AT_ONCE) for crowd in both])

@@ -12,10 +12,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Self
 
-from bench import payloads, quiz
+from bench import counts, payloads, quiz
 from bench.crowd import Address, Crowd, Joined, Spoken, crowds, together
 from bench.goals import Measured
 from bench.house import Ground, House
@@ -35,8 +36,8 @@ NO_LIMIT = 10**9
 COMING_SECONDS = 9.0  # a full room receives its count every three
 ROLLING_SECONDS = 8.0  # in which two workers restart, one after the other
 PASSERS = 10  # users per second who come and go
-MOVING = 1000  # people whose live position changes every second
-MOVING_SECONDS = 20.0  # what so many see of each other is gathered for several seconds
+MOVING = 1000  # clients that send a live position every second
+MOVING_SECONDS = 20.0  # the front gathers that many positions for several seconds
 LAYER_CLIENTS = 200  # who receive each layer
 HEADER_BYTES = 4  # of a text's frame
 
@@ -54,7 +55,7 @@ class Plan:
     proxied: int  # clients behind nginx
     qgis: int  # clients that request the list of users at every `nb_users`
     photo_rates: Sequence[float]  # photos per second, for the plot
-    quiz: tuple[int, int]  # people, and how often all of them answer
+    quiz: tuple[int, int]  # clients, and rounds
 
 
 FULL = Plan(2.0, 3, (50, 200, 1000, 2000, 5000), (500, 5000), 4000, 10_000, 1000, 300, (1, 2, 4, 8), (1000, 10))
@@ -178,6 +179,28 @@ def many_channels(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measur
     yield Measured("channel idle", (idle[1] - idle[0]) / CHANNELS * 1e6)
     yield Measured("channel", (all_parts[1] - all_parts[0]) / CHANNELS * 1e6)
     yield Measured("channel valkey", (valkey[1] - valkey[0]) / CHANNELS * 1e6)
+
+
+def singly(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """Idle processes, and what a text takes of them that comes singly."""
+    with ground.house() as house:
+        parts = {"fronts": house.fronts[0], "workers": house.workers[0], "valkey": ground.valkey}
+        time.sleep(SETTLE_SECONDS)
+        for name, process in (*parts.items(), ("heavy", house.workers[1])):
+            yield Measured(f"{name} idle", process.resident_bytes() / 2**20)
+        with Room(house) as room:
+            time.sleep(SETTLE_SECONDS)
+
+            def speak() -> int:
+                return room.speak(100, plan.seconds, window=1)[0].sent
+
+            yield Measured("text commands", counts.per_text(ground.redis_commands, speak, plan.seconds))
+            for name, process in parts.items():
+                woken = counts.per_text(partial(counts.wakings, process.pid), speak, plan.seconds)
+                yield Measured(f"text wakings {name}", woken)
+            with counts.system_calls({name: process.pid for name, process in parts.items()}) as called:
+                texts = speak()
+            yield from (Measured(f"text calls {name}", number / texts) for name, number in called.items())
 
 
 def rooms(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
@@ -332,7 +355,7 @@ def coming_and_going(ground: Ground, plan: Plan, floor: Program) -> Iterator[Mea
 
 
 def quizzing(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """Everybody in a room answers within five seconds, and all see all answers, in one order; or it fails."""
+    """All clients of a room answer within five seconds, and receive all answers in the same order."""
     people, rounds = plan.quiz
     delays, cpu = quiz.play(ground, people, rounds)
     yield Measured("quiz p99", p99(delays) * 1e3)
@@ -340,7 +363,7 @@ def quizzing(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
 
 
 def live(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """People who tell where they are once a second, in one channel, and as many who see all of them."""
+    """Clients that send a live position once a second, in one channel, and as many that receive all of them."""
     with ground.house(heavy=0) as house, crowds(2) as (people, watchers):
         people.ask("join", MOVING, house.address, AT_ONCE)
         people.ask("register", "mover")
@@ -408,6 +431,7 @@ def harming(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
 OF_GOALS: tuple[Scene, ...] = (
     fan_out_alone,
     small_room,
+    singly,
     rooms,
     joining,
     idling,

@@ -1,7 +1,7 @@
 """GeoPackage 1.3 writer (OGC 12-128r17) for a message's layer, in its own CRS: `python geopackage.py < message > file`.
 
-Runs as a separate process, with bounded time and memory, so that its tenths of a second do not block a front; imports
-nothing else of gischat. A position becomes a layer of one point, an extent a layer of one polygon.
+It runs as a separate process, with bounded time and memory, so that its tenths of a second do not block a front. A
+position becomes a layer of one point, an extent a layer of one polygon.
 """
 
 import json
@@ -9,14 +9,14 @@ import os
 import re
 import resource
 import sqlite3
-import struct
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
 
+from gischat.geopackage_geometries import blob, extent, positions, with_one_type
 from gischat.protocol.places import WGS_84_WKT
 
 CPU_LIMIT = 20  # seconds of CPU time
@@ -26,23 +26,10 @@ APPLICATION_ID, USER_VERSION = 0x47504B47, 10300  # "GPKG", 1.3.0 (§1.1.1.1.1)
 MAX_COLUMNS = 1000  # of properties; further ones are left out (SQLite allows 2000)
 UNDEFINED, OWN = -1, 100_000  # srs_id of an undefined CRS, and of one without an authority
 
-_TYPES = {
-    "Point": 1,
-    "LineString": 2,
-    "Polygon": 3,
-    "MultiPoint": 4,
-    "MultiLineString": 5,
-    "MultiPolygon": 6,
-    "GeometryCollection": 7,
-}
-"""Geometry type -> its number in well-known binary (OGC 06-103r4 §8.2.8)."""
-
 _WKT_1 = re.compile(r"\s*(?:(?:PROJ|GEOG|GEOC|LOCAL_)CS|COMPD_CS)\s*\[", re.I)
 _WKT_2 = re.compile(r"\s*(?:(?:BOUND|PROJ|GEOG|GEOD|COMPOUND|ENG)|PROJECTED|GEOGRAPHIC|GEODETIC)CRS\s*\[", re.I)
 _DATUM = re.compile(r"DATUM|ENSEMBLE", re.I)  # one is mandatory in every CRS
 _ROOT_IN_EPSG = re.compile(r'(?:AUTHORITY|ID)\["EPSG",\s*"?(\d{1,9})"?\]\s*\]\s*\Z', re.I)
-
-Geometry = dict[str, Any]
 
 
 class Srs(NamedTuple):
@@ -113,93 +100,6 @@ def _cell(value: Any, column: Column) -> Any:
     return float(value) if column.type == "DOUBLE" else value
 
 
-# Geometries: GeoPackage's header, then well-known binary
-
-
-def blob(geometry: Geometry | None, srs_id: int) -> bytes | None:
-    """A geometry as a GeoPackage blob (§2.1.3): little-endian, with its envelope; None if it is empty."""
-    positions = list(_positions(geometry))
-    if geometry is None or not positions:
-        return None
-    envelope = struct.pack("<4d", *_extent(positions))
-    has_height = any(len(position) > 2 for position in positions)
-    return b"GP" + struct.pack("<BBi", 0, 0b11, srs_id) + envelope + _wkb(geometry, has_height)
-
-
-def _positions(geometry: Geometry | None) -> Iterator[Sequence[float]]:
-    if geometry is None:
-        return
-    if geometry["type"] == "GeometryCollection":
-        yield from chain.from_iterable(map(_positions, geometry["geometries"]))
-        return
-    level = [geometry["coordinates"]]
-    while level and not _is_position(level[0]):
-        level = [item for item in chain.from_iterable(level) if item]
-    yield from filter(None, level)
-
-
-def _is_position(item: Sequence[Any]) -> bool:
-    return bool(item) and not isinstance(item[0], list)
-
-
-def _extent(positions: Sequence[Sequence[float]]) -> tuple[float, float, float, float]:
-    """Minimum and maximum of x, then of y."""
-    xs, ys = [position[0] for position in positions], [position[1] for position in positions]
-    return min(xs), max(xs), min(ys), max(ys)
-
-
-def _wkb(geometry: Geometry, has_height: bool) -> bytes:
-    kind = geometry["type"]
-    head = struct.pack("<BI", 1, _TYPES[kind] + 1000 * has_height)
-    if kind == "GeometryCollection":
-        parts = [part for part in geometry["geometries"] if any(True for _ in _positions(part))]
-        return head + struct.pack("<I", len(parts)) + b"".join(_wkb(part, has_height) for part in parts)
-    coordinates = geometry["coordinates"]
-    if kind == "Point":
-        return head + _vertices([coordinates], has_height)
-    if kind == "LineString":
-        return head + _counted(coordinates, has_height)
-    if kind == "Polygon":
-        rings = [_closed(ring) for ring in coordinates if ring]
-        return head + struct.pack("<I", len(rings)) + b"".join(_counted(ring, has_height) for ring in rings)
-    single = kind.removeprefix("Multi")
-    parts = [{"type": single, "coordinates": part} for part in coordinates if part]
-    return head + struct.pack("<I", len(parts)) + b"".join(_wkb(part, has_height) for part in parts)
-
-
-def _closed(ring: Sequence[Sequence[float]]) -> Sequence[Sequence[float]]:
-    return ring if ring[0] == ring[-1] else [*ring, ring[0]]
-
-
-def _counted(positions: Sequence[Sequence[float]], has_height: bool) -> bytes:
-    return struct.pack("<I", len(positions)) + _vertices(positions, has_height)
-
-
-def _vertices(positions: Sequence[Sequence[float]], has_height: bool) -> bytes:
-    size = 2 + has_height
-    numbers = list(chain.from_iterable((*position, 0.0)[:size] for position in positions))
-    return struct.pack(f"<{len(numbers)}d", *numbers)
-
-
-def _with_one_type(geometries: Sequence[Geometry | None]) -> tuple[str, list[Geometry | None]]:
-    """The table's geometry type, and the geometries; if single and multi geometries are mixed, all become multi."""
-    kinds = {geometry["type"] for geometry in geometries if geometry}
-    if len(kinds) == 1:
-        return kinds.pop().upper(), list(geometries)
-    bases = {kind.removeprefix("Multi") for kind in kinds}
-    if len(bases) != 1:
-        return "GEOMETRY", list(geometries)
-    multiple = f"Multi{bases.pop()}"
-    return multiple.upper(), [
-        {"type": multiple, "coordinates": [geometry["coordinates"]] if geometry["coordinates"] else []}
-        if geometry and geometry["type"] != multiple
-        else geometry
-        for geometry in geometries
-    ]
-
-
-# The file
-
 _TABLES = """
 CREATE TABLE gpkg_spatial_ref_sys (
   srs_name TEXT NOT NULL, srs_id INTEGER PRIMARY KEY, organization TEXT NOT NULL,
@@ -238,13 +138,13 @@ def geopackage(message: Mapping[str, Any]) -> bytes:
     """A GeoPackage file's bytes for a `geojson`, `bbox` or `position` message, as on the wire."""
     features = _features(message)
     srs = srs_of(message["crs_wkt"], message["crs_authid"])
-    kind, geometries = _with_one_type([feature["geometry"] for feature in features])
+    kind, geometries = with_one_type([feature["geometry"] for feature in features])
     rows = [feature["properties"] or {} for feature in features]
     columns = columns_of(rows)
     table = _table_name(message.get("layer_name") or message["type"])
-    positions = list(chain.from_iterable(map(_positions, geometries)))
-    min_x, max_x, min_y, max_y = _extent(positions) if positions else (None,) * 4
-    has_height = any(len(position) > 2 for position in positions)
+    vertices = list(chain.from_iterable(map(positions, geometries)))
+    min_x, max_x, min_y, max_y = extent(vertices) if vertices else (None,) * 4
+    has_height = any(len(position) > 2 for position in vertices)
     database = sqlite3.connect(":memory:")
     database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     database.execute(f"PRAGMA user_version = {USER_VERSION}")

@@ -1,4 +1,4 @@
-"""Settings that are lists of hooks. Reasons name no entry but by its place: all of it may be secret."""
+"""Settings of hooks, which are lists. Errors name entries only by their position, because all parts may be secret."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -9,25 +9,25 @@ from gischat.environment import Environment, Invalid
 
 T = TypeVar("T")
 
-# Unreserved characters (RFC 3986 §2.3): a key stands in a path, and nobody escapes it.
+# Unreserved characters (RFC 3986 §2.3), so that a key need not be escaped in a path.
 KEY = re.compile(r"[A-Za-z0-9._~-]{16,200}")
 NICKNAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Hook(NamedTuple):
-    """Where a hook speaks, and under which name."""
+    """The channel and the nickname of a hook."""
 
     channel: str
     name: str
 
 
 def entries(text: str) -> list[str]:
-    """What stands between commas or line breaks."""
+    """Split at commas and line breaks."""
     return [entry.strip() for entry in re.split(r"[,\n]", text) if entry.strip()]
 
 
 def hooks(env: Environment, channels: tuple[str, ...] | None) -> Any:
-    """Pairs of a hook and its key, of `channel:key:name`."""
+    """Parse `channel:key:name` to pairs of a hook and its key."""
 
     def parse(entry: str) -> tuple[Hook, str] | None:
         channel, _, rest = entry.rpartition(":")[0].rpartition(":")
@@ -47,7 +47,7 @@ def hooks(env: Environment, channels: tuple[str, ...] | None) -> Any:
 
 
 def outgoing_hooks(env: Environment, channels: tuple[str, ...] | None) -> Any:
-    """Pairs of a channel and an address, of `channel=https://…`."""
+    """Parse `channel=https://…` to pairs of a channel and a URL."""
 
     def parse(entry: str) -> tuple[str, str] | None:
         channel, _, url = entry.partition("=")
@@ -58,10 +58,10 @@ def outgoing_hooks(env: Environment, channels: tuple[str, ...] | None) -> Any:
 
 
 def is_url(url: str) -> bool:
-    """Whether that is an address to which something can be sent: its host is a name or number, its port one."""
+    """Whether the text is a URL that can be posted to, with a valid host and port."""
     try:
         parts = urlsplit(url)
-        (parts.hostname or "").encode("idna")  # as is done to look it up: no label is empty or too long
+        (parts.hostname or "").encode("idna")  # as for resolving it: no label is empty or too long
         is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
@@ -101,5 +101,5 @@ def contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[
                 )
     is_sent = not wrong.keys() & {"OUTGOING_HOOKS", "OUTGOING_HOOKS_SECRET"} and values["outgoing_hooks"]
     if is_sent and not values["outgoing_hooks_secret"]:
-        found["OUTGOING_HOOKS_SECRET"] = "Needed for OUTGOING_HOOKS: who is posted to sees by it that it is us."
+        found["OUTGOING_HOOKS_SECRET"] = "Required by OUTGOING_HOOKS: receivers verify posts by it."
     return found

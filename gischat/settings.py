@@ -7,25 +7,27 @@ here. Every variable can also be given as a file, as container secrets are: `RED
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
-from gischat import hook_settings, redis_url
+from gischat import hook_settings
+from gischat import setting_forms as forms
 from gischat.bridge_settings import TelegramChat
 from gischat.bridge_settings import contradictions as bridge_contradictions
 from gischat.bridge_settings import read as read_bridges
-from gischat.environment import Environment, Invalid, like, one_of, rule, within
-from gischat.hook_settings import Hook, entries
-from gischat.origin import Origin
+from gischat.environment import Environment, one_of, within
+from gischat.hook_settings import Hook
 from gischat.protocol.types import LANES, Lane
-from gischat.redis_url import Node
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "json", "text")
 
 # Wildcard values of HOST, and for each the loopback address on which the server can be reached.
 LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+
+# The address that the plugin's own README gives for installing it
+_QFIELD_PLUGIN = "https://github.com/geotribu/qchat-qfield-plugin/releases/latest/download/qfchat-latest.zip"
 
 WRONG_SETTINGS = 78  # the exit status (EX_CONFIG of sysexits.h): a restart does not help
 
@@ -125,7 +127,7 @@ class Settings:
     matrix_bridges: tuple[tuple[str, str], ...]  # channel, room; each at most once
     matrix_homeserver: str
     matrix_token: str = field(repr=False)
-    matrix_notices: bool  # who joins and leaves a channel is told
+    matrix_notices: bool  # announce who joins and leaves a channel
     matrix_ping_message_prefix: str
     matrix_ping_homeserver: str
     matrix_ping_roomid: str
@@ -133,7 +135,7 @@ class Settings:
     telegram_bridges: tuple[tuple[str, TelegramChat], ...]  # by channel; each at most once
     telegram_token: str = field(repr=False)
     telegram_api: str
-    telegram_notices: bool  # who joins and leaves a channel is told
+    telegram_notices: bool  # announce who joins and leaves a channel
     # Processes that the supervisor runs
     bridges: int  # 0 or 1
     fronts: int
@@ -180,14 +182,14 @@ def _read(env: Environment) -> dict[str, Any]:
     def seconds(name: str, default: float, least: float = 0.1) -> Any:
         return env.number(name, default, within(least))
 
-    channels = _channels(env)
+    channels = forms.channels(env)
     return {
         "channels": channels,
         "rules": env.text("RULES", "Be kind."),
         "main_lang": env.text("MAIN_LANG", "en"),
-        "map_tiles_url": env.text("MAP_TILES_URL", "", like(_TILES_URL, _TILES_URL_FORM)),
+        "map_tiles_url": env.text("MAP_TILES_URL", "", forms.TILES_URL),
         "map_attribution": env.text("MAP_ATTRIBUTION", ""),
-        "qfield_plugin_url": env.text("QFIELD_PLUGIN_URL", _QFIELD_PLUGIN, like(_WEB_ADDRESS, _WEB_ADDRESS_FORM)),
+        "qfield_plugin_url": env.text("QFIELD_PLUGIN_URL", _QFIELD_PLUGIN, forms.WEB_ADDRESS),
         "min_author_length": count("MIN_AUTHOR_LENGTH", 3),
         "max_author_length": count("MAX_AUTHOR_LENGTH", 32),
         "max_message_length": count("MAX_MESSAGE_LENGTH", 255),
@@ -199,28 +201,28 @@ def _read(env: Environment) -> dict[str, Any]:
         "max_geojson_features": count("MAX_GEOJSON_FEATURES", 500),
         "max_stored_messages": count("MAX_STORED_MESSAGES", 5, least=0),
         "max_stored_bytes": count("MAX_STORED_BYTES", 8 * 2**20),
-        "instance_id": env.text("INSTANCE_ID", "gischat", like(r"[\w.-]+\Z", _INSTANCE_ID)),
+        "instance_id": env.text("INSTANCE_ID", "gischat", forms.INSTANCE_ID),
         "environment": env.text("ENVIRONMENT", "production"),
-        "redis_url": _redis_url(env),
+        "redis_url": forms.redis_url(env),
         "host": env.text("HOST", "0.0.0.0"),
         "port": env.integer("PORT", 8000, within(0, 65535)),
-        "base_path": env.text("BASE_PATH", "", like(r"(/[\w.~-]+)*\Z", "Must begin but not end with a slash: /chat.")),
+        "base_path": env.text("BASE_PATH", "", forms.BASE_PATH),
         "log_level": env.text("LOG_LEVEL", "info", one_of(LOG_LEVELS)),
         "log_format": env.text("LOG_FORMAT", "auto", one_of(LOG_FORMATS)),
         # supervisord sets SUPERVISOR_PROCESS_NAME
         "process_name": env.text("PROCESS_NAME", env.text("SUPERVISOR_PROCESS_NAME", "")),
-        "sentry_dsn": env.text("SENTRY_DSN", "", rule(_SENTRY_DSN.match, _SENTRY_DSN_FORM)),
+        "sentry_dsn": env.text("SENTRY_DSN", "", forms.SENTRY_DSN),
         "sentry_traces_sample_rate": env.number("SENTRY_TRACES_SAMPLE_RATE", 0.0, within(0, 1)),
-        "otel_exporter_otlp_endpoint": env.text("OTEL_EXPORTER_OTLP_ENDPOINT", "", _traces_can_be_sent),
-        "trusted_proxies": _networks(env, "TRUSTED_PROXIES"),
-        "allowed_origins": _allowed_origins(env),
-        "channel_tokens": _channel_tokens(env, channels),
+        "otel_exporter_otlp_endpoint": env.text("OTEL_EXPORTER_OTLP_ENDPOINT", "", forms.traces_can_be_sent),
+        "trusted_proxies": forms.networks(env, "TRUSTED_PROXIES"),
+        "allowed_origins": forms.allowed_origins(env),
+        "channel_tokens": forms.channel_tokens(env, channels),
         "require_registration": env.switch("REQUIRE_REGISTRATION", False),
         "hooks": hook_settings.hooks(env, channels),
         "max_hook_messages_per_minute": count("MAX_HOOK_MESSAGES_PER_MINUTE", 60, least=0),
-        "outgoing_hooks_secret": env.text("OUTGOING_HOOKS_SECRET", "", _BEARER_TOKEN),
+        "outgoing_hooks_secret": env.text("OUTGOING_HOOKS_SECRET", "", forms.BEARER_TOKEN),
         "outgoing_hooks_allow_private": env.switch("OUTGOING_HOOKS_ALLOW_PRIVATE", False),
-        "metrics_token": env.text("METRICS_TOKEN", "", _BEARER_TOKEN),
+        "metrics_token": env.text("METRICS_TOKEN", "", forms.BEARER_TOKEN),
         "metrics_port": env.integer("METRICS_PORT", 0, within(0, 65535)),
         "prometheus_multiproc_dir": env.text("PROMETHEUS_MULTIPROC_DIR", ""),
         "max_connections": count("MAX_CONNECTIONS", 10_000, least=0),
@@ -230,9 +232,9 @@ def _read(env: Environment) -> dict[str, Any]:
         "max_connections_per_address": count("MAX_CONNECTIONS_PER_ADDRESS", 2000, least=0),
         "max_address_messages_per_minute": count("MAX_ADDRESS_MESSAGES_PER_MINUTE", 12_000, least=0),
         "max_address_requests_per_minute": count("MAX_ADDRESS_REQUESTS_PER_MINUTE", 6000, least=0),
-        "admin_token": env.text("ADMIN_TOKEN", "", _BEARER_TOKEN),
+        "admin_token": env.text("ADMIN_TOKEN", "", forms.BEARER_TOKEN),
         "admin_author": env.text("ADMIN_AUTHOR", "gischat"),
-        "admin_url": env.text("ADMIN_URL", "", like(r"(https?://.+)?\Z", "Must start with https:// or http://.")),
+        "admin_url": env.text("ADMIN_URL", "", forms.SERVER),
         "ws_ping_interval": seconds("WS_PING_INTERVAL", 20, least=0),
         "ws_ping_timeout": seconds("WS_PING_TIMEOUT", 60, least=0),
         "max_frame_size": count("MAX_FRAME_SIZE", 16 * 2**20, least=1024),
@@ -255,139 +257,22 @@ def _read(env: Environment) -> dict[str, Any]:
     }
 
 
-# The characters are those of a bearer token (RFC 6750 §2.1).
-_BEARER_TOKEN = like(
-    r"([\w.~+/-]{16,}=*)?\Z",
-    "Must have at least 16 letters, digits or -._~+/; `openssl rand -hex 32` makes a good one.",
-    re.ASCII,
-)
-
-# {z}, {x} and {y} (or {-y}, counted from the south) in any order; the host may begin with a range of letters
-_TILES_URL = r"""\Z|(?=\S*\{z\})(?=\S*\{x\})(?=\S*\{-?y\})(https?://(\{\w-\w\}\.)?[\w.-]+(:\d+)?|)/[^\s'"]+\Z"""
-_TILES_URL_FORM = "Must be like https://tiles.example.org/{z}/{x}/{y}.png."
-
-# The address that the plugin's own README gives for installing it
-_QFIELD_PLUGIN = "https://github.com/geotribu/qchat-qfield-plugin/releases/latest/download/qfchat-latest.zip"
-_WEB_ADDRESS = r"https?://[^\s/]+/[!-~]*\Z"
-_WEB_ADDRESS_FORM = "Like https://example.org/plugin.zip."
-
-_INSTANCE_ID = "May contain only letters, digits, '_', '.' and '-', as it is part of every Redis key."
-
-
-_SENTRY_DSN = re.compile(r"(https?://[^@/\s]+@[^@/\s]+/(\S+/)?\d+)?\Z")
-_SENTRY_DSN_FORM = "Must be as shown by Sentry: https://key@host/number."
-
-
-def _traces_can_be_sent(endpoint: str) -> None:
-    like(r"(https?://\S+)?\Z", "Must start with http:// or https://: https://collector:4318.")(endpoint)
-    if endpoint:
-        from importlib.util import find_spec
-
-        try:
-            is_installed = find_spec("opentelemetry.exporter.otlp.proto.http") is not None
-        except ModuleNotFoundError:
-            is_installed = False
-        rule(lambda _: is_installed, 'To send traces, pip install "gischat[otel]".')(endpoint)
-
-
-def _channels(env: Environment) -> Any:
-    def are_names(names: list[str]) -> bool:
-        return bool(names) and len(set(names)) == len(names) and all(name and name.isprintable() for name in names)
-
-    are_right = rule(are_names, "Must be comma-separated names in UTF-8: at least one, none empty, none twice.")
-    names = env.words("CHANNELS", ["QGIS", "Geotribu"], are_right)
-    return names and tuple(names)
-
-
-def _networks(env: Environment, name: str) -> Any:
-    def are_networks(words: list[str]) -> None:
-        for word in words:
-            try:
-                ip_network(word)
-            except ValueError as error:
-                raise Invalid(f"Must be comma-separated addresses or networks like 10.0.0.0/8: {error}.") from None
-
-    words = env.words(name, [], are_networks)
-    return tuple(map(ip_network, words or ()))
-
-
-def _allowed_origins(env: Environment) -> Any:
-    def are_origins(texts: list[str]) -> bool:
-        return all(text == "*" or Origin.parse(text) for text in texts)
-
-    are_right = rule(
-        are_origins, "Must be comma-separated, each like https://maps.example.org:8443 without a path; or *; or null."
-    )
-    texts = env.words("ALLOWED_ORIGINS", [], are_right)
-    return tuple(texts or ())
-
-
-def _channel_tokens(env: Environment, channels: tuple[str, ...] | None) -> Any:
-    """(channel, token) pairs. Error messages give only an entry's position, since all of its text may be secret."""
-
-    def check(text: str) -> None:
-        given = entries(text)
-        if not given:
-            raise Invalid("Must not be empty. Remove the setting to leave all channels open.")
-        wrong = [str(place) for place, entry in enumerate(given, 1) if not _channel_and_token(entry, channels or ())]
-        if wrong and channels:
-            raise Invalid(
-                f"Each entry must be a channel of CHANNELS, a colon and a token, separated by commas or line breaks:"
-                f" number {', '.join(wrong)} is not."
-            )
-
-    text = env.text("CHANNEL_TOKENS", None, check)
-    return tuple(filter(None, (_channel_and_token(entry, channels or ()) for entry in entries(text or ""))))
-
-
-def _channel_and_token(entry: str, channels: tuple[str, ...]) -> tuple[str, str] | None:
-    """Parse an entry; None if it is invalid. Both parts may contain colons: the longest matching channel wins."""
-    for channel in sorted(channels, key=len, reverse=True):
-        found = re.match(rf"{re.escape(channel)}\s*:\s*(.+)", entry)
-        if found and found[1].isprintable():
-            return channel, found[1]
-    return None
-
-
-def _redis_url(env: Environment) -> Any:
-    host = env.text("REDIS_HOST", "127.0.0.1")
-    port = env.integer("REDIS_PORT", 6379, within(1, 65535))
-    return env.text("REDIS_URL", "", _redis_url_is_good) or f"redis://{Node(host or 'localhost', port)}/0"
-
-
-def _redis_url_is_good(url: str) -> None:
-    try:
-        if url:
-            redis_url.check_files(redis_url.parse(url))
-    except redis_url.WrongUrl as error:
-        raise Invalid(str(error)) from None
-
-
 def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[str, str]:
     """Errors between settings that are each valid by themselves."""
-    pairs = {
-        "MAX_AUTHOR_LENGTH": ("max_author_length", "min_author_length", "Must not be less than MIN_AUTHOR_LENGTH."),
-    }
-    found = (
-        _wrong_admin_author(values, wrong)
-        | bridge_contradictions(values, wrong)
-        | hook_settings.contradictions(values, wrong)
-        | {
-            name: reason
-            for name, (greater, lesser, reason) in pairs.items()
-            if not wrong.keys() & {greater.upper(), lesser.upper()} and 0 < values[greater] < values[lesser]
-        }
-    )
+    found = _wrong_lengths(values, wrong)
+    found |= bridge_contradictions(values, wrong) | hook_settings.contradictions(values, wrong)
     if not wrong.keys() & {"PORT", "METRICS_PORT"} and 0 < values["metrics_port"] == values["port"]:
         found["METRICS_PORT"] = "Must differ from PORT: workers would receive connections for fronts."
     return found
 
 
-def _wrong_admin_author(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[str, str]:
-    """Check that ADMIN_AUTHOR is a valid nickname; without an ADMIN_TOKEN it is not used."""
-    if not values["admin_token"] or wrong.keys() & {"MIN_AUTHOR_LENGTH", "MAX_AUTHOR_LENGTH"}:
+def _wrong_lengths(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict[str, str]:
+    """Check the lengths of nicknames, and that ADMIN_AUTHOR is one; without an ADMIN_TOKEN it is not used."""
+    if wrong.keys() & {"MIN_AUTHOR_LENGTH", "MAX_AUTHOR_LENGTH"}:
         return {}
     shortest, longest, author = values["min_author_length"], values["max_author_length"], values["admin_author"]
-    if shortest <= len(author) <= longest and re.fullmatch(r"[A-Za-z0-9_-]+", author):
+    if longest < shortest:
+        return {"MAX_AUTHOR_LENGTH": "Must not be less than MIN_AUTHOR_LENGTH."}
+    if not values["admin_token"] or (shortest <= len(author) <= longest and re.fullmatch(r"[A-Za-z0-9_-]+", author)):
         return {}
     return {"ADMIN_AUTHOR": f"Must be a nickname: {shortest} to {longest} letters A-Z, digits, '_' and '-'."}

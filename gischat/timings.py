@@ -41,10 +41,10 @@ class Timings:
     challenge_other: float = 30.0
 
     # Live positions
-    live: float = 1.0  # between two times that a front tells what has changed, or a client is told
-    live_renewal: float = 15.0  # between two times that all are told, for fronts that came later
-    live_lost: float = 50.0  # that one holds which is not told any more: several renewals may fail
-    live_kept: float = 60.0  # that Redis keeps what fronts told each other last
+    live: float = 1.0  # throttle of live positions, between fronts and to a client
+    live_renewal: float = 15.0  # between two publications of all live positions, for fronts that started later
+    live_lost: float = 50.0  # after which a live position without renewal ends: several renewals may fail
+    live_kept: float = 60.0  # expiry of the stream of live positions in Redis
 
     # Recovery from what Redis loses
     redis_loss: float = 3.0  # of writes that a restarted Redis may lose (appendfsync everysec: two)
@@ -72,8 +72,8 @@ class Timings:
     http_look: float = 0.5  # between two checks for slow requests
     accept_pause: float = 0.5  # before accepting again when no file descriptor was left
     answer_kept: float = 1.0  # that a cached answer is served when the front is not notified of changes
-    hook: float = 5.0  # that who posts to a hook waits for its messages to be published: GitHub gives up after ten
-    hook_body: float = 60.0  # for a picture that is posted to a hook to come
+    hook: float = 5.0  # that a post to a hook waits for its messages to be published: GitHub gives up after ten
+    hook_body: float = 60.0  # for receiving a picture that is posted to a hook
     publish: float = 15.0  # that a PUT waits for its message to be published
     wrong_token: float = 1.0  # delay of the answer to a wrong token
     wrong_tokens: float = 60.0  # window in which the wrong tokens and keys of an address are counted
@@ -83,21 +83,21 @@ class Timings:
     preflight: float = 600.0  # that a browser may cache a CORS preflight (Access-Control-Max-Age)
     scrape: float = 1.0  # for the queries to Redis during a scrape; Prometheus' own timeout is ten seconds
     drops_quiet: float = 60.0  # between two log lines about one kind of rejection
-    survey: float = 1.0  # for all fronts to answer who is connected, while a moderator waits
+    survey: float = 1.0  # for all fronts to answer a survey, while a moderator waits
     survey_poll: float = 0.03  # between two checks for answers
     survey_answer: float = 10.0  # expiry of an answer
 
     # Shutdown; in total less than a supervisor waits
     drain: float = 4.0  # for messages received before the shutdown
     shutdown_spread: float = 1.0  # over which the close frames are spread, so that clients do not all reconnect at once
-    leave: float = 3.0  # for the channels to be told who left
+    leave: float = 3.0  # for publishing the end of all connections
     requests_at_shutdown: float = 1.0  # for connections accepted just before shutdown
     redis_unavailable: float = 3.0  # that a worker waits for an unreachable Redis
     sentry_flush: float = 2.0  # for the events not yet sent
 
     # Health
     heartbeat: float = 1.0  # between two heartbeats of the round-trip probe
-    heartbeat_lost: float = 5.0  # without a heartbeat until a front counts as unready: messages do not go round
+    heartbeat_lost: float = 5.0  # without a heartbeat until a front counts as unready: messages are not delivered
     subscriber_stalled: float = 5.0  # until a publication must have arrived, or the subscriber reconnects
     consumer_stalled: float = 20.0  # until a worker's loop must make progress, or its process exits
     hung: float = 60.0  # until an event loop must turn, or its process exits: no callback takes a second
@@ -110,20 +110,20 @@ class Timings:
     maintenance: float = 1.0  # between two searches for such jobs and for expired leases
     nickname_repair: float = 30.0  # between two checks of all nicknames of a channel: thousands take milliseconds
     crs: float = 1.0  # of CPU time for parsing a CRS: the slowest known one takes a twentieth
-    job_held: float = 1.0  # before asking again for a job that another worker held: it may have been given back
-    work_heard: float = 0.1  # between two reads of what other heavy workers have done
+    job_held: float = 1.0  # before another claim of a job that another worker held, and may have released
+    work_heard: float = 0.1  # between two reads of the other heavy workers' charges
     consumers: float = 600.0  # between two searches for dead workers' consumer names …
     consumer_gone: float = 3600.0  # … that have been idle for so long
 
     # A bridge to another chat
     bridge_retry: float = 1.0  # before the first attempt after one that failed; it doubles …
     bridge_retry_longest: float = 60.0  # … up to this
-    bridge_patience: float = 60.0  # that a message is sent again to a channel that is full
-    bridge_silent: float = 1800.0  # that somebody who says nothing stays registered
-    bridge_lock: float = 20.0  # that a bridge counts as running after its last sign of life
-    bridge_poll: float = 30.0  # that the other chat may wait for something to say
-    bridge_answer: float = 20.0  # … and for an answer to all else
-    bridge_file: float = 60.0  # … and for a file to go over
+    bridge_patience: float = 60.0  # that a message is resent to a channel whose inbox is full
+    bridge_silent: float = 1800.0  # that a person of the other chat stays registered after the last message
+    bridge_lock: float = 20.0  # expiry of the bridge's lock without renewal
+    bridge_poll: float = 30.0  # that the other chat may wait for events (long polling)
+    bridge_answer: float = 20.0  # timeout of all its other answers
+    bridge_file: float = 60.0  # timeout of the transfer of a file
 
     # Timeouts of operators' commands
     check_front: float = 3.0  # on this machine

@@ -38,6 +38,7 @@ FORBIDDEN = {
     "worker.images": ("asyncio", "tornado", "gischat.broker"),
     "worker.geojson": ("asyncio", "tornado", "gischat.broker"),
     "worker.places": ("asyncio", "tornado", "gischat.broker"),
+    "worker.geometries": ("asyncio", "tornado", "gischat.broker"),
     "worker.footprints": ("asyncio", "tornado", "gischat", "pyproj"),
     "worker.effects": ("gischat", "asyncio"),
 }
@@ -74,7 +75,7 @@ FLOORS = {
     "moderation": {"channel", "close_status", "dispatch", "auth"},
     "connection": {"channel", "close_status", "dispatch", "limits", "transport"},
     "channel": {"close_status", "dispatch", "auth", "limits", "transport"},
-    "dispatch": set(),
+    "dispatch": {"limits"},
     "close_status": {"limits"},
     "transport": {"limits"},
     "limits": {"auth"},
@@ -191,8 +192,8 @@ def test_each_script_is_run_by_one_function_of_the_broker() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        f"worker.{name}"
-        for name in ("handlers", "images", "geojson", "places", "footprints", "crs", "effects", "fairness")
+        *("worker.handlers", "worker.images", "worker.geojson", "worker.places", "worker.geometries"),
+        *("worker.footprints", "worker.antimeridian", "worker.crs", "worker.effects", "worker.fairness"),
     ],
 )
 def test_what_is_pure_has_no_clock_and_no_chance_of_its_own(module: str) -> None:
@@ -202,14 +203,12 @@ def test_what_is_pure_has_no_clock_and_no_chance_of_its_own(module: str) -> None
 
 
 # The sandbox hands the environment on to its child; NOTIFY_SOCKET is no setting, but between a process and its parent.
-# The metrics tell a library by the environment where to count.
 # What starts the processes makes their environment.
 OF_THE_ENVIRONMENT = (
     *(
         "worker.sandbox",
         "gischat.environment",
         "gischat.observability.systemd",
-        "gischat.observability.metrics",
         "gischat.commands.execute",
     ),
 )
@@ -268,8 +267,8 @@ def test_what_runs_in_the_sandbox_brings_no_network_along(module: str) -> None:
 # What starts by the hundred, and what none of it has loaded when it is ready: each would take as long as a tenth of the
 # start, and megabytes. What asks for it (a URL of a cluster, a scrape, a page) loads it then.
 STARTS = {
-    "front": "import gischat.__main__, gischat.commands.front",
-    "worker": "import worker.__main__",
+    "front": "import gischat.__main__, gischat.without_tls, gischat.commands.front",
+    "worker": "from worker.__main__ import _parsed; _parsed(['--lane', 'light']); import worker.__main__",
     "sandbox's child": "import worker.sandbox_child, " + ", ".join(PRELOAD),
     "supervisord's child": "import sys; sys.path[0] = 'gischat/supervision'; import exec_child",
     "supervisord": "import gischat.supervision.rpc, gischat.supervision.sighup, "
@@ -300,10 +299,14 @@ HEAVY_MODULES = (
 )
 OF_THE_WEB = ("tornado", "http", "email")
 OF_THE_LOOP = ("asyncio", "ssl", "hiredis", "uvloop")
+OF_TLS = ("_ssl", "_hashlib")
+PRINT_LOADED = "; import sys; print('\\n'.join(name for name, module in sys.modules.items() if module))"
 NEVER_LOADED = {
-    "front": (*HEAVY_MODULES, "PIL", "gischat.geopackage"),
+    "front": (*HEAVY_MODULES, *OF_TLS, "_curses", "PIL", "gischat.geopackage"),
     "worker": (
         *HEAVY_MODULES,
+        *OF_TLS,
+        "shutil",
         *OF_THE_WEB,
         "marshmallow",
         "PIL",
@@ -320,7 +323,7 @@ NEVER_LOADED = {
 @pytest.mark.processes
 @pytest.mark.parametrize("process", STARTS)
 def test_a_start_loads_nothing_that_it_can_do_without(process: str) -> None:
-    loaded = loaded_by(STARTS[process] + "; import sys; print('\\n'.join(sys.modules))")
+    loaded = loaded_by(STARTS[process] + PRINT_LOADED)
     assert STARTS[process].split()[-1] in loaded
     unneeded = {name for name in loaded for package in NEVER_LOADED[process] if is_within(name, package)}
     assert not unneeded, f"at the start of a {process}: {', '.join(sorted(unneeded))}"

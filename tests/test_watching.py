@@ -15,7 +15,8 @@ from gischat.broker.inbox import Backlog
 from gischat.errors import RefusalReason
 from gischat.front.handlers.metrics import families
 from gischat.observability import metrics
-from gischat.observability.metrics import CloseReason, Exposition, RejectReason
+from gischat.observability.exposition import Exposition
+from gischat.observability.metrics import CloseReason, RejectReason
 from gischat.protocol.messages import Lane
 from worker.effects import FailureReason
 

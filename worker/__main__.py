@@ -1,5 +1,9 @@
 """`python -m worker --lane <lane>|all` starts one worker; `python -m worker dead` shows the dead letters."""
 
+import gischat.without_tls  # noqa: F401 # before anything that imports `ssl`
+
+# isort: split
+
 import argparse
 import asyncio
 import contextlib
@@ -22,23 +26,26 @@ from gischat.protocol.messages import Lane
 from gischat.settings import Settings
 from gischat.timings import Timings
 from worker.commit import Committer
-from worker.consumer import Consumer, HeavyConsumer, LightConsumer
+from worker.consumer import Consumer
+from worker.heavy_consumer import HeavyConsumer
 from worker.inbox_reader import InboxReader
+from worker.light_consumer import LightConsumer
 from worker.placing import CRS_MEMORY, Placer
 from worker.sandbox import Sandbox
 from worker.shared_charges import SharedCharges
 
 log = logging.getLogger("worker")
 
-PRELOAD = ("worker.attempts", "worker.images", "worker.geojson")  # what a job in the sandbox needs
+PRELOAD = ("worker.attempts", "worker.images", "worker.geojson")  # the modules of the sandbox's jobs
 
 
 class ConsumerStalled(Exception):
-    """This process runs and takes no jobs: it is of no use."""
+    """A consumer of this process takes no jobs although Redis answers."""
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="gischat worker", description="Starts one gischat worker.")
+    layout = functools.partial(argparse.HelpFormatter, width=100)  # to ask for the terminal's would take 0.8 MiB
+    parser = argparse.ArgumentParser("gischat worker", description="Starts one gischat worker.", formatter_class=layout)
     parser.add_argument("--lane", choices=(*Lane, "all"), required=True, help="the jobs it takes")
     parser.add_argument(
         "--name",
@@ -49,7 +56,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 async def work(lanes: list[Lane], name: str, settings: Settings, timings: Timings, stop: asyncio.Event) -> None:
-    """Works until it is told to stop, then ends what it holds."""
+    """Process the lanes' jobs until `stop` is set, then finish those in progress."""
     async with contextlib.AsyncExitStack() as stack:
         sandbox = Sandbox(seconds=settings.job_seconds, memory=settings.job_memory, preload=PRELOAD)
         stack.push_async_callback(sandbox.close)
@@ -58,9 +65,7 @@ async def work(lanes: list[Lane], name: str, settings: Settings, timings: Timing
         consumers: list[Consumer] = []
         if quick := [lane for lane in lanes if not lane.is_sandboxed]:
             groups = reading_groups(settings.redis_url, settings.channels)
-            crs_reader = Sandbox(
-                seconds=timings.crs, memory=CRS_MEMORY, preload=("worker.crs",)
-            )  # starts when it is needed
+            crs_reader = Sandbox(seconds=timings.crs, memory=CRS_MEMORY, preload=("worker.crs",))  # starts on demand
             stack.push_async_callback(crs_reader.close)
             placer = Placer(crs_reader)
             consumers += [
@@ -86,8 +91,8 @@ async def work(lanes: list[Lane], name: str, settings: Settings, timings: Timing
             await stack.enter_async_context(scraping.serve_metrics(settings))
         log.info("taking %s jobs as %s", " and ".join(lanes), name)
         systemd.ready()
-        gc.freeze()  # what is there now stays: to look through all of it takes the collector 20 ms and more each time
-        # One that fails ends the group, and so the process: better a new worker than one that takes no jobs.
+        gc.freeze()  # these objects are permanent: scanning them takes the collector 20 ms and more each time
+        # A consumer that fails ends the group, and thereby the process: supervision starts a new worker.
         async with asyncio.TaskGroup() as group:
             runs = {consumer: group.create_task(consumer.run(stop)) for consumer in consumers}
             watch = group.create_task(_watch(consumers, timings.consumer_stalled))
@@ -97,8 +102,10 @@ async def work(lanes: list[Lane], name: str, settings: Settings, timings: Timing
 
 
 async def _end(consumer: Consumer, run: "asyncio.Task[None]", away: float) -> None:
-    """Lets a consumer end what it holds. While Redis is away, for so many seconds at the most, it cannot, and whoever
-    comes next takes it up."""
+    """Wait until a consumer has finished its jobs, then cancel it.
+
+    It is cancelled earlier once Redis has been unavailable for `away` seconds: other workers then claim the jobs.
+    """
     there_at = time.monotonic()
     while not run.done() and time.monotonic() - there_at < away:
         await asyncio.wait([run], timeout=away / 10)
@@ -126,7 +133,7 @@ async def _light(
 async def _heavy(
     lane: Lane, name: str, settings: Settings, timings: Timings, sandbox: Sandbox
 ) -> AsyncIterator[HeavyConsumer]:
-    """One for all channels, or nobody could choose among their jobs; in a cluster it reads each by itself."""
+    """Connect one consumer for all channels, so that it can choose among their jobs; a reader for each group."""
     async with contextlib.AsyncExitStack() as stack:
         redis = await stack.enter_async_context(_connected(lane, settings, timings))
         namespace = Namespace(settings, timings)
@@ -150,16 +157,16 @@ def _connected(lane: Lane, settings: Settings, timings: Timings) -> contextlib.A
 
 
 def _reading(lane: Lane, settings: Settings, timings: Timings) -> contextlib.AbstractAsyncContextManager[Redis]:
-    """A connection for reads that wait."""
+    """A connection for blocking reads."""
     name, answer_seconds = f"gischat-reader-{lane}", timings.inbox_answer
     return connect(settings.redis_url, name=name, resends=False, answer_seconds=answer_seconds, timings=timings)
 
 
 async def _watch(consumers: list[Consumer], stalled_after: float) -> None:
-    """Sees to it that every loop goes on while Redis answers: one that does not for so many seconds is of no use.
+    """Check that every consumer's loop makes progress while Redis answers.
 
     Raises:
-        ConsumerStalled: one does not.
+        ConsumerStalled: a loop has made none for `stalled_after` seconds.
     """
     now = asyncio.get_running_loop().time
     answering_since = now()
@@ -167,7 +174,7 @@ async def _watch(consumers: list[Consumer], stalled_after: float) -> None:
         await asyncio.sleep(stalled_after / 10)
         for consumer in consumers:
             asked_at = now()
-            # While Redis is away a question may wait: the answer then says nothing of the time before.
+            # While Redis is away, the command may wait: a late answer does not prove that Redis was available before.
             if not await consumer.inbox.answers() or now() - asked_at > stalled_after / 10:
                 answering_since = now()
             quiet_since = max(consumer.last_progress_at, answering_since)

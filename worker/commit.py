@@ -1,4 +1,4 @@
-"""What a job comes to is carried out: each effect by the broker's script for it, in one step."""
+"""Executes the effects of jobs, each by the broker's script for it, in one step."""
 
 import asyncio
 from collections.abc import Callable
@@ -35,7 +35,7 @@ REGISTERED_BEFORE = "This id was used before, for a nickname that was given up s
 
 
 class Committer:
-    """Ends jobs: over `redis`, or over the connection `reader` together with the next read."""
+    """Ends jobs, on the connection `redis`, or on the connection `reader` together with the next read."""
 
     def __init__(self, namespace: Namespace, *, redis: Redis, reader: Redis) -> None:
         self._commits = Commits(namespace, redis)
@@ -44,11 +44,11 @@ class Committer:
         self._dead_letter_counters = {cause: metrics.JOBS_DEAD_LETTERED.labels(cause).inc for cause in FailureReason}
 
     def commit(self, delivery: Delivery, effect: Effect, *, before_reading: bool = False) -> Ended:
-        """Ends a job: acknowledges, publishes and stores in one step. False when another worker had ended it before.
+        """End a job: acknowledge, publish and store in one step. False if another worker had ended it before.
 
         Args:
-            before_reading: it goes over the connection that reads, together with the next read if that begins in the
-                same turn of the loop. Then it is not sent again when that connection is lost: see `claim_own`.
+            before_reading: use the connection for reads, together with the next read if that starts in the same turn of
+                the loop. Then the commit is not resent if that connection is lost: see `claim_own`.
         """
         commits = self._commits_before_reading if before_reading else self._commits
         ended: Ended

@@ -1,4 +1,4 @@
-"""What a job comes to: values that say what to publish, for `worker.commit` to carry out in one step."""
+"""The effects of jobs: values that describe what to publish, which `worker.commit` executes in one step."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,85 +6,85 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """To everyone in the channel; into the history if `stored`, with its place (see `worker.places`), if it has one."""
+    """Publish to everyone in the channel; store it if `stored`, with its place (see `worker.places`), if it has one."""
 
     body: bytes
     stored: bool = True
     place: bytes = b""
-    unplaced: str = ""  # what went wrong, if it has no place for that reason
+    unplaced: str = ""  # the reason if its place could not be determined
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """To the sender alone: why not."""
+    """Refuse; only the sender gets the reason."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class BodyMissing:
-    """The job's body is not there: to the sender alone."""
+    """The job's body is missing; only the sender is told."""
 
     user_message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledge:
-    """To nobody."""
+    """Publish nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """A nickname for the job's connection."""
+    """Register a nickname for the job's connection."""
 
     nickname: str
 
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """A nickname that the job's connection had before Redis lost it."""
+    """Restore the nickname of the job's connection, which Redis has lost."""
 
     nickname: str
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """The job's connection gives its nickname up, by its own word."""
+    """Give up the nickname of the job's connection, at its client's request."""
 
     nickname: str
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The job's connection is gone."""
+    """Free the nickname of the job's connection, which has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Like:
-    """To the connection of the liked author alone."""
+    """Publish a like to the liked author's connection only."""
 
     nickname: str
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """The job's front has so many connections in the channel."""
+    """Set the number of the front's connections in the channel."""
 
     connections: int
 
 
 class FailureReason(StrEnum):
-    """Why a job cannot be done, in a word for the operator's counts."""
+    """Why a job failed: values of a metric's label."""
 
     TIMED_OUT = "timed_out"
-    CRASHED = "crashed"  # it ended the sandbox, whatever was tried
-    ABANDONED = "abandoned"  # it ended one worker after the other
+    CRASHED = "crashed"  # the sandbox crashed in each attempt
+    ABANDONED = "abandoned"  # several workers died while they held it
     EXCEPTION = "failed"  # a bug of ours
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """It cannot be done: to the dead letters, with the reason for the operator, and words for the sender."""
+    """The job failed: move it to the dead letters, with a reason for the operator and one for the sender."""
 
     reason: str
     user_message: str = "This message could not be processed by the server. It was not sent."

@@ -1,7 +1,7 @@
-"""What is done with a job, by its type. Pure: no Redis, no clock of its own.
+"""The handlers of jobs, by their types. Pure: no Redis, no clock.
 
-LIGHT   type -> function of the job, at once
-HEAVY   type -> function of the body, in the sandbox: it may take long, or all memory, or be made to do so
+LIGHT   type -> function of the job, which runs at once
+HEAVY   type -> function of the body, which runs in the sandbox: it may take long or much memory, also on purpose
 """
 
 import math
@@ -37,7 +37,7 @@ def text(job: Job) -> Effect:
 
 
 def passthrough(job: Job) -> Effect:
-    """What is done with all that has no function of its own."""
+    """Publish a message unchanged; the handler of types without a special one."""
     return Publish(job.body, stored=TYPES[job.type].stored)
 
 
@@ -80,18 +80,18 @@ LIGHT: Mapping[str, Callable[[Job], Effect]] = {
 
 
 def as_it_is(body: bytes, settings: Settings, most_seconds: float = math.inf, *, is_placed: bool = False) -> Publish:
-    """The message; a type that is only passed on has little to do in the sandbox."""
+    """Publish a message unchanged, in the sandbox."""
     return Publish(body)
 
 
 def image(body: bytes, settings: Settings, most_seconds: float = math.inf, *, is_placed: bool = False) -> Publish:
-    """The message with its picture scaled to fit.
+    """Publish a message with its picture scaled to fit.
 
     Raises:
-        Uncompliant: it is no picture that we take.
-        TakesLonger: than `most_seconds`, as is predicted before it is begun.
+        Uncompliant: the picture is invalid, or of an unsupported format.
+        TakesLonger: it is predicted to take longer than `most_seconds`.
     """
-    from worker import images  # the sandbox's child has loaded it; its parent has no use for Pillow
+    from worker import images  # imported here: the sandbox's child has loaded it, while its parent needs no Pillow
 
     content = _content(body)
     content["image_data"] = images.fit(
@@ -104,11 +104,11 @@ def image(body: bytes, settings: Settings, most_seconds: float = math.inf, *, is
 
 
 def layer(body: bytes, settings: Settings, most_seconds: float = math.inf, *, is_placed: bool = False) -> Publish:
-    """The message with its GeoJSON checked, repaired and written anew: no key twice, no number that a reader could
-    not hold. And, if it is to be placed, where it is on the map.
+    """Publish a message with its GeoJSON checked, repaired and encoded again: without duplicate keys, and without
+    numbers that readers cannot represent; with its place, if `is_placed`.
 
     Raises:
-        Uncompliant: it is no FeatureCollection, too large a one, or holds what no reader can show.
+        Uncompliant: the layer is no FeatureCollection, too large, or contains what no reader can show.
         TakesLonger: see `image`.
     """
     from worker import geojson
@@ -119,9 +119,9 @@ def layer(body: bytes, settings: Settings, most_seconds: float = math.inf, *, is
     geojson.check(content["geojson"], max_features=settings.max_geojson_features)
     if not is_placed:
         return Publish(msgspec.json.encode(content))
-    from worker import crs, places  # brings PROJ along
+    from worker import crs, places  # loads PROJ
 
-    if not content["crs_wkt"].strip():  # a browser knows the name alone, from a file; QGIS reads the text alone
+    if not content["crs_wkt"].strip():  # browsers know only the code, from a file, while QGIS reads only the WKT
         content["crs_wkt"] = crs.definition(content["crs_authid"])
     published = msgspec.json.encode(content)
     try:
@@ -148,13 +148,13 @@ _infinities = msgspec.json.Decoder(float_hook=float)
 
 
 def _layer_content(body: bytes) -> dict[str, Any]:
-    """The front has seen well-formed JSON; what a number comes to, or how deep it goes, shows only here."""
+    """Decode a layer. The front has checked its syntax, but not the size of numbers and the depth of nesting."""
     try:
         return _content(body)
     except (msgspec.DecodeError, RecursionError):
         pass
     try:
-        content: dict[str, Any] = _infinities.decode(body)  # slower; reads 1e999, so that it is refused by its place
+        content: dict[str, Any] = _infinities.decode(body)  # slower; accepts 1e999, so that its feature can be named
     except (msgspec.DecodeError, RecursionError):
         raise Uncompliant(
             "The layer holds a number of thousands of digits, or is nested too deeply."

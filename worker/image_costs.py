@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from worker import tiff
+from worker import jpeg2000, tiff
 
 _NANO = 1e-9
 _ALWAYS = 0.06  # base64, colour profile, and encoding
@@ -29,7 +29,7 @@ _PER_BYTE_SKIPPED = 200 * _NANO  # examined by Pillow in Python
 _PER_BYTE_OF_TABLES = 100 * _NANO  # of JPEG: quantization tables and Photoshop's notes, read by Pillow in Python
 _PER_DIFFERENCE = 60 * _NANO  # summed up in Python
 _PER_TAKEN = 120 * _NANO  # per sum that is kept
-_MAX_STEPS = 5000  # segments, blocks or boxes before the pixels, which Pillow reads in Python: a photo has a hundred
+_MAX_STEPS = 5000  # segments or blocks before the pixels, which Pillow reads in Python: a photo has a hundred
 
 # Nanoseconds per sample of an empty JPEG scan's components (libjpeg-turbo 3.2; measured on a picture of one colour,
 # with each scan of Pillow's progressive files repeated: DC 0.6 to 0.8, AC 0.25 to 0.35, refinement 0.8 to 1.3).
@@ -58,7 +58,7 @@ class Estimate:
 
 
 class _Endless(Exception):
-    """The file has more segments, blocks or boxes before its pixels than any real picture."""
+    """The file has more segments or blocks before its pixels than any real picture."""
 
 
 class TakesLonger(Exception):
@@ -69,23 +69,18 @@ class TakesLonger(Exception):
         self.seconds = seconds
 
 
-def predicted_seconds(data: bytes) -> float:
-    """Predict the seconds of `worker.images.fit` for any file's bytes (not base64).
+def estimate(data: bytes) -> Estimate:
+    """Predict a picture's size and the cost of `worker.images.fit`; other files cost next to nothing.
 
     It reads headers, and all markers of a JPEG: 1 ms per megabyte of JPEG, next to nothing for others.
     """
-    return estimate(data).seconds
-
-
-def estimate(data: bytes) -> Estimate:
-    """Predict a picture's size and cost; other files cost next to nothing."""
     for is_one, look in _LOOKS:
         if is_one(data):
             try:
                 return look(data)
             except (ValueError, struct.error, IndexError, ZeroDivisionError):
                 return Estimate(is_broken=True)
-            except _Endless:
+            except (_Endless, jpeg2000.TooManyBoxes):
                 return Estimate(seconds=math.inf)
     return Estimate()
 
@@ -271,48 +266,17 @@ def _look_at_tiff(data: bytes) -> Estimate:
 
 def _look_at_jpeg2000(data: bytes) -> Estimate:
     """Estimate by the SIZ segment of the codestream (ITU-T T.800 §A.5.1)."""
-    at = _codestream(data)
+    at = jpeg2000.codestream(data)
     right, bottom, left, top, tile_width, tile_height = struct.unpack_from(">6I", data, at + 8)
     size = right - left, bottom - top
     if min(size) < 1:
         raise ValueError("no pixels")
     tiles = -(-size[0] // tile_width) * -(-size[1] // tile_height)
-    levels = jpeg2000_levels(data)
-    halves = 1 << jpeg2000_halvings(size, max(size) // _USUAL_SIZE, levels)
+    levels = jpeg2000.levels(data)
+    halves = 1 << jpeg2000.halvings(size, max(size) // _USUAL_SIZE, levels)
     more = tiles * _PER_JPEG2000_TILE + at * _PER_BYTE_OF_BOXES
     per_pixel = (40 if levels else 160) / halves
     return _estimate(size, per_pixel=per_pixel, per_byte=250 / halves, data=data, more=more)
-
-
-def jpeg2000_halvings(size: tuple[int, int], ratio: int, levels: int) -> int:
-    """How many of the finest resolution levels to skip for a picture that is shown `ratio` times smaller.
-
-    Each level rounds a side up (ISO/IEC 15444-1 B-15). Pillow rounds once, to the nearest integer, and rejects a
-    picture that is larger, such as one of 3201 pixels that is halved twice.
-    """
-    halvings = min(max(ratio, 1).bit_length() - 1, levels)
-    while any(0 < side % 2**halvings < 2**halvings // 2 for side in size):
-        halvings -= 1
-    return halvings
-
-
-def jpeg2000_levels(data: bytes) -> int:
-    """The number of decomposition levels: how often the picture can be halved (§A.6.1)."""
-    at = data.find(b"\xff\x52", _codestream(data))
-    return data[at + 9] if at >= 0 else 0
-
-
-def _codestream(data: bytes) -> int:
-    """The offset of the codestream, after the boxes of a JP2 file (§I.4)."""
-    at = 0
-    if data.startswith(b"\xff"):
-        return at
-    for _ in range(_MAX_STEPS):
-        length, name = struct.unpack_from(">I4s", data, at)
-        if name == b"jp2c":
-            return at + (16 if length == 1 else 8)
-        at += max(8, struct.unpack_from(">Q", data, at + 8)[0] if length == 1 else length)
-    raise _Endless
 
 
 def _look_at_heif(data: bytes) -> Estimate:

@@ -29,8 +29,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from gischat.errors import Uncompliant
-from worker import image_formats, image_repair, rasters
-from worker.image_costs import Estimate, TakesLonger, estimate, jpeg2000_halvings, jpeg2000_levels
+from worker import image_formats, image_repair, jpeg2000, rasters, stretching
+from worker.image_costs import Estimate, TakesLonger, estimate
 
 _ORIENTATION = 0x0112  # of EXIF and TIFF
 _UPRIGHT = {
@@ -147,9 +147,9 @@ def _scaled(data: bytes, max_size: int, foretold: Estimate) -> _Opened:
     if plain.mode != "F":
         picture = plain.resize(size, Resampling.LANCZOS, draft and draft[1], reducing_gap=2.0)
     elif isinstance(source, PngImageFile):  # brightness, which uses the full range of 16 bits
-        picture = rasters.greys(plain.resize(size, Resampling.BOX), 0.0, 65535.0)
+        picture = stretching.greys(plain.resize(size, Resampling.BOX), 0.0, 65535.0)
     else:
-        picture = rasters.stretched(plain, size)
+        picture = stretching.stretched(plain, size)
     profile, was_jpeg = source.info.get("icc_profile"), isinstance(source, JpegImageFile)
     return _Opened(picture, profile, _orientation(source), was_jpeg)
 
@@ -157,7 +157,7 @@ def _scaled(data: bytes, max_size: int, foretold: Estimate) -> _Opened:
 def _halvings(data: bytes, full: tuple[int, int], size: tuple[int, int]) -> int:
     """How many of a JPEG 2000's finest resolution levels are skipped; each leaves a third of the work."""
     ratio = min(full[0] // size[0], full[1] // size[1])
-    return jpeg2000_halvings(full, ratio, jpeg2000_levels(data))
+    return jpeg2000.halvings(full, ratio, jpeg2000.levels(data))
 
 
 @contextmanager

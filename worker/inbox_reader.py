@@ -1,4 +1,4 @@
-"""What comes into the inboxes, seen before anybody takes it: a heavy worker chooses, it does not take what is first."""
+"""Reads inboxes without claiming jobs, so that a heavy worker can choose the next job by fairness."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -10,12 +10,12 @@ from gischat.broker.keys import ChannelKeys
 from gischat.protocol.messages import Lane
 from gischat.settings import Settings
 
-ARRIVALS_AT_ONCE = 100  # of each channel, in one read: they are small, but for a dead letter that is tried again
+ARRIVALS_AT_ONCE = 100  # per channel and read; entries are small, except for retried dead letters
 FIRST = b"0"
 
 
 class Arrival(NamedTuple):
-    """A job in an inbox, whether a worker holds it or not; its body is not there yet."""
+    """A job in an inbox, held by a worker or not, without its body."""
 
     channel: str
     entry: bytes
@@ -23,23 +23,23 @@ class Arrival(NamedTuple):
 
 
 class InboxReader:
-    """Sees what comes into the inboxes of some channels, and takes nothing; over a connection of its own."""
+    """Reads the inboxes of some channels without claiming jobs, on a connection of its own."""
 
     def __init__(self, settings: Settings, lane: Lane, channels: Sequence[str], redis: Redis) -> None:
         self._redis = redis
         self._inboxes = {channel: ChannelKeys(settings.instance_id, channel).inbox(lane) for channel in channels}
         self._channels = {inbox.encode(): channel for channel, inbox in self._inboxes.items()}
-        self._seen = dict.fromkeys(channels, FIRST)  # the newest of each channel
-        self._anew: set[str] = set()  # channels that are to be read from their beginning
+        self._seen = dict.fromkeys(channels, FIRST)  # the newest entry read from each channel
+        self._anew: set[str] = set()  # channels to read from the beginning
 
     async def read(self, wait: float, channels: Collection[str] | None = None) -> list[Arrival]:
-        """What has come since the last time; waits up to `wait` seconds for the first.
+        """Read new jobs; wait up to `wait` seconds for the first.
 
         Args:
-            channels: where to look; None: everywhere.
+            channels: the channels to read; None for all.
 
         Raises:
-            ConnectionError, Unavailable, RedisError: nothing was read; ask again.
+            ConnectionError, Unavailable, RedisError: nothing was read; the next call reads it.
         """
         self._seen.update(dict.fromkeys(self._anew, FIRST))
         self._anew.clear()
@@ -61,6 +61,6 @@ class InboxReader:
         return arrivals
 
     def reread(self, channel: str) -> None:
-        """All that is in a channel's inbox is read once more: in an empty Redis, places may begin anew, too."""
+        """Read a channel's inbox from its beginning next time: after Redis was emptied, entry ids may be lower."""
         if channel in self._seen:
-            self._anew.add(channel)  # a read that is under way does not know of it
+            self._anew.add(channel)  # applied after the current read

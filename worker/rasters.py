@@ -24,11 +24,12 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from PIL import Image, ImageMath
+from PIL import Image
 from PIL.Image import Resampling, Transform
 
 from gischat.errors import Uncompliant
 from worker import tiff
+from worker.stretching import computed, shown
 
 HOW_TO_EXPORT = (
     "In QGIS, export the layer as a rendered image (Export > Save As… > Rendered image), "
@@ -47,7 +48,6 @@ _ALPHA = frozenset({1, 2})  # of ExtraSamples
 _USUAL_NODATA = (-9999.0, -99999.0, -999999.0, -32767.0, -32768.0)
 _BEYOND_EARTH = 1e30
 _MAX_BYTES_PER_PIXEL = 16  # uncompressed: eight bands of 16 bits
-_SAMPLED = 100_000  # values from which the percentiles are computed
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def read(data: bytes, size: tuple[int, int]) -> Image.Image | None:
     if layout.bits // 8 * layout.samples > _MAX_BYTES_PER_PIXEL and not layout.is_planar:
         raise Uncompliant(_EXPORT_IT)
     bands, valid = _bands(data, layout, size)
-    return _picture(bands, valid, size, is_stretched=layout.bits > 8)
+    return shown(bands, valid, size, is_stretched=layout.bits > 8)
 
 
 def orientation(data: bytes) -> int:
@@ -169,22 +169,17 @@ def _bands(data: bytes, layout: _Layout, size: tuple[int, int]) -> tuple[list[Im
     if layout.alpha is None:
         bands.append(last)
     else:
-        valid = _computed(lambda it: it["a"] > 0, a=last)
+        valid = computed(lambda it: it["a"] > 0, a=last)
     left_out = {*(() if layout.format == 1 else _USUAL_NODATA), *(() if layout.nodata is None else (layout.nodata,))}
     for band in bands:
-        valid = _computed(lambda it: it["v"] * (abs(it["b"]) < _BEYOND_EARTH), v=valid, b=band)
+        valid = computed(lambda it: it["v"] * (abs(it["b"]) < _BEYOND_EARTH), v=valid, b=band)
         for number in left_out:
-            valid = _computed(_differing_from(number), v=valid, b=band)
+            valid = computed(_differing_from(number), v=valid, b=band)
     return bands, valid
 
 
 def _differing_from(number: float) -> Callable[[dict[str, Any]], Any]:
     return lambda it: it["v"] * (it["b"] != number)
-
-
-def _computed(formula: Callable[[dict[str, Any]], Any], **pictures: Image.Image) -> Image.Image:
-    result: Image.Image = ImageMath.lambda_eval(formula, **pictures)
-    return result
 
 
 def _samples(data: bytes, layout: _Layout, wanted: tuple[int, ...], sampled: tuple[int, int]) -> Iterable[Image.Image]:
@@ -295,44 +290,3 @@ def _rewritten(data: bytes, layout: _Layout, plane: int, tags: dict[int, Sequenc
 
 def _opened(file: bytes) -> Image.Image:
     return Image.open(io.BytesIO(file), formats=("TIFF",))
-
-
-def _picture(bands: list[Image.Image], valid: Image.Image, size: tuple[int, int], *, is_stretched: bool) -> Image.Image:
-    """Combine the bands into a picture of the final size; pixels without valid data are transparent."""
-    weights = valid.resize(size, Resampling.BOX)
-    gaps = _computed(lambda it: 255 * (1 - it["v"]), v=valid).convert("L")
-    shades = []
-    for band in bands:
-        band.paste(0.0, mask=gaps)
-        sums = band.resize(size, Resampling.BOX)
-        means = _computed(lambda it: it["s"] / it["max"](it["w"], 1e-6), s=sums, w=weights)
-        low, high = _percentiles(means, weights) if is_stretched else (0.0, 255.0)
-        shades.append(greys(means, low, high))
-    if weights.getextrema()[0] == 1:
-        return shades[0] if len(shades) == 1 else Image.merge("RGB", shades)
-    alpha = greys(weights, 0.0, 1e-6)
-    return Image.merge("LA" if len(shades) == 1 else "RGBA", [*shades, alpha])
-
-
-def stretched(deep: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Scale a complete picture of mode F and stretch it to greys between its percentiles."""
-    return _picture([deep.resize(size, Resampling.BOX)], Image.new("F", size, 1.0), size, is_stretched=True)
-
-
-def greys(values: Image.Image, low: float, high: float) -> Image.Image:
-    """Convert finite values of mode F to mode L: black up to `low`, white from `high` on."""
-    step = 255 / (high - low) if high > low else 0.0
-    return values.point(lambda value: value * step + (0.5 - low * step)).convert("L")
-
-
-def _percentiles(values: Image.Image, weights: Image.Image) -> tuple[float, float]:
-    """The 2nd and 98th percentiles of a sample of the values, as in QGIS."""
-    every = 1 + values.width * values.height // _SAMPLED
-    pairs = zip(_floats(values)[::every], _floats(weights)[::every], strict=True)
-    ordered = sorted(value for value, weight in pairs if weight) or [0.0]
-    cut = len(ordered) // 50
-    return ordered[cut], ordered[-1 - cut]
-
-
-def _floats(picture: Image.Image) -> "array[float]":
-    return array("f", picture.tobytes())

@@ -1,6 +1,6 @@
-"""Who is there, kept true: the connections of fronts that died are reaped.
+"""The reaper: removes the connections of dead fronts.
 
-What living fronts tell (so many are here, this one is called so, that one has left) comes as jobs like all others.
+Living fronts report their counts, nicknames and ended connections by jobs like all others.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 async def repair_nicknames(inbox: InboxConsumer, presence: Presence, timings: Timings, *, is_thorough: bool) -> None:
-    """Repairs what tells of nicknames. Any number of workers may do so at once."""
+    """Repair inconsistent nicknames; any number of workers may do so at the same time."""
     if inbox.connected_seconds < timings.reap_grace:
         return
     for channel in inbox.channels:
@@ -23,7 +23,7 @@ async def repair_nicknames(inbox: InboxConsumer, presence: Presence, timings: Ti
 
 
 async def reap(inbox: InboxConsumer, presence: Presence, timings: Timings) -> None:
-    """Removes the fronts whose lease has run out. Any number of workers may do so at once: each front goes once."""
+    """Remove fronts whose lease has expired; any number of workers may do so at the same time, each front once."""
     if inbox.connected_seconds < timings.reap_grace:
         return
     dead = await asyncio.gather(*(presence.expired_fronts(channel) for channel in inbox.channels))

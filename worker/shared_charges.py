@@ -1,6 +1,6 @@
-"""What heavy workers did lately, and for whom: each of them writes it down, and hears of the others'.
+"""Charges shared by heavy workers: each publishes its recent work by client, and reads that of the others.
 
-It lies in Redis, beside the channels. Should it be lost, all begin as equals.
+They are in Redis, outside of the channels. If they are lost, all clients start as equals.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from worker.fairness import Charge, Person
 
 MAX_CHARGES = 5_000  # about 1 MB of Redis' memory, and more than a minute of hard work
 READ_AT_ONCE = 1_000
-AGE = 2 * 60  # seconds: how long it stays when nobody works any more
+AGE = 2 * 60  # seconds after the last charge until all are deleted
 
 
 class SharedCharges:
@@ -25,10 +25,10 @@ class SharedCharges:
         self._key = charges_key(settings.instance_id)
         self._redis = redis
         self._writer = new_id()
-        self._seen: bytes | None = None  # the newest charge
+        self._seen: bytes | None = None  # the entry id of the newest charge
 
     def write(self, charge: Charge) -> None:
-        """Tells the others. Should it not get through, they count a little less."""
+        """Publish a charge; if that fails, the other workers count a little less."""
         address, connection = charge.person
         fields = (
             "writer",
@@ -46,10 +46,10 @@ class SharedCharges:
             answer.add_done_callback(_forgive)
 
     async def read(self) -> list[tuple[float, Charge]]:
-        """What the others have written since the last time, oldest first, each with its age in seconds.
+        """Read the others' new charges, oldest first, each with its age in seconds.
 
         Raises:
-            ConnectionError, Unavailable, RedisError: nothing was read; ask again.
+            ConnectionError, Unavailable, RedisError: nothing was read; the next call reads it.
         """
         entries = await self._read()
         if not entries:

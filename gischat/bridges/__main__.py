@@ -1,4 +1,4 @@
-"""`gischat bridge`: passes messages between channels and other chats, as the settings say."""
+"""`gischat bridge`: runs the bridges and outgoing hooks of the settings."""
 
 import argparse
 import asyncio
@@ -21,13 +21,13 @@ log = logging.getLogger(__name__)
 
 
 class Runs(Protocol):
-    """A bridge, or what else works as one."""
+    """A bridge, or another participant that is run like one."""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until it is told to stop."""
+        """Work until `stop` is set."""
 
 
-# By kind: which channels it bridges, and what makes it.
+# By kind: a function that returns its channels, and one that makes it
 Make = Callable[[Participant, Settings, Timings], Runs]
 KINDS: dict[str, tuple[Callable[[Settings], Sequence[str]], Make]] = {
     matrix.MatrixBridge.kind: (lambda settings: [name for name, _ in settings.matrix_bridges], matrix.make_bridge),
@@ -47,11 +47,11 @@ KINDS: dict[str, tuple[Callable[[Settings], Sequence[str]], Make]] = {
 
 
 class LockLost(Exception):
-    """Another process is the bridge now."""
+    """Another process has taken the lock."""
 
 
 async def serve(settings: Settings, timings: Timings, stop: asyncio.Event) -> None:
-    """Runs all bridges that the settings name until it is told to stop."""
+    """Run all bridges of the settings until `stop` is set."""
     systemd.ready()
     async with asyncio.TaskGroup() as group:
         for kind, (channels_of, make) in KINDS.items():
@@ -84,7 +84,7 @@ async def _serve_one(
 
 
 async def _wait_for_lock(store: BridgeStore, owner: str, timings: Timings, stop: asyncio.Event) -> bool:
-    """Waits until no other process is the bridge, for as long as it takes; False when it is to stop before."""
+    """Wait for the lock, for as long as it takes; False if `stop` was set before."""
     is_said = False
     while not stop.is_set():
         with contextlib.suppress(*REDIS_FAULTS):
@@ -99,7 +99,8 @@ async def _wait_for_lock(store: BridgeStore, owner: str, timings: Timings, stop:
 
 
 async def _keep_lock(store: BridgeStore, owner: str, timings: Timings) -> None:
-    """
+    """Renew the lock regularly.
+
     Raises:
         LockLost: another process has it.
     """

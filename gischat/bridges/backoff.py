@@ -1,17 +1,18 @@
-"""Exponential back-off with full jitter: many who failed at once do not come back at once."""
+"""Exponential back-off with jitter, so that many clients that failed at the same time do not retry at once."""
 
 import random
 from collections.abc import Callable
 
 
 class Backoff:
-    """How long to wait before the next attempt."""
+    """The delays of consecutive attempts."""
 
     def __init__(self, first: float, longest: float, draw: Callable[[], float] = random.random) -> None:
-        """
+        """Create it.
+
         Args:
-            first, longest: seconds; the bound of a wait begins with the first and doubles up to the longest.
-            draw: a number from 0 to 1.
+            first, longest: seconds; the upper bound of the first delay, which then doubles up to the longest.
+            draw: returns a random number from 0 to 1.
         """
         self._first = first
         self._longest = longest
@@ -22,8 +23,8 @@ class Backoff:
         self.failures = 0
 
     def next(self, at_least: float | None = None) -> float:
-        """Seconds to wait after one more failure; not less than what the other side asked for."""
+        """The seconds to wait after a further failure; at least those that the other side has asked for."""
         bound: float = min(self._first * 2 ** min(self.failures, 30), self._longest)
         self.failures += 1
-        # Never at once: a half of it is certain.
+        # At least half of the bound, so that the next attempt is never immediate.
         return max(at_least or 0.0, bound / 2) + bound / 2 * self._draw()

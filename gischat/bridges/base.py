@@ -1,10 +1,10 @@
-"""What all bridges do alike; a subclass speaks the other chat's language.
+"""The base of all bridges; subclasses speak the other chat's protocol.
 
-Out   what is published in a channel is read from its outbox: see `relay`.
-In    what comes is enqueued as everybody's messages are. Its id is made of the event's, so what comes twice (after a
-      restart, a lost connection) is published once.
+Out   Messages published in a channel are read from its outbox: see `relay`.
+In    Events of the other chat are enqueued like clients' messages. A message's id derives from the event's, so that an
+      event that arrives twice (after a restart, a lost connection) is published once.
 
-Which message is which event is kept (see `store.Links`): what was passed on is not passed on again, nor passed back.
+Links between messages and events are stored (see `store.Links`), so that nothing is sent twice or back.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from gischat.bridges.errors import Delayed, Rejected, Stopped, Trouble
 from gischat.bridges.participant import REDIS_FAULTS, Participant
 from gischat.bridges.people import People, Person
 from gischat.bridges.places import place_in_degrees
-from gischat.bridges.relay import COMING_AND_GOING, Relay
+from gischat.bridges.relay import PRESENCE_TYPES, Relay
 from gischat.bridges.retrying import Retrying
 from gischat.bridges.store import BridgeStore, Link, event_of, part_of
 from gischat.bridges.texts import MAX_PARTS
@@ -42,25 +42,25 @@ from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
-MAX_EVENT_PARTS = MAX_PARTS + 2  # messages that an event can become: a file, a position, and its text
+MAX_EVENT_PARTS = MAX_PARTS + 2  # maximum of messages that an event becomes: a file, a position, and its text
 MAX_RETRACTED = 1000  # events that are remembered
-NAMESPACE = uuid.UUID("0a3ee5d2-7c35-5d0c-9a55-6b1f8cf4d4a7")  # of the ids that are made of events' (RFC 9562 §5.5)
-TELLINGS = TokenBucket(6)  # a minute, that somebody is told why something was refused
+NAMESPACE = uuid.UUID("0a3ee5d2-7c35-5d0c-9a55-6b1f8cf4d4a7")  # of ids derived from events (RFC 9562 §5.5)
+NOTICES = TokenBucket(6)  # notices per minute and person about refused messages
 
 TOO_FAST = "You are writing too fast."
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """Something that was said in the other chat, and what it is in the channel."""
+    """An event of the other chat, as messages of the channel."""
 
     channel: str
-    event: str  # the other chat's id of it
-    person: str  # the other chat's id of who said it
-    contents: Sequence[Mapping[str, Any]]  # messages of the contract, without id, timestamp, author and in_reply_to_id
-    timestamp: int  # seconds since the epoch, as the other chat says
-    reply_to: str = ""  # an event
-    name: str = ""  # what the person is called there, where the id does not say it
+    event: str  # its id in the other chat
+    person: str  # its sender's id in the other chat
+    contents: Sequence[Mapping[str, Any]]  # messages without id, timestamp, author and in_reply_to_id
+    timestamp: int  # seconds since the epoch, by the other chat
+    reply_to: str = ""  # an event's id
+    name: str = ""  # the sender's name there, if it differs from the id
 
 
 class Bridge(Retrying, ABC):
@@ -72,6 +72,7 @@ class Bridge(Retrying, ABC):
         self, channels: Sequence[str], participant: Participant, settings: Settings, timings: Timings = Timings()
     ) -> None:
         super().__init__(self.kind, timings)
+        self.up = metrics.BRIDGE_UP.labels(self.kind)
         self.channels = channels
         self.settings = settings
         self.participant = participant
@@ -79,49 +80,49 @@ class Bridge(Retrying, ABC):
         self.people = {name: People(name, participant, self.store, settings, timings) for name in channels}
         self.links = {name: self.store.links(name) for name in channels}
         self._parser = MessageParser(settings)
-        self._retracted: dict[str, None] = {}  # events that were taken back in the other chat
+        self._retracted: dict[str, None] = {}  # events deleted in the other chat
         self._relays = [Relay(self, channel) for channel in channels]
         participant.on_restore = lambda channel: self.people[channel].restore()
         participant.on_dismissal = lambda channel, is_meant: self.people[channel].dismiss(is_meant)
         participant.people_of = lambda channel: self.people[channel].connected
 
-    # What a subclass does. All raise `Delayed` where it cannot be done now.
+    # Implemented by subclasses. All raise `Delayed` if it is not possible at the moment.
 
     @abstractmethod
     async def connect(self) -> None:
-        """Finds out who the bridge is in the other chat, and enters its rooms."""
+        """Find out the bridge's own account in the other chat, and join its rooms."""
 
     @abstractmethod
     async def receive(self) -> None:
-        """Waits (`until_stopped`) for what comes next, hands it to `publish` or `like`, and keeps its position."""
+        """Wait (`until_stopped`) for events, pass them to `publish` or `like`, and save the position."""
 
     @abstractmethod
     async def send(self, channel: str, message: Mapping[str, Any]) -> Sequence[str]:
-        """Passes a message on; returns the events that it became.
+        """Send a message to the other chat; returns the ids of its events.
 
         Raises:
-            Rejected: it will never be taken.
+            Rejected: the other chat will never accept it.
         """
 
     @abstractmethod
     async def send_like(self, channel: str, liker: str, event: str) -> None:
-        """Passes on that somebody likes what an event says."""
+        """Send a like of an event."""
 
     @abstractmethod
     async def delete(self, channel: str, event: str) -> None:
-        """Takes an event back that this bridge has sent."""
+        """Delete an event that this bridge has sent."""
 
     @abstractmethod
     async def tell(self, channel: str, words: str, reply_to: str = "") -> None:
-        """Says something in the bridge's own name."""
+        """Send a notice of the bridge itself."""
 
     async def try_to_tell(self, channel: str, words: str, reply_to: str = "") -> None:
-        """Says something in the bridge's own name, if that can be done: nothing else waits for it."""
+        """Send a notice of the bridge itself, once, and ignore a failure."""
         with contextlib.suppress(Delayed, Rejected):
             await self.tell(channel, words, reply_to)
 
     async def place_of(self, channel: str, message: Mapping[str, Any]) -> Box | None:
-        """Where a message is, as a worker has found out."""
+        """The place of a message, as determined by a worker; None if it has none."""
         if message["type"] not in PLACED_TYPES:
             return None
         stored = None
@@ -130,10 +131,10 @@ class Bridge(Retrying, ABC):
         boxes = [box for box, _ in decode(stored).features if box] if stored else []
         return boxes[0] if boxes else place_in_degrees(message)
 
-    # What it is given
+    # Called by subclasses
 
     async def publish(self, incoming: Incoming) -> None:
-        """Says something in a channel, once; who said it is told why, if that is refused."""
+        """Publish an event in its channel, once; if it is refused, its sender gets a notice."""
         person = await self.people[incoming.channel].speaker(incoming.person, incoming.name)
         for number, content in enumerate(incoming.contents):
             event = part_of(incoming.event, number)
@@ -143,18 +144,19 @@ class Bridge(Retrying, ABC):
             refusal, link = await self._publish_one(incoming, person, event, content)
             await links.add(link)
             if refusal:
-                await self._tell_refusal(incoming, person, refusal)
+                await self._notify_of_refusal(incoming, person, refusal)
 
     async def like(self, channel: str, event: str, person: str, author: str, text: str, name: str = "") -> None:
-        """Says that somebody likes a message of an author."""
+        """Publish a like of an author's message."""
         content = {"type": "like", "liked_author": author, "message": text}
         incoming = Incoming(channel, event, person, [content], int(time.time()), name=name)
         await self.publish(incoming)
 
     async def retract(self, channel: str, event: str) -> None:
-        """Takes back what an event had said: from the history, for clients have no word for what they show already.
+        """Delete an event's messages from the history, after the event was deleted in the other chat.
 
-        What was said in the channel is not taken back from the other chat: it has moderators of its own.
+        Clients still show them, because the protocol cannot retract messages. Messages that come from the channel are
+        not deleted: the other chat has moderators of its own.
         """
         links = self.links[channel]
         parts = [part for part in self._parts(event) if links.of_event(part)]
@@ -168,25 +170,28 @@ class Bridge(Retrying, ABC):
             await self.participant.broker.moderation.delete_messages(channel, ids)
 
     def is_retracted(self, event: str) -> bool:
-        """Whether it was taken back in the other chat."""
+        """Whether the event was deleted in the other chat."""
         return event_of(event) in self._retracted
 
     def wants(self, publication: Publication) -> bool:
-        """Whether something that all in the channel see is passed on."""
-        return self.tells_coming_and_going or publication.type not in COMING_AND_GOING
+        """Whether a broadcast publication is sent to the other chat."""
+        return self.announces_presence or publication.type not in PRESENCE_TYPES
 
-    tells_coming_and_going = False
+    announces_presence = False
 
-    # The work
+    # Running
+
+    def on_out_of_reach(self) -> None:
+        self.up.set(0)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Passes messages on until it is told to stop; then ends what it has in hand, and lets its people go."""
+        """Bridge until `stop` is set; then finish messages in flight, and free the people's nicknames."""
         self.up.set(0)
         try:
             await self.attempt(self._load)
         except Stopped:
             return
-        loops = [self._receive(), self._let_go(), *(relay.run() for relay in self._relays)]
+        loops = [self._receive(), self._remove_silent(), *(relay.run() for relay in self._relays)]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._until_stopped(loop)) for loop in loops]
             await stop.wait()
@@ -204,13 +209,13 @@ class Bridge(Retrying, ABC):
 
     async def _receive(self) -> None:
         await self.attempt(partial(self._not_rejected, self.connect))
-        log.info("the %s bridge is there", self.kind)
+        log.info("the %s bridge is connected", self.kind)
         while not self.stop.is_set():
             self.up.set(1)
             await self.attempt(partial(self._not_rejected, self.receive))
 
     async def _not_rejected(self, what: Callable[[], Awaitable[None]]) -> None:
-        """Of these nothing depends on one message: what is wrong is tried again."""
+        """Retry also after a rejection, because this operation does not depend on a single message."""
         try:
             await what()
         except Rejected as error:
@@ -222,7 +227,7 @@ class Bridge(Retrying, ABC):
         for relay in self._relays:
             await relay.load()
 
-    async def _let_go(self) -> None:
+    async def _remove_silent(self) -> None:
         while True:
             await self.until_stopped(asyncio.sleep(self.timings.bridge_silent / 30))
             for people in self.people.values():
@@ -231,7 +236,7 @@ class Bridge(Retrying, ABC):
     async def _publish_one(
         self, incoming: Incoming, person: Person, event: str, content: Mapping[str, Any]
     ) -> tuple[str, Link]:
-        """Why a message was refused, or nothing; and the link that says that its event is done with."""
+        """Publish one message; returns the reason of a refusal, or "", and the link that marks the event as done."""
         channel, is_heavy = incoming.channel, TYPES[content["type"]].lane.is_sandboxed
         id = self._id(channel, event)
         if self.people[channel].allow(person, is_heavy=is_heavy) > 0:
@@ -253,21 +258,21 @@ class Bridge(Retrying, ABC):
         digest = Link.digest_of(content.get("text", ""))
         return _reason(result), Link(event, id, person.nickname, digest)
 
-    async def _tell_refusal(self, incoming: Incoming, person: Person, reason: str) -> None:
-        """Not without end: who is wrong all the time is not told each time."""
+    async def _notify_of_refusal(self, incoming: Incoming, person: Person, reason: str) -> None:
+        """Notify the sender of a refused event, within a rate limit."""
         now = asyncio.get_running_loop().time()
-        if TELLINGS.delay(person.tellings, now) > 0:
+        if NOTICES.delay(person.notices, now) > 0:
             return
-        person.tellings = TELLINGS.acquire(person.tellings, now)
+        person.notices = NOTICES.acquire(person.notices, now)
         words = f"Not passed on to the channel {incoming.channel}: {reason}"
         await self.try_to_tell(incoming.channel, words, incoming.event)
 
     def _id(self, channel: str, event: str) -> str:
-        """A message's id: the same, however often its event comes."""
+        """The id of an event's message, which is the same each time."""
         return str(uuid.uuid5(NAMESPACE, f"{self.kind} {channel} {event}"))
 
     def _parts(self, event: str) -> list[str]:
-        """An event, and what stands for its further parts."""
+        """The ids of an event's parts."""
         return [part_of(event, number) for number in range(MAX_EVENT_PARTS)]
 
     def count(self, direction: str, outcome: str) -> None:
@@ -275,7 +280,7 @@ class Bridge(Retrying, ABC):
 
 
 def _published_id(result: JobResult) -> str:
-    """Under which id a message was published: another one, where somebody else has used its own."""
+    """The id under which a message was published; it differs if somebody else had used the message's own."""
     return "" if result.is_refusal or not result.body else id_of(result.body).decode()
 
 

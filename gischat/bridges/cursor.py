@@ -1,6 +1,6 @@
-"""A place in a channel's outbox: read at the pace of who passes on what is there, and kept for the next process.
+"""A position in a channel's outbox, for readers at their own pace; stored for the next process.
 
-The outbox is the backlog, with its own bounds (`MAX_OUTBOX_…`): what falls out of it unread is counted.
+The outbox is the backlog, with its own bounds (`MAX_OUTBOX_…`); publications that are trimmed unread are counted.
 """
 
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from gischat.bridges.store import BridgeStore, Position
 from gischat.broker.outbox import Entry, Outbox
 
 STREAM_START = b"0-0"
-PAGE = 20  # entries that are read at a time: a picture or a layer may have megabytes
+PAGE = 20  # entries per read: a picture or layer may have megabytes
 
 
 class OutboxCursor:
-    """Of one channel. All that asks Redis raises ConnectionError, Unavailable, RedisError."""
+    """The position in one channel. Methods that use Redis raise ConnectionError, Unavailable or RedisError."""
 
     def __init__(self, channel: str, outbox: Outbox, store: BridgeStore) -> None:
         self._channel = channel
@@ -22,7 +22,7 @@ class OutboxCursor:
         self._position = Position(STREAM_START, 0)
 
     async def load(self) -> None:
-        """Goes where an earlier process was; at first, to the end: what was said before is not passed on."""
+        """Load the stored position; without one, start at the end, so that earlier messages are not sent."""
         position = await self._store.channel_position(self._channel)
         if position is None:
             newest = await self._outbox.last_entry(self._channel)
@@ -31,22 +31,22 @@ class OutboxCursor:
         self._position = position
 
     async def read(self) -> Sequence[Entry]:
-        """What comes next, oldest first."""
+        """Read the next entries, oldest first."""
         return await self._outbox.entries_after(self._channel, self._position.entry, PAGE)
 
     def missed_before(self, entry: Entry) -> int:
-        """How many publications were trimmed unread between the place and the entry, which comes next."""
+        """The number of publications that were trimmed unread before this entry, which is the next one."""
         return max(entry.publication.offset - self._position.offset - 1, 0)
 
     def advance(self, entry: Entry) -> None:
-        """The entry is done with."""
+        """Mark the entry as done."""
         self._position = Position(entry.id, entry.publication.offset)
 
     async def save(self) -> None:
         await self._store.save_channel_position(self._channel, self._position)
 
     async def rewind(self) -> None:
-        """Goes to the outbox's beginning, where all that Redis has comes before the place: it is another Redis."""
+        """Start at the outbox's beginning if all of its entries precede the position: Redis was replaced."""
         newest = await self._outbox.last_entry(self._channel)
         if newest is not None and sort_key(newest.id) < sort_key(self._position.entry):
             self._position = Position(STREAM_START, newest.publication.offset)

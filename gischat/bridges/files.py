@@ -1,4 +1,4 @@
-"""Files of other chats: fetched, and made messages of, or words that say why not."""
+"""Files of other chats: downloaded and converted to messages, or to texts with the reason of a failure."""
 
 import base64
 import time
@@ -16,9 +16,9 @@ from gischat.bridges.shapes import as_object, as_text
 from gischat.bridges.texts import shortened, text_messages
 from gischat.settings import Settings
 
-MAX_NAME = 120  # characters of a file's name that are shown
+MAX_NAME = 120  # characters of a displayed file name
 
-# By a file's ending, what it becomes in a channel
+# The types of messages, by file name extension
 FILE_TYPES = {".geojson": "geojson", ".model3": "model", ".py": "script"}
 
 TOO_LARGE = "too large, at most {kilobytes} kB can be passed on"
@@ -29,18 +29,18 @@ UNREADABLE = "it is not what its name says"
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file that is to be fetched, and the type of the message that it becomes."""
+    """A file to download, and the type of its message."""
 
     type: str  # image, or one of FILE_TYPES
-    address: str  # the other chat's
+    address: str  # its id in the other chat
     name: str
-    announced_bytes: int  # as its sender says; 0 where nothing is said
+    announced_bytes: int  # according to its sender; 0 if unknown
 
 
 async def fetched(
     bridge: Bridge, download: Callable[[str], Awaitable[bytes]], attachment: Attachment
 ) -> Sequence[Mapping[str, Any]]:
-    """A file as a message; a text that says why not, where it cannot be had or read."""
+    """Download a file and convert it to a message; if that fails, to a text with the reason."""
     longest, most = bridge.settings.max_message_length, _max_bytes_of(bridge.settings)[attachment.type]
     too_large = TOO_LARGE.format(kilobytes=most // 1000)
     if attachment.announced_bytes > most:
@@ -68,16 +68,16 @@ async def fetched(
 
 
 def file_type(name: str) -> str:
-    """What a file of that name becomes; empty where a channel has no type for it."""
+    """The message type for a file of that name; "" if there is none."""
     return FILE_TYPES.get(PurePosixPath(name).suffix.lower(), "")
 
 
 def file_content(attachment: Attachment, data: str, document: Any) -> Mapping[str, Any]:
-    """The message that a file becomes.
+    """The message for a file.
 
     Args:
-        data: the file as the message has it: base64 of a picture, text of all else.
-        document: a GeoJSON file, parsed.
+        data: the file's content as in the message: base64 for a picture, text for other files.
+        document: the parsed content of a GeoJSON file.
     """
     name = PurePosixPath(attachment.name).stem
     if attachment.type == "image":
@@ -90,18 +90,18 @@ def file_content(attachment: Attachment, data: str, document: Any) -> Mapping[st
 
 
 def unreadable(attachment: Attachment, why: str, longest: int) -> Sequence[Mapping[str, Any]]:
-    """A text in the place of a file that could not be had."""
+    """A text in place of a file that could not be downloaded or read."""
     return text_messages(shortened(f"({attachment.name or 'a file'}: {why})", longest), longest)
 
 
 def is_in_wgs84(document: Any) -> bool:
-    """Whether a GeoJSON file is in WGS 84, as it has to be (RFC 7946 §4); GDAL says so where it is not."""
+    """Whether a GeoJSON file is in WGS 84, as required (RFC 7946 §4); GDAL writes another CRS into the file."""
     name = as_text(as_object(as_object(as_object(document).get("crs")).get("properties")).get("name"))
     return not name or name.endswith(("CRS84", "EPSG::4326", "EPSG:4326"))
 
 
 def max_bytes(settings: Settings) -> int:
-    """Of a file of any type."""
+    """The maximum size of a file of any type."""
     return max(_max_bytes_of(settings).values())
 
 

@@ -1,4 +1,4 @@
-"""Nicknames for people of other chats: allowed by the contract, recognisable, the same each time. Pure."""
+"""Nicknames for people of other chats: valid, recognisable, and the same each time. Pure."""
 
 import hashlib
 import re
@@ -6,21 +6,20 @@ import unicodedata
 from collections.abc import Iterator
 
 _OTHER = re.compile(r"[^A-Za-z0-9_-]+")
-DIGEST_LENGTHS = (4, 8)  # of hexadecimal digits that tell two people apart whose nicknames would be one
+DIGEST_LENGTHS = (4, 8)  # hexadecimal digits that distinguish people whose nicknames would be equal
 
 
 def candidates(person: str, name: str = "", *, shortest: int, longest: int) -> Iterator[str]:
-    """The nicknames that somebody may bear, the best first; the later ones are for when that is taken.
+    """The possible nicknames of a person, the best one first; the others are for when it is taken.
 
-    `alice:example.org` is `alice-example-org`. The server stays in it: anybody may be alice on a server of their own.
-    Where letters had to be left out or cut off, or capitals matter, two people could be called the same: then a digest
-    of the whole identity follows, as it does in the later ones.
+    `alice:example.org` becomes `alice-example-org`. The server is included, because anybody may be alice on their own
+    server. If letters had to be dropped or truncated, or case matters, two people could get the same nickname: then a
+    digest of the whole identity follows, as in the later candidates.
 
     Args:
-        person: what the other chat knows somebody by, and nobody else.
-        name: what they are called there, where that is something else: a nickname and a server, which nobody else has
-            at the time, or any words.
-        shortest, longest: characters of a nickname.
+        person: the person's unique id in the other chat.
+        name: the person's name there, if it is not the id: a name and a server, unique at the time, or any text.
+        shortest, longest: the length of a nickname in characters.
     """
     spelled = unicodedata.normalize("NFKD", name or person)
     plain = _OTHER.sub("-", spelled.encode("ascii", "ignore").decode()).strip("-")
@@ -34,7 +33,7 @@ def candidates(person: str, name: str = "", *, shortest: int, longest: int) -> I
 
 
 def _is_unique(person: str, plain: str) -> bool:
-    """Whether no other person comes to this nickname: each sign that was replaced can be told from where it stands."""
+    """Whether no other person gets this nickname: each replaced character can be inferred from its position."""
     name, _, server = person.partition(":")
     is_name = re.fullmatch(r"[a-z0-9_]+", name)
     is_server = re.fullmatch(r"[a-z0-9]+(\.[a-z0-9]+)*", server)

@@ -1,7 +1,7 @@
-"""A bridge as a participant of some channels: it enqueues jobs, hears how they end, and shows that it is alive.
+"""A bridge as a participant in its channels: it enqueues jobs, receives their results, and keeps a lease.
 
-It does what a front does without clients: it holds a lease, reads the outboxes by position, and says again what Redis
-has lost. What is to be passed on it does not keep: the bridge reads that from the outbox at its own pace.
+It does the work of a front without clients: it renews a lease, reads the outboxes by position, and replays what Redis
+has lost. It does not keep publications for the other chat, which the bridge reads from the outbox at its own pace.
 """
 
 import asyncio
@@ -39,11 +39,11 @@ log = logging.getLogger(__name__)
 
 REDIS_FAULTS = (ConnectionError, Unavailable, RedisError)
 
-# What passes by itself: the message is sent again, as long as that makes sense.
+# Temporary reasons, after which the message is sent again
 PASSING = frozenset(
     (
         RefusalReason.QUEUE_FULL,
-        RefusalReason.INBOX_FULL,
+        RefusalReason.SERVER_FULL,
         RefusalReason.ADDRESS_QUEUE_FULL,
         RefusalReason.REDIS_UNAVAILABLE,
         RefusalReason.MESSAGE_LOST,
@@ -52,7 +52,7 @@ PASSING = frozenset(
 
 
 class Participant:
-    """One per bridge. `kind` begins its id, by which its own messages are known as such after a restart, too."""
+    """One participant per bridge. Its id begins with `kind`, by which later processes recognise its messages."""
 
     def __init__(
         self,
@@ -71,24 +71,24 @@ class Participant:
         self.broker = Broker.of(Namespace(settings, timings), self.front, redis, heavy)
         self.dispatcher = Dispatcher(self.broker, settings, timings)
         self.bans = dict.fromkeys(channels, Bans())
-        self.news = {channel: asyncio.Event() for channel in channels}  # set when something was published
-        # Nicknames and counts of a channel are to be told again.
+        self.news = {channel: asyncio.Event() for channel in channels}  # set after each publication
+        # Called when a channel's nicknames and count have to be sent again
         self.on_restore: Callable[[str], None] = lambda _: None
-        # Moderators want nobody in a channel whose nickname is such a one.
+        # Called when nicknames that fulfil the condition have to be removed from a channel
         self.on_dismissal: Callable[[str, Callable[[str], bool]], None] = lambda channel, is_meant: None
         self.people_of: Callable[[str], Sequence[Connected]] = lambda _: ()
         self._reserved = settings.admin_author if settings.admin_token else ""
         self._readers = readers
         self._timings = timings
-        self._entries: dict[str, bytes] = {}  # the last that was read of each outbox
-        self._intact_until = 0.0  # until then Redis was known to have lost nothing
+        self._entries: dict[str, bytes] = {}  # the last entry read from each outbox
+        self._intact_until = 0.0  # loop time when Redis was last known to be intact
 
     @classmethod
     @contextlib.asynccontextmanager
     async def connected(
         cls, kind: str, channels: Sequence[str], settings: Settings, timings: Timings
     ) -> AsyncIterator[Self]:
-        """A participant that hears and is heard, as soon as Redis is there."""
+        """A connected participant; waits for Redis."""
         async with contextlib.AsyncExitStack() as stack:
             open_redis = partial(connect, settings.redis_url, timings=timings)
             redis = await stack.enter_async_context(open_redis(name="gischat-bridge"))
@@ -120,31 +120,31 @@ class Participant:
                     task.cancel()
 
     def is_own(self, publication: Publication) -> bool:
-        """Whether a bridge of this kind has said it, this one or one before it."""
+        """Whether a bridge of this kind sent it: this process, or an earlier one."""
         return publication.source is not None and self.is_of_own_people(publication.source.front)
 
     def is_of_own_people(self, address: str) -> bool:
-        """Whether a connection's address is that of somebody of the other chat, now or before a restart."""
+        """Whether a connection belongs to a person of the other chat, in this process or an earlier one."""
         return address.startswith(f"{self.kind}-")
 
     async def take_over(self) -> None:
-        """Frees the nicknames that are held for a process before this one, if it ran on this machine and was killed."""
+        """Free the nicknames of an earlier process that ran on this machine and was killed."""
         for channel in self.channels:
             await self.broker.presence.release_leases_of_dead_fronts(channel)
 
     async def submit(self, job_queue: JobQueue, message: Message) -> JobResult:
-        """Sends a message and waits for its end; what is refused for reasons that pass is sent again.
+        """Send a message and wait for its result; resend it if it was refused for a temporary reason.
 
-        Its end is certain: where it is not known, Redis is asked (see `JobQueue`).
+        The result is certain: if it is unknown, Redis is queried (see `JobQueue`).
         """
         deadline = asyncio.get_running_loop().time() + self._timings.bridge_patience
         while True:
-            ended: asyncio.Future[JobResult] = asyncio.get_running_loop().create_future()
-            self.dispatcher.reopen(job_queue)  # whoever speaks may be gone by now: see `People.leave`
+            future: asyncio.Future[JobResult] = asyncio.get_running_loop().create_future()
+            self.dispatcher.reopen(job_queue)  # the person may have left meanwhile: see `People.leave`
             try:
                 self.bans[job_queue.channel].check(message)
-                job_queue.submit(message, lambda result, to=ended: None if to.done() else to.set_result(result))  # type: ignore[misc]
-                result = await ended
+                job_queue.submit(message, lambda result, to=future: None if to.done() else to.set_result(result))  # type: ignore[misc]
+                result = await future
             except Unavailable as refusal:
                 result = JobResult.of(refusal, message)
             is_passing = result.is_refusal and result.refusal_reason in PASSING
@@ -152,10 +152,10 @@ class Participant:
                 return result
             await asyncio.sleep(self._timings.retry)
 
-    # Life
+    # Leases and recovery
 
     async def _join(self) -> None:
-        """Leases, bans, and a place in each outbox; waits for Redis."""
+        """Acquire leases, load bans, and start at the end of each outbox; waits for Redis."""
         for channel in self.channels:
             while channel not in self._entries:
                 try:
@@ -180,13 +180,13 @@ class Participant:
         while True:
             await asyncio.sleep(self._timings.lease_renewal)
             for channel in self.channels:
-                heard = self.dispatcher.positions[channel].offset
+                received = self.dispatcher.positions[channel].offset
                 try:
                     renewal = await self.broker.presence.renew_lease(channel, self._timings.lease)
                 except REDIS_FAULTS as error:
                     log.debug("a lease could not be renewed: %s", described(error))
                     break
-                if not renewal.was_known or renewal.offset < heard:
+                if not renewal.was_known or renewal.offset < received:
                     self.dispatcher.reports.state_lost(channel)
                 elif renewal.had_expired:
                     self.on_restore(channel)
@@ -194,7 +194,7 @@ class Participant:
                 self._intact_until = asyncio.get_running_loop().time()
 
     async def _recover(self) -> None:
-        """Says again what Redis has lost."""
+        """Recover from losses in Redis: replay jobs, and restore nicknames and counts."""
         while True:
             report = await self.dispatcher.reports.next()
             if report.incident is not Incident.STATE_LOST:
@@ -203,19 +203,19 @@ class Participant:
             channel = report.channel
             since = self._intact_until - self._timings.redis_loss
             try:
-                await self.broker.presence.renew_lease(channel, self._timings.lease, is_forgotten=True)
+                await self.broker.presence.renew_lease(channel, self._timings.lease, is_state_lost=True)
                 await self._rewind(channel)
             except REDIS_FAULTS as error:
-                log.warning("what redis has lost could not be told again: %s", described(error))
-                continue  # what is still wrong will be noticed again
-            log.warning("redis had lost this bridge in a channel", extra={"channel": channel})
+                log.warning("recovery failed, and will be retried: %s", described(error))
+                continue  # the loss will be detected again
+            log.warning("redis has lost this bridge's state in a channel", extra={"channel": channel})
             self.dispatcher.positions[channel].reset()
             self.dispatcher.replay(channel, since)
             self.on_restore(channel)
             await self._load_bans(channel)
 
     async def _rewind(self, channel: str) -> None:
-        """Where the outbox begins anew before our place, it is read again."""
+        """Read the outbox again if its entries now precede our position."""
         newest = await self.broker.outbox.last_entry(channel)
         if newest is None or sort_key(newest.id) < sort_key(self._entries[channel]):
             self._entries[channel] = STREAM_START
@@ -223,7 +223,7 @@ class Participant:
                 if channel in reader.channels:
                     reader.reconnect()
 
-    # Hearing
+    # Receiving
 
     async def _read(self, reader: OutboxReader) -> None:
         while True:
@@ -236,13 +236,13 @@ class Participant:
                 continue
             for channel, entries in read:
                 if self._entries[channel] != positions[channel]:
-                    continue  # it is read again from an earlier place
+                    continue  # rewound meanwhile
                 for entry in entries:
-                    await self._hear(channel, entry.publication)
+                    await self._receive(channel, entry.publication)
                 self._entries[channel] = entries[-1].id
                 self.news[channel].set()
 
-    async def _hear(self, channel: str, publication: Publication) -> None:
+    async def _receive(self, channel: str, publication: Publication) -> None:
         position = self.dispatcher.positions[channel]
         continuity = position.compare(publication.offset)
         if continuity is Continuity.GAP:
@@ -254,7 +254,7 @@ class Participant:
         if publication.outcome is Outcome.CONTROL and publication.type in ORDERS:
             await ORDERS[publication.type](self, channel, publication.body)
 
-    # What every front does, and a bridge for its people
+    # Orders, which every front executes, and a bridge for its people
 
     async def _load_bans(self, channel: str, _: bytes = b"") -> None:
         with contextlib.suppress(*REDIS_FAULTS):
@@ -274,10 +274,10 @@ class Participant:
         self.dispatcher.delete_messages(channel, None if deletion.all else set(deletion.ids))
 
     async def _answer_survey(self, channel: str, body: bytes) -> None:
-        asked = msgspec.json.decode(body, type=SurveyRequest)
-        people = [one for name in self.channels if asked.channel in (None, name) for one in self.people_of(name)]
-        with contextlib.suppress(*REDIS_FAULTS):  # whoever asks is told that we are missing
-            await self.broker.moderation.answer_survey(channel, asked.call, survey_answer(self.front, people))
+        request = msgspec.json.decode(body, type=SurveyRequest)
+        people = [one for name in self.channels if request.channel in (None, name) for one in self.people_of(name)]
+        with contextlib.suppress(*REDIS_FAULTS):  # the survey's result then lists this bridge as missing
+            await self.broker.moderation.answer_survey(channel, request.call, survey_answer(self.front, people))
 
 
 ORDERS: Mapping[str, Callable[[Participant, str, bytes], Awaitable[None]]] = {

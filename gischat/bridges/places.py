@@ -1,4 +1,4 @@
-"""Places in WGS 84, as other chats have them. Pure."""
+"""Places in WGS 84, for other chats. Pure."""
 
 import math
 from collections.abc import Mapping
@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 from gischat.protocol.places import WGS_84_WKT, Box
 
-DEGREES = ("EPSG:4326", "OGC:CRS84")  # in the order of QGIS: x is the longitude
+DEGREES = ("EPSG:4326", "OGC:CRS84")  # with QGIS' axis order: x is the longitude
 DEGREE_METRES = 111_320  # along a meridian
 
 WGS_84 = {"crs_wkt": WGS_84_WKT, "crs_authid": "EPSG:4326"}
 
 
 class Centre(NamedTuple):
-    """The middle of a box, and half its diagonal in metres."""
+    """The centre of a box, and half its diagonal in metres."""
 
     latitude: float
     longitude: float
@@ -32,7 +32,7 @@ def centre(place: Box) -> Centre:
 
 
 def place_in_degrees(message: Mapping[str, Any]) -> Box | None:
-    """Where a message is that has its coordinates in WGS 84 anyway, for those that are not stored."""
+    """The place of a message with coordinates in WGS 84, which needs no worker; None for others."""
     if message["crs_authid"] not in DEGREES or message["type"] not in ("position", "bbox"):
         return None
     west, south = message.get("x", message.get("xmin")), message.get("y", message.get("ymin"))
@@ -42,7 +42,7 @@ def place_in_degrees(message: Mapping[str, Any]) -> Box | None:
 
 
 def position_message(latitude: float, longitude: float) -> dict[str, Any] | None:
-    """A `position`; None where that is nowhere on earth."""
+    """A `position` message; None if the coordinates are not on earth."""
     if not (abs(latitude) <= 90 and abs(longitude) <= 180):
         return None
     return {"type": "position", **WGS_84, "x": longitude, "y": latitude}

@@ -1,7 +1,7 @@
-"""A channel's messages on their way to the other chat.
+"""The relay: a channel's publications on their way to the other chat.
 
-The outbox is read by position, at the pace of the other chat: while that is away, the outbox is the backlog, with its
-own bounds (`MAX_OUTBOX_…`), and what falls out of it is said.
+It reads the outbox by position, at the other chat's pace. While the other chat is away, the outbox is the backlog,
+with its own bounds (`MAX_OUTBOX_…`); the relay reports publications that were trimmed unread.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHARED_TYPES = {ANNOUNCEMENT} | {row.name for row in TYPES.values() if row.stored}
-COMING_AND_GOING = frozenset({"newcomer", "exiter"})
+PRESENCE_TYPES = frozenset({"newcomer", "exiter"})
 
 MISSED = "Up to {number} messages could not be passed on from the channel {channel}."
 REFUSED = "A message of the channel {channel} ({type}) could not be passed on."
@@ -34,7 +34,7 @@ ALL_DELETED = "A moderator has deleted all messages of the channel {channel}."
 
 
 class Relay:
-    """Of one channel."""
+    """The relay of one channel."""
 
     def __init__(self, bridge: "Bridge", channel: str) -> None:
         self._bridge = bridge
@@ -42,10 +42,10 @@ class Relay:
         self._links = bridge.links[channel]
         self._cursor = OutboxCursor(channel, bridge.participant.broker.outbox, bridge.store)
         self.load = self._cursor.load
-        self._missed = 0  # publications that nobody has been told of yet
+        self._missed = 0  # publications that have not been reported yet
 
     async def run(self) -> None:
-        """Passes on until the bridge is to stop; a message that is on its way then comes to its end."""
+        """Send publications until the bridge stops; a message in flight is finished."""
         news, stop = self._bridge.participant.news[self._channel], self._bridge.stop
         while not stop.is_set():
             news.clear()
@@ -65,7 +65,7 @@ class Relay:
     async def _pass_on(self, entry: Entry) -> None:
         publication, bridge = entry.publication, self._bridge
         self._missed += self._cursor.missed_before(entry)
-        # As long as it is in the outbox, at the most: who comes back is told nothing older, either.
+        # Retry only as long as the outbox retains it, like for reconnecting clients.
         until = int(entry.id.partition(b"-")[0]) / 1000 + bridge.settings.max_outbox_age
         try:
             if publication.outcome is Outcome.CONTROL:
@@ -89,15 +89,15 @@ class Relay:
     def _is_for_all(self, publication: Publication) -> bool:
         if not publication.is_broadcast or self._bridge.participant.is_own(publication):
             return False
-        return publication.type in SHARED_TYPES | COMING_AND_GOING
+        return publication.type in SHARED_TYPES | PRESENCE_TYPES
 
     async def _send(self, publication: Publication, until: float) -> None:
         bridge, channel = self._bridge, self._channel
         message = msgspec.json.decode(publication.body)
-        if publication.type in COMING_AND_GOING and bridge.people[channel].bears(message[publication.type]):
+        if publication.type in PRESENCE_TYPES and bridge.people[channel].has_nickname(message[publication.type]):
             return
         if self._links.of_message(message["id"]):
-            return  # by the process before this one
+            return  # an earlier process has sent it
         history = bridge.participant.broker.history
         if await bridge.attempt(lambda: history.is_deleted(channel, publication)):
             return
@@ -115,7 +115,7 @@ class Relay:
     async def _like(self, publication: Publication, until: float) -> None:
         bridge = self._bridge
         if not bridge.participant.is_of_own_people(publication.to):
-            return  # it is for a client
+            return  # the liked author is a client
         like = msgspec.json.decode(publication.body)
         link = self._links.find(like["liked_author"], like["message"])
         if link is not None:
@@ -124,7 +124,7 @@ class Relay:
             bridge.count("out", "passed")
 
     async def _delete(self, publication: Publication) -> None:
-        """A moderator has taken messages back."""
+        """Delete the events of messages that a moderator has deleted."""
         bridge, channel = self._bridge, self._channel
         deletion = msgspec.json.decode(publication.body)
         until = time.time() + bridge.timings.bridge_patience
@@ -136,5 +136,5 @@ class Relay:
                 continue
             try:
                 await bridge.attempt(lambda link=link: bridge.delete(channel, link.event), until)  # type: ignore[misc]
-            except Rejected:  # what is not the bridge's own it may have no right to
+            except Rejected:  # the bridge may lack the permission to delete others' events
                 await bridge.try_to_tell(channel, DELETED.format(channel=channel, author=link.author))

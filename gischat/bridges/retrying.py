@@ -1,4 +1,4 @@
-"""Attempts that are repeated, and waits that end when the process is to stop."""
+"""Retries of failed operations, and waits that end when the process stops."""
 
 import asyncio
 import logging
@@ -20,19 +20,30 @@ T = TypeVar("T")
 
 
 class Retrying:
-    """What a bridge does while the other chat, or Redis, is away. `stop` is set when the process is to stop."""
+    """A bridge or an outgoing hook, which retries operations while the other side or Redis is unavailable."""
 
-    def __init__(self, kind: str, timings: Timings) -> None:
+    def __init__(
+        self, kind: str, timings: Timings, stop: asyncio.Event | None = None, trouble: LogThrottle | None = None
+    ) -> None:
+        """
+        Args:
+            kind: its label in metrics.
+            stop: set when the process stops.
+            trouble: the throttle for the failures of all operations; without it, each operation has its own.
+        """
         self._kind = kind
         self.timings = timings
-        self.stop = asyncio.Event()
-        self.up = metrics.BRIDGE_UP.labels(kind)
+        self.stop = stop or asyncio.Event()
+        self._trouble = trouble
+
+    def on_out_of_reach(self) -> None:
+        """Called when the other side cannot be reached."""
 
     async def until_stopped(self, work: Coroutine[Any, Any, T]) -> T:
-        """What work comes to.
+        """Await work; returns its result.
 
         Raises:
-            Stopped: the process is to stop; the work is cancelled.
+            Stopped: the process stops; the work was cancelled.
         """
         task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self.stop.wait())
         try:
@@ -45,24 +56,24 @@ class Retrying:
             stopped.cancel()
 
     async def attempt(self, what: Callable[[], Awaitable[T]], until: float = math.inf) -> T:
-        """Does something, again and again while it cannot be done.
+        """Call an operation until it succeeds.
 
         Args:
-            until: by `time.time`, when it is given up.
+            until: the time (`time.time`) when to give up.
 
         Raises:
-            Delayed: that time has come.
-            Stopped: the process is to stop.
+            Delayed: the next attempt would be after that time.
+            Stopped: the process stops.
         """
         backoff = Backoff(self.timings.bridge_retry, self.timings.bridge_retry_longest)
-        trouble = LogThrottle(f"the {self._kind} bridge has to wait", self.timings, patience=0.0)
+        trouble = self._trouble or LogThrottle(f"the {self._kind} bridge has to wait", self.timings, patience=0.0)
         while True:
             try:
                 result = await what()
             except Delayed as delayed:
                 metrics.BRIDGE_RETRIES.labels(self._kind, delayed.trouble).inc()
                 if delayed.trouble in OUT_OF_REACH:
-                    self.up.set(0)
+                    self.on_out_of_reach()
                 trouble.report(delayed)
                 wait = backoff.next(delayed.after)
                 if time.time() + wait > until:

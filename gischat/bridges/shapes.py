@@ -1,4 +1,4 @@
-"""Parts of foreign JSON, which may be anything. Pure."""
+"""Typed access to JSON from elsewhere, whose shape is unknown. Pure."""
 
 from typing import Any
 
@@ -16,5 +16,5 @@ def as_text(value: Any) -> str:
 
 
 def as_integer(value: Any) -> int:
-    """0 where it is none."""
+    """The value if it is an integer; otherwise 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) else 0

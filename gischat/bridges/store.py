@@ -1,9 +1,9 @@
-"""What a bridge must know after a restart, in Redis: where it was on either side, and which message is which.
+"""A bridge's state in Redis, for the next process: positions, links, nicknames, and the lock.
 
-position    the last of a stream that was passed on: the other chat's token, or "entry offset" of a channel's outbox
-links       which message of the channel is which event of the other chat, as a stream bounded in number and age
-nickname    what a person was called last
-lock        which process is the bridge: there is one
+position    the last item that was passed on: the other chat's token, or "entry offset" of a channel's outbox
+links       which message of the channel is which event of the other chat; a stream bounded in number and age
+nickname    a person's last nickname
+lock        the process that is the bridge: only one at a time
 """
 
 import hashlib
@@ -14,13 +14,13 @@ from gischat.broker.client import Redis
 from gischat.broker.keys import ChannelKeys, bridge_key
 from gischat.protocol.messages import folded
 
-MAX_LINKS = 2000  # of a channel: to these events can be replied, or they can be liked, edited and deleted
-MAX_AGE = 7 * 24 * 3600  # seconds that links are kept
-NICKNAME_AGE = 90 * 24 * 3600  # seconds that a person is remembered after the last message
+MAX_LINKS = 2000  # per channel; linked events can be replied to, liked, edited and deleted
+MAX_AGE = 7 * 24 * 3600  # seconds for which links are kept
+NICKNAME_AGE = 90 * 24 * 3600  # seconds for which a nickname is kept after it was registered
 
 
 class Position(NamedTuple):
-    """Where a bridge is in a channel's outbox: the last entry that was passed on, and its offset."""
+    """A bridge's position in a channel's outbox: the last entry passed on, and its offset."""
 
     entry: bytes
     offset: int
@@ -35,19 +35,19 @@ class Position(NamedTuple):
 
 
 def part_of(event: str, number: int) -> str:
-    """What stands for the n-th message that an event becomes: a long text is several. Events' ids hold no blank."""
+    """The id of the n-th message of an event, which a long text has several of. Events' ids contain no space."""
     return event if number == 0 else f"{event} {number}"
 
 
 def event_of(part: str) -> str:
-    """The event that a part is of."""
+    """The event of a part."""
     return part.partition(" ")[0]
 
 
 class Link(NamedTuple):
-    """A message of the channel and the event of the other chat that are one.
+    """A message of the channel and the event of the other chat that correspond.
 
-    People's words are not kept: by the `digest` of a text it is found again, for likes name an author and a text.
+    The text itself is not stored: its `digest` finds it again for a like, which names the author and the text.
     """
 
     event: str  # or a part of one: see `part_of`
@@ -61,7 +61,7 @@ class Link(NamedTuple):
 
 
 class Links:
-    """The links of one channel: in memory, and in Redis for the next process."""
+    """The links of one channel, in memory, and in Redis for the next process."""
 
     def __init__(self, redis: Redis, key: str) -> None:
         self._redis = redis
@@ -83,14 +83,14 @@ class Links:
         await self._redis.call("EXPIRE", self._key, MAX_AGE, key=self._key)
 
     def of_event(self, event: str) -> Sequence[Link]:
-        """The messages that an event is (a long text is several), oldest first."""
+        """The messages of an event (a long text has several), oldest first."""
         return self._by_event.get(event, ())
 
     def of_message(self, message: str) -> Sequence[Link]:
         return self._by_message.get(message, ())
 
     def find(self, author: str, text: str) -> Link | None:
-        """The newest message of an author with that text."""
+        """The link of an author's newest message with that text."""
         who, digest = folded(author), Link.digest_of(text)
         found = (link for link in reversed(self._links.values()) if link.digest == digest)
         return next((link for link in found if folded(link.author) == who), None)
@@ -113,7 +113,7 @@ class Links:
 
 
 class BridgeStore:
-    """All that the bridge of a kind keeps."""
+    """The stored state of all bridges of one kind."""
 
     def __init__(self, instance: str, kind: str, redis: Redis) -> None:
         self._instance = instance
@@ -124,7 +124,7 @@ class BridgeStore:
         return Links(self._redis, self._channel_key(channel, "links"))
 
     async def channel_position(self, channel: str) -> Position | None:
-        """Where the bridge was in the channel's outbox; None before it first was there."""
+        """The bridge's position in the channel's outbox; None at its first start."""
         key = self._channel_key(channel, "position")
         stored = await self._redis.call("GET", key, key=key)
         return Position.parse(stored) if stored else None
@@ -134,7 +134,7 @@ class BridgeStore:
         await self._redis.call("SET", key, bytes(position), key=key)
 
     async def foreign_position(self) -> str:
-        """Where the bridge was in the other chat; empty before it first was there."""
+        """The bridge's position in the other chat; empty at its first start."""
         key = bridge_key(self._instance, self._kind, "position")
         return (await self._redis.call("GET", key, key=key) or b"").decode()
 
@@ -143,7 +143,7 @@ class BridgeStore:
         await self._redis.call("SET", key, position, key=key)
 
     async def nickname(self, channel: str, person: str) -> str:
-        """What a person was called; empty where that is not known."""
+        """A person's last nickname; empty if unknown."""
         key = self._nickname_key(channel, person)
         return (await self._redis.call("GET", key, key=key) or b"").decode()
 
@@ -152,10 +152,10 @@ class BridgeStore:
         await self._redis.call("SET", key, nickname, "EX", NICKNAME_AGE, key=key)
 
     async def take_lock(self, owner: str, seconds: float) -> bool:
-        """Takes or renews the lock; False while another process has it.
+        """Acquire or renew the lock; False while another process has it.
 
-        Between the question and the renewal another one could take it that ran out: then both work for a moment, which
-        doubles nothing, for what they make bears the same ids.
+        If the lock expires between the check and the renewal, another process may acquire it: then both work for a
+        moment, which duplicates nothing, because their messages have the same ids.
         """
         key = bridge_key(self._instance, self._kind, "lock")
         milliseconds = int(seconds * 1000)

@@ -1,10 +1,10 @@
-"""Texts of other chats, as the contract takes them: plain, and no longer than a message may be. Pure."""
+"""Texts of other chats as texts of the protocol: plain, and no longer than a message may be. Pure."""
 
 import re
 from html import unescape
 from typing import Any
 
-MAX_PARTS = 8  # of one text: more would be a page, and hide what others say
+MAX_PARTS = 8  # per text: more would flood the channel
 ELLIPSIS = " […]"
 
 _BLOCKS = frozenset(("p", "div", "br", "li", "tr", "blockquote", "pre", "hr", *(f"h{level}" for level in range(1, 7))))
@@ -12,8 +12,8 @@ _DROPPED = frozenset(("script", "style", "head", "title", "mx-reply"))
 
 
 def split(text: str, longest: int) -> list[str]:
-    """A text in parts that fit into a message each, cut between words where it can be; the last one says so if there is
-    more than `MAX_PARTS` hold."""
+    """Split a text into parts that fit into a message each, between words if possible; if it takes more than
+    `MAX_PARTS`, the last part ends with a mark."""
     parts: list[str] = []
     rest = text.strip()
     while rest and len(parts) < MAX_PARTS:
@@ -27,12 +27,12 @@ def split(text: str, longest: int) -> list[str]:
 
 
 def text_messages(text: str, longest: int) -> list[dict[str, Any]]:
-    """A text as one message or several."""
+    """A text as one or several messages."""
     return [{"type": "text", "text": part} for part in split(text, longest)]
 
 
 def shortened(text: str, longest: int) -> str:
-    """The text, or its beginning with a mark that something is missing."""
+    """Truncate a text, if it is too long, and mark that."""
     if len(text) <= longest:
         return text
     mark = ELLIPSIS if longest > 2 * len(ELLIPSIS) else "…"
@@ -41,16 +41,16 @@ def shortened(text: str, longest: int) -> str:
 
 def _cut(text: str, longest: int) -> tuple[str, str]:
     place = max(text.rfind(" ", 0, longest + 1), text.rfind("\n", 0, longest + 1))
-    if place <= longest // 2:  # one long word, an address
+    if place <= longest // 2:  # one long word, such as a URL
         place = longest
     return text[:place].rstrip(), text[place:].lstrip()
 
 
 def from_html(html: str) -> str:
-    """What can be read of a formatted text; addresses of links stay, behind their words.
+    """Convert a formatted text to plain text; the URLs of links follow their texts.
 
-    Why not `html.parser`: for some texts of 64 KB (`<a <a <a`) it takes minutes. Here each character is looked at a few
-    times.
+    Not by `html.parser`, which takes minutes for some texts of 64 KB (`<a <a <a`). Here each character is read a few
+    times at most.
     """
     reader = _Reader()
     place, comments_end = 0, True
@@ -71,7 +71,7 @@ def from_html(html: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
-# Neither a tag nor its attributes hold another <: an attempt that fails goes no further than to the next.
+# Neither tags nor attributes contain another <, so a failing match ends at the next one.
 _TAG = re.compile(r"""<(/?)([A-Za-z][A-Za-z0-9-]*)((?:[^<>"']|"[^"<]*"|'[^'<]*')*)>""")
 _ATTRIBUTE = re.compile(r"""(?<![A-Za-z-])([A-Za-z-]+)=(?:"([^"]*)"|'([^']*)'|([^\s"']+))""")
 
@@ -79,7 +79,7 @@ _ATTRIBUTE = re.compile(r"""(?<![A-Za-z-])([A-Za-z-]+)=(?:"([^"]*)"|'([^']*)'|([
 class _Reader:
     def __init__(self) -> None:
         self.parts: list[str] = []
-        self._dropped: list[str] = []  # the elements that are open whose content is not shown
+        self._dropped: list[str] = []  # the open elements whose content is dropped
         self._links: list[str] = []
 
     def add_text(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What messages are in chats that have no maps: words, and files. Pure."""
+"""Messages for chats without maps: as text, and as files. Pure."""
 
 import base64
 from collections.abc import Callable, Mapping
@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 
 LIKE = "👍"
-COMING_AND_GOING = {"newcomer": "{} has joined the channel.", "exiter": "{} has left the channel."}
+PRESENCE_TEXTS = {"newcomer": "{} has joined the channel.", "exiter": "{} has left the channel."}
 
-_PICTURES = ((b"\xff\xd8", "image/jpeg", "jpg"), (b"\x89PNG", "image/png", "png"))  # all that a worker makes
+_PICTURES = ((b"\xff\xd8", "image/jpeg", "jpg"), (b"\x89PNG", "image/png", "png"))  # the formats that workers make
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that a message is elsewhere."""
+    """A message as a file."""
 
     data: bytes
     content_type: str
@@ -23,15 +23,15 @@ class File:
 
 
 def words(message: Mapping[str, Any]) -> str:
-    """What a message says, behind its author's name; of who joins or leaves a whole sentence."""
+    """The text of a message, to follow its author's name; for joining and leaving a whole sentence."""
     type = message["type"]
-    if type in COMING_AND_GOING:
-        return COMING_AND_GOING[type].format(message[type])
+    if type in PRESENCE_TEXTS:
+        return PRESENCE_TEXTS[type].format(message[type])
     return _WORDS.get(type, _other)(message)
 
 
 def file_of(message: Mapping[str, Any]) -> File | None:
-    """A message as a file, where it is one."""
+    """The file of a message, if its type has one."""
     make = _FILES.get(message["type"])
     return None if make is None else make(message)
 
@@ -52,7 +52,7 @@ def _extent_words(message: Mapping[str, Any]) -> str:
 
 
 def _crs_name(message: Mapping[str, Any]) -> str:
-    """A CRS in words: its code, or the name in its definition."""
+    """The code of a CRS, or else the name in its definition."""
     if message["crs_authid"]:
         return str(message["crs_authid"])
     _, _, behind = message["crs_wkt"].partition('"')
@@ -85,7 +85,7 @@ def _picture(message: Mapping[str, Any]) -> File:
 def _layer(message: Mapping[str, Any]) -> File:
     document = {**message["geojson"]}
     if message["crs_authid"] and message["crs_authid"] != "EPSG:4326":
-        # What GDAL reads, and RFC 7946 has no more (§4): without it the coordinates would be taken for degrees.
+        # GDAL reads this member, which RFC 7946 §4 has dropped; without it the coordinates would be taken for degrees.
         authority, _, code = message["crs_authid"].partition(":")
         urn = f"urn:ogc:def:crs:{authority}::{code}"
         document["crs"] = {"type": "name", "properties": {"name": urn}}

@@ -1,1 +1,1 @@
-"""The wire between fronts and workers: keys, entries, scripts, and the connection to Redis that carries them."""
+"""The broker: keys, stream entries, Lua scripts and the pipelined connection, for fronts, workers and bridges."""

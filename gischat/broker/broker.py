@@ -1,4 +1,4 @@
-"""Redis by subject, as one participant sees it: a front, or a bridge to another chat."""
+"""The broker of one participant, by subject; a participant is a front or a bridge."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -14,9 +14,9 @@ from gischat.broker.presence import Presence
 
 @dataclass(frozen=True)
 class Broker:
-    """Everything that is answered at once. `OutboxReader` waits for publications over a connection of its own."""
+    """All that is answered at once. `OutboxReader` blocks until there are publications, on a connection of its own."""
 
-    front: str  # the participant's id: its lease, and the jobs that it enqueues, bear it
+    front: str  # the participant's id, which its lease and its jobs have
     inbox: Inbox
     outbox: Outbox
     history: History
@@ -27,11 +27,12 @@ class Broker:
     def of(
         cls, namespace: Namespace, front: str, redis: Redis, heavy: Redis | None = None, bulk: Redis | None = None
     ) -> Self:
-        """
+        """Create all parts.
+
         Args:
-            redis: the connection for messages and leases; for everything, where there is no other.
-            heavy: one for pictures and layers, so that no text waits behind their megabytes.
-            bulk: one for large answers, so that no message waits behind them.
+            redis: the connection for messages and leases, and for everything else that has none of its own.
+            heavy: the connection for images and layers, so that texts do not wait behind them.
+            bulk: the connection for large answers, so that messages do not wait behind them.
         """
         heavy, bulk = heavy or redis, bulk or redis
         return cls(

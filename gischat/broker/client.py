@@ -1,6 +1,6 @@
-"""What fronts and workers see of Redis: commands and scripts, the futures of their answers, and how they fail.
+"""The interface to Redis: commands and scripts, the futures of their answers, and their errors.
 
-Commands given here must bear being carried out twice (see `gischat.broker.multiplexer`); every script of ours does.
+All commands must be idempotent, because they may be executed twice (see `gischat.broker.multiplexer`); our scripts are.
 """
 
 import asyncio
@@ -17,19 +17,22 @@ TOO_BUSY = "The server cannot take messages at the moment. Please send it again 
 
 
 class ConnectionLost(ConnectionError):
-    """The connection ended before the answer came; the command may have been carried out."""
+    """The connection ended before the answer arrived; the command may have been executed."""
 
 
 class InDoubt(ConnectionLost, ResponseError):
-    """The answer is an error, but the command had been sent before, without an answer: it may have been carried out."""
+    """The answer is an error, but an earlier attempt was not answered: the command may have been executed."""
 
 
 class PendingCommand:
-    """A command on its way, and the future of its answer.
+    """A command and the future of its answer.
 
-    `sent_at` is when it was last sent; `is_sent`, that the server may be at it; `is_in_doubt`, that it was sent over a
-    connection that was lost: then it may have been carried out, and is sent again until that is known, or, where it is
-    not to be (`resends`), fails as `ConnectionLost`. `decode` makes of what Redis answers what the future has.
+    Attributes:
+        sent_at: loop time of the last attempt to send it; of its creation while there was none.
+        is_sent: it was sent on the current connection, so the server may be executing it.
+        is_in_doubt: a connection that it was sent on was lost, so it may have been executed.
+        resends: in doubt, it is sent again; if not, it fails with `ConnectionLost`.
+        decode: converts the answer to the future's result.
     """
 
     __slots__ = (
@@ -56,7 +59,7 @@ class PendingCommand:
     ) -> None:
         loop = asyncio.get_running_loop()
         self.command = command
-        self.key = key  # one of its keys: they are all in one slot
+        self.key = key  # one of its keys; all are in one slot
         self.script = script
         self.answer: asyncio.Future[Any] = loop.create_future()
         self.since = self.sent_at = loop.time()
@@ -75,7 +78,7 @@ class PendingCommand:
         resends: bool = True,
         decode: Decoder | None = None,
     ) -> Self:
-        """A script by its digest; one that Redis does not know (it was restarted) is sent whole later."""
+        """Run a script by its digest; its whole text follows if Redis does not know it, as after a restart."""
         command = ("EVALSHA", script.digest, len(keys), *keys, *arguments)
         return cls(command, keys[0], script, resends=resends, decode=decode)
 
@@ -84,7 +87,7 @@ class PendingCommand:
             return
         try:
             self.answer.set_result(answer if self.decode is None else self.decode(answer))
-        except Exception as error:  # a bug of its caller's, which shall hurt nobody else
+        except Exception as error:  # a bug of the caller, which must not affect other callers
             self.answer.set_exception(error)
 
     def fail(self, error: Exception) -> None:
@@ -92,32 +95,32 @@ class PendingCommand:
             self.answer.set_exception(error)
 
     def is_older_than(self, then: float) -> bool:
-        """Whether it has waited since before then for a server that carries it out, and certainly none has."""
+        """Whether it has waited since before that loop time, and certainly has not been executed."""
         return not self.is_in_doubt and self.since < then
 
 
 class Redis(Protocol):
-    """What fronts and workers see of Redis, be it one server, a Sentinel's or a cluster."""
+    """A client of Redis: of one server, of the Sentinels' master, or of a cluster."""
 
-    reconnected: Callable[[], None]  # called when a lost connection is there again
+    reconnected: Callable[[], None]  # called after reconnecting
 
     @property
     def is_connected(self) -> bool: ...
 
     @property
     def connected_seconds(self) -> float:
-        """How long the connection (in a cluster: each one) has held; 0 when there is none."""
+        """Seconds since it connected, 0 while disconnected; in a cluster, the shortest of all nodes' connections."""
 
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *_: object) -> None: ...
 
     def call(self, *command: Argument, key: str) -> "asyncio.Future[Any]":
-        """Sends a command that is about `key`; the future has Redis' answer.
+        """Send a command; `key` is one of its keys. Returns the future of Redis' answer.
 
-        It fails with `Unavailable` when the command could not be sent in time, with `ResponseError` when Redis
-        answers an error (`InDoubt` when that says nothing about the first time), with `ConnectionLost` when the
-        connection ended and commands are not to be sent again.
+        The future fails with `Unavailable` if the command could not be sent in time, with `ResponseError` if Redis
+        answers with an error (`InDoubt` if an earlier attempt may have been executed), and with `ConnectionLost` if the
+        connection ended and commands are not resent.
         """
 
     def run(
@@ -129,12 +132,12 @@ class Redis(Protocol):
         resends: bool = True,
         decode: Decoder | None = None,
     ) -> "asyncio.Future[Any]":
-        """Runs a script.
+        """Run a script; returns the future of its answer, which fails as that of `call`.
 
         Args:
-            resends: it is sent again when it may have been carried out; if not, it fails as `ConnectionLost`.
-            decode: makes of its answer what the future has.
+            resends: send it again when it may have been executed; if False, it fails with `ConnectionLost` instead.
+            decode: converts the answer to the future's result.
         """
 
     def disconnect(self) -> None:
-        """Ends the connection, for it does not do what it should; the next is made at once."""
+        """Close a connection that does not work as it should; a new one follows at once."""

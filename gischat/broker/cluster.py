@@ -1,7 +1,7 @@
-"""A Redis Cluster: one multiplexer per node, and every call to the node that has its key.
+"""A client of a Redis Cluster: one multiplexer per node; each command goes to the node that has its key.
 
-Calls that a node does not answer (it is down, or a key has moved) come back, wait until it is known who has their slot
-now, and go there. Connections are made when they are first needed.
+Commands that a node does not answer, because it is down or a key has moved, are rerouted after the slots have been read
+again. Connections are made on first use.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Cluster:
-    """A `Redis` of many servers."""
+    """A `Redis` that is a cluster of servers."""
 
     def __init__(
         self,
@@ -38,11 +38,12 @@ class Cluster:
         answer_seconds: float | None = None,
         timings: Timings = Timings(),
     ) -> None:
-        """
+        """Create the client; entering it as a context starts it.
+
         Args:
-            seeds: some servers of the cluster; the others are found through them.
-            dial: makes the connection to a node, not connected yet.
-            name, resends, answer_seconds, timings: as a `Multiplexer` takes them.
+            seeds: some nodes of the cluster; they name the others.
+            dial: creates the connection to a node, not connected yet.
+            name, resends, answer_seconds, timings: as for `Multiplexer`.
         """
         self._seeds = list(seeds)
         self._dial = dial
@@ -55,7 +56,7 @@ class Cluster:
         self._nodes: dict[Node, Multiplexer] = {}
         self._unrouted: list[PendingCommand] = []
         self._is_outdated = asyncio.Event()
-        self._tending: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
         self.reconnected: Callable[[], None] = lambda: None
 
     @property
@@ -67,20 +68,20 @@ class Cluster:
         return min((node.connected_seconds for node in self._needed()), default=0.0)
 
     def _needed(self) -> list[Multiplexer]:
-        """The connections that are used. A node that has lost its slots may stay away."""
+        """The multiplexers of nodes that have slots; the others may be disconnected."""
         masters = {node for _, node in self._slots}
         return [multiplexer for node, multiplexer in self._nodes.items() if node in masters]
 
     async def __aenter__(self) -> Self:
         self._is_outdated.set()
-        self._tending = asyncio.create_task(self._maintain(), name=self._name)
+        self._task = asyncio.create_task(self._maintain(), name=self._name)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._tending is not None
-        self._tending.cancel()
+        assert self._task is not None
+        self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await self._tending
+            await self._task
         for call in self._unrouted:
             call.fail(ConnectionLost("The connection was closed."))
         for multiplexer in self._nodes.values():
@@ -126,7 +127,7 @@ class Cluster:
             except (RedisError, OSError, TimeoutError) as error:
                 self._log.report(error)
             except Exception:
-                log.exception("%s has a fault", self._name)
+                log.exception("%s: unexpected error", self._name)
             waiting, self._unrouted = drop_expired(self._unrouted, self._timings), []
             for call in waiting:
                 self._route(call)
@@ -135,7 +136,7 @@ class Cluster:
     async def _update_slots(self) -> None:
         before, self._slots = self._slots, await self._find_slots()
         if before and before != self._slots:
-            # A replica that was promoted may lack what its master had last said yes to.
+            # A promoted replica may lack the last writes that its master had acknowledged.
             log.info("%s: slots have moved", self._name)
             self.reconnected()
         await self._leave_unneeded()
@@ -147,8 +148,10 @@ class Cluster:
                 await self._nodes.pop(node).stop()
 
     async def _find_slots(self) -> list[tuple[range, Node]]:
-        """Who has which slots, as the first node that answers says; each time another, for one may be cut off from the
-        rest and not know what they have agreed on."""
+        """Read which node has which slots from the first node that answers, in random order.
+
+        The order is random because a node that is cut off from the others may not know the current slots.
+        """
         known = list({*(node for _, node in self._slots), *self._seeds})
         random.shuffle(known)
         error: Exception = OSError("there is no node")
@@ -167,7 +170,7 @@ class Cluster:
                 name=f"{self._name} to {node.host}:{node.port}",
                 resends=self._resends,
                 answer_seconds=self._answer_seconds,
-                give_back=self._reroute,
+                reroute=self._reroute,
                 timings=self._timings,
             )
             multiplexer.reconnected = lambda: self.reconnected()
@@ -178,14 +181,14 @@ class Cluster:
 async def slots_of(
     node: Node, dial: Callable[[Node], Awaitable[Connection]], timings: Timings = Timings()
 ) -> list[tuple[range, Node]]:
-    """Which master has which slots, as this node says.
+    """Read from this node which master has which slots.
 
     Raises:
-        RedisError, OSError, TimeoutError: it does not answer, or is in no cluster.
+        RedisError, OSError, TimeoutError: it does not answer, or belongs to no cluster.
     """
     async with asyncio.timeout(timings.redis_connect), opened(await dial(node)) as connection:
         answer = await connection.ask("CLUSTER", "SLOTS")
-    # A node that does not know its own address, or is not to tell it, says nothing: it is where we have asked it.
+    # A node that does not know its address, or must not tell it, sends none: its address is the one we connected to.
     return [
         (range(first, last + 1), Node((master[0] or b"").decode() or node.host, master[1]))
         for first, last, master, *_ in answer

@@ -1,17 +1,17 @@
-"""Every command that we ask of Redis, each in a form that is right: what a user of its ACL has to be allowed.
+"""All Redis commands that gischat uses, each in a valid form; an ACL user needs permission for all of them.
 
-`deploy/redis/users.acl` and `gischat check` are held to this, and this to the sources, by tests.
+Tests compare this list with the sources, with `deploy/redis/users.acl` and with `gischat check`.
 """
 
 KEY = "<key>"  # stands for one of a channel's keys
 
-# What makes a connection, and asks it whether it lives; authentication needs no permission.
+# Commands that establish and check a connection; authentication needs no permission.
 _CONNECTION = ("CLIENT SETNAME gischat", "SELECT 0", "PING")
 
-# What routes to the nodes of a cluster; a single server is never asked.
+# Commands for finding the nodes of a cluster; never sent to a single server.
 CLUSTER_ONLY = ("CLUSTER SLOTS",)
 
-# What fronts and workers ask by themselves.
+# Commands that fronts, workers and bridges send.
 _CALLS = (
     "EVAL script 0",
     "EVALSHA digest 0",
@@ -33,7 +33,7 @@ _CALLS = (
     f"ZRANGE {KEY} 0 -1",
 )
 
-# What scripts ask.
+# Commands in scripts.
 _IN_SCRIPTS = (
     f"DECRBY {KEY} 1",
     f"DEL {KEY}",
@@ -84,10 +84,10 @@ _IN_SCRIPTS = (
 
 COMMANDS = tuple(sorted({*_CONNECTION, *CLUSTER_ONLY, *_CALLS, *_IN_SCRIPTS}))
 
-_CONTAINERS = ("CLIENT", "CLUSTER", "SCRIPT", "XGROUP", "XINFO")  # commands that are nothing without their subcommand
+_CONTAINERS = ("CLIENT", "CLUSTER", "SCRIPT", "XGROUP", "XINFO")  # commands with subcommands
 
 
 def acl_name(command: str) -> str:
-    """A command as an ACL names it: `xadd`, `xgroup|create`."""
+    """The name of a command in an ACL: `xadd`, `xgroup|create`."""
     first, *rest = command.split()
     return "|".join([first, rest[0]] if first in _CONTAINERS else [first]).lower()

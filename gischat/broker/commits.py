@@ -1,6 +1,6 @@
-"""The commits: scripts that end a job. Each acknowledges it and publishes what it comes to, all or nothing.
+"""Commits: scripts that end a job. Each acknowledges the job and publishes its result, all or nothing.
 
-Each returns the future of whether this ended the job: False when another worker, or the same command before, had.
+Each returns a future: True if this call ended the job, False if another worker or an earlier attempt had.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ Ended = asyncio.Future[bool]
 
 
 class MessageKey(NamedTuple):
-    """Whose message it is, and what it says: by that Redis sees whether it was published before."""
+    """The sender and content of a message, by which Redis recognises duplicates."""
 
-    id: str = ""  # empty: it is published however often it comes
+    id: str = ""  # empty: not checked for duplicates
     sender: str = ""
     digest: str = ""
 
@@ -34,10 +34,10 @@ ANONYMOUS = MessageKey()
 
 
 class Commits:
-    """All commits, over one connection.
+    """All commits, on one connection.
 
-    The words for the sender (`uncompliant` messages) come from the caller, whole: which of them is published, Redis
-    decides. Nicknames are compared by their keys (see `messages.folded`).
+    The caller passes the `uncompliant` messages that a sender may get, complete; the script decides which of them to
+    publish. Nicknames are compared by their keys (see `messages.folded`).
     """
 
     def __init__(self, namespace: Namespace, redis: Redis) -> None:
@@ -59,21 +59,22 @@ class Commits:
         author_key: str = "",
         not_yours: bytes = b"",
     ) -> Ended:
-        """Publishes one message, or that there is none.
+        """End a job by publishing one message, or nothing (see `Outcome`).
 
         Args:
-            stored: it goes into the history, too.
-            place: where it is on the map (see `gischat.protocol.places`), to be stored with it; empty: nowhere.
-            id_used: for a sender who has used the message's id for another.
-            author_key: of the nickname of the message's author; empty where an author needs no nickname.
-            not_yours: for a sender who is not registered under it, while somebody else is.
+            stored: also store it in the history.
+            place: its place on the map (see `gischat.protocol.places`), stored with it; empty if it has none.
+            message: the message's key, to recognise duplicates.
+            id_used: the answer to a sender who has used the message's id for another message.
+            author_key: the key of the author's nickname; empty if authors need not be registered.
+            not_yours: the answer to a sender who is not registered under that nickname while somebody else is.
         """
         published = (outcome, type, body, int(stored), place, id_used)
         owner = (not_yours, author_key) if author_key else ()
         return self._run(self._scripts.commit, delivery, *message, *published, *owner)
 
     def body_missing(self, delivery: Delivery, *, user_message: bytes) -> Ended:
-        """Ends a job whose body is not there: its sender is told, unless this very job has published it before."""
+        """End a job whose body is missing: notify its sender, unless the job was published before."""
         job = delivery.job
         return self._run(self._scripts.body_missing, delivery, job.id, job.sender, job.type, user_message)
 
@@ -86,19 +87,19 @@ class Commits:
         author_key: str = "",
         not_yours: bytes = b"",
     ) -> Ended:
-        """Publishes a like to the connection that is registered under a nickname. The rest: as in `commit`."""
+        """Publish a like to the connection registered under a nickname. Other arguments: see `commit`."""
         job = delivery.job
         owner = (not_yours, author_key) if author_key else ()
         return self._run(self._scripts.like, delivery, *MessageKey.of(job), liked_key, job.body, id_used, *owner)
 
     def set_user_count(self, delivery: Delivery, *, connections: int, count_id: str) -> Ended:
-        """The job's front has so many connections in the channel; everyone is told the sum under the id `count_id`."""
+        """Set the number of the front's connections in the channel; publish the sum over all fronts as `count_id`."""
         job = delivery.job
         arguments = (job.id, job.source.front, connections, count_id)
         return self._run(self._scripts.set_user_count, delivery, *arguments)
 
     def dead_letter(self, delivery: Delivery, *, reason: str, user_message: bytes) -> Ended:
-        """Moves a job to the dead letters, and tells its sender."""
+        """Move a job to the dead letters, and notify its sender."""
         job = delivery.job
         return self._run(self._scripts.dead_letter, delivery, job.type, job.id, job.body, reason, user_message)
 
@@ -114,12 +115,12 @@ class Commits:
         id_used: bytes,
         front_lost: bytes,
     ) -> Ended:
-        """Gives a nickname to the job's connection, or keeps its wish while another has it.
+        """Register a nickname for the job's connection, or record its request while another connection has it.
 
         Args:
-            taken: for a sender whose nickname another has.
-            id_used: for one who has registered under the message's id before, and given it up.
-            front_lost: for one whose front was reaped meanwhile.
+            taken: the answer if another connection has the nickname.
+            id_used: the answer to one who registered under the message's id before, and gave the nickname up.
+            front_lost: the answer if the connection's front was reaped meanwhile.
         """
         job = delivery.job
         whose = (job.source.front, job.client, nickname_key, nickname)
@@ -128,19 +129,19 @@ class Commits:
         )
 
     def restore(self, delivery: Delivery, *, nickname: str, nickname_key: str, newcomer_id: str, taken: bytes) -> Ended:
-        """Gives a nickname back that Redis has lost; `newcomer_id` is that of the message that may tell so."""
+        """Restore a nickname that Redis lost; `newcomer_id` is the id of the `newcomer`, if one is published."""
         job = delivery.job
         arguments = (job.id, job.source.front, nickname_key, nickname, newcomer_id, taken)
         return self._run_presence(self._scripts.restore, delivery, *arguments)
 
     def exit(self, delivery: Delivery, *, nickname: str, nickname_key: str, not_yours: bytes, id_used: bytes) -> Ended:
-        """Gives up the nickname of the job's connection, by its own word."""
+        """Give up the nickname of the job's connection, at its client's request."""
         job = delivery.job
         arguments = (*MessageKey.of(job), nickname_key, nickname, job.body, not_yours, id_used)
         return self._run_presence(self._scripts.exit, delivery, *arguments)
 
     def unregister(self, delivery: Delivery) -> Ended:
-        """The job's connection has ended: its nickname is free."""
+        """Free the nickname of the job's connection, which has ended."""
         return self._run_presence(self._scripts.unregister, delivery)
 
     def _run(self, script: Script, delivery: Delivery, *arguments: Argument) -> Ended:

@@ -1,7 +1,7 @@
-"""One connection to one Redis: made, authenticated, named. Then it is asked one thing at a time, or becomes a `Wire`'s.
+"""A connection to one Redis server: connect, authenticate, set the name; then one command at a time, or pipelining.
 
-Why not redis-py's: its package imports all of itself (cluster, Sentinel, modules' commands), which was a fifth of a
-process' start and 6 MB of its memory; what we need of it is this.
+Not redis-py's, whose package imports all of itself (cluster, Sentinel, modules' commands): that took a fifth of a
+process' start and 6 MB of its memory. This is the part of it that is needed.
 """
 
 import asyncio
@@ -18,23 +18,25 @@ from gischat.redis_url import Node, tls_context
 
 READ_BYTES = 2**16
 
-# A peer that is gone without a word is noticed after 45 s, also when nothing is asked; where the system has no such
-# option, its own times hold.
+# A peer that disappears without closing is noticed after 45 s, also while idle; on systems without these options, after
+# the system's own timeouts.
 KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
 
 class Connection:
-    """A connection that is not made yet."""
+    """A connection, made by `connect`; a `RespTransport` may then take its transport over."""
 
     def __init__(
         self, where: Node | str, options: Mapping[str, Any], *, name: str, has_tls: bool, seconds: float
     ) -> None:
-        """
+        """Create it without connecting.
+
         Args:
             where: a server's address, or the path of its unix socket.
             options: username, password, db, ssl_*: see `gischat.redis_url`.
-            name: what `CLIENT LIST` shows.
-            seconds: how long connecting may take.
+            name: its name in `CLIENT LIST`.
+            has_tls: encrypt it by TLS, according to the ssl_* options.
+            seconds: the timeout of connecting.
         """
         self._where = where
         self._options = options
@@ -47,16 +49,17 @@ class Connection:
 
     @property
     def transport(self) -> asyncio.Transport:
-        """Of a connection that is made and owes no answer: whoever takes it over gets all that comes."""
+        """The transport of a connection that has no unanswered command; the caller may set another protocol."""
         assert self._writer is not None
         transport: asyncio.Transport = self._writer.transport  # type: ignore[assignment]  # it is, though typed as less
         return transport
 
     async def connect(self) -> None:
-        """
+        """Connect, authenticate, set the name and select the database.
+
         Raises:
-            OSError, TimeoutError: it cannot be made; the text says where to.
-            ResponseError: Redis does not take us.
+            OSError, TimeoutError: no connection; the text names the address.
+            ResponseError: Redis refuses the user, the password or the database.
         """
         try:
             async with asyncio.timeout(self._seconds):
@@ -79,7 +82,7 @@ class Connection:
         return await asyncio.open_connection(self._where.host, self._where.port, ssl=tls)
 
     async def _introduce(self) -> None:
-        """Says who we are, in one round trip."""
+        """Authenticate, set the name and select the database in one round trip."""
         commands: list[tuple[Argument, ...]] = [("CLIENT", "SETNAME", self._name)]
         username, password = self._options.get("username"), self._options.get("password", "")
         if username or password:
@@ -92,11 +95,11 @@ class Connection:
                 raise answer
 
     async def ask(self, *command: Argument) -> Any:
-        """Its answer.
+        """Send a command; return its answer.
 
         Raises:
-            ResponseError: it is an error.
-            ConnectionError: the connection ended before it came.
+            ResponseError: the answer is an error.
+            ConnectionError: the connection ended before the answer.
         """
         self._write(command)
         answer = await self._answer()
@@ -105,7 +108,7 @@ class Connection:
         return answer
 
     def close(self) -> None:
-        """Ends it at once, if it was made; may be repeated."""
+        """Close it, if it is open; idempotent."""
         if self._writer is not None:
             self._writer.close()
 
@@ -132,7 +135,7 @@ def _keep_alive(own: socket.socket) -> None:
 
 @contextlib.asynccontextmanager
 async def opened(connection: Connection) -> AsyncIterator[Connection]:
-    """The connection, made; closed at the end. Raises what `connect` raises."""
+    """Connect, and close at the end of the context. Raises what `connect` raises."""
     try:
         await connection.connect()
         yield connection

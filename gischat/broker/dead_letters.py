@@ -1,4 +1,4 @@
-"""Dead letters: jobs that could not be done, kept with their reasons until they are retried, deleted or old."""
+"""Dead letters: failed jobs, kept with their reasons until they are retried, deleted or expire."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,16 +16,16 @@ READ_LETTERS = 100
 
 
 def time_of(place: str) -> str:
-    """When an entry was added to a stream, in UTC."""
+    """The time when an entry was added to a stream, in UTC: `2026-01-31 12:00:00+00:00`."""
     seconds = int(place.partition("-")[0]) / 1000
     return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="seconds")
 
 
 class DeadLetter(NamedTuple):
-    """A job that could not be done, and why."""
+    """A failed job and its reason."""
 
     channel: str
-    place: str  # in the channel's stream of dead letters
+    place: str  # the id of its entry in the channel's stream of dead letters
     type: str
     reason: str
     body: bytes
@@ -51,7 +51,7 @@ class DeadLetters:
         self._redis = redis
 
     async def all(self) -> list[DeadLetter]:
-        """All of them, by channel, oldest first."""
+        """Read all dead letters, by channel, oldest first."""
         letters: list[DeadLetter] = []
         for channel, keys in self._keys.items():
             start = "-"
@@ -63,7 +63,7 @@ class DeadLetters:
         return letters
 
     async def find(self, place: str) -> DeadLetter:
-        """The letter of that place; its channel is found.
+        """Find a dead letter by its entry id, in any channel.
 
         Raises:
             LookupError: there is none.
@@ -74,10 +74,10 @@ class DeadLetters:
         raise LookupError(f"there is no dead letter {place}")
 
     async def retry(self, letter: DeadLetter) -> bool:
-        """Gives it to the workers once more, as a new job; False when it is gone.
+        """Move a dead letter back into the inbox as a new job; False if it does not exist any more.
 
-        What has an author was his when he sent it. His connection may have gone since, and his nickname to somebody
-        else: the job comes from the operator then.
+        A message with an author gets the operator as its source, because its connection may have ended, and its
+        nickname may belong to somebody else by now.
         """
         lane = TYPES[letter.type].lane if letter.type in TYPES else Lane.LIGHT
         keys = self._keys[letter.channel].for_script(lane)
@@ -85,7 +85,7 @@ class DeadLetters:
         return bool(await self._redis.run(self._scripts.retry, keys, (letter.place, source)))
 
     async def delete(self, letter: DeadLetter) -> bool:
-        """Deletes it; False when it is gone."""
+        """Delete a dead letter; False if it does not exist any more."""
         keys = self._keys[letter.channel].for_script()
         return bool(await self._redis.run(self._scripts.discard, keys, (letter.place,)))
 

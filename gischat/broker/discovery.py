@@ -1,5 +1,6 @@
-"""Connections to what `REDIS_URL` names: one server, the Sentinels' master, or a cluster (see `gischat.redis_url`)."""
+"""Connections to what `REDIS_URL` names: one server, the Sentinels' master or a cluster (see `gischat.redis_url`)."""
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from gischat.broker.client import Redis
@@ -18,15 +19,15 @@ def connect(
     answer_seconds: float | None = None,
     timings: Timings = Timings(),
 ) -> Redis:
-    """The `Redis` of a URL, to be used as an asynchronous context.
+    """The client of a URL, to be used as an asynchronous context.
 
     Args:
-        name: what `CLIENT LIST` shows.
-        resends, answer_seconds, timings: as a `Multiplexer` takes them.
+        name: its name in `CLIENT LIST`.
+        resends, answer_seconds, timings: as for `Multiplexer`.
     """
     where = parse(url)
     if where.kind is Kind.CLUSTER:
-        from gischat.broker.cluster import Cluster  # which most do without
+        from gischat.broker.cluster import Cluster  # imported here, since most instances have no cluster
 
         dial_node = node_dialer(where, name, timings)
         return Cluster(
@@ -37,12 +38,12 @@ def connect(
 
 
 def reading_groups(url: str, channels: Sequence[str]) -> list[Sequence[str]]:
-    """The channels whose streams can be read by one command: in a cluster, each is in a slot of its own."""
+    """Group channels whose streams one command can read: in a cluster, each channel alone, for its slot differs."""
     return [[channel] for channel in channels] if parse(url).kind is Kind.CLUSTER else [channels]
 
 
 def dialer(where: RedisUrl, name: str, timings: Timings = Timings()) -> Callable[[], Awaitable[Connection]]:
-    """Makes connections, not connected yet, to the one server or to the Sentinels' master of the moment."""
+    """A function that creates connections, not connected yet, to the server or the Sentinels' current master."""
     if where.kind is Kind.SENTINEL:
         return _master_dialer(where, name, timings)
 
@@ -53,7 +54,7 @@ def dialer(where: RedisUrl, name: str, timings: Timings = Timings()) -> Callable
 
 
 def node_dialer(where: RedisUrl, name: str, timings: Timings = Timings()) -> Callable[[Node], Awaitable[Connection]]:
-    """Makes connections, not connected yet, to nodes of a cluster."""
+    """A function that creates connections, not connected yet, to nodes of a cluster."""
 
     async def dial(node: Node) -> Connection:
         return _connection(where, node, name, timings)
@@ -62,42 +63,43 @@ def node_dialer(where: RedisUrl, name: str, timings: Timings = Timings()) -> Cal
 
 
 def sentinel(where: RedisUrl, node: Node, name: str, timings: Timings = Timings()) -> Connection:
-    """A connection, not made yet, to one of the Sentinels."""
+    """A connection to one of the Sentinels, not connected yet."""
     has_tls = bool(where.sentinel_options.get("ssl"))
     return Connection(node, where.sentinel_options, name=name, has_tls=has_tls, seconds=timings.redis_connect / 2)
 
 
 def _master_dialer(where: RedisUrl, name: str, timings: Timings) -> Callable[[], Awaitable[Connection]]:
     async def dial() -> Connection:
-        """Asks anew each time: after a failover another server is the master."""
+        """Ask for the master each time, because a failover changes it."""
         return _connection(where, await _find_master(where, timings), name, timings)
 
     return dial
 
 
 async def _find_master(where: RedisUrl, timings: Timings) -> Node:
-    """The master, as the first Sentinel says that knows one.
+    """Ask the Sentinels, one after the other, for the master.
 
     Raises:
-        MasterNotFoundError: none does.
+        MasterNotFoundError: none of them names one.
     """
-    # Loaded where there are Sentinels: it is a fifth of a process' start and 6 MB of its memory.
+    # Imported here, because it takes a fifth of a process' start and 6 MB of its memory.
     from redis.asyncio.retry import Retry
     from redis.asyncio.sentinel import Sentinel
     from redis.backoff import NoBackoff
     from redis.exceptions import RedisError as Failure
 
     seconds = timings.redis_connect / 2
-    # Without retries: each would be asked again and again for seconds, and the next only then.
+    # No retries: redis-py would ask a Sentinel that is down for seconds before it asks the next one.
     options = {"socket_timeout": seconds, "socket_connect_timeout": seconds, "retry": Retry(NoBackoff(), 0)}
     asked = Sentinel(where.nodes, sentinel_kwargs={**where.sentinel_options, **options})  # type: ignore[no-untyped-call]
     try:
         host, port = await asked.discover_master(where.service)
-    except Failure as error:  # none, or one of them answers an error: it may be no Sentinel, or not let us ask
+    except Failure as error:  # no master, or an error: the server may be no Sentinel, or refuse the user
         raise MasterNotFoundError(str(error)) from error
     finally:
         for client in asked.sentinels:
-            await client.aclose()
+            with contextlib.suppress(Failure):  # a TLS connection that is slow to close has given its answer
+                await client.aclose()
     return Node(host, port)
 
 

@@ -1,9 +1,9 @@
-"""The frozen entries of the streams: a `Job` goes in, a `Publication` comes out.
+"""Entries of the streams: a `Job` in an inbox, a `Publication` in an outbox; encoding, decoding and their enums.
 
-A job's large body does not lie in its entry: Redis would copy it here and there in one go, and all others would wait.
-It is kept apart, in parts.
+A job's large body is not in its entry but in chunks, each under a key of its own: Redis would copy a large entry in one
+go, and block all other commands meanwhile.
 
-Source        front/connection/number   whose job it is: the connection and its how-manieth
+Source        front/connection/number   the connection that a job comes from, and the job's number there
 Job           front -> worker           in a channel's inbox
 Publication   worker -> all fronts      in a channel's outbox
 """
@@ -15,14 +15,14 @@ from typing import NamedTuple, Self
 
 from gischat.protocol.types import TYPES
 
-TRACE_MARK = ";"  # no "/": what stands before the last one is the connection, for scripts too
+TRACE_MARK = ";"  # the trace must have no "/": scripts take all before the last one for the connection
 
 
 class Source(NamedTuple):
-    """Where a job comes from, and so where its end is to be told.
+    """The origin of a job, to which its result is reported.
 
-    `trace` is, where messages are traced, the context of the job's span as in a `traceparent` header of W3C Trace
-    Context, behind a mark: in all that is written of the job it goes along with its source. Else it is empty.
+    `trace` is empty or, if the message is traced, `;` and the context of the job's span as in a `traceparent` header
+    (W3C Trace Context). It is part of the source, so that it is in all entries about the job.
     """
 
     front: str
@@ -32,7 +32,7 @@ class Source(NamedTuple):
 
     @property
     def connection_id(self) -> str:
-        """The connection alone: what a nickname belongs to."""
+        """The connection's id, which nicknames belong to: front/connection."""
         return f"{self.front}/{self.connection}"
 
     def __str__(self) -> str:
@@ -43,34 +43,37 @@ class Source(NamedTuple):
         front, connection, number = text.decode().split("/")
         try:
             return cls(front, int(connection), int(number))
-        except ValueError:  # nothing is asked of what bears no trace
+        except ValueError:  # a trace follows; sources without one must not pay for this check
             number, mark, context = number.partition(TRACE_MARK)
             return cls(front, int(connection), int(number), mark + context)
 
 
-OPERATOR = Source("operator", 0, 0)  # of a message that an operator sends on its way again: no front has this name
+OPERATOR = Source("operator", 0, 0)  # of dead letters that an operator retries; no front has this name
 
-# Jobs of the fronts themselves, beside those that carry a client's message and bear its type.
-COUNT = "count"  # so many connections of a front are in the channel now
+# Types of the fronts' own jobs; all other jobs have their message's type.
+COUNT = "count"  # the number of a front's connections in the channel
 LEAVE = "leave"  # a connection has ended
-RESTORE = "restore"  # a nickname that Redis has lost
-HEARTBEAT = "heartbeat"  # goes round the circle and does nothing
+RESTORE = "restore"  # a nickname that Redis lost
+HEARTBEAT = "heartbeat"  # of the health probe; has no effect
 
-ANNOUNCEMENT = "announcement"  # a text of the instance itself
+ANNOUNCEMENT = "announcement"  # a text from the operator
 
-PRESENCE = frozenset({COUNT, LEAVE, RESTORE, HEARTBEAT, "newcomer", "exiter"})  # who comes and goes
-# What is said in a channel that is frozen
+PRESENCE = frozenset({COUNT, LEAVE, RESTORE, HEARTBEAT, "newcomer", "exiter"})
+# The types that a frozen channel accepts
 PASSES_FREEZE = PRESENCE | {ANNOUNCEMENT} | {row.name for row in TYPES.values() if row.passes_freeze}
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One entry of an inbox. `body` is JSON: a client's message, whole, or what the front's own kind of job needs.
+    """One entry of an inbox.
 
-    `id` is the message's id, under which it is published once; empty where that does not matter. `client` is the
-    network address that the message comes from, as limits count it (an IPv4 address or an IPv6 /64). `sender` tells
-    who uses the id where that is not the source's connection: a bot that puts its messages over HTTP has none. Of a
-    body that is kept apart, `parts` and `apart` say how much there is of it; `body` is empty until it has been fetched.
+    Attributes:
+        id: the message's id, by which duplicates are recognised; empty if they do not matter.
+        body: JSON: a client's whole message, or the arguments of a front's own job; empty until it is fetched, if it
+            is in chunks.
+        client: the sender's network address as limits count it (an IPv4 address or an IPv6 /64).
+        sender: identifies the sender if it has no connection, as a bot that uses HTTP; empty otherwise.
+        chunks, chunked_size: the number of chunks and their size in bytes; 0 if the body is in the entry.
     """
 
     source: Source
@@ -84,7 +87,7 @@ class Job:
 
     @property
     def size(self) -> int:
-        """Bytes of the body, wherever it is."""
+        """The size of the body in bytes, fetched or not."""
         return self.chunked_size or len(self.body)
 
     @property
@@ -93,55 +96,58 @@ class Job:
 
     @classmethod
     def parse(cls, fields: Sequence[bytes]) -> Self:
-        """What an entry says. One that was not written by a front of ours is a job of no type, which nobody can do."""
-        said = dict(zip(fields[::2], fields[1::2], strict=False))
+        """Decode an entry. One that no front has written becomes a job of the empty type, which fails."""
+        by_name = dict(zip(fields[::2], fields[1::2], strict=False))
         try:
             return cls(
-                Source.parse(said[b"source"]),
-                said[b"type"].decode(),
-                said[b"id"].decode(),
-                said[b"body"],
-                said.get(b"client", b"").decode(),
-                said.get(b"sender", b"").decode(),
-                int(said.get(b"chunks", 0)),
-                int(said.get(b"chunked_size", 0)),
+                Source.parse(by_name[b"source"]),
+                by_name[b"type"].decode(),
+                by_name[b"id"].decode(),
+                by_name[b"body"],
+                by_name.get(b"client", b"").decode(),
+                by_name.get(b"sender", b"").decode(),
+                int(by_name.get(b"chunks", 0)),
+                int(by_name.get(b"chunked_size", 0)),
             )
         except (KeyError, ValueError):
-            return cls(Source("", 0, 0), "", "", said.get(b"body", b""))
+            return cls(Source("", 0, 0), "", "", by_name.get(b"body", b""))
 
 
 class Outcome(StrEnum):
-    """How a job ended."""
+    """The result of a job, or the kind of a publication that ends no job."""
 
-    PUBLISHED = "published"  # everyone in the channel sees it
-    DONE = "done"  # there is nothing for everyone to see
-    DUPLICATE = "duplicate"  # its id was published before; not again
-    RESTORED = "restored"  # a nickname; who was told that it is gone sees that it is not
-    REFUSED = "refused"  # the body tells its sender why
-    DEAD_LETTERED = "dead_lettered"  # it went to the dead letters; the body tells its sender
-    # No job has ended
-    GRANTED = "granted"  # everyone sees it: a nickname became free, and the connection that waited for it has it
-    CONTROL = "control"  # what every front shall do; the type says what, the body with what
+    PUBLISHED = "published"  # sent to everyone in the channel
+    DONE = "done"  # nothing to send
+    DUPLICATE = "duplicate"  # its id was published before: not published again
+    RESTORED = "restored"  # a nickname that Redis had lost, given back; sent only where its exit was
+    REFUSED = "refused"  # the body is the sender's `uncompliant`
+    DEAD_LETTERED = "dead_lettered"  # moved to the dead letters; the body is the sender's `uncompliant`
+    # These end no job:
+    GRANTED = "granted"  # a nickname became free and went to the connection that requested it; sent to everyone
+    CONTROL = "control"  # a control message to all fronts: an order (the type) with its arguments (the body)
 
 
-# Of clients' messages
+# The outcomes of clients' messages
 JOB_OUTCOMES: Sequence[Outcome] = [
     one for one in Outcome if one not in (Outcome.RESTORED, Outcome.GRANTED, Outcome.CONTROL)
 ]
 
-STATE_LOST = "state_lost"  # an order: Redis has lost what was published shortly before; its fronts say it again
-NICKNAMES = "nicknames"  # an order: who has which nickname, or waits for one, was wrong in Redis: fronts say it again
-CHALLENGE = "challenge"  # an order: somebody wants the nickname of a connection, which may be dead
+STATE_LOST = "state_lost"  # an order: Redis lost its last publications; fronts replay theirs
+NICKNAMES = "nicknames"  # an order: Redis' nicknames or requests for them were wrong; fronts send theirs again
+CHALLENGE = "challenge"  # an order: somebody requests a connection's nickname; check that it is alive
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
     """One entry of an outbox.
 
-    `number` counts the channel's publications, so that a reader sees when it has missed some. `source` names the job
-    that ends with this entry, if one does; `id` is that of the message in the body. The body goes to the connection at
-    address `to` (but a nickname that is granted to it is told to everyone); to the job's own connection if it was
-    refused, dead-lettered or a duplicate; else, if there is one, to everyone in the channel.
+    The body is sent to the connection `to`, if there is one (a granted nickname also to everyone); to the job's own
+    connection if the job was refused, dead-lettered or a duplicate; otherwise, if not empty, to the whole channel.
+
+    Attributes:
+        offset: counts the channel's publications, so that readers detect gaps.
+        source: of the job that this entry ends; None if it ends none.
+        id: of the message in the body.
     """
 
     offset: int

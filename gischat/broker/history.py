@@ -1,4 +1,4 @@
-"""A channel's history: the messages that are stored, and the publications that the outbox retains."""
+"""A channel's history: the stored messages, and the publications that the outbox retains."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,37 +13,37 @@ from gischat.broker.outbox import Entry
 from gischat.errors import Unavailable
 from gischat.protocol.messages import id_of
 
-# A page of what is retained: some entries, then so many as will have about so many bytes.
+# The sizes of pages of retained publications: entries of the first page, maximum of entries, bytes aimed at.
 FIRST_PAGE, PAGE_ENTRIES, PAGE_BYTES = 20, 200, 2**18
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The stored messages, as they were when the channel had seen `offset` publications."""
+    """The stored messages after the first `offset` publications of the channel."""
 
     offset: int
     history: Sequence[bytes]
 
     @cached_property
     def ids(self) -> Sequence[bytes]:
-        """Of the messages: looked at for each who joins."""
+        """The messages' ids; cached, because each join needs them."""
         return [id_of(body) for body in self.history]
 
 
 class _Retention(NamedTuple):
-    """What has to be known to read from the outbox what clients may be told that come back."""
+    """Which of the retained publications may be replayed to clients that reconnect."""
 
     now: int  # milliseconds
-    oldest: int  # milliseconds: what was published before counts no more
+    oldest: int  # milliseconds; older publications must not be replayed
     deleted_to: int  # publications up to this offset are deleted
     deleted: frozenset[bytes]  # ids of messages that are deleted
 
 
 class History:
-    """The histories; over a connection on which large answers keep nobody waiting.
+    """The histories of all channels, read on a connection whose large answers block nothing else.
 
-    What is asked here is not asked again when the connection is lost, for nobody may be waiting for it any more: then
-    it fails with `Unavailable`.
+    These reads are not repeated after the connection is lost, because the client may have gone meanwhile; they fail
+    with `Unavailable`.
     """
 
     def __init__(self, namespace: Namespace, redis: Redis) -> None:
@@ -52,34 +52,34 @@ class History:
         self._redis = redis
 
     async def snapshot(self, channel: str) -> Snapshot:
-        """The stored messages."""
+        """Read the stored messages."""
         keys = self._keys[channel].for_moderation()
         offset, history = await _answered(self._redis.run(self._scripts.snapshot, keys, ()))
         return Snapshot(offset, history)
 
     async def message(self, channel: str, id: str) -> bytes | None:
-        """A stored message; None where it is not stored (any more)."""
+        """Read a stored message; None if it is not stored (any more)."""
         keys = self._keys[channel].for_script()
         found: bytes | None = await _answered(self._redis.run(self._scripts.message, keys, (id,)))
         return found
 
     async def places(self, channel: str) -> list[bytes]:
-        """Where the stored messages are, oldest first, as `gischat.protocol.places` encodes it."""
+        """Read the places of the stored messages, oldest first, encoded as in `gischat.protocol.places`."""
         key = self._keys[channel].places
-        held = await _answered(self._redis.call("HGETALL", key, key=key))
-        return [place for _, place in sorted(map(_entry_and_place, held[1::2]))]
+        values = await _answered(self._redis.call("HGETALL", key, key=key))
+        return [place for _, place in sorted(map(_entry_and_place, values[1::2]))]
 
     async def place(self, channel: str, id: str) -> bytes | None:
-        """Where a stored message is; None where it has no place, or is not stored (any more)."""
+        """Read the place of a stored message; None if it has none, or is not stored (any more)."""
         key = self._keys[channel].places
-        held = await _answered(self._redis.call("HGET", key, id, key=key))
-        return None if held is None else _entry_and_place(held)[1]
+        value = await _answered(self._redis.call("HGET", key, id, key=key))
+        return None if value is None else _entry_and_place(value)[1]
 
     async def retained(self, channel: str, up_to: int, max_bytes: int) -> list[Entry]:
-        """The publications that Redis retains up to that offset, oldest first: what can be told those that come back.
+        """Read the retained publications up to an offset, oldest first, for a client that reconnects.
 
-        Those that were deleted have no body. Read from the newest on, in pages, until there are so many bytes; who
-        asks Redis for something else meanwhile waits for one page at the most.
+        Deleted messages have an empty body. Reads pages from the newest entry backwards until they exceed `max_bytes`;
+        other commands wait for one page at most.
         """
         retention = await self._retention(channel)
         found: list[Entry] = []
@@ -98,7 +98,7 @@ class History:
         return found[::-1]
 
     async def is_deleted(self, channel: str, publication: Publication) -> bool:
-        """Whether a moderator has taken it back lately."""
+        """Whether a moderator has deleted the message recently."""
         return _is_deleted(publication, await self._retention(channel))
 
     async def _retention(self, channel: str) -> _Retention:
@@ -130,9 +130,9 @@ async def _answered(answer: "asyncio.Future[Any]") -> Any:
         raise Unavailable(TOO_BUSY) from None
 
 
-def _entry_and_place(held: bytes) -> tuple[tuple[int, ...], bytes]:
-    """The id of a message's entry in the outbox, by which messages are in order, and its place on the map."""
-    entry, _, place = held.partition(b" ")
+def _entry_and_place(value: bytes) -> tuple[tuple[int, ...], bytes]:
+    """Split into the message's entry id in the outbox, by which messages are ordered, and its encoded place."""
+    entry, _, place = value.partition(b" ")
     return tuple(map(int, entry.split(b"-"))), place
 
 

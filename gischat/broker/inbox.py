@@ -1,4 +1,4 @@
-"""A channel's inboxes, one for each lane: participants enqueue jobs, and ask what has become of them.
+"""A channel's inboxes, one per lane: participants enqueue jobs and query their status.
 
 Workers read them: see `gischat.broker.inbox_consumer`.
 """
@@ -20,23 +20,23 @@ from gischat.broker.scripts import CHUNK_BYTES, Scripts
 from gischat.broker.upload_queue import UploadQueue
 from gischat.protocol.messages import Lane
 
-UPLOAD_ATTEMPTS = 3  # to bring a body, if it expires before its job is enqueued
+UPLOAD_ATTEMPTS = 3  # of a body, if its chunks expire before its job is enqueued
 
 
 class EnqueueStatus(StrEnum):
-    """What comes of putting a job into its inbox."""
+    """The result of enqueueing a job."""
 
-    ENQUEUED = "enqueued"  # now, or before
+    ENQUEUED = "enqueued"  # now or earlier
     FULL = "full"
-    STATE_LOST = "state_lost"  # Redis has lost what this front has said or heard: that has to be said again first
-    FROZEN = "frozen"  # the channel is
-    BODY_INCOMPLETE = "body_incomplete"  # chunks of its body are missing: nobody outside of this module is told so
-    ADDRESS_QUEUE_FULL = "address_queue_full"  # too much of its client's address waits in the heavy lane
-    DAMAGED = "damaged"  # a key of the channel is: see `find_damage`
+    STATE_LOST = "state_lost"  # Redis lost what this front had sent or received: recovery must come first
+    FROZEN = "frozen"  # the channel is frozen
+    BODY_INCOMPLETE = "body_incomplete"  # chunks of its body are missing; internal, `enqueue` never returns it
+    ADDRESS_QUEUE_FULL = "address_queue_full"  # the client's address has too many bytes in the heavy lane
+    DAMAGED = "damaged"  # a key of the channel is damaged: see `find_damage`
 
 
 class EnqueueResult(NamedTuple):
-    """… and the id of the job's entry in the inbox, empty where that is not known."""
+    """The result of enqueueing, and the job's entry id in the inbox (empty if unknown)."""
 
     status: EnqueueStatus
     entry_id: bytes = b""
@@ -53,36 +53,36 @@ class EnqueueResult(NamedTuple):
 
 
 class JobState(StrEnum):
-    """What has become of a job that is in flight."""
+    """The state of a job in flight."""
 
-    MISSING = "missing"  # nothing: it is lost
-    PENDING = "pending"  # it is in the inbox, whether a worker has it or not
+    MISSING = "missing"  # Redis lost it
+    PENDING = "pending"  # in the inbox, held by a worker or not
     PUBLISHED = "published"
-    CANCELLED = "cancelled"  # it is not published, and will not be
-    STATE_LOST = "state_lost"  # as above
+    CANCELLED = "cancelled"  # not published, and never will be
+    STATE_LOST = "state_lost"  # see `EnqueueStatus`
 
 
 class JobStatus(NamedTuple):
-    """What Redis knows of a job, and the offset of the newest publication that can be heard: its end comes no later."""
+    """A job's state, and the offset of the newest readable publication: the job's result does not come after it."""
 
     state: JobState
     offset: int
 
 
 class Backlog(NamedTuple):
-    """What waits for the workers of a lane, in one channel; and what they could not do."""
+    """The jobs that wait in one channel and lane, and the channel's dead letters."""
 
     channel: str
     lane: Lane
     jobs: int
     size: int  # bytes
-    age: float  # seconds since the oldest came; 0 when nothing waits
-    dead_letters: int  # of the channel, whatever their lane
-    idle: float  # seconds since a worker took one of them or showed that it works on one; infinite if none ever did
+    age: float  # seconds since the oldest was enqueued; 0 if there is none
+    dead_letters: int  # of the channel, over all lanes
+    idle: float  # seconds since any worker took a job or renewed a claim; infinite if none ever did
 
 
 class Inbox:
-    """The inboxes of an instance, for the participant `front`, which enqueues."""
+    """The inboxes of an instance, for one participant that enqueues jobs; `front` is its id."""
 
     def __init__(self, namespace: Namespace, front: str, redis: Redis, heavy: Redis) -> None:
         self._scripts = namespace.scripts
@@ -91,21 +91,22 @@ class Inbox:
         self._front = front
         self._redis = redis
         self._lanes = {lane: heavy if lane.is_sandboxed else redis for lane in Lane}
-        self.uploads = UploadQueue(namespace.settings.max_front_bytes)
+        self.uploads = UploadQueue()
 
     def enqueue(
         self, channel: str, lane: Lane, job: Job, last_offset: int, preceding: str = "", *, again: bool = False
     ) -> "asyncio.Future[EnqueueResult]":
-        """Puts a job into its inbox.
+        """Put a job into its inbox.
 
-        The future fails with `Unavailable` when Redis is out of reach, with `RedisError` when it answers that, with
-        `ConnectionLost` when the job may have been enqueued: to be asked for `again`, until it is known.
+        The returned future fails with `Unavailable` if Redis is out of reach, with `RedisError` if Redis answers with
+        an error, and with `ConnectionLost` if the job may have been enqueued: the caller then repeats the call with
+        `again`.
 
         Args:
-            last_offset: the offset of the last publication in the channel that this front has heard.
-            preceding: the id of what the same connection said before, if it was published lately. A Redis that has lost
-                it may have counted past `last_offset` since.
-            again: it was enqueued before, and is once more, for it may have been lost: a freeze comes too late.
+            last_offset: the offset of the channel's last publication that this front has received.
+            preceding: the id of the connection's previous message, if it was published recently; empty otherwise. It
+                reveals a loss in Redis also if the publications since then have exceeded `last_offset` again.
+            again: the job was enqueued before and may have been lost; a freeze does not apply to it.
         """
         if not lane.is_sandboxed:
             return self._enqueue(channel, lane, job, job.body, last_offset, preceding, again)
@@ -139,7 +140,7 @@ class Inbox:
             job.client,
             job.sender,
         )
-        # Asked again by itself, a second answer (full, frozen, an error) would not tell what became of the first.
+        # Not resent: the second answer (full, frozen, an error) would not tell what happened to the first attempt.
         return self._lanes[lane].run(
             self._scripts.enqueue, (*keys, *chunk_keys), arguments, resends=False, decode=EnqueueResult.decode
         )
@@ -147,7 +148,7 @@ class Inbox:
     async def _enqueue_in_chunks(
         self, channel: str, lane: Lane, job: Job, last_offset: int, preceding: str, again: bool
     ) -> EnqueueResult:
-        """Brings the body chunk by chunk: neither this process nor Redis has all of it in hand at once."""
+        """Upload the body in chunks, then enqueue: neither this process nor Redis handles the whole body at once."""
         starts = range(0, job.size, CHUNK_BYTES)
         chunk_keys = self._keys[channel].chunks(str(job.source), len(starts))
         for attempt in range(UPLOAD_ATTEMPTS):
@@ -160,20 +161,21 @@ class Inbox:
         return EnqueueResult(EnqueueStatus.FULL)
 
     async def _upload(self, lane: Lane, key: str, chunk: bytes) -> None:
-        # What is there is the same; if its job has been enqueued, it must not expire.
+        # NX: an existing chunk has the same content, and must not expire if its job has been enqueued.
         try:
             await self._lanes[lane].call("SET", key, chunk, "NX", "PX", self._chunk_milliseconds, key=key)
         except InDoubt as error:
-            raise ResponseError(str(error)) from None  # whatever is there: the job was not enqueued
+            raise ResponseError(str(error)) from None  # in doubt is the chunk alone: the job was not enqueued
 
     async def job_status(
         self, channel: str, lane: Lane, job: Job, entry_id: bytes, last_offset: int, cancels_to: int | None = None
     ) -> JobStatus:
-        """What has become of a job that was enqueued; `entry_id` is empty where it is not known.
+        """Query the state of a job that was enqueued.
 
         Args:
+            entry_id: of the job in the inbox; empty if unknown.
             last_offset: see `enqueue`.
-            cancels_to: where nothing has become of it, nothing shall any more, if that is the newest publication.
+            cancels_to: cancel a missing job, if this is still the offset of the newest publication; None: never cancel.
         """
         keys = self._keys[channel].for_script(lane)
         if lane.is_sandboxed:
@@ -192,23 +194,23 @@ class Inbox:
         return JobStatus(JobState(state.decode()), offset)
 
     async def backlogs(self, lanes: Iterable[Lane] = Lane) -> list[Backlog]:
-        """What waits, in every channel of the instance and each of these lanes."""
-        asked = {
+        """The backlogs of all channels of the instance in these lanes."""
+        pending = {
             (channel, lane): self._redis.run(self._scripts.backlog, keys.for_script(lane), ())
             for (channel, keys), lane in itertools.product(self._keys.items(), lanes)
         }
-        answers = await asyncio.gather(*asked.values())
+        answers = await asyncio.gather(*pending.values())
         return [
             Backlog(channel, lane, jobs, size, age / 1000, dead_letters, math.inf if idle is None else idle / 1000)
-            for (channel, lane), (jobs, size, age, dead_letters, idle) in zip(asked, answers, strict=True)
+            for (channel, lane), (jobs, size, age, dead_letters, idle) in zip(pending, answers, strict=True)
         ]
 
     async def find_damage(self, channel: str) -> list[str]:
-        """The channel's keys that hold something of a wrong type: nothing can be done in it until an operator acts."""
+        """Find the channel's keys of a wrong type; until an operator removes them, the channel accepts nothing."""
         return await find_damage(self._redis, self._scripts, self._keys[channel])
 
 
 async def find_damage(redis: Redis, scripts: Scripts, keys: ChannelKeys) -> list[str]:
-    """A channel's keys that hold something of a wrong type."""
+    """Find a channel's keys of a wrong type."""
     found = await redis.run(scripts.find_damage, tuple(keys.types), tuple(keys.types.values()))
     return [key.decode() for key in found]

@@ -1,4 +1,4 @@
-"""A lane's inboxes, read as one consumer of the group of all its workers: jobs are delivered, claimed and released."""
+"""A lane's inboxes, read by one consumer of the workers' consumer group: read, claim and release jobs."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from gischat.protocol.messages import Lane
 
 
 class Delivery(NamedTuple):
-    """A job that this worker holds: delivered to it and not acknowledged yet."""
+    """A job delivered to this worker and not acknowledged yet."""
 
     channel: str
     lane: Lane
@@ -29,20 +29,20 @@ class Delivery(NamedTuple):
 
 
 class ClaimFailure(StrEnum):
-    """Why a job cannot be claimed."""
+    """Why a job could not be claimed."""
 
-    CLAIMED = "claimed"  # another worker has it
-    ENDED = "ended"  # or Redis has lost it
+    CLAIMED = "claimed"  # another worker holds it
+    ENDED = "ended"  # it has ended, or Redis has lost it
 
 
 class InboxConsumer:
-    """A lane's inboxes, for one worker: `redis` for what is answered at once, `reader` for the reads that wait."""
+    """A lane's inboxes, for one worker; blocking reads use the connection `reader`, all else `redis`."""
 
     def __init__(
         self, namespace: Namespace, lane: Lane, channels: Sequence[str], name: str, *, redis: Redis, reader: Redis
     ) -> None:
         self.lane = lane
-        self.channels = channels  # those that are not damaged
+        self.channels = channels  # without damaged ones
         self._all_channels = channels
         self._damage = LogThrottle(
             "channels whose keys in redis are damaged are left alone", namespace.timings, patience=0.0
@@ -55,7 +55,7 @@ class InboxConsumer:
         self._inboxes = {self._keys[channel].inbox(lane).encode(): channel for channel in channels}
 
     async def create_groups(self) -> None:
-        """Makes the consumer groups that are not there: at the first start, and when Redis was flushed or replaced."""
+        """Create missing consumer groups: at the first start, and after Redis was flushed or replaced."""
         inboxes = [self._keys[channel].inbox(self.lane) for channel in self.channels]
         created = [self._redis.call("XGROUP", "CREATE", inbox, GROUP, "0", "MKSTREAM", key=inbox) for inbox in inboxes]
         for answer in await asyncio.gather(*created, return_exceptions=True):
@@ -65,9 +65,9 @@ class InboxConsumer:
                 raise answer
 
     async def exclude_damaged(self) -> None:
-        """Leaves the channels alone that have a key of a wrong type: nothing is begun there that could not be ended."""
-        asked = [find_damage(self._redis, self._scripts, self._keys[channel]) for channel in self._all_channels]
-        found = dict(zip(self._all_channels, await asyncio.gather(*asked), strict=True))
+        """Exclude channels that have a key of a wrong type: their jobs could be started, but not committed."""
+        pending = [find_damage(self._redis, self._scripts, self._keys[channel]) for channel in self._all_channels]
+        found = dict(zip(self._all_channels, await asyncio.gather(*pending), strict=True))
         self.channels = [channel for channel, keys in found.items() if not keys]
         if damaged := [key for keys in found.values() for key in keys]:
             self._damage.report(TypeError(", ".join(damaged)))
@@ -75,15 +75,13 @@ class InboxConsumer:
             self._damage.resolve()
 
     async def load_scripts(self) -> None:
-        """Makes the scripts known to Redis, so that none has to be sent whole behind a read that waits."""
-        outbox = self._keys[self._all_channels[0]].outbox  # where one channel is, all are: they are read by one command
+        """Load the scripts into Redis, so that none has to be sent whole while a read blocks the connection."""
+        outbox = self._keys[self._all_channels[0]].outbox  # in a cluster a process has one channel, so one node
         texts = [script.text for script in self._scripts.all]
         await asyncio.gather(*(self._redis.call("SCRIPT", "LOAD", text, key=outbox) for text in texts))
 
     async def read(self, channels: Sequence[str], *, count: int, wait: float = 0) -> list[Delivery]:
-        """New jobs of these channels, up to `count` of each; waits up to `wait` seconds for the first.
-
-        Asked within the turn of the loop in which it is called, as `begin_read`.
+        """Read new jobs of these channels, up to `count` of each; wait up to `wait` seconds for the first.
 
         Raises:
             ConnectionError, Unavailable: jobs may have been delivered without an answer: see `claim_own`.
@@ -92,7 +90,7 @@ class InboxConsumer:
         return await self._with_bodies(self.deliveries(await self.begin_read(channels, count=count, wait=wait)))
 
     def begin_read(self, channels: Sequence[str], *, count: int, wait: float = 0) -> "asyncio.Future[Any]":
-        """Asks for what `read` returns; `deliveries` makes it of the answer."""
+        """Start `read`, within this turn of the loop; `deliveries` decodes the answer."""
         block: tuple[Argument, ...] = ("BLOCK", int(wait * 1000)) if wait else ()
         streams = [self._keys[channel].inbox(self.lane) for channel in channels]
         group = ("GROUP", GROUP, self._name, "COUNT", count)
@@ -100,7 +98,7 @@ class InboxConsumer:
         return self._reader.call("XREADGROUP", *group, *block, "STREAMS", *streams, *newest, key=streams[0])
 
     def deliveries(self, answer: Any) -> list[Delivery]:
-        """The jobs in the answer to a read; of the heavy ones, some without their bodies."""
+        """Decode the answer of a read; jobs whose bodies are in chunks come without them."""
         return [
             Delivery(self._inboxes[stream], self.lane, entry, 1, Job.parse(fields))
             for stream, entries in answer or ()
@@ -108,10 +106,10 @@ class InboxConsumer:
         ]
 
     async def claim(self, channel: str, entry: bytes) -> Delivery | ClaimFailure:
-        """Takes a job that no worker holds; why not, if it cannot be had.
+        """Claim a job that no worker holds; returns why not, if that is impossible.
 
         Raises:
-            ConnectionError, Unavailable: it may be this worker's without an answer: see `claim_own`.
+            ConnectionError, Unavailable: the job may have been claimed without an answer: see `claim_own`.
             ResponseError: NOGROUP: see `create_groups`.
         """
         keys = self._keys[channel].for_script(self.lane)
@@ -121,16 +119,16 @@ class InboxConsumer:
         return await self._with_body(Delivery(channel, self.lane, entry, 1, Job.parse(found)))
 
     async def release(self, delivery: Delivery) -> bool:
-        """Gives a job back that was not begun: whoever claims it next has it. False when it was not this worker's."""
+        """Release a job that was not started, for another worker to claim; False if this worker did not hold it."""
         keys = self._keys[delivery.channel].for_script(delivery.lane)
         return bool(await self._redis.run(self._scripts.release, keys, (delivery.entry, self._name)))
 
     async def claim_own(self, channel: str, count: int) -> list[Delivery]:
-        """Jobs that were delivered to this worker (or its predecessor of the same name) and not done."""
+        """Claim again up to `count` jobs that this worker, or its predecessor of the same name, has not ended."""
         return await self._claim(channel, 0, count, "-", "+", count, self._name)
 
     async def claim_stale(self, channel: str, idle: float, count: int) -> list[Delivery]:
-        """Jobs that some worker has held for longer than `idle` seconds; they are this worker's now."""
+        """Claim up to `count` jobs that a worker has held for longer than `idle` seconds."""
         milliseconds = int(idle * 1000)
         return await self._claim(channel, milliseconds, count, "IDLE", milliseconds, "-", "+", count)
 
@@ -150,11 +148,11 @@ class InboxConsumer:
         )
 
     async def _with_bodies(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """The same jobs, with their bodies; one whose body is not there stays without."""
+        """Fetch the jobs' bodies; a missing one stays empty."""
         return [await self._with_body(one) for one in deliveries]
 
     async def _with_body(self, delivery: Delivery) -> Delivery:
-        """Fetches the body as its front brought it, by chunks: all others would wait for an answer that held it all."""
+        """Fetch the body chunk by chunk: other commands would wait for an answer that contained all of it."""
         if delivery.job.is_complete:
             return delivery
         chunks: list[bytes] = []
@@ -166,17 +164,17 @@ class InboxConsumer:
         return delivery._replace(job=replace(delivery.job, body=b"".join(chunks)))
 
     async def renew_claim(self, delivery: Delivery) -> None:
-        """Shows that a job is being worked on: its time with this worker counts from now."""
+        """Show that a job is being processed: reset its idle time."""
         inbox = self._keys[delivery.channel].inbox(delivery.lane)
         await self._redis.call("XCLAIM", inbox, GROUP, self._name, 0, delivery.entry, "JUSTID", key=inbox)
 
     async def delete_idle_consumers(self, channel: str, idle: float) -> int:
-        """Removes the names of workers that hold no jobs and have not asked for any in so many seconds; how many."""
+        """Delete consumers without jobs that have read nothing for `idle` seconds; returns their number."""
         keys = self._keys[channel].for_script(self.lane)
         return int(await self._redis.run(self._scripts.delete_idle_consumers, keys, (int(idle * 1000),)))
 
     async def answers(self) -> bool:
-        """Whether Redis answers, over the connection that is not for reading jobs."""
+        """Whether Redis answers, on the connection that is not for blocking reads."""
         try:
             return bool(await self._redis.call("PING", key=self._keys[self._all_channels[0]].outbox))
         except (ConnectionError, Unavailable, RedisError):
@@ -184,5 +182,5 @@ class InboxConsumer:
 
     @property
     def connected_seconds(self) -> float:
-        """How long this worker has been connected to Redis without a break."""
+        """Seconds since this worker connected to Redis; 0 while disconnected."""
         return self._redis.connected_seconds

@@ -1,8 +1,8 @@
 """Every key in Redis.
 
-All keys of a channel share a hash tag, so that a script on them stays in one slot of a Redis Cluster, while channels
-spread over it. Scripts are handed all of a channel's keys, in the order of `for_script`; the names that they bear there
-stand at the head of `prelude.lua`.
+All keys of a channel have the same hash tag, so that a script's keys are in one slot of a Redis Cluster, while channels
+are distributed over the slots. Scripts get all keys of a channel, in the order of `for_script`; `prelude.lua` begins
+with their names there.
 """
 
 import binascii
@@ -13,101 +13,101 @@ from dataclasses import dataclass
 
 from gischat.protocol.messages import Lane
 
-GROUP = "workers"  # the one consumer group of each inbox
+GROUP = "workers"  # the consumer group of each inbox
 SLOTS = 16_384  # of a Redis Cluster
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelKeys:
-    """The keys of one channel of one instance."""
+    """The keys of one channel."""
 
     instance: str
     channel: str
 
     def inbox(self, lane: Lane) -> str:
-        """Stream of jobs: what fronts ask the workers of a lane to do."""
+        """Stream of the jobs for the workers of a lane."""
         return self._key(f"inbox:{lane}")
 
     @property
     def outbox(self) -> str:
-        """Stream of publications: what every front reads."""
+        """Stream of the publications, read by every front."""
         return self._key("outbox")
 
     @property
     def places(self) -> str:
-        """Hash of the places of stored messages, by message id: "entry place", the message's entry in the outbox, and
-        what `gischat.protocol.places` encodes."""
+        """Hash of the places of stored messages, by message id: "entry place", the message's entry id in the outbox and
+        its place as `gischat.protocol.places` encodes it."""
         return self._key("places")
 
     @property
     def live(self) -> str:
-        """Stream of live positions, which fronts tell each other: see `gischat.broker.live_stream`."""
+        """Stream of live positions, from fronts to fronts: see `gischat.broker.live_stream`."""
         return self._key("live")
 
     @property
     def ids(self) -> str:
-        """Sorted set of the ids published lately, by milliseconds."""
+        """Sorted set of recently published ids, by time in milliseconds."""
         return self._key("ids")
 
     @property
     def users(self) -> str:
-        """Hash of registered nicknames, by their keys (see `messages.folded`), each with its connection's address."""
+        """Hash of connection ids, by the key of their nickname (see `messages.folded`)."""
         return self._key("users")
 
     @property
     def nicknames_by_connection(self) -> str:
-        """Hash of addresses of connections, each with its nickname: "key nickname"."""
+        """Hash of nicknames, by connection id: "key nickname"."""
         return self._key("nicknames")
 
     @property
     def fronts(self) -> str:
-        """Sorted set of fronts, by the milliseconds at which their lease ends; 0 where it was ended for them."""
+        """Sorted set of fronts, by the end of their lease in milliseconds; 0 if it was ended for a dead front."""
         return self._key("fronts")
 
     @property
     def dead(self) -> str:
-        """Stream of dead letters: jobs that could not be done, each with its reason."""
+        """Stream of dead letters: failed jobs, each with its reason."""
         return self._key("dead")
 
     def for_script(self, lane: Lane = Lane.LIGHT) -> tuple[str, ...]:
-        """All keys, with one lane's inbox."""
+        """The keys that all scripts get, with one lane's inbox."""
         return _for_script(self, lane)
 
     def for_moderation(self) -> tuple[str, ...]:
-        """All keys, and those of moderation, which a message on its way has nothing to do with."""
+        """The keys for scripts of moderation, which scripts for messages do not need."""
         return (
             *self.for_script(),
             self._key("bans"),  # hash: id -> "milliseconds ban", the time at which it ends
-            self._key("deleted"),  # sorted set: ids of messages that were withdrawn lately, by milliseconds
-            self._key("access_keys"),  # hash: id -> "milliseconds key", as bans
+            self._key("deleted"),  # sorted set: ids of recently deleted messages, by milliseconds
+            self._key("access_keys"),  # hash: id -> "milliseconds key", the time at which it ends
         )
 
     @property
     def types(self) -> Mapping[str, str]:
-        """All keys whose names end, each with the type of what it holds."""
+        """The type of each key, except for keys with a variable part in their names."""
         return _types(self)
 
     def for_presence(self) -> tuple[str, ...]:
-        """All keys, and those of who wants which nickname and which process a front is."""
+        """The keys for scripts of nicknames and leases: with requests for nicknames, and the fronts' processes."""
         return _for_presence(self)
 
     @property
     def processes(self) -> str:
-        """Hash of fronts, each with the process that it is: see `gischat.observability.process.identity`."""
+        """Hash of the fronts' process identities, by front: see `gischat.identity`."""
         return self._key("processes")
 
     def chunks(self, source: str, number: int) -> tuple[str, ...]:
-        """Where a large job's body is kept until it ends. Their names are endless: none is remembered."""
+        """The keys of the chunks of a large job's body. Not cached: their number is unbounded."""
         head = _key(self.instance, self.channel, "part")
         return tuple(f"{head}:{source}:{part}" for part in range(number))
 
     def survey(self, call: str, front: str) -> str:
-        """What a front answers to a survey. Its names are endless: none is remembered."""
+        """The key of a front's answer to a survey. Not cached: their number is unbounded."""
         return f"{_key(self.instance, self.channel, 'roll')}:{call}:{front}"
 
     def bridge(self, kind: str, name: str) -> str:
-        """What a bridge to another chat keeps of the channel: see `gischat.bridges.store`. Not remembered: some names
-        are people's."""
+        """The key of a bridge's state in this channel: see `gischat.bridges.store`. Not cached: some contain people's
+        names."""
         return f"{_key(self.instance, self.channel, 'bridge')}:{kind}:{name}"
 
     def _key(self, name: str) -> str:
@@ -115,16 +115,16 @@ class ChannelKeys:
 
 
 def charges_key(instance: str) -> str:
-    """Stream of the heavy lane's work of the last minutes, and for whom it was done; in a slot of its own."""
+    """Stream of the heavy lane's recent work, by client; in a slot of its own."""
     return _key(instance, "", "work")
 
 
 def bridge_key(instance: str, kind: str, name: str) -> str:
-    """What a bridge keeps of the other chat as a whole: see `gischat.bridges.store`; in a slot of its own."""
+    """The key of a bridge's state outside of channels: see `gischat.bridges.store`; in a slot of its own."""
     return _key(instance, "", f"bridge:{kind}:{name}")
 
 
-# Every call of a script names them all, and the settings know them all: they are put together once.
+# Cached, because every call of a script needs them all, and their number is bounded by the settings.
 
 
 @functools.cache
@@ -133,7 +133,7 @@ def _for_script(keys: ChannelKeys, lane: Lane) -> tuple[str, ...]:
         keys.inbox(lane),
         keys.outbox,
         keys._key("outbox:sizes"),  # list: "milliseconds bytes" of each entry of the outbox, oldest first
-        keys._key("counters"),  # hash: published (how many ever), outbox_bytes
+        keys._key("counters"),  # hash: published (the newest offset), outbox_bytes and others
         keys._key(f"inbox:{lane}:bytes"),
         keys._key("history"),  # list of stored messages, oldest first
         keys.ids,
@@ -142,8 +142,8 @@ def _for_script(keys: ChannelKeys, lane: Lane) -> tuple[str, ...]:
         keys.users,
         keys.nicknames_by_connection,
         keys.dead,
-        keys._key("reaped"),  # set: addresses that lost their nickname to the reaper
-        keys._key("senders"),  # hash: message id -> who used it, and for what: see prelude.lua
+        keys._key("reaped"),  # set: ids of connections whose nickname the reaper freed
+        keys._key("senders"),  # hash: message id -> its sender and content: see ids.lua
         keys.places,
     )
 
@@ -152,8 +152,8 @@ def _for_script(keys: ChannelKeys, lane: Lane) -> tuple[str, ...]:
 def _for_presence(keys: ChannelKeys) -> tuple[str, ...]:
     return (
         *keys.for_script(),
-        keys._key("wishes"),  # sorted set: "key number address", all of one score: the oldest wish comes first
-        keys._key("wishers"),  # hash: address -> "key number id nickname", the wish of a connection
+        keys._key("wishes"),  # sorted set of requests: "key number connection", all of one score: oldest first
+        keys._key("wishers"),  # hash: connection -> "key number id nickname", its request for a nickname
         keys.processes,
     )
 
@@ -184,12 +184,12 @@ def _key(instance: str, channel: str, name: str) -> str:
 
 
 def _plain(channel: str) -> str:
-    """The channel's name without what has a meaning in a key: `{`, `}`, `:` and the escape itself."""
+    """Escape the characters that have a meaning in keys: `{`, `}`, `:` and the escape `%` itself."""
     return re.sub(r"[%{}:]", lambda sign: f"%{ord(sign[0]):02X}", channel)
 
 
 def key_slot(key: str) -> int:
-    """The slot of a key in a Redis Cluster: CRC16 (XMODEM) of its hash tag, or of all of it if it has none."""
+    """The slot of a key in a Redis Cluster: CRC16 (XMODEM) of its hash tag, or of the whole key if it has none."""
     _, _, behind = key.partition("{")
     tag, brace, _ = behind.partition("}")
     return binascii.crc_hqx((tag if tag and brace else key).encode(), 0) % SLOTS

@@ -1,6 +1,6 @@
-"""Live positions between fronts: a stream of each channel that is short, forgets within a minute and needs no worker.
+"""Live positions between fronts: a short stream per channel that expires within a minute and needs no worker.
 
-What is told there may be lost and is never repeated: the next position, or the next renewal, takes its place.
+Entries may be lost and are never resent: the next position, or the next renewal, replaces them.
 """
 
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ from typing import NamedTuple
 from gischat.broker.client import Redis
 from gischat.broker.namespace import Namespace
 
-MAX_ENTRIES = 64  # of a stream: some seconds of all fronts
+MAX_ENTRIES = 64  # per stream: some seconds of all fronts
 
 
 class LiveEntry(NamedTuple):
-    """What one front tells of its connections at one time; `body` is `LivePositions`' own."""
+    """The live positions of one front's connections; `LivePositions` encodes and decodes `body`."""
 
     channel: str
     id: bytes
@@ -22,30 +22,31 @@ class LiveEntry(NamedTuple):
 
 
 class LiveStream:
-    """The streams of an instance's channels, over one connection."""
+    """The live streams of an instance's channels, on one connection."""
 
     def __init__(self, namespace: Namespace, redis: Redis) -> None:
         self._redis = redis
-        self._kept = int(namespace.timings.live_kept)
+        self._expiry = int(namespace.timings.live_kept)
         self._streams = {channel: keys.live for channel, keys in namespace.keys.items()}
         self._channels = {stream.encode(): channel for channel, stream in self._streams.items()}
 
     async def publish(self, channel: str, front: str, body: bytes) -> None:
-        """
+        """Publish a front's positions.
+
         Raises:
-            ConnectionError, Unavailable, RedisError: it may not have been told.
+            ConnectionError, Unavailable, RedisError: they may not have been published.
         """
         key = self._streams[channel]
-        told = self._redis.call("XADD", key, "MAXLEN", MAX_ENTRIES, "*", "front", front, "body", body, key=key)
-        kept = self._redis.call("EXPIRE", key, self._kept, key=key)
-        await told
-        await kept
+        added = self._redis.call("XADD", key, "MAXLEN", MAX_ENTRIES, "*", "front", front, "body", body, key=key)
+        expires = self._redis.call("EXPIRE", key, self._expiry, key=key)
+        await added
+        await expires
 
     async def read(self, after: Mapping[str, bytes], wait: float) -> list[LiveEntry]:
-        """What was told in these channels after the entry of each; waits for something to come.
+        """Read what follows the given entries, by channel; wait up to `wait` seconds for it.
 
         Raises:
-            ConnectionError, Unavailable, RedisError: see `publish`.
+            ConnectionError, Unavailable, RedisError: nothing was read.
         """
         streams = [self._streams[channel] for channel in after]
         answer = await self._redis.call(
@@ -57,7 +58,7 @@ class LiveStream:
             for id, fields in entries
         ]
 
-    def _entry(self, stream: bytes, id: bytes, said: Mapping[bytes, bytes]) -> LiveEntry:
-        """Of one that was not written by a front of ours, nothing."""
-        front = said.get(b"front", b"").decode(errors="replace")
-        return LiveEntry(self._channels[stream], id, front, said.get(b"body", b"[]"))
+    def _entry(self, stream: bytes, id: bytes, by_name: Mapping[bytes, bytes]) -> LiveEntry:
+        """Decode an entry; one that no front has written is empty."""
+        front = by_name.get(b"front", b"").decode(errors="replace")
+        return LiveEntry(self._channels[stream], id, front, by_name.get(b"body", b"[]"))

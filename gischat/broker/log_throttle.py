@@ -1,4 +1,4 @@
-"""Saying why Redis cannot be reached, so that an operator sees it and the log does not fill."""
+"""Throttled log lines about errors of Redis: an operator sees each cause, and the log does not fill up."""
 
 import asyncio
 import logging
@@ -10,13 +10,14 @@ log = logging.getLogger(__name__)
 
 
 class LogThrottle:
-    """About one thing that is tried again and again."""
+    """Throttles log lines about one operation that is retried."""
 
     def __init__(self, what: str, timings: Timings = Timings(), patience: float | None = None) -> None:
-        """
+        """Create it for one operation.
+
         Args:
-            what: what cannot be done, to which the reason is added: `gischat-front cannot connect`.
-            patience: for how many seconds it may fail before that is worth a warning.
+            what: what fails, as the beginning of the log line: `gischat-front cannot connect`.
+            patience: seconds of failure before the first warning; by default those of the timings.
         """
         self._what = what
         self._timings = timings
@@ -24,7 +25,7 @@ class LogThrottle:
         self._next_at = math.inf
 
     def report(self, error: BaseException) -> None:
-        """It has failed: a warning when it has for a while, and then once a minute."""
+        """Log a failure: as a warning if it has lasted for a while, then once a minute; else at DEBUG."""
         now = asyncio.get_running_loop().time()
         if self._next_at == math.inf:
             self._next_at = now + self._patience
@@ -34,34 +35,31 @@ class LogThrottle:
         log.log(logging.WARNING if is_time else logging.DEBUG, "%s: %s", self._what, described(error))
 
     def resolve(self) -> None:
-        """It has worked."""
+        """End the failure: the operation has succeeded."""
         self._next_at = math.inf
 
 
 class RedisErrorLog:
-    """What Redis answers in place of what was asked for: each kind of error is told at once, and then once a minute.
+    """Throttles log lines about errors that Redis answers: each kind at once, and then once a minute.
 
-    It comes with every message while a script of somebody else's runs (BUSY) or a disk is full (MISCONF).
+    Some answer every command: BUSY while somebody's script runs, MISCONF while a disk is full.
     """
 
-    EXPECTED = ("BUSYGROUP", "NOGROUP", "UNBLOCKED")  # who gets these knows what to do
+    EXPECTED = ("BUSYGROUP", "NOGROUP", "UNBLOCKED")  # not logged, because the callers handle them
 
     def __init__(self, name: str, timings: Timings = Timings()) -> None:
-        """
-        Args:
-            name: of the connection.
-        """
+        """Create it for one connection; `name` is the connection's."""
         self._timings = timings
         self._what = f"{name}: redis answers with an error"
-        self._complaints: dict[str, LogThrottle] = {}
+        self._throttles: dict[str, LogThrottle] = {}
 
     def record(self, error: BaseException) -> None:
-        """Redis has answered this."""
-        kind = type(error).__name__ + str(error).partition(" ")[0]  # a code that is told apart is in the class
+        """Log an error that Redis answered, unless it is expected."""
+        kind = type(error).__name__ + str(error).partition(" ")[0]  # with an own class, the text has no error code
         if not str(error).startswith(self.EXPECTED):
-            self._complaints.setdefault(kind, LogThrottle(self._what, self._timings, patience=0.0)).report(error)
+            self._throttles.setdefault(kind, LogThrottle(self._what, self._timings, patience=0.0)).report(error)
 
 
 def described(error: BaseException) -> str:
-    """An error in a few words; some, as a timeout, have none of their own."""
+    """The text of an error, or its class where it has none, as a timeout."""
     return str(error) or type(error).__name__

@@ -1,12 +1,12 @@
-"""One lean connection to Redis that a whole process shares.
+"""A pipelined connection to one Redis server, shared by a whole process.
 
-What is asked within one turn of the event loop goes out in one write; answers come back in order. A client
-with a pool and a lock per command would cost more than all the rest of a message's way.
+All commands of one turn of the event loop are sent in one write; the answers come in the same order. A client with a
+pool and a lock per command would cost more than the rest of a message's path.
 
-A lost connection is taken up again, and what had been sent without an answer is sent once more, in the same order. So
-commands given here must bear being carried out twice; every script of ours does. What had not been sent yet waits for a
-short time and is then refused: of that, and of what Redis answers with an error at once, it is certain that it did not
-act. An error that answers a command sent before says nothing about the first time: see `InDoubt`.
+After the connection is lost, it is made again, and commands that were sent without an answer are sent again, in the
+same order. So all commands must be idempotent; our scripts are. Commands that could not be sent for a short time fail
+with `Unavailable`. These, and those that Redis answers with an error at once, certainly had no effect. An error that
+answers a resent command says nothing about its first attempt: see `InDoubt`.
 """
 
 import asyncio
@@ -39,14 +39,16 @@ from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
-# Answers that say: not this server, or not yet. The command was not carried out; it goes to the next connection.
+BLOCKING_READS = ("XREAD", "XREADGROUP")
+
+# Answers of a server that cannot execute commands, or not yet: the command had no effect; the next connection gets it.
 NOT_HERE = (ReadOnlyError, BusyLoadingError, MasterDownError)
-# … and in a cluster: another server, for this key.
+# Answers of a cluster's node that does not have the key: another node has.
 NOT_THIS_KEY = (MovedError, AskError, ClusterDownError, TryAgainError)
 
 
 class Multiplexer:
-    """A connection to one server that keeps itself alive: a `Redis` of its own, or a node of a cluster."""
+    """A connection to one server that reconnects by itself: a `Redis` of its own, or one node of a cluster."""
 
     def __init__(
         self,
@@ -55,41 +57,41 @@ class Multiplexer:
         name: str,
         resends: bool = True,
         answer_seconds: float | None = None,
-        give_back: Callable[[Sequence[PendingCommand]], None] | None = None,
+        reroute: Callable[[Sequence[PendingCommand]], None] | None = None,
         timings: Timings = Timings(),
     ) -> None:
-        """
+        """Create it; `start` connects.
+
         Args:
-            dial: says where to connect to, each time anew: the connection, not made yet.
-            name: what logs call it.
-            resends: whether unanswered commands are sent again over a new connection; if not, they fail as
-            `ConnectionLost`.
-            answer_seconds: for how long a server that owes an answer may say nothing, by default as the timings say;
-                for blocking reads, more than they block.
-            give_back: takes the calls that this server does not answer, for another to do; if there is none, they
-                wait for the next connection.
+            dial: creates the connection, not connected yet; called for each attempt, since the address may change.
+            name: its name in logs.
+            resends: send unanswered commands again on a new connection; if False, they fail with `ConnectionLost`.
+            answer_seconds: the timeout of an answer, by default that of the timings; for blocking reads, it must exceed
+                the time for which they block.
+            reroute: takes the commands that this server does not answer, to reroute them; if None, they wait for the
+                next connection.
         """
-        self._connect_transport = dial
+        self._dial = dial
         self._name = name
         self._connection: Connection | None = None
         self._resends = resends
         self._timings = timings
         self._answer_seconds = timings.redis_answer if answer_seconds is None else answer_seconds
-        self._reroute = give_back
+        self._reroute = reroute
         self._unsent: deque[PendingCommand] = deque()
         self._unanswered: deque[PendingCommand] = deque()
         self._transport: RespTransport | None = None
         self._is_flush_scheduled = False
-        self._tending: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._connected_since: float | None = None
-        self._is_sent_away = False  # by the server that was the last, with each command anew
+        self._is_rejected = False  # by the last server, which accepts connections but executes no commands
         self._log = LogThrottle(f"{name} cannot connect", timings)
         self._errors = RedisErrorLog(name, timings)
         self.reconnections = 0
-        # A node's address is left out: in a cluster they come and go.
+        # Without a node's address: the nodes of a cluster change.
         self._on_connection_lost = metrics.REDIS_CONNECTIONS_LOST.labels(name.partition(" ")[0]).inc
-        self.reconnected: Callable[[], None] = lambda: None  # called when a lost connection is there again
+        self.reconnected: Callable[[], None] = lambda: None  # called after reconnecting
 
     @property
     def is_connected(self) -> bool:
@@ -97,7 +99,7 @@ class Multiplexer:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits for an answer."""
+        """Whether there are no unanswered commands."""
         return not self._unsent and not self._unanswered
 
     @property
@@ -106,17 +108,17 @@ class Multiplexer:
         return 0.0 if since is None else asyncio.get_running_loop().time() - since
 
     def start(self) -> None:
-        """Connects, and stays connected until `stop`."""
-        self._tending = asyncio.create_task(self._run(), name=self._name)
+        """Connect, and reconnect until `stop`."""
+        self._task = asyncio.create_task(self._run(), name=self._name)
 
     async def stop(self) -> None:
-        """Ends the connection; what has no answer fails as `ConnectionLost`."""
-        assert self._tending is not None
-        # A loss in the same turn may take the cancellation's place; the flag stays.
+        """Close the connection; unanswered commands fail with `ConnectionLost`."""
+        assert self._task is not None
+        # A connection lost in the same turn may swallow the cancellation; the flag remains.
         self._is_stopping = True
-        self._tending.cancel()
+        self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await self._tending
+            await self._task
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -144,9 +146,15 @@ class Multiplexer:
             self._transport.end(ConnectionError("dropped"))
 
     def submit(self, call: PendingCommand) -> "asyncio.Future[Any]":
-        """Takes a call; it goes out in this turn of the loop, or when there is a connection again."""
+        """Send a command in this turn of the loop, or after reconnecting; returns the future of its answer.
+
+        A blocking read is sent at once: the server answers nothing that follows it on the connection before it.
+        """
         self._unsent.append(call)
-        self._schedule_flush()
+        if call.command[0] in BLOCKING_READS:
+            self._flush()
+        else:
+            self._schedule_flush()
         return call.answer
 
     async def _run(self) -> None:
@@ -163,7 +171,7 @@ class Multiplexer:
     async def _connect_and_work(self) -> None:
         try:
             connection = await self._connect()
-            if not self._is_sent_away:
+            if not self._is_rejected:
                 log.info("%s is connected", self._name)
             self._log.resolve()
             self._connected_since = asyncio.get_running_loop().time()
@@ -171,18 +179,18 @@ class Multiplexer:
                 self.reconnected()
             await self._work(connection)
         except (RedisError, OSError, TimeoutError) as error:
-            self._is_sent_away = self.is_connected and isinstance(error, NOT_HERE)
+            self._is_rejected = self.is_connected and isinstance(error, NOT_HERE)
             if self.is_connected:
                 self.reconnections += 1
                 self._on_connection_lost()
-                if self._is_sent_away:
+                if self._is_rejected:
                     self._errors.record(error)
                 else:
                     log.warning("%s is lost: %s", self._name, described(error))
             else:
                 self._log.report(error)
         except Exception:
-            log.exception("%s has a fault", self._name)
+            log.exception("%s: unexpected error", self._name)
         finally:
             self._connected_since = None
             if self._connection is not None:
@@ -190,19 +198,19 @@ class Multiplexer:
 
     async def _connect(self) -> Connection:
         async with asyncio.timeout(2 * self._timings.redis_connect):
-            self._connection = connection = await self._connect_transport()
+            self._connection = connection = await self._dial()
             await connection.connect()
-            # A server that is still loading its data accepts connections, but knows nothing yet.
+            # A server that loads its data accepts connections, but answers with an error.
             await connection.ask("PING")
         return connection
 
     async def _work(self, connection: Connection) -> None:
-        """Raises what ended the connection."""
-        self._transport = wire = RespTransport(connection, answered=self._answered, writable=self._schedule_flush)
-        watch = asyncio.create_task(self._watch(wire))
+        """Exchange commands and answers; raises the error that ended the connection."""
+        self._transport = transport = RespTransport(connection, answered=self._answered, writable=self._schedule_flush)
+        watch = asyncio.create_task(self._watch(transport))
         try:
             self._schedule_flush()
-            await wire.wait_ended()
+            await transport.wait_ended()
         finally:
             watch.cancel()
             self._transport = None
@@ -213,13 +221,13 @@ class Multiplexer:
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Sends what has come together in a turn of the loop."""
+        """Send all commands that wait."""
         self._is_flush_scheduled = False
         if self._transport is not None and not self._transport.is_full and self._unsent:
             self._transport.write(self._pack_unsent())
 
     def _pack_unsent(self) -> bytes:
-        """All that is to be sent, which from now on waits for its answers."""
+        """Encode all unsent commands, which then await their answers."""
         now = asyncio.get_running_loop().time()
         packed: list[bytes] = []
         while self._unsent:
@@ -228,14 +236,14 @@ class Multiplexer:
             try:
                 packed.append(pack(call.command))
             except (TypeError, ValueError) as error:
-                call.fail(error)  # a bug of its caller's, which shall hurt nobody else
+                call.fail(error)  # a bug of the caller, which must not affect other callers
             else:
                 self._unanswered.append(call)
         return b"".join(packed)
 
     def _answered(self, answer: Any) -> None:
         if isinstance(answer, NOT_HERE):
-            self._unanswered[0].is_sent = False  # of this one it is certain
+            self._unanswered[0].is_sent = False  # it had no effect
             raise answer
         if isinstance(answer, RedisError):
             self._answered_with(answer)
@@ -253,15 +261,15 @@ class Multiplexer:
             self._errors.record(error)
             call.fail(InDoubt(str(error)) if call.is_in_doubt else error)
 
-    async def _watch(self, wire: RespTransport) -> None:
-        """A link that is dead without a word (a cable, a firewall) shows by an answer that does not come."""
+    async def _watch(self, transport: RespTransport) -> None:
+        """End the connection if an answer is overdue: the network may be down (a cable, a firewall) without a FIN."""
         while True:
             if not await sleeps_on_time(self._answer_seconds / 5, self._timings.late):
                 continue
             now = asyncio.get_running_loop().time()
-            # One that has much to answer is not dead.
-            if self._unanswered and now - max(self._unanswered[0].sent_at, wire.heard_at) > self._answer_seconds:
-                wire.end(TimeoutError(f"no answer for {self._answer_seconds:g} seconds"))
+            # A server that sends other answers, however many there are, is alive.
+            if self._unanswered and now - max(self._unanswered[0].sent_at, transport.heard_at) > self._answer_seconds:
+                transport.end(TimeoutError(f"no answer for {self._answer_seconds:g} seconds"))
 
     def _return_unanswered(self) -> None:
         again = []
@@ -283,7 +291,7 @@ class Multiplexer:
 
 
 def drop_expired(waiting: Iterable[PendingCommand], timings: Timings) -> list[PendingCommand]:
-    """Refuses the calls that could not be sent for too long; returns the others."""
+    """Fail the commands that could not be sent in time; return the others."""
     too_long_ago = asyncio.get_running_loop().time() - timings.redis_command_timeout
     patient = []
     for call in waiting:

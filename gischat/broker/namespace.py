@@ -1,4 +1,4 @@
-"""An instance in Redis: the keys of its channels, and the scripts that hold its limits."""
+"""An instance's namespace in Redis: the keys of its channels, and the scripts with its limits."""
 
 from gischat.broker.keys import ChannelKeys
 from gischat.broker.scripts import Scripts
@@ -7,7 +7,7 @@ from gischat.timings import Timings
 
 
 class Namespace:
-    """What the classes of this package share. Each of them asks Redis about one subject, whoever uses it."""
+    """The settings, keys and scripts that all classes of this package share."""
 
     def __init__(self, settings: Settings, timings: Timings = Timings()) -> None:
         self.settings = settings

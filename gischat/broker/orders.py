@@ -1,4 +1,4 @@
-"""Orders of moderators, which go to every participant through a channel's outbox, and the answer to a survey."""
+"""The arguments of orders, which moderators send to all participants through the outbox; answers to surveys."""
 
 import os
 import socket
@@ -8,17 +8,17 @@ import msgspec
 
 
 class Connected(msgspec.Struct, frozen=True):
-    """A connection, as moderators see it; or somebody whom a bridge has registered."""
+    """A connection as moderators see it, or a person whom a bridge has registered."""
 
-    number: int  # of its front
+    number: int  # the connection's id on its front
     channel: str
     nickname: str | None
-    address: str  # of a bridge's people, its kind
+    address: str  # of a bridge's person: the bridge's kind
     since: int  # seconds since the epoch
 
 
 class FrontConnections(msgspec.Struct, frozen=True):
-    """What a front, or a bridge, answers to a survey."""
+    """The answer of a front or bridge to a survey."""
 
     front: str
     host: str
@@ -27,26 +27,26 @@ class FrontConnections(msgspec.Struct, frozen=True):
 
 
 class SurveyRequest(msgspec.Struct, frozen=True):
-    """A question to every front: who is connected? Of one channel, or of all."""
+    """A survey: asks all fronts for their connections, in one channel or in all (None)."""
 
-    call: str
+    call: str  # the survey's id
     channel: str | None
 
 
 class Disconnection(msgspec.Struct, frozen=True):
-    """A connection to be closed."""
+    """An order to disconnect the connection registered under a nickname."""
 
     nickname: str
     reason: str
 
 
 class Deletion(msgspec.Struct, frozen=True):
-    """Messages that are taken back; `all`: whatever was said in the channel before."""
+    """An order to delete messages: those with the ids, or all that were published before."""
 
     all: bool
     ids: list[str]
 
 
 def survey_answer(front: str, connections: Sequence[Connected]) -> bytes:
-    """What this process answers to a survey."""
+    """Encode this process' answer to a survey."""
     return msgspec.json.encode(FrontConnections(front, socket.gethostname(), os.getpid(), list(connections)))

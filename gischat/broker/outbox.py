@@ -12,27 +12,27 @@ from gischat.protocol.messages import id_of
 from gischat.settings import Settings
 from gischat.timings import Timings
 
-READ_ENTRIES = 256  # of one channel, at the most, in one read
+READ_ENTRIES = 256  # maximum per channel and read
 
 
 class Entry(NamedTuple):
-    """A publication and the id of its entry, which is made of its time."""
+    """A publication with the id of its entry, which contains its time."""
 
     id: bytes
     publication: Publication
-    age: float = 0.0  # seconds, where it was asked for
+    age: float = 0.0  # seconds; 0 where it is not needed
 
 
 class Tail(NamedTuple):
-    """Where a front begins that has heard nothing yet."""
+    """The state from which a new front starts to read."""
 
     newest: Entry | None
-    ids: dict[bytes, float]  # of the messages published lately, oldest first, each with its age in seconds
-    intact: float  # seconds for which Redis is not known to have lost anything
+    ids: dict[bytes, float]  # of recently published messages, oldest first: their age in seconds
+    intact: float  # seconds since the last known loss in Redis
 
 
 class OutboxReader:
-    """Reads the outboxes of some channels over a connection of its own, for a read waits."""
+    """Reads outboxes on a connection of its own, because its reads block."""
 
     def __init__(self, settings: Settings, channels: Sequence[str], redis: Redis, timings: Timings = Timings()) -> None:
         self.channels = channels
@@ -42,10 +42,10 @@ class OutboxReader:
         self._channels = {key.encode(): channel for channel, key in self._keys.items()}
 
     async def read(self, positions: Mapping[str, bytes]) -> list[tuple[str, list[Entry]]]:
-        """What was published after the given entries, there; waits for it, empty when nothing came for a while.
+        """Read what follows the given entries, by channel; wait for it, and return nothing after a while.
 
         Raises:
-            ConnectionError, Unavailable, RedisError: nothing was read; ask again for the same.
+            ConnectionError, Unavailable, RedisError: nothing was read; the caller repeats the read.
         """
         channels = [channel for channel in self.channels if channel in positions]
         keys = [self._keys[channel] for channel in channels]
@@ -59,12 +59,12 @@ class OutboxReader:
         ]
 
     def reconnect(self) -> None:
-        """Ends the connection; a new one is made at once."""
+        """Close the connection; a new one follows at once."""
         self._redis.disconnect()
 
 
 class Outbox:
-    """The ends of the outboxes, for participants that begin or have lost their place."""
+    """The newest entries of outboxes, for participants that start or have lost their position."""
 
     def __init__(self, namespace: Namespace, redis: Redis, bulk: Redis) -> None:
         self._scripts = namespace.scripts
@@ -73,28 +73,29 @@ class Outbox:
         self._bulk = bulk
 
     async def last_entry(self, channel: str) -> Entry | None:
-        """The newest publication; what is published later comes after it."""
+        """Read the newest publication; later ones follow it."""
         outbox = self._keys[channel].outbox
         newest = await self._redis.call("XREVRANGE", outbox, "+", "-", "COUNT", 1, key=outbox)
         return Entry(newest[0][0], Publication.parse(newest[0][1])) if newest else None
 
     async def entries_after(self, channel: str, position: bytes, number: int) -> list[Entry]:
-        """What was published after the given entry, so many at the most, oldest first; does not wait."""
+        """Read up to `number` entries that follow the given one, oldest first, without waiting."""
         outbox = self._keys[channel].outbox
         after = b"(" + position  # exclusive
         answer = await self._bulk.call("XRANGE", outbox, after, "+", "COUNT", number, key=outbox)
         return [Entry(id, Publication.parse(fields)) for id, fields in answer]
 
     async def newest_entry_ids(self, channel: str, number: int) -> list[bytes]:
-        """The ids of the newest entries, so many at the most, newest first."""
+        """Read the ids of up to `number` newest entries, newest first."""
         outbox = self._keys[channel].outbox
         newest = await self._bulk.call("XREVRANGE", outbox, "+", "-", "COUNT", number, key=outbox)
         return [id for id, _ in newest]
 
     async def tail(self, channel: str, number: int) -> Tail:
-        """The newest publication, and the ids of the messages published lately, so many at the most, oldest first, each
-        with its age in seconds (infinite for what is only stored), and for how many seconds Redis has not been known to
-        lose anything; all at the same moment."""
+        """Read the state from which a front starts: the newest publication and up to `number` recent message ids.
+
+        The ids of messages that are only stored have an infinite age. All is read at the same moment.
+        """
         keys = self._keys[channel].for_script()
         newest, scored, now, stored, lost_at = await self._redis.run(self._scripts.tail, keys, (number,))
         ages = {id: max(now - float(at), 0) / 1000 for id, at in zip(scored[::2], scored[1::2], strict=True)}

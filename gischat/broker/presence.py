@@ -1,4 +1,4 @@
-"""Who is in a channel: leases of fronts, user counts, registered nicknames; and the removal of dead fronts."""
+"""Presence: leases of fronts, user counts, registered nicknames; the reaping of dead fronts."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from gischat.protocol.messages import new_id
 
 
 class Renewal(NamedTuple):
-    """What Redis answers to a front that renews its lease."""
+    """The answer to the renewal of a lease."""
 
-    was_known: bool  # if not, Redis has lost what the front had told it
-    offset: int  # how many publications the channel has seen
-    had_expired: bool = False  # the lease had run out: meanwhile the front did not count
-    connections: int = 0  # that the front has, as Redis knows
-    nicknames: int = 0  # so
+    was_known: bool  # False: Redis has lost the front's state
+    offset: int  # of the channel's newest publication
+    had_expired: bool = False  # the lease had run out, so user counts did not include the front
+    connections: int = 0  # of the front, as stored in Redis
+    nicknames: int = 0  # likewise
 
 
 class Presence:
-    """The presence of an instance, for the participant `front`, whose lease it renews. (A worker has none.)"""
+    """The presence of an instance, for one participant; `front` is its id and has the lease. (Workers have none.)"""
 
     def __init__(self, namespace: Namespace, front: str, redis: Redis) -> None:
         self._scripts = namespace.scripts
@@ -34,27 +34,27 @@ class Presence:
     def _process(self) -> str:
         return identity()
 
-    async def renew_lease(self, channel: str, lease: float, *, is_forgotten: bool = False) -> Renewal:
-        """Shows that this front is alive, for `lease` seconds.
+    async def renew_lease(self, channel: str, lease: float, *, is_state_lost: bool = False) -> Renewal:
+        """Extend this front's lease to `lease` seconds from now.
 
         Args:
-            is_forgotten: Redis has lost what this front has said or heard; it says it again now.
+            is_state_lost: Redis has lost this front's state; the front sends it again after this call.
         """
         keys = self._keys[channel].for_presence()
-        arguments = (self._front, int(lease * 1000), int(is_forgotten), self._process)
+        arguments = (self._front, int(lease * 1000), int(is_state_lost), self._process)
         known, offset, had_expired, connections, nicknames = await self._redis.run(
             self._scripts.renew_lease, keys, arguments
         )
         return Renewal(bool(known), offset, bool(had_expired), connections, nicknames)
 
     async def release_lease(self, channel: str) -> None:
-        """Ends this front's lease: it has told that all of its connections are gone."""
+        """End this front's lease, after it has reported the end of all its connections."""
         await self._redis.run(self._scripts.release_lease, self._keys[channel].for_presence(), (self._front,))
 
     async def release_leases_of_dead_fronts(self, channel: str) -> int:
-        """Ends the leases of fronts that ran on this machine and run no more; returns how many there were.
+        """End the leases of fronts whose process ran on this machine and has ended; returns their number.
 
-        Their nicknames are free from then on, and a worker removes the rest of them soon.
+        Their nicknames become free at once; a worker reaps the rest soon.
         """
         keys = self._keys[channel]
         known = await self._redis.call("HGETALL", keys.processes, key=keys.processes)
@@ -64,27 +64,32 @@ class Presence:
         return len(gone)
 
     async def user_counts(self, channels: Sequence[str]) -> list[int]:
-        """Connections in each channel, over all living fronts."""
-        asked = [self._redis.run(self._scripts.user_count, self._keys[name].for_script(), ()) for name in channels]
-        return list(await asyncio.gather(*asked))
+        """Count the connections in each channel, over all living fronts."""
+        pending = [self._redis.run(self._scripts.user_count, self._keys[name].for_script(), ()) for name in channels]
+        return list(await asyncio.gather(*pending))
 
     async def nicknames(self, channel: str) -> list[str]:
-        """The registered nicknames as their holders write them, in no order."""
+        """Read the registered nicknames as their holders spell them, unordered."""
         key = self._keys[channel].nicknames_by_connection
         held = await self._redis.call("HGETALL", key, key=key)
         return [nickname.decode().rpartition(" ")[2] for nickname in held[1::2]]
 
     async def expired_fronts(self, channel: str) -> list[str]:
-        """Fronts whose lease has run out."""
+        """Find fronts whose lease has expired."""
         keys = self._keys[channel].for_script()
         return [front.decode() for front in await self._redis.run(self._scripts.dead_fronts, keys, ())]
 
     async def reap(self, channel: str, front: str) -> bool:
-        """Removes a dead front's connections and tells the channel; False when it is alive, or was removed before."""
+        """Remove a dead front's connections and publish that; False if it is alive, or was removed before."""
         keys = self._keys[channel].for_presence()
         return bool(await self._redis.run(self._scripts.reap, keys, (front, new_id())))
 
     async def repair_nicknames(self, channel: str, lease: float, *, is_thorough: bool) -> bool:
-        """Repairs who has which nickname where a key of a channel was lost; whether something was wrong."""
+        """Repair the nicknames after a key was lost; returns whether something was wrong.
+
+        Args:
+            lease: seconds that a front without a lease has to renew it before it is reaped.
+            is_thorough: compare the keys' contents; if False, only their sizes, and more if these differ.
+        """
         keys = self._keys[channel].for_presence()
         return bool(await self._redis.run(self._scripts.repair_nicknames, keys, (int(lease * 1000), int(is_thorough))))

@@ -1,47 +1,47 @@
-"""What Redis answers when it does not do what it was asked: errors, by the word that each begins with.
+"""The errors that Redis answers, by the word that each begins with.
 
 RedisError
-    MasterNotFoundError     no Sentinel names a master that lives
-    ResponseError           Redis answered an error; below it, those that are told apart
+    MasterNotFoundError     no Sentinel names a living master
+    ResponseError           Redis answered with an error; subclasses for those that callers distinguish
 """
 
-WRONG_TYPE = "WRONGTYPE"  # an error of this beginning: a key holds something else than it should
+WRONG_TYPE = "WRONGTYPE"  # the error code of a command on a key of another type
 
 
 class RedisError(Exception):
-    """What was asked of Redis failed, and not for a connection that was lost."""
+    """A command failed for another reason than a lost connection."""
 
 
 class MasterNotFoundError(RedisError):
-    """No Sentinel that answers knows a master that lives."""
+    """No Sentinel that answers names a living master."""
 
 
 class ResponseError(RedisError):
-    """Redis answered an error; `str()` is its text, without the word if that has a class of its own."""
+    """Redis answered with an error; `str()` is its text, without the error code if that has a class of its own."""
 
 
 class AuthenticationError(ResponseError):
-    """It wants a password, or another one."""
+    """Redis requires a password, or another one."""
 
 
 class NoPermissionError(ResponseError):
-    """The user may not do that."""
+    """The Redis user lacks the permission."""
 
 
 class NoScriptError(ResponseError):
-    """It does not know the script of this digest."""
+    """Redis does not know the script of this digest."""
 
 
 class ReadOnlyError(ResponseError):
-    """It is a replica."""
+    """The server is a replica."""
 
 
 class BusyLoadingError(ResponseError):
-    """It is loading its data."""
+    """The server is loading its data."""
 
 
 class MasterDownError(ResponseError):
-    """It is a replica, and its master is away."""
+    """The server is a replica that is not connected to its master."""
 
 
 class MovedError(ResponseError):
@@ -77,12 +77,12 @@ _BY_WORD: dict[str, type[ResponseError]] = {
 
 
 def error_of(answer: str) -> ResponseError:
-    """The error that an answer is, as it comes without its leading `-`."""
+    """Convert the text of an error, without its leading `-`, to the exception."""
     word, _, text = answer.partition(" ")
     kind = _BY_WORD.get(word)
     if kind is None:
         return ResponseError(answer)
-    # A password where none is set, or one that a server before 6.0 does not take.
+    # A password where none is set, or a user name that a server before 6.0 does not know.
     if kind is ResponseError and ("AUTH" in text or "invalid password" in text):
         kind = AuthenticationError
     return kind(text)

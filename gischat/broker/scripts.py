@@ -1,4 +1,4 @@
-"""The scripts that run inside Redis: each a file in lua/, in one slot, all or nothing."""
+"""The Lua scripts: each is a file in lua/, runs in one slot, and takes effect as a whole or not at all."""
 
 import functools
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from gischat.protocol.types import PLACED_TYPES
 from gischat.settings import Settings
 from gischat.timings import Timings
 
-IDS_NUMBER = 20_000  # that are remembered at the most, per channel: about 2.5 MB of Redis' memory
-IDS_STEP = 50  # publications, after which those that are too old or too many are forgotten
-CHUNK_BYTES = 2**18  # of a large body that is kept apart from its job: half a millisecond of Redis' time
-SINCE_BYTES = 8 * 2**20  # of what a client that comes back can be told of what it missed
-CANCELLED_DIGEST = "cancelled"  # in place of that of a message, in `SENDERS`: its sender was told that it is not sent
-DEAD_LETTERS = 1000  # per channel, as what follows
+IDS_NUMBER = 20_000  # maximum of remembered ids per channel: about 2.5 MB of Redis' memory
+IDS_STEP = 50  # publications between two removals of ids that are too old or too many
+CHUNK_BYTES = 2**18  # of a large body: half a millisecond of Redis' time
+SINCE_BYTES = 8 * 2**20  # maximum of missed messages that a client gets after reconnecting
+CANCELLED_DIGEST = "cancelled"  # replaces a message's digest in `SENDERS`: its sender was told that it is not sent
+DEAD_LETTERS = 1000  # per channel; likewise the following
 DEAD_BYTES = 64 * 2**20
-BANS_NUMBER = 1000  # per channel, as what follows
+BANS_NUMBER = 1000
 ACCESS_KEYS_NUMBER = 1000
 
 
@@ -42,23 +42,23 @@ PRESENCE = frozenset(
     {"register", "restore", "exit", "unregister", "renew_lease", "release_lease", "reap", "repair_nicknames"}
 )
 
-SAID = frozenset({"commit", "like", "body_missing"})  # they end what a client has said; so do some of presence
+SAID = frozenset({"commit", "like", "body_missing"})  # commits of clients' messages; some of PRESENCE are, too
 
-# How many keys of its own a script is handed behind those that all are: see `ChannelKeys`.
+# How many keys a script gets in addition to those that all scripts get: see `ChannelKeys`.
 _OWN_KEYS = dict.fromkeys(MODERATION | {"retained", "snapshot"}, 3) | dict.fromkeys(PRESENCE, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script with the instance's limits in it; `digest` is what Redis knows it by."""
+    """A script with the instance's limits; Redis identifies it by `digest`."""
 
     name: str
-    parts: tuple[str, ...]  # of its text; most are those of all scripts
+    parts: tuple[str, ...]  # of its text; scripts share most of them
     digest: str
 
     @property
     def text(self) -> str:
-        """For a Redis that does not know it yet."""
+        """The whole text, for a Redis that does not know the digest yet."""
         return "".join(self.parts)
 
 
@@ -147,7 +147,7 @@ def _limits(settings: Settings, timings: Timings) -> str:
 
 
 def _own_head(name: str) -> tuple[str, ...]:
-    """What is made anew with each run, only where it is needed."""
+    """The shared functions that this script needs; they are redefined in each run, so only then."""
     if name in PRESENCE:
         return _read("ids"), _read("presence")
     if name in SAID:

@@ -1,7 +1,7 @@
-"""The bytes of a connection to Redis: commands packed and answers parsed in C, and nothing in between.
+"""The transport of a connection to Redis: hiredis packs commands and parses answers; nothing lies in between.
 
-A `Connection` is made first: address, TLS, authentication, name. Then its transport is taken over: a task that waits on
-a stream for each answer would cost this process more than all the rest of a message's way.
+A `Connection` connects, authenticates and sets the name; then its transport is taken over. A task that awaits each
+answer on a stream would cost more than the rest of a message's path.
 """
 
 import asyncio
@@ -19,52 +19,53 @@ Argument = str | bytes | int | float
 
 
 def pack(command: Sequence[Argument]) -> bytes:
-    """A command as it goes over the wire.
+    """Encode a command as RESP.
 
     Raises:
-        UnicodeEncodeError: a string has no UTF-8.
+        UnicodeEncodeError: a string cannot be encoded as UTF-8.
     """
     packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub allows one argument only
     return packed
 
 
 class RespTransport(asyncio.Protocol):
-    """A connection that is made; answers go to `answered`, in the order of the commands.
+    """The protocol of an established connection; passes the answers on in the order of the commands.
 
-    An answer that is an error is an instance of `ResponseError`.
+    An error is passed on as an instance of `ResponseError`.
     """
 
     def __init__(self, connection: "Connection", answered: Callable[[Any], None], writable: Callable[[], None]) -> None:
-        """
+        """Take the connection's transport over.
+
         Args:
-            connection: is made, and owes no answer.
-            answered: is called with each answer; what it raises ends the wire.
-            writable: is called when `is_full` is over.
+            connection: established, without unanswered commands.
+            answered: called with each answer; an exception that it raises ends the connection.
+            writable: called when `is_full` becomes False.
         """
         loop = asyncio.get_running_loop()
         self._answered = answered
         self._writable = writable
         self._time = loop.time
-        self.heard_at = loop.time()  # when the server last sent something
+        self.heard_at = loop.time()  # when the server last sent bytes
         self._parser = hiredis.Reader(replyError=error_of)
         self._ended: asyncio.Future[None] = loop.create_future()
-        # That nobody waits any more for what ended it is no mistake.
+        # Retrieve the exception, so that asyncio does not log it if nobody awaits the end any more.
         self._ended.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-        self.is_full = False  # the server reads slower than we write: what is written now stays in our memory
+        self.is_full = False  # the server reads more slowly than we write; further writes are buffered in memory
         self._transport = connection.transport
         self._transport.set_protocol(self)
 
     def write(self, packed: bytes) -> None:
-        """Sends packed commands. They are lost if the connection was closed in this turn, as `wait_ended` will tell."""
-        if not self._transport.is_closing():  # uvloop's would raise
+        """Send encoded commands; lost if the connection was closed in this turn, which `wait_ended` reports."""
+        if not self._transport.is_closing():  # uvloop's write would raise
             self._transport.write(packed)
 
     async def wait_ended(self) -> None:
-        """Waits for the end, and raises what it was that ended it."""
+        """Wait until the connection ends; raises the error that ended it."""
         await self._ended
 
     def end(self, error: Exception) -> None:
-        """Ends the wire: no answer is taken any more. The connection is its maker's to close."""
+        """End the exchange: further answers are ignored. The caller closes the connection."""
         if not self._ended.done():
             self._ended.set_exception(error)
 

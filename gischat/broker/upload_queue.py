@@ -1,145 +1,113 @@
-"""Large bodies stand in line on their way to Redis: one is brought at a time.
+"""The upload queue: large bodies are sent to Redis one at a time, fairly by network address.
 
-Whose turn it is goes by start-time fair queueing (Goyal, Vin, Cheng 1996) over network addresses, with the least finish
-first: an address is owed as much as any other that has something to bring, and who brings little waits for no more than
-the one that is being brought, however many wait of another. What is brought, and whose job is not taken yet, is bounded
-by nothing else.
+The order is start-time fair queueing (Goyal, Vin, Cheng 1996) over addresses, the least finish time first: all
+addresses with pending uploads get equal shares, and an address with a small upload waits for the current one at most,
+however many uploads of another address are pending. How much may be pending is for the caller to decide.
 """
 
 import asyncio
 import heapq
 import itertools
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from gischat.broker.client import TOO_BUSY
-from gischat.errors import RefusalReason, Unavailable
+from gischat.errors import Unavailable
 
-TOO_MANY_OF_ADDRESS = (
-    "Too many photos and layers of your network address wait to be processed. This one was not sent: "
-    "please send it again later."
-)
-
-Upload = Callable[[], Awaitable[Any]]  # a body; returns what comes of it
+Upload = Callable[[], Awaitable[Any]]  # uploads one body
 
 
 class _QueuedUpload(NamedTuple):
-    """The least is called next; start and finish are in bytes of the line's virtual time."""
+    """A pending upload; the least one starts next. `start` and `finish` are virtual times, in bytes."""
 
     finish: int
-    number: int  # of arrival, among equals
+    number: int  # of its arrival: the order of equal ones
     start: int
-    called: "asyncio.Future[None]"
+    started: "asyncio.Future[None]"
 
 
 class UploadQueue:
-    """Those whose bodies are brought or wait for it. Where Redis is far away it grows: it has its bound, too."""
+    """The current upload and the pending ones."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._max_bytes = most_bytes
-        self._bytes: Counter[str] = Counter()  # by address
-        self._all_bytes = 0
+    def __init__(self) -> None:
         self._pending: set[asyncio.Task[Any]] = set()
         self._small_uploads: set[asyncio.Task[Any]] = set()
         self._queued: list[_QueuedUpload] = []  # a heap
         self._numbers = itertools.count()
         self._is_busy = False
-        self._virtual_time = 0  # where the body starts that is being brought
-        self._finish: dict[str, int] = {}  # where the last body of an address will end
-        self._failed_at = 0.0  # when one could not be brought
+        self._virtual_time = 0  # the start of the current upload
+        self._finish: dict[str, int] = {}  # of each address's last upload
+        self._failed_at = 0.0  # loop time of the last failure
 
-    def submit(self, address: str, size: int, bring: Upload) -> "asyncio.Future[Any]":
-        """Calls `bring` when it is its turn, for a body of so many bytes; the future has what it returns.
+    def submit(self, address: str, size: int, upload: Upload) -> "asyncio.Future[Any]":
+        """Queue an upload of `size` bytes; returns the future of its result.
 
-        It fails with `Unavailable` when the line is too long, or Redis was found to be out of reach meanwhile.
+        The future fails with `Unavailable` if another upload failed while this one waited.
         """
-        task = asyncio.create_task(self._wait_and_upload(address, size, bring))
+        task = asyncio.create_task(self._upload_in_turn(address, size, upload))
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
         return task
 
-    def submit_small(self, bring: Upload) -> "asyncio.Future[Any]":
-        """Calls `bring` at once, for a body that is too small to stand in line."""
-        task = asyncio.ensure_future(bring())
+    def submit_small(self, upload: Upload) -> "asyncio.Future[Any]":
+        """Start an upload at once, since its body is too small to be queued; returns the future of its result."""
+        task = asyncio.ensure_future(upload())
         self._small_uploads.add(task)
         task.add_done_callback(self._small_uploads.discard)
         return task
 
     async def cancel_pending(self) -> None:
-        """Those who still wait are cancelled, and whoever asked for them knows it by then."""
+        """Cancel all pending uploads; afterwards their futures are done, and their callbacks have run."""
         waiting = list(self._pending)
         for task in waiting:
             task.cancel()
         if waiting:
             await asyncio.wait(waiting)
 
-    async def _wait_and_upload(self, address: str, size: int, bring: Upload) -> Any:
-        self._check_capacity(address, size)
-        self._count(address, size)
-        try:
-            return await self._upload_in_turn(address, size, bring)
-        finally:
-            self._count(address, -size)
-
-    def _check_capacity(self, address: str, size: int) -> None:
-        """Leaves room for others: an address may have as much in the line as is free yet. As in enqueue.lua."""
-        free = self._max_bytes - self._all_bytes
-        if self._all_bytes and size > free:
-            raise Unavailable(TOO_BUSY, RefusalReason.QUEUE_FULL)
-        if address and self._bytes[address] and self._bytes[address] + size > free - size:
-            raise Unavailable(TOO_MANY_OF_ADDRESS, RefusalReason.ADDRESS_QUEUE_FULL)
-
-    def _count(self, address: str, size: int) -> None:
-        self._all_bytes += size
-        self._bytes[address] += size
-        if not self._bytes[address]:
-            del self._bytes[address]
-
-    async def _upload_in_turn(self, address: str, size: int, bring: Upload) -> Any:
+    async def _upload_in_turn(self, address: str, size: int, upload: Upload) -> Any:
         now = asyncio.get_running_loop().time
         began = now()
-        async with self._take_turn(address, size):
+        async with self._turn(address, size):
             task = asyncio.current_task()
             assert task is not None
             self._pending.discard(task)
-            if self._failed_at > began:  # those who waited are not to wait one after the other for the same
+            if self._failed_at > began:  # do not let all pending uploads wait for the same timeout in sequence
                 raise Unavailable(TOO_BUSY)
             try:
-                return await bring()
+                return await upload()
             except Unavailable:
                 self._failed_at = now()
                 raise
 
     @asynccontextmanager
-    async def _take_turn(self, address: str, size: int) -> AsyncIterator[None]:
+    async def _turn(self, address: str, size: int) -> AsyncIterator[None]:
         start = max(self._virtual_time, self._finish.get(address, 0))
         self._finish[address] = start + size
         if self._is_busy:
-            await self._wait_to_be_called(start, start + size)
+            await self._wait_for_turn(start, start + size)
         self._is_busy = True
         try:
             yield
         finally:
-            self._call_next()
+            self._start_next()
 
-    async def _wait_to_be_called(self, start: int, finish: int) -> None:
-        called = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._queued, _QueuedUpload(finish, next(self._numbers), start, called))
+    async def _wait_for_turn(self, start: int, finish: int) -> None:
+        started = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._queued, _QueuedUpload(finish, next(self._numbers), start, started))
         try:
-            await called
+            await started
         except asyncio.CancelledError:
-            if not called.cancelled():  # it was called in the same moment
-                self._call_next()
+            if not started.cancelled():  # its turn came at the same moment
+                self._start_next()
             raise
 
-    def _call_next(self) -> None:
+    def _start_next(self) -> None:
         while self._queued:
-            place = heapq.heappop(self._queued)
-            if not place.called.done():
-                self._virtual_time = place.start
-                place.called.set_result(None)
+            queued = heapq.heappop(self._queued)
+            if not queued.started.done():
+                self._virtual_time = queued.start
+                queued.started.set_result(None)
                 return
         self._is_busy = False
         self._virtual_time = 0

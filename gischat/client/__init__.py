@@ -5,7 +5,7 @@
         async for message in chat:
             print(message)
 
-`docs/python-client.md` says what it promises.
+`docs/python-client.md` is its reference.
 """
 
 from gischat.client.address import WGS84, Crs

@@ -1,4 +1,4 @@
-"""Where a channel's websocket is, and in which CRS a program says where something is."""
+"""URLs of channels' websockets, and the coordinate reference systems of messages."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
 
 class Crs(NamedTuple):
-    """A coordinate reference system. QGIS reads `wkt`, QField `authid`: both must be right."""
+    """A coordinate reference system. QGIS reads `wkt`, QField `authid`; both must be right."""
 
     authid: str
     wkt: str
@@ -24,15 +24,15 @@ WGS84 = Crs(
 
 
 def websocket_url(instance: str, channel: str, *, after: str | None = None, types: Sequence[str] = ()) -> str:
-    """The websocket of a channel.
+    """The URL of a channel's websocket.
 
     Args:
-        instance: the instance's address as people enter it in QGIS: with or without a path, or a slash at its end.
+        instance: the instance's address, as in QGIS: with or without a path or a slash at its end.
         after: the id of the last message that the client has.
-        types: what the client asks for besides what everybody gets.
+        types: optional message types that the client asks for.
 
     Raises:
-        ValueError: that is no address.
+        ValueError: `instance` is not a URL.
     """
     parts = urlsplit(instance.strip())
     if parts.scheme not in WEBSOCKET_SCHEMES or not parts.hostname:

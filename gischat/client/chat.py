@@ -1,4 +1,4 @@
-"""A channel, joined: messages come and go, and the connection comes back by itself."""
+"""A chat: one channel, with automatic reconnection."""
 
 import asyncio
 import base64
@@ -15,8 +15,8 @@ from gischat.client.address import WGS84, Crs, websocket_url
 from gischat.client.connection import Connection
 from gischat.client.errors import ChatError, Refused, Unconfirmed
 from gischat.client.inbox import CUT_OFF, MISSED, Inbox
-from gischat.client.line import Line, open_line
 from gischat.client.messages import (
+    Authored,
     BboxMessage,
     CrsMessage,
     GeojsonMessage,
@@ -25,21 +25,21 @@ from gischat.client.messages import (
     ModelMessage,
     PositionMessage,
     Received,
-    Said,
     ScriptMessage,
     TextMessage,
     UncompliantMessage,
 )
 from gischat.client.outbox import Outbox
+from gischat.client.websocket import Websocket, open_websocket
 from gischat.protocol.identifiers import new_id
 
 MAX_UNREAD_BYTES = 2**25
 MAX_MESSAGE_BYTES = 2**26
 
-NO_NICKNAME = "Who writes needs a nickname: connect(…, nickname=…)"
-YIELDED = "Your nickname '"  # how words begin that say that it has gone to somebody else for a while
+NO_NICKNAME = "Sending messages requires a nickname: connect(…, nickname=…)"
+YIELDED = "Your nickname '"  # the beginning of the server's message that somebody else has the nickname for a while
 
-T = TypeVar("T", bound=Said)
+T = TypeVar("T", bound=Authored)
 
 
 def connect(
@@ -56,44 +56,44 @@ def connect(
     max_unread_bytes: int = MAX_UNREAD_BYTES,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> "Chat":
-    """A chat to be entered: `async with connect(…) as chat`.
+    """Create a chat; entering it connects: `async with connect(…) as chat`.
 
     Args:
-        instance: its address, as one enters it in QGIS.
-        nickname: under which to write; without one, a program can read alone.
+        instance: the instance's address, as in QGIS.
+        nickname: required to send messages; without one, the program can only read.
         avatar: the name of an icon of QGIS.
         token: of a private channel.
-        after: the `position` of an earlier chat, to go on from there. Where the server no longer has what has come
-            since, a `Gap` says so.
-        history: whether what was said before is read, too.
-        types: what the server sends to those alone who ask for it.
-        ssl: how to check the server's certificate, if not as usual.
-        max_unread_bytes: what waits in memory to be read, about. What comes beyond is left at the server, and fetched
-            when that is read.
-        max_message_bytes: of one message; must be at least the server's `MAX_FRAME_SIZE`.
+        after: the `position` of an earlier chat, to continue from there. If the server does not have the later messages
+            any more, a `Gap` says so.
+        history: also read the channel's stored messages.
+        types: optional message types to receive.
+        ssl: how to verify the server's certificate, if not by the default settings.
+        max_unread_bytes: approximate maximum of unread messages in memory. The server keeps later ones, which are
+            fetched when those are read.
+        max_message_bytes: maximum per message; at least the server's `MAX_FRAME_SIZE`.
 
     Raises:
-        ValueError: the address is none.
+        ValueError: the address is not a URL.
     """
     inbox = Inbox(max_unread_bytes, after, with_history=history)
-    websocket_url(instance, channel)  # raises now, not within
+    websocket_url(instance, channel)  # raises here rather than on connecting
 
-    def opening() -> Awaitable[Line]:
+    def opening() -> Awaitable[Websocket]:
         url = websocket_url(instance, channel, after=inbox.after, types=types)
-        return open_line(url, token=token, ssl=ssl, max_message_bytes=max_message_bytes)
+        return open_websocket(url, token=token, ssl=ssl, max_message_bytes=max_message_bytes)
 
     return Chat(channel, nickname, avatar, inbox, Connection(opening))
 
 
 class Chat:
-    """A channel that a program is in. Made by `connect`.
+    """A channel that the program has joined; made by `connect`.
 
-    Sending returns the message as everyone gets it, once it is published, and raises `Refused`, with the server's
-    words, or `Unconfirmed`. Messages are sent one after the other, in the order of the calls. While there is no
-    connection they wait: `asyncio.timeout` ends that. Who cancels a call may have been too late.
+    Sending returns the message as published to everyone, and raises `Refused`, with the server's reason, or
+    `Unconfirmed`. Messages are sent one after the other, in the order of the calls. While there is no connection, they
+    wait; use `asyncio.timeout` to limit that. A cancelled call may have sent its message.
 
-    Iterating yields what comes, `async for message in chat`, each message once and in order, one's own too, and a
-    `Gap` where some may be missing. It raises `Refused` when the server does not let the program in again.
+    Iterating (`async for message in chat`) yields all received messages once and in order, including the program's own,
+    and a `Gap` where some may be missing. It raises `Refused` if the server does not admit the program any more.
     """
 
     def __init__(
@@ -107,14 +107,14 @@ class Chat:
         self._outbox = Outbox(connection.write, connection.restart)
         self._writing: asyncio.Future[None] | None = None
         self._returning: asyncio.Task[None] | None = None
-        self._registration: str | None = None  # the id of a newcomer that has not been answered
+        self._registration: str | None = None  # the id of an unanswered newcomer
 
     async def __aenter__(self) -> Self:
-        """Connects, and registers the nickname.
+        """Connect, and register the nickname.
 
         Raises:
-            Refused: there is no such channel, the nickname is taken, or whatever else the server says.
-            Unreachable: there is no way to the server.
+            Refused: the channel does not exist, the nickname is taken, or another reason of the server's.
+            Unreachable: the server cannot be reached.
         """
         self._opened = asyncio.get_running_loop().create_future()
         self._connection.start(self)
@@ -131,7 +131,7 @@ class Chat:
         await self.close()
 
     async def close(self) -> None:
-        """Leaves the channel; the server says `exiter` to the others."""
+        """Leave the channel; the server publishes an `exiter`."""
         self._inbox.end(None)
         self._outbox.end(ChatError("The chat is closed."))
         if self._returning is not None:
@@ -140,7 +140,7 @@ class Chat:
 
     @property
     def position(self) -> str | None:
-        """The id of the last message that was read, of those that everyone got: for `after` in another process."""
+        """The id of the last message read, of those sent to everyone: the argument `after` for another process."""
         return self._inbox.position
 
     def __aiter__(self) -> Self:
@@ -152,14 +152,14 @@ class Chat:
         return await self._inbox.get()
 
     async def _fetch_rest(self) -> None:
-        async with self._outbox.between():
+        async with self._outbox.idle():
             if self._inbox.is_drained:  # no reconnection has happened meanwhile
                 self._connection.restart()
 
     # Sending
 
     async def send(self, type: str, **content: Any) -> Received:
-        """Sends a message of any type that has an echo, with these keys."""
+        """Send a message of any type that the server echoes, with these keys."""
         echo = await self._send(type, content)
         assert echo is not None
         return echo
@@ -168,11 +168,11 @@ class Chat:
         id = new_id()
         return await self._outbox.send(id, _json({"type": type, "id": id, **content}), has_echo=has_echo)
 
-    async def _say(self, kind: type[T], content: Mapping[str, Any], reply_to: str | None = None) -> T:
-        said = {"author": self._author(), "avatar": self._avatar, **content}
+    async def _send_authored(self, kind: type[T], content: Mapping[str, Any], reply_to: str | None = None) -> T:
+        keys = {"author": self._author(), "avatar": self._avatar, **content}
         if reply_to is not None:
-            said["in_reply_to_id"] = reply_to
-        echo = await self._send(str(kind.__struct_config__.tag), said)
+            keys["in_reply_to_id"] = reply_to
+        echo = await self._send(str(kind.__struct_config__.tag), keys)
         if not isinstance(echo, kind):
             raise Unconfirmed("The server has answered with another message than was sent.")
         return echo
@@ -183,12 +183,12 @@ class Chat:
         return self.nickname
 
     async def send_text(self, text: str, *, reply_to: str | None = None) -> TextMessage:
-        return await self._say(TextMessage, {"text": text}, reply_to)
+        return await self._send_authored(TextMessage, {"text": text}, reply_to)
 
     async def send_image(self, picture: bytes | Path, *, reply_to: str | None = None) -> ImageMessage:
-        """Sends a picture: the bytes of a file, or its path."""
+        """Send a picture: the bytes of a file, or its path."""
         data = picture if isinstance(picture, bytes) else await asyncio.to_thread(picture.read_bytes)
-        return await self._say(ImageMessage, {"image_data": base64.b64encode(data).decode()}, reply_to)
+        return await self._send_authored(ImageMessage, {"image_data": base64.b64encode(data).decode()}, reply_to)
 
     async def send_geojson(
         self,
@@ -199,44 +199,46 @@ class Chat:
         style: str = "",
         reply_to: str | None = None,
     ) -> GeojsonMessage:
-        """Sends a layer, a FeatureCollection in its CRS. QGIS cannot load one whose style is null."""
+        """Send a layer: a FeatureCollection, and its CRS. QGIS cannot load a layer whose style is null."""
         content = {"layer_name": layer_name, **_in(crs), "geojson": geojson, "style": style}
-        return await self._say(GeojsonMessage, content, reply_to)
+        return await self._send_authored(GeojsonMessage, content, reply_to)
 
     async def send_crs(self, crs: Crs, *, reply_to: str | None = None) -> CrsMessage:
-        return await self._say(CrsMessage, _in(crs), reply_to)
+        return await self._send_authored(CrsMessage, _in(crs), reply_to)
 
     async def send_bbox(
         self, xmin: float, ymin: float, xmax: float, ymax: float, crs: Crs = WGS84, *, reply_to: str | None = None
     ) -> BboxMessage:
-        """Sends an extent."""
+        """Send an extent."""
         sides = {"xmin": xmin, "xmax": xmax, "ymin": ymin, "ymax": ymax}
-        return await self._say(BboxMessage, {**_in(crs), **sides}, reply_to)
+        return await self._send_authored(BboxMessage, {**_in(crs), **sides}, reply_to)
 
     async def send_position(
         self, x: float, y: float, crs: Crs = WGS84, *, reply_to: str | None = None
     ) -> PositionMessage:
-        """Sends a place: x is east, y is north."""
-        return await self._say(PositionMessage, {**_in(crs), "x": x, "y": y}, reply_to)
+        """Send a position: x is east, y is north."""
+        return await self._send_authored(PositionMessage, {**_in(crs), "x": x, "y": y}, reply_to)
 
     async def send_live_position(self, x: float, y: float, *, accuracy: float = 0.0, seconds: int = 900) -> None:
-        """Shares for so long where one is, in WGS 84: x is east. The next takes its place; one of 0 seconds ends it."""
+        """Share a live position for some seconds, in WGS 84: x is east. Replaces the previous one; 0 seconds end it."""
         until = (at := int(time.time())) + seconds
         content = {"author": self._author(), "x": x, "y": y, "accuracy": accuracy, "timestamp": at, "until": until}
         await self._send("live_position", content, has_echo=False)
 
     async def send_model(self, model_name: str, raw_xml: str, *, model_group: str | None = None) -> ModelMessage:
-        return await self._say(ModelMessage, {"model_name": model_name, "model_group": model_group, "raw_xml": raw_xml})
+        return await self._send_authored(
+            ModelMessage, {"model_name": model_name, "model_group": model_group, "raw_xml": raw_xml}
+        )
 
     async def send_script(self, name: str, raw_pycode: str) -> ScriptMessage:
-        return await self._say(ScriptMessage, {"name": name, "raw_pycode": raw_pycode})
+        return await self._send_authored(ScriptMessage, {"name": name, "raw_pycode": raw_pycode})
 
     async def like(self, author: str, text: str) -> None:
-        """Tells an author that one likes a text of theirs; nobody hears of it where they are not registered."""
+        """Send a like of an author's text to that author; without effect if the author is not registered."""
         content = {"liker_author": self._author(), "liked_author": author, "message": text}
         await self._send("like", content, has_echo=False)
 
-    # What the connection tells
+    # Callbacks of the connection
 
     def on_open(self) -> None:
         self._inbox.begin()
@@ -252,9 +254,9 @@ class Chat:
         elif message.id == self._registration:
             self._ready()
 
-    def on_lost(self, told: str) -> None:
+    def on_lost(self, reason: str) -> None:
         self._registration = None
-        self._outbox.pause(told)
+        self._outbox.pause(reason)
 
     def on_end(self, error: ChatError) -> None:
         self._inbox.end(error)
@@ -263,7 +265,7 @@ class Chat:
             self._opened.set_exception(error)
 
     def _register(self) -> None:
-        """Not before all is there that was said meanwhile: what comes in answer shall come behind it."""
+        """Register after all missed messages have arrived, so that the answers follow them."""
         if self.nickname is None:
             self._ready()
             return
@@ -279,14 +281,14 @@ class Chat:
             self._opened.set_result(None)
 
     def _is_refusal(self, reason: str) -> bool:
-        """Whether words are about what we have sent, and have been told to whom they concern."""
+        """Whether an `uncompliant` is about what was sent; if so, report it to the sender."""
         if reason in (MISSED, CUT_OFF) or reason.startswith(YIELDED):
             return False
         if self._registration is None:
             return self._outbox.refuse(reason)
         if self._connection.is_established:
-            # The nickname is most likely still held by our own broken connection: the server gives it to us, under the
-            # id that we asked with, the moment it is free. If it is somebody else's now, the program shall know.
+            # Most likely our own broken connection still has the nickname: the server grants it to us, under the id of
+            # our request, as soon as it is free. If somebody else has registered it, the program has to know.
             return False
         self._connection.fail(Refused(reason))
         return True

@@ -1,4 +1,4 @@
-"""A connection that comes back by itself, until the server says that it does not want us."""
+"""A connection that reconnects automatically, until the server refuses it."""
 
 import asyncio
 import random
@@ -8,17 +8,17 @@ from typing import Protocol
 from msgspec import DecodeError
 
 from gischat.client.errors import ChatError, Refused, Unreachable
-from gischat.client.line import Line
 from gischat.client.messages import Received, UncompliantMessage, parse
+from gischat.client.websocket import Websocket
 
 FIRST_DELAY = 1.0  # seconds
-LONGEST_DELAY = 30.0
-GOODBYE_PAUSE = 0.3  # seconds in which a close follows the `uncompliant` that tells its reason
-CLOSE_SECONDS = 5.0  # that the server has for its goodbye
+MAX_DELAY = 30.0
+GOODBYE_PAUSE = 0.3  # seconds within which a close follows the `uncompliant` with its reason
+CLOSE_SECONDS = 5.0  # timeout for the server's close frame
 # Close codes of RFC 6455 §7.4.1
-POLICY_VIOLATION = 1008  # mostly the server's word for a channel that is not for us: trying again would not help
+POLICY_VIOLATION = 1008  # usually the channel is not for this client, so a reconnection would fail, too
 TOO_LARGE = 1009
-# … but after these reasons it is worth it: the connection was at fault
+# … except for these reasons, which are about the connection
 TIMED_OUT = "No answer to our ping."
 TOO_SLOW = "Too slow: what was sent to you was not read."
 SLOW_UPLOAD = "A message has begun, and makes no progress."
@@ -28,149 +28,149 @@ TOO_FAST_DELAY = 60.0
 
 
 class Listener(Protocol):
-    """Who hears of the connection."""
+    """The callbacks of a connection."""
 
     def on_open(self) -> None:
-        """Connected, first or again."""
+        """Called after connecting and reconnecting."""
 
     def on_message(self, message: Received, size: int) -> None:
-        """A message, and the size of its frame."""
+        """Called for a message; `size` is that of its frame."""
 
-    def on_lost(self, told: str) -> None:
-        """The line has ended; `told` are the server's words if it was for the message on its way, else ""."""
+    def on_lost(self, reason: str) -> None:
+        """Called when a websocket has ended; `reason` is the server's reason if it is about the message in flight."""
 
     def on_end(self, error: ChatError) -> None:
-        """It will not come back."""
+        """Called when the connection has ended for good."""
 
 
 class Connection:
-    """`is_established`: it has been of use once. Before that, whatever fails ends it."""
+    """Before `is_established` is set, every failure ends the connection; afterwards it reconnects."""
 
-    def __init__(self, open_line: Callable[[], Awaitable[Line]]) -> None:
+    def __init__(self, open_websocket: Callable[[], Awaitable[Websocket]]) -> None:
         self.is_established = False
-        self._open_line = open_line
-        self._line: Line | None = None
-        self._line_over = asyncio.Event()
+        self._open_websocket = open_websocket
+        self._websocket: Websocket | None = None
+        self._websocket_ended = asyncio.Event()
         self._readers: set[asyncio.Task[None]] = set()
-        self._work: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._attempt = 0
-        self._told: tuple[UncompliantMessage, int] | None = None  # it may be the server's goodbye
-        self._told_timer: asyncio.TimerHandle | None = None
+        self._last_uncompliant: tuple[UncompliantMessage, int] | None = None  # it may be the reason of a close
+        self._delivery_timer: asyncio.TimerHandle | None = None
         self._failure: ChatError | None = None
 
     def start(self, listener: Listener) -> None:
         self._listener = listener
-        self._work = asyncio.create_task(self._stay())
+        self._task = asyncio.create_task(self._run())
 
     async def write(self, frame: str) -> None:
-        """Puts a frame on the line; without a line it is lost, and the listener has heard or will hear so."""
-        if self._line is not None:
-            await self._line.write(frame)
+        """Send a frame; without a websocket it is dropped, which `on_lost` has reported or will report."""
+        if self._websocket is not None:
+            await self._websocket.write(frame)
 
     def restart(self) -> None:
-        """Gives up a line; a new one follows at once."""
-        if self._line is not None:
+        """Close the websocket; a new one follows at once."""
+        if self._websocket is not None:
             self._attempt = -1
-            self._line_over.set()
+            self._websocket_ended.set()
 
     def fail(self, error: ChatError) -> None:
-        """Ends it: there is no use in coming back."""
+        """End the connection for good."""
         self._failure = error
-        self._line_over.set()
+        self._websocket_ended.set()
 
     async def close(self) -> None:
-        if self._work is not None:
-            self._work.cancel()
-            await asyncio.gather(self._work, return_exceptions=True)
-        if self._told_timer is not None:
-            self._told_timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._delivery_timer is not None:
+            self._delivery_timer.cancel()
         if self._readers:
             await asyncio.wait(self._readers, timeout=CLOSE_SECONDS)
         for reader in self._readers:
             reader.cancel()
 
-    async def _stay(self) -> None:
+    async def _run(self) -> None:
         while self._failure is None:
             delay = 0.0
             try:
-                line = await self._open_line()
+                websocket = await self._open_websocket()
             except Refused as error:
                 self._failure = error
             except Unreachable as error:
                 self._failure = None if self.is_established else error
                 delay = max(error.retry_after, self._back_off())
             else:
-                delay = await self._use(line)
+                delay = await self._use(websocket)
             if self._failure is None:
                 await asyncio.sleep(delay)
         self._listener.on_end(self._failure)
 
-    async def _use(self, line: Line) -> float:
-        """Lets a line serve as long as it goes; returns in how many seconds the next shall follow."""
-        self._line = line
-        self._line_over.clear()
-        reader = asyncio.create_task(self._read(line))
+    async def _use(self, websocket: Websocket) -> float:
+        """Use a websocket until it ends; returns the seconds to wait before the next one."""
+        self._websocket = websocket
+        self._websocket_ended.clear()
+        reader = asyncio.create_task(self._read(websocket))
         self._readers.add(reader)
         reader.add_done_callback(self._readers.discard)
         try:
             self._listener.on_open()
-            await self._line_over.wait()
+            await self._websocket_ended.wait()
         finally:
-            self._line = None
-            line.close()
-        return self._on_over(*(line.ending if reader.done() else (None, "")))
+            self._websocket = None
+            websocket.close()
+        return self._on_over(*(websocket.ending if reader.done() else (None, "")))
 
-    async def _read(self, line: Line) -> None:
+    async def _read(self, websocket: Websocket) -> None:
         try:
-            while (frame := await line.read()) is not None:
-                if line is self._line:
+            while (frame := await websocket.read()) is not None:
+                if websocket is self._websocket:
                     self._receive(frame)
         finally:
-            if line is self._line:
-                self._line_over.set()
+            if websocket is self._websocket:
+                self._websocket_ended.set()
 
     def _receive(self, frame: str | bytes) -> None:
-        """The server tells why it closes in an `uncompliant`, its last message: that refuses nothing that was sent."""
-        self._deliver_told()  # it was none: more has come
+        """Deliver a message. An `uncompliant` is delayed: if it is the last message, it is the reason of the close."""
+        self._deliver_uncompliant()  # it was not the last one
         try:
             message = parse(frame)
         except (DecodeError, UnicodeDecodeError, RecursionError):
-            self.fail(Unreachable("What answers there is no gischat: it says what is no message."))
+            self.fail(Unreachable("This server is not gischat: it has sent something that is no message."))
             return
         if isinstance(message, UncompliantMessage):
-            self._told = message, len(frame)
-            self._told_timer = asyncio.get_running_loop().call_later(GOODBYE_PAUSE, self._deliver_told)
+            self._last_uncompliant = message, len(frame)
+            self._delivery_timer = asyncio.get_running_loop().call_later(GOODBYE_PAUSE, self._deliver_uncompliant)
         else:
-            self._attempt = 0  # only now: a server that accepts and closes at once must not be hammered
+            self._attempt = 0  # only now, to keep backing off from a server that accepts and closes at once
             self._listener.on_message(message, len(frame))
 
-    def _take_told(self) -> tuple[UncompliantMessage, int] | None:
-        told, self._told = self._told, None
-        if self._told_timer is not None:
-            self._told_timer.cancel()
-        return told
+    def _take_uncompliant(self) -> tuple[UncompliantMessage, int] | None:
+        uncompliant, self._last_uncompliant = self._last_uncompliant, None
+        if self._delivery_timer is not None:
+            self._delivery_timer.cancel()
+        return uncompliant
 
-    def _deliver_told(self) -> None:
-        told = self._take_told()
-        if told is not None:
-            self._listener.on_message(*told)
+    def _deliver_uncompliant(self) -> None:
+        uncompliant = self._take_uncompliant()
+        if uncompliant is not None:
+            self._listener.on_message(*uncompliant)
 
     def _on_over(self, code: int | None, reason: str) -> float:
-        told = self._take_told()
-        words = told[0].reason if told is not None else reason
+        uncompliant = self._take_uncompliant()
+        text = uncompliant[0].reason if uncompliant is not None else reason
         if self._failure is None and code == POLICY_VIOLATION and reason not in WORTH_RETURNING:
-            self._failure = Refused(words)
+            self._failure = Refused(text)
         elif self._failure is None and not self.is_established:
-            self._failure = Unreachable(words or "The connection ended before it was of use.")
+            self._failure = Unreachable(text or "The connection ended before the channel was joined.")
         is_about_message = code == TOO_LARGE or reason == SLOW_UPLOAD
-        self._listener.on_lost(words if is_about_message else "")
+        self._listener.on_lost(text if is_about_message else "")
         return TOO_FAST_DELAY if reason == TOO_FAST else self._back_off()
 
     def _back_off(self) -> float:
-        """Exponential, and spread over half of its length: a thousand clients of a restarted server do not return at
-        once. At once after a restart of our own."""
+        """The delay of the next attempt: exponential, and random within its second half, so that the clients of a
+        restarted server do not reconnect at once. 0 after `restart`."""
         self._attempt += 1
         if self._attempt == 0:
             return 0.0
-        longest: float = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (self._attempt - 1))
-        return longest * (0.5 + random.random() / 2)
+        delay: float = min(MAX_DELAY, FIRST_DELAY * 2 ** (self._attempt - 1))
+        return delay * (0.5 + random.random() / 2)

@@ -1,28 +1,22 @@
-"""What a program is told when the chat does not do what it asked for."""
+"""The errors of the client."""
 
 
 class ChatError(Exception):
-    """What all of these are."""
+    """The base of all errors of the client."""
 
 
 class Refused(ChatError):
-    """The server does not want a message, a nickname or this client: why, in its words, for people.
-
-    What was sent has not been published.
-    """
+    """The server refuses a message, a nickname or this client, with a reason for people; nothing was published."""
 
 
 class Unconfirmed(ChatError):
-    """The server has not said what became of a message: it may have been published, or may still be."""
+    """The result of a message is unknown: it may have been published, or may be later."""
 
 
 class Unreachable(ChatError, ConnectionError):
-    """There is no way to the server: a wrong address, no network, nobody who listens, a server that restarts."""
+    """The server cannot be reached: wrong address, no network, no server, or a restart."""
 
     def __init__(self, words: str, retry_after: float = 0.0) -> None:
-        """
-        Args:
-            retry_after: seconds, for which the server asks; 0 if it does not.
-        """
+        """Create it; `retry_after` is the number of seconds that the server asks to wait, 0 if it does not."""
         super().__init__(words)
         self.retry_after = retry_after

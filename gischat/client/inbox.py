@@ -1,7 +1,7 @@
-"""What has come and was not read yet: each message once, in order, and not more than fits into its memory.
+"""The inbox: received messages that are unread, each once and in order, bounded in bytes.
 
-What does not fit is left to the server, which keeps it for a while: when all else is read, the client comes back with
-`?after=` and gets it.
+Messages that do not fit are dropped; the server keeps them for a while. When the inbox is empty, the client reconnects
+with `?after=` and receives them.
 """
 
 import asyncio
@@ -18,31 +18,32 @@ from gischat.client.messages import (
     UncompliantMessage,
 )
 
-# How the server says that something is missing
+# The server's texts about missing messages
 MISSED = "What you missed is no longer kept: some messages may be missing. The last ones follow."
 CUT_OFF = "The server was cut off for a moment: some messages may be missing."
 
-NOBODY = "00000000-0000-0000-0000-000000000000"  # an id that no message has
-REMEMBERED = 10_000  # ids of messages that came, some megabytes
-OVERHEAD = 500  # bytes of a message in memory besides its text
+NOBODY = "00000000-0000-0000-0000-000000000000"  # no message has this id
+REMEMBERED = 10_000  # ids of received messages: some megabytes
+OVERHEAD = 500  # bytes of memory per message besides its text
 
 
 class Inbox:
-    """A queue of received messages with one end for the connection, one for the program.
+    """A queue of received messages, filled by the connection and read by the program.
 
-    `position` is the id of the last message that the program has read, of those that everyone got.
+    `position` is the id of the last message read, of those sent to everyone.
     """
 
     def __init__(self, max_bytes: int, after: str | None, *, with_history: bool) -> None:
-        """
+        """Create an empty inbox.
+
         Args:
-            max_bytes: of unread messages, about; one is always taken.
-            after: the id of the last message that the program has from before.
-            with_history: what was said before the program came is for it, too.
+            max_bytes: approximate maximum of unread messages; one message always fits.
+            after: the id of the last message that the program has from an earlier chat.
+            with_history: keep messages from before the program joined.
         """
         self.position = after
-        self.is_behind = False  # something has not been taken
-        self.is_caught_up = False  # what comes from now on is live
+        self.is_behind = False  # a message was dropped
+        self.is_caught_up = False  # further messages are live
         self._max_bytes = max_bytes
         self._bytes = 0
         self._unread: deque[tuple[Message, int]] = deque()
@@ -50,33 +51,31 @@ class Inbox:
         self._seen: dict[str, None] = {}
         self._after = after
         self._skips = not with_history and after is None
-        self._gap: Gap | None = None  # said, unless what follows shows that nothing is missing
+        self._gap: Gap | None = None  # reported, unless the next message shows that nothing is missing
         self._end: ChatError | None = None
         self._is_closed = False
 
     @property
     def after(self) -> str | None:
-        """The message after which the server shall go on; None where all is new."""
+        """The id after which the server should continue; None if all messages are new."""
         return self._after
 
     def begin(self) -> None:
-        """A new connection: what comes first was said before."""
+        """Start a new connection, which first receives earlier messages."""
         self.is_behind = self.is_caught_up = False
         self._gap = None
 
     def put(self, message: Received, size: int, *, is_answer: bool = False) -> None:
-        """Takes what has come on the connection, if it is new and fits.
+        """Add a received message, if it is new and fits.
 
         Args:
             size: of its frame.
-            is_answer: it may answer a message that was sent again, and then be older than others that came.
+            is_answer: it may be the echo of a resent message, which may be older than those received before.
         """
         if isinstance(message, UncompliantMessage) and message.reason in (MISSED, CUT_OFF):
             self._miss(Gap(reason=message.reason), is_certain=message.reason == CUT_OFF)
             return
-        if isinstance(
-            message, LivePositionMessage
-        ):  # its end bears its id; the next takes its place if it does not fit
+        if isinstance(message, LivePositionMessage):  # repeats its id at its end, and is replaced by the next one
             if self._fits(size):
                 self._append(message, size)
             return
@@ -84,7 +83,7 @@ class Inbox:
         if isinstance(message, NbUsersMessage):
             self._catch_up()
         if message.id in self._seen:
-            self._gap = None  # what follows MISSED begins with something that we have: nothing is between
+            self._gap = None  # after MISSED follows a known message, so nothing is missing in between
         elif self._skips and not is_live:
             self._see(message.id)
         else:
@@ -99,7 +98,7 @@ class Inbox:
             self._after = message.id
 
     def _catch_up(self) -> None:
-        """The first count on a connection comes after all that was said before."""
+        """Handle the first user count of a connection, which follows all earlier messages."""
         if not self.is_caught_up:
             self.is_caught_up = True
             self._tell_gap()
@@ -112,7 +111,7 @@ class Inbox:
             self._tell_gap()
 
     def _tell_gap(self) -> None:
-        # One is enough for a program that reads nothing.
+        # A program that reads nothing needs only one.
         if self._gap is not None and not (self._unread and isinstance(self._unread[-1][0], Gap)):
             self._append(self._gap, 0)
         self._gap = None
@@ -132,15 +131,15 @@ class Inbox:
 
     @property
     def is_drained(self) -> bool:
-        """Whether all that has been taken is read, and there is more at the server."""
+        """Whether all messages are read, and the server has more."""
         return self.is_behind and not self._unread
 
     async def get(self) -> Message:
-        """The next message.
+        """Wait for the next message, and remove it.
 
         Raises:
             StopAsyncIteration: the program has closed the chat.
-            Refused: the server has ended it.
+            Refused: the server has ended the chat.
         """
         while not self._unread:
             if self._end is not None:
@@ -156,6 +155,6 @@ class Inbox:
         return message
 
     def end(self, error: ChatError | None) -> None:
-        """Nothing more comes; None when the program wishes so."""
+        """End the inbox after its unread messages; `error` is None if the program closes the chat."""
         self._end, self._is_closed = error, True
         self._news.set()

@@ -1,7 +1,7 @@
-"""What comes: one frozen value for each message, named after its type, with the keys of `docs/protocol.md`.
+"""Received messages: a frozen class for each type, with the keys of `docs/protocol.md`.
 
-A key that this version does not know is left out, and a type that it does not know comes as an `OtherMessage`: a newer
-server breaks no program.
+Unknown keys are ignored, and a message of an unknown type becomes an `OtherMessage`, so that newer servers break no
+program.
 """
 
 from typing import Any
@@ -15,18 +15,18 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def type(self) -> str:
-        """The message's type, as it is on the wire."""
+        """The type's name in the protocol."""
         return str(self.__struct_config__.tag)
 
 
-class Said(_Head, frozen=True, kw_only=True):
-    """What somebody has written."""
+class Authored(_Head, frozen=True, kw_only=True):
+    """A message with an author."""
 
     author: str
     avatar: str | None = None
 
 
-class _Replyable(Said, frozen=True, kw_only=True):
+class _Replyable(Authored, frozen=True, kw_only=True):
     in_reply_to_id: str | None = None
 
 
@@ -65,13 +65,13 @@ class PositionMessage(_Located, frozen=True, kw_only=True, tag="position"):
     y: float
 
 
-class ModelMessage(Said, frozen=True, kw_only=True, tag="model"):
+class ModelMessage(Authored, frozen=True, kw_only=True, tag="model"):
     model_name: str
     model_group: str | None = None
     raw_xml: str
 
 
-class ScriptMessage(Said, frozen=True, kw_only=True, tag="script"):
+class ScriptMessage(Authored, frozen=True, kw_only=True, tag="script"):
     name: str
     raw_pycode: str
 
@@ -91,13 +91,13 @@ class LikeMessage(_Head, frozen=True, kw_only=True, tag="like"):
 
 
 class LivePositionMessage(_Head, frozen=True, kw_only=True, tag="live_position"):
-    """Where somebody is, in place of all before: for those alone who ask for `types=["live_position"]`."""
+    """The current position of a person, which replaces earlier ones; sent for `types=["live_position"]` only."""
 
     author: str
     x: float  # longitude in WGS 84
     y: float  # latitude
     accuracy: float  # metres
-    until: int  # seconds since the epoch; not after `timestamp`: it is shared no more
+    until: int  # seconds since the epoch; if not after `timestamp`, sharing has ended
 
 
 class NbUsersMessage(_Head, frozen=True, kw_only=True, tag="nb_users"):
@@ -105,7 +105,7 @@ class NbUsersMessage(_Head, frozen=True, kw_only=True, tag="nb_users"):
 
 
 class UncompliantMessage(_Head, frozen=True, kw_only=True, tag="uncompliant"):
-    """Words of the server that are about no message of ours: those raise `Refused` where it was sent."""
+    """A message of the server that is not about a message of ours (`Refused` is raised for those)."""
 
     reason: str
 
@@ -114,16 +114,16 @@ class OtherMessage(_Head, frozen=True, kw_only=True):
     """A message of a type that this version does not know."""
 
     type: str
-    content: dict[str, Any]  # all of its keys
+    content: dict[str, Any]  # all keys
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """Here some messages may be missing: the server no longer has them. Its own words say why."""
+    """Some messages may be missing here, because the server does not have them any more; `reason` is its text."""
 
     reason: str
 
 
-_OfTheWire = (
+_Known = (
     TextMessage
     | ImageMessage
     | GeojsonMessage
@@ -139,22 +139,22 @@ _OfTheWire = (
     | NbUsersMessage
     | UncompliantMessage
 )
-Received = _OfTheWire | OtherMessage
+Received = _Known | OtherMessage
 Message = Received | Gap
 
-# What goes to single connections: its id tells the server nothing of where a client was. Nor is it known of an
-# `OtherMessage`.
+# Types sent to single connections: the server cannot continue after their ids. That may apply to an `OtherMessage`,
+# too.
 PRIVATE = (LikeMessage, LivePositionMessage, NbUsersMessage, UncompliantMessage, OtherMessage)
 
-_decoder: msgspec.json.Decoder[_OfTheWire] = msgspec.json.Decoder(_OfTheWire)
+_decoder: msgspec.json.Decoder[_Known] = msgspec.json.Decoder(_Known)
 _any = msgspec.json.Decoder(dict[str, Any])
 
 
 def parse(frame: str | bytes) -> Received:
-    """What a frame says.
+    """Decode a frame.
 
     Raises:
-        msgspec.DecodeError: it is no message.
+        msgspec.DecodeError: it is not a message.
     """
     try:
         return _decoder.decode(frame)

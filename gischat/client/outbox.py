@@ -1,8 +1,8 @@
-"""What is sent, one message at a time, until the server has answered each.
+"""The outbox: sends one message at a time, and waits for the server's answer.
 
-The answer is the message's echo, known by its id, or an `uncompliant`, which names no message: with only one on its way
-there is no doubt which is meant. When the connection ends before the answer has come, the message is sent again under
-the same id: the server publishes an id once within ten minutes.
+The answer is the message's echo, identified by its id, or an `uncompliant`, which names no message; since only one
+message is in flight, it is about that one. If the connection ends before the answer, the message is resent with the
+same id, of which the server publishes only one within ten minutes.
 """
 
 import asyncio
@@ -16,17 +16,17 @@ from enum import Enum
 from gischat.client.errors import ChatError, Refused, Unconfirmed
 from gischat.client.messages import Received
 
-PATIENCE = 45.0  # seconds; the server gives a picture up to 30
-QUIET = 1.0  # seconds without a refusal after which what has no echo, as a like, is taken for accepted
-MAX_TRIES = 4  # connections that ended before there was an answer
-ID_MEMORY = 570.0  # seconds in which the server knows an id again, a little less than its ten minutes
-PLEASE_WAIT = re.compile(r"Please wait (\d{1,4}) seconds?\.")  # how the server says that it was too often
-# … and that the same may be sent at once: its own front goes down, or Redis has lost what it held
+PATIENCE = 45.0  # seconds; the server processes a picture for up to 30
+QUIET = 1.0  # seconds without a refusal after which a message without an echo, such as a like, counts as accepted
+MAX_TRIES = 4  # connections that may end before an answer
+ID_MEMORY = 570.0  # seconds for which the server recognises a duplicate, a little less than its ten minutes
+PLEASE_WAIT = re.compile(r"Please wait (\d{1,4}) seconds?\.")  # in the server's text about a rate limit
+# The server's texts about messages that may be resent at once: its front restarts, or Redis has lost the message
 SEND_AGAIN = ("The server is about to restart.", "The server has lost this message.")
 
 
 class _Lost(Enum):
-    LINE = "the connection ended"
+    CONNECTION = "the connection ended"
     SILENCE = "no answer"
 
 
@@ -35,14 +35,14 @@ _Answer = Received | Refused | _Lost
 
 @dataclass(eq=False)
 class _Sending:
-    """A message on its way."""
+    """A message in flight or waiting."""
 
     id: str
     frame: str
     has_echo: bool
     answer: asyncio.Future[_Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     echo: Received | None = None
-    is_abandoned: bool = False  # nobody waits for it any more
+    is_abandoned: bool = False  # its call was cancelled
 
     def resolve(self, answer: _Answer) -> None:
         if not self.answer.done():
@@ -50,7 +50,7 @@ class _Sending:
 
 
 def _seconds_to_wait(reason: str) -> float | None:
-    """After which a refused message may be sent again; None where that would not help."""
+    """Seconds until a refused message may be sent again; None if it must not be."""
     if reason.startswith(SEND_AGAIN):
         return 1.0
     wait = PLEASE_WAIT.search(reason)
@@ -58,11 +58,14 @@ def _seconds_to_wait(reason: str) -> float | None:
 
 
 class Outbox:
+    """Sends a chat's messages, one at a time."""
+
     def __init__(self, write: Callable[[str], Awaitable[None]], on_silence: Callable[[], None]) -> None:
-        """
+        """Create an outbox, paused until `resume`.
+
         Args:
-            write: puts a frame on the line; returns when it is off our hands, or the line has ended.
-            on_silence: an answer is overdue; the line may be dead.
+            write: sends a frame; returns when it is written, or the websocket has ended.
+            on_silence: called when an answer is overdue, because the connection may be dead.
         """
         self._write = write
         self._on_silence = on_silence
@@ -75,33 +78,33 @@ class Outbox:
         self._resent: dict[str, None] = {}
 
     @contextlib.asynccontextmanager
-    async def between(self) -> AsyncIterator[None]:
-        """A moment in which nothing is on its way."""
+    async def idle(self) -> AsyncIterator[None]:
+        """Enter a context in which no message is in flight."""
         async with self._turn:
             yield
 
     async def send(self, id: str, frame: str, *, has_echo: bool = True) -> Received | None:
-        """Sends a message; returns it as it was published, or None where it has no echo.
+        """Send a message; returns its echo, or None if it has none.
 
         Raises:
-            Refused: the server does not publish it.
-            Unconfirmed: it is not known whether it was published.
+            Refused: the server refuses it.
+            Unconfirmed: whether it was published is unknown.
         """
         sending = _Sending(id, frame, has_echo)
         delivery = asyncio.create_task(self._deliver(sending))
         self._deliveries.add(delivery)
-        delivery.add_done_callback(self._forget)
+        delivery.add_done_callback(self._on_delivered)
         try:
             return await asyncio.shield(delivery)
         except asyncio.CancelledError:
-            # It keeps its turn until it is answered: a refusal must not be taken for the next one's.
+            # It stays in flight until it is answered, so that its refusal is not taken for that of the next one.
             sending.is_abandoned = True
             raise
 
-    def _forget(self, delivery: "asyncio.Task[Received | None]") -> None:
+    def _on_delivered(self, delivery: "asyncio.Task[Received | None]") -> None:
         self._deliveries.discard(delivery)
         if not delivery.cancelled():
-            delivery.exception()  # nobody may wait for it any more
+            delivery.exception()  # retrieve it, so that asyncio does not log it if nothing awaits it
 
     async def _deliver(self, sending: _Sending) -> Received | None:
         async with self._turn:
@@ -127,13 +130,13 @@ class Outbox:
             tries += 1
             sent_at = sent_at or time.monotonic()
             sending.answer = asyncio.get_running_loop().create_future()
-            match await self._ask(sending):
+            match await self._request(sending):
                 case Refused() as refusal:
                     wait = _seconds_to_wait(str(refusal))
                     if wait is None or tries == MAX_TRIES:
                         raise refusal
                     sent_at = None
-                    await self._rest(wait)
+                    await self._wait(wait)
                 case _Lost.SILENCE if not sending.has_echo:
                     return None
                 case _Lost.SILENCE:
@@ -141,12 +144,12 @@ class Outbox:
                         raise Unconfirmed("The server has not answered.")
                     self._ready.clear()
                     self._on_silence()
-                case _Lost.LINE:
+                case _Lost.CONNECTION:
                     pass
                 case echo:
                     return echo
 
-    async def _ask(self, sending: _Sending) -> _Answer:
+    async def _request(self, sending: _Sending) -> _Answer:
         try:
             await self._write(sending.frame)
             async with asyncio.timeout(PATIENCE if sending.has_echo else QUIET):
@@ -154,7 +157,7 @@ class Outbox:
         except TimeoutError:
             return _Lost.SILENCE
 
-    async def _rest(self, seconds: float) -> None:
+    async def _wait(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._over.wait()
@@ -165,38 +168,38 @@ class Outbox:
             del self._resent[next(iter(self._resent))]
 
     def may_be_answer(self, id: str) -> bool:
-        """Whether it may answer one that was sent again, and so be older than what came before."""
+        """Whether the message may be the echo of a resent one, which may be older than those received before."""
         return id in self._resent
 
-    # What the line tells
+    # Callbacks of the connection
 
     def resume(self) -> None:
-        """The line is ready."""
+        """Continue: the connection is ready."""
         self._ready.set()
 
-    def pause(self, told: str = "") -> None:
-        """The line has ended; `told` are the server's words if it was for the message on its way."""
+    def pause(self, reason: str = "") -> None:
+        """Pause: the websocket has ended; `reason` is the server's reason if it is about the message in flight."""
         if self._end is not None:
             return
         self._ready.clear()
         if self._current is not None:
-            self._current.resolve(Refused(told) if told else _Lost.LINE)
+            self._current.resolve(Refused(reason) if reason else _Lost.CONNECTION)
 
     def settle(self, message: Received) -> None:
-        """A message has come: perhaps ours."""
+        """Complete the message in flight, if this is its echo."""
         if self._current is not None and self._current.id == message.id:
             self._current.echo = message
             self._current.resolve(message)
 
     def refuse(self, reason: str) -> bool:
-        """The server refuses what is on its way; returns whether anything is."""
+        """Refuse the message in flight; returns whether there is one."""
         if self._current is None or self._current.answer.done():
             return False
         self._current.resolve(Refused(reason))
         return True
 
     def end(self, error: ChatError) -> None:
-        """The chat is over."""
+        """End all messages with an error."""
         self.pause()
         self._end = error
         self._over.set()

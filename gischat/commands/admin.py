@@ -17,24 +17,21 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest, HTTPResponse
 
-from gischat.broker.access_keys import ID_LENGTH, digest_of
+from gischat.commands import admin_calls as calls
 from gischat.settings import LOOPBACK, WRONG_SETTINGS, Settings, SettingsError, load
 from gischat.timings import Timings
 
 NOT_DONE, UNREACHABLE, NOT_PERMITTED = 1, 69, 77
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-SHOWN_FRONT = 8  # characters of a front's id: enough to tell fronts apart
-SHOWN_TEXT = 60
 
 
 class Failed(Exception):
@@ -43,207 +40,6 @@ class Failed(Exception):
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
         self.status = status
-
-
-class Call(NamedTuple):
-    """A request to the admin API, and the function that formats its answer."""
-
-    method: str
-    path: str
-    show: Callable[[Any], str]
-    body: Mapping[str, Any] | None = None
-
-
-# Commands
-
-
-def connections(given: argparse.Namespace) -> Call:
-    return Call("GET", "/admin/connections" + _query(channel=given.channel), _connections)
-
-
-def channels(_: argparse.Namespace) -> Call:
-    return Call("GET", "/admin/channels", _channels)
-
-
-def messages(given: argparse.Namespace) -> Call:
-    return Call("GET", _channel(given, "messages"), _messages)
-
-
-def delete(given: argparse.Namespace) -> Call:
-    path = _channel(given, "messages")
-    return Call("DELETE", path if given.all else f"{path}/{quote(given.id, safe='')}", _deleted)
-
-
-def disconnect(given: argparse.Namespace) -> Call:
-    user = f"users/{quote(given.nickname, safe='')}" + _query(reason=given.reason)
-    return Call("DELETE", _channel(given, user), lambda answer: f"Disconnected in {', '.join(answer['disconnected'])}.")
-
-
-def bans(_: argparse.Namespace) -> Call:
-    return Call("GET", "/admin/bans", _bans)
-
-
-def ban(given: argparse.Namespace) -> Call:
-    body = {_kind(given.subject): given.subject, "channel": given.channel, "seconds": given.seconds}
-    return Call("POST", "/admin/bans", _banned, body | {"reason": given.reason or ""})
-
-
-def unban(given: argparse.Namespace) -> Call:
-    id = quote(given.subject.replace("/", "-").casefold(), safe="")
-    return Call(
-        "DELETE", f"/admin/bans/{id}" + _query(channel=given.channel), lambda answer: f"Lifted: {answer['lifted']}."
-    )
-
-
-def keys(_: argparse.Namespace) -> Call:
-    return Call("GET", "/admin/keys", _keys)
-
-
-def make_key(given: argparse.Namespace) -> Call:
-    body = {"channels": given.channels, "seconds": given.seconds, "note": given.note}
-    return Call("POST", "/admin/keys", _made_key, body)
-
-
-def revoke_key(given: argparse.Namespace) -> Call:
-    # The id of a key, where somebody has that or the address: it goes over no wire, and into no log.
-    last = given.id.rstrip("/").rpartition("/")[2]
-    id = last if len(last) <= ID_LENGTH else digest_of(last)[:ID_LENGTH]
-    path = f"/admin/keys/{quote(id, safe='')}"
-    return Call("DELETE", path, lambda answer: f"Revoked: {answer['revoked']}. Who came by it is disconnected.")
-
-
-def announce(given: argparse.Namespace) -> Call:
-    return Call("POST", _channel(given, "announcements"), _announced, {"text": given.text})
-
-
-def freeze(given: argparse.Namespace) -> Call:
-    return Call("PUT", _channel(given, "freeze"), _frozen)
-
-
-def thaw(given: argparse.Namespace) -> Call:
-    return Call("DELETE", _channel(given, "freeze"), _frozen)
-
-
-def _channel(given: argparse.Namespace, end: str) -> str:
-    """The path of a resource of one channel, or of all channels."""
-    return f"/admin/channels/{quote(given.channel, safe='')}/{end}" if given.channel else f"/admin/{end}"
-
-
-def _query(**values: str | None) -> str:
-    present = {name: value for name, value in values.items() if value}
-    return "?" + urlencode(present) if present else ""
-
-
-def _kind(subject: str) -> str:
-    """Whether the subject is an address or a nickname: all addresses contain a dot or a colon, nicknames never do."""
-    return "address" if re.search(r"[.:]", subject) else "nickname"
-
-
-# Formatting of answers
-
-
-def _connections(answer: Any) -> str:
-    hosts = {front["front"]: f"{front['host']}/{front['pid']}" for front in answer["fronts"]}
-    rows = [
-        (
-            f"{one['front'][:SHOWN_FRONT]}/{one['number']}",
-            one["channel"],
-            one["nickname"] or "-",
-            one["address"],
-            _time(one["since"]),
-            hosts[one["front"]],
-        )
-        for one in answer["connections"]
-    ]
-    lines = [table(("CONNECTION", "CHANNEL", "NICKNAME", "ADDRESS", "SINCE (UTC)", "FRONT"), rows)]
-    lines.append(f"{len(rows)} connections on {len(hosts)} fronts")
-    lines += [
-        f"Front {front[:SHOWN_FRONT]} has not answered: its connections are missing." for front in answer["missing"]
-    ]
-    return "\n".join(lines)
-
-
-def _channels(answer: Any) -> str:
-    rows = [
-        (
-            one["name"],
-            str(one["nb_connected_users"]),
-            f"since {_time(one['frozen_since'])} by {one['frozen_by'] or '?'}" if one["frozen"] else "no",
-        )
-        for one in answer
-    ]
-    return table(("CHANNEL", "CONNECTIONS", "FROZEN"), rows)
-
-
-def _messages(answer: Any) -> str:
-    rows = [
-        (one["id"], _time(one["timestamp"]), one["type"], one.get("author") or "-", _excerpt(one.get("text", "")))
-        for one in answer
-    ]
-    return table(("ID", "TIME (UTC)", "TYPE", "AUTHOR", "TEXT"), rows)
-
-
-def _bans(answer: Any) -> str:
-    rows = [
-        (one["subject"], one["channel"] or "(all)", _time(one["until"]), one["by"] or "-", one["reason"] or "-")
-        for one in answer
-    ]
-    return table(("BANNED", "CHANNEL", "UNTIL (UTC)", "BY", "REASON"), rows)
-
-
-def _keys(answer: Any) -> str:
-    rows = [
-        (one["id"], ", ".join(one["channels"]), _time(one["until"]), one["by"] or "-", one["note"] or "-")
-        for one in answer
-    ]
-    return table(("KEY", "CHANNELS", "UNTIL (UTC)", "BY", "NOTE"), rows)
-
-
-def _made_key(answer: Any) -> str:
-    return (
-        f"Key {answer['id']} opens {', '.join(answer['channels'])} until {_time(answer['until'])} UTC.\n"
-        f"Give people this behind the instance's address, as https://chat.example.org{answer['path']}\n"
-        "It is shown this once: the server keeps no copy."
-    )
-
-
-def _deleted(answer: Any) -> str:
-    return f"{answer['deleted']} deleted."
-
-
-def _banned(answer: Any) -> str:
-    return f"Banned: {answer['subject']}, {answer['channel'] or 'in all channels'}, until {_time(answer['until'])} UTC."
-
-
-def _announced(answer: Any) -> str:
-    return f"Announced in {', '.join(one['channel'] for one in answer['published'])}."
-
-
-def _frozen(answer: Any) -> str:
-    state = "frozen" if answer["frozen"] else "not frozen"
-    return f"{answer['channel']} is {state}{'' if answer['changed'] else ', as it was before'}."
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table with aligned columns; unprintable characters are replaced, so that no text can control the terminal."""
-    lines = [head, *([_printable(cell) for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
-
-
-def _printable(text: str) -> str:
-    return "".join(sign if sign.isprintable() else "�" for sign in text)
-
-
-def _excerpt(text: str) -> str:
-    return text if len(text) <= SHOWN_TEXT else text[: SHOWN_TEXT - 1] + "…"
-
-
-def _time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-# The command line
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -255,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
 
     def command(
-        act: Callable[[argparse.Namespace], Call], purpose: str, *, in_one: bool = False
+        act: Callable[[argparse.Namespace], calls.Call], purpose: str, *, in_one: bool = False
     ) -> argparse.ArgumentParser:
         added = acts.add_parser(act.__name__, help=purpose, description=purpose)
         _add_common(added, default=argparse.SUPPRESS)  # or it would reset options given before the command
@@ -264,29 +60,32 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("--channel", metavar="CHANNEL", help="only in this channel (default: all)")
         return added
 
-    command(connections, "Lists the connections to all fronts.", in_one=True)
-    command(channels, "Lists the channels, with their numbers of users, and which are frozen.")
-    command(messages, "Lists the stored messages of a channel.").add_argument("channel")
-    one = command(delete, "Deletes a stored message, or all messages of a channel.")
+    command(calls.connections, "Lists the connections to all fronts.", in_one=True)
+    command(calls.channels, "Lists the channels, with their numbers of users, and which are frozen.")
+    command(calls.messages, "Lists the stored messages of a channel.").add_argument("channel")
+    one = command(calls.delete, "Deletes a stored message, or all messages of a channel.")
     one.add_argument("channel")
     which = one.add_mutually_exclusive_group(required=True)
     which.add_argument("id", nargs="?", help="the message's id: see messages")
     which.add_argument("--all", action="store_true", help="all messages of the channel")
-    one = command(disconnect, "Disconnects the user registered under a nickname.", in_one=True)
+    one = command(calls.disconnect, "Disconnects the user registered under a nickname.", in_one=True)
     one.add_argument("nickname")
     one.add_argument("--reason", help="shown to the user")
-    command(bans, "Lists the bans in force.")
+    command(calls.bans, "Lists the bans in force.")
     one = command(
-        ban, "Bans an address, a network or a nickname for a time, and disconnects its connections.", in_one=True
+        calls.ban,
+        "Bans an address, a network or a nickname for a time, and disconnects its connections.",
+        in_one=True,
     )
     one.add_argument("subject", help="203.0.113.7, 203.0.113.0/24, 2001:db8::/64 or a nickname")
     one.add_argument("--for", dest="seconds", type=_duration, default="1d", metavar="TIME", help="30m, 12h, 7d (1d)")
     one.add_argument("--reason", help="shown to the user")
-    command(unban, "Lifts a ban.", in_one=True).add_argument("subject", help="as listed by bans")
-    _add_keys(command(keys, "The keys that open private channels; with make and revoke, changes them."))
-    command(announce, "Publishes a text as the instance, in frozen channels, too.", in_one=True).add_argument("text")
-    command(freeze, "Freezes a channel: everybody can read, nobody can write.").add_argument("channel")
-    command(thaw, "Lifts a freeze.").add_argument("channel")
+    command(calls.unban, "Lifts a ban.", in_one=True).add_argument("subject", help="as listed by bans")
+    _add_keys(command(calls.keys, "The keys that open private channels; with make and revoke, changes them."))
+    one = command(calls.announce, "Publishes a text as the instance, in frozen channels, too.", in_one=True)
+    one.add_argument("text")
+    command(calls.freeze, "Freezes a channel: everybody can read, nobody can write.").add_argument("channel")
+    command(calls.thaw, "Lifts a freeze.").add_argument("channel")
     return parser
 
 
@@ -297,10 +96,10 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
     make.add_argument("channels", nargs="+", metavar="channel", help="a private channel that it opens")
     make.add_argument("--for", dest="seconds", type=_duration, default="365d", metavar="TIME", help="12h, 90d (365d)")
     make.add_argument("--note", default="", help="who has it, and what for")
-    make.set_defaults(call=make_key)
+    make.set_defaults(call=calls.make_key)
     revoke = acts.add_parser("revoke", help="ends one, and disconnects who came by it")
     revoke.add_argument("id", help="as keys shows it; or the key, or an address with it")
-    revoke.set_defaults(call=revoke_key)
+    revoke.set_defaults(call=calls.revoke_key)
     for act in (make, revoke):
         _add_common(act, default=argparse.SUPPRESS)
 
@@ -366,7 +165,7 @@ def _token(file: Path | None, settings: Settings) -> str:
 
 
 async def _ask(given: argparse.Namespace, url: str, token: str, timings: Timings) -> str:
-    call: Call = given.call(given)
+    call: calls.Call = given.call(given)
     request = HTTPRequest(
         url + call.path,
         method=call.method,

@@ -1,4 +1,4 @@
-"""A front that serves: its routes, its connections to Redis, its beginning."""
+"""The front's application: routes, startup and shutdown."""
 
 import asyncio
 import contextlib
@@ -35,20 +35,20 @@ from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
-RESERVED_DESCRIPTORS = 64  # logs, Redis, the loop's
+RESERVED_DESCRIPTORS = 64  # for logs, Redis and the event loop
 
 OPERATOR_PATHS = ("/admin", "/metrics")
 
-# Asked for by the dozen when a page is opened, or by whoever watches us; and they cost little.
+# Cheap, and requested by the dozen when a page is opened, or regularly by monitoring.
 RATE_LIMIT_EXEMPT = (rest.Page, rest.Alive, rest.Ready)
 
 
 def routes(front: Services) -> list[URLSpec]:
-    """Every path that a front answers."""
+    """All paths of a front."""
     parts = {"front": front}
     web = {"path": str(WEB), "images": image_source(front.settings)}
     base = front.settings.base_path
-    # The page's addresses are relative: they hold behind a slash.
+    # The page's URLs are relative, so its own must end with a slash.
     moved = [URLSpec(re.escape(base), rest.Moved, {"url": f"{base}/"})] if base else []
     return [
         *moved,
@@ -79,16 +79,20 @@ def routes(front: Services) -> list[URLSpec]:
 
 
 def _admin_routes(front: Services) -> list[URLSpec]:
-    """The paths of moderation; none where nobody moderates."""
+    """The paths for moderators; none without an admin token."""
     if not front.settings.admin_token:
         return []
-    from gischat.front.handlers import admin, admin_keys  # with their schemas a thirtieth of a start
+    from gischat.front.handlers import (  # importing their schemas takes a thirtieth of the startup
+        admin,
+        admin_bans,
+        admin_keys,
+    )
 
-    return admin.routes(front) + admin_keys.routes(front)
+    return admin.routes(front) + admin_bans.routes(front) + admin_keys.routes(front)
 
 
 class FrontApplication(Application):
-    """The front as HTTP sees it. First of all a request is told whose it is, gets its id, and may be too many."""
+    """Resolves each request's client, gives it an id, applies keys and rate limits, and selects its handler."""
 
     def __init__(self, front: Services, **options: Any) -> None:
         super().__init__(list(routes(front)), **options)
@@ -98,10 +102,10 @@ class FrontApplication(Application):
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         identify(request, is_vouched_for=self._proxies.resolve_client(request))
-        asked = request.path
-        request.path = _normalized_path(asked, self._front.settings.base_path)
+        requested = request.path
+        request.path = _normalized_path(requested, self._front.settings.base_path)
         take_from_path(request, self._front.channel_auth.keys)
-        found = self._find_keyed(request, asked) or self._cached.find(request)
+        found = self._find_keyed(request, requested) or self._cached.find(request)
         found = found or super().find_handler(request, **kwargs)
         if has_wrong_key(request):
             found = self._refuse_key(request, found)
@@ -114,26 +118,26 @@ class FrontApplication(Application):
             return found
         return self._rejected(request, refusal)
 
-    def _find_keyed(self, request: HTTPServerRequest, asked: str) -> Any:
-        """What is other below a key: nobody moderates there, and the page moves the key out of its address."""
+    def _find_keyed(self, request: HTTPServerRequest, requested: str) -> Any:
+        """The handler of a path that differs with a key: none for moderators, and the page moves the key."""
         if shown_key(request) is None:
             return None
         if request.path.startswith(OPERATOR_PATHS):
             return self.get_handler_delegate(request, rest.NotFound, {"front": self._front})
         if key_of(request) is not None and request.path == "/":
-            return self.get_handler_delegate(request, keyed.KeyedPage, {"ups": keyed.ups_from(asked)})
+            return self.get_handler_delegate(request, keyed.KeyedPage, {"ups": keyed.ups_from(requested)})
         return None
 
     def _refuse_key(self, request: HTTPServerRequest, found: Any) -> Any:
-        """Who answers a request with a wrong key. One that is right is always heard, whatever comes from its address
-        besides: nobody guesses 160 random bits, and a hall full of people may have an ended one."""
+        """The handler of a request with a wrong key. A lockout does not affect valid keys from the same address: 160
+        random bits cannot be guessed, and many people behind one address may have a key that has ended."""
         address, attempts = str(request.remote_ip), self._front.wrong_keys
         self._front.rejections.record(RejectReason.KEY, "a wrong key in an address, from %s", address)
         if seconds := attempts.retry_after(address):
             return self._rejected(request, keyed.too_many_wrong_keys(seconds))
         attempts.record(address)
         if issubclass(found.handler_class, ChannelSocket):
-            return found  # which tells it in an `uncompliant`: of a refused handshake clients show nothing
+            return found  # which sends an `uncompliant`, because clients show nothing about a refused handshake
         return self.get_handler_delegate(request, keyed.WrongKey, {"front": self._front})
 
     def _rejected(self, request: HTTPServerRequest, refusal: Any) -> Any:
@@ -141,10 +145,10 @@ class FrontApplication(Application):
 
 
 def _normalized_path(path: str, base: str) -> str:
-    """A request's path below the instance's base, if it has one: a proxy may strip that or leave it.
+    """A request's path without the instance's base, if there is one; a proxy may remove the base or keep it.
 
-    Where people end an instance's address with a slash, clients ask for paths that begin with two. Operators' paths are
-    never spelled so, and have no base: whatever stands before a front keeps them from the world by their names.
+    With an instance's address that ends in a slash, clients request paths that begin with two. The operator's paths are
+    not normalized, because proxies in front block them by their exact names.
     """
     below = path.removeprefix(base) if path.startswith(f"{base}/") else path
     if below.startswith("//"):
@@ -161,14 +165,14 @@ def application(front: Services) -> Application:
         log_function=log_request,
         origins=front.origins,
         websocket_max_message_size=settings.max_frame_size,
-        # The rights to a channel do not come from cookies: there is nothing to forge.
+        # No cookies grant access to a channel, so there is nothing to forge.
         xsrf_cookies=False,
     )
 
 
 @contextlib.asynccontextmanager
 async def lifespan(settings: Settings, timings: Timings = Timings()) -> AsyncIterator[Services]:
-    """A front that serves, as soon as Redis is there; drained and gone at the end."""
+    """Start a front, which waits for Redis; it is drained and stopped at the end of the context."""
     url = settings.redis_url
     async with contextlib.AsyncExitStack() as stack:
         connected = partial(connect, url, timings=timings)
@@ -190,7 +194,7 @@ async def lifespan(settings: Settings, timings: Timings = Timings()) -> AsyncIte
             stack.push_async_callback(tracing.shut_down, timings.sentry_flush)
         for connection in connections:
             connection.reconnected = front.dispatcher.reports.reconnected
-        # A part that fails ends the group, and so the process: better a new front than one that does not hear.
+        # An error of a part ends the group and the process: a new front is better than one that receives nothing.
         group = await stack.enter_async_context(asyncio.TaskGroup())
         await front.subscriber.seek_to_tail()
         await front.moderation.load()
@@ -199,7 +203,7 @@ async def lifespan(settings: Settings, timings: Timings = Timings()) -> AsyncIte
         raise_nofile_limit(settings.max_connections + settings.max_pending_connections + RESERVED_DESCRIPTORS)
         address_key = TrustedProxies(settings.trusted_proxies).key_of
         server = FrontHTTPServer(
-            application(front), settings, front.rejections, front.memory_budget, address_key, timings
+            application(front), settings, front.rejections, front.memory_budget, front.admission, address_key, timings
         )
         tasks.append(group.create_task(server.watch()))
         server.add_sockets(bind_sockets(settings.port, settings.host or None, reuse_port=True))

@@ -1,6 +1,6 @@
-"""Why connections are closed: with which code and reason, and what the user is told before, for clients show neither.
+"""Close codes, their reasons, and the texts that clients get before, because they show neither code nor reason.
 
-The reason is for logs and programs; the words for the user say what has happened and what to do.
+The reason is for logs and programs; the text for users says what happened and what to do.
 """
 
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from gischat.front.limits.rate_limit import LIMIT_EXCEEDED_REPEATEDLY
 
 
 class CloseStatus(NamedTuple):
-    """A close frame's code and reason, and what its user is told before."""
+    """A close frame's code and reason, and the text that the client's user gets before."""
 
     code: int
     reason: str
@@ -65,7 +65,7 @@ DISCONNECTED = "Disconnected by a moderator."  # and the moderator's reason
 
 
 def message_too_long(size: int, most: int) -> CloseStatus:
-    """For a message that is not read to its end."""
+    """The close status for a message that is not read to its end."""
     advice = "The server has disconnected you: disconnect and connect again, and send something smaller."
     return CloseStatus(1009, "The message is too long.", f"{oversized_words(size, most)} {advice}")
 
@@ -80,7 +80,7 @@ def private_channel(reason: str, advice: str) -> CloseStatus:
 
 
 def oversized_words(size: int, most: int) -> str:
-    """What is said of a message of `size` bytes where `most` are allowed."""
+    """The text about a message of `size` bytes, with enough decimals to show that it exceeds `most`."""
     for decimals in range(1, 7):
         has, may = f"{size / 1e6:.{decimals}f}", f"{most / 1e6:.{decimals}f}"
         if has != may and float(may):

@@ -1,4 +1,4 @@
-"""What a front is at the moment, for Prometheus: told every second, so that nothing is done when a client comes."""
+"""Gauges of a front for Prometheus, set every second, so that clients' actions cost nothing."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from gischat.timings import Timings
 
 
 class Gauges:
-    """A front's clients, and whether it is ready."""
+    """The numbers of clients and live positions by channel, and whether the front is ready."""
 
     def __init__(
         self,
@@ -25,7 +25,7 @@ class Gauges:
         self._reasons_not_ready = reasons_not_ready
 
     async def run(self) -> None:
-        """Tells until it is cancelled."""
+        """Set the gauges until cancelled."""
         while True:
             self._ready.set(not self._reasons_not_ready())
             for room, clients in self._clients:

@@ -1,4 +1,4 @@
-"""Publishes what comes from no connection: a text over HTTP, a hook's messages, an announcement."""
+"""Publishes messages that come from no connection: texts over HTTP, hooks' messages, announcements."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from gischat.timings import Timings
 
 
 class Publisher:
-    """A front's; `in_background` are those whose end nobody waits for any more."""
+    """Publishes for one front; `in_background` are tasks whose result nothing awaits any more."""
 
     def __init__(self, dispatcher: Dispatcher, timings: Timings) -> None:
         self.is_draining = False
         self.in_background: set[asyncio.Task[list[JobResult]]] = set()
-        self._job_queues: dict[tuple[str, str], JobQueue] = {}  # of those in order that have something on its way
+        self._job_queues: dict[tuple[str, str], JobQueue] = {}  # of messages in order, while they are not published
         self._dispatcher = dispatcher
         self._timings = timings
 
     async def publish(self, channel: str, message: Message, *, client: str = "", sender: str = "") -> JobResult | None:
-        """Says something that comes from no connection; None when its end was not heard of in time.
+        """Publish a message; returns None if its result did not arrive in time.
 
         Args:
             client, sender: see `Job`.
@@ -38,12 +38,12 @@ class Publisher:
     async def publish_all(
         self, channel: str, messages: Sequence[Message], *, client: str = "", sender: str = "", in_order: bool = False
     ) -> list[JobResult]:
-        """Says several things in their order; for what came of each, it waits as long as it takes.
+        """Publish messages in their order; wait for all results, however long it takes.
 
         Args:
-            in_order: behind what the same sender still has on its way.
+            in_order: publish them after all that the same sender has pending.
         """
-        if self.is_draining:  # their ends might come when nobody is here to be told
+        if self.is_draining:  # their results might arrive after this process has ended
             return self._refuse_all(messages, Unavailable(RESTARTING, RefusalReason.SHUTTING_DOWN))
         key = channel, sender
         job_queue = self._job_queues.get(key) if in_order else None
@@ -51,13 +51,13 @@ class Publisher:
         if in_order:
             self._job_queues[key] = job_queue
         try:
-            ends: list[asyncio.Future[JobResult]] = []
+            futures: list[asyncio.Future[JobResult]] = []
             for message in messages:
-                end: asyncio.Future[JobResult] = asyncio.get_running_loop().create_future()
-                job_queue.submit(message, partial(_set_result, end), bounded=not ends)
-                ends.append(end)
-            return [await end for end in ends]
-        except Unavailable as refusal:  # the first does not fit, and so none is taken
+                future: asyncio.Future[JobResult] = asyncio.get_running_loop().create_future()
+                job_queue.submit(message, partial(_set_result, future), bounded=not futures)
+                futures.append(future)
+            return [await future for future in futures]
+        except Unavailable as refusal:  # the queue refuses the first one, so none is submitted
             return self._refuse_all(messages, refusal)
         finally:
             if not in_order or job_queue.is_idle:
@@ -72,6 +72,6 @@ class Publisher:
         return refusals
 
 
-def _set_result(end: "asyncio.Future[JobResult]", result: JobResult) -> None:
-    if not end.done():  # nobody waits for it any more
-        end.set_result(result)
+def _set_result(future: "asyncio.Future[JobResult]", result: JobResult) -> None:
+    if not future.done():  # cancelled: nothing awaits it any more
+        future.set_result(result)

@@ -1,4 +1,4 @@
-"""One front, put together: its parts and its end."""
+"""The composition root of a front: creates its parts, and drains them on shutdown."""
 
 import asyncio
 import contextlib
@@ -33,6 +33,7 @@ from gischat.front.connection.keepalive import Keepalive
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.health_probe import RoundTripProbe
 from gischat.front.gauges import Gauges
+from gischat.front.limits.admission import Admission
 from gischat.front.limits.connection_limit import ConnectionLimiter
 from gischat.front.limits.hook_limit import Hooks
 from gischat.front.limits.memory_budget import MemoryBudget
@@ -82,7 +83,8 @@ class Services:
         self.messages = MessageParser(settings)
         namespace = Namespace(settings, timings)
         self.broker = Broker.of(namespace, secrets.token_hex(16), redis, heavy, histories)
-        self.dispatcher = Dispatcher(self.broker, settings, timings)
+        self.admission = Admission(settings, self.rejections)
+        self.dispatcher = Dispatcher(self.broker, settings, timings, self.admission)
         pace = ReadPacer()
         replays = ReadPacer(REPLAYED_BYTES_PER_SECOND)
         self.rooms = {
@@ -110,7 +112,7 @@ class Services:
         self.upload_watch = UploadWatch(timings)
         self._event_encoder = EventEncoder()
         self.publisher = Publisher(self.dispatcher, timings)
-        # Those that run as long as the front does.
+        # These run as long as the front does.
         self.background_services = (
             self.subscriber,
             self.leases,
@@ -122,18 +124,18 @@ class Services:
             self.upload_watch,
             self.live,
         )
-        for close_reason in CloseReason:  # so that the first of its kind is an increase
+        for close_reason in CloseReason:  # create them at 0, so that Prometheus sees the first one as an increase
             metrics.CONNECTIONS_CLOSED.labels(close_reason)
         for reject_reason in RejectReason:
             metrics.CONNECTIONS_REFUSED.labels(reject_reason)
         for delay in Delay:
             metrics.READING_DELAYED.labels(delay)
         self.is_draining = False
-        self._lacks_heavy_worker = False  # when the status was last read
+        self._lacks_heavy_worker = False  # according to the last status
         self._user_counts = dict.fromkeys(settings.channels, 0)
 
     def _recent_messages(self) -> RecentMessages:
-        """For a channel: all of them together hold a quarter of what this front may."""
+        """The recent messages of one channel; all channels together use a quarter of this front's memory budget."""
         return RecentMessages(
             max_bytes=min(MAX_BYTES, self.settings.max_front_bytes // 4 // len(self.settings.channels)),
             max_entries=self.settings.max_outbox_messages,
@@ -151,8 +153,13 @@ class Services:
         address: str,
         types: Iterable[str] = (),
     ) -> ClientConnection:
-        """A client has come to a room; what it missed after the message of id `after`, it wants to be told; and of
-        `types` those that nobody gets who does not ask for them."""
+        """Let a client join a room.
+
+        Args:
+            pace: the connection's rate limits.
+            after: the id of the last message that the client has; it gets the later ones.
+            types: optional message types that the client asks for.
+        """
         connection = ClientConnection(
             room,
             stream,
@@ -175,7 +182,7 @@ class Services:
     def accept_reader(
         self, room: Room, stream: IOStream, close: Callable[[int, str], None], after: str | None, address: str
     ) -> EventReader:
-        """Somebody has come to a room to read; for `after` see `accept_client`."""
+        """Let a reader join a room; for `after` see `accept_client`."""
         reader = EventReader(
             room,
             stream,
@@ -190,7 +197,7 @@ class Services:
         return reader
 
     async def user_counts(self) -> dict[str, int]:
-        """Connections by channel, over all fronts; the last that were known while Redis is out of reach."""
+        """Connections by channel, over all fronts; the last known numbers while Redis is out of reach."""
         with contextlib.suppress(Unavailable, RedisError):
             counts = await self.broker.presence.user_counts(self.settings.channels)
             self._user_counts = dict(zip(self.settings.channels, counts, strict=True))
@@ -209,20 +216,19 @@ class Services:
         )
 
     def reasons_not_ready(self) -> list[str]:
-        """Why this front should get no clients at the moment; none if it should."""
+        """Why this front should get no clients at the moment; empty if it should."""
         reasons = {
             "it is about to stop": self.is_draining,
             "redis is out of reach": not self._redis.is_connected,
-            "messages do not go round: is a light worker running?": not self.probe.is_healthy,
+            "messages are not delivered: is a light worker running?": not self.probe.is_healthy,
             "keys of every channel in redis are damaged": len(self.leases.damaged) == len(self.rooms),
         }
         return [reason for reason, holds in reasons.items() if holds]
 
     async def _look_for_heavy_worker(self) -> None:
-        """Notes whether jobs wait in the heavy lane and no worker of it is alive.
+        """Check whether jobs wait in the heavy lane and no worker of it is alive.
 
-        A worker that lives takes a job of some channel at once, and renews its claim several times before it would be
-        taken for dead.
+        A living worker takes a waiting job of any channel at once, and renews its claim often enough.
         """
         with contextlib.suppress(Unavailable, RedisError):
             backlogs = await self.broker.inbox.backlogs([Lane.HEAVY])
@@ -232,13 +238,13 @@ class Services:
             )
 
     async def look_for_degradations(self) -> None:
-        """Brings `degradations` up to date, together with all who ask for the status; not for long."""
+        """Update `degradations` by reading the status (cached, with a short timeout)."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.timings.scrape):
                 await self.status.get()
 
     def degradations(self) -> list[str]:
-        """What does not work although clients are welcome: single channels, the heavy lane. For an operator to mend."""
+        """What an operator has to repair although clients are accepted: single channels, the heavy lane."""
         damages = [
             f"channel {channel}: in redis, these keys are of a wrong type: {', '.join(keys)}"
             for channel, keys in self.leases.damaged.items()
@@ -246,7 +252,7 @@ class Services:
         return damages + [NO_HEAVY_WORKER] * self._lacks_heavy_worker
 
     async def drain(self) -> None:
-        """Lets what was sent before be published, then says goodbye to everyone and tells the channels."""
+        """Wait until accepted messages are published, then close all connections and publish their end."""
         self.is_draining = self.publisher.is_draining = True
         self.probe.stop()
         connections = [member for room in self.rooms.values() for member in room.connections.values()]
@@ -267,7 +273,7 @@ class Services:
 
     @property
     def _has_left(self) -> bool:
-        """Whether every channel has been told that nobody is here any more."""
+        """Whether every channel has been told that this front has no connections any more."""
         rooms = self.rooms.values()
         is_told = all(room.user_count.published_version == room.user_count.version for room in rooms)
         return is_told and self.dispatcher.are_idle and not any(room.connections for room in rooms)
@@ -276,7 +282,7 @@ class Services:
     async def _wait_until(holds: Callable[[], bool], seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while not holds():  # noqa: ASYNC110 - what holds is spread over many parts, and asked once in a life
+                while not holds():  # noqa: ASYNC110 - the condition spans many parts, and is checked once per process
                     await asyncio.sleep(0.02)
 
 

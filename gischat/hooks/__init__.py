@@ -1,1 +1,1 @@
-"""What other programs say by a POST, as texts for a channel; and where a channel's messages are posted to."""
+"""Hooks: incoming ones, by which other programs post messages, and outgoing ones, which post a channel's messages."""

@@ -1,4 +1,4 @@
-"""What Grafana and Alertmanager send to a webhook.
+"""The webhooks of Grafana and Alertmanager.
 
 https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/
 https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
@@ -11,8 +11,8 @@ from gischat.hooks.plain_text import joined, linked
 
 MAX_ALERTS = 10
 MAX_LABELS = 5
-PLACES = ("panelURL", "dashboardURL", "generatorURL")  # where an alert can be looked at, the best first
-WORDS = ("summary", "description", "message")  # annotations that say what it is
+PLACES = ("panelURL", "dashboardURL", "generatorURL")  # pages about an alert, by preference
+WORDS = ("summary", "description", "message")  # annotations that describe it, by preference
 
 
 def lines(content: dict[str, Any]) -> str:
@@ -30,7 +30,7 @@ def lines(content: dict[str, Any]) -> str:
 
 
 def old_lines(content: dict[str, Any]) -> str:
-    """What Grafana before 9 sends of one rule."""
+    """The text for a rule, as sent by Grafana before version 9."""
     title = text(content, "title") or text(content, "ruleName")
     return joined([linked(title, text(content, "ruleUrl")), text(content, "message")])
 

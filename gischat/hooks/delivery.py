@@ -1,7 +1,7 @@
-"""One POST to an address outside: signed, bounded, and never to where only this machine or its network is.
+"""A POST to an external address: signed, bounded, and never to this machine or its private network.
 
-A name is looked up once, and what it was found to be is what is connected to: a name that is something else the next
-time (DNS rebinding) gains nothing. Redirects are not followed, a proxy of the environment is not used.
+A host name is resolved once, and the connection goes to the checked address, so that DNS rebinding has no effect.
+Redirects are not followed, and proxies of the environment are not used.
 """
 
 import hashlib
@@ -26,21 +26,21 @@ from gischat.timings import Timings
 
 ID, TIMESTAMP, SIGNATURE = "X-Gischat-Id", "X-Gischat-Timestamp", "X-Gischat-Signature"
 
-MAX_ANSWER = 2**20  # bytes of an answer, which are dropped as they come
+MAX_ANSWER = 2**20  # bytes of an answer, which is discarded
 MAX_HEADERS = 2**14
-PASSING = frozenset({408, 425, 429})  # of the statuses that say that the request is wrong: these pass
+PASSING = frozenset({408, 425, 429})  # statuses 4xx that are temporary
 _STATUS = re.compile(r"\AHTTP/1\.[01] ([1-5]\d\d)\b")
-GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291 §2.4: nothing else is given out; Python knows not all exceptions
+GLOBAL_UNICAST = IPv6Network("2000::/3")  # the only assigned range (RFC 4291 §2.4); Python lacks some exceptions
 NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1: the last four bytes are an IPv4 address
 
 
 def sign(secret: str, timestamp: int, body: bytes) -> str:
-    """The signature of a body that is sent at a time, in seconds since the epoch."""
+    """The signature of a body sent at that time, in seconds since the epoch."""
     return "sha256=" + hmac.new(secret.encode(), b"%d." % timestamp + body, hashlib.sha256).hexdigest()
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the internet's, and so is the one that it stands for, if it does."""
+    """Whether an IP address is public, and so is the IPv4 address that it contains, if it does."""
     try:
         parsed: IPv4Address | IPv6Address = ip_address(address)
     except ValueError:
@@ -57,7 +57,7 @@ def is_public(address: str) -> bool:
 
 
 class PublicResolver(DefaultLoopResolver):
-    """Finds public addresses alone: whoever connects has no others to connect to."""
+    """Resolves names to public addresses only, so that no others are connected to."""
 
     async def resolve(
         self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -70,7 +70,7 @@ class PublicResolver(DefaultLoopResolver):
 
 
 class Delivery:
-    """Posts messages to addresses."""
+    """Posts messages to the addresses of outgoing hooks."""
 
     def __init__(self, settings: Settings, timings: Timings = Timings()) -> None:
         self._secret = settings.outgoing_hooks_secret
@@ -87,13 +87,13 @@ class Delivery:
         self._client.close()
 
     async def post(self, url: str, channel: str, id: str, message: bytes) -> None:
-        """Posts a message; any answer that says yes is one.
+        """Post a message; every status 2xx is a success.
 
         Raises:
-            Delayed: it may be taken later.
-            Rejected: it never will be.
+            Delayed: the address may accept it later.
+            Rejected: the address will never accept it.
         """
-        # As on the wire: nothing is read to be written again.
+        # The message is included as it is, without decoding and encoding.
         body = b'{"channel":%b,"message":%b}' % (msgspec.json.encode(channel), message)
         timestamp = int(time.time())
         headers = {
@@ -120,10 +120,10 @@ class Delivery:
             answer = await self._client.fetch(request, raise_error=False)
         except Rejected:
             raise
-        except Exception as error:  # of the network, of TLS, of an answer that is none: whatever it is, it was no yes
+        except Exception as error:  # of the network, of TLS, or of the answer's syntax: not a success
             if statuses and 200 <= statuses[-1] < 300:
-                return  # it has taken it, whatever was wrong with the rest of its answer
-            # Not its text, which may hold the address.
+                return  # the status was a success, whatever is wrong with the rest of the answer
+            # Without the error's text, which may contain the URL.
             raise Delayed(Trouble.UNREACHABLE, f"{host} does not answer ({type(error).__name__})") from None
         _check(answer, f"{host} answers {answer.code}")
 
@@ -138,7 +138,7 @@ def _check(answer: HTTPResponse, reason: str) -> None:
 
 
 def _retry_after(written: str) -> float | None:
-    """Seconds, written as such or as a date (RFC 9110 §10.2.3)."""
+    """Seconds, given as a number or as a date (RFC 9110 §10.2.3)."""
     try:
         return float(int(written)) if written.isdecimal() else parsedate_to_datetime(written).timestamp() - time.time()
     except (ValueError, OverflowError):

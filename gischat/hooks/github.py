@@ -1,6 +1,6 @@
-"""What GitHub sends of a repository or an organisation: https://docs.github.com/en/webhooks/webhook-events-and-payloads.
+"""The webhooks of GitHub: https://docs.github.com/en/webhooks/webhook-events-and-payloads.
 
-Gitea and Forgejo send the same, with the same header. Titles are written by people, and not in Markdown.
+Gitea and Forgejo send the same, with the same header. Titles are plain text, not Markdown.
 """
 
 from typing import Any
@@ -11,9 +11,9 @@ from gischat.hooks.plain_text import first_line, joined, linked
 EVENT = "X-GitHub-Event"
 DELIVERY = "X-GitHub-Delivery"
 MAX_COMMITS = 5
-NOTHING = "0" * 40  # in the place of a commit, where there is none
+NOTHING = "0" * 40  # in place of a commit, if there is none
 
-# Under which name an event has its subject, where that is not the event's own.
+# The name of an event's subject, if it is not the event's own name
 SUBJECTS = {
     "issues": "issue",
     "issue_comment": "comment",
@@ -21,15 +21,15 @@ SUBJECTS = {
     "pull_request_review": "review",
     "pull_request_review_comment": "comment",
 }
-ABOUT = ("issue", "pull_request", "discussion")  # what a comment or a review is on
+ABOUT = ("issue", "pull_request", "discussion")  # what comments and reviews are about
 
 
 def lines(event: str, content: dict[str, Any]) -> str:
-    """What has happened, who did it, and where it can be looked at."""
+    """The text for an event: what happened, who did it, and the URL."""
     where = text(content, "repository", "full_name") or text(content, "organization", "login")
     prefix = f"[{where}] " if where else ""
     if event == "ping":
-        return f"{prefix}GitHub speaks here from now on. {text(content, 'zen')}"
+        return f"{prefix}GitHub posts here from now on. {text(content, 'zen')}"
     return prefix + (_push(content) if event == "push" else _action(event, content))
 
 

@@ -1,4 +1,4 @@
-"""A POST to a hook, as the messages that it makes: texts by the sender's kind, pictures and layers from its files."""
+"""Incoming hooks: converts a POST to messages, texts by the kind of sender, and pictures and layers from its files."""
 
 import base64
 import codecs
@@ -33,10 +33,10 @@ TOO_MANY_FILES = "At most {} files may be sent at once."
 
 IDEMPOTENCY_KEY = "Idempotency-Key"  # draft-ietf-httpapi-idempotency-key-header
 MAX_FILES = 4
-MAX_PARTS = 100_000  # objects, lists and members of a body: each takes a microsecond and more, and some hundred bytes
+MAX_PARTS = 100_000  # objects, lists and members of a body: each takes more than a microsecond and some hundred bytes
 MAX_USERNAME = 32
 DOCUMENTS = (".json", ".geojson")
-CRS_84 = ("CRS84", ":4326")  # what the names of WGS 84 end in
+CRS_84 = ("CRS84", ":4326")  # endings of WGS 84's names
 
 
 class _Crs(msgspec.Struct):
@@ -48,17 +48,17 @@ class _Layer(msgspec.Struct):
 
 
 class Body(NamedTuple):
-    """What was posted: one object, and files."""
+    """The content of a POST: one object, and files."""
 
     content: dict[str, Any]
     files: list[HTTPFile]
 
 
 def decode(content_type: str, body: bytes) -> Body:
-    """Reads JSON, whatever its type says; a form, of files or with the JSON in its field `payload`; or plain text.
+    """Decode JSON of any content type, a form (with files, or with JSON in its field `payload`), or plain text.
 
     Raises:
-        Uncompliant: it is none of these.
+        Uncompliant: the body is none of these.
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
@@ -89,7 +89,7 @@ def _form(content_type: str, body: bytes) -> Body:
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    if sum(map(body.count, (b"{", b"[", b":"))) > MAX_PARTS:  # those in texts, too: nobody writes so many
+    if sum(map(body.count, (b"{", b"[", b":"))) > MAX_PARTS:  # also counts those in texts, which have far fewer
         raise Uncompliant(TOO_MANY_PARTS)
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
@@ -98,10 +98,10 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def text_of(headers: Mapping[str, str], content: dict[str, Any], name: str) -> str:
-    """What a sender says, by its kind.
+    """The text of a post, by its kind of sender.
 
     Args:
-        name: the hook's own; a sender who calls himself otherwise is named before the text.
+        name: the hook's nickname; a post's other `username` precedes the text.
     """
     if event := headers.get(github.EVENT):
         return github.lines(event, content)
@@ -119,16 +119,16 @@ def text_of(headers: Mapping[str, str], content: dict[str, Any], name: str) -> s
 def messages_of(
     headers: Mapping[str, str], body: Body, *, name: str, longest: int, delivery_scope: str
 ) -> list[dict[str, Any]]:
-    """The messages, in order: the text in pieces, then the files.
+    """The messages of a post, in order: the text in pieces, then the files.
 
-    Of a delivery's id the messages' own are made: delivered again, it is published once.
+    Their ids derive from the delivery's id, so that a repeated delivery is published only once.
 
     Args:
-        longest: characters of a text.
-        delivery_scope: what the ids are unique in.
+        longest: maximum characters of a text.
+        delivery_scope: the scope in which deliveries' ids are unique.
 
     Raises:
-        Uncompliant: there is nothing in it to be said.
+        Uncompliant: the post contains nothing to publish.
     """
     said = pieces(text_of(headers, body.content, name), longest)
     found = [{"type": "text", "text": piece} for piece in said] + [_file(one) for one in body.files]
@@ -143,9 +143,9 @@ def messages_of(
 
 
 def _delivery(headers: Mapping[str, str], content: dict[str, Any]) -> str:
-    """What is the same where a post comes again; empty where that cannot be told from another one of the same words.
+    """An id that is the same for a repeated post; empty if a repetition cannot be recognised.
 
-    Grafana and Alertmanager post again what was not answered, and give it no id; alerts say when they began.
+    Grafana and Alertmanager repeat unanswered posts without an id, but alerts contain their start times.
     """
     if delivery := headers.get(github.DELIVERY) or headers.get(IDEMPOTENCY_KEY):
         return delivery
@@ -155,7 +155,7 @@ def _delivery(headers: Mapping[str, str], content: dict[str, Any]) -> str:
 
 
 def _file(file: HTTPFile) -> dict[str, Any]:
-    """A layer where it is JSON; all else is a picture, or found to be none by a worker."""
+    """A layer for JSON; otherwise a picture, which a worker refuses if it is none."""
     path = PurePath(file.filename)
     if path.suffix.lower() in DOCUMENTS or "json" in file.content_type:
         document = _document(file)
@@ -165,10 +165,10 @@ def _file(file: HTTPFile) -> dict[str, Any]:
 
 
 def _document(file: HTTPFile) -> msgspec.Raw:
-    """A file's JSON, to stand in a message as it is.
+    """The JSON of a file, to be included in a message as it is.
 
-    It is one whole value: what goes on behind its end would be read as more fields of the message.
-    GDAL still writes the `crs` of GeoJSON 2008, which RFC 7946 §4 has taken out, for all that is not in WGS 84.
+    It must be one complete value, because anything after its end would become further fields of the message. For layers
+    that are not in WGS 84, GDAL writes the `crs` member of GeoJSON 2008, which RFC 7946 §4 has dropped.
     """
     document = file.body.removeprefix(codecs.BOM_UTF8)
     try:
@@ -178,7 +178,7 @@ def _document(file: HTTPFile) -> msgspec.Raw:
     try:
         crs = msgspec.json.decode(document, type=_Layer).crs
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return raw  # what is wrong with it is said where it is checked
+        return raw  # errors are reported by the validation
     if crs is not None and (name := text(crs.properties, "name")) and not name.endswith(CRS_84):
         raise Uncompliant(NOT_IN_WGS_84)
     return raw

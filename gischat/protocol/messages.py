@@ -1,4 +1,4 @@
-"""The messages of the contract, as fronts and workers hand them on, and those that the server makes itself."""
+"""Messages of the protocol, as fronts and workers pass them on; messages that the server makes itself."""
 
 import base64
 import hashlib
@@ -32,14 +32,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message that keeps the contract. `body` is the whole JSON object: what receivers get if no worker alters it.
+    """A valid message. `body` is the whole JSON object, which receivers get if no worker changes it.
 
-    `author` is who it says has written or liked something; empty where nobody has.
+    `author` is its author or liker; empty if its type has none.
     """
 
     type: str
     id: str
-    body: bytes | Pieces  # in pieces: a photo
+    body: bytes | Pieces  # pieces for a photo
     author: str = ""
 
     @property
@@ -48,20 +48,20 @@ class Message:
         return row.lane if row else Lane.LIGHT
 
     def refused(self, reason: str) -> str:
-        """A reason why this message is not published, for its sender: of a text, with its beginning."""
+        """A reason for refusing this message, for its sender; for a text, with the text's beginning."""
         return quoting(reason, bytes(self.body)) if self.type == "text" else reason
 
 
 def id_of(body: bytes) -> bytes:
-    """The id of a message as it is published: every one begins with its type and its id."""
+    """The id of a published message; every one begins with its type and id."""
     start = body.index(b'"id":"') + len(b'"id":"')
     return body[start : body.index(b'"', start)]
 
 
 def content_digest(body: bytes) -> str:
-    """What a message says, in sixteen characters: all of it but the time at which it was sent.
+    """A digest of a message without its timestamp, in sixteen characters.
 
-    A client that sends a message again, for it did not hear of the first, may not know what time that bore.
+    A client that resends a message after a lost answer may not know its timestamp any more.
     """
     found = _TIMESTAMP.search(body, 0, _HEAD_BYTES)
     start, end = found.span() if found else (0, 0)
@@ -72,22 +72,22 @@ def content_digest(body: bytes) -> str:
 
 
 _TIMESTAMP = re.compile(rb'"timestamp":\d+')
-_HEAD_BYTES = 128  # in which a message's type, id and timestamp stand, in this order
+_HEAD_BYTES = 128  # these contain a message's type, id and timestamp, in this order
 
 
 def nickname_of(message: Message) -> str:
-    """The nickname in a `newcomer` or `exiter`, where the key is named as the type is."""
+    """The nickname in a `newcomer` or `exiter`, under the key of the type's name."""
     nickname: str = msgspec.json.decode(bytes(message.body))[message.type]
     return nickname
 
 
 def folded(nickname: str) -> str:
-    """By which nicknames are compared: those that differ in case alone are one."""
+    """The key by which nicknames are compared: case does not matter."""
     return nickname.casefold()
 
 
 def author_of(body: bytes) -> str:
-    """Who says to have written a message, or to like one; empty where nobody does."""
+    """The author of a message, or the liker of a like; empty if there is none."""
     said = msgspec.json.decode(body, type=_Said)
     return said.author or said.liker_author
 
@@ -113,10 +113,10 @@ def _own_message(type: str, **content: str) -> Message:
 
 
 def uncompliant(reason: str) -> bytes:
-    """The message that tells a sender what is wrong."""
+    """The message that tells a sender why a message was refused."""
     return server_message("uncompliant", reason=reason)
 
 
 def server_message(type: str, **content: Any) -> bytes:
-    """A message of the server's own making, as JSON."""
+    """A message of the server, as JSON."""
     return msgspec.json.encode({"type": type, "id": new_id(), "timestamp": now()} | content)

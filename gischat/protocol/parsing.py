@@ -11,9 +11,10 @@ import msgspec
 from marshmallow import ValidationError
 
 from gischat.errors import Uncompliant
+from gischat.protocol.fields import QUOTES
 from gischat.protocol.long_text import LongText, Pieces
 from gischat.protocol.messages import Message
-from gischat.protocol.schemas import QUOTES, schemas
+from gischat.protocol.schemas import schemas
 from gischat.protocol.strict_json import ObjectDecoder
 from gischat.protocol.types import SERVER_TYPES
 from gischat.protocol.wording import MISSING, beginning, excerpt, quoting, sentence

@@ -1,6 +1,6 @@
-"""The one table of message types, and the one of lanes: all else about them derives from these.
+"""The table of message types and the table of lanes, from which everything else about them derives.
 
-A type that is only passed on is one row here. One with work of its own also has a function in `worker.handlers`. A lane
+A type that is only passed on is one row here. A type with special work also has a function in `worker.handlers`. A lane
 is one row here and one program in supervisord.conf.
 """
 
@@ -10,17 +10,17 @@ from enum import StrEnum
 from typing import Any, Self
 
 SIDES = ("xmin", "xmax", "ymin", "ymax")
-MAX_LIVE_SECONDS = 8 * 3600  # for which a live position is shared at a time
+MAX_LIVE_SECONDS = 8 * 3600  # maximum duration of a live position
 EMPTY_EXTENT = "The extent is empty: add a layer first."
 
-Row = dict[str, Any]  # marshmallow's fields; workers share this table and do not load marshmallow
+Row = dict[str, Any]  # marshmallow's fields; workers use this table, but do not load marshmallow
 
 
 class Lane(StrEnum):
-    """The table of lanes: where jobs wait, each with workers of its own.
+    """The table of lanes: inboxes with workers of their own.
 
-    What may take long is sandboxed: its jobs are done one by one in a process that has limits, are shared out fairly
-    among people, have a rate limit of their own, and travel to Redis in chunks. Quick jobs must never wait behind them.
+    Lanes for slow jobs are sandboxed: their jobs run one at a time in a process with limits, fairly by client; they
+    have a rate limit of their own, and go to Redis in chunks. Fast jobs must never wait behind them.
     """
 
     is_sandboxed: bool
@@ -36,7 +36,7 @@ class Lane(StrEnum):
 
     @property
     def setting(self) -> str:
-        """Which variable says how many of its workers supervisord runs."""
+        """The environment variable with the number of its workers."""
         return f"{self.upper()}_WORKERS"
 
 
@@ -44,9 +44,9 @@ LANES = tuple(Lane)
 
 
 def _extent_fault(content: Mapping[str, Any]) -> tuple[str, str] | None:
-    """An extent without width or height is a place: QGIS pans to it."""
+    """Check an extent. One without width or height is valid: QGIS pans to that place."""
     xmin, xmax, ymin, ymax = (content[side] for side in SIDES)
-    # Of nothing, QGIS has the extent from the largest number to the smallest, or all zeros (QgsRectangle::isNull).
+    # QGIS' extent without layers is from the largest number to the smallest, or all zeros (QgsRectangle::isNull).
     if xmin > xmax or ymin > ymax or not (xmin or xmax or ymin or ymax):
         return ("xmin" if xmin > xmax else "ymin"), EMPTY_EXTENT
     return None
@@ -57,18 +57,18 @@ class MessageType:
     """One row of the table."""
 
     name: str
-    description: str  # for the programming interface
+    description: str  # for the API's documentation
     fields: Callable[[Any], Row]  # of a `schemas.Palette`, its own fields, in the order in which they are sent
     lane: Lane = Lane.LIGHT
     stored: bool = True
-    passes_freeze: bool = False  # it is said in a channel that is frozen, too
-    has_place: bool = False  # a worker looks where it is on the map
+    passes_freeze: bool = False  # a frozen channel accepts it, too
+    has_place: bool = False  # workers determine its place on the map
     from_server_only: bool = False
     is_live: bool = False
-    """It takes no job: fronts tell each other the newest of each sender, and those of their clients that asked for the
-    type (`?types=`)."""
+    """It takes no job: fronts exchange the newest of each sender, and send it to clients that ask for the type
+    (`?types=`)."""
     fault: Callable[[Mapping[str, Any]], tuple[str, str] | None] | None = None
-    """What is wrong between fields that are right in themselves: a field's name, and words for the sender."""
+    """Checks fields against each other; returns the name of a field and a reason for the sender, or None."""
 
 
 TYPES: Mapping[str, MessageType] = {

@@ -4,8 +4,9 @@ import { socketUrl, users } from "./api.js";
 import { isCheat, play } from "./cheats.js";
 import { Draft } from "./composer.js";
 import { Connection } from "./connection.js";
-import { byId, isolated } from "./dom.js";
-import { nodes, t } from "./i18n.js";
+import { Conversation } from "./conversation.js";
+import { byId } from "./dom.js";
+import { t } from "./i18n.js";
 import { Own, Sharers } from "./live.js";
 import { Log } from "./log.js";
 import { isFor } from "./mentions.js";
@@ -14,9 +15,8 @@ import { Outbox, uuid } from "./outbox.js";
 import { ownIds } from "./own.js";
 import { People } from "./people.js";
 import { Places } from "./places.js";
-import { mark, quietLine, render, renderPost, showLikes } from "./render.js";
+import { RoomStatus } from "./roomstatus.js";
 import { positionMessage } from "./share.js";
-import { time } from "./time.js";
 
 // Beginnings of `uncompliant`s that refuse no message: some may be missing, or a nickname is challenged
 const MISSED = "What you missed is no longer kept: some messages may be missing. The last ones follow.";
@@ -38,6 +38,7 @@ export class Room {
   live; // one's own position
   #page;
   #log = new Log();
+  #conversation;
   #outbox;
   #connection;
   #isOpen = false;
@@ -48,14 +49,9 @@ export class Room {
   #lastId = null; // id of the last message that everyone receives
   #after = null; // id after which the server continues; null on the first connection
   #isCatchingUp = true; // still receiving older messages
-  #gap = null; // the line that says that messages may be missing, while the history follows
   #avatars = new Map(); // author -> icon
-  #authors = new Set(); // everyone who has sent a message
-  #unjudged = []; // [author, element] of messages received before the list of users
-  #likers = new Map(); // id -> nicknames
   #wanted = null; // id of the message that a link leads to
-  #status = ["", false];
-  #notice = "";
+  #status;
 
   /** Effects of messages besides their line in the log: type -> function. */
   #effects = new Map(Object.entries({
@@ -80,11 +76,21 @@ export class Room {
     const key = `${channel}\n${nickname}`;
     this.draft = new Draft(key);
     this.places = new Places(channel, (id) => void page.atlas.open(id));
-    this.people = new People(nickname, this.#avatars, () => this.#judgeAll());
+    this.people = new People(nickname, this.#avatars, () => this.#conversation.judge());
     this.live = new Own({
       send: (message) => this.#isRegistered && this.#connection.send({ ...message, author: this.me }),
-      onChange: () => this.#showLive(),
+      onChange: () => this.#status.showLive(),
       onDenied: () => this.notice(t("share_not_located")),
+    });
+    this.#status = new RoomStatus(this.live, () => this.#outbox.pending);
+    this.#conversation = new Conversation(this.#log, this, {
+      onReply: (entry) => page.composer.replyTo(entry),
+      onLike: ({ author, liked }) =>
+        this.#connection.send({ type: "like", liker_author: this.me, liked_author: author, message: liked }),
+      onPicture: (src, alt) => page.showPicture(src, alt),
+      onRetry: (id) => this.#outbox.retry(id),
+      onEdit: (id) => this.#edit(id),
+      onRemove: (id) => this.#outbox.remove(id),
     });
     this.#outbox = new Outbox(key, {
       send: (message) => this.#connection.send(message),
@@ -93,7 +99,7 @@ export class Room {
     });
     if (nickname) void this.#outbox.restore((id) => this.#log.hasShown(id));
     this.#connection = new Connection(() => socketUrl(channel, this.#after), {
-      onConnecting: () => this.#state(t("connecting")),
+      onConnecting: () => this.#status.connection(t("connecting")),
       onOpen: () => this.#opened(),
       onMessage: (message) => this.#receive(message),
       onLost: (seconds, refused) => this.#lost(seconds, refused),
@@ -110,15 +116,13 @@ export class Room {
     byId("reading").hidden = Boolean(this.me);
     this.#log.open();
     this.people.open();
-    this.#showState();
-    this.#showNotice();
-    this.#showSending();
-    this.#showLive();
+    this.#status.open();
     this.read();
   }
 
   close() {
     this.#isOpen = false;
+    this.#status.close();
     this.#log.close();
     this.people.close();
   }
@@ -170,7 +174,7 @@ export class Room {
   #opened() {
     this.#isCatchingUp = true;
     void this.people.load(() => users(this.channel));
-    this.#state("");
+    this.#status.connection("");
     if (this.me) this.#register();
   }
 
@@ -186,7 +190,7 @@ export class Room {
     this.sharers.forget();
     this.#after = this.#lastId ?? (this.#isCatchingUp ? null : NO_MESSAGE);
     this.#outbox.pause(refused);
-    this.#state(t("not_connected", { count: seconds }), true);
+    this.#status.connection(t("not_connected", { count: seconds }), true);
   }
 
   #receive(message) {
@@ -197,7 +201,7 @@ export class Room {
     }
     if (this.#log.hasShown(id)) {
       this.#outbox.settle(id);
-      this.#bridge();
+      this.#conversation.bridge();
       return;
     }
     this.#effects.get(type)?.(message);
@@ -211,60 +215,21 @@ export class Room {
       if (!this.#isCatchingUp && this.#isOpen) play(message, (words) => this.notice(words));
       return;
     }
-    if (type === "like") this.#log.add(() => this.#likeOf(message), message.timestamp);
+    if (type === "like") this.#conversation.showLike(message);
     else this.#show(message);
   }
 
   #show(message) {
     const isLive = !this.#isCatchingUp;
     const isOwn = ownIds.has(message.id);
-    this.#log.add(() => {
-      const shown = render(message, isLive ? this.#view : { ...this.#view, judge: () => ["", ""] });
-      if (isLive && shown?.entry && !isOwn && !this.people.isKnown) this.#unjudged.push([message.author, shown.node]);
-      if (shown) this.places.add(message, shown.node);
-      return shown;
-    }, message.timestamp);
-    if (message.author) this.#authors.add(message.author);
+    this.#conversation.show(message, isLive);
     const isNews = isLive || this.#after !== null;
     if (isNews && !isOwn && message.author && (document.hidden || !this.#isOpen)) this.#announce(message);
   }
 
-  get #view() {
-    return {
-      me: this.me,
-      isOwn: (id) => ownIds.has(id),
-      judge: (author) => this.people.judge(author),
-      knows: (name) => this.#names.some((known) => known.toLowerCase() === name.toLowerCase()),
-      quoted: (id) => this.#log.find(id),
-      onJump: (id) => this.#log.reveal(id),
-      onReply: (entry) => this.#page.composer.replyTo(entry),
-      onLike: ({ author, liked }) =>
-        this.#connection.send({ type: "like", liker_author: this.me, liked_author: author, message: liked }),
-      onLink: (entry) => this.#copyLink(entry),
-      onPicture: (src, alt) => this.#page.showPicture(src, alt),
-      onRetry: (id) => this.#outbox.retry(id),
-      onEdit: (id) => this.#edit(id),
-      onRemove: (id) => this.#outbox.remove(id),
-    };
-  }
-
-  get #names() {
-    return [...new Set([...this.people.names, ...this.#authors])];
-  }
-
   /** Nicknames that can be mentioned. */
   get others() {
-    return this.#names.filter((name) => name !== this.me);
-  }
-
-  async #copyLink({ id }) {
-    const link = new URL(`#${new URLSearchParams({ channel: this.channel, message: id })}`, location.href).href;
-    try {
-      await navigator.clipboard.writeText(link);
-      this.notice(t("link_copied"));
-    } catch {
-      this.notice(link); // over plain http there is no clipboard API
-    }
+    return this.#conversation.names.filter((name) => name !== this.me);
   }
 
   /** Counts an unread message and notifies the user. */
@@ -277,35 +242,6 @@ export class Room {
     this.#page.onNews(this);
   }
 
-  /** Shows a like at its message, or as a line of its own if that is not in the log. */
-  #likeOf(like) {
-    const { liker_author, message } = like;
-    const isMeant = ({ isOwn, liked, excerpt }) => isOwn && [liked, excerpt].includes(message);
-    const found = this.#log.findLast(isMeant);
-    if (!found) return render(like, this.#view);
-    const names = this.#likers.get(found.id) ?? new Set();
-    this.#likers.set(found.id, names.add(liker_author));
-    showLikes(found.node, [...names]);
-    return null;
-  }
-
-  // Gaps
-
-  /** The server says that messages may be missing. Its history follows: if we know any of it, nothing is missing. */
-  #missed(reason) {
-    const now = Math.floor(Date.now() / 1000);
-    const { node } = quietLine({ type: "gap", timestamp: now }, [reason]);
-    node.lang = "en";
-    this.#gap = this.#isCatchingUp ? node : null;
-    this.#log.add(() => ({ node }), now);
-  }
-
-  #bridge() {
-    const gap = this.#gap;
-    if (gap) this.#log.afterwards(() => gap.remove());
-    this.#gap = null;
-  }
-
   // Presence
 
   /** Shows the number of users; on each connection the first count marks the end of the history. */
@@ -313,14 +249,8 @@ export class Room {
     this.people.count(total);
     if (!this.#isCatchingUp) return;
     this.#isCatchingUp = false;
-    this.#gap = null;
+    this.#conversation.keepGap();
     if (this.#wanted) this.#reveal();
-  }
-
-  #judgeAll() {
-    this.#log.afterwards(() => {
-      for (const [author, node] of this.#unjudged.splice(0)) mark(node, this.people.judge(author));
-    });
   }
 
   #came(nickname, id) {
@@ -330,12 +260,12 @@ export class Room {
     this.#isRegistered = true;
     this.live.say();
     this.#hadNickname = true; // it is ours, so after a reconnection we wait for it
-    this.#state("");
+    this.#status.connection("");
     this.#outbox.resume();
   }
 
   #refused(reason) {
-    if ([MISSED, GAP].includes(reason)) this.#missed(reason);
+    if ([MISSED, GAP].includes(reason)) this.#conversation.showGap(reason, this.#isCatchingUp);
     else if (reason.startsWith(ANNOUNCED)) this.notice(reason);
     else if (this.#registration && !this.#waits) this.#nicknameRefused(reason);
     else if (!this.#outbox.refuse(reason)) this.notice(reason);
@@ -349,7 +279,7 @@ export class Room {
       return;
     }
     this.#waits = true;
-    this.#state(t("waiting_for_nickname"), true);
+    this.#status.connection(t("waiting_for_nickname"), true);
   }
 
   // Sending
@@ -377,11 +307,8 @@ export class Room {
   }
 
   #showPost(post) {
-    const restored = { isRestored: post.at < started, timestamp: Math.floor(post.at / 1000) };
-    // A copy: the log renders it later, when the post may have changed.
-    const now = { ...post, messages: [...post.messages], isHeld: !this.#outbox.isReady };
-    this.#log.put(post.id, () => renderPost(now, this.#view), restored);
-    this.#showSending();
+    this.#conversation.showPost(post, { isHeld: !this.#outbox.isReady, isRestored: post.at < started });
+    this.#status.showSending();
     this.#page.onNews(this);
   }
 
@@ -401,43 +328,8 @@ export class Room {
     this.#page.composer.focus();
   }
 
-  // Status line
-
-  #state(words, wrong = false) {
-    this.#status = [words, wrong];
-    this.#showState();
-  }
-
-  #showState() {
-    if (!this.#isOpen) return;
-    const [words, wrong] = this.#status;
-    byId("connection").textContent = words;
-    byId("connection").classList.toggle("wrong", wrong);
-  }
-
-  #showSending() {
-    if (!this.#isOpen) return;
-    const count = this.#outbox.pending;
-    byId("sending").textContent = count > 0 ? t("sending", { count }) : "";
-  }
-
-  #showLive() {
-    if (!this.#isOpen) return;
-    const { endsAt } = this.live;
-    byId("live").hidden = !endsAt;
-    byId("live-text").replaceChildren(...nodes("live_on", { time: time(Math.ceil(endsAt / 1000)) }));
-    byId("live-stop").onclick = () => this.live.stop();
-  }
-
   notice(words) {
-    this.#notice = words;
-    this.#showNotice();
-  }
-
-  #showNotice() {
-    if (!this.#isOpen) return;
-    byId("notice-text").replaceChildren(isolated(this.#notice));
-    byId("notice").hidden = !this.#notice;
+    this.#status.notice(words);
   }
 }
 

@@ -1,7 +1,7 @@
-"""What attackers do, in a process of its own: `python -m tests.attacks.attackers ATTACK PORT OPTIONS`.
+"""Attackers, in a process of their own: `python -m tests.attacks.attackers ATTACK PORT OPTIONS`.
 
-Each attack goes as fast as it can, prints as one line of JSON what came of it, and then holds what it has open until
-its stdin is closed.
+Each attack runs as fast as possible, prints its result as one line of JSON, and then keeps its connections open until
+stdin is closed.
 """
 
 import json
@@ -20,9 +20,9 @@ from typing import Any
 from websockets.frames import Frame, Opcode
 
 HOST, CHANNEL = "127.0.0.1", "QGIS"
-PATIENCE = 60.0  # seconds; only an attack that nobody stops takes as long
+PATIENCE = 60.0  # seconds; only an attack that the server does not stop takes as long
 
-Answer = tuple[int, dict[str, str], bytes]  # status, headers in small letters, and what came behind them
+Answer = tuple[int, dict[str, str], bytes]  # status, headers in lower case, body
 
 
 def frame(payload: bytes, opcode: Opcode = Opcode.TEXT, fin: bool = True, mask: bool = True) -> bytes:
@@ -30,7 +30,7 @@ def frame(payload: bytes, opcode: Opcode = Opcode.TEXT, fin: bool = True, mask: 
 
 
 def handshake(address: str, channel: str = CHANNEL, query: str = "") -> bytes:
-    """A request for the websocket, as a proxy would hand it on from that address."""
+    """A websocket handshake as a proxy would forward it from that address."""
     return (
         f"GET /channel/{channel}/ws{query} HTTP/1.1\r\nHost: chat\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
@@ -51,7 +51,7 @@ class Attacker:
         return one
 
     def upgrade(self, address: str) -> tuple[socket.socket, int]:
-        """A connection that has asked for a websocket, and the status of the answer."""
+        """Connect and send a websocket handshake; returns the socket and the status of the answer."""
         one = self.connect()
         one.sendall(handshake(address))
         return one, answer(one)[0]
@@ -63,7 +63,7 @@ class Attacker:
 
 
 def answer(connection: socket.socket) -> Answer:
-    """The next answer to a request, with its whole body if it has one."""
+    """Read the next answer, with its whole body if it has one."""
     received = b""
     while b"\r\n\r\n" not in received:
         part = connection.recv(2**16)
@@ -79,7 +79,7 @@ def answer(connection: socket.socket) -> Answer:
 
 
 def has_ended(connection: socket.socket) -> bool:
-    """Whether the server has closed it; what else it sent is thrown away."""
+    """Whether the server has closed the connection; received data is discarded."""
     with suppress(BlockingIOError, TimeoutError):
         try:
             while connection.recv(2**16):
@@ -91,7 +91,7 @@ def has_ended(connection: socket.socket) -> bool:
 
 
 def until_ended(connections: Sequence[socket.socket]) -> int:
-    """Waits until the server has closed them all; how many it has closed when patience is over."""
+    """Wait until the server has closed all connections; returns how many it has closed within the deadline."""
     for one in connections:
         one.setblocking(False)
     left, deadline = list(connections), time.monotonic() + PATIENCE
@@ -110,7 +110,7 @@ def reset(connection: socket.socket) -> None:
 
 
 def connections(attacker: Attacker, addresses: Sequence[str], each: int) -> Any:
-    """Opens so many websockets from each address, and keeps what it gets."""
+    """Open that many websockets from each address, and keep those that are accepted."""
     statuses: Counter[int] = Counter()
     retry_after = 0
     for address in addresses:
@@ -124,7 +124,7 @@ def connections(attacker: Attacker, addresses: Sequence[str], each: int) -> Any:
 
 
 def resets(attacker: Attacker, address: str, number: int) -> Any:
-    """Ends connections in the midst of everything."""
+    """Disconnect at arbitrary moments."""
     dice = random.Random(1)
     request = handshake(address)
     for _ in range(number):
@@ -141,7 +141,7 @@ def resets(attacker: Attacker, address: str, number: int) -> Any:
 
 
 def idle(attacker: Attacker, number: int, asks: bool = False) -> Any:
-    """Opens connections and says nothing, or nothing more than one request."""
+    """Open connections and send nothing, or one request only."""
     for _ in range(number):
         one = attacker.connect()
         if asks:
@@ -151,12 +151,12 @@ def idle(attacker: Attacker, number: int, asks: bool = False) -> Any:
 
 
 def slow_headers(attacker: Attacker, number: int) -> Any:
-    """Slowloris: never finishes a request's headers, but always sends a little more."""
+    """Slowloris: send the headers of a request endlessly, a little at a time."""
     return _drip(attacker, number, b"GET /status HTTP/1.1\r\nHost: chat\r\nX-Wait: ")
 
 
 def slow_bodies(attacker: Attacker, number: int) -> Any:
-    """Announces a body, and sends it letter by letter."""
+    """Announce a body, and send it byte by byte."""
     return _drip(attacker, number, b"PUT /channel/QGIS/text HTTP/1.1\r\nHost: chat\r\nContent-Length: 1000\r\n\r\n")
 
 
@@ -185,7 +185,7 @@ def _sends(connection: socket.socket, data: bytes) -> bool:
 
 
 def silent(attacker: Attacker, address: str, number: int) -> Any:
-    """Half-open sockets: the other end is not there any more, and nobody says so. Waits until the server notices."""
+    """Half-open connections: the client is gone without closing. Waits until the server notices."""
     return until_ended([attacker.websocket(address) for _ in range(number)])
 
 
@@ -193,7 +193,7 @@ def silent(attacker: Attacker, address: str, number: int) -> Any:
 
 
 def flood(attacker: Attacker, address: str, payload: str, opcode: int = Opcode.TEXT) -> Any:
-    """Sends the same as fast as it is taken, and reads what is answered, until it is closed."""
+    """Send the same message as fast as possible, and read the answers, until the server closes the connection."""
     one = attacker.websocket(address)
     one.setblocking(False)
     many = frame(payload.encode(), Opcode(opcode)) * 50
@@ -224,7 +224,7 @@ def flood(attacker: Attacker, address: str, payload: str, opcode: int = Opcode.T
 
 
 def wrong(attacker: Attacker, address: str, number: int, each: int) -> Any:
-    """Sends so many texts that are none from each of so many connections, once."""
+    """Send that many invalid texts on each of that many connections, once."""
     many = [attacker.websocket(address) for _ in range(number)]
     for one in many:
         one.sendall(frame(b'{"type":"nonsense"') * each)
@@ -232,16 +232,16 @@ def wrong(attacker: Attacker, address: str, number: int, each: int) -> Any:
 
 
 def _received(connection: socket.socket) -> bytes:
-    """What has come until now."""
+    """All data received until now."""
     received = b""
-    with suppress(BlockingIOError):
+    with suppress(BlockingIOError, ConnectionError):
         while part := connection.recv(2**16):
             received += part
     return received
 
 
 def _frames(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Whole frames of a server."""
+    """Decode a server's complete frames."""
     at = 0
     while at + 2 <= len(data):
         size, start = data[at + 1], at + 2
@@ -254,9 +254,9 @@ def _frames(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def puts(attacker: Attacker, address: str, number: int, enough: int) -> Any:
-    """Bots without a websocket, and without anything to say; so many at the most, and until so many are too many.
+    """PUT texts without a websocket: at most `number`, until `enough` are refused.
 
-    On a slow machine a limit in a minute is reached late.
+    A slow machine reaches a limit per minute late.
     """
     one = attacker.connect()
     statuses: Counter[int] = Counter()
@@ -286,14 +286,14 @@ def announced_too_large(attacker: Attacker, address: str, size: int) -> Any:
 
 
 def endless(attacker: Attacker, address: str, size: int) -> Any:
-    """A message of pieces of that size that never ends."""
+    """Send a message in fragments of that size that never ends."""
     pieces = (frame(bytes(size), Opcode.CONT if number else Opcode.TEXT, fin=False) for number in range(10**9))
     return _ended_by(attacker, address, pieces)
 
 
 def in_fragments(attacker: Attacker, addresses: Sequence[str], each: int, fragments: int) -> Any:
-    """Texts in fragments that are mostly empty, from many connections at once; how many of them are answered."""
-    text = b'{"type": "text", "author": "mallory"}'  # refused, so that the answer is the sender's alone
+    """Send texts in mostly empty fragments, on many connections at once; returns how many of them are answered."""
+    text = b'{"type": "text", "author": "mallory"}'  # invalid, so that only the sender gets an answer
     cut = frame(text, fin=False) + frame(b"", Opcode.CONT, fin=False) * (fragments - 2) + frame(b"", Opcode.CONT)
     many = [attacker.websocket(address) for address in addresses for _ in range(each)]
     for one in many:
@@ -302,7 +302,7 @@ def in_fragments(attacker: Attacker, addresses: Sequence[str], each: int, fragme
 
 
 def returns(attacker: Attacker, address: str, number: int, times: int, after: str, missed: int) -> Any:
-    """Comes back with so many connections at once, again and again, and reads all that it missed: so many messages."""
+    """Reconnect with that many connections at once, repeatedly, and read all missed messages."""
     came_back = 0
     for _ in range(times):
         many = [attacker.connect() for _ in range(number)]
@@ -339,41 +339,34 @@ def _ended_by(attacker: Attacker, address: str, frames: Any) -> bool:
 # Memory
 
 
-def unfinished(attacker: Attacker, address: str, number: int, size: int, bearable: int) -> Any:
-    """Sends all but the last byte of something large, over and over; waits until the server bears no more of them."""
-    return _begun(frame(b"x" * size)[:-1], [attacker.websocket(address) for _ in range(number)], bearable)
+def unfinished(attacker: Attacker, address: str, number: int, size: int, enough: int) -> Any:
+    """Send all but the ends of messages, one on each connection; wait until `enough` are refused.
 
-
-def held_back(attacker: Attacker, address: str, number: int, size: int, enough: int) -> Any:
-    """Sends all but the ends of messages, one on each of so many connections; waits until enough are closed in words.
-
-    Their closing codes are what comes of it."""
+    Returns the reasons."""
     received = {attacker.websocket(address): b"" for _ in range(number)}
     for one in received:
         one.sendall(frame(b"x" * size, fin=False))
         one.setblocking(False)
-    codes: list[int] = []
+    reasons: list[str] = []
     deadline = time.monotonic() + PATIENCE
-    while len(codes) < enough and time.monotonic() < deadline:
+    while len(reasons) < enough and time.monotonic() < deadline:
         for one in received:
             received[one] += _received(one)
         frames = [told for data in received.values() for told in _frames(data)]
-        codes = [struct.unpack("!H", data[:2])[0] for opcode, data in frames if opcode == Opcode.CLOSE]
+        told = [json.loads(body) for opcode, body in frames if opcode == Opcode.TEXT]
+        reasons = [one["reason"] for one in told if one["type"] == "uncompliant"]
         time.sleep(0.05)
-    return codes
+    return reasons
 
 
 def unfinished_bodies(attacker: Attacker, address: str, number: int, size: int, bearable: int) -> Any:
-    """Sends all but the last byte of so many requests; waits until the server bears no more of them."""
+    """Send all but the last byte of that many requests; wait until the server closes all but `bearable`."""
     line = f"PUT /channel/{CHANNEL}/text HTTP/1.1\r\nHost: chat\r\nX-Forwarded-For: {address}\r\n"
     head = f"{line}Content-Length: {size + 1}\r\n\r\n"
-    return _begun(head.encode() + b"x" * size, [attacker.connect() for _ in range(number)], bearable)
-
-
-def _begun(begun: bytes, left: list[socket.socket], bearable: int) -> int:
+    left = [attacker.connect() for _ in range(number)]
     for one in left:
         with suppress(ConnectionError):
-            one.sendall(begun)
+            one.sendall(head.encode() + b"x" * size)
     for one in left:
         one.setblocking(False)
     deadline = time.monotonic() + PATIENCE
@@ -384,7 +377,7 @@ def _begun(begun: bytes, left: list[socket.socket], bearable: int) -> int:
 
 
 def slow_readers(attacker: Attacker, address: str, number: int, size: int, times: int) -> Any:
-    """Lets the channel's large messages wait for many who do not read; waits until the server has enough of them."""
+    """Do not read large messages of the channel, on many connections; wait until the server has closed them."""
     readers = [attacker.websocket(address) for _ in range(number)]
     for one in readers:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -398,14 +391,14 @@ def slow_readers(attacker: Attacker, address: str, number: int, size: int, times
             speaker.sendall(said)
             times -= 1
         speaker.setblocking(False)
-        has_ended(speaker)  # it reads, as it must in order not to be one of them
+        has_ended(speaker)  # it reads, so that the server does not close it as a slow client
         ended = sum(map(_is_reset, readers))
         time.sleep(0.01)
     return ended
 
 
 def unread_histories(attacker: Attacker, number: int) -> Any:
-    """Asks for the stored messages, from so many connections at the least that read nothing, until some are cut off."""
+    """Request the stored messages on at least that many connections, without reading, until some are closed."""
     asking: list[socket.socket] = []
     cut_off, deadline = 0, time.monotonic() + PATIENCE
     while (len(asking) < number or not cut_off) and time.monotonic() < deadline:
@@ -419,7 +412,7 @@ def unread_histories(attacker: Attacker, number: int) -> Any:
 
 
 def _is_reset(connection: socket.socket) -> bool:
-    """Whether the server has cut a connection off, without reading any of the bytes that wait in it."""
+    """Whether the server has closed the connection; reads none of the received data."""
     state = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
     return state != 1  # TCP_ESTABLISHED
 
@@ -428,7 +421,7 @@ ATTACKS: dict[str, Callable[..., Any]] = {
     attack.__name__: attack
     for attack in (
         *(connections, resets, idle, slow_headers, slow_bodies, silent, flood, puts, wrong),
-        *(unmasked, announced_too_large, endless, in_fragments, unfinished, held_back, unfinished_bodies, returns),
+        *(unmasked, announced_too_large, endless, in_fragments, unfinished, unfinished_bodies, returns),
         *(slow_readers, unread_histories),
     )
 }

@@ -1,4 +1,4 @@
-"""Houses under attack, and the ordinary user whom none of it may harm."""
+"""Servers under attack, and an ordinary user who must not be affected."""
 
 import asyncio
 import itertools
@@ -21,14 +21,14 @@ from tests.support.processes import ROOT, Stack
 
 StackFactory = Callable[..., Stack]
 
-# The defaults, as an operator has them
+# The defaults of settings
 HONEST = {
     "max_messages_per_minute": 1200,
     "max_heavy_per_minute": 60,
     "max_address_messages_per_minute": 1500,
     "max_address_requests_per_minute": 6000,
 }
-# … and what would take an attack too long to reach
+# … and lower limits where an attack would take too long to reach the default
 LOW = {
     "max_connections": 80,
     "max_connections_per_address": 40,
@@ -39,12 +39,12 @@ LOW = {
     "ws_ping_timeout": 10,
 }
 ADDRESSES = itertools.count()
-ROUNDS = 20  # that the ordinary user has at the least while he is attacked
-PAUSE_SECONDS = 0.02  # in which he thinks
+ROUNDS = 20  # minimum during an attack
+PAUSE_SECONDS = 0.05  # between two texts
 
 
 class User:
-    """Somebody who says something, waits until it comes back, and goes on."""
+    """A client that sends a text, waits for its echo, and continues."""
 
     def __init__(self, client: Client, name: str) -> None:
         self.client = client
@@ -53,7 +53,7 @@ class User:
         self.round_trips: list[float] = []  # seconds
 
     async def talk(self, until: Callable[[], bool]) -> None:
-        """Talks until that holds, for some rounds at the least; each must come back before the client's deadline."""
+        """Send texts until the condition holds, some rounds at least; each echo must arrive within the deadline."""
         least = len(self.said) + ROUNDS
         while len(self.said) < least or not until():
             start = time.monotonic()
@@ -63,32 +63,32 @@ class User:
             await asyncio.sleep(PAUSE_SECONDS)
 
     def has_heard_everything(self) -> bool:
-        """Whether all that he said came back to him, once and in order, and nothing was refused."""
+        """Check that all echoes arrived once and in order, and nothing was refused."""
         ours = [m["text"] for m in self.client.received if m["type"] == "text" and m["author"] == self.name]
         return ours == self.said and not any(m["type"] == "uncompliant" for m in self.client.received)
 
     def report(self) -> str:
-        """How long a text took, there and back, in milliseconds. It is told, not asserted: machines differ."""
+        """The round-trip times of texts, in milliseconds. They are printed, not asserted, because machines differ."""
         trips = sorted(self.round_trips)
         p50, p99 = (trips[len(trips) * part // 100] * 1e3 for part in (50, 99))
         return f"{self.name}: {len(trips)} texts, p50 {p50:.1f} ms, p99 {p99:.1f} ms"
 
 
 class House:
-    """A front that is attacked, with its worker."""
+    """A front to attack, with its worker."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.front = stack.fronts[0]
 
     def address(self) -> str:
-        """One that nobody else has."""
+        """An address that no other client of the test has."""
         number = next(ADDRESSES)
         return f"10.1.{number // 250}.{number % 250 + 1}"
 
     @asynccontextmanager
     async def user(self) -> AsyncIterator[User]:
-        """An ordinary user, who in the end must have heard all that he said."""
+        """An ordinary user; checks at the end that all echoes arrived."""
         address = self.address()
         client = await Client.connect(self.front.url, CHANNEL, additional_headers={"X-Forwarded-For": address})
         user = User(client, f"jane-{address.replace('.', '-')}")
@@ -101,14 +101,14 @@ class House:
             await client.leave()
 
     async def endures(self, attack: str, user: User, **options: Any) -> Any:
-        """Bears an attack while the user talks, until its end; returns what came of it."""
+        """Run an attack while the user sends texts; returns its result."""
         async with self.attacked(attack, **options) as result:
             await user.talk(result.done)
             return result.result()
 
     @asynccontextmanager
     async def attacked(self, attack: str, **options: Any) -> AsyncIterator["asyncio.Future[Any]"]:
-        """Is attacked as long as the context lasts; the future is what came of it."""
+        """Run an attack as long as the context lasts; the future is its result."""
         arguments = ["-m", "tests.attacks.attackers", attack, str(self.front.port), json.dumps(options)]
         (its_in, ours_out), (ours_in, its_out) = (map(os.fdopen, os.pipe(), ("rb", "wb")) for _ in range(2))
         log = self.stack.directory / "attack.log"
@@ -125,7 +125,7 @@ class House:
         assert status == 0, f"the attack {attack} failed: {log.read_text()}"
 
     def descriptors(self) -> int:
-        """How many files and sockets the front has open."""
+        """The number of open files and sockets of the front."""
         return len(list(Path(f"/proc/{self.front.pid}/fd").iterdir()))
 
     def resident_bytes(self) -> int:
@@ -133,13 +133,13 @@ class House:
         return int(Path(f"/proc/{self.front.pid}/statm").read_text().split()[1]) * 4096
 
     def told(self, name: str) -> int:
-        """How often the log tells of drops of such a kind; it does so at most once a minute."""
+        """The number of log lines about rejections of that kind, at most one per minute."""
         return self.front.whole_log().count(f'"message": "{name}: ')
 
 
 @pytest.fixture(scope="module")
 def guarded(open_stack: StackFactory) -> Iterator[Stack]:
-    """One front and one worker; this machine is its trusted proxy, so that attackers may come from anywhere."""
+    """One front and one worker; this machine is a trusted proxy, so that attackers can have any address."""
     with open_stack(light=1, heavy=0, channels=CHANNEL, trusted_proxies="127.0.0.1", **HONEST, **LOW) as stack:
         yield stack
     stack.assert_quiet_logs()

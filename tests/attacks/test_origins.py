@@ -1,4 +1,4 @@
-"""A hostile page in somebody's browser knocks at a chat that only this browser can reach."""
+"""Foreign pages in a browser try to use a chat that only this browser can reach."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from tests.support.rest import Rest, channel_path
 
 ATTEMPTS = 20  # for each origin, over the websocket and over HTTP
 
-# {host} is ours
+# {host} is our own
 FORGED = [
     "https://evil.example",
     "http://{host}.evil.example",
@@ -35,7 +35,7 @@ FORGED = [
 ]
 
 
-async def test_no_forged_origin_gets_in_and_an_ordinary_user_does_not_notice(start_stack: StackFactory) -> None:
+async def test_forged_origins_are_refused_and_do_not_affect_others(start_stack: StackFactory) -> None:
     # Given an ordinary user
     stack = start_stack(heavy=0)
     front = stack.fronts[0]
@@ -53,7 +53,7 @@ async def test_no_forged_origin_gets_in_and_an_ordinary_user_does_not_notice(sta
             assert answer.code == 403
             assert "Access-Control-Allow-Origin" not in answer.headers
 
-    # When pages of all kinds try to join and to write, at once and again and again
+    # When pages of all kinds try to join and to write, repeatedly and at once
     attack = asyncio.gather(*(knock(origin.format(host=host)) for origin in FORGED))
     said = []
     while not attack.done():
@@ -61,7 +61,7 @@ async def test_no_forged_origin_gets_in_and_an_ordinary_user_does_not_notice(sta
         await user.until(text=said[-1])
     await attack
 
-    # Then none of them got in, and the user's messages went round all the while
+    # Then none was admitted, and the user's messages were published all the time
     assert len(said) > ATTEMPTS
     assert user.texts() == said
     await user.count(1)

@@ -1,7 +1,7 @@
-"""Photos that are a flood, and the ordinary photo that comes among them: it waits for the one that was begun.
+"""A flood of photos, and an ordinary photo among them, which waits only for the one that a worker has started.
 
-What is counted is jobs, by their order in Redis. The worker stands still while a photo comes in, so that it does not
-matter how fast anybody is.
+The tests count jobs in their order in Redis. The worker is frozen while a photo is enqueued, so that speed does not
+matter.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from redis import Redis
 from tornado.ioloop import IOLoop
 
 from gischat.broker.keys import ChannelKeys
-from gischat.broker.upload_queue import TOO_MANY_OF_ADDRESS
+from gischat.front.limits.admission import ADDRESS_FULL
 from gischat.protocol.messages import Lane
 from tests.attacks.attackers import CHANNEL
 from tests.attacks.conftest import HONEST, House, StackFactory
@@ -28,13 +28,13 @@ from tests.worker.pictures import jpeg_of_many_scans
 
 CHANNELS = [CHANNEL, "QField", "Geotribu"]
 ROUNDS = 3
-EACH = 2  # that a connection of the flood sends, as a rule; the front puts them in line, one behind the other
+EACH = 2  # photos of each connection, by default; the front queues them, one in flight
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
 
 class Flood:
-    """Connections that have sent more photos than one worker can do while a test lasts."""
+    """Connections that have sent more photos than one worker can process during a test."""
 
     def __init__(self, house: House, redis: Any, channels: Sequence[str], photo: str, each: int = EACH) -> None:
         self._house = house
@@ -45,7 +45,7 @@ class Flood:
         self._keys = [ChannelKeys(house.stack.settings["instance_id"], channel) for channel in channels]
 
     async def begin(self, stack: AsyncExitStack, addresses: Sequence[str]) -> None:
-        """A connection from each of the addresses, in one channel after the other; none is done before all are sent."""
+        """Connect from each address, in each channel in turn; all photos are sent before the first is processed."""
         with self._without_worker():
             clients = []
             for number, address in enumerate(addresses):
@@ -61,7 +61,7 @@ class Flood:
             await client.send(**sample("image", image_data=self._photo))
 
     async def done_before_another_of(self, client: Client) -> int:
-        """How many photos of the flood are published from when an ordinary photo is in the inbox until that is."""
+        """The number of the flood's photos published while an ordinary photo waits."""
         before = len(self._published())
         await until(lambda: len(self._published()) > before, "a photo of the flood to be published")
         with self._without_worker():
@@ -86,11 +86,11 @@ class Flood:
         return {id for keys in self._keys for _, id in self._entries(keys.inbox(Lane.HEAVY))}
 
     def _published(self) -> list[str]:
-        """The photos in the outboxes, as they were published."""
+        """The photos in the outboxes."""
         return [id for _, id in sorted(entry for keys in self._keys for entry in self._entries(keys.outbox))]
 
     def _entries(self, stream: str) -> list[tuple[tuple[int, ...], str]]:
-        """The place and message of each entry of a stream, if it is a photo."""
+        """The entry id and message of each photo in a stream."""
         return [
             (tuple(map(int, place.split(b"-"))), fields[b"id"].decode())
             for place, fields in self._redis.xrange(stream)
@@ -98,47 +98,47 @@ class Flood:
         ]
 
 
-async def test_an_ordinary_photo_waits_for_one_job_at_the_most_whoever_floods(
+async def test_an_ordinary_photo_waits_for_at_most_one_job_of_a_flood(
     io_loop: IOLoop, start_stack: StackFactory, valkey: Valkey
 ) -> None:
-    # Given one worker, and nine addresses that send what costs most, in three channels
+    # Given one worker, and nine addresses that send the most expensive photos, in three channels
     house = House(start_stack(channels=",".join(CHANNELS), trusted_proxies="127.0.0.1", **HONEST))
-    # What we take: a third of a second of a worker, and an ordinary photo takes less
+    # A third of a second of a worker; an ordinary photo takes less
     costly = as_base64(jpeg_of_many_scans(2000, 2000, 50))
     async with AsyncExitStack() as stack:
         flood = Flood(house, stack.enter_context(Redis.from_url(valkey.url)), CHANNELS, costly)
         await flood.begin(stack, [house.address() for _ in range(9)])
-        # When others send a photo each, in a channel of the flood
+        # When others send one photo each, in a channel of the flood
         for number in range(ROUNDS):
             jane = (await stack.enter_async_context(house.user())).client
-            # Then each waits for the photo that was begun before
+            # Then each waits only for the photo that was started before
             assert await flood.done_before_another_of(jane) <= 1, f"photo {number}"
 
 
 @pytest.mark.parametrize("channels", [CHANNELS[:1], CHANNELS[:2]], ids=["one channel", "two channels"])
-async def test_sixty_photos_of_one_person_delay_anothers_by_one_job_at_the_most(
+async def test_sixty_photos_of_one_client_delay_anothers_by_at_most_one_job(
     io_loop: IOLoop, start_stack: StackFactory, valkey: Valkey, channels: Sequence[str]
 ) -> None:
-    # Given one worker, and somebody who sends what takes it the least, over a connection in each channel
+    # Given one worker, and a client that sends the cheapest photos, on a connection in each channel
     house = House(start_stack(channels=",".join(CHANNELS), trusted_proxies="127.0.0.1", **HONEST))
     address = house.address()
     async with AsyncExitStack() as stack:
         redis = stack.enter_context(Redis.from_url(valkey.url))
         flood = Flood(house, redis, channels, as_base64(png_of_exactly(2_000)), each=60 // len(channels))
         await flood.begin(stack, [address] * len(channels))
-        # When others send a photo each, of the same network address and of another
+        # When others send one photo each, from the same network address and from another
         for one, channel in [(address, channels[0]), (house.address(), channels[-1])]:
             john = await Client.connect(house.front.url, channel, additional_headers={"X-Forwarded-For": one})
             stack.push_async_callback(john.leave)
-            # Then each waits for the photo that was begun before
+            # Then each waits only for the photo that was started before
             assert await flood.done_before_another_of(john) <= 1, (one, channel)
 
 
-async def test_an_address_leaves_room_for_others_photos(
+async def test_an_address_cannot_use_the_whole_inbox(
     io_loop: IOLoop, start_stack: StackFactory, valkey: Valkey
 ) -> None:
-    """All that waits in a channel is bounded, and no address may fill it."""
-    # Given a lane without a worker, in which ten photos have room
+    """A channel's waiting photos are bounded, and no address may use the whole bound."""
+    # Given a lane without a worker, with room for ten photos
     limits = HONEST | {"max_inbox_bytes": 2 * 2**20}
     house = House(start_stack(channels=CHANNEL, heavy=0, trusted_proxies="127.0.0.1", **limits))
     inbox = ChannelKeys(house.stack.settings["instance_id"], CHANNEL).inbox(Lane.HEAVY)
@@ -146,14 +146,14 @@ async def test_an_address_leaves_room_for_others_photos(
     async with AsyncExitStack() as stack:
         redis = stack.enter_context(Redis.from_url(valkey.url))
         address = {"X-Forwarded-For": house.address()}
-        # When ten come from one address
+        # When one address sends ten
         clients = [await Client.connect(house.front.url, CHANNEL, additional_headers=address) for _ in range(10)]
         for client in clients:
             stack.push_async_callback(client.leave)
             await client.send(**sample("image", image_data=photo))
         await until(lambda: len(refusals(clients)) + redis.xlen(inbox) == 10, "all to be taken or refused")
-        # Then half of them are refused, in words, and another's waits like those that were taken
-        assert refusals(clients) == [TOO_MANY_OF_ADDRESS] * 5
+        # Then half of them are refused with a reason, and another address' photo is accepted
+        assert refusals(clients) == [ADDRESS_FULL[0]] * 5
         jane = await Client.connect(house.front.url, CHANNEL, additional_headers={"X-Forwarded-For": house.address()})
         stack.push_async_callback(jane.leave)
         await jane.send(**sample("image", image_data=photo))
@@ -161,5 +161,5 @@ async def test_an_address_leaves_room_for_others_photos(
 
 
 def refusals(clients: Sequence[Client]) -> list[str]:
-    """What these were told."""
+    """The reasons that these clients got."""
     return [one["reason"] for client in clients for one in client.received if one["type"] == "uncompliant"]

@@ -1,4 +1,4 @@
-"""Somebody guesses the token of a private channel, by the hundred."""
+"""Guessing the token of a private channel."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ GUESSERS, GUESSES = 8, 25
 TOKEN = secrets.token_hex(16)
 
 
-async def test_guessing_a_token_costs_nobody_else_anything_and_leaves_none_in_the_log(
+async def test_guessing_a_token_affects_nobody_else_and_logs_no_token(
     start_stack: StackFactory,
 ) -> None:
     # Given a member of a private channel, and an ordinary user of another channel
@@ -26,7 +26,7 @@ async def test_guessing_a_token_costs_nobody_else_anything_and_leaves_none_in_th
 
     async def guess(number: int) -> None:
         for _ in range(GUESSES):
-            # Some come near: the right one with another end, twice, in capitals, beside the right parameter
+            # Some are close: the right token with another end, doubled, in capitals, or next to the right parameter
             near = (secrets.token_hex(16), TOKEN[:-1] + "x", f"{TOKEN},{TOKEN}", f"{TOKEN}%00", TOKEN + TOKEN)
             wrong = near[number % len(near)]
             guessed.append(wrong)
@@ -40,7 +40,7 @@ async def test_guessing_a_token_costs_nobody_else_anything_and_leaves_none_in_th
             body = json.dumps({"author": "evil", "text": words()})
             assert (await rest.fetch(channel_path("Field", "text") + f"?token={wrong}", "PUT", body)).code == 401
 
-    # When many guess at once
+    # When many clients guess at once
     attack = asyncio.gather(*(guess(number) for number in range(GUESSERS)))
     said = []
     while not attack.done():
@@ -50,11 +50,11 @@ async def test_guessing_a_token_costs_nobody_else_anything_and_leaves_none_in_th
         await member.until(text=said[-1])
     await attack
 
-    # Then messages went round all the while, and the channel was its members' alone
+    # Then messages were published all the time, and only members had access to the channel
     assert len(said) > GUESSES
     assert member.texts() == user.texts() == said
     await member.count(1)
-    # … the attempts are in the log, in few lines, and no token is
+    # … the log contains the attempts in few lines, and no token
     log = front.whole_log()
     lines = front.records(message="a wrong token")
     assert 1 <= len(lines) < len(guessed) / 2

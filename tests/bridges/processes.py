@@ -15,6 +15,6 @@ def bridge_of(stack: Stack, name: str = "bridge", **settings: Any) -> Process:
 
 
 def wait_there(bridge: Process, kind: str = "matrix") -> None:
-    """Wait until it passes on what is said from now on."""
-    there = f"the {kind} bridge is there"
-    _wait(lambda: bool(bridge.records(message=there)), [bridge], "the bridge is not there")
+    """Wait until the bridge forwards new messages."""
+    there = f"the {kind} bridge is connected"
+    _wait(lambda: bool(bridge.records(message=there)), [bridge], "the bridge is not connected")

@@ -162,7 +162,7 @@ async def test_texts_with_the_prefix_are_passed_to_the_pinged_room(bridged: Brid
     )
     ping.start()
     try:
-        await until(lambda: "the ping bridge is there" in ping.new_log(), "the ping", every=LOOK)
+        await until(lambda: "the ping bridge is connected" in ping.new_log(), "the ping", every=LOOK)
         async with bridged.joined("jane") as (jane,):
             for text in ("not this @all", "@all come here", "nor this"):
                 await jane.say(text)

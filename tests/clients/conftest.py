@@ -17,31 +17,31 @@ from tests.clients.qt import Qt
 from tests.conftest import StackFactory
 from tests.support.fork_server import BARE_ENVIRONMENT
 from tests.support.processes import Process, Stack
+from tests.support.stacks import AT_ONCE, Stacks
 
 NAMED_CHANNELS = ["QGIS", "Field and mobile", "Été à la mer", "R+D", "100%"]
-FRESH_CHANNELS = [f"room {number}" for number in range(90)]
+FRESH_CHANNELS = [f"room {number}" for number in range(AT_ONCE)]
 
 OpenClient = Callable[..., Any]
 ConnectClient = Callable[..., Awaitable[Any]]
 
 
 @pytest.fixture(scope="package")
-def stack(open_stack: StackFactory) -> Iterator[Stack]:
-    """A front and its workers, with the settings that a new instance has but for the channels."""
-    with open_stack(channels=",".join(NAMED_CHANNELS + FRESH_CHANNELS)) as stack:
-        yield stack
-        stack.assert_quiet_logs()
-
-
-@pytest.fixture(scope="package")
-def _fresh_channels() -> list[str]:
-    return list(FRESH_CHANNELS)
+def stacks(open_stack: StackFactory) -> Iterator[Stacks]:
+    with Stacks(open_stack, FRESH_CHANNELS, NAMED_CHANNELS) as stacks:
+        yield stacks
 
 
 @pytest.fixture
-def channel(_fresh_channels: list[str]) -> str:
+def stack(stacks: Stacks) -> Stack:
+    """A front and its workers, with the settings that a new instance has but for the channels."""
+    return stacks.with_room()
+
+
+@pytest.fixture
+def channel(stacks: Stacks, stack: Stack) -> str:
     """A channel that is this test's alone."""
-    return _fresh_channels.pop(0)
+    return next(stacks.fresh_channels())
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ async def first(chat: Chat, kind: type[Any]) -> Any:
 
 
 def test_its_messages_are_those_of_the_contract() -> None:
-    kinds = {kind.__struct_config__.tag: kind for kind in messages._OfTheWire.__args__}
+    kinds = {kind.__struct_config__.tag: kind for kind in messages._Known.__args__}
     assert {*BROADCAST, "newcomer", "exiter", "like", "live_position", "nb_users", "uncompliant"} == set(kinds)
     for name, kind in kinds.items():
         replies = {"in_reply_to_id"} if name in REPLYABLE else set()

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
@@ -14,6 +13,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from tests.support import fork_server
 from tests.support.processes import free_port
+from tests.support.waiting import awaited
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
@@ -128,10 +128,7 @@ class Deployment:
 
     def wait_until(self, condition: Callable[[], bool], within: float = START_WITHIN) -> None:
         """Waits for a condition; shows the log if it does not come about."""
-        deadline = time.monotonic() + within
-        while not condition():
-            assert time.monotonic() < deadline, f"not within {within} s; the log says:\n{self.log_text()}"
-            time.sleep(0.05)
+        assert awaited(condition, within=within), f"not within {within} s; the log says:\n{self.log_text()}"
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)

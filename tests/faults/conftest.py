@@ -1,4 +1,4 @@
-"""Seeds and repetitions, and scenes to be harmed."""
+"""Fixtures of the fault tests: seeds, repetitions, scenes and a Redis server to damage."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -35,16 +35,16 @@ def repetition() -> int:
 
 @pytest.fixture
 def dice(request: pytest.FixtureRequest, repetition: int) -> random.Random:
-    """Random in a way that can be had again: by `--seed`, test and repetition."""
+    """A random generator that `--seed`, the test and the repetition determine."""
     name = request.node.originalname
     return random.Random(f"{request.config.getoption('seed')} {name} {repetition}")
 
 
 @pytest.fixture
 def make_scene(io_loop: Any, valkey: Valkey, open_stack: Callable[..., Stack], dice: random.Random) -> MakeScene:
-    """Makes scenes, not yet begun: `async with make_scene(fronts=2, light=1) as scene`.
+    """Makes scenes, which the test starts: `async with make_scene(fronts=2, light=1) as scene`.
 
-    Without a heavy worker, if none is asked for: its sandbox costs more than all the rest.
+    By default without a heavy worker, because its sandbox costs more than everything else.
     """
 
     def make(*, redis_url: str | None = None, client: Any = None, **options: Any) -> Scene:
@@ -58,6 +58,6 @@ def make_scene(io_loop: Any, valkey: Valkey, open_stack: Callable[..., Stack], d
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """A Valkey of the test's own that keeps its data: it may be killed, frozen and emptied."""
+    """A Valkey for this test alone that keeps its data; it may be killed, frozen and emptied."""
     with Server(tmp_path / "valkey") as server:
         yield server

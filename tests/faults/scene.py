@@ -1,4 +1,4 @@
-"""A scene of a fault: real processes, people who talk all the while, and at the end the books."""
+"""A scene for faults: real processes, clients that send messages, and a ledger that is checked at the end."""
 
 import asyncio
 import contextlib
@@ -21,13 +21,13 @@ from tests.support.waiting import DEADLINE, LOOK
 
 CHANNEL = "QGIS"
 LATEST_IDS = 500
-LOOKS = 10  # at a worker that was frozen: so long something may still be delivered to it
+LOOKS = 10  # at a frozen worker, to which jobs may still be delivered in this time
 
 until = functools.partial(waiting.until, every=LOOK)
 
 
 class Keeper:
-    """What supervisord does: starts again what has ended. `ends` tells with which exit statuses, by name."""
+    """Restarts processes that have ended, like supervisord. `ends` has their exit statuses, by name."""
 
     def __init__(self, processes: Sequence[Process]) -> None:
         self.ends: dict[str, list[int | None]] = {process.name: [] for process in processes}
@@ -44,17 +44,14 @@ class Keeper:
 
 
 class Scene:
-    """The processes of one instance, kept running, with people in its one channel.
+    """The processes of one instance, restarted when they end, with clients in its one channel.
 
-    `async with` starts the processes and ends them; `talk` brings the people, `settle` ends their talk and checks
-    that everything sent has been delivered once or refused, in order, and that nobody is there who is not.
+    `async with` starts and ends the processes; `talk` connects clients, which send messages; `settle` stops them, and
+    checks that every message was delivered once or refused, in order, and that there are no ghosts.
     """
 
     def __init__(self, stack: Stack, redis: Any, dice: random.Random) -> None:
-        """
-        Args:
-            redis: a client of redis-py, for looking at what is in Redis.
-        """
+        """Create a scene; `redis` is a redis-py client, for inspecting Redis."""
         self.stack = stack
         self.redis = redis
         self.dice = dice
@@ -71,7 +68,7 @@ class Scene:
 
     async def __aenter__(self) -> Self:
         try:
-            # In a thread: where a proxy of ours is between the processes and Redis, the loop must turn.
+            # In a thread, because a proxy between the processes and Redis needs the loop.
             await asyncio.to_thread(self.stack.start)
         except BaseException:
             self.stack.kill()
@@ -91,12 +88,12 @@ class Scene:
         await self._cleanup.aclose()
 
     async def enter(self, *peers: Peer) -> None:
-        """Brings people in, who stay to the end."""
+        """Connect peers that stay to the end."""
         self.peers += peers
         await asyncio.gather(*(peer.come() for peer in peers))
 
     async def leave(self, peer: Peer) -> None:
-        """Lets somebody go for good, who has a ledger of its own."""
+        """Disconnect a peer that has a ledger of its own."""
         self.peers.remove(peer)
         await peer.leave()
 
@@ -109,9 +106,9 @@ class Scene:
         urls: Sequence[str] | None = None,
         ledger: Ledger | None = None,
     ) -> Any:
-        """Someone who begins on that front, and may come back to any; a late comer has a `ledger` of its own.
+        """Create a peer that connects to that front first, then to any; one that joins late needs its own `ledger`.
 
-        They send photos where there is a worker for them.
+        Talkers send photos if there is a heavy worker.
         """
         own = urls or [*self.urls[front:], *self.urls[:front]]
         person = kind(name, own, CHANNEL, ledger or self.ledger, random.Random(self.dice.random()))
@@ -121,7 +118,7 @@ class Scene:
         return person
 
     async def _follow_published(self) -> None:
-        """Knows what has been published lately; in a thread, for Redis may be frozen."""
+        """Record recently published ids; in a thread, because Redis may be frozen."""
         while True:
             with contextlib.suppress(RedisError):
                 ids = await asyncio.to_thread(self.redis.zrange, self.keys.ids, -LATEST_IDS, -1)
@@ -129,7 +126,7 @@ class Scene:
             await asyncio.sleep(LOOK)
 
     async def talk(self, *, talkers: int = 4, guests: int = 2, **habits: float) -> None:
-        """Lets people come, on all fronts in turn, and begin to talk. `habits` are attributes of the talkers."""
+        """Connect peers to all fronts in turn, and start to send. `habits` are attributes of the talkers."""
         fronts = len(self.urls)
         people = [self.peer(Guest, f"guest-{number}", front=number % fronts) for number in range(guests)]
         people += [self.peer(Talker, f"talker-{number}", front=number % fronts) for number in range(talkers)]
@@ -144,7 +141,7 @@ class Scene:
         self._talks = [asyncio.create_task(one.talk(lambda: self._is_ending)) for one in self.talkers]
 
     async def end_talk(self) -> None:
-        """Lets everyone say to the end what they have begun."""
+        """Wait until every talker has sent the messages that it has started."""
         self._is_ending = True
         await asyncio.gather(*self._talks)
         self._talks = []
@@ -158,7 +155,7 @@ class Scene:
         return [peer for peer in self.peers if isinstance(peer, Guest)]
 
     async def flow(self, messages: int = 40) -> None:
-        """Lets so many messages more come to their end."""
+        """Wait until that many more messages have been delivered or refused."""
         number = self.ledger.resolved + messages
 
         def holds() -> bool:
@@ -172,10 +169,10 @@ class Scene:
         await until(holds, f"{number} messages to be delivered or refused: {self.ledger.balance()}")
 
     async def recover(self) -> None:
-        """Lets every talker's messages flow until what was said before a loss that has just happened is replayed.
+        """Wait until every talker's messages from before a loss have been replayed.
 
-        A front notices a loss with the next message of anybody, and replays a connection's messages ahead of what that
-        says then: when its third from now has come to its end, its replay has.
+        A front detects a loss by the next message of any client, and replays a connection's messages ahead of its
+        pending ones: when the third message of a talker from now on has ended, its replay is complete.
         """
         numbers = {talker.name: self.ledger.resolved_of(talker.name) + 3 for talker in self.talkers}
 
@@ -186,10 +183,10 @@ class Scene:
         await until(holds, f"three messages of each to come to their end: {numbers}")
 
     async def settle(self, *, may_have_gaps: bool = False) -> Balance:
-        """Ends the talk, waits until nothing is on its way, and checks the books and the presence."""
+        """Stop sending, wait until nothing is in flight, and check the ledger and the presence."""
         await self.end_talk()
         await self.drained()
-        # What comes twice has been published by now, and comes before what is said from now on.
+        # A duplicate has been published by now, and arrives before messages that are sent from now on.
         for talker in self.talkers:
             await talker.say(1)
         await self.everyone_has_heard()
@@ -201,7 +198,7 @@ class Scene:
         return balance
 
     async def fronts_say(self, words: str, at: int = 1) -> None:
-        """Waits until each front's log, since its start, has those words so many times."""
+        """Wait until each front's log contains these words that many times since its start."""
         for front in self.stack.fronts:
             await until(lambda front=front: front.new_log().count(words) >= at, f"{front.name} to say '{words}'")
 
@@ -217,14 +214,14 @@ class Scene:
         return {fields[b"id"].decode() for _, fields in self.redis.xrange(self.keys.outbox) if fields[b"id"]}
 
     def held_by(self, worker: Process, lane: str) -> int:
-        """How many jobs have been delivered to a worker and not ended."""
+        """The number of jobs that a worker holds."""
         return len(self.redis.xpending_range(self.inbox(lane), GROUP, "-", "+", 100, consumername=worker.name))
 
     async def freeze_with_job(self, worker: Process, lane: str) -> None:
-        """Freezes a worker at a moment when it holds a job; there must be traffic."""
+        """Freeze a worker while it holds a job; there must be traffic."""
         while True:
             worker.freeze()
-            # Jobs may still be delivered to its connection while it does not read.
+            # Jobs may still be delivered to its connection although it does not read.
             for _ in range(LOOKS):
                 if self.held_by(worker, lane):
                     return
@@ -233,11 +230,11 @@ class Scene:
             await asyncio.sleep(self.dice.random() * LOOK)
 
     async def drained(self) -> None:
-        """Waits until no job is in an inbox or with a worker."""
+        """Wait until no job is in an inbox or held by a worker."""
         await until(self._is_drained, "the inboxes to be empty")
 
     def _is_drained(self) -> bool:
-        # A heartbeat may be on its way at any moment; nothing else is, when all is said.
+        # A heartbeat may be in flight at any moment; nothing else is after the last message.
         try:
             for lane in self._lanes:
                 inbox = self.inbox(lane)
@@ -261,7 +258,7 @@ class Scene:
             raise AssertionError(self.ledger.faults()) from None
 
     async def no_ghosts(self) -> None:
-        """Checks that counts and nicknames come to be those of who is there, everywhere, and stay."""
+        """Wait until all fronts' counts and nicknames are those of the connected peers, and peers have the count."""
         for guest in self.guests:
             await guest.wait(lambda guest=guest: guest.is_registered, "its nickname")
         people, names = len(self.peers), sorted(guest.name for guest in self.guests)
@@ -277,7 +274,7 @@ class Scene:
         try:
             async with asyncio.timeout(DEADLINE):
                 while told != (people, names):
-                    # It may have been started a moment ago.
+                    # The front may have just been started.
                     with contextlib.suppress(OSError):
                         told = (await rest.nb_connected_users(CHANNEL), await rest.users(CHANNEL))
                     await asyncio.sleep(LOOK)
@@ -287,7 +284,7 @@ class Scene:
             rest.close()
 
     async def told(self) -> list[tuple[int, Names]]:
-        """What each front tells: how many connections there are, and its list of users beside who is there."""
+        """Each front's number of connections, and the difference of its list of users from the registered guests."""
         found = []
         for url in self.urls:
             rest = Rest(url)
@@ -297,7 +294,7 @@ class Scene:
         return found
 
     async def healthy(self, number: int = 0) -> None:
-        """Waits until a front says that messages go round."""
+        """Wait until a front's health probe succeeds."""
         front = self.stack.fronts[number]
         async with asyncio.timeout(DEADLINE):
             while not await asyncio.to_thread(_holds, front.healthy):

@@ -1,7 +1,7 @@
-"""A long run of all faults, mixed at random: `python -m tests.faults.soak --seconds 600 --seed 1`.
+"""A soak test of all faults in random order: `python -m tests.faults.soak --seconds 600 --seed 1`.
 
-Prints a ledger; its exit status is 1 if anything was lost, came twice or out of order, or somebody is there who is not,
-or is there and does not stand in the list of users once.
+Prints a ledger; the exit status is 1 if a message was lost, duplicated or out of order, or if counts or lists of users
+are wrong.
 """
 
 import argparse
@@ -28,11 +28,11 @@ from tests.support.redis_servers import Server
 
 CALM_MESSAGES = 15  # between two faults
 VISITORS = 3  # at a time
-PAUSE = 0.6  # seconds, at the most, between the bursts of one talker: the traffic is bounded
+PAUSE = 0.6  # seconds at most between a talker's bursts, which bounds the traffic
 
 
 class Soak:
-    """The faults, and what has been injected."""
+    """The faults, and the numbers injected."""
 
     def __init__(self, scene: Scene, server: Server, proxy: Proxy, dice: random.Random) -> None:
         self.injected: Counter[str] = Counter()
@@ -40,7 +40,7 @@ class Soak:
         self._server = server
         self._proxy = proxy
         self._dice = dice
-        # Weights: what takes longest comes least.
+        # Weights: faults that take long are rare.
         self._faults: dict[Callable[[], Awaitable[None]], int] = {
             self.worker_killed: 6,
             self.workers_rolled: 3,
@@ -132,13 +132,13 @@ class Soak:
         self._server.start()
 
     async def guests_moved(self) -> None:
-        """Some lose their connection, and come back on another front under their nickname."""
+        """Some clients lose their connection, and reconnect to another front under their nickname."""
         for guest in self._scene.guests:
             if guest.session is not None and self._dice.random() < 0.5:
                 guest.move()
 
     async def visitors_changed(self) -> None:
-        """Those who came last go for good, and as many others come."""
+        """The visitors leave for good, and as many others join."""
         while self._visitors:
             await self._scene.leave(self._visitors.pop())
         for _ in range(VISITORS):
@@ -171,7 +171,7 @@ async def soak(seconds: float, seed: str, directory: Path) -> int:
 
 
 async def report(scene: Scene, run: Soak) -> int:
-    """Prints the ledger; returns the exit status."""
+    """Print the ledger; returns the exit status."""
     for check in (functools.partial(scene.settle, may_have_gaps=True), scene.no_ghosts):
         try:
             await check()
@@ -205,7 +205,7 @@ def main() -> int:
     parser.add_argument("--seed", default="1")
     parser.add_argument("--keep", type=Path, help="a directory for the processes' logs, to be kept")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: no process is left behind
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, so that no process is left running
     if given.keep is not None:
         given.keep.mkdir(parents=True, exist_ok=True)
         return asyncio.run(soak(given.seconds, given.seed, given.keep))

@@ -1,4 +1,4 @@
-"""Alive means hearing: a process that runs and hears nothing is noticed, says so, and ends."""
+"""Health probe: a process that runs but receives nothing is detected, reports that, and ends."""
 
 import asyncio
 import json
@@ -12,8 +12,10 @@ from tests.support.rest import Rest
 from tests.support.waiting import DEADLINE, LOOK
 
 
-async def test_a_deaf_front_says_so_reconnects_and_ends_in_the_end(make_scene: MakeScene, valkey: Valkey) -> None:
-    # Given a front that is well, and which waits for some time before it ends
+async def test_a_front_without_publications_reports_it_reconnects_and_then_ends(
+    make_scene: MakeScene, valkey: Valkey
+) -> None:
+    # Given a healthy front that waits for some time before it ends
     timings = {"heartbeat": 0.5, "heartbeat_lost": 2.0, "subscriber_stalled": 10.0}
     async with (
         Proxy(valkey.port) as proxy,
@@ -23,29 +25,31 @@ async def test_a_deaf_front_says_so_reconnects_and_ends_in_the_end(make_scene: M
         rest = Rest(front.url)
         await _answers(rest, 200)
 
-        # When what is published does not get to it any more
+        # When publications do not reach it any more
         proxy.swallow(to_client=named("gischat-subscriber"))
 
-        # Then it says so, while it is alive
+        # Then it reports that while it is alive
         said = await _answers(rest, 503)
-        assert said["reasons"] == ["messages do not go round: is a light worker running?"]
+        assert said["reasons"] == ["messages are not delivered: is a light worker running?"]
         status = await rest.get("/status")
         assert (status["status"], status["healthy"]) == ("degraded", False)
         assert (await rest.fetch("/livez")).code == 200
 
-        # And it tries a new connection, then ends, so that a supervisor replaces it
+        # It reconnects, and then ends, so that a supervisor replaces it
         await until(lambda: "although redis answers: reconnecting" in front.new_log(), "it to reconnect")
         await until(lambda: scene.keeper.ends[front.name], "it to end")
         assert scene.keeper.ends[front.name] == [1]
 
-        # And the next hears
+        # The next process receives publications
         proxy.heal()
         await scene.healthy()
         rest.close()
 
 
-async def test_a_front_that_hears_again_over_a_new_connection_goes_on(make_scene: MakeScene, valkey: Valkey) -> None:
-    # Given fronts that give a new connection some time
+async def test_a_front_that_receives_publications_after_reconnecting_continues(
+    make_scene: MakeScene, valkey: Valkey
+) -> None:
+    # Given fronts that wait for some time after a reconnection
     async with (
         Proxy(valkey.port) as proxy,
         make_scene(redis_url=proxy.url, timings={"subscriber_stalled": 12.0}) as scene,
@@ -53,19 +57,19 @@ async def test_a_front_that_hears_again_over_a_new_connection_goes_on(make_scene
         await scene.talk()
         await scene.flow(20)
 
-        # When the fronts' connections are dead until they make new ones
+        # When the fronts' connections are dead until they reconnect
         proxy.swallow(to_client=named("gischat-subscriber"))
         for front in scene.stack.fronts:
             await until(lambda front=front: "reconnecting" in front.new_log(), "it to reconnect")
         proxy.heal()
 
-        # Then nobody has missed anything
+        # Then no client has missed anything
         await scene.flow(20)
         await scene.settle()
         assert not any(scene.keeper.ends.values())
 
 
-async def test_a_deaf_worker_ends(make_scene: MakeScene, valkey: Valkey) -> None:
+async def test_a_worker_that_receives_no_jobs_ends(make_scene: MakeScene, valkey: Valkey) -> None:
     async with (
         Proxy(valkey.port) as proxy,
         make_scene(redis_url=proxy.url, fronts=1, timings={"consumer_stalled": 10.0}) as scene,
@@ -74,10 +78,10 @@ async def test_a_deaf_worker_ends(make_scene: MakeScene, valkey: Valkey) -> None
         await scene.flow(5)
         worker = scene.stack.light[0]
 
-        # When no jobs get to the only light worker any more
+        # When jobs do not reach the only light worker any more
         proxy.swallow(to_client=named("gischat-reader-light"))
 
-        # Then it ends, so that a supervisor replaces it, and the next goes on where it was
+        # Then it ends, so that a supervisor replaces it, and the next process continues where it was
         await until(lambda: scene.keeper.ends[worker.name], "it to end")
         assert scene.keeper.ends[worker.name] == [1]
         proxy.heal()
@@ -86,7 +90,7 @@ async def test_a_deaf_worker_ends(make_scene: MakeScene, valkey: Valkey) -> None
 
 
 async def _answers(rest: Rest, code: int) -> Any:
-    """Waits until `/readyz` answers so; returns what it says."""
+    """Wait until `/readyz` answers with that status; returns its content."""
     async with asyncio.timeout(DEADLINE):
         while (answer := await rest.fetch("/readyz")).code != code:
             await asyncio.sleep(LOOK)

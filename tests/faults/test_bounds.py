@@ -1,8 +1,9 @@
-"""Redis' memory is bounded whatever clients do."""
+"""Redis' memory stays bounded, whatever clients send."""
 
 import asyncio
 import uuid
 
+from gischat.front.limits.admission import SERVER_FULL
 from gischat.protocol.messages import Lane
 from tests.faults.conftest import MakeScene
 from tests.faults.scene import CHANNEL, Scene, until
@@ -10,7 +11,7 @@ from tests.support.client import Client
 from tests.support.contract import sample
 from tests.support.pictures import as_base64, encoded, quarters
 
-FULL = "The server has too much to do at the moment. Please send it again later."
+FULL, _ = SERVER_FULL
 
 
 async def _without_workers(scene: Scene) -> None:
@@ -24,16 +25,16 @@ async def test_an_inbox_is_bounded_in_number(make_scene: MakeScene) -> None:
         clients = [await Client.connect(scene.urls[0], CHANNEL) for _ in range(40)]
         await _without_workers(scene)
 
-        # When more is sent than there is room for, each by another
+        # When more messages are sent than fit, each by another client
         for client in clients:
             await client.say()
         refused = await _refused(scene, clients, 15)
 
-        # Then it is as full as it may be, and the others are told in words
+        # Then the inbox is full, and the other messages are refused with a reason
         assert scene.redis.xlen(scene.keys.inbox(Lane.LIGHT)) == 20
         assert all(reason.startswith(f"{FULL} Your text: ") for reason in refused)
 
-        # And what was taken comes out
+        # And the accepted ones are published
         scene.keeper.leaves_alone.clear()
         await until(lambda: _texts(clients) + len(_refusals(clients)) == len(clients), "every message to end")
         await asyncio.gather(*(client.leave() for client in clients))

@@ -1,4 +1,4 @@
-"""The power fails, and comes back."""
+"""A power failure, and the restart after it."""
 
 from tests.faults.conftest import MakeScene
 from tests.faults.scene import until
@@ -10,7 +10,7 @@ async def test_everything_is_killed_at_once_and_starts_again(make_scene: MakeSce
         await scene.talk(large_photos=0.2)
         await scene.flow(30)
 
-        # When all processes die at once
+        # When all processes are killed at once
         scene.keeper.leaves_alone.update(scene.stack.processes)
         for process in (*scene.stack.processes, server):
             process.kill()
@@ -18,15 +18,17 @@ async def test_everything_is_killed_at_once_and_starts_again(make_scene: MakeSce
         scene.keeper.leaves_alone.clear()
         await scene.healthy()
 
-        # Then people come back, and what they had said comes out
+        # Then clients reconnect, and their earlier messages are published
         await scene.flow(30)
 
-        # And nobody is there who is not
+        # And there are no ghosts
         await scene.settle()
 
 
-async def test_what_was_accepted_comes_out_though_its_senders_are_gone(make_scene: MakeScene, server: Server) -> None:
-    # Given messages that were taken, and no worker for them
+async def test_accepted_messages_are_published_although_their_senders_have_gone(
+    make_scene: MakeScene, server: Server
+) -> None:
+    # Given accepted messages, and no worker for them
     async with make_scene(redis_url=server.url, client=server.client, fronts=1) as scene:
         await scene.talk(talkers=8, guests=2)
         await scene.flow(20)
@@ -36,16 +38,16 @@ async def test_what_was_accepted_comes_out_though_its_senders_are_gone(make_scen
         await until(lambda: server.client.xlen(scene.inbox("light")) >= 4, "messages to wait")
         taken = set(scene.ids_waiting("light"))
 
-        # When everything dies, and workers alone start again
+        # When everything is killed, and only workers start again
         for process in (*scene.stack.fronts, server):
             process.kill()
         server.start()
         scene.keeper.leaves_alone.difference_update(scene.stack.workers)
 
-        # Then it is published
+        # Then they are published
         await until(lambda: taken <= scene.ids_published(), "what was taken to come out")
 
-        # And the dead are reaped
+        # And the dead fronts are reaped
         await until(lambda: not server.client.hlen(scene.keys.users), "nicknames to be free")
         scene.keeper.leaves_alone.clear()
         await scene.flow(20)

@@ -1,4 +1,4 @@
-"""Redis of several servers: the master dies, another takes its place."""
+"""Failover: the master dies, and a replica is promoted."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ CHANNELS = ",".join((CHANNEL, *OTHERS))
 
 @contextlib.asynccontextmanager
 async def bystanders(scene: Scene) -> AsyncIterator[Sequence[Client]]:
-    """Someone in each of the other channels, from before the failover to after it."""
+    """A client in each of the other channels, from before the failover to after it."""
     clients = [await Client.connect(scene.urls[0], channel) for channel in OTHERS]
     yield clients
     for client in clients:
@@ -42,7 +42,7 @@ async def bystanders(scene: Scene) -> AsyncIterator[Sequence[Client]]:
 
 
 async def goes_round(clients: Sequence[Client]) -> None:
-    """Everyone says something, and hears it."""
+    """Every client sends a text, and receives it."""
     for client in clients:
         await client.until(text=await client.say())
 
@@ -54,16 +54,16 @@ async def test_a_sentinel_failover_loses_nothing(make_scene: MakeScene, sentinel
         await scene.flow(30)
         await goes_round(others)
 
-        # When the master dies, with the Sentinel that is asked first, and its replica is promoted
+        # When the master dies, together with the Sentinel that is asked first, and its replica is promoted
         sentinels.master.kill()
         sentinels.kill_first()
         await asyncio.to_thread(sentinels.promote)
 
-        # Then messages go round again in every channel
+        # Then messages are published again in every channel
         await goes_round(others)
         await scene.flow(30)
 
-        # And when the old master is back, as a replica, nothing changes
+        # When the old master is back, as a replica, nothing changes
         sentinels.master.start()
         await scene.flow(20)
         await scene.settle()
@@ -83,7 +83,7 @@ async def test_a_cluster_failover_loses_nothing(make_scene: MakeScene, cluster: 
         cluster.masters[number].kill()
         await asyncio.to_thread(cluster.promote, number)
 
-        # Then messages go round again in every channel, and fronts are ready without the dead one
+        # Then messages are published again in every channel, and fronts are ready without the dead master
         await goes_round(others)
         await scene.flow(30)
         for url in scene.urls:
@@ -91,7 +91,7 @@ async def test_a_cluster_failover_loses_nothing(make_scene: MakeScene, cluster: 
             await eventually(lambda rest=rest: _is_ready(rest), True)
             rest.close()
 
-        # And when it is back, as a replica, nothing changes
+        # When it is back, as a replica, nothing changes
         cluster.masters[number].start()
         await scene.flow(20)
         await scene.settle()

@@ -1,4 +1,4 @@
-"""Fronts die, freeze, are stopped; clients that do not read, and links that are dead."""
+"""Fronts are killed, frozen and stopped; clients do not read, and networks fail."""
 
 import asyncio
 import contextlib
@@ -19,8 +19,8 @@ from tests.support.proxy import Proxy, everyone
 from tests.support.waiting import DEADLINE
 
 
-async def test_the_people_of_a_front_that_dies_are_gone_from_the_channel(make_scene: MakeScene) -> None:
-    # Given three registered people on a front, and people who talk on another
+async def test_clients_of_a_dead_front_leave_the_channel(make_scene: MakeScene) -> None:
+    # Given three registered clients on a front, and clients that send messages on another
     async with make_scene() as scene:
         dying, staying = scene.stack.fronts
         await scene.enter(scene.peer(Talker, "talker", urls=[staying.url]))
@@ -33,16 +33,16 @@ async def test_the_people_of_a_front_that_dies_are_gone_from_the_channel(make_sc
         scene.begin_talk()
         await scene.flow(10)
 
-        # When the front dies
+        # When the front is killed
         scene.keeper.leaves_alone.add(dying)
         dying.kill()
 
-        # Then each has left once, by name, and is not counted any more
+        # Then one exit is published for each, and they are not counted any more
         await until(lambda: witness.nb_users == 2, "the count to be right")
         gone = [message["exiter"] for message in witness.received if message["type"] == "exiter"]
         assert sorted(gone) == sorted(names)
 
-        # And their names are free
+        # And their nicknames are free
         for name in names:
             await witness.register(name)
         await witness.leave()
@@ -50,7 +50,7 @@ async def test_the_people_of_a_front_that_dies_are_gone_from_the_channel(make_sc
         await scene.settle()
 
 
-async def test_a_front_that_takes_the_place_of_a_dead_one_frees_its_nicknames_at_once(make_scene: MakeScene) -> None:
+async def test_a_front_that_replaces_a_dead_one_frees_its_nicknames_at_once(make_scene: MakeScene) -> None:
     # Given jane, whose only front is killed
     async with make_scene(fronts=1) as scene:
         (front,) = scene.stack.fronts
@@ -59,29 +59,29 @@ async def test_a_front_that_takes_the_place_of_a_dead_one_frees_its_nicknames_at
         scene.keeper.leaves_alone.add(front)
         front.kill()
         await jane.closed()
-        # When it starts again, and she comes back
+        # When it starts again, and she reconnects
         front.start()
         scene.stack.wait_healthy(front)
         again = await Client.connect(front.url, CHANNEL)
         await again.register("jane")
-        # Then she is herself, without a word about her own ghost
+        # Then she has her nickname at once, although her old connection had it
         assert not [message for message in again.received if message["type"] == "uncompliant"]
         await again.leave()
         await scene.settle()
 
 
-async def test_a_front_that_was_frozen_for_too_long_comes_back(make_scene: MakeScene) -> None:
+async def test_a_front_recovers_after_it_was_frozen_for_too_long(make_scene: MakeScene) -> None:
     async with make_scene() as scene:
         await scene.talk()
         await scene.flow(20)
 
-        # When a front freezes until its people are taken for gone
+        # When a front freezes until it is reaped
         frozen = scene.stack.fronts[0]
         frozen.freeze()
         await until(lambda: scene.redis.zcard(f"{_prefix(scene)}:fronts") == 1, "the front to be reaped")
         frozen.wake()
 
-        # Then they are there again, and have missed nothing
+        # Then its clients are registered and counted again, and have missed nothing
         await scene.flow(30)
         await scene.settle()
 
@@ -90,17 +90,17 @@ def _prefix(scene: Scene) -> str:
     return scene.keys.outbox.removesuffix(":outbox")
 
 
-async def test_a_front_that_is_stopped_delivers_what_was_sent_and_says_goodbye(make_scene: MakeScene) -> None:
+async def test_a_stopped_front_publishes_accepted_messages_and_notifies_its_clients(make_scene: MakeScene) -> None:
     async with make_scene() as scene:
         await scene.talk()
         await scene.flow(20)
 
-        # When it is told to end in the midst of talk
+        # When it is stopped under traffic
         leaving = scene.stack.fronts[0]
         leaving.terminate()
         await until(lambda: scene.keeper.ends[leaving.name], "the front to end")
 
-        # Then it ends in order, and its people have been told
+        # Then it exits with status 0, and its clients have been told
         assert scene.keeper.ends[leaving.name] == [0]
         assert [peer.closings for peer in scene.peers] == [[1001], [], [1001], [], [1001], []]
 
@@ -109,8 +109,8 @@ async def test_a_front_that_is_stopped_delivers_what_was_sent_and_says_goodbye(m
         await scene.settle()
 
 
-async def test_clients_that_do_not_read_are_closed_and_harm_nobody(make_scene: MakeScene) -> None:
-    # Given little patience, and fifty clients that stop reading
+async def test_clients_that_do_not_read_are_disconnected_and_affect_nobody(make_scene: MakeScene) -> None:
+    # Given a small bound for unread data, and fifty clients that stop reading
     count, bound = 50, 2**20
     async with make_scene(fronts=1, max_unread_bytes=bound, ws_ping_interval=0) as scene:
         front = scene.stack.fronts[0]
@@ -120,7 +120,7 @@ async def test_clients_that_do_not_read_are_closed_and_harm_nobody(make_scene: M
         before = _memory(front.pid)
         highest = before
 
-        # When much is said
+        # When many messages are sent
         speaker = await Client.connect(front.url, CHANNEL)
         model = "x" * 400_000
         for number in range(20):
@@ -129,11 +129,11 @@ async def test_clients_that_do_not_read_are_closed_and_harm_nobody(make_scene: M
             await speaker.until(id=id)
             highest = max(highest, _memory(front.pid))
 
-        # Then they are closed, and told why if they read on
+        # Then they are disconnected, and get the reason if they continue to read
         await until(lambda: front.new_log().count("too slow") == count, "all of them to be closed")
         assert b"\x03\xf0Too slow" in await asyncio.to_thread(_rest, deaf[0])
 
-        # And the front's memory stays within its bounds, and the others hear everything
+        # And the front's memory stays bounded, and the others receive everything
         await until(lambda: scene.peers[0].nb_users == 3, "the slow to be gone")
         assert highest - before < count * (bound + 2 * len(model))
         for one in deaf:
@@ -160,7 +160,7 @@ def _socket_that_does_not_read(port: int, buffer: int = 4096) -> socket.socket:
 
 
 def _rest(raw: socket.socket) -> bytes:
-    """All that was sent to a socket, to the end."""
+    """All data sent to a socket, until its end."""
     raw.settimeout(DEADLINE)
     chunks = []
     with raw, contextlib.suppress(ConnectionError):
@@ -173,8 +173,8 @@ def _memory(pid: int) -> int:
     return int(psutil.Process(pid).memory_info().rss)
 
 
-async def test_a_client_behind_a_dead_link_is_found(make_scene: MakeScene) -> None:
-    # Given someone whose way to the front leads through a proxy
+async def test_a_client_behind_a_dead_link_is_disconnected(make_scene: MakeScene) -> None:
+    # Given a client that is connected through a proxy
     async with (
         make_scene(fronts=1, ws_ping_interval=1, ws_ping_timeout=8) as scene,
         Proxy(scene.stack.fronts[0].port) as proxy,
@@ -184,10 +184,10 @@ async def test_a_client_behind_a_dead_link_is_found(make_scene: MakeScene) -> No
         await lonely.register("lonely")
         await witness.count(2)
 
-        # When nothing passes there any more, without a word
+        # When the proxy stops to forward, without closing
         proxy.swallow(to_server=everyone, to_client=everyone)
 
-        # Then they leave as anyone does
+        # Then the client leaves like any other
         await witness.until(type="exiter", exiter="lonely")
         await witness.count(1)
         await witness.leave()
@@ -195,8 +195,8 @@ async def test_a_client_behind_a_dead_link_is_found(make_scene: MakeScene) -> No
         await lonely.closed()
 
 
-async def test_a_client_on_a_slow_link_is_given_the_time_it_needs(make_scene: MakeScene) -> None:
-    # Given a channel with much to tell, and pings that are missed before it has told half of that
+async def test_a_client_on_a_slow_link_receives_the_history(make_scene: MakeScene) -> None:
+    # Given a channel with a large history, and a ping timeout shorter than the transfer of half of it
     async with make_scene(fronts=1, ws_ping_interval=1, ws_ping_timeout=5) as scene:
         front = scene.stack.fronts[0]
         speaker = await Client.connect(front.url, CHANNEL)
@@ -207,30 +207,30 @@ async def test_a_client_on_a_slow_link_is_given_the_time_it_needs(make_scene: Ma
             await speaker.until(id=last)
         await speaker.leave()
 
-        # When someone joins whose link takes many times as long for it, and then speaks
-        # (with room for some of the loopback's large segments: in less, the kernel itself pauses for seconds)
+        # When a client joins over a link that takes many times as long, and then sends a message
+        # (with a buffer for some of the loopback's large segments: with less, the kernel itself pauses for seconds)
         raw = _socket_that_does_not_read(front.port, buffer=2**18)
         await asyncio.to_thread(_read_slowly, raw, last.encode())
         raw.sendall(_masked(PONG, b"") + _masked(TEXT, json.dumps(sample("text", text="here at last")).encode()))
 
-        # Then it has not been closed meanwhile
+        # Then it has not been disconnected meanwhile
         assert await asyncio.to_thread(_read_slowly, raw, b"here at last")
         raw.close()
 
 
-async def test_who_sends_something_over_a_slow_link_is_given_the_time_it_needs(make_scene: MakeScene) -> None:
-    """Its answer to a ping waits behind what it sends: the bytes that come are an answer, too."""
+async def test_a_client_on_a_slow_link_sends_a_large_message(make_scene: MakeScene) -> None:
+    """Its pong waits behind the data that it sends, which must count as a sign of life, too."""
     async with make_scene(fronts=1, ws_ping_interval=1, ws_ping_timeout=5) as scene:
         raw = _socket_that_does_not_read(scene.stack.fronts[0].port, buffer=2**18)
         payload = json.dumps(sample("text", text="slowly", more="x" * 60_000)).encode()
         sent = b"\x81\xff" + len(payload).to_bytes(8) + bytes(4) + payload
 
-        # When a message takes several times as long as a ping may wait for its answer, and none comes
+        # When a message takes several times as long as the ping timeout, and no pong arrives
         for at in range(0, len(sent), 1000):
             raw.sendall(sent[at : at + 1000])
             await asyncio.sleep(0.2)
 
-        # Then it gets through
+        # Then it is published
         assert await asyncio.to_thread(_read_slowly, raw, b'"slowly"')
         raw.close()
 
@@ -239,13 +239,13 @@ TEXT, PONG = 0x1, 0xA
 
 
 def _masked(opcode: int, payload: bytes) -> bytes:
-    """A short frame as clients send it (RFC 6455 §5.3), with a mask that changes nothing."""
+    """A short client frame (RFC 6455 §5.3), with a mask of zeros."""
     length = bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2)
     return bytes([0x80 | opcode]) + length + bytes(4) + payload
 
 
 def _read_slowly(raw: socket.socket, awaited: bytes) -> bool:
-    """Takes 300 kB a second of what is sent; whether that came, before the end."""
+    """Read 300 kB per second; returns whether that data arrived before the end."""
     raw.settimeout(DEADLINE)
     received = b""
     while some := raw.recv(30_000):

@@ -1,4 +1,4 @@
-"""Who comes, comes back, or says the same again, under traffic: no hole, and nothing twice."""
+"""Joining, reconnecting and resending under traffic: no gaps and no duplicates."""
 
 import asyncio
 import random
@@ -12,13 +12,15 @@ from tests.support.contract import CANARY, Message, sample
 from tests.support.peers import MISSED, photo
 
 
-async def test_who_joins_hears_the_history_and_all_that_follows(make_scene: MakeScene, dice: random.Random) -> None:
-    # Given people who talk without a pause
+async def test_joining_clients_receive_the_history_and_all_later_messages(
+    make_scene: MakeScene, dice: random.Random
+) -> None:
+    # Given clients that send messages without a pause
     async with make_scene() as scene:
         await scene.talk(talkers=6, pause=0.02)
         await scene.flow(30)
 
-        # When others come all the while, some of whom say what they have heard last
+        # When others join all the time, some of them with the id of the last message they have
         joiners: list[tuple[Client, str | None]] = []
         for number in range(24):
             heard = scene.ledger.orders()["talker-0"]
@@ -30,7 +32,7 @@ async def test_who_joins_hears_the_history_and_all_that_follows(make_scene: Make
         await scene.flow(10)
         await scene.end_talk()
 
-        # Then everyone has heard the same in the same order, and each of them an unbroken part of it
+        # Then everyone has received the same messages in the same order, and each of them a part without gaps
         await scene.drained()
         await scene.talkers[0].say(1)
         await scene.everyone_has_heard()
@@ -44,17 +46,17 @@ async def test_who_joins_hears_the_history_and_all_that_follows(make_scene: Make
         await scene.settle()
 
 
-async def test_who_comes_back_too_late_is_told_so_and_gets_the_history(make_scene: MakeScene) -> None:
+async def test_reconnecting_too_late_is_reported_and_returns_the_history(make_scene: MakeScene) -> None:
     async with make_scene(fronts=1) as scene:
         await scene.talk(talkers=2, guests=0)
         await scene.flow(20)
         await scene.end_talk()
         await scene.everyone_has_heard()
 
-        # When someone names a message that is not retained
+        # When a client joins with the id of a message that is not retained
         client = await Client.connect(scene.urls[0], CHANNEL, query=f"?after={uuid.uuid4()}")
 
-        # Then they are told, and get the stored messages
+        # Then it is told, and gets the stored messages
         await client.until(type="nb_users")
         assert client.received[0]["reason"].startswith(MISSED)
         stored = [message["id"] for message in client.received[1:] if message["type"] != "nb_users"]
@@ -64,24 +66,24 @@ async def test_who_comes_back_too_late_is_told_so_and_gets_the_history(make_scen
 
 
 async def test_a_message_of_the_same_id_is_published_once(make_scene: MakeScene) -> None:
-    """On two fronts at once, again on the same connection, and after coming back."""
+    """On two fronts at once, again on the same connection, and after reconnecting."""
     async with make_scene(heavy=1) as scene:
         await scene.talk(talkers=2, guests=1)
         witnesses = [await Client.connect(url, CHANNEL) for url in scene.urls]
         listener = await Client.connect(scene.urls[0], CHANNEL)
         messages = [_message(number) for number in range(20)]
 
-        # When each message is said on both fronts at once, twice
+        # When each message is sent on both fronts at once, twice
         for message in messages:
             await asyncio.gather(*(client.send(**message) for client in witnesses for _ in range(2)))
 
-        # And once more by someone who comes back
+        # And once more by a client that reconnects
         await asyncio.gather(*(client.until(id=messages[-1]["id"]) for client in witnesses))
         again = await Client.connect(scene.urls[1], CHANNEL)
         for message in messages:
             await again.send(**message)
 
-        # Then everybody has heard each once, and its senders each as often as they have sent it
+        # Then everybody has received each message once, and its senders once for each time they sent it
         for client in (*witnesses, again):
             marker = await client.say()
             await asyncio.gather(*(witness.until(text=marker) for witness in (*witnesses, listener)))

@@ -1,4 +1,4 @@
-"""Keys of a channel are removed, or hold something of a wrong type: nothing is lost in silence, and nobody is stuck."""
+"""Keys of a channel are deleted, or replaced by a wrong type: no message is lost without notice, and nothing hangs."""
 
 import itertools
 
@@ -13,19 +13,19 @@ from tests.support.client import Client
 OTHER = "Other"
 
 
-async def test_any_key_is_removed(make_scene: MakeScene) -> None:
+async def test_any_key_may_be_deleted(make_scene: MakeScene) -> None:
     async with make_scene(heavy=1) as scene:
         await scene.talk(photos=0.2)
         await scene.flow(20)
         for key in scene.keys.types:
-            # When one key after the other is gone, each after what the loss of the last one has caused
+            # When one key after the other is deleted, each after the recovery from the previous one
             scene.redis.delete(key)
             await scene.recover()
-        # Then all is published once or refused, and counts and nicknames are those of who is there
+        # Then all messages are published once or refused, and counts and nicknames are right
         await scene.settle(may_have_gaps=True)
 
 
-async def test_a_message_whose_inbox_is_removed_is_published(make_scene: MakeScene) -> None:
+async def test_messages_of_a_deleted_inbox_are_published(make_scene: MakeScene) -> None:
     # Given messages in an inbox whose worker is frozen
     lane = Lane.LIGHT
     async with make_scene(fronts=1) as scene:
@@ -34,17 +34,17 @@ async def test_a_message_whose_inbox_is_removed_is_published(make_scene: MakeSce
         (worker,) = scene.stack.light
         await scene.freeze_with_job(worker, lane)
         await until(lambda: len(scene.ids_waiting(lane)) >= 3, "messages of all to wait")
-        # When the inbox is gone
+        # When the inbox is deleted
         scene.redis.delete(scene.keys.inbox(lane))
         worker.wake()
-        # Then they are published, and those behind them
+        # Then they and the following ones are published
         await scene.flow(20)
         balance = await scene.settle()
         assert balance.refused == 0
 
 
 @pytest.mark.parametrize("name", ["inbox:light", "outbox"])
-async def test_a_damaged_channel_is_said_and_harms_no_other(make_scene: MakeScene, name: str) -> None:
+async def test_a_damaged_channel_is_reported_and_affects_no_other(make_scene: MakeScene, name: str) -> None:
     async with make_scene(fronts=1, channels=f"{CHANNEL},{OTHER}") as scene:
         damaged = ChannelKeys(scene.stack.settings["instance_id"], OTHER)
         (key,) = (key for key in damaged.types if key.endswith("}:" + name))
@@ -52,11 +52,11 @@ async def test_a_damaged_channel_is_said_and_harms_no_other(make_scene: MakeScen
         await here.until(text=await here.say())
         await scene.talk(talkers=2, guests=1)
 
-        # When a key is made one of a wrong type
+        # When a key is replaced by one of a wrong type
         scene.redis.delete(key)
         scene.redis.set(key, "what is this?")
 
-        # Then the senders there are told, whatever they had on its way
+        # Then the senders in that channel are told, also about jobs in flight
         for _ in range(3):
             await here.say()
             await here.refusal()
@@ -65,7 +65,7 @@ async def test_a_damaged_channel_is_said_and_harms_no_other(make_scene: MakeScen
         # And others notice nothing
         await scene.flow(20)
 
-        # When it is removed, all is well again
+        # When it is deleted, the channel recovers
         scene.redis.delete(key)
         await _until_it_goes_on(here)
         await scene.settle()

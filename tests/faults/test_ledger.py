@@ -1,4 +1,4 @@
-"""The ledger itself: it finds what it is there to find."""
+"""The ledger detects the faults that it is made for."""
 
 from tests.support.ledger import Ledger, Names
 
@@ -17,7 +17,7 @@ def _hear(ledger: Ledger, receiver: str, *messages: str) -> None:
         ledger.hear(receiver, id)
 
 
-def test_a_run_in_which_all_went_well_balances() -> None:
+def test_a_run_without_faults_balances() -> None:
     ledger = _ledger("a", "b", "c")
     for name in ("ann", "ben"):
         _hear(ledger, name, "a", "c")
@@ -29,7 +29,7 @@ def test_a_run_in_which_all_went_well_balances() -> None:
     assert ledger.faults() == []
 
 
-def test_what_one_receiver_misses_is_lost() -> None:
+def test_a_message_that_one_receiver_misses_is_lost() -> None:
     ledger = _ledger("a", "b")
     _hear(ledger, "ann", "a", "b")
     _hear(ledger, "ben", "b")
@@ -37,11 +37,11 @@ def test_what_one_receiver_misses_is_lost() -> None:
     assert ledger.balance().lost == 1
 
 
-def test_what_is_neither_heard_nor_refused_is_lost() -> None:
+def test_a_message_neither_delivered_nor_refused_is_lost() -> None:
     assert _ledger("a").balance().lost == 1
 
 
-def test_who_was_told_of_a_gap_is_owed_what_is_sent_afterwards() -> None:
+def test_after_a_gap_later_messages_must_arrive() -> None:
     ledger = _ledger("a")
     ledger.tell_of_gap("ben")
     ledger.send("b", "ann", "text")
@@ -52,7 +52,7 @@ def test_who_was_told_of_a_gap_is_owed_what_is_sent_afterwards() -> None:
     assert (balance.gaps, balance.lost) == (1, 1)
 
 
-def test_what_comes_twice_is_found_but_for_a_history_that_overlaps() -> None:
+def test_duplicates_are_found_except_in_an_overlapping_history() -> None:
     ledger = _ledger("a", "b")
     for name in ("ann", "ben"):
         _hear(ledger, name, "a", "b")
@@ -63,7 +63,7 @@ def test_what_comes_twice_is_found_but_for_a_history_that_overlaps() -> None:
     assert ledger.balance().duplicated == 1
 
 
-def test_what_fills_a_gap_may_have_come_before_and_nothing_else_may() -> None:
+def test_only_messages_that_fill_a_gap_may_arrive_late() -> None:
     ledger = _ledger("a")
     _hear(ledger, "ann", "a")
     _hear(ledger, "ben", "a")
@@ -74,13 +74,13 @@ def test_what_fills_a_gap_may_have_come_before_and_nothing_else_may() -> None:
     _hear(ledger, "ben", "b")
     assert ledger.balance().duplicated == 0
 
-    # What was sent after he was told; and what comes to somebody who was not
+    # A message sent after he was told, and one that arrives at a client that was not told
     ledger.hear("ben", "b", fills_gap=True)
     ledger.hear("ann", "a", fills_gap=True)
     assert ledger.balance().duplicated == 2
 
 
-def test_what_overtakes_another_of_its_sender_is_found() -> None:
+def test_messages_out_of_order_are_found() -> None:
     ledger = _ledger("a", "b")
     _hear(ledger, "ann", "a", "b")
     _hear(ledger, "ben", "b", "a")
@@ -88,7 +88,7 @@ def test_what_overtakes_another_of_its_sender_is_found() -> None:
     assert ledger.balance().out_of_order == 1
 
 
-def test_what_was_refused_and_came_all_the_same_is_found() -> None:
+def test_refused_messages_that_arrive_are_found() -> None:
     ledger = _ledger("a")
     ledger.refuse("a")
     _hear(ledger, "ann", "a")
@@ -96,7 +96,7 @@ def test_what_was_refused_and_came_all_the_same_is_found() -> None:
     assert ledger.balance().contradicted == 1
 
 
-def test_an_echo_of_what_was_sent_again_is_no_duplicate() -> None:
+def test_an_echo_of_a_resent_message_is_no_duplicate() -> None:
     ledger = Ledger()
     for name in ("anna", "ben"):
         ledger.join(name)
@@ -110,7 +110,7 @@ def test_an_echo_of_what_was_sent_again_is_no_duplicate() -> None:
     assert sorted(ledger.duplicated()) == [("anna", "1"), ("ben", "1")]
 
 
-def test_only_what_was_refused_may_come_behind_what_its_sender_said_after_it() -> None:
+def test_only_refused_and_resent_messages_may_follow_later_ones() -> None:
     ledger = _ledger("1", "2", "3")
     ledger.send_again("1", was_refused=True)
     ledger.send_again("2")
@@ -118,7 +118,7 @@ def test_only_what_was_refused_may_come_behind_what_its_sender_said_after_it() -
     assert ledger.out_of_order() == [("ben", "2")]
 
 
-def test_a_list_of_users_is_held_against_those_who_are_there() -> None:
+def test_a_list_of_users_is_compared_with_the_connected_clients() -> None:
     assert Names.compare(["ann", "ben"], ["ann", "ben"]).are_right
     for told, wrong in (
         (["ann"], Names(registered=2, missing=1, strange=0, doubled=0)),

@@ -1,4 +1,4 @@
-"""What moderators have decided holds, whatever Redis loses."""
+"""Moderators' decisions stay in force, whatever Redis loses."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ MODERATED = {"admin_token": TOKEN}
 
 
 async def restrictions(scene: Scene) -> list[tuple[bool, list[str]]]:
-    """Of each front: whether the channel is frozen, and who is banned."""
+    """Each front's state: whether the channel is frozen, and the banned subjects."""
     found = []
     for url in scene.urls:
         admin = Admin(url)
@@ -33,7 +33,7 @@ def _decoded(response: Any) -> Any:
 
 
 async def refusals(scene: Scene, author: str) -> list[str]:
-    """How each front answers to a text under that name: the reason, or nothing."""
+    """Each front's answer to a text under that nickname: the reason, or nothing."""
     found = []
     for url in scene.urls:
         client = await Client.connect(url, CHANNEL)
@@ -50,7 +50,7 @@ def _reasons(client: Client) -> str:
 
 async def test_bans_and_freezes_outlive_a_flush(make_scene: MakeScene, server: Server) -> None:
     async with make_scene(redis_url=server.url, client=server.client, **MODERATED) as scene:
-        # Given a ban, a ban that was lifted, and a channel that is frozen
+        # Given a ban, a lifted ban, and a frozen channel
         admin = Admin(scene.urls[0])
         for name in ("pest", "friend"):
             await admin.act("POST", "bans", {"nickname": name, "seconds": 600})
@@ -58,7 +58,7 @@ async def test_bans_and_freezes_outlive_a_flush(make_scene: MakeScene, server: S
         await admin.act("PUT", below(CHANNEL, "freeze"))
         await eventually(lambda: restrictions(scene), [(True, ["pest"])] * 2)
 
-        # When Redis loses all it has, twice, once for good
+        # When Redis loses all data twice, the second time for good
         for _ in range(2):
             server.client.flushall()
             await eventually(lambda: restrictions(scene), [(True, ["pest"])] * 2)
@@ -66,7 +66,7 @@ async def test_bans_and_freezes_outlive_a_flush(make_scene: MakeScene, server: S
         server.forget()
         server.start()
 
-        # Then they hold as before, on every front
+        # Then they are in force on every front
         await eventually(lambda: restrictions(scene), [(True, ["pest"])] * 2)
         assert all("frozen" in refusal for refusal in await refusals(scene, "friend"))
         await admin.act("DELETE", below(CHANNEL, "freeze"))
@@ -75,23 +75,21 @@ async def test_bans_and_freezes_outlive_a_flush(make_scene: MakeScene, server: S
         admin.close()
 
 
-async def test_an_act_right_after_a_flush_loses_nothing_of_what_was_decided_before(
-    make_scene: MakeScene, server: Server
-) -> None:
+async def test_a_ban_right_after_a_flush_keeps_earlier_decisions(make_scene: MakeScene, server: Server) -> None:
     async with make_scene(redis_url=server.url, client=server.client, **MODERATED) as scene:
         admin = Admin(scene.urls[0])
         await admin.act("POST", "bans", {"nickname": "pest", "seconds": 600})
         await eventually(lambda: restrictions(scene), [(False, ["pest"])] * 2)
         server.client.flushall()
-        # When somebody else is banned before the fronts have noticed
+        # When another ban is made before the fronts have noticed
         await admin.act("POST", "bans", {"nickname": "troll", "seconds": 600})
-        # Then both are
+        # Then both are in force
         await eventually(lambda: restrictions(scene), [(False, ["pest", "troll"])] * 2)
         admin.close()
 
 
-async def test_what_was_decided_in_the_lost_second_is_decided_still(make_scene: MakeScene, server: Server) -> None:
-    """As when the machine of Redis dies: its last second is gone, and the fronts know better."""
+async def test_decisions_of_the_lost_second_stay_in_force(make_scene: MakeScene, server: Server) -> None:
+    """As when Redis' machine dies: Redis has lost its last second, which the fronts know."""
     async with make_scene(redis_url=server.url, client=server.client, **MODERATED) as scene:
         admin = Admin(scene.urls[0])
         await admin.act("POST", "bans", {"nickname": "friend", "seconds": 600})
@@ -99,7 +97,7 @@ async def test_what_was_decided_in_the_lost_second_is_decided_still(make_scene: 
         await eventually(lambda: restrictions(scene), [(True, ["friend"])] * 2)
         written = server.written()
 
-        # When somebody is banned, somebody's ban lifted, the channel thawed, and all of that is lost
+        # When a ban is made, a ban lifted, the channel thawed, and all of that is lost
         await admin.act("POST", "bans", {"nickname": "pest", "seconds": 600})
         await admin.act("DELETE", "bans/friend")
         await admin.act("DELETE", below(CHANNEL, "freeze"))
@@ -108,21 +106,19 @@ async def test_what_was_decided_in_the_lost_second_is_decided_still(make_scene: 
         server.lose_after(written)
         server.start()
 
-        # Then it is as it was decided last
+        # Then the last decisions are in force
         await eventually(lambda: restrictions(scene), [(False, ["pest"])] * 2)
         assert await refusals(scene, "friend") == ["", ""]
         admin.close()
 
 
 @pytest.mark.parametrize("lost", ["that it was said", "that it was deleted"])
-async def test_a_deleted_message_does_not_come_back_with_what_is_said_again(
-    make_scene: MakeScene, server: Server, lost: str
-) -> None:
-    """Fronts say again what Redis may have lost: not what was deleted."""
+async def test_a_deleted_message_is_not_replayed(make_scene: MakeScene, server: Server, lost: str) -> None:
+    """Fronts replay what Redis may have lost, except for deleted messages."""
     async with make_scene(redis_url=server.url, client=server.client, **MODERATED) as scene:
         admin, rest = Admin(scene.urls[0]), Rest(scene.urls[1])
         jane, john = [await Client.connect(url, CHANNEL) for url in scene.urls]
-        # Given a message that was said between others, and deleted
+        # Given a message that was sent between others, and deleted
         kept = await _said(jane, john)
         written = server.written()
         deleted = await _said(jane, john)
@@ -131,14 +127,14 @@ async def test_a_deleted_message_does_not_come_back_with_what_is_said_again(
         await admin.act("DELETE", below(CHANNEL, f"messages/{deleted}"))
         later = await _said(jane, john)
 
-        # When Redis loses its end
+        # When Redis loses its last publications
         server.kill()
         server.lose_after(written)
         server.start()
 
-        # Then all else is there again, and it is not
+        # Then all other messages are published again, but not this one
         await eventually(lambda: _stored(rest), [kept, later])
-        # … nor when more is said
+        # … also after further messages
         await eventually(lambda: _stored(rest), [kept, later, await _said(jane, john)])
         for client in (jane, john):
             await client.leave()
@@ -147,7 +143,7 @@ async def test_a_deleted_message_does_not_come_back_with_what_is_said_again(
 
 
 async def _said(speaker: Client, hearer: Client) -> str:
-    """Says a text that somebody on another front hears; returns its id."""
+    """Send a text, and wait until a client on another front receives it; returns its id."""
     return str((await hearer.until(text=await speaker.say()))["id"])
 
 
@@ -156,9 +152,9 @@ async def _stored(rest: Rest) -> list[str] | None:
     return [message["id"] for message in _decoded(response)] if response.code == 200 else None
 
 
-async def test_people_talk_while_moderators_act_and_redis_is_flushed(make_scene: MakeScene, server: Server) -> None:
-    """Orders are no messages: none is lost, told twice or out of order for them."""
-    # Given moderators who wait for everybody's answer
+async def test_messages_survive_moderation_and_flushes_at_the_same_time(make_scene: MakeScene, server: Server) -> None:
+    """Control messages are not sent to clients, and messages are neither lost, duplicated nor reordered by them."""
+    # Given moderators who run surveys
     timings = {"survey": 60.0, "survey_answer": 60.0}
     async with make_scene(redis_url=server.url, client=server.client, timings=timings, **MODERATED) as scene:
         await scene.talk()

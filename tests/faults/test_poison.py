@@ -1,4 +1,4 @@
-"""Jobs that kill workers get three tries, those that hang one: buried, told; and what an operator does with them."""
+"""Poisoned messages: jobs that kill workers get three tries, jobs that hang get one; dead letters; the commands."""
 
 import os
 import signal
@@ -18,11 +18,11 @@ from tests.worker.pictures import jpeg_of_many_scans
 
 @pytest.fixture(scope="module")
 def laborious() -> str:
-    """A picture that takes a worker more than a second, all but its beginning with much memory: see `_computing`."""
+    """A picture that takes a worker more than a second, most of it with much memory: see `_computing`."""
     return as_base64(jpeg_of_many_scans(6000, 6000, 28))
 
 
-async def test_a_picture_that_kills_workers_is_buried_and_nothing_else_suffers(
+async def test_a_picture_that_kills_workers_is_dead_lettered_and_affects_nothing_else(
     make_scene: MakeScene, laborious: str
 ) -> None:
     async with make_scene(fronts=1, heavy=1) as scene:
@@ -32,14 +32,14 @@ async def test_a_picture_that_kills_workers_is_buried_and_nothing_else_suffers(
         victim = await Client.connect(scene.urls[0], CHANNEL)
         id = str(uuid.uuid4())
 
-        # When a picture takes three workers with it
+        # When a picture kills three workers
         await victim.send(**sample("image", id=id, image_data=laborious))
         for _ in range(3):
             await until(lambda: _computing(worker), "a worker to take the picture")
             worker.kill()
             await until(lambda: worker.running, "the worker to be started again")
 
-        # Then its sender is told, and an operator can see why
+        # Then its sender is told, and an operator can see the reason
         assert await victim.refusal() == "This message could not be processed by the server. It was not sent."
         listed = _dead(scene, "list")
         assert listed.endswith("1 dead letters\n")
@@ -48,7 +48,7 @@ async def test_a_picture_that_kills_workers_is_buried_and_nothing_else_suffers(
         place = listed.split()[0]
         assert f'"id":"{id}"' in _dead(scene, "show", place)
 
-        # And when it is tried again, and all is well now, it comes
+        # When it is retried, and nothing kills the worker, it is published
         assert "is on its way again" in _dead(scene, "retry", place)
         await victim.until(id=id)
         assert _dead(scene, "list") == "0 dead letters\n"
@@ -57,14 +57,14 @@ async def test_a_picture_that_kills_workers_is_buried_and_nothing_else_suffers(
         await scene.settle()
 
 
-async def test_a_picture_that_crashes_its_computation_is_buried(make_scene: MakeScene, laborious: str) -> None:
+async def test_a_picture_that_crashes_the_sandbox_is_dead_lettered(make_scene: MakeScene, laborious: str) -> None:
     async with make_scene(fronts=1, heavy=1) as scene:
         await scene.talk(talkers=2, guests=1)
         await scene.flow(10)
         worker = scene.stack.heavy[0]
         victim = await Client.connect(scene.urls[0], CHANNEL)
 
-        # When its computation crashes, time and again
+        # When its computation crashes repeatedly
         await victim.send(**sample("image", image_data=laborious))
         seen: set[int] = set()
         for _ in range(3):
@@ -73,12 +73,12 @@ async def test_a_picture_that_crashes_its_computation_is_buried(make_scene: Make
             seen.add(child)
             os.kill(child, signal.SIGKILL)
 
-        # Then it is buried, though the worker lives on
+        # Then it is dead-lettered, although the worker lives
         assert await victim.refusal() == "This message could not be processed by the server. It was not sent."
         assert not scene.keeper.ends[worker.name]
         assert "3 times Crashed" in _dead(scene, "list")
 
-        # And an operator throws it away
+        # And an operator deletes it
         assert "is deleted" in _dead(scene, "delete", "all")
         assert _dead(scene, "list") == "0 dead letters\n"
         await victim.leave()
@@ -86,8 +86,8 @@ async def test_a_picture_that_crashes_its_computation_is_buried(make_scene: Make
         await scene.settle()
 
 
-async def test_a_picture_that_takes_too_long_is_buried_at_once(make_scene: MakeScene, laborious: str) -> None:
-    """It would take as long again, and hold up all others meanwhile."""
+async def test_a_picture_that_takes_too_long_is_dead_lettered_at_once(make_scene: MakeScene, laborious: str) -> None:
+    """A retry would take as long, and delay all others meanwhile."""
     async with make_scene(fronts=1, heavy=1, job_seconds=0.2) as scene:
         victim = await Client.connect(scene.urls[0], CHANNEL)
         await victim.send(**sample("image", image_data=laborious))
@@ -100,12 +100,12 @@ async def test_a_picture_that_takes_too_long_is_buried_at_once(make_scene: MakeS
 
 
 def _computing(worker: Process) -> set[int]:
-    """The worker's children that have the picture in their hands: unpacked, it is 108 MB."""
+    """The worker's children that process the picture: decoded, it takes 108 MB."""
     return {child.pid for child in psutil.Process(worker.pid).children() if child.memory_info().rss > 100 * 2**20}
 
 
 def _dead(scene: Scene, *arguments: str) -> str:
-    """What `python -m worker dead …` says."""
+    """The output of `python -m worker dead …`."""
     process = run_to_end("worker", "dead", *arguments, directory=scene.stack.directory, **scene.stack.settings)
     assert process.exit_status == 0
     said = process.whole_log()

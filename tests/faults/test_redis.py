@@ -1,4 +1,4 @@
-"""Redis dies, comes back with its data or without, is flushed, freezes, is cut off: nothing said is lost in silence."""
+"""Redis dies, restarts with or without its data, is flushed, frozen or cut off: no message is lost without notice."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,15 +22,15 @@ async def test_redis_is_killed_and_comes_back_with_its_data(make_scene: MakeScen
         await scene.talk()
         await scene.flow(30)
 
-        # When it is killed, and comes back after everybody has noticed
+        # When it is killed, and restarts after all processes have noticed
         server.kill()
         await scene.fronts_say("gischat-front is lost")
         server.start()
 
-        # Then messages go round again
+        # Then messages are published again
         await scene.flow(30)
 
-        # And nothing that was said is lost, and nobody has lost their connection
+        # And no message is lost, and no client was disconnected
         await scene.settle()
         assert all(peer.sessions == 1 for peer in scene.peers)
 
@@ -40,7 +40,7 @@ async def test_redis_is_away_for_long(make_scene: MakeScene, server: Server) -> 
         await scene.talk()
         await scene.flow(30)
 
-        # When it is away for longer than messages wait, and somebody speaks of whom Redis has nothing
+        # When it is away for longer than messages may wait, and a client without a job in flight sends one
         jane = await Client.connect(scene.urls[0], CHANNEL)
         await jane.count(len(scene.peers) + 1)
         server.kill()
@@ -49,7 +49,7 @@ async def test_redis_is_away_for_long(make_scene: MakeScene, server: Server) -> 
         told = [await jane.refusal() for _ in said]
         server.start()
 
-        # Then she is told that it was not sent, and that is right
+        # Then the client is told that it was not sent, which is true
         assert all(text in reason for text, reason in zip(said, told, strict=True))
         await scene.healthy()
         await jane.until(text=await jane.say())
@@ -63,20 +63,20 @@ async def test_redis_is_flushed(make_scene: MakeScene, server: Server) -> None:
     async with make_scene(redis_url=server.url, client=server.client) as scene:
         await scene.talk()
 
-        # When it is flushed in the midst of talk, at any moment
+        # When it is flushed under traffic, at any moment
         for _ in range(8):
             await scene.flow(scene.dice.randint(5, 15))
             server.client.flushall()
             await scene.flow(1)
 
-        # Then what one front had heard and another had not is said again, and all is set up again
+        # Then messages that only some fronts had received are replayed, and all state is restored
         await scene.flow(30)
         await scene.settle()
         assert all(peer.sessions == 1 for peer in scene.peers)
 
 
 async def test_redis_is_flushed_and_its_clock_goes_back(make_scene: MakeScene, server: Server) -> None:
-    """As when another machine takes its place. The places of what is published are made of the time."""
+    """As when another machine replaces Redis: entry ids contain the time."""
     async with make_scene(redis_url=server.url, client=server.client) as scene:
         # Given a Redis whose clock is an hour ahead
         hour = 3_600_000
@@ -85,22 +85,24 @@ async def test_redis_is_flushed_and_its_clock_goes_back(make_scene: MakeScene, s
         await scene.talk()
         await scene.flow(30)
 
-        # When it loses its data, and goes on with the right time
+        # When it loses its data, and continues with the right time
         server.client.flushall()
 
-        # Then messages go round again, and nothing is lost or told twice
+        # Then messages are published again, and none is lost or duplicated
         await scene.flow(30)
         await scene.settle()
         assert all(peer.sessions == 1 for peer in scene.peers)
 
 
-async def test_who_is_registered_may_write_although_redis_has_lost_it(make_scene: MakeScene, server: Server) -> None:
-    """Where only registered nicknames may write."""
+async def test_registered_clients_can_write_although_redis_has_lost_their_nicknames(
+    make_scene: MakeScene, server: Server
+) -> None:
+    """With REQUIRE_REGISTRATION."""
     async with make_scene(redis_url=server.url, client=server.client, require_registration=True) as scene:
         jane, john = [await Client.connect(url, CHANNEL) for url in scene.urls]
         await jane.register("jane")
 
-        # When Redis is flushed in the midst of what one says
+        # When Redis is flushed while a registered client sends messages
         said = []
         for _ in range(4):
             said += [await jane.say(author="jane") for _ in range(10)]
@@ -108,7 +110,7 @@ async def test_who_is_registered_may_write_although_redis_has_lost_it(make_scene
             said += [await jane.say(author="jane") for _ in range(10)]
             await john.until(text=said[-1])
 
-        # Then none of it is refused, and the nickname is still not for others (who has just come is told of a gap)
+        # Then none is refused, and nobody else can register the nickname (a client that has just joined gets a gap)
         reasons = [message["reason"] for message in jane.received if message["type"] == "uncompliant"]
         assert [reason for reason in reasons if "may be missing" not in reason] == []
         assert john.texts() == said
@@ -122,9 +124,9 @@ async def test_who_is_registered_may_write_although_redis_has_lost_it(make_scene
         await john.leave()
 
 
-async def test_redis_loses_what_it_had_not_written(make_scene: MakeScene, server: Server) -> None:
-    """As `appendfsync everysec` may when the machine dies. What everyone had heard before is not told again, and what
-    was on its way comes out."""
+async def test_redis_loses_its_last_second(make_scene: MakeScene, server: Server) -> None:
+    """As `appendfsync everysec` may when the machine dies. Messages that everyone had received are not delivered again,
+    and messages in flight are published."""
     async with make_scene(redis_url=server.url, client=server.client) as scene:
         await scene.talk()
         for _ in range(2):
@@ -138,9 +140,11 @@ async def test_redis_loses_what_it_had_not_written(make_scene: MakeScene, server
         await scene.settle()
 
 
-async def test_who_came_and_went_in_the_lost_second_is_known(make_scene: MakeScene, server: Server) -> None:
+async def test_presence_is_right_after_joins_and_exits_in_the_lost_second(
+    make_scene: MakeScene, server: Server
+) -> None:
     async with make_scene(redis_url=server.url, client=server.client) as scene:
-        # Given someone who is there
+        # Given a client
         await scene.talk(talkers=2, guests=2)
         leaving = [await Client.connect(url, CHANNEL) for url in scene.urls]
         for number, client in enumerate(leaving):
@@ -148,7 +152,7 @@ async def test_who_came_and_went_in_the_lost_second_is_known(make_scene: MakeSce
         await scene.flow(10)
         written = server.written()
 
-        # When they leave, and others come, and Redis loses all of that
+        # When it leaves, others join, and Redis loses all of that
         for client in leaving:
             await client.leave()
         coming = [scene.peer(Guest, f"coming-{number}", front=number, ledger=Ledger()) for number in range(2)]
@@ -158,7 +162,7 @@ async def test_who_came_and_went_in_the_lost_second_is_known(make_scene: MakeSce
         server.lose_after(written)
         server.start()
 
-        # Then counts and nicknames are those of who is there
+        # Then counts and nicknames are right
         await scene.flow(10)
         await scene.settle()
 
@@ -168,12 +172,12 @@ async def test_redis_freezes(make_scene: MakeScene, server: Server) -> None:
         await scene.talk()
         await scene.flow(30)
 
-        # When it freezes for longer than an answer may take
+        # When it freezes for longer than the timeout of an answer
         server.freeze()
         await scene.fronts_say("no answer for")
         server.wake()
 
-        # Then messages go round again
+        # Then messages are published again
         await scene.flow(30)
         await scene.settle()
 
@@ -202,7 +206,7 @@ async def test_the_network_cuts_connections(make_scene: MakeScene, server: Serve
 
 
 async def test_the_network_swallows_answers(make_scene: MakeScene, server: Server) -> None:
-    """What was sent is carried out and not answered, or answered late."""
+    """Commands are executed, but not answered or answered late."""
     async with _behind_proxy(make_scene, server) as (proxy, scene):
         proxy.swallow(to_client=everyone)
         await scene.fronts_say("no answer for")
@@ -211,9 +215,7 @@ async def test_the_network_swallows_answers(make_scene: MakeScene, server: Serve
         await scene.flow(10)
 
 
-async def test_a_script_of_somebody_elses_is_told_to_senders_and_seldom_to_the_log(
-    make_scene: MakeScene, server: Server
-) -> None:
+async def test_a_busy_redis_is_reported_to_senders_and_rarely_logged(make_scene: MakeScene, server: Server) -> None:
     server.client.config_set("busy-reply-threshold", 50)
     async with make_scene(fronts=1, redis_url=server.url, client=server.client) as scene:
         client, rest = await Client.connect(scene.urls[0], CHANNEL), Rest(scene.urls[0])
@@ -222,14 +224,14 @@ async def test_a_script_of_somebody_elses_is_told_to_senders_and_seldom_to_the_l
         other = redis.from_url(server.url)
         busy = asyncio.create_task(asyncio.to_thread(other.eval, "while true do end", 0))
         await until(lambda: _is_busy(server), "the script to run")
-        # Then each message is refused in words, and what is asked over HTTP answered so
+        # Then each message is refused with a reason, and so are HTTP requests
         for _ in range(20):
             await client.say()
             assert "again later" in (await client.until(type="uncompliant"))["reason"]
         assert (await rest.fetch(f"/channel/{CHANNEL}/last")).code == 503
         server.client.script_kill()
         await asyncio.gather(busy, return_exceptions=True)
-        # When it is over all is as before, and the log has a line for each connection
+        # Afterwards everything works as before, and the log has one line for each connection
         words = await client.say()
         await client.until(type="text", text=words)
         await client.leave()

@@ -17,7 +17,7 @@ NO_CLOCKS = {
     "gischat.commands.stop",
     "gischat.front.limits.rate_limit",
     "gischat.observability.metrics",
-    "worker.consumer",
+    "worker.heavy_consumer",
     "worker.fairness",
     "worker.images",
     "worker.sandbox",

@@ -1,4 +1,4 @@
-"""One stack with a moderator for the whole suite, a fresh channel for each test."""
+"""Stacks with moderation, and a new channel for each test."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,48 +8,37 @@ from tornado.ioloop import IOLoop
 
 from tests.support.admin import TOKEN, Admin
 from tests.support.processes import Stack
+from tests.support.stacks import AT_ONCE, Stacks
 
-# Fixtures of the same name and meaning.
-from tests.wire.conftest import Join, join, quiet_logs, rest, rests  # noqa: F401
+# Fixtures that are used under the same names.
+from tests.wire.conftest import Join, channel, fresh_channels, join, quiet_logs, rest, rests, stack  # noqa: F401
 
-CHANNELS = [f"Salle {number:02}/été" for number in range(1, 61)]
-ANOTHER_CHANNEL = CHANNELS[-1]  # which no test has for its own: there are fewer of them
+FRESH_CHANNELS = [f"Salle {number:02}/été" for number in range(AT_ONCE)]
+ANOTHER_CHANNEL = "Autre salle"  # which no test uses alone
 PRIVATE_CHANNEL = "Entre nous"
 
 Visit = Callable[..., Any]
 
 
 @pytest.fixture(scope="package")
-def stack(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
-    """Two fronts and two workers, moderated."""
-    channels, tokens = ",".join([*CHANNELS, PRIVATE_CHANNEL]), f"{PRIVATE_CHANNEL}:s3cret"
-    stack = open_stack(fronts=2, light=2, heavy=1, channels=channels, channel_tokens=tokens, admin_token=TOKEN)
-    with stack:
-        yield stack
-    stack.assert_quiet_logs()
-
-
-@pytest.fixture(scope="package")
-def moderated_channels() -> Iterator[str]:
-    return iter(CHANNELS)
-
-
-@pytest.fixture
-def channel(moderated_channels: Iterator[str]) -> str:
-    """A channel that is this test's alone."""
-    return next(moderated_channels)
+def stacks(open_stack: Callable[..., Stack]) -> Iterator[Stacks]:
+    """A stack of two fronts and two workers, with moderation."""
+    others, tokens = [ANOTHER_CHANNEL, PRIVATE_CHANNEL], f"{PRIVATE_CHANNEL}:s3cret"
+    options = {"fronts": 2, "light": 2, "heavy": 1, "channel_tokens": tokens, "admin_token": TOKEN}
+    with Stacks(open_stack, FRESH_CHANNELS, others, **options) as stacks:
+        yield stacks
 
 
 @pytest.fixture(scope="package")
 def house(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
-    """A second one, of two channels, for what concerns all."""
-    with open_stack(fronts=2, light=1, heavy=0, channels="QGIS,Geotribu", admin_token=TOKEN) as stack:
-        yield stack
-    stack.assert_quiet_logs()
+    """A second stack with two channels, for requests that concern all channels."""
+    with open_stack(fronts=2, light=1, heavy=0, channels="QGIS,Geotribu", admin_token=TOKEN) as house:
+        yield house
+    house.assert_quiet_logs()
 
 
 @pytest.fixture
-def admin(io_loop: IOLoop, stack: Stack) -> Iterator[Admin]:
+def admin(io_loop: IOLoop, stack: Stack) -> Iterator[Admin]:  # noqa: F811
     """A moderator at the first front."""
     client = Admin(stack.fronts[0].url)
     yield client
@@ -57,7 +46,7 @@ def admin(io_loop: IOLoop, stack: Stack) -> Iterator[Admin]:
 
 
 @pytest.fixture
-def other(io_loop: IOLoop, stack: Stack) -> Iterator[Admin]:
+def other(io_loop: IOLoop, stack: Stack) -> Iterator[Admin]:  # noqa: F811
     """A moderator at the second front."""
     client = Admin(stack.fronts[1].url, name="otto")
     yield client

@@ -1,4 +1,4 @@
-"""The instance's own words."""
+"""Announcements."""
 
 import uuid
 from typing import Any
@@ -25,7 +25,7 @@ async def test_an_announcement_is_a_text_like_all_others(
         assert await rest.last(channel) == [message]
 
 
-async def test_an_announcement_that_is_repeated_is_said_once(channel: str, join: Join, admin: Admin) -> None:
+async def test_a_repeated_announcement_is_published_once(channel: str, join: Join, admin: Admin) -> None:
     client = await join(channel)
     body = {"text": words(), "id": str(uuid.uuid4())}
     for _ in range(2):
@@ -35,7 +35,7 @@ async def test_an_announcement_that_is_repeated_is_said_once(channel: str, join:
     await client.nothing_before(await client.say())
 
 
-async def test_nobody_speaks_in_the_instances_name(channel: str, join: Join, rest: Rest) -> None:
+async def test_clients_cannot_write_with_the_instances_nickname(channel: str, join: Join, rest: Rest) -> None:
     jane = await join(channel, front=1)
     for message in ({"type": "newcomer", "newcomer": "gischat"}, sample("text", author="GisChat")):
         await jane.send(**message)
@@ -44,13 +44,13 @@ async def test_nobody_speaks_in_the_instances_name(channel: str, join: Join, res
 
 
 @pytest.mark.parametrize("body", [{}, {"text": "x" * 256}, {"text": 1}, {"text": "a", "id": "b"}, []])
-async def test_what_is_no_text_is_not_announced(channel: str, admin: Admin, rest: Rest, body: Any) -> None:
+async def test_an_invalid_text_is_not_announced(channel: str, admin: Admin, rest: Rest, body: Any) -> None:
     response = await admin.ask("POST", below(channel, "announcements"), body)
     assert response.code == 422
     assert await rest.last(channel) == []
 
 
-async def test_an_announcement_is_logged_without_its_words(stack: Stack, channel: str, admin: Admin) -> None:
+async def test_an_announcement_is_logged_without_its_text(stack: Stack, channel: str, admin: Admin) -> None:
     await admin.act("POST", below(channel, "announcements"), {"text": words()})
     assert [told["act"] for told in acts(stack.fronts[0])] == ["announce"]
     stack.assert_quiet_logs()

@@ -19,7 +19,7 @@ from tests.support.rest import Rest, eventually
 
 @asynccontextmanager
 async def banned(admin: Admin, **ban: Any) -> AsyncIterator[dict[str, Any]]:
-    """While it lasts, that is banned."""
+    """Ban a subject within the context."""
     made = await admin.act("POST", "bans", ban)
     try:
         yield made
@@ -28,7 +28,7 @@ async def banned(admin: Admin, **ban: Any) -> AsyncIterator[dict[str, Any]]:
 
 
 async def status_of_joining(url: str, channel: str, address: str) -> int:
-    """The status of a handshake from an address."""
+    """The HTTP status of a handshake from an address."""
     try:
         client = await Client.connect(url, channel, local_addr=(address, 0))
     except InvalidStatus as refusal:
@@ -43,10 +43,10 @@ async def statuses(stack: Stack, channel: str, address: str) -> list[int]:
 
 
 @pytest.mark.parametrize("subject", ["127.0.0.11", "127.0.0.8/29"])
-async def test_a_banned_address_is_let_go_and_not_let_in(
+async def test_a_banned_address_is_disconnected_and_refused(
     stack: Stack, channel: str, join: Join, admin: Admin, subject: str
 ) -> None:
-    # Given people on both fronts, some from an address that misbehaves
+    # Given clients on both fronts, some of them from one address
     bad = [await join(channel, front=front, local_addr=("127.0.0.11", 0)) for front in (0, 1)]
     good = [await join(channel, front=front, local_addr=("127.0.0.16", 0)) for front in (0, 1)]
     # When that address is banned, on one front
@@ -60,19 +60,19 @@ async def test_a_banned_address_is_let_go_and_not_let_in(
             assert reason.startswith("Your address is banned until 20")
             assert reason.endswith("UTC. No advertising.")
             assert await client.refusal() == reason
-        # … and no new ones are let in on any front, while all others stay and come
+        # … and new ones are refused on every front, while other addresses are not affected
         assert await statuses(stack, channel, "127.0.0.11") == [403, 403]
         assert await statuses(stack, channel, "127.0.0.16") == [101, 101]
         for client in good:
             await client.until(text=await client.say())
-    # And when the ban is lifted, it may come again
+    # And when the ban is lifted, it may connect again
     await eventually(lambda: statuses(stack, channel, "127.0.0.11"), [101, 101])
 
 
-async def test_a_banned_address_is_told_why_over_http(stack: Stack, channel: str, admin: Admin, rest: Rest) -> None:
+async def test_a_banned_address_gets_the_reason_over_http(stack: Stack, channel: str, admin: Admin, rest: Rest) -> None:
     async with banned(admin, address="127.0.0.1", channel=channel, seconds=600):
         await eventually(lambda: rest_status(rest, channel), 403)
-        # Other channels are open, and so is moderation: who bans himself can lift it
+        # Other channels are open, and so is moderation: moderators who ban their own address can lift the ban
         assert len(await rest.last(ANOTHER_CHANNEL)) == 0
 
 
@@ -81,31 +81,31 @@ async def rest_status(rest: Rest, channel: str) -> int:
     return response.code
 
 
-async def test_a_ban_in_one_channel_is_none_in_others(
-    stack: Stack, channel: str, moderated_channels: Any, admin: Admin
+async def test_a_ban_in_one_channel_does_not_apply_to_others(
+    stack: Stack, channel: str, fresh_channels: Any, admin: Admin
 ) -> None:
     async with banned(admin, address="127.0.0.21", channel=channel, seconds=600) as ban:
         assert ban["channel"] == channel
         await eventually(lambda: statuses(stack, channel, "127.0.0.21"), [403, 403])
-        assert await statuses(stack, next(moderated_channels), "127.0.0.21") == [101, 101]
+        assert await statuses(stack, next(fresh_channels), "127.0.0.21") == [101, 101]
 
 
-async def test_a_banned_nickname_may_not_be_borne(
+async def test_a_banned_nickname_cannot_be_used(
     channel: str, join: Join, admin: Admin, other: Admin, rest: Rest
 ) -> None:
-    # Given somebody who is registered, and people who are not
+    # Given a registered client, and unregistered ones
     pest = await join(channel, front=1, nickname="Pest-1")
     jane = await join(channel, nickname="jane")
-    # When the nickname is banned, in whatever capitals
+    # When the nickname is banned, in any case
     async with banned(admin, nickname="pest-1", seconds=600, reason="Be kind."):
-        # Then who bears it is disconnected
+        # Then its holder is disconnected
         code, reason = await pest.closed()
         assert code == 1008
         assert reason is not None
         assert reason.startswith("The nickname 'pest-1' is banned until")
         assert reason.endswith("Be kind.")
         await jane.until(type="exiter", exiter="Pest-1")
-        # … nobody can register it, nor speak or like under it
+        # … it cannot be registered, and cannot write or like
         guest = await join(channel, front=1)
         for message in (
             {"type": "newcomer", "newcomer": "PEST-1"},
@@ -116,14 +116,14 @@ async def test_a_banned_nickname_may_not_be_borne(
             await guest.send(**message)
             assert (await guest.refusal()).startswith("The nickname '")
         assert (await rest.put_text(channel, sample("text", author="Pest-1"))).code == 403
-        # … and all else goes on
+        # … and everything else works
         marker = await guest.say(author="pest-10")
         await jane.nothing_before(marker)
     await eventually(lambda: said_by(other, channel), True)
 
 
 async def said_by(admin: Admin, channel: str) -> bool:
-    """Whether the nickname may be borne again."""
+    """Whether the nickname may be registered again."""
     client = await Client.connect(admin.base_url, channel)
     text = await client.say(author="Pest-1")
     while not (client.texts().count(text) or any(m["type"] == "uncompliant" for m in client.received)):
@@ -132,10 +132,10 @@ async def said_by(admin: Admin, channel: str) -> bool:
     return text in client.texts()
 
 
-async def test_what_a_banned_address_has_sent_and_waits_its_turn_is_not_published(
+async def test_pending_messages_of_a_banned_address_are_not_published(
     stack: Stack, channel: str, join: Join, admin: Admin
 ) -> None:
-    # Given somebody whose photos wait for a worker
+    # Given a client whose photos wait for a worker
     (heavy,) = (worker for worker in stack.workers if "heavy" in worker.name)
     jane, pest = await join(channel), await join(channel, nickname="pest", local_addr=("127.0.0.41", 0))
     heavy.freeze()
@@ -143,18 +143,18 @@ async def test_what_a_banned_address_has_sent_and_waits_its_turn_is_not_publishe
         for _ in range(5):
             await pest.send(**sample("image", author="pest"))
         await pest.send(type="bbox")
-        await pest.refusal()  # all of them have been taken
+        await pest.refusal()  # all of them have been received
         # When the address is banned
         async with banned(admin, address="127.0.0.41", seconds=600):
             await pest.closed()
     finally:
         heavy.wake()
-    # Then the one that was on its way is the last: behind it the nickname is given up
+    # Then the one in flight is the last, followed by the release of the nickname
     await jane.until(type="exiter", exiter="pest")
     assert sum(m["type"] == "image" for m in jane.received) == 1
 
 
-async def test_a_ban_runs_out_by_itself(stack: Stack, channel: str, join: Join, admin: Admin, other: Admin) -> None:
+async def test_a_ban_expires(stack: Stack, channel: str, join: Join, admin: Admin, other: Admin) -> None:
     client = await join(channel, local_addr=("127.0.0.31", 0))
     ban = await admin.act("POST", "bans", {"address": "127.0.0.31", "seconds": 2})
     assert 2 <= ban["until"] - ban["since"] <= 3
@@ -180,7 +180,7 @@ async def test_bans_are_listed_and_lifted_on_any_front(channel: str, admin: Admi
                 "Été",
             )
             assert 24 * 3600 <= network["until"] - network["since"] <= 24 * 3600 + 1
-            # The later ban of a nickname stands in place of the earlier
+            # A later ban of a nickname replaces the earlier one
             assert ("Troll", None) in found
             assert ("Troll", channel) not in found
         assert await other.act("DELETE", "bans/2001:db8:1:2::-64") == {"lifted": "2001:db8:1:2::-64"}
@@ -211,7 +211,7 @@ async def test_bans_are_listed_and_lifted_on_any_front(channel: str, admin: Admi
         ([], None),
     ],
 )
-async def test_what_is_no_ban_is_refused_with_the_reason(admin: Admin, body: Any, field: str | None) -> None:
+async def test_an_invalid_ban_is_refused_with_the_reason(admin: Admin, body: Any, field: str | None) -> None:
     before = await admin.act("GET", "bans")
     status, faults = await admin.refused("POST", "bans", body)
     assert status == 422

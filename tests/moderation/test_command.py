@@ -1,4 +1,4 @@
-"""`gischat admin`, as operators run it: processes of their own, which print tables or JSON."""
+"""`gischat admin` as run by operators: separate processes, which print tables or JSON."""
 
 import json
 import re
@@ -25,7 +25,7 @@ async def run(url: str, directory: Path, *arguments: str, **environment: str) ->
 
 
 async def test_a_moderators_day(url: str, tmp_path: Path, channel: str, join: Join, rest: Rest) -> None:
-    """One act after the other, for each is a process: what the server does of it, the other tests say."""
+    """One test for many requests, because each is a process; other tests check their effects on the server."""
 
     async def done(*arguments: str) -> str:
         ran = await run(url, tmp_path, *arguments)
@@ -37,7 +37,7 @@ async def test_a_moderators_day(url: str, tmp_path: Path, channel: str, join: Jo
     text = await pest.say(author="pest")
     id = (await jane.until(text=text))["id"]
 
-    # Who is here, as a table and as JSON
+    # The connections, as a table and as JSON
     table = (await done("connections", "--channel", channel)).splitlines()
     assert re.split(r"  +", table[0]) == ["CONNECTION", "CHANNEL", "NICKNAME", "ADDRESS", "SINCE (UTC)", "FRONT"]
     assert {re.split(r"  +", line)[2] for line in table[1:3]} == {"jane", "pest"}
@@ -45,7 +45,7 @@ async def test_a_moderators_day(url: str, tmp_path: Path, channel: str, join: Jo
     listed = json.loads(await done("connections", "--json", "--channel", channel))
     assert {one["nickname"] for one in listed["connections"]} == {"jane", "pest"}
 
-    # What was said, and away with it
+    # The history, and its deletion
     assert [id, "text", "pest"] == [
         re.split(r"  +", line)[column]
         for line in (await done("messages", channel)).splitlines()[1:]
@@ -55,7 +55,7 @@ async def test_a_moderators_day(url: str, tmp_path: Path, channel: str, join: Jo
     assert await rest.last(channel) == []
     assert await done("delete", channel, "--all") == "0 deleted.\n"
 
-    # Out with the pest, and not again
+    # Disconnection and ban
     assert channel in await done("disconnect", "pest", "--channel", channel, "--reason", "Enough.")
     assert await pest.closed() == (1008, "Disconnected by a moderator. Enough.")
     assert await done("ban", "pest", "--for", "2h", "--channel", channel, "--as", "Zoé") != ""
@@ -65,7 +65,7 @@ async def test_a_moderators_day(url: str, tmp_path: Path, channel: str, join: Jo
     assert json.loads(await done("--json", "ban", "2001:db8::1", "--for", "5m"))["subject"] == "2001:db8::/64"
     assert await done("unban", "2001:db8::/64") == "Lifted: 2001:db8::-64.\n"
 
-    # Silence, but for the house
+    # Freezing, with an announcement
     assert await done("freeze", channel) == f"{channel} is frozen.\n"
     assert "since 20" in next(line for line in (await done("channels")).splitlines() if line.startswith(channel))
     assert await done("announce", "Back at five.", "--channel", channel) == f"Announced in {channel}.\n"
@@ -88,7 +88,7 @@ async def test_keys_are_made_listed_and_revoked(url: str, tmp_path: Path) -> Non
     (row,) = [line for line in listed.splitlines() if line.startswith(id)]
     assert re.split(r"  +", row)[1::3] == [PRIVATE_CHANNEL, "Équipe Nord"]
     assert key not in listed
-    # By its id, or by what people have
+    # By its id, or by the key itself
     assert (await done("revoke", id)).startswith(f"Revoked: {id}.")
     other = json.loads(await done("make", PRIVATE_CHANNEL, "--json"))
     assert other["id"] in await done("revoke", f"https://chat.example.org/k/{other['key']}/")
@@ -113,28 +113,26 @@ async def test_keys_are_made_listed_and_revoked(url: str, tmp_path: Path) -> Non
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-async def test_what_cannot_be_done_is_said_in_words(
-    url: str, tmp_path: Path, arguments: list[str], status: int, words: str
-) -> None:
+async def test_errors_are_explained(url: str, tmp_path: Path, arguments: list[str], status: int, words: str) -> None:
     ran = await run(url, tmp_path, *arguments)
     assert (ran.status, ran.out) == (status, "")
     assert words in ran.err
 
 
-async def test_the_token_and_the_place_come_from_where_operators_keep_them(url: str, tmp_path: Path) -> None:
-    # In a file .env, where the environment lacks them
+async def test_the_token_and_the_url_are_read_from_the_usual_places(url: str, tmp_path: Path) -> None:
+    # From a file .env, if the environment lacks them
     (tmp_path / ".env").write_text(f"ADMIN_TOKEN={TOKEN}\nADMIN_URL={url}\n")
     assert (await run("", tmp_path, "bans", ADMIN_TOKEN="")).status == 0
-    # In a file of its own
+    # From a separate file
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     assert (
         await run(url, tmp_path, "bans", "--token-file", "token", ADMIN_TOKEN="another-token-altogether")
     ).status == 0
-    # By the port of the front that runs here
+    # From the port of the local front
     assert (await run("", tmp_path / "..", "bans", PORT=url.rpartition(":")[2])).status == 0
 
 
-async def test_who_has_no_token_or_a_wrong_one_is_told(house: Stack, tmp_path: Path) -> None:
+async def test_a_missing_or_wrong_token_is_explained(house: Stack, tmp_path: Path) -> None:
     url = house.fronts[1].url
     ran = await run(url, tmp_path, "bans", ADMIN_TOKEN="")
     assert (ran.status, "there is no ADMIN_TOKEN" in ran.err) == (78, True)

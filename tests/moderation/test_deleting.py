@@ -1,4 +1,4 @@
-"""A message that a moderator deletes is told to nobody any more."""
+"""Deleted messages are no longer delivered."""
 
 import asyncio
 import uuid
@@ -15,7 +15,7 @@ from tests.support.rest import Rest
 
 
 async def say(client: Client, number: int = 1) -> list[str]:
-    """Says so many texts; returns their ids."""
+    """Send `number` texts; returns their ids."""
     return [(await client.until(text=await client.say()))["id"] for _ in range(number)]
 
 
@@ -31,30 +31,32 @@ async def test_a_deleted_message_is_in_no_history(
     first, second, third = await say(jane, 3)
     # When a moderator deletes a message of it
     assert await admin.act("DELETE", below(channel, f"messages/{second}")) == {"deleted": 1}
-    # Then nobody who comes gets it, on no front, nor who asks
+    # Then no joining client gets it, on any front, and no request
     for front, rest in enumerate(rests):
         assert ids((await join(channel, front=front, settled=True)).received) == [first, third]
         assert ids(await rest.last(channel)) == [first, third]
     assert ids(await other.act("GET", below(channel, "messages"))) == [first, third]
 
 
-async def test_a_deleted_message_is_not_told_to_who_comes_back(channel: str, join: Join, admin: Admin) -> None:
-    # Given more than a history holds, and someone who has heard the first
+async def test_deleted_messages_are_not_sent_to_a_client_that_reconnects(
+    channel: str, join: Join, admin: Admin
+) -> None:
+    # Given more messages than a history holds, and a client that has received the first
     jane = await join(channel)
     said = await say(jane, 8)
-    # When a message is deleted that the history holds, and one that it does not hold any more
+    # When a message in the history is deleted, and one that is no longer in it
     for number in (2, 6):
         await admin.act("DELETE", below(channel, f"messages/{said[number]}"))
-    # Then he hears the others, and of no gap
+    # Then the client receives the others, and no notice of a gap
     for front in (0, 1):
         john = await join(channel, front=front, query=f"?after={said[0]}", settled=True)
         assert ids(john.received) == [one for number, one in enumerate(said) if number not in (0, 2, 6)]
-    # And who has heard the deleted message last is told what came after it
+    # And a client whose last message is the deleted one receives those after it
     john = await join(channel, front=1, query=f"?after={said[6]}", settled=True)
     assert ids(john.received) == said[7:]
 
 
-async def test_all_messages_of_a_channel_are_deleted_and_what_comes_later_is_not(
+async def test_deleting_all_messages_does_not_affect_later_ones(
     channel: str, join: Join, rests: list[Rest], admin: Admin
 ) -> None:
     jane = await join(channel, front=1)
@@ -71,8 +73,8 @@ async def test_all_messages_of_a_channel_are_deleted_and_what_comes_later_is_not
     assert await rests[0].last(channel) == []
 
 
-async def test_who_is_there_notices_nothing(channel: str, join: Join, admin: Admin) -> None:
-    """There is no message for it, and the publications' numbers go on: no client is told of a gap."""
+async def test_connected_clients_are_not_notified(channel: str, join: Join, admin: Admin) -> None:
+    """There is no message type for deletions, and offsets have no gap, so that no client gets a notice of one."""
     clients = [await join(channel, front=front) for front in (0, 1)]
     (id,) = await say(clients[0])
     await clients[1].until(id=id)
@@ -82,7 +84,7 @@ async def test_who_is_there_notices_nothing(channel: str, join: Join, admin: Adm
         await client.nothing_before(marker)
 
 
-async def test_a_message_is_deleted_while_people_talk(channel: str, join: Join, admin: Admin, rest: Rest) -> None:
+async def test_a_message_is_deleted_while_others_are_sent(channel: str, join: Join, admin: Admin, rest: Rest) -> None:
     speakers = [await join(channel, front=front) for front in (0, 1)]
     said: list[str] = []
 
@@ -105,8 +107,8 @@ async def test_a_message_is_deleted_while_people_talk(channel: str, join: Join, 
     assert ids(john.received) == [id for id in said[1:] if id not in deleted]
 
 
-async def test_the_same_message_is_not_published_once_more(channel: str, join: Join, admin: Admin, rest: Rest) -> None:
-    """A client that repeats what it is not sure of does not bring it back."""
+async def test_a_deleted_message_cannot_be_published_again(channel: str, join: Join, admin: Admin, rest: Rest) -> None:
+    """A client that resends unconfirmed messages must not restore it."""
     jane, witness = await join(channel), await join(channel, front=1)
     message = sample("text", id=str(uuid.uuid4()))
     await jane.send(**message)
@@ -118,7 +120,9 @@ async def test_the_same_message_is_not_published_once_more(channel: str, join: J
 
 
 @pytest.mark.parametrize("id", ["8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11", "1", "%2F", "%3Cb%3E"])
-async def test_what_is_not_there_cannot_be_deleted(channel: str, join: Join, admin: Admin, id: str, rest: Rest) -> None:
+async def test_an_unknown_message_cannot_be_deleted(
+    channel: str, join: Join, admin: Admin, id: str, rest: Rest
+) -> None:
     said = await say(await join(channel), 2)
     status, reason = await admin.refused("DELETE", below(channel, f"messages/{id}"))
     assert status == 404
@@ -126,7 +130,7 @@ async def test_what_is_not_there_cannot_be_deleted(channel: str, join: Join, adm
     assert ids(await rest.last(channel)) == said
 
 
-async def test_a_deletion_is_logged_without_what_was_said(stack: Stack, channel: str, join: Join, admin: Admin) -> None:
+async def test_a_deletion_is_logged_without_the_text(stack: Stack, channel: str, join: Join, admin: Admin) -> None:
     (id,) = await say(await join(channel))
     await admin.act("DELETE", below(channel, f"messages/{id}"))
     (told,) = acts(stack.fronts[0])

@@ -1,4 +1,4 @@
-"""`/openapi.json` describes what moderators are answered: asked, and compared."""
+"""The answers to moderators match their description in `/openapi.json`."""
 
 import json
 from typing import Any
@@ -17,42 +17,42 @@ BODIES: dict[str, Any] = {
     "/admin/bans": {"nickname": "nobody-else", "seconds": 60, "reason": "A reason."},
     "/admin/channels/{channel}/announcements": {"text": "hello"},
     "/admin/keys": {"channels": [PRIVATE_CHANNEL], "note": "For the test."},
-    "/admin/announcements": {"text": "x" * 1000},  # for all: refused, so that no other test hears it
+    "/admin/announcements": {"text": "x" * 1000},  # to all channels: refused, so that no other test receives it
 }
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-async def test_what_moderators_are_answered_is_as_described(
+async def test_answers_to_moderators_are_as_described(
     channel: str, join: Join, admin: Admin, method: str, path: str
 ) -> None:
-    # Given one of everything
+    # Given one object of each kind
     jane = await join(channel, nickname="jane")
     await jane.send(**sample("text", id="8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11", text=words()))
     await jane.until(type="text")
     if "bans" in path:
         await admin.act("POST", "bans", {"nickname": "pest", "channel": channel})
     key = await admin.act("POST", "keys", {"channels": [PRIVATE_CHANNEL]}) if "keys" in path else {"id": ""}
-    # When it is asked for
+    # When they are requested
     described = Description(await admin.get("/openapi.json"))
     body = BODIES.get(path) if method == "POST" else None
     concrete = filled(path, channel, key["id"])
     answer = await admin.ask(method, concrete, body)
-    # Then the answer has the shape that is described, and most are good
+    # Then the answers have the described schemas, and most are successes
     assert faults(described, method, path, answer) == []
     assert answer.code in (200, 201) or path == "/admin/announcements"
-    # … and so has the answer where something is not there, or not right
+    # … and so have the answers to unknown and invalid requests
     if "{" in path:
         assert faults(described, method, path, await admin.ask(method, filled(path, "nowhere"), body)) == []
     if body is not None:
         assert faults(described, method, path, await admin.ask(method, concrete, {})) == []
-    # … and the token is said to be needed
+    # … and the token is described as required
     assert described.document["paths"][path][method.lower()]["security"] == [{"adminToken": []}]
     await admin.ask("DELETE", "bans/nobody-else")
     await admin.ask("DELETE", "bans/pest")
 
 
 def filled(path: str, channel: str, key: str = "") -> str:
-    """A path with values in its places, as it stands behind /admin."""
+    """A path below /admin, with values for its parameters."""
     id = key or ("pest" if "bans" in path else "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11")
     below_channel = path.replace("/admin/channels/{channel}/", "")
     nickname = "jane" if channel != "nowhere" else "nobody"
@@ -61,7 +61,7 @@ def filled(path: str, channel: str, key: str = "") -> str:
 
 
 def faults(described: Description, method: str, path: str, answer: Any) -> list[str]:
-    """What is wrong with an answer: a status or a body that the operation does not name."""
+    """The error of an answer: a status or a body that the operation does not describe."""
     responses = described.operation(method, path).responses
     if str(answer.code) not in responses:
         return [f"{answer.code} is not described"]

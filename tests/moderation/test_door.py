@@ -1,4 +1,4 @@
-"""Who may moderate: whoever has the token, and nobody without one."""
+"""Access to moderation: only with the token, and not at all without a configured one."""
 
 import asyncio
 import time
@@ -32,11 +32,11 @@ PATHS = [
 
 
 async def test_without_a_token_of_the_instances_there_is_nothing_there(open_stack, io_loop: IOLoop) -> None:  # type: ignore[no-untyped-def]
-    # Given an instance that nobody moderates
+    # Given an instance without moderation
     with open_stack(light=1, heavy=0, channels="QGIS") as stack:
         rest, admins = Rest(stack.fronts[0].url), [Admin(stack.fronts[0].url, token) for token in (None, "", TOKEN)]
         unknown = await rest.fetch("/nowhere")
-        # Then each path of moderation is one that there is not, whoever asks
+        # Then each path of moderation is not found, with any token
         for admin in admins:
             for method, path in [*PATHS, ("OPTIONS", "bans"), ("GET", "")]:
                 answer = await admin.ask(method, path)
@@ -55,44 +55,44 @@ async def admin_from(stack: Stack, authorization: str | None) -> Admin:
 
 @pytest.fixture
 def front(house: Stack) -> Iterator[Stack]:
-    """A front of the test's own, which remembers who tried what: it is started anew afterwards."""
+    """A front that remembers guesses; it is restarted after the test."""
     yield house
     house.fronts[0].restart()
     house.wait_healthy(house.fronts[0])
 
 
-async def test_whoever_lacks_the_token_is_turned_away(front: Stack) -> None:
+async def test_requests_without_the_token_are_refused(front: Stack) -> None:
     wrong = [None, TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", "Bearer", "Bearer é"]
     admins = [await admin_from(front, authorization) for authorization in wrong]
     begun = time.monotonic()
     answers = await asyncio.gather(*(admin.ask("POST", "announcements", {"text": "hello"}) for admin in admins))
-    # Then all are told so, slowly, and nothing was done
+    # Then all get 401, slowly, and nothing was done
     assert time.monotonic() - begun >= Timings().wrong_token
     for answer in answers:
         assert answer.code == 401
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
         assert "Access-Control-Allow-Origin" not in answer.headers
-    # … a token in the query neither
+    # … a token in the query is refused, too
     assert (await admins[0].ask("GET", f"bans?token={TOKEN}&access_token={TOKEN}")).code == 401
     log = front.fronts[0].new_log()
     assert log.count("a wrong admin token from 127.0.0.1") == len(wrong) + 1
     assert TOKEN not in log
-    # … and the right one is welcome, in whatever case its scheme is written
+    # … and the right one is accepted, with its scheme in any case
     assert (await (await admin_from(front, f"bearer {TOKEN}")).ask("GET", "bans")).code == 200
     for admin in admins:
         admin.close()
 
 
-async def test_who_guesses_is_not_heard_for_a_while(front: Stack) -> None:
+async def test_an_address_that_guesses_is_blocked_for_a_while(front: Stack) -> None:
     guessing = Admin(front.fronts[0].url, "wrong" * 5)
     answers = await asyncio.gather(*(guessing.ask("GET", "bans") for _ in range(MAX_FAILURES)))
     assert {answer.code for answer in answers} == {401}
-    # Then not even the right token is heard from there: guessing costs time
+    # Then not even the right token is accepted from there
     right = Admin(front.fronts[0].url)
     answer = await right.ask("GET", "bans")
     assert answer.code == 429
     assert 0 < int(answer.headers["Retry-After"]) <= 61
-    # … and nobody else is hindered
+    # … and other addresses are not affected
     assert (await Rest(front.fronts[0].url).fetch("/version")).code == 200
     for one in (guessing, right):
         one.close()

@@ -1,4 +1,4 @@
-"""What concerns all channels and all fronts of an instance."""
+"""Requests that concern all channels and all fronts of an instance."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ def admin(io_loop: IOLoop, house: Stack) -> Iterator[Admin]:
     client.close()
 
 
-async def test_an_announcement_to_all_is_heard_in_all(house: Stack, admin: Admin) -> None:
+async def test_an_announcement_to_all_arrives_in_all_channels(house: Stack, admin: Admin) -> None:
     clients = [await Client.connect(house.fronts[0].url, "QGIS"), await Client.connect(house.fronts[1].url, "Geotribu")]
     answer = await admin.act("POST", "announcements", {"text": (text := words())})
     ids = {one["channel"]: one["id"] for one in answer["published"]}
@@ -39,7 +39,7 @@ async def test_a_front_that_does_not_answer_is_named(house: Stack, admin: Admin)
         part = await admin.act("GET", "connections")
     finally:
         house.fronts[1].wake()
-    # Then the list is said to lack what it has
+    # Then the list names the front as missing
     assert (len(whole["fronts"]), len(whole["connections"]), whole["missing"]) == (2, 2, [])
     (answering,) = [front["front"] for front in part["fronts"]]
     assert [one["front"] for one in part["connections"]] == [answering]
@@ -48,13 +48,13 @@ async def test_a_front_that_does_not_answer_is_named(house: Stack, admin: Admin)
         await client.leave()
 
 
-async def test_a_front_that_starts_knows_what_restricts_its_channels(house: Stack, admin: Admin) -> None:
+async def test_a_new_front_knows_the_restrictions_of_its_channels(house: Stack, admin: Admin) -> None:
     await admin.act("POST", "bans", {"nickname": "pest", "seconds": 600})
     await admin.act("PUT", "channels/Geotribu/freeze")
-    # When a front is started again
+    # When a front is restarted
     house.fronts[1].restart()
     house.wait_healthy(house.fronts[1])
-    # Then it holds what was decided before
+    # Then it enforces the earlier restrictions
     client = await Client.connect(house.fronts[1].url, "QGIS")
     await client.say(author="Pest")
     assert "banned" in await client.refusal()

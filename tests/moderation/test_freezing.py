@@ -11,17 +11,17 @@ from tests.support.rest import Rest
 FROZEN = "This channel is frozen"
 
 
-async def test_in_a_frozen_channel_nobody_writes_and_all_else_goes_on(
+async def test_in_a_frozen_channel_messages_are_refused_and_everything_else_works(
     channel: str, join: Join, rests: list[Rest], admin: Admin, other: Admin
 ) -> None:
-    # Given a channel with people and a history
+    # Given a channel with clients and a history
     jane = await join(channel, nickname="jane")
     john = await join(channel, front=1, nickname="john")
     said = await john.until(text=await jane.say())
     # When it is frozen, on one front
     answer = await admin.act("PUT", below(channel, "freeze"))
     assert answer == {"channel": channel, "frozen": True, "changed": True}
-    # Then whatever anybody sends on any front is refused in words
+    # Then all messages on all fronts are refused with a reason
     for client in (jane, john):
         for type_ in (*BROADCAST, "like"):
             await client.send(**sample(type_))
@@ -30,7 +30,7 @@ async def test_in_a_frozen_channel_nobody_writes_and_all_else_goes_on(
         response = await rest.put_text(channel, sample("text"))
         assert response.code == 403
         assert FROZEN in response.body.decode()
-    # … while people come, are told the history, name themselves, and go
+    # … while clients join, receive the history, register, and leave
     joan = await join(channel, front=1, settled=True)
     assert joan.received[0] == said
     await joan.register("joan")
@@ -38,19 +38,19 @@ async def test_in_a_frozen_channel_nobody_writes_and_all_else_goes_on(
     await joan.leave()
     await jane.until(type="exiter", exiter="joan")
     await jane.count(2)
-    # … and say no goodbye for somebody who was never there
+    # … and an `exiter` of an unknown nickname is refused
     guest = await join(channel)
     await guest.send(type="exiter", exiter="buy-my-maps")
     assert (await guest.refusal()).startswith(FROZEN)
     await guest.leave()
     await jane.count(2)
-    # … and the instance speaks
+    # … and announcements are published
     await other.act("POST", below(channel, "announcements"), {"text": (text := words())})
     for client in (jane, john):
         await client.until(author="gischat", text=text)
 
 
-async def test_a_channel_is_thawed(channel: str, join: Join, admin: Admin, other: Admin) -> None:
+async def test_a_channel_is_unfrozen(channel: str, join: Join, admin: Admin, other: Admin) -> None:
     jane = await join(channel)
     await admin.act("PUT", below(channel, "freeze"))
     await jane.say()
@@ -61,7 +61,7 @@ async def test_a_channel_is_thawed(channel: str, join: Join, admin: Admin, other
     assert (await admin.act("DELETE", below(channel, "freeze")))["changed"] is False
 
 
-async def test_who_froze_a_channel_is_told(channel: str, admin: Admin, other: Admin) -> None:
+async def test_the_state_names_the_moderator_who_froze_the_channel(channel: str, admin: Admin, other: Admin) -> None:
     await admin.act("PUT", below(channel, "freeze"))
     assert (await other.act("PUT", below(channel, "freeze")))["changed"] is False
     (shown,) = [one for one in await other.act("GET", "channels") if one["name"] == channel]
@@ -70,21 +70,21 @@ async def test_who_froze_a_channel_is_told(channel: str, admin: Admin, other: Ad
     assert (other_channel["frozen"], other_channel["frozen_since"], other_channel["frozen_by"]) == (False, None, None)
 
 
-async def test_a_freeze_amid_traffic_leaves_nobody_without_an_answer(channel: str, join: Join, admin: Admin) -> None:
-    # Given people who talk without a pause
+async def test_every_message_during_a_freeze_gets_an_answer(channel: str, join: Join, admin: Admin) -> None:
+    # Given clients that send without a pause
     people = {f"talker-{number}": await join(channel, front=number % 2) for number in range(6)}
     talks = [asyncio.create_task(_talk(client, name)) for name, client in people.items()]
     while len(people["talker-0"].received) < MESSAGES:
         await asyncio.sleep(0.01)
-    # When the channel is frozen, thawed and frozen meanwhile
+    # When the channel is frozen, unfrozen and frozen meanwhile
     for method in ("PUT", "DELETE", "PUT"):
         await admin.act(method, below(channel, "freeze"))
     await asyncio.gather(*talks)
-    # Then each message is published, or refused in words
+    # Then each message is published, or refused with a reason
     for name, client in people.items():
         while len(_echoes(client, name)) + len(_refusals(client)) < MESSAGES:
             await asyncio.sleep(0.02)
-    # … and everyone has heard the same in the same order
+    # … and all clients have received the same messages in the same order
     await admin.act("POST", below(channel, "announcements"), {"text": (marker := words())})
     for client in people.values():
         await client.until(text=marker)

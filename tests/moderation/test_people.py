@@ -1,4 +1,4 @@
-"""Who is connected, and who is not any more."""
+"""Lists of connections, and disconnections."""
 
 import time
 from typing import Any
@@ -12,15 +12,15 @@ from tests.support.processes import Stack
 
 
 async def test_the_connections_of_all_fronts_are_listed(channel: str, join: Join, admin: Admin, other: Admin) -> None:
-    # Given people on both fronts, one of them without a nickname
+    # Given clients on both fronts, one of them without a nickname
     begun = int(time.time())
     await join(channel, nickname="jane")
     await join(channel, front=1, nickname="john", local_addr=("127.0.0.3", 0))
     await join(channel, front=1, settled=True)
-    # When moderators ask either front, for the channel or for all
+    # When moderators query either front, for the channel or for all
     answers = [await one.act("GET", f"connections?channel={quote(channel)}") for one in (admin, other)]
     answers.append(await admin.act("GET", "connections"))
-    # Then they are told of all of them
+    # Then the answer contains all of them
     for answer in answers:
         here = [one for one in answer["connections"] if one["channel"] == channel]
         shown = {(one["nickname"], one["address"]) for one in here}
@@ -34,9 +34,7 @@ async def test_the_connections_of_all_fronts_are_listed(channel: str, join: Join
 
 
 @pytest.mark.parametrize("front", [0, 1])
-async def test_a_nickname_is_disconnected_on_whichever_front_it_is(
-    channel: str, join: Join, admin: Admin, front: int
-) -> None:
+async def test_a_nickname_is_disconnected_on_any_front(channel: str, join: Join, admin: Admin, front: int) -> None:
     jane, john = await join(channel, front=front, nickname="jane"), await join(channel, front=1, nickname="john")
     assert await admin.act("DELETE", below(channel, "users/jane?reason=No%20advertising.")) == {
         "disconnected": [channel]
@@ -47,14 +45,14 @@ async def test_a_nickname_is_disconnected_on_whichever_front_it_is(
     await john.until(type="exiter", exiter="jane")
     await john.count(1)
     await john.until(text=await john.say())
-    # And may come back, for nobody has banned it
+    # And may reconnect, because it is not banned
     await join(channel, nickname="jane")
 
 
 async def test_a_nickname_is_disconnected_in_all_channels(
-    channel: str, moderated_channels: Any, join: Join, admin: Admin
+    channel: str, fresh_channels: Any, join: Join, admin: Admin
 ) -> None:
-    others = [channel, next(moderated_channels)]
+    others = [channel, next(fresh_channels)]
     here = [await join(one, front=front, nickname="pest") for front, one in enumerate(others)]
     stays = await join(channel, nickname="friend")
     answer = await admin.act("DELETE", "users/pest")
@@ -64,7 +62,7 @@ async def test_a_nickname_is_disconnected_in_all_channels(
     await stays.until(text=await stays.say())
 
 
-async def test_the_reason_of_a_closing_fits_its_frame(channel: str, join: Join, admin: Admin) -> None:
+async def test_the_close_reason_fits_its_frame(channel: str, join: Join, admin: Admin) -> None:
     jane = await join(channel, nickname="jane")
     await admin.act("DELETE", below(channel, "users/jane?reason=" + "%C3%A9" * 200))
     code, reason = await jane.closed()
@@ -73,14 +71,16 @@ async def test_the_reason_of_a_closing_fits_its_frame(channel: str, join: Join, 
     assert reason.startswith("Disconnected by a moderator. éé")
 
 
-async def test_who_is_not_there_cannot_be_disconnected(channel: str, join: Join, admin: Admin) -> None:
+async def test_an_unknown_nickname_cannot_be_disconnected(channel: str, join: Join, admin: Admin) -> None:
     await join(channel, nickname="jane")
     for path in (below(channel, "users/joan"), "users/nobody"):
         status, reason = await admin.refused("DELETE", path)
         assert (status, reason.startswith("Nobody is registered as")) == (404, True)
 
 
-async def test_an_act_is_logged_with_who_and_what(stack: Stack, channel: str, join: Join, other: Admin) -> None:
+async def test_a_request_is_logged_with_its_moderator_and_subject(
+    stack: Stack, channel: str, join: Join, other: Admin
+) -> None:
     jane = await join(channel, nickname="jane")
     await other.act("DELETE", below(channel, "users/Jane"))
     await jane.closed()

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import CRS
 
+from worker.antimeridian import Path, Polygon, cut_line, cut_polygon
 from worker.crs import Projector, find
-from worker.footprints import Path, Polygon, cut_line, cut_polygon, extent
+from worker.footprints import extent
 
 lons, lats = st.floats(-400, 400), st.floats(-90, 90)
 # Now and then exactly on an antimeridian, or at a pole

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from gischat.errors import Uncompliant
 from gischat.front.descriptions.openapi import document
+from gischat.protocol.fields import LAST_SECOND
 from gischat.protocol.file_names import file_name, icon_name
 from gischat.protocol.messages import Message, content_digest
 from gischat.protocol.parsing import NULL_IS_ABSENT, MessageParser
-from gischat.protocol.schemas import LAST_SECOND
 from gischat.protocol.wording import is_blank
 from tests.proofs.refusals import in_words
 from tests.support import contract

@@ -96,7 +96,7 @@ async def test_a_clock_that_differs_is_told(
     check: Check, server: Server, monkeypatch: pytest.MonkeyPatch, seconds: float, words: str
 ) -> None:
     real = time.time
-    monkeypatch.setattr("gischat.diagnostics.redis.time.time", lambda: real() + seconds)
+    monkeypatch.setattr("gischat.diagnostics.redis_server.time.time", lambda: real() + seconds)
     assert words in said(await check(server.url), Level.WARNING)
 
 

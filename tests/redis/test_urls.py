@@ -1,4 +1,4 @@
-"""Every kind of `REDIS_URL`, with real servers behind it: messages of several channels go round."""
+"""Every kind of `REDIS_URL`, with real servers behind it: messages of several channels are delivered."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -7,7 +7,6 @@ takes virtual time.
 import asyncio
 import contextlib
 import functools
-import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -157,9 +156,6 @@ def no_machine(loop: Loop, network: Network, fronts: dict[str, Services], *, on_
         fronts[front.settings.process_name] = front
         return front
 
-    def new_uuid() -> uuid.UUID:
-        return uuid.UUID(int=dice.getrandbits(128), version=4)
-
     def token_hex(size: int = 32) -> str:
         return f"{dice.getrandbits(8 * size):0{2 * size}x}"
 
@@ -169,7 +165,6 @@ def no_machine(loop: Loop, network: Network, fronts: dict[str, Services], *, on_
         "gischat.front.dispatch.dispatcher.schemas": _schemas,
         "time.monotonic": loop.time,
         "time.time": lambda: EPOCH + loop.time(),
-        "uuid.uuid4": new_uuid,
         "secrets.token_hex": token_hex,
         "gc.freeze": lambda: None,
         "gischat.front.app.application": application,

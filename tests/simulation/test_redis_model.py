@@ -182,7 +182,7 @@ class Instance:
     async def renew(self) -> None:
         front = self.dice.choice(self.fronts)
         await front.presence.renew_lease(
-            CHANNEL, self.dice.choice([600.0, 600.0, -600.0]), is_forgotten=self.dice.random() < 0.2
+            CHANNEL, self.dice.choice([600.0, 600.0, -600.0]), is_state_lost=self.dice.random() < 0.2
         )
 
     async def look(self) -> None:

@@ -46,7 +46,7 @@ class Description:
 
 
 def is_as_described(document: Any, operation: str, message: dict[str, Any]) -> bool:
-    """Whether a message is one of those that an operation of an AsyncAPI document names: "hear" or "say"."""
+    """Whether a message is one of those that an operation of an AsyncAPI document names: "receive" or "send"."""
 
     def holds(reference: dict[str, str]) -> bool:
         name = reference["$ref"].rpartition("/")[2]

@@ -10,12 +10,13 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
-from gischat.front.limits.memory_budget import MemoryBudget
+from gischat.front.limits.admission import Admission
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.transport.frames import text_frame
 from gischat.front.transport.read_scheduler import ReadScheduler
 from gischat.front.transport.upload_watch import UploadWatch
 from gischat.front.transport.websocket_protocol import BufferedWebSocketProtocol, NullCounter
+from tests.support.settings import settings
 
 MAX_MESSAGE = 2**24
 BINARY = 0x82
@@ -43,7 +44,7 @@ class Echo:
     def on_control_frame(self, *, answer: bool = False) -> bool:
         return True
 
-    def receive_oversized(self, size: int, most: int) -> None:
+    def receive_dropped(self, size: int, most: int | None = None) -> None:
         raise AssertionError(f"{size} bytes in a message")
 
     def close_oversized(self, size: int, most: int) -> None:
@@ -60,8 +61,8 @@ class Echo:
 
 
 class EchoSocket(WebSocketHandler):
-    def initialize(self, memory: MemoryBudget, turns: ReadScheduler, uploads: UploadWatch) -> None:
-        self._shared: dict[str, Any] = {"memory": memory, "turns": turns, "uploads": uploads}
+    def initialize(self, admission: Admission, turns: ReadScheduler, uploads: UploadWatch) -> None:
+        self._shared: dict[str, Any] = {"admission": admission, "turns": turns, "uploads": uploads}
 
     def check_origin(self, origin: str) -> bool:
         return True
@@ -82,7 +83,8 @@ class EchoSocket(WebSocketHandler):
 @contextlib.contextmanager
 def echo_server() -> Iterator[str]:
     """Serve in the running loop; yields the URL."""
-    shared = {"memory": MemoryBudget(2**30, RejectionLog()), "turns": ReadScheduler(), "uploads": UploadWatch()}
+    admission = Admission(settings(), RejectionLog())
+    shared = {"admission": admission, "turns": ReadScheduler(), "uploads": UploadWatch()}
     application = Application([(r"/.*", EchoSocket, shared)], websocket_max_message_size=MAX_MESSAGE)
     server = HTTPServer(application)
     (listening,) = bind_sockets(0, "127.0.0.1")

@@ -12,10 +12,11 @@ from tornado.ioloop import IOLoop
 
 from tests.support.client import Client
 from tests.support.processes import Stack
+from tests.support.stacks import AT_ONCE, Stacks
 from tests.web.page import Page
 
 # Spaces, letters and signs that have to be percent-encoded in a path, in the page's own links too.
-CHANNELS = [f"Salle {number:02} été+100%/{number}" for number in range(1, 61)]
+CHANNELS = [f"Salle {number:02} été+100%/{number}" for number in range(AT_ONCE)]
 
 # Nothing but what the tests ask for: no first run, no updates, no reports.
 FLAGS = (
@@ -38,25 +39,29 @@ Join = Callable[..., Awaitable[Client]]
 
 
 @pytest.fixture(scope="package")
-def stack(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
+def stacks(open_stack: Callable[..., Stack]) -> Iterator[Stacks]:
+    with Stacks(open_stack, CHANNELS, []) as stacks:
+        yield stacks
+
+
+@pytest.fixture
+def stack(stacks: Stacks) -> Stack:
     """One front and one worker of each lane, with the default settings but for the channels."""
-    with open_stack(channels=",".join(CHANNELS)) as stack:
-        yield stack
-    stack.assert_quiet_logs()
+    return stacks.with_room()
 
 
 @pytest.fixture(autouse=True)
 def quiet_logs(request: pytest.FixtureRequest) -> Iterator[None]:
     """Whatever the page sends: no traceback, and no word of it, gets into the logs."""
     yield
-    if "stack" in request.fixturenames:
-        request.getfixturevalue("stack").assert_quiet_logs()
+    if "stacks" in request.fixturenames:
+        request.getfixturevalue("stacks").assert_quiet_logs()
 
 
-@pytest.fixture(scope="package")
-def fresh_channels() -> Iterator[str]:
-    """The names of channels that no test has used."""
-    return iter(CHANNELS)
+@pytest.fixture
+def fresh_channels(stacks: Stacks, stack: Stack) -> Iterator[str]:
+    """The names of channels of the stack that no test has used."""
+    return stacks.fresh_channels()
 
 
 @pytest.fixture

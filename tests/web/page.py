@@ -2,22 +2,34 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, awaited
 
 # Said by the browser itself whenever a server is away, and not to be prevented.
 LOST_LINE = "WebSocket connection to"
 
 # Messages that the server has broadcast: others wait, or were refused.
 PUBLISHED = ".message:not(.unsent)"
+
+# Asked in one go: the driver's own questions, for each element by itself, cost many times as much.
+LOOKING = """
+const isSeen = (one) =>
+    (one.closest("select") ?? one).checkVisibility({opacityProperty: true, visibilityProperty: true});
+const read = (one) => isSeen(one) ? one.innerText.replaceAll("\\u00a0", " ").trim() : "";
+const all = [...document.querySelectorAll(arguments[0])];
+"""
+FIRST_SEEN = LOOKING + "return all.find(isSeen)"
+READS = LOOKING + "return all.find((one) => read(one).includes(arguments[1]))"
+TEXTS = LOOKING + "return all.map(read)"
+RADIO = "return [...document.querySelectorAll('#channels input')].find((one) => one.value === arguments[0])"
 
 T = TypeVar("T")
 
@@ -48,8 +60,9 @@ class Page:
 
     def forget(self) -> None:
         """Take away all that the browser keeps of the page, and leave it: what a tab keeps goes from within."""
-        if self.browser.current_url.startswith(self.base_url):
-            self.browser.execute_script("sessionStorage.clear()")
+        if (url := self.browser.current_url) != "about:blank":
+            if url.startswith(self.base_url):
+                self.browser.execute_script("sessionStorage.clear()")
             self.browser.get("about:blank")
         remembered = {"origin": self.base_url, "storageTypes": "local_storage,indexeddb,cache_storage,service_workers"}
         self.browser.execute_cdp_cmd("Storage.clearDataForOrigin", remembered)
@@ -88,7 +101,6 @@ class Page:
         self._read_logs()
         self.regain_network()
         self.forget()
-        self.browser.get("about:blank")
 
     # What happens behind the scenes
 
@@ -121,7 +133,8 @@ class Page:
         """The first element of a CSS selector, as soon as it can be seen."""
 
         def visible() -> WebElement | None:
-            return next((found for found in self.all(selector) if found.is_displayed()), None)
+            found: WebElement | None = self.browser.execute_script(FIRST_SEEN, selector)
+            return found
 
         return self.wait(visible, f"{selector} to be seen")
 
@@ -131,45 +144,52 @@ class Page:
 
     def wait(self, condition: Callable[[], T | None], what: str) -> T:
         """Wait until the condition holds, and return what it returned."""
-        ignored = [StaleElementReferenceException]
-        waiting = WebDriverWait(self.browser, DEADLINE, poll_frequency=0.1, ignored_exceptions=ignored)
-        try:
-            found = waiting.until(lambda _: condition())
-        except TimeoutException:
-            shown = self.browser.find_element(By.TAG_NAME, "body").text
-            raise AssertionError(f"waited {DEADLINE} s for {what}; the page shows:\n{shown}") from None
-        assert found is not None
-        return found
+
+        def found() -> T | None:
+            with suppress(NoSuchElementException, StaleElementReferenceException):
+                return condition()
+            return None
+
+        if it := awaited(found):
+            return it
+        shown = self.browser.find_element(By.TAG_NAME, "body").text
+        raise AssertionError(f"waited {DEADLINE} s for {what}; the page shows:\n{shown}")
 
     def until_shown(self, words: str, *, within: str = "#log") -> None:
         """Wait until these words can be read."""
-        self.wait(lambda: words in self.find(within).text, f"{words!r} in {within}")
+        self.wait(lambda: self.browser.execute_script(READS, within, words), f"{words!r} in {within}")
 
     # Reading
 
     def message(self, words: str) -> WebElement:
         """The message in which these words can be read, as soon as it is published."""
 
-        def saying() -> WebElement | None:
-            return next((message for message in self.all(PUBLISHED) if words in message.text), None)
+        return self._saying(PUBLISHED, words, f"a message with {words!r}")
 
-        return self.wait(saying, f"a message with {words!r}")
+    def _saying(self, selector: str, words: str, what: str) -> WebElement:
+        def saying() -> WebElement | None:
+            found: WebElement | None = self.browser.execute_script(READS, selector, words)
+            return found
+
+        return self.wait(saying, what)
 
     def texts(self) -> list[str]:
         """The bodies of the messages that are published, from top to bottom."""
-        return [body.text for body in self.all(f"{PUBLISHED} .body")]
+        return self.texts_of(f"{PUBLISHED} .body")
 
     def unsent(self, words: str = "") -> WebElement:
         """What was written here, and refused, in which these words can be read."""
 
-        def waiting() -> WebElement | None:
-            return next((message for message in self.all(".message.refused") if words in message.text), None)
-
-        return self.wait(waiting, f"a message that was not sent, with {words!r}")
+        return self._saying(".message.refused", words, f"a message that was not sent, with {words!r}")
 
     def people(self) -> list[str]:
         """The nicknames on the list, as they stand there."""
-        return [name.text for name in self.all("#nicknames li bdi")]
+        return self.texts_of("#nicknames li bdi")
+
+    def texts_of(self, selector: str) -> list[str]:
+        """What can be read in each of the elements of a CSS selector."""
+        texts: list[str] = self.browser.execute_script(TEXTS, selector)
+        return texts
 
     def until_people(self, *names: str) -> None:
         """Wait until the list has these names and no others."""
@@ -232,11 +252,10 @@ class Page:
         """Choose a channel in the lobby."""
 
         def press() -> bool:
-            for radio in self.all("#channels input"):
-                if radio.get_attribute("value") == channel:
-                    radio.click()
-                    return True
-            return False
+            found: WebElement | None = self.browser.execute_script(RADIO, channel)
+            if found is not None:
+                found.click()
+            return found is not None
 
         self.find("#join")
         self.wait(press, f"{channel} to be offered")

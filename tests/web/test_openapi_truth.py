@@ -164,9 +164,9 @@ async def test_everything_that_clients_receive_is_as_described(rest: Rest, join:
     assert {message["type"] for message in received} == set(mapping)
     assert [fault for message in received for fault in description.faults("ServerMessage", message)] == []
     of_the_websocket = await rest.get("/asyncapi.json")
-    assert [message for message in sent if not is_as_described(of_the_websocket, "hear", message)] == []
-    assert [message for message in received if not is_as_described(of_the_websocket, "say", message)] == []
-    assert not is_as_described(of_the_websocket, "say", {**received[0], "surprise": 1})
+    assert [message for message in sent if not is_as_described(of_the_websocket, "receive", message)] == []
+    assert [message for message in received if not is_as_described(of_the_websocket, "send", message)] == []
+    assert not is_as_described(of_the_websocket, "send", {**received[0], "surprise": 1})
 
 
 async def send_all(client: Client, messages: list[dict[str, Any]]) -> None:

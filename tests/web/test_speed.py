@@ -58,6 +58,7 @@ def test_200_messages_at_once_in_a_full_log_are_laid_out_together(browse: Browse
     bring(page, *(message("text", text=words()) for _ in range(199)), message("text", text=(last := words())))
     page.wait(lambda: page.in_sight(last), "the last message")
     assert layouts(page) - before < 100  # one for each would be 200; on a fast machine it is a handful
+    assert len(page.all("#log > *")) == 500  # a page that is open for long does not grow for ever
 
 
 def test_a_large_layer_is_written_down_when_somebody_saves_it(browse: Browse, channel: str) -> None:

@@ -1,10 +1,9 @@
-"""A stack that many tests share, a fresh channel for each of them, and clients that leave when it ends."""
+"""A shared stack, fresh channels for each test, and clients that leave at the end of a test."""
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -12,60 +11,29 @@ from tornado.ioloop import IOLoop
 from tests.support.client import Client
 from tests.support.processes import Stack
 from tests.support.rest import Rest
+from tests.support.stacks import AT_ONCE, Stacks
 
 NAMED_CHANNELS = ["QGIS", "Field and mobile", "Été à la mer", "R+D", "100%", "nord/sud"]
-FRESH_CHANNELS = [f"c{number:02}" for number in range(1, 61)]
-CHANNELS_OF_A_TEST = 2  # at the most
+FRESH_CHANNELS = [f"c{number:02}" for number in range(AT_ONCE)]
 
 Join = Callable[..., Awaitable[Client]]
 
 
-class Stacks:
-    """One stack after the other: when its channels are used up, the next takes its place.
-
-    One with a channel for every test would be dearer than all of these: whatever it does, it does for all its channels.
-    """
-
-    def __init__(self, open_stack: Callable[..., Stack]) -> None:
-        self._open_stack = open_stack
-        self._current = ExitStack()
-        self._stack: Stack | None = None
-        self.fresh_channels: list[str] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._current.close()
-
-    def with_room(self) -> Stack:
-        """The stack that has fresh channels for another test."""
-        if self._stack is None or len(self.fresh_channels) < CHANNELS_OF_A_TEST:
-            self._current.close()
-            channels = ",".join(NAMED_CHANNELS + FRESH_CHANNELS)
-            self._stack = self._open_stack(fronts=2, light=2, heavy=1, channels=channels)
-            self._current.callback(self._stack.assert_quiet_logs)
-            self._current.enter_context(self._stack)
-            self._stack.forget_logs()
-            self.fresh_channels = list(FRESH_CHANNELS)
-        return self._stack
-
-
 @pytest.fixture(scope="package")
 def stacks(open_stack: Callable[..., Stack]) -> Iterator[Stacks]:
-    with Stacks(open_stack) as stacks:
+    with Stacks(open_stack, FRESH_CHANNELS, NAMED_CHANNELS, fronts=2, light=2, heavy=1) as stacks:
         yield stacks
 
 
 @pytest.fixture
 def stack(stacks: Stacks) -> Stack:
-    """Two fronts, two light and two heavy workers, with the default settings but for the channels."""
+    """Two fronts, two light workers and a heavy one, with default settings except for the channels."""
     return stacks.with_room()
 
 
 @pytest.fixture(autouse=True)
 def quiet_logs(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever a test sends: no traceback, and no word of it, gets into the logs."""
+    """Check after each test that the logs contain no traceback and no message text."""
     stack = request.getfixturevalue("stack") if "stack" in request.fixturenames else None
     yield
     if stack is not None:
@@ -74,22 +42,22 @@ def quiet_logs(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def fresh_channels(stacks: Stacks, stack: Stack) -> Iterator[str]:
-    """The names of channels of the stack that no test has used."""
-    return iter(stacks.fresh_channels.pop, None)
+    """The names of the stack's unused channels."""
+    return stacks.fresh_channels()
 
 
 @pytest.fixture
 def channel(fresh_channels: Iterator[str]) -> str:
-    """A channel that is this test's alone."""
+    """A channel that no other test uses."""
     return next(fresh_channels)
 
 
 @pytest.fixture
 def join(io_loop: IOLoop, stack: Stack) -> Iterator[Join]:
-    """Lets clients join, `await join(channel, front=1, nickname="jane")`; they leave when the test ends.
+    """Joins clients, `await join(channel, front=1, nickname="jane")`; they leave when the test ends.
 
-    Whoever is connected hears everything from then on. Only a test that looks at the first frames themselves needs
-    `settled=True`, which waits for the history and the count: counts are gathered and so take their time.
+    A joined client receives all later messages. Only tests of the first frames need `settled=True`, which waits for the
+    history and the count: counts are throttled, so that takes time.
     """
     clients: list[Client] = []
     registered: defaultdict[str, set[str]] = defaultdict(set)

@@ -1,4 +1,4 @@
-"""Rubbish: it is answered in words, costs no connection, reaches nobody else, and the count is right after."""
+"""Bad input is answered with a reason, and affects neither the connection, nor other clients, nor the count."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from tests.wire.conftest import Join
 
 SENDABLE = (*BROADCAST, "newcomer", "exiter", "like")
 
-# Words of programmers that must not be in what people read.
+# Programmers' words that must not be in a reason.
 JARGON = re.compile(r"Error\b|Exception|Traceback|NoneType|object at 0x|<class|marshmallow|msgspec|\bstr\b|\bdict\b")
 
 MANY_DIGITS = "9" * 5000
@@ -30,7 +30,7 @@ NOT_NUMBERS = [CANARY, "", "12", True, False, [], [1], {}]
 
 
 async def assert_refused(client: Client, other: Client, frames: Sequence[str | bytes]) -> None:
-    """Each frame is answered with one reason, in words; the connection goes on, and the other hears nothing of it."""
+    """Check that each frame is answered with one reason, the connection stays open, and others receive nothing."""
     for frame in frames:
         await client.send_raw(frame)
         marker = await client.say()
@@ -45,7 +45,7 @@ async def assert_refused(client: Client, other: Client, frames: Sequence[str | b
 
 @contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Tells with a failure to which of many inputs it belongs."""
+    """Add the input to a failure."""
     try:
         yield
     except AssertionError as error:
@@ -57,7 +57,7 @@ def _with_value(type_: str, field: str, value: Any) -> str:
 
 
 def _with_literal(type_: str, field: str, literal: str) -> str:
-    """A message whose field is written as that literal, be it JSON or not."""
+    """A message with a field written as that literal, which may be no JSON."""
     return _with_value(type_, field, "@@").replace('"@@"', literal)
 
 
@@ -99,14 +99,14 @@ NO_MESSAGES: list[str | bytes] = [
 
 
 async def john_and_another(channel: str, join: Join) -> tuple[Client, Client]:
-    """A registered client, and one on the other front that knows of it."""
+    """A registered client, and a client on the other front that has seen its `newcomer`."""
     other = await join(channel, front=1)
     client = await join(channel, nickname="john")
     await other.until(type="newcomer", newcomer="john")
     return client, other
 
 
-async def test_what_is_no_message_is_refused(channel: str, join: Join, rest: Rest) -> None:
+async def test_invalid_messages_are_refused(channel: str, join: Join, rest: Rest) -> None:
     client, other = await john_and_another(channel, join)
 
     await assert_refused(client, other, NO_MESSAGES)
@@ -124,7 +124,7 @@ async def test_an_unknown_type_is_refused(channel: str, join: Join) -> None:
     await assert_refused(client, other, [json.dumps(without)])
 
 
-async def test_only_the_server_counts_and_refuses(channel: str, join: Join) -> None:
+async def test_types_of_the_server_are_refused(channel: str, join: Join) -> None:
     client, other = await join(channel), await join(channel, front=1)
     await client.count(2)
     await other.count(2)
@@ -137,7 +137,7 @@ async def test_only_the_server_counts_and_refuses(channel: str, join: Join) -> N
 
 
 def broken(type_: str) -> Iterator[str]:
-    """The type's message, broken by each rule of its fields once: test_messages.py tries every field."""
+    """The type's message, once for each violated rule of its fields; test_messages.py covers all fields."""
     for number, field in enumerate(required(type_)):
         missing = sample(type_)
         del missing[field]
@@ -150,7 +150,7 @@ def broken(type_: str) -> Iterator[str]:
         yield from (_with_literal(type_, field, number) for number in ("NaN", "1e400", "01"))
     for field in KEYS[type_] & NICKNAMES:
         yield from (_with_value(type_, field, nickname) for nickname in ("ab", "x" * 33, "jane\n", "Zoé"))
-    text = required(type_)[0]  # an author, mostly
+    text = required(type_)[0]  # usually the author
     yield from (_with_literal(type_, text, literal) for literal in (LONE_SURROGATE, MANY_DIGITS, DEEP_LIST))
     yield _with_value(type_, "id", CANARY)
     yield _with_literal(type_, "timestamp", "1.5")
@@ -169,7 +169,7 @@ async def test_a_broken_field_is_refused(type_: str, channel: str, join: Join, r
 
 
 async def test_a_surrogate_in_a_key_is_refused_or_dropped_with_it(channel: str, join: Join) -> None:
-    """An unknown key is dropped; one that is not even Unicode may be refused: it must not be passed on."""
+    """An unknown key is dropped; the message may be refused if the key is no valid Unicode."""
     client, other = await join(channel), await join(channel, front=1)
 
     await client.send_raw(json.dumps(sample("text", key=1)).replace('"key"', LONE_SURROGATE))
@@ -193,7 +193,7 @@ REASONS = [
 ]
 
 
-async def test_a_refusal_says_what_is_wrong_and_of_which_text(channel: str, join: Join) -> None:
+async def test_a_refusal_names_the_error_and_the_text(channel: str, join: Join) -> None:
     client = await join(channel)
 
     for type_, field, literal, reason in REASONS:
@@ -206,8 +206,8 @@ async def test_a_refusal_says_what_is_wrong_and_of_which_text(channel: str, join
             assert begins == f"'{CANARY}: hello'"
 
 
-async def test_an_endless_list_in_the_place_of_a_word_stops_nobody(channel: str, join: Join) -> None:
-    """Of what cannot be right, nothing is built: see `test_no_value_is_built_that_its_field_could_not_be`."""
+async def test_an_endless_list_as_a_field_is_refused(channel: str, join: Join) -> None:
+    """Invalid values are refused before they are built: see `test_no_value_is_built_that_its_field_could_not_be`."""
     client, other = await join(channel), await join(channel, front=1)
     endless = "[" + "[]," * 2_000_000 + "[]]"
 
@@ -215,7 +215,7 @@ async def test_an_endless_list_in_the_place_of_a_word_stops_nobody(channel: str,
     await assert_refused(client, other, frames)
 
 
-async def test_rubbish_in_a_layer_is_refused(channel: str, join: Join) -> None:
+async def test_invalid_layers_are_refused(channel: str, join: Join) -> None:
     client, other = await join(channel), await join(channel, front=1)
     good = feature(geometry("Point", [1, 2]))
     places = [
@@ -231,17 +231,17 @@ async def test_rubbish_in_a_layer_is_refused(channel: str, join: Join) -> None:
     await assert_refused(client, other, [frame.replace('"@@"', each) for frame in frames for each in rubbish])
 
 
-async def test_much_rubbish_at_once_costs_nothing(channel: str, join: Join, rests: list[Rest]) -> None:
-    # Given someone registered, and a witness
+async def test_many_invalid_messages_at_once_are_answered_in_order(channel: str, join: Join, rests: list[Rest]) -> None:
+    # Given a registered client, and a witness
     client, other = await john_and_another(channel, join)
     rubbish = [frame for frame in NO_MESSAGES if len(frame) < 1000]
 
-    # When a client sends rubbish without waiting for the answers
+    # When the client sends bad input without waiting for answers
     for frame in rubbish * 10:
         await client.send_raw(frame)
     marker = await client.say()
 
-    # Then each frame is answered, in order with what was right, and nothing else has changed
+    # Then each frame is answered, in order with the valid messages, and nothing else has changed
     await client.until(text=marker)
     assert sum(m["type"] == "uncompliant" for m in client.received) == len(rubbish) * 10
     await other.nothing_before(marker)
@@ -255,7 +255,7 @@ NO_FRAMES = [
     b"\x81\x05hello",  # a frame without a mask (§5.1)
     b"\xf1\x80\0\0\0\0",  # reserved bits (§5.2)
     b"\x83\x80\0\0\0\0",  # a reserved opcode
-    b"\x80\x80\0\0\0\0",  # a continuation of nothing (§5.4)
+    b"\x80\x80\0\0\0\0",  # a continuation without a message (§5.4)
     b"\x09\x80\0\0\0\0",  # a ping in fragments (§5.5)
     b"\x88\x81\0\0\0\0x",  # a close frame with half a code (§5.5.1)
     b"GET / HTTP/1.1\r\n\r\n",
@@ -263,19 +263,21 @@ NO_FRAMES = [
 ]
 
 
-async def test_one_who_breaks_the_websocket_protocol_harms_nobody_else(channel: str, join: Join, rest: Rest) -> None:
+async def test_a_client_that_violates_the_websocket_protocol_affects_nobody_else(
+    channel: str, join: Join, rest: Rest
+) -> None:
     witness = await join(channel, front=1)
     for rubbish in NO_FRAMES:
-        # Given one who is registered
+        # Given a registered client
         vandal = await join(channel, nickname="john")
         await witness.count(2)
 
-        # When that one writes what is no websocket frame, and goes
+        # When it violates RFC 6455, and disconnects
         vandal.write_bytes(rubbish)
         await witness.until(text=await witness.say())
         vandal.reset()
 
-        # Then the channel sees it go, and the rest goes on
+        # Then the channel is told its exit, and the server still works
         await witness.until(type="exiter", exiter="john")
         await witness.count(1)
         assert await rest.users(channel) == []

@@ -1,6 +1,5 @@
 """`BASE_PATH=/maps/chat`: the instance has an address with a path, whether a proxy strips it or not."""
 
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +9,6 @@ from tests.conftest import StackFactory
 from tests.support.client import Client
 from tests.support.processes import Stack
 from tests.support.rest import Rest
-from tests.web.conftest import Browse, browse, browser  # noqa: F401 - fixtures
 
 BASE = "/maps/chat"
 EVERY_PATH = ["/", "/web/chat.js", "/version", "/channels", "/rules", "/status", "/docs", "/docs/swagger-ui.css"]
@@ -31,7 +29,7 @@ def rest(io_loop: IOLoop, house: Stack) -> Iterator[Rest]:
     client.close()
 
 
-async def test_every_path_is_answered_below_it_and_without_it(rest: Rest) -> None:
+async def test_every_path_is_answered_with_and_without_the_base(rest: Rest) -> None:
     for path in EVERY_PATH:
         below, without = await rest.fetch(BASE + path), await rest.fetch(path)
         assert (below.code, below.body) == (200, without.body), path
@@ -39,7 +37,7 @@ async def test_every_path_is_answered_below_it_and_without_it(rest: Rest) -> Non
     assert (await rest.fetch("/maps/chatter/rules")).code == 404
 
 
-async def test_operators_ask_without_it(rest: Rest) -> None:
+async def test_operators_paths_have_no_base(rest: Rest) -> None:
     token = {"Authorization": "Bearer 0123456789abcdef"}
     for path, code in [("/metrics", 200), ("/admin/bans", 200)]:
         assert (await rest.fetch(path, **token)).code == code
@@ -47,7 +45,7 @@ async def test_operators_ask_without_it(rest: Rest) -> None:
             assert (await rest.fetch(hidden, **token)).code == 404, hidden
 
 
-async def test_the_description_says_it(rest: Rest) -> None:
+async def test_the_openapi_document_names_the_base(rest: Rest) -> None:
     document = await rest.get(BASE + "/openapi.json")
     assert document["servers"] == [{"url": BASE}]
     assert (await rest.get(BASE + "/map"))["code"] == f"{BASE}/web/built/map.js"
@@ -56,28 +54,7 @@ async def test_the_description_says_it(rest: Rest) -> None:
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-async def test_people_talk_below_it(house: Stack, slash: str) -> None:
+async def test_messages_are_exchanged_below_the_base(house: Stack, slash: str) -> None:
     jane = await Client.connect(house.fronts[0].url + BASE + slash, "QGIS")
     await jane.until(text=await jane.say())
     await jane.leave()
-
-
-def test_the_page_and_the_documentation_live_below_it(house: Stack, browse: Browse) -> None:  # noqa: F811
-    # Given the address as people type it, without a slash at its end
-    page = browse(BASE, base_url=house.fronts[0].url)
-    assert page.browser.current_url == f"{house.fronts[0].url}{BASE}/"
-
-    # When somebody comes and speaks, then all that the page asks for is below that address
-    page.join("QGIS", "jane")
-    page.say("below")
-    page.until_shown("below")
-    asked = [
-        json.loads(entry["message"])["message"]["params"].get("request", {}).get("url", BASE)
-        for entry in page.browser.get_log("performance")
-    ]
-    assert not [url for url in asked if url.startswith("http") and BASE not in url]
-
-    # … and so is the documentation, with a slash at its end, too
-    docs = browse(BASE + "/docs/", base_url=house.fronts[0].url)
-    docs.find(".opblock")
-    assert docs.browser.current_url == f"{house.fronts[0].url}{BASE}/docs"

@@ -1,4 +1,4 @@
-"""What a browser is told: whose pages may read and write, and that an answer is nothing but what it says it is."""
+"""Security headers: whose pages may read and write, and that answers are not taken for pages or scripts."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ EVERYTHING = [
 
 @pytest.fixture(scope="module")
 def open_house(open_stack: StackFactory) -> Iterator[Stack]:
-    """A front that admits the pages of one other site."""
+    """A front that admits pages of one other site."""
     with open_stack(heavy=0, allowed_origins=MAPS, map_tiles_url=TILES, map_attribution="Ours") as stack:
         yield stack
 
@@ -55,7 +55,7 @@ def house(io_loop: IOLoop, open_house: Stack) -> Iterator[Rest]:
 # Headers
 
 
-async def test_every_answer_says_what_may_be_done_with_it(rest: Rest) -> None:
+async def test_every_answer_has_the_security_headers(rest: Rest) -> None:
     for path in EVERYTHING:
         headers = (await rest.fetch(path)).headers
 
@@ -67,7 +67,7 @@ async def test_every_answer_says_what_may_be_done_with_it(rest: Rest) -> None:
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
         assert headers["Server"] == "gischat"
-        # Data may load nothing at all
+        # Data may load nothing
         assert path not in READ or "'self'" not in policy
 
 
@@ -83,7 +83,7 @@ async def test_only_an_operators_own_tiles_may_come_from_elsewhere(rest: Rest, h
 
 
 @pytest.mark.parametrize(("method", "status"), [("POST", 405), ("PATCH", 405), ("PUT", 422)])
-async def test_a_refusal_bears_them_too(method: str, status: int, rest: Rest) -> None:
+async def test_a_refusal_has_the_security_headers(method: str, status: int, rest: Rest) -> None:
     answer = await rest.fetch("/channel/QGIS/text", method, "x")
     assert answer.code == status
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -112,7 +112,7 @@ async def test_a_page_of_an_allowed_site_can_read_errors_too(house: Rest) -> Non
         assert "Access-Control-Allow-Origin" not in stranger, path
 
 
-async def test_what_is_for_operators_and_for_our_own_page_is_for_no_other_sites(house: Rest) -> None:
+async def test_operators_paths_and_our_page_permit_no_other_sites(house: Rest) -> None:
     for path in ("/livez", "/readyz", "/", "/web/chat.js"):
         assert "Access-Control-Allow-Origin" not in (await house.fetch(path, Origin=MAPS)).headers, path
 
@@ -121,7 +121,7 @@ async def test_what_is_for_operators_and_for_our_own_page_is_for_no_other_sites(
 
 
 @pytest.mark.parametrize(("path", "method"), [*((path, "GET") for path in READ), ("/channel/QGIS/text", "PUT")])
-async def test_a_browser_that_asks_first_is_told_what_it_may(path: str, method: str, house: Rest) -> None:
+async def test_a_preflight_request_is_answered(path: str, method: str, house: Rest) -> None:
     asked = {"Access_Control_Request_Method": method, "Access_Control_Request_Headers": "authorization,content-type"}
     answer = await house.fetch(path, "OPTIONS", Origin=MAPS, **asked)
     assert (answer.code, answer.body) == (204, b"")

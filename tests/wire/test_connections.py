@@ -1,4 +1,4 @@
-"""The websocket's edges: who may connect, to what, and what closes a connection."""
+"""Connecting and closing websockets: who may connect, and what closes a connection."""
 
 import json
 import struct
@@ -18,7 +18,7 @@ MAX_FRAME_SIZE = 16 * 2**20
 
 
 def reasons(client: Client) -> list[str]:
-    """What a client was told that received nothing else."""
+    """The reason in the `uncompliant` of a client that received nothing else."""
     return [str(message["reason"]) for message in client.received]
 
 
@@ -31,7 +31,7 @@ async def test_an_unknown_channel_is_accepted_and_then_closed_with_its_reason(st
 
 
 async def test_an_unknown_channel_with_an_endless_name_is_closed_too(stack: Stack) -> None:
-    """A close frame holds at most 123 bytes of reason (RFC 6455 §5.5)."""
+    """A close frame contains at most 123 bytes of reason (RFC 6455 §5.5)."""
     client = await Client.connect(stack.fronts[0].url, "é" * 300)
 
     code, reason = await client.closed()
@@ -39,7 +39,7 @@ async def test_an_unknown_channel_with_an_endless_name_is_closed_too(stack: Stac
     assert reason
 
 
-async def test_what_is_said_to_an_unknown_channel_reaches_nobody(stack: Stack, channel: str, join: Join) -> None:
+async def test_messages_to_an_unknown_channel_reach_nobody(stack: Stack, channel: str, join: Join) -> None:
     witness = await join(channel)
 
     client = await Client.connect(stack.fronts[0].url, channel + "x")
@@ -83,7 +83,7 @@ async def test_a_browser_on_another_site_is_refused(origin: str, stack: Stack, c
 
 
 async def test_the_address_behind_a_proxy_is_our_own_too(stack: Stack, channel: str, join: Join) -> None:
-    """A proxy hands on the Host that the browser asked for."""
+    """A proxy forwards the Host that the browser requested."""
     host = urlsplit(stack.fronts[0].url).netloc
     headers = {"Origin": f"https://{host}"}
 
@@ -113,7 +113,7 @@ async def test_a_larger_message_is_answered_in_megabytes_and_costs_no_connection
     await witness.nothing_before(await client.say())
 
 
-async def test_so_is_one_that_grows_too_large_in_fragments(channel: str, join: Join) -> None:
+async def test_a_fragmented_message_that_grows_too_large_is_refused(channel: str, join: Join) -> None:
     client = await join(channel)
     half = "x" * (MAX_FRAME_SIZE // 2 + 1)
 
@@ -124,19 +124,17 @@ async def test_so_is_one_that_grows_too_large_in_fragments(channel: str, join: J
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["announced", "being sent"])
-async def test_a_message_without_end_closes_the_connection_says_so_and_harms_nobody_else(
-    whole: bool, channel: str, join: Join
-) -> None:
-    # Given one who is registered, and a witness
+async def test_an_endless_message_closes_its_connection_with_a_reason(whole: bool, channel: str, join: Join) -> None:
+    # Given a registered client, and a witness
     client, witness = await join(channel, nickname="john"), await join(channel, front=1)
     await witness.count(2)
 
-    # When that one announces more than is read, even to be dropped (RFC 6455 §5.2: 127, then 64 bits of length)
+    # When the client announces more than is read even to be dropped (RFC 6455 §5.2: 127, then 64 bits of length)
     client.write_bytes(b"\x81\xff" + struct.pack(">Q", 8 * MAX_FRAME_SIZE + 1) + bytes(4))
     if whole:
         client.write_bytes(b"x" * MAX_FRAME_SIZE)
 
-    # Then he is told why, the connection is closed for that reason, and the channel is told
+    # Then it is told why, the connection is closed for that reason, and the channel is told its exit
     assert (await client.refusal()).startswith(f"This message has 134.2 MB; {TOO_LARGE}")
     assert (await client.closed())[0] == 1009
     await witness.until(type="exiter", exiter="john")
@@ -145,7 +143,7 @@ async def test_a_message_without_end_closes_the_connection_says_so_and_harms_nob
 
 @pytest.mark.parametrize("size", [64, 256])
 async def test_a_message_may_come_in_many_small_fragments(size: int, channel: str, join: Join) -> None:
-    """As Autobahn's cases 9.3.1 and 9.3.2: four megabytes."""
+    """Like Autobahn's cases 9.3.1 and 9.3.2, with four megabytes."""
     client = await join(channel)
     body = json.dumps(sample("text", text="In pieces.", more="x" * (4 * 2**20)))
 
@@ -173,7 +171,7 @@ async def test_a_close_frame_is_answered_as_it_should_be(
 
     client.write_bytes(Frame(Opcode.CLOSE, payload).serialize(mask=True))
 
-    # Then its answer is the last that comes, and the channel hears that he has left
+    # Then the answer is the last frame, and the channel is told that he has left
     assert (await client.closed())[0] == code
     assert not [message for message in client.received if message["type"] == "uncompliant"]
     await witness.until(type="exiter", exiter="john")

@@ -1,4 +1,4 @@
-"""The bot in examples/ does what it says."""
+"""The bot in examples/."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Layers: what readers can read arrives as it was sent, or repaired; the rest is refused with the feature named."""
+"""Layers: readable ones arrive as sent, or repaired; others are refused, and the reason names the feature."""
 
 import json
 import re
@@ -13,7 +13,7 @@ def _of_geometries(*geometries: Any) -> Any:
     return layer([feature(one) for one in geometries])
 
 
-VALID = {  # tests/worker/test_geojson.py has every shape
+VALID = {  # tests/worker/test_geojson.py covers every shape
     "every type of geometry, and none": _of_geometries(
         None,
         point(1, 2),
@@ -51,7 +51,7 @@ async def test_a_valid_layer_arrives_as_it_was_sent(channel: str, join: Join) ->
 
 
 async def test_a_layer_that_qgis_writes_and_gdal_cannot_read_arrives_repaired(channel: str, join: Join) -> None:
-    """A height is null, or a part of a multipoint empty: GDAL then reads no geometry."""
+    """With a height that is null, or an empty part of a multipoint, GDAL would read no geometry."""
     sender, other = await join(channel), await join(channel, front=1)
     found = _of_geometries(
         geometry("Point", [6.1, 46.2, None]),
@@ -72,7 +72,7 @@ async def test_a_layer_that_qgis_writes_and_gdal_cannot_read_arrives_repaired(ch
 
 GOOD = feature(point(1, 2))
 
-BROKEN_FEATURES: dict[str, Any] = {  # tests/worker/test_geojson.py has them all
+BROKEN_FEATURES: dict[str, Any] = {  # tests/worker/test_geojson.py covers all of them
     "no object": 12,
     "coordinates that are no list": feature(geometry("Point", CANARY)),
     "a vertex that is null": feature(geometry("LineString", [[1, 2], [None, None], [3, 4]])),
@@ -82,12 +82,12 @@ BROKEN_FEATURES: dict[str, Any] = {  # tests/worker/test_geojson.py has them all
 async def test_the_reason_names_the_feature_that_is_broken(channel: str, join: Join) -> None:
     sender, other = await join(channel), await join(channel, front=1)
     for name, broken in BROKEN_FEATURES.items():
-        # When a layer is sent of which one feature is broken
+        # When a layer with one invalid feature is sent
         await sender.send(**sample("geojson", geojson=layer([GOOD] * 12 + [broken] + [GOOD] * 5)))
 
-        # Then its sender learns which one it is
+        # Then the reason names that feature
         assert re.match(r"Feature 13\b", await sender.refusal()), name
-    # And nobody else hears of it
+    # And nobody else receives it
     await other.nothing_before(await sender.say())
 
 
@@ -110,7 +110,7 @@ NO_LAYERS: dict[str, Any] = {
 }
 
 
-async def test_what_is_no_layer_is_refused_to_its_sender_alone(channel: str, join: Join) -> None:
+async def test_invalid_layers_are_refused_to_the_sender_only(channel: str, join: Join) -> None:
     sender, other = await join(channel), await join(channel, front=1)
     for name, no_layer in NO_LAYERS.items():
         await sender.send(**sample("geojson", geojson=no_layer))

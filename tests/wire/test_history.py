@@ -1,4 +1,4 @@
-"""What a channel remembers."""
+"""The history of a channel."""
 
 import pytest
 
@@ -18,20 +18,20 @@ CHEAT_CODES = [
 
 
 async def test_the_newest_messages_are_kept_oldest_first(channel: str, join: Join, rests: list[Rest]) -> None:
-    # Given two fronts whose people said more than is kept
+    # Given two fronts, and more messages than are stored
     speakers = [await join(channel), await join(channel, front=1)]
     said = []
     for number in range(8):
         text = await speakers[number % 2].say()
         said.append(await speakers[number % 2].until(text=text))
 
-    # Then the five newest are remembered, as they were broadcast
+    # Then the five newest are stored, as they were broadcast
     for rest in rests:
         assert await rest.last(channel) == said[-5:]
     assert (await join(channel, settled=True)).received[:5] == said[-5:]
 
 
-async def test_light_and_heavy_messages_share_one_memory(channel: str, join: Join, rest: Rest) -> None:
+async def test_light_and_heavy_messages_share_one_history(channel: str, join: Join, rest: Rest) -> None:
     client = await join(channel)
     types = ["text", "image", "geojson", "crs", "bbox", "position", "model", "script"]
 
@@ -66,7 +66,7 @@ async def test_a_text_that_only_resembles_a_cheat_code_is_kept(text: str, channe
     assert [message["text"] for message in await rest.last(channel)] == [text]
 
 
-async def test_comings_goings_and_likes_are_not_kept(channel: str, join: Join, rest: Rest) -> None:
+async def test_presence_and_likes_are_not_stored(channel: str, join: Join, rest: Rest) -> None:
     jane, john = await join(channel, nickname="jane"), await join(channel, front=1, nickname="john")
 
     await jane.send(**sample("like"))
@@ -79,7 +79,7 @@ async def test_comings_goings_and_likes_are_not_kept(channel: str, join: Join, r
     assert [message["text"] for message in await rest.last(channel)] == [marker]
 
 
-async def test_what_was_refused_is_not_kept(channel: str, join: Join, rest: Rest) -> None:
+async def test_refused_messages_are_not_stored(channel: str, join: Join, rest: Rest) -> None:
     client = await join(channel)
 
     await client.send(**sample("text", text="x" * 256))

@@ -96,14 +96,14 @@ async def test_query_strings_change_nothing(rest: Rest, channel: str) -> None:
 
 async def test_a_channels_name_may_hold_what_must_be_percent_encoded(rest: Rest, join: Join) -> None:
     for name in NAMED_CHANNELS:
-        # Given someone in a channel with such a name
+        # Given a client in a channel of that name
         nickname = f"jane-{uuid.uuid4().hex[:8]}"
         client = await join(name, nickname=nickname)
 
         # When a bot PUTs a text there
         response = await rest.put_text(name, sample("text", text=(text := words())))
 
-        # Then the channel hears it, and all of the channel's endpoints know it
+        # Then clients receive it, and it is in all of the channel's endpoints
         assert response.code == 200
         await client.until(type="text", text=text)
         assert text in [message["text"] for message in await rest.last(name) if message["type"] == "text"]
@@ -136,7 +136,7 @@ async def test_a_put_text_is_answered_as_it_was_broadcast(channel: str, join: Jo
     # When a bot PUTs a text
     response = await rest.put_text(channel, {"type": "text", "author": "a-bot", "text": (text := words())})
 
-    # Then it is answered with the message that everybody gets, and that is stored
+    # Then the answer is the message that all clients receive, and the message is stored
     assert response.code == 200
     answer = json.loads(response.body)
     check(answer)
@@ -170,7 +170,7 @@ async def test_a_put_cheat_code_is_not_stored(channel: str, rest: Rest) -> None:
 
 
 def _faults(response: HTTPResponse) -> set[tuple[str, ...]]:
-    """Where the body is at fault; the answer must have the form that clients parse."""
+    """The location of the error, in the form that clients parse."""
     assert response.code == 422, response.body[:300]
     details = json.loads(response.body)["detail"]
     for detail in details:
@@ -246,7 +246,7 @@ async def test_nicknames_are_sorted_whatever_their_case(channel: str, join: Join
 
 
 async def test_the_users_of_a_channel_are_the_registered_ones(channel: str, join: Join, rests: list[Rest]) -> None:
-    # Given one who registered, and one who did not
+    # Given a registered client, and one that is not
     await join(channel)
     jane = await join(channel, front=1, nickname="jane")
     for rest in rests:
@@ -259,18 +259,18 @@ async def test_the_users_of_a_channel_are_the_registered_ones(channel: str, join
 
 
 async def test_a_web_page_finds_where_to_connect(stack: Stack, rest: Rest) -> None:
-    """The page must use the address it was loaded from: behind a proxy, nothing else is right."""
+    """The page must use the address from which it was loaded, which alone is right behind a proxy."""
     page = (await rest.fetch("/")).body.decode()
 
     assert str(stack.fronts[0].port) not in page
     assert "localhost" not in page
 
 
-# What costs much and says little
+# Expensive requests
 
 
 async def raw(front: Front, data: bytes) -> bytes:
-    """All that a front answers to these bytes, until it closes the connection."""
+    """All that a front answers to these bytes before it closes the connection."""
     reader, writer = await asyncio.open_connection(HOST, front.port)
     writer.write(data)
     try:

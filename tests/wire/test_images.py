@@ -1,4 +1,4 @@
-"""Images: scaled, turned, without metadata; and files that are none."""
+"""Images: scaled, rotated, without metadata; and invalid files."""
 
 import base64
 import re
@@ -36,7 +36,7 @@ def _corners(picture: Image.Image) -> list[tuple[int, ...]]:
 
 
 def _alike(seen: list[tuple[int, ...]], expected: list[tuple[int, int, int]]) -> bool:
-    """Whether the colours are the same but for the shade of `quarters` and what JPEG loses."""
+    """Whether the colours are equal, except for the shade of `quarters` and the losses of JPEG."""
     return all(
         abs(a - b) < 45 for one, other in zip(seen, expected, strict=True) for a, b in zip(one, other, strict=True)
     )
@@ -51,7 +51,7 @@ async def test_a_phones_photo_arrives_upright_small_and_without_metadata(channel
     await sender.send(**sample("image", image_data=as_base64(photo)))
     received = await sender.until(type="image")
 
-    # Then everyone gets a JPEG that fits, shows what the photographer saw, and tells nothing else
+    # Then everyone gets a JPEG that fits, is upright, and has no metadata
     assert (await other.until(type="image")) == received
     picture = opened(received["image_data"])
     assert picture.format == "JPEG"
@@ -97,7 +97,7 @@ async def test_the_usual_formats_are_taken_and_come_as_png_or_jpeg(channel: str,
 
 
 def _jpeg_of(share: float) -> bytes:
-    """As much of a photo."""
+    """The first part of a photo."""
     file = encoded(quarters(1000, 800), "JPEG")
     return file[: int(len(file) * share)]
 
@@ -112,7 +112,7 @@ async def test_a_photo_whose_end_is_missing_is_shown(channel: str, join: Join) -
     assert _alike(_corners(picture), UPRIGHT)
 
 
-async def test_of_too_little_of_a_photo_its_sender_reads_how_much_arrived(channel: str, join: Join) -> None:
+async def test_too_little_of_a_photo_is_refused_with_the_size_that_arrived(channel: str, join: Join) -> None:
     client = await join(channel)
 
     await client.send(**sample("image", image_data=as_base64(_jpeg_of(0.2))))
@@ -145,7 +145,7 @@ async def test_of_an_animation_the_first_frame_is_shown(channel: str, join: Join
     assert _alike(_corners(picture), [RED] * 4)
 
 
-NO_IMAGES = {  # tests/worker/test_images.py has many more
+NO_IMAGES = {  # tests/worker/test_images.py has more
     "not base64": f"{CANARY}!!!",
     "a text": as_base64(f"this is {CANARY}".encode()),
     "a bomb of 60 000 × 60 000 pixels": as_base64(bomb_png(60_000, 60_000)),
@@ -153,7 +153,7 @@ NO_IMAGES = {  # tests/worker/test_images.py has many more
 }
 
 
-async def test_what_is_no_image_is_refused_to_its_sender_alone(channel: str, join: Join) -> None:
+async def test_invalid_images_are_refused_to_the_sender_only(channel: str, join: Join) -> None:
     sender, other = await join(channel), await join(channel, front=1)
     for name, no_image in NO_IMAGES.items():
         await sender.send(**sample("image", image_data=no_image))

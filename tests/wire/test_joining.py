@@ -1,4 +1,4 @@
-"""Joining and leaving: the history, and how many are there."""
+"""Joining and leaving: the history and the user count."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.wire.conftest import Join
 
 
 async def test_a_newcomer_gets_the_history_oldest_first_and_then_the_count(channel: str, join: Join) -> None:
-    # Given a channel in which things were said
+    # Given a channel with messages
     jane = await join(channel)
     said = [await jane.until(text=await jane.say()) for _ in range(4)]
 
@@ -31,12 +31,12 @@ async def test_a_newcomer_in_an_empty_channel_gets_the_count_alone(channel: str,
     assert [(m["type"], m["nb_users"]) for m in client.received] == [("nb_users", 1)]
 
 
-async def test_those_who_are_there_get_the_new_count(channel: str, join: Join) -> None:
-    # Given someone alone in the channel
+async def test_members_get_the_new_count(channel: str, join: Join) -> None:
+    # Given a client alone in the channel
     jane = await join(channel, settled=True)
     assert jane.nb_users == 1
 
-    # When someone joins on the other front, both know of two
+    # When another joins on the other front, both get a count of two
     john = await join(channel, front=1)
     await jane.count(2)
     await john.count(2)
@@ -60,10 +60,10 @@ async def test_a_channels_count_is_its_own(stack: Stack, join: Join, fresh_chann
 async def test_the_count_is_right_after_many_came_and_went_abruptly(
     channel: str, join: Join, rests: list[Rest]
 ) -> None:
-    # Given one who stays
+    # Given a client that stays
     witness = await join(channel)
 
-    # When thirty come on both fronts, all at once, and end in every way
+    # When thirty clients join both fronts at once, and leave in all ways
     crowd = await asyncio.gather(*(join(channel, front=number % 2) for number in range(30)))
     await witness.count(31)
     for number, client in enumerate(crowd):
@@ -72,13 +72,13 @@ async def test_the_count_is_right_after_many_came_and_went_abruptly(
         else:
             await client.leave()
 
-    # Then the count becomes one, and every front says so
+    # Then the count becomes one on every front
     await witness.count(1)
     for rest in rests:
         await eventually(partial(rest.nb_connected_users, channel), 1)
 
 
-async def test_one_who_vanishes_while_joining_leaves_no_ghost(channel: str, stack: Stack, join: Join) -> None:
+async def test_a_connection_lost_while_joining_leaves_no_ghost(channel: str, stack: Stack, join: Join) -> None:
     witness = await join(channel)
 
     for number in range(20):
@@ -90,8 +90,8 @@ async def test_one_who_vanishes_while_joining_leaves_no_ghost(channel: str, stac
     await witness.count(2)
 
 
-async def test_joining_amid_talk_leaves_no_hole_and_repeats_nothing(channel: str, join: Join) -> None:
-    # Given someone who talks without a pause
+async def test_joining_under_traffic_leaves_no_gap_and_no_duplicate(channel: str, join: Join) -> None:
+    # Given a client that sends messages without a pause
     speaker = await join(channel)
     said = [f"{CANARY} {number}" for number in range(300)]
 
@@ -104,17 +104,15 @@ async def test_joining_amid_talk_leaves_no_hole_and_repeats_nothing(channel: str
     joined = [await join(channel, front=number % 2) for number in range(12)]
     await talking
 
-    # Then each has heard everything from some point on, in order
+    # Then each has received everything from some message on, in order
     for client in [speaker, *joined]:
         await client.until(text=said[-1])
         heard = client.texts()
         assert heard == said[said.index(heard[0]) :]
 
 
-async def test_who_registers_with_the_first_breath_is_told_of_it_and_tells_those_who_join(
-    channel: str, join: Join
-) -> None:
-    """A newcomer is in no history: one that is published while somebody's history is read must not be lost."""
+async def test_registering_while_joining_is_published_to_all(channel: str, join: Join) -> None:
+    """A `newcomer` is not stored, so one that is published while a history is read must not be lost."""
     witness = await join(channel, settled=True)
 
     # When many join on both fronts and register at once, without waiting for anything
@@ -125,14 +123,14 @@ async def test_who_registers_with_the_first_breath_is_told_of_it_and_tells_those
 
     guests = await asyncio.gather(*(arrive(number) for number in range(40)))
 
-    # Then each hears that it is registered, and so does the witness
+    # Then each client, and the witness, receives its `newcomer`
     for number, guest in enumerate(guests):
         await guest.until(type="newcomer", newcomer=f"guest-{number}")
         await witness.until(type="newcomer", newcomer=f"guest-{number}")
 
 
-async def test_a_crowd_that_joins_is_counted_in_fewer_frames_than_heads(channel: str, join: Join) -> None:
-    """Changes are gathered: a crowd that joins costs each of those who are there some frames, not one a head."""
+async def test_counts_are_throttled_while_many_clients_join(channel: str, join: Join) -> None:
+    """Counts are throttled: when many clients join, the others receive some counts, not one for each."""
     witness = await join(channel, settled=True)
 
     await asyncio.gather(*(join(channel, front=number % 2) for number in range(60)))

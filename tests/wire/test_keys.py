@@ -1,4 +1,4 @@
-"""Keys in the address: what they open, whom they are told to, and how they end."""
+"""Access keys: what they open, in which answers and logs they appear, and how they end."""
 
 import asyncio
 import json
@@ -19,15 +19,15 @@ from tests.support.rest import Rest, channel_path, eventually
 
 BASE = "/chat"
 CHANNELS = ["QGIS", "Field", "Été à la mer"]
-GUESSER = "203.0.113.9"  # whom a proxy tells of
+GUESSER = "203.0.113.9"  # an address that a proxy reports
 OPERATORS_TOKEN = "the-operators-own"
 
-secrets: list[str] = []  # every key that a test was given or has tried
+secrets: list[str] = []  # every key that a test has got or tried
 
 
 @pytest.fixture(scope="module")
 def stack(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
-    """Two fronts with two private channels; and what no process may have logged."""
+    """Two fronts with two private channels; at the end, no log may contain a key."""
     tokens = ",".join(f"{channel}:{OPERATORS_TOKEN}" for channel in CHANNELS[1:])
     options = {"channels": ",".join(CHANNELS), "channel_tokens": tokens, "admin_token": TOKEN, "log_level": "debug"}
     with open_stack(fronts=2, heavy=0, base_path=BASE, trusted_proxies=HOST, **options) as stack:
@@ -52,7 +52,7 @@ async def made(admin: Admin, *channels: str, **given: Any) -> dict[str, Any]:
 
 
 async def known(rests: list[Rest], key: dict[str, Any], *, holds: bool = True) -> None:
-    """Wait until every front knows of a key, or of its end."""
+    """Wait until every front has received a key, or its end."""
     for rest in rests:
 
         async def is_heard(rest: Rest = rest) -> bool:
@@ -62,7 +62,7 @@ async def known(rests: list[Rest], key: dict[str, Any], *, holds: bool = True) -
 
 
 def wrong(key: str) -> str:
-    """Another key, that nobody has."""
+    """A well-formed key that does not exist."""
     tampered = key[:-1] + ("0" if key[-1] != "0" else "1")
     secrets.append(tampered)
     return tampered
@@ -74,7 +74,7 @@ async def test_every_endpoint_is_below_a_key(admin: Admin, stack: Stack, rests: 
     await known(rests, key)
     url = stack.fronts[1].url + where.format(key["path"])
     rest = Rest(url)
-    # It lists the public channels and its own, and opens these
+    # It lists the public channels and its own, and opens those
     assert await rest.get("/channels") == ["QGIS", "Field"]
     assert [one["name"] for one in (await rest.get("/status"))["channels"]] == ["QGIS", "Field"]
     assert (await rest.get("/rules"))["main_lang"] == "en"
@@ -86,10 +86,10 @@ async def test_every_endpoint_is_below_a_key(admin: Admin, stack: Stack, rests: 
     assert (await rest.put_text("Field", body)).code == 200
     assert [one["text"] for one in await rest.last("Field")][-2:] == [text, body["text"]]
     assert await rest.users("QGIS") == []
-    # … not others: it is told so
+    # … but no others, with a reason
     answer = await rest.fetch(channel_path(CHANNELS[2], "users"))
     assert (answer.code, "your key is not for it" in answer.body.decode()) == (401, True)
-    # Nobody moderates or measures below a key, and the page is sent on with the key where no server sees it
+    # Moderation and metrics do not exist below a key, and the page is redirected with the key in the fragment
     for path in ("/admin/keys", "/metrics"):
         assert (await rest.fetch(path)).code == 404
     moved = await rest.fetch("/", follow_redirects=False)
@@ -103,7 +103,7 @@ async def test_every_endpoint_is_below_a_key(admin: Admin, stack: Stack, rests: 
         await one.leave()
 
 
-async def test_a_key_that_is_wrong_is_told_in_words(admin: Admin, stack: Stack, rests: list[Rest]) -> None:
+async def test_a_wrong_key_is_refused_with_a_reason(admin: Admin, stack: Stack, rests: list[Rest]) -> None:
     key = await made(admin, "Field")
     await known(rests, key)
     url = f"{stack.fronts[0].url}/k/{wrong(key['key'])}"
@@ -118,7 +118,7 @@ async def test_a_key_that_is_wrong_is_told_in_words(admin: Admin, stack: Stack, 
         assert "ask the people who gave it to you" in await client.refusal()
         assert (await client.closed())[0] == 1008
         await client.leave()
-    # Who goes on is told to wait; the right key is heard all the same, for others may share the address
+    # Further wrong keys are locked out; the valid key still works, because others may share the address
     for _ in range(MAX_FAILURES):
         answer = await rest.fetch("/rules", X_Forwarded_For=GUESSER)
     assert (answer.code, int(answer.headers["Retry-After"]) > 0, b"Please wait" in answer.body) == (429, True, True)
@@ -126,7 +126,7 @@ async def test_a_key_that_is_wrong_is_told_in_words(admin: Admin, stack: Stack, 
     rest.close()
 
 
-async def test_a_revoked_key_disconnects_who_came_by_it(admin: Admin, stack: Stack, rests: list[Rest]) -> None:
+async def test_a_revoked_key_disconnects_its_clients(admin: Admin, stack: Stack, rests: list[Rest]) -> None:
     key, other = await made(admin, "Field", CHANNELS[2], note="Été"), await made(admin, "Field")
     for one in (key, other):
         await known(rests, one)
@@ -192,7 +192,7 @@ ASKED = [
 async def test_no_log_and_no_answer_has_a_key_whatever_is_asked_with_it(
     admin: Admin, stack: Stack, rests: list[Rest], request_: bytes
 ) -> None:
-    """What is in the logs, the fixture of the stack looks at in the end."""
+    """The fixture of the stack checks the logs at the end."""
     key = await made(admin, "Field")
     await known(rests, key)
     reader, writer = await asyncio.open_connection(HOST, stack.fronts[0].port)
@@ -214,6 +214,8 @@ async def test_no_log_and_no_answer_has_a_key_whatever_is_asked_with_it(
         ({"channels": ["Field"], "note": "x" * 201}, "200"),
     ],
 )
-async def test_what_is_no_key_is_said(admin: Admin, body: dict[str, Any], said: str) -> None:
+async def test_invalid_requests_for_keys_are_refused_with_a_reason(
+    admin: Admin, body: dict[str, Any], said: str
+) -> None:
     status, detail = await admin.refused("POST", "keys", body)
     assert (status, said in json.dumps(detail)) == (422, True), detail

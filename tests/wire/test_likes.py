@@ -1,4 +1,4 @@
-"""A like is between two people."""
+"""Likes, which only the liked author receives."""
 
 from collections.abc import Iterator
 
@@ -15,11 +15,11 @@ async def test_a_like_reaches_the_liked_one_alone(channel: str, join: Join) -> N
         for client in (jane, *others):
             await client.until(type="newcomer", newcomer=nickname)
 
-        # When jane likes what he said
+        # When jane likes his text
         await jane.send(**(like := sample("like", liked_author=nickname)))
         marker = await jane.say()
 
-        # Then he gets it, whichever front he is on, and nobody else does, she neither
+        # Then he gets the like, on whichever front he is, and nobody else does, including jane
         assert (await liked.until(type="like")).items() >= like.items()
         await liked.until(text=marker)
         for client in (jane, *others):
@@ -28,22 +28,22 @@ async def test_a_like_reaches_the_liked_one_alone(channel: str, join: Join) -> N
 
 
 async def test_a_like_of_nobody_reaches_nobody(channel: str, join: Join) -> None:
-    # Given john, who is there without having registered
+    # Given john, who has not registered
     jane, john = await join(channel, nickname="jane"), await join(channel, front=1)
     await john.until(text=await john.say(author="john"))
 
-    # When jane likes what he said
+    # When jane likes his text
     await jane.send(**sample("like", liked_author="john"))
     marker = await jane.say()
 
-    # Then nobody hears of it
+    # Then nobody receives the like
     for client in (jane, john):
         await client.until(text=marker)
         assert not [m for m in client.received if m["type"] in ("like", "uncompliant")]
 
 
 async def test_a_like_follows_the_nickname(channel: str, join: Join) -> None:
-    # Given a nickname that john gave up and jack took
+    # Given a nickname that john gave up and jack registered
     jane, john = await join(channel), await join(channel, nickname="john")
     await john.send(type="exiter", exiter="john")
     await john.until(type="exiter")

@@ -1,11 +1,11 @@
-"""The limit of every field: what reaches it is taken, what is one above is refused."""
+"""The limit of every field: a value at the limit is accepted, a longer one is refused."""
 
 from tests.support.contract import Message, sample
 from tests.support.layers import points
 from tests.support.pictures import as_base64, png_of_exactly
 from tests.wire.conftest import Join
 
-# (type, field, its longest value); tests/gischat/protocol/test_messages.py has every field
+# (type, field, longest value); tests/gischat/protocol/test_messages.py covers all fields
 LONGEST = [
     ("text", "text", 255),
     ("geojson", "layer_name", 255),
@@ -18,16 +18,16 @@ LONGEST = [
 ]
 
 
-async def test_a_field_is_as_long_as_it_may_and_no_longer(channel: str, join: Join) -> None:
+async def test_the_limit_of_every_field(channel: str, join: Join) -> None:
     sender, other = await join(channel), await join(channel, front=1)
 
     for type_, field, longest in LONGEST:
-        # What is as long as it may be arrives
+        # A value at the limit arrives
         await sender.send(**sample(type_, **{field: "x" * longest}))
         for receiver in (sender, other):
             assert (await receiver.until(type=type_))[field] == "x" * longest
 
-        # What is one longer is refused, to the sender alone
+        # A longer one is refused, and only the sender is told
         await sender.send(**sample(type_, **{field: "x" * (longest + 1)}))
         assert await sender.refusal()
         await other.nothing_before(await sender.say())
@@ -44,7 +44,7 @@ async def test_a_length_is_counted_in_characters_not_in_bytes(channel: str, join
         assert await client.refusal()
 
 
-async def test_an_image_is_as_long_as_it_may_and_no_longer(channel: str, join: Join) -> None:
+async def test_the_limit_of_an_image(channel: str, join: Join) -> None:
     # Given a picture of exactly 12 000 000 characters of base64, and one of the next possible length
     client = await join(channel)
     longest, too_long = (as_base64(png_of_exactly(size)) for size in (9_000_000, 9_000_001))
@@ -57,7 +57,7 @@ async def test_an_image_is_as_long_as_it_may_and_no_longer(channel: str, join: J
     assert await client.refusal() == "This photo has 9.1 MB; at most 9.0 MB can be sent here."
 
 
-async def test_a_like_is_as_long_as_it_may_and_no_longer(channel: str, join: Join) -> None:
+async def test_the_limit_of_a_like(channel: str, join: Join) -> None:
     jane, john = await join(channel), await join(channel, front=1, nickname="john")
 
     await jane.send(**sample("like", message="x" * 255))
@@ -68,7 +68,7 @@ async def test_a_like_is_as_long_as_it_may_and_no_longer(channel: str, join: Joi
     await john.nothing_before(await jane.say())
 
 
-async def test_a_nickname_to_register_is_as_long_as_it_may_and_no_longer(channel: str, join: Join) -> None:
+async def test_the_limit_of_a_nickname(channel: str, join: Join) -> None:
     client = await join(channel)
 
     for nickname in ("abc", "x" * 32):
@@ -78,7 +78,7 @@ async def test_a_nickname_to_register_is_as_long_as_it_may_and_no_longer(channel
         assert await client.refusal()
 
 
-async def test_the_limit_on_features_is_told_exactly(channel: str, join: Join) -> None:
+async def test_the_limit_of_features_is_refused_in_exact_words(channel: str, join: Join) -> None:
     client, other = await join(channel), await join(channel, front=1)
     most: Message = sample("geojson", geojson=points(500))
 

@@ -1,4 +1,4 @@
-"""Live positions, by real fronts: to those who asked, over all fronts, and gone with the connection."""
+"""Live positions through real fronts: sent to subscribers on all fronts, and ended with the connection."""
 
 import time
 from typing import Any
@@ -22,7 +22,7 @@ def ended(message: Message) -> bool:
     return bool(message["until"] <= message["timestamp"])
 
 
-async def test_those_who_asked_see_it_on_every_front_and_nobody_else(join: Join, channel: str, rest: Rest) -> None:
+async def test_a_live_position_reaches_the_subscribers_on_all_fronts_only(join: Join, channel: str, rest: Rest) -> None:
     jane = await join(channel, nickname="jane")
     here, there = await join(channel, query=ASKED), await join(channel, front=1, query=ASKED)
     await jane.send(**position())
@@ -30,14 +30,14 @@ async def test_those_who_asked_see_it_on_every_front_and_nobody_else(join: Join,
         seen = await one.until(type="live_position", author="jane")
         assert (seen["x"], seen["y"], seen["accuracy"]) == (2.35, 48.85, 7.5)
         assert 0 < seen["until"] - seen["timestamp"] <= A_QUARTER
-    # Nor is it stored, or has gone to one who did not ask, before what comes after it
+    # It is not stored, nor was it sent to a client that is not subscribed before the following message
     text = await jane.say()
     await jane.until(type="text", text=text)
     assert [message["type"] for message in await rest.last(channel)] == ["text"]
     assert not [message for message in jane.received if message["type"] == "live_position"]
 
 
-async def test_somebody_who_comes_sees_where_people_are_until_they_go(join: Join, channel: str) -> None:
+async def test_a_new_subscriber_gets_current_positions_until_they_end(join: Join, channel: str) -> None:
     jane, first = await join(channel, nickname="jane"), await join(channel, front=1, query=ASKED)
     await jane.send(**position(x=1))
     await first.until(type="live_position", x=1)
@@ -68,7 +68,7 @@ async def test_its_sender_ends_it(join: Join, channel: str) -> None:
         ({"x": 652000.0}, "The position's x must lie between -180 and 180: it is a longitude in WGS 84."),
     ],
 )
-async def test_what_may_not_be_shared_is_refused_in_words(
+async def test_invalid_live_positions_are_refused_with_a_reason(
     join: Join, channel: str, changes: dict[str, Any], reason: str
 ) -> None:
     jane = await join(channel, nickname="jane", query=ASKED)

@@ -1,4 +1,4 @@
-"""Logs: one line an event, and nothing of what people say. (Every other test checks the latter too: see conftest.)"""
+"""Logs: one line per event, without messages' texts. (All tests check the latter, too: see conftest.)"""
 
 import asyncio
 import json
@@ -17,17 +17,17 @@ ALWAYS = {"timestamp", "level", "logger", "message", "kind", "process", "pid"}
 
 
 async def until(condition: Callable[[], Any]) -> Any:
-    """What the condition comes to, once it is something: processes write their lines a moment later."""
+    """The result of the condition, once it is true: processes write their lines a moment later."""
     async with asyncio.timeout(DEADLINE):
         while not (found := condition()):
             await asyncio.sleep(0.02)
     return found
 
 
-async def test_nothing_that_people_say_is_logged(stack: Stack, channel: str, join: Join, rest: Rest) -> None:
+async def test_messages_are_not_logged(stack: Stack, channel: str, join: Join, rest: Rest) -> None:
     jane = await join(channel, nickname="janeDoe")
 
-    # When one sends something of every type, right and wrong, and a bot does
+    # When a client sends valid and invalid messages of every type, and a bot does
     for type_ in BROADCAST:
         await jane.send(**sample(type_))
         await jane.send(**sample(type_, author=CANARY * 9))
@@ -38,7 +38,7 @@ async def test_nothing_that_people_say_is_logged(stack: Stack, channel: str, joi
     await rest.put_text(channel, CANARY)
     await jane.until(text=await jane.say())
 
-    # Then no process has written it, nor who it was, and every line is a record
+    # Then no process has logged a text or a nickname, and every line is a record
     stack.assert_quiet_logs()
     assert stack.fronts[0].new_log()
     for process in stack.processes:
@@ -58,14 +58,14 @@ async def raw(front: Front, request: str) -> str:
 async def test_a_request_has_a_line_and_an_id(stack: Stack) -> None:
     front = stack.fronts[0]
 
-    # Given a request with a secret in its query, from someone who would like to name it
+    # Given a request with a secret in its query, from a client that sets a request id
     answer = await raw(
         front,
         "GET /version?token=opensesame HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         f"User-Agent: {'curl' * 100}\r\nX-Request-ID: i-name-myself\r\n\r\n",
     )
 
-    # Then the answer bears the id that the line has
+    # Then the answer has the id of the log line
     (record,) = await until(lambda: front.records(logger="gischat.access"))
     assert f"X-Request-Id: {record['request']}\r\n".lower() in answer.lower()
     assert record["request"] != "i-name-myself"
@@ -93,13 +93,13 @@ async def test_every_kind_of_answer_bears_an_id(stack: Stack, path: str, status:
     assert record["request"] in answer
 
 
-async def test_probes_and_what_every_qgis_asks_for_are_not_worth_a_line(stack: Stack, rest: Rest) -> None:
+async def test_probes_and_polling_are_not_logged(stack: Stack, rest: Rest) -> None:
     for path in ("/livez", "/readyz", "/status", "/channel/QGIS/users", "/channel/QGIS/users", "/version"):
         await rest.get(path)
     await until(lambda: stack.fronts[0].records(path="/version"))
     for path in ("/livez", "/status", "/channel/QGIS/users"):
         assert not stack.fronts[0].records(path=path)
-    # But where something is wrong they are
+    # Failing probes are logged
     assert (await rest.fetch("/channel/x/users")).code == 404
     await until(lambda: stack.fronts[0].records(path="/channel/x/users", status=404))
 
@@ -137,14 +137,14 @@ def _two(records: list[Any]) -> list[Any]:
     return records if len(records) == 2 else []
 
 
-async def test_a_websocket_that_is_lost_says_so(stack: Stack, channel: str, join: Join) -> None:
+async def test_a_lost_websocket_is_logged(stack: Stack, channel: str, join: Join) -> None:
     client = await join(channel)
     client.reset()
     records = await until(lambda: stack.fronts[0].records(by="loss", channel=channel))
     assert [record["code"] for record in records] == [1006]
 
 
-async def test_what_a_client_writes_makes_no_line(stack: Stack) -> None:
+async def test_clients_cannot_forge_log_lines(stack: Stack) -> None:
     front = stack.fronts[0]
     await raw(
         front,
@@ -159,7 +159,7 @@ async def test_what_a_client_writes_makes_no_line(stack: Stack) -> None:
     "header",
     [f"Authorization: Bearer {CANARY}\x01", f"{CANARY} x: 1", f"Host: <{CANARY}>", f"Content-Length: {CANARY}"],
 )
-async def test_what_cannot_be_read_of_a_request_is_not_quoted(stack: Stack, header: str) -> None:
+async def test_unreadable_requests_are_not_quoted(stack: Stack, header: str) -> None:
     front = stack.fronts[0]
     answer = await raw(front, f"GET / HTTP/1.1\r\n{header}\r\n\r\n")
     assert answer.startswith("HTTP/1.1 400 ")
@@ -168,17 +168,17 @@ async def test_what_cannot_be_read_of_a_request_is_not_quoted(stack: Stack, head
     assert CANARY not in json.dumps(record)
 
 
-async def test_why_redis_cannot_be_reached_is_said_aloud_without_the_password(
+async def test_why_redis_cannot_be_reached_is_logged_without_the_password(
     open_stack: Callable[..., Stack], valkey: Valkey
 ) -> None:
-    # Given a password that is wrong
+    # Given a wrong password
     wrong = f"redis://user:opensesame@{HOST}:{valkey.port}/0"
     stack = open_stack(redis_url=wrong, fronts=1, light=0, heavy=0, waits=False)
     (front,) = stack.fronts
     try:
         front.start()
 
-        # Then the operator sees at the usual level what Redis says of it, a line for each of our connections
+        # Then the log contains Redis' reason at the default level, one line for each of our connections
         records = await until(lambda: front.records(level="WARNING"))
         assert "gischat-" in records[0]["message"]
         assert "password" in records[0]["message"]

@@ -1,4 +1,4 @@
-"""Every type a client may broadcast: who gets it, with which keys."""
+"""Every type that clients may broadcast: who receives it, with which keys."""
 
 import json
 import time
@@ -11,7 +11,7 @@ from tests.support.contract import BROADCAST, CANARY, KEYS, OPTIONAL, REPLYABLE,
 from tests.support.rest import Rest
 from tests.wire.conftest import Join
 
-# What a worker makes anew; everything else comes as it was sent.
+# Made by a worker; everything else arrives as sent.
 REMADE = {"image_data"}
 
 
@@ -27,10 +27,10 @@ async def test_a_message_reaches_everyone_its_sender_included_and_is_stored(
     sender, neighbour, distant = await join(channel), await join(channel), await join(channel, front=1)
     before = int(time.time())
 
-    # When one sends a message without its optional keys
+    # When a client sends a message without optional keys
     await sender.send(**(sent := sample(type_)))
 
-    # Then all get the same, with a new id, the time, and null for what was not given
+    # Then all get the same message, with a new id, the time, and null for missing keys
     received = await sender.until(type=type_)
     assert before <= received["timestamp"] <= time.time()
     assert uuid.UUID(received["id"])
@@ -40,13 +40,13 @@ async def test_a_message_reaches_everyone_its_sender_included_and_is_stored(
     assert await neighbour.until(type=type_) == received
     assert await distant.until(type=type_) == received
 
-    # And so do those who come later, or ask
+    # And so do clients that join later or request `/last`
     assert await rest.last(channel) == [received]
     assert (await join(channel, front=1, settled=True)).received[0] == received
 
 
 @pytest.mark.parametrize("type_", BROADCAST)
-async def test_what_may_be_given_is_kept(type_: str, channel: str, join: Join) -> None:
+async def test_optional_keys_are_kept(type_: str, channel: str, join: Join) -> None:
     client, other = await join(channel), await join(channel, front=1)
     given: dict[str, Any] = {"id": str(uuid.uuid4()), "timestamp": 1_600_000_000, "in_reply_to_id": str(uuid.uuid4())}
     for key in OPTIONAL & KEYS[type_]:
@@ -65,15 +65,15 @@ async def test_what_may_be_given_is_kept(type_: str, channel: str, join: Join) -
 
 
 async def test_unknown_keys_are_dropped(channel: str, join: Join) -> None:
-    # Given a client that checks every key (see support.client), and whom likes reach
+    # Given a client that checks every key (see support.client), and is registered, so that it receives likes
     client = await join(channel, nickname="john")
     strange = {"nb_users": 3, "reason": CANARY, "recipient": "john", "": 1, "__class__": {"a": [1]}, "é": None}
 
-    # When a message with keys of all kinds is sent, also with keys of other types and of none
+    # When a message with additional keys is sent, also with keys of other types
     for message in [*map(sample, (*BROADCAST, "like")), sample("newcomer", newcomer="jack")]:
         await client.send(**strange, **message)
 
-        # Then the message comes, without them
+        # Then it arrives without them
         assert not strange.keys() & (await client.until(type=message["type"])).keys()
 
 
@@ -89,7 +89,7 @@ async def test_an_id_as_qt_writes_it_becomes_a_plain_one(channel: str, join: Joi
             assert (message["id"], message["in_reply_to_id"]) == (own, original)
 
 
-async def test_a_name_that_becomes_a_file_leads_nowhere(channel: str, join: Join) -> None:
+async def test_file_names_are_sanitised(channel: str, join: Join) -> None:
     client, other = await join(channel), await join(channel, front=1)
 
     for type_, key in (
@@ -116,17 +116,17 @@ async def test_an_avatar_is_an_icon_of_the_receivers_own(channel: str, join: Joi
 async def test_a_repeated_id_is_not_published_again_and_its_sender_told_what_was(
     channel: str, join: Join, rest: Rest
 ) -> None:
-    # Given a client that is not sure whether its text went out
+    # Given a client that does not know whether its text was published
     client, other = await join(channel), await join(channel, front=1)
     message = sample("text", id=str(uuid.uuid4()))
     await client.send(**message)
     first = await client.until(type="text", id=message["id"])
 
-    # When it sends the text once more
+    # When it resends the text
     await client.send(**message)
     marker = await client.say()
 
-    # Then it is told what was published, and others hear that once
+    # Then it gets the published message, and others receive the text once
     assert await client.until(type="text", id=message["id"]) == first
     await other.until(type="text", id=message["id"])
     await other.nothing_before(marker)
@@ -134,17 +134,17 @@ async def test_a_repeated_id_is_not_published_again_and_its_sender_told_what_was
 
 
 @pytest.mark.parametrize("front", [0, 1])
-async def test_nobody_loses_a_message_because_another_has_used_its_id(front: int, channel: str, join: Join) -> None:
+async def test_a_message_with_anothers_id_is_published(front: int, channel: str, join: Join) -> None:
     # Given an id that mallory has used
     mallory, jane, guest = await join(channel), await join(channel, front=front), await join(channel, front=1)
     id = str(uuid.uuid4())
     await mallory.send(**sample("text", author="mallory", id=id))
     await guest.until(id=id)
 
-    # When jane says something under it
+    # When jane sends a message under it
     await jane.send(**sample("text", author="jane", id=id, text=f"{CANARY} the dam has broken"))
 
-    # Then everybody hears it, she as well
+    # Then everybody receives it, including jane
     for client in (guest, jane, mallory):
         assert (await client.until(text=f"{CANARY} the dam has broken"))["id"] != id
 
@@ -160,7 +160,7 @@ async def test_an_id_that_its_sender_has_used_for_something_else_is_refused_in_w
     assert (await client.refusal()).startswith("This id was used before")
 
 
-async def test_a_bot_that_puts_a_text_again_is_told_what_was_published(channel: str, join: Join, rest: Rest) -> None:
+async def test_a_text_put_again_is_answered_with_the_published_one(channel: str, join: Join, rest: Rest) -> None:
     listener = await join(channel)
     message = sample("text", author="bot", id=str(uuid.uuid4()))
     first = await rest.put_text(channel, message)
@@ -175,7 +175,7 @@ async def test_a_bot_that_puts_a_text_again_is_told_what_was_published(channel: 
     await listener.nothing_before(marker)
 
 
-async def test_a_text_that_is_put_under_somebody_elses_id_is_heard(channel: str, join: Join, rest: Rest) -> None:
+async def test_a_text_put_with_anothers_id_is_published(channel: str, join: Join, rest: Rest) -> None:
     mallory = await join(channel)
     id = str(uuid.uuid4())
     await mallory.send(**sample("text", author="mallory", id=id))
@@ -220,7 +220,7 @@ async def test_coordinates_arrive_as_they_were_sent(channel: str, join: Join) ->
 
 
 async def test_a_message_may_be_written_with_escapes(channel: str, join: Join) -> None:
-    """QJsonDocument and others escape as they like, and some begin with a byte order mark."""
+    """QJsonDocument and others escape characters differently, and some programs send a byte order mark."""
     client = await join(channel)
 
     await client.send_raw(
@@ -230,7 +230,7 @@ async def test_a_message_may_be_written_with_escapes(channel: str, join: Join) -
     assert (await client.until(type="text"))["text"] == f"{CANARY} é 🗺 /"
 
 
-async def test_compression_is_no_condition(channel: str, join: Join) -> None:
+async def test_compression_is_optional(channel: str, join: Join) -> None:
     browser = await join(channel, compression="deflate")
     qgis = await join(channel)
 

@@ -1,4 +1,4 @@
-"""`/metrics`: every message is counted once, by how it ended; whichever process of the machine is asked."""
+"""`/metrics`: every message is counted once, by its outcome, whichever process of the machine answers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +30,7 @@ async def scrape(base_url: str) -> Scrape:
 
 
 async def counted(base_url: str, expected: float, name: str, **labels: str) -> None:
-    """Wait until the value is that one."""
+    """Wait until the metric has that value."""
 
     async def ask() -> float:
         return (await scrape(base_url)).value(name, **labels)
@@ -39,7 +39,7 @@ async def counted(base_url: str, expected: float, name: str, **labels: str) -> N
 
 
 async def waiting(base_url: str) -> Scrape:
-    """A scrape for which Redis was asked in time: on a busy machine it may take longer than a scrape waits."""
+    """A scrape that includes Redis' answer; on a busy machine Redis may answer too late."""
     while (told := await scrape(base_url)).value("gischat_redis_up") == 0:
         pass
     return told
@@ -47,7 +47,7 @@ async def waiting(base_url: str) -> Scrape:
 
 @pytest.fixture
 def machine(tmp_path: Path, start_stack: StackFactory) -> Callable[..., Stack]:
-    """Starts a stack whose processes count together, as on one machine."""
+    """Starts a stack whose processes share their counters, as on one machine."""
 
     def start(**options: object) -> Stack:
         return start_stack(prometheus_multiproc_dir=tmp_path / "metrics", channels=CHANNEL, **options)
@@ -55,12 +55,12 @@ def machine(tmp_path: Path, start_stack: StackFactory) -> Callable[..., Stack]:
     return start
 
 
-async def test_whichever_process_is_asked_tells_of_all(machine: Callable[..., Stack]) -> None:
+async def test_each_process_returns_the_metrics_of_all(machine: Callable[..., Stack]) -> None:
     port = Port()
     stack = machine(fronts=2, light=2, heavy=1, metrics_port=port.number)
     first, second = stack.fronts
 
-    # Given people on both fronts, who talk, send a photo, and say what cannot be read
+    # Given clients on both fronts, which send texts, a photo and unreadable messages
     jane, john = await Client.connect(first.url, CHANNEL), await Client.connect(second.url, CHANNEL)
     await jane.until(type="nb_users")
     await john.count(2)
@@ -77,13 +77,13 @@ async def test_whichever_process_is_asked_tells_of_all(machine: Callable[..., St
     await john.until(type="image")
     await counted(first.url, 1, "gischat_job_duration_seconds_count", type="image")
     await counted(first.url, 2, "gischat_clients", channel=CHANNEL)
-    # What is gathered by the other front comes within half a second.
+    # The other front writes its counters within half a second.
     await counted(first.url, 10, "gischat_messages_total")
     await counted(second.url, 10, "gischat_messages_total")
 
-    # When the fronts, and a worker, are asked
+    # When the fronts and a worker are scraped
     for told in [await scrape(url) for url in (first.url, second.url, f"http://{HOST}:{port.number}")]:
-        # Then each knows what became of every message
+        # Then each reports the outcomes of all messages
         outcomes = {
             (sample.labels["type"], sample.labels["outcome"]): sample.value
             for sample in told.samples("gischat_messages_total")
@@ -101,26 +101,26 @@ async def test_whichever_process_is_asked_tells_of_all(machine: Callable[..., St
         assert told.value("gischat_messages_refused_total", reason="invalid") == 1
         assert told.value("gischat_messages_refused_total", reason="unprocessable") == 1
         assert told.value("gischat_job_duration_seconds_count", type="text") == 5
-        # And what was handed to whom: seven messages to both, one to jane, and the counts of the room
+        # And the deliveries: seven messages to both, one to jane, and the counts of the room
         assert told.value("gischat_deliveries_total", channel=CHANNEL) >= 7 * 2 + 1
         assert told.value("gischat_clients", channel=CHANNEL) == 2
         assert told.value("gischat_connections_total", channel=CHANNEL) == 2
         assert 0 < told.value("gischat_received_bytes_total") < told.value("gischat_sent_bytes_total")
-        # And of each process, under its name
+        # And each process, under its name
         names = {"front-1", "front-2", "worker-1", "worker-2", "worker-3"}
         for metric in ("gischat_build_info", "gischat_process_resident_memory_bytes"):
             assert told.label(metric, "process") == names
         assert told.label("gischat_ready", "process") == {"front-1", "front-2"}
 
-    # And when jane leaves, she is not counted any more
+    # When jane leaves, she is not counted any more
     await jane.leave()
     await counted(second.url, 1, "gischat_clients", channel=CHANNEL)
     await john.leave()
     port.release()
 
 
-async def test_what_waits_is_told_with_its_age(machine: Callable[..., Stack]) -> None:
-    # Given a lane whose one worker is frozen
+async def test_the_backlog_and_its_age_are_reported(machine: Callable[..., Stack]) -> None:
+    # Given a lane whose only worker is frozen
     stack = machine()
     url = stack.fronts[0].url
     clients = [await Client.connect(url, CHANNEL) for _ in range(2)]
@@ -130,7 +130,7 @@ async def test_what_waits_is_told_with_its_age(machine: Callable[..., Stack]) ->
     for client in clients:
         await client.send(**sample("image"))
 
-    # Then it is told how many wait, how much that is, and for how long
+    # Then the metrics report their number, size and age
     await counted(url, 2, "gischat_backlog_jobs", channel=CHANNEL, lane="heavy")
     told = await waiting(url)
     assert told.value("gischat_backlog_bytes", lane="heavy") > 2 * len(sample("image")["image_data"])
@@ -138,7 +138,7 @@ async def test_what_waits_is_told_with_its_age(machine: Callable[..., Stack]) ->
     assert age > 0
     assert (await waiting(url)).value("gischat_backlog_age_seconds", lane="heavy") > age
 
-    # And when they have come, nothing waits
+    # When they are published, the backlog is empty
     stack.heavy[0].wake()
     await counted(url, 0, "gischat_backlog_jobs", lane="heavy")
     await counted(url, 0, "gischat_backlog_age_seconds", lane="heavy")
@@ -146,14 +146,14 @@ async def test_what_waits_is_told_with_its_age(machine: Callable[..., Stack]) ->
         await client.leave()
 
 
-async def test_a_job_that_is_buried_is_counted_with_its_reason_and_is_a_dead_letter(
+async def test_a_dead_letter_is_counted_with_its_reason(
     machine: Callable[..., Stack],
 ) -> None:
     stack = machine(job_seconds=0.1)
     url = stack.fronts[0].url
     jane = await Client.connect(url, CHANNEL)
 
-    # When a picture takes too long
+    # When an image takes too long
     picture = encoded(Image.new("RGB", (7900, 7900), (200, 30, 30)), "PNG", compress_level=1)
     await jane.send(**sample("image", image_data=as_base64(picture)))
     assert "takes too long" in await jane.refusal()
@@ -164,35 +164,35 @@ async def test_a_job_that_is_buried_is_counted_with_its_reason_and_is_a_dead_let
     await jane.leave()
 
 
-async def test_while_redis_is_away_the_rest_is_told(tmp_path: Path, machine: Callable[..., Stack]) -> None:
+async def test_without_redis_the_other_metrics_are_reported(tmp_path: Path, machine: Callable[..., Stack]) -> None:
     with Valkey(tmp_path) as own:
         stack = machine(redis_url=own.url)
         url = stack.fronts[0].url
         await counted(url, 1, "gischat_redis_up")
 
-        # When Redis does not answer any more
+        # When Redis stops answering
         own.freeze()
 
-        # Then a scrape says so, and all that needs no Redis
+        # Then a scrape reports that, and all metrics that need no Redis
         told = await scrape(url)
         assert [sample.value for sample in told.samples("gischat_redis_up")] == [0]
         assert "gischat_backlog_jobs" not in told.names()
         assert told.value("gischat_build_info") == 3
         await counted(url, 0, "gischat_ready")
 
-        # And when it is back, so is the rest
+        # When Redis is back, so are the others
         own.wake()
         await counted(url, 1, "gischat_redis_up")
         await counted(url, 1, "gischat_ready")
 
 
-async def test_a_stranger_is_refused_with_the_reason(machine: Callable[..., Stack]) -> None:
+async def test_a_scrape_without_the_token_is_refused_with_the_reason(machine: Callable[..., Stack]) -> None:
     port = Port()
     stack = machine(heavy=0, metrics_token=TOKEN, metrics_port=port.number)
     for base_url in (stack.fronts[0].url, f"http://{HOST}:{port.number}"):
         rest = Rest(base_url)
 
-        # When somebody comes through a proxy on this machine: with nothing, with a wrong token, with the right one
+        # When requests come through a proxy on this machine: without a token, with a wrong one, with the right one
         answers = [
             await rest.fetch("/metrics", X_Forwarded_For="192.0.2.1", **more)
             for more in (
@@ -202,7 +202,7 @@ async def test_a_stranger_is_refused_with_the_reason(machine: Callable[..., Stac
             )
         ]
 
-        # Then the token alone opens
+        # Then only the right token grants access
         assert [answer.code for answer in answers] == [403, 403, 200]
         assert b"METRICS_TOKEN" in answers[0].body
         rest.close()
@@ -210,7 +210,7 @@ async def test_a_stranger_is_refused_with_the_reason(machine: Callable[..., Stac
     port.release()
 
 
-async def test_a_worker_has_nothing_else_to_say(machine: Callable[..., Stack]) -> None:
+async def test_a_worker_serves_metrics_only(machine: Callable[..., Stack]) -> None:
     port = Port()
     machine(fronts=1, heavy=0, metrics_port=port.number)
     rest = Rest(f"http://{HOST}:{port.number}")
@@ -220,7 +220,7 @@ async def test_a_worker_has_nothing_else_to_say(machine: Callable[..., Stack]) -
     port.release()
 
 
-async def test_without_a_directory_a_front_tells_of_itself(start_stack: StackFactory) -> None:
+async def test_without_a_directory_a_front_reports_its_own_metrics(start_stack: StackFactory) -> None:
     stack = start_stack(heavy=0, channels=CHANNEL)
     front: Front = stack.fronts[0]
     jane = await Client.connect(front.url, CHANNEL)

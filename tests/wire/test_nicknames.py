@@ -56,7 +56,7 @@ async def test_a_nickname_of_another_form_is_refused(channel: str, join: Join, r
     assert await rest.users(channel) == []
 
 
-async def test_registering_is_told_to_everyone(channel: str, join: Join) -> None:
+async def test_a_newcomer_is_published_to_everyone(channel: str, join: Join) -> None:
     jane, neighbour, distant = await join(channel), await join(channel), await join(channel, front=1)
 
     newcomer = await jane.register("jane")
@@ -66,17 +66,17 @@ async def test_registering_is_told_to_everyone(channel: str, join: Join) -> None
 
 
 @pytest.mark.parametrize("front", [0, 1])
-async def test_a_taken_nickname_is_refused_to_its_second_bearer_alone(
+async def test_a_taken_nickname_is_refused_to_the_second_client_only(
     front: int, channel: str, join: Join, rest: Rest
 ) -> None:
     # Given jane on the first front
     jane = await join(channel, nickname="jane")
     impostor = await join(channel, front=front)
 
-    # When another registers her nickname, on the same front or the other
+    # When another client registers her nickname, on the same front or the other
     await impostor.send(type="newcomer", newcomer="jane")
 
-    # Then only the other is told so, and jane stays
+    # Then only that client is told, and jane keeps it
     assert await impostor.refusal() == f"User 'jane' already registered in channel {channel}"
     await jane.nothing_before(await impostor.say())
     assert await rest.users(channel) == ["jane"]
@@ -87,7 +87,7 @@ async def test_a_nickname_is_taken_in_its_channel_only(join: Join, fresh_channel
         await join(channel, nickname="jane")
 
 
-async def test_of_many_who_register_a_nickname_at_once_one_gets_it(channel: str, join: Join, rest: Rest) -> None:
+async def test_one_of_many_concurrent_registrations_succeeds(channel: str, join: Join, rest: Rest) -> None:
     crowd = [await join(channel, front=number % 2) for number in range(10)]
 
     for client in crowd:
@@ -108,7 +108,7 @@ async def test_a_second_nickname_gives_up_the_first(channel: str, join: Join, re
     # When she registers as joan
     await jane.register("joan")
 
-    # Then the channel sees jane go and joan come, and jane is free
+    # Then the channel is told that jane has left and joan has joined, and the nickname jane is free
     await witness.until(type="exiter", exiter="jane")
     await witness.until(type="newcomer", newcomer="joan")
     assert await rest.users(channel) == ["joan"]
@@ -131,14 +131,16 @@ async def test_a_second_nickname_that_is_taken_leaves_the_first(channel: str, jo
     assert await rest.users(channel) == ["jane", "john"]
 
 
-async def test_one_who_registers_not_talks_and_leaves_unnamed(channel: str, join: Join, rest: Rest) -> None:
-    # Given one who only joined, and signs with any nickname
+async def test_a_client_without_a_nickname_can_write_and_leaves_without_an_exiter(
+    channel: str, join: Join, rest: Rest
+) -> None:
+    # Given a client that has not registered, and uses any author
     witness, incognito = await join(channel, front=1), await join(channel)
     text = await incognito.say(author="a-stranger")
     assert (await witness.until(text=text))["author"] == "a-stranger"
     assert await rest.users(channel) == []
 
-    # When she leaves, the count tells and nobody is named
+    # When it leaves, only the count is published
     await witness.count(2)
     await incognito.leave()
     await witness.count(1)
@@ -161,7 +163,7 @@ async def test_the_channel_is_told_who_left_however_a_connection_ends(
     else:
         jane.reset()
 
-    # Then all are told, and she can come back
+    # Then all are told, and she can reconnect
     exiter = await neighbour.until(type="exiter", exiter="jane")
     assert await distant.until(type="exiter") == exiter
     await neighbour.count(2)
@@ -174,10 +176,10 @@ async def test_an_exiter_frees_the_nickname_at_once(channel: str, join: Join, re
     # Given jane
     jane, other = await join(channel, nickname="jane"), await join(channel, front=1)
 
-    # When she says that she leaves, and stays connected
+    # When she sends an `exiter`, and stays connected
     await jane.send(type="exiter", exiter="jane")
 
-    # Then everyone is told, her nickname is free, and she still hears
+    # Then everyone is told, her nickname is free, and she still receives messages
     await jane.until(type="exiter", exiter="jane")
     await other.until(type="exiter", exiter="jane")
     assert await rest.users(channel) == []
@@ -186,7 +188,7 @@ async def test_an_exiter_frees_the_nickname_at_once(channel: str, join: Join, re
 
 
 async def test_nobody_leaves_twice(channel: str, join: Join) -> None:
-    # Given jane, who says that she leaves and then closes, as QField does
+    # Given jane, who sends an `exiter` and then closes, as QField does
     witness = await join(channel, front=1)
     jane = await join(channel, nickname="jane")
     await witness.count(2)
@@ -195,16 +197,16 @@ async def test_nobody_leaves_twice(channel: str, join: Join) -> None:
     await jane.leave()
     await witness.count(1)
 
-    # When another comes and leaves the same way after her
+    # When another client joins and leaves in the same way afterwards
     other = await join(channel, nickname="john")
     await other.leave()
     await witness.until(type="exiter", exiter="john")
 
-    # Then jane has left once
+    # Then jane has left only once
     assert [m["exiter"] for m in witness.received if m["type"] == "exiter"] == ["jane", "john"]
 
 
-async def test_nobody_can_send_another_away(channel: str, join: Join, rest: Rest) -> None:
+async def test_an_exiter_for_another_nickname_is_refused(channel: str, join: Join, rest: Rest) -> None:
     jane, other = await join(channel, nickname="jane"), await join(channel, front=1)
 
     await other.send(type="exiter", exiter="jane")
@@ -214,12 +216,12 @@ async def test_nobody_can_send_another_away(channel: str, join: Join, rest: Rest
     assert not [m for m in jane.received if m["type"] == "exiter"]
 
 
-# A nickname that is taken: the wish for it is kept
+# A nickname that is taken: the request is kept
 
 
 @pytest.mark.parametrize("front", [0, 1])
-async def test_a_refused_nickname_is_given_when_it_is_free(front: int, channel: str, join: Join, rest: Rest) -> None:
-    # Given two who were refused jane's nickname
+async def test_a_refused_nickname_is_granted_when_it_is_free(front: int, channel: str, join: Join, rest: Rest) -> None:
+    # Given two clients that were refused jane's nickname
     jane, witness = await join(channel, nickname="jane"), await join(channel, front=1)
     first, second = await join(channel, front=front), await join(channel)
     own, next_one = str(uuid.uuid4()), str(uuid.uuid4())
@@ -230,14 +232,14 @@ async def test_a_refused_nickname_is_given_when_it_is_free(front: int, channel: 
     # When she leaves
     await jane.leave()
 
-    # Then the one who has waited longest is jane, and everybody is told
+    # Then the one that has waited longest gets the nickname, and everybody is told
     await witness.until(type="exiter", exiter="jane")
     newcomer = await witness.until(type="newcomer", newcomer="jane", id=own)
     for client in (first, second):
         assert await client.until(id=own) == newcomer
     assert await rest.users(channel) == ["jane"]
 
-    # And then the next
+    # And then the next one
     await first.leave()
     await second.until(type="exiter", exiter="jane")
     await second.until(type="newcomer", newcomer="jane", id=next_one)
@@ -245,8 +247,8 @@ async def test_a_refused_nickname_is_given_when_it_is_free(front: int, channel: 
     await eventually(lambda: rest.users(channel), [])
 
 
-async def test_ones_own_nickname_again_is_silently_right(channel: str, join: Join, rest: Rest) -> None:
-    """QGIS does so after each loss of its connection, once more each time."""
+async def test_registering_ones_own_nickname_again_changes_nothing(channel: str, join: Join, rest: Rest) -> None:
+    """QGIS sends one `newcomer` more after each loss of its connection."""
     jane, other = await join(channel, nickname="jane"), await join(channel, front=1)
 
     for _ in range(3):
@@ -258,7 +260,7 @@ async def test_ones_own_nickname_again_is_silently_right(channel: str, join: Joi
     assert await rest.users(channel) == ["jane"]
 
 
-async def test_who_no_longer_wants_a_nickname_does_not_get_it(channel: str, join: Join, rest: Rest) -> None:
+async def test_a_withdrawn_request_for_a_nickname_is_not_granted(channel: str, join: Join, rest: Rest) -> None:
     jane, other = await join(channel, nickname="jane"), await join(channel, front=1)
     await other.send(type="newcomer", newcomer="jane")
     await other.refusal()
@@ -273,22 +275,24 @@ async def test_who_no_longer_wants_a_nickname_does_not_get_it(channel: str, join
 
 
 @pytest.mark.parametrize("front", [0, 1])
-async def test_a_nickname_goes_from_a_ghost_to_who_comes_back(front: int, channel: str, join: Join, rest: Rest) -> None:
-    # Given jane, whose laptop falls asleep: it answers no pings
+async def test_a_reconnecting_client_gets_the_nickname_of_its_dead_connection(
+    front: int, channel: str, join: Join, rest: Rest
+) -> None:
+    # Given jane, whose laptop sleeps: it answers no pings
     ghost, witness = await join(channel, nickname="jane"), await join(channel, front=1)
     ghost.connection.transport.pause_reading()
 
-    # When she comes back and asks for her nickname once
+    # When she reconnects and requests her nickname once
     jane = await join(channel, front=front)
     await jane.send(type="newcomer", newcomer="jane", id=(own := str(uuid.uuid4())))
     assert await jane.refusal() == f"User 'jane' already registered in channel {channel}"
 
-    # Then it is hers, long before pings would have ended the old connection
+    # Then she gets it long before missing pongs would have closed the old connection
     await witness.until(type="exiter", exiter="jane")
     newcomer = await witness.until(type="newcomer", newcomer="jane", id=own)
     assert await jane.until(type="newcomer", id=own) == newcomer
 
-    # And when the laptop wakes up, it is told, still connected, and next in line
+    # When the laptop wakes up, it is told, is still connected, and waits for the nickname
     ghost.connection.transport.resume_reading()
     assert (await ghost.refusal()).startswith("Your nickname 'jane' has gone to somebody who asked for it")
     await ghost.until(newcomer="jane", id=own)
@@ -297,12 +301,12 @@ async def test_a_nickname_goes_from_a_ghost_to_who_comes_back(front: int, channe
     await eventually(lambda: rest.users(channel), ["jane"])
 
 
-async def test_who_answers_keeps_the_nickname_that_somebody_else_wants(channel: str, join: Join, rest: Rest) -> None:
+async def test_a_responsive_holder_keeps_its_nickname(channel: str, join: Join, rest: Rest) -> None:
     jane, other = await join(channel, nickname="jane"), await join(channel, front=1)
     await other.send(type="newcomer", newcomer="jane")
     await other.refusal()
 
-    # Whoever is silent would have lost it by the time that another who was asked later has
+    # An unresponsive holder would have lost it before this later challenge has been answered
     ghost = await join(channel, nickname="ghost")
     ghost.connection.transport.pause_reading()
     await other.send(type="newcomer", newcomer="ghost")

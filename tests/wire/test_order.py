@@ -1,4 +1,4 @@
-"""Order: a connection's messages keep it, and nobody waits for another's heavy ones."""
+"""Order: messages of a connection keep it, and do not wait for other connections' heavy ones."""
 
 import asyncio
 import uuid
@@ -17,7 +17,7 @@ def _with_ids(messages: list[Message]) -> list[Message]:
 
 
 def _order(client: Client, messages: list[Message]) -> list[str]:
-    """The ids of these messages in the order in which the client got them."""
+    """The ids of these messages in the order of their arrival at the client."""
     ids = {message["id"] for message in messages}
     return [message["id"] for message in client.received if message["id"] in ids]
 
@@ -34,18 +34,18 @@ async def test_two_hundred_texts_sent_at_once_arrive_in_order_everywhere(channel
         assert client.texts() == texts
 
 
-async def test_many_who_talk_at_once_are_each_heard_in_order(channel: str, join: Join) -> None:
-    # Given twenty people on both fronts
+async def test_concurrent_senders_messages_keep_their_order(channel: str, join: Join) -> None:
+    # Given twenty clients on both fronts
     people = [await join(channel, front=number % 2) for number in range(20)]
 
-    # When all talk at once
+    # When all send messages at once
     async def talk(number: int) -> None:
         for word in range(20):
             await people[number].say(f"{CANARY} {word}", author=f"speaker-{number}")
 
     await asyncio.gather(*(talk(number) for number in range(20)))
 
-    # Then everybody hears everybody, each in order, and all the same
+    # Then all receive all messages in the same order, which is each sender's
     for client in people:
         for number in range(20):
             await client.until(author=f"speaker-{number}", text=f"{CANARY} 19")
@@ -57,7 +57,7 @@ async def test_many_who_talk_at_once_are_each_heard_in_order(channel: str, join:
 
 
 async def test_pictures_layers_and_texts_of_one_connection_keep_their_order(channel: str, join: Join) -> None:
-    # Given messages that take the workers very different times
+    # Given messages that take workers very different times
     sender, distant = await join(channel), await join(channel, front=1)
     picture = as_base64(encoded(quarters(2400, 1800), "JPEG"))
     slow, quick = sample("image", image_data=picture), sample("text")
@@ -74,8 +74,8 @@ async def test_pictures_layers_and_texts_of_one_connection_keep_their_order(chan
         assert _order(client, messages) == [message["id"] for message in messages]
 
 
-async def test_a_refusal_keeps_its_place_too(channel: str, join: Join) -> None:
-    """What a worker refuses is answered in its turn: the sender knows which of its messages is meant."""
+async def test_refusals_arrive_in_order(channel: str, join: Join) -> None:
+    """A worker's refusals arrive in order, so that the sender knows which message each is about."""
     client = await join(channel)
 
     await client.send(**sample("image"))
@@ -88,7 +88,7 @@ async def test_a_refusal_keeps_its_place_too(channel: str, join: Join) -> None:
 
 
 async def test_texts_of_others_overtake_heavy_work(channel: str, stack: Stack, join: Join) -> None:
-    # Given heavy workers who are busy for as long as we like, and one who sent a picture and a text after it
+    # Given busy heavy workers, and a client that has sent a picture and then a text
     photographer, talker = await join(channel), await join(channel, front=1)
     for worker in stack.heavy:
         worker.freeze()
@@ -96,10 +96,10 @@ async def test_texts_of_others_overtake_heavy_work(channel: str, stack: Stack, j
         await photographer.send(**sample("image"))
         after = await photographer.say()
 
-        # When another talks
+        # When another client sends a text
         texts = [await talker.say() for _ in range(5)]
 
-        # Then everyone hears it meanwhile, and neither the picture nor what was sent after it
+        # Then everyone receives it, but neither the picture nor the text after it
         for client in (photographer, talker):
             await client.until(text=texts[-1])
             assert client.texts() == texts
@@ -107,7 +107,7 @@ async def test_texts_of_others_overtake_heavy_work(channel: str, stack: Stack, j
         for worker in stack.heavy:
             worker.wake()
 
-    # And then the picture comes, and the text after it
+    # When the workers are free, the picture arrives, and then the text
     for client in (photographer, talker):
         await client.until(text=after)
         assert [m["type"] for m in client.received][-2:] == ["image", "text"]

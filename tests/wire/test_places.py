@@ -1,4 +1,4 @@
-"""What a channel shows on a map: the feed of features and the files of a message, from real processes, read by GDAL."""
+"""A channel's feed of features and messages' files, from real processes, read by GDAL."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ LAMBERT_93 = in_crs(2154)
 
 
 async def share(client: Client, type_: str, **changes: Any) -> dict[str, Any]:
-    """A message as it was broadcast."""
+    """The message as it was broadcast."""
     await client.send(**sample(type_, **changes))
     return await client.until(type=type_)
 
@@ -40,7 +40,7 @@ def path_of(channel: str, message: dict[str, Any], form: str) -> str:
 
 
 async def test_what_is_shared_is_on_the_map_on_every_front(channel: str, join: Join, rests: list[Rest]) -> None:
-    # Given a position, an extent, a CRS and a layer, each in a CRS of its own, and texts that are nowhere
+    # Given a position, an extent, a CRS and a layer, each in another CRS, and texts, which have no place
     client = await join(channel)
     await client.say()
     position = await share_position(client)
@@ -50,7 +50,7 @@ async def test_what_is_shared_is_on_the_map_on_every_front(channel: str, join: J
     shared = await share(client, "geojson", **in_crs(2056), geojson=wells, layer_name="wells")
 
     for rest in rests:
-        # Then both fronts show them, in their order
+        # Then both fronts serve their places, in order
         found = (await rest.get(channel_path(channel, FEATURES)))["features"]
         kinds = [one["properties"].get("gischat_type", one["properties"]["type"]) for one in found]
         assert kinds == ["position", "bbox", "crs", "geojson", "geojson"]
@@ -70,14 +70,14 @@ async def test_what_is_shared_is_on_the_map_on_every_front(channel: str, join: J
         }
         assert found[4]["geometry"] is None
 
-        # And only what is asked for
+        # And a selection on request
         for query, ids in {
             "type=position": [position["id"]],
             "type=bbox,position": [position["id"], extent["id"]],
             f"since={shared['timestamp'] + 1}": [],
             "type=position&since=0": [position["id"]],
             "bbox=-1,51,0,52": [extent["id"]],
-            "type=position,bbox&bbox=2,48,1,49": [position["id"]],  # round the earth
+            "type=position,bbox&bbox=2,48,1,49": [position["id"]],  # across the antimeridian
         }.items():
             asked = await rest.get(channel_path(channel, f"{FEATURES}?{query}"))
             assert [one["id"] for one in asked["features"]] == ids, query
@@ -95,13 +95,13 @@ async def test_what_is_shared_is_on_the_map_on_every_front(channel: str, join: J
         ("bbox", "bbox=a,b,c,d"),
     ],
 )
-async def test_a_question_that_makes_no_sense_is_told_why(channel: str, rest: Rest, name: str, query: str) -> None:
+async def test_an_invalid_query_is_refused_with_a_reason(channel: str, rest: Rest, name: str, query: str) -> None:
     answer = await rest.fetch(channel_path(channel, f"{FEATURES}?{query}"))
     assert answer.code == 422
     assert json.loads(answer.body)["detail"][0]["loc"] == ["query", name]
 
 
-async def test_whoever_has_it_is_told_so_until_something_changes(channel: str, join: Join, rest: Rest) -> None:
+async def test_an_unchanged_feed_is_answered_by_304(channel: str, join: Join, rest: Rest) -> None:
     client = await join(channel)
     position = await share_position(client)
     paths = [channel_path(channel, FEATURES), channel_path(channel, f"{FEATURES}?type=position")]
@@ -139,7 +139,7 @@ async def test_a_message_is_three_files(channel: str, join: Join, rest: Rest, tm
 
 
 def described(file: Path) -> str:
-    """What GDAL says of a file's layers; it must have nothing to complain about."""
+    """GDAL's report on a file's layers, which must contain no warning."""
     ran = subprocess.run(["ogrinfo", "-al", "-so", str(file)], capture_output=True, text=True, check=True, timeout=60)
     assert ran.stderr == ""
     return ran.stdout
@@ -162,7 +162,7 @@ async def test_gdal_reads_the_feed(channel: str, join: Join, rest: Rest, tmp_pat
         assert column in summary
 
 
-async def test_what_has_no_place_has_none_and_is_published(channel: str, join: Join, rest: Rest) -> None:
+async def test_messages_without_a_place_are_published(channel: str, join: Join, rest: Rest) -> None:
     client = await join(channel)
     text = await client.until(text=await client.say())
     nowhere = await share(client, "position", crs_wkt="[" * 10_000, crs_authid="")
@@ -180,7 +180,7 @@ async def test_what_has_no_place_has_none_and_is_published(channel: str, join: J
         assert answer.code == status, (message, form)
 
 
-async def test_places_go_with_their_messages(channel: str, join: Join, rest: Rest) -> None:
+async def test_places_are_deleted_with_their_messages(channel: str, join: Join, rest: Rest) -> None:
     client = await join(channel)
     position = await share_position(client)
     for _ in range(5):  # as many as are stored

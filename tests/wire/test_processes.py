@@ -1,4 +1,4 @@
-"""Processes: how they start, refuse to start, and end; and how they share a machine and a Redis."""
+"""Processes: start, failure to start, shutdown; several on one machine, and instances that share a Redis."""
 
 import asyncio
 import socket
@@ -13,6 +13,7 @@ from tests.support.client import Client
 from tests.support.contract import sample
 from tests.support.processes import Stack, Valkey
 from tests.support.rest import Rest, eventually
+from tests.support.waiting import DEADLINE
 
 StartStack = Callable[..., Stack]
 
@@ -30,7 +31,7 @@ async def _joined(url: str, channel: str = "QGIS", nickname: str | None = None) 
     return client
 
 
-async def test_a_front_that_is_stopped_says_goodbye_and_takes_its_people_with_it(
+async def test_a_stopped_front_notifies_its_clients_and_publishes_their_exits(
     io_loop: IOLoop, start_stack: StartStack
 ) -> None:
     # Given people on two fronts
@@ -40,10 +41,10 @@ async def test_a_front_that_is_stopped_says_goodbye_and_takes_its_people_with_it
     witness = await _joined(staying.url)
     await witness.count(4)
 
-    # When one front is asked to end
+    # When one front is stopped
     ended = asyncio.create_task(leaving.stopped())
 
-    # Then its people are told, it ends in order, and the others see who left
+    # Then its clients are told, it exits with status 0, and the others are told who has left
     for client in gone:
         assert await client.refusal() == "The server restarts: disconnect and connect again in a moment."
         assert (await client.closed())[0] == 1001
@@ -55,22 +56,22 @@ async def test_a_front_that_is_stopped_says_goodbye_and_takes_its_people_with_it
 
 
 @pytest.mark.parametrize(("asked", "answered"), [(GET, 200), (PUT, 503)], ids=["read", "written"])
-def test_who_has_come_right_before_a_front_stops_is_answered(
+def test_connections_accepted_just_before_shutdown_are_served(
     start_stack: StartStack, asked: bytes, answered: int
 ) -> None:
-    """Another front of the same port would have taken him in: he is not to pay for having met this one.
+    """Another front on the same port would have accepted the client: a shutdown must not affect it.
 
-    What he says is refused, as it is in a channel: it could not be told of its end.
+    A message in the request is refused, as in a channel, because its result might arrive too late.
     """
-    # Given somebody who has connected and not asked yet
+    # Given a client that has connected, and not sent a request yet
     (front,) = start_stack(heavy=0).fronts
     address = front.url.removeprefix("http://").rsplit(":", 1)
     with socket.create_connection((address[0], int(address[1])), timeout=20) as client:
-        # When the front is asked to end, and takes in nobody else
+        # When the front is stopped, and accepts no more connections
         front.terminate()
         _until(lambda: not _is_listening(*address))
         client.sendall(asked)
-        # Then he is answered
+        # Then the request is answered
         assert client.recv(1000).startswith(b"HTTP/1.1 %d " % answered)
     assert list(front.problems_of_ending()) == []
 
@@ -80,12 +81,12 @@ def _is_listening(host: str, port: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
-async def test_workers_that_are_stopped_end_in_order_and_others_go_on(io_loop: IOLoop, start_stack: StartStack) -> None:
+async def test_stopped_workers_exit_and_others_continue(io_loop: IOLoop, start_stack: StartStack) -> None:
     # Given two workers of each lane
     stack = start_stack(light=2, heavy=2)
     client = await _joined(stack.fronts[0].url)
 
-    # When one of each is asked to end
+    # When one of each is stopped
     for worker in (stack.light[0], stack.heavy[0]):
         assert await worker.stopped() == 0
 
@@ -109,14 +110,14 @@ async def test_a_worker_that_serves_all_lanes_is_enough(io_loop: IOLoop, start_s
 async def test_processes_may_be_started_in_any_order_and_before_redis(
     io_loop: IOLoop, start_stack: StartStack, tmp_path: Path
 ) -> None:
-    # Given fronts and workers whose Redis is not there yet
+    # Given fronts and workers without Redis
     valkey = Valkey(tmp_path)
     stack = start_stack(redis_url=valkey.url, waits=False)
     with valkey:
-        # When it comes
+        # When Redis starts
         stack.wait_healthy(stack.fronts[0])
 
-        # Then all works
+        # Then everything works
         client = await _joined(stack.fronts[0].url)
         await client.until(text=await client.say())
         await client.leave()
@@ -125,29 +126,31 @@ async def test_processes_may_be_started_in_any_order_and_before_redis(
 
 
 def test_processes_that_wait_for_redis_may_be_stopped(tmp_path: Path, start_stack: StartStack) -> None:
-    # Given processes whose Redis does not come
+    # Given processes without Redis
     stack = start_stack(redis_url=Valkey(tmp_path).url, waits=False)
     for process in stack.processes:
         _until(lambda process=process: "cannot connect" in process.new_log())
-    # When they are stopped, all end in order
+    # When they are stopped, all exit with status 0
     for process in stack.processes:
         assert process.stop() == 0
 
 
 def test_processes_may_be_stopped_while_redis_does_not_answer(tmp_path: Path, start_stack: StartStack) -> None:
     with Valkey(tmp_path) as valkey:
-        # Given a Redis that is frozen, and questions that have been asked of it
+        # Given a frozen Redis, and commands that have been sent to it
         stack = start_stack(redis_url=valkey.url)
+        for process in stack.processes:
+            _until(lambda process=process: "is connected" in process.whole_log())
         valkey.freeze()
         for worker in stack.workers:
             _until(lambda worker=worker: "is lost: no answer" in worker.new_log())
-        # When the processes are stopped, all end in order
+        # When the processes are stopped, all exit with status 0
         for process in stack.processes:
             process.terminate()
         assert [list(process.problems_of_ending()) for process in stack.processes] == [[], [], []]
 
 
-def _until(holds: Callable[[], bool], within: float = 60.0) -> None:
+def _until(holds: Callable[[], bool], within: float = DEADLINE) -> None:
     deadline = time.monotonic() + within
     while not holds():
         assert time.monotonic() < deadline
@@ -171,18 +174,18 @@ async def test_a_redis_url_wins_over_host_and_port(io_loop: IOLoop, start_stack:
 
 
 async def test_two_instances_on_one_redis_do_not_see_each_other(io_loop: IOLoop, start_stack: StartStack) -> None:
-    # Given two instances with the same channels, and jane in the one
+    # Given two instances with the same channels, and jane in one of them
     ours, theirs = start_stack(heavy=0), start_stack(heavy=0)
     jane = await _joined(ours.fronts[0].url, nickname="jane")
     here = await jane.say()
     await jane.until(text=here)
 
-    # When another jane comes to the other and talks
+    # When another jane registers in the other and sends a text
     namesake = await _joined(theirs.fronts[0].url, nickname="jane")
     there = await namesake.say()
     await namesake.until(text=there)
 
-    # Then neither hears or counts the other
+    # Then neither receives or counts the other
     await jane.nothing_before(await jane.say())
     assert here not in namesake.texts()
     assert (jane.nb_users, namesake.nb_users) == (1, 1)
@@ -193,10 +196,10 @@ async def test_two_instances_on_one_redis_do_not_see_each_other(io_loop: IOLoop,
     await namesake.leave()
 
 
-async def test_fronts_that_share_a_port_share_its_people(io_loop: IOLoop, start_stack: StartStack) -> None:
-    # Given two fronts on one port, and people who connect to it
+async def test_fronts_on_one_port_share_its_clients(io_loop: IOLoop, start_stack: StartStack) -> None:
+    # Given two fronts on one port, and clients that connect to it
     stack = start_stack(heavy=0, fronts=2, shared_port=True)
-    for front in stack.fronts:  # one may have answered for both that they are healthy
+    for front in stack.fronts:  # one front may have answered both health checks
         _until(lambda front=front: "serving on" in front.new_log())
     url = stack.fronts[0].url
     people = await asyncio.gather(*(_joined(url) for _ in range(24)))
@@ -206,10 +209,10 @@ async def test_fronts_that_share_a_port_share_its_people(io_loop: IOLoop, start_
     for client in people:
         await client.until(text="hello")
 
-    # When one of the fronts ends
+    # When one of the fronts stops
     assert await stack.fronts[0].stopped() == 0
 
-    # Then some of the people were its own, the others stay, and who comes now is served
+    # Then some clients were its own, the others stay connected, and new ones are served
     staying = [client for client in people if client.connection.close_code is None]
     assert 0 < len(staying) < 24
     newcomer = await _joined(url)
@@ -220,7 +223,7 @@ async def test_fronts_that_share_a_port_share_its_people(io_loop: IOLoop, start_
 
 
 async def test_settings_reach_clients_and_limits(io_loop: IOLoop, start_stack: StartStack) -> None:
-    # Given an instance with settings of its own
+    # Given an instance with other settings
     stack = start_stack(
         light=0,
         heavy=0,
@@ -250,7 +253,7 @@ async def test_settings_reach_clients_and_limits(io_loop: IOLoop, start_stack: S
         "max_geojson_features": 1,
     }
 
-    # And they are held to it
+    # And the limits are enforced
     client = await _joined(stack.fronts[0].url, "Été", nickname="ab")
     for author, text in [("ab", "x" * 10), ("abcd", "y"), ("ab", "z")]:
         await client.say(text, author=author)
@@ -269,7 +272,7 @@ async def _texts(rest: Rest, channel: str) -> list[str]:
     return [message["text"] for message in await rest.last(channel)]
 
 
-async def test_no_history_is_kept_where_none_is_wanted(io_loop: IOLoop, start_stack: StartStack) -> None:
+async def test_no_history_is_stored_if_the_limit_is_zero(io_loop: IOLoop, start_stack: StartStack) -> None:
     stack = start_stack(heavy=0, max_stored_messages=0)
     client = await _joined(stack.fronts[0].url)
 

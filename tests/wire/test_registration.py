@@ -1,4 +1,4 @@
-"""REQUIRE_REGISTRATION: who writes or likes does it under the nickname that is registered for the connection."""
+"""REQUIRE_REGISTRATION: authors and likers must have registered their nickname."""
 
 import json
 from collections.abc import Awaitable, Callable, Iterator
@@ -30,13 +30,13 @@ def house(open_stack: StackFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def fresh_channels() -> Iterator[str]:
-    """The names of channels that no test has used."""
+    """The names of unused channels."""
     return iter(CHANNELS)
 
 
 @pytest.fixture
 def enter(io_loop: IOLoop, house: Stack) -> Iterator[Enter]:
-    """Lets clients join; they leave when the test ends."""
+    """Joins clients; they leave when the test ends."""
     clients = []
 
     async def enter(channel: str, nickname: str | None = None, *, front: int = 0, query: str = "") -> Client:
@@ -63,7 +63,7 @@ def rest(io_loop: IOLoop, house: Stack) -> Iterator[Rest]:
 
 
 async def test_a_text_right_behind_its_newcomer_is_published(channel: str, enter: Enter) -> None:
-    """So QGIS and QField send it, and wait for nothing."""
+    """QGIS and QField do so, without waiting for an answer."""
     jane = await enter(channel)
     await jane.send(type="newcomer", newcomer="jane")
     text = await jane.say(author="jane")
@@ -71,7 +71,7 @@ async def test_a_text_right_behind_its_newcomer_is_published(channel: str, enter
 
 
 @pytest.mark.parametrize("type_", BROADCAST)
-async def test_everything_that_has_an_author_needs_him_registered(type_: str, channel: str, enter: Enter) -> None:
+async def test_every_type_with_an_author_requires_registration(type_: str, channel: str, enter: Enter) -> None:
     incognito, jane = await enter(channel), await enter(channel, "jane", front=1)
 
     await incognito.send(**sample(type_, author="stranger"))
@@ -92,9 +92,9 @@ async def test_nobody_writes_under_the_nickname_of_another(channel: str, enter: 
     await jane.nothing_before(await jane.say(author="jane"))
 
 
-async def test_who_was_refused_the_nickname_cannot_write_under_it(channel: str, enter: Enter) -> None:
+async def test_a_refused_nickname_cannot_be_used_as_author(channel: str, enter: Enter) -> None:
     jane, impostor = await enter(channel, "jane"), await enter(channel, front=1)
-    # Given one who sends a text right behind a newcomer that is going to be refused
+    # Given a client that sends a text directly after a newcomer that will be refused
     await impostor.send(type="newcomer", newcomer="jane")
     await impostor.say(author="jane")
     # Then both are refused
@@ -103,7 +103,7 @@ async def test_who_was_refused_the_nickname_cannot_write_under_it(channel: str, 
     await jane.nothing_before(await jane.say(author="jane"))
 
 
-async def test_a_like_is_signed_too(channel: str, enter: Enter) -> None:
+async def test_a_like_requires_registration(channel: str, enter: Enter) -> None:
     jane, john = await enter(channel, "jane"), await enter(channel, "john", front=1)
     like = {"type": "like", "liked_author": "jane", "message": words()}
     await john.send(**like, liker_author="jack")
@@ -112,19 +112,19 @@ async def test_a_like_is_signed_too(channel: str, enter: Enter) -> None:
     assert (await jane.until(type="like"))["liker_author"] == "john"
 
 
-async def test_who_gave_the_nickname_up_cannot_write_under_it_any_more(channel: str, enter: Enter) -> None:
+async def test_a_given_up_nickname_cannot_be_used_as_author(channel: str, enter: Enter) -> None:
     jane = await enter(channel, "jane")
     await jane.send(type="exiter", exiter="jane")
     await jane.say(author="jane")
     assert "Register your nickname first" in await jane.refusal()
-    # Until it is taken again, by anyone
+    # Until anybody registers it again
     other = await enter(channel, "jane", front=1)
     await other.until(text=await other.say(author="jane"))
 
 
-async def test_a_nickname_that_changes_hands_is_never_two_peoples(channel: str, enter: Enter) -> None:
-    """Two connections pass a nickname to and fro as fast as they can, and write under it all the time."""
-    # Given what each sends: take it, write, give it up, write once more
+async def test_a_nickname_that_changes_owner_never_has_two(channel: str, enter: Enter) -> None:
+    """Two connections alternately register and give up a nickname as fast as possible, and always write under it."""
+    # Given the messages of each: register, write, give up, write again
     clients = [await enter(channel), await enter(channel, front=1)]
     witness = await enter(channel)
     for number in range(40):
@@ -133,12 +133,12 @@ async def test_a_nickname_that_changes_hands_is_never_two_peoples(channel: str, 
             await client.say(f"{index} {number}", author="jane")
             await client.send(type="exiter", exiter="jane")
             await client.say(f"{index} {number} too late", author="jane")
-    # When all of it has been answered: everything is either published or refused
+    # When all messages have been published or refused
     for index, client in enumerate(clients):
         await client.send(type="newcomer", newcomer=f"last-{index}")
         await client.say(f"last {index}", author=f"last-{index}")
         await witness.until(text=f"last {index}")
-    # Then between a newcomer and its exiter all texts are of one of them, and there are none elsewhere
+    # Then all texts between a newcomer and its exiter are from one connection, and there are no others
     writers: set[str] | None = None
     for message in witness.received:
         if message.get("newcomer") == "jane":
@@ -152,21 +152,19 @@ async def test_a_nickname_that_changes_hands_is_never_two_peoples(channel: str, 
     assert any(message.get("author") == "jane" for message in witness.received)
 
 
-async def test_reading_along_and_what_has_no_author_needs_no_nickname(channel: str, enter: Enter) -> None:
+async def test_reading_and_types_without_author_need_no_nickname(channel: str, enter: Enter) -> None:
     reader, jane = await enter(channel), await enter(channel, "jane", front=1)
     await reader.until(text=await jane.say(author="jane"))
 
 
-async def test_over_http_nobody_is_registered(channel: str, rest: Rest) -> None:
+async def test_http_requests_cannot_register(channel: str, rest: Rest) -> None:
     answer = await rest.put_text(channel, {"author": "a-bot", "text": words()})
     assert answer.code == 403
     assert "only registered nicknames may write" in json.loads(answer.body)["detail"]
     assert await rest.last(channel) == []
 
 
-async def test_a_bot_with_the_token_of_a_private_channel_writes_but_not_as_somebody_who_is_there(
-    enter: Enter, rest: Rest
-) -> None:
+async def test_a_bot_with_a_private_channels_token_may_use_a_free_nickname(enter: Enter, rest: Rest) -> None:
     jane = await enter(PRIVATE, "jane", query=f"?token={TOKEN}")
     path = channel_path(PRIVATE, "text") + f"?token={TOKEN}"
 

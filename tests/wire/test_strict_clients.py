@@ -1,4 +1,4 @@
-"""What the QGIS plugin compares byte by byte: it asks over Qt's network classes, and raises when anything differs."""
+"""What the QGIS plugin compares byte by byte: it uses Qt's network classes, and fails if anything differs."""
 
 import http.client
 import json
@@ -17,8 +17,8 @@ from tests.support.rest import Rest, channel_path
 from tests.wire.conftest import Join
 
 GETS = [path.replace("{channel}", "QGIS") for path, item in PATHS.items() if "get" in item and "{id}" not in path]
-TYPES = {"/channel/QGIS/features.geojson": "application/geo+json"}  # for all others, it is what QGIS demands
-NO_JSON = ("/metrics", "/qfield", "/channel/QGIS/ws", "/channel/QGIS/events")  # the last two have no end
+TYPES = {"/channel/QGIS/features.geojson": "application/geo+json"}  # all others must be what QGIS expects
+NO_JSON = ("/metrics", "/qfield", "/channel/QGIS/ws", "/channel/QGIS/events")  # the last two never end
 DATA = [path for path in GETS if path not in NO_JSON] + ["/openapi.json", "/asyncapi.json"]
 TEXT = channel_path("QGIS", "text")
 PAGES = ["/", "/docs", "/web/chat.js", "/qfield"]
@@ -49,7 +49,7 @@ ERRORS = [
 
 @pytest.fixture
 def connection(stack: Stack) -> Iterator[http.client.HTTPConnection]:
-    """A connection to the first front that shows what came."""
+    """A connection to the first front that records the bytes received."""
     connection = http.client.HTTPConnection(HOST, stack.fronts[0].port, timeout=30)
     yield connection
     connection.close()
@@ -69,14 +69,14 @@ def test_data_is_of_exactly_this_type(connection: http.client.HTTPConnection) ->
         json.loads(answer.read())
 
 
-def test_so_is_what_went_wrong(connection: http.client.HTTPConnection) -> None:
+def test_errors_are_of_exactly_this_type(connection: http.client.HTTPConnection) -> None:
     for method, path, body, status in ERRORS:
         connection.request(method, path, body)
         answer = connection.getresponse()
 
         assert (answer.status, content_types(answer)) == (status, ["application/json"]), (method, path)
         json.loads(answer.read())
-        connection.close()  # the next request opens another
+        connection.close()  # the next request opens a new one
 
 
 HANDSHAKES = [
@@ -89,7 +89,7 @@ HANDSHAKES = [
 ]
 
 
-def test_a_handshake_that_fails_is_answered_so_too(connection: http.client.HTTPConnection) -> None:
+def test_a_failed_handshake_is_answered_with_this_type(connection: http.client.HTTPConnection) -> None:
     for headers in HANDSHAKES:
         connection.request("GET", channel_path("QGIS", "ws"), headers=headers)
         answer = connection.getresponse()
@@ -99,7 +99,7 @@ def test_a_handshake_that_fails_is_answered_so_too(connection: http.client.HTTPC
         connection.close()
 
 
-def test_what_is_no_http_is_answered_without_any_type(stack: Stack) -> None:
+def test_invalid_http_is_answered_without_a_type(stack: Stack) -> None:
     with socket.create_connection((HOST, stack.fronts[0].port), timeout=30) as client:
         client.sendall(b"GET\r\n\r\n")
         answer = client.makefile("rb").read()
@@ -110,7 +110,7 @@ def test_what_is_no_http_is_answered_without_any_type(stack: Stack) -> None:
 
 @pytest.mark.parametrize("version", [10, 11])
 def test_the_rules_are_these_bytes(version: int, connection: http.client.HTTPConnection) -> None:
-    """In this order, limits as integers, whatever version of HTTP somebody speaks; and the connection serves again."""
+    """The keys in this order, limits as integers, in any version of HTTP; and the connection can be reused."""
     connection._http_vsn, connection._http_vsn_str = version, f"HTTP/1.{version % 10}"  # type: ignore[attr-defined]
     connection.request("GET", "/rules", headers={"Accept-Encoding": "gzip, deflate", "Connection": "keep-alive"})
     answer = connection.getresponse()
@@ -129,7 +129,7 @@ def test_the_status_is_in_this_order(connection: http.client.HTTPConnection) -> 
     assert all(type(channel["nb_connected_users"]) is int for channel in json.loads(body)["channels"])
 
 
-# Addresses that end in a slash
+# Addresses with a trailing slash
 
 
 @pytest.mark.parametrize("path", [*DATA, *PAGES, "/channel/QGIS/ws", "/channel/x/users", "/nowhere"])
@@ -144,13 +144,13 @@ def test_a_path_may_begin_with_two_slashes(path: str, connection: http.client.HT
 
 @pytest.mark.parametrize("path", ["//metrics", "//admin/channels", "///metrics"])
 def test_operators_paths_have_one_spelling(path: str, connection: http.client.HTTPConnection) -> None:
-    """Proxies keep these from the world by their names."""
+    """Proxies block these paths by their exact names."""
     connection.request("GET", path)
     answer = connection.getresponse()
     assert (answer.status, json.loads(answer.read())) == (404, {"detail": "Not Found"})
 
 
-async def test_a_websocket_and_a_text_reach_a_channel_so_too(channel: str, stack: Stack, rest: Rest) -> None:
+async def test_a_path_of_a_channel_may_begin_with_two_slashes(channel: str, stack: Stack, rest: Rest) -> None:
     client = await Client.connect(stack.fronts[0].url + "/", channel)
     answer = await rest.fetch("/" + channel_path(channel, "text"), "PUT", json.dumps(sample("text")))
     assert answer.code == 200
@@ -204,11 +204,11 @@ def test_a_websocket_is_not_opened_by_head(connection: http.client.HTTPConnectio
     assert (answer.status, answer.headers["Allow"]) == (405, "GET")
 
 
-# What is asked for again and again
+# Repeated requests
 
 
 @pytest.mark.parametrize("path", ["/channel/QGIS/users", "/status", "/channel/QGIS/last", "/rules"])
-def test_what_has_not_changed_is_not_sent_again(path: str, connection: http.client.HTTPConnection) -> None:
+def test_an_unchanged_answer_is_not_sent_again(path: str, connection: http.client.HTTPConnection) -> None:
     connection.request("GET", path)
     answer = connection.getresponse()
     etag, body = answer.headers["ETag"], answer.read()
@@ -224,11 +224,9 @@ def test_what_has_not_changed_is_not_sent_again(path: str, connection: http.clie
 
 
 @pytest.mark.parametrize("path", ["/channel/QGIS/users", "/status"])
-def test_an_answer_that_is_kept_has_the_headers_of_one_that_is_made(
-    path: str, connection: http.client.HTTPConnection
-) -> None:
+def test_a_cached_answer_has_the_same_headers(path: str, connection: http.client.HTTPConnection) -> None:
     told = []
-    for headers in ({"If-None-Match": '"another"'}, {}):  # the first is made by a handler, the second is not
+    for headers in ({"If-None-Match": '"another"'}, {}):  # a handler answers the first request, the cache the second
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         answer.read()
@@ -238,8 +236,8 @@ def test_an_answer_that_is_kept_has_the_headers_of_one_that_is_made(
     assert told[0] == told[1]
 
 
-async def test_whoever_has_registered_sees_itself_at_once(channel: str, join: Join, rest: Rest) -> None:
-    """However often others ask meanwhile."""
+async def test_a_registered_client_is_in_the_list_at_once(channel: str, join: Join, rest: Rest) -> None:
+    """Also if others send requests meanwhile."""
     for number in range(10):
         assert f"jane-{number}" not in await rest.users(channel)
         client = await join(channel, nickname=f"jane-{number}")
@@ -250,7 +248,7 @@ async def test_whoever_has_registered_sees_itself_at_once(channel: str, join: Jo
         assert await rest.users(channel) == []
 
 
-async def test_whoever_has_sent_a_text_reads_it_at_once(channel: str, join: Join, rest: Rest) -> None:
+async def test_a_sent_text_is_in_the_history_at_once(channel: str, join: Join, rest: Rest) -> None:
     client = await join(channel)
     for number in range(10):
         await client.say(text := str(uuid.uuid4()))

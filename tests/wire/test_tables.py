@@ -1,4 +1,4 @@
-"""A message type is one row, a lane another and a program: all else about them derives from the two tables."""
+"""The tables: a message type is one row, a lane is one row and a program; everything else derives from them."""
 
 import configparser
 import shutil
@@ -44,7 +44,7 @@ TYPE = (
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sources, with a row more in each table."""
+    """The sources, with an additional row in each table."""
     tree = tmp_path_factory.mktemp("tree")
     for package in ("gischat", "worker"):
         shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))

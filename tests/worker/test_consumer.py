@@ -13,9 +13,10 @@ from gischat.observability import metrics
 from gischat.protocol.messages import Lane, new_id
 from tests.support.settings import settings
 from worker.attempts import Attempt
-from worker.consumer import HeavyConsumer, LightConsumer
 from worker.effects import DeadLetter, Effect, FailureReason, Publish
 from worker.fairness import Charge, Person
+from worker.heavy_consumer import HeavyConsumer
+from worker.light_consumer import LightConsumer
 from worker.placing import Placer
 from worker.sandbox import Crashed, OutOfMemory, TimedOut
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pyproj import CRS
 
+from worker.antimeridian import Path, Polygon
 from worker.crs import Projector, find
-from worker.footprints import Path, Polygon, Project, extent, line, normal_point, polygon, straightened, thinned
+from worker.footprints import Project, extent, line, normal_point, polygon, straightened, thinned
 
 WEST, EAST, NORTH_POLE, SOUTH_POLE = -180.0, 180.0, 90.0, -90.0
 

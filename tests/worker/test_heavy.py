@@ -22,8 +22,8 @@ from tests.support.processes import Valkey
 from tests.support.waiting import DEADLINE, LOOK
 from tests.worker.pictures import jpeg_of_many_scans
 from worker.commit import Committer
-from worker.consumer import HeavyConsumer
 from worker.fairness import Charge, Person
+from worker.heavy_consumer import HeavyConsumer
 from worker.inbox_reader import InboxReader
 from worker.sandbox import Sandbox
 from worker.shared_charges import SharedCharges

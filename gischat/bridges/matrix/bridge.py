@@ -1,4 +1,4 @@
-"""The Matrix bridge, both ways."""
+"""The Matrix bridge, in both directions."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ from gischat.bridges.base import Bridge, Incoming
 from gischat.bridges.errors import Delayed, Rejected, Stopped, Trouble
 from gischat.bridges.files import fetched, max_bytes
 from gischat.bridges.matrix.client import MatrixClient, UnknownPosition
-from gischat.bridges.matrix.incoming import said
+from gischat.bridges.matrix.incoming import convert
 from gischat.bridges.matrix.outgoing import OWN_KEY, liked_text, notice, outgoing
 from gischat.bridges.participant import REDIS_FAULTS, Participant
 from gischat.bridges.shapes import as_list, as_object, as_text
@@ -24,7 +24,7 @@ from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
-MAX_PAGES = 5  # of a room's events that are asked for when more came than a sync brings
+MAX_PAGES = 5  # of a room's events that a sync has omitted
 DELETED = "Deleted in the channel."
 
 ENCRYPTED = (
@@ -35,7 +35,7 @@ MISSED = "Some messages of this room were not passed on to the channel {channel}
 
 
 class MatrixBridge(Bridge):
-    """Channels and rooms, both ways."""
+    """A bridge between channels and Matrix rooms."""
 
     kind = "matrix"
 
@@ -47,36 +47,33 @@ class MatrixBridge(Bridge):
         settings: Settings,
         timings: Timings,
     ) -> None:
-        """
-        Args:
-            rooms: the id or an alias of a room, by channel.
-        """
+        """Create it; `rooms` are the ids or aliases of rooms, by channel."""
         super().__init__(list(rooms), participant, settings, timings)
-        self.tells_coming_and_going = settings.matrix_notices
+        self.announces_presence = settings.matrix_notices
         self._client = client
         self._wanted = rooms
-        self._rooms: dict[str, str] = {}  # those that are entered, by channel
+        self._rooms: dict[str, str] = {}  # the ids of joined rooms, by channel
         self._entering: dict[str, asyncio.Lock] = {channel: asyncio.Lock() for channel in rooms}
         self._user = ""
-        self._since = ""  # a sync's token
+        self._since = ""  # the token of the last sync
         self._outside = {
             channel: LogThrottle(f"a room is not bridged, that of channel {channel}", timings, patience=0.0)
             for channel in rooms
         }
         self._encrypted: set[str] = set()
 
-    # What is asked of Matrix
+    # Requests to Matrix
 
     async def connect(self) -> None:
         self._user = await self._client.whoami()
         self._since = await self.store.foreign_position()
-        if not self._since:  # what was said before the bridge was there is not passed on
+        if not self._since:  # earlier messages are not bridged
             answer = await self._client.sync("", 0)
             await self._move_to(as_text(answer.get("next_batch")))
         await self._enter_rooms()
 
     async def _enter_rooms(self) -> None:
-        """Those that are not entered yet: what is wrong with one does not hold up the others."""
+        """Join the missing rooms; a failure does not affect the others."""
         for channel in self._wanted.keys() - self._rooms.keys():
             try:
                 await self._room(channel)
@@ -97,7 +94,7 @@ class MatrixBridge(Bridge):
         return [await self._say(channel, room, "m.room.message", f"gischat-{message['id']}", made.content)]
 
     async def send_like(self, channel: str, liker: str, event: str) -> None:
-        # One account stands for all: its reactions to one event differ by who likes.
+        # One account reacts for all clients, so the reactions to an event must differ by the liker.
         relation = {"rel_type": "m.annotation", "event_id": event, "key": f"{LIKE} {liker}"}
         room = await self._room(channel)
         content = {"m.relates_to": relation}
@@ -115,12 +112,12 @@ class MatrixBridge(Bridge):
         try:
             return await self._client.send(room, type, transaction, content)
         except Delayed as delayed:
-            if delayed.trouble is Trouble.NO_ROOM:  # it was thrown out: next time it enters anew, if it may
+            if delayed.trouble is Trouble.NO_ROOM:  # the bridge was removed: join again next time, if permitted
                 self._rooms.pop(channel, None)
             raise
 
     async def _room(self, channel: str) -> str:
-        """The id of the channel's room, which is entered where that has not been done."""
+        """The id of the channel's room, which is joined first if necessary."""
         async with self._entering[channel]:
             if channel not in self._rooms:
                 try:
@@ -130,7 +127,7 @@ class MatrixBridge(Bridge):
                     raise Delayed(Trouble.NO_ROOM, reason) from None
             return self._rooms[channel]
 
-    # What comes from Matrix
+    # Events from Matrix
 
     async def receive(self) -> None:
         since = self._since
@@ -160,7 +157,7 @@ class MatrixBridge(Bridge):
         events = [as_object(event) for event in as_list(timeline.get("events"))]
         entered = [number for number, event in enumerate(events) if self._is_own_entry(event)]
         if entered:
-            events = events[entered[-1] :]  # what was said before is not passed on
+            events = events[entered[-1] :]  # earlier messages are not bridged
         elif timeline.get("limited") is True:
             events = await self._earlier(channel, room, as_text(timeline.get("prev_batch")), since) + events
         for event in events:
@@ -182,7 +179,7 @@ class MatrixBridge(Bridge):
         return before != "join" and as_object(event.get("content")).get("membership") == "join"
 
     async def _earlier(self, channel: str, room: str, token: str, since: str) -> list[dict[str, Any]]:
-        """The events between a sync and those of the next that it left out."""
+        """The events that a sync has omitted, since the previous one."""
         found: list[dict[str, Any]] = []
         for _ in range(MAX_PAGES):
             if not token:
@@ -214,13 +211,13 @@ class MatrixBridge(Bridge):
             await self._take_membership(channel, as_text(event.get("state_key")).removeprefix("@"), content)
         elif type == "m.room.encrypted" and channel not in self._encrypted:
             self._encrypted.add(channel)
-            log.warning("the room is encrypted: what is said there cannot be read", extra={"channel": channel})
+            log.warning("the room is encrypted: its messages cannot be read", extra={"channel": channel})
             await self.try_to_tell(channel, ENCRYPTED)
 
     async def _take_message(
         self, channel: str, event: Mapping[str, Any], person: str, id: str, content: Mapping[str, Any]
     ) -> None:
-        found = said(content, self.settings.max_message_length)
+        found = convert(content, self.settings.max_message_length)
         if found is None or (found.replaces and not self.links[channel].of_event(found.replaces)):
             return
         contents = list(found.contents)
@@ -232,7 +229,7 @@ class MatrixBridge(Bridge):
             await self.publish(Incoming(channel, id, person, contents, timestamp, found.reply_to))
 
     async def _take_reaction(self, channel: str, room: str, person: str, id: str, content: Mapping[str, Any]) -> None:
-        """A reaction to what was said in the channel is a like for its author; people in the room see each other's."""
+        """Publish a reaction to a message from the channel as a like; others are visible in the room only."""
         target = as_text(as_object(content.get("m.relates_to")).get("event_id"))
         if not self.links[channel].of_event(target) or self.links[channel].of_event(id):
             return
@@ -246,7 +243,7 @@ class MatrixBridge(Bridge):
         people = self.people[channel]
         if content.get("membership") in ("leave", "ban"):
             await people.leave(person)
-        elif content.get("membership") == "join" and self.tells_coming_and_going and not people.is_here(person):
+        elif content.get("membership") == "join" and self.announces_presence and not people.is_here(person):
             await people.speaker(person)
 
 

@@ -1,6 +1,6 @@
 """The part of Matrix's client-server API that a bridge needs, over plain HTTP.
 
-Why not matrix-nio: what it saves are these lines, and it brings another HTTP client, a state store and encryption.
+Not matrix-nio, which would save these lines only, and needs another HTTP client, a state store and encryption.
 """
 
 import json
@@ -17,21 +17,21 @@ from gischat.bridges.errors import Delayed, Rejected, TooLarge, Trouble
 from gischat.timings import Timings
 
 MAX_ANSWER_BYTES = 32 * 2**20  # of JSON: a sync of many rooms after a night
-TIMELINE_EVENTS = 100  # of a room in one sync; the rest is asked for
+TIMELINE_EVENTS = 100  # of a room in one sync; the others are requested in pages
 CLIENT = "/_matrix/client/v3"
 
 JSON = "application/json"
 
 
 class MatrixClient:
-    """One account on one homeserver. Its token goes to that address alone: redirects are not followed."""
+    """One account on one homeserver. The token is sent only to that address: redirects are not followed."""
 
     def __init__(self, homeserver: str, token: str, timings: Timings = Timings(), max_file_bytes: int = 0) -> None:
         self._homeserver = homeserver
         self._token = token
         self._timings = timings
         self._max_file_bytes = max_file_bytes
-        # One of its own for files, for its bound; neither waits for the other.
+        # Files have a client of their own, because its size limit differs, and so that calls do not wait for files.
         self._api = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_ANSWER_BYTES)
         self._files = SimpleAsyncHTTPClient(force_instance=True, max_body_size=max(max_file_bytes, 1), max_clients=4)
 
@@ -40,14 +40,14 @@ class MatrixClient:
         return _text(await self._call("GET", f"{CLIENT}/account/whoami"), "user_id")
 
     async def join(self, room: str) -> str:
-        """Enters a room, or is in it already; returns its id."""
+        """Join a room, if the account is not in it; returns its id."""
         return _text(await self._call("POST", f"{CLIENT}/join/{_quoted(room)}", {}), "room_id")
 
     async def sync(self, since: str, wait: float) -> dict[str, Any]:
-        """What happened after a sync's token, waited for; without one, where everything is now.
+        """Wait for the events after a sync's token; without a token, return the current one.
 
         Raises:
-            UnknownPosition: the homeserver was set up anew since.
+            UnknownPosition: the homeserver does not know the token, because it was set up anew.
         """
         only_messages = {
             "presence": {"not_types": ["*"]},
@@ -69,7 +69,7 @@ class MatrixClient:
             raise UnknownPosition(str(error)) from None
 
     async def messages_before(self, room: str, token: str, until: str) -> dict[str, Any]:
-        """A page of a room's events, newest first, from one token back to another."""
+        """A page of a room's events, newest first, between two tokens."""
         query = {"dir": "b", "from": token, "to": until, "limit": TIMELINE_EVENTS}
         return await self._call("GET", f"{CLIENT}/rooms/{_quoted(room)}/messages?{urlencode(query)}")
 
@@ -77,7 +77,7 @@ class MatrixClient:
         return await self._call("GET", f"{CLIENT}/rooms/{_quoted(room)}/event/{_quoted(event)}")
 
     async def send(self, room: str, type: str, transaction: str, content: Mapping[str, Any]) -> str:
-        """Says something in a room; the same transaction, asked for again, says it once. Returns the event's id."""
+        """Send an event to a room, once for each transaction; returns its id."""
         path = f"{CLIENT}/rooms/{_quoted(room)}/send/{type}/{_quoted(transaction)}"
         return _text(await self._call("PUT", path, content, of_room=True), "event_id")
 
@@ -86,7 +86,7 @@ class MatrixClient:
         await self._call("PUT", path, {})
 
     async def upload(self, file: bytes, content_type: str, name: str) -> str:
-        """Puts a file into the media repository; returns its mxc: address."""
+        """Upload a file to the media repository; returns its mxc: URL."""
         response = await self._fetch(
             self._api,
             "POST",
@@ -98,10 +98,10 @@ class MatrixClient:
         return _text(_parsed(response), "content_uri")
 
     async def download(self, address: str) -> bytes:
-        """A file of the media repository, by its mxc: address.
+        """Download a file from the media repository by its mxc: URL.
 
         Raises:
-            TooLarge: it has more bytes than a file may have here, whatever its event says.
+            TooLarge: the file is larger than permitted, whatever its event says.
         """
         server, _, media = address.removeprefix("mxc://").partition("/")
         if not address.startswith("mxc://") or not server or not media or "/" in media:
@@ -154,7 +154,7 @@ class MatrixClient:
             connect_timeout=self._timings.bridge_answer,
             request_timeout=seconds,
             follow_redirects=False,
-            decompress_response=False,  # or a small answer could become a large one
+            decompress_response=False,  # so that a small answer cannot become a large one
             header_callback=head.append,
         )
         try:
@@ -162,7 +162,7 @@ class MatrixClient:
         except HTTPTimeoutError:
             raise Delayed(Trouble.UNREACHABLE, "the homeserver does not answer in time") from None
         except HTTPStreamClosedError:
-            if client is self._files and _may_exceed(head, self._max_file_bytes):  # then the client closes it
+            if client is self._files and _may_exceed(head, self._max_file_bytes):  # the client closes such answers
                 raise TooLarge("its file is too large, or broke off") from None
             raise Delayed(Trouble.UNREACHABLE, "the homeserver closed the connection") from None
         except HTTPClientError as error:
@@ -185,13 +185,13 @@ class Unrecognized(Rejected):
 
 
 def _may_exceed(head: Sequence[str], most: int) -> bool:
-    """Whether an answer may have more bytes than that, by its head: without a length it may."""
+    """Whether an answer may be longer, according to its head; True without a length."""
     lengths = [line.partition(":")[2].strip() for line in head if line.lower().startswith("content-length:")]
     return bool(head) and not (lengths and lengths[0].isdecimal() and int(lengths[0]) <= most)
 
 
 def _failure(error: HTTPClientError, *, of_room: bool) -> Exception:
-    """What an answer that is not 200 means. Its words are not repeated: they may quote what somebody wrote."""
+    """The exception for an answer other than 200, without the server's text, which may quote messages."""
     answer = _json(error.response.body if error.response else b"")
     code = answer.get("errcode")
     code = code if isinstance(code, str) and code.replace("_", "").isalnum() and len(code) < 60 else ""
@@ -210,7 +210,7 @@ def _failure(error: HTTPClientError, *, of_room: bool) -> Exception:
 
 
 def _retry_after(error: HTTPClientError, answer: Mapping[str, Any]) -> float | None:
-    """Seconds: in the body (before Matrix 1.10), or the header; bounded, whoever says it."""
+    """Seconds from the body (before Matrix 1.10) or the header, bounded."""
     after = answer.get("retry_after_ms")
     seconds = after / 1000 if isinstance(after, int | float) else None
     header = error.response.headers.get("Retry-After", "") if error.response else ""

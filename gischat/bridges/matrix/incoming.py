@@ -1,5 +1,5 @@
-"""Matrix events as the contract's messages. Pure. An event may be anything: whoever wrote it, a homeserver lets it
-through."""
+"""Matrix events as messages of the protocol. Pure. Events may contain anything, because homeservers do not validate
+them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,20 +18,20 @@ _GEO = re.compile(r"(?i:geo):(-?[0-9.]{1,20}),(-?[0-9.]{1,20})(?:,-?[0-9.]{1,20}
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What somebody has said."""
+class Converted:
+    """The content of an event."""
 
-    contents: Sequence[Mapping[str, Any]]  # of texts and positions
-    attachment: Attachment | None = None  # comes before the contents
+    contents: Sequence[Mapping[str, Any]]  # texts and positions
+    attachment: Attachment | None = None  # precedes the contents
     reply_to: str = ""
-    replaces: str = ""  # an event that this is another wording of
+    replaces: str = ""  # the event that it edits
 
 
-def said(content: Any, longest: int) -> Said | None:
-    """What the content of a `m.room.message` says; None where that is nothing.
+def convert(content: Any, longest: int) -> Converted | None:
+    """Convert the content of an `m.room.message`; None if there is nothing to publish.
 
     Args:
-        longest: characters of a text in one message.
+        longest: maximum characters of a text per message.
     """
     content = as_object(content)
     relation = as_object(content.get("m.relates_to"))
@@ -41,14 +41,18 @@ def said(content: Any, longest: int) -> Said | None:
         text = _text(as_object(content.get("m.new_content")))
         if not text or not edited:
             return None
-        return Said(text_messages(f"(edited) {text}", longest), reply_to=edited, replaces=edited)
+        return Converted(text_messages(f"(edited) {text}", longest), reply_to=edited, replaces=edited)
     type = as_text(content.get("msgtype"))
     if type == "m.location":
-        return Said(_location(content, longest), reply_to=reply_to)
+        return Converted(_location(content, longest), reply_to=reply_to)
     if type in KINDS or "url" in content:
         return _file(content, type, longest, reply_to)
     text = _text(content, is_reply=bool(reply_to))
-    return Said(text_messages(f"* {text}" if type == "m.emote" else text, longest), reply_to=reply_to) if text else None
+    return (
+        Converted(text_messages(f"* {text}" if type == "m.emote" else text, longest), reply_to=reply_to)
+        if text
+        else None
+    )
 
 
 def _text(content: Mapping[str, Any], *, is_reply: bool = False) -> str:
@@ -59,14 +63,14 @@ def _text(content: Mapping[str, Any], *, is_reply: bool = False) -> str:
 
 
 def _without_quotation(body: str) -> str:
-    """A reply without what it answers, which stands before it (before Matrix 1.13)."""
+    """Remove the quotation that precedes a reply (before Matrix 1.13)."""
     lines = body.split("\n")
     first = next((number for number, line in enumerate(lines) if not line.startswith("> ")), len(lines))
     return "\n".join(lines[first:]) if first < len(lines) else body
 
 
 def _location(content: Mapping[str, Any], longest: int) -> list[dict[str, Any]]:
-    """A position where the address is one in WGS 84; and its description, where that says more than the address."""
+    """A position, if the URI is one in WGS 84; and the description, unless it only repeats the URI."""
     address = as_text(content.get("geo_uri"))
     text = _text(content)
     texts = text_messages(text, longest) if text and address not in text else []
@@ -81,12 +85,12 @@ def _location(content: Mapping[str, Any], longest: int) -> list[dict[str, Any]]:
 
 
 def _is_wgs84(parameters: str) -> bool:
-    """RFC 5870 §3.4.2: so it is where nothing else is said."""
+    """Whether the URI's CRS is WGS 84, which is the default (RFC 5870 §3.4.2)."""
     named = [one[4:] for one in parameters.lower().split(";") if one.startswith("crs=")]
     return named in ([], ["wgs84"])
 
 
-def _file(content: Mapping[str, Any], type: str, longest: int, reply_to: str) -> Said:
+def _file(content: Mapping[str, Any], type: str, longest: int, reply_to: str) -> Converted:
     body, given = as_text(content.get("body")), as_text(content.get("filename"))
     name = shortened((given or body).strip(), MAX_NAME)
     caption = text_messages(_text(content), longest) if given and body != given else []
@@ -95,6 +99,6 @@ def _file(content: Mapping[str, Any], type: str, longest: int, reply_to: str) ->
     address = as_text(content.get("url"))
     becomes = "image" if type == "m.image" else file_type(name)
     if becomes and address:
-        return Said(caption, Attachment(becomes, address, name, announced), reply_to)
+        return Converted(caption, Attachment(becomes, address, name, announced), reply_to)
     words = f"({KINDS.get(type, 'a file')}: {name or 'without a name'})"
-    return Said(text_messages(shortened(words, longest), longest) + caption, reply_to=reply_to)
+    return Converted(text_messages(shortened(words, longest), longest) + caption, reply_to=reply_to)

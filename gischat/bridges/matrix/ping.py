@@ -1,4 +1,4 @@
-"""The ping: texts of any channel that begin with a prefix go to one room of Matrix."""
+"""The ping: forwards texts with a prefix, from any channel, to one Matrix room."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from gischat.timings import Timings
 
 
 class MatrixPing(Bridge):
-    """Texts of any channel that begin with a prefix go to one room."""
+    """Forwards texts with a prefix, from any channel, to one room."""
 
     kind = "ping"
 
@@ -29,7 +29,7 @@ class MatrixPing(Bridge):
         self._room = ""
 
     async def connect(self) -> None:
-        with contextlib.suppress(Rejected):  # it may be there without a right to ask
+        with contextlib.suppress(Rejected):  # it may be in the room, but not permitted to join
             self._room = await self._client.join(self.settings.matrix_ping_roomid)
 
     async def receive(self) -> None:
@@ -43,7 +43,7 @@ class MatrixPing(Bridge):
         return [await self._client.send(room, "m.room.message", f"gischat-ping-{message['id']}", made.content)]
 
     async def send_like(self, channel: str, liker: str, event: str) -> None:
-        """Likes are not passed on."""
+        """Ignore likes."""
 
     async def delete(self, channel: str, event: str) -> None:
         await self._client.redact(self._room or self.settings.matrix_ping_roomid, event, f"gischat-delete-{event}")

@@ -1,4 +1,4 @@
-"""The Telegram bridge, both ways: groups, and topics of groups."""
+"""The Telegram bridge, in both directions, with groups and topics of groups."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ from gischat.bridges.participant import REDIS_FAULTS, Participant
 from gischat.bridges.shapes import as_integer, as_list, as_object
 from gischat.bridges.store import Link, event_of
 from gischat.bridges.telegram.client import Migrated, TelegramClient
-from gischat.bridges.telegram.incoming import Sender, named, said, sender, text_of, topic_of
+from gischat.bridges.telegram.incoming import Sender, convert, named, sender, text_of, topic_of
 from gischat.bridges.telegram.outgoing import Call, as_document, outgoing, quiet, reply
 from gischat.bridges.telegram.updates import Updates
 from gischat.bridges.texts import split, text_messages
@@ -28,14 +28,14 @@ from gischat.timings import Timings
 log = logging.getLogger(__name__)
 
 MAX_WORDS = 200
-MAX_UNBRIDGED = 100  # groups that are named in the log once: anybody may add a bot to a group
+MAX_UNBRIDGED = 100  # groups that are logged once each, since anybody may add a bot to a group
 
 LIKES = "{liker} likes this."
 PRIVACY = "the bot sees in a group only what is meant for it: turn its privacy mode off, or make it an administrator"
 
 
 class TelegramBridge(Bridge):
-    """Channels and groups, both ways."""
+    """A bridge between channels and Telegram groups."""
 
     kind = "telegram"
 
@@ -48,17 +48,17 @@ class TelegramBridge(Bridge):
         timings: Timings,
     ) -> None:
         super().__init__(list(chats), participant, settings, timings)
-        self.tells_coming_and_going = settings.telegram_notices
+        self.announces_presence = settings.telegram_notices
         self._client = client
         self._chats = dict(chats)
         self._updates = Updates(client, self.store, timings)
         self._bot = 0
-        # Of the message that is on its way in each channel: its id, and what is sent of it
+        # By channel, the id of the message in flight and the ids of its events that were sent
         self._begun: dict[str, tuple[str, list[str]]] = {}
-        self._words: dict[str, str] = {}  # of the messages that were sent last, for what likes call them
+        self._words: dict[str, str] = {}  # the texts of recently sent messages, which likes name
         self._unbridged: set[int] = set()
 
-    # What is asked of Telegram
+    # Requests to Telegram
 
     async def connect(self) -> None:
         me = await self._client.invoke("getMe", {})
@@ -70,7 +70,7 @@ class TelegramBridge(Bridge):
         await self._updates.load()
 
     async def _look_at_group(self, channel: str, *, sees_all: bool) -> None:
-        """Says what is wrong with a group; the bridge goes on all the same, and tries again with each message."""
+        """Log what is wrong with a group; the bridge continues, and tries again with each message."""
         try:
             member = await self._call(channel, "getChatMember", {"user_id": self._bot})
         except (Delayed, Rejected) as error:
@@ -90,7 +90,7 @@ class TelegramBridge(Bridge):
         calls = outgoing(message, await self.place_of(channel, message))
         if self._begun.get(channel, ("",))[0] != message["id"]:
             self._begun[channel] = (message["id"], [])
-        events = self._begun[channel][1]  # what is sent is not sent again, when only the rest of it had to wait
+        events = self._begun[channel][1]  # these are not sent again if only the rest had to wait
         for call in calls[len(events) :]:
             to = self._message_of(channel, events[0]) if events else answered
             events.append(await self._send(channel, call, to))
@@ -101,14 +101,14 @@ class TelegramBridge(Bridge):
         return events
 
     async def send_like(self, channel: str, liker: str, event: str) -> None:
-        # A bot has one reaction to a message: who likes it cannot be seen.
+        # A bot has only one reaction to a message, which does not name the liker.
         message = self._message_of(channel, event)
         if not message:
             return
         try:
             reaction = [{"type": "emoji", "emoji": LIKE}]
             await self._call(channel, "setMessageReaction", {"message_id": message, "reaction": reaction})
-        except Rejected:  # the group may have forbidden it
+        except Rejected:  # the group may not permit reactions
             await self.tell(channel, LIKES.format(liker=liker), event)
 
     async def delete(self, channel: str, event: str) -> None:
@@ -119,7 +119,7 @@ class TelegramBridge(Bridge):
         await self._send(channel, Call("sendMessage", quiet(words)), self._message_of(channel, reply_to))
 
     async def _send(self, channel: str, call: Call, answered: int) -> str:
-        """Returns the event that it became; nothing where that is not said."""
+        """Call the API; returns the event's id, or "" if the answer has none."""
         chat = self._chats[channel]
         topic = {"message_thread_id": chat.topic} if chat.topic else {}
         whole = {"chat_id": chat.id, **topic, **call.parameters, **reply(answered)}
@@ -143,7 +143,7 @@ class TelegramBridge(Bridge):
             raise
 
     def _message_of(self, channel: str, event: str) -> int:
-        """Of an event its message in the channel's group; 0 where it is in none, or was in one before a migration."""
+        """The message id of an event in the channel's group; 0 if it is in no group, or was in one before migration."""
         chat, _, message = event_of(event).partition("~")[0].partition("/")
         return int(message) if chat == str(self._chats[channel].id) and message.isdecimal() else 0
 
@@ -157,7 +157,7 @@ class TelegramBridge(Bridge):
                     extra={"channel": channel},
                 )
 
-    # What comes from Telegram
+    # Updates from Telegram
 
     async def receive(self) -> None:
         batch = await self.until_stopped(self._updates.next())
@@ -173,7 +173,7 @@ class TelegramBridge(Bridge):
         await self._updates.confirm(batch)
 
     def _channel_of(self, update: Mapping[str, Any]) -> str:
-        """Empty where it is none of ours. A reaction does not say its topic: its message does."""
+        """The channel of an update; "" if there is none. Reactions do not name their topic, but their message does."""
         message = _message(update)
         chat = as_integer(as_object(message.get("chat")).get("id"))
         if new := as_integer(message.get("migrate_to_chat_id")):
@@ -211,12 +211,12 @@ class TelegramBridge(Bridge):
         who = sender(message)
         if who is None or who.id == str(self._bot):
             return
-        await self._take_coming_and_going(channel, message)
+        await self._take_presence(channel, message)
         take = self._take_edit if "edited_message" in update else self._take_message
         await take(channel, event, who, message)
 
     async def _take_message(self, channel: str, event: str, who: Sender, message: Mapping[str, Any]) -> None:
-        found = said(message, self.settings.max_message_length, self.settings.max_image_size)
+        found = convert(message, self.settings.max_message_length, self.settings.max_image_size)
         if found is None:
             return
         contents = list(found.contents)
@@ -226,7 +226,7 @@ class TelegramBridge(Bridge):
         await self._publish(channel, event, who, contents, message, f"{event.partition('/')[0]}/{answered}")
 
     async def _take_edit(self, channel: str, event: str, who: Sender, message: Mapping[str, Any]) -> None:
-        """A new wording. Other edits (a live location that moves, a link's preview) leave the words as they are."""
+        """Publish an edited text. Other edits (a live location, a link's preview) do not change the text."""
         before = {link.digest for part in self._parts(event) for link in self.links[channel].of_event(part)}
         text, longest = text_of(message), self.settings.max_message_length
         if not before or not text or Link.digest_of(split(text, longest)[0]) in before:
@@ -248,7 +248,7 @@ class TelegramBridge(Bridge):
             await self.publish(Incoming(channel, event, who.id, contents, timestamp, reply_to, who.name))
 
     async def _take_reaction(self, channel: str, event: str, reaction: Mapping[str, Any]) -> None:
-        """A reaction to what was said in the channel is a like for its author; people in the group see each other's."""
+        """Publish a reaction to a message from the channel as a like; others are visible in the group only."""
         who = named(reaction.get("user")) or named(reaction.get("actor_chat"))
         before, after = (len(as_list(reaction.get(name))) for name in ("old_reaction", "new_reaction"))
         link = self.links[channel].of_event(event)[0]
@@ -259,21 +259,21 @@ class TelegramBridge(Bridge):
         await self.like(channel, f"{event}~{who.id}", who.id, link.author, text, who.name)
 
     async def _words_of(self, channel: str, link: Link) -> str:
-        """What a like calls a message, which Telegram does not say."""
+        """The text of a message that is liked, which Telegram does not send."""
         body = await self.participant.broker.history.message(channel, link.message)
         return words(msgspec.json.decode(body)) if body else "a message"
 
-    async def _take_coming_and_going(self, channel: str, message: Mapping[str, Any]) -> None:
+    async def _take_presence(self, channel: str, message: Mapping[str, Any]) -> None:
         people = self.people[channel]
         if gone := named(message.get("left_chat_member")):
             await people.leave(gone.id)
         for come in map(named, as_list(message.get("new_chat_members"))):
-            if come and self.tells_coming_and_going and come.id != str(self._bot) and not people.is_here(come.id):
+            if come and self.announces_presence and come.id != str(self._bot) and not people.is_here(come.id):
                 await people.speaker(come.id, come.name)
 
 
 def _message(update: Mapping[str, Any]) -> dict[str, Any]:
-    """The message of an update, or what has become of one."""
+    """The message, edited message or reaction of an update."""
     found = (update.get(name) for name in ("message", "edited_message", "message_reaction"))
     return next((as_object(one) for one in found if one), {})
 

@@ -1,6 +1,6 @@
 """The part of Telegram's Bot API that a bridge needs, over plain HTTP.
 
-The token is part of every address: no address, and nothing that may quote one, is in an error or a log.
+The token is part of every URL, so errors and logs contain no URLs, and nothing that may quote one.
 """
 
 import secrets
@@ -20,13 +20,13 @@ from gischat.protocol.file_names import file_name
 from gischat.timings import Timings
 
 MAX_ANSWER_BYTES = 16 * 2**20  # of JSON: a hundred updates
-MAX_FILE_BYTES = 20_000_000  # of a file that a bot can fetch
-MAX_WAIT = 600  # seconds between two attempts, whatever the API asks for
-UPDATES = ("message", "edited_message", "message_reaction")  # the last is for administrators alone
+MAX_FILE_BYTES = 20_000_000  # of a file that a bot can download
+MAX_WAIT = 600  # maximum seconds between two attempts, whatever the API asks for
+UPDATES = ("message", "edited_message", "message_reaction")  # the last is sent to administrators only
 
 JSON = "application/json"
 
-# What a 400 says about a whole group. All else is about one message, and holds nothing up.
+# Descriptions of errors 400 that concern a whole group; all others concern one message, and block nothing.
 _NO_ROOM = (
     "chat not found",
     "group chat was deactivated",
@@ -40,7 +40,7 @@ _NO_ROOM = (
 
 
 class Migrated(Delayed):
-    """The group has become a supergroup, which has another id."""
+    """The group has become a supergroup with another id."""
 
     def __init__(self, reason: str, chat: int) -> None:
         super().__init__(Trouble.NO_ROOM, reason)
@@ -48,13 +48,13 @@ class Migrated(Delayed):
 
 
 class TelegramClient:
-    """One bot. Its token goes to that address alone: redirects are not followed."""
+    """One bot. The token is sent only to the API's address: redirects are not followed."""
 
     def __init__(self, api: str, token: str, timings: Timings = Timings(), max_file_bytes: int = 0) -> None:
         self._api = api
         self._token = token
         self._timings = timings
-        # One of its own for files, for its bound; and one for updates, for which everything else would wait.
+        # Files need another size limit; updates need a connection of their own, which would block all others.
         self._polling = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_ANSWER_BYTES)
         self._calling = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_ANSWER_BYTES)
         self._files = SimpleAsyncHTTPClient(
@@ -62,8 +62,8 @@ class TelegramClient:
         )
 
     async def updates(self, offset: int, wait: float) -> list[dict[str, Any]]:
-        """What happened from an update on, waited for; all before it is forgotten. With -1, the newest; with 0, all
-        that is not forgotten."""
+        """Wait for the updates from `offset` on, which confirms all earlier ones. With -1: the newest one; with 0: all
+        unconfirmed ones."""
         asked = {"timeout": int(wait), "allowed_updates": UPDATES} | ({"offset": offset} if offset else {})
         result = await self._invoke(self._polling, "getUpdates", asked, self._timings.bridge_answer + wait)
         if not isinstance(result, list):
@@ -71,23 +71,23 @@ class TelegramClient:
         return [as_object(one) for one in as_list(result)]
 
     async def invoke(self, method: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Asks for something; an empty object where the result is none."""
+        """Call a method; returns its result, or an empty object if that is no object."""
         return as_object(await self._invoke(self._calling, method, parameters, self._timings.bridge_answer))
 
     async def send(self, method: str, parameters: Mapping[str, Any], field: str = "", file: File | None = None) -> int:
-        """Sends a message, with a file in a field; returns its id, or 0 where an answer that it is sent has none.
+        """Send a message, with a file in a field; returns its id, or 0 if the answer has none.
 
-        What has been asked for twice is sent twice: the API cannot be told, or asked, that it is the same.
+        A repeated call sends it twice, because the API cannot detect duplicates.
         """
         body, content_type = (None, "") if file is None else multipart(parameters, field, file)
         result = await self._invoke(self._calling, method, parameters, self._timings.bridge_file, body, content_type)
         return as_integer(as_object(result).get("message_id"))
 
     async def download(self, file: str) -> bytes:
-        """A file, by its id.
+        """Download a file by its id.
 
         Raises:
-            TooLarge: it has more bytes than a file may have here, or than bots can have.
+            TooLarge: the file is larger than permitted, or than bots can download.
         """
         path = as_text((await self.invoke("getFile", {"file_id": file})).get("file_path"))
         if not path or path.startswith("/") or ".." in path.split("/"):
@@ -128,14 +128,14 @@ class TelegramClient:
             connect_timeout=self._timings.bridge_answer,
             request_timeout=seconds,
             follow_redirects=False,
-            decompress_response=False,  # or a small answer could become a large one
+            decompress_response=False,  # so that a small answer cannot become a large one
         )
         try:
             return bytes((await client.fetch(request)).body)
         except HTTPTimeoutError:
             raise Delayed(Trouble.UNREACHABLE, "the Bot API does not answer in time") from None
         except HTTPStreamClosedError:
-            if client is self._files:  # also what happens when there is more than the bound
+            if client is self._files:  # this also happens if the answer exceeds the limit
                 raise TooLarge("its file is too large, or broke off") from None
             raise Delayed(Trouble.UNREACHABLE, "the Bot API closed the connection") from None
         except HTTPClientError as error:
@@ -147,7 +147,7 @@ class TelegramClient:
             raise Delayed(Trouble.UNREACHABLE, reason) from None
 
     def _failure(self, code: int, answer: Mapping[str, Any]) -> Exception:
-        """What an answer that is no success means."""
+        """The exception for an answer that reports an error."""
         description = self._harmless(as_text(answer.get("description")))
         said, reason = description.lower(), f"the Bot API answers {code} {description}".strip()
         parameters = as_object(answer.get("parameters"))
@@ -156,7 +156,7 @@ class TelegramClient:
         if code == 429:
             after = min(max(as_integer(parameters.get("retry_after")), 0), MAX_WAIT)
             return Delayed(Trouble.RATE_LIMITED, reason, after)
-        if code in (401, 404):  # 404 where what stands for the token cannot be one
+        if code in (401, 404):  # 404 if the token is malformed
             return Delayed(Trouble.UNAUTHORIZED, f"{reason}: the token is wrong or has ended")
         if code == 409:
             return Delayed(Trouble.CONFLICT, f"{reason}: another program uses this bot")
@@ -167,20 +167,20 @@ class TelegramClient:
         return Rejected(reason) if 400 <= code < 500 and code != 408 else Delayed(Trouble.SERVER_ERROR, reason)
 
     def _harmless(self, description: str) -> str:
-        """The API's words, as a log may have them."""
+        """The API's description for a log: without the token, printable, truncated."""
         for secret in (self._token, quote(self._token), self._token.partition(":")[2]):
             description = description.replace(secret, "…") if secret else description
         return "".join(letter for letter in description if letter.isprintable())[:120]
 
 
 def multipart(parameters: Mapping[str, Any], field: str, file: File) -> tuple[bytes, str]:
-    """Parameters and a file as a body of multipart/form-data, and its type (RFC 7578); what is no text is JSON."""
+    """Encode parameters and a file as multipart/form-data (RFC 7578); returns body and type. Non-texts are JSON."""
     boundary = secrets.token_hex(16)
     parts = []
     for name, value in parameters.items():
         written = value.encode() if isinstance(value, str) else msgspec.json.encode(value)
         parts.append(b'Content-Disposition: form-data; name="%b"\r\n\r\n%b' % (name.encode(), written))
-    name = file_name(file.name)  # without what could end the quotation
+    name = file_name(file.name)  # contains no quotation mark
     head = f'Content-Disposition: form-data; name="{field}"; filename="{name}"\r\nContent-Type: {file.content_type}'
     parts.append(head.encode() + b"\r\n\r\n" + file.data)
     between = b"--%b\r\n" % boundary.encode()

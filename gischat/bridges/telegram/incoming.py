@@ -1,4 +1,4 @@
-"""Telegram's messages as the contract's. Pure. A message may be anything: there are more kinds every month."""
+"""Telegram's messages as messages of the protocol. Pure. Messages may have unknown kinds, which Telegram often adds."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from gischat.bridges.places import position_message
 from gischat.bridges.shapes import as_integer, as_list, as_object, as_text
 from gischat.bridges.texts import shortened, text_messages
 
-# What a channel has no type for, and what is told of it
+# Kinds without a message type: their description, and the field with details
 KINDS = {
     "animation": ("an animation", "file_name"),
     "sticker": ("a sticker", "emoji"),
@@ -22,7 +22,7 @@ KINDS = {
     "dice": ("a throw", "emoji"),
     "contact": ("a contact", ""),
     "story": ("a story", ""),
-    "document": ("a file", "file_name"),  # the last: an animation is one, too
+    "document": ("a file", "file_name"),  # last, because an animation is a document, too
 }
 PICTURES = ("image/jpeg", "image/png", "image/webp")
 
@@ -31,27 +31,27 @@ _USERNAME = re.compile(r"[A-Za-z0-9_]{1,64}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Somebody; a group or channel where somebody speaks in its name."""
+    """A user, or a group or channel in whose name somebody writes."""
 
     id: str
     name: str  # see `nicknames.candidates`
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What somebody has said."""
+class Converted:
+    """The content of a message."""
 
-    contents: Sequence[Mapping[str, Any]]  # of texts and positions
-    attachment: Attachment | None = None  # comes before the contents
+    contents: Sequence[Mapping[str, Any]]  # texts and positions
+    attachment: Attachment | None = None  # precedes the contents
 
 
 def sender(message: Mapping[str, Any]) -> Sender | None:
-    """Who has sent it; an anonymous administrator is the group."""
+    """The sender of a message; for an anonymous administrator, the group."""
     return named(message.get("sender_chat")) or named(message.get("from"))
 
 
 def named(one: Any) -> Sender | None:
-    """A user or a chat. Nobody else has its username; it may have none, or only a name in any script."""
+    """A user or chat. A username is unique, but optional; other names may be any text."""
     one = as_object(one)
     id, username = as_integer(one.get("id")), as_text(one.get("username"))
     if not id:
@@ -62,32 +62,32 @@ def named(one: Any) -> Sender | None:
     return Sender(str(id), f"{called[:64]} (telegram)")
 
 
-def said(message: Mapping[str, Any], longest: int, pixels: int) -> Said | None:
-    """What a message says; None where that is nothing.
+def convert(message: Mapping[str, Any], longest: int, pixels: int) -> Converted | None:
+    """Convert a message; None if there is nothing to publish.
 
     Args:
-        longest: characters of a text in one message.
-        pixels: of a picture's longest side: a larger one is not fetched where there is one of that size.
+        longest: maximum characters of a text per message.
+        pixels: the longest side of a picture; of several sizes, the smallest that suffices is downloaded.
     """
     texts = text_messages(text_of(message), longest)
     if photo := _photo(as_list(message.get("photo")), pixels):
-        return Said(texts, photo)
+        return Converted(texts, photo)
     if document := _document(as_object(message.get("document"))):
-        return Said(texts, document)
+        return Converted(texts, document)
     if position := _position(as_object(message.get("location"))):
         venue = as_object(message.get("venue"))
         where = ", ".join(filter(None, (as_text(venue.get("title")), as_text(venue.get("address")))))
-        return Said([position, *text_messages(where, longest)])
+        return Converted([position, *text_messages(where, longest)])
     for kind, (name, detail) in KINDS.items():
         if isinstance(message.get(kind), dict):
             what = as_text(message[kind].get(detail)).strip()
             described = shortened(f"({name}: {what})" if what else f"({name})", longest)
-            return Said([*text_messages(described, longest), *texts])
-    return Said(texts) if texts else None
+            return Converted([*text_messages(described, longest), *texts])
+    return Converted(texts) if texts else None
 
 
 def text_of(message: Mapping[str, Any]) -> str:
-    """A text or a caption without its formatting; addresses of links stay, behind their words."""
+    """The text or caption without formatting; the URLs of links follow their texts."""
     name, entities = ("text", "entities") if as_text(message.get("text")) else ("caption", "caption_entities")
     units = _encoded(as_text(message.get(name)))
     links = [as_object(one) for one in as_list(message.get(entities))]
@@ -106,12 +106,12 @@ def _encoded(text: str) -> bytes:
 
 
 def topic_of(message: Mapping[str, Any]) -> int:
-    """The topic that a message is in; 0 outside of topics, where a thread is only a row of replies."""
+    """The topic of a message; 0 outside of topics, where a thread is only a series of replies."""
     return as_integer(message.get("message_thread_id")) if message.get("is_topic_message") is True else 0
 
 
 def _photo(sizes: Sequence[Any], pixels: int) -> Attachment | None:
-    """The smallest that needs no enlarging, or else the largest."""
+    """The smallest size that need not be enlarged; otherwise the largest."""
     known = [size for size in map(as_object, sizes) if as_text(size.get("file_id"))]
     if not known:
         return None

@@ -1,4 +1,4 @@
-"""Where the bridge is among the updates that Telegram has for it."""
+"""The bridge's position in Telegram's updates."""
 
 import asyncio
 import time
@@ -11,30 +11,30 @@ from gischat.bridges.store import BridgeStore
 from gischat.bridges.telegram.client import TelegramClient
 from gischat.timings import Timings
 
-# After a week without one, the next update's number is a random one: below the last, it would never be told. What an
-# update's place is not asked for comes from the oldest on that is not confirmed.
-FORGETTING = 6 * 24 * 3600.0  # seconds
+# If there are no updates for a week, the next one has a random id: a lower one would never be received. Without a
+# position, updates start at the oldest unconfirmed one.
+FORGETTING = 6 * 24 * 3600.0  # seconds after which the position is dropped
 MAX_NUMBER = 2**53
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     updates: Sequence[dict[str, Any]]
-    next: int  # what comes after it
+    next: int  # the id after the last update
 
 
 class Updates:
-    """Asks for updates; what is handed out is Telegram's to repeat until it is confirmed."""
+    """Requests updates, which Telegram repeats until they are confirmed."""
 
     def __init__(self, client: TelegramClient, store: BridgeStore, timings: Timings) -> None:
         self._client = client
         self._store = store
         self._timings = timings
-        self._next = 0  # the number of the next update
-        self._heard_at = 0  # by `time.time`
+        self._next = 0  # the id of the next update
+        self._heard_at = 0  # time (`time.time`) of the last update
 
     async def load(self) -> None:
-        """Finds where an earlier process was; at first, the end: what was said before is not passed on."""
+        """Load the stored position; without one, start at the end, so that earlier messages are not bridged."""
         stored = (await self._store.foreign_position()).split()
         if len(stored) == 2:
             self._next, self._heard_at = int(stored[0]), int(stored[1])
@@ -43,7 +43,7 @@ class Updates:
         await self._move_to(max(newest, default=-1) + 1)
 
     async def next(self) -> Batch:
-        """What comes next; maybe nothing, after a while."""
+        """Wait for updates; returns an empty batch after a while."""
         asked_at = asyncio.get_running_loop().time()
         is_current = time.time() - self._heard_at < FORGETTING
         first = self._next if is_current else 0
@@ -51,13 +51,13 @@ class Updates:
         updates = sorted((update for update in told if _number(update) >= max(first, 1)), key=_number)
         if updates:
             return Batch(updates, _number(updates[-1]) + 1)
-        # Whoever tells nothing is to have waited for it: an API that does not is not asked all the time.
+        # An API that answers at once without updates must not be requested in a busy loop.
         shortest = min(self._timings.bridge_retry, self._timings.bridge_poll)
         await asyncio.sleep(max(shortest - (asyncio.get_running_loop().time() - asked_at), 0))
         return Batch((), self._next)
 
     async def confirm(self, batch: Batch) -> None:
-        """They are done with; the next question says so to Telegram."""
+        """Mark a batch as done; the next request confirms it to Telegram."""
         if batch.updates:
             await self._move_to(batch.next)
 
@@ -68,6 +68,6 @@ class Updates:
 
 
 def _number(update: dict[str, Any]) -> int:
-    """Of an update; -1 of what is none."""
+    """The id of an update; -1 if it is invalid."""
     number = as_integer(update.get("update_id"))
     return number if 0 < number < MAX_NUMBER else -1

@@ -1,11 +1,11 @@
--- What waits in an inbox: jobs, bytes, the milliseconds since the oldest came; the channel's dead letters; and the
--- milliseconds since any worker last took a job of this inbox or renewed its claim, nil if none ever did.
+-- Returns an inbox's backlog: jobs, bytes, milliseconds since the oldest job was enqueued; the channel's dead letters; and
+-- the milliseconds since any worker last took a job of this inbox or renewed a claim, nil if none ever did.
 
--- Whether a worker holds it or not: what has ended is not in the stream any more.
+-- Held by a worker or not: jobs that have ended are not in the stream any more.
 local oldest = redis.call('XRANGE', INBOX, '-', '+', 'COUNT', 1)[1]
 local age = oldest and math.max(milliseconds() - tonumber(oldest[1]:match('%d+')), 0) or 0
 local idle = false
-local consumers = redis.pcall('XINFO', 'CONSUMERS', INBOX, GROUP) -- an error where there is no group
+local consumers = redis.pcall('XINFO', 'CONSUMERS', INBOX, GROUP) -- an error if there is no group
 for _, consumer in ipairs(consumers.err and {} or consumers) do
   for index = 1, #consumer, 2 do
     local value = consumer[index + 1]

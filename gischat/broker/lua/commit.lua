@@ -1,7 +1,7 @@
--- Ends a job with one publication: acknowledge, publish and store, all or nothing. A message that was published before is
--- not published again: its sender is told what was, or why that is not so. `located` is where it is on the map, '' if
--- nowhere. Where people have to be registered, `author` is the key of the author's nickname, and `not_yours` what a sender
--- is told who does not have it, while another does.
+-- Ends a job with one publication: acknowledges, publishes and stores, all or nothing. A duplicate is not published: its
+-- sender gets the earlier publication, or why the message is refused. `located` is the message's place on the map, '' if it
+-- has none. If authors have to be registered, `author` is the key of the author's nickname, and `not_yours` the answer to a
+-- sender who is not registered under it while somebody else is.
 local entry, size, source, id, sender, digest, outcome, kind, body, stored, located, used, not_yours, author =
   unpack(ARGV)
 
@@ -18,7 +18,7 @@ else
   local place = publish(source, outcome, '', kind, own_id, body)
   note_sender(source, sender, own_id, digest, place)
   if stored == '1' then
-    -- The message's id stands in each of its features.
+    -- Each feature of the place contains the message's id.
     if id ~= own_id then located = located:gsub(id:gsub('%-', '%%-'), own_id) end
     store(body, own_id, located ~= '' and place .. ' ' .. located)
   end

@@ -1,2 +1,2 @@
--- The fronts whose lease has run out.
+-- Returns the fronts whose lease has expired.
 return redis.call('ZRANGEBYSCORE', FRONTS, '-inf', milliseconds())

@@ -1,6 +1,6 @@
--- A job that cannot be done goes to the dead letters, and its sender is told. The dead letters are bounded in number,
--- bytes and age; the newest always stays.
-local entry, size, source, kind, id, body, reason, told = unpack(ARGV)
+-- Moves a failed job to the dead letters, and notifies its sender. The dead letters are bounded in number, bytes and age;
+-- the newest always stays.
+local entry, size, source, kind, id, body, reason, user_message = unpack(ARGV)
 
 if not ack(entry, size) then return 0 end
 redis.call('XADD', DEAD, '*', 'source', source, 'type', kind, 'id', id, 'body', body, 'reason', reason)
@@ -14,5 +14,5 @@ while redis.call('XLEN', DEAD) > 1 do
   if redis.call('XLEN', DEAD) <= DEAD_LETTERS and bytes <= DEAD_BYTES and is_young then break end
   discard(oldest)
 end
-publish(source, 'dead_lettered', '', 'uncompliant', '', told)
+publish(source, 'dead_lettered', '', 'uncompliant', '', user_message)
 return 1

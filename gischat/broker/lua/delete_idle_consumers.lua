@@ -1,9 +1,9 @@
--- Removes the consumers of workers that are long gone: each worker that is started without a name leaves one behind.
--- One that holds jobs stays, for they would be lost with it. Returns how many were removed.
+-- Deletes consumers of workers that ended long ago: each worker started without a name leaves one behind. A consumer with
+-- jobs stays, because its jobs would be lost with it. Returns the number of deleted ones.
 local idle = tonumber(ARGV[1])
 
 local consumers = redis.pcall('XINFO', 'CONSUMERS', INBOX, GROUP)
-if consumers.err then return 0 end -- there is no group: whoever reads next makes it
+if consumers.err then return 0 end -- there is no group; the next reader creates it
 
 local removed = 0
 for _, consumer in ipairs(consumers) do

@@ -1,9 +1,9 @@
--- A client says that it goes: its nickname is free, the channel is told. Nobody can say it for another.
+-- Gives up a nickname at its client's request: the nickname becomes free, the channel is told. Only its holder may do so.
 local entry, size, source, id, sender, digest, key, written, exiter, not_yours, used = unpack(ARGV)
 
 if not ack(entry, size) then return 0 end
 local connection = connection_of(source)
-forget_wish(connection)
+remove_wish(connection)
 local mine, nickname = nickname_of(connection)
 if mine ~= key and (mine or redis.call('HEXISTS', USERS, key) == 1) then
   publish(source, 'refused', '', 'uncompliant', '', not_yours)
@@ -17,7 +17,7 @@ elseif verdict == 'used' then
 else
   if mine then
     unset_nickname(connection, key)
-    exiter = with_text(exiter, 'exiter', written, nickname) -- as all others know it
+    exiter = with_text(exiter, 'exiter', written, nickname) -- as its holder registered it
   end
   local place = publish(source, 'published', '', 'exiter', own_id, under_id(exiter, id, own_id))
   note_sender(source, sender, own_id, digest, place)

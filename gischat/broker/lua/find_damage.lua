@@ -1,5 +1,5 @@
--- The channel's keys that hold something of another type than they should (see `ChannelKeys.types`): whoever wrote that was
--- none of us, and an operator has to see to it. Until then nothing new is taken: see enqueue.
+-- Returns the channel's keys of a wrong type (see `ChannelKeys.types`). gischat did not write them, and an operator has to
+-- remove them. Until then the channel accepts no jobs: see enqueue.
 local damaged = {}
 for index, key in ipairs(KEYS) do
   local type = redis.call('TYPE', key).ok
@@ -8,6 +8,6 @@ end
 if #damaged == 0 then
   redis.call('HDEL', COUNTERS, 'broken')
 else
-  redis.pcall('HSET', COUNTERS, 'broken', 1) -- it may be the damaged one, and then nothing is taken either
+  redis.pcall('HSET', COUNTERS, 'broken', 1) -- fails if COUNTERS is damaged; then enqueue fails, too
 end
 return damaged

@@ -1,4 +1,4 @@
--- Freezes the channel, or thaws it where `freeze` is empty. Returns 'changed'; 'unchanged': it was so before;
+-- Freezes the channel, or thaws it if `freeze` is empty. Returns 'changed'; 'unchanged': that was its state before;
 -- 'state_lost': as in ban.
 local known, freeze = unpack(ARGV)
 
@@ -9,5 +9,5 @@ if freeze == '' then
 else
   redis.call('HSET', COUNTERS, 'frozen', freeze)
 end
-restrictions_changed()
+moderation_changed()
 return 'changed'

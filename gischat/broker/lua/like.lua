@@ -1,4 +1,4 @@
--- To the liked author's connection alone; to nobody where there is none. `used`, `not_yours`: see commit.
+-- Publishes a like to the liked author's connection alone, to nobody if there is none. `used`, `not_yours`: see commit.
 local entry, size, source, id, sender, digest, key, body, used, not_yours, author = unpack(ARGV)
 
 if not ack(entry, size) then return 0 end

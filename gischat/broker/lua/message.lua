@@ -1,4 +1,4 @@
--- A stored message; false where it is not stored (any more). The newest are looked at first: they are asked for most.
+-- Returns a stored message; false if it is not stored (any more). Starts at the newest, which is requested most often.
 local wanted = ARGV[1]
 local BATCH = 16
 

@@ -1,3 +1,3 @@
--- What restricts the channel: the number of the last change, the freeze (JSON; empty where there is none), the bans
--- and the keys.
-return { moderation_version(), redis.call('HGET', COUNTERS, 'frozen') or '', that_hold(BANS), that_hold(ACCESS_KEYS) }
+-- Returns the channel's moderation state: the version, the freeze (JSON; empty if it is not frozen), the bans and the keys
+-- (JSON).
+return { moderation_version(), redis.call('HGET', COUNTERS, 'frozen') or '', unexpired(BANS), unexpired(ACCESS_KEYS) }

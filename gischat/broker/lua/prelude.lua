@@ -1,13 +1,12 @@
--- Stands before every script, after the limits (constants made from the settings).
--- Scripts run on Redis >= 6.2: they write what they decided, so TIME may be asked.
--- Two of them run for every message, and what a command costs in here is mostly the way to it: so none is asked that an
--- answer before it has made unnecessary.
+-- Included in every script, after the limits (constants made from the settings).
+-- Scripts run on Redis >= 6.2, which replicates their effects, so they may call TIME.
+-- Two scripts run for every message, and a command's main cost in a script is its call: scripts skip commands that an
+-- earlier answer has made unnecessary.
 
 local INBOX, OUTBOX, OUTBOX_SIZES, COUNTERS, INBOX_BYTES, HISTORY, IDS, FRONTS, COUNTS, USERS, NICKNAMES, DEAD, REAPED,
   SENDERS, PLACES = unpack(KEYS)
 
--- Behind these stand the keys that only some scripts are handed, and then, where a job's body is kept in chunks, those of its
--- chunks.
+-- After these keys follow those that only some scripts get and then, if a job's body is in chunks, the keys of its chunks.
 local FIRST_OWN = 16
 local FIRST_CHUNK = FIRST_OWN + OWN_KEYS
 local chunks = #KEYS + 1 - FIRST_CHUNK
@@ -16,19 +15,19 @@ local function delete_chunks()
   if chunks > 0 then redis.call('DEL', unpack(KEYS, FIRST_CHUNK)) end
 end
 
--- A field of a stream's entry.
+-- A field of a stream entry.
 local function field_of(entry, name)
   for index = 1, #entry[2], 2 do
     if entry[2][index] == name then return entry[2][index + 1] end
   end
 end
 
--- How many bytes of a client's wait in the heavy lane: a field of COUNTERS.
+-- The field of COUNTERS that contains the bytes of a client in the heavy lane.
 local function heavy_bytes_field(client)
   return 'heavy_bytes:' .. client
 end
 
--- The share of a job's client shrinks by the job; it is still in the inbox, without its body.
+-- Subtracts a job from its client's bytes; the job is still in the inbox, without its body.
 local function release_heavy_bytes(entry, size)
   local found = redis.call('XRANGE', INBOX, entry, entry)[1]
   if not found then return end
@@ -36,7 +35,7 @@ local function release_heavy_bytes(entry, size)
   if redis.call('HINCRBY', COUNTERS, share, -size) <= 0 then redis.call('HDEL', COUNTERS, share) end
 end
 
--- A script is one moment.
+-- The current time, the same throughout a script.
 local moment
 local function milliseconds()
   if not moment then
@@ -46,8 +45,8 @@ local function milliseconds()
   return moment
 end
 
--- Ends a job: true for the first who asks, false for all who come after (a worker that was thought dead, a command sent
--- again after a lost connection). Whoever gets false publishes nothing.
+-- Acknowledges a job: true for the first call, false for all later ones (by a worker that seemed dead, or by a command that
+-- was resent after its connection was lost). A script that gets false publishes nothing.
 local function ack(entry, size)
   if redis.call('XACK', INBOX, GROUP, entry) == 0 then return false end
   if chunks > 0 then release_heavy_bytes(entry, size) end
@@ -57,8 +56,8 @@ local function ack(entry, size)
   return true
 end
 
--- Drops the oldest publications that are beyond the bounds in number, bytes or age, of so many that ack so many bytes;
--- the newest always stays.
+-- Removes the oldest publications that exceed the bounds in number, bytes or age; the newest always stays. `length` and
+-- `bytes` are the current ones.
 local function trim(length, bytes)
   local horizon = milliseconds() - OUTBOX_AGE
   local dropped = 0
@@ -76,7 +75,7 @@ local function trim(length, bytes)
   end
 end
 
--- When a message of this id was published, in milliseconds, if that was in the last minutes.
+-- The time when a message with this id was published, in milliseconds, if that was recently.
 local function published_at(id)
   local at = tonumber(redis.call('ZSCORE', IDS, id))
   return at and at >= milliseconds() - IDS_AGE and at
@@ -86,12 +85,12 @@ local function is_duplicate(id)
   return id ~= '' and published_at(id)
 end
 
--- The connection that a job comes from: the first two of the three chunks of its source.
+-- The connection that a job comes from: the first two of the three parts of its source.
 local function connection_of(source)
   return source:match('^(.+)/') or ''
 end
 
--- The nickname of a connection: the key by which nicknames are compared, and as its holder wrote it; nil where it has none.
+-- A connection's nickname: its key, and as its holder spells it; nil if there is none.
 local function nickname_of(connection)
   local nickname = redis.call('HGET', NICKNAMES, connection) or ''
   return nickname:match('^%S+'), nickname:match('%S+$')
@@ -114,12 +113,12 @@ local function trim_ids()
   delete_ids(redis.call('ZRANGE', IDS, 0, -IDS_NUMBER - 1))
 end
 
--- `id` is the message's, where one is published; by it a client can ask for what came after. Returns the entry's place.
+-- Publishes an entry; `id` is the message's, if it has one: clients can ask for what follows it. Returns the entry's id.
 local function publish(source, outcome, to, kind, id, body)
   local offset = redis.call('HINCRBY', COUNTERS, 'published', 1)
   local place = redis.call('XADD', OUTBOX, '*',
     'offset', offset, 'source', source, 'outcome', outcome, 'to', to, 'type', kind, 'id', id, 'body', body)
-  -- Numbers that begin anew tell of counters that are gone, and a first size of sizes that are.
+  -- An offset of 1 reveals that COUNTERS was deleted, a first size that OUTBOX_SIZES was.
   if offset == 1 then redis.call('DEL', OUTBOX_SIZES) end
   local length = redis.call('RPUSH', OUTBOX_SIZES, milliseconds() .. ' ' .. #body)
   if length == 1 then redis.call('HDEL', COUNTERS, 'outbox_bytes') end
@@ -129,7 +128,7 @@ local function publish(source, outcome, to, kind, id, body)
   return place
 end
 
--- The id of a message, of which nothing but its type stands before it; its type stands first.
+-- The id of a message; only its type precedes it.
 local function id_of(body)
   return body:match('"id":"(.-)"')
 end
@@ -138,8 +137,8 @@ local function type_of(body)
   return body:match('"type":"(%a+)"')
 end
 
--- A message that is stored no more takes its place along. Returns how many bytes both had; most have no place.
-local function forget_message(body)
+-- Removes the place of a message that is not stored any more. Returns the bytes of both; most messages have no place.
+local function remove_place(body)
   if not PLACED:find(' ' .. (type_of(body) or '') .. ' ', 1, true) then return #body end
   local id = id_of(body)
   local place = id and redis.call('HGET', PLACES, id)
@@ -149,7 +148,7 @@ local function forget_message(body)
   return #body + #place
 end
 
--- The bytes of all that is stored, counted anew; places without a message go.
+-- Recounts the bytes of all stored messages and places; removes places without a message.
 local function count_history()
   local bytes, is_there, places = 0, {}, redis.call('HGETALL', PLACES)
   for _, body in ipairs(redis.call('LRANGE', HISTORY, 0, -1)) do
@@ -167,44 +166,43 @@ local function count_history()
   return bytes
 end
 
--- Stores the place of a message. Whether all that was counted before is still there.
+-- Stores the place of a message. Returns whether all places counted before still exist.
 local function store_place(id, place)
   local is_new = redis.call('HSET', PLACES, id, place)
   return redis.call('HINCRBY', COUNTERS, 'places', is_new) == redis.call('HLEN', PLACES) and is_new == 1
 end
 
--- A message, and its place where it has one: both count towards the bounds. The newest always stays.
+-- Stores a message and its place, if it has one; both count towards the bounds. The newest message always stays.
 local function store(body, id, place)
   if HISTORY_MESSAGES == 0 then return end
   local length, grown = redis.call('RPUSH', HISTORY, body), #body + (place and #place or 0)
   local is_counted = not place or store_place(id, place)
-  if length > HISTORY_MESSAGES then -- as a rule, one goes for one that comes
-    grown = grown - forget_message(redis.call('LPOP', HISTORY))
+  if length > HISTORY_MESSAGES then -- usually, one message replaces another
+    grown = grown - remove_place(redis.call('LPOP', HISTORY))
     length = length - 1
   end
   local bytes = redis.call('HINCRBY', COUNTERS, 'history_bytes', grown)
-  -- The history is gone, or its places, or what was counted.
+  -- The history, the places or the counters were deleted.
   if length == 1 or bytes == grown or bytes < 0 or not is_counted then bytes = count_history() end
   while length > 1 and (length > HISTORY_MESSAGES or bytes > HISTORY_BYTES) do
-    bytes = redis.call('HINCRBY', COUNTERS, 'history_bytes', -forget_message(redis.call('LPOP', HISTORY)))
+    bytes = redis.call('HINCRBY', COUNTERS, 'history_bytes', -remove_place(redis.call('LPOP', HISTORY)))
     length = length - 1
   end
 end
 
--- The stored messages, oldest first.
+-- Returns the stored messages, oldest first.
 local function history()
   if HISTORY_MESSAGES == 0 then return {} end
   return redis.call('LRANGE', HISTORY, -HISTORY_MESSAGES, -1)
 end
 
--- A front whose lease has not run out.
+-- Whether a front's lease is valid.
 local function is_alive(front)
   local ends = redis.call('ZSCORE', FRONTS, front)
   return ends and tonumber(ends) > milliseconds()
 end
 
--- A front that has not been reaped. Its lease may have run out: it renews it yet, or a worker reaps it with all that it
--- has told by then.
+-- Whether a front has a lease, valid or not: until a worker reaps it, the front may still renew an expired one.
 local function is_known(front)
   return redis.call('ZSCORE', FRONTS, front)
 end
@@ -214,16 +212,16 @@ local function front_of(connection)
   return connection:match('^(.+)/')
 end
 
--- A front's connections that have a nickname.
+-- The connections of a front that have a nickname.
 local function connections_of(front)
-  local addresses = {}
-  for _, address in ipairs(redis.call('HKEYS', NICKNAMES)) do
-    if address:sub(1, #front + 1) == front .. '/' then table.insert(addresses, address) end
+  local connections = {}
+  for _, connection in ipairs(redis.call('HKEYS', NICKNAMES)) do
+    if connection:sub(1, #front + 1) == front .. '/' then table.insert(connections, connection) end
   end
-  return addresses
+  return connections
 end
 
--- Connections in the channel, over all living fronts.
+-- The number of connections in the channel, over all living fronts.
 local function user_count()
   local total = 0
   for _, front in ipairs(redis.call('ZRANGEBYSCORE', FRONTS, milliseconds(), '+inf')) do
@@ -232,18 +230,18 @@ local function user_count()
   return total
 end
 
--- A message of the server's own. Its content, as JSON, has the type's name for a key.
+-- A message of the server; its content, as JSON, has the type's name as its key.
 local function server_message(kind, id, content)
   local seconds = string.format('%d', math.floor(milliseconds() / 1000))
   return '{"type":"' .. kind .. '","id":"' .. id .. '","timestamp":' .. seconds .. ',"' .. kind .. '":' .. content .. '}'
 end
 
--- `id` is that of the message.
+-- Publishes the user count; `id` is the message's.
 local function publish_count(source, id)
   publish(source, 'published', '', 'nb_users', id, server_message('nb_users', id, string.format('%d', user_count())))
 end
 
--- Whether a message's author (the key of the nickname) is registered by another connection than that of its source.
+-- Whether a nickname (its key) is registered by another connection than that of the source.
 local function is_owned_by_other(source, author)
   local owner = source ~= OPERATOR and redis.call('HGET', USERS, author)
   return owner and owner ~= connection_of(source)

@@ -1,18 +1,19 @@
--- Stands before the scripts of presence, behind the prelude: who has which nickname, and who wants it.
+-- Included in scripts for presence, after the prelude: registered nicknames, and requests for them.
 --
--- Nicknames that differ in case alone are one: they are compared by a key, which the workers make (`messages.folded`).
--- Each is told and shown as its holder wrote it.
+-- Nicknames that differ only in case are equal: they are compared by keys, which workers compute (`messages.folded`).
+-- Messages contain them as their holders spell them.
 
 local WISHES, WISHERS, PROCESSES = unpack(KEYS, FIRST_OWN)
 
--- A `newcomer` or `exiter`. A nickname holds nothing that JSON escapes.
+-- A `newcomer` or `exiter` message. JSON escapes no character of a nickname.
 local function announcement(kind, id, nickname)
   return server_message(kind, id, '"' .. nickname .. '"')
 end
 
--- A wish: a connection wants a nickname that another has. It has one at a time; asked for again, it keeps its place.
+-- A wish is a connection's request for a nickname that another connection has. Each connection has one at most; a repeated
+-- request keeps its position.
 
-local function forget_wish(connection)
+local function remove_wish(connection)
   local key, number = (redis.call('HGET', WISHERS, connection) or ''):match('^(%S+) (%S+)')
   if not key then return end
   redis.call('HDEL', WISHERS, connection)
@@ -22,18 +23,18 @@ end
 local function wish(connection, key, nickname, id)
   local wanted, number = (redis.call('HGET', WISHERS, connection) or ''):match('^(%S+) (%S+)')
   if wanted ~= key then
-    forget_wish(connection)
-    number = string.format('%016d', redis.call('HINCRBY', COUNTERS, 'wishes', 1)) -- in the control of letters
+    remove_wish(connection)
+    number = string.format('%016d', redis.call('HINCRBY', COUNTERS, 'wishes', 1)) -- padded to sort as text
     redis.call('ZADD', WISHES, 0, key .. ' ' .. number .. ' ' .. connection)
   end
   redis.call('HSET', WISHERS, connection, table.concat({ key, number, id, nickname }, ' '))
 end
 
--- Takes the oldest wish for a nickname of a connection whose front is there: the connection, the id of its newcomer, and
--- how it writes the nickname.
+-- Removes and returns the oldest wish for a nickname whose connection's front is alive: the connection, the id of its
+-- `newcomer`, and the nickname as it spells it.
 local function take_wish(key)
   while true do
-    -- '!' follows the blank.
+    -- '!' follows the space in ASCII.
     local oldest = redis.call('ZRANGEBYLEX', WISHES, '[' .. key .. ' ', '(' .. key .. '!', 'LIMIT', 0, 1)[1]
     if not oldest then return end
     local connection = oldest:match('(%S+)$')
@@ -54,14 +55,14 @@ local function unset_nickname(connection, key)
   redis.call('HDEL', USERS, key)
 end
 
--- Takes a connection's nickname away and tells the channel, by a message of this id.
+-- Frees a connection's nickname and tells the channel, by a message with this id.
 local function announce_exit(source, connection, key, nickname, id)
   unset_nickname(connection, key)
   publish(source, 'published', '', 'exiter', id, announcement('exiter', id, nickname))
 end
 
--- Gives a nickname that has become free to whoever has wanted it longest. That one gives up the nickname that it has, for
--- which somebody may wait in turn: each time there is a wish less.
+-- Gives a free nickname to the connection that has requested it first. This frees the connection's previous nickname, which
+-- may be granted in turn; the loop ends, because each round removes a wish.
 local function grant(key)
   while key do
     local connection, id, nickname = take_wish(key)
@@ -77,7 +78,7 @@ local function grant(key)
   end
 end
 
--- Frees the nickname of a connection and tells the channel, by a message whose id is made of `name`. False when the
+-- Frees a connection's nickname and tells the channel, by a message whose id derives from `name`. Returns false if the
 -- connection had none.
 local function release_nickname(source, connection, name)
   local key, nickname = nickname_of(connection)
@@ -87,7 +88,8 @@ local function release_nickname(source, connection, name)
   return true
 end
 
--- Whose a nickname is. That of a front whose lease was ended, for its process is gone, is free, and goes to whoever waits.
+-- Returns the connection that has a nickname. If the lease of its front was ended for a dead process, the nickname is freed
+-- and granted first.
 local function owner_of(key)
   local owner = redis.call('HGET', USERS, key)
   if not owner or redis.call('ZSCORE', FRONTS, front_of(owner)) ~= '0' then return owner end
@@ -99,7 +101,7 @@ local function owner_of(key)
   return redis.call('HGET', USERS, key)
 end
 
--- Has the front of a connection ask it whether it is still there, for somebody of this client wants its nickname.
+-- Orders a connection's front to check that it is alive, because a client at this address requests its nickname.
 local function challenge(connection, client)
   publish('', 'control', '', 'challenge', '', cjson.encode({ connection = connection, client = client }))
 end

@@ -1,5 +1,5 @@
--- Gives a nickname to a connection, in place of the one that it had. One that another has it gets when it is free: its
--- wish is kept, and the other one is asked whether it is still there.
+-- Registers a nickname for a connection, in place of its previous one. If another connection has it, the request is kept
+-- until the nickname is free, and the holder is challenged to show that it is alive.
 local entry, size, source, id, sender, digest, front, client, key, nickname, newcomer, taken, used, cut_off =
   unpack(ARGV)
 
@@ -9,21 +9,21 @@ local connection = connection_of(source)
 local owner = owner_of(key)
 local verdict, own_id = judge(source, sender, id, digest)
 if not is_known(front) then
-  -- It was reaped meanwhile: a nickname given now would be a ghost. If it lives, for it was only cut off, its client is
-  -- told.
+  -- The front was reaped meanwhile: a nickname given now would never be freed. If the front is alive and was only cut off,
+  -- its client gets this answer.
   publish(source, 'refused', '', 'uncompliant', '', cut_off)
 elseif owner == connection then
-  forget_wish(connection)
+  remove_wish(connection)
   publish(source, verdict == 'duplicate' and 'duplicate' or 'done', '', 'newcomer', '', '')
 elseif owner then
   wish(connection, key, nickname, id)
   challenge(owner, client)
   publish(source, 'refused', '', 'uncompliant', '', taken)
 elseif verdict ~= 'new' then
-  -- Registered once, and given up since.
+  -- It was registered under this id before, and given up since.
   publish(source, 'refused', '', 'duplicate_id', '', used)
 else
-  forget_wish(connection)
+  remove_wish(connection)
   local key_before, before = nickname_of(connection)
   if before then
     announce_exit('', connection, key_before, before, uuid('exiter ' .. source))

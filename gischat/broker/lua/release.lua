@@ -1,4 +1,4 @@
--- A worker that has not begun with a job gives it back: nobody holds it then. Returns whether it was that worker's.
+-- Releases a job that its worker has not started: no worker holds it then. Returns whether that worker held it.
 local entry, worker = unpack(ARGV)
 
 local pending = redis.pcall('XPENDING', INBOX, GROUP, entry, entry, 1)

@@ -1,5 +1,5 @@
--- A front that has told all of its connections' ends goes, and nobody needs to look for it. If a nickname is left, its
--- lease runs out instead, and a worker reaps it: nobody else could ever free the nickname.
+-- Ends the lease of a front that has reported the end of all its connections. If a nickname is left, the lease expires
+-- instead, and a worker reaps the front: nothing else would free the nickname.
 local front = ARGV[1]
 
 if #connections_of(front) > 0 then return 0 end

@@ -1,15 +1,15 @@
--- A front's sign of life. Returns whether it was known (if not, Redis has lost what the front had told it), how many
--- publications there are, by which the front sees whether it hears, whether its lease had run out: then counts were told
--- without it; and how many connections and nicknames it has, as Redis knows.
--- `is_forgotten`: the front has noticed that Redis has lost something, and is about to say it again; every front hears that
--- before it. (One that was frozen when it happened cannot see it by the numbers of the publications.)
--- `process`: which process it is, so that the next one on its machine sees that it is gone.
-local front, lease, is_forgotten, process = unpack(ARGV)
+-- Renews a front's lease. Returns whether Redis knows the front (if not, it has lost the front's state); the offset of the
+-- newest publication, by which the front detects lag; whether the lease had expired, so that user counts did not include
+-- the front; and the number of the front's connections and nicknames in Redis.
+-- `is_state_lost`: the front has detected a loss, and is about to send its state again; all other fronts are told before
+-- that, because a front that was frozen during the loss cannot detect it by offsets.
+-- `process`: the front's process identity, by which the next process on its machine detects that it has ended.
+local front, lease, is_state_lost, process = unpack(ARGV)
 
 local known, alive = is_known(front), is_alive(front)
 redis.call('ZADD', FRONTS, milliseconds() + lease, front)
 redis.call('HSET', PROCESSES, front, process)
-if is_forgotten == '1' then
+if is_state_lost == '1' then
   redis.call('HSET', COUNTERS, 'lost_at', milliseconds())
   publish('', 'control', '', 'state_lost', '', '')
 end

@@ -1,6 +1,6 @@
--- Sees to it that who has which nickname, and who waits for one, stands alike in both keys that tell of it, and that each
--- front named in them has a lease: one key may have been removed, or brought back from an old copy. What is lost here the
--- fronts are asked for. `is_thorough`: not only where the keys differ in size. Returns whether something was wrong.
+-- Repairs the two pairs of keys with registered and requested nicknames so that they agree, and gives each front in them a
+-- lease: one of the keys may have been deleted, or restored from an old copy. Fronts are asked for what cannot be repaired
+-- here. `is_thorough`: also if the keys agree in size. Returns whether something was wrong.
 local lease, is_thorough = ARGV[1], ARGV[2]
 
 local function pairs_of(key)
@@ -15,7 +15,7 @@ local differing = redis.call('HLEN', USERS) - redis.call('HLEN', NICKNAMES)
 local wished = redis.call('ZCARD', WISHES)
 if differing == 0 and redis.call('HLEN', WISHERS) == wished and is_thorough == '0' then return 0 end
 
--- A front that is not there has the time of a lease to show itself; then it is reaped with all that it has.
+-- An unknown front gets a lease to renew; otherwise it is reaped with all its nicknames.
 local function expect(front)
   redis.call('ZADD', FRONTS, 'NX', milliseconds() + lease, front)
 end
@@ -32,7 +32,7 @@ for connection, nickname in pairs_of(NICKNAMES) do
   expect(front_of(connection))
   if owner ~= connection then
     local owners_key = owner and nickname_of(owner)
-    if owners_key == key then -- two have it
+    if owners_key == key then -- two connections have the same nickname
       redis.call('HDEL', NICKNAMES, connection)
     else
       redis.call('HSET', USERS, key, connection)

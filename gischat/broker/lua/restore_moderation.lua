@@ -1,6 +1,6 @@
--- Sets the restrictions as a front knows them, if Redis has lost some: then, of all that fronts know, the newest stands.
--- Behind the first three arguments come the bans, as in ban (id, end, ban), in `of_bans` arguments, and then the keys.
--- Returns whether there was something to set.
+-- Restores the moderation state that a front knows, if Redis has an older version: of all fronts' versions, the newest wins.
+-- After the first three arguments follow the bans (id, end, ban: as in ban), `of_bans` arguments in all, then the keys.
+-- Returns whether Redis had lost something.
 local version, freeze, of_bans = ARGV[1], ARGV[2], ARGV[3]
 
 if moderation_version() >= tonumber(version) then return 0 end
@@ -16,5 +16,5 @@ else
   redis.call('HSET', COUNTERS, 'frozen', freeze)
 end
 redis.call('HSET', COUNTERS, 'moderation', version - 1)
-restrictions_changed()
+moderation_changed()
 return 1

@@ -1,5 +1,5 @@
--- A dead letter goes back into its inbox, at the end. `source` is the job's from now on; where it is empty, that stays.
--- Returns whether there was a letter of this place.
+-- Moves a dead letter back to the end of its inbox. `source` becomes the job's source; if empty, the job keeps its own.
+-- Returns whether there was a dead letter with this entry id.
 local place, source = unpack(ARGV)
 
 local letter = redis.call('XRANGE', DEAD, place, place)[1]

@@ -1,9 +1,9 @@
--- So many connections of a front are in the channel now; everyone is told the sum over all fronts.
+-- Sets the number of a front's connections in the channel, and publishes the sum over all fronts.
 local entry, size, source, id, front, connections, count_id = unpack(ARGV)
 
 if not ack(entry, size) then return 0 end
 if is_duplicate(id) then
-  -- Enqueued twice, for an answer was lost: the front may have told a newer count meanwhile.
+  -- Enqueued twice, because an answer was lost; the front may have set a newer number meanwhile.
   publish(source, 'duplicate', '', 'count', '', '')
   return 1
 end

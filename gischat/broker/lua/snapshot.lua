@@ -1,2 +1,2 @@
--- The stored messages, and how many publications there were when they were read.
+-- Returns the stored messages, and the offset of the newest publication at that moment.
 return { tonumber(redis.call('HGET', COUNTERS, 'published') or 0), history() }

@@ -1,5 +1,5 @@
--- Where a front begins that has heard nothing yet: the newest publication, the ids of the messages published lately, each
--- with the milliseconds at which that was, the time, the stored messages, and when Redis is known to have lost something.
+-- Returns the state from which a new front starts: the newest publication; the recently published ids, each with its time
+-- in milliseconds; the current time; the stored messages; the time of the last known loss in Redis (0: none).
 local number = tonumber(ARGV[1])
 
 local newest = redis.call('XREVRANGE', OUTBOX, '+', '-', 'COUNT', 1)[1]

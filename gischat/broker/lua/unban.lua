@@ -1,7 +1,7 @@
--- Ends a ban before its time. Returns 'changed'; 'unchanged': there is none of this id; 'state_lost': as in ban.
+-- Lifts a ban before its end. Returns 'changed'; 'unchanged': there is none of this id; 'state_lost': as in ban.
 local known, id = unpack(ARGV)
 
 if moderation_version() < tonumber(known) then return 'state_lost' end
 if redis.call('HDEL', BANS, id) == 0 then return 'unchanged' end
-restrictions_changed()
+moderation_changed()
 return 'changed'

@@ -1,1 +1,1 @@
-"""The door: whose request it is, who may come in, who may speak, and how often."""
+"""Access control: client addresses, origins, private channels, bans, and the moderators' token."""

@@ -1,9 +1,9 @@
-"""Keys in the address: `/k/<key>/` before any path opens the private channels that the key is for.
+"""Access keys in URLs: with `/k/<key>/` before its path, a request may enter the private channels of the key.
 
-QGIS and QField have no field for a token, but put an instance's address before every path that they ask for. A key is
-taken off a request's path before anything looks at it, and what it is worth is written on the request.
+QGIS and QField have no field for a token, but prefix all paths with an instance's address. The key is removed from a
+request's path before anything else reads it, and stored on the request together with what it opens.
 
-The fronts know all keys from memory: `gischat.front.moderation` tells of every change.
+Fronts keep all keys in memory; `gischat.front.moderation` updates them.
 """
 
 import re
@@ -16,35 +16,35 @@ from tornado.httputil import HTTPServerRequest
 from gischat.broker.access_keys import AccessKey, digest_of
 
 PREFIX = "/k/"
-REDACTED = "/k/…"  # what logs show of it
-MAX_SECRET_LENGTH = 200  # characters; more is no key of ours, and costs no hash
+REDACTED = "/k/…"  # its replacement in logs
+MAX_SECRET_LENGTH = 200  # characters; longer texts are not hashed, because they cannot be keys
 
 _KEYED = re.compile(r"/k/+([^/]+)(/.*)?", re.DOTALL)
 _SHOWN = "shown_key"
 
 
 class ShownKey(NamedTuple):
-    """What a request's address has before its path."""
+    """The key in a request's URL."""
 
     secret: str
-    key: AccessKey | None  # None: it is no key, or not any more
+    key: AccessKey | None  # None: it is not valid, or not any more
 
 
 class AccessKeys:
-    """All keys, by channel, and whether one holds still."""
+    """All keys, by channel."""
 
     def __init__(self) -> None:
         self._keys: dict[str, dict[str, AccessKey]] = {}  # by channel and digest
 
     def replace(self, channel: str, keys: Iterable[AccessKey]) -> bool:
-        """A channel's keys are these now; whether they were others."""
+        """Replace a channel's keys; returns whether they differ."""
         known, self._keys[channel] = self._keys.get(channel, {}), {key.digest: key for key in keys}
         return known != self._keys[channel]
 
     def find(self, secret: str) -> AccessKey | None:
-        """The key, if it holds.
+        """Look up a key; None if it is not valid.
 
-        It is looked up by its hash: how long that takes tells of the hash, which says nothing of the key.
+        The lookup is by hash: its duration may reveal something about the hash, which reveals nothing about the key.
         """
         if len(secret) > MAX_SECRET_LENGTH:
             return None
@@ -53,7 +53,7 @@ class AccessKeys:
         return next((key for key in found if key.until > now), None)
 
     def holds(self, key: AccessKey) -> bool:
-        """Whether it opens some channel."""
+        """Whether a key opens any channel."""
         return any(self.opens(channel, key) for channel in self._keys)
 
     def opens(self, channel: str, key: AccessKey) -> bool:
@@ -62,16 +62,16 @@ class AccessKeys:
 
     @property
     def next_end(self) -> float | None:
-        """When the next key ends, in seconds since the epoch."""
+        """The end of the next key that ends, in seconds since the epoch; None if there is none."""
         now = time.time()
         ends = (key.until for keys in self._keys.values() for key in keys.values() if key.until > now)
         return min(ends, default=None)
 
 
 def take_from_path(request: HTTPServerRequest, keys: AccessKeys) -> bool:
-    """Takes a key off a request's path, if one is there, and writes on the request what it is worth.
+    """Move a key from a request's path to an attribute of the request; returns whether there was one.
 
-    Whatever is done with the request from here on, logged too, knows no key in its path.
+    From then on the request's path, which is logged, contains no key.
     """
     found = _KEYED.fullmatch(request.path)
     if found is None:
@@ -84,25 +84,25 @@ def take_from_path(request: HTTPServerRequest, keys: AccessKeys) -> bool:
 
 
 def shown_key(request: HTTPServerRequest) -> ShownKey | None:
-    """What was taken off a request's path."""
+    """The key that was in a request's path; None if there was none."""
     shown: ShownKey | None = getattr(request, _SHOWN, None)
     return shown
 
 
 def has_wrong_key(request: HTTPServerRequest) -> bool:
-    """Whether a request's address has something for a key that opens nothing."""
+    """Whether a request's URL contains a key that is not valid."""
     shown = shown_key(request)
     return shown is not None and shown.key is None
 
 
 def key_of(request: HTTPServerRequest) -> AccessKey | None:
-    """The key in a request's address, if it has one that holds."""
+    """The valid key in a request's URL, if there is one."""
     shown = shown_key(request)
     return shown.key if shown is not None else None
 
 
 def forget_secret(request: HTTPServerRequest) -> None:
-    """Keeps of the key what it is worth, for a request that stays as long as its websocket does."""
+    """Remove the secret, but not what it opens, from a request that lives as long as its websocket."""
     shown = shown_key(request)
     if shown is not None:
         setattr(request, _SHOWN, ShownKey("", shown.key))

@@ -1,5 +1,7 @@
-"""Who may moderate: whoever has the token. A wrong one is answered slowly, and an address that tries many is not heard
-for a while: not even with the right one, or guessing would cost nothing.
+"""Admin authentication by the moderators' token, with lockout.
+
+The answer to a wrong token is delayed. An address with many wrong tokens is locked out for a while, also with the right
+one: otherwise guessing would cost nothing.
 """
 
 import asyncio
@@ -9,11 +11,11 @@ from gischat import bearer
 from gischat.front.auth.failed_attempts import FailedAttempts
 from gischat.timings import Timings
 
-MAX_DELAYED_REJECTIONS = 50  # wrong tokens whose answers wait at the same time; beyond, the answer comes at once
+MAX_DELAYED_REJECTIONS = 50  # at the same time; further wrong tokens are answered at once
 
 
 class AdminAuth:
-    """Knows the token, and who has tried to guess it. Without a token it admits nobody."""
+    """Checks the token, and counts failures by address. Without a token in the settings, nobody is authorized."""
 
     def __init__(self, token: str, timings: Timings = Timings()) -> None:
         self._timings = timings
@@ -22,15 +24,15 @@ class AdminAuth:
         self._failures = FailedAttempts(timings.wrong_tokens)
 
     def is_authorized(self, headers: Mapping[str, str]) -> bool:
-        """Whether a request's headers bear the token."""
+        """Whether a request's headers contain the token."""
         return bearer.matches(bearer.from_headers(headers), self._digests)
 
     def retry_after(self, address: str) -> int:
-        """How long nothing is heard from an address; 0: it is heard."""
+        """Seconds for which an address is locked out; 0 if it is not."""
         return self._failures.retry_after(address)
 
     async def record_failure(self, address: str) -> None:
-        """Counts a wrong token, and lets its sender wait."""
+        """Count a wrong token, and delay its answer."""
         self._failures.record(address)
         if self._delayed >= MAX_DELAYED_REJECTIONS:
             return

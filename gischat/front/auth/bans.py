@@ -1,4 +1,4 @@
-"""A channel's bans, looked up for every handshake and every message."""
+"""A channel's bans, checked for every handshake and every message."""
 
 import time
 from collections.abc import Iterable
@@ -10,20 +10,17 @@ from gischat.front.auth.client_address import IPV6_KEY_BITS, Address, Network, p
 from gischat.protocol.messages import Message, folded, nickname_of
 from gischat.protocol.wording import excerpt
 
-MAPPED_BITS = 96  # before an IPv4 address in IPv6 clothes, ::ffff:203.0.113.7
+MAPPED_BITS = 96  # the prefix of an IPv4-mapped IPv6 address, ::ffff:203.0.113.7
 
-# Wider networks are whole providers and countries: as a rule, somebody mistyped.
+# Wider networks are whole providers and countries, most likely a typing error.
 MIN_PREFIX = {4: 8, 6: 19}
 
 
 class Bans:
-    """A channel's bans, found by address and by nickname; a ban that has run out holds no more."""
+    """A channel's bans, by address and by nickname; expired ones have no effect."""
 
     def __init__(self, bans: Iterable[Ban] = (), *, reserved: str = "") -> None:
-        """
-        Args:
-            reserved: the instance's own nickname, which is nobody else's.
-        """
+        """Index the bans; `reserved` is the instance's own nickname, which nobody may use."""
         self._nicknames: dict[str, Ban] = {}
         self._networks: dict[tuple[int, int, int], Ban] = {}  # by version, length of the prefix, and the prefix
         self._reserved = folded(reserved)
@@ -37,7 +34,7 @@ class Bans:
         self.concern_nicknames = bool(self._nicknames or reserved)
 
     def of_address(self, address: str) -> Ban | None:
-        """The ban that keeps an address away, if there is one; `address` may be anything."""
+        """The ban of an address, if there is one; `address` may be any text."""
         if not self._networks:
             return None
         parsed = parse_address(address)
@@ -47,10 +44,10 @@ class Bans:
         return next((ban for ban in found if ban is not None and ban.until > time.time()), None)
 
     def check(self, message: Message) -> None:
-        """Sees to it that nobody speaks, or registers, under a name that may not be borne.
+        """Check a message's author, or the nickname that it registers.
 
         Raises:
-            Unavailable: somebody does.
+            Unavailable: the nickname is banned or reserved.
         """
         nickname = message.author or (nickname_of(message) if message.type == "newcomer" else "")
         reason = self.ban_reason(nickname) if nickname else None
@@ -58,7 +55,7 @@ class Bans:
             raise Unavailable(reason, RefusalReason.BANNED)
 
     def ban_reason(self, nickname: str) -> str | None:
-        """Why a nickname may not be borne, in words for who would; None if it may. Capitals make no other name."""
+        """Why a nickname must not be used, worded for its user; None if it may. Case does not matter."""
         known = folded(nickname)
         if known == self._reserved:
             return f"The nickname {excerpt(nickname)} is the server's own."
@@ -67,10 +64,10 @@ class Bans:
 
 
 def network_of(text: str) -> Network:
-    """What a moderator means by an address: it alone, or the network that is written; of IPv6, at least a /64.
+    """The network that a moderator names by an address or a network; a single IPv6 address stands for its /64.
 
     Raises:
-        ValueError: in words for a moderator.
+        ValueError: the text is no network, or the network too wide; worded for moderators.
     """
     try:
         network = ip_network(text.strip(), strict=False)
@@ -80,7 +77,7 @@ def network_of(text: str) -> Network:
         if (mapped := network.network_address.ipv4_mapped) and network.prefixlen >= MAPPED_BITS:
             network = ip_network(f"{mapped}/{network.prefixlen - MAPPED_BITS}")
         elif "/" not in text:
-            # Its owner has all of them: a ban of one address would stop nobody.
+            # One client has all addresses of a /64: banning a single one would have no effect.
             network = network.supernet(new_prefix=IPV6_KEY_BITS)
     if network.prefixlen < MIN_PREFIX[network.version]:
         raise ValueError(f"Too wide: /{MIN_PREFIX[network.version]} is the widest network that can be banned.")
@@ -88,7 +85,7 @@ def network_of(text: str) -> Network:
 
 
 def ban_subject(network: Network) -> str:
-    """A network as it is shown: a single address without its length."""
+    """The text for a network; for a single address, without the prefix length."""
     return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
 
 

@@ -1,4 +1,4 @@
-"""Private channels: who hears and speaks there shows a token of the operator's, or a key of the moderators'."""
+"""Access to private channels, by an operator's token or a moderator's key."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -25,15 +25,15 @@ INVALID_TOKEN = 'Bearer realm="gischat", error="invalid_token"'
 
 
 class AccessDenied(NamedTuple):
-    """Why a request may not enter, in words for its user, and as `WWW-Authenticate` says it (RFC 6750 §3)."""
+    """Why a request is denied, worded for its user and as `WWW-Authenticate` (RFC 6750 §3)."""
 
     reason: str
     challenge: str
-    advice: str = "Ask the people who run it for one."  # for those who see nothing but words
+    advice: str = "Ask the people who run it for one."  # for clients that show their users only a text
 
 
 class ChannelAuth:
-    """Which channels are private, and whether a request shows the token of one, or a key for it."""
+    """Knows which channels are private, and checks the tokens and keys of requests."""
 
     def __init__(self, settings: Settings) -> None:
         self.keys = AccessKeys()
@@ -45,18 +45,18 @@ class ChannelAuth:
         return channel in self._digests
 
     def listed(self, channels: Iterable[str], request: HTTPServerRequest) -> list[str]:
-        """The channels that a request is told of. Under a key: the public ones, and those that the key opens; others
-        would only ask for a token, for which whoever needs a key has no field. Without a key: all."""
+        """The channels to list for a request. With a key: public ones, and those that the key opens, because a client
+        that needs a key has no field for the token that the others require. Without a key: all."""
         key = key_of(request)
         return [name for name in channels if key is None or not self.is_private(name) or self.keys.opens(name, key)]
 
     def admits(self, channel: str, key: AccessKey) -> bool:
-        """Whether who came by a key may stay in a channel."""
+        """Whether a connection that was opened with a key may stay in a channel."""
         return self.keys.opens(channel, key) if self.is_private(channel) else self.keys.holds(key)
 
     def sender(self, channel: str, request: HTTPServerRequest, author: str) -> str:
-        """Who sends a message over HTTP, where there is no connection to know him by: the author, who shows the same
-        token or speaks from the same network as before. What is secret does not show in it."""
+        """Identify the sender of a message over HTTP, which has no connection: by the author, and by the token, key or
+        network of the request. The result does not reveal the token or key."""
         who = next((token for token in _tokens(request) if bearer.matches(token, self._digests.get(channel, ()))), b"")
         if not who and (key := key_of(request)) is not None:
             who = key.digest.encode()
@@ -82,8 +82,8 @@ class ChannelAuth:
 
 
 def _tokens(request: HTTPServerRequest) -> Iterator[bytes]:
-    """What a request shows: as a bearer token, and in the query, for browsers can send a websocket's
-    request no headers. One of each: who guesses shall need a request for every guess."""
+    """The tokens of a request: the bearer token, and the query parameter, since browsers cannot set headers for
+    websockets. One of each at most, so that guessing takes a request for each guess."""
     yield from filter(
         None, (bearer.from_headers(request.headers), *request.query_arguments.get(TOKEN_PARAMETER, [])[-1:])
     )

@@ -1,9 +1,8 @@
-"""Whose request it is, and what it asked for: the client's address, scheme and host, as far as somebody trustworthy
-says them.
+"""The client's address, scheme and host of a request, as far as trusted proxies report them.
 
-A proxy of ours appends the address of whoever spoke to it to X-Forwarded-For; what stands left of that, anybody may
-have written. So the list is walked from the right, and only from one trusted proxy to the next (RFC 7239 §7.4 and §8.1
-say the same of Forwarded).
+A trusted proxy appends the address of its peer to X-Forwarded-For; anybody may have written what precedes it. So the
+list is read from the right, and only from one trusted proxy to the next (RFC 7239 §7.4 and §8.1 say the same of
+Forwarded).
 """
 
 from collections.abc import Sequence
@@ -14,22 +13,21 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-UNKNOWN_ADDRESS = "0.0.0.0"  # the address of a peer that has none
-MAX_FORWARDED_HOPS = 20  # proxies behind each other; a longer list is somebody's game
+UNKNOWN_ADDRESS = "0.0.0.0"  # of a peer without an address
+MAX_FORWARDED_HOPS = 20  # consecutive proxies; longer lists are forged
 IPV6_KEY_BITS = 64
 
 
 class TrustedProxies:
-    """The networks whose word is taken for where a request came from."""
+    """The networks whose `X-Forwarded-*` headers are honoured."""
 
     def __init__(self, trusted: Sequence[Network]) -> None:
         self._trusted = trusted
 
     def resolve_client(self, request: HTTPServerRequest) -> bool:
-        """Puts the client's own address and scheme, and the host that it asked for, in place of those of the proxy that
-        handed its request on.
+        """Replace a request's address, scheme and host, which are a trusted proxy's, by those of the client.
 
-        Returns whether there was one that we trust.
+        Returns whether the request came from a trusted proxy.
         """
         peer = parse_address(request.remote_ip or "")
         request.remote_ip = UNKNOWN_ADDRESS if peer is None else str(peer)
@@ -41,21 +39,21 @@ class TrustedProxies:
         return True
 
     def key_of(self, remote_ip: str, headers: HTTPHeaders) -> str:
-        """What a request counts as that has come from there with these headers, before it is located."""
+        """The network that limits are applied to, for a request before `resolve_client`."""
         peer = parse_address(remote_ip)
         if peer is None:
             return UNKNOWN_ADDRESS
         return address_key(str(self._client(peer, headers) if self._trusts(peer) else peer))
 
     def _client(self, peer: Address, headers: HTTPHeaders) -> Address:
-        """The last in the chain whom nobody trustworthy vouches for; where the chain breaks, who was known before."""
+        """The last address in the chain that is no trusted proxy's; if the chain breaks, the last valid one."""
         client = peer
-        # Tornado joins repeated headers in their order, as RFC 9110 §5.3 has it.
+        # Tornado joins repeated headers in order, according to RFC 9110 §5.3.
         for word in reversed(headers.get("X-Forwarded-For", "").rsplit(",", MAX_FORWARDED_HOPS)):
-            said = parse_address(word)
-            if said is None:
+            address = parse_address(word)
+            if address is None:
                 break
-            client = said
+            client = address
             if not self._trusts(client):
                 break
         return client
@@ -65,10 +63,10 @@ class TrustedProxies:
 
 
 def parse_address(word: str) -> Address | None:
-    """An address as proxies write it: `192.0.2.7`, `2001:db8::7`, with a port as `192.0.2.7:80` or `[2001:db8::7]:80`.
+    """Parse an address as proxies write it: `192.0.2.7`, `2001:db8::7`, `192.0.2.7:80` or `[2001:db8::7]:80`.
 
-    An IPv4 address in IPv6 clothes (a dual-stack socket sees ::ffff:192.0.2.7) is the IPv4 address; a zone
-    (fe80::1%eth0) is dropped, for a client may write into it what it likes. None for all else.
+    An IPv4-mapped IPv6 address (a dual-stack socket sees ::ffff:192.0.2.7) becomes the IPv4 address; a zone
+    (fe80::1%eth0) is dropped, because a client may choose it freely. None for all other texts.
     """
     host = word.strip()
     if host.startswith("["):
@@ -83,10 +81,10 @@ def parse_address(word: str) -> Address | None:
 
 
 def address_key(address: str) -> str:
-    """What limits per address count as one: an IPv4 address, or the first 64 bits of an IPv6 address.
+    """The network that limits per address are applied to: an IPv4 address, or the /64 of an IPv6 address.
 
-    The smallest network that anybody is given in IPv6 is a /64 (RFC 6177, RFC 4291 §2.5.1), and its owner may speak
-    from any of its 2^64 addresses.
+    In IPv6 a /64 is the smallest network that is assigned (RFC 6177, RFC 4291 §2.5.1), and its owner may use any of its
+    2^64 addresses.
     """
     parsed = parse_address(address)
     if not isinstance(parsed, IPv6Address):
@@ -95,11 +93,11 @@ def address_key(address: str) -> str:
 
 
 def _scheme(headers: HTTPHeaders) -> str | None:
-    """The scheme that our own proxy names, which is the last where one has added to another's."""
+    """The scheme that our own proxy reports: the last one, if several proxies have added theirs."""
     scheme = headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower()
     return scheme if scheme in ("http", "https") else None
 
 
 def _host(headers: HTTPHeaders) -> str:
-    """The host that a proxy of ours was asked for, where it says so; it, too, is the last."""
+    """The host that was requested from our own proxy, if it reports that: the last one."""
     return headers.get("X-Forwarded-Host", "").rpartition(",")[2].strip()

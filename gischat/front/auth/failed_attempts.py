@@ -1,4 +1,4 @@
-"""Counts, by address, the wrong secrets that somebody shows."""
+"""Counts failed attempts (wrong tokens and keys) by address."""
 
 import time
 from collections import OrderedDict
@@ -6,37 +6,34 @@ from typing import NamedTuple
 
 from gischat.front.auth.client_address import address_key
 
-MAX_FAILURES = 10  # of one address, in a minute; then it has to wait until that is over
-MAX_TRACKED_ADDRESSES = 10_000  # that are remembered
+MAX_FAILURES = 10  # per address and minute; then the address is locked out until the minute is over
+MAX_TRACKED_ADDRESSES = 10_000  # beyond that, the oldest is dropped
 
 
 class Failures(NamedTuple):
-    """How many wrong secrets came from an address since a time."""
+    """The number of failed attempts of an address, and the time of the first one."""
 
     number: int
     since: float
 
 
 class FailedAttempts:
-    """Who has tried to guess."""
+    """The failed attempts of all addresses."""
 
     def __init__(self, seconds: float) -> None:
-        """
-        Args:
-            seconds: for which failures count, and an address has to wait that has too many.
-        """
+        """Create the counter; `seconds` is the window for counting, and the time of a lockout."""
         self._seconds = seconds
         self._failures: OrderedDict[str, Failures] = OrderedDict()
 
     def retry_after(self, address: str) -> int:
-        """Seconds until an address may try again; 0: it may."""
+        """Seconds until an address may try again; 0 if it may now."""
         failures = self._failures.get(address_key(address))
         if failures is None or failures.number < MAX_FAILURES:
             return 0
         return max(0, int(failures.since + self._seconds - time.monotonic() + 1))
 
     def record(self, address: str) -> None:
-        """One more from there."""
+        """Count a failed attempt."""
         key, at = address_key(address), time.monotonic()
         before = self._failures.pop(key, None)
         if before is None or at - before.since > self._seconds:

@@ -1,8 +1,8 @@
-"""Pages of other sites: which of them a browser may let speak to this chat.
+"""Origins: which other sites' pages may use this chat from a browser.
 
-A page may ask any address that its reader's browser can reach, one on localhost or in an intranet too. Browsers say by
-`Origin` whose page it is, and do not let it see an answer that does not name it (CORS, https://fetch.spec.whatwg.org);
-a websocket they leave to the server altogether. Clients that are no browsers send no `Origin`, and are welcome.
+A page can send requests to every address that its reader's browser can reach, including localhost and intranets.
+Browsers name the page's site in `Origin`, and hide answers that do not permit it (CORS, https://fetch.spec.whatwg.org);
+for websockets the server has to check it. Clients that are no browsers send no `Origin`, and are admitted.
 """
 
 from collections.abc import Mapping
@@ -15,18 +15,18 @@ from gischat.settings import Settings
 
 FOREIGN_ORIGIN = "Pages of this site may not use this chat. Its operator can admit them: see ALLOWED_ORIGINS."
 FORWARD_HOST_HINT = "proxy_set_header Host $http_host;"
-MAX_HOST_LENGTH = 100  # characters, in the log
+MAX_HOST_LENGTH = 100  # characters in the log
 
 
 class Origins:
-    """This instance's own pages, and those of `ALLOWED_ORIGINS`."""
+    """The origins of this instance's own pages, and those of `ALLOWED_ORIGINS`."""
 
     def __init__(self, settings: Settings) -> None:
         self._is_open = "*" in settings.allowed_origins
         self._allowed = frozenset(map(Origin.parse, settings.allowed_origins)) - {None}
 
     def admit(self, request: HTTPServerRequest) -> bool:
-        """Whether what a request asks for may be done: nobody's page asks, or ours, or an allowed one."""
+        """Whether a request may be executed: it comes from no page, from our own or from an allowed one."""
         named = request.headers.get("Origin")
         if named is None:
             return True
@@ -35,35 +35,35 @@ class Origins:
 
     @staticmethod
     def advice(request: HTTPServerRequest) -> str:
-        """What an operator should know of a request that is not admitted, for the log."""
+        """The cause of a refused origin and its remedy, for the operator's log."""
         origin = Origin.parse(request.headers.get("Origin", ""))
         page = f"a page of {origin.scheme}://{origin.host[:MAX_HOST_LENGTH]}" if origin else "a page of nowhere"
-        asked = Origin.parse(f"http://{request.host}")
-        if asked is None or not _is_behind_a_proxy(asked.host):
+        requested = Origin.parse(f"http://{request.host}")
+        if requested is None or not _is_behind_a_proxy(requested.host):
             return f"{page} may not use this chat: ALLOWED_ORIGINS could admit it"
-        host = asked.host[:MAX_HOST_LENGTH]
-        address = host if asked.port == DEFAULT_PORTS["http"] else f"{host}:{asked.port}"
+        host = requested.host[:MAX_HOST_LENGTH]
+        address = host if requested.port == DEFAULT_PORTS["http"] else f"{host}:{requested.port}"
         return (
             f"{page} was refused, for its request came with 'Host: {address}'. If that page is this chat's own, "
-            f"a proxy has to hand on what it was asked for. In nginx, beside proxy_pass: {FORWARD_HOST_HINT}"
+            f"a proxy has to hand on what it was requested for. In nginx, beside proxy_pass: {FORWARD_HOST_HINT}"
         )
 
     def headers(self, request: HTTPServerRequest) -> Mapping[str, str]:
-        """What lets an allowed page of another site read the answer. Never with credentials: there are no cookies."""
+        """The headers that permit an allowed page to read the answer; without credentials, as there are no cookies."""
         named = request.headers.get("Origin", "")
         if self._is_open:
             return {"Access-Control-Allow-Origin": "*"}
-        # A cache must not hand one site what was answered to another.
+        # A cache must not give one site the answer for another.
         varies = {"Vary": "Origin"}
         return varies | {"Access-Control-Allow-Origin": named} if Origin.parse(named) in self._allowed else varies
 
 
 def _is_own(request: HTTPServerRequest, origin: Origin) -> bool:
-    """Whether the page comes from where the request goes to.
+    """Whether the page comes from the host that the request is sent to.
 
-    A browser that says so is believed: no page can make it lie (https://w3c.github.io/webappsec-fetch-metadata).
-    Else host and port decide. The scheme does so only where it is known to be https: plain http may be
-    the last leg behind a proxy that speaks https to the browser.
+    `Sec-Fetch-Site` is set by the browser, and pages cannot forge it (https://w3c.github.io/webappsec-fetch-metadata).
+    Without it, host and port decide. The scheme matters only if it is known to be https: plain http may be the
+    connection from a proxy that is reached by https.
     """
     if request.headers.get("Sec-Fetch-Site") == "same-origin":
         return True
@@ -73,7 +73,7 @@ def _is_own(request: HTTPServerRequest, origin: Origin) -> bool:
 
 
 def _is_behind_a_proxy(host: str) -> bool:
-    """Whether this is how proxies call what is behind them, and people nothing: an address, or a name without dots."""
+    """Whether a proxy, rather than a person, would use this host name: an address, or a name without dots."""
     try:
         ip_address(host.strip("[]"))
     except ValueError:

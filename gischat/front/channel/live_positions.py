@@ -1,8 +1,8 @@
-"""Where people of a channel are at the moment: the newest position of each, and nothing that was before.
+"""Live positions of a channel: the newest position of each person who shares it, without history.
 
-Nobody waits for a position, and none is worth repeating, so it takes no job: a front tells the others once a second
-which positions of its connections have changed, and sends its subscribers what it hears in one write. A position is
-told again now and then, for fronts that come later; one that is not is that of a front that is gone.
+Positions need no confirmation and are never repeated, so they take no job: once a second a front publishes the changed
+positions of its connections to the other fronts, and sends its subscribers all that it has received, in one write.
+Positions are renewed regularly, for fronts that start later; one that is not renewed belongs to a dead front.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
-SENT_BYTES_PER_SECOND = 20e6  # to all subscribers together, on average: a few hundredths of this process' time
+SENT_BYTES_PER_SECOND = 20e6  # average over all subscribers together: some per cent of this process' time
 
 NOT_REGISTERED = "Register your nickname first: a live position is shared under it alone."
 TOO_LONG = "A live position can be shared for at most 8 hours at a time: share it for less."
 
 
 class Subscriber(Protocol):
-    """Somebody who wants to know where people are."""
+    """A connection that receives live positions."""
 
     is_ready: bool
 
@@ -37,7 +37,7 @@ class Subscriber(Protocol):
 
 
 class Sharer(Protocol):
-    """Somebody who says where he is."""
+    """A connection that shares its live position."""
 
     id: int
     nickname: str | None
@@ -46,7 +46,7 @@ class Sharer(Protocol):
 
 
 class Content(msgspec.Struct):
-    """A live position, as on the wire."""
+    """A live position as in messages."""
 
     type: str
     id: str
@@ -59,61 +59,61 @@ class Content(msgspec.Struct):
 
 
 class Own(NamedTuple):
-    """The position of a connection of this front."""
+    """The position of one of this front's connections."""
 
     sharer: Sharer
     author: str
     body: bytes
-    ends_at: float  # by the loop's clock
+    ends_at: float  # loop time
 
 
 class Known(NamedTuple):
-    """A position that was heard of, whichever front told it."""
+    """A position received from a front, which may be this one."""
 
     front: str
     body: bytes
     ends_at: float
-    heard_at: float
+    received_at: float
 
 
-# What fronts tell each other: the nickname's key, seconds that are left, and the message; none are left of what ended
-_told = msgspec.json.Decoder(list[tuple[str, float, msgspec.Raw]])
+# What fronts publish: a list of the nickname's key, the seconds left and the message; 0 seconds end the position
+_published = msgspec.json.Decoder(list[tuple[str, float, msgspec.Raw]])
 _content = msgspec.json.Decoder(Content)
 
 
 class LivePositions:
-    """A channel's live positions on one front. `publish` tells all fronts, this one as well."""
+    """A channel's live positions on one front. `publish` sends to all fronts, including this one."""
 
     def __init__(self, timings: Timings = Timings()) -> None:
         self.publish: Callable[[bytes], Awaitable[None]] | None = None
         self.on_subscribed: Callable[[], None] = lambda: None
         self.on_sent: Callable[[int, int, int], None] = lambda clients, messages, size: None
         self.subscribers: dict[Subscriber, None] = {}
-        self._behind: set[Subscriber] = set()  # those that have not read the last ones, and need all of them
+        self._behind: set[Subscriber] = set()  # those that could not be written to, and need all positions next
         self._timings = timings
-        self._own: dict[int, Own] = {}  # by the connection's number
-        self._sharer_ids: dict[str, int] = {}  # by the nickname's key: whose connection it is now
-        self._untold: dict[str, tuple[float, msgspec.Raw]] = {}  # by the nickname's key
-        self._known: dict[str, Known] = {}  # likewise; while somebody subscribes
+        self._own: dict[int, Own] = {}  # by connection id
+        self._sharer_ids: dict[str, int] = {}  # by the nickname's key: the id of the connection that shares last
+        self._unpublished: dict[str, tuple[float, msgspec.Raw]] = {}  # by the nickname's key
+        self._known: dict[str, Known] = {}  # likewise; only while there are subscribers
         self._unsent: dict[str, bytes] = {}
-        self._telling = Throttle(timings.live, self._tell)
+        self._publishing = Throttle(timings.live, self._start_publishing)
         self._sending = Throttle(timings.live, self._send)
         self._renewal: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None  # that tells; one at a time, or an older one might come last
+        self._task: asyncio.Task[None] | None = None  # publishes; one at a time, so that the newest comes last
 
     def __len__(self) -> int:
-        """How many connections of this front share theirs."""
+        """The number of this front's connections that share a position."""
         return len(self._own)
 
-    # Those who share
+    # Sharing
 
     def share(self, sharer: Sharer, message: Message) -> None:
-        """Takes the place of what the connection said before.
+        """Share a connection's position, in place of its previous one.
 
-        For how long is read by the message's own clock, `until` - `timestamp`: people's clocks differ.
+        The duration is `until` - `timestamp`, both by the client's clock, since clients' clocks differ from ours.
 
         Raises:
-            Uncompliant: the nickname is not the connection's own; or that is too long.
+            Uncompliant: the connection is not registered under the nickname, or the duration is too long.
         """
         content = _content.decode(bytes(message.body))
         if not sharer.is_registered_as(content.author):
@@ -126,66 +126,66 @@ class LivePositions:
             self.stop(sharer.id)
         if left <= 0:
             return
-        content.author = sharer.nickname or content.author  # as all others know it
+        content.author = sharer.nickname or content.author  # spelled as registered
         content.timestamp = now()
         content.until = content.timestamp + left
         own = Own(sharer, content.author, msgspec.json.encode(content), _clock() + left)
         key = folded(own.author)
         self._own[sharer.id] = own
         self._sharer_ids[key] = sharer.id
-        self._untold[key] = left, msgspec.Raw(own.body)
-        self._telling.trigger()
+        self._unpublished[key] = left, msgspec.Raw(own.body)
+        self._publishing.trigger()
         if self._renewal is None:
             self._renewal = asyncio.get_running_loop().call_later(self._timings.live_renewal, self._renew)
 
     def stop(self, sharer_id: int) -> None:
-        """The connection has ended, or does not want to be seen any more."""
+        """End a connection's position: it has ended, or does not share any more."""
         own = self._own.pop(sharer_id, None)
         if own is not None and self._sharer_ids.get(key := folded(own.author)) == sharer_id:
             del self._sharer_ids[key]
-            self._untold[key] = 0.0, msgspec.Raw(_ended(own.body))
-            self._telling.trigger()
+            self._unpublished[key] = 0.0, msgspec.Raw(_ended(own.body))
+            self._publishing.trigger()
 
     def _renew(self) -> None:
-        """Tells all again."""
+        """Publish all positions again."""
         self._renewal = None
         clock = _clock()
         for own in list(self._own.values()):
             if own.ends_at <= clock or not own.sharer.is_registered_as(own.author):
                 self.stop(own.sharer.id)
             else:
-                self._untold.setdefault(folded(own.author), (own.ends_at - clock, msgspec.Raw(own.body)))
-        if self._untold:
-            self._telling.trigger()
+                self._unpublished.setdefault(folded(own.author), (own.ends_at - clock, msgspec.Raw(own.body)))
+        if self._unpublished:
+            self._publishing.trigger()
         if self._own:
             self._renewal = asyncio.get_running_loop().call_later(self._timings.live_renewal, self._renew)
 
-    def _tell(self) -> None:
+    def _start_publishing(self) -> None:
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._tell_all())
-            self._task.add_done_callback(lambda _: self._telling.trigger() if self._untold else None)
+            self._task = asyncio.create_task(self._publish_all())
+            self._task.add_done_callback(lambda _: self._publishing.trigger() if self._unpublished else None)
 
     async def flush(self) -> None:
-        """Tells the fronts at once what they have not been told."""
+        """Publish what has not been published yet, without waiting for the next second."""
         if self._task is not None:
             await asyncio.wait([self._task])
-        await self._tell_all()
+        await self._publish_all()
 
-    async def _tell_all(self) -> None:
-        """What cannot be told now is with the next."""
-        if self.publish is None or not self._untold:
+    async def _publish_all(self) -> None:
+        """Publish all changes; if that fails, they are published with the next ones."""
+        if self.publish is None or not self._unpublished:
             return
-        untold, self._untold = self._untold, {}
+        unpublished, self._unpublished = self._unpublished, {}
         try:
-            await self.publish(msgspec.json.encode([(key, left, body) for key, (left, body) in untold.items()]))
+            await self.publish(msgspec.json.encode([(key, left, body) for key, (left, body) in unpublished.items()]))
         except (ConnectionError, Unavailable, RedisError) as error:
-            log.debug("live positions could not be told: %s", error)
-            self._untold = untold | self._untold
+            log.debug("live positions could not be published: %s", error)
+            self._unpublished = unpublished | self._unpublished
 
-    # Those who want to know
+    # Subscribing
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """From now on; what is known comes at once."""
+        """Send the known positions to a subscriber, and from now on all changes."""
         self.subscribers[subscriber] = None
         self._send_all(subscriber)
         self.on_subscribed()
@@ -193,31 +193,31 @@ class LivePositions:
     def unsubscribe(self, subscriber: Subscriber) -> None:
         self.subscribers.pop(subscriber, None)
         self._behind.discard(subscriber)
-        if not self.subscribers:  # nobody listens to the others for us any more
+        if not self.subscribers:  # this front stops to read other fronts' positions
             self._known.clear()
             self._unsent.clear()
 
-    def hear(self, front: str, body: bytes) -> None:
-        """A front, maybe this one, has told what changed, or told it again."""
+    def receive(self, front: str, body: bytes) -> None:
+        """Receive changed or renewed positions from a front, which may be this one."""
         clock = _clock()
-        for key, left, raw in _told.decode(body):
+        for key, left, raw in _published.decode(body):
             known = self._known.get(key)
             message = bytes(raw)
             if left > 0:
                 self._known[key] = Known(front, message, clock + left, clock)
                 if known is None or known.body != message:
                     self._unsent[key] = message
-            elif known is not None and known.front == front:  # else the nickname is somebody else's by now
+            elif known is not None and known.front == front:  # otherwise somebody else has the nickname by now
                 del self._known[key]
                 self._unsent[key] = message
         if self._unsent:
             self._sending.trigger()
 
     def expire(self) -> None:
-        """Says so of what is over, or is not told any more. To be called now and then."""
+        """End positions whose time is over, or that are not renewed any more; called regularly."""
         clock = _clock()
         for key, known in list(self._known.items()):
-            if known.ends_at <= clock or clock - known.heard_at > self._timings.live_lost:
+            if known.ends_at <= clock or clock - known.received_at > self._timings.live_lost:
                 del self._known[key]
                 self._unsent[key] = _ended(known.body)
         if self._unsent:
@@ -228,7 +228,7 @@ class LivePositions:
         messages = len(self._unsent)
         self._unsent.clear()
         for subscriber in list(self.subscribers):
-            if not subscriber.is_ready:  # it gets the newest of all when it has read what it has
+            if not subscriber.is_ready:  # it gets all positions when its buffer is empty
                 self._behind.add(subscriber)
             elif subscriber in self._behind:
                 self._send_all(subscriber)
@@ -247,7 +247,7 @@ class LivePositions:
 
 
 def _ended(body: bytes) -> bytes:
-    """The position of somebody who does not share it any more: it was so until now."""
+    """The message that ends a position: it was valid until now."""
     content = _content.decode(body)
     content.timestamp = content.until = now()
     return msgspec.json.encode(content)

@@ -10,8 +10,9 @@ import msgspec
 from gischat.broker.broker import Broker
 from gischat.broker.entries import NICKNAMES, STATE_LOST, Outcome, Publication
 from gischat.front.auth.bans import Bans
-from gischat.front.channel.cache import CachedAnswer, ReadPacer, SharedRead
-from gischat.front.channel.deduplicator import PRESENCE_TYPES, Deduplicator
+from gischat.front.channel.answers import ChannelAnswers
+from gischat.front.channel.cache import ReadPacer
+from gischat.front.channel.deduplicator import Deduplicator
 from gischat.front.channel.fanout import Fanout
 from gischat.front.channel.join_buffer import JoinBuffer, Member
 from gischat.front.channel.joining import Joining
@@ -25,7 +26,6 @@ from gischat.front.dispatch.stream_position import Continuity
 from gischat.front.transport.frames import text_frame
 from gischat.observability import metrics
 from gischat.observability.metrics import BufferedCounter
-from gischat.protocol import places
 from gischat.protocol.messages import uncompliant
 from gischat.timings import Timings
 
@@ -70,16 +70,9 @@ class Room:
         self.caught_up_at = _now()  # everything published until then has been received
         self._deduplicator = Deduplicator(timings.seen)
         self._dispatcher = dispatcher
-        self._broker = broker
         self._newest_count: bytes | None = None
         self._counts = Throttle(timings.count, self._deliver_count)
         self._total_users = 0  # over all fronts, from the newest count
-        self.last = CachedAnswer(self._encode_last, pace, timings.answer_kept)
-        self.users = CachedAnswer(self._encode_users, seconds=timings.answer_kept)
-        self._places = SharedRead(lambda: broker.history.places(channel))
-        self._places_bytes = 0  # of the last read
-        self._pace = pace
-        self.features = CachedAnswer(self._encode_features, pace, timings.answer_kept)
         self.recent = recent or RecentMessages(timings=timings)
         self.received_bytes = BufferedCounter(metrics.RECEIVED_BYTES.labels(channel))
         self._sent_bytes = BufferedCounter(metrics.SENT_BYTES.labels(channel))
@@ -99,6 +92,7 @@ class Room:
             timings,
         )
         self.stored = self._joining.stored
+        self.answers = ChannelAnswers(channel, broker, self.stored, pace, timings)
         self.nicknames = LocalNicknames(channel, self.connections, dispatcher, self.has_seen)
         # Handlers of control messages, by type; moderation and challenges add theirs.
         self.control_handlers: dict[str, Callable[[bytes], None]] = {
@@ -136,14 +130,15 @@ class Room:
         has_count = False
         for publication in publications:
             self._check_sequence(publication.offset)
-            self._invalidate(publication)
             if publication.type == "nb_users":
                 self._on_count(publication.body)
                 has_count = True
                 self._record(publication)
-            elif self._deduplicator.is_duplicate(publication, _now()):
                 continue
-            elif publication.is_broadcast or self._deduplicator.changes_presence(publication):
+            self.answers.invalidate(publication.type)
+            if self._deduplicator.is_duplicate(publication, _now()):
+                continue
+            if publication.is_broadcast or self._deduplicator.changes_presence(publication):
                 self._deduplicator.record_presence(publication)
                 frame = text_frame(publication.body)
                 frames.append((publication.id, frame))
@@ -169,16 +164,6 @@ class Room:
         # Until `caught_up_at` everything was received in order; since then this front may have been frozen.
         if (publication.id or frame) and self.caught_up_at >= self.recent.settled_at:
             self.recent.record(publication.id, frame)
-
-    def _invalidate(self, publication: Publication) -> None:
-        """Invalidate cached HTTP answers, which must not be older than what is delivered now."""
-        if publication.type == "nb_users":
-            self.on_count()
-            return
-        self.last.invalidate()
-        self.features.invalidate()
-        if publication.type in PRESENCE_TYPES:
-            self.users.invalidate()
 
     def _check_sequence(self, number: int) -> None:
         """Check the offset: detect gaps, and a new epoch after a loss in Redis."""
@@ -267,11 +252,10 @@ class Room:
     def _deliver_to(self, publication: Publication) -> None:
         member = self.nicknames.member_of(publication.to)
         if member is not None:
-            frame = text_frame(publication.body)
-            member.write(frame)
-            self._count(1, 1, len(frame))
+            self._send_to(member, publication.body)
 
     def _on_count(self, body: bytes) -> None:
+        self.on_count()
         self._newest_count = body
         self._total_users = msgspec.json.decode(body, type=_Count).nb_users
         self._counts.interval = self._seconds_between_counts
@@ -299,28 +283,12 @@ class Room:
         """
         self.fanout.add(joiner.member)
         if not joiner.has_count and self._newest_count is not None:
-            frame = text_frame(self._newest_count)
-            joiner.member.write(frame)
-            self._count(1, 1, len(frame))
+            self._send_to(joiner.member, self._newest_count)
 
-    async def _encode_last(self) -> bytes:
-        # The messages are stored as JSON, so nothing is decoded.
-        return b"[" + b",".join((await self.stored.get()).history) + b"]"
-
-    async def chosen_features(self, wanted: places.Wanted) -> bytes:
-        """The selected features of the stored messages, as GeoJSON."""
-        if self._pace is not None:
-            await self._pace.wait(self._places_bytes)
-        return await self._encode_features(wanted)
-
-    async def _encode_features(self, wanted: places.Wanted = places.ALL) -> bytes:
-        stored = await self._places.get()
-        self._places_bytes = sum(map(len, stored))
-        return places.collection(map(places.decode, stored), wanted)
-
-    async def _encode_users(self) -> bytes:
-        nicknames = await self._broker.presence.nicknames(self.channel)
-        return msgspec.json.encode(sorted(nicknames, key=lambda name: (name.casefold(), name)))
+    def _send_to(self, member: Member, body: bytes) -> None:
+        frame = text_frame(body)
+        member.write(frame)
+        self._count(1, 1, len(frame))
 
     @property
     def _log_fields(self) -> dict[str, object]:

@@ -10,21 +10,16 @@ import msgspec
 from tornado.iostream import IOStream
 
 from gischat.broker.access_keys import AccessKey
-from gischat.broker.entries import LEAVE, Outcome
+from gischat.broker.entries import Outcome
 from gischat.errors import RefusalReason, Unavailable, Uncompliant
 from gischat.front.channel.room import Room
-from gischat.front.close_status import (
-    MEMORY_FULL,
-    RATE_LIMIT_ABUSE,
-    SLOW_UPLOAD,
-    message_too_long,
-    oversized_words,
-)
+from gischat.front.close_status import MEMORY_FULL, RATE_LIMIT_ABUSE, SLOW_UPLOAD, message_too_long, oversized_words
 from gischat.front.connection.nickname_request import NicknameRequest
 from gischat.front.connection.socket_writer import SocketWriter
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.job_result import JobResult
 from gischat.front.dispatch.message_counters import UNKNOWN_TYPE
+from gischat.front.limits.admission import SERVER_FULL
 from gischat.front.limits.memory_budget import MemoryBudget
 from gischat.front.limits.rate_limit import ConnectionRateLimiter, RateLimitExceeded
 from gischat.front.limits.rejection_log import RejectionLog
@@ -32,13 +27,7 @@ from gischat.front.transport.frame_parser import TEXT_NOT_UTF8
 from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason, Delay
 from gischat.protocol.long_text import LongText
-from gischat.protocol.messages import (
-    Message,
-    folded,
-    nickname_of,
-    now,
-    uncompliant,
-)
+from gischat.protocol.messages import Message, folded, nickname_of, now, uncompliant
 from gischat.protocol.parsing import MessageParser
 from gischat.protocol.types import LIVE_TYPES
 from gischat.protocol.wording import quoting
@@ -63,7 +52,6 @@ class ClientConnection(SocketWriter):
         "_dispatcher",
         "_job_queue",
         "_messages",
-        "_nickname_request",
         "_rate_limiter",
         "_rejections",
         "_requires_registration",
@@ -74,6 +62,7 @@ class ClientConnection(SocketWriter):
         "is_draining",
         "messages_received",
         "nickname",
+        "nickname_request",
         "read_pause",
         "room",
     )
@@ -104,7 +93,7 @@ class ClientConnection(SocketWriter):
         self.room = room
         self.nickname: str | None = None
         self.access_key: AccessKey | None = None
-        self._nickname_request: NicknameRequest | None = None
+        self.nickname_request: NicknameRequest | None = None
         self.address = address
         self.connected_at = now()
         self.is_draining = False
@@ -146,8 +135,8 @@ class ClientConnection(SocketWriter):
             objection = partial(self._check_author, message) if self._requires_registration and message.author else None
             if type == "newcomer":
                 self._request().requested = message
-            elif type == "exiter" and self._nickname_request is not None:
-                self._nickname_request.requested = None
+            elif type == "exiter" and self.nickname_request is not None:
+                self.nickname_request.requested = None
             self._job_queue.submit(message, partial(self._on_job_done, message), precondition=objection)
         except (Uncompliant, Unavailable) as refusal:
             beginning = frame.text if isinstance(frame, LongText) else frame
@@ -169,14 +158,15 @@ class ClientConnection(SocketWriter):
         reason = quoting(refusal.reason, frame) if is_text else refusal.reason
         self.send(uncompliant(reason))  # dropped if the connection is closing, which has said why
 
-    def receive_oversized(self, size: int, most: int) -> None:
-        """Refuse a message of `size` bytes, more than `most`, which has been read and discarded."""
+    def receive_dropped(self, size: int, most: int | None = None) -> None:
+        """Refuse a message of `size` bytes which is discarded: it has more than `most`, or the front no room for it."""
         if self._is_closing:
             return
         self.messages_received += 1
         try:
             self._rate_limiter.acquire_message(size)
-            self._send_refusal(Unavailable(oversized_words(size, most), RefusalReason.TOO_LARGE))
+            words = SERVER_FULL if most is None else (oversized_words(size, most), RefusalReason.TOO_LARGE)
+            self._send_refusal(Unavailable(*words))
         except RateLimitExceeded as refusal:
             self._send_refusal(refusal)
 
@@ -242,19 +232,14 @@ class ClientConnection(SocketWriter):
 
     # Nickname
 
-    @property
-    def requested_nickname(self) -> str | None:
-        """The nickname that the client waits for, if any."""
-        return None if self._nickname_request is None else self._nickname_request.nickname
-
     def is_registered_as(self, nickname: str) -> bool:
         """Whether that is its nickname, ignoring case."""
         return self.nickname is not None and folded(self.nickname) == folded(nickname)
 
     def _request(self) -> NicknameRequest:
-        if self._nickname_request is None:
-            self._nickname_request = NicknameRequest(self, self._job_queue)
-        return self._nickname_request
+        if self.nickname_request is None:
+            self.nickname_request = NicknameRequest(self, self._job_queue)
+        return self.nickname_request
 
     def grant_nickname(self, newcomer: bytes) -> None:
         """The client got the nickname that it waited for."""
@@ -268,20 +253,20 @@ class ClientConnection(SocketWriter):
                 self.room.bans.check(message)
                 self._request().requested = message
                 self._request().retry_later()
-        elif type == "newcomer" and self._nickname_request is not None:
-            self._nickname_request.retry_later()
+        elif type == "newcomer" and self.nickname_request is not None:
+            self.nickname_request.retry_later()
 
     def retry_nickname(self) -> None:
-        if self._nickname_request is not None:
-            self._nickname_request.retry()
+        if self.nickname_request is not None:
+            self.nickname_request.retry()
 
     def yield_nickname(self) -> None:
-        if self._nickname_request is not None:
-            self._nickname_request.yield_nickname()
+        if self.nickname_request is not None:
+            self.nickname_request.yield_nickname()
 
     def restore_nickname(self) -> None:
-        if self._nickname_request is not None:
-            self._nickname_request.restore()
+        if self.nickname_request is not None:
+            self.nickname_request.restore()
 
     # Closing
 
@@ -324,17 +309,7 @@ class ClientConnection(SocketWriter):
         """The socket is closed: leave the room. Pending messages are still published; then the nickname is released."""
         self.room.leave(self)
         self._job_queue.is_abandoned = True
-        if self._nickname_request is not None or not self._job_queue.is_idle:
-            self._unregister()
+        if self.nickname_request is not None or not self._job_queue.is_idle:
+            self._dispatcher.unregister(self._job_queue)
         else:
             self._dispatcher.close(self._job_queue)
-
-    def _unregister(self) -> None:
-        def ended(ending: JobResult) -> None:
-            if ending.is_refusal:
-                # Retry until it succeeds or this front is gone: a nickname that is not released would be a ghost.
-                asyncio.get_running_loop().call_later(self.room.timings.retry, self._unregister)
-            else:
-                self._dispatcher.close(self._job_queue)
-
-        self._job_queue.submit(Message(LEAVE, "", b"{}"), ended, bounded=False)

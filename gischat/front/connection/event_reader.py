@@ -1,4 +1,4 @@
-"""A client that only reads: a channel's messages as server-sent events."""
+"""A client that only reads a channel, by server-sent events."""
 
 import asyncio
 import random
@@ -16,14 +16,14 @@ from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason
 from gischat.protocol.messages import now
 
-RETRY = 3000  # milliseconds before a reader comes back
-RETRY_SPREAD = 4000  # … and up to so many more where the server ended it: not all are to come at once
+RETRY = 3000  # milliseconds until a reader reconnects
+RETRY_SPREAD = 4000  # … plus up to so many at random if the server closed it, so that not all reconnect at once
 
 
 class EventReader(SocketWriter):
-    """A reader in a room: it has the history and all that follows, and no part in the count of users.
+    """A reader in a room: it receives the history and all later messages, and does not count as a user.
 
-    It answers no ping. That its system has taken what was sent is its sign of life.
+    It cannot answer pings; it is alive as long as its system acknowledges what is sent.
     """
 
     __slots__ = ("_encoder", "access_key", "address", "connected_at", "id", "is_draining", "nickname", "room")
@@ -43,9 +43,10 @@ class EventReader(SocketWriter):
         max_unread_bytes: int,
         address: str,
     ) -> None:
-        """
+        """Create a reader; `room.join` starts it.
+
         Args:
-            encoder: one for all readers.
+            encoder: shared by all readers.
             stream, close, max_unread_bytes: see `SocketWriter`.
         """
         super().__init__(stream, close, room.fanout, memory, max_unread_bytes)
@@ -64,7 +65,7 @@ class EventReader(SocketWriter):
         return {"connection": self.id, "channel": self.room.channel}
 
     def write(self, data: bytes) -> None:
-        """Sends websocket frames, as events."""
+        """Send websocket frames as events."""
         super().write(self._encoder.encode(data))
 
     @property
@@ -83,7 +84,7 @@ class EventReader(SocketWriter):
     def on_socket_closed(self) -> None:
         self.room.leave(self)
 
-    # It has no nickname, and asks for none.
+    # A reader has no nickname, and requests none.
 
     def grant_nickname(self, newcomer: bytes) -> None: ...
 
@@ -95,7 +96,7 @@ class EventReader(SocketWriter):
 
 
 def close_when_written(stream: IOStream, patience: float) -> None:
-    """Ends a stream behind all that waits in it; after so many seconds in any case."""
+    """Close a stream after all buffered data is written, or after `patience` seconds."""
     if not stream.closed():
         stream.write(b"").add_done_callback(lambda _: stream.close())
         asyncio.get_running_loop().call_later(patience, stream.close)

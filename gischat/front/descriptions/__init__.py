@@ -1,1 +1,1 @@
-"""Descriptions of the programming interface, for people and for programs: OpenAPI and AsyncAPI."""
+"""The OpenAPI and AsyncAPI documents of the HTTP and websocket interfaces."""

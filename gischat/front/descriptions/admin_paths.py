@@ -1,4 +1,4 @@
-"""The paths of moderation, `/admin`."""
+"""The paths for moderation, `/admin`."""
 
 from collections.abc import Iterable
 
@@ -19,14 +19,19 @@ from gischat.front.handlers import admin_schemas
 MODERATION = "Moderation"
 SECURITY: list[JsonObject] = [{"adminToken": []}]
 ADMIN_SCHEME: JsonObject = {"type": "http", "scheme": "bearer", "description": "The instance's `ADMIN_TOKEN`."}
-TURNED_AWAY = {
+UNAUTHORIZED = {
     "401": answer("The token is missing or wrong", Problem),
     "429": answer("Too many wrong tokens came from this address; see Retry-After", Problem),
 }
-PARTLY = {"503": answer("Not possible just now, or not in every channel: the text says where it was done", Problem)}
+PARTLY = {
+    "503": answer(
+        "Not possible at the moment, or not in all channels: the reason names those done",
+        Problem,
+    )
+}
 UNFIT = {"422": answer("The body is not as described", Faults)}
-ONLY_IN = {"name": "channel", "in": "query", "schema": {"type": "string"}, "description": "In this channel alone."}
-REASON = {"name": "reason", "in": "query", "schema": {"type": "string"}, "description": "What the user is told."}
+ONLY_IN = {"name": "channel", "in": "query", "schema": {"type": "string"}, "description": "Only in this channel."}
+REASON = {"name": "reason", "in": "query", "schema": {"type": "string"}, "description": "The reason for the user."}
 
 
 ONE_SUBJECT = {"oneOf": [{"required": ["address"]}, {"required": ["nickname"]}]}
@@ -41,12 +46,12 @@ def _moderates(
     query: Iterable[JsonObject] = (),
     status: str = "200",
 ) -> JsonObject:
-    """An operation for moderators alone."""
+    """An operation that requires the moderators' token."""
     operation: JsonObject = {
         "tags": [MODERATION],
         "summary": summary,
         "security": SECURITY,
-        "responses": {status: answer(summary, schema), **TURNED_AWAY, **PARTLY, **(errors or {})},
+        "responses": {status: answer(summary, schema), **UNAUTHORIZED, **PARTLY, **(errors or {})},
     }
     if asks is not None:
         operation |= {"requestBody": {"required": True, **json_content(reference(asks))}}
@@ -68,32 +73,32 @@ ADMIN_PATHS: dict[str, JsonObject] = {
     },
     "/admin/channels/{channel}/messages": {
         "get": _moderates("The stored messages, oldest first", list_of(reference("StoredMessage")), errors=UNKNOWN),
-        "delete": _moderates("Delete all messages said so far", admin_schemas.Deleted, errors=UNKNOWN),
+        "delete": _moderates("Delete all messages sent so far", admin_schemas.Deleted, errors=UNKNOWN),
     },
     "/admin/channels/{channel}/messages/{id}": {
         "delete": _moderates(
-            "Delete a message: nobody who comes, or comes back, is told it",
+            "Delete a message: it is not sent to joining or reconnecting clients any more",
             admin_schemas.Deleted,
             errors=_unknown("There is no such message, or channel"),
         )
     },
     "/admin/channels/{channel}/freeze": {
-        "put": _moderates("Freeze: it can be read, but nobody can write", admin_schemas.Frozen, errors=UNKNOWN),
-        "delete": _moderates("Thaw", admin_schemas.Frozen, errors=UNKNOWN),
+        "put": _moderates("Freeze the channel: make it read-only", admin_schemas.Frozen, errors=UNKNOWN),
+        "delete": _moderates("Thaw the channel", admin_schemas.Frozen, errors=UNKNOWN),
     },
     "/admin/channels/{channel}/announcements": {
         "post": _moderates(
-            "Say a text as the instance", admin_schemas.Announced, asks="AnnouncementRequest", errors=UNKNOWN
+            "Publish a text as the instance", admin_schemas.Announced, asks="AnnouncementRequest", errors=UNKNOWN
         )
     },
     "/admin/announcements": {
         "post": _moderates(
-            "Say a text as the instance, in every channel", admin_schemas.Announced, asks="AnnouncementRequest"
+            "Publish a text as the instance, in every channel", admin_schemas.Announced, asks="AnnouncementRequest"
         )
     },
     "/admin/channels/{channel}/users/{nickname}": {
         "delete": _moderates(
-            "Disconnect whoever is registered under a nickname",
+            "Disconnect the client registered under a nickname",
             admin_schemas.Disconnected,
             errors=NO_USER,
             query=[REASON],
@@ -101,17 +106,17 @@ ADMIN_PATHS: dict[str, JsonObject] = {
     },
     "/admin/users/{nickname}": {
         "delete": _moderates(
-            "Disconnect whoever is registered under a nickname, in every channel",
+            "Disconnect the clients registered under a nickname, in every channel",
             admin_schemas.Disconnected,
             errors=NO_USER,
             query=[REASON],
         )
     },
     "/admin/connections": {
-        "get": _moderates("Who is connected, on all fronts", admin_schemas.Connections, errors=UNKNOWN, query=[ONLY_IN])
+        "get": _moderates("The connections of all fronts", admin_schemas.Connections, errors=UNKNOWN, query=[ONLY_IN])
     },
     "/admin/bans": {
-        "get": _moderates("The bans that hold", list_of(reference("Ban"))),
+        "get": _moderates("The current bans", list_of(reference("Ban"))),
         "post": _moderates(
             "Ban an address, a network or a nickname for a time",
             admin_schemas.Ban,
@@ -129,7 +134,7 @@ ADMIN_PATHS: dict[str, JsonObject] = {
         )
     },
     "/admin/keys": {
-        "get": _moderates("The keys that hold", list_of(reference("Key"))),
+        "get": _moderates("The current keys", list_of(reference("Key"))),
         "post": _moderates(
             "Make a key that opens private channels",
             admin_schemas.NewKey,
@@ -140,7 +145,7 @@ ADMIN_PATHS: dict[str, JsonObject] = {
     },
     "/admin/keys/{id}": {
         "delete": _moderates(
-            "Revoke a key, and disconnect who came by it",
+            "Revoke a key, and disconnect the clients that use it",
             admin_schemas.RevokedKey,
             errors=_unknown("There is no such key"),
         )

@@ -1,4 +1,4 @@
-"""What is answered over HTTP, by exactly the keys that are named; and how an answer is described."""
+"""Schemas of HTTP answers, which have exactly the keys named here; helpers for describing answers."""
 
 from typing import Any
 
@@ -7,8 +7,6 @@ from marshmallow import Schema, fields, validate
 from gischat.front.handlers import admin_schemas
 
 JsonObject = dict[str, Any]
-
-# What is answered over HTTP: exactly the keys that are named.
 
 
 Answer = admin_schemas.Strict
@@ -35,14 +33,14 @@ class ChannelStatus(Answer):
 
 class Status(Answer):
     status = fields.String(required=True, validate=validate.OneOf(["ok", "degraded"]))
-    healthy = fields.Boolean(required=True, metadata={"description": "Whether messages go round."})
+    healthy = fields.Boolean(required=True, metadata={"description": "Whether messages are delivered."})
     channels = fields.List(fields.Nested(ChannelStatus), required=True)
 
 
 class Map(Answer):
     code = fields.String(required=True, allow_none=True, metadata={"description": "The path of the map's script."})
     tiles = fields.String(required=True, allow_none=True, metadata={"description": "The operator's tiles, as XYZ."})
-    attribution = fields.String(required=True, metadata={"description": "Whose tiles they are."})
+    attribution = fields.String(required=True, metadata={"description": "The attribution of the tiles."})
 
 
 class Alive(Answer):
@@ -55,7 +53,7 @@ class Ready(Answer):
 
 
 class Problem(Answer):
-    detail = fields.String(required=True, metadata={"description": "What is wrong, in words."})
+    detail = fields.String(required=True, metadata={"description": "The reason, for people."})
 
 
 class Fault(Answer):
@@ -70,11 +68,11 @@ class Faults(Answer):
 
 class HookTaken(Answer):
     ok = fields.Boolean(required=True)
-    ids = fields.List(fields.String(), required=True, metadata={"description": "Of the messages, in their order."})
+    ids = fields.List(fields.String(), required=True, metadata={"description": "The messages' ids, in their order."})
 
 
 class FaultsOrProblem(Answer):
-    detail = fields.Raw(required=True, metadata={"description": "What is wrong, in words, or fault by fault."})
+    detail = fields.Raw(required=True, metadata={"description": "The reason, or a list of errors by field."})
 
 
 def reference(name: str) -> JsonObject:
@@ -101,10 +99,10 @@ def get(tag: str, summary: str, schema: type[Schema] | JsonObject, errors: JsonO
 
 SERVER, CHANNEL, OPERATION = "The server", "A channel", "Operation"
 NAMES = list_of({"type": "string"})
-RETRY_AFTER = {"headers": {"Retry-After": {"description": "In seconds.", "schema": {"type": "integer"}}}}
+RETRY_AFTER = {"headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}}
 TOO_MANY = {"429": answer("Too many requests or connections from one address", Problem) | RETRY_AFTER}
-FULL = {"503": answer("The server has as many connections as it may have", Problem) | RETRY_AFTER}
+FULL = {"503": answer("The server has reached its limit of connections", Problem) | RETRY_AFTER}
 UNKNOWN = {"404": answer("The channel does not exist", Problem)}
-PRIVATE = {"401": answer("The channel is private, and no token of it was shown", Problem)}
-UNABLE = {"503": answer("Not possible just now; nothing has been done", Problem)}
+PRIVATE = {"401": answer("The channel is private, and the request has no valid token", Problem)}
+UNABLE = {"503": answer("Not possible at the moment; nothing has been done", Problem)}
 BANNED = {"403": answer("The client's address, or the author's nickname, is banned", Problem)}

@@ -1,4 +1,4 @@
-"""The websocket as AsyncAPI 3.0: the same messages as in the OpenAPI document, from the same table."""
+"""The AsyncAPI 3.0 document of the websocket, with the same messages as in the OpenAPI document."""
 
 from collections import defaultdict
 from typing import Any
@@ -16,45 +16,45 @@ from gischat.settings import Settings
 JsonObject = dict[str, Any]
 
 ABOUT = """\
-A chat for people who work with maps: one channel's websocket. Each text frame holds one JSON object. The requests over
-HTTP are described by [openapi.json](openapi.json).
+A chat for people who work with maps: the websocket of a channel. Each text frame contains one JSON object.
+[openapi.json](openapi.json) describes the HTTP interface.
 """
 
 CHANNEL = """\
-On joining, a client receives the stored messages, oldest first, and `nb_users`; from then on what everybody says, its
-own messages included: that echo is the answer. What breaks the contract is answered by `uncompliant`, and costs nothing
-else. Before the server closes a connection it says why in an `uncompliant`.
+On joining, a client receives the stored messages, oldest first, and `nb_users`; then all messages of the channel. These
+include its own: the echo confirms that a message is published. An invalid message is answered by an `uncompliant`, and
+the connection stays open. Before the server closes a connection, it sends the reason in an `uncompliant`.
 
-Keys from a client that are not described are dropped; what the server sends has exactly the keys described. A client
-may give a message its own `id`, and send it again under that if it does not know whether it arrived: it is published
-once within ten minutes.
+Unknown keys from clients are dropped; messages from the server have exactly the keys described. A client may set the
+`id` of a message, and resend the message with that `id` if it does not know whether it arrived: within ten minutes it
+is published only once.
 """
 
 QUERY: JsonObject = {
     "after": {"type": "string", "description": AFTER["description"]},
     "types": {
         "type": "string",
-        "description": "Types, separated by commas, that only those connections get which ask for them.",
+        "description": "Optional message types to receive, separated by commas.",
     },
 }
 TOKEN: JsonObject = {
     TOKEN_PARAMETER: {
         "type": "string",
-        "description": "The token of a private channel; not needed where a key stands before the address: `/k/{key}`.",
+        "description": "The token of a private channel; not needed with a key in the path: `/k/{key}`.",
     }
 }
 
 POLICY_VIOLATION = 1008
-# Of RFC 6455 §7.4.1, where the server has no words of its own
+# Codes of RFC 6455 §7.4.1 that the server uses without a `CloseStatus`
 PROTOCOL_CLOSES = {
     1000: ["The client has closed the connection."],
-    1002: ["A frame breaks RFC 6455."],
+    1002: ["A frame violates RFC 6455."],
     1007: ["A text is not UTF-8."],
 }
 
 
 def document(settings: Settings) -> dict[str, object]:
-    """The AsyncAPI document of one instance: its channels and limits are the settings'."""
+    """The AsyncAPI document of an instance, with the channels and limits of its settings."""
     schemas = _schemas(settings)
     sent = [name for name in schemas if name.startswith("Send")]
     received = [name for name in schemas if name.startswith("Receive")]
@@ -80,10 +80,10 @@ def document(settings: Settings) -> dict[str, object]:
         "info": {"title": "gischat", "version": __version__, "description": ABOUT},
         "defaultContentType": "application/json",
         "channels": {"chat": channel},
-        # As the server sees it, which this document is of
+        # From the server's point of view, as this is the server's document
         "operations": {
-            "hear": _operation("receive", "What a client may send.", sent),
-            "say": _operation("send", "What a client receives.", received),
+            "receive": _operation("receive", "The messages that a client may send.", sent),
+            "send": _operation("send", "The messages that a client receives.", received),
         },
         "components": {
             "messages": {
@@ -98,7 +98,7 @@ def document(settings: Settings) -> dict[str, object]:
 def _schemas(settings: Settings) -> dict[str, JsonObject]:
     plugin = Plugin()
     APISpec("gischat", __version__, "3.1.0", [plugin])
-    assert plugin.converter is not None  # APISpec has given it one
+    assert plugin.converter is not None  # set by APISpec
     components = message_components(plugin.converter, settings)
     return {
         name: schema
@@ -117,7 +117,7 @@ def _reference(where: str, name: str) -> JsonObject:
 
 
 def _close_codes() -> dict[str, list[str]]:
-    """Why the server closes, by code: the reasons that close frames bear."""
+    """The reasons in the server's close frames, by code."""
     reasons: defaultdict[int, list[str]] = defaultdict(list, PROTOCOL_CLOSES)
     named = [value for value in vars(close_status).values() if isinstance(value, CloseStatus)]
     for status in (*named, close_status.message_too_long(0, 1), close_status.unknown_channel("…")):

@@ -1,7 +1,7 @@
-"""The messages of the websocket, and what they show on a map, as JSON schemas.
+"""JSON schemas of the websocket's messages and of their places.
 
-Each message stands there in both directions: `Send…` is what a client may send, `Receive…` what clients get: completed,
-and with no other key.
+Each message has a schema for each direction: `Send…` for what clients may send, and `Receive…` for what they get, which
+has all keys and no others.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,9 +12,10 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields
 
 from gischat.front.descriptions.answers import JsonObject, list_of, reference
+from gischat.protocol import fields as protocol
 from gischat.protocol import places
-from gischat.protocol import schemas as protocol
 from gischat.protocol.parsing import NULL_IS_ABSENT
+from gischat.protocol.schemas import schemas, server_schemas
 from gischat.protocol.types import PLACED_TYPES, TYPES
 from gischat.protocol.wording import VISIBLE
 from gischat.settings import Settings
@@ -23,13 +24,13 @@ from gischat.settings import Settings
 
 
 class Converter(OpenAPIConverter):
-    """apispec's, which also knows the fields that messages are made of."""
+    """apispec's converter, extended by the fields of messages."""
 
     OWN: Mapping[type[fields.Field[Any]], JsonObject] = {
         protocol.Identifier: {
             "type": "string",
             "format": "uuid",
-            "description": "Sent in braces, as a URN or without hyphens, it becomes the usual form.",
+            "description": "Braces, URNs and missing hyphens are accepted, and converted to the usual form.",
         },
         protocol.Timestamp: {
             "type": "integer",
@@ -58,17 +59,17 @@ class Converter(OpenAPIConverter):
 
 
 def _text(field: protocol.Text) -> JsonObject:
-    """A text's limits, and what becomes of it."""
+    """The limits of a text field, and how its values are changed."""
     described: JsonObject = {} if field.longest is None else {"maxLength": field.longest}
     match field:
         case protocol.Nickname():
             described |= {"minLength": field.shortest, "pattern": field.FORM.pattern}
         case protocol.VisibleText():
-            described |= {"minLength": 1, "pattern": VISIBLE, "description": "Not of blanks alone."}
+            described |= {"minLength": 1, "pattern": VISIBLE, "description": "Not only white space."}
         case protocol.FileName():
-            described |= {"description": "What no file name may hold (`/`, `..`, a leading dot, …) becomes `_`."}
+            described |= {"description": "What is not allowed in file names (`/`, `..`, a leading dot, …) becomes `_`."}
         case protocol.IconName():
-            described |= {"description": "Of an icon of QGIS; what leads elsewhere (`..`, `:`, …) becomes `_`."}
+            described |= {"description": "The name of an icon of QGIS; characters of paths (`..`, `:`, …) become `_`."}
     return described
 
 
@@ -76,7 +77,7 @@ PYTHON_END = r"\Z"
 
 
 def _ecma(pattern: str) -> str:
-    r"""A pattern as JSON Schema reads it (ECMA 262): it anchors nothing itself, and its `$` is Python's `\Z`."""
+    r"""Convert a pattern to ECMA 262 for JSON Schema: patterns are not anchored, and `$` means Python's `\Z`."""
     return f"^{pattern.removesuffix(PYTHON_END)}$" if pattern.endswith(PYTHON_END) else pattern
 
 
@@ -85,9 +86,9 @@ class Plugin(MarshmallowPlugin):
 
 
 def message_components(converter: OpenAPIConverter, settings: Settings) -> dict[str, JsonObject]:
-    """The schemas of the websocket's messages and of what they hold, by name: `SendText`, `ReceiveText`, …"""
-    sent = _described(converter, protocol.schemas(settings))
-    received = sent | _described(converter, protocol.server_schemas(settings))
+    """The schemas of the websocket's messages and their parts, by name: `SendText`, `ReceiveText`, …"""
+    sent = _described(converter, schemas(settings))
+    received = sent | _described(converter, server_schemas(settings))
     components = {
         "ClientMessage": _one_of("Send", sent),
         "ServerMessage": _one_of("Receive", received),
@@ -98,7 +99,7 @@ def message_components(converter: OpenAPIConverter, settings: Settings) -> dict[
         "FeatureCollection": _feature_collection(settings),
         "Places": PLACES,
     }
-    # Swagger UI calls the alternatives of a schema by their titles.
+    # Swagger UI displays the alternatives of a schema by their titles.
     return {name: {"title": name, **schema} for name, schema in components.items()}
 
 
@@ -115,7 +116,7 @@ def _requiring(schema: JsonObject, names: set[str]) -> JsonObject:
 
 
 def _as_sent(schema: JsonObject) -> JsonObject:
-    """What clients may send: a null in some fields, and keys that nobody knows."""
+    """The schema for sending: some fields may be null, and unknown keys are allowed."""
     properties = {
         name: field | {"type": [field["type"], "null"]} if name in NULL_IS_ABSENT else field
         for name, field in schema["properties"].items()
@@ -124,7 +125,7 @@ def _as_sent(schema: JsonObject) -> JsonObject:
 
 
 def _complete(schema: JsonObject) -> JsonObject:
-    """What clients receive: every key is there, and no other. Strict clients rely on it."""
+    """The schema for receiving: all keys and no others, on which strict clients rely."""
     always = set(schema["properties"]) - {"in_reply_to_id"}
     return {**_requiring(schema, always), "additionalProperties": False}
 
@@ -139,10 +140,10 @@ def _name(direction: str, type_: str) -> str:
     return direction + "".join(word.capitalize() for word in type_.split("_"))
 
 
-# Of what messages show on a map
+# Messages' places
 
 _OF_MESSAGES: JsonObject = {
-    "id": {"type": "string", "description": "The message's."},
+    "id": {"type": "string", "description": "The message's id."},
     "type": {"type": "string", "enum": list(PLACED_TYPES)},
     "author": {"type": "string"},
     "timestamp": {"type": "integer"},
@@ -151,9 +152,9 @@ _OF_MESSAGES: JsonObject = {
 }
 PLACES: JsonObject = {
     "type": "object",
-    "description": "RFC 7946 §3.3, in WGS 84. A feature's id is its message's; of a layer, with the feature's number "
-    "behind a dot. A layer's features have their own properties beside those of the message. Where a layer has one of "
-    f"the same name, the message's bears the prefix `{places.PREFIX}` in all features of that layer.",
+    "description": "RFC 7946 §3.3, in WGS 84. A feature's id is its message's; in a layer, a dot and the feature's "
+    "number follow. A layer's features have their own properties in addition to those of the message. If a name occurs "
+    f"in both, the message's property has the prefix `{places.PREFIX}` in all features of that layer.",
     "required": ["type", "features"],
     "additionalProperties": False,
     "properties": {

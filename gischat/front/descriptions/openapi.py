@@ -1,4 +1,4 @@
-"""The programming interface as OpenAPI 3.1, made from the marshmallow schemas that also check what comes in."""
+"""The OpenAPI 3.1 document of the HTTP interface, made from the marshmallow schemas that validate requests."""
 
 import re
 from copy import deepcopy
@@ -15,15 +15,15 @@ from gischat.front.handlers import admin_schemas
 from gischat.settings import Settings
 
 ABOUT = """\
-A chat for people who work with maps. Clients talk over a websocket, `/channel/{channel}/ws`, in JSON objects,
-one a text frame. What they may send is the schema `ClientMessage`, what they receive `ServerMessage`.
+A chat for people who work with maps. Clients use a websocket, `/channel/{channel}/ws`, with one JSON object per text
+frame. The schema `ClientMessage` describes what they may send, `ServerMessage` what they receive.
 
-The websocket is described whole, as AsyncAPI 3, by [asyncapi.json](asyncapi.json). What answers GET answers HEAD. A
-path may begin with two slashes.
+[asyncapi.json](asyncapi.json) describes the websocket completely, as AsyncAPI 3. All paths that answer GET answer HEAD.
+Paths may begin with two slashes.
 
-All of this but `/admin` and `/metrics` is also there below `/k/{key}`, where a key that moderators have made opens
-private channels: `/k/{key}/channels` lists the public channels and those of the key. A key that is wrong or has ended
-is answered with 401, on the websocket by `uncompliant` and 1008.
+All paths except `/admin` and `/metrics` also exist below `/k/{key}`, where a moderator's key opens private channels:
+`/k/{key}/channels` lists the public channels and those of the key. A wrong or expired key gets 401, or on the websocket
+an `uncompliant` and close code 1008.
 """
 
 TOKEN_SCHEMES: dict[str, JsonObject] = {
@@ -37,31 +37,28 @@ TOKEN_SCHEMES: dict[str, JsonObject] = {
 }
 
 
-# What moderators ask for
-
-
 def document(settings: Settings) -> dict[str, object]:
-    """The OpenAPI document of one instance: its channels and limits are the settings'."""
+    """The OpenAPI document of an instance, with the channels and limits of its settings."""
     plugin = Plugin()
     base = settings.base_path
     servers = {"servers": [{"url": base}]} if base else {}
     spec = APISpec("gischat", __version__, "3.1.0", [plugin], info={"description": ABOUT}, **servers)
-    assert plugin.converter is not None  # APISpec has given it one
+    assert plugin.converter is not None  # set by APISpec
     for name, schema in message_components(plugin.converter, settings).items():
         spec.components.schema(name, schema)
     for name, scheme in TOKEN_SCHEMES.items() if settings.channel_tokens else ():
         spec.components.security_scheme(name, scheme)
     if settings.admin_token:
         spec.components.security_scheme("adminToken", ADMIN_SCHEME)
-        # Of these there are lists, which are described by reference.
+        # Their lists refer to them by name.
         for listed in (admin_schemas.ModeratedChannel, admin_schemas.Ban, admin_schemas.Key):
             spec.components.schema(listed.__name__, schema=listed)
         spec.components.schema("BanRequest", ONE_SUBJECT, schema=admin_schemas.ban_request(settings))
         spec.components.schema("KeyRequest", schema=admin_schemas.key_request(settings))
         spec.components.schema("AnnouncementRequest", schema=admin_schemas.announcement_request(settings))
     for path, operations in (PATHS | (ADMIN_PATHS if settings.admin_token else {})).items():
-        secured = _secured(path, deepcopy(operations), settings)  # apispec writes into it
-        if base and path.startswith(("/admin", "/metrics")):  # which have no base
+        secured = _secured(path, deepcopy(operations), settings)  # apispec changes it
+        if base and path.startswith(("/admin", "/metrics")):  # they have no base
             secured = {method: {**operation, "servers": [{"url": "/"}]} for method, operation in secured.items()}
         spec.path(path, operations=secured, parameters=_parameters(path, settings))
     described: dict[str, object] = spec.to_dict()

@@ -1,4 +1,4 @@
-"""The paths of the programming interface, but for moderation."""
+"""The paths of the HTTP interface, except for moderation."""
 
 from collections.abc import Iterable, Mapping
 
@@ -35,26 +35,26 @@ from gischat.protocol.types import LIVE_TYPES, PLACED_TYPES
 
 WEBSOCKET = """\
 Opens the channel's websocket. On joining, a client receives the stored messages, oldest first, and `nb_users`.
-What it sends has the shapes of `ClientMessage` (unknown keys are dropped), what it receives exactly those of
-`ServerMessage`. A message that breaks the contract is answered by `uncompliant` and costs nothing else; a frame
-that is too large ends the connection with 1009. Too many messages in a minute are answered by `uncompliant`, which says
-for how long to wait; who goes on is closed with 1008. A channel that does not exist, or is private and was asked for
-without its token, is accepted and closed with 1008.
+It sends messages as in `ClientMessage` (unknown keys are dropped), and receives messages exactly as in `ServerMessage`.
+An invalid message is answered by an `uncompliant`, and the connection stays open; a frame that is much too large closes
+the connection with 1009. Messages above the rate limit are answered by an `uncompliant` with the time to wait; a client
+that continues is closed with 1008. The websocket of an unknown channel, or of a private one without its token, is
+accepted and then closed with 1008.
 """
 
 EVENTS = """\
-For whoever only reads: a dashboard, `curl -N`. An event's type is the message's, its data the message as on the
-websocket (`ServerMessage`), its id the message's, but for `nb_users` and `uncompliant`. Readers count among the
-connections and not among the users. The stream ends when the server restarts; browsers come back by themselves.
+For clients that only read, such as a dashboard or `curl -N`. An event has the message's type, the message as on the
+websocket (`ServerMessage`) as its data, and the message's id, except for `nb_users` and `uncompliant`. Readers count as
+connections, but not as users. The stream ends when the server restarts; browsers reconnect automatically.
 """
 
 HOOKS = """\
-Takes `{"text": …, "username": …}` as Slack and Mattermost do, with attachments and blocks, and what GitHub, Grafana,
-Alertmanager and ODK Central send. Markdown becomes plain text; a long text becomes up to four messages.
+Accepts `{"text": …, "username": …}` like Slack and Mattermost, with attachments and blocks, and the posts of GitHub,
+Grafana, Alertmanager and ODK Central. Markdown becomes plain text; a long text becomes up to four messages.
 """
 
 
-# Of a websocket's handshake (RFC 6455 §4.1)
+# The headers of a websocket's handshake (RFC 6455 §4.1)
 HANDSHAKE = [
     {"name": name, "in": "header", "required": True, "schema": {"type": "string", **value}}
     for name, value in {
@@ -68,8 +68,8 @@ AFTER = {
     "name": "after",
     "in": "query",
     "schema": {"type": "string"},
-    "description": "The id of the last message that a client has which comes back: instead of the history it gets what "
-    "was published since. Where that is no longer known, an `uncompliant` says so, and the history follows.",
+    "description": "The id of the last message that a reconnecting client has: instead of the history it gets later "
+    "messages. If the server does not have them any more, it sends an `uncompliant`, and then the history.",
 }
 
 ASKED = {
@@ -78,24 +78,24 @@ ASKED = {
     "style": "form",
     "explode": False,
     "schema": list_of({"type": "string"}),
-    "description": "Types that only those connections get which ask for them: " + ", ".join(sorted(LIVE_TYPES)) + ".",
+    "description": "Optional message types to receive: " + ", ".join(sorted(LIVE_TYPES)) + ".",
 }
 
-# Of each event in the stream: OpenAPI 3.1 has no words for the whole of one.
+# The schema of each event, because OpenAPI 3.1 cannot describe the whole stream.
 EVENT: JsonObject = {
     "type": "object",
     "properties": {
         "event": {"type": "string", "description": "The message's type."},
-        "id": {"type": "string", "description": "The message's."},
+        "id": {"type": "string", "description": "The message's id."},
         "data": {"type": "string", "description": "The message, as JSON: a `ServerMessage`."},
-        "retry": {"type": "integer", "description": "After how many milliseconds to come back."},
+        "retry": {"type": "integer", "description": "Milliseconds until a reconnection."},
     },
 }
 LAST_EVENT_ID = {
     "name": "Last-Event-ID",
     "in": "header",
     "schema": {"type": "string"},
-    "description": "The same, as browsers say it when they come back; it counts before `after`.",
+    "description": "The same, sent by browsers that reconnect; it overrides `after`.",
 }
 POSTED: JsonObject = {"type": "object", "examples": [{"text": "The build is done.", "username": "ci"}]}
 POSTED_FORM: JsonObject = {
@@ -114,13 +114,13 @@ TYPE = {
     "style": "form",
     "explode": False,
     "schema": list_of({"type": "string", "enum": list(PLACED_TYPES)}) | {"minItems": 1},
-    "description": "Of these types alone.",
+    "description": "Only messages of these types.",
 }
 SINCE = {
     "name": "since",
     "in": "query",
     "schema": {"type": "integer", "minimum": 0, "maximum": 999_999_999_999},
-    "description": "Of messages with this timestamp or a later one alone.",
+    "description": "Only messages with this timestamp or a later one.",
 }
 BOX = {
     "name": "bbox",
@@ -130,14 +130,14 @@ BOX = {
     "schema": list_of({"type": "number"}) | {"minItems": 4, "maxItems": 4},
     "description": "West, south, east, north (RFC 7946 §5): only features that touch this box.",
 }
-NO_MESSAGE = {"404": answer("There is no such channel, message, or nothing of it to show so", Problem)}
-NOT_MODIFIED = {"304": {"description": "It is what `If-None-Match` names"}}
+NO_MESSAGE = {"404": answer("There is no such channel or message, or the message has no such form", Problem)}
+NOT_MODIFIED = {"304": {"description": "Unchanged since the version in `If-None-Match`"}}
 
 
 def _file(
     summary: str, content: Mapping[str, JsonObject], *, errors: JsonObject, parameters: Iterable[JsonObject] = ()
 ) -> JsonObject:
-    """A file of a channel, in one or another format."""
+    """An operation that returns a file, in one of several formats."""
     found = {"description": summary, "content": {kind: {"schema": schema} for kind, schema in content.items()}}
     responses = {"200": found, **NOT_MODIFIED, **BANNED, **PRIVATE, **UNKNOWN, **UNABLE, **errors, **TOO_MANY}
     operation = {"tags": [CHANNEL], "summary": summary, "responses": responses}
@@ -148,29 +148,29 @@ PATHS: dict[str, JsonObject] = {
     "/version": get(SERVER, "The version of the server", Version),
     "/rules": get(SERVER, "The server's rules and limits", Rules),
     "/channels": get(SERVER, "The names of the channels", NAMES),
-    "/status": get(SERVER, "Whether messages go round, and how many people each channel has", Status),
+    "/status": get(SERVER, "Whether messages are delivered, and the number of users of each channel", Status),
     "/qfield": {
         "get": {
             "tags": [SERVER],
-            "summary": "Redirects to the address from which QField installs the plugin",
-            "responses": {"302": {"description": "It is in `Location`"}, **TOO_MANY},
+            "summary": "Redirects to the URL from which QField installs the plugin",
+            "responses": {"302": {"description": "The URL is in `Location`"}, **TOO_MANY},
         }
     },
-    "/map": get(SERVER, "What the page's map needs", Map),
+    "/map": get(SERVER, "The settings of the page's map", Map),
     "/livez": get(OPERATION, "Whether the process answers", Alive),
     "/readyz": get(
         OPERATION,
-        "Whether messages go round and new clients are welcome",
+        "Whether messages are delivered and new clients accepted",
         Ready,
-        {"503": answer("They do not, or are not", Ready)},
+        {"503": answer("They are not", Ready)},
     ),
     "/metrics": {
         "get": {
             "tags": [OPERATION],
-            "summary": "What this host's processes count, for Prometheus",
+            "summary": "The metrics of this host's processes, for Prometheus",
             "responses": {
                 "200": {"description": "Text in one of Prometheus' formats", "content": {"text/plain": {}}},
-                "403": answer("Neither from the server's own machine nor with the token", Problem),
+                "403": answer("The request comes from another machine, without the token", Problem),
             },
         }
     },
@@ -184,16 +184,16 @@ PATHS: dict[str, JsonObject] = {
         BANNED | PRIVATE | UNKNOWN | UNABLE,
     ),
     "/channel/{channel}/features.geojson": _file(
-        "What the stored messages show on a map, oldest message first, as GeoJSON in WGS 84",
+        "The places of the stored messages, oldest message first, as GeoJSON in WGS 84",
         {GEOJSON: reference("Places")},
         parameters=[TYPE, SINCE, BOX],
         errors={"422": answer("A parameter is not as described", Faults)},
     ),
     "/channel/{channel}/messages/{id}.json": _file(
-        "A stored message, as on the wire", {"application/json": reference("StoredMessage")}, errors=NO_MESSAGE
+        "A stored message, as sent to clients", {"application/json": reference("StoredMessage")}, errors=NO_MESSAGE
     ),
     "/channel/{channel}/messages/{id}.geojson": _file(
-        "What a stored message shows on a map, in WGS 84", {GEOJSON: reference("Places")}, errors=NO_MESSAGE
+        "The place of a stored message, as GeoJSON in WGS 84", {GEOJSON: reference("Places")}, errors=NO_MESSAGE
     ),
     "/channel/{channel}/messages/{id}.gpkg": _file(
         "The layer, extent or position of a stored message as a GeoPackage 1.3, in its own CRS",
@@ -203,13 +203,13 @@ PATHS: dict[str, JsonObject] = {
     "/channel/{channel}/text": {
         "put": {
             "tags": [CHANNEL],
-            "summary": "Say a text in the channel",
+            "summary": "Send a text to the channel",
             "requestBody": {"required": True, **json_content(reference("PutText"))},
             "responses": {
                 "200": answer("The message as it has been broadcast", reference("ReceiveText")),
                 "403": answer(
-                    "The channel is frozen; or the address or author is banned, not registered where that is required, "
-                    "or of a foreign page",
+                    "The channel is frozen; the address or author is banned; the author is not registered, although "
+                    "required; or the request comes from a foreign page",
                     Problem,
                 ),
                 "409": answer("The sender has used this id for something else", Problem),
@@ -230,7 +230,7 @@ PATHS: dict[str, JsonObject] = {
             "parameters": [AFTER, LAST_EVENT_ID],
             "responses": {
                 "200": {
-                    "description": "The stored messages, then what is said from now on",
+                    "description": "The stored messages, then all later ones",
                     "content": {"text/event-stream": {"schema": EVENT}},
                 },
                 **BANNED,
@@ -244,7 +244,7 @@ PATHS: dict[str, JsonObject] = {
     "/hooks/{key}": {
         "post": {
             "tags": [CHANNEL],
-            "summary": "Say something in a channel, for another program",
+            "summary": "Post a message from another program",
             "description": HOOKS,
             "requestBody": {
                 "required": True,
@@ -256,16 +256,16 @@ PATHS: dict[str, JsonObject] = {
                 },
             },
             "responses": {
-                "200": answer("It is published", HookTaken),
-                "202": answer("It is accepted, and published soon: not to be sent again", HookTaken),
+                "200": answer("The messages are published", HookTaken),
+                "202": answer("The messages are accepted, and published soon; do not post them again", HookTaken),
                 "403": answer(
-                    "The channel is frozen; or the address, or the hook's name, is banned, or of a foreign page",
+                    "The channel is frozen; the address or the hook's name is banned; or the page is foreign",
                     Problem,
                 ),
                 "404": answer("There is no hook with this key", Problem),
                 "409": answer("This delivery's id has been used for something else", Problem),
-                "413": answer("It is too large", Problem),
-                "422": answer("There is nothing to say in it, or a file is not what it should be", FaultsOrProblem),
+                "413": answer("The body is too large", Problem),
+                "422": answer("The body contains no text, or a file is invalid", FaultsOrProblem),
                 **TOO_MANY,
                 **UNABLE,
             },
@@ -279,9 +279,9 @@ PATHS: dict[str, JsonObject] = {
             "parameters": [*HANDSHAKE, AFTER, ASKED],
             "responses": {
                 "101": {"description": "The connection is a websocket from now on"},
-                "400": answer("The request does not ask for a websocket", Problem),
-                "426": answer("It asks for one of another version", Problem),
-                "403": answer("The client's address is banned, or a page of this site may not", Problem),
+                "400": answer("The request is no websocket handshake", Problem),
+                "426": answer("The handshake is for another version", Problem),
+                "403": answer("The client's address is banned, or the page's site is not allowed", Problem),
                 **TOO_MANY,
                 **FULL,
             },
@@ -289,6 +289,3 @@ PATHS: dict[str, JsonObject] = {
         }
     },
 }
-
-
-# Where an instance has private channels: none, or one of these

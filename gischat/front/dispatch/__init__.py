@@ -1,1 +1,1 @@
-"""Jobs: what clients say, on its way to the workers one after the other; all that is asked of Redis."""
+"""Dispatch: clients' messages on their way to the workers, one job per connection in flight; replay after a loss."""

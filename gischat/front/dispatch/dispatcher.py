@@ -1,4 +1,4 @@
-"""The job queues of a front: to Redis for each, and back to each the ends of its jobs."""
+"""The dispatcher: a front's job queues, between the connections and the inboxes."""
 
 import asyncio
 import itertools
@@ -16,67 +16,64 @@ from gischat.front.dispatch.message_counters import MessageCounters
 from gischat.front.dispatch.replay_buffer import CompletedJob, ReplayBuffer
 from gischat.front.dispatch.state_reports import StateReports
 from gischat.front.dispatch.stream_position import StreamPosition
+from gischat.front.limits.admission import Admission
+from gischat.front.limits.rejection_log import RejectionLog
 from gischat.protocol.messages import Lane, Message
 from gischat.protocol.schemas import schemas
 from gischat.settings import Settings
 from gischat.timings import Timings
 
-REPLAYED_JOB_NUMBERS = (
-    1_000_000_000  # no connection has sent so many messages: these jobs are told apart from all others
-)
-WORKER_REFUSALS = {
-    str(cause): cause for cause in (RefusalReason.DUPLICATE_ID, RefusalReason.NOT_REGISTERED)
-}  # by publications' types
+# The first number of the front's own jobs about a former connection: higher than those of the connection's jobs
+REPLAYED_JOB_NUMBERS = 1_000_000_000
+# Types of publications by which workers refuse a message for a reason of its own
+WORKER_REFUSALS = {str(cause): cause for cause in (RefusalReason.DUPLICATE_ID, RefusalReason.NOT_REGISTERED)}
 
 
 class Dispatcher:
-    """All job queues of a front, found again by the number that a publication names.
+    """All job queues of a front, by the connection id that a publication's source contains.
 
-    `positions` says, by channel, where this front is in what is published; `reports` takes what is noticed of losses.
+    Attributes:
+        positions: this front's position in each channel's publications.
+        reports: takes reports of losses, gaps and reconnections.
     """
 
-    def __init__(self, broker: Broker, settings: Settings, timings: Timings = Timings()) -> None:
+    def __init__(
+        self, broker: Broker, settings: Settings, timings: Timings = Timings(), admission: Admission | None = None
+    ) -> None:
         self.timings = timings
         self.front = broker.front
         self.positions: defaultdict[str, StreamPosition] = defaultdict(StreamPosition)
         self.reports = StateReports()
         self._inbox = broker.inbox
-        self.max_messages = settings.max_waiting_messages
-        self.max_bytes = settings.max_waiting_bytes
-        self._replay_buffer = ReplayBuffer(timings.replay, self.max_bytes)
+        self.admission = admission or Admission(settings, RejectionLog(timings))
+        self._replay_buffer = ReplayBuffer(timings.replay, settings.max_waiting_bytes)
         self.counters = MessageCounters(schemas(settings))
-        self.pending_bytes = 0  # of all queues
-        self._max_pending_bytes = settings.max_front_bytes
         self._ids = itertools.count(1)
         self.loss_log = LogThrottle("redis has lost messages in flight", timings, patience=0.0)
         self._open: dict[int, JobQueue] = {}
 
     def open(self, channel: str, client: str = "", sender: str = "") -> JobQueue:
-        """A queue for one connection, or for one message from elsewhere; `client` and `sender`: see `Job`."""
+        """Open a queue for a connection, or for one message without a connection; `client`, `sender`: see `Job`."""
         number = self.new_id()
         job_queue = self._open[number] = JobQueue(self, channel, number, client, sender)
         return job_queue
 
     def new_id(self) -> int:
-        """The number of a connection, which no other of this front has."""
+        """A connection id, unique on this front."""
         return next(self._ids)
-
-    def fits(self, size: int) -> bool:
-        """Whether so many bytes more may wait, over all connections."""
-        return self.pending_bytes + size <= self._max_pending_bytes
 
     def enqueue(
         self, channel: str, lane: Lane, job: Job, preceding: str, *, again: bool
     ) -> "asyncio.Future[EnqueueResult]":
         return self._inbox.enqueue(channel, lane, job, self.positions[channel].required, preceding, again=again)
 
-    def job_status(self, channel: str, lane: Lane, job: Job, place: bytes, cancels: bool) -> Awaitable[JobStatus]:
+    def job_status(self, channel: str, lane: Lane, job: Job, entry_id: bytes, cancels: bool) -> Awaitable[JobStatus]:
         position = self.positions[channel]
         cancels_to = position.offset if cancels else None
-        return self._inbox.job_status(channel, lane, job, place, position.required, cancels_to)
+        return self._inbox.job_status(channel, lane, job, entry_id, position.required, cancels_to)
 
     async def run(self) -> None:
-        """Looks after what is in flight: a job whose end does not come is enqueued again, or its sender is told."""
+        """Check jobs in flight whose result is overdue: enqueue them again, or notify their senders."""
         while True:
             await asyncio.sleep(self.timings.overdue / 4)
             now = asyncio.get_running_loop().time()
@@ -84,30 +81,37 @@ class Dispatcher:
                 job_queue.check_overdue(now)
 
     def is_open(self, number: int) -> bool:
-        """Whether the connection of that number is here, or something that it has sent is on its way."""
+        """Whether this connection is open, or has a job in flight or pending."""
         return number in self._open
 
     def leave(self, channel: str, number: int) -> None:
-        """Tells that a connection is gone which Redis believes to be here."""
+        """Enqueue the end of a connection that Redis still has, but this front does not."""
         job_queue = self._open[number] = JobQueue(self, channel, number, "", "", count=REPLAYED_JOB_NUMBERS)
+        self.unregister(job_queue)
 
-        def ended(ending: JobResult) -> None:
-            self.close(job_queue)
-            if ending.is_refusal:
-                asyncio.get_running_loop().call_later(self.timings.retry, self.leave, channel, number)
+    def unregister(self, job_queue: JobQueue) -> None:
+        """Release the nickname of a connection that is gone, behind its pending messages; then close its queue."""
 
-        job_queue.submit(Message(LEAVE, "", b"{}"), ended, bounded=False)
+        def on_done(result: JobResult) -> None:
+            if result.is_refusal:
+                # Retry until it succeeds or this front is gone: a nickname that is not released would be a ghost.
+                asyncio.get_running_loop().call_later(self.timings.retry, self.unregister, job_queue)
+            else:
+                self.close(job_queue)
+
+        job_queue.submit(Message(LEAVE, "", b"{}"), on_done, bounded=False)
 
     def close(self, job_queue: JobQueue) -> None:
-        """Forgets a queue; of a job that is still on its way nobody is told."""
+        """Close a queue; the result of a job in flight is dropped."""
         self._open.pop(job_queue.id, None)
+        job_queue.release()
 
     def reopen(self, job_queue: JobQueue) -> None:
-        """Knows a queue again, if it was closed: somebody still speaks through it, and waits to be told the end."""
+        """Open a queue again, if it was closed: its sender waits for another result."""
         self._open[job_queue.id] = job_queue
 
     def complete(self, publication: Publication) -> None:
-        """Ends the job that the publication names, if it is one of ours."""
+        """Complete the job that a publication ends, if it is one of this front's."""
         source = publication.source
         if source is not None and source.front == self.front:
             job_queue = self._open.get(source.connection)
@@ -116,43 +120,43 @@ class Dispatcher:
                 job_queue.complete(source.number, JobResult(publication.outcome, publication.body, cause))
 
     def resend_in_flight(self, channel: str | None = None) -> None:
-        """Enqueues what is on its way in a channel (or in all) once more: something may have been lost."""
+        """Enqueue the jobs in flight in a channel (None: in all) again, because they or their results may be lost."""
         for job_queue in list(self._open.values()):
             if channel in (None, job_queue.channel):
                 job_queue.resend_in_flight()
 
     def record(self, job_queue: JobQueue, message: Message) -> None:
-        """A job has ended, and not by a refusal."""
+        """Record a message whose job has ended, and was not refused, for a replay."""
         self._replay_buffer.record(CompletedJob(asyncio.get_running_loop().time(), job_queue, message))
 
     def replay(self, channel: str, since: float) -> None:
-        """Says once more what has ended in a channel since then, each connection's in order: Redis has lost some of it.
+        """Replay a channel's jobs that have ended since that loop time, in each connection's order, after a loss.
 
-        What it has not lost it does not publish again, and what a front has heard it does not deliver again.
+        Redis does not publish again what it still has, and fronts deliver nothing twice.
         """
-        lately: dict[JobQueue, list[Message]] = {}
-        for said in self._replay_buffer.take(channel, since):
-            lately.setdefault(said.queue, []).append(said.message)
+        recent: dict[JobQueue, list[Message]] = {}
+        for job in self._replay_buffer.take(channel, since):
+            recent.setdefault(job.queue, []).append(job.message)
         for job_queue in list(self._open.values()):
             if job_queue.channel == channel:
-                job_queue.replay(lately.pop(job_queue, ()))
-        for job_queue, messages in lately.items():
+                job_queue.replay(recent.pop(job_queue, ()))
+        for job_queue, messages in recent.items():
             self._replay_closed(job_queue, messages)
 
     def delete_messages(self, channel: str, ids: Container[str] | None) -> None:
-        """What was withdrawn (None: all that was said in the channel) is not said again; who came and went is."""
+        """Exclude deleted messages from replay (None: all of the channel); `newcomer` and `exiter` stay."""
         self._replay_buffer.delete_messages(channel, ids)
 
     def _replay_closed(self, job_queue: JobQueue, messages: Sequence[Message]) -> None:
-        def ended(_: JobResult) -> None:
+        def on_done(_: JobResult) -> None:
             if job_queue.is_idle:
                 self.close(job_queue)
 
         self._open[job_queue.id] = job_queue
-        job_queue.replay(messages, ended)
+        job_queue.replay(messages, on_done)
 
     def reject_pending(self, refusal: Unavailable) -> None:
-        """Ends all that waits in the front, and tells the senders."""
+        """Refuse all pending messages, and notify their senders."""
         for job_queue in list(self._open.values()):
             job_queue.reject_pending(refusal)
 

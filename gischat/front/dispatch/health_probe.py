@@ -1,7 +1,7 @@
-"""Alive means hearing: a heartbeat goes the way of every message, round the whole circle.
+"""End-to-end health probe: a heartbeat job takes the path of every message, from this front and back to it.
 
-From here through the inbox to a worker, through the outbox and the subscriber back to here. While it comes round,
-messages do too; when it does not, the front says so.
+It goes through the inbox, a worker, the outbox and the subscriber. If it does not return in time, the front is
+unhealthy.
 """
 
 import asyncio
@@ -16,23 +16,23 @@ from gischat.timings import Timings
 
 
 class RoundTripProbe:
-    """Beats through one channel: all channels of a front share its connections to Redis and its workers."""
+    """Sends heartbeats in one channel; all channels of a front share its connections to Redis and the workers."""
 
     def __init__(self, channel: str, dispatcher: Dispatcher, timings: Timings = Timings()) -> None:
         self._timings = timings
         self._dispatcher = dispatcher
         self._job_queue = dispatcher.open(channel)
-        self._sent_at = 0.0  # by a clock that is finer than the loop's, which counts milliseconds
+        self._sent_at = 0.0  # by a finer clock than the loop's, which counts milliseconds
         self._returned_at: float | None = None
         self._measured = metrics.HEARTBEAT_SECONDS.labels(channel).observe
 
     @property
     def is_healthy(self) -> bool:
-        """Whether messages go round."""
+        """Whether the last heartbeat returned recently."""
         return self._returned_at is not None and self._now() - self._returned_at < self._timings.heartbeat_lost
 
     async def run(self) -> None:
-        """Beats until it is cancelled."""
+        """Send heartbeats until cancelled."""
         while True:
             if self._job_queue.is_idle:
                 self._sent_at = time.monotonic()
@@ -40,11 +40,11 @@ class RoundTripProbe:
             await asyncio.sleep(self._timings.heartbeat)
 
     def stop(self) -> None:
-        """Forgets the beat that is on its way: nobody waits for it any more."""
+        """Drop the heartbeat in flight."""
         self._dispatcher.close(self._job_queue)
 
-    def _on_done(self, ending: JobResult) -> None:
-        if not ending.is_refusal:
+    def _on_done(self, result: JobResult) -> None:
+        if not result.is_refusal:
             self._returned_at = self._now()
             self._measured(time.monotonic() - self._sent_at)
 

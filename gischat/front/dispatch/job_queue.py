@@ -1,7 +1,7 @@
-"""A connection's queue of messages: one job of it is in flight at a time, the rest wait.
+"""A connection's job queue: one job in flight at a time, the others pending.
 
-Workers run in parallel, so only a job that has ended may be followed by the next one of the same connection. The bound
-of what waits is in number and bytes; beyond it the sender is told, and nothing that was taken is dropped.
+Workers run in parallel, so the order within a connection requires that a job has ended before the next one is enqueued.
+Admitted messages are never dropped.
 """
 
 import asyncio
@@ -13,42 +13,43 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from gischat.broker.entries import Job, Outcome, Source
 from gischat.broker.inbox import EnqueueResult, JobState, JobStatus
 from gischat.errors import RefusalReason, Unavailable
-from gischat.front.dispatch.job_result import INBOX_FULL, JobResult, enqueue_refusal, is_in_doubt, is_state_lost
+from gischat.front.dispatch.job_result import JobResult, enqueue_refusal, is_in_doubt, is_state_lost
 from gischat.front.dispatch.replay_buffer import NOT_REPLAYED
+from gischat.front.limits.admission import LARGE_BYTES
 from gischat.protocol.messages import Message
 
 if TYPE_CHECKING:
     from gischat.front.dispatch.dispatcher import Dispatcher
 
 MESSAGE_LOST = "The server has lost this message. It was not sent: please send it again."
-TOO_MANY_PENDING = "Too many of your messages are waiting to be published. Please send it again later."
 NOTHING_PRECEDES = ("", -math.inf)
 
 
 class QueuedJob(NamedTuple):
-    """A message that waits, and whom to tell of its end.
+    """A pending message and the callback for its result.
 
-    `precondition` is asked when its turn has come, and says why it may not pass; None if it may.
+    `precondition` is called just before the message is enqueued; it returns the reason to refuse it, or None.
     """
 
     message: Message
     on_done: Callable[[JobResult], None]
     precondition: Callable[[], str | None] | None = None
-    is_new: bool = True  # its end has not been counted
-    is_resent: bool = False  # it was on its way when Redis lost something
+    held: int = 0  # bytes that the admission counts while it is pending
+    is_new: bool = True  # its result has not been counted
+    is_resent: bool = False  # it was in flight when Redis lost its state
 
     @property
-    def was_let_through(self) -> bool:
-        """Whether it is said again, and may be published already, whatever becomes of it now."""
+    def was_enqueued(self) -> bool:
+        """Whether it was enqueued before, so that it may be published already, even if it is refused now."""
         return self.is_resent or not self.is_new
 
 
 def _ignore_result(_: JobResult) -> None:
-    """Who had sent it has been told before."""
+    """The result of a replayed job, which its sender got before."""
 
 
 class JobQueue:
-    """Lets the jobs of one connection through, one at a time."""
+    """The jobs of one connection."""
 
     __slots__ = (
         "_bytes",
@@ -56,6 +57,7 @@ class JobQueue:
         "_count",
         "_dispatcher",
         "_entry_id",
+        "_held",
         "_in_flight",
         "_is_enqueued",
         "_missing_since",
@@ -75,18 +77,19 @@ class JobQueue:
         self.id = number
         self.client = client
         self.sender = sender
-        self.is_abandoned = False  # nobody hears any more what becomes of its jobs
+        self.is_abandoned = False  # its client has gone: results are not delivered any more
         self._dispatcher = dispatcher
         self._count = count
-        self._bytes = 0
+        self._bytes = 0  # of pending messages, as the admission counts them
+        self._held = 0  # … and of the job in flight, until Redis has enqueued it
         self._in_flight: QueuedJob | None = None
-        self._is_enqueued = False  # Redis has said that it took the one that is passing
-        self._entry_id = b""  # … and where it stands in the inbox, if that is known
-        # When that was, or it was last asked what became of it; None: it is asked
+        self._is_enqueued = False  # whether Redis has answered that it enqueued the job in flight
+        self._entry_id = b""  # of the job in flight in the inbox; empty if unknown
+        # Loop time when it was enqueued, or its state last checked; None during a check
         self._checked_at: float | None = None
-        self._missing_since: float | None = None  # there is nothing of it in Redis
-        self._preceding = NOTHING_PRECEDES  # the id of the last that was published, and when
-        self._pending: list[QueuedJob] = []  # short; a deque would take 600 bytes of each who says nothing
+        self._missing_since: float | None = None  # loop time since which Redis has no trace of it
+        self._preceding = NOTHING_PRECEDES  # id and loop time of the last published message
+        self._pending: list[QueuedJob] = []  # short; a deque would take 600 bytes for each idle connection
 
     @property
     def is_idle(self) -> bool:
@@ -101,33 +104,34 @@ class JobQueue:
         precondition: Callable[[], str | None] | None = None,
         is_ahead: bool = False,
     ) -> None:
-        """Takes a message; `on_done` is called once, when its job has ended. For `precondition` see `QueuedJob`.
+        """Queue a message; `on_done` is called once, with its result. `precondition`: see `QueuedJob`.
 
         Args:
-            is_ahead: it passes all that waits, but for what is said again.
+            bounded: apply the bounds; False for the front's own jobs.
+            is_ahead: queue it ahead of all pending messages, except for those that are resent or replayed.
 
         Raises:
-            Unavailable: too much is waiting. What the front itself has to say is not `bounded`.
+            Unavailable: the message is not admitted.
         """
-        full = len(self._pending) >= self._dispatcher.max_messages or (
-            self._pending and self._bytes + len(message.body) > self._dispatcher.max_bytes
-        )
-        if bounded and full:
-            raise Unavailable(TOO_MANY_PENDING, RefusalReason.QUEUE_FULL)
-        if bounded and not self.is_idle and not self._dispatcher.fits(len(message.body)):
-            raise Unavailable(INBOX_FULL, RefusalReason.QUEUE_FULL)
-        place = len(self._pending)
+        position, held = len(self._pending), len(message.body)
+        ahead = position + (self._in_flight is not None)
+        if ahead or held > LARGE_BYTES:
+            self._dispatcher.admission.admit(self.client, held, ahead, self._bytes, bounded=bounded)
+        else:
+            held = 0
         if is_ahead:
-            place = next((at for at, queued in enumerate(self._pending) if not queued.was_let_through), place)
-        self._pending.insert(place, QueuedJob(message, on_done, precondition))
-        self._count_bytes(len(message.body))
+            position = next((at for at, queued in enumerate(self._pending) if not queued.was_enqueued), position)
+        self._pending.insert(position, QueuedJob(message, on_done, precondition, held))
+        self._bytes += held
         self._advance()
 
     def complete(self, number: int, result: JobResult) -> None:
-        """Ends the job of that number and lets the next one through; what has ended already ends no second time."""
+        """Complete the job of that number and enqueue the next one; does nothing if the job was completed before."""
         if self._in_flight is None or number != self._count:
             return
         queued, self._in_flight = self._in_flight, None
+        if self._held:
+            self.release()
         if not result.is_refusal:
             self._dispatcher.record(self, queued.message)
         if result.outcome in (Outcome.PUBLISHED, Outcome.DUPLICATE) and queued.message.type not in NOT_REPLAYED:
@@ -137,34 +141,36 @@ class JobQueue:
 
     def _report(self, queued: QueuedJob, result: JobResult) -> None:
         if queued.is_resent and result.outcome is Outcome.DUPLICATE:
-            # Redis has not lost it: its connection hears it with all others.
+            # Redis still has the original, which this connection receives like all others.
             result = result._replace(is_broadcast=True)
         if queued.is_new:
             self._dispatcher.counters.count_result(queued.message.type, result.outcome, result.refusal_reason)
         queued.on_done(result)
 
     def reject_pending(self, refusal: Unavailable) -> None:
-        """Ends what waits, unsent; what is on its way is in Redis, and stays there, and so may what is said again."""
-        for queued in [queued for queued in self._pending if not queued.was_let_through]:
+        """Refuse pending messages, except for those that may have been published; the job in flight stays."""
+        for queued in [queued for queued in self._pending if not queued.was_enqueued]:
             self._pending.remove(queued)
-            self._count_bytes(-len(queued.message.body))
+            self._bytes -= queued.held
+            self._dispatcher.admission.release(self.client, queued.held)
             self._report(queued, JobResult.of(refusal, queued.message))
 
     def replay(self, messages: Sequence[Message], on_done: Callable[[JobResult], None] = _ignore_result) -> None:
-        """Lets these through once more, and what is on its way behind them, before all that waits."""
+        """Enqueue these messages again, then the job in flight, ahead of everything pending."""
         jobs = [QueuedJob(message, on_done, is_new=False) for message in messages]
         if self._in_flight is not None:
-            jobs.append(self._in_flight._replace(precondition=None, is_resent=True))  # it was let through
-            self._in_flight = None
-        self._preceding = NOTHING_PRECEDES  # it may be lost, and then it is one of these or too old to be said again
+            # The precondition was met
+            jobs.append(self._in_flight._replace(precondition=None, is_resent=True, held=self._held))
+            self._in_flight, self._held = None, 0
+        self._preceding = NOTHING_PRECEDES  # if Redis has lost it, it is replayed now, or too old to be
         self._pending[:0] = jobs
-        self._count_bytes(sum(len(queued.message.body) for queued in jobs))
+        self._bytes += sum(queued.held for queued in jobs)
         self._advance()
 
     def resend_in_flight(self) -> None:
-        """Enqueues what is on its way once more, for it or its end may be lost.
+        """Enqueue the job in flight again, because it or its result may be lost.
 
-        If nothing was lost, the second does nothing: its id has been published, or its number has ended.
+        If nothing was lost, this has no effect: its id is a duplicate, or its number was completed.
         """
         if self._in_flight is not None and self._is_enqueued and self._checked_at is not None:
             self._enqueue(self._in_flight.message, self._on_resent, again=True)
@@ -172,22 +178,25 @@ class JobQueue:
     def _advance(self) -> None:
         while self._in_flight is None and self._pending:
             queued = self._pending.pop(0)
-            self._count_bytes(-len(queued.message.body))
+            self._bytes -= queued.held
+            self._held = queued.held
             if queued.precondition is not None and (reason := queued.precondition()) is not None:
+                self.release()
                 self._report(queued, JobResult.of(Unavailable(reason, RefusalReason.NOT_REGISTERED), queued.message))
                 continue
             self._in_flight = queued
             self._count += 1
             self._entry_id, self._missing_since, self._checked_at = b"", None, asyncio.get_running_loop().time()
-            again = queued.was_let_through
+            again = queued.was_enqueued
             self._enqueue(queued.message, self._on_resent if again else self._on_enqueued, again=again)
 
-    def _count_bytes(self, size: int) -> None:
-        self._bytes += size
-        self._dispatcher.pending_bytes += size
+    def release(self) -> None:
+        """Stop counting the job in flight."""
+        self._dispatcher.admission.release(self.client, self._held)
+        self._held = 0
 
     def check_overdue(self, now: float) -> None:
-        """Asks what became of the job in flight, if its end is overdue."""
+        """Query the state of the job in flight, if its result is overdue."""
         timings = self._dispatcher.timings
         if self._in_flight is None or not self._is_enqueued or self._checked_at is None:
             return
@@ -196,17 +205,17 @@ class JobQueue:
         self._checked_at = None
         cancels = self._missing_since is not None and now - self._missing_since >= timings.give_up
         message = self._in_flight.message
-        inquiry = self._dispatcher.job_status(self.channel, message.lane, self._job(message), self._entry_id, cancels)
-        asyncio.ensure_future(inquiry).add_done_callback(partial(self._on_status, self._count))
+        status = self._dispatcher.job_status(self.channel, message.lane, self._job(message), self._entry_id, cancels)
+        asyncio.ensure_future(status).add_done_callback(partial(self._on_status, self._count))
 
-    def _on_status(self, number: int, found: "asyncio.Future[JobStatus]") -> None:
+    def _on_status(self, number: int, status: "asyncio.Future[JobStatus]") -> None:
         now = asyncio.get_running_loop().time()
         if number != self._count or self._in_flight is None:
             return
         self._checked_at = now
-        if found.cancelled() or found.exception() is not None:
-            return  # of what else is asked of Redis is said what is wrong with it
-        state, published = found.result()
+        if status.cancelled() or status.exception() is not None:
+            return  # the connection to Redis logs the error
+        state, published = status.result()
         if state is JobState.PENDING:
             self._missing_since = None
         elif state is JobState.STATE_LOST:
@@ -215,7 +224,7 @@ class JobQueue:
             self.complete(
                 number, JobResult.of(Unavailable(MESSAGE_LOST, RefusalReason.MESSAGE_LOST), self._in_flight.message)
             )
-        elif self._dispatcher.positions[self.channel].offset >= published:  # else its end may be on its way
+        elif self._dispatcher.positions[self.channel].offset >= published:  # otherwise its result may still arrive
             if self._missing_since is None:
                 self._missing_since = now
                 self._dispatcher.loss_log.report(LookupError(f"one of channel {self.channel}, which is enqueued again"))
@@ -223,7 +232,7 @@ class JobQueue:
 
     def _job(self, message: Message) -> Job:
         source = Source(self._dispatcher.front, self.id, self._count)
-        body = cast(bytes, message.body)  # of pieces, which are of the heavy lane, slices are brought
+        body = cast(bytes, message.body)  # or chunks, in the heavy lane, which uploads slices of it
         return Job(source, message.type, message.id, body, self.client, self.sender)
 
     def _enqueue(
@@ -232,44 +241,46 @@ class JobQueue:
         self._is_enqueued = False
         id, at = self._preceding
         preceding = id if at > asyncio.get_running_loop().time() - self._dispatcher.timings.replay else ""
-        taken = self._dispatcher.enqueue(self.channel, message.lane, self._job(message), preceding, again=again)
-        taken.add_done_callback(partial(answered, self._count))
+        enqueued = self._dispatcher.enqueue(self.channel, message.lane, self._job(message), preceding, again=again)
+        enqueued.add_done_callback(partial(answered, self._count))
 
-    def _on_enqueued(self, number: int, taken: "asyncio.Future[EnqueueResult]") -> None:
-        refusal = enqueue_refusal(taken)
-        if is_state_lost(taken) or is_in_doubt(taken):
-            self._on_resent(number, taken)
+    def _on_enqueued(self, number: int, enqueued: "asyncio.Future[EnqueueResult]") -> None:
+        refusal = enqueue_refusal(enqueued)
+        if is_state_lost(enqueued) or is_in_doubt(enqueued):
+            self._on_resent(number, enqueued)
         elif refusal is not None:
             if self._in_flight is not None:
                 if self.is_abandoned:
-                    # Its client sends again what it has not heard the end of: nothing shall overtake this one.
+                    # Its client resends messages whose result it did not get; none of those behind it may precede it.
                     self.reject_pending(refusal)
                 self.complete(number, JobResult.of(refusal, self._in_flight.message))
         elif number == self._count:
-            self._mark_enqueued(taken)
+            self._mark_enqueued(enqueued)
 
-    def _on_resent(self, number: int, taken: "asyncio.Future[EnqueueResult]") -> None:
-        refusal = enqueue_refusal(taken)
+    def _on_resent(self, number: int, enqueued: "asyncio.Future[EnqueueResult]") -> None:
+        refusal = enqueue_refusal(enqueued)
         if number != self._count or self._in_flight is None:
             return
-        if is_in_doubt(taken):
+        if is_in_doubt(enqueued):
             self._enqueue(self._in_flight.message, self._on_resent, again=True)
             return
         self._is_enqueued = True
-        if is_state_lost(taken):
+        if is_state_lost(enqueued):
             self._dispatcher.reports.state_lost(self.channel)
         if refusal is None:
-            self._mark_enqueued(taken)
+            self._mark_enqueued(enqueued)
         else:
             if self._missing_since is None:
                 self._missing_since = asyncio.get_running_loop().time()
-            # It cannot be refused, for the first may have got through: it is tried until it is known.
+            # A refusal would be wrong, because the first attempt may have succeeded: repeat until the result is known.
             asyncio.get_running_loop().call_later(self._dispatcher.timings.resend, self._resend_if_current, number)
 
-    def _mark_enqueued(self, taken: "asyncio.Future[EnqueueResult]") -> None:
+    def _mark_enqueued(self, enqueued: "asyncio.Future[EnqueueResult]") -> None:
+        if self._held:
+            self.release()
         self._is_enqueued = True
         self._checked_at = asyncio.get_running_loop().time()
-        self._entry_id = taken.result().entry_id
+        self._entry_id = enqueued.result().entry_id
 
     def _resend_if_current(self, number: int) -> None:
         if number == self._count:

@@ -1,4 +1,4 @@
-"""The messages of a front that were published lately: replayed when Redis has lost some of them. Pure."""
+"""The replay buffer: a front's recently published messages, replayed if Redis loses some of them. Pure."""
 
 from collections import deque
 from collections.abc import Callable, Container
@@ -10,11 +10,11 @@ from gischat.protocol.messages import Message
 if TYPE_CHECKING:
     from gischat.front.dispatch.job_queue import JobQueue
 
-NOT_REPLAYED = frozenset({COUNT, HEARTBEAT, RESTORE})  # anew, as it is then; not as it was
+NOT_REPLAYED = frozenset({COUNT, HEARTBEAT, RESTORE})  # the recovery sends the current state instead
 
 
 class CompletedJob(NamedTuple):
-    """A message that has ended, lately."""
+    """A message whose job has ended recently; `at` is the loop time of its end."""
 
     at: float
     queue: "JobQueue"
@@ -22,7 +22,7 @@ class CompletedJob(NamedTuple):
 
 
 class ReplayBuffer:
-    """Bounded in age and bytes."""
+    """Completed jobs, bounded in age and bytes."""
 
     def __init__(self, seconds: float, max_bytes: int) -> None:
         self._seconds = seconds
@@ -31,7 +31,7 @@ class ReplayBuffer:
         self._bytes = 0
 
     def record(self, job: CompletedJob) -> None:
-        """Remembers for a moment what has ended, for Redis may lose it before every front has heard it."""
+        """Record a completed job, because Redis may lose it before every front has received it."""
         if job.message.type not in NOT_REPLAYED:
             self._jobs.append(job)
             self._bytes += len(job.message.body)
@@ -39,13 +39,13 @@ class ReplayBuffer:
             self._bytes -= len(self._jobs.popleft().message.body)
 
     def take(self, channel: str, since: float) -> list[CompletedJob]:
-        """Takes out what has ended in a channel since then: it will end, and be recorded, once more."""
-        again = [job for job in self._jobs if job.queue.channel == channel and job.at >= since]
+        """Remove and return a channel's jobs completed since that time; after the replay they are recorded again."""
+        replayed = [job for job in self._jobs if job.queue.channel == channel and job.at >= since]
         self._keep(lambda job: job.queue.channel != channel)
-        return again
+        return replayed
 
     def delete_messages(self, channel: str, ids: Container[str] | None) -> None:
-        """What was withdrawn (None: all that was said in the channel) is not said again; who came and went is."""
+        """Remove deleted messages (None: all of the channel), except for presence."""
         self._keep(
             lambda job: (
                 job.queue.channel != channel

@@ -1,4 +1,4 @@
-"""What the parts of a front notice about Redis' state, on its way to the one that acts on it: the recovery."""
+"""Reports of lost state in Redis, from the parts of a front to the recovery."""
 
 import asyncio
 from enum import Enum, auto
@@ -6,22 +6,22 @@ from typing import NamedTuple
 
 
 class Incident(Enum):
-    """What can happen to what Redis holds, or to the way to it."""
+    """What a part of a front can report."""
 
-    STATE_LOST = auto()  # Redis has lost what was published, or what this front had told it
-    GAP = auto()  # publications were not heard, and never will be
-    RECONNECTED = auto()  # a connection was lost, and is there again
+    STATE_LOST = auto()  # Redis has lost publications, or this front's state
+    GAP = auto()  # publications were missed for good
+    RECONNECTED = auto()  # a connection to Redis was lost and made again
 
 
 class Report(NamedTuple):
-    """An incident in a channel, or in all ("")."""
+    """An incident in one channel, or in all ("")."""
 
     incident: Incident
     channel: str = ""
 
 
 class StateReports:
-    """A mailbox: parts report, and go on. The same report that waits already is not taken twice."""
+    """A mailbox of reports; a report equal to a pending one is dropped."""
 
     def __init__(self) -> None:
         self._pending: dict[Report, None] = {}
@@ -37,11 +37,11 @@ class StateReports:
         self._put(Report(Incident.RECONNECTED))
 
     def discard(self, report: Report) -> None:
-        """What such a report says has been dealt with."""
+        """Drop a report that has been dealt with."""
         self._pending.pop(report, None)
 
     async def next(self) -> Report:
-        """The oldest report, as soon as there is one."""
+        """Wait for the oldest report, and remove it."""
         while not self._pending:
             self._has_some.clear()
             await self._has_some.wait()

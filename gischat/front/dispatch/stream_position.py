@@ -1,23 +1,23 @@
-"""Where a front is in a channel's stream of publications: offset and epoch. Pure."""
+"""A front's position in a channel's publications: offset and epoch. Pure."""
 
 from enum import Enum, auto
 
 
 class Continuity(Enum):
-    """What the number of a publication says about those before it."""
+    """How a publication's offset relates to the position."""
 
     NEXT = auto()
-    GAP = auto()  # some were missed: they were trimmed before they were read
-    RESTARTED = auto()  # Redis has lost some, and counts on from an earlier number
+    GAP = auto()  # publications are missing: they were trimmed before this front read them
+    RESTARTED = auto()  # Redis has lost publications, and counts on from an earlier offset
 
 
 class StreamPosition:
-    """The numbers of the publications of one channel.
+    """The position in one channel.
 
-    `offset` is the number of the last publication that was delivered, or that was there before this front, or that is
-    there again after Redis has lost some. `required` is how many publications Redis must know of to take a job: with
-    fewer it has lost some. `epoch` counts the losses: what was read in an earlier one may be older than its number
-    says.
+    Attributes:
+        offset: of the last publication that was delivered or skipped.
+        required: the offset that Redis must have reached to accept a job; a lower one reveals a loss.
+        epoch: the number of losses; offsets of different epochs cannot be compared.
     """
 
     __slots__ = ("epoch", "offset", "required")
@@ -28,27 +28,27 @@ class StreamPosition:
         self.epoch = 0
 
     def start_at(self, offset: int) -> None:
-        """So much was published before this front was there; of what it has not heard itself it requires nothing."""
+        """Start behind publications that this front does not need; `required` stays 0, as it has received none."""
         self.offset = offset
 
     def compare(self, number: int) -> Continuity:
-        """What it says that the publication of that number comes next."""
+        """Compare a publication's offset with the position."""
         if number == self.offset + 1:
             return Continuity.NEXT
         return Continuity.GAP if number > self.offset else Continuity.RESTARTED
 
     def advance(self, number: int) -> None:
-        """The publication of that number is delivered, or will never be.
+        """Record that the publication of that offset was delivered, or never will be.
 
-        `required` is not lowered here: until all has been said again that Redis has lost, it must take nothing newer.
+        `required` is not lowered here: until the replay is complete, Redis must not accept newer jobs.
         """
         self.offset = number
         self.required = max(number, self.required)
 
     def start_epoch(self) -> None:
-        """Redis has lost something."""
+        """Start a new epoch after a loss."""
         self.epoch += 1
 
     def reset(self) -> None:
-        """What Redis has lost is said again from now on: numbers that were heard already come again."""
+        """Require nothing any more: the replay starts, and publishes offsets that were received before."""
         self.required = 0

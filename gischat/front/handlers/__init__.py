@@ -1,1 +1,1 @@
-"""Tornado's handlers: what is answered on each path, how it is logged, and how it is described."""
+"""The HTTP and websocket handlers, their access log, and the schemas of their requests and answers."""

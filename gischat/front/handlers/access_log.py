@@ -1,7 +1,7 @@
-"""What is logged of a request and of a websocket, and the id that a request is known by.
+"""The access log: log lines for requests, websockets and event streams; request ids.
 
-Every request has an id, which its answer bears as X-Request-ID: what a user reports, a proxy's log and ours are found
-by it.
+Every request has an id, which its answer contains as X-Request-ID, so that a user's report, a proxy's log and ours can
+be matched.
 """
 
 import logging
@@ -19,7 +19,7 @@ access_log = logging.getLogger("gischat.access")
 
 REQUEST_ID = "X-Request-ID"
 REQUEST_ID_FORM = re.compile(r"[\w.:-]{8,128}", re.ASCII)
-# One in an address that was mistyped, that stands there twice, or in the place of its id; behind "%2f", too
+# A key in a mistyped URL: twice in a path, in the place of an id, or after "%2f"
 LIKE_A_KEY = re.compile(r"(?<=/k)(/+)[^/]+|[0-9a-f]{40,}", re.IGNORECASE)
 MESSAGE_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 
@@ -27,7 +27,7 @@ PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 REJECTED_STATUSES = "was_turned_away"
 MAX_PATH, MAX_METHOD, MAX_HEADER = 200, 10, 120
 HIDDEN = "***"
-# Whatever stands there: a mistyped key is nearly one, and so is one in a mistyped address
+# Everything after it is hidden, because a mistyped key, or a key in a mistyped path, is nearly the right one
 HOOK_KEY = re.compile(r"(/(?:web)?hooks?/*).+", re.IGNORECASE)
 
 ANSWERED = "%(address)s %(method)s %(path)s %(status)d %(bytes)dB %(duration_ms).1fms"
@@ -36,14 +36,14 @@ ENDED = "%(address)s %(transport)s of connection %(connection)d ended by %(by)s 
 
 
 def identify(request: HTTPServerRequest, *, is_vouched_for: bool) -> None:
-    """Gives a request its id, once, before anything else is done with it.
+    """Set a request's id, before it is handled.
 
     Args:
-        is_vouched_for: the request comes from a proxy that we trust, whose id for it is taken over if it is a sane one.
+        is_vouched_for: the request comes from a trusted proxy, so a well-formed id that it contains is kept.
     """
     given = request.headers.get(REQUEST_ID, "")
     if not (is_vouched_for and REQUEST_ID_FORM.fullmatch(given)):
-        # It stands where the client's own would: a header goes when a websocket's handshake is forgotten.
+        # Stored in the header that a client would use; unlike an attribute, headers are dropped after a handshake.
         request.headers[REQUEST_ID] = secrets.token_hex(8)
 
 
@@ -52,10 +52,10 @@ def request_id(request: HTTPServerRequest) -> str:
 
 
 def log_request(handler: RequestHandler) -> None:
-    """One line a request; those of the probes, which come every few seconds, only where something is wrong."""
+    """Log a request in one line; successful probes, which come every few seconds, only at DEBUG."""
     status, request = handler.get_status(), handler.request
     if status == 101:
-        return  # a websocket says itself when it is open
+        return  # a websocket, logged when it is open
     is_quiet = (
         getattr(request, REJECTED_STATUSES, False)
         or (status < 500 and request.path in PROBES)
@@ -63,12 +63,12 @@ def log_request(handler: RequestHandler) -> None:
     )
     level = logging.DEBUG if is_quiet else logging.INFO
     if status >= 500 and not is_quiet:
-        level = logging.WARNING  # a fault of ours has its own line, as an error
+        level = logging.WARNING  # errors of ours are also logged by `log_failure`
     log_answered(request, level, status, int(handler._headers.get("Content-Length", 0)))
 
 
 def log_answered(request: HTTPServerRequest, level: int, status: int, size: int) -> None:
-    """The line of a request."""
+    """Log the line of a request."""
     if access_log.isEnabledFor(level):
         fields = {
             "address": request.remote_ip,
@@ -84,12 +84,12 @@ def log_answered(request: HTTPServerRequest, level: int, status: int, size: int)
 
 
 def mark_rejected(handler: RequestHandler) -> None:
-    """This request is one of too many. They are counted, and told of once in a while: a flood must not fill the log."""
+    """Mark a request above a limit, which `RejectionLog` counts and logs, so that a flood cannot fill the log."""
     setattr(handler.request, REJECTED_STATUSES, True)
 
 
 def log_opened(request: HTTPServerRequest, channel: str, connection: int, transport: str = "websocket") -> None:
-    """A websocket, or an event stream, is open: from here on its connection's number stands for it."""
+    """Log the start of a websocket or event stream; later lines refer to it by its connection's id."""
     if access_log.isEnabledFor(logging.INFO):
         fields = {
             "address": request.remote_ip,
@@ -115,13 +115,15 @@ def log_ended(
     bytes_in: int,
     transport: str = "websocket",
 ) -> None:
-    """A websocket, or an event stream, has ended; without a goodbye of either side by 1006 (RFC 6455 §7.1.5).
+    """Log the end of a websocket or event stream; without a close frame of either side its code is 1006 (RFC 6455
+    §7.1.5).
 
     Args:
-        goodbye: the code and the reason that we have closed it with, if we have.
-        client_code: the code that the client has closed it with, if it has; its reason is somebody's words.
-        messages: how many it has sent; pings and the like are none.
-        bytes_in: all that it has sent.
+        goodbye: the code and reason with which we closed it; None if we did not.
+        client_code: the code with which the client closed it, if it did; its reason may contain anything, and is not
+            logged.
+        messages: the number of messages received, without pings and other control frames.
+        bytes_in: the number of bytes received.
     """
     if access_log.isEnabledFor(logging.INFO):
         by = "server" if goodbye else "client" if client_code else "loss"
@@ -142,7 +144,7 @@ def log_ended(
 
 
 def log_failure(handler: RequestHandler, error: object) -> None:
-    """A fault of ours with its traceback; a client's has its line already."""
+    """Log an error of ours with its traceback; a client's error is in the access log already."""
     if isinstance(error, BaseException) and not isinstance(error, HTTPError):
         fields = {"method": _method(handler.request), "path": shown_path(handler.request)}
         extra = {**fields, "request": request_id(handler.request)}
@@ -150,14 +152,14 @@ def log_failure(handler: RequestHandler, error: object) -> None:
 
 
 def shown_path(request: HTTPServerRequest) -> str:
-    """The path without a key, and what may be known of the query.
+    """The path and query of a request, without secrets.
 
-    A query holds what is secret (`token`), and people's mistakes put into it what should stand elsewhere. So of the
-    parameters only those are named that are ours, and only a message's id (`after`) is shown.
+    A query may contain a secret (`token`), and anything that was put there by mistake. So only our own parameters are
+    named, and only the value of a message id (`after`) is shown.
     """
     path = LIKE_A_KEY.sub(r"\1…", quote(HOOK_KEY.sub(rf"\1{HIDDEN}", request.path[:MAX_PATH]), safe="/%:@!$&'()*+,;="))
     if shown_key(request) is not None:
-        path = REDACTED if has_wrong_key(request) else REDACTED + path  # what was taken may not be what was meant
+        path = REDACTED if has_wrong_key(request) else REDACTED + path  # after a wrong key, the rest may be part of it
     return f"{path}?{_shown_query(request.query)}" if request.query else path
 
 

@@ -1,13 +1,11 @@
-"""`/admin`: what moderators ask for over HTTP. Without `ADMIN_TOKEN` there are no such paths.
+"""`/admin`: moderation over HTTP. Without `ADMIN_TOKEN` there are no such paths.
 
-Every act is logged with who and what; what people said is not.
+The log has every action with its moderator and subject, but no message's text.
 """
 
 import asyncio
 import logging
-import math
 import re
-import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -20,21 +18,20 @@ from tornado.web import HTTPError
 
 from gischat.broker.client import TOO_BUSY, ConnectionLost
 from gischat.broker.entries import ANNOUNCEMENT
-from gischat.broker.moderation import Ban, Freeze
+from gischat.broker.moderation import Freeze
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable, Uncompliant
-from gischat.front.auth.bans import ban_subject, network_of
 from gischat.front.handlers import admin_schemas
 from gischat.front.handlers.access_log import request_id
 from gischat.front.handlers.rest import NOT_PUBLISHED_YET, JsonHandler, details
 from gischat.front.services import Services
 from gischat.protocol import messages
+from gischat.protocol.fields import Identifier
 from gischat.protocol.messages import new_id, now
-from gischat.protocol.schemas import Identifier
 
 log = logging.getLogger(__name__)
 
-MAX_NAME_LENGTH = 64  # characters of a moderator's
+MAX_NAME_LENGTH = 64  # characters of a moderator's name
 
 ACTED = "moderation: %(act)s by '%(moderator)s' from %(address)s"
 
@@ -55,13 +52,11 @@ def routes(front: Services) -> list[URLSpec]:
         URLSpec(r"/admin/announcements", Announcements, parts),
         URLSpec(r"/admin/users/([^/]+)", User, parts),
         URLSpec(r"/admin/connections", Connections, parts),
-        URLSpec(r"/admin/bans", Bans, parts),
-        URLSpec(r"/admin/bans/([^/]+)", BanById, parts),
     ]
 
 
 class AdminError(HTTPError):
-    """An answer that says why not."""
+    """An answer with the reason why something is not done."""
 
     def __init__(self, status: int, detail: Any) -> None:
         super().__init__(status)
@@ -69,7 +64,7 @@ class AdminError(HTTPError):
 
 
 class AdminHandler(JsonHandler):
-    """An endpoint for moderators alone."""
+    """An endpoint for moderators only."""
 
     def initialize(self, front: Services) -> None:
         super().initialize(front)
@@ -95,22 +90,22 @@ class AdminHandler(JsonHandler):
 
     @property
     def moderator(self) -> str:
-        """Who the moderator says to be."""
+        """The name that the moderator claims."""
         return re.sub(r"[^ -~]", "?", self.request.headers.get("X-Moderator", ""))[:MAX_NAME_LENGTH]
 
     def require_channel(self, channel: str) -> str:
-        """A channel that there is."""
+        """The channel, which must exist."""
         if channel not in self.front.rooms:
             raise AdminError(404, f"Channel '{channel}' not registered")
         return channel
 
     def asked_channels(self) -> list[str]:
-        """The one that the query names, or all."""
+        """The channel in the query, or all."""
         channel = self.get_query_argument("channel", None)
         return list(self.front.rooms) if channel is None else [self.require_channel(channel)]
 
     def read(self, schema: Schema) -> dict[str, Any]:
-        """The request's body, as the schema wants it."""
+        """The request's body, validated by the schema."""
         try:
             content: dict[str, Any] = schema.load(msgspec.json.decode(self.request.body, type=dict[str, Any]))
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -123,11 +118,11 @@ class AdminHandler(JsonHandler):
     async def act_in_each(
         self, name: str, channels: Sequence[str], act: Callable[[str], Awaitable[Any]], **facts: Any
     ) -> dict[str, Any]:
-        """Does something in each of these channels, logs it, and returns what came of it by channel."""
+        """Do something in each of these channels, log it, and return the results by channel."""
         return await self._in_each(channels, act, lambda failed: self._log_action(name, channels, failed, facts))
 
     async def call_redis(self, channels: Sequence[str], question: Callable[[str], Awaitable[Any]]) -> dict[str, Any]:
-        """What is asked of each of these channels."""
+        """Ask Redis about each of these channels; returns the answers by channel."""
         return await self._in_each(channels, question, lambda failed: None)
 
     async def _in_each(
@@ -231,7 +226,7 @@ class Announcements(AdminHandler):
     def _message(self, id: str, text: str) -> messages.Message:
         said = {"id": id, "author": self.settings_.admin_author, "text": text}
         message = self.front.messages.parse(msgspec.json.encode(said), type="text")
-        # A job of its own kind, which passes where channels are frozen; what it publishes is an ordinary text.
+        # A job of a type that passes a freeze; it publishes an ordinary text.
         return replace(message, type=ANNOUNCEMENT, author="")
 
     async def _announce(self, channel: str, id: str, text: str) -> None:
@@ -275,66 +270,15 @@ class Connections(AdminHandler):
         self.answer({"connections": connections, "fronts": fronts, "missing": roll.missing})
 
 
-class Bans(AdminHandler):
-    async def get(self) -> None:
-        found = await self.call_redis(list(self.front.rooms), self.moderation.state)
-        bans = {
-            (ban.id, None if ban.is_everywhere else channel): ban
-            for channel, restrictions in found.items()
-            for ban in restrictions.bans
-        }
-        self.answer([_shown(ban, channel) for (_, channel), ban in bans.items()])
-
-    async def post(self) -> None:
-        asked = self.read(admin_schemas.ban_request(self.settings_))
-        channel = asked["channel"]
-        ban = _ban(asked, self.moderator)
-        done = await self.act_in_each(
-            "ban",
-            list(self.front.rooms) if channel is None else [channel],
-            lambda name: self.moderation.ban(name, ban),
-            kind=ban.kind,
-            subject=ban.subject,
-            seconds=asked["seconds"],
-        )
-        if not all(done.values()):
-            raise AdminError(409, "There are too many bans: lift some, or ban a network instead of its addresses.")
-        self.answer(_shown(ban, channel), 201)
-
-
-class BanById(AdminHandler):
-    async def delete(self, id: str) -> None:
-        done = await self.act_in_each(
-            "lift ban", self.asked_channels(), lambda name: self.moderation.unban(name, id), ban=id
-        )
-        if not any(done.values()):
-            raise AdminError(404, f"There is no ban '{id}', or not any more.")
-        self.answer({"lifted": id})
-
-
 def _flat(reasons: Any) -> list[str]:
-    """What is wrong with a field; with a list, of each entry."""
+    """The faults of a field; of a list, those of all entries."""
     return list(chain.from_iterable(reasons.values())) if isinstance(reasons, dict) else list(map(str, reasons))
 
 
 def _where(done: Iterable[str], failed: Iterable[str], in_doubt: Iterable[str]) -> str:
-    """What came of an act, by channel."""
+    """The results of an action, by channel."""
     found = {"Done in": done, "Not done in": failed, "Perhaps done in": in_doubt}
     return "".join(f" {what}: {', '.join(channels)}." for what, channels in found.items() if channels)
-
-
-def _ban(asked: dict[str, Any], by: str) -> Ban:
-    kind = "address" if "address" in asked else "nickname"
-    subject = ban_subject(network_of(asked["address"])) if kind == "address" else asked["nickname"]
-    # In whole seconds, and not shorter than was asked for.
-    until = math.ceil(time.time() + asked["seconds"])
-    return Ban(kind, subject, now(), until, by, asked["reason"], asked["channel"] is None)
-
-
-def _shown(ban: Ban, channel: str | None) -> dict[str, Any]:
-    content = msgspec.structs.asdict(ban)
-    del content["is_everywhere"]
-    return {"id": ban.id, "channel": channel, **content}
 
 
 def _channel(name: str, connections: int, freeze: Freeze | None) -> dict[str, Any]:

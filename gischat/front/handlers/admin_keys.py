@@ -32,17 +32,17 @@ class Keys(AdminHandler):
         self.answer([_shown(key, channels[key]) for key in by_end])
 
     async def post(self) -> None:
-        asked = self.read(admin_schemas.key_request(self.settings_))
-        secret, channels = new_secret(), list(dict.fromkeys(asked["channels"]))
-        until = math.ceil(time.time() + asked["seconds"])
-        key = access_key(secret, since=now(), until=until, by=self.moderator, note=asked["note"])
-        # Where that fails halfway, nobody has the key: it opens nothing for anybody.
+        request = self.read(admin_schemas.key_request(self.settings_))
+        secret, channels = new_secret(), list(dict.fromkeys(request["channels"]))
+        until = math.ceil(time.time() + request["seconds"])
+        key = access_key(secret, since=now(), until=until, by=self.moderator, note=request["note"])
+        # If a channel fails, the key's secret is not returned, so that the key in the others is useless.
         done = await self.act_in_each(
             "make key",
             channels,
             lambda name: self.moderation.grant_key(name, key),
             key=key.id,
-            seconds=asked["seconds"],
+            seconds=request["seconds"],
         )
         if not all(done.values()):
             raise AdminError(409, "There are too many keys: revoke some.")
@@ -60,7 +60,7 @@ class KeyById(AdminHandler):
 
 
 def _shown(key: AccessKey, channels: Iterable[str]) -> dict[str, Any]:
-    """As moderators see it, without its hash."""
+    """A key as moderators see it, without its hash."""
     return {
         "id": key.id,
         "channels": list(channels),

@@ -1,25 +1,25 @@
-"""What `/admin` is asked and answers: checked when it comes in, and described by `/openapi.json`."""
+"""Schemas of the requests and answers of `/admin`: for validation, and for `/openapi.json`."""
 
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates, validates_schema
 
 from gischat.front.auth.bans import network_of
-from gischat.protocol.schemas import Identifier, VisibleText, whole
+from gischat.protocol.fields import Identifier, VisibleText, whole
 from gischat.settings import Settings
 
 MAX_BAN_SECONDS = 365 * 24 * 3600  # seconds
 DEFAULT_BAN_SECONDS = 24 * 3600  # seconds
 MAX_KEY_SECONDS = 10 * 365 * 24 * 3600  # seconds
-DEFAULT_KEY_SECONDS = 365 * 24 * 3600  # seconds: none opens a channel for ever because somebody forgot it
+DEFAULT_KEY_SECONDS = 365 * 24 * 3600  # seconds: a forgotten key does not stay valid for ever
 MAX_NOTE_LENGTH = 200  # characters
-MAX_REASON_LENGTH = 80  # characters: a closing frame holds 123 bytes, and not this alone
+MAX_REASON_LENGTH = 80  # characters: a close frame contains up to 123 bytes, and other text, too
 
 ONE_SUBJECT = "Either an address or a nickname has to be given."
 A_NICKNAME = validate.Regexp(r"[A-Za-z0-9_-]{1,64}\Z", error="A nickname has letters A-Z, digits, '_' and '-' only.")
 _BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_GROUP = "[23][0-9A-Fa-f]{3}:"  # of addresses that are routed, the first (RFC 4291 §2.4)
-_LENGTHS = {4: "([89]|[12][0-9]|3[0-2])", 6: "(19|[2-9][0-9]|1[01][0-9]|12[0-8])"}  # not wider than WIDEST
+_GROUP = "[23][0-9A-Fa-f]{3}:"  # the first one of routed addresses (RFC 4291 §2.4)
+_LENGTHS = {4: "([89]|[12][0-9]|3[0-2])", 6: "(19|[2-9][0-9]|1[01][0-9]|12[0-8])"}  # not wider than MIN_PREFIX
 A_NETWORK = f"^(({_BYTE}[.]){{3}}{_BYTE}/{_LENGTHS[4]}|{_GROUP}([0-9A-Fa-f]{{1,4}}:){{0,6}}:/{_LENGTHS[6]})$"
 
 
@@ -29,7 +29,7 @@ class Strict(Schema):
 
 
 class Seconds(fields.Integer):
-    """A whole number of them."""
+    """A whole number of seconds."""
 
     def _validated(self, value: Any) -> int:
         number = whole(value)
@@ -69,7 +69,7 @@ class BanRequest(Strict):
 
 
 def ban_request(settings: Settings) -> Schema:
-    """A ban of an instance's: in one of its channels, or in all."""
+    """The schema of a ban, in one of the instance's channels or in all."""
     channel = fields.String(
         load_default=None,
         allow_none=True,
@@ -91,7 +91,7 @@ class KeyRequest(Strict):
 
 
 def key_request(settings: Settings) -> Schema:
-    """A key to private channels of an instance's."""
+    """The schema of a key for private channels of the instance."""
     private = list(dict.fromkeys(channel for channel, _ in settings.channel_tokens))
     one = fields.String(
         validate=validate.OneOf(private, error="'{input}' is no private channel of this server: see CHANNEL_TOKENS.")
@@ -107,7 +107,7 @@ class AnnouncementRequest(Strict):
 
 
 def announcement_request(settings: Settings) -> Schema:
-    """As long as any text of the instance's at the most."""
+    """The schema of an announcement, as long as any text of the instance."""
     text = VisibleText(settings.max_message_length)
     return AnnouncementRequest.from_dict({"text": text}, name=AnnouncementRequest.__name__)()
 

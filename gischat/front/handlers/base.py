@@ -1,7 +1,7 @@
-"""What all answers have in common: the headers that say what a browser may do with them, the request's id, JSON.
+"""The base of all handlers: security headers, request ids, JSON answers, errors.
 
-Whatever is answered may hold what people wrote. So nothing of it is ever taken for a page or a script that it is not,
-nothing is framed, and no address of ours, which may hold a token, is told to the sites that people link to.
+Answers may contain what people wrote. So browsers must not take them for pages or scripts, must not show them in
+frames, and must not reveal our URLs, which may contain a token, to sites that people link to.
 """
 
 from http import HTTPStatus
@@ -23,7 +23,7 @@ COMMON_HEADERS = {
 
 WEB = Path(__file__).parents[2] / "web"
 
-# Byte for byte: the QGIS plugin compares it, and RFC 8259 §11 knows no charset.
+# Exactly: the QGIS plugin compares it as a string, and RFC 8259 §11 has no charset.
 JSON = "application/json"
 
 _EMBEDDED_BY_NOBODY = ("default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'")
@@ -32,8 +32,8 @@ _OF_OUR_OWN = ("script-src 'self'", "style-src 'self'", "img-src 'self' data: bl
 # Content Security Policies (https://www.w3.org/TR/CSP3)
 FOR_DATA = "; ".join(_EMBEDDED_BY_NOBODY)
 FOR_SWAGGER_UI = "; ".join((*_EMBEDDED_BY_NOBODY, *_OF_OUR_OWN))
-# Our own page makes its elements one by one: a string that is to become markup is a fault, and the browser stops it.
-# The one policy names the worker that keeps the page for when there is no network; see web/install.js.
+# Our page builds its elements one by one, so the browser blocks every string that is to become markup.
+# The trusted-types policy is for the service worker's URL, which keeps the page for offline use; see web/install.js.
 FOR_OUR_PAGE = (
     f"{FOR_SWAGGER_UI}; manifest-src 'self'; worker-src 'self'; require-trusted-types-for 'script';"
     " trusted-types gischat-worker"
@@ -41,9 +41,9 @@ FOR_OUR_PAGE = (
 
 
 class Handler(RequestHandler):
-    """What all our handlers have in common."""
+    """The base of all our handlers."""
 
-    __slots__ = ()  # see ChannelSocket
+    __slots__ = ()  # see `ChannelSocket`
 
     CONTENT_SECURITY_POLICY = FOR_DATA
     MEDIA_TYPE = JSON
@@ -56,7 +56,7 @@ class Handler(RequestHandler):
 
     @property
     def address(self) -> str:
-        """The client's, as far as somebody trustworthy says it: see `TrustedProxies.resolve_client`."""
+        """The client's address: see `TrustedProxies.resolve_client`."""
         return str(self.request.remote_ip)
 
     def answer(self, content: Any, status: int = 200) -> None:
@@ -72,16 +72,16 @@ class Handler(RequestHandler):
         if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             self.set_header("Allow", allowed_methods(type(self)))
         error = kwargs.get("exc_info", (None, None))[1]
-        # Tornado's own reasons have arguments: those are for programmers.
-        said = error.get_message() if isinstance(error, HTTPError) and not error.args else None
-        self.answer({"detail": said or HTTPStatus(status_code).phrase}, status_code)
+        # Reasons with arguments are Tornado's own, and for programmers.
+        reason = error.get_message() if isinstance(error, HTTPError) and not error.args else None
+        self.answer({"detail": reason or HTTPStatus(status_code).phrase}, status_code)
 
     def log_exception(self, typ: object, value: object, tb: object) -> None:
         log_failure(self, value)
 
 
 def allowed_methods(handler: type[RequestHandler]) -> str:
-    """The methods that a handler answers, as `Allow` names them (RFC 9110 §10.2.1)."""
+    """The methods that a handler implements, for `Allow` (RFC 9110 §10.2.1)."""
     methods = [name for name in RequestHandler.SUPPORTED_METHODS if _is_answered(handler, name)]
     return ", ".join(name for name in methods if name != "HEAD" or "GET" in methods)
 

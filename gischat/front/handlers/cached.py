@@ -1,7 +1,8 @@
-"""What every QGIS asks for at every `nb_users`, answered without a handler of Tornado's: that costs more than the rest.
+"""Cached answers to the requests that every QGIS sends after each `nb_users`, without Tornado's handlers, which would
+take most of the time.
 
-Only the ordinary case goes this way: a GET for an answer that is fresh, in a public channel, by somebody who is not
-banned. All else is left to the handlers in `rest`, which answer the same.
+Only the usual case takes this path: a GET from a client that is not banned, for a cached answer about a public channel.
+The handlers in `rest` answer all other requests, and give the same answers.
 """
 
 import logging
@@ -21,33 +22,33 @@ from gischat.front.handlers.base import COMMON_HEADERS, FOR_DATA, JSON
 from gischat.front.services import Services
 
 OK = ResponseStartLine("HTTP/1.1", 200, "OK")
-AS_CHANNELS_ARE_WRITTEN = ("", "!$&'()*+,;=:@")  # what is not percent-encoded: by careful clients, and by Qt
+AS_CHANNELS_ARE_WRITTEN = ("", "!$&'()*+,;=:@")  # not percent-encoded: by strict clients, and by Qt
 
 
 class Read(NamedTuple):
-    """Something that may be asked for."""
+    """A cached resource."""
 
     cached: CachedAnswer
-    handler: type[rest.JsonHandler]  # that answers the same
+    handler: type[rest.JsonHandler]  # gives the same answer
     room: Room | None = None
 
 
 class CachedReads:
-    """Finds what is answered so."""
+    """The cached resources by path."""
 
     def __init__(self, front: Services) -> None:
         self._front = front
         self._reads = {"/status": Read(front.status, rest.Status)}
         for channel, room in front.rooms.items():
             if not front.channel_auth.is_private(channel):
-                read = Read(room.users, rest.Users, room)
+                read = Read(room.answers.users, rest.Users, room)
                 for safe in AS_CHANNELS_ARE_WRITTEN:
                     self._reads[f"/channel/{quote(channel, safe=safe)}/users"] = read
 
     def find(self, request: HTTPServerRequest) -> "CachedRead | None":
-        """Who answers a request; None where a handler has to."""
+        """A delegate that answers a request from the cache; None if a handler has to."""
         read = self._reads.get(request.path)
-        if read is None or (read.room is None and key_of(request) is not None):  # it is told of fewer channels
+        if read is None or (read.room is None and key_of(request) is not None):  # with a key, fewer channels are listed
             return None
         if read.cached.fresh is None or request.method != "GET" or "If-None-Match" in request.headers:
             return None
@@ -57,7 +58,7 @@ class CachedReads:
 
 
 class CachedRead(HTTPMessageDelegate):
-    """Answers one request."""
+    """Answers one request from the cache."""
 
     def __init__(
         self, front: Services, request: HTTPServerRequest, answer: CachedBody, handler_class: type[rest.JsonHandler]

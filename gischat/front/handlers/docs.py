@@ -1,8 +1,7 @@
-"""`/openapi.json`, `/asyncapi.json`, and `/docs`, which shows the first with Swagger UI: on a page of our own, with
-nothing from elsewhere.
+"""`/openapi.json`, `/asyncapi.json`, and `/docs`, which displays the former with Swagger UI on a page of our own.
 
-Two files of Swagger UI are served from the package swagger-ui-py, which carries the official release. Its templates
-are not used: they need inline scripts, and our content security policy allows none.
+Two files of Swagger UI are served from the package swagger-ui-py, which contains the official release. The package's
+templates need inline scripts, which our content security policy does not permit.
 """
 
 import asyncio
@@ -25,14 +24,14 @@ def routes(front: Services) -> list[URLSpec]:
     return [
         URLSpec(r"/openapi\.json", OpenApi, {"front": front}),
         URLSpec(r"/asyncapi\.json", AsyncApi, {"front": front}),
-        URLSpec(r"/docs/", Moved, {"url": "../docs"}),  # where the page's relative addresses hold
+        URLSpec(r"/docs/", Moved, {"url": "../docs"}),  # the page's relative URLs are relative to /docs
         URLSpec(r"/docs()", Docs, {"path": str(WEB)}),
         URLSpec(r"/docs/(swagger-ui\.css|swagger-ui-bundle\.js)", Page, {"path": str(_swagger_ui())}),
     ]
 
 
 def _swagger_ui() -> Path:
-    """Found, not imported: the package would bring template engines into every front."""
+    """The package's static files; it is not imported, because it would load template engines into every front."""
     package = find_spec("swagger_ui")
     assert package is not None, "swagger-ui-py is not installed"
     assert package.origin is not None
@@ -43,7 +42,7 @@ class OpenApi(PublicHandler):
     MODULE = "openapi"
 
     async def get(self) -> None:
-        # Made when it is first asked for, in a thread: nobody else waits for it.
+        # Made on the first request, in a thread, so that it does not block others.
         self.answer_json(await asyncio.to_thread(_encoded, self.MODULE, self.settings_))
 
 
@@ -53,7 +52,7 @@ class AsyncApi(OpenApi):
 
 @cache
 def _encoded(module: str, settings: Settings) -> bytes:
-    describing = import_module(f"gischat.front.descriptions.{module}")  # with apispec, which most fronts never need
+    describing = import_module(f"gischat.front.descriptions.{module}")  # imports apispec, which most fronts never need
     return msgspec.json.encode(describing.document(settings))
 
 

@@ -1,4 +1,4 @@
-"""`/channel/{channel}/events`: what happens in a channel, as server-sent events."""
+"""`/channel/{channel}/events`: a channel's messages as server-sent events."""
 
 import asyncio
 from functools import partial
@@ -19,17 +19,17 @@ from gischat.observability import metrics
 from gischat.observability.metrics import RejectReason
 
 TRANSPORT = "event stream"
-REFUSALS = {401: RejectReason.TOKEN, 403: RejectReason.BANNED, 404: RejectReason.UNKNOWN_CHANNEL}  # as of websockets
+REFUSALS = {401: RejectReason.TOKEN, 403: RejectReason.BANNED, 404: RejectReason.UNKNOWN_CHANNEL}  # as for websockets
 
 
 class Events(ChannelHandler):
-    """Answers with a stream that has no end. It leaves Tornado's hands as a websocket does, and joins the room."""
+    """Answers with an endless stream; detaches its connection from Tornado like a websocket, and joins the room."""
 
     MEDIA_TYPE = MEDIA_TYPE
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
-        self.set_header("X-Accel-Buffering", "no")  # nginx hands on each event as it comes
+        self.set_header("X-Accel-Buffering", "no")  # so that nginx forwards each event at once
 
     def prepare(self) -> None:
         super().prepare()
@@ -63,13 +63,13 @@ class Events(ChannelHandler):
         reader.access_key = key_of(self.request)
         log_opened(self.request, self.channel, reader.id, TRANSPORT)
         stream.set_close_callback(partial(self._on_closed, reader, permit))
-        # It has nothing more to say, and must not fill a buffer of ours.
+        # The client must not send anything after its request: it would fill a buffer of ours.
         asyncio.ensure_future(stream.read_bytes(1)).add_done_callback(
-            lambda said: None if said.exception() else stream.close()
+            lambda read: None if read.exception() else stream.close()
         )
 
     def _head(self) -> bytes:
-        """Without a length: the body ends with the connection (RFC 9112 §6.3)."""
+        """The response's head, without a length: the body ends with the connection (RFC 9112 §6.3)."""
         self.set_header("Connection", "close")
         lines = [f"HTTP/1.1 {HTTPStatus.OK.value} OK", *(f"{name}: {value}" for name, value in self._headers.get_all())]
         return "\r\n".join([*lines, "", ""]).encode("latin-1")

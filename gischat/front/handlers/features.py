@@ -1,8 +1,7 @@
-"""What is on the map: all that a channel's messages show there, and one message at a time, as files that GIS programs
-open.
+"""Messages on the map: all places of a channel's stored messages, and single messages as files for GIS programs.
 
-Workers have made the features: a front chooses among them and hands them on. A GeoPackage is made when it is asked
-for, by a child process: see `geopackages`.
+Workers make the features; a front selects and serves them. A GeoPackage is made on request by a child process: see
+`geopackages`.
 """
 
 import re
@@ -35,7 +34,7 @@ T = TypeVar("T")
 
 
 class Unfit(Exception):
-    """A parameter of the query is not what it should be."""
+    """A query parameter is invalid."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(reason)
@@ -43,7 +42,7 @@ class Unfit(Exception):
 
 
 class Features(ChannelHandler):
-    """`/channel/{channel}/features.geojson`: all places of the stored messages."""
+    """`/channel/{channel}/features.geojson`: the places of all stored messages, or of some (see `Wanted`)."""
 
     MEDIA_TYPE = GEOJSON
 
@@ -56,15 +55,15 @@ class Features(ChannelHandler):
             return
         room = self.front.rooms[self.channel]
         if wanted == places.ALL:
-            await self.answer_from(room.features)
+            await self.answer_from(room.answers.features)
             return
-        self.answer_with(CachedBody.of(await self.redis(room.chosen_features(wanted))))
+        self.answer_with(CachedBody.of(await self.redis(room.answers.chosen_features(wanted))))
 
     def _wanted(self) -> Wanted:
         return Wanted(self._query("type", _types), self._query("since", _timestamp), self._query("bbox", _box))
 
     def _query(self, name: str, parse: Callable[[str], T]) -> T | None:
-        """A parameter that may be given; the last one of its name counts."""
+        """An optional parameter; if it is given several times, the last one counts."""
         given = self.get_query_argument(name, None)
         if given is None:
             return None
@@ -88,7 +87,7 @@ def _timestamp(text: str) -> int:
 
 
 def _box(text: str) -> Box:
-    """RFC 7946 §5: west, south, east, north."""
+    """Parse a bounding box (RFC 7946 §5): west, south, east, north."""
     try:
         west, south, east, north = map(float, text.split(","))
     except ValueError:
@@ -99,13 +98,13 @@ def _box(text: str) -> Box:
 
 
 class StoredMessage(ChannelHandler):
-    """One stored message, in one form or another."""
+    """The base of handlers that serve one stored message."""
 
     async def stored(self, id: str) -> bytes:
-        """Its body.
+        """Read the message's body.
 
         Raises:
-            HTTPError: it is not stored.
+            HTTPError: the message is not stored.
         """
         found = await self.redis(self.front.broker.history.message(self.channel, id))
         if found is None:
@@ -114,14 +113,14 @@ class StoredMessage(ChannelHandler):
 
 
 class MessageAsJson(StoredMessage):
-    """`/channel/{channel}/messages/{id}.json`: as on the wire."""
+    """`/channel/{channel}/messages/{id}.json`: the message as sent to clients."""
 
     async def get(self, _: str, id: str) -> None:
         self.answer_with(CachedBody.of(await self.stored(id)))
 
 
 class MessageAsGeoJson(StoredMessage):
-    """`/channel/{channel}/messages/{id}.geojson`: in WGS 84."""
+    """`/channel/{channel}/messages/{id}.geojson`: its place, in WGS 84."""
 
     MEDIA_TYPE = GEOJSON
 
@@ -134,7 +133,7 @@ class MessageAsGeoJson(StoredMessage):
 
 
 class MessageAsGeoPackage(StoredMessage):
-    """`/channel/{channel}/messages/{id}.gpkg`: in its own CRS."""
+    """`/channel/{channel}/messages/{id}.gpkg`: its layer, in the layer's own CRS."""
 
     async def get(self, _: str, id: str) -> None:
         message = CachedBody.of(await self.stored(id))
@@ -155,12 +154,12 @@ class MessageAsGeoPackage(StoredMessage):
 
 
 class Described(msgspec.Struct):
-    """A message's keys that say what file it makes."""
+    """The keys of a message that determine its file."""
 
     type: str
     layer_name: str | None = None
 
 
 def _attachment(name: str) -> str:
-    """RFC 6266: whatever letters are in it."""
+    """The header for downloading under that name, which may contain any characters (RFC 6266)."""
     return f"attachment; filename*=UTF-8''{quote(file_name(name), safe='')}"

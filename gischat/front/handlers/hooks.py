@@ -1,4 +1,4 @@
-"""`/hooks/{key}`: what another program has to say in a channel."""
+"""`/hooks/{key}`: incoming hooks, by which other programs post messages to a channel."""
 
 import asyncio
 import logging
@@ -21,18 +21,18 @@ log = logging.getLogger(__name__)
 
 UNKNOWN = "There is no hook with this key. Ask the people who run the chat for the right address."
 TOO_LARGE = "This is too large: at most {:.0f} MB can be posted here. Nothing of it was sent."
-MAX_TEXT_BODY = 2**22  # bytes of what is no form with files: GitHub lists every file of a push
-DROPPED = 8  # times the largest body are read and dropped, so that who sends it reads why; beyond, it is cut off
+MAX_TEXT_BODY = 2**22  # bytes of a body without files: GitHub lists every file of a push
+DROPPED = 8  # times the largest body are read and dropped, so that the sender gets the reason; longer ones are aborted
 
 STATUS = REFUSAL_STATUS | {RefusalReason.UNPROCESSABLE: 422}
 
 
 @stream_request_body
 class PostToHook(JsonHandler):
-    """Validates and enqueues, and answers when all is published.
+    """Validates the messages of a post, enqueues them, and answers when all are published.
 
-    Who waits longer than some seconds for it gets 202: everything is in the queue then, and sent again it would be
-    published twice. A key is as good as a token: it opens a private channel, and needs no registered nickname.
+    If that takes more than some seconds, the answer is 202, because all are enqueued, and posted again they would be
+    published twice. A key is equivalent to a token: it opens a private channel, and no nickname has to be registered.
     """
 
     def initialize(self, front: Any) -> None:
@@ -74,10 +74,10 @@ class PostToHook(JsonHandler):
         self.answer({"detail": TOO_LARGE.format(self._max_size / 1e6)}, 413)
 
     async def post(self, _: str) -> None:
-        if self._size > self._max_size:  # its length was not told before
+        if self._size > self._max_size:  # no Content-Length
             self._refuse_size()
             return
-        self.front.hooks.charge(self._hook, self._size // UNIT_BYTES)  # it is read, whatever is wrong with it
+        self.front.hooks.charge(self._hook, self._size // UNIT_BYTES)  # valid or not, parsing takes time
         try:
             messages = self._messages(self._hook)
         except RateLimitExceeded as error:
@@ -102,17 +102,17 @@ class PostToHook(JsonHandler):
         publishing.add_done_callback(self.front.publisher.in_background.discard)
         self.front.publisher.in_background.add(publishing)
         await asyncio.wait([publishing], timeout=self.front.timings.hook)
-        answered = {"ok": True, "ids": [message.id for message in messages]}  # "ok": what Slack's clients look for
+        answered = {"ok": True, "ids": [message.id for message in messages]}  # Slack's clients check "ok"
         if not publishing.done():
             publishing.add_done_callback(self._log_late)
             self.answer(answered, 202)
-        elif refusals := [ending for ending in publishing.result() if ending.is_refusal]:
+        elif refusals := [result for result in publishing.result() if result.is_refusal]:
             self._refuse(refusals[0], len(messages) - len(refusals))
         else:
             self.answer(answered)
 
     def _messages(self, hook: Hook) -> list[Message]:
-        """What was posted, checked."""
+        """Parse and validate the posted messages."""
         body = b"".join(self._chunks)
         self._chunks.clear()
         self.front.connection_limiter.check_message(self.address, len(body))
@@ -128,17 +128,19 @@ class PostToHook(JsonHandler):
             self.front.rooms[hook.channel].bans.check(message)
         return messages
 
-    def _refuse(self, ending: Any, published: int) -> None:
-        reason = msgspec.json.decode(ending.body)["reason"]
+    def _refuse(self, result: Any, published: int) -> None:
+        reason = msgspec.json.decode(result.body)["reason"]
         rest = f" {published} of its messages were published." if published else ""
-        self.answer({"detail": reason + rest}, STATUS.get(ending.refusal_reason, 503))
+        self.answer({"detail": reason + rest}, STATUS.get(result.refusal_reason, 503))
 
     def _log_late(self, publishing: "asyncio.Task[Any]") -> None:
-        """Whoever posted this believes that it will be published, and cannot be told that it was not."""
-        causes = {str(ending.refusal_reason) for ending in publishing.result() if ending.is_refusal}
+        """Log messages that were refused after the answer: the sender believes that they are published."""
+        causes = {str(result.refusal_reason) for result in publishing.result() if result.is_refusal}
         if causes:
             extra = {"channel": self._hook.channel, "hook": self._hook.name}
-            log.warning("what a hook was told is accepted was not published: %s", ", ".join(causes), extra=extra)
+            log.warning(
+                "messages of a hook were refused after they had been accepted: %s", ", ".join(causes), extra=extra
+            )
 
     def _count(self, cause: RefusalReason) -> None:
         self.front.dispatcher.counters.count_refusal(cause, "text")

@@ -1,4 +1,4 @@
-"""What is answered below `/k/<key>/` in the place of what was asked for; see `gischat.front.auth.access_keys`."""
+"""Handlers for URLs with a key, `/k/<key>/`, in place of the usual ones; see `gischat.front.auth.access_keys`."""
 
 from http import HTTPStatus
 
@@ -13,13 +13,13 @@ TOO_MANY_WRONG_KEYS = f"{WRONG_KEY} Too many wrong ones came from your network a
 
 
 def too_many_wrong_keys(seconds: int) -> Rejection:
-    """The answer to one more, for so long."""
+    """The answer to requests with a key, from an address that is locked out for `seconds`."""
     return Rejection(HTTPStatus.TOO_MANY_REQUESTS, f"{TOO_MANY_WRONG_KEYS} {wait_advice(seconds)}", seconds)
 
 
 class WrongKey(PublicHandler):
-    """The address has a key that opens nothing: nobody is let in by it, to what is public neither. Else a client would
-    list the public channels, and its user would look for what is missing."""
+    """Refuses requests with an invalid key, also for public resources: otherwise a client would list the public
+    channels, and its user would look for the private ones."""
 
     def prepare(self) -> None:
         self.set_header("WWW-Authenticate", INVALID_TOKEN)
@@ -27,8 +27,8 @@ class WrongKey(PublicHandler):
 
 
 class KeyedPage(Handler):
-    """Sends a browser on to the page, with the key behind the #, which no server sees: so the page's own files, its
-    worker and what the browser caches have addresses without a key. The page takes it out of the address bar."""
+    """Redirects a browser to the page, with the key in the fragment (#), which is not sent to servers. So the URLs of
+    the page's files, its worker and the browser's cache contain no key. The page removes it from the address bar."""
 
     def initialize(self, ups: int) -> None:
         self._ups = ups
@@ -37,12 +37,12 @@ class KeyedPage(Handler):
         shown = shown_key(self.request)
         assert shown is not None
         self.set_header("Cache-Control", "no-store")
-        # Relative: a proxy may have stripped a path that stood before.
+        # Relative, because a proxy may have removed a prefix of the path.
         self.redirect(f"{'../' * self._ups}#key={shown.secret}", status=302)
 
     head = get
 
 
 def ups_from(path: str) -> int:
-    """How many folders an address with a key lies below the page's own, whatever number of slashes it has."""
+    """The number of path segments from a URL with a key up to the page, however many slashes it contains."""
     return path[path.rindex(PREFIX) :].count("/") - 1

@@ -1,4 +1,4 @@
-"""What the page's map asks the server: where its code is, and whether the operator has tiles for it."""
+"""The settings of the page's map: the URLs of its script and of the operator's tiles."""
 
 import re
 
@@ -10,7 +10,7 @@ BUNDLE = "built/map.js"
 
 
 class Map(PublicHandler):
-    """`GET /map`. Without a bundle, `code` is null: it is built at set-up, and the chat runs without it, too."""
+    """`GET /map`. `code` is null without a bundle: the bundle is built at set-up, and the chat works without it."""
 
     async def get(self) -> None:
         settings = self.settings_
@@ -19,9 +19,9 @@ class Map(PublicHandler):
 
 
 def image_source(settings: Settings) -> str:
-    """Where the page loads tiles from, as a host-source of a content security policy; "" for its own server.
+    """The host of the map's tiles, as a host-source of a content security policy; "" for the page's own server.
 
-    An address may name hosts by a range of letters, https://{a-c}.tiles.example.org/…: then it is all of them.
+    A URL may name several hosts by a range of letters, https://{a-c}.tiles.example.org/…, which becomes a wildcard.
     """
     found = re.match(r"(https?://)(\{[^}]*\}\.)?([^/{}]+)/", settings.map_tiles_url)
     return f"{found[1]}{'*.' if found[2] else ''}{found[3]}" if found else ""

@@ -1,4 +1,4 @@
-"""`/metrics`: what the processes of this host count, and what waits in Redis, asked as Prometheus asks."""
+"""`/metrics` for Prometheus: the counters of this host's processes, and the backlogs in Redis."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -28,7 +28,7 @@ class MetricsHandler(JsonHandler):
 
 
 async def _ask_redis(inbox: Inbox, seconds: float) -> Callable[[], Iterable["Metric"]]:
-    """What Redis knows; without it, that it is away."""
+    """Read the backlogs; if Redis does not answer, the metrics say that it is down."""
     try:
         async with asyncio.timeout(seconds):
             return partial(families, await inbox.backlogs())
@@ -47,7 +47,7 @@ def _redis_up(is_up: bool) -> "Metric":
 
 
 def families(backlogs: Sequence[Backlog]) -> Sequence["Metric"]:
-    """What Redis has answered, as Prometheus is told it."""
+    """Backlogs as families of metrics."""
     from prometheus_client.metrics_core import GaugeMetricFamily
 
     where = ("channel", "lane")

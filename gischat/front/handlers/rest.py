@@ -27,7 +27,7 @@ REFUSAL_STATUS = {
     RefusalReason.DUPLICATE_ID: 409,
     RefusalReason.NOT_REGISTERED: 403,
     RefusalReason.FROZEN: 403,
-}  # all else may be tried again
+}  # for all other reasons, the request may be repeated later
 NOBODY_IS_REGISTERED = (
     "Here only registered nicknames may write, and nobody is registered over HTTP. A bot writes over the websocket, "
     "after a newcomer, or into a private channel, with its token."
@@ -35,14 +35,14 @@ NOBODY_IS_REGISTERED = (
 NOT_PUBLISHED_YET = (
     "The message is not published yet, and may be soon: sent again with the same id, it is published once."
 )
-READ_COST = 0.1  # of a request, towards an address' limit: QGIS asks for the list of users at every `nb_users`
+READ_COST = 0.1  # requests that a read counts as: QGIS reads the list of users after every `nb_users`
 
 
 class JsonHandler(Handler):
-    """Answers JSON; errors are `{"detail": …}`."""
+    """The base of handlers that answer JSON; errors are `{"detail": …}`."""
 
-    COST = 1.0  # of requests, towards an address' limit
-    IS_QUIET = False  # answers that are no errors are logged at debug
+    COST = 1.0  # the number of requests that a request counts as, for the address' limit
+    IS_QUIET = False  # whether successful requests are logged at DEBUG
 
     def initialize(self, front: Services) -> None:
         self.front = front
@@ -53,7 +53,7 @@ class JsonHandler(Handler):
         self.set_header("Cache-Control", "no-store")
 
     def prepare(self) -> None:
-        # What changes nothing may be asked for: it is the browser that keeps the answer from a page.
+        # GET and HEAD change nothing, so any page may send them; the browser keeps the answer from a foreign page.
         if self.request.method not in ("GET", "HEAD") and not self.front.origins.admit(self.request):
             raise HTTPError(403, FOREIGN_ORIGIN)
 
@@ -61,7 +61,7 @@ class JsonHandler(Handler):
         return self.get(*args)
 
     async def answer_from(self, cached: CachedAnswer) -> None:
-        """Answers what many ask for."""
+        """Answer from a cache."""
         self.answer_with(await self.redis(cached.get()))
 
     def answer_with(self, answer: CachedBody) -> None:
@@ -69,7 +69,7 @@ class JsonHandler(Handler):
             self.answer_json(answer.body)
 
     def is_known(self, etag: str) -> bool:
-        """Whether the client has what has this tag, and is told so (RFC 9110 §13.1.2)."""
+        """Set the Etag; if the client has that version, answer 304 and return True (RFC 9110 §13.1.2)."""
         self.set_header("Etag", etag)
         if not self.check_etag_header():
             return False
@@ -78,7 +78,7 @@ class JsonHandler(Handler):
         return True
 
     async def redis(self, reading: Awaitable[T]) -> T:
-        """What is read from Redis; 503 while that cannot be."""
+        """Await a read from Redis; answers 503 if it fails."""
         try:
             return await reading
         except (Unavailable, RedisError):
@@ -86,18 +86,18 @@ class JsonHandler(Handler):
 
 
 class PublicHandler(JsonHandler):
-    """Answers pages of other sites too, where `ALLOWED_ORIGINS` names them (CORS)."""
+    """Also answers pages of other sites that `ALLOWED_ORIGINS` names (CORS)."""
 
     METHOD = "GET"
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
-        # Called before there is a front here.
+        # Tornado calls this before `initialize`, so `self.front` does not exist yet.
         for name, value in self.application.settings["origins"].headers(self.request).items():
             self.set_header(name, value)
 
     def options(self, *_: str) -> None:
-        """A browser asks before it sends what is more than a plain GET (https://fetch.spec.whatwg.org)."""
+        """Answer a preflight request, which a browser sends before all but simple GETs (https://fetch.spec.whatwg.org)."""
         self.set_header("Allow", allowed_methods(type(self)))
         self.set_header("Access-Control-Allow-Methods", self.METHOD)
         self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID")
@@ -107,14 +107,14 @@ class PublicHandler(JsonHandler):
 
 
 class ChannelHandler(PublicHandler):
-    """An endpoint of one channel: its name is the path's first argument."""
+    """The base of handlers for one channel; the path's first argument is its name."""
 
     channel: str
 
     def prepare(self) -> None:
         super().prepare()
         self.channel = self.path_args[0]
-        # Answered here, not raised: HTTPError formats its text, and a name may hold a per cent sign.
+        # Not raised: HTTPError formats its text, and a channel's name may contain a per cent sign.
         if self.channel not in self.front.rooms:
             self.answer({"detail": f"Channel '{self.channel}' not registered"}, 404)
         elif (ban := self.front.rooms[self.channel].bans.of_address(self.address)) is not None:
@@ -166,25 +166,25 @@ class Status(PublicHandler):
 
 
 class QField(PublicHandler):
-    """`/qfield`: a phone that scans it gets what QField installs a plugin from."""
+    """`/qfield`: redirects QField, which opens it from a QR code, to the plugin to install."""
 
     def get(self) -> None:
         self.redirect(self.settings_.qfield_plugin_url, status=302)
 
 
 class Alive(JsonHandler):
-    """`/livez`: the loop turns."""
+    """`/livez`: answers as long as the event loop runs."""
 
     def get(self) -> None:
         self.answer({"alive": True})
 
 
 class Ready(JsonHandler):
-    """`/readyz`: messages go round, and new clients are welcome."""
+    """`/readyz`: whether messages are delivered and new clients accepted."""
 
     async def get(self) -> None:
         if reasons := self.front.reasons_not_ready():
-            self.front.status.invalidate()  # what is kept of it may be from before
+            self.front.status.invalidate()  # the cached status may be older
         else:
             await self.front.look_for_degradations()
         self.answer({"ready": not reasons, "reasons": reasons + self.front.degradations()}, 503 if reasons else 200)
@@ -195,12 +195,12 @@ class Users(ChannelHandler):
     IS_QUIET = True
 
     async def get(self, _: str) -> None:
-        await self.answer_from(self.front.rooms[self.channel].users)
+        await self.answer_from(self.front.rooms[self.channel].answers.users)
 
 
 class Last(ChannelHandler):
     async def get(self, _: str) -> None:
-        await self.answer_from(self.front.rooms[self.channel].last)
+        await self.answer_from(self.front.rooms[self.channel].answers.last)
 
 
 class PutText(ChannelHandler):
@@ -228,18 +228,18 @@ class PutText(ChannelHandler):
             return
         sender = self.front.channel_auth.sender(self.channel, self.request, message.author)
         client = address_key(self.address)
-        ending = await self.front.publisher.publish(self.channel, message, client=client, sender=sender)
-        if ending is None:
+        result = await self.front.publisher.publish(self.channel, message, client=client, sender=sender)
+        if result is None:
             raise HTTPError(504, NOT_PUBLISHED_YET)
-        if ending.is_refusal:
-            status = REFUSAL_STATUS.get(ending.refusal_reason, 503)
-            raise HTTPError(status, msgspec.json.decode(ending.body)["reason"])
-        # A repeated id is published no second time; asking for it again is no error, and told what was published.
-        self.answer_json(ending.body or bytes(message.body))
+        if result.is_refusal:
+            status = REFUSAL_STATUS.get(result.refusal_reason, 503)
+            raise HTTPError(status, msgspec.json.decode(result.body)["reason"])
+        # A duplicate is no error: the answer is the message published before.
+        self.answer_json(result.body or bytes(message.body))
 
 
 def details(error: Uncompliant) -> list[dict[str, Any]]:
-    """The faults of a body, one by one."""
+    """The errors of a body, field by field."""
     if not error.fields:
         return [{"loc": ["body"], "msg": error.reason, "type": "json_invalid"}]
     return [
@@ -249,14 +249,14 @@ def details(error: Uncompliant) -> list[dict[str, Any]]:
 
 
 def refuse(handler: Handler, refusal: Rejection) -> None:
-    """Answers a request that is one too many, or a connection for which there is no place (RFC 6585 §4)."""
+    """Answer a request or connection that exceeds a limit (RFC 6585 §4)."""
     mark_rejected(handler)
     handler.set_header("Retry-After", refusal.retry_after)
     handler.answer({"detail": refusal.reason}, refusal.status)
 
 
 class TooManyRequests(JsonHandler):
-    """Answers in the place of whatever was asked for."""
+    """Refuses a request above the address' limit, whatever its path."""
 
     def initialize(self, front: Services, refusal: Rejection) -> None:  # type: ignore[override]  # Tornado's way
         super().initialize(front)
@@ -272,7 +272,7 @@ class NotFound(JsonHandler):
 
 
 class Moved(Handler, RedirectHandler):
-    """Sends a browser on to where the page is."""
+    """Redirects a browser to the page."""
 
 
 class Page(Handler, StaticFileHandler):
@@ -281,7 +281,7 @@ class Page(Handler, StaticFileHandler):
     CONTENT_SECURITY_POLICY = FOR_OUR_PAGE
 
     def initialize(self, *, images: str = "", **options: Any) -> None:  # type: ignore[override]  # Tornado's way
-        """`images` is a source of images besides our own."""
+        """Create the handler; `images` is a source of images besides our own."""
         super().initialize(**options)
         if images:
             policy = self.CONTENT_SECURITY_POLICY.replace("img-src ", f"img-src {images} ")
@@ -293,7 +293,7 @@ class Page(Handler, StaticFileHandler):
         return super().parse_url_path(url_path)
 
     def set_extra_headers(self, path: str) -> None:
-        # Asked for again each time, answered 304 while it is the same: a new version is seen at once.
+        # Revalidated on each use, and answered 304 if unchanged, so that a new version is used at once.
         self.set_header("Cache-Control", "no-cache")
         if path == "sw.js":
-            self.set_header("Service-Worker-Allowed", "/")  # else it may answer for what is below /web/ alone
+            self.set_header("Service-Worker-Allowed", "/")  # otherwise its scope would be /web/ only

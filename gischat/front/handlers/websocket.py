@@ -1,4 +1,4 @@
-"""The websocket of a channel: opened, spoken to, closed. What it means is the connection's business."""
+"""The websocket of a channel: handshake, open and close; `ClientConnection` handles its messages."""
 
 from asyncio import Future
 from http import HTTPStatus
@@ -32,11 +32,12 @@ NO_HEADERS = HTTPHeaders()
 class ChannelSocket(Handler, WebSocketHandler):
     """`/channel/{channel}/ws`"""
 
-    # Tornado's handlers have nearly as many attributes as Python shares the names of; more would cost a kilobyte.
+    # Python shares a limited number of attribute names between instances, which Tornado's handlers nearly exhaust;
+    # more attributes would cost a kilobyte per connection.
     __slots__ = ("_connection", "_front", "_permit", "_reading")
 
-    # Sentry's integration replaces this method of all handlers, and would hold a scope of seven kilobytes, and measure
-    # one transaction, for as long as a client stays. Faults are reported where they are logged.
+    # Sentry's integration replaces this method of all handlers, and would keep a scope of seven kilobytes and an open
+    # transaction for as long as a client stays. Errors are reported where they are logged.
     _execute = WebSocketHandler._execute
 
     def initialize(self, front: Services) -> None:
@@ -50,8 +51,8 @@ class ChannelSocket(Handler, WebSocketHandler):
         if refusal is not None:
             refuse(self, refusal)
             return
-        # Not in `check_origin`: before Tornado asks that, it takes the origin for a URL, which may fail, and what bears
-        # our host for ours, whatever its scheme.
+        # Not in `check_origin`: before it, Tornado parses the origin as a URL, which may fail, and admits all origins
+        # of our own host, whatever their scheme.
         if not self._front.origins.admit(self.request):
             self._front.rejections.record(RejectReason.ORIGIN, "%s", self._front.origins.advice(self.request))
             self.answer({"detail": FOREIGN_ORIGIN}, 403)
@@ -63,13 +64,13 @@ class ChannelSocket(Handler, WebSocketHandler):
             self.answer({"detail": ban.user_message}, 403)
 
     def finish(self, chunk: Any = None) -> "Future[None]":
-        if self.get_status() >= 400 and not isinstance(chunk, bytes):  # Tornado's own words about a handshake
+        if self.get_status() >= 400 and not isinstance(chunk, bytes):  # Tornado's own error text about the handshake
             chunk = msgspec.json.encode({"detail": chunk or HTTPStatus(self.get_status()).phrase})
             self.set_header("Content-Type", JSON)
         return super().finish(chunk)
 
     def check_origin(self, origin: str) -> bool:
-        return True  # or it would not have come so far
+        return True  # checked in `prepare`
 
     def get_websocket_protocol(self) -> WebSocketProtocol | None:
         plain = super().get_websocket_protocol()
@@ -80,9 +81,9 @@ class ChannelSocket(Handler, WebSocketHandler):
             self,
             plain.params,
             address_key=self._front.connection_limiter.key_of(self.address),
-            # Who asks for a channel that does not exist is told so, and may send as much meanwhile as all others.
+            # A client of an unknown channel is only told so; what it sends meanwhile is counted for no channel.
             received=room.received_bytes if room is not None else NullCounter(),
-            memory=self._front.memory_budget,
+            admission=self._front.admission,
             turns=self._front.read_scheduler,
             uploads=self._front.upload_watch,
             timings=self._front.timings,
@@ -90,26 +91,26 @@ class ChannelSocket(Handler, WebSocketHandler):
         return self._reading
 
     def open(self, *args: Any, **kwargs: Any) -> None:
-        # Nothing has been awaited since `prepare`: the place that was free then is free.
+        # Nothing has been awaited since `prepare`, so its check of the limit is still valid.
         self._permit = self._front.connection_limiter.acquire(self.address)
         try:
             self._admit(args[0], self._permit.rate_limiter)
         except BaseException:
-            self.on_close()  # Tornado does not tell of the end of what never was open
+            self.on_close()  # Tornado does not call it for a websocket that failed to open
             raise
 
     def _admit(self, channel: str, pace: ConnectionRateLimiter) -> None:
         room = self._front.rooms.get(channel)
         stream = self.ws_connection.stream if self.ws_connection is not None else None
         if stream is None or stream.closed():
-            return  # gone before the handshake was through
+            return  # closed during the handshake
         if room is None:
             metrics.CONNECTIONS_REFUSED.labels(RejectReason.UNKNOWN_CHANNEL).inc()
             self._close(unknown_channel(channel))
         elif denial := self._front.channel_auth.denial(channel, self.request):
-            if not has_wrong_key(self.request):  # which has been counted
+            if not has_wrong_key(self.request):  # wrong keys are counted elsewhere
                 metrics.CONNECTIONS_REFUSED.labels(RejectReason.TOKEN).inc()
-            # Like an unknown channel, not by a status: clients show their users an `uncompliant`.
+            # By an `uncompliant`, like an unknown channel, not by a status code, which clients do not show.
             self._close(private_channel(denial.reason, denial.advice))
         elif self._front.is_draining:
             self._close(SHUTTING_DOWN)
@@ -124,7 +125,7 @@ class ChannelSocket(Handler, WebSocketHandler):
         self._drop_handshake()
 
     def _close(self, status: CloseStatus) -> None:
-        """Closes what never became a connection to a channel; its user is told why, as any other."""
+        """Close a websocket that has joined no channel; its user is told why, as for all others."""
         if self.ws_connection is not None and self.ws_connection.stream is not None:
             self.ws_connection.stream.write(text_frame(uncompliant(status.user_message)))
         self.close(status.code, status.reason)
@@ -148,27 +149,27 @@ class ChannelSocket(Handler, WebSocketHandler):
         )
 
     def _drop_handshake(self) -> None:
-        """What a browser says of itself would be kept as long as it stays, some kilobytes for each; and a token."""
+        """Free the handshake's headers and arguments, which take kilobytes per connection, and may contain a token."""
         if self.ws_connection is not None and self.ws_connection.stream is not None:
             unbound_header_lines(self.ws_connection.stream)
-        # Nobody looks at them any more, and a dictionary that was emptied is as large as before.
+        # Replaced, not cleared: a dictionary does not shrink.
         self.request.headers = self._headers = NO_HEADERS
-        # What HTTP knows of a request that is over: a kilobyte and a half, nowhere else referred to.
+        # The state of the HTTP request, a kilobyte and a half, which nothing else refers to.
         self.request.connection = self.request.server_connection = None
         forget_secret(self.request)
         self.request.uri, self.request.query = self.request.path, ""
         self.request.arguments = self.request.query_arguments = {}
-        self.ui.clear()  # what templates would call
+        self.ui.clear()  # functions for templates
 
     def _types(self) -> list[str]:
-        """What it asks for that nobody gets unasked; what we do not know may be of a newer server."""
+        """The optional message types that the client asks for; unknown ones may be those of a newer server."""
         try:
             return self.get_query_argument("types", "").split(",")
         except HTTPError:
             return []
 
     def _after(self) -> str | None:
-        """The id of the last message that a client has which comes back; one that cannot be read is unknown."""
+        """The id of the last message that a reconnecting client has; "" (which is unknown) if it is unreadable."""
         try:
             return self.get_query_argument("after", None)
         except HTTPError:

@@ -1,4 +1,4 @@
-"""The hooks, found by the keys that are shown, and how often each may speak."""
+"""The hooks of the settings, looked up by their keys, and their rate limits."""
 
 import hmac
 import math
@@ -16,22 +16,22 @@ TOO_OFTEN = "This hook speaks too often: nothing of this was sent."
 
 
 class Hooks:
-    """All hooks of the settings. Of their keys there are digests here alone."""
+    """All hooks; only digests of their keys are kept."""
 
     def __init__(self, settings: Settings, drops: RejectionLog) -> None:
         self._hooks = [(bearer.digest(key), hook) for hook, key in settings.hooks]
         self._limits = RateLimits(settings)
-        self._full_at: dict[Hook, float] = {}  # when each may speak as often again as it ever may
+        self._full_at: dict[Hook, float] = {}  # time when each hook's bucket is full again
         self._drops = drops
 
     def find(self, key: str) -> Hook | None:
-        """The hook of a key. All are compared, whichever is right."""
+        """The hook of a key; compares all keys, in constant time."""
         given = bearer.digest(key)
         found = [hook for digest, hook in self._hooks if hmac.compare_digest(digest, given)]
         return found[0] if found else None
 
     def acquire(self, hook: Hook) -> Rejection | None:
-        """Takes a message of a hook, before it is read; None if it was taken."""
+        """Count a message of a hook before it is read; returns a Rejection if it exceeds the limit."""
         wait = self._limits.hooks.delay(self._full_at.get(hook, 0.0), self._limits.now())
         if wait <= 0:
             self.charge(hook, 1)
@@ -41,5 +41,5 @@ class Hooks:
         return Rejection(HTTPStatus.TOO_MANY_REQUESTS, f"{TOO_OFTEN} {wait_advice(seconds)}", seconds)
 
     def charge(self, hook: Hook, number: int) -> None:
-        """What was taken is worth so many more: the next has to wait for it."""
+        """Count `number` more messages for a hook, which delays the next ones."""
         self._full_at[hook] = self._limits.hooks.acquire(self._full_at.get(hook, 0.0), self._limits.now(), number)

@@ -1,19 +1,15 @@
-"""Memory budget of a front: the bytes buffered for all clients together, incoming (unfinished) and outgoing (unread).
+"""Memory budget of a front: the bytes buffered for all clients together that they have not read.
 
-Each connection has its own limits, but thousands of connections at their limits would exceed a machine's memory. When
-the total exceeds the budget, connections are closed one after the other until it does not: those with incoming data if
-that is more than the outgoing, else those with outgoing data.
-
-Incoming data is compared by address: an uploaded photo takes more than each of a thousand connections that hold back
-the ends of small messages, but less than all of these together. Outgoing data is compared by connection: a channel's
-messages are buffered for each of its members alike, whatever their addresses.
+Each connection has its own limit, but thousands of connections at their limits would exceed a machine's memory. When
+the total exceeds the budget, those with the most are closed, one after the other until it does not. They are compared
+by connection: a channel's messages are buffered for each of its members alike, whatever their addresses. For what
+clients send see `admission`.
 """
 
 import asyncio
 import contextlib
 import socket
 import struct
-from collections import Counter
 from typing import Protocol
 
 from tornado.iostream import IOStream
@@ -30,9 +26,8 @@ Data = bytes | memoryview
 class BufferOwner(Protocol):
     """A connection with buffered data."""
 
-    def evict(self) -> None:
-        """Close the connection. Its incoming data is released before this returns, its outgoing data when the callbacks
-        of its close run."""
+    def evict(self) -> object:
+        """Close the connection. Its data is released when the callbacks of its close run."""
 
 
 class MemoryBudget:
@@ -42,40 +37,17 @@ class MemoryBudget:
         self.used = 0
         self._max_bytes = most_bytes
         self._drops = drops
-        self._held: dict[BufferOwner, int] = {}  # outgoing, per connection, shared buffers included
-        self._incoming: dict[str, dict[BufferOwner, int]] = {}  # by address
-        self._incoming_of: Counter[str] = Counter()  # totals by address
-        self._incoming_in_all = 0
+        self._held: dict[BufferOwner, int] = {}  # per connection, shared buffers included
         self._waiting_for: dict[int, int] = {}  # number of connections that share a buffer, by its id()
         self._is_letting_go = False
 
-    def reserve_incoming(self, holder: BufferOwner, address_key: str, size: int) -> None:
-        """Add bytes (or, if negative, release them) of an unfinished message or request body.
-
-        Args:
-            address_key: the key under which the limits count the sender's address.
-        """
-        holders = self._incoming.setdefault(address_key, {})
-        holders[holder] = holders.get(holder, 0) + size
-        self._incoming_of[address_key] += size
-        self._incoming_in_all += size
-        if not holders[holder]:
-            del holders[holder]
-            if not holders:
-                del self._incoming[address_key], self._incoming_of[address_key]
-        self._use(size)
-
     def reserve(self, holder: BufferOwner, size: int) -> None:
-        """Add outgoing bytes of a connection; if the budget is exceeded, connections are evicted soon."""
+        """Add bytes of a connection; if the budget is exceeded, connections are evicted soon."""
         self._add(holder, size, size)
 
     def release(self, holder: BufferOwner, size: int) -> None:
-        """Release outgoing bytes of a connection."""
+        """Release bytes of a connection."""
         self._add(holder, -size, -size)
-
-    def account(self, size: int) -> None:
-        """Add (or, if negative, release) bytes that belong to no single connection."""
-        self._use(size)
 
     def reserve_data(self, holder: BufferOwner, data: Data) -> None:
         """Add a pending write; the caller keeps `data` alive until it releases it, as buffers are known by id()."""
@@ -104,9 +76,10 @@ class MemoryBudget:
             self._held[holder] = total
         else:
             self._held.pop(holder, None)
-        self._use(used)
+        self.account(used)
 
-    def _use(self, size: int) -> None:
+    def account(self, size: int) -> None:
+        """Add bytes, or, if negative, release them."""
         self.used += size
         if self.used > self._max_bytes and not self._is_letting_go:
             self._is_letting_go = True
@@ -114,21 +87,12 @@ class MemoryBudget:
             asyncio.get_running_loop().call_soon(self._evict_largest)
 
     def _evict_largest(self) -> None:
-        self._is_letting_go = self.used > self._max_bytes and bool(self._held or self._incoming)
+        self._is_letting_go = self.used > self._max_bytes and bool(self._held)
         if not self._is_letting_go:
             return
-        if self._incoming and (2 * self._incoming_in_all >= self.used or not self._held):
-            address, _ = self._incoming_of.most_common(1)[0]
-            holders = self._incoming[address]
-            worst = max(holders, key=holders.__getitem__)
-            what = "MAX_FRONT_BYTES (%d) exceeded; %s has the most bytes of unfinished messages (%d in %d connections)"
-            self._drops.record(
-                CloseReason.MEMORY, what, self._max_bytes, address, self._incoming_of[address], len(holders)
-            )
-        else:
-            worst = max(self._held, key=self._held.__getitem__)
-            what = "MAX_FRONT_BYTES (%d) exceeded; one client has the most unread bytes (%d)"
-            self._drops.record(CloseReason.MEMORY, what, self._max_bytes, self._held.pop(worst))
+        worst = max(self._held, key=self._held.__getitem__)
+        what = "MAX_FRONT_BYTES (%d) exceeded; one client has the most unread bytes (%d)"
+        self._drops.record(CloseReason.MEMORY, what, self._max_bytes, self._held.pop(worst))
         worst.evict()
         # By then its data has been released.
         asyncio.get_running_loop().call_soon(self._evict_largest)

@@ -1,4 +1,4 @@
-"""Disconnects whoever came by a key that was revoked, or has come to its end."""
+"""Disconnects clients whose key was revoked or has ended."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from gischat.timings import Timings
 
 
 class EndedKeys:
-    """Keeps the keys of `ChannelAuth` up to date, and the connections in accordance with them."""
+    """Updates the keys of `ChannelAuth`, and closes connections that these do not permit any more."""
 
     def __init__(self, rooms: Mapping[str, Room], channel_auth: ChannelAuth, timings: Timings) -> None:
         self._rooms = rooms
@@ -21,12 +21,12 @@ class EndedKeys:
         self._next_check: asyncio.TimerHandle | None = None
 
     def adopt(self, channel: str, keys: Iterable[AccessKey]) -> None:
-        """A channel's keys are these now."""
+        """Replace a channel's keys."""
         if self._auth.keys.replace(channel, keys):
             self._check()
 
     def _check(self) -> None:
-        """Disconnects, now and whenever the next key ends."""
+        """Close such connections now, and again when the next key ends."""
         for room in self._rooms.values():
             for member in list(room.connections.values()):
                 if member.access_key is not None and not self._auth.admits(room.channel, member.access_key):
@@ -35,6 +35,6 @@ class EndedKeys:
             self._next_check.cancel()
         ends = self._auth.keys.next_end
         if ends is not None:
-            # The loop's clock knows nothing of one that is set, or of a machine that sleeps: so not too late.
+            # Also check regularly: the loop's clock does not notice a sleep, or a change of the system's clock.
             seconds = min(max(ends - time.time(), 0), self._interval)
             self._next_check = asyncio.get_running_loop().call_later(seconds, self._check)

@@ -1,8 +1,8 @@
-"""Moderation: what moderators want, on whichever front they say it, and every front does.
+"""Moderation: a moderator's request reaches any front, and all fronts execute it.
 
-What restricts a channel (bans, a freeze) and the keys that open it lie in Redis. Each front holds a copy, which it
-reads at its start and anew whenever an order in the channel's outbox says that it has changed. What else is to be done
-comes as an order itself. Restrictions that Redis has lost, the fronts set again: of what they know, the newest stands.
+Redis stores a channel's moderation state: bans, freeze and keys. Each front has a copy, which it reads at its start and
+again after each order `moderation` in the channel's outbox. All other requests are orders of their own. If Redis loses
+moderation state, fronts restore it; the newest version wins.
 """
 
 import asyncio
@@ -35,21 +35,21 @@ from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
-MAX_RESTORES = 5  # so often restrictions are restored for one act: more than there are fronts that know better
-MAX_DELETED_IDS = 1000  # that are remembered, for the case that Redis loses that they were withdrawn; per channel
+MAX_RESTORES = 5  # per request: more than there are fronts with newer versions
+MAX_DELETED_IDS = 1000  # remembered per channel, to repeat their deletion if Redis loses it
 
 COME_BACK = "To come back, disconnect and connect again."
 
 
 class SurveyResult(msgspec.Struct, frozen=True):
-    """What all fronts have answered."""
+    """The answers of all fronts."""
 
     fronts: list[FrontConnections]
-    missing: list[str]  # fronts that live by what Redis knows, and have not answered in time
+    missing: list[str]  # fronts with a valid lease that have not answered in time
 
 
 class ModerationService:
-    """A front's part in it."""
+    """Moderation on one front."""
 
     def __init__(
         self,
@@ -69,22 +69,22 @@ class ModerationService:
         self._reserved = settings.admin_author if settings.admin_token else ""
         self._states = dict.fromkeys(rooms, ModerationState())
         self._deleted: dict[str, OrderedDict[str, None]] = {channel: OrderedDict() for channel in rooms}
-        self._stale: set[str] = set()  # channels whose restrictions are to be read
-        self._readers: dict[str, asyncio.Task[None]] = {}  # that read them
-        self._background_tasks: set[asyncio.Task[None]] = set()  # else nothing would hold them
+        self._stale: set[str] = set()  # channels whose moderation state has to be read
+        self._readers: dict[str, asyncio.Task[None]] = {}  # tasks that read it, by channel
+        self._background_tasks: set[asyncio.Task[None]] = set()  # references that keep them alive
         for room in rooms.values():
             for type, handler in CONTROL_HANDLERS.items():
                 room.control_handlers[type] = partial(handler, self, room)
 
     async def load(self) -> None:
-        """Reads what restricts each channel, which must be known before the first connection; waits for Redis."""
+        """Read all channels' moderation state, before the first connection; wait for Redis."""
         for channel, room in self._rooms.items():
             while True:
                 try:
                     self._adopt(room, await self._moderation.moderation_state(channel))
                     break
                 except (Unavailable, RedisError) as error:
-                    if str(error).startswith(WRONG_TYPE):  # nothing is said there until it is repaired, and read then
+                    if str(error).startswith(WRONG_TYPE):  # the channel accepts nothing until it is repaired
                         self.reload(room)
                         break
                     log.debug("waiting for redis")
@@ -92,7 +92,7 @@ class ModerationService:
         await self._ban_in_new_channels()
 
     async def _ban_in_new_channels(self) -> None:
-        """Whoever is banned everywhere is banned in a channel, too, that was not there then."""
+        """Ban in new channels what is banned in all channels."""
         everywhere = {ban.id: ban for known in self._states.values() for ban in known.bans if ban.is_everywhere}
         new = [channel for channel, known in self._states.items() if known.version == 0]
         for channel in new if everywhere else ():
@@ -101,43 +101,43 @@ class ModerationService:
                     await self.ban(channel, ban)
             self._adopt(self._rooms[channel], await self._moderation.moderation_state(channel))
 
-    # What moderators want
+    # Moderators' requests
 
     async def ban(self, channel: str, ban: Ban) -> bool:
-        """Bans in a channel; False when there are too many bans."""
+        """Ban in a channel; False if there are too many bans."""
         return await self._change(channel, lambda known: self._moderation.ban(channel, known, ban))
 
     async def unban(self, channel: str, id: str) -> bool:
-        """Lifts a ban in a channel; False when there is none."""
+        """Lift a ban in a channel; False if there is none."""
         return await self._change(channel, lambda known: self._moderation.unban(channel, known, id))
 
     async def grant_key(self, channel: str, key: AccessKey) -> bool:
-        """Lets a key open a channel; False when there are too many."""
+        """Let a key open a channel; False if there are too many."""
         return await self._change(channel, lambda known: self._moderation.grant_key(channel, known, key))
 
     async def revoke_key(self, channel: str, id: str) -> bool:
-        """Ends a key in a channel; False when there is none."""
+        """Revoke a key in a channel; False if there is none."""
         return await self._change(channel, lambda known: self._moderation.revoke_key(channel, known, id))
 
     async def freeze(self, channel: str, freeze: Freeze | None) -> bool:
-        """Freezes a channel or, with None, thaws it; False when it was so before."""
+        """Freeze a channel, or thaw it if `freeze` is None; False if that was its state."""
         return await self._change(channel, lambda known: self._moderation.freeze(channel, known, freeze))
 
     async def delete_messages(self, channel: str, ids: Iterable[str] = ()) -> int:
-        """Takes messages back, all of the channel when no ids are given; returns how many there were."""
+        """Delete messages by their ids, or all of the channel if there are none; returns their number."""
         return await self._moderation.delete_messages(channel, list(ids))
 
     async def disconnect(self, channel: str, nickname: str, reason: str) -> bool:
-        """Has whoever is registered under a nickname disconnected; False when nobody is."""
-        words = f"{DISCONNECTED} {reason}".strip()
-        return await self._moderation.disconnect(channel, nickname, msgspec.json.encode(Disconnection(nickname, words)))
+        """Disconnect the connection registered under a nickname; False if there is none."""
+        text = f"{DISCONNECTED} {reason}".strip()
+        return await self._moderation.disconnect(channel, nickname, msgspec.json.encode(Disconnection(nickname, text)))
 
     async def state(self, channel: str) -> ModerationState:
-        """What restricts a channel now."""
+        """Read a channel's moderation state."""
         return await self._moderation.moderation_state(channel)
 
     async def survey(self, channel: str | None = None) -> SurveyResult:
-        """The connections of all fronts, in a channel or in all."""
+        """Collect the connections of all fronts, in one channel or in all."""
         through = channel or next(iter(self._rooms))
         call = new_id()
         fronts = await self._moderation.start_survey(through, msgspec.json.encode(SurveyRequest(call, channel)))
@@ -152,7 +152,7 @@ class ModerationService:
         )
 
     async def _change(self, channel: str, act: Callable[[int], Awaitable[ModerationResult]]) -> bool:
-        """Changes what restricts a channel; what Redis has lost of it is restored first."""
+        """Change a channel's moderation state; restore it first if Redis has lost some of it."""
         for _ in range(MAX_RESTORES):
             result = await act(self._states[channel].version)
             if result is not ModerationResult.STATE_LOST:
@@ -160,16 +160,16 @@ class ModerationService:
             await self._restore(channel)
         raise Unavailable(TOO_BUSY)
 
-    # What every front does
+    # Orders, executed by every front
 
     def _on_deletion(self, room: Room, body: bytes) -> None:
-        withdrawal = msgspec.json.decode(body, type=Deletion)
-        self._dispatcher.delete_messages(room.channel, None if withdrawal.all else set(withdrawal.ids))
-        room.recent.delete_messages(None if withdrawal.all else {id.encode() for id in withdrawal.ids})
-        remembered = self._deleted[room.channel]
-        remembered.update(dict.fromkeys(withdrawal.ids))
-        while len(remembered) > MAX_DELETED_IDS:
-            remembered.popitem(last=False)
+        deletion = msgspec.json.decode(body, type=Deletion)
+        self._dispatcher.delete_messages(room.channel, None if deletion.all else set(deletion.ids))
+        room.recent.delete_messages(None if deletion.all else {id.encode() for id in deletion.ids})
+        deleted = self._deleted[room.channel]
+        deleted.update(dict.fromkeys(deletion.ids))
+        while len(deleted) > MAX_DELETED_IDS:
+            deleted.popitem(last=False)
 
     def _on_disconnection(self, room: Room, body: bytes) -> None:
         closing = msgspec.json.decode(body, type=Disconnection)
@@ -178,22 +178,22 @@ class ModerationService:
                 member.kick(1008, closing.reason, f"{closing.reason} {COME_BACK}")
 
     def _on_survey(self, room: Room, body: bytes) -> None:
-        asked = msgspec.json.decode(body, type=SurveyRequest)
-        rooms = self._rooms.values() if asked.channel is None else [room]
+        request = msgspec.json.decode(body, type=SurveyRequest)
+        rooms = self._rooms.values() if request.channel is None else [room]
         present = [_connected(member, one.channel) for one in rooms for member in one.connections.values()]
         answer = survey_answer(self._front, present)
-        self._run_in_background(self._answer(room.channel, asked.call, answer))
+        self._run_in_background(self._answer(room.channel, request.call, answer))
 
     async def _answer(self, channel: str, call: str, answer: bytes) -> None:
         try:
             await self._moderation.answer_survey(channel, call, answer)
         except (ConnectionError, Unavailable, RedisError) as error:
-            log.warning("a survey could not be answered: %s", error)  # whoever asks is told that we are missing
+            log.warning("a survey could not be answered: %s", error)  # the result lists this front as missing
 
-    # What restricts the channels
+    # Moderation state
 
     def reload(self, room: Room, _: bytes = b"") -> None:
-        """Reads what restricts a channel; what is asked for while a reading is on its way, is read after it."""
+        """Read a channel's moderation state; a request during a read causes another read."""
         self._stale.add(room.channel)
         if room.channel not in self._readers:
             self._readers[room.channel] = asyncio.create_task(self._read(room))
@@ -202,51 +202,51 @@ class ModerationService:
         try:
             await self._read_while_stale(room)
         finally:
-            # At once: what is asked for from here on needs a task of its own.
+            # No await in between: a later request needs a task of its own.
             del self._readers[room.channel]
 
     async def _read_while_stale(self, room: Room) -> None:
         while room.channel in self._stale:
             self._stale.discard(room.channel)
             try:
-                restrictions = await self._moderation.moderation_state(room.channel)
-                if restrictions.version < self._states[room.channel].version:
+                state = await self._moderation.moderation_state(room.channel)
+                if state.version < self._states[room.channel].version:
                     await self._restore(room.channel)
                 else:
-                    self._adopt(room, restrictions)
+                    self._adopt(room, state)
             except (ConnectionError, Unavailable, RedisError) as error:
-                log.debug("what restricts a channel could not be read: %s", error)
+                log.debug("the moderation state could not be read: %s", error)
                 self._stale.add(room.channel)
                 await asyncio.sleep(self._timings.retry)
 
     async def _restore(self, channel: str) -> None:
-        """Sets again what Redis has lost, or learns that another front knows better; every front then reads it."""
+        """Write this front's version to Redis, or adopt that of another front; all fronts then read it."""
         if await self._moderation.restore_moderation(channel, self._states[channel]):
-            log.warning("redis had lost what restricts a channel: set again")
+            log.warning("redis has lost a channel's moderation state: restored")
         self._adopt(self._rooms[channel], await self._moderation.moderation_state(channel))
 
-    def _adopt(self, room: Room, restrictions: ModerationState) -> None:
-        self._states[room.channel] = restrictions
-        room.bans = Bans(restrictions.bans, reserved=self._reserved)
+    def _adopt(self, room: Room, state: ModerationState) -> None:
+        self._states[room.channel] = state
+        room.bans = Bans(state.bans, reserved=self._reserved)
         for member in list(room.connections.values()):
             if (reason := _ban_reason(room.bans, member)) is not None:
                 member.kick(1008, reason)
-        self._ended_keys.adopt(room.channel, restrictions.keys)
+        self._ended_keys.adopt(room.channel, state.keys)
 
     def restore_lost(self, room: Room) -> None:
-        """Redis has lost something: maybe that messages were withdrawn, or what restricts the channel."""
+        """After a loss in Redis, restore the moderation state, and repeat recent deletions."""
         self.reload(room)
-        if withdrawn := list(self._deleted[room.channel]):
-            self._run_in_background(self._repeat_deletion(room.channel, withdrawn))
+        if deleted := list(self._deleted[room.channel]):
+            self._run_in_background(self._repeat_deletion(room.channel, deleted))
 
     async def _repeat_deletion(self, channel: str, ids: list[str]) -> None:
         try:
             await self._moderation.delete_messages(channel, ids, again=True)
         except (ConnectionError, Unavailable, RedisError) as error:
-            log.error("messages could not be withdrawn again: %s", error)
+            log.error("a deletion could not be repeated: %s", error)
 
     def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Begins what nobody waits for."""
+        """Start a task that nothing awaits."""
         task = asyncio.create_task(work)
         self._background_tasks.add(task)
         task.add_done_callback(self._background_tasks.discard)
@@ -264,7 +264,7 @@ CONTROL_HANDLERS: Mapping[str, Callable[[ModerationService, Room, bytes], Any]] 
 
 
 def _ban_reason(bans: Bans, member: Member) -> str | None:
-    """Why a connection may not stay."""
+    """Why a connection must be closed; None if it may stay."""
     ban = bans.of_address(member.address)
     if ban is not None:
         return ban.user_message

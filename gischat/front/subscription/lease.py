@@ -1,8 +1,8 @@
-"""This front's sign of life in each channel.
+"""Leases: a front's claim to be alive, one in each channel.
 
-Redis holds for every front a lease. While it is renewed, the front's connections count; when it runs out, a worker
-removes them. A lease that Redis does not know (it was flushed or replaced, or this process was frozen for too long)
-means that counts and nicknames have to be told again.
+While a front renews its lease, its connections count; when the lease expires, a worker reaps them. If Redis does not
+know the lease (Redis was flushed or replaced, or this process was frozen for too long), the front sends its counts and
+nicknames again.
 """
 
 import asyncio
@@ -24,9 +24,11 @@ log = logging.getLogger(__name__)
 
 
 class LeaseKeeper:
-    """Renews the leases of a front, and sees by the answers whether Redis has lost it, or it Redis.
+    """Renews the leases of a front, and detects by the answers what Redis has lost.
 
-    `has_ended` says that the leases have been given back; `damaged` has, by channel, the keys of a wrong type.
+    Attributes:
+        has_ended: the leases have been released.
+        damaged: by channel, the keys of a wrong type.
     """
 
     def __init__(
@@ -42,60 +44,58 @@ class LeaseKeeper:
         self._subscriber = subscriber
         self._timings = timings
         self.has_ended = False
-        self._renewed_at = 0.0  # when Redis was last known to be what it was
+        self._renewed_at = 0.0  # loop time when Redis was last known to be intact
         self.damaged: dict[str, list[str]] = {}
-        self._damage = LogThrottle(
-            "keys in redis are damaged, and have to be removed or restored", timings, patience=0.0
-        )
-        self._nicknames_missing: set[str] = set()  # channels where Redis had fewer of ours than are here
+        self._damage = LogThrottle("keys in redis are damaged: remove or restore them", timings, patience=0.0)
+        self._nicknames_missing: set[str] = set()  # channels for which Redis returned too few of this front's nicknames
         self._state_lost = dispatcher.reports.state_lost
 
     async def acquire(self) -> None:
-        """The first lease, which must be there before the first connection; waits for Redis.
+        """Acquire the leases before the first connection; wait for Redis.
 
-        A front that was killed on this machine, and whose place this one takes, leaves no ghosts behind for as long as
-        its lease would last.
+        Also ends the leases of fronts that were killed on this machine, whose connections would otherwise count until
+        the leases expire.
         """
         while True:
             try:
                 await self._renew()
                 for channel in self._rooms.keys() - self.damaged:
                     if await self._broker.presence.release_leases_of_dead_fronts(channel):
-                        log.info("ended the lease of a front that is gone", extra={"channel": channel})
+                        log.info("ended the lease of a dead front", extra={"channel": channel})
                 return
             except (Unavailable, RedisError):
                 log.debug("waiting for redis")
                 await asyncio.sleep(self._timings.lease_renewal)
 
     async def run(self) -> None:
-        """Renews until it has ended.
+        """Renew the leases until they are released.
 
         Raises:
-            SubscriberStalled: this front does not hear, whatever it tries.
+            SubscriberStalled: publications do not arrive, even after reconnecting.
         """
         while True:
             await asyncio.sleep(self._timings.lease_renewal)
             if self.has_ended:
                 return
-            heard = {channel: room.offset for channel, room in self._rooms.items()}
+            received = {channel: room.offset for channel, room in self._rooms.items()}
             try:
                 renewals = await self._renew()
             except Unavailable:
-                continue  # the connection itself says what is wrong with it
+                continue  # the connection logs what is wrong
             except RedisError as error:
                 log.debug("the leases could not be renewed: %s", error)
                 continue
             for channel, renewal in renewals.items():
-                if not renewal.was_known or renewal.offset < heard[channel]:
+                if not renewal.was_known or renewal.offset < received[channel]:
                     self._state_lost(channel)
                 elif renewal.had_expired or self._rooms[channel].user_count.differs_from(renewal.connections):
-                    # Redis was away for long, or this process frozen: what was told meanwhile left it out. Or it was
-                    # lost.
+                    # Redis was away or this process frozen, so that published counts excluded this front's connections;
+                    # or Redis lost their number.
                     self._rooms[channel].user_count.republish()
                 self._restore_lost_nicknames(self._rooms[channel], renewal.nicknames)
             self._renewed_at = asyncio.get_running_loop().time()
             published = {channel: renewal.offset for channel, renewal in renewals.items()}
-            for channel in self._subscriber.check_lag(heard, published):
+            for channel in self._subscriber.check_lag(received, published):
                 await self._rewind(channel, published[channel])
 
     async def _rewind(self, channel: str, published: int) -> None:
@@ -103,10 +103,10 @@ class LeaseKeeper:
             await self._subscriber.rewind(channel)
             await self._subscriber.skip_trimmed(channel, published)
         except (ConnectionError, Unavailable, RedisError) as error:
-            log.warning("an outbox could not be looked at: %s", described(error), extra={"channel": channel})
+            log.warning("an outbox could not be rewound: %s", described(error), extra={"channel": channel})
 
     def _restore_lost_nicknames(self, room: Room, registered: int) -> None:
-        """Registers those again that Redis has lost; one look may come amid an exit, two do not."""
+        """Register nicknames again that Redis has lost; one difference may be an exit in progress, two are a loss."""
         here = sum(member.nickname is not None for member in room.connections.values())
         if here <= registered:
             self._nicknames_missing.discard(room.channel)
@@ -117,14 +117,14 @@ class LeaseKeeper:
             room.nicknames.restore()
 
     async def release(self) -> None:
-        """Gives the leases back; where that fails they run out by themselves."""
+        """Release the leases; if that fails, they expire."""
         self.has_ended = True
         with contextlib.suppress(Unavailable, RedisError, TimeoutError):
             async with asyncio.timeout(self._timings.lease_renewal):
                 await asyncio.gather(*(self._broker.presence.release_lease(channel) for channel in self._rooms))
 
     async def _renew(self) -> dict[str, Renewal]:
-        """The answers, but for channels that are damaged: there it waits for an operator, and is said."""
+        """Renew all leases; skip damaged channels, which an operator has to repair, and log them."""
         answers = await asyncio.gather(*(self._renew_one(channel) for channel in self._rooms))
         if self.damaged:
             self._damage.report(TypeError(", ".join(key for keys in self.damaged.values() for key in keys)))
@@ -148,13 +148,13 @@ class LeaseKeeper:
 
     @property
     def intact_until(self) -> float:
-        """What happened before that time, Redis has not lost."""
+        """Loop time up to which Redis is known to have lost nothing."""
         return self._renewed_at - self._timings.redis_loss
 
     async def renew_lost(self, channel: str) -> None:
-        """Renews a lease at once, and has every front told that Redis has lost something.
+        """Renew a lease at once, and have every front told that Redis has lost state.
 
         Raises:
-            ConnectionError, Unavailable, RedisError: it could not be asked.
+            ConnectionError, Unavailable, RedisError: Redis did not answer.
         """
-        await self._broker.presence.renew_lease(channel, self._timings.lease, is_forgotten=True)
+        await self._broker.presence.renew_lease(channel, self._timings.lease, is_state_lost=True)

@@ -1,4 +1,4 @@
-"""Hears of the other fronts' live positions, in channels where somebody here wants to know them."""
+"""Exchanges live positions with the other fronts, in channels with subscribers on this front."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ STREAM_START = b"0-0"
 
 
 class LiveExchange:
-    """Connects the rooms' live positions to Redis; reads as soon as somebody here has asked for them once."""
+    """Publishes the rooms' live positions to Redis; reads those of other fronts from the first subscription on."""
 
     def __init__(
         self,
@@ -30,9 +30,10 @@ class LiveExchange:
         reading: Sequence[tuple[Sequence[str], Callable[[], Redis]]],
         timings: Timings = Timings(),
     ) -> None:
-        """
+        """Connect the rooms to the streams.
+
         Args:
-            reading: groups of channels that one command can read, each with what makes a connection for that.
+            reading: groups of channels that one command can read, each with a function that makes a connection.
         """
         self._namespace = namespace
         self._rooms = rooms
@@ -45,14 +46,14 @@ class LiveExchange:
             room.live.on_subscribed = self._subscribed.set
 
     async def run(self) -> None:
-        """Reads until it is cancelled."""
+        """Read until cancelled."""
         await self._subscribed.wait()
         async with asyncio.TaskGroup() as group:
             for channels, connect in self._reading:
                 group.create_task(self._follow(channels, connect))
 
     async def flush(self) -> None:
-        """Tells the others what they have not been told yet: this front ends."""
+        """Publish unpublished positions, before this front stops."""
         await asyncio.gather(*(room.live.flush() for room in self._rooms.values()))
 
     async def _follow(self, channels: Sequence[str], connect: Callable[[], Redis]) -> None:
@@ -66,7 +67,7 @@ class LiveExchange:
                     self._subscribed.clear()
                     await self._subscribed.wait()
                     continue
-                # What was not followed for a while begins anew: the room has forgotten it.
+                # A channel that had no subscribers is read from the start: the room dropped its positions.
                 positions = {channel: positions.get(channel, STREAM_START) for channel in wanted}
                 await self._read(stream, positions)
 
@@ -74,16 +75,16 @@ class LiveExchange:
         try:
             for entry in await stream.read(positions, self._timings.live):
                 positions[entry.channel] = entry.id
-                self._hear(entry.channel, entry.front, entry.body)
-                await asyncio.sleep(0)  # the first time, there may be many
+                self._receive(entry.channel, entry.front, entry.body)
+                await asyncio.sleep(0)  # the first read may return many entries
         except (ConnectionError, Unavailable, RedisError) as error:
             log.debug("live positions could not be read: %s", error)
             await asyncio.sleep(self._timings.retry)
         for channel in positions:
             self._rooms[channel].live.expire()
 
-    def _hear(self, channel: str, front: str, body: bytes) -> None:
+    def _receive(self, channel: str, front: str, body: bytes) -> None:
         try:
-            self._rooms[channel].live.hear(front, body)
+            self._rooms[channel].live.receive(front, body)
         except Exception:
-            log.exception("live positions could not be understood", extra={"channel": channel})
+            log.exception("live positions could not be decoded", extra={"channel": channel})

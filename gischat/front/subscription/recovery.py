@@ -1,8 +1,8 @@
-"""Recovery: what a front does when Redis has lost something, when it missed something, or was cut off.
+"""Recovery: the steps after Redis has lost state, after missed publications, and after a reconnection.
 
-The parts report what they notice (see `StateReports`); here alone is acted on it, step by step. The order of the steps
-is what the promises rest on, that what was accepted is delivered, once, and that counts and nicknames are true. So it
-stands in two tables, and a test shows what goes wrong in another order.
+Parts report what they detect (see `StateReports`); only this module acts on it, step by step. Two promises rest on the
+order of the steps: accepted messages are delivered once, and counts and nicknames are true. So the order is in two
+tables, and a test shows what goes wrong in another order.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Parts:
-    """Of a front, what is recovered."""
+    """The parts of a front that take part in the recovery."""
 
     rooms: Mapping[str, Room]
     dispatcher: Dispatcher
@@ -35,65 +35,65 @@ class Parts:
 
 
 Step = Callable[[Parts, Room, float], Awaitable[None]]
-"""One step in a room; Redis had all that happened before that time, by the loop's clock."""
+"""One step for one room; Redis has lost nothing that happened before the given loop time."""
 
 
 async def renew_lease(parts: Parts, room: Room, since: float) -> None:
-    """Until Redis knows this front again, it takes no job of it. Every front hears of the loss first."""
+    """Renew the lease, without which Redis accepts no jobs of this front; this tells every front of the loss first."""
     await parts.leases.renew_lost(room.channel)
 
 
 async def rewind(parts: Parts, room: Room, since: float) -> None:
-    """Where the outbox begins anew before our place, it is read again: else nothing of what follows would be heard.
+    """Read the outbox again if its entries now precede our position; otherwise nothing that follows would be received.
 
-    While Redis is asked, what it published before its loss may still come in, and count.
+    While Redis answers, publications from before the loss may still arrive, and are valid.
     """
     await parts.subscriber.rewind(room.channel)
 
 
 async def reset_room(parts: Parts, room: Room, since: float) -> None:
-    """From here on no job demands that Redis knows what it has lost."""
+    """Start a new epoch; jobs do not require Redis to have the lost publications any more."""
     here = len(room.connections)
-    log.warning("redis had lost this front in a channel", extra={"channel": room.channel, "here": here})
+    log.warning("redis has lost this front's state in a channel", extra={"channel": room.channel, "here": here})
     room.reset()
 
 
 async def replay(parts: Parts, room: Room, since: float) -> None:
-    """What this front's clients have said lately is said again; what is in flight comes behind it, and is sent anew."""
+    """Replay this front's recent messages; the jobs in flight follow them."""
     parts.dispatcher.replay(room.channel, since)
 
 
 async def republish_count(parts: Parts, room: Room, since: float) -> None:
-    """How many are here: as it is now, behind those who came and went, and not in flight when that is replayed."""
+    """Publish the current count, after replayed presence; not earlier, since `replay` resends jobs in flight."""
     room.user_count.republish()
 
 
 async def retry_nicknames(parts: Parts, room: Room, since: float) -> None:
-    """What was missed may have granted a nickname that is waited for."""
+    """Request pending nicknames again, because a missed publication may have granted them."""
     room.nicknames.retry()
 
 
 async def restore_nicknames(parts: Parts, room: Room, since: float) -> None:
-    """Who has which nickname: as it is now, behind the newcomers and exiters that are replayed."""
+    """Register the current nicknames, after replayed newcomers and exiters."""
     room.nicknames.restore()
 
 
 async def restore_moderation(parts: Parts, room: Room, since: float) -> None:
-    """Bans, a freeze and deletions that Redis has lost: what is replayed must be there to be deleted."""
+    """Restore bans, a freeze and deletions; deletions come last, because they must find the replayed messages."""
     parts.moderation.restore_lost(room)
 
 
 async def reload_moderation(parts: Parts, room: Room, since: float) -> None:
-    """What was missed may have been an order."""
+    """Read the moderation state, because a missed publication may have changed it."""
     parts.moderation.reload(room)
 
 
 async def resend_in_flight(parts: Parts, room: Room, since: float) -> None:
-    """The ends of jobs may be among what was missed."""
+    """Enqueue jobs in flight again, because missed publications may have been their results."""
     parts.dispatcher.resend_in_flight(room.channel)
 
 
-# From `reset_room` on nothing is awaited: nothing that was published before the loss comes in between.
+# From `reset_room` on no step awaits, so that no publication from before the loss is received in between.
 STATE_LOST: Sequence[Step] = (
     renew_lease,
     rewind,
@@ -114,38 +114,38 @@ GAP: Sequence[Step] = (
 
 
 class Recovery:
-    """Acts on what the parts of a front report."""
+    """Acts on the reports of a front's parts."""
 
     def __init__(self, parts: Parts, state_lost: Sequence[Step] = STATE_LOST, gap: Sequence[Step] = GAP) -> None:
         self._parts = parts
         self._reports = parts.dispatcher.reports
         self._state_lost = state_lost
         self._gap = gap
-        self._recovering: dict[str, asyncio.Task[None]] = {}  # by channel: others wait for nothing
+        self._recovering: dict[str, asyncio.Task[None]] = {}  # by channel, so that channels do not wait for each other
 
     async def run(self) -> None:
-        """Acts until it is cancelled."""
+        """Act on reports until cancelled."""
         while True:
             report = await self._reports.next()
             if report.incident is Incident.RECONNECTED:
                 self._parts.dispatcher.resend_in_flight()
             elif report.incident is Incident.GAP:
-                await self._take(self._gap, report.channel)
+                await self._run_steps(self._gap, report.channel)
             elif report.channel not in self._recovering and not self._parts.leases.has_ended:
                 self._recovering[report.channel] = asyncio.create_task(self._recover(report))
 
     async def _recover(self, report: Report) -> None:
-        await self._take(self._state_lost, report.channel)
-        self._reports.discard(report)  # what was noticed meanwhile is said again by now
+        await self._run_steps(self._state_lost, report.channel)
+        self._reports.discard(report)  # the recovery covers what was reported meanwhile
         del self._recovering[report.channel]
 
-    async def _take(self, steps: Sequence[Step], channel: str) -> None:
-        """Step by step; where Redis cannot be asked the rest is left, and what is still wrong will be noticed again."""
+    async def _run_steps(self, steps: Sequence[Step], channel: str) -> None:
+        """Run the steps; if Redis does not answer, skip the rest: what is still wrong will be reported again."""
         since = self._parts.leases.intact_until
         try:
             for step in steps:
                 await step(self._parts, self._parts.rooms[channel], since)
         except (ConnectionError, Unavailable, RedisError) as error:
-            log.warning("what redis has lost could not be told again: %s", described(error), extra={"channel": channel})
+            log.warning("recovery failed, and will be retried: %s", described(error), extra={"channel": channel})
         except Exception:
-            log.exception("a recovery failed", extra={"channel": channel})
+            log.exception("recovery failed", extra={"channel": channel})

@@ -1,11 +1,12 @@
-"""The outbox reader: hands what the workers publish to the rooms.
+"""The subscriber: reads the outboxes and passes publications on to the rooms.
 
-It reads the outboxes as streams, by position: whatever happens to the connection, it goes on where it was.
+It reads streams by position, so it continues where it was, whatever happens to the connection.
 """
 
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -22,18 +23,18 @@ from gischat.timings import Timings
 log = logging.getLogger(__name__)
 
 STREAM_START = b"0-0"
-REWIND_ENTRIES = MAX_SEEN_IDS // 2  # of an outbox whose places begin anew: what of them was heard is still known
+REWIND_ENTRIES = MAX_SEEN_IDS // 2  # to read again: few enough for the deduplicator to know those already delivered
 
 
 class Watermark(NamedTuple):
-    """So many publications there were at that time: they must have been heard soon after."""
+    """An offset that was published at that loop time, and must be received soon."""
 
     offset: int
     since: float
 
 
 class SubscriberStalled(Exception):
-    """This process runs and does not hear: it is of no use."""
+    """Publications do not arrive although Redis answers; the front has to stop."""
 
 
 class Subscriber:
@@ -54,11 +55,12 @@ class Subscriber:
         self._timings = timings
         self._positions: dict[str, bytes] = {}
         self._watermarks: dict[str, Watermark] = {}
-        self._damaged: set[str] = set()  # channels that cannot be read, for a key is of a wrong type
-        self._reconnected_for: set[str] = set()  # channels of which nothing has been heard since
+        self._lag_checked_at = math.inf
+        self._damaged: set[str] = set()  # channels that cannot be read, because a key has a wrong type
+        self._reconnected_for: set[str] = set()  # channels that have received nothing since a reconnection
 
     async def seek_to_tail(self) -> None:
-        """Begins at the end of each outbox; waits for Redis as long as it takes."""
+        """Start at the end of each outbox; wait for Redis as long as it takes."""
         for channel in self._rooms:
             while channel not in self._positions and channel not in self._damaged:
                 try:
@@ -69,47 +71,49 @@ class Subscriber:
                     await asyncio.sleep(self._timings.retry)
 
     async def _seek_channel(self, channel: str) -> None:
-        # At once, or what is published in between would be neither known nor heard.
+        # All in one command: what is published in between would be neither known as seen nor received.
         newest, ids, intact = await self._broker.outbox.tail(channel, MAX_SEEN_IDS)
         self._rooms[channel].start_at(newest.publication.offset if newest else 0, ids, intact)
         self._positions[channel] = newest.id if newest else STREAM_START
 
     async def rewind(self, channel: str) -> None:
-        """Reads an outbox from an earlier place if all that it holds comes before ours.
+        """Read an outbox from an earlier position if all of its entries precede the current one.
 
-        It is so when a clock was set back while Redis lost its data, or another machine that is behind took its place:
-        the places are made of the time, and what is published would not be heard until the clock has caught up.
+        Entry ids contain the time. They precede the position if Redis lost its data and its clock was set back, or a
+        machine with a slow clock replaced it; new publications would not be received until the clock has caught up.
 
         Raises:
-            ConnectionError, Unavailable, RedisError: it could not be asked.
+            ConnectionError, Unavailable, RedisError: Redis did not answer.
         """
         newest = await self._broker.outbox.last_entry(channel)
         if newest is not None and _sort_key(newest.id) >= _sort_key(self._positions[channel]):
             return
-        places = await self._broker.outbox.newest_entry_ids(channel, REWIND_ENTRIES)
-        position = places[-1] if len(places) == REWIND_ENTRIES else STREAM_START
+        entry_ids = await self._broker.outbox.newest_entry_ids(channel, REWIND_ENTRIES)
+        position = entry_ids[-1] if len(entry_ids) == REWIND_ENTRIES else STREAM_START
         if _sort_key(position) >= _sort_key(self._positions[channel]):
             return
-        log.warning("all that redis has comes before what was heard: it is read again", extra={"channel": channel})
+        log.warning("the outbox's entries precede this front's position: reading it again", extra={"channel": channel})
         self._positions[channel] = position
         for reader in self._readers:
             if channel in reader.channels:
-                reader.reconnect()  # it waits for what comes after the old place
+                reader.reconnect()  # its current read waits for entries after the old position
 
     async def run(self) -> None:
-        """Reads until it is cancelled."""
+        """Read until cancelled."""
         async with asyncio.TaskGroup() as group:
             for reader in self._readers:
                 group.create_task(self._read(reader))
 
     async def _read(self, reader: OutboxReader) -> None:
         while True:
-            # Of what came later it says nothing: this process may be frozen while the answer lies there.
+            # Not the time of the answer, which may have been waiting while this process was frozen.
             asked_at = asyncio.get_running_loop().time()
             try:
                 await self._resume_repaired(reader)
-                places = ((channel, self._positions.get(channel)) for channel in reader.channels)
-                positions = {channel: place for channel, place in places if place and channel not in self._damaged}
+                entry_ids = ((channel, self._positions.get(channel)) for channel in reader.channels)
+                positions = {
+                    channel: entry_id for channel, entry_id in entry_ids if entry_id and channel not in self._damaged
+                }
                 if not positions:
                     await asyncio.sleep(self._timings.read_fault_pause)
                     continue
@@ -117,11 +121,11 @@ class Subscriber:
             except (ConnectionError, Unavailable, RedisError) as error:
                 log.debug("the outboxes could not be read: %s", error)
                 await self._look_for_damage(reader.channels, error)
-                # The connection is being made anew; without this pause a fault that comes at once would spin.
+                # Pause, so that errors that occur at once do not cause a busy loop.
                 await asyncio.sleep(self._timings.read_pause)
                 continue
             if any(self._positions[channel] != position for channel, position in positions.items()):
-                continue  # we went back meanwhile: what comes before these entries is to be read first
+                continue  # rewound meanwhile: earlier entries come first
             if not all([await self._take(channel, entries, positions[channel]) for channel, entries in read]):
                 continue
             if all(len(entries) < READ_ENTRIES for _, entries in read):
@@ -145,7 +149,7 @@ class Subscriber:
         return True
 
     async def _look_for_damage(self, channels: Iterable[str], error: BaseException) -> None:
-        """One channel that cannot be read must not keep the others from being read: finds which it is."""
+        """Find the channel that cannot be read, so that it does not prevent reading the others."""
         if str(error).startswith(WRONG_TYPE):
             with contextlib.suppress(ConnectionError, Unavailable, RedisError):
                 for channel in channels:
@@ -160,32 +164,38 @@ class Subscriber:
                 self._damaged.discard(channel)
 
     async def skip_trimmed(self, channel: str, published: int) -> None:
-        """Goes on behind what cannot be heard any more: so much was published, and the outbox does not have it.
+        """Skip publications that the outbox does not contain any more, up to the offset `published`.
 
         Raises:
-            ConnectionError, Unavailable, RedisError: it could not be asked.
+            ConnectionError, Unavailable, RedisError: Redis did not answer.
         """
         newest = await self._broker.outbox.last_entry(channel)
         if newest is None or _sort_key(newest.id) <= _sort_key(self._positions[channel]):
             self._rooms[channel].skip_to(published)
 
-    def check_lag(self, heard: Mapping[str, int], published: Mapping[str, int]) -> set[str]:
-        """Compares the last that was heard with what Redis said after that was published, by channel.
+    def check_lag(self, received: Mapping[str, int], published: Mapping[str, int]) -> set[str]:
+        """Compare, by channel, the offsets received with those that Redis reported afterwards.
 
-        Returns the channels of which nothing is heard: all that Redis has of them may come before what was heard, or be
-        missing from the outbox.
+        Returns the channels whose publications do not arrive: their entries may precede the position, or be missing.
 
         Raises:
-            SubscriberStalled: publications do not arrive although Redis answers, over a new connection neither.
+            SubscriberStalled: publications do not arrive although Redis answers, even after reconnecting.
         """
         now = asyncio.get_running_loop().time()
+        # Nothing arrives while Redis does not answer, and nothing is compared then: that time does not count.
+        away = now - self._lag_checked_at - 2 * self._timings.lease_renewal
+        if away > 0:
+            self._watermarks = {name: mark._replace(since=mark.since + away) for name, mark in self._watermarks.items()}
+        self._lag_checked_at = now
         late = {
-            channel for channel, number in published.items() if self._is_lagging(channel, heard[channel], number, now)
+            channel
+            for channel, number in published.items()
+            if self._is_lagging(channel, received[channel], number, now)
         }
         if late & self._reconnected_for:
-            raise SubscriberStalled(f"nothing is heard of {len(late)} channels although redis answers")
+            raise SubscriberStalled(f"publications of {len(late)} channels do not arrive although redis answers")
         if late:
-            log.error("nothing is heard of %d channels although redis answers: reconnecting", len(late))
+            log.error("publications of %d channels do not arrive although redis answers: reconnecting", len(late))
             self._reconnected_for |= late
             for channel in late:
                 self._watermarks[channel] = self._watermarks[channel]._replace(since=now)
@@ -193,9 +203,9 @@ class Subscriber:
                 reader.reconnect()
         return late
 
-    def _is_lagging(self, channel: str, heard: int, published: int, now: float) -> bool:
+    def _is_lagging(self, channel: str, received: int, published: int, now: float) -> bool:
         expected = self._watermarks.get(channel)
-        if expected is None or _is_reached(expected, heard, published):
+        if expected is None or _is_reached(expected, received, published):
             self._watermarks[channel] = Watermark(published, now)
             if expected is not None:
                 self._reconnected_for.discard(channel)
@@ -209,7 +219,7 @@ class Subscriber:
                 self._dispatcher.complete(publication)
                 self._rooms[channel].nicknames.settle(publication)
             except Exception:
-                log.exception("the end of a job could not be told", extra={"channel": channel})
+                log.exception("the result of a job could not be handled", extra={"channel": channel})
         try:
             self._rooms[channel].deliver(publications)
         except Exception:
@@ -228,13 +238,13 @@ def _is_large(entry: Entry) -> bool:
     return len(entry.publication.body) > PIECE_BYTES
 
 
-def _is_reached(expected: Watermark, heard: int, published: int) -> bool:
-    if heard > published:
-        # Redis has lost some, and nothing that came later has been heard: which is right as long as nothing comes.
+def _is_reached(expected: Watermark, received: int, published: int) -> bool:
+    if received > published:
+        # Redis has lost publications, and no later ones have arrived, which is right until there are any.
         return published <= expected.offset
-    return heard >= expected.offset or published < expected.offset
+    return received >= expected.offset or published < expected.offset
 
 
-def _sort_key(place: bytes) -> tuple[int, int]:
-    milliseconds, _, number = place.partition(b"-")
+def _sort_key(entry_id: bytes) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition(b"-")
     return int(milliseconds), int(number)

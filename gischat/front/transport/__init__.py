@@ -1,4 +1,4 @@
-"""Bytes: connections are accepted and cut off, frames read and written, and what is held for all of them is counted.
+"""The transport: accepts and aborts connections, reads and writes frames, and counts buffered bytes.
 
-Nothing here knows of channels, of messages or of Redis.
+Nothing in this package knows channels, messages or Redis.
 """

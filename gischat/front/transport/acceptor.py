@@ -1,7 +1,7 @@
-"""Connections are accepted. When none can be, for want of descriptors or memory, the front goes on with those it has.
+"""The acceptor of a listening socket. When file descriptors or memory run out, it pauses, and open connections go on.
 
-Tornado's own accept handler lets such an error through to the loop, which calls it again at once, without end: the
-connection still waits to be accepted (accept(2): EMFILE).
+Tornado's own accept handler passes such an error on to the loop, which calls the handler again at once and without end,
+because the connection still waits to be accepted (accept(2): EMFILE).
 """
 
 import contextlib
@@ -19,12 +19,12 @@ from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
 
-ACCEPTS_PER_TURN = 64  # accepted before others have their turn
-MAX_BACKLOG = 1024  # to be accepted; the queue of a listening socket is 128 long (tornado.netutil)
+ACCEPTS_PER_TURN = 64  # connections accepted in one turn of the event loop
+MAX_BACKLOG = 1024  # accepted on shutdown; the listen queue's length is 128 (tornado.netutil)
 
 
 class Acceptor:
-    """Accepts from a listening socket until it is stopped."""
+    """Accepts connections from a listening socket until it is stopped."""
 
     def __init__(
         self,
@@ -42,12 +42,12 @@ class Acceptor:
         self._listen()
 
     def stop(self) -> None:
-        """Accepts those who have come, and then nobody; the socket is to be closed in the same turn of the loop.
+        """Accept waiting connections, then no more; the caller closes the socket in the same turn of the loop.
 
-        Who have come and are not accepted would be reset, though another front listens on the same port (SO_REUSEPORT).
+        Otherwise the kernel would reset them, although another front listens on the same port (SO_REUSEPORT).
         """
         if self._pause is None:
-            self._accept_waiting(MAX_BACKLOG)  # or whoever comes without end would keep the front from stopping
+            self._accept_waiting(MAX_BACKLOG)  # bounded, so that a flood of connections cannot delay the shutdown
         if self._pause is None:
             self._loop.remove_handler(self._socket)
         else:
@@ -61,14 +61,14 @@ class Acceptor:
     def _accept(self, _: socket.socket, events: int) -> None:
         self._accept_waiting(ACCEPTS_PER_TURN)
 
-    def _accept_waiting(self, most: int) -> None:
-        for _number in range(most):
+    def _accept_waiting(self, number: int) -> None:
+        for _ in range(number):
             try:
                 connection, address = self._socket.accept()
             except BlockingIOError:
                 return
             except ConnectionError:
-                continue  # it was gone before it was accepted
+                continue  # the client closed it before it was accepted
             except OSError as error:
                 self._drops.record(
                     RejectReason.ACCEPT, "connections cannot be accepted for a moment: %s", error.strerror
@@ -80,12 +80,12 @@ class Acceptor:
 
 
 def raise_nofile_limit(number: int) -> None:
-    """Raises this process' limit of open files to so many, or says that it may not."""
+    """Raise this process' limit of open files to `number`; log a warning if the system does not permit it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= number:
         return
     most = number if hard == resource.RLIM_INFINITY else min(number, hard)
-    with contextlib.suppress(OSError, ValueError):  # the kernel may allow less than it says
+    with contextlib.suppress(OSError, ValueError):  # the kernel may allow less than the hard limit
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < number:

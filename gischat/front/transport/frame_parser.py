@@ -1,6 +1,6 @@
-"""A parser of clients' frames (RFC 6455 §5): it is fed with bytes, yields what is complete, and knows no socket.
+"""A sans-I/O parser of clients' frames (RFC 6455 §5): it takes bytes, and yields complete messages and control frames.
 
-Of a message that is too large nothing is kept; it is parsed to its end, and its size is yielded instead.
+It keeps nothing of a message that is too large: it parses the message to its end, and yields its size.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,8 +11,8 @@ from tornado.util import _websocket_mask  # in C; the same in Python is forty ti
 
 from gischat.protocol.long_text import LongText, LongTextBuilder
 
-WHOLE_BYTES = 4096  # a frame that is not longer waits until it is there in one piece
-MAX_ANNOUNCED_BYTES = 8  # times the size that a message may have: up to there it is read to its end
+WHOLE_BYTES = 4096  # shorter frames are parsed when they have arrived completely
+MAX_ANNOUNCED_BYTES = 8  # times the maximal size: longer messages are not read to their end
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10  # opcodes
 FIN, RESERVED, OPCODE, CONTROL, MASKED, LENGTH = 0x80, 0x70, 0x0F, 0x08, 0x80, 0x7F  # bits of the first two bytes
@@ -25,7 +25,7 @@ TEXT_NOT_UTF8 = "A text must be UTF-8."
 
 
 class ProtocolError(Exception):
-    """A client breaks RFC 6455: the connection is failed with this close code (§7.1.7)."""
+    """A client violates RFC 6455; the connection is failed with this close code (§7.1.7)."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -34,7 +34,7 @@ class ProtocolError(Exception):
 
 
 class MessageTooLong(Exception):
-    """A message announces `size` bytes, more than would be read even to be dropped."""
+    """A message announces `size` bytes, too many to read even without keeping them."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
@@ -49,13 +49,13 @@ class Control(NamedTuple):
 
 
 class Dropped(NamedTuple):
-    """The end of a message of which nothing was kept."""
+    """The end of a message that was too large, and was not kept; `size` in bytes."""
 
     size: int
 
 
 class Fragment(Enum):
-    """A frame of a message that has more of them."""
+    """The end of a frame that is not the last one of its message."""
 
     COMPLETE = 1
 
@@ -64,10 +64,11 @@ Event = str | LongText | bytes | Control | Dropped | Fragment  # str, LongText: 
 
 
 class FrameParser:
-    """The state of one client's frames, between two reads.
+    """Parses the frames of one client.
 
-    `size` is what the frames of the message that is under way have announced so far, in bytes; `is_dropped`: of it,
-    nothing is kept.
+    Attributes:
+        size: bytes that the frames of the unfinished message have announced so far.
+        is_dropped: the unfinished message is not kept.
     """
 
     __slots__ = (
@@ -83,51 +84,50 @@ class FrameParser:
     )
 
     def __init__(self, max_size: int) -> None:
-        """
-        Args:
-            max_size: bytes of the longest message that is kept.
-        """
+        """Create the parser; `max_size` is the size of the longest message that is kept, in bytes."""
         self._max_size = max_size
-        self._incomplete = b""  # the beginning of a frame that is not understood yet
-        self._opcode = 0  # of the message that is under way; 0: none is
-        self._parts: LongTextBuilder | None = None  # what that message has, unmasked
+        self._incomplete = b""  # the beginning of a frame that is not parsed yet
+        self._opcode = 0  # of the unfinished message; 0 if there is none
+        self._parts: LongTextBuilder | None = None  # the unmasked payload of that message so far
         self.is_dropped = False
-        self._left = 0  # bytes that the frame under way still misses
-        self._mask = b""  # for the next of them
-        self._final = 0
+        self._left = 0  # bytes of the current frame that have not arrived
+        self._mask = b""  # for the next of these bytes
+        self._final = 0  # the FIN bit of the current frame
         self.size = 0
 
     @property
     def is_midway(self) -> bool:
-        """Whether a frame or a message has begun that is not complete."""
+        """Whether a frame or message is unfinished."""
         return bool(self._incomplete or self._opcode)
 
     @property
     def held(self) -> int:
-        """Bytes that are kept."""
+        """Bytes buffered."""
         return len(self._incomplete) + (self._parts.size if self._parts else 0)
 
     @property
     def progress(self) -> int:
-        """Bytes that have come of what is under way."""
+        """Bytes of the unfinished frame or message that have arrived."""
         return len(self._incomplete) + (self.size - self._left if self._opcode else 0)
 
-    def drop(self) -> None:
-        """Forgets the message that is under way, if one is, and what will come of it."""
+    def drop(self) -> int:
+        """Discard the unfinished message, if there is one; ignore the rest of it. Returns the bytes discarded."""
+        size = self._parts.size if self._parts else 0
         self.is_dropped = bool(self._opcode)
         self._parts = None
+        return size
 
     def clear(self) -> None:
-        """Forgets everything: nothing more will be fed."""
+        """Discard everything; nothing may be fed afterwards."""
         self.drop()
         self._incomplete = b""
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """Yields what these bytes complete. The iterator is to be exhausted before more is fed.
+        """Yield what these bytes complete. The caller exhausts the iterator before it feeds more.
 
         Raises:
-            ProtocolError: the client breaks RFC 6455.
-            MessageTooLong: a message announces more than is read.
+            ProtocolError: the client violates RFC 6455.
+            MessageTooLong: a message announces too many bytes.
         """
         if self._incomplete:
             data, self._incomplete = self._incomplete + data, b""
@@ -172,7 +172,7 @@ class FrameParser:
             self._incomplete = data[at:]
 
     def _check_head(self, first: int, length: int) -> None:
-        """Checks a frame's first byte, and the length as its second byte says it (§5.2, §5.4, §5.5)."""
+        """Check a frame's first byte, and the length in its second byte (§5.2, §5.4, §5.5)."""
         opcode = first & OPCODE
         if first & RESERVED:
             raise ProtocolError(1002, "Reserved bits are set, and no extension was agreed on.")
@@ -187,7 +187,7 @@ class FrameParser:
             raise ProtocolError(1002, "A message begins in the midst of another." if opcode else "Nothing to continue.")
 
     def _begin_frame(self, first: int, length: int, mask: bytes) -> None:
-        """Begins a frame that is long, or one of several."""
+        """Start a frame that is long, or one of several of a message."""
         if first & OPCODE:
             self._opcode, self.size, self.is_dropped = first & OPCODE, 0, False
         self._final, self._left, self._mask = first & FIN, length, mask
@@ -229,17 +229,17 @@ def _checked(decode: Callable[[], T]) -> T:
 
 
 def close_status(payload: bytes) -> tuple[int | None, str]:
-    """The code, if there is one, and the reason in a client's close frame.
+    """Decode a client's close frame: the code, None if there is none, and the reason.
 
     Raises:
-        ProtocolError: the frame is broken, or nobody may send this code (§5.5.1, §7.4).
+        ProtocolError: the frame is invalid, or its code must not be sent (§5.5.1, §7.4).
     """
     if not payload:
         return None, ""
     if len(payload) == 1:
         raise ProtocolError(1002, "A close code has two bytes.")
     code = int.from_bytes(payload[:2], "big")
-    # Registered with IANA for close frames; 1004 to 1006 and 1015 may never be sent
+    # Registered with IANA for close frames; 1004 to 1006 and 1015 must not be sent
     if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
         raise ProtocolError(1002, f"{code} is not a close code.")
     try:

@@ -1,4 +1,4 @@
-"""Websocket frames as they go over the wire, from server to client (RFC 6455 §5.2): final, unmasked, uncompressed."""
+"""Encoding of websocket frames from server to client (RFC 6455 §5.2): final, unmasked, uncompressed."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator
 TEXT = 0x81  # FIN and opcode 1
 CLOSE = 0x88
 PONG = 0x8A
-PING = b"\x89\x00"  # FIN and opcode 9, with no content
+PING = b"\x89\x00"  # FIN and opcode 9, without payload
 
 PIECE_BYTES = 2**17  # sent at once, some 60 µs; what is larger goes out in pieces: see `write_scheduler`
 
-REASON_BYTES = 123  # what fits a close frame beside its code (RFC 6455 §5.5)
+REASON_BYTES = 123  # maximum in a close frame, besides its code (RFC 6455 §5.5)
 
 
 def text_frame(payload: bytes) -> bytes:
-    """A whole text message in one frame; `payload` is UTF-8."""
+    """Encode a text message as one frame; `payload` is UTF-8."""
     size = len(payload)
     if size < 126:
         header = struct.pack("!BB", TEXT, size)
@@ -39,12 +39,12 @@ def joined(frames: Iterable[bytes]) -> list[bytes]:
 
 
 def pong_frame(payload: bytes) -> bytes:
-    """The answer to a ping, with its content of at most 125 bytes."""
+    """Encode the answer to a ping, with the ping's payload of at most 125 bytes."""
     return bytes((PONG, len(payload))) + payload
 
 
 def close_frame(code: int | None, reason: str = "") -> bytes:
-    """A close frame; a reason that does not fit is cut between two characters."""
+    """Encode a close frame; too long a reason is cut between two characters."""
     if code is None:
         return bytes((CLOSE, 0))
     payload = struct.pack("!H", code) + reason.encode()[:REASON_BYTES].decode(errors="ignore").encode()
@@ -52,7 +52,7 @@ def close_frame(code: int | None, reason: str = "") -> bytes:
 
 
 def text_payloads(frames: bytes) -> Iterator[bytes]:
-    """The messages in frames that `text_frame` has made, one behind the other; what else is among them is left out."""
+    """Decode consecutive frames made by `text_frame`; skips frames of other types."""
     start = 0
     while start < len(frames):
         opcode, size = frames[start], frames[start + 1]

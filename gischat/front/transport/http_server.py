@@ -1,11 +1,12 @@
-"""The HTTP server: Tornado's, with bounds on the connections that are not in a channel.
+"""The HTTP server: Tornado's, with limits on connections that are not in a channel.
 
-Such a connection waits for a request, has one under way, or is between two (keep-alive). Each of these has its time,
-and all together have a number; beyond it the one goes that has waited longest. So an attacker who holds connections
-without asking for anything (slowloris) holds them shortly, while who asks at once, as every client does, is let in.
+Such a connection waits for the headers of its first request, handles a request, or is idle after one (keep-alive). Each
+of these states has a timeout, and their number is bounded: a new connection evicts the oldest one. So connections that
+an attacker holds open without requests (slowloris) soon end, while clients, which send their requests at once, succeed.
 """
 
 import asyncio
+import logging
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -22,6 +23,7 @@ from tornado.httputil import (
 )
 from tornado.iostream import IOStream, UnsatisfiableReadError
 
+from gischat.front.limits.admission import Admission
 from gischat.front.limits.memory_budget import MemoryBudget, abort
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.transport.acceptor import Acceptor
@@ -31,16 +33,18 @@ from gischat.observability.metrics import RejectReason
 from gischat.settings import Settings
 from gischat.timings import Timings
 
+log = logging.getLogger(__name__)
+
 MAX_HEADER_BYTES = 2**14
 MAX_HEADER_LINES = 100
-MAX_BODY_PIECES = 256  # that a body may come in: pieces of the stream, or chunks (RFC 9112 §7.1) …
-PIECE_BYTES = 1024  # … and one more for each so many of its bytes: a network's packets are larger
+MAX_BODY_PIECES = 256  # reads or chunks (RFC 9112 §7.1) in which a body may arrive …
+PIECE_BYTES = 1024  # … plus one for each so many of its bytes, which is less than a network's packets contain
 TOO_MANY_HEADERS = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-JOINED_BYTES = 2**16  # of a body, at the most, that are copied behind its headers
+JOINED_BYTES = 2**16  # maximum of a body that is copied into one buffer with its headers
 
 
 class FrontHTTPServer(HTTPServer):
-    """Serves an application, within the bounds of the settings."""
+    """Serves an application within the limits of the settings."""
 
     def initialize(  # type: ignore[override]  # Tornado's constructor, as every Configurable has its own
         self,
@@ -48,12 +52,14 @@ class FrontHTTPServer(HTTPServer):
         settings: Settings,
         drops: RejectionLog,
         memory: MemoryBudget,
+        admission: Admission,
         address_key: Callable[[str, HTTPHeaders], str],
         timings: Timings = Timings(),
     ) -> None:
-        """
+        """Create the server.
+
         Args:
-            address_key: gives the network that limits count a request's address as, by its peer's and its headers.
+            address_key: maps a peer's address and a request's headers to the network that limits are applied to.
         """
         super().initialize(
             application,
@@ -65,37 +71,43 @@ class FrontHTTPServer(HTTPServer):
         self._handshake_seconds = settings.handshake_seconds
         self._drops = drops
         self._memory = memory
+        self._admission = admission
         self._address_key = address_key
         self._timings = timings
         self._writes = WriteScheduler()
-        # Each until then, and those first who have been there longest
-        self._pending: dict[HTTP1ServerConnection, float] = {}  # for the headers of a first request
-        self._busy: dict[HTTP1ServerConnection, float] = {}  # with a request
+        # Connections by state, each until its deadline (loop time); the oldest first
+        self._pending: dict[HTTP1ServerConnection, float] = {}  # waiting for the headers of a first request
+        self._busy: dict[HTTP1ServerConnection, float] = {}  # handling a request
         self._idle: dict[HTTP1ServerConnection, float] = {}  # after a request
 
     def add_sockets(self, sockets: Any) -> None:
         for listening in sockets:
             self._sockets[listening.fileno()] = listening
-            self._handlers[listening.fileno()] = Acceptor(listening, self._accept, self._drops, self._timings).stop
+            self._handlers[listening.fileno()] = Acceptor(
+                listening, self._take_connection, self._drops, self._timings
+            ).stop
 
-    def _accept(self, connection: socket.socket, address: Any) -> None:
-        self.handle_stream(ScheduledStream(connection, self._writes), address)
+    def _take_connection(self, connection: socket.socket, address: Any) -> None:
+        try:
+            self.handle_stream(ScheduledStream(connection, self._writes), address)
+        except Exception:
+            log.exception("a connection could not be served")
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
         bound_header_lines(stream)
         super().handle_stream(stream, address)
 
     def address_key(self, connection: HTTP1ServerConnection, headers: HTTPHeaders) -> str:
-        """The network that limits count a request's address as."""
+        """The network of a request's client that limits are applied to."""
         return self._address_key(cast(Any, connection.context).remote_ip, headers)
 
     @property
     def pending(self) -> int:
-        """Connections that are in no channel."""
+        """The number of connections that are not in a channel."""
         return len(self._pending) + len(self._busy) + len(self._idle)
 
     async def watch(self) -> None:
-        """Closes who takes too long, until it is cancelled."""
+        """Close connections after their deadlines, until cancelled."""
         while True:
             if not await sleeps_on_time(self._timings.http_look, self._timings.late):
                 continue
@@ -105,12 +117,12 @@ class FrontHTTPServer(HTTPServer):
             for connection in [one for one, until in self._busy.items() if until < now]:
                 self._close(connection, RejectReason.SLOW_REQUEST, "a request or its answer took too long")
             for connection in [one for one, until in self._idle.items() if until < now]:
-                connection.stream.close()  # as both sides of HTTP may at any time (RFC 9112 §9.5)
+                connection.stream.close()  # permitted at any time (RFC 9112 §9.5)
 
     async def wait_idle(self) -> None:
-        """After `stop`: waits, not for long, until who had come has asked and been answered."""
+        """After `stop`: wait, within a timeout, until accepted connections have been answered."""
         until = self._now() + self._timings.requests_at_shutdown
-        while (self._pending or self._busy) and self._now() < until:  # noqa: ASYNC110 - once in a life, and soon over
+        while (self._pending or self._busy) and self._now() < until:  # noqa: ASYNC110 - once per process, and short
             await asyncio.sleep(0.01)
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
@@ -120,23 +132,23 @@ class FrontHTTPServer(HTTPServer):
         else:
             self._evict_oldest()
             self._pending[connection] = self._now() + self._handshake_seconds
-        request = _Request(self, connection, self._memory)
-        answering = cast(HTTPConnection, _Answering(cast(HTTP1Connection, request_conn), request, self._memory))
-        request.delegate = super().start_request(server_conn, answering)
+        request = _Request(self, connection, self._admission)
+        answer = cast(HTTPConnection, _Answer(cast(HTTP1Connection, request_conn), request, self._memory))
+        request.delegate = super().start_request(server_conn, answer)
         return request
 
     def on_headers(self, connection: HTTP1ServerConnection) -> None:
-        """The headers of a request have come."""
+        """Mark a connection as busy: a request's headers have arrived."""
         self._untrack(connection)
         self._busy[connection] = self._now() + self._timings.http_answer
 
     def on_close(self, server_conn: object) -> None:
-        """The connection has ended, or has become a websocket."""
+        """Stop tracking a connection that has ended or become a websocket."""
         super().on_close(server_conn)
         self._untrack(cast(HTTP1ServerConnection, server_conn))
 
     def _evict_oldest(self) -> None:
-        """One more has come: if that is one too many, one goes that has nothing to lose, or has been here longest."""
+        """Before one more connection: if there are too many, close the oldest idle, pending or busy one."""
         if 0 < self._max_pending <= self.pending:
             oldest = next(iter(self._idle or self._pending or self._busy))
             self._close(
@@ -158,7 +170,7 @@ class FrontHTTPServer(HTTPServer):
 
 
 def bound_header_lines(stream: IOStream) -> None:
-    """Refuses a request of too many header lines before any is parsed: each takes twenty microseconds of the loop."""
+    """Refuse a request with too many header lines before they are parsed, which takes 20 µs of the loop for each."""
     read = stream.read_until_regex
 
     async def read_bounded(regex: bytes, max_bytes: int | None = None) -> bytes:
@@ -169,34 +181,35 @@ def bound_header_lines(stream: IOStream) -> None:
             raise UnsatisfiableReadError
         return head
 
-    stream.read_until_regex = read_bounded  # type: ignore[method-assign]  # of this stream alone
+    stream.read_until_regex = read_bounded  # type: ignore[method-assign]  # for this stream only
 
 
 def unbound_header_lines(stream: IOStream) -> None:
-    """What was needed for the request is not kept for the websocket."""
+    """Free the memory of `bound_header_lines`, which a websocket does not need."""
     vars(stream).pop("read_until_regex", None)
 
 
 class _Request(HTTPMessageDelegate):
-    """Tells the server that a request's headers have come, counts its body until that is complete, and hands all on."""
+    """Reports a request's headers to the server, and counts the bytes of its body until the body is complete."""
 
     delegate: HTTPMessageDelegate
 
-    def __init__(self, server: FrontHTTPServer, connection: HTTP1ServerConnection, memory: MemoryBudget) -> None:
+    def __init__(self, server: FrontHTTPServer, connection: HTTP1ServerConnection, admission: Admission) -> None:
         self._server = server
         self._connection = connection
-        self._memory = memory
-        self._address = ""  # that its body counts for
+        self._admission = admission
+        self._address = ""  # the network that its body is counted for
         self._held = 0
         self._pieces = 0
 
-    def evict(self) -> None:
-        """Ends the connection: its body, or an answer that the client does not read, takes too much memory.
+    def evict(self) -> bool:
+        """End the connection, because its body or an unread answer takes too much memory.
 
-        Nothing is said: with a body on its way that nobody reads, the end is a reset, which takes an answer with it.
+        No answer is sent: while unread data of the body arrives, closing resets the connection, which drops the answer.
         """
         self._hold(-self._held)
         abort(self._connection.stream)
+        return True
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
@@ -208,9 +221,8 @@ class _Request(HTTPMessageDelegate):
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         self._pieces += 1
-        if (
-            self._pieces > MAX_BODY_PIECES + self._held // PIECE_BYTES
-        ):  # chunks of a byte each, which cost as much as large ones
+        # Chunks of a byte each cost as much as large ones.
+        if self._pieces > MAX_BODY_PIECES + self._held // PIECE_BYTES:
             self.evict()
         self._hold(len(chunk))
         return self.delegate.data_received(chunk)
@@ -226,14 +238,14 @@ class _Request(HTTPMessageDelegate):
     def _hold(self, size: int) -> None:
         if size:
             self._held += size
-            self._memory.reserve_incoming(self, self._address, size)
+            self._admission.reserve(self, self._address, size)
 
 
-class _Answering:
-    """A request's connection, through which its answer goes: what the client has not taken is counted until it has.
+class _Answer:
+    """The connection of a request, to which its answer is written; counts the bytes that the client has not read.
 
-    A large body is handed to the stream as it is. Tornado would put it into one with the headers, which is a copy for
-    each of those who are answered with the same.
+    A large body is passed to the stream as it is. Tornado would join it with the headers, which means a copy for each
+    client that gets the same answer.
     """
 
     __slots__ = ("_connection", "_memory", "_request")
@@ -244,7 +256,7 @@ class _Answering:
         self._memory = memory
 
     def detach(self) -> IOStream:
-        del self._request  # a websocket keeps what it came by as long as it stays
+        del self._request  # a websocket lives long, and would keep its request in memory
         return self._connection.detach()
 
     def __getattr__(self, name: str) -> Any:
@@ -257,21 +269,21 @@ class _Answering:
             self._connection.write_headers(start_line, headers)
             return self.write(chunk)
         written = self._connection.write_headers(start_line, headers, chunk)
-        if chunk and (gone := self._gone()) is not None:
+        if chunk and (done := self._written()) is not None:
             request, size = self._request, len(chunk)
             self._memory.reserve(request, size)
-            gone.add_done_callback(lambda _: self._memory.release(request, size))
+            done.add_done_callback(lambda _: self._memory.release(request, size))
         return written
 
     def write(self, chunk: bytes) -> "asyncio.Future[None]":
         written = self._connection.write(chunk)
-        if chunk and (gone := self._gone()) is not None:
+        if chunk and (done := self._written()) is not None:
             request = self._request
             self._memory.reserve_data(request, chunk)
-            gone.add_done_callback(lambda _: self._memory.release_data(request, chunk))
+            done.add_done_callback(lambda _: self._memory.release_data(request, chunk))
         return written
 
-    def _gone(self) -> "asyncio.Future[None] | None":
-        """Done when all is gone that waits in the stream, or the connection is; None where nothing waits."""
+    def _written(self) -> "asyncio.Future[None] | None":
+        """A future of when all buffered data is written or the connection closed; None if there is no data."""
         stream = self._connection.stream
         return None if stream is None or stream.closed() or not has_unsent(stream) else stream.write(b"")

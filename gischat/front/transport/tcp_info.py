@@ -1,8 +1,8 @@
-"""What the kernel knows of a connection: how far the other end has got with what was sent.
+"""What the kernel knows about a connection: how much of the sent data the client's system has acknowledged.
 
-Someone in the field, on a link of fifty kilobytes a second, takes half a minute for a channel's stored photos. A
-ping waits behind them, so its answer is late though nothing is wrong; whoever were closed for it would come back, be
-sent the same photos, and be closed again.
+A client on a link of 50 kB/s takes half a minute to receive a channel's stored photos. A ping waits behind them, so its
+answer is late although nothing is wrong. A connection closed for that would reconnect, be sent the same photos, and be
+closed again.
 """
 
 import fcntl
@@ -13,23 +13,23 @@ import termios
 from typing import NamedTuple
 
 TCP_INFO_BYTES = 128
-RETRANSMITS_AT = 2  # tcpi_retransmits: of what is on its way, one after the other
-MANY_RETRANSMITS = 3  # within two seconds, as a rule
+RETRANSMITS_AT = 2  # tcpi_retransmits: consecutive retransmissions
+MANY_RETRANSMITS = 3  # reached within two seconds, as a rule
 BYTES_ACKED_AT = 120  # tcpi_bytes_acked, linux/tcp.h; since Linux 4.1
 
 
 class AckMark(NamedTuple):
-    """A place in what is sent, and how much the other end had when it was set; in bytes."""
+    """A position in the sent bytes, and the number of bytes acknowledged when it was taken."""
 
     acknowledged: int
-    place: int
+    position: int
 
 
 def take_mark(socket_: socket.socket, waiting: int) -> AckMark | None:
-    """Marks the end of what is sent; None when the other end has it all, or where the kernel does not tell.
+    """Mark the current end of the sent data; None if all is acknowledged, or the kernel does not tell.
 
     Args:
-        waiting: bytes that the kernel has not been given yet.
+        waiting: bytes that have not been passed to the kernel yet.
     """
     ahead = waiting + _in_kernel(socket_)
     if not ahead:
@@ -39,21 +39,21 @@ def take_mark(socket_: socket.socket, waiting: int) -> AckMark | None:
 
 
 def mark_delivered(socket_: socket.socket, mark: AckMark) -> AckMark | None:
-    """The same place, with what the other end has now, if it has taken something and has not come to the place yet."""
+    """The same position with newly acknowledged bytes; None without progress, or if the position is reached."""
     acknowledged = _acknowledged(socket_)
-    return mark._replace(acknowledged=acknowledged) if mark.acknowledged < acknowledged < mark.place else None
+    return mark._replace(acknowledged=acknowledged) if mark.acknowledged < acknowledged < mark.position else None
 
 
 def is_delivered(socket_: socket.socket, mark: AckMark) -> bool:
-    """Whether the other end's system has all that stands before the mark."""
-    return _acknowledged(socket_) >= mark.place
+    """Whether the client's system has acknowledged all bytes before the mark."""
+    return _acknowledged(socket_) >= mark.position
 
 
 def is_unreachable(socket_: socket.socket) -> bool:
-    """Whether the other end's system does not answer either; False where ours does not tell.
+    """Whether the client's system does not answer; False if the kernel does not tell.
 
-    What was sent is sent again and again then. A program that does not read is something else: its system answers that
-    its window is full (RFC 9293 §3.8.6.1), and nothing is on its way.
+    In that case the kernel retransmits repeatedly. It does not if only the client's program does not read: then the
+    client's system acknowledges, and reports that its window is full (RFC 9293 §3.8.6.1).
     """
     return _retransmits(socket_) >= MANY_RETRANSMITS
 
@@ -75,7 +75,7 @@ if sys.platform == "linux":
         acknowledged: int = struct.unpack_from("=Q", info, BYTES_ACKED_AT)[0]
         return acknowledged
 
-else:  # there, a late answer is a missing one
+else:  # without this information, a late answer to a ping counts as a missing one
 
     def _retransmits(socket_: socket.socket) -> int:
         return 0

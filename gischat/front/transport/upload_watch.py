@@ -1,7 +1,7 @@
-"""A message that has begun has a deadline by progress: slow links get through, who holds a message back does not.
+"""Progress deadlines for unfinished messages: slow links succeed, while held-back messages are aborted.
 
-In each window of a minute, as long as a message is not complete, 60 kB of it must come: 1 kB a second, which is less
-than any mobile network gives, and a lost signal of half a minute is made up for.
+In each minute 60 kB of an unfinished message must arrive: 1 kB per second, less than any mobile network provides, and
+enough to make up for half a minute without signal.
 """
 
 import asyncio
@@ -14,33 +14,34 @@ MIN_BYTES_PER_SECOND = 1000
 
 
 class Upload(Protocol):
-    """A connection with a message that is not complete."""
+    """A connection with an unfinished message."""
 
     @property
     def progress(self) -> int:
-        """Bytes that have come of the message."""
+        """Bytes of the message that have arrived."""
 
     def abort_slow_upload(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
 
 
 class UploadWatch:
-    """The messages of all connections of a front that have begun and not ended."""
+    """The unfinished messages of all connections of a front."""
 
     def __init__(self, timings: Timings = Timings()) -> None:
         self._timings = timings
-        self._windows: dict[Upload, tuple[float, int]] = {}  # since when, and the progress then
+        self._windows: dict[Upload, tuple[float, int]] = {}  # start (loop time), and progress at the start
 
     def begin(self, upload: Upload) -> None:
-        """Something has come of a message, and not all of it."""
-        self._windows[upload] = asyncio.get_running_loop().time(), 0
+        """Start to watch a message that has arrived in part, unless it is watched."""
+        if upload not in self._windows:
+            self._windows[upload] = asyncio.get_running_loop().time(), 0
 
     def end(self, upload: Upload) -> None:
-        """The message is complete, or its connection is gone."""
+        """Stop to watch a message that is complete, or whose connection has ended."""
         self._windows.pop(upload, None)
 
     async def run(self) -> None:
-        """Watches until it is cancelled."""
+        """Check progress until cancelled."""
         while True:
             if not await sleeps_on_time(self._timings.upload_look, self._timings.late):
                 continue

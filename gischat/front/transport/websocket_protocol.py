@@ -1,17 +1,19 @@
-"""A websocket's reading side: bytes are taken from the stream as they come, parsed, and handed on by turns.
+"""A websocket's reading side: it reads the stream, parses frames and hands messages on, in turn with other connections.
 
-Tornado does the opening handshake; frames are ours. What is not complete is counted, and has a deadline by progress.
+Tornado does the opening handshake; frames are ours. Incomplete messages count towards the memory budget, and have a
+deadline by progress.
 """
 
 import asyncio
 import contextlib
 import socket
-from typing import Protocol
 
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13, _WebSocketParams
 
-from gischat.front.limits.memory_budget import MemoryBudget, abort
+from gischat.front.limits.admission import Admission
+from gischat.front.limits.memory_budget import abort
+from gischat.front.transport.endpoint import Endpoint
 from gischat.front.transport.frame_parser import (
     CLOSE,
     PING,
@@ -32,65 +34,30 @@ from gischat.observability.metrics import BufferedCounter
 from gischat.protocol.long_text import LongText
 from gischat.timings import Timings
 
-CHUNK_BYTES = 2**16  # that are read at once; a message above that is large
-LAST_FRAMES = 100  # that are read after our close frame, for the client's own may be behind them
-FRAGMENTS = 128  # of a message are another message's worth: they cost about as much
+CHUNK_BYTES = 2**16  # of one read; a longer message is large
+LAST_FRAMES = 100  # read after our close frame, since the client's own may follow them
+FRAGMENTS = 128  # of a message cost about as much as another message, and count as one
 
 
 class NullCounter:
-    """In place of a channel's counter, where there is no such channel."""
+    """The counter of a channel that does not exist."""
 
     total = 0
 
 
-class Endpoint(Protocol):
-    """Who is spoken to over the websocket."""
-
-    last_received_at: float  # when bytes came last, by the loop's clock
-    read_pause: float  # seconds for which nothing more is to be read of it, once
-
-    def write(self, data: bytes) -> None:
-        """Sends whole frames."""
-
-    def receive(self, frame: str | LongText | bytes) -> None:
-        """A message has come: a text, or binary."""
-
-    def on_control_frame(self, *, answer: bool = False) -> bool:
-        """A control frame, or so many fragments as are worth a message; False when it is one too many.
-
-        Args:
-            answer: the client is to be told that its message was not sent.
-        """
-
-    def receive_oversized(self, size: int, most: int) -> None:
-        """A message of `size` bytes has come, has not been kept, and was longer than `most`."""
-
-    def close_oversized(self, size: int, most: int) -> None:
-        """A message of `size` bytes was announced, which is not read to its end: closes the connection."""
-
-    def close_slow_upload(self) -> None:
-        """A message has begun, and makes no progress: closes the connection."""
-
-    def close_for_memory(self) -> None:
-        """A message has begun, and the front has no memory for it: closes the connection."""
-
-    def fail(self, code: int, reason: str) -> None:
-        """The client broke the protocol: closes the connection with nothing but a close frame."""
-
-
 class BufferedWebSocketProtocol(WebSocketProtocol13):
-    """Tornado's websocket with a reader of our own, bounded over all clients who do not finish what they began."""
+    """Tornado's websocket with our own reader, whose memory for incomplete messages is bounded over all clients."""
 
     # Tornado's has nearly as many attributes as Python shares the names of; more would cost a kilobyte.
     __slots__ = (
         "_address",
+        "_admission",
         "_close_answer",
         "_fragments",
         "_held",
-        "_is_uploading",
+        "_in_hand",
         "_last_frames",
         "_max_size",
-        "_memory",
         "_parser",
         "_reading",
         "_received",
@@ -108,45 +75,44 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         *,
         address_key: str,
         received: BufferedCounter | NullCounter,
-        memory: MemoryBudget,
+        admission: Admission,
         turns: ReadScheduler,
         uploads: UploadWatch,
         timings: Timings = Timings(),
     ) -> None:
         """
         Args:
-            address_key: the network that limits count the client's address as.
-            received: counts the bytes that come.
-            memory: what is held for all connections of the front.
-            turns, uploads: of all of them.
+            address_key: the key under which the limits count the client's address.
+            received: counts the bytes read.
+            admission, turns, uploads: shared by all connections of the front.
         """
         super().__init__(handler, mask_outgoing=False, params=params)
         self.endpoint: Endpoint | None = None
-        self.bytes_in = 0  # all that have been read, frames' heads included
+        self.bytes_in = 0  # bytes read, including frame headers
         self._address = address_key
         self._max_size = params.max_message_size
         self._parser = FrameParser(self._max_size)
         self._received = received
-        self._memory = memory
+        self._admission = admission
         self._scheduler = turns
         self._uploads = uploads
         self._close_answer = timings.close_answer
-        self._is_uploading = False
-        self._fragments = 0  # that have not been counted as a message
-        self._held = 0  # bytes that the memory knows of
-        self._last_frames = 0  # frames that have come after our close frame
+        self._fragments = 0  # not yet counted as a message
+        self._held = 0  # bytes reserved
+        self._in_hand = 0  # bytes of a complete large message that waits for its turn
+        self._last_frames = 0  # received after our close frame
         self._timer: asyncio.TimerHandle | None = None
 
     async def _receive_frame_loop(self) -> None:
-        # The request is over with that, and what has served the handshake may go: two kilobytes for each client.
+        # This ends the request and frees what served the handshake: two kilobytes per client.
         self._reading = asyncio.create_task(self._read())
-        self._reading.add_done_callback(self._has_ended)
+        self._reading.add_done_callback(self._on_ended)
 
-    def _has_ended(self, reading: "asyncio.Task[None]") -> None:
+    def _on_ended(self, reading: "asyncio.Task[None]") -> None:
         if not reading.cancelled() and (error := reading.exception()) is not None:
             self.handler.log_exception(type(error), error, error.__traceback__)
 
-    # What comes in
+    # Reading
 
     async def _read(self) -> None:
         now = asyncio.get_running_loop().time
@@ -177,9 +143,8 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
                 elif isinstance(event, (str, LongText, bytes)):
                     work -= MESSAGE_WORK
                     size = event.size if isinstance(event, LongText) else len(event)
-                    if size > CHUNK_BYTES:
-                        await self._pace_large_frame(size)
-                    self._handle_data(event)
+                    if size <= CHUNK_BYTES or await self._pace_large_message(size):
+                        self._handle_data(event)
                 else:
                     work -= 1
                     self._handle_other(event)
@@ -187,13 +152,13 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
                     await self._pause(data, self.endpoint)
                     work = 0
         except MessageTooLong as error:
-            await self._stop_at(error.size)
+            await self._refuse_oversized(error.size)
         self._account()
 
     async def _wait_for_turn(self, data: bytes) -> int:
-        """Waits, if it must, until more of what was read may be handled; returns how much work that may be.
+        """Wait, if necessary, until more received data may be handled; returns the allowed amount of work.
 
-        What has been read is handled though the client may be gone by then: people say something and leave.
+        Received data is handled even if the client is gone by then: people say something and leave.
         """
         if not self._scheduler.try_acquire(self._address):
             self._reserve(self._parser.held + len(data))
@@ -201,18 +166,24 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         return MESSAGE_WORK
 
     async def _pause(self, data: bytes, endpoint: Endpoint) -> None:
-        """Nothing more is read of who is refused too much, for a moment; and nothing ever, if that is gone by then."""
+        """Pause reading from a client that is refused too much; drop its data if it is gone by then."""
         pause, endpoint.read_pause = endpoint.read_pause, 0.0
         self._reserve(self._parser.held + len(data))
         await asyncio.sleep(pause)
-        self._assert_open()
+        if self.stream.closed():
+            raise StreamClosedError
 
-    async def _pace_large_frame(self, size: int) -> None:
+    async def _pace_large_message(self, size: int) -> bool:
+        """Wait until a large message may be handled; False if it was refused meanwhile."""
+        self._in_hand = size
         self._reserve(size)
         await self._scheduler.acquire_large(self._address, size)
+        is_kept, self._in_hand = bool(self._in_hand), 0
+        self._reserve(0)  # whoever handles it counts it from now on
+        return is_kept
 
     def _handle_data(self, message: str | LongText | bytes) -> None:
-        self._end_upload()
+        self._uploads.end(self)
         if self.endpoint is not None and not self.server_terminated:
             self.endpoint.receive(message)
 
@@ -220,18 +191,15 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         if isinstance(event, Control):
             self._handle_control(event)
         elif isinstance(event, Dropped):
-            self._end_upload()
+            self._uploads.end(self)
             if self.endpoint is not None and event.size > self._max_size:
-                self.endpoint.receive_oversized(event.size, self._max_size)
+                self.endpoint.receive_dropped(event.size, self._max_size)
         else:
             self._fragments += 1
             if self._fragments >= FRAGMENTS:
                 self._fragments = 0
-                self._pace_fragments()
-
-    def _pace_fragments(self) -> None:
-        if self.endpoint is not None and not self.endpoint.on_control_frame(answer=not self._parser.is_dropped):
-            self._parser.drop()
+                if self.endpoint is not None and not self.endpoint.on_control_frame(answer=not self._parser.is_dropped):
+                    self._parser.drop()
 
     def _handle_control(self, frame: Control) -> None:
         if frame.opcode == CLOSE:
@@ -248,80 +216,73 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
             self.endpoint.on_control_frame()
 
     async def _handle_last(self, event: Event) -> None:
-        """After our close frame nothing is taken any more but the client's own; a flood is not read to its end.
+        """Ignore frames after our close frame, except the client's own; stop reading if there are too many.
 
-        The socket stays open for as long as the client may answer: it has our close frame to read.
+        The socket stays open while the client may answer, since it has our close frame to read.
         """
         self._last_frames += 1
         if isinstance(event, Control) and event.opcode == CLOSE:
             self._handle_control(event)
         elif self._last_frames >= LAST_FRAMES:
-            await self._until_closed()
-
-    async def _until_closed(self) -> None:
-        if not self.stream.closed():
-            closed = asyncio.Event()
-            self.stream.set_close_callback(closed.set)
-            await closed.wait()
-        raise StreamClosedError
-
-    def _assert_open(self) -> None:
-        if self.stream.closed():
+            if not self.stream.closed():
+                closed = asyncio.Event()
+                self.stream.set_close_callback(closed.set)
+                await closed.wait()
             raise StreamClosedError
 
-    # What is not complete
+    # Incomplete messages
 
     def _account(self) -> None:
-        """Counts what is kept, when all that has come is parsed."""
+        """Update the memory budget and the upload deadline once all received data is parsed."""
         self._reserve(self._parser.held)
         if self._parser.is_midway:
-            if not self._is_uploading:
-                self._is_uploading = True
-                self._uploads.begin(self)
+            self._uploads.begin(self)
         else:
-            self._end_upload()
-
-    def _end_upload(self) -> None:
-        if self._is_uploading:
-            self._is_uploading = False
             self._uploads.end(self)
 
     def _reserve(self, size: int) -> None:
         more = size - self._held
         if more:
             self._held = size
-            self._memory.reserve_incoming(self, self._address, more)
+            self._admission.reserve(self, self._address, more)
 
     @property
     def progress(self) -> int:
-        """Bytes that have come of the message that is not complete."""
+        """Received bytes of the incomplete message."""
         return self._parser.progress
 
     def abort_slow_upload(self) -> None:
-        """Closes the connection, for the message that has begun makes no progress."""
+        """Close the connection, since its incomplete message makes no progress."""
         if self.endpoint is not None and not self.server_terminated:
             self.endpoint.close_slow_upload()
 
-    def evict(self) -> None:
-        """Closes the connection: what its address has begun takes too much memory."""
-        self._parser.drop()
+    def evict(self) -> bool:
+        """Refuse the message that is incomplete or waits for its turn; returns whether the connection is closed.
+
+        It is closed if there is no such message: small ones that wait cannot be dropped, since each must be answered.
+        """
+        size, self._in_hand = self._parser.drop() + self._in_hand, 0
         self._reserve(0)
         if self.endpoint is None or self.server_terminated:
             abort(self.stream)
+        elif size:
+            self.endpoint.receive_dropped(size)
+            return False
         else:
             self.endpoint.close_for_memory()
+        return True
 
-    # The end
+    # Closing
 
-    async def _stop_at(self, size: int) -> None:
-        """A message of this size is not read; its sender gets what was said to it, and time to read that."""
+    async def _refuse_oversized(self, size: int) -> None:
+        """Refuse to read a message of this size; its sender gets a close frame, and time to read it."""
         self._parser.drop()
         if self.endpoint is not None and not self.server_terminated:
             self.endpoint.close_oversized(size, self._max_size)
         await self._drain()
 
     async def _fail(self, error: ProtocolError) -> None:
-        """Fails the connection (RFC 6455 §7.1.7)."""
+        """Fail the connection (RFC 6455 §7.1.7)."""
         if self.endpoint is not None and not self.server_terminated:
             self.endpoint.fail(error.code, error.reason)
         self.close(error.code, error.reason)
@@ -332,13 +293,13 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
             await self._drain()
 
     async def _drain(self) -> None:
-        """Reads and drops what still comes: with unread bytes, the end would be a reset, and our last words lost."""
+        """Read and discard: closing with unread bytes would be a reset, and the client would lose our close frame."""
         while True:
             await self.stream.read_bytes(CHUNK_BYTES, partial=True)
             await asyncio.sleep(0)
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:
-        """Sends a close frame, if none was sent; the connection ends when the client's has come, too, or time is up."""
+        """Send a close frame, unless one was sent; the connection ends after the client's close frame or a timeout."""
         if not self.server_terminated:
             self.server_terminated = True
             self._parser.drop()
@@ -349,9 +310,9 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
             self.stream.close()
 
     def _end(self) -> None:
-        self._parser.clear()  # at once, not when the garbage collector comes to it
+        self._parser.clear()  # now, without waiting for the garbage collector
         self._reserve(0)
-        self._end_upload()
+        self._uploads.end(self)
         self._abort()
         if self._timer is not None:
             self._timer.cancel()

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from tornado.iostream import IOStream, StreamClosedError
 
+from gischat.front.transport.client_stream import ClientStream
 from gischat.front.transport.frames import PIECE_BYTES
 
 TURN_BYTES = 2**19  # in one turn of the loop
@@ -65,21 +66,17 @@ class WriteScheduler:
             self._schedule()
 
 
-class ScheduledStream(IOStream):
+class ScheduledStream(ClientStream):
     """A stream whose large writes go out by turns; small ones at once, unless they are behind a large one."""
 
     __slots__ = ("_scheduler", "_since", "_unsent", "unsent_bytes")
 
-    def __init__(self, connection: socket.socket, scheduler: WriteScheduler, **options: Any) -> None:
-        """
-        Args:
-            options: of Tornado's stream.
-        """
+    def __init__(self, connection: socket.socket, scheduler: WriteScheduler) -> None:
         self._scheduler = scheduler
         self._unsent: deque[tuple[memoryview, Written]] | None = None  # there only if something is in it
         self._since = 0  # what had been sent to all when the first of it came
         self.unsent_bytes = 0
-        super().__init__(connection, **options)
+        super().__init__(connection)
 
     @property
     def rank(self) -> int:

@@ -7,43 +7,24 @@
 
 import { defaults as defaultInteractions } from "ol/interaction/defaults.js";
 import Feature from "ol/Feature.js";
-import GeoJSON from "ol/format/GeoJSON.js";
 import { circular } from "ol/geom/Polygon.js";
-import Graticule from "ol/layer/Graticule.js";
 import OpenLayersMap from "ol/Map.js";
 import { fromLonLat, toLonLat, transformExtent } from "ol/proj.js";
-import Fill from "ol/style/Fill.js";
-import Stroke from "ol/style/Stroke.js";
-import Style from "ol/style/Style.js";
-import Text from "ol/style/Text.js";
-import { textHeights } from "ol/render/canvas.js";
-import TileLayer from "ol/layer/Tile.js";
 import VectorImageLayer from "ol/layer/VectorImage.js";
 import VectorLayer from "ol/layer/Vector.js";
 import VectorSource from "ol/source/Vector.js";
 import Point from "ol/geom/Point.js";
 import View from "ol/View.js";
-import XYZ from "ol/source/XYZ.js";
-import { extent, inWorld, parts } from "../geo.js";
+import { extent, inWorld } from "../geo.js";
+import { Background } from "./background.js";
+import { fastSource, readGeometry } from "./sources.js";
 import { byAuthor, chosen, person } from "./styles.js";
-import { countries, detailedWorld, world } from "./world.js";
 
 const WGS84 = "EPSG:4326";
-const DETAILED = 3000; // metres per pixel, below which the coarse coasts would look coarse
 const FLIGHT = 350; // milliseconds
 const NEAREST = 16; // maximum zoom, so that a point is shown with its surroundings
 const PADDING = 48; // pixels around what is shown
 const TOLERANCE = 6; // pixels around a feature that still hit it
-const LETTER = 5; // pixels per letter that a country must have to show its name
-const FONT = "500 12px system-ui, sans-serif";
-const GRID_FONT = "11px system-ui, sans-serif";
-// OpenLayers would measure them by setting innerHTML, which the page's policy (Trusted Types) forbids.
-Object.assign(textHeights, { [FONT]: 15, [GRID_FONT]: 14 });
-
-const format = new GeoJSON({ featureProjection: "EPSG:3857" });
-
-/** A source whose features are drawn in batches, since the order of overlapping ones does not show. */
-const fastSource = () => new VectorSource({ overlaps: false });
 
 export class WorldMap {
   #handlers;
@@ -53,15 +34,13 @@ export class WorldMap {
   #marked = new VectorSource();
   #live = new VectorSource();
   #people = []; // as they were given
-  #land = fastSource();
-  #borders = fastSource();
+  #background;
   #layers;
   #map;
   #hidden = new Set(); // ids of messages
   #byMessage = new Map(); // id -> features
   #styleOf;
   #look;
-  #detail = null; // the promise of the detailed world
   #onPlace = null; // set while the user is asked for a place
 
   /**
@@ -73,17 +52,12 @@ export class WorldMap {
   constructor(target, { look, tiles, handlers }) {
     this.#target = target;
     this.#handlers = handlers;
+    this.#background = new Background(tiles);
     this.#layers = {
-      land: new VectorImageLayer({ source: this.#land, imageRatio: 1.5 }),
-      borders: new VectorImageLayer({ source: this.#borders, imageRatio: 1.5 }),
-      ...(tiles ? { tiles: new TileLayer({ source: new XYZ({ url: tiles }) }) } : {}),
-      graticule: null,
       features: new VectorImageLayer({ source: this.#features, imageRatio: 1.5 }),
       live: new VectorLayer({ source: this.#live, updateWhileAnimating: true }),
-      countries: new VectorLayer({ source: countryNames(), declutter: true, visible: !tiles }),
       marked: new VectorLayer({ source: this.#marked, updateWhileAnimating: true }),
     };
-    this.#fillWorld(world);
     this.#map = new OpenLayersMap({
       target,
       view: this.#view,
@@ -104,7 +78,7 @@ export class WorldMap {
     });
     this.#target.addEventListener("pointerleave", () => this.#handlers.onPointer(null));
     map.on("moveend", () => {
-      this.#refine();
+      this.#background.refine(this.#view.getResolution());
       this.#target.dataset.extent = this.extent().join(" ");
       this.#handlers.onMove();
     });
@@ -124,64 +98,17 @@ export class WorldMap {
   setLook(look) {
     this.#look = look;
     this.#styleOf = byAuthor(look.isDark);
-    const { land, borders, countries, features, marked } = this.#layers;
-    const coast = new Stroke({ color: look.coast, width: 1 });
-    land.setStyle(new Style({ fill: new Fill({ color: look.land }), stroke: coast }));
-    borders.setStyle(new Style({ stroke: new Stroke({ color: look.border, width: 1, lineDash: [4, 3] }) }));
-    countries.setStyle(this.#label());
+    const { features, live, marked } = this.#layers;
+    this.#background.setLook(look);
     features.setStyle((feature) => this.#style(feature));
     marked.setStyle(chosen(look));
     this.setLive(this.#people);
-    this.#layers.graticule = this.#graticule();
-    this.#map.setLayers(Object.values(this.#layers).filter(Boolean));
+    this.#map.setLayers([...this.#background.below, features, live, this.#background.names, marked]);
   }
 
   #style(feature) {
     const { id, hue, type } = feature.get("message");
     return this.#hidden.has(id) ? undefined : this.#styleOf(hue, type);
-  }
-
-  #label() {
-    const { label, labelHalo } = this.#look;
-    const text = new Text({
-      font: FONT,
-      fill: new Fill({ color: label }),
-      stroke: new Stroke({ color: labelHalo, width: 3 }),
-    });
-    const style = new Style({ text });
-    return (feature, resolution) => {
-      const { name, width } = feature.getProperties();
-      if (width / resolution < name.length * LETTER) return undefined;
-      text.setText(name);
-      return style;
-    };
-  }
-
-  #graticule() {
-    const { grid, label } = this.#look;
-    const text = { font: GRID_FONT, fill: new Fill({ color: label }) };
-    return new Graticule({
-      strokeStyle: new Stroke({ color: grid, width: 0.8 }),
-      targetSize: 120,
-      showLabels: true,
-      wrapX: true,
-      lonLabelStyle: new Text({ ...text, textBaseline: "bottom" }),
-      latLabelPosition: 0, // at the left, since the tools are at the right
-      latLabelStyle: new Text({ ...text, textAlign: "start" }),
-    });
-  }
-
-  #fillWorld({ land, borders }) {
-    for (const [source, geometries] of [[this.#land, land], [this.#borders, borders]]) {
-      source.clear(true);
-      source.addFeatures(geometries.map((geometry) => new Feature(format.readGeometry(geometry))));
-    }
-  }
-
-  /** Loads the detailed coasts once the user has zoomed in enough. */
-  #refine() {
-    if (this.#detail || this.#view.getResolution() > DETAILED) return;
-    this.#detail = detailedWorld().then((detailed) => this.#fillWorld(detailed), () => (this.#detail = null));
   }
 
   // Features
@@ -190,7 +117,7 @@ export class WorldMap {
   add(message, features) {
     this.remove(message.id);
     const made = features.map((feature, index) => {
-      const drawn = new Feature(feature.geometry ? format.readGeometry(feature.geometry) : undefined);
+      const drawn = new Feature(feature.geometry ? readGeometry(feature.geometry) : undefined);
       drawn.setProperties({ message, index }, true);
       return drawn;
     });
@@ -222,7 +149,7 @@ export class WorldMap {
   }
 
   #person(one) {
-    const { dot, around } = person(one, this.#look, FONT);
+    const { dot, around } = person(one, this.#look);
     const place = new Feature(new Point(fromLonLat([one.x, one.y])));
     place.setStyle(dot);
     if (!one.accuracy) return [place];
@@ -324,19 +251,6 @@ export class WorldMap {
   pixelOf(position) {
     return this.#map.getPixelFromCoordinate(fromLonLat(position));
   }
-}
-
-/** The positions of countries' names: in the largest part of each, the largest country first. */
-function countryNames() {
-  const named = countries.map(([name, geometry]) => {
-    const [largest] = [...parts(geometry)].map((part) => /** @type {any} */ (format.readGeometry(part)))
-      .sort((one, other) => other.getArea() - one.getArea());
-    const [west, , east] = largest.getExtent();
-    const feature = new Feature(largest.getInteriorPoint());
-    feature.setProperties({ name, width: east - west, area: largest.getArea() }, true);
-    return feature;
-  });
-  return new VectorSource({ features: named.sort((one, other) => other.get("area") - one.get("area")) });
 }
 
 /** Sort key: points before lines, lines before areas, small areas before large ones. */

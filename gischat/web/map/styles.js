@@ -6,6 +6,7 @@ import Stroke from "ol/style/Stroke.js";
 import Style from "ol/style/Style.js";
 import Text from "ol/style/Text.js";
 
+export const FONT = "500 12px system-ui, sans-serif";
 const DASHES = { bbox: [10, 6], crs: [2, 6] }; // extents and areas of use, unlike drawn features
 
 /** A cached function from (hue, type of message) to a style. */
@@ -34,11 +35,11 @@ function style(hue, type, isDark) {
 }
 
 /** Somebody's live position, as faint as it is old, with its accuracy around it. */
-export function person({ hue, author, opacity }, look, font) {
+export function person({ hue, author, opacity }, look) {
   const line = color(hue, look.isDark, opacity);
   const text = new Text({
     text: author,
-    font,
+    font: FONT,
     offsetY: -17,
     fill: new Fill({ color: line }),
     stroke: new Stroke({ color: look.labelHalo, width: 3 }),

@@ -1,4 +1,4 @@
-"""The wire of the scripts' tests, for all tests of what runs inside Redis."""
+"""A fixture for the tests of scripts: one channel in a real Valkey."""
 
 from tests.gischat.broker.wire import start, wire
 

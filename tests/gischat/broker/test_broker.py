@@ -1,4 +1,4 @@
-"""A third participant beside fronts and workers: a bridge to another chat has all it needs in the broker."""
+"""A third kind of participant besides fronts and workers: a bridge needs only the broker."""
 
 import pytest
 
@@ -19,13 +19,13 @@ async def test_a_bridge_enqueues_and_reads_what_is_published(wire: Wire, valkey:
     async with connect(valkey.url, name="bridge") as redis, connect(valkey.url, name="bridge-reader") as reading:
         bridge = Broker.of(Namespace(wire.settings), "bridge-1", redis)
         await bridge.presence.renew_lease(CHANNEL, ALIVE)
-        # When it enqueues what was said elsewhere, and a worker publishes that
+        # When it enqueues a message from elsewhere, and a worker publishes it
         job = Job(Source("bridge-1", 1, 1), "text", new_id(), encoded("text"))
         assert (await bridge.inbox.enqueue(CHANNEL, Lane.LIGHT, job, last_offset=0)).is_enqueued
         await wire.worker.inbox.create_groups()
         (delivery,) = await wire.worker.inbox.read([CHANNEL], count=1)
         assert await wire.worker.committer.commit(delivery, Publish(job.body))
-        # Then it reads it as every front does, and it is in the history
+        # Then the bridge reads it like every front, and it is in the history
         ((channel, entries),) = await OutboxReader(wire.settings, [CHANNEL], reading).read({CHANNEL: b"0-0"})
         assert channel == CHANNEL
         assert [(one.publication.source, one.publication.body) for one in entries] == [(job.source, job.body)]

@@ -1,4 +1,4 @@
-"""The connection to Redis: lean while all is well, and what becomes of calls when it is not.
+"""The connection to Redis: its efficiency, and calls while the server is unavailable.
 
 Against a real Valkey where that can be made to do what a test needs; else against a server of a few lines that says
 what Redis says when it is loading, has become a replica, or hangs.
@@ -6,6 +6,8 @@ what Redis says when it is loading, has become a replica, or hangs.
 
 import asyncio
 import signal
+import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from hashlib import sha1
@@ -28,9 +30,9 @@ from tests.support.scripted_redis import CLOSE, HANDSHAKE, Reply, ScriptedServer
 from tests.support.virtual_time import freeze, pass_time, settle, virtual_time
 from tests.support.waiting import DEADLINE, until
 
-# Connections are made anew much sooner than in life, and calls wait for them as long as it takes …
+# Connections are retried much sooner than in production, and calls wait for them without limit …
 HASTY = Timings(redis_retry=0.01, redis_command_timeout=DEADLINE)
-# … or are refused soon.
+# … or fail soon.
 IMPATIENT = Timings(redis_retry=0.01, redis_command_timeout=0.2)
 NAME = "test-multiplexer"
 
@@ -39,14 +41,14 @@ pytestmark = pytest.mark.usefixtures("io_loop")
 
 @pytest.fixture
 def server(tmp_path: Path, io_loop: IOLoop) -> Iterator[Valkey]:
-    """A Valkey of the test's own, to be killed."""
+    """A separate Valkey, which the test may kill."""
     with Valkey(tmp_path) as server:
         yield server
 
 
 @asynccontextmanager
 async def connected(url: str, timings: Timings = HASTY, **options: Any) -> AsyncIterator[Any]:
-    """A connection that must close; `Any`, for tests look at what is only a multiplexer's, too."""
+    """A connection that must close; `Any`, because tests also use attributes of the multiplexer."""
     redis = connect(url, name=NAME, timings=timings, **options)
     await redis.__aenter__()
     try:
@@ -60,7 +62,7 @@ async def connected(url: str, timings: Timings = HASTY, **options: Any) -> Async
 
 
 async def cancel_all_others() -> None:
-    """Leaves nothing running behind a test that fails, or as little as can be helped."""
+    """Cancel the tasks of a failed test, as far as possible."""
     for _ in range(20):
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
@@ -74,16 +76,16 @@ async def answer(future: "asyncio.Future[Any]") -> Any:
 
 
 def ask(redis: Any, *command: Any) -> "asyncio.Future[Any]":
-    """Sends a command; on one server it does not matter about which key."""
+    """Send a command; with one server, the key does not matter."""
     future: asyncio.Future[Any] = redis.call(*command, key="key")
     return future
 
 
-# While all is well
+# A server that answers
 
 
-async def test_each_call_gets_its_own_answer_however_many_there_are(valkey: Valkey) -> None:
-    # Given many that ask at once, again and again
+async def test_each_of_many_calls_gets_its_own_answer(valkey: Valkey) -> None:
+    # Given many tasks that call repeatedly at the same time
     async def echoes(redis: Any, who: int) -> None:
         for number in range(20):
             asked = b"%d of %d" % (number, who)
@@ -93,9 +95,23 @@ async def test_each_call_gets_its_own_answer_however_many_there_are(valkey: Valk
         await asyncio.gather(*(echoes(redis, who) for who in range(50)))
 
 
-async def test_what_is_asked_in_one_turn_of_the_loop_goes_out_in_one_write(server: Valkey) -> None:
+async def test_a_blocking_read_is_sent_before_the_turn_of_the_loop_ends(server: Valkey) -> None:
+    async with connected(server.url) as redis:
+        await answer(ask(redis, "PING"))
+        with socket.create_connection(("127.0.0.1", server.port)) as other:
+            reading = ask(redis, "XREAD", "BLOCK", 0, "STREAMS", "key", "$")
+            until_blocked = time.monotonic() + DEADLINE
+            seen = b""
+            while b"blocked_clients:1" not in seen and time.monotonic() < until_blocked:  # the loop stands still
+                other.sendall(b"INFO clients\r\n")
+                seen = other.recv(65536)
+        assert b"blocked_clients:1" in seen
+        reading.cancel()
+
+
+async def test_calls_of_one_turn_of_the_loop_are_sent_in_one_write(server: Valkey) -> None:
     async def reads(redis: Any) -> int:
-        """How often the server has read something from a client, this question included."""
+        """The number of the server's reads from clients, including this query."""
         lines = (await answer(ask(redis, "INFO", "stats"))).decode().splitlines()
         return int(next(line for line in lines if line.startswith("total_reads_processed:")).partition(":")[2])
 
@@ -105,10 +121,10 @@ async def test_what_is_asked_in_one_turn_of_the_loop_goes_out_in_one_write(serve
             b"%d" % n for n in range(200)
         ]
         after = await reads(redis)
-    assert after - before == 2  # the two hundred, and the question
+    assert after - before == 2  # the two hundred calls, and the query
 
 
-async def test_an_error_is_the_answer_to_its_own_call_alone(valkey: Valkey) -> None:
+async def test_an_error_is_the_answer_to_its_own_call_only(valkey: Valkey) -> None:
     async with connected(valkey.url) as redis:
         calls = [ask(redis, "ECHO", "before"), ask(redis, "NOSUCHCOMMAND"), ask(redis, "ECHO", "after")]
         before, error, after = await answer(asyncio.gather(*calls, return_exceptions=True))
@@ -117,7 +133,7 @@ async def test_an_error_is_the_answer_to_its_own_call_alone(valkey: Valkey) -> N
         assert redis.reconnections == 0
 
 
-async def test_who_no_longer_waits_takes_nobody_elses_answer(valkey: Valkey) -> None:
+async def test_a_cancelled_call_does_not_take_anothers_answer(valkey: Valkey) -> None:
     async with connected(valkey.url) as redis:
         connection = await answer(ask(redis, "CLIENT", "ID"))
         calls = [ask(redis, "ECHO", str(number)) for number in range(10)]
@@ -128,7 +144,7 @@ async def test_who_no_longer_waits_takes_nobody_elses_answer(valkey: Valkey) -> 
 
 
 @pytest.mark.parametrize("size", [0, 1, 20_000_000])
-async def test_values_of_any_size_go_there_and_come_back(valkey: Valkey, size: int) -> None:
+async def test_values_of_any_size_are_sent_and_received(valkey: Valkey, size: int) -> None:
     value = b"\x00\r\n$5\r\n\xff" * (size // 8) + b"x" * (size % 8)
     async with connected(valkey.url) as redis:
         calls = [ask(redis, "ECHO", value), ask(redis, "ECHO", "behind it")]
@@ -143,8 +159,8 @@ async def test_arguments_are_texts_bytes_and_numbers(valkey: Valkey, argument: A
         assert await answer(ask(redis, "ECHO", argument)) == value
 
 
-async def test_a_call_that_cannot_be_written_takes_no_other_with_it(valkey: Valkey) -> None:
-    """A lone surrogate has no UTF-8. It would be a bug of ours to send one; others shall not wait for ever for that."""
+async def test_a_call_that_cannot_be_encoded_affects_no_other(valkey: Valkey) -> None:
+    """A lone surrogate has no UTF-8 form. Sending one would be a bug, but must not block other calls for ever."""
     async with connected(valkey.url) as redis:
         assert await answer(ask(redis, "PING")) == b"PONG"
         calls = [ask(redis, "ECHO", "before"), ask(redis, "ECHO", "\ud800"), ask(redis, "ECHO", "after")]
@@ -153,7 +169,7 @@ async def test_a_call_that_cannot_be_written_takes_no_other_with_it(valkey: Valk
         assert isinstance(error, Exception)
 
 
-async def test_a_connection_is_known_by_its_name_and_uses_the_database_of_its_url(valkey: Valkey) -> None:
+async def test_a_connection_has_a_name_and_uses_the_database_of_its_url(valkey: Valkey) -> None:
     async with connected(valkey.url.removesuffix("/0") + "/3") as redis:
         clients = (await answer(ask(redis, "CLIENT", "LIST"))).decode().splitlines()
         (mine,) = [line for line in clients if f" name={NAME} " in line]
@@ -161,8 +177,8 @@ async def test_a_connection_is_known_by_its_name_and_uses_the_database_of_its_ur
 
 
 @pytest.mark.parametrize("turns", range(4))
-async def test_what_has_no_answer_when_the_connection_is_closed_fails(valkey: Valkey, turns: int) -> None:
-    # Given calls of which one waits for its answer, and one is just about to be sent
+async def test_unanswered_calls_fail_when_the_connection_is_closed(valkey: Valkey, turns: int) -> None:
+    # Given a call that waits for its answer, and one that is about to be sent
     async with connected(valkey.url) as redis:
         assert await answer(ask(redis, "PING")) == b"PONG"
         calls = [ask(redis, "BLPOP", "nothing-comes-here", 0)]
@@ -170,15 +186,15 @@ async def test_what_has_no_answer_when_the_connection_is_closed_fails(valkey: Va
             await asyncio.sleep(0)
         calls.append(ask(redis, "PING"))
         # When the connection is closed
-    # Then neither waits for ever
+    # Then both fail
     for call in calls:
         with pytest.raises(ConnectionLost):
             await answer(call)
 
 
 @pytest.mark.parametrize("turns", range(6))
-async def test_a_connection_can_be_closed_while_its_server_goes_away(turns: int) -> None:
-    # Given a server that ends its connections in the moment in which they are closed
+async def test_a_connection_can_be_closed_while_its_server_exits(turns: int) -> None:
+    # Given a server that closes its connections at the same moment as the client
     going = asyncio.Event()
 
     def replies(connection: int, command: list[bytes]) -> Reply | str:
@@ -192,12 +208,12 @@ async def test_a_connection_can_be_closed_while_its_server_goes_away(turns: int)
         await going.wait()
         for _ in range(turns):
             await asyncio.sleep(0)
-    # Then it is closed all the same
+    # Then the connection is closed nevertheless
     with pytest.raises(ConnectionLost):
         await answer(call)
 
 
-async def test_a_connection_that_was_never_made_can_be_closed(server: Valkey) -> None:
+async def test_a_connection_never_established_can_be_closed(server: Valkey) -> None:
     server.kill()
     async with connected(server.url) as redis:
         call = ask(redis, "PING")
@@ -214,27 +230,27 @@ def counting() -> Script:
     return Script("counting", COUNTING, sha1(COUNTING.encode(), usedforsecurity=False).hexdigest())
 
 
-async def test_a_script_that_redis_does_not_know_is_sent_whole_and_run_once(server: Valkey) -> None:
+async def test_an_unknown_script_is_sent_in_full_and_run_once(server: Valkey) -> None:
     async with connected(server.url) as redis:
         for expected in ({1, 2, 3, 4, 5}, {6, 7, 8, 9, 10}):
-            # Given a Redis that knows no scripts, at first or again
+            # Given a Redis without scripts, initially or after a flush
             await answer(ask(redis, "SCRIPT", "FLUSH"))
-            # When one is run many times at once
+            # When a script is run many times at once
             runs = [redis.run(counting(), ["counter"], [1]) for _ in range(5)]
-            # Then each run counts once
+            # Then each run is executed once
             assert set(await answer(asyncio.gather(*runs))) == expected
-        # And from then on it is known by its digest alone
+        # And afterwards only its digest is sent
         assert await answer(ask(redis, "EVALSHA", counting().digest, 1, "counter", 1)) == 11
 
 
-async def test_a_restarted_redis_is_given_the_scripts_again(server: Valkey) -> None:
+async def test_scripts_are_sent_again_to_a_restarted_redis(server: Valkey) -> None:
     async with connected(server.url) as redis:
         await answer(redis.run(counting(), ["counter"], [1]))
         await restarted(server)
         assert await answer(redis.run(counting(), ["counter"], [1])) == 1
 
 
-# When the server goes away
+# A server that becomes unavailable
 
 
 async def restarted(server: Valkey) -> None:
@@ -242,7 +258,7 @@ async def restarted(server: Valkey) -> None:
     await asyncio.to_thread(server.start)
 
 
-async def test_a_call_waits_a_while_for_a_server_that_is_not_there_yet(server: Valkey) -> None:
+async def test_a_call_waits_for_a_server_that_is_starting(server: Valkey) -> None:
     server.kill()
     async with connected(server.url) as redis:
         call = ask(redis, "PING")
@@ -250,18 +266,18 @@ async def test_a_call_waits_a_while_for_a_server_that_is_not_there_yet(server: V
         assert await answer(call) == b"PONG"
 
 
-async def test_what_could_not_be_sent_is_refused_in_words_and_was_not_done(server: Valkey) -> None:
-    # Given a server that has gone
+async def test_an_unsent_call_fails_and_was_not_executed(server: Valkey) -> None:
+    # Given a stopped server
     async with connected(server.url, IMPATIENT) as redis:
         assert await answer(ask(redis, "PING")) == b"PONG"
         server.kill()
         await until(lambda: not redis.is_connected)
-        # When something is asked of it for longer than anyone waits
+        # When a call waits for longer than its time limit
         calls = [ask(redis, "SET", "key", "value") for _ in range(3)]
         for call in calls:
             with pytest.raises(Unavailable) as refused:
                 await answer(call)
-        # Then it is said, and is true when the server comes back
+        # Then the error says that it was not executed, which is true when the server returns
         assert refused.value.reason == TOO_BUSY
         assert not redis.is_connected
         await asyncio.to_thread(server.start)
@@ -269,18 +285,18 @@ async def test_what_could_not_be_sent_is_refused_in_words_and_was_not_done(serve
         assert await answer(ask(redis, "GET", "key")) is None
 
 
-async def test_what_was_sent_without_an_answer_is_not_refused_but_sent_again(server: Valkey) -> None:
-    # Given a call that the server has, and has not answered
+async def test_a_sent_call_without_an_answer_is_resent(server: Valkey) -> None:
+    # Given a call that the server has received, and not answered
     async with connected(server.url, IMPATIENT) as redis:
         sent = ask(redis, "BLPOP", "list", 0)
         await answer(ask_elsewhere(server, "CLIENT", "LIST", until=b"cmd=blpop"))
-        # When the server is away for longer than a call waits to be sent
+        # When the server is unavailable for longer than an unsent call waits
         server.kill()
         await until(lambda: not redis.is_connected)
         with pytest.raises(Unavailable):
             await answer(ask(redis, "PING"))
         assert not sent.done()
-        # Then it is sent to its successor, who answers
+        # Then the call is sent to its successor, which answers
         await asyncio.to_thread(server.start)
         async with connected(server.url) as other:
             await answer(ask(other, "RPUSH", "list", "value"))
@@ -288,7 +304,7 @@ async def test_what_was_sent_without_an_answer_is_not_refused_but_sent_again(ser
 
 
 def ask_elsewhere(server: Valkey, *command: str, until: bytes) -> "asyncio.Future[Any]":
-    """Asks over another connection, again and again until the answer holds this."""
+    """Query over another connection until the answer contains this."""
 
     async def asking() -> None:
         async with connected(server.url) as redis:
@@ -298,7 +314,7 @@ def ask_elsewhere(server: Valkey, *command: str, until: bytes) -> "asyncio.Futur
     return asyncio.ensure_future(asking())
 
 
-async def test_where_nothing_is_sent_again_what_has_no_answer_is_lost_at_once(server: Valkey) -> None:
+async def test_without_resending_unanswered_calls_fail_at_once(server: Valkey) -> None:
     async with connected(server.url, resends=False) as redis:
         sent = [ask(redis, "BLPOP", "list", 0), ask(redis, "PING")]
         await answer(ask_elsewhere(server, "CLIENT", "LIST", until=b"cmd=blpop"))
@@ -306,12 +322,12 @@ async def test_where_nothing_is_sent_again_what_has_no_answer_is_lost_at_once(se
         for call in sent:
             with pytest.raises(ConnectionLost):
                 await answer(call)
-        # … and what is asked after that is answered by the successor
+        # … and later calls are answered by the successor
         await asyncio.to_thread(server.start)
         assert await answer(ask(redis, "PING")) == b"PONG"
 
 
-async def test_it_is_told_when_a_lost_connection_is_there_again(server: Valkey) -> None:
+async def test_a_reconnection_is_reported(server: Valkey) -> None:
     async with connected(server.url) as redis:
         told = asyncio.Event()
         redis.reconnected = told.set
@@ -323,7 +339,7 @@ async def test_it_is_told_when_a_lost_connection_is_there_again(server: Valkey) 
         assert await answer(ask(redis, "PING")) == b"PONG"
 
 
-async def test_a_connection_that_is_dropped_is_made_anew_and_nothing_is_lost(valkey: Valkey) -> None:
+async def test_a_dropped_connection_is_restored_and_no_call_is_lost(valkey: Valkey) -> None:
     async with connected(valkey.url) as redis:
         first = await answer(ask(redis, "CLIENT", "ID"))
         redis.disconnect()
@@ -334,7 +350,7 @@ async def test_a_connection_that_is_dropped_is_made_anew_and_nothing_is_lost(val
         await answer(second)
 
 
-async def test_a_frozen_server_answers_when_it_is_awake_again(server: Valkey) -> None:
+async def test_a_frozen_server_answers_when_it_continues(server: Valkey) -> None:
     async with connected(server.url) as redis:
         assert await answer(ask(redis, "PING")) == b"PONG"
         server.signal(signal.SIGSTOP)
@@ -344,29 +360,29 @@ async def test_a_frozen_server_answers_when_it_is_awake_again(server: Valkey) ->
         assert await answer(call) == b"hello"
 
 
-async def test_what_a_server_has_no_room_for_waits_until_it_has(server: Valkey) -> None:
+async def test_calls_wait_while_the_servers_buffers_are_full(server: Valkey) -> None:
     async with connected(server.url) as redis:
         assert await answer(ask(redis, "PING")) == b"PONG"
-        # Given a server that reads no more, and more than the system takes in its place
+        # Given a server that does not read, and more data than the system buffers
         server.signal(signal.SIGSTOP)
         large = ask(redis, "ECHO", b"x" * 30_000_000)
         await until(lambda: redis._transport.is_full)
-        # When something else is asked, it is not written on top of that
+        # When another call is made, it is not written before that
         small = ask(redis, "ECHO", "small")
         for _ in range(3):
             await asyncio.sleep(0)
         assert len(redis._unsent) == 1
-        # Then it follows as soon as there is room
+        # Then it follows as soon as the server reads
         server.signal(signal.SIGCONT)
         assert [len(one) for one in await answer(asyncio.gather(large, small))] == [30_000_000, 5]
         assert redis.reconnections == 0
 
 
-# What a server may say, or not say
+# Unusual answers, and none
 
 
-async def test_a_server_that_says_nothing_any_more_is_noticed_and_left() -> None:
-    # Given a server whose first connection goes dead without a word
+async def test_a_silent_server_is_detected_and_disconnected() -> None:
+    # Given a server whose first connection becomes silent
     def replies(connection: int, command: list[bytes]) -> Reply | str:
         if is_handshake(command):
             return HANDSHAKE
@@ -374,33 +390,33 @@ async def test_a_server_that_says_nothing_any_more_is_noticed_and_left() -> None
 
     server = ScriptedServer(replies)
     async with server.serving() as url, connected(url, answer_seconds=0.1) as redis:
-        # When something is asked, then another connection answers it, in order
+        # When calls are made, then another connection answers them, in order
         calls = [ask(redis, "ECHO", str(number)) for number in range(3)]
         assert await answer(asyncio.gather(*calls)) == [b"0", b"1", b"2"]
     assert [number for number, _ in server.commands[:4]] == [1, 1, 1, 2]
 
 
 @virtual_time
-async def test_a_server_is_taken_for_dead_that_owes_an_answer_and_says_nothing() -> None:
+async def test_a_server_that_sends_nothing_while_calls_wait_is_considered_dead() -> None:
     now = asyncio.get_running_loop().time
     nothing: Any = None
     redis = Multiplexer(nothing, name=NAME, answer_seconds=5.0)
     ended: list[Exception] = []
     wire: Any = SimpleNamespace(heard_at=0.0, end=ended.append)
     watching = asyncio.create_task(redis._watch(wire))
-    # As long as nobody asks, there is nothing to be said
+    # Without calls, no data is expected
     await pass_time(100)
-    # Who has much to answer says something all the while
+    # A server with long answers sends data continuously
     redis._unanswered.append(PendingCommand(["ECHO", "hello"], "key"))
     for _ in range(10):
         await pass_time(4.9)
         wire.heard_at = now()
     assert not ended
-    # What came while we were frozen has not been read yet
+    # Data that arrived while this process was frozen has not been read yet
     freeze(60)
     await settle()
     wire.heard_at = now()
-    # And then no more comes
+    # Then no more data arrives
     await pass_time(4.9)
     assert not ended
     await pass_time(1.2)
@@ -416,8 +432,8 @@ async def test_a_server_is_taken_for_dead_that_owes_an_answer_and_says_nothing()
         b"-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n",
     ],
 )
-async def test_a_server_that_cannot_do_it_now_is_left_for_the_next(said: bytes) -> None:
-    # Given a server that has stopped being the one to ask
+async def test_a_server_that_cannot_serve_is_replaced_by_the_next(said: bytes) -> None:
+    # Given a server that is no longer the master
     def replies(connection: int, command: list[bytes]) -> Reply | str:
         if is_handshake(command):
             return HANDSHAKE
@@ -425,14 +441,14 @@ async def test_a_server_that_cannot_do_it_now_is_left_for_the_next(said: bytes) 
 
     server = ScriptedServer(replies)
     async with server.serving() as url, connected(url) as redis:
-        # When several calls are on their way
+        # When several calls are in flight
         calls = [ask(redis, "ECHO", str(number)) for number in range(4)]
-        # Then those that it did not do are done by the next, in their order
+        # Then the next server executes those that failed, in order
         assert await answer(asyncio.gather(*calls)) == [b"0", b"1", b"2", b"3"]
     assert [command[1] for number, command in server.commands if number == 2] == [b"1", b"2", b"3"]
 
 
-async def test_a_server_that_is_still_loading_is_asked_nothing() -> None:
+async def test_a_loading_server_is_sent_no_calls() -> None:
     def replies(connection: int, command: list[bytes]) -> Reply | str:
         if command == [b"PING"] and connection < 3:
             return b"-LOADING Redis is loading the dataset in memory\r\n"
@@ -444,8 +460,8 @@ async def test_a_server_that_is_still_loading_is_asked_nothing() -> None:
     assert [number for number, command in server.commands if command[0] == b"ECHO"] == [3]
 
 
-async def test_calls_that_were_cut_off_are_sent_again_in_their_order() -> None:
-    # Given a server that ends the connection in the middle
+async def test_interrupted_calls_are_resent_in_order() -> None:
+    # Given a server that closes the connection after some calls
     def replies(connection: int, command: list[bytes]) -> Reply | str:
         if is_handshake(command):
             return HANDSHAKE
@@ -455,16 +471,16 @@ async def test_calls_that_were_cut_off_are_sent_again_in_their_order() -> None:
     async with server.serving() as url, connected(url) as redis:
         calls = [ask(redis, "ECHO", str(number)) for number in range(5)]
         assert await answer(asyncio.gather(*calls)) == [b"%d" % number for number in range(5)]
-    # Then what it had not answered, and only that, goes to the next
+    # Then only the unanswered calls are sent to the next
     assert [command[1] for number, command in server.commands if number == 2] == [b"2", b"3", b"4"]
 
 
 @pytest.mark.parametrize("every", range(1, 12))
-async def test_whenever_it_is_cut_off_it_goes_on(every: int) -> None:
-    """While much is written: the end of a connection may come at any turn of what writes to it."""
+async def test_calls_are_answered_whenever_the_connection_ends(every: int) -> None:
+    """The connection may end at any step of a large write."""
     commands = 0
 
-    # Given a server that ends the connection again and again
+    # Given a server that closes the connection repeatedly
     def replies(connection: int, command: list[bytes]) -> Reply | str:
         nonlocal commands
         if is_handshake(command):
@@ -472,19 +488,19 @@ async def test_whenever_it_is_cut_off_it_goes_on(every: int) -> None:
         commands += 1
         return CLOSE if commands % every == 0 and commands < 100 else b"+%b\r\n" % command[1]
 
-    # When somebody asks in every turn of the loop
+    # When a call is made in every turn of the loop
     server = ScriptedServer(replies)
     async with server.serving() as url, connected(url) as redis:
         calls = []
         for number in range(200):
             calls.append(ask(redis, "ECHO", str(number)))
             await asyncio.sleep(0)
-        # Then each is answered in the end
+        # Then each is answered eventually
         async with asyncio.timeout(DEADLINE):
             assert await asyncio.gather(*calls) == [b"%d" % number for number in range(200)]
 
 
-async def test_something_that_is_no_redis_is_out_of_reach() -> None:
+async def test_a_server_that_is_not_redis_is_unavailable() -> None:
     server = ScriptedServer(lambda connection, command: b"HTTP/1.1 400 Bad Request\r\n\r\n")
     async with server.serving() as url, connected(url, IMPATIENT) as redis:
         with pytest.raises(Unavailable):
@@ -492,7 +508,7 @@ async def test_something_that_is_no_redis_is_out_of_reach() -> None:
         assert not redis.is_connected
 
 
-async def test_a_redis_may_be_on_a_unix_socket(tmp_path: Path) -> None:
+async def test_redis_may_listen_on_a_unix_socket(tmp_path: Path) -> None:
     server = ScriptedServer(lambda connection, command: HANDSHAKE if is_handshake(command) else b"$2\r\nhi\r\n")
     async with server.serving(str(tmp_path / "socket")) as url, connected(url) as redis:
         assert await answer(ask(redis, "GET", "key")) == b"hi"
@@ -501,17 +517,17 @@ async def test_a_redis_may_be_on_a_unix_socket(tmp_path: Path) -> None:
 # Passwords
 
 
-async def test_a_wrong_password_is_out_of_reach_until_it_is_right(valkey: Valkey) -> None:
+async def test_redis_is_unavailable_until_the_password_is_right(valkey: Valkey) -> None:
     user = "test-user"
     async with connected(valkey.url) as admin:
-        # Given a user, and somebody who has the password wrong
+        # Given a user, and a connection with a wrong password
         await answer(ask(admin, "ACL", "SETUSER", user, "reset", "on", ">other", "~*", "+@all"))
         try:
             async with connected(valkey.url.replace("//", f"//{user}:right@"), IMPATIENT) as redis:
                 with pytest.raises(Unavailable):
                     await answer(ask(redis, "PING"))
                 assert not redis.is_connected
-                # When it is put right, nothing has to be started again
+                # When it is corrected in Redis, the connection works without a restart
                 await answer(ask(admin, "ACL", "SETUSER", user, ">right"))
                 await until(lambda: redis.is_connected)
                 assert await answer(ask(redis, "ACL", "WHOAMI")) == user.encode()

@@ -1,4 +1,4 @@
-"""The connections to a cluster: who is asked, and what becomes of calls that a node does not answer.
+"""The connections to a cluster: the choice of nodes, and calls that a node does not answer.
 
 Against nodes of a few lines that say what nodes say; failovers of a real cluster are in tests/faults.
 """
@@ -20,16 +20,16 @@ from tests.support.waiting import DEADLINE, until
 
 DOWN = b"-CLUSTERDOWN The cluster is down\r\n"
 
-# Connections are made anew much sooner than in life, and calls wait for them as long as it takes …
+# Connections are retried much sooner than in production, and calls wait for them without limit …
 HASTY = Timings(redis_retry=0.01, redis_command_timeout=DEADLINE)
-# … or are refused soon.
+# … or fail soon.
 IMPATIENT = Timings(redis_retry=0.01, redis_command_timeout=0.2)
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
 
 class ScriptedNode:
-    """A node that says that all slots are its own, unless the test wants otherwise, and answers calls as it wants."""
+    """A node that claims all slots, unless the test changes that, and answers calls as the test decides."""
 
     def __init__(self, answer: Callable[[int], Reply] = lambda connection: b"+OK\r\n") -> None:
         self.answer = answer
@@ -55,7 +55,7 @@ class ScriptedNode:
 
 
 class Scene:
-    """A cluster of scripted nodes, and a process' connections to it."""
+    """A cluster of scripted nodes, and a process's connections to it."""
 
     def __init__(self, *nodes: ScriptedNode, timings: Timings = HASTY) -> None:
         self._nodes = nodes
@@ -78,44 +78,44 @@ async def ask(redis: Any) -> Any:
         return await redis.call("GET", "key", key="key")
 
 
-async def test_a_node_that_does_not_say_where_it_is_is_where_it_was_asked() -> None:
+async def test_a_node_without_an_address_keeps_the_one_it_was_queried_at() -> None:
     node = ScriptedNode()
     node.says_where = False
     async with Scene(node) as redis:
         assert await ask(redis) == b"OK"
 
 
-async def test_what_no_node_takes_is_refused_after_a_while() -> None:
-    """A cluster that lacks a master and its replicas takes nothing: whoever waits for it has to be told."""
+async def test_a_call_that_no_node_accepts_fails_within_a_time_limit() -> None:
+    """A cluster without a master and its replicas accepts no calls: callers must get an error."""
     async with Scene(ScriptedNode(lambda connection: DOWN), timings=IMPATIENT) as redis:
         with pytest.raises(Unavailable):
             await ask(redis)
 
 
-async def test_what_a_node_may_have_done_is_not_refused() -> None:
-    # Given a node that goes with a call, and then takes none
+async def test_a_call_that_may_have_been_executed_is_not_reported_as_failed() -> None:
+    # Given a node that exits during a call, and then accepts none
     node = ScriptedNode(lambda connection: CLOSE)
     async with Scene(node, timings=IMPATIENT) as redis:
         call = asyncio.ensure_future(ask(redis))
         await until(lambda: any(command[0] == b"GET" for _, command in node.server.commands))
         node.answer, closed = lambda connection: DOWN, len(node.server.commands)
         await until(lambda: any(command[0] == b"GET" for _, command in node.server.commands[closed:]))
-        # When that lasts for longer than others wait
+        # When that lasts for longer than other calls wait
         with pytest.raises(Unavailable):
             await ask(redis)
-        # Then it is not said that it was not done
+        # Then the error does not claim that the call was not executed
         node.answer = lambda connection: b"+OK\r\n"
         assert await call == b"OK"
 
 
-async def test_a_node_that_is_cut_off_from_the_others_is_not_the_only_one_to_be_believed() -> None:
-    # Given a node that still takes itself for the master, and the one that is
+async def test_a_node_cut_off_from_the_others_does_not_decide_alone() -> None:
+    # Given a former master that still claims the slots, and the real one
     cut_off, master = ScriptedNode(lambda connection: DOWN), ScriptedNode()
     async with Scene(cut_off, master) as redis:
         assert await ask(redis) == b"OK"
 
 
-async def test_a_node_that_is_no_master_any_more_is_not_needed() -> None:
+async def test_a_former_master_is_no_longer_connected_to() -> None:
     # Given a master that dies
     old, new = ScriptedNode(), ScriptedNode()
     new.master = old
@@ -123,9 +123,9 @@ async def test_a_node_that_is_no_master_any_more_is_not_needed() -> None:
         assert await ask(redis) == b"OK"
         old.is_away, new.master = True, new
         redis.disconnect()
-        # When another has its slots
+        # When another node has its slots
         assert await ask(redis) == b"OK"
-        # Then the connection holds as long as that to the new one does, and the old one is not looked for any more
+        # Then only the connection to the new one counts, and the old one is no longer retried
         assert redis.connected_seconds > 0
         assert redis.is_connected
         await until(lambda: set(redis._nodes) == {Node(HOST, new.port)})

@@ -1,4 +1,4 @@
-"""How jobs end: all or nothing, and once."""
+"""Commits: a job is completed atomically, and once."""
 
 import random
 from collections.abc import Awaitable, Callable
@@ -46,10 +46,10 @@ from worker.effects import (
 pytestmark = pytest.mark.usefixtures("io_loop")
 
 
-# A job ends once
+# A job is completed once
 
 
-async def test_a_job_that_ends_is_published_stored_and_gone_from_the_inbox(wire: Wire) -> None:
+async def test_a_completed_job_is_published_stored_and_removed_from_the_inbox(wire: Wire) -> None:
     id, body = new_id(), encoded("text")
     job = await wire.end(Publish(body), id=id)
     assert await wire.outbox() == [Publication(1, job.source, Outcome.PUBLISHED, "", "text", id.encode(), body)]
@@ -72,54 +72,54 @@ EFFECTS: dict[str, Effect] = {
 }
 
 
-def test_every_effect_is_tried() -> None:
+def test_every_effect_is_tested() -> None:
     assert {type(effect) for effect in EFFECTS.values()} == set(get_args(Effect))
 
 
 @pytest.mark.parametrize("name", EFFECTS)
-async def test_a_job_that_ends_twice_changes_nothing_the_second_time(wire: Wire, name: str) -> None:
-    # Given a channel with someone in it, and a job of hers that two workers believe to be theirs
+async def test_a_second_commit_of_a_job_changes_nothing(wire: Wire, name: str) -> None:
+    # Given a channel with a user, and a job of hers that two workers hold
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane")
     held = await wire.hold(wire.job(encoded("exiter", exiter="jane")))
-    # When both end it
+    # When both commit it
     assert await wire.worker.committer.commit(held, EFFECTS[name])
     before = await everything(wire)
     assert not await wire.worker.committer.commit(held, EFFECTS[name])
-    # Then the second changes nothing at all
+    # Then the second commit changes nothing
     assert await everything(wire) == before
 
 
-async def test_a_worker_that_was_thought_dead_publishes_nothing_when_it_comes_back(wire: Wire) -> None:
-    # Given a job of a worker that hangs, taken over by another
+async def test_a_hung_worker_publishes_nothing_when_it_returns(wire: Wire) -> None:
+    # Given a job of a hung worker, reclaimed by another
     held = await wire.hold(wire.job())
     other = wire.new_worker("worker-2")
     (taken_over,) = await other.inbox.claim_stale(CHANNEL, 0, 10)
     assert (taken_over.job, taken_over.deliveries) == (held.job, 2)
-    # When both end it
+    # When both commit it
     assert await other.committer.commit(taken_over, Publish(b'"by the second"'))
     assert not await wire.worker.committer.commit(held, Publish(b'"by the first"'))
     # Then it was published once
     assert [one.body for one in await wire.outbox()] == [b'"by the second"']
 
 
-async def test_the_names_of_workers_that_are_gone_are_forgotten_but_not_what_they_hold(wire: Wire) -> None:
-    # Given a worker that holds a job, one that does not, and one who looks
+async def test_names_of_idle_dead_workers_are_deleted_unless_they_hold_jobs(wire: Wire) -> None:
+    # Given a worker that holds a job, one without jobs, and one that cleans up
     gone, looks = wire.new_worker("gone"), wire.new_worker("looks")
     held = await wire.hold(wire.job())
     await gone.inbox.read([CHANNEL], count=1)
-    # When they have not been gone for long, or there is nothing of theirs
+    # When they have not been idle for long, or in the other lane, nothing is deleted
     assert await looks.inbox.delete_idle_consumers(CHANNEL, 3600) == 0
     assert await wire.new_worker("heavy", Lane.HEAVY).inbox.delete_idle_consumers(CHANNEL, 0) == 0
-    # And when they have
+    # When they have been idle for long
     assert await looks.inbox.delete_idle_consumers(CHANNEL, 0) == 1
-    # Then only the one that holds nothing is gone
+    # Then only the one without jobs is deleted
     about = await wire.redis.call("XINFO", "CONSUMERS", wire.keys.inbox(Lane.LIGHT), GROUP, key=wire.keys.outbox)
     assert [consumer[1] for consumer in about] == [b"worker-1"]
     assert await wire.worker.committer.commit(held, Publish(b'"hello"'))
 
 
-async def test_a_job_that_was_never_delivered_cannot_be_ended(wire: Wire) -> None:
+async def test_an_undelivered_job_cannot_be_committed(wire: Wire) -> None:
     held = await wire.hold(wire.job())
     await wire.worker.committer.commit(held, Acknowledge())
     await wire.enqueue(wire.job())
@@ -128,7 +128,7 @@ async def test_a_job_that_was_never_delivered_cannot_be_ended(wire: Wire) -> Non
     assert await wire.size("inbox:light") == 1
 
 
-async def test_a_worker_that_starts_again_takes_up_what_it_held(wire: Wire) -> None:
+async def test_a_restarted_worker_resumes_its_jobs(wire: Wire) -> None:
     held = await wire.hold(wire.job())
     successor = wire.new_worker("worker-1")
     (again,) = await successor.inbox.claim_own(CHANNEL, 10)
@@ -140,7 +140,7 @@ async def test_a_worker_that_starts_again_takes_up_what_it_held(wire: Wire) -> N
 # A message is published once
 
 
-async def test_an_id_is_published_once_and_its_sender_told_so(wire: Wire) -> None:
+async def test_an_id_is_published_once_and_its_sender_gets_the_echo_again(wire: Wire) -> None:
     id = new_id()
     await wire.end(Publish(b'"first"'), id=id)
     again = await wire.end(Publish(b'"scaled otherwise"'), id=id, connection=2)
@@ -151,13 +151,13 @@ async def test_an_id_is_published_once_and_its_sender_told_so(wire: Wire) -> Non
     assert await wire.history() == [b'"first"']
 
 
-async def test_jobs_without_an_id_are_no_repetitions(wire: Wire) -> None:
+async def test_jobs_without_ids_are_not_duplicates(wire: Wire) -> None:
     for _ in range(3):
         await wire.end(Publish(b"{}"))
     assert [one.outcome for one in await wire.outbox()] == [Outcome.PUBLISHED] * 3
 
 
-async def test_what_was_refused_may_be_sent_again_under_its_id(wire: Wire) -> None:
+async def test_a_refused_message_may_be_sent_again_with_its_id(wire: Wire) -> None:
     id = new_id()
     for effect in (Refuse("No."), DeadLetter("It crashed."), Publish(b"{}")):
         await wire.end(effect, id=id)
@@ -171,7 +171,7 @@ async def test_only_the_last_ids_are_remembered(start: Start, monkeypatch: pytes
     ids = [new_id() for _ in range(3)]
     for id in ids:
         await wire.end(Publish(b"{}"), id=id)
-        await wire.let_a_moment_pass()  # for ids of the same millisecond are in no order
+        await wire.let_a_moment_pass()  # because ids of the same millisecond have no order
     for id in (ids[2], ids[1], ids[0]):
         await wire.end(Publish(b"{}"), id=id)
     outcomes = [one.outcome for one in await wire.outbox()]
@@ -188,22 +188,22 @@ async def test_ids_are_remembered_for_a_time(start: Start) -> None:
     assert [one.outcome for one in await wire.outbox()] == [Outcome.PUBLISHED] * 3
 
 
-async def test_old_ids_are_removed_by_and_by(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_old_ids_are_removed_gradually(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scripts, "IDS_STEP", 5)
     wire = start(timings=FORGETFUL)
     kept = []
     for _ in range(10):
         await wire.end(Publish(b"{}"), id=new_id())
-        await wire.let_a_moment_pass()  # so that it is old
+        await wire.let_a_moment_pass()  # until it is old
         kept.append(int(await wire.redis.call("ZCARD", wire.keys.ids, key=wire.keys.ids)))
-    # What has just been published is not older than no time at all
+    # An id that has just been published is not older than zero seconds
     assert kept == [1, 2, 3, 4, 1, 2, 3, 4, 5, 1]
 
 
 # Likes
 
 
-async def test_a_like_that_comes_twice_is_told_once(wire: Wire) -> None:
+async def test_a_duplicate_like_is_published_once(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane")
     await wire.news()
@@ -216,12 +216,12 @@ async def test_a_like_that_comes_twice_is_told_once(wire: Wire) -> None:
     assert (second.outcome, second.to, second.body) == (Outcome.DUPLICATE, "", b"")
 
 
-# Authors, where people have to be registered
+# Authors, where registration is required
 
 
 @pytest.mark.parametrize("type_", [*BROADCAST, "like"])
-async def test_nothing_is_published_under_a_nickname_that_another_connection_has(start: Start, type_: str) -> None:
-    # Given two connections of fronts that live, one of them registered, and a message as a front writes it
+async def test_nothing_is_published_with_another_connections_nickname(start: Start, type_: str) -> None:
+    # Given two connections of live fronts, one of them registered, and a message as a front encodes it
     wire = start(require_registration=True)
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane", connection=1)
@@ -235,21 +235,21 @@ async def test_nothing_is_published_under_a_nickname_that_another_connection_has
         (published,) = await wire.news()
         return published
 
-    # When the other sends it
+    # When the unregistered one sends it
     refused = await say(2)
 
-    # Then it alone is told why not, and nothing is stored
+    # Then only its sender gets the reason, and nothing is stored
     assert (refused.outcome, refused.is_broadcast) == (Outcome.REFUSED, False)
     assert shown([refused]) == [("uncompliant", NOT_YOURS)]
     assert await wire.history() == []
-    # … and who is registered may send it; so may anybody to whom nobody else has it, for Redis may have lost it
+    # The registered one may send it; so may any connection if nobody holds the nickname, which Redis may have lost
     assert (await say(1)).outcome is not Outcome.REFUSED
     await wire.end(Leave(), type="leave", connection=1)
     await wire.news()
     assert (await say(2)).outcome is not Outcome.REFUSED
 
 
-async def test_where_nobody_has_to_be_registered_an_author_is_but_a_word(wire: Wire) -> None:
+async def test_without_required_registration_any_author_is_accepted(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane", connection=1)
     await wire.news()
@@ -262,10 +262,10 @@ async def test_where_nobody_has_to_be_registered_an_author_is_but_a_word(wire: W
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_whatever_happens_what_is_counted_along_is_what_is_there(
+async def test_counters_are_correct_after_any_sequence_of_events(
     start: Start, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    # Given a channel with narrow bounds, where workers come too late and fronts die
+    # Given a channel with narrow limits, late workers and dying fronts
     monkeypatch.setattr(scripts, "DEAD_LETTERS", 3)
     wire = start(max_outbox_messages=20, max_outbox_bytes=5000, max_inbox_bytes=5000, max_stored_messages=3)
     await wire.worker.inbox.create_groups()
@@ -293,7 +293,7 @@ async def test_whatever_happens_what_is_counted_along_is_what_is_there(
 
     async def end() -> None:
         if held:
-            await wire.worker.committer.commit(chance.choice(held), effect())  # maybe not for the first time
+            await wire.worker.committer.commit(chance.choice(held), effect())  # possibly a second time
 
     async def live_or_die() -> None:
         front = chance.choice(fronts)
@@ -302,16 +302,16 @@ async def test_whatever_happens_what_is_counted_along_is_what_is_there(
             await wire.worker.presence.reap(CHANNEL, dead)
 
     acts: list[Callable[[], Awaitable[None]]] = [enqueue, enqueue, end, end, end, live_or_die]
-    # When anything happens in any order
+    # When random events happen
     for step in range(200):
         await chance.choice(acts)()
         if step % 20 == 0:
             await assert_meters_are_right(wire)
             await assert_presence_is_right(wire)
-    # And all jobs end
+    # And all jobs are completed
     for one in held:
         await wire.worker.committer.commit(one, Acknowledge())
-    # Then nothing is left over
+    # Then nothing remains
     assert await wire.inbox_bytes() == await wire.size("inbox:light") == 0
     await assert_meters_are_right(wire)
     await assert_presence_is_right(wire)

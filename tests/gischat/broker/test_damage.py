@@ -1,4 +1,4 @@
-"""Any one key of a channel may be removed, hold something of another type, or come back from an old copy."""
+"""Damage to single keys: a key is removed, has a wrong type, or is restored from an old copy."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ async def delete(wire: Wire, *keys: str) -> None:
 
 
 async def break_key(wire: Wire, key: str) -> None:
-    """Makes a key one of a wrong type."""
+    """Give a key a wrong type."""
     await delete(wire, key)
     wrong = ("SADD", key, "what is this?") if wire.keys.types[key] == "string" else ("SET", key, "what is this?")
     await wire.redis.call(*wrong, key=key)
@@ -45,14 +45,12 @@ def message(wire: Wire, text: str = "hello", **job: Any) -> Job:
     return wire.job(encoded("text", id=id, text=text), id=id, **job)
 
 
-# What became of a job
+# The status of a job
 
 
 @pytest.mark.parametrize("lane", Lane)
 @pytest.mark.parametrize("is_place_known", [True, False])
-async def test_a_job_that_waits_or_is_worked_on_is_found_in_its_inbox(
-    wire: Wire, lane: Lane, is_place_known: bool
-) -> None:
+async def test_a_pending_or_claimed_job_is_found_in_its_inbox(wire: Wire, lane: Lane, is_place_known: bool) -> None:
     worker = wire.new_worker("one", lane)
     await worker.inbox.create_groups()
     for _ in range(120):
@@ -63,7 +61,7 @@ async def test_a_job_that_waits_or_is_worked_on_is_found_in_its_inbox(
     assert await inquire(wire, job, place, lane) == JobState.PENDING
     held = (await worker.inbox.read([CHANNEL], count=200))[-1]
     assert await inquire(wire, job, place, lane) == JobState.PENDING
-    # However late it is, it is not cancelled
+    # It is not cancelled, however late it is
     assert await inquire(wire, job, place, lane, cancels_to=99) == JobState.PENDING
     await worker.committer.commit(held, Publish(held.job.body))
     assert await inquire(wire, job, place, lane) == JobState.PUBLISHED
@@ -71,13 +69,13 @@ async def test_a_job_that_waits_or_is_worked_on_is_found_in_its_inbox(
 
 
 @pytest.mark.parametrize(("lane", "body"), [(Lane.LIGHT, b"{}"), (Lane.HEAVY, b"{}"), (Lane.HEAVY, LARGE)])
-async def test_a_job_whose_inbox_is_gone_is_enqueued_again(wire: Wire, lane: Lane, body: bytes) -> None:
+async def test_a_job_of_a_lost_inbox_can_be_enqueued_again(wire: Wire, lane: Lane, body: bytes) -> None:
     job = wire.job(body, id=new_id(), type="text" if lane is Lane.LIGHT else "image")
     place = (await enqueue(wire, job, lane)).entry_id
     await delete(wire, wire.keys.inbox(lane))
     assert await inquire(wire, job, place, lane) == JobState.MISSING
     assert (await enqueue(wire, job, lane, again=True)).entry_id
-    # All of it, and it is counted once
+    # It is complete, and counted once
     worker = wire.new_worker("one", lane)
     await worker.inbox.create_groups()
     (held,) = await worker.inbox.read([CHANNEL], count=10)
@@ -88,8 +86,8 @@ async def test_a_job_whose_inbox_is_gone_is_enqueued_again(wire: Wire, lane: Lan
     assert not any(field.startswith("heavy_bytes") for field in await wire.hash("counters"))
 
 
-async def test_what_was_cancelled_is_not_published_should_it_come_to_light_again(wire: Wire) -> None:
-    # Given a job whose inbox is moved away, and that is cancelled, twice for the answer was lost
+async def test_a_cancelled_job_that_reappears_is_not_published(wire: Wire) -> None:
+    # Given a job whose inbox is moved away, and that is cancelled twice, as after a lost answer
     job = message(wire)
     place = (await enqueue(wire, job)).entry_id
     await wire.worker.inbox.create_groups()
@@ -98,23 +96,23 @@ async def test_what_was_cancelled_is_not_published_should_it_come_to_light_again
     published = await wire.meter("published")
     assert await inquire(wire, job, place, cancels_to=published) == JobState.CANCELLED
     assert await inquire(wire, job, place, cancels_to=published) == JobState.CANCELLED
-    # When the inbox comes back
+    # When the inbox is restored
     await wire.redis.call("RENAME", inbox + ":away", inbox, key=inbox)
     (held,) = await wire.worker.inbox.read([CHANNEL], count=10)
     assert await wire.worker.committer.commit(held, Publish(job.body))
-    # Then nobody sees it
+    # Then the job is not published
     (told,) = await wire.outbox()
     assert (told.outcome, told.body) == (Outcome.REFUSED, uncompliant_of(ID_USED, told.body))
     assert await wire.history() == []
 
 
 def uncompliant_of(reason: str, body: bytes) -> bytes:
-    """The body, if it tells that."""
+    """Check that the body contains the reason; returns it."""
     assert reason.encode() in body
     return body
 
 
-async def test_nothing_is_cancelled_while_what_was_published_has_not_been_heard(wire: Wire) -> None:
+async def test_nothing_is_cancelled_while_publications_are_unread(wire: Wire) -> None:
     await wire.end(Publish(b"{}"))
     job = message(wire)
     await enqueue(wire, job)
@@ -123,7 +121,7 @@ async def test_nothing_is_cancelled_while_what_was_published_has_not_been_heard(
     assert await inquire(wire, job, cancels_to=1) == JobState.CANCELLED
 
 
-async def test_a_redis_that_has_lost_the_front_says_so(wire: Wire) -> None:
+async def test_a_redis_that_has_lost_the_front_reports_it(wire: Wire) -> None:
     job = message(wire)
     await enqueue(wire, job)
     await delete(wire, wire.keys.fronts)
@@ -134,7 +132,7 @@ async def test_a_redis_that_has_lost_the_front_says_so(wire: Wire) -> None:
 
 
 async def test_every_key_has_its_type(wire: Wire) -> None:
-    # Given a channel in which all has happened
+    # Given a channel with all its keys
     await wire.register("jane")
     await wire.end(DeadLetter("It crashed."), type="image")
     assert await wire.front.inbox.find_damage(CHANNEL) == []
@@ -142,7 +140,7 @@ async def test_every_key_has_its_type(wire: Wire) -> None:
     assert {key: type for key, type in found.items() if type not in ("none", wire.keys.types[key])} == {}
 
 
-async def test_whatever_key_is_damaged_it_is_named_and_senders_are_told(start: Start) -> None:
+async def test_a_damaged_key_is_named_and_senders_are_refused(start: Start) -> None:
     for key in start().keys.types:
         wire = start()
         key = key.replace(start_of(key), start_of(wire.keys.outbox))
@@ -152,14 +150,14 @@ async def test_whatever_key_is_damaged_it_is_named_and_senders_are_told(start: S
         # When a key is damaged
         await break_key(wire, key)
         assert await wire.front.inbox.find_damage(CHANNEL) == [key]
-        # Then nothing more is taken
-        if key != wire.key("counters"):  # without meters, every script fails
+        # Then no job is accepted
+        if key != wire.key("counters"):  # without counters, every script fails
             assert (
                 await wire.front.inbox.enqueue(CHANNEL, Lane.LIGHT, message(wire), 0)
             ).status is EnqueueStatus.DAMAGED, key
-        # And what is in flight is cancelled, for nobody can end it
+        # And jobs in flight are cancelled, because they cannot be completed
         assert await inquire(wire, job, place, cancels_to=99) == JobState.CANCELLED, key
-        # When the key is removed, all goes on
+        # When the key is removed, the channel works again
         await delete(wire, key)
         assert await wire.front.inbox.find_damage(CHANNEL) == []
         assert (await enqueue(wire, message(wire))).is_enqueued, key
@@ -169,7 +167,7 @@ def start_of(key: str) -> str:
     return key.partition("}")[0]
 
 
-async def test_workers_leave_a_damaged_channel_alone_until_it_is_repaired(wire: Wire) -> None:
+async def test_workers_skip_a_damaged_channel_until_it_is_repaired(wire: Wire) -> None:
     await break_key(wire, wire.keys.ids)
     await wire.worker.inbox.exclude_damaged()
     assert wire.worker.inbox.channels == []
@@ -178,7 +176,7 @@ async def test_workers_leave_a_damaged_channel_alone_until_it_is_repaired(wire: 
     assert wire.worker.inbox.channels == [CHANNEL]
 
 
-# A key that is gone
+# A lost key
 
 
 async def heal(wire: Wire) -> bool:
@@ -190,30 +188,30 @@ async def test_a_nickname_does_not_stay_taken_when_one_key_is_lost(wire: Wire, n
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("Jane", connection=1)
     await delete(wire, wire.key(name))
-    # When that is seen, and fronts say again what is lost
+    # When the loss is detected, and fronts restore the lost data
     assert await heal(wire)
     assert (await wire.outbox())[-1].type == NICKNAMES
     await wire.register("Jane", connection=1)
     assert not await heal(wire)
     assert (await wire.nicknames(), list(await wire.hash("users"))) == (["Jane"], ["jane"])
-    # Then it is free when its connection goes
+    # Then the nickname is free when its connection leaves
     await wire.end(Leave(), type=LEAVE, connection=1)
     assert (await wire.hash("users"), await wire.hash("nicknames")) == ({}, {})
 
 
-async def test_a_nickname_of_a_front_that_is_not_there_is_swept(wire: Wire) -> None:
-    # Given nicknames of a front without a lease, as an old copy of a key brings them back
+async def test_nicknames_of_an_unknown_front_are_swept(wire: Wire) -> None:
+    # Given nicknames of a front without a lease, as restored from an old copy of a key
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("Jane")
     await delete(wire, wire.keys.fronts)
     await wire.worker.presence.repair_nicknames(CHANNEL, DEAD, is_thorough=True)
-    # Then it is swept as any front that is gone
+    # Then the front is swept like any dead one
     assert await wire.worker.presence.expired_fronts(CHANNEL) == ["front-1"]
     await wire.worker.presence.reap(CHANNEL, "front-1")
     assert await wire.nicknames() == []
 
 
-async def test_two_of_one_nickname_become_one(wire: Wire) -> None:
+async def test_a_nickname_with_two_holders_is_reduced_to_one(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("Jane", connection=1)
     await delete(wire, wire.key("users"))
@@ -226,7 +224,7 @@ async def test_two_of_one_nickname_become_one(wire: Wire) -> None:
     )
 
 
-async def test_a_front_sees_that_its_count_is_lost(wire: Wire) -> None:
+async def test_a_front_detects_that_its_count_is_lost(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.end(Count(3), type="count", id=new_id())
     assert (await wire.front.presence.renew_lease(CHANNEL, ALIVE)).connections == 3
@@ -235,7 +233,7 @@ async def test_a_front_sees_that_its_count_is_lost(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("name", ["outbox", "outbox:sizes", "history", "counters", "ids", "senders"])
-async def test_what_is_kept_stays_within_its_bounds_when_one_key_is_lost(start: Start, name: str) -> None:
+async def test_limits_hold_after_the_loss_of_a_key(start: Start, name: str) -> None:
     wire = start(max_outbox_messages=10, max_outbox_bytes=2000, max_stored_messages=10, max_stored_bytes=2000)
     body = b'"' + b"x" * 98 + b'"'
     for _ in range(10):
@@ -243,18 +241,18 @@ async def test_what_is_kept_stays_within_its_bounds_when_one_key_is_lost(start: 
     await delete(wire, wire.key(name))
     for number in range(1, 31):
         await wire.end(Publish(body), body, id=new_id())
-        # Neither is more trimmed than it must be, nor less
+        # Neither too much nor too little is trimmed
         assert len(await wire.outbox()) >= min(number, 10)
         assert len(await wire.history()) >= min(number, 10)
     assert len(await wire.outbox()) == len(await wire.history()) == 10
     assert (await wire.meter("outbox_bytes"), await wire.meter("history_bytes")) == (1000, 1000)
 
 
-async def test_what_cannot_be_heard_any_more_is_not_waited_for(wire: Wire) -> None:
-    # Given a job that was published, and an outbox that is gone before its front has read it
+async def test_lost_publications_are_not_awaited(wire: Wire) -> None:
+    # Given a published job, and an outbox that is lost before the job's front has read it
     job = await wire.end(Publish(b"{}"), type="text", id=new_id())
     assert (await wire.front.inbox.job_status(CHANNEL, Lane.LIGHT, job, b"", 0)).offset == 1
     await delete(wire, wire.keys.outbox)
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
-    # Then nothing is left to be heard first
+    # Then no publication needs to be read first
     assert await wire.front.inbox.job_status(CHANNEL, Lane.LIGHT, job, b"", 0) == JobStatus(JobState.PUBLISHED, 0)

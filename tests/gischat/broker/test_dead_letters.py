@@ -1,4 +1,4 @@
-"""Jobs that could not be done."""
+"""Dead letters: jobs that could not be processed."""
 
 import msgspec
 import pytest
@@ -28,7 +28,7 @@ from worker.effects import (
 pytestmark = pytest.mark.usefixtures("io_loop")
 
 
-async def test_a_job_that_cannot_be_done_is_buried_whole_and_its_sender_told(wire: Wire) -> None:
+async def test_a_dead_letter_contains_the_whole_job_and_its_sender_is_told(wire: Wire) -> None:
     id, body = new_id(), encoded("image")
     job = await wire.end(DeadLetter("It crashed three times."), body, type="image", id=id)
     assert await letters(wire) == [
@@ -61,7 +61,7 @@ async def test_dead_letters_are_bounded(
     await assert_meters_are_right(wire)
 
 
-async def test_the_newest_dead_letter_stays_whatever_its_size(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_newest_dead_letter_is_kept_whatever_its_size(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scripts, "DEAD_BYTES", 10)
     wire = start()
     for body in (b"1", b"x" * 1000):
@@ -69,7 +69,7 @@ async def test_the_newest_dead_letter_stays_whatever_its_size(start: Start, monk
     assert [len(letter[b"body"]) for letter in await letters(wire)] == [1000]
 
 
-async def test_dead_letters_grow_old(start: Start) -> None:
+async def test_old_dead_letters_are_removed(start: Start) -> None:
     wire = start(timings=Timings(dead_letters=0))
     for body in (b"1", b"2"):
         await wire.end(DeadLetter("It crashed."), body)
@@ -77,7 +77,7 @@ async def test_dead_letters_grow_old(start: Start) -> None:
     assert [letter[b"body"] for letter in await letters(wire)] == [b"2"]
 
 
-async def test_a_dead_letter_can_be_given_to_the_workers_again(wire: Wire) -> None:
+async def test_a_dead_letter_can_be_retried(wire: Wire) -> None:
     job = await wire.end(DeadLetter("It crashed."), b'"again"', id=new_id())
     dead_letters = DeadLetters(wire.namespace, wire.redis)
     (letter,) = await dead_letters.all()
@@ -89,7 +89,7 @@ async def test_a_dead_letter_can_be_given_to_the_workers_again(wire: Wire) -> No
     await assert_meters_are_right(wire)
 
 
-async def test_a_dead_letter_is_published_although_its_author_has_come_back_since(start: Start) -> None:
+async def test_a_retried_dead_letter_is_published_although_its_author_has_reconnected(start: Start) -> None:
     wire = start(require_registration=True)
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     message = MessageParser(wire.settings).parse(msgspec.json.encode(sample("text", author="jane")))
@@ -104,7 +104,7 @@ async def test_a_dead_letter_is_published_although_its_author_has_come_back_sinc
     assert [one.outcome for one in await wire.news()] == [Outcome.PUBLISHED]
 
 
-async def test_a_dead_letter_can_be_thrown_away(wire: Wire) -> None:
+async def test_a_dead_letter_can_be_dropped(wire: Wire) -> None:
     for body in (b"1", b"2"):
         await wire.end(DeadLetter("It crashed."), body)
     dead_letters = DeadLetters(wire.namespace, wire.redis)

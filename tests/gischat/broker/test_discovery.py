@@ -1,18 +1,20 @@
-"""Connections to what REDIS_URL names. Real servers of every kind: tests/redis, tests/faults/test_failover.py."""
+"""Connections to the servers of REDIS_URL. Real servers: see tests/redis, tests/faults/test_failover.py."""
 
 import asyncio
 
 import pytest
+from redis.asyncio import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from tornado.ioloop import IOLoop
 
 from gischat.broker.discovery import dialer
 from gischat.broker.resp_errors import MasterNotFoundError
-from gischat.redis_url import parse
+from gischat.redis_url import Node, parse
 from tests.support.processes import HOST
 
 
-async def test_a_sentinel_that_does_not_answer_is_asked_once_and_the_next_at_once(io_loop: IOLoop) -> None:
-    # Given two Sentinels that hang up on everyone
+async def test_a_silent_sentinel_is_queried_once_and_then_the_next(io_loop: IOLoop) -> None:
+    # Given two Sentinels that close every connection
     asked: list[int] = []
 
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -22,18 +24,18 @@ async def test_a_sentinel_that_does_not_answer_is_asked_once_and_the_next_at_onc
     servers = [await asyncio.start_server(hang_up, HOST, 0) for _ in range(2)]
     ports = [server.sockets[0].getsockname()[1] for server in servers]
 
-    # When somebody wants to know the master
+    # When the master is queried
     with pytest.raises(MasterNotFoundError):
         await dialer(parse(f"redis+sentinel://{HOST}:{ports[0]},{HOST}:{ports[1]}/chat"), "test")()
 
-    # Then each has been asked once: a connection is given up after a few seconds
+    # Then each is queried once, because the time limit of a connection is a few seconds
     assert asked == ports
     for server in servers:
         server.close()
 
 
-async def test_a_sentinel_that_answers_an_error_names_no_master(io_loop: IOLoop) -> None:
-    # Given one that does not let us ask, as its ACL has it
+async def test_a_sentinels_error_is_the_reason_for_no_connection(io_loop: IOLoop) -> None:
+    # Given a Sentinel whose ACL forbids the query
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while asked := (await reader.read(2**16)).upper():
             introductions = asked.count(b"HELLO") + asked.count(b"CLIENT")
@@ -42,7 +44,47 @@ async def test_a_sentinel_that_answers_an_error_names_no_master(io_loop: IOLoop)
     server = await asyncio.start_server(refuse, HOST, 0)
     port = server.sockets[0].getsockname()[1]
 
-    # Then it is no fault of ours, with its traceback every 0.2 seconds, but the reason why we cannot connect
+    # Then it is the reason why we cannot connect, and not logged as a bug with a traceback every 0.2 seconds
     with pytest.raises(MasterNotFoundError, match="not allowed"):
         await dialer(parse(f"redis+sentinel://{HOST}:{port}/chat"), "test")()
+    server.close()
+
+
+async def test_the_answer_of_a_sentinel_that_is_slow_to_close_counts(
+    io_loop: IOLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a Sentinel that answers, and does not close its connection, as a busy one with TLS may do
+    async def name_master(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        state = [
+            b"name",
+            b"chat",
+            b"ip",
+            HOST.encode(),
+            b"port",
+            b"6379",
+            b"flags",
+            b"master",
+            b"num-other-sentinels",
+            b"0",
+        ]
+        masters = b"*1\r\n%%%d\r\n" % (len(state) // 2) + b"".join(
+            b"$%d\r\n%s\r\n" % (len(item), item) for item in state
+        )
+        while asked := (await reader.read(2**16)).upper():
+            introductions = asked.count(b"HELLO") + asked.count(b"CLIENT")
+            writer.write(b"+OK\r\n" * introductions)
+            if b"MASTERS" in asked:
+                writer.write(masters)
+                return
+
+    async def close_too_late(_: Redis) -> None:
+        raise RedisTimeoutError("Timed out closing connection after 1.0")
+
+    server = await asyncio.start_server(name_master, HOST, 0)
+    port = server.sockets[0].getsockname()[1]
+    monkeypatch.setattr(Redis, "aclose", close_too_late)
+
+    # Then its answer counts
+    connection = await dialer(parse(f"redis+sentinel://{HOST}:{port}/chat"), "test")()
+    assert connection._where == Node(HOST, 6379)
     server.close()

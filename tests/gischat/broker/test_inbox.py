@@ -1,4 +1,4 @@
-"""What participants enqueue, and what of it workers get."""
+"""The inbox: enqueuing by participants, and reading by workers."""
 
 import pytest
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("io_loop")
 @pytest.mark.parametrize(
     "fields", [{}, {b"source": b"nonsense"}, {b"source": b"a/1/1", b"type": b"text", b"id": b"\xff", b"body": b"{}"}]
 )
-def test_an_entry_that_no_front_has_written_is_a_job_that_nobody_can_do(fields: dict[bytes, bytes]) -> None:
+def test_an_invalid_entry_becomes_a_job_of_no_type(fields: dict[bytes, bytes]) -> None:
     job = Job.parse([part for pair in fields.items() for part in pair])
     assert (job.source, job.type) == (Source("", 0, 0), "")
 
@@ -40,13 +40,13 @@ def test_an_entry_of_an_earlier_version_is_read() -> None:
     assert (job.client, job.sender, job.chunks, job.size) == ("", "", 3, 700_000)
 
 
-async def test_a_job_comes_out_of_the_inbox_as_it_went_in(wire: Wire) -> None:
+async def test_a_job_is_read_from_the_inbox_unchanged(wire: Wire) -> None:
     job = wire.job('{"text": "Été \\u0000 🗺"}'.encode(), type="text", id=new_id(), connection=7)
     held = await wire.hold(job)
     assert (held.job, held.channel, held.lane, held.deliveries) == (job, CHANNEL, Lane.LIGHT, 1)
 
 
-async def test_the_lanes_have_inboxes_of_their_own(wire: Wire) -> None:
+async def test_each_lane_has_its_own_inbox(wire: Wire) -> None:
     heavy = wire.new_worker("heavy-1", Lane.HEAVY)
     for worker in (wire.worker, heavy):
         await worker.inbox.create_groups()
@@ -60,19 +60,19 @@ async def test_the_lanes_have_inboxes_of_their_own(wire: Wire) -> None:
     assert [await wire.inbox_bytes(lane) for lane in Lane] == [0, 0]
 
 
-async def test_an_inbox_is_full_when_it_holds_as_many_jobs_as_it_may(start: Start) -> None:
+async def test_an_inbox_is_full_at_its_limit_of_jobs(start: Start) -> None:
     wire = start(max_inbox_messages=2)
     held = await wire.hold(wire.job())  # delivered, and still in the inbox
     assert await wire.enqueue(wire.job())
     assert not await wire.enqueue(wire.job())
     assert await wire.size("inbox:light") == 2
-    # The other lane is another matter, and there is room again as soon as a job has ended
+    # The other lane has room, and so has this one as soon as a job is completed
     assert await wire.enqueue(wire.job(), Lane.HEAVY)
     await wire.worker.committer.commit(held, Acknowledge())
     assert await wire.enqueue(wire.job())
 
 
-async def test_an_inbox_is_full_when_it_holds_as_many_bytes_as_it_may(start: Start) -> None:
+async def test_an_inbox_is_full_at_its_limit_of_bytes(start: Start) -> None:
     wire = start(max_inbox_bytes=1000)
     held = await wire.hold(wire.job(b"x" * 600))
     assert await wire.enqueue(wire.job(b"x" * 400))
@@ -82,20 +82,20 @@ async def test_an_inbox_is_full_when_it_holds_as_many_bytes_as_it_may(start: Sta
     assert await wire.enqueue(wire.job(b"x" * 600))
 
 
-async def test_an_empty_inbox_takes_a_job_of_any_size(start: Start) -> None:
+async def test_an_empty_inbox_accepts_a_job_of_any_size(start: Start) -> None:
     wire = start(max_inbox_bytes=1000)
     assert await wire.enqueue(wire.job(b"x" * 5000))
     assert not await wire.enqueue(wire.job(b"x"))
 
 
-async def test_a_front_that_redis_has_lost_is_told_so_before_anything_is_taken(wire: Wire) -> None:
+async def test_a_job_of_a_front_that_redis_has_lost_is_refused_as_lost(wire: Wire) -> None:
     assert (await wire.front.inbox.enqueue(CHANNEL, Lane.LIGHT, wire.job(), 0)).status is EnqueueStatus.STATE_LOST
     assert await wire.size("inbox:light") == 0
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     assert (await wire.front.inbox.enqueue(CHANNEL, Lane.LIGHT, wire.job(), 0)).status is EnqueueStatus.ENQUEUED
 
 
-async def test_a_front_that_has_heard_more_than_redis_knows_is_told_so(wire: Wire) -> None:
+async def test_a_job_of_a_front_ahead_of_redis_is_refused_as_lost(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.end(Publish(b"{}"))
     assert (await wire.front.inbox.enqueue(CHANNEL, Lane.LIGHT, wire.job(), 2)).status is EnqueueStatus.STATE_LOST
@@ -104,7 +104,7 @@ async def test_a_front_that_has_heard_more_than_redis_knows_is_told_so(wire: Wir
         assert (await wire.front.inbox.enqueue(CHANNEL, Lane.LIGHT, wire.job(), heard)).status is EnqueueStatus.ENQUEUED
 
 
-async def test_a_connection_whose_last_message_redis_has_lost_is_told_so_however_far_it_counts(wire: Wire) -> None:
+async def test_a_job_whose_preceding_message_redis_has_lost_is_refused_as_lost(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     said = (await wire.end(Publish(b"{}"), id=new_id())).id
 
@@ -116,7 +116,7 @@ async def test_a_connection_whose_last_message_redis_has_lost_is_told_so_however
         EnqueueStatus.ENQUEUED,
         EnqueueStatus.ENQUEUED,
     ]
-    # One of the two keys that know of it is enough, for an operator may have removed the other
+    # One of the two keys with that message is enough, because an operator may have removed the other
     for name, expected in (("ids", EnqueueStatus.ENQUEUED), ("senders", EnqueueStatus.STATE_LOST)):
         assert await wire.redis.call("DEL", wire.key(name), key=wire.key(name))
         assert await status(said) is expected

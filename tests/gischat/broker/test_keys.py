@@ -1,4 +1,4 @@
-"""Keys: those of a channel in one slot of a cluster, those of two channels never the same."""
+"""Keys: those of a channel are in one slot of a cluster, and no two channels share one."""
 
 import re
 from collections.abc import Sequence
@@ -26,13 +26,13 @@ def all_keys(instance: str, channel: str) -> list[str]:
 
 
 def hash_tag(key: str) -> str:
-    """What of a key decides on its slot: what stands between the first `{` and the next `}`, if there is anything.
+    """The part of a key that decides on its slot: between the first `{` and the next `}`, unless that is empty.
 
     https://valkey.io/topics/cluster-spec/, "Hash tags".
     """
     found = re.search(r"\{([^}]+)\}", key)
     assert found is not None, f"{key} has no hash tag"
-    # An empty pair of braces before it would make all of the key count.
+    # An empty pair of braces before it would make the whole key count.
     assert "{}" not in key[: found.end()]
     return found[1]
 
@@ -44,7 +44,7 @@ def test_all_keys_of_a_channel_share_one_hash_tag() -> None:
         assert len({key_slot(key) for key in keys}) == 1, channel
 
 
-def test_a_keys_slot_is_as_redis_py_reckons_it() -> None:
+def test_a_keys_slot_is_that_of_redis_py() -> None:
     for key in [*NAMES, "x{}y{z}", *all_keys("gischat", "Été {x}:y")]:
         assert key_slot(key) == redis.crc.key_slot(key.encode())
 
@@ -66,7 +66,7 @@ def test_two_instances_share_no_key(one: tuple[str, str], other: tuple[str, str]
     assert not set(all_keys(*one)) & set(all_keys(*other))
 
 
-def test_the_lanes_differ_in_their_inbox_alone() -> None:
+def test_the_lanes_differ_only_in_their_inbox() -> None:
     keys = ChannelKeys("gischat", "QGIS")
     light, heavy = keys.for_script(Lane.LIGHT), keys.for_script(Lane.HEAVY)
     assert keys.for_script() == light
@@ -78,7 +78,7 @@ def test_the_lanes_differ_in_their_inbox_alone() -> None:
     }  # fmt: skip
 
 
-def test_no_key_stands_for_two_things() -> None:
+def test_no_key_has_two_meanings() -> None:
     keys = ChannelKeys("gischat", "QGIS").for_moderation()
     assert len(set(keys)) == len(keys)
 
@@ -88,8 +88,8 @@ def test_moderation_has_the_keys_of_all_scripts_and_more() -> None:
     assert keys.for_moderation()[: len(keys.for_script())] == keys.for_script()
 
 
-def test_the_scripts_call_the_keys_by_their_names_in_their_order() -> None:
-    """The prelude takes them by place alone: here a key that moved would be another's."""
+def test_the_scripts_name_the_keys_in_their_order() -> None:
+    """The prelude refers to keys by position only: a moved key would be mistaken for another."""
     prelude = resources.files("gischat.broker").joinpath("lua", "prelude.lua").read_text("utf-8")
     found = re.search(r"^local ([A-Z_, \n]+?)\s*=\s*unpack\(KEYS\)$", prelude, re.MULTILINE)
     assert found is not None
@@ -98,7 +98,7 @@ def test_the_scripts_call_the_keys_by_their_names_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("head", ["moderation", "presence"])
-def test_the_scripts_call_their_own_keys_by_their_names_in_their_order(head: str) -> None:
+def test_the_scripts_name_their_own_keys_in_their_order(head: str) -> None:
     text = resources.files("gischat.broker").joinpath("lua", f"{head}.lua").read_text("utf-8")
     found = re.search(r"^local ([A-Z_, ]+) = unpack\(KEYS, FIRST_OWN\)$", text, re.MULTILINE)
     assert found is not None

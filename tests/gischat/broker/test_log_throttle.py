@@ -1,4 +1,4 @@
-"""How often an operator is told that Redis cannot be reached."""
+"""The frequency of log lines while Redis is unavailable."""
 
 import logging
 
@@ -13,8 +13,8 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @virtual_time
-async def test_it_is_made_after_a_moment_and_then_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
-    # Given something that fails five times a second
+async def test_a_failure_is_logged_after_a_delay_and_then_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    # Given an operation that fails five times a second
     complaint = LogThrottle("front cannot connect")
 
     async def fail(seconds: float) -> None:
@@ -22,13 +22,13 @@ async def test_it_is_made_after_a_moment_and_then_once_a_minute(caplog: pytest.L
             complaint.report(OSError("refused"))
             await pass_time(0.2)
 
-    # Then nothing is said of a failure that passes
+    # Then a short failure is not logged
     await fail(1.5)
     complaint.resolve()
     await fail(1.5)
     assert said(caplog) == []
 
-    # But of one that lasts, with its reason, and seldom
+    # But a long one is, with its reason, and rarely
     await fail(1)
     assert said(caplog) == ["front cannot connect: refused"]
     await fail(120)
@@ -36,7 +36,7 @@ async def test_it_is_made_after_a_moment_and_then_once_a_minute(caplog: pytest.L
 
 
 @virtual_time
-async def test_an_error_without_words_is_named(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_without_a_text_is_logged_with_its_name(caplog: pytest.LogCaptureFixture) -> None:
     complaint = LogThrottle("front cannot connect")
     complaint.report(TimeoutError())
     await pass_time(3)

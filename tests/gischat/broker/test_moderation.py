@@ -1,4 +1,4 @@
-"""What moderation does inside Redis, against a real Valkey: each act all or nothing, and what it leaves behind."""
+"""Moderation inside Redis, with a real Valkey: each request is atomic, and leaves no data behind."""
 
 import time
 from typing import Any
@@ -32,7 +32,7 @@ def key(*, seconds: int = 60) -> AccessKey:
 
 
 async def say(wire: Wire, number: int = 1) -> list[str]:
-    """Has so many texts published and stored; returns their ids."""
+    """Publish and store `number` texts; returns their ids."""
     ids = [new_id() for _ in range(number)]
     for id in ids:
         await wire.end(Publish(encoded("text", id=id)), type="text", id=id)
@@ -50,28 +50,28 @@ async def since(wire: Wire, id: str) -> list[str]:
 
 
 async def orders(wire: Wire) -> list[tuple[str, Any]]:
-    """What fronts were ordered since this was asked before; no client is told any of it."""
+    """The orders published since the last call; none of them is sent to clients."""
     found = [one for one in await wire.news() if one.outcome is Outcome.CONTROL]
     assert not any(one.is_broadcast or one.to or one.source for one in found)
     return [(one.type, msgspec.json.decode(one.body)) for one in found]
 
 
-# Withdrawing
+# Deleting
 
 
-async def test_a_withdrawn_message_leaves_the_history_and_every_front_hears_of_it(wire: Wire) -> None:
+async def test_a_deleted_message_leaves_the_history_and_every_front_is_notified(wire: Wire) -> None:
     ids = await say(wire, 5)
     await orders(wire)
     assert await wire.front.moderation.delete_messages(CHANNEL, [ids[2]]) == 1
     assert await history(wire) == [*ids[:2], *ids[3:]]
     assert await since(wire, ids[0]) == [ids[1], *ids[3:]]
     assert await orders(wire) == [("deleted", {"all": False, "ids": [ids[2]]})]
-    # And is not there a second time
+    # A second deletion finds nothing
     assert await wire.front.moderation.delete_messages(CHANNEL, [ids[2]]) == 0
     assert await orders(wire) == []
 
 
-async def test_no_number_is_missing_in_the_outbox(wire: Wire) -> None:
+async def test_the_outbox_has_no_gap_after_a_deletion(wire: Wire) -> None:
     ids = await say(wire, 5)
     await wire.front.moderation.delete_messages(CHANNEL, [ids[1]])
     await wire.front.moderation.delete_messages(CHANNEL, [])
@@ -80,14 +80,14 @@ async def test_no_number_is_missing_in_the_outbox(wire: Wire) -> None:
     await assert_meters_are_right(wire)
 
 
-async def test_what_the_history_does_not_hold_any_more_is_withdrawn_from_who_comes_back(start: Start) -> None:
+async def test_a_deleted_message_outside_the_history_is_not_sent_to_clients_that_reconnect(start: Start) -> None:
     wire = start(max_stored_messages=1)
     ids = await say(wire, 4)
     assert await wire.front.moderation.delete_messages(CHANNEL, [ids[1]]) == 1
     assert await since(wire, ids[0]) == ids[2:]
 
 
-async def test_all_is_withdrawn_that_was_said_before(wire: Wire) -> None:
+async def test_deleting_all_deletes_all_earlier_messages(wire: Wire) -> None:
     before = await say(wire, 7)
     await orders(wire)
     assert await wire.front.moderation.delete_messages(CHANNEL, []) == 5
@@ -95,14 +95,14 @@ async def test_all_is_withdrawn_that_was_said_before(wire: Wire) -> None:
     after = await say(wire, 2)
     assert await history(wire) == after
     assert await since(wire, before[0]) == after
-    # An empty channel has nothing to withdraw
+    # In an empty channel, nothing is deleted
     await wire.front.moderation.delete_messages(CHANNEL, [])
     await orders(wire)
     assert await wire.front.moderation.delete_messages(CHANNEL, []) == 0
     assert await orders(wire) == [("deleted", {"all": True, "ids": []})]
 
 
-async def test_the_bytes_of_the_history_are_counted_along(wire: Wire) -> None:
+async def test_deletions_are_subtracted_from_the_historys_bytes(wire: Wire) -> None:
     ids = await say(wire, 4)
     await wire.front.moderation.delete_messages(CHANNEL, ids[:2])
     assert await wire.meter("history_bytes") == sum(map(len, await wire.history())) > 0
@@ -110,7 +110,7 @@ async def test_the_bytes_of_the_history_are_counted_along(wire: Wire) -> None:
     assert await wire.meter("history_bytes") == 0
 
 
-async def test_the_ids_that_were_withdrawn_are_bounded(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_deleted_ids_is_bounded(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scripts, "IDS_NUMBER", 3)
     wire = start()
     for id in await say(wire, 5):
@@ -120,13 +120,13 @@ async def test_the_ids_that_were_withdrawn_are_bounded(start: Start, monkeypatch
     assert 0 < await wire.redis.call("PTTL", key, key=key) <= Timings().ids * 1000
 
 
-async def test_what_a_front_says_again_is_withdrawn_if_it_is_back(wire: Wire) -> None:
-    """Redis has lost that it was withdrawn."""
+async def test_a_replayed_deletion_deletes_a_message_that_is_back(wire: Wire) -> None:
+    """Redis has lost the deletion."""
     ids = await say(wire, 3)
     assert await wire.front.moderation.delete_messages(CHANNEL, [ids[0], new_id()], again=True) == 1
     assert await history(wire) == ids[1:]
     await orders(wire)
-    # What is not back is no news
+    # If no message is back, nothing is published
     assert await wire.front.moderation.delete_messages(CHANNEL, [ids[0], new_id()], again=True) == 0
     assert await orders(wire) == []
 
@@ -134,7 +134,7 @@ async def test_what_a_front_says_again_is_withdrawn_if_it_is_back(wire: Wire) ->
 # Restrictions
 
 
-async def test_what_restricts_a_channel_is_told_as_it_was_set(wire: Wire) -> None:
+async def test_a_channels_restrictions_are_returned_as_set(wire: Wire) -> None:
     assert await wire.front.moderation.moderation_state(CHANNEL) == ModerationState()
     bans = [ban("jane"), ban("203.0.113.0/24")]
     for number, one in enumerate(bans):
@@ -143,14 +143,14 @@ async def test_what_restricts_a_channel_is_told_as_it_was_set(wire: Wire) -> Non
     told = await wire.front.moderation.moderation_state(CHANNEL)
     assert (told.version, told.freeze) == (3, FREEZE)
     assert set(told.bans) == set(bans)
-    # And each change was told to the fronts
+    # And fronts are notified of each change
     assert await orders(wire) == [("moderation", number) for number in (1, 2, 3)]
     assert await wire.front.moderation.unban(CHANNEL, 3, bans[0].id) is ModerationResult.CHANGED
     assert await wire.front.moderation.freeze(CHANNEL, 4, None) is ModerationResult.CHANGED
     assert await wire.front.moderation.moderation_state(CHANNEL) == ModerationState(5, None, (bans[1],))
 
 
-async def test_what_changes_nothing_is_no_news(wire: Wire) -> None:
+async def test_a_request_that_changes_nothing_publishes_nothing(wire: Wire) -> None:
     assert await wire.front.moderation.unban(CHANNEL, 0, "nobody") is ModerationResult.UNCHANGED
     assert await wire.front.moderation.freeze(CHANNEL, 0, None) is ModerationResult.UNCHANGED
     await wire.front.moderation.freeze(CHANNEL, 0, FREEZE)
@@ -160,14 +160,14 @@ async def test_what_changes_nothing_is_no_news(wire: Wire) -> None:
     assert (await wire.front.moderation.moderation_state(CHANNEL)).freeze == FREEZE
 
 
-async def test_a_ban_stands_in_place_of_an_earlier_one(wire: Wire) -> None:
+async def test_a_ban_replaces_an_earlier_one(wire: Wire) -> None:
     await wire.front.moderation.ban(CHANNEL, 0, ban("Jane", seconds=600))
     later = ban("jane", seconds=10)
     await wire.front.moderation.ban(CHANNEL, 1, later)
     assert (await wire.front.moderation.moderation_state(CHANNEL)).bans == (later,)
 
 
-async def test_bans_are_bounded_and_those_that_are_over_do_not_count(
+async def test_bans_are_bounded_and_expired_ones_do_not_count(
     start: Start,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -179,12 +179,12 @@ async def test_bans_are_bounded_and_those_that_are_over_do_not_count(
         ModerationResult.CHANGED,
         ModerationResult.UNCHANGED,
     ]
-    # One that is there can be changed
+    # An existing one can be changed
     assert await wire.front.moderation.ban(CHANNEL, 0, ban("john", seconds=5)) is ModerationResult.CHANGED
     assert {one.subject for one in (await wire.front.moderation.moderation_state(CHANNEL)).bans} == {"jane", "john"}
 
 
-async def test_bans_that_are_over_leave_nothing_in_redis(wire: Wire) -> None:
+async def test_expired_bans_leave_nothing_in_redis(wire: Wire) -> None:
     await wire.front.moderation.ban(CHANNEL, 0, ban("jane", seconds=100))
     await wire.front.moderation.ban(CHANNEL, 0, ban("john", seconds=10))
     key = next(key for key in wire.keys.for_moderation() if key.endswith(":bans"))
@@ -194,7 +194,7 @@ async def test_bans_that_are_over_leave_nothing_in_redis(wire: Wire) -> None:
     assert await wire.redis.call("HLEN", key, key=key) == 2
 
 
-async def test_nothing_is_changed_before_what_was_lost_is_there_again(wire: Wire) -> None:
+async def test_nothing_is_changed_before_lost_restrictions_are_restored(wire: Wire) -> None:
     # Given a front that knows of more changes than Redis
     for act in (
         wire.front.moderation.ban(CHANNEL, 1, ban()),
@@ -205,17 +205,17 @@ async def test_nothing_is_changed_before_what_was_lost_is_there_again(wire: Wire
     ):
         assert await act is ModerationResult.STATE_LOST
     assert await wire.front.moderation.moderation_state(CHANNEL) == ModerationState()
-    # When it says them again
+    # When it restores them
     known = ModerationState(7, FREEZE, (ban("jane"), ban("over", seconds=-1)), (key(), key(seconds=-1), key()))
     assert await wire.front.moderation.restore_moderation(CHANNEL, known)
-    # Then they stand, but for what has run out, and every front hears of it
+    # Then they are valid, except for expired ones, and every front is notified
     left = ModerationState(7, FREEZE, known.bans[:1], known.keys[::2])
     assert await wire.front.moderation.moderation_state(CHANNEL) == left
     assert await orders(wire) == [("moderation", 7)]
     assert await wire.front.moderation.ban(CHANNEL, 7, ban("john")) is ModerationResult.CHANGED
 
 
-async def test_of_what_fronts_know_the_newest_stands(wire: Wire) -> None:
+async def test_of_several_restored_states_the_newest_is_kept(wire: Wire) -> None:
     old, new = ModerationState(3, FREEZE, (ban("jane"),)), ModerationState(5, None, (ban("john"),))
     for told in (old, new, old):
         await wire.front.moderation.restore_moderation(CHANNEL, told)
@@ -225,7 +225,7 @@ async def test_of_what_fronts_know_the_newest_stands(wire: Wire) -> None:
 # Keys
 
 
-async def test_keys_are_granted_and_revoked_and_every_front_hears_of_it(
+async def test_keys_are_granted_and_revoked_and_every_front_is_notified(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scripts, "ACCESS_KEYS_NUMBER", 2)
@@ -246,7 +246,7 @@ async def enqueued(wire: Wire, type_: str, *, again: bool = False) -> EnqueueSta
     return (await wire.front.inbox.enqueue(CHANNEL, Lane.LIGHT, wire.job(type=type_), 0, again=again)).status
 
 
-async def test_a_frozen_channel_takes_who_comes_and_goes_and_nothing_that_is_said(wire: Wire) -> None:
+async def test_a_frozen_channel_accepts_nicknames_and_no_messages(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.front.moderation.freeze(CHANNEL, 0, FREEZE)
     for type_ in ("text", "image", "geojson", "crs", "bbox", "position", "model", "script", "like", "count2", "e"):
@@ -254,14 +254,14 @@ async def test_a_frozen_channel_takes_who_comes_and_goes_and_nothing_that_is_sai
     assert await wire.size("inbox:light") == 0
     for type_ in PASSES_FREEZE - {"exiter"}:
         assert await enqueued(wire, type_) == EnqueueStatus.ENQUEUED
-    # What had been taken before is not lost
+    # Jobs enqueued before are not lost
     assert await enqueued(wire, "text", again=True) == EnqueueStatus.ENQUEUED
     await wire.front.moderation.freeze(CHANNEL, 1, None)
     assert await enqueued(wire, "text") == EnqueueStatus.ENQUEUED
     await assert_meters_are_right(wire)
 
 
-async def test_in_a_frozen_channel_only_who_has_a_nickname_gives_one_up(wire: Wire) -> None:
+async def test_in_a_frozen_channel_only_registered_connections_send_exiters(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane", connection=1)
     await wire.front.moderation.freeze(CHANNEL, 0, FREEZE)
@@ -273,7 +273,7 @@ async def test_in_a_frozen_channel_only_who_has_a_nickname_gives_one_up(wire: Wi
 # Orders
 
 
-async def test_only_who_is_registered_is_disconnected(wire: Wire) -> None:
+async def test_only_a_registered_nickname_is_disconnected(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane")
     await orders(wire)
@@ -282,7 +282,7 @@ async def test_only_who_is_registered_is_disconnected(wire: Wire) -> None:
     assert await orders(wire) == [("disconnect", {"nickname": "jane"})]
 
 
-async def test_the_roll_is_called_of_those_who_live(wire: Wire) -> None:
+async def test_a_survey_names_the_live_fronts(wire: Wire) -> None:
     for name, lease in (("front-1", ALIVE), ("front-2", ALIVE), ("front-3", -1.0)):
         await wire.new_front(name).presence.renew_lease(CHANNEL, lease)
     assert sorted(await wire.front.moderation.start_survey(CHANNEL, b'{"call":"c"}')) == ["front-1", "front-2"]
@@ -293,7 +293,7 @@ async def test_the_roll_is_called_of_those_who_live(wire: Wire) -> None:
     assert await wire.front.moderation.survey_answers(CHANNEL, "c", []) == []
 
 
-async def test_an_order_is_told_to_nobody_who_comes_back(wire: Wire) -> None:
+async def test_orders_are_not_sent_to_clients_that_reconnect(wire: Wire) -> None:
     (first,) = await say(wire)
     await wire.front.moderation.ban(CHANNEL, 0, ban())
     await wire.front.moderation.start_survey(CHANNEL, b'{"call":"c"}')

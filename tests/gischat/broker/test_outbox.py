@@ -1,4 +1,4 @@
-"""The outbox: its numbers, its bounds, its end."""
+"""The outbox: its offsets and limits."""
 
 import pytest
 
@@ -56,7 +56,7 @@ async def test_the_outbox_is_bounded_in_age_and_the_newest_always_stays(start: S
     await assert_meters_are_right(wire)
 
 
-async def test_what_is_young_enough_is_retained(start: Start) -> None:
+async def test_recent_publications_are_retained(start: Start) -> None:
     wire = start(max_outbox_age=60)
     for number in range(3):
         await wire.end(Publish(b"%d" % number))
@@ -64,7 +64,7 @@ async def test_what_is_young_enough_is_retained(start: Start) -> None:
     assert len(await wire.outbox()) == 3
 
 
-async def test_who_begins_knows_how_long_ago_redis_has_lost_something(wire: Wire) -> None:
+async def test_a_new_front_learns_how_long_ago_redis_lost_data(wire: Wire) -> None:
     assert (await wire.front.outbox.tail(CHANNEL, 1)).intact > Timings().settling
-    await wire.front.presence.renew_lease(CHANNEL, ALIVE, is_forgotten=True)
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE, is_state_lost=True)
     assert (await wire.front.outbox.tail(CHANNEL, 1)).intact < Timings().settling

@@ -10,7 +10,7 @@ from gischat.broker.entries import Job, Outcome
 from gischat.broker.inbox import EnqueueResult, EnqueueStatus
 from gischat.broker.inbox_consumer import Delivery
 from gischat.broker.scripts import CHUNK_BYTES
-from gischat.errors import RefusalReason, Unavailable
+from gischat.errors import Unavailable
 from gischat.protocol.messages import Lane, new_id, uncompliant
 from gischat.timings import Timings
 from tests.gischat.broker.wire import ALIVE, CHANNEL, Start, Wire, Worker
@@ -175,17 +175,6 @@ async def test_who_has_brought_a_body_in_vain_tells_those_who_waited(
     assert asked < 10
 
 
-async def test_of_bodies_that_wait_to_be_brought_no_more_are_held_than_a_front_may_hold(start: Start) -> None:
-    # Given a front that may hold two, and four that come faster than one is brought
-    wire = start(max_front_bytes=2 * len(LARGE))
-    jobs = [enqueue(wire, wire.job(LARGE, type="image")) for _ in range(4)]
-    answers = await asyncio.gather(*jobs, return_exceptions=True)
-    # Then those beyond are told so, and when the line is short again, the next is taken
-    assert answers[:2] == [EnqueueStatus.ENQUEUED, EnqueueStatus.ENQUEUED]
-    assert [getattr(answer, "cause", None) for answer in answers[2:]] == [RefusalReason.QUEUE_FULL] * 2
-    assert await enqueue(wire, wire.job(LARGE, type="image")) == EnqueueStatus.ENQUEUED
-
-
 async def test_a_front_that_stops_gives_up_what_waits_and_not_what_may_have_got_through(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,11 +198,6 @@ async def test_a_front_that_stops_gives_up_what_waits_and_not_what_may_have_got_
     assert told == [True] * 3
     go_on.set()
     assert (await jobs[0]).status is EnqueueStatus.ENQUEUED
-
-
-async def test_what_is_larger_than_a_front_may_hold_is_brought_when_nothing_else_is(start: Start) -> None:
-    wire = start(max_front_bytes=1)
-    assert await enqueue(wire, wire.job(LARGE, type="image")) == EnqueueStatus.ENQUEUED
 
 
 # What should not happen

@@ -21,7 +21,7 @@ def place_of(id: str, size: int = 0) -> bytes:
 async def share(
     wire: Wire, *, place: bool = True, size: int = 0, id: str = "", author: str = "jane", **job: Any
 ) -> str:
-    """A position is published and stored, with its place."""
+    """Publish and store a position with its place."""
     id = id or new_id()
     head = {"type": "position", "id": id, "timestamp": 1_700_000_000}
     body = msgspec.json.encode(head | sample("position", author=author))
@@ -30,7 +30,7 @@ async def share(
 
 
 async def places(wire: Wire) -> list[str]:
-    """Whose places there are, oldest first, as a front reads them."""
+    """The ids of stored places, oldest first, as a front reads them."""
     return [
         msgspec.json.decode(feature)["id"]
         for stored in await wire.front.history.places(CHANNEL)
@@ -39,7 +39,7 @@ async def places(wire: Wire) -> list[str]:
 
 
 async def is_sound(wire: Wire) -> bool:
-    """Whether what is counted is what there is."""
+    """Whether the counted bytes are those stored."""
     stored = sum(map(len, await wire.history()))
     held = await wire.hash("places")
     sums = (await wire.meter("history_bytes"), await wire.meter("places"))
@@ -58,14 +58,14 @@ async def test_a_place_lives_as_long_as_its_message(start: Start) -> None:
     assert await wire.front.history.place(CHANNEL, first) is None
 
 
-async def test_what_has_no_place_is_stored_without_one(wire: Wire) -> None:
+async def test_a_message_without_a_place_is_stored_without_one(wire: Wire) -> None:
     id = await share(wire, place=False)
     assert await places(wire) == []
     assert await wire.front.history.message(CHANNEL, id) is not None
     assert await is_sound(wire)
 
 
-async def test_places_count_towards_the_bytes_that_may_be_stored(start: Start) -> None:
+async def test_places_count_towards_the_limit_of_stored_bytes(start: Start) -> None:
     wire = start(max_stored_messages=100, max_stored_bytes=10_000)
     shared = [await share(wire, size=4000) for _ in range(5)]
     assert await places(wire) == shared[-2:]
@@ -76,7 +76,7 @@ async def test_places_count_towards_the_bytes_that_may_be_stored(start: Start) -
     assert await is_sound(wire)
 
 
-async def test_a_message_that_is_deleted_takes_its_place_along(wire: Wire) -> None:
+async def test_a_place_is_deleted_with_its_message(wire: Wire) -> None:
     first, second, third = [await share(wire) for _ in range(3)]
     assert await wire.front.moderation.delete_messages(CHANNEL, [second]) == 1
     assert await places(wire) == [first, third]
@@ -86,8 +86,8 @@ async def test_a_message_that_is_deleted_takes_its_place_along(wire: Wire) -> No
     assert await is_sound(wire)
 
 
-async def test_a_place_bears_the_id_under_which_its_message_is_published(wire: Wire) -> None:
-    # Given somebody who uses another's id
+async def test_a_place_has_the_id_of_its_published_message(wire: Wire) -> None:
+    # Given a sender that uses another's id
     id = await share(wire, connection=1)
     await share(wire, id=id, author="mallory", connection=2)
     mine, other = await places(wire)
@@ -98,7 +98,7 @@ async def test_a_place_bears_the_id_under_which_its_message_is_published(wire: W
 
 
 @pytest.mark.parametrize("name", ["places", "history", "counters"])
-async def test_what_redis_loses_is_counted_anew(start: Start, name: str) -> None:
+async def test_bytes_are_counted_again_after_a_loss(start: Start, name: str) -> None:
     wire = start(max_stored_messages=4)
     for _ in range(3):
         await share(wire)

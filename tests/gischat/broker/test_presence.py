@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("io_loop")
 # Nicknames
 
 
-async def test_a_nickname_that_is_taken_is_refused_in_the_contracts_words(wire: Wire) -> None:
+async def test_a_taken_nickname_is_refused_with_the_contracts_text(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane")
     await wire.news()
@@ -44,7 +44,7 @@ async def test_a_nickname_that_is_taken_is_refused_in_the_contracts_words(wire: 
     await assert_presence_is_right(wire, {"jane": "front-1/1"})
 
 
-async def test_a_registration_that_comes_twice_is_told_once(wire: Wire) -> None:
+async def test_a_duplicate_registration_is_published_once(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     job = await wire.register("jane")
     await wire.register("jane", id=job.id)
@@ -52,8 +52,8 @@ async def test_a_registration_that_comes_twice_is_told_once(wire: Wire) -> None:
     await assert_presence_is_right(wire, {"jane": "front-1/1"})
 
 
-async def test_a_front_that_was_swept_gets_no_nickname_and_its_client_is_told(wire: Wire) -> None:
-    """What is registered now would be a ghost; and if the front lives, nobody may be left to think that it is not."""
+async def test_a_swept_front_registers_no_nickname_and_its_client_is_told(wire: Wire) -> None:
+    """The nickname would remain for ever; and if the front lives, its client must know that it is not registered."""
     job = await wire.register("jane")
     (ended,) = await wire.outbox()
     assert (ended.source, ended.outcome, ended.type) == (job.source, Outcome.REFUSED, "uncompliant")
@@ -61,47 +61,47 @@ async def test_a_front_that_was_swept_gets_no_nickname_and_its_client_is_told(wi
     await assert_presence_is_right(wire, {})
 
 
-async def test_what_a_front_says_counts_though_its_lease_has_run_out_until_it_is_swept(wire: Wire) -> None:
-    """Redis was away for longer than a lease: what fronts say may be heard before their next sign of life."""
+async def test_jobs_of_a_front_with_an_expired_lease_take_effect_until_it_is_swept(wire: Wire) -> None:
+    """After an outage of Redis longer than a lease, a front's jobs may be processed before its lease is renewed."""
     await wire.front.presence.renew_lease(CHANNEL, DEAD)
-    # When it tells a count, a new nickname and one that Redis had lost
+    # When it sends a count, a new nickname and one that Redis had lost
     await wire.end(Count(2), type="count")
     await wire.register("jane")
     await wire.end(Restore("joan"), id=new_id(), connection=2)
-    # Then all that holds as soon as it shows that it lives
+    # Then all of them are valid as soon as its lease is renewed
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     assert await wire.front.presence.user_counts([CHANNEL]) == [2]
     await assert_presence_is_right(wire, {"jane": "front-1/1", "joan": "front-1/2"})
-    # And is swept if it does not
+    # And removed if it is not renewed
     await wire.front.presence.renew_lease(CHANNEL, DEAD)
     await wire.worker.presence.reap(CHANNEL, "front-1")
     await assert_presence_is_right(wire, {})
 
 
 @pytest.mark.parametrize("sender", [1, 2, 3])
-async def test_nobody_says_an_exiter_for_somebody_else(wire: Wire, sender: int) -> None:
-    # Given jane and joan, and one without a nickname
+async def test_an_exiter_for_another_connection_is_not_published(wire: Wire, sender: int) -> None:
+    # Given jane and joan, and a connection without a nickname
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     for connection, nickname in enumerate(("jane", "joan"), 1):
         await wire.register(nickname, connection=connection)
     await wire.news()
-    # When one says that another goes
+    # When one sends an `exiter` for another
     other = "jane" if sender != 1 else "joan"
     job = await wire.end(Exit(other), encoded("exiter", exiter=other), connection=sender)
-    # Then nobody else hears of it
+    # Then it is not published
     (told,) = await wire.news()
     assert (told.outcome, told.source) == (Outcome.REFUSED, job.source)
     assert shown([told]) == [("uncompliant", f"You are not registered as '{other}'.")]
     await assert_presence_is_right(wire, {"jane": "front-1/1", "joan": "front-1/2"})
 
 
-async def test_who_never_registered_may_say_goodbye_under_a_nickname_that_is_nobodys(wire: Wire) -> None:
+async def test_an_unregistered_connection_may_send_an_exiter_with_a_free_nickname(wire: Wire) -> None:
     body = encoded("exiter", exiter="jane")
     await wire.end(Exit("jane"), body, id=new_id())
     assert [one.body for one in await wire.outbox()] == [body]
 
 
-async def test_who_is_registered_cannot_say_goodbye_under_another_nickname(wire: Wire) -> None:
+async def test_a_registered_connection_cannot_send_an_exiter_with_another_nickname(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane")
     await wire.end(Exit("john"), encoded("exiter", exiter="john"))
@@ -109,7 +109,7 @@ async def test_who_is_registered_cannot_say_goodbye_under_another_nickname(wire:
     await assert_presence_is_right(wire, {"jane": "front-1/1"})
 
 
-async def test_an_exiter_that_comes_twice_is_told_once(wire: Wire) -> None:
+async def test_a_duplicate_exiter_is_published_once(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane")
     id = new_id()
@@ -119,11 +119,11 @@ async def test_an_exiter_that_comes_twice_is_told_once(wire: Wire) -> None:
     assert outcomes == [Outcome.PUBLISHED, Outcome.PUBLISHED, Outcome.DUPLICATE]
 
 
-async def test_a_connection_without_a_nickname_ends_in_silence(wire: Wire) -> None:
+async def test_the_end_of_a_connection_without_a_nickname_is_not_published(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane")
     await wire.news()
-    job = await wire.end(Leave(), connection=11)  # no other than connection 1, whose number it begins with
+    job = await wire.end(Leave(), connection=11)  # its number begins with that of connection 1, which must stay
     (ended,) = await wire.news()
     assert (ended.source, ended.outcome, ended.body) == (job.source, Outcome.DONE, b"")
     await assert_presence_is_right(wire, {"jane": "front-1/1"})
@@ -132,17 +132,17 @@ async def test_a_connection_without_a_nickname_ends_in_silence(wire: Wire) -> No
 # Nicknames that Redis has lost
 
 
-async def test_a_nickname_that_redis_has_lost_is_set_again_in_silence(wire: Wire) -> None:
+async def test_a_lost_nickname_is_restored_without_a_newcomer(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     job = await wire.end(Restore("jane"))
     (ended,) = await wire.outbox()
-    # For those alone who believe that it is gone
+    # It is delivered only to clients that have received an `exiter`
     assert (ended.source, ended.outcome, ended.is_broadcast) == (job.source, Outcome.RESTORED, False)
     assert shown([ended]) == [("newcomer", "jane")]
     await assert_presence_is_right(wire, {"jane": "front-1/1"})
 
 
-async def test_a_nickname_that_is_still_there_is_restored_to_the_same(wire: Wire) -> None:
+async def test_restoring_an_existing_nickname_changes_nothing(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane")
     await wire.end(Restore("jane"))
@@ -150,7 +150,7 @@ async def test_a_nickname_that_is_still_there_is_restored_to_the_same(wire: Wire
     await assert_presence_is_right(wire, {"jane": "front-1/1"})
 
 
-async def test_a_nickname_that_somebody_else_took_meanwhile_is_theirs(wire: Wire) -> None:
+async def test_a_lost_nickname_taken_by_another_connection_is_not_restored(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane", connection=2)
     job = await wire.end(Restore("jane"))
@@ -160,12 +160,12 @@ async def test_a_nickname_that_somebody_else_took_meanwhile_is_theirs(wire: Wire
     await assert_presence_is_right(wire, {"jane": "front-1/2"})
 
 
-async def test_a_front_that_was_swept_restores_nothing(wire: Wire) -> None:
+async def test_a_swept_front_restores_nothing(wire: Wire) -> None:
     await wire.end(Restore("jane"))
     await assert_presence_is_right(wire, {})
 
 
-async def test_a_restored_nickname_that_comes_twice_is_no_ghost_of_who_has_gone(wire: Wire) -> None:
+async def test_a_duplicate_restore_does_not_register_a_closed_connection(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     id = new_id()
     await wire.end(Restore("jane"), id=id)
@@ -174,12 +174,12 @@ async def test_a_restored_nickname_that_comes_twice_is_no_ghost_of_who_has_gone(
     await assert_presence_is_right(wire, {})
 
 
-async def test_a_restored_nickname_leaves_no_ghost_of_one_that_was_registered_since(wire: Wire) -> None:
-    """A flush while a client takes another nickname: its front tells the old one again, behind the new one."""
+async def test_a_restored_nickname_replaces_one_registered_since(wire: Wire) -> None:
+    """A flush while a client changes its nickname: its front restores the old one after the new one."""
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("joan")
     await wire.end(Restore("jane"))
-    # Then the connection has one nickname, and when it has gone there is none
+    # Then the connection has one nickname, and none remains when it leaves
     assert len(await wire.nicknames()) == 1
     await wire.end(Leave())
     await assert_presence_is_right(wire, {})
@@ -188,7 +188,7 @@ async def test_a_restored_nickname_leaves_no_ghost_of_one_that_was_registered_si
 # Counts and leases
 
 
-async def test_a_front_whose_connections_have_gone_counts_none(wire: Wire) -> None:
+async def test_a_front_without_connections_counts_none(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     for connections in (7, 0):
         await wire.end(Count(connections), type="count")
@@ -196,7 +196,7 @@ async def test_a_front_whose_connections_have_gone_counts_none(wire: Wire) -> No
     assert await wire.hash("counts") == {}
 
 
-async def test_a_front_that_was_swept_does_not_count(wire: Wire) -> None:
+async def test_a_swept_front_does_not_count(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.new_front("front-2").presence.renew_lease(CHANNEL, ALIVE)
     await wire.end(Count(2), front="front-1")
@@ -204,14 +204,14 @@ async def test_a_front_that_was_swept_does_not_count(wire: Wire) -> None:
     await wire.new_front("front-2").presence.renew_lease(CHANNEL, DEAD)
     assert await wire.front.presence.user_counts([CHANNEL]) == [2]
     await wire.worker.presence.reap(CHANNEL, "front-2")
-    # What it says too late changes nothing, and is answered all the same
+    # Its late count changes nothing, and gets a result nevertheless
     job = await wire.end(Count(9), front="front-2")
     assert (await wire.outbox())[-1].source == job.source
     assert shown(await wire.outbox())[-1] == ("nb_users", 2)
 
 
-async def test_a_count_that_comes_twice_is_not_taken_for_a_newer_one(wire: Wire) -> None:
-    """Enqueued again, and late: the front has told another count meanwhile."""
+async def test_a_duplicate_count_does_not_replace_a_newer_one(wire: Wire) -> None:
+    """It was resent, and is processed after the front has sent another count."""
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     first, second = new_id(), new_id()
     for id, connections in ((first, 5), (second, 6), (first, 5)):
@@ -221,20 +221,20 @@ async def test_a_count_that_comes_twice_is_not_taken_for_a_newer_one(wire: Wire)
     assert await wire.front.presence.user_counts([CHANNEL]) == [6]
 
 
-async def test_a_lease_is_new_or_known_and_tells_how_much_was_published(wire: Wire) -> None:
+async def test_renewing_a_lease_returns_whether_it_was_new_and_the_offset(wire: Wire) -> None:
     assert await wire.front.presence.renew_lease(CHANNEL, ALIVE) == Renewal(False, 0)
     await wire.end(Publish(b"{}"))
     assert await wire.front.presence.renew_lease(CHANNEL, DEAD) == Renewal(True, 1)
 
 
-async def test_a_lease_that_had_run_out_tells_so_when_it_is_renewed(wire: Wire) -> None:
-    """Meanwhile counts were told without this front: it has to tell its own again."""
+async def test_renewing_an_expired_lease_reports_it(wire: Wire) -> None:
+    """Counts did not include this front meanwhile: it must send its own again."""
     await wire.front.presence.renew_lease(CHANNEL, DEAD)
     assert await wire.front.presence.renew_lease(CHANNEL, ALIVE) == Renewal(True, 0, had_expired=True)
     assert await wire.front.presence.renew_lease(CHANNEL, ALIVE) == Renewal(True, 0)
 
 
-async def test_a_front_whose_lease_has_run_out_is_dead_until_it_is_renewed(wire: Wire) -> None:
+async def test_a_front_with_an_expired_lease_is_dead_until_it_is_renewed(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.new_front("front-2").presence.renew_lease(CHANNEL, DEAD)
     assert await wire.worker.presence.expired_fronts(CHANNEL) == ["front-2"]
@@ -242,7 +242,7 @@ async def test_a_front_whose_lease_has_run_out_is_dead_until_it_is_renewed(wire:
     assert await wire.worker.presence.expired_fronts(CHANNEL) == []
 
 
-async def test_a_front_that_resigns_is_nobodys_to_look_for(wire: Wire) -> None:
+async def test_a_front_that_resigns_is_not_swept(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.end(Count(2))
     await wire.front.presence.release_lease(CHANNEL)
@@ -251,14 +251,14 @@ async def test_a_front_that_resigns_is_nobodys_to_look_for(wire: Wire) -> None:
     assert await wire.front.presence.renew_lease(CHANNEL, ALIVE) == Renewal(False, 1)
 
 
-async def test_a_front_that_resigns_too_early_leaves_no_nickname_that_nobody_can_ever_take(wire: Wire) -> None:
-    # Given a front that goes though one of its connections' ends was not told
+async def test_a_front_that_resigns_too_early_leaves_no_nickname_behind(wire: Wire) -> None:
+    # Given a front that resigns although one connection's end was not processed
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.end(Count(1), type="count")
     await wire.register("jane")
     await wire.front.presence.renew_lease(CHANNEL, DEAD)
     await wire.front.presence.release_lease(CHANNEL)
-    # Then a worker finds it when its lease has run out
+    # Then a worker finds it when its lease has expired
     assert await wire.worker.presence.expired_fronts(CHANNEL) == ["front-1"]
     await wire.worker.presence.reap(CHANNEL, "front-1")
     # And nothing is left of it
@@ -269,7 +269,7 @@ async def test_a_front_that_resigns_too_early_leaves_no_nickname_that_nobody_can
 
 
 async def dying_front(wire: Wire, name: str = "front-1", people: int = 3) -> None:
-    """A front with registered connections, whose lease then runs out."""
+    """A front with registered connections, whose lease then expires."""
     await wire.new_front(name).presence.renew_lease(CHANNEL, ALIVE)
     await wire.end(Count(people), front=name)
     for number in range(people):
@@ -278,8 +278,8 @@ async def dying_front(wire: Wire, name: str = "front-1", people: int = 3) -> Non
     await wire.news()
 
 
-async def test_a_dead_front_is_swept_away_with_its_people_and_everyone_told(wire: Wire) -> None:
-    # Given a front that died, and two that live, one of them with a name that begins alike
+async def test_sweeping_a_dead_front_removes_its_nicknames_and_publishes_exiters_and_the_count(wire: Wire) -> None:
+    # Given a dead front, and two live ones, one of whose names begins with that of the dead one
     for living in ("front-2", "front-11"):
         await wire.new_front(living).presence.renew_lease(CHANNEL, ALIVE)
         await wire.end(Count(1), front=living)
@@ -287,7 +287,7 @@ async def test_a_dead_front_is_swept_away_with_its_people_and_everyone_told(wire
     await dying_front(wire, "front-1")
     # When it is swept
     await wire.worker.presence.reap(CHANNEL, "front-1")
-    # Then each of its people has left, the count is that of the living, and nobody else is touched
+    # Then all its nicknames have left, the count is that of the live fronts, and theirs are unchanged
     told = await wire.news()
     exits = [("exiter", f"front-1-{number}") for number in range(3)]
     assert sorted(shown(told)[:-1]) == exits
@@ -297,14 +297,14 @@ async def test_a_dead_front_is_swept_away_with_its_people_and_everyone_told(wire
     assert await wire.worker.presence.expired_fronts(CHANNEL) == []
 
 
-async def test_a_front_is_swept_once_however_many_workers_do(wire: Wire) -> None:
+async def test_a_front_is_swept_once_by_many_workers(wire: Wire) -> None:
     await dying_front(wire)
     for worker in (wire.worker, wire.new_worker("worker-2")):
         await worker.presence.reap(CHANNEL, "front-1")
     assert len(await wire.news()) == 4
 
 
-async def test_a_front_without_people_is_swept_in_silence(wire: Wire) -> None:
+async def test_sweeping_a_front_without_nicknames_publishes_nothing(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, DEAD)
     await wire.worker.presence.reap(CHANNEL, "front-1")
     assert await wire.outbox() == []
@@ -317,21 +317,21 @@ async def test_a_front_that_is_not_dead_is_not_swept(wire: Wire, lease: float | 
     if lease is None:
         await wire.front.presence.release_lease(CHANNEL)
     else:
-        await wire.front.presence.renew_lease(CHANNEL, lease)  # it was only slow
+        await wire.front.presence.renew_lease(CHANNEL, lease)  # it was slow, not dead
     before = await everything(wire)
     await wire.worker.presence.reap(CHANNEL, "front-1")
     assert await everything(wire) == before
 
 
-async def test_people_of_a_front_that_was_swept_and_comes_back_are_announced_again(wire: Wire) -> None:
-    # Given a front that was frozen for so long that it was swept
+async def test_nicknames_of_a_swept_front_that_returns_are_announced_again(wire: Wire) -> None:
+    # Given a front that was frozen until it was swept
     await dying_front(wire, people=1)
     await wire.worker.presence.reap(CHANNEL, "front-1")
     await wire.news()
-    # When it comes back and tells its nickname again
+    # When it returns and restores its nickname
     assert not (await wire.front.presence.renew_lease(CHANNEL, ALIVE)).was_known
     job = await wire.end(Restore("front-1-0"), connection=0)
-    # Then the channel, which was told of an exit, is told that she is there
+    # Then the channel, which has received an `exiter`, receives a `newcomer`
     (told,) = await wire.news()
     assert (told.source, told.is_broadcast) == (job.source, True)
     assert shown([told]) == [("newcomer", "front-1-0")]

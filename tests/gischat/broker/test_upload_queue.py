@@ -1,4 +1,4 @@
-"""Whose body is brought next, and whose has no room."""
+"""The upload queue: order, fairness by address and cancellation."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -6,37 +6,36 @@ from collections.abc import Awaitable
 import pytest
 from tornado.ioloop import IOLoop
 
-from gischat.broker.upload_queue import TOO_MANY_OF_ADDRESS, UploadQueue
-from gischat.errors import RefusalReason, Unavailable
+from gischat.broker.upload_queue import UploadQueue
 
 MEGABYTE = 10**6
 MALLORY, JANE, JOHN = "192.0.2.1", "192.0.2.2", "192.0.2.3"
 
 
 class Scene:
-    """A line whose bodies are brought when the test says so."""
+    """An upload queue whose uploads end when the test releases them."""
 
-    def __init__(self, most_bytes: int = 1000 * MEGABYTE) -> None:
-        self.line = UploadQueue(most_bytes)
-        self.brought: list[str] = []
-        self._goes_on = asyncio.Semaphore(0)
+    def __init__(self) -> None:
+        self.queue = UploadQueue()
+        self.started: list[str] = []
+        self._released = asyncio.Semaphore(0)
 
-    def enter(self, name: str, address: str, megabytes: int) -> "asyncio.Future[int]":
-        return self.line.submit(address, megabytes * MEGABYTE, lambda: self._bring(name))
+    def submit(self, name: str, address: str, megabytes: int) -> "asyncio.Future[int]":
+        return self.queue.submit(address, megabytes * MEGABYTE, lambda: self._upload(name))
 
-    async def _bring(self, name: str) -> int:
-        self.brought.append(name)
-        await self._goes_on.acquire()
+    async def _upload(self, name: str) -> int:
+        self.started.append(name)
+        await self._released.acquire()
         return 1
 
     async def begin(self) -> None:
-        """Lets those who have come take their places."""
+        """Let the submitted uploads start or queue."""
         for _ in range(3):
             await asyncio.sleep(0)
 
-    async def bring_all(self, bodies: list[Awaitable[int]]) -> list[int]:
+    async def finish_all(self, bodies: list[Awaitable[int]]) -> list[int]:
         for _ in bodies:
-            self._goes_on.release()
+            self._released.release()
         return await asyncio.gather(*bodies)
 
 
@@ -45,79 +44,57 @@ def scene(io_loop: IOLoop) -> Scene:
     return Scene()
 
 
-async def test_one_body_is_brought_at_a_time_and_equals_in_the_order_of_their_arrival(scene: Scene) -> None:
-    bodies = [scene.enter(f"photo-{number}", f"192.0.2.{number}", 5) for number in range(4)]
+async def test_uploads_run_one_at_a_time_and_equal_ones_in_order_of_arrival(scene: Scene) -> None:
+    bodies = [scene.submit(f"photo-{number}", f"192.0.2.{number}", 5) for number in range(4)]
     await scene.begin()
-    assert scene.brought == ["photo-0"]
-    assert await scene.bring_all(bodies) == [1] * 4
-    assert scene.brought == [f"photo-{number}" for number in range(4)]
+    assert scene.started == ["photo-0"]
+    assert await scene.finish_all(bodies) == [1] * 4
+    assert scene.started == [f"photo-{number}" for number in range(4)]
 
 
 @pytest.mark.parametrize("addresses", [1, 20])
-async def test_who_brings_little_waits_for_no_more_than_what_is_being_brought(scene: Scene, addresses: int) -> None:
-    flood = [scene.enter(f"flood-{number}", f"198.51.100.{number % addresses}", 12) for number in range(20)]
+async def test_a_small_upload_waits_for_the_current_one_at_most(scene: Scene, addresses: int) -> None:
+    flood = [scene.submit(f"flood-{number}", f"198.51.100.{number % addresses}", 12) for number in range(20)]
     await scene.begin()
-    jane = scene.enter("jane", JANE, 1)
+    jane = scene.submit("jane", JANE, 1)
     await scene.begin()
-    await scene.bring_all([*flood, jane])
-    assert scene.brought.index("jane") == 1
+    await scene.finish_all([*flood, jane])
+    assert scene.started.index("jane") == 1
 
 
-async def test_two_who_bring_much_take_turns(scene: Scene) -> None:
-    flood = [scene.enter("mallory", MALLORY, 12) for _ in range(10)]
+async def test_two_addresses_with_many_uploads_alternate(scene: Scene) -> None:
+    flood = [scene.submit("mallory", MALLORY, 12) for _ in range(10)]
     await scene.begin()
-    photos = [scene.enter("jane", JANE, 12) for _ in range(4)]
+    photos = [scene.submit("jane", JANE, 12) for _ in range(4)]
     await scene.begin()
-    await scene.bring_all([*flood, *photos])
-    last = len(scene.brought) - scene.brought[::-1].index("jane")
+    await scene.finish_all([*flood, *photos])
+    last = len(scene.started) - scene.started[::-1].index("jane")
     assert last <= 2 * 4 + 2
 
 
-async def test_who_waits_and_leaves_keeps_nobody_from_his_turn(scene: Scene) -> None:
-    first = scene.enter("first", JANE, 5)
-    second = scene.enter("second", JOHN, 5)
-    third = scene.enter("third", MALLORY, 5)
+async def test_a_cancelled_pending_upload_is_skipped(scene: Scene) -> None:
+    first = scene.submit("first", JANE, 5)
+    second = scene.submit("second", JOHN, 5)
+    third = scene.submit("third", MALLORY, 5)
     await scene.begin()
     second.cancel()
-    await scene.bring_all([first, third])
-    assert scene.brought == ["first", "third"]
+    await scene.finish_all([first, third])
+    assert scene.started == ["first", "third"]
 
 
-async def test_who_is_called_and_leaves_in_the_same_moment_keeps_nobody_from_his_turn(scene: Scene) -> None:
+async def test_an_upload_cancelled_at_the_moment_of_its_turn_is_skipped(scene: Scene) -> None:
     go_on = asyncio.Event()
 
-    async def bring_and_cancel() -> int:
+    async def upload_and_cancel() -> int:
         await go_on.wait()
         asyncio.get_running_loop().call_soon(second.cancel)
         return 1
 
-    first = scene.line.submit(JANE, MEGABYTE, bring_and_cancel)
-    second = scene.enter("second", JOHN, 5)
-    third = scene.enter("third", MALLORY, 5)
+    first = scene.queue.submit(JANE, MEGABYTE, upload_and_cancel)
+    second = scene.submit("second", JOHN, 5)
+    third = scene.submit("third", MALLORY, 5)
     await scene.begin()
     go_on.set()
-    await scene.bring_all([first, third])
+    await scene.finish_all([first, third])
     assert second.cancelled()
-    assert scene.brought == ["third"]
-
-
-async def test_no_address_may_have_more_in_the_line_than_is_free(io_loop: IOLoop) -> None:
-    scene = Scene(100 * MEGABYTE)
-    flood = [scene.enter("flood", MALLORY, 10) for _ in range(20)]
-    await scene.begin()
-    refused = [body.exception() for body in flood if body.done()]
-    assert [(error.reason, error.cause) for error in refused if isinstance(error, Unavailable)] == [
-        (TOO_MANY_OF_ADDRESS, RefusalReason.ADDRESS_QUEUE_FULL)
-    ] * 15
-    # And so there is room for others, though for less of it
-    photos = [scene.enter("jane", JANE, 10) for _ in range(5)]
-    await scene.begin()
-    assert sum(body.done() for body in photos) == 3
-    await scene.bring_all([body for body in (*flood, *photos) if not body.done()])
-    # Until what is there has been brought
-    await scene.bring_all([scene.enter("flood", MALLORY, 10)])
-
-
-async def test_what_is_larger_than_the_line_may_be_has_its_turn_when_it_is_empty(io_loop: IOLoop) -> None:
-    scene = Scene(MEGABYTE)
-    assert await scene.bring_all([scene.enter("jane", JANE, 5)]) == [1]
+    assert scene.started == ["third"]

@@ -1,4 +1,4 @@
-"""Nicknames that are wanted and taken: whoever has waited longest gets one the moment it is free."""
+"""Wishes for taken nicknames: a nickname that becomes free is granted to the oldest wish at once."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ TAKEN = ("uncompliant", f"User 'jane' already registered in channel {CHANNEL}")
 
 @pytest.fixture
 def taken(io_loop: IOLoop, wire: Wire) -> Wire:
-    """jane is connection 1; 2 and then 3, of another front, want her nickname."""
+    """The nickname jane belongs to connection 1; connections 2 and 3, of another front, want it, in this order."""
 
     async def wish() -> None:
         for name in ("front-1", "front-2"):
@@ -42,7 +42,7 @@ def taken(io_loop: IOLoop, wire: Wire) -> Wire:
 
 
 async def grants(wire: Wire) -> list[tuple[str, str]]:
-    """Who was given which nickname since this was asked before."""
+    """The grants since the last call: connection and nickname."""
     found = [one for one in await wire.news() if one.outcome is Outcome.GRANTED]
     assert all(one.is_broadcast and one.source is None for one in found)
     return [(one.to, shown([one])[0][1]) for one in found]
@@ -71,20 +71,20 @@ async def test_a_free_nickname_goes_to_the_oldest_wish(taken: Wire, freed: Any) 
         ("newcomer", "joan", ""),
         ("newcomer", "jane", "front-1/2"),
     ]
-    # And when that one leaves, to the next
+    # When that connection leaves, it goes to the next
     await taken.end(Leave(), connection=2)
     assert await grants(taken) == [("front-2/3", "jane")]
     await taken.end(Leave(), connection=3, front="front-2")
     assert await grants(taken) == []
 
 
-async def test_who_asks_again_keeps_the_place(taken: Wire) -> None:
+async def test_a_repeated_wish_keeps_its_position(taken: Wire) -> None:
     await taken.register("jane", connection=2)
     await taken.end(Leave(), connection=1)
     assert await grants(taken) == [("front-1/2", "jane")]
 
 
-async def test_the_newcomer_that_is_granted_has_the_id_that_its_sender_gave_it(wire: Wire) -> None:
+async def test_a_granted_newcomer_keeps_the_id_set_by_its_sender(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane", connection=1)
     await wire.register("jane", connection=2, id=(id := new_id()))
@@ -130,15 +130,15 @@ async def test_the_wishes_of_a_dead_front_end_with_it(taken: Wire) -> None:
         assert await taken.redis.call("EXISTS", key, key=key) == 0
 
 
-async def test_a_nickname_of_a_dead_front_goes_to_who_waits_for_it(taken: Wire) -> None:
+async def test_a_nickname_of_a_dead_front_goes_to_the_oldest_wish(taken: Wire) -> None:
     await taken.end(Leave(), connection=2)
     await taken.new_front("front-1").presence.renew_lease(CHANNEL, DEAD)
     await taken.worker.presence.reap(CHANNEL, "front-1")
     assert await grants(taken) == [("front-2/3", "jane")]
 
 
-async def test_nicknames_are_passed_on_as_long_as_somebody_waits(wire: Wire) -> None:
-    # Given three who have a nickname, of whom each wants that of the one before
+async def test_a_granted_nickname_frees_the_former_one_for_the_next_wish(wire: Wire) -> None:
+    # Given three connections with nicknames, each of which wants that of the one before
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     for connection, nickname in enumerate(("jane", "joan", "john"), 1):
         await wire.register(nickname, connection=connection)
@@ -147,7 +147,7 @@ async def test_nicknames_are_passed_on_as_long_as_somebody_waits(wire: Wire) -> 
     await wire.news()
     # When the first leaves
     await wire.end(Leave(), connection=1)
-    # Then all get what they want, and nobody has two
+    # Then each gets the nickname that it wants, and none has two
     told = shown([one for one in await wire.news() if one.body])
     assert told == [
         ("exiter", "jane"),
@@ -159,7 +159,7 @@ async def test_nicknames_are_passed_on_as_long_as_somebody_waits(wire: Wire) -> 
     await assert_presence_is_right(wire, {"jane": "front-1/2", "joan": "front-1/3"})
 
 
-async def test_a_newcomer_under_an_id_that_was_published_before_registers_nobody_in_silence(wire: Wire) -> None:
+async def test_a_newcomer_with_a_used_id_registers_nothing_unseen(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     id = new_id()
     await wire.register("jane", id=id)
@@ -172,7 +172,7 @@ async def test_a_newcomer_under_an_id_that_was_published_before_registers_nobody
     await assert_presence_is_right(wire, {})
 
 
-async def test_a_newcomer_under_somebody_elses_id_registers(wire: Wire) -> None:
+async def test_a_newcomer_with_an_id_of_another_sender_registers(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     id = new_id()
     await wire.register("jane", id=id)
@@ -182,22 +182,22 @@ async def test_a_newcomer_under_somebody_elses_id_registers(wire: Wire) -> None:
     assert (told.outcome, shown([told]), told.id.decode() != id) == (Outcome.PUBLISHED, [("newcomer", "joan")], True)
 
 
-async def test_the_nicknames_of_a_front_whose_process_is_gone_are_free_at_once(wire: Wire) -> None:
-    # Given a front whose process is known to be gone, and that nobody has swept
+async def test_nicknames_of_a_front_without_a_process_are_free_at_once(wire: Wire) -> None:
+    # Given a front whose process is known to have exited, and that has not been swept
     for name in ("front-1", "front-2"):
         await wire.new_front(name).presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane")
     await wire.redis.call("ZADD", wire.keys.fronts, "XX", 0, "front-1", key=wire.keys.fronts)
     await wire.news()
-    # When somebody wants the nickname of one of its connections
+    # When a connection wants one of its nicknames
     await wire.register("jane", connection=9, front="front-2")
-    # Then that is free
+    # Then the nickname is free
     told = [one for one in await wire.news() if one.body]
     assert shown(told) == [("exiter", "jane"), ("newcomer", "jane")]
     assert (await wire.hash("users")) == {"jane": "front-2/9"}
 
 
-async def test_who_waits_for_a_nickname_of_a_gone_front_is_not_overtaken(taken: Wire) -> None:
+async def test_a_newcomer_does_not_overtake_a_wish_for_a_dead_fronts_nickname(taken: Wire) -> None:
     await taken.redis.call("ZADD", taken.keys.fronts, "XX", 0, "front-1", key=taken.keys.fronts)
     await taken.register("jane", connection=9, front="front-2")
     assert await grants(taken) == [("front-2/3", "jane")]
@@ -205,8 +205,8 @@ async def test_who_waits_for_a_nickname_of_a_gone_front_is_not_overtaken(taken: 
     assert await grants(taken) == [("front-2/9", "jane")]
 
 
-async def test_nobody_can_know_the_id_of_a_grant_before(wire: Wire) -> None:
-    """What bears an id that was published before is not delivered: whoever could foretell it would register unseen."""
+async def test_the_id_of_a_grant_is_unpredictable(wire: Wire) -> None:
+    """A message with a published id is not delivered: someone who could predict a grant's id could hide it."""
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     ids = set()
     for _ in range(3):
@@ -221,23 +221,23 @@ async def test_nobody_can_know_the_id_of_a_grant_before(wire: Wire) -> None:
     assert len(ids) == 3
 
 
-async def test_who_lost_a_nickname_with_redis_gets_it_back_when_it_is_free(wire: Wire) -> None:
-    # Given one who takes a nickname before its former owner can tell it again
+async def test_the_former_holder_gets_a_lost_nickname_back_when_it_is_free(wire: Wire) -> None:
+    # Given a connection that takes a nickname before its former holder's front can restore it
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane", connection=2)
     await wire.end(Restore("jane"), type="restore", id=new_id(), connection=1)
     assert shown((await wire.outbox())[-1:]) == [TAKEN]
-    # When that one leaves
+    # When that connection leaves
     await wire.news()
     await wire.end(Leave(), connection=2)
-    # Then the former owner has it again
+    # Then the former holder has it again
     assert await grants(wire) == [("front-1/1", "jane")]
 
 
-# Names that differ in case alone are one
+# Names that differ only in case are the same
 
 
-async def test_a_nickname_in_another_case_is_taken_and_granted_as_its_next_holder_writes_it(wire: Wire) -> None:
+async def test_a_nickname_in_another_case_is_taken_and_granted_in_the_new_holders_case(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("Jane", connection=1)
     await wire.register("JANE", connection=2)
@@ -250,26 +250,26 @@ async def test_a_nickname_in_another_case_is_taken_and_granted_as_its_next_holde
     # When its holder leaves
     await wire.news()
     await wire.end(Leave(), connection=1)
-    # Then the list, and what is told, has it as each has written it
+    # Then the list and the messages contain it in its holder's case
     assert shown([one for one in await wire.news() if one.body]) == [("exiter", "Jane"), ("newcomer", "JANE")]
     assert await wire.front.presence.nicknames(CHANNEL) == ["JANE"]
     await assert_presence_is_right(wire, {"jane": "front-1/2"})
 
 
-async def test_ones_own_nickname_in_another_case_is_silently_right_and_stays_as_it_is(wire: Wire) -> None:
+async def test_ones_own_nickname_in_another_case_is_accepted_and_not_changed(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("Jane", connection=1)
     await wire.register("jane", connection=1)
     assert [one.outcome for one in await wire.outbox()] == [Outcome.PUBLISHED, Outcome.DONE]
     assert await wire.front.presence.nicknames(CHANNEL) == ["Jane"]
-    # And given up in a third case, the others are told of the one that they know
+    # When it is released in a third case, the `exiter` has it in the registered case
     id = new_id()
     await wire.end(Exit("JANE"), encoded("exiter", id=id, exiter="JANE"), type="exiter", id=id, connection=1)
     assert shown((await wire.outbox())[-1:]) == [("exiter", "Jane")]
     await assert_presence_is_right(wire, {})
 
 
-async def test_who_lost_a_nickname_to_another_case_of_it_waits_for_it(wire: Wire) -> None:
+async def test_a_nickname_lost_to_another_case_of_it_is_wanted_back(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("jane", connection=2)
     await wire.end(Restore("Jane"), type="restore", id=new_id(), connection=1)
@@ -277,24 +277,24 @@ async def test_who_lost_a_nickname_to_another_case_of_it_waits_for_it(wire: Wire
     assert await wire.front.presence.nicknames(CHANNEL) == ["Jane"]
 
 
-async def test_a_nickname_is_found_in_whatever_case(start: Start) -> None:
+async def test_a_nickname_is_found_in_any_case(start: Start) -> None:
     wire = start(require_registration=True)
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.register("Jane", connection=1)
-    # By whoever likes what its holder said, …
+    # By a like, …
     like = encoded("like", liker_author="john", liked_author="jane")
     await wire.end(Like("jane"), like, type="like", id=new_id(), connection=2)
     assert (await wire.outbox())[-1].to == "front-1/1"
     # … by a moderator, …
     assert await wire.front.moderation.disconnect(CHANNEL, "JANE", b"{}")
-    # … and by who would write in its name
+    # … and by the check of authors
     for connection, outcome in ((2, Outcome.REFUSED), (1, Outcome.PUBLISHED)):
         body = encoded("text", author="jANE", id=(id := new_id()))
         await wire.end(Publish(body), body, type="text", id=id, connection=connection)
         assert (await wire.outbox())[-1].outcome is outcome
 
 
-async def test_an_id_is_its_senders_who_comes_back_in_another_case(wire: Wire) -> None:
+async def test_an_id_belongs_to_its_sender_in_any_case_of_the_nickname(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     id = new_id()
     for connection, nickname in ((1, "Jane"), (2, "jane")):

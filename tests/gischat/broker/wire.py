@@ -1,4 +1,4 @@
-"""One channel of an instance of its own in a real Valkey, for tests of what the broker does there.
+"""One channel of a separate instance in a real Valkey, for tests of the broker's scripts.
 
 The scripts are called as fronts and workers call them, through the broker's classes.
 """
@@ -30,13 +30,13 @@ from worker.effects import Effect, Register
 
 FORGETFUL = Timings(ids=0, settling=0)  # of ids
 CHANNEL = "Été à la mer: {nord}"
-AGE = 60.0  # seconds; so old is nothing that a test has just published
-ALIVE = 60.0  # seconds of a lease that does not run out
-DEAD = -1.0  # … and of one that has
+AGE = 60.0  # seconds; older than anything that a test has published
+ALIVE = 60.0  # seconds of a lease that does not expire during a test
+DEAD = -1.0  # … and of an expired one
 
 
 class Worker(NamedTuple):
-    """What a worker has of the broker, with its committer."""
+    """A worker's view of the broker, with its committer."""
 
     inbox: InboxConsumer
     committer: Committer
@@ -44,7 +44,7 @@ class Worker(NamedTuple):
 
 
 class Wire:
-    """One channel of an instance of its own, with the fronts' and the workers' ways to it."""
+    """One channel of a separate instance, as fronts and workers access it."""
 
     def __init__(self, redis: Redis, timings: Timings = Timings(), **limits: Any) -> None:
         self.settings = settings(instance_id=f"test-{uuid.uuid4()}", channels=(CHANNEL,), **limits)
@@ -77,12 +77,12 @@ class Wire:
         return Job(Source(front, connection, next(self._numbers)), type, id, body)
 
     async def enqueue(self, job: Job, lane: Lane = Lane.LIGHT) -> bool:
-        """Has a front that is alive enqueue the job, wherever it comes from; whether it was taken."""
+        """Let a live front enqueue a job, whatever its source; returns whether it was accepted."""
         await self._carrier.presence.renew_lease(CHANNEL, ALIVE)
         return (await self._carrier.inbox.enqueue(CHANNEL, lane, job, 0)).is_enqueued
 
     async def hold(self, job: Job) -> Delivery:
-        """Has the job enqueued, and delivered to the worker, who has not ended it yet."""
+        """Enqueue a job and deliver it to the worker, which does not commit it."""
         await self.worker.inbox.create_groups()
         assert await self.enqueue(job)
         (held,) = await self.worker.inbox.read([CHANNEL], count=10)
@@ -90,7 +90,7 @@ class Wire:
         return held
 
     async def end(self, effect: Effect, body: bytes = b"{}", **job: Any) -> Job:
-        """Has a job enqueued, delivered and ended."""
+        """Enqueue, deliver and commit a job."""
         held = await self.hold(self.job(body, **job))
         assert await self.worker.committer.commit(held, effect)
         return held.job
@@ -101,12 +101,12 @@ class Wire:
         return await self.end(Register(nickname), body, type="newcomer", id=id, front=front, connection=connection)
 
     async def outbox(self) -> list[Publication]:
-        """All publications that are retained."""
+        """All retained publications."""
         entries = await self.redis.call("XRANGE", self.keys.outbox, "-", "+", key=self.keys.outbox)
         return [Publication.parse(fields) for _, fields in entries]
 
     async def news(self) -> list[Publication]:
-        """What was published since this was asked before."""
+        """The publications since the last call."""
         found = [one for one in await self.outbox() if one.offset > self._read]
         self._read = found[-1].offset if found else self._read
         return found
@@ -118,11 +118,11 @@ class Wire:
         return sorted(await self.front.presence.nicknames(CHANNEL))
 
     def key(self, name: str) -> str:
-        """One of the scripts' keys, by the name that it ends with."""
+        """One of the scripts' keys, by its last part."""
         return next(key for key in self.keys.for_script() if key.endswith("}:" + name))
 
     async def size(self, name: str) -> int:
-        """How many entries a stream has."""
+        """The number of entries of a stream."""
         return int(await self.redis.call("XLEN", self.key(name), key=self.key(name)))
 
     async def hash(self, name: str) -> dict[str, str]:
@@ -137,12 +137,12 @@ class Wire:
         return int(await self.redis.call("GET", key, key=key) or 0)
 
     async def time(self) -> int:
-        """Redis' own clock, in milliseconds."""
+        """Redis's clock, in milliseconds."""
         seconds, microseconds = await self.redis.call("TIME", key=self.keys.outbox)
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def let_a_moment_pass(self) -> None:
-        """Waits until Redis' clock has moved on."""
+        """Wait until Redis's clock has advanced by a millisecond."""
         before = await self.time()
         while await self.time() == before:
             pass
@@ -150,7 +150,7 @@ class Wire:
 
 @pytest.fixture
 def start(io_loop: IOLoop, valkey: Valkey) -> Iterator[Callable[..., Wire]]:
-    """Makes wires over one connection, with the limits that a test asks for: `start(max_stored_messages=2)`."""
+    """Makes wires over one connection, with a test's limits: `start(max_stored_messages=2)`."""
     redis = connect(valkey.url, name="test-scripts")
     io_loop.run_sync(redis.__aenter__)
     yield lambda **limits: Wire(redis, **limits)
@@ -166,12 +166,12 @@ Start = Callable[..., Wire]
 
 
 def encoded(type_: str, **changes: Any) -> bytes:
-    """A message that keeps the contract, as JSON."""
+    """A valid message, as JSON."""
     return msgspec.json.encode(sample(type_, **({"id": new_id(), "timestamp": 1_700_000_000} | changes)))
 
 
 def decoded(publications: list[Publication]) -> list[dict[str, Any]]:
-    """The messages in publications, each of which keeps the contract."""
+    """The messages in publications, each checked against the contract."""
     found = [msgspec.json.decode(one.body) for one in publications if one.body]
     for message in found:
         check({"avatar": None, **message} if message["type"] == "text" else message)
@@ -179,7 +179,7 @@ def decoded(publications: list[Publication]) -> list[dict[str, Any]]:
 
 
 def shown(publications: list[Publication]) -> list[tuple[str, Any]]:
-    """Type and what it is about, of each message in publications."""
+    """The type and the main value of each message in publications."""
     keys = {"newcomer": "newcomer", "exiter": "exiter", "nb_users": "nb_users", "uncompliant": "reason", "text": "text"}
     return [(message["type"], message[keys[message["type"]]]) for message in decoded(publications)]
 
@@ -190,7 +190,7 @@ async def letters(wire: Wire) -> list[dict[bytes, bytes]]:
 
 
 async def assert_meters_are_right(wire: Wire) -> None:
-    """What is counted along is what is there."""
+    """Check that the counters match the stored data."""
     published = await wire.outbox()
     assert await wire.meter("outbox_bytes") == sum(len(one.body) for one in published)
     sizes = await wire.redis.call("LRANGE", wire.key("outbox:sizes"), 0, -1, key=wire.key("outbox:sizes"))
@@ -201,7 +201,7 @@ async def assert_meters_are_right(wire: Wire) -> None:
 
 
 async def assert_presence_is_right(wire: Wire, expected: dict[str, str] | None = None) -> None:
-    """Each nickname belongs to one connection, and each connection has one nickname at the most."""
+    """Check that each nickname belongs to one connection, and each connection has at most one nickname."""
     users, addresses = await wire.hash("users"), await wire.hash("nicknames")
     assert {nickname.split()[0]: address for address, nickname in addresses.items()} == users
     if expected is not None:
@@ -209,5 +209,5 @@ async def assert_presence_is_right(wire: Wire, expected: dict[str, str] | None =
 
 
 async def everything(wire: Wire) -> list[bytes | None]:
-    """All that is stored of the channel, as Redis writes it down."""
+    """All stored data of the channel, as serialized by Redis."""
     return [await wire.redis.call("DUMP", key, key=key) for key in wire.keys.for_script()]

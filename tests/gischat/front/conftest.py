@@ -1,4 +1,4 @@
-"""What tests of a front's parts share."""
+"""Fixtures of the tests of a front's parts."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""A Redis and a client for tests of a front's parts: they answer what, and when, the test wants."""
+"""A fake Redis and a fake client for tests of a front's parts, which answer as the test decides."""
 
 import asyncio
 import math
@@ -27,7 +27,7 @@ ENQUEUED, FULL, STATE_LOST, DAMAGED = (
 
 @dataclass(slots=True)
 class Asked:
-    """A job that was enqueued: the test says by `taken` what became of it."""
+    """An enqueued job: the test sets Redis's answer in `taken`."""
 
     channel: str
     lane: Lane
@@ -38,7 +38,7 @@ class Asked:
 
 @dataclass(slots=True)
 class Inquired:
-    """A job of which was asked what became of it: the test says so by `found`."""
+    """A query of a job's status: the test sets Redis's answer in `found`."""
 
     job: Job
     place: bytes
@@ -47,8 +47,10 @@ class Inquired:
 
 
 class FakeBroker:
-    """In place of a `Broker` and all of its parts. Jobs are enqueued at once, or, without `answers`, when the test says
-    so."""
+    """In place of a `Broker` and all of its parts.
+
+    Jobs are enqueued at once, or without `answers`, when the test decides.
+    """
 
     def __init__(self, *, answers: bool = True) -> None:
         self.front = FRONT
@@ -57,7 +59,7 @@ class FakeBroker:
         self.enqueued: list[Asked] = []
         self.newest: Entry | None = None  # publication
         self.inquiries: list[Inquired] = []
-        self.snapshots: list[asyncio.Future[Snapshot]] = []  # that were asked for
+        self.snapshots: list[asyncio.Future[Snapshot]] = []  # requested by the front
         self.retentions: list[asyncio.Future[list[Entry]]] = []
 
     @property
@@ -98,7 +100,7 @@ class FakeBroker:
 
 
 class FakeOutbox:
-    """In place of an `OutboxReader`: what the test publishes together is read together."""
+    """In place of an `OutboxReader`: publications of one call of `publish` are read at once."""
 
     def __init__(self) -> None:
         self.channels = [CHANNEL]
@@ -121,15 +123,15 @@ class FakeOutbox:
 
 @dataclass(eq=False)
 class FakeMember:
-    """In place of a `ClientConnection`: keeps what it is sent."""
+    """In place of a `ClientConnection`: records what is sent to it."""
 
     id: int
     is_draining: bool = False
     written: list[bytes] = field(default_factory=list)
     closed_with: list[tuple[int, str]] = field(default_factory=list)
-    granted: list[bytes] = field(default_factory=list)  # the newcomers that gave it a nickname
-    wishes: int = 0  # how often it was told to ask again for the nickname that it waits for
-    told: list[str] = field(default_factory=list)  # before it was closed
+    granted: list[bytes] = field(default_factory=list)  # the newcomers that granted it a nickname
+    wishes: int = 0  # the number of requests to renew its wish for a nickname
+    told: list[str] = field(default_factory=list)  # the texts sent before it was closed
     access_key: AccessKey | None = None
 
     is_ready = True
@@ -158,7 +160,7 @@ class FakeMember:
         self.wishes += 1
 
     def received(self) -> list[str]:
-        """What the messages say that it was sent, in order: as `said` made them, or the reason of a refusal."""
+        """The texts of the messages sent to it, in order: those made by `said`, or the reason of a refusal."""
         messages = [msgspec.json.decode(frame.data) for frame in frames_in(b"".join(self.written))]
         return [message["reason"] if message["type"] == "uncompliant" else message["said"] for message in messages]
 
@@ -183,13 +185,13 @@ def publication(
     outcome: Outcome = Outcome.PUBLISHED,
     to: str = "",
 ) -> Publication:
-    """The `number`-th publication of a channel, of a message or of nothing."""
+    """The publication of a channel with the offset `number`, with a message or an empty body."""
     id = str(msgspec.json.decode(body).get("id", "")).encode() if body else b""
     return Publication(offset=number, source=source, outcome=outcome, to=to, type=type, id=id, body=body)
 
 
 def frames_in(data: bytes) -> list[Frame]:
-    """Parses whole frames as a client does: they must not be masked (RFC 6455 §5.1)."""
+    """Parse whole frames like a client: they must not be masked (RFC 6455 §5.1)."""
     reader = StreamReader()
     reader.feed_data(data)
     reader.feed_eof()

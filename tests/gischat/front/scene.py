@@ -1,6 +1,6 @@
 """A connection over a real TCP socket of the loopback, with Tornado's stream over the server's end, as in a front.
 
-The client's end reads only when a test says so; its buffers are small, so that it takes little to fill them.
+The client's end reads only on demand; its buffers are small, so that little data fills them.
 """
 
 import asyncio
@@ -38,14 +38,14 @@ MAX_UNREAD = 300_000
 
 
 class Client:
-    """The other end of a connection, which reads when it is told to."""
+    """The client's end of a connection, which reads on demand."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
         self._received = bytearray()
 
     async def receive(self, size: int) -> bytes:
-        """Exactly the next `size` bytes."""
+        """Read exactly the next `size` bytes."""
         while len(self._received) < size:
             await self._receive_some()
         data = bytes(self._received[:size])
@@ -53,19 +53,19 @@ class Client:
         return data
 
     def receive_now(self) -> None:
-        """What is there, in this turn of the loop, so that the server's end does not get its own."""
+        """Read the available bytes without giving the server's end a turn of the loop."""
         with contextlib.suppress(BlockingIOError):
             while data := self._socket.recv(2**16):
                 self._received += data
 
     async def receive_all(self) -> bytes:
-        """Everything until the server closes its end."""
+        """Read until the server closes its end."""
         while await self._receive_some():
             pass
         return bytes(self._received)
 
     async def messages(self, number: int) -> list[dict[str, Any]]:
-        """The next messages, each of which keeps the contract."""
+        """Read the next messages, each checked against the contract."""
         bodies = [msgspec.json.decode(await self._payload()) for _ in range(number)]
         for body in bodies:
             check(body)
@@ -80,7 +80,7 @@ class Client:
         self._socket.close()
 
     def reset(self) -> None:
-        """Ends the connection with a reset, as a phone does that loses its network."""
+        """Reset the connection, like a phone that loses its network."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
 
@@ -98,7 +98,7 @@ class Client:
 
 
 class Scene:
-    """A connection in a room, its client, and a Redis that takes every job."""
+    """A connection in a room, its client, and a Redis that accepts every job."""
 
     def __init__(self, stack: ExitStack, max_unread: int = MAX_UNREAD, before: bytes = b"", **limits: int) -> None:
         """
@@ -141,30 +141,30 @@ class Scene:
         )
 
     def _close(self, code: int, reason: str) -> None:
-        """As Tornado says goodbye: a close frame through the stream's buffer."""
+        """Close like Tornado: with a close frame through the stream's buffer."""
         self.closed_with.append((code, reason))
         self.closed.set()
         if not self.stream.closed():
             self.write_as_tornado(close_frame(code, reason))
 
     def write_as_tornado(self, frame: bytes) -> None:
-        """Tornado's own frames go through the stream, and a front is told when they wait there."""
+        """Write like Tornado, through the stream; the front is notified if the frame waits there."""
         written = self.stream.write(frame)
         if self.stream.writing():
             self.connection.wait_drained(written)
 
-    def hear_something(self) -> None:
-        """Bytes have come from the client."""
+    def receive_something(self) -> None:
+        """Simulate bytes received from the client."""
         self.connection.last_received_at = asyncio.get_running_loop().time()
 
     def is_silent_after(self, seconds: float) -> bool:
-        """Whether the client is silent when so much time has passed more, in which nothing happens."""
+        """Whether the client counts as silent after `seconds` more without any event."""
         self.connection._pong_due_since -= seconds
         self.connection.last_received_at -= seconds
         return self.connection.pong_overdue(seconds)
 
     def fill(self) -> bytes:
-        """Writes to a client that does not read until its socket takes no more; returns what was written."""
+        """Write to a client that does not read until its socket is full; returns the written bytes."""
         written = b""
         while not self.stream.writing():
             frame = text_frame(b"%06d" % len(written) * 100)
@@ -173,16 +173,16 @@ class Scene:
         return written
 
     def jobs(self) -> list[dict[str, Any]]:
-        """What was sent on its way, by type and content."""
+        """The enqueued messages, by type and content."""
         return [msgspec.json.decode(job.body) | {"type": job.type} for job in self.broker.jobs]
 
     def end(self, outcome: Outcome = Outcome.PUBLISHED, body: bytes = b"{}") -> None:
-        """A worker ends the last job."""
+        """Complete the last job, like a worker."""
         self.dispatcher.complete(publication(1, body, source=self.broker.jobs[-1].source, outcome=outcome))
 
 
 def _tcp_pair() -> tuple[socket.socket, socket.socket]:
-    """Two connected ends with small buffers, non-blocking both: the server's, the client's."""
+    """Two connected non-blocking sockets with small buffers: the server's and the client's."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

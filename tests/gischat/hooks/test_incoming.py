@@ -102,7 +102,7 @@ BODIES: list[tuple[str, dict[str, Any], str]] = [
     (
         "ping",
         {"zen": "Speak like a human.", **REPOSITORY},
-        "[qgis/QGIS] GitHub speaks here from now on. Speak like a human.",
+        "[qgis/QGIS] GitHub posts here from now on. Speak like a human.",
     ),
     (
         "push",

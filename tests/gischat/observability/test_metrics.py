@@ -12,15 +12,17 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from gischat.observability import metrics
 from gischat.observability.counter_files import Metric
-from gischat.observability.metrics import METRICS, Exposition
+from gischat.observability.exposition import Exposition
+from gischat.observability.metrics import METRICS
 from tests.support.processes import ROOT
 from tests.support.scrape import Scrape
 
 COUNTING = """
 import sys
 from gischat.observability import metrics
+from gischat.observability.multiprocess import multiprocess
 directory, kind, name, clients = sys.argv[1:]
-with metrics.multiprocess(directory, kind, name) as name:
+with multiprocess(directory, kind, name) as name:
     metrics.CLIENTS.labels("QGIS").set(int(clients))
     metrics.DELIVERIES.labels("QGIS").inc(10)
     metrics.JOB_SECONDS.labels("text").observe(0.02)

@@ -14,9 +14,9 @@ import pytest
 from gischat.errors import Uncompliant
 from gischat.protocol import messages
 from gischat.protocol import wording as words_
+from gischat.protocol.fields import LAST_SECOND
 from gischat.protocol.messages import Lane, Message, nickname_of
 from gischat.protocol.parsing import MessageParser
-from gischat.protocol.schemas import LAST_SECOND
 from gischat.protocol.wording import excerpt, quoting
 from tests.support import contract
 from tests.support.contract import KEYS, REPLYABLE, required, sample

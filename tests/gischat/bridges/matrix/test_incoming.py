@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gischat.bridges.files import Attachment, is_in_wgs84
-from gischat.bridges.matrix.incoming import said
+from gischat.bridges.matrix.incoming import convert
 from gischat.protocol.schemas import schemas
 from tests.support.settings import settings
 
@@ -26,13 +26,13 @@ TYPES = st.sampled_from(["m.text", "m.emote", "m.image", "m.file", "m.location",
 
 
 def texts(content: dict[str, Any]) -> list[str]:
-    found = said(content, 255)
+    found = convert(content, 255)
     return [one["text"] for one in found.contents if one["type"] == "text"] if found else []
 
 
 @given(st.dictionaries(KEYS, JSON), TYPES)
 def test_any_event_is_nothing_or_what_the_contract_takes(content: dict[str, Any], type: str) -> None:
-    found = said({**content, "msgtype": type}, 255)
+    found = convert({**content, "msgtype": type}, 255)
     for one in found.contents if found else ():
         schema = schemas(settings())[one["type"]]
         errors = schema.validate({**one, "author": "alice"})
@@ -68,14 +68,14 @@ def test_what_is_no_text_is_described(content: dict[str, Any], expected: list[st
     ],
 )
 def test_a_geo_address_in_wgs84_is_a_position(uri: str, xy: tuple[float, float] | None) -> None:
-    found = said({"msgtype": "m.location", "body": "", "geo_uri": uri}, 255)
+    found = convert({"msgtype": "m.location", "body": "", "geo_uri": uri}, 255)
     positions = [(one["x"], one["y"]) for one in found.contents if one["type"] == "position"] if found else []
     assert positions == ([xy] if xy else [])
 
 
 def test_files_that_a_channel_has_a_type_for_are_fetched() -> None:
     def becomes(name: str) -> str | None:
-        found = said({"msgtype": "m.file", "body": name, "url": "mxc://a/b", "info": {"size": 7}}, 255)
+        found = convert({"msgtype": "m.file", "body": name, "url": "mxc://a/b", "info": {"size": 7}}, 255)
         assert found is not None
         assert found.attachment is None or found.attachment == Attachment(found.attachment.type, "mxc://a/b", name, 7)
         return None if found.attachment is None else found.attachment.type

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gischat.bridges.nicknames import candidates
-from gischat.bridges.telegram.incoming import KINDS, named, said, sender, text_of
+from gischat.bridges.telegram.incoming import KINDS, convert, named, sender, text_of
 from gischat.bridges.telegram.outgoing import cut, outgoing
 from gischat.protocol.schemas import schemas
 from tests.support.contract import sample
@@ -32,7 +32,7 @@ JSON = st.recursive(
 @given(st.dictionaries(KEYS, JSON, max_size=6))
 def test_any_message_is_nothing_or_what_the_contract_takes(message: dict[str, Any]) -> None:
     sender(message)
-    found = said(message, 255, 800)
+    found = convert(message, 255, 800)
     for one in found.contents if found else ():
         errors = schemas(settings())[one["type"]].validate({**one, "author": "alice"})
         assert errors.keys() <= {"text"}, errors  # a text may show nothing: its sender is told so
@@ -51,7 +51,7 @@ def test_any_message_is_nothing_or_what_the_contract_takes(message: dict[str, An
     ],
 )
 def test_what_is_no_text_is_described(message: dict[str, Any], expected: str) -> None:
-    found = said(message, 255, 800)
+    found = convert(message, 255, 800)
     assert " ".join(one["text"] for one in found.contents) == expected if found else not expected
 
 
@@ -84,7 +84,7 @@ def test_people_are_named_so_that_they_are_recognised(who: dict[str, Any], nickn
 def test_the_picture_that_a_channel_shows_is_taken() -> None:
     def taken(*sides: int) -> str | None:
         sizes = [{"file_id": str(side), "width": side, "height": 9} for side in sides]
-        found = said({"photo": sizes}, 255, 800)
+        found = convert({"photo": sizes}, 255, 800)
         return found.attachment.address if found and found.attachment else None
 
     assert [taken(90, 320, 800, 1280), taken(320, 90), taken(2560, 1280, 799), taken()] == ["800", "320", "1280", None]

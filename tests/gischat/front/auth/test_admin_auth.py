@@ -1,4 +1,4 @@
-"""The token, and who guesses it."""
+"""The moderators' token, and guesses of it."""
 
 import asyncio
 from types import SimpleNamespace
@@ -17,23 +17,23 @@ pytestmark = pytest.mark.usefixtures("io_loop")
 
 
 @pytest.mark.parametrize("header", [f"Bearer {TOKEN}", f"bearer {TOKEN}", f"BEARER  {TOKEN} "])
-async def test_the_token_is_admitted(header: str) -> None:
+async def test_the_token_is_accepted(header: str) -> None:
     assert AdminAuth(TOKEN).is_authorized({"Authorization": header})
 
 
 @pytest.mark.parametrize(
     "header", ["", "Bearer", "Bearer ", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}0", "Bearer \udce9"]
 )
-async def test_anything_else_is_not(header: str) -> None:
+async def test_anything_else_is_rejected(header: str) -> None:
     assert not AdminAuth(TOKEN).is_authorized({"Authorization": header})
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer "])
-async def test_without_a_token_nobody_is_admitted(header: str) -> None:
+async def test_without_a_configured_token_every_request_is_rejected(header: str) -> None:
     assert not AdminAuth("").is_authorized({"Authorization": header})
 
 
-async def test_an_address_that_guesses_has_to_wait_and_others_have_not(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_address_that_guesses_is_delayed_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(failed_attempts, "time", SimpleNamespace(monotonic=lambda: now))
     door = AdminAuth(TOKEN, HASTY)
@@ -43,14 +43,14 @@ async def test_an_address_that_guesses_has_to_wait_and_others_have_not(monkeypat
     await door.record_failure("203.0.113.7")
     assert 0 < door.retry_after("203.0.113.7") <= 61
     assert door.retry_after("203.0.113.8") == 0
-    # Until its time is over, and then it is as anybody
+    # When its time is over, it is treated like others
     now += HASTY.wrong_tokens + 1
     assert door.retry_after("203.0.113.7") == 0
     await door.record_failure("203.0.113.7")
     assert door.retry_after("203.0.113.7") == 0
 
 
-async def test_all_addresses_of_a_customer_count_as_one() -> None:
+async def test_all_addresses_of_a_network_count_as_one() -> None:
     door = AdminAuth(TOKEN, HASTY)
     for number in range(MAX_FAILURES):
         await door.record_failure(f"2001:db8::{number}")
@@ -58,7 +58,7 @@ async def test_all_addresses_of_a_customer_count_as_one() -> None:
     assert not door.retry_after("2001:db8:0:1::1")
 
 
-async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_remembered_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failed_attempts, "MAX_TRACKED_ADDRESSES", 3)
     attempts = FailedAttempts(60.0)
     for number in range(10):
@@ -66,16 +66,16 @@ async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     assert len(attempts._failures) == 3
 
 
-async def test_only_so_many_are_kept_waiting() -> None:
+async def test_the_number_of_delayed_requests_is_bounded() -> None:
     door = AdminAuth(TOKEN, Timings(wrong_token=1000.0))
     waiting = [
         asyncio.create_task(door.record_failure(f"203.0.113.{number}")) for number in range(MAX_DELAYED_REJECTIONS + 5)
     ]
-    await asyncio.sleep(0)  # each has its turn
+    await asyncio.sleep(0)  # each task runs once
     pending = [task for task in waiting if not task.done()]
     assert len(pending) == MAX_DELAYED_REJECTIONS
     for task in pending:
         task.cancel()
     await asyncio.wait(pending)
-    # Who gives up makes room
+    # A cancelled request makes room
     assert door._delayed == 0

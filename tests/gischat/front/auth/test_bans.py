@@ -1,4 +1,4 @@
-"""Bans, as they are looked up."""
+"""Lookups of bans."""
 
 import json
 import time
@@ -31,20 +31,20 @@ def ban(subject: str, *, seconds: int = 60, reason: str = "") -> Ban:
         ("2001:db8::1/128", ["2001:db8::1"], ["2001:db8::2"]),
     ],
 )
-def test_an_address_is_found_in_its_network(banned: str, addresses: list[str], others: list[str]) -> None:
-    # Given a ban among others of other lengths
+def test_addresses_in_a_banned_network_are_banned(banned: str, addresses: list[str], others: list[str]) -> None:
+    # Given a ban among others with other prefix lengths
     bans = Bans([ban("192.0.2.1"), ban("198.51.100.0/25"), ban(banned), ban("2001:db8:ffff::/48"), ban("jane")])
-    # Then what lies in it is banned, and nothing else is
+    # Then only addresses in the network are banned
     assert [found.subject for found in map(bans.of_address, addresses) if found] == [banned] * len(addresses)
     assert [bans.of_address(other) for other in others] == [None] * len(others)
 
 
 @pytest.mark.parametrize("address", ["", "unknown", "/run/socket", "203.0.113.7.8", "<b>"])
-def test_what_is_no_address_is_not_banned(address: str) -> None:
+def test_an_invalid_address_is_not_banned(address: str) -> None:
     assert Bans([ban("203.0.113.0/24")]).of_address(address) is None
 
 
-def test_a_ban_that_has_run_out_holds_no_more() -> None:
+def test_an_expired_ban_has_no_effect() -> None:
     bans = Bans([ban("203.0.113.7", seconds=0), ban("jane", seconds=-1)])
     assert bans.of_address("203.0.113.7") is None
     assert bans.ban_reason("jane") is None
@@ -59,7 +59,7 @@ def message(type_: str, **content: Any) -> Message:
     [("text", "author"), ("image", "author"), ("script", "author"), ("like", "liker_author"), ("newcomer", "newcomer")],
 )
 @pytest.mark.parametrize("nickname", ["jane", "JANE", "Jane"])
-def test_nobody_writes_under_a_banned_nickname_in_whatever_capitals(type_: str, field: str, nickname: str) -> None:
+def test_a_banned_nickname_cannot_write_in_any_case(type_: str, field: str, nickname: str) -> None:
     bans = Bans([ban("Jane", reason="Be kind.")])
     with pytest.raises(Unavailable, match=r"is banned until .* UTC\. Be kind\.$"):
         bans.check(message(type_, **{field: nickname}))
@@ -67,11 +67,11 @@ def test_nobody_writes_under_a_banned_nickname_in_whatever_capitals(type_: str, 
 
 
 @pytest.mark.parametrize(("type_", "content"), [("like", {"liker_author": "john"}), ("exiter", {})])
-def test_a_banned_nickname_may_be_liked_and_given_up(type_: str, content: dict[str, str]) -> None:
+def test_a_banned_nickname_may_be_liked_and_released(type_: str, content: dict[str, str]) -> None:
     Bans([ban("jane")]).check(message(type_, **content))
 
 
-def test_the_instances_own_nickname_is_nobody_elses() -> None:
+def test_the_instances_own_nickname_is_reserved() -> None:
     with pytest.raises(Unavailable, match="is the server's own"):
         Bans(reserved="House").check(message("text", author="hOUSE"))
     assert Bans(reserved="House").concern_nicknames
@@ -93,19 +93,19 @@ def test_the_instances_own_nickname_is_nobody_elses() -> None:
         ("::ffff:203.0.113.7/120", "203.0.113.0/24"),
     ],
 )
-def test_what_a_moderator_writes_is_taken_as_it_is_meant(written: str, meant: str) -> None:
+def test_a_moderators_input_is_normalised(written: str, meant: str) -> None:
     assert ban_subject(network_of(written)) == meant
 
 
 @pytest.mark.parametrize(
     "written", ["", "jane", "203.0.113", "1.2.3.4/7", "::/0", "2001::/18", "::ffff:1.2.3.4/103", "/24"]
 )
-def test_what_is_no_network_or_too_wide_a_one_is_refused_in_words(written: str) -> None:
+def test_an_invalid_or_too_large_network_is_refused_with_a_reason(written: str) -> None:
     with pytest.raises(ValueError, match=r"^[A-Z].*\.$"):
         network_of(written)
 
 
-def test_no_two_subjects_share_an_id() -> None:
+def test_different_subjects_have_different_ids() -> None:
     subjects = ["10-24", "10.0.0.0/24", "10.0.0.0", "2001:db8::/64", "2001:db8::", "jane", "jane-64"]
     assert len({ban(subject).id for subject in subjects}) == len(subjects)
     assert ban("Jane").id == ban("jane").id

@@ -1,4 +1,4 @@
-"""Who may enter a private channel, by the token that a request shows."""
+"""Access to private channels by a request's token or key."""
 
 import time
 from urllib.parse import quote
@@ -22,7 +22,7 @@ def access() -> ChannelAuth:
 
 
 def request(*, query: str = "", authorization: str | None = None) -> HTTPServerRequest:
-    """A request as Tornado reads it: headers are bytes, taken for Latin-1."""
+    """A request as Tornado reads it: headers are decoded as Latin-1."""
     headers = HTTPHeaders({"Host": "chat.example.org"})
     if authorization is not None:
         headers["Authorization"] = authorization.encode().decode("latin-1")
@@ -37,14 +37,14 @@ def test_a_channel_without_a_token_is_open(access: ChannelAuth) -> None:
 
 
 @pytest.mark.parametrize("token", ["s3cret:of+ours", "clé 鍵"])
-def test_each_of_its_tokens_opens_a_channel_in_a_header_or_in_the_query(access: ChannelAuth, token: str) -> None:
+def test_each_token_of_a_channel_opens_it_in_a_header_or_in_the_query(access: ChannelAuth, token: str) -> None:
     assert access.is_private(PRIVATE)
     assert access.denial(PRIVATE, request(query=f"after=x&token={quote(token)}")) is None
     assert access.denial(PRIVATE, request(authorization=f"Bearer {token}")) is None
     assert access.denial(PRIVATE, request(authorization=f"bearer  {token} ")) is None
 
 
-def test_a_proxys_own_header_is_no_hindrance(access: ChannelAuth) -> None:
+def test_a_proxys_own_header_does_not_interfere(access: ChannelAuth) -> None:
     assert access.denial("Other", request(query="token=another", authorization="Basic amFuZTpzZWNyZXQ=")) is None
 
 
@@ -60,7 +60,7 @@ def test_a_proxys_own_header_is_no_hindrance(access: ChannelAuth) -> None:
         ("", "Basic another"),
     ],
 )
-def test_without_a_token_it_is_asked_for(access: ChannelAuth, query: str, authorization: str | None) -> None:
+def test_without_a_token_the_answer_asks_for_one(access: ChannelAuth, query: str, authorization: str | None) -> None:
     denial = access.denial("Other", request(query=query, authorization=authorization))
     assert denial is not None
     assert denial.reason == "Channel 'Other' is private: a token is needed."
@@ -79,24 +79,24 @@ def test_a_wrong_token_is_refused(access: ChannelAuth, token: str) -> None:
         assert denial.challenge.endswith('error="invalid_token"')
 
 
-def test_a_request_is_one_guess(access: ChannelAuth) -> None:
+def test_a_request_counts_as_one_guess(access: ChannelAuth) -> None:
     assert access.denial("Other", request(query="token=another&token=wrong")) is not None
     assert access.denial("Other", request(authorization="Bearer wrong another")) is not None
 
 
-def test_a_wrong_token_is_told_in_the_log_without_it(access: ChannelAuth, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wrong_token_is_logged_without_its_text(access: ChannelAuth, caplog: pytest.LogCaptureFixture) -> None:
     access.denial("Other", request(query=f"token={CANARY}"))
     access.denial("Other", request(authorization=f"Bearer {CANARY}"))
     assert [vars(record)["channel"] for record in caplog.records] == ["Other"] * 2
     assert CANARY not in "".join(str(vars(record)) for record in caplog.records)
 
 
-def test_a_missing_token_is_no_line_in_the_log(access: ChannelAuth, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_token_is_not_logged(access: ChannelAuth, caplog: pytest.LogCaptureFixture) -> None:
     access.denial("Other", request())
     assert caplog.records == []
 
 
-# Keys in the address
+# Keys in URLs
 
 
 def key_for(access: ChannelAuth, *channels: str, seconds: float = 60) -> str:
@@ -117,7 +117,7 @@ def keyed(access: ChannelAuth, path: str) -> HTTPServerRequest:
     ("path", "below"),
     [("/k/{}", "/"), ("/k/{}/", "/"), ("/k/{}/rules", "/rules"), ("/k/{}//channel/x/ws?a=/k/b", "/channel/x/ws")],
 )
-def test_a_key_is_taken_off_the_path(access: ChannelAuth, path: str, below: str) -> None:
+def test_a_key_is_removed_from_the_path(access: ChannelAuth, path: str, below: str) -> None:
     secret = key_for(access, PRIVATE)
     asked = keyed(access, path.format(secret))
     assert (asked.path, key_of(asked) is not None, secret in str(asked.uri)) == (below, True, False)
@@ -135,12 +135,12 @@ def test_a_key_opens_its_channels_and_lists_them_with_the_public_ones(access: Ch
 
 
 @pytest.mark.parametrize("seconds", [60, 0], ids=["tampered", "ended"])
-def test_a_key_that_is_none_opens_nothing_not_even_what_is_public(access: ChannelAuth, seconds: float) -> None:
+def test_an_invalid_key_opens_nothing_not_even_public_channels(access: ChannelAuth, seconds: float) -> None:
     secret = key_for(access, PRIVATE, seconds=seconds)
     asked = keyed(access, f"/k/{secret if not seconds else secret[:-1] + 'x'}/rules")
     assert has_wrong_key(asked)
     assert {access.denial(channel, asked) for channel in (PRIVATE, "QGIS")} == {(WRONG_KEY, INVALID_TOKEN, "")}
 
 
-def test_a_token_is_no_key(access: ChannelAuth) -> None:
+def test_a_token_is_not_accepted_as_a_key(access: ChannelAuth) -> None:
     assert has_wrong_key(keyed(access, "/k/another/channel/Other/ws"))

@@ -1,4 +1,4 @@
-"""A client's address is what a trusted proxy says it is, and otherwise that of the peer: nobody chooses it."""
+"""A client's address is that given by a trusted proxy, or the peer's: clients cannot choose it."""
 
 from ipaddress import ip_network
 
@@ -12,7 +12,7 @@ NOBODY = TrustedProxies([])
 
 
 def located(peer: str | None, *forwarded: str, proxies: TrustedProxies = PROXIES, **headers: str) -> HTTPServerRequest:
-    """A request that came from a peer, with these X-Forwarded-For headers, one after the other."""
+    """A request from a peer, with these X-Forwarded-For headers in order."""
     given = HTTPHeaders({"Host": "chat.example"} | {name.replace("_", "-"): value for name, value in headers.items()})
     for value in forwarded:
         given.add("X-Forwarded-For", value)
@@ -26,19 +26,19 @@ def located(peer: str | None, *forwarded: str, proxies: TrustedProxies = PROXIES
 
 @pytest.mark.parametrize("peer", ["198.51.100.7", "2001:db8:2::7"])
 @pytest.mark.parametrize("forwarded", ["203.0.113.9", "10.0.0.1", "", "::1, 203.0.113.9"])
-def test_who_is_no_proxy_of_ours_is_not_believed(peer: str, forwarded: str) -> None:
+def test_headers_of_untrusted_peers_are_ignored(peer: str, forwarded: str) -> None:
     request = located(peer, forwarded, X_Forwarded_Proto="https", X_Real_Ip="203.0.113.9")
     assert (request.remote_ip, request.protocol) == (peer, "http")
 
 
-def test_the_host_that_was_asked_for_is_told_by_a_proxy_of_ours_alone() -> None:
+def test_the_requested_host_is_taken_only_from_a_trusted_proxy() -> None:
     asked = {"X_Forwarded_Host": "evil.example, chat.example.org:8443"}
     assert located("10.0.0.1", **asked).host == "chat.example.org:8443"
     assert located("198.51.100.7", **asked).host == "chat.example"
     assert located("10.0.0.1", X_Forwarded_Host="").host == "chat.example"
 
 
-def test_without_trusted_proxies_nobody_is_believed() -> None:
+def test_without_trusted_proxies_headers_are_ignored() -> None:
     assert located("127.0.0.1", "203.0.113.9", proxies=NOBODY).remote_ip == "127.0.0.1"
 
 
@@ -47,17 +47,17 @@ def test_without_trusted_proxies_nobody_is_believed() -> None:
     [
         (["203.0.113.9"], "203.0.113.9"),
         (["2001:db8:2::9"], "2001:db8:2::9"),
-        # What a client wrote itself stands left of what our proxy appended
+        # The client's own entries are left of those that our proxy appended
         (["198.51.100.1, 203.0.113.9"], "203.0.113.9"),
         (["10.0.0.9, 203.0.113.9"], "203.0.113.9"),
         (["198.51.100.1", "203.0.113.9"], "203.0.113.9"),
         (["garbage, <script>, 203.0.113.9"], "203.0.113.9"),
-        # Proxies of ours behind each other
+        # A chain of trusted proxies
         (["198.51.100.1, 203.0.113.9, 192.0.2.1, 10.1.1.1"], "203.0.113.9"),
         (["203.0.113.9", "2001:db8:1::1"], "203.0.113.9"),
-        # All of them are ours: a probe of the first
+        # All entries are trusted: a probe by the first proxy
         (["10.2.2.2, 10.1.1.1"], "10.2.2.2"),
-        # As some proxies write it
+        # Other notations of some proxies
         (["203.0.113.9:4711"], "203.0.113.9"),
         (["[2001:db8:2::9]:4711"], "2001:db8:2::9"),
         (["[2001:db8:2::9]"], "2001:db8:2::9"),
@@ -65,7 +65,7 @@ def test_without_trusted_proxies_nobody_is_believed() -> None:
         (["fe80::1%a lie"], "fe80::1"),
     ],
 )
-def test_a_proxy_of_ours_says_who_the_client_is(forwarded: list[str], client: str) -> None:
+def test_a_trusted_proxy_gives_the_clients_address(forwarded: list[str], client: str) -> None:
     assert located("10.0.0.1", *forwarded).remote_ip == client
 
 
@@ -77,22 +77,22 @@ def test_a_proxy_of_ours_says_who_the_client_is(forwarded: list[str], client: st
     ],
     ids=lambda garbage: garbage[:20],
 )
-def test_garbage_leaves_the_address_of_who_is_known(garbage: str) -> None:
+def test_after_an_invalid_entry_the_last_known_address_is_used(garbage: str) -> None:
     assert located("10.0.0.1", garbage).remote_ip == "10.0.0.1"
-    # Behind a second proxy, that one is known
+    # Behind a second proxy, that is the last known address
     assert located("10.0.0.1", f"{garbage}, 10.7.7.7").remote_ip == "10.7.7.7"
 
 
-def test_a_chain_without_end_is_not_followed() -> None:
+def test_a_very_long_chain_is_not_followed() -> None:
     assert located("10.0.0.1", ", ".join(["203.0.113.9", *["10.0.0.2"] * 10_000])).remote_ip == "10.0.0.2"
 
 
 @pytest.mark.parametrize("peer", [None, "", "/run/gischat.sock", "0.0.0.0"])
-def test_a_peer_without_an_address_is_nowhere_and_not_believed(peer: str | None) -> None:
+def test_a_peer_without_an_address_is_not_trusted(peer: str | None) -> None:
     assert located(peer, "203.0.113.9").remote_ip == UNKNOWN_ADDRESS
 
 
-def test_a_dual_stack_socket_sees_a_trusted_proxy_in_ipv6_clothes() -> None:
+def test_a_trusted_proxy_is_recognised_by_its_ipv4_mapped_address() -> None:
     assert located("::ffff:10.0.0.1", "203.0.113.9").remote_ip == "203.0.113.9"
     assert located("::ffff:198.51.100.7", "203.0.113.9").remote_ip == "198.51.100.7"
 
@@ -101,7 +101,7 @@ def test_a_dual_stack_socket_sees_a_trusted_proxy_in_ipv6_clothes() -> None:
     ("said", "scheme"),
     [("https", "https"), ("HTTPS", "https"), ("http", "http"), ("http, https", "https"), ("ftp", "http"), ("", "http")],
 )
-def test_a_proxy_of_ours_says_the_scheme(said: str, scheme: str) -> None:
+def test_a_trusted_proxy_gives_the_scheme(said: str, scheme: str) -> None:
     assert located("10.0.0.1", X_Forwarded_Proto=said).protocol == scheme
 
 
@@ -116,5 +116,5 @@ def test_a_proxy_of_ours_says_the_scheme(said: str, scheme: str) -> None:
         (UNKNOWN_ADDRESS, UNKNOWN_ADDRESS),
     ],
 )
-def test_what_is_counted_as_one_is_an_ipv4_address_or_a_network_of_64_bits(address: str, counted: str) -> None:
+def test_limits_count_ipv4_addresses_and_ipv6_networks_of_64_bits(address: str, counted: str) -> None:
     assert address_key(address) == counted

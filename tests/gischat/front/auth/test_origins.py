@@ -1,4 +1,4 @@
-"""Whose page may speak to the chat, by what its browser says in a request."""
+"""Sites whose pages may use the chat, by the headers of browsers."""
 
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
@@ -10,7 +10,7 @@ HOST = "chat.example.org"
 
 
 def request(origin: str | None, *, host: str = HOST, protocol: str = "http", **fetch: str) -> HTTPServerRequest:
-    """A request as it comes; `protocol` is what a trusted proxy says, plain http where nobody says anything."""
+    """A request; `protocol` is that given by a trusted proxy, http by default."""
     headers = HTTPHeaders({"Host": host, **fetch})
     if origin is not None:
         headers["Origin"] = origin
@@ -23,7 +23,7 @@ def origins(*allowed: str) -> Origins:
     return Origins(settings(allowed_origins=allowed))
 
 
-def test_who_is_no_browser_is_welcome() -> None:
+def test_a_request_without_an_origin_is_accepted() -> None:
     assert origins().admit(request(None))
 
 
@@ -32,13 +32,13 @@ def test_who_is_no_browser_is_welcome() -> None:
     [
         ("http://chat.example.org", "chat.example.org"),
         ("http://chat.example.org", "Chat.Example.org:80"),
-        ("https://chat.example.org", "chat.example.org"),  # a proxy speaks https for us
+        ("https://chat.example.org", "chat.example.org"),  # a proxy terminates TLS
         ("https://chat.example.org", "chat.example.org:443"),
         ("http://127.0.0.1:8000", "127.0.0.1:8000"),
         ("http://[::1]:8000", "[::1]:8000"),
     ],
 )
-def test_our_own_pages_are_admitted(origin: str, host: str) -> None:
+def test_our_own_pages_are_accepted(origin: str, host: str) -> None:
     assert origins().admit(request(origin, host=host))
 
 
@@ -57,16 +57,16 @@ def test_our_own_pages_are_admitted(origin: str, host: str) -> None:
         "http://chat.example.org, http://chat.example.org",
     ],
 )
-def test_others_are_not(origin: str) -> None:
+def test_pages_of_other_sites_are_refused(origin: str) -> None:
     assert not origins().admit(request(origin))
 
 
-def test_where_the_scheme_is_known_to_be_https_a_page_over_http_is_another_site() -> None:
+def test_with_https_a_page_over_http_is_another_site() -> None:
     assert origins().admit(request(f"https://{HOST}", protocol="https"))
     assert not origins().admit(request(f"http://{HOST}", protocol="https"))
 
 
-def test_a_browser_that_says_same_origin_is_believed_whatever_host_a_proxy_has_written() -> None:
+def test_same_origin_is_accepted_whatever_host_a_proxy_sends() -> None:
     told = {"Sec-Fetch-Site": "same-origin"}
     assert origins().admit(request("https://chat.example.org", host="10.0.0.7:8000", **told))
     assert not origins().admit(request("https://[", host="10.0.0.7:8000", **told))
@@ -74,7 +74,7 @@ def test_a_browser_that_says_same_origin_is_believed_whatever_host_a_proxy_has_w
         assert not origins().admit(request("https://chat.example.org", host="10.0.0.7", **{"Sec-Fetch-Site": other}))
 
 
-def test_those_that_the_operator_lists_are_admitted_and_no_others() -> None:
+def test_only_allowed_origins_are_accepted() -> None:
     listed = origins("https://maps.example.org", "null")
     assert listed.admit(request("https://maps.example.org:443"))
     assert listed.admit(request("null"))
@@ -83,13 +83,13 @@ def test_those_that_the_operator_lists_are_admitted_and_no_others() -> None:
     assert not listed.admit(request("https://maps.example.org.evil.example"))
 
 
-def test_a_star_admits_every_origin_but_not_what_is_none() -> None:
+def test_a_star_allows_all_origins_but_no_invalid_ones() -> None:
     assert origins("*").admit(request("http://evil.example"))
     assert origins("*").admit(request("null"))
     assert not origins("*").admit(request("http://["))
 
 
-def test_an_answer_names_who_may_read_it_and_nobody_else() -> None:
+def test_an_answer_allows_only_the_requests_origin() -> None:
     listed = origins("https://maps.example.org")
     assert listed.headers(request("https://maps.example.org")) == {
         "Vary": "Origin",
@@ -103,7 +103,7 @@ def test_an_answer_names_who_may_read_it_and_nobody_else() -> None:
 @pytest.mark.parametrize(
     "host", ["127.0.0.1:8000", "10.0.0.7", "[::1]:8000", "localhost:8000", "front:8000", "gischat"]
 )
-def test_where_a_proxy_hands_on_its_own_word_for_us_the_operator_is_told_how_to_mend_it(host: str) -> None:
+def test_for_a_proxy_that_replaces_the_host_the_log_gives_the_solution(host: str) -> None:
     advice = origins().advice(request("https://chat.example.org", host=host))
     assert "a page of https://chat.example.org was refused" in advice
     assert f"'Host: {host}'" in advice
@@ -111,7 +111,7 @@ def test_where_a_proxy_hands_on_its_own_word_for_us_the_operator_is_told_how_to_
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://[", "", "http://" + "a" * 4000])
-def test_of_other_sites_the_operator_is_told_that_they_could_be_admitted(origin: str) -> None:
+def test_for_other_sites_the_log_names_the_setting(origin: str) -> None:
     advice = origins().advice(request(origin))
     assert "ALLOWED_ORIGINS" in advice
     assert FORWARD_HOST_HINT not in advice

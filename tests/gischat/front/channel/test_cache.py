@@ -1,4 +1,4 @@
-"""What many ask for is read once, and never older than what has happened since."""
+"""The cache: concurrent requests share one read, which is never older than the last invalidation."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from tests.support.virtual_time import pass_time, settle, virtual_time
 
 
 class Source:
-    """What is read: each read waits until the test answers it."""
+    """A source whose reads wait until the test answers them."""
 
     def __init__(self) -> None:
         self.reads: list[asyncio.Future[bytes]] = []
@@ -33,7 +33,7 @@ def ask(cached: CachedAnswer) -> "asyncio.Task[bytes]":
 
 
 @virtual_time
-async def test_all_who_ask_while_a_read_is_under_way_share_the_next() -> None:
+async def test_requests_during_a_read_share_the_next_one() -> None:
     source = Source()
     shared = SharedRead(source.read)
     first = asyncio.create_task(shared.get())
@@ -49,7 +49,7 @@ async def test_all_who_ask_while_a_read_is_under_way_share_the_next() -> None:
 
 
 @virtual_time
-async def test_what_goes_wrong_goes_wrong_for_all_who_share_it_and_not_for_the_next() -> None:
+async def test_a_failed_read_fails_for_all_that_share_it_and_no_others() -> None:
     source = Source()
     shared = SharedRead(source.read)
     asked = [asyncio.create_task(shared.get()) for _ in range(3)]
@@ -65,7 +65,7 @@ async def test_what_goes_wrong_goes_wrong_for_all_who_share_it_and_not_for_the_n
 
 
 @virtual_time
-async def test_an_answer_is_read_once_for_all_who_ask_within_a_moment() -> None:
+async def test_an_answer_is_reused_for_a_short_time() -> None:
     source = Source()
     cached = CachedAnswer(source.read)
     asked = [ask(cached) for _ in range(100)]
@@ -76,7 +76,7 @@ async def test_an_answer_is_read_once_for_all_who_ask_within_a_moment() -> None:
     assert await asyncio.gather(*asked) == [b"a"] * 200
     assert await ask(cached) == b"a"
     assert len(source.reads) == 1
-    # And then anew
+    # Then it is read again
     await pass_time(Timings().answer_kept + 0.1)
     assert cached.fresh is None
     later = ask(cached)
@@ -86,10 +86,10 @@ async def test_an_answer_is_read_once_for_all_who_ask_within_a_moment() -> None:
 
 
 @virtual_time
-async def test_who_asks_after_something_has_happened_is_told_of_it() -> None:
+async def test_a_request_after_an_invalidation_gets_the_new_state() -> None:
     source = Source()
     cached = CachedAnswer(source.read)
-    # When something happens while it is kept, or while it is read
+    # When it is invalidated while it is cached, or while it is read
     early = ask(cached)
     await settle()
     cached.invalidate()
@@ -108,7 +108,7 @@ async def test_who_asks_after_something_has_happened_is_told_of_it() -> None:
 
 
 @virtual_time
-async def test_whatever_happens_meanwhile_reads_do_not_pile_up() -> None:
+async def test_reads_do_not_pile_up() -> None:
     source = Source()
     cached = CachedAnswer(source.read)
     asked = []
@@ -122,7 +122,7 @@ async def test_whatever_happens_meanwhile_reads_do_not_pile_up() -> None:
 
 
 @virtual_time
-async def test_a_failure_is_kept_for_nobody() -> None:
+async def test_a_failure_is_not_cached() -> None:
     source = Source()
     cached = CachedAnswer(source.read)
     asked = ask(cached)
@@ -137,8 +137,8 @@ async def test_a_failure_is_kept_for_nobody() -> None:
 
 
 @virtual_time
-async def test_large_answers_are_not_read_again_at_once_whichever_are_asked_for() -> None:
-    """Whatever is published meanwhile: to read them and put them together is work that all others wait for."""
+async def test_large_answers_are_read_at_a_limited_rate() -> None:
+    """Even while messages are published: reading and encoding large answers delays all others."""
     body, pace = b"x" * 5_000_000, ReadPacer(20e6)
     sources = [Source() for _ in range(4)]
     cached = [CachedAnswer(source.read, pace) for source in sources]
@@ -146,7 +146,7 @@ async def test_large_answers_are_not_read_again_at_once_whichever_are_asked_for(
     await settle()
     for source in sources:
         await source.answer(body)
-    # When all of them are asked for again and again
+    # When all of them are requested repeatedly
     for _ in range(500):
         for one in cached:
             one.invalidate()
@@ -155,7 +155,7 @@ async def test_large_answers_are_not_read_again_at_once_whichever_are_asked_for(
         for source in sources:
             if not source.reads[-1].done():
                 await source.answer(body)
-    # Then about as much is read as the pace allows, and everybody is answered
+    # Then about as much is read as the rate allows, and every request is answered
     assert 20 * 0.5 <= sum(len(source.reads) for source in sources) <= 4 + 20 * 1.5
     while not all(one.done() for one in asked):
         await pass_time(0.1)

@@ -1,4 +1,4 @@
-"""What was delivered before is not delivered again, as a table of publications in their order."""
+"""The deduplicator, as a table of publications in order."""
 
 import pytest
 
@@ -26,14 +26,14 @@ CAME, WENT = presence("1", "newcomer"), presence("2", "exiter")
     [
         ([text("a"), text("b")], [True, True]),
         ([text("a"), text("a")], [True, False]),
-        ([text(""), text("")], [True, True]),  # what has no id is never the same
+        ([text(""), text("")], [True, True]),  # messages without ids are never duplicates
         ([CAME, WENT, WENT], [True, True, False]),
-        ([CAME, WENT, CAME], [True, True, True]),  # or she would be gone for ever
+        ([CAME, WENT, CAME], [True, True, True]),  # otherwise she would remain absent
         ([CAME, presence("2", "exiter", "JANE"), CAME], [True, True, True]),
         ([CAME, presence("2", "exiter", "john"), CAME], [True, True, False]),
     ],
 )
-def test_what_is_delivered(published: list[Publication], delivered: list[bool]) -> None:
+def test_a_message_is_delivered_once(published: list[Publication], delivered: list[bool]) -> None:
     deduplicator = Deduplicator(SECONDS)
     found = []
     for one in published:
@@ -43,7 +43,7 @@ def test_what_is_delivered(published: list[Publication], delivered: list[bool]) 
     assert found == delivered
 
 
-def test_what_was_delivered_is_remembered_for_so_long_and_so_much_of_it() -> None:
+def test_delivered_ids_are_bounded_in_age_and_number() -> None:
     deduplicator = Deduplicator(SECONDS)
     deduplicator.seed({b"old": SECONDS - 1}, now=0.0)
     assert deduplicator.has_seen(b"old", 0.5)

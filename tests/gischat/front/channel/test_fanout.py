@@ -1,4 +1,4 @@
-"""The fan-out: everyone gets the bytes that the plain way would send, whatever state their sockets are in."""
+"""The fan-out: every client gets the same bytes as from separate writes, whatever the state of its socket."""
 
 import asyncio
 import random
@@ -20,7 +20,7 @@ SIZES = [0, 1, 125, 126, 1000, 20_000, 65_535, 65_536]
 
 @dataclass(eq=False)
 class Scripted:
-    """A listener whose socket does what the test says."""
+    """A listener whose socket does what the test decides."""
 
     send_now: Send
     is_ready: bool = True
@@ -42,7 +42,7 @@ def failing(error: OSError) -> Send:
     return send
 
 
-# Who is asked what
+# The calls to listeners
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def failing(error: OSError) -> Send:
         (failing(OSError(9, "closed")), [BROKEN]),
     ],
 )
-def test_only_who_does_not_take_all_at_once_is_asked_to_go_on(send: Send, rest: list[int]) -> None:
+def test_only_a_listener_with_a_partial_write_is_asked_to_continue(send: Send, rest: list[int]) -> None:
     audience, listener, other = Fanout(), Scripted(send), Scripted(lambda data: len(data))
     audience.add(listener)
     audience.add(other)
@@ -65,14 +65,14 @@ def test_only_who_does_not_take_all_at_once_is_asked_to_go_on(send: Send, rest: 
     assert (other.rest, other.written) == ([], [])
 
 
-def test_who_is_not_ready_is_written_to_in_its_own_way() -> None:
+def test_a_listener_that_is_not_ready_writes_itself() -> None:
     audience, listener = Fanout(), Scripted(failing(AssertionError()), is_ready=False)  # type: ignore[arg-type]
     audience.add(listener)
     audience.send(b"hello")
     assert listener.written == [b"hello"]
 
 
-def test_who_becomes_ready_or_is_no_longer_changes_places_and_is_there_once() -> None:
+def test_a_listener_whose_readiness_changes_is_kept_once() -> None:
     sent: list[bytes] = []
     listener = Scripted(lambda data: sent.append(data) or len(data))  # type: ignore[func-returns-value]
     audience = Fanout()
@@ -85,14 +85,14 @@ def test_who_becomes_ready_or_is_no_longer_changes_places_and_is_there_once() ->
     assert (sent, listener.written) == ([b"0", b"3"], [b"1", b"2"])
 
 
-def test_who_is_not_in_the_audience_does_not_come_in_by_becoming_ready() -> None:
+def test_becoming_ready_does_not_add_a_listener() -> None:
     audience, listener = Fanout(), Scripted(len)
     audience.update(listener)
     assert len(audience) == 0
 
 
 @pytest.mark.parametrize("is_ready", [True, False])
-def test_who_was_let_go_hears_nothing_more(is_ready: bool) -> None:
+def test_a_removed_listener_receives_nothing(is_ready: bool) -> None:
     audience, listener = Fanout(), Scripted(failing(AssertionError()), is_ready)  # type: ignore[arg-type]
     audience.add(listener)
     audience.discard(listener)
@@ -102,7 +102,7 @@ def test_who_was_let_go_hears_nothing_more(is_ready: bool) -> None:
 
 
 def test_an_audience_may_change_while_it_is_sent_to() -> None:
-    """Who does not take all moves to the others, and who is too slow may be gone at once."""
+    """A listener with a partial write changes its state, and one that is too slow may be removed at once."""
     audience = Fanout()
     listeners = [Scripted(lambda data: 1) for _ in range(10)]
     for listener in listeners:
@@ -116,15 +116,15 @@ def test_an_audience_may_change_while_it_is_sent_to() -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-async def test_everyone_gets_the_bytes_that_the_plain_way_sends(start: Start, seed: int) -> None:
-    # Given three who read when they like, and one who is written to by the stream alone
+async def test_every_client_gets_the_bytes_of_separate_writes(start: Start, seed: int) -> None:
+    # Given three clients that read at random times, and one that only the stream writes to
     chance = random.Random(seed)
     people = [start(max_unread=10**7) for _ in range(3)]
     audience = together(people)
     plain = start(max_unread=10**7)
     expected = [b"", b"", b""]
     frames: list[bytes] = []
-    # When frames of all sizes go out to all, and between them Tornado's own to one
+    # When frames of all sizes are sent to all, and Tornado's own between them to one
     for number, size in enumerate(chance.choices(SIZES, weights=[1, 3, 3, 3, 5, 2, 1, 1], k=60)):
         frame = text_frame(bytes([65 + number % 26]) * size)
         audience.send(frame)
@@ -139,24 +139,24 @@ async def test_everyone_gets_the_bytes_that_the_plain_way_sends(start: Start, se
             chance.choice(people).client.receive_now()
         if chance.random() < 0.5:
             await asyncio.sleep(0)
-    # Then each gets whole frames, in order, and those of the plain way
+    # Then each gets whole frames, in order, and the same as from separate writes
     for scene, sent in zip(people, expected, strict=True):
         assert await scene.client.receive(len(sent)) == sent
     said = b"".join(frames)
     assert await plain.client.receive(len(said)) == said
 
 
-async def test_who_does_not_read_delays_nobody_and_gets_all_when_it_does(start: Start) -> None:
-    # Given one whose socket is full, and one who reads
+async def test_a_client_that_does_not_read_delays_no_other_and_gets_all_later(start: Start) -> None:
+    # Given a client whose socket is full, and one that reads
     full, reader = start(), start()
     audience = together([full, reader])
     before = full.fill()
     frame = text_frame(b"hello")
-    # When something is said
+    # When a frame is sent
     for _ in range(20):
         audience.send(frame)
         assert await reader.client.receive(len(frame)) == frame
-    # Then the first gets it behind what had waited, and is sent to straight again
+    # Then the first gets it after the pending data, and is written to directly again
     assert not full.connection.is_ready
     assert await full.client.receive(len(before) + 20 * len(frame)) == before + 20 * frame
     await until(lambda: full.connection.is_ready)
@@ -165,7 +165,7 @@ async def test_who_does_not_read_delays_nobody_and_gets_all_when_it_does(start: 
     assert await full.client.receive(len(frame)) == frame
 
 
-async def test_who_closes_in_the_middle_harms_nobody(start: Start) -> None:
+async def test_a_client_that_disconnects_during_a_write_affects_no_other(start: Start) -> None:
     people = [start() for _ in range(5)]
     audience = together(people)
     people[1].client.reset()
@@ -178,7 +178,7 @@ async def test_who_closes_in_the_middle_harms_nobody(start: Start) -> None:
     await until(people[1].stream.closed)
 
 
-async def test_after_a_goodbye_nothing_follows(start: Start) -> None:
+async def test_nothing_follows_a_close_frame(start: Start) -> None:
     staying, leaving = start(), start()
     audience = together([staying, leaving])
     leaving.connection.close(1008, "Go away.")
@@ -191,7 +191,7 @@ async def test_after_a_goodbye_nothing_follows(start: Start) -> None:
     assert received.endswith(close_frame(1008, "Go away."))
 
 
-async def test_who_is_too_slow_is_closed_and_the_others_are_not(start: Start) -> None:
+async def test_only_a_client_that_is_too_slow_is_closed(start: Start) -> None:
     slow, reader = start(), start()
     audience = together([slow, reader])
     frame = text_frame(b"x" * 50_000)
@@ -202,12 +202,12 @@ async def test_who_is_too_slow_is_closed_and_the_others_are_not(start: Start) ->
     assert ([code for code, _ in slow.closed_with], reader.closed_with) == ([1008], [])
 
 
-async def test_who_still_waits_for_the_answer_to_its_handshake_gets_that_first(start: Start) -> None:
-    # Given a connection that begins while the stream has something to write
+async def test_a_client_gets_the_answer_to_its_handshake_first(start: Start) -> None:
+    # Given a connection that is added while the stream has pending data
     answer = b"HTTP/1.1 101 Switching Protocols\r\n" + b"x" * 1_000_000
     scene = start(before=answer)
     assert not scene.connection.is_ready
-    # When something is said
+    # When a frame is sent
     frame = text_frame(b"hello")
     together([scene]).send(frame)
     assert await scene.client.receive(len(answer) + len(frame)) == answer + frame
@@ -215,7 +215,7 @@ async def test_who_still_waits_for_the_answer_to_its_handshake_gets_that_first(s
 
 
 def together(people: list[Scene]) -> Fanout:
-    """All of them in one room's audience."""
+    """Add all of them to one room's fan-out."""
     audience = people[0].audience
     for scene in people:
         scene.connection._fanout = audience

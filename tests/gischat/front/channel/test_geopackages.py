@@ -1,4 +1,4 @@
-"""GeoPackages that a front has made for whoever asks: one at a time, kept for a moment, bounded."""
+"""GeoPackages made on request: one at a time, cached for a short time, bounded."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ def counted(outcome: str) -> float:
     return metrics.GEOPACKAGES.labels(outcome).amount
 
 
-async def test_it_is_made_once_for_all_who_ask() -> None:
+async def test_concurrent_requests_share_one_geopackage() -> None:
     before, made = counted("made"), GeoPackages()
     files = await asyncio.gather(*(made.get("tag", LAYER) for _ in range(3)))
     assert files[0].startswith(b"SQLite format 3\0")
@@ -30,7 +30,7 @@ async def test_it_is_made_once_for_all_who_ask() -> None:
     assert counted("made") == before + 1
 
 
-async def test_what_cannot_be_made_has_failed_and_the_next_is_made() -> None:
+async def test_after_a_failure_the_next_is_made() -> None:
     before, made = counted("failed"), GeoPackages()
     with pytest.raises(Failed):
         await made.get("wrong", b"{}")
@@ -38,12 +38,12 @@ async def test_what_cannot_be_made_has_failed_and_the_next_is_made() -> None:
     assert counted("failed") == before + 1
 
 
-async def test_what_takes_too_long_has_failed() -> None:
+async def test_a_geopackage_that_takes_too_long_fails() -> None:
     with pytest.raises(Failed):
         await GeoPackages(Timings(geopackage=0.0)).get("tag", LAYER)
 
 
-async def test_only_so_many_may_wait() -> None:
+async def test_the_number_of_waiting_requests_is_bounded() -> None:
     made = GeoPackages()
     asked = [asyncio.create_task(made.get(str(number), LAYER)) for number in range(MAX_WAITING + 1)]
     *files, refused = await asyncio.gather(*asked, return_exceptions=True)
@@ -51,7 +51,7 @@ async def test_only_so_many_may_wait() -> None:
     assert all(isinstance(file, bytes) for file in files)
 
 
-async def test_only_so_much_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     made = GeoPackages()
     size = len(await made.get("first", LAYER))
     monkeypatch.setattr(geopackages, "KEPT_BYTES", 2 * size)

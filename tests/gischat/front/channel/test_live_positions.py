@@ -1,4 +1,4 @@
-"""Live positions: the newest of each, to those who asked. Time is virtual: no test waits."""
+"""Live positions: the newest of each sender, for clients that requested them. Time is virtual: no test waits."""
 
 import asyncio
 from typing import Any
@@ -29,7 +29,7 @@ class Sharer:
 
 
 class Subscriber:
-    """Reads frames of less than 64 KiB."""
+    """A client that reads frames of less than 64 KiB."""
 
     def __init__(self) -> None:
         self.is_ready = True
@@ -47,12 +47,12 @@ class Subscriber:
 
     @property
     def seen(self) -> list[tuple[str, float, bool]]:
-        """Author, x, and whether it holds, of all that came."""
+        """The author, x and validity of all received positions."""
         return [(m["author"], m["x"], m["until"] > m["timestamp"]) for write in self.writes for m in write]
 
 
 class Fronts:
-    """Fronts that hear each other."""
+    """Fronts that exchange live positions."""
 
     def __init__(self, number: int = 2) -> None:
         self.is_away = False
@@ -67,7 +67,7 @@ class Fronts:
         self.told.append(body)
         for live in self.live:
             if live.subscribers:
-                live.hear(front, body)
+                live.receive(front, body)
 
 
 def position(x: float = 1.5, *, seconds: int = A_QUARTER, author: str = "jane", clock: int = 1_700_000_000) -> Message:
@@ -76,7 +76,7 @@ def position(x: float = 1.5, *, seconds: int = A_QUARTER, author: str = "jane", 
 
 
 @virtual_time
-async def test_the_newest_is_told_at_once_and_then_once_a_second() -> None:
+async def test_the_newest_is_sent_at_once_and_then_once_a_second() -> None:
     fronts, here, there = Fronts(), Subscriber(), Subscriber()
     fronts.live[0].subscribe(here)
     fronts.live[1].subscribe(there)
@@ -93,7 +93,7 @@ async def test_the_newest_is_told_at_once_and_then_once_a_second() -> None:
 
 
 @virtual_time
-async def test_many_go_out_in_one_write_and_nothing_to_those_who_did_not_ask() -> None:
+async def test_many_are_sent_in_one_write_and_only_to_clients_that_requested_them() -> None:
     fronts, one = Fronts(1), Subscriber()
     fronts.live[0].subscribe(one)
     fronts.live[0].share(Sharer(), position())
@@ -104,7 +104,7 @@ async def test_many_go_out_in_one_write_and_nothing_to_those_who_did_not_ask() -
 
 
 @virtual_time
-async def test_somebody_who_comes_sees_those_that_hold() -> None:
+async def test_a_joining_client_receives_the_valid_ones() -> None:
     fronts, before, later = Fronts(), Subscriber(), Subscriber()
     fronts.live[1].subscribe(before)
     fronts.live[0].share(Sharer(), position(1))
@@ -117,7 +117,7 @@ async def test_somebody_who_comes_sees_those_that_hold() -> None:
 
 
 @virtual_time
-async def test_a_front_that_comes_later_hears_of_all_soon() -> None:
+async def test_a_new_front_receives_all_soon() -> None:
     fronts, one = Fronts(), Subscriber()
     fronts.live[0].share(Sharer(), position())
     await pass_time(5)
@@ -126,11 +126,11 @@ async def test_a_front_that_comes_later_hears_of_all_soon() -> None:
     await pass_time(TIMINGS.live_renewal)
     assert one.seen == [("jane", 1.5, True)]
     await pass_time(3 * TIMINGS.live_renewal)
-    assert len(one.seen) == 1  # what is told again is no news
+    assert len(one.seen) == 1  # a repetition is not sent again
 
 
 @pytest.mark.parametrize("way", ["sender", "connection", "nickname"])
-def test_it_ends_by_its_sender_and_with_connection_and_nickname(way: str) -> None:
+def test_a_position_ends_by_its_sender_or_with_its_connection_or_nickname(way: str) -> None:
     @virtual_time
     async def test() -> None:
         fronts, one, jane = Fronts(), Subscriber(), Sharer()
@@ -154,7 +154,7 @@ def test_it_ends_by_its_sender_and_with_connection_and_nickname(way: str) -> Non
 
 
 @virtual_time
-async def test_it_ends_when_it_was_meant_to() -> None:
+async def test_a_position_ends_at_its_time() -> None:
     fronts, one, later = Fronts(), Subscriber(), Subscriber()
     fronts.live[1].subscribe(one)
     fronts.live[0].share(Sharer(), position(seconds=60))
@@ -167,10 +167,10 @@ async def test_it_ends_when_it_was_meant_to() -> None:
 
 
 @virtual_time
-async def test_those_of_a_front_that_is_gone_end_within_a_minute() -> None:
+async def test_those_of_a_dead_front_end_within_a_minute() -> None:
     fronts, one = Fronts(), Subscriber()
     fronts.live[1].subscribe(one)
-    fronts.live[1].hear("gone", msgspec.json.encode([("jane", 900.0, msgspec.Raw(position().body))]))
+    fronts.live[1].receive("gone", msgspec.json.encode([("jane", 900.0, msgspec.Raw(position().body))]))
     await pass_time(TIMINGS.live_lost - 1)
     fronts.live[1].expire()
     await settle()
@@ -182,11 +182,11 @@ async def test_those_of_a_front_that_is_gone_end_within_a_minute() -> None:
 
 
 @virtual_time
-async def test_a_late_end_takes_nothing_from_whoever_has_the_nickname_now() -> None:
+async def test_a_late_end_does_not_end_the_position_of_the_nicknames_new_holder() -> None:
     fronts, one = Fronts(), Subscriber()
     fronts.live[1].subscribe(one)
     for front, left in (("first", 9.0), ("second", 9.0), ("first", 0.0)):
-        fronts.live[1].hear(front, msgspec.json.encode([("jane", left, msgspec.Raw(position().body))]))
+        fronts.live[1].receive(front, msgspec.json.encode([("jane", left, msgspec.Raw(position().body))]))
         await pass_time(2)
     assert all(holds for _, _, holds in one.seen)
 
@@ -209,7 +209,7 @@ async def test_a_client_that_does_not_read_gets_the_newest_of_all_when_it_does()
 
 
 @virtual_time
-async def test_where_very_much_is_to_be_sent_it_is_sent_less_often() -> None:
+async def test_very_many_positions_are_sent_less_often() -> None:
     fronts = Fronts(1)
     sizes: list[int] = []
     newest, others = Subscriber(), 3000
@@ -228,7 +228,7 @@ async def test_where_very_much_is_to_be_sent_it_is_sent_less_often() -> None:
 
 
 @virtual_time
-async def test_what_cannot_be_told_is_told_with_the_next() -> None:
+async def test_positions_that_could_not_be_published_are_published_with_the_next() -> None:
     fronts, one = Fronts(1), Subscriber()
     fronts.live[0].subscribe(one)
     fronts.is_away = True
@@ -241,14 +241,14 @@ async def test_what_cannot_be_told_is_told_with_the_next() -> None:
 
 
 @virtual_time
-async def test_one_position_is_told_at_a_time() -> None:
-    """Or an older one, for which Redis took its time, might come last."""
+async def test_positions_are_published_one_at_a_time() -> None:
+    """Otherwise an older one, delayed by Redis, might arrive last."""
     live, one, answers = LivePositions(TIMINGS), Subscriber(), asyncio.Semaphore(0)
     live.subscribe(one)
 
     async def publish(body: bytes) -> None:
         await answers.acquire()
-        live.hear("front", body)
+        live.receive("front", body)
 
     live.publish = publish
     for x in range(5):
@@ -261,7 +261,7 @@ async def test_one_position_is_told_at_a_time() -> None:
 
 
 @virtual_time
-async def test_another_nickname_ends_what_was_said_under_the_first() -> None:
+async def test_a_new_nickname_ends_the_position_of_the_former_one() -> None:
     fronts, one, jane = Fronts(1), Subscriber(), Sharer()
     fronts.live[0].subscribe(one)
     fronts.live[0].share(jane, position(author="JANE"))
@@ -273,7 +273,7 @@ async def test_another_nickname_ends_what_was_said_under_the_first() -> None:
 
 
 @virtual_time
-async def test_who_lost_a_nickname_takes_nothing_from_whoever_has_it_now() -> None:
+async def test_the_former_holder_of_a_nickname_does_not_end_the_new_holders_position() -> None:
     fronts, one, first = Fronts(1), Subscriber(), Sharer()
     fronts.live[0].subscribe(one)
     fronts.live[0].share(first, position(1))
@@ -285,7 +285,7 @@ async def test_who_lost_a_nickname_takes_nothing_from_whoever_has_it_now() -> No
 
 
 @virtual_time
-async def test_how_long_is_read_by_the_senders_own_clock() -> None:
+async def test_the_duration_is_computed_by_the_senders_clock() -> None:
     fronts, one = Fronts(1), Subscriber()
     fronts.live[0].subscribe(one)
     fronts.live[0].share(Sharer(), position(clock=5))  # in 1970
@@ -296,7 +296,7 @@ async def test_how_long_is_read_by_the_senders_own_clock() -> None:
 
 
 @virtual_time
-async def test_what_may_not_be_shared_is_refused_in_words() -> None:
+async def test_invalid_live_positions_are_refused_with_a_reason() -> None:
     fronts = Fronts(1)
     for sharer, said, reason in (
         (Sharer(nickname=""), position(), NOT_REGISTERED),

@@ -1,4 +1,4 @@
-"""Who has a nickname that somebody else wants: asked at once, given fitting time, never closed for it."""
+"""Holders of wanted nicknames: they are pinged at once, have time to answer, and are never closed for it."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,7 @@ OWN, OTHER = "192.0.2.7", "198.51.100.1"
 
 
 class Holder:
-    """A connection that has a nickname."""
+    """A connection with a nickname."""
 
     address = OWN
     nickname = "jane"
@@ -42,7 +42,7 @@ class Scene:
     def __init__(self) -> None:
         self.holder = Holder()
         found = {f"{FRONT}/1": self.holder}
-        self.gone: list[str] = []  # connections of which was told that they are, if they were this front's
+        self.gone: list[str] = []  # connections whose nicknames were released
         nicknames = SimpleNamespace(member_of=found.get, leave_if_gone=self.gone.append)
         self.room: Any = SimpleNamespace(control_handlers={}, nicknames=nicknames)
         Challenges({CHANNEL: self.room})
@@ -52,7 +52,7 @@ class Scene:
 
 
 @virtual_time
-async def test_a_silent_holder_gives_way_to_one_of_its_own_address_soon() -> None:
+async def test_a_silent_holder_soon_loses_its_nickname_to_its_own_address() -> None:
     scene = Scene()
     scene.challenge(OWN)
     assert scene.holder.pings == 1
@@ -73,7 +73,7 @@ async def test_a_holder_that_answers_keeps_its_nickname() -> None:
 
 
 @virtual_time
-async def test_a_qgis_that_computes_has_longer_before_a_stranger_gets_its_nickname() -> None:
+async def test_a_busy_qgis_has_more_time_if_another_address_wants_its_nickname() -> None:
     scene = Scene()
     scene.challenge(OTHER)
     await pass_time(OTHER_SECONDS - 1)
@@ -83,7 +83,7 @@ async def test_a_qgis_that_computes_has_longer_before_a_stranger_gets_its_nickna
 
 
 @virtual_time
-async def test_one_whose_system_does_not_answer_either_has_no_longer_than_its_own_ghost() -> None:
+async def test_a_holder_whose_machine_does_not_answer_has_no_more_time() -> None:
     scene = Scene()
     scene.holder.is_peer_unreachable = True
     scene.challenge(OTHER)
@@ -93,7 +93,7 @@ async def test_one_whose_system_does_not_answer_either_has_no_longer_than_its_ow
 
 @pytest.mark.parametrize("client", [OWN, OTHER])
 @virtual_time
-async def test_an_answer_that_came_while_we_were_frozen_is_in_time(client: str) -> None:
+async def test_an_answer_received_while_the_front_was_frozen_counts(client: str) -> None:
     scene = Scene()
     scene.challenge(client)
     await pass_time(1)
@@ -105,7 +105,7 @@ async def test_an_answer_that_came_while_we_were_frozen_is_in_time(client: str) 
 
 
 @virtual_time
-async def test_a_holder_is_asked_once_at_a_time() -> None:
+async def test_a_holder_has_one_challenge_at_a_time() -> None:
     scene = Scene()
     for _ in range(5):
         scene.challenge(OTHER)
@@ -116,7 +116,7 @@ async def test_a_holder_is_asked_once_at_a_time() -> None:
 
 
 @virtual_time
-async def test_a_nickname_that_was_given_up_meanwhile_is_not_given_up_again() -> None:
+async def test_a_nickname_released_meanwhile_is_not_released_again() -> None:
     scene = Scene()
     scene.challenge(OWN)
     scene.holder.nickname = "joan"
@@ -126,7 +126,7 @@ async def test_a_nickname_that_was_given_up_meanwhile_is_not_given_up_again() ->
 
 @pytest.mark.parametrize("connection", [f"{FRONT}/2", "front-2/1"])
 @virtual_time
-async def test_who_is_not_here_is_not_asked(connection: str) -> None:
+async def test_connections_of_other_fronts_are_not_challenged(connection: str) -> None:
     scene = Scene()
     scene.challenge(OWN, connection)
     assert scene.holder.pings == 0

@@ -1,6 +1,6 @@
-"""Rooms: joining without a hole and without a double, and to whom what is published goes.
+"""Rooms: joining without missing or duplicate messages, and the receivers of publications.
 
-Publications come through the real subscriber, as they do in a front; Redis is a fake that answers when the test wants.
+Publications come through the real subscriber, as in a front; Redis is a fake that answers when the test decides.
 Time is virtual: no test waits.
 """
 
@@ -42,11 +42,11 @@ from tests.gischat.front.fakes import (
 from tests.support.settings import settings
 from tests.support.virtual_time import pass_time, settle, virtual_time
 
-A_WHILE = 1.0  # longer than counts are gathered
+A_WHILE = 1.0  # longer than the front delays counts
 
 
 class Scene:
-    """A front with one room, to be used as a context."""
+    """A front with one room, as an asynchronous context manager."""
 
     def __init__(self) -> None:
         self.broker = cast("Any", FakeBroker())
@@ -71,7 +71,7 @@ class Scene:
         return member
 
     async def enter_wholly(self, *numbers: int) -> list[FakeMember]:
-        """Members that have got an empty history and been counted."""
+        """Add members that have received an empty history and a count."""
         members = [FakeMember(number) for number in numbers]
         for member in members:
             self.room.join(member)
@@ -84,68 +84,68 @@ class Scene:
             member.written.clear()
         return members
 
-    async def come_back(self, last: Publication) -> FakeMember:
-        """Somebody whose last message that was."""
+    async def reconnect(self, last: Publication) -> FakeMember:
+        """A member that reconnects, and whose last message was `last`."""
         return await self.enter(after=last.id.decode())
 
     def retain(self, *publications: Publication) -> None:
-        """The answer to the last question for what Redis retains."""
+        """Answer the last request for the retained publications."""
         self.broker.retentions[-1].set_result([Entry(b"1-0", one) for one in publications])
 
     def answer(self, *history: Publication | str, published: int | None = None) -> None:
-        """The answer to the last question for a history: of what was published, or was so long before."""
+        """Answer the last request for a history, with publications or older texts."""
         seen = self._published if published is None else published
-        bodies = [one.body if isinstance(one, Publication) else self.said_long_ago(one) for one in history]
+        bodies = [one.body if isinstance(one, Publication) else self.older_text(one) for one in history]
         self.broker.snapshots[-1].set_result(Snapshot(seen, bodies))
 
-    def said_long_ago(self, words: str) -> bytes:
-        """A message that the front knew of when it began."""
+    def older_text(self, words: str) -> bytes:
+        """A message that was published before the front started."""
         body = said(words)
         self.room.seed_seen({id_of(body): 0})
         return body
 
     def next(self, words: str = "", *, type: str = "text", **what: Any) -> Publication:
-        """What is published next."""
+        """The next publication."""
         self._published += 1
         return publication(self._published, said(words, type=type) if words else b"", type=type, **what)
 
     def own_count(self, words: str = "own count") -> Publication:
-        """The end of the last count that this front told."""
+        """The publication of this front's last count."""
         return self.next(words, type="nb_users", source=self.broker.jobs[-1].source)
 
     def foreign_count(self, words: str = "count", people: int = 0) -> Publication:
-        """What another front told meanwhile."""
+        """The publication of another front's count."""
         count = self.next(words, type="nb_users", source=Source("front-2", 1, 1))
         return replace(count, body=msgspec.json.encode({**msgspec.json.decode(count.body), "nb_users": people}))
 
     async def publish(self, *publications: Publication) -> None:
-        """Publishes so that they are read together, and delivered."""
+        """Publish so that the front reads all of them at once and delivers them."""
         self.outbox.publish(*publications)
         await settle()
 
     async def catch_up(self) -> None:
-        """Hears something, for which it may have asked long ago, and something that it has asked for since."""
+        """Let the front finish its current read, which may be old, and a newer one."""
         for _ in range(2):
-            await self.publish(self.next("heard"))
+            await self.publish(self.next("received"))
 
-    def begin_anew(self) -> None:
-        """Redis has lost all it knew: what is published next is the first."""
+    def lose_everything(self) -> None:
+        """Simulate a Redis that has lost everything: the next publication is its first."""
         self._published = 0
 
 
-# Joining, in every order in which things can happen
+# Joining, in every order of events
 
 
 class Order(NamedTuple):
     """One way in which joining and publishing can interleave."""
 
-    batches: tuple[int, ...]  # how many publications are read together
-    answered_before: int  # the batch before which the history comes
-    seen: int  # how many of the publications the history knows of
-    pause: float  # between all of that
+    batches: tuple[int, ...]  # numbers of publications read at once
+    answered_before: int  # the batch before which the history arrives
+    seen: int  # the number of publications that the history covers
+    pause: float  # between batches
 
 
-EARLIER = 2  # texts, published before the client came
+EARLIER = 2  # texts, published before the client joins
 LATER = 3  # publications, while it joins
 
 
@@ -160,12 +160,12 @@ KINDS = sorted({(*kinds[:place], "own", *kinds[place:]) for kinds in OTHERS for 
 
 
 class Joined(NamedTuple):
-    """What came of joining in one of these orders."""
+    """The result of joining in one of these orders."""
 
     order: Order
-    texts: list[str]  # all that were published, in order
+    texts: list[str]  # all published texts, in order
     newest_count: str
-    member: FakeMember  # who was there before
+    member: FakeMember  # joined before
     joiner: FakeMember
 
     def __str__(self) -> str:
@@ -173,11 +173,11 @@ class Joined(NamedTuple):
 
 
 async def joined(scene: Scene, kinds: tuple[str, ...], order: Order) -> Joined:
-    # Given a member, and texts that were published before
+    # Given a member, and published texts
     (member,) = await scene.enter_wholly(1)
     earlier = [scene.next(f"earlier {number}") for number in range(EARLIER)]
     await scene.publish(*earlier)
-    # When a client joins while others talk and come and go
+    # When a client joins while others write, join and leave
     joiner = await scene.enter(2)
     later = list(published_while_joining(scene, kinds))
     texts = [one for one in (*earlier, *later) if one.type == "text"]
@@ -191,12 +191,12 @@ async def joined(scene: Scene, kinds: tuple[str, ...], order: Order) -> Joined:
         await scene.publish(*unread[:size])
         del unread[:size]
     await pass_time(A_WHILE)
-    counts = [words_of(one) for one in later if one.type == "nb_users"]
-    return Joined(order, [words_of(one) for one in texts], counts[-1], member, joiner)
+    counts = [text_of(one) for one in later if one.type == "nb_users"]
+    return Joined(order, [text_of(one) for one in texts], counts[-1], member, joiner)
 
 
 def published_while_joining(scene: Scene, kinds: tuple[str, ...]) -> Iterator[Publication]:
-    """The count that tells of the joiner, among texts and the counts that other fronts told before and after."""
+    """The count that includes the joiner, among texts and other fronts' counts before and after it."""
     is_counted = False
     for number, kind in enumerate(kinds):
         if kind == "text":
@@ -211,20 +211,20 @@ def published_while_joining(scene: Scene, kinds: tuple[str, ...]) -> Iterator[Pu
 @pytest.mark.slow
 @pytest.mark.parametrize("kinds", KINDS, ids="-".join)
 @virtual_time
-async def test_joining_leaves_no_hole_and_tells_nothing_twice_nor_what_is_out_of_date(kinds: tuple[str, ...]) -> None:
+async def test_a_joiner_receives_each_text_once_and_no_outdated_count(kinds: tuple[str, ...]) -> None:
     for order in orders():
         async with Scene() as scene:
             result = await joined(scene, kinds, order)
-        # Then the joiner has every text once, in order, as if it had always been there
+        # Then the joiner has every text once, in order, like the member
         assert texts_of(result.joiner) == result.texts, str(result)
         assert texts_of(result.member) == result.texts, str(result)
-        # And it gets no count that does not know of it, and at last the newest
+        # And it gets no count that does not include it, and finally the newest
         counts = counts_of(result.joiner)
         assert not any("without" in count for count in counts), str(result)
         assert counts[-1:] == counts_of(result.member)[-1:] == [result.newest_count], str(result)
 
 
-def words_of(publication: Publication) -> str:
+def text_of(publication: Publication) -> str:
     words: str = msgspec.json.decode(publication.body)["said"]
     return words
 
@@ -238,7 +238,7 @@ def counts_of(member: FakeMember) -> list[str]:
 
 
 @virtual_time
-async def test_many_who_come_together_share_one_reading_of_the_history() -> None:
+async def test_clients_that_join_together_share_one_read_of_the_history() -> None:
     async with Scene() as scene:
         members = [FakeMember(number) for number in range(100)]
         for member in members:
@@ -248,13 +248,13 @@ async def test_many_who_come_together_share_one_reading_of_the_history() -> None
         scene.answer("history")
         await settle()
         assert all(member.received() == ["history"] for member in members)
-        # Who comes later gets a history of its own
+        # For a later client, the history is read again
         await scene.enter()
         assert len(scene.broker.snapshots) == 2
 
 
 @virtual_time
-async def test_a_history_that_redis_could_not_give_is_asked_for_again() -> None:
+async def test_a_failed_read_of_the_history_is_retried() -> None:
     async with Scene() as scene:
         joiner = await scene.enter()
         await scene.publish(scene.next("meanwhile"))
@@ -267,38 +267,38 @@ async def test_a_history_that_redis_could_not_give_is_asked_for_again() -> None:
 
 
 @virtual_time
-async def test_a_client_whose_history_cannot_be_read_is_not_left_deaf() -> None:
-    """A Redis beyond its memory, say, answers every script with an error."""
+async def test_a_client_whose_history_cannot_be_read_receives_messages_or_is_closed() -> None:
+    """A Redis that is out of memory, for example, answers every script with an error."""
     async with Scene() as scene:
         joiner = await scene.enter()
         scene.broker.snapshots[-1].set_exception(ResponseError("OOM command not allowed"))
         await pass_time(10)
-        # When it is asked for again, maybe, and something is published
+        # When the front may retry, and something is published
         for asked in scene.broker.snapshots[1:]:
             asked.set_result(Snapshot(0, []))
         await scene.publish(scene.own_count(), scene.next("hello"))
         await pass_time(10)
-        # Then the client gets it, or knows at least that it has to come again
+        # Then the client receives it, or is closed and can reconnect
         assert texts_of(joiner) == ["hello"] or joiner.closed_with
 
 
 @virtual_time
-async def test_a_joiner_hears_what_no_history_holds_though_its_own_comes_late() -> None:
-    """A nickname's `newcomer`, a cheat code: broadcast and never stored. Its echo is how a client knows."""
+async def test_a_joiner_receives_unstored_messages_published_before_its_history_arrives() -> None:
+    """A `newcomer` or a cheat code is broadcast and never stored; its sender needs the echo."""
     async with Scene() as scene:
-        # Given a client that registers and talks at once, while its history is slow to come
+        # Given a client that registers and writes at once, before its history arrives
         joiner = await scene.enter()
         newcomer, hello, wizz = scene.next("newcomer", type="newcomer"), scene.next("hello"), scene.next("wizz")
         await scene.publish(newcomer, hello, wizz)
-        # When the history comes, read after all of that
+        # When the history, which was read after that, arrives
         scene.answer("of long ago", hello)
         await pass_time(A_WHILE)
-        # Then it is told of everything once, in its order
+        # Then it receives everything once, in order
         assert joiner.received() == ["of long ago", "newcomer", "hello", "wizz"]
 
 
 @virtual_time
-async def test_a_history_shorter_than_what_was_published_meanwhile_leaves_no_hole() -> None:
+async def test_no_message_is_missing_when_more_is_published_than_the_history_holds() -> None:
     async with Scene() as scene:
         joiner = await scene.enter()
         texts = [scene.next(str(number)) for number in range(10)]
@@ -309,7 +309,7 @@ async def test_a_history_shorter_than_what_was_published_meanwhile_leaves_no_hol
 
 
 @virtual_time
-async def test_what_waits_for_a_history_that_does_not_come_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_buffer_of_a_client_that_waits_for_its_history_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gischat.front.channel.join_buffer.MAX_BUFFERED_BYTES", 1500)
     async with Scene() as scene:
         joiner = await scene.enter()
@@ -317,7 +317,7 @@ async def test_what_waits_for_a_history_that_does_not_come_is_bounded(monkeypatc
         assert joiner.closed_with == []
         await scene.publish(scene.next("x" * 900))
         assert [code for code, _ in joiner.closed_with] == [1013]
-        # And what comes while it is being closed is not kept for it any more
+        # And while it is being closed, nothing more is buffered for it
         await scene.publish(scene.next("too late"))
         assert len(joiner.closed_with) == 1
         assert joiner.told == [HISTORY_TIMEOUT.user_message]
@@ -326,20 +326,20 @@ async def test_what_waits_for_a_history_that_does_not_come_is_bounded(monkeypatc
         assert "too late" not in joiner.received()
 
 
-# Coming back
+# Reconnecting
 
 
 @virtual_time
-async def test_who_comes_back_is_told_what_the_front_has_heard_and_redis_is_not_asked() -> None:
+async def test_a_client_that_reconnects_receives_missed_messages_from_the_fronts_memory() -> None:
     async with Scene() as scene:
         texts = [scene.next(str(number)) for number in range(4)]
         count, like = scene.foreign_count(), scene.next("like", type="like", outcome=Outcome.DONE, to=f"{FRONT}/9")
         texts.append(scene.next("4"))
         await scene.publish(*texts[:4], count, like, texts[4])
         for last, missed in ((texts[1], ["2", "3", "4"]), (texts[4], []), (count, ["4"]), (like, ["4"])):
-            member = await scene.come_back(last)
+            member = await scene.reconnect(last)
             assert texts_of(member) == missed
-        # And then what follows, once
+        # And then later messages, once
         await scene.publish(scene.own_count(), scene.next("new"))
         await pass_time(A_WHILE)
         assert texts_of(member) == ["4", "new"]
@@ -347,24 +347,24 @@ async def test_who_comes_back_is_told_what_the_front_has_heard_and_redis_is_not_
 
 
 @virtual_time
-async def test_many_who_come_back_to_a_young_front_share_one_reading_of_what_redis_retains() -> None:
+async def test_clients_that_reconnect_to_a_new_front_share_one_read_of_the_outbox() -> None:
     async with Scene() as scene:
         before = [scene.next(str(number)) for number in range(3)]
         scene.room.start_at(3, {})
-        members = [await scene.come_back(before[0]) for _ in range(50)]
-        # When something is published and withdrawn meanwhile
+        members = [await scene.reconnect(before[0]) for _ in range(50)]
+        # When something is published meanwhile
         await scene.publish(scene.next("3"))
         scene.retain(*before)
         await settle()
         assert all(member.received() == ["1", "2", "3"] for member in members)
-        # Then nobody needs to ask again, not even about a message that nobody knows
-        assert texts_of(await scene.come_back(before[1])) == ["2", "3"]
-        await scene.come_back(scene.next("unknown"))
+        # Then no other read is needed, not even for an unknown message
+        assert texts_of(await scene.reconnect(before[1])) == ["2", "3"]
+        await scene.reconnect(scene.next("unknown"))
         assert len(scene.broker.retentions) == 1
 
 
 @virtual_time
-async def test_who_missed_more_than_is_kept_is_told_so_before_the_history() -> None:
+async def test_a_client_that_missed_more_than_is_retained_is_told_before_the_history() -> None:
     async with Scene() as scene:
         joiner = await scene.enter(after=new_id())
         scene.retain()
@@ -377,11 +377,11 @@ async def test_who_missed_more_than_is_kept_is_told_so_before_the_history() -> N
 
 
 @virtual_time
-async def test_who_has_heard_more_than_this_front_gets_what_it_missed_when_that_has_caught_up() -> None:
+async def test_a_client_ahead_of_this_front_receives_missed_messages_when_the_front_has_caught_up() -> None:
     async with Scene() as scene:
         texts = [scene.next(str(number)) for number in range(4)]
         await scene.publish(texts[0])
-        joiner = await scene.come_back(texts[2])
+        joiner = await scene.reconnect(texts[2])
         scene.retain()
         await settle()
         scene.answer(*texts)
@@ -393,101 +393,101 @@ async def test_who_has_heard_more_than_this_front_gets_what_it_missed_when_that_
 
 
 @virtual_time
-async def test_a_front_that_was_deaf_for_a_moment_does_not_leave_out_what_it_did_not_hear() -> None:
+async def test_a_front_that_missed_publications_does_not_omit_them_for_a_client_that_reconnects() -> None:
     async with Scene() as scene:
         before, missed, after = (scene.next(words) for words in ("before", "missed", "after"))
         await scene.publish(before, after)
-        joiner = await scene.come_back(before)
+        joiner = await scene.reconnect(before)
         scene.retain()
         await settle()
         while not scene.broker.snapshots[-1].done():
             scene.answer(missed, after)
             await pass_time(2 * A_WHILE)
         assert joiner.received()[1:] == ["missed", "after"]
-        assert texts_of(await scene.come_back(after)) == []
+        assert texts_of(await scene.reconnect(after)) == []
 
 
 @virtual_time
-async def test_a_front_that_began_while_lost_messages_were_said_again_does_not_take_them_for_new() -> None:
-    """Somebody who has heard them elsewhere is not told that nothing else came after his last message."""
+async def test_a_front_started_during_a_replay_does_not_take_replayed_messages_for_new() -> None:
+    """A client that received them elsewhere must not be told that it missed nothing."""
     async with Scene() as scene:
         scene.room.start_at(0, {}, 1.0)  # a second after Redis had lost something
         new = scene.next("new")
         await scene.publish(new)
-        await scene.come_back(new)
+        await scene.reconnect(new)
         assert scene.broker.retentions
         scene.retain()
         await pass_time(Timings().settling)
         await scene.catch_up()
         later = scene.next("later")
         await scene.publish(later, scene.next("after"))
-        assert texts_of(await scene.come_back(later)) == ["after"]
+        assert texts_of(await scene.reconnect(later)) == ["after"]
 
 
 @pytest.mark.parametrize("is_other_front", [False, True])
 @virtual_time
-async def test_what_stood_behind_a_message_when_redis_lost_something_does_not_count(is_other_front: bool) -> None:
-    """It is said again in another order."""
+async def test_after_a_loss_the_former_order_of_messages_does_not_count(is_other_front: bool) -> None:
+    """The fronts replay messages in another order."""
     async with Scene() as scene:
         first = scene.next("first")
         await scene.publish(first, scene.next("lost"))
         if is_other_front:
             await scene.publish(scene.next(type=STATE_LOST, outcome=Outcome.CONTROL))
         else:
-            scene.begin_anew()
+            scene.lose_everything()
         second = scene.next("second")
         await scene.publish(second)
         for last in (first, second):
-            joiner = await scene.come_back(last)
+            joiner = await scene.reconnect(last)
             scene.answer("history")
             await settle()
             assert "may be missing" in joiner.received()[0]
-        # Nor does what this front hears of it late, for it was frozen
+        # Nor does the order count that a front receives late because it was frozen
         await pass_time(Timings().settling)
         third = scene.next("third")
         await scene.publish(third)
-        joiner = await scene.come_back(third)
+        joiner = await scene.reconnect(third)
         scene.answer("history")
         await settle()
         assert "may be missing" in joiner.received()[0]
-        # When all has been said again, and heard, all is as before
+        # When everything has been replayed and received, reconnecting works again
         await scene.catch_up()
         fourth = scene.next("fourth")
         await scene.publish(fourth, scene.next("fifth"))
-        assert texts_of(await scene.come_back(fourth)) == ["fifth"]
+        assert texts_of(await scene.reconnect(fourth)) == ["fifth"]
         assert scene.broker.retentions == []
 
 
 @virtual_time
-async def test_a_front_that_begins_while_what_redis_lost_is_said_again_does_not_count_that_either() -> None:
+async def test_a_front_started_during_a_replay_does_not_rely_on_its_order_either() -> None:
     async with Scene() as scene:
         scene.room.start_at(0, {}, intact=1.0)
-        # Given that another front says again what stood behind a message before that is said again itself
+        # Given two messages that other fronts replay in reverse order
         first, second = scene.next("first"), scene.next("second")
         await scene.publish(replace(second, offset=1), replace(first, offset=2))
-        # When somebody comes back who has the first alone, then it is not told that it missed nothing
-        joiner = await scene.come_back(first)
+        # When a client reconnects that has only the first, then it is not told that it missed nothing
+        joiner = await scene.reconnect(first)
         scene.retain()
         await settle()
         scene.answer("second")
         await settle()
         assert "may be missing" in joiner.received()[0]
         assert joiner.received()[1:] == ["second"]
-        # When all has been said again, all is as it should be
+        # When everything has been replayed, reconnecting works again
         await pass_time(Timings().settling - 1)
         await scene.catch_up()
         third = scene.next("third")
         await scene.publish(third, scene.next("fourth"))
-        assert texts_of(await scene.come_back(third)) == ["fourth"]
+        assert texts_of(await scene.reconnect(third)) == ["fourth"]
 
 
 @virtual_time
-async def test_who_has_heard_last_what_came_twice_may_have_heard_it_the_first_time() -> None:
+async def test_a_client_whose_last_message_was_published_twice_may_have_received_the_first() -> None:
     async with Scene() as scene:
         come = presence(scene, "newcomer")
         await scene.publish(come, presence(scene, "exiter"), replace(come, offset=scene.next().offset))
         await scene.publish(scene.next("new"))
-        joiner = await scene.come_back(come)
+        joiner = await scene.reconnect(come)
         scene.retain()
         await settle()
         scene.answer("history")
@@ -497,21 +497,21 @@ async def test_who_has_heard_last_what_came_twice_may_have_heard_it_the_first_ti
 
 @pytest.mark.parametrize("is_all", [False, True])
 @virtual_time
-async def test_what_was_withdrawn_is_not_told_who_comes_back(is_all: bool) -> None:
+async def test_a_client_that_reconnects_does_not_receive_deleted_messages(is_all: bool) -> None:
     async with Scene() as scene:
         texts = [scene.next(str(number)) for number in range(3)]
         await scene.publish(*texts)
         scene.room.recent.delete_messages(None if is_all else {texts[1].id})
         await scene.publish(scene.next("3"))
-        assert texts_of(await scene.come_back(texts[0])) == (["3"] if is_all else ["2", "3"])
+        assert texts_of(await scene.reconnect(texts[0])) == (["3"] if is_all else ["2", "3"])
 
 
 @virtual_time
-async def test_a_message_that_is_withdrawn_while_what_is_retained_is_read_does_not_come_back() -> None:
+async def test_a_message_deleted_during_a_read_of_the_outbox_is_not_delivered() -> None:
     async with Scene() as scene:
         texts = [scene.next(str(number)) for number in range(3)]
         scene.room.start_at(3, {})
-        joiner = await scene.come_back(texts[0])
+        joiner = await scene.reconnect(texts[0])
         scene.room.recent.delete_messages({texts[1].id})
         scene.retain(*texts)
         await settle()
@@ -521,10 +521,10 @@ async def test_a_message_that_is_withdrawn_while_what_is_retained_is_read_does_n
 
 
 @virtual_time
-async def test_what_is_kept_for_those_who_come_back_is_bounded_and_counted() -> None:
+async def test_the_recent_messages_are_bounded_and_counted() -> None:
     memory = MemoryBudget(10**9, RejectionLog())
     recent = RecentMessages(max_bytes=10 * (100 + ENTRY_BYTES), max_entries=12, memory=memory)
-    # Beyond a bound in bytes, in number or in time the oldest go, and nobody is told less than all
+    # Beyond the limits of bytes, number or age, the oldest are dropped, and no client gets an incomplete answer
     for number in range(100):
         recent.record(b"large %d" % number, b"x" * 100)
     assert (recent.size_since(b"large 90"), recent.since(b"large 89")) == (900, None)
@@ -541,7 +541,7 @@ async def test_what_is_kept_for_those_who_come_back_is_bounded_and_counted() -> 
 
 
 @virtual_time
-async def test_counts_are_gathered_the_first_at_once_and_then_the_newest() -> None:
+async def test_of_many_counts_the_first_is_sent_at_once_and_then_the_newest() -> None:
     async with Scene() as scene:
         (member,) = await scene.enter_wholly(1)
         for number in range(20):
@@ -554,7 +554,7 @@ async def test_counts_are_gathered_the_first_at_once_and_then_the_newest() -> No
 
 
 @virtual_time
-async def test_a_thousand_who_come_cost_each_a_few_counts() -> None:
+async def test_a_thousand_joins_cause_only_a_few_counts() -> None:
     async with Scene() as scene:
         (member,) = await scene.enter_wholly(1)
         for number in range(2, 1002):
@@ -572,8 +572,8 @@ async def test_a_thousand_who_come_cost_each_a_few_counts() -> None:
 @pytest.mark.parametrize(
     ("here", "everywhere", "seconds"), [(50, 0, 0.25), (51, 0, 1), (301, 0, 3), (1, 51, 1), (1, 301, 3)]
 )
-async def test_the_more_there_are_the_rarer_are_counts(here: int, everywhere: int, seconds: float) -> None:
-    """At each of them every QGIS asks for the list of users."""
+async def test_counts_are_rarer_in_larger_rooms(here: int, everywhere: int, seconds: float) -> None:
+    """At each count, every QGIS requests the list of users."""
     async with Scene() as scene:
         (member, *_) = await scene.enter_wholly(*range(1, here + 1))
         await pass_time(7)
@@ -582,7 +582,7 @@ async def test_the_more_there_are_the_rarer_are_counts(here: int, everywhere: in
         for number in range(100):
             await scene.publish(scene.foreign_count(f"count {number}", people=everywhere))
             await pass_time(0.1)
-        # Then the first is told at once, and the last of all
+        # Then the first is sent at once, and the newest last
         told = counts_of(member)
         assert told[0] == "count 0"
         assert len(told) in (int(10 / seconds), int(10 / seconds) + 1)
@@ -591,30 +591,30 @@ async def test_the_more_there_are_the_rarer_are_counts(here: int, everywhere: in
 
 
 @virtual_time
-async def test_who_joins_a_full_room_is_let_in_and_told_its_count_at_once() -> None:
+async def test_a_client_that_joins_a_full_room_gets_its_history_and_count_at_once() -> None:
     async with Scene() as scene:
         (member, *_) = await scene.enter_wholly(*range(1, 302))
-        # Given a count that has just been told to all
+        # Given a count that has just been sent to all
         await pass_time(7)
         member.written.clear()
         await scene.publish(scene.foreign_count("count before"))
-        # When somebody joins
+        # When a client joins
         joiner = await scene.enter(999)
         scene.answer("history")
         await pass_time(0.3)
         await scene.publish(scene.own_count("count with the joiner"))
-        # Then it is there, and was told so
+        # Then it receives the history and the count
         assert joiner.received() == ["history", "count with the joiner"]
         await scene.publish(scene.next("hello"))
         assert texts_of(joiner) == ["history", "hello"]
-        # And the others are told later
+        # And the others get the count later
         assert counts_of(member) == ["count before"]
         await pass_time(3)
         assert counts_of(member) == ["count before", "count with the joiner"]
 
 
 @virtual_time
-async def test_who_joins_is_sent_its_count_even_if_nobody_else_comes_or_goes() -> None:
+async def test_a_joiner_receives_its_count_even_if_no_other_follows() -> None:
     async with Scene() as scene:
         await scene.enter_wholly(1)
         joiner = await scene.enter(2)
@@ -624,11 +624,11 @@ async def test_who_joins_is_sent_its_count_even_if_nobody_else_comes_or_goes() -
         assert joiner.received() == ["count 2"]
 
 
-# To whom
+# Receivers
 
 
 @virtual_time
-async def test_what_is_due_together_goes_to_each_in_one_write() -> None:
+async def test_publications_read_together_are_sent_in_one_write() -> None:
     async with Scene() as scene:
         members = await scene.enter_wholly(0, 1, 2)
         await scene.publish(scene.next("a"), scene.next("b"), scene.next("c"))
@@ -638,7 +638,7 @@ async def test_what_is_due_together_goes_to_each_in_one_write() -> None:
 
 
 @virtual_time
-async def test_a_like_goes_to_one_connection_alone() -> None:
+async def test_a_like_is_sent_to_one_connection_only() -> None:
     async with Scene() as scene:
         members = await scene.enter_wholly(1, 2, 11)
         joiner = await scene.enter(12)
@@ -650,7 +650,7 @@ async def test_a_like_goes_to_one_connection_alone() -> None:
 
 @virtual_time
 @pytest.mark.parametrize("to", ["front-2/1", f"{FRONT}0/1", f"{FRONT}/999"])
-async def test_a_like_for_nobody_here_goes_to_nobody(to: str) -> None:
+async def test_a_like_for_another_front_is_not_sent(to: str) -> None:
     async with Scene() as scene:
         (member,) = await scene.enter_wholly(1)
         await scene.publish(scene.next("like", type="like", outcome=Outcome.DONE, to=to))
@@ -659,7 +659,7 @@ async def test_a_like_for_nobody_here_goes_to_nobody(to: str) -> None:
 
 @virtual_time
 @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.DEAD_LETTERED])
-async def test_a_refusal_is_not_told_to_the_room(outcome: Outcome) -> None:
+async def test_a_refusal_is_not_sent_to_the_room(outcome: Outcome) -> None:
     async with Scene() as scene:
         (member,) = await scene.enter_wholly(1)
         refused = scene.next("no", type="uncompliant", outcome=outcome, source=Source(FRONT, 1, 1))
@@ -668,7 +668,7 @@ async def test_a_refusal_is_not_told_to_the_room(outcome: Outcome) -> None:
 
 
 @virtual_time
-async def test_an_end_with_nothing_to_show_shows_nothing() -> None:
+async def test_a_result_without_a_body_is_not_sent() -> None:
     async with Scene() as scene:
         (member,) = await scene.enter_wholly(1)
         for outcome in (Outcome.DONE, Outcome.DUPLICATE):
@@ -677,23 +677,23 @@ async def test_an_end_with_nothing_to_show_shows_nothing() -> None:
 
 
 @virtual_time
-async def test_a_job_has_ended_before_the_room_hears_of_it() -> None:
-    """So that a client's next message is on its way as soon as it can know of the one before."""
+async def test_a_job_is_completed_before_its_message_is_delivered() -> None:
+    """The sender's next message is then enqueued before the sender receives the echo."""
     async with Scene() as scene:
         (member,) = await scene.enter_wholly(1)
-        heard: list[int] = []
+        received: list[int] = []
         job_queue = scene.dispatcher.open(CHANNEL)
-        job_queue.submit(message(), lambda ending: heard.append(len(member.received())))
+        job_queue.submit(message(), lambda ending: received.append(len(member.received())))
         await scene.publish(scene.next("hello", source=scene.broker.jobs[-1].source))
-        assert heard == [0]
+        assert received == [0]
         assert member.received() == ["hello"]
 
 
-# Going
+# Leaving
 
 
 @virtual_time
-async def test_who_has_left_hears_nothing_any_more() -> None:
+async def test_a_client_that_has_left_receives_nothing() -> None:
     async with Scene() as scene:
         member, leaver = await scene.enter_wholly(1, 2)
         scene.room.leave(leaver)
@@ -705,7 +705,7 @@ async def test_who_has_left_hears_nothing_any_more() -> None:
 
 
 @virtual_time
-async def test_who_leaves_before_its_history_comes_is_sent_none() -> None:
+async def test_a_client_that_leaves_before_its_history_arrives_receives_none() -> None:
     async with Scene() as scene:
         leaver = await scene.enter()
         scene.room.leave(leaver)
@@ -716,7 +716,7 @@ async def test_who_leaves_before_its_history_comes_is_sent_none() -> None:
 
 
 @virtual_time
-async def test_leaving_again_changes_nothing() -> None:
+async def test_leaving_twice_changes_nothing() -> None:
     async with Scene() as scene:
         member, leaver = await scene.enter_wholly(1, 2)
         for _ in range(3):
@@ -727,7 +727,7 @@ async def test_leaving_again_changes_nothing() -> None:
 
 
 @virtual_time
-async def test_coming_and_going_is_counted() -> None:
+async def test_joining_and_leaving_is_counted() -> None:
     async with Scene() as scene:
         members = await scene.enter_wholly(0, 1, 2)
         assert scene.room.user_count.connections == 3
@@ -737,11 +737,11 @@ async def test_coming_and_going_is_counted() -> None:
         assert scene.room.connections == {}
 
 
-# When Redis forgets
+# When Redis loses data
 
 
 @virtual_time
-async def test_a_message_that_is_published_a_second_time_is_heard_once() -> None:
+async def test_a_message_published_twice_is_delivered_once() -> None:
     async with Scene() as scene:
         (member,) = await scene.enter_wholly(1)
         hello = scene.next("hello")
@@ -752,7 +752,7 @@ async def test_a_message_that_is_published_a_second_time_is_heard_once() -> None
 
 
 @virtual_time
-async def test_publications_that_were_missed_are_told_of_and_reported() -> None:
+async def test_missed_publications_are_announced_and_reported() -> None:
     async with Scene() as scene:
         (member,) = await scene.enter_wholly(1)
         scene.next()  # published, and trimmed before this front could read it
@@ -764,30 +764,30 @@ async def test_publications_that_were_missed_are_told_of_and_reported() -> None:
 
 
 @virtual_time
-async def test_a_history_of_what_redis_has_lost_is_read_again_and_nothing_of_it_comes_twice() -> None:
-    """The front lags: what it had not heard when Redis lost it is said again by others, under other numbers."""
+async def test_a_history_that_redis_has_lost_is_read_again_and_delivered_once() -> None:
+    """The front lags: other fronts replay what it had not received before the loss, with other offsets."""
     async with Scene() as scene:
         await scene.publish(*[scene.next(str(number)) for number in range(5)])
-        # Given a joiner with a history of more than the front has heard
+        # Given a joiner with a history that is newer than the front's position
         joiner = await scene.enter()
         lost = [scene.next("lost"), scene.next("lost, too")]
         scene.answer(*lost)
-        # When Redis loses that, and all else, and counts on
-        scene.begin_anew()
+        # When Redis loses everything, and its offsets grow again
+        scene.lose_everything()
         await scene.publish(*[scene.next(str(number)) for number in range(5, 12)])
         assert texts_of(joiner) == []
         again = [publication(scene.next().offset, one.body) for one in lost]
         await pass_time(A_WHILE)
         scene.answer(*lost)
-        # And it is said again
+        # And the lost messages are replayed
         await scene.publish(*again, scene.own_count())
         await pass_time(A_WHILE)
         assert texts_of(joiner) == [str(number) for number in range(5, 12)] + ["lost", "lost, too"]
 
 
 @virtual_time
-async def test_a_history_that_is_never_heard_is_not_waited_for_without_end() -> None:
-    """It was trimmed before this front could hear it."""
+async def test_the_front_does_not_wait_forever_for_publications_that_the_history_covers() -> None:
+    """They were trimmed before this front could read them."""
     async with Scene() as scene:
         joiner = await scene.enter()
         trimmed = scene.next("trimmed")
@@ -799,36 +799,36 @@ async def test_a_history_that_is_never_heard_is_not_waited_for_without_end() -> 
 
 
 @virtual_time
-@pytest.mark.parametrize("is_told_by", ["numbers", "order"])
-async def test_who_is_on_a_front_that_was_frozen_while_redis_lost_something_is_told_of_a_gap(is_told_by: str) -> None:
+@pytest.mark.parametrize("signal", ["numbers", "order"])
+async def test_clients_of_a_front_that_was_frozen_during_a_loss_are_told_of_a_gap(signal: str) -> None:
     async with Scene() as scene:
         (member,) = await scene.enter_wholly(1)
-        await scene.publish(scene.next("heard"))
+        await scene.publish(scene.next("received"))
         member.written.clear()
-        # When nothing is heard for long, and then of a Redis that has lost something
+        # When nothing is received for a long time, and then the signal of a loss
         await pass_time(10)
-        if is_told_by == "numbers":
-            scene.begin_anew()
+        if signal == "numbers":
+            scene.lose_everything()
             await scene.publish(scene.next("after"))
-        else:  # another front has noticed; what came before was lost, and was not heard here
+        else:  # another front has noticed; earlier messages were lost, and not received here
             await scene.publish(scene.next("after"), scene.next(type=STATE_LOST, outcome=Outcome.CONTROL))
         told = member.received()
         assert [words for words in told if "may be missing" not in words] == ["after"]
         assert len(told) == 2
-        # Then once
+        # Then they are told only once
         await scene.publish(scene.next(type=STATE_LOST, outcome=Outcome.CONTROL))
         assert len(member.received()) == 2
 
 
 @virtual_time
-async def test_nothing_newer_is_enqueued_before_what_redis_has_lost_is_said_again() -> None:
-    """Redis refuses what comes from a front that has heard more than it knows of."""
+async def test_new_jobs_require_the_former_position_until_the_room_is_reset() -> None:
+    """Redis refuses jobs of a front that has received more than Redis has published."""
     async with Scene() as scene:
         await scene.publish(*(scene.next(str(number)) for number in range(10)))
-        # When others speak already in a channel that begins anew
-        scene.begin_anew()
+        # When others already write in a channel that Redis has lost
+        scene.lose_everything()
         await scene.publish(scene.next("hello"), scene.next("again"))
-        # Then this front still says what it had heard, until it begins anew itself
+        # Then this front still requires its former position, until it is reset
         assert scene.dispatcher.positions[CHANNEL].required == 10
         scene.room.reset()
         await scene.publish(scene.next("and again"))
@@ -836,7 +836,7 @@ async def test_nothing_newer_is_enqueued_before_what_redis_has_lost_is_said_agai
 
 
 @virtual_time
-async def test_who_is_there_hears_a_redis_that_begins_anew() -> None:
+async def test_members_receive_the_publications_of_a_redis_that_has_lost_everything() -> None:
     async with Scene() as scene:
         (member,) = await scene.enter_wholly(1)
         joiner = await scene.enter(2)
@@ -845,20 +845,20 @@ async def test_who_is_there_hears_a_redis_that_begins_anew() -> None:
         await settle()
         member.written.clear()
         joiner.written.clear()
-        scene.begin_anew()
+        scene.lose_everything()
         await scene.publish(scene.own_count(), scene.next("hello"), scene.next("again"))
         for one in (member, joiner):
             assert [words for words in texts_of(one) if "may be missing" not in words] == ["hello", "again"]
 
 
 @virtual_time
-async def test_who_came_between_a_loss_and_the_news_of_it_is_told_of_a_gap() -> None:
-    """What was lost is in no history then, and what is said again is heard by those alone who have not heard it."""
+async def test_a_client_that_joined_between_a_loss_and_its_announcement_is_told_of_a_gap() -> None:
+    """No history has the lost messages then, and replayed ones are sent only to members that lack them."""
     async with Scene() as scene:
         (member,) = await scene.enter_wholly(1)
         await pass_time(10)
         await scene.publish(scene.next("lost"))
-        await scene.publish(scene.next("heard"))
+        await scene.publish(scene.next("received"))
         member.written.clear()
         joiner = await scene.enter(2)
         scene.answer()
@@ -866,7 +866,7 @@ async def test_who_came_between_a_loss_and_the_news_of_it_is_told_of_a_gap() -> 
         await scene.publish(scene.own_count(), scene.next(type=STATE_LOST, outcome=Outcome.CONTROL))
         assert texts_of(member) == []
         assert texts_of(joiner) == ["The server was cut off for a moment: some messages may be missing."]
-        # And a history that was read before, and has not come yet, is read again
+        # And a history that was requested before the announcement is read again
         scene.answer("read too early")
         await settle()
         scene.answer("lost, and said again")
@@ -882,7 +882,7 @@ def granted(scene: Scene, to: str, nickname: str = "jane") -> Publication:
 
 
 @virtual_time
-async def test_a_granted_nickname_is_its_connections_and_told_to_all() -> None:
+async def test_a_granted_nickname_is_given_to_its_connection_and_announced_to_all() -> None:
     async with Scene() as scene:
         first, second = await scene.enter_wholly(1, 2)
         await scene.publish(granted(scene, f"{FRONT}/1"))
@@ -891,7 +891,7 @@ async def test_a_granted_nickname_is_its_connections_and_told_to_all() -> None:
 
 
 @virtual_time
-async def test_a_nickname_that_somebody_gets_who_has_gone_is_given_up() -> None:
+async def test_a_nickname_granted_to_a_closed_connection_is_released() -> None:
     async with Scene() as scene:
         await scene.enter_wholly(1)
         await scene.publish(granted(scene, f"{FRONT}/7"), granted(scene, "front-2/7"))
@@ -900,7 +900,7 @@ async def test_a_nickname_that_somebody_gets_who_has_gone_is_given_up() -> None:
 
 
 @virtual_time
-async def test_nicknames_are_known_in_the_order_in_which_they_were_published() -> None:
+async def test_nicknames_are_granted_in_the_order_of_publication() -> None:
     async with Scene() as scene:
         (member,) = await scene.enter_wholly(1)
         order: list[str] = []
@@ -915,7 +915,7 @@ async def test_nicknames_are_known_in_the_order_in_which_they_were_published() -
 
 
 def presence(scene: Scene, type: str, *, id: str = "", outcome: Outcome = Outcome.PUBLISHED) -> Publication:
-    """That jane has come or gone, as workers publish it."""
+    """The publication that jane has joined or left."""
     body = msgspec.json.encode({"type": type, "id": id or new_id(), "timestamp": 1_700_000_000, type: "jane"})
     return replace(scene.next(type=type, outcome=outcome), body=body, id=id_of(body))
 
@@ -925,19 +925,19 @@ def types_of(member: FakeMember) -> list[str]:
 
 
 @virtual_time
-async def test_who_was_said_to_be_gone_after_it_had_come_is_said_to_be_there() -> None:
-    """Redis has lost a coming and a going; each front says its own again, and the going comes last."""
+async def test_a_replayed_newcomer_is_delivered_again_after_an_exiter() -> None:
+    """Redis has lost a `newcomer` and an `exiter`; each front replays its own, and the `exiter` comes last."""
     async with Scene() as scene:
         (member,) = await scene.enter_wholly(1)
         come = presence(scene, "newcomer")
         await scene.publish(come, presence(scene, "exiter", id=new_id()))
-        # What was heard is not told again, unless the room was told the contrary since
+        # A received message is not delivered again, unless the room has received the opposite since
         await scene.publish(again := replace(come, offset=scene.next().offset), replace(again, offset=again.offset + 1))
         assert types_of(member) == ["newcomer", "exiter", "newcomer"]
 
 
 @virtual_time
-async def test_a_restored_nickname_is_told_to_those_who_believe_that_it_is_gone() -> None:
+async def test_a_restored_nickname_is_announced_only_after_an_exiter() -> None:
     async with Scene() as scene:
         (member,) = await scene.enter_wholly(1)
         await scene.publish(presence(scene, "newcomer", outcome=Outcome.RESTORED))

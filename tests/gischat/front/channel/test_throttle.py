@@ -1,4 +1,4 @@
-"""Throttle: the first at once, the others together. Time is virtual: no test waits."""
+"""The throttle: acts at once on the first request, and once on those that follow. Time is virtual: no test waits."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ INTERVAL = 0.25
 
 
 class Scene:
-    """A throttle, and the times at which it acted."""
+    """A throttle, and the times of its actions."""
 
     def __init__(self) -> None:
         self.acted: list[float] = []
@@ -22,14 +22,14 @@ class Scene:
 
 
 @virtual_time
-async def test_the_first_is_told_at_once() -> None:
+async def test_it_acts_at_once_on_the_first_request() -> None:
     scene = Scene()
     scene.throttle.trigger()
     assert scene.acted == [0]
 
 
 @virtual_time
-async def test_nothing_is_told_unasked() -> None:
+async def test_it_does_not_act_without_a_request() -> None:
     scene = Scene()
     await pass_time(10)
     assert scene.acted == []
@@ -39,7 +39,7 @@ async def test_nothing_is_told_unasked() -> None:
 
 
 @virtual_time
-async def test_those_that_follow_within_the_interval_are_told_together_at_its_end() -> None:
+async def test_it_acts_once_on_requests_within_the_interval_at_its_end() -> None:
     scene = Scene()
     for _ in range(100):
         scene.throttle.trigger()
@@ -50,7 +50,7 @@ async def test_those_that_follow_within_the_interval_are_told_together_at_its_en
 
 
 @virtual_time
-async def test_after_a_rest_the_next_is_told_at_once_again() -> None:
+async def test_after_an_interval_without_requests_it_acts_at_once_again() -> None:
     scene = Scene()
     scene.throttle.trigger()
     await pass_time(0.26)
@@ -59,7 +59,7 @@ async def test_after_a_rest_the_next_is_told_at_once_again() -> None:
 
 
 @virtual_time
-async def test_a_rest_follows_what_was_gathered_too() -> None:
+async def test_an_interval_follows_the_delayed_action_too() -> None:
     scene = Scene()
     scene.throttle.trigger()
     scene.throttle.trigger()
@@ -70,7 +70,7 @@ async def test_a_rest_follows_what_was_gathered_too() -> None:
 
 
 @virtual_time
-async def test_asking_all_the_time_acts_four_times_a_second() -> None:
+async def test_with_continuous_requests_it_acts_four_times_a_second() -> None:
     scene = Scene()
     for _ in range(1001):
         scene.throttle.trigger()
@@ -79,7 +79,7 @@ async def test_asking_all_the_time_acts_four_times_a_second() -> None:
 
 
 @virtual_time
-async def test_who_asks_while_it_acts_is_told_with_the_next() -> None:
+async def test_a_request_during_an_action_counts_for_the_next() -> None:
     throttle: Throttle
     asked: list[int] = []
 

@@ -1,4 +1,4 @@
-"""The head count: what workers are told of who came and went. Time is virtual: no test waits."""
+"""The user count: its publication after joins and leaves. Time is virtual: no test waits."""
 
 from typing import Any, cast
 
@@ -15,11 +15,11 @@ from tests.gischat.front.fakes import CHANNEL, ENQUEUED, FRONT, FULL, FakeBroker
 from tests.support.settings import settings
 from tests.support.virtual_time import pass_time, settle, virtual_time
 
-A_WHILE = 5.0  # longer than all that is gathered or tried again
+A_WHILE = 5.0  # longer than delays and retries
 
 
 class Scene:
-    """A channel's head count over a Redis that answers as the test says."""
+    """A channel's user count with a Redis that answers as the test decides."""
 
     def __init__(self, *, answers: bool = True, **limits: int) -> None:
         self.broker = cast("Any", FakeBroker(answers=answers))
@@ -27,31 +27,31 @@ class Scene:
         self.user_count = UserCount(CHANNEL, self.dispatcher)
 
     def told(self) -> list[int]:
-        """The numbers that the workers were told, in order."""
+        """The published numbers, in order."""
         return [msgspec.json.decode(job.body)["connections"] for job in self.broker.jobs]
 
     def end(self, outcome: Outcome = Outcome.PUBLISHED, body: bytes = b"{}") -> None:
-        """A worker ends the last job."""
+        """Complete the last job, like a worker."""
         source = self.broker.jobs[-1].source
         self.dispatcher.complete(publication(1, body, source=source, outcome=outcome, type="nb_users"))
 
 
 @virtual_time
-async def test_who_comes_first_is_told_at_once() -> None:
+async def test_the_first_join_is_published_at_once() -> None:
     scene = Scene()
     change = scene.user_count.add(+1)
     assert scene.told() == [1]
     (asked,) = scene.broker.enqueued
     assert (asked.channel, asked.lane, asked.job.type) == (CHANNEL, Lane.LIGHT, COUNT)
     assert asked.job.source.front == FRONT
-    # The change counts as told when its publication is heard, not earlier
+    # The change counts as published when its publication is received, not earlier
     assert scene.user_count.published_version < change
     scene.end()
     assert scene.user_count.published_version == change
 
 
 @virtual_time
-async def test_a_thousand_who_come_together_are_two_jobs() -> None:
+async def test_a_thousand_joins_at_once_are_two_jobs() -> None:
     scene = Scene()
     changes = [scene.user_count.add(+1) for _ in range(1000)]
     assert changes == sorted(set(changes))
@@ -65,18 +65,18 @@ async def test_a_thousand_who_come_together_are_two_jobs() -> None:
 
 
 @virtual_time
-async def test_a_change_counts_as_told_only_by_a_count_that_knows_of_it() -> None:
-    # Given a count on its way
+async def test_a_change_counts_as_published_only_by_a_count_that_includes_it() -> None:
+    # Given a count in flight
     scene = Scene()
     first = scene.user_count.add(+1)
-    # When another comes meanwhile
+    # When another connection joins meanwhile
     second = scene.user_count.add(+1)
     await pass_time(A_WHILE)
-    # Then nothing follows before the first has ended, whose end does not tell of the second
+    # Then the next count waits for the first, which does not include the second join
     assert scene.told() == [1]
     scene.end()
     assert first <= scene.user_count.published_version < second
-    # And the second is told after it, without being asked for again
+    # And the second is published after it, without another request
     await pass_time(A_WHILE)
     assert scene.told() == [1, 2]
     scene.end()
@@ -84,7 +84,7 @@ async def test_a_change_counts_as_told_only_by_a_count_that_knows_of_it() -> Non
 
 
 @virtual_time
-async def test_going_is_a_change_as_coming_is() -> None:
+async def test_leaving_is_a_change_like_joining() -> None:
     scene = Scene()
     scene.user_count.add(+1)
     scene.end()
@@ -97,7 +97,7 @@ async def test_going_is_a_change_as_coming_is() -> None:
 
 
 @virtual_time
-async def test_a_count_can_be_told_again_though_nothing_has_changed() -> None:
+async def test_an_unchanged_count_can_be_published_again() -> None:
     scene = Scene()
     scene.user_count.add(+1)
     scene.end()
@@ -110,8 +110,10 @@ async def test_a_count_can_be_told_again_though_nothing_has_changed() -> None:
 
 @virtual_time
 @pytest.mark.parametrize("answer", [FULL, Unavailable("Redis is away")])
-async def test_a_count_that_was_not_taken_is_told_again_as_it_is_by_then(answer: EnqueueResult | Exception) -> None:
-    # Given a count that cannot be enqueued, again and again
+async def test_a_refused_count_is_retried_with_the_newest_number(
+    answer: EnqueueResult | Exception,
+) -> None:
+    # Given a count that repeatedly cannot be enqueued
     scene = Scene(answers=False)
     scene.user_count.add(+1)
     for _ in range(3):
@@ -124,12 +126,12 @@ async def test_a_count_that_was_not_taken_is_told_again_as_it_is_by_then(answer:
         assert scene.user_count.published_version == 0
         scene.user_count.add(+1)
         await pass_time(A_WHILE)
-    # When it can be, then the number is the newest
+    # When it can be, then it has the newest number
     assert scene.told()[-1] == 4
     scene.broker.enqueued[-1].taken.set_result(ENQUEUED)
     scene.end()
     assert scene.user_count.published_version == scene.user_count.version
-    # And all is said
+    # And nothing remains to be published
     tries = len(scene.told())
     await pass_time(A_WHILE)
     assert len(scene.told()) == tries
@@ -137,7 +139,7 @@ async def test_a_count_that_was_not_taken_is_told_again_as_it_is_by_then(answer:
 
 @virtual_time
 @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.DEAD_LETTERED])
-async def test_a_count_that_a_worker_could_not_end_is_told_again(outcome: Outcome) -> None:
+async def test_a_failed_count_is_published_again(outcome: Outcome) -> None:
     scene = Scene()
     scene.user_count.add(+1)
     scene.end(outcome, uncompliant("No."))
@@ -149,7 +151,7 @@ async def test_a_count_that_a_worker_could_not_end_is_told_again(outcome: Outcom
 
 
 @virtual_time
-async def test_who_comes_and_goes_all_the_time_is_told_of_a_few_times_a_second() -> None:
+async def test_continuous_joins_and_leaves_are_published_a_few_times_a_second() -> None:
     scene = Scene()
     for number in range(1000):
         scene.user_count.add(+1 if number % 2 else -1)

@@ -17,6 +17,7 @@ from gischat.broker.entries import LEAVE, RESTORE, Outcome
 from gischat.errors import RefusalReason
 from gischat.front.close_status import MEMORY_FULL, RATE_LIMIT_ABUSE, SHUTTING_DOWN, SLOW_CLIENT, SLOW_UPLOAD
 from gischat.front.limits import rate_limit
+from gischat.front.limits.admission import SERVER_FULL
 from gischat.front.limits.rate_limit import LIMIT_EXCEEDED_REPEATEDLY, REFUSALS_PER_MINUTE
 from gischat.front.transport.frames import PING, text_frame
 from gischat.observability.metrics import CloseReason, Delay
@@ -144,7 +145,7 @@ async def test_who_answers_a_ping_is_not_silent(start: Start) -> None:
     assert not scene.connection.pong_overdue(LONG)
     assert scene.is_silent_after(LONG)
     # When any bytes come, be they of something else
-    scene.hear_something()
+    scene.receive_something()
     assert not scene.connection.awaiting_pong
     assert not scene.connection.pong_overdue(0)
 
@@ -157,7 +158,7 @@ async def test_the_first_ping_that_is_not_answered_counts(start: Start) -> None:
     assert scene.connection.pong_overdue(LONG)
     assert await scene.client.receive(4) == PING + PING
     # And after an answer, the next
-    scene.hear_something()
+    scene.receive_something()
     scene.connection.ping()
     assert not scene.connection.pong_overdue(LONG)
     assert scene.is_silent_after(LONG)
@@ -564,9 +565,9 @@ async def test_a_wish_is_granted_later(start: Start) -> None:
     scene = start()
     say(scene, "newcomer", newcomer="jane")
     scene.end(Outcome.REFUSED, uncompliant("Taken."))
-    assert (scene.connection.nickname, scene.connection.requested_nickname) == (None, "jane")
+    assert (scene.connection.nickname, scene.connection.nickname_request.nickname) == (None, "jane")
     scene.connection.grant_nickname(b'{"type":"newcomer","newcomer":"jane"}')
-    assert (scene.connection.nickname, scene.connection.requested_nickname) == ("jane", None)
+    assert (scene.connection.nickname, scene.connection.nickname_request.nickname) == ("jane", None)
 
 
 async def test_a_nickname_that_could_not_be_asked_for_is_asked_for_until_it_is_known(start: Start) -> None:
@@ -583,7 +584,7 @@ async def test_a_nickname_that_could_not_be_asked_for_is_asked_for_until_it_is_k
         scene.broker.enqueued[-1].taken.set_result(FULL if number < 4 else ENQUEUED)
     await asyncio.sleep(0)
     scene.end()
-    assert (scene.connection.nickname, scene.connection.requested_nickname) == ("jane", None)
+    assert (scene.connection.nickname, scene.connection.nickname_request.nickname) == ("jane", None)
     say(scene, "text")
     assert newcomers(scene) == ["jane"] * 4
     # … by the same message each time: a client knows its newcomer by its id
@@ -612,7 +613,7 @@ async def test_ones_own_nickname_in_another_case_stays_as_it_is(start: Start) ->
     scene.end()
     say(scene, "newcomer", newcomer="JANE")
     scene.end(Outcome.DONE, b"")
-    assert (scene.connection.nickname, scene.connection.requested_nickname) == ("Jane", None)
+    assert (scene.connection.nickname, scene.connection.nickname_request.nickname) == ("Jane", None)
     say(scene, "exiter", exiter="jane")
     scene.end()
     assert scene.connection.nickname is None
@@ -636,11 +637,11 @@ async def test_a_nickname_is_given_up_to_one_who_waits_and_waited_for_in_turn(st
     scene.connection.yield_nickname()
     assert scene.jobs()[-1]["exiter"] == "jane"
     scene.end()
-    assert (scene.connection.nickname, scene.connection.requested_nickname) == (None, "jane")
+    assert (scene.connection.nickname, scene.connection.nickname_request.nickname) == (None, "jane")
     assert "'jane' has gone to somebody who asked for it" in await scene.client.refusal()
     # But not before anything is heard of it: two who are both gone would pass it to and fro
     assert newcomers(scene) == ["jane"]
-    scene.hear_something()
+    scene.receive_something()
     await until(lambda: newcomers(scene) == ["jane", "jane"])
 
 
@@ -758,7 +759,7 @@ async def test_who_is_refused_is_read_more_slowly_when_that_is_the_rule_at_its_a
     # Given as many refusals as an address may have, whatever they are for
     scene.connection.receive("{}")
     scene.connection.receive(b"binary")
-    scene.connection.receive_oversized(2**25, 2**24)
+    scene.connection.receive_dropped(2**25, 2**24)
     assert scene.connection.read_pause == 0
     # When there are more, then each is answered, and makes a pause
     for _ in range(3):
@@ -798,7 +799,7 @@ async def test_fragments_of_a_message_that_are_too_many_are_refused_in_words(sta
 
 async def test_what_is_too_large_is_answered_in_megabytes_and_costs_no_connection(start: Start) -> None:
     scene = start()
-    scene.connection.receive_oversized(23_100_000, 2**24)
+    scene.connection.receive_dropped(23_100_000, 2**24)
     assert await scene.client.refusal() == (
         "This message has 23.1 MB; at most 16.8 MB can be sent here. It was not sent."
     )
@@ -808,7 +809,7 @@ async def test_what_is_too_large_is_answered_in_megabytes_and_costs_no_connectio
 
 async def test_what_is_too_large_counts_as_what_it_is_worth(start: Start) -> None:
     scene = start(max_messages_per_minute=100)
-    scene.connection.receive_oversized(100 * 2**17, 2**17)
+    scene.connection.receive_dropped(100 * 2**17, 2**17)
     scene.connection.receive("{}")
     reasons = [told["reason"] for told in await scene.client.messages(2)]
     assert "MB" in reasons[0]
@@ -862,8 +863,11 @@ async def test_who_takes_too_much_of_the_memory_of_all_is_cut_off(start: Start) 
     assert scene.memory.used == 0
 
 
-async def test_who_has_begun_too_much_is_told_so_and_closed(start: Start) -> None:
+async def test_a_message_for_which_there_is_no_room_is_refused_and_a_flood_of_small_ones_closed(start: Start) -> None:
     scene = start()
+    scene.connection.receive_dropped(5_000_000)
+    assert await scene.client.refusal() == SERVER_FULL[0]
+    assert scene.closed_with == []
     scene.connection.close_for_memory()
     assert await scene.client.refusal() == MEMORY_FULL.user_message
     assert scene.closed_with == [MEMORY_FULL[:2]]

@@ -1,4 +1,4 @@
-"""Pings: everyone is asked once in an interval, and who does not answer in time is closed. Time is virtual."""
+"""Pings: each connection is pinged once per interval, and closed if it does not answer in time. Time is virtual."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from gischat.front.connection.keepalive import SLICES, Keepalive
 from tests.support.virtual_time import freeze, pass_time, settle, virtual_time
 
 INTERVAL, TIMEOUT = 20.0, 60.0
-LOOK = INTERVAL / SLICES  # seconds between two looks, at the most
+LOOK = INTERVAL / SLICES  # seconds between two checks, at most
 
 
 class Pinged:
@@ -64,7 +64,7 @@ async def pulse(*members: Pinged, interval: float = INTERVAL, answer_within: flo
 
 
 @virtual_time
-async def test_everyone_is_pinged_once_in_an_interval_and_not_all_at_once() -> None:
+async def test_each_connection_is_pinged_once_per_interval_and_not_all_at_once() -> None:
     members = [Pinged(number) for number in range(100)]
     async with pulse(*members):
         await pass_time(3 * INTERVAL + 0.1)
@@ -76,8 +76,8 @@ async def test_everyone_is_pinged_once_in_an_interval_and_not_all_at_once() -> N
 
 
 @pytest.mark.parametrize("late", [0.1, 24.0, TIMEOUT - 1])
-def test_who_answers_stays_however_late_within_the_time_for_it(late: float) -> None:
-    """QGIS, in the midst of a computation, answers half a minute later: after another ping."""
+def test_a_client_that_answers_within_the_timeout_stays(late: float) -> None:
+    """A busy QGIS answers half a minute later, after another ping."""
 
     @virtual_time
     async def run() -> None:
@@ -91,8 +91,8 @@ def test_who_answers_stays_however_late_within_the_time_for_it(late: float) -> N
 
 
 @pytest.mark.parametrize("timeout", [TIMEOUT, INTERVAL, 2.5])
-def test_who_does_not_answer_is_closed_when_the_time_for_it_is_over(timeout: float) -> None:
-    """The first ping counts: that others follow it gives no more time."""
+def test_a_client_that_does_not_answer_is_closed_after_the_timeout(timeout: float) -> None:
+    """The timeout begins with the first ping; later pings do not extend it."""
 
     @virtual_time
     async def run() -> None:
@@ -108,7 +108,7 @@ def test_who_does_not_answer_is_closed_when_the_time_for_it_is_over(timeout: flo
 
 
 @virtual_time
-async def test_without_a_time_for_the_answer_it_is_the_interval() -> None:
+async def test_without_a_timeout_the_interval_is_used() -> None:
     member = Pinged(7, late=None)
     async with pulse(member, answer_within=0):
         await pass_time(3 * INTERVAL)
@@ -116,22 +116,22 @@ async def test_without_a_time_for_the_answer_it_is_the_interval() -> None:
 
 
 @virtual_time
-async def test_after_a_pause_of_our_own_what_has_come_meanwhile_is_read_first() -> None:
+async def test_after_a_pause_of_the_front_received_answers_are_read_first() -> None:
     member = Pinged(7, late=None)
     async with pulse(member):
         await pass_time(INTERVAL + 1)
-        # When the front is frozen for longer than an answer may take
+        # When the front is frozen for longer than the timeout
         freeze(2 * TIMEOUT)
         await settle()
         assert member.closed == []
-        # Then an answer that waited meanwhile is in time
+        # Then an answer received meanwhile is in time
         member._answer()
         await pass_time(LOOK)
     assert member.closed == []
 
 
 @virtual_time
-async def test_without_an_interval_nobody_is_pinged() -> None:
+async def test_without_an_interval_no_pings_are_sent() -> None:
     member = Pinged(7, late=None)
     async with pulse(member, interval=0, answer_within=0):
         await pass_time(1000)

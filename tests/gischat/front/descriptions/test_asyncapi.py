@@ -50,7 +50,7 @@ def test_all_messages_of_the_contract_are_described_in_their_directions(describe
         name: {_type_of(described, message) for message in operation["messages"]}
         for name, operation in described["operations"].items()
     }
-    assert of == {"hear": KEYS.keys() - SERVER_ONLY, "say": KEYS.keys()}
+    assert of == {"receive": KEYS.keys() - SERVER_ONLY, "send": KEYS.keys()}
 
 
 def test_its_messages_are_those_of_the_openapi_document(settings: Settings, described: Any) -> None:

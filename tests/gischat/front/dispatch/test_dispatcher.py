@@ -1,4 +1,4 @@
-"""Order: a connection's messages pass one at a time, and each sender hears once what became of each."""
+"""The dispatcher: a connection's messages are enqueued one at a time, and each sender gets one result per message."""
 
 import asyncio
 import gc
@@ -13,9 +13,10 @@ from gischat.broker.inbox import EnqueueResult, JobState, JobStatus
 from gischat.broker.resp_errors import ResponseError
 from gischat.errors import RefusalReason, Unavailable
 from gischat.front.dispatch.dispatcher import Dispatcher
-from gischat.front.dispatch.job_queue import MESSAGE_LOST, TOO_MANY_PENDING, JobQueue
-from gischat.front.dispatch.job_result import INBOX_FULL, JobResult
+from gischat.front.dispatch.job_queue import MESSAGE_LOST, JobQueue
+from gischat.front.dispatch.job_result import JobResult
 from gischat.front.dispatch.state_reports import Incident, Report
+from gischat.front.limits.admission import ADDRESS_FULL, CONNECTION_FULL, LARGE_BYTES, SERVER_FULL
 from gischat.protocol.messages import Lane, Message, uncompliant
 from tests.gischat.front.fakes import (
     CHANNEL,
@@ -37,38 +38,38 @@ PUBLISHED = JobResult(Outcome.PUBLISHED, b"{}")
 
 
 class Scene:
-    """A front's dispatcher over a Redis that answers as the test says."""
+    """A front's dispatcher with a fake Redis that answers as the test decides."""
 
     def __init__(self, *, answers: bool = True, **limits: int) -> None:
         self.broker = cast("Any", FakeBroker(answers=answers))
         self.dispatcher = Dispatcher(self.broker, settings(**limits))
-        self.told: list[tuple[Message, JobResult]] = []  # who was told of which end
+        self.results: list[tuple[Message, JobResult]] = []  # in the order of completion
 
     def open(self) -> JobQueue:
         return self.dispatcher.open(CHANNEL)
 
     def submit(self, job_queue: JobQueue, *messages: Message, bounded: bool = True) -> None:
         for one in messages:
-            job_queue.submit(one, partial(self._told, one), bounded=bounded)
+            job_queue.submit(one, partial(self._record, one), bounded=bounded)
 
-    def _told(self, message: Message, ending: JobResult) -> None:
-        self.told.append((message, ending))
+    def _record(self, message: Message, ending: JobResult) -> None:
+        self.results.append((message, ending))
 
     def end(self, job: Job | Source, outcome: Outcome = Outcome.PUBLISHED, body: bytes = b"{}") -> None:
-        """What a worker publishes when it has ended the job."""
+        """Deliver the publication of a job's result, as a worker publishes it."""
         source = job.source if isinstance(job, Job) else job
         self.dispatcher.complete(publication(1, body, source=source, outcome=outcome))
 
     def jobs(self) -> list[bytes]:
-        """What was enqueued, in order."""
+        """The bodies of the enqueued jobs, in order."""
         return [job.body for job in self.broker.jobs]
 
     def ended(self) -> list[Message]:
-        return [one for one, _ in self.told]
+        return [one for one, _ in self.results]
 
     def refusals(self) -> list[str]:
-        """The reasons that senders were told, each in a message that keeps the contract."""
-        bodies = [msgspec.json.decode(ending.body) for _, ending in self.told if ending.is_refusal]
+        """The reasons of refusals, each of whose messages is checked against the contract."""
+        bodies = [msgspec.json.decode(ending.body) for _, ending in self.results if ending.is_refusal]
         for body in bodies:
             check(body)
         return [body["reason"] for body in bodies]
@@ -78,19 +79,19 @@ class Scene:
 
 
 @virtual_time
-async def test_the_next_message_passes_when_the_one_before_has_ended() -> None:
+async def test_a_message_is_enqueued_when_the_one_before_is_completed() -> None:
     # Given three messages of one connection
     scene = Scene()
     job_queue = scene.open()
     messages = [message(str(number)) for number in range(3)]
     scene.submit(job_queue, *messages)
     for number, one in enumerate(messages):
-        # When those before it have ended, and not earlier
+        # When those before it are completed, and not earlier
         await settle()
         assert scene.jobs() == [earlier.body for earlier in messages[: number + 1]]
         scene.end(scene.broker.jobs[-1])
-        # Then its sender is told, once
-        assert scene.told[number:] == [(one, PUBLISHED)]
+        # Then its sender gets the result, once
+        assert scene.results[number:] == [(one, PUBLISHED)]
     await settle()
     assert len(scene.jobs()) == 3
     assert job_queue.is_idle
@@ -109,7 +110,7 @@ async def test_connections_do_not_wait_for_each_other() -> None:
 
 
 @virtual_time
-async def test_a_job_carries_the_message_to_its_lane_and_names_where_it_came_from() -> None:
+async def test_a_job_contains_the_message_its_lane_and_its_source() -> None:
     scene = Scene()
     first, second = scene.open(), scene.open()
     text, picture = message(), message(type="image")
@@ -131,7 +132,7 @@ async def test_a_job_carries_the_message_to_its_lane_and_names_where_it_came_fro
 
 
 @virtual_time
-async def test_what_is_submitted_on_hearing_of_an_end_goes_behind_what_waits() -> None:
+async def test_a_message_submitted_at_a_result_is_queued_behind_pending_ones() -> None:
     scene = Scene()
     job_queue = scene.open()
     first, second, third = message("1"), message("2"), message("3")
@@ -143,7 +144,7 @@ async def test_what_is_submitted_on_hearing_of_an_end_goes_behind_what_waits() -
 
 
 @virtual_time
-async def test_a_front_is_idle_when_nothing_is_on_its_way() -> None:
+async def test_a_front_is_idle_when_nothing_is_in_flight() -> None:
     scene = Scene()
     dispatcher = [scene.open() for _ in range(2)]
     assert scene.dispatcher.are_idle
@@ -155,12 +156,12 @@ async def test_a_front_is_idle_when_nothing_is_on_its_way() -> None:
     assert scene.dispatcher.are_idle
 
 
-# Objections
+# Preconditions
 
 
 @virtual_time
-async def test_an_objection_is_asked_for_when_its_message_has_its_turn_and_not_before() -> None:
-    # Given a message whose right to pass the one before it decides
+async def test_a_precondition_is_checked_when_it_is_the_messages_turn() -> None:
+    # Given a message whose precondition depends on the one before it
     scene = Scene()
     job_queue = scene.open()
     may_pass = False
@@ -172,19 +173,19 @@ async def test_an_objection_is_asked_for_when_its_message_has_its_turn_and_not_b
     before, after = message("before"), message("after")
     job_queue.submit(before, ended)
     job_queue.submit(after, lambda _: None, precondition=lambda: None if may_pass else "No.")
-    # When that has ended
+    # When that is completed
     scene.end(scene.broker.jobs[-1])
-    # Then it passes
+    # Then it is enqueued
     assert scene.jobs() == [before.body, after.body]
 
 
 @virtual_time
-async def test_what_is_objected_to_is_told_to_its_sender_and_the_next_has_its_turn() -> None:
+async def test_a_failed_precondition_is_a_refusal_and_the_next_message_is_enqueued() -> None:
     scene = Scene()
     job_queue = scene.open()
     wrong, right = message("wrong"), message("right")
     for _ in range(3):
-        job_queue.submit(wrong, partial(scene._told, wrong), precondition=lambda: "Not yours.")
+        job_queue.submit(wrong, partial(scene._record, wrong), precondition=lambda: "Not yours.")
     scene.submit(job_queue, right)
     assert scene.jobs() == [right.body]
     assert scene.refusals() == ["Not yours. Your text: 'wrong'"] * 3
@@ -193,24 +194,24 @@ async def test_what_is_objected_to_is_told_to_its_sender_and_the_next_has_its_tu
 
 
 @virtual_time
-async def test_what_was_let_through_once_is_not_objected_to_when_it_is_repeated() -> None:
-    """Else its sender might be told that it was refused, though it has been published."""
+async def test_the_precondition_of_an_enqueued_message_is_not_checked_at_a_replay() -> None:
+    """Its sender would otherwise get a refusal of a published message."""
     scene = Scene()
     job_queue = scene.open()
     objections = iter([None, "Not yours any more."])
     one = message()
-    job_queue.submit(one, partial(scene._told, one), precondition=lambda: next(objections))
+    job_queue.submit(one, partial(scene._record, one), precondition=lambda: next(objections))
     scene.dispatcher.replay(CHANNEL, 0.0)
     assert scene.jobs() == [one.body, one.body]
     assert scene.refusals() == []
 
 
-# Bounds
+# Limits
 
 
 @virtual_time
-async def test_more_messages_than_may_wait_are_refused_in_words_and_nothing_else_is_lost() -> None:
-    # Given one message on its way and as many waiting as may
+async def test_messages_beyond_the_limit_of_pending_ones_are_refused_and_no_others() -> None:
+    # Given one message in flight and as many pending ones as allowed
     scene = Scene(max_waiting_messages=2)
     job_queue = scene.open()
     taken = [message(str(number)) for number in range(3)]
@@ -218,7 +219,7 @@ async def test_more_messages_than_may_wait_are_refused_in_words_and_nothing_else
     # When one more is submitted, it is refused
     with pytest.raises(Unavailable) as refused:
         scene.submit(job_queue, message("one too many"))
-    assert refused.value.reason == TOO_MANY_PENDING
+    assert refused.value.reason == CONNECTION_FULL[0]
     # Then there is room again as soon as one has ended, and what was taken passes in order
     scene.end(scene.broker.jobs[0])
     last = message("last")
@@ -245,51 +246,70 @@ async def test_more_bytes_than_may_wait_are_refused_in_words() -> None:
     assert [len(body) for body in scene.jobs()] == [5000, 600, 400, 600]
 
 
+@pytest.mark.parametrize("answer", [ENQUEUED, FULL], ids=["taken", "refused"])
 @virtual_time
-async def test_a_message_beyond_the_bound_in_bytes_may_wait_alone() -> None:
-    scene = Scene(max_waiting_bytes=1000)
-    job_queue = scene.open()
-    scene.submit(job_queue, message(), message(size=5000))
-    with pytest.raises(Unavailable):
-        scene.submit(job_queue, message())
-    scene.end(scene.broker.jobs[0])
-    assert len(scene.jobs()[1]) == 5000
-
-
-@virtual_time
-async def test_what_waits_is_bounded_over_all_connections_too() -> None:
-    scene = Scene(max_front_bytes=1000)
-    one, other, third = (scene.open() for _ in range(3))
-    for job_queue in (one, other, third):
-        scene.submit(job_queue, message(size=900))  # on their way: they do not wait
-    scene.submit(one, message(size=600))
-    scene.submit(other, message(size=400))
+async def test_what_is_large_counts_until_redis_has_taken_or_refused_it(answer: EnqueueResult) -> None:
+    # Given a front whose budget is that of ten photos, and five of one address on their way, each of a connection
+    size = 2 * LARGE_BYTES
+    scene = Scene(answers=False, max_front_bytes=10 * size)
+    for _ in range(5):
+        scene.submit(scene.dispatcher.open(CHANNEL, "192.0.2.1"), message(type="image", size=size))
+    # When another comes from there, it is refused; a text is not counted at all
+    another = scene.dispatcher.open(CHANNEL, "192.0.2.1")
     with pytest.raises(Unavailable) as refused:
-        scene.submit(third, message(size=100))
-    assert refused.value.reason == INBOX_FULL
-    # When what waits comes to its turn, or is refused, there is room again
-    scene.end(scene.broker.jobs[0])
-    other.reject_pending(Unavailable("because", RefusalReason.SHUTTING_DOWN))
-    scene.submit(third, message(size=1000))
-    assert scene.dispatcher.pending_bytes == 1000
+        scene.submit(another, message(type="image", size=size))
+    assert (refused.value.reason, refused.value.cause) == ADDRESS_FULL
+    scene.submit(scene.dispatcher.open(CHANNEL, "192.0.2.1"), message("a text"))
+    assert scene.dispatcher.admission.used == 5 * size
+    # Then there is room again when Redis has answered for one, though that has not ended
+    scene.broker.enqueued[0].taken.set_result(answer)
+    await settle()
+    assert scene.dispatcher.admission.used == 4 * size
+    scene.submit(another, message(type="image", size=size))
+    # And when all have ended, nothing is held
+    for asked in scene.broker.enqueued[1:]:
+        asked.taken.set_result(ENQUEUED)
+        scene.end(asked.job)
+    await settle()
+    assert scene.dispatcher.admission.used == 0
 
 
 @virtual_time
-async def test_what_the_front_itself_has_to_say_is_never_refused() -> None:
+async def test_what_is_said_again_counts_as_long_as_redis_has_not_taken_it() -> None:
+    # Given a photo that is on its way when Redis loses something, and another behind it
+    size = 2 * LARGE_BYTES
+    scene = Scene(answers=False)
+    job_queue = scene.open()
+    scene.submit(job_queue, *(message(type="image", size=size) for _ in range(2)))
+    scene.broker.enqueued[0].taken.set_result(STATE_LOST)
+    await settle()
+    assert scene.dispatcher.admission.used == 2 * size
+    # When it is said again, and taken, then both have their turn, and nothing is held
+    scene.dispatcher.replay(CHANNEL, since=0)
+    for number, held in ((1, size), (2, 0)):
+        scene.broker.enqueued[number].taken.set_result(ENQUEUED)
+        await settle()
+        assert scene.dispatcher.admission.used == held
+        scene.end(scene.broker.jobs[number])
+    assert scene.dispatcher.are_idle
+
+
+@virtual_time
+async def test_the_fronts_own_messages_are_never_refused() -> None:
     scene = Scene(max_waiting_messages=1, max_waiting_bytes=100)
     job_queue = scene.open()
     for _ in range(5):
         scene.submit(job_queue, message(size=1000), bounded=False)
     for _ in range(5):
         scene.end(scene.broker.jobs[-1])
-    assert len(scene.told) == 5
+    assert len(scene.results) == 5
 
 
-# Jobs that are not taken
+# Jobs that Redis does not accept
 
 
 @virtual_time
-async def test_a_full_inbox_is_told_to_the_sender_and_the_next_has_its_turn() -> None:
+async def test_a_full_inbox_is_a_refusal_and_the_next_message_is_enqueued() -> None:
     scene = Scene(answers=False)
     job_queue = scene.open()
     first, second = message("1"), message("2")
@@ -297,12 +317,12 @@ async def test_a_full_inbox_is_told_to_the_sender_and_the_next_has_its_turn() ->
     scene.broker.enqueued[0].taken.set_result(FULL)
     await settle()
     assert scene.ended() == [first]
-    assert scene.refusals() == [f"{INBOX_FULL} Your text: '1'"]
+    assert scene.refusals() == [f"{SERVER_FULL[0]} Your text: '1'"]
     assert scene.jobs() == [first.body, second.body]
 
 
 @virtual_time
-async def test_a_redis_out_of_reach_is_told_to_the_sender_in_its_own_words() -> None:
+async def test_an_unavailable_redis_is_a_refusal_with_its_reason() -> None:
     scene = Scene(answers=False)
     job_queue = scene.open()
     scene.submit(job_queue, message("1"), message("2"))
@@ -313,8 +333,8 @@ async def test_a_redis_out_of_reach_is_told_to_the_sender_in_its_own_words() -> 
 
 
 @virtual_time
-async def test_nothing_overtakes_what_was_refused_of_a_connection_that_is_gone() -> None:
-    """Its client did not hear of it, and sends again all of which it does not know the end."""
+async def test_after_a_refusal_of_a_closed_connection_its_pending_messages_are_refused_too() -> None:
+    """Its client did not receive the refusal, and resends all messages without a result."""
     scene = Scene(answers=False)
     job_queue = scene.open()
     first, second = message("first", type="crs"), message("second", type="crs")
@@ -324,13 +344,13 @@ async def test_nothing_overtakes_what_was_refused_of_a_connection_that_is_gone()
     await settle()
     assert scene.jobs() == [first.body]
     assert scene.refusals() == ["Redis is away", "Redis is away"]
-    # What is submitted later (that the connection has ended, say) passes
+    # A message submitted later, such as the connection's `leave`, is enqueued
     scene.submit(job_queue, leave := message("leave", type="leave"))
     assert scene.jobs() == [first.body, leave.body]
 
 
 @virtual_time
-async def test_a_fault_of_ours_is_logged_and_told_in_words_that_betray_nothing(
+async def test_a_bug_is_logged_and_the_refusal_contains_no_details(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     scene = Scene(answers=False)
@@ -338,16 +358,16 @@ async def test_a_fault_of_ours_is_logged_and_told_in_words_that_betray_nothing(
     scene.submit(job_queue, message("1"), message("2"))
     scene.broker.enqueued[0].taken.set_exception(ZeroDivisionError("a bug of ours"))
     await settle()
-    assert scene.refusals() == [f"{INBOX_FULL} Your text: '1'"]
+    assert scene.refusals() == [f"{SERVER_FULL[0]} Your text: '1'"]
     assert "a bug of ours" in caplog.text
     assert len(scene.jobs()) == 2
 
 
-# Ends that are late, strange, or come twice
+# Late, unknown and duplicate results
 
 
 @virtual_time
-async def test_an_end_that_comes_twice_ends_no_other_job() -> None:
+async def test_a_duplicate_result_completes_no_other_job() -> None:
     scene = Scene()
     job_queue = scene.open()
     first, second = message("1"), message("2")
@@ -360,7 +380,7 @@ async def test_an_end_that_comes_twice_ends_no_other_job() -> None:
 
 
 @virtual_time
-async def test_an_end_of_what_is_not_on_its_way_ends_nothing() -> None:
+async def test_a_result_of_an_unknown_job_completes_nothing() -> None:
     scene = Scene()
     job_queue, idle = scene.open(), scene.open()
     scene.submit(job_queue, message("1"), message("2"))
@@ -375,44 +395,44 @@ async def test_an_end_of_what_is_not_on_its_way_ends_nothing() -> None:
     ):
         scene.end(stranger)
     scene.dispatcher.complete(publication(7, b"{}"))
-    assert scene.told == []
+    assert scene.results == []
 
 
 @virtual_time
 @pytest.mark.parametrize("answer", [ENQUEUED, FULL, Unavailable("too late"), ZeroDivisionError("too late")])
-async def test_an_end_may_come_before_redis_says_that_it_took_the_job(answer: EnqueueResult | Exception) -> None:
-    # Given a job whose end is heard first
+async def test_a_result_may_arrive_before_redis_confirms_the_job(answer: EnqueueResult | Exception) -> None:
+    # Given a job whose result arrives first
     scene = Scene(answers=False)
     job_queue = scene.open()
     first, second = message("1"), message("2")
     scene.submit(job_queue, first, second)
     scene.end(scene.broker.jobs[0])
-    # When the answer comes after all, whatever it is
+    # When Redis's answer arrives, whatever it is
     taken = scene.broker.enqueued[0].taken
     if isinstance(answer, EnqueueResult):
         taken.set_result(answer)
     else:
         taken.set_exception(answer)
     await settle()
-    # Then it ends neither that job again nor the next
-    assert scene.told == [(first, PUBLISHED)]
+    # Then it completes neither that job again nor the next
+    assert scene.results == [(first, PUBLISHED)]
     scene.end(scene.broker.jobs[1])
-    assert scene.told == [(first, PUBLISHED), (second, PUBLISHED)]
+    assert scene.results == [(first, PUBLISHED), (second, PUBLISHED)]
 
 
 @virtual_time
-async def test_of_what_goes_through_a_queue_that_is_opened_again_its_sender_is_told() -> None:
+async def test_a_reopened_queue_returns_results() -> None:
     scene = Scene()
     job_queue = scene.open()
     scene.dispatcher.close(job_queue)
     scene.dispatcher.reopen(job_queue)
     scene.submit(job_queue, one := message("late"))
     scene.end(scene.broker.jobs[-1])
-    assert scene.told == [(one, PUBLISHED)]
+    assert scene.results == [(one, PUBLISHED)]
 
 
 @virtual_time
-async def test_of_what_is_on_its_way_through_a_closed_turnstile_nobody_is_told() -> None:
+async def test_a_closed_queue_returns_no_results() -> None:
     scene = Scene()
     closed, open_ = scene.open(), scene.open()
     for job_queue in (closed, open_):
@@ -422,7 +442,7 @@ async def test_of_what_is_on_its_way_through_a_closed_turnstile_nobody_is_told()
     assert not scene.dispatcher.are_idle
     for job in scene.broker.jobs:
         scene.end(job)
-    assert len(scene.told) == 1
+    assert len(scene.results) == 1
     assert scene.dispatcher.are_idle
 
 
@@ -437,22 +457,22 @@ async def test_of_what_is_on_its_way_through_a_closed_turnstile_nobody_is_told()
         (Outcome.DEAD_LETTERED, True),
     ],
 )
-async def test_every_outcome_lets_the_next_one_through(outcome: Outcome, is_refusal: bool) -> None:
+async def test_every_outcome_lets_the_next_message_be_enqueued(outcome: Outcome, is_refusal: bool) -> None:
     scene = Scene()
     job_queue = scene.open()
     first = message("1")
     scene.submit(job_queue, first, message("2"))
     scene.end(scene.broker.jobs[0], outcome, b'{"a": 1}')
-    assert scene.told == [(first, JobResult(outcome, b'{"a": 1}'))]
-    assert scene.told[0][1].is_refusal is is_refusal
+    assert scene.results == [(first, JobResult(outcome, b'{"a": 1}'))]
+    assert scene.results[0][1].is_refusal is is_refusal
     assert len(scene.jobs()) == 2
 
 
-# What is in flight is watched
+# Jobs in flight are watched
 
 
 class Watched(Scene):
-    """One message in flight, whose end does not come."""
+    """A scene with one message in flight, whose result does not arrive."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -464,14 +484,14 @@ class Watched(Scene):
         self.running = asyncio.create_task(self.dispatcher.run())
 
     async def asked(self) -> Inquired:
-        """The next question of what became of it."""
+        """Wait for the next query of its status."""
         number = len(self.broker.inquiries)
         while len(self.broker.inquiries) == number:
             await pass_time(self.timings.overdue / 4)
         return cast("Inquired", self.broker.inquiries[-1])
 
     async def found(self, state: JobState, published: int = 7) -> Inquired:
-        """Answers the next question."""
+        """Answer the next query of its status."""
         inquired = await self.asked()
         inquired.found.set_result(JobStatus(state, published))
         await settle()
@@ -479,7 +499,7 @@ class Watched(Scene):
 
 
 @virtual_time
-async def test_nobody_asks_what_became_of_a_job_that_ends_in_time() -> None:
+async def test_the_status_of_a_job_completed_in_time_is_not_queried() -> None:
     scene = Watched()
     await pass_time(scene.timings.overdue / 2)
     scene.end(scene.broker.jobs[-1])
@@ -488,39 +508,39 @@ async def test_nobody_asks_what_became_of_a_job_that_ends_in_time() -> None:
 
 
 @virtual_time
-async def test_what_waits_in_its_inbox_is_left_there_however_long() -> None:
+async def test_a_job_pending_in_its_inbox_is_never_resent() -> None:
     scene = Watched()
     for _ in range(100):
         inquired = await scene.found(JobState.PENDING)
         assert (inquired.job, inquired.cancels_to) == (scene.broker.jobs[0], None)
-    assert (len(scene.broker.jobs), scene.told) == (1, [])
+    assert (len(scene.broker.jobs), scene.results) == (1, [])
 
 
 @virtual_time
-async def test_what_is_gone_is_enqueued_again_when_its_end_cannot_be_on_its_way() -> None:
+async def test_a_missing_job_is_resent_when_all_publications_are_received() -> None:
     scene = Watched()
-    # Given a job that is gone, and publications that were not heard yet, its end perhaps among them
+    # Given a missing job, and publications not yet received, which may contain its result
     await scene.found(JobState.MISSING, published=8)
     assert len(scene.broker.jobs) == 1
-    # When they are heard
+    # When they are received
     scene.dispatcher.positions[CHANNEL].offset = 8
     await scene.found(JobState.MISSING, published=8)
-    # Then it is enqueued again, and ends
+    # Then it is resent, and completed
     assert scene.broker.jobs == [scene.broker.jobs[0]] * 2
     scene.end(scene.broker.jobs[-1])
-    assert scene.told == [(scene.message, PUBLISHED)]
+    assert scene.results == [(scene.message, PUBLISHED)]
 
 
 @pytest.mark.parametrize("answer", [FULL, DAMAGED, ResponseError("WRONGTYPE")])
 @virtual_time
-async def test_a_sender_is_told_of_what_is_lost_for_good_within_a_bound_and_as_soon_as_that_is_certain(
+async def test_the_sender_of_a_lost_job_gets_a_refusal_within_the_time_limit(
     answer: EnqueueResult | Exception,
 ) -> None:
     scene = Watched()
     follower = message("behind it")
     scene.submit(scene.job_queue, follower)
     began = asyncio.get_running_loop().time()
-    # Given a job that is gone, and cannot be enqueued again
+    # Given a missing job that cannot be resent
     scene.broker.answers = False
     await scene.found(JobState.MISSING)
     while scene.broker.inquiries[-1].cancels_to is None:
@@ -530,30 +550,30 @@ async def test_a_sender_is_told_of_what_is_lost_for_good_within_a_bound_and_as_s
                 if not again.taken.done():
                     _answer(again.taken, answer)
             await pass_time(0.1)
-        assert scene.told == []
+        assert scene.results == []
         if scene.broker.inquiries[-1].cancels_to is None:
             scene.broker.inquiries[-1].found.set_result(JobStatus(JobState.MISSING, 7))
             await settle()
-    # When it is given up: nothing is enqueued while that is decided
+    # When the dispatcher cancels it, nothing is enqueued until Redis answers
     assert scene.broker.inquiries[-1].cancels_to == 7
     number = len(scene.broker.jobs)
     await pass_time(2 * scene.timings.resend)
     assert len(scene.broker.jobs) == number
     scene.broker.inquiries[-1].found.set_result(JobStatus(JobState.CANCELLED, 7))
     await settle()
-    # Then its sender is told, in time, and what comes behind it passes
+    # Then its sender gets a refusal in time, and the next message is enqueued
     assert [reason.partition(" Your")[0] for reason in scene.refusals()] == [MESSAGE_LOST]
-    assert scene.told[0][1].refusal_reason is RefusalReason.MESSAGE_LOST
+    assert scene.results[0][1].refusal_reason is RefusalReason.MESSAGE_LOST
     assert asyncio.get_running_loop().time() - began < scene.timings.light_end
     assert scene.broker.jobs[-1].body == follower.body
 
 
 @virtual_time
-async def test_a_question_without_an_answer_is_asked_again() -> None:
+async def test_a_failed_status_query_is_retried() -> None:
     scene = Watched()
     (await scene.asked()).found.set_exception(ResponseError("BUSY"))
     await scene.found(JobState.PENDING)
-    assert (len(scene.broker.jobs), scene.told) == (1, [])
+    assert (len(scene.broker.jobs), scene.results) == (1, [])
 
 
 def _answer(taken: "asyncio.Future[EnqueueResult]", answer: EnqueueResult | Exception) -> None:
@@ -563,11 +583,11 @@ def _answer(taken: "asyncio.Future[EnqueueResult]", answer: EnqueueResult | Exce
         taken.set_result(answer)
 
 
-# What may be lost is enqueued again
+# Resending jobs that may be lost
 
 
 @virtual_time
-async def test_what_may_be_lost_is_enqueued_again_as_the_same_job() -> None:
+async def test_a_job_in_flight_is_resent_unchanged() -> None:
     scene = Scene()
     job_queue = scene.open()
     scene.submit(job_queue, message("1"), message("2"))
@@ -576,15 +596,15 @@ async def test_what_may_be_lost_is_enqueued_again_as_the_same_job() -> None:
     await settle()
     first, again = scene.broker.jobs
     assert first == again
-    # Both come to an end, of which the second says nothing
+    # Both are completed; the second result is a duplicate
     scene.end(first)
     scene.end(again, Outcome.DUPLICATE)
-    assert [ending.outcome for _, ending in scene.told] == [Outcome.PUBLISHED]
+    assert [ending.outcome for _, ending in scene.results] == [Outcome.PUBLISHED]
     assert not job_queue.is_idle
 
 
 @virtual_time
-async def test_only_what_is_on_its_way_in_the_channel_is_enqueued_again() -> None:
+async def test_only_jobs_of_the_channel_are_resent() -> None:
     scene = Scene()
     scene.submit(scene.open(), message("here"))
     scene.submit(scene.dispatcher.open("Geotribu"), message("elsewhere"))
@@ -595,7 +615,7 @@ async def test_only_what_is_on_its_way_in_the_channel_is_enqueued_again() -> Non
 
 
 @virtual_time
-async def test_what_redis_has_not_taken_yet_is_not_enqueued_again() -> None:
+async def test_a_job_that_redis_has_not_confirmed_is_not_resent() -> None:
     scene = Scene(answers=False)
     scene.submit(scene.open(), message())
     await settle()
@@ -605,17 +625,17 @@ async def test_what_redis_has_not_taken_yet_is_not_enqueued_again() -> None:
 
 @virtual_time
 @pytest.mark.parametrize("answer", [FULL, Unavailable("Redis is away")])
-async def test_what_is_enqueued_again_is_not_refused_but_tried_until_its_end_is_known(
+async def test_resending_is_retried_until_the_result_is_known(
     answer: EnqueueResult | Exception,
 ) -> None:
-    # Given a job that Redis took, and then nobody knows
+    # Given a job that Redis accepted and may have lost
     scene = Scene()
     job_queue = scene.open()
     scene.submit(job_queue, message("1"), message("2"))
     await settle()
     scene.broker.answers = False
     scene.dispatcher.resend_in_flight()
-    # When it cannot be enqueued for a while
+    # When it cannot be resent for some time
     for tries in (2, 3, 4):
         assert len(scene.jobs()) == tries
         taken = scene.broker.enqueued[-1].taken
@@ -624,10 +644,10 @@ async def test_what_is_enqueued_again_is_not_refused_but_tried_until_its_end_is_
         else:
             taken.set_exception(answer)
         await pass_time(5)
-    # Then its sender is not told that it failed, for the first may have got through
-    assert scene.told == []
+    # Then its sender gets no refusal, because the first attempt may have succeeded
+    assert scene.results == []
     scene.end(scene.broker.jobs[-1])
-    assert [ending.outcome for _, ending in scene.told] == [Outcome.PUBLISHED]
+    assert [ending.outcome for _, ending in scene.results] == [Outcome.PUBLISHED]
     tries = len(scene.jobs())
     await pass_time(60)
     assert len(scene.jobs()) == tries
@@ -635,8 +655,8 @@ async def test_what_is_enqueued_again_is_not_refused_but_tried_until_its_end_is_
 
 @virtual_time
 @pytest.mark.parametrize("is_again", [False, True])
-async def test_a_refusal_that_comes_after_the_end_is_no_fault_of_ours(is_again: bool) -> None:
-    """Left unread, it would be logged with a traceback: "exception was never retrieved"."""
+async def test_an_error_of_redis_after_the_result_is_ignored(is_again: bool) -> None:
+    """If nothing awaited it, asyncio would log "exception was never retrieved" with a traceback."""
     faults: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, fault: faults.append(fault))
     scene = Scene(answers=is_again)
@@ -657,7 +677,7 @@ async def test_a_refusal_that_comes_after_the_end_is_no_fault_of_ours(is_again: 
 
 
 @virtual_time
-async def test_what_waits_in_a_front_that_stops_is_refused_and_what_is_on_its_way_stays() -> None:
+async def test_a_stopping_front_refuses_pending_messages_and_completes_those_in_flight() -> None:
     scene = Scene()
     first, second = scene.open(), scene.open()
     messages = [message(str(number)) for number in range(4)]
@@ -673,28 +693,28 @@ async def test_what_waits_in_a_front_that_stops_is_refused_and_what_is_on_its_wa
     assert scene.dispatcher.are_idle
 
 
-# A Redis that has forgotten
+# A Redis that has lost data
 
 
 @virtual_time
-async def test_a_redis_that_has_forgotten_this_front_is_told_so_and_asked_again() -> None:
-    # Given a job that Redis does not take, for it has lost what this front said before
+async def test_a_lost_state_is_reported_and_the_job_is_retried() -> None:
+    # Given a job that Redis refuses because it has lost this front's state
     scene = Scene(answers=False)
     scene.submit(scene.open(), message())
     scene.broker.enqueued[0].taken.set_result(STATE_LOST)
     await settle()
-    # Then the front hears of it, and the sender hears nothing but the end
+    # Then the loss is reported, and the sender gets only the final result
     assert await scene.dispatcher.reports.next() == Report(Incident.STATE_LOST, CHANNEL)
-    assert scene.told == []
+    assert scene.results == []
     await pass_time(5)
     assert scene.broker.jobs[0] == scene.broker.jobs[1]
     scene.end(scene.broker.jobs[1])
-    assert len(scene.told) == 1
+    assert len(scene.results) == 1
 
 
 @virtual_time
-async def test_what_has_ended_lately_is_said_once_more_before_all_that_waits() -> None:
-    # Given a connection of whose messages two have ended, one long ago, one is on its way, and one waits
+async def test_recent_messages_are_replayed_before_pending_ones() -> None:
+    # Given a connection with two completed messages, one of them old, one in flight, and one pending
     scene = Scene()
     job_queue = scene.open()
     messages = [message(str(number)) for number in range(4)]
@@ -704,18 +724,18 @@ async def test_what_has_ended_lately_is_said_once_more_before_all_that_waits() -
     scene.submit(job_queue, *messages[1:])
     scene.end(scene.broker.jobs[-1])
     said = len(scene.jobs())
-    # When Redis has lost what was lately
+    # When Redis has lost recent messages
     scene.dispatcher.replay(CHANNEL, since=asyncio.get_running_loop().time() - 5)
     for _ in range(3):
         scene.end(scene.broker.jobs[-1])
-    # Then that is said again, then what was on its way, then what waited; who was told is not told again
+    # Then the recent one is replayed, then the one in flight, then the pending one; results are not repeated
     assert scene.jobs()[said:] == [one.body for one in messages[1:]]
     assert scene.ended() == messages
     assert scene.dispatcher.are_idle
 
 
 @virtual_time
-async def test_what_was_said_by_a_connection_that_has_gone_is_said_once_more_too() -> None:
+async def test_messages_of_closed_connections_are_replayed_too() -> None:
     scene = Scene()
     job_queue = scene.open()
     scene.submit(job_queue, message("1"), message("2"))
@@ -731,7 +751,7 @@ async def test_what_was_said_by_a_connection_that_has_gone_is_said_once_more_too
 
 @virtual_time
 @pytest.mark.parametrize("type_", [COUNT, RESTORE, HEARTBEAT])
-async def test_what_the_front_tells_as_it_is_now_is_not_said_once_more_as_it_was(type_: str) -> None:
+async def test_messages_with_the_fronts_current_state_are_not_replayed(type_: str) -> None:
     scene = Scene()
     scene.submit(scene.open(), message(type=type_))
     scene.end(scene.broker.jobs[0])
@@ -741,7 +761,7 @@ async def test_what_the_front_tells_as_it_is_now_is_not_said_once_more_as_it_was
 
 @virtual_time
 @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.DEAD_LETTERED])
-async def test_what_was_refused_is_not_said_once_more(outcome: Outcome) -> None:
+async def test_refused_messages_are_not_replayed(outcome: Outcome) -> None:
     scene = Scene()
     scene.submit(scene.open(), message())
     scene.end(scene.broker.jobs[0], outcome, uncompliant("No."))
@@ -750,8 +770,8 @@ async def test_what_was_refused_is_not_said_once_more(outcome: Outcome) -> None:
 
 
 @virtual_time
-async def test_what_is_enqueued_names_what_its_connection_said_before() -> None:
-    # Given a connection of whose messages one is published, one is refused, and one is published long after
+async def test_a_job_names_the_connections_preceding_message() -> None:
+    # Given a connection with a published, a refused, another published, and a much later message
     scene = Scene()
     job_queue = scene.open()
     messages = [message(str(number)) for number in range(4)]
@@ -760,18 +780,18 @@ async def test_what_is_enqueued_names_what_its_connection_said_before() -> None:
         scene.end(scene.broker.jobs[-1], outcome)
     await pass_time(scene.dispatcher.timings.replay)
     scene.submit(job_queue, messages[3])
-    # Then each names the one that was published before it, as long as that would be said again
+    # Then each names the last one published before it, as long as that would be replayed
     assert [asked.preceding for asked in scene.broker.enqueued] == ["", messages[0].id, messages[0].id, ""]
 
 
 @virtual_time
-async def test_what_is_said_once_more_names_nothing_that_is_lost() -> None:
-    # Given a connection of whose messages one is published and one on its way
+async def test_a_replayed_message_names_no_lost_message() -> None:
+    # Given a connection with a published message and one in flight
     scene = Scene()
     messages = [message(str(number)) for number in range(2)]
     scene.submit(scene.open(), *messages)
     scene.end(scene.broker.jobs[0])
-    # When both are said again
+    # When both are replayed
     scene.dispatcher.replay(CHANNEL, since=0)
     scene.end(scene.broker.jobs[-1])
     assert [asked.preceding for asked in scene.broker.enqueued[2:]] == ["", messages[0].id]
@@ -779,16 +799,16 @@ async def test_what_is_said_once_more_names_nothing_that_is_lost() -> None:
 
 @virtual_time
 @pytest.mark.parametrize("answer", [FULL, Unavailable("Redis is away.")], ids=["full", "away"])
-async def test_what_is_said_once_more_is_not_refused_but_tried_until_its_end_is_known(
+async def test_replaying_is_retried_until_the_result_is_known(
     answer: EnqueueResult | Exception,
 ) -> None:
-    # Given two messages that are said again, the first for it has ended, the second for it was on its way
+    # Given two replayed messages, a completed one and one that was in flight
     scene = Scene()
     scene.submit(scene.open(), *(message(str(number)) for number in range(2)))
     scene.end(scene.broker.jobs[0])
     scene.broker.answers = False
     scene.dispatcher.replay(CHANNEL, since=0)
-    # When Redis takes each of them when it is asked once more
+    # When Redis accepts each of them at the second attempt
     for _ in range(2):
         asked = scene.broker.enqueued[-1]
         if isinstance(answer, EnqueueResult):
@@ -798,14 +818,14 @@ async def test_what_is_said_once_more_is_not_refused_but_tried_until_its_end_is_
         await pass_time(1)
         assert scene.broker.jobs[-1] == asked.job
         scene.end(scene.broker.jobs[-1])
-    # Then both are published, and nobody was told otherwise
-    assert [ending.outcome for _, ending in scene.told] == [Outcome.PUBLISHED] * 2
+    # Then both are published, and no sender got another result
+    assert [ending.outcome for _, ending in scene.results] == [Outcome.PUBLISHED] * 2
     assert scene.dispatcher.are_idle
 
 
 @virtual_time
-async def test_a_front_that_stops_does_not_refuse_what_is_said_once_more() -> None:
-    # Given three messages: one has ended and one is on its way, and they are said again before the one that waits
+async def test_a_stopping_front_does_not_refuse_replayed_messages() -> None:
+    # Given a completed message and one in flight, which are replayed before a pending one
     scene = Scene()
     scene.submit(scene.open(), *(message(str(number)) for number in range(3)))
     scene.end(scene.broker.jobs[0])
@@ -814,10 +834,10 @@ async def test_a_front_that_stops_does_not_refuse_what_is_said_once_more() -> No
     scene.dispatcher.reject_pending(Unavailable("No."))
     for _ in range(2):
         scene.end(scene.broker.jobs[-1])
-    # Then only that one is refused
-    assert [ending.outcome for _, ending in scene.told] == [Outcome.PUBLISHED, Outcome.REFUSED, Outcome.PUBLISHED]
+    # Then only the pending one is refused
+    assert [ending.outcome for _, ending in scene.results] == [Outcome.PUBLISHED, Outcome.REFUSED, Outcome.PUBLISHED]
     assert scene.dispatcher.are_idle
-    assert scene.dispatcher.pending_bytes == 0
+    assert scene.dispatcher.admission.used == 0
 
 
 # All of it together

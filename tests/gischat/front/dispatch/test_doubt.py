@@ -1,4 +1,4 @@
-"""An enqueue whose answer was lost may have been done: whatever Redis says to the next, its sender is not refused."""
+"""A job whose answer from Redis was lost may be enqueued: its sender is not refused, whatever Redis answers next."""
 
 import asyncio
 import logging
@@ -46,12 +46,12 @@ ELSEWHERE = [
 NOT_TAKEN = [b"+full\r\n", b"+frozen\r\n", b"+address_queue_full\r\n"]
 
 
-# All is tried again much sooner than in life.
+# Retries are much sooner than in production.
 IMPATIENT = Timings(redis_command_timeout=0.5, redis_retry=0.01, resend=0.01)
 
 
 class Scene:
-    """A front's dispatcher before a Redis that answers enqueues, one after the other, as the test says."""
+    """A front's dispatcher with a Redis that answers enqueues one by one, as the test decides."""
 
     def __init__(self, answers: list[Reply]) -> None:
         self.server = ScriptedServer(self._reply)
@@ -80,7 +80,7 @@ class Scene:
         return sum(self.source in command for _, command in self.server.commands)
 
     def publish(self) -> None:
-        """A worker ends the first job."""
+        """Complete the first job, like a worker."""
         self._dispatcher.complete(publication(1, b"{}", source=Source.parse(self.source)))
 
 
@@ -92,21 +92,21 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("size", [0, CHUNK_BYTES + 1])
 @pytest.mark.parametrize("said", [*STATES, *ELSEWHERE, *NOT_TAKEN])
-async def test_who_may_be_published_is_not_refused(said: bytes, size: int) -> None:
-    # Given a job that Redis takes, and whose answer is lost; the next answers say no
+async def test_a_message_that_may_be_published_is_not_refused(said: bytes, size: int) -> None:
+    # Given a job that Redis accepts, whose answer is lost, and later answers that refuse it
     scene = Scene([CLOSE, said, said, b"+enqueued\r\n"])
     async with scene.running():
         scene.submit(message(type="image" if size else "text", size=size))
-        # When it is known at last
+        # When Redis finally confirms it
         await until(lambda: scene.enqueued() >= 4)
         assert scene.endings == []
         scene.publish()
-        # Then its sender is told once
+        # Then its sender gets one result
         assert [ending.outcome for ending in scene.endings] == [Outcome.PUBLISHED]
 
 
 @pytest.mark.parametrize("said", [*STATES, *ELSEWHERE])
-async def test_a_state_of_redis_is_told_to_each_sender_in_words_and_once_a_minute_to_the_log(
+async def test_an_error_of_redis_is_reported_to_each_sender_and_logged_once_a_minute(
     said: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene = Scene([said])

@@ -1,4 +1,4 @@
-"""What is remembered of what was said, as a table: bounded in age and bytes, by channel, without what was withdrawn."""
+"""The replay buffer, as a table: bounded in age and bytes, by channel, without deleted messages."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -39,12 +39,12 @@ def taken(*jobs: CompletedJob, since: float = 0) -> list[str]:
         ([job(type, type=type) for type in (COUNT, HEARTBEAT, RESTORE, LEAVE)], 0, [LEAVE]),
     ],
 )
-def test_what_is_replayed(jobs: list[CompletedJob], since: float, expected: list[str]) -> None:
+def test_recent_jobs_of_the_channel_are_replayed(jobs: list[CompletedJob], since: float, expected: list[str]) -> None:
     assert taken(*jobs, since=since) == expected
 
 
 @pytest.mark.parametrize(("ids", "kept"), [({"a"}, ["b", "come"]), (None, ["come"]), (set(), ["a", "b", "come"])])
-def test_what_was_withdrawn_is_not_replayed_but_who_came_and_went_is(ids: set[str] | None, kept: list[str]) -> None:
+def test_deleted_messages_are_not_replayed_but_newcomers_and_exiters_are(ids: set[str] | None, kept: list[str]) -> None:
     buffer = ReplayBuffer(SECONDS, BYTES)
     for one in (job("a"), job("b"), job("come", type="newcomer"), job("a", channel="there")):
         buffer.record(one)

@@ -1,4 +1,4 @@
-"""Reports come in their order, each once while it waits."""
+"""State reports are taken in order; a waiting report is not duplicated."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from tests.support.virtual_time import settle, virtual_time
 
 
 @virtual_time
-async def test_what_is_reported_twice_while_it_waits_is_taken_once_and_in_order() -> None:
+async def test_a_report_repeated_while_it_waits_is_taken_once_and_in_order() -> None:
     reports = StateReports()
     reports.gap("a")
     reports.state_lost("a")
@@ -15,7 +15,7 @@ async def test_what_is_reported_twice_while_it_waits_is_taken_once_and_in_order(
     reports.reconnected()
     reports.discard(Report(Incident.STATE_LOST, "a"))
     assert [await reports.next() for _ in range(2)] == [Report(Incident.GAP, "a"), Report(Incident.RECONNECTED)]
-    # And what is reported then is taken again
+    # A later report is taken again
     waiting = asyncio.create_task(reports.next())
     await settle()
     reports.gap("a")

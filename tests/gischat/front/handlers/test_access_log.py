@@ -1,4 +1,4 @@
-"""What a request's log line may show, and the ids of requests."""
+"""Log lines of requests without secrets, and the ids of requests."""
 
 import pytest
 from hypothesis import given
@@ -30,7 +30,7 @@ def request(uri: str = "/", **headers: str) -> HTTPServerRequest:
         ("/channel/QGIS/ws?TOKEN=opensesame&after=0b8a", "/channel/QGIS/ws?after=0b8a&***"),
         ("/channel/QGIS/ws?token=%ff%fe;token=opensesame", "/channel/QGIS/ws?token=***"),
         ("/channel/QGIS/ws?&&", "/channel/QGIS/ws?***"),
-        # Keys: taken off as they should be, mistyped, twice, and in the place of their id
+        # Keys: valid, mistyped, duplicated, and in place of their id
         ("/k/opensesame/channel/QGIS/ws?after=0b8a", "/k/…?after=0b8a"),
         ("/k//opensesame", "/k/…"),
         ("/K/opensesame/rules", "/K/…/rules"),
@@ -48,7 +48,7 @@ def request(uri: str = "/", **headers: str) -> HTTPServerRequest:
         ("/" + 300 * "z", "/" + 199 * "z"),
     ],
 )
-def test_a_query_shows_nothing_that_may_be_secret(uri: str, shown: str) -> None:
+def test_possible_secrets_in_a_query_are_hidden(uri: str, shown: str) -> None:
     asked = request(uri)
     take_from_path(asked, AccessKeys())
     assert shown_path(asked) == shown
@@ -58,13 +58,13 @@ SEGMENTS = st.lists(st.text("kK/%. é~", max_size=6), max_size=4).map("/".join)
 
 
 @given(before=SEGMENTS, slashes=st.text("/", min_size=1, max_size=3), key=st.sampled_from("kK"), after=SEGMENTS)
-def test_no_path_shows_a_key(before: str, slashes: str, key: str, after: str) -> None:
+def test_keys_in_paths_are_hidden(before: str, slashes: str, key: str, after: str) -> None:
     asked = request(f"/{before}/{key}{slashes}opensesame/{after}")
     take_from_path(asked, AccessKeys())
     assert "opensesame" not in shown_path(asked)
 
 
-def test_every_request_has_an_id_of_its_own() -> None:
+def test_each_request_has_its_own_id() -> None:
     one, other = request(), request()
     for each in (one, other):
         identify(each, is_vouched_for=False)
@@ -72,21 +72,21 @@ def test_every_request_has_an_id_of_its_own() -> None:
     assert request_id(one).isalnum()
 
 
-def test_a_trusted_proxy_names_the_request() -> None:
+def test_the_id_given_by_a_trusted_proxy_is_used() -> None:
     named = request(X_Request_ID="7f0c1b2a-9d8e")
     identify(named, is_vouched_for=True)
     assert request_id(named) == "7f0c1b2a-9d8e"
 
 
 @pytest.mark.parametrize("given", ["", "short", "with spaces in it", "x" * 129, "kanarienvögel", 'quote"quote"'])
-def test_what_is_no_sane_id_is_replaced(given: str) -> None:
+def test_an_invalid_id_is_replaced(given: str) -> None:
     named = request(X_Request_ID=given)
     identify(named, is_vouched_for=True)
     assert request_id(named) != given
     assert request_id(named).isalnum()
 
 
-def test_nobody_else_names_it() -> None:
+def test_ids_of_untrusted_peers_are_ignored() -> None:
     named = request(X_Request_ID="7f0c1b2a-9d8e")
     identify(named, is_vouched_for=False)
     assert named.headers[REQUEST_ID] != "7f0c1b2a-9d8e"

@@ -1,4 +1,4 @@
-"""Who comes is counted by address, and who goes is counted out, once."""
+"""Connections are counted by address, and subtracted once when they end."""
 
 import logging
 
@@ -20,7 +20,7 @@ def admission(**limits: int) -> ConnectionLimiter:
 
 
 @virtual_time
-async def test_so_many_may_come_from_an_address_and_more_from_others() -> None:
+async def test_the_limit_of_an_address_does_not_affect_others() -> None:
     door = admission(max_connections_per_address=3)
     for _ in range(3):
         assert door.check_connection(HERE) is None
@@ -29,7 +29,7 @@ async def test_so_many_may_come_from_an_address_and_more_from_others() -> None:
     assert refused is not None
     assert (refused.status, refused.retry_after) == (429, 30)
     assert door.check_connection(THERE) is None
-    # When one leaves, however often it says so, there is room for one
+    # When one leaves, however often that is reported, there is room for one
     entry.release()
     entry.release()
     assert door.check_connection(HERE) is None
@@ -39,7 +39,7 @@ async def test_so_many_may_come_from_an_address_and_more_from_others() -> None:
 
 
 @virtual_time
-async def test_so_many_may_come_in_all() -> None:
+async def test_the_total_number_is_limited() -> None:
     door = admission(max_connections=2)
     first = door.acquire(HERE)
     door.acquire(THERE)
@@ -51,7 +51,7 @@ async def test_so_many_may_come_in_all() -> None:
 
 
 @virtual_time
-async def test_a_network_of_64_bits_is_one_address() -> None:
+async def test_an_ipv6_network_of_64_bits_counts_as_one_address() -> None:
     door = admission(max_connections_per_address=2)
     for host in ("2001:db8::1", "2001:db8::2"):
         door.acquire(host)
@@ -60,9 +60,9 @@ async def test_a_network_of_64_bits_is_one_address() -> None:
 
 
 @virtual_time
-async def test_a_conference_behind_one_address_gets_in_with_the_defaults() -> None:
+async def test_the_defaults_allow_a_conference_behind_one_address() -> None:
     door = ConnectionLimiter(settings(), RejectionLog())
-    # Given a thousand people, who come at once: QGIS asks for rules, channels and who is there, and connects
+    # Given a thousand QGIS at once, each of which requests rules, channels and users, and connects
     for _ in range(1000):
         assert [door.check_request(HERE) for _ in range(5)] == [None] * 5
         assert door.check_connection(HERE) is None
@@ -82,18 +82,18 @@ async def test_requests_of_an_address_are_limited() -> None:
 
 
 @virtual_time
-async def test_a_flood_of_addresses_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_addresses_of_a_flood_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_TRACKED_ADDRESSES", 100)
     door = admission(max_address_requests_per_minute=60)
-    # Given somebody who is here, and one who was refused
+    # Given a connected client, and a refused one
     entry = door.acquire(HERE)
     while door.check_request(THERE) is None:
         pass
-    # When ever more come, from ever more addresses
+    # When connections arrive from more and more addresses
     for number in range(5000):
         door.check_request(f"2001:db8:{number // 256:x}:{number % 256:x}::1")
         await pass_time(0.01)
-    # Then only those of the last second are known, and nobody of whom something must be
+    # Then only those of the last second are remembered, and addresses with state
     assert len(door._states) < 500
     entry.release()
     assert door.connections == 0
@@ -101,7 +101,7 @@ async def test_a_flood_of_addresses_is_forgotten(monkeypatch: pytest.MonkeyPatch
 
 
 @virtual_time
-async def test_the_log_hears_of_a_flood_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_flood_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     drops = RejectionLog()
     with caplog.at_level(logging.WARNING):
         for number in range(1000):
@@ -118,7 +118,7 @@ async def test_the_log_hears_of_a_flood_once_a_minute(caplog: pytest.LogCaptureF
 
 
 @virtual_time
-async def test_an_operator_is_told_what_a_private_address_may_be(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_explains_a_private_address(caplog: pytest.LogCaptureFixture) -> None:
     door = admission(max_connections_per_address=1)
     with caplog.at_level(logging.WARNING):
         door.acquire("10.0.0.1")

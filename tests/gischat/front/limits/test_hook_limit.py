@@ -1,4 +1,4 @@
-"""Hooks: found by their keys, and how often each may speak, in virtual time."""
+"""Hooks: found by their keys, with a rate limit each. Time is virtual."""
 
 from gischat.front.limits.hook_limit import Hooks
 from gischat.front.limits.rejection_log import RejectionLog
@@ -11,14 +11,14 @@ KEYS = ((ONE, "0123456789abcdef"), (OTHER, "fedcba9876543210"))
 
 
 @virtual_time
-async def test_a_hook_is_found_by_its_whole_key_alone() -> None:
+async def test_a_hook_is_found_only_by_its_complete_key() -> None:
     hooks = Hooks(settings(hooks=KEYS), RejectionLog())
     assert [hooks.find(key) for _, key in KEYS] == [ONE, OTHER]
     assert [hooks.find(key) for key in ("", "0123456789abcde", "0123456789abcdeF", "é")] == [None] * 4
 
 
 @virtual_time
-async def test_a_hook_may_speak_so_often_in_a_minute_and_no_other_waits_for_it() -> None:
+async def test_the_rate_limit_of_a_hook_does_not_affect_others() -> None:
     hooks = Hooks(settings(hooks=KEYS, max_hook_messages_per_minute=6), RejectionLog())
     assert hooks.acquire(ONE) is None
     hooks.charge(ONE, 5)  # a long text

@@ -72,68 +72,6 @@ async def test_those_go_of_whom_most_is_held_until_it_is_enough() -> None:
     assert drops.counts == {CloseReason.MEMORY: 5}
 
 
-class Uploader:
-    """Whose message has begun, until it is let go."""
-
-    def __init__(self, memory: MemoryBudget, address: str, size: int) -> None:
-        self.memory = memory
-        self.address = address
-        self.size = 0
-        self.is_gone = False
-        self.hold(size)
-
-    def hold(self, size: int) -> None:
-        self.memory.reserve_incoming(self, self.address, size - self.size)
-        self.size = size
-
-    def evict(self) -> None:
-        self.is_gone = True
-        self.hold(0)
-
-
-@virtual_time
-async def test_of_what_is_unfinished_the_largest_of_the_address_that_has_most_goes() -> None:
-    drops = RejectionLog()
-    memory = MemoryBudget(1_000_000, drops)
-    # Given people of an office, each with a photo, and somebody elsewhere with a larger one
-    office = [Uploader(memory, "office", 20_000) for _ in range(10)]
-    jane = Uploader(memory, "jane", 300_000)
-    # When an address holds back the ends of many messages, each of which is smaller
-    mallory = [Uploader(memory, "mallory", 10_000 + number) for number in range(60)]
-    await settle()
-    # Then its largest have gone, and no more of them than had to
-    assert [one.is_gone for one in mallory] == [False] * 49 + [True] * 11
-    assert not any(one.is_gone for one in [*office, jane])
-    assert drops.counts == {CloseReason.MEMORY: 11}
-    # And what ends is forgotten
-    for one in [*office, jane, *mallory]:
-        one.hold(0)
-    assert memory.used == 0
-    assert memory._incoming == memory._incoming_of == {}
-
-
-@virtual_time
-async def test_what_is_unread_is_judged_by_connection_and_neither_for_the_other() -> None:
-    memory = MemoryBudget(1_000_000, RejectionLog())
-    # Given a photo on its way from somebody, and many who wait for what a channel was sent
-    jane = Uploader(memory, "jane", 300_000)
-    reader = Client(memory)
-    reader.wait_for(bytes(190_000))
-    # When an address begins too much, somebody goes who has done so
-    mallory = [Uploader(memory, "mallory", 100_000) for _ in range(6)]
-    await settle()
-    assert [one.is_gone for one in mallory].count(True) == 1
-    # When somebody reads nothing, he goes, and nobody else
-    slow = Client(memory)
-    for _ in range(9):
-        slow.wait_for(bytes(100_000))
-    await settle()
-    assert slow.is_gone
-    assert not reader.is_gone
-    assert not jane.is_gone
-    assert [one.is_gone for one in mallory].count(True) == 1
-
-
 @virtual_time
 async def test_who_reads_in_time_stays() -> None:
     memory = MemoryBudget(100_000, RejectionLog())

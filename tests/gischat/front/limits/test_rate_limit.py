@@ -1,4 +1,4 @@
-"""A limit is so much in a minute, all at once if it comes so; beyond it one is told how long to wait."""
+"""Rate limits: messages per minute, also as a burst; beyond it, the refusal says how long to wait."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def someone(**limits: int) -> AddressState:
 
 
 def spoken(pace: ConnectionRateLimiter, times: int = 10_000, size: int = 100) -> int:
-    """How often it may speak at once, at most so many times."""
+    """The number of messages accepted at once, at most `times`."""
     for number in range(times):
         try:
             pace.acquire_message(size)
@@ -37,17 +37,17 @@ def spoken(pace: ConnectionRateLimiter, times: int = 10_000, size: int = 100) ->
 
 @pytest.mark.parametrize("limit", [1, 7, 60, 1200])
 @virtual_time
-async def test_a_minutes_worth_may_come_at_once_and_then_one_by_one(limit: int) -> None:
+async def test_a_burst_of_a_minutes_worth_is_accepted_and_then_one_by_one(limit: int) -> None:
     speaker = pace(max_messages_per_minute=limit)
     await pass_time(1000)
-    # When somebody says all that may be said in a minute
+    # When all messages of a minute are sent
     assert spoken(speaker) == limit
-    # Then one more may come when its time is over, and not before
+    # Then one more is accepted after its share of the minute, and not before
     await pass_time(60 / limit * 0.9)
     assert spoken(speaker) == 0
     await pass_time(60 / limit * 0.2)
     assert spoken(speaker) == 1
-    # And after a minute of silence all of it again, but never more
+    # And after a minute of silence the same burst, but never more
     await pass_time(60)
     assert spoken(speaker) == limit
     await pass_time(3600)
@@ -55,7 +55,7 @@ async def test_a_minutes_worth_may_come_at_once_and_then_one_by_one(limit: int) 
 
 
 @virtual_time
-async def test_who_keeps_to_the_rate_is_never_refused() -> None:
+async def test_messages_within_the_rate_are_never_refused() -> None:
     speaker = pace(max_messages_per_minute=60)
     assert spoken(speaker) == 60
     for _ in range(1000):
@@ -64,7 +64,7 @@ async def test_who_keeps_to_the_rate_is_never_refused() -> None:
 
 
 @virtual_time
-async def test_who_is_refused_is_told_how_long_to_wait_and_then_may_speak() -> None:
+async def test_a_refusal_gives_the_time_to_wait() -> None:
     speaker = pace(max_messages_per_minute=6)
     assert spoken(speaker) == 6
     with pytest.raises(RateLimitExceeded) as told:
@@ -76,7 +76,7 @@ async def test_who_is_refused_is_told_how_long_to_wait_and_then_may_speak() -> N
 
 
 @virtual_time
-async def test_being_refused_costs_nothing() -> None:
+async def test_refused_messages_are_not_charged() -> None:
     speaker = pace(max_messages_per_minute=6)
     assert spoken(speaker) == 6
     for _ in range(50):
@@ -86,7 +86,7 @@ async def test_being_refused_costs_nothing() -> None:
 
 
 @virtual_time
-async def test_without_a_limit_there_is_none() -> None:
+async def test_zero_means_no_limit() -> None:
     speaker = pace()
     assert spoken(speaker) == 10_000
     for _ in range(10_000):
@@ -94,11 +94,11 @@ async def test_without_a_limit_there_is_none() -> None:
 
 
 @virtual_time
-async def test_a_large_frame_counts_as_many_and_is_not_refused_for_its_size() -> None:
+async def test_a_large_frame_counts_as_several_and_is_not_refused_for_its_size() -> None:
     speaker = pace(max_messages_per_minute=12)
-    # Given a frame that is worth more than a minute holds
+    # Given a frame that costs more than a minute's messages
     speaker.acquire_message(20 * UNIT_BYTES)
-    # Then what it took too much is waited for: 21 are 105 seconds
+    # Then the next one waits for the excess: 21 are 105 seconds
     assert spoken(speaker) == 0
     await pass_time(104 - 60)
     assert spoken(speaker) == 0
@@ -107,7 +107,7 @@ async def test_a_large_frame_counts_as_many_and_is_not_refused_for_its_size() ->
 
 
 @virtual_time
-async def test_images_and_layers_have_a_limit_of_their_own() -> None:
+async def test_images_and_layers_have_a_separate_limit() -> None:
     speaker = pace(max_heavy_per_minute=2, max_messages_per_minute=10)
     for _ in range(2):
         speaker.acquire_message(1)
@@ -121,8 +121,8 @@ async def test_images_and_layers_have_a_limit_of_their_own() -> None:
 
 
 @virtual_time
-async def test_all_of_an_address_share_one_limit_and_others_have_theirs() -> None:
-    # Given a limit of the address that is lower than those of two connections
+async def test_the_connections_of_an_address_share_one_limit() -> None:
+    # Given an address limit below the limits of two connections
     here, there = someone(max_address_messages_per_minute=15, max_messages_per_minute=10), someone()
     one, other = pace(here), pace(here)
     assert spoken(one) == 10
@@ -130,21 +130,21 @@ async def test_all_of_an_address_share_one_limit_and_others_have_theirs() -> Non
     with pytest.raises(RateLimitExceeded, match="network address") as told:
         other.acquire_message(1)
     assert told.value.cause is RefusalReason.ADDRESS_RATE_LIMIT
-    # Then a new connection does not begin anew, as one from elsewhere does
+    # Then a new connection shares the used limit, and one from elsewhere does not
     assert spoken(pace(here)) == 0
     assert spoken(pace(there)) == 10_000
-    # And what the address refused was not taken from the connection
+    # And messages refused by the address limit were not charged to the connection
     await pass_time(60)
     assert spoken(other) == 10
 
 
 @virtual_time
-async def test_who_goes_on_is_told_a_number_of_times_and_then_no_more() -> None:
+async def test_a_client_that_keeps_sending_is_refused_a_number_of_times_and_then_closed() -> None:
     speaker = pace()
     assert [speaker.limit_exceeded_repeatedly() for _ in range(REFUSALS_PER_MINUTE + 1)] == [
         False
     ] * REFUSALS_PER_MINUTE + [True]
-    # But who does so now and then is only told
+    # But a client that exceeds the limit occasionally is only refused
     await pass_time(60)
     for _ in range(1000):
         assert not speaker.limit_exceeded_repeatedly()
@@ -152,8 +152,8 @@ async def test_who_goes_on_is_told_a_number_of_times_and_then_no_more() -> None:
 
 
 @virtual_time
-async def test_who_is_refused_now_and_then_is_answered_at_once_and_his_address_too() -> None:
-    # Given a hundred people at one address, each of whom is wrong once a second
+async def test_occasional_refusals_do_not_delay_an_address() -> None:
+    # Given a hundred clients of one address, each of which is refused once a second
     here = someone()
     people = [pace(here) for _ in range(100)]
     for _ in range(300):
@@ -162,17 +162,17 @@ async def test_who_is_refused_now_and_then_is_answered_at_once_and_his_address_t
 
 
 @virtual_time
-async def test_an_address_that_is_refused_too_much_is_read_more_slowly_and_others_are_not() -> None:
+async def test_only_an_address_with_too_many_refusals_is_read_more_slowly() -> None:
     here, there = someone(), someone()
     # Given thousands of connections from one address, whose messages are refused
     many = [pace(here) for _ in range(3000)]
     assert [one.record_refusal() for one in many] == [0.0] * len(many)
     assert [one.record_refusal() for one in many] == [0.0] * len(many)
-    # Then each is read no more for a second after the next, and a new connection does not begin anew
+    # Then each is not read for a second after its next refusal, and new connections are treated the same
     assert [one.record_refusal() for one in many] == [PAUSE_SECONDS] * len(many)
     assert pace(here).record_refusal() == PAUSE_SECONDS
     assert pace(there).record_refusal() == 0.0
-    # And a minute later all is forgotten, however much it was
+    # And a minute later everything is forgotten, however many refusals there were
     assert not here.is_idle(here.limits.now())
     await pass_time(60)
     assert here.is_idle(here.limits.now())
@@ -189,7 +189,7 @@ async def test_a_request_may_count_as_less_than_one() -> None:
 
 
 @virtual_time
-async def test_whom_nobody_needs_to_know_is_forgotten() -> None:
+async def test_addresses_without_state_are_forgotten() -> None:
     here = someone(max_address_requests_per_minute=60, max_address_messages_per_minute=60)
     now = here.limits.now
     assert here.is_idle(now())
@@ -204,11 +204,11 @@ async def test_whom_nobody_needs_to_know_is_forgotten() -> None:
     assert not here.is_idle(now())
 
 
-def test_a_wait_is_told_in_whole_seconds_and_in_plain_words() -> None:
+def test_a_wait_is_given_in_whole_seconds_as_text() -> None:
     assert RateLimitExceeded(RefusalReason.RATE_LIMIT, "No.", 0.01).reason == "No. Please wait 1 second."
     assert RateLimitExceeded(RefusalReason.RATE_LIMIT, "No.", 1.01).reason == "No. Please wait 2 seconds."
 
 
-def test_time_that_has_passed_is_no_credit() -> None:
+def test_unused_time_does_not_accumulate() -> None:
     rate = TokenBucket(60)
     assert rate.acquire(0.0, now=1e9) == 1e9 + 1

@@ -1,4 +1,4 @@
-"""A front's part in moderation: it reads what restricts a channel when that may have changed, and does as ordered."""
+"""A front's moderation service: it reads a channel's restrictions when they may have changed, and executes orders."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("io_loop")
 
 
 class ModerationGateway(FakeBroker):
-    """Redis, which answers with what restricts the channel, or with a fault, when the test lets it."""
+    """A Redis that returns the channel's restrictions, or an error, when the test decides."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ def ban(subject: str, kind: str = "nickname") -> Ban:
     return Ban(kind, subject, int(time.time()), int(time.time()) + 60, "anna", "", True)
 
 
-async def test_an_order_has_the_restrictions_read_and_those_closed_who_are_banned(scene: Scene) -> None:
+async def test_after_an_order_restrictions_are_read_and_banned_connections_closed(scene: Scene) -> None:
     jane, john, guest = scene.enter(nickname="jane"), scene.enter(nickname="john"), scene.enter(address="192.0.2.1")
     scene.broker.stored = ModerationState(1, None, (ban("JANE"), ban("192.0.2.0/24", "address")))
     scene.order("moderation", 1)
@@ -116,7 +116,7 @@ async def test_an_order_has_the_restrictions_read_and_those_closed_who_are_banne
     assert scene.room.bans.ban_reason("jane") is not None
 
 
-async def test_an_order_that_comes_while_it_is_read_has_it_read_once_more(scene: Scene) -> None:
+async def test_an_order_during_a_read_causes_another_read(scene: Scene) -> None:
     scene.broker.may_answer.clear()
     for version in (1, 2, 3):
         scene.broker.stored = ModerationState(version, None, (ban(f"pest-{version}"),))
@@ -124,16 +124,16 @@ async def test_an_order_that_comes_while_it_is_read_has_it_read_once_more(scene:
         await asyncio.sleep(0)
     scene.broker.may_answer.set()
     await until(lambda: scene.room.bans.ban_reason("pest-3") is not None)
-    # Once for the first, and once for all that came meanwhile
+    # One read for the first order, and one for all that arrived meanwhile
     assert scene.broker.reads == 2
-    # And what comes right afterwards is not forgotten
+    # An order right afterwards is not lost
     scene.broker.stored = ModerationState(4)
     scene.order("moderation", 4)
     await until(lambda: scene.room.bans.ban_reason("pest-3") is None)
 
 
 @pytest.mark.parametrize("fault", [Unavailable("Redis is away."), ConnectionError(), RedisError("BUSY")])
-async def test_what_could_not_be_read_is_read_again(scene: Scene, fault: Exception) -> None:
+async def test_a_failed_read_is_retried(scene: Scene, fault: Exception) -> None:
     scene.broker.faults = [fault, fault]
     scene.broker.stored = ModerationState(1, None, (ban("pest"),))
     scene.order("moderation", 1)
@@ -141,7 +141,7 @@ async def test_what_could_not_be_read_is_read_again(scene: Scene, fault: Excepti
     assert scene.broker.reads == 3
 
 
-async def test_what_redis_has_lost_is_set_again(scene: Scene) -> None:
+async def test_lost_restrictions_are_restored(scene: Scene) -> None:
     known = ModerationState(5, Freeze(1, "anna"), (ban("pest"),))
     scene.broker.stored = known
     await scene.moderation.load()
@@ -151,8 +151,8 @@ async def test_what_redis_has_lost_is_set_again(scene: Scene) -> None:
     assert scene.broker.restored == [known]
 
 
-async def test_what_redis_has_not_lost_is_not_set_again(scene: Scene) -> None:
-    """A front that was frozen, and taken for dead, does not know the newest."""
+async def test_restrictions_that_are_not_lost_are_not_restored(scene: Scene) -> None:
+    """A front that was frozen and considered dead does not have the newest ones."""
     scene.broker.stored = ModerationState(5, None, (ban("pest"),))
     await scene.moderation.load()
     scene.broker.stored = ModerationState(6)
@@ -161,7 +161,7 @@ async def test_what_redis_has_not_lost_is_not_set_again(scene: Scene) -> None:
     assert scene.broker.restored == []
 
 
-async def test_who_came_by_a_key_goes_when_it_is_revoked(scene: Scene) -> None:
+async def test_connections_with_a_revoked_key_are_closed(scene: Scene) -> None:
     keys = [access_key(new_secret(), since=0, until=int(time.time()) + 60, by="", note="") for _ in range(2)]
     scene.broker.stored = ModerationState(1, keys=tuple(keys))
     await scene.moderation.load()
@@ -174,7 +174,7 @@ async def test_who_came_by_a_key_goes_when_it_is_revoked(scene: Scene) -> None:
     assert john.closed_with == guest.closed_with == []
 
 
-async def test_who_came_by_a_key_goes_when_it_ends(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_with_an_expired_key_are_closed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(access_keys, "time", SimpleNamespace(time=lambda: now))
     keys = [access_key(new_secret(), since=0, until=until, by="", note="") for until in (1060, 1061)]
@@ -189,10 +189,10 @@ async def test_who_came_by_a_key_goes_when_it_ends(scene: Scene, monkeypatch: py
 
 
 @pytest.mark.parametrize(("kind", "body"), [("dance", {}), ("disconnect", []), ("deleted", {"ids": 1})])
-async def test_an_order_that_is_not_understood_costs_nothing(
+async def test_an_unknown_order_is_ignored(
     scene: Scene, kind: str, body: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As one of a newer version that shares our Redis."""
+    """A newer version that shares our Redis may send one."""
     jane = scene.enter(nickname="jane")
     scene.order(kind, body)
     assert "a control message could not be handled" in caplog.text

@@ -1,4 +1,4 @@
-"""A front's signs of life, and what it makes of Redis' answers to them. Time is virtual."""
+"""A front's leases, and its reactions to Redis's answers to renewals. Time is virtual."""
 
 import asyncio
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from tests.support.virtual_time import pass_time, virtual_time
 
 
 class Scene:
-    """A front's leases in one channel, which Redis renews as the test says."""
+    """A front's lease in one channel, which Redis renews as the test decides."""
 
     def __init__(self, *renewals: Renewal) -> None:
         self._renewals = iter(renewals)
@@ -30,7 +30,7 @@ class Scene:
     async def find_damage(self, channel: str) -> list[str]:
         return []
 
-    async def renew_lease(self, channel: str, lease: float, *, is_forgotten: bool = False) -> Renewal:
+    async def renew_lease(self, channel: str, lease: float, *, is_state_lost: bool = False) -> Renewal:
         return next(self._renewals)
 
 
@@ -39,15 +39,13 @@ class Scene:
     [
         (Renewal(True, 5), []),
         (Renewal(True, 5, had_expired=True), ["count"]),
-        (Renewal(True, 5, connections=3), ["count"]),  # which is not what it was told
+        (Renewal(True, 5, connections=3), ["count"]),  # which differs from the published number
         (Renewal(False, 5), ["loss"]),
         (Renewal(True, 4), ["loss"]),
     ],
 )
 @virtual_time
-async def test_what_others_do_not_know_any_more_is_told_again_and_a_loss_is_reported(
-    renewal: Renewal, said: list[str]
-) -> None:
+async def test_lost_counts_are_published_again_and_losses_are_reported(renewal: Renewal, said: list[str]) -> None:
     scene = Scene(renewal, Renewal(True, 5))
     running = asyncio.create_task(scene.leases.run())
     await pass_time(2.5 * Timings().lease_renewal)

@@ -1,4 +1,4 @@
-"""Recovery: each report has its steps taken, in the order on which the promises rest. Time is virtual.
+"""Recovery: the steps for each report, in the order on which the guarantees depend. Time is virtual.
 
 The parts are a front's own; Redis is a small model, that refuses as the real one what comes too early.
 """
@@ -35,14 +35,14 @@ HEARD = 10
 
 
 class Redis(FakeBroker):
-    """Takes jobs of a front that it knows, and that has not heard more than it has published."""
+    """A Redis that accepts jobs of a known front that has not received more than was published."""
 
     def __init__(self) -> None:
         super().__init__()
         self.is_known = True
         self.published = HEARD
         self.taken: list[Job] = []
-        self.work: Callable[[Job], None] = lambda job: None  # what a worker does with what is taken, a moment later
+        self.work: Callable[[Job], None] = lambda job: None  # a worker's reaction to an accepted job, a moment later
         self.refused = 0
         self.faults: list[Exception] = []
         self.stored = ModerationState(5, Freeze(1, "anna"), ())
@@ -65,11 +65,11 @@ class Redis(FakeBroker):
         answer.set_result(fakes.STATE_LOST)
         return answer
 
-    async def renew_lease(self, channel: str, lease: float, *, is_forgotten: bool = False) -> Renewal:
+    async def renew_lease(self, channel: str, lease: float, *, is_state_lost: bool = False) -> Renewal:
         await asyncio.sleep(LOOK)
         if self.faults:
             raise self.faults.pop(0)
-        was_known, self.is_known = self.is_known, self.is_known or is_forgotten
+        was_known, self.is_known = self.is_known, self.is_known or is_state_lost
         return Renewal(was_known, self.published)
 
     async def last_entry(self, channel: str) -> Entry | None:
@@ -89,13 +89,13 @@ class Redis(FakeBroker):
 
 
 class Reader(FakeOutbox):
-    """It is made to read from an earlier place."""
+    """A reader that is set to an earlier position."""
 
     def reconnect(self) -> None: ...
 
 
 class Registered(FakeMember):
-    """Its nickname is registered by jobs of its own queue, as a connection's is."""
+    """A connection whose nickname is registered by jobs of its own queue."""
 
     job_queue: JobQueue
     address = "192.0.2.7"
@@ -107,7 +107,7 @@ class Registered(FakeMember):
 
 
 class Scene:
-    """A front that has heard ten publications: jane has come, somebody's text is in flight."""
+    """A front that has received ten publications: jane has registered, and a text is in flight."""
 
     def __init__(self, state_lost: Sequence[Step] = STATE_LOST, gap: Sequence[Step] = GAP) -> None:
         self.redis: Any = Redis()
@@ -132,7 +132,7 @@ class Scene:
         self.jane.job_queue.submit(message(type="newcomer"), lambda ending: None)
         self.dispatcher.complete(publication(HEARD, said("jane"), source=self.redis.jobs[-1].source))
         self.room.join(self.jane)
-        self.dispatcher.complete(publication(HEARD, source=self.redis.jobs[-1].source))  # the count's end
+        self.dispatcher.complete(publication(HEARD, source=self.redis.jobs[-1].source))  # the count's result
         self.dispatcher.open(CHANNEL).submit(message("in flight"), lambda ending: None)
         await pass_time(1)
         self.redis.published += 1
@@ -145,7 +145,7 @@ class Scene:
             task.cancel()
 
     def lose_everything(self) -> None:
-        """Redis does; its workers do what comes from then on."""
+        """Lose everything in Redis; its workers process later jobs."""
         self.redis.lose_everything()
         self.redis.work = lambda job: self.dispatcher.complete(publication(1, b"{}", source=job.source))
 
@@ -154,26 +154,26 @@ class Scene:
 
     @property
     def taken(self) -> list[str]:
-        """The types of the jobs that Redis has taken, in order."""
+        """The types of the jobs accepted by Redis, in order."""
         return [job.type for job in self.redis.taken]
 
 
 async def recover(steps: Sequence[Step]) -> tuple[Scene, list[str]]:
-    """Redis loses everything; while it is asked where its outbox begins, something comes that it published before.
+    """Lose everything in Redis; an earlier publication arrives while the front looks up the outbox's position.
 
-    Returns the front after a second, and the jobs that Redis had taken then.
+    Returns the front after a second, and the types of the jobs accepted until then.
     """
     async with Scene(steps) as scene:
         scene.lose_everything()
         scene.dispatcher.reports.state_lost(CHANNEL)
         await pass_time(1.5 * LOOK)
         scene.publish(HEARD + 2)
-        await pass_time(0.35)  # before what Redis refused is tried again
+        await pass_time(0.35)  # before refused jobs are retried
         return scene, scene.taken
 
 
 def is_right(scene: Scene, taken: list[str]) -> bool:
-    """What was said, then what was in flight, then how many are here and who: each once, and nothing was refused."""
+    """Check the order: recent messages, those in flight, the count and nicknames; each once, none refused."""
     return (
         scene.redis.refused == 0
         and sorted(taken) == sorted(["newcomer", "text", COUNT, RESTORE])
@@ -182,7 +182,7 @@ def is_right(scene: Scene, taken: list[str]) -> bool:
 
 
 @virtual_time
-async def test_what_redis_has_lost_is_said_again() -> None:
+async def test_lost_state_is_replayed() -> None:
     scene, taken = await recover(STATE_LOST)
     assert is_right(scene, taken), taken
     assert scene.redis.stored == ModerationState(5, Freeze(1, "anna"), ())
@@ -190,7 +190,7 @@ async def test_what_redis_has_lost_is_said_again() -> None:
 
 
 def swapped(earlier: Step, later: Step) -> list[Step]:
-    """The steps, with the later one right before the earlier one."""
+    """The steps, with the later one moved right before the earlier one."""
     steps = [step for step in STATE_LOST if step is not later]
     steps.insert(steps.index(earlier), later)
     return steps
@@ -207,7 +207,7 @@ def swapped(earlier: Step, later: Step) -> list[Step]:
     ],
 )
 @virtual_time
-async def test_in_another_order_something_goes_wrong(earlier: Step, later: Step) -> None:
+async def test_any_other_order_of_steps_fails(earlier: Step, later: Step) -> None:
     scene, taken = await recover(swapped(earlier, later))
     assert not is_right(scene, taken), taken
 
@@ -216,7 +216,7 @@ async def test_in_another_order_something_goes_wrong(earlier: Step, later: Step)
     "fault", [Unavailable("Redis is away."), ConnectionError(), RedisError("BUSY"), ZeroDivisionError()]
 )
 @virtual_time
-async def test_what_could_not_be_recovered_is_recovered_when_it_is_noticed_again(fault: Exception) -> None:
+async def test_a_failed_recovery_is_repeated_at_the_next_report(fault: Exception) -> None:
     async with Scene() as scene:
         scene.lose_everything()
         scene.redis.faults = [fault]
@@ -229,7 +229,7 @@ async def test_what_could_not_be_recovered_is_recovered_when_it_is_noticed_again
 
 
 @virtual_time
-async def test_a_loss_that_many_notice_is_recovered_once_and_not_any_more_when_the_leases_are_given_back() -> None:
+async def test_a_loss_reported_several_times_is_recovered_once_and_not_after_the_leases_end() -> None:
     async with Scene() as scene:
         scene.lose_everything()
         for _ in range(20):
@@ -244,21 +244,21 @@ async def test_a_loss_that_many_notice_is_recovered_once_and_not_any_more_when_t
 
 
 @virtual_time
-async def test_what_was_missed_is_asked_for_and_said_again() -> None:
+async def test_missed_state_is_read_and_sent_again() -> None:
     async with Scene() as scene:
         scene.redis.taken.clear()
         scene.redis.stored = ModerationState(6)
         scene.redis.published += 3
         scene.publish(HEARD + 4)
         await settle()
-        # A nickname that is waited for may have been granted, the end of a job or an order be among it
+        # The missed publications may include a grant, a job's result or an order
         assert scene.jane.wishes == 1
         assert sorted(scene.taken) == sorted(["text", RESTORE, COUNT])
         assert scene.moderation._states[CHANNEL] == ModerationState(6)
 
 
 @virtual_time
-async def test_after_a_lost_connection_what_is_in_flight_is_enqueued_again() -> None:
+async def test_after_a_lost_connection_jobs_in_flight_are_resent() -> None:
     async with Scene() as scene:
         scene.redis.taken.clear()
         scene.dispatcher.reports.reconnected()

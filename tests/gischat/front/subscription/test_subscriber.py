@@ -66,6 +66,15 @@ async def test_who_has_heard_more_than_redis_knows_is_not_deaf_while_nothing_is_
     assert scene.reconnections == 0
 
 
+@virtual_time
+async def test_time_in_which_redis_does_not_answer_does_not_count() -> None:
+    scene = Scene(heard=10)
+    await scene.see(10, 11)
+    await pass_time(LONG)
+    await scene.see(11)
+    assert scene.reconnections == 0
+
+
 class Outbox:
     """A reader whose answers the test gives; nothing shortens a read that waits."""
 

@@ -1,4 +1,4 @@
-"""What a front needs of the system, it asks for; and where it does not get it, it goes on."""
+"""Accepting connections, and the limit of open files."""
 
 import asyncio
 import errno
@@ -36,14 +36,14 @@ print(resource.getrlimit(resource.RLIMIT_NOFILE))
         (5000, ["200 files may be open (ulimit -n, LimitNOFILE): too few for MAX_CONNECTIONS", "(200, 200)"]),
     ],
 )
-def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be(wanted: int, said: list[str]) -> None:
+def test_the_limit_of_open_files_is_raised_as_far_as_allowed(wanted: int, said: list[str]) -> None:
     ran = subprocess.run([sys.executable, "-c", ALLOW, str(wanted)], capture_output=True, text=True, check=True)
     assert len(ran.stdout.splitlines()) == len(said)
     assert all(line.startswith(words) for line, words in zip(ran.stdout.splitlines(), said, strict=True))
 
 
 class Listening:
-    """A listening socket whose `accept` fails as often as the test says."""
+    """A listening socket whose `accept` fails as often as the test decides."""
 
     def __init__(self, failures: int, number: int) -> None:
         self.socket = socket.create_server(("127.0.0.1", 0))
@@ -62,8 +62,8 @@ class Listening:
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EPROTO])
-async def test_who_cannot_be_accepted_now_is_accepted_later(number: int, caplog: pytest.LogCaptureFixture) -> None:
-    # Given a system that has nothing left, for three times that we look
+async def test_failed_accepts_are_retried(number: int, caplog: pytest.LogCaptureFixture) -> None:
+    # Given a system without resources for the first three attempts
     listening, drops = Listening(3, number), RejectionLog()
     accepted: asyncio.Queue[socket.socket] = asyncio.Queue()
 
@@ -72,14 +72,14 @@ async def test_who_cannot_be_accepted_now_is_accepted_later(number: int, caplog:
 
     with caplog.at_level(logging.WARNING):
         acceptor = Acceptor(listening, accepted_one, drops, Timings(accept_pause=0.01))  # type: ignore[arg-type]
-        # When two come
+        # When two clients connect
         clients = [socket.create_connection(listening.socket.getsockname()) for _ in range(2)]
         async with asyncio.timeout(DEADLINE):
             ours = [await accepted.get() for _ in clients]
-    # Then they wait until it has, and the loop was not kept busy meanwhile: one look for each pause
+    # Then they wait until it has, with one attempt for each pause, so that the loop is not busy meanwhile
     assert drops.counts == {RejectReason.ACCEPT: 3}
     assert len(caplog.records) == 1
-    # And after the end nobody is accepted
+    # And after the shutdown no connection is accepted
     acceptor.stop()
     late = socket.create_connection(listening.socket.getsockname())
     await asyncio.sleep(0)
@@ -88,8 +88,8 @@ async def test_who_cannot_be_accepted_now_is_accepted_later(number: int, caplog:
         one.close()
 
 
-async def test_who_has_come_before_the_end_is_accepted() -> None:
-    """More than are accepted in one turn of the loop."""
+async def test_connections_before_the_shutdown_are_accepted() -> None:
+    """They are more than are accepted in one turn of the loop."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=300)
     listening.setblocking(False)
     accepted: list[socket.socket] = []
@@ -97,7 +97,7 @@ async def test_who_has_come_before_the_end_is_accepted() -> None:
     clients = [socket.create_connection(listening.getsockname()) for _ in range(2 * ACCEPTS_PER_TURN)]
     acceptor.stop()
     listening.close()
-    # Then each can be spoken to
+    # Then each can receive data
     for client, ours in zip(clients, accepted, strict=True):
         ours.sendall(b"hello")
         assert client.recv(5) == b"hello"
@@ -105,7 +105,7 @@ async def test_who_has_come_before_the_end_is_accepted() -> None:
         one.close()
 
 
-async def test_who_has_gone_again_before_the_end_keeps_nobody_from_being_accepted() -> None:
+async def test_a_connection_that_is_already_closed_does_not_prevent_others() -> None:
     listening = Listening(1, errno.ECONNABORTED)
     accepted: list[socket.socket] = []
     acceptor = Acceptor(listening, lambda one, _: accepted.append(one), RejectionLog())  # type: ignore[arg-type]
@@ -116,7 +116,7 @@ async def test_who_has_gone_again_before_the_end_keeps_nobody_from_being_accepte
         one.close()
 
 
-async def test_who_comes_without_end_does_not_keep_a_front_from_stopping() -> None:
+async def test_continuous_connections_do_not_prevent_the_shutdown() -> None:
     listening = Listening(0, 0)
     accepted: list[socket.socket] = []
     clients = [socket.create_connection(listening.socket.getsockname())]
@@ -135,18 +135,18 @@ async def test_who_comes_without_end_does_not_keep_a_front_from_stopping() -> No
         one.close()
 
 
-async def test_who_is_stopped_in_a_pause_does_not_begin_again() -> None:
+async def test_an_acceptor_stopped_during_a_pause_does_not_continue() -> None:
     listening, drops = Listening(1, errno.EMFILE), RejectionLog()
     accepted: list[socket.socket] = []
-    pause = Timings(accept_pause=0.0)  # it is over in the next turn of the loop
+    pause = Timings(accept_pause=0.0)  # ends in the next turn of the loop
     acceptor = Acceptor(listening, lambda one, _: accepted.append(one), drops, pause)  # type: ignore[arg-type]
     client = socket.create_connection(listening.socket.getsockname())
     async with asyncio.timeout(DEADLINE):
         while not drops.counts:
             await asyncio.sleep(0)
-    # When it is told to stop before it looks again
+    # When it is stopped before the next attempt
     acceptor.stop()
-    # Then it does not look again, however many times it could have
+    # Then there is no further attempt
     for _ in range(20):
         await asyncio.sleep(0)
     assert accepted == []

@@ -1,4 +1,4 @@
-"""Clients' frames, made by another implementation of RFC 6455, are parsed however the network cuts them."""
+"""Clients' frames, made by another implementation of RFC 6455, are parsed in pieces of any size."""
 
 import itertools
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from gischat.front.transport.frame_parser import (
     close_status,
 )
 
-MOST = 100_000  # bytes of a message that is kept
+MOST = 100_000  # bytes of the longest message that is accepted
 
 
 def frame(payload: bytes, opcode: Opcode = Opcode.TEXT, fin: bool = True, *, mask: bool = True) -> bytes:
@@ -48,7 +48,7 @@ TOO_LARGE = {
 
 @pytest.mark.parametrize("step", [999, 10**7])
 @pytest.mark.parametrize("sent", TOO_LARGE.values(), ids=TOO_LARGE)
-def test_of_what_is_too_large_nothing_is_kept_and_its_size_is_told(sent: Iterable[bytes], step: int) -> None:
+def test_a_message_that_is_too_large_is_discarded_and_its_size_reported(sent: Iterable[bytes], step: int) -> None:
     parser = FrameParser(MOST)
     data = b"".join(sent)
     found = list[Event]()
@@ -59,11 +59,11 @@ def test_of_what_is_too_large_nothing_is_kept_and_its_size_is_told(sent: Iterabl
     assert isinstance(dropped, Dropped)
     assert dropped.size > MOST
     assert set(fragments) <= {Fragment.COMPLETE}
-    # And the next one is read as if nothing had been
+    # And the next one is read normally
     assert events(parser, frame(b"next"), step) == ["next"]
 
 
-def test_once_a_message_is_too_large_what_it_had_is_given_back() -> None:
+def test_the_memory_of_a_message_that_becomes_too_large_is_released() -> None:
     parser = FrameParser(MOST)
     list(parser.feed(frame(b"x" * MOST, fin=False)))
     assert parser.held == MOST
@@ -71,24 +71,24 @@ def test_once_a_message_is_too_large_what_it_had_is_given_back() -> None:
     assert (parser.held, parser.is_midway, parser.is_dropped) == (0, True, True)
 
 
-def test_a_message_that_announces_more_than_is_read_is_not_read() -> None:
+def test_a_message_announced_beyond_the_limit_is_not_read() -> None:
     whole = frame(b"x" * (MAX_ANNOUNCED_BYTES * MOST + 1))
     with pytest.raises(MessageTooLong) as raised:
         list(FrameParser(MOST).feed(whole[:20]))
     assert raised.value.size == MAX_ANNOUNCED_BYTES * MOST + 1
-    # And as little one in many frames
+    # Neither is one in many frames
     with pytest.raises(MessageTooLong):
         events(FrameParser(MOST), fragmented(b"x" * (MAX_ANNOUNCED_BYTES * MOST + 1), MOST), 10**6)
 
 
-def test_what_is_dropped_while_it_is_under_way_is_not_heard_of() -> None:
+def test_a_message_dropped_while_it_arrives_is_not_delivered() -> None:
     parser = FrameParser(MOST)
     list(parser.feed(frame(b"one", fin=False)))
     parser.drop()
     assert list(parser.feed(frame(b"two", Opcode.CONT) + frame(b"three"))) == [Dropped(6), "three"]
 
 
-def test_progress_is_what_has_come_of_the_message_under_way() -> None:
+def test_progress_is_the_received_size_of_the_unfinished_message() -> None:
     parser = FrameParser(MOST)
     whole = frame(b"x" * 50_000)
     list(parser.feed(whole[:3]))
@@ -118,7 +118,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("sent", WRONG.values(), ids=WRONG)
-def test_who_breaks_the_protocol_is_told_1002_as_soon_as_that_is_seen(sent: bytes) -> None:
+def test_a_protocol_violation_closes_with_1002_at_once(sent: bytes) -> None:
     with pytest.raises(ProtocolError) as raised:
         events(FrameParser(MOST), sent, 1)
     assert raised.value.code == 1002
@@ -126,7 +126,7 @@ def test_who_breaks_the_protocol_is_told_1002_as_soon_as_that_is_seen(sent: byte
 
 
 @pytest.mark.parametrize("cut", [1, 2, 5000])
-def test_a_text_that_is_not_utf_8_is_told_1007(cut: int) -> None:
+def test_a_text_that_is_not_utf_8_closes_with_1007(cut: int) -> None:
     with pytest.raises(ProtocolError) as raised:
         events(FrameParser(MOST), fragmented(b"x" * 5000 + b"\xed\xa0\x80", cut), 10**6)
     assert raised.value.code == 1007
@@ -135,7 +135,7 @@ def test_a_text_that_is_not_utf_8_is_told_1007(cut: int) -> None:
 # Close frames (RFC 6455 §7.4)
 
 
-def test_a_close_frame_may_be_empty_but_not_have_half_a_code_or_a_reason_that_is_none() -> None:
+def test_a_close_frame_is_empty_or_has_a_valid_code_and_reason() -> None:
     assert close_status(b"") == (None, "")
     for payload, code in ((b"\x03", 1002), (b"\x03\xe8\xff\xfe", 1007)):
         with pytest.raises(ProtocolError) as raised:
@@ -143,6 +143,6 @@ def test_a_close_frame_may_be_empty_but_not_have_half_a_code_or_a_reason_that_is
         assert raised.value.code == code
 
 
-def test_a_close_frame_opens_with_its_opcode() -> None:
+def test_a_close_frame_begins_with_its_opcode() -> None:
     (found,) = events(FrameParser(MOST), frame(b"\x03\xe8", Opcode.CLOSE), 100)
     assert found == Control(CLOSE, b"\x03\xe8")

@@ -1,4 +1,4 @@
-"""Photos are checked in pieces: what is read of them is the same, and no step of the event loop handles all of one."""
+"""Photos are parsed in pieces: the result is the same, and no step of the event loop handles a whole photo."""
 
 import asyncio
 import time
@@ -51,7 +51,7 @@ def in_pieces(text: str, step: int = 50_000) -> str | LongText | bytes:
 
 
 def said_of(parse: Any, text: Any) -> object:
-    """What a parser makes of a text; `id` and `timestamp` are the text's own, or cut off."""
+    """The result of parsing a text; `id` and `timestamp` are those of the text, or removed."""
     try:
         message: Message = parse(text)
     except Uncompliant as refusal:
@@ -61,7 +61,7 @@ def said_of(parse: Any, text: Any) -> object:
 
 
 @pytest.mark.parametrize("text", WRITTEN.values(), ids=WRITTEN)
-def test_a_long_text_is_read_in_pieces_as_it_is_as_a_whole(text: str) -> None:
+def test_parsing_in_pieces_gives_the_same_result(text: str) -> None:
     parser = MessageParser(settings(max_image_raw_length=len(RUN) * 8))
     taken = in_pieces(text)
     assert isinstance(taken, LongText)
@@ -70,12 +70,12 @@ def test_a_long_text_is_read_in_pieces_as_it_is_as_a_whole(text: str) -> None:
     assert said_of(parser.parse_long, taken) == said_of(parser.parse, text)
 
 
-def test_what_is_mostly_no_base64_is_read_once_as_a_whole() -> None:
+def test_a_text_with_little_base64_is_parsed_once_as_a_whole() -> None:
     layer = msgspec.json.encode({"style": RUN, "geojson": list(range(100_000))}).decode()
     assert in_pieces(layer) == layer
 
 
-def test_of_a_photo_in_pieces_any_slice_is_as_of_the_whole() -> None:
+def test_slices_of_a_photo_in_pieces_are_those_of_the_whole() -> None:
     message = MessageParser(settings()).parse_long(in_pieces(WRITTEN["a photo"]))  # type: ignore[arg-type]
     assert isinstance(message.body, Pieces)
     whole = MessageParser(settings()).parse(WRITTEN["a photo"]).body
@@ -100,7 +100,7 @@ def watched() -> Iterator[list[float]]:
         yield steps
 
 
-async def test_no_step_of_the_loop_costs_what_a_photo_costs_as_a_whole() -> None:
+async def test_no_step_of_the_loop_takes_as_long_as_a_whole_photo() -> None:
     parser, photo = MessageParser(settings()), WRITTEN["a photo"].replace(RUN, RUN * 20)
     sent, ratios = frame(photo.encode()), list[float]()
     async with scenes() as (scene,):
@@ -111,7 +111,7 @@ async def test_no_step_of_the_loop_costs_what_a_photo_costs_as_a_whole() -> None
                 for at in range(0, len(sent), CHUNK):
                     await scene.send(sent[at : at + CHUNK])
                 await until(lambda has=bodies: bool(has))
-                for at in range(0, len(photo), CHUNK):  # as it is brought to Redis
+                for at in range(0, len(photo), CHUNK):  # as it is uploaded to Redis
                     assert len(bodies[0][at : at + CHUNK]) <= CHUNK
                     await asyncio.sleep(0)
             since = time.thread_time()

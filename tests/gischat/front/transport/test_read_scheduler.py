@@ -1,4 +1,4 @@
-"""The loop's time is shared by address, whatever the number of an address' connections. Time is virtual."""
+"""The loop's time is shared by addresses, whatever the number of their connections. Time is virtual."""
 
 import asyncio
 from collections import Counter
@@ -8,7 +8,7 @@ from tests.support.virtual_time import virtual_time
 
 
 class Queue:
-    """Connections that wait for their turns, and the order in which they have had them."""
+    """Connections that wait for their turns, and the order of the turns."""
 
     def __init__(self, turns: ReadScheduler) -> None:
         self.order: list[str] = []
@@ -16,7 +16,7 @@ class Queue:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def add(self, address: str, *, large: int = 0) -> None:
-        """Another connection waits when this returns."""
+        """Add a connection; it waits when this returns."""
         self._tasks.append(asyncio.create_task(self._wait(address, large)))
         await asyncio.sleep(0)
 
@@ -33,7 +33,7 @@ class Queue:
 
 
 @virtual_time
-async def test_a_turn_of_the_loop_is_shared_by_all_and_the_next_is_another() -> None:
+async def test_a_turn_of_the_loop_is_shared_by_all_connections() -> None:
     turns = ReadScheduler()
     at_once = TURN_WORK // MESSAGE_WORK
     assert [turns.try_acquire(str(number)) for number in range(at_once + 2)] == [True] * at_once + [False] * 2
@@ -42,7 +42,7 @@ async def test_a_turn_of_the_loop_is_shared_by_all_and_the_next_is_another() -> 
 
 
 @virtual_time
-async def test_nobody_overtakes_others_of_the_same_address() -> None:
+async def test_connections_of_an_address_have_turns_in_order() -> None:
     turns = ReadScheduler()
     queue = Queue(turns)
     for _ in range(3):
@@ -55,17 +55,17 @@ async def test_nobody_overtakes_others_of_the_same_address() -> None:
 
 @virtual_time
 async def test_addresses_take_turns_whatever_the_number_of_their_connections() -> None:
-    # Given two addresses of which a thousand connections wait, and two others
+    # Given two addresses with a thousand waiting connections, and two others
     queue = Queue(ReadScheduler())
     await asyncio.gather(*(queue.add(address) for address in [*["mallory", "eve"] * 500, "jane", "john"]))
     order = await queue.all()
-    # Then those wait for no more than a turn of each address
+    # Then the others wait for at most one turn of each address
     assert order[:4] == ["mallory", "eve", "jane", "john"]
     assert Counter(order) == {"mallory": 500, "eve": 500, "jane": 1, "john": 1}
 
 
 @virtual_time
-async def test_as_many_of_those_that_wait_as_share_it_have_their_turn_in_a_turn_of_the_loop() -> None:
+async def test_the_number_of_turns_in_one_turn_of_the_loop_is_limited() -> None:
     queue = Queue(ReadScheduler())
     await asyncio.gather(*(queue.add(str(number)) for number in range(50)))
     for _ in range(50):
@@ -76,7 +76,7 @@ async def test_as_many_of_those_that_wait_as_share_it_have_their_turn_in_a_turn_
 
 
 @virtual_time
-async def test_who_waits_no_more_is_passed_over() -> None:
+async def test_a_connection_that_no_longer_waits_is_skipped() -> None:
     turns = ReadScheduler()
     gone = asyncio.create_task(turns.acquire("mallory"))
     await asyncio.sleep(0)
@@ -86,7 +86,7 @@ async def test_who_waits_no_more_is_passed_over() -> None:
 
 
 @virtual_time
-async def test_large_messages_take_turns_by_address_with_pauses_for_all_others() -> None:
+async def test_large_messages_have_turns_by_address_with_pauses_for_others() -> None:
     queue = Queue(ReadScheduler())
     now = asyncio.get_running_loop().time
     for _ in range(5):

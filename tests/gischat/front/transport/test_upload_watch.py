@@ -1,4 +1,4 @@
-"""Slow links get through; who holds a message back does not. Time is virtual."""
+"""Slow uploads succeed; uploads without progress are cut off. Time is virtual."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ WINDOW_SECONDS, LOOK_SECONDS = Timings().upload_window, Timings().upload_look
 
 
 class Sender:
-    """A message that has begun, of which so much has come by then as a function of the time says."""
+    """The sender of an unfinished message, whose received size is a function of time."""
 
     def __init__(self, progress: Callable[[float], float]) -> None:
         self._progress = progress
@@ -45,13 +45,13 @@ async def watched(*senders: Sender) -> AsyncIterator[UploadWatch]:
 SLOW = {
     "twice the floor": lambda now: now * 2 * MIN_BYTES_PER_SECOND,
     "a photo at 60 kB/s": lambda now: now * 60_000,
-    # Gone for half a minute in each, as in tunnels
+    # Interrupted for half a minute in each, as in tunnels
     "in bursts": lambda now: now // WINDOW_SECONDS * 500_000 + min(now % WINDOW_SECONDS, 30) * 15_000,
 }
 
 
 @pytest.mark.parametrize("progress", SLOW.values(), ids=SLOW)
-def test_who_makes_progress_gets_through_however_long_it_takes(progress: Callable[[float], float]) -> None:
+def test_an_upload_with_progress_succeeds_however_long_it_takes(progress: Callable[[float], float]) -> None:
     @virtual_time
     async def run() -> None:
         sender = Sender(progress)
@@ -63,7 +63,7 @@ def test_who_makes_progress_gets_through_however_long_it_takes(progress: Callabl
 
 
 @virtual_time
-async def test_who_makes_none_is_cut_when_a_window_is_over() -> None:
+async def test_an_upload_without_progress_is_cut_off_at_the_end_of_a_window() -> None:
     silent, dripping = Sender(lambda now: 500), Sender(lambda now: now * MIN_BYTES_PER_SECOND / 2)
     stops = Sender(lambda now: min(now, 90) * 10_000)
     async with watched(silent, dripping, stops):
@@ -78,7 +78,7 @@ async def test_who_makes_none_is_cut_when_a_window_is_over() -> None:
 
 
 @virtual_time
-async def test_what_has_come_while_we_were_frozen_is_read_first() -> None:
+async def test_data_received_while_the_front_was_frozen_is_read_first() -> None:
     came = 0
     sender = Sender(lambda now: came)
     async with watched(sender):
@@ -91,14 +91,14 @@ async def test_what_has_come_while_we_were_frozen_is_read_first() -> None:
 
 
 @virtual_time
-async def test_what_is_complete_is_not_watched() -> None:
+async def test_a_complete_message_is_not_watched() -> None:
     sender = Sender(lambda now: 0)
     async with watched(sender) as uploads:
         await pass_time(WINDOW_SECONDS - 1)
         uploads.end(sender)
         uploads.end(sender)
         await pass_time(2 * WINDOW_SECONDS)
-        # And the next message has a window of its own
+        # The next message has its own window
         uploads.begin(sender)
         await pass_time(WINDOW_SECONDS - 1)
         assert sender.cut_at is None

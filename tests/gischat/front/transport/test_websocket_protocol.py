@@ -10,13 +10,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from tornado.iostream import IOStream
 from tornado.websocket import _WebSocketParams
 from websockets.frames import Frame, Opcode
 
-from gischat.front.limits.memory_budget import MemoryBudget
+from gischat.front.limits.admission import Admission
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.transport import websocket_protocol
+from gischat.front.transport.client_stream import ClientStream
 from gischat.front.transport.frame_parser import MAX_ANNOUNCED_BYTES
 from gischat.front.transport.frames import text_frame
 from gischat.front.transport.read_scheduler import TURN_WORK, ReadScheduler
@@ -27,6 +27,7 @@ from gischat.observability.metrics import BufferedCounter
 from gischat.protocol.long_text import LongText
 from gischat.timings import Timings
 from tests.gischat.front.fakes import frames_in
+from tests.support.settings import settings
 from tests.support.waiting import DEADLINE, until
 
 SIZES = (0, 1, 125, 126, 65_535, 65_536, 300_000, 2)
@@ -45,7 +46,7 @@ class Scene:
     """A websocket at the server's end of a socket, and what its endpoint has heard; the test holds the other end."""
 
     def __init__(
-        self, memory: MemoryBudget, turns: ReadScheduler, uploads: UploadWatch, address: str, timings: Timings
+        self, admission: Admission, turns: ReadScheduler, uploads: UploadWatch, address: str, timings: Timings
     ) -> None:
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
@@ -55,7 +56,8 @@ class Scene:
         self.paced: list[bool] = []  # for each that was, whether an answer was wanted
         self.is_within_rates = True
         self.oversized: list[int] = []
-        self.memory = memory
+        self.admission = admission
+        self.unadmitted: list[int] = []
         self.uploads = uploads
         self.last_received_at = 0.0
         self.read_pause = 0.0
@@ -70,12 +72,12 @@ class Scene:
             _WebSocketParams(max_message_size=MOST),
             address_key=address,
             received=self.counted,
-            memory=memory,
+            admission=admission,
             turns=turns,
             uploads=uploads,
             timings=timings,
         )
-        self.protocol.stream = self.stream = IOStream(ours)
+        self.protocol.stream = self.stream = ClientStream(ours)
         self.protocol.endpoint = self
         self.has_ended = asyncio.Event()
         self._beginning = asyncio.create_task(self.protocol._receive_frame_loop())
@@ -92,12 +94,12 @@ class Scene:
     def write(self, data: bytes) -> None:
         self.stream.write(data)
 
-    def receive_oversized(self, size: int, most: int) -> None:
-        assert most == MOST
-        self.oversized.append(size)
+    def receive_dropped(self, size: int, most: int | None = None) -> None:
+        assert most in (MOST, None)
+        (self.oversized if most else self.unadmitted).append(size)
 
     def close_oversized(self, size: int, most: int) -> None:
-        self.receive_oversized(size, most)
+        self.receive_dropped(size, most)
         self.write(text_frame(b"Too long."))
         self.protocol.close(1009, "Too long.")
 
@@ -134,8 +136,9 @@ async def scenes(
     number: int = 1, most_bytes: int = 2**30, addresses: Sequence[str] = (), timings: Timings = Timings()
 ) -> AsyncIterator[list[Scene]]:
     """So many connections, each from an address of its own, unless `addresses` says where each comes from."""
-    memory, turns, uploads = MemoryBudget(most_bytes, RejectionLog()), ReadScheduler(), UploadWatch()
-    made = [Scene(memory, turns, uploads, one, timings) for one in addresses or map(str, range(number))]
+    admission = Admission(settings(max_front_bytes=most_bytes), RejectionLog())
+    turns, uploads = ReadScheduler(), UploadWatch()
+    made = [Scene(admission, turns, uploads, one, timings) for one in addresses or map(str, range(number))]
     try:
         yield made
     finally:
@@ -143,8 +146,8 @@ async def scenes(
             scene.client.close()
         await asyncio.gather(*(scene.has_ended.wait() for scene in made))
         # Then nothing is held for anybody any more
-        assert memory.used == 0
-        assert memory._incoming == {}
+        assert admission.used == 0
+        assert admission._reading == {}
         assert uploads._windows == {}
 
 
@@ -162,7 +165,7 @@ async def test_the_same_messages_are_read_whatever_the_pieces_in_which_they_come
         await until(lambda: len(scene.heard) == len(messages) + 1 and len(scene.paced) == 4)
         assert scene.heard == [message.decode() for message in [*messages, cut]]
         assert scene.protocol.bytes_in == scene.counted.total == len(sent)
-        await until(lambda: scene.memory.used == 0)
+        await until(lambda: scene.admission.used == 0)
 
 
 def fragments(payload: bytes, size: int) -> Iterable[bytes]:
@@ -231,7 +234,7 @@ async def test_who_goes_in_the_middle_of_a_message_leaves_nothing_behind() -> No
         await early.send(frame(text(500_000))[:3])
         await late.send(frame(text(500_000))[:400_000])
         await between.send(frame(text(200_000), fin=False))
-        await until(lambda: early.memory.used == 3 + (400_000 - 14) + 200_000)
+        await until(lambda: early.admission.used == 3 + (400_000 - 14) + 200_000)
 
 
 async def test_what_is_not_complete_is_counted_as_it_comes() -> None:
@@ -241,11 +244,11 @@ async def test_what_is_not_complete_is_counted_as_it_comes() -> None:
         await scene.send(whole[:10])
         await scene.send(whole[10:300_000])
         # Then what has come counts, and not what was announced
-        await until(lambda: scene.memory.used == 300_000 - 14)
+        await until(lambda: scene.admission.used == 300_000 - 14)
         # And when it is complete, nothing does
         await scene.send(whole[300_000:])
         await until(lambda: len(scene.heard) == 1)
-        assert scene.memory.used == 0
+        assert scene.admission.used == 0
 
 
 async def test_pieces_of_a_message_are_counted_until_the_last_has_come_whole() -> None:
@@ -254,10 +257,10 @@ async def test_pieces_of_a_message_are_counted_until_the_last_has_come_whole() -
             await scene.send(frame(text(1000), Opcode.CONT if number else Opcode.TEXT, fin=False))
         last = frame(text(1000), Opcode.CONT)
         await scene.send(last[:-1])
-        await until(lambda: scene.memory.used == 5000 + len(last) - 1)
+        await until(lambda: scene.admission.used == 5000 + len(last) - 1)
         await scene.send(last[-1:])
         await until(lambda: len(scene.heard) == 1)
-        assert scene.memory.used == 0
+        assert scene.admission.used == 0
 
 
 @pytest.mark.slow
@@ -280,7 +283,7 @@ async def test_a_message_whose_fragments_are_too_many_is_dropped_and_that_is_tol
         await scene.send(frame(b"x", fin=False) + frame(b"x", Opcode.CONT, fin=False) * (5 * FRAGMENTS))
         await until(lambda: len(scene.paced) == 5)
         assert scene.paced == [True, False, False, False, False]
-        assert scene.memory.used == 0
+        assert scene.admission.used == 0
         # And the next one is heard
         await scene.send(frame(b"x", Opcode.CONT) + frame(b"next"))
         await until(lambda: bool(scene.heard))
@@ -350,7 +353,7 @@ async def test_a_message_that_is_not_complete_is_watched_until_it_is() -> None:
         assert closing.data == struct.pack("!H", 1008) + b"Too slow."
 
 
-async def test_when_memory_is_full_those_go_who_have_most_of_it() -> None:
+async def test_when_memory_is_full_the_largest_unfinished_messages_are_refused() -> None:
     # Given one who is in the middle of a message
     async with scenes(5, most_bytes=2_000_000) as (honest, *greedy):
         message = frame(text(300_000))
@@ -358,16 +361,52 @@ async def test_when_memory_is_full_those_go_who_have_most_of_it() -> None:
         # When others hold back the ends of larger ones
         for scene in greedy:
             await scene.send(frame(text(900_000))[:850_000])
-        # Then as many of them are closed as must be, in words, and he can go on
-        await until(lambda: sum(scene.protocol.server_terminated for scene in greedy) == 2)
+        # Then as many of them are refused as must be, once, and he can go on
+        await until(lambda: sum(len(scene.unadmitted) for scene in greedy) == 2)
         await honest.send(message[200_000:])
         await until(lambda: len(honest.heard) == 1)
-        closed = [scene for scene in greedy if scene.protocol.server_terminated]
-        assert len(closed) == 2
-        for scene in closed:
-            await scene.send(frame(text(900_000))[850_000:] + frame(struct.pack("!H", 1013), Opcode.CLOSE))
-            (closing,) = frames_in(await scene.received())
-            assert closing.data == struct.pack("!H", 1013) + b"Full."
+        # And they, too, with their next messages
+        refused = [scene for scene in greedy if scene.unadmitted]
+        assert len(refused) == 2
+        for scene in refused:
+            await scene.send(frame(text(900_000))[850_000:] + frame(b"next"))
+            await until(lambda: scene.heard == ["next"])  # noqa: B023 - it is awaited here
+
+
+async def test_a_large_message_that_waits_for_its_turn_is_refused_before_it_is_handled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with scenes(2) as (jane, john):
+        turn = asyncio.Event()
+
+        async def wait(*_: object) -> None:
+            await turn.wait()
+
+        monkeypatch.setattr(jane.protocol._scheduler, "acquire_large", wait)
+        for scene in (jane, john):
+            await scene.send(frame(text(300_000)) + frame(b"next"))
+        await until(lambda: jane.admission.used == 600_000)
+        assert jane.protocol.evict() is False
+        assert (jane.unadmitted, jane.admission.used) == ([300_000], 300_000)
+        turn.set()
+        await until(lambda: len(jane.heard) + len(john.heard) == 3)
+        assert jane.heard == ["next"]
+
+
+async def test_who_floods_with_small_messages_that_wait_is_closed_when_memory_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They cannot be dropped: each of them would have to be answered."""
+    async with scenes() as (scene,):
+        monkeypatch.setattr(scene.protocol._scheduler, "try_acquire", lambda _: False)
+        monkeypatch.setattr(scene.protocol._scheduler, "acquire", lambda _: asyncio.Event().wait())
+        await scene.send(frame(b"small") * 100)
+        await until(lambda: scene.admission.used > 0)
+        assert scene.protocol.evict() is True
+        (closing,) = frames_in(await asyncio.get_running_loop().sock_recv(scene.client, 2**16))
+        assert closing.data == struct.pack("!H", 1013) + b"Full."
+        assert (scene.unadmitted, scene.admission.used) == ([], 0)
+        scene.protocol._reading.cancel()
 
 
 async def test_when_memory_is_full_the_address_goes_that_has_most_of_it_in_however_small_messages() -> None:
@@ -377,11 +416,10 @@ async def test_when_memory_is_full_the_address_goes_that_has_most_of_it_in_howev
         await honest.send(message[:300_000])
         for scene in greedy:
             await scene.send(frame(text(60_000), fin=False))
-        # Then those go, as many as must, and he stays to the end
-        await until(lambda: sum(scene.protocol.server_terminated for scene in greedy) >= 2)
+        # Then those are refused, as many as must be, and he is heard to the end
+        await until(lambda: sum(len(scene.unadmitted) for scene in greedy) >= 2)
         await honest.send(message[300_000:])
         await until(lambda: len(honest.heard) == 1)
-        assert not honest.protocol.server_terminated
 
 
 async def test_what_was_sent_is_heard_though_its_sender_is_gone_when_its_turn_comes(
@@ -428,11 +466,11 @@ async def test_who_is_told_to_pause_is_read_no_more_for_that_long() -> None:
             # Then the rest waits, and counts, until the pause is over
             await until(lambda: bool(sleeps))
             assert (scene.heard, sleeps, scene.read_pause) == (["wrong"], [60.0], 0.0)
-            assert scene.memory.used > 0
+            assert scene.admission.used > 0
             asleep.set_result(None)
             await until(lambda: len(scene.heard) == 3)
         assert scene.heard == ["wrong", "next", "last"]
-        assert scene.memory.used == 0
+        assert scene.admission.used == 0
 
 
 async def test_large_frames_that_come_together_leave_a_turn_of_the_loop_to_others() -> None:
@@ -443,7 +481,7 @@ async def test_large_frames_that_come_together_leave_a_turn_of_the_loop_to_other
         for scene in made:
             scene.on_message = lambda _: events.append("large")
             await scene.send(message[:-1])
-        await until(lambda: made[0].memory.used == 3 * CHUNK_BYTES)
+        await until(lambda: made[0].admission.used == 3 * CHUNK_BYTES)
 
         async def others() -> None:
             while events.count("large") < len(made):
@@ -478,7 +516,7 @@ async def test_a_goodbye_that_answers_ours_is_read_behind_what_was_on_its_way() 
     async with scenes() as (scene,):
         large = frame(text(300_000))
         await scene.send(large[:100_000])
-        await until(lambda: scene.memory.used > 90_000)
+        await until(lambda: scene.admission.used > 90_000)
         scene.protocol.close(1008, "Bye.")
         await scene.send(large[100_000:])
         await scene.send(

@@ -1,4 +1,4 @@
-"""One websocket to the server, on Tornado's client: it answers pings, pings itself, and knows close codes."""
+"""A websocket to the server, by Tornado's client, which answers pings, sends its own, and reports close codes."""
 
 import contextlib
 from ssl import SSLContext
@@ -11,60 +11,62 @@ from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, w
 from gischat.client.errors import Refused, Unreachable
 
 CONNECT_SECONDS = 20.0
-# Tornado takes a line for dead when no pong comes: one that waits behind a picture on a slow network must be in time.
+# Tornado closes a websocket without a pong in time, which must suffice for a pong behind a picture on a slow network.
 PING_SECONDS = 60.0
 MAX_RETRY_AFTER = 3600.0  # seconds
-FINAL = (400, 401, 403)  # answers to the handshake that will not change by asking again
+FINAL = (400, 401, 403)  # statuses of a handshake that a repetition does not change
 
 
-class Line:
+class Websocket:
     """An open websocket."""
 
     def __init__(self, socket: WebSocketClientConnection) -> None:
         self._socket = socket
 
     async def read(self) -> str | bytes | None:
-        """The next frame; None when the line has ended."""
+        """Wait for the next frame; None if the websocket has ended."""
         return await self._socket.read_message()
 
     async def write(self, frame: str) -> None:
-        """Puts a frame on the line; returns when it is written, or the line has ended."""
+        """Send a frame; returns when it is written, or the websocket has ended."""
         with contextlib.suppress(WebSocketClosedError, StreamClosedError):
             await self._socket.write_message(frame)
 
     def close(self) -> None:
-        """Says goodbye; the rest is read within seconds, or lost."""
+        """Start the closing handshake; frames that arrive within seconds can still be read."""
         self._socket.close(1000)
 
     @property
     def ending(self) -> tuple[int | None, str]:
-        """The close code, None where the server has sent none, and the reason."""
+        """The close code, None if the server sent none, and the reason."""
         return self._socket.close_code, self._socket.close_reason or ""
 
 
-async def open_line(url: str, *, token: str | None, ssl: SSLContext | None, max_message_bytes: int) -> Line:
-    """Opens a websocket.
+async def open_websocket(url: str, *, token: str | None, ssl: SSLContext | None, max_message_bytes: int) -> Websocket:
+    """Open a websocket.
 
     Raises:
-        Refused: the server does not want us, for good.
-        Unreachable: there is nobody, or not now.
+        Refused: the server refuses this client for good.
+        Unreachable: the server cannot be reached at the moment.
     """
-    # Tornado sends each character as a byte, the server takes the bytes for UTF-8.
+    # Tornado encodes headers as Latin-1, but the server decodes them as UTF-8.
     headers = {"Authorization": f"Bearer {token.encode().decode('latin-1')}"} if token else {}
     request = HTTPRequest(url, headers=headers, ssl_options=ssl, connect_timeout=CONNECT_SECONDS)
     try:
-        return Line(await websocket_connect(request, ping_interval=PING_SECONDS, max_message_size=max_message_bytes))
+        return Websocket(
+            await websocket_connect(request, ping_interval=PING_SECONDS, max_message_size=max_message_bytes)
+        )
     except HTTPClientError as error:
-        said = _words(error)
+        reason = _reason(error)
         if error.code in FINAL:
-            raise Refused(said) from error
-        raise Unreachable(f"The server answered {error.code}: {said}", _retry_after(error)) from error
-    except Exception as error:  # of the network, of TLS, of whatever answers there and is no server of ours
+            raise Refused(reason) from error
+        raise Unreachable(f"The server answered {error.code}: {reason}", _retry_after(error)) from error
+    except Exception as error:  # of the network, of TLS, or of another server
         raise Unreachable(f"The server cannot be reached: {error or type(error).__name__}") from error
 
 
-def _words(error: HTTPClientError) -> str:
-    """What the server says is wrong; a proxy's page says nothing to anybody."""
+def _reason(error: HTTPClientError) -> str:
+    """The reason in the server's answer; the status for other answers, such as a proxy's page."""
     body = error.response.body if error.response is not None else b""
     try:
         return str(json.decode(body)["detail"])
