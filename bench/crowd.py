@@ -23,6 +23,7 @@ from bench.limits import raise_open_files
 
 HOST = "127.0.0.1"
 BUFFER_BYTES = 2**18
+LARGE_BYTES, HEAD_BYTES = 2**19, 2**10  # of a message above the first, only so much is kept
 DEADLINE = 60.0  # seconds; beyond it the benchmark fails
 
 PING, TEXT, CLOSE = 0x89, 0x81, 0x88
@@ -265,11 +266,12 @@ class Clients:
         """The number and bytes of messages received by all clients, by type."""
         return {kind: (number, self.heard_bytes[kind]) for kind, number in self.heard.items()}
 
-    def hear(self, client: "Client", payload: bytes) -> None:
+    def hear(self, client: "Client", payload: bytes, size: int | None = None) -> None:
+        """A message has come; of one of so many bytes, the beginning."""
         found = KIND.search(payload)
         kind = found[1].decode() if found else ""
         self.heard[kind] += 1
-        self.heard_bytes[kind] += len(payload)
+        self.heard_bytes[kind] += len(payload) if size is None else size
         if kind == "nb_users":
             self.counted += not client.counts
             client.counts += 1
@@ -309,6 +311,7 @@ class Client(asyncio.BufferedProtocol):
         self._is_upgraded = not self._address.speaks_websocket
         self._rest = bytearray()  # of an incomplete frame
         self._needed = 0
+        self._unread = 0  # bytes of a large message that have not come; of what has, the beginning is kept
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def connect(self) -> None:
@@ -342,6 +345,14 @@ class Client(asyncio.BufferedProtocol):
 
     def buffer_updated(self, size: int) -> None:
         received = self._all.buffer[:size]
+        if self._unread:
+            come = min(size, self._unread)
+            self._unread -= come
+            self._large_size += come
+            if self._unread:
+                return
+            self._all.hear(self, self._head, self._large_size)
+            received, size = received[come:], size - come
         if not self._rest:
             left = self._read(received)
             self._rest += received[size - left :]
@@ -365,7 +376,12 @@ class Client(asyncio.BufferedProtocol):
                 length = int.from_bytes(data[at + 2 : start], "big")
             self._needed = start + length - at
             if size - at < self._needed:
-                return size - at
+                if length <= LARGE_BYTES or size - start < HEAD_BYTES:
+                    return size - at
+                self._head = bytes(data[start : start + HEAD_BYTES])
+                self._large_size = size - start
+                self._unread = length - self._large_size
+                return 0
             self._receive(data[at], bytes(data[start : start + length]))
             at = start + length
         self._needed = 0

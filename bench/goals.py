@@ -71,6 +71,12 @@ GOALS: Mapping[str, Goal] = {
     "layer": Goal("a layer of 5 MB: sent, checked, received by all", "s", "≤", 0.5),
     "layer p99": Goal("texts' delay (p99) while layers come to another channel", "ms", "≤", 1.5, True, "quiet"),
     "layer p99 here": Goal("… to the same channel: whoever receives 5 MB waits", "ms", "≤", 1.5, True, "quiet"),
+    "layers p99": Goal(
+        "texts' delay (p99) while 200 people of another channel get layers", "ms", "≤", 2, True, "quiet"
+    ),
+    "layers p99 here": Goal(
+        "… of the same channel: no longer than a layer takes to all", "ms", "≤", 1, True, "a layer"
+    ),
     "joins": Goal("joins of {joins} people in one channel", "/s", "≥", 1000),
     "joins counts": Goal("… `nb_users` that a client is told meanwhile", "/s", "≤", 5),
     "join cost": Goal("… CPU of a join: {joins} people against 500", "µs", "≤", 1.3, True, "500"),

@@ -38,6 +38,7 @@ ROLLING_SECONDS = 8.0  # in which two workers restart, one after the other
 PASSERS = 10  # users per second who come and go
 MOVING = 1000  # clients that send a live position every second
 MOVING_SECONDS = 20.0  # the front gathers that many positions for several seconds
+LAYER_CLIENTS = 200  # who receive each layer
 HEADER_BYTES = 4  # of a text's frame
 
 
@@ -317,6 +318,23 @@ def mapping(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
                 yield Measured(name, p99(busy) * 1e3, p99(quiet) * 1e3)
 
 
+def layering(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
+    """Layers for a full room while others send texts, in another channel and in the same one."""
+    layer, seconds = payloads.layer(), 3 * plan.seconds
+    layers = max(1, int(plan.seconds))
+    with ground.house() as house, Room(house) as elsewhere, crowds(1) as (mapper,):
+        full = house.address._replace(channel="Geotribu")
+        with Room(house, full) as here:
+            mapper.ask("join", LAYER_CLIENTS - SPEAKERS, full, AT_ONCE)
+            for _ in range(plan.turns):
+                alone = mapper.ask("say", layer, "geojson", 1, 1)
+                quiet = _delays(elsewhere, seconds)
+                saying = mapper.begin("say", layer, "geojson", layers, layers / seconds)
+                speaking = here.speakers.begin("speak", 20, seconds, NO_LIMIT)
+                yield Measured("layers p99", p99(_delays(elsewhere, seconds, saying)) * 1e3, p99(quiet) * 1e3)
+                yield Measured("layers p99 here", p99(speaking().latencies) * 1e3, alone * 1e3)
+
+
 def coming_and_going(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
     """A room of QGIS clients, which request the list of users at every `nb_users`, while users come and go."""
     with ground.house(heavy=0) as house, Room(house) as room, crowds(2) as (qgis, passers):
@@ -419,6 +437,7 @@ OF_GOALS: tuple[Scene, ...] = (
     idling,
     photographing,
     mapping,
+    layering,
     coming_and_going,
     quizzing,
     live,

@@ -1,8 +1,8 @@
 """Starts a process without OpenSSL if its settings need no TLS; must be imported first.
 
-asyncio, uvloop and Tornado import `ssl` for a few names. Here these are placeholders, which saves 4.5 MiB in each
-process, a seventh of an idle worker. Any other name loads the real module; uvloop then rejects its contexts. Has no
-effect if `ssl` is already loaded.
+asyncio, uvloop, Tornado and prometheus_client import `ssl` for a few names. Here these are placeholders, which saves
+4.5 MiB in each process, a seventh of an idle worker. Any other name loads the real module; uvloop then rejects its
+contexts. Has no effect if `ssl` is already loaded.
 """
 
 import importlib
@@ -23,13 +23,16 @@ def create_default_context(*_: object, **__: object) -> None:
 class Placeholder(ModuleType):
     """`ssl` with the names that are needed on import."""
 
-    SSLContext, SSLSocket, MemoryBIO = (type(name, (), {}) for name in ("SSLContext", "SSLSocket", "MemoryBIO"))
+    SSLContext, SSLSocket, MemoryBIO, TLSVersion = (
+        type(name, (), {}) for name in ("SSLContext", "SSLSocket", "MemoryBIO", "TLSVersion")
+    )
     SSLError = type("SSLError", (OSError,), {})
     SSLWantReadError = type("SSLWantReadError", (SSLError,), {})
     SSLSyscallError = type("SSLSyscallError", (SSLError,), {})
     SSLZeroReturnError = type("SSLZeroReturnError", (SSLError,), {})
     CertificateError = type("CertificateError", (SSLError, ValueError), {})
     SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_SYSCALL = 2, 3, 5  # of OpenSSL's ssl.h
+    PROTOCOL_TLS_CLIENT, PROTOCOL_TLS_SERVER = 16, 17
     create_default_context = staticmethod(create_default_context)
 
     def __getattr__(self, name: str) -> Any:

@@ -71,7 +71,7 @@ FLOORS = {
     },
     "gauges": {"channel"},
     "publisher": {"connection", "dispatch"},
-    "subscription": {"moderation", "channel", "dispatch"},
+    "subscription": {"moderation", "channel", "dispatch", "transport"},
     "moderation": {"channel", "close_status", "dispatch", "auth"},
     "connection": {"channel", "close_status", "dispatch", "limits", "transport"},
     "channel": {"close_status", "dispatch", "auth", "limits", "transport"},

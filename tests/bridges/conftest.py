@@ -41,7 +41,7 @@ class Bridged:
 OpenBridged = Callable[..., AbstractContextManager[Bridged]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
     """Shared by all tests, as it takes seconds to start."""
     server = Synapse(tmp_path_factory.mktemp("synapse"))

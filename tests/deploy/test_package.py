@@ -17,6 +17,7 @@ from tests.deploy.deployment import HOST, REDIS_ALONE, ROOT, Deployment
 from tests.support.client import Client
 
 BUILD_SECONDS = 300
+VERSION = "9.8.7"
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
@@ -42,12 +43,47 @@ def copy_clone(target: Path) -> Path:
     return target
 
 
+class Repository:
+    """A clone of another version, from which releases are made."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = copy_clone(directory)
+        (directory / "gischat/__init__.py").write_text(f'__version__ = "{VERSION}"\n')
+        self.git("init", "--quiet")
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "Begin")
+
+    def git(self, *arguments: str) -> str:
+        me = ("-c", "user.name=jane", "-c", "user.email=jane@example.org")
+        return run("git", *me, *arguments, cwd=self.directory).strip()
+
+    def name_version(self) -> None:
+        changelog, heading = self.directory / "CHANGELOG.md", f"## {VERSION} - 2026-11-28"
+        changelog.write_text(changelog.read_text("utf-8").replace("## Unreleased", heading, 1), "utf-8")
+
+    def release(self) -> "subprocess.CompletedProcess[str]":
+        # The tag needs an author
+        environment = os.environ | {"PYTHON": sys.executable, "EMAIL": "jane@example.org", "GIT_COMMITTER_NAME": "jane"}
+        environment["DENO_DIR"] = str(ROOT / ".cache/deno")  # the map's dependencies have been fetched
+        return subprocess.run(
+            self.directory / "deploy/release", env=environment, capture_output=True, text=True, timeout=BUILD_SECONDS
+        )
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def released(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    repository = Repository(tmp_path_factory.mktemp("clone"))
+    repository.name_version()
+    repository.git("commit", "--quiet", "--all", "--message", "Release")
+    made = repository.release()
+    assert made.returncode == 0, made.stdout + made.stderr
+    return repository
+
+
+@pytest.fixture(scope="module")
+def wheel(released: Repository) -> Path:
     """The wheel, built from the source distribution to show that this is complete."""
-    clone, made = copy_clone(tmp_path_factory.mktemp("clone")), tmp_path_factory.mktemp("made")
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", made, clone, cwd=made)
-    (built,) = made.glob("*.whl")
+    (built,) = released.directory.glob("dist/*.whl")
     return built
 
 
@@ -127,37 +163,15 @@ def test_a_clone_writes_them_too_and_overwrites_nothing(tmp_path: Path) -> None:
     assert (refused.returncode, refused.stderr) == (1, f"gischat: {tmp_path}/new is not an empty directory\n")
 
 
-def test_a_release_has_committed_files_and_one_version(tmp_path: Path) -> None:
-    # Given a clone with another version
-    clone = copy_clone(tmp_path / "clone")
-    (clone / "gischat/__init__.py").write_text('__version__ = "9.8.7"\n')
+def test_uncommitted_or_unnamed_versions_are_not_released(tmp_path: Path) -> None:
+    repository = Repository(tmp_path)
+    assert f"CHANGELOG.md begins with '## Unreleased' instead of '## {VERSION} - " in repository.release().stderr
+    repository.name_version()
+    assert "not committed" in repository.release().stderr
 
-    def git(*arguments: str) -> str:
-        return run("git", "-c", "user.name=jane", "-c", "user.email=jane@example.org", *arguments, cwd=clone).strip()
 
-    def release() -> "subprocess.CompletedProcess[str]":
-        # whose tag needs an author
-        environment = os.environ | {"PYTHON": sys.executable, "EMAIL": "jane@example.org", "GIT_COMMITTER_NAME": "jane"}
-        return subprocess.run(
-            clone / "deploy/release", env=environment, capture_output=True, text=True, timeout=BUILD_SECONDS
-        )
-
-    git("init", "--quiet")
-    git("add", "--all")
-    git("commit", "--quiet", "--message", "Begin")
-    changelog = clone / "CHANGELOG.md"
-
-    # When the changelog does not name that version, or is not committed, then there is no release
-    assert "CHANGELOG.md begins with '## Unreleased' instead of '## 9.8.7 - " in release().stderr
-    changelog.write_text(changelog.read_text("utf-8").replace("## Unreleased", "## 9.8.7 - 2026-11-28", 1), "utf-8")
-    assert "not committed" in release().stderr
-
-    # When all agree, then the packages and the tag have that version
-    git("commit", "--quiet", "--all", "--message", "Release")
-    made = release()
-    assert made.returncode == 0, made.stdout + made.stderr
-    assert {path.name for path in clone.glob("dist/*")} == {"gischat-9.8.7.tar.gz", "gischat-9.8.7-py3-none-any.whl"}
-    assert git("describe") == "v9.8.7"
-
-    # And there is no second release of a version
-    assert "v9.8.7 exists" in release().stderr
+def test_a_version_is_released_once(released: Repository) -> None:
+    packages = {f"gischat-{VERSION}.tar.gz", f"gischat-{VERSION}-py3-none-any.whl"}
+    assert {path.name for path in released.directory.glob("dist/*")} == packages
+    assert released.git("describe") == f"v{VERSION}"
+    assert f"v{VERSION} exists" in released.release().stderr

@@ -12,7 +12,7 @@ from gischat.without_tls import Placeholder, needs_tls
 from tests.support.processes import ROOT
 
 LATER = """
-import sys, gischat.without_tls, asyncio, uvloop, ssl
+import sys, gischat.without_tls, asyncio, uvloop, ssl, prometheus_client
 try:
     ssl.create_default_context()
 except RuntimeError as error:
@@ -53,6 +53,8 @@ def test_placeholders_have_the_values_of_the_real_names() -> None:
     assert Placeholder.SSL_ERROR_WANT_READ == ssl.SSL_ERROR_WANT_READ
     assert Placeholder.SSL_ERROR_WANT_WRITE == ssl.SSL_ERROR_WANT_WRITE
     assert Placeholder.SSL_ERROR_SYSCALL == ssl.SSL_ERROR_SYSCALL
+    assert Placeholder.PROTOCOL_TLS_SERVER == ssl.PROTOCOL_TLS_SERVER
+    assert Placeholder.PROTOCOL_TLS_CLIENT == ssl.PROTOCOL_TLS_CLIENT
 
 
 @pytest.mark.processes

@@ -33,17 +33,6 @@ async def test_the_limit_of_every_field(channel: str, join: Join) -> None:
         await other.nothing_before(await sender.say())
 
 
-async def test_a_length_is_counted_in_characters_not_in_bytes(channel: str, join: Join) -> None:
-    client = await join(channel)
-
-    for character in ("é", "漢", "🗺", '"'):
-        await client.send(**sample("text", text=character * 255))
-        assert (await client.until(type="text"))["text"] == character * 255
-
-        await client.send(**sample("text", text=character * 256))
-        assert await client.refusal()
-
-
 async def test_the_limit_of_an_image(channel: str, join: Join) -> None:
     # Given a picture of exactly 12 000 000 characters of base64, and one of the next possible length
     client = await join(channel)
@@ -55,27 +44,6 @@ async def test_the_limit_of_an_image(channel: str, join: Join) -> None:
 
     await client.send(**sample("image", image_data=too_long))
     assert await client.refusal() == "This photo has 9.1 MB; at most 9.0 MB can be sent here."
-
-
-async def test_the_limit_of_a_like(channel: str, join: Join) -> None:
-    jane, john = await join(channel), await join(channel, front=1, nickname="john")
-
-    await jane.send(**sample("like", message="x" * 255))
-    assert (await john.until(type="like"))["message"] == "x" * 255
-
-    await jane.send(**sample("like", message="x" * 256))
-    assert await jane.refusal()
-    await john.nothing_before(await jane.say())
-
-
-async def test_the_limit_of_a_nickname(channel: str, join: Join) -> None:
-    client = await join(channel)
-
-    for nickname in ("abc", "x" * 32):
-        await client.register(nickname)
-    for nickname in ("ab", "x" * 33):
-        await client.send(type="newcomer", newcomer=nickname)
-        assert await client.refusal()
 
 
 async def test_the_limit_of_features_is_refused_in_exact_words(channel: str, join: Join) -> None:

@@ -12,7 +12,7 @@ from tests.support.contract import BROADCAST, sample, words
 from tests.support.processes import Stack
 from tests.support.rest import Rest, channel_path
 
-CHANNELS = [f"c{number}" for number in range(1, 41)]
+CHANNELS = [f"c{number}" for number in range(1, 21)]
 PRIVATE, TOKEN = "private", "s3cret"
 
 Enter = Callable[..., Awaitable[Client]]

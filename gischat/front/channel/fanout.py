@@ -5,11 +5,14 @@ the data. Ready connections are in a dict keyed by that very function: between t
 the CPU's caches, and checking its attributes (is it closing? is its buffer empty?) would fetch each from memory again,
 which took as long as the kernel's work.
 
-Clients with buffered output, that are closing, or that read events, are written to through their own `write`.
+Clients with buffered output, that are closing, or that read events, are written to through their own `write`; large
+data goes to all of them so, in pieces.
 """
 
 from collections.abc import Callable
 from typing import Protocol
+
+from gischat.front.transport.frames import PIECE_BYTES
 
 Send = Callable[[bytes], int]  # of a non-blocking socket; may accept only a part, or raise OSError
 
@@ -61,6 +64,10 @@ class Fanout:
     def send(self, data: bytes) -> None:
         """Send to all receivers, without awaiting any: a slow or broken one affects no other."""
         size = len(data)
+        if size > PIECE_BYTES:
+            for listener in [*self._ready.values(), *self._buffered]:
+                listener.write(data)
+            return
         rest: list[tuple[Receiver, int]] = []
         for send in self._ready:
             try:

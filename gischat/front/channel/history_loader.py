@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from gischat.broker.entries import Publication
 from gischat.broker.history import History
@@ -73,7 +73,7 @@ class HistoryLoader:
                 # Usually it is sent after the next delivery. But Redis may have lost messages in it.
                 await asyncio.sleep(self._timings.retry)
 
-    async def _replay_for(self, joiner: JoinBuffer) -> bytes | None:
+    async def _replay_for(self, joiner: JoinBuffer) -> Sequence[bytes] | None:
         """The frames that a reconnecting client has missed so far; None if unknown."""
         after = joiner.after
         if after is None:

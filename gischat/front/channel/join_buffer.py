@@ -6,6 +6,7 @@ in it: messages that are also buffered are left out of the history, and the buff
 earlier one, and lost messages are published again under others.)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -14,10 +15,10 @@ from gischat.broker.access_keys import AccessKey
 from gischat.broker.history import Snapshot
 from gischat.front.channel.fanout import Receiver
 from gischat.front.close_status import HISTORY_TIMEOUT
-from gischat.front.transport.frames import text_frame
+from gischat.front.transport.frames import joined, text_frame
 from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason
-from gischat.protocol.messages import id_of, uncompliant
+from gischat.protocol.messages import uncompliant
 
 MAX_BUFFERED_BYTES = 64 * 2**20  # per joiner, while it waits for its history
 
@@ -28,9 +29,14 @@ class JoinHistory(Snapshot):
     """The stored messages for joiners."""
 
     @cached_property
-    def frames(self) -> bytes:
+    def frames(self) -> list[bytes]:
         """All messages as frames, made once for all who join together."""
-        return b"".join(map(text_frame, self.history))
+        return [text_frame(body) for body in self.history]
+
+    @cached_property
+    def writes(self) -> list[bytes]:
+        """The frames as they are written for all."""
+        return joined(self.frames)
 
 
 class Member(Receiver, Protocol):
@@ -85,7 +91,7 @@ class JoinBuffer:
     count_version: int  # the first version of the user count that includes it
     since: float  # time of joining, by the loop's clock
     after: bytes | None = None  # id of the last message that the client has, if it reconnects
-    replay: bytes | None = None  # frames that it has missed since then, if known
+    replay: Sequence[bytes] | None = None  # frames that it has missed since then, joined, if known
     snapshot: JoinHistory | None = None
     has_history: bool = False
     has_count: bool = False  # a count that includes it has been sent
@@ -105,30 +111,30 @@ class JoinBuffer:
             metrics.CONNECTIONS_CLOSED.labels(CloseReason.HISTORY_TIMEOUT).inc()
             self.member.close(*HISTORY_TIMEOUT)
 
-    def send_replay(self, missed: bytes) -> int:
+    def send_replay(self, missed: Sequence[bytes]) -> int:
         """Send the frames of all missed messages up to now, which include the buffered ones except counts.
 
         Returns the number of bytes.
         """
-        self.has_history = True
-        counts = b"".join(frame for id, frame in self._buffered if id is None)
-        self._buffered.clear()
-        if missed or counts:
-            self.member.write(missed + counts if counts else missed)
-        return len(missed)
+        counts = [frame for id, frame in self._buffered if id is None]
+        self._send([*missed, *counts])
+        return sum(map(len, missed))
 
     def send_history(self) -> int:
         """Send the history and the buffered messages; returns the number of bytes of the history sent."""
         assert self.snapshot is not None
-        self.has_history = True
         live = {id for id, _ in self._buffered}
-        history = self.snapshot.frames
-        if live and any(id_of(body) in live for body in self.snapshot.history):
-            history = b"".join(text_frame(body) for body in self.snapshot.history if id_of(body) not in live)
-        missing = b"" if self.after is None else text_frame(uncompliant(MISSED))
-        since = b"".join(frame for _, frame in self._buffered)
+        history = self.snapshot.writes
+        if not live.isdisjoint(self.snapshot.ids):
+            frames = zip(self.snapshot.ids, self.snapshot.frames, strict=True)
+            history = [frame for id, frame in frames if id not in live]
+        missing = [] if self.after is None else [text_frame(uncompliant(MISSED))]
+        self._send([*missing, *history, *(frame for _, frame in self._buffered)])
+        return sum(map(len, history))
+
+    def _send(self, frames: list[bytes]) -> None:
+        """Send all that it has missed. Usually that is the history alone, whose bytes all share who join together."""
+        self.has_history = True
         self._buffered.clear()
-        if missing or history or since:
-            # Usually there is only the history, whose bytes are shared by all who join together.
-            self.member.write(missing + history + since if missing or since else history)
-        return len(history)
+        for data in joined(frames):
+            self.member.write(data)

@@ -3,12 +3,13 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
 from gischat.broker.scripts import SINCE_BYTES
 from gischat.front.limits.memory_budget import MemoryBudget
+from gischat.front.transport.frames import joined
 from gischat.timings import Timings
 
 ENTRY_BYTES = 300  # Python's overhead per entry, besides its frame
@@ -57,7 +58,7 @@ class RecentMessages:
         self._places: dict[bytes, _Index] = {}
         self._bytes = 0  # currently buffered
         self._end = 0  # total bytes of all frames ever
-        self._joined: tuple[bytes, int, bytes] | None = None  # the last answer of `since`: id, end, frames
+        self._joined: tuple[bytes, int, list[bytes]] | None = None  # the last answer of `since`: id, end, frames
         self.floor = 0
         self.reaches_back = False
         self.version = 0
@@ -118,8 +119,8 @@ class RecentMessages:
         place = self._places.get(id)
         return None if place is None else self._end - place.end
 
-    def since(self, id: bytes) -> bytes | None:
-        """The frames after the message with that id; None if unknown.
+    def since(self, id: bytes) -> Sequence[bytes] | None:
+        """The frames after the message with that id, joined for few writes; None if unknown.
 
         Clients that reconnect together, as after a proxy's restart, share the same bytes.
         """
@@ -128,7 +129,7 @@ class RecentMessages:
         if self._joined is None or self._joined[:2] != (id, self._end):
             newer = self._dropped + len(self._entries) - self._places[id].number - 1
             frames = [entry.frame for entry in islice(reversed(self._entries), newer)]
-            self._joined = id, self._end, b"".join(reversed(frames))
+            self._joined = id, self._end, joined(filter(None, reversed(frames)))
         return self._joined[2]
 
     def _append(self, entry: RecentMessage) -> None:

@@ -37,17 +37,12 @@ class EventEncoder:
     """Converts frames to events; the same frames, sent to many readers in one turn of the loop, are converted once."""
 
     def __init__(self) -> None:
-        self._frames = b""
-        self._events = b""
+        self._encoded: dict[int, tuple[bytes, bytes]] = {}  # by frames' identity: frames, which so stay, and events
 
     def encode(self, frames: bytes) -> bytes:
         """Convert whole frames; returns the same object for the same frames."""
-        if frames is not self._frames:
-            if not self._frames:
-                asyncio.get_running_loop().call_soon(self._clear)
-            self._frames, self._events = frames, b"".join(map(event, text_payloads(frames)))
-        return self._events
-
-    def _clear(self) -> None:
-        """Drop the last frames after the turn of the loop, because they may be large."""
-        self._frames = self._events = b""
+        if id(frames) not in self._encoded:
+            if not self._encoded:  # dropped after the turn, because they may be large
+                asyncio.get_running_loop().call_soon(self._encoded.clear)
+            self._encoded[id(frames)] = frames, b"".join(map(event, text_payloads(frames)))
+        return self._encoded[id(frames)][1]

@@ -12,7 +12,7 @@ from gischat.front.channel.fanout import BROKEN, Fanout, Send
 from gischat.front.close_status import SLOW_CLIENT
 from gischat.front.limits.memory_budget import COPIED_BYTES, MemoryBudget, abort
 from gischat.front.transport import tcp_info
-from gischat.front.transport.frames import PING, text_frame
+from gischat.front.transport.frames import PIECE_BYTES, PING, text_frame
 from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason
 from gischat.protocol.messages import uncompliant
@@ -100,7 +100,8 @@ class SocketWriter:
     def write(self, data: bytes) -> None:
         """Send whole frames: directly to the non-blocking socket if it accepts them, else through the stream's buffer.
 
-        Direct writes are used only while the stream's buffer is empty, so the order is kept.
+        Direct writes are used only while the stream's buffer is empty, so the order is kept. What is large goes through
+        the stream, by turns (see `write_scheduler`).
         """
         if len(data) > LARGE_BYTES and self.awaiting_pong:
             # Usually a history, sent after the ping. The client may not answer before it has received both.
@@ -114,7 +115,7 @@ class SocketWriter:
             self._write(data)
 
     def _write(self, data: bytes) -> None:
-        if not self.is_ready:
+        if not self.is_ready or len(data) > PIECE_BYTES:
             self._buffer(data)
             return
         try:
@@ -144,7 +145,7 @@ class SocketWriter:
         if self._is_closing:
             return  # nothing may follow the close frame (RFC 6455 §5.5.1)
         size = len(data)
-        # Do not disconnect a caught-up client over one message longer than the limit.
+        # Do not disconnect a caught-up client over one message longer than the limit, nor one whose turn has not come.
         if self._unread and self._stream.writing() and self._unread + size > self._max_unread:
             self._disconnect_slow()
             return
@@ -163,7 +164,7 @@ class SocketWriter:
         self._on_flushed(written)
 
     def _on_flushed(self, _: "asyncio.Future[None]") -> None:
-        if not (self._is_closing or self._stream.closed() or self._stream.writing()):
+        if not (self._is_closing or self._stream.closed() or self._unread or self._stream.writing()):
             self._set_ready(True)
 
     def _set_ready(self, is_ready: bool) -> None:
@@ -193,11 +194,14 @@ class SocketWriter:
     def pong_overdue(self, seconds: float) -> bool:
         """Whether the first unanswered ping has been unanswered for so long; to be polled.
 
-        The timeout restarts as long as the client receives data from before the ping.
+        The timeout restarts as long as the client receives data from before the ping, or its turn to be sent that has
+        not come.
         """
         if not self.awaiting_pong:
             return False
         now = asyncio.get_running_loop().time()
+        if self._unread and not self._stream.writing():
+            self._pong_due_since = now
         if self._ping is not None:
             moved = tcp_info.mark_delivered(self._stream.socket, self._ping)
             if moved is not None:

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gischat.broker.broker import Broker
@@ -17,6 +17,7 @@ from gischat.errors import Unavailable
 from gischat.front.channel.deduplicator import MAX_SEEN_IDS
 from gischat.front.channel.room import Room
 from gischat.front.dispatch.dispatcher import Dispatcher
+from gischat.front.transport.frames import PIECE_BYTES
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
@@ -125,13 +126,27 @@ class Subscriber:
                 continue
             if any(self._positions[channel] != position for channel, position in positions.items()):
                 continue  # rewound meanwhile: earlier entries come first
-            for channel, entries in read:
-                self._dispatch(channel, entries)
-                self._positions[channel] = entries[-1].id
+            if not all([await self._take(channel, entries, positions[channel]) for channel, entries in read]):
+                continue
             if all(len(entries) < READ_ENTRIES for _, entries in read):
                 for channel in reader.channels:
                     room = self._rooms[channel]
                     room.caught_up_at = max(room.caught_up_at, asked_at)
+
+    async def _take(self, channel: str, entries: Sequence[Entry], position: bytes) -> bool:
+        """Dispatches what was read after a position. Behind something large the loop has its turn, as if the rest were
+        read later.
+
+        Returns False if we went back meanwhile: then the rest is read again.
+        """
+        for some in _in_steps(entries):
+            if self._positions[channel] != position:
+                return False
+            self._dispatch(channel, some)
+            position = self._positions[channel] = some[-1].id
+            if _is_large(some[-1]):
+                await asyncio.sleep(0)
+        return True
 
     async def _look_for_damage(self, channels: Iterable[str], error: BaseException) -> None:
         """Find the channel that cannot be read, so that it does not prevent reading the others."""
@@ -197,7 +212,7 @@ class Subscriber:
             return False
         return now - expected.since > self._timings.subscriber_stalled
 
-    def _dispatch(self, channel: str, entries: list[Entry]) -> None:
+    def _dispatch(self, channel: str, entries: Sequence[Entry]) -> None:
         publications = [entry.publication for entry in entries]
         for publication in publications:
             try:
@@ -209,6 +224,18 @@ class Subscriber:
             self._rooms[channel].deliver(publications)
         except Exception:
             log.exception("a publication could not be delivered", extra={"channel": channel})
+
+
+def _in_steps(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    start = 0
+    for end, entry in enumerate(entries, 1):
+        if _is_large(entry) or end == len(entries):
+            yield entries[start:end]
+            start = end
+
+
+def _is_large(entry: Entry) -> bool:
+    return len(entry.publication.body) > PIECE_BYTES
 
 
 def _is_reached(expected: Watermark, received: int, published: int) -> bool:

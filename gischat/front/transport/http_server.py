@@ -27,7 +27,7 @@ from gischat.front.limits.admission import Admission
 from gischat.front.limits.memory_budget import MemoryBudget, abort
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.transport.acceptor import Acceptor
-from gischat.front.transport.client_stream import ClientStream
+from gischat.front.transport.write_scheduler import ScheduledStream, WriteScheduler, has_unsent
 from gischat.lateness import sleeps_on_time
 from gischat.observability.metrics import RejectReason
 from gischat.settings import Settings
@@ -74,6 +74,7 @@ class FrontHTTPServer(HTTPServer):
         self._admission = admission
         self._address_key = address_key
         self._timings = timings
+        self._writes = WriteScheduler()
         # Connections by state, each until its deadline (loop time); the oldest first
         self._pending: dict[HTTP1ServerConnection, float] = {}  # waiting for the headers of a first request
         self._busy: dict[HTTP1ServerConnection, float] = {}  # handling a request
@@ -88,7 +89,7 @@ class FrontHTTPServer(HTTPServer):
 
     def _take_connection(self, connection: socket.socket, address: Any) -> None:
         try:
-            self.handle_stream(ClientStream(connection), address)
+            self.handle_stream(ScheduledStream(connection, self._writes), address)
         except Exception:
             log.exception("a connection could not be served")
 
@@ -285,4 +286,4 @@ class _Answer:
     def _written(self) -> "asyncio.Future[None] | None":
         """A future of when all buffered data is written or the connection closed; None if there is no data."""
         stream = self._connection.stream
-        return None if stream is None or stream.closed() or not stream.writing() else stream.write(b"")
+        return None if stream is None or stream.closed() or not has_unsent(stream) else stream.write(b"")

@@ -29,6 +29,7 @@ from gischat.front.transport.frame_parser import (
 from gischat.front.transport.frames import close_frame, pong_frame
 from gischat.front.transport.read_scheduler import MESSAGE_WORK, ReadScheduler
 from gischat.front.transport.upload_watch import UploadWatch
+from gischat.front.transport.write_scheduler import has_unsent
 from gischat.observability.metrics import BufferedCounter
 from gischat.protocol.long_text import LongText
 from gischat.timings import Timings
@@ -286,7 +287,7 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
             self.endpoint.fail(error.code, error.reason)
         self.close(error.code, error.reason)
         with contextlib.suppress(OSError):
-            if not self.stream.writing() and not self.stream.closed():
+            if not has_unsent(self.stream) and not self.stream.closed():
                 self.stream.socket.shutdown(socket.SHUT_WR)
         with contextlib.suppress(StreamClosedError):
             await self._drain()

@@ -530,7 +530,7 @@ async def test_the_recent_messages_are_bounded_and_counted() -> None:
     assert (recent.size_since(b"large 90"), recent.since(b"large 89")) == (900, None)
     for number in range(100):
         recent.record(b"small %d" % number, b"x")
-    assert (recent.since(b"small 88"), recent.since(b"small 87")) == (b"x" * 11, None)
+    assert (recent.since(b"small 88"), recent.since(b"small 87")) == ([b"x" * 11], None)
     assert memory.used == 12 + 12 * ENTRY_BYTES
     await pass_time(Timings().ids + 1)
     assert recent.since(b"small 99") is None

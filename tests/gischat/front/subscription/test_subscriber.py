@@ -1,14 +1,16 @@
 """Whether a front hears what is published, seen by the numbers alone. Time is virtual."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from gischat.broker.entries import Publication
 from gischat.broker.outbox import Entry
 from gischat.front.subscription.subscriber import STREAM_START, Subscriber, SubscriberStalled
+from gischat.front.transport.frames import PIECE_BYTES
 from gischat.timings import Timings
 from tests.gischat.front.fakes import CHANNEL, FakeBroker, publication, said
 from tests.support.virtual_time import pass_time, settle, virtual_time
@@ -109,6 +111,39 @@ async def test_a_read_that_began_before_we_went_back_does_not_skip_what_comes_be
     outbox.asked[0][1].set_result([(CHANNEL, [Entry(b"100-0", entries[0].publication)])])
     await settle()
     assert [position for position, _ in outbox.asked] == [b"99-0", STREAM_START]
+    reading.cancel()
+
+
+@pytest.mark.parametrize("goes_back", [False, True])
+@virtual_time
+async def test_others_have_their_turn_between_large_messages_that_are_read_together(goes_back: bool) -> None:
+    large = said("x" * PIECE_BYTES)
+    bodies = [said("1"), large, said("3"), large, said("5")]
+    entries = [Entry(b"%d-0" % number, publication(number, body)) for number, body in enumerate(bodies, 1)]
+    happened: list[str] = []
+
+    def deliver(publications: Sequence[Publication]) -> None:
+        happened.append(" ".join(str(one.offset) for one in publications))
+        asyncio.get_running_loop().call_soon(another)
+
+    def another() -> None:
+        happened.append("another's turn")
+        if goes_back:  # as `rewind` does
+            subscriber._positions[CHANNEL] = STREAM_START
+
+    room: Any = SimpleNamespace(
+        start_at=nothing, deliver=deliver, nicknames=SimpleNamespace(settle=nothing), caught_up_at=0.0
+    )
+    outbox, dispatcher = cast(Any, Outbox()), cast(Any, SimpleNamespace(complete=nothing))
+    subscriber = Subscriber(cast(Any, FakeBroker()), [outbox], {CHANNEL: room}, dispatcher)
+    await subscriber.seek_to_tail()
+    reading = asyncio.create_task(subscriber.run())
+    await settle()
+    outbox.asked[0][1].set_result([(CHANNEL, entries)])
+    await settle()
+    steps = ["1 2", "another's turn", "3 4", "another's turn", "5", "another's turn"]
+    assert happened == (steps[:2] if goes_back else steps)
+    assert outbox.asked[1][0] == (STREAM_START if goes_back else entries[-1].id)
     reading.cancel()
 
 

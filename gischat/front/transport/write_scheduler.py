@@ -1,0 +1,162 @@
+"""How the front's time is shared among the connections that large messages go out to: in pieces, a few in each turn.
+
+A layer of five megabytes for two hundred clients is a gigabyte to be copied into their sockets: in one go, all others
+would wait for a second. So what is large waits in its streams, as views of bytes that all receivers share, and goes out
+piece by piece. Between two turns the event loop does everything else: others' texts pass. What is written to the same
+stream meanwhile comes after it.
+"""
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import socket
+from collections import deque
+from functools import partial
+from typing import Any, NamedTuple
+
+from tornado.iostream import IOStream, StreamClosedError
+
+from gischat.front.transport.client_stream import ClientStream
+from gischat.front.transport.frames import PIECE_BYTES
+
+TURN_BYTES = 2**19  # in one turn of the loop
+AGING = 2**8  # see `WriteScheduler`
+
+Written = asyncio.Future[None]
+
+
+class _QueuedStream(NamedTuple):
+    """The least comes first."""
+
+    rank: int
+    number: int  # of arrival, among equals
+    stream: "ScheduledStream"
+
+
+class WriteScheduler:
+    """The turns of all streams of a front.
+
+    Those that have least left go first: a photo passes the layers, and of a layer's receivers one is done after the
+    other. None waits without end: of what has been sent to all, a part counts against those that come later.
+    """
+
+    def __init__(self) -> None:
+        self._queue: list[_QueuedStream] = []  # a heap
+        self._numbers = itertools.count()
+        self._is_scheduled = False
+        self.sent = 0  # bytes ever, to all
+
+    def add(self, stream: "ScheduledStream") -> None:
+        """Lets a stream send a piece when it is its turn."""
+        heapq.heappush(self._queue, _QueuedStream(stream.rank, next(self._numbers), stream))
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._is_scheduled = False
+        until = self.sent + TURN_BYTES
+        while self._queue and self.sent < until:
+            self.sent += heapq.heappop(self._queue).stream.send_piece()
+        if self._queue:
+            self._schedule()
+
+
+class ScheduledStream(ClientStream):
+    """A stream whose large writes go out by turns; small ones at once, unless they are behind a large one."""
+
+    __slots__ = ("_scheduler", "_since", "_unsent", "unsent_bytes")
+
+    def __init__(self, connection: socket.socket, scheduler: WriteScheduler) -> None:
+        self._scheduler = scheduler
+        self._unsent: deque[tuple[memoryview, Written]] | None = None  # there only if something is in it
+        self._since = 0  # what had been sent to all when the first of it came
+        self.unsent_bytes = 0
+        super().__init__(connection)
+
+    @property
+    def rank(self) -> int:
+        """The least has the next turn."""
+        return self.unsent_bytes + self._since // AGING
+
+    def write(self, data: bytes | memoryview) -> Written:
+        if self._unsent is None and len(data) <= PIECE_BYTES:
+            return super().write(data)
+        if self.closed():
+            raise StreamClosedError(real_error=self.error)
+        written: Written = asyncio.get_running_loop().create_future()
+        self.unsent_bytes += len(data)
+        if self._unsent is None:
+            self._unsent = deque()
+            self._since = self._scheduler.sent
+            self._scheduler.add(self)
+        self._unsent.append((memoryview(data), written))
+        return written
+
+    def send_piece(self) -> int:
+        """Hands a piece to the socket; if that takes all of it, the next turn may come. Returns the piece's bytes."""
+        if self._unsent is None:
+            return 0  # closed meanwhile
+        data, written = self._unsent.popleft()
+        piece, rest = data[:PIECE_BYTES], data[PIECE_BYTES:]
+        self.unsent_bytes -= len(piece)
+        if rest:
+            self._unsent.appendleft((rest, written))
+        sent = self._send(piece)
+        if not rest:
+            _settle(written, sent)
+        if not self._unsent:
+            self._unsent = None
+        elif sent is None:
+            self._scheduler.add(self)
+        else:
+            sent.add_done_callback(self._on_sent)
+        return len(piece)
+
+    def _send(self, piece: memoryview) -> Written | None:
+        """None if the socket has it all; else Tornado waits for the socket, and tells when it has it."""
+        size = 0
+        if not self.writing():
+            with contextlib.suppress(OSError):  # Tornado's own attempt tells what is wrong
+                size = self.socket.send(piece)
+            if size == len(piece):
+                return None
+        return super().write(piece[size:])
+
+    def _on_sent(self, _: Written) -> None:
+        if self._unsent is not None:
+            self._scheduler.add(self)
+
+    def close(self, exc_info: Any = False) -> None:
+        super().close(exc_info)
+        unsent, self._unsent, self.unsent_bytes = self._unsent, None, 0
+        for _, written in unsent or ():
+            _fail(written, StreamClosedError(real_error=self.error))
+
+
+def has_unsent(stream: IOStream) -> bool:
+    """Whether something that was written waits for its turn or, which is all that `writing` tells, for the socket."""
+    return stream.writing() or (isinstance(stream, ScheduledStream) and stream.unsent_bytes > 0)
+
+
+def _settle(written: Written, sent: Written | None) -> None:
+    """Ends a write as its last piece has ended, or ends."""
+    if sent is None:
+        if not written.done():
+            written.set_result(None)
+    elif not sent.done():
+        sent.add_done_callback(partial(_settle, written))
+    elif (error := sent.exception()) is not None:
+        _fail(written, error)
+    else:
+        _settle(written, None)
+
+
+def _fail(written: Written, error: BaseException) -> None:
+    if not written.done():
+        written.set_exception(error)
+        written.exception()  # that nobody waits for it is no mistake
