@@ -182,7 +182,7 @@ def many_channels(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measur
 
 
 def singly(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """Idle processes, and what a text takes of them that comes singly."""
+    """Idle processes, and the cost of single texts."""
     with ground.house() as house:
         parts = {"fronts": house.fronts[0], "workers": house.workers[0], "valkey": ground.valkey}
         time.sleep(SETTLE_SECONDS)

@@ -1,8 +1,7 @@
 """`make check-qgis QCHAT_PLUGIN=…/qchat`: a real QGIS with the real QChat plugin talks to this server.
 
-It starts a server, an X server and QGIS, and beside them a second person with a plain websocket. QGIS runs
-`qgis_driver.py`, which uses the plugin's dock; this side starts, watches and judges. It ends by itself and
 It starts a server, an X server and QGIS, and a second user with a plain websocket. QGIS runs `qgis_driver.py`, which
+uses the plugin's dock; this side starts, watches and judges. It ends by itself and leaves nothing running.
 
 Needs Debian's qgis, python3-qgis, python3-pyqt5.qtwebsockets, python3-pyqt5.qtmultimedia and xvfb.
 Exit status: 0 if everything works, 1 if something does not, 2 if it cannot be tried here.

@@ -1,7 +1,7 @@
 """A client whose websocket lives in its GUI thread, as QWebSocket's does.
 
-One coroutine is that thread: it reads, answers pings and acts on messages, one after the other. While it is held (a
 One coroutine is that thread: it reads, answers pings and acts on messages, one after the other. While it is blocked (by
+a processing run, a modal dialog, a blocking GET), it reads nothing and answers no pings; the kernel buffers the data.
 """
 
 import asyncio

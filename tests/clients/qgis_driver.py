@@ -1,8 +1,7 @@
 """Runs in QGIS (`qgis --code`): uses the QChat plugin as a person does, and reports what it saw.
 
-It runs in QGIS' own Python and GUI thread. Nothing of the plugin is replaced but the dialog in which a person
-picks a file. With `check_qgis.py` it speaks in JSON lines over two pipes: it tells what it saw, and asks for what
 It runs in QGIS' own Python and GUI thread. It replaces nothing of the plugin except the dialog for picking a file. It
+exchanges JSON lines with `check_qgis.py` over two pipes: it reports what it saw, and requests actions of another user.
 """
 
 import faulthandler

@@ -1,8 +1,7 @@
 """A process with Qt's event loop, shared by all tests: `python -m tests.clients.qt_process SOCKET`.
 
-Whoever connects to the socket has a QWebSocket and a QNetworkAccessManager until the connection ends. It takes JSON
-lines and tells in JSON lines what happens; `qt.py` speaks with it. It needs no display, and of Qt only what needs
 Each connection to the socket has a QWebSocket and a QNetworkAccessManager, controlled by JSON lines, and reports events
+in JSON lines; `qt.py` is its counterpart. It needs no display, no GL and no EGL.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Which GeoJSON layers are accepted, which are repaired, and with which words all others are refused.
 
-QGIS is 3.22 and its exporter (QgsJsonExporter), GDAL is 2.4, 3.6, 3.9 and 3.12 unless one is named, each tried with
 QGIS stands for 3.22 and its exporter (QgsJsonExporter), GDAL for 2.4, 3.6, 3.9 and 3.12 unless a version is named; all
+were tried with every shape below. QGIS opens layers with GDAL.
 """
 
 from copy import deepcopy
