@@ -20,10 +20,10 @@ def wakings(pid: int) -> int:
 
 
 def per_text(count: Callable[[], int], speak: Callable[[], int], seconds: float) -> float:
-    """By how much a text raises a count, beside what this does by itself.
+    """The increase of a count per text, without its increase when idle.
 
     Args:
-        speak: sends texts for about so many seconds; returns how many.
+        speak: sends texts for about `seconds`; returns their number.
     """
     before, began = count(), time.perf_counter()
     time.sleep(seconds)

@@ -23,7 +23,7 @@ from bench.limits import raise_open_files
 
 HOST = "127.0.0.1"
 BUFFER_BYTES = 2**18
-LARGE_BYTES, HEAD_BYTES = 2**19, 2**10  # of a message above the first, only so much is kept
+LARGE_BYTES, HEAD_BYTES = 2**19, 2**10  # of a message above the first, only the second is kept
 DEADLINE = 60.0  # seconds; beyond it the benchmark fails
 
 PING, TEXT, CLOSE = 0x89, 0x81, 0x88
@@ -267,7 +267,7 @@ class Clients:
         return {kind: (number, self.heard_bytes[kind]) for kind, number in self.heard.items()}
 
     def hear(self, client: "Client", payload: bytes, size: int | None = None) -> None:
-        """A message has come; of one of so many bytes, the beginning."""
+        """Count a received message; of a large one, `payload` is only the beginning, and `size` its length."""
         found = KIND.search(payload)
         kind = found[1].decode() if found else ""
         self.heard[kind] += 1
@@ -311,7 +311,7 @@ class Client(asyncio.BufferedProtocol):
         self._is_upgraded = not self._address.speaks_websocket
         self._rest = bytearray()  # of an incomplete frame
         self._needed = 0
-        self._unread = 0  # bytes of a large message that have not come; of what has, the beginning is kept
+        self._unread = 0  # bytes of a large message that have not arrived; only its beginning is kept
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def connect(self) -> None:

@@ -1,11 +1,11 @@
-/* The floor: what the kernel alone asks for the same bytes to as many sockets. A sender as senders.py describes it:
+/* The floor: the kernel's cost of the same bytes to as many sockets. A sender as described in senders.py:
 
-     floor CLIENTS BYTES    prints the loopback port that it listens on, takes CLIENTS connections, prints "ready"
+     floor CLIENTS BYTES    prints the loopback port that it listens on, accepts CLIENTS connections, prints "ready"
      stdin: ROUNDS PAUSE    sends BYTES bytes to each client, ROUNDS times, every PAUSE microseconds
-     stdout: SENDS CPU      how many sends that were, and the nanoseconds of CPU time that they took
+     stdout: SENDS CPU      the number of sends, and the nanoseconds of CPU time that they took
 
-   The bytes are one websocket frame, so that clients read them as they read the server's. Pauses do not count; what the
-   kernel does within send() does, as it does for the server that is measured. */
+   The bytes are one websocket frame, so that clients read them as they read the server's. Pauses do not count; the
+   kernel's time within send() does, as for the measured server. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>

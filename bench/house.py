@@ -42,7 +42,7 @@ LOG = "log"  # shared by all processes
 
 
 class Process:
-    """A process of the house, including its children."""
+    """A process of the instance, including its children."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], directory: Path) -> None:
         self._command = command
@@ -181,7 +181,7 @@ class House:
 
 
 class Ground:
-    """The environment of houses: a directory, and the embedded Valkey, run as by deploy/."""
+    """The environment of instances: a directory, and the embedded Valkey, run as by deploy/."""
 
     def __init__(self) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="gischat-bench-")
@@ -201,7 +201,7 @@ class Ground:
             return sum(command["calls"] for command in client.info("commandstats").values())
 
     def house(self, **options: Any) -> House:
-        """A house with the options of `House`, to be used as a context manager."""
+        """An instance with the options of `House`, to be used as a context manager."""
         return House(self.path, self.valkey, **options)
 
     def __enter__(self) -> Self:

@@ -18,7 +18,7 @@ RECORDS = ROOT / "docs"  # a release's measurements and their plots
 DOCUMENTS = (RECORDS / "performance.md", RECORDS / "capacity-planning.md")
 NAME = "bench"  # of the files
 
-GOALS_HEAD = ("what", "measured", "held against", "ratio", "goal", "met")
+GOALS_HEAD = ("what", "measured", "compared with", "ratio", "goal", "met")
 COSTS_HEAD = ("what", "cost")
 
 

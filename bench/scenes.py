@@ -38,7 +38,7 @@ ROLLING_SECONDS = 8.0  # in which two workers restart, one after the other
 PASSERS = 10  # users per second who come and go
 MOVING = 1000  # clients that send a live position every second
 MOVING_SECONDS = 20.0  # the front gathers that many positions for several seconds
-LAYER_CLIENTS = 200  # who receive each layer
+LAYER_CLIENTS = 200  # that receive each layer
 HEADER_BYTES = 4  # of a text's frame
 
 
@@ -66,7 +66,7 @@ Scene = Callable[[Ground, Plan, Program], Iterator[Measured]]
 
 
 class Room(contextlib.ExitStack):
-    """The clients in a channel of a house: ten that send, and any number that only receive."""
+    """The clients in a channel of an instance: ten that send, and any number that only receive."""
 
     def __init__(self, house: House, address: Address | None = None) -> None:
         """
@@ -106,7 +106,7 @@ class Room(contextlib.ExitStack):
             self._sizes.append(number)
 
     def speak(self, rate: float, seconds: float, window: int = NO_LIMIT) -> tuple[Spoken, Cpu]:
-        """Send texts until everyone has received all; returns the result, and the house's CPU seconds per text."""
+        """Send texts until everyone has received all; returns the result, and the instance's CPU seconds per text."""
         before = self._texts()
         with self._house.cpu() as cpu:
             spoken: Spoken = self.speakers.ask("speak", rate, seconds, window)
@@ -182,7 +182,7 @@ def many_channels(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measur
 
 
 def singly(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """Idle processes, and what a text takes of them that comes singly."""
+    """Idle processes, and the cost of single texts."""
     with ground.house() as house:
         parts = {"fronts": house.fronts[0], "workers": house.workers[0], "valkey": ground.valkey}
         time.sleep(SETTLE_SECONDS)
@@ -319,7 +319,7 @@ def mapping(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
 
 
 def layering(ground: Ground, plan: Plan, floor: Program) -> Iterator[Measured]:
-    """Layers for a full room while others send texts, in another channel and in the same one."""
+    """Layers to a full room while others send texts, in another channel and in the same one."""
     layer, seconds = payloads.layer(), 3 * plan.seconds
     layers = max(1, int(plan.seconds))
     with ground.house() as house, Room(house) as elsewhere, crowds(1) as (mapper,):

@@ -1,1 +1,1 @@
-"""Bridges against what they bridge to: a real Synapse, and stand-ins for what it cannot be made to do."""
+"""Bridges against a real Synapse, and a stand-in of Telegram's Bot API."""

@@ -1,6 +1,6 @@
-"""A stand-in of Telegram's Bot API: it checks what it is sent as the real one does, and gives what people in groups do.
+"""A stand-in of Telegram's Bot API: it checks requests as the real one does, and returns what people do in groups.
 
-https://core.telegram.org/bots/api. It runs in a thread of its own, with a loop of its own.
+https://core.telegram.org/bots/api. It runs in its own thread, with its own event loop.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from tests.support.waiting import DEADLINE, LOOK
 
 TOKEN = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
 BOT = 110201543
-LATER = "message_reaction"  # what only an administrator is told
+LATER = "message_reaction"  # the update that only administrators receive
 MAX_DOWNLOAD = 20_000_000
 
 
 class BotApi:
-    """One bot; `faults` are answers that it gives before the right ones, by method."""
+    """The API of one bot; `faults` are answers by method, given once each before the regular ones."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -32,7 +32,7 @@ class BotApi:
         self.groups: dict[int, Group] = {}
         self.files: dict[str, bytes] = {}  # by id
         self.faults: dict[str, list[Callable[[RequestHandler], None]]] = {}
-        self.refusals: list[str] = []  # methods, and why they were refused
+        self.refusals: list[str] = []  # methods, and why their requests were refused
         self.webhook = False
         self._updates: list[Message] = []
         self._number = 1000
@@ -54,7 +54,7 @@ class BotApi:
         asyncio.run_coroutine_threadsafe(listen(), self._loop).result(DEADLINE)
 
     def stop(self) -> None:
-        """It is away: nobody listens, and who was connected is so no more."""
+        """Stop listening, and close all connections."""
 
         async def close() -> None:
             self._server.stop()
@@ -68,21 +68,21 @@ class BotApi:
         self._thread.join(DEADLINE)
 
     def tell(self, **update: Any) -> None:
-        """There is an update, of any shape."""
+        """Add an update of any shape."""
         self._number += 1
         self._updates.append({"update_id": self._number, **update})
 
     def upload(self, data: bytes, **more: Any) -> Message:
-        """A file of somebody's, as messages name it."""
+        """Add a file of a person; return its description for messages."""
         file = f"file{len(self.files)}"
         self.files[file] = data
         return {"file_id": file, "file_unique_id": file, "file_size": len(data), **more}
 
     async def answer(self, method: str, given: Message, files: Mapping[str, bytes]) -> Any:
-        """What a method answers.
+        """The answer of a method.
 
         Raises:
-            Refusal: the real one would not take it.
+            Refusal: the real API would refuse the request.
         """
         if method == "getMe":
             return {"id": BOT, "is_bot": True, "first_name": "gischat", "can_read_all_group_messages": True}
@@ -167,7 +167,7 @@ class _Handler(RequestHandler):
 
 
 def refusing(code: int, description: str, **parameters: int) -> Callable[[RequestHandler], None]:
-    """A fault: this answer."""
+    """A fault that answers with this error."""
 
     def answer(handler: RequestHandler) -> None:
         handler._refuse(Refusal(code, description, **parameters))  # type: ignore[attr-defined]

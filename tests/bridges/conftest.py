@@ -18,7 +18,7 @@ from tests.support.processes import Process, Stack
 
 @dataclass
 class Bridged:
-    """A stack whose channel QGIS is bridged with a room of alice's."""
+    """A stack whose channel QGIS is bridged with alice's room."""
 
     stack: Stack
     bridge: Process
@@ -28,7 +28,7 @@ class Bridged:
 
     @asynccontextmanager
     async def joined(self, *nicknames: str) -> AsyncIterator[list[Client]]:
-        """People with QGIS, registered."""
+        """Connect and register QGIS clients within the context."""
         clients = [await Client.connect(self.stack.fronts[0].url, "QGIS") for _ in nicknames]
         try:
             for client, nickname in zip(clients, nicknames, strict=True):
@@ -43,7 +43,7 @@ OpenBridged = Callable[..., AbstractContextManager[Bridged]]
 
 @pytest.fixture(scope="package")
 def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
-    """It takes seconds to start: one for all."""
+    """Shared by all tests, as it takes seconds to start."""
     server = Synapse(tmp_path_factory.mktemp("synapse"))
     server.start()
     yield server
@@ -82,6 +82,6 @@ async def _accounts(synapse: Synapse) -> tuple[Account, Account]:
 
 @pytest.fixture(scope="package")
 def telegram(request: pytest.FixtureRequest, open_stack: StackFactory) -> Iterator[BridgedGroups]:
-    """One for all: what a test changes in it holds for the next."""
+    """Shared by all tests: changes by one hold for the next."""
     with open_groups(open_stack, request.config.stash[_processes]) as groups:
         yield groups

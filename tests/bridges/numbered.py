@@ -1,4 +1,4 @@
-"""Messages of all types with a number each, which everybody finds who hears them."""
+"""Messages of all types, each with a number by which receivers identify it."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from tests.support.pictures import as_base64, encoded, opened, quarters
 
 WGS_84 = {"crs_wkt": "", "crs_authid": "EPSG:4326"}
 LAYER = layer([feature(point(2.5, 48.5))])
-FILES = {  # of somebody on Matrix: by type, the ending and what is in it
+FILES = {  # files sent on Matrix, by type: extension and content
     "geojson": (".geojson", json.dumps(LAYER).encode()),
     "model": (".model3", b"<!DOCTYPE model><model/>"),
     "script": (".py", b"print(1)\n"),
@@ -19,7 +19,7 @@ FILES = {  # of somebody on Matrix: by type, the ending and what is in it
 
 
 class Heard(NamedTuple):
-    """What is heard of a message: all are numbered, and each says its number in the way of its type."""
+    """What identifies a received message; each type carries the number in its own way."""
 
     author: str
     type: str
@@ -27,7 +27,7 @@ class Heard(NamedTuple):
 
 
 def fields(type: str, number: int) -> dict[str, Any]:
-    """What makes a message of QGIS that number."""
+    """The fields that give a client's message its number."""
     name = f"no-{number}"
     return {
         "text": {"text": name},
@@ -69,13 +69,13 @@ def _number(words: str) -> int:
 
 
 class Person(Guest, Talker):
-    """Somebody with QGIS, who comes back whenever the connection ends."""
+    """A QGIS client that reconnects whenever its connection ends."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.heard: list[Heard] = []
         self.messages: dict[int, Message] = {}  # by number
-        self.likes: list[tuple[str, str]] = []  # who liked what
+        self.likes: list[tuple[str, str]] = []  # liker and text
 
     def hear(self, message: Message) -> None:
         super().hear(message)

@@ -1,4 +1,4 @@
-"""People with QGIS, one on Matrix, a hook and a reader of events, who all talk while each part is killed once."""
+"""QGIS clients, one on Matrix, a hook and an event stream chat while each process is killed once."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ from tests.support.waiting import DEADLINE, LOOK
 
 CHANNEL = "QGIS"
 HOOK, KEY = "grafana", "0123456789abcdef-of-grafana"
-AHEAD = 3  # messages of one sender that not everybody has: what is killed has something in hand
+AHEAD = 3  # messages of a sender that not all have received, so that killed processes have messages in flight
 KILL_EVERY = 6  # messages
 
 OF_JANE = ["text", "image", "reply", "geojson", "crs", "bbox", "position", "model", "script", "text"]
@@ -36,12 +36,12 @@ OF_HOOK = ["text", "text", "image", "text", "geojson", "text", "text"]
 
 
 def texts(heard: list[Heard], author: str) -> list[int]:
-    """The numbers of somebody's texts."""
+    """The numbers of an author's texts."""
     return [one.number for one in heard if (one.author, one.type) == (author, "text")]
 
 
 class Play:
-    """Who takes part, and what they have said and heard."""
+    """The participants, and what they have sent and received."""
 
     def __init__(self, bridged: Bridged, redis: Server) -> None:
         self.alice, self.bot, self.stack = bridged.alice, bridged.bot, bridged.stack
@@ -53,7 +53,7 @@ class Play:
         self.events: dict[int, str] = {}  # alice's, by number
         self.said: dict[str, list[Heard]] = {name: [] for name in ("jane", "john", HOOK, self.alice.nickname)}
         self.replies: dict[int, int] = {}
-        self.calm = asyncio.Lock()  # while somebody is liked nothing is killed: a like is for who is there
+        self.calm = asyncio.Lock()  # no kills during a like, which only present clients receive
         self.killed: list[Process] = []
         self._is_killing = False
         self._redis = redis
@@ -62,7 +62,7 @@ class Play:
         self._reader: EventsReader | None = None
         self._is_over = False
 
-    # What is heard
+    # Receiving
 
     @property
     def room(self) -> list[Heard]:
@@ -72,25 +72,25 @@ class Play:
         return [event for event in self.alice.seen if event["sender"] == self.bot.user and event["type"] == type]
 
     def in_room(self, author: str) -> dict[int, dict[str, Any]]:
-        """The events in the room that are somebody's messages, by number."""
+        """The room's events that are an author's messages, by number."""
         events = {heard_in_room(event["content"]): event for event in self.of_bot("m.room.message")}
         return {heard.number: event for heard, event in events.items() if heard.author == author}
 
     def receivers(self, author: str) -> dict[str, list[Heard]]:
-        """What everybody has of an author, who hears it, too; of the room only what the bridge has brought."""
+        """What each participant, the author included, has received of an author; in the room only from the bridge."""
         everywhere = {"jane": self.jane.heard, "john": self.john.heard, "dashboard": self.dashboard}
         if author != self.alice.nickname:
             everywhere["room"] = self.room
         return {name: [one for one in heard if one.author == author] for name, heard in everywhere.items()}
 
     def behind(self, author: str) -> int:
-        """How much of an author somebody still lacks."""
+        """The number of the author's messages that the slowest receiver lacks."""
         return len(self.said[author]) - min(len(set(heard)) for heard in self.receivers(author).values())
 
-    # What is said
+    # Sending
 
     async def begin(self, author: str, type: str) -> int:
-        """The number of the next message, when most of what its author said before is everywhere."""
+        """Wait until most of the author's messages are received by all; return the number of the next one."""
         await self._until(lambda: self.behind(author) < AHEAD, f"what {author} said to be heard")
         number = sum(map(len, self.said.values())) + 1
         self.said[author].append(Heard(author, type, number))
@@ -99,7 +99,7 @@ class Play:
         return number
 
     async def talk(self, person: Person, types: list[str]) -> None:
-        """Says two at a time."""
+        """Send messages of these types, two at a time."""
         for two in zip(types[::2], [*types[1::2], ""], strict=False):
             await person.send([await self._message(person, type) for type in two if type not in ("", "like")])
             if "like" in two:
@@ -149,7 +149,7 @@ class Play:
         return number
 
     async def talk_by_hook(self) -> None:
-        """Posts again what was not answered, as Grafana does, and `curl --retry` with a key."""
+        """Repeat unanswered posts, as Grafana does, and `curl --retry` with a key."""
         rest = Rest(self.stack.fronts[0].url)
         for type in OF_HOOK:
             number = await self.begin(HOOK, type)
@@ -200,10 +200,10 @@ class Play:
     def _likes_of(self, liker: str) -> list[str]:
         return [text for who, text in self.jane.likes if who == liker]
 
-    # What happens meanwhile
+    # Faults
 
     async def _until(self, holds: Callable[[], object], what: str) -> None:
-        """As `until`; while something is killed and starts again the time does not count."""
+        """Like `until`, but the time during kills and restarts does not count."""
         left = DEADLINE
         while not holds():
             assert left > 0, f"waited for {what}; said {self.said}, heard {[*map(self.receivers, self.said)]}"
@@ -239,7 +239,7 @@ class Play:
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Everybody is there."""
+        """Connect all participants within the context."""
         room, events = (asyncio.create_task(watch) for watch in (self._watch_room(), self._watch_events()))
         try:
             await asyncio.gather(self.jane.come(), self.john.come())
@@ -248,14 +248,14 @@ class Play:
             await asyncio.gather(self.jane.leave(), self.john.leave())
             room.cancel()
             self._is_over = True
-            while not events.done():  # it may be coming back just now
+            while not events.done():  # it may be reconnecting
                 if self._reader is not None:
                     await self._reader.leave()
                 await asyncio.sleep(LOOK)
         events.result()
 
     async def run(self) -> None:
-        """Everybody says everything, and hears it."""
+        """Let all participants send everything, and wait until all have received it."""
         async with self._tasks:
             for talk in (
                 self.talk(self.jane, OF_JANE),
@@ -264,7 +264,7 @@ class Play:
                 self.talk_by_hook(),
             ):
                 self._tasks.create_task(talk)
-        # What would come twice comes before what is said from now on
+        # Duplicates would arrive before the messages that follow
         await self._alice_says("text")
         await self.talk(self.jane, ["text"])
         await self._until(lambda: not any(map(self.behind, self.said)), "all to be heard")

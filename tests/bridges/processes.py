@@ -1,15 +1,15 @@
-"""Processes of bridges."""
+"""Bridge processes."""
 
 from typing import Any
 
 from tests.support.processes import Process, Stack, _environment, _python, _wait
 
-# A bridge that has failed tries again soon.
+# Bridges retry soon.
 TIMINGS = {"bridge_retry": 0.2, "bridge_retry_longest": 1.0, "bridge_lock": 4.0}
 
 
 def bridge_of(stack: Stack, name: str = "bridge", **settings: Any) -> Process:
-    """A bridge process of the stack, not yet started."""
+    """A bridge process for the stack, not yet started."""
     environment = _environment({**stack.settings, **settings})
     return Process(name, [*_python("gischat", TIMINGS), "bridge"], environment, stack.directory)
 

@@ -1,4 +1,4 @@
-"""A real Synapse on the loopback, with SQLite; and somebody with an account there."""
+"""A real Synapse on the loopback, with SQLite, and accounts there."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Synapse(Process):
-    """The homeserver; nothing of it outlives it."""
+    """The homeserver; all its data are temporary."""
 
     def __init__(self, directory: Path) -> None:
         port = Port()
@@ -60,13 +60,13 @@ class Synapse(Process):
         logs = {"version": 1, "root": {"level": "WARNING", "handlers": ["console"]}, "handlers": {"console": console}}
         (directory / "log.yaml").write_text(json.dumps(logs))  # JSON is YAML
         (directory / "synapse.yaml").write_text(json.dumps(configuration))
-        # Without the key that it makes, a first start would not be one.
+        # It does not start without a key, which it generates.
         command = [str(Path(sys.executable).with_name("synapse_homeserver")), "-c", str(directory / "synapse.yaml")]
         self._make_key = [*command, "--generate-keys"]
         super().__init__("synapse", command, BARE_ENVIRONMENT, directory)
 
     def start(self) -> None:
-        """Start it, and wait until it answers: that takes seconds."""
+        """Start it, and wait until it answers, which takes seconds."""
         key = Process("synapse-key", self._make_key, self._environment, self._directory)
         if not (self._directory / "signing.key").exists():
             key.start()
@@ -83,7 +83,7 @@ class Synapse(Process):
             return bool(answer.status == 200)
 
     async def register(self, name: str) -> "Account":
-        """Somebody new, of that name and a number."""
+        """Register an account with this name and a random suffix."""
         name = f"{name}{uuid.uuid4().hex[:6]}"
         nonce = (await _asked(self.url, "GET", "/_synapse/admin/v1/register"))["nonce"]
         signed = "\0".join((nonce, name, "pw", "notadmin")).encode()
@@ -94,19 +94,19 @@ class Synapse(Process):
 
 
 class Account:
-    """Somebody with an account, and what they see of one room."""
+    """An account, and what its user sees of one room."""
 
     def __init__(self, url: str, user: str, token: str) -> None:
         self.user = user
         self.token = token
         self.room = ""
-        self.seen: list[dict[str, Any]] = []  # the room's events from the creation or joining on
+        self.seen: list[dict[str, Any]] = []  # the room's events since its creation or joining
         self._url = url
         self._since = ""
 
     @property
     def nickname(self) -> str:
-        """What a bridge calls them."""
+        """The nickname that a bridge gives to the user."""
         return self.user.removeprefix("@").replace(":", "-").replace(".", "-")
 
     async def ask(self, method: str, path: str, content: Any = None) -> dict[str, Any]:
@@ -130,7 +130,7 @@ class Account:
         return await self.send(msgtype="m.text", body=text, **content)
 
     async def send_surely(self, type: str = "m.room.message", **content: Any) -> str:
-        """Send an event once, however often the homeserver has to be asked; return its id."""
+        """Send an event once, and retry until the homeserver answers; return its id."""
         path = f"{CLIENT}/rooms/{quote(self.room)}/send/{type}/{uuid.uuid4()}"
         return str((await surely(lambda: self.ask("PUT", path, content)))["event_id"])
 
@@ -161,11 +161,11 @@ class Account:
                 for event in self.seen:
                     if all(event["content"].get(name) == value for name, value in conditions.items()):
                         return event
-                with contextlib.suppress(OSError, HTTPError):  # it may have been killed
+                with contextlib.suppress(OSError, HTTPError):  # the server may have been killed
                     await self.look()
 
     async def look(self, wait: int = 1000) -> None:
-        """See what has come, waiting for it so many milliseconds at the most."""
+        """Fetch new events; wait for them at most `wait` milliseconds."""
         query = {"timeout": wait, "filter": json.dumps({"room": {"timeline": {"limit": 200}}})}
         if self._since:
             query["since"] = self._since
@@ -175,12 +175,12 @@ class Account:
         self.seen += room.get("timeline", {}).get("events", [])
 
     def bodies(self) -> list[str]:
-        """What was said, in order."""
+        """The texts of all messages, in order."""
         return [e["content"]["body"] for e in self.seen if "body" in e["content"] and e["type"] == "m.room.message"]
 
 
 async def surely(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask again while a server is away, which may be starting."""
+    """Retry while a server is away or starting."""
     async with asyncio.timeout(START_WITHIN):
         while True:
             with contextlib.suppress(OSError, HTTPError):

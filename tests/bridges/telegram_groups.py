@@ -1,4 +1,4 @@
-"""Groups of the stand-in of Telegram: what people do there, and what the bot may.
+"""Groups of the stand-in of Telegram: what people do, and what the bot may do.
 
 https://core.telegram.org/bots/api#available-methods
 """
@@ -33,14 +33,14 @@ class Group:
         self.topics = topics
         self.status = "administrator"
         self.moved_to = 0
-        self.messages: list[Message] = []  # what the bot has sent, and not deleted
+        self.messages: list[Message] = []  # sent by the bot, and not deleted
         self.reactions: list[Message] = []  # the bot's
-        self.numbers = 0  # of its messages
+        self.numbers = 0  # of messages, for their ids
 
-    # What people do
+    # Actions of people
 
     def say(self, text: str = "", by: Message | None = None, *, topic: int = 0, **more: Any) -> int:
-        """Somebody sends a message; returns its id."""
+        """Let a person send a message; return its id."""
         self.numbers += 1
         threaded = {"message_thread_id": topic, "is_topic_message": True} if topic else {}
         message = {
@@ -66,7 +66,7 @@ class Group:
         whole = {"message_id": message, "chat": {"id": self.id}, "user": person(), "date": now}
         self._tell(message_reaction={**whole, "old_reaction": old, "new_reaction": new})
 
-    # What the bot has done
+    # Actions of the bot
 
     async def until(self, text: str) -> Message:
         """Wait until the bot has sent a message with this text or caption; return it."""
@@ -86,7 +86,7 @@ class Group:
 
 
 def person(id: int = 42, username: str = "Alice_B", **more: Any) -> Message:
-    """Somebody, as Telegram says it."""
+    """A person, as Telegram describes them."""
     named = {"username": username} if username else {}
     return {"id": id, "is_bot": False, "first_name": "Alice", **named, **more}
 
@@ -151,7 +151,7 @@ def _send_location(group: Group, given: Message, _: object) -> Message:
 def _set_reaction(group: Group, given: Message, _: object) -> bool:
     if not 0 < given["message_id"] <= group.numbers or len(given["reaction"]) > 1:
         raise Refusal(400, "Bad Request: message to react not found")
-    if given["reaction"][0] != {"type": "emoji", "emoji": "👍"}:  # one of those that there are
+    if given["reaction"][0] != {"type": "emoji", "emoji": "👍"}:  # one of the possible ones
         raise Refusal(400, "Bad Request: REACTION_INVALID")
     group.reactions.append(given)
     return True

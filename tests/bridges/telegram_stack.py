@@ -29,7 +29,7 @@ EXPECTED_REFUSALS = {
 
 @dataclass
 class BridgedGroups:
-    """A stack whose channels are bridged with a group and a topic of a forum."""
+    """A stack whose channels are bridged with a group, and with a topic of a forum."""
 
     stack: Stack
     bridge: Process
@@ -49,7 +49,7 @@ class BridgedGroups:
 
 @contextmanager
 def open_groups(open_stack: StackFactory, known: list[Process]) -> Iterator[BridgedGroups]:
-    """Such a stack; `known` are the processes whose logs a failing test shows."""
+    """Run such a stack; `known` are the processes whose logs a failing test shows."""
     api = BotApi()
     group, forum = api.group(GROUP), api.group(FORUM, topics=(TOPIC,))
     api.start()
@@ -70,7 +70,7 @@ def open_groups(open_stack: StackFactory, known: list[Process]) -> Iterator[Brid
             yield BridgedGroups(stack, bridge, api, group, forum)
             assert bridge.stop() == 0
             stack.assert_quiet_logs()
-            assert {*api.refusals} <= EXPECTED_REFUSALS  # the bridge asks for nothing that is not taken
+            assert {*api.refusals} <= EXPECTED_REFUSALS  # the bridge sends no invalid requests
             for secret in (TOKEN, TOKEN.partition(":")[2], CANARY, "Traceback"):
                 assert secret not in bridge.whole_log()
     finally:

@@ -1,4 +1,4 @@
-"""Bridges while things go wrong, on both sides."""
+"""Faults of the Matrix bridge, workers and Redis."""
 
 import asyncio
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from tests.support.waiting import LOOK, until
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """One to be killed; it forgets everything then."""
+    """A Redis that loses everything when it is killed."""
     with Valkey(tmp_path_factory.mktemp("redis")) as redis:
         yield redis
 
@@ -27,7 +27,7 @@ def bridged(open_bridged: OpenBridged, redis: Valkey) -> Iterator[Bridged]:
         yield bridged
 
 
-async def test_everything_comes_once_and_in_order_whatever_is_killed(bridged: Bridged, redis: Valkey) -> None:
+async def test_all_messages_arrive_once_and_in_order_despite_kills(bridged: Bridged, redis: Valkey) -> None:
     alice, stack = bridged.alice, bridged.stack
     async with bridged.joined("jane") as (jane,):
         from_qgis = [f"q{number:02} {words()}" for number in range(20)]
@@ -35,10 +35,10 @@ async def test_everything_comes_once_and_in_order_whatever_is_killed(bridged: Br
 
         async def kill() -> None:
             for process in (bridged.bridge, stack.light[0], redis):  # test_scene kills the homeserver
-                await asyncio.sleep(0)  # what was said before is somewhere on its way
+                await asyncio.sleep(0)  # some messages are in flight
                 await asyncio.to_thread(process.kill)
                 await asyncio.to_thread(process.start)
-                if process is bridged.bridge:  # what it knows is in Redis, which is to forget everything
+                if process is bridged.bridge:  # its state is in Redis, which loses everything later
                     await asyncio.to_thread(wait_there, process)
 
         async def talk_in_qgis() -> None:
@@ -51,10 +51,10 @@ async def test_everything_comes_once_and_in_order_whatever_is_killed(bridged: Br
             for text in from_room:
                 await alice.say_surely(text)
 
-        # When both talk while one after the other is killed
+        # When both sides chat while one process after the other is killed
         await asyncio.gather(kill(), talk_in_qgis(), talk_in_the_room())
 
-        # Then all of it is there on either side, once, in order, and under the right name
+        # Then both sides have received everything once, in order, and with the right author
         for text in from_room:
             heard = await jane.until(type="text", text=text)
             assert heard["author"] == alice.nickname
@@ -66,7 +66,7 @@ async def test_everything_comes_once_and_in_order_whatever_is_killed(bridged: Br
         assert not [e for e in bot_said if any(text in e["content"]["body"] for text in from_room)]
 
 
-async def test_who_comes_and_goes_is_told_where_that_is_wanted(bridged: Bridged) -> None:
+async def test_joining_and_leaving_is_announced_if_configured(bridged: Bridged) -> None:
     async with bridged.joined("newton"):
         content = (await bridged.alice.until(body="newton has joined the channel."))["content"]
         assert content["msgtype"] == "m.notice"
@@ -79,16 +79,16 @@ async def test_who_comes_and_goes_is_told_where_that_is_wanted(bridged: Bridged)
         await jane.until(type="exiter", exiter=bob.nickname)
 
 
-async def test_a_bridge_that_is_told_to_stop_drains_and_lets_its_people_go(bridged: Bridged) -> None:
+async def test_a_stopped_bridge_finishes_its_messages_and_its_users_leave(bridged: Bridged) -> None:
     async with bridged.joined("jane") as (jane,):
         await bridged.alice.say(text := words())
         await jane.until(text=text)
         assert await bridged.bridge.stopped() == 0
         await jane.until(type="exiter", exiter=bridged.alice.nickname)
-        # What is said meanwhile waits
+        # Messages sent meanwhile wait
         await jane.say(later := words())
         await jane.until(text=later)
-        # … in the room, too, and more of it than the homeserver tells at once
+        # Those in the room, too, even if they exceed one answer of the homeserver
         answers = [f"{number} {words()}" for number in range(TIMELINE_EVENTS + 10)]
         for answer in answers:
             await bridged.alice.say(answer)
@@ -111,24 +111,24 @@ async def test_a_bridge_that_is_told_to_stop_drains_and_lets_its_people_go(bridg
     ],
     ids=["token", "room", "homeserver"],
 )
-async def test_what_cannot_be_reached_is_said_and_never_touches_the_chat(
+async def test_unreachable_servers_are_logged_and_retried(
     bridged: Bridged, changes: dict[str, Any], trouble: str, words_of_it: str
 ) -> None:
-    # Given an instance beside it whose bridge reaches nothing
+    # Given another instance, whose bridge cannot work
     settings = {**changes, "instance_id": f"{bridged.stack.settings['instance_id']}-{trouble}"}
     bridge = bridge_of(bridged.stack, trouble, **settings)
     bridge.start()
     try:
-        # Then it goes on trying, and says why
+        # Then it keeps trying, and logs why
         await until(lambda: words_of_it in bridge.whole_log(), words_of_it, every=LOOK)
         assert bridge.running
-        # And it ends in order all the same
+        # And it can be stopped
         assert await bridge.stopped() == 0
     finally:
         bridge.kill()
 
 
-async def test_two_bridges_of_an_instance_double_nothing(bridged: Bridged) -> None:
+async def test_two_bridges_of_an_instance_duplicate_nothing(bridged: Bridged) -> None:
     second = bridge_of(bridged.stack, "second")
     second.start()
     try:
@@ -180,16 +180,16 @@ def forgetful(open_bridged: OpenBridged) -> Iterator[Bridged]:
         yield bridged
 
 
-async def test_what_fell_out_of_the_backlog_is_said(forgetful: Bridged) -> None:
-    # Given a bridge that is away while more is said than the outbox keeps
+async def test_messages_missed_by_the_bridge_are_announced(forgetful: Bridged) -> None:
+    # Given a bridge that is away while more messages are sent than the outbox retains
     alice, bridge = forgetful.alice, forgetful.bridge
     async with forgetful.joined("jane") as (jane,):
         assert await bridge.stopped() == 0
         texts = [await jane.say() for _ in range(12)]
         await jane.until(text=texts[-1])
-        # When it is there again
+        # When it starts again
         bridge.start()
-        # Then the newest comes, and before it the room is told that something is missing
+        # Then the newest message arrives, and before it a notice that messages are missing
         await alice.until(body=f"jane: {texts[-1]}")
         told = next(body for body in alice.bodies() if body.endswith("from the channel QGIS."))
         assert told.startswith("Up to ")

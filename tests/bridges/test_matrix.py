@@ -21,29 +21,29 @@ def bridged(open_bridged: OpenBridged) -> Iterator[Bridged]:
         yield bridged
 
 
-async def test_texts_and_replies_go_both_ways(bridged: Bridged) -> None:
+async def test_texts_and_replies_are_bridged_both_ways(bridged: Bridged) -> None:
     async with bridged.joined("jane") as (jane,):
         # Given a text from QGIS
         text = await jane.say()
         in_the_room = await bridged.alice.until(body=f"jane: {text}")
         assert in_the_room["sender"] == bridged.bot.user
 
-        # When somebody in the room answers it, as clients do: formatted, and with the old quotation
+        # When alice replies in the room as clients do: formatted, and with the old quotation
         answer = words()
         formatted = {"format": "org.matrix.custom.html", "formatted_body": f"<mx-reply>x</mx-reply><b>{answer}</b>"}
         reply = {"m.relates_to": {"m.in_reply_to": {"event_id": in_the_room["event_id"]}}}
         event = await bridged.alice.say(f"> <@bot> jane: {text}\n\n**{answer}**", **formatted, **reply)
 
-        # Then it is a reply to that text, by somebody whose name tells where they are, and who is registered
+        # Then it is a reply to that text, by a registered nickname that names the homeserver
         heard = await jane.until(type="text", text=answer)
         said = next(m for m in jane.received if m.get("text") == text)
         assert (heard["author"], heard["in_reply_to_id"]) == (bridged.alice.nickname, said["id"])
 
-        # And an answer to that is a reply in the room
+        # And a reply to it is a reply in the room
         await jane.send(type="text", author="jane", text=(last := words()), in_reply_to_id=heard["id"])
         found = await bridged.alice.until(body=f"jane: {last}")
         assert found["content"]["m.relates_to"] == {"m.in_reply_to": {"event_id": event}}
-        # And nothing that came from the room has come back to it
+        # And no message of the room has come back to it
         assert not [body for body in bridged.alice.bodies() if body.endswith(f": {answer}")]
 
 
@@ -58,9 +58,9 @@ async def test_a_long_text_is_split_and_keeps_its_order(bridged: Bridged) -> Non
         assert " ".join(texts[texts.index(start) + 1 : -1]) == long
 
 
-async def test_pictures_go_both_ways(bridged: Bridged) -> None:
+async def test_pictures_are_bridged_both_ways(bridged: Bridged) -> None:
     async with bridged.joined("jane") as (jane,):
-        # To the room: as it is shown, with its size
+        # To the room: the published picture, with its size
         picture = encoded(quarters(1600, 400), "PNG")
         await jane.send(**sample("image", author="jane", image_data=base64.b64encode(picture).decode()))
         shown = await jane.until(type="image", author="jane")
@@ -68,7 +68,7 @@ async def test_pictures_go_both_ways(bridged: Bridged) -> None:
         assert (content["body"], content["info"]["w"], content["info"]["h"]) == ("jane: a picture", 800, 200)
         assert await bridged.alice.download(content["url"]) == base64.b64decode(shown["image_data"])
 
-        # From the room: scaled as everybody's, and with its caption
+        # From the room: scaled, and with its caption
         url = await bridged.alice.upload(picture, "image/png")
         caption = words()
         await bridged.alice.send(msgtype="m.image", body=caption, filename="field.png", url=url, info={"size": 1})
@@ -77,9 +77,9 @@ async def test_pictures_go_both_ways(bridged: Bridged) -> None:
         await jane.until(type="text", text=caption)
 
 
-async def test_likes_and_reactions_are_the_same(bridged: Bridged) -> None:
+async def test_likes_and_reactions_are_converted(bridged: Bridged) -> None:
     async with bridged.joined("jane") as (jane,):
-        # A reaction to what jane said is a like
+        # A reaction to jane's message becomes a like
         text = await jane.say()
         event = (await bridged.alice.until(body=f"jane: {text}"))["event_id"]
         relation = {"rel_type": "m.annotation", "event_id": event, "key": "👍"}
@@ -87,7 +87,7 @@ async def test_likes_and_reactions_are_the_same(bridged: Bridged) -> None:
         like = await jane.until(type="like")
         assert (like["liker_author"], like["liked_author"], like["message"]) == (bridged.alice.nickname, "jane", text)
 
-        # A like of what somebody in the room said is a reaction
+        # A like of a message from the room becomes a reaction
         said = words()
         event = await bridged.alice.say(said)
         await jane.until(text=said)
@@ -96,9 +96,9 @@ async def test_likes_and_reactions_are_the_same(bridged: Bridged) -> None:
         await bridged.alice.until(**{"m.relates_to": expected})
 
 
-async def test_places_go_both_ways(bridged: Bridged) -> None:
+async def test_positions_are_bridged_both_ways(bridged: Bridged) -> None:
     async with bridged.joined("jane") as (jane,):
-        # To the room: in degrees, wherever the map has its coordinates
+        # To the room: in degrees, whatever the map's CRS
         lambert = {"crs_authid": "EPSG:2154", "crs_wkt": ""}
         await jane.send(**sample("position", author="jane", **lambert, x=700_000, y=6_600_000))
         content = (await bridged.alice.until(msgtype="m.location"))["content"]
@@ -112,7 +112,7 @@ async def test_places_go_both_ways(bridged: Bridged) -> None:
         assert there["crs_wkt"].startswith('GEOGCS["WGS 84"')
 
 
-async def test_layers_go_both_ways_as_files(bridged: Bridged) -> None:
+async def test_layers_are_bridged_both_ways_as_files(bridged: Bridged) -> None:
     async with bridged.joined("jane") as (jane,):
         layer = sample("geojson", author="jane", layer_name="wells")
         await jane.send(**layer)
@@ -127,7 +127,7 @@ async def test_layers_go_both_ways_as_files(bridged: Bridged) -> None:
         assert (taken["layer_name"], taken["crs_authid"]) == ("Roads 2026", "EPSG:4326")
 
 
-async def test_edits_come_as_texts_and_redactions_delete(bridged: Bridged) -> None:
+async def test_edits_become_texts_and_redactions_delete(bridged: Bridged) -> None:
     async with bridged.joined("jane") as (jane,):
         event = await bridged.alice.say(text := words())
         heard = await jane.until(text=text)
@@ -145,7 +145,7 @@ async def test_edits_come_as_texts_and_redactions_delete(bridged: Bridged) -> No
         assert text not in john.texts()
 
 
-async def test_what_a_moderator_deletes_is_redacted(bridged: Bridged) -> None:
+async def test_a_moderators_deletion_becomes_a_redaction(bridged: Bridged) -> None:
     async with bridged.joined("jane") as (jane,):
         await jane.say(text := words())
         event = (await bridged.alice.until(body=f"jane: {text}"))["event_id"]
@@ -156,7 +156,7 @@ async def test_what_a_moderator_deletes_is_redacted(bridged: Bridged) -> None:
         assert redaction["sender"] == bridged.bot.user
 
 
-async def test_what_is_refused_is_said_in_the_room(bridged: Bridged) -> None:
+async def test_refusals_are_sent_to_the_room(bridged: Bridged) -> None:
     url = await bridged.alice.upload(b"not a picture", "image/png")
     event = await bridged.alice.send(msgtype="m.image", body="x.png", url=url)
     expected = {"m.in_reply_to": {"event_id": event}}
@@ -164,26 +164,26 @@ async def test_what_is_refused_is_said_in_the_room(bridged: Bridged) -> None:
     assert notice.startswith("Not passed on to the channel QGIS: ")
 
 
-async def test_moderators_reach_people_of_the_room(bridged: Bridged) -> None:
+async def test_moderation_applies_to_users_of_the_room(bridged: Bridged) -> None:
     admin, alice = Admin(bridged.stack.fronts[0].url), bridged.alice
     await admin.act("POST", below("QGIS", "announcements"), {"text": (text := words())})
     await alice.until(body=f"gischat: {text}")
     async with bridged.joined("jane") as (jane,):
-        # Given somebody of the room who has spoken
+        # Given alice, who has written in the room
         await alice.say(text := words())
         await jane.until(type="text", text=text)
         answer = await admin.act("GET", "connections?channel=QGIS")
         people = {one["nickname"]: one["address"] for one in answer["connections"]}
         assert (people[alice.nickname], answer["missing"]) == ("matrix", [])
 
-        # When she is disconnected, she may come back
+        # When she is kicked, she may come back
         await admin.act("DELETE", below("QGIS", f"users/{alice.nickname}"))
         await jane.until(type="exiter", exiter=alice.nickname)
         await alice.say(text := words())
         await jane.until(type="newcomer", newcomer=alice.nickname)
         await jane.until(type="text", text=text)
 
-        # When she is banned, not under another nickname, either
+        # When she is banned, she may not come back, nor with another nickname
         await admin.act("POST", "bans", {"nickname": alice.nickname, "seconds": 600, "channel": "QGIS"})
         await jane.until(type="exiter", exiter=alice.nickname)
         event = await alice.say(words())
@@ -212,11 +212,11 @@ GARBAGE: list[dict[str, Any]] = [
 ]
 
 
-async def test_events_of_any_shape_do_no_harm(bridged: Bridged) -> None:
+async def test_events_of_any_shape_are_harmless(bridged: Bridged) -> None:
     async with bridged.joined("jane") as (jane,):
         for content in GARBAGE:
             for type in ("m.room.message", "m.reaction"):
-                with contextlib.suppress(HTTPError):  # some of them Synapse does not take, either
+                with contextlib.suppress(HTTPError):  # Synapse refuses some of them
                     await bridged.alice.send(type, **content)
         await bridged.alice.say(marker := words())
         await jane.until(text=marker)

@@ -1,4 +1,4 @@
-"""All of it at once: everybody hears everything once, whatever is killed."""
+"""All senders and receivers at once: each receives everything once, despite kills."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from tests.support.waiting import LOOK, until
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One that loses nothing when it is killed."""
+    """A Redis that loses nothing when it is killed."""
     with Server(tmp_path_factory.mktemp("redis")) as server:
         yield server
 
@@ -24,18 +24,18 @@ def bridged(open_bridged: OpenBridged, redis: Server) -> Iterator[Bridged]:
         yield bridged
 
 
-async def test_everybody_hears_everything_once_whatever_is_killed(bridged: Bridged, redis: Server) -> None:
-    # When forty messages are said, of all types, while each part is killed once
+async def test_all_receive_everything_once_despite_kills(bridged: Bridged, redis: Server) -> None:
+    # When forty messages of all types are sent while each process is killed once
     play = Play(bridged, redis)
     async with play.open():
         await play.run()
     assert play.killed == [bridged.stack.fronts[0], bridged.stack.both[0], bridged.bridge, redis, bridged.synapse]
     assert sum(map(len, play.said.values())) + len(play.jane.likes) + len(play.of_bot("m.reaction")) >= 40
 
-    # Then everybody has each once, in its sender's order, and under the right name
+    # Then each participant has each message once, in its sender's order, and with the right author
     for author, said in play.said.items():
         for name, heard in play.receivers(author).items():
-            if name == author:  # whoever repeats what is there already is shown it
+            if name == author:  # a sender that repeats a message receives it again
                 assert sorted(set(heard)) == sorted(said), name
             else:
                 assert heard == said, name
@@ -44,7 +44,7 @@ async def test_everybody_hears_everything_once_whatever_is_killed(bridged: Bridg
         assert {one.author for one in heard} <= play.said.keys()
     assert play.alice.nickname not in {one.author for one in play.room}
 
-    # And so are likes and replies
+    # And the same holds for likes and replies
     first = texts(play.room, "jane")[0]
     assert sorted(play.jane.likes) == sorted([("john", "well said"), (play.alice.nickname, f"no-{first}")])
     assert [event["content"]["m.relates_to"]["key"] for event in play.of_bot("m.reaction")] == ["👍 jane"]
@@ -56,5 +56,5 @@ async def test_everybody_hears_everything_once_whatever_is_killed(bridged: Bridg
             relation = play.in_room("jane")[number]["content"]["m.relates_to"]
             assert relation == {"m.in_reply_to": {"event_id": play.events[replied]}}
 
-    # And nothing is left
+    # And nothing is left in the inboxes
     await until(play.is_drained, "the inboxes to be empty", every=LOOK)

@@ -13,15 +13,15 @@ from tests.support.pictures import encoded, opened, quarters
 from tests.support.waiting import LOOK, until
 
 
-async def test_texts_and_replies_go_both_ways(telegram: BridgedGroups) -> None:
+async def test_texts_and_replies_are_bridged_both_ways(telegram: BridgedGroups) -> None:
     group = telegram.group
     async with telegram.joined() as jane:
-        # To the group: with the author in bold, whatever script and planes the text is in
+        # To the group: with the author in bold, for any script and Unicode plane
         await jane.say(text := f"שלום 𝒳 🗺️ <b>*_{words()}")
         sent = await group.until(f"jane: {text}")
         assert sent["entities"] == [{"type": "bold", "offset": 0, "length": 4}]
 
-        # From the group: as a reply, its links behind their words, which are counted in UTF-16
+        # From the group: a reply, with URLs after their link texts, whose offsets count UTF-16 units
         answer = words()
         link = {"type": "text_link", "offset": 3, "length": len(answer), "url": "https://example.org/"}
         reply: dict[str, Any] = {"reply_to_message": {"message_id": sent["message_id"]}, "entities": [link]}
@@ -30,15 +30,15 @@ async def test_texts_and_replies_go_both_ways(telegram: BridgedGroups) -> None:
         original = next(one for one in jane.received if one.get("text") == text)
         assert (heard["author"], heard["in_reply_to_id"]) == (ALICE, original["id"])
 
-        # And an answer to that is a reply in the group
+        # And a reply to it is a reply in the group
         await jane.send(type="text", author="jane", text=(last := words()), in_reply_to_id=heard["id"])
         assert (await group.until(f"jane: {last}"))["reply_parameters"]["message_id"] == message
-        # Nothing came back, and nothing from before the bridge was there
+        # No message came back, and none from before the bridge's start
         assert not [one for one in group.texts() if answer in one]
         assert "before the bridge was there" not in jane.texts()
 
 
-async def test_people_are_told_apart_whatever_they_are_called(telegram: BridgedGroups) -> None:
+async def test_people_with_any_names_get_distinct_nicknames(telegram: BridgedGroups) -> None:
     async with telegram.joined() as jane:
         twins = [person(7, "", first_name="李雷"), person(8, "", first_name="李雷")]
         anonymous: dict[str, Any] = {"sender_chat": {"id": GROUP, "title": "A group"}}
@@ -51,22 +51,22 @@ async def test_people_are_told_apart_whatever_they_are_called(telegram: BridgedG
         assert all(author.startswith("telegram-") for author in authors[:2])
         assert authors[2].startswith("A-group-telegram-")
         assert len(set(authors)) == 3
-        assert authors[3] == authors[0]  # a nickname is kept
+        assert authors[3] == authors[0]  # nicknames are kept
 
 
-async def test_pictures_and_layers_go_both_ways_as_files(telegram: BridgedGroups) -> None:
+async def test_pictures_and_layers_are_bridged_both_ways(telegram: BridgedGroups) -> None:
     group, api = telegram.group, telegram.api
     async with telegram.joined() as jane:
         picture = encoded(quarters(1600, 400), "PNG")
         await jane.send(**sample("image", author="jane", image_data=base64.b64encode(picture).decode()))
         shown = await jane.until(type="image", author="jane")
         assert (await group.until("jane: a picture"))["photo"] == base64.b64decode(shown["image_data"])
-        # What is too narrow for a photo of Telegram's comes as a file
+        # A picture that is too narrow for Telegram's photos is sent as a file
         narrow = encoded(quarters(800, 8), "PNG")
         await jane.send(**sample("image", author="jane", image_data=base64.b64encode(narrow).decode()))
         await until(lambda: any("document" in one for one in group.messages), "the picture as a file", every=LOOK)
 
-        # From the group, the size that the channel shows is taken, and scaled; the caption comes behind it
+        # From the group, the size that suffices for the channel is used, and scaled; the caption follows
         sizes = [api.upload(b"none", width=320, height=80), api.upload(picture, width=1600, height=400)]
         group.say(caption=(caption := words()), photo=sizes)
         taken = await jane.until(type="image", author=ALICE)
@@ -81,7 +81,7 @@ async def test_pictures_and_layers_go_both_ways_as_files(telegram: BridgedGroups
         group.say(document=api.upload(json.dumps(collection).encode(), file_name="Roads 2026.geojson"))
         assert (await jane.until(type="geojson", author=ALICE))["layer_name"] == "Roads 2026"
 
-        # Files that cannot be bridged are named: too large for bots, whatever the given size; invalid pictures; others
+        # Files that cannot be bridged are named: too large for bots, whatever size is stated; invalid pictures; others
         jane.unread.clear()  # the history may contain a text of hers
         huge = {"file_name": "huge.png", "mime_type": "image/png"}
         group.say(document=api.upload(b"x" * 50_000_000, **huge) | {"file_size": 1})
@@ -93,7 +93,7 @@ async def test_pictures_and_layers_go_both_ways_as_files(telegram: BridgedGroups
         await jane.until(type="text", text="(a file: plan.pdf)")
 
 
-async def test_likes_and_reactions_are_the_same(telegram: BridgedGroups) -> None:
+async def test_likes_and_reactions_are_converted(telegram: BridgedGroups) -> None:
     group = telegram.group
     async with telegram.joined() as jane:
         text = await jane.say()
@@ -101,7 +101,7 @@ async def test_likes_and_reactions_are_the_same(telegram: BridgedGroups) -> None
         group.react(message)
         like = await jane.until(type="like")
         assert (like["liker_author"], like["liked_author"], like["message"]) == (ALICE, "jane", text)
-        # Taken back and given again, it is no second one
+        # A reaction that is removed and added again is no second like
         group.react(message, ("🔥",), ())
         group.react(message)
         group.say(marker := words())
@@ -113,16 +113,16 @@ async def test_likes_and_reactions_are_the_same(telegram: BridgedGroups) -> None
         await jane.send(type="like", liker_author="jane", liked_author=ALICE, message=said)
         await until(lambda: group.reactions, "the reaction", every=LOOK)
         assert group.reactions[0]["message_id"] == message
-        # Where reactions are forbidden, words say it
+        # Where reactions are forbidden, a text replaces them
         telegram.api.faults["setMessageReaction"] = [refusing(400, "Bad Request: REACTION_INVALID")]
         await jane.send(type="like", liker_author="jane", liked_author=ALICE, message=said)
         assert (await group.until_reply(message))["text"] == "jane likes this."
 
 
-async def test_places_go_both_ways(telegram: BridgedGroups) -> None:
+async def test_positions_are_bridged_both_ways(telegram: BridgedGroups) -> None:
     group = telegram.group
     async with telegram.joined() as jane:
-        # A second message waits when the API wants that, and the first is not repeated
+        # The second message is delayed when the API demands it, and the first is not repeated
         telegram.api.faults["sendLocation"] = [refusing(429, "Too Many Requests: retry after 1", retry_after=1)]
         lambert = {"crs_authid": "EPSG:2154", "crs_wkt": ""}
         await jane.send(**sample("position", author="jane", **lambert, x=700_000, y=6_600_000))
@@ -137,12 +137,12 @@ async def test_places_go_both_ways(telegram: BridgedGroups) -> None:
         await jane.until(type="text", text="Lyon")
 
 
-async def test_edits_come_as_texts_and_a_moderator_deletes(telegram: BridgedGroups) -> None:
+async def test_edits_become_texts_and_a_moderators_deletion_deletes(telegram: BridgedGroups) -> None:
     group = telegram.group
     async with telegram.joined() as jane:
         message = group.say(text := words())
         heard = await jane.until(text=text)
-        group.edit(message, text)  # Telegram tells of edits that change no word
+        group.edit(message, text)  # Telegram also reports edits that do not change the text
         group.edit(message, better := words())
         edited = await jane.until(text=f"(edited) {better}")
         assert edited["in_reply_to_id"] == heard["id"]
@@ -155,11 +155,11 @@ async def test_edits_come_as_texts_and_a_moderator_deletes(telegram: BridgedGrou
         await until(lambda: f"jane: {wrong}" not in group.texts(), "the deletion", every=LOOK)
 
 
-async def test_who_is_banned_does_not_come_back_under_another_nickname(telegram: BridgedGroups) -> None:
+async def test_a_banned_user_does_not_get_another_nickname(telegram: BridgedGroups) -> None:
     group, admin = telegram.group, Admin(telegram.stack.fronts[0].url)
     mallory = person(666, "mallory")
     async with telegram.joined() as jane:
-        # Given somebody who was here, and has been banned since
+        # Given a user who has written, and was then banned
         group.say(text := words(), mallory)
         await jane.until(type="text", text=text, author="mallory-telegram")
         group.say(left_chat_member=mallory)
@@ -167,7 +167,7 @@ async def test_who_is_banned_does_not_come_back_under_another_nickname(telegram:
         ban = await admin.act("POST", "bans", {"nickname": "mallory-telegram"})
         await jane.say(marker := words())
         await group.until(f"jane: {marker}")
-        # When they say something again, they are told why nobody hears it
+        # When they write again, they are told why it is not published
         message = group.say(again := words(), mallory)
         assert (await group.until_reply(message))["text"].startswith("Not passed on to the channel QGIS: ")
         group.say(marker := words())
@@ -176,13 +176,13 @@ async def test_who_is_banned_does_not_come_back_under_another_nickname(telegram:
         await admin.act("DELETE", f"bans/{ban['id']}")
 
 
-async def test_a_topic_is_a_channel_of_its_own(telegram: BridgedGroups) -> None:
+async def test_a_topic_is_a_separate_channel(telegram: BridgedGroups) -> None:
     forum = telegram.forum
     async with telegram.joined("john", "Geotribu") as john:
         await john.say(text := words(), author="john")
         assert (await forum.until(f"john: {text}"))["message_thread_id"] == TOPIC
         forum.say(elsewhere := words())
-        forum.say(in_thread := words(), message_thread_id=TOPIC)  # a row of replies, outside of topics
+        forum.say(in_thread := words(), message_thread_id=TOPIC)  # a reply thread, outside of topics
         forum.say(here := words(), topic=TOPIC)
         await john.until(text=here)
         assert not {elsewhere, in_thread} & set(john.texts())

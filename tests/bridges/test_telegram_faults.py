@@ -1,4 +1,4 @@
-"""The Telegram bridge while things go wrong, on both sides."""
+"""Faults of the Telegram bridge, workers and the Bot API."""
 
 import asyncio
 from itertools import groupby
@@ -11,7 +11,7 @@ from tests.support.contract import CANARY, words
 from tests.support.waiting import LOOK, until
 
 
-async def test_what_is_said_while_the_bot_is_thrown_out_waits(telegram: BridgedGroups) -> None:
+async def test_messages_wait_while_the_bot_is_excluded_from_the_group(telegram: BridgedGroups) -> None:
     telegram.group.status = "kicked"
     async with telegram.joined() as jane:
         await jane.say(text := words())
@@ -31,7 +31,7 @@ async def test_a_group_that_becomes_a_supergroup_stays_bridged(telegram: Bridged
         await jane.until(text=answer)
     assert "write -1003 for -1001 in TELEGRAM_BRIDGES" in telegram.bridge.whole_log()
     telegram.group = new
-    # Somebody who comes and goes is told, where that is wanted
+    # Joining and leaving is announced, as configured
     async with telegram.joined("newton") as newton:
         await new.until("newton has joined the channel.")
         new.say(new_chat_members=[person(77, "bob99")])
@@ -41,7 +41,7 @@ async def test_a_group_that_becomes_a_supergroup_stays_bridged(telegram: Bridged
 
 
 def garbage(group: int) -> list[dict[str, Any]]:
-    """Updates of a group."""
+    """Invalid updates of a group."""
     return [
         {},
         {"message": 7},
@@ -78,7 +78,7 @@ CONTENTS: list[dict[str, Any]] = [
 ]
 
 
-async def test_updates_of_any_shape_do_no_harm(telegram: BridgedGroups) -> None:
+async def test_updates_of_any_shape_are_harmless(telegram: BridgedGroups) -> None:
     async with telegram.joined() as jane:
         for update in garbage(telegram.group.id):
             telegram.api.tell(**update)
@@ -90,7 +90,7 @@ async def test_updates_of_any_shape_do_no_harm(telegram: BridgedGroups) -> None:
     assert "could not be read" not in telegram.bridge.whole_log()
 
 
-async def test_everything_comes_in_order_whatever_fails(telegram: BridgedGroups) -> None:
+async def test_all_messages_arrive_in_order_despite_faults(telegram: BridgedGroups) -> None:
     group, api = telegram.group, telegram.api
     async with telegram.joined() as jane:
         from_qgis = [f"q{number:02} {words()}" for number in range(15)]
@@ -129,12 +129,12 @@ async def test_everything_comes_in_order_whatever_fails(telegram: BridgedGroups)
             assert (await jane.until(type="text", text=text))["author"] == ALICE
         assert [text for text in jane.texts() if text in from_group] == from_group
         expected = [f"jane: {text}" for text in from_qgis]
-        # Telegram cannot be asked what it has taken: what was on its way when the bridge was killed may come twice.
+        # Telegram cannot be asked what it has accepted: messages in flight at the bridge's kill may be duplicated.
         assert [text for text, _ in groupby(text for text in group.texts() if text in expected)] == expected
         assert not [text for text in group.texts() if text in from_group]
 
 
-async def test_a_bridge_that_is_stopped_goes_on_where_it_was(telegram: BridgedGroups) -> None:
+async def test_a_stopped_bridge_resumes_at_its_position(telegram: BridgedGroups) -> None:
     async with telegram.joined() as jane:
         before = await jane.say()
         sent = await telegram.group.until(f"jane: {before}")
@@ -149,6 +149,6 @@ async def test_a_bridge_that_is_stopped_goes_on_where_it_was(telegram: BridgedGr
         assert [one for one in telegram.group.texts() if one.removeprefix("jane: ") in texts] == [
             f"jane: {text}" for text in texts
         ]
-        # What a reaction is to, it finds in the history
+        # It finds a reaction's message in the history
         telegram.group.react(sent["message_id"])
         assert (await jane.until(type="like"))["message"] == before

@@ -1,1 +1,1 @@
-"""The clients that people have: models of them, real Qt, and a check with QGIS itself."""
+"""Real clients: models of QGIS and QField, real Qt, the Python client, and a check with QGIS itself."""

@@ -1,11 +1,10 @@
 """`make check-qgis QCHAT_PLUGIN=…/qchat`: a real QGIS with the real QChat plugin talks to this server.
 
-It starts a server, an X server and QGIS, and beside them a second person with a plain websocket. QGIS runs
-`qgis_driver.py`, which uses the plugin's dock; this side starts, watches and judges. It ends by itself and
-leaves nothing running.
+It starts a server, an X server and QGIS, and a second user with a plain websocket. QGIS runs `qgis_driver.py`, which
+uses the plugin's dock; this side starts, watches and judges. It ends by itself and leaves nothing running.
 
 Needs Debian's qgis, python3-qgis, python3-pyqt5.qtwebsockets, python3-pyqt5.qtmultimedia and xvfb.
-Exits with 0 when all is as it should be, 1 when something is not, 2 when it cannot be tried here.
+Exit status: 0 if everything works, 1 if something does not, 2 if it cannot be tried here.
 """
 
 import argparse
@@ -33,18 +32,18 @@ WHOLE_DEADLINE = 420.0  # seconds; it takes about a minute and a half
 
 
 class CannotTry(Exception):
-    """Something that is needed is not there."""
+    """A requirement is missing."""
 
 
 class Outside:
-    """Does what the driver asks for: the second person, and the server's end."""
+    """Does what the driver asks for: it is the second user, and stops the server."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._client: Client | None = None
 
     async def answer(self, verb: str, arguments: dict[str, Any]) -> Any:
-        """Do it; what is returned is what came of it."""
+        """Execute a request of the driver; return the result."""
         return await {
             "join": self._join,
             "leave": self._leave,
@@ -83,7 +82,7 @@ class Outside:
 
 @contextlib.contextmanager
 def display(directory: Path) -> Iterator[str]:
-    """An X server of our own; yields its name for DISPLAY."""
+    """Run an X server; yields its name for DISPLAY."""
     read, write = os.pipe()
     with (directory / "xvfb.log").open("wb") as log:
         command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1400x1000x24", "-nolisten", "tcp"]
@@ -102,7 +101,7 @@ def display(directory: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def running_qgis(directory: Path, task: dict[str, Any], screen: str, pipes: list[int]) -> Iterator[None]:
-    """QGIS with a profile of its own, in a group of its own so that nothing of it stays."""
+    """Run QGIS with its own profile, in its own process group so that all of it can be ended."""
     home = directory / "home"
     runtime = directory / "runtime"
     home.mkdir()
@@ -148,7 +147,7 @@ def running_qgis(directory: Path, task: dict[str, Any], screen: str, pipes: list
 
 
 async def talk(outside: Outside, reader: asyncio.StreamReader, answers: int) -> list[str]:
-    """Follow the driver to its end, printing what it saw; return what was wrong."""
+    """Serve the driver until its end, and print what it reports; return the faults."""
     wrong: list[str] = []
     ended = False
     while line := await reader.readline():
@@ -174,7 +173,7 @@ async def answered(outside: Outside, told: dict[str, Any]) -> dict[str, Any]:
 
 
 async def check(plugin: Path, directory: Path, stack: Stack) -> list[str]:
-    """Run QGIS against the stack; return what was wrong."""
+    """Run QGIS against the stack; return the faults."""
     to_driver, answers = os.pipe()
     told, from_driver = os.pipe()
     task = {
@@ -207,7 +206,7 @@ async def check(plugin: Path, directory: Path, stack: Stack) -> list[str]:
 
 
 def run(plugin: Path, directory: Path) -> list[str]:
-    """Start the server, check, stop it; return what was wrong."""
+    """Start the server, check, stop it; return the faults."""
     with Valkey(directory) as valkey:
         channels = ",".join(CHANNELS)
         stack = Stack(directory, valkey.url, channels=channels, rules="Be kind.")
@@ -226,7 +225,7 @@ def run(plugin: Path, directory: Path) -> list[str]:
 
 
 def plugin_directory(given: str | None) -> Path:
-    """The plugin's directory, which must be there with its dock widget."""
+    """The plugin's directory, which must contain its dock widget."""
     if not given:
         raise CannotTry("say where the QChat plugin is: make check-qgis QCHAT_PLUGIN=~/…/plugins/qchat")
     directory = Path(given).expanduser().resolve()
@@ -238,7 +237,7 @@ def plugin_directory(given: str | None) -> Path:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plugin", nargs="?", help="the plugin's directory")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ctrl-C does: end what was started
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as by Ctrl-C: stops what was started
     try:
         plugin = plugin_directory(parser.parse_args().plugin)
         for program in ("qgis", "Xvfb"):

@@ -1,4 +1,4 @@
-"""A server for the clients, and the clients, which leave when the test ends."""
+"""A server, and clients that disconnect when the test ends."""
 
 import asyncio
 import sys
@@ -34,19 +34,19 @@ def stacks(open_stack: StackFactory) -> Iterator[Stacks]:
 
 @pytest.fixture
 def stack(stacks: Stacks) -> Stack:
-    """A front and its workers, with the settings that a new instance has but for the channels."""
+    """A front and its workers, with default settings except for the channels."""
     return stacks.with_room()
 
 
 @pytest.fixture
 def channel(stacks: Stacks, stack: Stack) -> str:
-    """A channel that is this test's alone."""
+    """A channel that only this test uses."""
     return next(stacks.fresh_channels())
 
 
 @pytest.fixture
 def clients(io_loop: IOLoop) -> Iterator[list[GuiClient | Qt]]:
-    """Those that are to be closed when the test ends."""
+    """Clients that are closed when the test ends."""
     opened: list[GuiClient | Qt] = []
     yield opened
 
@@ -86,7 +86,7 @@ def qfield(clients: list[GuiClient], stack: Stack) -> ConnectClient:
 
 @pytest.fixture(scope="package")
 def qt_socket() -> Iterator[Path]:
-    """A process with Qt in it, which takes up a second to load."""
+    """A process with Qt, which takes up to a second to load."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name, "qt")
         command = [sys.executable, "-m", "tests.clients.qt_process", str(path)]

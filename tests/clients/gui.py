@@ -1,7 +1,7 @@
 """A client whose websocket lives in its GUI thread, as QWebSocket's does.
 
-One coroutine is that thread: it reads, answers pings and acts on messages, one after the other. While it is held (a
-processing run, a modal dialog, a blocking GET), nothing is read and no ping answered; the kernel takes what comes.
+One coroutine is that thread: it reads, answers pings and acts on messages, one after the other. While it is blocked (by
+a processing run, a modal dialog, a blocking GET), it reads nothing and answers no pings; the kernel buffers the data.
 """
 
 import asyncio
@@ -22,21 +22,21 @@ from tests.support.client import DEADLINE
 from tests.support.contract import Message
 
 READ_SIZE = 1 << 16
-# What QUrl leaves as it is when it parses a string leniently; all else is percent-encoded.
+# Characters that QUrl does not percent-encode when it parses a string leniently.
 _KEPT_BY_QURL = "%:/?#[]@!$&'()*+,;=~"
 
 
 def qurl(text: str) -> str:
-    """The address that QUrl makes of what somebody typed, or of a channel's name put into a path."""
+    """The URL that QUrl makes of a typed address, or of a path with a channel's name."""
     return quote(re.sub("%(?![0-9A-Fa-f]{2})", "%25", text), safe=_KEPT_BY_QURL)
 
 
 class Unusable(Exception):
-    """The client breaks on what it was sent."""
+    """The real client would fail on what it was sent."""
 
 
 class Reply(NamedTuple):
-    """What a GET got; `content_type` is that of a header spelled exactly `Content-Type`, as QGIS looks for it."""
+    """The answer to a GET; `content_type` is from a header spelled exactly `Content-Type`, as QGIS expects it."""
 
     status: int
     content_type: str
@@ -45,7 +45,7 @@ class Reply(NamedTuple):
 
 
 def get(url: str, method: str = "GET") -> Reply:
-    """One request on a connection of its own, as QGIS makes them; redirects are not followed."""
+    """One request on its own connection, as QGIS makes it; redirects are not followed."""
     address = urlsplit(qurl(url))
     connection = http.client.HTTPConnection(address.netloc, timeout=DEADLINE)
     try:
@@ -61,21 +61,21 @@ def get(url: str, method: str = "GET") -> Reply:
 
 
 class GuiClient:
-    """The websocket of such a client; subclasses say what it does with a message."""
+    """A client's websocket; subclasses handle the messages."""
 
     def __init__(self) -> None:
         self.connected = False
-        self.last_words: list[Message] = []  # what came, in order, whether it is shown or not
+        self.last_words: list[Message] = []  # received messages in order, shown or not
         self._news = asyncio.Event()
         self._free = asyncio.Event()
         self._free.set()
         self._failure: BaseException | None = None
         self._gui: asyncio.Task[None] | None = None
 
-    # --- what a user does ---
+    # --- actions of a user ---
 
     async def open(self, url: str) -> None:
-        """Open the websocket; return when the handshake is over."""
+        """Open the websocket; return after the handshake."""
         target = parse_uri(qurl(url))
         self._protocol = ClientProtocol(target, max_size=None)
         self._reader, self._writer = await asyncio.open_connection(target.host, target.port)
@@ -88,20 +88,20 @@ class GuiClient:
         self._gui = asyncio.create_task(self._run())
 
     def send(self, **message: Any) -> None:
-        """Send a message as JSON; as QWebSocket does, into the void when there is no connection any more."""
+        """Send a message as JSON; like QWebSocket, silently drop it if the connection is closed."""
         if self._protocol.state is State.OPEN:
             self._protocol.send_text(json.dumps(message).encode())
             self._flush()
 
     async def close(self) -> None:
-        """Close the websocket in order and wait for its end."""
+        """Close the websocket with the closing handshake."""
         if self._gui and self._protocol.state is State.OPEN:
             self._protocol.send_close(1000)
             self._flush()
         await self.ended()
 
     async def ended(self) -> None:
-        """Wait for the connection's end."""
+        """Wait until the connection is closed."""
         if self._gui:
             async with asyncio.timeout(DEADLINE):
                 await asyncio.wait([self._gui])
@@ -110,17 +110,17 @@ class GuiClient:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """The GUI thread does something else."""
+        """Block the GUI thread within the context."""
         self._free.clear()
         try:
             yield
         finally:
             self._free.set()
 
-    # --- what a test waits for ---
+    # --- conditions that tests wait for ---
 
     async def until(self, condition: Callable[[], Any], what: str) -> Any:
-        """Wait until what the client shows fulfils the condition; return its value."""
+        """Wait until a condition of what the client shows is true; return its value."""
         try:
             async with asyncio.timeout(DEADLINE):
                 while not (found := condition()):
@@ -132,7 +132,7 @@ class GuiClient:
         return found
 
     async def heard(self, **conditions: Any) -> Message:
-        """Wait for a message with these values, there or still to come."""
+        """Wait for a message with these values, already received or not."""
 
         def matching() -> Message | None:
             return next((m for m in self.last_words if all(m.get(k) == v for k, v in conditions.items())), None)
@@ -150,7 +150,7 @@ class GuiClient:
     # --- the GUI thread ---
 
     async def act(self, message: Message) -> None:
-        """What the client does with a message; raises where the real one breaks."""
+        """Handle a message as the client does; raises where the real one fails."""
         raise NotImplementedError
 
     async def _run(self) -> None:
@@ -166,11 +166,11 @@ class GuiClient:
             self._news.set()
 
     async def _read(self) -> bool:
-        """Read once and act on all that came; False at the end."""
+        """Read once and handle what was received; False at the end of the connection."""
         data = await self._reader.read(READ_SIZE)
         await self._free.wait()
         if data:
-            self._protocol.receive_data(data)  # queues a pong for a ping
+            self._protocol.receive_data(data)  # answers a ping with a queued pong
         else:
             self._protocol.receive_eof()
         self._flush()

@@ -1,6 +1,6 @@
-"""A model of QGIS with the QChat plugin (1.7), written from how it behaves: `docs/clients.md` has it in words.
+"""A model of QGIS with the QChat plugin (1.7), written from its behaviour, which `docs/clients.md` describes.
 
-It is as strict as the plugin where that breaks, and as blind where that shows nothing.
+It fails where the plugin fails, and shows nothing where the plugin shows nothing.
 """
 
 import asyncio
@@ -56,14 +56,14 @@ class QChat(GuiClient):
     # --- over HTTP ---
 
     def fetch(self, path: str, *, cached: bool = False) -> Any:
-        """What the plugin makes of a GET; it blocks.
+        """The result of a GET of the plugin, which blocks.
 
         Raises:
-            Unusable: where the plugin shows an error and goes on with nothing.
+            Unusable: the plugin shows an error and has no result.
         """
         url = f"{self.instance}{path}?{QUERY}"
         if cached and url in self.disk:
-            reply = self.disk[url]  # however old it is: QGIS prefers its cache unless an answer said no-store
+            reply = self.disk[url]  # of any age: QGIS prefers its cache unless the answer said no-store
         else:
             reply = get(url)
             if "no-store" not in dict(reply.headers).get("Cache-Control", ""):
@@ -75,7 +75,7 @@ class QChat(GuiClient):
         return json.loads(reply.body.decode())
 
     def open_dock(self) -> list[str]:
-        """What the dock asks when it opens; return the channels that it lists."""
+        """Make the requests of an opening dock; return the channels that it lists."""
         rules = self.fetch("/rules", cached=True)
         assert rules["min_author_length"] <= len(self.nickname) <= rules["max_author_length"]
         channels: list[str] = self.fetch("/channels", cached=True)
@@ -88,7 +88,7 @@ class QChat(GuiClient):
         return " ".join(str(rules[key]) for key in keys)
 
     def status(self) -> dict[str, int]:
-        """What the button Status shows: how many are in each channel."""
+        """What the button Status shows: the number of users in each channel."""
         status = self.fetch("/status")
         assert status["status"] == "ok"
         return {channel["name"]: channel["nb_connected_users"] for channel in status["channels"]}
@@ -108,7 +108,7 @@ class QChat(GuiClient):
         self.register()
 
     def register(self) -> None:
-        """Send `newcomer`. After a lost connection the plugin does so several times on the next one."""
+        """Send `newcomer`. After a lost connection, the plugin sends it several times on the next one."""
         self.send_message("newcomer", newcomer=self.nickname)
 
     def say(self, text: str) -> None:
@@ -130,12 +130,12 @@ class QChat(GuiClient):
         return await self.until(matching, f"a row with {conditions}")
 
     async def red_bar(self) -> str:
-        """Wait for the first red bar that no one has looked at; take it away."""
+        """Wait for the first red bar that was not yet returned."""
         await self.until(lambda: self.red_bars, "a red bar")
         return self.red_bars.pop(0)
 
     async def act(self, message: Message) -> None:
-        """As the plugin: raises where its dataclasses break."""
+        """Handle a message as the plugin does; raises where its dataclasses fail."""
         form = FORMS.get(message["type"])
         if form is None:
             return
@@ -149,13 +149,13 @@ class QChat(GuiClient):
             self.liked.append(shown.message)
         elif shown.type == "nb_users":
             self.title_users = shown.nb_users
-            # Blocking: nothing is read, and no ping answered, until it is there.
+            # Blocking: until the answer arrives, nothing is read and no ping answered.
             users = await asyncio.to_thread(self.users)
             self.completions = [user for user in users if user != self.nickname]
 
 
 def _show(shown: Any) -> None:
-    """What a row needs of its message."""
+    """Read what a message's row shows."""
     assert type(shown.timestamp) is int
     assert 0 < shown.timestamp < 2**32, f"{shown.timestamp!r} are no seconds"
     if shown.type == "image":
@@ -165,9 +165,9 @@ def _show(shown: Any) -> None:
 
 
 def written(shown: Any) -> list[PurePosixPath]:
-    """The files that the plugin writes when somebody clicks on the row of a layer, model or script.
+    """The files that the plugin writes when the user clicks on the row of a layer, model or script.
 
-    It puts the name into a path as it is: `../x` is another directory, and an absolute path is that path.
+    It inserts the name into a path unchanged: `../x` leads to another directory, an absolute path replaces it.
     """
     names = {
         "geojson": lambda: [f"{shown.layer_name}.geojson", f"{shown.layer_name}_style.qml"],

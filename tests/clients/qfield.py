@@ -1,4 +1,4 @@
-"""A model of QField's QChat plugin (1.7), written from how it behaves: `docs/clients.md` has it in words."""
+"""A model of QField's QChat plugin (1.7), written from its behaviour, which `docs/clients.md` describes."""
 
 import json
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from typing import Any
 from tests.clients.gui import GuiClient, get
 from tests.support.contract import Message
 
-DEFAULT_NICKNAME = "jd_NaN"  # everyone's: the plugin multiplies a function
+DEFAULT_NICKNAME = "jd_NaN"  # the same for all: the plugin multiplies a function
 SHOWN = ("text", "image", "position", "bbox")
 FUN = ("givemesomecheese", "lookattheflickofqgis", "iamarobot", "its10oclock", "qgisprolicense", "wizz", "spaceandtime")
 AVATAR = "mIconXyz.svg"
@@ -31,12 +31,12 @@ class QField(GuiClient):
         self.title_users = 0
 
     def channels(self) -> list[str]:
-        """The list to choose from; an answer that is no JSON leaves it empty, whatever its type or status."""
+        """The channels to choose from; none if the answer is not JSON, whatever its type or status."""
         channels: list[str] = json.loads(get(f"{self.server.strip()}/channels").body)
         return channels
 
     async def connect(self, channel: str) -> None:
-        """Open the websocket and send `newcomer`, without an id and a timestamp."""
+        """Open the websocket and send `newcomer`, without `id` and `timestamp`."""
         server = self.server.strip()
         scheme = "wss" if server.startswith("https") else "ws"
         host = server.replace("https://", "").replace("http://", "")
@@ -48,16 +48,16 @@ class QField(GuiClient):
         self.send(type="text", author=self.nickname, avatar=AVATAR, text=text)
 
     def send_map(self, png: str) -> None:
-        """Send the map as a picture, which is always a PNG."""
+        """Send the map as a picture, always a PNG."""
         self.send(type="image", author=self.nickname, avatar=AVATAR, image_data=png)
 
     async def disconnect(self) -> None:
-        """The button Disconnect: an `exiter`, and at once the close."""
+        """The button Disconnect: send `exiter`, and close at once."""
         self.send(type="exiter", exiter=self.nickname)
         await self.close()
 
     async def shown(self, **conditions: Any) -> Message:
-        """Wait for a message of the history with these values."""
+        """Wait for a message with these values in the history."""
 
         def matching() -> Message | None:
             return next((m for m in self.history if all(m.get(k) == v for k, v in conditions.items())), None)
@@ -66,7 +66,7 @@ class QField(GuiClient):
         return found
 
     async def act(self, message: Message) -> None:
-        """As the plugin: the types that it does not know pass by."""
+        """Handle a message as the plugin does; it ignores unknown types."""
         if message["type"] == "nb_users":
             self.title_users = message["nb_users"]
         elif message["type"] in SHOWN and message.get("text") not in FUN:
@@ -74,5 +74,5 @@ class QField(GuiClient):
 
 
 def shown_time(message: Message) -> datetime:
-    """When a message is said to be: the plugin takes its seconds for milliseconds."""
+    """The time that is shown for a message: the plugin interprets its seconds as milliseconds."""
     return datetime.fromtimestamp(message["timestamp"] / 1000, UTC)

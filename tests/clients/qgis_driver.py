@@ -1,8 +1,7 @@
-"""What QGIS runs (`qgis --code`): it uses the QChat plugin as a person does and says what it saw.
+"""Runs in QGIS (`qgis --code`): uses the QChat plugin as a person does, and reports what it saw.
 
-It runs in QGIS' own Python and GUI thread. Nothing of the plugin is replaced but the dialog in which a person
-picks a file. With `check_qgis.py` it speaks in JSON lines over two pipes: it tells what it saw, and asks for what
-another person does.
+It runs in QGIS' own Python and GUI thread. It replaces nothing of the plugin except the dialog for picking a file. It
+exchanges JSON lines with `check_qgis.py` over two pipes: it reports what it saw, and requests actions of another user.
 """
 
 import faulthandler
@@ -38,9 +37,9 @@ from qgis.PyQt.QtWidgets import QApplication, QDialog, QFileDialog, QMessageBox,
 
 # read, write (pipes), plugin, url, channels, nickname, directory
 TASK: dict[str, Any] = json.loads(os.environ["CHECK_QGIS"])
-PATIENCE = 20.0  # seconds for anything to show
-STUCK_SECONDS = 300.0  # then QGIS' log shows where it is
-BUSY_SECONDS = 30.0  # a processing run that holds the GUI thread
+PATIENCE = 20.0  # seconds until something must be shown
+STUCK_SECONDS = 300.0  # then QGIS' log shows where it hangs
+BUSY_SECONDS = 30.0  # a processing run that blocks the GUI thread
 MARKER = "---"  # the plugin's entry for no channel
 MESSAGE_COLUMN = 2
 
@@ -48,18 +47,18 @@ iface = qgis.utils.iface
 
 
 class Failed(Exception):
-    """Something is not as a user needs it; the text says what."""
+    """Something does not work for a user; the text says what."""
 
 
 class Vital(Failed):
-    """As above, and nothing of what follows can be tried."""
+    """A failure after which no further step can be tried."""
 
 
-# --- the other side ---
+# --- the other process ---
 
 
 class Outside:
-    """Speaks with `check_qgis.py`; QGIS goes on handling its events meanwhile."""
+    """Communicates with `check_qgis.py`; meanwhile QGIS handles its events."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -68,7 +67,7 @@ class Outside:
         os.write(TASK["write"], json.dumps(line).encode() + b"\n")
 
     def ask(self, verb: str, **arguments: Any) -> Any:
-        """Have the other person do something; return what came of it."""
+        """Let the other user do something; return the result."""
         self.tell(ask=verb, arguments=arguments)
         reply = until(self._line, f"the answer to {verb}", patience=2 * PATIENCE)
         if "error" in reply:
@@ -92,7 +91,7 @@ def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -
     """Let QGIS handle its events until the condition holds, and return its value.
 
     Raises:
-        Failed: it does not within the patience; tells what QGIS' message bar showed.
+        Failed: the condition did not hold in time; names what QGIS' message bar showed.
     """
     deadline = time.monotonic() + patience
     while not (found := condition()):
@@ -107,7 +106,7 @@ def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -
 # --- what QGIS shows ---
 
 bar: list[str] = []  # what the message bar has shown
-boxes: list[str] = []  # what message boxes have said; each is answered with Yes or OK
+boxes: list[str] = []  # the texts of message boxes; each is answered with Yes or OK
 errors: list[str] = []  # dialogs that no step expects: QGIS shows one for an exception in a plugin
 
 
@@ -125,13 +124,13 @@ def answer_box() -> None:
             if box.button(choice):
                 box.button(choice).click()
                 return
-    elif isinstance(box, QDialog):  # nothing that a step expects; waiting for it would be for ever
+    elif isinstance(box, QDialog):  # no step expects it; waiting for its end would take for ever
         errors.append(" ".join(browser.toPlainText() for browser in box.findChildren(QTextEdit)) or box.windowTitle())
         box.reject()
 
 
 def box_after(press: Callable[[], Any], what: str) -> str:
-    """Press a button; return what the message box says that it opens."""
+    """Press a button; return the text of the message box that opens."""
     before = len(boxes)
     press()
     until(lambda: len(boxes) > before, what)
@@ -140,7 +139,7 @@ def box_after(press: Callable[[], Any], what: str) -> str:
 
 @contextmanager
 def picked_files(*files: str) -> Iterator[None]:
-    """The next dialog that asks for files is answered with these."""
+    """Answer the next file dialog with these files."""
     original = QFileDialog.getOpenFileNames
     QFileDialog.getOpenFileNames = staticmethod(lambda *_, **__: (list(files), ""))
     try:
@@ -155,14 +154,14 @@ def picked_files(*files: str) -> Iterator[None]:
 def start_plugin() -> Any:
     """Load the plugin as QGIS does and open its dock.
 
-    QGIS itself would refuse one that wants a newer QGIS; most of such a plugin works all the same.
+    QGIS itself refuses a plugin that requires a newer QGIS, although most of such a plugin works.
     """
     directory = Path(TASK["plugin"])
     sys.path.insert(0, str(directory.parent))
     qgis.utils.updateAvailablePlugins()
     from processing.core.Processing import Processing
 
-    Processing.initialize()  # the plugin writes models and scripts to where Processing looks for them
+    Processing.initialize()  # the plugin writes models and scripts to Processing's directories
     name = directory.name
     if not (qgis.utils.loadPlugin(name) and qgis.utils.startPlugin(name)):
         raise Vital(f"QGIS cannot load the plugin in {directory}")
@@ -170,14 +169,14 @@ def start_plugin() -> Any:
 
 
 def configure(**values: Any) -> None:
-    """The plugin's settings, as its page in QGIS' options stores them."""
+    """Store the plugin's settings as its page in QGIS' options does."""
     options = sys.modules[f"{Path(TASK['plugin']).name}.toolbelt"].PlgOptionsManager
     for key, value in values.items():
         options.set_value_from_key(key, value)
 
 
 class Dock:
-    """The plugin's dock widget, as somebody sees and uses it."""
+    """The plugin's dock widget, as a user sees and uses it."""
 
     def __init__(self, plugin: Any) -> None:
         self._plugin = plugin
@@ -213,7 +212,7 @@ class Dock:
         return found
 
     def message(self, what: str, patience: float = PATIENCE, **conditions: Any) -> Any:
-        """The item of the last message that has these values."""
+        """The item of the last message with these values."""
 
         def shown() -> Any:
             for item in reversed(self.items()):
@@ -229,7 +228,7 @@ class Dock:
         self.widget.btn_send.click()
 
 
-# --- the steps, in the order in which somebody takes them ---
+# --- the steps, in a user's order ---
 
 NICKNAME: str = TASK["nickname"]
 CHANNELS: list[str] = TASK["channels"]
@@ -310,7 +309,7 @@ def answers_in_a_thread(dock: Dock) -> str:
 
 
 def memory_layer() -> QgsVectorLayer:
-    """Points with heights, one without (its Z is NaN), a feature without a geometry, and a value that is null."""
+    """Points with heights, one without (its Z is NaN), a feature without a geometry, and a null value."""
     layer = QgsVectorLayer("PointZ?crs=EPSG:2154&field=name:string&field=depth:double", "wells / Brunnen", "memory")
     features = []
     for name, depth, point in (
@@ -362,7 +361,7 @@ def loads_that_layer(dock: Dock) -> str:
 
 
 def layer_of_another(dock: Dock, name: str, **members: Any) -> Any:
-    """The row of a layer as a bot or a page sends one: in no style of its own."""
+    """The row of a layer from a bot or the page, which has no style."""
     crs = QgsCoordinateReferenceSystem("EPSG:4326")
     geojson = {
         "type": "FeatureCollection",
@@ -578,7 +577,7 @@ def one_line(text: str) -> str:
 
 @step
 def stays_while_it_is_busy(dock: Dock) -> str:
-    time.sleep(BUSY_SECONDS)  # so does a processing run: it holds the GUI thread, which answers pings
+    time.sleep(BUSY_SECONDS)  # like a processing run, this blocks the GUI thread, which answers pings
     dock.say("still here")
     outside.ask("await", conditions={"type": "text", "text": "still here"})
     dock.message("its own text", text="still here")
@@ -634,14 +633,14 @@ def is_told_when_the_server_stops(dock: Dock) -> str:
 
 
 def with_errors(why: str) -> str:
-    """Add what Python errors QGIS has shown meanwhile, and forget them."""
+    """Append the Python errors that QGIS has shown, and clear them."""
     shown = [" ".join(error.split("Python version:")[0].split()) for error in errors]
     errors.clear()
     return "; ".join([why, *shown])
 
 
 class NoSignal:
-    """In the place of a signal that this QGIS does not have."""
+    """Replaces a signal that this QGIS does not have."""
 
     def connect(self, *_: Any) -> None:
         pass
@@ -651,14 +650,12 @@ class NoSignal:
 
 
 def fill_gaps() -> None:
-    """What the plugin uses and a QGIS older than the 3.40 that it asks for does not have, none of it about the chat."""
+    """Add what the plugin uses and a QGIS older than the required 3.40 lacks; none of it concerns the chat."""
     if not hasattr(QgsLayerTreeView, "contextMenuAboutToShow"):
         QgsLayerTreeView.contextMenuAboutToShow = NoSignal()
     if not hasattr(QgsMapCanvas, "contextMenuAboutToShow"):
         QgsMapCanvas.contextMenuAboutToShow = NoSignal()
-    if not hasattr(
-        QgsJsonExporter, "setDestinationCrs"
-    ):  # it transforms to WGS 84, or not at all, as the plugin wants it
+    if not hasattr(QgsJsonExporter, "setDestinationCrs"):  # transforms to WGS 84 or not at all, as the plugin wants
         transform = QgsJsonExporter.setTransformGeometries
         QgsJsonExporter.setDestinationCrs = lambda exporter, _crs: None
         QgsJsonExporter.setTransformGeometries = lambda exporter, _on: transform(exporter, False)
@@ -708,7 +705,7 @@ def run() -> None:
     except Exception as error:
         outside.tell(step="starts", failed=with_errors(f"{error!r}\n{traceback.format_exc()}"))
     outside.tell(end=True)
-    os._exit(0)  # QGIS would ask whether the project is to be saved
+    os._exit(0)  # QGIS would ask whether to save the project
 
 
 QTimer.singleShot(0, run)

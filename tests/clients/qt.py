@@ -1,4 +1,4 @@
-"""Real Qt, in a process of its own: its event loop is another than ours, and may be held."""
+"""Real Qt in a separate process, since it has its own event loop, which tests may block."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ Event = dict[str, Any]
 
 
 class QtReply(NamedTuple):
-    """What QNetworkAccessManager got; `error` is empty when Qt calls it a success."""
+    """The answer to QNetworkAccessManager; `error` is empty if Qt considers it a success."""
 
     status: int | None
     content_type: str
@@ -22,7 +22,7 @@ class QtReply(NamedTuple):
 
 
 class Qt:
-    """A client in the process; its QWebSocket is driven with `open`, `send`, `close`, and followed with `until`."""
+    """A client in the process; `open`, `send` and `close` control its QWebSocket, `until` waits for its events."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._lines = reader
@@ -33,17 +33,17 @@ class Qt:
 
     @classmethod
     async def start(cls, path: Path) -> Self:
-        """Have one made, by the process behind that socket."""
+        """Create a client in the process that listens on the socket."""
         qt = cls(*await asyncio.open_unix_connection(path, limit=1 << 26))
         await qt.until(event="ready")
         return qt
 
     def do(self, verb: str, **arguments: Any) -> None:
-        """Have its event loop do it, when it comes to it."""
+        """Queue a command for its event loop."""
         self._writer.write(json.dumps([verb, arguments]).encode() + b"\n")
 
     async def open(self, url: str) -> None:
-        """Open the QWebSocket, with QUrl's own idea of what was typed."""
+        """Open the QWebSocket; QUrl interprets the address."""
         self.do("open", url=url)
         await self.until(event="connected")
 
@@ -58,11 +58,11 @@ class Qt:
         return QtReply(reply["status"], reply["content_type"], reply["body"], reply["error"])
 
     async def until(self, **conditions: Any) -> Event:
-        """Take the first event that has these values, there or still to come."""
+        """Return the first event with these values, already received or not."""
         return await self._wait_for(lambda event: conditions.items() <= event.items(), str(conditions))
 
     async def message(self, **conditions: Any) -> Message:
-        """Take the first message that has these values, there or still to come."""
+        """Return the first message with these values, already received or not."""
 
         def matches(event: Event) -> bool:
             return event["event"] == "text" and conditions.items() <= json.loads(event["text"]).items()
@@ -71,7 +71,7 @@ class Qt:
         return message
 
     async def close(self) -> None:
-        """Have the client thrown away."""
+        """Delete the client."""
         self._writer.write_eof()
         await self._reader
         self._writer.close()

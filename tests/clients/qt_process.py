@@ -1,8 +1,7 @@
-"""A process with Qt's event loop, for all tests in turn: `python -m tests.clients.qt_process SOCKET`.
+"""A process with Qt's event loop, shared by all tests: `python -m tests.clients.qt_process SOCKET`.
 
-Whoever connects to the socket has a QWebSocket and a QNetworkAccessManager until the connection ends. It takes JSON
-lines and tells in JSON lines what happens; `qt.py` speaks with it. It needs no display, and of Qt only what needs
-none: no GL, no EGL.
+Each connection to the socket has a QWebSocket and a QNetworkAccessManager, controlled by JSON lines, and reports events
+in JSON lines; `qt.py` is its counterpart. It needs no display, no GL and no EGL.
 """
 
 import json
@@ -18,7 +17,7 @@ from PySide6.QtWebSockets import QWebSocket
 
 
 class Client:
-    """Does what it is told; all of it in Qt's event loop."""
+    """Executes commands in Qt's event loop."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -44,7 +43,7 @@ class Client:
         self._socket.close()
 
     def hold(self, seconds: float) -> None:
-        """The event loop does something else."""
+        """Block the event loop."""
         time.sleep(seconds)
         self._tell(event="released")
 
@@ -59,12 +58,12 @@ class Client:
 
     def _read(self) -> None:
         data = self._connection.recv(1 << 20)
-        if not data:  # the test is over
+        if not data:  # the test has ended
             self._notifier.setEnabled(False)
             self._socket.disconnected.disconnect()
             self._socket.abort()
             self._connection.close()
-            QTimer.singleShot(0, lambda: clients.remove(self))  # not before Qt has done with its notifier
+            QTimer.singleShot(0, lambda: clients.remove(self))  # after Qt has finished with its notifier
             return
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
@@ -92,7 +91,7 @@ if __name__ == "__main__":
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{sys.argv[1]}.new")
         listener.listen()
-        os.rename(f"{sys.argv[1]}.new", sys.argv[1])  # it is there when it is listened to
+        os.rename(f"{sys.argv[1]}.new", sys.argv[1])  # it appears once the process listens
         arrivals = QSocketNotifier(listener.fileno(), QSocketNotifier.Type.Read)
         arrivals.activated.connect(lambda: clients.append(Client(listener.accept()[0])))
         application.exec()

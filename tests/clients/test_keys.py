@@ -1,4 +1,4 @@
-"""A private channel for clients without a field for a token: the instance's address has a key."""
+"""Private channels for clients without a field for a token: the instance's address contains a key."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ def stack(open_stack: StackFactory) -> Iterator[Stack]:
         stack.assert_quiet_logs()
 
 
-async def test_qt_and_qgis_come_by_a_key_and_see_it_end(
+async def test_qt_and_qgis_join_with_a_key_and_are_told_when_it_is_revoked(
     stack: Stack, qt: Callable[[], Awaitable[Qt]], qgis: ConnectClient
 ) -> None:
     url, admin = stack.fronts[0].url, Admin(stack.fronts[0].url)
@@ -36,10 +36,10 @@ async def test_qt_and_qgis_come_by_a_key_and_see_it_end(
 
     await eventually(is_heard, True)
     for end in ("", "/"):
-        # QGIS' way of listing and joining
+        # QGIS lists channels and joins
         person = await qgis(PRIVATE, instance=url + key["path"] + end)
         assert await asyncio.to_thread(person.open_dock) == ["QGIS", PRIVATE]
-        # Qt's own sockets and requests
+        # Qt's sockets and requests
         client = await qt()
         base = f"{url}{key['path']}{end}"
         reply = await client.get(f"{base}/channels")
@@ -53,12 +53,12 @@ async def test_qt_and_qgis_come_by_a_key_and_see_it_end(
         await client.message(type="text", text=text)
         await person.row(text=text)
         await person.close()
-    # When it is revoked, Qt hears why before its socket closes
+    # When the key is revoked, Qt is told why before its socket closes
     await admin.act("DELETE", f"keys/{key['id']}")
     told = await client.message(type="uncompliant")
     assert "ask the people who gave it to you" in told["reason"]
     assert (await client.until(event="disconnected"))["code"] == 1008
-    # … and whoever tries it again: listing and joining
+    # Later attempts to list and join are told, too
     reply = await client.get(f"{url}{key['path']}/rules")
     assert (reply.status, "ask the people who gave it" in reply.body) == (401, True)
     again = await qt()

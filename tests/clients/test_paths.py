@@ -1,4 +1,4 @@
-"""A server below a path of its site: an instance's address may have one, and may end in a slash."""
+"""Instances below a path of a site; their address may end in a slash."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,7 +17,7 @@ CHANNELS = NAMED_CHANNELS + FRESH_CHANNELS
 
 @asynccontextmanager
 async def serving_below(prefix: str, port: int) -> AsyncIterator[int]:
-    """A proxy that has the server below a path, as nginx does with `proxy_pass http://…/`; yields its port."""
+    """Run a proxy that serves the server below a path, as nginx does with `proxy_pass http://…/`; yields its port."""
 
     async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):

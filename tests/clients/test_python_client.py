@@ -1,4 +1,4 @@
-"""The Python client against real processes: when all is well, when a front dies, and when it may not come in."""
+"""The Python client against real processes: normal use, deaths of fronts, refusals."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ NOBODY = "5d5b2c7e-58a5-4a0f-9a7a-6a53f1b1b6c1"  # an id that no message has
 
 @pytest.fixture(scope="module")
 def house(open_stack: StackFactory) -> Iterator[Stack]:
-    """One front that may be killed, and a worker."""
+    """A front, which tests may kill, and a worker."""
     with open_stack(
         heavy=0, channels=",".join(CHANNELS), channel_tokens=f"Secret:{SECRET}", admin_token=TOKEN
     ) as stack:
@@ -58,7 +58,7 @@ def enter(house: Stack, channel: str, nickname: str | None = None, **options: An
 
 
 async def texts(chat: Chat, until: str) -> list[str]:
-    """The texts that a chat yields, to that one."""
+    """The texts that a chat yields, up to the given one."""
     found: list[str] = []
     async with asyncio.timeout(DEADLINE):
         async for message in chat:
@@ -75,7 +75,7 @@ async def first(chat: Chat, kind: type[Any]) -> Any:
         return await anext(message async for message in chat if isinstance(message, kind))
 
 
-def test_its_messages_are_those_of_the_contract() -> None:
+def test_its_messages_are_those_of_the_protocol() -> None:
     kinds = {kind.__struct_config__.tag: kind for kind in messages._Known.__args__}
     assert {*BROADCAST, "newcomer", "exiter", "like", "live_position", "nb_users", "uncompliant"} == set(kinds)
     for name, kind in kinds.items():
@@ -83,7 +83,7 @@ def test_its_messages_are_those_of_the_contract() -> None:
         assert {*kind.__struct_fields__} == {"id", "timestamp"} | KEYS[name] | replies
 
 
-def test_a_type_and_a_key_that_it_does_not_know_break_nothing() -> None:
+def test_unknown_types_and_keys_are_accepted() -> None:
     head = '"id": "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11", "timestamp": 1'
     new = messages.parse(f'{{"type": "reaction", {head}, "emoji": "👍"}}')
     assert isinstance(new, messages.OtherMessage)
@@ -91,13 +91,13 @@ def test_a_type_and_a_key_that_it_does_not_know_break_nothing() -> None:
     assert messages.parse(f'{{"type": "nb_users", {head}, "nb_users": 2, "more": 1}}').type == "nb_users"
 
 
-def test_it_knows_the_words_by_which_the_server_says_that_something_is_missing() -> None:
+def test_it_recognizes_the_servers_texts_about_gaps() -> None:
     assert (MISSED, CUT_OFF) == (join_buffer.MISSED, room.GAP)
 
 
-async def test_a_message_comes_back_as_it_was_published_and_reaches_the_others(house: Stack) -> None:
+async def test_send_returns_the_published_message_and_others_receive_it(house: Stack) -> None:
     channel = "Été à la mer"
-    # An address that ends in a slash, as people enter it
+    # The address ends in a slash, as people enter it
     url = f"{house.fronts[0].url}/"
     async with connect(url, channel, nickname="jane") as jane, connect(url, channel, nickname="john") as john:
         echo = await jane.send_text(text := words())
@@ -112,7 +112,7 @@ async def test_a_message_comes_back_as_it_was_published_and_reaches_the_others(h
         assert jane.position == answer.id
 
 
-async def test_a_live_position_is_heard_and_so_is_its_end(house: Stack, channel: str) -> None:
+async def test_a_live_position_and_its_end_are_received(house: Stack, channel: str) -> None:
     async with (
         enter(house, channel, "jane") as jane,
         enter(house, channel, history=False, types=["live_position"]) as john,
@@ -126,10 +126,10 @@ async def test_a_live_position_is_heard_and_so_is_its_end(house: Stack, channel:
 
 
 @pytest.mark.parametrize("nickname", ["jane", None])
-async def test_nothing_is_lost_or_doubled_when_the_front_is_killed_or_restarted(
+async def test_nothing_is_lost_or_duplicated_when_the_front_is_killed_or_restarted(
     house: Stack, channel: str, nickname: str | None
 ) -> None:
-    """A listener without a nickname, and one that must wait until the server knows that its dead connection is dead."""
+    """One listener has no nickname; the other must wait until the server notices the end of its old connection."""
     front, said = house.fronts[0], [words() for _ in range(40)]
     async with enter(house, channel, "talker") as talker, enter(house, channel, nickname) as listener:
         for number, text in enumerate(said):
@@ -144,7 +144,7 @@ async def test_nothing_is_lost_or_doubled_when_the_front_is_killed_or_restarted(
         assert await texts(talker, said[-1]) == said
 
 
-async def test_a_message_whose_echo_is_lost_is_published_once_and_still_confirmed(house: Stack, channel: str) -> None:
+async def test_a_message_with_a_lost_echo_is_published_once_and_confirmed(house: Stack, channel: str) -> None:
     async with (
         Proxy(house.fronts[0].port) as proxy,
         connect(f"http://{HOST}:{proxy.port}", channel, nickname="talker") as talker,
@@ -164,14 +164,14 @@ async def test_a_message_whose_echo_is_lost_is_published_once_and_still_confirme
         assert await texts(listener, end.text) == [end.text]
 
 
-async def test_what_does_not_fit_into_memory_is_fetched_when_the_rest_is_read(house: Stack, channel: str) -> None:
+async def test_messages_beyond_max_unread_bytes_are_fetched_later(house: Stack, channel: str) -> None:
     async with enter(house, channel, "talker", max_unread_bytes=5000) as talker:
         said = [(await talker.send_text(words())).text for _ in range(60)]
         assert talker._inbox._bytes <= 5000
         assert await texts(talker, said[-1]) == said
 
 
-async def test_it_goes_on_in_another_process_where_it_was(house: Stack, channel: str) -> None:
+async def test_another_process_can_resume_at_its_position(house: Stack, channel: str) -> None:
     async with enter(house, channel, "talker") as talker:
         said = [(await talker.send_text(words())).text for _ in range(4)]
         assert await texts(talker, said[1]) == said[:2]
@@ -186,7 +186,7 @@ async def test_it_goes_on_in_another_process_where_it_was(house: Stack, channel:
             assert await texts(fresh, said[-1]) == said[-1:]
 
 
-async def test_who_gives_up_waiting_leaves_the_next_message_alone(house: Stack, channel: str) -> None:
+async def test_a_timeout_of_send_does_not_affect_the_next_message(house: Stack, channel: str) -> None:
     async with enter(house, channel, "talker") as talker:
         house.light[0].freeze()
         try:
@@ -209,7 +209,7 @@ async def test_who_gives_up_waiting_leaves_the_next_message_alone(house: Stack, 
         ("Door", None, "/no/such/path", Unreachable, "404"),
     ],
 )
-async def test_who_may_not_come_in_is_told_why(
+async def test_refused_connections_raise_the_reason(
     house: Stack, channel_name: str, nickname: str | None, path: str, kind: type[ChatError], told: str
 ) -> None:
     async with enter(house, "Door", "taken"):
@@ -219,7 +219,7 @@ async def test_who_may_not_come_in_is_told_why(
     assert told in str(raised.value)
 
 
-async def test_where_nobody_listens_the_program_is_told_at_once() -> None:
+async def test_an_unreachable_server_raises_at_once() -> None:
     with pytest.raises(Unreachable):
         async with connect("http://127.0.0.1:9", "QGIS"):
             pass
@@ -236,7 +236,7 @@ async def test_where_nobody_listens_the_program_is_told_at_once() -> None:
         b"\xff",
     ],
 )
-async def test_whatever_answers_there_the_program_does_not_wait_for_ever(answer: bytes) -> None:
+async def test_invalid_handshakes_raise_instead_of_waiting_for_ever(answer: bytes) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 " + answer)
@@ -254,7 +254,7 @@ async def test_a_private_channel_opens_to_its_token(house: Stack) -> None:
         await chat.send_text(words())
 
 
-async def test_a_refusal_is_raised_where_the_message_was_sent(house: Stack, channel: str) -> None:
+async def test_send_raises_refusals(house: Stack, channel: str) -> None:
     admin, path = Admin(house.fronts[0].url), f"channels/{quote(channel)}"
     async with enter(house, channel, "jane") as chat:
         with pytest.raises(Refused, match="at most 255"):
@@ -264,7 +264,7 @@ async def test_a_refusal_is_raised_where_the_message_was_sent(house: Stack, chan
             await chat.send_text(words())
         await admin.act("DELETE", f"{path}/freeze")
         await chat.send_text(words())
-        # Who is put out is told so where the next message would come, behind all that had come
+        # A kicked client gets the error in place of the next message, after all received ones
         await admin.act("DELETE", f"{path}/users/jane?reason=Enough.")
         with pytest.raises(Refused, match="Enough"):
             await texts(chat, "")
@@ -273,7 +273,7 @@ async def test_a_refusal_is_raised_where_the_message_was_sent(house: Stack, chan
     admin.close()
 
 
-async def test_leaving_says_so_to_the_others_and_ends_the_iteration(house: Stack, channel: str) -> None:
+async def test_leaving_sends_an_exiter_and_ends_the_iteration(house: Stack, channel: str) -> None:
     async with enter(house, channel) as witness:
         async with enter(house, channel, "jane") as jane:
             pass
@@ -299,7 +299,7 @@ async def test_the_documented_example_runs(house: Stack, channel: str) -> None:
         await running
 
 
-# What is missing
+# Gaps
 
 
 def message(id: str, type: str = "text") -> Any:
@@ -313,12 +313,12 @@ def message(id: str, type: str = "text") -> Any:
 @pytest.mark.parametrize(
     ("history", "expected"),
     [
-        (["b", "c", "d"], ["c", "d"]),  # it begins with what the program has: nothing is missing
+        (["b", "c", "d"], ["c", "d"]),  # begins with a known message: no gap
         (["c", "d"], ["gap", "c", "d"]),
         ([], ["gap"]),
     ],
 )
-async def test_a_gap_is_told_only_where_something_may_be_missing(history: list[str], expected: list[str]) -> None:
+async def test_a_gap_is_reported_only_if_messages_may_be_missing(history: list[str], expected: list[str]) -> None:
     inbox = Inbox(10_000, None, with_history=True)
     for one in (message("a"), message("b"), message("n1", "nb_users")):
         inbox.put(one, 10)

@@ -1,4 +1,4 @@
-"""QGIS with the QChat plugin, scene by scene: what it demands, what its user sees."""
+"""Scenes with QGIS and the QChat plugin: what it requires, and what its user sees."""
 
 import asyncio
 import signal
@@ -21,7 +21,7 @@ CRS = {"crs_wkt": 'GEOGCRS["WGS 84"]', "crs_authid": "EPSG:4326"}
 JANE = {"author": "jane", "avatar": None}
 
 
-# --- what it lists ---
+# --- lists ---
 
 
 @pytest.mark.parametrize("end", ["", "/"])
@@ -38,14 +38,14 @@ async def test_the_dock_lists_channels_rules_status_and_users(
     await eventually(lambda: asyncio.to_thread(client.users), ["jane"])
 
 
-async def test_qgis_keeps_no_answer_for_later(stack: Stack) -> None:
-    """It would show the channels and rules of today for ever: it never asks again whether what it has is still true."""
+async def test_qgis_caches_no_answers(stack: Stack) -> None:
+    """QGIS never revalidates cached answers, so it would show today's channels and rules for ever."""
     client = QChat(stack.fronts[0].url, "jane")
     await asyncio.to_thread(client.open_dock)
     assert not client.disk
 
 
-async def test_it_talks_in_channels_of_any_name(qgis: ConnectClient) -> None:
+async def test_it_chats_in_channels_of_any_name(qgis: ConnectClient) -> None:
     for channel in NAMED_CHANNELS:
         jane, john = await qgis(channel, "jane"), await qgis(channel, "john")
         jane.say(text := words())
@@ -57,7 +57,7 @@ async def test_it_talks_in_channels_of_any_name(qgis: ConnectClient) -> None:
 # --- nicknames ---
 
 
-async def test_after_a_front_was_killed_the_same_nickname_registers_again(start_stack: StackFactory) -> None:
+async def test_after_a_fronts_death_the_same_nickname_can_be_registered(start_stack: StackFactory) -> None:
     stack = start_stack(channels="QGIS", heavy=0, fronts=1)
     url = stack.fronts[0].url
     before = QChat(url, "jane")
@@ -76,10 +76,10 @@ async def test_after_a_front_was_killed_the_same_nickname_registers_again(start_
     await back.close()
 
 
-async def test_the_last_count_arrives_and_completions_are_right_then(
+async def test_the_last_user_count_arrives_and_completions_are_right(
     stack: Stack, qgis: ConnectClient, channel: str
 ) -> None:
-    """It asks who is there at each `nb_users`, of which some are left out, but never the last one."""
+    """It requests the list of users at each `nb_users`; the server omits some of them, but never the last."""
     people = [f"person-{number:02}" for number in range(12)]
     clients = [await qgis(channel, nickname) for nickname in people]
     for nickname in people:
@@ -92,10 +92,10 @@ async def test_the_last_count_arrives_and_completions_are_right_then(
     await incognito.leave()
 
 
-# --- how a connection ends ---
+# --- ends of connections ---
 
 
-async def test_one_who_is_silent_for_too_long_reads_why_when_he_wakes(start_stack: StackFactory) -> None:
+async def test_a_client_that_was_silent_too_long_reads_why_it_was_closed(start_stack: StackFactory) -> None:
     stack = start_stack(channels="QGIS", heavy=0, ws_ping_interval=1, ws_ping_timeout=3)
     asleep, other = (QChat(stack.fronts[0].url, nickname) for nickname in ("jane", "john"))
     await other.connect("QGIS")
@@ -108,7 +108,7 @@ async def test_one_who_is_silent_for_too_long_reads_why_when_he_wakes(start_stac
     await other.close()
 
 
-async def test_what_is_too_large_is_refused_and_costs_no_connection(qgis: ConnectClient, channel: str) -> None:
+async def test_a_too_large_message_is_refused_and_the_connection_stays(qgis: ConnectClient, channel: str) -> None:
     client = await qgis(channel)
     most = settings().max_frame_size
     client.send_message("image", **JANE, image_data="A" * most)
@@ -117,8 +117,8 @@ async def test_what_is_too_large_is_refused_and_costs_no_connection(qgis: Connec
     await client.row(text=text)
 
 
-async def test_a_busy_qgis_is_not_thrown_out(start_stack: StackFactory) -> None:
-    """A processing run holds its GUI thread for 24 s; here everything is ten times as fast, in the same proportions."""
+async def test_a_busy_qgis_is_not_disconnected(start_stack: StackFactory) -> None:
+    """A processing run blocks its GUI thread for 24 s; here everything is ten times as fast, in proportion."""
     usual, faster = settings(), 10
     scaled = {name: getattr(usual, name) / faster for name in ("ws_ping_interval", "ws_ping_timeout")}
     stack = start_stack(channels="QGIS", heavy=0, **scaled)
@@ -160,13 +160,13 @@ NAMED: dict[str, Callable[[str], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("type_", NAMED)
-async def test_whatever_name_is_sent_the_plugin_writes_into_its_directory_alone(
+async def test_for_any_name_the_plugin_writes_only_into_its_directory(
     qgis: ConnectClient, channel: str, type_: str
 ) -> None:
     jane, john = await qgis(channel, "jane"), await qgis(channel, "john")
     for name in NASTY_NAMES:
         message_id = jane.send_message(type_, **JANE, **NAMED[type_](name))
-        for client in (jane, john):  # the sender's echo shows what became of it
+        for client in (jane, john):  # the sender's echo has the changed name
             for path in written(await client.row(id=message_id)):
                 assert path.parent == TEMP, name
                 assert not path.name.startswith(".")
@@ -177,11 +177,11 @@ async def test_whatever_name_is_sent_the_plugin_writes_into_its_directory_alone(
                 assert path.name.isprintable(), name
 
 
-# --- what comes beside the plugin ---
+# --- other clients ---
 
 
-async def test_a_bots_message_is_one_that_the_plugin_can_show(stack: Stack, qgis: ConnectClient, channel: str) -> None:
-    """Without optional keys, with keys that nobody knows: its dataclasses must be able to take all."""
+async def test_the_plugin_can_show_a_bots_messages(stack: Stack, qgis: ConnectClient, channel: str) -> None:
+    """They lack optional keys and have unknown ones; the plugin's dataclasses must accept the published messages."""
     jane = await qgis(channel)
     await jane.heard(type="newcomer", newcomer="jane")
     bot = await Client.connect(stack.fronts[0].url, channel)
@@ -192,8 +192,8 @@ async def test_a_bots_message_is_one_that_the_plugin_can_show(stack: Stack, qgis
     await bot.leave()
 
 
-async def test_a_front_that_hangs_up_without_a_word_ends_the_connection(start_stack: StackFactory) -> None:
-    """The model notices what the plugin notices: otherwise the scenes above would pass for the wrong reason."""
+async def test_a_front_that_dies_ends_the_connection_without_a_reason(start_stack: StackFactory) -> None:
+    """The model notices the end as the plugin does; otherwise the scenes above could pass for the wrong reason."""
     stack = start_stack(channels="QGIS", heavy=0)
     client = QChat(stack.fronts[0].url, "jane")
     await client.connect("QGIS")

@@ -1,4 +1,4 @@
-"""QField with its QChat plugin, scene by scene."""
+"""Scenes with QField and its QChat plugin."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,7 @@ from tests.support.rest import eventually
 
 
 @pytest.mark.parametrize("end", ["", "/", " "])
-async def test_it_lists_the_channels_and_connects_whatever_the_address_ends_in(
+async def test_it_lists_channels_and_connects_with_any_end_of_the_address(
     stack: Stack, qfield: ConnectClient, channel: str, end: str
 ) -> None:
     client = await qfield(channel, "jane", server=stack.fronts[0].url + end)
@@ -24,7 +24,7 @@ async def test_it_lists_the_channels_and_connects_whatever_the_address_ends_in(
     assert await asyncio.to_thread(client.channels) == NAMED_CHANNELS + FRESH_CHANNELS
 
 
-async def test_it_talks_with_qgis(qfield: ConnectClient, qgis: ConnectClient, channel: str) -> None:
+async def test_it_chats_with_qgis(qfield: ConnectClient, qgis: ConnectClient, channel: str) -> None:
     field, desk = await qfield(channel, "fred"), await qgis(channel, "dora")
     field.say(text := words())
     assert (await desk.row(text=text)).author == "fred"
@@ -37,7 +37,7 @@ async def test_it_talks_with_qgis(qfield: ConnectClient, qgis: ConnectClient, ch
     assert shown["image_data"]
 
 
-async def test_it_shows_what_it_knows_and_passes_over_the_rest(
+async def test_it_shows_known_types_and_ignores_others(
     qfield: ConnectClient, qgis: ConnectClient, channel: str
 ) -> None:
     field, desk = await qfield(channel, "fred"), await qgis(channel, "dora")
@@ -51,10 +51,10 @@ async def test_it_shows_what_it_knows_and_passes_over_the_rest(
     assert {message["type"] for message in field.history} == {"image", "bbox", "position", "text"}
 
 
-async def test_everybody_has_the_same_nickname_at_first_and_talks_all_the_same(
+async def test_clients_with_the_same_default_nickname_can_chat(
     qfield: ConnectClient, channel: str, stack: Stack
 ) -> None:
-    """The second one's refusal is shown nowhere; when the first one leaves, the nickname is his."""
+    """The plugin does not show the second client's refusal; when the first one leaves, the second gets the nickname."""
     first = await qfield(channel)
     await first.heard(type="newcomer", newcomer=DEFAULT_NICKNAME)
     second = await qfield(channel)
@@ -70,8 +70,8 @@ async def test_everybody_has_the_same_nickname_at_first_and_talks_all_the_same(
     await eventually(lambda: asyncio.to_thread(looker_on.users), [DEFAULT_NICKNAME])
 
 
-async def test_disconnecting_is_told_once(qfield: ConnectClient, qgis: ConnectClient, channel: str) -> None:
-    """It sends `exiter` and closes at once: who registered has left once, not twice."""
+async def test_a_disconnecting_client_leaves_once(qfield: ConnectClient, qgis: ConnectClient, channel: str) -> None:
+    """It sends `exiter` and closes at once; others receive one `exiter`, not two."""
     desk = await qgis(channel, "dora")
     await desk.heard(type="newcomer", newcomer="dora")
     field = await qfield(channel, "fred")
@@ -84,7 +84,7 @@ async def test_disconnecting_is_told_once(qfield: ConnectClient, qgis: ConnectCl
     assert [m["type"] for m in desk.last_words if m.get("exiter") == "fred"] == ["exiter"]
 
 
-async def test_it_comes_back_under_the_same_nickname(qfield: ConnectClient, channel: str) -> None:
+async def test_it_reconnects_with_the_same_nickname(qfield: ConnectClient, channel: str) -> None:
     first = await qfield(channel, "fred")
     await first.heard(type="newcomer", newcomer="fred")
     await first.disconnect()
@@ -92,14 +92,14 @@ async def test_it_comes_back_under_the_same_nickname(qfield: ConnectClient, chan
     await again.heard(type="newcomer", newcomer="fred")
 
 
-async def test_its_times_are_of_1970(qfield: ConnectClient, channel: str) -> None:
-    """It takes the contract's seconds for milliseconds; sending it what it wants would break QGIS."""
+async def test_its_times_are_in_1970(qfield: ConnectClient, channel: str) -> None:
+    """It interprets the protocol's seconds as milliseconds; sending milliseconds would break QGIS."""
     field = await qfield(channel, "fred")
     field.say(text := words())
     assert shown_time(await field.shown(text=text)).year == 1970
 
 
-async def test_a_history_reaches_it(qfield: ConnectClient, channel: str) -> None:
+async def test_it_receives_the_history(qfield: ConnectClient, channel: str) -> None:
     before = await qfield(channel, "fred")
     before.say(text := words())
     await before.shown(text=text)

@@ -1,4 +1,4 @@
-"""Deployments that end with their test."""
+"""Deployments that are stopped after their test."""
 
 import tempfile
 from collections.abc import Callable, Collection, Iterator
@@ -15,14 +15,14 @@ Deploy = Callable[..., Deployment]
 
 @pytest.fixture(scope="session")
 def short_directory() -> Iterator[Path]:
-    """A directory whose path leaves room for the name of a socket, which pytest's own may not."""
+    """A directory whose path is short enough for sockets, unlike pytest's."""
     with tempfile.TemporaryDirectory(prefix="gischat-") as path:
         yield Path(path)
 
 
 @contextmanager
 def running(short_directory: Path, name: str, members: Collection[str], **settings: str) -> Iterator[Deployment]:
-    """A deployment of these members, for the tests of a file: it has started when it is given, and ends."""
+    """Run a deployment with these processes for a module's tests; yields it when it has started."""
     made = Deployment(Path(tempfile.mkdtemp(prefix=f"{name}-", dir=short_directory)), **settings)
     try:
         made.start()
@@ -34,7 +34,7 @@ def running(short_directory: Path, name: str, members: Collection[str], **settin
 
 @pytest.fixture
 def deployment(short_directory: Path) -> Iterator[Deploy]:
-    """Makes deployments, not yet started: `deployment(FRONTS="2")`."""
+    """Creates deployments, not yet started: `deployment(FRONTS="2")`."""
     with ExitStack() as stack:
 
         def make(name: str = "first", **settings: Any) -> Deployment:

@@ -1,4 +1,4 @@
-"""A whole deployment as `make run` starts it: the launcher, supervisord with its real configuration, its processes."""
+"""A complete deployment as of `make run`: the launcher, supervisord with its real configuration, and its processes."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ HOST = "127.0.0.1"
 START_WITHIN = 60.0  # seconds; four interpreters on a busy machine
 STOP_WITHIN = 60.0
 
-# Nothing but the embedded Redis, which is enough where the chat itself does not matter, and starts in no time.
+# Only the embedded Redis, which starts quickly; enough for tests that do not need the chat.
 REDIS_ALONE = {"FRONTS": "0", "LIGHT_WORKERS": "0", "HEAVY_WORKERS": "0"}
 
 
@@ -31,7 +31,7 @@ class Member(NamedTuple):
 
 
 class Deployment:
-    """An instance with a port and a state directory of its own, untouched by the settings of who runs the tests."""
+    """An instance with its own port and state directory; it ignores the settings of the user who runs the tests."""
 
     def __init__(
         self,
@@ -64,9 +64,9 @@ class Deployment:
         self._popen: subprocess.Popen[bytes] | None = None
 
     def start(self, output: int | IO[bytes] | None = None, *, through: Sequence[str] = ()) -> Self:
-        """Runs it, without waiting; its output goes to `log`, or where it is told.
+        """Start it without waiting; its output goes to `log`, or to `output`.
 
-        `through` is a command that execs the one behind it, with something changed.
+        `through` is a command that changes something and execs the command after it.
         """
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
@@ -81,7 +81,7 @@ class Deployment:
         return self
 
     def gischat(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Any of the commands, to its end."""
+        """Run a command of gischat to its end."""
         command = [*map(str, self._program), *arguments]
         if command[0] == sys.executable:
             return fork_server.run(*command[1:], directory=self._cwd, **self.environment)
@@ -89,17 +89,17 @@ class Deployment:
 
     @property
     def pid(self) -> int:
-        """That of supervisord, which the launcher has become."""
+        """The process id of supervisord, which has replaced the launcher."""
         assert self._popen
         return self._popen.pid
 
     def members(self) -> dict[str, Member]:
-        """supervisorctl's status, by name; empty while nobody answers."""
+        """The processes' status according to supervisord, by name; empty while it does not answer."""
         known = self._known() or []
         return {f"{each['group']}:{each['name']}": Member(each["statename"], each["pid"]) for each in known}
 
     def _known(self) -> list[dict[str, Any]] | None:
-        """None while nobody answers."""
+        """What supervisord reports; None while it does not answer."""
         transport = SupervisorTransport("gischat", "gischat", f"unix://{self.run_dir / 'supervisor.sock'}")
         proxy: Any = ServerProxy("http://localhost", transport=transport)
         try:
@@ -112,22 +112,22 @@ class Deployment:
         return {name: member.pid for name, member in self.members().items()}
 
     def runs(self, *names: str) -> bool:
-        """Whether these run, and no others."""
+        """Whether these processes run, and no others."""
         return {name: member.state for name, member in self.members().items()} == dict.fromkeys(names, "RUNNING")
 
     def announced(self) -> bool:
-        """Whether it has said where it is, and takes commands: without fronts it may say so before."""
+        """Whether it has logged its address and accepts commands; without fronts it may log it earlier."""
         return "(Ctrl-C stops)" in self.log_text() and self._known() is not None
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def processes(self) -> list[int]:
-        """All that it has started and that live: each is a process group of its own, but all stay in the session."""
+        """All its living processes; each is a separate process group, but all are in one session."""
         return [pid for pid in _all_pids() if _session(pid) == self.pid]
 
     def wait_until(self, condition: Callable[[], bool], within: float = START_WITHIN) -> None:
-        """Waits for a condition; shows the log if it does not come about."""
+        """Wait for a condition; show the log if it does not become true."""
         assert awaited(condition, within=within), f"not within {within} s; the log says:\n{self.log_text()}"
 
     def signal(self, number: signal.Signals) -> None:
@@ -138,7 +138,7 @@ class Deployment:
         return self._popen.wait(STOP_WITHIN)
 
     def clean_up(self) -> None:
-        """Whatever a test has left running ends."""
+        """Stop what the test has left running."""
         if self._popen is None:
             return
         if self._popen.poll() is None:
@@ -157,7 +157,7 @@ def _all_pids() -> list[int]:
 
 
 def _session(pid: int) -> int | None:
-    """The session that a process belongs to; None for one that has gone, or waits to be reaped."""
+    """The session of a process; None if it has exited, reaped or not."""
     try:
         state, _, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
     except OSError:

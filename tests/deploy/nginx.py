@@ -1,4 +1,4 @@
-"""Real proxies: what they have in common, and nginx with the site that we ship or with another."""
+"""Real proxies: a base class, and nginx with our site or another one."""
 
 import http.client
 import os
@@ -17,7 +17,7 @@ from tests.support.processes import HOST, Port, Process
 
 NAME = "localhost"
 
-# What Debian's nginx.conf says around a site, as far as it takes to run without root.
+# Debian's nginx.conf around a site, reduced to what works without root.
 AROUND = """
 daemon off;
 {user}
@@ -38,7 +38,7 @@ http {{
 
 
 class ProxyServer(Process):
-    """A proxy that listens on these ports as long as it is entered."""
+    """A proxy that listens on these ports within the context."""
 
     def __init__(self, directory: Path, command: Sequence[str], *ports: Port) -> None:
         self._ports = ports
@@ -63,7 +63,7 @@ class ProxyServer(Process):
 class Nginx(ProxyServer):
     """nginx with one site file."""
 
-    HABITS = ""  # what operators say for all of their sites
+    HABITS = ""  # an operator's settings for all sites
 
     def __init__(self, directory: Path, site: str, *ports: Port) -> None:
         (directory / "site.conf").write_text(site)
@@ -75,7 +75,7 @@ class Nginx(ProxyServer):
 
 
 class Https:
-    """What a proxy answers over HTTPS, with a certificate of this authority."""
+    """Requests to a proxy over HTTPS, with a certificate of this authority."""
 
     https_port: int
     authority: trustme.CA
@@ -86,20 +86,20 @@ class Https:
 
     @property
     def trusting(self) -> ssl.SSLContext:
-        """For a client that believes this site's certificate, and no other."""
+        """A context that trusts only this site's certificate."""
         context = ssl.create_default_context()
         self.authority.configure_trust(context)
         return context
 
     def get(self, path: str, *, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:
-        """Status and body of what HTTPS answers."""
+        """The status and body of an answer."""
         status, _, body = self.ask(path, method=method, body=body)
         return status, body
 
     def ask(
         self, path: str, *, method: str = "GET", body: bytes | None = None
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        """Status, headers and body of what HTTPS answers."""
+        """The status, headers and body of an answer."""
         connection = http.client.HTTPSConnection(NAME, self.https_port, timeout=30, context=self.trusting)
         try:
             connection.request(method, path, body)
@@ -110,7 +110,7 @@ class Https:
 
 
 class Site(Https, Nginx):
-    """The site that we ship, before fronts at these addresses; `settings` as those of the fronts, in capitals."""
+    """Our site, before fronts at these addresses; `settings` are those of the fronts, in capitals."""
 
     HABITS = "charset utf-8; charset_types *; gzip on; gzip_types *;"
 
@@ -129,21 +129,21 @@ class Site(Https, Nginx):
 
 
 def executable(name: str = "nginx") -> str:
-    """Debian keeps servers where only root looks."""
+    """A server's executable; Debian installs servers in a directory that only root's PATH contains."""
     found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
     assert found, f"there is no {name}: tests/install-tools installs it"
     return found
 
 
 def site(*arguments: str, **settings: str) -> str:
-    """The site as an operator gets it."""
+    """The site file, as operators generate it."""
     ran = fork_server.run("-m", "gischat", "nginx", *arguments, ENV_FILE=os.devnull, **settings)
     ran.check_returncode()
     return ran.stdout
 
 
 def certify(authority: trustme.CA, directory: Path) -> None:
-    """Puts fullchain.pem and privkey.pem into a directory."""
+    """Write fullchain.pem and privkey.pem to a directory."""
     certificate = authority.issue_cert(NAME)
     for blob in certificate.cert_chain_pems:
         blob.write_to_path(directory / "fullchain.pem", append=True)

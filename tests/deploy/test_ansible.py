@@ -1,4 +1,4 @@
-"""The Ansible role: Ansible reads it, and what it writes onto a host is taken by those whom it is for."""
+"""The Ansible role: Ansible parses it, and the programs concerned accept the files that it writes."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def test_ansible_can_read_it(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with what the role's templates become."""
+    """A directory with the rendered templates of the role."""
     directory = tmp_path_factory.mktemp("host")
     writes = [
         {"ansible.builtin.template": {"src": str(path), "dest": str(directory / path.stem), "mode": "0600"}}
@@ -51,7 +51,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_the_settings_come_to_us_as_they_were_meant(host: Path) -> None:
+def test_the_settings_are_read_unchanged(host: Path) -> None:
     with mock.patch.dict(os.environ, clear=True):
         settings = load(host / "gischat.env")
     assert settings.channels == ("QGIS", "Où ça")
@@ -60,7 +60,7 @@ def test_the_settings_come_to_us_as_they_were_meant(host: Path) -> None:
     assert settings.state_dir == "/var/lib/gischat"
 
 
-def test_the_unit_is_ours_for_where_the_role_puts_it(host: Path) -> None:
+def test_the_unit_has_the_roles_paths(host: Path) -> None:
     unit = (host / "gischat.service").read_text("utf-8")
     for line in (
         "ExecStart=/opt/gischat/bin/python -m gischat up",

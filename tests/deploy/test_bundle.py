@@ -1,4 +1,4 @@
-"""The page's map is bundled at set-up when its sources have changed; without a registry the chat runs without it."""
+"""The page's map is bundled at set-up if its sources have changed; without a registry the chat runs without it."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ BUILT = "gischat/web/built/map.js"
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """What a bundle is made of, and the one that is there."""
+    """A copy of the bundle's sources, and of the current bundle."""
     for name in SOURCES:
         source, target = ROOT / name, tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -25,18 +25,18 @@ def clone(tmp_path: Path) -> Path:
 
 
 def bundle(clone: Path) -> str:
-    """Bundle where no registry answers; return what is said."""
+    """Bundle without a registry; return the output."""
     nowhere = os.environ | {"NPM_CONFIG_REGISTRY": f"http://127.0.0.1:{free_port()}/"}
     command = (sys.executable, "deploy/page.py", "bundle")
     ran = subprocess.run(command, cwd=clone, env=nowhere, capture_output=True, text=True, timeout=300, check=True)
     return ran.stderr
 
 
-def test_what_has_not_changed_is_not_bundled_again(clone: Path) -> None:
+def test_unchanged_sources_are_not_bundled_again(clone: Path) -> None:
     assert bundle(clone) == ""
 
 
-def test_without_a_registry_one_line_says_so_and_an_older_bundle_stays(clone: Path) -> None:
+def test_without_a_registry_one_line_is_printed_and_an_older_bundle_stays(clone: Path) -> None:
     source = clone / "gischat/web/map/map.js"
     source.write_text(source.read_text() + "\n")
     before = (clone / BUILT).read_bytes()

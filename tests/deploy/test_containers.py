@@ -1,6 +1,6 @@
-"""The Dockerfile and compose.yaml against what they are made of: no engine runs here.
+"""The Dockerfile and compose.yaml, checked without a container engine.
 
-What they name must exist, what they set must be a setting, and the proxy's configuration runs in a real nginx.
+The files that they name must exist, their environment must be settings, and the proxy's configuration runs in nginx.
 """
 
 import importlib.util
@@ -31,10 +31,10 @@ COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = ("front", "light", "heavy", "bridge")
 
-# What setup.py puts into the package, and finds beside itself
+# What setup.py packages, and the files that it needs
 SHIPPED = ("supervisord.conf", ".env.example", "deploy", "README.md", "LICENSE")
 
-# Read by what starts the processes
+# Settings of the launcher
 OF_THE_LAUNCHER = {"LOG_FILE", "STATE_DIR"}
 
 
@@ -44,14 +44,14 @@ def instructions(name: str) -> list[str]:
 
 
 def copied() -> list[str]:
-    """What of the project gets into the image."""
+    """The project's files that are copied into the image."""
     return [path for copy in instructions("COPY") if "--from" not in copy for path in copy.split()[:-1]]
 
 
 # --- the image
 
 
-def test_what_is_copied_into_the_image_is_there_and_not_ignored() -> None:
+def test_files_copied_into_the_image_exist_and_are_not_ignored() -> None:
     sent = [line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")]
     assert copied()
     for source in copied():
@@ -59,14 +59,14 @@ def test_what_is_copied_into_the_image_is_there_and_not_ignored() -> None:
         assert source.split("/")[0] in sent, source
 
 
-def test_everything_that_runs_gets_into_the_image() -> None:
+def test_all_code_is_copied_into_the_image() -> None:
     files = {path.relative_to(ROOT) for pattern in copied() for path in ROOT.glob(pattern)}
     for needed in ("gischat", "worker", "setup.py", *SHIPPED):
         assert Path(needed) in files
 
 
 @pytest.mark.parametrize("instruction", ["CMD", "HEALTHCHECK"])
-def test_what_the_image_runs_is_a_command_of_ours(instruction: str) -> None:
+def test_the_image_runs_an_existing_command(instruction: str) -> None:
     program, command = json.loads(re.search(r"\[.*\]$", instructions(instruction)[0])[0])  # type: ignore[index]
     assert program == "gischat"
     assert command in COMMANDS
@@ -78,7 +78,7 @@ def test_it_does_not_run_as_root() -> None:
     assert f"--uid {user} " in DOCKERFILE
 
 
-def test_the_image_has_a_python_that_the_versions_are_locked_for() -> None:
+def test_the_images_python_is_one_with_locked_versions() -> None:
     (tag,) = {line.split()[0] for line in instructions("FROM")}
     assert tag.removeprefix("python:").removesuffix("-slim-trixie") in {python.rpartition(".")[0] for python in PYTHONS}
 
@@ -87,7 +87,7 @@ def test_the_image_has_a_python_that_the_versions_are_locked_for() -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_service_runs_what_exists(name: str) -> None:
+def test_services_run_existing_commands(name: str) -> None:
     python, flag, module, *arguments = SERVICES[name]["command"]
     assert (python, flag) == ("python", "-m")
     assert importlib.util.find_spec(f"{module}.__main__")
@@ -95,12 +95,12 @@ def test_a_service_runs_what_exists(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_what_compose_sets_are_settings(name: str) -> None:
+def test_compose_sets_only_existing_settings(name: str) -> None:
     assert SERVICES[name]["environment"].keys() <= set(variables()) | OF_THE_LAUNCHER
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_every_service_is_confined_bounded_and_started_again(name: str) -> None:
+def test_each_service_is_confined_bounded_and_restarted(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"]
     assert service["cap_drop"] == ["ALL"]
@@ -112,17 +112,17 @@ def test_every_service_is_confined_bounded_and_started_again(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_every_part_can_be_scaled(name: str) -> None:
+def test_each_service_can_be_scaled(name: str) -> None:
     assert not {"container_name", "ports", "volumes"} & SERVICES[name].keys()
 
 
-def test_a_heavy_worker_has_the_time_and_the_memory_that_a_job_may_take() -> None:
+def test_a_heavy_worker_has_the_time_and_memory_of_a_job() -> None:
     heavy, defaults = SERVICES["heavy"], settings()
     assert int(heavy["stop_grace_period"].removesuffix("s")) >= defaults.job_seconds + 10
     assert int(heavy["deploy"]["resources"]["limits"]["memory"].removesuffix("G")) * 2**30 > defaults.job_memory
 
 
-def test_redis_forgets_nothing() -> None:
+def test_redis_is_durable_and_evicts_nothing() -> None:
     command = shlex.join(SERVICES["redis"]["command"])
     assert "--appendonly yes" in command
     assert "--maxmemory-policy noeviction" in command
@@ -131,7 +131,7 @@ def test_redis_forgets_nothing() -> None:
     assert "redis" in COMPOSE["volumes"]
 
 
-def test_the_proxy_takes_what_a_front_takes_and_is_believed() -> None:
+def test_the_proxy_accepts_what_a_front_accepts_and_is_trusted() -> None:
     proxy = SERVICES["proxy"]
     template = (ROOT / "deploy/docker/nginx.conf.template").read_text("utf-8")
     assert "client_max_body_size 2m;" in template
@@ -144,7 +144,7 @@ def test_the_proxy_takes_what_a_front_takes_and_is_believed() -> None:
 
 
 class Names:
-    """A name server of one name, as engines have one for each service."""
+    """A name server for one name, as container engines have for each service."""
 
     def __init__(self, *addresses: str) -> None:
         self._addresses = [socket.inet_aton(address) for address in addresses]
@@ -157,17 +157,17 @@ class Names:
         while True:
             question, client = self._socket.recvfrom(512)
             kind = question[-4:-2]
-            found = self._addresses if kind == b"\0\1" else []  # type A; there are no addresses of IPv6
+            found = self._addresses if kind == b"\0\1" else []  # type A; there are no IPv6 addresses
             header = question[:2] + b"\x81\x80" + struct.pack("!HHHH", 1, len(found), 0, 0)
             answers = [b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 1, 4) + address for address in found]
             self._socket.sendto(b"".join([header, question[12:], *answers]), client)
 
 
-async def test_the_proxy_finds_the_fronts_by_their_name_and_does_without_those_that_are_gone(
+async def test_the_proxy_resolves_fronts_and_tolerates_missing_ones(
     open_stack: Callable[..., Stack], tmp_path: Path
 ) -> None:
     with open_stack(heavy=0, trusted_proxies=HOST) as stack:
-        # Given a name that stands for a front, and still for one that has just been scaled away
+        # Given a name with the addresses of a front, and of one that was just removed by scaling
         port = Port()
         template = (ROOT / "deploy/docker/nginx.conf.template").read_text("utf-8")
         filled = {
@@ -181,7 +181,7 @@ async def test_the_proxy_finds_the_fronts_by_their_name_and_does_without_those_t
             assert written in template
             template = template.replace(written, meant)
         with Nginx(tmp_path, template, port) as nginx:
-            # When many come through the proxy, then each is served, and known by his own address
+            # When many clients connect through the proxy, then each is served, and known by its own address
             for _ in range(10):
                 client = await Client.connect(nginx.url, "QGIS", local_addr=("127.0.0.9", 0))
                 await client.until(text=await client.say())

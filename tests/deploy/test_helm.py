@@ -1,4 +1,4 @@
-"""The chart, as Helm renders it, against the schemas of Kubernetes, and against what the image and the settings are."""
+"""The rendered Helm chart, checked against Kubernetes' schemas, the image and the settings."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from gischat.settings import variables
 from tests.deploy.deployment import ROOT
 
 CHART = ROOT / "deploy/helm/gischat"
-KUBERNETES = ("1.25", "1.37")  # the oldest that it asks for, the newest that there is
+KUBERNETES = ("1.25", "1.37")  # the oldest supported version, and the newest
 
 ALL = {"Deployment": 3, "PodDisruptionBudget": 3, "Service": 2, "StatefulSet": 1, "NetworkPolicy": 4}
 ALL |= {"ConfigMap": 1, "Secret": 1, "HorizontalPodAutoscaler": 1}
@@ -52,14 +52,14 @@ def of(kind: str, resources: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     yield from (one for one in resources if one["kind"] == kind)
 
 
-def test_helm_finds_no_fault_with_it() -> None:
+def test_helm_lint_succeeds() -> None:
     report = helm.lint(CHART, strict=True)
     assert [one for one in report["messages"] if one["severity"] > 1] == report["errors"] == []
 
 
 @pytest.mark.parametrize("kubernetes", KUBERNETES)
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
-def test_kubernetes_takes_all_of_it(values: dict[str, Any], kubernetes: str) -> None:
+def test_it_conforms_to_kubernetes_schemas(values: dict[str, Any], kubernetes: str) -> None:
     for resource in rendered(values):
         kubernetes_validate.validate(resource, kubernetes, strict=True)
 
@@ -72,12 +72,12 @@ def test_kubernetes_takes_all_of_it(values: dict[str, Any], kubernetes: str) -> 
         ("another Redis", {"StatefulSet": 0, "Service": 1, "NetworkPolicy": 0, "HorizontalPodAutoscaler": 0}),
     ],
 )
-def test_it_has_what_the_values_ask_for(variant: str, differs: dict[str, int]) -> None:
+def test_it_renders_what_the_values_ask_for(variant: str, differs: dict[str, int]) -> None:
     kinds = [one["kind"] for one in rendered(VARIANTS[variant])]
     assert {kind: kinds.count(kind) for kind in {*ALL, *differs, *kinds}} == ALL | differs
 
 
-def test_what_it_runs_and_sets_is_ours() -> None:
+def test_its_commands_and_settings_exist() -> None:
     resources = rendered(VARIANTS["everything"])
     for deployment in of("Deployment", resources):
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
@@ -99,11 +99,11 @@ def test_a_pod_drains_before_it_is_killed() -> None:
         "/livez",
         "/readyz",
     ]
-    assert pod["terminationGracePeriodSeconds"] >= 5 + 20  # as compose gives it
+    assert pod["terminationGracePeriodSeconds"] >= 5 + 20  # as in compose.yaml
     assert all(one["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] >= 30 for one in workers)
 
 
-def test_pods_are_who_the_image_is_and_may_nothing() -> None:
+def test_pods_run_as_the_images_user_without_privileges() -> None:
     (user,) = re.findall(r"^USER (\d+)$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
     for deployment in of("Deployment", rendered({})):
         pod = deployment["spec"]["template"]["spec"]

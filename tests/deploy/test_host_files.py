@@ -1,4 +1,4 @@
-"""What an operator copies to a host is taken by the program that it is for: units, logrotate's file, sysctl's."""
+"""The files that operators copy to a host are valid: units of systemd, files of logrotate and sysctl."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ UNITS = sorted(path.name for path in SYSTEMD.iterdir())
 
 @pytest.fixture(scope="module")
 def units(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All units as they are, but for where the project lies: that is here."""
+    """All units, with this project's path."""
     directory = tmp_path_factory.mktemp("units")
     for name in UNITS:
         unit = (SYSTEMD / name).read_text("utf-8").replace("/srv/gischat/.venv/bin/python", sys.executable)
@@ -23,7 +23,7 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_systemd_finds_no_fault_with_the_units(units: Path) -> None:
+def test_systemd_accepts_the_units(units: Path) -> None:
     files = [str(path) for path in units.iterdir()]
     verified = subprocess.run(["systemd-analyze", "verify", "--man=no", *files], capture_output=True, text=True)
     faults = [line for line in verified.stderr.splitlines() if "gischat" in line]
@@ -32,7 +32,7 @@ def test_systemd_finds_no_fault_with_the_units(units: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in UNITS if name.endswith(".service")])
 def test_the_units_are_confined(units: Path, name: str) -> None:
-    # The scale of systemd goes from 0 (safe) to 10 (unsafe): what has to speak with the network gets to 1.5
+    # systemd rates units from 0 (safe) to 10 (unsafe); those that need the network can reach 1.5
     file = units / name.replace("@", "@1")
     rate = ["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=25", str(file)]
     rated = subprocess.run(rate, capture_output=True, text=True)
@@ -43,7 +43,7 @@ def test_the_units_are_confined(units: Path, name: str) -> None:
     ("unit", "module"),
     [("front@", "gischat"), ("light@", "worker"), ("heavy@", "worker"), ("bridge", "gischat"), (None, "gischat")],
 )
-def test_the_units_start_what_is_there(unit: str | None, module: str) -> None:
+def test_the_units_start_existing_commands(unit: str | None, module: str) -> None:
     text = (SYSTEMD / (f"gischat-{unit}.service" if unit else "gischat.service")).read_text("utf-8")
     (command,) = [line for line in text.splitlines() if line.startswith("ExecStart=")]
     assert command.startswith(f"ExecStart=/srv/gischat/.venv/bin/python -m {module}")
@@ -52,8 +52,8 @@ def test_the_units_start_what_is_there(unit: str | None, module: str) -> None:
         assert (f"--lane {lane}" in command) == (unit == f"{lane}@")
 
 
-def test_logrotate_turns_a_log_over_that_goes_on_being_written(tmp_path: Path) -> None:
-    # Given a log that a process holds open, and logrotate's file for it (its user is no one here)
+def test_logrotate_rotates_a_log_that_is_being_written(tmp_path: Path) -> None:
+    # Given a log that a process has open, and logrotate's file for it (its user does not exist here)
     log = tmp_path / "gischat.log"
     rules = (ROOT / "deploy/logrotate/gischat").read_text("utf-8").replace("/var/log/gischat", str(tmp_path))
     configuration = tmp_path / "gischat"
@@ -65,18 +65,18 @@ def test_logrotate_turns_a_log_over_that_goes_on_being_written(tmp_path: Path) -
     with log.open("a") as writer:
         print("before", file=writer, flush=True)
 
-        # When it is rotated
+        # When the log is rotated
         command = [logrotate, "--force", "--state", str(tmp_path / "state"), str(configuration)]
         rotated = subprocess.run(command, capture_output=True, text=True)
         assert (rotated.returncode, rotated.stderr) == (0, "")
 
-        # Then what comes after stands alone in the file, and what was before beside it
+        # Then the file has only later lines, and the rotated file the earlier ones
         print("after", file=writer, flush=True)
     assert log.read_text() == "after\n"
     assert (tmp_path / "gischat.log.1").read_text() == "before\n"
 
 
-def test_every_sysctl_is_one_that_linux_has() -> None:
+def test_all_sysctls_exist() -> None:
     lines = (ROOT / "deploy/sysctl.conf").read_text("utf-8").splitlines()
     names = [line.partition("=")[0].strip() for line in lines if line and not line.startswith("#")]
     assert names

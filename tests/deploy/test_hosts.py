@@ -1,4 +1,4 @@
-"""Several hosts: what they share is a Redis."""
+"""Several hosts that share a Redis."""
 
 from asyncio import to_thread
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from tests.support.contract import sample
 from tests.support.processes import Stack, Valkey
 
 
-async def test_a_host_with_workers_only_works_for_the_front_of_another(
+async def test_a_host_with_only_workers_serves_another_hosts_front(
     deployment: Callable[..., Deployment], open_stack: Callable[..., Stack], valkey: Valkey
 ) -> None:
-    # Given a host that has a front and nothing else, and one that has workers and nothing else
+    # Given a host with only a front, and one with only workers
     with open_stack(light=0, heavy=0, waits=False, instance_id="hosts") as elsewhere:
         workers = deployment(REDIS_URL=valkey.url, INSTANCE_ID="hosts", FRONTS="0")
         workers.start()
@@ -20,14 +20,14 @@ async def test_a_host_with_workers_only_works_for_the_front_of_another(
         (front,) = elsewhere.fronts
         await to_thread(elsewhere.wait_healthy, front)
 
-        # When somebody sends a text and a picture to the one, then the other has done the work
+        # When a client sends a text and a picture to the front, then the other host processes them
         jane = await Client.connect(front.url, "QGIS")
         await jane.until(text=await jane.say())
         await jane.send(**sample("image"))
         await jane.until(type="image")
         await jane.leave()
 
-        # And says what runs there, and that it cannot know more
+        # And `status` there says what runs, and that it cannot know more
         answer = await to_thread(workers.gischat, "status")
         assert answer.returncode == 0
         headline, *processes = answer.stdout.splitlines()

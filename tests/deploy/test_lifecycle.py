@@ -1,4 +1,4 @@
-"""How a deployment starts, refuses to start, and ends."""
+"""Deployments: start, refusals to start, output, and end."""
 
 import json
 import os
@@ -32,20 +32,20 @@ def _assert_nothing_left(deployment: Deployment) -> None:
     assert not [path for path in deployment.run_dir.rglob("*") if path.is_socket() or path.suffix == ".pid"]
 
 
-# --- the end
+# --- stopping
 
 
-def test_a_signal_ends_everything_in_order_and_leaves_nothing_behind(deployment: Deploy) -> None:
-    # Given a deployment with all that belongs to it
+def test_a_signal_stops_everything_in_order_and_leaves_nothing_behind(deployment: Deploy) -> None:
+    # Given a deployment with all kinds of processes
     chat = deployment()
     chat.start()
     chat.wait_until(lambda: chat.announced() and chat.runs(*ALL))
     pids = chat.pids()
 
-    # When it is told to end by Ctrl-C (by SIGTERM, or by a terminal that closes: see below)
+    # When it is stopped by Ctrl-C (for SIGTERM, and a terminal that closes, see below)
     chat.signal(signal.SIGINT)
 
-    # Then it ends well: fronts first, workers, then Redis
+    # Then it stops fronts first, then workers, then Redis
     assert chat.exit_status() == 0
     log = chat.log_text()
     ends = [log.index(f"front-1[{pids['fronts:front-1']}] gischat.observability.process: stopped")]
@@ -58,7 +58,7 @@ def test_a_signal_ends_everything_in_order_and_leaves_nothing_behind(deployment:
     _assert_nothing_left(chat)
 
 
-def test_a_killed_supervisord_takes_its_processes_along_and_the_next_start_waits_for_them(deployment: Deploy) -> None:
+def test_processes_die_with_a_killed_supervisord_and_the_next_start_waits_for_that(deployment: Deploy) -> None:
     # Given a deployment whose supervisord is killed
     chat = deployment()
     chat.start()
@@ -67,63 +67,63 @@ def test_a_killed_supervisord_takes_its_processes_along_and_the_next_start_waits
     chat.exit_status()
     left = chat.pid, chat.processes()
 
-    # When it is started again at once, among what the first one left (sockets, a pid file)
+    # When it is started again at once, with the sockets and pid file of the first run
     again = deployment("again", state_dir=chat.state_dir, PORT=str(chat.port))
     _started(again)
 
-    # Then nothing of the first run is alive any more
+    # Then no process of the first run is alive
     assert left[1]
     assert not chat.processes()
     again.wait_until(lambda: again.runs(*ALL))
 
 
-# --- what is started
+# --- starting
 
 
 def test_a_given_redis_is_used_and_none_is_started(deployment: Deploy, valkey: Valkey) -> None:
-    # Given the address of a server, and numbers as on a machine for light workers only
+    # Given a server's address, and the numbers of a machine with only light workers
     chat = deployment(REDIS_URL=valkey.url, INSTANCE_ID="given-redis", FRONTS="0", LIGHT_WORKERS="2", HEAVY_WORKERS="0")
 
     # When it is started
     _started(chat)
 
-    # Then there is no other server, and no process that was not asked for
+    # Then there is no other server, and no other process
     chat.wait_until(lambda: chat.runs("light:light-1", "light:light-2"))
     assert "gischat: no front here — 0 fronts, 2 light workers, 0 heavy workers (Ctrl-C stops)\n" in chat.log_text()
     assert not (chat.run_dir / "valkey.sock").exists()
 
 
 def test_an_interpreter_need_not_be_called_python(deployment: Deploy, tmp_path: Path) -> None:
-    # Given an environment that has a python3 alone, as Debian's own
+    # Given an environment that has only python3, like Debian's
     environment = tmp_path / "environment"
     (environment / "bin").mkdir(parents=True)
     (environment / "bin/python3").symlink_to(Path(sys.executable).resolve())
     (environment / "lib").symlink_to(Path(sys.prefix, "lib"))
     shutil.copy(Path(sys.prefix, "pyvenv.cfg"), environment)
     program = (environment / "bin/python3", "-m", "gischat")
-    log = str(tmp_path / "log")  # or it would go through a shell, which is not to be found either
+    log = str(tmp_path / "log")  # without it a shell would be needed, which PATH does not have either
     chat = deployment(program=program, PATH=str(tmp_path), LOG_FILE=log, FRONTS="0", HEAVY_WORKERS="0")
 
-    # Then all runs
+    # Then everything runs
     chat.start()
     chat.wait_until(lambda: chat.runs("redis:valkey", "light:light-1"))
     chat.signal(signal.SIGTERM)
     assert chat.exit_status() == 0
 
 
-def test_two_instances_run_beside_each_other(deployment: Deploy) -> None:
+def test_two_instances_can_run_on_a_machine(deployment: Deploy) -> None:
     first, second = (_started(deployment(name, **REDIS_ALONE)) for name in ("first", "second"))
     for each in (first, second):
         each.wait_until(lambda each=each: each.runs("redis:valkey"))  # type: ignore[misc]
 
 
-def test_a_state_directory_too_deep_for_sockets_has_them_elsewhere(deployment: Deploy, tmp_path: Path) -> None:
-    # Given a path that is longer than the address of a unix socket may be
+def test_sockets_are_elsewhere_if_the_state_directorys_path_is_too_long(deployment: Deploy, tmp_path: Path) -> None:
+    # Given a path that is too long for a unix socket
     chat = deployment(state_dir=tmp_path / ("deep" * 30), **REDIS_ALONE)
     chat.run_dir = Path(chat.gischat("exec", "sh", "-c", 'printf %s "$RUN_DIR"').stdout)
     assert chat.run_dir != chat.state_dir
     try:
-        # When it is started, then it runs, with its data where they were wanted
+        # When it is started, then it runs, with its data in that directory
         _started(chat)
         chat.wait_until(lambda: chat.runs("redis:valkey"))
         assert chat.run_dir.stat().st_mode & 0o777 == 0o700
@@ -136,8 +136,8 @@ def test_a_state_directory_too_deep_for_sockets_has_them_elsewhere(deployment: D
 # --- settings
 
 
-def test_settings_come_from_the_file_and_the_environment_wins(deployment: Deploy) -> None:
-    # Given a file with values that a shell would take apart
+def test_settings_are_read_from_the_file_and_the_environment_precedes(deployment: Deploy) -> None:
+    # Given a file with values that a shell would split
     chat = deployment(MAIN_LANG="de")
     Path(chat.environment["ENV_FILE"]).write_text(
         "CHANNELS=QGIS,Field and mobile\n"
@@ -146,12 +146,12 @@ def test_settings_come_from_the_file_and_the_environment_wins(deployment: Deploy
         "REDIS_URL=\n"
     )  # fmt: skip
 
-    # When a process of the deployment looks at its environment
+    # When a process of the deployment reads its environment
     names = ["CHANNELS", "RULES", "MAIN_LANG", "REDIS_URL"]
     program = f"import json, os; print(json.dumps([os.environ[name] for name in {names}]))"
     answer = chat.gischat("exec", "python", "-c", program)
 
-    # Then they are there to the letter; an empty REDIS_URL names no server, so there is the embedded one
+    # Then the values are unchanged; an empty REDIS_URL means the embedded server
     assert json.loads(answer.stdout) == [
         "QGIS,Field and mobile",
         "Be kind; 100 % # always ${HOME}",
@@ -160,7 +160,7 @@ def test_settings_come_from_the_file_and_the_environment_wins(deployment: Deploy
     ]
 
 
-def test_wrong_settings_are_named_together_before_anything_starts(deployment: Deploy) -> None:
+def test_all_wrong_settings_are_named_before_anything_starts(deployment: Deploy) -> None:
     chat = deployment(LIGHT_WORKERS="-1", LOG_LEVEL="loud", MAX_IMAGE_SIZE="big")
 
     refused = chat.gischat("up")
@@ -175,7 +175,7 @@ def test_wrong_settings_are_named_together_before_anything_starts(deployment: De
     assert not chat.state_dir.exists()
 
 
-def test_a_port_that_another_program_has_is_refused_even_if_it_would_share(deployment: Deploy) -> None:
+def test_a_port_in_use_is_refused_even_if_the_other_program_would_share_it(deployment: Deploy) -> None:
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         other.bind((HOST, 0))
@@ -199,7 +199,9 @@ def test_a_port_that_another_program_has_is_refused_even_if_it_would_share(deplo
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_what_cannot_work_is_refused_in_one_line(deployment: Deploy, settings: dict[str, str], reason: str) -> None:
+def test_a_start_that_cannot_work_is_refused_in_one_line(
+    deployment: Deploy, settings: dict[str, str], reason: str
+) -> None:
     refused = deployment(**settings).gischat("up")
 
     assert refused.returncode == 1
@@ -207,14 +209,14 @@ def test_what_cannot_work_is_refused_in_one_line(deployment: Deploy, settings: d
     assert refused.stderr.count("\n") == 1
 
 
-def test_an_env_file_that_is_not_there_is_a_wrong_setting(deployment: Deploy) -> None:
+def test_a_missing_env_file_is_a_wrong_setting(deployment: Deploy) -> None:
     refused = deployment(ENV_FILE="/nowhere/env").gischat("up")
 
     assert (refused.returncode, refused.stderr) == (78, "gischat: ENV_FILE=/nowhere/env: there is no such file\n")
 
 
 def test_a_misspelt_setting_is_named_with_the_right_one(deployment: Deploy) -> None:
-    # Given one in the environment and one in the file
+    # Given a misspelt setting in the environment, and one in the file
     chat = deployment(**REDIS_ALONE, MAX_MESAGE_LENGTH="9", OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="")
     (chat.directory / "env").write_text("CHANELS=Field\nLOG_FILE_FORMAT=json\nOTEL_SERVICE_NAME=chat\n")
 
@@ -229,18 +231,18 @@ def test_a_misspelt_setting_is_named_with_the_right_one(deployment: Deploy) -> N
     ):
         assert complaint in chat.log_text()
         assert complaint in checked
-    assert "OTEL" not in checked  # a library's settings are more than ours
+    assert "OTEL" not in checked  # a library has settings that gischat does not know
 
 
 def test_stop_waits_until_everything_has_stopped(deployment: Deploy) -> None:
-    # Given a chat
+    # Given a running deployment
     chat = deployment(**REDIS_ALONE).start()
     chat.wait_until(chat.announced)
 
-    # When it is stopped from another terminal
+    # When it is stopped by a command
     stopped = chat.gischat("stop")
 
-    # Then it can start again at once
+    # Then it can be started again at once
     assert (stopped.returncode, stopped.stdout) == (0, "gischat: stopped\n")
     assert chat.gischat("status").stderr == "gischat: not running here\n"
     assert chat.gischat("stop").returncode == 1
@@ -249,8 +251,8 @@ def test_stop_waits_until_everything_has_stopped(deployment: Deploy) -> None:
     assert "already running" not in again.log_text()
 
 
-def test_a_damaged_append_only_file_is_cut_at_its_last_good_command_and_kept(deployment: Deploy) -> None:
-    # Given data of an earlier run, damaged in the middle
+def test_a_damaged_append_only_file_is_truncated_after_a_backup(deployment: Deploy) -> None:
+    # Given the data of an earlier run, damaged in the middle
     client = "import os, redis; client = redis.Redis.from_url(os.environ['REDIS_URL']); "
     chat = deployment(**REDIS_ALONE).start()
     chat.wait_until(lambda: chat.runs("redis:valkey"))
@@ -262,10 +264,10 @@ def test_a_damaged_append_only_file_is_cut_at_its_last_good_command_and_kept(dep
     damaged = whole.replace(b"$5\r\nafter", b"#5\r\nafter")
     file.write_bytes(damaged)
 
-    # When it starts again
+    # When it is started
     chat.start()
 
-    # Then it runs with what was good, says so, and the original is there
+    # Then it runs with the undamaged part, says so, and keeps the original
     ask = ("exec", "python", "-c", client + "print(client.get('before'), client.get('after'))")
     chat.wait_until(lambda: chat.gischat(*ask).stdout == "b'yes' None\n")
     assert "was damaged at byte" in chat.log_text()
@@ -273,18 +275,18 @@ def test_a_damaged_append_only_file_is_cut_at_its_last_good_command_and_kept(dep
     assert kept.read_bytes() == damaged
 
 
-def test_a_command_in_another_terminal_finds_the_settings_of_what_runs(deployment: Deploy) -> None:
-    # Given a chat with settings from its own environment
+def test_commands_in_another_terminal_use_the_settings_of_the_running_instance(deployment: Deploy) -> None:
+    # Given a deployment with settings in its environment
     chat = deployment(**REDIS_ALONE, CHANNELS="Field work", INSTANCE_ID="second").start()
     chat.wait_until(chat.announced)
     del chat.environment["CHANNELS"], chat.environment["INSTANCE_ID"]
 
-    # Then others, which do not have them, are told
+    # Then commands without these settings find them
     assert "instance second, 1 channels" in chat.gischat("check").stdout
     assert chat.gischat("dead-letters", "list").stdout == "0 dead letters\n"
 
 
-def test_status_tells_when_nothing_runs(deployment: Deploy) -> None:
+def test_status_says_that_nothing_runs(deployment: Deploy) -> None:
     answer = deployment().gischat("status")
 
     assert (answer.returncode, answer.stderr) == (1, "gischat: not running here\n")
@@ -293,40 +295,40 @@ def test_status_tells_when_nothing_runs(deployment: Deploy) -> None:
 # --- output
 
 
-def test_the_log_can_go_to_a_file_that_is_appended_to_and_may_be_truncated(deployment: Deploy, tmp_path: Path) -> None:
+def test_the_log_file_is_appended_to_and_may_be_truncated(deployment: Deploy, tmp_path: Path) -> None:
     # Given a log with a line in it
     log = tmp_path / "gischat.log"
     log.write_text("an earlier line\n")
     chat = deployment(LOG_FILE=str(log), **REDIS_ALONE)
 
-    # When the deployment runs
+    # When a deployment runs
     _started(chat)
     chat.wait_until(lambda: chat.runs("redis:valkey"))
     assert log.read_text().startswith("an earlier line\n")
 
-    # and logrotate copies and truncates the file, then what follows stands at its beginning
+    # and logrotate copies and truncates the file, then later lines are at its beginning
     os.truncate(log, 0)
     chat.signal(signal.SIGTERM)
     assert chat.exit_status() == 0
     assert "SIGTERM" in log.read_text().splitlines()[0]
     assert "ready to exit" in log.read_text()
 
-    # Only the line for people went where the deployment was started
+    # Only the line for people was printed to stdout
     assert [line for line in chat.log_text().splitlines() if not line.startswith("gischat: ")] == []
 
 
-def test_what_is_no_terminal_gets_records(deployment: Deploy, valkey: Valkey) -> None:
-    # Given a deployment whose output goes to a file, but for Valkey's, which is another's
+def test_output_to_a_file_consists_of_records(deployment: Deploy, valkey: Valkey) -> None:
+    # Given a deployment whose output goes to a file, with a Valkey that is not its own
     chat = deployment(LOG_FORMAT="auto", REDIS_URL=valkey.url, INSTANCE_ID="records", HEAVY_WORKERS="0")
     _started(chat)
 
-    # When a process is killed, and the deployment ends
+    # When a process is killed, and the deployment is stopped
     os.kill(chat.pids()["light:light-1"], signal.SIGKILL)
     chat.wait_until(lambda: '"level": "WARNING"' in chat.log_text())
     chat.signal(signal.SIGTERM)
     assert chat.exit_status() == 0
 
-    # Then every line is a record that says whose it is, supervisord's own too
+    # Then each line is a record with its process' name, also those of supervisord
     records = [json.loads(line) for line in chat.log_text().splitlines()]
     assert {record["process"] for record in records} == {"launcher", "supervisord", "front-1", "light-1"}
     assert [
@@ -335,13 +337,13 @@ def test_what_is_no_terminal_gets_records(deployment: Deploy, valkey: Valkey) ->
 
 
 def _socket() -> tuple[int, int]:
-    """As the journal of systemd is one."""
+    """A socket, as the journal of systemd uses."""
     ours, its = socket.socketpair()
     return ours.detach(), its.detach()
 
 
 def _read_all(descriptor: int) -> str:
-    """Until all writers have gone, which a terminal tells by an error."""
+    """Read until all writers have closed it, which a terminal reports by an error."""
     parts = []
     while True:
         try:
@@ -356,19 +358,19 @@ def _read_all(descriptor: int) -> str:
 
 
 @pytest.mark.parametrize("make", [_socket, pty.openpty], ids=["socket", "terminal"])
-def test_output_goes_wherever_stdout_does(deployment: Deploy, make: Callable[[], tuple[int, int]]) -> None:
-    # Given a deployment whose stdout is none that could simply be opened again
+def test_output_goes_to_any_kind_of_stdout(deployment: Deploy, make: Callable[[], tuple[int, int]]) -> None:
+    # Given a deployment whose stdout cannot simply be reopened
     ours, its = make()
     chat = deployment(LOG_FORMAT="auto", **REDIS_ALONE)
     chat.start(its)
     os.close(its)
     chat.wait_until(lambda: chat.runs("redis:valkey"))
 
-    # When it ends
+    # When it is stopped
     chat.signal(signal.SIGTERM)
     assert chat.exit_status() == 0
 
-    # Then all of it has come, to the last line, as text where a person sees it
+    # Then all lines have arrived, as text on a terminal
     output = _read_all(ours)
     assert "(Ctrl-C stops)" in output
     assert "ready to exit" in output
@@ -376,7 +378,7 @@ def test_output_goes_wherever_stdout_does(deployment: Deploy, make: Callable[[],
     assert ('"message"' in output) is not (make is pty.openpty)
 
 
-def test_output_to_a_file_is_not_written_over(deployment: Deploy, tmp_path: Path) -> None:
+def test_output_to_a_file_is_not_overwritten(deployment: Deploy, tmp_path: Path) -> None:
     # Given a deployment that was started with `> log`
     log = tmp_path / "log"
     chat = deployment(**REDIS_ALONE)
@@ -384,18 +386,18 @@ def test_output_to_a_file_is_not_written_over(deployment: Deploy, tmp_path: Path
         chat.start(output)
     chat.wait_until(lambda: chat.runs("redis:valkey") and "(Ctrl-C stops)" in log.read_text())
 
-    # When it ends
+    # When it is stopped
     chat.signal(signal.SIGTERM)
     assert chat.exit_status() == 0
 
-    # Then every line begins as one of ours, Valkey's or supervisord's does
+    # Then each line begins like one of ours, Valkey's or supervisord's
     lines = log.read_text().splitlines()
     assert "ready to exit" in lines[-1]
     assert [line for line in lines if not re.match(r"gischat: |\d+:|\d{4}-\d\d-\d\d[ T]", line)] == []
 
 
-def test_output_to_a_file_that_only_others_may_open_arrives(deployment: Deploy, tmp_path: Path) -> None:
-    # Given a file that was opened for us, as systemd does as root, and that we may not open ourselves
+def test_output_to_a_file_that_only_root_may_open_arrives(deployment: Deploy, tmp_path: Path) -> None:
+    # Given a file that was opened by another user, as systemd does as root, and that this user may not open
     log = tmp_path / "log"
     chat = deployment(**REDIS_ALONE)
     without_privilege = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
@@ -404,17 +406,17 @@ def test_output_to_a_file_that_only_others_may_open_arrives(deployment: Deploy, 
         chat.start(output, through=without_privilege)
     chat.wait_until(lambda: chat.runs("redis:valkey"))
 
-    # When it ends, then all of it has come
+    # When it is stopped, then all output has arrived
     chat.signal(signal.SIGTERM)
     assert chat.exit_status() == 0
     assert "ready to exit" in log.read_text()
 
 
 @pytest.mark.parametrize("make", [os.pipe, pty.openpty], ids=["pipe", "terminal"])
-def test_it_ends_in_order_though_nobody_takes_its_output_any_more(
+def test_it_stops_in_order_although_nobody_reads_its_output(
     deployment: Deploy, make: Callable[[], tuple[int, int]]
 ) -> None:
-    # Given a deployment, and somebody who has stopped reading: `| tee` after Ctrl-C, a closed terminal
+    # Given a deployment whose output is no longer read: `| tee` after Ctrl-C, a closed terminal
     ours, its = make()
     chat = deployment(**REDIS_ALONE)
     chat.start(its)
@@ -422,19 +424,19 @@ def test_it_ends_in_order_though_nobody_takes_its_output_any_more(
     chat.wait_until(lambda: chat.runs("redis:valkey"))
     os.close(ours)
 
-    # When it is to end
+    # When it is stopped
     chat.signal(signal.SIGHUP)
 
-    # Then it does, as ever
+    # Then it stops as usual
     assert chat.exit_status() == 0
     _assert_nothing_left(chat)
 
 
-def test_check_tells_before_the_start_what_is_wrong(deployment: Deploy) -> None:
-    # Given a deployment that has not been started
+def test_check_finds_faults_before_the_start(deployment: Deploy) -> None:
+    # Given a deployment that is not started
     fresh = deployment()
 
-    # Then all is well, the embedded server comes with the start; and wrong settings are named
+    # Then no fault is found without the embedded server, which starts later; wrong settings are named
     checked = fresh.gischat("check", "--up")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "embedded server, which `gischat up` starts" in checked.stdout

@@ -1,4 +1,4 @@
-"""constraints.txt: one version of everything that we need and that this needs, on every Python that we run on."""
+"""constraints.txt: one version of each direct and indirect dependency, for each supported Python."""
 
 import functools
 import re
@@ -15,7 +15,11 @@ from packaging.utils import canonicalize_name
 
 from tests.deploy.deployment import ROOT
 
-PYTHONS = ("3.11.2", "3.12.0", "3.13.0")  # the oldest of each: of 3.11 Debian 12's, which lacks what 3.11.3 brings
+PYTHONS = (
+    "3.11.2",
+    "3.12.0",
+    "3.13.0",
+)  # the oldest of each; for 3.11 that of Debian 12, which lacks features of 3.11.3
 
 
 def locked(environment: Mapping[str, str]) -> dict[str, str]:
@@ -30,7 +34,7 @@ def locked(environment: Mapping[str, str]) -> dict[str, str]:
 
 @functools.cache
 def asked_for() -> dict[str, list[Requirement]]:
-    """By extra, what setup.py asks for; that to run under the empty name."""
+    """The requirements in setup.py by extra; those to run under the empty name."""
     with mock.patch.object(setuptools, "setup") as setup:
         runpy.run_path(str(ROOT / "setup.py"))
     told: dict[str, Any] = setup.call_args.kwargs
@@ -48,7 +52,7 @@ def with_all_that_they_need(unread: list[Requirement], environment: Mapping[str,
             known.add((one.name, *extras))
             try:
                 needed = [Requirement(line) for line in requires(one.name) or []]
-            except PackageNotFoundError:  # needed elsewhere, or by an extra that the tests do without
+            except PackageNotFoundError:  # needed on other systems, or by an extra without tests
                 continue
             unread += [
                 r for r in needed if not r.marker or any(r.marker.evaluate({**environment, "extra": e}) for e in extras)
@@ -56,7 +60,7 @@ def with_all_that_they_need(unread: list[Requirement], environment: Mapping[str,
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_everything_has_a_version_that_suits_all_who_need_it(python: str) -> None:
+def test_each_dependency_has_a_version_that_suits_all_dependants(python: str) -> None:
     environment = {"python_version": python.rpartition(".")[0], "python_full_version": python}
     pins = locked(environment)
     everything = [requirement for extra in asked_for().values() for requirement in extra]
@@ -69,12 +73,12 @@ def test_everything_has_a_version_that_suits_all_who_need_it(python: str) -> Non
 
 
 @pytest.mark.parametrize("requirement", asked_for()[""], ids=lambda requirement: requirement.name)
-def test_the_tests_run_with_what_is_locked(requirement: Requirement) -> None:
+def test_the_tests_run_with_the_locked_versions(requirement: Requirement) -> None:
     assert version(requirement.name) == locked({})[canonicalize_name(requirement.name)]
 
 
-def test_all_who_install_use_it() -> None:
+def test_all_installations_use_it() -> None:
     for installer in ("deploy/install", "Dockerfile"):
         assert re.search(r"--constraint constraints\.txt", (ROOT / installer).read_text("utf-8")), installer
-    # … and so does make, by which tests, CI and audit install
+    # Tests, CI and audit install by make
     assert "constraints.txt deploy/install" in (ROOT / "Makefile").read_text("utf-8")

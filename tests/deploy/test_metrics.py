@@ -1,4 +1,4 @@
-"""`make run`: one answer of `/metrics` tells of all processes of the machine, across deaths and restarts."""
+"""`make run`: an answer of `/metrics` covers all processes of the machine, also after crashes and restarts."""
 
 import http.client
 import os
@@ -26,7 +26,7 @@ def chat(short_directory: Path) -> Iterator[Deployment]:
 
 
 def scrape(port: int) -> Scrape | None:
-    """None while nobody listens."""
+    """The metrics; None while nobody listens."""
     connection = http.client.HTTPConnection(HOST, port, timeout=10)
     try:
         connection.request("GET", "/metrics")
@@ -44,17 +44,17 @@ def tells_of(port: int, names: set[str]) -> bool:
     return told is not None and told.label("gischat_build_info", "process") == names
 
 
-def test_one_answer_tells_of_every_process(chat: Deployment) -> None:
+def test_one_answer_covers_all_processes(chat: Deployment) -> None:
     chat.wait_until(lambda: tells_of(chat.port, NAMES))
 
 
-def test_the_files_are_open_to_their_owner_alone(chat: Deployment) -> None:
+def test_only_the_owner_can_read_the_files(chat: Deployment) -> None:
     assert (chat.run_dir / "metrics").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("member", ["fronts:front-1", "light:light-2"])
-def test_a_process_that_is_killed_takes_no_counts_along(chat: Deployment, member: str) -> None:
-    # Given some counts of a process
+def test_the_counts_of_a_killed_process_remain(chat: Deployment, member: str) -> None:
+    # Given counts of a process
     name = member.partition(":")[2]
     chat.wait_until(lambda: tells_of(chat.port, NAMES))
     before = scrape(chat.port)
@@ -63,43 +63,43 @@ def test_a_process_that_is_killed_takes_no_counts_along(chat: Deployment, member
     files = len(list((chat.run_dir / "metrics").iterdir()))
     assert used > 0
 
-    # When it is killed, and started again
+    # When it is killed, and restarted
     pid = chat.pids()[member]
     os.kill(pid, signal.SIGKILL)
     chat.wait_until(lambda: chat.pids().get(member) not in (0, pid) and chat.runs(*ALL))
     chat.wait_until(lambda: tells_of(chat.port, NAMES))
 
-    # Then its successor goes on counting, in the same files
+    # Then its successor continues the counts, in the same files
     after = scrape(chat.port)
     assert after is not None
     assert after.value("gischat_process_cpu_seconds_total", process=name) > used
     assert len(list((chat.run_dir / "metrics").iterdir())) == files
 
 
-def test_who_has_gone_is_not_told_of(chat: Deployment) -> None:
+def test_metrics_omit_stopped_processes(chat: Deployment) -> None:
     assert chat.gischat("scale", "light", "1").returncode == 0
     assert tells_of(chat.port, NAMES - {"light-2"})
     assert chat.gischat("scale", "light", "2").returncode == 0
     chat.wait_until(lambda: tells_of(chat.port, NAMES))
 
 
-def test_a_machine_with_workers_only_has_a_port_for_it(deployment: Deploy) -> None:
-    # Given a machine without fronts, which has run before
+def test_a_machine_with_only_workers_has_a_metrics_port(deployment: Deploy) -> None:
+    # Given a machine without fronts that has files of an earlier run
     port = free_port()
     workers = deployment(FRONTS="0", LIGHT_WORKERS="2", HEAVY_WORKERS="0", METRICS_PORT=str(port))
     stale = workers.state_dir / "metrics" / "counter_light-9.db"
     stale.parent.mkdir(parents=True)
     stale.write_bytes(b"of another version, perhaps")
 
-    # When it runs
+    # When it is started
     workers.start()
 
-    # Then its workers answer, each for all, and what was left behind is gone
+    # Then each worker answers for all, and the old files are gone
     workers.wait_until(lambda: tells_of(port, {"light-1", "light-2"}))
     assert not stale.exists()
 
 
-def test_a_port_that_another_program_has_is_refused_in_words(deployment: Deploy) -> None:
+def test_a_metrics_port_in_use_is_refused(deployment: Deploy) -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()

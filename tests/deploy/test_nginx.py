@@ -1,4 +1,4 @@
-"""The site file that we ship, in a real nginx before two real fronts, as if they were on two hosts."""
+"""Our site file in a real nginx before two real fronts, as if they were on two hosts."""
 
 import asyncio
 import http.client
@@ -26,14 +26,14 @@ from tests.support.settings import settings
 
 FRAME_SIZE = 20_000  # bytes
 BODY_SIZE = settings().max_body_size
-ELSEWHERE = "127.0.0.9"  # an address of this machine that nobody else here has
+ELSEWHERE = "127.0.0.9"  # an address of this machine that only these tests use
 
 StackFactory = Callable[..., Stack]
 
 
 @pytest.fixture(scope="module")
 def stack(open_stack: StackFactory) -> Iterator[Stack]:
-    """Two fronts on two ports, which believe what stands on this machine's first address."""
+    """Two fronts on two ports, which trust proxies on this machine's first address."""
     with open_stack(fronts=2, heavy=0, max_frame_size=FRAME_SIZE, trusted_proxies=HOST) as stack:
         yield stack
 
@@ -54,21 +54,21 @@ async def joined(nginx: Site, **options: Any) -> AsyncIterator[Client]:
         await client.leave()
 
 
-async def test_people_talk_through_it_whichever_front_they_are_on(stack: Stack, nginx: Site) -> None:
-    # Given two people, whom least_conn puts on two fronts
+async def test_clients_of_different_fronts_can_chat(stack: Stack, nginx: Site) -> None:
+    # Given two clients, which least_conn sends to two fronts
     async with joined(nginx) as jane, joined(nginx) as john:
-        # When one speaks, both hear it
+        # When one sends a text, both receive it
         text = await jane.say()
         await john.until(text=text)
         await jane.until(text=text)
 
-        # And the other endpoints answer over HTTPS
+        # And other endpoints answer over HTTPS
         status, body = nginx.get("/channels")
         assert (status, json.loads(body)) == (200, ["QGIS", "Geotribu"])
 
 
 async def test_fronts_and_nginx_log_the_clients_address_and_no_token(stack: Stack, nginx: Site) -> None:
-    # Given a client at an address of its own, which claims to be somebody else
+    # Given a client with its own address, which claims another one
     forged = {"additional_headers": {"X-Forwarded-For": "192.0.2.66"}}
     async with joined(nginx, local_addr=(ELSEWHERE, 0), query="?token=Sesame", **forged) as client:
         await client.say()
@@ -76,7 +76,7 @@ async def test_fronts_and_nginx_log_the_clients_address_and_no_token(stack: Stac
         assert nginx.get(f"{mistyped}/Sesame-0123456789")[0] == 404
         assert nginx.get("/k/Sesame/rules?Sesame")[0] == 401
 
-    # Then a front and nginx have written where it comes from, and nothing of the query
+    # Then a front and nginx have logged its address, and nothing of the query
     def lines() -> str:
         return "".join(front.new_log() for front in stack.fronts) + nginx.access_log.read_text()
 
@@ -90,7 +90,7 @@ async def test_fronts_and_nginx_log_the_clients_address_and_no_token(stack: Stac
     assert " GET /k/.../rules 401 " in nginx.access_log.read_text()
 
 
-async def test_an_event_stream_comes_as_it_is_said_and_is_not_compressed(nginx: Site, tmp_path: Path) -> None:
+async def test_an_event_stream_is_neither_delayed_nor_compressed(nginx: Site, tmp_path: Path) -> None:
     nginx.authority.cert_pem.write_to_path(tmp_path / "authority.pem")
     trust = ("--cacert", str(tmp_path / "authority.pem"))
     reader = await EventsReader.open(nginx.url + "/channel/QGIS/events", "--compressed", *trust)
@@ -101,33 +101,31 @@ async def test_an_event_stream_comes_as_it_is_said_and_is_not_compressed(nginx: 
     await reader.leave()
 
 
-async def test_a_browser_is_let_in_by_our_own_page_and_by_no_other(nginx: Site) -> None:
-    # Given the page that nginx hands out; then a browser that has it from there may join, and one with another may not
+async def test_a_browser_can_join_from_our_page_only(nginx: Site) -> None:
+    # A browser with the page of this nginx may join, one with another site's page may not
     async with joined(nginx, origin=nginx.url) as browser:
         await browser.say()
     with pytest.raises(InvalidStatus, match="403"):
         await Client.connect(nginx.url, "QGIS", ssl=nginx.trusting, origin="https://elsewhere.example.org")
 
 
-async def test_a_front_that_is_stopped_sends_its_people_to_the_other_and_nobody_sees_an_error(
-    stack: Stack, nginx: Site
-) -> None:
+async def test_clients_of_a_stopped_front_move_to_the_other_without_errors(stack: Stack, nginx: Site) -> None:
     async with joined(nginx) as first, joined(nginx) as second:
         stopped = stack.fronts[0]
         stopping = asyncio.create_task(stopped.stopped())
 
-        # When a front is stopped, whatever is asked meanwhile is answered
+        # When a front is stopped, all requests meanwhile are answered
         statuses = []
         while not stopping.done():
             statuses += [(await asyncio.to_thread(nginx.get, "/version"))[0]]
         assert await stopping == 0
         assert set(statuses) == {200}
 
-        # Then one of the two has been told to come back, the other notices nothing
+        # Then one client was told to reconnect, and the other notices nothing
         moved, stayed = (first, second) if first.connection.close_code else (second, first)
         assert await moved.closed() == (1001, "The server is about to restart.")
 
-        # And who comes back is served at once
+        # And a reconnecting client is served at once
         async with joined(nginx) as again:
             text = await again.say()
             await stayed.until(text=text)
@@ -136,14 +134,14 @@ async def test_a_front_that_is_stopped_sends_its_people_to_the_other_and_nobody_
 
 
 @pytest.mark.parametrize("path", ["/channels", "/rules", "/status", "/channel/QGIS/users", "/channel/x/users"])
-def test_data_comes_with_the_type_that_qgis_demands(nginx: Site, path: str) -> None:
+def test_data_has_the_type_that_qgis_requires(nginx: Site, path: str) -> None:
     _, headers, body = nginx.ask(path)
 
     assert headers.get_all("Content-Type") == ["application/json"]
     json.loads(body)
 
 
-def test_where_no_front_answers_nginx_says_so_in_json(tmp_path: Path) -> None:
+def test_without_fronts_nginx_answers_in_json(tmp_path: Path) -> None:
     nobody = Port()
     with Site(tmp_path, [f"{HOST}:{nobody.number}"]) as nginx:
         status, headers, body = nginx.ask("/channels")
@@ -151,17 +149,17 @@ def test_where_no_front_answers_nginx_says_so_in_json(tmp_path: Path) -> None:
         assert set(json.loads(body)) == {"detail"}
 
 
-async def test_it_takes_what_a_front_takes_and_no_more(stack: Stack, nginx: Site) -> None:
+async def test_its_size_limits_are_those_of_fronts(stack: Stack, nginx: Site) -> None:
     path = "/channel/QGIS/text"
 
-    # When a body is as large as a front takes, the front reads it
+    # When a body has the maximum size, the front reads it
     status, body = nginx.get(path, method="PUT", body=b" " * BODY_SIZE)
     assert (status, list(json.loads(body))) == (422, ["detail"])
-    # When it is larger, it gets no further than nginx
+    # When it is larger, nginx refuses it
     status, headers, body = nginx.ask(path, method="PUT", body=b" " * (BODY_SIZE + 1))
     assert (status, headers.get_all("Content-Type"), list(json.loads(body))) == (413, ["application/json"], ["detail"])
 
-    # When a frame is as large as one may be, the front reads it; a larger one is answered, as without nginx
+    # When a frame has the maximum size, the front reads it; the front refuses a larger one, as without nginx
     async with joined(nginx) as client:
         await client.send_raw(" " * FRAME_SIZE)
         await client.refusal()
@@ -170,12 +168,12 @@ async def test_it_takes_what_a_front_takes_and_no_more(stack: Stack, nginx: Site
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/admin", "/admin/channels", "//metrics", "/%6detrics", "/x/../admin/x"])
-def test_what_is_for_operators_is_not_for_the_world(nginx: Site, path: str) -> None:
+def test_operators_endpoints_are_not_public(nginx: Site, path: str) -> None:
     status, body = nginx.get(path)
     assert (status, b"<center>nginx" in body) == (404, True)
 
 
-def test_plain_http_is_sent_on_to_https_but_for_certbots_answers(nginx: Site) -> None:
+def test_plain_http_redirects_to_https_except_for_certbot(nginx: Site) -> None:
     (nginx.webroot / ".well-known/acme-challenge").mkdir(parents=True)
     (nginx.webroot / ".well-known/acme-challenge/question").write_text("answer")
     connection = http.client.HTTPConnection(HOST, nginx.http_port, timeout=10)
@@ -191,7 +189,7 @@ def test_plain_http_is_sent_on_to_https_but_for_certbots_answers(nginx: Site) ->
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda version: version.name)
-def test_tls_as_it_is_spoken_today(nginx: Site, version: ssl.TLSVersion) -> None:
+def test_current_tls_versions_work(nginx: Site, version: ssl.TLSVersion) -> None:
     context = nginx.trusting
     context.minimum_version = context.maximum_version = version
     connection = http.client.HTTPSConnection(NAME, nginx.https_port, timeout=10, context=context)
@@ -202,10 +200,10 @@ def test_tls_as_it_is_spoken_today(nginx: Site, version: ssl.TLSVersion) -> None
     connection.close()
 
 
-# --- another file
+# --- other files
 
 
-# What the original project tells people to write. Of what was asked for it hands on nothing.
+# What the original project tells operators to write. It forwards nothing of the request's address.
 OF_THE_ORIGINAL = """
 server {{
     listen {port};
@@ -234,7 +232,7 @@ async def join_as_page(nginx: Nginx) -> None:
     await client.leave()
 
 
-async def test_with_the_originals_file_qgis_is_served_and_the_log_says_what_our_page_wants(
+async def test_with_the_originals_file_qgis_works_and_the_log_says_what_the_page_needs(
     start_stack: StackFactory, tmp_path: Path
 ) -> None:
     front = start_stack(heavy=0, trusted_proxies=HOST).fronts[0]
@@ -245,27 +243,25 @@ async def test_with_the_originals_file_qgis_is_served_and_the_log_says_what_our_
         text = await client.say()
         await client.until(text=text)
         await client.leave()
-        # The page of a browser is refused, for all that a front can know
+        # The page is refused, since the front cannot know its own address
         with pytest.raises(InvalidStatus, match="403"):
             await join_as_page(nginx)
-        # And so is what the check tries in its place, which names the cure
+        # And `gischat check`, which tries the same, names the remedy
         found = list(check_address(nginx.url))
         assert [(one.level, FORWARD_HOST_HINT in one.remedy) for one in found] == [(Level.ERROR, True)]
 
-    # When the line is added that the log names
+    # When the line from the log is added, the page can join
     (cure,) = set(re.findall(r"proxy_set_header [^;]*;", front.new_log()))
     with behind_the_originals(front, tmp_path, cure.replace("$http_host", "chat.example.org")) as nginx:
         await join_as_page(nginx)
     with behind_the_originals(front, tmp_path, cure) as nginx:
         assert [one.level for one in check_address(nginx.url)] == [Level.OK]
-    # Or the one that other proxies add by themselves
+    # Also with the header that other proxies add by themselves
     with behind_the_originals(front, tmp_path, "proxy_set_header X-Forwarded-Host chat.example.org;") as nginx:
         await join_as_page(nginx)
 
 
-def test_the_check_says_what_is_wrong_with_what_stands_before_a_front(
-    start_stack: StackFactory, tmp_path: Path
-) -> None:
+def test_check_names_faults_of_a_proxy(start_stack: StackFactory, tmp_path: Path) -> None:
     front = start_stack(heavy=0).fronts[0]
     charset = "charset utf-8; charset_types application/json;"
     upgrade = "proxy_set_header Upgrade $http_upgrade;"
@@ -282,8 +278,10 @@ def test_the_check_says_what_is_wrong_with_what_stands_before_a_front(
 
 
 @pytest.mark.parametrize("location", ["/k/key", "/k/key/", "= /never"])
-async def test_an_instance_may_have_a_path_and_a_slash_at_its_end(stack: Stack, tmp_path: Path, location: str) -> None:
-    """`//channels`, or `/k/key//channels` of an address that people type with a slash at its end."""
+async def test_an_instances_address_may_have_a_path_and_end_in_a_slash(
+    stack: Stack, tmp_path: Path, location: str
+) -> None:
+    """An address with a slash at its end leads to `//channels` or `/k/key//channels`."""
     port = Port()
     front = f"http://{HOST}:{stack.fronts[0].port}"
     under = f"location {location} {{ proxy_pass {front}/; {UPGRADE} }}"
@@ -306,29 +304,29 @@ async def test_an_instance_may_have_a_path_and_a_slash_at_its_end(stack: Stack, 
 # --- the file itself
 
 
-def test_the_site_needs_no_more_than_debian_gives(tmp_path: Path) -> None:
-    # Given the site of two hosts with everything in its usual place
+def test_debians_nginx_accepts_the_site(tmp_path: Path) -> None:
+    # Given the site of two hosts with usual paths
     (tmp_path / "site.conf").write_text(site("chat.example.org", "10.0.0.1:8000", "[2001:db8::2]:8000"))
     (tmp_path / "nginx.conf").write_text(f"events {{}} http {{ include {tmp_path}/site.conf; }}")
     command = [executable(), "-t", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
 
-    # Then nginx finds no fault with it but that the certificates are not there yet
+    # Then nginx misses only the certificates
     said = subprocess.run(command, capture_output=True, text=True).stderr
     (fault,) = [line for line in said.splitlines() if "[emerg]" in line]
     assert 'cannot load certificate "/etc/letsencrypt/live/chat.example.org/fullchain.pem"' in fault
 
 
 @pytest.mark.parametrize("wrong", ["chat.example.org; return 200", "", "-x y", "a b"])
-def test_what_is_no_name_gets_into_no_file(wrong: str) -> None:
+def test_invalid_names_are_refused(wrong: str) -> None:
     with pytest.raises(subprocess.CalledProcessError) as refused:
         site(wrong)
     assert refused.value.returncode == 2
 
 
 @pytest.mark.parametrize(("interval", "timeout"), [(1, 1), (20, 10), (20, 20), (300, 30)])
-def test_nginx_is_more_patient_than_a_front_pings(interval: float, timeout: float) -> None:
+def test_nginxs_timeout_exceeds_a_fronts_ping_interval_and_timeout(interval: float, timeout: float) -> None:
     assert idle_timeout(settings(ws_ping_interval=interval)) > interval + timeout
 
 
-def test_without_pings_silence_is_no_sign_of_death() -> None:
+def test_without_pings_nginxs_timeout_is_a_day() -> None:
     assert idle_timeout(settings(ws_ping_interval=0)) == 24 * 60 * 60

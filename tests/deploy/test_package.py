@@ -1,4 +1,4 @@
-"""The package as people install it: built, installed into an empty environment, run outside the clone."""
+"""The package: built, installed into an empty environment, and run outside the clone."""
 
 import asyncio
 import os
@@ -21,20 +21,20 @@ VERSION = "9.8.7"
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
-SKIPPED = {"__pycache__", "built"}  # chunks of the map are named after where they were bundled
+SKIPPED = {"__pycache__", "built"}  # chunks of the map are named by the path of their bundling
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    """What a command prints; it must succeed."""
+    """The output of a command, which must succeed."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment["DENO_DIR"] = str(ROOT / ".cache/deno")  # what the map is made of has been fetched
+    environment["DENO_DIR"] = str(ROOT / ".cache/deno")  # the map's dependencies have been fetched
     ran = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=BUILD_SECONDS)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 
 
 def copy_clone(target: Path) -> Path:
-    """What git has and would have of this project."""
+    """Copy the files of this project that git has, or would add."""
     tracked = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=ROOT).split("\0")
     for name in filter(None, tracked):
         if (ROOT / name).is_file():
@@ -62,9 +62,9 @@ class Repository:
         changelog.write_text(changelog.read_text("utf-8").replace("## Unreleased", heading, 1), "utf-8")
 
     def release(self) -> "subprocess.CompletedProcess[str]":
-        # … whose tag needs a name, too
+        # The tag needs an author
         environment = os.environ | {"PYTHON": sys.executable, "EMAIL": "jane@example.org", "GIT_COMMITTER_NAME": "jane"}
-        environment["DENO_DIR"] = str(ROOT / ".cache/deno")  # what the map is made of has been fetched
+        environment["DENO_DIR"] = str(ROOT / ".cache/deno")  # the map's dependencies have been fetched
         return subprocess.run(
             self.directory / "deploy/release", env=environment, capture_output=True, text=True, timeout=BUILD_SECONDS
         )
@@ -82,19 +82,19 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 
 @pytest.fixture(scope="module")
 def wheel(released: Repository) -> Path:
-    """Built from the source distribution, so that this is whole, too."""
+    """The wheel, built from the source distribution to show that this is complete."""
     (built,) = released.directory.glob("dist/*.whl")
     return built
 
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` of an environment that has the wheel; what it needs comes from the tests' environment."""
+    """The `bin` of an environment with the wheel; its dependencies are those of the tests' environment."""
     directory = tmp_path_factory.mktemp("environment")
     venv.create(directory, with_pip=False)
     run(sys.executable, "-m", "pip", "--python", directory, "install", "--no-deps", wheel, cwd=directory)
     (packages,) = directory.glob("lib/python*/site-packages")
-    # Behind its own: the wheel's gischat is found before the clone's.
+    # After its own, so that the wheel's gischat precedes the clone's.
     (packages / "needed.pth").write_text(f"{_site_packages()}\n")
     return directory / "bin"
 
@@ -107,13 +107,13 @@ def _site_packages() -> Path:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[Path]:
-    """Somebody's project, with a package that is called as one of ours."""
+    """Another project, with a package that has the name of one of ours."""
     (tmp_path / "worker").mkdir()
     (tmp_path / "worker/__init__.py").write_text("raise SystemExit('this is not the worker that was meant')\n")
     return tmp_path
 
 
-def test_the_wheel_has_what_the_clone_has(wheel: Path) -> None:
+def test_the_wheel_has_all_files_of_the_clone(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     shipped = [path.relative_to(ROOT) for path in (ROOT / "deploy").rglob("*") if path.suffix in (".conf", ".service")]
     assert len(shipped) > 5
@@ -126,7 +126,7 @@ def test_the_wheel_has_what_the_clone_has(wheel: Path) -> None:
 
 
 async def test_it_serves_outside_a_clone_and_stops(installed: Path, short_directory: Path, directory: Path) -> None:
-    # Given an environment with nothing of the clone's
+    # Given an environment without the clone
     chat = Deployment(
         directory, state_dir=short_directory / "installed", program=(installed / "gischat",), cwd=directory
     )
@@ -135,7 +135,7 @@ async def test_it_serves_outside_a_clone_and_stops(installed: Path, short_direct
         chat.start()
         await asyncio.to_thread(chat.wait_until, chat.announced)
 
-        # Then people talk, and it stops
+        # Then clients can chat, and it stops
         client = await Client.connect(f"http://{HOST}:{chat.port}", "QGIS")
         await client.say("hello")
         await client.until(type="text", text="hello")
@@ -147,7 +147,7 @@ async def test_it_serves_outside_a_clone_and_stops(installed: Path, short_direct
         chat.clean_up()
 
 
-def test_it_writes_out_what_operators_copy(installed: Path, tmp_path: Path) -> None:
+def test_it_writes_the_files_that_operators_copy(installed: Path, tmp_path: Path) -> None:
     run(installed / "gischat", "files", tmp_path / "files", cwd=tmp_path)
     unit = (tmp_path / "files/systemd/gischat.service").read_text()
     assert f"ExecStart={installed}/python -m gischat up" in unit
@@ -155,7 +155,7 @@ def test_it_writes_out_what_operators_copy(installed: Path, tmp_path: Path) -> N
         assert (tmp_path / "files" / name).is_file()
 
 
-def test_a_clone_writes_them_out_too_and_over_nothing(tmp_path: Path) -> None:
+def test_a_clone_writes_them_too_and_overwrites_nothing(tmp_path: Path) -> None:
     chat = Deployment(tmp_path, **REDIS_ALONE)
     assert chat.gischat("files", str(tmp_path / "new")).returncode == 0
     assert not list((tmp_path / "new").glob("*.py")), "what makes the package is of no use to an operator"
@@ -163,14 +163,14 @@ def test_a_clone_writes_them_out_too_and_over_nothing(tmp_path: Path) -> None:
     assert (refused.returncode, refused.stderr) == (1, f"gischat: {tmp_path}/new is not an empty directory\n")
 
 
-def test_no_release_is_made_of_what_is_not_committed_and_of_one_version(tmp_path: Path) -> None:
+def test_uncommitted_or_unnamed_versions_are_not_released(tmp_path: Path) -> None:
     repository = Repository(tmp_path)
     assert f"CHANGELOG.md begins with '## Unreleased' instead of '## {VERSION} - " in repository.release().stderr
     repository.name_version()
     assert "not committed" in repository.release().stderr
 
 
-def test_a_release_is_of_one_version_and_is_made_once(released: Repository) -> None:
+def test_a_version_is_released_once(released: Repository) -> None:
     packages = {f"gischat-{VERSION}.tar.gz", f"gischat-{VERSION}-py3-none-any.whl"}
     assert {path.name for path in released.directory.glob("dist/*")} == packages
     assert released.git("describe") == f"v{VERSION}"

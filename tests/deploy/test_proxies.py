@@ -1,4 +1,4 @@
-"""The files for other proxies than nginx, in a real Caddy and a real Apache; HTTP/2, gzip and a path, nginx too."""
+"""The files for other proxies, with a real Caddy and a real Apache; HTTP/2, gzip and paths also with nginx."""
 
 import json
 import os
@@ -25,12 +25,12 @@ from tests.support.settings import settings
 
 StackFactory = Callable[..., Stack]
 
-ELSEWHERE = "127.0.0.9"  # an address of this machine that nobody else here has
+ELSEWHERE = "127.0.0.9"  # an address of this machine that only these tests use
 BELOW = "/chat"
 
 TYPES = {"/openapi.json": "application/json", "/web/connection.js": "text/javascript", "/": "text/html"}
 
-# What Debian's apache2.conf says around a site, as far as it takes to run without root.
+# Debian's apache2.conf around a site, reduced to what works without root.
 APACHE = """
 ServerRoot {directory}
 PidFile {directory}/pid
@@ -125,7 +125,7 @@ async def joined(proxy: Https, path: str = "", **options: Any) -> AsyncIterator[
         await client.leave()
 
 
-async def test_people_talk_through_it(proxy: Https) -> None:
+async def test_clients_can_chat(proxy: Https) -> None:
     async with joined(proxy) as jane, joined(proxy) as john:
         text = await jane.say()
         await john.until(text=text)
@@ -135,7 +135,7 @@ async def test_people_talk_through_it(proxy: Https) -> None:
     assert json.loads(body) == {"detail": "Channel 'a/b' not registered"}
 
 
-async def test_an_event_stream_comes_as_it_is_said_and_is_not_compressed(proxy: Any, tmp_path: Path) -> None:
+async def test_an_event_stream_is_neither_delayed_nor_compressed(proxy: Any, tmp_path: Path) -> None:
     proxy.authority.cert_pem.write_to_path(tmp_path / "authority.pem")
     reader = await EventsReader.open(
         proxy.url + "/channel/QGIS/events", "--compressed", "--cacert", str(tmp_path / "authority.pem")
@@ -148,7 +148,7 @@ async def test_an_event_stream_comes_as_it_is_said_and_is_not_compressed(proxy: 
     await reader.leave()
 
 
-async def test_a_browser_is_let_in_by_our_own_page_and_by_no_other(proxy: Https) -> None:
+async def test_a_browser_can_join_from_our_page_only(proxy: Https) -> None:
     async with joined(proxy, origin=proxy.url) as browser:
         await browser.say()
     with pytest.raises(InvalidStatus, match="403"):
@@ -161,7 +161,7 @@ async def test_fronts_see_the_clients_address_and_the_proxy_logs_no_token(stack:
         await client.until(text=await client.say())
     for mistyped in ("/hooks", "/Hooks", "/elsewhere/hooks/"):
         assert proxy.ask(f"{mistyped}/Sesame-0123456789")[0] == 404
-    # … a wrong key, and a right one, which the page's address brings
+    # A wrong key, and a right one, to which the page's address leads
     for key in ("Sesame", (await made_key(stack))):
         assert proxy.ask(f"/k/{key}/rules?token=Sesame")[0] == (401 if key == "Sesame" else 200)
     assert proxy.ask(f"/k/{key}/")[1]["Location"].endswith(f"#key={key}")
@@ -176,7 +176,7 @@ async def test_fronts_see_the_clients_address_and_the_proxy_logs_no_token(stack:
 
 
 async def made_key(stack: Stack) -> str:
-    """A key that both fronts know."""
+    """Make a key, and wait until both fronts know it."""
     admin = Admin(stack.fronts[0].url)
     key = await admin.act("POST", "keys", {"channels": ["Geotribu"]})
     for front in stack.fronts:
@@ -192,19 +192,19 @@ async def made_key(stack: Stack) -> str:
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/admin", "/admin/channels", "//metrics", "/%6detrics", "/x/../admin/x"])
-def test_what_is_for_operators_is_not_for_the_world(proxy: Https, path: str) -> None:
+def test_operators_endpoints_are_not_public(proxy: Https, path: str) -> None:
     status, _, body = proxy.ask(path)
     assert status in (403, 404)
     assert b"python_info" not in body
 
 
-def test_it_takes_what_a_front_takes(proxy: Https) -> None:
+def test_it_accepts_bodies_of_the_maximum_size(proxy: Https) -> None:
     status, body = proxy.get("/channel/QGIS/text", method="PUT", body=b" " * settings().max_body_size)
     assert (status, list(json.loads(body))) == (422, ["detail"])
 
 
 @pytest.mark.parametrize("made", [Caddy, Apache, Site], ids=["caddy", "apache", "nginx"])
-def test_pages_and_data_come_by_http_2_and_compressed(made: Any, stack: Stack, tmp_path: Path) -> None:
+def test_pages_and_data_use_http_2_and_compression(made: Any, stack: Stack, tmp_path: Path) -> None:
     with made(tmp_path, addresses(stack)) as proxy:
         proxy.authority.cert_pem.write_to_path(tmp_path / "authority.pem")
 
@@ -218,7 +218,7 @@ def test_pages_and_data_come_by_http_2_and_compressed(made: Any, stack: Stack, t
             assert headers.startswith("http/2 200"), headers
             assert "content-encoding: gzip" in headers, path
             assert f"content-type: {type_}" in headers, path
-            # … and what a browser has already does not come again
+            # What a browser has already is not sent again
             etag = re.search(r"^etag: (.*)$", headers, re.MULTILINE)
             if etag is not None:
                 assert curl(path, "--header", f"If-None-Match: {etag[1].strip()}").startswith("http/2 304"), path
@@ -226,7 +226,7 @@ def test_pages_and_data_come_by_http_2_and_compressed(made: Any, stack: Stack, t
 
 
 @pytest.mark.parametrize("made", [Caddy, Apache], ids=["caddy", "apache"])
-def test_where_no_front_answers_it_says_so_in_json(made: Any, tmp_path: Path) -> None:
+def test_without_fronts_it_answers_in_json(made: Any, tmp_path: Path) -> None:
     nobody = Port()
     with made(tmp_path, [f"{HOST}:{nobody.number}"]) as proxy:
         status, body = proxy.get("/channels")
@@ -237,7 +237,7 @@ def test_where_no_front_answers_it_says_so_in_json(made: Any, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("made", [Caddy, Apache], ids=["caddy", "apache"])
-async def test_it_may_have_a_path(made: Any, stack: Stack, tmp_path: Path) -> None:
+async def test_an_instance_may_have_a_path(made: Any, stack: Stack, tmp_path: Path) -> None:
     with made(tmp_path, addresses(stack)[:1], below=True) as proxy:
         async with joined(proxy, BELOW) as jane:
             await jane.until(text=await jane.say())
@@ -246,7 +246,7 @@ async def test_it_may_have_a_path(made: Any, stack: Stack, tmp_path: Path) -> No
         assert proxy.get(BELOW + "/metrics")[0] == 404
 
 
-async def test_it_may_have_a_path_behind_nginx(stack: Stack, tmp_path: Path) -> None:
+async def test_an_instance_may_have_a_path_behind_nginx(stack: Stack, tmp_path: Path) -> None:
     port = Port()
     locations = shipped("nginx-path.conf").replace("127.0.0.1:8000", addresses(stack)[0])
     with Nginx(tmp_path, f"server {{ listen {port.number}; {locations} }}", port) as nginx:
@@ -259,8 +259,8 @@ async def test_it_may_have_a_path_behind_nginx(stack: Stack, tmp_path: Path) -> 
         rest.close()
 
 
-def test_the_file_for_traefik_can_be_read() -> None:
-    """No more: there is no Traefik to be had here."""
+def test_the_file_for_traefik_is_valid_yaml() -> None:
+    """Traefik itself is not available to the tests."""
     told = yaml.safe_load(shipped("traefik.yml"))["http"]
     for router in told["routers"].values():
         assert router["service"] in told["services"]

@@ -1,4 +1,4 @@
-"""One deployment that runs: what it starts, scales and starts again."""
+"""A running deployment: start, status, scaling, restarts."""
 
 import http.client
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ ALL = ("redis:valkey", "heavy:heavy-1", "light:light-1", "fronts:front-1")
 
 @pytest.fixture(scope="module")
 def chat(short_directory: Path) -> Iterator[Deployment]:
-    """One of each, shared by the tests of this file: each leaves it as it found it."""
+    """A deployment with one process of each kind, shared by this module's tests, which restore its state."""
     with running(short_directory, "chat", ALL) as deployment:
         yield deployment
 
 
 def _status_of(chat: Deployment, path: str) -> int | None:
-    """None while nobody listens."""
+    """The status; None while nobody listens."""
     connection = http.client.HTTPConnection(HOST, chat.port, timeout=10)
     try:
         connection.request("GET", path)
@@ -38,40 +38,40 @@ def _headlines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("gischat: ")]
 
 
-def test_it_says_in_one_line_where_the_chat_is_once_the_chat_works(chat: Deployment) -> None:
-    # Given a deployment that has started; then there is one line of ours among those of the processes, and it holds
+def test_one_line_names_the_address_once_the_chat_works(chat: Deployment) -> None:
+    # Given a started deployment; then its log has one such line, and the address works
     where = f"gischat: http://{HOST}:{chat.port}/"
     assert _headlines(chat.log_text()) == [f"{where} — 1 front, 1 light worker, 1 heavy worker (Ctrl-C stops)"]
     assert _status_of(chat, "/readyz") == 200
 
 
-def test_check_finds_a_running_chat_well_its_embedded_server_too(chat: Deployment) -> None:
-    # When an operator lets all be checked while it runs
+def test_check_finds_no_faults_of_a_running_deployment(chat: Deployment) -> None:
+    # When an operator runs `gischat check`
     answer = chat.gischat("check")
 
-    # Then the port is found to be our own, and the embedded server as it should be
+    # Then it recognizes the port as our own, and finds no fault of the embedded server
     assert answer.returncode == 0, answer.stdout + answer.stderr
     for found in ("a front of version", "is Valkey", "noeviction", "append-only file (appendfsync everysec)"):
         assert f"{found}" in answer.stdout
 
 
-def test_status_shows_every_process_and_that_all_is_well(chat: Deployment) -> None:
-    # When an operator asks
+def test_status_shows_all_processes_and_succeeds(chat: Deployment) -> None:
+    # When an operator runs `gischat status`
     answer = chat.gischat("status")
 
-    # Then the chat is well, and so the exit status 0
+    # Then the chat works, and the exit status is 0
     assert answer.returncode == 0, answer.stdout + answer.stderr
     headline, *processes = answer.stdout.splitlines()
     assert headline.endswith("— well")
     assert {(line.split()[0], line.split()[1]) for line in processes} == {(name, "RUNNING") for name in ALL}
 
 
-def test_status_tells_when_the_chat_does_not_work_though_all_run(chat: Deployment) -> None:
-    # Given no worker for texts, so that no message comes round
+def test_status_says_that_messages_are_not_delivered(chat: Deployment) -> None:
+    # Given no light worker, so that no messages are delivered
     assert chat.gischat("scale", "light", "0").returncode == 0
     chat.wait_until(lambda: _status_of(chat, "/readyz") == 503)
 
-    # When an operator asks, then that is what is said first, and the exit status is not 0
+    # When an operator runs `gischat status`, then it says so first, and the exit status is not 0
     answer = chat.gischat("status")
     assert answer.returncode != 0
     assert answer.stdout.startswith(f"gischat: http://{HOST}:{chat.port}/ — NOT WELL: ")
@@ -88,16 +88,16 @@ def test_status_tells_when_the_chat_does_not_work_though_all_run(chat: Deploymen
         ("light", ["light:light-1", "light:light-2", "light:light-3"]),
     ],
 )
-def test_scaling_a_group_leaves_all_others_alone(chat: Deployment, group: str, names: list[str]) -> None:
+def test_scaling_a_group_does_not_affect_others(chat: Deployment, group: str, names: list[str]) -> None:
     before = chat.pids()
 
-    # When the group grows, then it has that many, and who was there is still there
+    # When the group grows, then it has that number, and its old processes remain
     grown = chat.gischat("scale", group, "3")
     assert grown.returncode == 0, grown.stdout + grown.stderr
     assert chat.runs(*ALL, *names[1:])
     assert chat.pids() | before == chat.pids()
 
-    # When it shrinks again, then only those have gone that had come
+    # When it shrinks again, then only the new processes stop
     shrunk = chat.gischat("scale", group, "1")
     assert shrunk.returncode == 0, shrunk.stdout + shrunk.stderr
     assert chat.runs(*ALL)
@@ -116,14 +116,14 @@ def test_a_group_can_shrink_to_nothing_and_come_back(chat: Deployment) -> None:
     assert {name for name, pid in chat.pids().items() if before[name] != pid} == {"heavy:heavy-1"}
 
 
-async def test_pictures_that_wait_for_a_worker_are_told_and_take_no_front_out_of_service(chat: Deployment) -> None:
+async def test_waiting_pictures_are_reported_and_fronts_stay_in_service(chat: Deployment) -> None:
     # Given no heavy worker, and a picture
     url = f"http://{HOST}:{chat.port}"
     assert chat.gischat("scale", "heavy", "0").returncode == 0
     jane = await Client.connect(url, "QGIS")
     await jane.send(**sample("image"))
 
-    # When it has waited for longer than a worker that lives lets it, then the front says so, and stays in service
+    # When it has waited longer than with a live worker, then the front says so, and stays in service
     rest = Rest(url)
 
     async def reasons() -> list[str]:
@@ -146,7 +146,7 @@ async def test_pictures_that_wait_for_a_worker_are_told_and_take_no_front_out_of
     rest.close()
 
 
-def test_a_process_that_was_stopped_by_hand_is_started_by_scaling(chat: Deployment) -> None:
+def test_scaling_starts_a_process_that_was_stopped_by_hand(chat: Deployment) -> None:
     assert chat.gischat("ctl", "stop", "light:light-1").returncode == 0
     assert chat.gischat("scale", "light", "1").returncode == 0
     assert chat.runs(*ALL)
@@ -157,10 +157,10 @@ def test_update_finds_nothing_to_change_after_scaling(chat: Deployment) -> None:
     assert chat.gischat("scale", "light", "2").returncode == 0
     scaled = chat.pids()
 
-    # When supervisord is told to take up changes of its configuration
+    # When supervisord is told to reload its configuration
     updated = chat.gischat("ctl", "update")
 
-    # Then it sees none, and restarts nothing
+    # Then it finds no changes, and restarts nothing
     assert updated.returncode == 0, updated.stdout + updated.stderr
     assert chat.pids() == scaled
     assert chat.gischat("scale", "light", "1").returncode == 0
@@ -169,7 +169,7 @@ def test_update_finds_nothing_to_change_after_scaling(chat: Deployment) -> None:
 @pytest.mark.parametrize(
     "arguments", [["redis", "2"], ["light"], ["light", "many"], ["light", "-1"], ["light", "1", "2"]]
 )
-def test_scaling_what_cannot_be_scaled_is_refused_in_words(chat: Deployment, arguments: list[str]) -> None:
+def test_invalid_scaling_is_refused(chat: Deployment, arguments: list[str]) -> None:
     before = chat.pids()
 
     refused = chat.gischat("scale", *arguments)
@@ -179,7 +179,7 @@ def test_scaling_what_cannot_be_scaled_is_refused_in_words(chat: Deployment, arg
     assert chat.pids() == before
 
 
-def test_a_second_run_is_refused_and_harms_nobody(chat: Deployment) -> None:
+def test_a_second_start_is_refused_and_changes_nothing(chat: Deployment) -> None:
     before = chat.pids()
 
     refused = chat.gischat("up")
@@ -189,7 +189,7 @@ def test_a_second_run_is_refused_and_harms_nobody(chat: Deployment) -> None:
     assert chat.pids() == before
 
 
-def test_the_sockets_are_open_to_their_owner_alone(chat: Deployment) -> None:
+def test_only_the_owner_can_use_the_sockets(chat: Deployment) -> None:
     for path in (chat.run_dir, chat.run_dir / "supervisor.sock", chat.run_dir / "valkey.sock"):
         assert path.stat().st_mode & 0o077 == 0, path
 

@@ -1,4 +1,4 @@
-"""People talk while what supervisord runs is killed: it starts again, takes up what it held, and no word is lost."""
+"""Clients chat while processes are killed: they restart and resume their work, and no message is lost."""
 
 import asyncio
 import os
@@ -16,16 +16,16 @@ from tests.support.peers import Guest, Peer, Talker
 from tests.support.rest import Rest
 
 CHANNEL = "QGIS"
-MESSAGES = 20  # before and after each death
-LARGE_PHOTOS = 0.3  # of the photos: they take long enough to be killed over
+MESSAGES = 20  # before and after each kill
+LARGE_PHOTOS = 0.3  # the share of photos that take long enough to be interrupted by a kill
 
 KILLED = ("light:light-1", "heavy:heavy-1", "fronts:front-1", "redis:valkey")
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
 
-async def test_people_talk_while_processes_are_killed(deployment: Deploy) -> None:
-    # Given a deployment, and people who send texts and photos
+async def test_people_chat_while_processes_are_killed(deployment: Deploy) -> None:
+    # Given a deployment, and clients that send texts and photos
     chat = deployment(FRONTS="2", LIGHT_WORKERS="2", CHANNELS=CHANNEL).start()
     await asyncio.to_thread(chat.wait_until, chat.announced)
     ledger, dice = Ledger(), random.Random(1)
@@ -40,7 +40,7 @@ async def test_people_talk_while_processes_are_killed(deployment: Deploy) -> Non
     try:
         await asyncio.gather(*(person.come() for person in people))
 
-        # When each process is killed in turn, in the midst of it
+        # When each process is killed meanwhile, one after the other
         talks = begin_talk(talkers, until_=(is_over := asyncio.Event()).is_set)
         await flow(ledger, people, talks)
         for name in KILLED:
@@ -49,14 +49,14 @@ async def test_people_talk_while_processes_are_killed(deployment: Deploy) -> Non
         is_over.set()
         await asyncio.gather(*talks)
 
-        # Then all that was sent has been heard by everyone, once and in order, or its sender was told
+        # Then each message was received by all, once and in order, or its sender was told
         await until(lambda: not ledger.balance().lost, "everyone to hear everything")
         assert not (faults := ledger.faults()), faults
         balance = ledger.balance()
         assert balance.sent == balance.delivered + balance.refused
         assert balance.gaps == 0
 
-        # And those are there who are
+        # And the lists of users are right
         await until(lambda: all(person.nb_users == len(people) for person in people), "the count to be told")
         names = sorted(person.name for person in people if isinstance(person, Guest))
         await until_told(chat, len(people), names)
@@ -69,7 +69,7 @@ def begin_talk(talkers: Sequence[Talker], until_: Callable[[], bool]) -> list["a
 
 
 async def flow(ledger: Ledger, people: Sequence[Peer], talks: Sequence["asyncio.Task[None]"]) -> None:
-    """Waits until so many messages more have come to their end."""
+    """Wait until MESSAGES more messages were delivered or refused."""
     before = ledger.resolved
 
     def holds() -> bool:
@@ -84,7 +84,7 @@ async def flow(ledger: Ledger, people: Sequence[Peer], talks: Sequence["asyncio.
 
 
 def kill(chat: Deployment, name: str) -> None:
-    """Kills a process, and waits until supervisord has started it again."""
+    """Kill a process, and wait until supervisord has restarted it."""
     before = chat.pids()
     os.kill(before[name], signal.SIGKILL)
     chat.wait_until(lambda: chat.members()[name].state == "RUNNING" and chat.pids()[name] != before[name])

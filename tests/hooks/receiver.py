@@ -1,4 +1,4 @@
-"""Somebody who is posted to: checks the signature as docs/hooks.md says, and answers what the test wants."""
+"""A receiver of outgoing hooks: it checks the signature as docs/hooks.md says, and answers as the test decides."""
 
 import asyncio
 import hashlib
@@ -24,13 +24,13 @@ class Received(NamedTuple):
 
 
 class Receiver:
-    """Listens on a port of its own. `answers` maps a path to raw answers, one for each post; then it is 204."""
+    """Listens on its own port. `answers` maps paths to raw answers, one for each post; afterwards it answers 204."""
 
     def __init__(self) -> None:
         self.port = Port()
         self.port.release()
         self.received: list[Received] = []
-        self.refused: list[Received] = []  # what got one of `answers`
+        self.refused: list[Received] = []  # posts that got one of `answers`
         self.answers: dict[str, list[bytes]] = {}
         self._server: asyncio.Server | None = None
 
@@ -46,7 +46,7 @@ class Receiver:
         self._server.close()
 
     async def texts(self, path: str, number: int) -> list[str]:
-        """So many texts that were taken there, in the order in which they came."""
+        """Wait for `number` texts accepted at a path; return them in order of arrival."""
         await until(lambda: len([one for one in self.received if one.path == path]) >= number, f"{number} at {path}")
         return [one.text for one in self.received if one.path == path]
 

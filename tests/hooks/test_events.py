@@ -1,4 +1,4 @@
-"""Server-sent events: a channel's messages for whoever only reads, by the real `curl -N`."""
+"""Server-sent events: a channel's messages for clients that only read, here the real `curl -N`."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from tests.support.scrape import Scrape
 PRIVATE = "Été"
 TOKEN = f"{CANARY}-token"
 CHANNELS = [f"c{number}" for number in range(10)]
-CONNECTIONS = 6  # of one address
+CONNECTIONS = 6  # per address
 UNREAD = 500_000
 
 Read = Callable[..., Awaitable[EventsReader]]
@@ -56,7 +56,7 @@ def rest(io_loop: IOLoop, stack: Stack) -> Iterator[Rest]:
 
 @pytest.fixture
 def read(io_loop: IOLoop, stack: Stack) -> Iterator[Read]:
-    """Opens streams, `await read(channel, "--header", …, query="?after=…")`; they end with the test."""
+    """Opens streams that end with the test: `await read(channel, "--header", …, query="?after=…")`."""
     readers: list[EventsReader] = []
 
     async def read(channel: str, *arguments: str, query: str = "") -> EventsReader:
@@ -86,8 +86,8 @@ def join(io_loop: IOLoop, stack: Stack) -> Iterator[Join]:
     io_loop.run_sync(leave)
 
 
-async def test_a_reader_is_told_the_history_and_all_that_follows(channel: str, join: Join, read: Read) -> None:
-    # Given somebody who has said something, and goes on while readers come
+async def test_a_reader_receives_the_history_and_all_later_messages(channel: str, join: Join, read: Read) -> None:
+    # Given a client that has sent messages, and sends more while readers connect
     jane = await join(channel)
     said = [await jane.say() for _ in range(8)]
     await jane.until(text=said[-1])
@@ -97,7 +97,7 @@ async def test_a_reader_is_told_the_history_and_all_that_follows(channel: str, j
         await jane.until(text=said[-1])
     said.append(last := await jane.say())
 
-    # Then each has the stored ones and those since, once, in order, as the websocket had them
+    # Then each reader receives the stored and later ones, once, in order, as over the websocket
     readers = await opening
     await asyncio.gather(*(reader.until(text=last) for reader in readers))
     said.append(last := await jane.say())
@@ -110,7 +110,7 @@ async def test_a_reader_is_told_the_history_and_all_that_follows(channel: str, j
         assert event.type == (event.data or {}).get("type", "")
         if event.type == "text":
             assert (event.id, event.data) == (event.data["id"], heard[event.id])
-        else:  # one of these cannot be come back after
+        else:  # these are no positions for reconnecting
             assert event.id == ""
     assert readers[0].received[0].retry == "3000"
     head = readers[0].head.lower()
@@ -118,32 +118,32 @@ async def test_a_reader_is_told_the_history_and_all_that_follows(channel: str, j
         assert line in head
     assert "content-encoding" not in head
 
-    # And nobody is told of their company
+    # And readers do not count as users
     assert {message["nb_users"] for message in jane.received if message["type"] == "nb_users"} == {1}
 
 
-async def test_a_reader_that_comes_back_misses_nothing(channel: str, join: Join, read: Read) -> None:
-    # Given more than the history holds
+async def test_a_reader_that_reconnects_misses_nothing(channel: str, join: Join, read: Read) -> None:
+    # Given more messages than the history holds
     jane = await join(channel)
     said = [await jane.say() for _ in range(12)]
     first = await jane.until(text=said[0])
     await jane.until(text=said[-1])
 
-    # When readers come back, a browser by its header, whatever the address says
+    # When readers reconnect, a browser by its header, which precedes the query
     known, unknown = first["id"], jane.received[0]["id"]
     by_header = await read(channel, "--header", f"Last-Event-ID: {known}", query=f"?after={unknown}")
     for reader in (by_header, await read(channel, query=f"?after={known}")):
         await reader.until(text=said[-1])
         assert reader.texts == said[1:]
 
-    # Then who names what nobody knows is told so, and has the history
+    # Then a reader with an unknown id is told so, and receives the history
     lost = await read(channel, query=f"?after={CANARY}")
     assert "no longer kept" in (await lost.until(type="uncompliant")).data["reason"]
     await lost.until(text=said[-1])
     assert lost.texts == said[-5:]
 
 
-async def test_a_private_channel_and_one_that_is_not_are_refused_in_words(read: Read, rest: Rest) -> None:
+async def test_private_and_unknown_channels_are_refused_with_reasons(read: Read, rest: Rest) -> None:
     for arguments, query in [((), ""), ((), f"?token={TOKEN}x"), (("--header", "Authorization: Bearer wrong"), "")]:
         refused = await read(PRIVATE, *arguments, query=query)
         assert refused.status == 401
@@ -166,7 +166,7 @@ async def test_readers_count_among_the_connections_of_their_address(channel: str
     assert "too many connections" in (await refused.body())["detail"]
     assert await rest.nb_connected_users(channel) == 0
 
-    # One that has gone makes room
+    # A reader that leaves makes room
     await readers[0].leave()
 
     async def status() -> int:
@@ -175,20 +175,20 @@ async def test_readers_count_among_the_connections_of_their_address(channel: str
     await eventually(status, 200)
 
 
-async def test_who_does_not_read_is_closed_and_who_says_more_too(
+async def test_a_reader_that_does_not_read_or_sends_more_is_closed(
     stack: Stack, channel: str, join: Join, rest: Rest
 ) -> None:
-    # Given one reader who takes nothing, and one who asks on
+    # Given a reader that does not read, and one that sends another request
     port = stack.fronts[0].port
     request = f"GET {channel_path(channel, 'events')} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
     _, deaf_writer = await asyncio.open_connection(HOST, port, limit=1024)
     deaf_writer.write(request)
     chatty, chatty_writer = await asyncio.open_connection(HOST, port)
     chatty_writer.write(request + b"GET / HTTP/1.1\r\n\r\n")
-    assert (await chatty.read()).startswith(b"HTTP/1.1 200")  # and its end
+    assert (await chatty.read()).startswith(b"HTTP/1.1 200")  # and the end of the stream
     chatty_writer.close()
 
-    # When more is said than may wait for it
+    # When more is sent than may be buffered for it
     jane = await join(channel)
     closed = 'gischat_connections_closed_total{reason="slow_client"} 1'
     for _ in range(40):
@@ -197,13 +197,13 @@ async def test_who_does_not_read_is_closed_and_who_says_more_too(
         if closed in (await rest.fetch("/metrics")).body.decode():
             break
 
-    # Then it is closed, and the other goes on
+    # Then it is closed, and others are not affected
     assert closed in (await rest.fetch("/metrics")).body.decode()
     await jane.until(text=await jane.say())
     deaf_writer.close()
 
 
-async def test_a_stream_has_signs_of_life_and_ends_with_a_word_when_to_come_back(
+async def test_a_stream_has_keepalives_and_its_end_says_when_to_reconnect(
     stack: Stack, channel: str, join: Join, read: Read
 ) -> None:
     jane, reader = await join(channel), await read(channel)

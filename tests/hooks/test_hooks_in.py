@@ -1,4 +1,4 @@
-"""Posting to a hook, by the real `curl`, as the programs do that are told its address."""
+"""Incoming hooks, with the real `curl`."""
 
 import asyncio
 import json
@@ -81,23 +81,23 @@ def as_json(content: Any) -> tuple[str, ...]:
     return "--header", "Content-Type: application/json", "--data", json.dumps(content)
 
 
-async def test_what_is_posted_is_said_under_the_hooks_name(post: Post, listener: Listen) -> None:
+async def test_posted_texts_are_published_with_the_hooks_name(post: Post, listener: Listen) -> None:
     client, said = await listener(), words()
 
-    # As Slack's clients do, and as people do who forget the type
+    # With a content type as Slack's clients, and without one
     for arguments in (as_json({"text": said}), ("--data", json.dumps({"text": said}))):
         answer = await post(KEYS["grafana"], *arguments)
         assert (answer.status, answer.body["ok"]) == (200, True)
         message = await client.until(type="text")
         assert (message["author"], message["text"], [message["id"]]) == ("grafana", said, answer.body["ids"])
 
-    # By a form, which Slack allows; below two slashes, as people end an address
+    # In a form, which Slack allows; after a double slash, as of an address with a slash at its end
     assert (
         await post(KEYS["grafana"], "--data-urlencode", f"payload={json.dumps({'text': said})}", path="//hooks/")
     ).status == 200
     assert (await client.until(type="text"))["text"] == said
 
-    # A long text, in order
+    # A long text is split in order
     long = " ".join(words() for _ in range(20))
     answer = await post(KEYS["grafana"], *as_json({"text": long}))
     parts = [await client.until(type="text") for _ in range(4)]
@@ -105,7 +105,7 @@ async def test_what_is_posted_is_said_under_the_hooks_name(post: Post, listener:
     assert long.startswith(" ".join(part["text"].removesuffix("…") for part in parts))
 
 
-async def test_what_github_delivers_again_is_said_once(post: Post, listener: Listen) -> None:
+async def test_a_repeated_delivery_of_github_is_published_once(post: Post, listener: Listen) -> None:
     client = await listener()
     event = ("--header", "X-GitHub-Event: ping", "--header", f"X-GitHub-Delivery: {words()}")
     first = await post(KEYS["github"], *event, *as_json({"zen": words()}))
@@ -117,7 +117,9 @@ async def test_what_github_delivers_again_is_said_once(post: Post, listener: Lis
     await client.nothing_before(last)
 
 
-async def test_a_picture_and_a_layer_come_into_a_private_channel(post: Post, listener: Listen, tmp_path: Path) -> None:
+async def test_pictures_and_layers_are_published_in_a_private_channel(
+    post: Post, listener: Listen, tmp_path: Path
+) -> None:
     client = await listener(PRIVATE, f"?token={CANARY}-token")
     (tmp_path / "photo.png").write_bytes(png_of_exactly(6_000_000))
     points = [{"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [7, 46]}}]
@@ -125,14 +127,14 @@ async def test_a_picture_and_a_layer_come_into_a_private_channel(post: Post, lis
     said = words()
     files = ("--form", f"a=@{tmp_path}/photo.png", "--form", f"b=@{tmp_path}/trees.geojson")
     answer = await post(KEYS["field"], "--form", f"text={said}", *files)
-    assert answer.status in (200, 202)  # a picture may take its time
+    assert answer.status in (200, 202)  # a picture may take longer than the answer
     types = [(await client.until(author="field"))["type"] for _ in range(3)]
     assert types == ["text", "image", "geojson"]
     layer = client.received[-1]
     assert (layer["layer_name"], layer["crs_authid"]) == ("trees", "EPSG:4326")
 
 
-async def test_what_is_wrong_is_refused_in_words(post: Post, listener: Listen, tmp_path: Path, rest: Rest) -> None:
+async def test_invalid_posts_are_refused_with_reasons(post: Post, listener: Listen, tmp_path: Path, rest: Rest) -> None:
     client = await listener()
     (tmp_path / "none.png").write_text("no picture")
     with (tmp_path / "huge").open("wb") as huge:
@@ -145,8 +147,8 @@ async def test_what_is_wrong_is_refused_in_words(post: Post, listener: Listen, t
     for status, (key, *given) in refused.items():
         answer = await post(key, *given)
         assert (answer.status, list(answer.body)) == (status, ["detail"]), answer
-    # … and read to its end where nobody waits for the word to go on
-    for more in ("Expect:", "Transfer-Encoding: chunked"):  # of a length that is known, or is not
+    # Without `Expect: 100-continue` the body is read to its end
+    for more in ("Expect:", "Transfer-Encoding: chunked"):  # of known or unknown length
         answer = await post(
             KEYS["grafana"], "--header", "Expect:", "--header", more, "--data-binary", f"@{tmp_path}/huge"
         )
@@ -183,7 +185,7 @@ async def test_a_hook_can_be_banned_and_its_channel_frozen(post: Post, rest: Res
     await eventually(lambda: status("busy"), 200)
 
 
-async def test_who_would_wait_too_long_is_told_that_it_is_accepted(
+async def test_a_post_that_would_take_too_long_is_answered_202(
     stack: Stack, post: Post, listener: Listen, tmp_path: Path
 ) -> None:
     client, said = await listener(), words()
@@ -191,7 +193,7 @@ async def test_who_would_wait_too_long_is_told_that_it_is_accepted(
     stack.heavy[0].freeze()
     try:
         picture = await post(KEYS["late"], "--form", f"a=@{tmp_path}/photo.png")
-        # What is posted next comes behind it
+        # A later post is published after it
         text = await post(KEYS["late"], *as_json({"text": said}))
         for answer in (picture, text):
             assert (answer.status, answer.body["ok"]) == (202, True)

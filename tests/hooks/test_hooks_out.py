@@ -1,4 +1,4 @@
-"""What is said is posted to addresses outside: signed, in order, again after a fault, and a dead letter at last."""
+"""Outgoing hooks: posts are signed, in order, retried after a fault, and finally dead-lettered."""
 
 import asyncio
 import subprocess
@@ -17,15 +17,15 @@ from tests.support.contract import CANARY, sample
 from tests.support.processes import HOST, ROOT, Process, Stack, _environment
 from tests.support.waiting import DEADLINE, LOOK, until
 
-HIDDEN = f"/{CANARY}"  # addresses hold secrets
+HIDDEN = f"/{CANARY}"  # addresses contain secrets
 
 
-CHANNELS = ["first", "second", "third", "fourth"]  # a test has one
+CHANNELS = ["first", "second", "third", "fourth"]  # one for each test
 
 
 @dataclass
 class Posting:
-    """A bridge process with hooks of one channel, beside the stack of all tests."""
+    """A bridge process with hooks of one channel; the tests share the other processes."""
 
     stack: Stack
     channel: str
@@ -33,7 +33,7 @@ class Posting:
     settings: dict[str, Any]
 
     def begin(self) -> None:
-        """Starts it, and waits until each hook knows where it is."""
+        """Start it, and wait until each hook knows its position."""
         hooks = self.settings["outgoing_hooks"].count("http")
         self.process.start()
         while len(self.process.records(logger="gischat.hooks.outgoing", level="INFO")) < hooks:
@@ -43,7 +43,7 @@ class Posting:
         return await Client.connect(self.stack.fronts[0].url, self.channel)
 
     async def letters(self, act: str, *places: str, fails: bool = False) -> str:
-        """What `gischat dead-letters --hooks` says."""
+        """The output of `gischat dead-letters --hooks`."""
         command = [sys.executable, "-m", "gischat", "dead-letters", "--hooks", act, *places]
         environment = _environment({**self.stack.settings, **self.settings})
         given = {"env": environment, "cwd": ROOT, "capture_output": True, "text": True}
@@ -52,7 +52,7 @@ class Posting:
         return ran.stderr if fails else ran.stdout
 
     async def letters_when(self, number: int) -> list[str]:
-        """The lines of the channel's dead letters, as soon as there are so many."""
+        """Wait for `number` dead letters of the channel; return their lines."""
         async with asyncio.timeout(DEADLINE):
             while True:
                 lines = (await self.letters("list")).splitlines()
@@ -77,7 +77,7 @@ def receiver() -> Receiver:
 
 @pytest.fixture
 def start(stack: Stack) -> Iterator[Start]:
-    """Starts a process that posts what is said in a channel; it ends with the test."""
+    """Starts processes that post a channel's messages; they end with the test."""
     started: list[Posting] = []
 
     def start(channel: str, *urls: str, **settings: Any) -> Posting:
@@ -95,8 +95,8 @@ def start(stack: Stack) -> Iterator[Start]:
         assert (CANARY in log, SECRET in log, "Traceback" in log) == (False, False, False), log
 
 
-async def test_each_address_gets_all_in_order_whatever_dies(start: Start, receiver: Receiver) -> None:
-    # Given one address that answers, and one that is slow to take anything
+async def test_each_address_receives_all_messages_in_order_despite_a_crash(start: Start, receiver: Receiver) -> None:
+    # Given an address that answers, and one that accepts slowly
     fast, slow = (HIDDEN + path for path in ("/fast", "/slow"))
     receiver.answers[slow] = [
         answer("503 Busy", "Retry-After: 0"),
@@ -107,10 +107,10 @@ async def test_each_address_gets_all_in_order_whatever_dies(start: Start, receiv
     posting = start("first", receiver.url(fast), receiver.url(slow))
     async with receiver:
         jane = await posting.join()
-        await jane.register("jane")  # which is not posted
+        await jane.register("jane")  # not posted
         said = [await jane.say() for _ in range(30)]
 
-        # When the process is killed among them, and one more is said while it is away
+        # When the process is killed meanwhile, and another message is sent while it is away
         await receiver.texts(fast, 3)
         posting.process.kill()
         said += [await jane.say() for _ in range(10)]
@@ -118,7 +118,7 @@ async def test_each_address_gets_all_in_order_whatever_dies(start: Start, receiv
         posting.begin()
         said.append(await jane.say())
 
-        # Then each has all, in order; what was on its way when it was killed may come twice, with the same id
+        # Then each receives all in order; a post in flight at the kill may be repeated, with the same id
         for path in (fast, slow):
             await until(lambda path=path: said[-1] in [one.text for one in receiver.received if one.path == path])
             texts = [one.text for one in receiver.received if one.path == path]
@@ -129,10 +129,8 @@ async def test_each_address_gets_all_in_order_whatever_dies(start: Start, receiv
         await jane.leave()
 
 
-async def test_what_is_not_taken_becomes_a_dead_letter_that_can_be_posted_again(
-    start: Start, receiver: Receiver
-) -> None:
-    # Given an address that refuses, one that redirects, and one that is away until all has left the outbox
+async def test_refused_posts_become_dead_letters_that_can_be_retried(start: Start, receiver: Receiver) -> None:
+    # Given an address that refuses, one that redirects, and one that is away until the outbox has dropped the messages
     gone, moved = HIDDEN + "/gone", HIDDEN + "/moved"
     away = Receiver()
     receiver.answers[gone] = [answer("410 Gone")]
@@ -148,7 +146,7 @@ async def test_what_is_not_taken_becomes_a_dead_letter_that_can_be_posted_again(
         assert CANARY not in "".join(listed)
         assert receiver.received == []
 
-        # When they are posted again, where that goes
+        # When they are retried where possible
         said.append(await jane.say())
         assert (await receiver.texts(gone, 1)) == (await receiver.texts(moved, 1)) == said[1:]
         await posting.letters_when(4)
@@ -160,7 +158,7 @@ async def test_what_is_not_taken_becomes_a_dead_letter_that_can_be_posted_again(
         await jane.leave()
 
 
-async def test_nothing_private_is_posted_to_unless_that_is_allowed(start: Start, receiver: Receiver) -> None:
+async def test_private_addresses_are_refused_unless_allowed(start: Start, receiver: Receiver) -> None:
     hosts = (HOST, "127.1", "2130706433", "[::ffff:127.0.0.1]", "0.0.0.0")
     hooks = [receiver.url(HIDDEN, host) for host in hosts]
     posting = start("third", *hooks, outgoing_hooks_allow_private="no")
@@ -174,8 +172,8 @@ async def test_nothing_private_is_posted_to_unless_that_is_allowed(start: Start,
         await jane.leave()
 
 
-async def test_what_a_moderator_deletes_is_posted_no_more(start: Start, receiver: Receiver) -> None:
-    # Given a message that an address does not take yet
+async def test_deleted_messages_are_not_posted(start: Start, receiver: Receiver) -> None:
+    # Given a message that an address does not accept yet
     path = HIDDEN + "/late"
     receiver.answers[path] = [answer("503 Busy")] * 10_000
     posting = start("fourth", receiver.url(path))
@@ -184,16 +182,16 @@ async def test_what_a_moderator_deletes_is_posted_no_more(start: Start, receiver
         text = await jane.say()
         await until(lambda: bool(receiver.refused))
 
-        # When a moderator deletes it, and another one is said
+        # When a moderator deletes it, and another one is sent
         admin = Admin(posting.stack.fronts[0].url)
         await admin.act("DELETE", below("fourth", f"messages/{(await jane.until(text=text))['id']}"))
         last = await jane.say()
         await until(lambda: receiver.refused[-1].text == last)
 
-        # Then that one alone is posted
+        # Then only the other one is posted
         receiver.answers.clear()
         assert await receiver.texts(path, 1) == [last]
-        # And the process answers moderators, who are told of none that is missing
+        # And the process answers moderators' surveys: none is missing
         found = await admin.act("GET", "connections?channel=fourth")
         assert found["missing"] == []
         assert any(one["front"].startswith("hooks-") for one in found["fronts"])

@@ -1,4 +1,4 @@
-"""What `gischat check` says about a Redis: real ones, each with something that an operator should know."""
+"""`gischat check` on real Redis servers, each with a fault or none."""
 
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -26,7 +26,7 @@ PATIENT = Timings(redis_connect=DEADLINE, redis_answer=DEADLINE)
 
 @pytest.fixture
 def check(io_loop: IOLoop) -> Check:
-    """What is found out about a URL."""
+    """Checks a URL; returns the findings."""
 
     async def checked(url: str, timings: Timings = PATIENT, **changes: Any) -> list[Finding]:
         findings = [finding async for finding in check_redis(settings(redis_url=url, **changes), timings)]
@@ -38,17 +38,17 @@ def check(io_loop: IOLoop) -> Check:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """As it should be."""
+    """A server without faults."""
     with Server(tmp_path / "valkey", maxmemory="4gb") as server:
         yield server
 
 
 def said(findings: list[Finding], *levels: Level) -> str:
-    """The findings of these levels, and how to fix them."""
+    """The findings of these levels, with their remedies, as text."""
     return "\n".join(f"{found.message} | {found.remedy}" for found in findings if found.level in levels)
 
 
-async def test_a_redis_that_is_well_is_found_well_and_left_alone(check: Check, server: Server) -> None:
+async def test_a_redis_without_faults_is_found_so_and_not_changed(check: Check, server: Server) -> None:
     findings = await check(server.url)
 
     assert {finding.level for finding in findings} == {Level.OK}
@@ -73,7 +73,7 @@ async def test_a_redis_that_is_well_is_found_well_and_left_alone(check: Check, s
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
-async def test_what_is_wrong_with_it_is_told_with_a_remedy(
+async def test_faults_are_named_with_a_remedy(
     check: Check, server: Server, changes: dict[str, str], level: Level, words: tuple[str, ...]
 ) -> None:
     for name, value in changes.items():
@@ -92,7 +92,7 @@ async def test_many_channels_need_more_memory(check: Check, server: Server) -> N
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(60, "60 s behind"), (-60, "60 s ahead of")])
-async def test_a_clock_that_differs_is_told(
+async def test_a_clock_difference_is_named(
     check: Check, server: Server, monkeypatch: pytest.MonkeyPatch, seconds: float, words: str
 ) -> None:
     real = time.time
@@ -100,25 +100,25 @@ async def test_a_clock_that_differs_is_told(
     assert words in said(await check(server.url), Level.WARNING)
 
 
-async def test_what_may_not_be_looked_at_is_said_so(check: Check, tmp_path: Path) -> None:
-    # Given a user who has just the permissions of the example
+async def test_findings_are_unknown_without_permission(check: Check, tmp_path: Path) -> None:
+    # Given a user with only the permissions of the example
     with GuardedValkey(tmp_path, "gischat") as valkey:
         findings = await check(valkey.url)
-    # Then nothing is wrong, and what is not known is named
+    # Then no fault is found, and unknown findings are named
     assert "INFO" in said(findings, Level.UNKNOWN)
     assert not said(findings, Level.ERROR, Level.WARNING)
     assert "all that we need on the keys of 2 channels" in said(findings, Level.OK)
 
 
 @pytest.mark.parametrize("missing", ["xadd", "zscore", "xgroup|create", "hkeys", "eval"])
-async def test_a_permission_that_lacks_is_named(check: Check, tmp_path: Path, missing: str) -> None:
+async def test_a_missing_permission_is_named(check: Check, tmp_path: Path, missing: str) -> None:
     with GuardedValkey(tmp_path, "gischat", without=(missing,)) as valkey:
         found = said(await check(valkey.url), Level.ERROR)
     assert missing in found.lower()
     assert "deploy/redis/users.acl" in found
 
 
-async def test_keys_that_lack_are_named(check: Check, tmp_path: Path) -> None:
+async def test_forbidden_keys_are_named(check: Check, tmp_path: Path) -> None:
     with GuardedValkey(tmp_path, "gischat") as valkey:
         findings = await check(valkey.url, instance_id="another")
         assert valkey.admin.dbsize() == 0
@@ -126,45 +126,45 @@ async def test_keys_that_lack_are_named(check: Check, tmp_path: Path) -> None:
     assert "gischat:{another:*" in said(findings, Level.ERROR)
 
 
-# What cannot be reached
+# Unreachable servers
 
 
-async def test_an_address_where_nothing_is_is_told(check: Check) -> None:
+async def test_an_address_without_a_server_is_named(check: Check) -> None:
     port = Port()
     assert "nothing listens there" in said(await check(f"redis://{HOST}:{port.number}"), Level.ERROR)
     port.release()
 
 
-async def test_a_name_that_is_not_known_is_told(check: Check) -> None:
+async def test_an_unknown_host_name_is_named(check: Check) -> None:
     assert "name is not known" in said(await check("redis://redis.invalid"), Level.ERROR)
 
 
-async def test_a_server_that_does_not_answer_is_told(check: Check, server: Server) -> None:
+async def test_a_server_that_does_not_answer_is_named(check: Check, server: Server) -> None:
     server.freeze()
     assert "does not answer" in said(await check(server.url, Timings(redis_connect=0.1)), Level.ERROR)
 
 
-async def test_a_socket_that_is_not_there_is_told(check: Check, tmp_path: Path) -> None:
+async def test_a_missing_socket_is_named(check: Check, tmp_path: Path) -> None:
     assert "no such socket" in said(await check(f"unix://{tmp_path}/valkey.sock"), Level.ERROR)
 
 
-async def test_credentials_are_told_apart(check: Check, server: Server) -> None:
+async def test_wrong_and_missing_credentials_are_distinguished(check: Check, server: Server) -> None:
     assert "does not accept" in said(await check(f"redis://jane:secret@{HOST}:{server.port}"), Level.ERROR)
     server.client.config_set("requirepass", "secret")
     assert "wants a password" in said(await check(f"redis://{HOST}:{server.port}"), Level.ERROR)
     assert not said(await check(f"redis://:secret@{HOST}:{server.port}"), Level.ERROR)
 
 
-async def test_a_database_that_is_not_there_is_told(check: Check, server: Server) -> None:
+async def test_a_missing_database_is_named(check: Check, server: Server) -> None:
     assert "no database" in said(await check(f"redis://{HOST}:{server.port}/99"), Level.ERROR)
 
 
-async def test_the_wrong_kind_of_url_is_told(check: Check, server: Server) -> None:
+async def test_a_wrong_kind_of_url_is_named(check: Check, server: Server) -> None:
     assert "is in no cluster" in said(await check(f"redis+cluster://{HOST}:{server.port}"), Level.ERROR)
     assert "is no Sentinel" in said(await check(f"redis+sentinel://{HOST}:{server.port}/chat"), Level.ERROR)
 
 
-async def test_what_lacks_for_tls_is_told(check: Check, tmp_path: Path) -> None:
+async def test_missing_tls_options_are_named(check: Check, tmp_path: Path) -> None:
     own = Certificates(tmp_path)
     with tls.TlsRedis(tmp_path / "redis", own) as server:
         where = f"rediss://:{tls.PASSWORD}@{HOST}:{server.port}"
@@ -175,12 +175,10 @@ async def test_what_lacks_for_tls_is_told(check: Check, tmp_path: Path) -> None:
         assert not said(await check(f"{where}?{tls.query(own)}"), Level.ERROR)
 
 
-# Of several servers
+# Several servers
 
 
-async def test_a_cluster_that_lacks_slots_is_told_with_the_channels_that_lose_them(
-    check: Check, tmp_path: Path
-) -> None:
+async def test_missing_cluster_slots_are_named_with_their_channels(check: Check, tmp_path: Path) -> None:
     bus = Port()
     node = Server(tmp_path / "node", cluster_enabled="yes", cluster_port=str(bus.number))
     bus.release()
@@ -188,16 +186,16 @@ async def test_a_cluster_that_lacks_slots_is_told_with_the_channels_that_lose_th
         node.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 9000)
         findings = await check(f"redis+cluster://{HOST}:{node.port}", channels=("QGIS", "Geotribu"))
         assert "7383 slots have no master; of them channels " in said(findings, Level.ERROR)
-        # And who takes it for a single server is told, too
+        # And a URL for a single server is named, too
         assert "redis+cluster://" in said(await check(node.url), Level.ERROR)
 
 
-async def test_a_sentinel_that_does_not_know_the_service_is_told(check: Check, tmp_path: Path) -> None:
+async def test_a_sentinel_without_the_service_is_named(check: Check, tmp_path: Path) -> None:
     with tls.sentinel(tmp_path, Certificates(tmp_path)) as url:
         assert "does not know other" in said(await check(url.replace("/chat/1", "/other")), Level.ERROR)
         assert "sentinel_password=" in said(await check(url.replace("sentinel_password", "ssl_password")), Level.ERROR)
 
-        # And one that is not there is no more than a warning
+        # And an absent Sentinel is only a warning
         port = Port()
         findings = await check(url.replace("/chat", f",{HOST}:{port.number}/chat"))
         assert "nothing listens there" in said(findings, Level.WARNING)

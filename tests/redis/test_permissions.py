@@ -1,4 +1,4 @@
-"""The ACL example lets us do what we do, and no more; held to the sources, and to a Redis that guards itself."""
+"""The ACL example allows exactly what gischat does: compared with the sources, and with a Redis that enforces it."""
 
 import ast
 import re
@@ -34,10 +34,10 @@ from tests.support.syntax import parsed
 CHANNEL = "QGIS"
 NAMES = {acl_name(command) for command in COMMANDS}
 
-# What is not written as a call: scripts are run, connections are made.
+# Commands that are not written as calls: running scripts, opening connections.
 OF_THE_CONNECTION = {"eval", "evalsha", "client|setname", "select", *map(acl_name, CLUSTER_ONLY)}
 
-# What this test asks by itself, as an administrator
+# Commands of this test itself, as an administrator
 OF_THE_TEST = {
     "acl|log",
     "auth",
@@ -66,19 +66,19 @@ def in_calls() -> Iterator[str]:
                 yield " ".join(map(str, words))
 
 
-def test_the_table_of_commands_is_what_the_sources_ask() -> None:
+def test_the_table_of_commands_matches_the_sources() -> None:
     asked = {acl_name(command) for command in (*in_scripts(), *filter(None, in_calls()))}
     assert asked | OF_THE_CONNECTION == NAMES
 
 
-def test_the_example_allows_these_commands_and_no_others() -> None:
+def test_the_example_allows_only_these_commands() -> None:
     (ours,) = re.findall(r"^user gischat .*$", EXAMPLE, re.MULTILINE)
     assert set(re.findall(r" \+(\S+)", ours)) == NAMES
     assert re.findall(r" [~&%]\S+", ours) == [" ~gischat:{gischat:*"]
     assert "-@all" in ours
 
 
-def test_every_key_is_within_the_pattern_of_the_example() -> None:
+def test_all_keys_match_the_pattern_of_the_example() -> None:
     keys = ChannelKeys("gischat", "Été {x}:y*")
     named = [key for lane in Lane for key in keys.for_script(lane)]
     named += [
@@ -95,7 +95,7 @@ def instance() -> str:
     return f"test-{uuid.uuid4()}"
 
 
-async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
+async def test_the_permissions_of_the_example_suffice(
     io_loop: IOLoop, tmp_path: Path, instance: str, start_stack: Callable[..., Stack]
 ) -> None:
     with GuardedValkey(tmp_path, instance) as valkey:
@@ -114,7 +114,7 @@ async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
         john = await Client.connect(stack.fronts[1].url, CHANNEL)
         await john.register("john")
 
-        # When people do all that people do
+        # When clients use all features
         for type_ in BROADCAST:
             await jane.send(**sample(type_))
             await john.until(type=type_)
@@ -135,15 +135,15 @@ async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
         assert await rest.users(CHANNEL) == ["jane"]
         assert len(await rest.last(CHANNEL)) == 5
 
-        # And Redis forgets the scripts, which it may at any time
+        # And Redis loses its scripts, as it may at any time
         valkey.admin.script_flush()
         await jane.until(text=await jane.say())
 
-        # And a moderator does all that moderators do
+        # And a moderator uses all features
         admin = Admin(url)
         await _moderate(admin, jane)
 
-        # And a picture hangs, is buried, and tried again
+        # And a picture hangs, is dead-lettered, and retried
         buried = await _bury(stack.heavy[0], jane)
         place = _dead(stack, "list").split()[0]
         _dead(stack, "retry", place)
@@ -151,7 +151,7 @@ async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
         await _bury(stack.heavy[0], jane)
         _dead(stack, "delete", "all")
 
-        # And a front is taken for dead, and comes back
+        # And a front is considered dead, and comes back
         keys = ChannelKeys(instance, CHANNEL)
         fronts = next(key for key in keys.for_script() if key.endswith(":fronts"))
         await john.register("jim")
@@ -162,10 +162,10 @@ async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
         stack.fronts[1].wake()
         await jane.until(type="newcomer", newcomer="jim")
 
-        # And a worker takes up what its predecessor had begun
+        # And a worker resumes its predecessor's unfinished jobs
         await _leave_pending(stack, valkey, keys, jane)
 
-        # And the names of workers that are long gone are forgotten
+        # And idle consumers are deleted
         async with connect(valkey.url, name="test") as ours:
             namespace = Namespace(settings(instance_id=instance, channels=(CHANNEL,)))
             gone = InboxConsumer(namespace, Lane.LIGHT, [CHANNEL], "gone", redis=ours, reader=ours)
@@ -173,7 +173,7 @@ async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
             assert await gone.delete_idle_consumers(CHANNEL, 0)
             await Presence(namespace, "gone", ours).repair_nicknames(CHANNEL, Timings().lease, is_thorough=True)
 
-        # And connections are lost, and data
+        # And connections and data are lost
         valkey.admin.client_kill_filter(_type="normal", skipme=True)
         await jane.until(text=await jane.say())
         valkey.admin.flushall()
@@ -186,19 +186,19 @@ async def test_who_has_the_permissions_of_the_example_can_do_all_that_we_do(
         await until(lambda: not valkey.admin.hkeys(keys.users), "everyone to be gone")
         stack.stop()
 
-        # Then all of it was allowed, and nothing is allowed that was not needed
+        # Then everything was allowed, and nothing is allowed that was not used
         assert valkey.refusals() == set()
         assert valkey.commands_of(but=OF_THE_TEST) == NAMES - set(map(acl_name, CLUSTER_ONLY))
         assert not any(map(_is_refused, stack.processes))
 
 
 def _is_refused(process: Process) -> bool:
-    """Whether it has told that Redis does not let it do something, in Redis' words."""
+    """Whether it has logged a missing permission, in Redis' words."""
     return "no permissions" in process.whole_log().lower()
 
 
 async def _moderate(admin: Admin, speaker: Client) -> None:
-    """Leaves a ban behind, and a message that was deleted."""
+    """Use all features of moderation; leaves a ban."""
     said = [(await speaker.until(text=await speaker.say()))["id"] for _ in range(2)]
     await admin.act("POST", "bans", {"nickname": "pest"})
     await admin.act("POST", "bans", {"nickname": "friend"})
@@ -220,7 +220,7 @@ async def _banned(admin: Admin) -> list[str]:
 
 
 async def _bury(worker: Process, sender: Client) -> str:
-    """Sends a picture whose computation hangs; returns its id."""
+    """Send a picture whose processing hangs; return its id."""
     for child in psutil.Process(worker.pid).children():
         child.suspend()
     await sender.send(**sample("image", id=(id := str(uuid.uuid4()))))
@@ -229,7 +229,7 @@ async def _bury(worker: Process, sender: Client) -> str:
 
 
 async def _leave_pending(stack: Stack, valkey: GuardedValkey, keys: ChannelKeys, sender: Client) -> None:
-    """A text is delivered to a worker that is not there, and ended by the next of its name."""
+    """Let a text be delivered to a stopped worker, and done by its successor of the same name."""
     (worker,) = stack.light
     await worker.stopped()
     await sender.send(**sample("text", id=(id := str(uuid.uuid4()))))
@@ -252,8 +252,8 @@ def _dead(stack: Stack, *arguments: str) -> str:
     return said
 
 
-async def test_what_the_example_does_not_allow_is_refused(tmp_path: Path, instance: str) -> None:
-    """Else all that is shown above would show nothing."""
+async def test_commands_that_are_not_allowed_are_refused(tmp_path: Path, instance: str) -> None:
+    """Otherwise the test above would prove nothing."""
     with GuardedValkey(tmp_path, instance, without=("xgroup|create",)) as valkey:
         stack = Stack(tmp_path, valkey.url, instance_id=instance, channels=CHANNEL, heavy=0, waits=False)
         try:

@@ -1,4 +1,4 @@
-"""Every kind of `REDIS_URL`, with real servers behind it: messages of several channels are delivered."""
+"""Messages are delivered with each kind of `REDIS_URL`, with real servers."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ def certificates(tmp_path: Path) -> Certificates:
 
 @pytest.fixture
 def socket_url(tmp_path: Path) -> Iterator[str]:
-    """A server behind a socket, whose path has something to be encoded."""
+    """A server with a socket, whose path contains characters that need encoding."""
     path = tmp_path / "my valkey.sock"
     valkey = Valkey(tmp_path)
     valkey._command += ["--unixsocket", str(path), "--user", "jane", "on", ">pass/word", "~*", "+@all"]
@@ -45,21 +45,21 @@ def _start(start_stack: Callable[..., Stack], url: str) -> Stack:
     return start_stack(redis_url=url, light=0, heavy=0, both=1, channels=",".join(CHANNELS))
 
 
-async def test_messages_go_round_over_a_socket(
+async def test_messages_are_delivered_over_a_socket(
     io_loop: IOLoop, socket_url: str, start_stack: Callable[..., Stack]
 ) -> None:
     await _talk(_start(start_stack, socket_url))
 
 
 @pytest.mark.parametrize("servers", [tls.one_server, tls.sentinel, tls.cluster], ids=lambda servers: servers.__name__)
-async def test_messages_go_round_over_tls_with_certificates_on_both_sides(
+async def test_messages_are_delivered_over_tls_with_certificates_on_both_sides(
     io_loop: IOLoop, tmp_path: Path, certificates: Certificates, start_stack: Callable[..., Stack], servers: Callable
 ) -> None:
     with servers(tmp_path, certificates) as url:
         stack = _start(start_stack, url)
         await _talk(stack)
 
-        # And an operator is told that all is well, by those who connect in the same way
+        # And `gischat check`, which connects in the same way, finds no fault
         checked = run_to_end("gischat", "check", directory=tmp_path, **{**stack.settings, "fronts": 0})
         assert checked.exit_status == 0, checked.whole_log()
         stack.stop()

@@ -1,4 +1,4 @@
-"""Pictures and files for the image tests that no phone and no program would send without being asked."""
+"""Pictures and files for the image tests, which phones and ordinary programs do not produce."""
 
 import re
 import struct
@@ -63,7 +63,7 @@ def display_p3() -> bytes:
 
 
 def png_text(word: str) -> PngImagePlugin.PngInfo:
-    """The word in each kind of text chunk."""
+    """A PNG with the word in each kind of text chunk."""
     text = PngImagePlugin.PngInfo()
     text.add_text("Comment", word)
     text.add_text("Author", word, zip=True)
@@ -108,7 +108,7 @@ def jpeg_segments(file: bytes) -> list[int]:
 
 
 def jpeg_of_size(file: bytes, width: int, height: int) -> bytes:
-    """The JPEG with another size in its frame header: as many scans, and hardly anything in them."""
+    """The JPEG with another size in its frame header: the scans remain, nearly empty."""
     at = min(place for place in (file.find(b"\xff\xc0\0"), file.find(b"\xff\xc2\0")) if place > 0)
     return file[: at + 5] + struct.pack(">HH", height, width) + file[at + 9 :]
 
@@ -127,14 +127,14 @@ def jpeg_scans(file: bytes) -> list[bytes]:
 
 
 def jpeg_of_many_scans(width: int, height: int, scans: int) -> bytes:
-    """A small progressive JPEG of one colour whose last scan comes so many times more: each is a walk over it all."""
+    """A small progressive JPEG of one colour whose last scan is repeated; decoders walk over the picture for each."""
     file = encoded(Image.new("RGB", (width, height), (90, 120, 60)), "JPEG", progressive=True)
     last = file[file.rindex(b"\xff\xda") : -2]
     return file[:-2] + last * scans + file[-2:]
 
 
 def webp_bomb(width: int, height: int) -> bytes:
-    """A hundred bytes of animated WebP: a frame of 16 × 16 on a canvas of that size (RFC 9649 §2.7)."""
+    """Animated WebP in a hundred bytes: a frame of 16 × 16 on a canvas of this size (RFC 9649 §2.7)."""
     frame = encoded(Image.new("RGB", (16, 16)), "WEBP")[12:]
     canvas = _uint24(width - 1) + _uint24(height - 1)
     chunks = (
@@ -146,14 +146,14 @@ def webp_bomb(width: int, height: int) -> bytes:
 
 
 def tiff_of_tags(*tags: tuple[int, int, int, int]) -> bytes:
-    """A little-endian TIFF that is one directory of (tag, type, count, value) and nothing else."""
+    """A little-endian TIFF with one directory of (tag, type, count, value), and nothing else."""
     directory = b"".join(struct.pack("<HHII", *tag) for tag in sorted(tags))
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + directory + bytes(4)
 
 
 @dataclass(frozen=True)
 class Raster:
-    """A GeoTIFF as GDAL writes it. `code` is struct's letter for a sample, a predictor of 2 needs integers."""
+    """A GeoTIFF as GDAL writes it. `code` is a sample's format character of `struct`; predictor 2 needs integers."""
 
     code: str
     bands: int = 1
@@ -168,7 +168,7 @@ class Raster:
     orientation: int = 0
 
     def file(self, width: int, height: int, value: Callable[[int, int, int], float]) -> bytes:
-        """With the value of each band, x and y. Deflate, if packed (TIFF 6.0 and its Technote of 2002)."""
+        """The file, with the value of each band, x and y. Deflate if packed (TIFF 6.0 and its Technote of 2002)."""
         across, down = (self.tile, self.tile) if self.tile else (width, 5)
         blocks = [
             self._block(

@@ -1,4 +1,4 @@
-"""What a consumer counts of its jobs; Redis is a fake that hands it what the test wants."""
+"""What a consumer measures, and which job it does next; its Redis is a fake."""
 
 import asyncio
 import time
@@ -27,11 +27,11 @@ def held(type: str = "text") -> Delivery:
 
 
 class FakeBroker:
-    """In place of a worker's inbox and committer: jobs are new to it, or abandoned by another worker."""
+    """A worker's inbox and committer, with new jobs, and jobs abandoned by another worker."""
 
     lane = Lane.LIGHT
     channels = ("QGIS",)
-    connected_seconds = 0.0  # too short to sweep
+    connected_seconds = 0.0  # too short for maintenance
 
     def __init__(self) -> None:
         self.new: list[Delivery] = []
@@ -87,17 +87,17 @@ def number_measured(type: str) -> float:
     return sum(bucket.amount for bucket in metrics.JOB_SECONDS.labels(type).buckets)
 
 
-async def test_every_job_of_a_batch_is_measured_by_its_type(consumer: LightConsumer, broker: FakeBroker) -> None:
+async def test_each_job_of_a_batch_is_measured_by_type(consumer: LightConsumer, broker: FakeBroker) -> None:
     before = {type: number_measured(type) for type in ("text", "model")}
     broker.new = [held("text"), held("model"), held("text"), held("of another version")]
     await consumer._run_once()
-    await consumer._run_once()  # in which the ends of the first have been told
+    await consumer._run_once()  # the results of the first have been reported
     assert len(broker.ended) == 4
     assert number_measured("text") == before["text"] + 2
     assert number_measured("model") == before["model"] + 1
 
 
-async def test_jobs_that_are_taken_over_are_counted(consumer: LightConsumer, broker: FakeBroker) -> None:
+async def test_claimed_jobs_are_counted(consumer: LightConsumer, broker: FakeBroker) -> None:
     before = metrics.JOBS_RECLAIMED.labels("light").amount
     broker.left = [held(), held()]
     await consumer._run_once()
@@ -110,30 +110,30 @@ class NoCharges:
         return []
 
 
-async def test_what_comes_together_with_the_end_of_a_job_counts_in_the_choice_of_the_next(broker: FakeBroker) -> None:
+async def test_a_job_seen_in_the_same_turn_counts_in_the_choice_of_the_next(broker: FakeBroker) -> None:
     consumer = HeavyConsumer(
         cast(Any, broker), cast(Any, broker), settings(), cast(Any, None), [], cast(Any, NoCharges())
     )
-    # Given a photo of somebody for whom a job was done just now
+    # Given a photo of a client whose last job was just done
     jane, john = (Job(Source("front", number, 1), "image", new_id(), b"", f"192.0.2.{number}") for number in (1, 2))
     consumer._ledger.charge(Charge(Person.of(jane), 1.0), time.monotonic())
     consumer._queue.add("QGIS", b"1-0", jane, time.monotonic())
-    # When another's is seen in the turn of the loop in which the next is chosen
+    # When another client's photo is seen in the turn of the event loop in which the next job is chosen
     asyncio.get_running_loop().call_soon(consumer._queue.add, "QGIS", b"2-0", john, time.monotonic())
     await consumer._read_and_work()
-    # Then it is next
+    # Then that photo is next
     assert broker.claimed == [b"2-0"]
 
 
-# A layer whose place breaks what works it out
+# A layer whose place crashes the sandbox
 
 
 class FakeSandbox:
-    """In place of a `Sandbox`: each run comes out as the test wants."""
+    """A `Sandbox` whose runs end as the test decides."""
 
     def __init__(self, outcomes: Sequence[Attempt | Exception]) -> None:
         self._outcomes = iter(outcomes)
-        self.placed: list[bool] = []  # of each run, whether a place was asked for
+        self.placed: list[bool] = []  # for each run, whether a place was requested
 
     async def run(self, function: object, *arguments: object, is_placed: bool) -> Attempt:
         self.placed.append(is_placed)
@@ -160,7 +160,7 @@ CRASHED = Crashed("ended by signal 11")
         ("image", [CRASHED] * 3, FailureReason.CRASHED, [False] * 3),
     ],
 )
-async def test_a_layer_that_breaks_the_sandbox_is_done_without_its_place(
+async def test_a_layer_that_crashes_the_sandbox_is_handled_again_without_a_place(
     broker: FakeBroker, type_: str, outcomes: list[Any], cause: FailureReason | None, placed: list[bool]
 ) -> None:
     sandbox = FakeSandbox(outcomes)

@@ -1,4 +1,4 @@
-"""Whose job is next in the heavy lane."""
+"""Fair queueing in the heavy lane."""
 
 import itertools
 from typing import Any
@@ -22,7 +22,7 @@ LONG = 20 * ORDINARY_SECONDS
 
 
 class Lane:
-    """A queue whose jobs are named, and a worker who does them one after the other."""
+    """A queue with named jobs, and a worker that does them one after the other."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -34,7 +34,7 @@ class Lane:
     def send(
         self, name: str, address: str, connection: int = 1, *, seconds: float = 0.1, channel: str = "QGIS"
     ) -> None:
-        """A job that takes so long comes into a channel."""
+        """Enqueue a job that takes `seconds`."""
         source = Source("front", connection, next(self._numbers))
         self.queue.add(channel, name.encode(), Job(source, "image", name, b"", address), self.now)
         (waiting,) = (one for one in self.queue._waiting.values() if one.entry == name.encode())
@@ -44,7 +44,7 @@ class Lane:
         return self.queue.next(self.now)
 
     def do(self) -> str:
-        """Does the next job, as a worker does."""
+        """Do the next job, as a worker does; return its name."""
         waiting = self.next()
         assert waiting is not None
         self.queue.remove(waiting)
@@ -61,11 +61,11 @@ def lane() -> Lane:
     return Lane()
 
 
-def test_nothing_is_next_where_nothing_waits(lane: Lane) -> None:
+def test_an_empty_queue_has_no_next_job(lane: Lane) -> None:
     assert lane.next() is None
 
 
-def test_people_for_whom_nothing_was_done_come_in_the_order_of_their_arrival(lane: Lane) -> None:
+def test_clients_without_work_are_served_in_order_of_arrival(lane: Lane) -> None:
     for number in range(5):
         lane.send(f"photo-{number}", f"192.0.2.{number}", channel=f"channel-{number % 2}")
         lane.now += 0.01
@@ -74,9 +74,7 @@ def test_people_for_whom_nothing_was_done_come_in_the_order_of_their_arrival(lan
 
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("seconds", [0.001, 0.1, ORDINARY_SECONDS])
-def test_sixty_photos_of_one_person_delay_anothers_by_one_at_the_most(
-    lane: Lane, channels: int, seconds: float
-) -> None:
+def test_sixty_photos_of_one_client_delay_anothers_by_one_at_most(lane: Lane, channels: int, seconds: float) -> None:
     for number in range(60):
         lane.send(f"jane-{number}", JANE, connection=number, seconds=seconds, channel=f"channel-{number % channels}")
     done = [lane.do()]
@@ -85,7 +83,7 @@ def test_sixty_photos_of_one_person_delay_anothers_by_one_at_the_most(
     assert done.index("john") == 1
 
 
-def test_a_photo_as_large_as_we_take_waits_for_no_second_small_one(lane: Lane) -> None:
+def test_the_largest_photo_waits_for_one_small_photo_at_most(lane: Lane) -> None:
     for number in range(3):
         lane.send(f"jane-{number}", JANE, seconds=estimated_seconds(2_000))
     lane.do()
@@ -94,7 +92,7 @@ def test_a_photo_as_large_as_we_take_waits_for_no_second_small_one(lane: Lane) -
     assert lane.do() == "john"
 
 
-def test_twenty_addresses_that_go_on_with_the_shortest_jobs_go_before_nobody(lane: Lane) -> None:
+def test_twenty_addresses_with_endless_short_jobs_overtake_nobody(lane: Lane) -> None:
     for number in range(20):
         lane.send(f"first-{number}", f"198.51.100.{number}", seconds=0.001)
     for _ in range(20):
@@ -105,7 +103,7 @@ def test_twenty_addresses_that_go_on_with_the_shortest_jobs_go_before_nobody(lan
     assert lane.do() == "jane"
 
 
-def test_long_jobs_of_people_who_are_new_wait_for_an_ordinary_one(lane: Lane) -> None:
+def test_long_jobs_of_new_clients_wait_for_an_ordinary_one(lane: Lane) -> None:
     for number in range(20):
         lane.send(f"flood-{number}", f"198.51.100.{number}", seconds=LONG)
     lane.now += 10
@@ -113,8 +111,8 @@ def test_long_jobs_of_people_who_are_new_wait_for_an_ordinary_one(lane: Lane) ->
     assert lane.do() == "jane"
 
 
-def test_within_an_address_connections_are_people(lane: Lane) -> None:
-    """An office is one address, and only one in it floods."""
+def test_connections_of_an_address_are_treated_fairly(lane: Lane) -> None:
+    """In an office with one address, one client floods."""
     for number in range(5):
         lane.send(f"flood-{number}", JANE, connection=1)
     lane.do()
@@ -122,7 +120,7 @@ def test_within_an_address_connections_are_people(lane: Lane) -> None:
     assert lane.do() == "colleague"
 
 
-def test_an_address_has_its_turn_however_many_connections_it_has(lane: Lane) -> None:
+def test_many_connections_do_not_give_an_address_more_turns(lane: Lane) -> None:
     for number in range(10):
         lane.send(f"jane-{number}", JANE, connection=number)
         lane.send(f"john-{number}", JOHN, connection=1)
@@ -131,7 +129,7 @@ def test_an_address_has_its_turn_however_many_connections_it_has(lane: Lane) -> 
     assert all({first[:4], second[:4]} == {"jane", "john"} for first, second in pairs)
 
 
-def test_what_was_done_a_minute_ago_is_forgotten(lane: Lane) -> None:
+def test_work_of_more_than_a_minute_ago_does_not_count(lane: Lane) -> None:
     lane.ledger.charge(Charge(Person(JANE, "front/1"), LONG), lane.now)
     lane.send("jane", JANE)
     lane.now += 1
@@ -142,28 +140,28 @@ def test_what_was_done_a_minute_ago_is_forgotten(lane: Lane) -> None:
     assert lane.ledger.work(JANE) == 0
 
 
-def test_nobody_waits_for_ever(lane: Lane) -> None:
-    """However many others come who are new."""
+def test_no_job_starves(lane: Lane) -> None:
+    """Although new clients arrive without end."""
     lane.send("long", JANE, seconds=2.0)
     for number in range(10_000):
         lane.send(f"short-{number}", f"198.51.{number // 250}.{number % 250}")
         if lane.do() == "long":
             return
-    pytest.fail("it was never done")
+    pytest.fail("the job was never done")
 
 
-def test_what_was_charged_too_much_is_taken_back(lane: Lane) -> None:
+def test_an_overcharge_is_taken_back(lane: Lane) -> None:
     jane = Person(JANE, "front/1")
     lane.ledger.charge(Charge(jane, 3.0), lane.now)
     lane.now += 1
     lane.ledger.charge(Charge(jane, -2.0), lane.now)
     assert (lane.ledger.work(jane), lane.ledger.work(JANE)) == (1.0, 1.0)
-    # And when the first is forgotten, nobody has done less than nothing
+    # And when the first charge expires, the work is not negative
     lane.ledger.forget(lane.now + WINDOW_SECONDS - 0.5)
     assert lane.ledger.work(JANE) == 0.0
 
 
-def test_a_job_that_another_worker_holds_is_not_asked_for_until_it_may_have_been_given_back(lane: Lane) -> None:
+def test_a_job_held_by_another_worker_is_skipped_until_that_may_have_returned_it(lane: Lane) -> None:
     lane.send("held", JANE)
     waiting = lane.next()
     assert waiting is not None
@@ -173,7 +171,7 @@ def test_a_job_that_another_worker_holds_is_not_asked_for_until_it_may_have_been
     assert lane.next() is waiting
 
 
-def test_a_job_that_is_seen_again_stays_as_it_is_known(lane: Lane) -> None:
+def test_a_job_seen_twice_is_queued_once(lane: Lane) -> None:
     lane.send("photo", JANE, seconds=LONG)
     waiting = lane.next()
     lane.queue.add("QGIS", b"photo", Job(Source("front", 1, 1), "image", "photo", b"", JANE), lane.now + 5)
@@ -182,11 +180,11 @@ def test_a_job_that_is_seen_again_stays_as_it_is_known(lane: Lane) -> None:
     assert not lane.queue.knows_of("QField")
 
 
-def test_what_people_send_is_ordinary_by_its_size() -> None:
+def test_an_ordinary_photos_size_predicts_an_ordinary_time() -> None:
     assert 0 < estimated_seconds(5_500_000) <= ORDINARY_SECONDS
 
 
-def test_each_job_is_looked_at_once_and_one_of_each_address_twice(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_job_is_ranked_once_and_one_of_each_address_twice(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(200):
         lane.send(f"photo-{number}", f"192.0.2.{number % 10}", connection=number)
     looks, rank = 0, lane.queue._rank

@@ -1,4 +1,4 @@
-"""Geometries in WGS 84: what bends, what crosses the antimeridian, what holds a pole, and what is nowhere."""
+"""Geometries in WGS 84: curved edges, the antimeridian, poles, and coordinates that are not on the earth."""
 
 from functools import partial
 from itertools import pairwise
@@ -15,7 +15,7 @@ WEST, EAST, NORTH_POLE, SOUTH_POLE = -180.0, 180.0, 90.0, -90.0
 
 
 def project(code: int, x: float, y: float) -> Project:
-    """From a CRS of EPSG, by what is best around a point."""
+    """A projection from an EPSG code's CRS, by the best transformation around a point."""
     crs = find(CRS.from_epsg(code).to_wkt(), "")
     assert crs is not None
     return partial(Projector(crs).points, around=(x, y))
@@ -27,12 +27,12 @@ def square(x: float, y: float, radius: float) -> Path:
 
 
 def area(ring: Path) -> float:
-    """In square degrees, positive where it is counter-clockwise."""
+    """The signed area in square degrees, positive for counter-clockwise rings."""
     return sum(x * to_y - to_x * y for (x, y), (to_x, to_y) in pairwise(ring)) / 2
 
 
 def total(pieces: list[Polygon]) -> float:
-    """What the pieces cover, in square degrees, after a look at what holds for all that is cut."""
+    """Check what holds for all pieces; return their area in square degrees."""
     for piece in pieces:
         for number, ring in enumerate(piece):
             assert ring[0] == ring[-1]
@@ -46,7 +46,7 @@ def outline(piece: Polygon) -> set[tuple[float, float]]:
     return {(round(lon, 6), round(lat, 6)) for lon, lat in piece[0]}
 
 
-# RFC 7946 §3.1.9
+# The antimeridian (RFC 7946 §3.1.9)
 
 
 def test_an_extent_across_the_antimeridian_is_cut_there() -> None:
@@ -58,18 +58,18 @@ def test_an_extent_across_the_antimeridian_is_cut_there() -> None:
     assert max(lon for lon, _ in east[0]) == -170
 
 
-def test_so_is_one_of_a_crs_in_which_nothing_happens_there() -> None:
+def test_an_extent_in_a_crs_that_is_continuous_at_the_antimeridian_is_cut_there() -> None:
     # Mercator around 150° E
     pieces = extent(3e6, -1e6, 4e6, 1e6, project(3832, 3.5e6, 0))
     assert len(pieces) == 2
     assert total(pieces) == pytest.approx(17.967 * 8.983, rel=0.01)
 
 
-def test_a_line_across_it_is_cut_and_goes_on() -> None:
+def test_a_line_across_the_antimeridian_is_cut_and_continued() -> None:
     assert line([(170, 0), (190, 10)], project(4326, 0, 0)) == [[(170, 0), (EAST, 5)], [(WEST, 5), (-170, 10)]]
 
 
-def test_a_line_of_a_geographic_crs_goes_the_way_that_its_numbers_do() -> None:
+def test_a_line_in_a_geographic_crs_goes_the_way_its_longitudes_go() -> None:
     (path,) = line([(-170, 0), (170, 0)], project(4326, 0, 0))
     assert [lon for lon, _ in path] == sorted(lon for lon, _ in path)
     assert (path[0], path[-1]) == ((-170, 0), (170, 0))
@@ -82,7 +82,7 @@ def test_a_hole_is_cut_with_its_polygon_or_stays_in_its_piece() -> None:
     assert sorted(map(len, pieces)) == [1, 2]
 
 
-def test_what_crosses_several_times_is_so_many_pieces() -> None:
+def test_a_ring_that_crosses_several_times_becomes_as_many_pieces() -> None:
     horseshoe = [(170, 0), (190, 0), (190, 3), (175, 3), (175, 6), (190, 6), (190, 9), (170, 9), (170, 0)]
     pieces = polygon([horseshoe], project(4326, 0, 0))
     assert len(pieces) == 3
@@ -98,7 +98,7 @@ def test_what_crosses_several_times_is_so_many_pieces() -> None:
         [(-170, 0), (-180, 5), (-170, -5), (-170, 0)],
     ],
 )
-def test_what_touches_the_antimeridian_is_not_cut(ring: Path) -> None:
+def test_a_ring_that_touches_the_antimeridian_is_not_cut(ring: Path) -> None:
     (piece,) = polygon([ring], project(4326, 0, 0))
     assert outline(piece) == set(ring)
 
@@ -116,34 +116,34 @@ def test_the_whole_earth_is_one_piece() -> None:
 
 
 @pytest.mark.parametrize(("code", "pole"), [(3413, NORTH_POLE), (3031, SOUTH_POLE)])
-def test_a_pole_inside_is_inside(code: int, pole: float) -> None:
+def test_an_extent_around_a_pole_contains_it(code: int, pole: float) -> None:
     (piece,) = pieces = extent(-1e6, -1e6, 1e6, 1e6, project(code, 0, 0))
     total(pieces)
     assert {(WEST, pole), (EAST, pole)} <= outline(piece)
-    # From the pole to the nearest side it is 1000 km, to a corner 1414
+    # From the pole, the sides are 1000 km away, the corners 1414 km
     edge = [abs(lat) for _, lat in piece[0] if abs(lat) != 90]
     assert 90 - max(edge) == pytest.approx(9.2, abs=0.2)
     assert 90 - min(edge) == pytest.approx(13, abs=0.3)
 
 
-def test_a_ring_round_a_pole_leaves_it_out() -> None:
+def test_a_hole_around_a_pole_excludes_it() -> None:
     (piece,) = pieces = polygon([square(0, 0, 1e6), square(0, 0, 5e5)], project(3413, 0, 0))
     total(pieces)
     assert max(lat for _, lat in piece[0]) < 86
     assert {lon for lon, _ in piece[0]} >= {WEST, EAST}
 
 
-def test_what_is_near_a_pole_and_does_not_hold_it_is_no_ring_round_it() -> None:
+def test_an_extent_near_a_pole_does_not_reach_it() -> None:
     pieces = extent(1e5, -1e6, 1e6, 1e6, project(3413, 5e5, 0))
     total(pieces)
     assert max(lat for piece in pieces for _, lat in piece[0]) < 89.9
 
 
-# What is nowhere
+# Coordinates that are not on the earth
 
 
-def test_an_extent_that_leaves_the_earth_is_what_is_on_it() -> None:
-    # Half of the earth is all that this CRS shows (orthographic, around 0° N 0° E)
+def test_an_extent_beyond_the_earth_is_clipped() -> None:
+    # This CRS shows only half of the earth (orthographic, around 0° N 0° E)
     crs = find(CRS.from_proj4("+proj=ortho +lat_0=0 +lon_0=0 +datum=WGS84").to_wkt(), "")
     assert crs is not None
     pieces = extent(-7e6, -7e6, 7e6, 7e6, partial(Projector(crs).points, around=(0, 0)))
@@ -152,7 +152,7 @@ def test_an_extent_that_leaves_the_earth_is_what_is_on_it() -> None:
 
 
 @pytest.mark.parametrize("far", [1e6, 1e300, float("inf")])
-def test_endless_numbers_take_no_time(far: float) -> None:
+def test_huge_coordinates_take_no_time(far: float) -> None:
     pieces = extent(-far, -far, far, far, project(4326, 0, 0))
     assert pieces == [] or total(pieces) <= 360 * 180
     assert line([(0, 0), (far, 0)], project(4326, 0, 0)) == []
@@ -170,21 +170,21 @@ def test_endless_numbers_take_no_time(far: float) -> None:
         ((0, float("nan")), None),
     ],
 )
-def test_a_point_is_on_the_earth_or_none(given: Any, normal: Any) -> None:
+def test_a_point_is_normalized_or_not_on_the_earth(given: Any, normal: Any) -> None:
     assert normal_point(*given) == normal
 
 
 # Fewer points
 
 
-def test_a_straight_path_needs_its_ends_alone() -> None:
+def test_a_straight_path_is_reduced_to_its_ends() -> None:
     path = [(float(number), 2.0 * number) for number in range(20)]
     assert straightened(path, 1e-9) == [path[0], path[-1]]
     bent = [*path[:10], (10.0, 25.0), *path[10:]]
     assert (10.0, 25.0) in straightened(bent, 0.1)
 
 
-def test_a_thinned_ring_is_one() -> None:
+def test_a_thinned_ring_is_still_a_ring() -> None:
     ring = [*(((number % 7) / 10, number / 100) for number in range(50)), (0.0, 0.0)]
     for distance in (0.0, 0.2, 10.0):
         few = thinned(ring, distance, at_least=4)

@@ -1,7 +1,7 @@
-"""What is taken for a GeoJSON layer, what is repaired, and the words in which everything else is refused.
+"""Which GeoJSON layers are accepted, which are repaired, and with which words all others are refused.
 
-QGIS is 3.22 and its exporter (QgsJsonExporter), GDAL is 2.4, 3.6, 3.9 and 3.12 unless one is named, each tried with
-every shape below. GDAL is what QGIS opens a layer with.
+QGIS stands for 3.22 and its exporter (QgsJsonExporter), GDAL for 2.4, 3.6, 3.9 and 3.12 unless a version is named; all
+were tried with every shape below. QGIS opens layers with GDAL.
 """
 
 from copy import deepcopy
@@ -21,7 +21,7 @@ POINT = geometry("Point", [2.35, 48.85])
 
 LARGEST_DOUBLE = 1.7976931348623157e308
 TOO_LARGE = 10**309
-UNWRITABLE = 10**5000  # more digits than Python agrees to write out
+UNWRITABLE = 10**5000  # more digits than Python converts to text
 
 
 def geometries(*parts: Any) -> dict[str, Any]:
@@ -57,7 +57,7 @@ SPLIT = (
 
 
 def verdict(document: Any, max_features: int = 500) -> str | None:
-    """The reason for which `document` is refused, or None. May repair it."""
+    """The reason why `document` is refused, or None. May repair it."""
     try:
         geojson.check(document, max_features=max_features)
     except Uncompliant as fault:
@@ -65,7 +65,7 @@ def verdict(document: Any, max_features: int = 500) -> str | None:
     return None
 
 
-# What is taken
+# Accepted layers
 
 GEOMETRIES = {
     "a point": POINT,
@@ -107,7 +107,7 @@ GEOMETRIES = {
     "a member of a collection": geometries() | {"features": [], "crs": None},
 }
 
-# Degenerate: QGIS writes them and each GDAL reads them, as the text at the end says.
+# Degenerate geometries: QGIS writes them, and each GDAL reads them as the text at the end.
 DEGENERATE = [
     (geometry("LineString", [[1, 2]]), "LINESTRING (1 2)"),
     (geometry("LineString", [[1, 2], [1, 2]]), "LINESTRING (1 2,1 2)"),
@@ -157,20 +157,20 @@ LAYERS = {
 }
 
 
-def test_every_geometry_of_the_rfc_is_taken_inside_a_collection_too() -> None:
+def test_each_geometry_of_the_rfc_is_accepted_also_in_a_collection() -> None:
     for name, shape in GEOMETRIES.items():
         assert verdict(layer([feature(shape)])) is None, name
         assert verdict(layer([feature(geometries(POINT, shape))])) is None, name
 
 
-def test_every_layer_that_is_read_is_taken_as_it_is() -> None:
+def test_layers_that_gdal_reads_are_accepted_unchanged() -> None:
     for name, document in LAYERS.items():
         before = deepcopy(document)
         assert verdict(document) is None, name
         assert document == before, name
 
 
-def test_degenerate_geometries_are_taken_as_they_are() -> None:
+def test_degenerate_geometries_are_accepted_unchanged() -> None:
     for shape, read_by_gdal_as in DEGENERATE:
         document = layer([feature(shape)])
         before = deepcopy(document)
@@ -178,8 +178,8 @@ def test_degenerate_geometries_are_taken_as_they_are() -> None:
         assert document == before
 
 
-def test_a_layer_is_taken_as_qgis_writes_it() -> None:
-    # Given QGIS's ways: a crs, an extent without heights for a geometry that has them, a null id for a
+def test_a_layer_is_accepted_as_qgis_writes_it() -> None:
+    # Given a layer as QGIS writes it: a crs, an extent without heights for a geometry with heights, a null id for a
     # feature that is not saved yet, an extent of nulls for an empty geometry
     document = msgspec.json.decode(
         """{"type": "FeatureCollection",
@@ -193,14 +193,14 @@ def test_a_layer_is_taken_as_qgis_writes_it() -> None:
                "geometry": {"type": "LineString", "coordinates": []}, "properties": null},
               {"type": "Feature", "id": 3, "geometry": null, "properties": null}]}"""
     )
-    # When it is checked, Then nothing is wrong with it
+    # When it is checked, then it is accepted
     assert verdict(document) is None
 
 
-# What is repaired. Unrepaired, GDAL reads no geometry (for whole numbers, the largest of 64 bits: a wrong place).
+# Repairs. Without them, GDAL reads no geometry (of integers, the largest of 64 bits: a wrong place).
 
 REPAIRED = [
-    # found, left, and what GDAL reads then
+    # before, after, and what GDAL reads then
     (geometry("Point", [1, 2, None]), [1, 2], "POINT (1 2)"),
     (geometry("Point", [1, 2, 3, None]), [1, 2, 3], "POINT Z (1 2 3)"),
     (geometry("Point", [1, 2, None, 7]), [1, 2], "POINT (1 2): the measure would be read as a height"),
@@ -241,25 +241,25 @@ REPAIRED = [
 
 
 def written(document: Any) -> bytes:
-    """As JSON, which tells 1 from 1.0."""
+    """The value as JSON, which distinguishes 1 and 1.0."""
     return msgspec.json.encode(document)
 
 
 @pytest.mark.parametrize(("found", "left", "read_by_gdal_as"), REPAIRED)
-def test_what_qgis_writes_and_gdal_cannot_read_is_repaired(found: Any, left: Any, read_by_gdal_as: str) -> None:
-    # Given a layer that holds the geometry, on its own, inside collections, and between good ones
+def test_geometries_of_qgis_that_gdal_cannot_read_are_repaired(found: Any, left: Any, read_by_gdal_as: str) -> None:
+    # Given a layer with the geometry: alone, in collections, and between good ones
     good = feature(geometry("LineString", [[0.5, 1.5], [2.5, 3.5]]), id=1)
     document = deepcopy(layer([good, feature(found), feature(geometries(POINT, geometries(found))), good]))
     # When it is checked
     assert verdict(document) is None
-    # Then nothing is changed but what GDAL could not read
+    # Then only what GDAL cannot read has changed
     whole = geometry(found["type"], left)
     assert written(document) == written(
         layer([good, feature(whole), feature(geometries(POINT, geometries(whole))), good])
     )
 
 
-# What is refused, and how
+# Refusals
 
 TYPES = "Point, MultiPoint, LineString, MultiLineString, Polygon, MultiPolygon, GeometryCollection"
 
@@ -271,7 +271,7 @@ WRONG_GEOMETRIES = [
     ({"type": "GeometryCollection", "coordinates": []}, f'geometry collection has no "geometries"{ANEW}'),
     (geometry(None, []), f"geometry type must be {TYPES}, not null{ANEW}"),  # type: ignore[arg-type]
     (geometry(["Point"], []), f"geometry type must be {TYPES}, not a list{ANEW}"),  # type: ignore[arg-type]
-    # GDAL takes lower case in some versions, and drops the feature in others
+    # Some versions of GDAL accept lower case, others drop the feature
     (geometry("point", []), f"geometry type must be {TYPES}, not 'point'{ANEW}"),
     (geometry("Circle", []), f"geometry type must be {TYPES}, not 'Circle'{ANEW}"),
     (feature(POINT), f"geometry type must be {TYPES}, not 'Feature'{ANEW}"),
@@ -280,7 +280,7 @@ WRONG_GEOMETRIES = [
     (POINT | {"tree": within_lists(33)}, f"point: member 'tree' is nested more than 32 levels deep{CHANGE}"),
 ]
 
-# QGIS writes null for what is NaN or infinite. GDAL reads no geometry, or loses the part; QGIS draws nothing.
+# QGIS writes null for NaN and infinity. GDAL reads no geometry, or loses the part; QGIS draws nothing.
 UNSHOWABLE = [
     (geometry("Point", [None, 2.0]), "point has no finite x"),
     (geometry("Point", [1.0, None]), "point has no finite y"),
@@ -352,7 +352,7 @@ WRONG_GEOMETRY_COLLECTIONS = [
 ]
 
 
-def test_a_wrong_geometry_is_refused_with_its_place_its_fault_and_the_remedy() -> None:
+def test_an_invalid_geometry_is_refused_with_position_fault_and_remedy() -> None:
     for shape, reason in (
         *WRONG_GEOMETRIES,
         *((shape, fault + FIX) for shape, fault in UNSHOWABLE),
@@ -392,12 +392,12 @@ WRONG_FEATURES = [
 ]
 
 
-def test_a_wrong_feature_is_refused_with_its_number() -> None:
+def test_an_invalid_feature_is_refused_with_its_number() -> None:
     for wrong, reason in WRONG_FEATURES:
         assert verdict(layer([feature(POINT), wrong])) == f"Feature 2{reason}"
 
 
-def test_a_refused_feature_goes_by_its_id_or_else_its_number_from_1() -> None:
+def test_a_refused_feature_is_named_by_its_id_or_its_number_from_1() -> None:
     for members, name in (
         ({}, "13"),
         ({"id": None}, "13"),
@@ -444,20 +444,20 @@ WRONG_LAYERS = [
 ]
 
 
-def test_what_is_no_layer_is_refused() -> None:
+def test_documents_that_are_no_layers_are_refused() -> None:
     for document, reason in WRONG_LAYERS:
         assert verdict(document) == reason
 
 
-def test_the_first_wrong_feature_is_the_one_named() -> None:
+def test_the_first_invalid_feature_is_named() -> None:
     document = layer([*[feature(POINT)] * 12, feature("x"), feature("y")])
     assert verdict(document) == f"Feature 13: geometry must be an object, not 'x'{ANEW}"
 
 
-# How many features
+# The number of features
 
 
-def test_as_many_features_as_allowed_are_taken() -> None:
+def test_the_maximum_number_of_features_is_accepted() -> None:
     assert verdict(layer([feature(POINT)] * 500), max_features=500) is None
     assert verdict(layer([]), max_features=0) is None
 
@@ -468,16 +468,16 @@ def test_one_feature_too_many_is_refused() -> None:
 
 
 @pytest.mark.parametrize("rest", [{}, {"type": 5}, {"type": "FeatureCollection", "bbox": nan, "geometry": 1}])
-def test_features_are_counted_before_anything_else_is_looked_at(rest: dict[str, Any]) -> None:
+def test_features_are_counted_before_they_are_checked(rest: dict[str, Any]) -> None:
     reason = verdict({"features": [nan] * 600, **rest}, max_features=500)
     assert reason == "Too many geojson features : 600 vs max 500 allowed"
 
 
-# What a client may have put in
+# Attacks
 
 
 @pytest.mark.parametrize("text", ["\x1b[31m", "two\nlines", "\u202ereversed", "\ud800", "é🗺", "x" * 10_000])
-def test_a_clients_text_comes_back_short_and_printable(text: str) -> None:
+def test_quoted_text_is_short_and_printable(text: str) -> None:
     for document in [
         layer([feature(geometry(text, []))]),
         layer([feature(geometry("Point", [text, 0]))]),
@@ -490,7 +490,7 @@ def test_a_clients_text_comes_back_short_and_printable(text: str) -> None:
         assert len(reason) < 300
 
 
-def test_bottomless_nesting_is_refused_in_words() -> None:
+def test_excessive_nesting_is_refused() -> None:
     abyss, other = within_lists(100_000), within_lists(100_000)
     nested = "is nested more than 32 levels deep"
     for deep, reason in (

@@ -1,4 +1,4 @@
-"""What is done with a job, by its type: pure functions, of which two are large enough for the sandbox."""
+"""The handlers of each message type: pure functions, two of which run in the sandbox."""
 
 import pickle
 from typing import Any
@@ -35,7 +35,7 @@ CHEAT_CODES = [
 
 
 def accepted(type_: str, **changes: Any) -> bytes:
-    """A message as the front lets it through."""
+    """A message as a front accepts it."""
     return READER.parse(msgspec.json.encode(sample(type_, **changes)).decode()).body
 
 
@@ -48,7 +48,7 @@ def light(type_: str, **changes: Any) -> Effect:
 
 
 def heavy(type_: str, body: bytes, limits: Settings = SETTINGS) -> bytes:
-    """As the sandbox does it: function, arguments and result travel between processes."""
+    """Handle a job as in the sandbox: function, arguments and result are pickled."""
     function, *arguments = pickle.loads(pickle.dumps((HEAVY[type_], body, limits)))
     result: Publish = pickle.loads(pickle.dumps(function(*arguments)))
     return result.body
@@ -74,7 +74,7 @@ def test_every_type_that_a_client_may_send_has_one_function() -> None:
 
 
 @pytest.mark.parametrize("type_", ["text", "crs", "bbox", "position", "model", "script"])
-def test_what_everyone_shall_see_is_published_as_it_is_and_stored(type_: str) -> None:
+def test_messages_for_all_are_published_unchanged_and_stored(type_: str) -> None:
     body = accepted(type_)
     assert LIGHT[type_](job(type_, body)) == Publish(body, stored=True)
 
@@ -86,13 +86,13 @@ def test_a_cheat_code_is_published_and_not_stored(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["Wizz", " wizz", "wizz!", "wizz wizz", "cheese"])
-def test_what_only_looks_like_a_cheat_code_is_stored(text: str) -> None:
+def test_a_text_that_resembles_a_cheat_code_is_stored(text: str) -> None:
     effect = light("text", text=text)
     assert isinstance(effect, Publish)
     assert effect.stored
 
 
-def test_a_cheat_code_elsewhere_than_in_a_text_is_stored() -> None:
+def test_a_cheat_code_in_another_type_is_stored() -> None:
     for effect in (light("script", raw_pycode="wizz"), light("model", raw_xml="wizz", model_name="wizz")):
         assert isinstance(effect, Publish)
         assert effect.stored
@@ -106,7 +106,7 @@ def test_a_cheat_code_elsewhere_than_in_a_text_is_stored() -> None:
         ("like", {"liked_author": "john", "liker_author": "jane"}, Like("john")),
     ],
 )
-def test_what_is_about_a_nickname_names_it(type_: str, changes: dict[str, str], effect: Effect) -> None:
+def test_effects_name_the_nickname_that_they_concern(type_: str, changes: dict[str, str], effect: Effect) -> None:
     assert light(type_, **changes) == effect
 
 
@@ -120,7 +120,7 @@ def test_what_is_about_a_nickname_names_it(type_: str, changes: dict[str, str], 
         (HEARTBEAT, b"{}", Acknowledge()),
     ],
 )
-def test_what_fronts_tell_is_understood(type_: str, body: bytes, effect: Effect) -> None:
+def test_jobs_of_fronts_have_their_effects(type_: str, body: bytes, effect: Effect) -> None:
     assert LIGHT[type_](job(type_, body)) == effect
 
 
@@ -140,7 +140,7 @@ GIVEN = {
 }
 
 
-def test_an_image_is_scaled_and_all_else_in_its_message_kept() -> None:
+def test_an_image_is_scaled_and_the_rest_of_its_message_kept() -> None:
     photo = as_base64(encoded(quarters(400, 200), "JPEG"))
     body = accepted("image", image_data=photo, avatar="mdi-account", **GIVEN)
     result = heavy("image", body)
@@ -148,7 +148,7 @@ def test_an_image_is_scaled_and_all_else_in_its_message_kept() -> None:
     assert opened(msgspec.json.decode(result)["image_data"]).size == (40, 20)
 
 
-def test_the_largest_image_allowed_is_that_of_the_settings() -> None:
+def test_the_settings_limit_an_images_pixels() -> None:
     body = accepted("image", image_data=TINY_PNG)  # 4 × 3 pixels
     assert heavy("image", body, settings(max_image_pixels=12))
     with pytest.raises(Uncompliant):
@@ -156,18 +156,18 @@ def test_the_largest_image_allowed_is_that_of_the_settings() -> None:
 
 
 @pytest.mark.parametrize("image_data", ["", "hello", "aGVsbG8=", TINY_PNG[:40], "\x00", "é"])
-def test_what_is_no_image_is_refused_in_words(image_data: str) -> None:
+def test_data_that_is_no_image_is_refused(image_data: str) -> None:
     assert refusal("image", accepted("image", image_data=image_data)).isprintable()
 
 
-def test_a_layer_is_checked_and_all_in_its_message_kept() -> None:
+def test_a_layer_is_checked_and_its_message_kept() -> None:
     style = "<qgis version='3.40'/>"
     body = accepted("geojson", geojson=points(3), style=style, avatar="mdi-account", **GIVEN)
     result = heavy("geojson", body)
     assert_only_differs_in("nothing", body, result)
 
 
-def test_a_layer_keeps_its_numbers_and_members_as_they_are() -> None:
+def test_a_layers_numbers_and_members_are_unchanged() -> None:
     document = layer([feature(point(652000.1, 6862000, 1e-7), id=2**53 + 1, other=[1.0, -5, None])], name="Été")
     body = accepted("geojson", geojson=document)
     kept = msgspec.json.decode(heavy("geojson", body))["geojson"]
@@ -184,20 +184,20 @@ def test_a_layer_keeps_its_numbers_and_members_as_they_are() -> None:
         ('PROJCS["mine"]', "EPSG:2154", None),
     ],
 )
-def test_a_layer_whose_crs_is_only_named_gets_its_text(wkt: str, authid: str, name: str | None) -> None:
+def test_a_layer_with_a_crs_name_gets_its_definition(wkt: str, authid: str, name: str | None) -> None:
     body = accepted("geojson", crs_wkt=wkt, crs_authid=authid)
     published = msgspec.json.decode(HEAVY["geojson"](body, SETTINGS, is_placed=True).body)
     found = published["crs_wkt"]
     assert f'["{name}"' in found if name else found == wkt
 
 
-def test_too_many_features_are_refused_in_the_contracts_words() -> None:
+def test_too_many_features_are_refused_as_the_protocol_says() -> None:
     body = accepted("geojson", geojson=points(4))
     assert refusal("geojson", body) == "Too many geojson features : 4 vs max 3 allowed"
 
 
 def with_document(document: str) -> bytes:
-    """A layer's message with a document that nobody has read before: the front only sees that it is JSON."""
+    """A layer's message with any JSON document: the front checks only that it is JSON."""
     message = msgspec.json.encode(sample("geojson", geojson="?")).decode()
     return READER.parse(message.replace('"geojson":"?"', f'"geojson":{document}')).body
 
@@ -226,14 +226,14 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("name", UNFIT)
-def test_what_is_json_and_no_layer_is_refused_in_words(name: str) -> None:
+def test_json_that_is_no_layer_is_refused(name: str) -> None:
     reason = refusal("geojson", with_document(UNFIT[name]))
     assert reason.isprintable()
     assert "Error" not in reason
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "1" * 400])
-def test_an_infinite_coordinate_is_refused_by_its_place(number: str) -> None:
+def test_an_infinite_coordinate_is_refused_with_its_position(number: str) -> None:
     wrong = of_features(A_POINT, A_POINT.replace("7.5", number))
     assert refusal("geojson", with_document(wrong)).startswith("Feature 2: point has no finite y. Remove")
 
@@ -248,6 +248,6 @@ def test_an_infinite_coordinate_is_refused_by_its_place(number: str) -> None:
         (EMPTY % ',"a":"\\u00e9\\ud83d\\uddfa"', EMPTY % ',"a":"é🗺"'),
     ],
 )
-def test_a_layer_is_written_anew_for_readers_who_could_take_it_otherwise(given: str, kept: str) -> None:
+def test_an_ambiguous_layer_is_serialized_again(given: str, kept: str) -> None:
     result = msgspec.json.decode(heavy("geojson", with_document(given)), type=dict[str, msgspec.Raw])
     assert bytes(result["geojson"]).decode() == kept

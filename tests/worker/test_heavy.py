@@ -1,4 +1,4 @@
-"""The heavy lane's worker, with its sandbox, on a real Valkey: in what order it does what waits."""
+"""The order in which heavy workers, with their sandboxes, do waiting jobs on a real Valkey."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -30,7 +30,7 @@ from worker.shared_charges import SharedCharges
 
 __all__ = ["start", "wire"]  # fixtures
 
-# No worker takes a job from another; and nothing waits longer than it must.
+# No worker claims another's jobs, and all poll often.
 TIMINGS = Timings(reclaim_heavy=600.0, consumer_stalled=600.0, maintenance=0.1, inbox_read=0.1)
 
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -45,18 +45,18 @@ def ordinary() -> str:
 
 @cache
 def costly() -> str:
-    """A third of a second of a worker's time."""
+    """A picture that takes a worker a third of a second."""
     return as_base64(jpeg_of_many_scans(2000, 2000, 50))
 
 
 class HeavyLane:
-    """What a worker does in a channel, by the names of the photos."""
+    """A channel's heavy lane, and the photos done in it, by name."""
 
     def __init__(self, wire: Wire, url: str, sandboxes: Sequence[Sandbox]) -> None:
         self.wire = wire
         self._url = url
         self._sandboxes = iter(sandboxes)
-        self._names: dict[str, str] = {}  # by their sources
+        self._names: dict[str, str] = {}  # of photos, by source
 
     def job(self, name: str, client: str, image_data: str = "", *, connection: int = 0) -> Job:
         id = new_id()
@@ -78,7 +78,7 @@ class HeavyLane:
         return [one for one in await self.wire.outbox() if one.source is not None]
 
     async def all_done(self) -> list[str]:
-        """Waits until all that was sent has ended."""
+        """Wait until all jobs are done."""
         async with asyncio.timeout(DEADLINE):
             while len(done := await self.done()) < len(self._names):
                 await asyncio.sleep(LOOK)
@@ -104,7 +104,7 @@ class HeavyLane:
 
 @pytest.fixture(scope="module")
 def sandboxes() -> Iterator[list[Sandbox]]:
-    """For one worker after the other of each test: a start takes longer than most tests."""
+    """Sandboxes shared by the tests, one for each of a test's workers: a start takes longer than most tests."""
     sandboxes = [Sandbox(seconds=600, memory=2**30, preload=("worker.attempts",)) for _ in range(3)]
     yield sandboxes
     for sandbox in sandboxes:
@@ -116,8 +116,8 @@ def lane(wire: Wire, valkey: Valkey, sandboxes: list[Sandbox]) -> HeavyLane:
     return HeavyLane(wire, valkey.url, sandboxes)
 
 
-async def test_what_is_costly_waits_for_what_is_ordinary_though_it_came_before(lane: HeavyLane) -> None:
-    """By what is in it: it has fewer bytes than a photo."""
+async def test_costly_pictures_wait_for_ordinary_ones_that_arrive_later(lane: HeavyLane) -> None:
+    """The content decides: the costly picture has fewer bytes than a photo."""
     await lane.send(
         lane.job("mallory's", MALLORY, costly()),
         lane.job("muriel's", MURIEL, costly()),
@@ -126,25 +126,25 @@ async def test_what_is_costly_waits_for_what_is_ordinary_though_it_came_before(l
     )
     async with lane.worker():
         assert (await lane.all_done())[:2] == ["jane's", "john's"]
-    # And each was published, and once
+    # And each is published once
     assert [one.outcome for one in await lane.ends()] == [Outcome.PUBLISHED] * 4
     assert await lane.wire.inbox_bytes(Lane.HEAVY) == 0
 
 
-async def test_who_had_nothing_done_comes_before_who_had(lane: HeavyLane) -> None:
+async def test_clients_without_work_precede_those_with_work(lane: HeavyLane) -> None:
     await lane.send(*(lane.job(f"jane's {number}", JANE) for number in range(3)), lane.job("john's", JOHN))
     async with lane.worker():
         assert await lane.all_done() == ["jane's 0", "john's", "jane's 1", "jane's 2"]
 
 
-async def test_what_other_workers_did_counts(lane: HeavyLane) -> None:
+async def test_work_of_other_workers_counts(lane: HeavyLane) -> None:
     SharedCharges(lane.wire.settings, lane.wire.redis).write(Charge(Person(JANE, "front/1"), 5.0))
     await lane.send(lane.job("jane's", JANE), lane.job("john's", JOHN))
     async with lane.worker():
         assert await lane.all_done() == ["john's", "jane's"]
 
 
-async def test_what_is_refused_counts_as_work(lane: HeavyLane) -> None:
+async def test_refused_pictures_count_as_work(lane: HeavyLane) -> None:
     damaged = as_base64(encoded(quarters(400, 300), "PNG")[:-100])
     await lane.send(lane.job("no picture", JANE, damaged), lane.job("jane's", JANE), lane.job("john's", JOHN))
     async with lane.worker():
@@ -159,8 +159,8 @@ async def test_many_workers_do_each_job_once(lane: HeavyLane) -> None:
     assert [one.outcome for one in await lane.ends()] == [Outcome.PUBLISHED] * 20
 
 
-async def test_after_a_flush_what_comes_is_done_though_its_place_is_before_what_was_seen(lane: HeavyLane) -> None:
-    """The clock of a Redis may be another's, or be put back."""
+async def test_after_a_flush_jobs_with_earlier_entry_ids_are_done(lane: HeavyLane) -> None:
+    """The new Redis may have another clock, or an old one may be set back."""
     redis, inbox = lane.wire.redis, lane.wire.keys.inbox(Lane.HEAVY)
     async with lane.worker():
         await lane.send(lane.job("before", JANE))

@@ -1,4 +1,4 @@
-"""What a picture will cost is known before it is decoded, and what costs too much is refused."""
+"""A picture's cost is predicted before it is decoded; pictures that cost too much are refused."""
 
 import io
 import random
@@ -57,22 +57,22 @@ def flat_progressive(width: int, height: int, **options: Any) -> bytes:
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("size", [(4000, 3000), (8000, 8000), (65000, 900)])
-def test_a_photo_of_any_allowed_size_is_accepted(size: tuple[int, int], progressive: bool, subsampling: str) -> None:
+def test_photos_of_all_allowed_sizes_are_accepted(size: tuple[int, int], progressive: bool, subsampling: str) -> None:
     file = encoded(photo(900, 700), "JPEG", progressive=progressive, subsampling=subsampling)
     largest = jpeg_of_size(file, *size).ljust(9_000_000, b"\0")
     assert estimate(largest).seconds < MOST
 
 
-def test_a_phones_photo_is_predicted_within_a_factor_of_its_time() -> None:
+def test_the_prediction_for_a_phones_photo_is_about_right() -> None:
     file = encoded(photo(900, 700), "JPEG", quality=90)
     assert 0.1 < estimate(jpeg_of_size(file, 4000, 3000).ljust(4_000_000, b"\0")).seconds < 0.4
 
 
 @pytest.mark.parametrize("scan", range(10))
-def test_a_progressive_photo_with_many_scans_is_refused_whichever_they_are(scan: int) -> None:
+def test_a_progressive_photo_with_many_scans_of_any_kind_is_refused(scan: int) -> None:
     file = flat_progressive(160, 120, subsampling="4:4:4")
     many = file[:-2] + jpeg_scans(file)[scan] * 190 + file[-2:]
-    assert not is_refused(many)  # that small it takes no time
+    assert not is_refused(many)  # a small one takes no time
     assert is_refused(jpeg_of_size(many, 8000, 7000))
 
 
@@ -86,21 +86,21 @@ def test_more_scans_more_pixels_and_more_bytes_cost_more() -> None:
     assert estimate(encoded(photo(800, 600), "JPEG")).seconds < estimate(encoded(photo(1600, 1200), "JPEG")).seconds
 
 
-def test_scans_that_end_in_a_cut_header_are_counted_too() -> None:
+def test_scans_before_a_truncated_header_are_counted() -> None:
     file = jpeg_of_size(flat_progressive(160, 120), 8000, 7000)
     many = file[:-2] + jpeg_scans(file)[-1] * 190
     for end in (b"", b"\xff\xda", b"\xff\xda\0", b"\xff\xda\0\x08\1\1", b"\xff\xc2\0\x11"):
         assert is_refused(many + end)
 
 
-def test_a_film_behind_a_photo_has_no_scans() -> None:
-    """Phones put one there; among its bytes are some that look like the start of a scan."""
+def test_a_video_after_a_photo_has_no_scans() -> None:
+    """Phones append one; some of its bytes look like the start of a scan."""
     still = jpeg_of_size(flat_progressive(160, 120), 8000, 6000)
     film = random.Random(3).randbytes(100_000) + b"\xff\xda\0\x0c\3\1\0\2\0\3\0\0\x3f\0" * 500
     assert estimate(still + film).seconds < estimate(still).seconds + 0.01
 
 
-def test_what_looks_like_a_scan_or_an_end_within_a_segment_is_neither() -> None:
+def test_scan_and_end_markers_within_a_segment_are_ignored() -> None:
     file = flat_progressive(160, 120)
     comment = b"\xff\xfe" + struct.pack(">H", 2 + 600) + b"\xff\xda\0\x08\1\1" * 100
     assert estimate(file[:2] + comment + file[2:]).seconds < estimate(file).seconds + 0.01
@@ -109,7 +109,7 @@ def test_what_looks_like_a_scan_or_an_end_within_a_segment_is_neither() -> None:
     assert is_refused(jpeg_of_size(file[:-2] + end_in_comment + scan * 190 + file[-2:], 8000, 7000))
 
 
-def test_a_photo_in_arithmetic_coding_with_many_scans_is_refused() -> None:
+def test_an_arithmetic_coded_photo_with_many_scans_is_refused() -> None:
     file = encoded(Image.new("L", (160, 120), 100), "JPEG", progressive=True)
     at = file.index(b"\xff\xc2\0")
     large = jpeg_of_size(file, 8000, 7000)
@@ -130,12 +130,12 @@ def segments(marker: int, content: bytes, number: int) -> bytes:
         pytest.param(segments(0xDB, (b"\0" + b"\1" * 64) * 1000, 300), id="tables without end"),
     ],
 )
-def test_a_jpeg_that_would_be_walked_through_in_python_is_refused(filling: bytes) -> None:
+def test_a_jpeg_that_pillow_would_parse_slowly_in_python_is_refused(filling: bytes) -> None:
     file = encoded(quarters(90, 70), "JPEG")
     assert is_refused(file[:20] + filling + file[20:])
 
 
-# Others
+# Other formats
 
 
 def gif_with(blocks: bytes) -> bytes:
@@ -171,11 +171,11 @@ def gif_with(blocks: bytes) -> bytes:
         ),
     ],
 )
-def test_what_takes_a_step_in_python_for_each_few_bytes_is_refused(file: bytes) -> None:
+def test_files_that_take_a_python_step_per_few_bytes_are_refused(file: bytes) -> None:
     assert is_refused(file)
 
 
-def test_a_tiff_of_progressive_strips_is_counted_by_their_scans() -> None:
+def test_the_scans_of_a_tiffs_progressive_strips_are_counted() -> None:
     strip = flat_progressive(160, 120)
     scans = strip[:-2] + jpeg_scans(strip)[-1] * 90 + strip[-2:]
     directory = Raster("B", bands=3, photometric=6).file(8000, 4, lambda band, x, y: 0)
@@ -200,7 +200,7 @@ def png(width: int, height: int, *, depth: int = 8, colour: int = 2, interlaced:
         pytest.param(b"RIFF\x1e\0\0\0WEBPVP8 \x12\0\0\0\0\0\0\x9d\1*" + struct.pack("<HH8x", 8000, 8000), id="WebP"),
     ],
 )
-def test_an_ordinary_file_of_the_largest_size_is_not_refused_for_its_cost(file: bytes) -> None:
+def test_ordinary_files_of_the_largest_size_are_accepted(file: bytes) -> None:
     assert 0.2 < estimate(file.ljust(4_000_000, b"\0")).seconds < MOST
 
 
@@ -209,7 +209,7 @@ def test_a_png_of_very_many_rows_is_refused() -> None:
     assert is_refused(png(1, 60_000_000, colour=0))
 
 
-def test_a_png_in_which_something_shines_through_costs_more() -> None:
+def test_a_png_with_transparency_costs_more() -> None:
     file = png(8000, 8000, colour=0)
     clear = file[:33] + png_chunk(b"tRNS", b"\0\1") + file[33:]
     assert estimate(file).seconds + 0.3 < estimate(clear).seconds < MOST
@@ -226,16 +226,16 @@ def test_pngs_of_very_many_empty_chunks_are_as_cheap_as_one() -> None:
 @pytest.mark.parametrize(
     "file", [b"", b"x", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"RIFF1234WEBP"]
 )
-def test_anything_has_a_prediction(file: bytes) -> None:
+def test_incomplete_files_have_a_prediction(file: bytes) -> None:
     for size in (0, 1, 7, 40):
         assert 0 < estimate(file + bytes(size)).seconds < 1
 
 
-# Headers that say little or too much
+# Malicious headers
 
 
 def png_of_pixels(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A grey PNG with chunks before its pixels, in front of which its header is not set."""
+    """A grey PNG of these chunks and its pixels; the header must be among the chunks."""
     rows = zlib.compress(bytes((1 + width) * height))
     return png_of_chunks(*chunks, (b"IDAT", rows), (b"IEND", b""))
 
@@ -254,13 +254,13 @@ MEGABYTE = zlib.compress(bytes((1 << 20) - 1))
         pytest.param((b"tRNS", b"\0\1"), id="transparency"),
     ],
 )
-def test_of_what_a_png_has_once_the_first_alone_is_kept(chunk: tuple[bytes, bytes]) -> None:
+def test_of_repeated_png_chunks_only_the_first_is_kept(chunk: tuple[bytes, bytes]) -> None:
     slim = slim_png(png_of_pixels(80, 70, HEADER, *[chunk] * 50))
     assert png_chunks(slim) == [b"IHDR", chunk[0], b"IDAT", b"IEND"]
 
 
-def test_a_second_profile_does_not_take_the_place_of_one_that_is_too_large() -> None:
-    """Or each would be unpacked, to see whether it is."""
+def test_a_second_profile_does_not_replace_one_that_is_too_large() -> None:
+    """Otherwise each would be decompressed to find its size."""
     large = (b"iCCP", b"P3\0\0" + zlib.compress(bytes(1 << 21)))
     slim = slim_png(png_of_pixels(80, 70, HEADER, large, (b"iCCP", b"P3\0\0" + MEGABYTE)))
     assert png_chunks(slim) == [b"IHDR", b"IDAT", b"IEND"]
@@ -282,7 +282,7 @@ def test_a_png_that_begins_with_another_chunk_is_not_decoded(name: bytes) -> Non
 
 
 def tiff_tags(width: int, height: int, **others: tuple[int, int, int, int]) -> list[tuple[int, int, int, int]]:
-    """Of a grey TIFF in one strip."""
+    """The tags of a grey TIFF with one strip."""
     tags = {
         "width": (256, 4, 1, width),
         "length": (257, 4, 1, height),
@@ -316,7 +316,7 @@ def tiled_tiff(width: int, height: int, across: int, down: int, *more: tuple[int
     return tiff_of_tags(*tags) + offsets + struct.pack(f"<{number}I", *[len(tile)] * number) + tile
 
 
-def test_a_tiff_of_few_pixels_in_large_tiles_costs_what_the_tiles_do() -> None:
+def test_a_tiff_costs_what_its_tiles_do() -> None:
     usual, wide = tiled_tiff(8, 800, 16, 16), tiled_tiff(8, 800, 65536, 16)
     assert estimate(usual).seconds < 0.1 < 0.4 < estimate(wide).seconds
     differences = (317, 3, 1, 2), (339, 3, 1, 1)
@@ -330,7 +330,7 @@ def test_a_tiff_of_few_pixels_in_large_tiles_costs_what_the_tiles_do() -> None:
     assert is_refused(many)
 
 
-def test_a_photo_whose_differences_pillow_sums_up_costs_less_than_measurements() -> None:
+def test_a_photo_with_a_predictor_costs_less_than_a_raster() -> None:
     file = encoded(Image.new("RGB", (3000, 2000)), "TIFF", compression="tiff_lzw", tiffinfo={317: 2})
     assert estimate(file).size == (3000, 2000)
     assert estimate(file).seconds < 0.2
@@ -339,13 +339,13 @@ def test_a_photo_whose_differences_pillow_sums_up_costs_less_than_measurements()
     assert estimate(measured).seconds > 0.5
 
 
-def test_a_tiff_with_a_tile_that_is_larger_than_any_picture_is_refused() -> None:
+def test_a_tiff_with_a_tile_above_the_pixel_limit_is_refused() -> None:
     assert reason(tiled_tiff(1, 1, 12000, 9600)) == (
         "The tiles of this TIFF are too large: save it with tiles of 256 × 256 pixels, and send that."
     )
 
 
-def test_the_tiles_at_the_edges_of_the_largest_tiff_do_not_make_it_too_large() -> None:
+def test_edge_tiles_do_not_count_against_the_pixel_limit() -> None:
     file = tiled_tiff(8000, 8000, 4096, 512)
     with pytest.raises(TakesLonger):
         fit(as_base64(file), max_size=800, max_pixels=MAX_PIXELS, most_seconds=0.01)
@@ -357,7 +357,7 @@ def test_a_small_picture_in_one_large_tile_keeps_its_size() -> None:
 
 
 @pytest.mark.parametrize("type_", [4, 9])
-def test_the_strips_of_a_tiff_are_counted_whatever_the_type_of_their_places(type_: int) -> None:
+def test_a_tiffs_strips_are_counted_for_any_type_of_their_offsets(type_: int) -> None:
     number = 500_000
     file = tiff_of_tags(*tiff_tags(8, number, rows_per_strip=(278, 4, 1, 1), strip_offsets=(273, type_, number, 200)))
     assert is_refused(file.ljust(200, b"\0") + struct.pack("<I", 8) * number)
@@ -366,19 +366,19 @@ def test_the_strips_of_a_tiff_are_counted_whatever_the_type_of_their_places(type
 @pytest.mark.parametrize("tag", [274, 338, 700, 34675])
 @pytest.mark.parametrize("again", [(), ((60000, 99, 1, 0),)])
 def test_a_tiff_with_very_many_fractions_is_refused(tag: int, again: tuple[tuple[int, int, int, int], ...]) -> None:
-    """Pillow makes an object of each."""
+    """Pillow makes an object of each fraction."""
     file = tiff_of_tags(*tiff_tags(9, 7, resolution=(282, 5, 1, 8)), *again)
     assert estimate(file.ljust(9_000_000, b"\0")).seconds < 0.2
     assert is_refused(tiff_of_tags(*tiff_tags(9, 7, many=(tag, 5, 1_000_000, 8)), *again).ljust(9_000_000, b"\0"))
 
 
-def test_the_bytes_of_a_tag_without_a_type_are_counted_too() -> None:
+def test_the_bytes_of_an_untyped_tag_are_counted() -> None:
     file = tiff_of_tags(*tiff_tags(8, 8, strip_offsets=(273, 7, 500_000, 200)))
     assert is_refused(file.ljust(500_200, b"\0"))
 
 
-def test_strips_that_lie_upon_each_other_are_each_counted() -> None:
-    """Pillow unpacks the whole picture for each."""
+def test_overlapping_strips_are_each_counted() -> None:
+    """Pillow decompresses the whole picture for each."""
     one, many = (
         tiff_of_tags(*tiff_tags(2000, 2000, rows_per_strip=(278, 4, 1, 2001), strip_offsets=(273, 4, number, 200)))
         for number in (1, 500)
@@ -387,8 +387,8 @@ def test_strips_that_lie_upon_each_other_are_each_counted() -> None:
     assert is_refused(many.ljust(4_000_200, b"\0"))
 
 
-def test_bytes_that_stand_for_many_strips_are_counted_for_each() -> None:
-    """A megabyte of empty blocks behind each strip's only row unpacks to nothing, and takes as long each time."""
+def test_bytes_shared_by_many_strips_are_counted_for_each() -> None:
+    """A megabyte of empty blocks after a strip's only row decompresses to nothing, but takes its time for each."""
     tags = tiff_tags(
         100, 500, rows_per_strip=(278, 4, 1, 1), strip_offsets=(273, 4, 500, 200), strip_sizes=(279, 4, 500, 2200)
     )
@@ -407,44 +407,44 @@ def test_bytes_that_stand_for_many_strips_are_counted_for_each() -> None:
         pytest.param({"bits": (258, 3, 1 << 30, 8)}, id="more values than bytes"),
     ],
 )
-def test_a_tiff_whose_directory_cannot_be_read_is_not_decoded(others: dict[str, tuple[int, int, int, int]]) -> None:
+def test_a_tiff_with_an_invalid_directory_is_not_decoded(others: dict[str, tuple[int, int, int, int]]) -> None:
     assert not estimate(tiff_of_tags(*tiff_tags(9, 7)) + bytes(99)).is_broken
     assert reason(tiff_of_tags(*tiff_tags(9, 7, **others)) + bytes(99)).startswith("This TIFF is damaged")
 
 
 @pytest.mark.parametrize("magic", [b"II\0*", b"MM*\0"])
-def test_a_tiff_whose_version_is_swapped_has_a_prediction(magic: bytes) -> None:
-    """Pillow reads it."""
+def test_a_tiff_with_a_byte_swapped_version_has_a_prediction(magic: bytes) -> None:
+    """Pillow reads such files."""
     file = Raster("B", order="<" if magic[:1] == b"I" else ">").file(70, 50, lambda band, x, y: x)
     assert estimate(magic + file[4:]).size == (70, 50)
 
 
 @pytest.mark.parametrize("bits", [1, 4, 8, 16, 24])
-def test_a_bmp_that_is_packed_costs_a_step_for_each_run_whatever_its_depth(bits: int) -> None:
+def test_a_compressed_bmp_costs_a_step_for_each_run(bits: int) -> None:
     head = struct.pack("<IIIIiiHHIIIIII", 0, 0, 54, 40, 8000, 7000, 1, bits, 1, 0, 0, 0, 0, 0)
     assert is_refused(b"BM" + head + b"\1\1" * 2_000_000)
 
 
-def test_a_gif_costs_what_its_first_picture_does() -> None:
+def test_a_gif_costs_what_its_first_frame_does() -> None:
     file = encoded(Image.new("P", (4000, 3000)), "GIF")
     on_a_small_screen = file[:6] + struct.pack("<HH", 1, 1) + file[10:]
     assert estimate(on_a_small_screen).size == (4000, 3000)
     assert estimate(on_a_small_screen).seconds == estimate(file).seconds
-    # Blocks as long as the letters that begin a picture or an extension are blocks all the same
+    # Blocks whose length equals the byte that begins a frame or an extension are still blocks
     comment = b"!\xfe" + b"\x2c" * 45 + b"\x21" * 34 + b"\0"
     at = on_a_small_screen.index(b",\0\0\0\0")
     assert estimate(on_a_small_screen[:at] + comment + on_a_small_screen[at:]).size == (4000, 3000)
-    # Pillow looks for a picture in each byte that begins nothing
+    # Pillow skips bytes that begin nothing
     assert estimate(on_a_small_screen[:at] + b"\7" + on_a_small_screen[at:]).size == (4000, 3000)
 
 
-def test_an_avif_whose_size_comes_behind_its_pixels_is_known() -> None:
+def test_the_size_of_an_avif_is_found_after_its_pixels() -> None:
     film = b"\0\0\0\x18ftypavif\0\0\0\0mif1avif" + bytes(2 << 20)
     assert estimate(film + b"\0\0\0\x14ispe\0\0\0\0" + struct.pack(">II", 4000, 3000)).size == (4000, 3000)
 
 
-def test_a_picture_that_is_larger_than_foretold_is_not_decoded() -> None:
-    """Pillow looks no further than the box of the picture's header, its library reads what is in the codestream."""
+def test_a_picture_larger_than_its_header_says_is_not_decoded() -> None:
+    """Pillow reads the size from the file's header box, its library from the codestream."""
     file = bytearray(encoded(quarters(90, 70), "JPEG2000"))
     at = file.index(b"\xff\x4f\xff\x51")
     struct.pack_into(">II", file, at + 8, 60, 70)

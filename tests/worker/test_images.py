@@ -1,4 +1,4 @@
-"""What becomes of a picture on its way, and in which words a file that is none is refused."""
+"""How pictures are processed, and with which words other files are refused."""
 
 import base64
 import io
@@ -47,12 +47,12 @@ TOO_LONG = "This picture takes too long to open here: save it as an ordinary JPE
 
 
 def fitted(file: bytes, max_size: int = 800, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The picture that arrives when a client sends the file."""
+    """The picture that is published when a client sends the file."""
     return opened(fit(as_base64(file), max_size=max_size, max_pixels=max_pixels))
 
 
 def reason(file: bytes, max_pixels: int = MAX_PIXELS) -> str:
-    """In which words the file is refused."""
+    """The reason why the file is refused."""
     with pytest.raises(Uncompliant) as refusal:
         fit(as_base64(file), max_size=800, max_pixels=max_pixels)
     return refusal.value.reason
@@ -62,7 +62,7 @@ def is_near(colour: Any, other: Any, within: int = 12) -> bool:
     return all(abs(one - two) <= within for one, two in zip(colour, other, strict=True))
 
 
-# Its size
+# Size
 
 
 @pytest.mark.parametrize(
@@ -95,14 +95,14 @@ def test_a_jpeg_decoded_at_reduced_scale_shows_the_same_picture() -> None:
     assert max(difference.resize((8, 8), Image.Resampling.BOX).convert("L").tobytes()) < 4
 
 
-def test_an_edge_in_a_jpeg_decoded_at_reduced_scale_stays_in_its_place() -> None:
-    scene = Image.new("L", (809, 800), 255)  # an eighth of it is no whole number of pixels
+def test_an_edge_in_a_jpeg_decoded_at_reduced_scale_does_not_move() -> None:
+    scene = Image.new("L", (809, 800), 255)  # an eighth of it is not a whole number of pixels
     scene.paste(0, (0, 0, 760, 800))
     edge = fitted(encoded(scene, "JPEG"), max_size=100).crop((80, 50, 100, 51))
     assert sum(value < 128 for value in edge.tobytes()) == round(760 / 8.09) - 80
 
 
-# What a reader shows
+# Formats and colour modes
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_an_edge_in_a_jpeg_decoded_at_reduced_scale_stays_in_its_place() -> None
         ("JPEG2000", {"no_jp2": True, "tile_size": (256, 256), "num_resolutions": 1}),
     ],
 )
-def test_each_listed_format_arrives(format_: str, options: dict[str, Any]) -> None:
+def test_each_listed_format_is_read(format_: str, options: dict[str, Any]) -> None:
     sent = quarters(1000, 1000)
     arrives = fitted(encoded(sent, format_, **options))
     assert arrives.size == (800, 800)
@@ -134,7 +134,7 @@ def test_each_listed_format_arrives(format_: str, options: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("format_", ["GIF", "WEBP", "PNG", "TIFF", "MPO", "AVIF"])
-def test_the_first_of_several_frames_arrives(format_: str) -> None:
+def test_the_first_of_several_frames_is_used(format_: str) -> None:
     frames = [Image.new("RGB", (30, 20), colour) for colour in (RED, GREEN, BLUE)]
     arrives = fitted(encoded(frames[0], format_, save_all=True, append_images=frames[1:]))
     assert is_near(arrives.convert("RGB").getpixel((15, 10)), RED)
@@ -187,11 +187,11 @@ def test_a_raster_of_elevations_is_stretched_over_all_greys(mode: str) -> None:
     assert abs(middle - 128) < 8
 
 
-def test_a_raster_of_one_value_is_a_picture() -> None:
+def test_a_raster_of_one_value_is_published() -> None:
     assert fitted(encoded(Image.new("F", (5, 4), 12.5), "TIFF")).size == (5, 4)
 
 
-# Its transparency
+# Transparency
 
 
 def test_the_edge_of_a_transparent_picture_gets_no_dark_fringe() -> None:
@@ -216,22 +216,22 @@ def test_a_palette_with_transparency_keeps_it(transparency: Any, size: tuple[int
     assert alphas == ([0, 255, 255] if transparency == 0 else [0, 128, 255])
 
 
-def test_a_colour_that_stands_for_transparency_is_transparent() -> None:
+def test_a_transparent_colour_is_transparent() -> None:
     sketch = drawing(1200, 900)
     arrives = fitted(encoded(sketch, "PNG", transparency=sketch.getpixel((1190, 880))))
     assert arrives.getpixel((795, 590))[3] == 0
 
 
 @pytest.mark.parametrize("size", [(600, 400), (1000, 700)])
-def test_an_alpha_channel_that_is_wholly_opaque_is_no_transparency(size: tuple[int, int]) -> None:
+def test_an_opaque_alpha_channel_is_dropped(size: tuple[int, int]) -> None:
     arrives = fitted(encoded(photo(*size).convert("RGBA"), "PNG"))
     assert (arrives.format, arrives.mode) == ("JPEG", "RGB")
 
 
-# Upright
+# Orientation
 
 
-# Which side of the scene the file's first row and first column hold (EXIF 2.32 §4.6.4, tag 274).
+# Which side of the scene is in the file's first row and first column (EXIF 2.32 §4.6.4, tag 274).
 @pytest.mark.parametrize(
     ("orientation", "first_row", "first_column", "format_"),
     [
@@ -277,28 +277,28 @@ def middle_of(side: str, picture: Image.Image) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\x09"])
-def test_a_picture_with_broken_exif_is_a_picture(exif: bytes) -> None:
+def test_broken_exif_is_ignored(exif: bytes) -> None:
     assert fitted(encoded(Image.new("RGB", (9, 7), RED), "JPEG", exif=exif)).size == (9, 7)
 
 
-def test_a_picture_with_unreadable_exif_is_a_picture() -> None:
+def test_unreadable_exif_is_ignored() -> None:
     text = PngInfo()
     text.add_text("Raw profile type exif", "\nexif\n 4\nno hexadecimal digits")
     assert fitted(encoded(Image.new("RGB", (9, 7), RED), "PNG", pnginfo=text)).size == (9, 7)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
-def test_an_orientation_that_does_not_exist_is_none(orientation: int) -> None:
+def test_an_unknown_orientation_is_ignored(orientation: int) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     assert fitted(encoded(Image.new("RGB", (9, 7), RED), "JPEG", exif=exif)).size == (9, 7)
 
 
-# Silent about its maker
+# Metadata
 
 
 def laden(format_: str, picture: Image.Image) -> bytes:
-    """The picture in a file that says WORD in every way that the format knows."""
+    """The picture in a file with WORD in each kind of metadata of its format."""
     exif = Image.Exif()
     exif[0x010E] = WORD
     exif.get_ifd(0x8825).update({1: "N", 0x1D: WORD})
@@ -318,7 +318,7 @@ def laden(format_: str, picture: Image.Image) -> bytes:
 
 @pytest.mark.parametrize(("scene", "size"), [(photo, (300, 200)), (drawing, (820, 600))])
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "GIF", "TIFF"])
-def test_nothing_but_pixels_arrives(
+def test_only_pixels_are_published(
     format_: str, size: tuple[int, int], scene: Callable[[int, int], Image.Image]
 ) -> None:
     sent = laden(format_, scene(*size))
@@ -334,11 +334,11 @@ def test_nothing_but_pixels_arrives(
         assert set(jpeg_segments(arrives)) <= {app0, dqt, sof2, dht, sos}
 
 
-# Its colours
+# Colours
 
 
 def p3_to_srgb(colour: tuple[int, int, int]) -> tuple[int, ...]:
-    """By the matrix of the two standards, both with the curve of IEC 61966-2-1."""
+    """Convert by the matrix of the two standards; both have the transfer function of IEC 61966-2-1."""
     matrix = ((1.2249, -0.2247, 0.0), (-0.0420, 1.0419, 0.0), (-0.0197, -0.0786, 1.0979))
     light = [((v / 255 + 0.055) / 1.055) ** 2.4 for v in colour]
     mixed = [sum(factor * part for factor, part in zip(row, light, strict=True)) for row in matrix]
@@ -348,7 +348,7 @@ def p3_to_srgb(colour: tuple[int, int, int]) -> tuple[int, ...]:
 @pytest.mark.parametrize(
     ("colour", "format_"), [((200, 100, 90), "PNG"), ((90, 180, 110), "JPEG"), ((128, 128, 128), "WEBP")]
 )
-def test_a_phones_wide_colours_arrive_as_srgb(colour: tuple[int, int, int], format_: str) -> None:
+def test_a_phones_wide_colours_become_srgb(colour: tuple[int, int, int], format_: str) -> None:
     options = {"quality": 95} | ({"lossless": True} if format_ == "WEBP" else {})
     sent = encoded(Image.new("RGB", (1000, 500), colour), format_, icc_profile=display_p3(), **options)
     assert is_near(fitted(sent).convert("RGB").getpixel((400, 200)), p3_to_srgb(colour), within=4)
@@ -366,19 +366,19 @@ def lab_profile() -> bytes:
 
 @pytest.mark.parametrize("profile", [b"rubbish", b"", display_p3()[:200], lab_profile()])
 @pytest.mark.parametrize(("mode", "format_"), [("L", "PNG"), ("RGB", "TIFF"), ("RGBA", "PNG")])
-def test_a_bad_profile_is_no_profile(profile: bytes, mode: str, format_: str) -> None:
+def test_an_invalid_profile_is_ignored(profile: bytes, mode: str, format_: str) -> None:
     sent = Image.new("RGBA", (30, 20), (80, 80, 80, 60)).convert(mode)
     arrives = fitted(encoded(sent, format_, icc_profile=profile))
     assert arrives.convert("RGBA").tobytes() == sent.convert("RGBA").tobytes()
 
 
-def test_a_grey_picture_with_a_profile_for_colours_stays_as_it_is() -> None:
+def test_a_colour_profile_of_a_grey_picture_is_ignored() -> None:
     sent = Image.new("L", (30, 20), 80)
     arrives = fitted(encoded(sent, "PNG", icc_profile=display_p3()))
     assert arrives.convert("L").tobytes() == sent.tobytes()
 
 
-# Which format, and how small
+# Format and size of the result
 
 
 def test_a_phones_photo_becomes_a_small_jpeg() -> None:
@@ -391,14 +391,14 @@ def test_a_phones_photo_becomes_a_small_jpeg() -> None:
     assert len(arrives) <= 250_000
 
 
-def test_even_a_photo_of_pure_noise_becomes_a_small_jpeg() -> None:
+def test_a_photo_of_noise_becomes_a_small_jpeg() -> None:
     noise = Image.frombytes("RGB", (800, 800), random.Random(1).randbytes(800 * 800 * 3))
     arrives = fit(as_base64(encoded(noise, "JPEG", quality=95)), max_size=800, max_pixels=MAX_PIXELS)
     assert len(base64.b64decode(arrives)) <= 250_000
 
 
 @pytest.mark.parametrize("format_", ["PNG", "WEBP", "BMP", "TIFF"])
-def test_a_photo_becomes_a_jpeg_whatever_it_came_as(format_: str) -> None:
+def test_a_photo_of_any_format_becomes_a_jpeg(format_: str) -> None:
     assert fitted(encoded(photo(900, 700), format_)).format == "JPEG"
 
 
@@ -410,11 +410,11 @@ def test_a_map_sketch_becomes_a_png_with_exactly_its_colours(format_: str) -> No
     assert arrives.convert("RGB").tobytes() == sketch.tobytes()
 
 
-def test_a_map_sketch_that_is_scaled_becomes_a_png() -> None:
+def test_a_scaled_map_sketch_becomes_a_png() -> None:
     assert fitted(encoded(drawing(2000, 1500), "PNG")).format == "PNG"
 
 
-def test_a_picture_with_256_colours_keeps_each_exactly() -> None:
+def test_a_picture_with_256_colours_keeps_them_exactly() -> None:
     chance = random.Random(2)
     colours = [tuple(chance.randbytes(3)) for _ in range(256)]
     patches = Image.new("RGB", (256, 64))
@@ -433,7 +433,7 @@ def test_a_black_and_white_scan_becomes_a_png() -> None:
 
 
 @pytest.mark.parametrize("scene", [photo, drawing])
-def test_what_came_as_a_jpeg_stays_one(scene: Callable[[int, int], Image.Image]) -> None:
+def test_a_jpeg_stays_a_jpeg(scene: Callable[[int, int], Image.Image]) -> None:
     assert fitted(encoded(scene(700, 500), "JPEG")).format == "JPEG"
 
 
@@ -442,7 +442,7 @@ def test_a_grey_photo_becomes_a_grey_jpeg() -> None:
     assert (arrives.format, arrives.mode) == ("JPEG", "L")
 
 
-def test_what_arrives_is_base64_without_line_breaks() -> None:
+def test_the_result_is_base64_without_line_breaks() -> None:
     text = fit(as_base64(encoded(photo(300, 200), "PNG")), max_size=800, max_pixels=MAX_PIXELS)
     assert base64.b64encode(base64.b64decode(text, validate=True)).decode() == text
 
@@ -455,7 +455,7 @@ SMALL_TEXT = as_base64(SMALL)
 
 
 @pytest.mark.parametrize("line_break", ["\n", "\r\n"])
-def test_line_breaks_as_mail_has_them_are_base64(line_break: str) -> None:
+def test_base64_with_line_breaks_is_accepted(line_break: str) -> None:
     lines = [SMALL_TEXT[at : at + 76] for at in range(0, len(SMALL_TEXT), 76)]
     assert opened(fit(line_break.join(lines) + line_break, max_size=800, max_pixels=MAX_PIXELS)).size == (9, 7)
 
@@ -476,14 +476,14 @@ def test_line_breaks_as_mail_has_them_are_base64(line_break: str) -> None:
         "<svg/>",
     ],
 )
-def test_what_is_not_base64_is_refused(text: str) -> None:
+def test_invalid_base64_is_refused(text: str) -> None:
     with pytest.raises(Uncompliant) as refusal:
         fit(text, max_size=800, max_pixels=MAX_PIXELS)
     assert refusal.value.reason == NOT_BASE64
 
 
 @pytest.mark.parametrize("text", ["", "\r\n"])
-def test_nothing_is_refused(text: str) -> None:
+def test_empty_data_is_refused(text: str) -> None:
     with pytest.raises(Uncompliant) as refusal:
         fit(text, max_size=800, max_pixels=MAX_PIXELS)
     assert refusal.value.reason == EMPTY
@@ -499,7 +499,7 @@ def test_nothing_is_refused(text: str) -> None:
         *(encoded(Image.new("RGB", (16, 16), RED), format_) for format_ in ("PPM", "ICO", "TGA")),
     ],
 )
-def test_a_format_that_is_not_listed_is_refused(file: bytes) -> None:
+def test_an_unlisted_format_is_refused(file: bytes) -> None:
     assert reason(file) == UNSUPPORTED
 
 
@@ -518,12 +518,12 @@ def test_a_format_that_is_not_listed_is_refused(file: bytes) -> None:
         (b"IIU\0\x18\0\0\0", "a camera's raw file"),
     ],
 )
-def test_a_format_that_is_known_and_not_read_is_named(file: bytes, named: str) -> None:
+def test_refusals_name_known_formats(file: bytes, named: str) -> None:
     assert named in reason(file + bytes(40))
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"mif1", b"hevc"])
-def test_without_a_reader_for_heic_it_is_said_what_to_do_on_the_phone(
+def test_without_pillow_heif_the_refusal_says_how_to_set_the_phone(
     brand: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image_formats, "has_heif", lambda: False)
@@ -533,14 +533,14 @@ def test_without_a_reader_for_heic_it_is_said_what_to_do_on_the_phone(
 
 
 def heic(picture: Image.Image, **options: Any) -> bytes:
-    """As an iPhone writes it: turned by a property of the file, with EXIF that says the same."""
+    """A HEIC file as an iPhone writes it: rotated by a property of the file, with EXIF that says the same."""
     if not image_formats.has_heif():
         pytest.skip("HEIC is read where pillow-heif is installed")
     return encoded(picture, "HEIF", **options)
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_an_iphones_photo_is_turned_once_and_says_nothing_of_its_maker(orientation: int) -> None:
+def test_an_iphones_photo_is_rotated_once_and_has_no_metadata(orientation: int) -> None:
     exif = Image.Exif()
     exif[ORIENTATION], exif[0x010E] = orientation, WORD
     exif.get_ifd(0x8825).update({1: "N", 0x1D: WORD})
@@ -567,7 +567,7 @@ def test_a_heic_is_refused_by_its_size_before_it_is_decoded() -> None:
     assert reason(file[: len(file) // 2]) in {DAMAGED, UNREADABLE}
 
 
-def test_a_cameras_negative_is_not_shown_as_its_tiny_preview() -> None:
+def test_a_raw_photo_is_refused_instead_of_showing_its_preview() -> None:
     preview = encoded(Image.new("RGB", (160, 120), RED), "TIFF", tiffinfo={50706: b"\1\4\0\0"})
     assert "a camera's raw file" in reason(preview)
 
@@ -610,17 +610,17 @@ def grey_tiff(**tags: int) -> bytes:
         ),
     ],
 )
-def test_too_many_pixels_are_refused_by_what_the_header_says(file: bytes) -> None:
+def test_too_many_pixels_are_refused_by_the_header(file: bytes) -> None:
     assert reason(file) == "The image is too large: 12000 × 9000 pixels, at most 64000000 are allowed."
 
 
-def test_the_limit_of_pixels_is_the_callers() -> None:
+def test_the_caller_sets_the_pixel_limit() -> None:
     file = encoded(Image.new("RGB", (20, 10), RED), "PNG")
     assert fitted(file, max_pixels=200).size == (20, 10)
     assert reason(file, max_pixels=199) == "The image is too large: 20 × 10 pixels, at most 199 are allowed."
 
 
-def test_a_limit_above_pillows_own_is_kept() -> None:
+def test_the_pixel_limit_may_exceed_pillows_own() -> None:
     row = bytes(1 + 20000 // 8)
     file = png_of_chunks(ihdr(20000, 10000, depth=1, colour=0), (b"IDAT", zlib.compress(row * 10000)), (b"IEND", b""))
     assert fitted(file, max_pixels=200_000_000).size == (800, 400)
@@ -651,21 +651,21 @@ FILES = {
 
 
 SHOWN_IN_PART = {"PNG", "PNG with palette", "PNG in motion", "JPEG", "JPEG, CMYK", "MPO"}
-CUT = [(name, 0.3) for name in FILES if name != "JPEG, progressive"]  # of that a tenth shows all, coarsely
+CUT = [(name, 0.3) for name in FILES if name != "JPEG, progressive"]  # whose first tenth shows everything, coarsely
 CUT += [(name, 0.6) for name, _ in CUT if name not in SHOWN_IN_PART]
 
 
 @pytest.mark.parametrize(("name", "part"), CUT)
 def test_a_truncated_file_is_refused(name: str, part: float) -> None:
     file = FILES[name]
-    whole = file.find(b"\xff\xd9") if name == "MPO" else len(file)  # a second picture that is missing is not missed
+    whole = file.find(b"\xff\xd9") if name == "MPO" else len(file)  # the second picture is not needed
     refused = reason(file[: int(whole * part)])
     assert refused in {DAMAGED, UNREADABLE} or refused.startswith("Only ") or EXPORT_IT in refused
 
 
 def cut(file: bytes, share: float) -> bytes:
-    """The file with that share of what follows its headers."""
-    start = file.find(b"IDAT" if file.startswith(b"\x89PNG") else b"\xff\xda")  # the other may come by chance
+    """The file, truncated to that share of what follows its headers."""
+    start = file.find(b"IDAT" if file.startswith(b"\x89PNG") else b"\xff\xda")  # other letters may occur by chance
     return file[: start + int((len(file) - start) * share)]
 
 
@@ -676,7 +676,7 @@ CUT_JPEGS: dict[str, dict[str, Any]] = {
 }
 
 
-# Each mode with each name and size: these are drafts of 1, 1/2 and 1/4.
+# Each mode with each name and size: these are decoded at scale 1, 1/2 and 1/4.
 @pytest.mark.parametrize(
     ("mode", "name", "size"),
     [
@@ -685,7 +685,7 @@ CUT_JPEGS: dict[str, dict[str, Any]] = {
         for column, name in enumerate(CUT_JPEGS)
     ],
 )
-def test_of_a_photo_that_is_cut_what_came_is_shown(name: str, mode: str, size: tuple[int, int]) -> None:
+def test_the_existing_part_of_a_truncated_photo_is_shown(name: str, mode: str, size: tuple[int, int]) -> None:
     scene = quarters(*size).convert(mode)
     file = encoded(scene, "JPEG", quality=90, **CUT_JPEGS[name])
     whole, part = fitted(file), fitted(cut(file, 0.75))
@@ -693,7 +693,7 @@ def test_of_a_photo_that_is_cut_what_came_is_shown(name: str, mode: str, size: t
     came = (0, 0, whole.width, whole.height * 6 // 10)
     assert ImageChops.difference(whole.crop(came), part.crop(came)).convert("L").getextrema()[1] < 30
     last = part.convert("RGB").crop((0, whole.height * 9 // 10, whole.width, whole.height))
-    assert len(last.getcolors(99) or ()) < 9  # all one grey, but for what JPEG makes of it
+    assert len(last.getcolors(99) or ()) < 9  # one grey, except for JPEG's artefacts
 
 
 @pytest.mark.parametrize("progressive", [False, True])
@@ -712,9 +712,9 @@ def test_a_progressive_photo_that_lacks_its_fine_scans_is_shown(share: float) ->
 
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("share", [0.02, 0.3])
-def test_a_photo_of_which_little_came_is_refused_with_how_much(share: float, progressive: bool) -> None:
+def test_a_photo_with_little_data_is_refused_with_the_share_that_arrived(share: float, progressive: bool) -> None:
     file = encoded(photo(900, 700), "JPEG", progressive=progressive, quality=90)
-    share = share / 20 if progressive else share  # its first scan is a twentieth of it, and shows all
+    share = share / 20 if progressive else share  # its first scan is a twentieth of it, and shows everything
     refused = reason(cut(file, share))
     found = re.fullmatch(r"Only (\d+) % of this photo arrived: please send it again\.", refused)
     assert found
@@ -722,7 +722,7 @@ def test_a_photo_of_which_little_came_is_refused_with_how_much(share: float, pro
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
-def test_of_a_screenshot_that_is_cut_what_came_is_shown(mode: str) -> None:
+def test_the_existing_part_of_a_truncated_screenshot_is_shown(mode: str) -> None:
     scene = photo(600, 500).convert(mode)
     file = encoded(scene, "PNG", compress_level=1)
     arrives = fitted(cut(file, 0.8))
@@ -732,12 +732,12 @@ def test_of_a_screenshot_that_is_cut_what_came_is_shown(mode: str) -> None:
     assert len(arrives.convert("RGB").crop((0, 480, 600, 500)).getcolors(999) or ()) < 9
 
 
-def test_a_screenshot_of_which_little_came_is_refused_with_how_much() -> None:
+def test_a_screenshot_with_little_data_is_refused_with_the_share_that_arrived() -> None:
     assert re.fullmatch(r"Only 2[0-9] % of this photo.*", reason(cut(encoded(photo(600, 500), "PNG"), 0.25)))
     assert reason(png_of_chunks(ihdr(90, 70))).startswith("Only 0 %")
 
 
-def test_an_interlaced_picture_that_is_cut_is_refused() -> None:
+def test_a_truncated_interlaced_picture_is_refused() -> None:
     header = struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 1)
     pixels = zlib.compress(random.Random(1).randbytes(90))
     assert reason(png_of_chunks((b"IHDR", header), (b"IDAT", pixels[:80]))) == DAMAGED
@@ -769,7 +769,7 @@ def test_an_interlaced_picture_that_is_cut_is_refused() -> None:
         pytest.param(grey_tiff(width=900, length=900, compression=5), id="LZW of nothing"),
     ],
 )
-def test_a_file_that_is_not_what_it_says_is_refused(file: bytes) -> None:
+def test_a_damaged_file_is_refused(file: bytes) -> None:
     refused = reason(file)
     assert (
         refused in {DAMAGED, UNREADABLE, TOO_LONG}
@@ -794,13 +794,13 @@ BOMB = zlib.compress(bytes(50_000_000), 1)
         pytest.param([(b"pHYs", b"")], id="a chunk that is too short"),
     ],
 )
-def test_what_is_left_behind_anyway_does_not_cost_the_picture(chunks: list[tuple[bytes, bytes]]) -> None:
+def test_faults_in_data_that_is_dropped_anyway_are_ignored(chunks: list[tuple[bytes, bytes]]) -> None:
     file = SMALL[:33] + b"".join(png_chunk(*chunk) for chunk in chunks) + SMALL[33:]
     assert fitted(file).convert("RGB").tobytes() == Image.new("RGB", (9, 7), RED).tobytes()
 
 
-def test_exif_without_end_is_not_read() -> None:
-    """Where it says how the picture is turned there may be a million fractions."""
+def test_excessive_exif_is_not_read() -> None:
+    """Its orientation may be a million fractions."""
     head = b"Exif\0\0II*\0" + struct.pack("<IHHHII", 8, 1, ORIENTATION, 3, 1, 6) + bytes(4)
     picture = Image.new("RGB", (40, 30), RED)
     assert fitted(encoded(picture, "WEBP", exif=head)).size == (30, 40)
@@ -811,11 +811,11 @@ def test_a_picture_of_very_many_chunks_is_refused() -> None:
     assert reason(SMALL[:33] + png_chunk(b"tEXt", b"") * 60_000 + SMALL[33:]) == DAMAGED
 
 
-def test_a_file_that_goes_on_after_its_end_is_a_picture() -> None:
+def test_data_after_the_end_of_a_file_is_ignored() -> None:
     assert fitted(SMALL + b"<?php ?>" * 99).size == (9, 7)
 
 
-# Whatever comes
+# Random data
 
 
 @pytest.mark.parametrize(
@@ -826,14 +826,14 @@ def test_a_file_that_goes_on_after_its_end_is_a_picture() -> None:
         pytest.param(encoded(photo(9, 7), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x09"), id="Pillow warns of its EXIF"),
     ],
 )
-def test_nothing_of_a_file_gets_into_a_log(file: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_content_of_a_file_is_logged(file: bytes, caplog: pytest.LogCaptureFixture) -> None:
     with warnings.catch_warnings(record=True, action="always") as warned, suppress(Uncompliant):
         fit(as_base64(file), max_size=800, max_pixels=MAX_PIXELS)
     assert not warned
     assert not caplog.records
 
 
-def test_want_of_memory_is_not_said_to_be_the_clients_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lack_of_memory_is_not_reported_as_the_clients_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     def want(*_: Any) -> None:
         raise MemoryError
 

@@ -1,4 +1,4 @@
-"""Where messages are, against PROJ asked directly: twelve CRS from the corners, and what has no place."""
+"""Places of messages, compared with PROJ: twelve CRS with their corners, and messages without a place."""
 
 import math
 from itertools import pairwise
@@ -15,7 +15,7 @@ from worker import places
 from worker.crs import find
 
 ID = "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11"
-PIXEL = 40_075_016.68 / 256 / 2**17  # metres at zoom 17, on which houses are seen: 1.2
+PIXEL = 40_075_016.68 / 256 / 2**17  # metres at zoom 17, which shows houses: 1.2
 
 CUSTOM = (
     'PROJCS["mine",GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563]],PRIMEM["Greenwich",0],'
@@ -43,7 +43,7 @@ CORNERS: dict[str, tuple[str | int, float, float]] = {
 
 
 def message(type_: str, **changes: Any) -> dict[str, Any]:
-    """As a front lets it through."""
+    """A message as a front accepts it."""
     return {"avatar": None, **sample(type_, id=ID, timestamp=1_700_000_000, **changes)}
 
 
@@ -73,7 +73,7 @@ def text_of(crs: str | int) -> str:
 
 
 @pytest.mark.parametrize("corner", CORNERS)
-def test_a_place_is_where_proj_says_it_is(corner: str) -> None:
+def test_a_place_agrees_with_proj(corner: str) -> None:
     crs, lon, lat = CORNERS[corner]
     there = Transformer.from_crs("EPSG:4326", CRS(crs), always_xy=True)
     back = Transformer.from_crs(CRS(crs), "EPSG:4326", always_xy=True)
@@ -88,7 +88,7 @@ def test_a_place_is_where_proj_says_it_is(corner: str) -> None:
         assert found["geometry"]["type"] == "Point"
         assert metres(found["geometry"]["coordinates"], expected) < 0.02, "seven decimals"
 
-    # The sides of an extent of 20 km bend with the CRS
+    # The sides of an extent of 20 km are curved
     size = 20_000 if CRS(crs).is_projected else 0.2
     (extent,) = features(message("bbox", **of_it, xmin=x - size, xmax=x + size, ymin=y - size, ymax=y + size))
     polygons = extent["geometry"]["coordinates"]
@@ -101,7 +101,7 @@ def test_a_place_is_where_proj_says_it_is(corner: str) -> None:
 
 
 def away(place: tuple[float, float], ring: list[list[float]]) -> float:
-    """Metres from a place to the nearest point of a ring."""
+    """The distance in metres from a position to the nearest point of a ring."""
     scale = math.cos(math.radians(place[1]))
     near = []
     for (x, y), (to_x, to_y) in pairwise(ring):
@@ -112,21 +112,21 @@ def away(place: tuple[float, float], ring: list[list[float]]) -> float:
     return 111_320 * min(near)
 
 
-def test_a_crs_shows_where_it_is_used() -> None:
+def test_the_place_of_a_crs_is_its_area_of_use() -> None:
     (shown,) = features(message("crs", crs_wkt=text_of(2154), crs_authid="EPSG:2154"))
     assert shown["geometry"] == {
         "type": "Polygon",
         "coordinates": [[[-9.86, 41.15], [10.38, 41.15], [10.38, 51.56], [-9.86, 51.56], [-9.86, 41.15]]],
     }
-    # One that is used on both sides of the antimeridian
+    # A CRS that is used on both sides of the antimeridian
     (shown,) = features(message("crs", crs_wkt=text_of(3832), crs_authid="EPSG:3832"))
     assert shown["geometry"]["type"] == "MultiPolygon"
 
 
-# Which CRS
+# The choice of the CRS
 
 
-def test_the_text_decides_and_the_name_only_where_it_cannot_be_read() -> None:
+def test_the_definition_decides_and_the_name_only_if_it_is_invalid() -> None:
     x, y = 652381.4, 6862047.1
     right = features(message("position", crs_wkt=text_of(2154), crs_authid="EPSG:32735", x=x, y=y))
     named = features(message("position", crs_wkt="PROJCS[", crs_authid="EPSG:2154", x=x, y=y))
@@ -142,23 +142,23 @@ def test_the_text_decides_and_the_name_only_where_it_cannot_be_read() -> None:
         {"crs_wkt": "+proj=longlat", "crs_authid": "+proj=longlat"},
         {"crs_wkt": 'LOCAL_CS["a building site",UNIT["metre",1]]', "crs_authid": ""},
         {"crs_wkt": CRS.from_epsg(5773).to_wkt(), "crs_authid": ""},  # heights
-        {"crs_wkt": CRS.from_epsg(4978).to_wkt(), "crs_authid": ""},  # from the centre of the earth
+        {"crs_wkt": CRS.from_epsg(4978).to_wkt(), "crs_authid": ""},  # geocentric
         {"crs_wkt": "[" * 10_000, "crs_authid": "[" * 50},
         {"crs_wkt": 'PROJCRS["a",BASEGEOGCRS["b",' * 350, "crs_authid": ""},
         {"crs_wkt": "BOUNDCRS[SOURCECRS[" * 526, "crs_authid": "EPSG:" + "9" * 45},
     ],
     ids=lambda crs: crs["crs_wkt"][:20],
 )
-def test_what_is_in_no_crs_of_the_earth_has_no_place(crs: dict[str, str]) -> None:
+def test_coordinates_without_a_crs_of_the_earth_have_no_place(crs: dict[str, str]) -> None:
     for type_ in ("position", "bbox", "crs", "geojson"):
         assert placed(message(type_, **crs)) is None
 
 
 @pytest.mark.parametrize(("x", "y"), [(0.0, 95.0), (1e300, 1e300), (-1e300, 0.0)])
-def test_what_is_outside_of_the_earth_has_no_place(x: float, y: float) -> None:
+def test_coordinates_outside_the_earth_have_no_place(x: float, y: float) -> None:
     for crs in (text_of(4326), text_of(32735)):
         found = placed(message("position", crs_wkt=crs, x=x, y=y))
-        if found is not None:  # some projections have a place for any numbers
+        if found is not None:  # some projections map all numbers to the earth
             (box, _) = found.features[0]
             assert box is not None
             assert all(map(math.isfinite, box))
@@ -180,7 +180,7 @@ def shapes(*given: Any) -> list[Any]:
 SQUARE = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]]
 
 
-def test_each_kind_of_geometry_stays_what_it_is() -> None:
+def test_geometries_keep_their_types() -> None:
     given = [
         point(1.5, 2.5),
         geometry("MultiPoint", [[1.0, 2.0], [3.0, 4.0]]),
@@ -197,8 +197,8 @@ def test_each_kind_of_geometry_stays_what_it_is() -> None:
     assert shapes(*given) == given
 
 
-def test_it_is_as_rfc_7946_wants_it() -> None:
-    """Without heights, with seven decimals, closed and right-handed."""
+def test_geometries_conform_to_rfc_7946() -> None:
+    """They have no heights and seven decimals; rings are closed and right-handed."""
     heights, clockwise, unclosed, precise = shapes(
         point(1.0, 2.0, 300.0),
         geometry("Polygon", [SQUARE[::-1]]),
@@ -211,7 +211,7 @@ def test_it_is_as_rfc_7946_wants_it() -> None:
     assert precise == point(1.1234568, 0.0)
 
 
-def test_what_is_nowhere_is_left_out_and_the_rest_stays() -> None:
+def test_features_without_a_place_are_omitted() -> None:
     assert shapes(
         point(1.0, 2.0),
         geometry("Point", []),
@@ -232,7 +232,7 @@ def test_what_is_nowhere_is_left_out_and_the_rest_stays() -> None:
     assert placed(geographic(feature(None), feature(point(0.0, 91.0)))) is None
 
 
-# What stands beside the geometry: the contract with whoever shows it
+# Properties, which clients that show features rely on
 
 
 def test_a_feature_has_the_properties_of_its_message() -> None:
@@ -252,7 +252,7 @@ def test_a_feature_has_the_properties_of_its_message() -> None:
     }
 
 
-def test_a_layers_feature_has_its_own_beside_them_under_their_names() -> None:
+def test_a_layers_feature_also_has_its_own_properties() -> None:
     own = {"Höhe": 12.5, "note": None, "tags": ["a", {"b": 1}]}
     first, second = features(geographic(feature(point(1.0, 2.0), properties=own), feature(None, properties=None)))
     assert (first["id"], second["id"]) == (f"{ID}.1", f"{ID}.2")
@@ -261,8 +261,8 @@ def test_a_layers_feature_has_its_own_beside_them_under_their_names() -> None:
     assert first["properties"]["layer_name"]
 
 
-def test_where_a_layer_has_the_same_name_the_messages_bears_a_prefix() -> None:
-    """In all of its features, and nobody can pass for another."""
+def test_on_a_name_conflict_the_messages_property_has_a_prefix() -> None:
+    """The prefix is in all features, so that a layer cannot fake an author."""
     own = {"id": 7, "type": "oak", PREFIX + "id": "forged", PREFIX + "author": "forged"}
     for found in features(geographic(feature(point(1.0, 2.0), properties=own), feature(point(3.0, 4.0)))):
         properties = found["properties"]
@@ -275,7 +275,7 @@ def test_where_a_layer_has_the_same_name_the_messages_bears_a_prefix() -> None:
 # Bounds
 
 
-def test_a_large_layer_is_shown_with_fewer_vertices_then_without_its_properties_then_as_its_extent(
+def test_a_large_layer_loses_vertices_then_properties_then_all_but_its_extent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bound = MAX_PLACE_BYTES // 100

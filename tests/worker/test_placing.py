@@ -1,4 +1,4 @@
-"""How the light lane's messages get their places: at once where the CRS is known, and never at the cost of others."""
+"""Places of messages in the light lane: immediate for a known CRS, and without delay for other messages."""
 
 import asyncio
 import os
@@ -41,7 +41,7 @@ async def later(placer: Placer, job: Job) -> Publish:
 
 @pytest.fixture
 def with_placer(io_loop: object) -> Callable[..., Any]:
-    """Runs a test with a placer and the sandbox behind it."""
+    """Run a test with a placer and its sandbox."""
 
     async def run(test: Callable[[Placer], Any], seconds: float = 5.0) -> None:
         sandbox = Sandbox(seconds=seconds, memory=2**30, preload=("worker.crs",))
@@ -53,7 +53,7 @@ def with_placer(io_loop: object) -> Callable[..., Any]:
     return run
 
 
-async def test_a_crs_is_looked_up_once_and_then_known(with_placer: Callable[..., Any]) -> None:
+async def test_a_crs_is_parsed_once(with_placer: Callable[..., Any]) -> None:
     async def test(placer: Placer) -> None:
         first = job(x=652381.4, y=6862047.1)
         assert placer.now(first, published(first)) is None
@@ -71,7 +71,7 @@ async def test_a_crs_is_looked_up_once_and_then_known(with_placer: Callable[...,
     await with_placer(test)
 
 
-async def test_what_is_no_crs_is_known_to_be_none(with_placer: Callable[..., Any]) -> None:
+async def test_an_invalid_crs_is_parsed_once(with_placer: Callable[..., Any]) -> None:
     async def test(placer: Placer) -> None:
         wrong = job(wkt="[" * 10_000)
         assert await later(placer, wrong) == published(wrong)
@@ -94,7 +94,7 @@ def hoard(*_: str) -> None:
 
 
 @pytest.mark.parametrize("attack", [hang, crash, hoard])
-async def test_a_crs_that_breaks_its_reader_is_read_once_and_costs_nobody_else(
+async def test_a_crs_that_crashes_or_hangs_is_parsed_once_and_delays_no_others(
     with_placer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, attack: Callable[..., None]
 ) -> None:
     async def test(placer: Placer) -> None:
@@ -104,12 +104,12 @@ async def test_a_crs_that_breaks_its_reader_is_read_once_and_costs_nobody_else(
             attacked.setattr(crs, "find", attack)
             hostile = job(wkt="hostile")
             attacking = asyncio.create_task(later(placer, hostile))
-            # Meanwhile
+            # Meanwhile, others are served
             effect = placer.now(honest, published(honest))
             assert effect is not None
             assert effect.place
             assert await attacking == published(hostile)
-        # It is not read again, and others are
+        # The hostile CRS is not parsed again; others are
         assert placer.now(hostile, published(hostile)) == published(hostile)
         another = job(wkt=CRS.from_epsg(32735).to_wkt("WKT1_GDAL"))
         assert (await later(placer, another)).place
@@ -134,7 +134,9 @@ async def test_a_flood_of_new_crs_is_published_without_places(
     await with_placer(test, seconds=1.0)
 
 
-async def test_only_so_many_crs_are_kept(with_placer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_cached_crs_is_bounded(
+    with_placer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(placing, "KEPT", 2)
 
     async def test(placer: Placer) -> None:
@@ -145,7 +147,7 @@ async def test_only_so_many_crs_are_kept(with_placer: Callable[..., Any], monkey
     await with_placer(test)
 
 
-def test_what_came_of_it_is_counted() -> None:
+def test_outcomes_are_counted() -> None:
     def counted() -> list[float]:
         return [metrics.PLACES.labels("position", outcome).amount for outcome in (PLACED, UNPLACED, FAILED)]
 

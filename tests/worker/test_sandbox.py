@@ -1,4 +1,4 @@
-"""What a function may do in the sandbox without harm to the worker, and what of it comes out."""
+"""The sandbox: results, errors, limits, and how its process starts and ends."""
 
 import asyncio
 import fcntl
@@ -32,13 +32,13 @@ FOREVER = 3600
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    """One for all tests that do not look at how it comes and goes: a start is what they cost."""
+    """One sandbox for all tests that do not concern its start and end, since a start is expensive."""
     yield from _shared(MEMORY)
 
 
 @pytest.fixture(scope="module")
 def narrow_sandbox() -> Iterator[Sandbox]:
-    """One with little memory."""
+    """A sandbox with little memory."""
     yield from _shared(LITTLE_MEMORY)
 
 
@@ -52,7 +52,7 @@ def _shared(memory: int) -> Iterator[Sandbox]:
 async def opened(
     *, seconds: float = FOREVER, wall_seconds: float = FOREVER, preload: tuple[str, ...] = ()
 ) -> AsyncIterator[Sandbox]:
-    """One that is the test's own; only what the test is about is bounded."""
+    """A sandbox for one test, with generous limits except for those that the test sets."""
     sandbox = Sandbox(seconds=seconds, wall_seconds=wall_seconds, memory=MEMORY, preload=preload)
     try:
         yield sandbox
@@ -60,11 +60,11 @@ async def opened(
         await sandbox.close()
 
 
-# Functions to run: they are found by their name, so they stand here.
+# Functions to run; pickle finds them by name, so they are at module level.
 
 
 def hold(path: str) -> None:
-    """Locks the file for as long as the process lives."""
+    """Lock the file until the process ends."""
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         time.sleep(FOREVER)
@@ -82,7 +82,7 @@ def is_held(path: Path) -> bool:
 
 
 class Fussy(Exception):
-    """Pickles, and does not unpickle."""
+    """An object that can be pickled but not unpickled."""
 
     def __init__(self, one: str, other: str) -> None:
         super().__init__(f"{one} and {other}")
@@ -108,10 +108,10 @@ def write_to_the_standard_error(words: str) -> None:
     print(words, flush=True)
 
 
-# What comes out
+# Results and errors
 
 
-async def test_a_function_gets_its_arguments_and_its_result_comes_out(sandbox: Sandbox) -> None:
+async def test_a_function_gets_its_arguments_and_returns_its_result(sandbox: Sandbox) -> None:
     assert await sandbox.run(divide, 6, by=4) == 1.5
     assert await sandbox.run(sorted, [3, 1, 2], reverse=True) == [3, 2, 1]
     assert await sandbox.run(bool) is False
@@ -123,59 +123,59 @@ async def test_one_child_serves_run_after_run(sandbox: Sandbox) -> None:
     assert os.getpid() not in children
 
 
-async def test_calls_that_come_together_take_turns() -> None:
+async def test_concurrent_calls_run_one_after_the_other() -> None:
     async with opened() as sandbox:
         answers = await asyncio.gather(*(sandbox.run(abs, -number) for number in range(20)))
         assert answers == list(range(20))
 
 
-async def test_20_megabytes_go_in_and_come_out(sandbox: Sandbox) -> None:
+async def test_20_megabytes_pass_in_both_directions(sandbox: Sandbox) -> None:
     text = "0123456789abcdef" * 1_250_000
     assert await sandbox.run(str.upper, text) == text.upper()
 
 
-async def test_an_exception_comes_out_as_it_was_with_the_childs_traceback(sandbox: Sandbox) -> None:
+async def test_an_exception_is_raised_with_the_childs_traceback(sandbox: Sandbox) -> None:
     with pytest.raises(ZeroDivisionError, match="division by zero") as raised:
         await sandbox.run(divide, 1, by=0)
     assert "return one / by" in raised.value.__notes__[0]
     assert await sandbox.run(divide, 1, by=1) == 1
 
 
-async def test_a_clients_fault_comes_out_with_its_reason(sandbox: Sandbox) -> None:
+async def test_uncompliant_is_raised_with_its_reason(sandbox: Sandbox) -> None:
     with pytest.raises(Uncompliant) as refusal:
         await sandbox.run(fit, "not base64", max_size=800, max_pixels=1000)
     assert refusal.value.reason == "The image is not valid base64."
 
 
-async def test_an_exception_that_cannot_travel_comes_out_in_words(sandbox: Sandbox) -> None:
+async def test_an_exception_that_cannot_be_pickled_is_raised_as_text(sandbox: Sandbox) -> None:
     with pytest.raises(SandboxedFailure, match=r"in fuss\n(.|\n)*Fussy: salt and pepper"):
         await sandbox.run(fuss)
 
 
-async def test_a_result_that_cannot_travel_is_an_exception(sandbox: Sandbox) -> None:
+async def test_a_result_that_cannot_be_pickled_is_an_exception(sandbox: Sandbox) -> None:
     with pytest.raises(TypeError, match="cannot pickle"):
         await sandbox.run(threading.Lock)
     assert await sandbox.run(abs, -1) == 1
 
 
-async def test_an_argument_that_cannot_travel_is_an_exception(sandbox: Sandbox) -> None:
+async def test_an_argument_that_cannot_be_pickled_is_an_exception(sandbox: Sandbox) -> None:
     with pytest.raises(TypeError, match="cannot pickle"):
         await sandbox.run(bool, threading.Lock())
     assert await sandbox.run(abs, -1) == 1
 
 
-# What it may cost
+# Limits
 
 
-async def test_a_function_that_computes_for_too_long_is_ended_whatever_it_hears() -> None:
+async def test_a_function_that_exceeds_its_cpu_time_is_ended_even_if_it_ignores_signals() -> None:
     async with opened(seconds=0.2) as sandbox:
         with pytest.raises(TimedOut, match=r"more than 0\.2 seconds of CPU time"):
             await sandbox.run(sum, range(10**12))  # hours in C
         assert await sandbox.run(abs, -1) == 1
 
 
-async def test_waiting_is_not_computing_and_each_run_is_counted_by_itself() -> None:
-    """A child that waits for the processor is like one that sleeps."""
+async def test_only_cpu_time_counts_and_for_each_run_separately() -> None:
+    """A child that waits for the processor counts like one that sleeps."""
     async with opened(seconds=0.4, preload=(__name__,)) as sandbox:
         await sandbox.run(compute, 0.25)
         await sandbox.run(time.sleep, 0.5)
@@ -188,8 +188,8 @@ async def test_a_function_that_hangs_is_ended() -> None:
             await sandbox.run(time.sleep, FOREVER)
 
 
-async def test_an_answer_is_taken_after_a_while_in_which_nothing_ran(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker was frozen, or the machine asleep: all that is due comes at once."""
+async def test_a_result_is_accepted_after_the_machine_was_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a freeze of the worker or machine, the timeout and the result are due at once."""
     loop = asyncio.get_running_loop()
     asleep = 0.0
     now = loop.time
@@ -202,7 +202,7 @@ async def test_an_answer_is_taken_after_a_while_in_which_nothing_ran(monkeypatch
         assert await run == 1
 
 
-async def test_a_timeout_of_the_function_is_not_ours(sandbox: Sandbox) -> None:
+async def test_a_timeout_error_of_the_function_is_not_the_sandboxs(sandbox: Sandbox) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         await sandbox.run(subprocess.run, ["sleep", str(FOREVER)], timeout=0.01)
 
@@ -215,42 +215,42 @@ async def test_a_function_that_needs_too_much_memory_is_ended(call: tuple[Any, .
     assert await narrow_sandbox.run(os.getpid) != child
 
 
-async def test_an_argument_that_needs_too_much_memory_costs_the_child_alone(narrow_sandbox: Sandbox) -> None:
+async def test_an_argument_that_needs_too_much_memory_ends_only_the_child(narrow_sandbox: Sandbox) -> None:
     with pytest.raises(OutOfMemory):
-        await narrow_sandbox.run(len, bytes(MEMORY // 6))  # arrives, and cannot be unpickled
+        await narrow_sandbox.run(len, bytes(MEMORY // 6))  # received, but too large to be unpickled
     assert await narrow_sandbox.run(abs, -1) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT])
-async def test_a_crash_costs_the_child_alone(number: signal.Signals, sandbox: Sandbox) -> None:
+async def test_a_crash_ends_only_the_child(number: signal.Signals, sandbox: Sandbox) -> None:
     child = await sandbox.run(os.getpid)
     with pytest.raises(Crashed, match=f"signal {number}"):
         await sandbox.run(signal.raise_signal, number)
     assert await sandbox.run(os.getpid) != child
 
 
-async def test_an_exit_costs_the_child_alone(sandbox: Sandbox) -> None:
+async def test_an_exit_ends_only_the_child(sandbox: Sandbox) -> None:
     for exit_ in (os._exit, sys.exit):
         with pytest.raises(Crashed):
             await sandbox.run(exit_, 3)
     assert await sandbox.run(abs, -1) == 1
 
 
-async def test_a_child_that_dies_between_two_runs_is_replaced_after_one(sandbox: Sandbox) -> None:
+async def test_a_child_that_dies_between_runs_is_replaced_after_one_failure(sandbox: Sandbox) -> None:
     os.kill(await sandbox.run(os.getpid), signal.SIGKILL)
     with pytest.raises(Crashed):
         await sandbox.run(abs, -1)
     assert await sandbox.run(abs, -1) == 1
 
 
-async def test_a_child_that_cannot_start_says_why_and_leaves_the_log_alone(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_a_failed_start_raises_its_reason_and_logs_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     async with opened(preload=("no_such_module",)) as sandbox:
         with pytest.raises(StartFailed, match="No module named 'no_such_module'"):
             await sandbox.start()
     assert capfd.readouterr() == ("", "")
 
 
-async def test_a_system_that_has_no_process_left_is_not_the_functions_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_limit_of_the_system_is_not_the_functions_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     def popen(*_: Any, **__: Any) -> None:
         raise BlockingIOError("Resource temporarily unavailable")
 
@@ -262,7 +262,7 @@ async def test_a_system_that_has_no_process_left_is_not_the_functions_fault(monk
         assert await sandbox.run(os.getpid) != os.getpid()
 
 
-async def test_the_event_loop_goes_on_meanwhile(tmp_path: Path) -> None:
+async def test_the_event_loop_is_not_blocked(tmp_path: Path) -> None:
     held = tmp_path / "held"
     async with opened() as sandbox, opened() as other:
         stuck = asyncio.create_task(sandbox.run(hold, str(held)))
@@ -272,7 +272,7 @@ async def test_the_event_loop_goes_on_meanwhile(tmp_path: Path) -> None:
         stuck.cancel()
 
 
-async def test_a_call_that_is_cancelled_ends_its_child_and_not_the_next_one(tmp_path: Path) -> None:
+async def test_a_cancelled_call_ends_its_child_and_not_the_next_one(tmp_path: Path) -> None:
     held = tmp_path / "held"
     async with opened() as sandbox:
         stuck = asyncio.create_task(sandbox.run(hold, str(held)))
@@ -287,7 +287,7 @@ async def test_a_call_that_is_cancelled_ends_its_child_and_not_the_next_one(tmp_
         assert await following == 1
 
 
-async def test_a_start_that_is_cancelled_leaves_nothing_behind() -> None:
+async def test_a_cancelled_start_leaves_nothing_behind() -> None:
     before, others = descriptors(), children()
     async with opened() as sandbox:
         for turns in range(12):
@@ -301,10 +301,10 @@ async def test_a_start_that_is_cancelled_leaves_nothing_behind() -> None:
     assert children() == others
 
 
-# How it comes and goes
+# Start and end
 
 
-async def test_the_child_is_ready_and_has_its_modules_once_started() -> None:
+async def test_a_started_child_has_imported_its_modules() -> None:
     async with opened(preload=("worker.images",)) as sandbox:
         await sandbox.start()
         assert "PIL.Image" in await sandbox.run(list_modules)
@@ -314,9 +314,9 @@ def list_modules() -> list[str]:
     return list(sys.modules)
 
 
-async def test_the_child_is_nice_and_apart_and_leaves_no_core(sandbox: Sandbox) -> None:
+async def test_the_child_is_nice_in_its_own_process_group_and_dumps_no_core(sandbox: Sandbox) -> None:
     assert await sandbox.run(os.nice, 0) == min(os.nice(0) + 5, 19)
-    assert await sandbox.run(os.getpgrp) not in {os.getpgrp(), 0}  # Ctrl-C goes to the terminal's group
+    assert await sandbox.run(os.getpgrp) not in {os.getpgrp(), 0}  # Ctrl-C is sent to the terminal's group
     assert await sandbox.run(resource.getrlimit, resource.RLIMIT_CORE) == (0, 0)
 
 
@@ -332,9 +332,9 @@ def count_descriptors() -> int:
     return len(os.listdir("/dev/fd"))
 
 
-async def test_what_the_child_says_is_not_in_our_log(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_the_childs_output_is_not_in_the_log(capfd: pytest.CaptureFixture[str]) -> None:
     damaged = bytearray(encoded(drawing(90, 70), "TIFF", compression="tiff_lzw"))
-    damaged[8:60] = b"\x55" * 52  # libtiff tells the standard error of it
+    damaged[8:60] = b"\x55" * 52  # libtiff reports it on standard error
     async with opened() as sandbox:
         await sandbox.run(write_to_the_standard_error, "48.8584N-2.2945E")
         with pytest.raises(Uncompliant):
@@ -361,11 +361,11 @@ def descriptors() -> set[str]:
 
 
 def children() -> set[int]:
-    """Our processes, alive or not yet reaped; some may be other tests', such as a Redis for all of them."""
+    """This process' children, alive or not yet reaped; some may be other tests', such as a shared Redis."""
     return {child.pid for child in psutil.Process().children()}
 
 
-async def test_closing_waits_for_the_run_under_way() -> None:
+async def test_closing_waits_for_the_current_run() -> None:
     sandbox = Sandbox(seconds=FOREVER, memory=MEMORY)
     run = asyncio.create_task(sandbox.run(abs, -1))
     await asyncio.sleep(0)
@@ -396,7 +396,7 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
-async def test_a_child_dies_with_its_parent_idle_or_in_the_midst_of_a_run(tmp_path: Path) -> None:
+async def test_a_child_dies_with_its_parent_idle_or_running(tmp_path: Path) -> None:
     idle, busy = tmp_path / "idle", tmp_path / "busy"
     with start_python(PARENT, str(idle), str(busy)) as parent:
         await until(lambda: is_held(idle) and is_held(busy))
@@ -408,7 +408,7 @@ _locks: list[IO[str]] = []
 
 
 def lock(path: str) -> None:
-    """Locks the file and returns; the lock ends with the process."""
+    """Lock the file and return; the lock ends with the process."""
     file = open(path, "w")  # noqa: SIM115 - it is to stay open
     fcntl.flock(file, fcntl.LOCK_EX)
     _locks.append(file)
@@ -419,14 +419,14 @@ def start_python(program: str, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", program, *arguments], env=environment)
 
 
-# Together with what runs in it
+# With the functions that really run in it
 
 
-async def test_too_large_a_picture_is_refused_before_memory_is_spent(narrow_sandbox: Sandbox) -> None:
+async def test_a_too_large_picture_is_refused_before_it_takes_memory(narrow_sandbox: Sandbox) -> None:
     with pytest.raises(Uncompliant, match="16383 × 16383 pixels"):
         await narrow_sandbox.run(fit, as_base64(webp_bomb(16383, 16383)), max_size=800, max_pixels=64_000_000)
 
 
 async def test_a_jpeg_is_decoded_at_reduced_scale(narrow_sandbox: Sandbox) -> None:
-    sea = encoded(Image.new("RGB", (8000, 8000), (30, 60, 200)), "JPEG")  # 256 MB when decoded as it is
+    sea = encoded(Image.new("RGB", (8000, 8000), (30, 60, 200)), "JPEG")  # 256 MB when decoded at full scale
     assert await narrow_sandbox.run(fit, as_base64(sea), max_size=800, max_pixels=64_000_000)

@@ -1,4 +1,4 @@
-"""Whether a worker takes itself for deaf: only if its loop stands still although Redis answers."""
+"""A worker detects that its loop has stalled: only if Redis answers meanwhile."""
 
 import asyncio
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ DEAF_SECONDS = 20.0
 
 
 class Consumer:
-    """A consumer whose loop stands still from its beginning on."""
+    """A consumer whose loop is stalled from the start."""
 
     def __init__(self) -> None:
         self.last_progress_at = asyncio.get_running_loop().time()
@@ -26,7 +26,7 @@ class Consumer:
 
 
 @virtual_time
-async def test_a_loop_that_stands_still_although_redis_answers_is_deaf() -> None:
+async def test_a_stalled_loop_is_detected_while_redis_answers() -> None:
     consumer = Consumer()
     consumer.may_answer.set()
     watch = asyncio.create_task(worker._watch(cast(Any, [consumer]), DEAF_SECONDS))
@@ -37,15 +37,15 @@ async def test_a_loop_that_stands_still_although_redis_answers_is_deaf() -> None
 
 
 @virtual_time
-async def test_one_that_stood_still_while_redis_was_away_is_not() -> None:
-    # Given a question that Redis answers when it comes back, after longer than a loop may stand still
+async def test_a_loop_stalled_by_an_absent_redis_is_not_reported() -> None:
+    # Given a command that Redis answers after its return, which takes longer than a loop may stall
     consumer = Consumer()
     watch = asyncio.create_task(worker._watch(cast(Any, [consumer]), DEAF_SECONDS))
     await pass_time(10 * DEAF_SECONDS)
     consumer.may_answer.set()
-    # When it has been asked again, and before the loop has had time to go on
+    # When it is asked again, before the loop has had time to continue
     await pass_time(DEAF_SECONDS - 0.1)
-    # Then it is not deaf yet, and if it goes on, not at all
+    # Then the loop is not reported, neither now nor after it continues
     assert not watch.done()
     consumer.last_progress_at = asyncio.get_running_loop().time()
     await pass_time(DEAF_SECONDS - 0.1)
