@@ -46,8 +46,9 @@ SLOW_UPLOAD = CloseStatus(
 MEMORY_FULL = CloseStatus(
     1013,
     "No memory is left for unfinished messages, and your address has most of them.",
-    "Too much is being sent to the server at the moment, most of it from your network address. Your message was not"
-    " sent, and the server has disconnected you: disconnect and connect again in a moment, and send it again.",
+    "Too much is being sent to the server at the moment, most of it from your network address. Your last"
+    " messages were not sent, and the server has disconnected you: disconnect and connect again in a moment, and send"
+    " them again.",
 )
 KEY_ENDED = CloseStatus(
     1008,
