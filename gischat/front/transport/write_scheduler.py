@@ -138,9 +138,14 @@ class ScheduledStream(ClientStream):
             _fail(written, StreamClosedError(real_error=self.error))
 
 
+def unsent_bytes(stream: IOStream) -> int:
+    """Written bytes that wait for the stream's turn, or in Tornado's buffer for the socket."""
+    return len(stream._write_buffer) + (stream.unsent_bytes if isinstance(stream, ScheduledStream) else 0)
+
+
 def has_unsent(stream: IOStream) -> bool:
-    """Whether something that was written waits for its turn or, which is all that `writing` tells, for the socket."""
-    return stream.writing() or (isinstance(stream, ScheduledStream) and stream.unsent_bytes > 0)
+    """Whether written bytes wait; Tornado's `writing` does not know of those that wait for their turn."""
+    return unsent_bytes(stream) > 0
 
 
 def _settle(written: Written, sent: Written | None) -> None:
