@@ -147,16 +147,25 @@ async def test_a_client_that_does_not_read_keeps_nobody_waiting_and_gets_all_in_
         assert not front.memory.used
 
 
-async def test_who_has_least_to_get_goes_first() -> None:
+async def test_who_has_least_to_get_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces: list[ScheduledStream] = []  # whose, in the order of sending
+    send_piece = ScheduledStream.send_piece
+
+    def record(stream: ScheduledStream) -> int:
+        pieces.append(stream)
+        return send_piece(stream)
+
+    monkeypatch.setattr(ScheduledStream, "send_piece", record)
     async with fronts() as front:
         mapping, (mapper,) = front.channel(1)
         photographing, (other,) = front.channel(1)
-        for _ in range(4):
-            mapping.send(LAYER)
+        mapping.send(LAYER)
         photographing.send(PHOTO)
-        await until(lambda: len(other.received) == len(PHOTO), every=0)
-        assert len(mapper.received) < 4 * len(LAYER)
-        await mapper.has(*[LAYER] * 4)
+        await other.has(PHOTO)
+        await mapper.has(LAYER)
+        photo = -(-len(PHOTO) // PIECE_BYTES)
+        assert pieces[:photo] == [other.stream] * photo
+        assert mapper.stream in pieces[photo:]
 
 
 async def test_photos_that_come_without_a_pause_do_not_hold_up_a_layer_for_ever(
