@@ -292,7 +292,7 @@ class ClientConnection(SocketWriter):
         self.close(*SLOW_UPLOAD)
 
     def close_for_memory(self) -> None:
-        """Close for the memory budget, which has already counted it."""
+        """Close because the front has no room for its messages; `admission` has logged it."""
         self.close(*MEMORY_FULL)
 
     def kick(self, code: int, reason: str, told: str = "") -> None:

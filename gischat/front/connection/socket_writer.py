@@ -13,6 +13,7 @@ from gischat.front.close_status import SLOW_CLIENT
 from gischat.front.limits.memory_budget import COPIED_BYTES, MemoryBudget, abort
 from gischat.front.transport import tcp_info
 from gischat.front.transport.frames import PIECE_BYTES, PING, text_frame
+from gischat.front.transport.write_scheduler import unsent_bytes
 from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason
 from gischat.protocol.messages import uncompliant
@@ -107,7 +108,11 @@ class SocketWriter:
             # Usually a history, sent after the ping. The client may not answer before it has received both.
             self._write(data)
             if self._is_ping_deferred:  # only once: repeated writes must not keep a client alive that reads nothing
-                self._ping = None if self._stream.closed() else tcp_info.take_mark(self._stream.socket, self._unread)
+                self._ping = (
+                    None
+                    if self._stream.closed()
+                    else tcp_info.take_mark(self._stream.socket, unsent_bytes(self._stream))
+                )
             else:
                 self._start_pong_timer()
                 self._is_ping_deferred = True
@@ -184,7 +189,7 @@ class SocketWriter:
         """Start the timeout of a ping now, or once all data before it has been delivered."""
         self._pong_due_since = asyncio.get_running_loop().time()
         if not self._stream.closed():
-            self._ping = tcp_info.take_mark(self._stream.socket, self._unread)
+            self._ping = tcp_info.take_mark(self._stream.socket, unsent_bytes(self._stream))
 
     @property
     def awaiting_pong(self) -> bool:

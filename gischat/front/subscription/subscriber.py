@@ -124,29 +124,34 @@ class Subscriber:
                 # Pause, so that errors that occur at once do not cause a busy loop.
                 await asyncio.sleep(self._timings.read_pause)
                 continue
-            if any(self._positions[channel] != position for channel, position in positions.items()):
-                continue  # rewound meanwhile: earlier entries come first
-            if not all([await self._take(channel, entries, positions[channel]) for channel, entries in read]):
+            if self._is_rewound(positions):
+                continue  # earlier entries come first
+            for channel, entries in read:
+                await self._take(channel, entries, positions[channel])
+                positions[channel] = entries[-1].id
+            if self._is_rewound(positions):
                 continue
             if all(len(entries) < READ_ENTRIES for _, entries in read):
                 for channel in reader.channels:
                     room = self._rooms[channel]
                     room.caught_up_at = max(room.caught_up_at, asked_at)
 
-    async def _take(self, channel: str, entries: Sequence[Entry], position: bytes) -> bool:
-        """Dispatches what was read after a position. Behind something large the loop has its turn, as if the rest were
-        read later.
+    async def _take(self, channel: str, entries: Sequence[Entry], position: bytes) -> None:
+        """Dispatch what was read after a position; yield to the event loop after each large message.
 
-        Returns False if we went back meanwhile: then the rest is read again.
+        If the channel is rewound meanwhile, the rest is dropped, since it is read again.
         """
         for some in _in_steps(entries):
-            if self._positions[channel] != position:
-                return False
+            if self._is_rewound({channel: position}):
+                return
             self._dispatch(channel, some)
             position = self._positions[channel] = some[-1].id
             if _is_large(some[-1]):
                 await asyncio.sleep(0)
-        return True
+
+    def _is_rewound(self, positions: Mapping[str, bytes]) -> bool:
+        """Whether a channel is not at the position that it has reached by reading."""
+        return any(self._positions[channel] != position for channel, position in positions.items())
 
     async def _look_for_damage(self, channels: Iterable[str], error: BaseException) -> None:
         """Find the channel that cannot be read, so that it does not prevent reading the others."""

@@ -1,7 +1,7 @@
 """A websocket's reading side: it reads the stream, parses frames and hands messages on, in turn with other connections.
 
-Tornado does the opening handshake; frames are ours. Incomplete messages count towards the memory budget, and have a
-deadline by progress.
+Tornado does the opening handshake; frames are ours. Incomplete messages are counted by `admission`, and have a deadline
+by progress.
 """
 
 import asyncio
@@ -233,7 +233,7 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
     # Incomplete messages
 
     def _account(self) -> None:
-        """Update the memory budget and the upload deadline once all received data is parsed."""
+        """Update the bytes reserved and the upload deadline once all received data is parsed."""
         self._reserve(self._parser.held)
         if self._parser.is_midway:
             self._uploads.begin(self)

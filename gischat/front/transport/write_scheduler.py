@@ -1,4 +1,4 @@
-"""How the front's time is shared among the connections that large messages go out to: in pieces, a few in each turn.
+"""Shares the front's time among the connections that large messages go out to: in pieces, a few per turn of the loop.
 
 A layer of five megabytes for two hundred clients is a gigabyte to be copied into their sockets: in one go, all others
 would wait for a second. So what is large waits in its streams, as views of bytes that all receivers share, and goes out
@@ -48,7 +48,7 @@ class WriteScheduler:
         self.sent = 0  # bytes ever, to all
 
     def add(self, stream: "ScheduledStream") -> None:
-        """Lets a stream send a piece when it is its turn."""
+        """Let a stream send a piece when its turn comes."""
         heapq.heappush(self._queue, _QueuedStream(stream.rank, next(self._numbers), stream))
         self._schedule()
 
@@ -98,7 +98,7 @@ class ScheduledStream(ClientStream):
         return written
 
     def send_piece(self) -> int:
-        """Hands a piece to the socket; if that takes all of it, the next turn may come. Returns the piece's bytes."""
+        """Pass a piece to the socket, and queue for the next turn once the socket has all of it; returns its size."""
         if self._unsent is None:
             return 0  # closed meanwhile
         data, written = self._unsent.popleft()
@@ -118,7 +118,7 @@ class ScheduledStream(ClientStream):
         return len(piece)
 
     def _send(self, piece: memoryview) -> Written | None:
-        """None if the socket has it all; else Tornado waits for the socket, and tells when it has it."""
+        """Send a piece; returns None if the socket has all of it, else the future of Tornado's write of the rest."""
         size = 0
         if not self.writing():
             with contextlib.suppress(OSError):  # Tornado's own attempt tells what is wrong
@@ -138,13 +138,18 @@ class ScheduledStream(ClientStream):
             _fail(written, StreamClosedError(real_error=self.error))
 
 
+def unsent_bytes(stream: IOStream) -> int:
+    """Written bytes that wait for the stream's turn, or in Tornado's buffer for the socket."""
+    return len(stream._write_buffer) + (stream.unsent_bytes if isinstance(stream, ScheduledStream) else 0)
+
+
 def has_unsent(stream: IOStream) -> bool:
-    """Whether something that was written waits for its turn or, which is all that `writing` tells, for the socket."""
-    return stream.writing() or (isinstance(stream, ScheduledStream) and stream.unsent_bytes > 0)
+    """Whether written bytes wait; Tornado's `writing` does not know of those that wait for their turn."""
+    return unsent_bytes(stream) > 0
 
 
 def _settle(written: Written, sent: Written | None) -> None:
-    """Ends a write as its last piece has ended, or ends."""
+    """Complete a write with the result of its last piece (None: sent), now or when that is done."""
     if sent is None:
         if not written.done():
             written.set_result(None)

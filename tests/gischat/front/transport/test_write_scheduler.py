@@ -16,7 +16,7 @@ from gischat.front.channel.fanout import Fanout
 from gischat.front.connection.socket_writer import SocketWriter
 from gischat.front.limits.memory_budget import MemoryBudget
 from gischat.front.limits.rejection_log import RejectionLog
-from gischat.front.transport import write_scheduler
+from gischat.front.transport import tcp_info, write_scheduler
 from gischat.front.transport.frames import PIECE_BYTES, PING, close_frame, text_frame
 from gischat.front.transport.write_scheduler import TURN_BYTES, ScheduledStream, WriteScheduler
 from tests.support.waiting import until
@@ -147,16 +147,25 @@ async def test_a_client_that_does_not_read_keeps_nobody_waiting_and_gets_all_in_
         assert not front.memory.used
 
 
-async def test_who_has_least_to_get_goes_first() -> None:
+async def test_who_has_least_to_get_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces: list[ScheduledStream] = []  # whose, in the order of sending
+    send_piece = ScheduledStream.send_piece
+
+    def record(stream: ScheduledStream) -> int:
+        pieces.append(stream)
+        return send_piece(stream)
+
+    monkeypatch.setattr(ScheduledStream, "send_piece", record)
     async with fronts() as front:
         mapping, (mapper,) = front.channel(1)
         photographing, (other,) = front.channel(1)
-        for _ in range(4):
-            mapping.send(LAYER)
+        mapping.send(LAYER)
         photographing.send(PHOTO)
-        await until(lambda: len(other.received) == len(PHOTO), every=0)
-        assert len(mapper.received) < 4 * len(LAYER)
-        await mapper.has(*[LAYER] * 4)
+        await other.has(PHOTO)
+        await mapper.has(LAYER)
+        photo = -(-len(PHOTO) // PIECE_BYTES)
+        assert pieces[:photo] == [other.stream] * photo
+        assert mapper.stream in pieces[photo:]
 
 
 async def test_photos_that_come_without_a_pause_do_not_hold_up_a_layer_for_ever(
@@ -190,6 +199,21 @@ async def test_a_client_whose_turn_has_not_come_is_not_taken_for_silent() -> Non
         await until(lambda: client.writer.is_ready)
         client.writer._pong_due_since -= 3600
         assert client.writer.pong_overdue(60)
+
+
+async def test_a_ping_amid_layers_is_delivered_with_them() -> None:
+    async with fronts() as front:
+        channel, (client,) = front.channel(1, reading=False)
+        layers = [LAYER] * 4
+        for layer in layers:
+            channel.send(layer)
+        await until(client.stream.writing)
+        client.writer.ping()
+        client.read()
+        await client.has(*layers, PING)
+        mark = client.writer._ping
+        assert mark is not None
+        await until(lambda: tcp_info.is_delivered(client.stream.socket, mark))
 
 
 async def test_what_is_said_at_the_end_comes_behind_a_layer() -> None:
