@@ -23,7 +23,7 @@ from gischat.front.channel.throttle import Throttle
 from gischat.front.channel.user_count import UserCount
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.stream_position import Continuity
-from gischat.front.transport.frames import text_frame
+from gischat.front.transport.frames import joined, text_frame
 from gischat.observability import metrics
 from gischat.observability.metrics import BufferedCounter
 from gischat.protocol.messages import uncompliant
@@ -235,10 +235,11 @@ class Room:
             member.write(frame)
 
     def _broadcast(self, frames: Sequence[tuple[bytes, bytes]]) -> None:
-        data = b"".join(frame for _, frame in frames)
-        self.fanout.send(data)
+        writes = joined(frame for _, frame in frames)
+        for data in writes:
+            self.fanout.send(data)
         self._joining.write(frames)
-        self._count(len(self.connections), len(frames), len(data))
+        self._count(len(self.connections), len(frames), sum(map(len, writes)))
 
     def _count(self, clients: int, messages: int, size: int) -> None:
         """Count deliveries to many clients at once, without a loop over them."""

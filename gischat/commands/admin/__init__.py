@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import msgspec
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest, HTTPResponse
 
-from gischat.commands import admin_calls as calls
+from gischat.commands.admin import calls
 from gischat.settings import LOOPBACK, WRONG_SETTINGS, Settings, SettingsError, load
 from gischat.timings import Timings
 

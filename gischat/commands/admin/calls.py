@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from gischat.broker.access_keys import ID_LENGTH, digest_of
-from gischat.commands import admin_answers
+from gischat.commands.admin import answers
 
 
 class Call(NamedTuple):
@@ -20,20 +20,20 @@ class Call(NamedTuple):
 
 
 def connections(given: argparse.Namespace) -> Call:
-    return Call("GET", "/admin/connections" + _query(channel=given.channel), admin_answers.connections)
+    return Call("GET", "/admin/connections" + _query(channel=given.channel), answers.connections)
 
 
 def channels(_: argparse.Namespace) -> Call:
-    return Call("GET", "/admin/channels", admin_answers.channels)
+    return Call("GET", "/admin/channels", answers.channels)
 
 
 def messages(given: argparse.Namespace) -> Call:
-    return Call("GET", _channel(given, "messages"), admin_answers.messages)
+    return Call("GET", _channel(given, "messages"), answers.messages)
 
 
 def delete(given: argparse.Namespace) -> Call:
     path = _channel(given, "messages")
-    return Call("DELETE", path if given.all else f"{path}/{quote(given.id, safe='')}", admin_answers.deleted)
+    return Call("DELETE", path if given.all else f"{path}/{quote(given.id, safe='')}", answers.deleted)
 
 
 def disconnect(given: argparse.Namespace) -> Call:
@@ -42,12 +42,12 @@ def disconnect(given: argparse.Namespace) -> Call:
 
 
 def bans(_: argparse.Namespace) -> Call:
-    return Call("GET", "/admin/bans", admin_answers.bans)
+    return Call("GET", "/admin/bans", answers.bans)
 
 
 def ban(given: argparse.Namespace) -> Call:
     body = {_kind(given.subject): given.subject, "channel": given.channel, "seconds": given.seconds}
-    return Call("POST", "/admin/bans", admin_answers.banned, body | {"reason": given.reason or ""})
+    return Call("POST", "/admin/bans", answers.banned, body | {"reason": given.reason or ""})
 
 
 def unban(given: argparse.Namespace) -> Call:
@@ -58,12 +58,12 @@ def unban(given: argparse.Namespace) -> Call:
 
 
 def keys(_: argparse.Namespace) -> Call:
-    return Call("GET", "/admin/keys", admin_answers.keys)
+    return Call("GET", "/admin/keys", answers.keys)
 
 
 def make_key(given: argparse.Namespace) -> Call:
     body = {"channels": given.channels, "seconds": given.seconds, "note": given.note}
-    return Call("POST", "/admin/keys", admin_answers.made_key, body)
+    return Call("POST", "/admin/keys", answers.made_key, body)
 
 
 def revoke_key(given: argparse.Namespace) -> Call:
@@ -75,15 +75,15 @@ def revoke_key(given: argparse.Namespace) -> Call:
 
 
 def announce(given: argparse.Namespace) -> Call:
-    return Call("POST", _channel(given, "announcements"), admin_answers.announced, {"text": given.text})
+    return Call("POST", _channel(given, "announcements"), answers.announced, {"text": given.text})
 
 
 def freeze(given: argparse.Namespace) -> Call:
-    return Call("PUT", _channel(given, "freeze"), admin_answers.frozen)
+    return Call("PUT", _channel(given, "freeze"), answers.frozen)
 
 
 def thaw(given: argparse.Namespace) -> Call:
-    return Call("DELETE", _channel(given, "freeze"), admin_answers.frozen)
+    return Call("DELETE", _channel(given, "freeze"), answers.frozen)
 
 
 def _channel(given: argparse.Namespace, end: str) -> str:
