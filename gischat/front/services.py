@@ -167,7 +167,7 @@ class Services:
             messages=self.messages,
             dispatcher=self.dispatcher,
             pace=pace,
-            drops=self.rejections,
+            rejections=self.rejections,
             memory=self.memory_budget,
             max_unread_bytes=self.settings.max_unread_bytes,
             requires_registration=self.settings.require_registration,

@@ -76,7 +76,7 @@ class ClientConnection(SocketWriter):
         messages: MessageParser,
         dispatcher: Dispatcher,
         pace: ConnectionRateLimiter,
-        drops: RejectionLog,
+        rejections: RejectionLog,
         memory: MemoryBudget,
         max_unread_bytes: int,
         requires_registration: bool = False,
@@ -101,7 +101,7 @@ class ClientConnection(SocketWriter):
         self.read_pause = 0.0
         self._messages = messages
         self._rate_limiter = pace
-        self._rejections = drops
+        self._rejections = rejections
         self._dispatcher = dispatcher
         self._job_queue = dispatcher.open(room.channel, address_key)
         self._requires_registration = requires_registration

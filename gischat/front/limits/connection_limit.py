@@ -35,11 +35,11 @@ class Rejection(NamedTuple):
 class ConnectionLimiter:
     """Counts a front's connections and limits requests, connections and messages, per address and in total."""
 
-    def __init__(self, settings: Settings, drops: RejectionLog, timings: Timings = Timings()) -> None:
+    def __init__(self, settings: Settings, rejections: RejectionLog, timings: Timings = Timings()) -> None:
         self._retry_after = round(timings.retry_after)
         self._max_connections = settings.max_connections
         self._max_per_address = settings.max_connections_per_address
-        self._drops = drops
+        self._rejections = rejections
         self._rates = RateLimits(settings)
         self._states: dict[str, AddressState] = {}
         self._evict_at = MAX_TRACKED_ADDRESSES
@@ -56,20 +56,20 @@ class ConnectionLimiter:
         if wait <= 0:
             return None
         what = "too many requests from %s%s"
-        self._drops.record(RejectReason.ADDRESS_REQUESTS, what, visitors.address, _proxy_hint(address))
+        self._rejections.record(RejectReason.ADDRESS_REQUESTS, what, visitors.address, _proxy_hint(address))
         seconds = math.ceil(wait)
         return Rejection(HTTPStatus.TOO_MANY_REQUESTS, f"{TOO_MANY_REQUESTS} {wait_advice(seconds)}", seconds)
 
     def check_connection(self, address: str) -> Rejection | None:
         """Why a connection from an address must be rejected; None if it may `acquire` a permit."""
         if 0 < self._max_connections <= self.connections:
-            self._drops.record(RejectReason.CONNECTIONS, "MAX_CONNECTIONS (%d) reached", self._max_connections)
+            self._rejections.record(RejectReason.CONNECTIONS, "MAX_CONNECTIONS (%d) reached", self._max_connections)
             return Rejection(HTTPStatus.SERVICE_UNAVAILABLE, SERVER_FULL, self._retry_after)
         visitors = self._state_of(address)
         if 0 < self._max_per_address <= visitors.connections:
             what = "MAX_CONNECTIONS_PER_ADDRESS (%d) reached by %s%s"
             known = (self._max_per_address, visitors.address, _proxy_hint(address))
-            self._drops.record(RejectReason.ADDRESS_CONNECTIONS, what, *known)
+            self._rejections.record(RejectReason.ADDRESS_CONNECTIONS, what, *known)
             return Rejection(HTTPStatus.TOO_MANY_REQUESTS, ADDRESS_FULL, self._retry_after)
         return None
 
@@ -98,7 +98,9 @@ class ConnectionLimiter:
         try:
             self._state_of(address).acquire_message(size, self._rates.now())
         except RateLimitExceeded as refusal:
-            self._drops.record(refusal.cause, "too many messages from %s%s", address_key(address), _proxy_hint(address))
+            self._rejections.record(
+                refusal.cause, "too many messages from %s%s", address_key(address), _proxy_hint(address)
+            )
             raise
 
     def _state_of(self, address: str) -> AddressState:

@@ -18,11 +18,11 @@ TOO_OFTEN = "This hook speaks too often: nothing of this was sent."
 class Hooks:
     """All hooks; only digests of their keys are kept."""
 
-    def __init__(self, settings: Settings, drops: RejectionLog) -> None:
+    def __init__(self, settings: Settings, rejections: RejectionLog) -> None:
         self._hooks = [(bearer.digest(key), hook) for hook, key in settings.hooks]
         self._limits = RateLimits(settings)
         self._full_at: dict[Hook, float] = {}  # time when each hook's bucket is full again
-        self._drops = drops
+        self._rejections = rejections
 
     def find(self, key: str) -> Hook | None:
         """The hook of a key; compares all keys, in constant time."""
@@ -36,7 +36,7 @@ class Hooks:
         if wait <= 0:
             self.charge(hook, 1)
             return None
-        self._drops.record(RefusalReason.HOOK_RATE_LIMIT, "the hook %s of channel %s", hook.name, hook.channel)
+        self._rejections.record(RefusalReason.HOOK_RATE_LIMIT, "the hook %s of channel %s", hook.name, hook.channel)
         seconds = math.ceil(wait)
         return Rejection(HTTPStatus.TOO_MANY_REQUESTS, f"{TOO_OFTEN} {wait_advice(seconds)}", seconds)
 

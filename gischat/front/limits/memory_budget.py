@@ -33,13 +33,13 @@ class BufferOwner(Protocol):
 class MemoryBudget:
     """Counts buffered bytes; a buffer shared by many clients counts once."""
 
-    def __init__(self, most_bytes: int, drops: RejectionLog) -> None:
+    def __init__(self, most_bytes: int, rejections: RejectionLog) -> None:
         self.used = 0
         self._max_bytes = most_bytes
-        self._drops = drops
+        self._rejections = rejections
         self._held: dict[BufferOwner, int] = {}  # per connection, shared buffers included
         self._waiting_for: dict[int, int] = {}  # number of connections that share a buffer, by its id()
-        self._is_letting_go = False
+        self._is_evicting = False
 
     def reserve(self, holder: BufferOwner, size: int) -> None:
         """Add bytes of a connection; if the budget is exceeded, connections are evicted soon."""
@@ -81,18 +81,18 @@ class MemoryBudget:
     def account(self, size: int) -> None:
         """Add bytes, or, if negative, release them."""
         self.used += size
-        if self.used > self._max_bytes and not self._is_letting_go:
-            self._is_letting_go = True
+        if self.used > self._max_bytes and not self._is_evicting:
+            self._is_evicting = True
             # Deferred, since this may run during an iteration over a room.
             asyncio.get_running_loop().call_soon(self._evict_largest)
 
     def _evict_largest(self) -> None:
-        self._is_letting_go = self.used > self._max_bytes and bool(self._held)
-        if not self._is_letting_go:
+        self._is_evicting = self.used > self._max_bytes and bool(self._held)
+        if not self._is_evicting:
             return
         worst = max(self._held, key=self._held.__getitem__)
         what = "MAX_FRONT_BYTES (%d) exceeded; one client has the most unread bytes (%d)"
-        self._drops.record(CloseReason.MEMORY, what, self._max_bytes, self._held.pop(worst))
+        self._rejections.record(CloseReason.MEMORY, what, self._max_bytes, self._held.pop(worst))
         worst.evict()
         # By then its data has been released.
         asyncio.get_running_loop().call_soon(self._evict_largest)

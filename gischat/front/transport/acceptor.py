@@ -30,13 +30,13 @@ class Acceptor:
         self,
         listening: socket.socket,
         accepted: Callable[[socket.socket, Any], None],
-        drops: RejectionLog,
+        rejections: RejectionLog,
         timings: Timings = Timings(),
     ) -> None:
         self._loop = IOLoop.current()
         self._socket = listening
         self._accepted = accepted
-        self._drops = drops
+        self._rejections = rejections
         self._pause_seconds = timings.accept_pause
         self._pause: object | None = None
         self._listen()
@@ -70,7 +70,7 @@ class Acceptor:
             except ConnectionError:
                 continue  # the client closed it before it was accepted
             except OSError as error:
-                self._drops.record(
+                self._rejections.record(
                     RejectReason.ACCEPT, "connections cannot be accepted for a moment: %s", error.strerror
                 )
                 self._loop.remove_handler(self._socket)

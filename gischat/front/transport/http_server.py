@@ -50,7 +50,7 @@ class FrontHTTPServer(HTTPServer):
         self,
         application: HTTPServerConnectionDelegate,
         settings: Settings,
-        drops: RejectionLog,
+        rejections: RejectionLog,
         memory: MemoryBudget,
         admission: Admission,
         address_key: Callable[[str, HTTPHeaders], str],
@@ -69,7 +69,7 @@ class FrontHTTPServer(HTTPServer):
         )
         self._max_pending = settings.max_pending_connections
         self._handshake_seconds = settings.handshake_seconds
-        self._drops = drops
+        self._rejections = rejections
         self._memory = memory
         self._admission = admission
         self._address_key = address_key
@@ -84,7 +84,7 @@ class FrontHTTPServer(HTTPServer):
         for listening in sockets:
             self._sockets[listening.fileno()] = listening
             self._handlers[listening.fileno()] = Acceptor(
-                listening, self._take_connection, self._drops, self._timings
+                listening, self._take_connection, self._rejections, self._timings
             ).stop
 
     def _take_connection(self, connection: socket.socket, address: Any) -> None:
@@ -156,7 +156,7 @@ class FrontHTTPServer(HTTPServer):
             )
 
     def _close(self, connection: HTTP1ServerConnection, name: RejectReason, what: str) -> None:
-        self._drops.record(name, what)
+        self._rejections.record(name, what)
         self._untrack(connection)
         connection.stream.close()
 

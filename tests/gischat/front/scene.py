@@ -117,8 +117,8 @@ class Scene:
         self.left: list[ClientConnection] = []
         self.closed_with: list[tuple[int, str]] = []
         self.closed = asyncio.Event()
-        self.drops = RejectionLog()
-        self.memory = MemoryBudget(settings(**limits).max_front_bytes, self.drops)
+        self.rejections = RejectionLog()
+        self.memory = MemoryBudget(settings(**limits).max_front_bytes, self.rejections)
         self.audience = Fanout()
         room: Any = SimpleNamespace(
             live=LivePositions(),
@@ -135,7 +135,7 @@ class Scene:
             messages=MessageParser(settings(**limits)),
             dispatcher=self.dispatcher,
             pace=ConnectionRateLimiter(AddressState("192.0.2.7", RateLimits(settings(**UNLIMITED | limits)))),
-            drops=self.drops,
+            rejections=self.rejections,
             memory=self.memory,
             max_unread_bytes=max_unread,
         )

@@ -333,7 +333,7 @@ async def test_who_breaks_the_protocol_gets_nothing_but_a_close_frame(start: Sta
     scene.connection.send(b"too late")
     scene.stream.close()
     assert await scene.client.receive_all() == close_frame(1002, "Unknown opcode.")
-    assert scene.drops.counts == {CloseReason.PROTOCOL_ERROR: 1}
+    assert scene.rejections.counts == {CloseReason.PROTOCOL_ERROR: 1}
 
 
 async def test_others_get_theirs_while_one_does_not_read(start: Start) -> None:
@@ -710,7 +710,7 @@ async def test_what_comes_too_often_is_answered_and_not_sent(start: Start) -> No
     assert (
         await scene.client.refusal() == "You are sending too fast: this message was not sent. Please wait 20 seconds."
     )
-    assert scene.drops.counts == {RefusalReason.RATE_LIMIT: 1}
+    assert scene.rejections.counts == {RefusalReason.RATE_LIMIT: 1}
     assert scene.closed_with == []
 
 
@@ -728,7 +728,7 @@ async def test_images_have_a_limit_of_their_own(start: Start) -> None:
     for type_ in ("image", "geojson", "text"):
         scene.connection.receive(msgspec.json.encode(sample(type_)).decode())
     assert "too many images and layers" in await scene.client.refusal()
-    assert scene.drops.counts == {RefusalReason.HEAVY_RATE_LIMIT: 1}
+    assert scene.rejections.counts == {RefusalReason.HEAVY_RATE_LIMIT: 1}
     scene.end()
     assert [job.type for job in scene.broker.jobs] == ["image", "text"]
 
@@ -746,7 +746,10 @@ async def test_a_flood_is_answered_up_to_a_number_and_then_closed(start: Start) 
     assert len(frames) == 1 + REFUSALS_PER_MINUTE + 2
     assert msgspec.json.decode(frames[-2].data)["reason"] == RATE_LIMIT_ABUSE.user_message
     assert frames[-1].data == struct.pack("!H", 1008) + LIMIT_EXCEEDED_REPEATEDLY.encode()
-    assert scene.drops.counts == {RefusalReason.RATE_LIMIT: REFUSALS_PER_MINUTE + 1, CloseReason.RATE_LIMIT_ABUSE: 1}
+    assert scene.rejections.counts == {
+        RefusalReason.RATE_LIMIT: REFUSALS_PER_MINUTE + 1,
+        CloseReason.RATE_LIMIT_ABUSE: 1,
+    }
     # And the socket is closed although he did not answer the goodbye
     assert scene.stream.closed()
 
@@ -770,7 +773,7 @@ async def test_who_is_refused_is_read_more_slowly_when_that_is_the_rule_at_its_a
     assert not scene.connection.on_control_frame()
     assert scene.connection.read_pause == rate_limit.PAUSE_SECONDS
     assert len(await scene.client.messages(6)) == 6
-    assert scene.drops.counts[Delay.ADDRESS_REFUSALS] == 4
+    assert scene.rejections.counts[Delay.ADDRESS_REFUSALS] == 4
     assert scene.closed_with == []
 
 
@@ -823,7 +826,7 @@ async def test_what_is_not_even_read_closes_the_connection_and_says_so(start: St
     told, closing = frames_in(await scene.client.receive_all())
     assert "This message has 1000.0 MB; at most 16.8 MB can be sent here." in told.data.decode()
     assert closing.data[:2] == struct.pack("!H", 1009)
-    assert scene.drops.counts == {CloseReason.TOO_LARGE: 1}
+    assert scene.rejections.counts == {CloseReason.TOO_LARGE: 1}
 
 
 async def test_who_makes_no_progress_with_a_message_is_told_what_to_do(start: Start) -> None:
@@ -831,7 +834,7 @@ async def test_who_makes_no_progress_with_a_message_is_told_what_to_do(start: St
     scene.connection.close_slow_upload()
     assert await scene.client.refusal() == SLOW_UPLOAD.user_message
     assert scene.closed_with == [SLOW_UPLOAD[:2]]
-    assert scene.drops.counts == {CloseReason.SLOW_UPLOAD: 1}
+    assert scene.rejections.counts == {CloseReason.SLOW_UPLOAD: 1}
 
 
 # Memory
@@ -859,7 +862,7 @@ async def test_who_takes_too_much_of_the_memory_of_all_is_cut_off(start: Start) 
     with pytest.raises(ConnectionResetError):
         await scene.client.receive_all()
     assert scene.stream.closed()
-    assert scene.drops.counts == {CloseReason.MEMORY: 1}
+    assert scene.rejections.counts == {CloseReason.MEMORY: 1}
     assert scene.memory.used == 0
 
 

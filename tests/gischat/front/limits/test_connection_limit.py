@@ -102,14 +102,14 @@ async def test_addresses_of_a_flood_are_forgotten(monkeypatch: pytest.MonkeyPatc
 
 @virtual_time
 async def test_a_flood_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
-    drops = RejectionLog()
+    rejections = RejectionLog()
     with caplog.at_level(logging.WARNING):
         for number in range(1000):
-            drops.record(RejectReason.CONNECTIONS, "no room for %s", number)
-        drops.record(CloseReason.MEMORY, "something else")
+            rejections.record(RejectReason.CONNECTIONS, "no room for %s", number)
+        rejections.record(CloseReason.MEMORY, "something else")
         await pass_time(Timings().drops_quiet)
-        drops.record(RejectReason.CONNECTIONS, "no room for %s", "the last")
-    assert drops.counts == {RejectReason.CONNECTIONS: 1001, CloseReason.MEMORY: 1}
+        rejections.record(RejectReason.CONNECTIONS, "no room for %s", "the last")
+    assert rejections.counts == {RejectReason.CONNECTIONS: 1001, CloseReason.MEMORY: 1}
     assert [record.getMessage() for record in caplog.records] == [
         "connections: no room for 0",
         "memory: something else",

@@ -56,8 +56,8 @@ async def test_what_is_short_is_copied_for_each_and_counts_for_each() -> None:
 
 @virtual_time
 async def test_those_go_of_whom_most_is_held_until_it_is_enough() -> None:
-    drops = RejectionLog()
-    memory = MemoryBudget(1_000_000, drops)
+    rejections = RejectionLog()
+    memory = MemoryBudget(1_000_000, rejections)
     small, *large = (Client(memory) for _ in range(11))
     small.wait_for(b"x" * 100_000)
     for number, client in enumerate(large):
@@ -69,7 +69,7 @@ async def test_those_go_of_whom_most_is_held_until_it_is_enough() -> None:
     assert [client.is_gone for client in large] == [False] * 5 + [True] * 5
     assert not small.is_gone
     assert memory.used <= 1_000_000
-    assert drops.counts == {CloseReason.MEMORY: 5}
+    assert rejections.counts == {CloseReason.MEMORY: 5}
 
 
 @virtual_time

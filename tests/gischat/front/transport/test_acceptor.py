@@ -64,20 +64,20 @@ class Listening:
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EPROTO])
 async def test_failed_accepts_are_retried(number: int, caplog: pytest.LogCaptureFixture) -> None:
     # Given a system without resources for the first three attempts
-    listening, drops = Listening(3, number), RejectionLog()
+    listening, rejections = Listening(3, number), RejectionLog()
     accepted: asyncio.Queue[socket.socket] = asyncio.Queue()
 
     def accepted_one(one: socket.socket, _: Any) -> None:
         accepted.put_nowait(one)
 
     with caplog.at_level(logging.WARNING):
-        acceptor = Acceptor(listening, accepted_one, drops, Timings(accept_pause=0.01))  # type: ignore[arg-type]
+        acceptor = Acceptor(listening, accepted_one, rejections, Timings(accept_pause=0.01))  # type: ignore[arg-type]
         # When two clients connect
         clients = [socket.create_connection(listening.socket.getsockname()) for _ in range(2)]
         async with asyncio.timeout(DEADLINE):
             ours = [await accepted.get() for _ in clients]
     # Then they wait until it has, with one attempt for each pause, so that the loop is not busy meanwhile
-    assert drops.counts == {RejectReason.ACCEPT: 3}
+    assert rejections.counts == {RejectReason.ACCEPT: 3}
     assert len(caplog.records) == 1
     # And after the shutdown no connection is accepted
     acceptor.stop()
@@ -136,13 +136,13 @@ async def test_continuous_connections_do_not_prevent_the_shutdown() -> None:
 
 
 async def test_an_acceptor_stopped_during_a_pause_does_not_continue() -> None:
-    listening, drops = Listening(1, errno.EMFILE), RejectionLog()
+    listening, rejections = Listening(1, errno.EMFILE), RejectionLog()
     accepted: list[socket.socket] = []
     pause = Timings(accept_pause=0.0)  # ends in the next turn of the loop
-    acceptor = Acceptor(listening, lambda one, _: accepted.append(one), drops, pause)  # type: ignore[arg-type]
+    acceptor = Acceptor(listening, lambda one, _: accepted.append(one), rejections, pause)  # type: ignore[arg-type]
     client = socket.create_connection(listening.socket.getsockname())
     async with asyncio.timeout(DEADLINE):
-        while not drops.counts:
+        while not rejections.counts:
             await asyncio.sleep(0)
     # When it is stopped before the next attempt
     acceptor.stop()
